@@ -120,10 +120,6 @@ def _check_file(
     operation = Target(path=path, headers=intent.headers).operation(
         Action.PostObject, content_length=size
     )
-    if size > MAX_SINGLE_PUT:
-        text = f"{size} bytes, a form upload takes at most 5 GiB: use a signer or part URLs"
-        yield MapProblem(path, "upload", text)
-        return
     try:
         # The end of the grant is a problem of its own.
         sign_form(grant, operation, min(intent.now, grant.expires_at - 1))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from ..errors import NotSignedError
 from ..model import (
     FORBID_OVERWRITE,
+    MAX_POST_OBJECT,
     OBJECT_ACL,
     REQUEST_PAYER,
     STORAGE_CLASS,
@@ -39,7 +40,7 @@ _SAME = {
 }
 # What a user gives for a field that a policy asks for.
 _OPTIONS = {
-    **dict.fromkeys((_TYPE, TYPE_FIELD), "content_type="),
+    _TYPE: "content_type=",
     OBJECT_ACL: "acl=",
     STORAGE_CLASS: "storage_class=",
     FORBID_OVERWRITE: "overwrite=",
@@ -125,7 +126,7 @@ def _types(
 
     If the policy names none, this is the field ``Content-Type``. *demanded* is the type
     that must be sent, or None; *wishes* may have a guessed type. A guessed type that the
-    policy does not allow is replaced.
+    policy does not allow is replaced, if the policy allows the type of any bytes.
     """
     names = [n for n in (_TYPE, TYPE_FIELD) if grant.policy.named(n) or grant.has(n)]
     if demanded is not None:
@@ -136,10 +137,10 @@ def _types(
         if grant.has(name):
             continue
         named = grant.policy.named(name)
-        for one in (guessed, _ANY_TYPE):
-            if one is not None and all(condition.allows(one) for condition in named):
-                found[spelled(name)] = one
-                break
+        types = [_ANY_TYPE] if guessed is None else [guessed, _ANY_TYPE]
+        allowed = (one for one in types if all(rule.allows(one) for rule in named))
+        if (kind := next(allowed, guessed)) is not None:
+            found[spelled(name)] = kind
     return found
 
 
@@ -167,7 +168,8 @@ def _problems(
     yield from place_problems(grant, operation.bucket, operation.key)
     yield from life_problems(grant, now)
     if (operation.content_length or 0) > operation.action.spec.largest:
-        yield "a form upload takes at most 5 GiB: use a signer or part URLs"
+        limit = f"with its fields, so a file of at most {MAX_POST_OBJECT} bytes"
+        yield f"a form upload takes at most 5 GiB {limit}: use a signer or part URLs"
     for name in _of_object(operation.headers):
         lower = name.lower()
         if lower not in _SAME and not lower.startswith(_PREFIXES):
@@ -188,7 +190,9 @@ def _problems(
 
 
 def _remedy(refusal: PolicyRefusal) -> str:
-    """Return advice for a missing form field, as the end of a sentence."""
+    """Return advice for a missing field, or another type, as the end of a sentence."""
+    if refusal.field in (_TYPE, TYPE_FIELD):
+        return f": give {_OPTIONS[_TYPE]}"
     if refusal.fault is not PolicyFault.ABSENT:
         return ""
     names = (n for n in _OPTIONS if refusal.field.startswith(n))

@@ -225,7 +225,10 @@ LONG = "in/" + "ü" * 511
     [
         ([PREFIX], {"key": "out/x"}, """key 'out/x' does not meet ["starts-with", "$key", "in/"]"""),
         ([PREFIX], {"bucket": "other"}, "it is for the bucket 'examplebucket'"),
-        ([PREFIX], {"size": 5 << 30}, "a form upload takes at most 5 GiB"),
+        ([PREFIX], {"size": 5 << 30}, "a form upload takes at most 5 GiB with its fields, so a file of at most 5360320512 bytes"),
+        ([PREFIX], {"size": 5360320513}, "a file of at most 5360320512 bytes"),
+        ([PREFIX, ["in", "$content-type", ["a/b", "c/d"]]], {"optional_headers": {"content-type": "text/csv"}}, "content-type 'text/csv' does not meet"),
+        ([PREFIX, ["in", "$x-oss-content-type", ["a/b", "c/d"]]], {}, ": give content_type="),
         ([ANY], {"key": "in/${filename}"}, "which OSS would replace"),
         ([ANY], {"key": "/x"}, "starts with '/'"),
         ([PREFIX], {"key": LONG}, "1025 bytes"),
