@@ -204,6 +204,10 @@ class _Reader:
             return None
         own_end = self._own_end(inner) if "fields" in members else _NEVER
         fields = self._fields(members)
+        if store := _other_store(fields):
+            remedy = "only those of OSS are supported. Ask for presigned URLs"
+            self.problems = [f"it is a POST policy of {store}: {remedy}"]
+            return None
         policy = self._policy(fields.get("policy"))
         if policy is None:
             self._hint(document)
@@ -376,15 +380,34 @@ class _Reader:
 
 
 def _unwrapped(document: Any) -> Any:
-    """Return the inner object of ``{code, msg, data}`` and similar wrappers."""
-    if not isinstance(document, Mapping):
+    """Return the inner object of ``{code, msg, data}`` and similar wrappers.
+
+    Below a wrapper, the only object with a policy may have any name.
+    """
+    if not isinstance(document, Mapping) or _is_grant(document):
         return document
     members = {_flat(str(name)): value for name, value in document.items()}
-    if {"policy", "fields"} & {_MEMBERS.get(name) for name in members}:
-        return document
     inner = (members[name] for name in _WRAPPERS if name in members)
     found = next((one for one in inner if isinstance(one, Mapping)), None)
-    return document if found is None else _unwrapped(found)
+    if found is not None:
+        return _unwrapped(found)
+    nested = [value for value in document.values() if _is_grant(value)]
+    return nested[0] if len(nested) == 1 else document
+
+
+def _is_grant(document: Any) -> bool:
+    """Return whether *document* has a policy, or fields of a form, among its members."""
+    names = document if isinstance(document, Mapping) else ()
+    return any(_MEMBERS.get(_flat(str(one))) in ("policy", "fields") for one in names)
+
+
+def _other_store(fields: Mapping[str, str]) -> str | None:
+    """Return the name of the store other than OSS that *fields* are signed for."""
+    names = [name.lower() for name in fields]
+    if any(name.startswith("x-goog-") or name == "googleaccessid" for name in names):
+        return "Google Cloud Storage"
+    is_s3 = any(name in ("x-amz-signature", "awsaccesskeyid") for name in names)
+    return "S3" if is_s3 else None
 
 
 def _form_fields(given: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:

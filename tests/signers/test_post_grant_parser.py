@@ -110,6 +110,7 @@ SHAPES = {
     },
     "V4 wrapped": {"code": 0, "msg": "success", "data": V4},
     "V4 wrapped twice": {"code": "200", "output": {"data": V4}},
+    "V4 below another name": {"code": 0, "data": {"sts": V4, "page": {"size": 1}}},
     "host without a scheme": {**V4, "host": HOST},
     "host without a slash": {**V4, "host": URL.rstrip("/")},
     "ali-oss": {"formData": signed_fields(PREFIX), "url": URL},
@@ -216,6 +217,35 @@ ACL = {"x-oss-object-acl": "private"}
 BAD = {
     "a list": ([], "not a list"),
     "nothing": ({}, "it has no policy"),
+    "two of them": (
+        {"data": {"first": V4, "second": V1}}, "it has no policy",
+    ),
+    "of S3, V4": (
+        {"url": "https://b.s3.amazonaws.com/", "fields": {
+            "key": "in/", "x-amz-algorithm": "AWS4-HMAC-SHA256", "x-amz-credential": "k",
+            "x-amz-date": "20260101T000000Z", "policy": V4["policy"], "x-amz-signature": "0a",
+        }},
+        "it is a POST policy of S3: only those of OSS are supported",
+    ),
+    "of S3, V2": (
+        {"url": "https://b.s3.amazonaws.com/", "fields": {
+            "AWSAccessKeyId": "k", "policy": V4["policy"], "signature": "c2ln",
+        }},
+        "it is a POST policy of S3",
+    ),
+    "of Google": (
+        {"url": "https://storage.googleapis.com/b/", "fields": {
+            "x-goog-algorithm": "GOOG4-RSA-SHA256", "policy": V4["policy"],
+            "x-goog-signature": "0a",
+        }},
+        "it is a POST policy of Google Cloud Storage",
+    ),
+    "of Google, V2": (
+        {"url": "https://storage.googleapis.com/b/", "fields": {
+            "GoogleAccessId": "k", "policy": V4["policy"], "signature": "c2ln",
+        }},
+        "it is a POST policy of Google Cloud Storage",
+    ),
     "an error": ({"code": 401, "msg": "log in\n?Signature=abcdef"}, "it says: log in"),
     "an error in data": ({"code": 401, "data": None, "message": "no"}, "it says: no"),
     "a newer version": ({**document(), "version": 2}, "reads version 1"),
@@ -291,6 +321,12 @@ def test_bad_grants_are_refused(name):
     """What cannot work is refused when it is read, with the reason."""
     found, reason = BAD[name]
     assert any(reason in problem for problem in problems(found))
+
+
+@pytest.mark.parametrize("name", [name for name in BAD if name.startswith("of ")])
+def test_policy_of_another_store_is_the_only_problem(name):
+    """What OSS would lack in it is not listed."""
+    assert len(problems(BAD[name][0])) == 1
 
 
 def test_all_problems_come_at_once():
