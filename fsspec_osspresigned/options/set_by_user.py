@@ -118,8 +118,8 @@ def _parsed(text: str | None, style: str | None) -> Endpoint | None:
 def _is_safe(place: Endpoint, name: str) -> bool:
     """Return whether requests go to this machine, or to the bucket's host at OSS.
 
-    With a host before which the bucket does not stand, a request can reach the bucket
-    of another customer, who can read it there.
+    With another addressing style, or another host, the request can reach the bucket of
+    another customer, who can read its signature.
     """
     is_oss = place.scheme == "https" and is_oss_endpoint(place.host)
     return is_loopback(name) or (is_oss and place.style == "virtual")

@@ -382,7 +382,7 @@ class _Reader:
 def _unwrapped(document: Any) -> Any:
     """Return the inner object of ``{code, msg, data}`` and similar wrappers.
 
-    Below a wrapper, the only object with a policy may have any name.
+    An object with a policy may have any name if it is the only one.
     """
     if not isinstance(document, Mapping) or _is_grant(document):
         return document
