@@ -25,7 +25,6 @@ from ..model import (
     SignedRequest,
 )
 from ..request_checks import (
-    as_read,
     http_problem,
     object_of,
     own_header_problem,
@@ -114,17 +113,18 @@ class URLMapSigner(_PresignedSigner):
 
     def _request(self, operation: Operation) -> SignedRequest:
         found = super()._request(operation)
-        if self.trusted:
+        if self.trusted or _names(found.url, operation):
             return found
-        found = _as_read(found, operation.key)
-        if not _names(found.url, operation):
-            raise BindingError(
-                f"the URL that the map has for {operation} names another object: "
-                f"{found.url.shown()}; if that is right, give trust_map=True",
-                path=operation.path,
-                action=operation.action,
-            )
-        return found
+        # OSS would read a plus in the path as a blank.
+        literal = SecretURL(with_plus(found.url.reveal()))
+        if _names(literal, operation):
+            return evolve(found, url=literal)
+        raise BindingError(
+            f"the URL that the map has for {operation} names another object: "
+            f"{found.url.shown()}; if that is right, give trust_map=True",
+            path=operation.path,
+            action=operation.action,
+        )
 
     def _entry(self, path: str, action: Action | None = None) -> MapEntry:
         url_map = self.source.current()
@@ -242,17 +242,6 @@ def url_map_signer(
     return URLMapSigner(
         source, allow_http=options.allow_http, trusted=options.trust_map
     )
-
-
-def _as_read(request: SignedRequest, key: str) -> SignedRequest:
-    """Return *request* with a URL in which its store reads *key*, if that can be."""
-    url = request.url
-    if "+" not in urlsplit(url.reveal()).path:
-        return request
-    try:
-        return evolve(request, url=SecretURL(as_read(url.reveal(), key)))
-    except ValueError:  # its path is not UTF-8
-        return request
 
 
 def _names(url: SecretURL, operation: Operation) -> bool:
