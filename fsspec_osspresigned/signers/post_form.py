@@ -110,7 +110,7 @@ def _fields(
 def _status(grant: PostGrant) -> str:
     """Return the HTTP status of success to ask for, which the policy should allow."""
     named = grant.policy.named(STATUS_FIELD)
-    allowed = (s for s in _STATUSES if all(one.allows(s) for one in named))
+    allowed = (s for s in _STATUSES if all(rule.allows(s) for rule in named))
     return next(allowed, _STATUSES[0])
 
 
@@ -138,7 +138,7 @@ def _types(
             continue
         named = grant.policy.named(name)
         types = [_ANY_TYPE] if guessed is None else [guessed, _ANY_TYPE]
-        allowed = (one for one in types if all(rule.allows(one) for rule in named))
+        allowed = (t for t in types if all(rule.allows(t) for rule in named))
         if (kind := next(allowed, guessed)) is not None:
             found[spelled(name)] = kind
     return found

@@ -398,7 +398,7 @@ def _unwrapped(document: Any) -> Any:
 def _is_grant(document: Any) -> bool:
     """Return whether *document* has a policy, or fields of a form, among its members."""
     names = document if isinstance(document, Mapping) else ()
-    return any(_MEMBERS.get(_flat(str(one))) in ("policy", "fields") for one in names)
+    return any(_MEMBERS.get(_flat(str(name))) in ("policy", "fields") for name in names)
 
 
 def _other_store(fields: Mapping[str, str]) -> str | None:

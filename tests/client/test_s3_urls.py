@@ -130,7 +130,7 @@ def test_parts_of_google_are_as_large_as_those_of_s3(oss, tmp_path, size, count,
     (tmp_path / "file").write_bytes(bytes(size * MIB))
     fs = filesystem(None, url_map={f"{ROOT}/k": entry})
     receipt = fs.put_file(str(tmp_path / "file"), f"{ROOT}/k")
-    assert [part.size for part in receipt.parts] == [one * MIB for one in sizes]
+    assert [part.size for part in receipt.parts] == [size * MIB for size in sizes]
     assert len(oss.objects(ROOT)["k"]) == size * MIB
 
 

@@ -359,17 +359,17 @@ def ruby_url(oss, key: str, version: str) -> str:
 @pytest.mark.parametrize("kind", ["map", "list", "url"])
 def test_blank_that_is_written_as_a_plus(oss, version, kind):
     """Stored, recorded and remembered is the key with a blank, which OSS reads there."""
-    url, told = ruby_url(oss, "in/a b+c", version), []
+    url, receipts = ruby_url(oss, "in/a b+c", version), []
     assert "/in/a+b%2Bc?" in url
     source = {
         "map": {"url_map": {f"{BUCKET}/in/a b+c": url}},
         "list": {"url_map": [url]},
         "url": {"presigned_url": url},
     }[kind]
-    fs = OSSPresignedFileSystem(**source, receipts=told.append)
+    fs = OSSPresignedFileSystem(**source, receipts=receipts.append)
     fs.pipe_file(f"{BUCKET}/in/a b+c", b"data")
     assert oss.objects(BUCKET) == {"in/a b+c": b"data"}
-    assert [receipt.path for receipt in told] == [f"{BUCKET}/in/a b+c"]
+    assert [receipt.path for receipt in receipts] == [f"{BUCKET}/in/a b+c"]
     assert fs.info(f"{BUCKET}/in/a b+c")["size"] == 4
     with pytest.warns(BlindAnswerWarning):
         assert not fs.exists(f"{BUCKET}/in/a+b+c")

@@ -33,7 +33,7 @@ const UNUSABLE = "This is no grant file, or not a whole one. Ask its owner for i
 /** Return fields by their names in lower case, as OSS compares them. */
 const lowerNames = (fields) =>
   Object.entries(fields).reduce(
-    (found, [name, value]) => Object.assign(found, { [name.toLowerCase()]: value }),
+    (lower, [name, value]) => Object.assign(lower, { [name.toLowerCase()]: value }),
     Object.create(null),
   );
 
@@ -65,7 +65,7 @@ function startOf(has, conditions) {
   demand(has["x-oss-signature"] && version === ALGORITHM && credential && date);
   const [day, , , end] = credential.split("/").slice(-4);
   demand(end === TERMINATOR && day.length === 8 && date.startsWith(day));
-  demand(V4.every((name) => conditions.some((one) => one.name === name)));
+  demand(V4.every((name) => conditions.some((condition) => condition.name === name)));
   return timeOf(date.replace(/^(....)(..)(..)T(..)(..)(..)Z$/u, "$1-$2-$3T$4:$5:$6Z"));
 }
 
@@ -153,7 +153,7 @@ function refusalOf(conditions, size, values) {
 /** Return a field with a status of success, if the policy wants one that the grant lacks. */
 function statusField({ conditions, fields }) {
   const named = conditions.filter(({ name }) => name === STATUS);
-  const status = STATUSES.find((one) => named.every((condition) => allows(condition, one)));
+  const status = STATUSES.find((value) => named.every((condition) => allows(condition, value)));
   return !named.length || !status || STATUS in lowerNames(fields) ? {} : { [STATUS]: status };
 }
 
@@ -203,11 +203,11 @@ export class GrantSigner {
     for (const type of new Set([wishes["Content-Type"] ?? ANY_TYPE, ANY_TYPE])) {
       const own = isNamed ? { [TYPE]: type } : {};
       const fields = { key, ...statusField(this.grant), ...own, ...this.grant.fields };
-      const found = refusalOf(conditions, size, { "content-type": type, ...lowerNames(fields), bucket });
-      if (!found) {
+      const unmet = refusalOf(conditions, size, { "content-type": type, ...lowerNames(fields), bucket });
+      if (!unmet) {
         return { method: "POST", url, headers: [], form: formOf(fields, type), life: this.life, ends };
       }
-      refusal ??= found;
+      refusal ??= unmet;
     }
     return refuse(refusal);
   }

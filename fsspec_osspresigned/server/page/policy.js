@@ -43,7 +43,7 @@ function conditionOf(item) {
 
 /** Return the end and the conditions of a policy in base64. */
 export function readPolicy(text) {
-  const bytes = Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
+  const bytes = Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
   const written = new TextDecoder("utf-8", { fatal: true }).decode(bytes);
   // Some write it with one backslash, which is no JSON.
   const policy = JSON.parse(written.split("\\\\").map(plain).join("\\\\"));
