@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from contextlib import suppress
@@ -21,11 +22,23 @@ _SENSITIVE = r"""(?ix)
 _BEARER = r"(?i)\b(bearer|basic)\s+(?!tokens?\b)[a-z0-9._~+/=-]+"
 
 
+# fsspec's cache compares options by their ``repr``, so two secrets need two of them.
+# The key keeps a digest from being a way to test guesses of a secret.
+_DIGEST_KEY = os.urandom(16)
+
+
+def _digest(text: str) -> str:
+    """Return digits that tell *text* from other secrets of this process."""
+    data = text.encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(data, digest_size=8, key=_DIGEST_KEY).hexdigest()
+
+
 class Secret:
     """A string that hides itself in ``repr``, ``str`` and formatting.
 
-    Comparison and hashing use the hidden text. Pickling raises TypeError, because a
-    pickle would contain the secret in the clear.
+    The digits shown instead tell two secrets apart, in this process only. Comparison
+    and hashing use the hidden text. Pickling raises TypeError, because a pickle would
+    contain the secret in the clear.
     """
 
     __slots__ = ("_text",)
@@ -38,8 +51,8 @@ class Secret:
         return self._text
 
     def __repr__(self) -> str:
-        """Return the type name, without the text."""
-        return f"<{type(self).__name__}: hidden>"
+        """Return the type name and a digest, without the text."""
+        return f"<{type(self).__name__}: hidden, {_digest(self._text)}>"
 
     def __str__(self) -> str:
         """Return the same text as ``repr``, without the secret."""
@@ -77,8 +90,8 @@ class SecretURL(Secret):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        """Return the type name and the URL up to the query."""
-        return f"<SecretURL {self.shown()}>"
+        """Return the type name, the URL up to the query, and a digest."""
+        return f"<SecretURL {self.shown()}, {_digest(self._text)}>"
 
     def shown(self) -> str:
         """Return the URL for messages, without user information, query and fragment."""
@@ -89,6 +102,22 @@ class SecretURL(Secret):
                 hidden = "?..." if parts.query else ""
                 return f"{parts.scheme}://{host}{parts.path}{hidden}"
         return "(not a URL)"
+
+
+class HiddenMapping(dict[Any, Any]):
+    """A dictionary of signatures (a URL map or a grant) whose ``repr`` hides them."""
+
+    def __repr__(self) -> str:
+        """Return the number of entries and a digest."""
+        return f"<hidden: {len(self)} entries, {_digest(super().__repr__())}>"
+
+
+class HiddenList(list[Any]):
+    """A list of signatures (a URL map) whose ``repr`` hides them."""
+
+    def __repr__(self) -> str:
+        """Return the number of entries and a digest."""
+        return f"<hidden: {len(self)} entries, {_digest(super().__repr__())}>"
 
 
 def redact(text: str) -> str:

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import copy
 import pickle
+import re
 
 import pytest
 
-from fsspec_osspresigned.secret import FormValue, Secret, SecretURL, redact
+from fsspec_osspresigned.secret import (
+    FormValue,
+    HiddenList,
+    HiddenMapping,
+    Secret,
+    SecretURL,
+    redact,
+)
 
 URL = "https://u:p@b.example/k%20y?Expires=1&Signature=TOPSECRET#f"
 
@@ -51,7 +59,9 @@ def test_equality_and_hash():
 def test_shown(url, shown):
     """Scheme, host and path are shown, never the user or the query."""
     assert SecretURL(url).shown() == shown
-    assert repr(SecretURL(url)) == f"<SecretURL {shown}>"
+    assert re.fullmatch(
+        rf"<SecretURL {re.escape(shown)}, [0-9a-f]{{16}}>", repr(SecretURL(url))
+    )
 
 
 @pytest.mark.parametrize(
@@ -85,4 +95,20 @@ def test_redact_leaves_the_rest():
 def test_form_values_hide_as_secrets_do():
     """A value of a form equals the same secret, and shows as little."""
     assert FormValue("in/x") == Secret("in/x")
-    assert repr(FormValue("in/x")) == "<FormValue: hidden>"
+    assert repr(FormValue("in/x")).startswith("<FormValue: hidden, ")
+
+
+@pytest.mark.parametrize(
+    ("kind", "one", "other"),
+    [
+        (Secret, "TOPSECRET", "ANOTHER"),
+        (SecretURL, URL, URL.replace("TOPSECRET", "ANOTHER")),
+        (HiddenMapping, {"b/k": URL}, {"b/k": "ANOTHER"}),
+        (HiddenList, [URL], ["ANOTHER"]),
+    ],
+)
+def test_two_secrets_have_two_reprs(kind, one, other):
+    """The cache of fsspec compares options by their text: two secrets are never one."""
+    assert repr(kind(one)) == repr(kind(one)) != repr(kind(other))
+    assert "TOPSECRET" not in f"{kind(one)} {kind(one)!r}"
+    assert kind(one) == kind(one) != kind(other)

@@ -27,7 +27,14 @@ from ..model import (
     frozen_mapping,
 )
 from ..request_checks import header_problems
-from ..secret import redact, token_reference
+from ..secret import (
+    HiddenList,
+    HiddenMapping,
+    Secret,
+    SecretURL,
+    redact,
+    token_reference,
+)
 from ..signers import chosen, misplaced_options
 from ..system import open_files
 from ..units import MIB, bytes_of
@@ -127,6 +134,10 @@ def _text(value: Any) -> str:
     return value
 
 
+def _presigned_url(value: Any) -> Any:
+    return value if isinstance(value, Secret) else _text(value)
+
+
 def _header_value(value: Any) -> str:
     text = _text(value)
     if problem := next(header_problems({"Content-Type": text}), None):
@@ -150,7 +161,7 @@ def _metadata(value: Any) -> Mapping[str, str]:
 
 
 def _grant(value: Any) -> Any:
-    if isinstance(value, Mapping | os.PathLike) or (
+    if isinstance(value, Mapping | os.PathLike | Secret) or (
         isinstance(value, str) and value.strip()
     ):
         return value
@@ -203,11 +214,10 @@ def _option(
 _per_object = functools.partial(_option, per_object=True)
 
 
-def _unless_secret(value: Any) -> str:
-    """Return *value* for a repr: ``<hidden>`` unless it only names a source of URLs."""
-    text = value if isinstance(value, str) else ""
-    hidden = value is not None and ("://" in text or not _is_place(value))
-    return "<hidden>" if hidden else repr(value)
+def _without_query(value: Any) -> str:
+    """Return the ``repr`` of a map's or grant's place; a query may hold a token."""
+    is_url = isinstance(value, str) and "://" in value
+    return SecretURL(value).shown() if is_url else repr(value)
 
 
 @frozen(eq=False, kw_only=True)
@@ -217,9 +227,9 @@ class Options:
     Sizes are bytes, times are seconds.
     """
 
-    presigned_url: str | None = _option(None, _text, shown=_unless_secret)
-    url_map: Any = _option(None, shown=_unless_secret)
-    grant: Any = _option(None, _grant, shown=_unless_secret)
+    presigned_url: Secret | str | None = _option(None, _presigned_url)
+    url_map: Any = _option(None, shown=_without_query)
+    grant: Any = _option(None, _grant, shown=_without_query)
     signer: Any = _option(None)
     signer_token: Any = _option(None, token_reference)
     region: str | None = _option(None, _text)
@@ -335,13 +345,13 @@ class Options:
     def check_portable(self) -> None:
         """Raise TypeError if the options contain secrets, which must not be pickled."""
         remedies = []
-        # No local variable holds the URL: a traceback may show it.
-        if not (self.presigned_url or "env:").startswith(("env:", "file:")):
+        if isinstance(self.presigned_url, Secret):
             remedies.append("presigned_url= holds the URL: pass env:NAME or file:PATH")
         remedies += [
             f"{name}= is given inline: pass a file, or env:NAME"
             for name in ("url_map", "grant")
-            if not _is_place(getattr(self, name))
+            if not isinstance(value := getattr(self, name), str | os.PathLike | None)
+            or value == "-"
         ]
         texts = {"signer": "'module:function'"}
         remedies += [
@@ -358,12 +368,6 @@ class Options:
         return (*own, surroundings() if self.signer == "keys" else None)
 
 
-def _is_place(given: Any) -> bool:
-    inline = ("{", "[", "-")
-    is_text = isinstance(given, str) and given.lstrip()[:1] not in inline
-    return given is None or is_text or isinstance(given, os.PathLike)
-
-
 def renamed(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return *given* with ``presigned_url`` in place of its alias ``url``.
 
@@ -377,7 +381,7 @@ def renamed(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def portable(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return *given* with current option names and absolute local paths."""
+    """Return *given* with current option names, absolute paths and hidden secrets."""
     options = renamed(given)
     for name in ("url_map", "grant", "receipts", "checkpoint"):
         value = options.get(name)
@@ -391,7 +395,22 @@ def portable(given: Mapping[str, Any]) -> dict[str, Any]:
             place = value.removeprefix("file:")
             if not place.startswith("//"):
                 options[name] = f"file:{_absolute(place)}"
+    for name in ("presigned_url", "url_map", "grant"):
+        if name in options:
+            options[name] = _hidden(name, options[name])
     return options
+
+
+def _hidden(name: str, value: Any) -> Any:
+    """Return *value* in a type whose ``repr`` hides it, if it holds signatures itself."""
+    if isinstance(value, str):
+        if name == "presigned_url":
+            is_reference = value.startswith(("env:", "file:")) or not value.strip()
+            return value if is_reference else SecretURL(value.strip())
+        return Secret(value) if value.lstrip()[:1] in ("{", "[") else value
+    if isinstance(value, dict):
+        return HiddenMapping(value)
+    return HiddenList(value) if isinstance(value, list) else value
 
 
 def _absolute(place: str) -> str:

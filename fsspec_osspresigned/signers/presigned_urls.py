@@ -227,6 +227,8 @@ def one_url_signer(options: Any, *_: object) -> OneURLSigner:
     A reference such as ``file:PATH`` is read again at each call.
     """
     url = options.presigned_url
+    if isinstance(url, Secret):
+        return OneURLSigner(lambda: url, allow_http=options.allow_http)
     if url.startswith("file:"):
         place = Path(os.path.expanduser(url.removeprefix("file:")))
         with suppress(OSError):  # reading it says more

@@ -24,7 +24,7 @@ from ..errors import (
     UnreadableMapWarning,
 )
 from ..request_checks import http_problem, is_web
-from ..secret import SecretURL
+from ..secret import Secret, SecretURL
 from ..tracebacks import caller_level
 from ..units import MIB
 from .parser import parse
@@ -32,7 +32,7 @@ from .url_map import MapEntry, URLMap, dump
 
 T = TypeVar("T")
 Opener = Callable[[str], bytes]
-Place = str | os.PathLike[str] | Mapping[str, Any] | Sequence[Any]
+Place = Secret | str | os.PathLike[str] | Mapping[str, Any] | Sequence[Any]
 
 _SIGNED = re.compile(r"(?i)[?&](x-(oss|amz|goog)-)?signature=")
 # Members of grants alone, and of URL maps.
@@ -111,14 +111,14 @@ def load(
 
     *place* is a mapping or list, or any place that :func:`load_file` accepts.
     """
-    if not isinstance(place, str | os.PathLike):
+    if not isinstance(place, Secret | str | os.PathLike):
         url_map = place if isinstance(place, URLMap) else parse(place)
         return FileSource(lambda: url_map, path=None, local=True)
     return load_file(place, parse, opener, allow_http=allow_http)
 
 
 def load_file(
-    place: str | os.PathLike[str],
+    place: Secret | str | os.PathLike[str],
     parse: Callable[[BinaryIO], T],
     opener: Opener | None = None,
     *,
@@ -135,6 +135,8 @@ def load_file(
     Raises:
         ConfigurationError: the text cannot be read, or *parse* refuses it.
     """
+    if isinstance(place, Secret):
+        place = place.reveal()
     if isinstance(place, str):
         name, read = _text_at(place, option)
         if read is None and _is_elsewhere(place):

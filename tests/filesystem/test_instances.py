@@ -11,6 +11,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import traceback
 import warnings
 import weakref
 from concurrent.futures import ProcessPoolExecutor
@@ -20,7 +21,9 @@ import fsspec.generic
 import pytest
 
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem, instances
+from fsspec_osspresigned.secret import Secret, SecretURL
 from fsspec_osspresigned.signers.keys import KeySigner
+from tests.form_signer import grant_of
 
 ROOT = "examplebucket"
 
@@ -95,6 +98,85 @@ def test_what_would_spell_out_a_secret_stays_here(owner, option):
         with pytest.raises(TypeError, match=remedy) as caught:
             spill()
         assert "ignature" not in str(caught.value)
+
+
+def _inline(owner, kind):
+    """Return options with a secret in themselves, a path, and the secrets."""
+    url, path = owner.url("a"), f"{ROOT}/a"
+    grant = json.dumps(document := grant_of(owner.oss, ROOT, "in/"))
+    fields = document["fields"]
+    secrets = [url.partition("?")[2], fields["policy"], fields["x-oss-signature"]]
+    options, path = {
+        "url": ({"presigned_url": url}, path),
+        "alias": ({"url": url}, path),
+        "hidden url": ({"presigned_url": SecretURL(url)}, path),
+        "map": ({"url_map": {path: url}}, path),
+        "text map": ({"url_map": json.dumps({path: url})}, path),
+        "list map": ({"url_map": [{"path": path, "url": url}]}, path),
+        "hidden map": ({"url_map": Secret(json.dumps({path: url}))}, path),
+        "grant": ({"grant": json.loads(grant)}, f"{ROOT}/in/a"),
+        "text grant": ({"grant": grant}, f"{ROOT}/in/a"),
+        "hidden grant": ({"grant": Secret(grant)}, f"{ROOT}/in/a"),
+    }[kind]
+    return options, path, secrets
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        *("url", "alias", "hidden url", "map", "text map", "list map", "hidden map"),
+        *("grant", "text grant", "hidden grant"),
+    ],
+)
+def test_an_inline_secret_shows_in_no_repr(owner, kind):
+    """The secret uploads, makes the same filesystem again, and is in no text."""
+    options, path, secrets = _inline(owner, kind)
+    fs = OSSPresignedFileSystem(**options)
+    fs.pipe_file(path, b"stored")
+    assert owner.stored()[path.partition("/")[2]] == b"stored"
+    assert OSSPresignedFileSystem(**fs.storage_options) is fs
+    cached = fsspec.filesystem("simplecache", fs=fs)
+    with pytest.raises(TypeError) as caught:
+        fs.to_dict()
+    frames = traceback.TracebackException(  # without the one of this test
+        TypeError, caught.value, caught.tb.tb_next, capture_locals=True
+    )
+    held = [
+        fs,
+        fs.storage_options,
+        vars(fs),
+        fs.client,
+        fs.client.options,
+        fsspec.core.OpenFile(fs, path, "wb"),
+        fs.open(path, "wb"),
+        fs.get_mapper(path),
+        cached,
+        cached.storage_options,
+        {"task": (fs.pipe_file, path, b"", fs.storage_options)},
+        caught.value,
+        frames,
+    ]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the file open for writing is dropped
+        texts = [f"{one!r} {one}" for one in held[:-1]]
+        texts.append("".join(held[-1].format()))
+        del held
+        gc.collect()
+    for text in texts:
+        assert not any(secret in text for secret in secrets)
+
+
+def test_a_chain_never_takes_one_inline_secret_for_another(owner):
+    """Two maps for two objects behind simplecache:: are two filesystems."""
+    for key in ("a", "b"):
+        hidden = OSSPresignedFileSystem(url_map={f"{ROOT}/{key}": owner.url(key)})
+        with fsspec.open(
+            f"simplecache::osspresigned://{ROOT}/{key}",
+            "wb",
+            osspresigned=hidden.storage_options,
+        ) as file:
+            file.write(key.encode())
+    assert owner.stored() == {"a": b"a", "b": b"b"}
 
 
 def test_a_relative_map_means_where_it_was_named(owner, tmp_path, monkeypatch):
