@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
-import secrets
+import signal
 import sys
+import threading
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import FrameType
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import click
 from attrs import evolve, frozen
 
-from ..console.exit import ExitCode
+from ..concurrency import abort_at_exit
+from ..console.exit import ExitCode, interruptible
 from ..console.terminal import table
+from ..errors import AccessDeniedError, ConfigurationError, Refused
 from ..filesystem.client_factory import read_url
 from ..http.transport import Transport
 from ..owner.conformance import Kit, run
@@ -28,11 +33,13 @@ from ..owner.sign import local_objects
 from ..owner.store_check import OUTCOMES, CheckedStore, FactResult
 from ..owner.store_check import check as check_store
 from ..owner.store_facts import FACTS
+from ..owner.store_folder import CheckFolder, StoreAccess, Trace
 from ..request_checks import is_loopback, is_web
 from ..signers.http import token_source
 from ..signers.keys import KeySigner
 from ..signers.post_grant import FetchedGrant
 from ..signers.post_grant_parser import PostGrant, parse_grant
+from ..signing.endpoint import check_key
 from ..units import rate_of, shown_moment, shown_seconds, shown_text
 from ..url_map.source import load, load_file
 from .help import UncutGroup, examples
@@ -48,6 +55,8 @@ from .options import (
     read_by,
     takes,
 )
+
+R = TypeVar("R")
 
 _MEGABYTE = 1_000_000
 _MAP_EXAMPLES = """\
@@ -324,12 +333,62 @@ class CheckStoreOptions:
         "Default: OSS_ENDPOINT, or the region's public endpoint.")
     addressing_style: str | None = option("--addressing-style",
         "How URLs name the bucket.", type=ADDRESSING)
-    prefix: str | None = option("--prefix",
-        "Prefix of all keys that the check uses.  [default: osspresigned-check-.../]")
+    prefix: str = option("--prefix",
+        "Directory in which the check makes its own.  [default: the bucket's root]",
+        default="")
     report: str | None = option("--report FILE", "Write the replies as JSON to FILE.")
     yes: bool = flag("--yes -y", "Do not ask first.")
     allow_http: bool = flag("--allow-http", "Permit plain http to other machines.")
     # fmt: on
+
+
+@contextlib.contextmanager
+def _ended_by_signals() -> Iterator[None]:
+    """Within the block, let SIGTERM and SIGHUP raise SystemExit, so that it cleans up.
+
+    Signals that the program ignores or handles itself stay as they are.
+    """
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise SystemExit(128 + number)
+
+    handled = []
+    if threading.current_thread() is threading.main_thread():
+        known = (getattr(signal, n, None) for n in ("SIGTERM", "SIGHUP"))
+        usual = (signal.SIG_DFL, abort_at_exit.terminate)
+        handled = [n for n in known if n and signal.getsignal(n) in usual]
+    before = [(number, signal.signal(number, end)) for number in handled]
+    try:
+        yield
+    finally:
+        for number, handler in before:
+            signal.signal(number, handler)
+
+
+def _check_free(folder: CheckFolder) -> None:
+    """Raise ConfigurationError if the store lists anything in the check's folder."""
+    if not _listed(folder.is_free, otherwise=True):
+        raise ConfigurationError("the directory of this check is not empty: run again")
+
+
+def _sweep(folder: CheckFolder) -> list[Trace]:
+    """Remove what interrupted checks left; return what could not be removed."""
+    found: list[Trace] = _listed(folder.leftovers, otherwise=[])
+    left = folder.remove(found)
+    if found:
+        gone = len(found) - len(left)
+        click.echo(f"removed {gone} objects and uploads of an interrupted check")
+    return left
+
+
+def _listed(ask: Callable[[], R], otherwise: R) -> R:
+    """Return the result of *ask*, or *otherwise* if the keys may not list the bucket."""
+    try:
+        return ask()
+    except AccessDeniedError as error:
+        if error.reason is not Refused.DENIED:
+            raise
+        return otherwise
 
 
 @takes
@@ -341,42 +400,49 @@ class CheckStoreOptions:
 def store(bucket: str, wanted: CheckStoreOptions) -> int:
     """Check on BUCKET, with the owner's keys, how the store behaves.
 
-    This program relies on each checked fact. About 120 requests are sent. 1 MiB is
-    stored for some seconds and removed at the end. The report holds no secret and no
-    bucket name. The exit code is 1 if a fact is different, or if an object could not be
-    removed.
+    This program relies on each checked fact. The check works in a directory of its own
+    with a random name, and removes it at the end. It also removes what an interrupted
+    check left below the same --prefix. About 130 requests are sent, and 1 MiB is stored
+    for some seconds. The report holds no secret and no bucket name. The exit code is 1
+    if a fact is different, or if an object could not be removed.
     """
     signer = KeySigner.from_options(
         region=wanted.region, endpoint=wanted.endpoint, style=wanted.addressing_style
     )
-    prefix = wanted.prefix or f"osspresigned-check-{secrets.token_hex(4)}/"
-    if not prefix.endswith("/") or prefix == "/":
+    if (prefix := wanted.prefix) and (check_key(prefix) or not prefix.endswith("/")):
         raise click.UsageError("--prefix must be a directory: end it with a slash")
-    if not wanted.yes:
-        if not sys.stdin.isatty():
-            raise click.UsageError("without a terminal to ask at, --yes is needed")
-        text = f"send some 120 requests to {bucket}/{prefix}, for which OSS bills?"
-        if not click.confirm(text, err=True):
-            return ExitCode.OK
     transport = Transport(allow_http=wanted.allow_http)
-    tried = CheckedStore(
+    access = StoreAccess(
         send=transport.send,
         credentials=signer.credentials(),
         endpoint=signer.endpoint,
         region=signer.region or "",
         bucket=bucket,
-        prefix=prefix,
     )
+    folder = CheckFolder(access=access, prefix=prefix)
+    place = shown_text(f"{bucket}/{folder.path}")
+    if not wanted.yes:
+        if not sys.stdin.isatty():
+            raise click.UsageError("without a terminal to ask at, --yes is needed")
+        text = f"send some 130 requests to {place}, for which OSS bills?"
+        if not click.confirm(text, err=True):
+            return ExitCode.OK
+    click.echo(f"all objects of this check: {place}")
     found: list[FactResult] = []
-    try:
-        for result in check_store(tried, FACTS):
-            found.append(result)
-            click.echo(result)
-    finally:
-        left = tried.clean_up()
-        transport.close()
-    for key in left:
-        click.echo(f"could not be removed: {shown_text(f'{bucket}/{key}')}", err=True)
+    left: list[Trace] = []
+    with _ended_by_signals(), interruptible():
+        try:
+            _check_free(folder)
+            left += _sweep(folder)
+            for result in check_store(CheckedStore(folder=folder), FACTS):
+                found.append(result)
+                click.echo(result)
+        finally:
+            left += folder.clean_up()
+            transport.close()
+            for trace in left:
+                where = shown_text(f"{bucket}/{trace}")
+                click.echo(f"could not be removed: {where}", err=True)
     counts = Counter(result.outcome for result in found)
     click.echo(", ".join(f"{counts[o]} {o}" for o in OUTCOMES))
     if wanted.report is not None:
@@ -384,7 +450,7 @@ def store(bucket: str, wanted: CheckStoreOptions) -> int:
         document = {
             "version": 1,
             "taken": shown_moment(time.time()),
-            "region": tried.region,
+            "region": access.region,
             "facts": facts,
         }
         with open(wanted.report, "w", encoding="utf-8") as file:

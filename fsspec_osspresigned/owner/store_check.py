@@ -7,23 +7,21 @@ from __future__ import annotations
 
 import contextlib
 import re
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from attrs import Factory, asdict, define, field, frozen
+from attrs import asdict, define, field, frozen
 
 from ..client.error_codes import clean, members, name
 from ..errors import ConfigurationError, OSSPresignedError
-from ..http.body import EMPTY, Body, MemoryBody
+from ..http.body import MemoryBody
 from ..model import Action, Reply, SignedForm, SignedRequest
 from ..parsing import parse
 from ..secret import FormValue
 from ..signing.canonical import Credentials
-from ..signing.endpoint import Endpoint
 from ..signing.grant_file import GrantTerms, sign_grant
-from ..signing.presigning import PresignRequest
+from .store_folder import LIFE, CheckFolder, StoreAccess, Trace
 
 # Headers of replies that a report shows; all others may tell whose bucket it is.
 _SHOWN = re.compile(
@@ -32,7 +30,6 @@ _SHOWN = re.compile(
 ).fullmatch
 # Elements whose text is shown; that of all others may name a bucket or its owner.
 _TEXTS = {"Code", "EC", "ETag", "EncodingType", "HashCrc64ecma", "Key", "Size"}
-_LIFE = 600
 OUTCOMES = ("as expected", "different", "recorded", "not asked")
 _MAX_TAG = 40  # characters of the name of an element that a report shows
 
@@ -122,71 +119,39 @@ class FactResult:
         return asdict(self)
 
 
-Send = Callable[[SignedRequest, Body], Reply]
-
-
 @define(kw_only=True)
 class CheckedStore:
-    """Real or emulated store, with a record of the objects that the check created.
+    """Real or emulated store, with the folder in which the check works."""
 
-    Attributes:
-        send: sends one signed request and returns the reply of any status.
-        prefix: prefix of all keys used, with a final slash.
-        clock: returns seconds since the epoch.
-        keys: keys that may exist now.
-        uploads: upload ID -> key of uploads that may be open.
-    """
+    folder: CheckFolder
 
-    send: Send
-    credentials: Credentials
-    endpoint: Endpoint
-    region: str
-    bucket: str
-    prefix: str
-    clock: Callable[[], float] = time.time
-    keys: set[str] = Factory(set)
-    uploads: dict[str, str] = Factory(dict)
+    @property
+    def access(self) -> StoreAccess:
+        """The signed requests to the bucket."""
+        return self.folder.access
 
     def call(
         self,
         action: Action,
         key: str,
         body: bytes = b"",
-        headers: Mapping[str, str] | None = None,
         query: Mapping[str, str] | None = None,
-        unsigned: Mapping[str, str | None] | None = None,
         **request: Any,
     ) -> Reply:
-        """Sign and send one call on ``prefix + key``.
+        """Sign and send one call on the object *key* of the folder.
 
-        *headers* are signed and sent; *unsigned* ones are only sent, and None omits a
-        signed header of that name. Attributes of a :class:`PresignRequest` in *request*
-        replace the defaults, and are signed even if invalid.
+        *request* holds further arguments of :meth:`StoreAccess.request`.
         """
-        spec, headers = action.spec, headers or {}
-        full = "" if spec.on_bucket else f"{self.prefix}{key}"
-        wanted: dict[str, Any] = {
-            "method": spec.method,
-            "bucket": self.bucket,
-            "key": full,
-            "headers": headers,
-            "query": {**spec.fixed, **(query or {})},
-            "region": self.region,
-            "now": self.clock(),
-            "expires_in": _LIFE,
-            "credentials": self.credentials,
-            **request,
-        }
-        url = PresignRequest(wanted.pop("credentials"), self.endpoint, **wanted).sign()
+        spec = action.spec
+        full = "" if spec.on_bucket else f"{self.folder.path}{key}"
         if spec.publishes:
-            self.keys.add(full)
-        sent = {**headers, **(unsigned or {})}
-        signed = SignedRequest(
-            method=spec.method,
-            url=url,
-            headers={n: v for n, v in sent.items() if v is not None},
+            self.folder.traces.add(Trace(full))
+        given = {**spec.fixed, **(query or {})}
+        reply = self.access.request(
+            spec.method, full, body=body, query=given, **request
         )
-        return self.send(signed, MemoryBody.of(body) if body else EMPTY)
+        self.folder.note(full, reply)
+        return reply
 
     def post(
         self,
@@ -202,23 +167,26 @@ class CheckedStore:
 
         *terms* are attributes of :class:`GrantTerms`.
         """
-        terms = {"expires_in": _LIFE, "prefix": f"{self.prefix}{below}", **terms}
+        access = self.access
+        terms = {"expires_in": LIFE, "prefix": f"{self.folder.path}{below}", **terms}
         grant = sign_grant(
-            credentials or self.credentials,
-            self.endpoint,
-            GrantTerms(bucket=self.bucket, **terms),
-            region=self.region,
-            now=self.clock() - ago,
+            credentials or access.credentials,
+            access.endpoint,
+            GrantTerms(bucket=access.bucket, **terms),
+            region=access.region,
+            now=access.clock() - ago,
         )
-        full = f"{self.prefix}{key}"
-        self.keys.add(full)
+        full = f"{self.folder.path}{key}"
+        self.folder.traces.add(Trace(full))
         form = SignedForm(fields={"key": FormValue(full), **grant.fields})
         signed = SignedRequest(method="POST", url=grant.url, form=form)
-        return self.send(signed, MemoryBody.of(body))
+        reply = access.send(signed, MemoryBody.of(body))
+        self.folder.note(full, reply)
+        return reply
 
     def copy_source(self, key: str) -> str:
         """Return the value of ``x-oss-copy-source`` for a key of this check."""
-        return f"/{self.bucket}/{self.prefix}{key}"
+        return f"/{self.access.bucket}/{self.folder.path}{key}"
 
     def initiate(self, key: str, **more: Any) -> str:
         """Begin a multipart upload and return its ID.
@@ -231,40 +199,21 @@ class CheckedStore:
         )
 
     def upload_id(self, reply: Reply, key: str) -> str:
-        """Return the upload ID in *reply*; ``clean_up`` will abort that upload."""
+        """Return the upload ID in *reply*."""
         try:
             found = parse(reply.body).findtext("UploadId")
         except ValueError:
             found = None
         if not found:
             raise ConfigurationError("no multipart upload was begun")
-        self.uploads[found] = f"{self.prefix}{key}"
+        full = f"{self.folder.path}{key}"
+        self.folder.traces.add(Trace(full, upload_id=found))
         return found
 
     def part(self, key: str, upload_id: str, body: bytes, number: int = 1) -> Reply:
         """Send one part of a multipart upload."""
         query = {"uploadId": upload_id, "partNumber": str(number)}
         return self.call(Action.UploadPart, key, body, query=query)
-
-    def clean_up(self) -> list[str]:
-        """Remove all objects and uploads of the check; return the keys that remain."""
-        left = []
-        for upload_id, key in self.uploads.items():
-            own = key.removeprefix(self.prefix)
-            query = {"uploadId": upload_id}
-            reply = self._try(Action.AbortMultipartUpload, own, query=query)
-            if reply not in (204, 404):
-                left.append(f"{key} (parts of an upload)")
-        gone = {
-            k: self._try(Action.DeleteObject, k[len(self.prefix) :]) for k in self.keys
-        }
-        return left + sorted(key for key, status in gone.items() if status != 204)  # noqa: PLR2004 - HTTP
-
-    def _try(self, action: Action, key: str, **more: Any) -> int:
-        try:
-            return self.call(action, key, **more).status
-        except OSSPresignedError:
-            return 0
 
 
 def check(store: CheckedStore, facts: Iterable[Fact]) -> Iterator[FactResult]:

@@ -24,13 +24,14 @@ from ..model import (
 from ..parsing import complete_multipart_upload
 from ..secret import Secret
 from .store_check import CheckedStore, Expected, Fact
+from .store_folder import CheckKey
 
 _Probe: TypeAlias = Callable[[CheckedStore], Reply]
 
 BODY = b"one object of a check\n"
 PART = bytes(range(256)) * (MIN_PART // 256)
 _BODY_CRC, _PART_CRC = str(crc64(BODY)), str(crc64(PART))
-_ONE, _SECOND, _GONE = "object", "second", "missing"
+_ONE, _SECOND, _GONE = CheckKey.OBJECT, CheckKey.SECOND, CheckKey.MISSING
 _CRC, _SSE = "x-oss-hash-crc64ecma", "x-oss-server-side-encryption"
 _HOUR = 3600
 _NO_SECRET = Secret("no-such-secret")
@@ -93,23 +94,25 @@ def _complete_parts(store: CheckedStore, *parts: bytes, times: int = 1) -> Reply
 
 
 def _part_copy(store: CheckedStore) -> Reply:
-    query = {"uploadId": store.initiate("copied"), "partNumber": "1"}
+    query = {"uploadId": store.initiate(CheckKey.COPIED), "partNumber": "1"}
     source = {COPY_SOURCE: store.copy_source(_ONE)}
-    return store.call(Action.UploadPartCopy, "copied", headers=source, query=query)
+    return store.call(
+        Action.UploadPartCopy, CheckKey.COPIED, headers=source, query=query
+    )
 
 
 def _copy(store: CheckedStore, key: str = _ONE) -> Reply:
     source = {COPY_SOURCE: store.copy_source(key)}
-    return store.call(Action.CopyObject, "copied", headers=source)
+    return store.call(Action.CopyObject, CheckKey.COPIED, headers=source)
 
 
 def _list(store: CheckedStore, **query: str) -> Reply:
-    asked = {"prefix": store.prefix, **query}
+    asked = {"prefix": store.folder.path, **query}
     return store.call(Action.ListObjectsV2, "", query=asked)
 
 
 def _list_blank(store: CheckedStore) -> Reply:
-    return _list(store, prefix=f"{store.prefix}a ", **{"encoding-type": "url"})
+    return _list(store, prefix=f"{store.folder.path}a ", **{"encoding-type": "url"})
 
 
 def _aborted_twice(store: CheckedStore) -> Reply:
@@ -120,7 +123,9 @@ def _aborted_twice(store: CheckedStore) -> Reply:
 
 def _wrongly(send: Callable[..., Reply], **wrong: Any) -> _Probe:
     """Return a probe that calls *send* with *wrong* members in the credentials."""
-    return lambda store: send(store, credentials=evolve(store.credentials, **wrong))
+    return lambda store: send(
+        store, credentials=evolve(store.access.credentials, **wrong)
+    )
 
 
 def _then(*steps: _Probe) -> _Probe:
@@ -129,7 +134,7 @@ def _then(*steps: _Probe) -> _Probe:
 
 
 def _shifted(store: CheckedStore, seconds: int, version: str = "v4") -> Reply:
-    return _get(store, now=store.clock() + seconds, version=version)
+    return _get(store, now=store.access.clock() + seconds, version=version)
 
 
 def _delete(store: CheckedStore, key: str) -> Reply:
@@ -317,7 +322,7 @@ FACTS = (
         _API + "ListObjectsV2", _list,
         Expected(status=200, holds=("<Key>", f"<Size>{len(BODY)}</Size>"))),
     Fact("list-blank", "The form of blanks in listed keys with encoding-type=url is recorded.",
-        "the SDKs disagree", _then(partial(_put, key="a blank+plus"), _list_blank), None),
+        "the SDKs disagree", _then(partial(_put, key=CheckKey.BLANK), _list_blank), None),
     Fact("copy", "CopyObject with a presigned URL copies an object.",
         _API + "CopyObject", _copy, Expected(status=200, holds=("<ETag>",))),
     Fact("part-copy", "UploadPartCopy with a presigned URL copies a part.",

@@ -13,6 +13,7 @@ from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import URL_ACTIONS, Reply
 from fsspec_osspresigned.owner.store_check import CheckedStore, Expected, Fact, check
 from fsspec_osspresigned.owner.store_facts import FACTS
+from fsspec_osspresigned.owner.store_folder import CheckFolder, StoreAccess
 
 BUCKET = "examplebucket"
 JUDGED = [fact.name for fact in FACTS if fact.expected is not None]
@@ -22,14 +23,14 @@ JUDGED = [fact.name for fact in FACTS if fact.expected is not None]
 def store(oss: Emulator):
     """The emulator as a store to check."""
     transport = Transport()
-    yield CheckedStore(
+    access = StoreAccess(
         send=transport.send,
         credentials=oss.credentials,
         endpoint=oss.endpoint,
         region="cn-hangzhou",
         bucket=BUCKET,
-        prefix="check/",
     )
+    yield CheckedStore(folder=CheckFolder(access=access, prefix="check/"))
     transport.close()
 
 
@@ -38,7 +39,7 @@ def test_emulator_is_as_expected(oss, store):
     found = list(check(store, FACTS))
     assert [str(r) for r in found if r.outcome in ("different", "not asked")] == []
     assert [r.name for r in found if r.outcome == "as expected"] == JUDGED
-    assert store.clean_up() == []
+    assert store.folder.clean_up() == []
     assert list(oss.objects(BUCKET)) == []
     assert oss.uploads(BUCKET) == []
 
@@ -78,7 +79,7 @@ def test_call_that_is_always_refused(oss, store, action):
     outcomes = {result.outcome for result in found}
     assert outcomes > {"as expected", "recorded"}
     oss.faults.clear()
-    assert store.clean_up() == []
+    assert store.folder.clean_up() == []
 
 
 @pytest.mark.parametrize(
@@ -119,28 +120,18 @@ def test_store_that_does_not_answer(store):
     assert "no way" in str(first)
 
 
-def test_store_that_begins_no_upload(store):
+def test_store_that_begins_no_upload(oss):
     """What needs a multipart upload is not asked where none can be begun."""
+    fact = next(fact for fact in FACTS if fact.name == "part")
     for body in (b"<Other/>", b"no document"):
-        store.send = lambda *_, body=body: Reply(status=200, headers={}, body=body)
-        fact = next(fact for fact in FACTS if fact.name == "part")
-        (result,) = check(store, [fact])
+        access = StoreAccess(
+            send=lambda *_, body=body: Reply(status=200, headers={}, body=body),
+            credentials=oss.credentials,
+            endpoint=oss.endpoint,
+            region="cn-hangzhou",
+            bucket=BUCKET,
+        )
+        folder = CheckFolder(access=access, prefix="")
+        (result,) = check(CheckedStore(folder=folder), [fact])
         assert result.outcome == "not asked"
         assert "no multipart upload" in str(result)
-
-
-def test_what_cannot_be_removed_is_named(oss, store):
-    """Objects and parts that stay are told, whatever the reason."""
-    (put,) = check(store, FACTS[:1])
-    upload_id = store.initiate("second")
-    assert put.outcome == "as expected"
-    oss.faults.add(Fault(action="DeleteObject", times=None, status=403))
-    real = store.send
-
-    def send(signed, body):
-        if upload_id in signed.url.reveal():
-            raise NetworkError("no way")
-        return real(signed, body)
-
-    store.send = send
-    assert store.clean_up() == ["check/second (parts of an upload)", "check/object"]

@@ -23,7 +23,7 @@ This page lists every fact about OSS that the program relies on. The tests check
 osspresigned check store BUCKET --region cn-hangzhou --report facts.json
 ```
 
-The command `check store` reads the owner's keys from the environment and asks for confirmation. The check sends about 120 requests under its own prefix, stores 1 MiB for a few seconds, and removes all objects at the end; OSS charges for the requests. The report lists each fact as `as expected`, `different`, `recorded` (no source says what to expect) or `not
+The command `check store` reads the owner's keys from the environment and asks for confirmation. The check sends about 130 requests below a [directory of its own](cli.md#check-store), stores 1 MiB for a few seconds, and removes all objects at the end; OSS charges for the requests. The report lists each fact as `as expected`, `different`, `recorded` (no source says what to expect) or `not
 asked`, with status, code, EC and headers of the reply. The report contains no key, no signature and no bucket name, so you can attach it to an issue.
 
 The check omits facts that need a large object, a second account or a setting of the bucket. No source states the following facts with certainty:
