@@ -190,6 +190,10 @@ class ResponseParser:
             self._parser.feed_data(data)
         except (HttpParserError, HttpParserUpgrade) as error:
             self.reusable = False
+            # httptools wraps what a signal handler raises in a callback, such as Ctrl-C.
+            cause = error.__context__
+            if cause is not None and not isinstance(cause, Exception):
+                raise cause from None
             if not self.complete:
                 raise ResponseError(f"Malformed response: {error}") from None
 

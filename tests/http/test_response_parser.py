@@ -6,6 +6,7 @@ import contextlib
 import gc
 import http.client
 import socket
+import sys
 import threading
 import weakref
 
@@ -18,6 +19,7 @@ from fsspec_osspresigned.http.response_parser import (
     ResponseError,
     ResponseParser,
 )
+from tests.interrupts import Interrupt
 
 QUERY = "/b/k?x-oss-signature=TOPSECRET"
 OK = "HTTP/1.1 200 OK"
@@ -49,6 +51,26 @@ def theirs(data, method="GET"):
         answer.begin()
         yield answer
         answer.close()
+
+
+def test_signal_while_a_reply_is_parsed():
+    """What a signal handler raises in a callback of the parser is raised as it is.
+
+    It is no error of the reply, which would be retried: Ctrl-C would be lost.
+    """
+    response = ResponseParser("GET")
+
+    def trace(frame, event, _):
+        if frame.f_code.co_name == "on_header":
+            raise Interrupt
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        with pytest.raises(Interrupt):
+            response.feed(written(OK, "Content-Length: 5"))
+    finally:
+        sys.settrace(before)
 
 
 # -- as http.client ---------------------------------------------------------------------
