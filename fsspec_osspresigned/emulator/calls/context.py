@@ -69,8 +69,8 @@ class CallContext:
         return number
 
     def find_object(self) -> StoredObject:
-        """Return the object that the call names; RefusedError if it is missing."""
-        return self.bucket.find(self.call.key)
+        """Return the object or version of the call; RefusedError if it is missing."""
+        return self.bucket.find(self.call.key, self.call.parameters.get("versionId"))
 
     def check_exclusive(self) -> None:
         """Refuse an exclusive call early, before its body, if the object exists."""

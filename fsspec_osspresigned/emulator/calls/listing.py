@@ -10,8 +10,9 @@ from urllib.parse import quote
 
 from ...model import STORAGE_CLASS, STORAGE_CLASSES, Action
 from ...units import oss_moment
+from ..message.errors import refused
 from ..message.replies import Content, EmulatorReply, quoted, xml_reply
-from ..store.store import StoredUpload
+from ..store.store import DELETE_MARKER, StoredObject, StoredUpload
 from .context import OWNER, CallContext, document, invalid_argument
 from .object_headers import RESTORED
 from .uploads import find_upload, names
@@ -134,6 +135,58 @@ def read_token(token: str) -> str:
     except ValueError as error:
         message = "The continuation-token is invalid."
         raise invalid_argument(message, "continuation-token") from error
+
+
+async def list_object_versions(context: CallContext) -> EmulatorReply:
+    """List all versions and delete markers by key, the newest of a key first.
+
+    In a bucket without versioning, each object is its only version, ``null``.
+    """
+    given, shown = context.call.parameters, _shown(context)
+    if "delimiter" in given:
+        raise refused("NotImplemented", Header="delimiter")
+    prefix, after = given.get("prefix", ""), given.get("key-marker", "")
+    bucket, passed = context.bucket, given.get("version-id-marker", "")
+    plain = {key: {"null": stored} for key, stored in bucket.objects.items()}
+    known = plain | bucket.versions
+    rows: list[tuple[str, str, StoredObject, bool]] = []
+    for key in sorted(known):
+        if not key.startswith(prefix) or key < after:
+            continue
+        ids = list(reversed(known[key]))
+        if key == after:  # without an ID, all versions of the marker's key are passed
+            rest = ids[ids.index(passed) + 1 :] if passed in ids else []
+        else:
+            rest = ids
+        rows += [(key, i, known[key][i], i == ids[0]) for i in rest]
+    page, limits = _cut(context, "keys", rows, _USUAL)
+    entries: dict[str, list[dict[str, Any]]] = {"DeleteMarker": [], "Version": []}
+    for key, version_id, stored, is_newest in page:
+        entry = {
+            "Key": shown(key),
+            "VersionId": version_id,
+            "IsLatest": is_newest,
+            "LastModified": oss_moment(stored.modified),
+            "Owner": OWNER,
+        }
+        if stored.kind == DELETE_MARKER:
+            entries["DeleteMarker"].append(entry)
+            continue
+        own = {"ETag": quoted(stored.etag), "Type": stored.kind, "Size": stored.size}
+        own["StorageClass"] = stored.headers[STORAGE_CLASS]
+        entries["Version"].append({**entry, **own})
+    content = {
+        "Name": bucket.name,
+        "Prefix": shown(prefix),
+        "KeyMarker": shown(after),
+        "VersionIdMarker": passed,
+        **limits,
+        "EncodingType": context.encoding,
+        "NextKeyMarker": shown(page[-1][0]) if page else "",
+        "NextVersionIdMarker": page[-1][1] if page else "",
+        **entries,
+    }
+    return xml_reply("ListVersionsResult", content)
 
 
 async def list_multipart_uploads(context: CallContext) -> EmulatorReply:

@@ -33,6 +33,7 @@ _OPERATIONS: Mapping[Action, Handler] = {
 _OTHERS: Mapping[str, tuple[str, Handler]] = {
     "ListBuckets": ("GET Service", listing.list_buckets),
     "ListObjects": ("GET Bucket", listing.list_objects),
+    "ListObjectVersions": ("GET Bucket versions", listing.list_object_versions),
     "ListMultipartUploads": ("GET Bucket uploads", listing.list_multipart_uploads),
     "GetBucketInfo": ("GET Bucket bucketInfo", listing.get_bucket_info),
     "GetBucketLocation": ("GET Bucket location", listing.get_bucket_location),
@@ -64,7 +65,7 @@ HANDLERS: Mapping[str, Handler] = {
 # if it has no value, if an SDK signs it as a sub-resource, or if it is OSS's by its name.
 _CHANGES = OWN_PARAMETERS.union(
     ("callback", "callback-var", "list-type", "marker", "position", "sequential"),
-    ("key-marker", "max-uploads", "upload-id-marker"),
+    ("key-marker", "max-uploads", "upload-id-marker", "version-id-marker"),
     *(spec.query for spec in OPERATIONS.values()),
 )
 

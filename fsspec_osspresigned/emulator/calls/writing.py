@@ -18,6 +18,7 @@ from ..message.replies import EmulatorReply, quoted, xml_reply
 from ..message.request_body import too_large
 from ..store.store import (
     APPENDABLE,
+    DELETE_MARKER,
     NEXT_POSITION,
     SYMLINK,
     StoredObject,
@@ -138,9 +139,16 @@ def copy_source(context: CallContext) -> StoredObject:
 
 
 async def delete_object(context: CallContext) -> EmulatorReply:
-    """Delete an object; the reply is 204 whether it existed or not."""
-    context.store.drop(context.bucket, context.call.key)
-    return EmulatorReply(status=204)
+    """Delete an object or a version; the reply is 204 whether it existed or not."""
+    version_id = context.call.parameters.get("versionId")
+    bucket, key = context.bucket, context.call.key
+    gone = context.store.drop(bucket, key, version_id, now=context.now)
+    headers = {}
+    if gone is not None and gone.version_id is not None:
+        headers["x-oss-version-id"] = gone.version_id
+        if gone.kind == DELETE_MARKER:
+            headers["x-oss-delete-marker"] = "true"
+    return EmulatorReply(status=204, headers=headers)
 
 
 async def delete_multiple_objects(context: CallContext) -> EmulatorReply:
@@ -160,7 +168,7 @@ async def delete_multiple_objects(context: CallContext) -> EmulatorReply:
     if not keys or not all(keys) or len(keys) > _MAX_DELETE_KEYS:
         raise refused("MalformedXML")
     for key in keys:
-        context.store.drop(context.bucket, key)
+        context.store.drop(context.bucket, key, now=context.now)
     if tree.findtext("Quiet") == "true":
         return EmulatorReply()
     shown = [quote(key, safe="") if context.encoding else key for key in keys]

@@ -52,6 +52,7 @@ _TABLE = """
 403 UserDisable - UserDisable
 404 NoSuchKey 0026-00000001 The specified key does not exist.
 404 NoSuchBucket - The specified bucket does not exist.
+404 NoSuchVersion - The specified version does not exist.
 404 NoSuchUpload - The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.
 404 SymlinkTargetNotExist - The symlink target object does not exist
 405 MethodNotAllowed - The specified method is not allowed against this resource.

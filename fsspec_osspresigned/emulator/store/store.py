@@ -7,6 +7,7 @@ import hashlib
 import json
 import shutil
 import threading
+import time
 import uuid
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -21,10 +22,12 @@ from .bodies import CHUNK, Folder, Piece, Segment, Spool
 
 APPENDABLE = "Appendable"
 SYMLINK = "Symlink"
+DELETE_MARKER = "DeleteMarker"
 NEXT_POSITION = "x-oss-next-append-position"
 _SPILL = 4 * MIB
 _FILE_ALWAYS = -1
 _UPLOAD = "upload.json"
+_MARKED = {"x-oss-delete-marker": "true"}
 
 
 @frozen(kw_only=True, eq=False)
@@ -36,7 +39,8 @@ class StoredObject:
         crc64: CRC-64/XZ of the whole object.
         md5: hexadecimal MD5; None for a multipart or appendable object.
         headers: properties (Content-Type, metadata, ACL ...), names in lower case.
-        kind: ``Normal``, ``Multipart``, ``Appendable`` or ``Symlink``.
+        kind: ``Normal``, ``Multipart``, ``Appendable`` or ``Symlink``; ``DeleteMarker``
+            for a version that hides older ones.
         modified: time of storing by the emulator's clock, seconds since the epoch.
         version_id: version ID in a bucket with versioning; None otherwise.
     """
@@ -86,18 +90,31 @@ class StoredUpload:
 
 @define(kw_only=True, eq=False)
 class Bucket:
-    """A bucket: objects by key, open multipart uploads by ID."""
+    """A bucket: objects by key, open multipart uploads by ID.
+
+    With versioning, *versions* holds all versions of a key by ID, the newest last;
+    *objects* holds the newest, unless it is a delete marker.
+    """
 
     name: str
     versioned: bool = False
     objects: dict[str, StoredObject] = field(factory=dict)
+    versions: dict[str, dict[str, StoredObject]] = field(factory=dict)
     uploads: dict[str, StoredUpload] = field(factory=dict)
     keys: list[str] = field(factory=list, init=False)  # sorted, as their UTF-8 is
 
-    def find(self, key: str) -> StoredObject:
-        """Return an object; RefusedError if it is missing."""
+    def find(self, key: str, version_id: str | None = None) -> StoredObject:
+        """Return an object, or a version of it; RefusedError if it is missing."""
+        if version_id is not None and self.versioned:
+            found = self.versions.get(key, {}).get(version_id)
+            if found is None:
+                raise refused("NoSuchVersion", Key=key, VersionId=version_id)
+            if found.kind == DELETE_MARKER:
+                raise refused("MethodNotAllowed", headers=_MARKED)
+            return found
         if key not in self.objects:
-            raise refused("NoSuchKey", Key=key)
+            headers = _MARKED if key in self.versions else None
+            raise refused("NoSuchKey", headers=headers, Key=key)
         return self.objects[key]
 
     def find_upload(self, upload_id: str, key: str, ec: str) -> StoredUpload:
@@ -113,17 +130,37 @@ class Bucket:
             raise refused("FileAlreadyExists", ec=ec)
 
     def set(self, stored: StoredObject) -> None:
-        """Add an object, or replace the one with its key."""
+        """Add an object or a version, or replace the one with its key and version ID."""
+        if stored.version_id is not None:
+            self.versions.setdefault(stored.key, {})[stored.version_id] = stored
+            self._show_newest(stored.key)
+            return
         if stored.key not in self.objects:
             bisect.insort(self.keys, stored.key)
         self.objects[stored.key] = stored
 
-    def drop(self, key: str) -> StoredObject | None:
-        """Remove an object and return it; None if it was missing."""
+    def drop(self, key: str, version_id: str | None = None) -> StoredObject | None:
+        """Remove an object or a version and return it; None if it was missing."""
+        if version_id is not None:
+            gone = self.versions.get(key, {}).pop(version_id, None)
+            if gone is not None:
+                self._show_newest(key)
+            return gone
         stored = self.objects.pop(key, None)
         if stored is not None:
             del self.keys[bisect.bisect_left(self.keys, key)]
         return stored
+
+    def _show_newest(self, key: str) -> None:
+        """Let the newest version be the object *key*, unless it is a delete marker."""
+        self.drop(key)
+        if not self.versions[key]:
+            del self.versions[key]
+            return
+        newest = next(reversed(self.versions[key].values()))
+        if newest.kind != DELETE_MARKER:
+            bisect.insort(self.keys, key)
+            self.objects[key] = newest
 
 
 @frozen(eq=False)
@@ -160,6 +197,7 @@ class Store:
         self._log = _StoreLog(root)
         self._spill = _SPILL if root is None else _FILE_ALWAYS
         self._folder = Folder(None if root is None else root / "bodies")
+        self._moment = 0  # of the last version
         self.buckets = {bucket.name: bucket for bucket in self._log.read(self._folder)}
 
     def add_bucket(self, name: str, *, versioned: bool = False) -> None:
@@ -186,8 +224,11 @@ class Store:
         with self._lock:
             bucket.check_free(stored.key, exclusive=exclusive)
             if bucket.versioned and stored.version_id is None:
-                stored = evolve(stored, version_id=f"CAEQ{uuid.uuid4().hex}")
-            place = _object_place(bucket.name, stored.key)
+                # Their order is that of storing, also when they are read from disk.
+                self._moment = max(self._moment + 1, time.time_ns())
+                version_id = f"CAEQ{self._moment:016x}{uuid.uuid4().hex[:16]}"
+                stored = evolve(stored, version_id=version_id)
+            place = _object_place(bucket.name, stored.key, stored.version_id)
             self._log.write(place, asdict(stored, recurse=False))
             bucket.set(stored)
             return stored
@@ -202,11 +243,29 @@ class Store:
                 raise wrong_position(found)
             return self.put(bucket, stored)
 
-    def drop(self, bucket: Bucket, key: str) -> None:
-        """Delete an object, if it exists."""
+    def drop(
+        self,
+        bucket: Bucket,
+        key: str,
+        version_id: str | None = None,
+        *,
+        now: float = 0.0,
+    ) -> StoredObject | None:
+        """Delete an object or a version, and return it; None if it was missing.
+
+        In a bucket with versioning, a deletion without a version ID stores a delete
+        marker with the time *now*, and returns it.
+        """
         with self._lock:
-            if bucket.drop(key) is not None:
-                self._log.delete(_object_place(bucket.name, key))
+            if bucket.versioned and version_id is None:
+                marker = StoredObject(
+                    key=key, etag="", crc64=0, kind=DELETE_MARKER, modified=now
+                )
+                return self.put(bucket, marker)
+            gone = bucket.drop(key, version_id if bucket.versioned else None)
+            if gone is not None:
+                self._log.delete(_object_place(bucket.name, key, gone.version_id))
+            return gone
 
     def initiate(self, upload: StoredUpload) -> None:
         """Add *upload* to the open multipart uploads."""
@@ -297,7 +356,8 @@ class _StoreLog:
 
         for home in sorted((self.root / "buckets").glob("*")):
             bucket = Bucket(name=home.name)
-            for value in _values(home / "objects"):
+            stored = [*_values(home / "objects")]
+            for value in sorted(stored, key=lambda one: one["version_id"] or ""):
                 body = tuple(map(segment, value.pop("body")))
                 bucket.set(StoredObject(body=body, **value))
             for path in (home / "uploads").glob("*"):
@@ -313,9 +373,10 @@ class _StoreLog:
         folder.sweep(segments)
 
 
-def _object_place(bucket: str, key: str) -> str:
+def _object_place(bucket: str, key: str, version_id: str | None) -> str:
     # Keys may hold what file names cannot: dots, slashes, a thousand bytes.
-    return f"{bucket}/objects/{hashlib.sha256(key.encode()).hexdigest()}.json"
+    name = hashlib.sha256(key.encode()).hexdigest()
+    return f"{bucket}/objects/{name}{version_id or ''}.json"
 
 
 def _upload_place(upload: StoredUpload, name: str = _UPLOAD) -> str:

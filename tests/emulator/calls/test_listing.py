@@ -1,4 +1,4 @@
-"""ListObjectsV2, ListObjects and ListMultipartUploads."""
+"""ListObjectsV2, ListObjects, ListObjectVersions and ListMultipartUploads."""
 
 from __future__ import annotations
 
@@ -228,3 +228,58 @@ def test_uploads(make_client, tree, refusal):
         assert (rows(page), page.findtext("NextKeyMarker")) == ([], "u/")
         assert rows(tree(look(delimiter="/", key_marker="u/"))) == wanted[3:]
         assert refusal(look(max_uploads="0"))[:2] == (400, "InvalidArgument")
+
+
+def versions_of(document):
+    """Return tag, key, ID and IsLatest of all entries, in the order of the key."""
+    entries = [e for e in document if e.tag in ("Version", "DeleteMarker")]
+    return sorted(
+        (e.findtext("Key"), e.findtext("VersionId"), e.tag, e.findtext("IsLatest"))
+        for e in entries
+    )
+
+
+def test_versions(make_client, tree, refusal):
+    """ListObjectVersions lists versions and delete markers, page by page."""
+    with Emulator(versioned=["examplebucket"]) as oss:
+        client = make_client(oss)
+        ids = [client.put(k).headers["x-oss-version-id"] for k in ("a", "b/ü", "b/ü")]
+        marker = client.call("DELETE", "b/ü").headers["x-oss-version-id"]
+
+        def look(**query):
+            query = {name.replace("_", "-"): value for name, value in query.items()}
+            return client.call("GET", "", query={"versions": "", **query})
+
+        wanted = [
+            ("a", ids[0], "Version", "true"),
+            ("b/ü", ids[1], "Version", "false"),
+            ("b/ü", ids[2], "Version", "false"),
+            ("b/ü", marker, "DeleteMarker", "true"),
+        ]
+        assert versions_of(tree(look())) == wanted
+        assert versions_of(tree(look(prefix="b/"))) == wanted[1:]
+        found, query = [], {}
+        for _ in wanted:
+            page = tree(look(max_keys="1", **query))
+            found += versions_of(page)
+            query = {
+                "key_marker": page.findtext("NextKeyMarker"),
+                "version_id_marker": page.findtext("NextVersionIdMarker"),
+            }
+        # The newest of a key comes first.
+        assert found == [wanted[0], wanted[3], wanted[2], wanted[1]]
+        assert page.findtext("IsTruncated") == "false"
+        assert versions_of(tree(look(key_marker="a"))) == wanted[1:]
+        assert versions_of(tree(look(prefix="none"))) == []
+        encoded = tree(look(encoding_type="url", prefix="b/"))
+        assert encoded.findtext("Version/Key") == "b%2F%C3%BC"
+        assert refusal(look(delimiter="/"))[:2] == (400, "NotImplemented")
+
+
+def test_versions_of_a_bucket_without_versioning(make_client, tree):
+    """Each object is its only version."""
+    with Emulator() as oss:
+        client = make_client(oss)
+        client.put("k")
+        document = tree(client.call("GET", "", query={"versions": ""}))
+        assert versions_of(document) == [("k", "null", "Version", "true")]

@@ -21,7 +21,7 @@ from fsspec_osspresigned.parsing import parse
         ("POST", "k", {}, "PostObject"),
         ("GET", "", {"lifecycle": ""}, "GetBucketLifecycle"),
         ("GET", "", {"comp": "token"}, "GetBucketComp"),
-        ("GET", "", {"list-type": "2", "versions": ""}, "GetBucketVersions"),
+        ("GET", "", {"list-type": "2", "policy": ""}, "GetBucketPolicy"),
         ("PUT", "", {"acl": ""}, "PutBucketAcl"),
         ("PUT", "", {}, "PutBucket"),
     ],

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.http import checksums as checksum
 from fsspec_osspresigned.signing.presigning import PresignRequest
 
@@ -228,3 +229,54 @@ def test_delete_many_wants_its_md5(client, refusal):
     assert refusal(reply)[:2] == (400, "InvalidDigest")
     reply = delete_many(client, b"<" * (2 * 1024 * 1024 + 1))
     assert refusal(reply)[:2] == (400, "EntityTooLarge")
+
+
+@pytest.fixture
+def versioned(make_client):
+    """A client of a bucket with versioning."""
+    with Emulator(versioned=[BUCKET]) as oss:
+        yield make_client(oss)
+
+
+def test_versions_are_read_and_removed_by_their_ids(versioned, refusal):
+    """A deletion hides older versions; a deletion of the marker shows them again."""
+    ids = [
+        versioned.put("k", data).headers["x-oss-version-id"] for data in (b"1", b"2")
+    ]
+
+    def of(version_id):
+        return {"query": {"versionId": version_id}}
+
+    assert versioned.call("GET", "k", **of(ids[0])).content == b"1"
+    assert versioned.call("GET", "k").content == b"2"
+    gone = versioned.call("DELETE", "k")
+    assert (gone.status_code, gone.headers["x-oss-delete-marker"]) == (204, "true")
+    marker = gone.headers["x-oss-version-id"]
+    missing = versioned.call("GET", "k")
+    assert refusal(missing)[:2] == (404, "NoSuchKey")
+    assert missing.headers["x-oss-delete-marker"] == "true"
+    assert refusal(versioned.call("GET", "k", **of(marker)))[0] == 405
+    assert versioned.call("GET", "k", **of(ids[1])).content == b"2"
+    undone = versioned.call("DELETE", "k", **of(marker))
+    assert undone.headers["x-oss-delete-marker"] == "true"
+    assert versioned.call("GET", "k").content == b"2"
+    assert (
+        "x-oss-delete-marker" not in versioned.call("DELETE", "k", **of(ids[1])).headers
+    )
+    assert versioned.call("GET", "k").content == b"1"
+    assert versioned.call("DELETE", "k", **of(ids[0])).status_code == 204
+    assert versioned.call("DELETE", "k", **of(ids[0])).status_code == 204
+    assert refusal(versioned.call("GET", "k"))[:2] == (404, "NoSuchKey")
+    assert refusal(versioned.call("GET", "k", **of(ids[0])))[:2] == (
+        404,
+        "NoSuchVersion",
+    )
+    assert versioned.oss.store.buckets[BUCKET].versions == {}
+
+
+def test_properties_of_a_version_stay_its_own(versioned):
+    """A changed ACL makes no new version."""
+    version_id = versioned.put("k").headers["x-oss-version-id"]
+    acl = {"x-oss-object-acl": "public-read"}
+    assert versioned.call("PUT", "k", query={"acl": ""}, headers=acl).ok
+    assert versioned.oss.get(BUCKET, "k").version_id == version_id

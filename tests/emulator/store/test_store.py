@@ -55,3 +55,23 @@ def test_a_disk_store_survives(tmp_path, make_client):
         client.call("DELETE", "copy")
         client.call("DELETE", "empty")
         assert files(tmp_path) == 0
+
+
+def test_versions_survive(tmp_path, make_client):
+    """All versions are there at the next start, in their order."""
+    options = {"root": tmp_path, "versioned": [BUCKET]}
+    with Emulator(**options) as oss:
+        client = make_client(oss)
+        ids = [
+            client.put("k", data).headers["x-oss-version-id"] for data in (b"1", b"2")
+        ]
+        ids.append(client.call("DELETE", "k").headers["x-oss-version-id"])
+    with Emulator(**options) as oss:
+        client = make_client(oss)
+        assert [*oss.store.buckets[BUCKET].versions["k"]] == ids
+        assert oss.get(BUCKET, "k") is None
+        client.call("DELETE", "k", query={"versionId": ids.pop()})
+        assert [*oss.objects(BUCKET)] == ["k"]
+        for version_id in ids:
+            client.call("DELETE", "k", query={"versionId": version_id})
+        assert files(tmp_path) == 0
