@@ -6,22 +6,20 @@ Begin with ``store_facts``, the table of facts on which the program relies.
 from __future__ import annotations
 
 import contextlib
+import enum
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from http import HTTPStatus
+from typing import Any, ClassVar, TypeAlias
 
-from attrs import asdict, define, field, frozen
+from attrs import Factory, asdict, define, evolve, field, frozen
 
-from ..client.error_codes import clean, members, name
-from ..errors import ConfigurationError, OSSPresignedError
-from ..http.body import MemoryBody
-from ..model import Action, Reply, SignedForm, SignedRequest
-from ..parsing import parse
-from ..secret import FormValue
-from ..signing.canonical import Credentials
-from ..signing.grant_file import GrantTerms, sign_grant
-from .store_folder import LIFE, CheckFolder, StoreAccess, Trace
+from ..client.error_codes import clean, from_reply, members, name
+from ..errors import OSSPresignedError
+from ..model import COPY_SOURCE, Action, Operation, Reply
+from ..parsing import complete_multipart_upload, parse
+from .store_folder import CheckFolder, CheckKey, upload_id_of
 
 # Headers of replies that a report shows; all others may tell whose bucket it is.
 _SHOWN = re.compile(
@@ -30,8 +28,9 @@ _SHOWN = re.compile(
 ).fullmatch
 # Elements whose text is shown; that of all others may name a bucket or its owner.
 _TEXTS = {"Code", "EC", "ETag", "EncodingType", "HashCrc64ecma", "Key", "Size"}
-OUTCOMES = ("as expected", "different", "recorded", "not asked")
 _MAX_TAG = 40  # characters of the name of an element that a report shows
+COMPLETE_ALL = "x-oss-complete-all"
+OUTCOMES = ("as expected", "different", "recorded", "not asked", "skipped")
 
 
 @frozen(kw_only=True)
@@ -50,6 +49,11 @@ class Expected:
     ec: str | None = None
     headers: Mapping[str, str | None] = field(factory=dict)
     holds: tuple[str, ...] = ()
+
+    @property
+    def is_refusal(self) -> bool:
+        """True if the store must refuse the request."""
+        return not _is_success(self.status)
 
     def differences(self, reply: Reply, error: Mapping[str, str]) -> list[str]:
         """Return the differences between *reply* and the expected reply, as texts."""
@@ -71,24 +75,123 @@ class Expected:
         return found + [f"the body lacks {t}" for t in self.holds if t not in text]
 
 
+class Needs(enum.Enum):
+    """What a fact needs of the bucket, its endpoint or the keys; the value names it."""
+
+    UNVERSIONED = "a bucket without versioning"
+    VERSIONED = "a bucket with versioning, enabled or suspended"
+    VERSION_IDS = "a bucket with versioning enabled"
+    TEMPORARY_KEY = "a temporary access key"
+    CNAME = "an own domain of the bucket as endpoint"
+    PUBLIC_HOST = "an own domain of a bucket in mainland China as endpoint"
+
+    def are_met(self, folder: CheckFolder) -> bool:
+        """Return whether the store and the keys of *folder* are so."""
+        access = folder.access
+        return {
+            Needs.UNVERSIONED: not folder.is_versioned,
+            Needs.VERSIONED: folder.is_versioned,
+            Needs.VERSION_IDS: folder.has_version_ids,
+            Needs.TEMPORARY_KEY: access.credentials.security_token is not None,
+            Needs.CNAME: access.endpoint.style == "cname",
+            Needs.PUBLIC_HOST: access.public_endpoint is not None,
+        }[self]
+
+
+@frozen
+class URLCall:
+    """One request with a presigned URL, as data.
+
+    The check adds bucket, directory and time; to the calls of a multipart upload the ID
+    of the upload that the fact began; and to CompleteMultipartUpload without a body the
+    list of the parts, unless ``x-oss-complete-all`` stands for it.
+
+    Attributes:
+        headers: signed headers.
+        unsigned: headers that are only sent; None does not send a signed header.
+        query: signed parameters; the prefix of a listing is below the directory.
+        source: copy source.
+        version_of: position of the step of the fact whose version ID is requested.
+        ago: age of the signature in seconds; may be negative.
+        signed: further attributes of :class:`PresignRequest`.
+        wrong: attributes of the credentials that are replaced.
+        plus: whether the path has ``+`` for each blank.
+        public: whether the request goes to the public endpoint of the region.
+    """
+
+    action: Action
+    key: CheckKey = CheckKey.OBJECT
+    body: bytes = field(default=b"", kw_only=True)
+    headers: Mapping[str, str] = field(factory=dict, kw_only=True)
+    unsigned: Mapping[str, str | None] = field(factory=dict, kw_only=True)
+    query: Mapping[str, str] = field(factory=dict, kw_only=True)
+    source: CheckKey | None = field(default=None, kw_only=True)
+    part_number: int = field(default=1, kw_only=True)
+    version_of: int | None = field(default=None, kw_only=True)
+    ago: int = field(default=0, kw_only=True)
+    signed: Mapping[str, Any] = field(factory=dict, kw_only=True)
+    wrong: Mapping[str, Any] = field(factory=dict, kw_only=True)
+    plus: bool = field(default=False, kw_only=True)
+    public: bool = field(default=False, kw_only=True)
+
+
+@frozen
+class FormCall:
+    """One PostObject with a signed form, as data.
+
+    Attributes:
+        below: prefix of the policy below the directory.
+        terms: further attributes of :class:`GrantTerms`.
+        unlisted: form fields that no condition names; None does not send a field.
+        version: version of the signature.
+        ago, wrong: as for a :class:`URLCall`.
+    """
+
+    key: CheckKey
+    body: bytes
+    below: str = field(default="", kw_only=True)
+    terms: Mapping[str, Any] = field(factory=dict, kw_only=True)
+    unlisted: Mapping[str, str | None] = field(factory=dict, kw_only=True)
+    version: str = field(default="v4", kw_only=True)
+    ago: int = field(default=0, kw_only=True)
+    wrong: Mapping[str, Any] = field(factory=dict, kw_only=True)
+    action: ClassVar[Action] = Action.PostObject
+
+
+Step: TypeAlias = URLCall | FormCall
+
+
+def _steps(value: Step | tuple[Step, ...]) -> tuple[Step, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
 @frozen
 class Fact:
-    """One fact about the store on which the program relies.
+    """One fact about the store on which the program relies, as data.
 
     Attributes:
         name: short name for reports.
         says: the fact, in one sentence.
         source: where the fact is documented or was observed.
-        ask: sends a request whose reply shows the fact.
+        steps: requests; the reply to the last one shows the fact, the others must
+            succeed.
         expected: the expected reply; None only records the reply, because no source
             describes it.
+        counter: for a refusal the name of an earlier fact, whose last request differs
+            only in the property that the store refuses. If it did not succeed, the
+            refusal proves nothing and is not asked for.
+        needs: condition of the fact; None is none.
+        is_control: whether nothing is asked of the store if the request fails.
     """
 
     name: str
     says: str
     source: str
-    ask: Callable[[CheckedStore], Reply]
-    expected: Expected | None
+    steps: tuple[Step, ...] = field(converter=_steps)
+    expected: Expected | None = None
+    counter: str | None = field(default=None, kw_only=True)
+    needs: Needs | None = field(default=None, kw_only=True)
+    is_control: bool = field(default=False, kw_only=True)
 
 
 @frozen(kw_only=True)
@@ -96,8 +199,8 @@ class FactResult:
     """The store's reply for one fact.
 
     Attributes:
-        outcome: ``as expected``, ``different``, ``recorded`` or ``not asked``.
-        differences: descriptions; for ``not asked`` the reason.
+        outcome: one of :data:`OUTCOMES`.
+        differences: descriptions; for ``not asked`` and ``skipped`` the reason.
         seen: status, code, EC, headers and elements of the reply, without secrets and
             bucket names.
     """
@@ -112,125 +215,146 @@ class FactResult:
     def __str__(self) -> str:
         """Return the result as one line of the text report."""
         told = f": {'; '.join(self.differences)}" if self.differences else ""
-        return f"{self.outcome:<11}  {self.name:<24}  {self.says}{told}"
+        return f"{self.outcome:<11}  {self.name:<26}  {self.says}{told}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result as members of the JSON report."""
         return asdict(self)
 
 
-@define(kw_only=True)
-class CheckedStore:
-    """Real or emulated store, with the folder in which the check works."""
-
-    folder: CheckFolder
-
-    @property
-    def access(self) -> StoreAccess:
-        """The signed requests to the bucket."""
-        return self.folder.access
-
-    def call(
-        self,
-        action: Action,
-        key: str,
-        body: bytes = b"",
-        query: Mapping[str, str] | None = None,
-        **request: Any,
-    ) -> Reply:
-        """Sign and send one call on the object *key* of the folder.
-
-        *request* holds further arguments of :meth:`StoreAccess.request`.
-        """
-        spec = action.spec
-        full = "" if spec.on_bucket else f"{self.folder.path}{key}"
-        if spec.publishes:
-            self.folder.traces.add(Trace(full))
-        given = {**spec.fixed, **(query or {})}
-        reply = self.access.request(
-            spec.method, full, body=body, query=given, **request
-        )
-        self.folder.note(full, reply)
-        return reply
-
-    def post(
-        self,
-        key: str,
-        body: bytes,
-        *,
-        below: str = "",
-        ago: int = 0,
-        credentials: Credentials | None = None,
-        **terms: Any,
-    ) -> Reply:
-        """Send *body* as a form that was signed *ago* seconds ago for the prefix *below*.
-
-        *terms* are attributes of :class:`GrantTerms`.
-        """
-        access = self.access
-        terms = {"expires_in": LIFE, "prefix": f"{self.folder.path}{below}", **terms}
-        grant = sign_grant(
-            credentials or access.credentials,
-            access.endpoint,
-            GrantTerms(bucket=access.bucket, **terms),
-            region=access.region,
-            now=access.clock() - ago,
-        )
-        full = f"{self.folder.path}{key}"
-        self.folder.traces.add(Trace(full))
-        form = SignedForm(fields={"key": FormValue(full), **grant.fields})
-        signed = SignedRequest(method="POST", url=grant.url, form=form)
-        reply = access.send(signed, MemoryBody.of(body))
-        self.folder.note(full, reply)
-        return reply
-
-    def copy_source(self, key: str) -> str:
-        """Return the value of ``x-oss-copy-source`` for a key of this check."""
-        return f"/{self.access.bucket}/{self.folder.path}{key}"
-
-    def initiate(self, key: str, **more: Any) -> str:
-        """Begin a multipart upload and return its ID.
-
-        Raises:
-            ConfigurationError: the store did not begin the upload.
-        """
-        return self.upload_id(
-            self.call(Action.InitiateMultipartUpload, key, **more), key
-        )
-
-    def upload_id(self, reply: Reply, key: str) -> str:
-        """Return the upload ID in *reply*."""
-        try:
-            found = parse(reply.body).findtext("UploadId")
-        except ValueError:
-            found = None
-        if not found:
-            raise ConfigurationError("no multipart upload was begun")
-        full = f"{self.folder.path}{key}"
-        self.folder.traces.add(Trace(full, upload_id=found))
-        return found
-
-    def part(self, key: str, upload_id: str, body: bytes, number: int = 1) -> Reply:
-        """Send one part of a multipart upload."""
-        query = {"uploadId": upload_id, "partNumber": str(number)}
-        return self.call(Action.UploadPart, key, body, query=query)
+class _StepFailedError(Exception):
+    """Control-flow exception: why a fact is not asked for."""
 
 
-def check(store: CheckedStore, facts: Iterable[Fact]) -> Iterator[FactResult]:
-    """Check each of *facts* on *store*; yield the results in the same order."""
+def check(folder: CheckFolder, facts: Iterable[Fact]) -> Iterator[FactResult]:
+    """Check each of *facts* in *folder*; yield the results in the same order.
+
+    Raises:
+        OSSPresignedError: a control request failed.
+    """
+    succeeded: set[str | None] = {None}
     for fact in facts:
         result = partial(FactResult, name=fact.name, says=fact.says, source=fact.source)
-        try:
-            reply = fact.ask(store)
-        except OSSPresignedError as failure:
-            yield result(outcome="not asked", differences=(clean(str(failure)),))
+        if fact.needs is not None and not fact.needs.are_met(folder):
+            why = f"it needs {fact.needs.value}"
+            yield result(outcome="skipped", differences=(why,))
             continue
+        if fact.counter not in succeeded:
+            why = f"{fact.counter} did not succeed, so a refusal would prove nothing"
+            yield result(outcome="not asked", differences=(why,))
+            continue
+        try:
+            reply = _Sequence(folder).run(fact.steps)
+        except (_StepFailedError, OSSPresignedError) as failure:
+            if fact.is_control:
+                raise
+            # A reply that is only recorded is not relied on.
+            outcome = "not asked" if fact.expected else "recorded"
+            yield result(outcome=outcome, differences=(clean(str(failure)),))
+            continue
+        if _is_success(reply.status):
+            succeeded.add(fact.name)
+        elif fact.is_control:
+            raise _failure(fact.steps[-1], folder, reply)
         error = members(reply.body, reply.headers)
         seen, outcome, told = _seen(reply, error), "recorded", []
         if fact.expected is not None:
             told = fact.expected.differences(reply, error)
             outcome = "different" if told else "as expected"
         yield result(outcome=outcome, differences=tuple(told), seen=seen)
+
+
+@define
+class _Sequence:
+    """The requests of one fact, with what later ones need of earlier replies."""
+
+    folder: CheckFolder
+    upload_id: str = ""
+    parts: list[tuple[int, str]] = Factory(list)
+    version_ids: list[str] = Factory(list)
+
+    def run(self, steps: tuple[Step, ...]) -> Reply:
+        """Send *steps* and return the last reply; _StepFailedError if another one fails."""
+        *first, last = steps
+        for step in first:
+            reply = self._send(step)
+            if not _is_success(reply.status):
+                code = name(members(reply.body, reply.headers).get("Code", ""))
+                what = f"{step.action} before it was refused with {reply.status} {code}"
+                raise _StepFailedError(what.rstrip())
+            self.version_ids.append(reply.headers.get("x-oss-version-id", ""))
+        return self._send(last)
+
+    def _send(self, step: Step) -> Reply:
+        folder, credentials = self.folder, self.folder.access.credentials
+        changed: dict[str, Any] = {
+            "credentials": evolve(credentials, **step.wrong),
+            "now": folder.access.clock() - step.ago,
+        }
+        if isinstance(step, FormCall):
+            return folder.post(
+                step.key,
+                step.body,
+                below=step.below,
+                unlisted=step.unlisted,
+                version=step.version,
+                **changed,
+                **step.terms,
+            )
+        reply = folder.call(
+            step.action,
+            step.key,
+            self._body(step),
+            headers=self._headers(step),
+            query=self._query(step),
+            unsigned=step.unsigned,
+            plus=step.plus,
+            **({"endpoint": folder.access.public_endpoint} if step.public else {}),
+            **changed,
+            **step.signed,
+        )
+        if step.action is Action.InitiateMultipartUpload:
+            self.upload_id = upload_id_of(reply)
+        elif step.action is Action.UploadPart:
+            etag = reply.headers.get("etag", "")
+            self.parts.append((step.part_number, etag))
+        return reply
+
+    def _body(self, step: URLCall) -> bytes:
+        if step.action is not Action.CompleteMultipartUpload or step.body:
+            return step.body
+        lists = COMPLETE_ALL not in step.headers
+        return complete_multipart_upload(self.parts) if lists else b""
+
+    def _headers(self, step: URLCall) -> Mapping[str, str]:
+        if step.source is None:
+            return step.headers
+        folder = self.folder
+        path = f"/{folder.access.bucket}/{folder.path}{step.source}"
+        return {COPY_SOURCE: path, **step.headers}
+
+    def _query(self, step: URLCall) -> Mapping[str, str]:
+        spec, query = step.action.spec, dict(step.query)
+        if spec.upload_id:
+            query.setdefault("uploadId", self.upload_id)
+        if spec.part_number:
+            query["partNumber"] = str(step.part_number)
+        if spec.on_bucket:
+            query["prefix"] = f"{self.folder.path}{query.get('prefix', '')}"
+        if step.version_of is not None:
+            query["versionId"] = self.version_ids[step.version_of]
+        return query
+
+
+def _is_success(status: int) -> bool:
+    return status // 100 == HTTPStatus.OK // 100
+
+
+def _failure(step: Step, folder: CheckFolder, reply: Reply) -> OSSPresignedError:
+    """Return the error of a control request that the store refused."""
+    path = f"{folder.path}{step.key}"
+    call = Operation(action=step.action, bucket=folder.access.bucket, key=path)
+    return from_reply(call, reply, now=folder.access.clock)
 
 
 def _ec(reply: Reply, error: Mapping[str, str]) -> str:

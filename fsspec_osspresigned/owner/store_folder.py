@@ -11,7 +11,7 @@ import enum
 import re
 import secrets
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, TypeAlias
 
@@ -20,10 +20,17 @@ from attrs import Factory, define, field, frozen
 from ..client.error_codes import from_reply
 from ..errors import InvalidRequestError, OSSPresignedError
 from ..http.body import EMPTY, Body, MemoryBody
-from ..model import Action, Operation, Reply, SignedRequest
+from ..model import Action, Operation, Reply, SignedForm, SignedRequest
 from ..parsing import parse
+from ..secret import FormValue, Secret, SecretURL
 from ..signing.canonical import Credentials
-from ..signing.endpoint import Endpoint
+from ..signing.endpoint import (
+    MAX_KEY_BYTES,
+    Endpoint,
+    is_public_mainland,
+    public_endpoint,
+)
+from ..signing.grant_file import GrantTerms, sign_grant
 from ..signing.presigning import PresignRequest
 
 LIFE = 600  # seconds for which a check signs
@@ -41,6 +48,7 @@ class CheckKey(enum.StrEnum):
     COPIED = "copied"
     BLANK = "a blank+plus"
     MISSING = "missing"
+    TOO_LONG = "k" * (MAX_KEY_BYTES + 1)  # the store refuses it
 
 
 _OWN = rf"{_FOLDERS}[0-9a-f]{{16}}/({'|'.join(map(re.escape, CheckKey))})"
@@ -52,6 +60,8 @@ class StoreAccess:
 
     Attributes:
         send: sends one signed request and returns the reply of any status.
+        public_endpoint: public endpoint of the region in mainland China, for the one fact
+            about it; None does not ask for that fact.
         clock: returns seconds since the epoch.
     """
 
@@ -60,6 +70,7 @@ class StoreAccess:
     endpoint: Endpoint
     region: str
     bucket: str
+    public_endpoint: Endpoint | None = None
     clock: Callable[[], float] = time.time
 
     def request(
@@ -70,13 +81,14 @@ class StoreAccess:
         body: bytes = b"",
         headers: Mapping[str, str] | None = None,
         unsigned: Mapping[str, str | None] | None = None,
+        plus: bool = False,
         **changes: Any,
     ) -> Reply:
         """Sign and send one request on the object *key*, or on the bucket.
 
         *headers* are signed and sent; *unsigned* ones are only sent, and None omits a
-        signed header of that name. *changes* are attributes of a
-        :class:`PresignRequest`, and are signed even if invalid.
+        signed header of that name. *plus* writes blanks in the path as ``+``. *changes*
+        are attributes of a :class:`PresignRequest`, and are signed even if invalid.
         """
         wanted: dict[str, Any] = {
             "credentials": self.credentials,
@@ -90,10 +102,14 @@ class StoreAccess:
             "expires_in": LIFE,
             **changes,
         }
+        url = PresignRequest(**wanted).sign()
+        if plus:
+            path, _, query_string = url.reveal().partition("?")
+            url = SecretURL(f"{path.replace('%20', '+')}?{query_string}")
         sent = {**(headers or {}), **(unsigned or {})}
         signed = SignedRequest(
             method=method,
-            url=PresignRequest(**wanted).sign(),
+            url=url,
             headers={n: v for n, v in sent.items() if v is not None},
         )
         return self.send(signed, MemoryBody.of(body) if body else EMPTY)
@@ -163,8 +179,11 @@ class CheckFolder:
 
     Attributes:
         prefix: prefix of the folder, with a final slash; empty is the whole bucket.
-        is_versioned: whether the bucket gives version IDs, as its replies show.
+        is_versioned: whether the bucket has versioning, as its replies show.
+        has_version_ids: whether it is enabled, and not suspended.
         page_size: number of entries that one listing requests.
+        swept: number of objects, versions and uploads of earlier checks that
+            :meth:`clean_up` removed.
         traces: what requests of this check may have left in the folder.
     """
 
@@ -172,20 +191,15 @@ class CheckFolder:
     prefix: str
     name: str = Factory(lambda: f"{_FOLDERS}{secrets.token_hex(8)}/")
     is_versioned: bool = False
+    has_version_ids: bool = False
     page_size: int = 1000
+    swept: int = field(default=0, init=False)
     traces: set[Trace] = field(factory=set, init=False)
 
     @property
     def path(self) -> str:
         """Prefix of all keys of this check, with a final slash."""
         return f"{self.prefix}{self.name}"
-
-    def note(self, key: str, reply: Reply) -> None:
-        """Remember what *reply* says about the object *key*: the ID of its version."""
-        version_id = reply.headers.get("x-oss-version-id")
-        if version_id is not None:
-            self.is_versioned = True
-            self.traces.add(Trace(key, version_id))
 
     def is_free(self) -> bool:
         """Return whether the store lists nothing in the folder.
@@ -195,32 +209,101 @@ class CheckFolder:
         """
         return not [*self._listed(_OBJECTS, self.path)]
 
-    def leftovers(self) -> list[Trace]:
-        """Return what earlier checks below the same prefix left, and nothing else.
+    def call(
+        self,
+        action: Action,
+        key: CheckKey,
+        body: bytes,
+        *,
+        query: Mapping[str, str],
+        **request: Any,
+    ) -> Reply:
+        """Sign and send one call on the object *key* of the folder.
 
-        Raises:
-            ReplyError: the store does not list the bucket.
+        *request* holds further arguments of :meth:`StoreAccess.request`.
         """
-        found = self._found(f"{self.prefix}{_FOLDERS}")
-        return [trace for trace in found if not trace.key.startswith(self.path)]
+        spec = action.spec
+        full = "" if spec.on_bucket else f"{self.path}{key}"
+        if spec.publishes:
+            self.traces.add(Trace(full))
+        query = {**spec.fixed, **query}
+        reply = self.access.request(
+            spec.method, full, body=body, query=query, **request
+        )
+        self._note(full, reply)
+        if action is Action.InitiateMultipartUpload and (begun := upload_id_of(reply)):
+            self.traces.add(Trace(full, upload_id=begun))
+        return reply
+
+    def post(
+        self,
+        key: CheckKey,
+        body: bytes,
+        *,
+        below: str,
+        unlisted: Mapping[str, str | None],
+        version: str,
+        credentials: Credentials,
+        now: float,
+        **terms: Any,
+    ) -> Reply:
+        """Send *body* as a form that is signed for the prefix *below* of the folder.
+
+        *unlisted* fields are sent in addition; None does not send a field. *terms* are
+        attributes of :class:`GrantTerms`.
+        """
+        access = self.access
+        terms = {"expires_in": LIFE, "prefix": f"{self.path}{below}", **terms}
+        grant = sign_grant(
+            credentials,
+            access.endpoint,
+            GrantTerms(bucket=access.bucket, **terms),
+            version=version,
+            region=access.region,
+            now=now,
+        )
+        full = f"{self.path}{key}"
+        self.traces.add(Trace(full))
+        sent: dict[str, Secret] = {"key": FormValue(full), **grant.fields}
+        for name, value in unlisted.items():
+            sent.pop(name, None)
+            if value is not None:
+                sent[name] = FormValue(value)
+        signed = SignedRequest(
+            method="POST", url=grant.url, form=SignedForm(fields=sent)
+        )
+        reply = access.send(signed, MemoryBody.of(body))
+        self._note(full, reply)
+        return reply
 
     def clean_up(self) -> list[Trace]:
-        """Remove everything that this check made; return what could not be removed."""
+        """Remove everything that this check made, and what earlier ones left.
+
+        Return what could not be removed. Nothing but the names of checks in directories
+        of checks is removed. Without the permission to list, only what the requests of
+        this check made is known.
+        """
         was_versioned = self.is_versioned
-        # Without the permission to list, what its requests made is known all the same.
         with contextlib.suppress(OSSPresignedError):
-            self.traces.update(self._found(self.path))
+            self.traces.update(self._found())
         if self.is_versioned:  # a deletion without a version would add a marker
             self.traces = {trace for trace in self.traces if trace.has_id}
-        left = self.remove(self.traces)
-        self.traces = set(left)
+        traces = sorted(self.traces, key=str)
+        left = [trace for trace in traces if not self._is_gone(trace)]
+        gone = self.traces.difference(left)
+        self.swept += sum(not trace.key.startswith(self.path) for trace in gone)
+        self.traces.intersection_update(left)
         if self.is_versioned and not was_versioned:
             return self.clean_up()
         return left
 
-    def remove(self, traces: Collection[Trace]) -> list[Trace]:
-        """Remove *traces*; return those whose removal the store did not confirm."""
-        return [one for one in sorted(traces, key=str) if not self._is_gone(one)]
+    def _note(self, key: str, reply: Reply) -> None:
+        """Remember the version of the object *key* that a successful *reply* names."""
+        version_id = reply.headers.get("x-oss-version-id")
+        if version_id is not None and key and reply.status < HTTPStatus.BAD_REQUEST:
+            self.is_versioned = True
+            self.has_version_ids = self.has_version_ids or version_id != "null"
+            self.traces.add(Trace(key, version_id))
 
     def _is_gone(self, trace: Trace) -> bool:
         query = {"uploadId": trace.upload_id, "versionId": trace.version_id}
@@ -230,19 +313,16 @@ class CheckFolder:
         except OSSPresignedError:
             return False
         if not trace.has_id:
-            self.note(trace.key, reply)
+            self._note(trace.key, reply)
         return reply.status in _GONE
 
-    def _found(self, prefix: str) -> list[Trace]:
-        """Return the traces of checks below *prefix*."""
+    def _found(self) -> Iterator[Trace]:
+        """Yield what checks below the same prefix left, this one included."""
         is_own = re.compile(f"{re.escape(self.prefix)}{_OWN}").fullmatch
-        objects = _VERSIONS if self.is_versioned else _OBJECTS
-        return [
-            trace
-            for listing in (objects, _UPLOADS)
-            for trace in self._listed(listing, prefix)
-            if is_own(trace.key)
-        ]
+        for call in (_VERSIONS if self.is_versioned else _OBJECTS, _UPLOADS):
+            for trace in self._listed(call, f"{self.prefix}{_FOLDERS}"):
+                if is_own(trace.key):
+                    yield trace
 
     def _listed(self, listing: _ListCall, prefix: str) -> Iterator[Trace]:
         """Yield all entries of *listing* below *prefix*."""
@@ -267,3 +347,21 @@ class CheckFolder:
                 return
             for name, element in listing.following.items():
                 query[name] = page.findtext(element, "")
+
+
+def mainland_endpoint(endpoint: Endpoint, region: str) -> Endpoint | None:
+    """Return the public endpoint of a bucket in mainland China with an own domain.
+
+    Return None if *endpoint* is no own domain, or *region* is elsewhere.
+    """
+    public = Endpoint.parse(public_endpoint(region or None))
+    is_other = endpoint.style == "cname" and is_public_mainland(public.host)
+    return public if is_other else None
+
+
+def upload_id_of(reply: Reply) -> str:
+    """Return the upload ID in *reply*; empty if it has none."""
+    try:
+        return parse(reply.body).findtext("UploadId", "")
+    except ValueError:
+        return ""

@@ -3,50 +3,117 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
-from attrs import evolve
+from attrs import evolve, fields
 
 from fsspec_osspresigned.emulator import Emulator, Fault
-from fsspec_osspresigned.errors import NetworkError
+from fsspec_osspresigned.errors import (
+    NetworkError,
+    ObjectNotFoundError,
+    ReplyError,
+    SignatureMismatchError,
+)
 from fsspec_osspresigned.http.transport import Transport
-from fsspec_osspresigned.model import URL_ACTIONS, Reply
-from fsspec_osspresigned.owner.store_check import CheckedStore, Expected, Fact, check
+from fsspec_osspresigned.model import URL_ACTIONS, Action, Reply
+from fsspec_osspresigned.owner.store_check import Expected, Fact, Needs, URLCall, check
 from fsspec_osspresigned.owner.store_facts import FACTS
 from fsspec_osspresigned.owner.store_folder import CheckFolder, StoreAccess
+from fsspec_osspresigned.secret import Secret
+from fsspec_osspresigned.signing import Credentials, Endpoint
 
 BUCKET = "examplebucket"
-JUDGED = [fact.name for fact in FACTS if fact.expected is not None]
+JUDGED = [fact for fact in FACTS if fact.expected is not None]
+REFUSALS = [fact for fact in JUDGED if fact.expected.is_refusal]
+BY_NAME = {fact.name: fact for fact in FACTS}
+STS = Credentials("STS.Key", Secret("StsSecret"), Secret("StsToken"), time.time() + 9e4)
+_VERSIONED = {"versioned": [BUCKET]}
+_OWN_DOMAIN = {"cnames": {"localhost": BUCKET}}
+# What a fact needs -> the emulator that has it.
+STORES = {
+    None: {},
+    Needs.UNVERSIONED: {},
+    Needs.VERSIONED: _VERSIONED,
+    Needs.VERSION_IDS: _VERSIONED,
+    Needs.TEMPORARY_KEY: {"credentials": [STS]},
+    Needs.CNAME: _OWN_DOMAIN,
+    Needs.PUBLIC_HOST: _OWN_DOMAIN,
+}
+KINDS = [{}, _VERSIONED, STORES[Needs.TEMPORARY_KEY], _OWN_DOMAIN]
 
 
 @pytest.fixture
-def store(oss: Emulator):
-    """The emulator as a store to check."""
-    transport = Transport()
+def store_options(request: pytest.FixtureRequest):
+    """The options that a test gives, or none."""
+    return getattr(request, "param", {})
+
+
+@pytest.fixture
+def folder(oss: Emulator, store_options):
+    """A folder in the emulator, at the bucket's own domain if it has one."""
+    transport, endpoint, public = Transport(), oss.endpoint, None
+    if "cnames" in store_options:
+        place = oss.url.replace("127.0.0.1", "localhost")
+        endpoint, public = Endpoint.parse(place, style="cname"), endpoint
     access = StoreAccess(
         send=transport.send,
         credentials=oss.credentials,
-        endpoint=oss.endpoint,
+        endpoint=endpoint,
         region="cn-hangzhou",
         bucket=BUCKET,
+        public_endpoint=public,
     )
-    yield CheckedStore(folder=CheckFolder(access=access, prefix="check/"))
+    yield CheckFolder(access=access, prefix="check/")
     transport.close()
 
 
-def test_emulator_is_as_expected(oss, store):
+def is_empty(oss):
+    """Whether the bucket has no object, no version and no upload."""
+    bucket = oss.store.buckets[BUCKET]
+    return not (bucket.objects or bucket.versions or bucket.uploads)
+
+
+@pytest.mark.parametrize("store_options", KINDS, indirect=True)
+def test_emulator_is_as_expected(oss, folder):
     """Each fact that a source tells holds, and nothing is left."""
-    found = list(check(store, FACTS))
-    assert [str(r) for r in found if r.outcome in ("different", "not asked")] == []
-    assert [r.name for r in found if r.outcome == "as expected"] == JUDGED
-    assert store.folder.clean_up() == []
-    assert list(oss.objects(BUCKET)) == []
-    assert oss.uploads(BUCKET) == []
+    results = list(check(folder, FACTS))
+    assert [r.name for r in results] == [fact.name for fact in FACTS]
+    assert [str(r) for r in results if r.outcome in ("different", "not asked")] == []
+    met = [f for f in JUDGED if f.needs is None or f.needs.are_met(folder)]
+    assert [r.name for r in results if r.outcome == "as expected"] == [
+        fact.name for fact in met
+    ]
+    assert folder.clean_up() == []
+    assert is_empty(oss)
 
 
-def test_report_holds_no_secret_and_no_bucket(oss, store):
+def test_each_fact_can_be_asked_for():
+    """For each condition of a fact there is an emulator, so no fact is never run."""
+    assert {fact.needs for fact in FACTS} == STORES.keys()
+
+
+def test_each_refusal_has_a_counter_case():
+    """It comes before the refusal, succeeds, and its last request differs in one thing."""
+    places = {fact.name: place for place, fact in enumerate(FACTS)}
+    for fact in REFUSALS:
+        counter = BY_NAME[fact.counter]
+        assert places[counter.name] < places[fact.name]
+        assert counter.expected is not None
+        assert not counter.expected.is_refusal
+        assert counter.needs in (None, fact.needs)
+        refused, accepted = fact.steps[-1], counter.steps[-1]
+        names = [a.name for a in fields(type(refused))]
+        assert type(refused) is type(accepted)
+        unlike = [n for n in names if getattr(refused, n) != getattr(accepted, n)]
+        assert len(unlike) + (fact.steps[:-1] != counter.steps[:-1]) >= 1, fact.name
+        assert len(unlike) <= 1, (fact.name, unlike)
+    assert [f.name for f in FACTS if f.counter and f not in REFUSALS] == []
+
+
+def test_report_holds_no_secret_and_no_bucket(oss, folder):
     """It is made to be shown: no signature, key or name of a bucket stands in it."""
-    text = json.dumps([result.as_dict() for result in check(store, FACTS)])
+    text = json.dumps([result.as_dict() for result in check(folder, FACTS)])
     assert BUCKET not in text
     assert oss.credentials.access_key_id not in text
     assert oss.credentials.access_key_secret.reveal() not in text
@@ -54,32 +121,90 @@ def test_report_holds_no_secret_and_no_bucket(oss, store):
     assert "x-oss-signature=" not in text
 
 
+def otherwise(folder, name, results):
+    """Return *folder* of a store whose reply for one fact is another.
+
+    *results* are those that the check has yielded so far.
+    """
+    real, sent = folder.access.send, []
+
+    def send(signed, body):
+        reply = real(signed, body)
+        if FACTS[len(results)].name == name:
+            sent.append(reply)
+            if len(sent) == len(BY_NAME[name].steps):
+                return evolve(reply, status=418, headers={}, body=b"")
+        return reply
+
+    return evolve(folder, access=evolve(folder.access, send=send))
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", JUDGED)
-def test_each_fact_has_a_line_of_its_own(store, name):
-    """A store that answers one fact otherwise differs in that line alone."""
+@pytest.mark.parametrize(
+    ("store_options", "name"),
+    [(STORES[fact.needs], fact.name) for fact in JUDGED],
+    indirect=["store_options"],
+)
+def test_each_fact_has_a_line_of_its_own(folder, name):
+    """A store that answers one fact otherwise differs in that line alone.
 
-    def otherwise(fact):
-        def ask(asked):
-            return evolve(fact.ask(asked), status=418, headers={}, body=b"")
+    What this fact is the counter-case of is not asked. The check ends after a control.
+    """
+    results = []
+    lying = otherwise(folder, name, results)
+    if BY_NAME[name].is_control:
+        with pytest.raises(ReplyError):
+            results.extend(check(lying, FACTS))
+        return
+    results.extend(check(lying, FACTS))
+    assert [r.name for r in results if r.outcome == "different"] == [name]
+    unasked = {r.name for r in results if r.outcome == "not asked"}
+    assert unasked == {
+        f.name
+        for f in FACTS
+        if f.counter == name and (not f.needs or f.needs.are_met(lying))
+    }
 
-        return evolve(fact, ask=ask) if fact.name == name else fact
 
-    found = check(store, map(otherwise, FACTS))
-    assert [r.name for r in found if r.outcome == "different"] == [name]
+def without_control(facts):
+    """Return the facts for a check that goes on in spite of its control."""
+    return [evolve(fact, is_control=False) for fact in facts]
+
+
+def test_store_that_refuses_all(folder):
+    """No fact is as expected with a wrong secret: a refusal of all proves nothing."""
+    wrong = evolve(folder.access.credentials, access_key_secret=Secret("wrong"))
+    folder = evolve(folder, access=evolve(folder.access, credentials=wrong))
+    results = list(check(folder, without_control(FACTS)))
+    assert "as expected" not in {result.outcome for result in results}
+    refused = {fact.name for fact in REFUSALS if fact.needs is not Needs.VERSION_IDS}
+    assert {r.name for r in results if r.outcome == "not asked"} >= refused
+    with pytest.raises(SignatureMismatchError):
+        list(check(folder, FACTS))
+
+
+def test_bucket_that_is_missing(folder):
+    """The control ends the check with the store's error."""
+    folder = evolve(folder, access=evolve(folder.access, bucket="other"))
+    with pytest.raises(ObjectNotFoundError, match="bucket"):
+        list(check(folder, FACTS))
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("action", URL_ACTIONS)
-def test_call_that_is_always_refused(oss, store, action):
+def test_call_that_is_always_refused(oss, folder, action):
     """The facts that need it differ or are not asked, and the others stand."""
     oss.faults.add(Fault(action=action, times=None, status=403))
-    found = list(check(store, FACTS))
-    assert [result.name for result in found] == [fact.name for fact in FACTS]
-    outcomes = {result.outcome for result in found}
+    results = list(check(folder, without_control(FACTS)))
+    assert [result.name for result in results] == [fact.name for fact in FACTS]
+    outcomes = {result.outcome for result in results}
     assert outcomes > {"as expected", "recorded"}
+    expected = {r.name for r in results if r.outcome == "as expected"}
+    for fact in REFUSALS:
+        if fact.steps[-1].action is action:
+            assert fact.name not in expected
     oss.faults.clear()
-    assert store.folder.clean_up() == []
+    assert folder.clean_up() == []
 
 
 @pytest.mark.parametrize(
@@ -98,40 +223,64 @@ def test_call_that_is_always_refused(oss, store, action):
         ({"status": 404, "holds": ("<Code>", "<Id>")}, ["the body lacks <Id>"]),
     ],
 )
-def test_differences_are_told_in_words(expected, told):
+def test_differences_are_told_in_words(folder, expected, told):
     """What is not stated is not looked at; letter case does not count."""
     body = b"<Error><Code>NoSuchKey</Code><EC>0026-00000001</EC></Error>"
     reply = Reply(status=404, headers={"etag": '"b"'}, body=body)
-    fact = Fact("one", "", "", lambda _: reply, Expected(**expected))
-    (result,) = check(None, [fact])
+    folder = evolve(folder, access=evolve(folder.access, send=lambda *_: reply))
+    fact = Fact("one", "", "", URLCall(Action.GetObject), Expected(**expected))
+    (result,) = check(folder, [fact])
     assert list(result.differences) == told
     assert result.outcome == ("different" if told else "as expected")
 
 
-def test_store_that_does_not_answer(store):
-    """A fact that could not be asked for says why, and the others go on."""
+def test_store_that_does_not_answer(folder):
+    """A fact that could not be asked for says why; a control ends the check."""
+    real, first = folder.access.send, [True]
 
-    def fails(_):
-        raise NetworkError("no way", path="examplebucket/check/object")
+    def send(signed, body):
+        if first:
+            first.clear()
+            raise NetworkError("no way")
+        return real(signed, body)
 
-    broken = Fact("broken", "It answers.", "here", fails, Expected(status=200))
-    first, second = check(store, [broken, FACTS[0]])
-    assert (first.outcome, second.outcome) == ("not asked", "as expected")
-    assert "no way" in str(first)
+    folder = evolve(folder, access=evolve(folder.access, send=send))
+    call = URLCall(Action.GetObject)
+    broken = Fact("broken", "It answers.", "here", call, Expected(status=200))
+    unjudged = evolve(broken, expected=None)
+    for fact, outcome in ((broken, "not asked"), (unjudged, "recorded")):
+        result, control = check(folder, [fact, FACTS[0]])
+        assert (result.outcome, control.outcome) == (outcome, "as expected")
+        assert "no way" in str(result)
+        first.append(True)
+    with pytest.raises(NetworkError):
+        list(check(folder, FACTS))
 
 
-def test_store_that_begins_no_upload(oss):
-    """What needs a multipart upload is not asked where none can be begun."""
-    fact = next(fact for fact in FACTS if fact.name == "part")
-    for body in (b"<Other/>", b"no document"):
-        access = StoreAccess(
-            send=lambda *_, body=body: Reply(status=200, headers={}, body=body),
-            credentials=oss.credentials,
-            endpoint=oss.endpoint,
-            region="cn-hangzhou",
-            bucket=BUCKET,
-        )
-        folder = CheckFolder(access=access, prefix="")
-        (result,) = check(CheckedStore(folder=folder), [fact])
-        assert result.outcome == "not asked"
-        assert "no multipart upload" in str(result)
+def test_step_that_fails(oss, folder):
+    """What needs another request is not asked if that one is refused."""
+    oss.faults.add(Fault(action="InitiateMultipartUpload", times=None, status=403))
+    results = {r.name: r for r in check(folder, FACTS)}
+    assert results["initiate"].outcome == "different"
+    assert results["part"].outcome == "not asked"
+    why = "InitiateMultipartUpload before it was refused with 403 AccessDenied"
+    assert results["part"].differences == (why,)
+
+
+def test_suspended_versioning(oss, folder):
+    """Without version IDs, the facts about them are skipped, and others stand."""
+    real = folder.access.send
+
+    def send(signed, body):
+        reply = real(signed, body)
+        return evolve(reply, headers={**reply.headers, "x-oss-version-id": "null"})
+
+    folder = evolve(folder, access=evolve(folder.access, send=send))
+    results = {r.name: r for r in check(folder, FACTS)}
+    for fact in FACTS:
+        is_skipped = results[fact.name].outcome == "skipped"
+        assert is_skipped == (fact.needs not in (None, Needs.VERSIONED)), results[
+            fact.name
+        ]
+    assert folder.clean_up() == []
+    assert is_empty(oss)

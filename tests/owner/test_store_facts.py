@@ -23,10 +23,21 @@ This page lists every fact about OSS that the program relies on. The tests check
 osspresigned check store BUCKET --region cn-hangzhou --report facts.json
 ```
 
-The command `check store` reads the owner's keys from the environment and asks for confirmation. The check sends about 130 requests below a [directory of its own](cli.md#check-store), stores 1 MiB for a few seconds, and removes all objects at the end; OSS charges for the requests. The report lists each fact as `as expected`, `different`, `recorded` (no source says what to expect) or `not
-asked`, with status, code, EC and headers of the reply. The report contains no key, no signature and no bucket name, so you can attach it to an issue.
+The command `check store` reads the owner's keys from the environment and asks for confirmation. The check sends about 160 requests, 230 in a bucket with versioning, below a [directory of its own](cli.md#check-store), stores 2 MiB for a few seconds, and removes all objects at the end; OSS charges for the requests. If the endpoint is the own domain of a bucket in mainland China, one presigned GET of an object of the check goes to the public host of the region.
 
-The check omits facts that need a large object, a second account or a setting of the bucket. No source states the following facts with certainty:
+The check begins with a control: the keys must sign, the bucket must exist, and one PutObject and its HeadObject must succeed. Otherwise, the command ends with one line and sends nothing else. A refusal proves a fact only if the same request without the refused property succeeds. Therefore, each refusal has a counter-case, the fact named in the third column; if the counter-case did not succeed, the refusal is `not asked`.
+
+The report lists each fact with its outcome, and with status, code, EC and headers of the reply. The report contains no key, no signature and no bucket name, so you can attach it to an issue.
+
+| outcome | meaning |
+|---|---|
+| `as expected` | the store does what the source says |
+| `different` | the store does something else: the exit code is 1 |
+| `recorded` | no source says for certain what to expect; the reply is in the report |
+| `not asked` | another request that the fact needs failed: the exit code is 1 |
+| `skipped` | the fact is about another kind of bucket, endpoint or key, named in the fourth column |
+
+The check omits facts that need a large object, a second account or a setting of the bucket other than versioning. No source states the following facts with certainty:
 
 * whether a copy above 1 GB is refused
 * whether the reply to an expired STS token is `SecurityTokenExpired` or `InvalidAccessKeyId`; the program treats both codes alike
@@ -34,8 +45,8 @@ The check omits facts that need a large object, a second account or a setting of
 * the hosts of access points
 * the error code of a bucket with a rule against overwriting
 
-| fact | source | emulator | live |
-|---|---|---|---|
+| fact | source | counter-case | needs | emulator | live |
+|---|---|---|---|---|---|
 {rows}
 """
 
@@ -49,6 +60,8 @@ def page() -> str:
             live[fact["name"]] = f"{fact['outcome']}, {document['taken'][:10]}"
     rows = (
         f"| `{fact.name}`: {fact.says} | {fact.source} "
+        f"| {f'`{fact.counter}`' if fact.counter else ''} "
+        f"| {fact.needs.value if fact.needs else ''} "
         f"| {'as expected' if fact.expected else 'recorded'} "
         f"| {live.get(fact.name, 'not yet')} |"
         for fact in FACTS

@@ -8,25 +8,35 @@ from attrs import evolve
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.errors import InvalidRequestError
 from fsspec_osspresigned.http.transport import Transport
-from fsspec_osspresigned.model import Reply
+from fsspec_osspresigned.model import Action, Reply
 from fsspec_osspresigned.owner.store_folder import (
     CheckFolder,
     CheckKey,
     StoreAccess,
     Trace,
+    mainland_endpoint,
+    upload_id_of,
 )
+from fsspec_osspresigned.signing import Endpoint
 
 BUCKET = "examplebucket"
 FOREIGN = [
-    "data/mine.txt",
-    "data/object",
-    "data/osspresigned-check-0123456789abcdef/mine.txt",
-    "data/osspresigned-check-0123456789abcdef/inner/object",
-    "data/osspresigned-check-0123456789abcdeg/object",
-    "data/osspresigned-check-0123/object",
-    "data/inner/osspresigned-check-0123456789abcdef/object",
-    "osspresigned-check-0123456789abcdef/object",
+    "mine.txt",
+    "object",
+    "osspresigned-check-0123456789abcdef/mine.txt",
+    "osspresigned-check-0123456789abcdef/inner/object",
+    "osspresigned-check-0123456789abcdeg/object",
+    "osspresigned-check-0123/object",
+    "osspresigned-check-0123456789abcdef0/object",
+    "inner/osspresigned-check-0123456789abcdef/object",
 ]
+KEYS = [key for key in CheckKey if key is not CheckKey.TOO_LONG]
+
+
+@pytest.fixture
+def store_options(request: pytest.FixtureRequest):
+    """The options that a test gives, or none."""
+    return getattr(request, "param", {})
 
 
 @pytest.fixture
@@ -50,18 +60,40 @@ def put(access, *keys):
         assert access.request("POST", key, query={"uploads": ""}).status == 200
 
 
-def test_only_what_a_check_makes_is_left_over(oss, access):
+@pytest.mark.parametrize("prefix", ["data/", ""])
+def test_only_what_a_check_makes_is_removed(oss, access, prefix):
     """Folders and keys of other shape, and other prefixes, are not touched."""
-    left = [f"data/osspresigned-check-0123456789abcdef/{key}" for key in CheckKey]
-    put(access, *FOREIGN, *left)
-    folder = CheckFolder(access=access, prefix="data/")
+    foreign = [f"{prefix}{key}" for key in FOREIGN] + ["elsewhere/object"]
+    left = [f"{prefix}osspresigned-check-0123456789abcdef/{key}" for key in KEYS]
+    folder = CheckFolder(access=access, prefix=prefix)
+    put(access, *foreign, *left, f"{folder.path}object")
+    assert folder.clean_up() == []
+    assert folder.swept == 2 * len(left)
+    assert {*oss.objects(BUCKET)} == {*foreign}
+    assert {one.key for one in oss.uploads(BUCKET)} == {*foreign}
+
+
+@pytest.mark.parametrize("store_options", [{"versioned": [BUCKET]}], indirect=True)
+def test_versions_are_removed_by_their_ids(oss, access):
+    """Nothing stays in a bucket with versioning, and no delete marker is added."""
+    put(access, "osspresigned-check-0123456789abcdef/object", "osspresigned-check-1/a")
+    put(access, "osspresigned-check-0123456789abcdef/object")
+    access.request("DELETE", "osspresigned-check-0123456789abcdef/object")
+    folder = CheckFolder(access=access, prefix="")
+    folder.call(Action.PutObject, CheckKey.OBJECT, b"data", query={})
+    assert folder.is_versioned
+    assert folder.clean_up() == []
+    assert [*oss.store.buckets[BUCKET].versions] == ["osspresigned-check-1/a"]
+
+
+@pytest.mark.parametrize("store_options", [{"versioned": [BUCKET]}], indirect=True)
+def test_versioning_that_is_noticed_late(oss, access):
+    """If the reply to the only PUT was lost, the deletion tells of the versions."""
+    folder = CheckFolder(access=access, prefix="")
     put(access, f"{folder.path}object")
-    found = folder.leftovers()
-    assert {trace.key for trace in found} == {*left}
-    assert len(found) == 2 * len(left)
-    assert folder.remove(found) == []
-    assert {*oss.objects(BUCKET)} == {*FOREIGN, f"{folder.path}object"}
-    assert {up.key for up in oss.uploads(BUCKET)} == {*oss.objects(BUCKET)}
+    assert not folder.is_versioned
+    assert folder.clean_up() == []
+    assert oss.store.buckets[BUCKET].versions == {}
 
 
 def test_each_check_has_a_folder_of_its_own(access):
@@ -82,10 +114,10 @@ def test_folder_is_not_free(access):
 
 def test_many_leftovers_are_on_several_pages(oss, access):
     """All pages of both listings are read."""
-    keys = [f"osspresigned-check-{n:016x}/object" for n in range(5)]
-    put(access, *keys)
-    found = CheckFolder(access=access, prefix="", page_size=2).leftovers()
-    assert sorted(trace.key for trace in found) == sorted(keys * 2)
+    put(access, *[f"osspresigned-check-{n:016x}/object" for n in range(5)])
+    folder = CheckFolder(access=access, prefix="", page_size=2)
+    assert folder.clean_up() == []
+    assert folder.swept == 10
     assert sum(one.action.startswith("List") for one in oss.requests) == 6
 
 
@@ -108,11 +140,12 @@ def test_what_cannot_be_removed_is_named(oss, access):
 def test_keys_that_may_not_list(oss, access):
     """What the requests of the check made is removed without a listing."""
     folder = CheckFolder(access=access, prefix="")
-    put(access, f"{folder.path}object")
-    folder.traces.add(Trace(f"{folder.path}object"))
-    oss.faults.add(Fault(action="ListObjectsV2", times=None, status=403))
+    for action in (Action.PutObject, Action.InitiateMultipartUpload):
+        folder.call(action, CheckKey.OBJECT, b"", query={})
+    for action in ("ListObjectsV2", "ListMultipartUploads"):
+        oss.faults.add(Fault(action=action, times=None, status=403))
     assert folder.clean_up() == []
-    assert [*oss.objects(BUCKET)] == []
+    assert [*oss.objects(BUCKET), *oss.uploads(BUCKET)] == []
 
 
 def test_listing_that_cannot_be_read(access):
@@ -120,4 +153,28 @@ def test_listing_that_cannot_be_read(access):
     reply = Reply(status=200, headers={}, body=b"no document")
     broken = evolve(access, send=lambda *_: reply)
     with pytest.raises(InvalidRequestError, match="listing is invalid"):
-        CheckFolder(access=broken, prefix="").leftovers()
+        CheckFolder(access=broken, prefix="").is_free()
+
+
+@pytest.mark.parametrize("body", [b"<Other/>", b"no document"])
+def test_upload_id_that_is_missing(body):
+    """A reply without an upload ID begins no upload."""
+    assert upload_id_of(Reply(status=200, headers={}, body=body)) == ""
+
+
+@pytest.mark.parametrize(
+    ("style", "region", "host"),
+    [
+        ("cname", "cn-hangzhou", "oss-cn-hangzhou.aliyuncs.com"),
+        ("cname", "cn-hangzhou-finance", "oss-cn-hzfinance.aliyuncs.com"),
+        ("cname", "cn-hongkong", None),
+        ("cname", "ap-southeast-1", None),
+        ("cname", "", None),
+        ("virtual", "cn-hangzhou", None),
+    ],
+)
+def test_public_endpoint_of_an_own_domain(style, region, host):
+    """Only a bucket with an own domain in mainland China has another public host."""
+    endpoint = Endpoint.parse("https://files.example.com", style=style)
+    found = mainland_endpoint(endpoint, region)
+    assert (found and found.host) == host
