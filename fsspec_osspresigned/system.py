@@ -1,19 +1,88 @@
-"""System functions that some platforms lack: fork, poll, reads at an offset."""
+"""System functions that some platforms lack, and safe opening of files."""
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import os
 import select
+import stat
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 # Flags of ``os.open`` that only some systems know.
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
-NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # a pipe is not waited for
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # a pipe is not waited for
 BINARY = getattr(os, "O_BINARY", 0)  # Windows would write CR LF for each line feed
 
+# A file server may hold a lease of a file, which it gives up when the file is opened.
+_LEASE_TRIES, _LEASE_WAIT = 100, 0.05
+
 _moving = threading.Lock()  # a descriptor has one position for all threads
+
+
+class SpecialFileError(OSError):
+    """Raised instead of opening a pipe, a socket or a device.
+
+    It is no ``ConfigurationError``, because the file may have been replaced just now.
+    """
+
+
+def open_regular(
+    place: str | os.PathLike[str],
+    flags: int = os.O_RDONLY,
+    mode: int = 0o600,
+    *,
+    one_link: bool = False,
+) -> int:
+    """Open the regular file *place* without waiting for it; return its descriptor.
+
+    The opened file itself is checked, so it does not matter what *place* was before. A
+    new file gets *mode*. *one_link* refuses a file that has another name.
+
+    Raises:
+        SpecialFileError: *place* is a pipe, a socket or a device.
+        IsADirectoryError: *place* is a directory.
+        OSError: the file cannot be opened, or has another name (EMLINK).
+    """
+    try:
+        descriptor = _opened(place, flags | _NONBLOCK | BINARY, mode)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket, or a pipe that no program reads
+            raise _special(place) from None
+        raise
+    try:
+        _check(os.fstat(descriptor), place, one_link=one_link)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _check(
+    status: os.stat_result, place: str | os.PathLike[str], *, one_link: bool
+) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), place)
+    if not stat.S_ISREG(status.st_mode):
+        raise _special(place)
+    if one_link and status.st_nlink > 1:
+        raise OSError(errno.EMLINK, "a hard link to another file", os.fspath(place))
+
+
+def _special(place: str | os.PathLike[str]) -> SpecialFileError:
+    return SpecialFileError(errno.EINVAL, "not a regular file", os.fspath(place))
+
+
+def _opened(place: str | os.PathLike[str], flags: int, mode: int) -> int:
+    """Open a file; wait up to 5 seconds until another program gives up its lease."""
+    for _ in range(_LEASE_TRIES):
+        with contextlib.suppress(BlockingIOError):
+            return os.open(place, flags, mode)
+        time.sleep(_LEASE_WAIT)
+    return os.open(place, flags, mode)
 
 
 def after_fork_in_child(function: Callable[[], object]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -87,3 +88,99 @@ def test_forks_are_noted_where_there_are_any(monkeypatch):
 def test_a_system_that_tells_no_blocks_has_honest_files(size):
     """Files of /proc are of Linux."""
     assert has_its_size("none", SimpleNamespace(st_size=size))
+
+
+class Names:
+    """One path of each kind, made in a directory."""
+
+    def __init__(self, top):
+        self.file, self.other = top / "file", top / "other"
+        self.link, self.dangling = top / "link", top / "dangling"
+        self.pipe, self.twin, self.directory = top / "pipe", top / "twin", top / "d"
+        self.file.write_bytes(b"file")
+        self.link.symlink_to(self.file)
+        self.dangling.symlink_to(top / "none")
+        os.mkfifo(self.pipe)
+        self.other.write_bytes(b"other")
+        self.twin.hardlink_to(self.other)
+        self.directory.mkdir()
+
+
+@pytest.fixture
+def names(tmp_path):
+    """One path of each kind."""
+    return Names(tmp_path)
+
+
+READ, ADD = os.O_RDONLY, os.O_WRONLY | os.O_APPEND | os.O_CREAT
+
+
+@pytest.mark.parametrize("flags", [READ, ADD])
+def test_a_pipe_is_refused_at_once(names, flags):
+    """No program is at its other end, or one is; devices and sockets are the same."""
+    with pytest.raises(system.SpecialFileError, match="not a regular file") as caught:
+        system.open_regular(names.pipe, flags)
+    assert caught.value.filename == str(names.pipe)
+    end = os.open(names.pipe, os.O_RDWR)
+    with pytest.raises(system.SpecialFileError):
+        system.open_regular(names.pipe, flags)
+    os.close(end)
+    with pytest.raises(system.SpecialFileError):
+        system.open_regular("/dev/null", flags)
+
+
+def test_a_socket_and_a_directory_are_refused(names, monkeypatch):
+    """A directory is its own kind of error."""
+    monkeypatch.chdir(names.directory)  # a socket's name must be short
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("sock")
+        with pytest.raises(system.SpecialFileError):
+            system.open_regular("sock")
+    with pytest.raises(IsADirectoryError):
+        system.open_regular(names.directory)
+
+
+def test_links_count_where_they_matter(names):
+    """A symbolic link is followed unless it must not be, a second name likewise."""
+    for place in (names.file, names.link, names.twin):
+        descriptor = system.open_regular(place)
+        assert os.read(descriptor, 9) in (b"file", b"other")
+        os.close(descriptor)
+    for place in (names.link, names.dangling):
+        with pytest.raises(OSError, match="symbolic links"):
+            system.open_regular(place, ADD | system.NOFOLLOW)
+    with pytest.raises(OSError, match="hard link to another file"):
+        system.open_regular(names.twin, ADD, one_link=True)
+    assert not (names.file.parent / "none").exists()
+
+
+def test_a_new_file_is_private(tmp_path):
+    """Unless the caller says otherwise."""
+    os.close(system.open_regular(tmp_path / "new", ADD, one_link=True))
+    os.close(system.open_regular(tmp_path / "open", ADD, 0o640))
+    modes = [(tmp_path / name).stat().st_mode & 0o777 for name in ("new", "open")]
+    assert modes[0] == 0o600
+    assert modes[1] | 0o600 == 0o640
+
+
+def test_another_program_gives_its_lease_up(monkeypatch):
+    """A file server does so when the file is opened; it is waited for, but not for ever."""
+    waits = []
+
+    def refuse(*_):
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    def give_up(seconds):
+        waits.append(seconds)
+        if len(waits) == 3:
+            monkeypatch.setattr(os, "open", real)
+
+    real = os.open
+    monkeypatch.setattr("time.sleep", give_up)
+    monkeypatch.setattr(os, "open", refuse)
+    os.close(system.open_regular("/proc/self/status"))
+    assert len(waits) == 3
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(BlockingIOError):
+        system.open_regular("/proc/self/status")
+    assert 3 < sum(waits) < 10

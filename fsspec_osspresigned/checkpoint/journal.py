@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import stat
 from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any
@@ -22,7 +21,7 @@ from attrs.validators import and_, ge, in_, instance_of, le
 from ..http.body import Fingerprint
 from ..http.checksums import MODES, crc64
 from ..model import MAX_PARTS, PartReceipt
-from ..system import BINARY, NOFOLLOW, NONBLOCK
+from ..system import NOFOLLOW, open_regular
 
 VERSION = 2
 _LIMIT = 32 * 1024 * 1024  # 10,000 parts, each sent a dozen times, are 16 MiB
@@ -162,15 +161,13 @@ def read(place: str, limit: int = _LIMIT) -> bytes | None:
     """Return the bytes of a journal file; None if the file is missing.
 
     Raises:
-        OSError: the file cannot be read, or is larger than *limit* bytes.
+        OSError: the file is not regular, cannot be read, or is larger than *limit* bytes.
     """
     try:
-        descriptor = os.open(place, os.O_RDONLY | NOFOLLOW | NONBLOCK | BINARY)
+        descriptor = open_regular(place, os.O_RDONLY | NOFOLLOW)
     except FileNotFoundError:
         return None
     with os.fdopen(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise OSError("no regular file")
         data = file.read(limit + 1)
     if len(data) > limit:
         raise OSError("too large for a journal")

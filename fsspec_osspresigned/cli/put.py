@@ -6,13 +6,21 @@ import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import click
 from attrs import define, field, frozen
 
 from ..console.exit import ExitCode, Failure, code_of_all, told
 from ..errors import ConfigurationError
-from ..filesystem.destinations import Kind, LocalEntry, LocalTree, local_path
+from ..filesystem.destinations import (
+    Kind,
+    LocalEntry,
+    LocalTree,
+    RegularFile,
+    is_special,
+    local_path,
+)
 from ..filesystem.filesystem import OSSPresignedFileSystem
 from ..model import Receipt
 from ..signers.base import grant_for
@@ -59,6 +67,7 @@ class PutPlan:
     size: int = 0
     failures: list[Failure] = field(factory=list)  # cannot be read, and are not tried
     left_out: list[str] = field(factory=list)  # neither files nor directories
+    pipes: set[str] = field(factory=set)  # that the command line names
 
     def add(self, sources: Sequence[str], target: str, chosen: Filter = _ALL) -> None:
         """Add *sources*; as in ``fs.put``, a trailing slash decides the destination."""
@@ -79,18 +88,27 @@ class PutPlan:
                 local, path = found.local, found.path
                 if (problem := _problem_of(found)) is not None:
                     self.failures.append(Failure(path, local, problem))
-                elif found.kind is Kind.FILE:
+                elif found.is_sent:
                     if other := self.files.get(path):
                         problems.append(f"{local} and {other} would both become {path}")
-                    self.add_file(local, path)
+                    self.add_file(local, path, is_pipe=found.is_pipe)
                 elif found.kind is not Kind.DIRECTORY:
                     self.left_out.append(f"{local} ({found.kind.value})")
         if problems:
             raise ConfigurationError(problems)
 
-    def add_file(self, local: str, path: str) -> None:
+    def sources(self) -> list[Any]:
+        """Return the local paths for ``fs.put``, in the order of ``files``."""
+        return [
+            local if local in self.pipes else RegularFile(local)
+            for local in self.files.values()
+        ]
+
+    def add_file(self, local: str, path: str, *, is_pipe: bool) -> None:
         """Add a file; if it cannot be read, its upload reports the error later."""
         self.files[path] = local
+        if is_pipe:
+            self.pipes.add(local)
         with contextlib.suppress(OSError):
             self.size += os.path.getsize(local)
 
@@ -103,9 +121,11 @@ def _is_meant(found: LocalEntry, chosen: Filter, top: Sequence[str]) -> bool:
 
 def _problem_of(found: LocalEntry) -> OSError | None:
     """Return why a directory entry cannot be read or stored; None if it can."""
-    if found.kind is Kind.FILE and (wrong := check_key(found.path.partition("/")[2])):
+    if found.problem is not None:
+        return found.problem
+    if found.is_sent and (wrong := check_key(found.path.partition("/")[2])):
         return ConfigurationError(wrong)
-    return found.problem
+    return None
 
 
 @takes
@@ -200,7 +220,8 @@ class _Put:
             lambda one: progress.stored(places.get(one.path, ""), one)
         )
         if not target:
-            plan.add_file(sources[0], self.connection.path(filesystem, ""))
+            local, path = sources[0], self.connection.path(filesystem, "")
+            plan.add_file(local, path, is_pipe=is_special(local))
         if not places and not plan.failures:
             fits = " that the filters include" if chosen.rules else ""
             raise click.UsageError(f"no file{fits} is in {', '.join(sources)}")
@@ -218,7 +239,7 @@ class _Put:
         def send() -> None:
             if not (transfer.fail_fast and progress.failures):
                 filesystem.put(
-                    list(places.values()),
+                    plan.sources(),
                     list(places),
                     callback=progress,
                     on_error=transfer.on_error,

@@ -14,7 +14,7 @@ from ..concurrency.line_file import LineFile
 from ..errors import ConfigurationError
 from ..html_table import html_table
 from ..model import Receipt
-from ..system import BINARY, NOFOLLOW
+from ..system import BINARY, NOFOLLOW, open_regular
 
 _SHOWN = 20  # receipts of a long list
 
@@ -87,19 +87,19 @@ def receipt_writer(place: object) -> Callable[[Receipt], None]:
         raise ConfigurationError(f"receipts={directory}: {why}") from None
     host = socket.gethostname().partition(".")[0] or "host"
     name = f"receipts-{host}-{os.getpid()}.jsonl"
-    # Anybody can guess that name; in a shared directory it may be there, as a link.
-    return ReceiptFile(directory / name, flags=NOFOLLOW)
+    return ReceiptFile(directory / name, is_shared=True)
 
 
 class ReceiptFile:
     """Appends receipts to one file, created with mode 0600; no line contains a URL.
 
-    *flags* are additional flags of ``os.open``.
+    *is_shared* is for a name in a directory where other users may write and which they
+    can guess: a link or a pipe of that name is refused.
     """
 
-    def __init__(self, path: Path, *, flags: int = 0) -> None:
+    def __init__(self, path: Path, *, is_shared: bool = False) -> None:
         self.path = path
-        self._flags = flags | os.O_WRONLY | os.O_APPEND | os.O_CREAT | BINARY
+        self._is_shared = is_shared
         self._lock = threading.Lock()
         self._is_torn = False
 
@@ -107,8 +107,7 @@ class ReceiptFile:
         """Append *receipt* as one line of JSON."""
         line = json.dumps(receipt.as_dict()).encode() + b"\n"
         with self._lock:  # opened for each line, since the file may be rotated
-            descriptor = os.open(self.path, self._flags, 0o600)
-            file = LineFile(descriptor, is_torn=self._is_torn)
+            file = LineFile(self._opened(), is_torn=self._is_torn)
             self._is_torn = True
             try:
                 file.append(line)
@@ -117,3 +116,9 @@ class ReceiptFile:
             finally:
                 file.close()
             self._is_torn = False
+
+    def _opened(self) -> int:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | BINARY
+        if self._is_shared:
+            return open_regular(self.path, flags | NOFOLLOW, one_link=True)
+        return os.open(self.path, flags, 0o600)

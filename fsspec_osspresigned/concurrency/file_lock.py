@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import socket
 import weakref
 from importlib import import_module
 
-from ..system import NOFOLLOW, after_fork_in_child, read_at, write_at
+from ..system import (
+    NOFOLLOW,
+    after_fork_in_child,
+    open_regular,
+    read_at,
+    write_at,
+)
 
 _NOTE = 200  # bytes that are read of the owner's name
 
@@ -37,14 +42,14 @@ class FileLock:
     def take(cls, place: str) -> FileLock:
         """Lock the file *place* in an existing directory; LockedError if it is taken.
 
-        Raises OSError if the file cannot be created or locked.
+        Raises OSError if the file cannot be created or locked, is not regular, or is a
+        hard link to another file.
         """
         while True:
             flags = os.O_RDWR | os.O_CREAT | NOFOLLOW
-            descriptor = os.open(place, flags, 0o600)
+            descriptor = open_regular(place, flags, one_link=True)
             try:
                 _lock(descriptor)
-                _refuse_hard_link(descriptor, place)
                 if _is_at(descriptor, place):
                     _sign(descriptor)
                     return cls(place, descriptor)
@@ -90,12 +95,6 @@ def _lock(descriptor: int) -> None:
             raise BlockingIOError(error.errno, "locked") from None
     else:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-
-
-def _refuse_hard_link(descriptor: int, place: str) -> None:
-    """Raise OSError if the lock file is a hard link to another file."""
-    if os.fstat(descriptor).st_nlink > 1:
-        raise OSError(errno.EMLINK, "the lock file is a hard link", place)
 
 
 def _is_at(descriptor: int, place: str) -> bool:

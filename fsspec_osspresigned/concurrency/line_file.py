@@ -8,7 +8,7 @@ import threading
 from collections.abc import Iterable
 from typing import Self
 
-from ..system import BINARY, NOFOLLOW, NONBLOCK
+from ..system import BINARY, NOFOLLOW, open_regular
 
 
 class LineFile:
@@ -58,9 +58,9 @@ class LineFile:
 
     @classmethod
     def reopen(cls, place: str, *, is_torn: bool = False, sync: bool = False) -> Self:
-        """Open the file *place*, which must not be a link, to append lines."""
-        flags = os.O_WRONLY | os.O_APPEND | NOFOLLOW | NONBLOCK | BINARY
-        return cls(os.open(place, flags), is_torn=is_torn, sync=sync)
+        """Open the regular file *place*, which must not be a link, to append lines."""
+        descriptor = open_regular(place, os.O_WRONLY | os.O_APPEND | NOFOLLOW)
+        return cls(descriptor, is_torn=is_torn, sync=sync)
 
     def append(self, line: bytes) -> None:
         """Append *line*, which ends with a line feed; does nothing after ``close``.

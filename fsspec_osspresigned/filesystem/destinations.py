@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import Enum
 from glob import has_magic
@@ -155,6 +156,7 @@ class Kind(Enum):
     """Kind of a local path for ``put``."""
 
     FILE = "file"  # also if it cannot be looked at: reading it raises the reason
+    PIPE = "pipe or device that the caller named"  # read as a stream
     DIRECTORY = "directory"
     LINK = "link to a directory"
     SPECIAL = "pipe, socket or device"
@@ -163,6 +165,17 @@ class Kind(Enum):
 
 _KINDS = tuple(Kind)
 _is_unfinished = re.compile(r"\.osspresigned-[0-9a-f]{16}").fullmatch  # by ``get``
+
+
+@frozen
+class RegularFile(os.PathLike[str]):
+    """Local path for ``put``, which must not be a pipe when its turn comes."""
+
+    local: str
+
+    def __fspath__(self) -> str:
+        """Return the path."""
+        return self.local
 
 
 @frozen
@@ -177,7 +190,12 @@ class LocalEntry:
     @property
     def is_sent(self) -> bool:
         """Whether ``put`` tries to upload this entry: a file, or an unreadable one."""
-        return self.kind is Kind.FILE or self.problem is not None
+        return self.kind in (Kind.FILE, Kind.PIPE) or self.problem is not None
+
+    @property
+    def is_pipe(self) -> bool:
+        """Whether the caller named a pipe or device, which is read as a stream."""
+        return self.kind is Kind.PIPE
 
     @property
     def is_skipped(self) -> bool:
@@ -216,7 +234,14 @@ class LocalTree:
     ) -> None:
         check_depth(maxdepth)
         self._one = isinstance(lpath, str | os.PathLike)
-        given = [local_path(path) for path in ([lpath] if self._one else lpath)]
+        sources = [lpath] if self._one else [*lpath]
+        given = [local_path(path) for path in sources]
+        # Known before the first byte is sent: a file that becomes a pipe later is not.
+        self._pipes = {
+            local
+            for local, path in zip(given, sources, strict=True)
+            if not isinstance(path, RegularFile) and is_special(local)
+        }
         self._path_of = path_of
         self._recursive = recursive
         self._maxdepth = self._depth = maxdepth
@@ -247,7 +272,7 @@ class LocalTree:
         """Yield the files and directories with their destinations."""
         if self._pairs is not None:
             for local, path in self._pairs:
-                yield LocalEntry(local, self._path_of(path), _kind_of_top(local))
+                yield LocalEntry(local, self._path_of(path), self._kind(local))
             return
         several = len(self._tops) > 1
         seen: set[str] = set()  # a name may be in several of the sources
@@ -263,9 +288,9 @@ class LocalTree:
     def _walked(self) -> Iterator[LocalEntry]:
         """Yield the files and directories without their destinations."""
         for top in self._tops:
-            kind = _kind_of_top(top)
-            if self._is_pattern and kind is Kind.FILE and not os.path.isfile(top):
-                kind = Kind.SPECIAL if os.path.exists(top) else kind
+            kind = self._kind(top)
+            if self._is_pattern and kind is not Kind.DIRECTORY and is_special(top):
+                kind = Kind.SPECIAL
             if not (self._only_files and kind is Kind.DIRECTORY):
                 yield LocalEntry(top, "", kind)
             if not self._recursive or self._depth == 0 or kind is not Kind.DIRECTORY:
@@ -273,6 +298,9 @@ class LocalTree:
             for entry in _walk(top, self._depth):
                 if not self._only_files or entry.is_sent or entry.is_skipped:
                     yield entry
+
+    def _kind(self, top: str) -> Kind:
+        return Kind.PIPE if top in self._pipes else _kind_of_top(top)
 
     def _prefix_length(
         self, lpath: str, rpath: str, is_directory: Callable[[str], bool]
@@ -327,6 +355,15 @@ def _tops(given: Iterable[str], maxdepth: int | None) -> Iterator[str]:
 def _kind_of_top(path: str) -> Kind:
     """Return the kind of a path that the caller named; symbolic links are followed."""
     return Kind.DIRECTORY if os.path.isdir(path) else Kind.FILE
+
+
+def is_special(path: str) -> bool:
+    """Return whether *path* exists and is neither a file nor a directory."""
+    try:
+        mode = os.stat(path).st_mode
+    except OSError:
+        return False
+    return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
 def _is_empty(directory: str) -> bool:

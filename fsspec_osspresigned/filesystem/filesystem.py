@@ -480,7 +480,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         how = BulkOptions.take_from(kwargs, maxdepth=maxdepth)
         ObjectOptions.from_call(self._options, kwargs, path=str(rpath))
         found = look.layout(self, rpath, lpath, recursive, how.maxdepth, local=True)
-        read.get(self, found, SharedCallback(callback), how)
+        named = (
+            None if isinstance(lpath, list | tuple) else destinations.local_path(lpath)
+        )
+        read.get(self, found, SharedCallback(callback), how, named)
 
     def cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
         """Copy one object inside the store; verify the copy if HEAD is granted."""

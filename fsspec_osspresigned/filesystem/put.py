@@ -9,7 +9,7 @@ import stat
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 from attrs import frozen
 from fsspec.callbacks import DEFAULT_CALLBACK
@@ -22,10 +22,16 @@ from ..client.small_request import Steps
 from ..concurrency.cancellation import Cancellation
 from ..concurrency.job_runner import run_steps
 from ..concurrency.waiting import Future
-from ..errors import ObjectExistsError, PublishWarning, UploadDiscardedError
+from ..errors import (
+    ObjectExistsError,
+    PublishWarning,
+    SourceChangedError,
+    UploadDiscardedError,
+)
 from ..http.body import SMALL, FileBody, MemoryBody, has_its_size
 from ..model import Operation, Receipt
 from ..options.object_options import ObjectOptions, Target
+from ..system import open_regular
 from ..tracebacks import caller_level
 from ..units import MIB
 from ..upload.plan import first_request
@@ -172,10 +178,13 @@ class PutCall:
         told: SharedCallback,
         ahead: Prefetcher | None = None,
         cancel: Cancellation | None = None,
+        *,
+        may_be_pipe: bool = True,
     ) -> Steps[Receipt | None]:
         """Do ``put_file`` as a generator, like ``objects.calls.call_steps``.
 
-        *ahead* signs the first request together with those of other files.
+        *ahead* signs the first request together with those of other files. Without
+        *may_be_pipe*, a pipe or device raises SourceChangedError and is not read.
         """
         local = os.fspath(stringify_path(local))
         status = os.stat(local)
@@ -184,10 +193,16 @@ class PutCall:
             text = f"nothing was sent: {local} is a directory, put(recursive=True) sends it"
             warnings.warn(text, PublishWarning, stacklevel=caller_level())
             return None
+        is_regular = stat.S_ISREG(status.st_mode)
+        if not is_regular and not may_be_pipe:
+            msg = "the file has become a pipe, socket or device, which was not read"
+            raise SourceChangedError(msg, path=local)
         target = yield from self.target_steps(path)
-        if not (stat.S_ISREG(status.st_mode) and has_its_size(local, status)):
+        if not (is_regular and has_its_size(local, status)):
             yield None
-            return self._put_stream(local, target, told, cancel)
+            opener = open_regular if is_regular else None
+            with open(local, "rb", opener=opener) as source:
+                return self._put_stream(source, target, told, cancel)
         body = FileBody.of(local, status)
         if told.is_heard:
             told.set_size(body.size)
@@ -200,13 +215,13 @@ class PutCall:
 
     def _put_stream(
         self,
-        local: str,
+        source: BinaryIO,
         target: Target,
         told: SharedCallback,
         cancel: Cancellation | None,
     ) -> Receipt | None:
         cancel, at_once = Cancellation(cancel), self.transaction is None
-        with open(local, "rb") as source, self._writer(target, at_once) as sink:
+        with self._writer(target, at_once) as sink:
             if self.transaction is not None:
                 self.transaction.add(sink)
             while block := source.read(MIB):
@@ -239,9 +254,12 @@ class PutCall:
             sent = True
             if entry.problem is not None:
                 raise entry.problem
-            with told.of_file(entry.local, entry.path) as child:
+            local, path, may_be_pipe = entry.local, entry.path, entry.is_pipe
+            with told.of_file(local, path) as child:
                 return (
-                    yield from self.put_steps(entry.local, entry.path, child, *more)
+                    yield from self.put_steps(
+                        local, path, child, *more, may_be_pipe=may_be_pipe
+                    )
                 )
 
         done = self._store_all(

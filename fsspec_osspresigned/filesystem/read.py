@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import stat
@@ -242,16 +243,22 @@ def download_steps(
     local: str,
     told: SharedCallback,
     cancel: Cancellation | None = None,
+    *,
+    may_be_pipe: bool = True,
 ) -> Steps[int | None]:
     """Download one object into *local*, and return its size in bytes.
 
-    Returns None for a directory, which is not created.
+    Returns None for a directory, which is not created. Without *may_be_pipe*, a pipe or
+    device at *local* raises FileExistsError and is not opened.
     """
     client: Client = filesystem.client
     file, lookup, cancel = AtomicFile(local), Lookup(client), Cancellation(cancel)
     heard = {"on_size": told.set_size, "progress": told.add} if told.is_heard else {}
     try:
         if _is_written_into(local):
+            if not may_be_pipe:
+                msg = "a pipe or device is in the place of the file: remove it"
+                raise FileExistsError(errno.EEXIST, msg, local)
             yield None
             with open_reader(filesystem, path) as source, open(local, "wb") as target:
                 return _pour(path, source, target, told, cancel)
@@ -273,8 +280,12 @@ def get(
     destinations: Sequence[Destination],
     told: SharedCallback,
     how: BulkOptions,
+    named: str | None,
 ) -> None:
-    """Download objects, several at a time, and create local directories for them."""
+    """Download objects, several at a time, and create local directories for them.
+
+    *named* is the destination that the caller named, so it may be a pipe or device.
+    """
     told.expect(len(destinations))
     client, guess = filesystem.client, SizeGuess()
 
@@ -285,8 +296,14 @@ def get(
             if one.is_directory:
                 os.makedirs(one.target, exist_ok=True)
             else:
-                steps = download_steps(filesystem, one.path, one.target, child, cancel)
-                size = yield from steps
+                size = yield from download_steps(
+                    filesystem,
+                    one.path,
+                    one.target,
+                    child,
+                    cancel,
+                    may_be_pipe=one.target == named,
+                )
                 guess.note(size or 0)
 
     driver = ExpressLane(client, SLOW_FILE, how.most)

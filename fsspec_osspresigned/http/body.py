@@ -22,7 +22,7 @@ from typing import IO, Protocol
 from attrs import frozen
 
 from ..errors import ConfigurationError, SourceChangedError
-from ..system import read_at, write_at
+from ..system import SpecialFileError, open_regular, read_at, write_at
 
 BLOCK = 256 * 1024
 SMALL = 256 * 1024  # bytes of a body, of a request or a reply, for the express lane
@@ -197,7 +197,7 @@ def has_its_size(path: str, status: os.stat_result) -> bool:
     # A system without such files tells no blocks either.
     if getattr(status, "st_blocks", 1) or status.st_size > BLOCK:
         return True
-    with io.FileIO(path) as handle:
+    with io.FileIO(path, opener=open_regular) as handle:
         return len(handle.read(status.st_size + 1)) == status.st_size
 
 
@@ -226,24 +226,28 @@ class FileBody:
                 of its stat.
         """
         found = status or os.stat(path)
-        mode = found.st_mode
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
-            # Found out before it is opened, which waits for the writer of a pipe.
+        is_regular = stat.S_ISREG(found.st_mode)
+        try:
+            if status is None and is_regular and not has_its_size(path, found):
+                msg = "its content differs from its stated size: put_file sends it as a stream"
+                raise ConfigurationError(msg, path=path)
+            if status is None or found.st_size > BLOCK or not is_regular:
+                with io.FileIO(path, opener=open_regular) as handle:
+                    found = os.fstat(handle.fileno())
+        except SpecialFileError:
             msg = "not a regular file: open it and write to fs.open(..., 'wb')"
-            raise ConfigurationError(msg, path=path)
-        if status is None and stat.S_ISREG(mode) and not has_its_size(path, found):
-            msg = "its content differs from its stated size: put_file sends it as a stream"
-            raise ConfigurationError(msg, path=path)
-        if status is None or found.st_size > BLOCK or stat.S_ISDIR(mode):
-            with open(path, "rb", buffering=0) as handle:
-                found = os.fstat(handle.fileno())
+            raise ConfigurationError(msg, path=path) from None
         return cls(path, 0, found.st_size, Fingerprint.of(found))
 
     def blocks(self) -> Iterator[memoryview]:
         """Yield the bytes of the range in blocks that reuse one buffer."""
         buffer = page_buffer(min(_READ, self.size))
         left, got = self.size, 0
-        with io.FileIO(self.path) as handle:  # "open" takes twice as long
+        try:
+            handle = io.FileIO(self.path, opener=open_regular)
+        except SpecialFileError:  # the file was replaced, for example by a pipe
+            raise self._changed() from None
+        with handle:
             self._check(os.fstat(handle.fileno()))
             if self.offset:
                 handle.seek(self.offset)
@@ -265,7 +269,7 @@ class FileBody:
     def check(self) -> None:
         """Raise SourceChangedError if the file changed after the body was created."""
         try:
-            handle = io.FileIO(self.path)
+            handle = io.FileIO(self.path, opener=open_regular)
         except OSError:  # no descriptor is free, or the file is no longer readable
             self._check(os.stat(self.path))
         else:

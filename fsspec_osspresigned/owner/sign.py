@@ -13,7 +13,7 @@ from attrs import field, frozen
 from ..client.client import Client
 from ..errors import ConfigurationError
 from ..filesystem.client_factory import client_for
-from ..filesystem.destinations import Kind, LocalTree
+from ..filesystem.destinations import LocalTree
 from ..model import (
     MAX_PART,
     MAX_PARTS,
@@ -150,7 +150,7 @@ def local_objects(sources: Sequence[str], to: str) -> dict[str, str]:
             if entry.problem is not None:
                 raise entry.problem
             local, path = entry.local, entry.path
-            if entry.kind is not Kind.FILE or _leads_nowhere(local):
+            if not entry.is_sent or _leads_nowhere(local):
                 continue
             if path in found:
                 problems.append(f"{local} and {found[path]} would both go to {path}")

@@ -23,6 +23,7 @@ from ..errors import ConfigurationError, ReplyError
 from ..filesystem.destinations import Kind, LocalTree
 from ..model import Action, split_path
 from ..objects.listing import date_of, listing
+from ..system import open_regular
 from .plan import Aside, Entry
 
 # Names that filesystems give to the modification time, and to the content's identifier.
@@ -61,8 +62,8 @@ class LocalSource:
         return f"{self.root.rstrip('/')}/{name}"
 
     def open(self, name: str) -> Any:
-        """Open the file *name* for reading bytes."""
-        return open(self.place(name), "rb", buffering=0)
+        """Open the regular file *name* for reading bytes."""
+        return open(self.place(name), "rb", buffering=0, opener=open_regular)
 
 
 @frozen

@@ -20,6 +20,7 @@ from attrs import asdict
 from ..concurrency.file_lock import FileLock, LockedError
 from ..concurrency.line_file import LineFile
 from ..errors import CheckpointInUseError, ConfigurationError
+from ..system import open_regular
 from .plan import Sent
 
 _log = logging.getLogger(__name__)
@@ -44,7 +45,7 @@ def _read(place: str) -> tuple[dict[str, Sent], float]:
     rows: dict[str, Sent] = {}
     count, line = 0, b""
     try:
-        with open(place, "rb") as file:
+        with open(place, "rb", opener=open_regular) as file:
             for line in file:
                 members = _members(line)
                 if count == 0 and members != _HEAD:
@@ -99,6 +100,10 @@ class SyncState:
 
     def __init__(self, place: str | os.PathLike[str], spare: int = 1000) -> None:
         self.place, lock, _ = state_files(place)
+        if os.path.islink(os.path.expanduser(place)) and not os.path.exists(self.place):
+            # Another user may have made that link, to a file that a program would read.
+            msg = f"{os.fspath(place)} is a link to a missing file: create the file, or remove the link"
+            raise ConfigurationError(msg)
         self._warned = False
         try:
             self._lock = FileLock.take(lock)

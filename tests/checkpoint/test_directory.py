@@ -122,7 +122,7 @@ def test_a_pipe_in_the_place_of_a_journal_is_not_waited_for(place, caplog):
     held.release()
     os.mkfifo(held.place)
     assert not place.hold(PATH, SOURCE).is_ours
-    assert "no regular file" in caplog.text
+    assert "not a regular file" in caplog.text
     (found,) = place.found()
     assert found.record is None
 

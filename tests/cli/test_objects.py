@@ -53,6 +53,16 @@ def test_get_a_directory(run, objects, tmp_path):
     assert files(tmp_path / "new") == {"a.csv": b"a", "b/c.csv": b"cc", "b/d e.bin": b"ddd"}  # fmt: skip
 
 
+@pytest.mark.parametrize("filters", [(), ("--include", "*.csv")])
+def test_get_does_not_wait_for_a_pipe_in_its_target(run, objects, tmp_path, filters):
+    """The object is a failure, and the others arrive."""
+    os.mkfifo(tmp_path / "a.csv")
+    ended = run("get", FROM, "./", "--recursive", *filters, *KEYS)
+    assert ended.code == 1
+    assert "a pipe or device is in the place of the file: remove it" in ended.err
+    assert files(tmp_path)["b/c.csv"] == b"cc"
+
+
 def test_get_to_standard_output(run, objects, monkeypatch):
     """The bytes and nothing else, one object after the other."""
     ended = run("get", f"{FROM}b/c.csv", f"{BUCKET}/top", "-", *KEYS)

@@ -18,6 +18,7 @@ from fsspec_osspresigned.cli.put import PutPlan
 from fsspec_osspresigned.concurrency.line_file import LineFile
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import ConfigurationError
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.units import KIB, MIB
 from tests.cli.conftest import BUCKET, KEYS, Text, stored
 from tests.form_signer import grant_of
@@ -497,6 +498,45 @@ def test_named_pipe_is_a_stream(run, oss, tmp_path):
     writer.join()
     assert ended.code == 0
     assert stored(oss) == {"in/p": b"flow"}
+
+
+def test_named_pipes_are_streams_by_url_and_in_a_list(run, oss, url, tmp_path):
+    """Also for one presigned URL, and several of them in one command."""
+    (tmp_path / "one.url").touch(mode=0o600)
+    (tmp_path / "one.url").write_text(url("in/p"))
+    by_url = ("put", "pipe", "--url-file", "one.url", "--allow-http")
+    for names, command in (
+        (("pipe",), by_url),
+        (("x", "y"), ("put", "x", "y", TO, *KEYS)),
+    ):
+        for name in names:
+            os.mkfifo(tmp_path / name)
+        writers = [
+            threading.Thread(target=(tmp_path / name).write_bytes, args=(b"flow",))
+            for name in names
+        ]
+        for writer in writers:
+            writer.start()
+        assert run(*command).code == 0
+        for writer in writers:
+            writer.join()
+    assert stored(oss) == dict.fromkeys(("in/p", "in/x", "in/y"), b"flow")
+
+
+def test_file_that_becomes_a_pipe_is_a_failure(run, oss, tree, monkeypatch):
+    """It was a file when the command counted it; the others are stored."""
+    real = OSSPresignedFileSystem.put
+
+    def put(self, *args, **kwargs):
+        (tree / "a.csv").unlink()
+        os.mkfifo(tree / "a.csv")
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(OSSPresignedFileSystem, "put", put)
+    ended = run("put", "data", TO, *KEYS)
+    assert ended.code == 1
+    assert "a.csv: not stored: the file has become a pipe" in ended.err
+    assert set(stored(oss)) == {"in/data/b/c.csv", "in/data/b/d e.bin"}
 
 
 def test_file_that_vanishes_is_a_failure(run, tree, monkeypatch):

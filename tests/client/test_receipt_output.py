@@ -162,3 +162,41 @@ def test_torn_receipt_spoils_no_other(tmp_path, monkeypatch):
     torn, whole = (tmp_path / "r.jsonl").read_text().splitlines()
     assert torn == '{"pat'
     assert json.loads(whole)["path"] == "b/2"
+
+
+@pytest.mark.parametrize("is_read", [False, True])
+def test_a_pipe_in_a_shared_directory_gets_no_receipt(tmp_path, is_read):
+    """It is neither waited for nor written to."""
+    write = receipt_writer(tmp_path)
+    os.mkfifo(write.path)
+    end = os.open(write.path, os.O_RDWR | os.O_NONBLOCK) if is_read else None
+    with pytest.raises(OSError, match="not a regular file"):
+        write(receipt())
+    if end is not None:
+        with pytest.raises(BlockingIOError):
+            os.read(end, 1)
+        os.close(end)
+
+
+def test_a_hard_link_in_a_shared_directory_gets_no_receipt(tmp_path):
+    """It may be another file of this user."""
+    precious = tmp_path / "precious"
+    precious.write_text("old")
+    write = receipt_writer(tmp_path / "receipts")
+    write.path.hardlink_to(precious)
+    with pytest.raises(OSError, match="hard link"):
+        write(receipt())
+    assert precious.read_text() == "old"
+
+
+def test_a_named_file_is_written_as_it_is(tmp_path):
+    """A path that the user chose may be a link or a pipe."""
+    link, end = tmp_path / "link", tmp_path / "pipe"
+    link.symlink_to(tmp_path / "target")
+    os.mkfifo(end)
+    reader = os.open(end, os.O_RDWR)
+    for place in (link, end):
+        ReceiptFile(place)(receipt())
+    assert json.loads((tmp_path / "target").read_text())["path"] == "b/k"
+    assert json.loads(os.read(reader, 10_000))["path"] == "b/k"
+    os.close(reader)

@@ -156,3 +156,11 @@ def test_a_link_is_not_followed(place, tmp_path):
     with pytest.raises(OSError):
         FileLock.take(place)
     assert (tmp_path / "victim").read_text() == "x"
+
+
+def test_a_pipe_is_no_lock(place):
+    """It is refused, and stays."""
+    os.mkfifo(place)
+    with pytest.raises(OSError, match="not a regular file"):
+        FileLock.take(place)
+    assert stat.S_ISFIFO(os.stat(place).st_mode)

@@ -29,3 +29,15 @@ def test_only_an_existing_file_is_reopened(tmp_path):
     """A journal that was removed meanwhile does not come back without its head."""
     with pytest.raises(FileNotFoundError):
         LineFile.reopen(str(tmp_path / "none"))
+
+
+def test_a_pipe_is_not_written_to(tmp_path):
+    """Whether or not a program reads from it."""
+    place = str(tmp_path / "pipe")
+    os.mkfifo(place)
+    with pytest.raises(OSError, match="not a regular file"):
+        LineFile.reopen(place)
+    end = os.open(place, os.O_RDWR)
+    with pytest.raises(OSError, match="not a regular file"):
+        LineFile.reopen(place)
+    os.close(end)

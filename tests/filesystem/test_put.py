@@ -527,3 +527,45 @@ print(media_type("a.csv"), media_type("a.csv.gz"), media_type("a.none"))
         [sys.executable, "-c", code], check=True, capture_output=True, text=True
     )
     assert done.stdout == "text/csv application/gzip None\n"
+
+
+def test_a_file_that_becomes_a_pipe_is_not_waited_for(environment, owner, tmp_path):
+    """It fails alone, whether the caller named it or a directory holds it."""
+    for name in "abc":
+        (tmp_path / name).write_bytes(name.encode())
+
+    def swap(_):
+        for name in "bc":
+            (tmp_path / name).unlink(missing_ok=True)
+            os.mkfifo(tmp_path / name)
+
+    fs = OSSPresignedFileSystem(signer="keys", receipts=swap)
+    named = [str(tmp_path / name) for name in "abc"]
+    how = {"on_error": "return", "batch_size": 1}
+    for lpath in (f"{tmp_path}/", named):
+        for name in "bc":
+            (tmp_path / name).unlink()
+            (tmp_path / name).write_bytes(name.encode())
+        stored, *changed = fs.put(lpath, f"{ROOT}/", recursive=True, **how)
+        assert stored.size == 1
+        assert [type(error) for error in changed] == [SourceChangedError] * 2
+        assert {error.filename for error in changed} == set(named[1:])
+        assert "become a pipe" in str(changed[0])
+    assert owner.stored() == {"a": b"a"}
+
+
+def test_pipes_that_are_named_in_a_list_are_streams(blind, owner, tmp_path):
+    """What a shell makes of several ``<(...)``."""
+    named = [tmp_path / "a", tmp_path / "b"]
+    for pipe in named:
+        os.mkfifo(pipe)
+    threads = [
+        threading.Thread(target=pipe.write_bytes, args=(pipe.name.encode(),))
+        for pipe in named
+    ]
+    for thread in threads:
+        thread.start()
+    blind.put(named, [f"{ROOT}/a", f"{ROOT}/b"])
+    for thread in threads:
+        thread.join()
+    assert owner.stored() == {"a": b"a", "b": b"b"}

@@ -116,7 +116,7 @@ def test_check_needs_no_descriptor(file, monkeypatch):
     """A change is noticed although too many files are open, or no change is reported."""
     body = FileBody.of(str(file))
 
-    def refuse(*_):
+    def refuse(*_, **__):
         raise OSError(errno.EMFILE, "Too many open files")
 
     monkeypatch.setattr(io, "FileIO", refuse)
@@ -237,3 +237,28 @@ def test_pieces_of_a_part_come_in_order_in_few_blocks(seed):
     assert b"".join(blocks) == b"".join(pieces) == bytes_in(body)
     assert max(map(len, blocks)) <= 2 * SLICE
     assert len(blocks) < len(pieces) + sum(size > SLICE for size in sizes)
+
+
+def test_replaced_by_a_pipe(file):
+    """A pipe in the place of the file is a change, which is not waited for."""
+    body = FileBody.of(str(file))
+    blocks = body.part(BLOCK, BLOCK).blocks()
+    file.unlink()
+    os.mkfifo(file)
+    for reading in (body.blocks(), blocks):
+        with pytest.raises(SourceChangedError):
+            next(reading)
+    with pytest.raises(SourceChangedError):
+        body.check()
+
+
+@pytest.mark.parametrize("size", [3, 2 * BLOCK])
+def test_replaced_by_a_pipe_before_it_is_a_body(tmp_path, size):
+    """What was a file when it was looked at is opened without waiting, too."""
+    path = tmp_path / "data"
+    path.write_bytes(bytes(size))
+    status = path.stat()
+    path.unlink()
+    os.mkfifo(path)
+    with pytest.raises((ConfigurationError, SourceChangedError)):
+        next(FileBody.of(str(path), status).blocks())

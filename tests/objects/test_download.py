@@ -516,3 +516,19 @@ def test_own_bodies_become_files_where_nobody_may_read(blind, tmp_path):
     blind.mkdir(f"{ROOT}/made")
     blind.get_file(f"{ROOT}/made", tmp_path / "made")
     assert (tmp_path / "made").is_dir()
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_a_pipe_in_a_target_directory_is_not_waited_for(fs, tmp_path, several):
+    """It fails alone, and the other objects arrive; sync refuses it, too."""
+    fs.pipe({f"{ROOT}/t/{name}": name.encode() for name in "ab"})
+    os.mkfifo(tmp_path / "a")
+    source, target = f"{ROOT}/t/", f"{tmp_path}/"
+    if several:
+        source = [f"{ROOT}/t/{name}" for name in "ab"]
+        target = [str(tmp_path / name) for name in "ab"]
+    with pytest.raises(FileExistsError, match="a pipe or device is in the place"):
+        fs.get(source, target, recursive=not several)
+    assert stat.S_ISFIFO((tmp_path / "a").stat().st_mode)
+    fs.get(source, target, recursive=not several, on_error="omit")
+    assert (tmp_path / "b").read_bytes() == b"b"

@@ -109,6 +109,7 @@ def test_one_process_at_a_time(place):
 def test_link_is_followed_to_the_file(place, tmp_path):
     """And stays a link."""
     link = tmp_path / "link"
+    place.touch()
     link.symlink_to(place)
     with SyncState(link) as state:
         state.record("b/a", ONE)
@@ -147,3 +148,25 @@ def test_full_disk_on_the_way_is_told_once(place, monkeypatch, caplog):
         state.forget("b/a")
     assert read_state(place) == {"b/a": ONE}
     assert caplog.text.count("is sent again next time") == 1
+
+
+def test_a_pipe_is_no_state(place):
+    """It is not waited for, and stays."""
+    os.mkfifo(place)
+    for read in (read_state, SyncState):
+        with pytest.raises(ConfigurationError, match="not a regular file"):
+            read(place)
+    assert stat.S_ISFIFO(place.stat().st_mode)
+    assert os.listdir(place.parent) == ["state"]
+
+
+def test_a_link_to_a_missing_file_creates_nothing(place, tmp_path):
+    """Another user may have made that link."""
+    place.symlink_to(tmp_path / "target")
+    with pytest.raises(ConfigurationError, match=r"state is a link to a missing file"):
+        SyncState(place)
+    assert os.listdir(tmp_path) == ["state"]
+    (tmp_path / "target").touch()
+    with SyncState(place) as state:
+        state.record("b/a", ONE)
+    assert read_state(tmp_path / "target") == {"b/a": ONE}
