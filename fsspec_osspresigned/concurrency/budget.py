@@ -21,10 +21,11 @@ _GIVEN_WAY = 0.005  # seconds in which a thread that was told can take a turn
 
 
 class _Lent(ref["Lease"]):
-    """Weak reference to a ``Lease`` that is in use, with its *amount* of bytes."""
+    """Weak reference to a ``Lease`` that is in use: its *amount* of bytes, its *owner*."""
 
-    __slots__ = ("amount",)
+    __slots__ = ("amount", "owner")
     amount: int
+    owner: int
 
 
 class Budget:
@@ -54,6 +55,20 @@ class Budget:
         """Total bytes of the leases that are not freed yet."""
         # Copied in one step: others may end meanwhile.
         return sum(one.amount for one in self.lent.copy())
+
+    def has_room(self, size: int, limit: int, owner: int) -> bool:
+        """Return whether *owner* may lease *size* more bytes.
+
+        All owners together get *limit* bytes. Once they use half of it, each gets an
+        equal share, so that those that come later get memory, too.
+        """
+        lent = [(one.amount, one.owner) for one in self.lent.copy()]
+        total = size + sum(amount for amount, _ in lent)
+        if total > limit:
+            return False
+        mine = size + sum(amount for amount, other in lent if other == owner)
+        owners = {owner, *(other for _, other in lent)}
+        return total <= limit // 2 or mine <= limit // len(owners)
 
     @property
     def waiting(self) -> int:
@@ -211,12 +226,12 @@ def _open(turns: list[ref[BytesIO]]) -> int:
 class Lease:
     """Share of a memory budget: bytes that count as used until this object is freed."""
 
-    def __init__(self, budget: Budget, amount: int) -> None:
+    def __init__(self, budget: Budget, amount: int, owner: int = 0) -> None:
         self._budget = budget
         # The reference removes itself in one step of the interpreter, so that no
         # exception of a signal handler can leave bytes behind.
         self._lent = _Lent(self, budget.lent.discard)
-        self._lent.amount = amount
+        self._lent.amount, self._lent.owner = amount, owner
         budget.lent.add(self._lent)
 
     def more(self, amount: int) -> None:

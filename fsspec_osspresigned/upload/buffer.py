@@ -12,15 +12,11 @@ from functools import partial
 
 from ..concurrency.budget import Budget, Lease
 from ..http.body import PartBody
-from ..units import KIB, MIB
+from ..units import KIB
 
 KEPT = 4 * KIB  # bytes from which on to keep an object costs less than to copy it
 _FIRST = 64 * KIB  # bytes of the first buffer: most files are small
 _IDLE = 8  # buffers that wait for the next part: parts end in bursts
-# Bytes after which a part is sent although it is not full, when memory is short; and up
-# to which part, since there are 10,000.
-EARLY = MIB
-EARLY_PARTS = 2_000
 
 
 class PartBuffer:
@@ -32,9 +28,10 @@ class PartBuffer:
     Args:
         size_of: returns the size in bytes of part *number*.
         memory: memory budget of the process for part buffers.
-        limit: bytes of *memory* in use above which a part is sent early.
-        early: whether parts may be smaller than planned.
-        early_parts: number of the last part that may be sent early.
+        limit: bytes of *memory* that all buffers may use together.
+        early: returns the smallest size in bytes of part *number* if memory is short;
+            None if the part must have its planned size.
+        wait: waits until a condition holds, or no part of this file is in flight.
 
     Attributes:
         pieces: what was written so far, in order.
@@ -48,13 +45,13 @@ class PartBuffer:
         memory: Budget,
         *,
         limit: int,
-        early: bool,
-        early_parts: int = EARLY_PARTS,
+        early: Callable[[int], int | None],
+        wait: Callable[[Callable[[], bool]], object],
     ) -> None:
         self.number = 1  # of the part
         self._size_of = size_of
         self._memory, self._limit = memory, limit
-        self._early_parts = early_parts if early else 0
+        self._early, self._wait = early, wait
         self._idle: deque[tuple[memoryview, Lease]] = deque(maxlen=_IDLE)
         self._closed = False
         self._reset()
@@ -93,6 +90,9 @@ class PartBuffer:
     def fill(self, view: memoryview, *, whole: int | None) -> int:
         """Append some bytes of *view* and return how many; 0 if the part must be sent.
 
+        If the part is not full then, memory is short: the caller sends the part with
+        the next ``lacking`` bytes of *view*, and waits until it is stored.
+
         *whole* is the size of the immutable object that contains *view*; None if the
         bytes of *view* can change.
         """
@@ -100,27 +100,37 @@ class PartBuffer:
         size = min(left, view.nbytes)
         if not size:
             return 0
-        if whole is not None and size >= KEPT and (size == left or whole <= self._size):
-            if not self._make_free(size, left):
-                return 0
+        is_kept = whole is not None and (size == left or whole <= self._size)
+        if is_kept and size >= KEPT and self._make_free(size, left):
             kept = self._kept + size
             self.pieces.append(view[:size])
             self.free = min(self._leased - kept, left - size)
             self._most = kept + self.free
             return size
-        if not self._room and not self._make_room(left):
+        if not self._room and not self._make_room(size, left):
             return 0
         size = min(size, self._room)
         self.copy(view[:size], size)
         return size
 
-    def take(self) -> PartBody:
-        """Return the collected part, and start the next one."""
+    @property
+    def lacking(self) -> int:
+        """Number of bytes until the part is full."""
+        return self._size - self.held
+
+    def take(self, last: memoryview | None = None) -> PartBody:
+        """Return the collected part, and start the next one.
+
+        *last* are more bytes of the part, which are not copied.
+        """
         self._end_piece()
         chunk, lease, size = self._chunk, self._lease, self.held
         given_back: Callable[[], object] | None = None
         if chunk is not None and lease is not None and self._end == size > 0:
             given_back = partial(self._give_back, chunk, lease)
+        if last is not None:
+            self.pieces.append(last)
+            size += last.nbytes
         body = PartBody(tuple(self.pieces), size, given_back, lease)
         self.number += 1
         self._reset()
@@ -141,51 +151,77 @@ class PartBuffer:
         self._end_piece()
         short = size - (self._leased - self._kept)
         if short > 0:
-            more = self._more(left)
-            if not more:
+            taken = self._take_room(short, left - size + short)
+            if not taken:
                 return False
-            short += max(more - size, 0)
-            self._leased += short
-            self._use(short)
+            self._leased += taken
         self._room = 0
         return True
 
-    def _make_room(self, left: int) -> bool:
-        """Take a new chunk if the present one is full.
+    def _make_room(self, size: int, left: int) -> bool:
+        """Take a new chunk for *size* bytes if the present one is full.
 
-        *left* is the number of bytes that the part still needs. Returns False if no
-        memory is available.
+        *left* is the number of bytes that the part still needs. Returns False if the
+        part must be sent now.
         """
         self._end_piece()
         if self._chunk is None or self._end == self._chunk.nbytes:
-            size = self._more(left)
-            if not size:
-                return False
             if not self.held and self._idle:
                 self._chunk, self._lease = self._idle.pop()
             else:
-                self._chunk = memoryview(bytearray(size))
-                self._use(size)
+                taken = self._take_room(1, left) or self._take_least(size, left)
+                if not taken:
+                    return False
+                self._chunk = memoryview(bytearray(taken))
             self._begin = self._end = 0
         self._room = min(left, self._chunk.nbytes - self._end)
         self._most, self.free = self._kept, 0
         return True
 
-    def _more(self, left: int) -> int:
-        """Return how many bytes of memory are available, up to *left*.
+    def _take_room(self, least: int, most: int) -> int:
+        """Lease *least* to *most* bytes of memory; return how many, 0 if there is no room.
 
-        0 means that the part must be sent now.
+        Waits for parts of this file in flight, but never for other files, because one
+        thread may write to all of them.
         """
-        short = self._early_parts > 0 and self._memory.used >= self._limit
-        if short and self.held >= EARLY and self.number <= self._early_parts:
+        doubled = min(most, max(_FIRST, self.held, least))
+        usual = doubled if self.number == 1 else most
+        if not self._takes(usual):
+            self._idle.clear()
+            self._wait(lambda: self._has_room(usual))
+            if not self._takes(usual):
+                return doubled if doubled < usual and self._takes(doubled) else 0
+        return usual
+
+    def _take_least(self, size: int, left: int) -> int:
+        """Lease memory although there is no room; 0 if the part can be sent instead.
+
+        *size* is the number of bytes to add now. Below the smallest part, no part can
+        be sent.
+        """
+        early = self._early(self.number)
+        if early is None:
+            taken = min(left, max(_FIRST, self.held))
+        elif self.held + size >= early:
             return 0
-        if self.number == 1 or short:
-            return min(left, max(_FIRST, self.held))
-        return left
+        else:
+            taken = min(left, _FIRST, early - self.held)
+        self._use(taken)
+        return taken
+
+    def _has_room(self, size: int) -> bool:
+        return self._memory.has_room(size, self._limit, id(self))
+
+    def _takes(self, size: int) -> bool:
+        """Lease *size* bytes if there is room; return whether there was."""
+        with self._memory.lock:
+            if has_room := self._has_room(size):
+                self._use(size)
+        return has_room
 
     def _give_back(self, chunk: memoryview, lease: Lease) -> None:
         """Keep a returned chunk for reuse, unless memory is short."""
-        if self._memory.used <= self._limit:
+        if self._has_room(0):
             self._idle.append((chunk, lease))
         if self._closed:
             self._idle.clear()
@@ -197,6 +233,6 @@ class PartBuffer:
 
     def _use(self, size: int) -> None:
         if self._lease is None:
-            self._lease = Lease(self._memory, size)
+            self._lease = Lease(self._memory, size, id(self))
         else:
             self._lease.more(size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 
 from ..concurrency.budget import Budget, of_process
 from ..concurrency.waiting import Changes
@@ -45,12 +46,17 @@ class PartsInFlight:
             # Parts in flight give their memory back without us.
             self._memory.wait(self._memory_limit, lambda: self.count == 1)
 
+    def wait_for_memory(self, may: Callable[[], bool]) -> None:
+        """Wait until *may* returns True, or no part is in flight."""
+        self._memory.wait(0, lambda: may() or not self.count)
+
     def leave(self, number: int, body: Body) -> None:
         """Record that part *number* is no longer in flight, and release its buffer."""
         if isinstance(body, PartBody):
             body.release()
         self._numbers.discard(number)
         self._changes.tell()
+        self._memory.tell()
 
     def drain(self, seconds: float | None = None) -> None:
         """Wait until no part is in flight, at most *seconds*; None is no limit."""

@@ -36,6 +36,8 @@ from ..units import MIB, shown_bytes, shown_moment
 # every 500 parts: 8 MiB parts reach 39 GiB unchanged and 7 TiB in all.
 _CONSTANT_PARTS = 5_000
 _DOUBLE_EVERY = 500
+# Parts of a stream that may be as small as OSS permits if memory is short: 200 MB.
+_SMALL_PARTS = 2_000
 # Where part sizes are ours, there is one part for each of 16 connections, two in a large
 # file. `max_concurrency` does not count, so a resumed upload has the same parts.
 _CONNECTIONS = 16
@@ -83,10 +85,16 @@ class UploadPlan:
         doublings = (number - _CONSTANT_PARTS - 1) // _DOUBLE_EVERY + 1
         return min(self.part_size << doublings, MAX_PART)
 
-    @property
-    def sends_early(self) -> bool:
-        """Whether parts may be smaller than planned if memory is short."""
-        return self.grows and self.least_part == MIN_PART
+    def early_size(self, number: int) -> int | None:
+        """Return the smallest size in bytes of part *number* if memory is short.
+
+        None means that the part must have its planned size.
+        """
+        if self.spools:  # a file on disk has no parts
+            return MIN_PART
+        if not self.grows or number > _CONSTANT_PARTS:
+            return None
+        return self.least_part if number <= _SMALL_PARTS else max(MIB, self.least_part)
 
     def cut(self, size: int | None) -> Iterator[tuple[int, int]]:
         """Yield the number and the size in bytes of each part of an object of *size*.

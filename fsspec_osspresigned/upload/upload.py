@@ -16,6 +16,8 @@ import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from attrs import evolve
+
 from ..client.client import Client
 from ..client.link_estimate import Link
 from ..client.small_request import FirstTry, Steps
@@ -206,9 +208,10 @@ class Upload:
         self._beginner = 0  # the thread that begins a multipart upload
         self._pid = os.getpid()
 
-    def add(self, body: Body) -> None:
+    def add(self, body: Body, *, more: bool = False) -> None:
         """Add the next bytes of the object; waits while too many parts are in flight.
 
+        *more* means that other bytes follow, so *body* is sent as a part at once.
         *body* must not change until ``finish`` or ``discard`` returns, and must have
         the size of the plan unless it is the last. Raises the first failure of any
         part, and TooLargeError if the granted requests cannot hold all bytes.
@@ -216,7 +219,7 @@ class Upload:
         self._check_alive()
         try:
             if type(self.mode) is SinglePut:
-                self._choose_mode(self.mode)
+                self._choose_mode(self.mode, body.size if more else None)
             self.mode.add(body)
         except BaseException as error:
             self.failure.keep(error)
@@ -240,6 +243,12 @@ class Upload:
     def wait_for_parts(self) -> None:
         """Wait until no part is in flight; raise the first failure of any part."""
         self.mode.wait()
+        self._check_alive()
+
+    def wait_for_memory(self, may: Callable[[], bool]) -> None:
+        """Wait until *may* returns True or no part is in flight; raises like ``add``."""
+        self._check_alive()
+        self.mode.wait_for_memory(may)
         self._check_alive()
 
     def finish(self, first: FirstTry | None = None) -> Receipt:
@@ -322,6 +331,10 @@ class Upload:
         """Bytes of part buffers above which parts are sent one by one."""
         return self._client.options.most_memory
 
+    def early_size(self, number: int) -> int | None:
+        """Return the smallest size of part *number*, like ``UploadPlan.early_size``."""
+        return self.plan.early_size(number)
+
     @property
     def is_over(self) -> bool:
         """True if the upload is stored, discarded, or belongs to another process."""
@@ -337,18 +350,21 @@ class Upload:
         if not self._ended and os.getpid() == self._pid:
             self._client.files.queue(self.discard)
 
-    def _choose_mode(self, single: SinglePut) -> None:
-        """Change from a single PutObject to parts if another body is added."""
-        if not (self.plan.multipart or single.bodies):
+    def _choose_mode(self, single: SinglePut, first_of: int | None) -> None:
+        """Change from a single PutObject to parts if another body is added.
+
+        *first_of* is the size of the first of several bodies; None if this is not known.
+        """
+        if not (self.plan.multipart or single.bodies or first_of):
             return
-        if self.plan.spools or not self._begin_multipart():
+        if self.plan.spools or not self._begin_multipart(first_of):
             self.mode = SpooledPut(self._job)
         if single.bodies:
             body = single.body
             single.close()
             self.mode.add(body)
 
-    def _begin_multipart(self) -> bool:
+    def _begin_multipart(self, first_of: int | None) -> bool:
         """Begin the multipart upload; return False if that failed."""
         single, multipart = self.mode, Multipart(self._job, self.resumption)
         self.mode = multipart  # before there is anything to abort
@@ -356,7 +372,7 @@ class Upload:
         try:
             self._beginner = threading.get_ident()
             multipart.begin()
-            self._check_part_size()
+            self._check_part_size(first_of or self.plan.part_size)
             if self._ended:  # by SIGTERM, when there was nothing to abort
                 multipart.discard(None, once=True)
                 self._check_alive()
@@ -369,12 +385,17 @@ class Upload:
             self._beginner = 0
         return True
 
-    def _check_part_size(self) -> None:
-        """Raise an error if the store of the first signed URL requires larger parts."""
+    def _check_part_size(self, size: int) -> None:
+        """Raise an error if the store of the first signed URL requires larger parts.
+
+        *size* is the number of bytes of the first part.
+        """
         parts = granted(self._client, self.path).multipart
-        if parts is not None and self.plan.part_size < parts.least_part:
-            msg = too_small(self.plan.part_size, parts.least_part)
-            raise _SmallPartsError(msg, path=self.path)
+        if parts is not None:
+            self.plan = evolve(self.plan, least_part=parts.least_part)
+            if size < parts.least_part:
+                msg = too_small(size, parts.least_part)
+                raise _SmallPartsError(msg, path=self.path)
 
     def _check_alive(self) -> None:
         if os.getpid() != self._pid:

@@ -6,7 +6,7 @@ import contextlib
 import logging
 import threading
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from attrs import evolve, frozen
@@ -126,6 +126,9 @@ class SinglePut:
         if action.spec.form:
             known = steps.target.put_operation(self.body.size, action)
             preflight(steps.client.signer, known)
+
+    def wait_for_memory(self, may: Callable[[], bool]) -> None:
+        """Do nothing, because no part is in flight."""
 
     def request(self) -> SmallRequest | None:
         """Return the request of ``publish`` if its body is small; None otherwise."""
@@ -250,6 +253,10 @@ class Multipart:
     def wait(self, seconds: float | None = None) -> None:
         """Wait until no part is in flight, at most *seconds*; None is no limit."""
         self._in_flight.drain(seconds)
+
+    def wait_for_memory(self, may: Callable[[], bool]) -> None:
+        """Wait until *may* returns True, or no part is in flight."""
+        self._in_flight.wait_for_memory(may)
 
     def request(self) -> None:
         """Return None, because a multipart upload takes several requests."""

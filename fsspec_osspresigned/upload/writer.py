@@ -99,7 +99,8 @@ class PresignedWriter(io.BufferedIOBase):
             upload.plan.size_of,
             budget.of_process().memory,
             limit=upload.memory_limit,
-            early=upload.plan.sends_early,
+            early=upload.early_size,
+            wait=upload.wait_for_memory,
         )
         self._state = "open"  # open, closed (waits for commit), published, discarded
         self._failure: Exception | None = None
@@ -367,10 +368,22 @@ class PresignedWriter(io.BufferedIOBase):
         whole = len(source) if type(source) is bytes else None
         while view.nbytes:
             # A full part waits for more: the only one may be sent by one PutObject.
-            size = self._buffer.fill(view, whole=whole)
-            if not size:
-                self._add()
+            size = self._buffer.fill(view, whole=whole) or self._send(view)
             view = view[size:]
+
+    def _send(self, view: memoryview) -> int:
+        """Send the part, and return how many bytes of *view* were sent with it.
+
+        A part that is not full is sent because memory is short. It takes bytes of
+        *view* along without a copy, so it is stored when this returns.
+        """
+        size = min(self._buffer.lacking, view.nbytes)
+        body = self._buffer.take(view[:size] if size else None)
+        self._given += body.size
+        self.upload.add(body, more=True)
+        if size:
+            self.upload.wait_for_memory(lambda: False)
+        return size
 
     def _add(self, keep: Callable[[Body], Body] | None = None) -> None:
         body: Body = self._buffer.take()

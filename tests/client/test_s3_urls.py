@@ -12,6 +12,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from fsspec_osspresigned.concurrency.budget import Lease, of_process
 from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART_S3, Action, Operation, SignedRequest
@@ -96,6 +97,30 @@ def test_a_first_stream_with_small_parts_is_refused(oss):
         file.write(bytes(2 * MIB + 1))
     file.discard()
     assert not [record for record in oss.requests if record.action == "UploadPart"]
+    assert not oss.uploads(ROOT)
+
+
+def test_parts_where_memory_is_short_are_not_below_the_limit_of_s3(oss):
+    """A stream learns the limit when its upload begins, and holds that much."""
+    signer = S3Signer()
+    with filesystem(signer).open(f"{ROOT}/stream", "wb") as file:
+        file.write(bytes(9 * MIB))
+        others = Lease(of_process().memory, 1 << 40)
+        for _ in range(20):
+            file.write(bytes(MIB))
+    del others
+    assert signer.sizes() == [8 * MIB, 8 * MIB, 5 * MIB, 5 * MIB, 3 * MIB]
+    assert not oss.uploads(ROOT)
+
+
+def test_a_first_stream_is_refused_where_memory_is_short(oss):
+    """Its first part may not be sent as small as it is."""
+    others = Lease(of_process().memory, 1 << 40)
+    file = filesystem(S3Signer()).open(f"{ROOT}/stream", "wb")
+    with pytest.raises(ConfigurationError, match="5 MiB of S3"):
+        file.write(bytes(MIB))
+    file.discard()
+    del others
     assert not oss.uploads(ROOT)
 
 

@@ -14,26 +14,31 @@ from hypothesis import strategies as st
 from fsspec_osspresigned.concurrency.budget import Budget, Lease
 from fsspec_osspresigned.http.body import BLOCK, bytes_in
 from fsspec_osspresigned.units import KIB, MIB
-from fsspec_osspresigned.upload.buffer import EARLY, EARLY_PARTS, PartBuffer
-from fsspec_osspresigned.upload.plan import UploadPlan
+from fsspec_osspresigned.upload.buffer import PartBuffer
 from fsspec_osspresigned.upload.writer import PresignedWriter, bytes_of
 
 FOREVER = 1 << 60
+LEAST = 100 * KIB  # bytes of the smallest part that OSS permits
 opened = []  # files of the test
 
 
 class Upload:
     """Takes the parts of a writer, and leaves them in flight."""
 
-    def __init__(self, size_of, limit=FOREVER, *, grows=False):
+    def __init__(self, size_of, limit=FOREVER):
         self.plan = self
         self.size_of = size_of
         self.memory_limit = limit
-        self.grows = grows
         self.bodies = []
 
-    def add(self, body):
+    def early_size(self, number):
+        raise NotImplementedError
+
+    def add(self, body, *, more=False):
         self.bodies.append(body)
+
+    def wait_for_memory(self, may):
+        """Wait for nothing: the parts are in flight until the test ends them."""
 
     def finish(self):
         return None
@@ -47,11 +52,17 @@ class Upload:
 class Parts:
     """A writer that collects its parts, over a budget of its own."""
 
-    def __init__(self, size, limit=FOREVER, *, early=False, **more):
+    def __init__(self, size, limit=FOREVER, *, early=None):
         size_of = size if callable(size) else lambda _: size
         self.memory = Budget()
-        self.upload = Upload(size_of, limit, grows=early)
-        self.buffer = PartBuffer(size_of, self.memory, limit=limit, early=early, **more)
+        self.upload = Upload(size_of, limit)
+        self.buffer = PartBuffer(
+            size_of,
+            self.memory,
+            limit=limit,
+            early=early if callable(early) else lambda _: early,
+            wait=self.upload.wait_for_memory,
+        )
         self.file = PresignedWriter(self.upload, path="b/k", buffer=self.buffer)
         opened.append(self.file)
 
@@ -65,7 +76,7 @@ class Parts:
 
     def send(self):
         """End the parts that are in flight, as the window does, and return their bytes."""
-        sent = b""
+        sent, body = b"", None
         for body in self.upload.bodies:
             sent += bytes_in(body)
             body.release()
@@ -152,7 +163,7 @@ def test_any_writes(writes, size, grows, sent_after):
 )
 def test_any_writes_while_memory_is_short(writes, busy, size):
     """Where memory is short parts are smaller, and the bytes are the same."""
-    parts, whole = Parts(size, 1, early=True), b""
+    parts, whole = Parts(size, 1, early=LEAST), b""
     for (kind, length), short in zip(writes, busy, strict=False):
         data = KINDS[kind](NOISE[:length])
         whole += np.asarray(data).tobytes() if kind == "strided" else bytes(data)
@@ -161,7 +172,7 @@ def test_any_writes_while_memory_is_short(writes, busy, size):
         del others
     found = parts.close()
     assert b"".join(found) == whole
-    assert all(min(size, MIB) <= len(part) <= size for part in found[:-1])
+    assert all(LEAST <= len(part) <= size for part in found[:-1])
 
 
 def test_full_part_waits():
@@ -287,12 +298,12 @@ def test_no_buffer_waits_where_memory_is_short():
     others = Lease(parts.memory, MIB)
     parts.send()
     del others
-    assert parts.memory.used == MIB  # of the part that is written
+    assert parts.memory.used == 64 * KIB  # of the part that is written
 
 
 def test_idle_buffer_is_used_where_memory_is_short():
     """A buffer that waits is used before a new one is made, and not counted twice."""
-    parts = Parts(MIB, 10 * MIB, early=True)
+    parts = Parts(MIB, 10 * MIB, early=LEAST)
     parts.write(bytearray(MIB), bytearray(MIB), bytearray(MIB))
     parts.send()
     before = parts.memory.used
@@ -353,44 +364,66 @@ def test_closed_file_holds_nothing():
 # -- short of memory --------------------------------------------------------------------
 
 
-def test_early_parts():
-    """Where memory is short a part goes with a MiB, and is never smaller unless last."""
-    parts = Parts(8 * MIB, 0, early=True)
-    for _ in range(50):
-        parts.write(bytearray(64 * KIB))
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+def test_small_parts(kind):
+    """Where memory is short a part goes when it may, with what is written just then."""
+    parts = Parts(8 * MIB, 0, early=LEAST)
+    parts.write(*[kind(64 * KIB)] * 50)
+    assert parts.memory.used <= 25 * (64 * KIB)  # the rest is the caller's
     sizes = [len(part) for part in parts.close()]
-    assert sizes == [MIB, MIB, MIB, 50 * 64 * KIB - 3 * MIB]
+    assert sizes == [128 * KIB] * 25
 
 
-def test_early_parts_of_kept_bytes():
-    """Where memory is short a part of bytes that are only kept goes with a MiB as well."""
-    parts = Parts(8 * MIB, 0, early=True)
-    parts.write(*[bytes(64 * KIB)] * 50)
-    sizes = [len(part) for part in parts.close()]
-    assert sizes == [MIB, MIB, MIB, 50 * 64 * KIB - 3 * MIB]
+@pytest.mark.parametrize("kind", [bytes, bytearray])
+def test_large_writes_are_not_copied_where_memory_is_short(kind):
+    """They are parts as they are: no memory is needed, and there are few of them."""
+    parts = Parts(8 * MIB, 0, early=LEAST)
+    data = kind(3 * MIB)
+    parts.write(b"head", data)
+    (body,) = parts.upload.bodies
+    assert body.size == 3 * MIB + 4
+    assert body.pieces[-1].obj is data
+    parts.write(*[data] * 3)
+    assert [len(part) for part in parts.close()] == [3 * MIB + 4, *[3 * MIB] * 3]
 
 
-def test_parts_are_not_early_against_the_rules():
+@pytest.mark.parametrize("size", [99, 999, 4 * KIB, 99 * KIB])
+def test_what_is_held_where_memory_is_short(size):
+    """A file never holds more than the smallest part."""
+    parts = Parts(8 * MIB, 0, early=LEAST)
+    for _ in range(300 * KIB // size + 1):
+        parts.write(bytes(size))
+        parts.send()
+        assert parts.memory.used <= LEAST
+
+
+def test_parts_are_not_small_against_the_rules():
     """Parts whose size is fixed keep it, whatever memory there is."""
-    parts = Parts(3 * MIB, 0, early=False)
+    parts = Parts(3 * MIB, 0)
     parts.write(*[bytearray(64 * KIB)] * 100)
     assert [len(part) for part in parts.close()] == [3 * MIB, 3 * MIB, 256 * KIB]
 
 
-def test_early_parts_are_not_all():
+def test_small_parts_are_not_all():
     """There are 10,000 parts at most, so only the first ones may be small."""
-    parts = Parts(2 * MIB, 0, early=True, early_parts=2)
+    parts = Parts(2 * MIB, 0, early=lambda number: LEAST if number < 3 else None)
     parts.write(*[bytearray(128 * KIB)] * 64)
     sizes = [len(part) for part in parts.close()]
-    assert sizes == [MIB, MIB, 2 * MIB, 2 * MIB, 2 * MIB]
+    assert sizes == [128 * KIB, 128 * KIB, *[2 * MIB] * 3, 1792 * KIB]
 
 
-def test_early_parts_leave_room():
-    """Where all first parts are small, what a stream can hold is nearly the same."""
-    plan = UploadPlan(multipart=False, part_size=8 * MIB, grows=True)
-    usual = [plan.size_of(number) for number in range(1, 10_001)]
-    most = EARLY_PARTS * EARLY + sum(usual[EARLY_PARTS:])
-    assert most > 0.99 * sum(usual)
+def test_files_that_come_later_get_memory_too():
+    """Where half of the memory is used, each file gets an equal share of it."""
+    memory = Budget()
+    mine = [Lease(memory, 4, 1), Lease(memory, 2, 2)]
+    assert memory.has_room(4, 20, 1)  # half of all is for any of them
+    assert memory.has_room(6, 20, 1)
+    assert not memory.has_room(7, 20, 1)
+    assert memory.has_room(8, 20, 2)
+    assert memory.has_room(6, 20, 3)
+    assert not memory.has_room(7, 20, 3)
+    assert not memory.has_room(15, 20, 3)
+    del mine
 
 
 def test_bytes_of_anything():

@@ -27,6 +27,11 @@ class Upload:
     def __init__(self):
         self.data, self.ends = b"", []
 
+    early_size = plan.early_size
+
+    def wait_for_memory(self, may):
+        raise NotImplementedError
+
     def add(self, body):
         self.data += bytes_in(body)
 

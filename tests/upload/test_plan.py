@@ -165,6 +165,23 @@ def test_streams():
         plan(owners(7), None)
 
 
+def test_small_parts_where_memory_is_short():
+    """They are as small as the store permits, and a stream holds nearly as much."""
+    found = plan(BOTH, None)
+    small = [found.early_size(number) for number in range(1, MAX_PARTS + 1)]
+    assert small[:2000] == [MIN_PART] * 2000
+    assert small[2000:5000] == [MIB] * 3000
+    assert set(small[5000:]) == {None}
+    sizes = [found.size_of(number) for number in range(1, MAX_PARTS + 1)]
+    assert sum(s or size for s, size in zip(small, sizes, strict=True)) > 0.99 * sum(
+        sizes
+    )
+    s3 = plan(Grant(multipart=MultipartGrant(least_part=5 * MIB)), None)
+    assert (s3.early_size(1), s3.early_size(2001)) == (5 * MIB, 5 * MIB)
+    assert plan(owners(7, MIB), None).early_size(1) is None  # each URL has its size
+    assert plan(owners(7, single=True), None).early_size(9999) == MIN_PART  # on disk
+
+
 def test_growth():
     """Parts keep their size for long, double every 500, and stay legal to the end."""
     found = plan(BOTH, None)

@@ -925,12 +925,18 @@ class FakeUpload:
     def __init__(self, size_of: Callable[[int], int] = lambda number: PART) -> None:
         self.plan = self.window = self
         self.size_of = size_of
-        self.memory_limit, self.sends_early = 1 << 40, True
+        self.memory_limit = 1 << 40
         self.bodies: list[bytes] = []
         self.ended = ""
 
-    def add(self, body: object) -> None:
+    def early_size(self, number: int) -> None:
+        raise NotImplementedError
+
+    def add(self, body: object, *, more: bool = False) -> None:
         self.bodies.append(bytes_in(body))
+
+    def wait_for_memory(self, may: Callable[[], bool]) -> None:
+        raise NotImplementedError
 
     def finish(self) -> None:
         self.ended = "finished"
