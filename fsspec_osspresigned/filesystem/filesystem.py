@@ -31,7 +31,7 @@ from ..upload.transaction import Transaction
 from .bulk_options import BulkOptions, check_depth
 from .client_factory import client_for
 from .instances import InstanceCache
-from .paths import PROTOCOL, object_path, without_protocol
+from .paths import PROTOCOL, object_path, without_own, without_protocol
 from .progress import SharedCallback
 from .put import PutCall, progress_callback, write_mode
 
@@ -125,10 +125,14 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
     def _strip_protocol(cls, path: Any) -> Any:
         if isinstance(path, list):
             return [cls._strip_protocol(one) for one in path]
-        return without_protocol(path).rstrip("/")
+        return without_protocol(without_own(cls.protocol, path)).rstrip("/")
 
     def _path(self, path: Any, *, keep_slash: bool = False) -> str:
-        return object_path(self.client, path, keep_slash=keep_slash)
+        return object_path(self.client, self._own(path), keep_slash=keep_slash)
+
+    def _own(self, path: Any) -> Any:
+        """Return one or several paths without the protocol of a subclass."""
+        return without_own(self.protocol, path)
 
     @property
     def transaction(self) -> Transaction:
@@ -238,7 +242,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         """
         how = BulkOptions.take_from(kwargs, maxdepth=maxdepth)
         told, call = progress_callback(callback, kwargs), self._call(kwargs, mode)
-        tree = look.local_tree(self.client, lpath, rpath, recursive, how)
+        tree = look.local_tree(self.client, lpath, self._own(rpath), recursive, how)
         return call.put(tree, told, how)
 
     def touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
@@ -415,7 +419,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         ``DELETE``. *expiration* is in seconds; the signer may shorten it.
         """
         size = kwargs.get("size")
-        return look.presigned_url(self.client, path, expiration, method, size)
+        name = self._own(path)
+        return look.presigned_url(self.client, name, expiration, method, size)
 
     def invalidate_cache(self, path: str | None = None) -> None:
         """Do nothing: no listing is cached."""
@@ -436,7 +441,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         """
         kwargs["on_error"] = on_error
         how = BulkOptions.take_from(kwargs)
-        match = look.expand(self, path, recursive)
+        match = look.expand(self, self._own(path), recursive)
         return read.cat(self.client, match, how, **kwargs)
 
     def cat_ranges(
@@ -447,7 +452,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         Ranges of an object at most *max_gap* bytes apart become one request.
         """
         how = BulkOptions.take_from(kwargs, ("return", "raise"))
-        return read.cat_ranges(self.client, paths, starts, ends, max_gap, how)
+        names = self._own(paths)
+        return read.cat_ranges(self.client, names, starts, ends, max_gap, how)
 
     def get_file(
         self,
@@ -479,7 +485,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         """
         how = BulkOptions.take_from(kwargs, maxdepth=maxdepth)
         ObjectOptions.from_call(self._options, kwargs, path=str(rpath))
-        found = look.layout(self, rpath, lpath, recursive, how.maxdepth, local=True)
+        source, depth = self._own(rpath), how.maxdepth
+        found = look.layout(self, source, lpath, recursive, depth, local=True)
         named = (
             None if isinstance(lpath, list | tuple) else destinations.local_path(lpath)
         )
@@ -506,7 +513,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         kwargs["on_error"] = on_error or ("ignore" if recursive else "raise")
         how = BulkOptions.take_from(kwargs, ("raise", "ignore"), maxdepth)
         call = PutCall.from_options(self.client, kwargs)
-        move.copy(call, look.layout(self, path1, path2, recursive, how.maxdepth), how)
+        pair = self._own(path1), self._own(path2)
+        move.copy(call, look.layout(self, *pair, recursive, how.maxdepth), how)
 
     def mv_file(self, path1: str, path2: str, **kwargs: Any) -> None:
         """Move one object: copy it, verify the copy, delete the source."""
@@ -533,14 +541,16 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
             return
         how = BulkOptions.take_from(kwargs, ("raise",), maxdepth)
         call = PutCall.from_options(self.client, kwargs)
-        move.move(call, look.layout(self, path1, path2, recursive, how.maxdepth), how)
+        pair = self._own(path1), self._own(path2)
+        move.move(call, look.layout(self, *pair, recursive, how.maxdepth), how)
 
     def rm(
         self, path: Any, recursive: bool = False, maxdepth: Any = None, **kwargs: Any
     ) -> None:
         """Delete objects, one request each; OSS does not report missing ones."""
         how = BulkOptions.take_from(kwargs, maxdepth=maxdepth)
-        match = look.expand(self, path, recursive, how.maxdepth, markers=True)
+        name = self._own(path)
+        match = look.expand(self, name, recursive, how.maxdepth, markers=True)
         move.remove(self.client, match, how)
 
     def rm_file(self, path: str) -> None:

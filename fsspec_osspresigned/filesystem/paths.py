@@ -13,6 +13,19 @@ from ..request_checks import has_signature, is_web
 PROTOCOL = "osspresigned"
 
 
+def without_own(protocol: str | tuple[str, ...], path: Any) -> Any:
+    """Return *path*, or each path of a list, without *protocol* of a subclass."""
+    if protocol == PROTOCOL:
+        return path  # the other functions know that one
+    if isinstance(path, list | tuple):
+        return [without_own(protocol, one) for one in path]
+    text = stringify_path(path)
+    for name in (protocol,) if isinstance(protocol, str) else protocol:
+        if isinstance(text, str) and text.startswith(f"{name}://"):
+            return text.removeprefix(f"{name}://")
+    return text
+
+
 def without_protocol(path: Any) -> str:
     """Return *path* without ``osspresigned://`` and leading slashes.
 
