@@ -19,7 +19,7 @@ from itertools import accumulate
 from mmap import PAGESIZE
 from typing import IO, Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
 from ..errors import ConfigurationError, SourceChangedError
 from ..system import SpecialFileError, open_regular, read_at, write_at
@@ -90,6 +90,33 @@ class MemoryBody:
 
 
 EMPTY = MemoryBody(memoryview(b""))
+
+
+@frozen(eq=False)
+class CopiedBody:
+    """Small body that keeps a copy of the bytes of its last pass.
+
+    The bytes are those that were sent, although a file may have changed since.
+    """
+
+    body: Body
+    _pieces: list[bytes] = field(factory=list, init=False)
+
+    @property
+    def size(self) -> int:
+        """Size of the body in bytes."""
+        return self.body.size
+
+    def blocks(self) -> Iterator[memoryview]:
+        """Yield the bytes of the body."""
+        self._pieces.clear()
+        for block in self.body.blocks():
+            self._pieces.append(bytes(block))
+            yield block
+
+    def copy(self) -> bytes:
+        """Return the bytes of the last pass."""
+        return b"".join(self._pieces)
 
 
 def bytes_in(body: Body) -> bytes:

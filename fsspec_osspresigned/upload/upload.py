@@ -32,7 +32,15 @@ from ..errors import (
     NotSignedError,
     UploadDiscardedError,
 )
-from ..http.body import EMPTY, Body, MemoryBody, PartBody, Source, bytes_in
+from ..http.body import (
+    EMPTY,
+    Body,
+    CopiedBody,
+    MemoryBody,
+    PartBody,
+    Source,
+    bytes_in,
+)
 from ..http.transport import Exchange
 from ..model import Receipt, split_path
 from ..options.object_options import Target
@@ -137,6 +145,15 @@ def _link(client: Client, target: Target) -> Link | None:
     return client.links[split_path(target.path)[0]].link
 
 
+def _small(body: Body, size: int) -> bytes | None:
+    """Return the bytes of a stored body that is kept in memory; None if it is large."""
+    if body.size != size or size > BODY_CAP:
+        return None
+    if isinstance(body, CopiedBody):
+        return body.copy()
+    return bytes_in(body) if isinstance(body, MemoryBody | PartBody) else None
+
+
 class Upload:
     """Upload of one object. Call ``add`` and ``finish`` from one thread at a time.
 
@@ -232,7 +249,8 @@ class Upload:
         read.
         """
         if not self.plan.multipart:  # one body proves itself while it is sent
-            self.add(source)
+            is_small = not isinstance(source, MemoryBody) and source.size <= BODY_CAP
+            self.add(CopiedBody(source) if is_small else source)
             return
         step = self.plan.part_size
         for offset in range(0, max(source.size, 1), step):
@@ -280,10 +298,8 @@ class Upload:
         self.receipt = receipt
         self._end()
         self._over = True
-        in_memory = isinstance(body, MemoryBody | PartBody)
-        small = in_memory and body.size == receipt.size <= BODY_CAP
         self.resumption.remove()
-        self._client.note(receipt, bytes_in(body) if small else None)
+        self._client.note(receipt, _small(body, receipt.size))
         if receipt.status == "callback_failed":
             text = f"{receipt.path} is stored, but its callback failed"
             warnings.warn(text, CallbackFailedWarning, stacklevel=caller_level())

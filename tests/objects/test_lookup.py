@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import warnings
 
 import pytest
 
 from fsspec_osspresigned.client.written_objects import BODY_CAP
+from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
     BlindAnswerWarning,
     ConfigurationError,
@@ -92,6 +94,50 @@ def test_own_bodies_are_read_back(blind, tmp_path):
     assert (tmp_path / "new" / "a").read_bytes() == b"0123456789"
     blind.get_file(f"{ROOT}", tmp_path / "directory")
     assert (tmp_path / "directory").is_dir()
+
+
+def stored_by_put_file(fs, path, data, tmp_path):
+    """Store a local file that is gone afterwards."""
+    (tmp_path / "local").write_bytes(data)
+    fs.put_file(tmp_path / "local", path)
+    (tmp_path / "local").unlink()
+
+
+def stored_by_put(fs, path, data, tmp_path):
+    """Store a local file by the lane of many files."""
+    (tmp_path / "local").write_bytes(data)
+    fs.put([tmp_path / "local"], [path])
+    (tmp_path / "local").unlink()
+
+
+def stored_by_open(fs, path, data, _):
+    """Store a file that is written."""
+    with fs.open(path, "wb") as file:
+        file.write(data)
+
+
+def stored_by_transaction(fs, path, data, tmp_path):
+    """Store a local file at the end of a transaction."""
+    with fs.transaction:
+        (tmp_path / "local").write_bytes(data)
+        fs.put_file(tmp_path / "local", path)
+    (tmp_path / "local").unlink()
+
+
+@pytest.mark.parametrize(
+    "store", [stored_by_put_file, stored_by_put, stored_by_open, stored_by_transaction]
+)
+@pytest.mark.parametrize("size", [0, 10, 300_000, BODY_CAP])
+def test_all_verbs_keep_small_bodies(blind, owner, tmp_path, store, size):
+    """What can be read back does not depend on how the object was stored."""
+    data, path = os.urandom(size), f"{ROOT}/d/a"
+    if size:  # a request that is sent again changes nothing
+        owner.oss.faults.add(Fault(action="PutObject", status=500))
+    store(blind, path, data, tmp_path)
+    assert blind.cat_file(path) == data
+    store(blind, path, bytes(BODY_CAP + 1), tmp_path)
+    with pytest.raises(PermissionError, match="this process wrote it"):
+        blind.cat_file(path)
 
 
 def test_an_own_body_that_was_too_large_is_no_missing_object(blind, tmp_path):
