@@ -42,6 +42,9 @@ class _Layer:
     def check_open(self) -> None:
         self._inner.check_open()
 
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        return self._inner.seek(offset, whence)
+
     def wait_for_parts(self) -> None:
         self._inner.wait_for_parts()
 

@@ -104,12 +104,25 @@ class PresignedWriter(io.BufferedIOBase):
         )
         self._state = "open"  # open, closed (waits for commit), published, discarded
         self._failure: Exception | None = None
-        self._released = self._silent = False
+        self._released = self._silent = self._needs_seek = False
         _unfinished.add(self)
 
     def fileno(self) -> int:
         """Raise UnsupportedOperation: there is no descriptor to write to."""
         raise io.UnsupportedOperation("a presigned upload has no file descriptor")
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:  # noqa: ARG002 - in vain
+        """Raise UnsupportedOperation: sent bytes cannot be changed."""
+        self._needs_seek = True
+        raise io.UnsupportedOperation(
+            f"a file that is uploaded while it is written cannot seek: {self._local}"
+        )
+
+    @property
+    def _local(self) -> str:
+        """Text with the remedy for a writer that seeks."""
+        url = f"simplecache::osspresigned://{self.path}"
+        return f"write to {url}, a local file that is uploaded when it is closed"
 
     def writable(self) -> bool:
         """Return True; raise like ``write`` if the file can no longer be written."""
@@ -330,9 +343,11 @@ class PresignedWriter(io.BufferedIOBase):
 
     def _discard_loudly(self, leaving: BaseException) -> NoReturn:
         self.discard()
+        # A file without the bytes that a seek would have changed is no use.
+        remedy = self._local if self._needs_seek else "f.commit() publishes"
         text = (
             f"{self.path} was closed while {type(leaving).__name__} was in flight, and "
-            "was not published; f.commit() publishes"
+            f"was not published; {remedy}"
         )
         leaving.add_note(text)
         with contextlib.suppress(DiscardWarning):  # -W error: *leaving* is what counts

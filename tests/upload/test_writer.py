@@ -1411,3 +1411,31 @@ def test_errors_of_this_package_are_what_poisons(store):
     with pytest.raises(OSSPresignedError) as caught:
         file.close()
     assert caught.value.filename == PATH or PATH in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("mode", "codec"), [("wb", None), ("wb", "gzip"), ("w", None), ("w", "gzip")]
+)
+def test_seek_names_the_remedy(store, mode, codec):
+    """A writer that seeks needs a local file; a broken object is not recommended."""
+    remedy = f"write to simplecache::osspresigned://{PATH}, a local file"
+    file = store.fs.open(PATH, mode, compression=codec)
+    with pytest.raises(io.UnsupportedOperation) as caught:
+        try:
+            file.seek(0)
+        finally:
+            file.close()
+    assert remedy in str(caught.value)
+    (note,) = caught.value.__notes__
+    assert remedy in note
+    assert "commit" not in note
+    assert not store.oss.objects("examplebucket")
+
+
+def test_a_seek_that_was_caught_is_no_failure(store):
+    """A writer that only tries whether a file can seek goes on."""
+    with store.fs.open(PATH, "wb") as file:
+        with pytest.raises(io.UnsupportedOperation):
+            file.seek(0, 2)
+        file.write(b"x")
+    assert store.get() == b"x"
