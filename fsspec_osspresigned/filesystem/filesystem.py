@@ -339,12 +339,27 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
             return bool(self.info(path))
         return False
 
-    def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
+    def isdir(self, path: str) -> bool:
+        """Return whether *path* is a directory, also beside an object of its name.
+
+        As with s3fs, an object may have the name of a directory: then both ``isdir``
+        and ``isfile`` are True.
+        """
+        try:
+            is_file = self.info(path)["type"] == "file"
+            return not is_file or self._lookup.holds(self._path(path))
+        except OSError:
+            return False
+
+    def ls(
+        self, path: str, detail: bool = True, *, markers: bool = False, **_: Any
+    ) -> list[Any]:
         """Return the direct children of a directory.
 
-        See :meth:`info` for permissions.
+        *markers* includes the object that represents the directory itself, whose name
+        ends in a slash. See :meth:`info` for permissions.
         """
-        found = self._lookup.ls(self._path(path))
+        found = self._lookup.ls(self._path(path), markers=markers)
         return found if detail else [item["name"] for item in found]
 
     def find(
@@ -357,6 +372,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
     ) -> Any:
         """Return all objects under *path*: names, or with *detail* name -> ``info``.
 
+        An object that represents a directory is one of them; its name ends in a slash.
         With ``prefix=``, only names that begin with it, relative to *path*, are listed.
         """
         check_depth(maxdepth)
@@ -365,6 +381,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
             maxdepth=maxdepth,
             withdirs=withdirs,
             prefix=kwargs.get("prefix") or "",
+            markers=True,
             warns=True,
         )
         return look.find(walk, detail)
@@ -372,6 +389,16 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
     def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
         """Return the names that match a pattern; lists the pattern's literal prefix."""
         return AbstractFileSystem.glob(self, path, maxdepth=maxdepth, **kwargs)
+
+    def walk(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
+        """Yield path, directories and files of each directory, as fsspec does.
+
+        The object that represents a directory is a file without a name.
+        """
+        return super().walk(path, maxdepth=maxdepth, **{"markers": True, **kwargs})
+
+    def _walk(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
+        return super()._walk(path, maxdepth=maxdepth, **{"markers": True, **kwargs})
 
     def du(self, path: str, total: bool = True, **kwargs: Any) -> Any:
         """Return the bytes under *path*; with *total* False, name -> bytes.
@@ -619,7 +646,7 @@ _TOGETHER = {
     "put_file": 0.005,
 }
 
-_LOOKS = {"info", "ls", "find", "du", "cat_file", "glob", "cat", "cat_ranges"}
+_LOOKS = {"info", "isdir", "ls", "find", "du", "cat_file", "glob", "cat", "cat_ranges"}
 
 
 def _coroutine(verb: str, pool: str) -> Callable[..., Any]:
@@ -674,7 +701,7 @@ for _verb in ("open", "rmdir", "sign", "metadata", "created", "checksum", "ukey"
 for _pool, _verbs in {
     "files": (
         *("pipe_file", "put_file", "touch", "mkdir", "makedirs", "info", "ls", "find"),
-        *("du", "cat_file", "get_file", "cp_file", "mv_file", "rm_file"),
+        *("du", "isdir", "cat_file", "get_file", "cp_file", "mv_file", "rm_file"),
     ),
     "trees": ("pipe", "put", "glob", "cat", "cat_ranges", "get", "copy", "mv", "rm"),
 }.items():

@@ -70,7 +70,12 @@ def expand(
         tops: list[tuple[str, int | None]] = [] if is_pattern else [(name, maxdepth)]
         fits: Iterable[Info] = ()
         if is_pattern:
-            fits = filesystem.glob(one, maxdepth=maxdepth, detail=True).values()
+            matching = filesystem.glob(one, maxdepth=maxdepth, detail=True)
+            fits = [
+                item
+                for item in matching.values()
+                if markers or not item["name"].endswith("/")
+            ]
         if recursive and maxdepth != 1:
             deeper = None if maxdepth is None else maxdepth - 1
             kept = (i for i in fits if i["type"] == "directory" or "is_directory" in i)
@@ -120,7 +125,7 @@ def layout(
         pairs = destinations.paired(names, [place(path) for path in target])
         found = [Destination(*pair) for pair in pairs]
     else:
-        match = expand(filesystem, source, recursive, maxdepth)
+        match = expand(filesystem, source, recursive, maxdepth, markers=not local)
         if isinstance(source, str) and (not recursive or maxdepth is not None):
             match = match.only_files()
         if local:
@@ -131,7 +136,7 @@ def layout(
             root = without_protocol(target)  # its trailing slash has a meaning
             shows = Lookup(client).shows_directory
             found = [
-                evolve(one, target=place(one.target))
+                evolve(one, target=place(one.target) + "/" * one.path.endswith("/"))
                 for one in match.destinations(root, is_directory=shows)
                 if not one.is_directory
             ]

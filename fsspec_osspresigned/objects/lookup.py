@@ -116,8 +116,11 @@ class Lookup:
             return known
         return seen or is_bucket or self.client.written.is_new_directory(path)
 
-    def ls(self, path: str) -> list[Info]:
-        """Return the direct children of a directory, sorted by name."""
+    def ls(self, path: str, *, markers: bool = False) -> list[Info]:
+        """Return the direct children of a directory, sorted by name.
+
+        *markers* includes the object that represents the directory itself.
+        """
         written = self.client.written
         try:
             listed = self._listed(path)
@@ -131,7 +134,7 @@ class Lookup:
             elif not written.is_directory(path):
                 found = [self._remembered(path, reason)]
         else:
-            own = (path, f"{path}/")
+            own = (path,) if markers else (path, f"{path}/")
             found = [item for item in listed if item["name"] not in own]
             key = split_path(path)[1]
             if not found and key and not written.is_new_directory(path):

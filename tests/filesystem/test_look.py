@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 
 import fsspec
@@ -53,9 +54,10 @@ def test_odd_keys_are_listed_as_they_are(full, owner, monkeypatch):
     """Whatever stands in a key, also across pages, it comes back unchanged."""
     put(owner, *ODD)
     monkeypatch.setattr(listing, "PAGE_SIZE", 2)
-    names = sorted(f"{ROOT}/{key}" for key in ODD if not key.endswith("/"))
-    assert full.find(ROOT) == names
-    assert full.find(f"osspresigned://{ROOT}/") == names
+    every = sorted(f"{ROOT}/{key}" for key in ODD)
+    assert full.find(ROOT) == every
+    assert full.find(f"osspresigned://{ROOT}/") == every
+    names = [name for name in every if not name.endswith("/")]
     for name in names:
         if "*" not in name:
             assert full.find(name) == full.glob(name) == [name]
@@ -78,14 +80,66 @@ def test_an_empty_object_for_a_directory_is_one(full, owner):
     assert full.isdir(f"{ROOT}/made")
     assert full.ls(f"{ROOT}/made", detail=False) == [f"{ROOT}/made/in"]
     assert full.ls(f"{ROOT}/made/in") == []
-    assert full.find(ROOT) == []
+    assert full.find(ROOT) == [f"{ROOT}/made/", f"{ROOT}/made/in/"]
+    assert full.find(ROOT, maxdepth=1) == []
     assert full.find(ROOT, withdirs=True) == [
         ROOT,
         f"{ROOT}/made",
+        f"{ROOT}/made/",
         f"{ROOT}/made/in",
+        f"{ROOT}/made/in/",
     ]
+    assert full.glob(f"{ROOT}/**") == full.find(ROOT, withdirs=True)
+    assert full.glob(f"{ROOT}/*") == [f"{ROOT}/made"]
+    walked = [(path, dirs, files) for path, dirs, files in full.walk(ROOT)]
+    assert walked == [
+        (ROOT, ["made"], []),
+        (f"{ROOT}/made", ["in"], [""]),
+        (f"{ROOT}/made/in", [], [""]),
+    ]
+    assert asyncio.run(listed(full._walk(ROOT))) == walked
     full.rm(f"{ROOT}/made", recursive=True)
     assert not owner.stored()
+
+
+async def listed(generator):
+    """Return what an asynchronous generator yields."""
+    return [item async for item in generator]
+
+
+@pytest.mark.parametrize("pattern", [False, True])
+def test_objects_for_directories_are_copied_and_moved(full, owner, tmp_path, pattern):
+    """With their names; a download makes directories of them."""
+    full.pipe({f"{ROOT}/top/{key}": b"" for key in ("", "in/", "in/a")})
+    source = f"{ROOT}/top/**" if pattern else f"{ROOT}/top/"
+    full.get(source, f"{tmp_path}/got/", recursive=True)
+    assert [p.name for p in sorted((tmp_path / "got").rglob("*"))] == ["in", "a"]
+    assert set(full.cat(source, recursive=True)) == {f"{ROOT}/top/in/a"}
+    full.cp(f"{ROOT}/top/", f"{ROOT}/copy/", recursive=True)
+    assert {key for key in owner.stored() if key[0] == "c"} == {"copy/", "copy/in/", "copy/in/a"}  # fmt: skip
+    full.mv(f"{ROOT}/top/", f"{ROOT}/new/", recursive=True)
+    assert {key for key in owner.stored() if key[0] != "c"} == {"new/", "new/in/", "new/in/a"}  # fmt: skip
+
+
+def test_a_directory_beside_an_object_of_its_name(fs, only):
+    """It is both, from the store and from the record."""
+    for one in (fs, only()):
+        one.pipe({f"{ROOT}/x": b"1", f"{ROOT}/x/y": b"2", f"{ROOT}/z": b"3"})
+        assert one.isdir(f"{ROOT}/x")
+        assert one.isfile(f"{ROOT}/x")
+        assert asyncio.run(one._isdir(f"{ROOT}/x"))
+        assert not one.isdir(f"{ROOT}/z")
+    assert not fs.isdir(f"{ROOT}/none")
+    with pytest.warns(BlindAnswerWarning):
+        assert not only().isdir(f"{ROOT}/none")
+
+
+def test_the_size_of_an_open_file_is_that_of_the_object(fs):
+    """Whatever size is passed, as other filesystems accept it."""
+    fs.pipe_file(PATH, bytes(range(150)))
+    with fs.open(PATH, size=1) as file:
+        assert file.size == 150
+        assert file.read() == bytes(range(150))
 
 
 @pytest.mark.parametrize("write", ["touch", "pipe_file", "pipe", "open"])
