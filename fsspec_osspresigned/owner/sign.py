@@ -29,7 +29,7 @@ from ..model import (
 from ..options.object_options import Target
 from ..options.options import Options
 from ..signers.keys import KeySigner
-from ..units import shown_bytes
+from ..units import shown_bytes, shown_text
 from ..upload.steps import UploadSteps
 from ..url_map.url_map import MapEntry, MapRequest, dump, dump_line
 
@@ -150,7 +150,7 @@ def local_objects(sources: Sequence[str], to: str) -> dict[str, str]:
             if entry.problem is not None:
                 raise entry.problem
             local, path = entry.local, entry.path
-            if not entry.is_sent or _leads_nowhere(local):
+            if not entry.is_sent or _is_left_out(local, path):
                 continue
             if path in found:
                 problems.append(f"{local} and {found[path]} would both go to {path}")
@@ -162,12 +162,27 @@ def local_objects(sources: Sequence[str], to: str) -> dict[str, str]:
     return found
 
 
-def _leads_nowhere(local: str) -> bool:
-    """Return whether *local* is a broken symbolic link; warn that it is left out."""
-    dangling = os.path.islink(local) and not os.path.exists(local)
-    if dangling:
-        warnings.warn(f"left out: {local} is a link to nothing", stacklevel=3)
-    return dangling
+def _is_left_out(local: str, path: str) -> bool:
+    """Return whether *local* cannot be the object *path*; warn that it is left out.
+
+    A broken symbolic link has no content. A key must be UTF-8.
+    """
+    problem = ""
+    if os.path.islink(local) and not os.path.exists(local):
+        problem = "is a link to nothing"
+    elif not _is_unicode(path):
+        problem = "has a name that is not UTF-8: rename the file"
+    if problem:
+        warnings.warn(f"left out: {shown_text(local)} {problem}", stacklevel=3)
+    return bool(problem)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def too_large(files: Mapping[str, str]) -> Iterator[str]:

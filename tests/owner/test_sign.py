@@ -400,6 +400,21 @@ def test_failure_is_one_line(arguments, code, why, capsys, monkeypatch, tmp_path
     assert "Traceback" not in said
 
 
+def test_a_name_that_is_not_utf_8_is_left_out(keys, tmp_path, monkeypatch, capsys):
+    """It is named, and all other files are signed; the name of the source is no key."""
+    monkeypatch.chdir(tmp_path)
+    top = os.fsencode(tmp_path) + b"/d\xff"
+    os.mkdir(top)
+    for name in (b"a", "ü".encode(), b"bad\xff"):
+        with open(top + b"/" + name, "wb") as file:
+            file.write(b"a")
+    assert cli.main(["sign", os.fsdecode(b"d\xff/"), "--to", "b-1/in/"]) == 0
+    said = capsys.readouterr().err
+    assert "bad\\udcff has a name that is not UTF-8: rename the file\n" in said
+    written = json.loads((tmp_path / "urls.json").read_text())
+    assert set(written["objects"]) == {"b-1/in/a", "b-1/in/ü"}
+
+
 def test_link_to_nothing_is_left_out(keys, tmp_path, monkeypatch, capsys):
     """It is named, and all other files are signed."""
     monkeypatch.chdir(tmp_path)
