@@ -434,10 +434,34 @@ class ReportOptions:
         """Call *act*, print a summary with *verb*, and return the exit code.
 
         Errors of single files are part of the summary; other errors are raised.
-        *also* is called at the end, and returns more texts for the summary.
+        *also* is called at the end, and returns more texts for the summary. SIGTERM
+        prints the summary before it ends the process.
         """
+
+        def summary(*, terminated: bool = False) -> Summary:
+            meter = progress.meter
+            return Summary(
+                verb=verb,
+                done=meter.files_done,
+                files=meter.files,
+                failures=[*progress.failures.values()],
+                size=meter.moved if verb in _MOVING else None,
+                resumed=meter.resumed > 0,
+                seconds=meter.seconds,
+                interrupted=progress.interrupted,
+                terminated=terminated,
+                given_up=progress.given_up,
+                also=also(),
+            )
+
         try:
-            with self._log_shown(progress), interruptible(progress.interrupt):
+            with (
+                self._log_shown(progress),
+                interruptible(
+                    progress.interrupt,
+                    at_sigterm=lambda: self._print(summary(terminated=True)),
+                ),
+            ):
                 act()
         except KeyboardInterrupt:
             progress.interrupt()
@@ -449,21 +473,9 @@ class ReportOptions:
             told = any(error is one.error for one in progress.failures.values())
             if isinstance(error, BrokenPipeError) or not told:
                 raise
-        meter = progress.meter
-        summary = Summary(
-            verb=verb,
-            done=meter.files_done,
-            files=meter.files,
-            failures=progress.failures.values(),
-            size=meter.moved if verb in _MOVING else None,
-            resumed=meter.resumed > 0,
-            seconds=meter.seconds,
-            interrupted=progress.interrupted,
-            given_up=progress.given_up,
-            also=also(),
-        )
-        self._print(summary)
-        return summary.code
+        ended = summary()
+        self._print(ended)
+        return ended.code
 
     def _log_shown(
         self, progress: TransferProgress

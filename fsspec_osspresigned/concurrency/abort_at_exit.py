@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 import weakref
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from types import FrameType
 from typing import Protocol
 
@@ -98,19 +98,28 @@ def end_all(seconds: float = _LIMIT - 2, uploads: Iterable[Abortable] = _begun) 
             time.sleep(_GLANCE)  # other threads are at them
 
 
-def terminate(number: int, _: FrameType | None = None) -> None:
-    """Abort the uploads, then let the signal end the process.
+def terminate(
+    number: int,
+    _: FrameType | None = None,
+    then: Callable[[], object] = lambda: None,
+) -> None:
+    """Abort the uploads, call *then*, and let the signal end the process.
 
     The interrupted code may hold any lock. Therefore a thread does the work, and the
     handler waits for it with a time limit.
     """
+
+    def end() -> None:
+        end_all()
+        then()
+
     signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
     _terminating.set()
     try:
-        ending = threading.Thread(target=end_all, daemon=True)
+        ending = threading.Thread(target=end, daemon=True)
         ending.start()
     except RuntimeError:  # no thread can be started
-        end_all()
+        end()
     else:
         ending.join(_LIMIT)
     finally:

@@ -67,6 +67,7 @@ class ExitCode(enum.IntEnum):
     UNKNOWN = 5
     INTERRUPTED = 130
     NOBODY_READS = 141
+    TERMINATED = 143
 
 
 def code_of(error: BaseException) -> ExitCode:
@@ -167,13 +168,16 @@ class Failure:
 
 
 @contextlib.contextmanager
-def interruptible(*stop: Callable[[], object]) -> Iterator[None]:
+def interruptible(
+    *stop: Callable[[], object], at_sigterm: Callable[[], object] = lambda: None
+) -> Iterator[None]:
     """Within the block, make the first Ctrl-C raise KeyboardInterrupt.
 
     The second Ctrl-C ends the process immediately, also after the block, where uploads
     may still be aborted. The first Ctrl-C calls *stop* in the signal handler; *stop* must
-    not take a lock. SIGTERM prints a line before it ends the process. The block changes
-    no signal outside the main thread, or if the program handles SIGINT itself.
+    not take a lock. SIGTERM calls *stop*, too, prints a line, aborts the uploads, and
+    calls *at_sigterm* in a thread before it ends the process. The block changes no
+    signal outside the main thread, or if the program handles SIGINT itself.
     """
     at_interrupt = signal.getsignal(signal.SIGINT)
     if (
@@ -194,7 +198,9 @@ def interruptible(*stop: Callable[[], object]) -> Iterator[None]:
     def terminated(number: int, _: FrameType | None) -> None:
         with contextlib.suppress(OSError):
             os.write(2, b"\nterminated: unfinished uploads are ended\n")
-        abort_at_exit.terminate(number)
+        for one in stop:
+            one()
+        abort_at_exit.terminate(number, then=at_sigterm)
 
     tells = signal.getsignal(signal.SIGTERM) in (
         signal.SIG_DFL,

@@ -262,9 +262,9 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         self._shown = clock()
 
     def interrupt(self) -> None:
-        """Lift the rate limit after Ctrl-C; no longer count discarded uploads as failures.
+        """Lift the rate limit after Ctrl-C or SIGTERM, and end the bar.
 
-        Takes no lock.
+        Discarded uploads no longer count as failures. Takes no lock.
         """
         self.interrupted = True
         if self._rate is not None:
@@ -341,7 +341,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
 
     def _show(self) -> None:
         now = self._clock()
-        if now - self._shown >= self._display.every:
+        if now - self._shown >= self._display.every and not self.interrupted:
             self._shown = now
             self._display.moved(self.meter)
 

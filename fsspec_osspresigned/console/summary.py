@@ -33,6 +33,7 @@ class Summary:
         files: number of all files, including untried ones.
         size: bytes transferred; None for commands that transfer none.
         resumed: whether an earlier run transferred the rest of the bytes.
+        terminated: whether SIGTERM ends the process.
         given_up: whether the command stopped early.
         also: further counts for the last line, such as ``2 same``.
     """
@@ -45,6 +46,7 @@ class Summary:
     seconds: float = 0.0
     resumed: bool = False
     interrupted: bool = False
+    terminated: bool = False
     given_up: bool = False
     also: Sequence[str] = ()
 
@@ -57,6 +59,8 @@ class Summary:
     @property
     def code(self) -> ExitCode:
         """Exit code of the command."""
+        if self.terminated:
+            return ExitCode.TERMINATED
         if self.interrupted:
             return ExitCode.INTERRUPTED
         return code_of_all([f.error for f in self.failures], went_well=self.done)

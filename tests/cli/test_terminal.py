@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import pty
 import re
@@ -208,7 +209,11 @@ def test_sigterm_removes_the_parts(big):
     child.read(" 1")
     child.process.terminate()
     assert child.end() == -signal.SIGTERM
-    assert "terminated: unfinished uploads are ended" in child.output
+    _, _, rest = child.output.partition("terminated: unfinished uploads are ended")
+    last = rest.replace("\x1b[K", "").split("\r")  # the bar does not go on
+    assert re.fullmatch(
+        r"\s*interrupted: stored 0 of 1 file.*; 1 left\s*", "".join(last)
+    )
     assert not big.uploads(BUCKET)
 
 
@@ -227,9 +232,13 @@ def test_sigterm_is_told_in_the_background(big, tmp_path):
     child.send_signal(signal.SIGINT)
     assert '"progress"' in child.stdout.readline()
     child.terminate()
-    _, said = child.communicate(timeout=50)
+    events, said = child.communicate(timeout=50)
     assert child.returncode == -signal.SIGTERM
     assert said == "\nterminated: unfinished uploads are ended\n"
+    end = json.loads(events.splitlines()[-1])
+    shown = {name: end[name] for name in ("event", "done", "failed", "untried")}
+    assert shown == {"event": "end", "done": 0, "failed": 0, "untried": 1}
+    assert (end["interrupted"], end["exit_code"]) == (True, 143)
     assert not big.uploads(BUCKET)
 
 
