@@ -15,7 +15,6 @@ import socket
 import ssl
 import struct
 import sys
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -273,10 +272,8 @@ class OriginConnection:
 
     def expect_response(self) -> None:
         """Begin to wait for the response, after the request is sent or cut short."""
-        self.timer.enter(Phase.WAIT)
         # One that drips makes progress, and could go on for hours.
-        end = time.monotonic() + _WINDOWS * self.timer.seconds
-        self.timer.deadline = min(self.timer.deadline, end)
+        self.timer.expect_answer(_WINDOWS * self.timer.seconds)
 
     def take_head(self, response: ResponseParser) -> None:
         """Begin to read the body; raise OSError if the head is of another request."""

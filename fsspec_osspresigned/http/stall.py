@@ -51,7 +51,8 @@ class ProgressTimer:
     def __init__(self, seconds: float, phase: Phase, *, sliced: bool = False) -> None:
         self.seconds = seconds
         self.sliced = sliced
-        self.deadline = math.inf
+        self.deadline = self._latest = math.inf
+        self._allowance = math.inf
         self.enter(phase)
 
     def enter(self, phase: Phase) -> None:
@@ -60,6 +61,15 @@ class ProgressTimer:
         self.moved = self._fresh = 0
         self._waited = 0.0
         self._queued: int | None = None
+
+    def expect_answer(self, seconds: float) -> None:
+        """Begin to wait for an answer, which must be complete within *seconds*.
+
+        The time begins anew while the system still delivers the request.
+        """
+        self.enter(Phase.WAIT)
+        self._latest, self._allowance = self.deadline, seconds
+        self.deadline = min(self._latest, time.monotonic() + seconds)
 
     def run(self, sock: Any, step: Callable[[Any], Any], argument: Any) -> Any:
         """Return ``step(argument)``, a call on *sock* that sends or receives bytes.
@@ -102,6 +112,9 @@ class ProgressTimer:
         if self._queued is not None:
             # Megabytes may wait in the system while it delivers them slowly.
             self._progress(max(0, self._queued - queued))
+            if self.phase is Phase.WAIT and queued < self._queued:
+                later = time.monotonic() + self._allowance
+                self.deadline = min(self._latest, later)
         self._queued = queued
 
     def _progress(self, count: int) -> None:

@@ -102,6 +102,26 @@ def test_peer_that_reads_slowly(serve, send, size, pause):
     assert time.monotonic() - started > LONG  # or the test shows nothing
 
 
+@pytest.mark.slow
+def test_peer_that_reads_for_more_than_ten_windows(serve, send):
+    """The time for the answer begins when the last bytes of the request arrive."""
+    size = 360 * 1024
+
+    def slowly(peer):
+        peer.head()
+        left = size - len(peer.ahead)
+        while left:
+            peer.server.done.wait(0.1)
+            left -= len(peer.sock.recv(min(left, 4096)))
+        peer.answer()
+
+    started = time.monotonic()
+    body = MemoryBody.of(bytes(size))
+    reply = send(serve(slowly, small=True).origin + QUERY, body, seconds=LONG)
+    assert (reply.status, reply.body_bytes) == (200, size)
+    assert time.monotonic() - started > 10 * LONG  # or the test shows nothing
+
+
 def test_slow_source(serve, send):
     """Time that the source of the bytes takes is not the network's."""
 
