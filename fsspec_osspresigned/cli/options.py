@@ -52,6 +52,7 @@ _MAX_URL_FILE = 64 * KIB
 _LEAST_RATE = 16 * KIB
 # Slower than this no connection should be: stores and proxies end those that idle.
 _LEAST_EACH = 64 * KIB
+_IN_FLIGHT_KEPT = 2  # requests with a limit of the rate and journals
 # An object that the token may not look at is an error here, not a missing one.
 STRICT = {"unknown": "error"}
 _LOG = "fsspec_osspresigned"
@@ -589,14 +590,20 @@ class StoringOptions:
             for one in takers:
                 one(receipt)
 
-        return transfer.options() | without_none(
+        kept = self.checkpoint or (default_journals() if self.resume else None)
+        limits = transfer.options()
+        if kept is not None and transfer.rate is not None:
+            # All parts in flight are lost with the process, and share the rate.
+            most = limits["max_concurrency"]
+            limits["max_concurrency"] = min(most, _IN_FLIGHT_KEPT)
+        return limits | without_none(
             headers=self.headers or None,
             metadata=self.metadata or None,
             content_type=self.content_type,
             storage_class=self.storage_class,
             overwrite=False if self.no_overwrite else None,
             part_size=self.part_size,
-            checkpoint=self.checkpoint or (default_journals() if self.resume else None),
+            checkpoint=kept,
             receipts=take if takers else None,
         )
 

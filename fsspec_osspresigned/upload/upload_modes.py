@@ -35,6 +35,7 @@ _log = logging.getLogger(__name__)
 
 # Parts of a stream that are signed first: it may end soon.
 _FIRST_BATCH = 4
+_SHOWN_AHEAD = 2  # parts that progress may be ahead of the journal
 
 
 class NoCheckpoint:
@@ -71,6 +72,36 @@ class NoCheckpoint:
 
     def release(self) -> None:
         """Unlock the journal, so another process can resume the upload."""
+
+
+class ConfirmedProgress:
+    """Progress that is at most *ahead* bytes before the parts in the journal.
+
+    *report* is called with bytes as they are sent, and with the others when their part
+    is in the journal, so that a bar does not show what a killed process would lose.
+    """
+
+    def __init__(self, report: Callable[[int], None], ahead: int) -> None:
+        self._report, self._ahead = report, ahead
+        self._lock = threading.Lock()
+        self._sent = self._kept = self._shown = 0
+
+    def __call__(self, count: int) -> None:
+        """Count *count* sent bytes; a negative number subtracts a failed try."""
+        self._move(sent=count, kept=0)
+
+    def keep(self, size: int) -> None:
+        """Count *size* sent bytes as kept, because their part is in the journal."""
+        self._move(sent=-size, kept=size)
+
+    def _move(self, sent: int, kept: int) -> None:
+        with self._lock:
+            self._sent += sent
+            self._kept += kept
+            shown = self._kept + min(self._sent, self._ahead)
+            moved, self._shown = shown - self._shown, shown
+        if moved:
+            self._report(moved)
 
 
 class FirstFailure:
@@ -185,8 +216,15 @@ class Multipart:
         self._width = job.plan.width or options.connections
         self.upload_id = ""
         self._job, self._steps, self._resumption = job, job.steps, resumption
+        self._confirmed: ConfirmedProgress | None = None
         if resumption.needs_crc:
-            exchange = evolve(job.steps.exchange, with_crc=True)
+            report = job.steps.exchange.progress
+            if report is not None:
+                ahead = _SHOWN_AHEAD * job.plan.part_size
+                self._confirmed = ConfirmedProgress(report, ahead)
+            exchange = evolve(
+                job.steps.exchange, with_crc=True, progress=self._confirmed
+            )
             self._steps = evolve(job.steps, exchange=exchange)
         self._in_flight = PartsInFlight(self._width, options.most_memory)
         self._watch = ExpiryWatch(path, job.size, job.expires_at)
@@ -239,6 +277,8 @@ class Multipart:
                 verified, part = kept.verified, kept.part
                 if self._steps.exchange.progress is not None:
                     self._steps.exchange.progress(part.size)
+            if self._confirmed is not None:
+                self._confirmed.keep(part.size)
             with self._lock:
                 self._job.receipt.add_part(part, verified, reply)
                 self._watch.add(part.size)

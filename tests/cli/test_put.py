@@ -781,3 +781,29 @@ def test_directory_that_is_signed_elsewhere(
     if right is not None:
         assert run(verb, source, f"{BUCKET}/{right}", *more).code == 0
         assert [*stored(oss)] == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("flags", "most"),
+    [
+        (("--bwlimit", "20MiB", "--resume"), 2),
+        (("--bwlimit", "20MiB", "--checkpoint", "kept", "--jobs", "8"), 2),
+        (("--bwlimit", "20MiB", "--resume", "--jobs", "1"), 1),
+        (("--bwlimit", "20MiB"), 16),
+        (("--resume",), None),
+    ],
+)
+def test_few_connections_where_the_rate_is_limited_and_parts_are_kept(
+    run, tree, monkeypatch, flags, most
+):
+    """A killed process loses the parts in flight."""
+    seen = []
+    real = OSSPresignedFileSystem.put
+
+    def put(self, *args, **kwargs):
+        seen.append(self.storage_options.get("max_concurrency"))
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(OSSPresignedFileSystem, "put", put)
+    assert run("put", "data", TO, *KEYS, *flags).code == 0
+    assert seen == [most]

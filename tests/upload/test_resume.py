@@ -849,3 +849,29 @@ def test_the_option_reaches_every_verb_that_puts_files(world, tmp_path, monkeypa
     assert world.oss.objects(BUCKET)["t/a"] == world.oss.objects(BUCKET)["t/b"] == DATA
     assert world.journals() == []
     assert world.oss.uploads(BUCKET) == []
+
+
+def test_progress_is_at_most_two_parts_before_the_journal(world):
+    """What a bar shows is what a killed process has, but for two parts."""
+    most, total = [0], [0]
+
+    def journaled():
+        found = [one.record for one in world.checkpoint.found() if one.record]
+        return sum(kept.part.size for one in found for kept in one.parts.values())
+
+    def progress(count):
+        total[0] += count
+        # All parts are in the journal before it is removed, when the object is there.
+        most[0] = max(most[0], total[0] - journaled())
+
+    world.oss.faults.add(Fault(action="UploadPart", status=500, times=1))
+    world.oss.faults.add(Fault(action="UploadPart", delay=0.3, times=None))
+    upload_source(
+        world.client(max_concurrency=6),
+        Target(path=PATH),
+        FileBody.of(str(world.file)),
+        progress=progress,
+    )
+    assert total[0] == len(DATA)
+    assert MIN_PART <= most[0] <= 2 * MIN_PART
+    assert world.stored() == DATA
