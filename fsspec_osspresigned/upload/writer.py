@@ -58,6 +58,13 @@ def _in_flight() -> tuple[BaseException | None, TracebackType | None]:
     return error, error.__traceback__ if error else None
 
 
+def _is_of_seek(error: BaseException | None) -> bool:
+    """Return whether *error* or one of its causes is an unsupported operation."""
+    while error is not None and not isinstance(error, io.UnsupportedOperation):
+        error = error.__cause__ or error.__context__
+    return error is not None
+
+
 class PresignedWriter(io.BufferedIOBase):
     """A binary file for writing; not seekable, so zip and xlsx writers stream.
 
@@ -104,7 +111,7 @@ class PresignedWriter(io.BufferedIOBase):
         )
         self._state = "open"  # open, closed (waits for commit), published, discarded
         self._failure: Exception | None = None
-        self._released = self._silent = self._needs_seek = False
+        self._released = self._silent = False
         _unfinished.add(self)
 
     def fileno(self) -> int:
@@ -113,7 +120,6 @@ class PresignedWriter(io.BufferedIOBase):
 
     def seek(self, offset: int, whence: int = 0, /) -> int:  # noqa: ARG002 - in vain
         """Raise UnsupportedOperation: sent bytes cannot be changed."""
-        self._needs_seek = True
         raise io.UnsupportedOperation(
             f"a file that is uploaded while it is written cannot seek: {self._local}"
         )
@@ -344,7 +350,7 @@ class PresignedWriter(io.BufferedIOBase):
     def _discard_loudly(self, leaving: BaseException) -> NoReturn:
         self.discard()
         # A file without the bytes that a seek would have changed is no use.
-        remedy = self._local if self._needs_seek else "f.commit() publishes"
+        remedy = self._local if _is_of_seek(leaving) else "f.commit() publishes"
         text = (
             f"{self.path} was closed while {type(leaving).__name__} was in flight, and "
             f"was not published; {remedy}"
