@@ -214,10 +214,12 @@ def _option(
 _per_object = functools.partial(_option, per_object=True)
 
 
-def _without_query(value: Any) -> str:
+def _shown_place(value: Any) -> str:
     """Return the ``repr`` of a map's or grant's place; a query may hold a token."""
-    is_url = isinstance(value, str) and "://" in value
-    return SecretURL(value).shown() if is_url else repr(value)
+    if isinstance(value, str) and "://" in value:
+        return SecretURL(value).shown()
+    is_shown = isinstance(value, str | os.PathLike | Secret | None)
+    return repr(value) if is_shown else "<hidden>"
 
 
 @frozen(eq=False, kw_only=True)
@@ -228,8 +230,8 @@ class Options:
     """
 
     presigned_url: Secret | str | None = _option(None, _presigned_url)
-    url_map: Any = _option(None, shown=_without_query)
-    grant: Any = _option(None, _grant, shown=_without_query)
+    url_map: Any = _option(None, shown=_shown_place)
+    grant: Any = _option(None, _grant, shown=_shown_place)
     signer: Any = _option(None)
     signer_token: Any = _option(None, token_reference)
     region: str | None = _option(None, _text)
