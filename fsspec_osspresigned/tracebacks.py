@@ -6,7 +6,11 @@ import errno
 import functools
 import inspect
 import logging
+import os
+import sys
+import threading
 import traceback
+import warnings
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import ParamSpec, TypeVar
@@ -22,6 +26,7 @@ _FEW_FILES = (
     "lower max_concurrency"
 )
 _INNER = (__name__.partition(".")[0], "fsspec")  # packages between a user and a warning
+_STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
 _log = logging.getLogger(__name__.partition(".")[0])
 
 
@@ -79,16 +84,41 @@ def short_traceback(verb: Callable[P, T]) -> Callable[P, T]:
     return call
 
 
-def caller_level() -> int:
-    """Return the ``stacklevel`` for a warning about the user's line of code.
+def warn_user(text: str, category: type[Warning]) -> None:
+    """Warn about the user's line of code, the innermost one outside of libraries.
 
-    That line is in the first frame outside this package and fsspec. In a thread of this
-    package, which has no such frame, the level is 1.
+    In a thread without such a line, such as a worker of dask, it is the line at which
+    the main thread waits.
     """
-    frame, level = inspect.currentframe(), 0
-    while frame is not None and _package_of(frame) in _INNER:
-        frame, level = frame.f_back, level + 1
-    return level
+    main = threading.main_thread().ident or 0
+    there = sys._current_frames().get(main)  # noqa: SLF001 - documented, for such uses
+    frames = [*_frames_of(inspect.currentframe()), *_frames_of(there)]
+    outer = (one for one in frames if _package_of(one) not in _INNER)
+    of_user = (one for one in frames if not _is_library(one))
+    frame = next(of_user, None) or next(outer, frames[-1])
+    warnings.warn_explicit(
+        text,
+        category,
+        frame.f_code.co_filename,
+        frame.f_lineno,
+        frame.f_globals.get("__name__"),
+        frame.f_globals.setdefault("__warningregistry__", {}),
+    )
+
+
+def _frames_of(frame: FrameType | None) -> Iterator[FrameType]:
+    """Yield *frame* and its callers."""
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _is_library(frame: FrameType) -> bool:
+    """Return whether *frame* is of this package, an installed one or the standard library."""
+    file = frame.f_code.co_filename
+    is_installed = "site-packages" in file or "dist-packages" in file
+    is_standard = file.startswith((_STANDARD_LIBRARY, "<frozen "))
+    return is_installed or is_standard or _package_of(frame) in _INNER
 
 
 def _package_of(frame: FrameType) -> str:

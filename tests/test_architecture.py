@@ -250,6 +250,7 @@ def test_class_names_are_unique():
 # Private names of others that the package uses, and why.
 PRIVATE = {
     "console.exit: os._exit": "documented: the only exit that waits for no thread",
+    "tracebacks: sys._current_frames": "documented: the only way to lines of other threads",
     "syncing.source: AsyncFileSystem._find": "fsspec's coroutine, which subclasses write",
     "syncing.source: kind._find": "the same, of another filesystem",
 }

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import linecache
 import logging
+import subprocess
+import sys
+import threading
 import traceback
 
 import pytest
@@ -14,9 +18,9 @@ from fsspec_osspresigned.errors import (
     UploadDiscardedError,
 )
 from fsspec_osspresigned.tracebacks import (
-    caller_level,
     hint,
     short_traceback,
+    warn_user,
     without_frames,
 )
 
@@ -121,14 +125,55 @@ def test_a_warning_names_the_line_of_the_user(oss):
     assert [one.filename for one in caught] == [__file__]
 
 
-def test_a_thread_of_ours_has_no_line_of_the_user():
-    """The level ends at the first frame of others, or at the bottom."""
-    assert caller_level() == 1
-    found = []
-    code = compile("found.append(caller_level())", "bottom", "exec")
-    inner = {"__name__": "fsspec.some", "found": found, "caller_level": caller_level}
-    exec(code, inner)  # noqa: S102 - a frame of another module
-    assert found == [2]
+def module(name, file):
+    """Return code that warns, and the variables with which it is the module *name*."""
+    code = compile("warn_user('look out', UserWarning)", file, "exec")
+    return code, {"__name__": name, "warn_user": warn_user}
+
+
+INSTALLED = ("library", "/usr/lib/python3/dist-packages/library.py")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        ("fsspec.some", "/checkout/fsspec/some.py"),
+        ("pyarrow.fs", "/venv/lib/python3/site-packages/pyarrow/fs.py"),
+        INSTALLED,
+        ("threading", threading.__file__),
+        ("runpy", "<frozen runpy>"),
+    ],
+)
+def test_lines_of_libraries_are_not_the_users(name):
+    """The warning is about the line that called the library."""
+    code, variables = module(*name)
+    with pytest.warns(UserWarning, match="look out") as caught:
+        exec(code, variables)  # noqa: S102 - this line
+    assert [one.filename for one in caught] == [__file__]
+    assert "this line" in linecache.getline(__file__, caught[0].lineno)
+
+
+def test_a_thread_without_a_line_of_the_user_names_that_of_the_main_thread():
+    """A worker of dask or pyarrow has none: the main thread waits for it there."""
+    thread = threading.Thread(target=exec, args=module(*INSTALLED))
+    with pytest.warns(UserWarning, match="look out") as caught:
+        thread.start()
+        thread.join()
+    assert [one.filename for one in caught] == [__file__]
+
+
+def test_a_program_that_is_installed_has_the_first_line_outside(tmp_path):
+    """Where no line is the user's own, it is that of the caller of this package."""
+    app = tmp_path / "site-packages" / "app.py"
+    app.parent.mkdir()
+    app.write_text(
+        "from fsspec_osspresigned.tracebacks import warn_user\n"
+        "warn_user('look out', UserWarning)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(app)], capture_output=True, text=True, check=True
+    )
+    assert f"{app}:2: UserWarning: look out" in done.stderr
 
 
 def test_what_to_do_is_a_note():

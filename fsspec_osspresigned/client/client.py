@@ -16,15 +16,30 @@ from ..concurrency.budget import Turns, of_process
 from ..concurrency.circuit import Circuit
 from ..concurrency.thread_pool import Workers, runs_jobs_here
 from ..concurrency.waiting import Event
-from ..errors import NotSignedError, OSSPresignedError, Outcome, ReceiptFailedError
+from ..errors import (
+    BlindAnswerWarning,
+    NotSignedError,
+    OSSPresignedError,
+    Outcome,
+    ReceiptFailedError,
+)
 from ..http.body import EMPTY, Body
 from ..http.transport import PLAIN, Exchange, Transport
-from ..model import Action, Operation, Receipt, Reply, SignedRequest
+from ..model import (
+    FORBID_OVERWRITE,
+    Action,
+    Operation,
+    Receipt,
+    Reply,
+    SignedRequest,
+    split_path,
+)
 from ..options.options import Options
 from ..parsing import clock_offset
 from ..secret import redact
 from ..signers.base import MAX_REQUESTS, Signer, distrust, sign_checked
 from ..signing.canonical import is_of_s3
+from ..tracebacks import warn_user
 from .link_estimate import LinkEstimate, RequestWindow
 from .readable_directories import LOOKS
 from .retry import REAL_TIME, Attempts, Decision, RetryPolicy, Timing, Verb
@@ -220,7 +235,7 @@ class Client:
         exchange: Exchange,
     ) -> Reply:
         """Send one try of *operation*, and return its 2xx reply, or raise an error."""
-        ready = self.with_checksums(operation, signed, body)
+        ready = self.ready(operation, signed, body)
         if exchange.path != operation.path:
             exchange = evolve(exchange, path=operation.path)
         clock = self._timing.clock
@@ -245,16 +260,51 @@ class Client:
         """Return whether *signed* expires too soon to be sent."""
         return signed.is_stale(self._timing.now())
 
-    def with_checksums(
+    def ready(
         self, operation: Operation, signed: SignedRequest, body: Body
     ) -> SignedRequest:
-        """Return *signed*, with the checksum headers that a URL of S3 requires."""
+        """Return *signed* as it is sent, with the checksum headers that S3 requires.
+
+        Raises NotSignedError if *signed* may replace an object that was reported as
+        missing, and the option ``unknown`` is ``error``.
+        """
+        if FORBID_OVERWRITE in operation.optional_headers:
+            self._check_lock(operation, signed)
         if not is_of_s3(signed.url):
             return signed
         from .s3_urls import with_checksums  # noqa: PLC0415 - only for other stores
 
         self.s3_buckets.add(operation.bucket)
         return with_checksums(operation, signed, body)
+
+    def _check_lock(self, operation: Operation, signed: SignedRequest) -> None:
+        """Warn, or raise NotSignedError, if *signed* can replace an existing object."""
+        from .error_codes import forbids_overwrite  # noqa: PLC0415 - only after a look
+
+        if forbids_overwrite(signed) and not is_of_s3(signed.url):
+            return
+        if self.options.unknown == "error":
+            msg = (
+                "it is unknown whether the object exists, and its signature does not "
+                f"include {FORBID_OVERWRITE}, so it might be replaced: give "
+                "overwrite=True to permit that"
+            )
+            raise NotSignedError(msg, path=operation.path, action=operation.action)
+        self.warn_of_replacing(operation.path, "is not signed")
+
+    def warn_of_replacing(self, path: str, why: str) -> None:
+        """Warn once per bucket that an object which no look could see may be replaced.
+
+        *why* says why ``x-oss-forbid-overwrite`` does not prevent it.
+        """
+        bucket = split_path(path)[0]
+        if self.written.warn_once(f"replacing in {bucket}"):
+            text = (
+                f"{path} was reported as missing because looking into {bucket!r} is not "
+                f"signed; if it exists, it is replaced, because {FORBID_OVERWRITE} {why} "
+                "(unknown='error' refuses)"
+            )
+            warn_user(text, BlindAnswerWarning)
 
     def judged(
         self, operation: Operation, signed: SignedRequest, reply: Reply

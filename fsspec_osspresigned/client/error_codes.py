@@ -86,6 +86,11 @@ _UPLOAD_ENDED = (
     "it was completed or aborted: start again; for a URL map with parts, ask its owner "
     "for a new one"
 )
+_HIDDEN_OBJECT = (
+    "the object is already there, and stays as it is: it was reported as missing, because "
+    "HeadObject or listing is not granted. Ask the signer for that permission, use another "
+    "name, or give overwrite=True to replace objects that cannot be seen"
+)
 _NO_KMS_KEY = (
     "there is no such KMS key: correct server_side_encryption, or tell the owner"
 )
@@ -265,8 +270,8 @@ def from_reply(
     kind, advice, reason = case.meaning()
     if signed and case.code in _OF_HEADERS and unsent_headers(signed):
         reason = reason or Refused.MISMATCH
-    if signed and case.code == "FileAlreadyExists" and not _locks(signed):
-        advice = "it may not be replaced, or a directory has its name: use another key"
+    if signed and case.code == "FileAlreadyExists":
+        advice = _advice_to_keep(operation, signed) or advice
     explanation = None
     if reason is Refused.MISMATCH and signed is not None and signed.form is None:
         explanation = _mismatch(compare(document, signed, operation, hide), case, hide)
@@ -293,8 +298,15 @@ def from_reply(
     )
 
 
-def _locks(signed: SignedRequest) -> bool:
-    """Return whether the headers of *signed* forbid replacing an object."""
+def _advice_to_keep(operation: Operation, signed: SignedRequest) -> str:
+    """Return advice for an object that exists; "" if the user forbade to replace it."""
+    if not forbids_overwrite(signed):
+        return "it may not be replaced, or a directory has its name: use another key"
+    return _HIDDEN_OBJECT if FORBID_OVERWRITE in operation.optional_headers else ""
+
+
+def forbids_overwrite(signed: SignedRequest) -> bool:
+    """Return whether the headers or fields of *signed* forbid replacing an object."""
     sent = (*signed.headers.items(), *_fields(signed).items())
     lower = {name.lower(): value.lower() for name, value in sent}
     return lower.get(FORBID_OVERWRITE) == "true"

@@ -297,7 +297,7 @@ class _ExpressRun:
         first = FirstTry(operation, client.attempts(operation))
         try:
             first.signed = one.result() or client.signed(operation, None)
-            ready = client.with_checksums(operation, first.signed, request.body)
+            ready = client.ready(operation, first.signed, request.body)
         except BaseException as error:  # noqa: BLE001 - raised by the call in the worker
             first.failure = error
             turn.close()

@@ -19,7 +19,7 @@ from attrs import evolve
 
 from ..model import Operation, Receipt
 from ..units import MIB
-from .readable_directories import ReadableDirectories
+from .readable_directories import BlindLooks, ReadableDirectories
 
 BODY_CAP = 1 * MIB  # bytes of a body that is kept
 BODY_COST = 250  # bytes that keeping any body takes besides, with its name
@@ -82,6 +82,7 @@ class WrittenObjects:
         self._held = 0
         self._warned: set[str] = set()
         self._seen = ReadableDirectories()
+        self._blind = BlindLooks()
 
     def remember(self, receipt: Receipt, data: bytes | None) -> None:
         """Record a stored object, and its body if it is small."""
@@ -162,6 +163,40 @@ class WrittenObjects:
         """
         with self._lock:
             return self._seen.lacks(path, below=below)
+
+    def note_blind_look(self, place: str) -> None:
+        """Record that a look at *place* was answered without asking the store.
+
+        *place* is ``bucket/key``, or ``bucket/directory/`` for what is below it.
+        """
+        with self._lock:
+            self._blind.add(place)
+
+    def blind_looks(self) -> dict[str, int]:
+        """Return the blind looks for ``add_blind_looks`` of another process."""
+        return (
+            self._blind.stamps()
+        )  # without the lock, which a fork may have left taken
+
+    def add_blind_looks(self, looks: Mapping[str, int]) -> None:
+        """Record blind looks of another process, whose answers this process acts on.
+
+        What this process wrote before, the other process did not see.
+        """
+        with self._lock:
+            self._blind.add_stamps(looks)
+
+    def may_hide(self, path: str) -> bool:
+        """Return whether a blind look may have missed an object at *path*.
+
+        That is not so for objects of this process, and where the store answers looks.
+        """
+        with self._lock:
+            since = self._blind.since(path)
+            if since is None or self._seen.cover(path)[0]:
+                return False
+            own = self._objects.get(path)
+            return own is None or own.stored_at <= since
 
     def _keep(self, receipt: Receipt, data: bytes | None) -> None:
         path = receipt.path

@@ -9,6 +9,7 @@ from itertools import chain, islice
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from ..errors import ReceiptFailedError, UploadErrors
+from ..model import Action
 from ..tracebacks import without_frames
 from . import abort_at_exit
 from .cancellation import Cancellation
@@ -201,7 +202,9 @@ class Transfers(Generic[T, R]):
             if len(failures) == 1:
                 raise next(iter(failures.values()))
             shown = "; ".join(f"{p}: {e}" for p, e in list(failures.items())[:3])
-            msg = f"{len(failures)} transfers failed: {shown}"
+            actions = {getattr(one, "action", None) for one in failures.values()}
+            what = "deletions" if actions == {Action.DeleteObject} else "transfers"
+            msg = f"{len(failures)} {what} failed: {shown}"
             if given_up:
                 msg = f"stopped after {_REFUSALS} equal refusals in a row; {msg}"
             raise UploadErrors(msg, failures=failures)

@@ -93,7 +93,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         """The client of this process; equal options share it."""
         pid = os.getpid()
         if pid not in self._clients:
-            self._clients = {pid: client_for(self._options)}
+            before, own = self._clients, client_for(self._options)
+            self._clients = {pid: own}
+            for parent in before.values():  # of which this process is a fork
+                own.written.add_blind_looks(parent.written.blind_looks())
         return self._clients[pid]
 
     @property
@@ -112,9 +115,11 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         """Return the options for pickle; TypeError if they contain a secret.
 
         A pickle is as trusted as code, so its options are trusted when it is loaded.
+        The blind looks are in it, because workers write what this process looked at.
         """
         self._options.check_portable()
-        return _unpickled, (type(self), dict(self.storage_options))
+        looks = self.client.written.blind_looks()
+        return _unpickled, (type(self), dict(self.storage_options), looks)
 
     def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
         """Return the options as a dictionary; TypeError if they contain a secret."""
@@ -339,17 +344,20 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
             return bool(self.info(path))
         return False
 
+    def isfile(self, path: str) -> bool:
+        """Return whether *path* is an object; PermissionError as in :meth:`info`."""
+        return self._lookup.is_kind(self._path(path), "file")
+
     def isdir(self, path: str) -> bool:
         """Return whether *path* is a directory, also beside an object of its name.
 
         As with s3fs, an object may have the name of a directory: then both ``isdir``
-        and ``isfile`` are True.
+        and ``isfile`` are True. PermissionError as in :meth:`info`.
         """
-        try:
-            is_file = self.info(path)["type"] == "file"
-            return not is_file or self._lookup.holds(self._path(path))
-        except OSError:
-            return False
+        path = self._path(path)
+        if self._lookup.is_kind(path, "directory"):
+            return True
+        return self._lookup.is_kind(path, "file") and self._lookup.holds(path)
 
     def ls(
         self, path: str, detail: bool = True, *, markers: bool = False, **_: Any
@@ -646,7 +654,10 @@ _TOGETHER = {
     "put_file": 0.005,
 }
 
-_LOOKS = {"info", "isdir", "ls", "find", "du", "cat_file", "glob", "cat", "cat_ranges"}
+_LOOKS = {
+    *("info", "isfile", "isdir", "ls", "find", "du", "glob"),
+    *("cat_file", "cat", "cat_ranges"),
+}
 
 
 def _coroutine(verb: str, pool: str) -> Callable[..., Any]:
@@ -685,10 +696,16 @@ def _coroutine(verb: str, pool: str) -> Callable[..., Any]:
     return coroutine
 
 
-def _unpickled(kind: type[OSSPresignedFileSystem], options: dict[str, Any]) -> Any:
-    """Return the filesystem with the *options* of a pickle."""
+def _unpickled(
+    kind: type[OSSPresignedFileSystem],
+    options: dict[str, Any],
+    looks: Mapping[str, int],
+) -> Any:
+    """Return the filesystem with the *options* and the blind *looks* of a pickle."""
     trust(options)
-    return kind(**options)
+    found = kind(**options)
+    found.client.written.add_blind_looks(looks)
+    return found
 
 
 for _verb in ("open", "rmdir", "sign", "metadata", "created", "checksum", "ukey"):
@@ -701,7 +718,8 @@ for _verb in ("open", "rmdir", "sign", "metadata", "created", "checksum", "ukey"
 for _pool, _verbs in {
     "files": (
         *("pipe_file", "put_file", "touch", "mkdir", "makedirs", "info", "ls", "find"),
-        *("du", "isdir", "cat_file", "get_file", "cp_file", "mv_file", "rm_file"),
+        *("isfile", "isdir"),
+        *("du", "cat_file", "get_file", "cp_file", "mv_file", "rm_file"),
     ),
     "trees": ("pipe", "put", "glob", "cat", "cat_ranges", "get", "copy", "mv", "rm"),
 }.items():

@@ -6,7 +6,6 @@ import contextlib
 import mimetypes
 import os
 import stat
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
@@ -32,7 +31,7 @@ from ..http.body import SMALL, FileBody, MemoryBody, has_its_size
 from ..model import Operation, Receipt
 from ..options.object_options import ObjectOptions, Target
 from ..system import open_regular
-from ..tracebacks import caller_level
+from ..tracebacks import warn_user
 from ..units import MIB
 from ..upload.plan import first_request
 from ..upload.transaction import Transaction
@@ -80,7 +79,10 @@ class PutCall:
     def target(self, path: str) -> Target:
         """Return the upload target for *path*; sends nothing."""
         guessed = media_type(path.rpartition("/")[2])
-        return self.options.target(path, guessed=guessed, exclusive=self.create)
+        hidden = self.client.written.may_hide(path)
+        return self.options.target(
+            path, guessed=guessed, exclusive=self.create, hidden=hidden
+        )
 
     def target_steps(self, path: str) -> Steps[Target]:
         """Do ``checked_target`` as a generator, which yields before it waits."""
@@ -191,7 +193,7 @@ class PutCall:
         if stat.S_ISDIR(status.st_mode):
             self.client.written.remember_directory(path)
             text = f"nothing was sent: {local} is a directory, put(recursive=True) sends it"
-            warnings.warn(text, PublishWarning, stacklevel=caller_level())
+            warn_user(text, PublishWarning)
             return None
         is_regular = stat.S_ISREG(status.st_mode)
         if not is_regular and not may_be_pipe:
@@ -273,10 +275,10 @@ class PutCall:
             first = f"{skipped[0].local} ({skipped[0].kind.value})"
             more = "" if len(skipped) == 1 else f" and {len(skipped) - 1} more"
             text = f"put left out what is neither a file nor a directory: {first}{more}"
-            warnings.warn(text, PublishWarning, stacklevel=caller_level())
+            warn_user(text, PublishWarning)
         if not sent and (directory := tree.unwalked):
             text = f"nothing was sent: {directory} is a directory, give recursive=True"
-            warnings.warn(text, PublishWarning, stacklevel=caller_level())
+            warn_user(text, PublishWarning)
         return done
 
     def _files(

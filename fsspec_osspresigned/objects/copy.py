@@ -121,8 +121,11 @@ class Copying:
         headers = {**self.target.headers, **self._named}
         if self._replaces:
             headers["x-oss-metadata-directive"] = "REPLACE"
+        wished = _condition(source)
+        if self.target.keeps_hidden:
+            wished[FORBID_OVERWRITE] = "true"
         operation = self.target.operation(
-            Action.CopyObject, headers=headers, optional_headers=_condition(source)
+            Action.CopyObject, headers=headers, optional_headers=wished
         )
 
         def parse(reply: Reply) -> str | None:

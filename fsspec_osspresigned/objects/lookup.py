@@ -4,12 +4,14 @@ With write-only permission, only objects written by this process are known. Othe
 reported as missing, with one warning per bucket, or raise an error
 (``unknown="error"``). A 403 reply of the store has the same effect as a refusal of the
 signer.
+
+Such a look is recorded as blind. What is then written to its place does not replace an
+object (``PutCall.target``), because a tool acts on the answer.
 """
 
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections.abc import Iterator
 from itertools import chain, islice
 from typing import Any, NoReturn
@@ -23,7 +25,7 @@ from ..concurrency.cancellation import Cancellation
 from ..concurrency.job_runner import run_steps
 from ..errors import AccessDeniedError, BlindAnswerWarning, NotSignedError
 from ..model import Action, split_path
-from ..tracebacks import caller_level
+from ..tracebacks import warn_user
 from . import calls
 from .download import Download
 from .listing import listing
@@ -54,8 +56,21 @@ class Lookup:
         """Return name, size, type and other known fields of an object or directory."""
         return run_steps(self.info_steps(path))
 
-    def info_steps(self, path: str) -> Steps[Info]:
-        """Do ``info`` as a generator, like ``calls.call_steps``."""
+    def is_kind(self, path: str, kind: str) -> bool:
+        """Return whether *path* is a ``file`` or a ``directory``.
+
+        This is no blind look: DuckDB asks for the kind of a file that it overwrites.
+        """
+        try:
+            return bool(run_steps(self.info_steps(path, notes=False))["type"] == kind)
+        except FileNotFoundError:
+            return False
+
+    def info_steps(self, path: str, *, notes: bool = True) -> Steps[Info]:
+        """Do ``info`` as a generator, like ``calls.call_steps``.
+
+        *notes* False does not record a blind look.
+        """
         bucket, key = split_path(path)
         if not key and not self.client.written.receipt(path):
             yield None
@@ -66,10 +81,10 @@ class Lookup:
         try:
             return (yield from calls.look_steps(self.client, path))
         except PermissionError as error:
-            return self._remembered(path, _unseen(error))
+            return self._remembered(path, _unseen(error), notes=notes)
         except FileNotFoundError:
             yield None
-            if not self.holds(path):
+            if not self.holds(path, notes=notes):
                 raise
             return _directory(path)
 
@@ -102,8 +117,11 @@ class Lookup:
             return self.client.written.receipt(path) is not None
         return (first.get("name"), first.get("type")) == (path, "file")
 
-    def holds(self, path: str) -> bool:
-        """Return whether *path* contains an object, in the store or in the records."""
+    def holds(self, path: str, *, notes: bool = False) -> bool:
+        """Return whether *path* contains an object, in the store or in the records.
+
+        *notes* records a blind look at the content of *path*.
+        """
         is_bucket = not split_path(path)[1]
         try:
             seen = self._lists(path)
@@ -113,6 +131,8 @@ class Lookup:
             known = is_bucket or self.client.written.is_directory(path)
             if not known and self.client.written.is_unrecorded(path):
                 raise
+            if notes and not known:
+                self.client.written.note_blind_look(f"{path}/")
             return known
         return seen or is_bucket or self.client.written.is_new_directory(path)
 
@@ -129,9 +149,9 @@ class Lookup:
             if written.is_unrecorded(path):
                 raise
             found = [*written.children(path)]
-            if found:
-                self._warn_of_partial(path)
-            elif not written.is_directory(path):
+            if found or written.is_directory(path):
+                self._list_blindly(path, reason)
+            else:
                 found = [self._remembered(path, reason)]
         else:
             own = (path,) if markers else (path, f"{path}/")
@@ -171,19 +191,21 @@ class Lookup:
             reason = _unseen(error)
             if written.is_unrecorded(path, below=True):
                 raise
+            if prefix or written.is_directory(path):
+                self._list_blindly(path, reason, warns=warns)
+            else:
+                written.note_blind_look(f"{path}/")
             listed = written.descendants(path, prefix)
         first = list(islice(listed, 1))
         is_made = written.is_directory if reason else written.is_new_directory
         if not first and not is_made(path):
-            yield from () if prefix else self._alone(path, reason)
+            yield from () if prefix else self._alone(path, reason, warns=warns)
             return
         if withdirs and path and not prefix:
             yield _directory(path)
         root = f"{path}/" if path else ""
         for item in _below(chain(first, listed), root, maxdepth):
             is_dir = item["type"] == "directory"
-            if reason and warns and not is_dir:
-                self._warn_of_partial(path)
             if withdirs if is_dir else markers or not item["name"].endswith("/"):
                 yield item
 
@@ -284,44 +306,55 @@ class Lookup:
                 raise
             self.blind(path, error)
 
-    def blind(self, path: str, reason: PermissionError) -> NoReturn:
+    def blind(
+        self, path: str, reason: PermissionError, *, notes: bool = True
+    ) -> NoReturn:
         """Raise the error for an object that cannot be checked, because of *reason*.
 
         FileNotFoundError is raised after one warning per bucket. If *path* may be an
         object of this process that is no longer recorded, *reason* is raised instead.
+        *notes* False does not record a blind look.
         """
-        denied = isinstance(reason, AccessDeniedError)
-        unrecorded = self.client.written.is_unrecorded(path)
-        if unrecorded or self.client.options.unknown == "error":
-            if denied:
-                raise reason
-            action = getattr(reason, "action", None) or Action.HeadObject
-            lists = action is Action.ListObjectsV2
-            unknown = "what is there" if lists else "whether the object exists"
-            msg = f"{'listing' if lists else 'HeadObject'} is not granted: it is unknown {unknown}"
-            raise NotSignedError(msg, path=path, action=action) from reason
+        if notes:
+            self.client.written.note_blind_look(path)
+        if self.client.written.is_unrecorded(path):
+            _refuse(path, reason)
+        self._check_guess(path, reason)
         root = split_path(path)[0]
         if self.client.written.warn_once(root):
+            denied = isinstance(reason, AccessDeniedError)
             why = f" ({reason.strerror})" if denied else ""
             text = (
                 f"looking into {root!r} is not signed (HeadObject, GetObject, "
                 f"ListObjectsV2){why}: objects that this process did not write count as "
-                "missing (unknown='error' refuses)"
+                "missing, and are not replaced if that is signed (unknown='error' refuses)"
             )
-            warnings.warn(text, BlindAnswerWarning, stacklevel=caller_level())
+            warn_user(text, BlindAnswerWarning)
         raise FileNotFoundError(
             2, "missing, or not visible without HeadObject or GetObject", path
         ) from reason
 
-    def _warn_of_partial(self, path: str) -> None:
-        """Warn once per bucket that a list has only the objects of this process."""
+    def _check_guess(self, path: str, reason: PermissionError) -> None:
+        """Raise PermissionError if the option ``unknown`` forbids to guess about *path*."""
+        if self.client.options.unknown == "error":
+            _refuse(path, reason)
+
+    def _list_blindly(
+        self, path: str, reason: PermissionError, *, warns: bool = True
+    ) -> None:
+        """Record that a list of *path* has only the objects of this process.
+
+        Warns once per bucket if *warns*; raises PermissionError for ``unknown="error"``.
+        """
+        self.client.written.note_blind_look(f"{path}/")
+        self._check_guess(path, reason)
         root = split_path(path)[0]
-        if self.client.written.warn_once(f"list of {root}"):
+        if warns and self.client.written.warn_once(f"list of {root}"):
             text = (
                 f"listing {root!r} is not signed (ListObjectsV2): only objects that this "
                 "process wrote are listed"
             )
-            warnings.warn(text, BlindAnswerWarning, stacklevel=caller_level())
+            warn_user(text, BlindAnswerWarning)
 
     def _listed(
         self, path: str, prefix: str = "", *, delimiter: str = "/"
@@ -336,14 +369,18 @@ class Lookup:
         """Return whether the store lists an object below *path*."""
         return next(self._listed(path), None) is not None
 
-    def _remembered(self, path: str, reason: PermissionError) -> Info:
+    def _remembered(
+        self, path: str, reason: PermissionError, *, notes: bool = True
+    ) -> Info:
         if own := self.client.written.receipt(path):
             return info_of(own)
         if self.client.written.is_directory(path):
             return _directory(path)
-        return self.blind(path, reason)
+        return self.blind(path, reason, notes=notes)
 
-    def _alone(self, path: str, reason: PermissionError | None) -> Iterator[Info]:
+    def _alone(
+        self, path: str, reason: PermissionError | None, *, warns: bool
+    ) -> Iterator[Info]:
         """Yield ``info`` of the object *path*, without objects below it; or nothing.
 
         *reason* is the refusal of a listing; None if listing is granted.
@@ -357,6 +394,21 @@ class Lookup:
                 found = self._remembered(path, reason or _unseen(error))
                 if found["type"] == "file":
                     yield found
+            except FileNotFoundError:
+                if reason is not None:
+                    self._list_blindly(path, reason, warns=warns)
+
+
+def _refuse(path: str, reason: PermissionError) -> NoReturn:
+    """Raise the error for a question about *path* that only the store can answer."""
+    if isinstance(reason, AccessDeniedError):
+        raise reason
+    action = getattr(reason, "action", None) or Action.HeadObject
+    lists = action is Action.ListObjectsV2
+    unknown = "what is there" if lists else "whether the object exists"
+    call = "listing" if lists else "HeadObject"
+    msg = f"{call} is not granted: it is unknown {unknown}"
+    raise NotSignedError(msg, path=path, action=action) from reason
 
 
 def _unseen(error: PermissionError) -> PermissionError:

@@ -14,7 +14,6 @@ from ..model import (
     STORAGE_CLASS,
     TRAFFIC_LIMIT,
     Action,
-    HeaderKind,
     Operation,
     frozen_mapping,
     split_path,
@@ -71,17 +70,28 @@ class ObjectOptions:
                 values[name] = _over(getattr(base, name), values[name])
         return cls(evolve(base, **values))
 
-    def target(self, path: str, *, guessed: str | None, exclusive: bool) -> Target:
+    def target(
+        self,
+        path: str,
+        *,
+        guessed: str | None,
+        exclusive: bool,
+        hidden: bool = False,
+    ) -> Target:
         """Return the upload target *path*, with the headers that these options set.
 
         *guessed* is a guessed Content-Type, sent as an optional header; None sends none.
-        *exclusive* forbids overwriting.
+        *exclusive* forbids overwriting. *hidden* forbids it, too, if the signer signs
+        that and the option ``overwrite`` is not given.
         """
         if exclusive not in self._headers:
             self._headers[exclusive] = self._made_headers(path, exclusive=exclusive)
         headers = self._headers[exclusive]
         has_type = headers and any(name.lower() == "content-type" for name in headers)
         wished = {} if guessed is None or has_type else {"Content-Type": guessed}
+        if hidden and self.options.overwrite is None:
+            given = {name.lower() for name in headers}
+            wished |= {} if FORBID_OVERWRITE in given else {FORBID_OVERWRITE: "true"}
         return Target(
             path=path,
             headers=headers,
@@ -98,7 +108,7 @@ class ObjectOptions:
             for name, header in _HEADERS.items()
             if (value := getattr(options, name)) is not None
         }
-        forced = exclusive or not options.overwrite
+        forced = exclusive or options.overwrite is False
         lock = {FORBID_OVERWRITE: "true"} if forced else {}
         given = {n: v for n, v in options.headers.items() if n.lower() not in lock}
         lower = {name.lower() for name in given}
@@ -136,6 +146,11 @@ class Target:
         return lower.get(FORBID_OVERWRITE) == "true"
 
     @property
+    def keeps_hidden(self) -> bool:
+        """True if an object that no look could see is not replaced, if that is signed."""
+        return FORBID_OVERWRITE in self.optional_headers
+
+    @property
     def content_type(self) -> str | None:
         """The requested Content-Type; None if there is none."""
         for headers in (self.headers, self.optional_headers):
@@ -160,8 +175,8 @@ class Target:
         place of the object's optional headers; None keeps these.
         """
         bucket, key = split_path(self.path)
-        if optional_headers is None and HeaderKind.CONTENT in action.spec.headers:
-            optional_headers = self.optional_headers
+        if optional_headers is None:
+            optional_headers = action.spec.pick(self.optional_headers)
         return Operation(
             action=action,
             bucket=bucket,

@@ -253,7 +253,7 @@ class Options:
     max_concurrency: int | None = _option(None, _integer(1, 1024))
     memory_limit: int | None = _option(None, _size(MIB, 1024 * 1024 * MIB))
     checksum: str = _per_object("auto", _choice(*MODES))
-    overwrite: bool = _per_object(True, _boolean)
+    overwrite: bool | None = _per_object(None, _boolean)
     retries: int = _option(5, _integer(0, 100))
     retry_timeout: float = _option(300.0, _seconds)
     timeout: tuple[float, float] = _option((10.0, 60.0), _timeout)

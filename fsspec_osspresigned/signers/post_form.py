@@ -99,6 +99,8 @@ def _fields(
         given |= {spelled(name): value.strip() for name, value in meant.items()}
     kind = given.pop(spelled(_TYPE), None)
     given |= _types(grant, kind, operation.optional_headers)
+    if FORBID_OVERWRITE in operation.optional_headers:
+        given |= _lock(grant)
     if not grant.has(STATUS_FIELD):
         given[STATUS_FIELD] = _status(grant)
     if not any(grant.has(name) for name in given):
@@ -142,6 +144,14 @@ def _types(
         if (kind := next(allowed, guessed)) is not None:
             found[spelled(name)] = kind
     return found
+
+
+def _lock(grant: PostGrant) -> dict[str, str]:
+    """Return the form field that keeps an existing object, if the policy allows it."""
+    named = grant.policy.named(FORBID_OVERWRITE)
+    is_free = not grant.has(FORBID_OVERWRITE)
+    allowed = is_free and all(condition.allows("true") for condition in named)
+    return {FORBID_OVERWRITE: "true"} if allowed else {}
 
 
 def other_type(operation: Operation, signed: SignedRequest) -> tuple[str, str] | None:

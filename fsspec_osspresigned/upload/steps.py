@@ -146,7 +146,8 @@ class UploadSteps:
             reply, verified = self._reconcile(error, body.size, crc, md5=md5)
         except OutcomeUnknownError as unknown:
             # A policy can forbid to overwrite, too; what is there may be the first try.
-            if self.target.exclusive or isinstance(error, ObjectExistsError):
+            is_locked = self.target.exclusive or self.target.keeps_hidden
+            if is_locked or isinstance(error, ObjectExistsError):
                 raise
             # To run it again does no harm, so the first failure says more.
             error.add_note(unknown.message)

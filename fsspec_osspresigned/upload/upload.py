@@ -12,7 +12,6 @@ import logging
 import os
 import threading
 import time
-import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +44,7 @@ from ..http.transport import Exchange
 from ..model import Receipt, split_path
 from ..options.object_options import Target
 from ..signers.base import MultipartGrant, without_waiting
-from ..tracebacks import caller_level
+from ..tracebacks import warn_user
 from .plan import UploadPlan, check_plan, granted, plan_for, refuse_expired, too_small
 from .receipt_builder import ReceiptBuilder
 from .steps import UploadSteps
@@ -300,9 +299,13 @@ class Upload:
         self._over = True
         self.resumption.remove()
         self._client.note(receipt, _small(body, receipt.size))
+        if receipt.version_id and self._job.steps.target.keeps_hidden:
+            self._client.warn_of_replacing(
+                receipt.path, "has no effect in a bucket that keeps versions"
+            )
         if receipt.status == "callback_failed":
             text = f"{receipt.path} is stored, but its callback failed"
-            warnings.warn(text, CallbackFailedWarning, stacklevel=caller_level())
+            warn_user(text, CallbackFailedWarning)
         return receipt
 
     commit = finish  # as a transaction calls it

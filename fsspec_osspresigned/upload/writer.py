@@ -32,7 +32,7 @@ from ..concurrency import budget
 from ..concurrency.native_callbacks import NativeCall, calling
 from ..errors import DiscardWarning, UploadDiscardedError
 from ..http.body import Body
-from ..tracebacks import caller_level, short_traceback, without_frames
+from ..tracebacks import short_traceback, warn_user, without_frames
 from .buffer import KEPT, PartBuffer
 from .upload import Upload
 
@@ -357,7 +357,7 @@ class PresignedWriter(io.BufferedIOBase):
         )
         leaving.add_note(text)
         with contextlib.suppress(DiscardWarning):  # -W error: *leaving* is what counts
-            warnings.warn(text, DiscardWarning, stacklevel=caller_level())
+            warn_user(text, DiscardWarning)
         raise leaving
 
     def drop(self, give_up: Callable[[], None]) -> None:

@@ -10,7 +10,6 @@ import re
 import sys
 import tempfile
 import threading
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from io import BytesIO
 from pathlib import Path
@@ -25,7 +24,7 @@ from ..errors import (
 )
 from ..request_checks import http_problem, is_web
 from ..secret import Secret, SecretURL
-from ..tracebacks import caller_level
+from ..tracebacks import warn_user
 from ..units import MIB
 from .parser import parse
 from .url_map import MapEntry, URLMap, dump
@@ -93,7 +92,7 @@ class FileSource(Generic[T]):
                 self._held = self._read()
             except ConfigurationError as error:
                 said = f"the old {self.kind} stays in force: {error.message}"
-                warnings.warn(said, UnreadableMapWarning, stacklevel=caller_level())
+                warn_user(said, UnreadableMapWarning)
             self._stamp = stamp
             return self._held
 
@@ -277,4 +276,4 @@ def warn_if_exposed(path: Path, kind: str) -> None:
     if os.name == "posix" and path.stat().st_mode & _OTHERS:
         holds = "presigned URLs" if kind == "URL map" else f"a {kind}"
         said = f"{path} holds {holds} and can be read by others: chmod 600 it"
-        warnings.warn(said, ExposedMapWarning, stacklevel=caller_level())
+        warn_user(said, ExposedMapWarning)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from fsspec_osspresigned.client.readable_directories import ReadableDirectories
+from fsspec_osspresigned.client.readable_directories import (
+    BlindLooks,
+    ReadableDirectories,
+)
 from fsspec_osspresigned.model import Action, Operation
 
 HEAD, GET = Action.HeadObject, Action.GetObject
@@ -84,3 +87,56 @@ def test_what_was_left_out():
         True,
         False,
     ]
+
+
+@pytest.mark.parametrize(
+    ("place", "covered", "free"),
+    [
+        ("b/d/x", ["b/d/x", "b/d/x/y/z"], ["b/d/x-", "b/d", "b/d/y", "c/d/x"]),
+        ("b/d/", ["b/d/x", "b/d/x/y"], ["b/d", "b/dx", "b/x"]),
+        ("b/", ["b/x", "b/d/x"], ["b", "bx/y"]),
+    ],
+)
+def test_a_place_is_an_object_or_what_is_below(place, covered, free):
+    """A slash at the end leaves out the object of the directory's name."""
+    looks = BlindLooks()
+    assert looks.since(covered[0]) is None
+    looks.add(place)
+    assert [looks.since(path) for path in covered] == [0.0] * len(covered)
+    assert {looks.since(path) for path in free} == {None}
+
+
+def test_many_places_become_their_directory():
+    """The fullest one first; no place is ever forgotten."""
+    looks = BlindLooks(3)
+    for place in ("b/x/1", "b/x/2", "b/y/1/", "b/x/", "c/1"):
+        looks.add(place)
+    assert set(looks.stamps()) == {"b/x/", "b/y/1/", "c/1"}
+    for n in range(9):
+        looks.add(f"b/z{n}/1")
+    assert looks.since("b/y/1/2") == looks.since("c/1") == looks.since("b/new") == 0.0
+    assert looks.since("d/1") is None
+    for bucket in "defgh":
+        looks.add(f"{bucket}/")
+    assert set(looks.stamps()) == {f"{bucket}/" for bucket in "bcdefgh"}
+
+
+def test_a_look_of_another_process_has_a_time():
+    """Each new one: what was written before it was not seen by it."""
+    looks, other = BlindLooks(2), BlindLooks()
+    other.add("b/x")
+    looks.add_stamps(other.stamps())
+    first = looks.since("b/x")
+    assert first > 1e9
+    looks.add_stamps(other.stamps())
+    assert looks.since("b/x") == first
+    looks.add("b/x")  # its own looks see its own objects
+    assert looks.since("b/x") == first
+    other.add("b/x")
+    looks.add_stamps(other.stamps())
+    again = looks.since("b/x")
+    assert again >= first
+    looks.add("b/y")
+    looks.add("b/z")
+    assert set(looks.stamps()) == {"b/"}
+    assert looks.since("b/new") == again

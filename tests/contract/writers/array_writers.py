@@ -124,7 +124,8 @@ def zarr_group_wminus(w: World) -> None:
     '`open_group`, `mode="w-"` onto a group',
     *GROUP,
     every=Fails("FileExistsError", "", leaves=("g.zarr/zarr.json",)),
-    blind=Note('it replaces the old group; `unknown="error"` prevents this'),
+    blind=Fails("ObjectExistsError", "stays as it is", leaves=("g.zarr/zarr.json",)),
+    url_map=Note("it replaces the old group, with a warning"),
 )
 def zarr_group_wminus_existing(w: World) -> None:
     w.before("g.zarr/zarr.json", b'{"zarr_format": 3, "node_type": "group"}')
@@ -231,7 +232,8 @@ def xr_to_zarr_default(w: World) -> None:
     "`to_zarr` onto a dataset",
     *XARRAY,
     every=Fails("FileExistsError", "", leaves=("x.zarr/zarr.json",)),
-    blind=Note('it replaces the old dataset; `unknown="error"` prevents this'),
+    blind=Fails("ObjectExistsError", "stays as it is", leaves=("x.zarr/zarr.json",)),
+    url_map=Note("it replaces the old dataset, with a warning"),
 )
 def xr_to_zarr_existing(w: World) -> None:
     w.before("x.zarr/zarr.json", b'{"zarr_format": 3, "node_type": "group"}')

@@ -1,17 +1,33 @@
-"""Expected results of writers that run twice in one process.
+"""Expected results of writers that run again, in the same process and in another one.
 
-The first run is there, and is known also where nobody may look. A writer that is not
-named here replaces it; what refuses leaves it as it is.
+The same process knows its first run, also where nobody may look. Another process knows
+nothing. A writer that is not named here replaces the first result; what refuses leaves
+it as it is.
 """
 
 from __future__ import annotations
 
-from tests.contract.writers.matrix import SERVICE, WRITES, Case, Fails
+from collections.abc import Callable
 
-GROUPS = ("zarr 3", "dask, on threads", "DuckDB, `register_filesystem`")
-KINDS = (WRITES, SERVICE)
+from attrs import evolve
 
-_EXISTS = Fails("ContainsArrayError", "An array exists")
+from tests.contract.writers.matrix import (
+    BLIND,
+    GRANT,
+    KINDS,
+    MAP,
+    ONE,
+    SERVICE,
+    WRITES,
+    Case,
+    Fails,
+    Note,
+    Outcome,
+)
+
+TRIED = (ONE, MAP, GRANT, WRITES, SERVICE)
+
+_ARRAY = Fails("ContainsArrayError", "An array exists")
 _DELETES = Fails(  # NotSignedError for one object, UploadErrors for several
     "OSSPresignedError",
     "DeleteObject",
@@ -23,52 +39,111 @@ _MOVES = Fails(
     leaves=("tmp_*",),
     advice="DuckDB renames `tmp_a...`, which stays: use `USE_TMP_FILE false`",
 )
-_NOT_EMPTY = Fails(
-    "IOException", "is not empty", advice="use `OVERWRITE_OR_IGNORE` to replace"
-)
-_EVERYWHERE = {
-    "zarr_save_array_url": _EXISTS,
-    "zarr_create_array_url": _EXISTS,
-    "zarr_create_array_shards": _EXISTS,
-    "zarr_create_array_partial_chunk": _EXISTS,
-    "zarr_group_wminus": Fails("FileExistsError", "already contains data"),
-    "zarr_group_a": _EXISTS,
-    "dask_array_to_zarr": _EXISTS,
+_EXISTS = Fails("FileExistsError", "")
+_ADDS = Note("adds its files, under new names", word="adds files")
+_OF_SECOND_RUN: dict[str, Outcome] = {
+    **dict.fromkeys(
+        (
+            *("zarr_save_array_url", "zarr_create_array_url", "zarr_group_a"),
+            *("zarr_create_array_shards", "zarr_create_array_partial_chunk"),
+            "dask_array_to_zarr",
+        ),
+        _ARRAY,
+    ),
+    **dict.fromkeys(("zarr_group_wminus", "xr_to_zarr_default"), _EXISTS),
+    **dict.fromkeys(
+        (
+            *("pd_to_csv_mode_x", "open_xb", "put_file_create", "pipe_file_create"),
+            "touch_notruncate",
+        ),
+        _EXISTS,
+    ),
+    **dict.fromkeys(
+        ("pd_to_parquet_pyarrow_partition", "pa_write_to_dataset"),
+        _ADDS,
+    ),
+    "pa_write_dataset": Fails("ArrowInvalid", "not empty"),
     "dask_to_parquet_append": Fails(
         "ValueError", "overlap", advice="it would append the same rows again"
     ),
-    "duckdb_copy_partition": _NOT_EMPTY,
+    "duckdb_copy_partition": Fails(
+        "IOException", "is not empty", advice="use `OVERWRITE_OR_IGNORE` to replace"
+    ),
 }
+# Those that delete or rename, where only writing is signed.
 _WRITE_ONLY = {
-    "zarr_create_array_overwrite": _DELETES,
-    "zarr_group_w": _DELETES,
-    "zarr_group_mapper": _DELETES,
-    "zarr_v2_group": _DELETES,
-    "zarr_consolidated": _DELETES,
-    "dask_to_parquet_overwrite": _DELETES,
-    "dask_array_to_zarr_overwrite": _DELETES,
+    **dict.fromkeys(
+        (
+            *("zarr_create_array_overwrite", "zarr_group_w", "zarr_group_mapper"),
+            *("zarr_v2_group", "zarr_consolidated", "dask_to_parquet_overwrite"),
+            *("dask_array_to_zarr_overwrite", "xr_to_zarr_w", "xr_to_zarr_so_dask"),
+            *("xr_to_zarr_append", "xr_to_zarr_region_own"),
+            "pa_write_dataset_partition_delete_matching",
+        ),
+        _DELETES,
+    ),
     "duckdb_copy_parquet": _MOVES,
     "duckdb_copy_csv": _MOVES,
 }
+# Those that look first, and find nothing where only writing is signed.
+_LOOKING = {
+    *(name for name, one in _OF_SECOND_RUN.items() if one not in (_EXISTS, _ADDS)),
+    *(name for name, one in _WRITE_ONLY.items() if one is _DELETES),
+    *("zarr_group_wminus", "xr_to_zarr_default"),
+    *("generic_rsync", "generic_rsync_always", "generic_rsync_opts"),
+}
+_KEPT = Fails("ObjectExistsError", "stays as it is")
+_KEPT_BY_DUCKDB = Fails("Error", "ObjectExistsError")
+WARNED = Note("replaces, with a warning", word="a warning")
+# The checks of these runs hold for an empty folder only.
+_ONCE = {
+    *("transaction_open", "transaction_pipe_put", "put_recursive_newdir"),
+    "kedro_versions",
+}
 
 
-def is_tried(case: Case) -> bool:
-    """Return whether a second run says something: the first one just works."""
-    return case.group in GROUPS and not any(map(case.outcome, KINDS))
+def is_tried(case: Case, kind: str) -> bool:
+    """Return whether the first run works in a world, so that a second one tells more."""
+    is_once = case.id in _ONCE
+    return case.runs_in(kind) and case.outcome(kind) is None and not is_once
 
 
-def outcome(case: Case, kind: str) -> Fails | None:
-    """Return the expected failure of a second run; None if it works."""
-    own = _WRITE_ONLY.get(case.id) if kind == WRITES else None
-    return own or _EVERYWHERE.get(case.id)
+def same_process(case: Case, kind: str) -> Outcome:
+    """Return the expected outcome of a second run; None if it works."""
+    own = _WRITE_ONLY.get(case.id) if kind in BLIND else None
+    if own is _MOVES and kind in (ONE, MAP):
+        return evolve(own, leaves=())  # nothing is signed for its `tmp_a...`
+    return own or _OF_SECOND_RUN.get(case.id)
 
 
-def cell(case: Case) -> str:
-    """Return what the table says about the second run."""
-    if not is_tried(case):
-        return "-"
-    found = outcome(case, WRITES)
-    if found is None:
-        return "works"
-    where = "" if case.id in _EVERYWHERE else "write-only: "
-    return f"{where}`{found.error}`" + (f"; {found.advice}" if found.advice else "")
+def other_process(case: Case, kind: str) -> Outcome:
+    """Return the expected outcome of a run in another process; None if it works."""
+    if kind in BLIND and case.id in _LOOKING:
+        kept = _KEPT_BY_DUCKDB if case.id.startswith("duckdb") else _KEPT
+        return kept if kind in (GRANT, WRITES) else WARNED
+    return _OF_SECOND_RUN.get(case.id)
+
+
+def cells(case: Case) -> list[str]:
+    """Return what the table says about a second run, and about another process."""
+    return [_cell(case, same_process), _cell(case, other_process)]
+
+
+def _cell(case: Case, outcome: Callable[[Case, str], Outcome]) -> str:
+    kinds = [kind for kind in KINDS if kind in TRIED and is_tried(case, kind)]
+    texts: dict[str, list[str]] = {}
+    for kind in kinds:
+        texts.setdefault(_text(outcome(case, kind)), []).append(kind)
+    if kinds == [SERVICE]:
+        return f"{KINDS[SERVICE]}: {next(iter(texts))}"
+    if len(texts) <= 1:
+        return next(iter(texts), "-")
+    blind = [text for text, where in texts.items() if set(where) <= set(BLIND)][::-1]
+    seeing = [text for text in texts if text not in blind and text != "works"]
+    return "; ".join([*seeing, f"write-only: {' or '.join(blind)}"])
+
+
+def _text(outcome: Outcome) -> str:
+    if isinstance(outcome, Fails):
+        return f"`{outcome.error}`" + (f"; {outcome.advice}" if outcome.advice else "")
+    return "works" if outcome is None else outcome.word

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 import warnings
+from collections.abc import Callable, Iterable
 from itertools import groupby
 from pathlib import Path
 
@@ -43,6 +44,7 @@ from tests.contract.writers.matrix import (
     MAP,
     Case,
     Fails,
+    Outcome,
     World,
 )
 
@@ -63,11 +65,17 @@ The columns are six sources of signatures:
 * **signer of all verbs**: the signer service with a policy that also grants reading, listing, copying and deleting.
 * **keys**: `signer="keys"`.
 
-**Second run**, in some tables, runs the same writer again in the same process, with the write-only signer and with the signer of all verbs.
-A refused second run leaves the result of the first one unchanged.
-
-The first four sources do not grant reading. With these sources, the filesystem knows the objects that this process wrote, and can read small bodies back. All other objects
+The first four sources do not grant reading: *write-only* in a cell. With these sources, the filesystem knows the objects that this process wrote, and can read small bodies back. All other objects
 are reported as missing, with one warning, or are refused with `unknown="error"`. If the missing permission to read changes the result of a writer, the cell of the writer says so.
+
+Two columns say what happens if the same writer runs again on its own result, with all sources but keys:
+
+* **second run, same process**: the filesystem knows the result of the first run.
+* **another process**: the result of the first run cannot be seen where only writing is signed. *Works* means that the objects are replaced. A tool that looks for existing
+  objects first, and is told that there are none, does not replace any: an object that exists raises `ObjectExistsError`, and stays as it is ([why](write-only.md#nothing-is-replaced-after-a-blind-look)).
+  *A warning* stands for one URL and URL maps. Their URLs were signed without the header `x-oss-forbid-overwrite`, so the object is replaced, and a `BlindAnswerWarning` at your line of code says so.
+
+An error in one of these two columns leaves the result of the first run unchanged. A dash means that a second run cannot be compared with the first.
 
 If a cell names an error, the tool raises this error, and nothing is published unless the cell says otherwise. Further notes:
 
@@ -104,6 +112,7 @@ with fsspec.open("osspresigned://bucket/e.nc", "wb", **options) as file:
 """
 
 
+RUNS = ("second run, same process", "another process")
 MODULES = (  # in the order of the page
     pandas_writers,
     pyarrow_writers,
@@ -114,6 +123,7 @@ MODULES = (  # in the order of the page
     file_writers,
     fsspec_writers,
 )
+FILES = {module.__file__ for module in MODULES}
 
 
 def page() -> str:
@@ -122,19 +132,20 @@ def page() -> str:
     order = {module.__name__: place for place, module in enumerate(MODULES)}
     cases = sorted(CASES.values(), key=lambda case: order[case.run.__module__])
     for group, rows in groupby(cases, lambda case: case.group):
-        again = ["second run"] if group in second_run.GROUPS else []
-        columns = ["writer", *KINDS.values(), *again, "notes"]
+        columns = ["writer", *KINDS.values(), *RUNS, "notes"]
         text += f"\n## {group}\n\n| {' | '.join(columns)} |\n"
         text += f"|{'---|' * len(columns)}\n"
         for case in rows:
             cells = [case.title, *map(case.cell, KINDS)]
-            cells += [*(second_run.cell(case) for _ in again), case.to_know()]
+            cells += [*second_run.cells(case), case.to_know()]
             text += f"| {' | '.join(cells)} |\n"
     return text
 
 
-def runs() -> list[object]:
-    """Return every cell of the table."""
+def runs(
+    kinds: Iterable[str] = KINDS, is_tried: Callable[[Case, str], bool] = Case.runs_in
+) -> list[object]:
+    """Return every cell of the table, or those that *is_tried* names."""
     return [
         pytest.param(
             case,
@@ -143,8 +154,8 @@ def runs() -> list[object]:
             marks=pytest.mark.writers_heavy if case.heavy else pytest.mark.writers,
         )
         for case in CASES.values()
-        for kind in KINDS
-        if case.runs_in(kind)
+        for kind in kinds
+        if is_tried(case, kind)
     ]
 
 
@@ -188,40 +199,50 @@ def check_after(
     assert not here.oss.uploads(BUCKET)
 
 
-@pytest.mark.writers
-@pytest.mark.parametrize("kind", second_run.KINDS)
-@pytest.mark.parametrize(
-    "case",
-    [
-        pytest.param(case, id=case.id)
-        for case in CASES.values()
-        if second_run.is_tried(case)
-    ],
-)
-def test_second_run(world, case: Case, kind: str):
-    """The writer replaces what it wrote before, or refuses and leaves it as it is."""
+@pytest.mark.parametrize(("case", "kind"), runs(second_run.TRIED, second_run.is_tried))
+def test_run_again(world, case: Case, kind: str):
+    """A writer replaces its first result, or leaves it as it is; it never does so unsaid."""
     if case.missing and not ALL:
         pytest.skip(f"not installed: {', '.join(case.missing)}")
     here: World = world(kind, f"again-{case.id}", case.names)
-    outcome = second_run.outcome(case, kind)
-    with warnings.catch_warnings(record=True) as said:
+    with warnings.catch_warnings(record=True):
         warnings.simplefilter("always")
         case.run(here)
-        before = here.stored()
-        if outcome is None:
-            case.run(here)
-            assert here.stored().keys() == before.keys()
-        else:
-            with pytest.raises(Exception, match=outcome.text) as caught:
+    run_again(here, case, second_run.same_process(case, kind))
+    here.forget()
+    run_again(here, case, second_run.other_process(case, kind))
+
+
+def run_again(here: World, case: Case, outcome: Outcome) -> None:
+    """Run the writer on its own result, and check that nothing is lost silently."""
+    before = here.stored()
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        if isinstance(outcome, Fails):
+            with pytest.raises(Exception, match=outcome.text) as raised:
                 case.run(here)
-            assert outcome.error in {one.__name__ for one in type(caught.value).__mro__}
-            after = here.stored()
-            assert before.items() <= after.items()
-            added = sorted(after.keys() - before.keys())
-            assert len(added) == len(outcome.leaves)
-            assert all(map(fnmatch.fnmatchcase, added, outcome.leaves))
-            del caught
-    check_after(here, said, failed=outcome is not None)
+            assert outcome.error in {one.__name__ for one in type(raised.value).__mro__}
+            del raised
+        elif outcome is None or outcome is second_run.WARNED:
+            case.run(here)
+        else:  # whose own check expects the rows of one run
+            with pytest.raises(AssertionError, match="shape"):
+                case.run(here)
+    after = here.stored()
+    replaced = [w for w in caught if "it is replaced" in str(w.message)]
+    assert {w.filename for w in replaced} <= FILES  # the user's own line
+    assert bool(replaced) is (outcome is second_run.WARNED)
+    added = sorted(after.keys() - before.keys())
+    if isinstance(outcome, Fails):
+        assert before.items() <= after.items()
+        assert len(added) == len(outcome.leaves)
+        assert all(map(fnmatch.fnmatchcase, added, outcome.leaves))
+    elif outcome is None or outcome is second_run.WARNED:
+        assert after.keys() == before.keys()
+    else:
+        assert added
+        assert before.items() <= after.items()
+    check_after(here, caught, failed=isinstance(outcome, Fails))
 
 
 def test_page_shows_what_is_tested():
