@@ -75,6 +75,8 @@ def short_traceback(verb: Callable[P, T]) -> Callable[P, T]:
                 for one in _chain(error):
                     if isinstance(one, OSSPresignedError):
                         one.__traceback__ = None
+            if "duckdb" in sys.modules:
+                raise error  # noqa: TRY201 - with a frame: without one, DuckDB crashes
             raise
         except OSError as error:
             if found := hint(error):

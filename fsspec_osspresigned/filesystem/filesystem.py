@@ -17,6 +17,7 @@ from fsspec.asyn import AsyncFileSystem, get_loop
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback
 from fsspec.spec import AbstractFileSystem
 
+from .. import callers
 from ..client.client import Client
 from ..concurrency.cancellation import Cancellation, of_coroutine
 from ..concurrency.job_runner import run_steps
@@ -247,6 +248,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         """
         how = BulkOptions.take_from(kwargs, maxdepth=maxdepth)
         told, call = progress_callback(callback, kwargs), self._call(kwargs, mode)
+        call.check_cache(rpath)
         tree = look.local_tree(self.client, lpath, self._own(rpath), recursive, how)
         return call.put(tree, told, how)
 
@@ -258,7 +260,14 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         """Record a directory in memory; OSS has no directories, so nothing is sent."""
         self.client.written.remember_directory(self._path(path), asked=True)
 
-    makedirs = mkdir
+    def makedirs(self, path: str, exist_ok: bool = False, **_: Any) -> None:  # noqa: ARG002 - fsspec's
+        """Record a directory in memory, like :meth:`mkdir`.
+
+        ``fsspec.open`` calls this before it opens: ValueError for a mode that appends.
+        """
+        if mode := callers.mode_of_open_files():
+            write_mode(mode)
+        self.mkdir(path)
 
     def rmdir(self, path: str) -> None:
         """Drop the record of a directory; FileExistsError if it contains objects."""
@@ -296,8 +305,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         text = {name: kwargs.pop(name) for name in names if name in kwargs}
         autocommit = kwargs.pop("autocommit", None)
         call = self._call(kwargs, write_mode(mode))
+        call, path = call.of_opener(self._path(path, keep_slash=True))
         return call.open(
-            self._path(path, keep_slash=True),
+            path,
             binary="b" in mode,
             codec=compression,
             text=text,
@@ -346,7 +356,11 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
     def isfile(self, path: str) -> bool:
         """Return whether *path* is an object; PermissionError as in :meth:`info`."""
-        return self._lookup.is_kind(self._path(path), "file")
+        name = self._path(path)
+        call, here = callers.duckdb_asks(name), transaction.current(self.client)
+        if call is not None and here is not None and here.duckdb_looks(name, call):
+            return True
+        return self._lookup.is_kind(name, "file")
 
     def isdir(self, path: str) -> bool:
         """Return whether *path* is a directory, also beside an object of its name.
@@ -570,10 +584,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         to its own path does nothing. Moving a tree into itself raises
         ConfigurationError.
         """
-        if (isinstance(path1, str) and isinstance(path2, str)) and move.goes_nowhere(
-            self._path(path1), self._path(path2), recursive
-        ):
-            return
+        if isinstance(path1, str) and isinstance(path2, str):
+            ends = self._path(path1), self._path(path2)
+            if move.goes_nowhere(*ends, recursive) or self._duckdb_renames(*ends):
+                return
         how = BulkOptions.take_from(kwargs, ("raise",), maxdepth)
         call = PutCall.from_options(self.client, kwargs)
         pair = self._own(path1), self._own(path2)
@@ -584,6 +598,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
     ) -> None:
         """Delete objects, one request each; OSS does not report missing ones."""
         how = BulkOptions.take_from(kwargs, maxdepth=maxdepth)
+        if isinstance(path, str) and self._duckdb_removes(self._path(path)):
+            return
         name = self._own(path)
         match = look.expand(self, name, recursive, how.maxdepth, markers=True)
         move.remove(self.client, match, how)
@@ -591,6 +607,15 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
     def rm_file(self, path: str) -> None:
         """Delete one object."""
         self._lookup.remove(self._path(path))
+
+    def _duckdb_removes(self, path: str) -> bool:
+        here = transaction.current(self.client)
+        return here is not None and here.duckdb_removes(path, callers.calling())
+
+    def _duckdb_renames(self, path: str, target: str) -> bool:
+        call = callers.calling()
+        here = transaction.around_duckdb(self.client, target, call)
+        return here is not None and here.duckdb.rename(path, target)
 
     # -- coroutines of small objects: None leaves one to a worker ------------------------
 

@@ -10,18 +10,21 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
-from attrs import frozen
+from attrs import evolve, frozen
 from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.compression import compr
 from fsspec.core import get_compression
 from fsspec.utils import stringify_path
 
+from .. import callers
 from ..client.client import Client
 from ..client.small_request import Steps
 from ..concurrency.cancellation import Cancellation
 from ..concurrency.job_runner import run_steps
 from ..concurrency.waiting import Future
 from ..errors import (
+    ConfigurationError,
+    DiscardWarning,
     ObjectExistsError,
     PublishWarning,
     SourceChangedError,
@@ -34,7 +37,7 @@ from ..system import open_regular
 from ..tracebacks import warn_user
 from ..units import MIB
 from ..upload.plan import first_request
-from ..upload.transaction import Transaction
+from ..upload.transaction import Transaction, around_duckdb
 from ..upload.upload import Upload, upload_steps
 from .bulk_options import BulkOptions, check_choice
 from .progress import SharedCallback
@@ -47,6 +50,17 @@ if TYPE_CHECKING:
     from .destinations import LocalEntry, LocalTree
 
 T = TypeVar("T")
+
+_DUCKDB = (
+    "DuckDB closes a file alike whether its statement succeeded or failed, so a failure "
+    "would publish a truncated object: run the statement in `with fs.transaction:`, "
+    "without USE_TMP_FILE; or write a local file, and fs.put_file it"
+)
+_ZIP = (
+    "zip:// finishes its archive when it is garbage-collected, also after an exception, "
+    "and hides errors of the upload: use zipfile.ZipFile(file, 'w') in a "
+    "`with fs.open(path, 'wb') as file:`"
+)
 
 
 @frozen(eq=False)
@@ -363,6 +377,49 @@ class PutCall:
             self.transaction.add(file)
         return file
 
+    def of_opener(self, path: str) -> tuple[PutCall, str]:
+        """Return the call and the path of the object for a file that is opened now.
+
+        A file of DuckDB belongs to the transaction around its statement.
+
+        Raises:
+            ConfigurationError: the tool that opens the file could publish a part of it.
+        """
+        if callers.is_called_by("fsspec.implementations.zip"):
+            raise ConfigurationError(_ZIP, path=path)
+        call = callers.duckdb_opens(path)
+        if call is None:
+            return self, path
+        around = around_duckdb(self.client, path, call)
+        if around is not None:
+            return evolve(self, transaction=around), around.duckdb.open(path)
+        if self._publishes_always:
+            return self, path
+        raise ConfigurationError(_DUCKDB, path=path)
+
+    def check_cache(self, path: Any) -> None:
+        """Raise the exception that ends the ``with`` block of a file of ``simplecache::``.
+
+        The cache puts its file in spite of the exception.
+        """
+        error = callers.leaving()
+        if (
+            error is None
+            or self._publishes_always
+            or not callers.is_called_by("fsspec.implementations.cached")
+        ):
+            return
+        names = ", ".join([path] if isinstance(path, str) else path)
+        text = f"{names} was not published: {type(error).__name__} left its with block"
+        error.add_note(text)
+        with contextlib.suppress(DiscardWarning):  # -W error: *error* is what counts
+            warn_user(text, DiscardWarning)
+        raise error
+
+    @property
+    def _publishes_always(self) -> bool:
+        return self.client.options.on_exception == "publish"
+
     def _writer(self, target: Target, autocommit: bool) -> PresignedWriter:
         from ..upload.writer import PresignedWriter  # noqa: PLC0415 - only for streams
 
@@ -374,7 +431,7 @@ class PutCall:
             upload,
             path=target.path,
             autocommit=autocommit,
-            publish_always=self.client.options.on_exception == "publish",
+            publish_always=self._publishes_always,
             keep=keep,
         )
         writer.mode = "xb" if self.create else "wb"

@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterable, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Self, TypeAlias
 
-from attrs import define
+from attrs import define, field
 
+from ..callers import NativeCall
 from ..client.client import Client
 from ..client.small_request import Steps
 from ..concurrency.cancellation import Cancellation, of_coroutine
@@ -129,6 +130,65 @@ def current(client: Client) -> Transaction | None:
     return None
 
 
+def around_duckdb(client: Client, path: str, call: NativeCall) -> Transaction | None:
+    """Return the transaction around DuckDB's statement *call*; None if there is none.
+
+    A thread of DuckDB has no context. DuckDB looks for the target of a statement in the
+    thread that runs it, so the transaction of *path* is the one in which it looked.
+    """
+    if call.frame:
+        return current(client)
+    with _open_lock:
+        begun = list(_open)
+    around = [
+        one
+        for one in begun
+        if one.client is client and one.under_way and one.duckdb.looked_for(path)
+    ]
+    return around[0] if len(around) == 1 else None
+
+
+@define(eq=False)
+class DuckDBFiles:
+    """Files of a transaction that DuckDB writes.
+
+    If a statement fails, DuckDB closes its file as usual, looks for it, and deletes it.
+    If the target of a statement exists, DuckDB writes ``tmp_NAME`` and renames it. Such
+    a file is added under the name of the target, because parts cannot be renamed.
+    """
+
+    looks: dict[str, NativeCall] = field(factory=dict)
+    opened: set[str] = field(factory=set)
+    targets: dict[str, str] = field(factory=dict)  # of files not yet renamed
+
+    def looked_for(self, path: str) -> bool:
+        """Return whether DuckDB looked for *path*, or for a directory above it."""
+        path = self._target_of(path)
+        while path and path not in self.looks:
+            path = path.rpartition("/")[0]
+        return bool(path)
+
+    def open(self, path: str) -> str:
+        """Return the path of the object for a file that DuckDB opens as *path*."""
+        target = self._target_of(path)
+        if target != path:
+            self.targets[path] = target
+        self.opened.add(target)
+        return target
+
+    def _target_of(self, path: str) -> str:
+        folder, slash, name = path.rpartition("/")
+        target = f"{folder}{slash}{name.removeprefix('tmp_')}"
+        return target if target in self.looks else path
+
+    def rename(self, path: str, target: str) -> bool:
+        """Return whether *path* is a file that was added as *target*."""
+        known = self.targets.get(path) == target
+        if known:
+            del self.targets[path]
+        return known
+
+
 class Transaction:
     """Collects objects, and at the end publishes all of them or none.
 
@@ -148,6 +208,7 @@ class Transaction:
         self._copies = HeldCopies()
         self._lock = threading.Lock()
         self._pid = os.getpid()
+        self.duckdb = DuckDBFiles()
 
     @property
     def under_way(self) -> bool:
@@ -157,7 +218,8 @@ class Transaction:
     def start(self) -> None:
         """Begin the transaction: objects that this context writes wait for its end."""
         if not self._marks:
-            _open.add(self)
+            with _open_lock:
+                _open.add(self)
             _begun.set((*_begun.get(), self))
         self._marks.append(len(self.files))
 
@@ -201,7 +263,9 @@ class Transaction:
         finally:
             self._copies.close()
             self._copies = HeldCopies()
-            _open.discard(self)
+            self.duckdb = DuckDBFiles()
+            with _open_lock:
+                _open.discard(self)
             _begun.set(tuple(one for one in _begun.get() if one.under_way))
 
     def add(self, one: Pending) -> None:
@@ -253,12 +317,34 @@ class Transaction:
         with self._lock:
             return any(one.path == path for one in self.files)
 
+    def duckdb_looks(self, path: str, call: NativeCall) -> bool:
+        """Return whether DuckDB, which looks for *path*, wrote it in this transaction."""
+        self.duckdb.looks[path] = call
+        target = self.duckdb.targets.get(path, path)
+        return target in self.duckdb.opened and self.holds(target)
+
+    def duckdb_removes(self, path: str, call: NativeCall) -> bool:
+        """Discard the file *path* if the statement *call* of DuckDB wrote it.
+
+        Return whether it did.
+        """
+        if self.duckdb.looks.get(path) != call:
+            return False
+        target = self.duckdb.targets.pop(path, path)
+        with self._lock:
+            written = [one for one in self.files if one.path == target]
+            if target not in self.duckdb.opened or not written:
+                return False
+            self.files.remove(written[-1])
+        written[-1].discard()
+        return True
+
     def _publish(self, files: Sequence[Pending]) -> None:
         last = {one.path: one for one in files}
         chosen = [one for one in files if last[one.path] is one]
         try:
             _discard(one for one in files if last[one.path] is not one)
-            failures = _unready(chosen) or self._commit(chosen)
+            failures = self._unready(chosen) or self._commit(chosen)
         except BaseException as error:
             error.add_note(_summary(chosen))
             raise
@@ -279,6 +365,20 @@ class Transaction:
             receipts=self.receipts,
             discarded=[one.path for one in left if one.path not in failures],
         )
+
+    def _unready(self, files: Iterable[Pending]) -> dict[str, Exception]:
+        """Wait until the parts of all objects are sent; return path -> failure."""
+        msg = "DuckDB did not finish it: it did not rename its tmp_ file"
+        failures: dict[str, Exception] = {
+            path: UploadDiscardedError(msg, path=path)
+            for path in self.duckdb.targets.values()
+        }
+        for one in files:
+            try:
+                one.wait_for_parts()
+            except Exception as error:  # noqa: BLE001 - told with all others
+                failures[one.path] = error
+        return failures
 
     def _commit(self, chosen: list[Pending]) -> dict[str, Exception]:
         """Publish the objects, until one fails; return path -> failure."""
@@ -318,17 +418,6 @@ class Transaction:
         return failures
 
 
-def _unready(files: Iterable[Pending]) -> dict[str, Exception]:
-    """Wait until the parts of all objects are sent; return path -> failure."""
-    failures: dict[str, Exception] = {}
-    for one in files:
-        try:
-            one.wait_for_parts()
-        except Exception as error:  # noqa: BLE001 - told with all others
-            failures[one.path] = error
-    return failures
-
-
 def _discard(files: Iterable[Pending]) -> None:
     """Discard all objects, even if discarding one of them fails."""
     for one in files:
@@ -343,8 +432,9 @@ def _summary(files: Sequence[Pending]) -> str:
     return f"{stored or 'none'} of {len(files)} objects of the transaction published"
 
 
-# Only to find unfinished transactions at exit; it keeps nothing alive.
+# Transactions under way in all contexts; it keeps nothing alive.
 _open: weakref.WeakSet[Transaction] = weakref.WeakSet()
+_open_lock = threading.Lock()
 
 
 @atexit.register

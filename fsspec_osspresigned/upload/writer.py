@@ -28,8 +28,8 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
+from ..callers import NativeCall, calling
 from ..concurrency import budget
-from ..concurrency.native_callbacks import NativeCall, calling
 from ..errors import DiscardWarning, UploadDiscardedError
 from ..http.body import Body
 from ..tracebacks import short_traceback, warn_user, without_frames
