@@ -226,7 +226,7 @@ def test_every_tool_of_the_table_has_a_recipe():
     headings = re.findall(r"^## (.*)$", read("docs/writers.md"), re.MULTILINE)
     tools = {re.split(r"[ ,]", heading)[0] for heading in headings}
     text = read("docs/recipes.md")
-    general = {"other", "file", "fsspec", "chains", "tools", "Hugging"}
+    general = {"other", "file", "fsspec", "chains", "tools", "Hugging", "Bodies"}
     assert {tool for tool in tools - general if f"## {tool}" not in text} <= {"HDF5"}
 
 

@@ -125,9 +125,8 @@ def dask_to_csv(w: World) -> None:
     every=Fails(
         "ValueError",
         "an object cannot be changed in place",
-        leaves=("a.csv",),
-        advice="dask appends, after it has stored its first partition. "
-        "Use a name with `*`, or `to_csv` of pandas",
+        advice="dask appends after its first partition, so it is refused before. Use a "
+        "name with `*`, or `to_csv` of pandas",
     ),
 )
 def dask_to_csv_single(w: World) -> None:

@@ -60,8 +60,8 @@ def json_dump_text(w: World) -> None:
 @case('`csv.writer`, `newline=""`', "a.csv")
 def csv_module_newline(w: World) -> None:
     with w.open("a.csv", "w", newline="") as file:
-        csv.writer(file).writerows([[1, "a\nb"], [2, "c"]])
-    assert w.bytes("a.csv") == b'1,"a\nb"\r\n2,c\r\n'
+        csv.writer(file).writerows([[1, "a\nb"], [2, "c"]] * 2_000)
+    assert w.bytes("a.csv") == b'1,"a\nb"\r\n2,c\r\n' * 2_000
 
 
 @case("`print(file=)`", "a.txt")

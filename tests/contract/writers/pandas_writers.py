@@ -70,7 +70,7 @@ def pd_to_csv_tar(w: World) -> None:
 @case("`to_csv`, an option of the object in `storage_options`")
 def pd_to_csv_storage_options(w: World) -> None:
     options = {**w.options, "metadata": {"origin": "lab"}}
-    frame(10).to_csv(w.url("a.csv"), index=False, storage_options=options)
+    frame().to_csv(w.url("a.csv"), index=False, storage_options=options)
     key = f"{w.folder}/a.csv"
     stored = w.oss.get("examplebucket", key)
     assert stored.headers["x-oss-meta-origin"] == "lab"
@@ -262,8 +262,8 @@ def pd_to_orc_bytes(w: World) -> None:
 @case("`to_html`", "a.html")
 def pd_to_html(w: World) -> None:
     with w.open("a.html", "w", encoding="utf-8") as file:
-        frame(50).to_html(file)
-    assert w.bytes("a.html").count(b"<tr") == 51
+        frame(500).to_html(file)
+    assert w.bytes("a.html").count(b"<tr") == 501
 
 
 @case(

@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from attrs import evolve
-
 from tests.contract.writers.matrix import (
     BLIND,
     GRANT,
@@ -32,12 +30,6 @@ _DELETES = Fails(  # NotSignedError for one object, UploadErrors for several
     "OSSPresignedError",
     "DeleteObject",
     advice="to replace, the signer must grant DeleteObject",
-)
-_MOVES = Fails(
-    "Error",
-    "NotSignedError",
-    leaves=("tmp_*",),
-    advice="DuckDB renames `tmp_a...`, which stays: use `USE_TMP_FILE false`",
 )
 _EXISTS = Fails("FileExistsError", "")
 _ADDS = Note("adds its files, under new names", word="adds files")
@@ -82,8 +74,6 @@ _WRITE_ONLY = {
         ),
         _DELETES,
     ),
-    "duckdb_copy_parquet": _MOVES,
-    "duckdb_copy_csv": _MOVES,
 }
 # Those that look first, and find nothing where only writing is signed.
 _LOOKING = {
@@ -93,7 +83,7 @@ _LOOKING = {
     *("generic_rsync", "generic_rsync_always", "generic_rsync_opts"),
 }
 _KEPT = Fails("ObjectExistsError", "stays as it is")
-_KEPT_BY_DUCKDB = Fails("Error", "ObjectExistsError")
+_KEPT_BY_DUCKDB = Fails("OSSPresignedError", "stays as it is")
 WARNED = Note("replaces, with a warning", word="a warning")
 # The checks of these runs hold for an empty folder only.
 _ONCE = {
@@ -111,8 +101,6 @@ def is_tried(case: Case, kind: str) -> bool:
 def same_process(case: Case, kind: str) -> Outcome:
     """Return the expected outcome of a second run; None if it works."""
     own = _WRITE_ONLY.get(case.id) if kind in BLIND else None
-    if own is _MOVES and kind in (ONE, MAP):
-        return evolve(own, leaves=())  # nothing is signed for its `tmp_a...`
     return own or _OF_SECOND_RUN.get(case.id)
 
 

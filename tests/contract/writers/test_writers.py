@@ -30,6 +30,7 @@ from tests.contract.writers import (
     dask_writers,
     file_writers,
     fsspec_writers,
+    half_way,
     heavy_writers,
     other_writers,
     pandas_writers,
@@ -47,6 +48,7 @@ from tests.contract.writers.matrix import (
     Outcome,
     World,
 )
+from tests.contract.writers.wrappers import WRAPPERS
 
 PAGE = Path(__file__).parents[3] / "docs" / "writers.md"
 ALL = bool(os.environ.get("ALL_WRITERS"))  # what is missing is an error
@@ -65,6 +67,12 @@ The columns are six sources of signatures:
 * **signer of all verbs**: the signer service with a policy that also grants reading, listing, copying and deleting.
 * **keys**: `signer="keys"`.
 
+**Fails half-way** is what is stored if the tool fails in the middle of what it writes, with the write-only signer. In every case, the tool raises.
+
+* **not published**: the object that the tool was writing is not published, and an older object of that name stays. Other objects, which the tool has finished, stay as well; [a transaction](transactions.md) publishes all or none.
+* **whole objects**: the tool passes complete values or files. Each object is stored completely or not at all, and those before the failure stay.
+* A dash: the row only raises.
+
 The first four sources do not grant reading: *write-only* in a cell. With these sources, the filesystem knows the objects that this process wrote, and can read small bodies back. All other objects
 are reported as missing, with one warning, or are refused with `unknown="error"`. If the missing permission to read changes the result of a writer, the cell of the writer says so.
 
@@ -81,7 +89,7 @@ If a cell names an error, the tool raises this error, and nothing is published u
 
 * `generic.rsync` and `pyarrow.fs.copy_files` ignore errors. With `on_error="raise"`, `generic.rsync` raises errors. Errors of `copy_files` are only in the log of `fsspec_osspresigned.upload.upload`; use `fs.put` instead, which reports every file.
 * Libraries that seek while writing (HDF5, netCDF, video) can write to `simplecache::osspresigned://...`, a local file that is sent
-  when it is closed. The local file is uploaded even when an exception closes it, because the cache cannot see the exception.
+  when it is closed, unless an exception closes it.
 * polars and pyarrow do not support fsspec's URLs. Pass polars an open file, and pass pyarrow the argument `filesystem=`.
 * An object cannot be appended to (`mode="a"`). Tools that append by adding files (dask, zarr, xarray) work if they can read the existing
   files, which includes files written by the same process.
@@ -113,6 +121,13 @@ with fsspec.open("osspresigned://bucket/e.nc", "wb", **options) as file:
 
 
 RUNS = ("second run, same process", "another process")
+PAGE_END = """
+## Bodies that raise
+
+Each of these wrappers and tools closes its file while an exception of its body, or of the data that it writes, passes. The exception reaches you, nothing is published, and no parts are left, with a grant, with the write-only signer and with keys:
+
+"""
+
 MODULES = (  # in the order of the page
     pandas_writers,
     pyarrow_writers,
@@ -132,14 +147,16 @@ def page() -> str:
     order = {module.__name__: place for place, module in enumerate(MODULES)}
     cases = sorted(CASES.values(), key=lambda case: order[case.run.__module__])
     for group, rows in groupby(cases, lambda case: case.group):
-        columns = ["writer", *KINDS.values(), *RUNS, "notes"]
+        columns = ["writer", *KINDS.values(), *RUNS, "notes", "fails half-way"]
         text += f"\n## {group}\n\n| {' | '.join(columns)} |\n"
         text += f"|{'---|' * len(columns)}\n"
         for case in rows:
             cells = [case.title, *map(case.cell, KINDS)]
             cells += [*second_run.cells(case), case.to_know()]
+            cells.append(half_way.cell(case))
             text += f"| {' | '.join(cells)} |\n"
-    return text
+    titles = "".join(f"* {tool.title}\n" for tool in WRAPPERS)
+    return f"{text}{PAGE_END}{titles}"
 
 
 def runs(
