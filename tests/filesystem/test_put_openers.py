@@ -22,7 +22,7 @@ class Boom(Exception):  # noqa: N818 - it stands for anything
 
 
 @pytest.mark.parametrize("mode", ["ab", "at", "ta", "w+b"])
-@pytest.mark.parametrize("chain", ["", "simplecache::"])
+@pytest.mark.parametrize("chain", ["", "simplecache::", "dir://b.csv::"])
 def test_appending_is_refused_before_anything_is_written(fs, owner, chain, mode):
     """The library dask asks for its file that appends before it writes the first partition."""
     with pytest.raises(ValueError, match="cannot be changed in place"):
