@@ -76,7 +76,7 @@ class ExpressLane:
         slow, or if the lane cannot be created, so the caller should use worker threads.
         """
         try:
-            lane = Lane(self.client.transport, self.client.requests)
+            lane = Lane(self.client.transport, self.client.openers)
         except OSError:
             return False
         if opened is not None:

@@ -129,7 +129,8 @@ def work(fs, owner, place, verb, threads):
             for stored in pool.map(one, range(threads)):
                 wanted.update(stored)
     assert wanted.items() <= owner.stored().items()
-    pools = (fs.client.trees, fs.client.files, fs.client.requests)
+    client = fs.client
+    pools = (client.trees, client.files, client.requests, client.openers)
     end = time.monotonic() + 20
     while any(pool.threads for pool in pools):
         assert time.monotonic() < end, threading.enumerate()
