@@ -14,7 +14,7 @@ from attrs import evolve
 
 from ..concurrency.budget import Turns, of_process
 from ..concurrency.circuit import Circuit
-from ..concurrency.thread_pool import Workers, runs_jobs_here
+from ..concurrency.thread_pool import Workers, run_jobs_here, runs_jobs_here
 from ..concurrency.waiting import Event
 from ..errors import (
     BlindAnswerWarning,
@@ -136,7 +136,8 @@ class Client:
         if self._note is None:
             return
         try:
-            self._note(receipt)
+            with run_jobs_here():
+                self._note(receipt)
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
             if isinstance(error, OSError) and error.strerror and error.filename:
@@ -186,16 +187,17 @@ class Client:
         signed = first.signed if first else None
         signer: Signer = (None if first else ahead) or self.signer
         circuit = self.circuit(operation.bucket)
+        awaited = self._is_awaited
         while True:
             try:
                 if failed is not None:
                     with circuit.turn(operation.path, sent=True):
                         raise failed
-                with self.turns.take(wait=not self._is_awaited):
+                with self.turns.take(wait=not awaited):
                     if signed is None or self.is_stale(signed):  # after the wait
                         asked, signer = signer, self.signer
                         signed = self.signed(operation, asked)
-                    with circuit.turn(operation.path, cancel):
+                    with circuit.turn(operation.path, cancel, sent=awaited):
                         reply = self._sent(operation, signed, body, exchange)
                         return parsed(attempts.counted(reply), parse, exchange)
             except OSSPresignedError as error:

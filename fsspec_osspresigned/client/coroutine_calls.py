@@ -7,7 +7,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from ..concurrency.job_runner import LATER, OVER, Task
@@ -69,11 +68,15 @@ class GatheredCalls:
 
         Returns None if a worker thread must run the steps.
         """
+        if not self._express.serves_caller:  # whether a lane runs already or not
+            return None
         with self._lock:
             run = self._run
             if run is None:
                 run = _LaneRun()
-                if self._express.submit(partial(self._drive, run)) is None:
+                try:
+                    self._express.client.lanes.queue(self._drive, run)
+                except RuntimeError:  # no thread can be started
                     return None
                 self._run = run
             call = _GatheredCall(make())

@@ -46,18 +46,24 @@ class ExpressLane:
     slow: float = 0.001
     most: int | None = None
 
+    @property
+    def serves_caller(self) -> bool:
+        """Whether a lane may run tasks for the calling thread.
+
+        False in the thread of a lane and in a callback of the user, for which a lane may
+        be waiting; also if the signer's ``grant`` or the receipts callback may wait.
+        """
+        client = self.client
+        signer = without_waiting(client.signer)
+        may_wait = callable(client.options.receipts) or not grants_here(signer)
+        return not (client.lanes.is_caller or may_wait or runs_jobs_here())
+
     def submit(self, function: Callable[[], None]) -> Future[None] | None:
         """Call *function* in a thread that may call ``run``.
 
-        Returns None, and does not call *function*, if the caller is such a thread or a
-        callback of the user, or if the signer's ``grant`` or the receipts callback may have to wait.
+        Returns None, and does not call *function*, unless ``serves_caller``.
         """
-        client, lanes = self.client, self.client.lanes
-        signer = without_waiting(client.signer)
-        may_wait = callable(client.options.receipts) or not grants_here(signer)
-        if lanes.is_caller or may_wait or runs_jobs_here():
-            return None
-        return lanes.submit(function)
+        return self.client.lanes.submit(function) if self.serves_caller else None
 
     def run(
         self,

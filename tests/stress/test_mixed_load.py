@@ -1,32 +1,64 @@
 """Calls of all kinds at the same time end, whatever they take turns for.
 
-Each test runs a program (``mixed_load``) that gives up after some time, so a deadlock
-is a failure with the stacks of all threads.
+Each test runs a program that gives up after some time, so a deadlock is a failure with
+the stacks of all threads.
 """
 
 from __future__ import annotations
 
+import os
+import random
+import signal
 import subprocess
 import sys
+import textwrap
+import time
+
+import pytest
 
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.model import MIN_PART
 from tests.stress import mixed_load
-from tests.stress.mixed_load import Plan
+from tests.stress.mixed_load import GATHERED, VERBS, Plan
 
+BUCKET = "examplebucket"
 PROGRAM = mixed_load.__file__
-CLOSES = Fault(hang_up=True, times=None)  # each connection sends one request
+PARTS = {"part_size": MIN_PART, "multipart_threshold": MIN_PART}
+# Connections that are closed after a reply, without having been announced as closing.
+CLOSES = Fault(hang_up=True, rate=0.5, seed=5)
+PROLOGUE = """
+import asyncio, atexit, faulthandler, os, sys, tempfile, threading, time
+faulthandler.dump_traceback_later(20, exit=True)
+from pathlib import Path
+from fsspec.callbacks import Callback
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+ROOT = "examplebucket"
+async def together(*calls):
+    return await asyncio.gather(*calls)
+"""
+
+
+def command(*arguments: str) -> list[str]:
+    """Return the command that starts a new interpreter."""
+    return [sys.executable, "-W", "ignore::DeprecationWarning", *arguments]
+
+
+def ends(*arguments: str) -> None:
+    """Run a new interpreter, which must end well."""
+    done = subprocess.run(
+        command(*arguments), capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def run(plan: Plan) -> None:
     """Run *plan* in a new process, which must end well."""
-    done = subprocess.run(
-        [sys.executable, PROGRAM, plan.argument()],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout[-5:]) == (0, "done\n"), done.stderr
+    ends(PROGRAM, plan.argument())
+
+
+def run_code(code: str) -> None:
+    """Run *code* in a new process, which must end well."""
+    ends("-c", PROLOGUE + textwrap.dedent(code))
 
 
 def test_values_and_parts_with_one_request_in_flight(oss):
@@ -35,15 +67,186 @@ def test_values_and_parts_with_one_request_in_flight(oss):
     One request is in flight at a time. The value gets its turn while a part waits for
     one, and the store has closed all connections.
     """
-    oss.faults.add(CLOSES)
-    options = {"part_size": MIN_PART, "multipart_threshold": MIN_PART}
+    oss.faults.add(Fault(hang_up=True, times=24))
     run(
         Plan(
             threads=["large"] * 4,
             coroutines=["single"],
-            options={**options, "max_concurrency": 1},
+            options={**PARTS, "max_concurrency": 1},
             size=4 * MIN_PART,
             limit=20,
         )
     )
-    assert len(oss.objects("examplebucket")) == 4 + mixed_load.MANY
+    assert len(oss.objects(BUCKET)) == 4 + mixed_load.MANY
+
+
+# Plans of bulk calls beside uploads in parts, by what distinguishes them.
+PLANS = {
+    "defaults": Plan(["pipe", "large"] * 4, size=40_000_000),
+    "small parts": Plan(["pipe", "large"] * 6, options=PARTS, size=20_000_000),
+    "coroutines": Plan([], ["large", "pipe"] * 6, size=40_000_000),
+    "reads": Plan(["cat", "large"] * 6, size=40_000_000),
+    "closing, 2 requests": Plan(
+        ["pipe", "large"] * 2, options={**PARTS, "max_concurrency": 2}
+    ),
+    "closing, 4 requests": Plan(
+        ["pipe", "large"] * 4, options={**PARTS, "max_concurrency": 4}
+    ),
+    "closing, defaults": Plan(["pipe", "large"] * 12, options=PARTS),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(150)
+@pytest.mark.parametrize("name", PLANS)
+def test_bulk_calls_beside_parts(oss, name):
+    """Many small objects and large ones in parts are stored at the same time."""
+    if name.startswith("closing"):
+        oss.faults.add(CLOSES)
+    plan = PLANS[name]
+    run(plan)
+    large = {key: o for key, o in oss.objects(BUCKET).items() if key.endswith("large")}
+    verbs = [*plan.threads, *plan.coroutines]
+    assert {len(value) for value in large.values()} == {plan.size}
+    assert len(large) == verbs.count("large")
+    small = (len(verbs) - len(large)) * mixed_load.MANY
+    assert len(oss.objects(BUCKET)) == len(large) + small
+    assert not oss.uploads(BUCKET)
+
+
+def storm(number: int) -> Plan:
+    """Return a random plan of 2 to 64 calls at the same time."""
+    chance = random.Random(number)  # noqa: S311 - repeatable
+    count = chance.choice([2, 4, 8, 16, 32, 64])
+    gathered = chance.randrange(count)
+    options = {"max_concurrency": chance.choice([None, 1, 2, 4, 8, 16, 32])}
+    if chance.random() < 0.8:
+        options |= PARTS
+    return Plan(
+        chance.choices(list(VERBS), k=count - gathered),
+        chance.choices(list(GATHERED), k=gathered),
+        {name: value for name, value in options.items() if value},
+        size=chance.choice([3, 10, 40]) * MIN_PART,
+        limit=150,
+    )
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("closes", [False, True], ids=["stays", "closes"])
+@pytest.mark.parametrize("number", range(3))
+def test_storm_of_calls(oss, number, closes):
+    """A random mixture of all verbs, of threads and coroutines, ends without an error."""
+    if closes:
+        oss.faults.add(CLOSES)
+    run(storm(number))
+    assert not oss.uploads(BUCKET)
+
+
+@pytest.mark.heavy
+@pytest.mark.timeout(200)
+@pytest.mark.parametrize("number", range(3, 60))
+def test_great_storm_of_calls(oss, number):
+    """More of these mixtures end without an error."""
+    if number % 2:
+        oss.faults.add(CLOSES)
+    run(storm(number))
+    assert not oss.uploads(BUCKET)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["INT", "TERM"])
+@pytest.mark.parametrize("name", ["defaults", "closing, 4 requests"])
+def test_signal_ends_the_calls(oss, name, number):
+    """Ctrl-C and SIGTERM end the process, and no parts are left."""
+    oss.faults.add(Fault(delay=0.1, times=None))
+    plan = PLANS[name]
+    process = subprocess.Popen(
+        command(PROGRAM, plan.argument()), stdout=subprocess.DEVNULL, stderr=-1
+    )
+    try:
+        while not any(r.action.startswith("UploadPart") for r in oss.requests):
+            time.sleep(0.01)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=40)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == -number, errors.decode()
+    assert not any(upload.parts for upload in oss.uploads(BUCKET))
+
+
+@pytest.mark.slow
+def test_progress_callback_gathers_calls(oss):
+    """A callback may await calls of the filesystem that waits for the callback."""
+    run_code("""
+        fs = OSSPresignedFileSystem(signer="keys", asynchronous=True)
+        file = Path("source")
+        file.write_bytes(b"x")
+        class Gathers(Callback):
+            def relative_update(self, inc=1):
+                asyncio.run(together(fs._put_file("source", f"{ROOT}/inner")))
+        asyncio.run(together(*(
+            fs._put_file("source", f"{ROOT}/{n}", callback=Gathers()) for n in range(20)
+        )))
+    """)
+    assert len(oss.objects(BUCKET)) == 21
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", ["fs._pipe_file(path, b'')", "fs._pipe({path: b''})"])
+def test_receipts_callback_awaits_calls(oss, call):
+    """A callback may await calls, although all threads of the filesystem run callbacks."""
+    run_code(f"""
+        def note(receipt):
+            path = receipt.path + "-noted"
+            if receipt.size:
+                asyncio.run(together({call}))
+        fs = OSSPresignedFileSystem(signer="keys", receipts=note, max_concurrency=2)
+        fs.pipe({{f"{{ROOT}}/{{n}}": b"x" for n in range(20)}})
+    """)
+    assert len(oss.objects(BUCKET)) == 40
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("call", ["fs2._cat_file(path)", "fs2._cat([path, path])"])
+def test_signer_function_awaits_calls(oss, call):
+    """A signer may await calls of another filesystem, with each request in flight."""
+    run_code(f"""
+        from fsspec_osspresigned.signers.keys import KeySigner
+        path, keys = ROOT + "/seed", KeySigner.from_options()
+        def sign(operations):
+            asyncio.run(together({call}))
+            return keys.sign(operations)
+        fs2 = OSSPresignedFileSystem(signer="keys", max_concurrency=1)
+        fs2.pipe_file(path, b"x")
+        fs = OSSPresignedFileSystem(signer=sign, max_concurrency=2, **{PARTS})
+        fs.pipe({{f"{{ROOT}}/{{n}}": b"x" for n in range(20)}})
+        fs.pipe_file(ROOT + "/large", bytes({9 * MIN_PART}))
+    """)
+    assert len(oss.objects(BUCKET)) == 22
+
+
+def test_gathered_calls_after_a_moment_without_threads(oss):
+    """Calls end in the calling thread while none can be started, and later as always.
+
+    At the end of the interpreter, no thread can be started either.
+    """
+    run_code("""
+        fs = OSSPresignedFileSystem(signer="keys")
+        def store(name):
+            asyncio.run(together(*(
+                fs._pipe_file(f"{ROOT}/{name}/{n}", b"x") for n in range(5)
+            )))
+        start = threading.Thread.start
+        def refuse(thread):
+            raise RuntimeError("can't start new thread")
+        threading.Thread.start = refuse
+        store("without")
+        threading.Thread.start = start
+        store("with")
+        atexit.register(store, "at the end")
+        atexit.register(time.sleep, 0.7)  # the thread of the calls ends
+    """)
+    assert len(oss.objects(BUCKET)) == 15
