@@ -85,11 +85,20 @@ def _opened(place: str | os.PathLike[str], flags: int, mode: int) -> int:
     return os.open(place, flags, mode)
 
 
-def after_fork_in_child(function: Callable[[], object]) -> None:
-    """Call *function* in each forked child; does nothing on systems without fork."""
+def _at_fork(**functions: Callable[[], object]) -> None:
     register = getattr(os, "register_at_fork", None)
     if register is not None:
-        register(after_in_child=function)
+        register(**functions)
+
+
+def before_fork(function: Callable[[], object]) -> None:
+    """Call *function* before each fork; does nothing on systems without fork."""
+    _at_fork(before=function)
+
+
+def after_fork_in_child(function: Callable[[], object]) -> None:
+    """Call *function* in each forked child; does nothing on systems without fork."""
+    _at_fork(after_in_child=function)
 
 
 def incoming(sock: Any) -> Callable[[], bool]:

@@ -78,10 +78,12 @@ def test_forks_are_noted_where_there_are_any(monkeypatch):
     monkeypatch.setattr(
         os, "register_at_fork", lambda **given: noted.append(given), raising=False
     )
+    system.before_fork(abs)
     system.after_fork_in_child(len)
     monkeypatch.delattr(os, "register_at_fork")
+    system.before_fork(abs)
     system.after_fork_in_child(len)
-    assert noted == [{"after_in_child": len}]
+    assert noted == [{"before": abs}, {"after_in_child": len}]
 
 
 @pytest.mark.parametrize("size", [0, 3, 2**20])

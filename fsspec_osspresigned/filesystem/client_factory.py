@@ -3,21 +3,39 @@
 from __future__ import annotations
 
 import errno
+import time
+from importlib import import_module
 
 import fsspec
 from fsspec.config import conf
 
 from ..client.client import Client, shared_client
 from ..concurrency import abort_at_exit
+from ..http.connection import may_have_proxy
 from ..http.transport import Transport
 from ..options.options import Options
 from ..options.set_by_user import check_trust
 from ..request_checks import is_web
 from ..signers import make_signer
+from ..system import before_fork
 from ..units import MIB, shown_bytes
 from .paths import PROTOCOL
 
 MAX_MAP = 512 * MIB  # some 500,000 objects
+
+# What the verbs import on first use, here or in libraries.
+_LAZY = (
+    *("checkpoint.directory", "client.coroutine_calls", "client.error_codes"),
+    *("client.express_lane", "client.receipt_output", "client.s3_urls"),
+    *("filesystem.look", "filesystem.move", "filesystem.read", "objects.copy"),
+    *("objects.reader", "signers.batching", "upload.expiry_watch"),
+    *("upload.file_layers", "upload.resume", "upload.writer"),
+)
+_LAZY_LIBRARIES = (
+    *("certifi", "difflib", "encodings.utf_8_sig", "fcntl", "html", "secrets"),
+    *("termios", "xml.etree.ElementTree", "xml.parsers.expat", "xml.sax.saxutils"),
+)
+_LAZY_WITH_PROXY = ("encodings.idna", "requests", "urllib3.util.ssltransport")
 
 
 def read_url(place: str, limit: int = MAX_MAP) -> bytes:
@@ -69,3 +87,19 @@ def _make(options: Options) -> Client:
         journals = Checkpoint(options.checkpoint)
     signer = make_signer(options, transport.exchange, read_url)
     return Client(options, signer, transport, note=note, checkpoint=journals)
+
+
+def load_lazy_modules() -> None:
+    """Import all modules that the verbs import on first use.
+
+    Called before a fork. If another thread were importing a module at that moment, its
+    lock would stay taken in the child, which would wait for it for ever.
+    """
+    package = __name__.partition(".")[0]
+    names = [*(f"{package}.{name}" for name in _LAZY), *_LAZY_LIBRARIES]
+    for name in [*names, *(_LAZY_WITH_PROXY if may_have_proxy() else ())]:
+        import_module(name)
+    time.strptime("", "")  # imports a module, too
+
+
+before_fork(load_lazy_modules)

@@ -112,7 +112,7 @@ def find_route(origin: str) -> Route:
 
 def _proxy_for(origin: str) -> Any:
     """Return urllib3's manager of the proxy for *origin*; None if there is no proxy."""
-    if not _may_have_proxy():
+    if not may_have_proxy():
         return None
     # Imported here, because it takes a quarter of the time of a first upload.
     import requests  # noqa: PLC0415
@@ -134,7 +134,7 @@ def _proxy_for(origin: str) -> Any:
     return manager
 
 
-def _may_have_proxy() -> bool:
+def may_have_proxy() -> bool:
     """Return False only if neither the environment nor the system names a proxy."""
     if sys.platform in {"darwin", "win32"}:
         from urllib.request import getproxies  # noqa: PLC0415 - others need it not

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 BUCKET = "examplebucket"
 PROLOGUE = f"""
-import gc, os, sys, threading, time
+import gc, os, signal, sys, threading, time
 from pathlib import Path
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 PART = {PART}
@@ -103,6 +103,72 @@ def test_fork_while_parts_are_in_flight(run, oss):
         **{str(n): b"v" for n in range(8)},
     }
     assert not oss.uploads(BUCKET)
+
+
+def test_fork_while_a_bulk_call_imports(run, oss):
+    """The child waits for no import that a thread of its parent has begun."""
+    run("""
+        import importlib.abc
+        begun = threading.Event()
+        class Slow(importlib.abc.MetaPathFinder):
+            def find_spec(self, name, path, target=None):
+                if name == "fsspec_osspresigned.client.express_lane":
+                    begun.set()
+                    time.sleep(0.5)
+        sys.meta_path.insert(0, Slow())
+        def pipe(name):
+            fs.pipe({f"examplebucket/{name}/{n}": b"v" for n in range(8)})
+        thread = threading.Thread(target=pipe, args=["parent"])
+        thread.start()
+        begun.wait()
+        child = os.fork()
+        if not child:
+            signal.alarm(10)
+            pipe("child")
+            os._exit(0)
+        assert wait(child) == 0
+        thread.join()
+    """)
+    assert len(stored(oss)) == 16
+
+
+def test_verbs_import_nothing_after_a_fork(run, oss):
+    """What the verbs import on first use is imported before the first fork."""
+    run("""
+        import asyncio
+        root = "examplebucket/a"
+        child = os.fork()
+        if child:
+            sys.exit(wait(child))
+        before = set(sys.modules)
+        fs.pipe({f"{root}/{n}": b"v" for n in range(8)})
+        fs.pipe_file(f"{root}/large", bytes(3 * PART))
+        fs.pipe_file(f"{root}/larger", bytes(30 * PART))
+        for mode in ("wb", "wt"):
+            with fs.open(f"{root}/{mode}", mode, compression="gzip") as file:
+                file.write(b"x" if mode == "wb" else "x")
+        with fs.transaction:
+            fs.pipe_file(f"{root}/later", b"x")
+        assert fs.open(f"{root}/large").read() == bytes(3 * PART)
+        fs.get(f"{root}/", "here/", recursive=True)
+        fs.put("here/", f"{root}/put/", recursive=True)
+        fs.copy(f"{root}/put/", f"{root}/copy/", recursive=True)
+        fs.mv(f"{root}/0", f"{root}/moved")
+        assert len(fs.cat(fs.find(f"{root}/put"))) == 13
+        fs.cat_ranges([f"{root}/1"], [0], [1])
+        assert fs.exists(f"{root}/1") and fs.glob(f"{root}/*")
+        try:
+            fs.cat_file(f"{root}/missing")
+        except FileNotFoundError:
+            pass
+        async def gather():
+            await asyncio.gather(*(fs._pipe_file(f"{root}/{n}", b"") for n in range(3)))
+        asyncio.run(gather())
+        fs.rm(root, recursive=True)
+        new = set(sys.modules) - before
+        assert not new, new
+    """)
+    assert not stored(oss)
 
 
 @pytest.mark.parametrize("call", ["write(bytes(PART))", "close()", "commit()"])
