@@ -13,6 +13,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from types import FrameType
 from typing import Protocol
 
@@ -64,12 +65,14 @@ def is_terminating() -> bool:
 def watch() -> None:
     """Install a SIGTERM handler that aborts the uploads before the process ends.
 
-    Only the main thread can set a handler. A handler of the program is kept.
+    Only the main thread of the main interpreter can set a handler. A handler of the
+    program is kept.
     """
     if threading.current_thread() is not threading.main_thread():
         return
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, terminate)
+        with suppress(ValueError):  # the main thread of a subinterpreter
+            signal.signal(signal.SIGTERM, terminate)
 
 
 @atexit.register

@@ -35,6 +35,23 @@ def wait():
         time.sleep(0.1)
 """
 
+IN_A_SUBINTERPRETER = """
+import os, sys
+if sys.version_info >= (3, 13):
+    import _interpreters as interpreters
+    new, run = interpreters.create("legacy"), interpreters.exec
+else:
+    import _xxsubinterpreters as interpreters
+    new, run = interpreters.create(isolated=False), interpreters.run_string
+failure = run(new, '''
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+fs = OSSPresignedFileSystem(signer="keys")
+fs.pipe({f"examplebucket/{n}": b"x" for n in range(3)})
+''')
+print(failure, flush=True)
+os._exit(0 if failure is None else 1)
+"""
+
 
 @pytest.fixture
 def child(oss, monkeypatch):
@@ -355,3 +372,17 @@ def test_only_the_default_of_sigterm_is_replaced(monkeypatch):
     assert upload.hurries == [True]
     assert sent == [(os.getpid(), signal.SIGTERM)]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="its module has another name")
+def test_subinterpreter_sets_no_handler(oss):
+    """The main thread of another interpreter may set none, and stores all the same."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", IN_A_SUBINTERPRETER],
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(oss.objects("examplebucket")) == 3
