@@ -187,17 +187,16 @@ class Client:
         signed = first.signed if first else None
         signer: Signer = (None if first else ahead) or self.signer
         circuit = self.circuit(operation.bucket)
-        awaited = self._is_awaited
         while True:
             try:
                 if failed is not None:
                     with circuit.turn(operation.path, sent=True):
                         raise failed
-                with self.turns.take(wait=not awaited):
+                with self.turns.take(wait=not self._is_awaited):
                     if signed is None or self.is_stale(signed):  # after the wait
                         asked, signer = signer, self.signer
                         signed = self.signed(operation, asked)
-                    with circuit.turn(operation.path, cancel, sent=awaited):
+                    with circuit.turn(operation.path, cancel, sent=self._is_awaited):
                         reply = self._sent(operation, signed, body, exchange)
                         return parsed(attempts.counted(reply), parse, exchange)
             except OSSPresignedError as error:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -197,3 +199,20 @@ def test_limit_of_a_url_map_is_exact(size):
             read_url("memory://m.json", 1000)
     else:
         assert read_url("memory://m.json", 1000) == b"x" * size
+
+
+@pytest.mark.parametrize("proxy", ["", "http://127.0.0.1:9"])
+def test_modules_for_proxies_are_loaded_before_a_fork(monkeypatch, proxy):
+    """They are loaded only if the environment names a proxy."""
+    if proxy:
+        monkeypatch.setenv("https_proxy", proxy)
+    code = f"import sys\nfrom {client_for.__module__} import load_lazy_modules\n"
+    done = subprocess.run(
+        [sys.executable, "-c", f"{code}load_lazy_modules()\nprint(*sys.modules)"],
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    names = set(done.stdout.split())
+    assert "fsspec_osspresigned.upload.writer" in names
+    assert ("requests" in names) is ("encodings.idna" in names) is bool(proxy)
