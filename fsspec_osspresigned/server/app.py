@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import hmac
 import math
+import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from attrs import asdict, define, field, fields_dict, frozen
@@ -33,11 +35,14 @@ from ..signers.base import MAX_REQUESTS, Signer, sign_each
 from ..signers.wire_protocol import ITEM_STATUS, MAX_REQUEST_BODY
 from ..signing.endpoint import check_bucket, check_key
 from ..signing.signed_url import describe
+from ..units import MIB
 from . import post_grants
 from .policy import Policy, ServiceError, hash_token, permitted
 
 _MINUTE = 60.0
 _MAX_DEPTH = 6
+_MAX_VALUES = 20_000  # of JSON in one body; more take longer to parse than to sign
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?')
 _MAX_LIFE = 604_800
 _MEMBERS = tuple(fields_dict(Operation))
 
@@ -67,17 +72,28 @@ class AccessRecord:
 
 
 @define
+class _Usage:
+    """Calls of one token that have no reply yet."""
+
+    threads: asyncio.Semaphore
+    calls: int = 0
+    body_bytes: int = 0
+
+
+@define
 class RateLimits:
-    """Limits of requests by policy name; the service replies 429 above them.
+    """Limits of one token by policy name; the service replies 429 above them.
 
     A token bucket holds the requests of one minute. One batch may exceed it, but not
     two at the same time.
     """
 
     clock: Callable[[], float] = time.monotonic
-    bodies: int = 200  # calls whose bodies have not come
+    calls: int = 200  # without a reply
+    body_bytes: int = 64 * MIB  # of the bodies of these calls
+    threads: int = 4  # in which calls are answered; the others wait for their turn
     _buckets: dict[str, TokenBucket] = field(factory=dict, init=False)
-    _awaited: Counter[str] = field(factory=Counter, init=False)
+    _usage: dict[str, _Usage] = field(factory=dict, init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
 
     def charge(self, policy: Policy, cost: int = 0) -> None:
@@ -93,25 +109,47 @@ class RateLimits:
                 raise _too_many(f"more than {most} requests in a minute", wait)
             bucket.spend(cost)
 
-    @contextlib.contextmanager
-    def awaiting(self, policy: Policy) -> Iterator[None]:
-        """Count a call whose body has not arrived, until the block ends.
+    @contextlib.asynccontextmanager
+    async def turn(
+        self, policy: Policy, blocks: AsyncIterator[bytes]
+    ) -> AsyncIterator[bytes]:
+        """Receive the body in *blocks*, wait for a thread, and yield the body.
 
-        Raises HTTPException 429 if *policy* has too many such calls.
+        The call counts for *policy* until the block ends, whatever it is doing. Each
+        token has a queue of its own, so its calls wait only for each other.
+
+        Raises:
+            HTTPException: 413 if the body is too large, 429 if *policy* has too many
+                calls without a reply, or too large ones.
         """
-        if self._awaited[policy.name] >= self.bodies:
-            raise _too_many("too many calls without a body", 1)
-        self._awaited[policy.name] += 1
+        new = _Usage(asyncio.Semaphore(self.threads))
+        usage = self._usage.setdefault(policy.name, new)
+        if usage.calls >= self.calls:
+            raise _too_many("too many calls at the same time", 1)
+        usage.calls += 1
+        body = bytearray()
         try:
-            yield
+            async for block in blocks:
+                body += block
+                usage.body_bytes += len(block)
+                if len(body) > MAX_REQUEST_BODY:
+                    raise HTTPException(
+                        413, f"the body exceeds {MAX_REQUEST_BODY} bytes"
+                    )
+                if usage.body_bytes > self.body_bytes:
+                    raise _too_many("too many large calls at the same time", 1)
+            async with usage.threads:
+                yield bytes(body)
         finally:
-            self._awaited[policy.name] -= 1
+            usage.calls -= 1
+            usage.body_bytes -= len(body)
 
     def keep(self, names: set[str]) -> None:
         """Remove the counters of all policies except *names*."""
         with self._lock:
-            for name in self._buckets.keys() - names:
-                del self._buckets[name]
+            for counters in (self._buckets, self._usage):
+                for name in counters.keys() - names:
+                    del counters[name]
 
 
 def _too_many(detail: str, wait: float) -> HTTPException:
@@ -275,10 +313,8 @@ class _Service:
     async def answer(self, request: Request, call: _SignCall) -> Response:
         rules, policy = self.admitted(request, call)
         self.limits.charge(policy)
-        with self.limits.awaiting(policy):
-            body = await _body_of(request)
-        # A body of 1 MiB takes 0.1 s to parse, for which others would wait.
-        return await run_in_threadpool(self.reply, body, rules.signer, policy, call)
+        async with self.limits.turn(policy, request.stream()) as body:
+            return await run_in_threadpool(self.reply, body, rules.signer, policy, call)
 
     def reply(
         self, body: bytes, signer: Signer, policy: Policy, call: _SignCall
@@ -330,16 +366,9 @@ def _result(
     return result
 
 
-async def _body_of(request: Request) -> bytes:
-    body = bytearray()
-    async for block in request.stream():
-        body += block
-        if len(body) > MAX_REQUEST_BODY:
-            raise HTTPException(413, f"the body exceeds {MAX_REQUEST_BODY} bytes")
-    return bytes(body)
-
-
 def _requests_of(body: bytes) -> list[Any]:
+    if _count_values(body) > _MAX_VALUES:
+        raise HTTPException(413, f"the body has more than {_MAX_VALUES} JSON values")
     try:
         call = parsing.loads(body, max_depth=_MAX_DEPTH)
     except ValueError as error:
@@ -350,6 +379,19 @@ def _requests_of(body: bytes) -> list[Any]:
     if len(requests) > MAX_REQUESTS:
         raise HTTPException(413, f"more than {MAX_REQUESTS} requests")
     return requests
+
+
+def _count_values(body: bytes) -> int:
+    """Return how many JSON values *body* has at most, without parsing it.
+
+    Each value follows a bracket, a brace or a comma. Those in strings are left out only
+    if it matters, because this takes longer.
+    """
+    count = sum(map(body.count, (b"[", b"{", b",")))
+    if count > _MAX_VALUES:
+        body = _STRING.sub(b"", body)
+        count = sum(map(body.count, (b"[", b"{", b",")))
+    return count
 
 
 def policy_of(rules: ServiceRules, authorization: str) -> Policy:

@@ -88,11 +88,13 @@ class GuardedConnection(HttpToolsProtocol):
             super().connection_made(transport)
             self.data_received(early)
 
-    def connection_lost(self, error: Exception | None) -> None:
+    def connection_lost(self, error: Exception | None) -> None:  # noqa: ARG002 - see below
         """Stop counting the closed connection."""
         self._guard.connections.discard(self)
         if self.transport is not None:  # it was more than a handshake
-            super().connection_lost(error)
+            # With an error, uvicorn keeps its timer, and so the connection, for as long
+            # as the connection could have been idle.
+            super().connection_lost(None)
 
     def data_received(self, data: bytes) -> None:
         """Parse *data* in pieces; close the connection if a limit is exceeded.
@@ -183,8 +185,9 @@ class ConnectionGuard:
     def admit(self, connection: GuardedConnection) -> None:
         """Count *connection*; above the limit, close the one that has waited longest.
 
-        Connections that have sent nothing are closed first, then those with an
-        incomplete body.
+        Idle connections are closed first, then those without a whole head, then those
+        without a whole body: an idle client can come again, and a new one would never
+        get through.
         """
         if len(self.connections) >= self.limits.connections:
             waiting = (c for c in self.connections if c.state != "reply")
@@ -203,8 +206,11 @@ class ConnectionGuard:
                     connection.cut()
 
 
-def _order(connection: GuardedConnection) -> tuple[bool, float]:
-    return connection.state == "body", connection.deadline
+_CLOSED_FIRST = ("idle", "rest", "handshake", "head", "body")
+
+
+def _order(connection: GuardedConnection) -> tuple[int, float]:
+    return _CLOSED_FIRST.index(connection.state), connection.deadline
 
 
 def _watched(app: ASGIApp) -> ASGIApp:

@@ -16,6 +16,7 @@ import threading
 import time
 import types
 import urllib.parse
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -189,16 +190,81 @@ def test_large_bodies_cost_what_they_could_hold(body):
         assert ask(port, "data/a")[0] == 429
 
 
-def test_calls_without_bodies_are_bounded_for_each_token():
+TWO_TOKENS = f"{policy_text()}\n{policy_text(token='another-token-00', name='free')}"
+
+
+def test_calls_without_a_reply_are_bounded_for_each_token():
     """One token does not take the room of the others by heads alone."""
-    text = f"{policy_text()}\n{policy_text(token='another-token-00', name='free')}"
-    with app(text, limits=RateLimits(bodies=2)) as (port, _):
+    with app(TWO_TOKENS, limits=RateLimits(calls=2)) as (port, _):
         begun = [begin(port, CALL) for _ in range(2)]
         status, reply, headers = ask(port, "data/a")
         assert (status, reply["retry_after"], headers["Retry-After"]) == (429, 1, "1")
         assert ask(port, "data/a", token="another-token-00")[0] == 200
-        assert [finish(one, CALL) for one in begun] == [200, 200]
+        assert [finish(each, CALL) for each in begun] == [200, 200]
         assert ask(port, "data/a")[0] == 200
+
+
+def test_bodies_without_a_reply_are_bounded_for_each_token():
+    """One token does not fill the memory by bodies that are nearly complete."""
+    body = CALL.ljust(1000)
+    with app(TWO_TOKENS, limits=RateLimits(body_bytes=1500)) as (port, told):
+        begun = begin(port, body)
+        begun.sendall(body[:900])
+        while finish(begin(port, body), body) == 200:
+            time.sleep(0.01)
+        assert told[-1].status == 429
+        assert finish(begin(port, body, "another-token-00"), body) == 200
+        assert finish(begun, body[900:]) == 200
+        assert finish(begin(port, body), body) == 200
+
+
+class Held:
+    """A signer that holds each call for the key ``data/held`` until it is let go."""
+
+    def __init__(self) -> None:
+        self.begun, self.go = threading.Semaphore(0), threading.Semaphore(0)
+        self.running = 0
+
+    def sign(self, operations):
+        """Sign *operations*, some of them late."""
+        if operations[0].key == "data/held":
+            self.running += 1
+            self.begun.release()
+            assert self.go.acquire(timeout=30)
+            self.running -= 1
+        return KEYS.sign(operations)
+
+
+def test_call_keeps_its_place_until_its_reply():
+    """A body that is complete still counts: it waits in memory for its signatures."""
+    signer = Held()
+    with (
+        app(TWO_TOKENS, signer, limits=RateLimits(calls=1)) as (port, _),
+        ThreadPoolExecutor() as pool,
+    ):
+        held = pool.submit(ask, port, "data/held")
+        assert signer.begun.acquire(timeout=30)
+        assert ask(port, "data/a")[0] == 429
+        assert ask(port, "data/a", token="another-token-00")[0] == 200
+        signer.go.release()
+        assert held.result()[0] == 200
+        assert ask(port, "data/a")[0] == 200
+
+
+def test_calls_of_a_token_wait_only_for_each_other():
+    """Each token has a queue of its own, which takes a few threads and no more."""
+    signer = Held()
+    with (
+        app(TWO_TOKENS, signer, limits=RateLimits(threads=1)) as (port, _),
+        ThreadPoolExecutor() as pool,
+    ):
+        held = [pool.submit(ask, port, "data/held") for _ in range(5)]
+        for _ in held:
+            assert signer.begun.acquire(timeout=30)
+            assert ask(port, "data/a", token="another-token-00")[0] == 200
+            assert signer.running == 1
+            signer.go.release()
+        assert [call.result()[0] for call in held] == [200] * 5
 
 
 def test_token_in_the_place_of_its_hash_is_told():
