@@ -202,7 +202,7 @@ def flooding(start: bytes, data: bytes) -> Callable[[Target], Awaitable[None]]:
             target.count()
             client[1].transport.pause_reading()  # type: ignore[attr-defined]
             client[1].write(start)
-            while True:
+            while not client[1].is_closing():
                 client[1].write(data)
                 await client[1].drain()
 

@@ -142,7 +142,8 @@ class CheckFilesOptions:
             members = {**facts, "files": len(intent.files), "problems": listed}
             click.echo(json.dumps(members, indent=2))
             return code
-        for line in table([(shown_text(p.path), p.kind, p.text) for p in found]):
+        rows = [(shown_text(p.path), p.kind, shown_text(p.text)) for p in found]
+        for line in table(rows):
             click.echo(line)
         total = sum(map(os.path.getsize, intent.files.values()))
         rate = self.rate

@@ -13,7 +13,7 @@ from ..model import ACLS, MAX_SINGLE_PUT, STORAGE_CLASS, STORAGE_CLASSES, split_
 from ..request_checks import is_web
 from ..signing.grant_file import GrantTerms, SignedGrant, sign_grant
 from ..signing.post_policy import TOKEN_FIELD
-from ..units import shown_bytes, shown_end, shown_seconds
+from ..units import shown_bytes, shown_end, shown_seconds, shown_text
 from ..url_map.source import write_text
 from .help import examples
 from .options import LIFE, PLACE, SIZE, flag, object_path, option, takes, without_none
@@ -116,7 +116,8 @@ def grant(place: str, wanted: GrantOptions, keys: SigningKeyOptions) -> None:
 
 def _say_written(made: SignedGrant, terms: GrantTerms, file: str) -> None:
     where = "standard output" if file == "-" else f"{file} (mode 0600, a secret)"
-    click.echo(f"grant for {made.bucket}/{made.prefix} signed: {where}", err=True)
+    place = shown_text(f"{made.bucket}/{made.prefix}")
+    click.echo(f"grant for {place} signed: {where}", err=True)
     kept = "that exist are kept" if not terms.overwrite else "can be replaced"
     size = shown_bytes(terms.sizes[1])
     click.echo(f"objects of {size} at most; those below it {kept}", err=True)

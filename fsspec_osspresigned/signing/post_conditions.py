@@ -11,6 +11,7 @@ from attrs import frozen
 
 from ..parsing import is_int, kind
 from ..secret import FormValue, Secret
+from ..units import shown_text
 
 RANGE = "content-length-range"
 LISTS = ("in", "not-in")
@@ -129,12 +130,12 @@ class PolicyCondition:
         if value is None:
             if self.field == "bucket":
                 return None
-            said = f"the form has no field {self.field}, which {self} needs"
+            said = f"the form has no field {shown_text(self.field)}, which {self} needs"
             return PolicyRefusal(PolicyFault.ABSENT, said, self.field)
         if self.allows(value):
             return None
         shown = "" if self.field in _UNSHOWN else f" {value[:_MAX_SHOWN]!r}"
-        said = f"{self.field}{shown} does not meet {self}"
+        said = f"{shown_text(self.field)}{shown} does not meet {self}"
         return PolicyRefusal(PolicyFault.FAILED, said, self.field)
 
     def _size_refusal(self, size: int, least: int, most: int) -> PolicyRefusal | None:
@@ -198,7 +199,7 @@ def contradictions(conditions: Iterable[PolicyCondition]) -> Iterator[str]:
     for name, found in by_field.items():
         if not _can_be_met(found):
             both = " and ".join(str(one) for one in found)
-            yield f"no value can meet all conditions of {name}: {both}"
+            yield f"no value can meet all conditions of {shown_text(name)}: {both}"
 
 
 def _can_be_met(found: list[PolicyCondition]) -> bool:

@@ -55,13 +55,15 @@ def parse(
             of a URL.
     """
     reader = _MapReader()
-    if isinstance(data, (bytes, str)) or not isinstance(data, (Mapping, Sequence)):
-        try:
+    try:
+        if isinstance(data, (bytes, str)) or not isinstance(data, (Mapping, Sequence)):
             reader.text(JSONStream(data, piece))
-        except ValueError as error:
-            reader.note("URL map", str(error))
-    else:
-        reader.document(data)
+        else:
+            reader.document(data)
+    except _TooManyProblems as error:
+        reader.problems = [*error.problems, "URL map: the rest was not read"]
+    except ValueError as error:
+        reader.problems.append(f"URL map: {error}")
     if reader.problems:
         raise ConfigurationError(reader.problems)
     return URLMap(reader.entries)
@@ -117,6 +119,14 @@ def _moment(text: str) -> float | None:
         return None
 
 
+class _TooManyProblems(Exception):  # noqa: N818 - ends the reading, is no error itself
+    """Control-flow exception: a map has so many problems that the rest is not read."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__()
+        self.problems = problems
+
+
 @define
 class _MapReader:
     """Reader of one URL map; each method returns None after it recorded a problem."""
@@ -132,9 +142,10 @@ class _MapReader:
     )
 
     def note(self, place: object, problem: str) -> None:
-        """Record a problem, unless a large number is recorded already."""
-        if len(self.problems) < _MAX_PROBLEMS:
-            self.problems.append(f"{place}: {problem}")
+        """Record a problem; end the reading if there are too many."""
+        self.problems.append(f"{place}: {problem}")
+        if len(self.problems) == _MAX_PROBLEMS:
+            raise _TooManyProblems(self.problems)
 
     def text(self, text: JSONStream) -> None:
         """Read the whole text of a map; ValueError if it is not JSON."""

@@ -192,9 +192,42 @@ def test_first_line_may_be_longer_than_a_piece():
     assert list(found) == ["b/k"]
 
 
-def test_problems_are_bounded():
-    """A map with a million mistakes is not answered by a million lines."""
-    assert len(problems(json.dumps(dict.fromkeys(map(str, range(3000)), 1)))) == 1000
+class Endless:
+    """A file with the same text without end."""
+
+    def __init__(self, start: bytes, text: bytes) -> None:
+        self.start, self.text = start, text
+
+    def read(self, size: int) -> bytes:
+        """Return at least *size* bytes."""
+        start, self.start = self.start, b""
+        return start + self.text * (size // len(self.text) + 1)
+
+
+@pytest.mark.parametrize(
+    ("start", "text"),
+    [
+        (b"[", b"1,"),
+        (b'{"objects":{', b'"b/k":1,'),
+        (b"{", b'"b/k":1,'),
+        (b"https://h/k\n", b"{}\n"),
+    ],
+)
+def test_reading_ends_after_many_problems(start, text):
+    """A map with a million mistakes is neither read to its end, nor listed whole."""
+    with pytest.raises(ConfigurationError) as caught:
+        parse(Endless(start, text))
+    found = caught.value.problems
+    assert len(found) == 1001
+    assert found[-1] == "URL map: the rest was not read"
+
+
+def test_problems_before_the_end_of_json_are_listed():
+    """A text that breaks off does not hide what was wrong before."""
+    found = problems('[{"url": 1}, 2')
+    assert len(found) == 3
+    assert "must be a string, not a number" in found[0]
+    assert found[2].startswith("URL map: not JSON: ")
 
 
 LARGE = {

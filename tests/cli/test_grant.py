@@ -56,6 +56,15 @@ def test_file_is_private_and_told(capsys):
 
 
 @pytest.mark.usefixtures("keys")
+def test_control_characters_of_the_prefix_are_shown_escaped(capsys):
+    """A prefix that comes from elsewhere cannot forge a line."""
+    assert grant("examplebucket/in\x1b[2J\nforged/") == 0
+    said = capsys.readouterr().err
+    assert "grant for examplebucket/in\\x1b[2J\\nforged/ signed: " in said
+    assert "\x1b" not in said
+
+
+@pytest.mark.usefixtures("keys")
 def test_options_reach_the_policy(capsys):
     """Each option is a condition, and a field where it has one value."""
     call = [

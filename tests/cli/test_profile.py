@@ -95,6 +95,9 @@ def test_places_are_relative_to_the_file(run, oss, tree, config, url_map, tmp_pa
         ("[lab]\nbwlimit = '1'\n", "bwlimit: '1' is too slow"),
         ("[lab]\nheader = [['x']]\n", "header: write a text, a number, true or false"),
         ("[lab]\nsigner = 1979-05-27\n", "signer: write a text, a number"),
+        ("[lab]\nsigner = ['keys']\n", "signer: write one value, not several"),
+        ("[lab]\nretries = [1]\n", "retries: write one value, not several"),
+        ("[lab]\nmap = {a = 'b'}\n", "map: write one value, not several"),
     ],
 )  # fmt: skip
 def test_mistakes_are_named(run, tree, config, text, told):

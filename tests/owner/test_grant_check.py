@@ -366,6 +366,29 @@ def test_check_grant_tells_warnings(place, capsys):
     assert said.endswith("no problems\n")
 
 
+@pytest.mark.parametrize("field", ["content-type", "x\n\x1b[2J\x9b\u202eforged"])
+def test_control_characters_of_a_grant_are_shown_escaped(
+    place, tmp_path, capsys, field
+):
+    """A hostile grant can neither move the cursor nor forge a line."""
+    odd = "\x1b[2J\x07\x00\x9b\u202e\nforged"
+    (tmp_path / "a.csv").write_bytes(b"1")
+    values = (odd,) if field == "content-type" else (odd, "b")
+    odd_ones = [PolicyCondition("eq", field, (value,)) for value in values]
+    now = time.time()
+    own = signature_conditions(KEY, version="v4", region="cn-hangzhou", now=now)
+    conditions = [BUCKET, prefix("in/"), *odd_ones, *own]
+    text = Secret(policy_text(conditions, expires_at=now + 3600))
+    signed = sign_policy(KEY, text, version="v4", region="cn-hangzhou", now=now)
+    place.write_text(json.dumps({"url": HOST, "fields": signed}))
+    call = ["check", "grant", "grant.json", "a.csv", "--to", "examplebucket/in/"]
+    assert cli.main([*call, "--header", "content-type=a/b"]) != 0
+    said = "".join(capsys.readouterr())
+    assert "forged" in said
+    assert not any(line.startswith("forged") for line in said.splitlines())
+    assert not set(said) & set("\x1b\x07\x00\x9b\u202e")
+
+
 @pytest.mark.usefixtures("place")
 @pytest.mark.parametrize(
     ("call", "said"),

@@ -112,6 +112,8 @@ def _checked(context: click.Context, name: str) -> dict[str, Any]:
             raise click.UsageError(f"{where}: {key}: {problem}")
         option = flags[flag]
         converted = _converted(flag, value, os.path.dirname(place))
+        if isinstance(converted, list) and not option.multiple:
+            raise click.UsageError(f"{where}: {key}: write one value, not several")
         try:
             option.type_cast_value(context, converted)
         except click.BadParameter as error:
