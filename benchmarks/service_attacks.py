@@ -1,12 +1,12 @@
 """What one hostile client can do to ``osspresigned serve``, and what others notice.
 
-Each attack runs in a process of its own, while another client, with another token and
-another address, asks for one signature on a new connection every half second. The
-table shows what the attack sent, the largest memory of the service, and how long the
-other client waited.
+The service runs behind nginx, with the configuration of docs/serve.md. Each attack runs
+in a process of its own, while another client, with another token and another address,
+asks for one signature on a new connection every half second. The table shows what the
+attack sent, the largest memory of the service, and how long the other client waited.
 
     python benchmarks/service_attacks.py --seconds 20
-    python benchmarks/service_attacks.py --tls --attack reset --seconds 60
+    python benchmarks/service_attacks.py --direct --attack silent --seconds 20
 
 Loopback only: an attack connects to 127.0.0.1 and ends by itself.
 """
@@ -18,9 +18,12 @@ import asyncio
 import contextlib
 import http.client
 import json
+import logging
 import multiprocessing
 import os
+import re
 import resource
+import shutil
 import socket
 import ssl
 import statistics
@@ -30,9 +33,11 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import trustme
 
 from fsspec_osspresigned.server.policy import hash_token
 
@@ -53,6 +58,26 @@ actions = ["PutObject"]
 """
     for name, token in (("hostile", HOSTILE), ("other", OTHER))
 )
+PAGE = Path(__file__).parents[1] / "docs" / "serve.md"
+NGINX = shutil.which("nginx")
+AROUND = """
+daemon off;
+{user}
+pid {place}/pid;
+error_log {place}/error.log;
+worker_processes auto;
+worker_rlimit_nofile 20480;
+events {{ worker_connections 10240; }}
+http {{
+    access_log off;
+    client_body_temp_path {place}/body;
+    proxy_temp_path {place}/proxy;
+    fastcgi_temp_path {place}/fastcgi;
+    uwsgi_temp_path {place}/uwsgi;
+    scgi_temp_path {place}/scgi;
+    {block}
+}}
+"""
 MADE_UP = {
     "OSS_ACCESS_KEY_ID": "LTAIfakeid",
     "OSS_ACCESS_KEY_SECRET": "fakesecret",
@@ -205,6 +230,7 @@ def flooding(start: bytes, data: bytes) -> Callable[[Target], Awaitable[None]]:
             while not client[1].is_closing():
                 client[1].write(data)
                 await client[1].drain()
+                await asyncio.sleep(0.01)
 
         await crowd(target, play)
 
@@ -271,7 +297,13 @@ async def unread(target: Target) -> None:
     await crowd(target, play)
 
 
+async def none(target: Target) -> None:
+    """Do nothing: what the machine does by itself."""
+    await asyncio.sleep(max(0.0, target.until - time.monotonic()))
+
+
 ATTACKS: dict[str, Callable[[Target], Awaitable[None]]] = {
+    "none": none,
     # without a token
     "reset": reset,
     "silent": silent,
@@ -301,18 +333,19 @@ ATTACKS: dict[str, Callable[[Target], Awaitable[None]]] = {
 
 def run_attack(name: str, target: Target) -> None:
     """Run the attack *name*; this is the main function of a process."""
+    # A connection that the service has closed is what an attacker expects.
+    logging.getLogger("asyncio").setLevel(logging.ERROR)
     hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     asyncio.run(ATTACKS[name](target))  # type: ignore[arg-type]
 
 
-def memory(pids: Sequence[int]) -> float:
-    """Return the resident memory of processes in MiB."""
-    pages = 0
-    for pid in pids:
-        with contextlib.suppress(OSError):
-            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * resource.getpagesize() / MIB
+def memory(pid: int) -> float:
+    """Return the resident memory of a process in MiB; 0 if it has ended."""
+    with contextlib.suppress(OSError):
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        return pages * resource.getpagesize() / MIB
+    return 0.0
 
 
 class Outcome(NamedTuple):
@@ -352,7 +385,7 @@ def signature(port: int, *, tls: bool) -> None:
 def measure(
     name: str,
     port: int,
-    pids: Callable[[], Sequence[int]],
+    pid: int,
     *,
     tls: bool = False,
     connections: int = 1000,
@@ -361,18 +394,18 @@ def measure(
 ) -> Outcome:
     """Run the attack *name* for *seconds*; return what others noticed.
 
-    *pids* returns the processes of the service, whose memory is added up.
+    *pid* is the process of the service, whose memory is measured.
     """
     spawn = multiprocessing.get_context("spawn")
     sent = spawn.Value("q", 0)
     target = Target(port, tls, connections, time.monotonic() + seconds, sent)
     attacker = spawn.Process(target=run_attack, args=(name, target), daemon=True)
-    peak, waits, over = memory(pids()), [], threading.Event()
+    peak, waits, over = memory(pid), [], threading.Event()
 
     def watch() -> None:
         nonlocal peak
         while not over.wait(0.02):
-            peak = max(peak, memory(pids()))
+            peak = max(peak, memory(pid))
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
@@ -382,7 +415,7 @@ def measure(
             began = time.monotonic()
             try:
                 signature(port, tls=tls)
-            except (OSError, http.client.HTTPException):
+            except (OSError, http.client.HTTPException, ValueError):
                 waits.append(PATIENCE)
             else:
                 waits.append(time.monotonic() - began)
@@ -396,18 +429,8 @@ def measure(
     return Outcome(sent.value, peak, waits)
 
 
-def family(pid: int) -> list[int]:
-    """Return *pid* and the processes that it has started."""
-    found = [pid]
-    with contextlib.suppress(OSError):
-        for task in Path(f"/proc/{pid}/task").iterdir():
-            for child in (task / "children").read_text().split():
-                found += family(int(child))
-    return found
-
-
 @contextlib.contextmanager
-def service(folder: Path, *options: str) -> Iterator[tuple[int, int]]:
+def service(folder: Path) -> Iterator[tuple[int, int]]:
     """Run the command; yield its process id and its port."""
     policy = folder / "policy.toml"
     policy.write_text(POLICY)
@@ -415,7 +438,7 @@ def service(folder: Path, *options: str) -> Iterator[tuple[int, int]]:
         process = subprocess.Popen(
             [
                 *(sys.executable, "-m", "fsspec_osspresigned", "serve", "--port", "0"),
-                *("--policy", os.fspath(policy), *options),
+                *("--policy", os.fspath(policy)),
             ],
             stdout=log,
             env={**os.environ, **MADE_UP},
@@ -431,19 +454,44 @@ def service(folder: Path, *options: str) -> Iterator[tuple[int, int]]:
         process.wait()
 
 
-def certificate(folder: Path) -> list[str]:
-    """Make a certificate; return the options of ``serve`` for it."""
-    names = [os.fspath(folder / name) for name in ("chain.pem", "key.pem")]
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"),
-            *("-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=127.0.0.1"),
-            *("-out", names[0], "-keyout", names[1]),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return ["--ssl-certfile", names[0], "--ssl-keyfile", names[1]]
+@contextlib.contextmanager
+def proxy(folder: Path, *ports: int) -> Iterator[tuple[int, int]]:
+    """Run nginx as docs/serve.md configures it, before services on two *ports*.
+
+    Yields its process id and its port. *folder* then holds ``ca.pem``, the authority of
+    its certificate.
+    """
+    block = re.findall(r"(?ms)^```nginx\n(.*?)^```$", PAGE.read_text())[0]
+    authority = trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    made = authority.issue_cert(HOST)
+    made.private_key_pem.write_to_path(folder / "key.pem")
+    for pem in made.cert_chain_pems:
+        pem.write_to_path(folder / "chain.pem", append=True)
+    with socket.create_server((HOST, 0)) as listener:
+        port = listener.getsockname()[1]
+        for before, after in (
+            ("listen 443", f"listen {HOST}:{port}"),
+            ("127.0.0.1:8081", f"{HOST}:{ports[0]}"),
+            ("127.0.0.1:8082", f"{HOST}:{ports[-1]}"),
+            *((name, str(folder / name)) for name in ("chain.pem", "key.pem")),
+        ):
+            block = block.replace(before, after)
+        user = "user root;" if os.geteuid() == 0 else ""
+        text = AROUND.format(place=folder, block=block, user=user)
+        (folder / "nginx.conf").write_text(text)
+        # It takes over the socket, so no other program can take the port.
+        process = subprocess.Popen(
+            [NGINX or "nginx", "-p", folder, "-c", folder / "nginx.conf"],
+            env={**os.environ, "NGINX": f"{listener.fileno()};"},
+            pass_fds=[listener.fileno()],
+            stderr=subprocess.DEVNULL,
+        )
+        try:
+            yield process.pid, port
+        finally:
+            process.terminate()
+            process.wait()
 
 
 def row(name: str, outcome: Outcome) -> str:
@@ -462,23 +510,26 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--attack", action="append", choices=ATTACKS)
     parser.add_argument("--connections", type=int, default=1000)
     parser.add_argument("--seconds", type=float, default=20)
-    parser.add_argument("--tls", action="store_true")
+    parser.add_argument("--direct", action="store_true", help="without the proxy")
     given = parser.parse_args(arguments)
+    if NGINX is None and not given.direct:
+        raise SystemExit("nginx is not installed; --direct attacks the service itself")
     print("| attack | sent | peak MiB | median wait s | longest | without a reply |")
     print("|---|---|---|---|---|---|")
     for name in given.attack or ATTACKS:
-        with tempfile.TemporaryDirectory() as made:
-            folder = Path(made)
-            options = certificate(folder) if given.tls else []
-            with service(folder, *options) as (pid, port):
-                outcome = measure(
-                    name,
-                    port,
-                    lambda pid=pid: family(pid),
-                    tls=given.tls,
-                    connections=given.connections,
-                    seconds=given.seconds,
-                )
+        with contextlib.ExitStack() as stack:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+            pid, port = stack.enter_context(service(folder))
+            if not given.direct:
+                _, port = stack.enter_context(proxy(folder, port))
+            outcome = measure(
+                name,
+                port,
+                pid,
+                tls=not given.direct,
+                connections=given.connections,
+                seconds=given.seconds,
+            )
         print(row(name, outcome), flush=True)
 
 

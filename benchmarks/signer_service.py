@@ -5,7 +5,7 @@ on keep-alive connections: calls of 1 and of 100 requests, then calls while the 
 changes all the time. Every reply is counted; one that is not 200, or that lacks a
 signature, is a failure.
 
-    python benchmarks/signer_service.py --workers 2 --clients 8 --seconds 10
+    python benchmarks/signer_service.py --clients 8 --seconds 10
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ MADE_UP = {
 class Service:
     """The command as a child process; its log is a file."""
 
-    def __init__(self, folder: Path, workers: int) -> None:
+    def __init__(self, folder: Path) -> None:
         self.policy = folder / "policy.toml"
         self.policy.write_text(POLICY)
         self.log = folder / "log"
@@ -58,14 +58,11 @@ class Service:
                 [
                     *(sys.executable, "-m", "fsspec_osspresigned", "serve"),
                     *("--policy", os.fspath(self.policy), "--port", "0"),
-                    *("--workers", str(workers)),
                 ],
                 stdout=log,
                 env={**os.environ, **MADE_UP},
             )
-        wanted = 1 if workers == 1 else workers
-        event = "started" if workers == 1 else "worker_started"
-        while self.count(event) < wanted:
+        while not self.count("started"):
             if self.process.poll() is not None:
                 raise SystemExit("the service did not start")
             time.sleep(0.02)
@@ -80,13 +77,11 @@ class Service:
         return sum(f'"event": "{event}"' in line for line in self.lines())
 
     def cpu_seconds(self) -> float:
-        """Return what its processes have used so far; 0 where /proc does not tell."""
-        told = [json.loads(line) for line in self.lines()]
+        """Return what its process has used so far; 0 where /proc does not tell."""
         used = 0
-        for pid in {line["pid"] for line in told if "pid" in line}:
-            with contextlib.suppress(OSError):
-                text = Path(f"/proc/{pid}/stat").read_text()
-                used += sum(map(int, text.rpartition(")")[2].split()[11:13]))
+        with contextlib.suppress(OSError):
+            text = Path(f"/proc/{self.process.pid}/stat").read_text()
+            used = sum(map(int, text.rpartition(")")[2].split()[11:13]))
         return used / os.sysconf("SC_CLK_TCK")
 
     def change_policy(self, number: int) -> None:
@@ -103,10 +98,10 @@ class Service:
 
 
 @contextlib.contextmanager
-def service(workers: int) -> Iterator[Service]:
+def service() -> Iterator[Service]:
     """Run the service."""
     with tempfile.TemporaryDirectory() as folder:
-        found = Service(Path(folder), workers)
+        found = Service(Path(folder))
         try:
             yield found
         finally:
@@ -198,15 +193,14 @@ async def reloads(
 def main() -> int:
     """Run it; 0 if no call failed."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--clients", type=int, default=8, help="connections at once")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each load")
     parser.add_argument("--quick", action="store_true", help="only that it works")
     options = parser.parse_args()
     seconds = 0.3 if options.quick else options.seconds
     failed = 0
-    print(f"Python {platform.python_version()}, {os.cpu_count()} cores for service and clients, {options.workers} workers, {options.clients} connections")  # fmt: skip
-    with service(options.workers) as found:
+    print(f"Python {platform.python_version()}, {os.cpu_count()} cores for service and clients, {options.clients} connections")  # fmt: skip
+    with service() as found:
         asyncio.run(load(found.port, 10, options.clients, min(seconds, 1.0)))
         for batch in (1, 100):
             before = found.cpu_seconds()
@@ -217,15 +211,15 @@ def main() -> int:
             used = found.cpu_seconds() - before
             each = used / (len(times) * batch or 1) * 1e6
             cuts = statistics.quantiles(times, n=100) if len(times) > 1 else [0.0] * 99
-            rate = len(times) * batch / took / options.workers
-            print(f"batches of {batch:3}: {rate:8,.0f} signatures/s per worker, {len(times) / took:7,.0f} calls/s, p50 {cuts[49] * 1000:.1f} ms, p99 {cuts[98] * 1000:.1f} ms, {each:.0f} us of CPU per signature, failed {len(failures)} of {len(times)}")  # fmt: skip
+            rate = len(times) * batch / took
+            print(f"batches of {batch:3}: {rate:8,.0f} signatures/s, {len(times) / took:7,.0f} calls/s, p50 {cuts[49] * 1000:.1f} ms, p99 {cuts[98] * 1000:.1f} ms, {each:.0f} us of CPU per signature, failed {len(failures)} of {len(times)}")  # fmt: skip
         calls, failures, changes = asyncio.run(reloads(found, options.clients, seconds))
         failed += len(failures)
         told = found.count("policy_reloaded")
-        print(f"reloads under load: {changes} changes, {told} reloads told by {options.workers} workers, {calls} calls, failed {len(failures)} {sorted(set(failures))}")  # fmt: skip
+        print(f"reloads under load: {changes} changes, {told} reloads told, {calls} calls, failed {len(failures)} {sorted(set(failures))}")  # fmt: skip
         code = found.stop()
         print(f"stopped with {code}")
-        if found.count("policy_refused") or found.count("worker_died") or not told:
+        if found.count("policy_refused") or not told:
             failed += 1
     return 1 if failed or code else 0
 

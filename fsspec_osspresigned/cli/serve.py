@@ -19,7 +19,7 @@ _EXAMPLES = """\
   openssl rand -hex 32 | osspresigned serve --hash-token
   osspresigned serve --policy policy.toml --check
   osspresigned serve --policy policy.toml
-  osspresigned serve --policy policy.toml --ui --host 0.0.0.0 --ssl-certfile cert.pem
+  osspresigned serve --policy policy.toml --ui --port 8081
 """
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -31,16 +31,10 @@ class ServeOptions:
     # fmt: off
     policy_file: Path | None = option("--policy FILE",
         "TOML file with tokens and permissions; re-read on change.", type=_FILE)
-    host: str = option("--host", "Address to listen on; use TLS except on loopback.",
+    host: str = option("--host", "Address to listen on, for a proxy with TLS.",
         default="127.0.0.1", show_default=True)
     port: int = option("--port", "TCP port; 0 selects a free port.",
         type=click.IntRange(0, 65535), default=8080, show_default=True)
-    workers: int = option("--workers", "Processes that share the port.",
-        type=click.IntRange(1, 256), default=1, show_default=True)
-    ssl_certfile: Path | None = option("--ssl-certfile FILE",
-        "PEM file with certificate and chain, for https; re-read on change.", type=_FILE)
-    ssl_keyfile: Path | None = option("--ssl-keyfile FILE",
-        "PEM file with the private key, if not in the same file.", type=_FILE)
     log_keys: bool = flag("--log-keys", "Write object names to the access log.")
     page: bool = flag("--ui",
         "Also serve a page from which people upload with their browser.")
@@ -67,8 +61,6 @@ def serve(wanted: ServeOptions) -> None:
         for line in _granted(wanted.policy_file):
             click.echo(line)
         return
-    if wanted.ssl_keyfile is not None and wanted.ssl_certfile is None:
-        raise click.UsageError("--ssl-keyfile needs --ssl-certfile")
     with needs("server"):
         from ..server.process import ServiceSettings, launch  # noqa: PLC0415 - an extra
     names = fields_dict(ServiceSettings)

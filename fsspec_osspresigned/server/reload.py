@@ -1,14 +1,12 @@
-"""Reload of the policy and the TLS certificate while the service runs."""
+"""Reload of the policy while the service runs."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import ssl
-from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from attrs import define, field
 
@@ -20,89 +18,6 @@ from .log import Say, say
 from .policy import ENVIRONMENT, SignerSettings, parse_policies
 
 _MAX_POLICY = 16 * 1024 * 1024
-
-
-@define(kw_only=True)
-class ReloadedFiles(ABC):
-    """Base class of values from files, which are read again when they change."""
-
-    kind: ClassVar[str]  # begins the names of its events
-    say: Say = say
-    _stamp: object = field(default=None, init=False)  # None: to be read in any case
-    _seen: object = field(default=None, init=False)
-    _told: Sequence[str] = field(default=(), init=False)
-
-    @abstractmethod
-    def files(self) -> Sequence[Path]:
-        """Return the paths of the files to watch."""
-
-    @abstractmethod
-    def read(self) -> dict[str, Any]:
-        """Read the files and return facts for the log; an error keeps the old value."""
-
-    def load(self) -> dict[str, Any]:
-        """Read the files and return facts for the log; an error keeps the old value."""
-        self._stamp = self._look()
-        return self.read()
-
-    def refresh(self, *, force: bool = False) -> None:
-        """Load the files again if they changed, or with *force*, and log the result.
-
-        The files must be unchanged for one interval, because a partly written file can
-        be a valid policy. After a failed load, they are read again at each interval,
-        even without a change, because only their permissions may have been wrong.
-        """
-        now = self._look()
-        rests, self._seen = now == self._seen, now
-        if not force and (now == self._stamp or not rests):
-            return
-        try:
-            facts = self.load()
-        except Exception as error:  # noqa: BLE001 - the next one must still be read
-            problems = getattr(error, "problems", (type(error).__name__,))
-            self._stamp = None
-            if force or problems != self._told:
-                self.say(f"{self.kind}_refused", problems=list(problems))
-            self._told = problems
-        else:
-            self._told = ()
-            self.say(f"{self.kind}_reloaded", **facts)
-
-    def _look(self) -> object:
-        return [FileStamp.read(file) for file in self.files()]
-
-
-@define(kw_only=True)
-class Certificate(ReloadedFiles):
-    """TLS certificate and private key; *context* encrypts new connections."""
-
-    kind = "certificate"
-    certfile: Path  # PEM, the whole chain
-    keyfile: Path | None  # PEM, not encrypted; None if *certfile* holds it
-    context: ssl.SSLContext = field(
-        factory=lambda: ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), init=False
-    )
-
-    def files(self) -> Sequence[Path]:
-        """Return the paths of certificate and private key."""
-        return [self.certfile, self.keyfile or self.certfile]
-
-    def read(self) -> dict[str, Any]:
-        """Load certificate and private key."""
-        # A pair that does not fit would spoil the context that is in use.
-        for context in (ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), self.context):
-            try:
-                # The password keeps OpenSSL from asking the terminal for one.
-                context.load_cert_chain(self.certfile, self.keyfile, "")
-            except (OSError, ValueError) as error:
-                if isinstance(error, OSError) and not isinstance(error, ssl.SSLError):
-                    reason = error.strerror
-                else:
-                    reason = getattr(error, "reason", None) or type(error).__name__
-                files = f"{self.certfile} and {self.keyfile or 'its key'}"
-                msg = f"the certificate {files} cannot be used: {reason}"
-                raise ConfigurationError(msg) from None
-        return {}
 
 
 def make_signer(settings: SignerSettings) -> KeySigner:
@@ -126,23 +41,26 @@ def make_signer(settings: SignerSettings) -> KeySigner:
 
 
 @define(kw_only=True)
-class PolicyFile(ReloadedFiles):
+class PolicyFile:
     """Rules of the service, from the last valid policy file."""
 
-    kind = "policy"
     path: Path
     max_bytes: int = _MAX_POLICY
+    say: Say = say
     limits: RateLimits = field(factory=RateLimits)
     rules: ServiceRules = field(init=False)
     signer: KeySigner = field(init=False)
     _settings: SignerSettings | None = field(default=None, init=False)
+    _stamp: object = field(default=None, init=False)  # None: to be read in any case
+    _seen: object = field(default=None, init=False)
+    _told: Sequence[str] = field(default=(), init=False)
 
-    def files(self) -> Sequence[Path]:
-        """Return the path of the policy file."""
-        return [self.path]
+    def load(self) -> dict[str, Any]:
+        """Read the file and return facts for the log; an error keeps the old rules.
 
-    def read(self) -> dict[str, Any]:
-        """Load the policy file; create a new signer if its settings changed."""
+        A new signer is created if its settings changed.
+        """
+        self._stamp = FileStamp.read(self.path)
         policies = parse_policies(self._text())
         if policies.signer != self._settings:
             self.signer = make_signer(policies.signer)
@@ -150,6 +68,29 @@ class PolicyFile(ReloadedFiles):
         self.rules = ServiceRules(signer=self.signer, tokens=policies.tokens)
         self.limits.keep({policy.name for policy in policies.tokens.values()})
         return {"tokens": len(policies.tokens)}
+
+    def refresh(self, *, force: bool = False) -> None:
+        """Load the file again if it changed, or with *force*, and log the result.
+
+        The file must be unchanged for one interval, because a partly written file can
+        be a valid policy. After a failed load, it is read again at each interval, even
+        without a change, because only its permissions may have been wrong.
+        """
+        now = FileStamp.read(self.path)
+        rests, self._seen = now == self._seen, now
+        if not force and (now == self._stamp or not rests):
+            return
+        try:
+            facts = self.load()
+        except Exception as error:  # noqa: BLE001 - the next one must still be read
+            problems = getattr(error, "problems", (type(error).__name__,))
+            self._stamp = None
+            if force or problems != self._told:
+                self.say("policy_refused", problems=list(problems))
+            self._told = problems
+        else:
+            self._told = ()
+            self.say("policy_reloaded", **facts)
 
     def _text(self) -> str:
         try:
@@ -166,9 +107,9 @@ class PolicyFile(ReloadedFiles):
 
 
 async def watch(
-    watched: Sequence[ReloadedFiles], hangup: asyncio.Event, seconds: float = 1.0
+    policy: PolicyFile, hangup: asyncio.Event, seconds: float = 1.0
 ) -> None:
-    """Reload *watched* files when *hangup* is set, by SIGHUP, or when they change.
+    """Reload *policy* when *hangup* is set, by SIGHUP, or when its file changes.
 
     Changes are detected every *seconds*.
     """
@@ -177,5 +118,4 @@ async def watch(
             await asyncio.wait_for(hangup.wait(), seconds)
         force = hangup.is_set()
         hangup.clear()
-        for one in watched:
-            await asyncio.to_thread(one.refresh, force=force)
+        await asyncio.to_thread(policy.refresh, force=force)

@@ -1,11 +1,8 @@
-"""Policies, keys and certificates for the signer service."""
+"""Policies and keys for the signer service."""
 
 from __future__ import annotations
 
-import contextlib
-import http.client
 import json
-import shutil
 import signal
 import subprocess
 import sys
@@ -52,27 +49,6 @@ def policy_file(tmp_path: Path) -> Path:
     return file
 
 
-def pem(folder: Path, name: str, *more: str) -> tuple[Path, Path]:
-    """Return a certificate for 127.0.0.1 and its key."""
-    program = shutil.which("openssl")
-    if program is None:
-        pytest.skip("there is no openssl to make a certificate with")
-    certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
-    made = folder / f"{name}.new"
-    subprocess.run(
-        [
-            *(program, "req", "-x509", "-newkey", "ec", "-days", "2"),
-            *("-pkeyopt", "ec_paramgen_curve:prime256v1", "-subj", "/CN=127.0.0.1"),
-            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", str(key)),
-            *("-out", str(made), *(more or ("-nodes",))),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    made.replace(certificate)
-    return certificate, key
-
-
 class Service:
     """The command as a process, with its log."""
 
@@ -96,22 +72,6 @@ class Service:
         while (line := json.loads(self.process.stdout.readline()))["event"] != event:
             pass
         return line
-
-    def workers(self, count: int = 2) -> set[int]:
-        """Return the processes of the next *count* workers that take calls."""
-        return {self.until("worker_started")["pid"] for _ in range(count)}
-
-    def ask(self, token: str = TOKEN, keys: int = 1) -> int:
-        """Return the status of one call."""
-        request = {"action": "HeadObject", "bucket": "examplebucket", "key": "data/a"}
-        connection = http.client.HTTPConnection("127.0.0.1", self.port)
-        with contextlib.closing(connection):
-            body = json.dumps({"requests": [request] * keys})
-            headers = {"Authorization": f"Bearer {token}"}
-            connection.request("POST", "/v1/sign", body, headers)
-            reply = connection.getresponse()
-            reply.read()
-            return reply.status
 
     def end(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
         """Stop by a signal; return exit code, rest of the log, and stderr."""

@@ -756,7 +756,7 @@ def test_policy_is_checked_without_a_key(tmp_path, capsys):
 
 def test_missing_server_extra_names_it(monkeypatch, capsys, policy_file):
     """A machine without uvicorn is told what to install."""
-    for name in ("supervisor", "process", "connection_limits", "reload"):
+    for name in ("process", "reload"):
         monkeypatch.delitem(sys.modules, f"fsspec_osspresigned.server.{name}")
         monkeypatch.delattr(f"fsspec_osspresigned.server.{name}")
     monkeypatch.setitem(sys.modules, "uvicorn", None)
@@ -801,12 +801,23 @@ def test_call_that_never_comes_whole_is_told():
     assert told[0].fault is None
 
 
-def test_silent_clients_do_not_hold_the_service(start):
-    """Connections without a request leave room for those with one."""
+def test_log_names_the_client_behind_a_proxy_on_this_machine(start):
+    """What the client itself does wrong in HTTP adds no line."""
     service = start()
-    with contextlib.ExitStack() as stack:
-        for _ in range(100):
-            address = ("127.0.0.1", service.port)
-            silent = stack.enter_context(socket.create_connection(address))
-            silent.sendall(b"POST /v1/sign HTTP/1.1\r\nX-Slow: ")
-        assert ask(service.port, "data/a")[0] == 200
+    odd = [
+        b"GET /healthz HTTP/1.1\r\nHost: h\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+        b"\x16\x03\x01\r\n\r\n",
+    ]
+    for request in odd:
+        with socket.create_connection(("127.0.0.1", service.port)) as connection:
+            connection.sendall(request)
+            assert connection.recv(100).startswith(b"HTTP/1.1 ")
+    connection = http.client.HTTPConnection("127.0.0.1", service.port)
+    with contextlib.closing(connection):
+        headers = {"X-Forwarded-For": "192.0.2.1"}
+        connection.request("POST", "/v1/sign", b"{}", headers)
+        assert connection.getresponse().status == 401
+    _, out, _ = service.end()
+    first, last = map(json.loads, out.splitlines())
+    assert (first["status"], first["client"]) == (401, "192.0.2.1")
+    assert last["event"] == "stopped"

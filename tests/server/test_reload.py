@@ -1,4 +1,4 @@
-"""Policy and certificate are read again when their files change."""
+"""The policy is read again when its file changes."""
 
 from __future__ import annotations
 
@@ -6,13 +6,10 @@ import asyncio
 from pathlib import Path
 from typing import ClassVar
 
-import pytest
-
-from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.server import reload
+from fsspec_osspresigned.server.app import RateLimits
 from fsspec_osspresigned.server.policy import hash_token
-from fsspec_osspresigned.server.reload import Certificate
-from tests.server.conftest import TOKEN, pem, policy_text
+from tests.server.conftest import TOKEN, policy_text
 
 
 def keeper_of(file: Path):
@@ -25,7 +22,7 @@ def keeper_of(file: Path):
 
 
 def follow(keeper):
-    """Look at the files as often as it takes to see that they rest."""
+    """Look at the file as often as it takes to see that it rests."""
     keeper.refresh()
     keeper.refresh()
 
@@ -120,23 +117,18 @@ def test_file_that_could_not_be_read_is_tried_again(keys, policy_file):
     assert hash_token(TOKEN) not in keeper.rules.tokens
 
 
-def test_fault_does_not_end_the_reading(policy_file):
-    """What nobody foresaw is told by its class, and the next file is read."""
+def test_fault_does_not_end_the_reading(keys, policy_file):
+    """An unforeseen exception is logged by its class, and the file is read again."""
 
-    class Odd(reload.ReloadedFiles):
-        kind = "policy"
+    class Faulty(RateLimits):
         faults: ClassVar = [KeyError("secret")]
 
-        def files(self):
-            return [policy_file]
-
-        def read(self):
+        def keep(self, names):
             if self.faults:
                 raise self.faults.pop()
-            return {"tokens": 1}
 
-    said = []
-    keeper = Odd(say=lambda event, **facts: said.append((event, facts)))
+    keeper, said = keeper_of(policy_file)
+    keeper.limits = Faulty()
     follow(keeper)
     keeper.refresh()
     assert said == [
@@ -158,7 +150,7 @@ def test_watcher_reloads_by_signal_and_by_change(keys, policy_file):
             said.append(event),
             loop.call_soon_threadsafe(heard.release),
         )
-        watcher = asyncio.create_task(reload.watch([keeper], hangup, 0.02))
+        watcher = asyncio.create_task(reload.watch(keeper, hangup, 0.02))
         hangup.set()
         await heard.acquire()
         policy_file.write_text(policy_text("max_expires = 1"))
@@ -168,40 +160,3 @@ def test_watcher_reloads_by_signal_and_by_change(keys, policy_file):
 
     asyncio.run(play())
     assert said == ["policy_reloaded"] * 2
-
-
-def test_certificate_follows_its_files(tmp_path):
-    """A pair that does not fit, is locked or is gone changes nothing."""
-    said = []
-    certificate, key = pem(tmp_path, "first")
-    found = Certificate(
-        certfile=certificate,
-        keyfile=key,
-        say=lambda event, **facts: said.append((event, facts)),
-    )
-    found.load()
-    follow(found)
-    assert said == []
-    _, other_key = pem(tmp_path, "second")
-    good = key.read_bytes()
-    key.write_bytes(other_key.read_bytes())
-    follow(found)
-    follow(found)
-    assert said.pop()[0] == "certificate_refused"
-    assert said == []
-    key.write_bytes(good)
-    follow(found)
-    found.refresh(force=True)
-    assert [event for event, _ in said] == ["certificate_reloaded"] * 2
-    key.unlink()
-    with pytest.raises(ConfigurationError, match="No such file"):
-        found.load()
-    locked, its_key = pem(tmp_path, "locked", "-passout", "pass:word")
-    with pytest.raises(ConfigurationError, match="cannot be used"):
-        Certificate(certfile=locked, keyfile=its_key).load()
-    both = tmp_path / "both.pem"
-    both.write_bytes(certificate.read_bytes() + good)
-    Certificate(certfile=both, keyfile=None).load()
-    both.write_text("nonsense")
-    with pytest.raises(ConfigurationError, match=r"both\.pem and its key cannot"):
-        Certificate(certfile=both, keyfile=None).load()
