@@ -223,6 +223,8 @@ def test_time_does_not_tell_which_token_is_known(monkeypatch, token):
         (b'{"requests":[' + b"{}," * 20_000, 413, "batch_too_large"),
         (b'{"requests":[' + b"[" * 20_000, 413, "batch_too_large"),
         (b'{"requests":[' + b"1," * 20_000, 413, "batch_too_large"),
+        (b'{"requests":[' + b'"",' * 30_000, 413, "batch_too_large"),
+        (b'{"requests":[' + b'"",' * 50_000, 413, "batch_too_large"),
         (b'{"requests":[{"a":"' + b"," * 20_000, 400, "invalid_request"),
     ],
 )
