@@ -302,9 +302,9 @@ async def none(target: Target) -> None:
     await asyncio.sleep(max(0.0, target.until - time.monotonic()))
 
 
-ATTACKS: dict[str, Callable[[Target], Awaitable[None]]] = {
+Attack = Callable[[Target], Awaitable[None]]
+WITHOUT_TOKEN: dict[str, Attack] = {
     "none": none,
-    # without a token
     "reset": reset,
     "silent": silent,
     "idle_and_silent": idle_and_silent,
@@ -313,7 +313,8 @@ ATTACKS: dict[str, Callable[[Target], Awaitable[None]]] = {
     "pipelining": flooding(b"", HEALTH * 1000),
     "upgrades": repeated(UPGRADE),
     "refused_bodies": flooding(call(b"", "no-token", size=1 << 30), b" " * 65536),
-    # with a token
+}
+WITH_TOKEN: dict[str, Attack] = {
     "slow_bodies": dripping(call(b" " * (MIB - 1000), size=MIB), b" "),
     "objects": repeated(call(filled(b"{}"))),
     "lists": repeated(call(filled(b"[]"))),
@@ -329,6 +330,17 @@ ATTACKS: dict[str, Callable[[Target], Awaitable[None]]] = {
     "signatures": repeated(call(items(100))),
     "unread": unread,
 }
+
+
+ATTACKS = {**WITHOUT_TOKEN, **WITH_TOKEN}
+
+
+def connections_of(name: str) -> int:
+    """Return the number of connections for which the attack *name* has time.
+
+    With more, TLS handshakes would take the time of the calls.
+    """
+    return 1000 if name in WITHOUT_TOKEN else 100
 
 
 def run_attack(name: str, target: Target) -> None:
@@ -388,7 +400,7 @@ def measure(
     pid: int,
     *,
     tls: bool = False,
-    connections: int = 1000,
+    connections: int,
     seconds: float = 20.0,
     interval: float = 0.5,
 ) -> Outcome:
@@ -508,7 +520,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the attacks one after the other, each against a new service."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--attack", action="append", choices=ATTACKS)
-    parser.add_argument("--connections", type=int, default=1000)
+    parser.add_argument("--connections", type=int)
     parser.add_argument("--seconds", type=float, default=20)
     parser.add_argument("--direct", action="store_true", help="without the proxy")
     given = parser.parse_args(arguments)
@@ -527,7 +539,7 @@ def main(arguments: list[str] | None = None) -> None:
                 port,
                 pid,
                 tls=not given.direct,
-                connections=given.connections,
+                connections=given.connections or connections_of(name),
                 seconds=given.seconds,
             )
         print(row(name, outcome), flush=True)

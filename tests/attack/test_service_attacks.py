@@ -11,6 +11,7 @@ from benchmarks.service_attacks import (
     ATTACKS,
     NGINX,
     PATIENCE,
+    connections_of,
     measure,
     proxy,
     service,
@@ -20,7 +21,7 @@ pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not NGINX, reason="no nginx here"),
 ]
-SECONDS = 4.0
+SECONDS = 3.0
 MAX_MEMORY = 300.0  # MiB
 
 
@@ -31,7 +32,10 @@ def test_hostile_client_neither_fills_the_memory_nor_shuts_others_out(tmp_path, 
         service(tmp_path) as (pid, port),
         proxy(tmp_path, port) as (_, front),
     ):
-        outcome = measure(name, front, pid, tls=True, seconds=SECONDS)
+        count = connections_of(name)
+        outcome = measure(
+            name, front, pid, tls=True, connections=count, seconds=SECONDS
+        )
     assert outcome.waits
     assert max(outcome.waits) < PATIENCE
     assert outcome.peak < MAX_MEMORY
