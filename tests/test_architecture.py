@@ -247,6 +247,46 @@ def test_class_names_are_unique():
     assert {name: found for name, found in places.items() if len(found) > 1} == {}
 
 
+def _may_repeat_on_a_condition(node: ast.AST) -> bool:
+    if isinstance(node, ast.While):
+        is_endless = isinstance(node.test, ast.Constant)
+        return not is_endless or isinstance(node.body[-1], ast.If)
+    if isinstance(node, ast.For):
+        return isinstance(node.body[-1], ast.If)
+    return isinstance(node, ast.comprehension) and bool(node.ifs)
+
+
+def _in_same_frame(statements: list[ast.AST]) -> Iterator[ast.AST]:
+    """Yield all nodes below *statements* that no inner function runs."""
+    for node in statements:
+        if not isinstance(node, ast.FunctionDef | ast.Lambda | ast.GeneratorExp):
+            yield node
+            yield from _in_same_frame([*ast.iter_child_nodes(node)])
+
+
+def _takes_a_lock(node: ast.AST) -> bool:
+    names = [ast.unparse(item.context_expr) for item in getattr(node, "items", ())]
+    return any(name.endswith("lock") for name in names)
+
+
+def test_no_loop_on_a_condition_inside_a_lock():
+    """A lock is released whenever an interrupt comes.
+
+    Python 3.13 leaves the frame without a cleanup if a signal handler raises where a
+    loop goes back on a condition: after `while x`, a last `if` of the body, or the `if`
+    of a comprehension (python/cpython#130279). Such a loop needs a function of its own.
+    """
+    wrong = {
+        f"{module}: line {node.lineno}"
+        for module in FILES
+        for node in ast.walk(tree_of(module))
+        if _takes_a_lock(node)
+        for loop in _in_same_frame(node.body)
+        if _may_repeat_on_a_condition(loop)
+    }
+    assert wrong == set()
+
+
 # Private names of others that the package uses, and why.
 PRIVATE = {
     "console.exit: os._exit": "documented: the only exit that waits for no thread",

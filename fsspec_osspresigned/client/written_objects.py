@@ -129,9 +129,7 @@ class WrittenObjects:
     def trust_store(self, path: str) -> None:
         """No longer treat *path* and its parents as new, empty directories."""
         with self._lock:
-            while path:
-                self._new.discard(path)
-                path = path.rpartition("/")[0]
+            self._new.difference_update(_upwards(path))
 
     def answered(self, look: Operation) -> bool:
         """Note that the store answered *look*, and drop records no longer needed.
@@ -139,20 +137,23 @@ class WrittenObjects:
         Returns True if this is the first answer for the directory of *look*.
         """
         with self._lock:
-            if not (place := self._seen.add(look)):
-                return False
-            paths = [*self._within.get(place, ())]
-            for path in paths:  # which grows
-                if "/" in place:
-                    paths += self._within.get(path, ())
-            kept = [path for path in self._bodies if path.startswith(f"{place}/")]
-            for path in (*paths, *kept):
-                seen, is_readable = self._seen.cover(path)
-                if seen and is_readable:
-                    self._drop_body(path)
-                if seen and (receipt := self._objects.get(path)):
-                    self._keep(receipt, self._bodies.get(path))
-            return True
+            if place := self._seen.add(look):
+                self._drop_covered(place)
+            return bool(place)
+
+    def _drop_covered(self, place: str) -> None:
+        """Drop what the store itself can answer now in the directory *place*."""
+        paths = [*self._within.get(place, ())]
+        for path in paths:  # which grows
+            if "/" in place:
+                paths += self._within.get(path, ())
+        kept = [path for path in self._bodies if path.startswith(f"{place}/")]
+        for path in (*paths, *kept):
+            seen, is_readable = self._seen.cover(path)
+            if seen and is_readable:
+                self._drop_body(path)
+            if seen and (receipt := self._objects.get(path)):
+                self._keep(receipt, self._bodies.get(path))
 
     def is_unrecorded(self, path: str, *, below: bool = False) -> bool:
         """Return whether *path* may have been written without being recorded here.
@@ -330,3 +331,10 @@ class WrittenObjects:
             first = root not in self._warned
             self._warned.add(root)
             return first
+
+
+def _upwards(path: str) -> Iterator[str]:
+    """Yield *path* and its parent directories."""
+    while path:
+        yield path
+        path = path.rpartition("/")[0]

@@ -239,7 +239,7 @@ class Transfers(Generic[T, R]):
         ended = Event()
         self._loops.append(ended)
         try:
-            while (task := self._take(jobs)) is not None:
+            for task in iter(lambda: self._take(jobs), None):
                 task.finish()
         finally:
             ended.set()

@@ -70,10 +70,9 @@ class LineFile:
         with self._lock:
             if self._descriptor is None:
                 return
-            left = memoryview(b"\n" + line if self._is_torn else line)
+            data = b"\n" + line if self._is_torn else line
             self._is_torn = True
-            while left:
-                left = left[os.write(self._descriptor, left) :]
+            _write(self._descriptor, data)
             self._is_torn = False
             if self._sync:
                 os.fsync(self._descriptor)
@@ -90,3 +89,9 @@ class LineFile:
             if self._descriptor is not None:
                 os.close(self._descriptor)
                 self._descriptor = None
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]

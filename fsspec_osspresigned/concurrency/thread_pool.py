@@ -9,6 +9,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
 from io import BytesIO
+from itertools import filterfalse
 from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 from ..system import after_fork_in_child
@@ -165,9 +166,9 @@ class Workers:
         if self.waiting <= len(self._threads) - len(self._busy):
             return
         with self._lock:
-            for thread in list(self._starting):
-                if not thread.is_alive():  # its start failed or was interrupted
-                    self._starting.discard(thread)
+            # Their start failed or was interrupted.
+            dead = filterfalse(threading.Thread.is_alive, list(self._starting))
+            self._starting.difference_update(dead)
             count = len(self._threads) + len(self._starting)
             if count < self._size and self.waiting > count - len(self._busy):
                 thread = threading.Thread(

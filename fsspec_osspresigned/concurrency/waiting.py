@@ -62,7 +62,9 @@ class Changes:
         bell.acquire()
         self._bells.append(bell)
         try:
-            while not may():
+            while True:  # on a condition, Python 3.13 may skip `finally`
+                if may():
+                    return True
                 left = self._glance
                 if end is not None:
                     left = min(left, end - time.monotonic())
@@ -71,7 +73,6 @@ class Changes:
                 bell.acquire(timeout=left)
         finally:
             self._bells.remove(bell)
-        return True
 
 
 class Event:

@@ -38,11 +38,11 @@ class IdleConnections:
         """Remove and return the last used idle connection along *route*, if any."""
         with self._lock:
             self._close_old()
-            for connection in reversed(list(self._since)):
-                if connection.route is route:
-                    del self._since[connection]
-                    return connection
-        return None
+            latest = reversed(list(self._since))
+            connection = next((one for one in latest if one.route is route), None)
+            if connection is not None:
+                del self._since[connection]
+            return connection
 
     def keep(self, connection: OriginConnection, most: int) -> None:
         """Add an idle *connection*.
@@ -63,9 +63,8 @@ class IdleConnections:
     def drop(self, routes: Collection[Route]) -> None:
         """Close the idle connections along *routes*."""
         with self._lock:
-            for connection in list(self._since):
-                if connection.route in routes:
-                    self._close(connection)
+            for connection in (one for one in list(self._since) if one.route in routes):
+                self._close(connection)
 
     def reset(self) -> None:
         """Close all connections in a forked child, which must not write to them."""

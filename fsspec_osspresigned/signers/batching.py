@@ -218,10 +218,11 @@ class Prefetcher:
         """Return the operations for the next call; empty if *own* needs no call."""
         with self._lock:
             waiting = self._serve_waiting()
-            served = own.outcome is not None
-            batch = [] if own.alone or served else self._prefetched()
-            may = [entry for entry in waiting if entry.alone or not own.alone]
-            return [] if served else batch or may[:MAX_REQUESTS]
+            if own.outcome is not None:
+                return []
+            batch = [] if own.alone else self._prefetched()
+        may = [entry for entry in waiting if entry.alone or not own.alone]
+        return batch or may[:MAX_REQUESTS]
 
     def _prefetched(self) -> list[_Prefetch]:
         """Return the operations to sign ahead now; empty if none is known."""

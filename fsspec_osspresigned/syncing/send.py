@@ -260,11 +260,11 @@ def spread(executor: Any, batches: Iterator[Batch], listener: Listener) -> None:
                 running[_submit(executor, batch, listener)] = batch
             if not running:
                 return
-            for future in wait(running, return_when=FIRST_COMPLETED).done:
-                if not _collect(future, running.pop(future), listener):
-                    batches = iter(())
-                    running = _without_queued(running)
-                    break  # the others are done, and come next
+            done = wait(running, return_when=FIRST_COMPLETED).done
+            # After the first failure, the others are done and come next.
+            if not all(_collect(one, running.pop(one), listener) for one in done):
+                batches = iter(())
+                running = _without_queued(running)
     except BaseException:
         wait(_without_queued(running))
         raise

@@ -331,15 +331,18 @@ class Upload:
         self._end()
         try:
             patience = _HURRIED_PATIENCE if hurry else self.patience
-            limit = time.monotonic() + patience
-            while self._is_begun_elsewhere and time.monotonic() < limit:
-                time.sleep(_GLANCE)
+            self._wait_for_beginner(patience)
             if isinstance(self.mode, Multipart):
                 self.mode.wait(patience)
         finally:  # an interrupt ends the wait, and leaves no parts either
             if isinstance(self.mode, Multipart):
                 self.mode.discard(reason, once=hurry)
             self._over = True
+
+    def _wait_for_beginner(self, seconds: float) -> None:
+        limit = time.monotonic() + seconds
+        while self._is_begun_elsewhere and time.monotonic() < limit:
+            time.sleep(_GLANCE)
 
     @property
     def _is_begun_elsewhere(self) -> bool:

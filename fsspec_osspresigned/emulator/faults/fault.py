@@ -297,7 +297,8 @@ class Faults:
     def pending(self) -> list[Fault]:
         """Faults that still apply to a future request."""
         with self._lock:
-            return [rule.fault for rule in self._rules if not rule.is_worn_out]
+            rules = list(self._rules)
+        return [rule.fault for rule in rules if not rule.is_worn_out]
 
     def __iter__(self) -> Iterator[Fault]:
         with self._lock:
