@@ -69,6 +69,8 @@ class InstanceCache(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is u
         given = portable(apply_config(cls, given))
         if ALIAS in configured:
             given[ALIAS] = None  # fsspec applies its configuration once more
+        if given.get("anon") is True:  # pandas adds it when it repeats a refused call
+            del given["anon"]
         is_cached = not given.pop("skip_instance_cache", False)
         options = sorted(given.items(), key=lambda option: option[0])
         # By type as well: 1 equals True, and is refused where True is valid.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import json
 import multiprocessing
@@ -15,11 +16,23 @@ import traceback
 import warnings
 import weakref
 from concurrent.futures import ProcessPoolExecutor
+from importlib.util import find_spec
+from types import ModuleType
 
 import fsspec
 import fsspec.generic
+import pandas as pd
 import pytest
+from starlette.responses import JSONResponse
 
+from fsspec_osspresigned.asgi_server import LoopbackServer
+from fsspec_osspresigned.errors import (
+    BindingError,
+    ConfigurationError,
+    NotSignedError,
+    SignatureMismatchError,
+    URLExpiredError,
+)
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem, instances
 from fsspec_osspresigned.secret import Secret, SecretURL
 from fsspec_osspresigned.signers.keys import KeySigner
@@ -436,3 +449,77 @@ def test_what_a_reference_means_now_counts(owner):
     assert second is first
     second.pipe_file("", b"2")
     assert owner.stored() == {"a": b"1", "b": b"2"}
+
+
+def test_anon_of_pandas_makes_no_other_filesystem(fs):
+    """The value that pandas adds means nothing here; another one is refused."""
+    assert OSSPresignedFileSystem(signer="keys", anon=True) is fs
+    assert "anon" not in fs.storage_options
+    for given in ({"anon": False}, {"anon": 1}, {"client_kwargs": {"timeout": 5}}):
+        with pytest.raises(ConfigurationError, match="unknown option"):
+            OSSPresignedFileSystem(signer="keys", **given)
+
+
+@pytest.fixture
+def botocore(monkeypatch):
+    """Let pandas import two errors of botocore, also where it is not installed."""
+    if find_spec("botocore") is None:
+        package, errors = ModuleType("botocore"), ModuleType("botocore.exceptions")
+        errors.ClientError = type("ClientError", (Exception,), {})
+        errors.NoCredentialsError = type("NoCredentialsError", (Exception,), {})
+        package.exceptions = errors
+        monkeypatch.setitem(sys.modules, package.__name__, package)
+        monkeypatch.setitem(sys.modules, errors.__name__, errors)
+
+
+@pytest.fixture
+def refused(request, oss, signed, monkeypatch):
+    """Options by which the store or a signer refuses to store ``in/x``."""
+    if request.param == "map":
+        return {"url_map": {f"{ROOT}/other": signed("other")}}
+    if request.param == "expired":
+        url = signed("in/x")
+        oss.clock.jump(7200)
+        return {"presigned_url": url}
+    if request.param == "keys":
+        monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", "other")
+        return {"signer": "keys"}
+    if request.param == "grant":
+        return {"grant": grant_of(oss, ROOT, "elsewhere/")}
+    host = f"http://{ROOT}.oss-cn-hangzhou.aliyuncs.com/"
+    answer = JSONResponse({**grant_of(oss, ROOT, "in/"), "url": host})
+    server = request.getfixturevalue("grant_server")
+    return {"grant": server(answer)}
+
+
+@pytest.fixture
+def grant_server():
+    """Run a server whose every answer is the given one, and return its URL."""
+    with contextlib.ExitStack() as running:
+        yield lambda answer: running.enter_context(LoopbackServer(answer)).url
+
+
+REFUSED = [
+    ("map", NotSignedError, "the URL map has no entry"),
+    ("grant", NotSignedError, "the grant does not allow"),
+    ("plain http", BindingError, "is plain http"),
+    ("expired", URLExpiredError, "expired"),
+    ("keys", SignatureMismatchError, "SignatureDoesNotMatch"),
+]
+
+
+@pytest.mark.parametrize("verb", ["to_csv", "to_json", "to_pickle"])
+@pytest.mark.parametrize(
+    ("refused", "error", "words"),
+    REFUSED,
+    ids=[name for name, *_ in REFUSED],
+    indirect=["refused"],
+)
+def test_pandas_shows_a_refusal_where_botocore_is_installed(
+    oss, botocore, refused, error, words, verb
+):
+    """The retry by pandas with ``anon=True`` fails for the same reason."""
+    write = getattr(pd.DataFrame({"n": [1]}), verb)
+    with pytest.raises(error, match=words):
+        write(f"osspresigned://{ROOT}/in/x", storage_options=refused)
+    assert oss.objects(ROOT) == {}
