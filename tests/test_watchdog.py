@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
+
 from fsspec_osspresigned.concurrency.job_runner import Transfers
 from fsspec_osspresigned.concurrency.thread_pool import Workers
 from fsspec_osspresigned.http.body import MemoryBody
@@ -27,7 +29,7 @@ def test_thread_that_waits_for_ever_is_found():
     window.enter(1, body)
     waits = threading.Thread(target=window.drain)
     waits.start()
-    (stack,) = eventually(watchdog.stuck)
+    (stack,) = eventually(watchdog.stuck).values()
     assert "in drain" in stack
     worker = threading.Thread(target=window.drain, args=(0.5,))
     worker.start()
@@ -37,6 +39,23 @@ def test_thread_that_waits_for_ever_is_found():
     window.leave(1, body)
     waits.join()
     assert not watchdog.stuck()
+
+
+def test_stuck_thread_fails_one_test():
+    """The tests after the one that left it pass, until another thread is stuck."""
+    window, body = PartsInFlight(1, 1 << 30), MemoryBody(b"")
+    window.enter(1, body)
+    dog = watchdog.Watchdog(grace=0.0)
+    waits = [threading.Thread(target=window.drain) for _ in range(2)]
+    for number, thread in enumerate(waits, 1):
+        thread.start()
+        eventually(lambda number=number: len(watchdog.stuck()) == number)
+        with pytest.raises(pytest.fail.Exception, match="in drain"):
+            list(dog.pytest_runtest_teardown())
+        assert list(dog.pytest_runtest_teardown()) == [None]
+    window.leave(1, body)
+    for thread in waits:
+        thread.join()
 
 
 def test_thread_that_waits_for_a_lock_is_found():
@@ -69,6 +88,6 @@ def test_jobs_without_a_thread_are_found(monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", lambda _: None)
         future = workers.submit(int)
-    assert watchdog.unserved() == ["left: 1 jobs"]
+    assert [*watchdog.unserved().values()] == ["left: 1 jobs"]
     future.cancel()
     assert not watchdog.unserved()

@@ -26,18 +26,17 @@ from fsspec_osspresigned.emulator import server
 _PACKAGE = str(Path(fsspec_osspresigned.__file__).parent)
 _SERVERS = (asgi_server.__file__, server.__file__)
 _WAITS = (threading.__file__, "/concurrent/futures/", "/queue.py")
-_GRACE = 5.0  # seconds within which a thread that was only late has gone on
 
 
-def unserved() -> list[str]:
-    """Return the pools that have jobs, and no thread that could do them."""
+def unserved() -> dict[object, str]:
+    """Return pool -> text for each pool with jobs and no thread that could do them."""
     pools = list(thread_pool.POOLS)
-    return [f"{pool.name}: {pool.abandoned} jobs" for pool in pools if pool.abandoned]
+    return {one: f"{one.name}: {one.abandoned} jobs" for one in pools if one.abandoned}
 
 
-def stuck() -> list[str]:
-    """Return the stacks of threads that wait for what no other thread will do."""
-    found = []
+def stuck() -> dict[object, str]:
+    """Return ident -> stack of threads that wait for what no other thread will do."""
+    found: dict[object, str] = {}
     for ident, frame in sys._current_frames().items():
         codes = [f.f_code for f, _ in traceback.walk_stack(frame)]
         ours = [code for code in codes if code.co_filename.startswith(_PACKAGE)]
@@ -49,8 +48,8 @@ def stuck() -> list[str]:
         ):
             continue
         if not _is_endless(frame):
-            return []  # the others may wait for this one
-        found.append("".join(traceback.format_stack(frame)))
+            return {}  # the others may wait for this one
+        found[ident] = "".join(traceback.format_stack(frame))
     return found
 
 
@@ -71,14 +70,29 @@ def _is_endless(frame: FrameType) -> bool:
 
 
 class Watchdog:
-    """The plugin."""
+    """The plugin, which fails one test for each thread and pool.
+
+    A thread that is only late has gone on within *grace* seconds.
+    """
+
+    def __init__(self, grace: float = 5.0) -> None:
+        self._grace = grace
+        self._reported: set[object] = set()
+
+    def _unreported(self) -> dict[object, str]:
+        left = {**unserved(), **stuck()}
+        # The ident of a thread that has ended is used again.
+        self._reported &= {*sys._current_frames(), *list(thread_pool.POOLS)}
+        return {key: text for key, text in left.items() if key not in self._reported}
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_teardown(self) -> Iterator[None]:
         """Look at all threads once the fixtures of the test are gone."""
         yield
-        end = time.monotonic() + _GRACE
-        while found := unserved() or stuck():
+        end = time.monotonic() + self._grace
+        while left := self._unreported():
             if time.monotonic() > end:
-                pytest.fail("left behind:\n" + "\n".join(found), pytrace=False)
+                self._reported.update(left)
+                text = "\n".join(["left behind:", *left.values()])
+                pytest.fail(text, pytrace=False)
             time.sleep(0.05)
