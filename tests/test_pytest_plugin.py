@@ -1,0 +1,49 @@
+"""The pytest plugin."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+import requests
+
+BUCKET = "examplebucket"
+
+
+def test_the_fixture_of_the_plugin(oss_emulator):
+    """The plugin's fixture gives a running emulator."""
+    assert requests.get(oss_emulator.url, timeout=5).status_code == 403
+    assert oss_emulator.buckets == [BUCKET]
+
+
+@pytest.mark.parametrize(
+    ("missing", "shown"),
+    [
+        ("uvicorn", "oss_emulator needs the package uvicorn: pip install 'fsspec-oss"),
+        ("httptools", "ModuleNotFoundError: import of httptools halted"),
+    ],
+)
+def test_a_missing_package_fails_only_the_tests_that_need_it(tmp_path, missing, shown):
+    """Pytest starts without the extra, and loads nothing else of the package."""
+    (tmp_path / "test_it.py").write_text(f"""
+import sys
+
+def test_first():
+    ours = {{name for name in sys.modules if name.startswith("fsspec_osspresigned")}}
+    assert ours == {{"fsspec_osspresigned", "fsspec_osspresigned.pytest_plugin"}}
+    sys.modules["{missing}"] = None
+
+def test_second(oss_emulator):
+    pass
+""")
+    command = "-m pytest -W error -p no:randomly -p no:cacheprovider test_it.py"
+    done = subprocess.run(
+        [sys.executable, *command.split()],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "1 passed, 1 error" in done.stdout
+    assert shown in done.stdout
