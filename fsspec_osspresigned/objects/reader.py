@@ -53,8 +53,6 @@ class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is 
         return data
 
     def _fetch_range(self, start: int, end: int) -> bytes:
-        if end <= start:
-            return b""
         # After a fork it is another client: no connection is shared with the parent.
         return calls.read(self.fs.client, self.path, start, end, self._version)
 

@@ -126,5 +126,7 @@ class SyncResult:
         problems = self.problems
         shown = "; ".join(f"{n}: {why(e)}" for n, e in list(problems.items())[:3])
         done = f"{self.sent} of {self.sent + len(problems) + self.not_tried} files {self.verb}"
-        msg = f"the sync is not complete ({done}): {shown}"
+        # Without a failure of a file, only an executor leaves files out.
+        reason = shown or "the executor cancelled the other files"
+        msg = f"the sync is not complete ({done}): {reason}"
         raise UploadErrors(msg, failures=problems)

@@ -334,6 +334,24 @@ def test_slow_source_is_read_by_threads(make, oss, tries):
     assert not tries
 
 
+def test_no_more_large_objects_than_workers(make, oss):
+    """The next large object is begun when a worker has ended one."""
+    fs = make()
+    fs.client.windows[ROOT] = RequestWindow(40, first=40)
+    oss.faults.add(Fault(key="large*", delay=0.3))
+    ended: list[int] = []
+
+    class Mixed(dict):
+        def items(self) -> Iterator[tuple[str, bytes]]:
+            yield f"{ROOT}/small", b"x"
+            for number in range(20):
+                ended.append(len(oss.objects(ROOT).keys() - {"small"}))
+                yield f"{ROOT}/large{number:02}", bytes(300 * KIB)
+
+    assert len(fs.pipe(Mixed())) == 21
+    assert ended[fs.client.options.connections] > 0
+
+
 def test_mistakes_of_a_source_end_the_call(make, oss):
     """What its iterator raises is raised when the objects under way are stored."""
 

@@ -97,6 +97,7 @@ def test_clocks_that_differ(call, refusal, version, offset):
     assert refusal(reply) == (403, "RequestTimeTooSkewed", "0002-00000504")
     assert "<ServerTime>" in reply.text
     assert "<RequestTime>" in reply.text
+    assert "<MaxAllowedSkewMilliseconds>900000<" in reply.text
 
 
 def test_dates(call, refusal):

@@ -262,6 +262,17 @@ def test_an_unknown_option_of_a_reader_is_refused(fs):
         fs.open(PATH, cache_type="al")
 
 
+@pytest.mark.parametrize("cache", ["readahead", "none", "all", "first", "bytes"])
+def test_empty_object_is_not_requested(fs, oss, cache):
+    """No range of it exists, so no cache asks for one."""
+    fs.pipe_file(PATH, b"")
+    with fs.open(PATH, cache_type=cache) as file:
+        assert file.read() == b""
+        file.seek(0)
+        assert file.read(5) == b""
+    assert "GetObject" not in {request.action for request in oss.requests}
+
+
 @pytest.mark.parametrize("cache", ["readahead", "none", "blockcache"])
 def test_an_object_that_is_replaced_while_it_is_read_is_an_error(full, cache):
     """No file ever holds bytes of two versions."""

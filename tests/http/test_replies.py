@@ -374,6 +374,21 @@ def test_interim_answers(serve, send, status):
     assert server.bodies == [b"abc"] * 2
 
 
+def test_headers_of_an_interim_answer_prove_nothing(serve, call):
+    """The ETag and CRC of a 103 say nothing about the object that the reply confirms."""
+    body = MemoryBody.of(b"abc")
+    early = "ETag: x\r\nx-oss-hash-crc64ecma: 1\r\nLink: <x>\r\n"
+
+    def script(peer):
+        peer.request()
+        peer.sock.sendall(f"HTTP/1.1 103 Early Hints\r\n{early}\r\n".encode())
+        peer.answer("Server: AliyunOSS")
+
+    headers = call(serve(script).origin + QUERY, body).headers
+    assert headers["server"] == "AliyunOSS"
+    assert headers.keys().isdisjoint({"etag", "x-oss-hash-crc64ecma", "link"})
+
+
 def test_interim_answer_in_the_middle_of_a_request(serve, send):
     """One that comes before the last block is passed over, too."""
     sent = threading.Event()

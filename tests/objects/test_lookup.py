@@ -11,9 +11,11 @@ import pytest
 from fsspec_osspresigned.client.written_objects import BODY_CAP
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
+    AccessDeniedError,
     BlindAnswerWarning,
     ConfigurationError,
     NotSignedError,
+    Refused,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.signers.keys import KeySigner
@@ -435,3 +437,13 @@ def test_a_map_grants_by_objects(owner):
     assert fs.exists(f"{ROOT}/d/seen")
     assert len(fs.ls(f"{ROOT}/d")) == 2
     assert fs.exists(f"{ROOT}/d/blind")
+
+
+def test_a_disabled_key_is_no_missing_object(oss):
+    """Listing is granted and finds nothing below; the refusal of HeadObject is raised."""
+    fs = OSSPresignedFileSystem(signer="keys")
+    fs.pipe_file(f"{ROOT}/a", b"x")
+    oss.faults.add(Fault(action="HeadObject", refuse="key-disabled"))
+    with pytest.raises(AccessDeniedError) as caught:
+        fs.find(f"{ROOT}/a")
+    assert caught.value.reason is Refused.KEY_DISABLED

@@ -9,7 +9,7 @@ from multiprocessing import get_context
 
 import pytest
 
-from fsspec_osspresigned import ConfigurationError, sync
+from fsspec_osspresigned import ConfigurationError, UploadErrors, sync
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
@@ -224,6 +224,28 @@ def test_work_that_somebody_else_has_cancelled_ends_it(
     options = {"filesystem": fs, "on_error": "return"}
     result = sync(source, DEST, executor=Odd(submit), **options)
     assert (result.failed, result.not_tried, result.exit_code) == ({}, 5, 1)
+
+
+def test_a_cancelled_batch_is_the_last_one(environment, owner, source, monkeypatch):
+    """The error says why the sync is not complete."""
+    monkeypatch.setattr(send, "LIMITS", BatchLimits(files=1, outstanding=1))
+    futures = []
+
+    def submit(function, *arguments):
+        future = Future()
+        futures.append(future)
+        if len(futures) == 2:
+            future.cancel()
+            future.set_running_or_notify_cancel()
+        else:
+            future.set_result(function(*arguments))
+        return future
+
+    fs = OSSPresignedFileSystem(signer="keys")
+    with pytest.raises(UploadErrors, match=r"1 of 5 files sent.*executor cancelled"):
+        sync(source, DEST, executor=Odd(submit), filesystem=fs)
+    assert len(futures) == 2
+    assert len(owner.stored()) == 1
 
 
 def test_ctrl_c_cancels_and_waits(environment, source, monkeypatch):
