@@ -88,6 +88,7 @@ def test_a_signature_elsewhere_is_ignored(client, poster, refusal):
         (policy([{"a": "b", "c": "d"}]), "2 members"),
         (policy([["like", "$key", "x"]]), "unknown operator"),
     ],
+    ids=range(6),  # the policies have the time of their expiry
 )
 def test_what_is_no_policy(poster, oss, refusal, tree, text, said):
     """A well-signed text that is no policy is InvalidPolicyDocument."""
