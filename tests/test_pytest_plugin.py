@@ -37,7 +37,9 @@ def test_first():
 def test_second(oss_emulator):
     pass
 """)
-    command = "-m pytest -W error -p no:randomly -p no:cacheprovider test_it.py"
+    # Without the plugins of others, which take long to start.
+    plugins = "--disable-plugin-autoload -p fsspec_osspresigned.pytest_plugin"
+    command = f"-m pytest -W error {plugins} -p no:cacheprovider test_it.py"
     done = subprocess.run(
         [sys.executable, *command.split()],
         cwd=tmp_path,
