@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import functools
 import re
-from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -183,7 +182,6 @@ def test_only_permitted_modules_reveal_secrets():
     assert callers <= PERMISSIONS[".reveal"]
 
 
-MAX_MODULES = 12
 MAX_CLASS = 400
 MAX_FUNCTION = 60
 MAX_PARAMETERS = 7
@@ -229,13 +227,6 @@ def _too_large() -> set[str]:
 def test_classes_functions_and_signatures_are_small():
     """What exceeds a limit is named above with its reason, and nothing else is."""
     assert _too_large() == set(EXCEPTIONS)
-
-
-def test_folders_are_small():
-    """A folder with more modules is two folders."""
-    files = [file for file in FILES.values() if file.name != "__init__.py"]
-    modules = Counter(file.parent for file in files)
-    assert {name for name, count in modules.items() if count > MAX_MODULES} == set()
 
 
 def test_class_names_are_unique():

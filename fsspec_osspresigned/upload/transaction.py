@@ -332,12 +332,15 @@ class Transaction:
             return False
         target = self.duckdb.targets.pop(path, path)
         with self._lock:
-            written = [one for one in self.files if one.path == target]
+            written = self._files_at(target)
             if target not in self.duckdb.opened or not written:
                 return False
             self.files.remove(written[-1])
         written[-1].discard()
         return True
+
+    def _files_at(self, path: str) -> list[Pending]:
+        return [one for one in self.files if one.path == path]
 
     def _publish(self, files: Sequence[Pending]) -> None:
         last = {one.path: one for one in files}
