@@ -1,8 +1,9 @@
 // A grant file: one signed policy, by which whole files go below a prefix in POST forms.
 // Its owner is not trusted with the key, the bucket or a public file: the rules are those of
 // the Python client.
-import { UploadError, bytesText, fitsOneForm } from "./plan.js";
+import { UploadError, fitsOneForm } from "./plan.js";
 import { RANGE, allows, demand, readPolicy, timeOf } from "./policy.js";
+import { bytesText } from "./texts.js";
 
 const TYPE = "x-oss-content-type"; // what OSS stores; it wins over the file's own type
 const ANY_TYPE = "application/octet-stream";
@@ -26,9 +27,6 @@ const ENDPOINT = new RegExp(`^${REGION}\\.aliyuncs\\.com$`, "u");
 const BUCKET_HOST = new RegExp(`^(?!s3\\.)([a-z0-9-]+)\\.(?:${REGION}|${BOX})\\.aliyuncs\\.com$`, "u");
 const LOCAL = ".localhost";
 const ADDRESS = /^(?:localhost|[\d.]+|\[.*\])$/u; // whose buckets are in the path
-
-const TOO_LARGE = "A grant takes whole files only, of 5 GiB less 8 MiB at most.";
-const UNUSABLE = "This is no grant file, or not a whole one. Ask its owner for it again.";
 
 /** Return fields by their names in lower case, as OSS compares them. */
 const lowerNames = (fields) =>
@@ -118,13 +116,13 @@ export function readGrant(text, { secure = false, now = Date.now() } = {}) {
     };
     demand(["https:", "http:"].includes(url.protocol));
   } catch {
-    throw new UploadError(UNUSABLE);
+    throw new UploadError("badGrant");
   }
   if (secure && !grant.url.startsWith("https:")) {
-    throw new UploadError("This page sends by https alone, and the grant leads elsewhere.");
+    throw new UploadError("grantInsecure");
   }
   if (grant.ends <= now) {
-    throw new UploadError("The grant has ended. Ask its owner for a new one.");
+    throw new UploadError("grantEnded");
   }
   return grant;
 }
@@ -133,18 +131,17 @@ export function readGrant(text, { secure = false, now = Date.now() } = {}) {
 function refusalOf(conditions, size, values) {
   for (const condition of conditions) {
     const { operator, name, values: wanted } = condition;
-    const named = wanted.join(", ");
+    const rule = `${operator} ${wanted.join(", ")}`;
     if (operator === RANGE) {
       if (size < wanted[0] || size > wanted[1]) {
-        return `The grant takes files of ${wanted.map(bytesText).join(" to ")}.`;
+        const [from, to] = wanted.map(bytesText);
+        return refusal("grantSize", { from, to });
       }
     } else if (!Object.hasOwn(values, name) || !allows(condition, values[name])) {
       if (name === "key") {
-        return `The grant does not allow this name: ${operator} ${named}.`;
+        return refusal("grantName", { rule });
       }
-      return name.endsWith("content-type")
-        ? `The grant does not allow files of this type: ${operator} ${named}.`
-        : `The grant does not fit this page (${name}). Tell its owner.`;
+      return name.endsWith("content-type") ? refusal("grantType", { rule }) : refusal("grantUnfit", { name });
     }
   }
   return undefined;
@@ -157,61 +154,56 @@ function statusField({ conditions, fields }) {
   return !named.length || !status || STATUS in lowerNames(fields) ? {} : { [STATUS]: status };
 }
 
-/** Return why no form can store a file of a name; undefined if one can. */
-function problemOf(key, size) {
+const refusal = (key, values) => new UploadError(key, "refused", values);
+
+/** Return why a file cannot be sent under a grant, whatever its policy says; undefined if it can. */
+function problemOf(grant, bucket, key, size, now, mayPublish) {
   const bytes = new TextEncoder().encode(key).length;
+  if (grant.ends <= now) {
+    return refusal("grantEnded");
+  }
+  if (now < grant.starts - SKEW) {
+    return refusal("grantEarly");
+  }
+  if (grant.isPublic && !mayPublish()) {
+    return refusal("grantPublic");
+  }
+  if (bucket !== grant.bucket) {
+    return refusal("grantBucket");
+  }
   if (/[\r\n\p{Surrogate}]/u.test(key) || key.includes("${")) {
-    return "A form would change this name. Rename the file.";
+    return refusal("formName");
   }
   if (!bytes || bytes > MAX_KEY || /^[/\\]/u.test(key)) {
-    return `A name has at most ${MAX_KEY} bytes, and does not begin with a slash. Rename the file.`;
+    return refusal("badName", { max: MAX_KEY });
   }
-  return fitsOneForm(size) ? undefined : TOO_LARGE;
+  return fitsOneForm(size) ? undefined : refusal("grantWhole");
 }
 
-/** Signs as a signer does, by the one signature of a grant; `mayPublish` is asked each time. */
-export class GrantSigner {
-  constructor(grant, { now = Date.now, mayPublish = () => false } = {}) {
-    Object.assign(this, { grant, now, mayPublish });
-    this.life = grant.ends - now();
-  }
-
-  async sign({ action, bucket, key, content_length: size, optional_headers: wishes = {} }) {
-    const { url, starts, ends, conditions } = this.grant;
-    const refuse = (message, code) => {
-      throw Object.assign(new UploadError(message, "refused"), { code });
-    };
+/** Return a function that signs as a signer does; `mayPublish` is asked each time. */
+export const grantSigner = (grant, { now = Date.now, mayPublish = () => false } = {}) =>
+  async ({ action, bucket, key, content_length: size, optional_headers: wishes = {} }) => {
     if (action !== "PutObject") {
-      refuse(TOO_LARGE, "action_not_granted");
+      throw Object.assign(refusal("grantWhole"), { code: "action_not_granted" });
     }
-    if (ends <= this.now()) {
-      refuse("The grant has ended. Choose a new one.");
-    }
-    if (this.now() < starts - SKEW) {
-      refuse("The grant is not valid yet. Check the clock of this device.");
-    }
-    if (this.grant.isPublic && !this.mayPublish()) {
-      refuse("The grant lets everybody read the files. Tick the box below the grant if they may.");
-    }
-    const problem = bucket === this.grant.bucket ? problemOf(key, size) : "The grant is for another bucket.";
+    let problem = problemOf(grant, bucket, key, size, now(), mayPublish);
     if (problem) {
-      refuse(problem);
+      throw problem;
     }
     // The type of the file itself is no field, so that no policy can find it too many.
-    const isNamed = conditions.some(({ name }) => name === TYPE);
-    let refusal;
+    const isNamed = grant.conditions.some(({ name }) => name === TYPE);
     for (const type of new Set([wishes["Content-Type"] ?? ANY_TYPE, ANY_TYPE])) {
       const own = isNamed ? { [TYPE]: type } : {};
-      const fields = { key, ...statusField(this.grant), ...own, ...this.grant.fields };
-      const unmet = refusalOf(conditions, size, { "content-type": type, ...lowerNames(fields), bucket });
+      const fields = { key, ...statusField(grant), ...own, ...grant.fields };
+      const values = { "content-type": type, ...lowerNames(fields), bucket };
+      const unmet = refusalOf(grant.conditions, size, values);
       if (!unmet) {
-        return { method: "POST", url, headers: [], form: formOf(fields, type), life: this.life, ends };
+        return { method: "POST", url: grant.url, headers: [], form: formOf(fields, type) };
       }
-      refusal ??= unmet;
+      problem ??= unmet;
     }
-    return refuse(refusal);
-  }
-}
+    throw problem;
+  };
 
 /** Return a function that makes the form of some bytes. */
 const formOf = (fields, type) => (body) => {

@@ -1,57 +1,46 @@
-// What is needed to go on after a reload: never a URL, never a token.
+// What is needed to resume after a reload: never a URL, never a token.
 
 const NAME = "osspresigned.uploads";
-const OLDEST = 30 * 24 * 3600 * 1000;
+const MAX_AGE = 30 * 24 * 3600 * 1000; // milliseconds
 
 /** Return the name under which an upload is kept: where it goes, and which file it is. */
-export function fingerprint(target, file) {
-  return JSON.stringify([target.bucket, target.key, file.name, file.size, file.lastModified]);
-}
+export const fingerprint = ({ bucket, key }, { name, size, lastModified }) =>
+  JSON.stringify([bucket, key, name, size, lastModified]);
 
-/** Uploads under way, in a Storage; when there is none or it is full, nothing is kept. */
+/** Uploads under way, in a Storage; without one, or in a full one, nothing is kept. */
 export class Journal {
   constructor(storage, now = Date.now) {
-    this.storage = storage;
-    this.now = now;
+    Object.assign(this, { storage, now });
   }
 
   all() {
-    let found;
     try {
-      found = JSON.parse(this.storage.getItem(NAME)) ?? {};
+      const entries = Object.entries(JSON.parse(this.storage.getItem(NAME)) ?? {});
+      return Object.fromEntries(entries.filter(([, { at }]) => this.now() - at < MAX_AGE));
     } catch {
       return {};
     }
-    const entries = Object.entries(found).filter(([, one]) => this.now() - one.at < OLDEST);
-    return Object.fromEntries(entries);
   }
 
   get(name) {
     return this.all()[name];
   }
 
+  /** Keep an entry; undefined removes it. */
   put(name, entry) {
-    this.write({ ...this.all(), [name]: { ...entry, at: this.now() } });
+    try {
+      const kept = { ...this.all(), [name]: entry && { ...entry, at: this.now() } };
+      this.storage.setItem(NAME, JSON.stringify(kept));
+    } catch {
+      // A full or forbidden storage only prevents resuming.
+    }
   }
 
-  /** Remember a part, unless the upload was forgotten meanwhile. */
+  /** Keep a part, unless its upload was removed meanwhile. */
   addPart(name, uploadId, number, part) {
     const entry = this.get(name);
     if (entry?.uploadId === uploadId) {
       this.put(name, { ...entry, parts: { ...entry.parts, [number]: part } });
-    }
-  }
-
-  remove(name) {
-    const { [name]: _, ...rest } = this.all();
-    this.write(rest);
-  }
-
-  write(entries) {
-    try {
-      this.storage.setItem(NAME, JSON.stringify(entries));
-    } catch {
-      // A full or forbidden store costs only the resumption.
     }
   }
 }

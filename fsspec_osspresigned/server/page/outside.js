@@ -14,15 +14,6 @@ export function send(signed, body, { signal, progress } = {}) {
       timer = setTimeout(() => xhr.abort(), time);
     };
     const abort = () => xhr.abort();
-    const finish = (answered) => {
-      clearTimeout(timer);
-      signal?.removeEventListener("abort", abort);
-      resolve({
-        status: answered ? xhr.status : 0,
-        text: answered ? xhr.responseText : "",
-        header: (name) => (answered && isShown(xhr, name) ? xhr.getResponseHeader(name) : null),
-      });
-    };
     xhr.open(signed.method, signed.url);
     signed.headers.forEach(([name, value]) => xhr.setRequestHeader(name, value));
     xhr.upload.onprogress = ({ loaded, total }) => {
@@ -30,23 +21,18 @@ export function send(signed, body, { signal, progress } = {}) {
       wait(loaded < total ? SILENCE : ANSWER);
     };
     xhr.upload.onload = () => wait(ANSWER);
-    xhr.onload = () => finish(true);
-    xhr.onerror = () => finish(false);
-    xhr.onabort = () => finish(false);
+    xhr.onloadend = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", abort);
+      // Asking the request for a header that is not exposed would write a line to the console.
+      const lines = xhr.getAllResponseHeaders().split("\r\n").filter(Boolean);
+      const headers = new Headers(lines.map((line) => /^([^:]+): ?(.*)$/u.exec(line).slice(1)));
+      resolve({ status: xhr.status, text: xhr.responseText, header: (name) => headers.get(name) });
+    };
     signal?.addEventListener("abort", abort);
-    if (signal?.aborted) {
-      finish(false);
-      return;
-    }
     wait(body ? SILENCE : ANSWER);
     xhr.send(signed.form ? signed.form(body) : body);
   });
-}
-
-/** Asking for a header that is not exposed would write a line to the console. */
-function isShown(xhr, name) {
-  const lines = xhr.getAllResponseHeaders().split("\r\n");
-  return lines.some((line) => line.toLowerCase().startsWith(`${name.toLowerCase()}:`));
 }
 
 /** Reads pieces of files beside the page. */
@@ -55,18 +41,17 @@ export class Reader {
     this.worker = new Worker(address, { type: "module" });
     this.asked = new Map();
     this.count = 0;
-    this.worker.onmessage = ({ data: { id, failure, ...found } }) => {
+    this.worker.onmessage = ({ data: { id, failure, ...piece } }) => {
       const { resolve, reject } = this.asked.get(id);
       this.asked.delete(id);
       if (failure) {
-        reject(new UploadError("The file cannot be read, or has changed. Choose it again."));
+        reject(new UploadError("unreadable"));
       } else {
-        resolve(found);
+        resolve(piece);
       }
     };
     this.worker.onerror = () => {
-      const error = new UploadError("This browser cannot read the file. Use a newer one.");
-      this.asked.forEach(({ reject }) => reject(error));
+      this.asked.forEach(({ reject }) => reject(new UploadError("oldBrowser")));
       this.asked.clear();
     };
   }
@@ -82,21 +67,14 @@ export class Reader {
   }
 }
 
-/** Wait; shorter when the network comes back or the signal says so. */
+/** Wait; the signal ends it. */
 export function sleep(time, signal) {
   return new Promise((resolve) => {
-    const end = () => {
+    const timer = setTimeout(resolve, time);
+    signal?.addEventListener("abort", () => {
       clearTimeout(timer);
-      window.removeEventListener("online", end);
-      signal?.removeEventListener("abort", end);
       resolve();
-    };
-    const timer = setTimeout(end, time);
-    window.addEventListener("online", end);
-    signal?.addEventListener("abort", end);
-    if (signal?.aborted) {
-      end();
-    }
+    });
   });
 }
 
@@ -104,31 +82,31 @@ export function sleep(time, signal) {
 export async function droppedFiles(transfer) {
   const items = [...transfer.items].filter(({ kind }) => kind === "file");
   const entries = items.map((item) => item.webkitGetAsEntry?.() ?? item.getAsFile());
-  const found = [];
+  const files = [];
   for (const entry of entries.filter(Boolean)) {
     if (entry instanceof File) {
-      found.push({ file: entry, path: entry.name });
+      files.push({ file: entry, path: entry.name });
     } else {
-      await walk(entry, found);
+      await walk(entry, files);
     }
   }
-  return found;
+  return files;
 }
 
-async function walk(entry, found) {
+async function walk(entry, files) {
   if (entry.isFile) {
     const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
-    found.push({ file, path: entry.fullPath.replace(/^\/+/u, "") });
+    files.push({ file, path: entry.fullPath.replace(/^\/+/u, "") });
     return;
   }
   const reader = entry.createReader();
   for (;;) {
-    const some = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
-    if (!some.length) {
+    const entries = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+    if (!entries.length) {
       return;
     }
-    for (const one of some) {
-      await walk(one, found);
+    for (const child of entries) {
+      await walk(child, files);
     }
   }
 }

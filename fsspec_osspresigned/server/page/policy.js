@@ -10,7 +10,7 @@ const isSize = (value) => Number.isSafeInteger(value) && value >= 0;
 /** Raise what makes a text no policy or no grant, unless something holds. */
 export function demand(holds) {
   if (!holds) {
-    throw new TypeError("not the shape");
+    throw new TypeError();
   }
 }
 

@@ -1,36 +1,23 @@
-// One file on its way: in one request or in parts, each byte checked, each failure judged.
+// The upload of one file: in one request or in parts, each byte checked, each failure judged.
 import { combine } from "./crc64.js";
 import { fingerprint } from "./journal.js";
 import {
-  SINGLE_MOST,
+  MAX_SINGLE,
   UploadError,
   completion,
   elementOf,
   fitsOnePut,
-  isStale,
   partSizes,
   partsOf,
   verdictOn,
-  waitBefore,
+  waitAfter,
 } from "./plan.js";
 
 const CRC_HEADER = "x-oss-hash-crc64ecma";
 const LANES = 4;
-const AHEAD = 3;
-const MOST_SIGNED_AGAIN = 3;
-const MOST_DAMAGED = 3;
+const MAX_FAILURES = { again: 8, expired: 4, damaged: 3 }; // of each kind, for one request
 
-const NOT_SHOWN =
-  "The bucket's CORS rule does not let this page read the store's checksums. " +
-  "Its owner must expose ETag and x-oss-hash-crc64ecma.";
-const TAKEN =
-  "An object of this name is there already and must not be replaced. Choose another folder or name.";
-const UNKNOWN =
-  "The store's last answer was lost, and this token may not look at objects. The file is most " +
-  "likely stored: ask the owner of the bucket, or upload it again.";
-const CANCELLED = new UploadError("Cancelled.", "cancelled");
-
-/** Lets so many go on at the same time; the others wait in order. */
+/** Lets a number of tasks run at the same time; the others wait in order. */
 export class Slots {
   constructor(count) {
     this.free = count;
@@ -46,63 +33,49 @@ export class Slots {
     try {
       return await work();
     } finally {
-      const next = this.waiting.shift();
-      if (next) {
-        next();
-      } else {
-        this.free += 1;
-      }
+      const next = this.waiting.shift() ?? (() => (this.free += 1));
+      next();
     }
   }
 }
 
 /**
  * One upload. `outside` is what it needs of the world: sign(request), send(signed, body,
- * {progress, signal}), read(blob, keep), sleep(ms, signal), journal, slots, now.
+ * {progress, signal}), read(blob, keep), sleep(ms, signal), journal, slots.
  */
 export class Transfer {
   constructor(file, target, outside, changed = () => {}) {
     Object.assign(this, { file, target, outside, changed });
     this.name = fingerprint(target, file);
     this.size = file.size;
+    this.type = file.type ? { optional_headers: { "Content-Type": file.type } } : {};
     this.moving = new Map(); // part number -> bytes that are out
-    this.cancelled = false;
-    this.crc = undefined;
     this.forget();
   }
 
   forget() {
     this.uploadId = undefined;
-    this.partSize = undefined;
     this.done = new Map(); // part number -> {etag, crc}
-    this.proved = new Set(); // those of this file's bytes
-    this.signed = new Map(); // part number -> promise of a signed request
+    this.proved = new Set(); // numbers of parts with this file's bytes
     this.settled = 0;
   }
 
   get sent() {
-    let sum = this.settled;
-    for (const bytes of this.moving.values()) {
-      sum += bytes;
-    }
-    return Math.min(sum, this.size);
+    const moving = [...this.moving.values()].reduce((sum, bytes) => sum + bytes, 0);
+    return Math.min(this.settled + moving, this.size);
   }
 
   /** Return when the object is stored and checked; raise an UploadError otherwise. */
   async run() {
     this.cancelled = false;
     try {
-      if (this.size <= SINGLE_MOST) {
-        await this.single();
-      } else {
-        await this.multi();
-      }
+      await (this.size <= MAX_SINGLE ? this.single() : this.multi());
     } catch (error) {
       this.moving.clear();
       if (this.cancelled || (this.uploadId && !this.done.size && error.kind !== "token")) {
         await this.abort();
       }
-      throw this.cancelled ? CANCELLED : error;
+      throw this.cancelled ? new UploadError("cancelled", "cancelled") : error;
     }
   }
 
@@ -111,19 +84,92 @@ export class Transfer {
     this.stop?.abort();
   }
 
+  // -- every request -------------------------------------------------------------------
+
   begin() {
-    if (this.cancelled) {
-      throw CANCELLED;
-    }
     this.stop = new AbortController();
+    this.check();
   }
 
-  request(action, more = {}) {
-    return { action, ...this.target, ...more };
+  check() {
+    if (this.cancelled || this.stop.signal.aborted) {
+      throw new UploadError("cancelled", "cancelled");
+    }
   }
 
-  wishes() {
-    return this.file.type ? { optional_headers: { "Content-Type": this.file.type } } : {};
+  sign(action, fields) {
+    return this.outside.sign({ action, ...this.target, ...fields });
+  }
+
+  /** Return what work returns; do it again while its failures may pass. */
+  async attempts(work, { number, lost = {} } = {}) {
+    const failures = {};
+    for (;;) {
+      this.check();
+      try {
+        return await work();
+      } catch (error) {
+        const { kind, status, after = 0 } = error;
+        this.moving.delete(number);
+        this.changed();
+        this.check();
+        lost.reply ||= kind === "again" && status !== undefined;
+        failures[kind] = (failures[kind] ?? 0) + 1;
+        if (!(failures[kind] < MAX_FAILURES[kind])) {
+          throw error;
+        }
+        if (kind === "again") {
+          this.changed("retrying", { count: failures.again });
+          await this.outside.sleep(Math.max(waitAfter(failures.again), after), this.stop.signal);
+          this.changed();
+        }
+      }
+    }
+  }
+
+  /** Sign and send a request; return its reply, which is a success and states *crc*. */
+  perform(action, { fields, body = null, number, crc, lost } = {}) {
+    const progress = (bytes) => {
+      if (number) {
+        this.moving.set(number, bytes);
+        this.changed();
+      }
+    };
+    const work = async () => {
+      const signed = await this.sign(action, fields);
+      this.check();
+      const reply = await this.outside.send(signed, body, { signal: this.stop.signal, progress });
+      const isSuccess = reply.status >= 200 && reply.status < 300 && !elementOf(reply.text, "Code");
+      if (!isSuccess) {
+        throw refusalOf(reply, signed.url);
+      }
+      const stated = reply.header(CRC_HEADER);
+      if (crc !== undefined && stated !== String(crc)) {
+        throw stated === null ? new UploadError("notExposed") : new UploadError("damaged", "damaged");
+      }
+      return reply;
+    };
+    return this.attempts(work, { number, lost });
+  }
+
+  /** Return if the object is there with our bytes; `otherwise` is the error if we may not look. */
+  async prove(crc, otherwise) {
+    let stated;
+    try {
+      stated = (await this.perform("HeadObject")).header(CRC_HEADER);
+    } catch (error) {
+      if (error.status === 404) {
+        throw new UploadError("absent", "gone");
+      }
+      if (error.kind !== "refused" && error.status !== 403) {
+        throw error;
+      }
+      stated = null;
+    }
+    if (stated !== String(crc)) {
+      await this.abort();
+      throw new UploadError(stated === null ? otherwise : "taken");
+    }
   }
 
   // -- one request ---------------------------------------------------------------------
@@ -132,38 +178,19 @@ export class Transfer {
     this.begin();
     const whole = this.file.slice(0, this.size); // without a type: no header of its own
     await this.outside.slots.hold(async () => {
-      const { crc, buffer } = await this.outside.read(whole, this.size <= SINGLE_MOST);
-      const request = this.request("PutObject", { content_length: this.size, ...this.wishes() });
-      const sign = () => this.outside.sign(request);
-      const lost = { reply: false };
+      const { crc, buffer } = await this.outside.read(whole, this.size <= MAX_SINGLE);
+      const fields = { content_length: this.size, ...this.type };
+      const lost = {};
       try {
-        await this.checked(sign, buffer ?? whole, 1, crc, lost);
+        await this.perform("PutObject", { fields, body: buffer ?? whole, number: 1, crc, lost });
       } catch (error) {
         if (error.kind !== "taken") {
           throw error;
         }
-        await this.prove(crc, lost.reply ? UNKNOWN : TAKEN);
+        await this.prove(crc, lost.reply ? "unknown" : "taken");
       }
-      this.crc = crc;
       this.settled = this.size;
     });
-  }
-
-  /** Send until the store holds what was sent; a damaged body is sent again. */
-  async checked(sign, body, number, crc, lost) {
-    for (let damaged = 1; ; damaged += 1) {
-      const reply = await this.perform(sign, body, { number, lost });
-      const stated = reply.header(CRC_HEADER);
-      if (stated === null) {
-        throw new UploadError(NOT_SHOWN);
-      }
-      if (stated === String(crc)) {
-        return reply;
-      }
-      if (damaged === MOST_DAMAGED) {
-        throw new UploadError("The bytes arrive damaged. Try another network or computer.");
-      }
-    }
   }
 
   // -- parts ---------------------------------------------------------------------------
@@ -173,9 +200,9 @@ export class Transfer {
     if (entry && !this.uploadId) {
       this.uploadId = entry.uploadId;
       this.partSize = entry.partSize;
-      this.done = new Map(Object.entries(entry.parts).map(([n, part]) => [Number(n), part]));
+      this.done = new Map(Object.entries(entry.parts).map(([number, part]) => [Number(number), part]));
     }
-    for (let again = false; ; again = true) {
+    for (let isSecond = false; ; isSecond = true) {
       this.begin();
       try {
         if (!this.uploadId && !(await this.initiate())) {
@@ -184,15 +211,15 @@ export class Transfer {
         }
         await this.sendParts();
         await this.complete();
-        this.outside.journal.remove(this.name);
+        this.outside.journal.put(this.name);
         return;
       } catch (error) {
         if (error.kind !== "gone" && error.kind !== "mixed") {
           throw error;
         }
         await this.abort();
-        if (again) {
-          throw new UploadError("The store dropped the upload twice. Try again.");
+        if (isSecond) {
+          throw new UploadError("uploadGone");
         }
       }
     }
@@ -200,10 +227,9 @@ export class Transfer {
 
   /** Open an upload; return false if the signer signs none and one request will do. */
   async initiate() {
-    const request = this.request("InitiateMultipartUpload", this.wishes());
     let reply;
     try {
-      reply = await this.perform(() => this.outside.sign(request), null);
+      reply = await this.perform("InitiateMultipartUpload", { fields: this.type });
     } catch (error) {
       if (error.code === "action_not_granted" && fitsOnePut(this.size)) {
         return false;
@@ -212,74 +238,45 @@ export class Transfer {
     }
     this.uploadId = elementOf(reply.text, "UploadId");
     if (!this.uploadId) {
-      throw new UploadError("The store's answer is not usable. Try again.");
+      throw new UploadError("badReply");
     }
     this.partSize = await this.agreedPartSize();
-    const { uploadId, partSize } = this;
-    this.outside.journal.put(this.name, { uploadId, partSize, target: this.target, parts: {} });
+    const { uploadId, partSize, target } = this;
+    this.outside.journal.put(this.name, { uploadId, partSize, target, parts: {} });
     return true;
   }
 
-  /** Have two parts signed first: what the policy refuses is refused before any byte. */
+  /** Have the first and the last part signed: what the policy refuses is refused before any byte. */
   async agreedPartSize() {
-    const [usual, ...others] = partSizes(this.size);
-    const sign = (size) => {
+    let refusal;
+    for (const size of partSizes(this.size)) {
       const parts = partsOf(this.size, size);
-      return Promise.all([this.signPart(parts[0]), this.signPart(parts.at(-1))]);
-    };
-    try {
-      await sign(usual);
-      return usual;
-    } catch (error) {
-      if (error.code !== "too_large") {
-        throw error;
+      const ends = [parts[0], parts.at(-1)].map((part) => this.fieldsOf(part));
+      try {
+        await this.attempts(() => Promise.all(ends.map((fields) => this.sign("UploadPart", fields))));
+        return size;
+      } catch (error) {
+        if (error.code !== "too_large") {
+          throw error;
+        }
+        refusal ??= error;
       }
-      const tried = await Promise.allSettled(others.map(sign));
-      const found = tried.findIndex(({ status }) => status === "fulfilled");
-      if (found < 0) {
-        throw error;
-      }
-      return others[found];
     }
+    throw refusal;
   }
 
-  signPart({ number, start, end }) {
-    return this.outside.sign(
-      this.request("UploadPart", {
-        upload_id: this.uploadId,
-        part_number: number,
-        content_length: end - start,
-      }),
-    );
-  }
-
-  /** Return the signature of a part; ask for those of the next ones in the same call. */
-  async signedPart(part, parts) {
-    const known = await this.signed.get(part.number)?.catch(() => undefined);
-    if (known && !isStale(known, this.outside.now())) {
-      return known;
-    }
-    this.signed.delete(part.number);
-    const next = parts.slice(part.number, part.number + AHEAD);
-    for (const one of [part, ...next.filter(({ number }) => !this.done.has(number))]) {
-      if (!this.signed.has(one.number)) {
-        const promise = this.signPart(one);
-        promise.catch(() => this.signed.delete(one.number));
-        this.signed.set(one.number, promise);
-      }
-    }
-    return this.signed.get(part.number);
+  fieldsOf({ number, start, end }) {
+    return { upload_id: this.uploadId, part_number: number, content_length: end - start };
   }
 
   async sendParts() {
-    const parts = partsOf(this.size, this.partSize);
-    const left = parts.filter(({ number }) => !this.proved.has(number));
+    const left = partsOf(this.size, this.partSize).filter(({ number }) => !this.proved.has(number));
     let failure;
     const lane = async () => {
       while (left.length && !failure) {
         const part = left.shift();
         try {
-          await this.outside.slots.hold(() => this.sendPart(part, parts));
+          await this.outside.slots.hold(() => this.sendPart(part));
         } catch (error) {
           failure ??= error;
           this.stop.abort();
@@ -292,57 +289,48 @@ export class Transfer {
     }
   }
 
-  async sendPart(part, parts) {
+  async sendPart(part) {
     const { number, start, end } = part;
     this.check();
     const { crc, buffer } = await this.outside.read(this.file.slice(start, end), true);
-    this.check();
     // Name, size and date of a file may be right and its bytes others.
     if (this.done.get(number)?.crc !== String(crc)) {
-      const lost = { reply: false };
-      const sign = () => this.signedPart(part, parts);
-      const reply = await this.checked(sign, buffer, number, crc, lost);
-      const etag = reply.header("ETag");
-      if (etag === null) {
-        throw new UploadError(NOT_SHOWN);
+      const fields = this.fieldsOf(part);
+      const reply = await this.perform("UploadPart", { fields, body: buffer, number, crc });
+      const stored = { etag: reply.header("ETag"), crc: String(crc) };
+      if (stored.etag === null) {
+        throw new UploadError("notExposed");
       }
-      const stored = { etag, crc: String(crc) };
       this.done.set(number, stored);
       this.outside.journal.addPart(this.name, this.uploadId, number, stored);
     }
     this.proved.add(number);
-    this.signed.delete(number);
     this.moving.delete(number);
     this.settled += end - start;
     this.changed();
   }
 
   async complete() {
-    const parts = partsOf(this.size, this.partSize);
-    const named = parts.map(({ number }) => ({ number, etag: this.done.get(number).etag }));
-    const crc = parts.reduce(
-      (sum, { number, start, end }) =>
-        combine(sum, BigInt(this.done.get(number).crc), end - start),
-      0n,
-    );
-    const body = new Blob([completion(named)]);
-    const request = this.request("CompleteMultipartUpload", {
-      upload_id: this.uploadId,
-      content_length: body.size,
+    let crc = 0n;
+    const named = partsOf(this.size, this.partSize).map(({ number, start, end }) => {
+      const { etag, crc: own } = this.done.get(number);
+      crc = combine(crc, BigInt(own), end - start);
+      return { number, etag };
     });
-    this.crc = crc;
+    const body = new Blob([completion(named)]);
+    const fields = { upload_id: this.uploadId, content_length: body.size };
     let reply;
     try {
-      reply = await this.perform(() => this.outside.sign(request), body);
+      reply = await this.perform("CompleteMultipartUpload", { fields, body });
     } catch (error) {
-      // Browsers send a request again by themselves when a connection breaks. So the store
-      // may have done it already, and this is its answer to the second one.
+      // A browser may repeat a request by itself when a connection breaks. So the store may
+      // have completed the upload already, and this is its reply to the second request.
       if (error.kind === "gone") {
-        await this.prove(crc, UNKNOWN);
+        await this.prove(crc, "unknown");
         return;
       }
       if (error.kind === "taken") {
-        await this.prove(crc, TAKEN);
+        await this.prove(crc, "taken");
         await this.abort();
         return;
       }
@@ -350,133 +338,39 @@ export class Transfer {
     }
     const stated = reply.header(CRC_HEADER);
     if (stated !== null && stated !== String(crc)) {
-      this.outside.journal.remove(this.name);
+      this.outside.journal.put(this.name);
       this.forget();
-      throw new UploadError("The object in the store differs from the file. Upload it again.");
+      throw new UploadError("differs");
     }
   }
 
-  /** Close the upload in the store, as far as the signer lets us. */
+  /** Abort the upload in the store, as far as the signer lets us. */
   async abort() {
     const { uploadId } = this;
-    this.outside.journal.remove(this.name);
+    this.outside.journal.put(this.name);
     this.forget();
     if (uploadId) {
-      await closeUpload(this.outside, this.target, uploadId);
-    }
-  }
-
-  // -- every request -------------------------------------------------------------------
-
-  check() {
-    if (this.cancelled || this.stop.signal.aborted) {
-      throw CANCELLED;
-    }
-  }
-
-  /** Look whether the object is there with our bytes; `otherwise` is for who may not look. */
-  async prove(crc, otherwise) {
-    let reply;
-    try {
-      const request = this.request("HeadObject");
-      reply = await this.perform(() => this.outside.sign(request), null);
-    } catch (error) {
-      if (error.kind === "refused" || error.status === 403) {
-        await this.abort();
-        throw new UploadError(otherwise);
-      }
-      throw error.status === 404 ? new UploadError("Not stored. Try again.", "gone") : error;
-    }
-    const stated = reply.header(CRC_HEADER);
-    if (stated !== String(crc)) {
-      await this.abort();
-      throw new UploadError(stated === null ? otherwise : TAKEN);
-    }
-  }
-
-  /** Sign, send and judge until there is a success, or nothing left to try. */
-  async perform(sign, body, { number = 0, lost = {} } = {}) {
-    let signedAgain = 0;
-    for (let tries = 1; ; tries += 1) {
-      this.check();
-      const error = await this.attempt(sign, body, number);
-      if (!(error instanceof UploadError)) {
-        return error;
-      }
-      this.moving.delete(number);
-      this.changed();
-      this.check();
-      if (error.kind === "expired" && signedAgain < MOST_SIGNED_AGAIN) {
-        signedAgain += 1;
-        tries -= 1;
-        this.signed.delete(number);
-        continue;
-      }
-      const wait = error.kind === "again" ? waitBefore(tries) : undefined;
-      lost.reply ||= error.kind === "again" && error.status !== undefined;
-      if (wait === undefined) {
-        throw error;
-      }
-      this.changed(`Waiting to try again (${tries})`);
-      await this.outside.sleep(wait, this.stop.signal);
-      this.changed();
-    }
-  }
-
-  /** Return a reply that is a success, or the error. */
-  async attempt(sign, body, number) {
-    try {
-      const signed = await sign();
-      this.check();
-      const reply = await this.outside.send(signed, body, {
-        signal: this.stop.signal,
-        progress: (bytes) => {
-          if (number) {
-            this.moving.set(number, bytes);
-            this.changed();
-          }
-        },
-      });
-      const isSuccess = reply.status >= 200 && reply.status < 300;
-      if (isSuccess && !elementOf(reply.text, "Code")) {
-        return reply;
-      }
-      return refusalOf(reply, signed.url);
-    } catch (error) {
-      if (error instanceof UploadError) {
-        return error;
-      }
-      throw error;
+      await abortUpload(this.outside, this.target, uploadId);
     }
   }
 }
 
-/** Abort an upload as far as the signer lets us; return whether the store said yes. */
-export async function closeUpload(outside, target, uploadId) {
+/** Abort an upload as far as the signer lets us; return whether its parts are gone. */
+export async function abortUpload(outside, target, uploadId) {
   try {
-    const request = { action: "AbortMultipartUpload", ...target, upload_id: uploadId };
-    const reply = await outside.send(await outside.sign(request), null, {});
-    return reply.status === 204 || reply.status === 404;
+    const signed = await outside.sign({ action: "AbortMultipartUpload", ...target, upload_id: uploadId });
+    const { status } = await outside.send(signed, null, {});
+    return status === 204 || status === 404;
   } catch {
-    return false; // the bucket's lifecycle rule has the last word
+    return false; // the bucket's lifecycle rule removes the parts
   }
 }
 
 function refusalOf(reply, url) {
-  const kind = verdictOn(reply.status, reply.text, url);
-  const code = elementOf(reply.text, "Code");
-  const id = elementOf(reply.text, "RequestId") || reply.header("x-oss-request-id");
-  let text = `The store refused (${code || reply.status}). Tell the owner of the bucket.`;
-  if (reply.status === 0) {
-    text =
-      `${new URL(url).host} could not be reached. Check the network, then try again. If it never works, ` +
-      "the bucket needs a CORS rule for this page.";
-  } else if (kind === "again") {
-    text = `The store has trouble (${code || reply.status}). Try again later.`;
-  } else if (kind === "expired") {
-    text = "The store says that each new permission has expired. Tell the owner of the signer.";
-  }
-  const error = new UploadError(id ? `${text} Request ${id}.` : text, kind);
-  error.status = reply.status;
-  return error;
+  const { status, text } = reply;
+  const kind = verdictOn(status, text, url);
+  const key = { again: status === 0 ? "unreachable" : "trouble", expired: "expired" }[kind] ?? "refused";
+  const id = elementOf(text, "RequestId") || reply.header("x-oss-request-id");
+  const values = { code: elementOf(text, "Code") || status, host: new URL(url).host, id };
+  return Object.assign(new UploadError(key, kind, values), { status });
 }

@@ -1,21 +1,17 @@
 // The page: what a person sees and does. Text goes in as text, never as markup.
-import { GrantSigner, readGrant } from "./grant.js";
+import { grantSigner, readGrant } from "./grant.js";
 import { Journal } from "./journal.js";
 import { Reader, droppedFiles, send, sleep } from "./outside.js";
-import {
-  bytesText,
-  destinationIn,
-  destinationOf,
-  paceText,
-} from "./plan.js";
-import { Signer } from "./signer.js";
-import { Slots, Transfer, closeUpload } from "./transfer.js";
+import { destinationIn, destinationOf } from "./plan.js";
+import { signerAt } from "./signer.js";
+import { LANGUAGES, bytesText, durationText, explain, text, timeText, useLanguage } from "./texts.js";
+import { Slots, Transfer, abortUpload } from "./transfer.js";
 
-const TOKEN = "osspresigned.token";
 const FILES_AT_ONCE = 3;
 const REQUESTS_AT_ONCE = 4;
 const PAINT_EVERY = 150; // milliseconds
 const SAY_EVERY = 5000;
+const MIN_MEASURED = 3000; // milliseconds before a rate means something
 
 // Addresses of requests are signed: the page keeps no list of them.
 performance.setResourceTimingBufferSize(0);
@@ -24,147 +20,114 @@ performance.clearResourceTimings();
 const at = (id) => document.getElementById(id);
 const fields = { token: at("token"), bucket: at("bucket"), folder: at("folder") };
 const rows = [];
-const queue = [];
-let running = 0;
+const fileSlots = new Slots(FILES_AT_ONCE);
 let began = 0;
 let sentBefore = 0;
-let painted;
-let said = 0;
-let openBefore;
+let painting;
+let spoken = 0;
+let grantText;
+let problemText = () => "";
 
-const outside = {
-  send,
-  sleep,
-  now: Date.now,
-  journal: new Journal(storageOr("localStorage")),
-  slots: new Slots(REQUESTS_AT_ONCE),
-};
-const reader = new Reader(new URL("worker.js", import.meta.url));
-outside.read = (blob, keep) => reader.read(blob, keep);
-const secure = window.location.protocol === "https:";
-let signer = new Signer({
-  address: new URL("v1/sign", document.baseURI).href,
-  token: () => fields.token.value.trim(),
-  fetch: (...args) => window.fetch(...args),
-  sleep,
-  secure,
-});
-outside.sign = (request) => signer.sign(request);
-
-/** Return a storage of the browser; it may be forbidden. */
-function storageOr(name) {
+/** Return the storage of the browser; it may be forbidden. */
+function storage() {
   try {
-    return window[name];
+    return window.localStorage;
   } catch {
     return null;
   }
 }
 
-// -- the token ---------------------------------------------------------------------------
-
-function keepToken() {
-  const storage = storageOr("sessionStorage");
-  try {
-    if (at("keep").checked && fields.token.value) {
-      storage.setItem(TOKEN, fields.token.value);
-    } else {
-      storage.removeItem(TOKEN);
-    }
-  } catch {
-    at("keep").checked = false;
-  }
-}
-
-function recallToken() {
-  const kept = storageOr("sessionStorage")?.getItem(TOKEN);
-  if (kept) {
-    fields.token.value = kept;
-    at("keep").checked = true;
-  }
-}
-
-// -- a grant file ------------------------------------------------------------------------
-
-async function takeGrant(file) {
-  try {
-    const grant = readGrant(await file.text(), { secure });
-    signer = new GrantSigner(grant, { mayPublish: () => at("publish").checked });
-    at("publish").checked = false;
-    at("by-public").hidden = !grant.isPublic;
-    fields.bucket.value = grant.bucket;
-    fields.folder.value = grant.prefix;
-    fields.bucket.readOnly = true;
-    at("by-token").hidden = true;
-    at("grant-text").textContent = `${file.name}: until ${new Date(grant.ends).toLocaleString()}`;
-    complain("");
-  } catch (error) {
-    complain(error.kind ? error.message : "The grant file cannot be read. Choose it again.");
-  }
-}
+const reader = new Reader(new URL("worker.js", import.meta.url));
+const outside = {
+  send,
+  sleep,
+  journal: new Journal(storage()),
+  slots: new Slots(REQUESTS_AT_ONCE),
+  read: (blob, keep) => reader.read(blob, keep),
+  sign: signerAt(
+    new URL("v1/sign", document.baseURI).href,
+    () => fields.token.value.trim(),
+    (...call) => window.fetch(...call),
+  ),
+};
 
 // -- files -------------------------------------------------------------------------------
 
+const STATES = {
+  ready: ["ready", "remove"],
+  waiting: ["waiting", "cancel"],
+  sending: ["sent", "cancel"],
+  stopping: ["stopping"],
+  stored: ["stored"],
+  failed: ["pageFailed", "tryAgain"],
+  cancelled: ["cancelled", "tryAgain"],
+};
+const isOpen = ({ state }) => ["waiting", "sending", "stopping"].includes(state);
+const isClosed = ({ state }) => ["failed", "cancelled"].includes(state);
+const countOf = (state) => rows.filter((row) => row.state === state).length;
+const sumOf = (some, valueOf) => some.reduce((sum, row) => sum + valueOf(row), 0);
+const newRow = () => at("row").content.firstElementChild.cloneNode(true);
+
+/** Give a row of a list its texts, bar and button. */
+function fill(element, { name, size, where = "", share, state, label }) {
+  const texts = { ".name": name, ".size": bytesText(size), ".where": where, ".state": state };
+  Object.entries(texts).forEach(([selector, value]) => {
+    element.querySelector(selector).textContent = value;
+  });
+  const bar = element.querySelector("progress");
+  bar.value = share;
+  bar.setAttribute("aria-label", name);
+  const button = element.querySelector("button");
+  button.hidden = !label;
+  button.textContent = label;
+  button.setAttribute("aria-label", text("labelled", { label, name }));
+}
+
 class Row {
   constructor(file, path) {
-    Object.assign(this, { file, path, state: "ready", note: "", shown: "" });
-    this.element = at("row").content.firstElementChild.cloneNode(true);
-    const find = (selector) => this.element.querySelector(selector);
-    this.bar = find("progress");
-    this.text = find(".state");
-    this.button = find("button");
-    this.where = find(".where");
-    find(".name").textContent = path;
-    find(".size").textContent = bytesText(file.size);
-    this.bar.setAttribute("aria-label", path);
-    this.button.addEventListener("click", () => this.press());
-    this.paint();
+    this.path = path;
+    this.element = newRow();
+    this.element.querySelector("button").addEventListener("click", () => this.press());
     at("list").append(this.element);
+    this.take(file);
+  }
+
+  /** Take a file that waits for the button. */
+  take(file) {
+    Object.assign(this, { file, transfer: undefined });
+    this.turn("ready");
   }
 
   get sent() {
     return this.state === "stored" ? this.file.size : (this.transfer?.sent ?? 0);
   }
 
-  /** What the bar of all files counts: of a file that failed nothing is in its place. */
-  get counted() {
-    return isClosed(this) ? 0 : this.sent;
-  }
-
-  /** The bucket and key that the file goes to, or went to. */
-  get destination() {
-    const { bucket, key } = (this.state !== "ready" && this.transfer?.target) || this.target();
-    return `${bucket || "bucket"}/${key}`;
-  }
-
-  target() {
+  get target() {
     const { bucket, prefix } = destinationOf(fields.bucket.value, fields.folder.value);
     return { bucket, key: prefix + this.path };
   }
 
-  paint() {
-    const size = this.file.size || 1;
-    this.bar.value = this.state === "stored" ? 1 : this.sent / size;
-    const texts = {
-      ready: "Ready",
-      waiting: "Waiting",
-      sending: this.note || this.movement(),
-      stopping: "Cancelling",
-      stored: "Stored and checked",
-      failed: this.note,
-      cancelled: "Cancelled",
-    };
-    const labels = { ready: "Remove", waiting: "Cancel", sending: "Cancel", failed: "Try again", cancelled: "Try again" };
-    this.element.dataset.state = this.state;
-    this.text.textContent = texts[this.state];
-    this.where.textContent = `${this.state === "stored" ? "in" : "to"} ${this.destination}`;
-    const label = labels[this.state] ?? "";
-    this.button.hidden = !label;
-    this.button.textContent = label;
-    this.button.setAttribute("aria-label", label ? `${label}: ${this.path}` : this.path);
+  /** Show a state; the note of its time is a function, because the language may change. */
+  turn(state, note) {
+    Object.assign(this, { state, note });
+    this.paint();
   }
 
-  movement() {
-    return this.sent < this.file.size ? `${bytesText(this.sent)} sent` : "All sent, waiting for the store";
+  paint() {
+    const { state, file } = this;
+    const [key, label] = STATES[state];
+    const { bucket, key: name } = (state !== "ready" && this.transfer?.target) || this.target;
+    const place = `${bucket || text("bucket")}/${name}`;
+    const usual = state === "sending" && this.sent >= file.size ? "allSent" : key;
+    this.element.dataset.state = state;
+    fill(this.element, {
+      name: this.path,
+      size: file.size,
+      where: text(state === "stored" ? "storedIn" : "goesTo", { place }),
+      share: state === "stored" ? 1 : this.sent / (file.size || 1),
+      state: this.note?.() ?? text(usual, { size: bytesText(this.sent) }),
+      label: label ? text(label) : "",
+    });
   }
 
   press() {
@@ -172,13 +135,11 @@ class Row {
       rows.splice(rows.indexOf(this), 1);
       this.element.remove();
     } else if (this.state === "waiting") {
-      queue.splice(queue.indexOf(this), 1);
       this.turn("cancelled");
     } else if (this.state === "sending") {
       this.turn("stopping");
       this.transfer.cancel();
-    } else if (checkFields()) {
-      this.aim();
+    } else {
       enqueue([this]);
     }
     paint();
@@ -186,22 +147,20 @@ class Row {
 
   /** Take the destination of now; what was begun for another one is not this upload. */
   aim() {
-    const target = this.target();
+    const { target } = this;
     if (JSON.stringify(target) !== JSON.stringify(this.transfer?.target)) {
-      this.transfer = new Transfer(this.file, target, outside, (note = "") => {
-        this.note = note;
-        paintSoon();
+      this.transfer = new Transfer(this.file, target, outside, (key, values) => {
+        this.note = key && (() => text(key, values));
+        painting ??= setTimeout(paint, PAINT_EVERY);
       });
     }
   }
 
-  turn(state, note = "") {
-    this.state = state;
-    this.note = note;
-    this.paint();
-  }
-
+  /** Upload the file, if nothing has happened to it while it waited. */
   async run() {
+    if (this.state !== "waiting") {
+      return;
+    }
     this.turn("sending");
     try {
       await this.transfer.run();
@@ -209,218 +168,207 @@ class Row {
     } catch (error) {
       if (error.kind === "cancelled") {
         this.turn("cancelled");
-      } else {
-        this.turn("failed", error.kind ? error.message : "This page failed. Reload it, then try again.");
-        say(`${this.path}: ${this.note}`);
+        return;
       }
+      this.turn("failed", () => explain(error));
+      say(text("labelled", { label: this.path, name: this.note() }));
       if (error.kind === "token") {
-        refuseToken(error.message);
+        rows.filter(({ state }) => state === "waiting").forEach((row) => row.turn("failed", this.note));
+        complain(this.note, fields.token);
       }
     }
   }
 }
 
-function refuseToken(message) {
-  for (const row of queue.splice(0)) {
-    row.turn("failed", message);
-  }
-  complain(message, fields.token);
-}
-
-function add(found) {
-  for (const { file, path } of found) {
+function add(chosen) {
+  for (const { file, path } of chosen) {
     const known = rows.find((row) => row.path === path && row.state !== "stored");
     if (!known) {
       rows.push(new Row(file, path));
-    } else if (isClosed(known)) {
-      Object.assign(known, { file, transfer: undefined });
-      known.turn("ready");
+    } else if (!isOpen(known)) {
+      known.take(file);
     }
   }
-  complain("");
+  complain();
   paint();
 }
 
-// -- one after the other -----------------------------------------------------------------
-
+/** Upload some rows, if the fields are filled in. */
 function enqueue(some) {
-  if (!running && !queue.length) {
+  if (!checkFields()) {
+    return;
+  }
+  if (!rows.some(isOpen)) {
     began = Date.now();
-    sentBefore = rows.reduce((sum, row) => sum + row.sent, 0);
+    sentBefore = sumOf(rows, ({ sent }) => sent);
   }
   for (const row of some) {
+    row.aim();
     row.turn("waiting");
-    queue.push(row);
+    fileSlots.hold(() => row.run()).then(settle);
   }
-  for (let free = FILES_AT_ONCE - running; free > 0; free -= 1) {
-    work();
-  }
-  paint();
+  paintUnfinished();
 }
 
-async function work() {
-  running += 1;
-  while (queue.length) {
-    await queue.shift().run();
-    paint();
-  }
-  running -= 1;
+function settle() {
   paint();
-  if (!running) {
+  paintUnfinished();
+  if (!rows.some(isOpen)) {
     say(summary());
   }
 }
 
-const isOpen = (row) => ["waiting", "sending", "stopping"].includes(row.state);
-const isClosed = (row) => ["failed", "cancelled"].includes(row.state);
-
-function summary() {
-  const count = (state) => rows.filter((row) => row.state === state).length;
-  const parts = [`${count("stored")} of ${rows.length} files stored and checked`];
-  if (count("failed")) {
-    parts.push(`${count("failed")} failed`);
-  }
-  if (count("cancelled")) {
-    parts.push(`${count("cancelled")} cancelled`);
-  }
-  return parts.join(", ");
-}
-
 // -- what is shown -----------------------------------------------------------------------
 
-function paintSoon() {
-  painted ??= setTimeout(paint, PAINT_EVERY);
+function summary() {
+  const failed = countOf("failed");
+  const cancelled = countOf("cancelled");
+  return [
+    text("summary", { stored: countOf("stored"), all: rows.length }),
+    failed ? text("countFailed", { count: failed }) : "",
+    cancelled ? text("countCancelled", { count: cancelled }) : "",
+  ].join("");
+}
+
+/** Return how much is sent, and when it means something the rate and the time left. */
+function movement(sent, total) {
+  const moved = sumOf(rows, (row) => row.sent) - sentBefore;
+  const time = Date.now() - began;
+  const shown = text("progress", { sent: bytesText(sent), total: bytesText(total) });
+  if (time < MIN_MEASURED || moved <= 0) {
+    return shown;
+  }
+  const rate = (moved / time) * 1000;
+  const left = sumOf(rows.filter(isOpen), (row) => row.file.size - row.sent);
+  return shown + text("pace", { rate: bytesText(rate), time: durationText(left / rate) });
 }
 
 function paint() {
-  clearTimeout(painted);
-  painted = undefined;
-  rows.filter((row) => isOpen(row) || row.state === "ready").forEach((row) => row.paint());
-  const total = rows.reduce((sum, row) => sum + row.file.size, 0);
-  const sent = rows.reduce((sum, row) => sum + row.counted, 0);
-  const closed = rows.filter(isClosed);
-  const open = rows.filter(isOpen).length;
-  const ready = rows.filter((row) => row.state === "ready").length;
+  clearTimeout(painting);
+  painting = undefined;
+  rows.filter(isOpen).forEach((row) => row.paint());
+  const total = sumOf(rows, ({ file }) => file.size);
+  // Of a file that failed nothing is in its place.
+  const sent = sumOf(rows, (row) => (isClosed(row) ? 0 : row.sent));
+  const isBusy = rows.some(isOpen);
+  const ready = countOf("ready");
+  const startable = ready + countOf("failed");
+  const usual = text(startable && !ready ? "tryAgain" : "upload");
   at("uploads").hidden = !rows.length;
-  at("whole").value = total ? sent / total : Number(rows.length > 0 && !open && !ready && !closed.length);
-  at("uploads").dataset.failed = rows.some((row) => row.state === "failed");
-  let text = `${summary()}.`;
-  if (open) {
-    const left = rows.filter(isOpen).reduce((sum, row) => sum + row.file.size - row.sent, 0);
-    const moved = rows.reduce((sum, row) => sum + row.sent, 0) - sentBefore;
-    const pace = paceText(moved, Date.now() - began, left);
-    text = `${bytesText(sent)} of ${bytesText(total)}${pace}`;
-    if (Date.now() - said > SAY_EVERY) {
-      say(`${Math.floor((100 * sent) / total || 0)} % sent`);
+  at("uploads").dataset.failed = countOf("failed") > 0;
+  at("whole").value = total ? sent / total : Number(rows.length > 0 && rows.length === countOf("stored"));
+  at("start").disabled = !startable;
+  at("start").textContent = startable > 1 ? text("uploadMany", { count: startable }) : usual;
+  at("stop").hidden = !isBusy;
+  if (isBusy) {
+    at("whole-text").textContent = movement(sent, total);
+    if (Date.now() - spoken > SAY_EVERY) {
+      say(text("percent", { count: Math.floor((100 * sent) / total || 0) }));
     }
-  } else if (ready) {
-    text = `${ready} ready, ${bytesText(total)}.`;
+  } else {
+    at("whole-text").textContent = ready ? text("countReady", { count: ready, size: bytesText(total) }) : summary();
   }
-  at("whole-text").textContent = text;
-  at("start").disabled = !ready;
-  at("start").textContent = ready > 1 ? `Upload ${ready} files` : "Upload";
-  at("stop").hidden = !open;
-  at("again").hidden = closed.length < 2;
-  if (open !== openBefore) {
-    openBefore = open;
-    paintUnfinished();
-  }
-}
-
-function say(text) {
-  said = Date.now();
-  at("live").textContent = text;
-}
-
-function complain(message, field) {
-  at("problem").textContent = message;
-  at("problem").hidden = !message;
-  Object.values(fields).forEach((one) => one.removeAttribute("aria-invalid"));
-  if (field) {
-    field.setAttribute("aria-invalid", "true");
-    field.focus();
-  }
-}
-
-function checkFields() {
-  const token = fields.token.value.trim();
-  if (!at("by-token").hidden && !/^[\x21-\x7e]+$/u.test(token)) {
-    complain(token ? "The token holds blanks or odd characters. Paste it again." : "Paste your token first.", fields.token);
-    return false;
-  }
-  if (!/^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$/u.test(fields.bucket.value.trim())) {
-    complain("Say which bucket: small letters, digits and dashes.", fields.bucket);
-    return false;
-  }
-  if (/^[\s]*[/\\]/u.test(fields.folder.value)) {
-    complain("The folder must not begin with a slash.", fields.folder);
-    return false;
-  }
-  complain("");
-  return true;
 }
 
 function paintUnfinished() {
-  const busy = new Set(rows.filter(isOpen).map((row) => row.transfer?.name));
-  const entries = Object.entries(outside.journal.all()).filter(([name]) => !busy.has(name));
-  const names = JSON.stringify(entries.map(([name, { parts }]) => [name, Object.keys(parts).length]));
+  const busy = rows.filter(isOpen).map(({ transfer }) => transfer.name);
+  const entries = Object.entries(outside.journal.all()).filter(([name]) => !busy.includes(name));
   at("unfinished").hidden = !entries.length;
-  if (at("unfinished-list").dataset.names === names) {
-    return;
-  }
-  at("unfinished-list").dataset.names = names;
   at("unfinished-list").replaceChildren(
-    ...entries.map(([name, entry]) => {
-      const [bucket, key, , size] = JSON.parse(name);
-      const element = at("row").content.firstElementChild.cloneNode(true);
-      const bytes = Math.min(size, Object.keys(entry.parts).length * entry.partSize);
-      element.querySelector(".name").textContent = `${bucket}/${key}`;
-      element.querySelector(".size").textContent = bytesText(size);
-      element.querySelector("progress").value = bytes / size;
-      element.querySelector("progress").setAttribute("aria-label", `Sent of ${key}`);
-      element.querySelector(".state").textContent = `${bytesText(bytes)} sent before`;
-      const button = element.querySelector("button");
-      button.textContent = "Give up";
-      button.setAttribute("aria-label", `Give up: ${key}`);
-      button.addEventListener("click", () => giveUp(name, entry));
+    ...entries.map(([name, { target, parts, partSize, uploadId }]) => {
+      const size = JSON.parse(name)[3];
+      const sent = Math.min(size, Object.keys(parts).length * partSize);
+      const element = newRow();
+      fill(element, {
+        name: `${target.bucket}/${target.key}`,
+        size,
+        share: sent / size,
+        state: text("sentBefore", { size: bytesText(sent) }),
+        label: text("giveUp"),
+      });
+      element.querySelector("button").addEventListener("click", async () => {
+        if (checkFields()) {
+          outside.journal.put(name);
+          paintUnfinished();
+          say(text((await abortUpload(outside, target, uploadId)) ? "givenUp" : "partsStay"));
+        }
+      });
       return element;
     }),
   );
 }
 
-async function giveUp(name, entry) {
-  if (!checkFields()) {
-    return;
+function paintTexts() {
+  for (const element of document.querySelectorAll("[data-text]")) {
+    element.textContent = text(element.dataset.text);
   }
-  outside.journal.remove(name);
+  for (const element of document.querySelectorAll("[data-label]")) {
+    element.setAttribute("aria-label", text(element.dataset.label));
+  }
+  at("grant-text").textContent = grantText?.() ?? text("grantHelp");
+  at("problem").textContent = problemText();
+  rows.forEach((row) => row.paint());
+  paint();
   paintUnfinished();
-  const closed = await closeUpload(outside, entry.target, entry.uploadId);
-  say(closed ? "Given up, and what was sent is removed." : "Given up. What was sent stays until the owner of the bucket removes it.");
+}
+
+function say(spokenText) {
+  spoken = Date.now();
+  at("live").textContent = spokenText;
+}
+
+/** Show a problem, and the field that it is about; a function, because the language may change. */
+function complain(problem = () => "", field = undefined) {
+  problemText = problem;
+  at("problem").textContent = problem();
+  at("problem").hidden = !problem();
+  Object.values(fields).forEach((input) => input.removeAttribute("aria-invalid"));
+  field?.setAttribute("aria-invalid", "true");
+  field?.focus();
+}
+
+function checkFields() {
+  const token = fields.token.value.trim();
+  let problem;
+  if (!grantText && !/^[\x21-\x7e]+$/u.test(token)) {
+    problem = [token ? "oddToken" : "needToken", fields.token];
+  } else if (!/^[a-z0-9][a-z0-9-]{1,61}[a-z0-9]$/u.test(fields.bucket.value.trim())) {
+    problem = ["needBucket", fields.bucket];
+  } else if (/^\s*[/\\]/u.test(fields.folder.value)) {
+    problem = ["slashFirst", fields.folder];
+  }
+  complain(problem && (() => text(problem[0])), problem?.[1]);
+  return !problem;
 }
 
 // -- what a person does ------------------------------------------------------------------
 
+async function takeGrant(file) {
+  try {
+    const grant = readGrant(await file.text(), { secure: window.location.protocol === "https:" });
+    outside.sign = grantSigner(grant, { mayPublish: () => at("publish").checked });
+    at("publish").checked = false;
+    at("by-public").hidden = !grant.isPublic;
+    fields.bucket.value = grant.bucket;
+    fields.folder.value = grant.prefix;
+    fields.bucket.readOnly = true;
+    at("by-token").hidden = true;
+    grantText = () => text("grantUntil", { name: file.name, time: timeText(grant.ends) });
+    complain();
+    paintTexts();
+  } catch (error) {
+    complain(() => (error.kind ? explain(error) : text("unreadable")));
+  }
+}
+
 at("form").addEventListener("submit", (event) => {
   event.preventDefault();
-  const ready = rows.filter((row) => row.state === "ready");
-  if (ready.length && checkFields()) {
-    keepToken();
-    ready.forEach((row) => row.aim());
-    enqueue(ready);
-  }
-});
-
-at("again").addEventListener("click", () => {
-  const closed = rows.filter(isClosed);
-  if (checkFields()) {
-    keepToken();
-    closed.forEach((row) => row.aim());
-    enqueue(closed);
-  }
+  enqueue(rows.filter(({ state }) => ["ready", "failed"].includes(state)));
+  paint();
 });
 
 at("stop").addEventListener("click", () => {
-  rows.filter((row) => row.state === "waiting" || row.state === "sending").forEach((row) => row.press());
+  rows.filter(({ state }) => ["waiting", "sending"].includes(state)).forEach((row) => row.press());
 });
 
 for (const id of ["files", "directory"]) {
@@ -440,7 +388,7 @@ window.addEventListener("drop", async (event) => {
   try {
     add(await droppedFiles(event.dataTransfer));
   } catch {
-    complain("Something in there cannot be read. Choose the files with the button.");
+    complain(() => text("badDrop"));
   }
 });
 
@@ -451,13 +399,10 @@ at("grant").addEventListener("change", () => {
     takeGrant(file);
   }
 });
-document.addEventListener("securitypolicyviolation", () => {
-  complain("This page must not send to where the grant leads. Ask its owner for the right page.");
-});
-at("keep").addEventListener("change", keepToken);
-fields.bucket.addEventListener("input", paint);
-fields.folder.addEventListener("input", paint);
-fields.token.addEventListener("input", () => at("keep").checked && keepToken());
+document.addEventListener("securitypolicyviolation", () => complain(() => text("grantElsewhere")));
+for (const input of [fields.bucket, fields.folder]) {
+  input.addEventListener("input", () => rows.forEach((row) => row.paint()));
+}
 
 window.addEventListener("beforeunload", (event) => {
   if (rows.some(isOpen)) {
@@ -465,9 +410,16 @@ window.addEventListener("beforeunload", (event) => {
   }
 });
 
+function speak(tag) {
+  document.documentElement.lang = useLanguage(tag);
+  at("language").value = document.documentElement.lang;
+  paintTexts();
+}
+
+at("language").append(...Object.entries(LANGUAGES).map(([tag, name]) => new Option(name, tag)));
+at("language").addEventListener("change", () => speak(at("language").value));
 const linked = destinationIn(window.location.hash);
 fields.bucket.value = linked.bucket;
 fields.folder.value = linked.prefix;
-recallToken();
-paint();
+speak(navigator.language);
 document.documentElement.dataset.ready = "yes";

@@ -4,6 +4,7 @@ import test from "node:test";
 import { combine, crc64 } from "./page/crc64.js";
 import { Journal } from "./page/journal.js";
 import { MIB, UploadError } from "./page/plan.js";
+import { explain } from "./page/texts.js";
 import { Slots, Transfer } from "./page/transfer.js";
 
 const TARGET = { bucket: "b", key: "k" };
@@ -22,6 +23,11 @@ function fileOf(size) {
   const file = new Blob([new Uint8Array(size)]);
   return Object.assign(file, { name: "k", lastModified: 7 });
 }
+
+const says = (pattern) => (error) => {
+  assert.match(explain(error), pattern);
+  return true;
+};
 
 const error = (code, status = 400) => ({ status, text: `<Code>${code}</Code>`, headers: {} });
 
@@ -60,15 +66,15 @@ function worldOf(faults = {}, refused = []) {
       const buffer = await blob.arrayBuffer();
       return { crc: crc64(new Uint8Array(buffer)), buffer };
     },
-    sleep: async () => {
+    sleep: async (time) => {
+      world.slept = time;
       world.waits += 1;
     },
-    now: () => 0,
     journal: new Journal(world.box),
     slots: new Slots(4),
   };
   world.upload = (size = 17 * MIB) => new Transfer(fileOf(size), TARGET, world.outside);
-  world.count = (action) => world.log.filter((one) => one.startsWith(action)).length;
+  world.count = (action) => world.log.filter((entry) => entry.startsWith(action)).length;
   return world;
 }
 
@@ -87,11 +93,17 @@ test("trouble passes, and has an end", async () => {
   const some = worldOf({ PutObject: [error("", 503), { status: 0, text: "", headers: {} }] });
   await some.upload(10).run();
   assert.equal(some.waits, 2);
+  const busy = worldOf();
+  const { sign } = busy.outside;
+  const answers = [() => Promise.reject(Object.assign(new UploadError("signerBusy", "again"), { after: 30_000 }))];
+  busy.outside.sign = (request) => (answers.shift() ?? (() => sign(request)))();
+  await busy.upload(10).run();
+  assert.deepEqual([busy.waits, busy.slept], [1, 30_000]);
   const much = worldOf({ PutObject: Array.from({ length: 8 }, () => error("ServiceUnavailable", 503)) });
-  await assert.rejects(much.upload(10).run(), /has trouble \(ServiceUnavailable\)/u);
+  await assert.rejects(much.upload(10).run(), says(/has trouble \(ServiceUnavailable\)/u));
   assert.equal(much.count("PutObject"), 8);
   const none = worldOf({ PutObject: Array.from({ length: 8 }, () => ({ status: 0, text: "", headers: {} })) });
-  await assert.rejects(none.upload(10).run(), /CORS rule/u);
+  await assert.rejects(none.upload(10).run(), says(/CORS rule/u));
 });
 
 test("what has expired is signed again, but not for ever", async () => {
@@ -100,13 +112,14 @@ test("what has expired is signed again, but not for ever", async () => {
   await world.upload().run();
   assert.equal(world.waits, 0);
   const always = worldOf({ PutObject: Array.from({ length: 9 }, () => expired) });
-  await assert.rejects(always.upload(10).run(), /each new permission has expired/u);
+  await assert.rejects(always.upload(10).run(), says(/each new signed URL has expired/u));
   assert.equal(always.count("PutObject"), 4);
+  assert.equal(always.waits, 0);
 });
 
 test("a store that shows no checksum proves nothing", async () => {
-  await assert.rejects(worldOf({ PutObject: [without(CRC)] }).upload(10).run(), /must expose ETag/u);
-  await assert.rejects(worldOf({ UploadPart: [without("ETag")] }).upload().run(), /must expose ETag/u);
+  await assert.rejects(worldOf({ PutObject: [without(CRC)] }).upload(10).run(), says(/must expose ETag/u));
+  await assert.rejects(worldOf({ UploadPart: [without("ETag")] }).upload().run(), says(/must expose ETag/u));
 });
 
 test("an upload that is gone begins again, once", async () => {
@@ -114,7 +127,7 @@ test("an upload that is gone begins again, once", async () => {
   await once.upload().run();
   assert.equal(once.count("InitiateMultipartUpload"), 2);
   const twice = worldOf({ CompleteMultipartUpload: [error("InvalidPart"), error("InvalidPart")] });
-  await assert.rejects(twice.upload().run(), /dropped the upload twice/u);
+  await assert.rejects(twice.upload().run(), says(/dropped the upload twice/u));
 });
 
 test("no such upload at the end may be a success: look", async () => {
@@ -123,23 +136,23 @@ test("no such upload at the end may be a success: look", async () => {
   await there.upload().run();
   assert.equal(there.count("HeadObject"), 1);
   const blind = worldOf({ CompleteMultipartUpload: [gone()] }, ["HeadObject"]);
-  await assert.rejects(blind.upload().run(), /most likely stored/u);
+  await assert.rejects(blind.upload().run(), says(/most likely stored/u));
   const absent = worldOf({ CompleteMultipartUpload: [gone()], HeadObject: [{ status: 404, text: "", headers: {} }] });
   await absent.upload().run();
   assert.equal(absent.count("InitiateMultipartUpload"), 2);
   const other = (reply) => Object.assign(reply.headers, { [CRC]: "1" });
   const another = worldOf({ CompleteMultipartUpload: [gone()], HeadObject: [other] });
-  await assert.rejects(another.upload().run(), /is there already/u);
+  await assert.rejects(another.upload().run(), says(/already exists/u));
   const forbidden = worldOf({ CompleteMultipartUpload: [gone()], HeadObject: [{ status: 403, text: "", headers: {} }] });
-  await assert.rejects(forbidden.upload().run(), /most likely stored/u);
+  await assert.rejects(forbidden.upload().run(), says(/most likely stored/u));
 });
 
 test("a name that is taken", async () => {
   const taken = () => error("FileAlreadyExists", 409);
   const blind = worldOf({ PutObject: [taken()] }, ["HeadObject"]);
-  await assert.rejects(blind.upload(10).run(), /is there already/u);
+  await assert.rejects(blind.upload(10).run(), says(/already exists/u));
   const lost = worldOf({ PutObject: [{ status: 0, text: "", headers: {} }, taken()] }, ["HeadObject"]);
-  await assert.rejects(lost.upload(10).run(), /most likely stored/u);
+  await assert.rejects(lost.upload(10).run(), says(/most likely stored/u));
   const same = worldOf({ CompleteMultipartUpload: [taken()] });
   await same.upload().run();
   assert.equal(same.count("AbortMultipartUpload"), 1);
@@ -148,7 +161,7 @@ test("a name that is taken", async () => {
 test("a whole that differs from its parts is no success", async () => {
   const other = (reply) => Object.assign(reply.headers, { [CRC]: "1" });
   const world = worldOf({ CompleteMultipartUpload: [other] });
-  await assert.rejects(world.upload().run(), /differs from the file/u);
+  await assert.rejects(world.upload().run(), says(/differs from the file/u));
   assert.deepEqual(world.outside.journal.all(), {});
   await worldOf({ CompleteMultipartUpload: [without(CRC)] }).upload().run();
 });
@@ -156,7 +169,7 @@ test("a whole that differs from its parts is no success", async () => {
 test("a failure keeps the parts, and the next run sends the others", async () => {
   const world = worldOf({ CompleteMultipartUpload: [error("AccessDenied", 403)] });
   const upload = world.upload();
-  await assert.rejects(upload.run(), /refused \(AccessDenied\)/u);
+  await assert.rejects(upload.run(), says(/refused \(AccessDenied\)/u));
   assert.equal(Object.keys(world.outside.journal.get(upload.name).parts).length, 3);
   assert.doesNotMatch(world.box.text, /:\/\//u);
   await upload.run();
