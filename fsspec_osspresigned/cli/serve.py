@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import click
 from attrs import fields_dict, frozen
 
 from ..errors import ConfigurationError
+from ..request_checks import is_loopback
 from ..server.policy import hash_token, parse_policies, token_problem
 from ..units import shown_text
 from .help import examples
@@ -63,6 +65,12 @@ def serve(wanted: ServeOptions) -> None:
         return
     with needs("server"):
         from ..server.process import ServiceSettings, launch  # noqa: PLC0415 - an extra
+    if not is_loopback(wanted.host):
+        warnings.warn(
+            f"{wanted.host} is not an address of this machine alone: let only a reverse "
+            "proxy with TLS and limits of connections reach it (docs/serve.md)",
+            stacklevel=2,
+        )
     names = fields_dict(ServiceSettings)
     launch(ServiceSettings(**{name: getattr(wanted, name) for name in names}))
 

@@ -600,6 +600,16 @@ def test_process_signs_logs_and_stops(start, number):
     assert json.loads(out)["event"] == "stopped"
 
 
+@pytest.mark.parametrize(
+    ("host", "warns"),
+    [("0.0.0.0", True), ("127.0.0.1", False)],  # noqa: S104 - its warning
+)
+def test_an_address_of_other_machines_is_warned_of(start, host, warns):
+    """The service has no TLS and no limits of connections: that is its proxy's part."""
+    _, _, err = start("--host", host).end()
+    assert ("reverse proxy" in err) is warns
+
+
 def test_stop_finishes_the_call_that_runs(start):
     """SIGTERM refuses new connections, and answers what came before."""
     service = start()
