@@ -1,4 +1,4 @@
-"""What one hostile client can do to ``osspresigned serve``, and what others notice.
+"""Attacks of one hostile client on ``osspresigned serve``, and the wait of another one.
 
 The service runs behind nginx, with the configuration of docs/serve.md. Each attack runs
 in a process of its own, while another client, with another token and another address,
@@ -361,7 +361,7 @@ def memory(pid: int) -> float:
 
 
 class Outcome(NamedTuple):
-    """What an attack did, and what others noticed."""
+    """Result of one attack: memory of the service, and waits of another client."""
 
     sent: int
     peak: float  # MiB

@@ -194,7 +194,7 @@ class LocalEntry:
 
     @property
     def is_pipe(self) -> bool:
-        """Whether the caller named a pipe or device, which is read as a stream."""
+        """True if the caller named a pipe or device, which is read as a stream."""
         return self.kind is Kind.PIPE
 
     @property

@@ -76,7 +76,7 @@ class Expected:
 
 
 class Needs(enum.Enum):
-    """What a fact needs of the bucket, its endpoint or the keys; the value names it."""
+    """Condition of a fact on the bucket, its endpoint or the keys; the value names it."""
 
     UNVERSIONED = "a bucket without versioning"
     VERSIONED = "a bucket with versioning, enabled or suspended"
