@@ -108,9 +108,10 @@ def test_files_at_50_ms_each_go_at_once(files, verb):
 
 @pytest.mark.parametrize("count", [25_000, 100_000])
 def test_a_tree_of_small_files_takes_little_memory(tmp_path, count):
-    """100,000 files of 1 KiB: at most 76 MiB over the idle program.
+    """100,000 files of 1 KiB: at most 92 MiB over the idle program.
 
     Receipts are plain values: some 0.7 KiB for each file with its place in the record.
+    16 MiB are bodies that are kept to be read back, however many files there are.
     """
     for number in range(count):
         place = tmp_path / f"{number // 1000:03}"
@@ -126,4 +127,4 @@ def test_a_tree_of_small_files_takes_little_memory(tmp_path, count):
         )
     growth = found["growth"] / MIB
     print(f"{count} files: {growth:.1f} MiB, {found['seconds']:.1f} s")  # noqa: T201
-    assert growth <= 76
+    assert growth <= 92
