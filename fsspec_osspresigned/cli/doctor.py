@@ -20,22 +20,31 @@ from ..client.client import Client
 from ..client.error_codes import OWN_DOMAIN, members
 from ..console.exit import ExitCode, code_of, interruptible, told
 from ..console.terminal import Output
+from ..engine.engine import run
 from ..errors import OSSPresignedError
 from ..model import Action, Operation, Reply
 from ..options.object_options import ObjectOptions, Target
 from ..parsing import clock_offset
 from ..secret import SecretURL
 from ..signers.base import Grant, MultipartGrant, sign_checked
+from ..signers.http import service_exchange
 from ..signers.post_grant import PostGrantSigner
 from ..signing.endpoint import is_public_mainland
 from ..signing.post_policy import SIGNATURE_FIELDS, PostPolicy
 from ..signing.signed_url import describe
 from ..units import MIB, shown_bytes, shown_end, shown_seconds, shown_text
-from ..upload.plan import UploadPlan, check_plan, granted, plan_for, refuse_expired
+from ..upload.plan import (
+    UploadPlan,
+    check_plan,
+    granted,
+    needed_requests,
+    plan_for,
+    refuse_expired,
+)
 from .help import examples
 from .options import SIZE, UploadConnectionOptions, object_path, takes
 
-_PACKAGES = ("fsspec-osspresigned", "fsspec", "requests", "urllib3", "attrs", "fastcrc")
+_PACKAGES = ("fsspec-osspresigned", "fsspec", "pycurl", "requests", "attrs", "fastcrc")
 EXTRAS = ("click", "starlette", "uvicorn", "alibabacloud-credentials")
 _OWN = ("FSSPEC_OSSPRESIGNED_", "OSSPRESIGNED_", "OSS_")
 TRUST = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
@@ -124,11 +133,13 @@ def about_path(client: Client, path: str, size: int | None) -> Iterator[Finding]
     try:
         options = client.options
         target = ObjectOptions(options).target(path, guessed=None, exclusive=False)
-        grant = granted(client, path)
+        grant = run(granted, client, path)
         refuse_expired(grant, path)
         large = client.checkpoint is None
         cut = plan_for(grant, options, size, path=path, large_parts=large)
-        check_plan(options, client.signer, target, grant, cut, size)
+        check_plan(options, target, grant, cut)
+        for operation in needed_requests(target, grant, cut, size):
+            client.signer.preflight(operation)
         said = _cut_shown(cut, size, grant)
         yield Finding(stage, said if is_given else f"{said} (assumed: give --size)")
         operations = _operations(target, grant, cut, size)
@@ -204,7 +215,8 @@ def about_host(
     origin = f"{parts.scheme}://{parts.netloc}"
     root = SecretURL(f"{origin}/")
     try:
-        reply = client.transport.exchange("HEAD", root, {}, b"", _SMALL_REPLY)
+        exchange = service_exchange(client.options)
+        reply = exchange("HEAD", root, {}, b"", _SMALL_REPLY)
     except OSSPresignedError as error:
         yield _bad(name, error)
         return

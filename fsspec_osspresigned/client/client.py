@@ -4,27 +4,28 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, defaultdict, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from attrs import evolve
 
-from ..concurrency.budget import Turns, of_process
-from ..concurrency.circuit import Circuit
-from ..concurrency.thread_pool import Workers, run_jobs_here, runs_jobs_here
-from ..concurrency.waiting import Event
+from ..engine.circuit_breaker import CircuitBreaker
+from ..engine.engine import blocking, call_user, shielded
+from ..engine.limits import RequestLimits, request_limiter
 from ..errors import (
     BlindAnswerWarning,
+    NetworkError,
     NotSignedError,
     OSSPresignedError,
     Outcome,
     ReceiptFailedError,
 )
-from ..http.body import EMPTY, Body
-from ..http.transport import PLAIN, Exchange, Transport
+from ..http.body import EMPTY, SMALL, Body
+from ..http.exchange import PLAIN, Exchange
+from ..http.transport import Transport
 from ..model import (
     FORBID_OVERWRITE,
     Action,
@@ -37,13 +38,12 @@ from ..model import (
 from ..options.options import Options
 from ..parsing import clock_offset
 from ..secret import redact
-from ..signers.base import MAX_REQUESTS, Signer, distrust, sign_checked
+from ..signers.base import MAX_REQUESTS, Grant, Signer, sign_checked
 from ..signing.canonical import is_of_s3
 from ..tracebacks import warn_user
-from .link_estimate import LinkEstimate, RequestWindow
+from .link_estimate import LATENCY_BOUND, LinkEstimate, RequestWindow
 from .readable_directories import LOOKS
 from .retry import REAL_TIME, Attempts, Decision, RetryPolicy, Timing, Verb
-from .small_request import FirstTry
 from .written_objects import WrittenObjects
 
 if TYPE_CHECKING:
@@ -54,10 +54,19 @@ if TYPE_CHECKING:
 
     T = TypeVar("T", default=Reply)
     Job = TypeVar("Job")
+    R = TypeVar("R")
 
 
-_TREES = 4  # coroutines for many files that run at the same time
-_LANES = 8  # calls for many files that are driven at the same time
+class _Keyed(dict[str, RequestLimits]):
+    """Limits by bucket; *make* makes those of a new bucket."""
+
+    def __init__(self, make: Callable[[str], RequestLimits]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, bucket: str) -> RequestLimits:
+        limits = self[bucket] = self._make(bucket)
+        return limits
 
 
 def _itself(reply: Reply) -> Any:
@@ -75,15 +84,6 @@ class Client:
         circuits: bucket -> its circuit breaker.
         links: bucket -> estimate of its network link.
         windows: bucket -> limit of its small requests in flight.
-        turns: limit of the requests in flight.
-        trees: threads that each wait for many files, for calls of coroutines.
-        lanes: threads that each drive many small requests (``express_lane``), and wait
-            for the threads of ``files``.
-        files: threads that each drive one file, and wait for its parts.
-        requests: threads that each send one part. A task never waits for another one
-            of the same pool, so no pool can deadlock.
-        openers: threads that each open one connection of a lane. Their tasks take no
-            turn, for a lane that has all turns waits for them.
         s3_buckets: buckets with signed URLs of S3-compatible stores.
         clock_offset: seconds by which this machine's clock is ahead of the store's,
             from the last reply; None before the first one.
@@ -109,24 +109,26 @@ class Client:
         )
         self.written = WrittenObjects()
         self.s3_buckets: set[str] = set()
-        # A signer with a preflight grants by objects: one tells nothing of the next.
-        self._grants_by_prefix = not hasattr(signer, "preflight")
-        self.trees = Workers("osspresigned-tree", _TREES)
-        self.lanes = Workers("osspresigned-lane", _LANES)
-        self.files = Workers("osspresigned-file", options.connections)
-        self.requests = Workers("osspresigned-part", options.most_connections)
-        self.openers = Workers("osspresigned-open", options.most_connections)
         self.clock_offset: float | None = None
         self._timing = timing
-        self.turns = Turns(of_process().requests, options.most_connections)
         self._note = note
-        self.circuits: dict[str, Circuit] = {}
+        self._in_flight: Counter[str] = Counter()
+        most = max(options.most_connections, options.most_small)
+        self._limits = _Keyed(
+            lambda bucket: RequestLimits(
+                small=lambda: self._most_small(bucket),
+                large=options.most_connections,
+                total=options.max_concurrency or most,
+            )
+        )
+        self._batches = self.prefetcher(lambda: None, first=MAX_REQUESTS)
+        self.circuits: dict[str, CircuitBreaker] = {}
         self.links: defaultdict[str, LinkEstimate] = defaultdict(LinkEstimate)
         self.windows: defaultdict[str, RequestWindow] = defaultdict(
             lambda: RequestWindow(options.most_small, clock=timing.clock)
         )
 
-    def note(self, receipt: Receipt, data: bytes | None = None) -> None:
+    async def note(self, receipt: Receipt, data: bytes | None = None) -> None:
         """Record the upload of *receipt*, and pass the receipt to the client's callback.
 
         *data* is the body of the object, which is kept if it is small. Raises
@@ -136,8 +138,7 @@ class Client:
         if self._note is None:
             return
         try:
-            with run_jobs_here():
-                self._note(receipt)
+            await call_user(self._note, receipt)
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
             if isinstance(error, OSError) and error.strerror and error.filename:
@@ -151,16 +152,15 @@ class Client:
                 receipt=receipt,
             ) from error
 
-    def call(
+    async def call(
         self,
         operation: Operation,
         body: Body = EMPTY,
         exchange: Exchange = PLAIN,
         *,
         parse: Callable[[Reply], T] = _itself,
-        ahead: Prefetcher | None = None,
+        prefetcher: Prefetcher | None = None,
         once: bool = False,
-        first: FirstTry | None = None,
     ) -> T:
         """Sign *operation*, send it with *body*, and return what *parse* returns.
 
@@ -169,53 +169,68 @@ class Client:
             body: request body, sent from its start at every try.
             exchange: unsigned parts of the request.
             parse: reads a 2xx reply; an error that it raises fails the try.
-            ahead: signer of the first try; the client's own signer signs the others.
+            prefetcher: signs the first try; the client's own signer signs the others.
             once: do not retry.
-            first: the first try, if an express lane has made it.
 
         Raises:
             NotSignedError: the signer does not sign the operation.
             OSSPresignedError: the failure of the last try, with its ``tries``, and with
                 its ``outcome`` if a try may have stored an object.
         """
-        failed = first.failure if first else None
-        if first is not None and failed is None:
-            self.circuit(operation.bucket).note_answer()
-            return cast("T", first.parsed)
-        attempts = first.attempts if first else self.attempts(operation)
-        cancel = exchange.cancel
-        signed = first.signed if first else None
-        signer: Signer = (None if first else ahead) or self.signer
-        circuit = self.circuit(operation.bucket)
+        if exchange.path != operation.path:
+            exchange = evolve(exchange, path=operation.path)
+        attempts = Attempts(operation, self.policy, self._timing)
+        limiter = request_limiter()
+        small = body.size <= SMALL and not exchange.in_thread
+        limits = self._limits[operation.bucket]
+        signed: SignedRequest | None = None
+        first = prefetcher and prefetcher.sign
         while True:
             try:
-                if failed is not None:
-                    with circuit.turn(operation.path, sent=True):
-                        raise failed
-                with self.turns.take(wait=not self._is_awaited):
-                    if signed is None or self.is_stale(signed):  # after the wait
-                        asked, signer = signer, self.signer
-                        signed = self.signed(operation, asked)
-                    with circuit.turn(operation.path, cancel, sent=self._is_awaited):
-                        reply = self._sent(operation, signed, body, exchange)
-                        return parsed(attempts.counted(reply), parse, exchange)
+                is_new = signed is None
+                if signed is None:
+                    signed = await (first or self.signed)(operation)
+                    first = None
+                place = limiter.enter_now(self, limits, is_small=small)
+                if place is None:
+                    place = await limiter.enter(self, limits, is_small=small)
+                    is_new = False
+                try:
+                    if not is_new and signed.is_stale(self._timing.now()):
+                        signed = await self.signed(operation)
+                    return await self._attempt(
+                        operation, signed, body, exchange, parse, attempts
+                    )
+                finally:
+                    limiter.leave(place)
             except OSSPresignedError as error:
-                failure, failed = error, None
-            finally:
-                self.turns.tell()
-            gone = cancel is not None and cancel.is_set()
-            decision = self._after(operation, attempts, failure, last=once or gone)
+                decision = self._after(operation, attempts, error, last=once)
+                if isinstance(error, NetworkError):  # as other kept ones may fail
+                    exchange = evolve(exchange, is_fresh=True)
             if decision.verb is Verb.SIGN_AGAIN:
-                distrust(ahead, signed)
-                distrust(self.signer, signed)
+                if signed is not None:
+                    await self._distrust(signed, prefetcher)
                 signed = None
-            elif (cancel or Event()).wait(decision.seconds):
-                raise failure
+            else:
+                await self._timing.sleep(decision.seconds)
 
-    @property
-    def _is_awaited(self) -> bool:
-        """Whether other requests may be waiting for this thread; it must not wait then."""
-        return self.lanes.is_caller or runs_jobs_here()
+    async def _distrust(
+        self, refused: SignedRequest, prefetcher: Prefetcher | None
+    ) -> None:
+        if prefetcher is not None:
+            prefetcher.distrust(refused)
+        if self.signer.waits:
+            await _call_signer(self.signer.distrust, refused)
+        else:
+            self.signer.distrust(refused)
+
+    def _most_small(self, bucket: str) -> int:
+        """Return how many small requests may be in flight to *bucket*."""
+        size = self.windows[bucket].size
+        if not self.circuit_breaker(bucket).is_open:
+            return size
+        # They are not sent, but wait for the probe: if it fails, all fail with it.
+        return max(size, self.options.most_connections)
 
     def _after(
         self,
@@ -231,40 +246,98 @@ class Client:
             if failure.outcome is Outcome.UNKNOWN:  # what was known may be old
                 self.written.forget(operation.path)
 
-    def _sent(
+    async def _attempt(
+        self,
+        operation: Operation,
+        signed: SignedRequest,
+        body: Body,
+        exchange: Exchange,
+        parse: Callable[[Reply], T],
+        attempts: Attempts,
+    ) -> T:
+        """Send one try of *operation*, and return what *parse* returns for the reply."""
+        breaker = self.circuit_breaker(operation.bucket)
+        probes = breaker.is_open and await breaker.enter(operation.path)
+        error: BaseException | None = None
+        try:
+            ready = await self._ready(operation, signed, body)
+            reply = await self._send(operation, ready, body, exchange)
+            await self._note_answer(operation, reply)
+            self._raise_for_status(operation, ready, reply)
+            in_thread = body.size > SMALL or exchange.in_thread
+            return await _parsed(
+                attempts.counted(reply), parse, exchange, in_thread=in_thread
+            )
+        except BaseException as caught:
+            error = caught
+            raise
+        finally:
+            breaker.leave(error, probes=probes)
+            del error  # its frames lead here, and would keep each other
+
+    async def _send(
         self,
         operation: Operation,
         signed: SignedRequest,
         body: Body,
         exchange: Exchange,
     ) -> Reply:
-        """Send one try of *operation*, and return its 2xx reply, or raise an error."""
-        ready = self.ready(operation, signed, body)
-        if exchange.path != operation.path:
-            exchange = evolve(exchange, path=operation.path)
-        clock = self._timing.clock
+        """Send the request once; note how long the reply took."""
+        bucket, clock = operation.bucket, self._timing.clock
+        is_small = body.size <= SMALL and not exchange.in_thread
         began = clock()
-        reply = self.judged(
-            operation, ready, self.transport.send(ready, body, exchange)
-        )
-        if exchange.sink is None:
-            link = self.links[operation.bucket]
-            link.note(operation.action, body.size, clock() - began)
+        self._in_flight[bucket] += is_small
+        in_flight = self._in_flight[bucket]
+        try:
+            reply = await self.transport.send(signed, body, exchange)
+        finally:
+            self._in_flight[bucket] -= is_small
+        if reply.is_good:
+            self._note_time(operation, body, exchange, clock() - began, in_flight)
         return reply
 
-    def attempts(self, operation: Operation) -> Attempts:
-        """Return a counter for the tries of one call, of which the first begins now."""
-        return Attempts(operation, self.policy, self._timing)
+    def _note_time(
+        self,
+        operation: Operation,
+        body: Body,
+        exchange: Exchange,
+        seconds: float,
+        in_flight: int,
+    ) -> None:
+        """Record a reply in the window of its bucket and in the estimate of its link."""
+        link, action = self.links[operation.bucket], operation.action
+        if body.size > SMALL or exchange.in_thread:
+            if exchange.sink is None:
+                link.note(action, body.size, seconds)
+            return
+        least = self.windows[operation.bucket].note(seconds, in_flight)
+        if in_flight == 1 and exchange.sink is None:
+            link.note(action, body.size, seconds)
+        elif least is not None and body.size <= LATENCY_BOUND:
+            link.note(action, 0, least)
 
-    def signed(self, operation: Operation, signer: Signer | None) -> SignedRequest:
-        """Sign *operation*, by the client's own signer if *signer* is None."""
-        return sign_checked(signer or self.signer, [operation])[0]
+    async def signed(self, operation: Operation) -> SignedRequest:
+        """Return *operation*, signed by the client's signer."""
+        if self._batches is not None:
+            return await self._batches.sign(operation)
+        if self.signer.waits:
+            return (await _call_signer(sign_checked, self.signer, [operation]))[0]
+        return sign_checked(self.signer, [operation])[0]
 
-    def is_stale(self, signed: SignedRequest) -> bool:
-        """Return whether *signed* expires too soon to be sent."""
-        return signed.is_stale(self._timing.now())
+    async def grant(self, path: str) -> Grant:
+        """Return how the signer permits uploading *path*."""
+        if self.signer.grant_waits:
+            return await _call_signer(self.signer.grant, path)
+        return self.signer.grant(path)
 
-    def ready(
+    async def preflight(self, operation: Operation) -> None:
+        """Raise the error with which the signer is certain to refuse *operation*."""
+        if self.signer.grant_waits:
+            await _call_signer(self.signer.preflight, operation)
+        else:
+            self.signer.preflight(operation)
+
+    async def _ready(
         self, operation: Operation, signed: SignedRequest, body: Body
     ) -> SignedRequest:
         """Return *signed* as it is sent, with the checksum headers that S3 requires.
@@ -279,7 +352,7 @@ class Client:
         from .s3_urls import with_checksums  # noqa: PLC0415 - only for other stores
 
         self.s3_buckets.add(operation.bucket)
-        return with_checksums(operation, signed, body)
+        return await blocking(with_checksums, operation, signed, body)
 
     def _check_lock(self, operation: Operation, signed: SignedRequest) -> None:
         """Warn, or raise NotSignedError, if *signed* can replace an existing object."""
@@ -310,19 +383,15 @@ class Client:
             )
             warn_user(text, BlindAnswerWarning)
 
-    def judged(
+    def _raise_for_status(
         self, operation: Operation, signed: SignedRequest, reply: Reply
-    ) -> Reply:
-        """Return *reply* if it has status 2xx; raise the matching error otherwise."""
+    ) -> None:
+        """Raise the error of a *reply* whose status is not 2xx."""
         now = self._timing.now
-        ok = 200 <= reply.status < 300  # noqa: PLR2004 - HTTP status class
-        if not (ok and signed.method == "GET"):  # a long body makes its Date old
+        if not (reply.is_good and signed.method == "GET"):  # a long body: an old Date
             self.clock_offset = clock_offset(reply.headers, now, self.clock_offset)
-        is_answer = ok or reply.status == HTTPStatus.NOT_FOUND
-        if operation.action in LOOKS and is_answer and self._grants_by_prefix:
-            self._note_answer(operation)
-        if ok:
-            return reply
+        if reply.is_good:
+            return
         from .error_codes import from_reply  # noqa: PLC0415 - only for a failure
 
         failure = from_reply(
@@ -331,27 +400,27 @@ class Client:
         self.windows[operation.bucket].note_failure(failure)
         raise failure
 
-    def _note_answer(self, look: Operation) -> None:
-        """Record that the store answered *look*, a HeadObject, GetObject or listing."""
+    async def _note_answer(self, look: Operation, reply: Reply) -> None:
+        """Record that the store answered *look*, if that is a look for an object."""
+        is_answer = reply.is_good or reply.status == HTTPStatus.NOT_FOUND
+        if not (look.action in LOOKS and is_answer and self.signer.grants_by_prefix):
+            return
         is_new = self.written.answered(look)
-        is_remote = getattr(self.signer, "remote", False)
-        may_wait = self.lanes.is_caller and is_remote is not False
-        may_ask = not (is_remote or may_wait)
-        if is_new and look.action is Action.HeadObject and may_ask:
+        if is_new and look.action is Action.HeadObject and not self.signer.remote:
             # To the store both are one permission; only the signer may part them.
             read = evolve(look, action=Action.GetObject)
-            if self.can_sign(read):
+            if await self.can_sign(read):
                 self.written.answered(read)
 
     def prefetcher(
         self, coming: Callable[[], Operation | None], *, first: int, low: int = 0
     ) -> Prefetcher | None:
-        """Return a signer that signs the operations of *coming* ahead, in batches.
+        """Return a prefetcher that signs the operations of *coming* in batches.
 
         *coming*, *first* and *low* are as in ``Prefetcher``. Returns None if the signer
         is in this process, so batches would save nothing.
         """
-        if not getattr(self.signer, "remote", False):
+        if not self.signer.remote:
             return None
         from ..signers.batching import Prefetcher  # noqa: PLC0415 - only for many at once
 
@@ -359,8 +428,10 @@ class Client:
         return Prefetcher(self.signer, coming, first=first, low=low, now=now)
 
     def announced(
-        self, jobs: Iterable[Job], opening: Callable[[Job], Operation]
-    ) -> tuple[Iterator[Job], Prefetcher | None]:
+        self,
+        jobs: Iterable[Job],
+        opening: Callable[[Job], Awaitable[Operation]],
+    ) -> tuple[Iterable[Job] | AsyncIterator[Job], Prefetcher | None]:
         """Return *jobs*, and a prefetcher that signs their first requests in batches.
 
         The prefetcher is None if the signer is in this process. Up to 200 jobs are read
@@ -373,43 +444,52 @@ class Client:
             low=max(self.options.connections, MAX_REQUESTS),
         )
         if made is None:
-            return iter(jobs), None
+            return jobs, None
         from ..signers.batching import announced  # noqa: PLC0415 - only for many at once
 
         return announced(jobs, opening, coming), made
 
-    def can_sign(self, operation: Operation) -> bool:
+    async def can_sign(self, operation: Operation) -> bool:
         """Return whether the signer signs *operation*; sends nothing to the store."""
         try:
-            sign_checked(self.signer, [operation])
+            await self.signed(operation)
         except NotSignedError:
             return False
         return True
 
-    def circuit(self, bucket: str) -> Circuit:
+    def circuit_breaker(self, bucket: str) -> CircuitBreaker:
         """Return the circuit breaker of *bucket*."""
         if bucket not in self.circuits:
             # Half of the longest wait is the mean one of a worker that tries alone.
-            made = Circuit(
+            self.circuits[bucket] = CircuitBreaker(
                 self.options.connections,
                 pause=self.policy.base / 2,
                 longest=self.policy.cap / 2,
                 clock=self._timing.clock,
             )
-            self.circuits.setdefault(bucket, made)  # atomic: the first one stays
         return self.circuits[bucket]
 
 
-def parsed(reply: Reply, parse: Callable[[Reply], T], exchange: Exchange) -> T:
-    """Return what *parse* returns.
+async def _call_signer(function: Callable[..., R], *args: Any) -> R:
+    """Call *function* of a signer in a worker thread; who is cancelled does not wait.
+
+    A service may be silent for a minute, and holds nothing of the caller's.
+    """
+    return await shielded(call_user(function, *args))
+
+
+async def _parsed(
+    reply: Reply, parse: Callable[[Reply], T], exchange: Exchange, *, in_thread: bool
+) -> T:
+    """Return what *parse* returns; *in_thread* if it may read a large body.
 
     If *parse* raises, the bytes sent are subtracted from the progress.
     """
     try:
-        return parse(reply)
+        return await blocking(parse, reply) if in_thread else parse(reply)
     except OSSPresignedError:
         if exchange.progress is not None:
-            exchange.progress(-reply.body_bytes)
+            await call_user(exchange.progress, -reply.body_bytes)
         raise
 
 

@@ -10,8 +10,8 @@ import fsspec
 from fsspec.config import conf
 
 from ..client.client import Client, shared_client
-from ..concurrency import abort_at_exit
-from ..http.connection import may_have_proxy
+from ..engine import abort_at_exit
+from ..http.route import may_have_proxy
 from ..http.transport import Transport
 from ..options.options import Options
 from ..options.set_by_user import check_trust
@@ -25,17 +25,15 @@ MAX_MAP = 512 * MIB  # some 500,000 objects
 
 # What the verbs import on first use, here or in libraries.
 _LAZY = (
-    *("checkpoint.directory", "client.coroutine_calls", "client.error_codes"),
-    *("client.express_lane", "client.receipt_output", "client.s3_urls"),
-    *("filesystem.look", "filesystem.move", "filesystem.read", "objects.copy"),
-    *("objects.reader", "signers.batching", "upload.expiry_watch"),
-    *("upload.file_layers", "upload.resume", "upload.writer"),
+    *("checkpoint.directory", "client.error_codes", "client.s3_urls"),
+    *("signers.batching", "upload.expiry_watch", "upload.file_layers"),
+    *("upload.resume", "upload.writer"),
 )
 _LAZY_LIBRARIES = (
     *("certifi", "difflib", "encodings.utf_8_sig", "fcntl", "html", "secrets"),
     *("termios", "xml.etree.ElementTree", "xml.parsers.expat", "xml.sax.saxutils"),
 )
-_LAZY_WITH_PROXY = ("encodings.idna", "requests", "urllib3.util.ssltransport")
+_LAZY_WITH_PROXY = ("requests",)
 
 
 def read_url(place: str, limit: int = MAX_MAP) -> bytes:
@@ -85,7 +83,7 @@ def _make(options: Options) -> Client:
         from ..checkpoint.directory import Checkpoint  # noqa: PLC0415 - only what is used
 
         journals = Checkpoint(options.checkpoint)
-    signer = make_signer(options, transport.exchange, read_url)
+    signer = make_signer(options, read_url)
     return Client(options, signer, transport, note=note, checkpoint=journals)
 
 

@@ -12,11 +12,9 @@ import os
 import stat
 import tempfile
 import threading
-from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from itertools import accumulate
-from mmap import PAGESIZE
 from typing import IO, Protocol
 
 from attrs import field, frozen
@@ -25,10 +23,10 @@ from ..errors import ConfigurationError, SourceChangedError
 from ..system import SpecialFileError, open_regular, read_at, write_at
 
 BLOCK = 256 * 1024
-SMALL = 256 * 1024  # bytes of a body, of a request or a reply, for the express lane
+SMALL = 256 * 1024  # bytes of a body, of a request or a reply, that the loop sends
 SLICE = 1024 * 1024  # bytes in memory that are summed up and sent at once
 _JOIN = 2 * SLICE  # bytes of small pieces that are joined, without the interpreter lock
-_READ = 512 * 1024  # bytes of one read of a file; measured in docs/profiles.md
+_READ = 256 * 1024  # bytes of one read of a file; half of what libcurl asks for
 
 
 class Body(Protocol):
@@ -65,21 +63,23 @@ class MemoryBody:
     """Body in a buffer, which the caller must not change until the upload ends."""
 
     view: memoryview
+    size: int = field(init=False)  # in bytes
+
+    @size.default
+    def _size_of_view(self) -> int:
+        return self.view.nbytes
 
     @classmethod
     def of(cls, data: bytes | bytearray | memoryview) -> MemoryBody:
         """Return a body for any contiguous buffer, without copying it."""
         return cls(memoryview(data).cast("B"))
 
-    @property
-    def size(self) -> int:
-        """Size of the buffer in bytes."""
-        return self.view.nbytes
-
     def blocks(self) -> Iterator[memoryview]:
         """Yield slices of the buffer."""
-        for start in range(0, self.view.nbytes, SLICE):
-            yield self.view[start : start + SLICE]
+        if self.size <= SLICE:
+            return iter((self.view,) if self.size else ())
+        starts = range(0, self.size, SLICE)
+        return (self.view[start : start + SLICE] for start in starts)
 
     def part(self, offset: int, size: int) -> MemoryBody:
         """Return a slice of the buffer as a body."""
@@ -90,33 +90,6 @@ class MemoryBody:
 
 
 EMPTY = MemoryBody(memoryview(b""))
-
-
-@frozen(eq=False)
-class CopiedBody:
-    """Small body that keeps a copy of the bytes of its last pass.
-
-    The bytes are those that were sent, although a file may have changed since.
-    """
-
-    body: Body
-    _pieces: list[bytes] = field(factory=list, init=False)
-
-    @property
-    def size(self) -> int:
-        """Size of the body in bytes."""
-        return self.body.size
-
-    def blocks(self) -> Iterator[memoryview]:
-        """Yield the bytes of the body."""
-        self._pieces.clear()
-        for block in self.body.blocks():
-            self._pieces.append(bytes(block))
-            yield block
-
-    def copy(self) -> bytes:
-        """Return the bytes of the last pass."""
-        return b"".join(self._pieces)
 
 
 def bytes_in(body: Body) -> bytes:
@@ -132,14 +105,12 @@ class PartBody:
     """One part of a stream, held in several pieces of memory.
 
     Attributes:
-        given_back: called to return the buffer of the pieces, for another part.
-        lease: accounted memory of the pieces, until they are freed.
+        given_back: called once when the memory of the pieces is no longer needed.
     """
 
     pieces: tuple[memoryview | bytes, ...]
     size: int
     given_back: Callable[[], object] | None = None
-    lease: object = None
 
     def blocks(self) -> Iterator[memoryview]:
         """Yield the bytes: large pieces in slices, small pieces joined."""
@@ -163,23 +134,9 @@ class PartBody:
             first = stop
 
     def release(self) -> None:
-        """Return the buffer for another part.
-
-        The body must not be read after this call.
-        """
+        """Give the memory back; the body must not be read after this call."""
         if self.given_back is not None:
             self.given_back()
-
-
-def page_buffer(size: int) -> memoryview:
-    """Return a buffer of *size* bytes that starts at a page of memory.
-
-    Large buffers of Python begin just after a page boundary. Some processors copy to
-    such an address four times slower.
-    """
-    room = array("B", (0,)) * (size + PAGESIZE)
-    start = -room.buffer_info()[0] % PAGESIZE
-    return memoryview(room)[start : start + size]
 
 
 @frozen
@@ -267,9 +224,8 @@ class FileBody:
         return cls(path, 0, found.st_size, Fingerprint.of(found))
 
     def blocks(self) -> Iterator[memoryview]:
-        """Yield the bytes of the range in blocks that reuse one buffer."""
-        buffer = page_buffer(min(_READ, self.size))
-        left, got = self.size, 0
+        """Yield the bytes of the range in blocks."""
+        left, block = self.size, b""
         try:
             handle = io.FileIO(self.path, opener=open_regular)
         except SpecialFileError:  # the file was replaced, for example by a pipe
@@ -279,15 +235,15 @@ class FileBody:
             if self.offset:
                 handle.seek(self.offset)
             while left:
-                got = handle.readinto(buffer[:left])
-                if not got:
+                block = handle.read(min(_READ, left))
+                if not block:
                     raise self._changed()
-                left -= got
+                left -= len(block)
                 if left:
-                    yield buffer[:got]
+                    yield memoryview(block)
             self._check(os.fstat(handle.fileno()))
-        if got:  # the file is closed, so a block that waits to be sent needs none
-            yield buffer[:got]
+        if block:  # the file is closed, so a block that waits to be sent needs none
+            yield memoryview(block)
 
     def part(self, offset: int, size: int) -> FileBody:
         """Return a part of this range as a separate body."""
@@ -313,6 +269,11 @@ class FileBody:
             "upload it again when no program writes to it",
             path=self.path,
         )
+
+
+def loaded(body: Body) -> MemoryBody:
+    """Return the bytes of *body* in memory, from one pass over it."""
+    return MemoryBody(memoryview(bytes_in(body)))
 
 
 @frozen(eq=False)
@@ -365,5 +326,6 @@ class SpooledBody:
         return _SpooledPart(self._file, 0, self.size).blocks()
 
     def close(self) -> None:
-        """Close the file, which deletes it."""
-        self._file.close()
+        """Close the file, which deletes it; waits until nothing is appended."""
+        with self._lock:
+            self._file.close()

@@ -31,8 +31,7 @@ from ..signing.endpoint import check_key
 from ..signing.signed_url import describe
 from ..units import KIB
 from . import wire_protocol
-from .base import Outcome, all_signed
-from .batching import Prefetcher
+from .base import Outcome, Signer, all_signed
 from .wire_protocol import SignerProblem, SignerReply, URLBinding
 
 TokenSource = Callable[[], Secret | None]
@@ -95,10 +94,16 @@ SignerExchange = Callable[[str, SecretURL, Mapping[str, str], bytes, int], Reply
 def _misnamed(operation: Operation) -> ConfigurationError | None:
     """Return an error if the key of *operation* is invalid; None if it is valid."""
     problem = None if operation.action.spec.on_bucket else check_key(operation.key)
-    return None if problem is None else ConfigurationError(problem, path=operation.path)
+    if not operation.bucket:
+        problem = "a signer needs a path of the form bucket/key"
+    return (
+        None
+        if problem is None
+        else ConfigurationError(problem, path=operation.path or None)
+    )
 
 
-class HTTPSigner:
+class HTTPSigner(Signer):
     """Client of ``POST {url}/v1/sign``, which checks each signed request it gets.
 
     Args:
@@ -111,6 +116,7 @@ class HTTPSigner:
     """
 
     remote = True
+    grant_waits = False
 
     def __init__(
         self,
@@ -137,21 +143,11 @@ class HTTPSigner:
             signer_host=self._host, allowed_hosts=hosts, allow_http=allow_http
         )
         self._clock = clock
-        self._shared = Prefetcher(self, now=clock)
         # Here, not in the client: a URL map before this signer may have such a URL.
         self._refused: dict[tuple[str, str], tuple[float, SignerProblem]] = {}
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Return signed requests from the service.
-
-        One call to the service can sign the operations of several threads.
-        """
-        for operation in operations:
-            if not operation.bucket:
-                msg = "a signer needs a path of the form bucket/key"
-                raise ConfigurationError(msg, path=operation.path or None)
-        if len(operations) == 1:
-            return self._shared.sign(operations)
+        """Return signed requests from the service."""
         return all_signed(self.sign_each(operations))
 
     def sign_each(self, operations: Sequence[Operation]) -> list[Outcome]:
@@ -303,11 +299,23 @@ def _answer_problem(
     )
 
 
-def http_signer(options: Any, exchange: SignerExchange, _: object) -> HTTPSigner:
+def service_exchange(options: Any) -> SignerExchange:
+    """Return a function that sends requests to a JSON service, as *options* say."""
+    from ..http.json_service import JSONService  # noqa: PLC0415 - it loads requests
+
+    connect, progress = options.timeout
+    return JSONService(
+        connect_timeout=connect,
+        progress_timeout=progress,
+        allow_http=options.allow_http,
+    ).exchange
+
+
+def http_signer(options: Any, _: object) -> HTTPSigner:
     """Return the signer of ``signer='https://...'``."""
     return HTTPSigner(
         options.signer,
-        exchange=exchange,
+        exchange=service_exchange(options),
         token=token_source(options.signer_token),
         allowed_hosts=options.allowed_hosts,
         allow_http=options.allow_http,

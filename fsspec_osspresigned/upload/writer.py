@@ -29,7 +29,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from ..callers import NativeCall, calling
-from ..concurrency import budget
+from ..engine.engine import run
+from ..engine.limits import memory_budget
 from ..errors import DiscardWarning, UploadDiscardedError
 from ..http.body import Body
 from ..tracebacks import short_traceback, warn_user, without_frames
@@ -104,10 +105,11 @@ class PresignedWriter(io.BufferedIOBase):
         self._given = 0  # bytes of the parts before the one that is written
         self._buffer = buffer or PartBuffer(
             upload.plan.size_of,
-            budget.of_process().memory,
+            memory_budget(),
             limit=upload.memory_limit,
             early=upload.early_size,
-            wait=upload.wait_for_memory,
+            # No method of the file, which must be collected as soon as it is dropped.
+            wait=lambda may: run(upload.wait_for_memory, may),
         )
         self._state = "open"  # open, closed (waits for commit), published, discarded
         self._failure: Exception | None = None
@@ -264,7 +266,7 @@ class PresignedWriter(io.BufferedIOBase):
                     "writes into it, before",
                     path=self.path,
                 )
-            self._last_step(self.upload.wait_for_parts)
+            self._last_step(lambda: run(self.upload.wait_for_parts))
 
     @short_traceback
     def commit(self) -> None:
@@ -276,16 +278,16 @@ class PresignedWriter(io.BufferedIOBase):
         """
         with self._lock:
             if self._state != "published":
-                self._last_step(self.upload.finish)
+                self._last_step(lambda: run(self.upload.finish))
                 self._state = "published"
+                self._buffer.end()
 
     def discard(self) -> None:
         """Discard the file: publish nothing, remove the sent parts. Idempotent."""
         with self._lock:
             self._released = True
             if self._state not in ("published", "discarded"):
-                self._forget()
-                self.upload.discard()
+                self._end_upload(None)
 
     def give_up(self, error: BaseException) -> None:
         """Record the first failure, after which nothing can be published."""
@@ -295,8 +297,17 @@ class PresignedWriter(io.BufferedIOBase):
             text = f"writing was interrupted ({type(error).__name__})"
             interrupted = UploadDiscardedError(text, path=self.path)
             self._failure = error if isinstance(error, Exception) else interrupted
-        self._forget()
-        self.upload.discard(error)
+        self._end_upload(error)
+
+    def _end_upload(self, reason: BaseException | None) -> None:
+        """Discard the upload because of *reason*."""
+        try:
+            self._forget()
+            run(self.upload.discard, reason)
+        except BaseException:  # an interrupt, or a finalizer in the engine's thread
+            self.upload.abandon()
+            raise
+        self._buffer.end()
 
     def check_open(self) -> None:
         """Raise the first failure, or ValueError if the file is closed."""
@@ -401,15 +412,20 @@ class PresignedWriter(io.BufferedIOBase):
         size = min(self._buffer.lacking, view.nbytes)
         body = self._buffer.take(view[:size] if size else None)
         self._given += body.size
-        self.upload.add(body, more=True)
+        run(self.upload.add, body, more=True)
         if size:
-            self.upload.wait_for_memory(lambda: False)
+            run(self.upload.wait_for_memory, lambda: False)
         return size
 
     def _add(self, keep: Callable[[Body], Body] | None = None) -> None:
-        body: Body = self._buffer.take()
+        body = self._buffer.take()
         self._given += body.size
-        self.upload.add(keep(body) if keep is not None else body)
+        if keep is not None:
+            kept = keep(body)
+            body.release()
+            run(self.upload.add, kept)
+        else:
+            run(self.upload.add, body)
 
 
 # Thread -> the call that opened the file it dropped last, and the path of that.

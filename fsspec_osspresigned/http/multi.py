@@ -1,0 +1,232 @@
+"""Multi: libcurl's multi interface on the engine's loop, for many small requests."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import math
+import os
+from collections import OrderedDict
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any
+
+import pycurl
+
+from ..model import Reply
+from .handle import Handle
+from .route import Route
+from .transfer import Transfer
+
+_LOOK = 1.0  # seconds between two looks at what stalls, at most
+_LOOKS = 4  # within one window in which enough bytes must move
+_CONNECTIONS = 256  # that are kept; more may be in use
+_KEPT = 256  # idle handles
+
+_READS = {pycurl.POLL_IN, pycurl.POLL_INOUT}
+_WRITES = {pycurl.POLL_OUT, pycurl.POLL_INOUT}
+
+
+class Multi:
+    """Sends requests on the running loop; ``own`` it by the engine."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._read: set[int] = set()
+        self._written: set[int] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._due, self._is_due = math.inf, False
+        self._descriptors: dict[int, int] = {}
+        self._idle: OrderedDict[tuple[Route, float], list[Handle]] = OrderedDict()
+        self._kept = 0  # handles in it
+        self._busy: dict[Any, _Busy] = {}
+        self._looking: asyncio.TimerHandle | None = None
+        try:
+            self._curl = pycurl.CurlMulti()
+        except pycurl.error as error:  # it needs descriptors, and says no more
+            text = f"{os.strerror(errno.EMFILE)}: {error}"
+            raise OSError(errno.EMFILE, text) from None
+        self._curl.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
+        self._curl.setopt(pycurl.M_TIMERFUNCTION, self._schedule)
+        self._curl.setopt(pycurl.M_MAXCONNECTS, _CONNECTIONS)
+
+    async def send(
+        self, transfer: Transfer, connect_seconds: float, progress_seconds: float
+    ) -> Reply:
+        """Send the request of *transfer*, and return the reply; raises as that does.
+
+        A connection must be open within *connect_seconds*, and enough bytes move within
+        *progress_seconds*.
+        """
+        handle = self._take(transfer.route, connect_seconds)
+        window = min(_LOOK, progress_seconds / _LOOKS)
+        busy = _Busy(transfer, window, self._loop.create_future())
+        try:
+            transfer.begin(handle, progress_seconds)
+            self._curl.add_handle(handle.easy)
+            self._busy[handle.easy] = busy
+            try:
+                self._keep_looking(window)
+                return transfer.reply(*await busy.ended)
+            except asyncio.CancelledError:
+                if transfer.may_act and not busy.is_over:
+                    busy.ended = self._loop.create_future()
+                    await busy.ended  # so that nothing happens after the cancellation
+                raise
+            finally:
+                del self._busy[handle.easy]
+                self._curl.remove_handle(handle.easy)
+        finally:
+            transfer.end()
+            self._give_back(handle)
+
+    def _take(self, route: Route, connect_seconds: float) -> Handle:
+        key = route, connect_seconds
+        if key not in self._idle:
+            return Handle(route, connect_seconds, self._descriptors)
+        return self._pop(key)
+
+    def _give_back(self, handle: Handle) -> None:
+        key = handle.route, handle.connect_seconds
+        self._idle.setdefault(key, []).append(handle)
+        self._idle.move_to_end(key)
+        self._kept += 1
+        while self._kept > _KEPT:  # those of the route that was used before all others
+            self._pop(next(iter(self._idle))).close()
+
+    def _pop(self, key: tuple[Route, float]) -> Handle:
+        idle = self._idle[key]
+        handle = idle.pop()
+        self._kept -= 1
+        if not idle:
+            del self._idle[key]
+        return handle
+
+    def close(self) -> None:
+        """Close all connections."""
+        for timer in (self._timer, self._looking):
+            if timer is not None:
+                timer.cancel()
+        for handles in self._idle.values():
+            for handle in handles:
+                handle.close()
+        self._curl.close()
+
+    # -- callbacks of libcurl -------------------------------------------------------------
+
+    def _watch(self, what: int, descriptor: int, _: Any, __: Any) -> None:
+        loop = self._loop
+        if what in _READS:
+            if descriptor not in self._read:
+                self._read.add(descriptor)
+                self._add(loop.add_reader, descriptor, pycurl.CSELECT_IN)
+        elif descriptor in self._read:
+            self._read.discard(descriptor)
+            loop.remove_reader(descriptor)
+        if what in _WRITES:
+            if descriptor not in self._written:
+                self._written.add(descriptor)
+                self._add(loop.add_writer, descriptor, pycurl.CSELECT_OUT)
+        elif descriptor in self._written:
+            self._written.discard(descriptor)
+            loop.remove_writer(descriptor)
+
+    def _add(self, add: Callable[..., Any], descriptor: int, event: int) -> None:
+        # In an empty context: that of a task would live as long as the connection.
+        Context().run(add, descriptor, self._act, descriptor, event)
+
+    def _schedule(self, milliseconds: int) -> None:
+        # Most calls say "at once", or set a later time than a timer that runs already.
+        loop = self._loop
+        self._due = loop.time() + milliseconds / 1000 if milliseconds >= 0 else math.inf
+        if milliseconds == 0:
+            if not self._is_due:
+                self._is_due = True
+                loop.call_soon(self._act_now)
+        elif milliseconds > 0 and (
+            self._timer is None or self._due < self._timer.when()
+        ):
+            self._set_timer()
+
+    def _set_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(
+            self._due, self._act_in_time, context=Context()
+        )
+
+    # -- on the loop ---------------------------------------------------------------------
+
+    def _act_now(self) -> None:
+        self._is_due = False
+        self._act(pycurl.SOCKET_TIMEOUT, 0)
+
+    def _act_in_time(self) -> None:
+        self._timer = None
+        if self._loop.time() >= self._due:
+            self._due = math.inf
+            self._act(pycurl.SOCKET_TIMEOUT, 0)
+        elif self._due < math.inf:
+            self._set_timer()
+
+    def _act(self, descriptor: int, event: int) -> None:
+        self._curl.socket_action(descriptor, event)
+        left = 1
+        while left:
+            left, done, failed = self._curl.info_read()
+            for easy in done:
+                self._end(easy, 0, "")
+            for easy, code, text in failed:
+                self._end(easy, code, text)
+
+    def _end(self, easy: Any, code: int, text: str) -> None:
+        busy = self._busy.get(easy)
+        if busy is None or busy.is_over:
+            return
+        if busy.transfer.begins_again():
+            self._curl.remove_handle(easy)
+            self._curl.add_handle(easy)
+        else:
+            busy.end(code, text)
+
+    def _keep_looking(self, seconds: float) -> None:
+        if self._looking is not None:
+            if self._looking.when() <= self._loop.time() + seconds:
+                return
+            self._looking.cancel()  # it was set for a request with a longer window
+        self._looking = self._loop.call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        """End the requests that have stalled: libcurl looks at them only when bytes move."""
+        self._looking = None
+        for easy, busy in self._busy.items():
+            sent = easy.getinfo(pycurl.SIZE_UPLOAD_T)
+            received = easy.getinfo(pycurl.SIZE_DOWNLOAD_T)
+            if busy.transfer.watch(int(sent + received)):
+                busy.end(pycurl.E_ABORTED_BY_CALLBACK, "")
+        if self._busy:
+            self._keep_looking(min(busy.window for busy in self._busy.values()))
+
+
+class _Busy:
+    """A transfer that is under way; *ended* gets libcurl's code and text.
+
+    *is_over*: they came, perhaps when *ended* was cancelled already.
+    """
+
+    __slots__ = ("ended", "is_over", "transfer", "window")
+
+    def __init__(
+        self,
+        transfer: Transfer,
+        window: float,
+        ended: asyncio.Future[tuple[int, str]],
+    ) -> None:
+        self.transfer, self.window, self.ended = transfer, window, ended
+        self.is_over = False
+
+    def end(self, code: int, text: str) -> None:
+        """Pass on how the transfer ended."""
+        self.is_over = True
+        if not self.ended.done():
+            self.ended.set_result((code, text))
