@@ -10,7 +10,6 @@ import stat
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
 
 # Flags of ``os.open`` that only some systems know.
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -101,13 +100,13 @@ def after_fork_in_child(function: Callable[[], object]) -> None:
     _at_fork(after_in_child=function)
 
 
-def incoming(sock: Any) -> Callable[[], bool]:
-    """Return a function that tells whether *sock* has received bytes or was closed."""
+def has_received(descriptor: int) -> bool:
+    """Return whether a socket has unread bytes, or was closed by the peer."""
     if hasattr(select, "poll"):
         poll = select.poll()
-        poll.register(sock, select.POLLIN)
-        return lambda: bool(poll.poll(0))
-    return lambda: bool(select.select([sock], [], [], 0)[0])
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(0))
+    return bool(select.select([descriptor], [], [], 0)[0])
 
 
 def open_files() -> int:

@@ -32,7 +32,6 @@ MANY = {
     "client.express_lane",
     "client.coroutine_calls",
     "http.lane",
-    "http.lane_connection",
 }
 # What belongs to one of the ways to signatures, and is not loaded for the others.
 WAYS_OF_MAPS = {"signers.presigned_urls", "url_map.url_map", "url_map.source"}

@@ -61,14 +61,14 @@ def test_what_has_come_is_seen_at_once(monkeypatch):
         if lacking:
             monkeypatch.delattr(select, "poll", raising=False)
         here, there = socket.socketpair()
-        has_come = system.incoming(here)
-        assert not has_come()
+        descriptor = here.fileno()
+        assert not system.has_received(descriptor)
         there.send(b"x")
-        assert has_come()
+        assert system.has_received(descriptor)
         here.recv(1)
-        assert not has_come()
+        assert not system.has_received(descriptor)
         there.close()
-        assert has_come()
+        assert system.has_received(descriptor)
         here.close()
 
 

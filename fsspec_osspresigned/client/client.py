@@ -24,7 +24,8 @@ from ..errors import (
     ReceiptFailedError,
 )
 from ..http.body import EMPTY, Body
-from ..http.transport import PLAIN, Exchange, Transport
+from ..http.exchange import PLAIN, Exchange
+from ..http.transport import Transport
 from ..model import (
     FORBID_OVERWRITE,
     Action,
@@ -82,8 +83,6 @@ class Client:
         files: threads that each drive one file, and wait for its parts.
         requests: threads that each send one part. A task never waits for another one
             of the same pool, so no pool can deadlock.
-        openers: threads that each open one connection of a lane. Their tasks take no
-            turn, for a lane that has all turns waits for them.
         s3_buckets: buckets with signed URLs of S3-compatible stores.
         clock_offset: seconds by which this machine's clock is ahead of the store's,
             from the last reply; None before the first one.
@@ -115,7 +114,6 @@ class Client:
         self.lanes = Workers("osspresigned-lane", _LANES)
         self.files = Workers("osspresigned-file", options.connections)
         self.requests = Workers("osspresigned-part", options.most_connections)
-        self.openers = Workers("osspresigned-open", options.most_connections)
         self.clock_offset: float | None = None
         self._timing = timing
         self.turns = Turns(of_process().requests, options.most_connections)

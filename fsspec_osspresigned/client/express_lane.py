@@ -82,7 +82,7 @@ class ExpressLane:
         slow, or if the lane cannot be created, so the caller should use worker threads.
         """
         try:
-            lane = Lane(self.client.transport, self.client.openers)
+            lane = Lane(self.client.transport)
         except OSError:
             return False
         if opened is not None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from attrs import define, frozen
 
 from ..http.body import Body
-from ..http.transport import Exchange
+from ..http.exchange import Exchange
 from ..model import Operation, Reply, SignedRequest
 from .retry import Attempts
 

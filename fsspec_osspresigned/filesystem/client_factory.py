@@ -11,7 +11,7 @@ from fsspec.config import conf
 
 from ..client.client import Client, shared_client
 from ..concurrency import abort_at_exit
-from ..http.connection import may_have_proxy
+from ..http.route import may_have_proxy
 from ..http.transport import Transport
 from ..options.options import Options
 from ..options.set_by_user import check_trust
@@ -35,7 +35,7 @@ _LAZY_LIBRARIES = (
     *("certifi", "difflib", "encodings.utf_8_sig", "fcntl", "html", "secrets"),
     *("termios", "xml.etree.ElementTree", "xml.parsers.expat", "xml.sax.saxutils"),
 )
-_LAZY_WITH_PROXY = ("encodings.idna", "requests", "urllib3.util.ssltransport")
+_LAZY_WITH_PROXY = ("requests",)
 
 
 def read_url(place: str, limit: int = MAX_MAP) -> bytes:

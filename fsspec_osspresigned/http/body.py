@@ -12,11 +12,9 @@ import os
 import stat
 import tempfile
 import threading
-from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from itertools import accumulate
-from mmap import PAGESIZE
 from typing import IO, Protocol
 
 from attrs import field, frozen
@@ -28,7 +26,7 @@ BLOCK = 256 * 1024
 SMALL = 256 * 1024  # bytes of a body, of a request or a reply, for the express lane
 SLICE = 1024 * 1024  # bytes in memory that are summed up and sent at once
 _JOIN = 2 * SLICE  # bytes of small pieces that are joined, without the interpreter lock
-_READ = 512 * 1024  # bytes of one read of a file; measured in docs/profiles.md
+_READ = 256 * 1024  # bytes of one read of a file; half of what libcurl asks for
 
 
 class Body(Protocol):
@@ -171,17 +169,6 @@ class PartBody:
             self.given_back()
 
 
-def page_buffer(size: int) -> memoryview:
-    """Return a buffer of *size* bytes that starts at a page of memory.
-
-    Large buffers of Python begin just after a page boundary. Some processors copy to
-    such an address four times slower.
-    """
-    room = array("B", (0,)) * (size + PAGESIZE)
-    start = -room.buffer_info()[0] % PAGESIZE
-    return memoryview(room)[start : start + size]
-
-
 @frozen
 class Fingerprint:
     """Identity of a file's content: device, inode, size, and times in nanoseconds.
@@ -267,9 +254,8 @@ class FileBody:
         return cls(path, 0, found.st_size, Fingerprint.of(found))
 
     def blocks(self) -> Iterator[memoryview]:
-        """Yield the bytes of the range in blocks that reuse one buffer."""
-        buffer = page_buffer(min(_READ, self.size))
-        left, got = self.size, 0
+        """Yield the bytes of the range in blocks."""
+        left, block = self.size, b""
         try:
             handle = io.FileIO(self.path, opener=open_regular)
         except SpecialFileError:  # the file was replaced, for example by a pipe
@@ -279,15 +265,15 @@ class FileBody:
             if self.offset:
                 handle.seek(self.offset)
             while left:
-                got = handle.readinto(buffer[:left])
-                if not got:
+                block = handle.read(min(_READ, left))
+                if not block:
                     raise self._changed()
-                left -= got
+                left -= len(block)
                 if left:
-                    yield buffer[:got]
+                    yield memoryview(block)
             self._check(os.fstat(handle.fileno()))
-        if got:  # the file is closed, so a block that waits to be sent needs none
-            yield buffer[:got]
+        if block:  # the file is closed, so a block that waits to be sent needs none
+            yield memoryview(block)
 
     def part(self, offset: int, size: int) -> FileBody:
         """Return a part of this range as a separate body."""

@@ -27,7 +27,7 @@ from ..errors import (
 )
 from ..http.body import EMPTY, SMALL
 from ..http.checksums import CRC_HEADER, crc64
-from ..http.transport import PLAIN, Exchange
+from ..http.exchange import PLAIN, Exchange
 from ..model import Action, Operation, Reply, split_path
 from .ranges import (
     MemorySink,

@@ -27,7 +27,7 @@ from ..errors import (
 )
 from ..http.body import EMPTY
 from ..http.checksums import CRC_HEADER, combine
-from ..http.transport import Exchange
+from ..http.exchange import Exchange
 from ..model import FORBID_OVERWRITE, MAX_PARTS, Action, PartReceipt, Reply
 from ..options.object_options import Target
 from ..signers.base import MultipartGrant

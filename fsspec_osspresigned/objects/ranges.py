@@ -16,7 +16,7 @@ from typing import Any
 from attrs import define, evolve, field, frozen
 
 from ..errors import InvalidRequestError, NetworkError, ReplyError, SourceChangedError
-from ..http.transport import Sink
+from ..http.exchange import Sink
 from ..model import Action
 
 is_number = re.compile(r"[0-9]{1,20}").fullmatch

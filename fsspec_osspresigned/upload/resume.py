@@ -31,7 +31,7 @@ from ..errors import (
     UploadNotFoundError,
 )
 from ..http.body import EMPTY, Body, FileBody, Source
-from ..http.transport import Exchange
+from ..http.exchange import Exchange
 from ..model import MAX_PARTS, Action, PartReceipt
 from ..options.object_options import Target
 from ..signers.base import MultipartGrant

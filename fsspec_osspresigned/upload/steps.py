@@ -26,7 +26,7 @@ from ..errors import (
 )
 from ..http.body import EMPTY, Body, MemoryBody
 from ..http.checksums import CRC_HEADER, compare, crc64, md5_of
-from ..http.transport import PLAIN, Exchange
+from ..http.exchange import PLAIN, Exchange
 from ..model import Action, Operation, PartReceipt, Reply
 from ..options.object_options import Target
 from ..signers.base import MultipartGrant

@@ -40,7 +40,7 @@ from ..http.body import (
     Source,
     bytes_in,
 )
-from ..http.transport import Exchange
+from ..http.exchange import Exchange
 from ..model import Receipt, split_path
 from ..options.object_options import Target
 from ..signers.base import MultipartGrant, without_waiting

@@ -7,7 +7,7 @@ import pytest
 from benchmarks import profiles
 
 _HERE = "/lib/fsspec_osspresigned"
-_WIRE = (f"{_HERE}/http/connection.py", 10, "send")
+_WIRE = (f"{_HERE}/http/transfer.py", 10, "send")
 _SIGN = (f"{_HERE}/signers/keys.py", 10, "sign")
 _SEND = ("~", 0, "<method 'send' of '_socket.socket' objects>")
 _JOIN = ("~", 0, "<method 'join' of 'str' objects>")

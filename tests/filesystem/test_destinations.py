@@ -238,15 +238,15 @@ def test_files_are_not_gathered_before_they_are_sent(blind, monkeypatch, tmp_pat
     monkeypatch.setattr(LocalTree, "__iter__", counted)
     first = threading.Event()
     before = []
-    request = blind.client.transport.request
+    transfer = blind.client.transport.transfer
 
     def noted(*args, **kwargs):
         if not first.is_set():
             before.append(len(seen))
             first.set()
-        return request(*args, **kwargs)
+        return transfer(*args, **kwargs)
 
-    monkeypatch.setattr(blind.client.transport, "request", noted)
+    monkeypatch.setattr(blind.client.transport, "transfer", noted)
     blind.put(f"{tmp_path}/", f"{ROOT}/t", recursive=True)
     assert before[0] <= 35
     assert len(seen) >= 60

@@ -130,7 +130,7 @@ def work(fs, owner, place, verb, threads):
                 wanted.update(stored)
     assert wanted.items() <= owner.stored().items()
     client = fs.client
-    pools = (client.trees, client.files, client.requests, client.openers)
+    pools = (client.trees, client.files, client.requests)
     end = time.monotonic() + 20
     while any(pool.threads for pool in pools):
         assert time.monotonic() < end, threading.enumerate()

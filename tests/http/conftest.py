@@ -14,7 +14,8 @@ import pytest
 import trustme
 
 from fsspec_osspresigned.http.body import EMPTY
-from fsspec_osspresigned.http.transport import Exchange, Transport
+from fsspec_osspresigned.http.exchange import Exchange
+from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import SignedRequest
 
 

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from fsspec_osspresigned.concurrency.thread_pool import Workers
 from fsspec_osspresigned.concurrency.waiting import Event
 from fsspec_osspresigned.errors import (
     ConfigurationError,
@@ -22,9 +21,9 @@ from fsspec_osspresigned.errors import (
 )
 from fsspec_osspresigned.http.body import BLOCK, SMALL, FileBody, MemoryBody
 from fsspec_osspresigned.http.checksums import crc64
+from fsspec_osspresigned.http.exchange import Exchange
 from fsspec_osspresigned.http.lane import Lane, LaneTry
-from fsspec_osspresigned.http.stall import unconfirmed_bytes
-from fsspec_osspresigned.http.transport import Exchange, Transport
+from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import SignedRequest
 from tests.http.conftest import Peer, Server
 
@@ -32,12 +31,11 @@ SECONDS = 20.0  # a window that no busy machine lets pass
 
 
 class Road:
-    """A lane with its transport and its openers; ends with the test."""
+    """A lane with its transport; ends with the test."""
 
-    def __init__(self, seconds: float = SECONDS, openers: int = 8) -> None:
+    def __init__(self, seconds: float = SECONDS) -> None:
         self.transport = Transport(progress_timeout=seconds, allow_http=True)
-        self.openers = Workers("openers", openers)
-        self.lane = Lane(self.transport, self.openers)
+        self.lane = Lane(self.transport)
 
     def start(
         self,
@@ -59,10 +57,6 @@ class Road:
         left = set(tries)
         while left:
             left -= set(self.lane.wait(1.0))
-
-    def open_all(self) -> None:
-        """Wait until the only opener has done what it was asked for."""
-        self.openers.submit(int).result()
 
 
 @pytest.fixture
@@ -104,14 +98,13 @@ def test_requests_share_few_connections(road, serve):
 
 
 def test_connections_go_back_to_the_pool(road, serve):
-    """What the lane opened carries a request of the transport, and the other way round."""
+    """What one lane opened carries the requests of the next lane."""
     server: Server = serve(polite)
     one = road()
     one.wait_for(one.start(f"{server.origin}/b/1"))
-    one.lane.wait(0.0)
-    signed = SignedRequest(method="PUT", url=f"{server.origin}/b/2")
-    assert one.transport.send(signed).status == 200
-    one.wait_for(one.start(f"{server.origin}/b/3"))
+    one.lane.close()
+    one.lane = Lane(one.transport)
+    one.wait_for(one.start(f"{server.origin}/b/2"))
     assert server.accepted == 1
 
 
@@ -130,6 +123,17 @@ def test_bodies_of_all_sizes_arrive(road, serve, tmp_path, size):
     one.wait_for(*tries)
     assert [each.failure for each in tries] == [None, None]
     assert server.bodies == [data, data]
+
+
+def test_server_that_has_gone(road, serve):
+    """A kept connection that was closed, and a port where no server listens, are a failure."""
+    server: Server = serve(polite)
+    one = road()
+    one.wait_for(one.start(f"{server.origin}/b/1"))
+    server.close()
+    last = one.start(f"{server.origin}/b/2")
+    one.wait_for(last)
+    assert isinstance(last.failure, NetworkError)
 
 
 def test_connection_closed_while_idle_costs_no_try(road, serve):
@@ -192,10 +196,9 @@ def test_body_waits_for_a_busy_server(road, serve):
         polite(peer)
 
     server: Server = serve(busy)
-    one = road(openers=1)
+    one = road()
     large = one.start(f"{server.origin}/b/1", data)
-    one.open_all()
-    assert one.lane.wait(0.0) == []
+    assert one.lane.wait(0.1) == []
     reads.set()
     one.wait_for(large)
     assert large.failure is None
@@ -308,39 +311,6 @@ def test_failures_of_the_caller_are_its_own(road, serve, tmp_path):
     assert kinds == [SourceChangedError, UploadDiscardedError, ValueError, type(None)]
 
 
-def test_refusal_with_a_reset_is_the_reply(road, serve, monkeypatch):
-    """It is read, also if it comes just before bytes that the server does not take."""
-    begun, gone = Event(), Event()
-
-    def rude(peer: Peer) -> None:
-        peer.head()
-        assert begun.wait(SECONDS)
-        peer.answer(status="403 Forbidden", body=b"no")
-        while unconfirmed_bytes(peer.sock):  # a reset drops what has not arrived
-            peer.server.done.wait(0.001)
-        peer.reset()
-        gone.set()
-
-    sends, send = [], socket.socket.send
-
-    def send_late(sock: socket.socket, data: Any, *flags: int) -> int:
-        if isinstance(data, memoryview):  # of a request
-            sends.append(len(data))
-            if len(sends) == 2:
-                begun.set()
-                assert gone.wait(SECONDS)
-        return send(sock, data, *flags)
-
-    monkeypatch.setattr(socket.socket, "send", send_late)
-    server: Server = serve(rude)
-    one = road()
-    refused = one.start(f"{server.origin}/b/1", bytes(BLOCK))
-    one.wait_for(refused)
-    assert sends[1:] == [BLOCK]
-    assert refused.failure is None
-    assert (refused.reply.status, refused.reply.body) == (403, b"no")
-
-
 class Kept:
     """Keeps the body of a reply."""
 
@@ -422,7 +392,7 @@ def test_lane_without_descriptors_keeps_none(monkeypatch):
     monkeypatch.setattr(socket, "socketpair", made_pair)
     monkeypatch.setattr(selectors, "DefaultSelector", refuse)
     with pytest.raises(OSError, match="Too many open files"):
-        Lane(Transport(), Workers("openers", 1))
+        Lane(Transport())
     assert [each.fileno() for each in made] == [-1, -1]
 
 
@@ -472,7 +442,7 @@ def test_end_of_a_lane_closes_what_is_open(road, serve):
 def test_connection_that_opens_after_the_end_is_closed(
     road, serve, authority, certified, monkeypatch
 ):
-    """An opener that comes late leaves nothing open."""
+    """The end of a lane in the middle of a handshake leaves nothing open."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", authority.file)
     come, goes_on = Event(), Event()
 
@@ -483,33 +453,33 @@ def test_connection_that_opens_after_the_end_is_closed(
         peer.sock.recv(1)
 
     server: Server = serve(slow)
-    one = road(openers=1)
+    one = road()
     one.start(server.origin.replace("http", "https") + "/b/1")
-    assert come.wait(SECONDS)
+    while not come.is_set():
+        one.lane.wait(0.1)
     one.lane.close()
     goes_on.set()
-    one.open_all()
     server.threads[-1].join(SECONDS)
     assert not server.threads[-1].is_alive()
 
 
 def test_end_of_a_lane_closes_what_has_not_begun(road, serve):
-    """Of two connections that were asked for, one failed: the other one is closed."""
+    """One request failed: the connection of the other one is closed."""
 
     def silent(peer: Peer) -> None:
-        peer.server.bodies.append(peer.sock.recv(1))
+        while peer.sock.recv(65536):
+            pass
         peer.server.done.set()
 
     closed: Server = serve(polite)
     server: Server = serve(silent)
     closed.close()
-    one = road(openers=1)
-    one.start(f"{closed.origin}/b/1")
+    one = road()
+    failed = one.start(f"{closed.origin}/b/1")
     one.start(f"{server.origin}/b/2")
-    one.open_all()
+    one.wait_for(failed)
     one.lane.close()
     assert server.done.wait(SECONDS)
-    assert server.bodies == [b""]
 
 
 # -- any order of events -----------------------------------------------------------------
@@ -615,13 +585,3 @@ def test_any_order_of_replies_closes_and_stalls(
             assert each.reply.body == b"busy"
     # A request was sent twice only if nothing of the first one went out.
     assert len(chaos.did) == len({name for name, *_ in chaos.did})
-
-
-def test_tls_in_tls_is_left_to_others(road, monkeypatch):
-    """The lane makes no try where TLS goes through TLS, and says so."""
-    monkeypatch.setenv("https_proxy", "https://127.0.0.1:1")
-    one = road()
-    left = one.start("https://b.example/1")
-    one.wait_for(left)
-    assert left.reply is None
-    assert left.failure is None

@@ -9,10 +9,9 @@ import fsspec
 import pytest
 
 from fsspec_osspresigned.errors import NetworkError, NetworkTimeoutError
-from fsspec_osspresigned.http import connection
 from fsspec_osspresigned.http.body import BLOCK, MemoryBody
-from fsspec_osspresigned.http.response_parser import MAX_HEAD
 from fsspec_osspresigned.http.stall import unconfirmed_bytes
+from fsspec_osspresigned.http.transfer import MAX_HEAD
 
 QUERY = "/k?x-oss-signature=TOPSECRET"
 WINDOW = 0.1
@@ -62,13 +61,6 @@ def test_peer_that_does_not_read(serve, send):
     sent, _, size = error.message.partition("sending: ")[2].split()[:3]
     assert (int(sent) % BLOCK, int(size)) == (0, 64 * BLOCK)
     assert int(sent) < int(size)
-
-
-def test_system_that_has_no_timeouts_of_its_own(serve, send, monkeypatch):
-    """Python's do the same, with more calls."""
-    monkeypatch.setattr(connection.sys, "platform", "another")
-    body = MemoryBody.of(bytes(64 * BLOCK))
-    times_out(send, serve(stall, small=True), "while sending: ", body)
 
 
 def test_peer_that_reads_in_drops(serve, send):
@@ -240,7 +232,8 @@ def test_answer_that_drips_for_ever(serve, send, part):
         while not peer.server.done.wait(0.01):
             peer.sock.sendall(b"x" * 100)
 
-    with pytest.raises(NetworkTimeoutError, match="took too long in all, while"):
+    words = "no progress" if part == "head" else "took too long in all, while"
+    with pytest.raises(NetworkTimeoutError, match=words):
         send(serve(drip).origin + QUERY, MemoryBody.of(b"abc"), seconds=LONG)
 
 
@@ -253,10 +246,10 @@ def test_object_may_take_its_time(serve, send):
             time.sleep(6 * window)
             return super().write(block)
 
-    server = serve(lambda peer: peer.request() and peer.answer(body=bytes(2 * BLOCK)))
+    server = serve(lambda peer: peer.request() and peer.answer(body=bytes(40_000)))
     sink = Slow()
     send(server.origin + QUERY, method="GET", seconds=window, sink=sink)
-    assert len(sink.getvalue()) == 2 * BLOCK
+    assert len(sink.getvalue()) == 40_000
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,6 @@ from fsspec_osspresigned.concurrency.waiting import Future, LoopWaiter
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.filesystem.progress import SharedCallback
-from fsspec_osspresigned.http.lane import Lane
 from fsspec_osspresigned.model import MIN_PART
 from fsspec_osspresigned.signers.batching import Prefetcher
 from fsspec_osspresigned.signers.keys import KeySigner
@@ -39,7 +38,7 @@ POOLS = {
     "osspresigned-lane": "lanes",
     "osspresigned-file": "files",
     "osspresigned-part": "requests",
-    "osspresigned-open": "openers",
+    "osspresigned-send": "senders",
 }
 OPTIONS = {"part_size": MIN_PART, "multipart_threshold": MIN_PART}
 
@@ -122,18 +121,6 @@ class NotedLock:
         self._lock.release()
 
 
-class NotedOpeners:
-    """Openers of a lane, for which requests wait that have their turns."""
-
-    def __init__(self, openers: Workers, waits: Waits) -> None:
-        self._openers, self._waits = openers, waits
-
-    def submit(self, job: Callable[[], None]) -> None:
-        """Submit *job*, and record the wait of its request."""
-        self._waits.seen.add(("turns", POOLS[self._openers.name]))
-        self._openers.submit(job)
-
-
 Replace = Callable[[type, str, Callable[[Any], Any]], None]
 
 
@@ -146,6 +133,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
         monkeypatch.setattr(kind, name, make(getattr(kind, name)))
 
     note_jobs(waits, replace)
+    note_senders(waits, replace)
     note_parts_and_batches(waits, replace)
     note_turns(waits, replace)
     note_locks(waits, replace)
@@ -184,7 +172,7 @@ def note_jobs(waits: Waits, replace: Replace) -> None:
     def queued(function: Any) -> Any:
         def noted(pool: Workers, *args: Any, **kwargs: Any) -> Any:
             here = threading.current_thread().name
-            if here.startswith("osspresigned-lane") and POOLS[pool.name] != "openers":
+            if here.startswith("osspresigned-lane"):
                 waits.seen.add(("lanes", POOLS[pool.name]))  # its end waits for the job
             future = function(pool, *args, **kwargs)
             waits.pools[future] = POOLS[pool.name]
@@ -211,6 +199,20 @@ def note_jobs(waits: Waits, replace: Replace) -> None:
     replace(Workers, "queue", queued)
     replace(Future, "wait", of_future)
     replace(LoopWaiter, "wait_for", of_loop)
+
+
+def note_senders(waits: Waits, replace: Replace) -> None:
+    """Record the waits of the main thread for the thread that sends."""
+
+    def queued(function: Any) -> Any:
+        def noted(pool: Workers, *args: Any, **kwargs: Any) -> Any:
+            if POOLS[pool.name] == "senders":
+                waits.note("senders")
+            return function(pool, *args, **kwargs)
+
+        return noted
+
+    replace(Workers, "queue", queued)
 
 
 def note_turns(waits: Waits, replace: Replace) -> None:
@@ -243,16 +245,7 @@ def note_turns(waits: Waits, replace: Replace) -> None:
 
 
 def note_locks(waits: Waits, replace: Replace) -> None:
-    """Record the waits for connections of lanes and for callbacks."""
-    replace(
-        Lane,
-        "__init__",
-        lambda init: (
-            lambda lane, transport, openers: init(
-                lane, transport, NotedOpeners(openers, waits)
-            )
-        ),
-    )
+    """Record the waits for callbacks."""
     replace(
         SharedCallback,
         "__init__",
@@ -312,7 +305,7 @@ def test_waits_have_an_order(oss, waits, remote, caplog, tmp_path):
     assert {
         *(("lanes", "turns"), ("files", "turns"), ("requests", "turns")),
         *(("trees", "lanes"), ("lanes", "files"), ("files", "requests")),
-        *(("turns", "circuit"), ("circuit", "callback"), ("turns", "openers")),
+        *(("turns", "circuit"), ("circuit", "callback"), ("turns", "senders")),
     } <= waits.seen
     assert ("turns", "batch") in waits.seen or not remote
 

@@ -1,0 +1,632 @@
+"""Transfer: one try of one request by a handle of libcurl, and its reply.
+
+libcurl sends the target and the headers as they are given, and parses the reply. This
+module decides what the reply proves: docs/replies.md lists each kind of reply.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import re
+import socket
+import sys
+import time
+from collections.abc import Generator
+from http import HTTPStatus
+from typing import cast
+
+import pycurl
+
+from ..errors import (
+    ConfigurationError,
+    NetworkError,
+    NetworkTimeoutError,
+    UploadDiscardedError,
+)
+from ..model import Reply, SignedRequest
+from ..secret import SecretURL, redact
+from ..system import has_received
+from .body import SMALL, Body
+from .checksums import crc64
+from .exchange import Exchange, JudgingSink
+from .form import NO_FRAME, form_frame
+from .handle import Handle
+from .route import Route
+from .stall import ProgressTimer, StalledError
+
+_log = logging.getLogger(__name__)
+
+MAX_ERROR = 64 * 1024  # an error says more than that only to others
+MAX_HEAD = 256 * 1024  # bytes before the body, 1xx replies included
+MAX_FIELDS = 256  # lines of a head; OSS sends some twenty
+USER_AGENT = "fsspec-osspresigned"
+_GOOD = range(200, 300)
+_MAX_REASON = 200
+_JOINED = 64 * 1024  # bytes of small blocks that are sent together
+_WINDOWS = 10  # in which a reply must be there, but for the body of an object
+_BLANK = (b"\r\n", b"\n")
+_WITH_BODY = ("PUT", "POST")
+_DEFAULTS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+# libcurl adds these, unless a line without a value forbids it.
+_NOT_ADDED = ("accept", "content-type", "expect", "transfer-encoding")
+# What would begin a line of its own, or has no byte in a head.
+_UNSENDABLE = re.compile(r"[^\x00-\x09\x0b\x0c\x0e-\xff]")
+# What may be a piece of a header, and would forge lines where it is shown.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# Lines of a head (RFC 9112, 5), some of them folded.
+_VALUE = r"[^\x00-\x08\x0a-\x1f\x7f]*+\r\n"
+_FIELDS = re.compile(
+    rf"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:{_VALUE}(?:[ \t]{_VALUE})*+)*+"
+)
+_FOLD = re.compile(r"[ \t]*\r\n[ \t]+")
+_LENGTH = re.compile(r"[0-9]{1,18}")
+_UNSHOWN = r"[\x00-\x1f\x7f-\x9f]"  # compiled by its first use
+_HINTS = {
+    pycurl.E_PEER_FAILED_VERIFICATION: (
+        "; REQUESTS_CA_BUNDLE names the file of a private authority"
+    ),
+}
+# What OpenSSL and libcurl say, and what it means.
+_TLS_WORDS = (
+    (
+        "wrong version number",
+        "; the port speaks no TLS: the URL needs http, or another port",
+    ),
+    ("HTTP/0.9", "; the port may speak TLS: the URL needs https"),
+    ("unexpected eof", "; TLS was cut before its end"),
+)
+
+# Request ID of the last reply on each open connection, by its file descriptor.
+_last_ids: dict[int, str | None] = {}
+
+
+class LargeBodyError(Exception):
+    """The body of a reply is large or of unknown size: a worker thread must read it."""
+
+
+class MalformedReplyError(OSError):
+    """The reply is malformed, cut off, or of another request."""
+
+
+class UnaskedError(OSError):
+    """Bytes, or the end, came before the request was sent, so they are no reply."""
+
+
+class TooLongError(NetworkError):
+    """The reply is longer than the caller accepts."""
+
+
+class Transfer:
+    """One request with its body, sent once; later its reply or error.
+
+    *small_only* refuses the body of a reply that is larger than ``SMALL``, by
+    LargeBodyError, if it would go into a sink.
+
+    Attributes:
+        sent: bytes of the body that libcurl has taken.
+        crc64: CRC-64 of the bytes sent; None if the exchange asks for none.
+    """
+
+    _timer = ProgressTimer(math.inf)  # until the request begins
+
+    def __init__(
+        self,
+        signed: SignedRequest,
+        body: Body,
+        exchange: Exchange,
+        route: Route,
+        *,
+        small_only: bool = False,
+    ) -> None:
+        self.signed, self.body, self.exchange = signed, body, exchange
+        self.route = route
+        self.crc64 = 0 if exchange.with_crc else None
+        self.sent, self._is_stale = 0, False
+        self._small_only = small_only
+        self._frame = NO_FRAME
+        if signed.form is not None:
+            self._frame = form_frame(signed.form, exchange.path)
+        frame = len(self._frame.before) + len(self._frame.after)
+        self._total = body.size + frame
+        self._lines = self._head_lines()
+        self._blocks = self._pieces()
+        self._left = memoryview(b"")
+        self._given = 0  # bytes of the request's body that libcurl has read
+        self._handle: Handle | None = None
+        self._descriptor = -1
+        self._requests = 0  # that libcurl began to send
+        self._is_new = False  # whether this request opened the connection
+        self._proxy_lines: list[bytes] = []  # of the head with which a proxy answered
+        self._is_paused = self._is_stopped = False
+        self._error: BaseException | None = None
+        self._status, self._headers = 0, dict[str, str]()
+        self._head: list[bytes] = []  # its lines
+        self._head_bytes = 0
+        self._has_head = self._has_body = self._is_full = False
+        self._is_unconfirmed = False
+        self._received = bytearray()
+        self._body_bytes = 0  # of the reply
+
+    # -- the request ----------------------------------------------------------------------
+
+    def begin(self, handle: Handle, seconds: float) -> None:
+        """Set up *handle* for this request.
+
+        Enough bytes must move within *seconds*; ``inf`` is no limit. In a handle of a
+        multi, ``look`` must be called about every second.
+        """
+        method, is_watched = self.signed.method, handle.is_watched
+        self._handle, self._is_watched = handle, is_watched
+        self._timer = ProgressTimer(seconds, self.exchange.deadline)
+        size = self._total if self._total or method in _WITH_BODY else None
+        handle.begin(self, method, _target(self.signed, self.route), self._lines, size)
+
+    def read_ahead(self) -> None:
+        """Read the first block of the body, before the request is sent."""
+        self._left = next(self._blocks, self._left)
+
+    def begins_again(self) -> bool:
+        """Return whether the request must be performed once more, from its start.
+
+        Nothing was sent, because a kept connection was closed or had unread bytes. This
+        costs no try.
+        """
+        is_stale, self._is_stale = self._is_stale, False
+        return is_stale
+
+    def stop(self) -> None:
+        """Make a watched transfer end within a second; may be called in any thread."""
+        self._is_stopped = True
+
+    def end(self) -> None:
+        """Take the request out of its handle, which may be kept for another one."""
+        self._blocks.close()
+        self._left = memoryview(b"")
+        if self._handle is None:
+            return
+        self._handle.end()
+        self._handle = None
+
+    def report(self, count: int) -> None:
+        """Report sent bytes to the callback; a negative number subtracts them."""
+        if self.exchange.progress is not None and count:
+            self.exchange.progress(count)
+
+    def _head_lines(self) -> list[bytes]:
+        """Return the lines of the head.
+
+        They are the signed headers, those that HTTP needs, such as Host, and the
+        unsigned headers of the exchange. libcurl adds Content-Length.
+        """
+        exchange = self.exchange
+        headers = {**self.signed.headers, **self._frame.headers}
+        added = {"Host": self.route.host, **_DEFAULTS, **exchange.free_headers}
+        size = stated = str(self._total)
+        if headers:
+            names = {name.lower(): name for name in headers}
+            stated = headers.pop(names.get("content-length", ""), size)
+            added = {n: v for n, v in added.items() if n.lower() not in names}
+        headers = added | headers
+        problem = ""
+        if stated != size:
+            problem = f"the URL is signed for {stated} bytes, the body has {size}"
+        elif _UNSENDABLE.search(
+            "".join((self.signed.method, *headers, *headers.values()))
+        ):
+            problem = "a header holds the end of a line, or what is not Latin-1"
+        if problem:
+            raise ConfigurationError(problem, path=exchange.path)
+        given = {name.lower() for name in headers}
+        return [
+            # libcurl sends a header without a value if its line ends with a semicolon.
+            *[
+                (f"{name}: {value}" if value else f"{name};").encode("latin-1")
+                for name, value in headers.items()
+            ],
+            *[f"{name}:".encode() for name in _NOT_ADDED if name not in given],
+        ]
+
+    def _pieces(self) -> Generator[memoryview, None, None]:
+        cancel = self.exchange.cancel
+        if self._frame.before:
+            yield self._frame.before
+        for block in self.body.blocks():
+            if cancel is not None and cancel.is_set():
+                raise UploadDiscardedError("the upload was cancelled")
+            if self.crc64 is not None:
+                self.crc64 = crc64(block, self.crc64)
+            yield block
+            self.sent += block.nbytes
+            self.report(block.nbytes)
+        if self._frame.after:
+            yield self._frame.after
+
+    # -- callbacks of libcurl -------------------------------------------------------------
+    # None of them raises: pycurl would print the traceback and lose the error.
+
+    def may_send(self, local_port: int) -> int:
+        """Allow one request, by a connection without unread bytes.
+
+        libcurl sends a request again if a kept connection was closed meanwhile, but the
+        server may have acted on the first one.
+        """
+        self._requests += 1
+        handle = self._handle
+        if self._requests > 1 or handle is None:
+            return pycurl.PREREQFUNC_ABORT
+        self._is_new = handle.has_opened
+        self._descriptor = handle.descriptor_of(local_port)
+        if self._descriptor >= 0 and has_received(self._descriptor):
+            if not self._is_new:
+                self._is_stale, self._requests = True, 0
+                return pycurl.PREREQFUNC_ABORT
+            if self.route.is_plain:  # TLS sends tickets, and a proxy its answer
+                self._error = UnaskedError("the server answered before it was asked")
+                return pycurl.PREREQFUNC_ABORT
+        return pycurl.PREREQFUNC_OK
+
+    def read(self, size: int) -> bytes | int:
+        """Return the next bytes of the body; those of an error end the transfer."""
+        began = time.monotonic()
+        try:
+            if not self._left:
+                self._left = next(self._blocks, self._left)
+            if self._is_watched and self._has_answer():
+                self._is_paused = True  # until libcurl has read the answer
+                return pycurl.READFUNC_PAUSE
+            piece = self._take(size)
+            self._given += len(piece)
+            if self._given == self._total:
+                next(self._blocks, None)  # so that the last block counts as sent
+        except BaseException as error:  # noqa: BLE001 - raised by `reply`
+            self._error = error
+            return pycurl.READFUNC_ABORT
+        finally:
+            self._timer.exclude(time.monotonic() - began)
+        return piece
+
+    def _take(self, size: int) -> bytes:
+        """Return the next bytes, at most *size*; small blocks are joined."""
+        if not self._left:
+            text = f"the body ends after {self.sent} of {self.body.size} bytes"
+            raise NetworkError(text, path=self.exchange.path, sent=False)
+        owner = self._left.obj
+        if isinstance(owner, bytes) and len(owner) == len(self._left) <= size:
+            piece, self._left = owner, self._left[:0]  # without a copy
+        else:
+            piece, self._left = bytes(self._left[:size]), self._left[size:]
+        most = min(size, _JOINED)
+        while len(piece) < most and not self._left:
+            self._left = next(self._blocks, self._left)
+            if not 0 < len(self._left) <= most - len(piece):
+                break
+            piece, self._left = piece + bytes(self._left), self._left[:0]
+        return piece
+
+    def _has_answer(self) -> bool:
+        return self._descriptor >= 0 and has_received(self._descriptor)
+
+    def take_line(self, line: bytes) -> int | None:
+        """Take the next line of a head; the last head is that of the reply."""
+        if not self._requests:
+            self._proxy_lines.append(line)
+            return None  # of a proxy that was asked for a tunnel
+        if self._has_body:
+            return None  # of a trailer
+        try:
+            self._head_bytes += len(line)
+            self._check_size()
+            if line not in _BLANK:
+                self._take_field(line)
+                return None
+            self._end_head()
+        except BaseException as error:  # noqa: BLE001 - raised by `reply`
+            self._error = error
+        return 0 if self._error is not None or self._is_full else None
+
+    def _take_field(self, line: bytes) -> None:
+        if self._has_head:  # of a 1xx reply, which is forgotten
+            self._head.clear()
+            self._has_head = False
+        if not self._head and self.route.is_plain and self._total > self._given == 0:
+            raise UnaskedError("the server answered before it was asked")
+        self._head.append(line)
+
+    def _check_size(self) -> None:
+        if self._head_bytes > MAX_HEAD:
+            raise MalformedReplyError("The head of the response does not end")
+        if len(self._head) > MAX_FIELDS:
+            raise MalformedReplyError("The response has too many headers")
+
+    def _end_head(self) -> None:
+        self._has_head = True
+        words = self._head[0].split(None, 2) if self._head else []
+        self._status = int(words[1]) if words[1:] and words[1].isdigit() else 0
+        if self._status < HTTPStatus.OK:
+            return
+        is_good = self._status in _GOOD
+        fields = b"".join(self._head[1:]).decode("latin-1")
+        self._headers = headers = _headers_of(fields)
+        self._is_unconfirmed = unconfirmed_packets(self._descriptor) > 0
+        if is_good and self._given < self._total:
+            raise self._too_early()
+        self._refuse_stray()
+        self._check_length()
+        length = headers.get("content-length")
+        # A multi keeps the connection, unless the callback for its last bytes ends it.
+        is_ended = self._is_watched or length is not None
+        if self._is_unconfirmed and (is_good or not self._total or not is_ended):
+            raise self._too_early()
+        if self._is_unconfirmed and length == "0":
+            self._is_full = True
+        is_large = length is None or int(length) > SMALL
+        if self._small_only and is_good and self.exchange.sink is not None and is_large:
+            raise LargeBodyError
+        # One that drips makes progress, and could go on for hours.
+        self._timer.end_by(time.monotonic() + _WINDOWS * self._timer.seconds)
+
+    def _check_length(self) -> None:
+        """Raise MalformedReplyError if the end of the body is doubtful."""
+        headers = self._headers
+        coding, length = headers.get("transfer-encoding"), headers.get("content-length")
+        if coding is not None and (length is not None or coding.lower() != "chunked"):
+            what = (
+                "two ends" if length is not None else "a transfer coding not asked for"
+            )
+            raise MalformedReplyError(f"The response has {what}")
+        if length is not None and not _LENGTH.fullmatch(length):
+            raise MalformedReplyError("The response has a malformed length")
+        if self._status == HTTPStatus.NO_CONTENT and (coding or (length or "0") != "0"):
+            self._is_full = True  # a body may follow
+
+    def _judge(self) -> None:
+        """Check the head of a 2xx reply before its body goes into the sink."""
+        self._has_body = True
+        self._timer.deadline = self.exchange.deadline  # an object may take its time
+        sink, headers = self.exchange.sink, self._headers
+        if isinstance(sink, JudgingSink):
+            sink.head(self._status, headers)
+        if not {"content-length", "transfer-encoding"} & headers.keys():
+            # It ends where the connection ends, so a cut one would pass for a whole.
+            msg = f"{self.route.netloc} does not say how much it sends"
+            raise NetworkError(msg, path=self.exchange.path)
+        if sink is not None:
+            sink.begin()
+
+    def write(self, block: bytes) -> int | None:
+        """Take the next bytes of the reply's body."""
+        began = time.monotonic()
+        try:
+            sink, is_good = self.exchange.sink, self._status in _GOOD
+            self._body_bytes += len(block)
+            if is_good and sink is not None:
+                if not self._has_body:
+                    self._judge()
+                sink.write(block)
+                return None
+            self._has_body = True
+            limit = self.exchange.limit
+            most = limit + 1 if is_good else min(limit, MAX_ERROR)
+            self._received += block[: most - len(self._received)]
+            is_last = str(self._body_bytes) == self._headers.get("content-length")
+            is_last = is_last and self._is_unconfirmed
+            self._is_full = len(self._received) >= most or is_last
+        except BaseException as error:  # noqa: BLE001 - raised by `reply`
+            self._error = error
+        finally:
+            self._timer.exclude(time.monotonic() - began)
+        return 0 if self._error is not None or self._is_full else None
+
+    def watch(self, moved: int) -> int:
+        """Continue a paused request, and end one that has stalled or was stopped."""
+        if self._is_paused and self._handle is not None:
+            self._is_paused = False
+            self._handle.easy.pause(pycurl.PAUSE_CONT)
+        try:
+            self.look(moved)
+        except BaseException as error:  # noqa: BLE001 - raised by `reply`
+            self._error = error
+            return 1
+        return 0
+
+    def fail(self, error: BaseException) -> None:
+        """Let ``reply`` raise *error*, of ``look``."""
+        self._error = error
+
+    def look(self, moved: int) -> None:
+        """Raise an error if the transfer must end.
+
+        *moved* is the number of bytes of both bodies since the start.
+
+        Raises:
+            UploadDiscardedError: the request was cancelled.
+            StalledError: too few bytes moved, or the deadline has passed.
+        """
+        cancel = self.exchange.cancel
+        is_cancelled = cancel is not None and cancel.is_set() and not self._has_head
+        if self._is_stopped or is_cancelled:
+            raise UploadDiscardedError("the upload was cancelled")
+        self._timer.look(moved + self._head_bytes, self._descriptor)
+
+    # -- the reply ------------------------------------------------------------------------
+
+    def reply(self, code: int = 0, text: str = "") -> Reply:
+        """Return the reply, after libcurl has ended with *code*, 0 for success.
+
+        Raises:
+            NetworkError: there is no complete reply; the server may have acted.
+            LargeBodyError: a worker thread must make the request.
+        """
+        ok, exchange = self._status in _GOOD, self.exchange
+        is_early = self.sent < self.body.size or self._is_unconfirmed
+        if self._error is not None:
+            raise self._failure(code, text)
+        # A refusal that comes before all bytes were sent may be cut with its connection.
+        is_refusal = is_early and self._has_head and not ok
+        if code and not (self._is_full or is_refusal):
+            raise self._failure(code, text)
+        if not self._has_head or self._status < HTTPStatus.OK:
+            self._error = MalformedReplyError(
+                "Connection closed before the end of the head"
+            )
+            raise self._failure(0, "")
+        if is_early and (ok or not self._total):
+            raise self._too_early()
+        if ok and exchange.sink is not None and not self._has_body:
+            self._judge()
+        if not ok:
+            self.report(-self.sent)
+        elif exchange.sink is None and len(self._received) > exchange.limit:
+            msg = f"{shown(self.signed)} answered more than {exchange.limit} bytes"
+            raise TooLongError(msg, path=exchange.path)
+        if _log.isEnabledFor(logging.DEBUG):
+            line = '"%s %s HTTP/1.1" %d'
+            _log.debug(line, self.signed.method, shown(self.signed), self._status)
+        return Reply(
+            status=self._status,
+            headers=self._headers,
+            body=bytes(self._received[: exchange.limit]),
+            body_bytes=self.sent,
+            crc64=self.crc64,
+            host=self.route.netloc,
+        )
+
+    @property
+    def suspended(self) -> float:
+        """Seconds for which the process was suspended during the transfer."""
+        return self._timer.suspended
+
+    @property
+    def is_reusable(self) -> bool:
+        """Whether the connection can carry another request."""
+        return self._error is None and not self._is_full and not self._is_unconfirmed
+
+    def _too_early(self) -> NetworkError:
+        msg = f"{self.route.netloc} answered before all bytes were sent"
+        is_whole = self._given >= self._total
+        return NetworkError(msg, path=self.exchange.path, sent=is_whole)
+
+    def _refuse_stray(self) -> None:
+        """Raise MalformedReplyError if the reply belongs to an earlier request."""
+        ids = self.route.request_ids
+        last = None if self._is_new else _last_ids.get(self._descriptor)
+        found = self._headers.get("x-oss-request-id")
+        missing = found is None and self._status in _GOOD
+        is_repeated = last is not None and (missing or found == last)
+        if is_repeated and len(ids) > 1 and "age" not in self._headers:
+            raise MalformedReplyError("The response is not the one to this request")
+        if found and len(ids) < 2:  # noqa: PLR2004 - two tell that they differ
+            ids.add(found)
+        _last_ids[self._descriptor] = found or last
+
+    def _failure(self, code: int, text: str) -> BaseException:
+        """Return the package's error for ours, or for libcurl's *code* and *text*."""
+        error = self._error
+        known = StalledError | MalformedReplyError | UnaskedError
+        if error is not None and not isinstance(error, known):
+            return error
+        handle = cast(Handle, self._handle)
+        easy, path, host = handle.easy, self.exchange.path, self.route.netloc
+        if self.route.proxy is not None and not self._requests:
+            host = f"proxy or {host}"
+        is_asked = easy.getinfo(pycurl.REQUEST_SIZE) > 0
+        is_connected = is_asked or not easy.getinfo(pycurl.NUM_CONNECTS)
+        if error is None and is_connected and self._total and not self._given:
+            error = UnaskedError("the server closed the connection before it was asked")
+        if isinstance(error, UnaskedError):
+            return NetworkError(f"{host}: {error}", path=path, sent=False)
+        if code == pycurl.E_OPERATION_TIMEDOUT and not is_asked:
+            msg = f"no connection to {host} within {handle.connect_seconds:g} s"
+            return NetworkTimeoutError(msg, path=path, sent=False)
+        # A server that has less than what was announced cannot have acted on it.
+        is_whole = is_asked and self.sent >= self.body.size
+        if isinstance(error, StalledError):
+            return self._stalled(error, host, is_whole=is_whole)
+        reason = str(error or self._reason(text))
+        msg = f"the connection to {host} failed: {said(reason)}{_hint(code, text)}"
+        return NetworkError(msg, path=path, sent=is_whole)
+
+    def _stalled(
+        self, error: StalledError, host: str, *, is_whole: bool
+    ) -> NetworkTimeoutError:
+        phase = "reading the answer" if self._has_head else "waiting for the answer"
+        phase = phase if is_whole else "sending"
+        msg = f"no progress with {host} for {error.seconds:g} s"
+        msg = f"{host} took too long in all," if error.late else msg
+        msg += f" while {phase}: {self.sent} of {self.body.size} bytes sent"
+        if self._has_head:
+            msg += f", {self._body_bytes} received"
+        return NetworkTimeoutError(msg, path=self.exchange.path, sent=is_whole)
+
+    def _reason(self, text: str) -> str:
+        """Return why libcurl failed with *text*."""
+        if not self._requests and self._proxy_lines and "CONNECT" in text:
+            line = self._proxy_lines[0].decode("latin-1").partition(" ")[2].strip()
+            return f"Tunnel refused: {line}"
+        if self._requests > 1:
+            return "Connection closed before the end of the head"
+        number = int(cast(Handle, self._handle).easy.getinfo(pycurl.OS_ERRNO))
+        return os.strerror(number) if number else text
+
+
+def _hint(code: int, text: str) -> str:
+    """Return what the user can do about a failure of TLS."""
+    hint = _HINTS.get(code, "")
+    for words, advice in _TLS_WORDS:
+        hint = advice if words in text else hint
+    return hint
+
+
+def _headers_of(fields: str) -> dict[str, str]:
+    """Return the headers of a head, by names in lower case; repeated ones joined.
+
+    Raises MalformedReplyError if a line can be read in two ways.
+    """
+    if not _FIELDS.fullmatch(fields):
+        is_control = _CONTROL.search(fields.replace("\r\n", ""))
+        what = "control characters in a header" if is_control else "a malformed header"
+        raise MalformedReplyError(f"The response has {what}")
+    headers: dict[str, str] = {}
+    for line in _FOLD.sub(" ", fields).split("\r\n")[:-1]:
+        name, _, value = line.partition(":")
+        name, value = name.lower(), value.strip(" \t")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+def _target(signed: SignedRequest, route: Route) -> SecretURL:
+    """Return the target of a request (RFC 9112, 3), byte for byte as in the URL."""
+    if route.forwards:
+        return signed.url
+    target = signed.url.reveal()[len(route.origin) :]
+    return SecretURL(target if target.startswith("/") else f"/{target}")
+
+
+def shown(signed: SignedRequest) -> str:
+    """Return the URL of *signed* without its query."""
+    return signed.url.reveal().partition("?")[0]
+
+
+def said(reason: str) -> str:
+    """Return foreign text for a message."""
+    return redact(re.sub(_UNSHOWN, " ", reason))[:_MAX_REASON]
+
+
+def unconfirmed_packets(descriptor: int) -> int:
+    """Return the number of sent TCP packets without acknowledgement; 0 if unknown.
+
+    A reply acknowledges its whole request, at the latest with the first byte.
+    """
+    if sys.platform != "linux" or descriptor < 0:
+        return 0
+    # The family does not matter here; the system is not asked for it.
+    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, descriptor)
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 28)
+    except OSError:
+        return 0
+    finally:
+        sock.detach()
+    return int.from_bytes(info[24:], sys.byteorder)  # tcpi_unacked
