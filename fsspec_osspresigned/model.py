@@ -412,6 +412,11 @@ class Reply:
     host: str = ""
 
     @property
+    def is_good(self) -> bool:
+        """Whether the status is 2xx."""
+        return self.status // 100 == 2  # noqa: PLR2004 - HTTP status class
+
+    @property
     def etag(self) -> str:
         """The ETag header of the reply as received, with quotes; empty if absent."""
         return self.headers.get("etag", "")

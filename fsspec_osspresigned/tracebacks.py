@@ -12,14 +12,19 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from types import FrameType
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar, cast
 
 from .errors import OSSPresignedError
 
 P = ParamSpec("P")
 T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
+
+# The thread of the program that waits for this task; None if its event loop does.
+caller_thread: ContextVar[int | None] = ContextVar("osspresigned_caller", default=None)
 
 _FEW_FILES = (
     "each concurrent request takes a connection, and often a file: raise ulimit -n, or "
@@ -65,36 +70,55 @@ def short_traceback(verb: Callable[P, T]) -> Callable[P, T]:
     errors do while the logger ``fsspec_osspresigned`` shows DEBUG. An OSError of the
     system gets a note with advice, if there is any.
     """
+    if inspect.iscoroutinefunction(verb):
+
+        @functools.wraps(verb)
+        async def coroutine(*args: P.args, **kwargs: P.kwargs) -> Any:
+            with _shortened():
+                return await verb(*args, **kwargs)
+
+        return cast("Callable[P, T]", coroutine)
 
     @functools.wraps(verb)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            return verb(*args, **kwargs)
+            with _shortened():
+                return verb(*args, **kwargs)
         except OSSPresignedError as error:
-            if not _log.isEnabledFor(logging.DEBUG):
-                for one in _chain(error):
-                    if isinstance(one, OSSPresignedError):
-                        one.__traceback__ = None
             if "duckdb" in sys.modules:
                 raise error  # noqa: TRY201 - with a frame: without one, DuckDB crashes
-            raise
-        except OSError as error:
-            if found := hint(error):
-                error.add_note(found)
             raise
 
     return call
 
 
+@contextmanager
+def _shortened() -> Iterator[None]:
+    try:
+        yield
+    except OSSPresignedError as error:
+        if not _log.isEnabledFor(logging.DEBUG):
+            for one in _chain(error):
+                if isinstance(one, OSSPresignedError):
+                    one.__traceback__ = None
+        raise
+    except OSError as error:
+        if found := hint(error):
+            error.add_note(found)
+        raise
+
+
 def warn_user(text: str, category: type[Warning]) -> None:
     """Warn about the user's line of code, the innermost one outside of libraries.
 
-    In a thread without such a line, such as a worker of dask, it is the line at which
-    the main thread waits.
+    It is a line of the thread that waits for this one. If there is none, as in a worker
+    of dask, it is the line at which the main thread waits.
     """
-    main = threading.main_thread().ident or 0
-    there = sys._current_frames().get(main)  # noqa: SLF001 - documented, for such uses
-    frames = [*_frames_of(inspect.currentframe()), *_frames_of(there)]
+    stacks = sys._current_frames()  # noqa: SLF001 - documented, for such uses
+    threads = caller_thread.get(), threading.main_thread().ident
+    waiting = [stacks.get(thread or 0) for thread in threads]
+    found = [inspect.currentframe(), *waiting]
+    frames = [frame for one in found for frame in _frames_of(one)]
     outer = (one for one in frames if _package_of(one) not in _INNER)
     of_user = (one for one in frames if not _is_library(one))
     frame = next(of_user, None) or next(outer, frames[-1])

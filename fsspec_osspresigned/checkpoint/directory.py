@@ -19,9 +19,9 @@ from typing import Self
 
 from attrs import frozen
 
-from ..concurrency.file_lock import FileLock, LockedError
-from ..concurrency.line_file import LineFile
 from ..errors import CheckpointInUseError, ConfigurationError
+from ..files.file_lock import FileLock, LockedError
+from ..files.line_file import LineFile
 from ..units import shown_bytes
 from .journal import (
     JournalHead,

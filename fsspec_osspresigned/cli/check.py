@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 import click
 from attrs import evolve, frozen
 
-from ..concurrency import abort_at_exit
 from ..console.exit import ExitCode, interruptible
 from ..console.terminal import table
+from ..engine import abort_at_exit, engine
 from ..errors import (
     AccessDeniedError,
     ConfigurationError,
@@ -435,7 +435,7 @@ def store(bucket: str, wanted: CheckStoreOptions) -> int:
     transport = Transport(allow_http=wanted.allow_http)
     region, endpoint = signer.region or "", signer.endpoint
     access = StoreAccess(
-        send=transport.send,
+        send=functools.partial(engine.run, transport.send),
         credentials=signer.credentials(),
         endpoint=endpoint,
         region=region,

@@ -20,6 +20,7 @@ from ..client.client import Client
 from ..client.error_codes import OWN_DOMAIN, members
 from ..console.exit import ExitCode, code_of, interruptible, told
 from ..console.terminal import Output
+from ..engine.engine import run
 from ..errors import OSSPresignedError
 from ..model import Action, Operation, Reply
 from ..options.object_options import ObjectOptions, Target
@@ -31,7 +32,14 @@ from ..signing.endpoint import is_public_mainland
 from ..signing.post_policy import SIGNATURE_FIELDS, PostPolicy
 from ..signing.signed_url import describe
 from ..units import MIB, shown_bytes, shown_end, shown_seconds, shown_text
-from ..upload.plan import UploadPlan, check_plan, granted, plan_for, refuse_expired
+from ..upload.plan import (
+    UploadPlan,
+    check_plan,
+    granted,
+    needed_requests,
+    plan_for,
+    refuse_expired,
+)
 from .help import examples
 from .options import SIZE, UploadConnectionOptions, object_path, takes
 
@@ -124,11 +132,13 @@ def about_path(client: Client, path: str, size: int | None) -> Iterator[Finding]
     try:
         options = client.options
         target = ObjectOptions(options).target(path, guessed=None, exclusive=False)
-        grant = granted(client, path)
+        grant = run(granted, client, path)
         refuse_expired(grant, path)
         large = client.checkpoint is None
         cut = plan_for(grant, options, size, path=path, large_parts=large)
-        check_plan(options, client.signer, target, grant, cut, size)
+        check_plan(options, target, grant, cut)
+        for operation in needed_requests(target, grant, cut, size):
+            client.signer.preflight(operation)
         said = _cut_shown(cut, size, grant)
         yield Finding(stage, said if is_given else f"{said} (assumed: give --size)")
         operations = _operations(target, grant, cut, size)

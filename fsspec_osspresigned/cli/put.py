@@ -23,7 +23,6 @@ from ..filesystem.destinations import (
 )
 from ..filesystem.filesystem import OSSPresignedFileSystem
 from ..model import Receipt
-from ..signers.base import grant_for
 from ..signing.endpoint import check_key
 from ..syncing.filter import Filter
 from ..units import MIB, short_bytes, shown_local, shown_text
@@ -271,7 +270,7 @@ class _Put:
         total = 0
         for path, local in plan.files.items():
             try:
-                refuse_expired(grant_for(signer, path), path)
+                refuse_expired(signer.grant(path), path)
                 size = os.path.getsize(local)
             except OSError as error:
                 failures.append(Failure(path, local, error))

@@ -13,6 +13,7 @@ import click
 from ..checkpoint.directory import Checkpoint, FoundJournal
 from ..checkpoint.journal import JournalRecord
 from ..client.client import Client
+from ..engine.engine import run
 from ..errors import (
     CheckpointInUseError,
     ConfigurationError,
@@ -22,7 +23,7 @@ from ..errors import (
 from ..model import Action
 from ..options.object_options import Target
 from ..units import short_bytes, shown_seconds, shown_text
-from ..upload.steps import is_elsewhere
+from ..upload.oss_calls import is_elsewhere
 from .help import UncutGroup, examples
 from .options import (
     ConnectionOptions,
@@ -243,7 +244,8 @@ def _end(client: Callable[[], Client], record: JournalRecord) -> str:
         return f"{upload} is its owner's to abort; the journal is removed"
     abort = Action.AbortMultipartUpload
     try:
-        client().call(Target(path=head.path).operation(abort, upload_id=head.upload_id))
+        operation = Target(path=head.path).operation(abort, upload_id=head.upload_id)
+        run(client().call, operation)
     except UploadNotFoundError as error:
         if is_elsewhere(error, head.host):
             began = f"{upload} was begun at {shown_text(head.host)}"

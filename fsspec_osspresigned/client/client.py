@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections import Counter, defaultdict, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from attrs import evolve
 
-from ..concurrency.budget import Turns, of_process
-from ..concurrency.circuit import Circuit
-from ..concurrency.thread_pool import Workers, run_jobs_here, runs_jobs_here
-from ..concurrency.waiting import Event
+from ..engine.circuit_breaker import CircuitBreaker
+from ..engine.engine import blocking, call_user
+from ..engine.limits import RequestLimits, request_limiter
 from ..errors import (
     BlindAnswerWarning,
     NotSignedError,
@@ -23,7 +23,7 @@ from ..errors import (
     Outcome,
     ReceiptFailedError,
 )
-from ..http.body import EMPTY, Body
+from ..http.body import EMPTY, SMALL, Body
 from ..http.exchange import PLAIN, Exchange
 from ..http.transport import Transport
 from ..model import (
@@ -38,13 +38,12 @@ from ..model import (
 from ..options.options import Options
 from ..parsing import clock_offset
 from ..secret import redact
-from ..signers.base import MAX_REQUESTS, Signer, distrust, sign_checked
+from ..signers.base import MAX_REQUESTS, Grant, Signer, sign_checked
 from ..signing.canonical import is_of_s3
 from ..tracebacks import warn_user
-from .link_estimate import LinkEstimate, RequestWindow
+from .link_estimate import LATENCY_BOUND, LinkEstimate, RequestWindow
 from .readable_directories import LOOKS
 from .retry import REAL_TIME, Attempts, Decision, RetryPolicy, Timing, Verb
-from .small_request import FirstTry
 from .written_objects import WrittenObjects
 
 if TYPE_CHECKING:
@@ -55,10 +54,6 @@ if TYPE_CHECKING:
 
     T = TypeVar("T", default=Reply)
     Job = TypeVar("Job")
-
-
-_TREES = 4  # coroutines for many files that run at the same time
-_LANES = 8  # calls for many files that are driven at the same time
 
 
 def _itself(reply: Reply) -> Any:
@@ -76,13 +71,6 @@ class Client:
         circuits: bucket -> its circuit breaker.
         links: bucket -> estimate of its network link.
         windows: bucket -> limit of its small requests in flight.
-        turns: limit of the requests in flight.
-        trees: threads that each wait for many files, for calls of coroutines.
-        lanes: threads that each drive many small requests (``express_lane``), and wait
-            for the threads of ``files``.
-        files: threads that each drive one file, and wait for its parts.
-        requests: threads that each send one part. A task never waits for another one
-            of the same pool, so no pool can deadlock.
         s3_buckets: buckets with signed URLs of S3-compatible stores.
         clock_offset: seconds by which this machine's clock is ahead of the store's,
             from the last reply; None before the first one.
@@ -108,23 +96,18 @@ class Client:
         )
         self.written = WrittenObjects()
         self.s3_buckets: set[str] = set()
-        # A signer with a preflight grants by objects: one tells nothing of the next.
-        self._grants_by_prefix = not hasattr(signer, "preflight")
-        self.trees = Workers("osspresigned-tree", _TREES)
-        self.lanes = Workers("osspresigned-lane", _LANES)
-        self.files = Workers("osspresigned-file", options.connections)
-        self.requests = Workers("osspresigned-part", options.most_connections)
         self.clock_offset: float | None = None
         self._timing = timing
-        self.turns = Turns(of_process().requests, options.most_connections)
         self._note = note
-        self.circuits: dict[str, Circuit] = {}
+        self._in_flight: Counter[str] = Counter()
+        self._batches = self.prefetcher(lambda: None, first=MAX_REQUESTS)
+        self.circuits: dict[str, CircuitBreaker] = {}
         self.links: defaultdict[str, LinkEstimate] = defaultdict(LinkEstimate)
         self.windows: defaultdict[str, RequestWindow] = defaultdict(
             lambda: RequestWindow(options.most_small, clock=timing.clock)
         )
 
-    def note(self, receipt: Receipt, data: bytes | None = None) -> None:
+    async def note(self, receipt: Receipt, data: bytes | None = None) -> None:
         """Record the upload of *receipt*, and pass the receipt to the client's callback.
 
         *data* is the body of the object, which is kept if it is small. Raises
@@ -134,8 +117,7 @@ class Client:
         if self._note is None:
             return
         try:
-            with run_jobs_here():
-                self._note(receipt)
+            await call_user(self._note, receipt)
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
             if isinstance(error, OSError) and error.strerror and error.filename:
@@ -149,16 +131,15 @@ class Client:
                 receipt=receipt,
             ) from error
 
-    def call(
+    async def call(
         self,
         operation: Operation,
         body: Body = EMPTY,
         exchange: Exchange = PLAIN,
         *,
         parse: Callable[[Reply], T] = _itself,
-        ahead: Prefetcher | None = None,
+        prefetcher: Prefetcher | None = None,
         once: bool = False,
-        first: FirstTry | None = None,
     ) -> T:
         """Sign *operation*, send it with *body*, and return what *parse* returns.
 
@@ -167,53 +148,55 @@ class Client:
             body: request body, sent from its start at every try.
             exchange: unsigned parts of the request.
             parse: reads a 2xx reply; an error that it raises fails the try.
-            ahead: signer of the first try; the client's own signer signs the others.
+            prefetcher: signs the first try; the client's own signer signs the others.
             once: do not retry.
-            first: the first try, if an express lane has made it.
 
         Raises:
             NotSignedError: the signer does not sign the operation.
             OSSPresignedError: the failure of the last try, with its ``tries``, and with
                 its ``outcome`` if a try may have stored an object.
         """
-        failed = first.failure if first else None
-        if first is not None and failed is None:
-            self.circuit(operation.bucket).note_answer()
-            return cast("T", first.parsed)
-        attempts = first.attempts if first else self.attempts(operation)
-        cancel = exchange.cancel
-        signed = first.signed if first else None
-        signer: Signer = (None if first else ahead) or self.signer
-        circuit = self.circuit(operation.bucket)
+        if exchange.path != operation.path:
+            exchange = evolve(exchange, path=operation.path)
+        attempts = Attempts(operation, self.policy, self._timing)
+        breaker = self.circuit_breaker(operation.bucket)
+        small = body.size <= SMALL and not exchange.in_thread
+        limits = self._limits(operation.bucket)
+        signed: SignedRequest | None = None
+        first = prefetcher and prefetcher.sign
         while True:
             try:
-                if failed is not None:
-                    with circuit.turn(operation.path, sent=True):
-                        raise failed
-                with self.turns.take(wait=not self._is_awaited):
-                    if signed is None or self.is_stale(signed):  # after the wait
-                        asked, signer = signer, self.signer
-                        signed = self.signed(operation, asked)
-                    with circuit.turn(operation.path, cancel, sent=self._is_awaited):
-                        reply = self._sent(operation, signed, body, exchange)
-                        return parsed(attempts.counted(reply), parse, exchange)
+                if signed is None:
+                    signed = await (first or self.signed)(operation)
+                    first = None
+                async with request_limiter().request(self, limits, is_small=small):
+                    if signed.is_stale(self._timing.now()):  # after the wait
+                        signed = await self.signed(operation)
+                    async with breaker.request(operation.path):
+                        reply = await self._attempt(operation, signed, body, exchange)
+                        counted = attempts.counted(reply)
+                        return await _parsed(
+                            counted, parse, exchange, in_thread=not small
+                        )
             except OSSPresignedError as error:
-                failure, failed = error, None
-            finally:
-                self.turns.tell()
-            gone = cancel is not None and cancel.is_set()
-            decision = self._after(operation, attempts, failure, last=once or gone)
+                failure = error
+            decision = self._after(operation, attempts, failure, last=once)
             if decision.verb is Verb.SIGN_AGAIN:
-                distrust(ahead, signed)
-                distrust(self.signer, signed)
+                for signer in filter(None, (prefetcher, self.signer)):
+                    if signed is not None:
+                        signer.distrust(signed)
                 signed = None
-            elif (cancel or Event()).wait(decision.seconds):
-                raise failure
+            else:
+                await self._timing.sleep(decision.seconds)
 
-    @property
-    def _is_awaited(self) -> bool:
-        """Whether other requests may be waiting for this thread; it must not wait then."""
-        return self.lanes.is_caller or runs_jobs_here()
+    def _limits(self, bucket: str) -> RequestLimits:
+        options, window = self.options, self.windows[bucket]
+        most = max(options.most_connections, options.most_small)
+        if options.max_concurrency is not None:
+            most = options.max_concurrency
+        return RequestLimits(
+            small=lambda: window.size, large=options.most_connections, total=most
+        )
 
     def _after(
         self,
@@ -229,7 +212,7 @@ class Client:
             if failure.outcome is Outcome.UNKNOWN:  # what was known may be old
                 self.written.forget(operation.path)
 
-    def _sent(
+    async def _attempt(
         self,
         operation: Operation,
         signed: SignedRequest,
@@ -237,32 +220,65 @@ class Client:
         exchange: Exchange,
     ) -> Reply:
         """Send one try of *operation*, and return its 2xx reply, or raise an error."""
-        ready = self.ready(operation, signed, body)
-        if exchange.path != operation.path:
-            exchange = evolve(exchange, path=operation.path)
-        clock = self._timing.clock
-        began = clock()
-        reply = self.judged(
-            operation, ready, self.transport.send(ready, body, exchange)
-        )
-        if exchange.sink is None:
-            link = self.links[operation.bucket]
-            link.note(operation.action, body.size, clock() - began)
+        ready = await self._ready(operation, signed, body)
+        began = self._timing.clock()
+        with self._counted_in_window(operation.bucket) as in_flight:
+            reply = await self.transport.send(ready, body, exchange)
+        seconds = self._timing.clock() - began
+        self._raise_for_status(operation, ready, reply)
+        self._note_time(operation, body, exchange, seconds, in_flight)
         return reply
 
-    def attempts(self, operation: Operation) -> Attempts:
-        """Return a counter for the tries of one call, of which the first begins now."""
-        return Attempts(operation, self.policy, self._timing)
+    @contextmanager
+    def _counted_in_window(self, bucket: str) -> Iterator[int]:
+        self._in_flight[bucket] += 1
+        try:
+            yield self._in_flight[bucket]
+        finally:
+            self._in_flight[bucket] -= 1
 
-    def signed(self, operation: Operation, signer: Signer | None) -> SignedRequest:
-        """Sign *operation*, by the client's own signer if *signer* is None."""
-        return sign_checked(signer or self.signer, [operation])[0]
+    def _note_time(
+        self,
+        operation: Operation,
+        body: Body,
+        exchange: Exchange,
+        seconds: float,
+        in_flight: int,
+    ) -> None:
+        """Record a reply in the window of its bucket and in the estimate of its link."""
+        link, action = self.links[operation.bucket], operation.action
+        if body.size > SMALL or exchange.in_thread:
+            if exchange.sink is None:
+                link.note(action, body.size, seconds)
+            return
+        least = self.windows[operation.bucket].note(seconds, in_flight)
+        if in_flight == 1 and exchange.sink is None:
+            link.note(action, body.size, seconds)
+        elif least is not None and body.size <= LATENCY_BOUND:
+            link.note(action, 0, least)
 
-    def is_stale(self, signed: SignedRequest) -> bool:
-        """Return whether *signed* expires too soon to be sent."""
-        return signed.is_stale(self._timing.now())
+    async def signed(self, operation: Operation) -> SignedRequest:
+        """Return *operation*, signed by the client's signer."""
+        if self._batches is not None:
+            return await self._batches.sign(operation)
+        if self.signer.waits:
+            return (await call_user(sign_checked, self.signer, [operation]))[0]
+        return sign_checked(self.signer, [operation])[0]
 
-    def ready(
+    async def grant(self, path: str) -> Grant:
+        """Return how the signer permits uploading *path*."""
+        if self.signer.grant_waits:
+            return await call_user(self.signer.grant, path)
+        return self.signer.grant(path)
+
+    async def preflight(self, operation: Operation) -> None:
+        """Raise the error with which the signer is certain to refuse *operation*."""
+        if self.signer.grant_waits:
+            await call_user(self.signer.preflight, operation)
+        else:
+            self.signer.preflight(operation)
+
+    async def _ready(
         self, operation: Operation, signed: SignedRequest, body: Body
     ) -> SignedRequest:
         """Return *signed* as it is sent, with the checksum headers that S3 requires.
@@ -277,7 +293,7 @@ class Client:
         from .s3_urls import with_checksums  # noqa: PLC0415 - only for other stores
 
         self.s3_buckets.add(operation.bucket)
-        return with_checksums(operation, signed, body)
+        return await blocking(with_checksums, operation, signed, body)
 
     def _check_lock(self, operation: Operation, signed: SignedRequest) -> None:
         """Warn, or raise NotSignedError, if *signed* can replace an existing object."""
@@ -308,19 +324,18 @@ class Client:
             )
             warn_user(text, BlindAnswerWarning)
 
-    def judged(
+    def _raise_for_status(
         self, operation: Operation, signed: SignedRequest, reply: Reply
-    ) -> Reply:
-        """Return *reply* if it has status 2xx; raise the matching error otherwise."""
+    ) -> None:
+        """Raise the error of a *reply* whose status is not 2xx."""
         now = self._timing.now
-        ok = 200 <= reply.status < 300  # noqa: PLR2004 - HTTP status class
-        if not (ok and signed.method == "GET"):  # a long body makes its Date old
+        if not (reply.is_good and signed.method == "GET"):  # a long body: an old Date
             self.clock_offset = clock_offset(reply.headers, now, self.clock_offset)
-        is_answer = ok or reply.status == HTTPStatus.NOT_FOUND
-        if operation.action in LOOKS and is_answer and self._grants_by_prefix:
+        is_answer = reply.is_good or reply.status == HTTPStatus.NOT_FOUND
+        if operation.action in LOOKS and is_answer and self.signer.grants_by_prefix:
             self._note_answer(operation)
-        if ok:
-            return reply
+        if reply.is_good:
+            return
         from .error_codes import from_reply  # noqa: PLC0415 - only for a failure
 
         failure = from_reply(
@@ -332,24 +347,24 @@ class Client:
     def _note_answer(self, look: Operation) -> None:
         """Record that the store answered *look*, a HeadObject, GetObject or listing."""
         is_new = self.written.answered(look)
-        is_remote = getattr(self.signer, "remote", False)
-        may_wait = self.lanes.is_caller and is_remote is not False
-        may_ask = not (is_remote or may_wait)
-        if is_new and look.action is Action.HeadObject and may_ask:
+        if is_new and look.action is Action.HeadObject and not self.signer.waits:
             # To the store both are one permission; only the signer may part them.
             read = evolve(look, action=Action.GetObject)
-            if self.can_sign(read):
-                self.written.answered(read)
+            try:
+                sign_checked(self.signer, [read])
+            except NotSignedError:
+                return
+            self.written.answered(read)
 
     def prefetcher(
         self, coming: Callable[[], Operation | None], *, first: int, low: int = 0
     ) -> Prefetcher | None:
-        """Return a signer that signs the operations of *coming* ahead, in batches.
+        """Return a prefetcher that signs the operations of *coming* in batches.
 
         *coming*, *first* and *low* are as in ``Prefetcher``. Returns None if the signer
         is in this process, so batches would save nothing.
         """
-        if not getattr(self.signer, "remote", False):
+        if not self.signer.remote:
             return None
         from ..signers.batching import Prefetcher  # noqa: PLC0415 - only for many at once
 
@@ -357,8 +372,10 @@ class Client:
         return Prefetcher(self.signer, coming, first=first, low=low, now=now)
 
     def announced(
-        self, jobs: Iterable[Job], opening: Callable[[Job], Operation]
-    ) -> tuple[Iterator[Job], Prefetcher | None]:
+        self,
+        jobs: Iterable[Job],
+        opening: Callable[[Job], Awaitable[Operation]],
+    ) -> tuple[Iterable[Job] | AsyncIterator[Job], Prefetcher | None]:
         """Return *jobs*, and a prefetcher that signs their first requests in batches.
 
         The prefetcher is None if the signer is in this process. Up to 200 jobs are read
@@ -371,43 +388,44 @@ class Client:
             low=max(self.options.connections, MAX_REQUESTS),
         )
         if made is None:
-            return iter(jobs), None
+            return jobs, None
         from ..signers.batching import announced  # noqa: PLC0415 - only for many at once
 
         return announced(jobs, opening, coming), made
 
-    def can_sign(self, operation: Operation) -> bool:
+    async def can_sign(self, operation: Operation) -> bool:
         """Return whether the signer signs *operation*; sends nothing to the store."""
         try:
-            sign_checked(self.signer, [operation])
+            await self.signed(operation)
         except NotSignedError:
             return False
         return True
 
-    def circuit(self, bucket: str) -> Circuit:
+    def circuit_breaker(self, bucket: str) -> CircuitBreaker:
         """Return the circuit breaker of *bucket*."""
         if bucket not in self.circuits:
             # Half of the longest wait is the mean one of a worker that tries alone.
-            made = Circuit(
+            self.circuits[bucket] = CircuitBreaker(
                 self.options.connections,
                 pause=self.policy.base / 2,
                 longest=self.policy.cap / 2,
                 clock=self._timing.clock,
             )
-            self.circuits.setdefault(bucket, made)  # atomic: the first one stays
         return self.circuits[bucket]
 
 
-def parsed(reply: Reply, parse: Callable[[Reply], T], exchange: Exchange) -> T:
-    """Return what *parse* returns.
+async def _parsed(
+    reply: Reply, parse: Callable[[Reply], T], exchange: Exchange, *, in_thread: bool
+) -> T:
+    """Return what *parse* returns; *in_thread* if it may read a large body.
 
     If *parse* raises, the bytes sent are subtracted from the progress.
     """
     try:
-        return parse(reply)
+        return await blocking(parse, reply) if in_thread else parse(reply)
     except OSSPresignedError:
         if exchange.progress is not None:
-            exchange.progress(-reply.body_bytes)
+            await call_user(exchange.progress, -reply.body_bytes)
         raise
 
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, overload
 
-from ..concurrency.line_file import LineFile
 from ..errors import ConfigurationError
+from ..files.line_file import LineFile
 from ..html_table import html_table
 from ..model import Receipt
 from ..system import BINARY, NOFOLLOW, open_regular

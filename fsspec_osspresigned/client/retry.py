@@ -8,16 +8,17 @@ an object replaces it with the same bytes. A second Abort or Delete does nothing
 second Initiate leaves an empty upload behind, because the first ID was lost. Only a
 second Complete (NoSuchUpload) or exclusive PUT (FileAlreadyExists) fails if the first
 one succeeded. After a call that publishes, the outcome is therefore *unknown*
-(:class:`Attempts`), and ``upload.steps`` checks the object.
+(:class:`Attempts`), and ``upload.oss_calls`` checks the object.
 """
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from attrs import evolve, frozen
 
@@ -163,12 +164,14 @@ class Timing:
             the time limit.
         now: seconds since the epoch, for expiry.
         draw: random number in [0, 1), uniform, for jitter.
+        sleep: waits for a number of seconds.
     """
 
     clock: Callable[[], float] = time.monotonic
     awake: Callable[[], float] = AWAKE
     now: Callable[[], float] = time.time
     draw: Callable[[], float] = random.random
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
 
 REAL_TIME = Timing()

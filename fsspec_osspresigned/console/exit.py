@@ -15,7 +15,7 @@ from typing import Any
 
 from attrs import frozen
 
-from ..concurrency import abort_at_exit
+from ..engine import abort_at_exit
 from ..errors import (
     ConfigurationError,
     NetworkError,

@@ -12,7 +12,7 @@ from typing import Any
 from attrs import Factory, define, field
 from fsspec.callbacks import Callback
 
-from ..concurrency.rate import RateLimit
+from ..engine.rate import RateLimit
 from ..errors import Outcome, UploadDiscardedError
 from ..model import Receipt
 from ..units import short_bytes, shown_local, shown_text

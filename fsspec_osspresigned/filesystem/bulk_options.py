@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from attrs import frozen
 
 from ..client.client import Client
-from ..concurrency.cancellation import Cancellation
-from ..concurrency.job_runner import ON_ERROR, Driver, Transfers
+from ..engine.scope import ON_ERROR, Scope
 
 T = TypeVar("T")
 
@@ -59,25 +58,25 @@ class BulkOptions:
         size = self.batch_size
         return None if size in (None, -1) else max(1, int(size or 1))
 
-    def run(
+    async def run(
         self,
         client: Client,
-        jobs: Iterable[T],
-        work: Callable[[T, Cancellation], Any],
+        jobs: Iterable[T] | AsyncIterator[T],
+        work: Callable[[T], Coroutine[Any, Any, Any]],
         name: Callable[[T], str],
-        driver: Driver | None = None,
+        *,
+        small: bool = True,
     ) -> list[Any]:
         """Call *work* for all *jobs*, several at a time, and wait for all of them.
 
-        *jobs* is iterated as workers become free. *name* returns a job's path for
-        errors. *driver* is passed to ``Transfers``.
+        *jobs* is iterated as calls end. *name* returns a job's path for errors. *small*:
+        jobs of one small request each, so that more than ``max_concurrency`` may wait.
 
         Raises:
             UploadErrors: several jobs failed.
         """
-        usual = client.options.connections
+        options = client.options
+        usual = options.most_small if small else options.connections
         width = min(self.most or usual, usual)
-        run = Transfers(
-            client.files, width, work, name, on_error=self.on_error, driver=driver
-        )
-        return run.outcomes(jobs)
+        scope: Scope[T, Any] = Scope(work, name, width=width, on_error=self.on_error)
+        return await scope.run(jobs)

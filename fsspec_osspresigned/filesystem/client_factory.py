@@ -10,7 +10,7 @@ import fsspec
 from fsspec.config import conf
 
 from ..client.client import Client, shared_client
-from ..concurrency import abort_at_exit
+from ..engine import abort_at_exit
 from ..http.route import may_have_proxy
 from ..http.transport import Transport
 from ..options.options import Options
@@ -25,11 +25,9 @@ MAX_MAP = 512 * MIB  # some 500,000 objects
 
 # What the verbs import on first use, here or in libraries.
 _LAZY = (
-    *("checkpoint.directory", "client.coroutine_calls", "client.error_codes"),
-    *("client.express_lane", "client.receipt_output", "client.s3_urls"),
-    *("filesystem.look", "filesystem.move", "filesystem.read", "objects.copy"),
-    *("objects.reader", "signers.batching", "upload.expiry_watch"),
-    *("upload.file_layers", "upload.resume", "upload.writer"),
+    *("checkpoint.directory", "client.error_codes", "client.s3_urls"),
+    *("signers.batching", "upload.expiry_watch", "upload.file_layers"),
+    *("upload.resume", "upload.writer"),
 )
 _LAZY_LIBRARIES = (
     *("certifi", "difflib", "encodings.utf_8_sig", "fcntl", "html", "secrets"),

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import contextvars
 import functools
-import math
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from fsspec.asyn import AsyncFileSystem, get_loop
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback
@@ -19,16 +15,17 @@ from fsspec.spec import AbstractFileSystem
 
 from .. import callers
 from ..client.client import Client
-from ..concurrency.cancellation import Cancellation, of_coroutine
-from ..concurrency.job_runner import run_steps
-from ..concurrency.waiting import Future, LoopWaiter
+from ..client.receipt_output import ReceiptList
+from ..engine.engine import awaited, blocking, run
 from ..model import Receipt
+from ..objects.lookup import Lookup
 from ..options.object_options import ObjectOptions
 from ..options.options import Options
 from ..options.set_by_user import trust
 from ..tracebacks import short_traceback
 from ..upload import transaction
 from ..upload.transaction import Transaction
+from . import destinations, look, move, read
 from .bulk_options import BulkOptions, check_depth
 from .client_factory import client_for
 from .instances import InstanceCache
@@ -37,26 +34,6 @@ from .progress import SharedCallback
 from .put import PutCall, progress_callback, write_mode
 
 AnyCallback: TypeAlias = Callback | Mapping[str, Any] | None
-
-if TYPE_CHECKING:
-    from ..client.coroutine_calls import GatheredCalls
-    from ..client.receipt_output import ReceiptList
-    from ..objects.lookup import Lookup
-    from . import destinations, look, move, read
-else:  # with `objects`, which a process that only writes never loads
-
-    class LazyModule:
-        """Proxy for a module of this folder, which is imported when first used."""
-
-        def __init__(self, name: str) -> None:
-            self._name = f".{name}"
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(import_module(self._name, __package__), name)
-
-    destinations, look, move, read = map(
-        LazyModule, ("destinations", "look", "move", "read")
-    )
 
 
 class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type: ignore[misc]  # fsspec is untyped
@@ -86,7 +63,6 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         self.asynchronous = bool(storage_options.get("asynchronous"))
         self._given_loop = (os.getpid(), storage_options.get("loop"))
         self._clients: dict[int, Client] = {}
-        self._gathered: dict[tuple[int, str], GatheredCalls] = {}
         _ = self.client
 
     @property
@@ -163,11 +139,13 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         found.complete()
 
     # -- writing ------------------------------------------------------------------------
+    # Each verb is a coroutine on the engine's loop; the plain method waits for it.
 
     def _call(self, given: Mapping[str, Any], mode: str = "overwrite") -> PutCall:
         current = transaction.current(self.client)
         return PutCall.from_options(self.client, given, mode, current)
 
+    @short_traceback
     def pipe_file(
         self, path: str, value: Any, mode: str = "overwrite", **kwargs: Any
     ) -> Receipt | None:
@@ -178,9 +156,17 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         ``content_type``. A trailing slash of *path* is kept: such an object represents
         a directory.
         """
-        path = self._path(path, keep_slash=True)
-        return self._call(kwargs, mode).pipe_file(path, value)
+        call, path = self._call(kwargs, mode), self._path(path, keep_slash=True)
+        return run(call.pipe_file, path, value)
 
+    @short_traceback
+    async def _pipe_file(
+        self, path: str, value: Any, mode: str = "overwrite", **kwargs: Any
+    ) -> Receipt | None:
+        call, path = self._call(kwargs, mode), self._path(path, keep_slash=True)
+        return await awaited(call.pipe_file, path, value)
+
+    @short_traceback
     def pipe(
         self, path: Any, value: Any = None, mode: str = "overwrite", **kwargs: Any
     ) -> ReceiptList:
@@ -191,11 +177,18 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         Raises:
             UploadErrors: several values failed.
         """
+        return run(self._pipe, path, value, mode, **kwargs)
+
+    @short_traceback
+    async def _pipe(
+        self, path: Any, value: Any = None, mode: str = "overwrite", **kwargs: Any
+    ) -> ReceiptList:
         how = BulkOptions.take_from(kwargs)
         given = {path: value} if isinstance(path, str) else path
-        pairs = ((self._path(one, keep_slash=True), v) for one, v in given.items())
-        return self._call(kwargs, mode).pipe(pairs, how)
+        pairs = [(self._path(one, keep_slash=True), v) for one, v in given.items()]
+        return await awaited(self._call(kwargs, mode).pipe, pairs, how)
 
+    @short_traceback
     def put_file(
         self,
         lpath: Any,
@@ -215,9 +208,22 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
             SourceChangedError: the file changed during the upload; nothing was
                 published.
         """
-        told = progress_callback(callback, kwargs)
-        return self._call(kwargs, mode).put_file(lpath, self._path(rpath), told)
+        return run(self._put_file, lpath, rpath, callback, mode, **kwargs)
 
+    @short_traceback
+    async def _put_file(
+        self,
+        lpath: Any,
+        rpath: str,
+        callback: AnyCallback = DEFAULT_CALLBACK,
+        mode: str = "overwrite",
+        **kwargs: Any,
+    ) -> Receipt | None:
+        heard = progress_callback(callback, kwargs)
+        call = self._call(kwargs, mode)
+        return await awaited(call.put_file, lpath, self._path(rpath), heard)
+
+    @short_traceback
     def put(
         self,
         lpath: Any,
@@ -246,20 +252,52 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         Raises:
             UploadErrors: several files failed, or each was refused.
         """
-        how = BulkOptions.take_from(kwargs, maxdepth=maxdepth)
-        told, call = progress_callback(callback, kwargs), self._call(kwargs, mode)
-        call.check_cache(rpath)
-        tree = look.local_tree(self.client, lpath, self._own(rpath), recursive, how)
-        return call.put(tree, told, how)
+        self._call({}).check_cache(rpath)
+        return run(
+            self._put, lpath, rpath, recursive, callback, maxdepth, mode, **kwargs
+        )
 
+    @short_traceback
+    async def _put(
+        self,
+        lpath: Any,
+        rpath: Any,
+        recursive: bool = False,
+        callback: AnyCallback = DEFAULT_CALLBACK,
+        maxdepth: int | None = None,
+        mode: str = "overwrite",
+        **kwargs: Any,
+    ) -> ReceiptList:
+        how = BulkOptions.take_from(kwargs, maxdepth=maxdepth)
+        heard, call = progress_callback(callback, kwargs), self._call(kwargs, mode)
+
+        async def put() -> ReceiptList:
+            tree = await blocking(
+                look.local_tree, self.client, lpath, self._own(rpath), recursive, how
+            )
+            return await call.put(tree, heard, how)
+
+        return await awaited(put)
+
+    @short_traceback
     def touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
         """Store an empty object; without *truncate*, FileExistsError if it exists."""
-        self.pipe_file(path, b"", mode="overwrite" if truncate else "create", **kwargs)
+        run(self._touch, path, truncate, **kwargs)
 
+    @short_traceback
+    async def _touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
+        mode = "overwrite" if truncate else "create"
+        await self._pipe_file(path, b"", mode=mode, **kwargs)
+
+    @short_traceback
     def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:  # noqa: ARG002 - fsspec's
         """Record a directory in memory; OSS has no directories, so nothing is sent."""
         self.client.written.remember_directory(self._path(path), asked=True)
 
+    async def _mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:
+        self.mkdir(path, create_parents)
+
+    @short_traceback
     def makedirs(self, path: str, exist_ok: bool = False, **_: Any) -> None:  # noqa: ARG002 - fsspec's
         """Record a directory in memory, like :meth:`mkdir`.
 
@@ -269,14 +307,26 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
             write_mode(mode)
         self.mkdir(path)
 
+    async def _makedirs(self, path: str, exist_ok: bool = False) -> None:
+        self.makedirs(path, exist_ok)
+
+    @short_traceback
     def rmdir(self, path: str) -> None:
         """Drop the record of a directory; FileExistsError if it contains objects."""
+        run(self._rmdir, path)
+
+    async def _rmdir(self, path: str) -> None:
         path = self._path(path)
-        found = self._lookup.walk(path, maxdepth=1, withdirs=True)
-        if any(item["name"] != path for item in found):
+
+        async def names() -> list[str]:
+            walk = self._lookup.walk(path, maxdepth=1, withdirs=True)
+            return [item["name"] async for item in walk]
+
+        if any(name != path for name in await awaited(names)):
             raise FileExistsError(17, "not empty: rm(recursive=True) deletes all", path)
         self.client.written.forget_directory(path)
 
+    @short_traceback
     def open(
         self,
         path: str,
@@ -328,14 +378,13 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
             "fs.open in a thread, or await fs._pipe_file / fs._cat_file"
         )
 
-    @functools.cached_property
-    def _size_guess(self) -> read.SizeGuess:
-        return read.SizeGuess()
+    # -- looking -------------------------------------------------------------------------
 
     @property
     def _lookup(self) -> Lookup:
-        return look.Lookup(self.client)
+        return Lookup(self.client)
 
+    @short_traceback
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         """Return name, size, type and further properties of an object or directory.
 
@@ -343,10 +392,14 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         Others are reported as missing, with a warning, or raise an error
         (option ``unknown``).
         """
-        return self._lookup.info(self._path(path))
+        return run(self._lookup.info, self._path(path))
+
+    @short_traceback
+    async def _info(self, path: str, **_: Any) -> dict[str, Any]:
+        return await awaited(self._lookup.info, self._path(path))
 
     def exists(self, path: str, **_: Any) -> bool:
-        """Return whether an object or directory exists; runs in the caller's thread.
+        """Return whether an object or directory exists.
 
         See :meth:`info` for the permissions that it needs.
         """
@@ -354,25 +407,38 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
             return bool(self.info(path))
         return False
 
+    async def _exists(self, path: str, **_: Any) -> bool:
+        with contextlib.suppress(FileNotFoundError):
+            return bool(await self._info(path))
+        return False
+
+    @short_traceback
     def isfile(self, path: str) -> bool:
         """Return whether *path* is an object; PermissionError as in :meth:`info`."""
         name = self._path(path)
         call, here = callers.duckdb_asks(name), transaction.current(self.client)
         if call is not None and here is not None and here.duckdb_looks(name, call):
             return True
-        return self._lookup.is_kind(name, "file")
+        return run(self._lookup.is_kind, name, "file")
 
+    @short_traceback
+    async def _isfile(self, path: str) -> bool:
+        return await awaited(self._lookup.is_kind, self._path(path), "file")
+
+    @short_traceback
     def isdir(self, path: str) -> bool:
         """Return whether *path* is a directory, also beside an object of its name.
 
         As with s3fs, an object may have the name of a directory: then both ``isdir``
         and ``isfile`` are True. PermissionError as in :meth:`info`.
         """
-        path = self._path(path)
-        if self._lookup.is_kind(path, "directory"):
-            return True
-        return self._lookup.is_kind(path, "file") and self._lookup.holds(path)
+        return run(self._lookup.is_directory, self._path(path))
 
+    @short_traceback
+    async def _isdir(self, path: str) -> bool:
+        return await awaited(self._lookup.is_directory, self._path(path))
+
+    @short_traceback
     def ls(
         self, path: str, detail: bool = True, *, markers: bool = False, **_: Any
     ) -> list[Any]:
@@ -381,9 +447,16 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         *markers* includes the object that represents the directory itself, whose name
         ends in a slash. See :meth:`info` for permissions.
         """
-        found = self._lookup.ls(self._path(path), markers=markers)
+        return run(self._ls, path, detail, markers=markers)
+
+    @short_traceback
+    async def _ls(
+        self, path: str, detail: bool = True, *, markers: bool = False, **_: Any
+    ) -> list[Any]:
+        found = await awaited(self._lookup.ls, self._path(path), markers=markers)
         return found if detail else [item["name"] for item in found]
 
+    @short_traceback
     def find(
         self,
         path: str,
@@ -397,6 +470,17 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         An object that represents a directory is one of them; its name ends in a slash.
         With ``prefix=``, only names that begin with it, relative to *path*, are listed.
         """
+        return run(self._find, path, maxdepth, withdirs, detail=detail, **kwargs)
+
+    @short_traceback
+    async def _find(
+        self,
+        path: str,
+        maxdepth: int | None = None,
+        withdirs: bool = False,
+        detail: bool = False,
+        **kwargs: Any,
+    ) -> Any:
         check_depth(maxdepth)
         walk = self._lookup.walk(
             self._path(path),
@@ -406,8 +490,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
             markers=True,
             warns=True,
         )
-        return look.find(walk, detail)
+        return await awaited(look.find, walk, detail)
 
+    @short_traceback
     def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
         """Return the names that match a pattern; lists the pattern's literal prefix."""
         return AbstractFileSystem.glob(self, path, maxdepth=maxdepth, **kwargs)
@@ -419,18 +504,29 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         """
         return super().walk(path, maxdepth=maxdepth, **{"markers": True, **kwargs})
 
-    def _walk(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
-        return super()._walk(path, maxdepth=maxdepth, **{"markers": True, **kwargs})
+    def _walk(
+        self, path: str, maxdepth: int | None = None, **kwargs: Any
+    ) -> AsyncIterator[Any]:
+        found: AsyncIterator[Any] = super()._walk(
+            path, maxdepth=maxdepth, **{"markers": True, **kwargs}
+        )
+        return found
 
+    @short_traceback
     def du(self, path: str, total: bool = True, **kwargs: Any) -> Any:
         """Return the bytes under *path*; with *total* False, name -> bytes.
 
         One listing is needed.
         """
-        found = self.find(path, **{**kwargs, "detail": True})
+        return run(self._du, path, total, **kwargs)
+
+    @short_traceback
+    async def _du(self, path: str, total: bool = True, **kwargs: Any) -> Any:
+        found = await self._find(path, **{**kwargs, "detail": True})
         sizes = {name: item["size"] for name, item in found.items()}
         return sum(sizes.values()) if total else sizes
 
+    @short_traceback
     def created(self, path: str) -> datetime:
         """Return the time at which an object was stored."""
         return look.created(self.info(path), path)
@@ -439,26 +535,30 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         """Return the time at which an object was stored, as :meth:`created` does."""
         return self.created(path)
 
+    @short_traceback
     def checksum(self, path: str) -> int:
         """Return a number that changes when the bytes of an object change."""
         return int(self.ukey(path)[:16], 16)
 
+    @short_traceback
     def ukey(self, path: str) -> str:
         """Return a key for fsspec's caches that changes with the bytes of an object."""
         return look.content_key(self.info(path), path)
 
+    @short_traceback
     def metadata(self, path: str, **_: Any) -> dict[str, str]:
         """Return the user metadata of an object, with names in lower case.
 
         Raises:
             NotSignedError: HEAD is not granted.
         """
-        return look.metadata(self.client, self._path(path))
+        return run(look.metadata, self.client, self._path(path))
 
     def getxattr(self, path: str, attr: str, **_: Any) -> str | None:
         """Return one item of :meth:`metadata`; None if it does not exist."""
         return self.metadata(path).get(attr.lower().replace("_", "-"))
 
+    @short_traceback
     def sign(
         self, path: str, expiration: int = 100, method: str = "GET", **kwargs: Any
     ) -> str:
@@ -467,20 +567,34 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         *method* is ``GET``, ``HEAD``, ``PUT`` (with ``size=`` for a signer service) or
         ``DELETE``. *expiration* is in seconds; the signer may shorten it.
         """
-        size = kwargs.get("size")
-        name = self._own(path)
-        return look.presigned_url(self.client, name, expiration, method, size)
+        size, name = kwargs.get("size"), self._own(path)
+        return run(look.presigned_url, self.client, name, expiration, method, size)
 
     def invalidate_cache(self, path: str | None = None) -> None:
         """Do nothing: no listing is cached."""
 
+    # -- reading -------------------------------------------------------------------------
+
+    @functools.cached_property
+    def _size_guess(self) -> read.SizeGuess:
+        return read.SizeGuess()
+
+    @short_traceback
     def cat_file(
         self, path: str, start: int | None = None, end: int | None = None, **_: Any
     ) -> bytes:
         """Return an object, or its bytes *start* to *end* (exclusive)."""
-        steps = self._size_guess.read_steps(self._lookup, self._path(path), start, end)
-        return run_steps(steps)
+        path = self._path(path)
+        return run(self._lookup.read, path, start, end, in_thread=True)
 
+    @short_traceback
+    async def _cat_file(
+        self, path: str, start: int | None = None, end: int | None = None, **_: Any
+    ) -> bytes:
+        guess, path = self._size_guess, self._path(path)
+        return await awaited(guess.read, self._lookup, path, start, end)
+
+    @short_traceback
     def cat(
         self, path: Any, recursive: bool = False, on_error: str = "raise", **kwargs: Any
     ) -> Any:
@@ -488,11 +602,22 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
         Several objects are downloaded at the same time.
         """
+        return run(self._cat, path, recursive, on_error, **kwargs)
+
+    @short_traceback
+    async def _cat(
+        self, path: Any, recursive: bool = False, on_error: str = "raise", **kwargs: Any
+    ) -> Any:
         kwargs["on_error"] = on_error
         how = BulkOptions.take_from(kwargs)
-        match = look.expand(self, self._own(path), recursive)
-        return read.cat(self.client, match, how, **kwargs)
 
+        async def cat() -> Any:
+            match = await look.expand(self, self._own(path), recursive)
+            return await read.cat(self.client, match, how, **kwargs)
+
+        return await awaited(cat)
+
+    @short_traceback
     def cat_ranges(
         self, paths: Any, starts: Any, ends: Any, max_gap: Any = None, **kwargs: Any
     ) -> list[Any]:
@@ -500,10 +625,19 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
         Ranges of an object at most *max_gap* bytes apart become one request.
         """
+        return run(self._cat_ranges, paths, starts, ends, max_gap, **kwargs)
+
+    @short_traceback
+    async def _cat_ranges(
+        self, paths: Any, starts: Any, ends: Any, max_gap: Any = None, **kwargs: Any
+    ) -> list[Any]:
         how = BulkOptions.take_from(kwargs, ("return", "raise"))
         names = self._own(paths)
-        return read.cat_ranges(self.client, names, starts, ends, max_gap, how)
+        return await awaited(
+            read.cat_ranges, self.client, names, starts, ends, max_gap, how
+        )
 
+    @short_traceback
     def get_file(
         self,
         rpath: str,
@@ -516,8 +650,20 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         A large object is read in ranges of one version. The CRC-64 of the received
         bytes is compared with the store's.
         """
-        read.get_file(self, self._path(rpath), lpath, callback, kwargs)
+        run(self._get_file, rpath, lpath, callback, **kwargs)
 
+    @short_traceback
+    async def _get_file(
+        self,
+        rpath: str,
+        lpath: Any,
+        callback: Callback = DEFAULT_CALLBACK,
+        **kwargs: Any,
+    ) -> None:
+        path = self._path(rpath)
+        await awaited(read.get_file, self, path, lpath, callback, kwargs)
+
+    @short_traceback
     def get(
         self,
         rpath: Any,
@@ -532,20 +678,45 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         Nothing is written if a name leads outside *lpath*, or two objects would become
         the same file.
         """
+        run(self._get, rpath, lpath, recursive, callback, maxdepth, **kwargs)
+
+    @short_traceback
+    async def _get(
+        self,
+        rpath: Any,
+        lpath: Any,
+        recursive: bool = False,
+        callback: Callback = DEFAULT_CALLBACK,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         how = BulkOptions.take_from(kwargs, maxdepth=maxdepth)
         ObjectOptions.from_call(self._options, kwargs, path=str(rpath))
         source, depth = self._own(rpath), how.maxdepth
-        found = look.layout(self, source, lpath, recursive, depth, local=True)
         named = (
             None if isinstance(lpath, list | tuple) else destinations.local_path(lpath)
         )
-        read.get(self, found, SharedCallback(callback), how, named)
 
+        async def get() -> None:
+            found = await look.layout(self, source, lpath, recursive, depth, local=True)
+            await read.get(self, found, SharedCallback(callback), how, named)
+
+        await awaited(get)
+
+    # -- copies and deletions ------------------------------------------------------------
+
+    @short_traceback
     def cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
         """Copy one object inside the store; verify the copy if HEAD is granted."""
-        one = destinations.Destination(self._path(path1), self._path(path2))
-        move.copy_one(PutCall.from_options(self.client, kwargs), one)
+        run(self._cp_file, path1, path2, **kwargs)
 
+    @short_traceback
+    async def _cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
+        one = destinations.Destination(self._path(path1), self._path(path2))
+        call = PutCall.from_options(self.client, kwargs)
+        await awaited(move.copy_one, call, one)
+
+    @short_traceback
     def copy(
         self,
         path1: Any,
@@ -559,17 +730,41 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
         ``on_error="ignore"``, the default with *recursive*, skips missing objects.
         """
+        run(self._copy, path1, path2, recursive, on_error, maxdepth, **kwargs)
+
+    @short_traceback
+    async def _copy(
+        self,
+        path1: Any,
+        path2: Any,
+        recursive: bool = False,
+        on_error: str | None = None,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
         kwargs["on_error"] = on_error or ("ignore" if recursive else "raise")
         how = BulkOptions.take_from(kwargs, ("raise", "ignore"), maxdepth)
         call = PutCall.from_options(self.client, kwargs)
         pair = self._own(path1), self._own(path2)
-        move.copy(call, look.layout(self, *pair, recursive, how.maxdepth), how)
 
+        async def copy() -> None:
+            found = await look.layout(self, *pair, recursive, how.maxdepth)
+            await move.copy(call, found, how)
+
+        await awaited(copy)
+
+    @short_traceback
     def mv_file(self, path1: str, path2: str, **kwargs: Any) -> None:
         """Move one object: copy it, verify the copy, delete the source."""
-        one = destinations.Destination(self._path(path1), self._path(path2))
-        move.move(PutCall.from_options(self.client, kwargs), [one], BulkOptions())
+        run(self._mv_file, path1, path2, **kwargs)
 
+    @short_traceback
+    async def _mv_file(self, path1: str, path2: str, **kwargs: Any) -> None:
+        one = destinations.Destination(self._path(path1), self._path(path2))
+        call = PutCall.from_options(self.client, kwargs)
+        await awaited(move.move, call, [one], BulkOptions())
+
+    @short_traceback
     def mv(
         self,
         path1: Any,
@@ -586,27 +781,62 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         """
         if isinstance(path1, str) and isinstance(path2, str):
             ends = self._path(path1), self._path(path2)
-            if move.goes_nowhere(*ends, recursive) or self._duckdb_renames(*ends):
+            if self._duckdb_renames(*ends):
+                return
+        run(self._mv, path1, path2, recursive, maxdepth, **kwargs)
+
+    @short_traceback
+    async def _mv(
+        self,
+        path1: Any,
+        path2: Any,
+        recursive: bool = False,
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        if isinstance(path1, str) and isinstance(path2, str):
+            ends = self._path(path1), self._path(path2)
+            if move.goes_nowhere(*ends, recursive):
                 return
         how = BulkOptions.take_from(kwargs, ("raise",), maxdepth)
         call = PutCall.from_options(self.client, kwargs)
         pair = self._own(path1), self._own(path2)
-        move.move(call, look.layout(self, *pair, recursive, how.maxdepth), how)
 
+        async def mv() -> None:
+            found = await look.layout(self, *pair, recursive, how.maxdepth)
+            await move.move(call, found, how)
+
+        await awaited(mv)
+
+    @short_traceback
     def rm(
         self, path: Any, recursive: bool = False, maxdepth: Any = None, **kwargs: Any
     ) -> None:
         """Delete objects, one request each; OSS does not report missing ones."""
-        how = BulkOptions.take_from(kwargs, maxdepth=maxdepth)
         if isinstance(path, str) and self._duckdb_removes(self._path(path)):
             return
-        name = self._own(path)
-        match = look.expand(self, name, recursive, how.maxdepth, markers=True)
-        move.remove(self.client, match, how)
+        run(self._rm, path, recursive, maxdepth=maxdepth, **kwargs)
 
+    @short_traceback
+    async def _rm(
+        self, path: Any, recursive: bool = False, maxdepth: Any = None, **kwargs: Any
+    ) -> None:
+        how, name = BulkOptions.take_from(kwargs, maxdepth=maxdepth), self._own(path)
+
+        async def rm() -> None:
+            match = await look.expand(self, name, recursive, how.maxdepth, markers=True)
+            await move.remove(self.client, match, how)
+
+        await awaited(rm)
+
+    @short_traceback
     def rm_file(self, path: str) -> None:
         """Delete one object."""
-        self._lookup.remove(self._path(path))
+        run(self._lookup.remove, self._path(path))
+
+    @short_traceback
+    async def _rm_file(self, path: str, **_: Any) -> None:
+        await awaited(self._lookup.remove, self._path(path))
 
     def _duckdb_removes(self, path: str) -> bool:
         here = transaction.current(self.client)
@@ -616,109 +846,6 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         call = callers.calling()
         here = transaction.around_duckdb(self.client, target, call)
         return here is not None and here.duckdb.rename(path, target)
-
-    # -- coroutines of small objects: None leaves one to a worker ------------------------
-
-    def _start_pipe_file(
-        self,
-        cancel: Cancellation,
-        path: str,
-        value: Any,
-        mode: str = "overwrite",
-        **kwargs: Any,
-    ) -> Future[Any] | None:
-        call, path = self._call(kwargs, mode), self._path(path, keep_slash=True)
-        return call.start_pipe_file(self._calls("pipe_file"), path, value, cancel)
-
-    def _start_put_file(
-        self,
-        cancel: Cancellation,
-        lpath: Any,
-        rpath: str,
-        callback: AnyCallback = DEFAULT_CALLBACK,
-        mode: str = "overwrite",
-        **kwargs: Any,
-    ) -> Future[Any] | None:
-        told, call = progress_callback(callback, kwargs), self._call(kwargs, mode)
-        path, calls = self._path(rpath), self._calls("put_file")
-        return call.start_put_file(calls, lpath, path, told, cancel)
-
-    def _start_info(
-        self,
-        cancel: Cancellation,  # noqa: ARG002 - as for a read
-        path: str,
-        **_: Any,
-    ) -> Future[Any] | None:
-        lookup, path = self._lookup, self._path(path)
-        return self._calls("info").start(lambda: lookup.info_steps(path))
-
-    def _start_cat_file(
-        self,
-        cancel: Cancellation,  # noqa: ARG002 - a read that has begun is not stopped
-        path: str,
-        start: int | None = None,
-        end: int | None = None,
-        **_: Any,
-    ) -> Future[Any] | None:
-        calls, path = self._calls("cat_file"), self._path(path)
-        return self._size_guess.start(calls, self._lookup, path, start, end)
-
-    def _calls(self, verb: str) -> GatheredCalls:
-        from ..client.coroutine_calls import GatheredCalls  # noqa: PLC0415 - only for coroutines
-
-        place = (os.getpid(), verb)
-        if place not in self._gathered:
-            self._gathered[place] = GatheredCalls(self.client, slow=_TOGETHER[verb])
-        return self._gathered[place]
-
-
-# Coroutines whose small objects one lane drives together, and the seconds that one
-# may keep it waiting: what sends or returns values waits for the interpreter only.
-_TOGETHER = {
-    **dict.fromkeys(("pipe_file", "cat_file", "info"), math.inf),
-    "put_file": 0.005,
-}
-
-_LOOKS = {
-    *("info", "isfile", "isdir", "ls", "find", "du", "glob"),
-    *("cat_file", "cat", "cat_ranges"),
-}
-
-
-def _coroutine(verb: str, pool: str) -> Callable[..., Any]:
-    """Return a coroutine function that runs the method *verb* in the client's *pool*.
-
-    Cancelling the coroutine stops the worker. CancelledError is raised only after
-    uploads, copies and deletions have ended, so the caller may reuse its buffer.
-    """
-
-    async def coroutine(self: Any, *args: Any, **kwargs: Any) -> Any:
-        call = functools.partial(getattr(self, verb), *args, **kwargs)
-        context = contextvars.copy_context()  # holds the transaction of the caller
-        cancel = Cancellation()
-        context.run(of_coroutine.set, cancel)
-        waiter = LoopWaiter.of_running_loop()
-        try:
-            work = verb in _TOGETHER and context.run(
-                getattr(self, f"_start_{verb}"), cancel, *args, **kwargs
-            )
-            work = work or getattr(self.client, pool).submit(context.run, call)
-        except BaseException:
-            cancel.set()  # a worker may have begun
-            raise
-        try:
-            await waiter.wait_for(work)
-        except asyncio.CancelledError:
-            cancel.set()
-            work.cancel()
-            while verb not in _LOOKS and not work.done():
-                with contextlib.suppress(asyncio.CancelledError):
-                    await waiter.wait_for(work)
-            raise
-        return work.result()
-
-    coroutine.__name__ = f"_{verb}"
-    return coroutine
 
 
 def _unpickled(
@@ -731,24 +858,3 @@ def _unpickled(
     found = kind(**options)
     found.client.written.add_blind_looks(looks)
     return found
-
-
-for _verb in ("open", "rmdir", "sign", "metadata", "created", "checksum", "ukey"):
-    _short = short_traceback(getattr(OSSPresignedFileSystem, _verb))
-    setattr(OSSPresignedFileSystem, _verb, _short)
-
-
-# fsspec awaits coroutines of the verbs. Those of one file run in ``Client.files``;
-# those that wait for workers there run in ``Client.trees``.
-for _pool, _verbs in {
-    "files": (
-        *("pipe_file", "put_file", "touch", "mkdir", "makedirs", "info", "ls", "find"),
-        *("isfile", "isdir"),
-        *("du", "cat_file", "get_file", "cp_file", "mv_file", "rm_file"),
-    ),
-    "trees": ("pipe", "put", "glob", "cat", "cat_ranges", "get", "copy", "mv", "rm"),
-}.items():
-    for _verb in _verbs:
-        _short = short_traceback(getattr(OSSPresignedFileSystem, _verb))
-        setattr(OSSPresignedFileSystem, _verb, _short)
-        setattr(OSSPresignedFileSystem, f"_{_verb}", _coroutine(_verb, _pool))

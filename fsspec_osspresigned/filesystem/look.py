@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import AsyncIterator
 from datetime import datetime
+from functools import partial
 from glob import has_magic
-from itertools import chain
 from typing import Any
 
 from attrs import evolve
 
 from ..client.client import Client
+from ..engine.engine import blocking, run
 from ..errors import NotSignedError
 from ..model import PLAIN_ACTIONS, Operation, split_path
 from ..objects import calls
 from ..objects.lookup import Lookup as Lookup  # noqa: PLC0414 - the class uses it
-from ..signers.base import sign_checked
 from . import destinations
 from .bulk_options import BulkOptions, check_depth
 from .destinations import Destination, Match
@@ -27,12 +26,12 @@ from .paths import object_path, without_protocol
 Info = dict[str, Any]
 
 
-def find(walk: Iterable[Info], detail: bool) -> Any:
+async def find(walk: AsyncIterator[Info], detail: bool) -> Any:
     """Return all names of *walk*, sorted; with *detail* a mapping name -> ``info``."""
     if not detail:
-        return sorted({item["name"] for item in walk})
+        return sorted({item["name"] async for item in walk})
     found: dict[str, Info] = {}
-    for item in walk:
+    async for item in walk:
         # An object hides the directory of the same name, and tells of it.
         before = found.setdefault(item["name"], item)
         if before["type"] != item["type"]:
@@ -41,7 +40,7 @@ def find(walk: Iterable[Info], detail: bool) -> Any:
     return {name: found[name] for name in sorted(found)}
 
 
-def expand(
+async def expand(
     filesystem: Any,
     path: Any,
     recursive: bool,
@@ -63,14 +62,14 @@ def expand(
     is_pattern = False
     for one in [path] if isinstance(path, str) else path:
         name = object_path(lookup.client, one)
-        is_pattern = has_magic(name) and not lookup.shows_object(name)
+        is_pattern = has_magic(name) and not await lookup.shows_object(name)
         if not is_pattern and not recursive:
             found.setdefault(name, None)
             continue
         tops: list[tuple[str, int | None]] = [] if is_pattern else [(name, maxdepth)]
-        fits: Iterable[Info] = ()
+        fits: list[Info] = []
         if is_pattern:
-            matching = filesystem.glob(one, maxdepth=maxdepth, detail=True)
+            matching = await filesystem._glob(one, maxdepth=maxdepth, detail=True)  # noqa: SLF001 - fsspec's name
             fits = [
                 item
                 for item in matching.values()
@@ -78,16 +77,15 @@ def expand(
             ]
         if recursive and maxdepth != 1:
             deeper = None if maxdepth is None else maxdepth - 1
-            kept = (i for i in fits if i["type"] == "directory" or "is_directory" in i)
+            kept = [i for i in fits if i["type"] == "directory" or "is_directory" in i]
             tops += [(i["name"], deeper) for i in kept]
-        walks = (
-            lookup.walk(top, maxdepth=depth, withdirs=True, markers=markers)
-            for top, depth in tops
-        )
-        for item in chain(fits, chain.from_iterable(walks)):
+        for top, depth in tops:
+            walk = lookup.walk(top, maxdepth=depth, withdirs=True, markers=markers)
+            fits += [item async for item in walk]
+        for item in fits:
             if item["type"] == "file" or item["name"] not in found:
                 found[item["name"]] = item["type"]
-        if found.get(name) == "directory" and lookup.is_object_too(name):
+        if found.get(name) == "directory" and await lookup.is_object_too(name):
             found[name] = "file"
     if not found:
         names = path if isinstance(path, str) else ", ".join(map(str, path))
@@ -95,7 +93,7 @@ def expand(
     return Match(path, {name: found[name] for name in sorted(found)}, is_pattern)
 
 
-def layout(
+async def layout(
     filesystem: Any,
     source: Any,
     target: Any,
@@ -125,29 +123,38 @@ def layout(
         pairs = destinations.paired(names, [place(path) for path in target])
         found = [Destination(*pair) for pair in pairs]
     else:
-        match = expand(filesystem, source, recursive, maxdepth, markers=not local)
+        match = await expand(filesystem, source, recursive, maxdepth, markers=not local)
         if isinstance(source, str) and (not recursive or maxdepth is not None):
             match = match.only_files()
         if local:
             root = place(target)
-            found = match.destinations(root, is_directory=os.path.isdir)
+            found = await blocking(
+                partial(match.destinations, root, is_directory=os.path.isdir)
+            )
             destinations.refuse_escapes(found, root)
         else:
             root = without_protocol(target)  # its trailing slash has a meaning
-            shows = Lookup(client).shows_directory
+            shows = partial(run, Lookup(client).shows_directory)
+            placed = await blocking(
+                partial(match.destinations, root, is_directory=shows)
+            )
             found = [
                 evolve(one, target=place(one.target) + "/" * one.path.endswith("/"))
-                for one in match.destinations(root, is_directory=shows)
+                for one in placed
                 if not one.is_directory
             ]
-    destinations.refuse_clashes(found, local=local, known=recursive)
+    refuse = destinations.refuse_clashes
+    await blocking(partial(refuse, found, local=local, known=recursive))
     return found
 
 
 def local_tree(
     client: Client, lpath: Any, rpath: Any, recursive: bool, how: BulkOptions
 ) -> destinations.LocalTree:
-    """Return the local files and directories of a ``put``, with their destinations."""
+    """Return the local files and directories of a ``put``, with their destinations.
+
+    Reads directories, so a worker thread calls it.
+    """
     is_one = isinstance(rpath, str | os.PathLike)
     targets = [without_protocol(path) for path in ([rpath] if is_one else rpath)]
     for path in targets:
@@ -157,8 +164,8 @@ def local_tree(
         targets[0] if is_one else targets,
         recursive=recursive,
         maxdepth=how.maxdepth,
-        is_directory=Lookup(client).shows_directory,
-        path_of=functools.partial(object_path, client),
+        is_directory=partial(run, Lookup(client).shows_directory),
+        path_of=partial(object_path, client),
     )
 
 
@@ -184,14 +191,14 @@ def content_key(info: Info, path: str) -> str:
     return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
-def metadata(client: Client, path: str) -> dict[str, str]:
+async def metadata(client: Client, path: str) -> dict[str, str]:
     """Return the user metadata of an object (HeadObject), names in lower case."""
     front = "x-oss-meta-"
-    headers = calls.headers_of(client, path).items()
+    headers = (await calls.headers_of(client, path)).items()
     return {n.removeprefix(front): value for n, value in headers if n.startswith(front)}
 
 
-def presigned_url(
+async def presigned_url(
     client: Client, path: str, expiration: int, method: str, size: int | None
 ) -> str:
     """Return a presigned URL of an object.
@@ -210,7 +217,7 @@ def presigned_url(
     wanted = Operation(
         action=action, bucket=bucket, key=key, content_length=size, expires_in=life
     )
-    (signed,) = sign_checked(client.signer, [wanted])
+    signed = await client.signed(wanted)
     sent = ("host", "content-length")  # by every HTTP client
     needed = sorted(name for name in signed.headers if name.lower() not in sent)
     if needed:

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from attrs import evolve
 
 from ..client.client import Client
-from ..client.express_lane import ExpressLane
-from ..concurrency.cancellation import Cancellation
 from ..errors import ConfigurationError, NotSignedError, OSSPresignedError
 from ..objects.copy import Copying, SourceHead, prove
 from ..objects.lookup import Lookup
@@ -18,28 +16,30 @@ from .destinations import Destination, Match
 from .put import PutCall
 
 
-def copy_one(
-    call: PutCall, one: Destination, cancel: Cancellation | None = None
-) -> None:
+async def copy_one(call: PutCall, one: Destination) -> None:
     """Copy one object inside the store; raises like ``Copying.run``."""
-    copying = Copying(call.client, one.path, call.checked_target(one.target), cancel)
+    target = await call.checked_target(one.target)
     with Lookup(call.client).changing(one.path):
-        copying.run()
+        await Copying(call.client, one.path, target).run()
     call.client.written.remember_copy(one.path, one.target)
 
 
-def copy(call: PutCall, destinations: Sequence[Destination], how: BulkOptions) -> None:
+async def copy(
+    call: PutCall, destinations: Sequence[Destination], how: BulkOptions
+) -> None:
     """Copy objects inside the store; ``on_error='ignore'`` skips missing ones."""
 
-    def work(one: Destination, cancel: Cancellation) -> None:
+    async def work(one: Destination) -> None:
         try:
-            copy_one(call, one, cancel)
+            await copy_one(call, one)
         except FileNotFoundError:
-            if how.on_error != "ignore" and not Lookup(call.client).holds(one.path):
+            if how.on_error == "ignore":
+                return
+            if not await Lookup(call.client).holds(one.path):
                 raise
 
     strict = evolve(how, on_error="raise")
-    strict.run(call.client, destinations, work, lambda one: one.path)
+    await strict.run(call.client, destinations, work, lambda one: one.path, small=False)
 
 
 def goes_nowhere(source: str, target: str, recursive: bool) -> bool:
@@ -55,7 +55,9 @@ def goes_nowhere(source: str, target: str, recursive: bool) -> bool:
     return source == target
 
 
-def move(call: PutCall, destinations: Sequence[Destination], how: BulkOptions) -> None:
+async def move(
+    call: PutCall, destinations: Sequence[Destination], how: BulkOptions
+) -> None:
     """Copy all objects, verify each copy with HEAD, and then delete the sources.
 
     An object that is already at its destination is not changed.
@@ -76,29 +78,28 @@ def move(call: PutCall, destinations: Sequence[Destination], how: BulkOptions) -
         raise ConfigurationError(problems)
     proved: dict[str, SourceHead] = {}
 
-    def copy_and_prove(one: Destination, cancel: Cancellation) -> None:
+    async def copy_and_prove(one: Destination) -> None:
         with lookup.changing(one.path):
-            source = SourceHead.fetch(client, one.path)
-            target = call.checked_target(one.target)
-            Copying(client, one.path, target, cancel, source).run()
-            prove(client, source, one.target)
+            source = await SourceHead.fetch(client, one.path)
+            target = await call.checked_target(one.target)
+            await Copying(client, one.path, target, source).run()
+            await prove(client, source, one.target)
             proved[one.path] = source
         client.written.remember_copy(one.path, one.target)
 
-    def delete(path: str, cancel: Cancellation) -> None:
-        if proved[path] != SourceHead.fetch(client, path):
+    async def delete(path: str) -> None:
+        if proved[path] != await SourceHead.fetch(client, path):
             raise changed(path)
-        lookup.remove(path, cancel)
+        await lookup.remove(path)
 
-    how.run(client, moved, copy_and_prove, lambda one: one.path)
-    how.run(client, sorted(proved), delete, str)
+    await how.run(client, moved, copy_and_prove, lambda one: one.path, small=False)
+    await how.run(client, sorted(proved), delete, str, small=False)
 
 
-def remove(client: Client, match: Match, how: BulkOptions) -> None:
+async def remove(client: Client, match: Match, how: BulkOptions) -> None:
     """Delete the objects of *match*, one request each; drop directory records."""
     try:
-        remove_steps = Lookup(client).remove_steps
-        how.run(client, match.files, remove_steps, str, ExpressLane(client))
+        await how.run(client, match.files, Lookup(client).remove, str)
     except OSSPresignedError as error:
         failures = getattr(error, "failures", {"": error}).values()
         written = client.written

@@ -6,14 +6,14 @@ import sys
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from importlib import import_module
 from typing import Any, TextIO
 
 from fsspec.callbacks import Callback, NoOpCallback
 
-from ..concurrency.thread_pool import run_jobs_here
+from ..engine.engine import blocking, user_code
 from ..units import short_bytes
 
 _WIDTH = 24  # characters of the bar
@@ -21,10 +21,9 @@ _LINES_EVERY = 10.0  # seconds between two lines of a file or a pipe
 
 
 class SharedCallback:
-    """An fsspec callback that several threads call, one at a time.
+    """An fsspec callback that several worker threads call, one at a time.
 
-    The callback may call any filesystem. Its calls run in its own thread, because all
-    other threads may be waiting for the callback.
+    The callback may call any filesystem.
 
     With many files, the callback counts the files, and its branches count the bytes. A
     callback without branches, such as most bars, counts the bytes of all files.
@@ -46,7 +45,7 @@ class SharedCallback:
 
     def set_size(self, size: int | None) -> None:
         """Set the total size in bytes; None if it is unknown."""
-        with self._lock, run_jobs_here():
+        with self._lock, user_code():
             self._callback.set_size(size)
 
     def expect(self, files: int, size: int | None = None) -> None:
@@ -59,26 +58,39 @@ class SharedCallback:
 
     def add(self, count: int) -> None:
         """Add *count* bytes that were sent; a negative *count* subtracts a failed try."""
-        with self._lock, run_jobs_here():
+        with self._lock, user_code():
             self._callback.relative_update(count)
 
-    def of_file(
-        self, source: str, target: str
-    ) -> AbstractContextManager[SharedCallback]:
-        """Return the callback of one file, which counts the file when it is left."""
-        # Without a listener nothing is locked, so that workers never queue here.
-        return self._branch(source, target) if self.is_heard else nullcontext(self)
+    async def tell_size(self, size: int | None) -> None:
+        """Do ``set_size`` in a worker thread, if anything listens."""
+        if self.is_heard:
+            await blocking(self.set_size, size)
 
-    @contextmanager
-    def _branch(self, source: str, target: str) -> Iterator[SharedCallback]:
-        if self._counts_bytes:
+    @asynccontextmanager
+    async def of_file(self, source: str, target: str) -> AsyncIterator[SharedCallback]:
+        """Yield the callback of one file; count the file at the end of the block."""
+        if not self.is_heard:
+            yield self
+        elif self._counts_bytes:
             yield _OneOfMany(self, self._callback, self._lock)
-            return
-        with self._lock, run_jobs_here():
-            child = self._callback.branched(source, target)
-        with child:
-            yield SharedCallback(child, self._lock)
-        self.add(1)
+        else:
+            child = await blocking(self._branch, source, target)
+            try:
+                yield SharedCallback(child, self._lock)
+            except BaseException as error:
+                await blocking(self._leave, child, error)
+                raise
+            await blocking(self._leave, child, None)
+            await blocking(self.add, 1)
+
+    def _branch(self, source: str, target: str) -> Any:
+        with self._lock, user_code():
+            return self._callback.branched(source, target).__enter__()
+
+    def _leave(self, child: Any, error: BaseException | None) -> None:
+        with self._lock, user_code():
+            trace = error.__traceback__ if error is not None else None
+            child.__exit__(None if error is None else type(error), error, trace)
 
 
 class _OneOfMany(SharedCallback):
@@ -94,7 +106,7 @@ class _OneOfMany(SharedCallback):
     def set_size(self, size: int | None) -> None:
         """Add *size* to the total of all files, unless that total was set in advance."""
         if not self._whole.knows_size:
-            with self._lock, run_jobs_here():
+            with self._lock, user_code():
                 total = (self._callback.size or 0) + (size or 0) - self._size
                 self._callback.set_size(total)
                 self._size = size or 0

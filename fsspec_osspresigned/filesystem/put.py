@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import mimetypes
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import evolve, frozen
 from fsspec.callbacks import DEFAULT_CALLBACK
@@ -18,10 +27,7 @@ from fsspec.utils import stringify_path
 
 from .. import callers
 from ..client.client import Client
-from ..client.small_request import Steps
-from ..concurrency.cancellation import Cancellation
-from ..concurrency.job_runner import run_steps
-from ..concurrency.waiting import Future
+from ..engine.engine import blocking, run
 from ..errors import (
     ConfigurationError,
     DiscardWarning,
@@ -30,26 +36,27 @@ from ..errors import (
     SourceChangedError,
     UploadDiscardedError,
 )
-from ..http.body import SMALL, FileBody, MemoryBody, has_its_size
+from ..http.body import SMALL, FileBody, MemoryBody, Source, has_its_size, loaded
 from ..model import Operation, Receipt
 from ..options.object_options import ObjectOptions, Target
 from ..system import open_regular
 from ..tracebacks import warn_user
-from ..units import MIB
+from ..units import KIB, MIB
 from ..upload.plan import first_request
 from ..upload.transaction import Transaction, around_duckdb
-from ..upload.upload import Upload, upload_steps
+from ..upload.upload import TransferContext, Upload, upload_source
 from .bulk_options import BulkOptions, check_choice
 from .progress import SharedCallback
 
 if TYPE_CHECKING:
-    from ..client.coroutine_calls import GatheredCalls
     from ..client.receipt_output import ReceiptList
     from ..signers.batching import Prefetcher
     from ..upload.writer import PresignedWriter
     from .destinations import LocalEntry, LocalTree
 
 T = TypeVar("T")
+
+_READ_AHEAD = 64 * KIB  # bytes of a file that is read before its turn comes
 
 _DUCKDB = (
     "DuckDB closes a file alike whether its statement succeeded or failed, so a failure "
@@ -98,15 +105,7 @@ class PutCall:
             path, guessed=guessed, exclusive=self.create, hidden=hidden
         )
 
-    def target_steps(self, path: str) -> Steps[Target]:
-        """Do ``checked_target`` as a generator, which yields before it waits."""
-        target = self.target(path)
-        if target.exclusive:
-            yield None
-            return self.checked_target(path)
-        return target
-
-    def checked_target(self, path: str) -> Target:
+    async def checked_target(self, path: str) -> Target:
         """Return the upload target for *path*; *create* checks for an existing object.
 
         The check asks HEAD, if granted, whether the object exists, so that no bytes are
@@ -123,166 +122,104 @@ class PutCall:
             from ..objects import calls  # noqa: PLC0415 - `objects` is lazy
 
             with contextlib.suppress(FileNotFoundError, PermissionError):
-                calls.head(self.client, path)
+                await calls.head(self.client, path)
                 raise ObjectExistsError("the object is already there", path=path)
         return target
 
-    def pipe_file(self, path: str, value: Any) -> Receipt | None:
-        """Store one buffer of bytes; return None in a transaction."""
-        return run_steps(self.pipe_steps(path, value))
+    async def pipe_file(
+        self, path: str, value: Any, prefetcher: Prefetcher | None = None
+    ) -> Receipt | None:
+        """Store one buffer of bytes; return None in a transaction.
 
-    def pipe_steps(
-        self,
-        path: str,
-        value: Any,
-        ahead: Prefetcher | None = None,
-        cancel: Cancellation | None = None,
-    ) -> Steps[Receipt | None]:
-        """Do ``pipe_file`` as a generator, like ``objects.calls.call_steps``.
-
-        *ahead* signs the first request together with those of other values.
+        *prefetcher* signs the first request together with those of other values.
         """
         body = MemoryBody.of(value)
-        target = yield from self.target_steps(path)
+        target = await self.checked_target(path)
+        context = TransferContext(prefetcher=prefetcher)
         if self.transaction is not None:
-            self.transaction.add_source(target, body, cancel=cancel)
+            await self.transaction.add_source(target, body, context)
             return None
-        return (
-            yield from upload_steps(
-                self.client, target, body, ahead=ahead, cancel=cancel
-            )
-        )
+        return await upload_source(self.client, target, body, context)
 
-    def start_pipe_file(
-        self, calls: GatheredCalls, path: str, value: Any, cancel: Cancellation
-    ) -> Future[Any] | None:
-        """Start ``pipe_file`` in *calls*; return None if a worker thread must do it."""
-        if self.transaction is not None or MemoryBody.of(value).size > SMALL:
-            return None
-        return calls.start(lambda: self.pipe_steps(path, value, cancel=cancel))
-
-    def start_put_file(
-        self,
-        calls: GatheredCalls,
-        local: Any,
-        path: str,
-        told: SharedCallback,
-        cancel: Cancellation,
-    ) -> Future[Any] | None:
-        """Start ``put_file`` in *calls*; return None if a worker thread must do it."""
-        if self.transaction is not None:
-            return None
-        return calls.start(lambda: self.put_steps(local, path, told, cancel=cancel))
-
-    def put_file(
-        self,
-        local: Any,
-        path: str,
-        told: SharedCallback,
-        cancel: Cancellation | None = None,
+    async def put_file(
+        self, local: Any, path: str, callback: SharedCallback
     ) -> Receipt | None:
         """Store one local file; a pipe is stored as a stream.
 
         In a transaction, or for a directory, which is only recorded, return None.
         """
-        return run_steps(self.put_steps(local, path, told, cancel=cancel))
+        file = await blocking(local_file, os.fspath(stringify_path(local)))
+        return await self._put_file(file, path, callback, may_be_pipe=True)
 
-    def put_steps(
+    async def _put_file(
         self,
-        local: Any,
+        file: LocalFile,
         path: str,
-        told: SharedCallback,
-        ahead: Prefetcher | None = None,
-        cancel: Cancellation | None = None,
+        callback: SharedCallback,
+        prefetcher: Prefetcher | None = None,
         *,
-        may_be_pipe: bool = True,
-    ) -> Steps[Receipt | None]:
-        """Do ``put_file`` as a generator, like ``objects.calls.call_steps``.
+        may_be_pipe: bool,
+    ) -> Receipt | None:
+        """Store a local file that was looked at.
 
-        *ahead* signs the first request together with those of other files. Without
+        *prefetcher* signs the first request together with those of other files. Without
         *may_be_pipe*, a pipe or device raises SourceChangedError and is not read.
         """
-        local = os.fspath(stringify_path(local))
-        status = os.stat(local)
-        if stat.S_ISDIR(status.st_mode):
+        if file.problem is not None:
+            raise file.problem
+        if file.is_directory:
             self.client.written.remember_directory(path)
-            text = f"nothing was sent: {local} is a directory, put(recursive=True) sends it"
+            text = (
+                f"nothing was sent: {file.local} is a directory, "
+                "put(recursive=True) sends it"
+            )
             warn_user(text, PublishWarning)
             return None
-        is_regular = stat.S_ISREG(status.st_mode)
-        if not is_regular and not may_be_pipe:
+        if not (file.is_regular or may_be_pipe):
             msg = "the file has become a pipe, socket or device, which was not read"
-            raise SourceChangedError(msg, path=local)
-        target = yield from self.target_steps(path)
-        if not (is_regular and has_its_size(local, status)):
-            yield None
-            opener = open_regular if is_regular else None
-            with open(local, "rb", opener=opener) as source:
-                return self._put_stream(source, target, told, cancel)
-        body = FileBody.of(local, status)
-        if told.is_heard:
-            told.set_size(body.size)
-        how: dict[str, Any] = {"progress": told.counter, "cancel": cancel}
+            raise SourceChangedError(msg, path=file.local)
+        target = await self.checked_target(path)
+        if file.body is None:
+            stream = _Stream(self, file, target, callback)
+            return await blocking(stream.send, stop=stream.stop)
+        await callback.tell_size(file.body.size)
+        context = TransferContext(prefetcher=prefetcher, progress=callback.counter)
         if self.transaction is not None:
-            yield None
-            self.transaction.add_source(target, body, **how)
+            await self.transaction.add_source(target, file.body, context)
             return None
-        return (yield from upload_steps(self.client, target, body, ahead=ahead, **how))
+        return await upload_source(self.client, target, file.body, context)
 
-    def _put_stream(
-        self,
-        source: BinaryIO,
-        target: Target,
-        told: SharedCallback,
-        cancel: Cancellation | None,
-    ) -> Receipt | None:
-        cancel, at_once = Cancellation(cancel), self.transaction is None
-        with self._writer(target, at_once) as sink:
-            if self.transaction is not None:
-                self.transaction.add(sink)
-            while block := source.read(MIB):
-                if cancel.is_set():
-                    msg = "the upload was cancelled"
-                    raise UploadDiscardedError(msg, path=target.path)
-                sink.write(block)
-                told.add(len(block))
-        return sink.receipt
-
-    def put(
-        self, tree: LocalTree, told: SharedCallback, how: BulkOptions
+    async def put(
+        self, tree: LocalTree, callback: SharedCallback, how: BulkOptions
     ) -> ReceiptList:
         """Store local files, several at a time; directories are only recorded.
 
         If the callback needs the totals, *tree* is first iterated to count files and
         bytes.
         """
-        if told.is_heard:
-            files = size = 0
-            for entry in tree:
-                files += entry.is_sent
-                size += _size_of(entry.local) if entry.is_sent else 0
-            told.expect(files, size)
+        if callback.is_heard:
+            await blocking(lambda: callback.expect(*_totals(tree)))
         skipped: list[LocalEntry] = []
-        sent = False
+        is_sent = False
 
-        def store(entry: LocalEntry, *more: Any) -> Steps[Receipt | None]:
-            nonlocal sent
-            sent = True
+        async def store(
+            job: tuple[LocalEntry, LocalFile], prefetcher: Prefetcher | None
+        ) -> Receipt | None:
+            nonlocal is_sent
+            is_sent = True
+            entry, file = job
             if entry.problem is not None:
                 raise entry.problem
-            local, path, may_be_pipe = entry.local, entry.path, entry.is_pipe
-            with told.of_file(local, path) as child:
-                return (
-                    yield from self.put_steps(
-                        local, path, child, *more, may_be_pipe=may_be_pipe
-                    )
+            async with callback.of_file(entry.local, entry.path) as child:
+                return await self._put_file(
+                    file, entry.path, child, prefetcher, may_be_pipe=entry.is_pipe
                 )
 
-        done = self._store_all(
+        done = await self._store_all(
             self._files(tree, skipped),
             store,
-            lambda entry: entry.path,
-            lambda entry: os.path.getsize(entry.local),
+            lambda job: job[0].path,
+            lambda job: 0 if job[1].body is None else job[1].body.size,
             how,
         )
         if skipped:
@@ -290,59 +227,71 @@ class PutCall:
             more = "" if len(skipped) == 1 else f" and {len(skipped) - 1} more"
             text = f"put left out what is neither a file nor a directory: {first}{more}"
             warn_user(text, PublishWarning)
-        if not sent and (directory := tree.unwalked):
+        if not is_sent and (directory := await blocking(lambda: tree.unwalked)):
             text = f"nothing was sent: {directory} is a directory, give recursive=True"
             warn_user(text, PublishWarning)
         return done
 
     def _files(
         self, tree: Iterable[LocalEntry], skipped: list[LocalEntry]
-    ) -> Iterator[LocalEntry]:
-        """Yield the files to upload; append links and devices to *skipped*."""
+    ) -> Iterator[tuple[LocalEntry, LocalFile]]:
+        """Yield the files to upload, in a worker thread; small ones are read here.
+
+        Links and devices are appended to *skipped*.
+        """
         for entry in tree:
             if entry.is_sent:
-                yield entry
+                yield entry, local_file(entry.local, reads=True)
                 continue
             if entry.is_skipped:
                 skipped.append(entry)
             if entry.is_directory:
                 self.client.written.remember_directory(entry.path)
 
-    def pipe(self, pairs: Iterable[tuple[str, Any]], how: BulkOptions) -> ReceiptList:
+    async def pipe(
+        self, pairs: Sequence[tuple[str, Any]], how: BulkOptions
+    ) -> ReceiptList:
         """Store values in memory, several at a time; raises like ``put``."""
-        return self._store_all(
+        return await self._store_all(
             pairs,
-            lambda pair, *more: self.pipe_steps(*pair, *more),
+            lambda pair, prefetcher: self.pipe_file(*pair, prefetcher),
             lambda pair: pair[0],
             lambda pair: MemoryBody.of(pair[1]).size,
             how,
         )
 
-    def _store_all(
+    async def _store_all(
         self,
         jobs: Iterable[T],
-        store: Callable[[T, Prefetcher | None, Cancellation], Steps[Receipt | None]],
+        store: Callable[[T, Prefetcher | None], Coroutine[Any, Any, Receipt | None]],
         path_of: Callable[[T], str],
         size_of: Callable[[T], int],
         how: BulkOptions,
     ) -> ReceiptList:
-        """Call *store* for all *jobs*, whose first requests are signed together."""
-        from ..client.express_lane import ExpressLane  # noqa: PLC0415 - only for many
+        """Call *store* for all *jobs*, whose first requests are signed together.
+
+        At most ``max_concurrency`` of them are larger than one small request.
+        """
         from ..client.receipt_output import ReceiptList  # noqa: PLC0415 - only for many
 
-        def opening(job: T) -> Operation:
-            return first_request(self.client, self.target(path_of(job)), size_of(job))
+        client = self.client
 
-        ahead = None
+        async def opening(job: T) -> Operation:
+            return await first_request(client, self.target(path_of(job)), size_of(job))
+
+        source: Iterable[T] | AsyncIterator[T] = jobs
+        prefetcher = None
         if self.transaction is None:
-            jobs, ahead = self.client.announced(jobs, opening)
-        found = how.run(
-            self.client,
-            jobs,
-            lambda job, cancel: store(job, ahead, cancel),
-            path_of,
-            ExpressLane(self.client, most=how.most),
-        )
+            source, prefetcher = client.announced(jobs, opening)
+        large = asyncio.Semaphore(client.options.connections)
+
+        async def work(job: T) -> Receipt | None:
+            if size_of(job) <= SMALL:
+                return await store(job, prefetcher)
+            async with large:
+                return await store(job, prefetcher)
+
+        found = await how.run(client, source, work, path_of)
         return ReceiptList(one for one in found if one is not None)
 
     def open(
@@ -360,7 +309,7 @@ class PutCall:
         ``commit``.
         """
         name = get_compression(path, codec)
-        file: Any = self._writer(self.checked_target(path), autocommit)
+        file: Any = self.writer(run(self.checked_target, path), autocommit)
         try:
             if name is not None:
                 from ..upload.file_layers import ChainedWriter  # noqa: PLC0415 - or none
@@ -420,10 +369,11 @@ class PutCall:
     def _publishes_always(self) -> bool:
         return self.client.options.on_exception == "publish"
 
-    def _writer(self, target: Target, autocommit: bool) -> PresignedWriter:
+    def writer(self, target: Target, autocommit: bool) -> PresignedWriter:
+        """Return a binary file for writing; not for the engine's own thread."""
         from ..upload.writer import PresignedWriter  # noqa: PLC0415 - only for streams
 
-        upload = Upload(self.client, target)
+        upload = run(Upload.begin, self.client, target)
         keep = None
         if self.transaction is not None and not autocommit:
             keep = None if upload.plan.multipart else self.transaction.keep
@@ -438,11 +388,85 @@ class PutCall:
         return writer
 
 
-def _size_of(local: str) -> int:
-    """Return the size of a local file in bytes; 0 if it cannot be read."""
-    with contextlib.suppress(OSError):
-        return os.path.getsize(local)
-    return 0
+@frozen
+class LocalFile:
+    """A local path that was looked at, for one upload.
+
+    Attributes:
+        body: the bytes of a regular file; None for a stream, or if there is a problem.
+        problem: why the path cannot be read.
+    """
+
+    local: str
+    is_directory: bool = False
+    is_regular: bool = True
+    body: Source | None = None
+    problem: Exception | None = None
+
+
+def local_file(local: str, *, reads: bool = False) -> LocalFile:
+    """Look at the path *local*, in a worker thread; *reads* also reads a small file."""
+    try:
+        status = os.stat(local)
+        if stat.S_ISDIR(status.st_mode):
+            return LocalFile(local, is_directory=True)
+        is_regular = stat.S_ISREG(status.st_mode)
+        if not (is_regular and has_its_size(local, status)):
+            return LocalFile(local, is_regular=is_regular)
+        body = FileBody.of(local, status)
+        return LocalFile(
+            local, body=loaded(body) if reads and body.size <= _READ_AHEAD else body
+        )
+    except OSError as error:
+        return LocalFile(local, problem=error)
+
+
+class _Stream:
+    """A local pipe or a file without a size, which a worker thread writes to a file."""
+
+    def __init__(
+        self,
+        call: PutCall,
+        file: LocalFile,
+        target: Target,
+        callback: SharedCallback,
+    ) -> None:
+        self._call, self._file = call, file
+        self._target, self._callback = target, callback
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """Discard the upload before the next block."""
+        self._is_stopped = True
+
+    def send(self) -> Receipt | None:
+        """Store the bytes up to the end of the stream."""
+        transaction, local = self._call.transaction, self._file.local
+        opener = open_regular if self._file.is_regular else None
+        with (
+            open(local, "rb", opener=opener) as source,
+            self._call.writer(self._target, autocommit=transaction is None) as sink,
+        ):
+            if transaction is not None:
+                transaction.add(sink)
+            while block := source.read(MIB):
+                if self._is_stopped:
+                    msg = "the upload was cancelled"
+                    raise UploadDiscardedError(msg, path=self._target.path)
+                sink.write(block)
+                self._callback.add(len(block))
+        return sink.receipt
+
+
+def _totals(tree: Iterable[LocalEntry]) -> tuple[int, int]:
+    """Return the number of files in *tree*, and their size in bytes."""
+    files = size = 0
+    for entry in tree:
+        if entry.is_sent:
+            files += 1
+            with contextlib.suppress(OSError):
+                size += os.path.getsize(entry.local)
+    return files, size
 
 
 def media_type(name: str) -> str | None:

@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import errno
 import io
 import os
 import stat
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from attrs import define
+from attrs import define, evolve
 from fsspec.caching import caches
 from fsspec.callbacks import Callback
 from fsspec.utils import isfilelike, stringify_path
 
 from ..client.client import Client
-from ..client.express_lane import ExpressLane
-from ..client.small_request import Steps
-from ..concurrency.cancellation import Cancellation
-from ..concurrency.job_runner import run_steps
-from ..concurrency.waiting import Future
+from ..engine.engine import blocking, run
+from ..errors import UploadDiscardedError
 from ..http.body import SMALL
 from ..model import Action
 from ..objects import calls
-from ..objects.download import SLOW_FILE, AtomicFile, Download, given_up
+from ..objects.download import AtomicFile, Download
 from ..objects.lookup import Lookup
 from ..objects.ranges import MergedRange, Version, merged
 from ..objects.reader import PresignedReader
@@ -34,9 +33,6 @@ from .bulk_options import BulkOptions, check_choice
 from .destinations import Destination, Match
 from .paths import object_path
 from .progress import SharedCallback
-
-if TYPE_CHECKING:
-    from ..client.coroutine_calls import GatheredCalls
 
 MERGED = 64 * MIB  # bytes of ranges that become one request
 
@@ -67,13 +63,9 @@ def open_reader(
     if cache is not None:
         check_choice("cache_type", cache, [name for name in caches if name])
     size = block_size or given.get("blocksize") or options.default_block_size
-    lookup = Lookup(client)
-    if not lookup.can_sign(Action.GetObject, path):
-        return io.BytesIO(lookup.read(path))
-    try:
-        info = calls.look(client, path)
-    except PermissionError:
-        return io.BytesIO(lookup.read(path))  # or raises why it cannot
+    info = run(_readable_info, client, path)
+    if info is None:
+        return io.BytesIO(run(Lookup(client).read, path))  # or raises why it cannot
     return PresignedReader(
         filesystem,
         info,
@@ -83,12 +75,22 @@ def open_reader(
     )
 
 
+async def _readable_info(client: Client, path: str) -> dict[str, Any] | None:
+    """Return the ``fs.info`` of an object; None if reading it is not granted."""
+    if not await Lookup(client).can_sign(Action.GetObject, path):
+        return None
+    try:
+        return await calls.look(client, path)
+    except PermissionError:
+        return None
+
+
 @define(eq=False)
 class SizeGuess:
     """Guess whether the next object is large: it is if the last one was.
 
-    A worker thread then reads the object, because an express lane would request a large
-    object in vain.
+    A worker thread then reads the object, because the loop would request a large object
+    in vain.
     """
 
     is_large: bool = False
@@ -97,44 +99,21 @@ class SizeGuess:
         """Record the size in bytes of an object that was read."""
         self.is_large = size > SMALL
 
-    def read_steps(
+    async def read(
         self,
         lookup: Lookup,
         path: str,
         start: int | None = None,
         end: int | None = None,
-    ) -> Steps[bytes]:
-        """Do ``Lookup.read_steps``, which knows the size of most ranges beforehand."""
-        is_known = _has_known_size(start, end)
-        if self.is_large and not is_known:
-            yield None
-        data = yield from lookup.read_steps(path, start, end)
-        if not is_known:
+    ) -> bytes:
+        """Do ``Lookup.read``, which knows the size of most ranges beforehand."""
+        data = await lookup.read(path, start, end, in_thread=self.is_large)
+        if end is None and (start or 0) >= 0:
             self.note(len(data))
         return data
 
-    def start(
-        self,
-        calls: GatheredCalls,
-        lookup: Lookup,
-        path: str,
-        start: int | None = None,
-        end: int | None = None,
-    ) -> Future[Any] | None:
-        """Start ``read_steps`` in *calls*; return None if a worker thread must do it."""
-        is_known = _has_known_size(start, end)
-        size = (end or 0) - (start or 0) if is_known else 0
-        if size > SMALL or (self.is_large and not is_known):
-            return None
-        return calls.start(lambda: self.read_steps(lookup, path, start, end))
 
-
-def _has_known_size(start: int | None, end: int | None) -> bool:
-    """Return whether *start* and *end* limit the number of bytes to read."""
-    return end is not None or (start or 0) < 0
-
-
-def cat(
+async def cat(
     client: Client,
     match: Match,
     how: BulkOptions,
@@ -144,11 +123,13 @@ def cat(
 ) -> Any:
     """Return the bytes of the only object of *match*, or path -> bytes of several."""
     names, lookup, guess = match.files, Lookup(client), SizeGuess()
+    large = asyncio.Semaphore(client.options.connections)
 
-    def work(name: str, _: Cancellation) -> Steps[tuple[str, bytes]]:
-        return name, (yield from guess.read_steps(lookup, name, start, end))
+    async def work(name: str) -> tuple[str, bytes]:
+        async with large if guess.is_large else contextlib.nullcontext():
+            return name, await guess.read(lookup, name, start, end)
 
-    done = how.run(client, names, work, str, ExpressLane(client, most=how.most))
+    done = await how.run(client, names, work, str)
     if how.on_error == "return":
         pairs = zip(names, done, strict=True)
         done = [(n, d) if isinstance(d, Exception) else d for n, d in pairs]
@@ -159,7 +140,7 @@ def cat(
     return data
 
 
-def cat_ranges(
+async def cat_ranges(
     client: Client,
     paths: Sequence[str],
     starts: Any,
@@ -177,14 +158,14 @@ def cat_ranges(
     count = Counter(job.path for job in jobs)
     versions = {path: Version() for path in count if count[path] > 1}
 
-    def work(job: MergedRange, _: Cancellation) -> Steps[bytes]:
+    async def work(job: MergedRange) -> bytes:
         version = versions.get(job.path)
-        return (yield from lookup.read_steps(job.path, job.start, job.stop, version))
+        return await lookup.read(job.path, job.start, job.stop, version)
 
     def name(job: MergedRange) -> str:
         return f"{job.path}[{job.start}:{job.stop}] ({job.pieces[0].index})"
 
-    done = how.run(client, jobs, work, name, ExpressLane(client, most=how.most))
+    done = await how.run(client, jobs, work, name)
     found: list[Any] = [b""] * len(paths)
     for job, data in zip(jobs, done, strict=True):
         whole = isinstance(data, Exception) or len(job.pieces) == 1
@@ -194,35 +175,51 @@ def cat_ranges(
     return found
 
 
-def get_file(
+async def get_file(
     filesystem: Any, path: str, local: Any, callback: Callback, given: Mapping[str, Any]
 ) -> None:
     """Download one object into a file or file object; a directory is created locally."""
     client: Client = filesystem.client
     ObjectOptions.from_call(client.options, given, path=path)
-    told = SharedCallback(callback)
+    heard = SharedCallback(callback)
     if isfilelike(local):
-        with open_reader(filesystem, path) as source:
-            _pour(path, source, local, told, Cancellation())
+        pouring = _Pouring(filesystem, path, heard)
+        await blocking(pouring.into, local, stop=pouring.stop)
         return
     place = os.fspath(stringify_path(local))
-    if run_steps(download_steps(filesystem, path, place, told)) is None:
-        os.makedirs(place, exist_ok=True)
+    if await download(filesystem, path, place, heard) is None:
+        await blocking(lambda: os.makedirs(place, exist_ok=True))
 
 
-def _pour(
-    path: str, source: Any, target: Any, told: SharedCallback, cancel: Cancellation
-) -> int:
-    """Copy the open object *source* to *target* block by block; return its size."""
-    size = 0
-    told.set_size(getattr(source, "size", None))
-    while block := source.read(MIB):
-        if cancel.is_set():
-            raise given_up(path)
-        target.write(block)
-        told.add(len(block))
-        size += len(block)
-    return size
+class _Pouring:
+    """Copies an open object block by block into a file, in a worker thread."""
+
+    def __init__(self, filesystem: Any, path: str, callback: SharedCallback) -> None:
+        self._filesystem, self._path, self._callback = filesystem, path, callback
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """Stop before the next block."""
+        self._is_stopped = True
+
+    def into(self, target: Any) -> int:
+        """Copy the object into the file *target*; return its size in bytes."""
+        size = 0
+        with open_reader(self._filesystem, self._path) as source:
+            self._callback.set_size(getattr(source, "size", None))
+            while block := source.read(MIB):
+                if self._is_stopped:
+                    msg = "the download was cancelled"
+                    raise UploadDiscardedError(msg, path=self._path)
+                target.write(block)
+                self._callback.add(len(block))
+                size += len(block)
+        return size
+
+    def into_path(self, local: str) -> int:
+        """Copy the object into a pipe or a device; return its size in bytes."""
+        with open(local, "wb") as target:
+            return self.into(target)
 
 
 def _is_written_into(place: str) -> bool:
@@ -237,37 +234,35 @@ def _is_written_into(place: str) -> bool:
     return not stat.S_ISDIR(mode) and (is_open or not stat.S_ISREG(mode))
 
 
-def download_steps(
+async def download(
     filesystem: Any,
     path: str,
     local: str,
-    told: SharedCallback,
-    cancel: Cancellation | None = None,
+    callback: SharedCallback,
     *,
     may_be_pipe: bool = True,
-) -> Steps[int | None]:
+    in_thread: bool = True,
+) -> int | None:
     """Download one object into *local*, and return its size in bytes.
 
     Returns None for a directory, which is not created. Without *may_be_pipe*, a pipe or
-    device at *local* raises FileExistsError and is not opened.
+    device at *local* raises FileExistsError and is not opened. *in_thread*: the object
+    may be large.
     """
     client: Client = filesystem.client
-    file, lookup, cancel = AtomicFile(local), Lookup(client), Cancellation(cancel)
-    heard = {"on_size": told.set_size, "progress": told.add} if told.is_heard else {}
+    lookup = Lookup(client)
+    if may_be_pipe and await blocking(_is_written_into, local):
+        pouring = _Pouring(filesystem, path, callback)
+        return await blocking(pouring.into_path, local, stop=pouring.stop)
+    file = AtomicFile(local)
+    made = Download(client, path, file, in_thread=in_thread)
+    if callback.is_heard:
+        made = evolve(made, on_size=callback.set_size, heard=callback.add)
     try:
-        if _is_written_into(local):
-            if not may_be_pipe:
-                msg = "a pipe or device is in the place of the file: remove it"
-                raise FileExistsError(errno.EEXIST, msg, local)
-            yield None
-            with open_reader(filesystem, path) as source, open(local, "wb") as target:
-                return _pour(path, source, target, told, cancel)
-        download = Download(client, path, file, cancel, **heard)
-        size = yield from lookup.download_steps(download)
-        file.publish()
+        size = await lookup.download(made)
+        await blocking(_publish, file, local)
     except FileNotFoundError:
-        yield None
-        if not lookup.holds(path):
+        if not await lookup.holds(path):
             raise
         return None
     finally:
@@ -275,10 +270,17 @@ def download_steps(
     return size
 
 
-def get(
+def _publish(file: AtomicFile, local: str) -> None:
+    if _is_written_into(local):
+        msg = "a pipe or device is in the place of the file: remove it"
+        raise FileExistsError(errno.EEXIST, msg, local)
+    file.publish()
+
+
+async def get(
     filesystem: Any,
     destinations: Sequence[Destination],
-    told: SharedCallback,
+    callback: SharedCallback,
     how: BulkOptions,
     named: str | None,
 ) -> None:
@@ -286,25 +288,30 @@ def get(
 
     *named* is the destination that the caller named, so it may be a pipe or device.
     """
-    told.expect(len(destinations))
+    if callback.is_heard:
+        await blocking(callback.expect, len(destinations))
     client, guess = filesystem.client, SizeGuess()
+    large = asyncio.Semaphore(client.options.connections)
 
-    def work(one: Destination, cancel: Cancellation) -> Steps[None]:
-        if guess.is_large:
-            yield None
-        with told.of_file(one.path, one.target) as child:
+    async def fetch(one: Destination, child: SharedCallback) -> None:
+        size = await download(
+            filesystem,
+            one.path,
+            one.target,
+            child,
+            may_be_pipe=one.target == named,
+            in_thread=guess.is_large,
+        )
+        guess.note(size or 0)
+
+    async def work(one: Destination) -> None:
+        async with (
+            large if guess.is_large else contextlib.nullcontext(),
+            callback.of_file(one.path, one.target) as child,
+        ):
             if one.is_directory:
-                os.makedirs(one.target, exist_ok=True)
+                await blocking(lambda: os.makedirs(one.target, exist_ok=True))
             else:
-                size = yield from download_steps(
-                    filesystem,
-                    one.path,
-                    one.target,
-                    child,
-                    cancel,
-                    may_be_pipe=one.target == named,
-                )
-                guess.note(size or 0)
+                await fetch(one, child)
 
-    driver = ExpressLane(client, SLOW_FILE, how.most)
-    how.run(client, destinations, work, lambda one: one.path, driver)
+    await how.run(client, destinations, work, lambda one: one.path)

@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import IO, Protocol
 
-from attrs import field, frozen
+from attrs import frozen
 
 from ..errors import ConfigurationError, SourceChangedError
 from ..system import SpecialFileError, open_regular, read_at, write_at
 
 BLOCK = 256 * 1024
-SMALL = 256 * 1024  # bytes of a body, of a request or a reply, for the express lane
+SMALL = 256 * 1024  # bytes of a body, of a request or a reply, that the loop sends
 SLICE = 1024 * 1024  # bytes in memory that are summed up and sent at once
 _JOIN = 2 * SLICE  # bytes of small pieces that are joined, without the interpreter lock
 _READ = 256 * 1024  # bytes of one read of a file; half of what libcurl asks for
@@ -90,33 +90,6 @@ class MemoryBody:
 EMPTY = MemoryBody(memoryview(b""))
 
 
-@frozen(eq=False)
-class CopiedBody:
-    """Small body that keeps a copy of the bytes of its last pass.
-
-    The bytes are those that were sent, although a file may have changed since.
-    """
-
-    body: Body
-    _pieces: list[bytes] = field(factory=list, init=False)
-
-    @property
-    def size(self) -> int:
-        """Size of the body in bytes."""
-        return self.body.size
-
-    def blocks(self) -> Iterator[memoryview]:
-        """Yield the bytes of the body."""
-        self._pieces.clear()
-        for block in self.body.blocks():
-            self._pieces.append(bytes(block))
-            yield block
-
-    def copy(self) -> bytes:
-        """Return the bytes of the last pass."""
-        return b"".join(self._pieces)
-
-
 def bytes_in(body: Body) -> bytes:
     """Return all bytes of *body*, from one pass over it."""
     whole = bytearray()
@@ -130,14 +103,12 @@ class PartBody:
     """One part of a stream, held in several pieces of memory.
 
     Attributes:
-        given_back: called to return the buffer of the pieces, for another part.
-        lease: accounted memory of the pieces, until they are freed.
+        given_back: called once when the memory of the pieces is no longer needed.
     """
 
     pieces: tuple[memoryview | bytes, ...]
     size: int
     given_back: Callable[[], object] | None = None
-    lease: object = None
 
     def blocks(self) -> Iterator[memoryview]:
         """Yield the bytes: large pieces in slices, small pieces joined."""
@@ -161,10 +132,7 @@ class PartBody:
             first = stop
 
     def release(self) -> None:
-        """Return the buffer for another part.
-
-        The body must not be read after this call.
-        """
+        """Give the memory back; the body must not be read after this call."""
         if self.given_back is not None:
             self.given_back()
 
@@ -299,6 +267,11 @@ class FileBody:
             "upload it again when no program writes to it",
             path=self.path,
         )
+
+
+def loaded(body: Body) -> MemoryBody:
+    """Return the bytes of *body* in memory, from one pass over it."""
+    return MemoryBody(memoryview(bytes_in(body)))
 
 
 @frozen(eq=False)

@@ -8,8 +8,6 @@ from typing import Protocol, runtime_checkable
 
 from attrs import field, frozen
 
-from ..concurrency.waiting import Event
-
 MAX_REPLY = 8 * 1024 * 1024  # a listing of 1,000 keys of 1 KiB, URL-encoded, fits
 
 
@@ -40,26 +38,25 @@ class Exchange:
 
     Attributes:
         path: ``bucket/key`` for error messages; None if the request concerns no object.
-        cancel: event that another thread sets to stop the request before the next
-            block.
-        progress: called with the number of bytes sent, and with a negative number after
-            a failure.
+        progress: called in worker threads with the number of bytes sent, and with a
+            negative number after a failure.
         free_headers: unsigned headers, such as Range.
         sink: receives the body of a 2xx reply block by block; None keeps it in the
             reply.
         limit: maximum size of the reply's body in bytes; a longer body is an error, the
             body of an error is truncated.
         deadline: time by which the exchange must end, by ``time.monotonic``.
+        in_thread: a worker thread sends the request, because the reply may be large.
     """
 
     path: str | None = None
     with_crc: bool = False
-    cancel: Event | None = None
     progress: Callable[[int], None] | None = None
     free_headers: Mapping[str, str] = field(factory=dict, repr=False)
     sink: Sink | None = None
     limit: int = MAX_REPLY
     deadline: float = math.inf
+    in_thread: bool = False
 
 
 PLAIN = Exchange()

@@ -21,7 +21,6 @@ from .route import Route, find_route
 _log = logging.getLogger(__name__)
 
 MAX_ORIGINS = 16  # for which a pool keeps routes and connections
-_MOST_MULTIS = 2
 _UNSENT = 256 * 1024  # bytes that the system may hold back for one connection
 _NOTSENT_LOWAT = 25  # TCP_NOTSENT_LOWAT of Linux, which Python 3.11 does not name
 
@@ -276,10 +275,8 @@ class IdleHandles:
 IDLE = IdleHandles()
 
 
-def _close_all(idle: IdleHandles, routes: dict[str, Route], multis: list[Any]) -> None:
+def _drop(idle: IdleHandles, routes: dict[str, Route]) -> None:
     idle.drop(routes.values())
-    while multis:
-        multis.pop().close()
 
 
 class HandlePool:
@@ -303,9 +300,12 @@ class HandlePool:
         self._idle = idle
         self._lock = threading.Lock()
         self._routes: dict[str, Route] = {}
-        self._multis: list[Any] = []
-        weakref.finalize(self, _close_all, idle, self._routes, self._multis)
+        weakref.finalize(self, _drop, idle, self._routes)
         _pools.add(self)
+
+    def known_route(self, origin: str) -> Route | None:
+        """Return the cached route to *origin*; None if there is none yet."""
+        return self._routes.get(origin)
 
     def route_to(self, origin: str) -> Route:
         """Return the cached route to *origin*; raises like ``find_route``."""
@@ -330,29 +330,14 @@ class HandlePool:
         else:
             handle.close()
 
-    def take_multi(self) -> Any:
-        """Return an idle ``Multi`` with its connections; None if there is none."""
-        with suppress(IndexError):
-            return self._multis.pop()
-        return None
-
-    def keep_multi(self, multi: Any) -> None:
-        """Keep an idle ``Multi``, or close it if two are kept already."""
-        if len(self._multis) < _MOST_MULTIS:
-            self._multis.append(multi)
-        else:
-            multi.close()
-
     def close(self) -> None:
         """Close idle connections, and forget all routes."""
-        _close_all(self._idle, self._routes, self._multis)
+        _drop(self._idle, self._routes)
         self._routes.clear()
 
     def reset(self) -> None:
-        """Forget routes and connections in a forked child, which must not use them."""
+        """Forget the routes in a forked child, which must not use their connections."""
         self._lock = threading.Lock()  # a thread of the parent may have had it
-        _INHERITED.extend(self._multis)
-        self._multis.clear()
         self._routes.clear()
 
 

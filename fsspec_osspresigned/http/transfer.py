@@ -82,7 +82,7 @@ _TLS_WORDS = (
 _last_ids: dict[int, str | None] = {}
 
 
-class LargeBodyError(Exception):
+class LargeReplyError(Exception):
     """The body of a reply is large or of unknown size: a worker thread must read it."""
 
 
@@ -101,8 +101,8 @@ class TooLongError(NetworkError):
 class Transfer:
     """One request with its body, sent once; later its reply or error.
 
-    *small_only* refuses the body of a reply that is larger than ``SMALL``, by
-    LargeBodyError, if it would go into a sink.
+    *on_loop* is for a request that the engine's loop sends: it reports no progress, and
+    refuses a reply that would bring more than ``SMALL`` bytes into a sink.
 
     Attributes:
         sent: bytes of the body that libcurl has taken.
@@ -118,13 +118,13 @@ class Transfer:
         exchange: Exchange,
         route: Route,
         *,
-        small_only: bool = False,
+        on_loop: bool = False,
     ) -> None:
         self.signed, self.body, self.exchange = signed, body, exchange
         self.route = route
         self.crc64 = 0 if exchange.with_crc else None
         self.sent, self._is_stale = 0, False
-        self._small_only = small_only
+        self._on_loop = on_loop
         self._frame = NO_FRAME
         if signed.form is not None:
             self._frame = form_frame(signed.form, exchange.path)
@@ -163,10 +163,6 @@ class Transfer:
         size = self._total if self._total or method in _WITH_BODY else None
         handle.begin(self, method, _target(self.signed, self.route), self._lines, size)
 
-    def read_ahead(self) -> None:
-        """Read the first block of the body, before the request is sent."""
-        self._left = next(self._blocks, self._left)
-
     def begins_again(self) -> bool:
         """Return whether the request must be performed once more, from its start.
 
@@ -177,7 +173,7 @@ class Transfer:
         return is_stale
 
     def stop(self) -> None:
-        """Make a watched transfer end within a second; may be called in any thread."""
+        """Make the transfer end within a second; called in another thread."""
         self._is_stopped = True
 
     def end(self) -> None:
@@ -191,7 +187,7 @@ class Transfer:
 
     def report(self, count: int) -> None:
         """Report sent bytes to the callback; a negative number subtracts them."""
-        if self.exchange.progress is not None and count:
+        if self.exchange.progress is not None and count and not self._on_loop:
             self.exchange.progress(count)
 
     def _head_lines(self) -> list[bytes]:
@@ -229,11 +225,10 @@ class Transfer:
         ]
 
     def _pieces(self) -> Generator[memoryview, None, None]:
-        cancel = self.exchange.cancel
         if self._frame.before:
             yield self._frame.before
         for block in self.body.blocks():
-            if cancel is not None and cancel.is_set():
+            if self._is_stopped:
                 raise UploadDiscardedError("the upload was cancelled")
             if self.crc64 is not None:
                 self.crc64 = crc64(block, self.crc64)
@@ -362,8 +357,8 @@ class Transfer:
         if self._is_unconfirmed and length == "0":
             self._is_full = True
         is_large = length is None or int(length) > SMALL
-        if self._small_only and is_good and self.exchange.sink is not None and is_large:
-            raise LargeBodyError
+        if self._on_loop and is_good and self.exchange.sink is not None and is_large:
+            raise LargeReplyError
         # One that drips makes progress, and could go on for hours.
         self._timer.end_by(time.monotonic() + _WINDOWS * self._timer.seconds)
 
@@ -431,10 +426,6 @@ class Transfer:
             return 1
         return 0
 
-    def fail(self, error: BaseException) -> None:
-        """Let ``reply`` raise *error*, of ``look``."""
-        self._error = error
-
     def look(self, moved: int) -> None:
         """Raise an error if the transfer must end.
 
@@ -444,9 +435,7 @@ class Transfer:
             UploadDiscardedError: the request was cancelled.
             StalledError: too few bytes moved, or the deadline has passed.
         """
-        cancel = self.exchange.cancel
-        is_cancelled = cancel is not None and cancel.is_set() and not self._has_head
-        if self._is_stopped or is_cancelled:
+        if self._is_stopped:
             raise UploadDiscardedError("the upload was cancelled")
         self._timer.look(moved + self._head_bytes, self._descriptor)
 
@@ -457,7 +446,7 @@ class Transfer:
 
         Raises:
             NetworkError: there is no complete reply; the server may have acted.
-            LargeBodyError: a worker thread must make the request.
+            LargeReplyError: a worker thread must make the request.
         """
         ok, exchange = self._status in _GOOD, self.exchange
         is_early = self.sent < self.body.size or self._is_unconfirmed

@@ -8,28 +8,23 @@ Redirects, cookies and netrc entries are ignored.
 from __future__ import annotations
 
 import math
-import threading
 import time
-from collections.abc import Callable, Mapping
-from functools import partial
+from collections.abc import Mapping
 
-from ..concurrency.thread_pool import Workers
-from ..concurrency.waiting import Future
+from ..engine.engine import blocking, call_user, run, running
 from ..errors import ConfigurationError, NetworkError, SignerError
 from ..model import Reply, SignedRequest
 from ..request_checks import http_problem, url_problem
 from ..secret import SecretURL
 from .awake_clock import AWAKE
-from .body import EMPTY, Body, MemoryBody
+from .body import EMPTY, SMALL, Body, MemoryBody, PartBody, loaded
 from .exchange import PLAIN, Exchange
 from .handle import HandlePool
-from .route import ProxyError
-from .transfer import TooLongError, Transfer, said, shown
+from .multi import Multi
+from .route import ProxyError, Route
+from .transfer import LargeReplyError, TooLongError, Transfer, said, shown
 
 _EXCHANGE = 60.0  # seconds of one whole exchange with a signer, at most
-# The main thread waits for one of them; the others wait for a callback of the user that
-# did not end when the main thread was interrupted.
-_senders = Workers("osspresigned-send", 64)
 
 
 class Transport:
@@ -58,52 +53,63 @@ class Transport:
         """Close the idle connections."""
         self.pool.close()
 
-    def send(
+    async def send(
         self, signed: SignedRequest, body: Body = EMPTY, exchange: Exchange = PLAIN
     ) -> Reply:
         """Send *signed* unchanged, and *body* once; return the server's reply.
+
+        A body of up to ``SMALL`` bytes is sent by the engine's loop, after a file was
+        read; a larger one by a worker thread.
 
         Raises:
             ConfigurationError: the URL or a header cannot be sent unchanged.
             NetworkError: no complete reply; the server may have executed the request.
             NetworkTimeoutError: no connection, or too little progress in time.
-            UploadDiscardedError: the request was cancelled.
             OSError: an error while reading the body or writing to the sink.
         """
-        transfer = self.transfer(signed, body, exchange)
         try:
-            reply = self._in_a_thread(transfer)
-        except BaseException as error:  # noqa: BLE001 - it is raised again
+            route = await self._route(signed, exchange.path)
+            if exchange.in_thread or body.size > SMALL:
+                reply = await self._by_thread(signed, body, exchange, route)
+            else:
+                reply = await self._by_loop(signed, body, exchange, route)
+        except Exception as error:  # noqa: BLE001 - it is raised again
             # The frames below hold the request, and a traceback may show their variables.
             failure = error.with_traceback(None)
         else:
             return reply
-        finally:
-            AWAKE.exclude(transfer.suspended)
-        transfer.report(-transfer.sent)
         # Outside of the handlers, so that no foreign exception hangs on ours.
         raise failure
 
-    def _in_a_thread(self, transfer: Transfer) -> Reply:
-        """Perform *transfer* in a thread that is not the main thread.
-
-        Python runs signal handlers in the main thread, and pycurl would lose what they
-        raise in a callback.
-        """
-        if threading.current_thread() is not threading.main_thread():
-            return self._perform(transfer)
-        future: Future[Reply] = Future()
+    async def _by_loop(
+        self, signed: SignedRequest, body: Body, exchange: Exchange, route: Route
+    ) -> Reply:
+        if not isinstance(body, MemoryBody | PartBody):
+            body = await blocking(loaded, body)
+        transfer = Transfer(signed, body, exchange, route, on_loop=True)
+        pool = self.pool
         try:
-            try:
-                _senders.queue(_run, future, partial(self._perform, transfer))
-            except RuntimeError:  # no thread can be started
-                return self._perform(transfer)
-            return future.result()
-        except BaseException:
-            transfer.stop()
-            if not future.cancel():
-                future.wait()
-            raise
+            reply = (
+                await running()
+                .own(Multi)
+                .send(transfer, pool.connect_seconds, pool.progress_seconds)
+            )
+        except LargeReplyError:
+            return await self._by_thread(signed, body, exchange, route)
+        finally:
+            AWAKE.exclude(transfer.suspended)
+        if exchange.progress is not None and transfer.sent and reply.is_good:
+            await call_user(exchange.progress, transfer.sent)
+        return reply
+
+    async def _by_thread(
+        self, signed: SignedRequest, body: Body, exchange: Exchange, route: Route
+    ) -> Reply:
+        transfer = Transfer(signed, body, exchange, route)
+        try:
+            return await blocking(self._perform, transfer, stop=transfer.stop)
+        finally:
+            AWAKE.exclude(transfer.suspended)
 
     def _perform(self, transfer: Transfer) -> Reply:
         handle, reusable = self.pool.acquire(transfer.route), False
@@ -114,36 +120,32 @@ class Transport:
                 code, text = handle.perform()
             reply = transfer.reply(code, text)
             reusable = transfer.is_reusable and not code
+        except BaseException:
+            transfer.report(-transfer.sent)
+            raise
         finally:
             transfer.end()
             self.pool.release(handle, reusable=reusable)
         return reply
 
-    def transfer(
-        self,
-        signed: SignedRequest,
-        body: Body = EMPTY,
-        exchange: Exchange = PLAIN,
-        *,
-        small_only: bool = False,
-    ) -> Transfer:
-        """Return *signed* with its body as a transfer; *small_only* as there.
+    async def _route(self, signed: SignedRequest, path: str | None) -> Route:
+        """Return the route to the server of *signed*.
 
         Raises:
-            ConfigurationError: the URL or a header cannot be sent unchanged.
+            ConfigurationError: the URL is not permitted.
             NetworkError: the proxy or the certificate authorities cannot be used.
         """
-        origin = self._origin(signed, exchange.path)
+        origin = self._origin(signed, path)
+        route = self.pool.known_route(origin)
+        if route is not None:
+            return route
         try:
-            route = self.pool.route_to(origin)
+            return await blocking(self.pool.route_to, origin)
         except OSError as error:
             by = "proxy or " if isinstance(error, ProxyError) else ""
             reason = said(error.strerror or str(error) or type(error).__name__)
-            msg = f"the connection to {by}{origin.partition('://')[2]} failed: {reason}"
-            failure = NetworkError(msg, path=exchange.path, sent=False)
-        else:
-            return Transfer(signed, body, exchange, route, small_only=small_only)
-        raise failure
+        msg = f"the connection to {by}{origin.partition('://')[2]} failed: {reason}"
+        raise NetworkError(msg, path=path, sent=False)
 
     def exchange(
         self,
@@ -166,7 +168,7 @@ class Transport:
         del headers
         signed = SignedRequest(method=method, url=url)
         try:
-            return self.send(signed, MemoryBody.of(body), one)
+            return run(self.send, signed, MemoryBody.of(body), one)
         except TooLongError as error:
             text = error.message
         raise SignerError(text)
@@ -186,12 +188,3 @@ class Transport:
         if problem:
             raise ConfigurationError(f"the URL to send to {problem}", path=path)
         return origin
-
-
-def _run(future: Future[Reply], perform: Callable[[], Reply]) -> None:
-    if not future.start():
-        return
-    try:
-        future.set_result(perform())
-    except BaseException as error:  # noqa: BLE001 - raised in the main thread
-        future.set_exception(error)

@@ -9,13 +9,9 @@ from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import Any
 
-from attrs import evolve
-
 from ..client.client import Client
-from ..client.small_request import SmallRequest, Steps
 from ..client.written_objects import object_info
-from ..concurrency.cancellation import Cancellation
-from ..concurrency.job_runner import run_steps
+from ..engine.engine import blocking
 from ..errors import (
     AccessDeniedError,
     IntegrityError,
@@ -26,9 +22,10 @@ from ..errors import (
     ReplyError,
 )
 from ..http.body import EMPTY, SMALL
-from ..http.checksums import CRC_HEADER, crc64
-from ..http.exchange import PLAIN, Exchange
+from ..http.checksums import CRC_HEADER
+from ..http.exchange import Exchange
 from ..model import Action, Operation, Reply, split_path
+from ..units import MIB
 from .ranges import (
     MemorySink,
     Range,
@@ -39,6 +36,8 @@ from .ranges import (
     is_number,
 )
 
+_JOINED_HERE = 4 * MIB  # bytes of blocks that the loop joins; it takes a millisecond
+
 
 def operation_on(action: Action, path: str) -> Operation:
     """Return the OSS operation *action* on the object *path*."""
@@ -46,36 +45,10 @@ def operation_on(action: Action, path: str) -> Operation:
     return Operation(action=action, bucket=bucket, key=key)
 
 
-def call_steps(
-    client: Client,
-    operation: Operation,
-    exchange: Exchange = PLAIN,
-    parse: Callable[[Reply], object] = lambda _: None,
-) -> Steps[Reply]:
-    """Do ``Client.call`` as a generator, for an express lane.
-
-    The generator yields the request, continues with its first try, and returns the
-    reply that *parse* accepted.
-    """
-    exchange = evolve(exchange, path=operation.path)  # also for errors of the lane
-
-    def accepted(reply: Reply) -> Reply:
-        parse(reply)
-        return reply
-
-    first = yield SmallRequest(operation, EMPTY, exchange, accepted)
-    return client.call(operation, EMPTY, exchange, parse=accepted, first=first)
-
-
-def head(client: Client, path: str) -> dict[str, Any]:
+async def head(client: Client, path: str) -> dict[str, Any]:
     """Return the ``fs.info`` of one object (HeadObject)."""
-    return run_steps(head_steps(client, path))
-
-
-def head_steps(client: Client, path: str) -> Steps[dict[str, Any]]:
-    """Do ``head`` as a generator, like ``call_steps``."""
-    reply = yield from call_steps(client, operation_on(Action.HeadObject, path))
-    return described(path, reply.headers, size_of(reply.headers, path))
+    headers = await headers_of(client, path)
+    return described(path, headers, size_of(headers, path))
 
 
 def means_unseen(error: PermissionError) -> bool:
@@ -89,9 +62,9 @@ def means_unseen(error: PermissionError) -> bool:
     return error.reason is Refused.DENIED or (error.code is None and not error.reason)
 
 
-def headers_of(client: Client, path: str) -> Mapping[str, str]:
+async def headers_of(client: Client, path: str) -> Mapping[str, str]:
     """Return the headers of an object (HeadObject), with names in lower case."""
-    return client.call(operation_on(Action.HeadObject, path)).headers
+    return (await client.call(operation_on(Action.HeadObject, path))).headers
 
 
 def size_of(headers: Mapping[str, str], path: str) -> int:
@@ -129,21 +102,15 @@ def _date(text: str) -> datetime | None:
         return None
 
 
-def look(client: Client, path: str) -> dict[str, Any]:
+async def look(client: Client, path: str) -> dict[str, Any]:
     """Return ``info`` of an object, from HEAD, or from GET if HEAD is not granted."""
-    return run_steps(look_steps(client, path))
-
-
-def look_steps(client: Client, path: str) -> Steps[dict[str, Any]]:
-    """Do ``look`` as a generator, like ``call_steps``."""
     try:
-        return (yield from head_steps(client, path))
+        return await head(client, path)
     except NotSignedError as error:
         refused = error
-    yield None
     piece = Range(path, 0, 1, MemorySink())
     try:
-        fetch(client, piece)
+        await fetch(client, piece)
     except WholeError:
         pass  # an empty object, or a store without ranges: its head was seen
     except NotSignedError:
@@ -153,29 +120,26 @@ def look_steps(client: Client, path: str) -> Steps[dict[str, Any]]:
     return described(path, piece.headers, piece.total)
 
 
-def fetch(client: Client, piece: Range, cancel: Cancellation | None = None) -> None:
-    """Do ``fetch_steps`` in this thread."""
-    run_steps(fetch_steps(client, piece, cancel))
-
-
-def fetch_steps(
+async def fetch(
     client: Client,
     piece: Range,
-    cancel: Cancellation | None = None,
     check: Callable[[Reply], object] | None = None,
-) -> Steps[None]:
+    *,
+    in_thread: bool = False,
+) -> None:
     """Read one range of an object into the sink of *piece* (GetObject).
 
-    An error raised by *check* fails the try; None checks only the length.
+    An error raised by *check* fails the try; None checks only the length. *in_thread*:
+    a worker thread reads, because the range is large.
 
     Raises:
         SourceChangedError: the object was replaced.
         WholeError: the range is outside the object.
     """
-    exchange = Exchange(free_headers=piece.free, sink=piece, cancel=cancel)
+    exchange = Exchange(free_headers=piece.free, sink=piece, in_thread=in_thread)
     operation = operation_on(Action.GetObject, piece.path)
     try:
-        yield from call_steps(client, operation, exchange, check or piece.check)
+        await client.call(operation, EMPTY, exchange, parse=check or piece.check)
     except InvalidRequestError as error:
         known = piece.version or Version()
         is_beyond = error.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
@@ -187,67 +151,65 @@ def fetch_steps(
         raise
 
 
-def read(
+async def read(
     client: Client,
     path: str,
     start: int | None = None,
     end: int | None = None,
     version: Version | None = None,
+    *,
+    in_thread: bool = False,
 ) -> bytes:
     """Return bytes *start* to *end* (exclusive) of an object (GetObject).
 
     None means the start or the end of the object; negative numbers count from its end.
-    Only *version* is accepted; None accepts any.
+    Only *version* is accepted; None accepts any. *in_thread*: a worker thread reads,
+    because the object may be large.
 
     Raises:
         IntegrityError: the whole object was read and its CRC-64 differs.
         SourceChangedError: the object no longer has that *version*.
     """
-    return run_steps(read_steps(client, path, start, end, version))
-
-
-def read_steps(
-    client: Client,
-    path: str,
-    start: int | None = None,
-    end: int | None = None,
-    version: Version | None = None,
-) -> Steps[bytes]:
-    """Do ``read`` as a generator, like ``call_steps``."""
     if start in (None, 0) and end is None and version is None:
-        return (yield from _read_whole(client, path))
+        return await _read_whole(client, path, in_thread=in_thread)
     first = start or 0
     if end is not None and min(first, end) < 0:
-        yield None
-        found, version = look(client, path), version or Version()
+        found, version = await look(client, path), version or Version()
         version.check(Version.of(found).etag, found["size"], path)
         first, end, _ = slice(first, end).indices(found["size"])
     if end is not None and end <= first:
         return b""
     size = -first if first < 0 else (end or math.inf) - first
-    if size > SMALL:
-        yield None
-    return (yield from _read_range(client, path, first, end, version))
+    if size != math.inf:
+        in_thread = size > SMALL
+    return await _read_range(client, path, first, end, version, in_thread=in_thread)
 
 
-def _read_whole(client: Client, path: str) -> Steps[bytes]:
+async def _read_whole(client: Client, path: str, *, in_thread: bool) -> bytes:
     sink = MemorySink()
 
     def check(reply: Reply) -> None:
-        check_whole(reply.headers.get(CRC_HEADER), crc64(sink.data), path)
+        check_whole(reply.headers.get(CRC_HEADER), sink.crc64, path)
 
     operation = operation_on(Action.GetObject, path)
-    yield from call_steps(client, operation, Exchange(sink=sink), check)
-    return bytes(sink.data)
+    exchange = Exchange(sink=sink, in_thread=in_thread)
+    await client.call(operation, EMPTY, exchange, parse=check)
+    return await _bytes_of(sink)
 
 
-def _read_range(
-    client: Client, path: str, first: int, end: int | None, version: Version | None
-) -> Steps[bytes]:
+async def _read_range(
+    client: Client,
+    path: str,
+    first: int,
+    end: int | None,
+    version: Version | None,
+    *,
+    in_thread: bool,
+) -> bytes:
     sink = MemorySink()
     piece = Range(path, first, end, sink, version=version, takes_whole=first <= 0)
     try:
-        yield from fetch_steps(client, piece)
+        await fetch(client, piece, in_thread=in_thread)
     except WholeError:
         # Ask for what there is of the range.
         total = piece.total or 0
@@ -256,10 +218,15 @@ def _read_range(
             return b""
         version = version or Version(piece.etag, total)
         piece = Range(path, first, end, sink, version=version, takes_whole=True)
-        yield from fetch_steps(client, piece)
-    if len(sink.data) == piece.total or not piece.partial:
-        check_whole(piece.headers.get(CRC_HEADER), crc64(sink.data), path)
-    return bytes(sink.data if piece.partial else sink.data[first:end])
+        await fetch(client, piece, in_thread=in_thread)
+    if sink.size == piece.total or not piece.partial:
+        check_whole(piece.headers.get(CRC_HEADER), sink.crc64, path)
+    data = await _bytes_of(sink)
+    return data if piece.partial else data[first:end]
+
+
+async def _bytes_of(sink: MemorySink) -> bytes:
+    return await blocking(sink.bytes) if sink.size > _JOINED_HERE else sink.bytes()
 
 
 def check_whole(stated: str | int | None, crc: int, path: str) -> None:
@@ -270,10 +237,8 @@ def check_whole(stated: str | int | None, crc: int, path: str) -> None:
         raise IntegrityError(msg, path=path)
 
 
-def delete_steps(
-    client: Client, path: str, cancel: Cancellation | None = None
-) -> Steps[Reply]:
-    """Delete one object, as a generator; OSS does not report a missing object."""
+async def delete(client: Client, path: str) -> None:
+    """Delete one object; OSS does not report a missing object."""
     operation = operation_on(Action.DeleteObject, path)
 
     def check(reply: Reply) -> None:
@@ -281,4 +246,4 @@ def delete_steps(
             msg = f"{operation}: the reply to a deletion has a body, so it confirms nothing"
             raise NetworkError(msg, path=path)
 
-    return (yield from call_steps(client, operation, Exchange(cancel=cancel), check))
+    await client.call(operation, parse=check)

@@ -9,30 +9,25 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import quote
 
 from attrs import evolve, field, frozen
 
 from ..client.client import Client
-from ..concurrency.cancellation import Cancellation
-from ..concurrency.job_runner import Transfers
+from ..engine.engine import to_its_end
+from ..engine.scope import in_parallel
 from ..errors import (
     IntegrityError,
     InvalidRequestError,
     ObjectExistsError,
     ReplyError,
-    UploadDiscardedError,
-    UploadErrors,
 )
-from ..http.body import EMPTY
 from ..http.checksums import CRC_HEADER, combine
-from ..http.exchange import Exchange
 from ..model import FORBID_OVERWRITE, MAX_PARTS, Action, PartReceipt, Reply
 from ..options.object_options import Target
 from ..signers.base import MultipartGrant
 from ..units import GIB, MIB
-from ..upload.steps import UploadSteps, document, part_receipt
+from ..upload.oss_calls import OSSCalls, document, part_receipt
 from . import calls
 from .ranges import changed, is_changed
 
@@ -61,9 +56,9 @@ class SourceHead:
     headers: Mapping[str, str] = field(eq=False)
 
     @classmethod
-    def fetch(cls, client: Client, path: str) -> SourceHead:
+    async def fetch(cls, client: Client, path: str) -> SourceHead:
         """Return the properties of the object *path* (HeadObject)."""
-        headers = calls.headers_of(client, path)
+        headers = await calls.headers_of(client, path)
         size = calls.size_of(headers, path)
         return cls(size, headers.get("etag", ""), headers.get(CRC_HEADER), headers)
 
@@ -81,10 +76,9 @@ class Copying:
     client: Client
     path: str
     target: Target
-    cancel: Cancellation | None = None
     source: SourceHead | None = None
 
-    def run(self) -> None:
+    async def run(self) -> None:
         """Copy the object.
 
         Content-Type and metadata are copied from the source, unless *target* sets any
@@ -96,20 +90,20 @@ class Copying:
             SourceChangedError: the source was replaced during the copy.
             IntegrityError: the copy differs from the source.
         """
-        source = self.source or self._look()
+        source = self.source or await self._look()
         try:
             if source is not None and source.size > MAX_SINGLE_COPY:
-                self._in_parts(source)
+                await self._in_parts(source)
             else:
-                self._at_once(source)
+                await self._at_once(source)
         except InvalidRequestError as error:
             if source is not None and is_changed(error):
                 raise changed(self.path) from error
             raise
 
-    def _look(self) -> SourceHead | None:
+    async def _look(self) -> SourceHead | None:
         try:
-            return SourceHead.fetch(self.client, self.path)
+            return await SourceHead.fetch(self.client, self.path)
         except PermissionError as error:
             if not calls.means_unseen(error):
                 raise
@@ -117,7 +111,7 @@ class Copying:
 
     # -- one request --------------------------------------------------------------------
 
-    def _at_once(self, source: SourceHead | None) -> None:
+    async def _at_once(self, source: SourceHead | None) -> None:
         headers = {**self.target.headers, **self._named}
         if self._replaces:
             headers["x-oss-metadata-directive"] = "REPLACE"
@@ -132,15 +126,14 @@ class Copying:
             document(reply, operation, "CopyObjectResult", ReplyError)
             return reply.headers.get(CRC_HEADER)
 
-        exchange = Exchange(cancel=self.cancel)
         try:
-            stated = self.client.call(operation, EMPTY, exchange, parse=parse)
+            stated = await self.client.call(operation, parse=parse)
         except ObjectExistsError as error:
             if error.tries == 1 or source is None:
                 raise
             # An earlier try, whose reply was lost, may be what is in the way.
             try:
-                prove(self.client, source, self.target.path)
+                await prove(self.client, source, self.target.path)
             except (IntegrityError, PermissionError):
                 raise error from None
             return
@@ -150,7 +143,7 @@ class Copying:
             _compare(source, source.size, stated, self.target.path)
             return
         try:
-            prove(self.client, source, self.target.path)
+            await prove(self.client, source, self.target.path)
         except PermissionError:
             _log.info("%s: HeadObject of the copy is not granted", self.target.path)
 
@@ -164,18 +157,19 @@ class Copying:
 
     # -- in parts -----------------------------------------------------------------------
 
-    def _in_parts(self, source: SourceHead) -> None:
+    async def _in_parts(self, source: SourceHead) -> None:
         """Copy the object by UploadPartCopy; abort the upload after a failure."""
         target = self._carrying(source)
-        cancel = Cancellation(self.cancel)
-        steps = UploadSteps(self.client, target, Exchange(cancel=cancel))
-        upload_id, _ = steps.initiate()
+        calls_of_upload = OSSCalls(self.client, target)
+        upload_id, _ = await calls_of_upload.initiate()
         try:
-            parts = self._parts(source, upload_id, cancel)
-            steps.complete(upload_id, parts, source.number, MultipartGrant())
+            parts = await self._parts(source, upload_id)
+            await calls_of_upload.complete(
+                upload_id, parts, source.number, MultipartGrant()
+            )
         except BaseException as error:
-            cancel.set()
-            steps.abort(upload_id, once=not isinstance(error, Exception))
+            once = not isinstance(error, Exception)
+            await to_its_end(calls_of_upload.abort(upload_id, once=once))
             raise
 
     def _carrying(self, source: SourceHead) -> Target:
@@ -192,8 +186,8 @@ class Copying:
         }
         return evolve(self.target, headers={**carried, **self.target.headers})
 
-    def _parts(
-        self, source: SourceHead, upload_id: str, cancel: Cancellation
+    async def _parts(
+        self, source: SourceHead, upload_id: str
     ) -> tuple[PartReceipt, ...]:
         """Copy all parts, several at once.
 
@@ -202,18 +196,11 @@ class Copying:
         size = max(COPY_PART, -(-source.size // MAX_PARTS))
         jobs = range(0, source.size, size)
 
-        def work(offset: int, cancel: Cancellation) -> PartReceipt:
+        async def work(offset: int) -> PartReceipt:
             span = range(offset, min(offset + size, source.size))
-            return self._part(source, upload_id, offset // size + 1, span, cancel)
+            return await self._part(source, upload_id, offset // size + 1, span)
 
-        width = self.client.options.connections
-        transfers = Transfers(self.client.requests, width, work, str, cancel=cancel)
-        try:
-            found: list[Any] = transfers.run(jobs)
-        except UploadErrors as error:
-            raise next(iter(error.failures.values())) from None
-        if len(found) < len(jobs):
-            raise UploadDiscardedError("the copy was cancelled", path=self.target.path)
+        found = await in_parallel(work, jobs, self.client.options.connections)
         crc = 0
         for part in found:
             if part.crc64 is None:
@@ -222,13 +209,8 @@ class Copying:
         _compare(source, source.size, str(crc), self.target.path)
         return tuple(found)
 
-    def _part(
-        self,
-        source: SourceHead,
-        upload_id: str,
-        number: int,
-        span: range,
-        cancel: Cancellation,
+    async def _part(
+        self, source: SourceHead, upload_id: str, number: int, span: range
     ) -> PartReceipt:
         wanted = {"x-oss-copy-source-range": f"bytes={span[0]}-{span[-1]}"}
         operation = self.target.operation(
@@ -243,8 +225,7 @@ class Copying:
             etag = page.findtext("ETag") or reply.etag
             return etag, reply.headers.get(CRC_HEADER)
 
-        exchange = Exchange(cancel=cancel)
-        etag, stated = self.client.call(operation, EMPTY, exchange, parse=parse)
+        etag, stated = await self.client.call(operation, parse=parse)
         crc = None if stated is None else int(stated)
         return part_receipt(operation, len(span), etag, crc)
 
@@ -255,10 +236,10 @@ def _condition(source: SourceHead | None) -> dict[str, str]:
     return {"x-oss-copy-source-if-match": source.etag}
 
 
-def prove(client: Client, source: SourceHead, path: str) -> None:
+async def prove(client: Client, source: SourceHead, path: str) -> None:
     """Raise IntegrityError if a HEAD of the copy *path* does not match *source*."""
     try:
-        copy = SourceHead.fetch(client, path)
+        copy = await SourceHead.fetch(client, path)
     except FileNotFoundError as error:
         raise IntegrityError("the copy is not there", path=path) from error
     if copy.crc64 is not None and source.crc64 is not None:

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import contextvars
 import os
 import secrets
 import threading
 from collections.abc import Callable
-from typing import Any, TypeAlias
 
 from attrs import define, frozen
 
 from ..client.client import Client
-from ..client.small_request import Steps
-from ..concurrency import abort_at_exit
-from ..concurrency.cancellation import Cancellation
-from ..concurrency.job_runner import Transfers
-from ..errors import UploadDiscardedError, UploadErrors
+from ..engine import abort_at_exit
+from ..engine.engine import blocking, call_user, running
+from ..engine.scope import in_parallel
+from ..errors import NetworkError
+from ..http.body import SMALL
 from ..http.checksums import CRC_HEADER, combine, crc64
 from ..model import Reply
 from ..system import BINARY, write_at
 from . import calls
 from .ranges import Range, Version, WholeError
-
-# Seconds to create a small file, beyond which threads do it. A local disk takes up to
-# one millisecond, which costs one thread less than waiting for the store.
-SLOW_FILE = 0.004
 
 
 class AtomicFile:
@@ -41,7 +38,7 @@ class AtomicFile:
         self._place, self._parent = place, os.path.dirname(os.path.abspath(place))
         self._name = ""
         self._descriptor = -1
-        self._held = b""  # the first bytes, until the file is created
+        self._held = bytearray()  # the first bytes, until the file is created
         self._lock = threading.Lock()
 
     @property
@@ -63,17 +60,18 @@ class AtomicFile:
         if self.begun:
             self.resize(size)
         else:
-            self._held = self._held[:size]
+            del self._held[size:]
 
     def write(self, data: bytes, offset: int) -> None:
         """Write *data* at *offset*.
 
-        The first block stays in memory until the next block, or until ``publish``.
+        The first ``SMALL`` bytes stay in memory until more follow, or until ``publish``.
         """
         with self._lock:
-            if not offset and not self.begun:
-                self._held = data
-                return
+            if not self.begun and offset <= len(self._held):
+                if offset + len(data) <= SMALL:
+                    self._held[offset:] = data
+                    return
         write_at(self._opened(), memoryview(data), offset)
 
     def publish(self) -> None:
@@ -88,16 +86,14 @@ class AtomicFile:
             os.replace(self._name, self._place)
             self._name = ""
 
-    def stop(self) -> None:
-        """Remove the temporary name; other threads may still write to the file."""
+    def discard_now(self, *, hurry: bool = True) -> None:
+        """Remove the unpublished file, to which other threads may still write."""
+        self.discard(closes=not hurry)
 
-    def discard(self, *, hurry: bool = False) -> None:
-        """Remove the unpublished file.
-
-        *hurry* permits that other threads still write to the file.
-        """
+    def discard(self, *, closes: bool = True) -> None:
+        """Remove the unpublished file; *closes* False leaves it open for writing."""
         with self._lock:
-            if not hurry:
+            if closes:
                 self._close()
             if self._name:
                 with contextlib.suppress(OSError):
@@ -119,7 +115,7 @@ class AtomicFile:
                     mode = os.stat(self._place).st_mode & 0o777
                     os.fchmod(self._descriptor, mode)
                 write_at(self._descriptor, memoryview(self._held), 0)
-                self._held = b""
+                self._held = bytearray()
             return self._descriptor
 
     def _made(self) -> int:
@@ -135,18 +131,12 @@ class AtomicFile:
         abort_at_exit.add(self)
 
 
-def given_up(path: str) -> UploadDiscardedError:
-    """Return the error of a cancelled download."""
-    return UploadDiscardedError("the download was cancelled", path=path)
-
-
 @define(eq=False)
 class RangeWriter:
     """Sink that writes a range into a file at *offset*, and computes its CRC-64."""
 
     download: Download
     offset: int
-    cancel: Cancellation
     size: int = 0
     crc64: int = 0
 
@@ -158,15 +148,10 @@ class RangeWriter:
 
     def write(self, block: bytes, /) -> None:
         """Write the next bytes of the range."""
-        if self.cancel.is_set():
-            raise given_up(self.download.path)
         self.download.file.write(block, self.offset + self.size)
         self.size += len(block)
         self.crc64 = crc64(block, self.crc64)
         self.download.progress(len(block))
-
-
-_Rest: TypeAlias = Transfers[int, RangeWriter]
 
 
 @frozen(eq=False)
@@ -174,18 +159,25 @@ class Download:
     """Download of one object; the file is complete when ``run`` returns.
 
     *progress* is called from several threads with the number of bytes received, or a
-    negative number before a retry. *on_size* is called once with the size of the object.
+    negative number before a retry; None is no callback. *on_size* is called once with
+    the size of the object. *in_thread*: a worker thread reads, because the object may be
+    large.
     """
 
     client: Client
     path: str
     file: AtomicFile
-    cancel: Cancellation | None = None
-    progress: Callable[[int], object] = lambda _: None
-    on_size: Callable[[int], object] = lambda _: None
+    heard: Callable[[int], object] | None = None
+    on_size: Callable[[int], object] | None = None
+    in_thread: bool = True
 
-    def steps(self) -> Steps[int]:
-        """Download the object, and return its size; yields like ``call_steps``.
+    def progress(self, count: int) -> None:
+        """Report *count* bytes; in a worker thread."""
+        if self.heard is not None:
+            self.heard(count)
+
+    async def run(self) -> int:
+        """Download the object, and return its size.
 
         A small object takes one request. A larger one is read in ranges, all of the same
         version as the first reply. The other ranges start as soon as the head of the
@@ -195,45 +187,59 @@ class Download:
             IntegrityError: the CRC-64 differs.
             SourceChangedError: the object was replaced during the download.
         """
-        cancel = Cancellation(self.cancel)
-        writer = RangeWriter(self, 0, cancel)
-        rest: list[_Rest] = []
+        in_thread = self.in_thread or self.heard is not None
+        writer = RangeWriter(self, 0)
+        rest = _Rest(self)
 
-        def on_head() -> None:
+        def on_head() -> None:  # in the thread that reads
             more = (first.total or 0) > (first.expected or 0)
-            if first.partial and first.etag and more and not rest:
+            if first.partial and first.etag and more and first.version is None:
                 first.version = Version(first.etag, first.total)
-                rest.append(self._begin_rest(first, cancel))
-                stack.callback(rest[0].stop)
+                rest.begin(first)
 
-        stop = self.client.options.largest_part
+        stop = self.client.options.largest_part if in_thread else SMALL
         first = Range(self.path, 0, stop, writer, takes_whole=True, on_head=on_head)
-        with contextlib.ExitStack() as stack:
+        try:
             try:
-                yield from self._get(first, writer, cancel)
+                await self._get(first, writer, in_thread=in_thread)
             except WholeError:
-                self.on_size(0)  # other stores have no range of an empty object
+                await self._tell_size(
+                    0
+                )  # other stores have no range of an empty object
                 self.file.cut(0)
                 return 0
-            if rest:
-                yield None
-                self._join(rest[0], first, writer)
+            if rest.is_begun:
+                self._check(first, writer, await rest.result())
                 return first.total or 0
+        finally:
+            await rest.end()
         whole = first.total is None or not first.partial
         total = writer.size if whole else first.total or 0
-        self.on_size(total)
+        await self._tell_size(total)
         if total != writer.size:
             # Without an ETag, two ranges could be of two versions: get all in one.
             everything = Range(self.path, 0, None, writer, takes_whole=True)
-            yield from self._get(everything, writer, cancel)
+            await self._get(everything, writer, in_thread=True)
             total = writer.size
         # A failed try may have left more, if the object was larger then.
-        self.file.cut(total)
+        if self.file.begun:
+            await blocking(self.file.cut, total)
+        else:
+            self.file.cut(total)
         return total
 
-    def _get(
-        self, piece: Range, writer: RangeWriter, cancel: Cancellation
-    ) -> Steps[None]:
+    async def fill(self, body: bytes) -> None:
+        """Write *body*, which was kept in memory, as the whole object."""
+        await self._tell_size(len(body))
+        await blocking(self.file.write, body, 0)
+        if self.heard is not None:
+            await call_user(self.heard, len(body))
+
+    async def _tell_size(self, size: int) -> None:
+        if self.on_size is not None:
+            await call_user(self.on_size, size)
+
+    async def _get(self, piece: Range, writer: RangeWriter, *, in_thread: bool) -> None:
         def check(reply: Reply) -> None:
             piece.check()
             if not piece.partial or piece.total == writer.size:
@@ -241,36 +247,63 @@ class Download:
                     reply.headers.get(CRC_HEADER), writer.crc64, self.path
                 )
 
-        yield from calls.fetch_steps(self.client, piece, cancel, check)
+        await calls.fetch(self.client, piece, check, in_thread=in_thread)
 
-    def _begin_rest(self, first: Range, cancel: Cancellation) -> _Rest:
-        """Start to read all ranges except the first one, several at a time."""
+    async def read_rest(self, first: Range) -> list[RangeWriter]:
+        """Read all ranges except the first one, several at a time."""
         total, size = first.total or 0, first.expected or 1
-        jobs = range(size, total, size)
-        self.on_size(total)
-        self.file.resize(total)
+        await self._tell_size(total)
+        await blocking(self.file.resize, total)
 
-        def work(offset: int, cancel: Cancellation) -> RangeWriter:
-            writer = RangeWriter(self, offset, cancel)
+        async def work(offset: int) -> RangeWriter:
+            writer = RangeWriter(self, offset)
             stop = min(offset + size, total)
             piece = Range(self.path, offset, stop, writer, version=first.version)
-            calls.fetch(self.client, piece, cancel)
+            await calls.fetch(self.client, piece, in_thread=True)
             return writer
 
-        width = self.client.options.connections
-        transfers = Transfers(self.client.requests, width, work, str, cancel=cancel)
-        transfers.start(jobs)
-        return transfers
+        jobs = range(size, total, size)
+        return await in_parallel(work, jobs, self.client.options.connections)
 
-    def _join(self, rest: _Rest, first: Range, begun: RangeWriter) -> None:
-        """Wait for all ranges, and compare the CRC-64 of the object with the store's."""
-        try:
-            found: list[Any] = rest.finish()
-        except UploadErrors as error:
-            raise next(iter(error.failures.values())) from None
+    def _check(self, first: Range, begun: RangeWriter, rest: list[RangeWriter]) -> None:
+        """Compare the CRC-64 of the object with the store's."""
         crc, size = begun.crc64, begun.size
-        for one in found:
+        for one in rest:
             crc, size = combine(crc, one.crc64, one.size), size + one.size
         if size != first.total:
-            raise given_up(self.path)
+            msg = f"{size} bytes came, {first.total} were announced"
+            raise NetworkError(msg, path=self.path)
         calls.check_whole(first.headers.get(CRC_HEADER), crc, self.path)
+
+
+class _Rest:
+    """The ranges after the first one, which begin while that is being read."""
+
+    def __init__(self, download: Download) -> None:
+        self._download, self._engine = download, running()
+        self._context = contextvars.copy_context()
+        self._task: asyncio.Task[list[RangeWriter]] | None = None
+        self.is_begun = self._is_over = False
+
+    def begin(self, first: Range) -> None:
+        """Begin to read; in any thread."""
+        self.is_begun = True
+        self._engine.post(lambda: self._begin(first))
+
+    def _begin(self, first: Range) -> None:
+        if not self._is_over:
+            reading = self._download.read_rest(first)
+            self._task = self._engine.spawn(reading, self._context)
+
+    async def result(self) -> list[RangeWriter]:
+        """Wait until all ranges are there."""
+        while self._task is None:  # it was posted, and comes next
+            await asyncio.sleep(0)
+        return await self._task
+
+    async def end(self) -> None:
+        """Cancel what is under way, and wait until it has ended."""
+        self._is_over = True
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait((self._task,))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 PAGE_SIZE = 1_000  # entries; the most that OSS returns
 
 
-def listing(
+async def listing(
     client: Client, bucket: str, prefix: str, *, delimiter: str = "/"
-) -> Iterator[dict[str, Any]]:
+) -> AsyncIterator[dict[str, Any]]:
     """Yield ``info`` of objects and common prefixes that begin with *prefix*.
 
     Each request returns up to 1,000 entries; one page is in memory at a time. The name
@@ -37,14 +37,16 @@ def listing(
     while True:
         asked = {name: value for name, value in query.items() if value}
         operation = Operation(action=Action.ListObjectsV2, bucket=bucket, query=asked)
-        reply = client.call(operation)
+        reply = await client.call(operation)
         try:
             page = parsing.parse(reply.body, "ListBucketResult")
-            yield from _entries(page, bucket, prefix)
+            found = list(_entries(page, bucket, prefix))
             token = _next_token(page, query.get("continuation-token"))
         except ValueError as error:
             msg = f"the reply to ListObjectsV2 is bad: {error}"
             raise ReplyError(msg, path=bucket, action=operation.action) from None
+        for entry in found:
+            yield entry
         if not token:
             return
         query["continuation-token"] = token

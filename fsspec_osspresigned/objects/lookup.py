@@ -12,17 +12,13 @@ object (``PutCall.target``), because a tool acts on the answer.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from itertools import chain, islice
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any, NoReturn
 
 from attrs import frozen
 
 from ..client.client import Client
-from ..client.small_request import Steps
 from ..client.written_objects import info_of
-from ..concurrency.cancellation import Cancellation
-from ..concurrency.job_runner import run_steps
 from ..errors import AccessDeniedError, BlindAnswerWarning, NotSignedError
 from ..model import Action, split_path
 from ..tracebacks import warn_user
@@ -44,87 +40,87 @@ class Lookup:
 
     client: Client
 
-    def can_sign(self, action: Action, path: str) -> bool:
+    async def can_sign(self, action: Action, path: str) -> bool:
         """Return whether the signer grants *action* on *path*.
 
         Sends nothing to the store.
         """
         operation = calls.operation_on(action, path)
-        return bool(operation.key) and self.client.can_sign(operation)
+        return bool(operation.key) and await self.client.can_sign(operation)
 
-    def info(self, path: str) -> Info:
-        """Return name, size, type and other known fields of an object or directory."""
-        return run_steps(self.info_steps(path))
-
-    def is_kind(self, path: str, kind: str) -> bool:
-        """Return whether *path* is a ``file`` or a ``directory``.
-
-        This is no blind look: DuckDB asks for the kind of a file that it overwrites.
-        """
-        try:
-            return bool(run_steps(self.info_steps(path, notes=False))["type"] == kind)
-        except FileNotFoundError:
-            return False
-
-    def info_steps(self, path: str, *, notes: bool = True) -> Steps[Info]:
-        """Do ``info`` as a generator, like ``calls.call_steps``.
+    async def info(self, path: str, *, notes: bool = True) -> Info:
+        """Return name, size, type and other known fields of an object or directory.
 
         *notes* False does not record a blind look.
         """
         bucket, key = split_path(path)
         if not key and not self.client.written.receipt(path):
-            yield None
             if bucket:  # one that is not there is an error
                 with contextlib.suppress(PermissionError):
-                    self._lists(path)
+                    await self._lists(path)
             return _directory(path)
         try:
-            return (yield from calls.look_steps(self.client, path))
+            return await calls.look(self.client, path)
         except PermissionError as error:
             return self._remembered(path, _unseen(error), notes=notes)
         except FileNotFoundError:
-            yield None
-            if not self.holds(path, notes=notes):
+            if not await self.holds(path, notes=notes):
                 raise
             return _directory(path)
 
-    def shows_object(self, path: str) -> bool:
+    async def is_kind(self, path: str, kind: str) -> bool:
+        """Return whether *path* is a ``file`` or a ``directory``.
+
+        This is no blind look: DuckDB asks for the kind of a file that it overwrites.
+        """
+        try:
+            return bool((await self.info(path, notes=False))["type"] == kind)
+        except FileNotFoundError:
+            return False
+
+    async def is_directory(self, path: str) -> bool:
+        """Return whether *path* is a directory, also beside an object of its name."""
+        if await self.is_kind(path, "directory"):
+            return True
+        return await self.is_kind(path, "file") and await self.holds(path)
+
+    async def shows_object(self, path: str) -> bool:
         """Return whether the store has an object of exactly this name."""
         try:
-            calls.look(self.client, path)
+            await calls.look(self.client, path)
         except (FileNotFoundError, PermissionError):
             return False
         return True
 
-    def shows_directory(self, path: str) -> bool:
+    async def shows_directory(self, path: str) -> bool:
         """Return whether *path* is a bucket, or the store has objects below it."""
         bucket, key = split_path(path)
         if not key:
             return bool(bucket)
         try:
-            return self._lists(path)
+            return await self._lists(path)
         except (FileNotFoundError, PermissionError):
             return False
 
-    def is_object_too(self, path: str) -> bool:
+    async def is_object_too(self, path: str) -> bool:
         """Return whether an object has the same name as the directory *path*."""
         bucket, key = split_path(path)
         if not key:
             return False
         try:  # no other key with that beginning comes before it
-            first = next(listing(self.client, bucket, key), {})
+            first = await anext(listing(self.client, bucket, key), {})
         except PermissionError:
             return self.client.written.receipt(path) is not None
         return (first.get("name"), first.get("type")) == (path, "file")
 
-    def holds(self, path: str, *, notes: bool = False) -> bool:
+    async def holds(self, path: str, *, notes: bool = False) -> bool:
         """Return whether *path* contains an object, in the store or in the records.
 
         *notes* records a blind look at the content of *path*.
         """
         is_bucket = not split_path(path)[1]
         try:
-            seen = self._lists(path)
+            seen = await self._lists(path)
         except FileNotFoundError:  # the bucket is not there
             return False
         except PermissionError:
@@ -136,14 +132,14 @@ class Lookup:
             return known
         return seen or is_bucket or self.client.written.is_new_directory(path)
 
-    def ls(self, path: str, *, markers: bool = False) -> list[Info]:
+    async def ls(self, path: str, *, markers: bool = False) -> list[Info]:
         """Return the direct children of a directory, sorted by name.
 
         *markers* includes the object that represents the directory itself.
         """
         written = self.client.written
         try:
-            listed = self._listed(path)
+            listed = [item async for item in await self._listed(path)]
         except PermissionError as error:
             reason = _unseen(error)
             if written.is_unrecorded(path):
@@ -158,12 +154,12 @@ class Lookup:
             found = [item for item in listed if item["name"] not in own]
             key = split_path(path)[1]
             if not found and key and not written.is_new_directory(path):
-                itself = self.info(path)
+                itself = await self.info(path)
                 found = [itself] if itself["type"] == "file" else []
         # A directory may have the name of an object.
         return sorted(found, key=lambda item: (item["name"], item["type"]))
 
-    def walk(
+    async def walk(
         self,
         path: str,
         *,
@@ -172,7 +168,7 @@ class Lookup:
         prefix: str = "",
         markers: bool = False,
         warns: bool = False,
-    ) -> Iterator[Info]:
+    ) -> AsyncIterator[Info]:
         """Yield everything below *path*, or *path* itself if it is an object.
 
         If listing is granted, each request returns up to 1,000 objects, regardless of
@@ -186,7 +182,9 @@ class Lookup:
         written = self.client.written
         reason: PermissionError | None = None
         try:
-            listed = self._listed(path, prefix, delimiter="/" if maxdepth == 1 else "")
+            listed = await self._listed(
+                path, prefix, delimiter="/" if maxdepth == 1 else ""
+            )
         except PermissionError as error:
             reason = _unseen(error)
             if written.is_unrecorded(path, below=True):
@@ -195,59 +193,55 @@ class Lookup:
                 self._list_blindly(path, reason, warns=warns)
             else:
                 written.note_blind_look(f"{path}/")
-            listed = written.descendants(path, prefix)
-        first = list(islice(listed, 1))
+            listed = _each(written.descendants(path, prefix))
+        first = await anext(listed, None)
         is_made = written.is_directory if reason else written.is_new_directory
-        if not first and not is_made(path):
-            yield from () if prefix else self._alone(path, reason, warns=warns)
+        if first is None and not is_made(path):
+            if not prefix and (alone := await self._alone(path, reason, warns=warns)):
+                yield alone
             return
         if withdirs and path and not prefix:
             yield _directory(path)
-        root = f"{path}/" if path else ""
-        for item in _below(chain(first, listed), root, maxdepth):
-            is_dir = item["type"] == "directory"
-            if withdirs if is_dir else markers or not item["name"].endswith("/"):
-                yield item
+        if first is None:
+            return
+        below = _Below(f"{path}/" if path else "", maxdepth)
+        async for entry in _with_first(first, listed):
+            for item in below.of(entry):
+                is_dir = item["type"] == "directory"
+                if withdirs if is_dir else markers or not item["name"].endswith("/"):
+                    yield item
 
-    def read(
+    async def read(
         self,
         path: str,
         start: int | None = None,
         end: int | None = None,
         version: Version | None = None,
+        *,
+        in_thread: bool = False,
     ) -> bytes:
         """Return an object, or its bytes *start* to *end* (exclusive).
 
-        An object that this process wrote raises PermissionError if GET is not granted
-        and the body was not kept in memory.
+        *in_thread*: a worker thread reads, because the object may be large. An object
+        that this process wrote raises PermissionError if GET is not granted and the
+        body was not kept in memory.
         """
-        return run_steps(self.read_steps(path, start, end, version))
-
-    def read_steps(
-        self,
-        path: str,
-        start: int | None = None,
-        end: int | None = None,
-        version: Version | None = None,
-    ) -> Steps[bytes]:
-        """Do ``read`` as a generator, like ``calls.call_steps``."""
-        how = start, end, version
         try:
-            return (yield from calls.read_steps(self.client, path, *how))
+            return await calls.read(
+                self.client, path, start, end, version, in_thread=in_thread
+            )
         except PermissionError as error:
             return self._kept(path, _unseen(error))[start:end]
 
-    def download_steps(self, download: Download) -> Steps[int]:
+    async def download(self, download: Download) -> int:
         """Write a whole object into a local file; raises like :meth:`read`."""
         try:
-            return (yield from download.steps())
+            return await download.run()
         except PermissionError as error:
             if download.file.begun:
                 raise  # memory must not be mixed with what the store sent
             body = self._kept(download.path, _unseen(error))
-            download.on_size(len(body))
-            download.file.write(body, 0)
-            download.progress(len(body))
+            await download.fill(body)
             return len(body)
 
     def _kept(self, path: str, reason: PermissionError) -> bytes:
@@ -271,24 +265,17 @@ class Lookup:
             raise FileNotFoundError(2, "a directory, not an object", path)
         return self.blind(path, reason)
 
-    def remove(self, path: str, cancel: Cancellation | None = None) -> None:
+    async def remove(self, path: str) -> None:
         """Delete one object and its record; a bucket is never deleted.
 
         If deleting is not granted, an object or directory of this process raises
         PermissionError.
         """
-        run_steps(self.remove_steps(path, cancel))
-
-    def remove_steps(
-        self, path: str, cancel: Cancellation | None = None
-    ) -> Steps[None]:
-        """Do ``remove`` as a generator, like ``calls.call_steps``."""
         if split_path(path)[1]:
             with self.changing(path):
-                yield from calls.delete_steps(self.client, path, cancel)
+                await calls.delete(self.client, path)
         else:
-            yield None
-            self.info(path)  # a bucket that is not there is an error
+            await self.info(path)  # a bucket that is not there is an error
         self.client.written.forget(path)
 
     @contextlib.contextmanager
@@ -356,18 +343,19 @@ class Lookup:
             )
             warn_user(text, BlindAnswerWarning)
 
-    def _listed(
+    async def _listed(
         self, path: str, prefix: str = "", *, delimiter: str = "/"
-    ) -> Iterator[Info]:
+    ) -> AsyncIterator[Info]:
+        """Return what the store lists; raises PermissionError here, not later."""
         bucket, key = split_path(path)
         within = f"{key}/{prefix}" if key else prefix
         found = listing(self.client, bucket, within, delimiter=delimiter)
-        # Here, and not on a later page, it shows whether anybody may look.
-        return chain(list(islice(found, 1)), found)
+        first = await anext(found, None)
+        return _each(()) if first is None else _with_first(first, found)
 
-    def _lists(self, path: str) -> bool:
+    async def _lists(self, path: str) -> bool:
         """Return whether the store lists an object below *path*."""
-        return next(self._listed(path), None) is not None
+        return await anext(await self._listed(path), None) is not None
 
     def _remembered(
         self, path: str, reason: PermissionError, *, notes: bool = True
@@ -378,25 +366,25 @@ class Lookup:
             return _directory(path)
         return self.blind(path, reason, notes=notes)
 
-    def _alone(
+    async def _alone(
         self, path: str, reason: PermissionError | None, *, warns: bool
-    ) -> Iterator[Info]:
-        """Yield ``info`` of the object *path*, without objects below it; or nothing.
+    ) -> Info | None:
+        """Return ``info`` of the object *path*, without objects below it; or None.
 
         *reason* is the refusal of a listing; None if listing is granted.
         """
         if not split_path(path)[1] and not self.client.written.receipt(path):
-            return
+            return None
         with contextlib.suppress(FileNotFoundError):
             try:
-                yield calls.look(self.client, path)
+                return await calls.look(self.client, path)
             except PermissionError as error:
                 found = self._remembered(path, reason or _unseen(error))
-                if found["type"] == "file":
-                    yield found
+                return found if found["type"] == "file" else None
             except FileNotFoundError:
                 if reason is not None:
                     self._list_blindly(path, reason, warns=warns)
+        return None
 
 
 def _refuse(path: str, reason: PermissionError) -> NoReturn:
@@ -418,17 +406,34 @@ def _unseen(error: PermissionError) -> PermissionError:
     return error
 
 
-def _below(listed: Iterator[Info], root: str, maxdepth: int | None) -> Iterator[Info]:
-    """Yield *listed* entries to *maxdepth* levels below *root*, each directory once."""
-    seen: set[str] = set()
-    for item in listed:
+async def _each(entries: Iterable[Info]) -> AsyncIterator[Info]:
+    for entry in entries:
+        yield entry
+
+
+async def _with_first(first: Info, others: AsyncIterator[Info]) -> AsyncIterator[Info]:
+    yield first
+    async for entry in others:
+        yield entry
+
+
+class _Below:
+    """Entries to *maxdepth* levels below *root*, each directory once."""
+
+    def __init__(self, root: str, maxdepth: int | None) -> None:
+        self._root, self._maxdepth = root, maxdepth
+        self._seen: set[str] = set()
+
+    def of(self, item: Info) -> Iterator[Info]:
+        """Yield the new directories above the listed *item*, and *item* if it is near."""
         name = item["name"]
-        if not name.startswith(root):
-            continue  # what begins with a slash has no directory of its own
-        parts = name.removeprefix(root).split("/")
+        if not name.startswith(self._root):
+            return  # what begins with a slash has no directory of its own
+        parts = name.removeprefix(self._root).split("/")
         is_dir = item["type"] == "directory"
-        yield from _above((parts if is_dir else parts[:-1])[:maxdepth], root, seen)
-        if not is_dir and (maxdepth is None or len(parts) <= maxdepth):
+        above = (parts if is_dir else parts[:-1])[: self._maxdepth]
+        yield from _above(above, self._root, self._seen)
+        if not is_dir and (self._maxdepth is None or len(parts) <= self._maxdepth):
             yield item
 
 

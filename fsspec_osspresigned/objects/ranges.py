@@ -16,6 +16,7 @@ from typing import Any
 from attrs import define, evolve, field, frozen
 
 from ..errors import InvalidRequestError, NetworkError, ReplyError, SourceChangedError
+from ..http.checksums import crc64
 from ..http.exchange import Sink
 from ..model import Action
 
@@ -53,18 +54,31 @@ class WholeError(Exception):
 
 
 class MemorySink:
-    """Sink that keeps the received bytes in memory."""
+    """Sink that keeps the received bytes in memory.
+
+    Attributes:
+        size: number of bytes.
+        crc64: their CRC-64.
+    """
 
     def __init__(self) -> None:
-        self.data = bytearray()
+        self._blocks: list[bytes] = []
+        self.size = self.crc64 = 0
 
     def begin(self) -> None:
         """Discard the bytes written so far."""
-        self.data.clear()
+        self._blocks.clear()
+        self.size = self.crc64 = 0
 
     def write(self, block: bytes, /) -> None:
         """Append the next bytes."""
-        self.data += block
+        self._blocks.append(block)
+        self.size += len(block)
+        self.crc64 = crc64(block, self.crc64)
+
+    def bytes(self) -> bytes:
+        """Return the bytes."""
+        return b"".join(self._blocks)
 
 
 @define(eq=False)

@@ -7,6 +7,7 @@ from typing import Any
 
 from fsspec.spec import AbstractBufferedFile
 
+from ..engine.engine import run
 from ..http.checksums import crc64
 from . import calls
 from .ranges import Version, changed
@@ -54,7 +55,7 @@ class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is 
 
     def _fetch_range(self, start: int, end: int) -> bytes:
         # After a fork it is another client: no connection is shared with the parent.
-        return calls.read(self.fs.client, self.path, start, end, self._version)
+        return run(calls.read, self.fs.client, self.path, start, end, self._version)
 
     def __reduce__(self) -> Any:
         """Return path, position and version for pickle, without the bytes read."""

@@ -11,13 +11,13 @@ from attrs import field, frozen
 
 from .. import request_checks
 from ..errors import ConfigurationError, NotSignedError
-from ..model import Operation, frozen_mapping, split_path
+from ..model import frozen_mapping, split_path
 from ..options.object_options import Target
 from ..options.options import Options
 from ..signers.presigned_urls import complete_problem, expiry, grant_of, request_of
 from ..signing.signed_url import SignedURL, describe
 from ..units import shown_moment, shown_seconds, shown_text
-from ..upload.plan import UploadPlan, check_plan, plan_for
+from ..upload.plan import UploadPlan, check_plan, needed_requests, plan_for
 from ..url_map.url_map import MapEntry, MapRequest, URLMap
 from .inspect import requests_of
 
@@ -172,7 +172,9 @@ def _check_upload(
     try:
         grant = grant_of(entry, path)
         plan = plan_for(grant, options, size, path=path)
-        check_plan(options, _MapOfOne(entry), target, grant, plan, size)
+        check_plan(options, target, grant, plan)
+        for operation in needed_requests(target, grant, plan, size):
+            request_of(entry, operation, now=0.0, allow_http=True, local=True)
     except NotSignedError as error:
         yield "parts" if plan is None else "headers", error.message
     except ConfigurationError as error:
@@ -190,17 +192,6 @@ def _check_upload(
             )
             yield "expiry", f"{text}: sign it for longer, or later"
             return
-
-
-@frozen
-class _MapOfOne:
-    """Signer for one entry of a URL map, which ignores expiry and plain http."""
-
-    entry: MapEntry
-
-    def preflight(self, operation: Operation) -> None:
-        """Raise the error that the map's signer would raise."""
-        request_of(self.entry, operation, now=0.0, allow_http=True, local=True)
 
 
 def _timetable(

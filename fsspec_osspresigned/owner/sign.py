@@ -11,6 +11,7 @@ from typing import Any, Literal
 from attrs import field, frozen
 
 from ..client.client import Client
+from ..engine.engine import run
 from ..errors import ConfigurationError
 from ..filesystem.client_factory import client_for
 from ..filesystem.destinations import LocalTree
@@ -30,7 +31,7 @@ from ..options.object_options import Target
 from ..options.options import Options
 from ..signers.keys import KeySigner
 from ..units import shown_bytes, shown_text
-from ..upload.steps import UploadSteps
+from ..upload.oss_calls import OSSCalls
 from ..url_map.url_map import MapEntry, MapRequest, dump, dump_line
 
 Method = Literal["PUT", "GET", "HEAD", "DELETE"]
@@ -232,7 +233,7 @@ def _in_parts(signer: KeySigner, path: str, order: Order, cut: Cut) -> MapEntry:
     """Begin a multipart upload, and sign its parts, its completion and its abort."""
     target = Target(path=path, headers=order.headers)
     client = _client(signer)
-    upload, _ = UploadSteps(client, target).initiate()
+    upload, _ = run(OSSCalls(client, target).initiate)
 
     def call(action: Action, number: int | None = None) -> SignedRequest:
         operation = target.operation(action, upload_id=upload, part_number=number)
@@ -253,7 +254,7 @@ def _in_parts(signer: KeySigner, path: str, order: Order, cut: Cut) -> MapEntry:
             complete=complete,
         )
     except BaseException:
-        UploadSteps(client, target).abort(upload)
+        run(OSSCalls(client, target).abort, upload)
         raise
 
 
@@ -264,7 +265,7 @@ def forget(signer: KeySigner, signed: Signed) -> None:
             target = Target(
                 path=path, headers=entry.abort.headers if entry.abort else None
             )
-            UploadSteps(_client(signer), target).abort(entry.upload_id)
+            run(OSSCalls(_client(signer), target).abort, entry.upload_id)
 
 
 def _client(signer: KeySigner) -> Client:

@@ -22,7 +22,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from .. import parsing
-from ..concurrency.rate import TokenBucket
+from ..engine.rate import TokenBucket
 from ..errors import (
     ConfigurationError,
     NotSignedError,

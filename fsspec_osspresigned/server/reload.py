@@ -10,8 +10,8 @@ from typing import Any
 
 from attrs import define, field
 
-from ..concurrency.file_stamp import FileStamp
 from ..errors import ConfigurationError
+from ..files.file_stamp import FileStamp
 from ..signers.keys import KeySigner, credential_provider
 from .app import RateLimits, ServiceRules
 from .log import Say, say

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, TypeAlias
 
 from attrs import frozen
 
@@ -70,21 +70,26 @@ class Grant:
     expires_at: float | None = None
 
 
-@runtime_checkable
-class Signer(Protocol):
-    """Protocol of a signer: turns a batch of operations into signed requests, in order.
+class Signer:
+    """Base class of signers: turns operations into signed requests, in order.
 
-    A signer may also have these members. ``grant(path) -> Grant`` returns how an object
-    can be uploaded. ``preflight(operation)`` raises the error of ``sign`` without a
-    call to a service. ``remote`` is True if each call costs a round trip; later
-    operations are then signed in the same call. ``sign_each(operations)`` returns an
-    error in place of each refused request. ``distrust(request)`` reports that the store
-    refused *request* as expired, so the signer must not use its credentials again.
-    ``grants_here`` is True if ``grant`` and ``preflight`` never wait; many small
-    objects are then faster. ``without_waiting()`` returns a signer that never waits: its
-    ``sign`` raises SignerUnavailableError if this signer would have to wait, and its
-    ``grant`` may leave refusals to ``sign``.
+    A subclass has ``sign``, and overrides the defaults of the other members that do not
+    fit. All methods are called in worker threads of the package, or, if they do not
+    wait, on its event loop.
+
+    Attributes:
+        remote: True if each call costs a round trip; operations are then signed in
+            batches, and ahead.
+        waits: False if ``sign`` never waits for a network, a disk or a lock.
+        grant_waits: the same for ``grant`` and ``preflight``.
+        grants_by_prefix: False if the permission for one object tells nothing about
+            the permission for the next.
     """
+
+    remote: bool = False
+    waits: bool = True
+    grant_waits: bool = False
+    grants_by_prefix: bool = True
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
         """Return a signed request for each of *operations*.
@@ -93,48 +98,40 @@ class Signer(Protocol):
             NotSignedError: the signer refuses one of the operations.
             SignerError: the signer cannot sign now.
         """
-        ...
+        raise NotImplementedError
 
+    def sign_each(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
+        """Return a signed request for each operation, or NotSignedError in its place.
 
-def grant_for(signer: Signer, path: str) -> Grant:
-    """Return how *signer* permits uploading *path*.
+        By default, a batch that is refused is signed again one by one.
+        """
+        return sign_each(self, operations)
 
-    A signer without the method ``grant`` permits all kinds of upload.
-    """
-    grant: Callable[[str], Grant] | None = getattr(signer, "grant", None)
-    return _ALL_WAYS if grant is None else grant(path)
+    def grant(self, path: str) -> Grant:
+        """Return how the object *path* can be uploaded; by default in all ways."""
+        del path
+        return _ALL_WAYS
+
+    def preflight(self, operation: Operation) -> None:
+        """Raise the error of ``sign`` if that is certain, without a call to a service."""
+
+    def distrust(self, refused: SignedRequest) -> None:
+        """Do not use the credentials of *refused* again: the store says it expired."""
 
 
 _ALL_WAYS = Grant()
 
 
-def grants_here(signer: object) -> bool:
-    """Return whether ``grant`` and ``preflight`` of *signer* never wait."""
-    known: bool | None = getattr(signer, "grants_here", None)
-    if known is not None:
-        return known
-    asks = hasattr(signer, "grant") or hasattr(signer, "preflight")
-    return not asks or getattr(signer, "remote", None) is False
+class AdaptedSigner(Signer):
+    """Signer for an object of the user that has only a method ``sign``."""
 
+    def __init__(self, found: Any) -> None:
+        self._found = found
 
-def without_waiting(signer: Signer) -> Signer:
-    """Return what *signer* can do without waiting, as a signer; or *signer* itself."""
-    make: Callable[[], Signer] | None = getattr(signer, "without_waiting", None)
-    return signer if make is None else make()
-
-
-def preflight(signer: object, operation: Operation) -> None:
-    """Raise an error if *signer* is certain to refuse *operation*; asks no service."""
-    ask = getattr(signer, "preflight", None)
-    if ask is not None:
-        ask(operation)
-
-
-def distrust(signer: object, refused: SignedRequest | None) -> None:
-    """Report to *signer* that the store refused the request *refused* as expired."""
-    tell = getattr(signer, "distrust", None)
-    if tell is not None and refused is not None:
-        tell(refused)
+    def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
+        """Call the method of the object."""
+        signed: Sequence[SignedRequest] = self._found.sign(operations)
+        return signed
 
 
 def sign_checked(
@@ -157,14 +154,9 @@ def sign_each(
 ) -> Sequence[Outcome]:
     """Return a signed request for each of *operations*, or the *caught* error instead.
 
-    A signer without ``sign_each`` that refuses the batch is called again for each
-    operation.
+    If the signer refuses the batch, it is called again for each operation.
     """
-    own = getattr(signer, "sign_each", None)
     try:
-        if own is not None:
-            found: Sequence[Outcome] = own(operations)
-            return found
         return sign_checked(signer, operations)
     except caught as error:
         if len(operations) == 1:

@@ -13,13 +13,13 @@ from ..model import Operation, SignedRequest
 from ..request_checks import header_problems, http_problem, url_problem
 from ..secret import SecretURL, redact
 from ..signing.signed_url import describe
-from .base import Signer
+from .base import AdaptedSigner, Signer
 from .wire_protocol import clean
 
 _MEMBERS = frozenset(("method", "url", "headers", "expires_in"))
 
 
-class FunctionSigner:
+class FunctionSigner(Signer):
     """Signer that calls a function of the user.
 
     The function takes a list of Operations and returns a list of the same length. Each
@@ -134,10 +134,13 @@ def as_signer(found: Any, *, allow_http: bool = False) -> Signer:
     shown = "signer"
     if isinstance(found, str):
         shown, found = found, _imported(found)
-    if isinstance(found, Signer) and not isinstance(found, type):
+    if isinstance(found, Signer):
         return found
-    if callable(found) and not isinstance(found, type):
-        return FunctionSigner(found, allow_http=allow_http)
+    if not isinstance(found, type):
+        if callable(getattr(found, "sign", None)):
+            return AdaptedSigner(found)
+        if callable(found):
+            return FunctionSigner(found, allow_http=allow_http)
     msg = f"{shown} is a {type(found).__name__}, neither a Signer nor a function"
     raise ConfigurationError(msg)
 

@@ -31,8 +31,7 @@ from ..signing.endpoint import check_key
 from ..signing.signed_url import describe
 from ..units import KIB
 from . import wire_protocol
-from .base import Outcome, all_signed
-from .batching import Prefetcher
+from .base import Outcome, Signer, all_signed
 from .wire_protocol import SignerProblem, SignerReply, URLBinding
 
 TokenSource = Callable[[], Secret | None]
@@ -95,10 +94,16 @@ SignerExchange = Callable[[str, SecretURL, Mapping[str, str], bytes, int], Reply
 def _misnamed(operation: Operation) -> ConfigurationError | None:
     """Return an error if the key of *operation* is invalid; None if it is valid."""
     problem = None if operation.action.spec.on_bucket else check_key(operation.key)
-    return None if problem is None else ConfigurationError(problem, path=operation.path)
+    if not operation.bucket:
+        problem = "a signer needs a path of the form bucket/key"
+    return (
+        None
+        if problem is None
+        else ConfigurationError(problem, path=operation.path or None)
+    )
 
 
-class HTTPSigner:
+class HTTPSigner(Signer):
     """Client of ``POST {url}/v1/sign``, which checks each signed request it gets.
 
     Args:
@@ -137,21 +142,11 @@ class HTTPSigner:
             signer_host=self._host, allowed_hosts=hosts, allow_http=allow_http
         )
         self._clock = clock
-        self._shared = Prefetcher(self, now=clock)
         # Here, not in the client: a URL map before this signer may have such a URL.
         self._refused: dict[tuple[str, str], tuple[float, SignerProblem]] = {}
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Return signed requests from the service.
-
-        One call to the service can sign the operations of several threads.
-        """
-        for operation in operations:
-            if not operation.bucket:
-                msg = "a signer needs a path of the form bucket/key"
-                raise ConfigurationError(msg, path=operation.path or None)
-        if len(operations) == 1:
-            return self._shared.sign(operations)
+        """Return signed requests from the service."""
         return all_signed(self.sign_each(operations))
 
     def sign_each(self, operations: Sequence[Operation]) -> list[Outcome]:

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any
 
 from attrs import field, frozen
 
@@ -17,6 +17,7 @@ from ..secret import Secret
 from ..signing.canonical import Credentials, is_always_signed
 from ..signing.endpoint import Endpoint, public_endpoint
 from ..signing.presigning import presign, region_problem
+from .base import Signer
 
 _ID = "OSS_ACCESS_KEY_ID"
 _SECRET = "OSS_ACCESS_KEY_SECRET"  # noqa: S105 - a variable's name
@@ -140,7 +141,7 @@ def credential_provider(name: str) -> Callable[[], Credentials]:
 
 
 @frozen(kw_only=True)
-class KeySigner:
+class KeySigner(Signer):
     """Signs every operation with an access key that this process holds.
 
     Attributes:
@@ -149,8 +150,6 @@ class KeySigner:
         version: ``v4`` or ``v1``.
         expires_in: lifetime in seconds, unless the operation has its own.
     """
-
-    remote: ClassVar[bool] = False
 
     credentials: Callable[[], Credentials] = environment_credentials
     endpoint: Endpoint
@@ -216,6 +215,11 @@ class KeySigner:
             version=version,
             expires_in=expires_in,
         )
+
+    @property
+    def waits(self) -> bool:  # type: ignore[override]  # depends on the credentials
+        """False if the access key is read from the environment."""
+        return self.credentials is not environment_credentials
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
         """Return signed requests for *operations*; reads the access key once."""

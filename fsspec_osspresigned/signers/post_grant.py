@@ -28,7 +28,7 @@ from ..request_checks import http_problem, url_problem
 from ..secret import SecretURL
 from ..units import shown_text
 from ..url_map.source import FileSource, load_file
-from .base import Grant
+from .base import Grant, Signer
 from .http import SignerExchange, TokenSource, token_source
 from .post_form import check_acl, check_path, other_type, sign_form
 from .post_grant_parser import MAX_GRANT, PostGrant, parse_grant, read_grant
@@ -70,7 +70,7 @@ class LocalGrant:
     def __attrs_post_init__(self) -> None:
         self.current()
 
-    def current(self, *, wait: bool = True) -> HeldGrant:  # noqa: ARG002 - never waits
+    def current(self) -> HeldGrant:
         """Return the grant that the file contains now."""
         found = self.file.current()
         if found is not self._checked:
@@ -132,22 +132,17 @@ class FetchedGrant:
         self._held: HeldGrant | None = None
         self._rest = (0.0, 0.0)  # time in which the server is not asked again
 
-    def current(self, *, wait: bool = True) -> HeldGrant:
+    def current(self) -> HeldGrant:
         """Return the current grant; fetch one if there is none or it expires soon.
 
-        *wait* False does not fetch one.
-
         Raises:
-            SignerUnavailableError: the server cannot be reached, and no grant is valid;
-                or a grant would have to be fetched.
+            SignerUnavailableError: the server cannot be reached, and no grant is valid.
             SignerError: the reply of the server is not a grant.
             BindingError: the grant names a host that is not permitted.
         """
         # Not under the lock, which is held while another thread fetches one.
         if (found := self._in_hand(self._clock())) is not None:
             return found
-        if not wait:
-            raise SignerUnavailableError("the grant must be fetched first")
         with self._lock:
             now = self._clock()
             if (found := self._in_hand(now)) is not None:
@@ -228,28 +223,24 @@ class FetchedGrant:
 
 
 @define(eq=False, repr=False)
-class PostGrantSigner:
+class PostGrantSigner(Signer):
     """Signer that makes forms of PostObject from the grant of *source*.
 
-    *waits* False does not fetch a grant, and leaves all checks to ``sign``. *told* has
-    the pairs of content types that were logged.
+    *told* has the pairs of content types that were logged.
     """
 
     source: LocalGrant | FetchedGrant
     clock: Callable[[], float] = time.time
-    waits: bool = True
     told: dict[tuple[str, str], Operation] = field(factory=dict)
 
-    remote = False
+    grants_by_prefix = False
 
     @property
-    def grants_here(self) -> bool:
-        """True if ``grant`` and ``preflight`` never fetch the grant."""
-        return not (self.waits and isinstance(self.source, FetchedGrant))
+    def waits(self) -> bool:  # type: ignore[override]  # depends on the source
+        """True if the grant is fetched from a server."""
+        return isinstance(self.source, FetchedGrant)
 
-    def without_waiting(self) -> PostGrantSigner:
-        """Return a signer by the grant that is known; only its ``sign`` checks paths."""
-        return PostGrantSigner(self.source, self.clock, waits=False, told=self.told)
+    grant_waits = waits  # type: ignore[assignment]  # likewise
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
         """Return a form for each of *operations*; only PostObject is permitted."""
@@ -286,7 +277,7 @@ class PostGrantSigner:
 
     def _held(self, path: str) -> HeldGrant:
         try:
-            return self.source.current(wait=self.waits)
+            return self.source.current()
         except SignerError as error:
             failure = error
         failure.path = failure.filename = path
@@ -298,8 +289,6 @@ class PostGrantSigner:
         If the server of the grant cannot be reached, this raises nothing, because
         ``sign`` asks the server again.
         """
-        if not self.waits:
-            return _ONE_FORM
         try:
             grant = self._held(path).grant
         except SignerUnavailableError:

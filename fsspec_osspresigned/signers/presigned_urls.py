@@ -37,7 +37,7 @@ from ..signing.signed_url import damage, describe
 from ..units import shown_moment
 from ..url_map.source import MapSource, kind_of, load, mistaken, warn_if_exposed
 from ..url_map.url_map import MapEntry, MapRequest
-from .base import Grant, MultipartGrant
+from .base import Grant, MultipartGrant, Signer
 
 # Actions that begin an upload; None asks for the grant.
 _UPLOADING = {None, Action.PutObject, Action.InitiateMultipartUpload}
@@ -53,10 +53,10 @@ _SENT_ANYWAY = {"host", "content-length"}
 
 
 @define(eq=False, repr=False, kw_only=True)
-class _PresignedSigner(ABC):
+class _PresignedSigner(Signer, ABC):
     """Base class of signers that return requests from entries of a URL map."""
 
-    remote = False
+    waits = grants_by_prefix = False
     allow_http: bool = False
     clock: Callable[[], float] = time.time
 

@@ -10,12 +10,9 @@ from typing import TypeAlias
 from attrs import frozen
 
 from ..client.client import Client
-from ..client.express_lane import ExpressLane
-from ..client.small_request import Steps
-from ..concurrency.cancellation import Cancellation
-from ..concurrency.job_runner import Transfers
+from ..engine.engine import blocking, run
+from ..engine.scope import Scope
 from ..errors import ObjectNotFoundError
-from ..http.body import SMALL
 from ..http.checksums import crc64
 from ..objects import calls
 from ..units import MIB
@@ -54,15 +51,11 @@ class ContentComparison:
         """
         unsure, plan.unsure = plan.unsure, []
         width = self.client.options.connections
-        transfers: Transfers[Item, Proof] = Transfers(
-            self.client.files,
-            width,
-            self._prove,
-            lambda item: item.entry.name,
-            driver=ExpressLane(self.client),
+        scope: Scope[Item, Proof] = Scope(
+            self._prove, lambda item: item.entry.name, width=width
         )
         remembered = {}
-        for item, (why, found) in zip(unsure, transfers.run(unsure), strict=True):
+        for item, (why, found) in zip(unsure, run(scope.run, unsure), strict=True):
             if isinstance(found, OSError):
                 plan.errors[item.entry.name] = found
                 continue
@@ -71,13 +64,13 @@ class ContentComparison:
                 remembered[item.entry.name] = found
         return remembered
 
-    def _prove(self, item: Item, _: Cancellation) -> Steps[Proof]:
+    async def _prove(self, item: Item) -> Proof:
         entry, etag, crc = item.entry, "", None
         if item.sent is not None and is_what_was_sent(item.stored, item.sent):
             etag, crc = item.sent.etag, item.sent.crc64
         if crc is None:
             try:
-                info = yield from calls.head_steps(self.client, self.root + entry.name)
+                info = await calls.head(self.client, self.root + entry.name)
             except ObjectNotFoundError:
                 return Why.NEW, None
             except PermissionError as error:
@@ -88,10 +81,8 @@ class ContentComparison:
                 etag, crc = str(info["ETag"]), info["crc64"]
                 if entry.size not in (None, info["size"]):
                     return Why.SIZE, None
-        if not self.source.is_local or entry.size is None or entry.size > SMALL:
-            yield None
         try:
-            return self._compare(entry, etag, crc)
+            return await blocking(self._compare, entry, etag, crc)
         except OSError as error:  # of the source: the store is not asked here
             return Why.UNSURE, error
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import functools
 import os
 import stat
@@ -11,18 +13,15 @@ from collections.abc import Iterable, Iterator
 from attrs import field, frozen
 
 from ..client.client import Client
-from ..client.express_lane import ExpressLane
-from ..client.small_request import Steps
-from ..concurrency.cancellation import Cancellation
-from ..concurrency.job_runner import Transfers
+from ..engine.engine import blocking, run
+from ..engine.scope import Scope
 from ..errors import ConfigurationError
 from ..filesystem.destinations import Destination, refuse_clashes
 from ..filesystem.filesystem import OSSPresignedFileSystem
 from ..http.body import SMALL
 from ..model import Action
 from ..objects import calls
-from ..objects.download import SLOW_FILE, AtomicFile, Download
-from ..signers.base import preflight
+from ..objects.download import AtomicFile, Download
 from ..signing.endpoint import check_key
 from .compare_content import ContentComparison
 from .plan import Aside, Entry, Plan, Stored
@@ -126,62 +125,64 @@ class Downward:
         No request is sent for this check.
         """
         operation = calls.operation_on(Action.GetObject, self.root + name)
-        preflight(self.client.signer, operation)
+        self.client.signer.preflight(operation)
 
     def check_delete(self, name: str) -> None:
         """Do nothing, because deleting local files needs no signature."""
 
     def transfer(self, entries: Iterable[Entry], listener: Listener) -> None:
         """Download *entries*; return after all downloads have ended."""
+        options = self.client.options
+        large = asyncio.Semaphore(options.connections)
 
-        def work(entry: Entry, cancel: Cancellation) -> Steps[None]:
-            listener.begin(entry)
-            if entry.size is None or entry.size > SMALL:
-                yield None
-            try:
-                yield from self._fetch(entry.name, listener, cancel)
-            except Exception as error:
-                listener.failed(entry, error)
-                raise
-            listener.fetched(entry)
+        async def work(entry: Entry) -> None:
+            is_large = entry.size is None or entry.size > SMALL
+            async with large if is_large else contextlib.nullcontext():
+                await listener.begin(entry)
+                try:
+                    await self._fetch(entry.name, listener, is_large=is_large)
+                except Exception as error:
+                    await listener.failed(entry, error)
+                    raise
+                await listener.fetched(entry)
 
-        transfers: Transfers[Entry, None] = Transfers(
-            self.client.files,
-            self.client.options.connections,
+        scope: Scope[Entry, None] = Scope(
             work,
             lambda entry: entry.name,
+            width=options.most_small,
             on_error="raise" if self.fail_fast else "omit",
-            driver=ExpressLane(self.client, SLOW_FILE),
         )
-        transfers.failures_of(entries)
+        run(scope.failures_of, entries)
 
-    def _fetch(
-        self, name: str, listener: Listener, cancel: Cancellation
-    ) -> Steps[None]:
+    async def _fetch(self, name: str, listener: Listener, *, is_large: bool) -> None:
         """Download one object; its file's modification time is when the download began.
 
         If the object is replaced during the download, the object is newer than the
         file, and the next run fetches the object again.
         """
         path, place = self.root + name, self.target.place(name)
-        if problem := self._link_above(name) or self._special(name):
-            raise ConfigurationError(problem, path=path)
         began = time.time_ns()
         file, moved = AtomicFile(place), functools.partial(listener.moved, name)
+        heard = moved if listener.hears_bytes else None
         try:
-            yield from Download(self.client, path, file, cancel, progress=moved).steps()
-            file.publish()
+            await blocking(self._refuse_blocked, name, path)
+            await Download(
+                self.client, path, file, heard=heard, in_thread=is_large
+            ).run()
+            await blocking(file.publish)
         finally:
             file.discard()
-        os.utime(place, ns=(began, began))
+        await blocking(lambda: os.utime(place, ns=(began, began)))
 
-    def delete_steps(self, name: str, cancel: Cancellation) -> Steps[None]:
-        """Delete the local file *name*, or the link of that name, in a worker thread.
+    def _refuse_blocked(self, name: str, path: str) -> None:
+        if problem := self._link_above(name) or self._special(name):
+            raise ConfigurationError(problem, path=path)
 
-        The generator yields before, so that it is continued in a worker thread.
-        """
-        del cancel
-        yield None
+    async def delete(self, name: str) -> None:
+        """Delete the local file *name*, or the link of that name."""
+        await blocking(self._delete, name)
+
+    def _delete(self, name: str) -> None:
         if problem := self._link_above(name):
             raise ConfigurationError(problem, path=name)
         os.unlink(self.target.place(name))

@@ -2,54 +2,69 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import itertools
 import pickle
-import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from attrs import Factory, define, field, frozen
+from attrs import Factory, define, evolve, field, frozen
 
 from ..client.client import Client
-from ..client.express_lane import ExpressLane
-from ..client.small_request import Steps
-from ..concurrency.budget import Lease, of_process
-from ..concurrency.cancellation import Cancellation
-from ..concurrency.job_runner import Transfers
-from ..errors import ConfigurationError, Outcome, SourceChangedError
+from ..engine.engine import blocking, call_user, run
+from ..engine.limits import MemoryAccount, memory_budget
+from ..engine.scope import Scope
+from ..errors import (
+    ConfigurationError,
+    Outcome,
+    SourceChangedError,
+    UploadDiscardedError,
+)
 from ..filesystem.put import PutCall
-from ..http.body import FileBody, MemoryBody, PartBody, SpooledBody
+from ..http.body import SMALL, FileBody, MemoryBody, PartBody, SpooledBody
 from ..model import Operation, Receipt
 from ..options.object_options import Target
 from ..units import MIB
 from ..upload.plan import first_request
-from ..upload.upload import Upload, upload_steps
+from ..upload.upload import TransferContext, Upload, upload_source
 from .plan import Entry
 from .source import RemoteSource, SyncSource
+
+if TYPE_CHECKING:
+    from ..signers.batching import Prefetcher
 
 _HELD = 16 * MIB  # bytes of a remote file that may wait in memory, not on disk
 _LARGE_AT_ONCE = 2  # larger remote files, which have several parts in memory
 
 
 class Listener:
-    """Protocol of an object that is notified of transfers, from several threads."""
+    """Protocol of an object that is notified of transfers.
 
-    def begin(self, entry: Entry) -> None:
+    Attributes:
+        hears_bytes: whether ``moved`` does anything.
+    """
+
+    hears_bytes = True
+
+    async def begin(self, entry: Entry) -> None:
         """Called when the transfer of *entry* begins."""
 
     def moved(self, name: str, count: int) -> None:
-        """Called with the number of bytes moved; negative after a failed attempt."""
+        """Called with the number of bytes moved; negative after a failed attempt.
 
-    def stored(self, entry: Entry, receipt: Receipt) -> None:
+        It is called in worker threads.
+        """
+
+    async def stored(self, entry: Entry, receipt: Receipt) -> None:
         """Called when a file is stored."""
 
-    def fetched(self, entry: Entry) -> None:
+    async def fetched(self, entry: Entry) -> None:
         """Called when a file is fetched."""
 
-    def failed(self, entry: Entry, error: Exception) -> None:
+    async def failed(self, entry: Entry, error: Exception) -> None:
         """Called when a file could not be transferred."""
 
 
@@ -66,135 +81,168 @@ class SyncRoute:
         self, client: Client, entries: Iterable[Entry], listener: Listener
     ) -> None:
         """Upload *entries*, several at once; return after all uploads have ended."""
-        call = PutCall.from_options(client, self.given)
-        large = threading.BoundedSemaphore(_LARGE_AT_ONCE)
+        run(_Sending(self, client, listener).send, entries)
 
-        def opening(entry: Entry) -> Operation:
-            target = call.target(self.root + entry.name)
-            return first_request(client, target, entry.size or 0)
 
-        source, ahead = client.announced(entries, opening)
+class _Sending:
+    """Uploads along *route*; *listener* is called in worker threads."""
 
-        def store(entry: Entry, cancel: Cancellation) -> Steps[Receipt]:
-            target = yield from call.target_steps(self.root + entry.name)
-            moved = partial(listener.moved, entry.name)
-            how: dict[str, Any] = {"ahead": ahead, "progress": moved, "cancel": cancel}
-            if self.source.is_local:
-                place = self.source.place(entry.name)
-                return (yield from _sent_file(client, target, place, how))
-            yield None
-            is_large = entry.size is None or entry.size > _HELD
-            with large if is_large else contextlib.nullcontext():
-                upload = Upload(client, target, size=entry.size, **how)
-                return _sent_stream(upload, entry, self.source, cancel)
+    def __init__(self, route: SyncRoute, client: Client, listener: Listener) -> None:
+        self._route, self._client, self._listener = route, client, listener
+        self._call = PutCall.from_options(client, route.given)
+        self._large_streams = asyncio.Semaphore(_LARGE_AT_ONCE)
+        self._large = asyncio.Semaphore(client.options.connections)
 
-        def work(entry: Entry, cancel: Cancellation) -> Steps[None]:
-            listener.begin(entry)
-            try:
-                receipt = yield from store(entry, cancel)
-            except Exception as error:
-                listener.failed(entry, error)
-                raise
-            listener.stored(entry, receipt)
+    async def send(self, entries: Iterable[Entry]) -> None:
+        """Upload *entries*, several at once."""
+        source, prefetcher = self._client.announced(entries, self._opening)
+        options = self._client.options
 
-        transfers: Transfers[Entry, None] = Transfers(
-            client.files,
-            client.options.connections,
+        async def work(entry: Entry) -> None:
+            if self._route.source.is_local and 0 <= (entry.size or -1) <= SMALL:
+                await self._send(entry, prefetcher)
+                return
+            async with self._large:
+                await self._send(entry, prefetcher)
+
+        scope: Scope[Entry, None] = Scope(
             work,
             lambda entry: entry.name,
-            on_error="raise" if self.fail_fast else "omit",
-            driver=ExpressLane(client),
+            width=options.most_small,
+            on_error="raise" if self._route.fail_fast else "omit",
         )
-        transfers.failures_of(source)
+        await scope.failures_of(source)
 
+    async def _opening(self, entry: Entry) -> Operation:
+        target = self._call.target(self._route.root + entry.name)
+        return await first_request(self._client, target, entry.size or 0)
 
-def _sent_file(
-    client: Client, target: Target, place: str, how: dict[str, Any], tries: int = 3
-) -> Steps[Receipt]:
-    """Upload a local file; upload it again if it changed during the upload.
-
-    Without the second upload, the object would be newer than the change, and the next
-    sync would skip the file.
-    """
-    body = FileBody.of(place)
-    receipt = yield from upload_steps(client, target, body, **how)
-    try:
-        body.check()
-    except FileNotFoundError:
-        return receipt  # it was removed after all of it was sent
-    except SourceChangedError as error:
-        if tries == 1 or target.exclusive:
-            why = "stored, but the file changed while it was sent, so the object is out of date"
-            msg = f"{why}: run sync with --checksum when no program writes to it"
-            facts = {"path": target.path, "outcome": Outcome.STORED}
-            raise SourceChangedError(msg, **facts) from error
-        how["progress"](-receipt.size)
-        how = {**how, "ahead": None}
-        return (yield from _sent_file(client, target, place, how, tries - 1))
-    return receipt
-
-
-def _sent_stream(
-    upload: Upload, entry: Entry, source: SyncSource, cancel: Cancellation
-) -> Receipt:
-    """Upload a file of another filesystem while reading it."""
-    with contextlib.ExitStack() as stack:
+    async def _send(self, entry: Entry, prefetcher: Prefetcher | None) -> None:
+        listener = self._listener
+        await listener.begin(entry)
+        moved = partial(listener.moved, entry.name) if listener.hears_bytes else None
+        context = TransferContext(prefetcher=prefetcher, progress=moved)
         try:
-            file = stack.enter_context(source.open(entry.name))
-            _add_all(upload, entry.size, _BlockReader(file, cancel), stack)
-            return upload.finish()
-        except BaseException as error:
-            upload.discard(error)
+            receipt = await self._store(entry, context)
+        except Exception as error:
+            await listener.failed(entry, error)
             raise
+        await listener.stored(entry, receipt)
+
+    async def _store(self, entry: Entry, context: TransferContext) -> Receipt:
+        route = self._route
+        target = await self._call.checked_target(route.root + entry.name)
+        if route.source.is_local:
+            place = route.source.place(entry.name)
+            return await self._send_file(target, place, context)
+        is_large = entry.size is None or entry.size > _HELD
+        async with self._large_streams if is_large else contextlib.nullcontext():
+            upload = await Upload.begin(
+                self._client, target, size=entry.size, context=context
+            )
+            stream = _Stream(upload, entry, route.source)
+            return await blocking(stream.send, stop=stream.stop)
+
+    async def _send_file(
+        self, target: Target, place: str, context: TransferContext, tries: int = 3
+    ) -> Receipt:
+        """Upload a local file; upload it again if it changed during the upload.
+
+        Without the second upload, the object would be newer than the change, and the
+        next sync would skip the file.
+        """
+        body = await blocking(FileBody.of, place)
+        receipt = await upload_source(self._client, target, body, context)
+        try:
+            await blocking(body.check)
+        except FileNotFoundError:
+            return receipt  # it was removed after all of it was sent
+        except SourceChangedError as error:
+            if tries == 1 or target.exclusive:
+                why = "stored, but the file changed while it was sent, so the object is out of date"
+                msg = f"{why}: run sync with --checksum when no program writes to it"
+                facts = {"path": target.path, "outcome": Outcome.STORED}
+                raise SourceChangedError(msg, **facts) from error
+        else:
+            return receipt
+        if context.progress is not None:
+            await call_user(context.progress, -receipt.size)
+        again = evolve(context, prefetcher=None)
+        return await self._send_file(target, place, again, tries - 1)
 
 
-def _add_all(
-    upload: Upload, size: int | None, reader: _BlockReader, stack: contextlib.ExitStack
-) -> None:
-    """Add all bytes to the upload; SourceChangedError if *size* is wrong."""
-    if size is None or upload.plan.multipart:
-        _add_parts(upload, size, reader)
-    elif size <= _HELD:
-        upload.add(MemoryBody.of(reader.read(size)))
-    else:
-        # A single PUT may have to be sent again, so its bytes wait on the disk.
-        spool = SpooledBody()
-        stack.callback(spool.close)
-        while block := reader.read(min(MIB, size - reader.count)):
-            spool.append(MemoryBody.of(block))
-        upload.add(spool)
-    if size is not None and (reader.count != size or reader.read(1)):
-        msg = f"the source no longer has the {size} bytes that it was listed with"
-        raise SourceChangedError(msg, path=upload.path)
+class _Stream:
+    """A file of another filesystem, which a worker thread reads and uploads."""
 
+    def __init__(self, upload: Upload, entry: Entry, source: SyncSource) -> None:
+        self._upload, self._entry, self._source = upload, entry, source
+        self._account = MemoryAccount(memory_budget())
+        self._is_stopped = False
 
-def _add_parts(upload: Upload, size: int | None, reader: _BlockReader) -> None:
-    number = 0
-    while True:
-        number += 1
-        wanted = upload.plan.size_of(number)
-        if size is not None:
-            wanted = min(wanted, size - reader.count)
-        part = reader.read(wanted)
-        if part or number == 1:
-            # The lease counts the part in the memory budget of the process.
-            lease = Lease(of_process().memory, len(part))
-            upload.add(PartBody((memoryview(part),), len(part), lease=lease))
-        if len(part) < wanted or reader.count == size:
-            return
+    def stop(self) -> None:
+        """Stop before the next block."""
+        self._is_stopped = True
+
+    def send(self) -> Receipt:
+        """Upload the file while it is read."""
+        upload = self._upload
+        with contextlib.ExitStack() as stack:
+            try:
+                file = stack.enter_context(self._source.open(self._entry.name))
+                self._add_all(file, stack)
+                return run(upload.finish)
+            except BaseException as error:
+                run(upload.discard, error)
+                raise
+
+    def _add_all(self, file: Any, stack: contextlib.ExitStack) -> None:
+        """Add all bytes to the upload; SourceChangedError if the listed size is wrong."""
+        upload, size = self._upload, self._entry.size
+        reader = _BlockReader(file, lambda: self._is_stopped)
+        if size is None or upload.plan.multipart:
+            self._add_parts(size, reader)
+        elif size <= _HELD:
+            run(upload.add, MemoryBody.of(reader.read(size)))
+        else:
+            # A single PUT may have to be sent again, so its bytes wait on the disk.
+            spool = SpooledBody()
+            stack.callback(spool.close)
+            while block := reader.read(min(MIB, size - reader.count)):
+                spool.append(MemoryBody.of(block))
+            run(upload.add, spool)
+        if self._is_stopped:
+            raise UploadDiscardedError("the upload was cancelled", path=upload.path)
+        if size is not None and (reader.count != size or reader.read(1)):
+            msg = f"the source no longer has the {size} bytes that it was listed with"
+            raise SourceChangedError(msg, path=upload.path)
+
+    def _add_parts(self, size: int | None, reader: _BlockReader) -> None:
+        number = 0
+        while True:
+            number += 1
+            wanted = self._upload.plan.size_of(number)
+            if size is not None:
+                wanted = min(wanted, size - reader.count)
+            part = reader.read(wanted)
+            if part or number == 1:
+                self._account.take(len(part))
+                give = partial(self._account.give, len(part))
+                run(self._upload.add, PartBody((memoryview(part),), len(part), give))
+            if len(part) < wanted or reader.count == size:
+                return
 
 
 @define
 class _BlockReader:
-    """Reader of a source file that counts its bytes and stops when it is cancelled."""
+    """Reader of a source file that counts its bytes and stops when it is told to."""
 
     file: Any
-    cancel: Cancellation
+    is_stopped: Callable[[], bool]
     count: int = 0
 
     def read(self, size: int) -> bytearray:
         found = bytearray()
-        while len(found) < size and not self.cancel.is_set():
+        while len(found) < size and not self.is_stopped():
             block = self.file.read(min(size - len(found), MIB))
             if not block:
                 break
@@ -231,11 +279,12 @@ _Running: TypeAlias = dict[Future[BatchResult], Batch]
 @frozen
 class _Collector(Listener):
     found: BatchResult = Factory(list)
+    hears_bytes = False
 
-    def stored(self, entry: Entry, receipt: Receipt) -> None:
+    async def stored(self, entry: Entry, receipt: Receipt) -> None:
         self.found.append((entry, receipt))
 
-    def failed(self, entry: Entry, error: Exception) -> None:
+    async def failed(self, entry: Entry, error: Exception) -> None:
         self.found.append((entry, error))
 
 
@@ -277,7 +326,7 @@ def _without_queued(running: _Running) -> _Running:
 
 def _submit(executor: Any, batch: Batch, listener: Listener) -> Future[BatchResult]:
     for entry in batch.entries:
-        listener.begin(entry)
+        run(listener.begin, entry)
     try:
         future: Future[BatchResult] = executor.submit(run_batch, batch)
     except Exception as error:  # noqa: BLE001 - a pool whose processes have died
@@ -293,15 +342,15 @@ def _collect(future: Future[BatchResult], batch: Batch, listener: Listener) -> b
     error = future.exception()
     if isinstance(error, Exception):
         for entry in batch.entries:
-            listener.failed(entry, error)
+            run(listener.failed, entry, error)
         return not batch.route.fail_fast
     found = future.result()
     for entry, result in found:
         if isinstance(result, Exception):
-            listener.failed(entry, result)
+            run(listener.failed, entry, result)
         else:
             batch.filesystem.client.written.remember(result, None)
-            listener.stored(entry, result)
+            run(listener.stored, entry, result)
     # A batch stops before its end at the first failure, or where all is refused.
     return len(found) == len(batch.entries) and not (
         batch.route.fail_fast and any(isinstance(one, Exception) for _, one in found)

@@ -19,6 +19,7 @@ from fsspec.spec import AbstractFileSystem
 from fsspec.utils import stringify_path
 
 from ..client.client import Client
+from ..engine.engine import iterated
 from ..errors import ConfigurationError, ReplyError
 from ..filesystem.destinations import Kind, LocalTree
 from ..model import Action, split_path
@@ -179,7 +180,7 @@ def whole_listing(
 
     Raises NotSignedError if listing is not granted.
     """
-    for info in listing(client, bucket, prefix, delimiter=""):
+    for info in iterated(listing(client, bucket, prefix, delimiter="")):
         if info["type"] != "file":
             msg = "the listing hides objects in directories that were not asked for"
             raise ReplyError(msg, path=info["name"], action=Action.ListObjectsV2)

@@ -17,9 +17,9 @@ from typing import Any, Self
 
 from attrs import asdict
 
-from ..concurrency.file_lock import FileLock, LockedError
-from ..concurrency.line_file import LineFile
 from ..errors import CheckpointInUseError, ConfigurationError
+from ..files.file_lock import FileLock, LockedError
+from ..files.line_file import LineFile
 from ..system import open_regular
 from .plan import Sent
 

@@ -11,12 +11,9 @@ from typing import Any
 
 from attrs import Factory, define, evolve, field
 
-from ..client.express_lane import ExpressLane
-from ..client.small_request import Steps
-from ..concurrency.cancellation import Cancellation
-from ..concurrency.job_runner import Transfers
-from ..concurrency.thread_pool import run_jobs_here
 from ..console.exit import why
+from ..engine.engine import blocking, run, user_code
+from ..engine.scope import Scope
 from ..errors import ConfigurationError, NotSignedError
 from ..filesystem.bulk_options import check_choice
 from ..filesystem.filesystem import OSSPresignedFileSystem
@@ -157,7 +154,7 @@ class SyncRun(Listener):
         client = self.direction.client
         if client.clock_offset is None:
             with contextlib.suppress(OSError):
-                calls.head(client, self.root + name)
+                run(calls.head, client, self.root + name)
         return client.clock_offset or 0.0
 
     def _covered(self, items: list[Item]) -> Iterator[Item]:
@@ -212,30 +209,29 @@ class SyncRun(Listener):
         extra = self.result.plan.extra
         if extra and self._is_clean:
             client = self.direction.client
-            width = client.options.connections
-            transfers: Transfers[Extra, None] = Transfers(
-                client.files,
-                width,
-                self._delete_one,
-                lambda one: one.name,
-                driver=ExpressLane(client),
+            scope: Scope[Extra, None] = Scope(
+                self._delete_one, lambda one: one.name, width=client.options.most_small
             )
-            for name, error in transfers.failures_of(extra).items():
+            for name, error in run(scope.failures_of, extra).items():
                 self.result.failed[name] = error
                 self._report_failure(name, 0, error)
         self.result.kept = len(extra) - len(self.result.deleted)
 
-    def _delete_one(self, extra: Extra, cancel: Cancellation) -> Steps[None]:
-        yield from self.direction.delete_steps(extra.name, cancel)
+    async def _delete_one(self, extra: Extra) -> None:
+        await self.direction.delete(extra.name)
         if self.held is not None:
-            self.held.forget(self.root + extra.name)
-        with self._lock:
-            self.result.deleted.append(extra.name)
-        self._report(EventKind.DELETED, extra.name, extra.size)
+            await blocking(self.held.forget, self.root + extra.name)
+        self.result.deleted.append(extra.name)
+        await self._tell(EventKind.DELETED, extra.name, extra.size)
 
-    def begin(self, entry: Entry) -> None:
+    @property
+    def hears_bytes(self) -> bool:  # type: ignore[override]  # depends on the caller
+        """Whether anything is called with events."""
+        return self.on_event is not None
+
+    async def begin(self, entry: Entry) -> None:
         """Report that the transfer of *entry* begins."""
-        self._report(EventKind.BEGIN, entry.name, entry.size or 0)
+        await self._tell(EventKind.BEGIN, entry.name, entry.size or 0)
 
     def moved(self, name: str, count: int) -> None:
         """Report *count* transferred bytes, without a lock, because ``on_event`` may wait.
@@ -243,33 +239,36 @@ class SyncRun(Listener):
         A negative *count* subtracts the bytes of a failed try.
         """
         if self.on_event is not None:
-            with run_jobs_here():
+            with user_code():
                 self.on_event(SyncEvent(EventKind.BYTES, name, count))
 
-    def stored(self, entry: Entry, receipt: Receipt) -> None:
+    async def stored(self, entry: Entry, receipt: Receipt) -> None:
         """Count a stored file; add it to the state if its upload is complete."""
         if self.held is not None and receipt.status != "pending":
             known = entry.mtime_ns, entry.tag, receipt.etag, receipt.crc64
-            self.held.record(receipt.path, Sent(receipt.size, *known))
-        with self._lock:
-            self.result.sent += 1
-            self.result.sent_bytes += receipt.size
-        self._report(EventKind.SENT, entry.name, receipt.size)
+            row = Sent(receipt.size, *known)
+            await blocking(self.held.record, receipt.path, row)
+        self.result.sent += 1
+        self.result.sent_bytes += receipt.size
+        await self._tell(EventKind.SENT, entry.name, receipt.size)
 
-    def fetched(self, entry: Entry) -> None:
+    async def fetched(self, entry: Entry) -> None:
         """Count a downloaded file."""
-        with self._lock:
-            self.result.sent += 1
-            self.result.sent_bytes += entry.size or 0
-        self._report(EventKind.FETCHED, entry.name, entry.size or 0)
+        self.result.sent += 1
+        self.result.sent_bytes += entry.size or 0
+        await self._tell(EventKind.FETCHED, entry.name, entry.size or 0)
 
-    def failed(self, entry: Entry, error: Exception) -> None:
+    async def failed(self, entry: Entry, error: Exception) -> None:
         """Record the failure of one file."""
         uncovered = isinstance(error, NotSignedError)
-        with self._lock:
-            where = self.result.uncovered if uncovered else self.result.failed
-            where[entry.name] = error
-        self._report_failure(entry.name, entry.size or 0, error)
+        where = self.result.uncovered if uncovered else self.result.failed
+        where[entry.name] = error
+        if self.on_event is not None:
+            await blocking(self._report_failure, entry.name, entry.size or 0, error)
+
+    async def _tell(self, kind: EventKind, name: str, size: int) -> None:
+        if self.on_event is not None:
+            await blocking(self._report, kind, name, size)
 
     def _report_failure(self, name: str, size: int, error: Exception) -> None:
         uncovered = isinstance(error, NotSignedError)
@@ -279,7 +278,7 @@ class SyncRun(Listener):
     def _report(
         self, kind: EventKind, name: str = "", size: int = 0, **facts: Any
     ) -> None:
-        with self._lock, run_jobs_here():
+        with self._lock, user_code():
             if self.on_event is not None:
                 self.on_event(SyncEvent(kind, name, size, **facts))
 

@@ -8,13 +8,11 @@ from typing import Any
 from attrs import frozen
 
 from ..client.client import Client
-from ..client.small_request import Steps
-from ..concurrency.cancellation import Cancellation
+from ..engine.engine import run
 from ..errors import NotSignedError
 from ..filesystem.filesystem import OSSPresignedFileSystem
 from ..model import Action, split_path
 from ..objects import calls
-from ..signers.base import grant_for
 from ..upload.plan import refuse_expired
 from .compare_content import ContentComparison
 from .plan import Aside, Entry, Plan, Stored
@@ -93,13 +91,13 @@ class Upward:
         No request is sent for this check.
         """
         path = self.root + name
-        refuse_expired(grant_for(self.client.signer, path), path)
+        refuse_expired(self.client.signer.grant(path), path)
 
     def check_delete(self, name: str) -> None:
         """Raise NotSignedError if deleting *name* is not granted."""
         path = self.root + name
         delete = calls.operation_on(Action.DeleteObject, path)
-        if not self.client.can_sign(delete):
+        if not run(self.client.can_sign, delete):
             msg = "delete needs DeleteObject, which is not granted: nothing was changed"
             raise NotSignedError(msg, path=path, action=delete.action)
 
@@ -111,8 +109,8 @@ class Upward:
             batches = batches_of(self.filesystem, self.route, entries)
             spread(self.executor, batches, listener)
 
-    def delete_steps(self, name: str, cancel: Cancellation) -> Steps[None]:
-        """Delete the object *name*: a generator that yields where it would wait."""
+    async def delete(self, name: str) -> None:
+        """Delete the object *name*."""
         path = self.root + name
-        yield from calls.delete_steps(self.client, path, cancel)
+        await calls.delete(self.client, path)
         self.client.written.forget(path)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
-from ..concurrency.budget import Budget, Lease
+from ..engine.limits import MemoryAccount, MemoryBudget
 from ..http.body import PartBody
 from ..units import KIB
 
@@ -42,7 +43,7 @@ class PartBuffer:
     def __init__(
         self,
         size_of: Callable[[int], int],
-        memory: Budget,
+        memory: MemoryBudget,
         *,
         limit: int,
         early: Callable[[int], int | None],
@@ -50,9 +51,9 @@ class PartBuffer:
     ) -> None:
         self.number = 1  # of the part
         self._size_of = size_of
-        self._memory, self._limit = memory, limit
+        self._account, self._limit = MemoryAccount(memory), limit
         self._early, self._wait = early, wait
-        self._idle: deque[tuple[memoryview, Lease]] = deque(maxlen=_IDLE)
+        self._idle: deque[memoryview] = deque()
         self._closed = False
         self._reset()
 
@@ -65,7 +66,7 @@ class PartBuffer:
         self._room = 0  # bytes that may be copied now, likewise
         self._chunk: memoryview | None = None
         self._begin = self._end = 0  # of the copied bytes that are no piece yet
-        self._lease: Lease | None = None  # of the chunk and the kept pieces
+        self._counted = 0  # bytes in the account, of the chunk and the kept pieces
 
     @property
     def held(self) -> int:
@@ -124,14 +125,14 @@ class PartBuffer:
         *last* are more bytes of the part, which are not copied.
         """
         self._end_piece()
-        chunk, lease, size = self._chunk, self._lease, self.held
-        given_back: Callable[[], object] | None = None
-        if chunk is not None and lease is not None and self._end == size > 0:
-            given_back = partial(self._give_back, chunk, lease)
+        chunk, counted, size = self._chunk, self._counted, self.held
+        given_back: Callable[[], object] = partial(self._account.give, counted)
+        if chunk is not None and chunk.nbytes == counted and self._end == size > 0:
+            given_back = partial(self._give_back, chunk)
         if last is not None:
             self.pieces.append(last)
             size += last.nbytes
-        body = PartBody(tuple(self.pieces), size, given_back, lease)
+        body = PartBody(tuple(self.pieces), size, given_back)
         self.number += 1
         self._reset()
         return body
@@ -139,8 +140,9 @@ class PartBuffer:
     def close(self) -> None:
         """Free the part and all buffers; buffers in use are freed when returned."""
         self._closed = True
+        self._account.untake(self._counted)
         self._reset()
-        self._idle.clear()
+        self._free_idle(self._account.untake)
 
     def _make_free(self, size: int, left: int) -> bool:
         """Reserve memory for *size* more bytes that are kept without a copy.
@@ -167,7 +169,8 @@ class PartBuffer:
         self._end_piece()
         if self._chunk is None or self._end == self._chunk.nbytes:
             if not self.held and self._idle:
-                self._chunk, self._lease = self._idle.pop()
+                self._chunk = self._idle.pop()
+                self._counted = self._chunk.nbytes
             else:
                 taken = self._take_room(1, left) or self._take_least(size, left)
                 if not taken:
@@ -187,7 +190,7 @@ class PartBuffer:
         doubled = min(most, max(_FIRST, self.held, least))
         usual = doubled if self.number == 1 else most
         if not self._takes(usual):
-            self._idle.clear()
+            self._free_idle(self._account.untake)
             self._wait(lambda: self._has_room(usual))
             if not self._takes(usual):
                 return doubled if doubled < usual and self._takes(doubled) else 0
@@ -210,21 +213,27 @@ class PartBuffer:
         return taken
 
     def _has_room(self, size: int) -> bool:
-        return self._memory.has_room(size, self._limit, id(self))
+        return self._account.has_room(size, self._limit)
 
     def _takes(self, size: int) -> bool:
         """Lease *size* bytes if there is room; return whether there was."""
-        with self._memory.lock:
-            if has_room := self._has_room(size):
-                self._use(size)
+        if has_room := self._has_room(size):
+            self._use(size)
         return has_room
 
-    def _give_back(self, chunk: memoryview, lease: Lease) -> None:
-        """Keep a returned chunk for reuse, unless memory is short."""
-        if self._has_room(0):
-            self._idle.append((chunk, lease))
+    def _give_back(self, chunk: memoryview) -> None:
+        """Keep a returned chunk for reuse, unless memory is short; on the loop."""
+        if len(self._idle) < _IDLE and self._has_room(0):
+            self._idle.append(chunk)
+        else:
+            self._account.give(chunk.nbytes)
         if self._closed:
-            self._idle.clear()
+            self._free_idle(self._account.give)
+
+    def _free_idle(self, uncount: Callable[[int], None]) -> None:
+        with suppress(IndexError):
+            while True:
+                uncount(self._idle.pop().nbytes)
 
     def _end_piece(self) -> None:
         if self._chunk is not None and self._end > self._begin:
@@ -232,7 +241,5 @@ class PartBuffer:
             self._begin = self._end
 
     def _use(self, size: int) -> None:
-        if self._lease is None:
-            self._lease = Lease(self._memory, size, id(self))
-        else:
-            self._lease.more(size)
+        self._account.take(size)
+        self._counted += size

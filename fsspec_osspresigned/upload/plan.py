@@ -29,7 +29,7 @@ from ..model import (
 )
 from ..options.object_options import Target
 from ..options.options import Options
-from ..signers.base import Grant, MultipartGrant, Signer, grant_for, preflight
+from ..signers.base import Grant, MultipartGrant
 from ..units import MIB, shown_bytes, shown_moment
 
 # A stream keeps its part size for the first half of the 10,000 parts, then doubles it
@@ -296,12 +296,9 @@ def _plan_stream(grant: Grant, part_size: int, path: str) -> UploadPlan:
 # -- before the first byte ---------------------------------------------------------------
 
 
-def granted(client: Client, path: str, signer: Signer | None = None) -> Grant:
-    """Return the signer's grant for *path*, with the minimum part size of the store.
-
-    *signer* None is the client's own signer.
-    """
-    grant = grant_for(signer or client.signer, path)
+async def granted(client: Client, path: str) -> Grant:
+    """Return the signer's grant for *path*, with the minimum part size of the store."""
+    grant = await client.grant(path)
     parts = grant.multipart
     s3_buckets = client.s3_buckets
     if parts is not None and s3_buckets and split_path(path)[0] in s3_buckets:
@@ -309,9 +306,9 @@ def granted(client: Client, path: str, signer: Signer | None = None) -> Grant:
     return grant
 
 
-def first_request(client: Client, target: Target, size: int) -> Operation:
+async def first_request(client: Client, target: Target, size: int) -> Operation:
     """Return the first request of an upload of *size* bytes; raises as ``plan_for``."""
-    grant = granted(client, target.path)
+    grant = await granted(client, target.path)
     if plan_for(grant, client.options, size, path=target.path).multipart:
         return target.initiate_operation()
     return target.put_operation(size, grant.action)
@@ -327,18 +324,11 @@ def refuse_expired(grant: Grant, path: str) -> None:
 
 
 def check_plan(
-    options: Options,
-    signer: object,
-    target: Target,
-    grant: Grant,
-    plan: UploadPlan,
-    size: int | None,
+    options: Options, target: Target, grant: Grant, plan: UploadPlan
 ) -> None:
-    """Raise if the granted requests cannot carry out *plan*; asks no remote signer.
+    """Raise ConfigurationError if the granted requests cannot carry out *plan*.
 
-    Raises:
-        ConfigurationError: the message lists every reason.
-        NotSignedError: a required presigned URL cannot be used for this upload.
+    The message lists every reason.
     """
     problems: list[str] = []
     if plan.multipart:
@@ -350,9 +340,6 @@ def check_plan(
         )
     if problems:
         raise ConfigurationError(problems, path=target.path)
-    if hasattr(signer, "preflight"):  # else the requests need not be made
-        for operation in _needed(target, grant, plan, size):
-            preflight(signer, operation)
 
 
 def _misfits_of_owners(options: Options, target: Target, grant: Grant) -> Iterator[str]:
@@ -367,7 +354,7 @@ def _misfits_of_owners(options: Options, target: Target, grant: Grant) -> Iterat
         yield f"the owner has initiated this upload: {lost} cannot be set now"
 
 
-def _needed(
+def needed_requests(
     target: Target, grant: Grant, plan: UploadPlan, size: int | None
 ) -> Iterator[Operation]:
     """Yield the requests that the upload needs, or may need if it is a stream."""

@@ -8,7 +8,7 @@ from ..errors import ExclusiveNotEnforcedError, TooLargeError
 from ..http.checksums import combine
 from ..model import MAX_PARTS, PartReceipt, Receipt, Reply
 from ..options.object_options import Target
-from .steps import CALLBACK_FAILED
+from .oss_calls import CALLBACK_FAILED
 
 
 class ReceiptBuilder:

@@ -20,7 +20,7 @@ from attrs import evolve, frozen
 from ..checkpoint.directory import HeldJournal, demands_of, reason_to_start_over
 from ..checkpoint.journal import JournalHead, JournalPart
 from ..client.client import Client
-from ..concurrency.cancellation import Cancellation
+from ..engine.engine import blocking
 from ..errors import (
     InvalidRequestError,
     NetworkError,
@@ -30,15 +30,14 @@ from ..errors import (
     SourceChangedError,
     UploadNotFoundError,
 )
-from ..http.body import EMPTY, Body, FileBody, Source
-from ..http.exchange import Exchange
+from ..http.body import Body, FileBody, Source
 from ..model import MAX_PARTS, Action, PartReceipt
 from ..options.object_options import Target
 from ..signers.base import MultipartGrant
 from ..units import short_bytes, shown_text
+from .oss_calls import OSSCalls, bare, crc_of, document, is_elsewhere, listed_parts
 from .plan import UploadPlan
-from .steps import UploadSteps, bare, crc_of, document, is_elsewhere, listed_parts
-from .upload_modes import NoCheckpoint
+from .upload_modes import Checkpoint, NoCheckpoint
 
 _log = logging.getLogger(__name__)
 
@@ -96,13 +95,8 @@ def is_stale(error: BaseException | None) -> bool:
     return isinstance(error, UploadNotFoundError | SourceChangedError)
 
 
-def list_parts(
-    client: Client,
-    target: Target,
-    upload_id: str,
-    cancel: Cancellation | None,
-    *,
-    page_size: int = 1000,
+async def list_parts(
+    client: Client, target: Target, upload_id: str, *, page_size: int = 1000
 ) -> Listing:
     """Return the stored parts of an upload; each ListParts returns up to *page_size*.
 
@@ -118,7 +112,7 @@ def list_parts(
             target.operation(Action.ListParts, upload_id=upload_id), query=query
         )
         try:
-            reply = client.call(operation, EMPTY, Exchange(cancel=cancel))
+            reply = await client.call(operation)
         except NotSignedError:
             if marker:
                 return Listing(parts, whole=False)
@@ -136,7 +130,7 @@ def list_parts(
         marker = last
 
 
-class Resumption(NoCheckpoint):
+class Resumption:
     """Journal and stored parts of a resumable upload, locked until ``release``.
 
     Thread-safe.
@@ -150,7 +144,7 @@ class Resumption(NoCheckpoint):
         self.upload_id = ""
         self.kept: Mapping[int, JournalPart] = {}
 
-    def find(self, client: Client, target: Target, cancel: Cancellation | None) -> bool:
+    async def find(self, client: Client, target: Target) -> bool:
         """Resume the upload in the journal, or abort it and start over.
 
         Returns False if the upload is in another store, so its journal is kept.
@@ -162,7 +156,7 @@ class Resumption(NoCheckpoint):
         reason = reason_to_start_over(old, self._head)
         if reason is None:
             try:
-                listing = list_parts(client, target, old.upload_id, cancel)
+                listing = await list_parts(client, target, old.upload_id)
             except UploadNotFoundError as error:
                 if is_elsewhere(error, old.host):
                     return _kept_for(old)
@@ -179,7 +173,7 @@ class Resumption(NoCheckpoint):
             else:
                 kept = agreed(kept, listing, old)
         if reason is not None:
-            return _start_over(self._held, client, target, reason)
+            return await _start_over(self._held, client, target, reason)
         self._head, self.upload_id, self.kept = old, old.upload_id, kept
         self._stored |= kept.keys()
         self._held.resume()
@@ -257,15 +251,17 @@ class Resumption(NoCheckpoint):
         self._held.release()
 
 
-def _start_over(held: HeldJournal, client: Client, target: Target, reason: str) -> bool:
+async def _start_over(
+    held: HeldJournal, client: Client, target: Target, reason: str
+) -> bool:
     """Abort the upload of a journal, unless the bucket's owner began it; start over.
 
     Returns False if the upload is in another store, so its journal is kept.
     """
     _log.warning("%s: starting over: %s", target.path, reason)
     if held.record is not None and not (head := held.record.head).owners:
-        steps = UploadSteps(client, target)
-        if not steps.abort(head.upload_id, host=head.host):
+        calls = OSSCalls(client, target)
+        if not await calls.abort(head.upload_id, host=head.host):
             return _kept_for(head)
     held.remove()
     return True
@@ -282,14 +278,13 @@ def _kept_for(head: JournalHead) -> bool:
     return False
 
 
-def resumption_of(
+async def resumption_of(
     client: Client,
     target: Target,
     source: Source,
     plan: UploadPlan,
     granted: MultipartGrant,
-    cancel: Cancellation | None = None,
-) -> NoCheckpoint:
+) -> Checkpoint:
     """Return the resumption of an upload, locked until ``release``.
 
     Only uploads of local files in parts are resumed. A value in memory is lost with its
@@ -320,14 +315,16 @@ def resumption_of(
         owners=granted.is_owners,
         created=time.time(),
     )
-    held = checkpoint.hold(target.path, local)
+    held = await blocking(checkpoint.hold, target.path, local)
     with contextlib.ExitStack() as undo:
         undo.callback(held.release)
         if not plan.multipart:
-            _start_over(held, client, target, "the file is now sent in a single PUT")
+            await _start_over(
+                held, client, target, "the file is now sent in a single PUT"
+            )
             return NoCheckpoint()
         found = Resumption(held, head)
-        if not found.find(client, target, cancel):
+        if not await found.find(client, target):
             return NoCheckpoint()
         undo.pop_all()
     return found

@@ -13,7 +13,7 @@ import os
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Self, TypeAlias
 
@@ -21,9 +21,8 @@ from attrs import define, field
 
 from ..callers import NativeCall
 from ..client.client import Client
-from ..client.small_request import Steps
-from ..concurrency.cancellation import Cancellation, of_coroutine
-from ..concurrency.job_runner import Transfers
+from ..engine.engine import blocking, call_user, run, to_its_end
+from ..engine.scope import Scope
 from ..errors import (
     DiscardWarning,
     ReceiptFailedError,
@@ -33,9 +32,9 @@ from ..errors import (
 from ..http.body import Body, MemoryBody, Source, SpooledBody, bytes_in
 from ..model import Action, Receipt
 from ..options.object_options import Target
-from ..signers.base import MAX_REQUESTS, preflight
+from ..signers.base import MAX_REQUESTS
 from ..units import MIB
-from .upload import Upload, upload_steps
+from .upload import ALONE, TransferContext, Upload, upload_source
 
 if TYPE_CHECKING:
     from ..signers.batching import Prefetcher
@@ -93,33 +92,22 @@ class _HeldObject:
     target: Target
     body: Source
     action: Action = Action.PutObject
-    ahead: Prefetcher | None = None
-    cancel: Cancellation | None = None
     receipt: Receipt | None = None
 
     @property
     def path(self) -> str:
         return self.target.path
 
-    def wait_for_parts(self) -> None:
-        """Raise an error if the call that wrote the object was cancelled."""
-        if self.cancel is not None and self.cancel.is_set():
-            msg = "the call that wrote it was cancelled"
-            raise UploadDiscardedError(msg, path=self.path)
-
-    def steps(self) -> Steps[None]:
-        """Send the object: a generator that yields where it would wait."""
-        how = {"ahead": self.ahead, "cancel": self.cancel}
+    async def publish(self, prefetcher: Prefetcher | None) -> None:
+        """Send the object; *prefetcher* signs its request."""
+        context = TransferContext(prefetcher=prefetcher)
         try:
-            self.receipt = yield from upload_steps(
-                self.client, self.target, self.body, **how
+            self.receipt = await upload_source(
+                self.client, self.target, self.body, context
             )
         except ReceiptFailedError as error:
             self.receipt = error.receipt
             raise
-
-    def discard(self) -> None:
-        """Do nothing, because nothing was sent."""
 
 
 def current(client: Client) -> Transaction | None:
@@ -253,13 +241,10 @@ class Transaction:
             files = self.files[mark:]
             del self.files[mark:]
         if not outermost:
-            _discard(files)
+            run(_discard, files)
             return
         try:
-            if commit:
-                self._publish(files)
-            else:
-                _discard(files)
+            run(self._publish if commit else _discard, files)
         finally:
             self._copies.close()
             self._copies = HeldCopies()
@@ -273,38 +258,31 @@ class Transaction:
         with self._lock:
             self.files.append(one)
 
-    def add_source(
-        self,
-        target: Target,
-        source: Source,
-        *,
-        progress: Callable[[int], None] | None = None,
-        cancel: Cancellation | None = None,
+    async def add_source(
+        self, target: Target, source: Source, context: TransferContext = ALONE
     ) -> None:
         """Send *source* without publishing it; *source* is not needed afterwards.
 
         The parts of a large object are sent now. A small object is copied, and sent at
-        the end. *progress* is called with numbers of bytes. Raises like
-        :func:`upload_source`.
+        the end. Raises like :func:`upload_source`.
         """
-        upload = Upload(
-            self.client, target, size=source.size, progress=progress, cancel=cancel
+        upload = await Upload.begin(
+            self.client, target, size=source.size, context=context
         )
         if not upload.plan.multipart:
             action = upload.plan.action
             if action.spec.form:  # refused now, and not when others are published
                 known = target.put_operation(source.size, action)
-                preflight(self.client.signer, known)
-            body = self.keep(source)
-            if progress is not None:
-                progress(body.size)
-            cancel = cancel or of_coroutine.get()
-            self.add(_HeldObject(self.client, target, body, action, cancel=cancel))
+                await self.client.preflight(known)
+            body = await blocking(self.keep, source)
+            if context.progress is not None:
+                await call_user(context.progress, body.size)
+            self.add(_HeldObject(self.client, target, body, action))
             return
         try:
-            upload.add_source(source)
+            await upload.add_source(source)
         except BaseException as error:
-            upload.discard(error)
+            await upload.discard(error)
             raise
         self.add(upload)
 
@@ -336,25 +314,25 @@ class Transaction:
             if target not in self.duckdb.opened or not written:
                 return False
             self.files.remove(written[-1])
-        written[-1].discard()
+        run(_discard, written[-1:])
         return True
 
     def _files_at(self, path: str) -> list[Pending]:
         return [one for one in self.files if one.path == path]
 
-    def _publish(self, files: Sequence[Pending]) -> None:
+    async def _publish(self, files: Sequence[Pending]) -> None:
         last = {one.path: one for one in files}
         chosen = [one for one in files if last[one.path] is one]
         try:
-            _discard(one for one in files if last[one.path] is not one)
-            failures = self._unready(chosen) or self._commit(chosen)
+            await _discard([one for one in files if last[one.path] is not one])
+            failures = await self._unready(chosen) or await self._commit(chosen)
         except BaseException as error:
             error.add_note(_summary(chosen))
             raise
         finally:
             self.receipts = [one.receipt for one in chosen if one.receipt is not None]
             left = [one for one in chosen if one.receipt is None]
-            _discard(left)
+            await to_its_end(_discard(left))
         if not failures:
             return
         if len(failures) == 1 and not self.receipts:
@@ -369,7 +347,7 @@ class Transaction:
             discarded=[one.path for one in left if one.path not in failures],
         )
 
-    def _unready(self, files: Iterable[Pending]) -> dict[str, Exception]:
+    async def _unready(self, files: Iterable[Pending]) -> dict[str, Exception]:
         """Wait until the parts of all objects are sent; return path -> failure."""
         msg = "DuckDB did not finish it: it did not rename its tmp_ file"
         failures: dict[str, Exception] = {
@@ -378,12 +356,15 @@ class Transaction:
         }
         for one in files:
             try:
-                one.wait_for_parts()
+                if isinstance(one, Upload):
+                    await one.wait_for_parts()
+                elif not isinstance(one, _HeldObject):
+                    await blocking(one.wait_for_parts)
             except Exception as error:  # noqa: BLE001 - told with all others
                 failures[one.path] = error
         return failures
 
-    def _commit(self, chosen: list[Pending]) -> dict[str, Exception]:
+    async def _commit(self, chosen: list[Pending]) -> dict[str, Exception]:
         """Publish the objects, until one fails; return path -> failure."""
         coming = (
             one.target.put_operation(one.body.size, one.action)
@@ -391,41 +372,36 @@ class Transaction:
             if isinstance(one, _HeldObject)
         )
         most = self.client.options.connections
-        ahead = self.client.prefetcher(
+        prefetcher = self.client.prefetcher(
             lambda: next(coming, None), first=MAX_REQUESTS, low=max(most, MAX_REQUESTS)
         )
 
-        def work(one: Pending, cancel: Cancellation) -> Steps[None]:
+        async def work(one: Pending) -> None:
             if isinstance(one, _HeldObject):
-                one.ahead, one.cancel = ahead, cancel
-                yield from one.steps()
+                await one.publish(prefetcher)
+            elif isinstance(one, Upload):
+                await one.finish()
             else:
-                yield None
-                one.commit()
-
-        from ..client.express_lane import ExpressLane  # noqa: PLC0415 - only for many
+                await blocking(one.commit)
 
         failures: dict[str, Exception] = {}
         # A marker that was written last becomes visible after all the rest.
         for some in (chosen[:-1], chosen[-1:]):
-            run: Transfers[Pending, None] = Transfers(
-                self.client.files,
-                most,
-                work,
-                lambda one: one.path,
-                driver=ExpressLane(self.client),
-            )
-            failures |= run.failures_of(some)
+            scope = Scope(work, lambda one: one.path, width=most)
+            failures |= await scope.failures_of(some)
             if not all(isinstance(e, ReceiptFailedError) for e in failures.values()):
                 break
         return failures
 
 
-def _discard(files: Iterable[Pending]) -> None:
+async def _discard(files: Sequence[Pending]) -> None:
     """Discard all objects, even if discarding one of them fails."""
     for one in files:
         try:
-            one.discard()
+            if isinstance(one, Upload):
+                await one.discard()
+            elif not isinstance(one, _HeldObject):
+                await blocking(one.discard)
         except Exception as error:  # noqa: BLE001 - the others must be discarded too
             _log.warning("%s could not be discarded: %s", one.path, error)
 

@@ -8,22 +8,18 @@ nothing more is sent, and the upload is never completed.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
-import threading
-import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Self
 
-from attrs import evolve
+from attrs import evolve, frozen
 
 from ..client.client import Client
-from ..client.link_estimate import Link
-from ..client.small_request import FirstTry, Steps
 from ..client.written_objects import BODY_CAP
-from ..concurrency import abort_at_exit
-from ..concurrency.cancellation import Cancellation
-from ..concurrency.job_runner import run_steps
+from ..engine import abort_at_exit
+from ..engine.engine import blocking, in_background, run, running, to_its_end
 from ..errors import (
     CallbackFailedWarning,
     ConfigurationError,
@@ -34,22 +30,30 @@ from ..errors import (
 from ..http.body import (
     EMPTY,
     Body,
-    CopiedBody,
     MemoryBody,
     PartBody,
     Source,
     bytes_in,
+    loaded,
 )
 from ..http.exchange import Exchange
 from ..model import Receipt, split_path
 from ..options.object_options import Target
-from ..signers.base import MultipartGrant, without_waiting
+from ..signers.base import Grant, MultipartGrant
 from ..tracebacks import warn_user
-from .plan import UploadPlan, check_plan, granted, plan_for, refuse_expired, too_small
+from .oss_calls import OSSCalls
+from .plan import (
+    UploadPlan,
+    check_plan,
+    granted,
+    needed_requests,
+    plan_for,
+    refuse_expired,
+    too_small,
+)
 from .receipt_builder import ReceiptBuilder
-from .steps import UploadSteps
 from .upload_modes import (
-    FirstFailure,
+    Checkpoint,
     Multipart,
     NoCheckpoint,
     SinglePut,
@@ -62,19 +66,29 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# Seconds that a discard waits for parts in flight before it aborts the upload.
-_PATIENCE, _HURRIED_PATIENCE = 30.0, 3.0
-_GLANCE = 0.05
+_HURRY = 3.0  # seconds that a process which ends waits for parts in flight
 
 
-def upload_source(
-    client: Client,
-    target: Target,
-    source: Source,
-    *,
-    ahead: Prefetcher | None = None,
-    progress: Callable[[int], None] | None = None,
-    cancel: Cancellation | None = None,
+@frozen(kw_only=True)
+class TransferContext:
+    """What a transfer has besides its source and its target.
+
+    Attributes:
+        prefetcher: signs the first request together with those of others; None uses the
+            client's signer.
+        progress: called in worker threads with numbers of sent bytes; a negative number
+            subtracts the bytes of a failed try.
+    """
+
+    prefetcher: Prefetcher | None = None
+    progress: Callable[[int], None] | None = None
+
+
+ALONE = TransferContext()
+
+
+async def upload_source(
+    client: Client, target: Target, source: Source, context: TransferContext = ALONE
 ) -> Receipt:
     """Store *source* under *target* and return the receipt.
 
@@ -82,149 +96,125 @@ def upload_source(
     It takes one request, or two requests more than the number of parts. With a
     checkpoint, the upload of a local file in parts is resumed from an earlier process.
 
-    *progress* is called with numbers of sent bytes; a negative number subtracts the
-    bytes of a failed try. Another thread can set *cancel* to stop the upload.
-
     Raises:
         ConfigurationError, NotSignedError: the grant does not permit this upload;
             nothing was sent.
         CheckpointInUseError: another process runs this upload.
         OSSPresignedError: the source changed while it was read, or could not be stored.
     """
-    how = {"ahead": ahead, "progress": progress, "cancel": cancel}
-    return run_steps(upload_steps(client, target, source, **how))
-
-
-def upload_steps(
-    client: Client, target: Target, source: Source, **how: Any
-) -> Steps[Receipt]:
-    """Do ``upload_source`` as a generator that yields where it would wait.
-
-    *how* are the keyword arguments of ``upload_source``.
-    """
     try:
-        return (yield from _upload(client, target, source, **how))
+        return await _upload(client, target, source, context)
     except _SmallPartsError:  # the client knows the limit by now
-        again = {**how, "ahead": None}
-        return (yield from _upload(client, target, source, **again))
+        return await _upload(client, target, source, evolve(context, prefetcher=None))
 
 
 class _SmallPartsError(ConfigurationError):
     """Raised if a signed URL is for an S3 store, which requires larger parts."""
 
 
-def _upload(
-    client: Client,
-    target: Target,
-    source: Source,
-    cancel: Cancellation | None = None,
-    **how: Any,
-) -> Steps[Receipt]:
-    size = source.size
-    upload = Upload(client, target, size=size, at_hand=True, cancel=cancel, **how)
+async def _upload(
+    client: Client, target: Target, source: Source, context: TransferContext
+) -> Receipt:
+    upload = await Upload.begin(
+        client, target, size=source.size, at_hand=True, context=context
+    )
     try:
-        if upload.plan.multipart or client.checkpoint is not None:
-            yield None
         if client.checkpoint is not None:
             from .resume import resumption_of  # noqa: PLC0415 - loads checkpoint
 
-            upload.resumption = resumption_of(
-                client, target, source, upload.plan, upload.granted, cancel
+            upload.checkpoint = await resumption_of(
+                client, target, source, upload.plan, upload.granted
             )
-        upload.add_source(source)
-        return upload.finish((yield upload.mode.request()))
+        await upload.add_source(source)
+        return await upload.finish()
     except BaseException as error:
-        upload.discard(None if isinstance(error, _SmallPartsError) else error)
+        await upload.discard(None if isinstance(error, _SmallPartsError) else error)
         raise
     finally:
-        upload.resumption.release()
-
-
-def _link(client: Client, target: Target) -> Link | None:
-    return client.links[split_path(target.path)[0]].link
+        upload.checkpoint.release()
 
 
 def _small(body: Body, size: int) -> bytes | None:
     """Return the bytes of a stored body that is kept in memory; None if it is large."""
     if body.size != size or size > BODY_CAP:
         return None
-    if isinstance(body, CopiedBody):
-        return body.copy()
     return bytes_in(body) if isinstance(body, MemoryBody | PartBody) else None
 
 
 class Upload:
-    """Upload of one object. Call ``add`` and ``finish`` from one thread at a time.
-
-    Args:
-        size: total size in bytes; None for a stream.
-        at_hand: whether the bodies need no buffer, because they are read from a file.
-        progress: called with the bytes sent, from several threads.
+    """Upload of one object, made by ``begin``. One coroutine at a time may use it.
 
     Attributes:
-        failure: the first failure, of this thread or of any part.
+        failure: the first failure; None if there is none.
         mode: the way the object is sent; one PutObject until the plan requires parts.
-        resumption: parts that an earlier process stored.
-        patience: seconds that ``discard`` waits for parts in flight.
-
-    Raises like ``plan_for`` and ``check_plan``.
+        checkpoint: parts that an earlier process stored.
+        receipt: the receipt; None before ``finish``.
     """
 
     def __init__(
-        self,
+        self, client: Client, grant: Grant, plan: UploadPlan, job: UploadJob
+    ) -> None:
+        self._client, self._job = client, job
+        self.path, self.plan = job.calls.target.path, plan
+        self.granted = grant.multipart or MultipartGrant()
+        self.checkpoint: Checkpoint = NoCheckpoint()
+        self.receipt: Receipt | None = None
+        self.failure: Exception | None = None
+        self.mode: SinglePut | Multipart = SinglePut(job)
+        self._ended = self._over = False
+        self._beginning: asyncio.Task[None] | None = None
+        self._pid = os.getpid()
+
+    @classmethod
+    async def begin(
+        cls,
         client: Client,
         target: Target,
         *,
         size: int | None = None,
         at_hand: bool = False,
-        ahead: Prefetcher | None = None,
-        progress: Callable[[int], None] | None = None,
-        cancel: Cancellation | None = None,
-    ) -> None:
-        # A form of known size is judged where it is signed, so its grant can come later.
-        signer = without_waiting(client.signer) if at_hand else None
-        grant = granted(client, target.path, signer)
+        context: TransferContext = ALONE,
+    ) -> Self:
+        """Return an upload to *target*; asks the signer for its grant, sends nothing.
+
+        *size* is in bytes; None stands for a stream. *at_hand*: the bodies need no
+        buffer, because they are read from a file. Raises like ``plan_for`` and
+        ``check_plan``.
+        """
+        grant = await granted(client, target.path)
         refuse_expired(grant, target.path)
-        options = client.options
         # Large parts are lost with the process that sends them, so not with a journal.
         large_parts = at_hand and client.checkpoint is None
-        self.plan: UploadPlan = plan_for(
+        bucket = split_path(target.path)[0]
+        plan = plan_for(
             grant,
-            options,
+            client.options,
             size,
             path=target.path,
             large_parts=large_parts,
-            link=_link(client, target) if large_parts else None,
+            link=client.links[bucket].link if large_parts else None,
         )
-        check_plan(options, client.signer, target, grant, self.plan, size)
-        self._client, self.path = client, target.path
-        self.granted = grant.multipart or MultipartGrant()
-        self.resumption = NoCheckpoint()
-        self.receipt: Receipt | None = None
-        self.patience = _PATIENCE
-        self.failure = FirstFailure(target.path, Cancellation(cancel))
+        check_plan(client.options, target, grant, plan)
+        if not client.signer.grants_by_prefix:  # else the requests need not be made
+            for operation in needed_requests(target, grant, plan, size):
+                await client.preflight(operation)
         exchange = Exchange(
             path=target.path,
-            cancel=self.failure.cancel,
-            progress=progress,
+            progress=context.progress,
             with_crc=target.checksum != "none",
         )
-        self._job = UploadJob(
-            steps=UploadSteps(client, target, exchange),
-            plan=self.plan,
-            granted=self.granted,
+        job = UploadJob(
+            calls=OSSCalls(client, target, exchange),
+            plan=plan,
+            granted=grant.multipart or MultipartGrant(),
             size=size,
             expires_at=grant.expires_at,
-            ahead=ahead,
-            receipt=ReceiptBuilder(target, self.plan.max_parts),
-            failure=self.failure,
+            prefetcher=context.prefetcher,
+            receipt=ReceiptBuilder(target, plan.max_parts),
         )
-        self.mode: SinglePut | Multipart = SinglePut(self._job)
-        self._ended = self._over = False
-        self._beginner = 0  # the thread that begins a multipart upload
-        self._pid = os.getpid()
+        return cls(client, grant, plan, job)
 
-    def add(self, body: Body, *, more: bool = False) -> None:
+    async def add(self, body: Body, *, more: bool = False) -> None:
         """Add the next bytes of the object; waits while too many parts are in flight.
 
         *more* means that other bytes follow, so *body* is sent as a part at once.
@@ -235,44 +225,42 @@ class Upload:
         self._check_alive()
         try:
             if type(self.mode) is SinglePut:
-                self._choose_mode(self.mode, body.size if more else None)
-            self.mode.add(body)
+                await self._choose_mode(self.mode, body.size if more else None)
+            await self.mode.add(body)
         except BaseException as error:
-            self.failure.keep(error)
+            self._keep(error)
             raise
 
-    def add_source(self, source: Source) -> None:
+    async def add_source(self, source: Source) -> None:
         """Add all bytes of *source*, and wait until its parts are stored.
 
         Raises like ``add``, and SourceChangedError if *source* changed while it was
         read.
         """
         if not self.plan.multipart:  # one body proves itself while it is sent
-            is_small = not isinstance(source, MemoryBody) and source.size <= BODY_CAP
-            self.add(CopiedBody(source) if is_small else source)
+            if not isinstance(source, MemoryBody) and source.size <= BODY_CAP:
+                source = await blocking(loaded, source)
+            await self.add(source)
             return
         step = self.plan.part_size
         for offset in range(0, max(source.size, 1), step):
-            self.add(source.part(offset, min(step, source.size - offset)))
-        self.wait_for_parts()
-        source.check()
+            await self.add(source.part(offset, min(step, source.size - offset)))
+        await self.wait_for_parts()
+        await blocking(source.check)
 
-    def wait_for_parts(self) -> None:
+    async def wait_for_parts(self) -> None:
         """Wait until no part is in flight; raise the first failure of any part."""
-        self.mode.wait()
+        await self.mode.wait()
         self._check_alive()
 
-    def wait_for_memory(self, may: Callable[[], bool]) -> None:
+    async def wait_for_memory(self, may: Callable[[], bool]) -> None:
         """Wait until *may* returns True or no part is in flight; raises like ``add``."""
         self._check_alive()
-        self.mode.wait_for_memory(may)
+        await self.mode.wait_for_memory(may)
         self._check_alive()
 
-    def finish(self, first: FirstTry | None = None) -> Receipt:
+    async def finish(self) -> Receipt:
         """Publish the object and return its receipt.
-
-        *first* is the first try of a small PutObject that was made elsewhere; None
-        sends the request here.
 
         Raises:
             OutcomeUnknownError: the last reply was lost, and no granted call can check
@@ -283,23 +271,24 @@ class Upload:
         self._check_alive()
         try:
             if self.plan.multipart and type(self.mode) is SinglePut:
-                self.add(EMPTY)
+                await self.add(EMPTY)
             if isinstance(self.mode, Multipart):
-                self.wait_for_parts()
-            receipt, body = self.mode.publish(first), self.mode.body
+                await self.wait_for_parts()
+            receipt, body = await self.mode.publish(), self.mode.body
         except BaseException as error:
             if isinstance(error, ExclusiveNotEnforcedError):  # published all the same
                 self._end()
                 self._over = True
-                self.resumption.remove()
-            self.failure.keep(error)
+                self.checkpoint.remove()
+            self._keep(error)
             raise
         self.receipt = receipt
+        data = _small(body, receipt.size)
         self._end()
         self._over = True
-        self.resumption.remove()
-        self._client.note(receipt, _small(body, receipt.size))
-        if receipt.version_id and self._job.steps.target.keeps_hidden:
+        self.checkpoint.remove()
+        await self._client.note(receipt, data)
+        if receipt.version_id and self._job.calls.target.keeps_hidden:
             self._client.warn_of_replacing(
                 receipt.path, "has no effect in a bucket that keeps versions"
             )
@@ -308,9 +297,7 @@ class Upload:
             warn_user(text, CallbackFailedWarning)
         return receipt
 
-    commit = finish  # as a transaction calls it
-
-    def discard(
+    async def discard(
         self, reason: BaseException | None = None, *, hurry: bool = False
     ) -> None:
         """Discard the upload: publish nothing, and remove the parts that were sent.
@@ -323,30 +310,30 @@ class Upload:
         if self._ended or os.getpid() != self._pid:
             return
         text = f"the upload of {self.path} was cancelled"
-        self.failure.keep(UploadDiscardedError(text, path=self.path))
+        self._keep(UploadDiscardedError(text, path=self.path))
         if reason is not None:
             # The caller gets it raised: a second time on the screen is no news.
             # As text: a record that keeps the exception keeps its frames, and the data.
             _log.info("%s: %s", text, str(reason))
         self._end()
+        await to_its_end(self._discard(reason, hurry=hurry))
+
+    async def _discard(self, reason: BaseException | None, *, hurry: bool) -> None:
         try:
-            patience = _HURRIED_PATIENCE if hurry else self.patience
-            self._wait_for_beginner(patience)
             if isinstance(self.mode, Multipart):
-                self.mode.wait(patience)
-        finally:  # an interrupt ends the wait, and leaves no parts either
-            if isinstance(self.mode, Multipart):
-                self.mode.discard(reason, once=hurry)
+                self.mode.cancel()
+                tasks = [*self.mode.in_flight]
+                if self._beginning is not None:
+                    tasks.append(self._beginning)
+                if tasks:
+                    await asyncio.wait(tasks, timeout=_HURRY if hurry else None)
+                await self.mode.discard(reason, once=hurry)
+        finally:
             self._over = True
 
-    def _wait_for_beginner(self, seconds: float) -> None:
-        limit = time.monotonic() + seconds
-        while self._is_begun_elsewhere and time.monotonic() < limit:
-            time.sleep(_GLANCE)
-
-    @property
-    def _is_begun_elsewhere(self) -> bool:
-        return self._beginner not in (0, threading.get_ident())
+    def discard_now(self, *, hurry: bool) -> None:
+        """Do ``discard`` from a thread of the program, for ``abort_at_exit``."""
+        run(self.discard, hurry=hurry)
 
     @property
     def memory_limit(self) -> int:
@@ -362,70 +349,74 @@ class Upload:
         """True if the upload is stored, discarded, or belongs to another process."""
         return self._over or os.getpid() != self._pid
 
-    def stop(self) -> None:
-        """Stop sending, from any thread; a later ``discard`` waits only briefly."""
-        if os.getpid() == self._pid:
-            self.failure.cancel.set()
-
     def abandon(self) -> None:
-        """Discard the upload from a finalizer, in a background thread."""
+        """Discard the upload from a finalizer, in the background."""
         if not self._ended and os.getpid() == self._pid:
-            self._client.files.queue(self.discard)
+            in_background(self.discard)
 
-    def _choose_mode(self, single: SinglePut, first_of: int | None) -> None:
+    async def _choose_mode(self, single: SinglePut, first_of: int | None) -> None:
         """Change from a single PutObject to parts if another body is added.
 
         *first_of* is the size of the first of several bodies; None if this is not known.
         """
         if not (self.plan.multipart or single.bodies or first_of):
             return
-        if self.plan.spools or not self._begin_multipart(first_of):
+        if self.plan.spools or not await self._begin_multipart(first_of):
             self.mode = SpooledPut(self._job)
         if single.bodies:
-            body = single.body
-            single.close()
-            self.mode.add(body)
+            body, single.body = single.body, EMPTY
+            await self.mode.add(body)
 
-    def _begin_multipart(self, first_of: int | None) -> bool:
+    async def _begin_multipart(self, first_of: int | None) -> bool:
         """Begin the multipart upload; return False if that failed."""
-        single, multipart = self.mode, Multipart(self._job, self.resumption)
+        single, multipart = self.mode, Multipart(self._job, self.checkpoint)
         self.mode = multipart  # before there is anything to abort
         abort_at_exit.add(self)
         try:
-            self._beginner = threading.get_ident()
-            multipart.begin()
-            self._check_part_size(first_of or self.plan.part_size)
-            if self._ended:  # by SIGTERM, when there was nothing to abort
-                multipart.discard(None, once=True)
-                self._check_alive()
+            self._beginning = running().spawn(self._begun(multipart))
+            # Its upload ID must not be lost, so a cancellation waits for the reply.
+            await asyncio.shield(self._beginning)
+            await self._check_part_size(first_of or self.plan.part_size)
+            self._check_alive()
         except NotSignedError:
             self.mode = single
             if self.plan.multipart:
                 raise
             return False
-        finally:
-            self._beginner = 0
         return True
 
-    def _check_part_size(self, size: int) -> None:
+    async def _begun(self, multipart: Multipart) -> None:
+        await multipart.begin()
+        if self._over:  # nothing waits for it any more
+            await multipart.discard(None, once=True)
+
+    async def _check_part_size(self, size: int) -> None:
         """Raise an error if the store of the first signed URL requires larger parts.
 
         *size* is the number of bytes of the first part.
         """
-        parts = granted(self._client, self.path).multipart
+        parts = (await granted(self._client, self.path)).multipart
         if parts is not None:
             self.plan = evolve(self.plan, least_part=parts.least_part)
             if size < parts.least_part:
                 msg = too_small(size, parts.least_part)
                 raise _SmallPartsError(msg, path=self.path)
 
+    def _keep(self, error: BaseException) -> None:
+        """Record *error* if it is the first failure."""
+        if not isinstance(error, Exception):
+            text = f"the upload was interrupted ({type(error).__name__})"
+            error = UploadDiscardedError(text, path=self.path)
+        if self.failure is None:
+            self.failure = error
+
     def _check_alive(self) -> None:
         if os.getpid() != self._pid:
             msg = "a forked process cannot continue an upload of its parent"
             raise UploadDiscardedError(msg, path=self.path)
-        if self.failure.error is not None:
-            raise self.failure.error
-        if self.failure.cancel.is_set() or self._ended:
+        if self.failure is not None:
+            raise self.failure
+        if self._ended:
             raise UploadDiscardedError("the upload has already ended", path=self.path)
 
     def _end(self) -> None:

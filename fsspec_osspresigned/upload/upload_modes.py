@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import contextlib
+import asyncio
+import contextvars
 import logging
 import threading
 import traceback
-from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Protocol
 
 from attrs import evolve, frozen
 
-from ..client.small_request import FirstTry, SmallRequest
-from ..concurrency.cancellation import Cancellation
+from ..engine.engine import blocking, call_user, running
+from ..engine.limits import memory_budget
 from ..errors import (
     IntegrityError,
     TooLargeError,
     UploadDiscardedError,
     UploadNotFoundError,
 )
-from ..http.body import EMPTY, SMALL, Body, SpooledBody
+from ..http.body import EMPTY, Body, PartBody, SpooledBody
 from ..model import PartReceipt, Receipt, Reply
-from ..signers.base import MultipartGrant, preflight
-from .parts_in_flight import PartsInFlight
+from ..signers.base import MultipartGrant
+from .oss_calls import OSSCalls
 from .plan import UploadPlan, limit_of
 from .receipt_builder import ReceiptBuilder
-from .steps import UploadSteps
 
 if TYPE_CHECKING:
     from ..checkpoint.journal import JournalPart
@@ -38,10 +38,10 @@ _FIRST_BATCH = 4
 _SHOWN_AHEAD = 2  # parts that progress may be ahead of the journal
 
 
-class NoCheckpoint:
-    """Null object for an upload that cannot be resumed; its methods do nothing.
+class Checkpoint(Protocol):
+    """Protocol of what remembers the stored parts of an upload.
 
-    The methods of ``Resumption`` use a journal.
+    ``NoCheckpoint`` remembers nothing; ``Resumption`` has a journal.
 
     Attributes:
         upload_id: upload ID to resume; empty begins a new upload.
@@ -49,29 +49,61 @@ class NoCheckpoint:
         needs_crc: whether the CRC-64 of every part must be computed.
     """
 
+    upload_id: str
+    kept: Mapping[int, JournalPart]
+    needs_crc: bool
+
+    def record_upload(self, upload_id: str, host: str) -> None:
+        """Record the upload ID, and the store in which the upload was begun."""
+        ...
+
+    def stored_part(self, number: int, body: Body) -> JournalPart | None:
+        """Return part *number* if it is stored with the bytes of *body*."""
+        ...
+
+    def record_part(self, part: PartReceipt, verified: str) -> None:
+        """Record a stored part."""
+        ...
+
+    def remove(self) -> None:
+        """Remove the journal, because the upload is published or cannot be resumed."""
+        ...
+
+    def keeps_parts(self, error: BaseException | None) -> bool:
+        """Return whether the stored parts are kept after *error*."""
+        ...
+
+    def release(self) -> None:
+        """Unlock the journal, so another process can resume the upload."""
+        ...
+
+
+class NoCheckpoint:
+    """Checkpoint of an upload that cannot be resumed; its methods do nothing."""
+
     upload_id = ""
     kept: Mapping[int, JournalPart] = {}
     needs_crc = False
 
     def record_upload(self, upload_id: str, host: str) -> None:
-        """Record the upload ID, and the store in which the upload was begun."""
+        """Record nothing."""
 
     def stored_part(self, number: int, body: Body) -> JournalPart | None:  # noqa: ARG002
-        """Return part *number* if it is stored with the bytes of *body*."""
+        """Return None: no part is known."""
         return None
 
     def record_part(self, part: PartReceipt, verified: str) -> None:
-        """Record a stored part."""
+        """Record nothing."""
 
     def remove(self) -> None:
-        """Remove the journal, because the upload is published or cannot be resumed."""
+        """Do nothing."""
 
     def keeps_parts(self, error: BaseException | None) -> bool:  # noqa: ARG002
-        """Return whether the stored parts are kept after *error*."""
+        """Return False."""
         return False
 
     def release(self) -> None:
-        """Unlock the journal, so another process can resume the upload."""
+        """Do nothing."""
 
 
 class ConfirmedProgress:
@@ -104,38 +136,17 @@ class ConfirmedProgress:
             self._report(moved)
 
 
-class FirstFailure:
-    """First failure of an upload; recording it cancels the parts in flight."""
-
-    def __init__(self, path: str, cancel: Cancellation) -> None:
-        self.error: Exception | None = None
-        self.cancel = cancel
-        self._path = path
-        self._lock = threading.RLock()  # a signal handler may come back in here
-
-    def keep(self, error: BaseException) -> None:
-        """Record *error* if it is the first failure."""
-        if not isinstance(error, Exception):
-            text = f"the upload was interrupted ({type(error).__name__})"
-            error = UploadDiscardedError(text, path=self._path)
-        with self._lock:
-            if self.error is None:
-                self.error = error
-        self.cancel.set()
-
-
 @frozen(kw_only=True, eq=False)
 class UploadJob:
     """State that all modes of one upload share; *size* None stands for a stream."""
 
-    steps: UploadSteps
+    calls: OSSCalls
     plan: UploadPlan
     granted: MultipartGrant
     size: int | None
     expires_at: float | None
-    ahead: Prefetcher | None
+    prefetcher: Prefetcher | None
     receipt: ReceiptBuilder
-    failure: FirstFailure
 
 
 class SinglePut:
@@ -146,37 +157,33 @@ class SinglePut:
         self.bodies = 0
         self._job = job
 
-    def add(self, body: Body) -> None:
+    async def add(self, body: Body) -> None:
         """Keep *body* until ``publish``."""
         self.body = body
         self.bodies += 1
 
-    def wait(self, seconds: float | None = None) -> None:  # noqa: ARG002 - of parts
+    async def wait(self) -> None:
         """Raise an error if the size is not permitted; only ``publish`` sends bytes."""
-        steps, action = self._job.steps, self._job.plan.action
+        calls, action = self._job.calls, self._job.plan.action
         if action.spec.form:
-            known = steps.target.put_operation(self.body.size, action)
-            preflight(steps.client.signer, known)
+            known = calls.target.put_operation(self.body.size, action)
+            await calls.client.preflight(known)
 
-    def wait_for_memory(self, may: Callable[[], bool]) -> None:
+    async def wait_for_memory(self, may: Callable[[], bool]) -> None:
         """Do nothing, because no part is in flight."""
 
-    def request(self) -> SmallRequest | None:
-        """Return the request of ``publish`` if its body is small; None otherwise."""
-        job, body = self._job, self.body
-        if job.plan.multipart or body.size > SMALL:
-            return None
-        return job.steps.request(body, job.ahead, job.plan.action)
-
-    def publish(self, first: FirstTry | None = None) -> Receipt:
-        """Send the body, or use the reply to the *first* try; return the receipt."""
+    async def publish(self) -> Receipt:
+        """Send the body; return the receipt."""
         size, job = self.body.size, self._job
-        action = job.plan.action
-        reply, verified = job.steps.put(self.body, job.ahead, action, first)
-        return self._job.receipt.build(reply, size, reply.crc64, verified)
+        reply, verified = await job.calls.put(
+            self.body, job.prefetcher, job.plan.action
+        )
+        return job.receipt.build(reply, size, reply.crc64, verified)
 
     def close(self) -> None:
         """Release the memory of the body."""
+        if isinstance(self.body, PartBody):
+            self.body.release()
         self.body = EMPTY
 
 
@@ -187,14 +194,16 @@ class SpooledPut(SinglePut):
         super().__init__(job)
         self.body = self._spool = SpooledBody()
 
-    def add(self, body: Body) -> None:
+    async def add(self, body: Body) -> None:
         """Append *body* to the file; TooLargeError if the file is too large for a call."""
         plan = self._job.plan
         if self._spool.size + body.size > plan.largest:
             limit = limit_of(plan.action, plan.largest)
             msg = f"{limit}, and no parts are granted; nothing was published"
-            raise TooLargeError(msg, path=self._job.steps.target.path)
-        self._spool.append(body)
+            raise TooLargeError(msg, path=self._job.calls.target.path)
+        await blocking(self._spool.append, body)
+        if isinstance(body, PartBody):
+            body.release()
 
     def close(self) -> None:
         """Delete the temporary file."""
@@ -202,128 +211,167 @@ class SpooledPut(SinglePut):
 
 
 class Multipart:
-    """Multipart upload, whose parts the workers of the client send.
+    """Multipart upload, whose parts are tasks of the engine.
 
-    *resumption* has the parts that an earlier process stored.
+    *checkpoint* has the parts that an earlier process stored.
+
+    Attributes:
+        failure: the first failure of a part; it cancels the other parts.
     """
 
     body = EMPTY
 
-    def __init__(self, job: UploadJob, resumption: NoCheckpoint) -> None:
+    def __init__(self, job: UploadJob, checkpoint: Checkpoint) -> None:
         from .expiry_watch import ExpiryWatch  # noqa: PLC0415 - only for parts
 
-        options, path = job.steps.client.options, job.steps.target.path
+        options, path = job.calls.client.options, job.calls.target.path
         self._width = job.plan.width or options.connections
+        self._memory_limit = options.most_memory
         self.upload_id = ""
-        self._job, self._steps, self._resumption = job, job.steps, resumption
+        self.failure: Exception | None = None
+        self._job, self._calls, self._checkpoint = job, job.calls, checkpoint
         self._confirmed: ConfirmedProgress | None = None
-        if resumption.needs_crc:
-            report = job.steps.exchange.progress
+        if checkpoint.needs_crc:
+            report = job.calls.exchange.progress
             if report is not None:
                 ahead = _SHOWN_AHEAD * job.plan.part_size
                 self._confirmed = ConfirmedProgress(report, ahead)
             exchange = evolve(
-                job.steps.exchange, with_crc=True, progress=self._confirmed
+                job.calls.exchange, with_crc=True, progress=self._confirmed
             )
-            self._steps = evolve(job.steps, exchange=exchange)
-        self._in_flight = PartsInFlight(self._width, options.most_memory)
+            self._calls = evolve(job.calls, exchange=exchange)
+        self._parts: set[asyncio.Task[None]] = set()
         self._watch = ExpiryWatch(path, job.size, job.expires_at)
-        self._ahead: Prefetcher | None = None
-        self._lock = threading.Lock()
+        self._prefetcher: Prefetcher | None = None
 
-    def begin(self) -> None:
+    async def begin(self) -> None:
         """Initiate the upload unless it exists; NotSignedError if not granted."""
-        job, client = self._job, self._steps.client
+        job, client = self._job, self._calls.client
         host = ""
-        self.upload_id = job.granted.upload_id or self._resumption.upload_id
+        self.upload_id = job.granted.upload_id or self._checkpoint.upload_id
         if not self.upload_id:
-            self.upload_id, host = self._steps.initiate(job.ahead)
-        self._resumption.record_upload(self.upload_id, host)
+            self.upload_id, host = await self._calls.initiate(job.prefetcher)
+        await blocking(self._checkpoint.record_upload, self.upload_id, host)
         coming = (
-            self._steps.target.part_operation(self.upload_id, number, size)
+            self._calls.target.part_operation(self.upload_id, number, size)
             for number, size in job.plan.cut(job.size)
-            if number not in self._resumption.kept
+            if number not in self._checkpoint.kept
         )
         first = _FIRST_BATCH if job.size is None else self._width
-        self._ahead = client.prefetcher(lambda: next(coming, None), first=first)
+        self._prefetcher = client.prefetcher(lambda: next(coming, None), first=first)
 
-    def add(self, body: Body) -> None:
-        """Send *body* as the next part; waits while too many are in flight."""
-        with self._lock:
-            number = self._job.receipt.next_number()
-        held = [body]  # the code that pops the body also lets it leave
-        try:
-            self._in_flight.enter(number, body)
-            self._steps.client.requests.submit(self._send_part, number, held)
-        except BaseException:
-            with contextlib.suppress(IndexError):  # taken by a worker
-                self._in_flight.leave(number, held.pop())
-            raise
+    async def add(self, body: Body) -> None:
+        """Send *body* as the next part; waits while too many are in flight.
 
-    def _send_part(self, number: int, held: list[Body]) -> None:
-        """Send one part in a background thread; record a failure for the caller."""
-        body = held.pop()
+        If memory is short, parts that hold memory are sent one by one. Raises the first
+        failure of any part.
+        """
+        memory = memory_budget()
+        while self._parts and (
+            len(self._parts) >= self._width
+            or (isinstance(body, PartBody) and memory.used >= self._memory_limit)
+        ):
+            await asyncio.wait(self._parts, return_when=asyncio.FIRST_COMPLETED)
+            self._check()
+        self._check()
+        number = self._job.receipt.next_number()
+        # Parts go on when the call that added them has returned.
+        task = running().spawn(
+            self._send_part(number, body), contextvars.copy_context()
+        )
+        self._parts.add(task)
+        task.add_done_callback(self._parts.discard)
+
+    def _check(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    async def _send_part(self, number: int, body: Body) -> None:
+        """Send one part; record a failure for the caller."""
         try:
-            if self._job.failure.cancel.is_set():
-                return
             reply: Reply | None = None
-            kept = self._resumption.stored_part(number, body)
+            kept = None
+            if number in self._checkpoint.kept:
+                kept = await blocking(self._checkpoint.stored_part, number, body)
             if kept is None:
-                part, verified, reply = self._steps.send_part(
-                    self.upload_id, number, body, self._ahead
+                part, verified, reply = await self._calls.send_part(
+                    self.upload_id, number, body, self._prefetcher
                 )
-                self._resumption.record_part(part, verified)
+                if self._checkpoint.needs_crc:
+                    await blocking(self._checkpoint.record_part, part, verified)
             else:
                 verified, part = kept.verified, kept.part
-                if self._steps.exchange.progress is not None:
-                    self._steps.exchange.progress(part.size)
+                if self._calls.exchange.progress is not None:
+                    await call_user(self._calls.exchange.progress, part.size)
             if self._confirmed is not None:
-                self._confirmed.keep(part.size)
-            with self._lock:
-                self._job.receipt.add_part(part, verified, reply)
-                self._watch.add(part.size)
+                await call_user(self._confirmed.keep, part.size)
+            self._job.receipt.add_part(part, verified, reply)
+            self._watch.add(part.size)
+        except asyncio.CancelledError:
+            raise
         except BaseException as error:  # noqa: BLE001 - raised by the caller's next step
             # The error is kept, its frames are not: they would keep the part.
             traceback.clear_frames(error.__traceback__)
-            self._job.failure.keep(error)
+            self._fail(error)
         finally:
-            self._in_flight.leave(number, body)
+            if isinstance(body, PartBody):
+                body.release()
             del body
 
-    def wait(self, seconds: float | None = None) -> None:
-        """Wait until no part is in flight, at most *seconds*; None is no limit."""
-        self._in_flight.drain(seconds)
+    def _fail(self, error: BaseException) -> None:
+        if not isinstance(error, Exception):
+            text = f"the upload was interrupted ({type(error).__name__})"
+            error = UploadDiscardedError(text, path=self._calls.target.path)
+        if self.failure is None:
+            self.failure = error
+        self.cancel()
 
-    def wait_for_memory(self, may: Callable[[], bool]) -> None:
+    @property
+    def in_flight(self) -> Collection[asyncio.Task[None]]:
+        """The tasks of the parts in flight."""
+        return self._parts
+
+    def cancel(self) -> None:
+        """Cancel the parts in flight."""
+        for task in list(self._parts):
+            task.cancel()
+
+    async def wait(self) -> None:
+        """Wait until no part is in flight; raise the first failure of any part."""
+        while self._parts:
+            await asyncio.wait(self._parts)
+        self._check()
+
+    async def wait_for_memory(self, may: Callable[[], bool]) -> None:
         """Wait until *may* returns True, or no part is in flight."""
-        self._in_flight.wait_for_memory(may)
+        while self._parts and not may():
+            await asyncio.wait(self._parts, return_when=asyncio.FIRST_COMPLETED)
+        self._check()
 
-    def request(self) -> None:
-        """Return None, because a multipart upload takes several requests."""
-
-    def publish(self, first: FirstTry | None = None) -> Receipt:  # noqa: ARG002 - of one PUT
+    async def publish(self) -> Receipt:
         """Complete the upload, unless its owner does so; return the receipt."""
         granted, receipt = self._job.granted, self._job.receipt
-        parts, crc = receipt.parts, receipt.crc64()
+        parts = receipt.parts
+        crc = await blocking(receipt.crc64)
         reply, verified = None, "none"
         if granted.completes:
             try:
-                reply, verified = self._steps.complete(
+                reply, verified = await self._calls.complete(
                     self.upload_id, parts, crc, granted
                 )
             except IntegrityError:
-                self._resumption.remove()  # the parts cannot become the right object
+                self._checkpoint.remove()  # the parts cannot become the right object
                 raise
         size = sum(part.size for part in parts)
         return receipt.build(reply, size, crc, verified, self.upload_id)
 
-    def discard(self, reason: BaseException | None, *, once: bool) -> None:
+    async def discard(self, reason: BaseException | None, *, once: bool) -> None:
         """Abort the multipart upload, unless it is the owner's or can be resumed."""
-        if not self.upload_id or self._resumption.keeps_parts(reason):
+        if not self.upload_id or await blocking(self._checkpoint.keeps_parts, reason):
             return
-        job, client = self._job, self._steps.client
+        job, client = self._job, self._calls.client
         if not job.granted.is_owners or client.options.abort_map_uploads:
-            self._steps.abort(self.upload_id, once=once)
+            await self._calls.abort(self.upload_id, once=once)
             return
         if isinstance(reason, UploadNotFoundError):
             return  # nothing is kept
@@ -333,7 +381,7 @@ class Multipart:
             f"its owner's multipart upload {self.upload_id} is kept, with {parts}: its "
             "URLs can be used again"
         )
-        _log.warning("%s: %s", self._steps.target.path, kept)
+        _log.warning("%s: %s", self._calls.target.path, kept)
         if reason is not None:
             reason.add_note(kept)
 

@@ -29,7 +29,8 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from ..callers import NativeCall, calling
-from ..concurrency import budget
+from ..engine.engine import run
+from ..engine.limits import memory_budget
 from ..errors import DiscardWarning, UploadDiscardedError
 from ..http.body import Body
 from ..tracebacks import short_traceback, warn_user, without_frames
@@ -104,10 +105,10 @@ class PresignedWriter(io.BufferedIOBase):
         self._given = 0  # bytes of the parts before the one that is written
         self._buffer = buffer or PartBuffer(
             upload.plan.size_of,
-            budget.of_process().memory,
+            memory_budget(),
             limit=upload.memory_limit,
             early=upload.early_size,
-            wait=upload.wait_for_memory,
+            wait=self._wait_for_memory,
         )
         self._state = "open"  # open, closed (waits for commit), published, discarded
         self._failure: Exception | None = None
@@ -264,7 +265,7 @@ class PresignedWriter(io.BufferedIOBase):
                     "writes into it, before",
                     path=self.path,
                 )
-            self._last_step(self.upload.wait_for_parts)
+            self._last_step(lambda: run(self.upload.wait_for_parts))
 
     @short_traceback
     def commit(self) -> None:
@@ -276,7 +277,7 @@ class PresignedWriter(io.BufferedIOBase):
         """
         with self._lock:
             if self._state != "published":
-                self._last_step(self.upload.finish)
+                self._last_step(lambda: run(self.upload.finish))
                 self._state = "published"
 
     def discard(self) -> None:
@@ -285,7 +286,7 @@ class PresignedWriter(io.BufferedIOBase):
             self._released = True
             if self._state not in ("published", "discarded"):
                 self._forget()
-                self.upload.discard()
+                run(self.upload.discard)
 
     def give_up(self, error: BaseException) -> None:
         """Record the first failure, after which nothing can be published."""
@@ -296,7 +297,7 @@ class PresignedWriter(io.BufferedIOBase):
             interrupted = UploadDiscardedError(text, path=self.path)
             self._failure = error if isinstance(error, Exception) else interrupted
         self._forget()
-        self.upload.discard(error)
+        run(self.upload.discard, error)
 
     def check_open(self) -> None:
         """Raise the first failure, or ValueError if the file is closed."""
@@ -401,15 +402,23 @@ class PresignedWriter(io.BufferedIOBase):
         size = min(self._buffer.lacking, view.nbytes)
         body = self._buffer.take(view[:size] if size else None)
         self._given += body.size
-        self.upload.add(body, more=True)
+        run(self.upload.add, body, more=True)
         if size:
-            self.upload.wait_for_memory(lambda: False)
+            self._wait_for_memory(lambda: False)
         return size
 
+    def _wait_for_memory(self, may: Callable[[], bool]) -> None:
+        run(self.upload.wait_for_memory, may)
+
     def _add(self, keep: Callable[[Body], Body] | None = None) -> None:
-        body: Body = self._buffer.take()
+        body = self._buffer.take()
         self._given += body.size
-        self.upload.add(keep(body) if keep is not None else body)
+        if keep is not None:
+            kept = keep(body)
+            body.release()
+            run(self.upload.add, kept)
+        else:
+            run(self.upload.add, body)
 
 
 # Thread -> the call that opened the file it dropped last, and the path of that.

@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from ..concurrency.file_stamp import FileStamp
 from ..errors import (
     ConfigurationError,
     ExposedMapWarning,
     UnreadableMapWarning,
 )
+from ..files.file_stamp import FileStamp
 from ..request_checks import http_problem, is_web
 from ..secret import Secret, SecretURL
 from ..tracebacks import warn_user

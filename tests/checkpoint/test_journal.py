@@ -24,7 +24,7 @@ from fsspec_osspresigned.checkpoint.journal import (
     part_line,
     read,
 )
-from fsspec_osspresigned.concurrency.line_file import LineFile
+from fsspec_osspresigned.files.line_file import LineFile
 from fsspec_osspresigned.http.body import Fingerprint
 from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.model import PartReceipt
@@ -336,7 +336,7 @@ def test_a_line_that_cannot_be_synced_is_an_error_and_not_torn(place, monkeypatc
 _LIMITED = """
 import errno, resource, sys
 from fsspec_osspresigned.checkpoint.journal import JournalPart, part_line, parse, read
-from fsspec_osspresigned.concurrency.line_file import LineFile
+from fsspec_osspresigned.files.line_file import LineFile
 from fsspec_osspresigned.model import PartReceipt
 place, room = sys.argv[1], int(sys.argv[2])
 data = read(place)

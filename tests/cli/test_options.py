@@ -10,7 +10,7 @@ from attrs import fields
 from fsspec_osspresigned import errors
 from fsspec_osspresigned.cli.app import osspresigned
 from fsspec_osspresigned.cli.options import StoringConnectionOptions, TransferOptions
-from fsspec_osspresigned.concurrency.rate import RateLimit
+from fsspec_osspresigned.engine.rate import RateLimit
 from fsspec_osspresigned.console.exit import FLAGS, ExitCode
 from fsspec_osspresigned.console.terminal import Output
 from tests.cli.conftest import Text

@@ -15,7 +15,7 @@ import pytest
 from fsspec_osspresigned.checkpoint.directory import Checkpoint
 from fsspec_osspresigned.cli import options
 from fsspec_osspresigned.cli.put import PutPlan
-from fsspec_osspresigned.concurrency.line_file import LineFile
+from fsspec_osspresigned.files.line_file import LineFile
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem

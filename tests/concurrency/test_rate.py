@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from fsspec_osspresigned.concurrency.rate import RateLimit, TokenBucket
+from fsspec_osspresigned.engine.rate import RateLimit, TokenBucket
 
 
 def test_bucket_refills_evenly_and_allows_one_burst():

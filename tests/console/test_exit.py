@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fsspec_osspresigned import errors
-from fsspec_osspresigned.concurrency import abort_at_exit
+from fsspec_osspresigned.engine import abort_at_exit
 from fsspec_osspresigned.console import exit as interruption
 from fsspec_osspresigned.console.exit import (
     ExitCode,

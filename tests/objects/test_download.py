@@ -13,7 +13,7 @@ import pytest
 from fsspec.callbacks import Callback
 
 from fsspec_osspresigned import sync
-from fsspec_osspresigned.concurrency import abort_at_exit
+from fsspec_osspresigned.engine import abort_at_exit
 from fsspec_osspresigned.concurrency.cancellation import Cancellation
 from fsspec_osspresigned.concurrency.job_runner import run_steps
 from fsspec_osspresigned.emulator import Fault, StoredObject

@@ -15,7 +15,7 @@ from fsspec_osspresigned.checkpoint.journal import JournalPart, head_line, parse
 from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.retry import RetryPolicy
 from fsspec_osspresigned.concurrency.cancellation import Cancellation
-from fsspec_osspresigned.concurrency.line_file import LineFile
+from fsspec_osspresigned.files.line_file import LineFile
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.errors import (
     AccessDeniedError,

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import click
 
-from ...concurrency.cancellation import Cancellation
-from ...concurrency.job_runner import Transfers
 from ...console.exit import ExitCode, interruptible
+from ...engine.engine import blocking, run
+from ...engine.scope import Scope
 from ...filesystem.destinations import Destination
 from ...filesystem.filesystem import OSSPresignedFileSystem
 from ...filesystem.look import expand, layout
@@ -26,6 +26,8 @@ from ..options import (
     takes,
 )
 from ..settings.filters import FilteringCommand, FilterOptions, name_below
+
+T = TypeVar("T")
 
 _RM = """\
   osspresigned rm examplebucket/in/a.csv --signer keys
@@ -75,7 +77,7 @@ def rm(
     """Delete objects, if your signer grants that. With --recursive it asks first."""
     filesystem = connection.filesystem(**STRICT)
     with interruptible():
-        meant = expand(filesystem, list(paths), recursive, markers=True)
+        meant = run(expand, filesystem, list(paths), recursive, markers=True)
     takes_name = chosen.filter.takes
     names = [name for name in meant.files if takes_name(name_below(paths, name))]
 
@@ -90,7 +92,7 @@ def rm(
         return ExitCode.FAILED
     progress = report.progress("deleted", files=len(names), fetching=True)
 
-    def delete(name: str, _: Cancellation) -> None:
+    def delete(name: str) -> None:
         with progress.branched(name, "") as child:
             if is_there(name):
                 filesystem.rm_file(name)
@@ -98,18 +100,25 @@ def rm(
             elif not report.as_json:
                 report.err.line(f"{shown_text(name)}: was not there")
 
-    run = _all_at_once(filesystem, delete, str)
-    return report.carry_out("deleted", progress, lambda: run.failures_of(names))
+    return report.carry_out(
+        "deleted", progress, lambda: _failures(filesystem, delete, str, names)
+    )
 
 
-def _all_at_once(
+def _failures(
     filesystem: OSSPresignedFileSystem,
-    work: Callable[..., None],
-    name: Callable[..., str],
-) -> Transfers[Any, None]:
-    client = filesystem.client
-    width = client.options.connections
-    return Transfers(client.files, width, work, name, on_error="return")
+    work: Callable[[T], None],
+    name: Callable[[T], str],
+    jobs: Sequence[T],
+) -> dict[str, Exception]:
+    """Call *work* for all *jobs* in worker threads; return the errors by name."""
+
+    async def call(job: T) -> None:
+        await blocking(work, job)
+
+    width = filesystem.client.options.connections
+    scope: Scope[T, None] = Scope(call, name, width=width, on_error="return")
+    return run(scope.failures_of, jobs)
 
 
 def _is_there(filesystem: OSSPresignedFileSystem, name: str) -> bool:
@@ -196,7 +205,7 @@ def _placed(
         if not recursive and (prefix := [one for one in names if one.endswith("/")]):
             raise IsADirectoryError(21, "a prefix: add --recursive", prefix[0])
         source = names if len(names) > 1 else names[0]
-        found = layout(filesystem, source, where, recursive, None)
+        found = run(layout, filesystem, source, where, recursive, None)
     tops = tuple(f"{one.rstrip('/')}/" for one in names)
     if recursive and any(one.target.startswith(tops) for one in found):
         said = f"{target} lies in what is copied: name a place outside of it"
@@ -233,10 +242,11 @@ def _carry_out(
 ) -> int:
     progress = report.progress(verb, files=len(found), fetching=True)
 
-    def work(one: Destination, _: Cancellation) -> None:
+    def work(one: Destination) -> None:
         with progress.branched(one.path, one.target) as child:
             change(one.path, one.target)
             child.set_size(0)
 
-    run = _all_at_once(filesystem, work, lambda one: one.path)
-    return report.carry_out(verb, progress, lambda: run.failures_of(found))
+    return report.carry_out(
+        verb, progress, lambda: _failures(filesystem, work, lambda one: one.path, found)
+    )

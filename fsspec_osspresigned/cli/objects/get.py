@@ -10,6 +10,7 @@ from collections.abc import Sequence
 import click
 
 from ...console.exit import ExitCode, interruptible
+from ...engine.engine import run
 from ...filesystem.destinations import Destination
 from ...filesystem.filesystem import OSSPresignedFileSystem
 from ...filesystem.look import layout
@@ -85,7 +86,7 @@ def get(
         act = functools.partial(fetch, source, where, recursive=recursive)
         return transfer.carry_out("fetched", progress, act)
     with interruptible():
-        placed = layout(filesystem, source, where, recursive, None, local=True)
+        placed = run(layout, filesystem, source, where, recursive, None, local=True)
         takes_name = chosen.filter.takes
         found = [
             one

@@ -30,11 +30,7 @@ class Abortable(Protocol):
         """True if the upload is stored, or discarded without remaining parts."""
         ...
 
-    def stop(self) -> None:
-        """Stop sending the upload; never waits."""
-        ...
-
-    def discard(self, *, hurry: bool) -> None:
+    def discard_now(self, *, hurry: bool) -> None:
         """Remove the stored parts of the upload, unless it has ended."""
         ...
 
@@ -86,14 +82,12 @@ def end_all(seconds: float = _LIMIT - 2, uploads: Iterable[Abortable] = _begun) 
     failed: list[Abortable] = []
     while left := [one for one in uploads if not (one.is_over or one in failed)]:
         for upload in left:
-            upload.stop()
-        for upload in left:
             if time.monotonic() >= end:
                 text = "%d unfinished uploads were left as they are"
                 _log.warning(text, sum(not one.is_over for one in left))
                 return
             try:
-                upload.discard(hurry=True)
+                upload.discard_now(hurry=True)
             except Exception as error:  # noqa: BLE001 - the others are to end all the same
                 _log.warning("an unfinished upload could not be aborted: %s", error)
                 failed.append(upload)

@@ -1,4 +1,4 @@
-"""Steps of an upload: each is one call to the store and the check of its reply."""
+"""OSS calls of an upload, each with the check of its reply."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from attrs import evolve, frozen
 
 from .. import parsing
 from ..client.client import Client
-from ..client.small_request import FirstTry, SmallRequest
+from ..engine.engine import blocking
 from ..errors import (
     IntegrityError,
     NetworkError,
@@ -42,44 +42,29 @@ CALLBACK_FAILED = 203
 
 
 @frozen(eq=False)
-class UploadSteps:
+class OSSCalls:
     """Calls to the store for one object, with the checks of their replies.
 
-    The argument *ahead* of its methods signs the first try; None uses the client's
+    The argument *prefetcher* of its methods signs the first try; None uses the client's
     signer.
 
     Attributes:
-        exchange: cancellation of all steps but ``abort``; progress and CRC of bodies.
+        exchange: progress and CRC of bodies.
     """
 
     client: Client
     target: Target
     exchange: Exchange = PLAIN
 
-    @property
-    def _control(self) -> Exchange:
-        return Exchange(path=self.target.path, cancel=self.exchange.cancel)
-
     # -- bodies --------------------------------------------------------------------------
 
-    def request(
-        self, body: Body, ahead: Prefetcher | None, action: Action
-    ) -> SmallRequest:
-        """Return the request by which an express lane tries ``put`` of *body* first."""
-        operation = self.target.put_operation(body.size, action)
-        parse = partial(self._confirmed, operation, body)
-        return SmallRequest(operation, body, self.exchange, parse, ahead)
-
-    def put(
+    async def put(
         self,
         body: Body,
-        ahead: Prefetcher | None = None,
+        prefetcher: Prefetcher | None = None,
         action: Action = Action.PutObject,
-        first: FirstTry | None = None,
     ) -> tuple[Reply, str]:
         """Store *body* by one call, *action*; return the reply and the checksum kind.
-
-        *first* is the first try, if that was made elsewhere.
 
         Raises:
             IntegrityError: the store published other bytes than were sent.
@@ -87,39 +72,35 @@ class UploadSteps:
                 granted call can check whether it is stored.
             OSSPresignedError: its ``outcome`` says whether the object may be stored.
         """
+        operation = self.target.put_operation(body.size, action)
         try:
-            if first is not None:
-                operation = first.operation
-            else:
-                operation = self.target.put_operation(body.size, action)
-            return self._send(operation, body, ahead, first)
+            return await self._send(operation, body, prefetcher)
         except IntegrityError as error:
             raise _visible(error)  # noqa: B904 - it is the same error
         except OSSPresignedError as error:
-            cancel = self.exchange.cancel
-            if error.outcome is not Outcome.UNKNOWN or (cancel and cancel.is_set()):
+            if error.outcome is not Outcome.UNKNOWN:
                 raise
-            return self._put_after_all(body, error, action)
+            return await self._put_after_all(body, error, action)
 
-    def send_part(
-        self, upload_id: str, number: int, body: Body, ahead: Prefetcher | None = None
+    async def send_part(
+        self,
+        upload_id: str,
+        number: int,
+        body: Body,
+        prefetcher: Prefetcher | None = None,
     ) -> tuple[PartReceipt, str, Reply]:
         """Send one part; return the stored part, the checksum kind, and the reply."""
         operation = self.target.part_operation(upload_id, number, body.size)
-        reply, verified = self._send(operation, body, ahead)
+        reply, verified = await self._send(operation, body, prefetcher)
         part = part_receipt(operation, body.size, reply.etag, reply.crc64)
         return part, verified, reply
 
-    def _send(
-        self,
-        operation: Operation,
-        body: Body,
-        ahead: Prefetcher | None,
-        first: FirstTry | None = None,
+    async def _send(
+        self, operation: Operation, body: Body, prefetcher: Prefetcher | None
     ) -> tuple[Reply, str]:
         parse = partial(self._confirmed, operation, body)
-        return self.client.call(
-            operation, body, self.exchange, parse=parse, ahead=ahead, first=first
+        return await self.client.call(
+            operation, body, self.exchange, parse=parse, prefetcher=prefetcher
         )
 
     def _confirmed(
@@ -134,16 +115,18 @@ class UploadSteps:
         md5, mode = lambda: md5_of(body), _mode(self.target, operation.action)
         return reply, _compared(reply, operation, reply.crc64, md5, mode)
 
-    def _put_after_all(
+    async def _put_after_all(
         self, body: Body, error: OSSPresignedError, action: Action
     ) -> tuple[Reply, str]:
         """Return a HEAD reply that proves *body* was stored in spite of *error*."""
-        crc = crc_of(body) if self.target.checksum != "none" else None
-        md5 = None
-        if crc is not None and not action.spec.form:
-            md5 = lambda: md5_of(body)  # noqa: E731 - computed only if needed
+        crc: int | None = None
+        md5: str | None = None
+        if self.target.checksum != "none":
+            crc = await blocking(crc_of, body)
+            if not action.spec.form:
+                md5 = await blocking(md5_of, body)
         try:
-            reply, verified = self._reconcile(error, body.size, crc, md5=md5)
+            reply, verified = await self._reconcile(error, body.size, crc, md5=md5)
         except OutcomeUnknownError as unknown:
             # A policy can forbid to overwrite, too; what is there may be the first try.
             is_locked = self.target.exclusive or self.target.keeps_hidden
@@ -156,7 +139,7 @@ class UploadSteps:
 
     # -- multipart uploads ---------------------------------------------------------------
 
-    def initiate(self, ahead: Prefetcher | None = None) -> tuple[str, str]:
+    async def initiate(self, prefetcher: Prefetcher | None = None) -> tuple[str, str]:
         """Begin a multipart upload; return its upload ID, and the host of its store."""
         operation = self.target.initiate_operation()
 
@@ -168,11 +151,9 @@ class UploadSteps:
                 raise NetworkError(msg, path=operation.path)
             return upload_id, reply.host
 
-        return self.client.call(
-            operation, EMPTY, self._control, parse=parse, ahead=ahead
-        )
+        return await self.client.call(operation, parse=parse, prefetcher=prefetcher)
 
-    def complete(
+    async def complete(
         self,
         upload_id: str,
         parts: tuple[PartReceipt, ...],
@@ -190,7 +171,7 @@ class UploadSteps:
                 whether the object is stored.
         """
         if granted.complete_all and granted.complete_all_proven:
-            self._prove_parts(upload_id, parts)
+            await self._prove_parts(upload_id, parts)
         body = EMPTY
         if not granted.complete_all:
             named = ((part.part_number, part.etag) for part in parts)
@@ -201,10 +182,9 @@ class UploadSteps:
             content_length=body.size,
         )
         try:
-            reply = self.client.call(
+            reply = await self.client.call(
                 operation,
                 body,
-                self._control,
                 parse=lambda reply: _completed(reply, operation, self.target),
             )
         except OSSPresignedError as error:
@@ -212,20 +192,22 @@ class UploadSteps:
             if not gone and error.outcome is not Outcome.UNKNOWN:
                 raise
             size = sum(part.size for part in parts)
-            reply, _ = self._reconcile(error, size, crc, upload_id=upload_id)
+            reply, _ = await self._reconcile(error, size, crc, upload_id=upload_id)
         try:
             return reply, _compared(reply, operation, crc)
         except IntegrityError as error:
             raise _visible(error)  # noqa: B904 - it is the same error
 
-    def _prove_parts(self, upload_id: str, parts: tuple[PartReceipt, ...]) -> None:
+    async def _prove_parts(
+        self, upload_id: str, parts: tuple[PartReceipt, ...]
+    ) -> None:
         """Raise IntegrityError unless ListParts shows exactly the sent parts.
 
         The Complete of this upload has no part list, so it would publish all stored
         parts.
         """
         operation = self.target.operation(Action.ListParts, upload_id=upload_id)
-        reply = self.client.call(operation, EMPTY, self._control)
+        reply = await self.client.call(operation)
         root = document(reply, operation, "ListPartsResult")
         listed: list[tuple[int, int, str]] = []
         with contextlib.suppress(ValueError):
@@ -237,7 +219,9 @@ class UploadSteps:
             msg = "the parts that are stored are not those that were sent"
             raise IntegrityError(msg, path=operation.path)
 
-    def abort(self, upload_id: str, *, once: bool = False, host: str = "") -> bool:
+    async def abort(
+        self, upload_id: str, *, once: bool = False, host: str = ""
+    ) -> bool:
         """Abort the multipart upload, which removes its parts.
 
         A failure is logged with the upload ID. With *once*, a failed call is not retried,
@@ -249,7 +233,7 @@ class UploadSteps:
             Action.AbortMultipartUpload, upload_id=upload_id
         )
         try:
-            self.client.call(operation, once=once)
+            await self.client.call(operation, once=once)
         except UploadNotFoundError as error:
             if is_elsewhere(error, host):
                 return False
@@ -266,13 +250,13 @@ class UploadSteps:
 
     # -- after a lost reply --------------------------------------------------------------
 
-    def _reconcile(
+    async def _reconcile(
         self,
         error: OSSPresignedError,
         size: int,
         crc: int | None,
         *,
-        md5: Callable[[], str] | None = None,
+        md5: str | None = None,
         upload_id: str = "",
     ) -> tuple[Reply, str]:
         """Return the reply that shows that the object was stored in spite of *error*.
@@ -280,8 +264,8 @@ class UploadSteps:
         The second value is the kind of the checksum compared. Sends HeadObject; if that
         fails in a multipart upload, also ListParts. If *error* is a reply, such as
         NoSuchUpload after a lost reply, these calls are retried; otherwise each is sent
-        once. *crc* None means that the CRC-64 was not computed. *md5* computes the MD5
-        of one PUT. *upload_id* is empty without a multipart upload.
+        once. *crc* and *md5* are None if they were not computed; *md5* is that of one
+        PUT. *upload_id* is empty without a multipart upload.
 
         Raises:
             OutcomeUnknownError: no granted call can check the object.
@@ -293,29 +277,29 @@ class UploadSteps:
         unsure = "an object of this size exists, but it has no checksum to compare"
         stored = True
         try:
-            reply = self.client.call(head, once=once)
+            reply = await self.client.call(head, once=once)
             stored = reply.headers.get("content-length") == str(size)
             if stored:
                 mode = "auto" if md5 is not None else None
-                proof = _compared(reply, head, crc, md5, mode)
+                proof = _compared(reply, head, crc, lambda: md5 or "", mode)
                 if proof != "none":
                     return reply, proof
         except (FileNotFoundError, IntegrityError):
             stored = False
         except OSSPresignedError as blind:
             unsure = f"HEAD failed: {blind.message}"
-            stored = not (upload_id and self._is_open(upload_id, once=once))
+            stored = not (upload_id and await self._is_open(upload_id, once=once))
         if not stored:
             error.outcome = Outcome.NOT_STORED
             raise error from None
         msg = f"whether the object is stored is unknown: {error.message}; {unsure}"
         raise OutcomeUnknownError(msg, path=head.path, action=error.action)
 
-    def _is_open(self, upload_id: str, *, once: bool) -> bool:
+    async def _is_open(self, upload_id: str, *, once: bool) -> bool:
         """Return whether ListParts shows the multipart upload, so it is not completed."""
         try:
             operation = self.target.operation(Action.ListParts, upload_id=upload_id)
-            self.client.call(operation, once=once)
+            await self.client.call(operation, once=once)
         except OSSPresignedError:
             return False
         return True

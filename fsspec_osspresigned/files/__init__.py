@@ -1,0 +1,1 @@
+"""Local files that several processes share: locks, stamps and files of lines."""

@@ -1,0 +1,166 @@
+"""Multi: libcurl's multi interface on the engine's loop, for many small requests."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pycurl
+
+from ..model import Reply
+from .handle import Handle
+from .route import Route
+from .transfer import Transfer
+
+_LOOK = 1.0  # seconds between two looks at what stalls, at most
+_LOOKS = 4  # within one window in which enough bytes must move
+_CONNECTIONS = 256  # that are kept; more may be in use
+_KEPT = 256  # idle handles
+
+_READS = {pycurl.POLL_IN, pycurl.POLL_INOUT}
+_WRITES = {pycurl.POLL_OUT, pycurl.POLL_INOUT}
+
+
+class Multi:
+    """Sends requests on the running loop; ``own`` it by the engine."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._read: set[int] = set()
+        self._written: set[int] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._descriptors: dict[int, int] = {}
+        self._idle: dict[tuple[Route, float], list[Handle]] = {}
+        self._busy: dict[Any, _Busy] = {}
+        self._looking: asyncio.TimerHandle | None = None
+        self._curl = pycurl.CurlMulti()
+        self._curl.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
+        self._curl.setopt(pycurl.M_TIMERFUNCTION, self._schedule)
+        self._curl.setopt(pycurl.M_MAXCONNECTS, _CONNECTIONS)
+
+    async def send(
+        self, transfer: Transfer, connect_seconds: float, progress_seconds: float
+    ) -> Reply:
+        """Send the request of *transfer*, and return the reply; raises as that does.
+
+        A connection must be open within *connect_seconds*, and enough bytes move within
+        *progress_seconds*.
+        """
+        handle = self._take(transfer.route, connect_seconds)
+        window = min(_LOOK, progress_seconds / _LOOKS)
+        busy = _Busy(transfer, window, self._loop.create_future())
+        try:
+            transfer.begin(handle, progress_seconds)
+            self._busy[handle.easy] = busy
+            self._curl.add_handle(handle.easy)
+            try:
+                self._keep_looking(window)
+                return transfer.reply(*await busy.ended)
+            finally:
+                del self._busy[handle.easy]
+                self._curl.remove_handle(handle.easy)
+        finally:
+            transfer.end()
+            self._give_back(handle, connect_seconds)
+
+    def _take(self, route: Route, connect_seconds: float) -> Handle:
+        idle = self._idle.get((route, connect_seconds))
+        if idle:
+            return idle.pop()
+        return Handle(route, connect_seconds, self._descriptors)
+
+    def _give_back(self, handle: Handle, connect_seconds: float) -> None:
+        idle = self._idle.setdefault((handle.route, connect_seconds), [])
+        idle.append(handle)
+        if len(self._idle) > _KEPT:  # of routes that are long forgotten
+            for old in self._idle.pop(next(iter(self._idle))):
+                old.close()
+
+    def close(self) -> None:
+        """Close all connections."""
+        for timer in (self._timer, self._looking):
+            if timer is not None:
+                timer.cancel()
+        for handles in self._idle.values():
+            for handle in handles:
+                handle.close()
+        self._curl.close()
+
+    # -- callbacks of libcurl -------------------------------------------------------------
+
+    def _watch(self, what: int, descriptor: int, _: Any, __: Any) -> None:
+        loop = self._loop
+        if what in _READS:
+            if descriptor not in self._read:
+                self._read.add(descriptor)
+                loop.add_reader(descriptor, self._act, descriptor, pycurl.CSELECT_IN)
+        elif descriptor in self._read:
+            self._read.discard(descriptor)
+            loop.remove_reader(descriptor)
+        if what in _WRITES:
+            if descriptor not in self._written:
+                self._written.add(descriptor)
+                loop.add_writer(descriptor, self._act, descriptor, pycurl.CSELECT_OUT)
+        elif descriptor in self._written:
+            self._written.discard(descriptor)
+            loop.remove_writer(descriptor)
+
+    def _schedule(self, milliseconds: int) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None
+        if milliseconds >= 0:
+            self._timer = self._loop.call_later(
+                milliseconds / 1000, self._act, pycurl.SOCKET_TIMEOUT, 0
+            )
+
+    # -- on the loop ---------------------------------------------------------------------
+
+    def _act(self, descriptor: int, event: int) -> None:
+        self._curl.socket_action(descriptor, event)
+        left = 1
+        while left:
+            left, done, failed = self._curl.info_read()
+            for easy in done:
+                self._end(easy, 0, "")
+            for easy, code, text in failed:
+                self._end(easy, code, text)
+
+    def _end(self, easy: Any, code: int, text: str) -> None:
+        busy = self._busy.get(easy)
+        if busy is None or busy.ended.done():
+            return
+        if busy.transfer.begins_again():
+            self._curl.remove_handle(easy)
+            self._curl.add_handle(easy)
+        else:
+            busy.ended.set_result((code, text))
+
+    def _keep_looking(self, seconds: float) -> None:
+        if self._looking is None:
+            self._looking = self._loop.call_later(seconds, self._look)
+
+    def _look(self) -> None:
+        """End the requests that have stalled: libcurl looks at them only when bytes move."""
+        self._looking = None
+        for easy, busy in self._busy.items():
+            sent = easy.getinfo(pycurl.SIZE_UPLOAD_T)
+            received = easy.getinfo(pycurl.SIZE_DOWNLOAD_T)
+            if busy.transfer.watch(int(sent + received)) and not busy.ended.done():
+                busy.ended.set_result((pycurl.E_ABORTED_BY_CALLBACK, ""))
+        if self._busy:
+            self._keep_looking(min(busy.window for busy in self._busy.values()))
+
+
+class _Busy:
+    """A transfer that is under way; *ended* gets libcurl's code and text."""
+
+    __slots__ = ("ended", "transfer", "window")
+
+    def __init__(
+        self,
+        transfer: Transfer,
+        window: float,
+        ended: asyncio.Future[tuple[int, str]],
+    ) -> None:
+        self.transfer, self.window, self.ended = transfer, window, ended
