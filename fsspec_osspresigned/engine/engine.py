@@ -120,6 +120,11 @@ class Engine:
         with suppress(RuntimeError):  # the loop is closed, so the engine is over
             self.loop.call_soon_threadsafe(self._take_posted)
 
+    @property
+    def tasks(self) -> set[asyncio.Task[Any]]:
+        """The tasks that have not ended; for tests."""
+        return set(self._tasks)
+
     # -- on the loop ---------------------------------------------------------------------
 
     def _main(self) -> None:

@@ -34,7 +34,7 @@ from fsspec_osspresigned.objects import listing
 from fsspec_osspresigned.options.object_options import Target
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.base import MultipartGrant
-from fsspec_osspresigned.upload.steps import UploadSteps
+from fsspec_osspresigned.upload.oss_calls import OSSCalls
 
 HEAVY_EXAMPLES = 2_000
 
@@ -345,7 +345,7 @@ def test_initiate(reply):
     """Either there is an upload ID, or one of our errors."""
 
     def step() -> None:
-        assert UploadSteps(client(reply), TARGET).initiate()
+        assert OSSCalls(client(reply), TARGET).initiate()
 
     harmless(step)
 
@@ -355,9 +355,7 @@ def test_complete(reply, crc):
     """What is no clear success is one of our errors."""
     granted = MultipartGrant(upload_id="U")
     parts = (PartReceipt(part_number=1, size=3, etag='"E"'),)
-    harmless(
-        lambda: UploadSteps(client(reply), TARGET).complete("U", parts, crc, granted)
-    )
+    harmless(lambda: OSSCalls(client(reply), TARGET).complete("U", parts, crc, granted))
 
 
 @fuzz(reply=REPLIES)
@@ -366,7 +364,7 @@ def test_list_parts(reply):
     parts = (PartReceipt(part_number=1, size=3, etag='"E"'),)
     granted = MultipartGrant(upload_id="U", complete_all=True, complete_all_proven=True)
     harmless(
-        lambda: UploadSteps(client(reply), TARGET).complete("U", parts, None, granted)
+        lambda: OSSCalls(client(reply), TARGET).complete("U", parts, None, granted)
     )
 
 

@@ -27,7 +27,7 @@ from fsspec_osspresigned.errors import (
 )
 from fsspec_osspresigned.objects import copy as copying
 from fsspec_osspresigned.options.object_options import Target
-from fsspec_osspresigned.upload.steps import UploadSteps
+from fsspec_osspresigned.upload.oss_calls import OSSCalls
 
 ROOT = "examplebucket"
 PATH = f"{ROOT}/a"
@@ -158,14 +158,14 @@ def test_giving_up_from_elsewhere_ends_a_copy(fs, owner, monkeypatch):
     """What is under way is waited for, and aborted."""
     fs.pipe_file(PATH, LARGE)
     cancel = Cancellation()
-    real = UploadSteps.initiate
+    real = OSSCalls.initiate
 
     def initiate(*args, **options):
         upload_id = real(*args, **options)
         cancel.set()
         return upload_id
 
-    monkeypatch.setattr(UploadSteps, "initiate", initiate)
+    monkeypatch.setattr(OSSCalls, "initiate", initiate)
     with pytest.raises(UploadDiscardedError, match="was cancelled"):
         copying.Copying(fs.client, PATH, Target(path=COPY), cancel).run()
     assert not owner.oss.uploads(ROOT)

@@ -14,7 +14,7 @@ from fsspec_osspresigned.options.object_options import Target
 from fsspec_osspresigned.signers.base import Grant, preflight
 from fsspec_osspresigned.signers.chain import ChainSigner
 from fsspec_osspresigned.signing import presign
-from fsspec_osspresigned.upload.steps import UploadSteps
+from fsspec_osspresigned.upload.oss_calls import OSSCalls
 
 BUCKET = "examplebucket"
 TYPED = {"Content-Type": "text/csv"}
@@ -48,7 +48,7 @@ def owners_upload(oss, owner):
         monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
         fs = OSSPresignedFileSystem(**keys)
         target = Target(path=f"{BUCKET}/a")
-        upload_id, _ = UploadSteps(fs.client, target).initiate()
+        upload_id, _ = OSSCalls(fs.client, target).initiate()
         oss.clear()
         part = {"partNumber": "1", "uploadId": upload_id}
         return {

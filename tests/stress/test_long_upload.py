@@ -33,7 +33,7 @@ from fsspec_osspresigned.signers.http import HTTPSigner, token_source
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signers.presigned_urls import URLMapSigner
 from fsspec_osspresigned.units import KIB
-from fsspec_osspresigned.upload.steps import UploadSteps
+from fsspec_osspresigned.upload.oss_calls import OSSCalls
 from fsspec_osspresigned.url_map.source import load, write
 from fsspec_osspresigned.url_map.url_map import MapEntry, MapRequest
 from tests.serve_child import Serve
@@ -262,7 +262,7 @@ def begin(oss: Emulator) -> str:
     """Initiate the owner's upload and return its id."""
     transport = Transport(allow_http=True)
     client = client_of(oss, keys_of(oss), transport, signer="keys")
-    return UploadSteps(client, Target(path=PATH)).initiate()[0]
+    return OSSCalls(client, Target(path=PATH)).initiate()[0]
 
 
 def map_file(oss: Emulator, upload: str, place: Path, life: int = LIFE) -> str:

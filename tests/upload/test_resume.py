@@ -41,7 +41,7 @@ from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signers.presigned_urls import URLMapSigner
 from fsspec_osspresigned.upload import resume as module
 from fsspec_osspresigned.upload.resume import Listing, agreed, is_stale, list_parts
-from fsspec_osspresigned.upload.steps import UploadSteps
+from fsspec_osspresigned.upload.oss_calls import OSSCalls
 from fsspec_osspresigned.upload.upload import Upload, upload_source
 from fsspec_osspresigned.url_map.source import load
 
@@ -129,7 +129,7 @@ class World:
         """Abort all multipart uploads, as another process or a rule of the bucket does."""
         ours, self.signer = self.signer, Signer(self.oss)
         for one in self.oss.uploads(BUCKET):
-            UploadSteps(self.client(), Target(path=PATH)).abort(one.upload_id)
+            OSSCalls(self.client(), Target(path=PATH)).abort(one.upload_id)
         self.signer = ours
 
     def actions(self) -> set[str]:
@@ -600,7 +600,7 @@ def owners(oss: Emulator, *, lists: bool = True) -> URLMapSigner:
     client = Client(
         Options.from_storage_options({"signer": "keys"}), Signer(oss), Transport()
     )
-    upload_id, _ = UploadSteps(client, Target(path=PATH)).initiate()
+    upload_id, _ = OSSCalls(client, Target(path=PATH)).initiate()
 
     def url(action: Action, **more) -> str:
         one = Operation(

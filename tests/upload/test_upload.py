@@ -51,7 +51,7 @@ from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.base import Grant, MultipartGrant
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signers.presigned_urls import URLMapSigner
-from fsspec_osspresigned.upload.steps import UploadSteps
+from fsspec_osspresigned.upload.oss_calls import OSSCalls
 from fsspec_osspresigned.upload.upload import Upload, upload_source
 from fsspec_osspresigned.url_map.source import load
 
@@ -767,7 +767,7 @@ def prove(body: str, count: int) -> None:
     text = f"<ListPartsResult>{body}</ListPartsResult>".encode()
     target = Target(path=PATH)
     grant = MultipartGrant(complete_all=True, complete_all_proven=True)
-    UploadSteps(Listing(text), target).complete("U", parts, None, grant)
+    OSSCalls(Listing(text), target).complete("U", parts, None, grant)
 
 
 def row(number: int, size=5, etag: str | None = None) -> str:
@@ -1137,13 +1137,13 @@ def test_bad_reply_to_initiate(body, words):
     """No upload ID, no upload."""
     client = Answering(Reply(status=200, body=body))
     with pytest.raises(NetworkError, match=words):
-        UploadSteps(client, Target(path=PATH)).initiate()
+        OSSCalls(client, Target(path=PATH)).initiate()
 
 
 def completed(reply: Reply, headers=None):
     """Judge a reply to Complete."""
     target = Target(path=PATH, headers=headers)
-    UploadSteps(Answering(reply), target).complete("U", (), None, MultipartGrant())
+    OSSCalls(Answering(reply), target).complete("U", (), None, MultipartGrant())
 
 
 @pytest.mark.parametrize(

@@ -198,7 +198,7 @@ def test_exit_aborts_what_a_daemon_thread_was_sending(child, oss):
                     ready.set()
                     wait()
                 return MemoryBody.part(self, offset, size)
-        from fsspec_osspresigned.upload.steps import Target
+        from fsspec_osspresigned.upload.oss_calls import Target
         from fsspec_osspresigned.upload.upload import upload_source
         client = OSSPresignedFileSystem(
             signer="keys", part_size=100 * 1024, multipart_threshold=100 * 1024
