@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections import Counter, defaultdict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
@@ -159,7 +158,7 @@ class Client:
         if exchange.path != operation.path:
             exchange = evolve(exchange, path=operation.path)
         attempts = Attempts(operation, self.policy, self._timing)
-        breaker = self.circuit_breaker(operation.bucket)
+        limiter = request_limiter()
         small = body.size <= SMALL and not exchange.in_thread
         limits = self._limits(operation.bucket)
         signed: SignedRequest | None = None
@@ -169,15 +168,17 @@ class Client:
                 if signed is None:
                     signed = await (first or self.signed)(operation)
                     first = None
-                async with request_limiter().request(self, limits, is_small=small):
+                place = limiter.enter_now(self, limits, is_small=small)
+                if place is None:
+                    place = await limiter.enter(self, limits, is_small=small)
+                try:
                     if signed.is_stale(self._timing.now()):  # after the wait
                         signed = await self.signed(operation)
-                    async with breaker.request(operation.path):
-                        reply = await self._attempt(operation, signed, body, exchange)
-                        counted = attempts.counted(reply)
-                        return await _parsed(
-                            counted, parse, exchange, in_thread=not small
-                        )
+                    return await self._attempt(
+                        operation, signed, body, exchange, parse, attempts
+                    )
+                finally:
+                    limiter.leave(place)
             except OSSPresignedError as error:
                 failure = error
             decision = self._after(operation, attempts, failure, last=once)
@@ -218,24 +219,47 @@ class Client:
         signed: SignedRequest,
         body: Body,
         exchange: Exchange,
-    ) -> Reply:
-        """Send one try of *operation*, and return its 2xx reply, or raise an error."""
-        ready = await self._ready(operation, signed, body)
-        began = self._timing.clock()
-        with self._counted_in_window(operation.bucket) as in_flight:
-            reply = await self.transport.send(ready, body, exchange)
-        seconds = self._timing.clock() - began
-        self._raise_for_status(operation, ready, reply)
-        self._note_time(operation, body, exchange, seconds, in_flight)
-        return reply
-
-    @contextmanager
-    def _counted_in_window(self, bucket: str) -> Iterator[int]:
-        self._in_flight[bucket] += 1
+        parse: Callable[[Reply], T],
+        attempts: Attempts,
+    ) -> T:
+        """Send one try of *operation*, and return what *parse* returns for the reply."""
+        breaker = self.circuit_breaker(operation.bucket)
+        probes = breaker.is_open and await breaker.enter(operation.path)
+        error: BaseException | None = None
         try:
-            yield self._in_flight[bucket]
+            ready = await self._ready(operation, signed, body)
+            reply = await self._send(operation, ready, body, exchange)
+            self._raise_for_status(operation, ready, reply)
+            in_thread = body.size > SMALL or exchange.in_thread
+            return await _parsed(
+                attempts.counted(reply), parse, exchange, in_thread=in_thread
+            )
+        except BaseException as caught:
+            error = caught
+            raise
+        finally:
+            breaker.leave(error, probes=probes)
+            del error  # its frames lead here, and would keep each other
+
+    async def _send(
+        self,
+        operation: Operation,
+        signed: SignedRequest,
+        body: Body,
+        exchange: Exchange,
+    ) -> Reply:
+        """Send the request once; note how long the reply took."""
+        bucket, clock = operation.bucket, self._timing.clock
+        began = clock()
+        self._in_flight[bucket] += 1
+        in_flight = self._in_flight[bucket]
+        try:
+            reply = await self.transport.send(signed, body, exchange)
         finally:
             self._in_flight[bucket] -= 1
+        if reply.is_good:
+            self._note_time(operation, body, exchange, clock() - began, in_flight)
+        return reply
 
     def _note_time(
         self,

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from typing import Any
 
 from ..errors import NetworkError, OSSPresignedError, StoreUnavailableError
 from .engine import within_user_code
@@ -48,27 +48,26 @@ class CircuitBreaker:
         """True if the circuit is open, so that only one request at a time is sent."""
         return self._failures >= self._threshold
 
-    @asynccontextmanager
-    async def request(self, path: str) -> AsyncIterator[None]:
-        """Wait until a request may be sent; record its result at the end of the block.
+    async def enter(self, path: str) -> bool:
+        """Wait until a request may be sent; return True if the request is the probe.
 
         Code of the user does not wait. If the probe fails during the wait, its error is
-        raised for *path*.
+        raised for *path*. ``leave`` must be called when the request has ended.
         """
-        probes = self.is_open and not within_user_code() and await self._enter(path)
-        failure: OSSPresignedError | None = None
-        is_answered = False
-        try:
-            yield
-            is_answered = True
-        except OSSPresignedError as error:
-            if isinstance(error, StoreUnavailableError | NetworkError):
-                failure = error
-            else:
-                is_answered = error.status is not None
-            raise
-        finally:
-            self._leave(probes=probes, is_answered=is_answered, failure=failure)
+        return self.is_open and not within_user_code() and await self._enter(path)
+
+    def leave(self, error: BaseException | None, *, probes: bool) -> None:
+        """Record the end of a request, with the *error* that it raised or None."""
+        if error is None:
+            if self._failures:
+                self._leave(probes=probes, is_answered=True, failure=None)
+            return
+        is_failure = isinstance(error, StoreUnavailableError | NetworkError)
+        self._leave(
+            probes=probes,
+            is_answered=getattr(error, "status", None) is not None and not is_failure,
+            failure=error if is_failure else None,
+        )
 
     async def _enter(self, path: str) -> bool:
         """Wait until a request may be sent; return True if the request is the probe."""
@@ -92,9 +91,7 @@ class CircuitBreaker:
         finally:
             self._waiters.discard(waiter)
 
-    def _leave(
-        self, *, probes: bool, is_answered: bool, failure: OSSPresignedError | None
-    ) -> None:
+    def _leave(self, *, probes: bool, is_answered: bool, failure: Any) -> None:
         if probes:
             self._is_probing = False
         if is_answered:

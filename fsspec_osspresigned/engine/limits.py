@@ -11,10 +11,10 @@ import asyncio
 import os
 import weakref
 from collections import Counter, OrderedDict, deque
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
+from typing import TypeAlias
 
-from attrs import define, field, frozen
+from attrs import frozen
 
 from .engine import call_of_task, running, within_user_code
 
@@ -34,14 +34,16 @@ class RequestLimits:
     total: int
 
 
-@define(eq=False)
-class _Waiter:
+@frozen(eq=False)
+class RequestPlace:
+    """A request in flight, or one that waits."""
+
     client: object
     limits: RequestLimits
     is_small: bool
-    future: asyncio.Future[None] = field(
-        factory=lambda: asyncio.get_running_loop().create_future()
-    )
+
+
+_Waiter: TypeAlias = tuple[RequestPlace, "asyncio.Future[None]"]
 
 
 class RequestLimiter:
@@ -65,58 +67,62 @@ class RequestLimiter:
         """Number of requests in flight."""
         return self._small + self._large
 
-    @asynccontextmanager
-    async def request(
+    def enter_now(
         self, client: object, limits: RequestLimits, *, is_small: bool
-    ) -> AsyncIterator[None]:
-        """Wait until *client* may send a request; count it until the block ends."""
-        waiter = _Waiter(client, limits, is_small)
-        if self._waiting or not self._may(waiter):
-            if not within_user_code():
-                await self._wait(waiter)
-            else:
-                self._count(waiter, 1)
-        else:
-            self._count(waiter, 1)
-        try:
-            yield
-        finally:
-            self._count(waiter, -1)
+    ) -> RequestPlace | None:
+        """Count a request of *client* if it may be sent now; None if it must wait."""
+        place = RequestPlace(client, limits, is_small)
+        if within_user_code() or (not self._waiting and self._may(place)):
+            self._count(place, 1)
+            return place
+        return None
+
+    async def enter(
+        self, client: object, limits: RequestLimits, *, is_small: bool
+    ) -> RequestPlace:
+        """Wait until *client* may send a request, and count it; call ``leave`` after."""
+        place = RequestPlace(client, limits, is_small)
+        await self._wait(place, asyncio.get_running_loop().create_future())
+        return place
+
+    def leave(self, place: RequestPlace) -> None:
+        """Count the request no more, and let others in."""
+        self._count(place, -1)
+        if self._waiting:
             self._admit()
 
-    async def _wait(self, waiter: _Waiter) -> None:
+    async def _wait(self, place: RequestPlace, future: asyncio.Future[None]) -> None:
         call = call_of_task.get()
         queue = self._waiting.setdefault(call, deque())
-        queue.append(waiter)
+        queue.append((place, future))
         self._admit()
         try:
-            await waiter.future
+            await future
         except asyncio.CancelledError:
-            if waiter.future.done() and not waiter.future.cancelled():
-                self._count(waiter, -1)
-                self._admit()
+            if future.done() and not future.cancelled():
+                self.leave(place)
             else:
-                queue.remove(waiter)
+                queue.remove((place, future))
                 if not queue and self._waiting.get(call) is queue:
                     del self._waiting[call]
             raise
 
-    def _may(self, waiter: _Waiter) -> bool:
-        if not self._of_client[id(waiter.client)]:
+    def _may(self, place: RequestPlace) -> bool:
+        if not self._of_client[id(place.client)]:
             return True
-        limits = waiter.limits
+        limits = place.limits
         if self.in_flight >= limits.total:
             return False
-        if waiter.is_small:
+        if place.is_small:
             return self._small < limits.small()
         return self._large < limits.large
 
-    def _count(self, waiter: _Waiter, change: int) -> None:
-        key = id(waiter.client)
+    def _count(self, place: RequestPlace, change: int) -> None:
+        key = id(place.client)
         self._of_client[key] += change
         if not self._of_client[key]:
             del self._of_client[key]
-        if waiter.is_small:
+        if place.is_small:
             self._small += change
         else:
             self._large += change
@@ -125,14 +131,14 @@ class RequestLimiter:
         """Let those in who may send now: the first of each call, one call after another."""
         while (call := next(filter(self._may_first, self._waiting), None)) is not None:
             queue = self._waiting.pop(call)
-            waiter = queue.popleft()
+            place, future = queue.popleft()
             if queue:
                 self._waiting[call] = queue  # at the end
-            self._count(waiter, 1)
-            waiter.future.set_result(None)
+            self._count(place, 1)
+            future.set_result(None)
 
     def _may_first(self, call: object) -> bool:
-        return self._may(self._waiting[call][0])
+        return self._may(self._waiting[call][0][0])
 
 
 def request_limiter() -> RequestLimiter:

@@ -133,8 +133,6 @@ class Handle:
     def end(self) -> None:
         """Forget the request; the handle can be kept for another one."""
         self.request = None
-        self.easy.unsetopt(pycurl.HTTPHEADER)
-        self.easy.setopt(pycurl.REQUEST_TARGET, "/")
 
     def _opened(self, descriptor: int, _: int) -> int:
         self._opened_now.append(descriptor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from typing import Any
 
 import pycurl
@@ -29,6 +30,7 @@ class Multi:
         self._read: set[int] = set()
         self._written: set[int] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._due, self._is_due = math.inf, False
         self._descriptors: dict[int, int] = {}
         self._idle: dict[tuple[Route, float], list[Handle]] = {}
         self._busy: dict[Any, _Busy] = {}
@@ -106,15 +108,36 @@ class Multi:
             loop.remove_writer(descriptor)
 
     def _schedule(self, milliseconds: int) -> None:
+        # Most calls say "at once", or set a later time than a timer that runs already.
+        loop = self._loop
+        self._due = loop.time() + milliseconds / 1000 if milliseconds >= 0 else math.inf
+        if milliseconds == 0:
+            if not self._is_due:
+                self._is_due = True
+                loop.call_soon(self._act_now)
+        elif milliseconds > 0 and (
+            self._timer is None or self._due < self._timer.when()
+        ):
+            self._set_timer()
+
+    def _set_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = None
-        if milliseconds >= 0:
-            self._timer = self._loop.call_later(
-                milliseconds / 1000, self._act, pycurl.SOCKET_TIMEOUT, 0
-            )
+        self._timer = self._loop.call_at(self._due, self._act_in_time)
 
     # -- on the loop ---------------------------------------------------------------------
+
+    def _act_now(self) -> None:
+        self._is_due = False
+        self._act(pycurl.SOCKET_TIMEOUT, 0)
+
+    def _act_in_time(self) -> None:
+        self._timer = None
+        if self._loop.time() >= self._due:
+            self._due = math.inf
+            self._act(pycurl.SOCKET_TIMEOUT, 0)
+        elif self._due < math.inf:
+            self._set_timer()
 
     def _act(self, descriptor: int, event: int) -> None:
         self._curl.socket_action(descriptor, event)
