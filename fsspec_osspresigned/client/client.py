@@ -55,6 +55,18 @@ if TYPE_CHECKING:
     Job = TypeVar("Job")
 
 
+class _Keyed(dict[str, RequestLimits]):
+    """Limits by bucket; *make* makes those of a new bucket."""
+
+    def __init__(self, make: Callable[[str], RequestLimits]) -> None:
+        super().__init__()
+        self._make = make
+
+    def __missing__(self, bucket: str) -> RequestLimits:
+        limits = self[bucket] = self._make(bucket)
+        return limits
+
+
 def _itself(reply: Reply) -> Any:
     return reply
 
@@ -99,6 +111,14 @@ class Client:
         self._timing = timing
         self._note = note
         self._in_flight: Counter[str] = Counter()
+        most = max(options.most_connections, options.most_small)
+        self._limits = _Keyed(
+            lambda bucket: RequestLimits(
+                small=lambda: self.windows[bucket].size,
+                large=options.most_connections,
+                total=options.max_concurrency or most,
+            )
+        )
         self._batches = self.prefetcher(lambda: None, first=MAX_REQUESTS)
         self.circuits: dict[str, CircuitBreaker] = {}
         self.links: defaultdict[str, LinkEstimate] = defaultdict(LinkEstimate)
@@ -160,7 +180,7 @@ class Client:
         attempts = Attempts(operation, self.policy, self._timing)
         limiter = request_limiter()
         small = body.size <= SMALL and not exchange.in_thread
-        limits = self._limits(operation.bucket)
+        limits = self._limits[operation.bucket]
         signed: SignedRequest | None = None
         first = prefetcher and prefetcher.sign
         while True:
@@ -189,15 +209,6 @@ class Client:
                 signed = None
             else:
                 await self._timing.sleep(decision.seconds)
-
-    def _limits(self, bucket: str) -> RequestLimits:
-        options, window = self.options, self.windows[bucket]
-        most = max(options.most_connections, options.most_small)
-        if options.max_concurrency is not None:
-            most = options.max_concurrency
-        return RequestLimits(
-            small=lambda: window.size, large=options.most_connections, total=most
-        )
 
     def _after(
         self,

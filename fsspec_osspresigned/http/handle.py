@@ -10,7 +10,7 @@ import time
 import weakref
 from collections.abc import Callable, Collection
 from contextlib import suppress
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import pycurl
 
@@ -60,11 +60,11 @@ class Handle:
     handles of one multi share. libcurl watches the progress if they are None.
 
     Attributes:
-        request: the request that is being sent; None between two requests.
+        request: the request that is being sent; there is none between two requests.
         is_watched: whether libcurl calls ``watch``.
     """
 
-    request: Callbacks | None = None
+    request: Callbacks
 
     def __init__(
         self,
@@ -89,21 +89,21 @@ class Handle:
 
     def _set_callbacks(self) -> None:
         # Set once: a request that is no longer in the handle can be freed at once.
-        def now() -> Callbacks:
-            return cast(Callbacks, self.request)
-
         easy = self.easy
         easy.setopt(
-            pycurl.PREREQFUNCTION, lambda _, __, ___, port: now().may_send(port)
+            pycurl.PREREQFUNCTION,
+            lambda _, __, ___, port: self.request.may_send(port),
         )
-        easy.setopt(pycurl.READFUNCTION, lambda size: now().read(size))
-        easy.setopt(pycurl.HEADERFUNCTION, lambda line: now().take_line(line))
-        easy.setopt(pycurl.WRITEFUNCTION, lambda block: now().write(block))
+        easy.setopt(pycurl.READFUNCTION, lambda size: self.request.read(size))
+        easy.setopt(pycurl.HEADERFUNCTION, lambda line: self.request.take_line(line))
+        easy.setopt(pycurl.WRITEFUNCTION, lambda block: self.request.write(block))
         if self.is_watched:
+            easy.setopt(pycurl.BUFFERSIZE, 64 * 1024)
+            easy.setopt(pycurl.UPLOAD_BUFFERSIZE, 512 * 1024)
             easy.setopt(pycurl.NOPROGRESS, 0)
             easy.setopt(
                 pycurl.XFERINFOFUNCTION,
-                lambda _, received, __, sent: now().watch(int(received + sent)),
+                lambda _, received, __, sent: self.request.watch(int(received + sent)),
             )
 
     def begin(
@@ -132,7 +132,7 @@ class Handle:
 
     def end(self) -> None:
         """Forget the request; the handle can be kept for another one."""
-        self.request = None
+        del self.request
 
     def _opened(self, descriptor: int, _: int) -> int:
         self._opened_now.append(descriptor)
@@ -184,8 +184,6 @@ _ALWAYS: tuple[tuple[int, Any], ...] = (
     (pycurl.FOLLOWLOCATION, 0),
     (pycurl.TCP_NODELAY, 1),
     (pycurl.MAXCONNECTS, 1),
-    (pycurl.BUFFERSIZE, 64 * 1024),
-    (pycurl.UPLOAD_BUFFERSIZE, 512 * 1024),
     (pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2),
     (pycurl.HTTP_CONTENT_DECODING, 0),
 )
