@@ -36,11 +36,6 @@ async def in_chunks(jobs: Iterable[T], size: int = _CHUNK) -> AsyncIterator[T]:
             yield job
 
 
-async def _at_once(jobs: Iterable[T]) -> AsyncIterator[T]:
-    for job in jobs:
-        yield job
-
-
 class Scope(Generic[T, R]):
     """Calls *work* for each job; at most *width* calls run at a time.
 
@@ -95,29 +90,16 @@ class Scope(Generic[T, R]):
         self, jobs: Iterable[T] | AsyncIterator[T]
     ) -> dict[str, Exception]:
         """Call *work* for all *jobs*; return the exceptions of failed jobs by name."""
-        if isinstance(jobs, AsyncIterator):
-            source = jobs
-        else:
-            source = _at_once(jobs) if isinstance(jobs, Sequence) else in_chunks(jobs)
-        taking = asyncio.Lock()  # an iterator gives one job at a time
+        take = self._from(jobs)
         children: set[asyncio.Task[None]] = set()
 
         async def child() -> None:
             is_first = True
-            while True:
-                async with taking:
-                    if self._is_over():
-                        return
-                    try:
-                        job = await anext(source)
-                    except StopAsyncIteration:
-                        return
-                    index = len(self._results)
-                    self._results.append(_NOTHING)
+            while (taken := await take()) is not None:
                 if is_first and len(children) < self._width:
                     begin()
                 is_first = False
-                await self._do(index, job)
+                await self._do(*taken)
 
         def begin() -> None:
             children.add(asyncio.get_running_loop().create_task(child()))
@@ -134,6 +116,36 @@ class Scope(Generic[T, R]):
             await _ended(children)
             raise
         return self.failures
+
+    def _from(
+        self, jobs: Iterable[T] | AsyncIterator[T]
+    ) -> Callable[[], Coroutine[Any, Any, tuple[int, T] | None]]:
+        """Return a function that takes the next job with its index; None at the end."""
+        if isinstance(jobs, Sequence):
+            left = iter(jobs)
+
+            async def take_here() -> tuple[int, T] | None:
+                for job in left:
+                    return self._taken(job)
+                return None
+
+            return take_here
+        source = jobs if isinstance(jobs, AsyncIterator) else in_chunks(jobs)
+        taking = asyncio.Lock()  # an iterator gives one job at a time
+
+        async def take() -> tuple[int, T] | None:
+            async with taking:
+                async for job in source:
+                    return self._taken(job)
+                return None
+
+        return take
+
+    def _taken(self, job: T) -> tuple[int, T] | None:
+        if self._is_over():
+            return None
+        self._results.append(_NOTHING)
+        return len(self._results) - 1, job
 
     async def _do(self, index: int, job: T) -> None:
         try:

@@ -210,9 +210,14 @@ class PutCall:
             entry, file = job
             if entry.problem is not None:
                 raise entry.problem
-            async with callback.of_file(entry.local, entry.path) as child:
+            path, is_pipe = entry.path, entry.is_pipe
+            if not callback.is_heard:
                 return await self._put_file(
-                    file, entry.path, child, prefetcher, may_be_pipe=entry.is_pipe
+                    file, path, callback, prefetcher, may_be_pipe=is_pipe
+                )
+            async with callback.of_file(entry.local, path) as child:
+                return await self._put_file(
+                    file, path, child, prefetcher, may_be_pipe=is_pipe
                 )
 
         done = await self._store_all(

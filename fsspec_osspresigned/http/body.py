@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import IO, Protocol
 
-from attrs import frozen
+from attrs import field, frozen
 
 from ..errors import ConfigurationError, SourceChangedError
 from ..system import SpecialFileError, open_regular, read_at, write_at
@@ -63,21 +63,23 @@ class MemoryBody:
     """Body in a buffer, which the caller must not change until the upload ends."""
 
     view: memoryview
+    size: int = field(init=False)  # in bytes
+
+    @size.default
+    def _size_of_view(self) -> int:
+        return self.view.nbytes
 
     @classmethod
     def of(cls, data: bytes | bytearray | memoryview) -> MemoryBody:
         """Return a body for any contiguous buffer, without copying it."""
         return cls(memoryview(data).cast("B"))
 
-    @property
-    def size(self) -> int:
-        """Size of the buffer in bytes."""
-        return self.view.nbytes
-
     def blocks(self) -> Iterator[memoryview]:
         """Yield slices of the buffer."""
-        for start in range(0, self.view.nbytes, SLICE):
-            yield self.view[start : start + SLICE]
+        if self.size <= SLICE:
+            return iter((self.view,) if self.size else ())
+        starts = range(0, self.size, SLICE)
+        return (self.view[start : start + SLICE] for start in starts)
 
     def part(self, offset: int, size: int) -> MemoryBody:
         """Return a slice of the buffer as a body."""

@@ -310,18 +310,24 @@ class Transfer:
             return None  # of a proxy that was asked for a tunnel
         if self._has_body:
             return None  # of a trailer
+        head, is_blank = self._head, line in _BLANK
+        self._head_bytes += len(line)
+        is_first = not head or self._has_head
+        is_too_long = self._head_bytes > MAX_HEAD or len(head) > MAX_FIELDS
+        if not (is_first or is_blank or is_too_long):  # as most lines
+            head.append(line)
+            return None
         try:
-            self._head_bytes += len(line)
             self._check_size()
-            if line not in _BLANK:
-                self._take_field(line)
+            if not is_blank:
+                self._take_first(line)
                 return None
             self._end_head()
         except BaseException as error:  # noqa: BLE001 - raised by `reply`
             self._error = error
         return 0 if self._error is not None or self._is_full else None
 
-    def _take_field(self, line: bytes) -> None:
+    def _take_first(self, line: bytes) -> None:
         if self._has_head:  # of a 1xx reply, which is forgotten
             self._head.clear()
             self._has_head = False
