@@ -170,5 +170,6 @@ def stored(oss: Emulator, bucket: str = BUCKET) -> dict[str, bytes]:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """Return what a child process gets."""
-    return {**os.environ, **more}
+    """Return what a child process gets; a size of the terminal only from *more*."""
+    inherited = {n: v for n, v in os.environ.items() if n not in ("COLUMNS", "LINES")}
+    return {**inherited, **more}
