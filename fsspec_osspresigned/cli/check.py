@@ -177,9 +177,11 @@ class CheckGrantOptions(CheckFilesOptions):
     def read(self, place: str) -> tuple[PostGrant, bool]:
         """Return the grant at *place*, and whether it is on this machine."""
         if is_web(place):
+            from ..http.json_service import JSONService  # noqa: PLC0415 - it loads requests
+
             fetched = FetchedGrant(
                 place,
-                exchange=Transport(allow_http=self.allow_http).exchange,
+                exchange=JSONService(allow_http=self.allow_http).exchange,
                 token=token_source(self.token),
                 allowed_hosts=self.hosts,
                 allow_http=self.allow_http,
@@ -294,12 +296,14 @@ def signer(url: str, wanted: CheckSignerOptions) -> int:
     deleted, and a wrong signature is not noticed. The exit code is 1 if the signer
     breaks a rule.
     """
-    transport = Transport(allow_http=wanted.allow_http)
+    from ..http.json_service import JSONService  # noqa: PLC0415 - it loads requests
+
+    service = JSONService(allow_http=wanted.allow_http)
     kit = Kit(
         url=url,
         bucket=wanted.bucket,
         prefix=wanted.prefix,
-        exchange=transport.exchange,
+        exchange=service.exchange,
         token=token_source(wanted.token)(),
         allowed_hosts=wanted.hosts,
         allowed_headers=frozenset(name.lower() for name in wanted.headers),
@@ -315,7 +319,7 @@ def signer(url: str, wanted: CheckSignerOptions) -> int:
                 verbose = wanted.verbose or verdict.outcome == "fail"
                 click.echo(verdict.text(verbose=verbose))
     finally:
-        transport.close()
+        service.close()
     counts = Counter(verdict.outcome for verdict in found)
     if wanted.as_json:
         members = [verdict.as_dict() for verdict in found]

@@ -27,6 +27,7 @@ from ..options.object_options import ObjectOptions, Target
 from ..parsing import clock_offset
 from ..secret import SecretURL
 from ..signers.base import Grant, MultipartGrant, sign_checked
+from ..signers.http import service_exchange
 from ..signers.post_grant import PostGrantSigner
 from ..signing.endpoint import is_public_mainland
 from ..signing.post_policy import SIGNATURE_FIELDS, PostPolicy
@@ -214,7 +215,8 @@ def about_host(
     origin = f"{parts.scheme}://{parts.netloc}"
     root = SecretURL(f"{origin}/")
     try:
-        reply = client.transport.exchange("HEAD", root, {}, b"", _SMALL_REPLY)
+        exchange = service_exchange(client.options)
+        reply = exchange("HEAD", root, {}, b"", _SMALL_REPLY)
     except OSSPresignedError as error:
         yield _bad(name, error)
         return

@@ -16,7 +16,6 @@ from ..console.exit import ExitCode
 from ..console.terminal import Output, pairs, table_or_pairs
 from ..errors import ConfigurationError
 from ..filesystem.client_factory import MAX_MAP, read_url
-from ..http.transport import Transport
 from ..model import FORBID_OVERWRITE, MAX_PARTS, STORAGE_CLASSES
 from ..owner import sign as owner_sign
 from ..owner.grant_check import about_grant
@@ -305,9 +304,11 @@ def _read_place(place: str) -> bytes:
     """Read *place* with fsspec, or a URL of the web with one GET request."""
     if not is_web(place):
         return read_url(place)
+    from ..http.json_service import JSONService  # noqa: PLC0415 - it loads requests
+
     url = SecretURL(place)
     wanted = {"Accept": "application/json"}
-    reply = Transport().exchange("GET", url, wanted, b"", MAX_MAP)
+    reply = JSONService().exchange("GET", url, wanted, b"", MAX_MAP)
     if reply.status != HTTPStatus.OK:
         msg = f"{url.shown()} answered HTTP {reply.status}: redirects are not followed"
         raise ConfigurationError(msg)

@@ -83,7 +83,7 @@ def _make(options: Options) -> Client:
         from ..checkpoint.directory import Checkpoint  # noqa: PLC0415 - only what is used
 
         journals = Checkpoint(options.checkpoint)
-    signer = make_signer(options, transport.exchange, read_url)
+    signer = make_signer(options, read_url)
     return Client(options, signer, transport, note=note, checkpoint=journals)
 
 

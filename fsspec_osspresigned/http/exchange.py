@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from typing import Protocol, runtime_checkable
 
@@ -45,7 +44,6 @@ class Exchange:
             reply.
         limit: maximum size of the reply's body in bytes; a longer body is an error, the
             body of an error is truncated.
-        deadline: time by which the exchange must end, by ``time.monotonic``.
         in_thread: a worker thread sends the request, because the reply may be large.
     """
 
@@ -55,7 +53,6 @@ class Exchange:
     free_headers: Mapping[str, str] = field(factory=dict, repr=False)
     sink: Sink | None = None
     limit: int = MAX_REPLY
-    deadline: float = math.inf
     in_thread: bool = False
 
 

@@ -36,9 +36,9 @@ class ProgressTimer:
         suspended: seconds for which the process was suspended.
     """
 
-    def __init__(self, seconds: float, deadline: float = math.inf) -> None:
+    def __init__(self, seconds: float) -> None:
         self.seconds = seconds
-        self.deadline = deadline
+        self.deadline = math.inf
         self._looked = time.monotonic()
         self._paused = self._waited = self.suspended = 0.0
         self._moved = self._fresh = 0

@@ -63,19 +63,17 @@ _FIELDS = re.compile(
 _FOLD = re.compile(r"[ \t]*\r\n[ \t]+")
 _LENGTH = re.compile(r"[0-9]{1,18}")
 _UNSHOWN = r"[\x00-\x1f\x7f-\x9f]"  # compiled by its first use
-_HINTS = {
-    pycurl.E_PEER_FAILED_VERIFICATION: (
-        "; REQUESTS_CA_BUNDLE names the file of a private authority"
-    ),
-}
-# What OpenSSL and libcurl say, and what it means.
+_AUTHORITY = "; REQUESTS_CA_BUNDLE names the file of a private authority"
+# What OpenSSL, libcurl and Python say, and what it means.
 _TLS_WORDS = (
+    ("certificate verify failed", _AUTHORITY),
     (
         "wrong version number",
         "; the port speaks no TLS: the URL needs http, or another port",
     ),
     ("HTTP/0.9", "; the port may speak TLS: the URL needs https"),
     ("unexpected eof", "; TLS was cut before its end"),
+    ("EOF occurred in violation", "; TLS was cut before its end"),
 )
 
 # Request ID of the last reply on each open connection, by its file descriptor.
@@ -92,10 +90,6 @@ class MalformedReplyError(OSError):
 
 class UnaskedError(OSError):
     """Bytes, or the end, came before the request was sent, so they are no reply."""
-
-
-class TooLongError(NetworkError):
-    """The reply is longer than the caller accepts."""
 
 
 class Transfer:
@@ -159,7 +153,7 @@ class Transfer:
         """
         method, is_watched = self.signed.method, handle.is_watched
         self._handle, self._is_watched = handle, is_watched
-        self._timer = ProgressTimer(seconds, self.exchange.deadline)
+        self._timer = ProgressTimer(seconds)
         size = self._total if self._total or method in _WITH_BODY else None
         handle.begin(self, method, _target(self.signed, self.route), self._lines, size)
 
@@ -385,7 +379,7 @@ class Transfer:
     def _judge(self) -> None:
         """Check the head of a 2xx reply before its body goes into the sink."""
         self._has_body = True
-        self._timer.deadline = self.exchange.deadline  # an object may take its time
+        self._timer.deadline = math.inf  # an object may take its time
         sink, headers = self.exchange.sink, self._headers
         if isinstance(sink, JudgingSink):
             sink.head(self._status, headers)
@@ -475,7 +469,7 @@ class Transfer:
             self.report(-self.sent)
         elif exchange.sink is None and len(self._received) > exchange.limit:
             msg = f"{shown(self.signed)} answered more than {exchange.limit} bytes"
-            raise TooLongError(msg, path=exchange.path)
+            raise NetworkError(msg, path=exchange.path)
         if _log.isEnabledFor(logging.DEBUG):
             line = '"%s %s HTTP/1.1" %d'
             _log.debug(line, self.signed.method, shown(self.signed), self._status)
@@ -540,7 +534,7 @@ class Transfer:
         if isinstance(error, StalledError):
             return self._stalled(error, host, is_whole=is_whole)
         reason = str(error or self._reason(text))
-        msg = f"the connection to {host} failed: {said(reason)}{_hint(code, text)}"
+        msg = f"the connection to {host} failed: {said(reason)}{hint(text, code)}"
         return NetworkError(msg, path=path, sent=is_whole)
 
     def _stalled(
@@ -566,12 +560,10 @@ class Transfer:
         return os.strerror(number) if number else text
 
 
-def _hint(code: int, text: str) -> str:
-    """Return what the user can do about a failure of TLS."""
-    hint = _HINTS.get(code, "")
-    for words, advice in _TLS_WORDS:
-        hint = advice if words in text else hint
-    return hint
+def hint(text: str, code: int = 0) -> str:
+    """Return what the user can do about a failure of TLS, by its *text* or libcurl's *code*."""
+    advice = _AUTHORITY if code == pycurl.E_PEER_FAILED_VERIFICATION else ""
+    return next((known for words, known in _TLS_WORDS if words in text), advice)
 
 
 def _headers_of(fields: str) -> dict[str, str]:

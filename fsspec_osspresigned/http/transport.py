@@ -8,23 +8,18 @@ Redirects, cookies and netrc entries are ignored.
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Mapping
 
-from ..engine.engine import blocking, call_user, run, running
-from ..errors import ConfigurationError, NetworkError, SignerError
+from ..engine.engine import blocking, call_user, running
+from ..errors import ConfigurationError, NetworkError
 from ..model import Reply, SignedRequest
 from ..request_checks import http_problem, url_problem
-from ..secret import SecretURL
 from .awake_clock import AWAKE
 from .body import EMPTY, SMALL, Body, MemoryBody, PartBody, loaded
 from .exchange import PLAIN, Exchange
 from .handle import HandlePool
 from .multi import Multi
 from .route import ProxyError, Route
-from .transfer import LargeReplyError, TooLongError, Transfer, said, shown
-
-_EXCHANGE = 60.0  # seconds of one whole exchange with a signer, at most
+from .transfer import LargeReplyError, Transfer, said, shown
 
 
 class Transport:
@@ -146,32 +141,6 @@ class Transport:
             reason = said(error.strerror or str(error) or type(error).__name__)
         msg = f"the connection to {by}{origin.partition('://')[2]} failed: {reason}"
         raise NetworkError(msg, path=path, sent=False)
-
-    def exchange(
-        self,
-        method: str,
-        url: SecretURL,
-        headers: Mapping[str, str],
-        body: bytes,
-        limit: int,
-    ) -> Reply:
-        """Send one small request to a server other than the store, such as a signer.
-
-        Raises:
-            NetworkError, NetworkTimeoutError: no complete reply arrived within a
-                minute.
-            SignerError: the reply is longer than *limit* bytes.
-        """
-        deadline = time.monotonic() + _EXCHANGE
-        one = Exchange(free_headers=headers, limit=limit, deadline=deadline)
-        # They hold a token, and a traceback may show the variables of frames.
-        del headers
-        signed = SignedRequest(method=method, url=url)
-        try:
-            return run(self.send, signed, MemoryBody.of(body), one)
-        except TooLongError as error:
-            text = error.message
-        raise SignerError(text)
 
     def _origin(self, signed: SignedRequest, path: str | None) -> str:
         """Return scheme, host and port of the URL.

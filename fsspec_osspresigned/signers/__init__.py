@@ -29,9 +29,8 @@ class SignerKind:
 
     Attributes:
         option: the storage option that selects this kind.
-        maker: ``module:function``, called with the options, the transport's
-            ``exchange``, and a function that opens remote URL maps. The module is
-            loaded only if this kind is selected.
+        maker: ``module:function``, called with the options, and a function that opens
+            remote URL maps. The module is loaded only if this kind is selected.
         accepts: returns whether a value of *option* selects this kind; the first kind
             that accepts it wins.
         own_options: options that are errors unless this kind, or another kind that
@@ -102,12 +101,10 @@ def misplaced_options(value_of: Callable[[str], Any]) -> list[str]:
     ]
 
 
-def make_signer(
-    options: Any, exchange: Callable[..., Any], opener: Callable[[str], bytes]
-) -> Signer:
+def make_signer(options: Any, opener: Callable[[str], bytes]) -> Signer:
     """Return the signer that *options* select; several signers are tried in order.
 
-    *exchange* sends small requests. *opener* returns the bytes of a remote URL map.
+    *opener* returns the bytes of a remote URL map.
 
     Raises:
         ConfigurationError: a URL, map, signer, key or token cannot be used.
@@ -116,7 +113,7 @@ def make_signer(
     for kind in chosen(lambda name: getattr(options, name)).values():
         module, _, function = kind.maker.partition(":")
         make = getattr(import_module(f".{module}", __name__), function)
-        made.append(make(options, exchange, opener))
+        made.append(make(options, opener))
     if len(made) == 1:
         return made[0]
     from .chain import ChainSigner  # noqa: PLC0415 - only for several

@@ -298,11 +298,23 @@ def _answer_problem(
     )
 
 
-def http_signer(options: Any, exchange: SignerExchange, _: object) -> HTTPSigner:
+def service_exchange(options: Any) -> SignerExchange:
+    """Return a function that sends requests to a JSON service, as *options* say."""
+    from ..http.json_service import JSONService  # noqa: PLC0415 - it loads requests
+
+    connect, progress = options.timeout
+    return JSONService(
+        connect_timeout=connect,
+        progress_timeout=progress,
+        allow_http=options.allow_http,
+    ).exchange
+
+
+def http_signer(options: Any, _: object) -> HTTPSigner:
     """Return the signer of ``signer='https://...'``."""
     return HTTPSigner(
         options.signer,
-        exchange=exchange,
+        exchange=service_exchange(options),
         token=token_source(options.signer_token),
         allowed_hosts=options.allowed_hosts,
         allow_http=options.allow_http,

@@ -29,7 +29,7 @@ from ..secret import SecretURL
 from ..units import shown_text
 from ..url_map.source import FileSource, load_file
 from .base import Grant, Signer
-from .http import SignerExchange, TokenSource, token_source
+from .http import SignerExchange, TokenSource, service_exchange, token_source
 from .post_form import check_acl, check_path, other_type, sign_form
 from .post_grant_parser import MAX_GRANT, PostGrant, parse_grant, read_grant
 from .wire_protocol import URLBinding, bearer, problem_of_reply, without_token
@@ -309,14 +309,12 @@ class PostGrantSigner(Signer):
         self.source.drop(refused.issued_at)
 
 
-def fetched_grant_signer(
-    options: Any, exchange: SignerExchange, _: object
-) -> PostGrantSigner:
+def fetched_grant_signer(options: Any, _: object) -> PostGrantSigner:
     """Return the signer for ``grant='https://...'``."""
     return PostGrantSigner(
         FetchedGrant(
             options.grant,
-            exchange=exchange,
+            exchange=service_exchange(options),
             token=token_source(options.signer_token),
             allowed_hosts=options.allowed_hosts,
             allow_http=options.allow_http,
@@ -325,7 +323,7 @@ def fetched_grant_signer(
 
 
 def local_grant_signer(
-    options: Any, _: object, opener: Callable[[str], bytes]
+    options: Any, opener: Callable[[str], bytes]
 ) -> PostGrantSigner:
     """Return the signer for ``grant=`` with a file, another source, or a mapping."""
     hosts, allow_http = options.allowed_hosts, options.allow_http

@@ -237,7 +237,7 @@ def one_url_signer(options: Any, *_: object) -> OneURLSigner:
 
 
 def url_map_signer(
-    options: Any, _: object, opener: Callable[[str], bytes]
+    options: Any, opener: Callable[[str], bytes]
 ) -> URLMapSigner:
     """Return the signer for the option ``url_map``."""
     source = load(options.url_map, opener, allow_http=options.allow_http)
