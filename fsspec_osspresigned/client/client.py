@@ -201,14 +201,26 @@ class Client:
                     limiter.leave(place)
             except OSSPresignedError as error:
                 failure = error
-            decision = self._after(operation, attempts, failure, last=once)
+            try:
+                decision = self._after(operation, attempts, failure, last=once)
+            finally:
+                del failure  # its frames lead here, and would keep the body
             if decision.verb is Verb.SIGN_AGAIN:
-                for signer in filter(None, (prefetcher, self.signer)):
-                    if signed is not None:
-                        signer.distrust(signed)
+                if signed is not None:
+                    await self._distrust(signed, prefetcher)
                 signed = None
             else:
                 await self._timing.sleep(decision.seconds)
+
+    async def _distrust(
+        self, refused: SignedRequest, prefetcher: Prefetcher | None
+    ) -> None:
+        if prefetcher is not None:
+            prefetcher.distrust(refused)
+        if self.signer.waits:
+            await call_user(self.signer.distrust, refused)
+        else:
+            self.signer.distrust(refused)
 
     def _after(
         self,
@@ -240,6 +252,7 @@ class Client:
         try:
             ready = await self._ready(operation, signed, body)
             reply = await self._send(operation, ready, body, exchange)
+            await self._note_answer(operation, reply)
             self._raise_for_status(operation, ready, reply)
             in_thread = body.size > SMALL or exchange.in_thread
             return await _parsed(
@@ -261,13 +274,14 @@ class Client:
     ) -> Reply:
         """Send the request once; note how long the reply took."""
         bucket, clock = operation.bucket, self._timing.clock
+        is_small = body.size <= SMALL and not exchange.in_thread
         began = clock()
-        self._in_flight[bucket] += 1
+        self._in_flight[bucket] += is_small
         in_flight = self._in_flight[bucket]
         try:
             reply = await self.transport.send(signed, body, exchange)
         finally:
-            self._in_flight[bucket] -= 1
+            self._in_flight[bucket] -= is_small
         if reply.is_good:
             self._note_time(operation, body, exchange, clock() - began, in_flight)
         return reply
@@ -366,9 +380,6 @@ class Client:
         now = self._timing.now
         if not (reply.is_good and signed.method == "GET"):  # a long body: an old Date
             self.clock_offset = clock_offset(reply.headers, now, self.clock_offset)
-        is_answer = reply.is_good or reply.status == HTTPStatus.NOT_FOUND
-        if operation.action in LOOKS and is_answer and self.signer.grants_by_prefix:
-            self._note_answer(operation)
         if reply.is_good:
             return
         from .error_codes import from_reply  # noqa: PLC0415 - only for a failure
@@ -379,17 +390,17 @@ class Client:
         self.windows[operation.bucket].note_failure(failure)
         raise failure
 
-    def _note_answer(self, look: Operation) -> None:
-        """Record that the store answered *look*, a HeadObject, GetObject or listing."""
+    async def _note_answer(self, look: Operation, reply: Reply) -> None:
+        """Record that the store answered *look*, if that is a look for an object."""
+        is_answer = reply.is_good or reply.status == HTTPStatus.NOT_FOUND
+        if not (look.action in LOOKS and is_answer and self.signer.grants_by_prefix):
+            return
         is_new = self.written.answered(look)
-        if is_new and look.action is Action.HeadObject and not self.signer.waits:
+        if is_new and look.action is Action.HeadObject and not self.signer.remote:
             # To the store both are one permission; only the signer may part them.
             read = evolve(look, action=Action.GetObject)
-            try:
-                sign_checked(self.signer, [read])
-            except NotSignedError:
-                return
-            self.written.answered(read)
+            if await self.can_sign(read):
+                self.written.answered(read)
 
     def prefetcher(
         self, coming: Callable[[], Operation | None], *, first: int, low: int = 0

@@ -17,7 +17,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import suppress
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Self, cast
 
 import requests
 from attrs import evolve
@@ -54,7 +54,7 @@ class _Call:
         self._timer = threading.Timer(seconds, self._end)
         self._timer.daemon = True
 
-    def __enter__(self) -> _Call:
+    def __enter__(self) -> Self:
         try:
             self._timer.start()
         except RuntimeError as error:
@@ -109,10 +109,10 @@ class _Connection:
 
     def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
         """Send a request; *url* lacks the query."""
-        call, connection = _call.get(), super()
+        call, connection = _call.get(), cast(Any, super())
         if self.sock is not None:  # it was kept
             call.watch(self.sock)
-        connection.request(method, url + call.query.reveal(), *args, **kwargs)  # type: ignore[misc]  # of the class that is mixed in
+        connection.request(method, url + call.query.reveal(), *args, **kwargs)
 
 
 class _Adapter(HTTPAdapter):
@@ -137,7 +137,9 @@ def _pools(manager: Any) -> dict[str, Any]:
         bases = _Connection, pool.ConnectionCls
         return type("Pool", (pool,), {"ConnectionCls": type("Connection", bases, {})})
 
-    return {name: derived(pool) for name, pool in manager.pool_classes_by_scheme.items()}
+    return {
+        name: derived(pool) for name, pool in manager.pool_classes_by_scheme.items()
+    }
 
 
 class JSONService:
@@ -156,7 +158,7 @@ class JSONService:
         progress_timeout: float | None = 60.0,
         allow_http: bool = False,
     ) -> None:
-        self._timeouts = connect_timeout, progress_timeout
+        self._timeouts: Any = connect_timeout, progress_timeout
         self._seconds = min(_SECONDS, _WINDOWS * (progress_timeout or math.inf))
         self._allow_http = allow_http
         # By process: a forked child must not use the connections of its parent.
@@ -193,8 +195,6 @@ class JSONService:
         try:
             with call:
                 reply = self._reply(call, method, shown, headers, body, limit)
-            if call.is_late:  # so the reply may have been cut
-                raise TimeoutError
         except SignerError as error:
             failure: BaseException = error.with_traceback(None)
         except Exception as error:  # noqa: BLE001 - another one is raised
@@ -238,8 +238,12 @@ class JSONService:
             reply = Reply(status=response.status_code)
             most = limit + 1 if reply.is_good else min(limit, MAX_ERROR)
             received = b""
-            while block := response.raw.read(most - len(received), decode_content=False):
+            while block := response.raw.read(
+                most - len(received), decode_content=False
+            ):
                 received += block
+        if call.is_late:  # what came may have been cut
+            raise TimeoutError
         _log.debug('"%s %s HTTP/1.1" %d', method, shown, reply.status)
         if len(received) > limit:
             raise SignerError(f"{shown} answered more than {limit} bytes")
@@ -276,4 +280,6 @@ class JSONService:
             reason = "Received HTTP/0.9 when not allowed"
         if isinstance(error, ProxyError | requests.exceptions.ProxyError):
             host = f"proxy or {host}"
-        return NetworkError(f"the connection to {host} failed: {said(reason)}{hint(reason)}")
+        return NetworkError(
+            f"the connection to {host} failed: {said(reason)}{hint(reason)}"
+        )

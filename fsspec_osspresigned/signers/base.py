@@ -75,12 +75,14 @@ class Signer:
 
     A subclass has ``sign``, and overrides the defaults of the other members that do not
     fit. All methods are called in worker threads of the package, or, if they do not
-    wait, on its event loop.
+    wait, on its event loop. An object with ``sign`` that is no subclass may have the
+    other members, too.
 
     Attributes:
         remote: True if each call costs a round trip; operations are then signed in
             batches, and ahead.
-        waits: False if ``sign`` never waits for a network, a disk or a lock.
+        waits: False if ``sign`` and ``distrust`` never wait for a network, a disk or a
+            lock.
         grant_waits: the same for ``grant`` and ``preflight``.
         grants_by_prefix: False if the permission for one object tells nothing about
             the permission for the next.
@@ -88,7 +90,7 @@ class Signer:
 
     remote: bool = False
     waits: bool = True
-    grant_waits: bool = False
+    grant_waits: bool = True
     grants_by_prefix: bool = True
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
@@ -122,16 +124,18 @@ class Signer:
 _ALL_WAYS = Grant()
 
 
+_MEMBERS = ("sign", "sign_each", "grant", "preflight", "distrust", "remote")
+
+
 class AdaptedSigner(Signer):
-    """Signer for an object of the user that has only a method ``sign``."""
+    """Signer for an object of the user with ``sign``, and maybe other members."""
 
     def __init__(self, found: Any) -> None:
-        self._found = found
-
-    def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Call the method of the object."""
-        signed: Sequence[SignedRequest] = self._found.sign(operations)
-        return signed
+        for name in _MEMBERS:
+            if hasattr(found, name):
+                setattr(self, name, getattr(found, name))
+        self.grant_waits = hasattr(found, "grant") or hasattr(found, "preflight")
+        self.grants_by_prefix = not hasattr(found, "preflight")
 
 
 def sign_checked(

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from copy import copy
-from itertools import islice, zip_longest
-from typing import TypeVar
+from itertools import chain, islice
+from typing import TypeVar, cast
 
 from attrs import define, field
 
-from ..engine.engine import blocking, call_user, running
-from ..errors import OSSPresignedError
+from ..engine.engine import CarriedError, blocking, call_user, running
+from ..errors import OSSPresignedError, SignerError
 from ..model import Operation, SignedRequest
 from .base import MAX_REQUESTS, Outcome, Signer, check_signed
 
@@ -35,19 +36,24 @@ class _Waiter:
         factory=lambda: asyncio.get_running_loop().create_future()
     )
 
-    def settle(self, outcome: Outcome | Exception) -> None:
+    def settle(self, outcome: Outcome | BaseException | None) -> None:
         """Give *outcome* to the coroutine, unless it was cancelled."""
         if self.future.done():
             return
-        if isinstance(outcome, SignedRequest):
-            try:
-                check_signed(self.operation, outcome)
-            except OSSPresignedError as error:
-                outcome = error
-            else:
-                self.future.set_result(outcome)
-                return
-        self.future.set_exception(outcome)
+        if isinstance(outcome, BaseException):
+            self.future.set_exception(outcome)
+            return
+        try:
+            check_signed(self.operation, outcome)
+        except OSSPresignedError as error:
+            self.future.set_exception(error)
+        else:
+            self.future.set_result(cast("SignedRequest", outcome))
+
+    def forget(self) -> None:
+        """Let asyncio not log an error that the coroutine did not take."""
+        if self.future.done() and not self.future.cancelled():
+            self.future.exception()
 
 
 def _slot(operation: Operation) -> tuple[object, ...]:
@@ -90,6 +96,8 @@ class Prefetcher:
         self._waiting: list[_Waiter] = []
         self._held: dict[tuple[object, ...], tuple[Operation, Outcome]] = {}
         self._stale: deque[Operation] = deque()
+        self._failed: set[tuple[object, ...]] = set()  # of calls that failed
+        self._distrusted = -math.inf  # issue of the last refused request in this call
         self._is_calling = False
         self._asked_at: float | None = None
         self._supply = 0  # prefetched requests after the last call
@@ -105,6 +113,7 @@ class Prefetcher:
         try:
             return await waiter.future
         finally:
+            waiter.forget()
             with suppress(ValueError):
                 self._waiting.remove(waiter)
 
@@ -112,76 +121,107 @@ class Prefetcher:
         """Drop all requests signed no later than *refused*, so they are signed again.
 
         The store would refuse each of them too, if the signer stated too long a lifetime.
+        What a call under way signs ahead may be of the same age.
         """
+        self._distrusted = max(self._distrusted, refused.issued_at)
         self._put_back(lambda signed: signed.issued_at <= refused.issued_at)
 
     def _begin_call(self) -> None:
         if not self._is_calling and (self._waiting or len(self._held) < self._low):
             self._is_calling = True
-            running().spawn(self._call())
+            _ = running().spawn(self._call())
 
     async def _call(self) -> None:
         """Call the signer, until no coroutine waits and enough is signed ahead."""
+        works = True
         try:
-            while batch := self._next_batch():
-                await self._sign(batch)
+            while True:
+                batch, is_announced = self._next_batch(works=works)
+                if not batch:
+                    break
+                works = await self._sign(batch, is_announced=is_announced)
+        except BaseException as error:  # a defect must not leave them waiting
+            for waiter in self._waiting:
+                waiter.settle(error)
+            raise
         finally:
             self._is_calling = False
 
-    def _next_batch(self) -> list[Operation]:
+    def _next_batch(self, *, works: bool) -> tuple[list[Operation], bool]:
+        """Return the operations of the next call, and whether they were announced.
+
+        After a call that failed (not *works*), nothing is signed that nobody waits for.
+        """
         waiting = [waiter for waiter in self._waiting if not waiter.future.done()]
-        if not waiting:
-            return self._prefetched() if len(self._held) < self._low else []
         alone = [waiter for waiter in waiting if waiter.alone]
-        if not alone and (batch := self._prefetched()):
-            return batch
-        return [waiter.operation for waiter in (alone or waiting)[:MAX_REQUESTS]]
+        is_low = works and len(self._held) < self._low
+        if not alone and (waiting or is_low) and (batch := self._prefetched()):
+            return batch, True
+        wanted = (alone or waiting)[:MAX_REQUESTS]
+        return [waiter.operation for waiter in wanted], False
 
     def _prefetched(self) -> list[Operation]:
         """Return the operations to sign ahead now; empty if none is known."""
-        now = self._clock()
+        now, size = self._clock(), self._size
         if self._asked_at is not None:
             in_time = MAX_REQUESTS
             if self._life is not None:
                 used = self._supply - len(self._held) - len(self._stale)
                 rate = max(1, used) / max(now - self._asked_at, 1e-3)
                 in_time = max(1, int(rate * self._life / 2))
-            self._size = min(self._size * _GROWTH, MAX_REQUESTS, in_time)
+            size = min(size * _GROWTH, MAX_REQUESTS, in_time)
         batch: list[Operation] = []
-        while len(batch) < self._size:
+        while len(batch) < size:
             operation = self._stale.popleft() if self._stale else self._coming()
             if operation is None:
                 break
             batch.append(operation)
         if batch:
             self._asked_at, self._supply = now, len(self._held) + len(batch)
+            self._size = size
         return batch
 
-    async def _sign(self, batch: Sequence[Operation]) -> None:
-        outcomes: Sequence[Outcome] = ()
-        failure: Exception | None = None
+    async def _sign(self, batch: Sequence[Operation], *, is_announced: bool) -> bool:
+        """Sign *batch*, and give out the results; return whether the call succeeded."""
+        outcomes: Sequence[Outcome | None] = [None] * len(batch)
+        failure: BaseException | None = None
+        self._distrusted = -math.inf
         try:
-            outcomes = await call_user(self._signer.sign_each, batch)
-        except Exception as error:  # noqa: BLE001 - raised by the coroutines that wait
+            outcomes = await call_user(_outcomes, self._signer, batch)
+        except (Exception, CarriedError, asyncio.CancelledError) as error:  # noqa: BLE001 - raised by those who wait
             failure = error
-        for operation, outcome in zip_longest(batch, outcomes):
-            self._deliver(operation, outcome, failure)
-        for waiter in list(self._waiting):
+        waiting = self._waiting_by_slot()
+        for operation, outcome in zip(batch, outcomes, strict=True):
+            if isinstance(outcome, SignedRequest) and outcome.expires_at is not None:
+                self._life = max(0.0, outcome.expires_at - self._now())
+            others = waiting[_slot(operation)]
+            waiter = next((w for w in others if w.operation == operation), None)
+            if waiter is not None:
+                others.remove(waiter)
+                waiter.settle(outcome if failure is None else _for(operation, failure))
+            elif is_announced:
+                self._keep(operation, outcome)
+        for waiter in chain.from_iterable(waiting.values()):
             if not waiter.alone:
                 self._serve(waiter)
+        return failure is None
 
-    def _deliver(
-        self, operation: Operation, outcome: Outcome | None, failure: Exception | None
-    ) -> None:
-        if isinstance(outcome, SignedRequest) and outcome.expires_at is not None:
-            self._life = max(0.0, outcome.expires_at - self._now())
+    def _waiting_by_slot(self) -> defaultdict[tuple[object, ...], list[_Waiter]]:
+        found: defaultdict[tuple[object, ...], list[_Waiter]] = defaultdict(list)
         for waiter in self._waiting:
-            if waiter.operation is operation or waiter.operation == operation:
-                if not waiter.future.done():
-                    waiter.settle(outcome or _for(operation, failure))
-                    return
-        if outcome is not None:
-            self._held[_slot(operation)] = operation, outcome
+            if not waiter.future.done():
+                found[_slot(waiter.operation)].append(waiter)
+        return found
+
+    def _keep(self, operation: Operation, outcome: Outcome | None) -> None:
+        """Keep what was signed ahead; None is for a call that failed."""
+        slot = _slot(operation)
+        if outcome is None:
+            self._failed.add(slot)
+        elif _is_signed(outcome, lambda one: one.issued_at <= self._distrusted):
+            self._stale.append(operation)
+        else:
+            self._held[slot] = operation, outcome
 
     def _serve(self, waiter: _Waiter) -> None:
         """Give *waiter* its request that was signed ahead, unless that expires soon."""
@@ -191,12 +231,11 @@ class Prefetcher:
             # What came with it has become stale, too.
             self._put_back(lambda signed: signed.is_stale(now))
         held = self._held.pop(slot, None)
-        if held is None:
-            return
-        if held[0] == waiter.operation:
+        if held is not None and held[0] == waiter.operation:
             waiter.settle(held[1])
-        else:
+        elif held is not None or slot in self._failed:
             waiter.alone = True
+            self._failed.discard(slot)
 
     def _put_back(self, is_over: Callable[[SignedRequest], bool]) -> None:
         for slot, (operation, outcome) in list(self._held.items()):
@@ -205,12 +244,20 @@ class Prefetcher:
                 del self._held[slot]
 
 
-def _for(operation: Operation, failure: Exception | None) -> Exception:
+def _outcomes(signer: Signer, batch: Sequence[Operation]) -> Sequence[Outcome]:
+    found = signer.sign_each(batch)
+    if len(found) != len(batch):
+        msg = f"the signer answered {len(found)} requests to {len(batch)}"
+        raise SignerError(msg)
+    return found
+
+
+def _for(operation: Operation, failure: BaseException) -> BaseException:
     """Return *failure*, that of a whole call, with the path of *operation*."""
     if isinstance(failure, OSSPresignedError):
         failure = copy(failure)
         failure.path = failure.filename = operation.path
-    return failure or RuntimeError("the signer answered too few requests")
+    return failure
 
 
 def _is_signed(outcome: Outcome, test: Callable[[SignedRequest], bool]) -> bool:

@@ -29,6 +29,8 @@ class FunctionSigner(Signer):
     The function refuses an operation by NotSignedError or any other PermissionError.
     """
 
+    grant_waits = False
+
     def __init__(
         self,
         function: Callable[[Sequence[Operation]], Any],

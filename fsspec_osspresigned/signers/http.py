@@ -116,6 +116,7 @@ class HTTPSigner(Signer):
     """
 
     remote = True
+    grant_waits = False
 
     def __init__(
         self,

@@ -216,6 +216,8 @@ class KeySigner(Signer):
             expires_in=expires_in,
         )
 
+    grant_waits = False
+
     @property
     def waits(self) -> bool:  # type: ignore[override]  # depends on the credentials
         """False if the access key is read from the environment."""

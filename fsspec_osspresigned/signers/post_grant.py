@@ -240,7 +240,7 @@ class PostGrantSigner(Signer):
         """True if the grant is fetched from a server."""
         return isinstance(self.source, FetchedGrant)
 
-    grant_waits = waits  # type: ignore[assignment]  # likewise
+    grant_waits = waits
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
         """Return a form for each of *operations*; only PostObject is permitted."""
@@ -322,9 +322,7 @@ def fetched_grant_signer(options: Any, _: object) -> PostGrantSigner:
     )
 
 
-def local_grant_signer(
-    options: Any, opener: Callable[[str], bytes]
-) -> PostGrantSigner:
+def local_grant_signer(options: Any, opener: Callable[[str], bytes]) -> PostGrantSigner:
     """Return the signer for ``grant=`` with a file, another source, or a mapping."""
     hosts, allow_http = options.allowed_hosts, options.allow_http
     if isinstance(options.grant, Mapping):

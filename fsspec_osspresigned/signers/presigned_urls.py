@@ -56,7 +56,7 @@ _SENT_ANYWAY = {"host", "content-length"}
 class _PresignedSigner(Signer, ABC):
     """Base class of signers that return requests from entries of a URL map."""
 
-    waits = grants_by_prefix = False
+    waits = grant_waits = grants_by_prefix = False
     allow_http: bool = False
     clock: Callable[[], float] = time.time
 
@@ -236,9 +236,7 @@ def one_url_signer(options: Any, *_: object) -> OneURLSigner:
     return OneURLSigner(lambda: resolve_text(url), allow_http=options.allow_http)
 
 
-def url_map_signer(
-    options: Any, opener: Callable[[str], bytes]
-) -> URLMapSigner:
+def url_map_signer(options: Any, opener: Callable[[str], bytes]) -> URLMapSigner:
     """Return the signer for the option ``url_map``."""
     source = load(options.url_map, opener, allow_http=options.allow_http)
     return URLMapSigner(
