@@ -15,7 +15,7 @@ from fsspec_osspresigned.errors import (
 )
 from fsspec_osspresigned.model import Action, Operation, SignedRequest
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.signers.base import Grant
+from fsspec_osspresigned.signers.base import Grant, Signer
 from fsspec_osspresigned.signers.chain import ChainSigner
 from fsspec_osspresigned.signers.function import FunctionSigner, as_signer
 from fsspec_osspresigned.signers.http import token_source
@@ -157,7 +157,7 @@ def test_a_class_is_no_signer():
         as_signer(int)
 
 
-class Only:
+class Only(Signer):
     """A signer of one key."""
 
     def __init__(self, key: str, *, remote: bool = False) -> None:
@@ -208,7 +208,7 @@ def test_chain_grants_what_the_first_that_knows_grants():
 def test_chain_notices_a_short_answer():
     """Requests never slide to another operation's place."""
 
-    class Short:
+    class Short(Signer):
         def sign(self, operations):
             return [SignedRequest(method="PUT", url=URL)]
 
