@@ -185,14 +185,16 @@ class Client:
         first = prefetcher and prefetcher.sign
         while True:
             try:
+                is_new = signed is None
                 if signed is None:
                     signed = await (first or self.signed)(operation)
                     first = None
                 place = limiter.enter_now(self, limits, is_small=small)
                 if place is None:
                     place = await limiter.enter(self, limits, is_small=small)
+                    is_new = False
                 try:
-                    if signed.is_stale(self._timing.now()):  # after the wait
+                    if not is_new and signed.is_stale(self._timing.now()):
                         signed = await self.signed(operation)
                     return await self._attempt(
                         operation, signed, body, exchange, parse, attempts

@@ -12,7 +12,7 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from fsspec_osspresigned.concurrency.budget import Lease, of_process
+from fsspec_osspresigned.engine.limits import MemoryAccount, memory_budget
 from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART_S3, Action, Operation, SignedRequest
@@ -57,6 +57,13 @@ class S3Signer:
 def filesystem(signer, **options):
     """Return a filesystem of that signer."""
     return OSSPresignedFileSystem(signer=signer, skip_instance_cache=True, **options)
+
+
+def full_memory():
+    """Return an account that uses all memory for parts while it is kept."""
+    account = MemoryAccount(memory_budget())
+    account.take(1 << 40)
+    return account
 
 
 @pytest.fixture
@@ -105,7 +112,7 @@ def test_parts_where_memory_is_short_are_not_below_the_limit_of_s3(oss):
     signer = S3Signer()
     with filesystem(signer).open(f"{ROOT}/stream", "wb") as file:
         file.write(bytes(9 * MIB))
-        others = Lease(of_process().memory, 1 << 40)
+        others = full_memory()
         for _ in range(20):
             file.write(bytes(MIB))
     del others
@@ -115,7 +122,7 @@ def test_parts_where_memory_is_short_are_not_below_the_limit_of_s3(oss):
 
 def test_a_first_stream_is_refused_where_memory_is_short(oss):
     """Its first part may not be sent as small as it is."""
-    others = Lease(of_process().memory, 1 << 40)
+    others = full_memory()
     file = filesystem(S3Signer()).open(f"{ROOT}/stream", "wb")
     with pytest.raises(ConfigurationError, match="5 MiB of S3"):
         file.write(bytes(MIB))
