@@ -107,12 +107,12 @@ class _Connection:
         if opened is not None:
             _call.get().watch(opened)
 
-    def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
-        """Send a request; *url* lacks the query."""
+    def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
+        """Begin the head of a request; *url* lacks the query."""
         call, connection = _call.get(), cast(Any, super())
         if self.sock is not None:  # it was kept
             call.watch(self.sock)
-        connection.request(method, url + call.query.reveal(), *args, **kwargs)
+        connection.putrequest(method, url + call.query.reveal(), *args, **kwargs)
 
 
 class _Adapter(HTTPAdapter):
@@ -234,7 +234,7 @@ class JSONService:
             verify=route.authorities or True,
             proxies={"all": route.proxy} if route.proxy else {},
         ) as response:
-            call.has_head = True
+            call.has_head = not call.is_late
             reply = Reply(status=response.status_code)
             most = limit + 1 if reply.is_good else min(limit, MAX_ERROR)
             received = b""
@@ -254,14 +254,16 @@ class JSONService:
         self, shown: str, call: _Call, error: Exception, outer: BaseException | None
     ) -> Exception:
         """Return the package's error for *error*, whose chain ends before *outer*."""
+        if not isinstance(error, OSError | of_urllib3.HTTPError):
+            return without_frames(error)
         host = shown.split("/", 3)[2]
         connect, progress = self._timeouts
         phase = f"{'reading' if call.has_head else 'waiting for'} the answer"
-        chain: list[BaseException] = [error]
-        while (cause := chain[-1].__cause__ or chain[-1].__context__) is not outer:
-            if cause is None:
-                break
+        chain, cause = list[BaseException](), cast("BaseException | None", error)
+        while cause is not None and cause is not outer:
             chain.append(cause)
+            context = None if cause.__suppress_context__ else cause.__context__
+            cause = cause.__cause__ or context
         kinds = tuple(map(type, chain))
         if call.is_late:
             return NetworkTimeoutError(f"{host} took too long in all, while {phase}")
@@ -273,8 +275,6 @@ class JSONService:
         if is_slow or of_urllib3.ReadTimeoutError in kinds:
             text = f"no progress with {host} for {progress:g} s while {phase}"
             return NetworkTimeoutError(text)
-        if not isinstance(error, OSError | of_urllib3.HTTPError):
-            return without_frames(error)
         reason = getattr(last, "strerror", None) or str(last) or type(last).__name__
         if type(last) is http.client.BadStatusLine:
             reason = "Received HTTP/0.9 when not allowed"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import http.client
 import logging
-import signal
 import sys
 import threading
 import traceback
@@ -15,8 +14,6 @@ import pytest
 
 from fsspec_osspresigned.errors import NetworkError, UploadDiscardedError
 from fsspec_osspresigned.http.body import BLOCK, MemoryBody
-from fsspec_osspresigned.http.transport import Transport
-from fsspec_osspresigned.secret import SecretURL
 
 QUERY = "/b/k?x-oss-signature=TOPSECRET&x-oss-security-token=TOPSECRET"
 TOKEN = {"Authorization": "Bearer TOPSECRET"}
@@ -109,52 +106,6 @@ def shown(error, skip=1):
         type(error), error, frames, capture_locals=True
     )
     return "".join(found.format(chain=True))
-
-
-@pytest.fixture
-def exchange():
-    """Post a document with a token, and return what its failure shows."""
-    transport = Transport(connect_timeout=5.0, progress_timeout=5.0)
-
-    def one(url, raised=NetworkError):
-        with pytest.raises(raised) as caught:
-            transport.exchange("POST", SecretURL(url), dict(TOKEN), b"{}", 9)
-        return shown(caught.value)
-
-    yield one
-    transport.close()
-
-
-@pytest.mark.parametrize("script", [leave, lambda peer: peer.reset()])
-def test_variables_of_a_failure(serve, exchange, script):
-    """The frames of a failed request hold neither its query nor its token."""
-    text = exchange(serve(script).origin + QUERY)
-    assert "exchange" in text
-    assert "TOPSECRET" not in text
-
-
-@pytest.mark.parametrize("answers", [False, True])
-@pytest.mark.parametrize("raised", [KeyboardInterrupt, RuntimeError])
-def test_variables_of_an_interruption(serve, exchange, raised, answers):
-    """Neither do those of one that is interrupted: in the request or its answer."""
-
-    def interrupt(peer):
-        peer.request()
-        if answers:
-            peer.sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe")
-        signal.raise_signal(signal.SIGUSR1)
-        peer.server.done.wait(10)
-
-    def handler(*_):
-        raise raised
-
-    previous = signal.signal(signal.SIGUSR1, handler)
-    try:
-        text = exchange(serve(interrupt).origin + QUERY, raised)
-    finally:
-        signal.signal(signal.SIGUSR1, previous)
-    assert "exchange" in text
-    assert "TOPSECRET" not in text
 
 
 def test_variables_of_a_cancelled_body(serve, send):

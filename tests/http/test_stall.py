@@ -214,13 +214,6 @@ def test_slow_body(serve, send, sink):
     assert time.monotonic() - started > LONG
 
 
-def test_deadline_of_a_request_that_moves(serve, send):
-    """A response that comes steadily ends with the deadline all the same."""
-    server = serve(dripping(HEAD + bytes(400), 5, 0.02))
-    with pytest.raises(NetworkTimeoutError, match="took too long in all, while read"):
-        send(server.origin + QUERY, method="GET", deadline=time.monotonic() + 1.0)
-
-
 @pytest.mark.parametrize("part", ["head", "body"])
 def test_answer_that_drips_for_ever(serve, send, part):
     """Steady drops are progress; all but an object must be there in ten windows."""

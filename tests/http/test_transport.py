@@ -27,7 +27,6 @@ from fsspec_osspresigned.http.exchange import Exchange
 from fsspec_osspresigned.http.transfer import said
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import SignedRequest
-from fsspec_osspresigned.secret import SecretURL
 
 QUERY = "?x-oss-signature=TOPSECRET"
 OK = b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: "E"\r\n\r\nok'
@@ -593,41 +592,6 @@ def test_source_that_changes(wire, transport, tmp_path):
     with pytest.raises(SourceChangedError) as caught:
         transport.send(put(wire.origin + "/k"), body)
     assert not isinstance(caught.value, NetworkError)
-
-
-# -- small exchanges --------------------------------------------------------------------
-
-
-def exchange(transport: Transport, url: str, body=b"{}", limit=9):
-    """Post a small document."""
-    return transport.exchange("POST", SecretURL(url), {"X": "1"}, body, limit)
-
-
-def test_exchange(wire, transport):
-    """A small request and its small answer."""
-    wire.start(CLOSING, OK)
-    reply = exchange(transport, wire.origin + "/sign?%2b")
-    assert (reply.status, reply.body, reply.etag) == (200, b"ok", '"E"')
-    assert wire.received[0].startswith(b"POST /sign?%2b HTTP/1.1\r\n")
-    assert wire.received[0].endswith(b"\r\n\r\n{}")
-    exchange(transport, wire.origin + "/sign", body=b"")
-    assert wire.headers(1)["content-length"] == "0"
-
-
-def test_exchange_with_a_talkative_server(wire, transport):
-    """More than the limit is refused without reading it all."""
-    wire.start(OK)
-    with pytest.raises(SignerError, match="/sign answered more than 1 bytes") as caught:
-        exchange(transport, wire.origin + "/sign" + QUERY, limit=1)
-    assert "TOPSECRET" not in everything(caught.value)
-
-
-def test_exchange_that_fails(wire, transport):
-    """The same errors as everywhere."""
-    wire.start(b"")
-    with pytest.raises(NetworkError) as caught:
-        exchange(transport, wire.origin + "/sign" + QUERY)
-    assert "TOPSECRET" not in everything(caught.value)
 
 
 # -- secrets ----------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from attrs import evolve
 from fsspec_osspresigned import cli
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.errors import ConfigurationError, NetworkError
-from fsspec_osspresigned.http.transport import Transport
+from fsspec_osspresigned.http.json_service import JSONService
 from fsspec_osspresigned.model import URL_ACTIONS, Action, Operation, Reply
 from fsspec_osspresigned.owner.conformance import ELSEWHERE, Kit, run
 from fsspec_osspresigned.owner.conformance_rules import RULES
@@ -62,9 +62,9 @@ def service(
 
 
 @pytest.fixture(scope="module")
-def transport() -> Iterator[Transport]:
+def transport() -> Iterator[JSONService]:
     """Real connections."""
-    found = Transport()
+    found = JSONService()
     yield found
     found.close()
 

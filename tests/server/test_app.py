@@ -21,7 +21,7 @@ from fsspec_osspresigned.errors import (
     SignerUnavailableError,
     TooLargeError,
 )
-from fsspec_osspresigned.http.transport import Transport
+from fsspec_osspresigned.http.json_service import JSONService
 from fsspec_osspresigned.model import Action, Operation, SignedRequest
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.server.app import (
@@ -135,7 +135,7 @@ def refusal(server: LoopbackServer, **members: Any) -> tuple[str, str]:
 
 def test_client_and_service_understand_each_other(server):
     """What the client asks for comes back signed, bound and in order."""
-    transport = Transport()
+    transport = JSONService()
     client = HTTPSigner(
         server.url,
         exchange=transport.exchange,

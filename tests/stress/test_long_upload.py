@@ -23,6 +23,7 @@ from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.errors import NotSignedError, URLExpiredError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.filesystem.put import PutCall
+from fsspec_osspresigned.http.json_service import JSONService
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import Action, Operation, split_path
 from fsspec_osspresigned.options.object_options import Target
@@ -231,7 +232,7 @@ def test_slow_producer_outlives_its_urls(oss, monkeypatch):
         transport = Transport(allow_http=True)
         signer = HTTPSigner(
             url,
-            exchange=transport.exchange,
+            exchange=JSONService(allow_http=True).exchange,
             token=token_source("env:OSSPRESIGNED_TOKEN"),
             clock=oss.clock,
         )
