@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections import Counter, defaultdict, deque
@@ -13,7 +14,7 @@ from weakref import WeakValueDictionary
 from attrs import evolve
 
 from ..engine.circuit_breaker import CircuitBreaker
-from ..engine.engine import blocking, call_user
+from ..engine.engine import blocking, call_user, running
 from ..engine.limits import RequestLimits, request_limiter
 from ..errors import (
     BlindAnswerWarning,
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
     T = TypeVar("T", default=Reply)
     Job = TypeVar("Job")
+    R = TypeVar("R")
 
 
 class _Keyed(dict[str, RequestLimits]):
@@ -220,7 +222,7 @@ class Client:
         if prefetcher is not None:
             prefetcher.distrust(refused)
         if self.signer.waits:
-            await call_user(self.signer.distrust, refused)
+            await _call_signer(self.signer.distrust, refused)
         else:
             self.signer.distrust(refused)
 
@@ -313,19 +315,19 @@ class Client:
         if self._batches is not None:
             return await self._batches.sign(operation)
         if self.signer.waits:
-            return (await call_user(sign_checked, self.signer, [operation]))[0]
+            return (await _call_signer(sign_checked, self.signer, [operation]))[0]
         return sign_checked(self.signer, [operation])[0]
 
     async def grant(self, path: str) -> Grant:
         """Return how the signer permits uploading *path*."""
         if self.signer.grant_waits:
-            return await call_user(self.signer.grant, path)
+            return await _call_signer(self.signer.grant, path)
         return self.signer.grant(path)
 
     async def preflight(self, operation: Operation) -> None:
         """Raise the error with which the signer is certain to refuse *operation*."""
         if self.signer.grant_waits:
-            await call_user(self.signer.preflight, operation)
+            await _call_signer(self.signer.preflight, operation)
         else:
             self.signer.preflight(operation)
 
@@ -460,6 +462,14 @@ class Client:
                 clock=self._timing.clock,
             )
         return self.circuits[bucket]
+
+
+async def _call_signer(function: Callable[..., R], *args: Any) -> R:
+    """Call *function* of a signer in a worker thread; who is cancelled does not wait.
+
+    A service may be silent for a minute, and holds nothing of the caller's.
+    """
+    return await asyncio.shield(running().spawn(call_user(function, *args)))
 
 
 async def _parsed(

@@ -2,7 +2,7 @@
 
 Begin with ``transport``: it makes a ``transfer`` of the request and its ``body``, takes a
 ``handle`` of libcurl along a ``route``, and lets libcurl send. The ``transfer`` judges
-the reply. ``stall`` detects a stalled connection. ``lane`` sends many small requests at
+the reply. ``json_service`` calls signers instead, by requests. ``stall`` detects a stalled connection. ``lane`` sends many small requests at
 once. ``checksums`` compares the checksum of the bytes sent with that in the reply.
 """
 

@@ -6,6 +6,7 @@ the URL without its query, which may be secret: the connection itself adds the q
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - the first exchange would import it, maybe during a fork
 import errno
 import http.client
 import logging
@@ -52,7 +53,7 @@ class _Call:
         self._socket: socket.socket | None = None
         self._lock = threading.Lock()
         self._timer = threading.Timer(seconds, self._end)
-        self._timer.daemon = True
+        self._timer.name, self._timer.daemon = "osspresigned-deadline", True
 
     def __enter__(self) -> Self:
         try:

@@ -15,7 +15,7 @@ from typing import TypeVar, cast
 from attrs import define, field
 
 from ..engine.engine import CarriedError, blocking, call_user, running
-from ..errors import OSSPresignedError, SignerError
+from ..errors import NotSignedError, OSSPresignedError, SignerError
 from ..model import Operation, SignedRequest
 from .base import MAX_REQUESTS, Outcome, Signer, check_signed
 
@@ -245,7 +245,12 @@ class Prefetcher:
 
 
 def _outcomes(signer: Signer, batch: Sequence[Operation]) -> Sequence[Outcome]:
-    found = signer.sign_each(batch)
+    try:
+        found = signer.sign_each(batch)
+    except NotSignedError as error:  # which of them is refused is not known
+        if len(batch) == 1:
+            return [error]
+        return [_outcomes(signer, [operation])[0] for operation in batch]
     if len(found) != len(batch):
         msg = f"the signer answered {len(found)} requests to {len(batch)}"
         raise SignerError(msg)

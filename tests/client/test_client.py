@@ -322,6 +322,35 @@ def test_a_signer_that_waits_does_not_hold_up_others():
     assert run(main).resigns == 1
 
 
+@pytest.mark.parametrize("what", ["grant", "signed"])
+def test_who_is_cancelled_does_not_wait_for_a_silent_signer(what):
+    """Ctrl-C ends an upload although the service of its signer does not answer."""
+    entered, opened = threading.Event(), threading.Event()
+
+    class Silent(Signing):
+        def grant(self, path):
+            entered.set()
+            assert opened.wait(10)
+
+        def sign(self, operations):
+            return self.grant("")
+
+    client = make(signer=Silent())
+
+    async def main():
+        ask = client.grant("b/k") if what == "grant" else client.signed(PUT)
+        task = asyncio.ensure_future(ask)
+        await blocking(entered.wait, 10)
+        task.cancel()
+        await asyncio.wait((task,), timeout=5)
+        return task.cancelled()
+
+    try:
+        assert run(main)
+    finally:
+        opened.set()
+
+
 HEAD = Operation(action=Action.HeadObject, bucket="b", key="k")
 
 

@@ -263,6 +263,23 @@ def test_an_error_comes_up_at_its_own_request():
     assert service.calls == [[1, 2, 3]]
 
 
+def test_a_refused_batch_is_signed_one_by_one():
+    """A signer of the user that refuses a whole batch may sign the others of it."""
+
+    class Strict(Service):
+        def sign_each(self, operations):
+            if part(2) in operations:
+                super().sign(operations)
+                raise NotSignedError("no", path="b/k", action="UploadPart")
+            return self.sign(operations)
+
+    service = Strict()
+    found = together(ahead_of(service, 1, 2, 3), *map(part, (1, 2, 3)))
+    kinds = [SignedRequest, NotSignedError, SignedRequest]
+    assert [type(each) for each in found] == kinds
+    assert service.calls == [[1, 2, 3], [1], [2], [3]]
+
+
 def test_dropped_demanded_header_is_found_in_a_batch_too():
     """What is signed ahead is checked like everything else."""
     wanted = Operation(

@@ -59,6 +59,17 @@ def test_refused_operations_go_to_the_next_signer_in_one_call():
     assert not ChainSigner(first).remote
 
 
+def test_a_chain_waits_if_one_of_its_signers_does():
+    """It is called on the loop only if none of them waits."""
+
+    class Here(Some):
+        waits = grant_waits = False
+
+    here, elsewhere = ChainSigner(Here()), ChainSigner(Here(), Some())
+    assert (here.waits, here.grant_waits) == (False, False)
+    assert (elsewhere.waits, elsewhere.grant_waits) == (True, True)
+
+
 def test_the_last_signer_names_the_refusal():
     """What no signer signs is refused in the words of the last one."""
     chain = ChainSigner(Some("a"), Some("b", name="the last"))

@@ -122,14 +122,18 @@ def module(monkeypatch):
     found.sign = lambda _: [URL]
     found.ready = signer([URL])
     found.Kind = FunctionSigner
+    found.own = types.SimpleNamespace(sign=lambda _: ["own"], remote=True)
     monkeypatch.setitem(sys.modules, "users_signer", found)
     return found
 
 
 def test_reference_is_imported(module):
-    """A function is wrapped, a Signer is taken as it is."""
+    """A function and an object are wrapped, a Signer is taken as it is."""
     assert as_signer("users_signer:sign").sign([put()])
     assert as_signer("users_signer:ready") is module.ready
+    own = as_signer("users_signer:own")
+    assert isinstance(own, Signer)
+    assert (own.sign([put()]), own.remote) == (["own"], True)
 
 
 @pytest.mark.parametrize(
