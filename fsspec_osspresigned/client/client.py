@@ -204,11 +204,7 @@ class Client:
                 finally:
                     limiter.leave(place)
             except OSSPresignedError as error:
-                failure = error
-            try:
-                decision = self._after(operation, attempts, failure, last=once)
-            finally:
-                del failure  # its frames lead here, and would keep the body
+                decision = self._after(operation, attempts, error, last=once)
             if decision.verb is Verb.SIGN_AGAIN:
                 if signed is not None:
                     await self._distrust(signed, prefetcher)

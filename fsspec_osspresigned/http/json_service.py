@@ -41,7 +41,7 @@ _CONNECTIONS = 64  # kept for each host
 _HEADERS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
 
 
-class _Call:
+class _TimedCall:
     """One exchange; *seconds* after its begin, its connection is shut down.
 
     A time limit of a socket is for each read: it does not end a reply that drips.
@@ -88,7 +88,7 @@ class _Call:
                 self._socket.shutdown(socket.SHUT_RDWR)
 
 
-_call: ContextVar[_Call] = ContextVar("osspresigned_service_call")
+_call: ContextVar[_TimedCall] = ContextVar("osspresigned_service_call")
 
 
 class _Connection:
@@ -191,7 +191,7 @@ class JSONService:
         ):
             raise ConfigurationError(f"the URL to send to {problem}")
         shown = url.reveal().partition("?")[0]
-        call = _Call(Secret(url.reveal()[len(shown) :]), self._seconds)
+        call = _TimedCall(Secret(url.reveal()[len(shown) :]), self._seconds)
         outer = sys.exception()
         try:
             with call:
@@ -217,7 +217,7 @@ class JSONService:
 
     def _reply(
         self,
-        call: _Call,
+        call: _TimedCall,
         method: str,
         shown: str,
         headers: Mapping[str, str],
@@ -252,7 +252,11 @@ class JSONService:
         return evolve(reply, headers=names, body=received, host=route.netloc)
 
     def _failure(
-        self, shown: str, call: _Call, error: Exception, outer: BaseException | None
+        self,
+        shown: str,
+        call: _TimedCall,
+        error: Exception,
+        outer: BaseException | None,
     ) -> Exception:
         """Return the package's error for *error*, whose chain ends before *outer*."""
         if not isinstance(error, OSError | of_urllib3.HTTPError):
