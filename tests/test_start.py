@@ -27,11 +27,10 @@ LATER = {
     *("checkpoint", "cli", "console", "demo", "emulator"),
     *("objects", "owner", "server", "syncing"),
 }
-# What drives many small requests, and a first one does not need.
+# What many files, parts and failures need, and a first small one does not.
 MANY = {
-    "client.express_lane",
-    "client.coroutine_calls",
-    "http.lane",
+    *("client.error_codes", "client.receipt_output", "signers.batching"),
+    *("upload.expiry_watch", "upload.resume", "upload.writer"),
 }
 # What belongs to one of the ways to signatures, and is not loaded for the others.
 WAYS_OF_MAPS = {"signers.presigned_urls", "url_map.url_map", "url_map.source"}

@@ -7,7 +7,8 @@ import functools
 import os
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
-from typing import Any, NoReturn, TypeAlias
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from fsspec.asyn import AsyncFileSystem, get_loop
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback
@@ -15,17 +16,14 @@ from fsspec.spec import AbstractFileSystem
 
 from .. import callers
 from ..client.client import Client
-from ..client.receipt_output import ReceiptList
 from ..engine.engine import awaited, blocking, run
 from ..model import Receipt
-from ..objects.lookup import Lookup
 from ..options.object_options import ObjectOptions
 from ..options.options import Options
 from ..options.set_by_user import trust
 from ..tracebacks import short_traceback
 from ..upload import transaction
 from ..upload.transaction import Transaction
-from . import destinations, look, move, read
 from .bulk_options import BulkOptions, check_depth
 from .client_factory import client_for
 from .instances import InstanceCache
@@ -34,6 +32,25 @@ from .progress import SharedCallback
 from .put import PutCall, progress_callback, write_mode
 
 AnyCallback: TypeAlias = Callback | Mapping[str, Any] | None
+
+if TYPE_CHECKING:
+    from ..client.receipt_output import ReceiptList
+    from ..objects.lookup import Lookup
+    from . import destinations, look, move, read
+else:  # with `objects`, which a process that only writes never loads
+
+    class LazyModule:
+        """Proxy for a module of this folder, which is imported when first used."""
+
+        def __init__(self, name: str) -> None:
+            self._name = f".{name}"
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(import_module(self._name, __package__), name)
+
+    destinations, look, move, read = map(
+        LazyModule, ("destinations", "look", "move", "read")
+    )
 
 
 class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type: ignore[misc]  # fsspec is untyped
@@ -382,7 +399,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
     @property
     def _lookup(self) -> Lookup:
-        return Lookup(self.client)
+        return look.Lookup(self.client)
 
     @short_traceback
     def info(self, path: str, **_: Any) -> dict[str, Any]:

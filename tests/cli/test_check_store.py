@@ -14,6 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.http.body import MemoryBody
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import SignedRequest
@@ -45,7 +46,7 @@ def store_object(oss, key, data=b"mine"):
     )
     transport = Transport()
     signed = SignedRequest(method="PUT", url=put)
-    assert transport.send(signed, MemoryBody.of(data)).status == 200
+    assert run(transport.send, signed, MemoryBody.of(data)).status == 200
     transport.close()
 
 

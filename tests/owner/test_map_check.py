@@ -11,6 +11,7 @@ import pytest
 from attrs import evolve
 
 from fsspec_osspresigned import cli
+from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
 from fsspec_osspresigned.filesystem.client_factory import client_for
 from fsspec_osspresigned.options.object_options import Target
@@ -359,7 +360,7 @@ def test_check_and_upload_agree(entry, headers, size, file):
     problems = check_map(url_map, intent)
     client = client_for(Options(url_map=url_map))
     try:
-        Upload(client, Target(path=path, headers=headers), size=size)
+        run(Upload.begin, client, Target(path=path, headers=headers), size=size)
     except (ConfigurationError, NotSignedError):
         assert problems
     else:
