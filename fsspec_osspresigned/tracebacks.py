@@ -12,7 +12,6 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar, cast
@@ -74,38 +73,39 @@ def short_traceback(verb: Callable[P, T]) -> Callable[P, T]:
 
         @functools.wraps(verb)
         async def coroutine(*args: P.args, **kwargs: P.kwargs) -> Any:
-            with _shortened():
+            try:
                 return await verb(*args, **kwargs)
+            except OSError as error:
+                _shorten(error)
+                raise
 
         return cast("Callable[P, T]", coroutine)
 
     @functools.wraps(verb)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            with _shortened():
-                return verb(*args, **kwargs)
-        except OSSPresignedError as error:
-            if "duckdb" in sys.modules:
+            return verb(*args, **kwargs)
+        except OSError as error:
+            _shorten(error)
+            if isinstance(error, OSSPresignedError) and "duckdb" in sys.modules:
                 raise error  # noqa: TRY201 - with a frame: without one, DuckDB crashes
             raise
 
     return call
 
 
-@contextmanager
-def _shortened() -> Iterator[None]:
-    try:
-        yield
-    except OSSPresignedError as error:
-        if not _log.isEnabledFor(logging.DEBUG):
-            for one in _chain(error):
-                if isinstance(one, OSSPresignedError):
-                    one.__traceback__ = None
-        raise
-    except OSError as error:
-        if found := hint(error):
-            error.add_note(found)
-        raise
+def _shorten(error: OSError) -> None:
+    """Remove the frames of this package's errors; add advice to an error of the system.
+
+    No context manager does this: ``contextlib`` puts the frames back.
+    """
+    if not isinstance(error, OSSPresignedError):
+        if advice := hint(error):
+            error.add_note(advice)
+    elif not _log.isEnabledFor(logging.DEBUG):
+        for one in _chain(error):
+            if isinstance(one, OSSPresignedError):
+                one.__traceback__ = None
 
 
 def warn_user(text: str, category: type[Warning]) -> None:

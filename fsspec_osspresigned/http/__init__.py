@@ -1,9 +1,10 @@
 """One HTTP exchange: sends a signed request byte for byte and returns the reply.
 
 Begin with ``transport``: it makes a ``transfer`` of the request and its ``body``, takes a
-``handle`` of libcurl along a ``route``, and lets libcurl send. The ``transfer`` judges
-the reply. ``json_service`` calls signers instead, by requests. ``stall`` detects a stalled connection. ``lane`` sends many small requests at
-once. ``checksums`` compares the checksum of the bytes sent with that in the reply.
+``handle`` of libcurl along a ``route``, and lets libcurl send. ``multi`` sends small
+requests on the engine's loop; a worker thread sends a large one. The ``transfer`` judges
+the reply. ``stall`` detects a stalled connection. ``checksums`` compares the checksum of
+the bytes sent with that in the reply. ``json_service`` calls signers, by requests.
 """
 
 try:

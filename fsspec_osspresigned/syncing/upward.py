@@ -24,7 +24,7 @@ from .source import whole_listing
 class Upward:
     """Upload direction of a sync, from the source of *route* to the store.
 
-    *executor* runs the uploads in other processes; None uses threads of this process.
+    *executor* runs the uploads in other processes; None uploads in this process.
     ``Downward`` has the same members. *verb* is the participle for a transferred file,
     *extras* the noun for deleted items.
     """
