@@ -37,6 +37,47 @@ def test_everything_works_without_posix(oss, signed, tmp_path):
     assert not oss.uploads("examplebucket")
 
 
+FULL = """
+import errno, os, resource, sys
+from fsspec_osspresigned import OSSPresignedFileSystem
+fs = OSSPresignedFileSystem(signer="keys")
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+for left in range(6):
+    held = []
+    try:
+        while True:
+            held.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        pass
+    for descriptor in held[:left]:
+        os.close(descriptor)
+    try:
+        fs.pipe_file("examplebucket/full", b"x")
+    except OSError as error:
+        print(type(error).__name__, error, *error.__notes__)
+    for descriptor in held[left:]:
+        os.close(descriptor)
+fs.pipe_file("examplebucket/room", b"x")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it limits no descriptors")
+def test_no_descriptor_is_left(oss):
+    """The engine needs three of them for its loop: a call fails, and waits for nothing."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", FULL],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stderr.splitlines() == []
+    first, *_ = done.stdout.splitlines()
+    assert "no event loop can be made: Too many open files" in first
+    assert "raise ulimit -n" in first
+    assert oss.get("examplebucket", "room").data() == b"x"
+
+
 def test_bytes_at_an_offset(tmp_path, monkeypatch):
     """All of them are written, with the calls of POSIX and without."""
     bitten = getattr(os, "pwrite", None)

@@ -51,7 +51,7 @@ class CarriedError(BaseException):
 
 
 class NoThreadError(OSError):
-    """The system can start no thread now."""
+    """The system can start no thread now, or open no file for the loop of a thread."""
 
 
 class Closable(Protocol):
@@ -69,6 +69,11 @@ class EngineLoop(asyncio.SelectorEventLoop):
     """The event loop of an *engine*."""
 
     engine: Engine
+
+    def __del__(self) -> None:
+        """Close the loop of a thread that could not be started."""
+        with suppress(Exception):  # it could not be made itself
+            self.close()
 
 
 class Engine:
@@ -107,9 +112,15 @@ class Engine:
 
     def _wake(self) -> None:
         if self.loop is None:
+            # Made here, so that a failure is the caller's, who would wait for ever.
+            try:
+                loop = EngineLoop()
+            except OSError as error:
+                msg = f"no event loop can be made: {error.strerror}"
+                raise NoThreadError(error.errno, msg) from None
             # A thread that another one has overtaken ends at once.
             thread = threading.Thread(
-                target=self._main, name="osspresigned-engine", daemon=True
+                target=self._main, args=(loop,), name="osspresigned-engine", daemon=True
             )
             try:
                 thread.start()
@@ -127,12 +138,11 @@ class Engine:
 
     # -- on the loop ---------------------------------------------------------------------
 
-    def _main(self) -> None:
+    def _main(self, loop: EngineLoop) -> None:
         try:
             self._unclaimed.pop()
         except IndexError:
             return
-        loop = EngineLoop()
         loop.engine = self
         self.threads = Threads(loop)
         self._used = loop.time()
