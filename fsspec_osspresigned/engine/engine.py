@@ -364,18 +364,29 @@ async def awaited(
 
 
 def iterated(source: AsyncIterator[T], size: int = 1000) -> Iterator[T]:
-    """Yield the items of *source*, which the engine's loop reads *size* at a time."""
+    """Yield the items of *source*, which the engine's loop reads *size* at a time.
+
+    An error of *source* is raised after the items before it.
+    """
+    failures: list[Exception] = []
 
     async def chunk() -> list[T]:
-        found: list[T] = []
-        async for item in source:
-            found.append(item)
-            if len(found) == size:
-                break
-        return found
+        items: list[T] = []
+        try:
+            async for item in source:
+                items.append(item)
+                if len(items) == size:
+                    break
+        except Exception as error:
+            if not items:
+                raise
+            failures.append(error)
+        return items
 
-    while found := run(chunk):
-        yield from found
+    while items := run(chunk):
+        yield from items
+        if failures:
+            raise failures.pop()
 
 
 async def blocking(

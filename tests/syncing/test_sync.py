@@ -21,6 +21,7 @@ from fsspec_osspresigned import (
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.client import client
 from fsspec_osspresigned.emulator import Emulator, Fault
+from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import (
     CheckpointInUseError,
     ReplyError,
@@ -156,11 +157,10 @@ def test_object_that_is_replaced_meanwhile_is_sent(fs, source, monkeypatch):
     """HEAD shows another size than the listing."""
     sync(source, DEST, filesystem=fs)
 
-    def replaced(*_):
-        yield from ()
+    async def replaced(*_):
         return {"size": 7, "ETag": "", "crc64": 1}
 
-    monkeypatch.setattr("fsspec_osspresigned.objects.calls.head_steps", replaced)
+    monkeypatch.setattr("fsspec_osspresigned.objects.calls.head", replaced)
     result = sync(source, DEST, filesystem=fs, compare="checksum", dry_run=True)
     assert {item.why for item in result.plan.send} == {"other size"}
 
@@ -222,8 +222,8 @@ def _after_storing(fs, path, act, monkeypatch):
     """Call *act* whenever the file *path* was stored."""
     real = fs.client.call
 
-    def call(operation, *args, **options):
-        result = real(operation, *args, **options)
+    async def call(operation, *args, **options):
+        result = await real(operation, *args, **options)
         if operation.key == f"backup/{path.name}":
             act()
         return result
@@ -454,8 +454,8 @@ def test_refusal_of_a_later_page_is_no_blindness(stored, owner, source, monkeypa
     """What was listed so far is not all."""
     pages = sync_source.listing
 
-    def cut(*arguments, **options):
-        yield next(pages(*arguments, **options))
+    async def cut(*arguments, **options):
+        yield await anext(pages(*arguments, **options))
         raise NotSignedError("the second page is not signed")
 
     monkeypatch.setattr(sync_source, "listing", cut)
@@ -466,7 +466,11 @@ def test_refusal_of_a_later_page_is_no_blindness(stored, owner, source, monkeypa
 def test_listing_that_hides_objects_is_refused(stored, source, monkeypatch):
     """Directories were not asked for: what is in them is not seen."""
     hidden = {"name": f"{DEST}/logs", "size": 0, "type": "directory"}
-    monkeypatch.setattr(sync_source, "listing", lambda *_, **__: iter([hidden]))
+
+    async def listing(*_, **__):
+        yield hidden
+
+    monkeypatch.setattr(sync_source, "listing", listing)
     with pytest.raises(ReplyError, match="were not asked for"):
         sync(source, DEST, filesystem=stored, delete=True)
 
@@ -613,9 +617,10 @@ def test_object_that_its_owner_completes_is_not_remembered(only, source, state):
 
     route = SyncRoute(LocalSource(str(source)), f"{DEST}/")
     with SyncState(state) as held:
-        run = SyncRun(direction=Upward(filesystem=only(), route=route), held=held)
-        run.stored(Entry("a", 1), Receipt(path="b/a", size=1, status="pending"))
-    assert run.result.sent == 1
+        whole = SyncRun(direction=Upward(filesystem=only(), route=route), held=held)
+        pending = Receipt(path="b/a", size=1, status="pending")
+        run(whole.stored, Entry("a", 1), pending)
+    assert whole.result.sent == 1
     with SyncState(state) as held:
         assert held.rows == {}
 
