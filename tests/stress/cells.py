@@ -44,7 +44,7 @@ STEPS: Mapping[str, tuple[str, int | None]] = {
     A_PART: ("UploadPart", 2),
     COMPLETE: (COMPLETE, None),
 }
-MANY = "`pipe` of many"  # by the express lane; the fault strikes one of them
+MANY = "`pipe` of many"  # the fault strikes one of them
 NEIGHBOURS = 6  # the others of them
 WAYS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys((PUT, FORM), ("`put_file`", "`pipe`", MANY)),

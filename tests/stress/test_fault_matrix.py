@@ -355,7 +355,7 @@ def run_all(
 PAGE_START = """\
 # Fault table
 
-The [emulator](emulator.md) applies each of its faults to every kind of upload. The test then compares the visible object with the bytes sent and with the previous object. Each cell is the result for all kinds of upload in its heading. *`pipe` of many* sends seven small objects by the [express lane](decisions/0012-express-lane.md); the fault strikes one of them. In every cell, the following is true:
+The [emulator](emulator.md) applies each of its faults to every kind of upload. The test then compares the visible object with the bytes sent and with the previous object. Each cell is the result for all kinds of upload in its heading. *`pipe` of many* sends seven small objects at the same time; the fault strikes one of them. In every cell, the following is true:
 
 * The visible object is completely the new object or completely the old object, never truncated and never mixed.
 * An object that was reported as stored *is* stored, byte for byte.
