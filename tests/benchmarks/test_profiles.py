@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from benchmarks import profiles
+from fsspec_osspresigned import OSSPresignedFileSystem
 
 _HERE = "/lib/fsspec_osspresigned"
 _WIRE = (f"{_HERE}/http/transfer.py", 10, "send")
@@ -75,3 +78,18 @@ def test_table_of_strace_is_read_with_errors_and_without():
         "100.00    0.001000          10       190         3 total\n"
     )
     assert dict(profiles.counted(table)) == {"sendto": 100, "futex": 90}
+
+
+@pytest.mark.skipif(
+    sys.version_info >= (3, 12), reason="cProfile is of one thread at a time there"
+)
+def test_threads_of_the_engine_are_profiled(oss, tmp_path):
+    """What the loop and the workers do for a call counts, too."""
+    fs = OSSPresignedFileSystem(signer="keys")
+    file = tmp_path / "large"
+    file.write_bytes(bytes(1 << 20))
+    found = profiles.Profiles()
+    with found.of_engine():
+        found.run(fs.put_file, str(file), "examplebucket/large")
+    names = {name for _, _, name in found.timings()}
+    assert {"put_file", "upload_source", "perform"} <= names
