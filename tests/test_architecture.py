@@ -161,7 +161,9 @@ def test_no_import_cycle_at_load():
 
 def test_engine_stands_apart():
     """The engine imports exactly what the page says, so it can be read alone."""
-    sentence = re.search(r"`engine` needs no other folder: it imports only ([^.]+)\.", PAGE)
+    sentence = re.search(
+        r"`engine` needs no other folder: it imports only ([^.]+)\.", PAGE
+    )
     used = {
         group(item.name)
         for module in FILES

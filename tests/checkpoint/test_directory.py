@@ -21,9 +21,9 @@ from fsspec_osspresigned.checkpoint.directory import (
     reason_to_start_over,
 )
 from fsspec_osspresigned.checkpoint.journal import JournalHead, JournalPart
+from fsspec_osspresigned.errors import CheckpointInUseError, ConfigurationError
 from fsspec_osspresigned.files.file_lock import FileLock
 from fsspec_osspresigned.files.line_file import LineFile
-from fsspec_osspresigned.errors import CheckpointInUseError, ConfigurationError
 from fsspec_osspresigned.http.body import Fingerprint
 from fsspec_osspresigned.model import PartReceipt
 

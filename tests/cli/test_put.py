@@ -15,9 +15,9 @@ import pytest
 from fsspec_osspresigned.checkpoint.directory import Checkpoint
 from fsspec_osspresigned.cli import options
 from fsspec_osspresigned.cli.put import PutPlan
-from fsspec_osspresigned.files.line_file import LineFile
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import ConfigurationError
+from fsspec_osspresigned.files.line_file import LineFile
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.units import KIB, MIB
 from tests.cli.conftest import BUCKET, KEYS, Text, stored

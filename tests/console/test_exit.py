@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 
 from fsspec_osspresigned import errors
-from fsspec_osspresigned.engine import abort_at_exit
 from fsspec_osspresigned.console import exit as interruption
 from fsspec_osspresigned.console.exit import (
     ExitCode,
@@ -21,6 +20,7 @@ from fsspec_osspresigned.console.exit import (
     told,
     why,
 )
+from fsspec_osspresigned.engine import abort_at_exit
 
 DOCS = Path(__file__).parent.parent.parent / "docs"
 

@@ -18,9 +18,7 @@ SCREENS = DOCS / "screens"
 NAMES = sorted(file.stem for file in SCREENS.glob("*.svg"))
 SVG = "{http://www.w3.org/2000/svg}"
 # What differs between machines, or from one release of a dependency to the next.
-VERSIONS = re.compile(
-    r"(python: CPython|(?:fsspec|requests|pycurl|attrs|fastcrc):) .*"
-)
+VERSIONS = re.compile(r"(python: CPython|(?:fsspec|requests|pycurl|attrs|fastcrc):) .*")
 
 
 @pytest.fixture(scope="module")
