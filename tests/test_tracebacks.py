@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import linecache
 import logging
 import subprocess
@@ -53,6 +54,20 @@ def test_own_errors_end_at_the_verb():
     """Neither they nor what was handled before show a frame below it."""
     error = ConfigurationError("all is said here")
     assert "deep" not in frames(error)
+    assert error.__context__.__traceback__ is None
+
+
+def test_awaited_verbs_are_short_too():
+    """Whoever awaits a verb sees the line that awaits it, and no frame below it."""
+    error = ConfigurationError("all is said here")
+
+    async def verb(given):
+        deep(given)
+
+    with pytest.raises(ConfigurationError) as caught:
+        asyncio.run(short_traceback(verb)(error))
+    names = [one.name for one in traceback.extract_tb(caught.value.__traceback__)]
+    assert not {"verb", "deep"} & set(names)
     assert error.__context__.__traceback__ is None
 
 
@@ -123,6 +138,24 @@ def test_a_warning_names_the_line_of_the_user(oss):
     with pytest.warns(BlindAnswerWarning, match=r"HeadObject") as caught:
         assert not fs.exists("examplebucket/y")
     assert [one.filename for one in caught] == [__file__]
+
+
+def test_a_warning_names_the_line_of_the_thread_that_waits(oss):
+    """The engine's thread warns; the line is that of its caller, not of the main thread."""
+    fs = fsspec_osspresigned.OSSPresignedFileSystem(
+        url_map={"examplebucket/x": "https://h/x?Signature=made"},
+        allowed_hosts={"h": "examplebucket"},
+    )
+
+    def ask():
+        fs.exists("examplebucket/y")  # the line of a thread
+
+    thread = threading.Thread(target=ask)
+    with pytest.warns(BlindAnswerWarning, match=r"HeadObject") as caught:
+        thread.start()
+        thread.join()
+    assert [one.filename for one in caught] == [__file__]
+    assert "the line of a thread" in linecache.getline(__file__, caught[0].lineno)
 
 
 def module(name, file):
