@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import math
+import os
 from typing import Any
 
 import pycurl
@@ -35,7 +37,11 @@ class Multi:
         self._idle: dict[tuple[Route, float], list[Handle]] = {}
         self._busy: dict[Any, _Busy] = {}
         self._looking: asyncio.TimerHandle | None = None
-        self._curl = pycurl.CurlMulti()
+        try:
+            self._curl = pycurl.CurlMulti()
+        except pycurl.error as error:  # it needs descriptors, and says no more
+            text = f"{os.strerror(errno.EMFILE)}: {error}"
+            raise OSError(errno.EMFILE, text) from None
         self._curl.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
         self._curl.setopt(pycurl.M_TIMERFUNCTION, self._schedule)
         self._curl.setopt(pycurl.M_MAXCONNECTS, _CONNECTIONS)
