@@ -290,13 +290,13 @@ def run(
         caller_thread.reset(token)
     interrupts: list[BaseException] = []
     todo: Callable[[], object] | None = call.begin
-    while True:
+    outcome: tuple[Any, BaseException | None] | None = None
+    while outcome is None:
         try:
             if todo is not None:
                 post(todo)
             todo = None
-            result, error = outcomes.get()
-            break
+            outcome = outcomes.get()
         except NoThreadError:
             raise
         except BaseException as caught:  # noqa: BLE001 - raised when the call has ended
@@ -305,6 +305,7 @@ def run(
             todo = call.cancel
     if interrupts:
         raise interrupts[0]
+    result, error = outcome
     if error is None:
         return cast(T, result)
     if isinstance(error, CarriedError):
@@ -312,7 +313,7 @@ def run(
     try:
         raise error
     finally:
-        del error, call  # its frames lead here, and would keep each other
+        del error, outcome, call  # its frames lead here, and would keep each other
 
 
 async def awaited(
