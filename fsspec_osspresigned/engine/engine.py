@@ -36,6 +36,8 @@ _LOOK = 5.0  # seconds between two looks at what is idle
 
 # The call of a verb to which a coroutine belongs; requests in flight are shared by calls.
 call_of_task: ContextVar[object] = ContextVar("osspresigned_call", default=None)
+# Whether ``awaited`` waits in the calling thread, because a plain method called it.
+waits_in_thread: ContextVar[bool] = ContextVar("osspresigned_waits", default=False)
 _is_user_code: ContextVar[bool] = ContextVar("osspresigned_user_code", default=False)
 
 
@@ -235,6 +237,8 @@ class _Call:
         self._function, self._ended = function, ended
         self._context = contextvars.copy_context()
         self._context.run(call_of_task.set, self)
+        self._context.run(caller_thread.set, threading.get_ident())
+        self._context.run(waits_in_thread.set, False)
         self._task: asyncio.Task[Any] | None = None
         self._is_begun = self._is_over = False
 
@@ -281,13 +285,9 @@ def run(
             "a finalizer or a callback waits for the engine in the engine's own thread"
         )
     outcomes: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
-    token = caller_thread.set(threading.get_ident())
-    try:
-        call = _Call(
-            partial(function, *args, **kwargs), lambda *outcome: outcomes.put(outcome)
-        )
-    finally:
-        caller_thread.reset(token)
+    call = _Call(
+        partial(function, *args, **kwargs), lambda *outcome: outcomes.put(outcome)
+    )
     interrupts: list[BaseException] = []
     todo: Callable[[], object] | None = call.begin
     outcome: tuple[Any, BaseException | None] | None = None
@@ -324,6 +324,8 @@ async def awaited(
     If the caller is cancelled, CancelledError is raised when the call has ended, so its
     buffers may be used again.
     """
+    if waits_in_thread.get():
+        return run(function, *args, **kwargs)
     if is_engine_thread():
         return await function(*args, **kwargs)
     loop = asyncio.get_running_loop()
