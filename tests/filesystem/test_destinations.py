@@ -238,15 +238,15 @@ def test_files_are_not_gathered_before_they_are_sent(blind, monkeypatch, tmp_pat
     monkeypatch.setattr(LocalTree, "__iter__", counted)
     first = threading.Event()
     before = []
-    transfer = blind.client.transport.transfer
+    send = blind.client.transport.send
 
-    def noted(*args, **kwargs):
+    async def noted(*args, **kwargs):
         if not first.is_set():
             before.append(len(seen))
             first.set()
-        return transfer(*args, **kwargs)
+        return await send(*args, **kwargs)
 
-    monkeypatch.setattr(blind.client.transport, "transfer", noted)
+    monkeypatch.setattr(blind.client.transport, "send", noted)
     blind.put(f"{tmp_path}/", f"{ROOT}/t", recursive=True)
     assert before[0] <= 35
     assert len(seen) >= 60
