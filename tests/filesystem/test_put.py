@@ -521,8 +521,26 @@ def test_a_file_that_becomes_a_pipe_is_not_waited_for(environment, owner, tmp_pa
         assert stored.size == 100_000
         assert [type(error) for error in changed] == [SourceChangedError] * 2
         assert {error.filename for error in changed} == set(named[1:])
-        assert "become a pipe" in str(changed[0])
+        assert "nothing was published" in str(changed[0])
     assert owner.stored() == {"a": b"a" * 100_000}
+
+
+def test_a_file_that_is_a_pipe_by_its_turn_is_named(environment, owner, tmp_path):
+    """Only the next files are looked at beforehand; the one after them is not opened."""
+    names = [tmp_path / f"{number:03}" for number in range(100)]
+    for name in names:
+        name.write_bytes(b"x")
+
+    def swap(_):
+        names[-1].unlink(missing_ok=True)
+        os.mkfifo(names[-1])
+
+    fs = OSSPresignedFileSystem(signer="keys", receipts=swap)
+    how = {"on_error": "return", "batch_size": 1}
+    *stored, changed = fs.put(f"{tmp_path}/", f"{ROOT}/", recursive=True, **how)
+    assert len(stored) == 99
+    assert isinstance(changed, SourceChangedError)
+    assert "become a pipe" in str(changed)
 
 
 def test_pipes_that_are_named_in_a_list_are_streams(blind, owner, tmp_path):
