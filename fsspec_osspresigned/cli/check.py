@@ -439,7 +439,7 @@ def store(bucket: str, wanted: CheckStoreOptions) -> int:
     transport = Transport(allow_http=wanted.allow_http)
     region, endpoint = signer.region or "", signer.endpoint
     access = StoreAccess(
-        send=functools.partial(engine.run, transport.send),
+        send=lambda *request: engine.run(transport.send, *request),
         credentials=signer.credentials(),
         endpoint=endpoint,
         region=region,

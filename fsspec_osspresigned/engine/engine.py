@@ -25,7 +25,7 @@ from functools import partial
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 from ..system import after_fork_in_child
-from ..tracebacks import caller_thread
+from ..tracebacks import caller_task, caller_thread
 from .threads import Job, Threads
 
 P = ParamSpec("P")
@@ -36,6 +36,8 @@ _LOOK = 5.0  # seconds between two looks at what is idle
 
 # The call of a verb to which a coroutine belongs; requests in flight are shared by calls.
 call_of_task: ContextVar[object] = ContextVar("osspresigned_call", default=None)
+# Whether ``awaited`` waits in the calling thread, because a plain method called it.
+waits_in_thread: ContextVar[bool] = ContextVar("osspresigned_waits", default=False)
 _is_user_code: ContextVar[bool] = ContextVar("osspresigned_user_code", default=False)
 
 
@@ -48,6 +50,10 @@ class CarriedError(BaseException):
     def __init__(self, error: BaseException) -> None:
         super().__init__(type(error).__name__)
         self.error = error
+
+    def add_note(self, note: str) -> None:
+        """Add *note* to the error of the user."""
+        self.error.add_note(note)
 
 
 class NoThreadError(OSError):
@@ -235,16 +241,21 @@ class _Call:
     """A coroutine function that is called on the loop, for a waiter elsewhere.
 
     *ended* is called on the loop with the result and the error; one of them is None.
+    *waiter* is the task that awaits it in another loop; None for a thread.
     """
 
     def __init__(
         self,
         function: Callable[[], Coroutine[Any, Any, Any]],
         ended: Callable[[Any, BaseException | None], object],
+        waiter: asyncio.Task[Any] | None = None,
     ) -> None:
         self._function, self._ended = function, ended
         self._context = contextvars.copy_context()
         self._context.run(call_of_task.set, self)
+        self._context.run(caller_thread.set, threading.get_ident())
+        self._context.run(caller_task.set, waiter)
+        self._context.run(waits_in_thread.set, False)
         self._task: asyncio.Task[Any] | None = None
         self._is_begun = self._is_over = False
 
@@ -266,12 +277,12 @@ class _Call:
 
     def _finish(self, task: asyncio.Task[Any]) -> None:
         self._is_over = True
-        if task.cancelled():
-            self._ended(None, asyncio.CancelledError())
-        elif (error := task.exception()) is not None:
+        try:
+            result = task.result()
+        except BaseException as error:  # noqa: BLE001 - the waiter raises it
             self._ended(None, error)
         else:
-            self._ended(task.result(), None)
+            self._ended(result, None)
 
 
 def run(
@@ -291,29 +302,28 @@ def run(
             "a finalizer or a callback waits for the engine in the engine's own thread"
         )
     outcomes: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
-    token = caller_thread.set(threading.get_ident())
-    try:
-        call = _Call(
-            partial(function, *args, **kwargs), lambda *outcome: outcomes.put(outcome)
-        )
-    finally:
-        caller_thread.reset(token)
+    call = _Call(
+        partial(function, *args, **kwargs), lambda *outcome: outcomes.put(outcome)
+    )
     interrupts: list[BaseException] = []
     todo: Callable[[], object] | None = call.begin
-    while True:
+    outcome: tuple[Any, BaseException | None] | None = None
+    while outcome is None:
         try:
             if todo is not None:
                 post(todo)
             todo = None
-            result, error = outcomes.get()
-            break
+            outcome = outcomes.get()
         except NoThreadError:
             raise
         except BaseException as caught:  # noqa: BLE001 - raised when the call has ended
             # An interrupt may have lost what ``get`` returned: ``cancel`` repeats it.
             interrupts.append(caught)
             todo = call.cancel
+    result, error = outcome
     if interrupts:
+        for note in getattr(error, "__notes__", ()):
+            interrupts[0].add_note(note)
         raise interrupts[0]
     if error is None:
         return cast(T, result)
@@ -322,7 +332,7 @@ def run(
     try:
         raise error
     finally:
-        del error, call  # its frames lead here, and would keep each other
+        del error, outcome, call  # its frames lead here, and would keep each other
 
 
 async def awaited(
@@ -333,6 +343,8 @@ async def awaited(
     If the caller is cancelled, CancelledError is raised when the call has ended, so its
     buffers may be used again.
     """
+    if waits_in_thread.get():
+        return run(function, *args, **kwargs)
     if is_engine_thread():
         return await function(*args, **kwargs)
     loop = asyncio.get_running_loop()
@@ -346,7 +358,7 @@ async def awaited(
         if not waiter.done():
             waiter.set_result((result, error))
 
-    call = _Call(partial(function, *args, **kwargs), ended)
+    call = _Call(partial(function, *args, **kwargs), ended, asyncio.current_task())
     post(call.begin)
     cancelled: asyncio.CancelledError | None = None
     while not waiter.done():

@@ -7,50 +7,36 @@ import functools
 import os
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 from fsspec.asyn import AsyncFileSystem, get_loop
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback
 from fsspec.spec import AbstractFileSystem
+from fsspec.utils import isfilelike, stringify_path
 
 from .. import callers
 from ..client.client import Client
+from ..client.receipt_output import ReceiptList
 from ..engine.engine import awaited, blocking, run
+from ..engine.verbs import coroutine, verb
 from ..model import Receipt
+from ..objects.lookup import Lookup
 from ..options.object_options import ObjectOptions
 from ..options.options import Options
 from ..options.set_by_user import trust
 from ..tracebacks import short_traceback
 from ..upload import transaction
 from ..upload.transaction import Transaction
+from . import look, move, read
 from .bulk_options import BulkOptions, check_depth
 from .client_factory import client_for
+from .destinations import Destination, local_path
 from .instances import InstanceCache
 from .paths import PROTOCOL, object_path, without_own, without_protocol
 from .progress import SharedCallback
 from .put import PutCall, progress_callback, write_mode
 
 AnyCallback: TypeAlias = Callback | Mapping[str, Any] | None
-
-if TYPE_CHECKING:
-    from ..client.receipt_output import ReceiptList
-    from ..objects.lookup import Lookup
-    from . import destinations, look, move, read
-else:  # with `objects`, which a process that only writes never loads
-
-    class LazyModule:
-        """Proxy for a module of this folder, which is imported when first used."""
-
-        def __init__(self, name: str) -> None:
-            self._name = f".{name}"
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(import_module(self._name, __package__), name)
-
-    destinations, look, move, read = map(
-        LazyModule, ("destinations", "look", "move", "read")
-    )
 
 
 class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type: ignore[misc]  # fsspec is untyped
@@ -127,10 +113,14 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         return without_protocol(without_own(cls.protocol, path)).rstrip("/")
 
     def _path(self, path: Any, *, keep_slash: bool = False) -> str:
-        return object_path(self.client, self._own(path), keep_slash=keep_slash)
+        path = without_own(self.protocol, path)
+        return object_path(self.client, path, keep_slash=keep_slash)
 
     def _own(self, path: Any) -> Any:
-        """Return one or several paths without the protocol of a subclass."""
+        """Return one path or several as texts, without the protocol of a subclass."""
+        path = stringify_path(path)
+        if not isinstance(path, str):
+            path = [stringify_path(one) for one in path]
         return without_own(self.protocol, path)
 
     @property
@@ -156,14 +146,15 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         found.complete()
 
     # -- writing ------------------------------------------------------------------------
-    # Each verb is a coroutine on the engine's loop; the plain method waits for it.
+    # A verb is written once, as a coroutine function: its own code runs in the thread of
+    # the caller, what it awaits on the engine's loop.
 
     def _call(self, given: Mapping[str, Any], mode: str = "overwrite") -> PutCall:
         current = transaction.current(self.client)
         return PutCall.from_options(self.client, given, mode, current)
 
-    @short_traceback
-    def pipe_file(
+    @verb
+    async def pipe_file(
         self, path: str, value: Any, mode: str = "overwrite", **kwargs: Any
     ) -> Receipt | None:
         """Store *value* and return the receipt; None in a transaction.
@@ -174,17 +165,13 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         a directory.
         """
         call, path = self._call(kwargs, mode), self._path(path, keep_slash=True)
-        return run(call.pipe_file, path, value)
+        with call.cancellable([path]):
+            return await awaited(call.pipe_file, path, value)
 
-    @short_traceback
-    async def _pipe_file(
-        self, path: str, value: Any, mode: str = "overwrite", **kwargs: Any
-    ) -> Receipt | None:
-        call, path = self._call(kwargs, mode), self._path(path, keep_slash=True)
-        return await awaited(call.pipe_file, path, value)
+    _pipe_file = coroutine(pipe_file)
 
-    @short_traceback
-    def pipe(
+    @verb
+    async def pipe(
         self, path: Any, value: Any = None, mode: str = "overwrite", **kwargs: Any
     ) -> ReceiptList:
         """Store one value, or a mapping of paths to values, several at a time.
@@ -194,19 +181,17 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         Raises:
             UploadErrors: several values failed.
         """
-        return run(self._pipe, path, value, mode, **kwargs)
-
-    @short_traceback
-    async def _pipe(
-        self, path: Any, value: Any = None, mode: str = "overwrite", **kwargs: Any
-    ) -> ReceiptList:
         how = BulkOptions.take_from(kwargs)
         given = {path: value} if isinstance(path, str) else path
         pairs = [(self._path(one, keep_slash=True), v) for one, v in given.items()]
-        return await awaited(self._call(kwargs, mode).pipe, pairs, how)
+        call = self._call(kwargs, mode)
+        with call.cancellable(path for path, _ in pairs):
+            return await awaited(call.pipe, pairs, how)
 
-    @short_traceback
-    def put_file(
+    _pipe = coroutine(pipe)
+
+    @verb
+    async def put_file(
         self,
         lpath: Any,
         rpath: str,
@@ -225,23 +210,16 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
             SourceChangedError: the file changed during the upload; nothing was
                 published.
         """
-        return run(self._put_file, lpath, rpath, callback, mode, **kwargs)
-
-    @short_traceback
-    async def _put_file(
-        self,
-        lpath: Any,
-        rpath: str,
-        callback: AnyCallback = DEFAULT_CALLBACK,
-        mode: str = "overwrite",
-        **kwargs: Any,
-    ) -> Receipt | None:
         heard = progress_callback(callback, kwargs)
-        call = self._call(kwargs, mode)
-        return await awaited(call.put_file, lpath, self._path(rpath), heard)
+        call, path = self._call(kwargs, mode), self._path(rpath)
+        local = os.fspath(stringify_path(lpath))
+        with call.cancellable([path]):
+            return await awaited(call.put_file, local, path, heard)
 
-    @short_traceback
-    def put(
+    _put_file = coroutine(put_file)
+
+    @verb
+    async def put(
         self,
         lpath: Any,
         rpath: Any,
@@ -269,24 +247,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         Raises:
             UploadErrors: several files failed, or each was refused.
         """
-        self._call({}).check_cache(rpath)
-        return run(
-            self._put, lpath, rpath, recursive, callback, maxdepth, mode, **kwargs
-        )
-
-    @short_traceback
-    async def _put(
-        self,
-        lpath: Any,
-        rpath: Any,
-        recursive: bool = False,
-        callback: AnyCallback = DEFAULT_CALLBACK,
-        maxdepth: int | None = None,
-        mode: str = "overwrite",
-        **kwargs: Any,
-    ) -> ReceiptList:
         how = BulkOptions.take_from(kwargs, maxdepth=maxdepth)
         heard, call = progress_callback(callback, kwargs), self._call(kwargs, mode)
+        call.check_cache(rpath)
 
         async def put() -> ReceiptList:
             tree = await blocking(
@@ -294,45 +257,41 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
             )
             return await call.put(tree, heard, how)
 
-        return await awaited(put)
+        with call.cancellable([self._path(rpath)] if isinstance(rpath, str) else rpath):
+            return await awaited(put)
 
-    @short_traceback
-    def touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
+    _put = coroutine(put)
+
+    @verb
+    async def touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
         """Store an empty object; without *truncate*, FileExistsError if it exists."""
-        run(self._touch, path, truncate, **kwargs)
-
-    @short_traceback
-    async def _touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
         mode = "overwrite" if truncate else "create"
         await self._pipe_file(path, b"", mode=mode, **kwargs)
 
-    @short_traceback
-    def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:  # noqa: ARG002 - fsspec's
+    _touch = coroutine(touch)
+
+    @verb
+    async def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:  # noqa: ARG002 - fsspec's
         """Record a directory in memory; OSS has no directories, so nothing is sent."""
         self.client.written.remember_directory(self._path(path), asked=True)
 
-    async def _mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:
-        self.mkdir(path, create_parents)
+    _mkdir = coroutine(mkdir)
 
-    @short_traceback
-    def makedirs(self, path: str, exist_ok: bool = False, **_: Any) -> None:  # noqa: ARG002 - fsspec's
+    @verb
+    async def makedirs(self, path: str, exist_ok: bool = False, **_: Any) -> None:  # noqa: ARG002 - fsspec's
         """Record a directory in memory, like :meth:`mkdir`.
 
         ``fsspec.open`` calls this before it opens: ValueError for a mode that appends.
         """
         if mode := callers.mode_of_open_files():
             write_mode(mode)
-        self.mkdir(path)
+        await self._mkdir(path)
 
-    async def _makedirs(self, path: str, exist_ok: bool = False) -> None:
-        self.makedirs(path, exist_ok)
+    _makedirs = coroutine(makedirs)
 
-    @short_traceback
-    def rmdir(self, path: str) -> None:
+    @verb
+    async def rmdir(self, path: str) -> None:
         """Drop the record of a directory; FileExistsError if it contains objects."""
-        run(self._rmdir, path)
-
-    async def _rmdir(self, path: str) -> None:
         path = self._path(path)
 
         async def names() -> list[str]:
@@ -342,6 +301,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         if any(name != path for name in await awaited(names)):
             raise FileExistsError(17, "not empty: rm(recursive=True) deletes all", path)
         self.client.written.forget_directory(path)
+
+    _rmdir = coroutine(rmdir)
 
     @short_traceback
     def open(
@@ -399,64 +360,56 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
     @property
     def _lookup(self) -> Lookup:
-        return look.Lookup(self.client)
+        return Lookup(self.client)
 
-    @short_traceback
-    def info(self, path: str, **_: Any) -> dict[str, Any]:
+    @verb
+    async def info(self, path: str, **_: Any) -> dict[str, Any]:
         """Return name, size, type and further properties of an object or directory.
 
         If HEAD and GET are not granted, only objects written by this process are known.
         Others are reported as missing, with a warning, or raise an error
         (option ``unknown``).
         """
-        return run(self._lookup.info, self._path(path))
-
-    @short_traceback
-    async def _info(self, path: str, **_: Any) -> dict[str, Any]:
         return await awaited(self._lookup.info, self._path(path))
 
-    def exists(self, path: str, **_: Any) -> bool:
+    _info = coroutine(info)
+
+    @verb
+    async def exists(self, path: str, **_: Any) -> bool:
         """Return whether an object or directory exists.
 
         See :meth:`info` for the permissions that it needs.
         """
         with contextlib.suppress(FileNotFoundError):
-            return bool(self.info(path))
-        return False
-
-    async def _exists(self, path: str, **_: Any) -> bool:
-        with contextlib.suppress(FileNotFoundError):
             return bool(await self._info(path))
         return False
 
-    @short_traceback
-    def isfile(self, path: str) -> bool:
+    _exists = coroutine(exists)
+
+    @verb
+    async def isfile(self, path: str) -> bool:
         """Return whether *path* is an object; PermissionError as in :meth:`info`."""
         name = self._path(path)
         call, here = callers.duckdb_asks(name), transaction.current(self.client)
         if call is not None and here is not None and here.duckdb_looks(name, call):
             return True
-        return run(self._lookup.is_kind, name, "file")
+        return await awaited(self._lookup.is_kind, name, "file")
 
-    @short_traceback
-    async def _isfile(self, path: str) -> bool:
-        return await awaited(self._lookup.is_kind, self._path(path), "file")
+    _isfile = coroutine(isfile)
 
-    @short_traceback
-    def isdir(self, path: str) -> bool:
+    @verb
+    async def isdir(self, path: str) -> bool:
         """Return whether *path* is a directory, also beside an object of its name.
 
         As with s3fs, an object may have the name of a directory: then both ``isdir``
         and ``isfile`` are True. PermissionError as in :meth:`info`.
         """
-        return run(self._lookup.is_directory, self._path(path))
-
-    @short_traceback
-    async def _isdir(self, path: str) -> bool:
         return await awaited(self._lookup.is_directory, self._path(path))
 
-    @short_traceback
-    def ls(
+    _isdir = coroutine(isdir)
+
+    @verb
+    async def ls(
         self, path: str, detail: bool = True, *, markers: bool = False, **_: Any
     ) -> list[Any]:
         """Return the direct children of a directory.
@@ -464,17 +417,13 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         *markers* includes the object that represents the directory itself, whose name
         ends in a slash. See :meth:`info` for permissions.
         """
-        return run(self._ls, path, detail, markers=markers)
-
-    @short_traceback
-    async def _ls(
-        self, path: str, detail: bool = True, *, markers: bool = False, **_: Any
-    ) -> list[Any]:
         found = await awaited(self._lookup.ls, self._path(path), markers=markers)
         return found if detail else [item["name"] for item in found]
 
-    @short_traceback
-    def find(
+    _ls = coroutine(ls)
+
+    @verb
+    async def find(
         self,
         path: str,
         maxdepth: int | None = None,
@@ -487,17 +436,6 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         An object that represents a directory is one of them; its name ends in a slash.
         With ``prefix=``, only names that begin with it, relative to *path*, are listed.
         """
-        return run(self._find, path, maxdepth, withdirs, detail=detail, **kwargs)
-
-    @short_traceback
-    async def _find(
-        self,
-        path: str,
-        maxdepth: int | None = None,
-        withdirs: bool = False,
-        detail: bool = False,
-        **kwargs: Any,
-    ) -> Any:
         check_depth(maxdepth)
         walk = self._lookup.walk(
             self._path(path),
@@ -508,6 +446,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
             warns=True,
         )
         return await awaited(look.find, walk, detail)
+
+    _find = coroutine(find)
 
     @short_traceback
     def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
@@ -529,19 +469,17 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         )
         return found
 
-    @short_traceback
-    def du(self, path: str, total: bool = True, **kwargs: Any) -> Any:
+    @verb
+    async def du(self, path: str, total: bool = True, **kwargs: Any) -> Any:
         """Return the bytes under *path*; with *total* False, name -> bytes.
 
         One listing is needed.
         """
-        return run(self._du, path, total, **kwargs)
-
-    @short_traceback
-    async def _du(self, path: str, total: bool = True, **kwargs: Any) -> Any:
         found = await self._find(path, **{**kwargs, "detail": True})
         sizes = {name: item["size"] for name, item in found.items()}
         return sum(sizes.values()) if total else sizes
+
+    _du = coroutine(du)
 
     @short_traceback
     def created(self, path: str) -> datetime:
@@ -611,51 +549,43 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         guess, path = self._size_guess, self._path(path)
         return await awaited(guess.read, self._lookup, path, start, end)
 
-    @short_traceback
-    def cat(
+    @verb
+    async def cat(
         self, path: Any, recursive: bool = False, on_error: str = "raise", **kwargs: Any
     ) -> Any:
         """Return the bytes of one object, or path -> bytes of several objects.
 
         Several objects are downloaded at the same time.
         """
-        return run(self._cat, path, recursive, on_error, **kwargs)
-
-    @short_traceback
-    async def _cat(
-        self, path: Any, recursive: bool = False, on_error: str = "raise", **kwargs: Any
-    ) -> Any:
         kwargs["on_error"] = on_error
-        how = BulkOptions.take_from(kwargs)
+        how, name = BulkOptions.take_from(kwargs), self._own(path)
 
         async def cat() -> Any:
-            match = await look.expand(self, self._own(path), recursive)
+            match = await look.expand(self, name, recursive)
             return await read.cat(self.client, match, how, **kwargs)
 
         return await awaited(cat)
 
-    @short_traceback
-    def cat_ranges(
+    _cat = coroutine(cat)
+
+    @verb
+    async def cat_ranges(
         self, paths: Any, starts: Any, ends: Any, max_gap: Any = None, **kwargs: Any
     ) -> list[Any]:
         """Return the bytes of many ranges, one of each path, start and end.
 
         Ranges of an object at most *max_gap* bytes apart become one request.
         """
-        return run(self._cat_ranges, paths, starts, ends, max_gap, **kwargs)
-
-    @short_traceback
-    async def _cat_ranges(
-        self, paths: Any, starts: Any, ends: Any, max_gap: Any = None, **kwargs: Any
-    ) -> list[Any]:
         how = BulkOptions.take_from(kwargs, ("return", "raise"))
         names = self._own(paths)
         return await awaited(
             read.cat_ranges, self.client, names, starts, ends, max_gap, how
         )
 
-    @short_traceback
-    def get_file(
+    _cat_ranges = coroutine(cat_ranges)
+
+    @verb
+    async def get_file(
         self,
         rpath: str,
         lpath: Any,
@@ -667,21 +597,14 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         A large object is read in ranges of one version. The CRC-64 of the received
         bytes is compared with the store's.
         """
-        run(self._get_file, rpath, lpath, callback, **kwargs)
-
-    @short_traceback
-    async def _get_file(
-        self,
-        rpath: str,
-        lpath: Any,
-        callback: Callback = DEFAULT_CALLBACK,
-        **kwargs: Any,
-    ) -> None:
         path = self._path(rpath)
-        await awaited(read.get_file, self, path, lpath, callback, kwargs)
+        local = lpath if isfilelike(lpath) else os.fspath(stringify_path(lpath))
+        await awaited(read.get_file, self, path, local, callback, kwargs)
 
-    @short_traceback
-    def get(
+    _get_file = coroutine(get_file)
+
+    @verb
+    async def get(
         self,
         rpath: Any,
         lpath: Any,
@@ -695,46 +618,33 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         Nothing is written if a name leads outside *lpath*, or two objects would become
         the same file.
         """
-        run(self._get, rpath, lpath, recursive, callback, maxdepth, **kwargs)
-
-    @short_traceback
-    async def _get(
-        self,
-        rpath: Any,
-        lpath: Any,
-        recursive: bool = False,
-        callback: Callback = DEFAULT_CALLBACK,
-        maxdepth: int | None = None,
-        **kwargs: Any,
-    ) -> None:
         how = BulkOptions.take_from(kwargs, maxdepth=maxdepth)
         ObjectOptions.from_call(self._options, kwargs, path=str(rpath))
         source, depth = self._own(rpath), how.maxdepth
-        named = (
-            None if isinstance(lpath, list | tuple) else destinations.local_path(lpath)
-        )
+        named = None if isinstance(lpath, list | tuple) else local_path(lpath)
+        local = named or [*map(local_path, lpath)]
 
         async def get() -> None:
-            found = await look.layout(self, source, lpath, recursive, depth, local=True)
+            found = await look.layout(self, source, local, recursive, depth, local=True)
             await read.get(self, found, SharedCallback(callback), how, named)
 
         await awaited(get)
 
+    _get = coroutine(get)
+
     # -- copies and deletions ------------------------------------------------------------
 
-    @short_traceback
-    def cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
+    @verb
+    async def cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
         """Copy one object inside the store; verify the copy if HEAD is granted."""
-        run(self._cp_file, path1, path2, **kwargs)
-
-    @short_traceback
-    async def _cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
-        one = destinations.Destination(self._path(path1), self._path(path2))
+        one = Destination(self._path(path1), self._path(path2))
         call = PutCall.from_options(self.client, kwargs)
         await awaited(move.copy_one, call, one)
 
-    @short_traceback
-    def copy(
+    _cp_file = coroutine(cp_file)
+
+    @verb
+    async def copy(
         self,
         path1: Any,
         path2: Any,
@@ -747,18 +657,6 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
         ``on_error="ignore"``, the default with *recursive*, skips missing objects.
         """
-        run(self._copy, path1, path2, recursive, on_error, maxdepth, **kwargs)
-
-    @short_traceback
-    async def _copy(
-        self,
-        path1: Any,
-        path2: Any,
-        recursive: bool = False,
-        on_error: str | None = None,
-        maxdepth: int | None = None,
-        **kwargs: Any,
-    ) -> None:
         kwargs["on_error"] = on_error or ("ignore" if recursive else "raise")
         how = BulkOptions.take_from(kwargs, ("raise", "ignore"), maxdepth)
         call = PutCall.from_options(self.client, kwargs)
@@ -770,19 +668,29 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
         await awaited(copy)
 
-    @short_traceback
-    def mv_file(self, path1: str, path2: str, **kwargs: Any) -> None:
-        """Move one object: copy it, verify the copy, delete the source."""
-        run(self._mv_file, path1, path2, **kwargs)
+    async def _copy(
+        self,
+        path1: Any,
+        path2: Any,
+        recursive: bool = False,
+        on_error: str | None = None,  # fsspec's order
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        copy = coroutine(OSSPresignedFileSystem.copy)
+        await copy(self, path1, path2, recursive, maxdepth, on_error, **kwargs)
 
-    @short_traceback
-    async def _mv_file(self, path1: str, path2: str, **kwargs: Any) -> None:
-        one = destinations.Destination(self._path(path1), self._path(path2))
+    @verb
+    async def mv_file(self, path1: str, path2: str, **kwargs: Any) -> None:
+        """Move one object: copy it, verify the copy, delete the source."""
+        one = Destination(self._path(path1), self._path(path2))
         call = PutCall.from_options(self.client, kwargs)
         await awaited(move.move, call, [one], BulkOptions())
 
-    @short_traceback
-    def mv(
+    _mv_file = coroutine(mv_file)
+
+    @verb
+    async def mv(
         self,
         path1: Any,
         path2: Any,
@@ -798,22 +706,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         """
         if isinstance(path1, str) and isinstance(path2, str):
             ends = self._path(path1), self._path(path2)
-            if self._duckdb_renames(*ends):
-                return
-        run(self._mv, path1, path2, recursive, maxdepth, **kwargs)
-
-    @short_traceback
-    async def _mv(
-        self,
-        path1: Any,
-        path2: Any,
-        recursive: bool = False,
-        maxdepth: int | None = None,
-        **kwargs: Any,
-    ) -> None:
-        if isinstance(path1, str) and isinstance(path2, str):
-            ends = self._path(path1), self._path(path2)
-            if move.goes_nowhere(*ends, recursive):
+            if move.goes_nowhere(*ends, recursive) or self._duckdb_renames(*ends):
                 return
         how = BulkOptions.take_from(kwargs, ("raise",), maxdepth)
         call = PutCall.from_options(self.client, kwargs)
@@ -825,19 +718,15 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
         await awaited(mv)
 
-    @short_traceback
-    def rm(
+    _mv = coroutine(mv)
+
+    @verb
+    async def rm(
         self, path: Any, recursive: bool = False, maxdepth: Any = None, **kwargs: Any
     ) -> None:
         """Delete objects, one request each; OSS does not report missing ones."""
         if isinstance(path, str) and self._duckdb_removes(self._path(path)):
             return
-        run(self._rm, path, recursive, maxdepth=maxdepth, **kwargs)
-
-    @short_traceback
-    async def _rm(
-        self, path: Any, recursive: bool = False, maxdepth: Any = None, **kwargs: Any
-    ) -> None:
         how, name = BulkOptions.take_from(kwargs, maxdepth=maxdepth), self._own(path)
 
         async def rm() -> None:
@@ -846,14 +735,14 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
         await awaited(rm)
 
-    @short_traceback
-    def rm_file(self, path: str) -> None:
-        """Delete one object."""
-        run(self._lookup.remove, self._path(path))
+    _rm = coroutine(rm)
 
-    @short_traceback
-    async def _rm_file(self, path: str, **_: Any) -> None:
+    @verb
+    async def rm_file(self, path: str) -> None:
+        """Delete one object."""
         await awaited(self._lookup.remove, self._path(path))
+
+    _rm_file = coroutine(rm_file)
 
     def _duckdb_removes(self, path: str) -> bool:
         here = transaction.current(self.client)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from datetime import datetime
 from functools import partial
 from glob import has_magic
@@ -134,9 +134,8 @@ async def layout(
             destinations.refuse_escapes(found, root)
         else:
             root = without_protocol(target)  # its trailing slash has a meaning
-            shows = partial(run, Lookup(client).shows_directory)
             placed = await blocking(
-                partial(match.destinations, root, is_directory=shows)
+                partial(match.destinations, root, is_directory=_is_directory(client))
             )
             found = [
                 evolve(one, target=place(one.target) + "/" * one.path.endswith("/"))
@@ -164,9 +163,14 @@ def local_tree(
         targets[0] if is_one else targets,
         recursive=recursive,
         maxdepth=how.maxdepth,
-        is_directory=partial(run, Lookup(client).shows_directory),
+        is_directory=_is_directory(client),
         path_of=partial(object_path, client),
     )
+
+
+def _is_directory(client: Client) -> Callable[[str], bool]:
+    """Return a function for worker threads: whether the store has a directory."""
+    return lambda path: run(Lookup(client).shows_directory, path)
 
 
 def refuse_directory(info: Info, path: str) -> None:

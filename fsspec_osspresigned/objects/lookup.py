@@ -108,7 +108,7 @@ class Lookup:
         if not key:
             return False
         try:  # no other key with that beginning comes before it
-            first = await anext(listing(self.client, bucket, key), {})
+            first: Info = await anext(listing(self.client, bucket, key), {})
         except PermissionError:
             return self.client.written.receipt(path) is not None
         return (first.get("name"), first.get("type")) == (path, "file")
@@ -139,7 +139,7 @@ class Lookup:
         """
         written = self.client.written
         try:
-            listed = [item async for item in await self._listed(path)]
+            listed = await self._listed(path)
         except PermissionError as error:
             reason = _unseen(error)
             if written.is_unrecorded(path):
@@ -151,7 +151,7 @@ class Lookup:
                 found = [self._remembered(path, reason)]
         else:
             own = (path,) if markers else (path, f"{path}/")
-            found = [item for item in listed if item["name"] not in own]
+            found = [item async for item in listed if item["name"] not in own]
             key = split_path(path)[1]
             if not found and key and not written.is_new_directory(path):
                 itself = await self.info(path)

@@ -74,6 +74,13 @@ class Owner:
         found = self.oss.objects(BUCKET)
         return {key: bytes(found[key]) for key in found}
 
+    def wait_for_faults(self) -> None:
+        """Wait until every fault has struck as often as it shall."""
+        end = time.monotonic() + 20
+        while self.oss.faults.pending:
+            assert time.monotonic() < end
+            time.sleep(0.005)
+
     def actions(self) -> list[str]:
         """Return the calls that came, in order."""
         return [record.action for record in self.oss.requests]
@@ -210,11 +217,11 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None
     def arm(fs: OSSPresignedFileSystem, action: str, count: int) -> None:
         send, seen = fs.client.call, itertools.count(1)
 
-        def call(operation: Any, *args: Any, **options: Any) -> Any:
+        async def call(operation: Any, *args: Any, **options: Any) -> Any:
             if operation.action == action and next(seen) == count:
                 # The main thread waits, and nothing may be complete before it is woken.
                 interrupts.press_until_raised()
-            return send(operation, *args, **options)
+            return await send(operation, *args, **options)
 
         monkeypatch.setattr(fs.client, "call", call)
 

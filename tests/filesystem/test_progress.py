@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import sys
 
 import pytest
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback, NoOpCallback
 
+from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem, progress
 from fsspec_osspresigned.filesystem.progress import BytesProgress, SharedCallback
 
@@ -41,18 +43,26 @@ def test_a_callback_is_told_size_and_bytes():
     assert (callback.size, callback.value) == (10, 10)
 
 
+@contextlib.contextmanager
+def file_of(shared):
+    """The callback of a file, as a transfer on the engine's loop has it."""
+    context = shared.of_file("a", "b")
+    yield run(context.__aenter__)
+    run(context.__aexit__, None, None, None)
+
+
 def test_a_callback_without_branches_is_told_the_bytes_of_all_files():
     """What is known is not added again; what is not, is told as files begin."""
     known, unknown = Callback(), Callback()
     for callback, size in ((known, 4096), (unknown, None)):
-        told = SharedCallback(callback)
-        told.expect(2, size)
-        for of_one in (3072, 1024):
-            with told.of_file("a", "b") as one:
-                one.set_size(None)
-                one.set_size(of_one)
-                one.set_size(of_one)
-                one.counter(of_one)
+        shared = SharedCallback(callback)
+        shared.expect(2, size)
+        for of_file in (3072, 1024):
+            with file_of(shared) as file:
+                file.set_size(None)
+                file.set_size(of_file)
+                file.set_size(of_file)
+                file.counter(of_file)
         assert (callback.size, callback.value) == (4096, 4096)
 
 
@@ -67,11 +77,11 @@ def test_a_callback_with_branches_is_told_files(name):
         kwargs["callback"] = NoOpCallback()
 
     callback = type("Own", (Callback,), {name: {**locals()}[name]})()
-    told = SharedCallback(callback)
-    told.expect(2, 4096)
-    with told.of_file("a", "b") as one:
-        one.set_size(3)
-        one.add(3)
+    shared = SharedCallback(callback)
+    shared.expect(2, 4096)
+    with file_of(shared) as file:
+        file.set_size(3)
+        file.add(3)
     assert (callback.size, callback.value) == (2, 1)
 
 

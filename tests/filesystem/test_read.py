@@ -144,10 +144,10 @@ def test_ranges_of_one_call_are_of_one_version(fs, owner, monkeypatch, store):
         owner.oss.faults.add(Fault(action="GetObject", no_etag=True, times=None))
     real, seen = fs.client.call, itertools.count(1)
 
-    def call(operation, *args, **options):
+    async def call(operation, *args, **options):
         if operation.action == "GetObject" and next(seen) == 2:
-            fs.pipe_file(PATH, DATA + b"more")
-        return real(operation, *args, **options)
+            await fs._pipe_file(PATH, DATA + b"more")
+        return await real(operation, *args, **options)
 
     monkeypatch.setattr(fs.client, "call", call)
     found = fs.cat_ranges([PATH, PATH], [0, 9_000], [10, 9_010], batch_size=1)
@@ -190,7 +190,7 @@ def test_looking_by_the_first_byte_in_odd_stores(only, owner, monkeypatch):
     with pytest.raises(InvalidRequestError):
         fs.info(PATH)
 
-    def silent(client, piece, cancel=None):
+    async def silent(client, piece):
         piece.begin()
 
     monkeypatch.setattr("fsspec_osspresigned.objects.calls.fetch", silent)
