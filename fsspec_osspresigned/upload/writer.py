@@ -279,14 +279,14 @@ class PresignedWriter(io.BufferedIOBase):
             if self._state != "published":
                 self._last_step(lambda: run(self.upload.finish))
                 self._state = "published"
+                self._buffer.end()
 
     def discard(self) -> None:
         """Discard the file: publish nothing, remove the sent parts. Idempotent."""
         with self._lock:
             self._released = True
             if self._state not in ("published", "discarded"):
-                self._forget()
-                run(self.upload.discard)
+                self._end_upload(None)
 
     def give_up(self, error: BaseException) -> None:
         """Record the first failure, after which nothing can be published."""
@@ -296,8 +296,17 @@ class PresignedWriter(io.BufferedIOBase):
             text = f"writing was interrupted ({type(error).__name__})"
             interrupted = UploadDiscardedError(text, path=self.path)
             self._failure = error if isinstance(error, Exception) else interrupted
-        self._forget()
-        run(self.upload.discard, error)
+        self._end_upload(error)
+
+    def _end_upload(self, reason: BaseException | None) -> None:
+        """Discard the upload because of *reason*."""
+        try:
+            self._forget()
+            run(self.upload.discard, reason)
+        except BaseException:  # an interrupt, or a finalizer in the engine's thread
+            self.upload.abandon()
+            raise
+        self._buffer.end()
 
     def check_open(self) -> None:
         """Raise the first failure, or ValueError if the file is closed."""
