@@ -266,7 +266,7 @@ async def download(
             raise
         return None
     finally:
-        file.discard()
+        await file.end()
     return size
 
 

@@ -298,8 +298,8 @@ class Upload:
         return receipt
 
     async def _published(self) -> None:
-        self._end()
-        self._over = True
+        self._ended = self._over = True
+        await self.mode.close()
         if self.checkpoint.has_journal:
             await blocking(self.checkpoint.remove)
 
@@ -321,7 +321,7 @@ class Upload:
             # The caller gets it raised: a second time on the screen is no news.
             # As text: a record that keeps the exception keeps its frames, and the data.
             _log.info("%s: %s", text, str(reason))
-        self._end()
+        self._ended = True
         await to_its_end(self._discard(reason, hurry=hurry))
 
     async def _discard(self, reason: BaseException | None, *, hurry: bool) -> None:
@@ -336,6 +336,7 @@ class Upload:
                     patience = _HURRY if hurry else _PATIENCE
                     await asyncio.wait(tasks, timeout=patience)
                 await self.mode.discard(reason, once=hurry)
+            await self.mode.close()
         finally:
             self._over = True
 
@@ -423,7 +424,3 @@ class Upload:
             raise self.failure
         if self._ended:
             raise UploadDiscardedError("the upload has already ended", path=self.path)
-
-    def _end(self) -> None:
-        self._ended = True
-        self.mode.close()

@@ -196,7 +196,7 @@ class SinglePut:
         )
         return job.receipt.build(reply, size, reply.crc64, verified)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Release the memory of the body."""
         if isinstance(self.body, PartBody):
             self.body.release()
@@ -221,9 +221,9 @@ class SpooledPut(SinglePut):
         if isinstance(body, PartBody):
             body.release()
 
-    def close(self) -> None:
-        """Delete the temporary file."""
-        self._spool.close()
+    async def close(self) -> None:
+        """Delete the temporary file, to which a cancelled call may be writing."""
+        await blocking(self._spool.close)
 
 
 class Multipart:
@@ -406,5 +406,5 @@ class Multipart:
         if reason is not None:
             reason.add_note(kept)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Do nothing, because each part is freed when it has been sent."""

@@ -25,6 +25,7 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -108,7 +109,8 @@ class PresignedWriter(io.BufferedIOBase):
             memory_budget(),
             limit=upload.memory_limit,
             early=upload.early_size,
-            wait=self._wait_for_memory,
+            # Not a method: a file that is dropped must be collected at once.
+            wait=partial(run, upload.wait_for_memory),
         )
         self._state = "open"  # open, closed (waits for commit), published, discarded
         self._failure: Exception | None = None
@@ -413,11 +415,8 @@ class PresignedWriter(io.BufferedIOBase):
         self._given += body.size
         run(self.upload.add, body, more=True)
         if size:
-            self._wait_for_memory(lambda: False)
+            run(self.upload.wait_for_memory, lambda: False)
         return size
-
-    def _wait_for_memory(self, may: Callable[[], bool]) -> None:
-        run(self.upload.wait_for_memory, may)
 
     def _add(self, keep: Callable[[Body], Body] | None = None) -> None:
         body = self._buffer.take()
