@@ -227,6 +227,8 @@ class Download:
             more = (first.total or 0) > stop
             if first.partial and first.etag and more and first.version is None:
                 first.version = Version(first.etag, first.total)
+                if in_thread and self.on_size is not None:
+                    self.on_size(first.total or 0)  # before its first bytes
                 engine.post(head.set)
 
         async def begin() -> None:
@@ -238,6 +240,8 @@ class Download:
         async def go_on() -> None:
             await head.wait()
             if first.version is not None:
+                if not in_thread:
+                    await self._tell_size(first.total or 0)
                 rest.extend(await self._rest(first.version, stop))
 
         step = self.client.options.largest_part
@@ -299,7 +303,6 @@ class Download:
     async def _rest(self, version: Version, start: int) -> list[RangeWriter]:
         """Read all bytes from *start* on, in several ranges at a time."""
         total, step = version.total or 0, self.client.options.largest_part
-        await self._tell_size(total)
         await blocking(self.file.resize, total)
 
         async def work(offset: int) -> RangeWriter:
