@@ -234,7 +234,7 @@ class _Call:
     ) -> None:
         self._function, self._ended = function, ended
         self._context = contextvars.copy_context()
-        self._context.run(call_of_task.set, self)
+        self._context.run(call_of_task.set, object())
         self._task: asyncio.Task[Any] | None = None
         self._is_begun = self._is_over = False
 
