@@ -70,10 +70,10 @@ class AtomicFile:
         The first ``SMALL`` bytes stay in memory until more follow, or until ``publish``.
         """
         with self._lock:
-            if not self.begun and offset <= len(self._held):
-                if offset + len(data) <= SMALL:
-                    self._held[offset:] = data
-                    return
+            is_next = not self.begun and offset <= len(self._held)
+            if is_next and offset + len(data) <= SMALL:
+                self._held[offset:] = data
+                return
         with self._descriptor_in_use() as descriptor:
             write_at(descriptor, memoryview(data), offset)
 
@@ -219,41 +219,10 @@ class Download:
             IntegrityError: the CRC-64 differs.
             SourceChangedError: the object was replaced during the download.
         """
-        in_thread = self.in_thread or self.heard is not None
-        writer, engine = RangeWriter(self, 0), running()
-        head = asyncio.Event()
-
-        def on_head() -> None:  # in the thread that reads
-            more = (first.total or 0) > stop
-            if first.partial and first.etag and more and first.version is None:
-                first.version = Version(first.etag, first.total)
-                if in_thread and self.on_size is not None:
-                    self.on_size(first.total or 0)  # before its first bytes
-                engine.post(head.set)
-
-        async def begin() -> None:
-            try:
-                await self._get(first, writer, in_thread=in_thread)
-            finally:
-                head.set()
-
-        async def go_on() -> None:
-            await head.wait()
-            if first.version is not None:
-                if not in_thread:
-                    await self._tell_size(first.total or 0)
-                rest.extend(await self._rest(first.version, stop))
-
-        step = self.client.options.largest_part
-        stop = step if in_thread else min(step, SMALL)
-        first = Range(self.path, 0, stop, writer, takes_whole=True, on_head=on_head)
-        rest: list[RangeWriter] = []
+        writer = RangeWriter(self, 0)
+        first = Range(self.path, 0, self._stop, writer, takes_whole=True)
         try:
-            if in_thread:
-                await in_parallel(lambda work: work(), (begin, go_on), 2)
-            else:
-                await begin()
-                await go_on()
+            rest = await self._first_and_rest(first, writer)
         except WholeError:  # other stores have no range of an empty object
             await self._tell_size(0)
             await self._cut(0)
@@ -272,6 +241,52 @@ class Download:
         # A failed try may have left more, if the object was larger then.
         await self._cut(total)
         return total
+
+    @property
+    def _is_threaded(self) -> bool:
+        return self.in_thread or self.heard is not None
+
+    @property
+    def _stop(self) -> int:
+        """End offset of the first range."""
+        largest = self.client.options.largest_part
+        return largest if self._is_threaded else min(largest, SMALL)
+
+    async def _first_and_rest(
+        self, first: Range, writer: RangeWriter
+    ) -> list[RangeWriter]:
+        """Read *first*, and the others beside it if a worker thread reads; return these.
+
+        *first* has a version if there are others.
+        """
+        head, engine = asyncio.Event(), running()
+
+        def on_head() -> None:  # in the thread that reads
+            more = (first.total or 0) > self._stop
+            if first.partial and first.etag and more and first.version is None:
+                first.version = Version(first.etag, first.total)
+                if self._is_threaded and self.on_size is not None:
+                    self.on_size(first.total or 0)  # before its first bytes
+                engine.post(head.set)
+
+        async def begin() -> list[RangeWriter]:
+            try:
+                await self._get(first, writer, in_thread=self._is_threaded)
+            finally:
+                head.set()
+            return []
+
+        async def go_on() -> list[RangeWriter]:
+            await head.wait()
+            return [] if first.version is None else await self._rest(first.version)
+
+        first.on_head = on_head
+        if self._is_threaded:
+            return (await in_parallel(lambda work: work(), (begin, go_on), 2))[1]
+        await begin()
+        if first.version is not None:
+            await self._tell_size(first.total or 0)
+        return await go_on()
 
     async def _cut(self, size: int) -> None:
         if self.file.begun:
@@ -300,8 +315,8 @@ class Download:
 
         await calls.fetch(self.client, piece, check, in_thread=in_thread)
 
-    async def _rest(self, version: Version, start: int) -> list[RangeWriter]:
-        """Read all bytes from *start* on, in several ranges at a time."""
+    async def _rest(self, version: Version) -> list[RangeWriter]:
+        """Read all ranges except the first one, several at a time."""
         total, step = version.total or 0, self.client.options.largest_part
         await blocking(self.file.resize, total)
 
@@ -312,7 +327,7 @@ class Download:
             await calls.fetch(self.client, piece, in_thread=True)
             return writer
 
-        jobs = range(start, total, step)
+        jobs = range(self._stop, total, step)
         return await in_parallel(work, jobs, self.client.options.connections)
 
     def _check(self, first: Range, begun: RangeWriter, rest: list[RangeWriter]) -> None:
@@ -324,4 +339,3 @@ class Download:
             msg = f"{size} bytes came, {first.total} were announced"
             raise NetworkError(msg, path=self.path)
         calls.check_whole(first.headers.get(CRC_HEADER), crc, self.path)
-

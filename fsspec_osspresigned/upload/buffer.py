@@ -125,9 +125,10 @@ class PartBuffer:
         """
         self._end_piece()
         chunk, size, counted = self._chunk, self.held, self._account.filling
-        given_back: Callable[[], object] = self._account.part(counted)
+        given_back: Callable[[], object]
+        given_back = free = self._account.part(counted)
         if chunk is not None and chunk.nbytes == counted and self._end == size > 0:
-            given_back = partial(self._give_back, chunk, given_back)
+            given_back = partial(self._give_back, chunk, free)
         self._account.filling = 0
         if last is not None:
             self.pieces.append(last)

@@ -297,7 +297,7 @@ async def resumption_of(
     checkpoint = client.checkpoint
     if checkpoint is None or not isinstance(source, FileBody):
         return NoCheckpoint()
-    local = os.path.abspath(source.path)
+    local = await blocking(os.path.abspath, source.path)
     if not plan.multipart and source.size > client.options.threshold:
         what = "a grant" if plan.action.spec.form else "a single PUT"
         said = "%s: %s has no parts to resume, each run sends the whole file"

@@ -25,7 +25,6 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable
-from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
@@ -109,8 +108,8 @@ class PresignedWriter(io.BufferedIOBase):
             memory_budget(),
             limit=upload.memory_limit,
             early=upload.early_size,
-            # Not a method: a file that is dropped must be collected at once.
-            wait=partial(run, upload.wait_for_memory),
+            # No method of the file, which must be collected as soon as it is dropped.
+            wait=lambda may: run(upload.wait_for_memory, may),
         )
         self._state = "open"  # open, closed (waits for commit), published, discarded
         self._failure: Exception | None = None

@@ -15,9 +15,9 @@ import pytest
 from fsspec.callbacks import Callback
 
 from fsspec_osspresigned import sync
-from fsspec_osspresigned.engine import abort_at_exit, engine
-from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.emulator import Fault, StoredObject
+from fsspec_osspresigned.engine import abort_at_exit, engine
+from fsspec_osspresigned.engine.engine import blocking, run
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
     ConfigurationError,
@@ -196,8 +196,7 @@ def test_a_cancelled_download_leaves_nothing(parts, owner, tmp_path):
 
     async def cancelled():
         reading = asyncio.create_task(made.run())
-        while not (has_begun.is_set() and file.begun):
-            await asyncio.sleep(0.05)
+        await blocking(has_begun.wait, 20)
         reading.cancel()
         with pytest.raises(asyncio.CancelledError):
             await reading

@@ -439,7 +439,9 @@ def test_memory_is_given_back_once():
     bodies = [*parts.upload.bodies]
     for body in bodies * 2:
         body.release()
-    assert parts.memory.used == 2 * MIB + MIB  # two that wait, and the one that is filled
+    assert (
+        parts.memory.used == 2 * MIB + MIB
+    )  # two that wait, and the one that is filled
     parts.write(*[bytearray(MIB)] * 3)
     again = [body.pieces[0].obj for body in parts.upload.bodies[3:]]
     assert len({id(buffer) for buffer in again}) == 3

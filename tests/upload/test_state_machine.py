@@ -42,8 +42,8 @@ from fsspec_osspresigned.options.object_options import Target
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.upload.file_layers import PresignedWriter
-from fsspec_osspresigned.upload.upload_modes import Multipart
 from fsspec_osspresigned.upload.upload import Upload
+from fsspec_osspresigned.upload.upload_modes import Multipart
 from tests.uploading import put
 
 pytestmark = pytest.mark.slow

@@ -9,15 +9,14 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.retry import RetryPolicy
-from fsspec_osspresigned.engine import engine
-from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.emulator import Emulator, Fault
+from fsspec_osspresigned.engine import engine
+from fsspec_osspresigned.engine.engine import blocking, run
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
     CallbackFailedWarning,
@@ -628,9 +627,7 @@ def owners(oss, count=3, *, part_size=MIN_PART, without=(), external=False, **he
         operation = Operation(action=action, bucket=BUCKET, key=KEY, **facts)
         return signer.sign([operation])[0]
 
-    initiate = Operation(
-        action=Action.InitiateMultipartUpload, bucket=BUCKET, key=KEY
-    )
+    initiate = Operation(action=Action.InitiateMultipartUpload, bucket=BUCKET, key=KEY)
     begun = run(make(oss).call, initiate)
     upload_id = begun.body.partition(b"<UploadId>")[2].partition(b"<")[0].decode()
     facts = {"upload_id": upload_id}
@@ -876,7 +873,9 @@ def test_limit_of_one_put(oss):
     client = make(oss, Signer(oss, Grant(multipart=None)))
     with pytest.raises(ConfigurationError, match="5 GiB"):
         PlainUpload(client, Target(path=PATH), size=MAX_SINGLE_PUT + 1)
-    assert not PlainUpload(client, Target(path=PATH), size=MAX_SINGLE_PUT).plan.multipart
+    assert not PlainUpload(
+        client, Target(path=PATH), size=MAX_SINGLE_PUT
+    ).plan.multipart
     one = PlainUpload(client, Target(path=PATH))
     one.add(MemoryBody.of(b"a"))
     one.add(MemoryBody.of(b"b"))
@@ -1056,8 +1055,7 @@ def test_a_cancelled_call_discards(oss):
         task = asyncio.create_task(
             upload_source(make(oss), target, MemoryBody.of(DATA))
         )
-        while actions(oss).count("UploadPart") < 1:
-            await asyncio.sleep(0.01)
+        await blocking(wait_until, lambda: "UploadPart" in actions(oss))
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
