@@ -108,7 +108,7 @@ class Lookup:
         if not key:
             return False
         try:  # no other key with that beginning comes before it
-            first = await anext(listing(self.client, bucket, key), {})
+            first: Info = await anext(listing(self.client, bucket, key), {})
         except PermissionError:
             return self.client.written.receipt(path) is not None
         return (first.get("name"), first.get("type")) == (path, "file")
