@@ -214,7 +214,7 @@ class Canary:
 
     def leaks(self) -> Iterator[tuple[str, str, str]]:
         """Yield test, channel and kind of each place where a secret was seen."""
-        for run, (test, channel) in list(self._seen.items()):
+        for run, (test, channel) in list(self._seen.copy().items()):
             kind = self._kind_in(run)
             if kind and run not in self._ignored:
                 yield test, channel, kind

@@ -8,7 +8,7 @@ from typing import Any
 
 from fsspec_osspresigned.errors import NotSignedError
 from fsspec_osspresigned.model import Action, SignedForm, SignedRequest
-from fsspec_osspresigned.signers.base import Grant, form_fields
+from fsspec_osspresigned.signers.base import Grant, Signer, form_fields
 from fsspec_osspresigned.signing.grant_file import GrantTerms
 from fsspec_osspresigned.signing.post_conditions import PolicyCondition, form_values
 from fsspec_osspresigned.signing.post_policy import (
@@ -19,7 +19,7 @@ from fsspec_osspresigned.signing.post_policy import (
 )
 
 
-class FormSigner:
+class FormSigner(Signer):
     """Signs PostObject, and nothing else.
 
     *conditions* stand beside those of the signature; *more* fields go into each form.

@@ -252,7 +252,7 @@ class _Call:
     ) -> None:
         self._function, self._ended = function, ended
         self._context = contextvars.copy_context()
-        self._context.run(call_of_task.set, self)
+        self._context.run(call_of_task.set, object())
         self._context.run(caller_thread.set, threading.get_ident())
         self._context.run(caller_task.set, waiter)
         self._context.run(waits_in_thread.set, False)

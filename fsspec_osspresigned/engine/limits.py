@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import weakref
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
+from functools import partial
 from typing import TypeAlias
 
 from attrs import frozen
@@ -147,33 +149,52 @@ def request_limiter() -> RequestLimiter:
 
 
 class MemoryAccount:
-    """Memory of the parts of one file, which *budget* counts until this is closed.
+    """Memory of the parts of one file, which *budget* counts.
 
-    One thread fills parts and calls ``take``; the loop calls ``give`` when parts are
-    sent. So no number is written by both.
+    One thread fills a part at a time. Each number is changed in one step of the
+    interpreter, so an interrupt, or another thread, counts nothing twice.
+
+    Attributes:
+        filling: bytes of the part that is filled.
     """
 
     def __init__(self, budget: MemoryBudget) -> None:
         self._budget = budget
-        self._taken = self._given = 0
-        budget.accounts[id(self)] = weakref.ref(self)
+        self.filling = 0
+        self._parts: dict[object, int] = {}
+        budget.accounts.add(weakref.ref(self))
 
     @property
     def used(self) -> int:
-        """Bytes that are taken and not given back."""
-        return self._taken - self._given
+        """Bytes of the part that is filled, and of the others until they are freed."""
+        return self.filling + sum([*self._parts.values()])
 
-    def take(self, size: int) -> None:
-        """Count *size* more bytes, although there may be no room."""
-        self._taken += size
+    def part(self, size: int) -> Callable[[], int | None]:
+        """Count *size* bytes of a part that is full, until the returned function is called.
 
-    def untake(self, size: int) -> None:
-        """Count *size* bytes less; in the thread that calls ``take``."""
-        self._taken -= size
+        Any thread may call it. It returns *size* the first time, and then None.
+        """
+        key = object()
+        self._parts[key] = size
+        return partial(self._free, key)
 
-    def give(self, size: int) -> None:
-        """Count *size* bytes less; on the loop."""
-        self._given += size
+    def _free(self, key: object) -> int | None:
+        return self._parts.pop(key, None)
+
+    def clear(self) -> None:
+        """Count nothing more, because the upload of the file has ended."""
+        self.filling = 0
+        self._parts.clear()
+
+    def takes(self, size: int, limit: int) -> bool:
+        """Add *size* bytes to the part that is filled if there is room for them.
+
+        Returns whether there was.
+        """
+        with self._budget.lock:
+            if has_room := self.has_room(size, limit):
+                self.filling += size
+        return has_room
 
     def has_room(self, size: int, limit: int) -> bool:
         """Return whether there is room for *size* more bytes.
@@ -193,15 +214,19 @@ class MemoryBudget:
     """Memory that the parts of all open files of a process use."""
 
     def __init__(self) -> None:
-        self.accounts: dict[int, weakref.ref[MemoryAccount]] = {}
+        self.accounts: set[weakref.ref[MemoryAccount]] = set()
+        self.lock = threading.RLock()
 
     def open_accounts(self) -> list[MemoryAccount]:
         """Return the accounts that are in use."""
-        found = [reference() for reference in list(self.accounts.values())]
-        for key, reference in list(self.accounts.items()):
-            if reference() is None:
-                self.accounts.pop(key, None)
-        return [account for account in found if account is not None]
+        accounts = []
+        for reference in self.accounts.copy():  # one step of the interpreter
+            account = reference()
+            if account is None:
+                self.accounts.discard(reference)
+            else:
+                accounts.append(account)
+        return accounts
 
     @property
     def used(self) -> int:

@@ -203,22 +203,29 @@ class _Pouring:
 
     def into(self, target: Any) -> int:
         """Copy the object into the file *target*; return its size in bytes."""
-        size = 0
         with open_reader(self._filesystem, self._path) as source:
-            self._callback.set_size(getattr(source, "size", None))
-            while block := source.read(MIB):
-                if self._is_stopped:
-                    msg = "the download was cancelled"
-                    raise UploadDiscardedError(msg, path=self._path)
-                target.write(block)
-                self._callback.add(len(block))
-                size += len(block)
-        return size
+            return self._copy(source, target)
 
     def into_path(self, local: str) -> int:
         """Copy the object into a pipe or a device; return its size in bytes."""
-        with open(local, "wb") as target:
-            return self.into(target)
+        # The object comes first: to open a pipe waits for its reader.
+        with (
+            open_reader(self._filesystem, self._path) as source,
+            open(local, "wb") as target,
+        ):
+            return self._copy(source, target)
+
+    def _copy(self, source: Any, target: Any) -> int:
+        size = 0
+        self._callback.set_size(getattr(source, "size", None))
+        while block := source.read(MIB):
+            if self._is_stopped:
+                msg = "the download was cancelled"
+                raise UploadDiscardedError(msg, path=self._path)
+            target.write(block)
+            self._callback.add(len(block))
+            size += len(block)
+        return size
 
 
 def _is_written_into(place: str) -> bool:
@@ -265,7 +272,7 @@ async def download(
             raise
         return None
     finally:
-        file.discard()
+        await file.end()
     return size
 
 

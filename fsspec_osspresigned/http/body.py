@@ -326,5 +326,6 @@ class SpooledBody:
         return _SpooledPart(self._file, 0, self.size).blocks()
 
     def close(self) -> None:
-        """Close the file, which deletes it."""
-        self._file.close()
+        """Close the file, which deletes it; waits until nothing is appended."""
+        with self._lock:
+            self._file.close()

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import contextvars
 import os
 import secrets
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from attrs import define, frozen
 
@@ -16,7 +15,7 @@ from ..client.client import Client
 from ..engine import abort_at_exit
 from ..engine.engine import blocking, call_user, running
 from ..engine.scope import in_parallel
-from ..errors import NetworkError
+from ..errors import NetworkError, UploadDiscardedError
 from ..http.body import SMALL
 from ..http.checksums import CRC_HEADER, combine, crc64
 from ..model import Reply
@@ -39,6 +38,8 @@ class AtomicFile:
         self._name = ""
         self._descriptor = -1
         self._held = bytearray()  # the first bytes, until the file is created
+        self._writing = 0  # threads that use the descriptor
+        self._is_discarded = False
         self._lock = threading.Lock()
 
     @property
@@ -53,7 +54,8 @@ class AtomicFile:
 
     def resize(self, size: int) -> None:
         """Make the file *size* bytes long."""
-        os.ftruncate(self._opened(), size)
+        with self._descriptor_in_use() as descriptor:
+            os.ftruncate(descriptor, size)
 
     def cut(self, size: int) -> None:
         """Drop what was written after the first *size* bytes."""
@@ -68,16 +70,34 @@ class AtomicFile:
         The first ``SMALL`` bytes stay in memory until more follow, or until ``publish``.
         """
         with self._lock:
-            if not self.begun and offset <= len(self._held):
-                if offset + len(data) <= SMALL:
-                    self._held[offset:] = data
-                    return
-        write_at(self._opened(), memoryview(data), offset)
+            is_next = not self.begun and offset <= len(self._held)
+            if is_next and offset + len(data) <= SMALL:
+                self._held[offset:] = data
+                return
+        with self._descriptor_in_use() as descriptor:
+            write_at(descriptor, memoryview(data), offset)
+
+    @contextlib.contextmanager
+    def _descriptor_in_use(self) -> Iterator[int]:
+        """Yield the descriptor, which is not closed within the block.
+
+        A thread that was left alone would else write into another file.
+        """
+        with self._lock:
+            descriptor = self._opened()
+            self._writing += 1
+        try:
+            yield descriptor
+        finally:
+            with self._lock:
+                self._writing -= 1
+                if self._is_discarded:
+                    self._close()
 
     def publish(self) -> None:
         """Move the file to its destination, replacing an existing file."""
-        descriptor = self._opened()  # an empty one, too
         with self._lock:
+            descriptor = self._opened()  # an empty one, too
             if not self._name:
                 self._take_name()
                 unnamed = f"/proc/self/fd/{descriptor}"
@@ -85,6 +105,13 @@ class AtomicFile:
             self._close()  # Windows replaces no open file
             os.replace(self._name, self._place)
             self._name = ""
+
+    async def end(self) -> None:
+        """Remove the file unless it was published; nothing can be written any more."""
+        if self.begun or self._name:
+            await blocking(self.discard)
+        else:
+            self.discard()
 
     def discard_now(self, *, hurry: bool = True) -> None:
         """Remove the unpublished file, to which other threads may still write."""
@@ -94,6 +121,7 @@ class AtomicFile:
         """Remove the unpublished file; *closes* False leaves it open for writing."""
         with self._lock:
             if closes:
+                self._is_discarded = True
                 self._close()
             if self._name:
                 with contextlib.suppress(OSError):
@@ -101,22 +129,26 @@ class AtomicFile:
             self._name = ""
 
     def _close(self) -> None:
+        if self._writing:
+            return
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
     def _opened(self) -> int:
-        with self._lock:
-            if self._descriptor < 0:
-                os.makedirs(self._parent, exist_ok=True)
-                self._descriptor = self._made()
-                # What is replaced keeps its mode, where the system can tell it.
-                with contextlib.suppress(OSError, AttributeError):
-                    mode = os.stat(self._place).st_mode & 0o777
-                    os.fchmod(self._descriptor, mode)
-                write_at(self._descriptor, memoryview(self._held), 0)
-                self._held = bytearray()
-            return self._descriptor
+        """Return the descriptor of the file, which is created if need be."""
+        if self._is_discarded:
+            raise UploadDiscardedError("the download was cancelled", path=self._place)
+        if self._descriptor < 0:
+            os.makedirs(self._parent, exist_ok=True)
+            self._descriptor = self._made()
+            # What is replaced keeps its mode, where the system can tell it.
+            with contextlib.suppress(OSError, AttributeError):
+                mode = os.stat(self._place).st_mode & 0o777
+                os.fchmod(self._descriptor, mode)
+            write_at(self._descriptor, memoryview(self._held), 0)
+            self._held = bytearray()
+        return self._descriptor
 
     def _made(self) -> int:
         with contextlib.suppress(AttributeError, OSError):
@@ -187,32 +219,17 @@ class Download:
             IntegrityError: the CRC-64 differs.
             SourceChangedError: the object was replaced during the download.
         """
-        in_thread = self.in_thread or self.heard is not None
         writer = RangeWriter(self, 0)
-        rest = _Rest(self)
-
-        def on_head() -> None:  # in the thread that reads
-            more = (first.total or 0) > (first.expected or 0)
-            if first.partial and first.etag and more and first.version is None:
-                first.version = Version(first.etag, first.total)
-                rest.begin(first)
-
-        stop = self.client.options.largest_part if in_thread else SMALL
-        first = Range(self.path, 0, stop, writer, takes_whole=True, on_head=on_head)
+        first = Range(self.path, 0, self._stop, writer, takes_whole=True)
         try:
-            try:
-                await self._get(first, writer, in_thread=in_thread)
-            except WholeError:
-                await self._tell_size(
-                    0
-                )  # other stores have no range of an empty object
-                self.file.cut(0)
-                return 0
-            if rest.is_begun:
-                self._check(first, writer, await rest.result())
-                return first.total or 0
-        finally:
-            await rest.end()
+            rest = await self._first_and_rest(first, writer)
+        except WholeError:  # other stores have no range of an empty object
+            await self._tell_size(0)
+            await self._cut(0)
+            return 0
+        if first.version is not None:
+            self._check(first, writer, rest)
+            return first.total or 0
         whole = first.total is None or not first.partial
         total = writer.size if whole else first.total or 0
         await self._tell_size(total)
@@ -222,11 +239,60 @@ class Download:
             await self._get(everything, writer, in_thread=True)
             total = writer.size
         # A failed try may have left more, if the object was larger then.
-        if self.file.begun:
-            await blocking(self.file.cut, total)
-        else:
-            self.file.cut(total)
+        await self._cut(total)
         return total
+
+    @property
+    def _is_threaded(self) -> bool:
+        return self.in_thread or self.heard is not None
+
+    @property
+    def _stop(self) -> int:
+        """End offset of the first range."""
+        largest = self.client.options.largest_part
+        return largest if self._is_threaded else min(largest, SMALL)
+
+    async def _first_and_rest(
+        self, first: Range, writer: RangeWriter
+    ) -> list[RangeWriter]:
+        """Read *first*, and the others beside it if a worker thread reads; return these.
+
+        *first* has a version if there are others.
+        """
+        head, engine = asyncio.Event(), running()
+
+        def on_head() -> None:  # in the thread that reads
+            more = (first.total or 0) > self._stop
+            if first.partial and first.etag and more and first.version is None:
+                first.version = Version(first.etag, first.total)
+                if self._is_threaded and self.on_size is not None:
+                    self.on_size(first.total or 0)  # before its first bytes
+                engine.post(head.set)
+
+        async def begin() -> list[RangeWriter]:
+            try:
+                await self._get(first, writer, in_thread=self._is_threaded)
+            finally:
+                head.set()
+            return []
+
+        async def go_on() -> list[RangeWriter]:
+            await head.wait()
+            return [] if first.version is None else await self._rest(first.version)
+
+        first.on_head = on_head
+        if self._is_threaded:
+            return (await in_parallel(lambda work: work(), (begin, go_on), 2))[1]
+        await begin()
+        if first.version is not None:
+            await self._tell_size(first.total or 0)
+        return await go_on()
+
+    async def _cut(self, size: int) -> None:
+        if self.file.begun:
+            await blocking(self.file.cut, size)
+        else:
+            self.file.cut(size)
 
     async def fill(self, body: bytes) -> None:
         """Write *body*, which was kept in memory, as the whole object."""
@@ -249,20 +315,19 @@ class Download:
 
         await calls.fetch(self.client, piece, check, in_thread=in_thread)
 
-    async def read_rest(self, first: Range) -> list[RangeWriter]:
+    async def _rest(self, version: Version) -> list[RangeWriter]:
         """Read all ranges except the first one, several at a time."""
-        total, size = first.total or 0, first.expected or 1
-        await self._tell_size(total)
+        total, step = version.total or 0, self.client.options.largest_part
         await blocking(self.file.resize, total)
 
         async def work(offset: int) -> RangeWriter:
             writer = RangeWriter(self, offset)
-            stop = min(offset + size, total)
-            piece = Range(self.path, offset, stop, writer, version=first.version)
+            stop = min(offset + step, total)
+            piece = Range(self.path, offset, stop, writer, version=version)
             await calls.fetch(self.client, piece, in_thread=True)
             return writer
 
-        jobs = range(size, total, size)
+        jobs = range(self._stop, total, step)
         return await in_parallel(work, jobs, self.client.options.connections)
 
     def _check(self, first: Range, begun: RangeWriter, rest: list[RangeWriter]) -> None:
@@ -274,36 +339,3 @@ class Download:
             msg = f"{size} bytes came, {first.total} were announced"
             raise NetworkError(msg, path=self.path)
         calls.check_whole(first.headers.get(CRC_HEADER), crc, self.path)
-
-
-class _Rest:
-    """The ranges after the first one, which begin while that is being read."""
-
-    def __init__(self, download: Download) -> None:
-        self._download, self._engine = download, running()
-        self._context = contextvars.copy_context()
-        self._task: asyncio.Task[list[RangeWriter]] | None = None
-        self.is_begun = self._is_over = False
-
-    def begin(self, first: Range) -> None:
-        """Begin to read; in any thread."""
-        self.is_begun = True
-        self._engine.post(lambda: self._begin(first))
-
-    def _begin(self, first: Range) -> None:
-        if not self._is_over:
-            reading = self._download.read_rest(first)
-            self._task = self._engine.spawn(reading, self._context)
-
-    async def result(self) -> list[RangeWriter]:
-        """Wait until all ranges are there."""
-        while self._task is None:  # it was posted, and comes next
-            await asyncio.sleep(0)
-        return await self._task
-
-    async def end(self) -> None:
-        """Cancel what is under way, and wait until it has ended."""
-        self._is_over = True
-        if self._task is not None and not self._task.done():
-            self._task.cancel()
-            await asyncio.wait((self._task,))

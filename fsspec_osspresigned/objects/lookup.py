@@ -187,13 +187,7 @@ class Lookup:
             )
         except PermissionError as error:
             reason = _unseen(error)
-            if written.is_unrecorded(path, below=True):
-                raise
-            if prefix or written.is_directory(path):
-                self._list_blindly(path, reason, warns=warns)
-            else:
-                written.note_blind_look(f"{path}/")
-            listed = _each(written.descendants(path, prefix))
+            listed = _each(self._recorded(path, prefix, reason, warns=warns))
         first = await anext(listed, None)
         is_made = written.is_directory if reason else written.is_new_directory
         if first is None and not is_made(path):
@@ -210,6 +204,19 @@ class Lookup:
                 is_dir = item["type"] == "directory"
                 if withdirs if is_dir else markers or not item["name"].endswith("/"):
                     yield item
+
+    def _recorded(
+        self, path: str, prefix: str, reason: PermissionError, *, warns: bool
+    ) -> Iterable[Info]:
+        """Return what this process wrote below *path*; raise *reason* if it may be less."""
+        written = self.client.written
+        if written.is_unrecorded(path, below=True):
+            raise reason
+        if prefix or written.is_directory(path):
+            self._list_blindly(path, reason, warns=warns)
+        else:
+            written.note_blind_look(f"{path}/")
+        return written.descendants(path, prefix)
 
     async def read(
         self,

@@ -171,7 +171,7 @@ class Downward:
             ).run()
             await blocking(file.publish)
         finally:
-            file.discard()
+            await file.end()
         await blocking(lambda: os.utime(place, ns=(began, began)))
 
     def _refuse_blocked(self, name: str, path: str) -> None:

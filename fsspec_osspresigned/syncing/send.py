@@ -225,9 +225,8 @@ class _Stream:
                 wanted = min(wanted, size - reader.count)
             part = reader.read(wanted)
             if part or number == 1:
-                self._account.take(len(part))
-                give = partial(self._account.give, len(part))
-                run(self._upload.add, PartBody((memoryview(part),), len(part), give))
+                free = self._account.part(len(part))
+                run(self._upload.add, PartBody((memoryview(part),), len(part), free))
             if len(part) < wanted or reader.count == size:
                 return
 

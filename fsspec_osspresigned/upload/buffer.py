@@ -53,7 +53,7 @@ class PartBuffer:
         self._size_of = size_of
         self._account, self._limit = MemoryAccount(memory), limit
         self._early, self._wait = early, wait
-        self._idle: deque[memoryview] = deque()
+        self._idle: deque[tuple[memoryview, Callable[[], object]]] = deque()
         self._closed = False
         self._reset()
 
@@ -66,7 +66,6 @@ class PartBuffer:
         self._room = 0  # bytes that may be copied now, likewise
         self._chunk: memoryview | None = None
         self._begin = self._end = 0  # of the copied bytes that are no piece yet
-        self._counted = 0  # bytes in the account, of the chunk and the kept pieces
 
     @property
     def held(self) -> int:
@@ -125,10 +124,12 @@ class PartBuffer:
         *last* are more bytes of the part, which are not copied.
         """
         self._end_piece()
-        chunk, counted, size = self._chunk, self._counted, self.held
-        given_back: Callable[[], object] = partial(self._account.give, counted)
+        chunk, size, counted = self._chunk, self.held, self._account.filling
+        given_back: Callable[[], object]
+        given_back = free = self._account.part(counted)
         if chunk is not None and chunk.nbytes == counted and self._end == size > 0:
-            given_back = partial(self._give_back, chunk)
+            given_back = partial(self._give_back, chunk, free)
+        self._account.filling = 0
         if last is not None:
             self.pieces.append(last)
             size += last.nbytes
@@ -140,9 +141,14 @@ class PartBuffer:
     def close(self) -> None:
         """Free the part and all buffers; buffers in use are freed when returned."""
         self._closed = True
-        self._account.untake(self._counted)
+        self._account.filling = 0
         self._reset()
-        self._free_idle(self._account.untake)
+        self._free_idle()
+
+    def end(self) -> None:
+        """Count no memory any more, because the upload has ended."""
+        self.close()
+        self._account.clear()
 
     def _make_free(self, size: int, left: int) -> bool:
         """Reserve memory for *size* more bytes that are kept without a copy.
@@ -169,8 +175,9 @@ class PartBuffer:
         self._end_piece()
         if self._chunk is None or self._end == self._chunk.nbytes:
             if not self.held and self._idle:
-                self._chunk = self._idle.pop()
-                self._counted = self._chunk.nbytes
+                self._chunk, free = self._idle.pop()
+                self._account.filling = self._chunk.nbytes
+                free()
             else:
                 taken = self._take_room(1, left) or self._take_least(size, left)
                 if not taken:
@@ -190,7 +197,7 @@ class PartBuffer:
         doubled = min(most, max(_FIRST, self.held, least))
         usual = doubled if self.number == 1 else most
         if not self._takes(usual):
-            self._free_idle(self._account.untake)
+            self._free_idle()
             self._wait(lambda: self._has_room(usual))
             if not self._takes(usual):
                 return doubled if doubled < usual and self._takes(doubled) else 0
@@ -209,7 +216,7 @@ class PartBuffer:
             return 0
         else:
             taken = min(left, _FIRST, early - self.held)
-        self._use(taken)
+        self._account.filling += taken
         return taken
 
     def _has_room(self, size: int) -> bool:
@@ -217,29 +224,24 @@ class PartBuffer:
 
     def _takes(self, size: int) -> bool:
         """Lease *size* bytes if there is room; return whether there was."""
-        if has_room := self._has_room(size):
-            self._use(size)
-        return has_room
+        return self._account.takes(size, self._limit)
 
-    def _give_back(self, chunk: memoryview) -> None:
+    def _give_back(self, chunk: memoryview, free: Callable[[], int | None]) -> None:
         """Keep a returned chunk for reuse, unless memory is short; on the loop."""
-        if len(self._idle) < _IDLE and self._has_room(0):
-            self._idle.append(chunk)
-        else:
-            self._account.give(chunk.nbytes)
+        if free() is None:
+            return  # two parts in one chunk would be mixed
+        if len(self._idle) < _IDLE and self._has_room(chunk.nbytes):
+            self._idle.append((chunk, self._account.part(chunk.nbytes)))
         if self._closed:
-            self._free_idle(self._account.give)
+            self._free_idle()
 
-    def _free_idle(self, uncount: Callable[[int], None]) -> None:
+    def _free_idle(self) -> None:
         with suppress(IndexError):
             while True:
-                uncount(self._idle.pop().nbytes)
+                _, free = self._idle.pop()
+                free()
 
     def _end_piece(self) -> None:
         if self._chunk is not None and self._end > self._begin:
             self.pieces.append(self._chunk[self._begin : self._end])
             self._begin = self._end
-
-    def _use(self, size: int) -> None:
-        self._account.take(size)
-        self._counted += size

@@ -136,7 +136,7 @@ class Resumption:
     Thread-safe.
     """
 
-    needs_crc = True
+    has_journal = True
 
     def __init__(self, held: HeldJournal, head: JournalHead) -> None:
         self._held, self._head = held, head
@@ -162,7 +162,7 @@ class Resumption:
                     return _kept_for(old)
                 if len(kept) < old.parts:
                     if old.owners:
-                        self._held.remove()
+                        await blocking(self._held.remove)
                         raise
                     reason = "its upload no longer exists in the store"
                 # Else a process may have completed it, and died right after.
@@ -176,7 +176,7 @@ class Resumption:
             return await _start_over(self._held, client, target, reason)
         self._head, self.upload_id, self.kept = old, old.upload_id, kept
         self._stored |= kept.keys()
-        self._held.resume()
+        await blocking(self._held.resume)
         facts = self._facts(kept)
         _log.info("%(path)s: resumed from %(text)s", {"event": "resumed", **facts})
         return True
@@ -263,7 +263,7 @@ async def _start_over(
         calls = OSSCalls(client, target)
         if not await calls.abort(head.upload_id, host=head.host):
             return _kept_for(head)
-    held.remove()
+    await blocking(held.remove)
     return True
 
 
@@ -297,12 +297,12 @@ async def resumption_of(
     checkpoint = client.checkpoint
     if checkpoint is None or not isinstance(source, FileBody):
         return NoCheckpoint()
-    local = os.path.abspath(source.path)
+    local = await blocking(os.path.abspath, source.path)
     if not plan.multipart and source.size > client.options.threshold:
         what = "a grant" if plan.action.spec.form else "a single PUT"
         said = "%s: %s has no parts to resume, each run sends the whole file"
         _log.info(said, target.path, what)
-    if not plan.multipart and not checkpoint.has(target.path, local):
+    if not plan.multipart and not await blocking(checkpoint.has, target.path, local):
         return NoCheckpoint()
     head = JournalHead(
         path=target.path,
@@ -315,9 +315,14 @@ async def resumption_of(
         owners=granted.is_owners,
         created=time.time(),
     )
-    held = await blocking(checkpoint.hold, target.path, local)
     with contextlib.ExitStack() as undo:
-        undo.callback(held.release)
+
+        def hold() -> HeldJournal:
+            journal = checkpoint.hold(target.path, local)
+            undo.callback(journal.release)  # here, because a cancellation loses it
+            return journal
+
+        held = await blocking(hold)
         if not plan.multipart:
             await _start_over(
                 held, client, target, "the file is now sent in a single PUT"

@@ -59,6 +59,7 @@ from .upload_modes import (
     SinglePut,
     SpooledPut,
     UploadJob,
+    as_failure,
 )
 
 if TYPE_CHECKING:
@@ -66,7 +67,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-_HURRY = 3.0  # seconds that a process which ends waits for parts in flight
+# Seconds that a discard waits for requests in flight before it aborts the upload; the
+# second number is for a process that ends.
+_PATIENCE, _HURRY = 30.0, 3.0
 
 
 @frozen(kw_only=True)
@@ -131,7 +134,8 @@ async def _upload(
         await upload.discard(None if isinstance(error, _SmallPartsError) else error)
         raise
     finally:
-        upload.checkpoint.release()
+        if upload.checkpoint.has_journal:
+            await blocking(upload.checkpoint.release)
 
 
 def _small(body: Body, size: int) -> bytes | None:
@@ -277,16 +281,12 @@ class Upload:
             receipt, body = await self.mode.publish(), self.mode.body
         except BaseException as error:
             if isinstance(error, ExclusiveNotEnforcedError):  # published all the same
-                self._end()
-                self._over = True
-                self.checkpoint.remove()
+                await self._published()
             self._keep(error)
             raise
         self.receipt = receipt
         data = _small(body, receipt.size)
-        self._end()
-        self._over = True
-        self.checkpoint.remove()
+        await self._published()
         await self._client.note(receipt, data)
         if receipt.version_id and self._job.calls.target.keeps_hidden:
             self._client.warn_of_replacing(
@@ -296,6 +296,12 @@ class Upload:
             text = f"{receipt.path} is stored, but its callback failed"
             warn_user(text, CallbackFailedWarning)
         return receipt
+
+    async def _published(self) -> None:
+        self._ended = self._over = True
+        await self.mode.close()
+        if self.checkpoint.has_journal:
+            await blocking(self.checkpoint.remove)
 
     async def discard(
         self, reason: BaseException | None = None, *, hurry: bool = False
@@ -315,7 +321,7 @@ class Upload:
             # The caller gets it raised: a second time on the screen is no news.
             # As text: a record that keeps the exception keeps its frames, and the data.
             _log.info("%s: %s", text, str(reason))
-        self._end()
+        self._ended = True
         await to_its_end(self._discard(reason, hurry=hurry))
 
     async def _discard(self, reason: BaseException | None, *, hurry: bool) -> None:
@@ -323,11 +329,14 @@ class Upload:
             if isinstance(self.mode, Multipart):
                 self.mode.cancel()
                 tasks = [*self.mode.in_flight]
-                if self._beginning is not None:
+                # A task that has ended may belong to an engine that has ended.
+                if self._beginning is not None and not self._beginning.done():
                     tasks.append(self._beginning)
                 if tasks:
-                    await asyncio.wait(tasks, timeout=_HURRY if hurry else None)
+                    patience = _HURRY if hurry else _PATIENCE
+                    await asyncio.wait(tasks, timeout=patience)
                 await self.mode.discard(reason, once=hurry)
+            await self.mode.close()
         finally:
             self._over = True
 
@@ -404,11 +413,8 @@ class Upload:
 
     def _keep(self, error: BaseException) -> None:
         """Record *error* if it is the first failure."""
-        if not isinstance(error, Exception):
-            text = f"the upload was interrupted ({type(error).__name__})"
-            error = UploadDiscardedError(text, path=self.path)
         if self.failure is None:
-            self.failure = error
+            self.failure = as_failure(error, self.path)
 
     def _check_alive(self) -> None:
         if os.getpid() != self._pid:
@@ -418,7 +424,3 @@ class Upload:
             raise self.failure
         if self._ended:
             raise UploadDiscardedError("the upload has already ended", path=self.path)
-
-    def _end(self) -> None:
-        self._ended = True
-        self.mode.close()

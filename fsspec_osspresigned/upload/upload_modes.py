@@ -12,7 +12,13 @@ from typing import TYPE_CHECKING, Protocol
 
 from attrs import evolve, frozen
 
-from ..engine.engine import blocking, call_user, running
+from ..engine.engine import (
+    CarriedError,
+    blocking,
+    call_of_task,
+    call_user,
+    running,
+)
 from ..engine.limits import memory_budget
 from ..errors import (
     IntegrityError,
@@ -46,12 +52,13 @@ class Checkpoint(Protocol):
     Attributes:
         upload_id: upload ID to resume; empty begins a new upload.
         kept: stored parts, which are sent again only if their bytes have changed.
-        needs_crc: whether the CRC-64 of every part must be computed.
+        has_journal: whether it writes a journal, so every part needs its CRC-64, and
+            methods wait for a disk.
     """
 
     upload_id: str
     kept: Mapping[int, JournalPart]
-    needs_crc: bool
+    has_journal: bool
 
     def record_upload(self, upload_id: str, host: str) -> None:
         """Record the upload ID, and the store in which the upload was begun."""
@@ -83,7 +90,7 @@ class NoCheckpoint:
 
     upload_id = ""
     kept: Mapping[int, JournalPart] = {}
-    needs_crc = False
+    has_journal = False
 
     def record_upload(self, upload_id: str, host: str) -> None:
         """Record nothing."""
@@ -136,6 +143,15 @@ class ConfirmedProgress:
             self._report(moved)
 
 
+def as_failure(error: BaseException, path: str) -> Exception:
+    """Return what an upload of *path* raises from now on, because of *error*."""
+    if isinstance(error, Exception):
+        return error
+    cause = error.error if isinstance(error, CarriedError) else error
+    text = f"the upload was interrupted ({type(cause).__name__})"
+    return UploadDiscardedError(text, path=path)
+
+
 @frozen(kw_only=True, eq=False)
 class UploadJob:
     """State that all modes of one upload share; *size* None stands for a stream."""
@@ -180,7 +196,7 @@ class SinglePut:
         )
         return job.receipt.build(reply, size, reply.crc64, verified)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Release the memory of the body."""
         if isinstance(self.body, PartBody):
             self.body.release()
@@ -205,9 +221,9 @@ class SpooledPut(SinglePut):
         if isinstance(body, PartBody):
             body.release()
 
-    def close(self) -> None:
-        """Delete the temporary file."""
-        self._spool.close()
+    async def close(self) -> None:
+        """Delete the temporary file, to which a cancelled call may be writing."""
+        await blocking(self._spool.close)
 
 
 class Multipart:
@@ -231,7 +247,7 @@ class Multipart:
         self.failure: Exception | None = None
         self._job, self._calls, self._checkpoint = job, job.calls, checkpoint
         self._confirmed: ConfirmedProgress | None = None
-        if checkpoint.needs_crc:
+        if checkpoint.has_journal:
             report = job.calls.exchange.progress
             if report is not None:
                 ahead = _SHOWN_AHEAD * job.plan.part_size
@@ -241,6 +257,8 @@ class Multipart:
             )
             self._calls = evolve(job.calls, exchange=exchange)
         self._parts: set[asyncio.Task[None]] = set()
+        self._call = call_of_task.get()
+        self._is_discarded = False
         self._watch = ExpiryWatch(path, job.size, job.expires_at)
         self._prefetcher: Prefetcher | None = None
 
@@ -251,7 +269,8 @@ class Multipart:
         self.upload_id = job.granted.upload_id or self._checkpoint.upload_id
         if not self.upload_id:
             self.upload_id, host = await self._calls.initiate(job.prefetcher)
-        await blocking(self._checkpoint.record_upload, self.upload_id, host)
+        if self._checkpoint.has_journal:
+            await blocking(self._checkpoint.record_upload, self.upload_id, host)
         coming = (
             self._calls.target.part_operation(self.upload_id, number, size)
             for number, size in job.plan.cut(job.size)
@@ -275,10 +294,11 @@ class Multipart:
             self._check()
         self._check()
         number = self._job.receipt.next_number()
-        # Parts go on when the call that added them has returned.
-        task = running().spawn(
-            self._send_part(number, body), contextvars.copy_context()
-        )
+        # Parts go on when the call that added them has returned; they wait for their
+        # turn as one call.
+        context = contextvars.copy_context()
+        context.run(call_of_task.set, self._call)
+        task = running().spawn(self._send_part(number, body), context)
         self._parts.add(task)
         task.add_done_callback(self._parts.discard)
 
@@ -297,7 +317,7 @@ class Multipart:
                 part, verified, reply = await self._calls.send_part(
                     self.upload_id, number, body, self._prefetcher
                 )
-                if self._checkpoint.needs_crc:
+                if self._checkpoint.has_journal:
                     await blocking(self._checkpoint.record_part, part, verified)
             else:
                 verified, part = kept.verified, kept.part
@@ -307,23 +327,20 @@ class Multipart:
                 await call_user(self._confirmed.keep, part.size)
             self._job.receipt.add_part(part, verified, reply)
             self._watch.add(part.size)
-        except asyncio.CancelledError:
-            raise
-        except BaseException as error:  # noqa: BLE001 - raised by the caller's next step
+        except BaseException as error:
             # The error is kept, its frames are not: they would keep the part.
             traceback.clear_frames(error.__traceback__)
-            self._fail(error)
+            self._fail(error)  # raised by the caller's next step
+            if isinstance(error, asyncio.CancelledError):
+                raise
         finally:
             if isinstance(body, PartBody):
                 body.release()
             del body
 
     def _fail(self, error: BaseException) -> None:
-        if not isinstance(error, Exception):
-            text = f"the upload was interrupted ({type(error).__name__})"
-            error = UploadDiscardedError(text, path=self._calls.target.path)
         if self.failure is None:
-            self.failure = error
+            self.failure = as_failure(error, self._calls.target.path)
         self.cancel()
 
     @property
@@ -334,7 +351,8 @@ class Multipart:
     def cancel(self) -> None:
         """Cancel the parts in flight."""
         for task in list(self._parts):
-            task.cancel()
+            if not task.cancelling():  # a second time, it would leave its thread alone
+                task.cancel()
 
     async def wait(self) -> None:
         """Wait until no part is in flight; raise the first failure of any part."""
@@ -359,15 +377,18 @@ class Multipart:
                 reply, verified = await self._calls.complete(
                     self.upload_id, parts, crc, granted
                 )
-            except IntegrityError:
-                self._checkpoint.remove()  # the parts cannot become the right object
+            except IntegrityError:  # the parts cannot become the right object
+                await blocking(self._checkpoint.remove)
                 raise
         size = sum(part.size for part in parts)
         return receipt.build(reply, size, crc, verified, self.upload_id)
 
     async def discard(self, reason: BaseException | None, *, once: bool) -> None:
         """Abort the multipart upload, unless it is the owner's or can be resumed."""
-        if not self.upload_id or await blocking(self._checkpoint.keeps_parts, reason):
+        if not self.upload_id or self._is_discarded:
+            return
+        self._is_discarded = True
+        if await blocking(self._checkpoint.keeps_parts, reason):
             return
         job, client = self._job, self._calls.client
         if not job.granted.is_owners or client.options.abort_map_uploads:
@@ -385,5 +406,5 @@ class Multipart:
         if reason is not None:
             reason.add_note(kept)
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Do nothing, because each part is freed when it has been sent."""

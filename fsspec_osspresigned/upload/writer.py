@@ -108,7 +108,8 @@ class PresignedWriter(io.BufferedIOBase):
             memory_budget(),
             limit=upload.memory_limit,
             early=upload.early_size,
-            wait=self._wait_for_memory,
+            # No method of the file, which must be collected as soon as it is dropped.
+            wait=lambda may: run(upload.wait_for_memory, may),
         )
         self._state = "open"  # open, closed (waits for commit), published, discarded
         self._failure: Exception | None = None
@@ -279,14 +280,14 @@ class PresignedWriter(io.BufferedIOBase):
             if self._state != "published":
                 self._last_step(lambda: run(self.upload.finish))
                 self._state = "published"
+                self._buffer.end()
 
     def discard(self) -> None:
         """Discard the file: publish nothing, remove the sent parts. Idempotent."""
         with self._lock:
             self._released = True
             if self._state not in ("published", "discarded"):
-                self._forget()
-                run(self.upload.discard)
+                self._end_upload(None)
 
     def give_up(self, error: BaseException) -> None:
         """Record the first failure, after which nothing can be published."""
@@ -296,8 +297,17 @@ class PresignedWriter(io.BufferedIOBase):
             text = f"writing was interrupted ({type(error).__name__})"
             interrupted = UploadDiscardedError(text, path=self.path)
             self._failure = error if isinstance(error, Exception) else interrupted
-        self._forget()
-        run(self.upload.discard, error)
+        self._end_upload(error)
+
+    def _end_upload(self, reason: BaseException | None) -> None:
+        """Discard the upload because of *reason*."""
+        try:
+            self._forget()
+            run(self.upload.discard, reason)
+        except BaseException:  # an interrupt, or a finalizer in the engine's thread
+            self.upload.abandon()
+            raise
+        self._buffer.end()
 
     def check_open(self) -> None:
         """Raise the first failure, or ValueError if the file is closed."""
@@ -404,11 +414,8 @@ class PresignedWriter(io.BufferedIOBase):
         self._given += body.size
         run(self.upload.add, body, more=True)
         if size:
-            self._wait_for_memory(lambda: False)
+            run(self.upload.wait_for_memory, lambda: False)
         return size
-
-    def _wait_for_memory(self, may: Callable[[], bool]) -> None:
-        run(self.upload.wait_for_memory, may)
 
     def _add(self, keep: Callable[[Body], Body] | None = None) -> None:
         body = self._buffer.take()

@@ -177,7 +177,7 @@ def test_a_transaction_publishes_at_its_end(blind, owner):
         with blind.open(PATH, "wb") as file:
             file.write(b"1")
         with fsspec.open(
-            f"osspresigned://{ROOT}/b", "wb", signer=blind.client.signer
+            f"osspresigned://{ROOT}/b", "wb", signer=blind.storage_options["signer"]
         ) as f:
             f.write(b"2")
         assert not owner.stored()

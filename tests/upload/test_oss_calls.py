@@ -26,8 +26,9 @@ from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import FORBID_OVERWRITE, MIN_PART, Action
 from fsspec_osspresigned.options.object_options import Target
 from fsspec_osspresigned.options.options import Options
+from fsspec_osspresigned.signers.base import Signer
 from fsspec_osspresigned.signers.keys import KeySigner
-from fsspec_osspresigned.upload.upload import upload_source
+from tests.uploading import put
 
 BUCKET, KEY = "examplebucket", "a/b"
 DATA = os.urandom(2 * MIN_PART + 7)
@@ -42,7 +43,7 @@ def store(oss: Emulator, data: bytes, *refused: str, retries: int = 1, **target)
         credentials=lambda: oss.credentials, endpoint=oss.endpoint, region=oss.region
     )
 
-    class Signer:
+    class Refusing(Signer):
         def sign(self, operations):
             for operation in operations:
                 if operation.action in refused:
@@ -52,12 +53,12 @@ def store(oss: Emulator, data: bytes, *refused: str, retries: int = 1, **target)
     options = {"signer": "keys", "part_size": MIN_PART, "multipart_threshold": MIN_PART}
     client = Client(
         Options.from_storage_options(options),
-        Signer(),
+        Refusing(),
         Transport(connect_timeout=5.0, progress_timeout=5.0),
         policy=RetryPolicy(retries=retries, base=0.0),
     )
     where = Target(path=f"{BUCKET}/{KEY}", **target)
-    return upload_source(client, where, MemoryBody.of(data))
+    return put(client, where, MemoryBody.of(data))
 
 
 def stored(oss: Emulator) -> bytes | None:
