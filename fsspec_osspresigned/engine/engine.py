@@ -77,8 +77,8 @@ class EngineLoop(asyncio.SelectorEventLoop):
     engine: Engine
 
     def __del__(self) -> None:
-        """Close the loop of a thread that could not be started."""
-        with suppress(Exception):  # it could not be made itself
+        """Close a loop that could not be made, for want of descriptors."""
+        with suppress(Exception):
             self.close()
 
 
