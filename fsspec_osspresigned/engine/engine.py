@@ -22,7 +22,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar, cast
 
 from ..system import after_fork_in_child
 from ..tracebacks import caller_thread
@@ -33,6 +33,7 @@ T = TypeVar("T")
 
 IDLE = 25.0  # seconds without use after which the engine ends
 _LOOK = 5.0  # seconds between two looks at what is idle
+_GLANCE = 0.5  # seconds after which a waiting thread lets a signal handler run
 
 # The call of a verb to which a coroutine belongs; requests in flight are shared by calls.
 call_of_task: ContextVar[object] = ContextVar("osspresigned_call", default=None)
@@ -71,13 +72,20 @@ class EngineLoop(asyncio.SelectorEventLoop):
     engine: Engine
 
 
+class _Posted(NamedTuple):
+    """What a loop is to call, or else *fail*."""
+
+    function: Callable[[], object]
+    fail: Callable[[OSError], object]
+
+
 class Engine:
     """One loop with its worker threads, and the objects that belong to the loop."""
 
     def __init__(self) -> None:
         self.loop: EngineLoop | None = None
         self.is_over = False
-        self._posted: deque[Callable[[], object]] = deque()
+        self._posted: deque[_Posted] = deque()
         self._unclaimed = [True]  # the thread that takes it runs the loop
         self._tasks: set[asyncio.Task[Any]] = set()
         self._owned: dict[Any, Any] = {}
@@ -85,25 +93,34 @@ class Engine:
 
     # -- in any thread -------------------------------------------------------------------
 
-    def post(self, function: Callable[[], object]) -> bool:
+    def post(
+        self,
+        function: Callable[[], object],
+        fail: Callable[[OSError], object] = lambda _: None,
+    ) -> bool:
         """Call *function* on the loop soon; return False if the engine has ended.
 
-        A finalizer and a signal handler may call this. Raises NoThreadError.
+        If the system has no descriptors for a loop, *fail* is called instead, in
+        another thread. A finalizer and a signal handler may call this. Raises
+        NoThreadError.
         """
-        self._posted.append(function)
+        posted = _Posted(function, fail)
+        self._posted.append(posted)
         try:
             self._wake()
-        except BaseException:
-            with suppress(ValueError):
-                self._posted.remove(function)
+        except NoThreadError:
+            if self._is_taken(posted):  # by a thread that began just now
+                return True
             raise
-        if self.is_over:
-            try:
-                self._posted.remove(function)
-            except ValueError:
-                return True  # the engine took it before its end
-            return False
-        return True
+        return not self.is_over or self._is_taken(posted)
+
+    def _is_taken(self, posted: _Posted) -> bool:
+        """Take *posted* back; return True if the engine has taken it before."""
+        try:
+            self._posted.remove(posted)
+        except ValueError:
+            return True
+        return False
 
     def _wake(self) -> None:
         if self.loop is None:
@@ -132,27 +149,49 @@ class Engine:
             self._unclaimed.pop()
         except IndexError:
             return
-        loop = EngineLoop()
+        try:
+            loop = EngineLoop()
+        except OSError as error:
+            self.is_over = True
+            self._fail_posted(error)
+            return
         loop.engine = self
         self.threads = Threads(loop)
         self._used = loop.time()
         loop.call_soon(self._take_posted)
         loop.call_later(_LOOK, self._look)
         self.loop = loop
-        try:
-            loop.run_forever()
-        finally:
-            self.is_over = True
-            self.threads.end()
-            for owned in self._owned.values():
-                owned.close()
-            loop.close()
+        while not self.is_over:
+            # A coroutine that raises one of these stops the loop, and not its caller.
+            with suppress(KeyboardInterrupt, SystemExit):
+                loop.run_forever()
+        self.threads.end()
+        for owned in self._owned.values():
+            owned.close()
+        loop.close()
+        self._pass_on()
 
     def _take_posted(self) -> None:
-        while self._posted:
-            with suppress(IndexError):  # its caller took it back
-                function = self._posted.popleft()
-                function()
+        while (posted := self._next()) is not None:
+            posted.function()
+
+    def _next(self) -> _Posted | None:
+        try:
+            return self._posted.popleft()
+        except IndexError:
+            return None
+
+    def _fail_posted(self, error: OSError) -> None:
+        while (posted := self._next()) is not None:
+            posted.fail(OSError(*error.args))
+
+    def _pass_on(self) -> None:
+        """Give what came at the very end to the next engine."""
+        while (posted := self._next()) is not None:
+            try:
+                post(posted.function, posted.fail)
+            except NoThreadError as error:
+                posted.fail(error)
 
     def _look(self) -> None:
         """End threads that are idle, and then the engine."""
@@ -160,12 +199,10 @@ class Engine:
         self.threads.end_idle(IDLE)
         if self._tasks or self.threads.busy:
             self._used = loop.time()
-        elif loop.time() - self._used >= IDLE:
+        elif loop.time() - self._used >= IDLE and not self._posted:
             self.is_over = True
-            if not self._posted:
-                loop.stop()
-                return
-            self.is_over = False
+            loop.stop()
+            return
         loop.call_later(_LOOK, self._look)
 
     def spawn(
@@ -215,9 +252,11 @@ def is_engine_thread() -> bool:
         return False
 
 
-def post(function: Callable[[], object]) -> None:
-    """Call *function* on the loop soon; never waits."""
-    while not current().post(function):
+def post(
+    function: Callable[[], object], fail: Callable[[OSError], object] = lambda _: None
+) -> None:
+    """Call *function* on the loop soon, or *fail* if there is none; never waits."""
+    while not current().post(function, fail):
         pass
 
 
@@ -232,30 +271,41 @@ class _Call:
         function: Callable[[], Coroutine[Any, Any, Any]],
         ended: Callable[[Any, BaseException | None], object],
     ) -> None:
-        self._function, self._ended = function, ended
-        self._context = contextvars.copy_context()
-        self._context.run(call_of_task.set, self)
+        self._ended = ended
+        # None once it has begun. The task must not keep itself alive by this call.
+        self._todo: tuple[Any, contextvars.Context] | None
+        self._todo = function, contextvars.copy_context()
         self._task: asyncio.Task[Any] | None = None
-        self._is_begun = self._is_over = False
 
     def begin(self) -> None:
         """Begin the call; on the loop."""
-        if self._is_begun:
+        if self._todo is None:
             return
-        self._is_begun = True
-        self._task = running().spawn(self._function(), self._context)
+        (function, context), self._todo = self._todo, None
+        context.run(call_of_task.set, self)
+        try:
+            coroutine = function()
+        except Exception as error:  # noqa: BLE001 - such as an argument too many
+            self._ended(None, error)
+            return
+        self._task = running().spawn(coroutine, context)
         self._task.add_done_callback(self._finish)
 
     def cancel(self) -> None:
         """Cancel the call; on the loop. *ended* is called again if it was before."""
-        self._is_begun = True
-        if self._task is None or self._is_over:
+        self._todo = None
+        if self._task is None:
             self._ended(None, asyncio.CancelledError())
         else:
             self._task.cancel()
 
+    def fail(self, error: OSError) -> None:
+        """End the call with *error*, because no loop can begin; in any thread."""
+        self._todo = None
+        self._ended(None, error)
+
     def _finish(self, task: asyncio.Task[Any]) -> None:
-        self._is_over = True
+        self._task = None
         if task.cancelled():
             self._ended(None, asyncio.CancelledError())
         elif (error := task.exception()) is not None:
@@ -290,21 +340,24 @@ def run(
         caller_thread.reset(token)
     interrupts: list[BaseException] = []
     todo: Callable[[], object] | None = call.begin
-    while True:
+    outcome: tuple[Any, BaseException | None] | None = None
+    while outcome is None:
         try:
             if todo is not None:
-                post(todo)
+                _post_call(call, todo)
             todo = None
-            result, error = outcomes.get()
-            break
-        except NoThreadError:
-            raise
+            # Not for ever: a signal that another thread got does not end the wait, nor
+            # does any on Windows.
+            outcome = outcomes.get(timeout=_GLANCE)
+        except queue.Empty:
+            pass
         except BaseException as caught:  # noqa: BLE001 - raised when the call has ended
             # An interrupt may have lost what ``get`` returned: ``cancel`` repeats it.
             interrupts.append(caught)
-            todo = call.cancel
+            todo, outcome = call.cancel, None
     if interrupts:
         raise interrupts[0]
+    result, error = outcome
     if error is None:
         return cast(T, result)
     if isinstance(error, CarriedError):
@@ -312,7 +365,14 @@ def run(
     try:
         raise error
     finally:
-        del error, call  # its frames lead here, and would keep each other
+        del error, outcome, call  # its frames lead here, and would keep each other
+
+
+def _post_call(call: _Call, function: Callable[[], object]) -> None:
+    try:
+        post(function, call.fail)
+    except NoThreadError as error:
+        call.fail(error)
 
 
 async def awaited(
@@ -337,14 +397,17 @@ async def awaited(
             waiter.set_result((result, error))
 
     call = _Call(partial(function, *args, **kwargs), ended)
-    post(call.begin)
+    post(call.begin, call.fail)
     cancelled: asyncio.CancelledError | None = None
     while not waiter.done():
         try:
             await asyncio.wait((waiter,))
         except asyncio.CancelledError as caught:
             cancelled = caught
+            post(call.cancel, call.fail)
+        except GeneratorExit:  # the caller's loop was closed
             post(call.cancel)
+            raise
     if cancelled is not None:
         raise cancelled
     result, error = waiter.result()
