@@ -132,6 +132,7 @@ class Handle:
 
     def end(self) -> None:
         """Forget the request; the handle can be kept for another one."""
+        self._opened_now.clear()  # an attempt that was given up opened no connection
         del self.request
 
     def _opened(self, descriptor: int, _: int) -> int:
