@@ -3,7 +3,7 @@
 A plain method posts a coroutine to the loop, and waits without holding any lock of the
 engine. An exception of a signal handler, such as Ctrl-C, interrupts only this wait:
 the caller cancels the coroutine, waits until it has cleaned up, and raises the
-exception. A second one leaves the cleaning to the loop. No signal handler runs in the
+exception. A second one cancels the cleaning, too. No signal handler runs in the
 loop's thread, so the code of coroutines is never interrupted between two steps.
 
 The thread is started on demand, and ends when nothing has used it for half a minute.
@@ -22,7 +22,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, NamedTuple, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar, cast
 
 from ..system import after_fork_in_child
 from ..tracebacks import caller_thread
@@ -320,7 +320,7 @@ def run(
     """Call the coroutine *function* on the engine's loop, and wait for its result.
 
     An exception of a signal handler cancels the coroutine, and is raised when that has
-    ended; a second one does not wait for the end.
+    ended; a second one cancels its cleaning, too.
 
     Raises:
         RuntimeError: this is the thread of the loop.
@@ -330,7 +330,7 @@ def run(
         raise RuntimeError(
             "a finalizer or a callback waits for the engine in the engine's own thread"
         )
-    outcomes: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+    outcomes: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
     token = caller_thread.set(threading.get_ident())
     try:
         call = _Call(
@@ -338,34 +338,53 @@ def run(
         )
     finally:
         caller_thread.reset(token)
-    interrupts: list[BaseException] = []
-    todo: Callable[[], object] | None = call.begin
-    outcome: tuple[Any, BaseException | None] | None = None
-    while outcome is None:
-        try:
-            if todo is not None:
-                _post_call(call, todo)
-            todo = None
-            # Not for ever: a signal that another thread got does not end the wait, nor
-            # does any on Windows.
-            outcome = outcomes.get(timeout=_GLANCE)
-        except queue.Empty:
-            pass
-        except BaseException as caught:  # noqa: BLE001 - raised when the call has ended
-            # An interrupt may have lost what ``get`` returned: ``cancel`` repeats it.
-            interrupts.append(caught)
-            todo, outcome = call.cancel, None
-    if interrupts:
-        raise interrupts[0]
+    outcome, interrupt = _outcome_of(call, outcomes)
     result, error = outcome
-    if error is None:
-        return cast(T, result)
     if isinstance(error, CarriedError):
         error = error.error
+    error = error if interrupt is None else interrupt
+    if error is None:
+        return cast(T, result)
     try:
         raise error
     finally:
-        del error, outcome, call  # its frames lead here, and would keep each other
+        # The frames of the error lead here, and would keep each other.
+        del error, interrupt, outcome, call
+
+
+_Outcome: TypeAlias = tuple[Any, BaseException | None]  # result and error
+
+
+def _outcome_of(
+    call: _Call, outcomes: queue.SimpleQueue[_Outcome]
+) -> tuple[_Outcome, BaseException | None]:
+    """Begin *call*; return its outcome, and the first exception of a signal handler.
+
+    Such an exception cancels the call, and so does each further one.
+    """
+    interrupt: BaseException | None = None
+    todo: Callable[[], object] | None = call.begin
+    # The interpreter runs a signal handler after a call and at the end of a loop. So
+    # the handlers of exceptions call nothing, and the inner loop ends within a ``try``.
+    while True:
+        try:
+            while True:
+                try:
+                    if todo is not None:
+                        _post_call(call, todo)
+                    todo = None
+                    # Not for ever: a signal that another thread got does not end the
+                    # wait, nor does any on Windows.
+                    return outcomes.get(timeout=_GLANCE), interrupt
+                except queue.Empty:
+                    pass
+                except BaseException as caught:  # noqa: BLE001 - raised by the caller
+                    # It may have lost what ``get`` returned: ``cancel`` repeats it.
+                    interrupt = caught if interrupt is None else interrupt
+                    todo = call.cancel
+        except BaseException as caught:  # noqa: BLE001 - raised by the caller
+            interrupt = caught if interrupt is None else interrupt
+            todo = call.cancel
 
 
 def _post_call(call: _Call, function: Callable[[], object]) -> None:

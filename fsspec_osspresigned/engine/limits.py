@@ -52,8 +52,8 @@ class RequestLimiter:
 
     A free place goes to the calls in turn, so that a call with many requests delays
     another call by one request, and not by all. The small and the large requests of a
-    call wait apart, because only one kind may have room. A client without a request in
-    flight can always send one.
+    call wait apart, and those of its clients, because only some may have room. A client
+    without a request in flight can always send one.
     """
 
     def __init__(self) -> None:
@@ -94,7 +94,7 @@ class RequestLimiter:
             self._admit()
 
     async def _wait(self, place: RequestPlace, future: asyncio.Future[None]) -> None:
-        call = call_of_task.get(), place.is_small
+        call = call_of_task.get(), id(place.client), place.is_small
         queue = self._waiting.setdefault(call, deque())
         queue.append((place, future))
         self._admit()

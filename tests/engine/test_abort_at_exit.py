@@ -13,8 +13,8 @@ import time
 
 import pytest
 
-from fsspec_osspresigned.engine import abort_at_exit as unfinished
 from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.engine import abort_at_exit as unfinished
 from fsspec_osspresigned.errors import UploadDiscardedError
 
 pytestmark = pytest.mark.slow
