@@ -116,7 +116,7 @@ class Client:
         most = max(options.most_connections, options.most_small)
         self._limits = _Keyed(
             lambda bucket: RequestLimits(
-                small=lambda: self.windows[bucket].size,
+                small=lambda: self._most_small(bucket),
                 large=options.most_connections,
                 total=options.max_concurrency or most,
             )
@@ -221,6 +221,14 @@ class Client:
             await _call_signer(self.signer.distrust, refused)
         else:
             self.signer.distrust(refused)
+
+    def _most_small(self, bucket: str) -> int:
+        """Return how many small requests may be in flight to *bucket*."""
+        size = self.windows[bucket].size
+        if not self.circuit_breaker(bucket).is_open:
+            return size
+        # They are not sent, but wait for the probe: if it fails, all fail with it.
+        return max(size, self.options.most_connections)
 
     def _after(
         self,
