@@ -26,6 +26,7 @@ from typing import Any, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar, cas
 
 from ..system import after_fork_in_child
 from ..tracebacks import caller_thread
+from . import abort_at_exit
 from .threads import Job, Threads
 
 P = ParamSpec("P")
@@ -197,7 +198,8 @@ class Engine:
         """End threads that are idle, and then the engine."""
         loop = cast(EngineLoop, self.loop)
         self.threads.end_idle(IDLE)
-        if self._tasks or self.threads.busy:
+        # An upload that was never finished is aborted at exit, where no thread can start.
+        if self._tasks or self.threads.busy or abort_at_exit.unfinished():
             self._used = loop.time()
         elif loop.time() - self._used >= IDLE and not self._posted:
             self.is_over = True
@@ -271,6 +273,7 @@ class _Call:
         function: Callable[[], Coroutine[Any, Any, Any]],
         ended: Callable[[Any, BaseException | None], object],
     ) -> None:
+        abort_at_exit.watch()  # only the main thread can, and it may have to each time
         self._ended = ended
         # None once it has begun. The task must not keep itself alive by this call.
         self._todo: tuple[Any, contextvars.Context] | None
