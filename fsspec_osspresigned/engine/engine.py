@@ -462,14 +462,14 @@ async def blocking(
     cancelled again, the thread is left alone.
     """
     context = contextvars.copy_context()
-    job = Job(partial(context.run, function, *args))
-    running().threads.start(job)
+    job, threads = Job(partial(context.run, function, *args)), running().threads
+    threads.start(job)
     try:
         await job.wait()
     except asyncio.CancelledError:
         if stop is not None:
             stop()
-        if not job.is_over:
+        if not job.is_over and not threads.forget(job):
             await job.wait()
         raise
     error = job.error

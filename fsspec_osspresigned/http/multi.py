@@ -171,8 +171,11 @@ class Multi:
             busy.ended.set_result((code, text))
 
     def _keep_looking(self, seconds: float) -> None:
-        if self._looking is None:
-            self._looking = self._loop.call_later(seconds, self._look)
+        if self._looking is not None:
+            if self._looking.when() <= self._loop.time() + seconds:
+                return
+            self._looking.cancel()  # it was set for a request with a longer window
+        self._looking = self._loop.call_later(seconds, self._look)
 
     def _look(self) -> None:
         """End the requests that have stalled: libcurl looks at them only when bytes move."""

@@ -894,7 +894,9 @@ def test_nothing_waits_at_exit(text):
 @pytest.mark.slow
 def test_call_at_exit():
     """A function that runs at exit may use the engine, also for the first time."""
-    for use in ("run(work, 0)", ""):
+    # Some Pythons start no thread there, so the engine must have begun before.
+    uses = ["run(work, 0)", ""] if sys.version_info[:2] != (3, 12) else ["run(work, 0)"]
+    for use in uses:
         text = f"{use}\natexit.register(lambda: print(run(work, 0.01)))"
         done = script(BEGIN + text)
         assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")

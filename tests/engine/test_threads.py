@@ -94,6 +94,28 @@ def test_jobs_wait_for_a_thread(no_engine, monkeypatch):
     assert len(set(run(main))) == 1
 
 
+def test_cancelled_job_that_waits_for_a_thread(no_engine, monkeypatch):
+    """It ends at once, and is never done."""
+    go, done = threading.Event(), []
+
+    async def main():
+        busy = asyncio.create_task(blocking(go.wait, 10))
+        await asyncio.sleep(0.01)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            waits = asyncio.create_task(blocking(done.append, 1))
+            await asyncio.sleep(0.01)
+            waits.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await waits
+        go.set()
+        await busy
+        await asyncio.sleep(0.1)
+
+    run(main)
+    assert done == []
+
+
 def test_thread_that_can_start_later(no_engine, monkeypatch):
     """A job that waits gets a thread as soon as there is one."""
     go, tries = threading.Event(), []

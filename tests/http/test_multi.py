@@ -315,7 +315,7 @@ def test_short_window_besides_a_long_one(loop, serve):
     began = time.monotonic()
     with pytest.raises(NetworkTimeoutError, match=r"for 0\.2 s"):
         loop(seconds=0.2).send(f"{quiet.origin}/b/2")
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < 0.9  # and not when the long one is looked at
     assert not patient.has_ended
     patient.cancel()
     patient.wait()
