@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 from collections import Counter, defaultdict, deque
@@ -14,7 +13,7 @@ from weakref import WeakValueDictionary
 from attrs import evolve
 
 from ..engine.circuit_breaker import CircuitBreaker
-from ..engine.engine import blocking, call_user, running
+from ..engine.engine import blocking, call_user, shielded
 from ..engine.limits import RequestLimits, request_limiter
 from ..errors import (
     BlindAnswerWarning,
@@ -473,7 +472,7 @@ async def _call_signer(function: Callable[..., R], *args: Any) -> R:
 
     A service may be silent for a minute, and holds nothing of the caller's.
     """
-    return await asyncio.shield(running().spawn(call_user(function, *args)))
+    return await shielded(call_user(function, *args))
 
 
 async def _parsed(

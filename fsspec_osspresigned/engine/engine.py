@@ -519,15 +519,25 @@ async def to_its_end(coroutine: Coroutine[Any, Any, T]) -> T:
 
     The caller is cancelled when *coroutine* has ended, or if it is cancelled again.
     """
-    task = running().spawn(coroutine)
+    task = _spawn_apart(coroutine)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         if not task.done():
             await asyncio.wait((task,))
-        if not task.cancelled():
-            task.exception()  # it was asked for, so asyncio does not log it
         raise
+
+
+async def shielded(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Await *coroutine*, which goes on alone if the caller is cancelled."""
+    return await asyncio.shield(_spawn_apart(coroutine))
+
+
+def _spawn_apart(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Spawn a task whose error asyncio does not log if its caller was cancelled."""
+    task = running().spawn(coroutine)
+    task.add_done_callback(lambda task: task.cancelled() or task.exception())
+    return task
 
 
 def in_background(function: Callable[[], Coroutine[Any, Any, object]]) -> None:

@@ -30,6 +30,7 @@ from fsspec_osspresigned.engine.engine import (
     is_engine_thread,
     iterated,
     run,
+    shielded,
     to_its_end,
     user_code,
     within_user_code,
@@ -636,6 +637,33 @@ def test_to_its_end_and_cancelled_twice():
 
     run(main)
     assert ended.wait(10)
+
+
+def test_shielded():
+    """A cancelled caller goes on at once, and the error that comes later is nobody's."""
+    ended = threading.Event()
+
+    async def must_end():
+        try:
+            await asyncio.sleep(0.05)
+            raise ValueError("too late")
+        finally:
+            ended.set()
+
+    async def main():
+        with pytest.raises(ValueError, match="too late"):
+            await shielded(must_end())
+        ended.clear()
+        task = asyncio.create_task(shielded(must_end()))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not ended.is_set()
+
+    run(main)
+    assert ended.wait(10)
+    gc.collect()  # asyncio would log what no task awaited, which the loop guard sees
 
 
 def test_in_background_from_finalizers():
