@@ -13,6 +13,7 @@ import hypothesis
 import pytest
 
 from tests.canary import Plugin
+from tests.loop_guard import LoopGuard
 from tests.watchdog import Watchdog
 
 # The default run repeats itself exactly; `deep` is for a search over night.
@@ -27,9 +28,10 @@ _PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Look for leaks, and for threads that wait for ever, in every run."""
+    """Look in every run for leaks, threads that wait for ever, and a loop held up."""
     config.pluginmanager.register(Plugin(), "canary")
     config.pluginmanager.register(Watchdog(), "watchdog")
+    config.pluginmanager.register(LoopGuard(), "loop guard")
 
 
 @pytest.fixture(autouse=True)

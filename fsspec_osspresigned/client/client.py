@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import threading
 from collections import Counter, defaultdict, deque
@@ -14,7 +13,7 @@ from weakref import WeakValueDictionary
 from attrs import evolve
 
 from ..engine.circuit_breaker import CircuitBreaker
-from ..engine.engine import blocking, call_user, running
+from ..engine.engine import blocking, call_user, shielded
 from ..engine.limits import RequestLimits, request_limiter
 from ..errors import (
     BlindAnswerWarning,
@@ -116,7 +115,7 @@ class Client:
         most = max(options.most_connections, options.most_small)
         self._limits = _Keyed(
             lambda bucket: RequestLimits(
-                small=lambda: self.windows[bucket].size,
+                small=lambda: self._most_small(bucket),
                 large=options.most_connections,
                 total=options.max_concurrency or most,
             )
@@ -221,6 +220,14 @@ class Client:
             await _call_signer(self.signer.distrust, refused)
         else:
             self.signer.distrust(refused)
+
+    def _most_small(self, bucket: str) -> int:
+        """Return how many small requests may be in flight to *bucket*."""
+        size = self.windows[bucket].size
+        if not self.circuit_breaker(bucket).is_open:
+            return size
+        # They are not sent, but wait for the probe: if it fails, all fail with it.
+        return max(size, self.options.most_connections)
 
     def _after(
         self,
@@ -465,7 +472,7 @@ async def _call_signer(function: Callable[..., R], *args: Any) -> R:
 
     A service may be silent for a minute, and holds nothing of the caller's.
     """
-    return await asyncio.shield(running().spawn(call_user(function, *args)))
+    return await shielded(call_user(function, *args))
 
 
 async def _parsed(

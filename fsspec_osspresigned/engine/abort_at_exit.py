@@ -30,8 +30,8 @@ class Abortable(Protocol):
         """True if the upload is stored, or discarded without remaining parts."""
         ...
 
-    def discard_now(self, *, hurry: bool) -> None:
-        """Remove the stored parts of the upload, unless it has ended."""
+    def stop(self) -> None:
+        """Begin to remove the stored parts, unless the upload has ended; do not wait."""
         ...
 
 
@@ -51,6 +51,13 @@ def add(upload: Abortable) -> None:
         raise UploadDiscardedError("SIGTERM ends this process: nothing more is begun")
     _begun.add(upload)
     watch()
+
+
+def unfinished(uploads: Iterable[Abortable] = _begun) -> list[Abortable]:
+    """Return those of *uploads* that have not ended."""
+    while True:
+        with suppress(RuntimeError):  # another thread has begun one
+            return [upload for upload in uploads if not upload.is_over]
 
 
 def is_terminating() -> bool:
@@ -75,24 +82,22 @@ def watch() -> None:
 def end_all(seconds: float = _LIMIT - 2, uploads: Iterable[Abortable] = _begun) -> None:
     """Abort all unfinished uploads, within at most *seconds*.
 
-    The uploads are aborted one after the other, because no thread can start while the
-    interpreter ends. Uploads that other threads begin meanwhile are aborted too.
+    Uploads that other threads begin meanwhile are aborted too.
     """
     end = time.monotonic() + seconds
     failed: list[Abortable] = []
-    while left := [one for one in uploads if not (one.is_over or one in failed)]:
+    while left := [one for one in unfinished(uploads) if one not in failed]:
+        if time.monotonic() >= end:
+            _log.warning("%d unfinished uploads were left as they are", len(left))
+            return
         for upload in left:
-            if time.monotonic() >= end:
-                text = "%d unfinished uploads were left as they are"
-                _log.warning(text, sum(not one.is_over for one in left))
-                return
             try:
-                upload.discard_now(hurry=True)
+                upload.stop()
             except Exception as error:  # noqa: BLE001 - the others are to end all the same
                 _log.warning("an unfinished upload could not be aborted: %s", error)
                 failed.append(upload)
-        if not all(one.is_over for one in left):
-            time.sleep(_GLANCE)  # other threads are at them
+        if not all(one.is_over or one in failed for one in left):
+            time.sleep(_GLANCE)
 
 
 def terminate(

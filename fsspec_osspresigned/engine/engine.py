@@ -3,7 +3,7 @@
 A plain method posts a coroutine to the loop, and waits without holding any lock of the
 engine. An exception of a signal handler, such as Ctrl-C, interrupts only this wait:
 the caller cancels the coroutine, waits until it has cleaned up, and raises the
-exception. A second one leaves the cleaning to the loop. No signal handler runs in the
+exception. A second one cancels the cleaning, too. No signal handler runs in the
 loop's thread, so the code of coroutines is never interrupted between two steps.
 
 The thread is started on demand, and ends when nothing has used it for half a minute.
@@ -17,15 +17,17 @@ import errno
 import os
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar, cast
 
 from ..system import after_fork_in_child
 from ..tracebacks import caller_task, caller_thread
+from . import abort_at_exit
 from .threads import Job, Threads
 
 P = ParamSpec("P")
@@ -33,6 +35,8 @@ T = TypeVar("T")
 
 IDLE = 25.0  # seconds without use after which the engine ends
 _LOOK = 5.0  # seconds between two looks at what is idle
+_PAUSE, _RETRIES = 0.05, 40  # seconds between tries to start a thread, and their number
+_GLANCE = 0.5  # seconds after which a waiting thread lets a signal handler run
 
 # The call of a verb to which a coroutine belongs; requests in flight are shared by calls.
 call_of_task: ContextVar[object] = ContextVar("osspresigned_call", default=None)
@@ -42,9 +46,10 @@ _is_user_code: ContextVar[bool] = ContextVar("osspresigned_user_code", default=F
 
 
 class CarriedError(BaseException):
-    """KeyboardInterrupt or SystemExit that code of the user raised in a thread.
+    """What code of the user raised in a thread, such as SystemExit, and is no Exception.
 
-    asyncio would end its loop. ``run`` raises the *error* itself.
+    asyncio would end its loop, or take the task for cancelled. ``run`` raises the *error*
+    itself.
     """
 
     def __init__(self, error: BaseException) -> None:
@@ -57,7 +62,7 @@ class CarriedError(BaseException):
 
 
 class NoThreadError(OSError):
-    """The system can start no thread now, or open no file for the loop of a thread."""
+    """The system can start no thread now."""
 
 
 class Closable(Protocol):
@@ -76,10 +81,12 @@ class EngineLoop(asyncio.SelectorEventLoop):
 
     engine: Engine
 
-    def __del__(self) -> None:
-        """Close a loop that could not be made, for want of descriptors."""
-        with suppress(Exception):
-            self.close()
+
+class _Posted(NamedTuple):
+    """What a loop is to call, or else *fail*."""
+
+    function: Callable[[], object]
+    fail: Callable[[OSError], object]
 
 
 class Engine:
@@ -88,7 +95,7 @@ class Engine:
     def __init__(self) -> None:
         self.loop: EngineLoop | None = None
         self.is_over = False
-        self._posted: deque[Callable[[], object]] = deque()
+        self._posted: deque[_Posted] = deque()
         self._unclaimed = [True]  # the thread that takes it runs the loop
         self._tasks: set[asyncio.Task[Any]] = set()
         self._owned: dict[Any, Any] = {}
@@ -96,37 +103,47 @@ class Engine:
 
     # -- in any thread -------------------------------------------------------------------
 
-    def post(self, function: Callable[[], object]) -> bool:
+    def post(
+        self,
+        function: Callable[[], object],
+        fail: Callable[[OSError], object],
+    ) -> bool:
         """Call *function* on the loop soon; return False if the engine has ended.
 
-        A finalizer and a signal handler may call this. Raises NoThreadError.
+        If the system has no descriptors for a loop, *fail* is called instead, in
+        another thread. A finalizer and a signal handler may call this. Raises
+        NoThreadError.
         """
-        self._posted.append(function)
+        posted = _Posted(function, fail)
+        self._posted.append(posted)
         try:
             self._wake()
-        except BaseException:
-            with suppress(ValueError):
-                self._posted.remove(function)
+        except NoThreadError:
+            if self._is_taken(posted):  # by a thread that began just now
+                return True
             raise
-        if self.is_over:
-            try:
-                self._posted.remove(function)
-            except ValueError:
-                return True  # the engine took it before its end
-            return False
-        return True
+        # What is posted before the end of the engine is done, by this one or the next.
+        return not self.is_over or self._is_taken(posted)
+
+    def defer(
+        self, function: Callable[[], object], fail: Callable[[OSError], object]
+    ) -> None:
+        """Call *function* on the loop with what is posted next; starts no thread."""
+        self._posted.append(_Posted(function, fail))
+
+    def _is_taken(self, posted: _Posted) -> bool:
+        """Take *posted* back; return True if the engine has taken it before."""
+        try:
+            self._posted.remove(posted)
+        except ValueError:
+            return True
+        return False
 
     def _wake(self) -> None:
         if self.loop is None:
-            # Made here, so that a failure is the caller's, who would wait for ever.
-            try:
-                loop = EngineLoop()
-            except OSError as error:
-                msg = f"no event loop can be made: {error.strerror}"
-                raise NoThreadError(error.errno, msg) from None
             # A thread that another one has overtaken ends at once.
             thread = threading.Thread(
-                target=self._main, args=(loop,), name="osspresigned-engine", daemon=True
+                target=self._main, name="osspresigned-engine", daemon=True
             )
             try:
                 thread.start()
@@ -137,6 +154,39 @@ class Engine:
         with suppress(RuntimeError):  # the loop is closed, so the engine is over
             self.loop.call_soon_threadsafe(self._take_posted)
 
+    def serve(
+        self, function: Callable[[], object], fail: Callable[[OSError], object]
+    ) -> bool:
+        """Call *function* on the loop, which runs in this thread until all has ended.
+
+        This is for a process that can start no thread. Returns False if another thread
+        runs the loop. An interrupt cancels all that runs on the loop, and is raised at
+        the end.
+
+        Raises:
+            NoThreadError: this thread runs an event loop already.
+        """
+        if _runs_loop():
+            msg = "no thread can be started, and this one runs an event loop"
+            raise NoThreadError(errno.EAGAIN, msg)
+        try:
+            self._unclaimed.pop()
+        except IndexError:
+            return False
+        self.defer(function, fail)
+        # It lets Ctrl-C cancel the tasks: an exception could lose one of them.
+        runner = asyncio.Runner(loop_factory=self._make_loop)
+        try:
+            runner.get_loop()
+        except OSError as error:
+            self._fail_posted(error)
+            return True
+        try:
+            runner.run(self._until_idle())
+        finally:
+            self._end(runner)
+        return True
+
     @property
     def tasks(self) -> set[asyncio.Task[Any]]:
         """The tasks that have not ended; for tests."""
@@ -144,44 +194,83 @@ class Engine:
 
     # -- on the loop ---------------------------------------------------------------------
 
-    def _main(self, loop: EngineLoop) -> None:
+    def _main(self) -> None:
         try:
             self._unclaimed.pop()
         except IndexError:
             return
+        try:
+            loop = self._make_loop()
+        except OSError as error:
+            self._fail_posted(error)
+            return
+        loop.call_later(_LOOK, self._look)
+        while not self.is_over:
+            # A coroutine that raises one of these stops the loop, and not its caller.
+            with suppress(KeyboardInterrupt, SystemExit):
+                loop.run_forever()
+        self._end(loop)
+
+    def _make_loop(self) -> EngineLoop:
+        loop = EngineLoop()
         loop.engine = self
         self.threads = Threads(loop)
         self._used = loop.time()
         loop.call_soon(self._take_posted)
-        loop.call_later(_LOOK, self._look)
         self.loop = loop
+        return loop
+
+    async def _until_idle(self) -> None:
         try:
-            loop.run_forever()
+            while self._posted or self._tasks or self.threads.busy:
+                self._take_posted()
+                if self._tasks:
+                    await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+                else:
+                    await asyncio.sleep(_PAUSE)  # a thread ends what it does
         finally:
-            self.is_over = True
-            self.threads.end()
-            for owned in self._owned.values():
-                owned.close()
-            loop.close()
+            while self._tasks:
+                for task in self._tasks:
+                    task.cancel()
+                await asyncio.wait(self._tasks)
+
+    def _end(self, loop: Closable) -> None:
+        """Close *loop* and what belongs to it; the next engine does what is left."""
+        self.is_over = True
+        self.threads.end()
+        for owned in self._owned.values():
+            owned.close()
+        loop.close()
+        while (posted := self._next()) is not None:
+            post_later(*posted)
 
     def _take_posted(self) -> None:
-        while self._posted:
-            with suppress(IndexError):  # its caller took it back
-                function = self._posted.popleft()
-                function()
+        # Nothing that an engine begins after its end would go on.
+        while not self.is_over and (posted := self._next()) is not None:
+            posted.function()
+
+    def _next(self) -> _Posted | None:
+        try:
+            return self._posted.popleft()
+        except IndexError:
+            return None
+
+    def _fail_posted(self, error: OSError) -> None:
+        self.is_over = True
+        while (posted := self._next()) is not None:
+            posted.fail(OSError(*error.args))
 
     def _look(self) -> None:
         """End threads that are idle, and then the engine."""
         loop = cast(EngineLoop, self.loop)
         self.threads.end_idle(IDLE)
-        if self._tasks or self.threads.busy:
+        # An upload that was never finished is aborted at exit, where no thread can start.
+        if self._tasks or self.threads.busy or abort_at_exit.unfinished():
             self._used = loop.time()
-        elif loop.time() - self._used >= IDLE:
+        elif loop.time() - self._used >= IDLE and not self._posted:
             self.is_over = True
-            if not self._posted:
-                loop.stop()
-                return
-            self.is_over = False
+            loop.stop()
+            return
         loop.call_later(_LOOK, self._look)
 
     def spawn(
@@ -225,23 +314,60 @@ def running() -> Engine:
 
 def is_engine_thread() -> bool:
     """Return whether the calling thread runs the loop of an engine."""
+    return _runs_loop(EngineLoop)
+
+
+def _runs_loop(kind: type = object) -> bool:
     try:
-        return isinstance(asyncio.get_running_loop(), EngineLoop)
+        return isinstance(asyncio.get_running_loop(), kind)
     except RuntimeError:
         return False
 
 
-def post(function: Callable[[], object]) -> None:
-    """Call *function* on the loop soon; never waits."""
-    while not current().post(function):
+def _ignore(_: OSError) -> None:
+    """Do nothing: nothing waits for what could not begin."""
+
+
+def post(
+    function: Callable[[], object], fail: Callable[[OSError], object] = _ignore
+) -> None:
+    """Call *function* on the loop soon, or *fail* if there is none; never waits.
+
+    Raises NoThreadError.
+    """
+    while not current().post(function, fail):
         pass
+
+
+def post_later(
+    function: Callable[[], object], fail: Callable[[OSError], object] = _ignore
+) -> None:
+    """Call *function* on the loop soon, or when a thread can be started for it."""
+    try:
+        post(function, fail)
+    except NoThreadError:
+        current().defer(function, fail)
+
+
+def _post_or_serve(
+    function: Callable[[], object], fail: Callable[[OSError], object]
+) -> None:
+    """Call *function* on the loop; in this thread if no other one can be started."""
+    while True:
+        try:
+            post(function, fail)
+        except NoThreadError:
+            if current().serve(function, fail):
+                return
+            time.sleep(_PAUSE)  # until the other thread has its loop
+        else:
+            return
 
 
 class _Call:
     """A coroutine function that is called on the loop, for a waiter elsewhere.
 
     *ended* is called on the loop with the result and the error; one of them is None.
-    *waiter* is the task that awaits it in another loop; None for a thread.
     """
 
     def __init__(
@@ -250,33 +376,46 @@ class _Call:
         ended: Callable[[Any, BaseException | None], object],
         waiter: asyncio.Task[Any] | None = None,
     ) -> None:
-        self._function, self._ended = function, ended
-        self._context = contextvars.copy_context()
-        self._context.run(call_of_task.set, object())
-        self._context.run(caller_thread.set, threading.get_ident())
-        self._context.run(caller_task.set, waiter)
-        self._context.run(waits_in_thread.set, False)
+        abort_at_exit.watch()  # only the main thread can, and it may have to each time
+        self._ended = ended
+        context = contextvars.copy_context()
+        context.run(call_of_task.set, object())
+        context.run(caller_thread.set, threading.get_ident())
+        context.run(caller_task.set, waiter)
+        context.run(waits_in_thread.set, False)
+        # None once it has begun. The task must not keep itself alive by this call.
+        self._todo: tuple[Any, contextvars.Context] | None
+        self._todo = function, context
         self._task: asyncio.Task[Any] | None = None
-        self._is_begun = self._is_over = False
 
     def begin(self) -> None:
         """Begin the call; on the loop."""
-        if self._is_begun:
+        if self._todo is None:
             return
-        self._is_begun = True
-        self._task = running().spawn(self._function(), self._context)
+        (function, context), self._todo = self._todo, None
+        try:
+            coroutine = function()
+        except Exception as error:  # noqa: BLE001 - such as an argument too many
+            self._ended(None, error)
+            return
+        self._task = running().spawn(coroutine, context)
         self._task.add_done_callback(self._finish)
 
     def cancel(self) -> None:
         """Cancel the call; on the loop. *ended* is called again if it was before."""
-        self._is_begun = True
-        if self._task is None or self._is_over:
+        self._todo = None
+        if self._task is None:
             self._ended(None, asyncio.CancelledError())
         else:
             self._task.cancel()
 
+    def fail(self, error: OSError) -> None:
+        """End the call with *error*, because no loop can begin; in any thread."""
+        self._todo = None
+        self._ended(None, error)
+
     def _finish(self, task: asyncio.Task[Any]) -> None:
-        self._is_over = True
+        self._task = None
         try:
             result = task.result()
         except BaseException as error:  # noqa: BLE001 - the waiter raises it
@@ -291,48 +430,80 @@ def run(
     """Call the coroutine *function* on the engine's loop, and wait for its result.
 
     An exception of a signal handler cancels the coroutine, and is raised when that has
-    ended; a second one does not wait for the end.
+    ended; a second one cancels its cleaning, too.
 
     Raises:
         RuntimeError: this is the thread of the loop.
-        NoThreadError: the system can start no thread.
+        NoThreadError: the system can start no thread, and this one runs a loop.
     """
     if is_engine_thread():
         raise RuntimeError(
             "a finalizer or a callback waits for the engine in the engine's own thread"
         )
-    outcomes: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+    outcomes: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
     call = _Call(
         partial(function, *args, **kwargs), lambda *outcome: outcomes.put(outcome)
     )
-    interrupts: list[BaseException] = []
-    todo: Callable[[], object] | None = call.begin
-    outcome: tuple[Any, BaseException | None] | None = None
-    while outcome is None:
-        try:
-            if todo is not None:
-                post(todo)
-            todo = None
-            outcome = outcomes.get()
-        except NoThreadError:
-            raise
-        except BaseException as caught:  # noqa: BLE001 - raised when the call has ended
-            # An interrupt may have lost what ``get`` returned: ``cancel`` repeats it.
-            interrupts.append(caught)
-            todo = call.cancel
+    outcome, interrupt = _outcome_of(call, call.begin, outcomes)
     result, error = outcome
-    if interrupts:
-        for note in getattr(error, "__notes__", ()):
-            interrupts[0].add_note(note)
-        raise interrupts[0]
-    if error is None:
-        return cast(T, result)
     if isinstance(error, CarriedError):
         error = error.error
+    if interrupt is not None:
+        for note in getattr(error, "__notes__", ()):
+            interrupt.add_note(note)
+        error = interrupt
+    if error is None:
+        return cast(T, result)
     try:
         raise error
     finally:
-        del error, outcome, call  # its frames lead here, and would keep each other
+        # The frames of the error lead here, and would keep each other.
+        del error, interrupt, outcome, call
+
+
+_Outcome: TypeAlias = tuple[Any, BaseException | None]  # result and error
+
+
+def _outcome_of(
+    call: _Call,
+    todo: Callable[[], object] | None,
+    outcomes: queue.SimpleQueue[_Outcome],
+) -> tuple[_Outcome, BaseException | None]:
+    """Do *todo* on the loop; return the outcome of *call* when it has ended.
+
+    The second value is the first exception of a signal handler.
+
+    Such an exception cancels the call, and so does each further one.
+    """
+    interrupt: BaseException | None = None
+    # The interpreter runs a signal handler after a call and at the end of a loop. So
+    # the handlers of exceptions call nothing, and the inner loop ends within a ``try``.
+    while True:
+        try:
+            while True:
+                try:
+                    if todo is not None:
+                        _post_call(call, todo)
+                    todo = None
+                    # Not for ever: a signal that another thread got does not end the
+                    # wait, nor does any on Windows.
+                    return outcomes.get(timeout=_GLANCE), interrupt
+                except queue.Empty:
+                    pass
+                except BaseException as caught:  # noqa: BLE001 - raised by the caller
+                    # It may have lost what ``get`` returned: ``cancel`` repeats it.
+                    interrupt = caught if interrupt is None else interrupt
+                    todo = call.cancel
+        except BaseException as caught:  # noqa: BLE001 - raised by the caller
+            interrupt = caught if interrupt is None else interrupt
+            todo = call.cancel
+
+
+def _post_call(call: _Call, function: Callable[[], object]) -> None:
+    try:
+        _post_or_serve(function, call.fail)
+    except NoThreadError as error:
+        call.fail(error)
 
 
 async def awaited(
@@ -342,63 +513,77 @@ async def awaited(
 
     If the caller is cancelled, CancelledError is raised when the call has ended, so its
     buffers may be used again.
+
+    Raises:
+        NoThreadError: the system could start no thread for two seconds.
     """
     if waits_in_thread.get():
         return run(function, *args, **kwargs)
     if is_engine_thread():
         return await function(*args, **kwargs)
     loop = asyncio.get_running_loop()
-    waiter: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
+    outcomes: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
+    waiter: asyncio.Future[None] = loop.create_future()
 
-    def ended(result: Any, error: BaseException | None) -> None:
+    def ended(*outcome: Any) -> None:
+        outcomes.put(outcome)
         with suppress(RuntimeError):  # the caller's loop is closed
-            loop.call_soon_threadsafe(deliver, result, error)
+            loop.call_soon_threadsafe(wake)
 
-    def deliver(result: Any, error: BaseException | None) -> None:
+    def wake() -> None:
         if not waiter.done():
-            waiter.set_result((result, error))
+            waiter.set_result(None)
 
     call = _Call(partial(function, *args, **kwargs), ended, asyncio.current_task())
-    post(call.begin)
+    try:
+        await _until_ended(call, waiter)
+    except (asyncio.CancelledError, NoThreadError):
+        raise
+    except GeneratorExit:  # the caller's loop was closed
+        post_later(call.cancel)
+        raise
+    except BaseException:  # of a signal handler: the loop does not run on
+        _outcome_of(call, call.cancel, outcomes)
+        raise
+    result, error = outcomes.get()
+    if error is None:
+        return cast(T, result)
+    raise error.error if isinstance(error, CarriedError) else error
+
+
+async def _until_ended(call: _Call, waiter: asyncio.Future[None]) -> None:
+    """Begin *call*, and wait for *waiter*, which its end wakes."""
+    for _ in range(_RETRIES):  # no other loop can run in this thread
+        with suppress(NoThreadError):
+            post(call.begin, call.fail)
+            break
+        await asyncio.sleep(_PAUSE)
+    else:
+        post(call.begin, call.fail)
     cancelled: asyncio.CancelledError | None = None
     while not waiter.done():
         try:
             await asyncio.wait((waiter,))
         except asyncio.CancelledError as caught:
             cancelled = caught
-            post(call.cancel)
+            post_later(call.cancel, call.fail)
     if cancelled is not None:
         raise cancelled
-    result, error = waiter.result()
-    if error is None:
-        return cast(T, result)
-    raise error.error if isinstance(error, CarriedError) else error
 
 
 def iterated(source: AsyncIterator[T], size: int = 1000) -> Iterator[T]:
-    """Yield the items of *source*, which the engine's loop reads *size* at a time.
-
-    An error of *source* is raised after the items before it.
-    """
-    failures: list[Exception] = []
+    """Yield the items of *source*, which the engine's loop reads *size* at a time."""
 
     async def chunk() -> list[T]:
-        items: list[T] = []
-        try:
-            async for item in source:
-                items.append(item)
-                if len(items) == size:
-                    break
-        except Exception as error:
-            if not items:
-                raise
-            failures.append(error)
-        return items
+        found: list[T] = []
+        async for item in source:
+            found.append(item)
+            if len(found) == size:
+                break
+        return found
 
-    while items := run(chunk):
-        yield from items
-        if failures:
-            raise failures.pop()
+    while found := run(chunk):
+        yield from found
 
 
 async def blocking(
@@ -410,14 +595,14 @@ async def blocking(
     cancelled again, the thread is left alone.
     """
     context = contextvars.copy_context()
-    job = Job(partial(context.run, function, *args))
-    running().threads.start(job)
+    job, threads = Job(partial(context.run, function, *args)), running().threads
+    threads.start(job)
     try:
         await job.wait()
     except asyncio.CancelledError:
         if stop is not None:
             stop()
-        if not job.is_over:
+        if not job.is_over and not threads.forget(job):
             await job.wait()
         raise
     error = job.error
@@ -425,11 +610,7 @@ async def blocking(
         return cast(T, job.result)
     job.error = None
     try:
-        raise (
-            error
-            if isinstance(error, Exception | asyncio.CancelledError)
-            else CarriedError(error)
-        )
+        raise error if isinstance(error, Exception) else CarriedError(error)
     finally:
         del error
 
@@ -467,20 +648,30 @@ async def to_its_end(coroutine: Coroutine[Any, Any, T]) -> T:
 
     The caller is cancelled when *coroutine* has ended, or if it is cancelled again.
     """
-    task = running().spawn(coroutine)
+    task = _spawn_apart(coroutine)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
         if not task.done():
             await asyncio.wait((task,))
-        if not task.cancelled():
-            task.exception()  # it was asked for, so asyncio does not log it
         raise
+
+
+async def shielded(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Await *coroutine*, which goes on alone if the caller is cancelled."""
+    return await asyncio.shield(_spawn_apart(coroutine))
+
+
+def _spawn_apart(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+    """Spawn a task whose error asyncio does not log if its caller was cancelled."""
+    task = running().spawn(coroutine)
+    task.add_done_callback(lambda task: task.cancelled() or task.exception())
+    return task
 
 
 def in_background(function: Callable[[], Coroutine[Any, Any, object]]) -> None:
     """Call the coroutine *function* on the loop, and do not wait; for finalizers."""
-    post(lambda: running().spawn(function(), contextvars.Context()))
+    post_later(lambda: running().spawn(function(), contextvars.Context()))
 
 
 def _keep_parent_engine() -> None:

@@ -26,8 +26,8 @@ class RequestLimits:
     """Maximum numbers of requests in flight, for the requests of one client.
 
     Attributes:
-        small: those with small bodies, which the loop sends.
-        large: those that worker threads send.
+        small: those of this client with small bodies, which the loop sends.
+        large: those of the whole process that worker threads send.
         total: both, in the whole process.
     """
 
@@ -52,12 +52,13 @@ class RequestLimiter:
     """Limits the requests in flight of a process, and shares them between its calls.
 
     A free place goes to the calls in turn, so that a call with many requests delays
-    another call by one request, and not by all. A client without a request in flight
-    can always send one.
+    another call by one request, and not by all. The small and the large requests of a
+    call wait apart, and those of its clients, because only some may have room. A client
+    without a request in flight can always send one.
     """
 
     def __init__(self) -> None:
-        self._of_client: Counter[int] = Counter()
+        self._of_client: Counter[tuple[int, bool]] = Counter()
         self._small = self._large = 0
         self._waiting: OrderedDict[object, deque[_Waiter]] = OrderedDict()
 
@@ -94,33 +95,35 @@ class RequestLimiter:
             self._admit()
 
     async def _wait(self, place: RequestPlace, future: asyncio.Future[None]) -> None:
-        call = call_of_task.get()
+        call = call_of_task.get(), id(place.client), place.is_small
         queue = self._waiting.setdefault(call, deque())
         queue.append((place, future))
         self._admit()
         try:
             await future
         except asyncio.CancelledError:
-            if future.done() and not future.cancelled():
-                self.leave(place)
-            else:
+            if (place, future) in queue:
                 queue.remove((place, future))
-                if not queue and self._waiting.get(call) is queue:
+                if not queue:
                     del self._waiting[call]
+            elif not future.cancelled():
+                self._count(place, -1)
+            self._admit()
             raise
 
     def _may(self, place: RequestPlace) -> bool:
-        if not self._of_client[id(place.client)]:
+        key, limits = id(place.client), place.limits
+        small = self._of_client[key, True]
+        if not small and not self._of_client[key, False]:
             return True
-        limits = place.limits
         if self.in_flight >= limits.total:
             return False
         if place.is_small:
-            return self._small < limits.small()
+            return small < limits.small()
         return self._large < limits.large
 
     def _count(self, place: RequestPlace, change: int) -> None:
-        key = id(place.client)
+        key = id(place.client), place.is_small
         self._of_client[key] += change
         if not self._of_client[key]:
             del self._of_client[key]
@@ -136,8 +139,9 @@ class RequestLimiter:
             place, future = queue.popleft()
             if queue:
                 self._waiting[call] = queue  # at the end
-            self._count(place, 1)
-            future.set_result(None)
+            if not future.done():  # it was cancelled, and does not know yet
+                self._count(place, 1)
+                future.set_result(None)
 
     def _may_first(self, call: object) -> bool:
         return self._may(self._waiting[call][0][0])

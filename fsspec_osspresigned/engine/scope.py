@@ -6,7 +6,13 @@ All of them have ended when the scope has: it ends the others if it is cancelled
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Sequence,
+)
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
@@ -91,30 +97,18 @@ class Scope(Generic[T, R]):
     ) -> dict[str, Exception]:
         """Call *work* for all *jobs*; return the exceptions of failed jobs by name."""
         take = self._from(jobs)
-        children: set[asyncio.Task[None]] = set()
+        children = _Children()
 
         async def child() -> None:
             is_first = True
             while (taken := await take()) is not None:
-                if is_first and len(children) < self._width:
-                    begin()
+                if is_first and children.count < self._width:
+                    children.begin(child())
                 is_first = False
                 await self._do(*taken)
 
-        def begin() -> None:
-            children.add(asyncio.get_running_loop().create_task(child()))
-
-        begin()
-        try:
-            while running := [task for task in children if not task.done()]:
-                done, _ = await asyncio.wait(
-                    running, return_when=asyncio.FIRST_EXCEPTION
-                )
-                for task in done:
-                    task.result()  # an interrupt of the user's code, or a defect
-        except BaseException:
-            await _ended(children)
-            raise
+        children.begin(child())
+        await children.ended()
         return self.failures
 
     def _from(
@@ -176,12 +170,62 @@ class Scope(Generic[T, R]):
             self._refusals.append(refusal)
 
 
-async def _ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
-    """Cancel *tasks*, and wait until all have ended; a cancellation is passed on."""
-    while running := [task for task in tasks if not task.done()]:
-        for task in running:
-            task.cancel()
-        await asyncio.wait(running)
+class _Children:
+    """Tasks that end together: if one of them raises, the others are cancelled.
+
+    Attributes:
+        count: number of tasks that were begun.
+    """
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._over: asyncio.Future[None] = self._loop.create_future()
+        self.count = 0
+
+    def begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Begin a task."""
+        self.count += 1
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._note_end)
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        # Only the first error is raised, and asyncio logs none that was looked at.
+        error = None if task.cancelled() else task.exception()
+        if self._over.done():
+            return
+        if task.cancelled():
+            self._over.cancel()
+        elif error is not None:
+            self._over.set_exception(error)
+        elif not self._tasks:
+            self._over.set_result(None)
+
+    async def ended(self) -> None:
+        """Wait until all tasks have ended; raise the first error.
+
+        If the caller is cancelled, the tasks are cancelled, too, as often as it is.
+        """
+        try:
+            await self._over
+        finally:
+            await self._cancel_all()
+            if not self._over.cancelled():
+                self._over.exception()  # a cancellation may have come before it
+
+    async def _cancel_all(self) -> None:
+        cancelled: asyncio.CancelledError | None = None
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            try:
+                await asyncio.wait(self._tasks)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
 
 
 async def in_parallel(
@@ -198,11 +242,8 @@ async def in_parallel(
         for index, job in left:
             results[index] = await work(job)
 
-    loop = asyncio.get_running_loop()
-    tasks = [loop.create_task(child()) for _ in range(min(width, len(jobs)))]
-    try:
-        for task in asyncio.as_completed(tasks):
-            await task
-    finally:
-        await _ended(tasks)
+    children = _Children()
+    for _ in range(max(1, min(width, len(jobs)))):
+        children.begin(child())
+    await children.ended()
     return [results[index] for index in range(len(jobs))]

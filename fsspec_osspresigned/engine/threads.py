@@ -108,6 +108,14 @@ class Threads:
         self.busy += 1
         thread.inbox.put(job)
 
+    def forget(self, job: Job) -> bool:
+        """Return True if *job* still waited for a thread, and is not done any more."""
+        try:
+            self._queued.remove(job)
+        except ValueError:
+            return False
+        return True
+
     def _try_again(self) -> None:
         self._tries += 1
         is_last = self._tries > _RETRIES or not self._count

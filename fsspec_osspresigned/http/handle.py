@@ -94,9 +94,9 @@ class Handle:
             pycurl.PREREQFUNCTION,
             lambda _, __, ___, port: self.request.may_send(port),
         )
-        easy.setopt(pycurl.READFUNCTION, lambda size: self.request.read(size))
-        easy.setopt(pycurl.HEADERFUNCTION, lambda line: self.request.take_line(line))
-        easy.setopt(pycurl.WRITEFUNCTION, lambda block: self.request.write(block))
+        easy.setopt(pycurl.READFUNCTION, lambda size: self.request.read(size))  # noqa: PLW0108
+        easy.setopt(pycurl.HEADERFUNCTION, lambda line: self.request.take_line(line))  # noqa: PLW0108
+        easy.setopt(pycurl.WRITEFUNCTION, lambda block: self.request.write(block))  # noqa: PLW0108
         if self.is_watched:
             easy.setopt(pycurl.BUFFERSIZE, 64 * 1024)
             easy.setopt(pycurl.UPLOAD_BUFFERSIZE, 512 * 1024)
@@ -132,6 +132,7 @@ class Handle:
 
     def end(self) -> None:
         """Forget the request; the handle can be kept for another one."""
+        self._opened_now.clear()  # an attempt that was given up opened no connection
         del self.request
 
     def _opened(self, descriptor: int, _: int) -> int:

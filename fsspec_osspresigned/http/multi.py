@@ -6,6 +6,7 @@ import asyncio
 import errno
 import math
 import os
+from collections import OrderedDict
 from typing import Any
 
 import pycurl
@@ -34,7 +35,8 @@ class Multi:
         self._timer: asyncio.TimerHandle | None = None
         self._due, self._is_due = math.inf, False
         self._descriptors: dict[int, int] = {}
-        self._idle: dict[tuple[Route, float], list[Handle]] = {}
+        self._idle: OrderedDict[tuple[Route, float], list[Handle]] = OrderedDict()
+        self._kept = 0  # handles in it
         self._busy: dict[Any, _Busy] = {}
         self._looking: asyncio.TimerHandle | None = None
         try:
@@ -74,20 +76,29 @@ class Multi:
                 self._curl.remove_handle(handle.easy)
         finally:
             transfer.end()
-            self._give_back(handle, connect_seconds)
+            self._give_back(handle)
 
     def _take(self, route: Route, connect_seconds: float) -> Handle:
-        idle = self._idle.get((route, connect_seconds))
-        if idle:
-            return idle.pop()
-        return Handle(route, connect_seconds, self._descriptors)
+        key = route, connect_seconds
+        if key not in self._idle:
+            return Handle(route, connect_seconds, self._descriptors)
+        return self._pop(key)
 
-    def _give_back(self, handle: Handle, connect_seconds: float) -> None:
-        idle = self._idle.setdefault((handle.route, connect_seconds), [])
-        idle.append(handle)
-        if len(self._idle) > _KEPT:  # of routes that are long forgotten
-            for old in self._idle.pop(next(iter(self._idle))):
-                old.close()
+    def _give_back(self, handle: Handle) -> None:
+        key = handle.route, handle.connect_seconds
+        self._idle.setdefault(key, []).append(handle)
+        self._idle.move_to_end(key)
+        self._kept += 1
+        while self._kept > _KEPT:  # those of the route that was used before all others
+            self._pop(next(iter(self._idle))).close()
+
+    def _pop(self, key: tuple[Route, float]) -> Handle:
+        idle = self._idle[key]
+        handle = idle.pop()
+        self._kept -= 1
+        if not idle:
+            del self._idle[key]
+        return handle
 
     def close(self) -> None:
         """Close all connections."""
@@ -171,8 +182,11 @@ class Multi:
             busy.end(code, text)
 
     def _keep_looking(self, seconds: float) -> None:
-        if self._looking is None:
-            self._looking = self._loop.call_later(seconds, self._look)
+        if self._looking is not None:
+            if self._looking.when() <= self._loop.time() + seconds:
+                return
+            self._looking.cancel()  # it was set for a request with a longer window
+        self._looking = self._loop.call_later(seconds, self._look)
 
     def _look(self) -> None:
         """End the requests that have stalled: libcurl looks at them only when bytes move."""

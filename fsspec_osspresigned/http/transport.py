@@ -23,9 +23,10 @@ from .transfer import LargeReplyError, Transfer, said, shown
 
 
 class Transport:
-    """Sends requests over one pool of connections; one per process and set of options.
+    """Sends requests over kept connections; one per process and set of options.
 
-    *pool* is the number of connections kept for each host. Enough bytes must move
+    Worker threads keep *pool* connections for each host, and the loop keeps those of
+    all transports together. Enough bytes must move
     within *progress_timeout* seconds (256 bytes for each second), while sending,
     waiting for the reply and reading the reply; None is no limit. *allow_http* permits
     plain http to other machines.
@@ -45,7 +46,11 @@ class Transport:
         self._allowed: set[str] = set()
 
     def close(self) -> None:
-        """Close the idle connections."""
+        """Close the idle connections of worker threads.
+
+        Those of the loop, which other transports use too, are closed when nothing has
+        used them for two minutes, or nothing the engine for half a minute.
+        """
         self.pool.close()
 
     async def send(
@@ -74,13 +79,20 @@ class Transport:
         else:
             return reply
         # Outside of the handlers, so that no foreign exception hangs on ours.
-        raise failure
+        try:
+            raise failure
+        finally:
+            del failure  # it and this frame would keep each other, and the body
 
     async def _by_loop(
         self, signed: SignedRequest, body: Body, exchange: Exchange, route: Route
     ) -> Reply:
         if not isinstance(body, MemoryBody | PartBody):
-            body = await blocking(loaded, body)
+            whole = await blocking(loaded, body)
+            if whole.size != body.size:
+                text = f"the body ends after {whole.size} of {body.size} bytes"
+                raise NetworkError(text, path=exchange.path, sent=False)
+            body = whole
         transfer = Transfer(signed, body, exchange, route, on_loop=True)
         pool = self.pool
         try:

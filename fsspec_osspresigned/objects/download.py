@@ -113,9 +113,9 @@ class AtomicFile:
         else:
             self.discard()
 
-    def discard_now(self, *, hurry: bool = True) -> None:
+    def stop(self) -> None:
         """Remove the unpublished file, to which other threads may still write."""
-        self.discard(closes=not hurry)
+        self.discard(closes=False)
 
     def discard(self, *, closes: bool = True) -> None:
         """Remove the unpublished file; *closes* False leaves it open for writing."""

@@ -19,7 +19,7 @@ from attrs import evolve, frozen
 from ..client.client import Client
 from ..client.written_objects import BODY_CAP
 from ..engine import abort_at_exit
-from ..engine.engine import blocking, in_background, run, running, to_its_end
+from ..engine.engine import blocking, in_background, running, to_its_end
 from ..errors import (
     CallbackFailedWarning,
     ConfigurationError,
@@ -340,9 +340,9 @@ class Upload:
         finally:
             self._over = True
 
-    def discard_now(self, *, hurry: bool) -> None:
-        """Do ``discard`` from a thread of the program, for ``abort_at_exit``."""
-        run(self.discard, hurry=hurry)
+    def stop(self) -> None:
+        """Begin to discard the upload in a hurry, for ``abort_at_exit``."""
+        in_background(lambda: self.discard(hurry=True))
 
     @property
     def memory_limit(self) -> int:

@@ -13,8 +13,8 @@ import time
 
 import pytest
 
-from fsspec_osspresigned.engine import abort_at_exit as unfinished
 from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.engine import abort_at_exit as unfinished
 from fsspec_osspresigned.errors import UploadDiscardedError
 
 pytestmark = pytest.mark.slow
@@ -23,12 +23,13 @@ pytestmark = pytest.mark.slow
 # so the sleeps are short.
 PROLOGUE = """
 import os, signal, sys, threading, time, warnings
+from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 fs = OSSPresignedFileSystem(signer="keys", part_size=100 * 1024, retries=1)
 def begun(path="examplebucket/a"):
     file = fs.open(path, "wb")
     file.write(bytes(300 * 1024))
-    file.upload.mode.wait()
+    run(file.upload.wait_for_parts)
     return file
 def wait():
     for _ in range(600):
@@ -177,7 +178,7 @@ def test_sigint_aborts(child, oss):
         signal.signal(signal.SIGINT, signal.default_int_handler)
         with fs.open("examplebucket/a", "wb") as file:
             file.write(bytes(300 * 1024))
-            file.upload.mode.wait()
+            run(file.upload.wait_for_parts)
             print("ready", flush=True)
             wait()
     """)
@@ -192,20 +193,22 @@ def test_exit_aborts_what_a_daemon_thread_was_sending(child, oss):
     process = child("""
         from fsspec_osspresigned.http.body import MemoryBody
         ready = threading.Event()
-        class Slow(MemoryBody):
+        class Slow:
+            size = 100 * 1024
+            def blocks(self):
+                ready.set()
+                wait()
+        class Source(MemoryBody):
             def part(self, offset, size):
-                if offset:
-                    ready.set()
-                    wait()
-                return MemoryBody.part(self, offset, size)
+                return Slow() if offset else MemoryBody.part(self, offset, size)
         from fsspec_osspresigned.upload.oss_calls import Target
         from fsspec_osspresigned.upload.upload import upload_source
         client = OSSPresignedFileSystem(
             signer="keys", part_size=100 * 1024, multipart_threshold=100 * 1024
         ).client
         def work():
-            body = Slow.of(bytes(300 * 1024))
-            upload_source(client, Target(path="examplebucket/a"), body)
+            body = Source.of(bytes(300 * 1024))
+            run(upload_source, client, Target(path="examplebucket/a"), body)
         threading.Thread(target=work, daemon=True).start()
         ready.wait()
     """)
@@ -275,22 +278,19 @@ def test_a_store_that_fails_does_not_hold_the_end_up(child, oss):
 
 
 class _One:
-    """An upload of which one knows what was done to it."""
+    """An upload that counts how often it was stopped."""
 
     def __init__(self, error: Exception | None = None, tries: int = 1) -> None:
         self.error = error
         self.tries = tries
-        self.hurries: list[bool] = []
-        self.is_stopped = self.is_over = False
+        self.stops = 0
+        self.is_over = False
 
     def stop(self) -> None:
-        self.is_stopped = True
-
-    def discard(self, *, hurry: bool) -> None:
-        self.hurries.append(hurry)
+        self.stops += 1
         if self.error is not None:
             raise self.error
-        self.is_over = len(self.hurries) == self.tries
+        self.is_over = self.stops == self.tries
 
 
 @pytest.fixture
@@ -305,16 +305,15 @@ def test_each_is_ended_whatever_another_does(caplog):
     """A failure is told, and the others are given up all the same."""
     uploads = [_One(), _One(OSError("no")), _One()]
     unfinished.end_all(uploads=uploads)
-    assert [upload.hurries for upload in uploads] == [[True]] * 3
+    assert [upload.stops for upload in uploads] == [1] * 3
     assert "could not be aborted: no" in caplog.text
 
 
-def test_what_another_thread_gives_up_is_waited_for():
-    """All are stopped first; one that is still at it is asked for again."""
+def test_uploads_that_take_their_time_are_waited_for():
+    """All are stopped at once; one that is still at it is looked at again."""
     uploads = [_One(), _One(tries=3)]
     unfinished.end_all(uploads=uploads)
-    assert [len(upload.hurries) for upload in uploads] == [1, 3]
-    assert all(upload.is_stopped for upload in uploads)
+    assert [upload.stops for upload in uploads] == [1, 3]
 
 
 def test_nothing_is_begun_after_sigterm(monkeypatch):
@@ -324,11 +323,21 @@ def test_nothing_is_begun_after_sigterm(monkeypatch):
         unfinished.add(_One())
 
 
+@pytest.mark.timeout(30)
+def test_patience_ends_whatever_an_upload_does(caplog):
+    """One that never ends does not hold the end of the process."""
+    upload = _One(tries=10**9)
+    began = time.monotonic()
+    unfinished.end_all(0.2, [upload])
+    assert time.monotonic() - began < 10
+    assert "1 unfinished uploads were left" in caplog.text
+
+
 def test_patience_ends(caplog):
     """What is left when the time is over is counted."""
     upload = _One()
     unfinished.end_all(-1.0, [upload])
-    assert upload.hurries == []
+    assert upload.stops == 0
     assert [r.levelno for r in caplog.records] == [logging.WARNING]
     assert "1 unfinished uploads were left" in caplog.text
 
@@ -347,7 +356,7 @@ def test_sigterm_where_no_thread_can_be_started(monkeypatch):
     upload = _One()
     unfinished.add(upload)
     signal.getsignal(signal.SIGTERM)(signal.SIGTERM, None)
-    assert upload.hurries == [True]
+    assert upload.stops == 1
     assert sent == [(os.getpid(), signal.SIGTERM)]
 
 
@@ -369,7 +378,7 @@ def test_only_the_default_of_sigterm_is_replaced(monkeypatch):
     found = signal.getsignal(signal.SIGTERM)
     assert found not in (signal.SIG_DFL, signal.SIG_IGN)
     found(signal.SIGTERM, None)
-    assert upload.hurries == [True]
+    assert upload.stops == 1
     assert sent == [(os.getpid(), signal.SIGTERM)]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 

@@ -10,6 +10,9 @@ import weakref
 import fsspec
 import pytest
 
+from fsspec_osspresigned.engine.engine import run
+from fsspec_osspresigned.http.body import SMALL
+from fsspec_osspresigned.http.exchange import Exchange
 from fsspec_osspresigned.http.handle import MAX_ORIGINS, HandlePool, IdleHandles
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import SignedRequest
@@ -90,8 +93,10 @@ def test_many_threads_share_a_pool(pool):
     assert wrong == []
 
 
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.parametrize("in_thread", [False, True])
 @pytest.mark.parametrize("secure", [False, True])
-def test_child_opens_its_own_connection(serve, certified, trusted, secure):
+def test_child_opens_its_own_connection(serve, certified, trusted, secure, in_thread):
     """Parent and child never share a socket, and the parent's stays open."""
 
     def script(peer):
@@ -103,24 +108,25 @@ def test_child_opens_its_own_connection(serve, certified, trusted, secure):
     origin = server.origin.replace("http", "https") if secure else server.origin
     transport = Transport(allow_http=True)
     signed = SignedRequest(method="PUT", url=f"{origin}/b/k")
-    assert transport.send(signed).status == 200
+    exchange = Exchange(in_thread=in_thread)
+    assert run(transport.send, signed, exchange=exchange).status == 200
     pid = os.fork()
     if not pid:  # pragma: no cover - coverage does not follow
         status = 1
         try:
-            assert transport.send(signed).status == 200
+            assert run(transport.send, signed, exchange=exchange).status == 200
             transport.close()
             status = 0
         finally:
             os._exit(status)
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    assert transport.send(signed).status == 200
+    assert run(transport.send, signed, exchange=exchange).status == 200
     assert server.accepted == 2
     transport.close()
 
 
 def test_closed_transport_leaves_no_connection(serve):
-    """A dropped transport is closed, too."""
+    """A dropped transport is closed, too; the threads' connections are its own."""
     ended = threading.Semaphore(0)
 
     def script(peer):
@@ -128,13 +134,14 @@ def test_closed_transport_leaves_no_connection(serve):
         ended.release()
 
     signed = SignedRequest(method="PUT", url=f"{serve(script).origin}/b/k")
-    one = Transport(allow_http=True)
-    one.send(signed)
-    one.close()
+    exchange = Exchange(in_thread=True)
+    transport = Transport(allow_http=True)
+    run(transport.send, signed, exchange=exchange)
+    transport.close()
     assert ended.acquire(timeout=5)
-    one = Transport(allow_http=True)
-    one.send(signed)
-    del one
+    transport = Transport(allow_http=True)
+    run(transport.send, signed, exchange=exchange)
+    del transport
     gc.collect()
     assert ended.acquire(timeout=5)
 
@@ -185,8 +192,17 @@ def test_long_rest_ends_a_handle():
     first.close()
 
 
+def filesystem(server, number):
+    """Return a filesystem with one URL, and so with a client of its own."""
+    return fsspec.filesystem(
+        "osspresigned",
+        url=f"{server.origin}/b/{number}?x-oss-signature=TOPSECRET",
+        skip_instance_cache=True,
+    )
+
+
 def test_filesystems_that_are_gone_leave_no_connection(serve):
-    """Its client, and what that opened, go with the last reference to a filesystem."""
+    """Its client, and what its threads opened, go with the last reference to one."""
 
     def script(peer):
         while peer.request():
@@ -195,14 +211,28 @@ def test_filesystems_that_are_gone_leave_no_connection(serve):
 
     server, ended, clients = serve(script), threading.Semaphore(0), []
     for number in range(20):
-        fs = fsspec.filesystem(
-            "osspresigned",
-            url=f"{server.origin}/b/{number}?x-oss-signature=TOPSECRET",
-            skip_instance_cache=True,
-        )
-        fs.pipe_file("", b"x")
+        fs = filesystem(server, number)
+        fs.pipe_file("", bytes(SMALL + 1))
         clients.append(weakref.ref(fs.client))
     del fs
     gc.collect()
     assert [client() for client in clients] == [None] * 20
     assert all(ended.acquire(timeout=5) for _ in range(20))
+
+
+def test_filesystems_share_the_connections_of_the_loop(serve):
+    """Small objects go by few connections, however many filesystems there were."""
+
+    def script(peer):
+        while peer.request():
+            peer.answer('ETag: "no MD5"')
+
+    server, clients = serve(script), []
+    for number in range(20):
+        fs = filesystem(server, number)
+        fs.pipe_file("", b"x")
+        clients.append(weakref.ref(fs.client))
+    del fs
+    gc.collect()
+    assert [client() for client in clients] == [None] * 20
+    assert (len(server.bodies), server.accepted) == (20, 1)

@@ -189,13 +189,22 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize("lines", REFUSED.values(), ids=REFUSED.keys())
-def test_refused_heads(serve, send, lines):
+# Their bodies end with the connection, which is enough where no sink wants an object.
+ENDED = ("no length", "next version")
+
+
+@pytest.mark.parametrize(
+    ("name", "way"),
+    [(name, way) for name in REFUSED for way in ("loop", "sink")[name in ENDED :]],
+)
+def test_refused_heads(serve, send_by_thread, name, way):
     """What is no head, or can be read in two ways, is no reply, and nothing follows it."""
+    lines = REFUSED[name]
     server = serve(raw(written(*lines, body=b"hello")), ok)
+    facts = {"in_thread": False} if way == "loop" else {"sink": Sink()}
     with pytest.raises(NetworkError):
-        send(server.origin + QUERY, method="GET", sink=Sink())
-    assert send(server.origin + QUERY).body == b"ok"
+        send_by_thread(server.origin + QUERY, method="GET", **facts)
+    assert send_by_thread(server.origin + QUERY, in_thread=way != "loop").body == b"ok"
     assert server.accepted == 2
 
 
@@ -252,13 +261,15 @@ BAD_CHUNKS = {
 }
 
 
+@pytest.mark.parametrize("way", ["loop", "sink"])
 @pytest.mark.parametrize("body", BAD_CHUNKS.values(), ids=BAD_CHUNKS.keys())
-def test_bad_chunks(serve, send, body):
+def test_bad_chunks(serve, send_by_thread, body, way):
     """A body whose chunks are none is cut, and its connection is not used again."""
     server = serve(raw(written(OK, "Transfer-Encoding: chunked", body=body)), ok)
+    facts = {"in_thread": False} if way == "loop" else {"sink": Sink()}
     with pytest.raises(NetworkError):
-        send(server.origin + QUERY, method="GET", sink=Sink())
-    assert send(server.origin + QUERY).body == b"ok"
+        send_by_thread(server.origin + QUERY, method="GET", **facts)
+    assert send_by_thread(server.origin + QUERY, in_thread=way != "loop").body == b"ok"
     assert server.accepted == 2
 
 

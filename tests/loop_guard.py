@@ -1,0 +1,54 @@
+"""Loop guard: fails a test in which the engine's loop was held up, or asyncio complained.
+
+A callback that takes long delays all requests of the process. Only processor time
+counts, so a busy machine fails no test. asyncio logs as errors what is lost otherwise:
+exceptions that no task awaited, and tasks that were dropped before their end.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from fsspec_osspresigned.engine.engine import EngineLoop
+
+_TICK = 0.05  # seconds between two looks at the clock
+
+
+class LoopGuard(logging.Handler):
+    """The plugin; a loop may be held for *seconds* of its thread's processor time."""
+
+    def __init__(self, seconds: float = 0.5) -> None:
+        super().__init__(logging.ERROR)
+        self._seconds = seconds
+        self._problems: list[str] = []
+        logging.getLogger("asyncio").addHandler(self)
+        make = EngineLoop.__init__
+
+        def watched(loop: EngineLoop, *args: Any) -> None:
+            make(loop, *args)
+            loop.call_soon(self._tick, loop, None)
+
+        EngineLoop.__init__ = watched  # type: ignore[method-assign]
+
+    def _tick(self, loop: EngineLoop, before: float | None) -> None:
+        now = time.thread_time()
+        if before is not None and now - before > self._seconds + _TICK:
+            self._problems.append(f"the loop was held for {now - before:.2f} s")
+        loop.call_later(_TICK, self._tick, loop, now)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep an error of asyncio."""
+        self._problems.append(record.getMessage())
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_teardown(self) -> Iterator[None]:
+        """Look at what came up in a test."""
+        yield
+        problems, self._problems = self._problems, []
+        if problems:
+            pytest.fail("\n".join(problems), pytrace=False)
