@@ -17,6 +17,7 @@ import errno
 import os
 import queue
 import threading
+import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
@@ -33,6 +34,7 @@ T = TypeVar("T")
 
 IDLE = 25.0  # seconds without use after which the engine ends
 _LOOK = 5.0  # seconds between two looks at what is idle
+_PAUSE, _RETRIES = 0.05, 40  # seconds between tries to start a thread, and their number
 
 # The call of a verb to which a coroutine belongs; requests in flight are shared by calls.
 call_of_task: ContextVar[object] = ContextVar("osspresigned_call", default=None)
@@ -40,9 +42,10 @@ _is_user_code: ContextVar[bool] = ContextVar("osspresigned_user_code", default=F
 
 
 class CarriedError(BaseException):
-    """KeyboardInterrupt or SystemExit that code of the user raised in a thread.
+    """What code of the user raised in a thread, such as SystemExit, and is no Exception.
 
-    asyncio would end its loop. ``run`` raises the *error* itself.
+    asyncio would end its loop, or take the task for cancelled. ``run`` raises the *error*
+    itself.
     """
 
     def __init__(self, error: BaseException) -> None:
@@ -94,14 +97,20 @@ class Engine:
         try:
             self._wake()
         except BaseException:
-            with suppress(ValueError):
-                self._posted.remove(function)
+            self._take_back(function)
             raise
-        if self.is_over:
-            try:
-                self._posted.remove(function)
-            except ValueError:
-                return True  # the engine took it before its end
+        # What is posted before the end of the engine is done, by this one or the next.
+        return not (self.is_over and self._take_back(function))
+
+    def defer(self, function: Callable[[], object]) -> None:
+        """Call *function* on the loop with what is posted next; starts no thread."""
+        self._posted.append(function)
+
+    def _take_back(self, function: Callable[[], object]) -> bool:
+        """Return whether *function* was not called yet, and will not be."""
+        try:
+            self._posted.remove(function)
+        except ValueError:
             return False
         return True
 
@@ -120,6 +129,32 @@ class Engine:
         with suppress(RuntimeError):  # the loop is closed, so the engine is over
             self.loop.call_soon_threadsafe(self._take_posted)
 
+    def serve(self, function: Callable[[], object]) -> bool:
+        """Call *function* on the loop, which runs in this thread until all has ended.
+
+        This is for a process that can start no thread. Returns False if another thread
+        runs the loop. An interrupt cancels all that runs on the loop, and is raised at
+        the end.
+
+        Raises:
+            NoThreadError: this thread runs an event loop already.
+        """
+        if _runs_loop():
+            msg = "no thread can be started, and this one runs an event loop"
+            raise NoThreadError(errno.EAGAIN, msg)
+        try:
+            self._unclaimed.pop()
+        except IndexError:
+            return False
+        self._posted.append(function)
+        # It lets Ctrl-C cancel the tasks: an exception could lose one of them.
+        runner = asyncio.Runner(loop_factory=self._make_loop)
+        try:
+            runner.run(self._until_idle())
+        finally:
+            self._end(runner)
+        return True
+
     @property
     def tasks(self) -> set[asyncio.Task[Any]]:
         """The tasks that have not ended; for tests."""
@@ -132,27 +167,56 @@ class Engine:
             self._unclaimed.pop()
         except IndexError:
             return
+        loop = self._make_loop()
+        loop.call_later(_LOOK, self._look)
+        try:
+            loop.run_forever()
+        finally:
+            self._end(loop)
+
+    def _make_loop(self) -> EngineLoop:
         loop = EngineLoop()
         loop.engine = self
         self.threads = Threads(loop)
         self._used = loop.time()
         loop.call_soon(self._take_posted)
-        loop.call_later(_LOOK, self._look)
         self.loop = loop
+        return loop
+
+    def _end(self, loop: Closable) -> None:
+        """Close *loop* and what belongs to it; the next engine does what is left."""
+        self.is_over = True
+        self.threads.end()
+        for owned in self._owned.values():
+            owned.close()
+        loop.close()
+        while (function := self._next_posted()) is not None:
+            post_later(function)
+
+    async def _until_idle(self) -> None:
         try:
-            loop.run_forever()
+            while self._posted or self._tasks or self.threads.busy:
+                self._take_posted()
+                if self._tasks:
+                    await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
+                else:
+                    await asyncio.sleep(_PAUSE)  # a thread ends what it does
         finally:
-            self.is_over = True
-            self.threads.end()
-            for owned in self._owned.values():
-                owned.close()
-            loop.close()
+            while self._tasks:
+                for task in self._tasks:
+                    task.cancel()
+                await asyncio.wait(self._tasks)
 
     def _take_posted(self) -> None:
-        while self._posted:
-            with suppress(IndexError):  # its caller took it back
-                function = self._posted.popleft()
-                function()
+        # Nothing that an engine begins after its end would go on.
+        while not self.is_over and (function := self._next_posted()) is not None:
+            function()
+
+    def _next_posted(self) -> Callable[[], object] | None:
+        try:
+            return self._posted.popleft()
+        except IndexError:  # none, or its caller took it back
+            return None
 
     def _look(self) -> None:
         """End threads that are idle, and then the engine."""
@@ -162,10 +226,8 @@ class Engine:
             self._used = loop.time()
         elif loop.time() - self._used >= IDLE:
             self.is_over = True
-            if not self._posted:
-                loop.stop()
-                return
-            self.is_over = False
+            loop.stop()
+            return
         loop.call_later(_LOOK, self._look)
 
     def spawn(
@@ -209,16 +271,41 @@ def running() -> Engine:
 
 def is_engine_thread() -> bool:
     """Return whether the calling thread runs the loop of an engine."""
+    return _runs_loop(EngineLoop)
+
+
+def _runs_loop(kind: type = object) -> bool:
     try:
-        return isinstance(asyncio.get_running_loop(), EngineLoop)
+        return isinstance(asyncio.get_running_loop(), kind)
     except RuntimeError:
         return False
 
 
 def post(function: Callable[[], object]) -> None:
-    """Call *function* on the loop soon; never waits."""
+    """Call *function* on the loop soon; never waits. Raises NoThreadError."""
     while not current().post(function):
         pass
+
+
+def post_later(function: Callable[[], object]) -> None:
+    """Call *function* on the loop soon, or when a thread can be started for it."""
+    try:
+        post(function)
+    except NoThreadError:
+        current().defer(function)
+
+
+def _post_or_serve(function: Callable[[], object]) -> None:
+    """Call *function* on the loop; in this thread if no other one can be started."""
+    while True:
+        try:
+            post(function)
+        except NoThreadError:
+            if current().serve(function):
+                return
+            time.sleep(_PAUSE)  # until the other thread has its loop
+        else:
+            return
 
 
 class _Call:
@@ -234,7 +321,7 @@ class _Call:
     ) -> None:
         self._function, self._ended = function, ended
         self._context = contextvars.copy_context()
-        self._context.run(call_of_task.set, self)
+        self._context.run(call_of_task.set, object())
         self._task: asyncio.Task[Any] | None = None
         self._is_begun = self._is_over = False
 
@@ -243,8 +330,11 @@ class _Call:
         if self._is_begun:
             return
         self._is_begun = True
-        self._task = running().spawn(self._function(), self._context)
+        self._task = running().spawn(self._result(), self._context)
         self._task.add_done_callback(self._finish)
+
+    async def _result(self) -> Any:
+        return await self._function()  # an error of this call is the caller's, too
 
     def cancel(self) -> None:
         """Cancel the call; on the loop. *ended* is called again if it was before."""
@@ -274,7 +364,7 @@ def run(
 
     Raises:
         RuntimeError: this is the thread of the loop.
-        NoThreadError: the system can start no thread.
+        NoThreadError: the system can start no thread, and this one runs a loop.
     """
     if is_engine_thread():
         raise RuntimeError(
@@ -293,7 +383,7 @@ def run(
     while True:
         try:
             if todo is not None:
-                post(todo)
+                _post_or_serve(todo)
             todo = None
             result, error = outcomes.get()
             break
@@ -304,7 +394,7 @@ def run(
             interrupts.append(caught)
             todo = call.cancel
     if interrupts:
-        raise interrupts[0]
+        error = interrupts[0]
     if error is None:
         return cast(T, result)
     if isinstance(error, CarriedError):
@@ -312,7 +402,7 @@ def run(
     try:
         raise error
     finally:
-        del error, call  # its frames lead here, and would keep each other
+        del error, interrupts, call  # its frames lead here, and would keep each other
 
 
 async def awaited(
@@ -322,6 +412,9 @@ async def awaited(
 
     If the caller is cancelled, CancelledError is raised when the call has ended, so its
     buffers may be used again.
+
+    Raises:
+        NoThreadError: the system could start no thread for two seconds.
     """
     if is_engine_thread():
         return await function(*args, **kwargs)
@@ -337,7 +430,13 @@ async def awaited(
             waiter.set_result((result, error))
 
     call = _Call(partial(function, *args, **kwargs), ended)
-    post(call.begin)
+    for _ in range(_RETRIES):  # no other loop can run in this thread
+        with suppress(NoThreadError):
+            post(call.begin)
+            break
+        await asyncio.sleep(_PAUSE)
+    else:
+        post(call.begin)
     cancelled: asyncio.CancelledError | None = None
     while not waiter.done():
         try:
@@ -392,11 +491,7 @@ async def blocking(
         return cast(T, job.result)
     job.error = None
     try:
-        raise (
-            error
-            if isinstance(error, Exception | asyncio.CancelledError)
-            else CarriedError(error)
-        )
+        raise error if isinstance(error, Exception) else CarriedError(error)
     finally:
         del error
 
@@ -447,7 +542,7 @@ async def to_its_end(coroutine: Coroutine[Any, Any, T]) -> T:
 
 def in_background(function: Callable[[], Coroutine[Any, Any, object]]) -> None:
     """Call the coroutine *function* on the loop, and do not wait; for finalizers."""
-    post(lambda: running().spawn(function(), contextvars.Context()))
+    post_later(lambda: running().spawn(function(), contextvars.Context()))
 
 
 def _keep_parent_engine() -> None:

@@ -12,6 +12,7 @@ import os
 import weakref
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TypeAlias
 
 from attrs import frozen
@@ -102,7 +103,8 @@ class RequestLimiter:
             if future.done() and not future.cancelled():
                 self.leave(place)
             else:
-                queue.remove((place, future))
+                with suppress(ValueError):  # its turn came meanwhile
+                    queue.remove((place, future))
                 if not queue and self._waiting.get(call) is queue:
                     del self._waiting[call]
             raise
@@ -134,11 +136,14 @@ class RequestLimiter:
             place, future = queue.popleft()
             if queue:
                 self._waiting[call] = queue  # at the end
-            self._count(place, 1)
-            future.set_result(None)
+            # A task that was cancelled leaves the queue only when it runs next.
+            if not future.done():
+                self._count(place, 1)
+                future.set_result(None)
 
     def _may_first(self, call: object) -> bool:
-        return self._may(self._waiting[call][0][0])
+        place, future = self._waiting[call][0]
+        return future.done() or self._may(place)
 
 
 def request_limiter() -> RequestLimiter:

@@ -6,7 +6,14 @@ All of them have ended when the scope has: it ends the others if it is cancelled
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Collection,
+    Coroutine,
+    Iterable,
+    Sequence,
+)
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
@@ -176,12 +183,15 @@ class Scope(Generic[T, R]):
             self._refusals.append(refusal)
 
 
-async def _ended(tasks: Iterable[asyncio.Task[Any]]) -> None:
+async def _ended(tasks: Collection[asyncio.Task[Any]]) -> None:
     """Cancel *tasks*, and wait until all have ended; a cancellation is passed on."""
     while running := [task for task in tasks if not task.done()]:
         for task in running:
             task.cancel()
         await asyncio.wait(running)
+    for task in tasks:
+        if not task.cancelled():
+            task.exception()  # it was asked for, so asyncio does not log it
 
 
 async def in_parallel(
