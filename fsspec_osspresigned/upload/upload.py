@@ -323,7 +323,8 @@ class Upload:
             if isinstance(self.mode, Multipart):
                 self.mode.cancel()
                 tasks = [*self.mode.in_flight]
-                if self._beginning is not None:
+                # One that has ended may be of an engine that has ended, too.
+                if self._beginning is not None and not self._beginning.done():
                     tasks.append(self._beginning)
                 if tasks:
                     await asyncio.wait(tasks, timeout=_HURRY if hurry else None)
