@@ -21,7 +21,8 @@ from collections import Counter
 import pytest
 
 from fsspec_osspresigned import sync
-from fsspec_osspresigned.concurrency.budget import of_process
+from fsspec_osspresigned.engine.engine import current, run
+from fsspec_osspresigned.engine.limits import memory_budget, request_limiter
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART as PART
 
@@ -277,6 +278,11 @@ class Storm:
         assert self.fs.info(f"{BUCKET}/{key}")["size"] == len(data)
 
 
+async def in_flight() -> int:
+    """Return the number of requests that the limiter counts."""
+    return request_limiter().in_flight
+
+
 # What a finalizer or a callback raises is told, and goes no further.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings(
@@ -320,4 +326,9 @@ def test_storm(oss, tmp_path, capsys, monkeypatch, caplog, seed):
     assert not any(one.parts for one in left)
     # An interrupt in the reply to Initiate leaves an upload that nobody can name.
     assert len(left) <= ends["cut"] / 25 + 2
-    assert of_process().memory.used == 0
+    assert memory_budget().used == 0
+    assert run(in_flight) == 0
+    while (current().tasks or current().threads.busy) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not current().tasks
+    assert not current().threads.busy
