@@ -1,8 +1,9 @@
 """Limits of a process: requests in flight, and memory of the parts of open files.
 
-A call waits for memory first, then for the turn of a large file in its scope, then for
-a request; nothing waits for one of them while it holds a later one. Code of the user
-waits for none, because the request that called it holds one.
+A call waits for the turn of a large file in its scope first, then for memory, that is for
+its own parts in flight, then for a request, then for a circuit breaker. Nothing waits for
+one of them while it holds a later one. Code of the user waits for neither a request nor a
+circuit breaker, because the request that called it may hold one.
 """
 
 from __future__ import annotations
