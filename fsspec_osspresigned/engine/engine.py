@@ -23,7 +23,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, ParamSpec, Protocol, TypeVar, cast
+from typing import Any, ParamSpec, Protocol, TypeAlias, TypeVar, cast
 
 from ..system import after_fork_in_child
 from ..tracebacks import caller_thread
@@ -308,6 +308,9 @@ def _post_or_serve(function: Callable[[], object]) -> None:
             return
 
 
+_Outcomes: TypeAlias = "queue.SimpleQueue[tuple[Any, BaseException | None]]"
+
+
 class _Call:
     """A coroutine function that is called on the loop, for a waiter elsewhere.
 
@@ -370,7 +373,7 @@ def run(
         raise RuntimeError(
             "a finalizer or a callback waits for the engine in the engine's own thread"
         )
-    outcomes: queue.SimpleQueue[tuple[Any, BaseException | None]] = queue.SimpleQueue()
+    outcomes: _Outcomes = queue.SimpleQueue()
     token = caller_thread.set(threading.get_ident())
     try:
         call = _Call(
@@ -378,8 +381,25 @@ def run(
         )
     finally:
         caller_thread.reset(token)
+    result, error = _outcome_after(call.begin, call, outcomes)
+    if error is None:
+        return cast(T, result)
+    if isinstance(error, CarriedError):
+        error = error.error
+    try:
+        raise error
+    finally:
+        del error, call  # its frames lead here, and would keep each other
+
+
+def _outcome_after(
+    todo: Callable[[], object] | None, call: _Call, outcomes: _Outcomes
+) -> tuple[Any, BaseException | None]:
+    """Do *todo* on the loop; return result and error of *call* when it has ended.
+
+    An exception of a signal handler cancels the call, and is its error.
+    """
     interrupts: list[BaseException] = []
-    todo: Callable[[], object] | None = call.begin
     while True:
         try:
             if todo is not None:
@@ -393,16 +413,7 @@ def run(
             # An interrupt may have lost what ``get`` returned: ``cancel`` repeats it.
             interrupts.append(caught)
             todo = call.cancel
-    if interrupts:
-        error = interrupts[0]
-    if error is None:
-        return cast(T, result)
-    if isinstance(error, CarriedError):
-        error = error.error
-    try:
-        raise error
-    finally:
-        del error, interrupts, call  # its frames lead here, and would keep each other
+    return result, interrupts[0] if interrupts else error
 
 
 async def awaited(
@@ -419,17 +430,37 @@ async def awaited(
     if is_engine_thread():
         return await function(*args, **kwargs)
     loop = asyncio.get_running_loop()
-    waiter: asyncio.Future[tuple[Any, BaseException | None]] = loop.create_future()
+    outcomes: _Outcomes = queue.SimpleQueue()
+    waiter: asyncio.Future[None] = loop.create_future()
 
-    def ended(result: Any, error: BaseException | None) -> None:
+    def ended(*outcome: Any) -> None:
+        outcomes.put(outcome)
         with suppress(RuntimeError):  # the caller's loop is closed
-            loop.call_soon_threadsafe(deliver, result, error)
+            loop.call_soon_threadsafe(wake)
 
-    def deliver(result: Any, error: BaseException | None) -> None:
+    def wake() -> None:
         if not waiter.done():
-            waiter.set_result((result, error))
+            waiter.set_result(None)
 
     call = _Call(partial(function, *args, **kwargs), ended)
+    try:
+        await _until_ended(call, waiter)
+    except (asyncio.CancelledError, NoThreadError):
+        raise
+    except GeneratorExit:  # nothing can be awaited any more
+        post(call.cancel)
+        raise
+    except BaseException:  # of a signal handler: the loop does not run on
+        _outcome_after(call.cancel, call, outcomes)
+        raise
+    result, error = outcomes.get()
+    if error is None:
+        return cast(T, result)
+    raise error.error if isinstance(error, CarriedError) else error
+
+
+async def _until_ended(call: _Call, waiter: asyncio.Future[None]) -> None:
+    """Begin *call*, and wait for *waiter*, which its end wakes."""
     for _ in range(_RETRIES):  # no other loop can run in this thread
         with suppress(NoThreadError):
             post(call.begin)
@@ -446,10 +477,6 @@ async def awaited(
             post(call.cancel)
     if cancelled is not None:
         raise cancelled
-    result, error = waiter.result()
-    if error is None:
-        return cast(T, result)
-    raise error.error if isinstance(error, CarriedError) else error
 
 
 def iterated(source: AsyncIterator[T], size: int = 1000) -> Iterator[T]:

@@ -14,8 +14,6 @@ import random
 import signal
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
 
 import pytest
@@ -25,6 +23,7 @@ from fsspec_osspresigned.engine.engine import current, run
 from fsspec_osspresigned.engine.limits import memory_budget, request_limiter
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART as PART
+from tests.interrupts import settle
 
 pytestmark = [
     pytest.mark.heavy,
@@ -91,20 +90,12 @@ class Storm:
         self.ends[name, end] += 1
         if end == "cut":
             self.takes[name] = 1.1 * self.takes.get(name, 0.01)
-            self.settle()
+            settle(self.oss)
         else:
             took = time.monotonic() - began
             self.takes[name] = 0.8 * self.takes.get(name, took) + 0.2 * took
         faulthandler.cancel_dump_traceback_later()
         self.check()
-
-    def settle(self) -> None:
-        """Wait until the store has done all that was sent before the interrupt."""
-        for _ in range(2):  # it has read all that had come before the first of them
-            with pytest.raises(urllib.error.HTTPError):  # it is not signed
-                urllib.request.urlopen(f"{self.oss.url}/{BUCKET}/")
-        while self.oss.under_way:
-            time.sleep(0.001)
 
     def check(self) -> None:
         """Every object is one of those that it may be, whole."""
