@@ -117,6 +117,7 @@ class Handle:
         """Set up *request*, with a body of *size* bytes; None is no body."""
         easy, kind = self.easy, (method, size is None)
         self.request = request
+        self._opened_now.clear()  # those of a request that ended before it was sent
         if kind != self._kind:
             easy.setopt(pycurl.HTTPGET, 1)  # resets what an earlier method has set
             if size is not None:
@@ -196,7 +197,8 @@ def _local_port(descriptor: int) -> int:
     except OSError:
         return -1
     try:
-        return int(sock.getsockname()[1])
+        name = sock.getsockname()
+        return int(name[1]) if isinstance(name, tuple) else -1  # a text if not of IP
     except OSError:
         return -1
     finally:

@@ -61,8 +61,8 @@ class Multi:
         busy = _Busy(transfer, window, self._loop.create_future())
         try:
             transfer.begin(handle, progress_seconds)
-            self._busy[handle.easy] = busy
             self._curl.add_handle(handle.easy)
+            self._busy[handle.easy] = busy
             try:
                 self._keep_looking(window)
                 return transfer.reply(*await busy.ended)

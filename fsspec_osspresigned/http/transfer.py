@@ -242,7 +242,7 @@ class Transfer:
             yield self._frame.after
 
     # -- callbacks of libcurl -------------------------------------------------------------
-    # None of them raises: pycurl would print the traceback and lose the error.
+    # None of them raises: an exception would end all requests of a multi, for ever.
 
     def may_send(self, local_port: int) -> int:
         """Allow one request, by a connection without unread bytes.
@@ -251,19 +251,23 @@ class Transfer:
         server may have acted on the first one.
         """
         self._requests += 1
-        handle = self._handle
-        if self._requests > 1 or handle is None:
-            return pycurl.PREREQFUNC_ABORT
+        try:
+            may = self._requests == 1 and self._may_send(local_port)
+        except BaseException as error:  # noqa: BLE001 - raised by `reply`
+            self._error, may = error, False
+        return pycurl.PREREQFUNC_OK if may else pycurl.PREREQFUNC_ABORT
+
+    def _may_send(self, local_port: int) -> bool:
+        handle = cast(Handle, self._handle)
         self._is_new = handle.has_opened
         self._descriptor = handle.descriptor_of(local_port)
         if self._descriptor >= 0 and has_received(self._descriptor):
             if not self._is_new:
                 self._is_stale, self._requests = True, 0
-                return pycurl.PREREQFUNC_ABORT
+                return False
             if self.route.is_plain:  # TLS sends tickets, and a proxy its answer
-                self._error = UnaskedError("the server answered before it was asked")
-                return pycurl.PREREQFUNC_ABORT
-        return pycurl.PREREQFUNC_OK
+                raise UnaskedError("the server answered before it was asked")
+        return True
 
     def read(self, size: int) -> bytes | int:
         """Return the next bytes of the body; those of an error end the transfer."""
@@ -425,10 +429,10 @@ class Transfer:
 
     def watch(self, moved: int) -> int:
         """Continue a paused request, and end one that has stalled or was stopped."""
-        if self._is_paused and self._handle is not None:
-            self._is_paused = False
-            self._handle.easy.pause(pycurl.PAUSE_CONT)
         try:
+            if self._is_paused and self._handle is not None:
+                self._is_paused = False
+                self._handle.easy.pause(pycurl.PAUSE_CONT)
             self.look(moved)
         except BaseException as error:  # noqa: BLE001 - raised by `reply`
             self._error = error

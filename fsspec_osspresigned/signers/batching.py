@@ -140,10 +140,9 @@ class Prefetcher:
                 if not batch:
                     break
                 works = await self._sign(batch, is_announced=is_announced)
-        except BaseException as error:  # a defect must not leave them waiting
+        except BaseException as error:  # noqa: BLE001 - raised by the coroutines that wait
             for waiter in self._waiting:
                 waiter.settle(error)
-            raise
         finally:
             self._is_calling = False
 

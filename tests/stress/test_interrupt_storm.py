@@ -14,16 +14,16 @@ import random
 import signal
 import sys
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
 
 import pytest
 
 from fsspec_osspresigned import sync
-from fsspec_osspresigned.concurrency.budget import of_process
+from fsspec_osspresigned.engine.engine import current, run
+from fsspec_osspresigned.engine.limits import memory_budget, request_limiter
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART as PART
+from tests.interrupts import settle
 
 pytestmark = [
     pytest.mark.heavy,
@@ -90,20 +90,12 @@ class Storm:
         self.ends[name, end] += 1
         if end == "cut":
             self.takes[name] = 1.1 * self.takes.get(name, 0.01)
-            self.settle()
+            settle(self.oss)
         else:
             took = time.monotonic() - began
             self.takes[name] = 0.8 * self.takes.get(name, took) + 0.2 * took
         faulthandler.cancel_dump_traceback_later()
         self.check()
-
-    def settle(self) -> None:
-        """Wait until the store has done all that was sent before the interrupt."""
-        for _ in range(2):  # it has read all that had come before the first of them
-            with pytest.raises(urllib.error.HTTPError):  # it is not signed
-                urllib.request.urlopen(f"{self.oss.url}/{BUCKET}/")
-        while self.oss.under_way:
-            time.sleep(0.001)
 
     def check(self) -> None:
         """Every object is one of those that it may be, whole."""
@@ -277,6 +269,11 @@ class Storm:
         assert self.fs.info(f"{BUCKET}/{key}")["size"] == len(data)
 
 
+async def in_flight() -> int:
+    """Return the number of requests that the limiter counts."""
+    return request_limiter().in_flight
+
+
 # What a finalizer or a callback raises is told, and goes no further.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.filterwarnings(
@@ -320,4 +317,9 @@ def test_storm(oss, tmp_path, capsys, monkeypatch, caplog, seed):
     assert not any(one.parts for one in left)
     # An interrupt in the reply to Initiate leaves an upload that nobody can name.
     assert len(left) <= ends["cut"] / 25 + 2
-    assert of_process().memory.used == 0
+    assert memory_budget().used == 0
+    assert run(in_flight) == 0
+    while (current().tasks or current().threads.busy) and time.monotonic() < end:
+        time.sleep(0.05)
+    assert not current().tasks
+    assert not current().threads.busy

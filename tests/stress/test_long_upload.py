@@ -20,6 +20,7 @@ from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.retry import Timing
 from fsspec_osspresigned.emulator import Emulator, Fault
+from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import NotSignedError, URLExpiredError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.filesystem.put import PutCall
@@ -263,7 +264,7 @@ def begin(oss: Emulator) -> str:
     """Initiate the owner's upload and return its id."""
     transport = Transport(allow_http=True)
     client = client_of(oss, keys_of(oss), transport, signer="keys")
-    return OSSCalls(client, Target(path=PATH)).initiate()[0]
+    return run(OSSCalls(client, Target(path=PATH)).initiate)[0]
 
 
 def map_file(oss: Emulator, upload: str, place: Path, life: int = LIFE) -> str:

@@ -228,14 +228,18 @@ def test_signer_function_awaits_calls(oss, call):
     assert len(oss.objects(BUCKET)) == 22
 
 
-def test_gathered_calls_after_a_moment_without_threads(oss):
-    """Calls end in the calling thread while none can be started, and later as always.
+def test_calls_after_a_moment_without_threads(oss):
+    """Plain calls end in the calling thread while no thread can be started.
 
-    At the end of the interpreter, no thread can be started either.
+    A coroutine fails, because its thread runs an event loop already. Later all is as
+    always.
     """
     run_code("""
         fs = OSSPresignedFileSystem(signer="keys")
-        def store(name):
+        def plain(name):
+            fs.pipe({f"{ROOT}/{name}/plain-{n}": b"x" for n in range(5)})
+            assert len(fs.cat(fs.find(f"{ROOT}/{name}/"))) >= 5
+        def gathered(name):
             asyncio.run(together(*(
                 fs._pipe_file(f"{ROOT}/{name}/{n}", b"x") for n in range(5)
             )))
@@ -243,10 +247,35 @@ def test_gathered_calls_after_a_moment_without_threads(oss):
         def refuse(thread):
             raise RuntimeError("can't start new thread")
         threading.Thread.start = refuse
-        store("without")
+        plain("without")
+        try:
+            gathered("without")
+        except OSError as error:
+            assert "no thread can be started" in str(error)
+        else:
+            raise AssertionError
         threading.Thread.start = start
-        store("with")
-        atexit.register(store, "at the end")
-        atexit.register(time.sleep, 0.7)  # the thread of the calls ends
+        gathered("with")
+        plain("with")
+        atexit.register(gathered, "at the end")  # the engine's thread is still there
     """)
-    assert len(oss.objects(BUCKET)) == 15
+    assert len(oss.objects(BUCKET)) == 20
+
+
+@pytest.mark.slow
+def test_end_of_a_process_after_a_long_rest(oss):
+    """The engine's thread has ended, and a process that ends may start no other.
+
+    What is open is given up, and what is written then is stored.
+    """
+    run_code(f"""
+        faulthandler.dump_traceback_later(50, exit=True)
+        fs = OSSPresignedFileSystem(signer="keys", **{PARTS})
+        file = fs.open(f"{{ROOT}}/open", "wb")
+        file.write(bytes({3 * MIN_PART}))
+        atexit.register(fs.pipe, {{f"{{ROOT}}/{{n}}": b"x" for n in range(5)}})
+        while threading.active_count() > 1:
+            time.sleep(0.1)
+    """)
+    assert len(oss.objects(BUCKET)) == 5
+    assert not oss.uploads(BUCKET)
