@@ -106,7 +106,7 @@ class Engine:
     def post(
         self,
         function: Callable[[], object],
-        fail: Callable[[OSError], object],
+        fail: Callable[[OSError], object] = lambda _: None,
     ) -> bool:
         """Call *function* on the loop soon; return False if the engine has ended.
 
