@@ -97,7 +97,7 @@ def test_coroutine_that_waits_for_ever_is_found():
     waiter = []
     dog = watchdog.Watchdog(grace=0.0)
     in_background(hang)
-    eventually(watchdog.unfinished)
+    eventually(lambda: waiter and watchdog.unfinished())
     with pytest.raises(pytest.fail.Exception, match="hang"):
         list(dog.pytest_runtest_teardown())
     assert list(dog.pytest_runtest_teardown()) == [None]
