@@ -51,6 +51,10 @@ class CarriedError(BaseException):
         super().__init__(type(error).__name__)
         self.error = error
 
+    def add_note(self, note: str) -> None:
+        """Add *note* to the error of the user."""
+        self.error.add_note(note)
+
 
 class NoThreadError(OSError):
     """The system can start no thread now."""
@@ -260,12 +264,12 @@ class _Call:
 
     def _finish(self, task: asyncio.Task[Any]) -> None:
         self._is_over = True
-        if task.cancelled():
-            self._ended(None, asyncio.CancelledError())
-        elif (error := task.exception()) is not None:
+        try:
+            result = task.result()
+        except BaseException as error:  # noqa: BLE001 - the waiter raises it
             self._ended(None, error)
         else:
-            self._ended(task.result(), None)
+            self._ended(result, None)
 
 
 def run(
@@ -303,9 +307,11 @@ def run(
             # An interrupt may have lost what ``get`` returned: ``cancel`` repeats it.
             interrupts.append(caught)
             todo = call.cancel
-    if interrupts:
-        raise interrupts[0]
     result, error = outcome
+    if interrupts:
+        for note in getattr(error, "__notes__", ()):
+            interrupts[0].add_note(note)
+        raise interrupts[0]
     if error is None:
         return cast(T, result)
     if isinstance(error, CarriedError):

@@ -159,7 +159,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         a directory.
         """
         call, path = self._call(kwargs, mode), self._path(path, keep_slash=True)
-        return await awaited(call.pipe_file, path, value)
+        with call.cancellable([path]):
+            return await awaited(call.pipe_file, path, value)
 
     _pipe_file = coroutine(pipe_file)
 
@@ -177,7 +178,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         how = BulkOptions.take_from(kwargs)
         given = {path: value} if isinstance(path, str) else path
         pairs = [(self._path(one, keep_slash=True), v) for one, v in given.items()]
-        return await awaited(self._call(kwargs, mode).pipe, pairs, how)
+        call = self._call(kwargs, mode)
+        with call.cancellable(path for path, _ in pairs):
+            return await awaited(call.pipe, pairs, how)
 
     _pipe = coroutine(pipe)
 
@@ -202,8 +205,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
                 published.
         """
         heard = progress_callback(callback, kwargs)
-        call = self._call(kwargs, mode)
-        return await awaited(call.put_file, lpath, self._path(rpath), heard)
+        call, path = self._call(kwargs, mode), self._path(rpath)
+        with call.cancellable([path]):
+            return await awaited(call.put_file, lpath, path, heard)
 
     _put_file = coroutine(put_file)
 
@@ -246,7 +250,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
             )
             return await call.put(tree, heard, how)
 
-        return await awaited(put)
+        with call.cancellable([self._path(rpath)] if isinstance(rpath, str) else rpath):
+            return await awaited(put)
 
     _put = coroutine(put)
 

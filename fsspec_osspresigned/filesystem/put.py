@@ -126,6 +126,17 @@ class PutCall:
                 raise ObjectExistsError("the object is already there", path=path)
         return target
 
+    @contextlib.contextmanager
+    def cancellable(self, paths: Iterable[str]) -> Iterator[None]:
+        """Let the transaction fail if the block, which writes *paths*, is cancelled."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            if self.transaction is not None:
+                for path in paths:
+                    self.transaction.fail(path)
+            raise
+
     async def pipe_file(
         self, path: str, value: Any, prefetcher: Prefetcher | None = None
     ) -> Receipt | None:

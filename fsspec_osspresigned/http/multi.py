@@ -58,6 +58,11 @@ class Multi:
             try:
                 self._keep_looking(window)
                 return transfer.reply(*await busy.ended)
+            except asyncio.CancelledError:
+                if transfer.may_act and not busy.is_over:
+                    busy.ended = self._loop.create_future()
+                    await busy.ended  # so that nothing happens after the cancellation
+                raise
             finally:
                 del self._busy[handle.easy]
                 self._curl.remove_handle(handle.easy)
@@ -151,13 +156,13 @@ class Multi:
 
     def _end(self, easy: Any, code: int, text: str) -> None:
         busy = self._busy.get(easy)
-        if busy is None or busy.ended.done():
+        if busy is None or busy.is_over:
             return
         if busy.transfer.begins_again():
             self._curl.remove_handle(easy)
             self._curl.add_handle(easy)
         else:
-            busy.ended.set_result((code, text))
+            busy.end(code, text)
 
     def _keep_looking(self, seconds: float) -> None:
         if self._looking is None:
@@ -169,16 +174,19 @@ class Multi:
         for easy, busy in self._busy.items():
             sent = easy.getinfo(pycurl.SIZE_UPLOAD_T)
             received = easy.getinfo(pycurl.SIZE_DOWNLOAD_T)
-            if busy.transfer.watch(int(sent + received)) and not busy.ended.done():
-                busy.ended.set_result((pycurl.E_ABORTED_BY_CALLBACK, ""))
+            if busy.transfer.watch(int(sent + received)):
+                busy.end(pycurl.E_ABORTED_BY_CALLBACK, "")
         if self._busy:
             self._keep_looking(min(busy.window for busy in self._busy.values()))
 
 
 class _Busy:
-    """A transfer that is under way; *ended* gets libcurl's code and text."""
+    """A transfer that is under way; *ended* gets libcurl's code and text.
 
-    __slots__ = ("ended", "transfer", "window")
+    *is_over*: they came, perhaps when *ended* was cancelled already.
+    """
+
+    __slots__ = ("ended", "is_over", "transfer", "window")
 
     def __init__(
         self,
@@ -187,3 +195,10 @@ class _Busy:
         ended: asyncio.Future[tuple[int, str]],
     ) -> None:
         self.transfer, self.window, self.ended = transfer, window, ended
+        self.is_over = False
+
+    def end(self, code: int, text: str) -> None:
+        """Pass on how the transfer ended."""
+        self.is_over = True
+        if not self.ended.done():
+            self.ended.set_result((code, text))

@@ -47,7 +47,7 @@ _MAX_REASON = 200
 _JOINED = 64 * 1024  # bytes of small blocks that are sent together
 _WINDOWS = 10  # in which a reply must be there, but for the body of an object
 _BLANK = (b"\r\n", b"\n")
-_WITH_BODY = ("PUT", "POST")
+_WITH_BODY, _READS = ("PUT", "POST"), ("GET", "HEAD")
 _DEFAULTS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
 # libcurl adds these, unless a line without a value forbids it.
 _NOT_ADDED = ("accept", "content-type", "expect", "transfer-encoding")
@@ -167,8 +167,17 @@ class Transfer:
         return is_stale
 
     def stop(self) -> None:
-        """Make the transfer end within a second; called in another thread."""
+        """Make the transfer end within a second; called in another thread.
+
+        A transfer with ``may_act`` goes on, so that nothing happens after its end.
+        """
         self._is_stopped = True
+
+    @property
+    def may_act(self) -> bool:
+        """Whether the server has the whole request, and may change something by it."""
+        is_sent = self._requests > 0 and self._given >= self._total
+        return is_sent and self.signed.method not in _READS
 
     def end(self) -> None:
         """Take the request out of its handle, which may be kept for another one."""
@@ -435,7 +444,7 @@ class Transfer:
             UploadDiscardedError: the request was cancelled.
             StalledError: too few bytes moved, or the deadline has passed.
         """
-        if self._is_stopped:
+        if self._is_stopped and not self.may_act:
             raise UploadDiscardedError("the upload was cancelled")
         self._timer.look(moved + self._head_bytes, self._descriptor)
 

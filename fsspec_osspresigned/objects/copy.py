@@ -161,15 +161,22 @@ class Copying:
         """Copy the object by UploadPartCopy; abort the upload after a failure."""
         target = self._carrying(source)
         calls_of_upload = OSSCalls(self.client, target)
-        upload_id, _ = await calls_of_upload.initiate()
+        upload_id = ""
+
+        async def begin() -> None:
+            nonlocal upload_id
+            upload_id, _ = await calls_of_upload.initiate()
+
         try:
+            await to_its_end(begin())  # else the ID to abort it by would be unknown
             parts = await self._parts(source, upload_id)
             await calls_of_upload.complete(
                 upload_id, parts, source.number, MultipartGrant()
             )
         except BaseException as error:
-            once = not isinstance(error, Exception)
-            await to_its_end(calls_of_upload.abort(upload_id, once=once))
+            if upload_id:
+                once = not isinstance(error, Exception)
+                await to_its_end(calls_of_upload.abort(upload_id, once=once))
             raise
 
     def _carrying(self, source: SourceHead) -> Target:

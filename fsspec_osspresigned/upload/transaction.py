@@ -17,7 +17,7 @@ from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Self, TypeAlias
 
-from attrs import define, field
+from attrs import define, field, frozen
 
 from ..callers import NativeCall
 from ..client.client import Client
@@ -43,7 +43,8 @@ if TYPE_CHECKING:
 
 # An object that is published when its transaction ends.
 Pending: TypeAlias = (
-    "_HeldObject | Upload | PresignedWriter | ChainedWriter | TextWriter"
+    "_HeldObject | _CancelledCall | Upload | PresignedWriter | ChainedWriter"
+    " | TextWriter"
 )
 
 _log = logging.getLogger(__name__)
@@ -108,6 +109,25 @@ class _HeldObject:
         except ReceiptFailedError as error:
             self.receipt = error.receipt
             raise
+
+
+@frozen
+class _CancelledCall:
+    """A call of a transaction that was cancelled, in the place of its object *path*."""
+
+    path: str
+    receipt: None = None
+
+    def wait_for_parts(self) -> None:
+        """Raise UploadDiscardedError, so that nothing is published."""
+        msg = "the call that wrote it was cancelled"
+        raise UploadDiscardedError(msg, path=self.path)
+
+    def commit(self) -> None:
+        """Do nothing; ``wait_for_parts`` is called before."""
+
+    def discard(self) -> None:
+        """Do nothing; the call has left nothing."""
 
 
 def current(client: Client) -> Transaction | None:
@@ -257,6 +277,10 @@ class Transaction:
         """Add an open upload, to be published at the end."""
         with self._lock:
             self.files.append(one)
+
+    def fail(self, path: str) -> None:
+        """Let the transaction fail, because the call that wrote *path* was cancelled."""
+        self.add(_CancelledCall(path))
 
     async def add_source(
         self, target: Target, source: Source, context: TransferContext = ALONE

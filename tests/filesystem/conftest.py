@@ -210,11 +210,11 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None
     def arm(fs: OSSPresignedFileSystem, action: str, count: int) -> None:
         send, seen = fs.client.call, itertools.count(1)
 
-        def call(operation: Any, *args: Any, **options: Any) -> Any:
+        async def call(operation: Any, *args: Any, **options: Any) -> Any:
             if operation.action == action and next(seen) == count:
                 # The main thread waits, and nothing may be complete before it is woken.
                 interrupts.press_until_raised()
-            return send(operation, *args, **options)
+            return await send(operation, *args, **options)
 
         monkeypatch.setattr(fs.client, "call", call)
 

@@ -7,11 +7,12 @@ import time
 
 import pytest
 
+from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.options.object_options import Target
-from fsspec_osspresigned.signers.base import Grant, preflight
+from fsspec_osspresigned.signers.base import Signer
 from fsspec_osspresigned.signers.chain import ChainSigner
 from fsspec_osspresigned.signing import presign
 from fsspec_osspresigned.upload.oss_calls import OSSCalls
@@ -48,7 +49,7 @@ def owners_upload(oss, owner):
         monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
         fs = OSSPresignedFileSystem(**keys)
         target = Target(path=f"{BUCKET}/a")
-        upload_id, _ = OSSCalls(fs.client, target).initiate()
+        upload_id, _ = run(OSSCalls(fs.client, target).initiate)
         oss.clear()
         part = {"partNumber": "1", "uploadId": upload_id}
         return {
@@ -163,14 +164,11 @@ def test_owner_who_completes_needs_receipts(filesystem_of, owners_upload, monkey
     assert [receipt.status for receipt in told] == ["pending"]
 
 
-class _Only:
+class _Only(Signer):
     """Signs one key."""
 
     def __init__(self, key: str) -> None:
         self.key = key
-
-    def grant(self, path: str) -> Grant:
-        return Grant()
 
     def preflight(self, operation: Operation) -> None:
         if operation.key != self.key:
@@ -183,7 +181,7 @@ def test_chain_asks_who_would_sign():
     chain = ChainSigner(_Only("a"), _Only("b"))
     for key in ("a", "b"):
         operation = Operation(action=Action.PutObject, bucket=BUCKET, key=key)
-        preflight(chain, operation)
+        chain.preflight(operation)
     with pytest.raises(NotSignedError, match="only b"):
-        preflight(chain, Operation(action=Action.PutObject, bucket=BUCKET, key="c"))
-    preflight(ChainSigner(object()), operation)
+        chain.preflight(Operation(action=Action.PutObject, bucket=BUCKET, key="c"))
+    ChainSigner(Signer()).preflight(operation)
