@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import functools
 import inspect
@@ -12,7 +13,6 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from contextvars import ContextVar
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar, cast
@@ -23,8 +23,12 @@ P = ParamSpec("P")
 T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
 
-# The thread of the program that waits for this task; None if its event loop does.
+# The thread of the program that waits for this task, or whose event loop does; and the
+# task in that loop that does.
 caller_thread: ContextVar[int | None] = ContextVar("osspresigned_caller", default=None)
+caller_task: ContextVar[asyncio.Task[Any] | None] = ContextVar(
+    "osspresigned_caller_task", default=None
+)
 
 _FEW_FILES = (
     "each concurrent request takes a connection, and often a file: raise ulimit -n, or "
@@ -74,51 +78,56 @@ def short_traceback(verb: Callable[P, T]) -> Callable[P, T]:
 
         @functools.wraps(verb)
         async def coroutine(*args: P.args, **kwargs: P.kwargs) -> Any:
-            with _shortened():
+            try:
                 return await verb(*args, **kwargs)
+            except OSError as error:
+                _shorten(error)
+                raise
 
         return cast("Callable[P, T]", coroutine)
 
     @functools.wraps(verb)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
         try:
-            with _shortened():
-                return verb(*args, **kwargs)
-        except OSSPresignedError as error:
-            if "duckdb" in sys.modules:
+            return verb(*args, **kwargs)
+        except OSError as error:
+            _shorten(error)
+            if isinstance(error, OSSPresignedError) and "duckdb" in sys.modules:
                 raise error  # noqa: TRY201 - with a frame: without one, DuckDB crashes
             raise
 
     return call
 
 
-@contextmanager
-def _shortened() -> Iterator[None]:
-    try:
-        yield
-    except OSSPresignedError as error:
-        if not _log.isEnabledFor(logging.DEBUG):
-            for one in _chain(error):
-                if isinstance(one, OSSPresignedError):
-                    one.__traceback__ = None
-        raise
-    except OSError as error:
+def _shorten(error: OSError) -> None:
+    """Remove the frames of this package's errors; add advice to another error."""
+    if not isinstance(error, OSSPresignedError):
         if found := hint(error):
             error.add_note(found)
-        raise
+    elif not _log.isEnabledFor(logging.DEBUG):
+        for one in _chain(error):
+            if isinstance(one, OSSPresignedError):
+                one.__traceback__ = None
 
 
 def warn_user(text: str, category: type[Warning]) -> None:
     """Warn about the user's line of code, the innermost one outside of libraries.
 
-    It is a line of the thread that waits for this one. If there is none, as in a worker
-    of dask, it is the line at which the main thread waits.
+    It is a line of the task or thread that waits for this one. If there is none, as in
+    a worker of dask, it is the line at which the main thread waits.
     """
     stacks = sys._current_frames()  # noqa: SLF001 - documented, for such uses
-    threads = caller_thread.get(), threading.main_thread().ident
-    waiting = [stacks.get(thread or 0) for thread in threads]
-    found = [inspect.currentframe(), *waiting]
-    frames = [frame for one in found for frame in _frames_of(one)]
+    waiting = [*_frames_of(stacks.get(caller_thread.get() or 0))]
+    awaiting = _frames_of_task(caller_task.get())
+    if awaiting and awaiting[-1] in waiting:  # it is not suspended yet
+        awaiting.clear()
+    main = stacks.get(threading.main_thread().ident or 0)
+    frames = [
+        *_frames_of(inspect.currentframe()),
+        *awaiting,
+        *waiting,
+        *_frames_of(main),
+    ]
     outer = (one for one in frames if _package_of(one) not in _INNER)
     of_user = (one for one in frames if not _is_library(one))
     frame = next(of_user, None) or next(outer, frames[-1])
@@ -137,6 +146,16 @@ def _frames_of(frame: FrameType | None) -> Iterator[FrameType]:
     while frame is not None:
         yield frame
         frame = frame.f_back
+
+
+def _frames_of_task(task: asyncio.Task[Any] | None) -> list[FrameType]:
+    """Return the frames of the coroutines of *task*, the innermost first."""
+    frames: list[FrameType] = []
+    coroutine: Any = task and task.get_coro()
+    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+        frames.insert(0, frame)
+        coroutine = coroutine.cr_await
+    return frames
 
 
 def _is_library(frame: FrameType) -> bool:

@@ -25,7 +25,7 @@ from functools import partial
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 from ..system import after_fork_in_child
-from ..tracebacks import caller_thread
+from ..tracebacks import caller_task, caller_thread
 from .threads import Job, Threads
 
 P = ParamSpec("P")
@@ -231,17 +231,20 @@ class _Call:
     """A coroutine function that is called on the loop, for a waiter elsewhere.
 
     *ended* is called on the loop with the result and the error; one of them is None.
+    *waiter* is the task that awaits it in another loop; None for a thread.
     """
 
     def __init__(
         self,
         function: Callable[[], Coroutine[Any, Any, Any]],
         ended: Callable[[Any, BaseException | None], object],
+        waiter: asyncio.Task[Any] | None = None,
     ) -> None:
         self._function, self._ended = function, ended
         self._context = contextvars.copy_context()
         self._context.run(call_of_task.set, self)
         self._context.run(caller_thread.set, threading.get_ident())
+        self._context.run(caller_task.set, waiter)
         self._context.run(waits_in_thread.set, False)
         self._task: asyncio.Task[Any] | None = None
         self._is_begun = self._is_over = False
@@ -345,7 +348,7 @@ async def awaited(
         if not waiter.done():
             waiter.set_result((result, error))
 
-    call = _Call(partial(function, *args, **kwargs), ended)
+    call = _Call(partial(function, *args, **kwargs), ended, asyncio.current_task())
     post(call.begin)
     cancelled: asyncio.CancelledError | None = None
     while not waiter.done():
