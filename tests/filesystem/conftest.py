@@ -74,6 +74,13 @@ class Owner:
         found = self.oss.objects(BUCKET)
         return {key: bytes(found[key]) for key in found}
 
+    def wait_for_faults(self) -> None:
+        """Wait until every fault has struck as often as it shall."""
+        end = time.monotonic() + 20
+        while self.oss.faults.pending:
+            assert time.monotonic() < end
+            time.sleep(0.005)
+
     def actions(self) -> list[str]:
         """Return the calls that came, in order."""
         return [record.action for record in self.oss.requests]

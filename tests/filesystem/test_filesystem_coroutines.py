@@ -284,8 +284,7 @@ def test_a_look_ends_at_once(fs, owner, verb):
 
     async def main():
         task = asyncio.create_task(getattr(fs, f"_{verb}")(f"{ROOT}/a"))
-        while owner.oss.faults.pending:
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(owner.wait_for_faults)
         began = time.monotonic()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):

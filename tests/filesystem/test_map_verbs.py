@@ -6,13 +6,13 @@ import json
 
 import pytest
 
+from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import (
     BindingError,
     BlindAnswerWarning,
     ConfigurationError,
     NotSignedError,
 )
-from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.url_map.parser import parse

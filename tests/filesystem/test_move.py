@@ -163,8 +163,7 @@ def test_a_cancelled_copy_is_aborted(fs, owner, action):
 
     async def main():
         task = asyncio.create_task(fs._cp_file(PATH, COPY))
-        while owner.oss.faults.pending:
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(owner.wait_for_faults)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
