@@ -12,6 +12,7 @@ from typing import Any, NoReturn, TypeAlias
 from fsspec.asyn import AsyncFileSystem, get_loop
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback
 from fsspec.spec import AbstractFileSystem
+from fsspec.utils import isfilelike, stringify_path
 
 from .. import callers
 from ..client.client import Client
@@ -26,9 +27,10 @@ from ..options.set_by_user import trust
 from ..tracebacks import short_traceback
 from ..upload import transaction
 from ..upload.transaction import Transaction
-from . import destinations, look, move, read
+from . import look, move, read
 from .bulk_options import BulkOptions, check_depth
 from .client_factory import client_for
+from .destinations import Destination, local_path
 from .instances import InstanceCache
 from .paths import PROTOCOL, object_path, without_own, without_protocol
 from .progress import SharedCallback
@@ -111,10 +113,14 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         return without_protocol(without_own(cls.protocol, path)).rstrip("/")
 
     def _path(self, path: Any, *, keep_slash: bool = False) -> str:
-        return object_path(self.client, self._own(path), keep_slash=keep_slash)
+        path = without_own(self.protocol, path)
+        return object_path(self.client, path, keep_slash=keep_slash)
 
     def _own(self, path: Any) -> Any:
-        """Return one or several paths without the protocol of a subclass."""
+        """Return one path or several as texts, without the protocol of a subclass."""
+        path = stringify_path(path)
+        if not isinstance(path, str):
+            path = [stringify_path(one) for one in path]
         return without_own(self.protocol, path)
 
     @property
@@ -206,8 +212,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         """
         heard = progress_callback(callback, kwargs)
         call, path = self._call(kwargs, mode), self._path(rpath)
+        local = os.fspath(stringify_path(lpath))
         with call.cancellable([path]):
-            return await awaited(call.put_file, lpath, path, heard)
+            return await awaited(call.put_file, local, path, heard)
 
     _put_file = coroutine(put_file)
 
@@ -551,10 +558,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         Several objects are downloaded at the same time.
         """
         kwargs["on_error"] = on_error
-        how = BulkOptions.take_from(kwargs)
+        how, name = BulkOptions.take_from(kwargs), self._own(path)
 
         async def cat() -> Any:
-            match = await look.expand(self, self._own(path), recursive)
+            match = await look.expand(self, name, recursive)
             return await read.cat(self.client, match, how, **kwargs)
 
         return await awaited(cat)
@@ -591,7 +598,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         bytes is compared with the store's.
         """
         path = self._path(rpath)
-        await awaited(read.get_file, self, path, lpath, callback, kwargs)
+        local = lpath if isfilelike(lpath) else os.fspath(stringify_path(lpath))
+        await awaited(read.get_file, self, path, local, callback, kwargs)
 
     _get_file = coroutine(get_file)
 
@@ -613,12 +621,11 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         how = BulkOptions.take_from(kwargs, maxdepth=maxdepth)
         ObjectOptions.from_call(self._options, kwargs, path=str(rpath))
         source, depth = self._own(rpath), how.maxdepth
-        named = (
-            None if isinstance(lpath, list | tuple) else destinations.local_path(lpath)
-        )
+        named = None if isinstance(lpath, list | tuple) else local_path(lpath)
+        local = named or [*map(local_path, lpath)]
 
         async def get() -> None:
-            found = await look.layout(self, source, lpath, recursive, depth, local=True)
+            found = await look.layout(self, source, local, recursive, depth, local=True)
             await read.get(self, found, SharedCallback(callback), how, named)
 
         await awaited(get)
@@ -630,7 +637,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
     @verb
     async def cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
         """Copy one object inside the store; verify the copy if HEAD is granted."""
-        one = destinations.Destination(self._path(path1), self._path(path2))
+        one = Destination(self._path(path1), self._path(path2))
         call = PutCall.from_options(self.client, kwargs)
         await awaited(move.copy_one, call, one)
 
@@ -676,7 +683,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
     @verb
     async def mv_file(self, path1: str, path2: str, **kwargs: Any) -> None:
         """Move one object: copy it, verify the copy, delete the source."""
-        one = destinations.Destination(self._path(path1), self._path(path2))
+        one = Destination(self._path(path1), self._path(path2))
         call = PutCall.from_options(self.client, kwargs)
         await awaited(move.move, call, [one], BulkOptions())
 

@@ -74,18 +74,20 @@ class SharedCallback:
         elif self._counts_bytes:
             yield _OneOfMany(self, self._callback, self._lock)
         else:
-            child = await blocking(self._branch, source, target)
+            branches: list[Any] = []  # none if a cancellation comes before it
             try:
-                yield SharedCallback(child, self._lock)
+                await blocking(self._branch, branches, source, target)
+                yield SharedCallback(branches[0], self._lock)
             except BaseException as error:
-                await blocking(self._leave, child, error)
+                for child in branches:
+                    await blocking(self._leave, child, error)
                 raise
-            await blocking(self._leave, child, None)
+            await blocking(self._leave, branches[0], None)
             await blocking(self.add, 1)
 
-    def _branch(self, source: str, target: str) -> Any:
+    def _branch(self, branches: list[Any], source: str, target: str) -> None:
         with self._lock, user_code():
-            return self._callback.branched(source, target).__enter__()
+            branches.append(self._callback.branched(source, target).__enter__())
 
     def _leave(self, child: Any, error: BaseException | None) -> None:
         with self._lock, user_code():

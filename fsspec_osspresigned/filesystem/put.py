@@ -23,7 +23,6 @@ from attrs import evolve, frozen
 from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.compression import compr
 from fsspec.core import get_compression
-from fsspec.utils import stringify_path
 
 from .. import callers
 from ..client.client import Client
@@ -153,13 +152,13 @@ class PutCall:
         return await upload_source(self.client, target, body, context)
 
     async def put_file(
-        self, local: Any, path: str, callback: SharedCallback
+        self, local: str, path: str, callback: SharedCallback
     ) -> Receipt | None:
         """Store one local file; a pipe is stored as a stream.
 
         In a transaction, or for a directory, which is only recorded, return None.
         """
-        file = await blocking(local_file, os.fspath(stringify_path(local)))
+        file = await blocking(local_file, local)
         return await self._put_file(file, path, callback, may_be_pipe=True)
 
     async def _put_file(

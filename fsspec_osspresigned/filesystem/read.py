@@ -15,7 +15,7 @@ from typing import Any
 from attrs import define, evolve
 from fsspec.caching import caches
 from fsspec.callbacks import Callback
-from fsspec.utils import isfilelike, stringify_path
+from fsspec.utils import isfilelike
 
 from ..client.client import Client
 from ..engine.engine import blocking, run
@@ -186,9 +186,8 @@ async def get_file(
         pouring = _Pouring(filesystem, path, heard)
         await blocking(pouring.into, local, stop=pouring.stop)
         return
-    place = os.fspath(stringify_path(local))
-    if await download(filesystem, path, place, heard) is None:
-        await blocking(lambda: os.makedirs(place, exist_ok=True))
+    if await download(filesystem, path, local, heard) is None:
+        await blocking(lambda: os.makedirs(local, exist_ok=True))
 
 
 class _Pouring:
