@@ -59,7 +59,7 @@ class CircuitBreaker:
     def leave(self, error: BaseException | None, *, probes: bool) -> None:
         """Record the end of a request, with the *error* that it raised or None."""
         if error is None:
-            if self._failures:
+            if self._failures or probes:
                 self._leave(probes=probes, is_answered=True, failure=None)
             return
         is_failure = isinstance(error, StoreUnavailableError | NetworkError)

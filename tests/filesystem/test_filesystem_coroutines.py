@@ -12,12 +12,15 @@ import time
 
 import pytest
 from fsspec.asyn import AsyncFileSystem
+from fsspec.callbacks import Callback
 
 from fsspec_osspresigned.emulator import Fault
-from fsspec_osspresigned.engine.engine import awaited
+from fsspec_osspresigned.engine.engine import awaited, run, running
+from fsspec_osspresigned.engine.limits import request_limiter
 from fsspec_osspresigned.errors import UploadDiscardedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http import body
+from fsspec_osspresigned.model import Receipt
 from fsspec_osspresigned.upload.transaction import Transaction
 
 ROOT = "examplebucket"
@@ -304,3 +307,92 @@ def test_no_own_name_replaces_another_one_of_fsspec():
         *("_cache", "_fs_token", "_instantiation_lock", "_latest", "_open", "_pid"),
         *("_strip_protocol", "_walk"),  # that one is an asynchronous generator
     }
+
+
+async def left_on_the_engine():
+    """Return the number of requests, and the tasks but this one."""
+    return request_limiter().in_flight, running().tasks - {asyncio.current_task()}
+
+
+def test_hundreds_of_coroutines_in_several_loops(fs, owner):
+    """Those that are cancelled disturb no other, and nothing of them is left."""
+    outcomes = {}
+
+    async def main(name):
+        values = {f"{ROOT}/{name}/{n}": b"%d" % n * 100 for n in range(300)}
+        tasks = [
+            asyncio.create_task(fs._pipe_file(path, value))
+            for path, value in values.items()
+        ]
+        await asyncio.sleep(0.01)
+        for task in tasks[::3]:
+            task.cancel()
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+        stored = [path for path, one in zip(values, done, strict=True) if one]
+        kept = [path for n, path in enumerate(values) if n % 3]
+        infos = await asyncio.gather(*map(fs._info, kept))
+        data = await asyncio.gather(*map(fs._cat_file, kept))
+        outcomes[name] = (
+            {type(one) for one in done} <= {Receipt, asyncio.CancelledError},
+            set(kept) <= set(stored),
+            [info["size"] for info in infos] == [len(values[path]) for path in kept],
+            data == [values[path] for path in kept],
+        )
+
+    threads = [
+        threading.Thread(target=lambda name=name: asyncio.run(main(name)))
+        for name in "abc"
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(50)
+        assert not thread.is_alive()
+    assert outcomes == dict.fromkeys("abc", (True,) * 4)
+    assert run(left_on_the_engine) == (0, set())
+
+
+def test_a_loop_that_ends_leaves_nothing(fs, owner):
+    """``asyncio.run`` cancels what is left, and the caller's loop is closed then."""
+    owner.oss.faults.add(Fault(action="PutObject", delay=0.05, times=None))
+    begun = []
+
+    async def main():
+        for n in range(20):
+            write = fs._pipe_file(f"{ROOT}/{n}", b"x")
+            begun.append(asyncio.create_task(write))
+        await asyncio.sleep(0.03)
+
+    asyncio.run(main())
+    assert all(task.cancelled() for task in begun)
+    stored = owner.stored()
+    assert run(left_on_the_engine) == (0, set())
+    time.sleep(0.1)
+    assert owner.stored() == stored
+
+
+@pytest.mark.parametrize("limit", [1, None])
+def test_progress_of_a_coroutine_may_call_the_filesystem(environment, tmp_path, limit):
+    """It runs neither in the caller's loop nor in that of the engine."""
+    fs = OSSPresignedFileSystem(signer="keys", max_concurrency=limit)
+    (tmp_path / "f").write_bytes(bytes(SIZE))
+    places = set()
+
+    class Notes(Callback):
+        def relative_update(self, inc=1):
+            places.add(threading.current_thread().name.rpartition("-")[0])
+            fs.pipe_file(f"{ROOT}/note", b"x")
+            assert asyncio.run(fs._cat_file(f"{ROOT}/note")) == b"x"
+
+    async def main():
+        async with asyncio.timeout(50):
+            await asyncio.gather(
+                *(
+                    fs._put_file(str(tmp_path / "f"), f"{ROOT}/{n}", callback=Notes())
+                    for n in range(4)
+                ),
+                fs._put([str(tmp_path / "f")], f"{ROOT}/d/", callback=Notes()),
+            )
+
+    asyncio.run(main())
+    assert places == {"osspresigned-worker"}
