@@ -174,7 +174,7 @@ class LateHandler(http.server.BaseHTTPRequestHandler):
         """Read the body, wait, act, and reply."""
         data = self.rfile.read(int(self.headers["Content-Length"]))
         self.server.got.set()
-        time.sleep(0.3)
+        time.sleep(1.5)  # a request that is given up ends within a second
         self.server.acted.set()
         self.send_response(200)
         self.send_header("Content-Length", "0")
