@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import signal
@@ -17,6 +18,8 @@ import pytest
 
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
+from fsspec_osspresigned.engine.engine import run, running
+from fsspec_osspresigned.engine.limits import request_limiter
 from fsspec_osspresigned.errors import NotSignedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
@@ -26,6 +29,11 @@ from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import presign
 
 BUCKET = "examplebucket"
+
+
+async def left_on_engine() -> tuple[int, set[Any]]:
+    """Return the number of requests in flight, and the tasks but this one."""
+    return request_limiter().in_flight, running().tasks - {asyncio.current_task()}
 
 
 class Owner:
@@ -79,6 +87,13 @@ class Owner:
         end = time.monotonic() + 20
         while self.oss.faults.pending:
             assert time.monotonic() < end
+            time.sleep(0.005)
+
+    def wait_for_engine(self) -> None:
+        """Wait until the engine has no task and no request."""
+        end = time.monotonic() + 20
+        while (left := run(left_on_engine))[0] or left[1]:
+            assert time.monotonic() < end, left
             time.sleep(0.005)
 
     def actions(self) -> list[str]:

@@ -17,8 +17,7 @@ from collections import Counter
 import pytest
 
 from fsspec_osspresigned.emulator import Fault
-from fsspec_osspresigned.engine.engine import run
-from fsspec_osspresigned.engine.limits import memory_budget, request_limiter
+from fsspec_osspresigned.engine.limits import memory_budget
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http.body import MemoryBody
 from fsspec_osspresigned.http.checksums import md5_of
@@ -48,11 +47,6 @@ def memory():
     yield one
     gc.collect()
     wait_until(lambda: one.used == before)
-
-
-async def requests_in_flight():
-    """Number of requests that the engine counts."""
-    return request_limiter().in_flight
 
 
 def in_child(check):
@@ -132,6 +126,7 @@ def test_files_that_go_by_one_request_wait_on_disk(oss, owner, memory, tmp_path,
 
 CHILD = """
 import sys, threading
+from fsspec_osspresigned.engine.limits import memory_budget
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 
 COUNT, SIZE, STEP, MIB = 300, 3_000_000, 100_000, 2**20
@@ -332,7 +327,7 @@ def counted():
 
 
 @pytest.mark.parametrize("widths", [(4, 4), (3, 8), (1, 6), (1, 1)])
-def test_filesystems_share_what_is_in_flight(counted, widths):
+def test_filesystems_share_what_is_in_flight(counted, owner, widths):
     """Two filesystems have no more in flight than one, and one more; neither starves."""
     origin = f"http://127.0.0.1:{counted.server_port}"
     filesystems = [
@@ -368,4 +363,4 @@ def test_filesystems_share_what_is_in_flight(counted, widths):
     assert max(firsts.values()) < min(lasts.values())
     runs = [len([*group]) for _, group in itertools.groupby(counted.order)]
     assert len(runs) > 4
-    assert run(requests_in_flight) == 0
+    owner.wait_for_engine()

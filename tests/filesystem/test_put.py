@@ -14,7 +14,6 @@ from fsspec.callbacks import Callback, TqdmCallback
 
 from fsspec_osspresigned import BytesProgress
 from fsspec_osspresigned.emulator import Fault
-from fsspec_osspresigned.engine.engine import run, running
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
     ConfigurationError,
@@ -171,16 +170,11 @@ def test_an_interrupt_stops_and_waits(blind, owner, tmp_path, interrupt_at):
     names = [f"{ROOT}/{n}" for n in range(50)]
     with pytest.raises(KeyboardInterrupt):
         blind.put([tmp_path / "f"] * 50, names, batch_size=2)
-    assert not run(tasks_under_way)
     stored, count = owner.stored(), len(owner.oss.requests)
     assert count <= 2
+    owner.wait_for_engine()
     time.sleep(0.05)
     assert (owner.stored(), len(owner.oss.requests)) == (stored, count)
-
-
-async def tasks_under_way():
-    """The tasks of the engine but this one."""
-    return running().tasks - {asyncio.current_task()}
 
 
 class Files(Callback):
