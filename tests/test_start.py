@@ -25,11 +25,11 @@ FOREIGN = {
 # Folders that only other verbs, commands and servers need.
 LATER = {
     *("checkpoint", "cli", "console", "demo", "emulator"),
-    *("objects", "owner", "server", "syncing"),
+    *("owner", "server", "syncing"),
 }
 # What many files, parts and failures need, and a first small one does not.
 MANY = {
-    *("client.error_codes", "client.receipt_output", "signers.batching"),
+    *("client.error_codes", "signers.batching"),
     *("upload.expiry_watch", "upload.resume", "upload.writer"),
 }
 # What belongs to one of the ways to signatures, and is not loaded for the others.

@@ -81,11 +81,6 @@ class EngineLoop(asyncio.SelectorEventLoop):
 
     engine: Engine
 
-    def __del__(self) -> None:
-        """Close a loop that could not be made, for want of descriptors."""
-        with suppress(Exception):
-            self.close()
-
 
 class _Posted(NamedTuple):
     """What a loop is to call, or else *fail*."""
@@ -421,12 +416,15 @@ class _Call:
 
     def _finish(self, task: asyncio.Task[Any]) -> None:
         self._task = None
-        try:
-            result = task.result()
-        except BaseException as error:  # noqa: BLE001 - the waiter raises it
-            self._ended(None, error)
+        if task.cancelled():
+            try:
+                task.result()
+            except asyncio.CancelledError as error:  # it may have notes
+                self._ended(None, error.with_traceback(None))
+        elif (failure := task.exception()) is not None:
+            self._ended(None, failure)
         else:
-            self._ended(result, None)
+            self._ended(task.result(), None)
 
 
 def run(
@@ -577,18 +575,29 @@ async def _until_ended(call: _Call, waiter: asyncio.Future[None]) -> None:
 
 
 def iterated(source: AsyncIterator[T], size: int = 1000) -> Iterator[T]:
-    """Yield the items of *source*, which the engine's loop reads *size* at a time."""
+    """Yield the items of *source*, which the engine's loop reads *size* at a time.
 
-    async def chunk() -> list[T]:
-        found: list[T] = []
-        async for item in source:
-            found.append(item)
-            if len(found) == size:
-                break
-        return found
+    An error of *source* is raised after the items before it.
+    """
 
-    while found := run(chunk):
-        yield from found
+    async def chunk() -> tuple[list[T], Exception | None]:
+        items: list[T] = []
+        try:
+            async for item in source:
+                items.append(item)
+                if len(items) == size:
+                    break
+        except Exception as error:  # noqa: BLE001 - raised by the caller
+            return items, error
+        return items, None
+
+    while True:
+        items, error = run(chunk)
+        yield from items
+        if error is not None:
+            raise error
+        if not items:
+            return
 
 
 async def blocking(

@@ -62,7 +62,7 @@ def filesystem(signer, **options):
 def full_memory():
     """Return an account that uses all memory for parts while it is kept."""
     account = MemoryAccount(memory_budget())
-    account.take(1 << 40)
+    account.filling = 1 << 40
     return account
 
 

@@ -715,20 +715,32 @@ def refuse(*_):
 
 
 def test_no_thread_for_the_engine(no_engine, monkeypatch):
-    """The caller is told at once, and the next call tries anew."""
+    """The calling thread does the work, unless it runs an event loop."""
 
     async def work():
         return 1
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
+        assert run(work) == 1
         with pytest.raises(NoThreadError, match="no thread can be started"):
-            run(work)
-        with pytest.raises(NoThreadError):
-            in_background(work)
-        with pytest.raises(NoThreadError):
             asyncio.run(awaited(work))
     assert run(work) == 1
+
+
+def test_finalizer_without_a_thread(no_engine, monkeypatch):
+    """What runs in the background is done with the next call."""
+    done = []
+
+    async def work():
+        done.append(True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        in_background(work)
+    assert not done
+    run(asyncio.sleep, 0)
+    wait_until(lambda: done)
 
 
 def test_no_descriptor_for_the_engine(no_engine, monkeypatch):

@@ -272,19 +272,22 @@ def test_limiter_of_the_engine():
 # -- memory -----------------------------------------------------------------------------
 
 
-def test_take_and_give():
-    """What was taken is used until it is given back, or its account is closed."""
+def test_parts_are_freed_once():
+    """A part is used until it is freed, once, or until its account is closed."""
     budget = MemoryBudget()
     first, second = MemoryAccount(budget), MemoryAccount(budget)
-    first.take(5)
-    second.take(7)
-    second.untake(3)
-    second.give(2)
-    assert (first.used, second.used, budget.used) == (5, 2, 7)
+    first.filling = 5
+    free = second.part(7)
+    second.filling = 2
+    assert (first.used, second.used, budget.used) == (5, 9, 14)
+    assert free() == 7
+    assert free() is None
+    assert (second.used, budget.used) == (2, 7)
     del first
     gc.collect()
     assert budget.used == 2
-    second.give(2)
+    second.part(4)
+    second.clear()
     assert budget.used == 0
 
 
@@ -309,26 +312,27 @@ def test_shares(mine, others, size, has_room):
     budget = MemoryBudget()
     accounts = [MemoryAccount(budget) for _ in (mine, *others)]
     for account, used in zip(accounts, (mine, *others), strict=True):
-        account.take(used)
+        account.filling = used
     assert accounts[0].has_room(size, 100) is has_room
 
 
 def test_accounts_of_many_threads():
-    """Nothing is lost when threads take, the loop gives, and accounts come and go."""
+    """Nothing is lost when threads fill, the loop frees, and accounts come and go."""
     budget = MemoryBudget()
     kept = MemoryAccount(budget)
-    kept.take(10)
+    kept.filling = 10
 
-    async def give(account, size):
-        account.give(size)
+    async def call(free):
+        free()
 
     def work():
         for size in range(1, 60):
             account = MemoryAccount(budget)
-            account.take(size)
-            assert account.has_room(1, 10**9)
+            assert account.takes(size, 10**9)
             assert budget.used >= 10 + account.used
-            run(give, account, size)
+            free = account.part(account.filling)
+            account.filling = 0
+            run(call, free)
             assert account.used == 0
 
     threads = [threading.Thread(target=work) for _ in range(6)]
@@ -346,14 +350,14 @@ def test_child_has_a_budget_of_its_own():
     ours = memory_budget()
     assert memory_budget() is ours
     account = MemoryAccount(ours)
-    account.take(1000)
+    account.filling = 1000
     before = ours.used
     pid = os.fork()
     if not pid:  # pragma: no cover - another process
         status = 1
         try:
             theirs = memory_budget()
-            MemoryAccount(theirs).take(1)
+            MemoryAccount(theirs).filling = 1
             status = 0 if theirs is not ours and theirs.used < 1000 else 2
         finally:
             os._exit(status)

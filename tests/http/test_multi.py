@@ -311,7 +311,7 @@ def test_stall_of_one_delays_no_other(loop, serve):
 def test_short_window_besides_a_long_one(loop, serve):
     """Each request has the window of its own transport, and is looked at in time."""
     quiet: Server = serve(silent)
-    patient = loop().begin(f"{quiet.origin}/b/1")
+    patient = loop().begin(f"{quiet.origin}/b/1", method="GET")
 
     async def seconds_to_look() -> float:
         timer = running().own(Multi)._looking
@@ -536,7 +536,7 @@ def test_cancelled_request_closes_its_connection(loop, serve):
     server: Server = serve(until_closed, polite)
     server.asked = threading.Event()
     sender = loop()
-    call = sender.begin(f"{server.origin}/b/1", b"abc")
+    call = sender.begin(f"{server.origin}/b/1", method="GET")
     assert server.asked.wait(SECONDS)
     assert run(busy) == 1
     call.cancel()

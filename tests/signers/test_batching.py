@@ -208,7 +208,7 @@ def test_many_at_once_share_calls():
         (SignerError("broken", path="of/none"), SignerError),
         (ValueError("broken"), ValueError),
         (SystemExit(3), CarriedError),
-        (asyncio.CancelledError(), asyncio.CancelledError),
+        (asyncio.CancelledError(), CarriedError),
     ],
 )
 def test_failure_of_a_call_is_that_of_each_operation(failure, kind):

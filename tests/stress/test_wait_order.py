@@ -64,16 +64,16 @@ def order() -> list[str]:
 # Module -> what a coroutine or a caller waits by, and how often it is written there.
 # What waits only for the end of its own tasks and calls is no resource of others.
 WAITS = {
-    "client/client.py": {"shield": 1, "enter": 2},  # requests, circuit
+    "client/client.py": {"enter": 2},  # requests, circuit
     "engine/circuit_breaker.py": {"create_future": 1, "wait": 1},  # circuit
-    "engine/engine.py": {"create_future": 1, "shield": 1, "wait": 4, "SimpleQueue": 1},
+    "engine/engine.py": {"create_future": 1, "shield": 2, "wait": 4, "SimpleQueue": 2},
     "engine/limits.py": {"create_future": 1},  # requests
-    "engine/scope.py": {"Lock": 1, "wait": 2, "as_completed": 1},  # jobs
+    "engine/scope.py": {"Lock": 1, "create_future": 1, "wait": 1},  # jobs
     "engine/threads.py": {"create_future": 1, "SimpleQueue": 1},
     "filesystem/put.py": {"Semaphore": 1},  # large
     "filesystem/read.py": {"Semaphore": 2},  # large
-    "http/multi.py": {"create_future": 1},
-    "objects/download.py": {"wait": 1},
+    "http/multi.py": {"create_future": 2},
+    "objects/download.py": {"Event": 1},
     "signers/batching.py": {"create_future": 1},  # batch
     "syncing/downward.py": {"Semaphore": 1},  # large
     "syncing/send.py": {"Semaphore": 2},  # large
