@@ -28,6 +28,7 @@ from typing import Any, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar, cas
 from ..system import after_fork_in_child
 from ..tracebacks import caller_task, caller_thread
 from . import abort_at_exit
+from .loop import EngineLoop
 from .threads import Job, Threads
 
 P = ParamSpec("P")
@@ -74,12 +75,6 @@ class Closable(Protocol):
 
 
 C = TypeVar("C", bound=Closable)
-
-
-class EngineLoop(asyncio.SelectorEventLoop):
-    """The event loop of an *engine*."""
-
-    engine: Engine
 
 
 class _Posted(NamedTuple):

@@ -45,8 +45,6 @@ class Exchange:
         limit: maximum size of the reply's body in bytes; a longer body is an error, the
             body of an error is truncated.
         in_thread: a worker thread sends the request, because the reply may be large.
-        may_be_left: a cancelled request is not waited for although the server has all of
-            it, because nobody sees what it changes, such as a part of an upload.
     """
 
     path: str | None = None
@@ -56,7 +54,6 @@ class Exchange:
     sink: Sink | None = None
     limit: int = MAX_REPLY
     in_thread: bool = False
-    may_be_left: bool = False
 
 
 PLAIN = Exchange()

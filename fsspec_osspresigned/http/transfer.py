@@ -177,8 +177,7 @@ class Transfer:
     def may_act(self) -> bool:
         """Whether the server has the whole request, and may change something by it."""
         is_sent = self._requests > 0 and self._given >= self._total
-        is_left = self.exchange.may_be_left or self.signed.method in _READS
-        return is_sent and not is_left
+        return is_sent and self.signed.method not in _READS
 
     def end(self) -> None:
         """Take the request out of its handle, which may be kept for another one."""

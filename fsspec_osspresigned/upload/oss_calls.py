@@ -91,23 +91,16 @@ class OSSCalls:
     ) -> tuple[PartReceipt, str, Reply]:
         """Send one part; return the stored part, the checksum kind, and the reply."""
         operation = self.target.part_operation(upload_id, number, body.size)
-        # No part is seen before Complete, and Abort removes those that come late.
-        exchange = evolve(self.exchange, may_be_left=True)
-        reply, verified = await self._send(operation, body, prefetcher, exchange)
+        reply, verified = await self._send(operation, body, prefetcher)
         part = part_receipt(operation, body.size, reply.etag, reply.crc64)
         return part, verified, reply
 
     async def _send(
-        self,
-        operation: Operation,
-        body: Body,
-        prefetcher: Prefetcher | None,
-        exchange: Exchange | None = None,
+        self, operation: Operation, body: Body, prefetcher: Prefetcher | None
     ) -> tuple[Reply, str]:
         parse = partial(self._confirmed, operation, body)
-        exchange = exchange or self.exchange
         return await self.client.call(
-            operation, body, exchange, parse=parse, prefetcher=prefetcher
+            operation, body, self.exchange, parse=parse, prefetcher=prefetcher
         )
 
     def _confirmed(
