@@ -66,7 +66,7 @@ def order() -> list[str]:
 WAITS = {
     "client/client.py": {"shield": 1, "enter": 2},  # requests, circuit
     "engine/circuit_breaker.py": {"create_future": 1, "wait": 1},  # circuit
-    "engine/engine.py": {"create_future": 1, "shield": 1, "wait": 4, "SimpleQueue": 1},
+    "engine/engine.py": {"create_future": 1, "shield": 1, "wait": 4, "SimpleQueue": 2},
     "engine/limits.py": {"create_future": 1},  # requests
     "engine/scope.py": {"Lock": 1, "wait": 2, "as_completed": 1},  # jobs
     "engine/threads.py": {"create_future": 1, "SimpleQueue": 1},
