@@ -7,6 +7,8 @@ import errno
 import math
 import os
 from collections import OrderedDict
+from collections.abc import Callable
+from contextvars import Context
 from typing import Any
 
 import pycurl
@@ -117,17 +119,21 @@ class Multi:
         if what in _READS:
             if descriptor not in self._read:
                 self._read.add(descriptor)
-                loop.add_reader(descriptor, self._act, descriptor, pycurl.CSELECT_IN)
+                self._add(loop.add_reader, descriptor, pycurl.CSELECT_IN)
         elif descriptor in self._read:
             self._read.discard(descriptor)
             loop.remove_reader(descriptor)
         if what in _WRITES:
             if descriptor not in self._written:
                 self._written.add(descriptor)
-                loop.add_writer(descriptor, self._act, descriptor, pycurl.CSELECT_OUT)
+                self._add(loop.add_writer, descriptor, pycurl.CSELECT_OUT)
         elif descriptor in self._written:
             self._written.discard(descriptor)
             loop.remove_writer(descriptor)
+
+    def _add(self, add: Callable[..., Any], descriptor: int, event: int) -> None:
+        # In an empty context: that of a task would live as long as the connection.
+        Context().run(add, descriptor, self._act, descriptor, event)
 
     def _schedule(self, milliseconds: int) -> None:
         # Most calls say "at once", or set a later time than a timer that runs already.
@@ -145,7 +151,9 @@ class Multi:
     def _set_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._timer = self._loop.call_at(self._due, self._act_in_time)
+        self._timer = self._loop.call_at(
+            self._due, self._act_in_time, context=Context()
+        )
 
     # -- on the loop ---------------------------------------------------------------------
 

@@ -223,20 +223,39 @@ class Transaction:
         """Whether the transaction has begun in this process and has not ended."""
         return bool(self._marks) and self._pid == os.getpid()
 
-    def start(self) -> None:
+    def start(self) -> Self:
         """Begin the transaction: objects that this context writes wait for its end."""
-        if not self._marks:
-            with _open_lock:
-                _open.add(self)
-            _begun.set((*_begun.get(), self))
-        self._marks.append(len(self.files))
+        depth = len(self._marks)
+        try:
+            if not depth:
+                with _open_lock:
+                    _open.add(self)
+                _begun.set((*_under_way(), self))
+            self._marks.append(len(self.files))
+            return self  # noqa: TRY300 - an exception before it must be caught, too
+        except BaseException:  # of a signal handler: no block begins
+            del self._marks[depth:]
+            raise
 
     def __enter__(self) -> Self:
-        self.start()
-        return self
+        return self.start()
 
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        self.complete(commit=error is None)
+    def __exit__(
+        self,
+        _: object,
+        error: BaseException | None,
+        __: object,
+        depth: int | None = None,
+    ) -> None:
+        try:
+            depth = len(self._marks)
+            self.complete(commit=error is None)
+        except BaseException:
+            if (
+                depth is None or len(self._marks) == depth
+            ):  # a signal handler was faster
+                self.complete(commit=False)
+            raise
 
     def complete(self, commit: bool = True) -> None:
         """End the transaction: publish all objects, or none if *commit* is False.
@@ -253,25 +272,40 @@ class Transaction:
         """
         if not self.under_way:
             return
+        depth, files = len(self._marks), list[Pending]()
+        try:
+            files = self._end_block(keep=commit and depth > 1)
+            if depth == 1:
+                run(self._publish if commit else _discard, files)
+            elif not commit:
+                run(_discard, files)
+        except BaseException:
+            # That of a signal handler may have come before anything was done. An open
+            # transaction would keep what is written later.
+            if len(self._marks) == depth:
+                files = self._end_block()
+            elif not self._marks:
+                files = [*files, *self.files]
+            run(_discard, files)
+            raise
+        finally:
+            if not self._marks:
+                self._copies.close()
+                self._copies = HeldCopies()
+                self.duckdb = DuckDBFiles()
+                with _open_lock:
+                    _open.discard(self)
+                _begun.set(_under_way())
+
+    def _end_block(self, *, keep: bool = False) -> list[Pending]:
+        """End the innermost block; remove and return its objects, unless *keep*."""
         with self._lock:
             mark = self._marks.pop()
-            outermost = not self._marks
-            if commit and not outermost:
-                return
+            if keep:
+                return []
             files = self.files[mark:]
             del self.files[mark:]
-        if not outermost:
-            run(_discard, files)
-            return
-        try:
-            run(self._publish if commit else _discard, files)
-        finally:
-            self._copies.close()
-            self._copies = HeldCopies()
-            self.duckdb = DuckDBFiles()
-            with _open_lock:
-                _open.discard(self)
-            _begun.set(tuple(one for one in _begun.get() if one.under_way))
+            return files
 
     def add(self, one: Pending) -> None:
         """Add an open upload, to be published at the end."""
@@ -416,6 +450,11 @@ class Transaction:
             if not all(isinstance(e, ReceiptFailedError) for e in failures.values()):
                 break
         return failures
+
+
+def _under_way() -> tuple[Transaction, ...]:
+    """Return the transactions of this context that have not ended."""
+    return tuple(one for one in _begun.get() if one.under_way)
 
 
 async def _discard(files: Sequence[Pending]) -> None:

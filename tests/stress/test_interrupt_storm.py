@@ -14,7 +14,7 @@ import random
 import signal
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 
 import pytest
 
@@ -51,6 +51,7 @@ class Storm:
         self.draw = random.Random(seed)  # noqa: S311 - to be the same in each run
         self.may: dict[str, set[bytes | None]] = {}
         self.ends: Counter[tuple[str, str]] = Counter()
+        self.last: deque[tuple[str, str]] = deque(maxlen=4)
         self.takes: dict[str, float] = {}
         self.armed = False
         self.verbs = [
@@ -88,6 +89,7 @@ class Storm:
         except KeyboardInterrupt:
             end = "cut"
         self.ends[name, end] += 1
+        self.last.append((name, end))
         if end == "cut":
             self.takes[name] = 1.1 * self.takes.get(name, 0.01)
             settle(self.oss)
@@ -103,7 +105,8 @@ class Storm:
         assert set(found) <= set(self.may)
         for key, values in self.may.items():
             now = bytes(found[key]) if key in found else None
-            assert now in values, f"{key}: {None if now is None else len(now)} bytes"
+            size = None if now is None else len(now)
+            assert now in values, f"{key}: {size} bytes after {list(self.last)}"
             values.intersection_update({now})
 
     def key(self) -> str:

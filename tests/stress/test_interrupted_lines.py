@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import itertools
+import time
 
 import pytest
 
 from fsspec_osspresigned.engine import engine
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.model import MIN_PART
+from fsspec_osspresigned.upload import transaction
 from tests.interrupts import at_line, settle
 
 BUCKET = "examplebucket"
@@ -48,3 +52,33 @@ def test_interrupt_at_each_line(oss, call):
     assert number > 30
     plain(fs, "last")
     assert {"first", "last", f"{number}"} <= set(oss.objects(BUCKET))
+
+
+@pytest.mark.filterwarnings(
+    "ignore:.*was not published:fsspec_osspresigned.errors.DiscardWarning"
+)
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_interrupt_at_each_line_of_a_transaction(oss):
+    """The transaction has ended: what is written later is stored at once."""
+    fs = OSSPresignedFileSystem(signer="keys", part_size=MIN_PART)
+    for number in itertools.count():
+        is_cut = False
+        try:
+            with at_line(transaction.__file__, number, interrupt), fs.transaction:
+                fs.pipe_file(f"{BUCKET}/small", b"x")
+                with fs.transaction, fs.open(f"{BUCKET}/parts", "wb") as file:
+                    file.write(bytes(3 * MIN_PART))
+        except KeyboardInterrupt:
+            is_cut = True
+        if not is_cut:
+            break
+        plain(fs, f"{number}")
+        assert f"{number}" in oss.objects(BUCKET)
+        file = None
+        gc.collect()  # what nothing refers to is given up in the background
+        end = time.monotonic() + 20
+        while oss.uploads(BUCKET) or engine.current().tasks:
+            assert time.monotonic() < end
+            time.sleep(0.001)
+    assert number > 30
+    assert {"small", "parts"} <= set(oss.objects(BUCKET))
