@@ -7,7 +7,8 @@ import functools
 import os
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
-from typing import Any, NoReturn, TypeAlias
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 from fsspec.asyn import AsyncFileSystem, get_loop
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback
@@ -16,18 +17,15 @@ from fsspec.utils import isfilelike, stringify_path
 
 from .. import callers
 from ..client.client import Client
-from ..client.receipt_output import ReceiptList
 from ..engine.engine import awaited, blocking, run
 from ..engine.verbs import coroutine, verb
 from ..model import Receipt
-from ..objects.lookup import Lookup
 from ..options.object_options import ObjectOptions
 from ..options.options import Options
 from ..options.set_by_user import trust
 from ..tracebacks import short_traceback
 from ..upload import transaction
 from ..upload.transaction import Transaction
-from . import look, move, read
 from .bulk_options import BulkOptions, check_depth
 from .client_factory import client_for
 from .destinations import Destination, local_path
@@ -37,6 +35,23 @@ from .progress import SharedCallback
 from .put import PutCall, progress_callback, write_mode
 
 AnyCallback: TypeAlias = Callback | Mapping[str, Any] | None
+
+if TYPE_CHECKING:
+    from ..client.receipt_output import ReceiptList
+    from ..objects.lookup import Lookup
+    from . import look, move, read
+else:  # with `objects`, which a process that only writes never loads
+
+    class LazyModule:
+        """Proxy for a module of this folder, which is imported when first used."""
+
+        def __init__(self, name: str) -> None:
+            self._name = f".{name}"
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(import_module(self._name, __package__), name)
+
+    look, move, read = map(LazyModule, ("look", "move", "read"))
 
 
 class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type: ignore[misc]  # fsspec is untyped
@@ -360,7 +375,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
     @property
     def _lookup(self) -> Lookup:
-        return Lookup(self.client)
+        return look.Lookup(self.client)
 
     @verb
     async def info(self, path: str, **_: Any) -> dict[str, Any]:
