@@ -81,6 +81,11 @@ class EngineLoop(asyncio.SelectorEventLoop):
 
     engine: Engine
 
+    def __del__(self) -> None:
+        """Close a loop that could not be made, for want of descriptors."""
+        with suppress(Exception):
+            self.close()
+
 
 class _Posted(NamedTuple):
     """What a loop is to call, or else *fail*."""
