@@ -25,7 +25,7 @@ class LoopGuard(logging.Handler):
     def __init__(self, seconds: float = 0.5) -> None:
         super().__init__(logging.ERROR)
         self._seconds = seconds
-        self._problems: list[str] = []
+        self.problems: list[str] = []
         logging.getLogger("asyncio").addHandler(self)
         make = EngineLoop.__init__
 
@@ -38,17 +38,17 @@ class LoopGuard(logging.Handler):
     def _tick(self, loop: EngineLoop, before: float | None) -> None:
         now = time.thread_time()
         if before is not None and now - before > self._seconds + _TICK:
-            self._problems.append(f"the loop was held for {now - before:.2f} s")
+            self.problems.append(f"the loop was held for {now - before:.2f} s")
         loop.call_later(_TICK, self._tick, loop, now)
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep an error of asyncio."""
-        self._problems.append(record.getMessage())
+        self.problems.append(record.getMessage())
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_teardown(self) -> Iterator[None]:
         """Look at what came up in a test."""
         yield
-        problems, self._problems = self._problems, []
+        problems, self.problems = self.problems, []
         if problems:
             pytest.fail("\n".join(problems), pytrace=False)

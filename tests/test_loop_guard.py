@@ -18,7 +18,7 @@ def guard(request):
     """The guard of this run; it forgets what these tests do on purpose."""
     guard = request.config.pluginmanager.get_plugin("loop guard")
     yield guard
-    guard._problems.clear()
+    guard.problems.clear()
 
 
 def problems_of(guard):
