@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from .engine import Engine
+from typing import Any
 
 
 class EngineLoop(asyncio.SelectorEventLoop):
-    """The event loop of an *engine*."""
+    """The event loop of an *engine*, an ``engine.Engine``."""
 
-    engine: Engine
+    engine: Any
 
     def __del__(self) -> None:
         """Close a loop that could not be made, for want of descriptors, without a warning."""
