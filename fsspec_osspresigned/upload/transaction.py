@@ -231,7 +231,9 @@ class Transaction:
             depth = len(self._marks)
             self.complete(commit=error is None)
         except BaseException:
-            if depth is None or len(self._marks) == depth:  # a signal handler was faster
+            if (
+                depth is None or len(self._marks) == depth
+            ):  # a signal handler was faster
                 self.complete(commit=False)
             raise
 
