@@ -17,6 +17,7 @@ from ..engine.engine import blocking, call_user, shielded
 from ..engine.limits import RequestLimits, request_limiter
 from ..errors import (
     BlindAnswerWarning,
+    NetworkError,
     NotSignedError,
     OSSPresignedError,
     Outcome,
@@ -204,6 +205,8 @@ class Client:
                     limiter.leave(place)
             except OSSPresignedError as error:
                 decision = self._after(operation, attempts, error, last=once)
+                if isinstance(error, NetworkError):  # as other kept ones may fail
+                    exchange = evolve(exchange, is_fresh=True)
             if decision.verb is Verb.SIGN_AGAIN:
                 if signed is not None:
                     await self._distrust(signed, prefetcher)

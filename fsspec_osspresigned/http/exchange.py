@@ -45,6 +45,7 @@ class Exchange:
         limit: maximum size of the reply's body in bytes; a longer body is an error, the
             body of an error is truncated.
         in_thread: a worker thread sends the request, because the reply may be large.
+        is_fresh: the request opens a connection, because kept ones may be broken.
     """
 
     path: str | None = None
@@ -54,6 +55,8 @@ class Exchange:
     sink: Sink | None = None
     limit: int = MAX_REPLY
     in_thread: bool = False
+    is_fresh: bool = False
 
 
 PLAIN = Exchange()
+FRESH = Exchange(is_fresh=True)

@@ -77,6 +77,7 @@ class Handle:
         self.is_watched = descriptors is None
         self._opened_now: list[int] = []
         self._kind: tuple[str, bool] | None = None
+        self._is_fresh = False
         self._descriptors = {} if descriptors is None else descriptors
         self.easy = easy = pycurl.Curl()
         for option, value in _ALWAYS:
@@ -130,6 +131,12 @@ class Handle:
             easy.setopt(pycurl.INFILESIZE_LARGE, size)
         easy.setopt(pycurl.HTTPHEADER, lines)
         easy.setopt(pycurl.REQUEST_TARGET, target.reveal())
+
+    def connect_anew(self, *, is_fresh: bool) -> None:
+        """Set whether the request opens a connection although some are kept."""
+        if is_fresh != self._is_fresh:
+            self.easy.setopt(pycurl.FRESH_CONNECT, is_fresh)
+            self._is_fresh = is_fresh
 
     def end(self) -> None:
         """Forget the request; the handle can be kept for another one."""

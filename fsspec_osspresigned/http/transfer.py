@@ -155,6 +155,7 @@ class Transfer:
         self._handle, self._is_watched = handle, is_watched
         self._timer = ProgressTimer(seconds)
         size = self._total if self._total or method in _WITH_BODY else None
+        handle.connect_anew(is_fresh=self.exchange.is_fresh)
         handle.begin(self, method, _target(self.signed, self.route), self._lines, size)
 
     def begins_again(self) -> bool:

@@ -26,7 +26,7 @@ from ..errors import (
 )
 from ..http.body import EMPTY, Body, MemoryBody
 from ..http.checksums import CRC_HEADER, compare, crc64, md5_of
-from ..http.exchange import PLAIN, Exchange
+from ..http.exchange import FRESH, PLAIN, Exchange
 from ..model import Action, Operation, PartReceipt, Reply
 from ..options.object_options import Target
 from ..signers.base import MultipartGrant
@@ -277,7 +277,7 @@ class OSSCalls:
         unsure = "an object of this size exists, but it has no checksum to compare"
         stored = True
         try:
-            reply = await self.client.call(head, once=once)
+            reply = await self.client.call(head, exchange=FRESH, once=once)
             stored = reply.headers.get("content-length") == str(size)
             if stored:
                 mode = "auto" if md5 is not None else None
@@ -299,7 +299,7 @@ class OSSCalls:
         """Return whether ListParts shows the multipart upload, so it is not completed."""
         try:
             operation = self.target.operation(Action.ListParts, upload_id=upload_id)
-            await self.client.call(operation, once=once)
+            await self.client.call(operation, exchange=FRESH, once=once)
         except OSSPresignedError:
             return False
         return True
