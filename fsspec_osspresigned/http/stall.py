@@ -52,6 +52,12 @@ class ProgressTimer:
         """Exclude *seconds*, in which a callback read or wrote a file."""
         self._paused += seconds
 
+    def end(self) -> None:
+        """Count the time since the last look: the process may have been suspended."""
+        now = time.monotonic()
+        self.suspended += max(0.0, now - self._looked - self._paused - _STEP)
+        self._looked, self._paused = now, 0.0
+
     def look(self, moved: int, descriptor: int) -> None:
         """Count *moved*, the bytes sent and received since the start.
 

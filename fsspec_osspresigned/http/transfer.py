@@ -462,6 +462,7 @@ class Transfer:
             NetworkError: there is no complete reply; the server may have acted.
             LargeReplyError: a worker thread must make the request.
         """
+        self._timer.end()
         ok, exchange = self._status in _GOOD, self.exchange
         is_early = self.sent < self.body.size or self._is_unconfirmed
         if self._error is not None:
