@@ -179,6 +179,8 @@ class Engine:
         try:
             runner.run(self._until_idle())
         finally:
+            if self.loop is not None:
+                self.loop.run_until_complete(self._cancel_all())
             self._end(runner)
         return True
 
@@ -224,10 +226,13 @@ class Engine:
                 else:
                     await asyncio.sleep(_PAUSE)  # a thread ends what it does
         finally:
-            while self._tasks:
-                for task in self._tasks:
-                    task.cancel()
-                await asyncio.wait(self._tasks)
+            await self._cancel_all()
+
+    async def _cancel_all(self) -> None:
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            await asyncio.wait(self._tasks)
 
     def _end(self, loop: Closable) -> None:
         """Close *loop* and what belongs to it; the next engine does what is left."""

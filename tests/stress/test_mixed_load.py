@@ -262,6 +262,40 @@ def test_calls_after_a_moment_without_threads(oss):
     assert len(oss.objects(BUCKET)) == 20
 
 
+@pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="needs a timer")
+@pytest.mark.parametrize("error", ["KeyboardInterrupt", "TimeoutError"])
+def test_interrupt_without_threads(oss, error):
+    """An exception of a signal handler ends the call in the calling thread."""
+    oss.faults.add(Fault(action="PutObject", delay=0.5, times=16))
+    run_code(f"""
+        import signal
+        fs = OSSPresignedFileSystem(signer="keys")
+        def refuse(thread):
+            raise RuntimeError("can't start new thread")
+        def interrupt(*_):
+            if {error} is KeyboardInterrupt:
+                signal.raise_signal(signal.SIGINT)
+            raise {error}
+        signal.signal(signal.SIGALRM, interrupt)
+        start, threading.Thread.start = threading.Thread.start, refuse
+        for number in range(2):
+            signal.setitimer(signal.ITIMER_REAL, 0.2)
+            try:
+                fs.pipe({{f"{{ROOT}}/{{n}}": b"x" for n in range(8)}})
+            except {error}:
+                pass
+            else:
+                raise AssertionError
+            signal.setitimer(signal.ITIMER_REAL, 0)
+        fs.pipe({{f"{{ROOT}}/{{n}}": b"y" for n in range(8)}})
+        threading.Thread.start = start
+        fs.pipe({{f"{{ROOT}}/{{n}}": b"z" for n in range(8)}})
+    """)
+    found = oss.objects(BUCKET)
+    assert {bytes(value) for value in found.values()} == {b"z"}
+    assert len(found) == 8
+
+
 @pytest.mark.slow
 def test_end_of_a_process_after_a_long_rest(oss):
     """The engine's thread has ended, and a process that ends may start no other.
