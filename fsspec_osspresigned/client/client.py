@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -12,9 +12,8 @@ from weakref import WeakValueDictionary
 
 from attrs import evolve
 
-from ..engine.circuit_breaker import CircuitBreaker
 from ..engine.engine import blocking, call_user, shielded
-from ..engine.limits import RequestLimits, request_limiter
+from ..engine.limits import request_limiter
 from ..errors import (
     BlindAnswerWarning,
     NetworkError,
@@ -41,7 +40,7 @@ from ..secret import redact
 from ..signers.base import MAX_REQUESTS, Grant, Signer, sign_checked
 from ..signing.canonical import is_of_s3
 from ..tracebacks import warn_user
-from .link_estimate import LATENCY_BOUND, LinkEstimate, RequestWindow
+from .bucket_state import BucketState
 from .readable_directories import LOOKS
 from .retry import REAL_TIME, Attempts, Decision, RetryPolicy, Timing, Verb
 from .written_objects import WrittenObjects
@@ -57,18 +56,6 @@ if TYPE_CHECKING:
     R = TypeVar("R")
 
 
-class _Keyed(dict[str, RequestLimits]):
-    """Limits by bucket; *make* makes those of a new bucket."""
-
-    def __init__(self, make: Callable[[str], RequestLimits]) -> None:
-        super().__init__()
-        self._make = make
-
-    def __missing__(self, bucket: str) -> RequestLimits:
-        limits = self[bucket] = self._make(bucket)
-        return limits
-
-
 def _itself(reply: Reply) -> Any:
     return reply
 
@@ -81,9 +68,7 @@ class Client:
 
     Attributes:
         written: record of the objects that this process has written.
-        circuits: bucket -> its circuit breaker.
-        links: bucket -> estimate of its network link.
-        windows: bucket -> limit of its small requests in flight.
+        buckets: bucket -> its circuit breaker, limits and link.
         s3_buckets: buckets with signed URLs of S3-compatible stores.
         clock_offset: seconds by which this machine's clock is ahead of the store's,
             from the last reply; None before the first one.
@@ -112,20 +97,9 @@ class Client:
         self.clock_offset: float | None = None
         self._timing = timing
         self._note = note
-        self._in_flight: Counter[str] = Counter()
-        most = max(options.most_connections, options.most_small)
-        self._limits = _Keyed(
-            lambda bucket: RequestLimits(
-                small=lambda: self._most_small(bucket),
-                large=options.most_connections,
-                total=options.max_concurrency or most,
-            )
-        )
         self._batches = self.prefetcher(lambda: None, first=MAX_REQUESTS)
-        self.circuits: dict[str, CircuitBreaker] = {}
-        self.links: defaultdict[str, LinkEstimate] = defaultdict(LinkEstimate)
-        self.windows: defaultdict[str, RequestWindow] = defaultdict(
-            lambda: RequestWindow(options.most_small, clock=timing.clock)
+        self.buckets: defaultdict[str, BucketState] = defaultdict(
+            lambda: BucketState(options, self.policy, timing.clock)
         )
 
     async def note(self, receipt: Receipt, data: bytes | None = None) -> None:
@@ -182,7 +156,7 @@ class Client:
         attempts = Attempts(operation, self.policy, self._timing)
         limiter = request_limiter()
         small = body.size <= SMALL and not exchange.in_thread
-        limits = self._limits[operation.bucket]
+        limits = self.buckets[operation.bucket].limits
         signed: SignedRequest | None = None
         first = prefetcher and prefetcher.sign
         while True:
@@ -224,14 +198,6 @@ class Client:
         else:
             self.signer.distrust(refused)
 
-    def _most_small(self, bucket: str) -> int:
-        """Return how many small requests may be in flight to *bucket*."""
-        size = self.windows[bucket].size
-        if not self.circuit_breaker(bucket).is_open:
-            return size
-        # They are not sent, but wait for the probe: if it fails, all fail with it.
-        return max(size, self.options.most_connections)
-
     def _after(
         self,
         operation: Operation,
@@ -256,15 +222,26 @@ class Client:
         attempts: Attempts,
     ) -> T:
         """Send one try of *operation*, and return what *parse* returns for the reply."""
-        breaker = self.circuit_breaker(operation.bucket)
+        bucket = self.buckets[operation.bucket]
+        breaker = bucket.breaker
         probes = breaker.is_open and await breaker.enter(operation.path)
         error: BaseException | None = None
         try:
             ready = await self._ready(operation, signed, body)
-            reply = await self._send(operation, ready, body, exchange)
-            await self._note_answer(operation, reply)
-            self._raise_for_status(operation, ready, reply)
             in_thread = body.size > SMALL or exchange.in_thread
+            began = self._timing.clock()
+            bucket.in_flight += not in_thread
+            in_flight = bucket.in_flight
+            try:
+                reply = await self.transport.send(ready, body, exchange)
+            finally:
+                bucket.in_flight -= not in_thread
+            if reply.is_good:
+                seconds = self._timing.clock() - began
+                bucket.note(operation, body, exchange, seconds, in_flight)
+            if operation.action in LOOKS and self.signer.grants_by_prefix:
+                await self._note_answer(operation, reply)
+            self._raise_for_status(operation, ready, reply)
             return await _parsed(
                 attempts.counted(reply), parse, exchange, in_thread=in_thread
             )
@@ -274,47 +251,6 @@ class Client:
         finally:
             breaker.leave(error, probes=probes)
             del error  # its frames lead here, and would keep each other
-
-    async def _send(
-        self,
-        operation: Operation,
-        signed: SignedRequest,
-        body: Body,
-        exchange: Exchange,
-    ) -> Reply:
-        """Send the request once; note how long the reply took."""
-        bucket, clock = operation.bucket, self._timing.clock
-        is_small = body.size <= SMALL and not exchange.in_thread
-        began = clock()
-        self._in_flight[bucket] += is_small
-        in_flight = self._in_flight[bucket]
-        try:
-            reply = await self.transport.send(signed, body, exchange)
-        finally:
-            self._in_flight[bucket] -= is_small
-        if reply.is_good:
-            self._note_time(operation, body, exchange, clock() - began, in_flight)
-        return reply
-
-    def _note_time(
-        self,
-        operation: Operation,
-        body: Body,
-        exchange: Exchange,
-        seconds: float,
-        in_flight: int,
-    ) -> None:
-        """Record a reply in the window of its bucket and in the estimate of its link."""
-        link, action = self.links[operation.bucket], operation.action
-        if body.size > SMALL or exchange.in_thread:
-            if exchange.sink is None:
-                link.note(action, body.size, seconds)
-            return
-        least = self.windows[operation.bucket].note(seconds, in_flight)
-        if in_flight == 1 and exchange.sink is None:
-            link.note(action, body.size, seconds)
-        elif least is not None and body.size <= LATENCY_BOUND:
-            link.note(action, 0, least)
 
     async def signed(self, operation: Operation) -> SignedRequest:
         """Return *operation*, signed by the client's signer."""
@@ -397,13 +333,12 @@ class Client:
         failure = from_reply(
             operation, reply, signed, now=now, offset=self.clock_offset
         )
-        self.windows[operation.bucket].note_failure(failure)
+        self.buckets[operation.bucket].window.note_failure(failure)
         raise failure
 
     async def _note_answer(self, look: Operation, reply: Reply) -> None:
-        """Record that the store answered *look*, if that is a look for an object."""
-        is_answer = reply.is_good or reply.status == HTTPStatus.NOT_FOUND
-        if not (look.action in LOOKS and is_answer and self.signer.grants_by_prefix):
+        """Record that the store answered *look*, if *reply* says so."""
+        if not (reply.is_good or reply.status == HTTPStatus.NOT_FOUND):
             return
         is_new = self.written.answered(look)
         if is_new and look.action is Action.HeadObject and not self.signer.remote:
@@ -456,18 +391,6 @@ class Client:
         except NotSignedError:
             return False
         return True
-
-    def circuit_breaker(self, bucket: str) -> CircuitBreaker:
-        """Return the circuit breaker of *bucket*."""
-        if bucket not in self.circuits:
-            # Half of the longest wait is the mean one of a worker that tries alone.
-            self.circuits[bucket] = CircuitBreaker(
-                self.options.connections,
-                pause=self.policy.base / 2,
-                longest=self.policy.cap / 2,
-                clock=self._timing.clock,
-            )
-        return self.circuits[bucket]
 
 
 async def _call_signer(function: Callable[..., R], *args: Any) -> R:

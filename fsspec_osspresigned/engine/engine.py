@@ -309,7 +309,7 @@ def current() -> Engine:
 
 def running() -> Engine:
     """Return the engine of the running loop; call it in a coroutine of the engine."""
-    return cast(EngineLoop, asyncio.get_running_loop()).engine  # type: ignore[no-any-return]
+    return asyncio.get_running_loop().engine  # type: ignore[attr-defined,no-any-return]
 
 
 def is_engine_thread() -> bool:

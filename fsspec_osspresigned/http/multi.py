@@ -41,6 +41,7 @@ class Multi:
         self._kept = 0  # handles in it
         self._busy: dict[Any, _Busy] = {}
         self._looking: asyncio.TimerHandle | None = None
+        self._window = math.inf  # seconds for which it was set
         try:
             self._curl = pycurl.CurlMulti()
         except pycurl.error as error:  # it needs descriptors, and says no more
@@ -137,16 +138,15 @@ class Multi:
 
     def _schedule(self, milliseconds: int) -> None:
         # Most calls say "at once", or set a later time than a timer that runs already.
-        loop = self._loop
-        self._due = loop.time() + milliseconds / 1000 if milliseconds >= 0 else math.inf
+        self._due = math.inf
         if milliseconds == 0:
             if not self._is_due:
                 self._is_due = True
-                loop.call_soon(self._act_now)
-        elif milliseconds > 0 and (
-            self._timer is None or self._due < self._timer.when()
-        ):
-            self._set_timer()
+                self._loop.call_soon(self._act_now)
+        elif milliseconds > 0:
+            self._due = self._loop.time() + milliseconds / 1000
+            if self._timer is None or self._due < self._timer.when():
+                self._set_timer()
 
     def _set_timer(self) -> None:
         if self._timer is not None:
@@ -191,9 +191,10 @@ class Multi:
 
     def _keep_looking(self, seconds: float) -> None:
         if self._looking is not None:
-            if self._looking.when() <= self._loop.time() + seconds:
+            if self._window <= seconds:
                 return
-            self._looking.cancel()  # it was set for a request with a longer window
+            self._looking.cancel()
+        self._window = seconds
         self._looking = self._loop.call_later(seconds, self._look)
 
     def _look(self) -> None:

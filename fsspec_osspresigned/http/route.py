@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -12,6 +13,10 @@ from attrs import field, frozen
 
 _BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
 _PORTS = {"http": 80, "https": 443}
+USER_AGENT = "fsspec-osspresigned"
+_ADDED = {"Accept-Encoding": "identity"}
+# libcurl adds these, unless a line without a value forbids it.
+_NOT_ADDED = ("accept", "content-type", "expect", "transfer-encoding")
 
 
 class ProxyError(OSError):
@@ -30,6 +35,8 @@ class Route:
             may send the same ID with every reply; then the ID proves nothing.
         netloc: host and port of the origin, as in the URL.
         host: the header Host: *netloc* in lower case, without a default port.
+        lines: lines of the head of each request, by the names of their headers in
+            lower case; a signed header replaces its line.
     """
 
     origin: str
@@ -38,6 +45,7 @@ class Route:
     request_ids: set[str] = field(factory=set, repr=False)
     netloc: str = field(init=False)
     host: str = field(init=False)
+    lines: Mapping[str, bytes] = field(init=False, repr=False)
 
     @netloc.default
     def _netloc_of_origin(self) -> str:
@@ -47,6 +55,12 @@ class Route:
     def _host_of_netloc(self) -> str:
         scheme = self.origin.partition("://")[0]
         return self.netloc.lower().removesuffix(f":{_PORTS[scheme]}")
+
+    @lines.default
+    def _lines_of_host(self) -> Mapping[str, bytes]:
+        added = {"Host": self.host, "User-Agent": USER_AGENT} | _ADDED
+        lines = {n.lower(): f"{n}: {v}".encode("latin-1") for n, v in added.items()}
+        return lines | {name: f"{name}:".encode() for name in _NOT_ADDED}
 
     @property
     def is_plain(self) -> bool:

@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Generator
 from http import HTTPStatus
-from typing import cast
+from typing import Any, cast
 
 import pycurl
 
@@ -41,16 +41,12 @@ _log = logging.getLogger(__name__)
 MAX_ERROR = 64 * 1024  # an error says more than that only to others
 MAX_HEAD = 256 * 1024  # bytes before the body, 1xx replies included
 MAX_FIELDS = 256  # lines of a head; OSS sends some twenty
-USER_AGENT = "fsspec-osspresigned"
 _GOOD = range(200, 300)
 _MAX_REASON = 200
 _JOINED = 64 * 1024  # bytes of small blocks that are sent together
 _WINDOWS = 10  # in which a reply must be there, but for the body of an object
 _BLANK = (b"\r\n", b"\n")
 _WITH_BODY, _READS = ("PUT", "POST"), ("GET", "HEAD")
-_DEFAULTS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
-# libcurl adds these, unless a line without a value forbids it.
-_NOT_ADDED = ("accept", "content-type", "expect", "transfer-encoding")
 # What would begin a line of its own, or has no byte in a head.
 _UNSENDABLE = re.compile(r"[^\x00-\x09\x0b\x0c\x0e-\xff]")
 # What may be a piece of a header, and would forge lines where it is shown.
@@ -200,15 +196,13 @@ class Transfer:
         They are the signed headers, those that HTTP needs, such as Host, and the
         unsigned headers of the exchange. libcurl adds Content-Length.
         """
-        exchange = self.exchange
+        exchange, free = self.exchange, self.exchange.free_headers
         headers = {**self.signed.headers, **self._frame.headers}
-        added = {"Host": self.route.host, **_DEFAULTS, **exchange.free_headers}
-        size = stated = str(self._total)
-        if headers:
-            names = {name.lower(): name for name in headers}
-            stated = headers.pop(names.get("content-length", ""), size)
-            added = {n: v for n, v in added.items() if n.lower() not in names}
-        headers = added | headers
+        names = {name.lower(): name for name in headers}
+        size = str(self._total)
+        stated = headers.pop(names.get("content-length", ""), size)
+        if free:
+            headers |= {n: v for n, v in free.items() if n.lower() not in names}
         problem = ""
         if stated != size:
             problem = f"the URL is signed for {stated} bytes, the body has {size}"
@@ -220,12 +214,12 @@ class Transfer:
             raise ConfigurationError(problem, path=exchange.path)
         given = {name.lower() for name in headers}
         return [
+            *[line for name, line in self.route.lines.items() if name not in given],
             # libcurl sends a header without a value if its line ends with a semicolon.
             *[
                 (f"{name}: {value}" if value else f"{name};").encode("latin-1")
                 for name, value in headers.items()
             ],
-            *[f"{name}:".encode() for name in _NOT_ADDED if name not in given],
         ]
 
     def _pieces(self) -> Generator[memoryview, None, None]:
@@ -259,7 +253,7 @@ class Transfer:
         return pycurl.PREREQFUNC_OK if may else pycurl.PREREQFUNC_ABORT
 
     def _may_send(self, local_port: int) -> bool:
-        handle = cast(Handle, self._handle)
+        handle: Any = self._handle
         self._is_new = handle.has_opened
         self._descriptor = handle.descriptor_of(local_port)
         if self._descriptor >= 0 and has_received(self._descriptor):

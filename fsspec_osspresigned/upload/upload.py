@@ -196,7 +196,7 @@ class Upload:
             size,
             path=target.path,
             large_parts=large_parts,
-            link=client.links[bucket].link if large_parts else None,
+            link=client.buckets[bucket].link.link if large_parts else None,
         )
         check_plan(client.options, target, grant, plan)
         if not client.signer.grants_by_prefix:  # else the requests need not be made

@@ -376,7 +376,7 @@ def test_large_requests_do_not_widen_the_window_of_small_ones():
 
     transport = Held()
     client = Client(Options(), Signing(), transport)
-    window = client.windows["b"]
+    window = client.buckets["b"].window
     large = MemoryBody.of(bytes(SMALL + 1))
 
     async def main():

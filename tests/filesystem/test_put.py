@@ -440,7 +440,7 @@ def test_parts_follow_the_link(environment, owner, tmp_path):
     """A slow link that was learned gives the next file parts, and a quick one does not."""
     (tmp_path / "a").write_bytes(body := bytes(range(256)) * 12 * 1024)  # 3 MiB
     keys = OSSPresignedFileSystem(signer="keys")
-    link = keys.client.links[ROOT]
+    link = keys.client.buckets[ROOT].link
     keys.put_file(str(tmp_path / "a"), f"{ROOT}/first")
     assert link.link is None  # no small request yet
     keys.pipe_file(f"{ROOT}/small", b"x")
@@ -462,7 +462,7 @@ def test_a_slow_link_widens(environment, owner, tmp_path, monkeypatch):
     with open(tmp_path / "a", "wb") as file:
         file.truncate(34 * MIB)
     keys = OSSPresignedFileSystem(signer="keys")
-    link = keys.client.links[ROOT]
+    link = keys.client.buckets[ROOT].link
     link.note(Action.InitiateMultipartUpload, 0, 0.001)
     link.note(Action.UploadPart, MIB, 1.0)
     send, together = keys.client.transport.send, asyncio.Barrier(17)

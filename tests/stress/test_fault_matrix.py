@@ -201,7 +201,7 @@ class Place:
             fs.client.policy = evolve(fs.client.policy, base=0.005)
             self._filesystems[kind] = fs
         fs = self._filesystems[kind]
-        fs.client.circuits.clear()
+        fs.client.buckets.clear()
         fs.client.clock_offset = None
         return fs
 
