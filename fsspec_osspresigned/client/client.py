@@ -157,8 +157,7 @@ class Client:
         limiter = request_limiter()
         small = body.size <= SMALL and not exchange.in_thread
         limits = self.buckets[operation.bucket].limits
-        signed: SignedRequest | None = None
-        first = prefetcher and prefetcher.sign
+        signed, first = None, prefetcher and prefetcher.sign
         while True:
             try:
                 is_new = signed is None
@@ -182,15 +181,16 @@ class Client:
                 if isinstance(error, NetworkError):  # as other kept ones may fail
                     exchange = evolve(exchange, is_fresh=True)
             if decision.verb is Verb.SIGN_AGAIN:
-                if signed is not None:
-                    await self._distrust(signed, prefetcher)
+                await self._distrust(signed, prefetcher)
                 signed = None
             else:
                 await self._timing.sleep(decision.seconds)
 
     async def _distrust(
-        self, refused: SignedRequest, prefetcher: Prefetcher | None
+        self, refused: SignedRequest | None, prefetcher: Prefetcher | None
     ) -> None:
+        if refused is None:
+            return
         if prefetcher is not None:
             prefetcher.distrust(refused)
         if self.signer.waits:
