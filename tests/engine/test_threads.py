@@ -79,8 +79,7 @@ def test_jobs_wait_for_a_thread(no_engine, monkeypatch):
 
     async def main():
         task = asyncio.create_task(blocking(first))
-        while not begun.is_set():
-            await asyncio.sleep(0.01)
+        assert await asyncio.to_thread(begun.wait, 10)
         with monkeypatch.context() as patch:
             patch.setattr(threading.Thread, "start", refuse)
             others = [asyncio.create_task(blocking(threading.get_ident)) for _ in "abc"]
