@@ -1,7 +1,7 @@
 """Transfer: one try of one request by a handle of libcurl, and its reply.
 
 libcurl sends the target and the headers as they are given, and parses the reply. This
-module decides what the reply proves: docs/replies.md lists each kind of reply.
+module decides what the reply proves: decision 16 lists each kind of reply.
 """
 
 from __future__ import annotations
