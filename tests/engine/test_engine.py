@@ -770,7 +770,8 @@ def test_no_descriptor_for_the_engine(no_engine, monkeypatch):
 
 def names():
     """Return the names of the engine's threads."""
-    return [t.name for t in threading.enumerate() if t.name.startswith("osspresigned-")]
+    begun = [thread for thread in threading.enumerate() if thread.ident]
+    return [t.name for t in begun if t.name.startswith("osspresigned-")]
 
 
 class Closes:
