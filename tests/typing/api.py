@@ -39,12 +39,6 @@ def signer() -> osp.Signer:
     return Granting()
 
 
-async def upload_in_a_loop(fs: osp.OSSPresignedFileSystem) -> int:
-    """Await the coroutine of a verb, which has the arguments and result of the method."""
-    receipt = await fs._pipe_file("examplebucket/a", b"x", mode="create")
-    return 0 if receipt is None else receipt.size
-
-
 def keep(receipt: osp.Receipt) -> tuple[str, int, str | None]:
     """Read members of a receipt with their types."""
     checksum: int | None = receipt.crc64
