@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 import time
@@ -32,6 +33,12 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(Plugin(), "canary")
     config.pluginmanager.register(Watchdog(), "watchdog")
     config.pluginmanager.register(LoopGuard(), "loop guard")
+
+
+def pytest_collection_finish() -> None:
+    """Leave the modules and tests out of each collection of garbage in the tests."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)

@@ -469,19 +469,15 @@ class Machine(RuleBasedStateMachine):
 def search(examples, steps):
     """Run the machine; return how many steps it took."""
     Machine.steps = 0
-    gc.freeze()  # the machine collects garbage often, and only its own matters
-    try:
-        run_state_machine_as_test(
-            Machine,
-            settings=settings(
-                max_examples=examples,
-                phases=[Phase.explicit, Phase.generate],
-                stateful_step_count=steps,
-                suppress_health_check=list(HealthCheck),
-            ),
-        )
-    finally:
-        gc.unfreeze()
+    run_state_machine_as_test(
+        Machine,
+        settings=settings(
+            max_examples=examples,
+            phases=[Phase.explicit, Phase.generate],
+            stateful_step_count=steps,
+            suppress_health_check=list(HealthCheck),
+        ),
+    )
     return Machine.steps
 
 
