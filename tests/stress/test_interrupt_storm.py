@@ -86,7 +86,8 @@ class Storm:
                 end = "done"
             finally:
                 signal.setitimer(signal.ITIMER_REAL, 0)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, asyncio.CancelledError):
+            # ``asyncio.run`` raises the second one for an interrupt at its very start.
             end = "cut"
         self.ends[name, end] += 1
         self.last.append((name, end))
