@@ -40,10 +40,9 @@ from ..secret import redact
 from ..signers.base import MAX_REQUESTS, Grant, Signer, sign_checked
 from ..signing.canonical import is_of_s3
 from ..tracebacks import warn_user
-from .bucket_state import BucketState
-from .readable_directories import LOOKS
+from .congestion import BucketState
 from .retry import REAL_TIME, Attempts, Decision, RetryPolicy, Timing, Verb
-from .written_objects import WrittenObjects
+from .written_objects import LOOKS, WrittenObjects
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar

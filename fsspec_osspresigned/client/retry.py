@@ -32,7 +32,7 @@ from ..errors import (
     StoreUnavailableError,
     URLExpiredError,
 )
-from ..http.awake_clock import AWAKE
+from ..http.stall import AWAKE
 from ..model import Operation, Reply
 
 _log = logging.getLogger(__name__)

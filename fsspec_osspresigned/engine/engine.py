@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import errno
+import functools
 import os
 import queue
 import threading
@@ -26,7 +27,7 @@ from functools import partial
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar, cast
 
 from ..system import after_fork_in_child
-from ..tracebacks import caller_task, caller_thread
+from ..tracebacks import caller_task, caller_thread, short_traceback
 from . import abort_at_exit
 from .loop import EngineLoop
 from .threads import Job, Threads
@@ -695,3 +696,32 @@ def _keep_parent_engine() -> None:
 
 _inherited: list[Engine] = []
 after_fork_in_child(_keep_parent_engine)
+
+
+# -- verbs -------------------------------------------------------------------------------
+#
+# The own code of a verb runs in the thread of the caller, because it may call code of the
+# user, and looks at the stack. What it passes to ``awaited`` runs on the loop.
+
+
+def verb(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
+    """Return the plain function of *method*, which awaits nothing but ``awaited``."""
+
+    @functools.wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        context = contextvars.copy_context()
+        context.run(waits_in_thread.set, True)
+        try:
+            context.run(method(*args, **kwargs).send, None)
+        except StopIteration as end:
+            return cast(T, end.value)
+        raise RuntimeError("the verb awaits what no thread can wait for")
+
+    plain = short_traceback(call)
+    plain.coroutine = short_traceback(method)  # type: ignore[attr-defined]  # see below
+    return plain
+
+
+def coroutine(verb: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
+    """Return the coroutine function of *verb*."""
+    return cast("Callable[P, Coroutine[Any, Any, T]]", vars(verb)["coroutine"])

@@ -11,7 +11,7 @@ from fsspec.config import conf
 
 from ..client.client import Client, shared_client
 from ..engine import abort_at_exit
-from ..http.route import may_have_proxy
+from ..http.handle import may_have_proxy
 from ..http.transport import Transport
 from ..options.options import Options
 from ..options.set_by_user import check_trust
@@ -19,14 +19,14 @@ from ..request_checks import is_web
 from ..signers import make_signer
 from ..system import before_fork
 from ..units import MIB, shown_bytes
-from .paths import PROTOCOL
+from .arguments import PROTOCOL
 
 MAX_MAP = 512 * MIB  # some 500,000 objects
 
 # What the verbs import on first use, here or in libraries.
 _LAZY = (
     *("checkpoint.directory", "client.error_codes", "client.s3_urls"),
-    *("signers.batching", "upload.expiry_watch", "upload.file_layers"),
+    *("signers.batching", "upload.file_layers"),
     *("upload.resume", "upload.writer"),
 )
 _LAZY_LIBRARIES = (

@@ -19,7 +19,7 @@ from fsspec.implementations.local import LocalFileSystem, make_path_posix, trail
 from fsspec.utils import common_prefix, other_paths, stringify_path
 
 from ..errors import ConfigurationError
-from .bulk_options import check_depth
+from .arguments import check_depth
 
 _MAX_SHOWN = 20
 

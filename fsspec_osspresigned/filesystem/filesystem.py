@@ -17,8 +17,7 @@ from fsspec.utils import isfilelike, stringify_path
 from .. import callers
 from ..client.client import Client
 from ..client.receipt_output import ReceiptList
-from ..engine.engine import awaited, blocking, run
-from ..engine.verbs import coroutine, verb
+from ..engine.engine import awaited, blocking, coroutine, run, verb
 from ..model import Receipt
 from ..objects.lookup import Lookup
 from ..options.object_options import ObjectOptions
@@ -28,11 +27,17 @@ from ..tracebacks import short_traceback
 from ..upload import transaction
 from ..upload.transaction import Transaction
 from . import look, move, read
-from .bulk_options import BulkOptions, check_depth
+from .arguments import (
+    PROTOCOL,
+    BulkOptions,
+    check_depth,
+    object_path,
+    without_own,
+    without_protocol,
+)
 from .client_factory import client_for
 from .destinations import Destination, local_path
 from .instances import InstanceCache
-from .paths import PROTOCOL, object_path, without_own, without_protocol
 from .progress import SharedCallback
 from .put import PutCall, progress_callback, write_mode
 

@@ -13,7 +13,7 @@ from ..options.options import ALIAS, hashable, portable, renamed, surroundings
 from ..request_checks import is_web
 from ..system import after_fork_in_child
 from ..tracebacks import short_traceback
-from .paths import PROTOCOL
+from .arguments import PROTOCOL
 
 # Older releases of fsspec keep the loop of the parent in a forked child, without its
 # thread. Newer ones do this themselves.

@@ -19,9 +19,8 @@ from ..model import PLAIN_ACTIONS, Operation, split_path
 from ..objects import calls
 from ..objects.lookup import Lookup as Lookup  # noqa: PLC0414 - the class uses it
 from . import destinations
-from .bulk_options import BulkOptions, check_depth
+from .arguments import BulkOptions, check_depth, object_path, without_protocol
 from .destinations import Destination, Match
-from .paths import object_path, without_protocol
 
 Info = dict[str, Any]
 

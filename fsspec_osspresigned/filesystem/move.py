@@ -11,7 +11,7 @@ from ..errors import ConfigurationError, NotSignedError, OSSPresignedError
 from ..objects.copy import Copying, SourceHead, prove
 from ..objects.lookup import Lookup
 from ..objects.ranges import changed
-from .bulk_options import BulkOptions
+from .arguments import BulkOptions
 from .destinations import Destination, Match
 from .put import PutCall
 

@@ -44,7 +44,7 @@ from ..units import KIB, MIB
 from ..upload.plan import first_request
 from ..upload.transaction import Transaction, around_duckdb
 from ..upload.upload import TransferContext, Upload, upload_source
-from .bulk_options import BulkOptions, check_choice
+from .arguments import BulkOptions, check_choice
 from .progress import SharedCallback
 
 if TYPE_CHECKING:

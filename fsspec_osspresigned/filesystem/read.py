@@ -29,9 +29,8 @@ from ..objects.ranges import MergedRange, Version, merged
 from ..objects.reader import PresignedReader
 from ..options.object_options import ObjectOptions
 from ..units import MIB
-from .bulk_options import BulkOptions, check_choice
+from .arguments import BulkOptions, check_choice, object_path
 from .destinations import Destination, Match
-from .paths import object_path
 from .progress import SharedCallback
 
 MERGED = 64 * MIB  # bytes of ranges that become one request

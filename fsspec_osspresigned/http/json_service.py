@@ -30,7 +30,7 @@ from ..model import Reply
 from ..request_checks import http_problem, url_problem
 from ..secret import Secret, SecretURL
 from ..tracebacks import without_frames
-from .route import USER_AGENT, ProxyError, find_route
+from .handle import USER_AGENT, ProxyError, find_route
 from .transfer import MAX_ERROR, hint, said
 
 _log = logging.getLogger(__name__)

@@ -14,8 +14,7 @@ from typing import Any
 import pycurl
 
 from ..model import Reply
-from .handle import Handle
-from .route import Route
+from .handle import Handle, Route
 from .transfer import Transfer
 
 _LOOK = 1.0  # seconds between two looks at what stalls, at most

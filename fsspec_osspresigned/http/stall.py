@@ -1,17 +1,17 @@
-"""Progress timeout: distinguishes a stalled connection from a slow one."""
+"""Time that counts: stalled connections, and clocks without suspended time."""
 
 from __future__ import annotations
 
 import math
 import sys
 import time
+from collections.abc import Callable
+from contextvars import ContextVar
 
 # Bytes a second below which a connection counts as stalled. Sixteen connections that
 # share an uplink of 64 kbit/s are faster.
 SLOWEST = 256.0
-_SOON = (
-    0.05  # seconds between two looks, at least: libcurl offers many while bytes move
-)
+_SOON = 0.05  # seconds between two looks, at least: libcurl offers many
 _STEP = 1.25  # seconds between two looks of libcurl, at most; more was not waiting
 
 
@@ -100,3 +100,28 @@ def unconfirmed_bytes(descriptor: int) -> int:
     except (OSError, ValueError, ImportError):
         return 0
     return int.from_bytes(packed, sys.byteorder)
+
+
+class AwakeClock:
+    """Monotonic clock of one task, without the time while the process was suspended.
+
+    A process cannot notice that it was suspended (SIGSTOP, a debugger, a frozen
+    container). But a request is looked at about every second, so the time beyond that
+    was not spent waiting.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._suspended: ContextVar[float] = ContextVar("suspended", default=0.0)
+
+    def exclude(self, seconds: float) -> None:
+        """Exclude *seconds* in which the process was suspended."""
+        if seconds:
+            self._suspended.set(self._suspended.get() + seconds)
+
+    def __call__(self) -> float:
+        """Return the seconds since an arbitrary start, without suspended time."""
+        return self._clock() - self._suspended.get()
+
+
+AWAKE = AwakeClock()

@@ -32,8 +32,7 @@ from .body import SMALL, Body
 from .checksums import crc64
 from .exchange import Exchange, JudgingSink
 from .form import NO_FRAME, form_frame
-from .handle import Handle
-from .route import Route
+from .handle import Handle, Route
 from .stall import ProgressTimer, StalledError
 
 _log = logging.getLogger(__name__)

@@ -13,12 +13,11 @@ from ..engine.engine import blocking, call_user, running
 from ..errors import ConfigurationError, NetworkError
 from ..model import Reply, SignedRequest
 from ..request_checks import http_problem, url_problem
-from .awake_clock import AWAKE
 from .body import EMPTY, SMALL, Body, MemoryBody, PartBody, loaded
 from .exchange import PLAIN, Exchange
-from .handle import HandlePool
+from .handle import HandlePool, ProxyError, Route
 from .multi import Multi
-from .route import ProxyError, Route
+from .stall import AWAKE
 from .transfer import LargeReplyError, Transfer, said, shown
 
 

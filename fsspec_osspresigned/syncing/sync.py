@@ -15,9 +15,8 @@ from ..console.exit import why
 from ..engine.engine import blocking, run, user_code
 from ..engine.scope import Scope
 from ..errors import ConfigurationError, NotSignedError
-from ..filesystem.bulk_options import check_choice
+from ..filesystem.arguments import check_choice, without_protocol
 from ..filesystem.filesystem import OSSPresignedFileSystem
-from ..filesystem.paths import without_protocol
 from ..model import Action, Receipt, split_path
 from ..objects import calls
 from ..options.object_options import ObjectOptions

@@ -12,7 +12,7 @@ from itertools import product
 from attrs import evolve, frozen
 
 from ..client.client import Client
-from ..client.link_estimate import Link
+from ..client.congestion import Link
 from ..errors import ConfigurationError, NotSignedError
 from ..model import (
     LARGEST_FILE_PART,

@@ -51,11 +51,11 @@ from .plan import (
     refuse_expired,
     too_small,
 )
-from .receipt_builder import ReceiptBuilder
 from .upload_modes import (
     Checkpoint,
     Multipart,
     NoCheckpoint,
+    ReceiptBuilder,
     SinglePut,
     SpooledPut,
     UploadJob,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fsspec_osspresigned.client.readable_directories import (
+from fsspec_osspresigned.client.written_objects import (
     BlindLooks,
     ReadableDirectories,
 )

@@ -10,8 +10,7 @@ from inspect import iscoroutinefunction, signature
 import pytest
 from fsspec.asyn import AsyncFileSystem
 
-from fsspec_osspresigned.engine.engine import awaited
-from fsspec_osspresigned.engine.verbs import coroutine, verb
+from fsspec_osspresigned.engine.engine import awaited, coroutine, verb
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 
 ROOT = "examplebucket"

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from fsspec_osspresigned.http.awake_clock import AwakeClock
+from fsspec_osspresigned.http.stall import AwakeClock
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from fsspec_osspresigned.errors import NetworkError
 from fsspec_osspresigned.http.body import MemoryBody
-from fsspec_osspresigned.http.route import ProxyError, find_route
+from fsspec_osspresigned.http.handle import ProxyError, find_route
 
 QUERY = "/b/k?x-oss-signature=TOPSECRET"
 

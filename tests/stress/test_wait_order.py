@@ -26,8 +26,8 @@ from fsspec.callbacks import Callback
 import fsspec_osspresigned
 from fsspec_osspresigned import sync
 from fsspec_osspresigned.client.client import Client
+from fsspec_osspresigned.client.congestion import CircuitBreaker
 from fsspec_osspresigned.emulator import Fault
-from fsspec_osspresigned.engine.circuit_breaker import CircuitBreaker
 from fsspec_osspresigned.engine.engine import run, user_code, within_user_code
 from fsspec_osspresigned.engine.limits import RequestLimiter
 from fsspec_osspresigned.errors import NetworkError
@@ -65,7 +65,7 @@ def order() -> list[str]:
 # What waits only for the end of its own tasks and calls is no resource of others.
 WAITS = {
     "client/client.py": {"enter": 2},  # requests, circuit
-    "engine/circuit_breaker.py": {"create_future": 1, "wait": 1},  # circuit
+    "client/congestion.py": {"create_future": 1, "wait": 1},  # circuit
     "engine/engine.py": {"create_future": 1, "shield": 2, "wait": 4, "SimpleQueue": 2},
     "engine/limits.py": {"create_future": 1},  # requests
     "engine/scope.py": {"Lock": 1, "create_future": 1, "wait": 1},  # jobs

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsspec_osspresigned.client.link_estimate import Link
+from fsspec_osspresigned.client.congestion import Link
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.model import (
     MAX_PART,

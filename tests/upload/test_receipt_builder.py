@@ -10,7 +10,7 @@ from fsspec_osspresigned.errors import ExclusiveNotEnforcedError, TooLargeError
 from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.model import PartReceipt, Reply
 from fsspec_osspresigned.options.object_options import Target
-from fsspec_osspresigned.upload.receipt_builder import ReceiptBuilder
+from fsspec_osspresigned.upload.upload_modes import ReceiptBuilder
 
 
 def part(number: int, data: bytes, *, with_crc=True) -> PartReceipt:

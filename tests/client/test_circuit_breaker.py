@@ -6,9 +6,9 @@ import asyncio
 
 import pytest
 
+from fsspec_osspresigned.client.congestion import CircuitBreaker
 from fsspec_osspresigned.client.retry import RetryPolicy
 from fsspec_osspresigned.emulator import Emulator, Fault
-from fsspec_osspresigned.engine.circuit_breaker import CircuitBreaker
 from fsspec_osspresigned.engine.engine import call_user, run
 from fsspec_osspresigned.errors import (
     NetworkError,

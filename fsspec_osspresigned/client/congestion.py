@@ -1,0 +1,338 @@
+"""Congestion: how much is sent to a bucket at a time, and whether at all.
+
+Each bucket has a circuit breaker, a window of small requests, and an estimate of its
+network link. They follow the replies, and are kept only in memory. The part size and the
+number of small requests in flight depend on them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any
+
+from attrs import frozen
+
+from ..engine.engine import within_user_code
+from ..engine.limits import RequestLimits
+from ..errors import NetworkError, OSSPresignedError, StoreUnavailableError
+from ..http.body import SMALL, Body
+from ..http.exchange import Exchange
+from ..model import CONNECTIONS, Action, Operation
+from ..options.options import Options
+from ..units import KIB, MIB
+from .retry import RetryPolicy
+
+LATENCY_BOUND = 16 * KIB  # bytes of a body up to which the round trip decides
+_LARGE = MIB  # bytes from which on the rate decides
+_SHARE = 1 / 8  # of the way to a worse sample
+_MOST = 15 / 16  # of the time of a large request, that may be its round trip
+_BEARABLE = 1.5  # times the base, that a reply may take for the window to grow
+_STEP = 8  # requests that a round adds, once the limit was met
+_REST = 1.0  # seconds without growth after a refusal: limits count requests a second
+_LIFE = 30.0  # seconds for which the base holds: networks change
+_REFUSALS = (429, 503)
+
+
+class CircuitBreaker:
+    """Circuit breaker of one bucket; *threshold* failures in a row open it.
+
+    While it is open, only one request at a time probes the store, and the next one only
+    after a growing pause. The other requests wait. If the probe fails, they fail with
+    its error, and are not sent.
+
+    *pause* is the number of seconds between the first two probes; it doubles, up to
+    *longest*.
+    """
+
+    def __init__(
+        self,
+        threshold: int,
+        *,
+        pause: float,
+        longest: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._threshold = threshold
+        self._pause = self._next_pause = pause
+        self._longest = longest
+        self._clock = clock
+        self._quiet_until = 0.0
+        self._failures = 0
+        self._is_probing = False
+        self._probes = 0
+        self._waiters: set[asyncio.Future[None]] = set()
+        # A factory: the error itself would keep its frames, and their data, alive.
+        self._last: Callable[[str], OSSPresignedError] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """True if the circuit is open, so that only one request at a time is sent."""
+        return self._failures >= self._threshold
+
+    async def enter(self, path: str) -> bool:
+        """Wait until a request may be sent; return True if the request is the probe.
+
+        Code of the user does not wait. If the probe fails during the wait, its error is
+        raised for *path*. ``leave`` must be called when the request has ended.
+        """
+        return self.is_open and not within_user_code() and await self._enter(path)
+
+    def leave(self, error: BaseException | None, *, probes: bool) -> None:
+        """Record the end of a request, with the *error* that it raised or None."""
+        if error is None:
+            if self._failures or probes:  # another one may have been answered before
+                self._leave(probes=probes, is_answered=True, failure=None)
+            return
+        is_failure = isinstance(error, StoreUnavailableError | NetworkError)
+        self._leave(
+            probes=probes,
+            is_answered=getattr(error, "status", None) is not None and not is_failure,
+            failure=error if is_failure else None,
+        )
+
+    async def _enter(self, path: str) -> bool:
+        """Wait until a request may be sent; return True if the request is the probe."""
+        seen = self._probes
+        while self.is_open and self._last is not None:
+            if self._probes > seen:
+                raise self._last(path)
+            wait = self._quiet_until - self._clock()
+            if not self._is_probing and wait <= 0:
+                self._is_probing = True
+                return True
+            await self._changed(None if self._is_probing else wait)
+        return False
+
+    async def _changed(self, seconds: float | None) -> None:
+        """Wait until a request has ended, *seconds* at most."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            await asyncio.wait((waiter,), timeout=seconds)
+        finally:
+            self._waiters.discard(waiter)
+
+    def _leave(self, *, probes: bool, is_answered: bool, failure: Any) -> None:
+        if probes:
+            self._is_probing = False
+        if is_answered:
+            self._failures = 0
+            self._next_pause = self._pause
+        if failure is not None:
+            self._failures += 1
+            self._last = _again(failure)
+            if probes:
+                self._probes += 1
+                self._quiet_until = self._clock() + self._next_pause
+                self._next_pause = min(self._longest, 2 * self._next_pause)
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+
+def _again(failure: OSSPresignedError) -> Callable[[str], OSSPresignedError]:
+    """Return a function that makes an error like *failure* for another path."""
+    kind, retry_after = type(failure), failure.retry_after
+    message = f"not sent, for all requests fail now: {failure.message}"
+
+    def make(path: str) -> OSSPresignedError:
+        error = kind(message, path=path, retry_after=retry_after)
+        if isinstance(error, NetworkError):
+            error.sent = False
+        return error
+
+    return make
+
+
+@frozen
+class Link:
+    """Properties of the link to one bucket's endpoint.
+
+    Attributes:
+        round_trip: duration in seconds of a request without a body.
+        rate: bytes per second of one connection.
+        parts: whether this process has begun a multipart upload in the bucket, which
+            proves that multipart uploads are permitted.
+    """
+
+    round_trip: float
+    rate: float
+    parts: bool = False
+
+
+class LinkEstimate:
+    """Moving estimate of the link's properties.
+
+    Several threads may call it without a lock, because a lost sample does not matter. A
+    better sample counts fully and a worse one little, because waiting and other
+    requests on the same link can only make a sample worse.
+    """
+
+    def __init__(self) -> None:
+        self._round_trip: float | None = None
+        self._rate: float | None = None
+        self._parts = False
+
+    @property
+    def link(self) -> Link | None:
+        """The estimate; None until a small and a large request have been answered."""
+        if self._round_trip is None or self._rate is None:
+            return None
+        return Link(self._round_trip, self._rate, self._parts)
+
+    def note(self, action: Action, size: int, seconds: float) -> None:
+        """Record a completed request with a body of *size* bytes that took *seconds*."""
+        self._parts |= action is Action.InitiateMultipartUpload
+        if size <= LATENCY_BOUND:
+            old, new = self._round_trip, seconds
+            is_better = old is not None and new < old
+            self._round_trip = _after(old, new, is_better=is_better)
+        elif size >= _LARGE:
+            waiting = min(self._round_trip or 0, seconds * _MOST)
+            old, new = self._rate, size / max(seconds - waiting, 1e-6)
+            is_better = old is not None and new > old
+            self._rate = _after(old, new, is_better=is_better)
+
+
+def _after(old: float | None, new: float, *, is_better: bool) -> float:
+    return new if old is None or is_better else old + _SHARE * (new - old)
+
+
+class RequestWindow:
+    """Limit of the small requests in flight to a bucket; thread-safe like LinkEstimate.
+
+    The window grows while replies take as long as before, and halves after a reply 429
+    or 503 (AIMD: additive increase, multiplicative decrease). A round has as many
+    replies as the window permits requests. The lower quartile of their durations is
+    compared with the base, the least quartile so far, because a queue delays all
+    replies and jitter only some. The window doubles in each round until replies take
+    longer or a reply is 429 or 503; afterwards the window grows by 8 a round.
+
+    Attributes:
+        size: number of requests that may be in flight.
+    """
+
+    def __init__(
+        self,
+        most: int,
+        *,
+        first: int = CONNECTIONS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.size = self._first = min(first, most)
+        self._most, self._clock = most, clock
+        self._doubles = True
+        self._seconds: list[float] = []  # of this round
+        self._is_full = False
+        self._base, self._base_until = 0.0, 0.0
+        self._refused_at = -_REST
+        self._ignored = 0  # refusals of requests that were sent before the last halving
+
+    def note(self, seconds: float, in_flight: int) -> float | None:
+        """Record a reply that took *seconds* with *in_flight* requests in flight.
+
+        If this reply ends a round, returns the shortest duration in the round in
+        seconds, else None.
+        """
+        self._ignored = max(0, self._ignored - 1)
+        # What is being signed, or tried again, takes room in the window, too.
+        self._is_full |= in_flight * 4 >= self.size * 3
+        noted = self._seconds  # a refusal in another thread begins a new round
+        noted.append(seconds)
+        if len(noted) < self.size:
+            return None
+        found, self._seconds = sorted(noted), []
+        is_full, self._is_full = self._is_full, False
+        self._end_round(found[len(found) // 4], is_full=is_full)
+        return found[0]
+
+    def note_failure(self, failure: BaseException) -> None:
+        """Halve the window if *failure* is a reply 429 or 503."""
+        is_refusal = (
+            isinstance(failure, StoreUnavailableError) and failure.status in _REFUSALS
+        )
+        if not is_refusal:
+            return
+        if self._ignored:
+            self._ignored -= 1
+            return
+        self._ignored = self.size - 1
+        self.size = max(1, self.size // 2)
+        self._doubles, self._refused_at = False, self._clock()
+        self._seconds = []
+
+    def _end_round(self, quartile: float, *, is_full: bool) -> None:
+        now = self._clock()
+        if now >= self._base_until:
+            # Replies of a smaller window say what the link takes without a queue.
+            is_first = self._base_until == 0
+            self._base, self._base_until = quartile, now + _LIFE
+            if not is_first:
+                self.size = max(min(self.size, self._first), self.size // 2)
+                return
+        self._base = min(self._base, quartile)
+        if quartile > self._base * _BEARABLE:
+            self._doubles = False
+        elif is_full and now - self._refused_at >= _REST:
+            grown = self.size * 2 if self._doubles else self.size + _STEP
+            self.size = min(self._most, grown)
+
+
+class BucketState:
+    """What the requests of one client to one bucket share.
+
+    Attributes:
+        breaker: the circuit breaker.
+        window: limit of the small requests in flight.
+        limits: all limits of the requests in flight.
+        link: estimate of the network link.
+        in_flight: number of small requests in flight.
+    """
+
+    def __init__(
+        self, options: Options, policy: RetryPolicy, clock: Callable[[], float]
+    ) -> None:
+        # Half of the longest wait is the mean one of a worker that tries alone.
+        self.breaker = CircuitBreaker(
+            options.connections,
+            pause=policy.base / 2,
+            longest=policy.cap / 2,
+            clock=clock,
+        )
+        self.window = RequestWindow(options.most_small, clock=clock)
+        self.link = LinkEstimate()
+        self.in_flight = 0
+        self._large = options.most_connections
+        self.limits = RequestLimits(
+            small=self._most_small,
+            large=self._large,
+            total=options.max_concurrency or max(self._large, options.most_small),
+        )
+
+    def _most_small(self) -> int:
+        """Return how many small requests may be in flight."""
+        if not self.breaker.is_open:
+            return self.window.size
+        # They are not sent, but wait for the probe: if it fails, all fail with it.
+        return max(self.window.size, self._large)
+
+    def note(
+        self,
+        operation: Operation,
+        body: Body,
+        exchange: Exchange,
+        seconds: float,
+        in_flight: int,
+    ) -> None:
+        """Record a good reply that took *seconds* with *in_flight* small requests."""
+        if body.size > SMALL or exchange.in_thread:
+            if exchange.sink is None:
+                self.link.note(operation.action, body.size, seconds)
+            return
+        least = self.window.note(seconds, in_flight)
+        if in_flight == 1 and exchange.sink is None:
+            self.link.note(operation.action, body.size, seconds)
+        elif least is not None and body.size <= LATENCY_BOUND:
+            self.link.note(operation.action, 0, least)
