@@ -77,6 +77,9 @@ class Storm:
         faulthandler.dump_traceback_later(HANG, exit=True, file=sys.__stderr__)
         try:
             try:
+                # An interrupt at the end of ``asyncio.run`` leaves its own handler, which
+                # would interrupt the next loop of asyncio where that loses a call.
+                signal.signal(signal.SIGINT, signal.default_int_handler)
                 self.armed = True
                 # Some come too late, so that every verb is also seen to end well.
                 moment = self.draw.uniform(1e-6, 1.5 * self.takes.get(name, 0.01))

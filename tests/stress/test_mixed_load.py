@@ -297,19 +297,23 @@ def test_interrupt_without_threads(oss, error):
 
 
 @pytest.mark.slow
-def test_end_of_a_process_after_a_long_rest(oss):
-    """The engine's thread has ended, and a process that ends may start no other.
+@pytest.mark.parametrize("is_open", [False, True])
+def test_end_of_a_process_after_a_long_rest(oss, is_open):
+    """Idle threads have ended, and a process that ends may start no other.
 
-    What is open is given up, and what is written then is stored.
+    What is open is given up: the engine's own thread stays for it. What is written then
+    is stored.
     """
     run_code(f"""
         faulthandler.dump_traceback_later(50, exit=True)
         fs = OSSPresignedFileSystem(signer="keys", **{PARTS})
-        file = fs.open(f"{{ROOT}}/open", "wb")
-        file.write(bytes({3 * MIN_PART}))
+        fs.pipe_file(f"{{ROOT}}/whole", bytes({3 * MIN_PART}))
+        if {is_open}:
+            file = fs.open(f"{{ROOT}}/open", "wb")
+            file.write(bytes({3 * MIN_PART}))
         atexit.register(fs.pipe, {{f"{{ROOT}}/{{n}}": b"x" for n in range(5)}})
-        while threading.active_count() > 1:
+        while threading.active_count() > 1 + {is_open}:
             time.sleep(0.1)
     """)
-    assert len(oss.objects(BUCKET)) == 5
+    assert len(oss.objects(BUCKET)) == 6
     assert not oss.uploads(BUCKET)
