@@ -365,7 +365,7 @@ class Client:
         self,
         jobs: Iterable[Job],
         opening: Callable[[Job], Awaitable[Operation]],
-    ) -> tuple[Iterable[Job] | AsyncIterator[Job], Prefetcher | None]:
+    ) -> tuple[Iterable[Job] | AsyncIterator[list[Job]], Prefetcher | None]:
         """Return *jobs*, and a prefetcher that signs their first requests in batches.
 
         The prefetcher is None if the signer is in this process. Up to 200 jobs are read

@@ -6,6 +6,7 @@ All of them have ended when the scope has: it ends the others if it is cancelled
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import (
     AsyncIterator,
     Callable,
@@ -31,15 +32,20 @@ ON_ERROR = ("raise", "omit", "return")
 _REFUSALS = 16
 _REFUSED = (401, 403)
 _NOTHING = object()  # in the place of the result of a job
-_CHUNK = 64  # jobs that a worker thread takes from an iterator at once
+_CHUNK = 128  # jobs that a worker thread takes from an iterator at once
 
 
-async def in_chunks(jobs: Iterable[T], size: int = _CHUNK) -> AsyncIterator[T]:
-    """Yield *jobs*, which a worker thread reads: their iterator may wait for a disk."""
+async def _chunks_of(jobs: Iterable[T]) -> AsyncIterator[Sequence[T]]:
+    """Yield *jobs* in chunks, which a worker thread reads: that may wait for a disk.
+
+    A list is one chunk, and is read here.
+    """
+    if isinstance(jobs, Sequence):
+        yield jobs
+        return
     source = iter(jobs)
-    while chunk := await blocking(lambda: list(islice(source, size))):
-        for job in chunk:
-            yield job
+    while chunk := await blocking(lambda: list(islice(source, _CHUNK))):
+        yield chunk
 
 
 class Scope(Generic[T, R]):
@@ -68,11 +74,12 @@ class Scope(Generic[T, R]):
         self._failed = False
         self.failures: dict[str, Exception] = {}
 
-    async def run(self, jobs: Iterable[T] | AsyncIterator[T]) -> list[Any]:
+    async def run(self, jobs: Iterable[T] | AsyncIterator[Sequence[T]]) -> list[Any]:
         """Call *work* for all *jobs*; return the results in the order of the jobs.
 
-        A list is read here, another iterable by a worker thread. With
-        ``on_error="return"``, exceptions stand in place of results.
+        A list is read here, another iterable by a worker thread. An asynchronous iterator
+        yields chunks of jobs. With ``on_error="return"``, exceptions stand in place of
+        results.
 
         Raises:
             UploadErrors: several jobs failed, or each was refused.
@@ -93,7 +100,7 @@ class Scope(Generic[T, R]):
         return [one for one in self._results if one is not _NOTHING]
 
     async def failures_of(
-        self, jobs: Iterable[T] | AsyncIterator[T]
+        self, jobs: Iterable[T] | AsyncIterator[Sequence[T]]
     ) -> dict[str, Exception]:
         """Call *work* for all *jobs*; return the exceptions of failed jobs by name."""
         take = self._from(jobs)
@@ -112,26 +119,22 @@ class Scope(Generic[T, R]):
         return self.failures
 
     def _from(
-        self, jobs: Iterable[T] | AsyncIterator[T]
+        self, jobs: Iterable[T] | AsyncIterator[Sequence[T]]
     ) -> Callable[[], Coroutine[Any, Any, tuple[int, T] | None]]:
         """Return a function that takes the next job with its index; None at the end."""
-        if isinstance(jobs, Sequence):
-            left = iter(jobs)
-
-            async def take_here() -> tuple[int, T] | None:
-                for job in left:
-                    return self._taken(job)
-                return None
-
-            return take_here
-        source = jobs if isinstance(jobs, AsyncIterator) else in_chunks(jobs)
-        taking = asyncio.Lock()  # an iterator gives one job at a time
+        chunks = jobs if isinstance(jobs, AsyncIterator) else _chunks_of(jobs)
+        left: deque[T] = deque()
+        reading = asyncio.Lock()
 
         async def take() -> tuple[int, T] | None:
-            async with taking:
-                async for job in source:
-                    return self._taken(job)
-                return None
+            while not left:
+                async with reading:
+                    if not left:
+                        chunk = await anext(chunks, None)
+                        if chunk is None:
+                            return None
+                        left.extend(chunk)
+            return self._taken(left.popleft())
 
         return take
 

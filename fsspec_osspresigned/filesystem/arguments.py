@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
 from attrs import frozen
@@ -109,7 +109,7 @@ class BulkOptions:
     async def run(
         self,
         client: Client,
-        jobs: Iterable[T] | AsyncIterator[T],
+        jobs: Iterable[T] | AsyncIterator[Sequence[T]],
         work: Callable[[T], Coroutine[Any, Any, Any]],
         name: Callable[[T], str],
         *,

@@ -294,7 +294,7 @@ class PutCall:
         async def opening(job: T) -> Operation:
             return await first_request(client, self.target(path_of(job)), size_of(job))
 
-        source: Iterable[T] | AsyncIterator[T] = jobs
+        source: Iterable[T] | AsyncIterator[Sequence[T]] = jobs
         prefetcher = None
         if self.transaction is None:
             source, prefetcher = client.announced(jobs, opening)

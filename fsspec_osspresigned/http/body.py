@@ -26,7 +26,7 @@ BLOCK = 256 * 1024
 SMALL = 256 * 1024  # bytes of a body, of a request or a reply, that the loop sends
 SLICE = 1024 * 1024  # bytes in memory that are summed up and sent at once
 _JOIN = 2 * SLICE  # bytes of small pieces that are joined, without the interpreter lock
-_READ = 256 * 1024  # bytes of one read of a file; half of what libcurl asks for
+_READ = 512 * 1024  # bytes of one read of a file, as many as libcurl asks for
 
 
 class Body(Protocol):

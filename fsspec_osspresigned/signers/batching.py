@@ -272,8 +272,8 @@ async def announced(
     jobs: Iterable[T],
     opening: Callable[[T], Awaitable[Operation]],
     coming: deque[Operation],
-) -> AsyncIterator[T]:
-    """Yield *jobs*, and append the first requests of up to 200 later jobs to *coming*.
+) -> AsyncIterator[list[T]]:
+    """Yield *jobs* in chunks; append the first requests of up to 200 later jobs to *coming*.
 
     A worker thread reads *jobs*. An error of *opening* is ignored here, because the job
     itself raises it again.
@@ -290,6 +290,5 @@ async def announced(
     now = await chunk()
     while now:
         following = await chunk()
-        for job in now:
-            yield job
+        yield now
         now = following
