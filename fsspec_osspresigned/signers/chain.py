@@ -21,9 +21,17 @@ class ChainSigner(Signer):
     def __init__(self, *signers: Signer) -> None:
         self._signers = signers
         self.remote = any(signer.remote for signer in signers)
-        self.waits = any(signer.waits for signer in signers)
-        self.grant_waits = any(signer.grant_waits for signer in signers)
         self.grants_by_prefix = False
+
+    @property
+    def waits(self) -> bool:  # type: ignore[override]  # depends on the signers
+        """True if one of the signers may wait now."""
+        return any(signer.waits for signer in self._signers)
+
+    @property
+    def grant_waits(self) -> bool:  # type: ignore[override]  # likewise
+        """The same for ``grant`` and ``preflight``."""
+        return any(signer.grant_waits for signer in self._signers)
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
         """Return signed requests for *operations*; raises the first error."""

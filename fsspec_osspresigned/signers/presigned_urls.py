@@ -108,6 +108,13 @@ class URLMapSigner(_PresignedSigner):
     guesses: int = field(default=1000, kw_only=True)
 
     @property
+    def waits(self) -> bool:  # type: ignore[override]  # depends on the file
+        """True if the map has changed, and is read again."""
+        return self.source.has_changed
+
+    grant_waits = waits
+
+    @property
     def _is_local(self) -> bool:
         return self.source.local
 

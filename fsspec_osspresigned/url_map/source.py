@@ -75,6 +75,11 @@ class FileSource(Generic[T]):
         if path is not None:
             warn_if_exposed(path, kind)
 
+    @property
+    def has_changed(self) -> bool:
+        """Whether ``current`` reads the file again, which takes time."""
+        return self._look() not in (self._stamp, _ABSENT)
+
     def current(self) -> T:
         """Return the current content of the file.
 
@@ -82,7 +87,7 @@ class FileSource(Generic[T]):
         old content stays in use. An unreadable file causes a warning.
         """
         # Not under the lock, so that workers do not queue for it.
-        if self._look() in (self._stamp, _ABSENT):  # mostly the first
+        if not self.has_changed:
             return self._held
         with self._lock:
             stamp = self._look()
