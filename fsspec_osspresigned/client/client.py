@@ -13,7 +13,7 @@ from weakref import WeakValueDictionary
 from attrs import evolve
 
 from ..engine.engine import blocking, call_user, shielded
-from ..engine.limits import request_limiter
+from ..engine.limits import RequestPlace, request_limiter
 from ..errors import (
     BlindAnswerWarning,
     NetworkError,
@@ -154,8 +154,9 @@ class Client:
             exchange = evolve(exchange, path=operation.path)
         attempts = Attempts(operation, self.policy, self._timing)
         limiter = request_limiter()
-        small = body.size <= SMALL and not exchange.in_thread
+        is_small = body.size <= SMALL and not exchange.in_thread
         limits = self.buckets[operation.bucket].limits
+        place = RequestPlace(self, limits, is_small)
         signed, first = None, prefetcher and prefetcher.sign
         while True:
             try:
@@ -163,9 +164,8 @@ class Client:
                 if signed is None:
                     signed = await (first or self.signed)(operation)
                     first = None
-                place = limiter.enter_now(self, limits, is_small=small)
-                if place is None:
-                    place = await limiter.enter(self, limits, is_small=small)
+                if not limiter.enter_nowait(place):
+                    await limiter.enter(place)
                     is_new = False
                 try:
                     if not is_new and signed.is_stale(self._timing.now()):

@@ -70,23 +70,15 @@ class RequestLimiter:
         """Number of requests in flight."""
         return self._small + self._large
 
-    def enter_now(
-        self, client: object, limits: RequestLimits, *, is_small: bool
-    ) -> RequestPlace | None:
-        """Count a request of *client* if it may be sent now; None if it must wait."""
-        place = RequestPlace(client, limits, is_small)
-        if within_user_code() or (not self._waiting and self._may(place)):
-            self._count(place, 1)
-            return place
-        return None
+    def enter_nowait(self, place: RequestPlace) -> bool:
+        """Count the request if it may be sent now; return whether it may.
 
-    async def enter(
-        self, client: object, limits: RequestLimits, *, is_small: bool
-    ) -> RequestPlace:
-        """Wait until *client* may send a request, and count it; call ``leave`` after."""
-        place = RequestPlace(client, limits, is_small)
-        await self._wait(place, asyncio.get_running_loop().create_future())
-        return place
+        Call ``leave`` when it has ended.
+        """
+        may = within_user_code() or (not self._waiting and self._may(place))
+        if may:
+            self._count(place, 1)
+        return may
 
     def leave(self, place: RequestPlace) -> None:
         """Count the request no more, and let others in."""
@@ -94,7 +86,9 @@ class RequestLimiter:
         if self._waiting:
             self._admit()
 
-    async def _wait(self, place: RequestPlace, future: asyncio.Future[None]) -> None:
+    async def enter(self, place: RequestPlace) -> None:
+        """Wait until the request may be sent, and count it."""
+        future = asyncio.get_running_loop().create_future()
         call = call_of_task.get(), id(place.client), place.is_small
         queue = self._waiting.setdefault(call, deque())
         queue.append((place, future))

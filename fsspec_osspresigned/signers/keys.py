@@ -38,31 +38,32 @@ def environment_credentials() -> Credentials:
     Raises:
         ConfigurationError: variables are missing or invalid; the message lists all.
     """
-    secret, token = Secret(_variable(_SECRET)), Secret(_variable(_TOKEN))
-    return _credentials(_variable(_ID), secret, token, _variable(_END))
-
-
-def _variable(name: str) -> str:
-    return os.environ.get(name, "")
+    environ = os.environ
+    # The end means something only for a temporary key.
+    token = Secret(environ[_TOKEN]) if environ.get(_TOKEN) else None
+    end = "" if token is None else environ.get(_END, "")
+    secret = Secret(environ.get(_SECRET, ""))
+    return _credentials(environ.get(_ID, ""), secret, token, end)
 
 
 @lru_cache(maxsize=1)  # the variables are read for each signature, and seldom change
-def _credentials(name: str, secret: Secret, token: Secret, end: str) -> Credentials:
+def _credentials(
+    name: str, secret: Secret, token: Secret | None, end: str
+) -> Credentials:
     problems = [] if name and secret.reveal() else _missing_keys()
-    temporary = bool(token.reveal())
-    expires_at = moment(end) if end and temporary else None
-    if end and temporary and expires_at is None:
+    expires_at = moment(end) if end else None
+    if end and expires_at is None:
         problems.append(f"{_END} is not of the form 2026-11-25T10:00:00Z")
     if problems:
         raise ConfigurationError(problems)
-    return Credentials(name, secret, token if temporary else None, expires_at)
+    return Credentials(name, secret, token, expires_at)
 
 
 def _missing_keys() -> list[str]:
     return [
         f"{name} is not set: the key signer reads it from the environment"
         for name in (_ID, _SECRET)
-        if not _variable(name)
+        if not os.environ.get(name)
     ]
 
 

@@ -39,11 +39,10 @@ from ..http.body import (
 from ..http.exchange import Exchange
 from ..model import Receipt, split_path
 from ..options.object_options import Target
-from ..signers.base import Grant, MultipartGrant
+from ..signers.base import MultipartGrant
 from ..tracebacks import warn_user
 from .oss_calls import OSSCalls
 from .plan import (
-    UploadPlan,
     check_plan,
     granted,
     needed_requests,
@@ -60,6 +59,7 @@ from .upload_modes import (
     SpooledPut,
     UploadJob,
     as_failure,
+    put_body,
 )
 
 if TYPE_CHECKING:
@@ -118,9 +118,10 @@ class _SmallPartsError(ConfigurationError):
 async def _upload(
     client: Client, target: Target, source: Source, context: TransferContext
 ) -> Receipt:
-    upload = await Upload.begin(
-        client, target, size=source.size, at_hand=True, context=context
-    )
+    job = await _job_for(client, target, source.size, at_hand=True, context=context)
+    if not job.plan.multipart and client.checkpoint is None:
+        return await _upload_at_once(job, source)
+    upload = Upload(job)
     try:
         if client.checkpoint is not None:
             from .resume import resumption_of  # noqa: PLC0415 - loads checkpoint
@@ -136,6 +137,82 @@ async def _upload(
     finally:
         if upload.checkpoint.has_journal:
             await blocking(upload.checkpoint.release)
+
+
+async def _upload_at_once(job: UploadJob, source: Source) -> Receipt:
+    """Store *source* by one call; there is nothing to discard if that fails."""
+    try:
+        body = await _readable_again(source)
+        receipt = await put_body(job, body)
+    except ExclusiveNotEnforcedError:  # published all the same
+        raise
+    except BaseException as error:
+        _log.info("the upload of %s was cancelled: %s", job.calls.target.path, error)
+        raise
+    return await _noted(job, receipt, _small(body, receipt.size))
+
+
+async def _readable_again(source: Source) -> Body:
+    """Return the bytes of *source* in memory, if they are few."""
+    if isinstance(source, MemoryBody) or source.size > BODY_CAP:
+        return source
+    return await blocking(loaded, source)
+
+
+async def _job_for(
+    client: Client,
+    target: Target,
+    size: int | None,
+    *,
+    at_hand: bool = False,
+    context: TransferContext = ALONE,
+) -> UploadJob:
+    """Plan an upload; asks the signer for its grant, and sends nothing."""
+    grant = await granted(client, target.path)
+    refuse_expired(grant, target.path)
+    # Large parts are lost with the process that sends them, so not with a journal.
+    large_parts = at_hand and client.checkpoint is None
+    bucket = split_path(target.path)[0]
+    plan = plan_for(
+        grant,
+        client.options,
+        size,
+        path=target.path,
+        large_parts=large_parts,
+        link=client.buckets[bucket].link.link if large_parts else None,
+    )
+    check_plan(client.options, target, grant, plan)
+    if not client.signer.grants_by_prefix:  # else the requests need not be made
+        for operation in needed_requests(target, grant, plan, size):
+            await client.preflight(operation)
+    exchange = Exchange(
+        path=target.path,
+        progress=context.progress,
+        with_crc=target.checksum != "none",
+    )
+    return UploadJob(
+        calls=OSSCalls(client, target, exchange),
+        plan=plan,
+        granted=grant.multipart or MultipartGrant(),
+        size=size,
+        expires_at=grant.expires_at,
+        prefetcher=context.prefetcher,
+        receipt=ReceiptBuilder(target, plan.max_parts),
+    )
+
+
+async def _noted(job: UploadJob, receipt: Receipt, data: bytes | None) -> Receipt:
+    """Record a stored object, *data* if it is small; warn of what went wrong besides."""
+    client = job.calls.client
+    await client.note(receipt, data)
+    if receipt.version_id and job.calls.target.keeps_hidden:
+        client.warn_of_replacing(
+            receipt.path, "has no effect in a bucket that keeps versions"
+        )
+    if receipt.status == "callback_failed":
+        text = f"{receipt.path} is stored, but its callback failed"
+        warn_user(text, CallbackFailedWarning)
+    return receipt
 
 
 def _small(body: Body, size: int) -> bytes | None:
@@ -155,12 +232,10 @@ class Upload:
         receipt: the receipt; None before ``finish``.
     """
 
-    def __init__(
-        self, client: Client, grant: Grant, plan: UploadPlan, job: UploadJob
-    ) -> None:
-        self._client, self._job = client, job
-        self.path, self.plan = job.calls.target.path, plan
-        self.granted = grant.multipart or MultipartGrant()
+    def __init__(self, job: UploadJob) -> None:
+        self._client, self._job = job.calls.client, job
+        self.path, self.plan = job.calls.target.path, job.plan
+        self.granted = job.granted
         self.checkpoint: Checkpoint = NoCheckpoint()
         self.receipt: Receipt | None = None
         self.failure: Exception | None = None
@@ -185,38 +260,9 @@ class Upload:
         buffer, because they are read from a file. Raises like ``plan_for`` and
         ``check_plan``.
         """
-        grant = await granted(client, target.path)
-        refuse_expired(grant, target.path)
-        # Large parts are lost with the process that sends them, so not with a journal.
-        large_parts = at_hand and client.checkpoint is None
-        bucket = split_path(target.path)[0]
-        plan = plan_for(
-            grant,
-            client.options,
-            size,
-            path=target.path,
-            large_parts=large_parts,
-            link=client.buckets[bucket].link.link if large_parts else None,
+        return cls(
+            await _job_for(client, target, size, at_hand=at_hand, context=context)
         )
-        check_plan(client.options, target, grant, plan)
-        if not client.signer.grants_by_prefix:  # else the requests need not be made
-            for operation in needed_requests(target, grant, plan, size):
-                await client.preflight(operation)
-        exchange = Exchange(
-            path=target.path,
-            progress=context.progress,
-            with_crc=target.checksum != "none",
-        )
-        job = UploadJob(
-            calls=OSSCalls(client, target, exchange),
-            plan=plan,
-            granted=grant.multipart or MultipartGrant(),
-            size=size,
-            expires_at=grant.expires_at,
-            prefetcher=context.prefetcher,
-            receipt=ReceiptBuilder(target, plan.max_parts),
-        )
-        return cls(client, grant, plan, job)
 
     async def add(self, body: Body, *, more: bool = False) -> None:
         """Add the next bytes of the object; waits while too many parts are in flight.
@@ -242,9 +288,7 @@ class Upload:
         read.
         """
         if not self.plan.multipart:  # one body proves itself while it is sent
-            if not isinstance(source, MemoryBody) and source.size <= BODY_CAP:
-                source = await blocking(loaded, source)
-            await self.add(source)
+            await self.add(await _readable_again(source))
             return
         step = self.plan.part_size
         for offset in range(0, max(source.size, 1), step):
@@ -285,17 +329,9 @@ class Upload:
             self._keep(error)
             raise
         self.receipt = receipt
-        data = _small(body, receipt.size)
+        data = _small(body, receipt.size)  # before the body is released
         await self._published()
-        await self._client.note(receipt, data)
-        if receipt.version_id and self._job.calls.target.keeps_hidden:
-            self._client.warn_of_replacing(
-                receipt.path, "has no effect in a bucket that keeps versions"
-            )
-        if receipt.status == "callback_failed":
-            text = f"{receipt.path} is stored, but its callback failed"
-            warn_user(text, CallbackFailedWarning)
-        return receipt
+        return await _noted(self._job, receipt, data)
 
     async def _published(self) -> None:
         self._ended = self._over = True

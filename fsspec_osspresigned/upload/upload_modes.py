@@ -331,6 +331,12 @@ class UploadJob:
     receipt: ReceiptBuilder
 
 
+async def put_body(job: UploadJob, body: Body) -> Receipt:
+    """Store *body* as the object by one call; return the receipt."""
+    reply, verified = await job.calls.put(body, job.prefetcher, job.plan.action)
+    return job.receipt.build(reply, body.size, reply.crc64, verified)
+
+
 class SinglePut:
     """Upload in one call, which keeps at most one body in memory until the end."""
 
@@ -356,11 +362,7 @@ class SinglePut:
 
     async def publish(self) -> Receipt:
         """Send the body; return the receipt."""
-        size, job = self.body.size, self._job
-        reply, verified = await job.calls.put(
-            self.body, job.prefetcher, job.plan.action
-        )
-        return job.receipt.build(reply, size, reply.crc64, verified)
+        return await put_body(self._job, self.body)
 
     async def close(self) -> None:
         """Release the memory of the body."""

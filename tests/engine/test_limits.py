@@ -17,6 +17,7 @@ from fsspec_osspresigned.engine.limits import (
     MemoryBudget,
     RequestLimiter,
     RequestLimits,
+    RequestPlace,
     memory_budget,
     request_limiter,
 )
@@ -37,10 +38,10 @@ class Requests:
     @contextlib.asynccontextmanager
     async def request(self, client="client", *, is_small=True):
         """Send a request, as a client does."""
-        limiter, limits = self.limiter, self.limits
-        place = limiter.enter_now(client, limits, is_small=is_small)
-        if place is None:
-            place = await limiter.enter(client, limits, is_small=is_small)
+        limiter = self.limiter
+        place = RequestPlace(client, self.limits, is_small)
+        if not limiter.enter_nowait(place):
+            await limiter.enter(place)
         self.now[is_small] += 1
         self.highest[is_small] = max(self.highest[is_small], self.now[is_small])
         try:

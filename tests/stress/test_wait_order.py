@@ -267,19 +267,18 @@ def note_requests(waits: Waits, replace: Any) -> None:
                 waits.of_user.update(_held.get())
             else:
                 waits.note("requests")
-            place = function(*args, **kwargs)
-            assert place is not None or not within_user_code()
-            if place is not None:
+            may = function(*args, **kwargs)
+            assert may or not within_user_code()
+            if may:
                 waits.take("requests")
-            return place
+            return may
 
         return noted
 
     def of_enter(function: Any) -> Any:
         async def noted(*args: Any, **kwargs: Any) -> Any:
-            place = await function(*args, **kwargs)
+            await function(*args, **kwargs)
             waits.take("requests")
-            return place
 
         return noted
 
@@ -291,7 +290,7 @@ def note_requests(waits: Waits, replace: Any) -> None:
 
         return noted
 
-    replace(RequestLimiter, "enter_now", of_entry)
+    replace(RequestLimiter, "enter_nowait", of_entry)
     replace(RequestLimiter, "enter", of_enter)
     replace(RequestLimiter, "leave", of_leave)
 
