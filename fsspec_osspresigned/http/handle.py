@@ -15,7 +15,7 @@ import time
 import weakref
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 import pycurl
@@ -175,14 +175,25 @@ def _authorities() -> str:
     return bundle
 
 
-class Callbacks(Protocol):
-    """Protocol of a request in a handle, which libcurl calls."""
+# A TCP connection: address of the server, own address, and their ports.
+Addresses: TypeAlias = tuple[str, str, int, int]
 
-    def may_send(self, local_port: int) -> int:
+
+class Callbacks(Protocol):
+    """Protocol of a request in a handle, which libcurl calls.
+
+    Attributes:
+        next_watch: moment before which ``watch`` need not be called, by
+            ``time.monotonic``.
+    """
+
+    next_watch: float
+
+    def may_send(self, addresses: Addresses) -> int:
         """Decide whether libcurl may send the request by the connection it has chosen."""
         ...
 
-    def read(self, size: int) -> bytes | int:
+    def read(self, size: int) -> bytes | memoryview | int:
         """Return the next bytes of the request's body, at most *size*."""
         ...
 
@@ -202,8 +213,8 @@ class Callbacks(Protocol):
 class Handle:
     """An easy handle, and the file descriptor of its connection.
 
-    *descriptors* are the file descriptors of the connections by local port, which the
-    handles of one multi share. libcurl watches the progress if they are None.
+    *descriptors* are the file descriptors of the connections by their addresses, which
+    the handles of one multi share. libcurl watches the progress if they are None.
 
     Attributes:
         request: the request that is being sent; there is none between two requests.
@@ -216,7 +227,7 @@ class Handle:
         self,
         route: Route,
         connect_seconds: float,
-        descriptors: dict[int, int] | None = None,
+        descriptors: dict[Addresses, int] | None = None,
     ) -> None:
         self.route = route
         self.connect_seconds = connect_seconds
@@ -239,7 +250,7 @@ class Handle:
         easy = self.easy
         easy.setopt(
             pycurl.PREREQFUNCTION,
-            lambda _, __, ___, port: self.request.may_send(port),
+            lambda *addresses: self.request.may_send(addresses),
         )
         easy.setopt(pycurl.READFUNCTION, lambda size: self.request.read(size))  # noqa: PLW0108
         easy.setopt(pycurl.HEADERFUNCTION, lambda line: self.request.take_line(line))  # noqa: PLW0108
@@ -248,10 +259,14 @@ class Handle:
             easy.setopt(pycurl.BUFFERSIZE, 64 * 1024)
             easy.setopt(pycurl.UPLOAD_BUFFERSIZE, 512 * 1024)
             easy.setopt(pycurl.NOPROGRESS, 0)
-            easy.setopt(
-                pycurl.XFERINFOFUNCTION,
-                lambda _, received, __, sent: self.request.watch(int(received + sent)),
-            )
+            easy.setopt(pycurl.XFERINFOFUNCTION, self._moved)
+
+    def _moved(self, _: float, received: float, __: float, sent: float) -> int:
+        # libcurl calls this several times for each block.
+        request = self.request
+        if time.monotonic() < request.next_watch:
+            return 0
+        return request.watch(int(received + sent))
 
     def begin(
         self,
@@ -305,17 +320,20 @@ class Handle:
         """Whether this handle opened the connection of its current request."""
         return bool(self._opened_now)
 
-    def descriptor_of(self, port: int) -> int:
-        """Return the file descriptor of the connection from the local *port*.
+    def descriptor_of(self, addresses: Addresses) -> int:
+        """Return the file descriptor of the connection between *addresses*.
 
         It is -1 if it is unknown. Of several addresses that were tried, only one led to
         a connection.
         """
+        known = self._descriptors
         for descriptor in self._opened_now:
-            if _local_port(descriptor) == port:
-                self._descriptors[port] = descriptor
+            if _addresses(descriptor) == addresses:
+                for old in [one for one, its in known.items() if its == descriptor]:
+                    del known[old]  # of a connection that was closed
+                known[addresses] = descriptor
         self._opened_now.clear()
-        return self._descriptors.get(port, -1)
+        return known.get(addresses, -1)
 
     def perform(self) -> tuple[int, str]:
         """Send and receive; return libcurl's code, 0 for success, and its text."""
@@ -344,16 +362,18 @@ _ALWAYS: tuple[tuple[int, Any], ...] = (
 )
 
 
-def _local_port(descriptor: int) -> int:
+def _addresses(descriptor: int) -> Addresses | None:
+    """Return the addresses of a connection; None if it is not open, or not of IP."""
     try:
         sock = socket.socket(fileno=descriptor)
     except OSError:
-        return -1
+        return None
     try:
-        name = sock.getsockname()
-        return int(name[1]) if isinstance(name, tuple) else -1  # a text if not of IP
-    except OSError:
-        return -1
+        (server, port), (own, own_port) = sock.getpeername()[:2], sock.getsockname()[:2]
+    except (OSError, ValueError):
+        return None
+    else:
+        return server, own, port, own_port
     finally:
         sock.detach()
 

@@ -14,7 +14,7 @@ from typing import Any
 import pycurl
 
 from ..model import Reply
-from .handle import Handle, Route
+from .handle import Addresses, Handle, Route
 from .transfer import Transfer
 
 _LOOK = 1.0  # seconds between two looks at what stalls, at most
@@ -35,7 +35,7 @@ class Multi:
         self._written: set[int] = set()
         self._timer: asyncio.TimerHandle | None = None
         self._due, self._is_due = math.inf, False
-        self._descriptors: dict[int, int] = {}
+        self._descriptors: dict[Addresses, int] = {}
         self._idle: OrderedDict[tuple[Route, float], list[Handle]] = OrderedDict()
         self._kept = 0  # handles in it
         self._busy: dict[Any, _Busy] = {}
@@ -194,12 +194,14 @@ class Multi:
                 return
             self._looking.cancel()
         self._window = seconds
-        self._looking = self._loop.call_later(seconds, self._look)
+        self._looking = self._loop.call_later(seconds, self._look, context=Context())
 
     def _look(self) -> None:
         """End the requests that have stalled: libcurl looks at them only when bytes move."""
         self._looking = None
         for easy, busy in self._busy.items():
+            if busy.is_over:  # its reply waits for the task
+                continue
             sent = easy.getinfo(pycurl.SIZE_UPLOAD_T)
             received = easy.getinfo(pycurl.SIZE_DOWNLOAD_T)
             if busy.transfer.watch(int(sent + received)):

@@ -11,7 +11,7 @@ from contextvars import ContextVar
 # Bytes a second below which a connection counts as stalled. Sixteen connections that
 # share an uplink of 64 kbit/s are faster.
 SLOWEST = 256.0
-_SOON = 0.05  # seconds between two looks, at least: libcurl offers many
+SOON = 0.05  # seconds between two looks, at least: libcurl offers many
 _STEP = 1.25  # seconds between two looks of libcurl, at most; more was not waiting
 
 
@@ -52,6 +52,10 @@ class ProgressTimer:
         """Exclude *seconds*, in which a callback read or wrote a file."""
         self._paused += seconds
 
+    def begin(self) -> None:
+        """Count the time from now on: nobody looked while the connection was opened."""
+        self._looked, self._paused = time.monotonic(), 0.0
+
     def end(self) -> None:
         """Count the time since the last look: the process may have been suspended."""
         now = time.monotonic()
@@ -64,7 +68,7 @@ class ProgressTimer:
         Raises StalledError if too few bytes moved within the window.
         """
         now = time.monotonic()
-        if now - self._looked < _SOON:  # such as at the end, after the last bytes
+        if now - self._looked < SOON:  # such as at the end, after the last bytes
             return
         passed = max(0.0, now - self._looked - self._paused)
         step = min(passed, _STEP)

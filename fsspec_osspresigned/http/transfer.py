@@ -32,8 +32,8 @@ from .body import SMALL, Body
 from .checksums import crc64
 from .exchange import Exchange, JudgingSink
 from .form import NO_FRAME, form_frame
-from .handle import Handle, Route
-from .stall import ProgressTimer, StalledError
+from .handle import Addresses, Handle, Route
+from .stall import SOON, ProgressTimer, StalledError
 
 _log = logging.getLogger(__name__)
 
@@ -43,6 +43,7 @@ MAX_FIELDS = 256  # lines of a head; OSS sends some twenty
 _GOOD = range(200, 300)
 _MAX_REASON = 200
 _JOINED = 64 * 1024  # bytes of small blocks that are sent together
+_NOTHING = memoryview(b"")
 _WINDOWS = 10  # in which a reply must be there, but for the body of an object
 _BLANK = (b"\r\n", b"\n")
 _WITH_BODY, _READS = ("PUT", "POST"), ("GET", "HEAD")
@@ -96,8 +97,11 @@ class Transfer:
     Attributes:
         sent: bytes of the body that libcurl has taken.
         crc64: CRC-64 of the bytes sent; None if the exchange asks for none.
+        next_watch: moment before which ``watch`` need not be called, by
+            ``time.monotonic``.
     """
 
+    next_watch = 0.0
     _timer = ProgressTimer(math.inf)  # until the request begins
 
     def __init__(
@@ -121,7 +125,7 @@ class Transfer:
         self._total = body.size + frame
         self._lines = self._head_lines()
         self._blocks = self._pieces()
-        self._left = memoryview(b"")
+        self._left = _NOTHING
         self._given = 0  # bytes of the request's body that libcurl has read
         self._handle: Handle | None = None
         self._descriptor = -1
@@ -168,6 +172,7 @@ class Transfer:
         A transfer with ``may_act`` goes on, so that nothing happens after its end.
         """
         self._is_stopped = True
+        self.next_watch = 0.0
 
     @property
     def may_act(self) -> bool:
@@ -178,7 +183,8 @@ class Transfer:
     def end(self) -> None:
         """Take the request out of its handle, which may be kept for another one."""
         self._blocks.close()
-        self._left = memoryview(b"")
+        self._left = _NOTHING
+        self._error = None  # its frames lead here, and would keep the body
         if self._handle is None:
             return
         self._handle.end()
@@ -225,8 +231,7 @@ class Transfer:
         if self._frame.before:
             yield self._frame.before
         for block in self.body.blocks():
-            if self._is_stopped:
-                raise UploadDiscardedError("the upload was cancelled")
+            self._check_stopped()
             if self.crc64 is not None:
                 self.crc64 = crc64(block, self.crc64)
             yield block
@@ -235,26 +240,31 @@ class Transfer:
         if self._frame.after:
             yield self._frame.after
 
+    def _check_stopped(self) -> None:
+        if self._is_stopped:
+            raise UploadDiscardedError("the upload was cancelled")
+
     # -- callbacks of libcurl -------------------------------------------------------------
     # None of them raises: an exception would end all requests of a multi, for ever.
 
-    def may_send(self, local_port: int) -> int:
+    def may_send(self, addresses: Addresses) -> int:
         """Allow one request, by a connection without unread bytes.
 
         libcurl sends a request again if a kept connection was closed meanwhile, but the
         server may have acted on the first one.
         """
         self._requests += 1
+        self._timer.begin()
         try:
-            may = self._requests == 1 and self._may_send(local_port)
+            may = self._requests == 1 and self._may_send(addresses)
         except BaseException as error:  # noqa: BLE001 - raised by `reply`
             self._error, may = error, False
         return pycurl.PREREQFUNC_OK if may else pycurl.PREREQFUNC_ABORT
 
-    def _may_send(self, local_port: int) -> bool:
+    def _may_send(self, addresses: Addresses) -> bool:
         handle: Any = self._handle
         self._is_new = handle.has_opened
-        self._descriptor = handle.descriptor_of(local_port)
+        self._descriptor = handle.descriptor_of(addresses)
         if self._descriptor >= 0 and has_received(self._descriptor):
             if not self._is_new:
                 self._is_stale, self._requests = True, 0
@@ -263,15 +273,18 @@ class Transfer:
                 raise UnaskedError("the server answered before it was asked")
         return True
 
-    def read(self, size: int) -> bytes | int:
+    def read(self, size: int) -> bytes | memoryview | int:
         """Return the next bytes of the body; those of an error end the transfer."""
         began = time.monotonic()
         try:
+            self._check_stopped()
             if not self._left:
                 self._left = next(self._blocks, self._left)
-            if self._is_watched and self._has_answer():
-                self._is_paused = True  # until libcurl has read the answer
-                return pycurl.READFUNC_PAUSE
+                # This took time; libcurl itself looks right before each call.
+                if self._is_watched and self._has_answer():
+                    self._is_paused = True  # until libcurl has read the answer
+                    self.next_watch = 0.0
+                    return pycurl.READFUNC_PAUSE
             piece = self._take(size)
             self._given += len(piece)
             if self._given == self._total:
@@ -283,22 +296,24 @@ class Transfer:
             self._timer.exclude(time.monotonic() - began)
         return piece
 
-    def _take(self, size: int) -> bytes:
-        """Return the next bytes, at most *size*; small blocks are joined."""
+    def _take(self, size: int) -> bytes | memoryview:
+        """Return the next bytes, at most *size*; small blocks are joined.
+
+        libcurl copies them before the next block is read.
+        """
         if not self._left:
             text = f"the body ends after {self.sent} of {self.body.size} bytes"
             raise NetworkError(text, path=self.exchange.path, sent=False)
-        owner = self._left.obj
-        if isinstance(owner, bytes) and len(owner) == len(self._left) <= size:
-            piece, self._left = owner, self._left[:0]  # without a copy
-        else:
-            piece, self._left = bytes(self._left[:size]), self._left[size:]
-        most = min(size, _JOINED)
+        left, most = self._left, min(size, _JOINED)
+        self._left = left[size:] or _NOTHING
+        if len(left) >= most:
+            return left[:size]
+        piece = bytes(left)
         while len(piece) < most and not self._left:
             self._left = next(self._blocks, self._left)
             if not 0 < len(self._left) <= most - len(piece):
                 break
-            piece, self._left = piece + bytes(self._left), self._left[:0]
+            piece, self._left = piece + bytes(self._left), _NOTHING
         return piece
 
     def _has_answer(self) -> bool:
@@ -309,7 +324,7 @@ class Transfer:
         if not self._requests:
             self._proxy_lines.append(line)
             return None  # of a proxy that was asked for a tunnel
-        if self._has_body:
+        if self._has_head and self._status >= HTTPStatus.OK:
             return None  # of a trailer
         head, is_blank = self._head, line in _BLANK
         self._head_bytes += len(line)
@@ -423,6 +438,7 @@ class Transfer:
 
     def watch(self, moved: int) -> int:
         """Continue a paused request, and end one that has stalled or was stopped."""
+        self.next_watch = time.monotonic() + SOON
         try:
             if self._is_paused and self._handle is not None:
                 self._is_paused = False
@@ -455,7 +471,8 @@ class Transfer:
             NetworkError: there is no complete reply; the server may have acted.
             LargeReplyError: a worker thread must make the request.
         """
-        self._timer.end()
+        if self._requests:
+            self._timer.end()
         ok, exchange = self._status in _GOOD, self.exchange
         is_early = self.sent < self.body.size or self._is_unconfirmed
         if self._error is not None:
@@ -508,7 +525,8 @@ class Transfer:
     def _refuse_stray(self) -> None:
         """Raise MalformedReplyError if the reply belongs to an earlier request."""
         ids = self.route.request_ids
-        last = None if self._is_new else _last_ids.get(self._descriptor)
+        is_known = self._descriptor >= 0 and not self._is_new
+        last = _last_ids.get(self._descriptor) if is_known else None
         found = self._headers.get("x-oss-request-id")
         missing = found is None and self._status in _GOOD
         is_repeated = last is not None and (missing or found == last)

@@ -120,7 +120,7 @@ def test_variables_of_a_cancelled_request(serve, in_thread):
     def silent(peer):
         peer.request()
         asked.set()
-        peer.server.done.wait(10)
+        peer.server.done.wait(1)  # the call waits for what may be stored
 
     transport = Transport(allow_http=True)
     signed = SignedRequest(method="PUT", url=serve(silent).origin + QUERY)

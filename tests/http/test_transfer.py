@@ -111,6 +111,7 @@ CHUNKED = {
     "hexadecimal": b"a\r\n0123456789\r\n0\r\n\r\n",
     "HEXADECIMAL": b"A\r\n0123456789\r\n0\r\n\r\n",
     "nothing": b"0\r\n\r\n",
+    "nothing but a trailer": b"0\r\nX-A: b\r\n\r\n",
     "blanks": b"5 \r\nhello\r\n0\r\n\r\n",
 }
 
