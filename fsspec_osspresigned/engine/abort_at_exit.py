@@ -23,18 +23,22 @@ _log = logging.getLogger(__name__)
 
 
 class Abortable(Protocol):
-    """Protocol of an upload that can be discarded at any time and more than once."""
+    """Protocol of what must not outlive the process: an upload or a temporary file.
+
+    It can be discarded at any time and more than once.
+    """
 
     @property
     def is_over(self) -> bool:
-        """True if the upload is stored, or discarded without remaining parts."""
+        """True if nothing would be left if the process ended now."""
         ...
 
     def stop(self) -> None:
-        """Begin to remove the stored parts, unless the upload has ended; do not wait."""
+        """Begin to remove what would be left; do not wait."""
         ...
 
 
+TERMINATED = "SIGTERM ends this process: nothing more is begun"
 _GLANCE = 0.05
 _LIMIT = 12.0  # seconds from SIGTERM to the end of the process, at most
 _begun: weakref.WeakSet[Abortable] = weakref.WeakSet()
@@ -47,10 +51,15 @@ def add(upload: Abortable) -> None:
     Raises:
         UploadDiscardedError: SIGTERM was received, so no upload can begin.
     """
-    if is_terminating():
-        raise UploadDiscardedError("SIGTERM ends this process: nothing more is begun")
+    refuse_if_terminating()
     _begun.add(upload)
     watch()
+
+
+def refuse_if_terminating(path: str | None = None) -> None:
+    """Raise UploadDiscardedError for *path* if SIGTERM was received."""
+    if is_terminating():
+        raise UploadDiscardedError(TERMINATED, path=path)
 
 
 def unfinished(uploads: Iterable[Abortable] = _begun) -> list[Abortable]:

@@ -15,6 +15,7 @@ import asyncio
 import contextvars
 import errno
 import functools
+import math
 import os
 import queue
 import threading
@@ -37,6 +38,7 @@ T = TypeVar("T")
 
 IDLE = 25.0  # seconds without use after which the engine ends
 _LOOK = 5.0  # seconds between two looks at what is idle
+_PATIENCE = 1.0  # seconds after a cancellation in which another one is the same
 _PAUSE, _RETRIES = 0.05, 40  # seconds between tries to start a thread, and their number
 _GLANCE = 0.5  # seconds after which a waiting thread lets a signal handler run
 
@@ -91,6 +93,7 @@ class Engine:
     def __init__(self) -> None:
         self.loop: EngineLoop | None = None
         self.is_over = False
+        self._successor: dict[str, Engine] = {}
         self._posted: deque[_Posted] = deque()
         self._unclaimed = [True]  # the thread that takes it runs the loop
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -98,6 +101,11 @@ class Engine:
         self._used = 0.0
 
     # -- in any thread -------------------------------------------------------------------
+
+    @property
+    def successor(self) -> Engine:
+        """The engine that follows this one; the same for all threads."""
+        return self._successor.setdefault("", Engine())
 
     def post(
         self,
@@ -177,6 +185,9 @@ class Engine:
         except OSError as error:
             self._fail_posted(error)
             return True
+        except BaseException:  # of a signal handler: the next engine does what is left
+            self.is_over = True
+            raise
         try:
             runner.run(self._until_idle())
         finally:
@@ -303,8 +314,15 @@ def current() -> Engine:
     """Return the engine of this process, which may not have begun yet."""
     pid = os.getpid()
     engine = _engines.get(pid)
-    if engine is None or engine.is_over:
-        engine = _engines[pid] = Engine()
+    if engine is not None and not engine.is_over:
+        return engine
+    if engine is None:
+        engine = _engines.setdefault(pid, Engine())
+    # Each engine has one successor, whichever thread asks first: two engines at a time
+    # would share limits and futures that belong to one loop.
+    while engine.is_over:
+        engine = engine.successor
+    _engines[pid] = engine
     return engine
 
 
@@ -395,15 +413,17 @@ class _Call:
             return
         (function, context), self._todo = self._todo, None
         try:
-            coroutine = function()
+            self._task = running().spawn(function(), context)
         except Exception as error:  # noqa: BLE001 - such as an argument too many
             self._ended(None, error)
-            return
-        self._task = running().spawn(coroutine, context)
-        self._task.add_done_callback(self._finish)
+        else:
+            self._task.add_done_callback(self._finish)
 
     def cancel(self) -> None:
-        """Cancel the call; on the loop. *ended* is called again if it was before."""
+        """Cancel the call; on the loop.
+
+        *ended* is called again if it was before: the waiter may have lost that.
+        """
         self._todo = None
         if self._task is None:
             self._ended(None, asyncio.CancelledError())
@@ -480,8 +500,9 @@ def _outcome_of(
     Such an exception cancels the call, and so does each further one.
     """
     interrupt: BaseException | None = None
-    # The interpreter runs a signal handler after a call and at the end of a loop. So
-    # the handlers of exceptions call nothing, and the inner loop ends within a ``try``.
+    # A signal handler may raise between any two steps. The inner ``try`` catches what is
+    # raised while this thread posts or waits, the outer one what is raised in the inner
+    # handlers. These call nothing, because a handler of signals may run after each call.
     while True:
         try:
             while True:
@@ -552,7 +573,10 @@ async def awaited(
     result, error = outcomes.get()
     if error is None:
         return cast(T, result)
-    raise error.error if isinstance(error, CarriedError) else error
+    try:
+        raise error.error if isinstance(error, CarriedError) else error
+    finally:
+        del error  # its frames lead here, and would keep the arguments
 
 
 async def _until_ended(call: _Call, waiter: asyncio.Future[None]) -> None:
@@ -565,14 +589,21 @@ async def _until_ended(call: _Call, waiter: asyncio.Future[None]) -> None:
     else:
         post(call.begin, call.fail)
     cancelled: asyncio.CancelledError | None = None
+    impatient = -math.inf  # the moment from which on a cancellation is passed on
     while not waiter.done():
         try:
             await asyncio.wait((waiter,))
         except asyncio.CancelledError as caught:
             cancelled = caught
-            post_later(call.cancel, call.fail)
-    if cancelled is not None:
-        raise cancelled
+            # anyio cancels in each turn of its loop, and does not mean to hurry.
+            if (now := time.monotonic()) >= impatient:
+                impatient = now + _PATIENCE
+                post_later(call.cancel, call.fail)
+    try:
+        if cancelled is not None:
+            raise cancelled
+    finally:
+        del cancelled  # its frames lead here, and would keep the arguments
 
 
 def iterated(source: AsyncIterator[T], size: int = 1000) -> Iterator[T]:

@@ -1,7 +1,7 @@
 """Limits of a process: requests in flight, and memory of the parts of open files.
 
-A call waits for memory first, then for the turn of a large file in its scope, then for
-a request; nothing waits for one of them while it holds a later one. Code of the user
+A call takes the turn of a large file first, then memory, for which it waits only for its
+own parts, then a request; nothing waits for one of them while it holds a later one. Code of the user
 waits for none, because the request that called it holds one.
 """
 
@@ -26,7 +26,8 @@ class RequestLimits:
     """Maximum numbers of requests in flight, for the requests of one client.
 
     Attributes:
-        small: those of this client with small bodies, which the loop sends.
+        small: those of this client with small bodies, which the loop sends; the number
+            depends on the bucket, and limits those to all buckets.
         large: those of the whole process that worker threads send.
         total: both, in the whole process.
     """

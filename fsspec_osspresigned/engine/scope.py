@@ -17,7 +17,7 @@ from collections.abc import (
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
-from ..errors import ReceiptFailedError, UploadErrors
+from ..errors import ReceiptFailedError, UploadDiscardedError, UploadErrors
 from ..model import Action
 from ..tracebacks import without_frames
 from . import abort_at_exit
@@ -71,7 +71,7 @@ class Scope(Generic[T, R]):
         self._width, self._on_error = width, on_error
         self._results: list[Any] = []
         self._refusals: list[tuple[Any, ...]] = []
-        self._failed = False
+        self._failed = self._is_cut = False
         self.failures: dict[str, Exception] = {}
 
     async def run(self, jobs: Iterable[T] | AsyncIterator[Sequence[T]]) -> list[Any]:
@@ -102,7 +102,10 @@ class Scope(Generic[T, R]):
     async def failures_of(
         self, jobs: Iterable[T] | AsyncIterator[Sequence[T]]
     ) -> dict[str, Exception]:
-        """Call *work* for all *jobs*; return the exceptions of failed jobs by name."""
+        """Call *work* for all *jobs*; return the exceptions of failed jobs by name.
+
+        Raises UploadDiscardedError if SIGTERM left jobs undone.
+        """
         take = self._from(jobs)
         children = _Children()
 
@@ -116,6 +119,8 @@ class Scope(Generic[T, R]):
 
         children.begin(child())
         await children.ended()
+        if self._is_cut:
+            raise UploadDiscardedError(abort_at_exit.TERMINATED)
         return self.failures
 
     def _from(
@@ -154,8 +159,9 @@ class Scope(Generic[T, R]):
             self._refusals.clear()
 
     def _is_over(self) -> bool:
+        self._is_cut |= abort_at_exit.is_terminating()
         stops = self._on_error == "raise" and self._failed
-        return stops or abort_at_exit.is_terminating() or self._is_refused()
+        return stops or self._is_cut or self._is_refused()
 
     def _is_refused(self) -> bool:
         return len(self._refusals) >= _REFUSALS

@@ -92,7 +92,7 @@ class Threads:
         """Do *job* in an idle thread or a new one.
 
         If no thread can be started, the job waits for one of the others up to two
-        seconds, and is then done here.
+        seconds, and is then done by the loop, which it holds up.
         """
         if self._idle:
             thread = self._idle.pop()

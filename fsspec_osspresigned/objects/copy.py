@@ -8,13 +8,15 @@ Without HEAD, the reply of the store is trusted.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
 from urllib.parse import quote
 
 from attrs import evolve, field, frozen
 
 from ..client.client import Client
-from ..engine.engine import to_its_end
+from ..engine import abort_at_exit
+from ..engine.engine import in_background, to_its_end
 from ..engine.scope import in_parallel
 from ..errors import (
     IntegrityError,
@@ -159,24 +161,17 @@ class Copying:
 
     async def _in_parts(self, source: SourceHead) -> None:
         """Copy the object by UploadPartCopy; abort the upload after a failure."""
-        target = self._carrying(source)
-        calls_of_upload = OSSCalls(self.client, target)
-        upload_id = ""
-
-        async def begin() -> None:
-            nonlocal upload_id
-            upload_id, _ = await calls_of_upload.initiate()
-
+        upload = _UploadOfCopy(OSSCalls(self.client, self._carrying(source)))
+        abort_at_exit.add(upload)
         try:
-            await to_its_end(begin())  # else the ID to abort it by would be unknown
-            parts = await self._parts(source, upload_id)
-            await calls_of_upload.complete(
-                upload_id, parts, source.number, MultipartGrant()
+            await to_its_end(upload.begin())  # else its upload ID would be unknown
+            parts = await self._parts(source, upload.upload_id)
+            await upload.calls.complete(
+                upload.upload_id, parts, source.number, MultipartGrant()
             )
+            upload.is_ended = True
         except BaseException as error:
-            if upload_id:
-                once = not isinstance(error, Exception)
-                await to_its_end(calls_of_upload.abort(upload_id, once=once))
+            await to_its_end(upload.abort(once=not isinstance(error, Exception)))
             raise
 
     def _carrying(self, source: SourceHead) -> Target:
@@ -235,6 +230,35 @@ class Copying:
         etag, stated = await self.client.call(operation, parse=parse)
         crc = None if stated is None else int(stated)
         return part_receipt(operation, len(span), etag, crc)
+
+
+class _UploadOfCopy:
+    """Multipart upload of a copy, which ``abort_at_exit`` ends with the process."""
+
+    def __init__(self, calls: OSSCalls) -> None:
+        self.calls, self.upload_id, self.is_ended = calls, "", False
+        self._pid = os.getpid()
+
+    @property
+    def is_over(self) -> bool:
+        """True if it has ended, or belongs to another process."""
+        return self.is_ended or os.getpid() != self._pid
+
+    async def begin(self) -> None:
+        """Initiate it; abort it if it was given up meanwhile."""
+        self.upload_id, _ = await self.calls.initiate()
+        if self.is_ended:
+            await self.calls.abort(self.upload_id, once=True)
+
+    async def abort(self, *, once: bool) -> None:
+        """Abort it if it has begun and not ended."""
+        was_ended, self.is_ended = self.is_ended, True
+        if self.upload_id and not was_ended:
+            await self.calls.abort(self.upload_id, once=once)
+
+    def stop(self) -> None:
+        """Begin to abort it in a hurry, for ``abort_at_exit``."""
+        in_background(lambda: self.abort(once=True))
 
 
 def _condition(source: SourceHead | None) -> dict[str, str]:

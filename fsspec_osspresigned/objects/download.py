@@ -35,7 +35,7 @@ class AtomicFile:
 
     def __init__(self, place: str) -> None:
         self._place, self._parent = place, os.path.dirname(os.path.abspath(place))
-        self._name = ""
+        self._name, self._pid = "", os.getpid()
         self._descriptor = -1
         self._held = bytearray()  # the first bytes, until the file is created
         self._writing = 0  # threads that use the descriptor
@@ -49,8 +49,11 @@ class AtomicFile:
 
     @property
     def is_over(self) -> bool:
-        """True if no temporary file would remain if the process ended now."""
-        return not self._name
+        """True if no temporary file would remain if the process ended now.
+
+        A forked child leaves that of its parent alone.
+        """
+        return not self._name or os.getpid() != self._pid
 
     def resize(self, size: int) -> None:
         """Make the file *size* bytes long."""
@@ -115,7 +118,8 @@ class AtomicFile:
 
     def stop(self) -> None:
         """Remove the unpublished file, to which other threads may still write."""
-        self.discard(closes=False)
+        if not self.is_over:
+            self.discard(closes=False)
 
     def discard(self, *, closes: bool = True) -> None:
         """Remove the unpublished file; *closes* False leaves it open for writing."""
@@ -190,7 +194,7 @@ class RangeWriter:
 class Download:
     """Download of one object; the file is complete when ``run`` returns.
 
-    *progress* is called from several threads with the number of bytes received, or a
+    *heard* is called from several threads with the number of bytes received, or a
     negative number before a retry; None is no callback. *on_size* is called once with
     the size of the object. *in_thread*: a worker thread reads, because the object may be
     large.

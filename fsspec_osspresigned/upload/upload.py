@@ -1,9 +1,10 @@
 """Upload: stores bytes as one object.
 
-Files, values, streams and sync all use :class:`Upload`: ``add`` bodies, then ``finish``
-or ``discard``. One body is sent as one PutObject. Several bodies are the parts of a
-multipart upload, sent in the background (``upload_modes``). After the first failure,
-nothing more is sent, and the upload is never completed.
+A body of known size that one request can store is sent at once. Everything else uses
+:class:`Upload`: ``add`` bodies, then ``finish`` or ``discard``. One body is sent as one
+PutObject. Several bodies are the parts of a multipart upload, sent in the background
+(``upload_modes``). After the first failure, nothing more is sent, and the upload is never
+completed.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Self
 
 from attrs import evolve, frozen
@@ -70,6 +72,7 @@ _log = logging.getLogger(__name__)
 # Seconds that a discard waits for requests in flight before it aborts the upload; the
 # second number is for a process that ends.
 _PATIENCE, _HURRY = 30.0, 3.0
+_GLANCE = 0.5  # seconds between two looks whether there is a hurry
 
 
 @frozen(kw_only=True)
@@ -167,7 +170,11 @@ async def _job_for(
     at_hand: bool = False,
     context: TransferContext = ALONE,
 ) -> UploadJob:
-    """Plan an upload; asks the signer for its grant, and sends nothing."""
+    """Plan an upload; asks the signer for its grant, and sends nothing.
+
+    Raises UploadDiscardedError if SIGTERM was received.
+    """
+    abort_at_exit.refuse_if_terminating(target.path)
     grant = await granted(client, target.path)
     refuse_expired(grant, target.path)
     # Large parts are lost with the process that sends them, so not with a journal.
@@ -223,7 +230,7 @@ def _small(body: Body, size: int) -> bytes | None:
 
 
 class Upload:
-    """Upload of one object, made by ``begin``. One coroutine at a time may use it.
+    """Upload of one object. One coroutine at a time may use it.
 
     Attributes:
         failure: the first failure; None if there is none.
@@ -242,7 +249,7 @@ class Upload:
         self.mode: SinglePut | Multipart = SinglePut(job)
         self._ended = self._over = False
         self._beginning: asyncio.Task[None] | None = None
-        self._pid = os.getpid()
+        self._pid, self._patience = os.getpid(), _PATIENCE
 
     @classmethod
     async def begin(
@@ -349,6 +356,8 @@ class Upload:
         cause. *hurry* is for a process that ends: it limits the wait for parts to
         3 seconds, and the abort is not retried.
         """
+        if hurry:
+            self._patience = _HURRY
         if self._ended or os.getpid() != self._pid:
             return
         text = f"the upload of {self.path} was cancelled"
@@ -358,9 +367,9 @@ class Upload:
             # As text: a record that keeps the exception keeps its frames, and the data.
             _log.info("%s: %s", text, str(reason))
         self._ended = True
-        await to_its_end(self._discard(reason, hurry=hurry))
+        await to_its_end(self._discard(reason))
 
-    async def _discard(self, reason: BaseException | None, *, hurry: bool) -> None:
+    async def _discard(self, reason: BaseException | None) -> None:
         try:
             if isinstance(self.mode, Multipart):
                 self.mode.cancel()
@@ -368,13 +377,17 @@ class Upload:
                 # A task that has ended may belong to an engine that has ended.
                 if self._beginning is not None and not self._beginning.done():
                     tasks.append(self._beginning)
-                if tasks:
-                    patience = _HURRY if hurry else _PATIENCE
-                    await asyncio.wait(tasks, timeout=patience)
-                await self.mode.discard(reason, once=hurry)
+                await self._wait_for(tasks)
+                await self.mode.discard(reason, once=self._patience == _HURRY)
             await self.mode.close()
         finally:
             self._over = True
+
+    async def _wait_for(self, tasks: Collection[asyncio.Task[None]]) -> None:
+        """Wait for *tasks* as long as patience lasts, which may become short meanwhile."""
+        began = time.monotonic()
+        while tasks and (left := began + self._patience - time.monotonic()) > 0:
+            _, tasks = await asyncio.wait(tasks, timeout=min(left, _GLANCE))
 
     def stop(self) -> None:
         """Begin to discard the upload in a hurry, for ``abort_at_exit``."""

@@ -406,8 +406,6 @@ class Multipart:
     body = EMPTY
 
     def __init__(self, job: UploadJob, checkpoint: Checkpoint) -> None:
-        from .upload_modes import ExpiryWatch  # noqa: PLC0415 - only for parts
-
         options, path = job.calls.client.options, job.calls.target.path
         self._width = job.plan.width or options.connections
         self._memory_limit = options.most_memory

@@ -17,6 +17,7 @@ from fsspec_osspresigned.errors import (
     AccessDeniedError,
     ObjectNotFoundError,
     ReceiptFailedError,
+    UploadDiscardedError,
     UploadErrors,
 )
 from fsspec_osspresigned.model import Action
@@ -411,14 +412,15 @@ def test_defect_of_a_name_ends_the_scope():
 
 
 def test_termination_begins_nothing(monkeypatch):
-    """After SIGTERM no job is taken."""
+    """After SIGTERM no job is taken, and what was left undone is said."""
     done = []
 
     async def work(job):
         done.append(job)
 
     monkeypatch.setattr(abort_at_exit, "is_terminating", lambda: bool(done))
-    run_all(work, range(10), 1)
+    with pytest.raises(UploadDiscardedError, match="SIGTERM"):
+        run_all(work, range(10), 1)
     assert done == [0]
 
 
