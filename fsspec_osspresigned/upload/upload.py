@@ -258,18 +258,14 @@ class Upload:
         target: Target,
         *,
         size: int | None = None,
-        at_hand: bool = False,
         context: TransferContext = ALONE,
     ) -> Self:
         """Return an upload to *target*; asks the signer for its grant, sends nothing.
 
-        *size* is in bytes; None stands for a stream. *at_hand*: the bodies need no
-        buffer, because they are read from a file. Raises like ``plan_for`` and
+        *size* is in bytes; None stands for a stream. Raises like ``plan_for`` and
         ``check_plan``.
         """
-        return cls(
-            await _job_for(client, target, size, at_hand=at_hand, context=context)
-        )
+        return cls(await _job_for(client, target, size, context=context))
 
     async def add(self, body: Body, *, more: bool = False) -> None:
         """Add the next bytes of the object; waits while too many parts are in flight.
