@@ -38,12 +38,11 @@ def environment_credentials() -> Credentials:
     Raises:
         ConfigurationError: variables are missing or invalid; the message lists all.
     """
-    environ = os.environ
     # The end means something only for a temporary key.
-    token = Secret(environ[_TOKEN]) if environ.get(_TOKEN) else None
-    end = "" if token is None else environ.get(_END, "")
-    secret = Secret(environ.get(_SECRET, ""))
-    return _credentials(environ.get(_ID, ""), secret, token, end)
+    token = Secret(os.environ[_TOKEN]) if os.environ.get(_TOKEN) else None
+    end = "" if token is None else os.environ.get(_END, "")
+    secret = Secret(os.environ.get(_SECRET, ""))
+    return _credentials(os.environ.get(_ID, ""), secret, token, end)
 
 
 @lru_cache(maxsize=1)  # the variables are read for each signature, and seldom change
