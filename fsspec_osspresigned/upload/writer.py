@@ -249,6 +249,15 @@ class PresignedWriter(io.BufferedIOBase):
         if getattr(self, "_state", ""):  # a worker sends what there is to send
             self.drop(self.upload.abandon)
 
+    def _dealloc_warn(self, _: object) -> None:
+        """Discard the file: the garbage collector closes what wraps it.
+
+        ``io.TextIOWrapper`` and ``io.BufferedWriter`` call this before they close it from
+        their finalizer. Nobody has closed them, perhaps because a write had failed, whose
+        bytes they drop; what they would publish then is truncated.
+        """
+        self.drop(self.upload.abandon)
+
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise TypeError(
             f"the open file {self.path} cannot be pickled: pickle the filesystem and "

@@ -1072,6 +1072,29 @@ def test_copying_a_file_object(store):
 # -- never closed ------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("wrap", [io.TextIOWrapper, io.BufferedWriter])
+@pytest.mark.parametrize("is_broken", [False, True])
+def test_wrapper_that_nobody_closed(store, monkeypatch, wrap, is_broken):
+    """Its finalizer closes the file, which is not whole if a write has failed."""
+    wrapper = wrap(store.fs.open(PATH, "wb"))
+    wrapper.write("text" if wrap is io.TextIOWrapper else b"bytes")
+    if is_broken:
+        with monkeypatch.context() as patch:
+            patch.setattr(PresignedWriter, "write", broken)
+            with pytest.raises(ZeroDivisionError):
+                wrapper.flush()
+    with pytest.warns(DiscardWarning, match="never closed and was not published"):
+        del wrapper
+        gc.collect()
+    assert not store.oss.objects(BUCKET)
+
+
+def broken(*_: object) -> int:
+    """Fail, as the source of what is written may."""
+    raise ZeroDivisionError
+
+
+
 @pytest.mark.parametrize("mode", ["wb", "w"])
 @pytest.mark.parametrize("codec", [None, *CODECS])
 def test_unclosed_file_is_discarded_by_a_worker(store, monkeypatch, mode, codec):
