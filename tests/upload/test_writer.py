@@ -1392,15 +1392,6 @@ def test_limit_close_in_another_thread_publishes(store):
     assert store.get() == b"half"
 
 
-def test_limit_unclosed_foreign_wrapper_publishes(store):
-    """Known limit: a stock TextIOWrapper closes our file when it is collected."""
-    file = io.TextIOWrapper(store.fs.open(PATH, "wb"))
-    file.write("half")
-    del file
-    gc.collect()
-    assert store.get() == b"half"
-
-
 def test_limit_bare_raise_through_foreign_wrapper_publishes(store):
     """Known limit: a bare raise gives the exception of the handler no new traceback."""
     with pytest.raises(Boom):
