@@ -113,7 +113,7 @@ class PresignedWriter(io.BufferedIOBase):
         )
         self._state = "open"  # open, closed (waits for commit), published, discarded
         self._failure: Exception | None = None
-        self._released = self._silent = False
+        self._released = self._silent = self._is_dropped = False
         _unfinished.add(self)
 
     def fileno(self) -> int:
@@ -197,7 +197,7 @@ class PresignedWriter(io.BufferedIOBase):
 
         Raises the first failure of the upload.
         """
-        if self._failure is not None:
+        if self._failure is not None and not self._is_dropped:
             raise self._failure
 
     @short_traceback
@@ -209,6 +209,14 @@ class PresignedWriter(io.BufferedIOBase):
             BaseException: the exception in flight, because of which the file was
                 discarded.
         """
+        if self._is_dropped and not self._released:  # by the finalizer of a wrapper
+            text = (
+                f"{self.path} was not published: what wrapped it was dropped without "
+                "being closed or detached"
+            )
+            self._failure = UploadDiscardedError(text, path=self.path)
+            self._released, self._silent = True, False
+            return
         with self._lock:
             leaving, now = _in_flight()
             known = leaving is self._before[0] and now is self._before[1]
@@ -256,7 +264,10 @@ class PresignedWriter(io.BufferedIOBase):
         their finalizer. Nobody has closed them, perhaps because a write had failed, whose
         bytes they drop; what they would publish then is truncated.
         """
-        self.drop(self.upload.abandon)
+        if not self.closed:
+            self.drop(self.upload.abandon)
+            self._released = False  # until the wrapper, which flushes first, closes it
+            self._is_dropped = True
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise TypeError(

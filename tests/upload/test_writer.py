@@ -1089,10 +1089,24 @@ def test_wrapper_that_nobody_closed(store, monkeypatch, wrap, is_broken):
     assert not store.oss.objects(BUCKET)
 
 
+def test_file_whose_wrapper_was_dropped(store):
+    """Whoever still has the file, and closes it, gets an error: nothing is stored."""
+    with (
+        pytest.warns(DiscardWarning, match="never closed"),
+        pytest.raises(UploadDiscardedError, match="closed or detached"),
+        store.fs.open(PATH, "wb") as file,
+    ):
+        io.TextIOWrapper(file).write("text")
+        gc.collect()
+        for call in (file.flush, file.close, lambda: file.write(b"more")):
+            with contextlib.suppress(UploadDiscardedError):
+                call()
+    assert not store.oss.objects(BUCKET)
+
+
 def broken(*_: object) -> int:
     """Fail, as the source of what is written may."""
     raise ZeroDivisionError
-
 
 
 @pytest.mark.parametrize("mode", ["wb", "w"])
