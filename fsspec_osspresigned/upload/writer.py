@@ -197,7 +197,7 @@ class PresignedWriter(io.BufferedIOBase):
 
         Raises the first failure of the upload.
         """
-        if self._failure is not None and not self._is_dropped:
+        if self._failure is not None and not self._silent:
             raise self._failure
 
     @short_traceback
@@ -210,12 +210,7 @@ class PresignedWriter(io.BufferedIOBase):
                 discarded.
         """
         if self._is_dropped and not self._released:  # by the finalizer of a wrapper
-            text = (
-                f"{self.path} was not published: what wrapped it was dropped without "
-                "being closed or detached"
-            )
-            self._failure = UploadDiscardedError(text, path=self.path)
-            self._released, self._silent = True, False
+            self._end_dropped()
             return
         with self._lock:
             leaving, now = _in_flight()
@@ -258,16 +253,26 @@ class PresignedWriter(io.BufferedIOBase):
             self.drop(self.upload.abandon)
 
     def _dealloc_warn(self, _: object) -> None:
-        """Discard the file: the garbage collector closes what wraps it.
+        """Publish nothing when the finalizer of a wrapper closes this file.
 
-        ``io.TextIOWrapper`` and ``io.BufferedWriter`` call this before they close it from
-        their finalizer. Nobody has closed them, perhaps because a write had failed, whose
-        bytes they drop; what they would publish then is truncated.
+        The finalizers of ``io.TextIOWrapper`` and ``io.BufferedWriter`` call this (CPython,
+        Modules/_io), then ``flush``, ``write`` and ``close``. The wrapper was never closed.
+        If a write had failed, the wrapper has lost its bytes, so the object would be
+        truncated. ``__del__`` discards the upload, unless the program holds the file.
         """
         if not self.closed:
-            self.drop(self.upload.abandon)
-            self._released = False  # until the wrapper, which flushes first, closes it
-            self._is_dropped = True
+            self._is_dropped = self._silent = True
+
+    def _end_dropped(self) -> None:
+        """Take no more bytes, and let every later call raise an error."""
+        self._buffer.close()
+        self._released, self._silent = True, False
+        if self._failure is None:
+            text = (
+                f"{self.path} was not published: its wrapper was garbage-collected "
+                "without being closed or detached"
+            )
+            self._failure = UploadDiscardedError(text, path=self.path)
 
     def __reduce_ex__(self, protocol: Any) -> NoReturn:
         raise TypeError(
@@ -359,6 +364,8 @@ class PresignedWriter(io.BufferedIOBase):
         """Publish the object, unless it was published or discarded before."""
         if self._failure is not None:
             self._released = True
+            if self._state == "open":  # no finalizer could wait until it is discarded
+                self.give_up(self._failure)
             raise self._failure
         if not self.closed:
             self._close_body()

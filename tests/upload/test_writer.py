@@ -1090,18 +1090,47 @@ def test_wrapper_that_nobody_closed(store, monkeypatch, wrap, is_broken):
 
 
 def test_file_whose_wrapper_was_dropped(store):
-    """Whoever still has the file, and closes it, gets an error: nothing is stored."""
-    with (
-        pytest.warns(DiscardWarning, match="never closed"),
-        pytest.raises(UploadDiscardedError, match="closed or detached"),
-        store.fs.open(PATH, "wb") as file,
-    ):
+    """A program that still holds the file gets errors; nothing is stored or left."""
+    refused = functools.partial(
+        pytest.raises, UploadDiscardedError, match="closed or detached"
+    )
+    with refused(), store.fs.open(PATH, "wb") as file:
+        file.write(bytes(2 * PART))
         io.TextIOWrapper(file).write("text")
         gc.collect()
-        for call in (file.flush, file.close, lambda: file.write(b"more")):
-            with contextlib.suppress(UploadDiscardedError):
+        for call in (lambda: file.write(b"more"), file.flush, file.close):
+            with refused():
                 call()
-    assert not store.oss.objects(BUCKET)
+    assert store.is_untouched()
+
+
+def test_failed_file_whose_wrapper_was_dropped(store):
+    """The first failure stays the one that is raised."""
+    store.oss.faults.add(Fault(action="UploadPart", status=403, code="AccessDenied"))
+    file = store.fs.open(PATH, "wb")
+    wrapper = io.TextIOWrapper(file)
+    wrapper.write("text")
+    with pytest.raises(PermissionError):
+        some(file, 20 * PART)
+    del wrapper
+    gc.collect()
+    with pytest.raises(PermissionError):
+        file.close()
+    assert store.is_untouched()
+
+
+def test_wrapper_that_nobody_closed_where_warnings_are_errors(store, monkeypatch):
+    """Python prints the warning, as for a file without a wrapper."""
+    printed = []
+    monkeypatch.setattr(
+        sys, "unraisablehook", lambda told: printed.append(told.exc_type)
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        io.TextIOWrapper(store.fs.open(PATH, "wb")).write("text")
+        gc.collect()
+    assert printed == [DiscardWarning]
+    assert store.is_untouched()
 
 
 def broken(*_: object) -> int:
