@@ -48,7 +48,7 @@ _in_url = re.compile(r"(?i)(?:signature|security-token|sig)=([^&#]+)")
 _user = re.compile(r"//[^/@]*:([^/@]+)@")
 _is_signature = re.compile(r"[0-9a-f]{64}|[A-Za-z0-9+/]{27}=").fullmatch
 _CHUNK = 1 << 20
-_LARGEST = 32 << 20  # bytes of a file that is searched as a whole
+_SEARCHED_WHOLE = 32 << 20  # bytes of a file, at most
 _LARGE = 1 << 16
 
 # A status of its own: tests that fail may be tried once more, a leak may not.
@@ -251,14 +251,15 @@ def _shown(value: object) -> str:
 
 
 def _chunks(path: Path) -> Iterator[bytes]:
-    """Yield what is in a file, without its holes; of a large one, both ends.
+    """Yield the content of a file, without its holes.
 
-    Only the bodies of uploads are large.
+    Of a large file, only the start and the end are read, because large files are bodies
+    of uploads.
     """
     with path.open("rb") as file:
         size, at = os.fstat(file.fileno()).st_size, 0
         while at < size:
-            if _CHUNK <= at < size - _CHUNK and size > _LARGEST:
+            if _CHUNK <= at < size - _CHUNK and size > _SEARCHED_WHOLE:
                 at = size - _CHUNK
             try:
                 at = os.lseek(file.fileno(), at, os.SEEK_DATA)

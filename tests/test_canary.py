@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.canary import LEAKED
+from tests.canary import LEAKED, Canary
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -164,3 +164,17 @@ def test_a_run_without_a_leak_passes(tmp_path, line):
     assert done.returncode == 0, done.stdout
     assert re.search(r"canary: [0-9]+ signatures and .* MB: 0 leaks", done.stdout)
     assert "LEAK" not in done.stdout
+
+
+@pytest.mark.parametrize("offset", [0, 40 << 20])
+def test_both_ends_of_a_large_file_are_searched(tmp_path, offset):
+    """The start and the end of a file that is not read as a whole count."""
+    token, canary = "ATokenOfNobodyElse0123", Canary()
+    canary.secret(token)
+    (tmp_path / "directory").mkdir()
+    with (tmp_path / "directory" / "body").open("wb") as file:
+        file.write(bytes(41 << 20))
+        file.seek(offset)
+        file.write(f" {token} ".encode())
+    canary.see_files(tmp_path)
+    assert [kind for _, _, kind in canary.leaks()] == ["key or token"]
