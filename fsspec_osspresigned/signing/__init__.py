@@ -14,32 +14,24 @@ if TYPE_CHECKING:
     from .canonical import Credentials
     from .endpoint import Endpoint
     from .post_policy import PostPolicy, PostPolicyError
-    from .post_verifying import verify_policy
     from .presigning import presign
     from .signed_url import describe
-    from .verifying import Received, verify
 
 _HOMES = {
     "Credentials": "canonical",
     "Endpoint": "endpoint",
     "PostPolicy": "post_policy",
     "PostPolicyError": "post_policy",
-    "Received": "verifying",
     "describe": "signed_url",
     "presign": "presigning",
-    "verify": "verifying",
-    "verify_policy": "post_verifying",
 }
 __all__ = [
     "Credentials",
     "Endpoint",
     "PostPolicy",
     "PostPolicyError",
-    "Received",
     "describe",
     "presign",
-    "verify",
-    "verify_policy",
 ]
 
 

@@ -26,6 +26,7 @@ from ..secret import Secret, SecretURL
 ALGORITHM = "OSS4-HMAC-SHA256"
 TERMINATOR = "aliyun_v4_request"
 MAX_V4_LIFE = 604_800  # seconds; OSS, "Include a V4 signature in a URL"
+SKEW = 900  # seconds that two clocks may differ (OSS EC 0002-00000235 and -504)
 
 # Parameters that V1 signs, beside every x-oss-*: the union over the official SDKs.
 SUBRESOURCES = frozenset(

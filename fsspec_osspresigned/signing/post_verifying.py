@@ -6,10 +6,16 @@ import re
 from collections.abc import Callable, Container, Mapping
 from functools import partial
 
-from .canonical import ALGORITHM, MAX_V4_LIFE, TERMINATOR, Credentials, parse_moment
+from .canonical import (
+    ALGORITHM,
+    MAX_V4_LIFE,
+    SKEW,
+    TERMINATOR,
+    Credentials,
+    parse_moment,
+)
 from .post_policy import TOKEN_FIELD, V4_FIELDS, lower_names, post_signature
 from .verifying import (
-    SKEW,
     Refusal,
     RefusedSignature,
     invalid,

@@ -21,6 +21,7 @@ from ..units import oss_moment
 from .canonical import (
     ALGORITHM,
     MAX_V4_LIFE,
+    SKEW,
     TERMINATOR,
     Credentials,
     canonical_query,
@@ -33,8 +34,6 @@ from .canonical import (
     string_to_sign_v1,
     string_to_sign_v4,
 )
-
-SKEW = 900  # seconds that two clocks may differ (OSS EC 0002-00000235 and -504)
 
 _PRODUCTS = ("oss", "oss-cloudbox")
 _PAYLOAD = "x-oss-content-sha256"

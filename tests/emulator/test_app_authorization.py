@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.signing import Credentials, Received, verify
-from fsspec_osspresigned.signing.verifying import Refusal
+from fsspec_osspresigned.signing import Credentials
+from fsspec_osspresigned.signing.verifying import Received, Refusal, verify
 from tests.emulator.authorization import (
     BUCKET,
     OWNER,

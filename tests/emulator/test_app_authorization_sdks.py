@@ -19,8 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.signing import Credentials, Received, verify
+from fsspec_osspresigned.signing import Credentials
 from fsspec_osspresigned.signing.endpoint import check_key
+from fsspec_osspresigned.signing.verifying import Received, verify
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of the SDKs, old as they are

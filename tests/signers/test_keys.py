@@ -12,13 +12,8 @@ from fsspec_osspresigned.request_checks import oss_bucket
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signers.base import Signer, sign_checked
 from fsspec_osspresigned.signers.keys import KeySigner, environment_credentials
-from fsspec_osspresigned.signing import (
-    Credentials,
-    Endpoint,
-    Received,
-    describe,
-    verify,
-)
+from fsspec_osspresigned.signing import Credentials, Endpoint, describe
+from fsspec_osspresigned.signing.verifying import Received, verify
 
 NOW = 1_767_225_600.5
 KEY = Credentials("LTAI5tFakeKeyIdForTests", Secret("FakeSecretForTestVectorsOnly01"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 from attrs import evolve
 
-from fsspec_osspresigned import signing
 from fsspec_osspresigned.secret import Secret
+from fsspec_osspresigned.signing import post_verifying
 from fsspec_osspresigned.signing.canonical import Credentials
 from fsspec_osspresigned.signing.post_conditions import PolicyCondition
 from fsspec_osspresigned.signing.post_policy import (
@@ -37,7 +37,7 @@ def signed(key: Credentials = KEY, version: str = "v4") -> dict[str, str]:
 
 def code(fields: dict[str, str], now: float = NOW, **more: object) -> str:
     """Return the code of the refusal; empty if there is none."""
-    refusal = signing.verify_policy(fields, find, now=now, **more)
+    refusal = post_verifying.verify_policy(fields, find, now=now, **more)
     return "" if refusal is None else f"{refusal.code} {refusal.ec[-3:]}".strip()
 
 

@@ -8,7 +8,8 @@ from attrs import evolve, frozen
 
 from ...secret import Secret
 from ...signing import Credentials
-from ...signing.verifying import SKEW, Refusal
+from ...signing.canonical import SKEW
+from ...signing.verifying import Refusal
 from ...units import oss_moment
 from ..message.authentication import EXPIRED, judge
 from ..message.errors import refused

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container
 
-from ...signing import Credentials, PostPolicy, PostPolicyError, verify, verify_policy
+from ...signing import Credentials, PostPolicy, PostPolicyError
 from ...signing.post_conditions import PolicyFault
 from ...signing.post_policy import SIGNATURE_FIELDS
-from ...signing.verifying import Refusal
+from ...signing.post_verifying import verify_policy
+from ...signing.verifying import Refusal, verify
 from .request_head import Call, ReceivedForm
 
 EXPIRED = Refusal(

@@ -9,9 +9,9 @@ from urllib.parse import unquote, unquote_plus
 
 from attrs import field, frozen
 
-from ...signing import Received
 from ...signing.canonical import parse_query
 from ...signing.endpoint import region_of
+from ...signing.verifying import Received
 
 _is_number = re.compile("[0-9]{1,18}").fullmatch
 _NAME = r"([a-z0-9][a-z0-9-]{1,61}[a-z0-9])"
