@@ -24,10 +24,16 @@ from click.core import ParameterSource
 
 from ..client.receipt_output import ReceiptFile, receipt_writer
 from ..console.exit import ExitCode, interruptible
-from ..console.progress import Display, Events, Lines, NamingLines, TransferProgress
+from ..console.progress import (
+    Display,
+    Events,
+    Lines,
+    NamingLines,
+    RateLimit,
+    TransferProgress,
+)
 from ..console.summary import Summary
 from ..console.terminal import Output, log_taken, message_of
-from ..engine.rate import RateLimit
 from ..errors import ConfigurationError, UploadErrors
 from ..filesystem.filesystem import OSSPresignedFileSystem
 from ..model import (

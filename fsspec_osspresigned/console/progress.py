@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 from collections import deque
@@ -12,13 +13,14 @@ from typing import Any
 from attrs import Factory, define, field
 from fsspec.callbacks import Callback
 
-from ..engine.rate import RateLimit
 from ..errors import Outcome, UploadDiscardedError
 from ..model import Receipt
 from ..units import short_bytes, shown_local, shown_text
 from .exit import ExitCode, Failure, code_of
 from .terminal import Output
 
+_BURST = 0.25  # seconds' worth of bytes that may go at once after a pause
+_NAP = 0.1  # seconds after which a wait looks whether the limit was lifted
 _WINDOW = 15.0  # seconds that the measured rate looks back
 _SPACING = 0.25  # seconds between two samples of it
 _LEAST_BAR, _MOST_BAR = 8, 40  # characters
@@ -379,3 +381,39 @@ class _FileProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
 
     def absolute_update(self, value: int) -> None:
         self.relative_update(value - self.value)
+
+
+@define
+class RateLimit:
+    """Limit of bytes per second over all threads; :meth:`lift` ends the limit.
+
+    A thread that exceeds the limit waits until its excess is worked off, so blocks of
+    any size keep the rate.
+
+    Attributes:
+        per_second: bytes per second.
+        clock: function that returns monotonic seconds.
+        sleep: function that waits for a number of seconds.
+    """
+
+    per_second: float
+    clock: Callable[[], float] = time.monotonic
+    sleep: Callable[[float], object] = time.sleep
+    _lifted: bool = field(default=False, init=False)
+    _lock: threading.Lock = field(factory=threading.Lock, init=False)
+    _paid: float = field(init=False, default=-math.inf)  # when all was worked off
+
+    def take(self, size: int) -> None:
+        """Count *size* bytes, and wait until the rate is within the limit."""
+        with self._lock:
+            start = max(self._paid, self.clock() - _BURST)
+            end = self._paid = start + size / self.per_second
+        while not self._lifted and (left := end - self.clock()) > 0:
+            self.sleep(min(left, _NAP))
+
+    def lift(self) -> None:
+        """End the limit and all waits.
+
+        Takes no lock, so a signal handler may call this.
+        """
+        self._lifted = True

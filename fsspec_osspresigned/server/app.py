@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from attrs import asdict, define, field, fields_dict, frozen
+from attrs import Factory, asdict, define, field, fields_dict, frozen
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -22,7 +22,6 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import BaseRoute, Route
 
 from .. import parsing
-from ..engine.rate import TokenBucket
 from ..errors import (
     ConfigurationError,
     NotSignedError,
@@ -78,6 +77,42 @@ class _Usage:
     threads: asyncio.Semaphore
     calls: int = 0
     body_bytes: int = 0
+
+
+@define
+class TokenBucket:
+    """A token bucket, which is full at first; the caller must hold a lock.
+
+    Attributes:
+        tokens: number of tokens that are added in *period* seconds, evenly.
+        burst: capacity of the bucket, as the number of seconds in which it is filled.
+        clock: function that returns monotonic seconds.
+    """
+
+    tokens: float
+    period: float
+    burst: float
+    clock: Callable[[], float] = time.monotonic
+    _paid: float = field(
+        init=False,
+        default=Factory(lambda self: self.clock() - self.burst, takes_self=True),
+    )
+
+    def wait(self) -> float:
+        """Return the seconds until a token is available; 0 if there is one now."""
+        return max(0.0, self._after(1) - self.clock())
+
+    def spend(self, count: float = 1) -> float:
+        """Take *count* tokens, even below zero.
+
+        Return the seconds until the bucket is at zero.
+        """
+        self._paid = self._after(count)
+        return max(0.0, self._paid - self.clock())
+
+    def _after(self, count: float) -> float:
+        paid = max(self._paid, self.clock() - self.burst)
+        return paid + count * self.period / self.tokens
 
 
 @define

@@ -119,7 +119,7 @@ def test_get_takes_the_rate(run, objects, monkeypatch):
     """``--bwlimit`` holds for reading, too."""
     taken = []
     monkeypatch.setattr(
-        "fsspec_osspresigned.engine.rate.RateLimit.take",
+        "fsspec_osspresigned.console.progress.RateLimit.take",
         lambda _, size: taken.append(size),
     )
     assert run("get", FROM, "new/", "-r", *KEYS, "--bwlimit", "1M").code == 0

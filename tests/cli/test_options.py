@@ -11,8 +11,8 @@ from fsspec_osspresigned import errors
 from fsspec_osspresigned.cli.app import osspresigned
 from fsspec_osspresigned.cli.options import StoringConnectionOptions, TransferOptions
 from fsspec_osspresigned.console.exit import FLAGS, ExitCode
+from fsspec_osspresigned.console.progress import RateLimit
 from fsspec_osspresigned.console.terminal import Output
-from fsspec_osspresigned.engine.rate import RateLimit
 from tests.cli.conftest import Text
 
 
