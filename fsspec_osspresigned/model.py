@@ -81,6 +81,8 @@ TRAFFIC_LIMIT = "x-oss-traffic-limit"
 REQUEST_PAYER = "x-oss-request-payer"
 _PUBLISHED = (OBJECT_ACL, "x-oss-callback", "x-oss-callback-var")
 
+CHECKSUMS = ("auto", "crc64", "md5", "none")  # choices of the option `checksum`
+
 # Closed lists of OSS.
 STYLES = ("virtual", "path", "cname")
 ACLS = ("default", "private", "public-read", "public-read-write")

@@ -19,8 +19,8 @@ from attrs import asdict, field, frozen
 from attrs.validators import and_, ge, in_, instance_of, le
 
 from ..http.body import Fingerprint
-from ..http.checksums import MODES, crc64
-from ..model import MAX_PARTS, PartReceipt
+from ..http.checksums import crc64
+from ..model import CHECKSUMS, MAX_PARTS, PartReceipt
 from ..system import NOFOLLOW, open_regular
 
 VERSION = 2
@@ -151,7 +151,7 @@ def _part(line: bytes, head: JournalHead) -> JournalPart | None:
         return None
     if size != head.size_of(number) or not isinstance(crc, int):
         return None
-    if not isinstance(etag, str) or verified not in MODES:
+    if not isinstance(etag, str) or verified not in CHECKSUMS:
         return None
     part = PartReceipt(part_number=number, size=size, etag=etag, crc64=crc)
     return JournalPart(part, verified)

@@ -47,7 +47,6 @@ from .written_objects import LOOKS, WrittenObjects
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
-    from ..checkpoint.directory import Checkpoint
     from ..signers.batching import Prefetcher
 
     T = TypeVar("T", default=Reply)
@@ -81,13 +80,11 @@ class Client:
         *,
         policy: RetryPolicy | None = None,
         note: Callable[[Receipt], None] | None = None,
-        checkpoint: Checkpoint | None = None,
         timing: Timing = REAL_TIME,
     ) -> None:
         self.options = options
         self.signer = signer
         self.transport = transport
-        self.checkpoint = checkpoint
         self.policy = policy or RetryPolicy(
             retries=options.retries, total=options.retry_timeout
         )

@@ -74,7 +74,7 @@ def _make(options: Options) -> Client:
         progress_timeout=progress,
         allow_http=options.allow_http,
     )
-    note = journals = None
+    note = None
     if options.receipts is not None:
         from ..client.receipt_output import receipt_writer  # noqa: PLC0415 - only what is used
 
@@ -82,9 +82,9 @@ def _make(options: Options) -> Client:
     if options.checkpoint is not None:
         from ..checkpoint.directory import Checkpoint  # noqa: PLC0415 - only what is used
 
-        journals = Checkpoint(options.checkpoint)
+        Checkpoint(options.checkpoint)  # an unusable directory fails before an upload
     signer = make_signer(options, read_url)
-    return Client(options, signer, transport, note=note, checkpoint=journals)
+    return Client(options, signer, transport, note=note)
 
 
 def load_lazy_modules() -> None:

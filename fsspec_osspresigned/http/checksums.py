@@ -13,7 +13,6 @@ from ..errors import IntegrityError
 from .body import Body
 
 CRC_HEADER = "x-oss-hash-crc64ecma"
-MODES = ("auto", "crc64", "md5", "none")
 
 _POLYNOMIAL = 0xC96C5795D7870F42  # CRC-64/XZ (ECMA-182), reflected
 _ONE = 1 << 63  # x^0: in a reflected CRC the highest bit is the lowest power

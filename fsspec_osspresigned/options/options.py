@@ -7,14 +7,15 @@ import functools
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from attrs import field, fields, frozen
 
 from ..errors import ConfigurationError
-from ..http.checksums import MODES
 from ..model import (
     ACLS,
+    CHECKSUMS,
     CONNECTIONS,
     LARGEST_PART,
     MAX_PART,
@@ -172,7 +173,7 @@ def _directory(value: Any) -> str:
     place = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(place, str) or not place.strip() or "://" in place:
         raise ValueError("a directory on this machine")
-    return place
+    return str(Path(os.path.expanduser(place)).absolute())
 
 
 def _hosts(value: Any) -> Mapping[str, str | None]:
@@ -252,7 +253,7 @@ class Options:
     multipart_threshold: int | None = _option(None, _size(1, MAX_PART))
     max_concurrency: int | None = _option(None, _integer(1, 1024))
     memory_limit: int | None = _option(None, _size(MIB, 1024 * 1024 * MIB))
-    checksum: str = _per_object("auto", _choice(*MODES))
+    checksum: str = _per_object("auto", _choice(*CHECKSUMS))
     overwrite: bool | None = _per_object(None, _boolean)
     retries: int = _option(5, _integer(0, 100))
     retry_timeout: float = _option(300.0, _seconds)

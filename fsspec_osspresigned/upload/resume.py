@@ -17,7 +17,12 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from ..checkpoint.directory import HeldJournal, demands_of, reason_to_start_over
+from ..checkpoint.directory import (
+    Checkpoint,
+    HeldJournal,
+    demands_of,
+    reason_to_start_over,
+)
 from ..checkpoint.journal import JournalHead, JournalPart
 from ..client.client import Client
 from ..engine.engine import blocking
@@ -37,7 +42,7 @@ from ..signers.base import MultipartGrant
 from ..units import short_bytes, shown_text
 from .oss_calls import OSSCalls, bare, crc_of, document, is_elsewhere, listed_parts
 from .plan import UploadPlan
-from .upload_modes import Checkpoint, NoCheckpoint
+from .upload_modes import NoCheckpoint
 
 _log = logging.getLogger(__name__)
 
@@ -284,7 +289,7 @@ async def resumption_of(
     source: Source,
     plan: UploadPlan,
     granted: MultipartGrant,
-) -> Checkpoint:
+) -> Resumption | NoCheckpoint:
     """Return the resumption of an upload, locked until ``release``.
 
     Only uploads of local files in parts are resumed. A value in memory is lost with its
@@ -292,17 +297,19 @@ async def resumption_of(
 
     Raises:
         CheckpointInUseError: another process or thread runs this upload.
+        ConfigurationError: the directory cannot be used.
         UploadNotFoundError: the owner's multipart upload no longer exists.
     """
-    checkpoint = client.checkpoint
-    if checkpoint is None or not isinstance(source, FileBody):
+    place = client.options.checkpoint
+    if place is None or not isinstance(source, FileBody):
         return NoCheckpoint()
+    directory = await blocking(Checkpoint, place)
     local = await blocking(os.path.abspath, source.path)
     if not plan.multipart and source.size > client.options.threshold:
         what = "a grant" if plan.action.spec.form else "a single PUT"
         said = "%s: %s has no parts to resume, each run sends the whole file"
         _log.info(said, target.path, what)
-    if not plan.multipart and not await blocking(checkpoint.has, target.path, local):
+    if not plan.multipart and not await blocking(directory.has, target.path, local):
         return NoCheckpoint()
     head = JournalHead(
         path=target.path,
@@ -318,7 +325,7 @@ async def resumption_of(
     with contextlib.ExitStack() as undo:
 
         def hold() -> HeldJournal:
-            journal = checkpoint.hold(target.path, local)
+            journal = directory.hold(target.path, local)
             undo.callback(journal.release)  # here, because a cancellation loses it
             return journal
 

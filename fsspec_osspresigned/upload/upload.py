@@ -122,11 +122,11 @@ async def _upload(
     client: Client, target: Target, source: Source, context: TransferContext
 ) -> Receipt:
     job = await _job_for(client, target, source.size, at_hand=True, context=context)
-    if not job.plan.multipart and client.checkpoint is None:
+    if not job.plan.multipart and client.options.checkpoint is None:
         return await _upload_at_once(job, source)
     upload = Upload(job)
     try:
-        if client.checkpoint is not None:
+        if client.options.checkpoint is not None:
             from .resume import resumption_of  # noqa: PLC0415 - loads checkpoint
 
             upload.checkpoint = await resumption_of(
@@ -178,7 +178,7 @@ async def _job_for(
     grant = await granted(client, target.path)
     refuse_expired(grant, target.path)
     # Large parts are lost with the process that sends them, so not with a journal.
-    large_parts = at_hand and client.checkpoint is None
+    large_parts = at_hand and client.options.checkpoint is None
     bucket = split_path(target.path)[0]
     plan = plan_for(
         grant,

@@ -132,9 +132,10 @@ def test_options_reach_the_transport(tmp_path):
     made = client(url=URL, timeout=[1, 2], max_concurrency=3, receipts=seen.append)
     pool = made.transport.pool
     assert (pool.size, pool.connect_seconds, pool.progress_seconds) == (3, 1.0, 2.0)
-    assert made.checkpoint is None
+    assert made.options.checkpoint is None
     place = tmp_path / "journals"
-    assert client(url=URL, checkpoint=place).checkpoint.directory == place
+    assert client(url=URL, checkpoint=place).options.checkpoint == str(place)
+    assert place.is_dir()
     run(made.note, Receipt(path="b/k", size=0))
     assert [receipt.path for receipt in seen] == ["b/k"]
 

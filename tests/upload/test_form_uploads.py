@@ -9,7 +9,6 @@ import time
 import pytest
 from attrs import evolve
 
-from fsspec_osspresigned.checkpoint.directory import Checkpoint
 from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.retry import RetryPolicy
 from fsspec_osspresigned.emulator import Fault
@@ -143,8 +142,9 @@ def test_stream_waits_on_disk(oss):
 def test_checkpoint_of_a_form(oss, tmp_path, caplog):
     """There are no parts to keep: a large file is told so, and sent as a whole."""
     caplog.set_level(logging.INFO, "fsspec_osspresigned.upload.resume")
-    client = client_of(FormSigner(oss), multipart_threshold=100_000)
-    client.checkpoint = Checkpoint(tmp_path / "journals")
+    client = client_of(
+        FormSigner(oss), multipart_threshold=100_000, checkpoint=tmp_path / "journals"
+    )
     for name, size in (("large", 100_001), ("small", 100_000)):
         (tmp_path / name).write_bytes(DATA[:size])
         source = FileBody.of(str(tmp_path / name))

@@ -83,7 +83,12 @@ class World:
 
     def client(self, **options) -> Client:
         """Return the engine of a new process."""
-        facts = {"part_size": MIN_PART, "multipart_threshold": MIN_PART, **options}
+        facts = {
+            "part_size": MIN_PART,
+            "multipart_threshold": MIN_PART,
+            "checkpoint": self.checkpoint.directory,
+            **options,
+        }
         return Client(
             Options.from_storage_options(
                 {"signer": "keys", "max_concurrency": 1, **facts}
@@ -91,7 +96,6 @@ class World:
             self.signer,
             Transport(connect_timeout=5.0, progress_timeout=5.0),
             policy=RetryPolicy(retries=1, base=0.0),
-            checkpoint=self.checkpoint,
         )
 
     def put(self, *, path=PATH, headers=None, tell=None, **options):
@@ -253,7 +257,7 @@ def test_a_value_in_parts_has_no_journal(world):
     body = MemoryBody.of(DATA)
     receipt = put(client, Target(path=PATH), body)
     assert receipt.size == len(DATA)
-    assert list(client.checkpoint.found()) == []
+    assert list(world.checkpoint.found()) == []
 
 
 @pytest.mark.parametrize("change", [change_size, change_time, replace])

@@ -167,6 +167,7 @@ class Machine(RuleBasedStateMachine):
                     "max_concurrency": 3,
                     "part_size": PART,
                     "multipart_threshold": PART,
+                    "checkpoint": checkpoint and checkpoint.directory,
                 }
             ),
             KeySigner(
@@ -176,7 +177,6 @@ class Machine(RuleBasedStateMachine):
             ),
             Transport(connect_timeout=5.0, progress_timeout=5.0),
             policy=RetryPolicy(retries=1, base=0.0),
-            checkpoint=checkpoint,
         )
         self.clients.append(client)
         return client
