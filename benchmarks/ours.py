@@ -166,11 +166,7 @@ def _starting(work: Work, where: Where) -> Timed:
 
 def _signing(work: Work) -> Timed:
     from fsspec_osspresigned.secret import Secret  # noqa: PLC0415 - see filesystem
-    from fsspec_osspresigned.signing import (  # noqa: PLC0415
-        Credentials,
-        Endpoint,
-        presign,
-    )
+    from fsspec_osspresigned.signing import Credentials, Endpoint, presign  # noqa: PLC0415
 
     credentials = Credentials("LTAIfakeid", Secret("fakesecret"))
     endpoint = Endpoint.parse("oss-cn-hangzhou.aliyuncs.com")
@@ -196,11 +192,7 @@ def _signing(work: Work) -> Timed:
 def presigner(where: Where, version: str = "v4") -> Any:
     """Return what presigns one request on the sink, for those who sign outside."""
     from fsspec_osspresigned.secret import Secret  # noqa: PLC0415 - see filesystem
-    from fsspec_osspresigned.signing import (  # noqa: PLC0415
-        Credentials,
-        Endpoint,
-        presign,
-    )
+    from fsspec_osspresigned.signing import Credentials, Endpoint, presign  # noqa: PLC0415
 
     credentials = Credentials("LTAIfakeid", Secret("fakesecret"))
     endpoint = Endpoint.parse(where.url)
@@ -299,12 +291,9 @@ def _request(where: Where, method: str, url: str) -> str:
 )
 def by_grant(work: Work, where: Where) -> Timed:
     """By a grant in a file."""
+    from fsspec_osspresigned.owner.grants import GrantTerms, sign_grant  # noqa: PLC0415
     from fsspec_osspresigned.secret import Secret  # noqa: PLC0415 - see filesystem
     from fsspec_osspresigned.signing import Credentials, Endpoint  # noqa: PLC0415
-    from fsspec_osspresigned.signing.grant_file import (  # noqa: PLC0415
-        GrantTerms,
-        sign_grant,
-    )
 
     signed = sign_grant(
         Credentials("LTAIfakeid", Secret("fakesecret")),
@@ -350,7 +339,7 @@ class _serving:  # noqa: N801 - a context manager, used as one
         self._where = where
 
     def __enter__(self) -> str:
-        from fsspec_osspresigned.server.policy import hash_token  # noqa: PLC0415
+        from fsspec_osspresigned.owner.service.policy import hash_token  # noqa: PLC0415
 
         folder = Path(tempfile.mkdtemp(dir=self._where.directory))
         policy = folder / "policy.toml"

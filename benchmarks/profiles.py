@@ -70,7 +70,7 @@ PATHS: dict[str, tuple[str, Work]] = {
 }
 # Folders of the package, or single modules of them; all others plan and record.
 _PLACES = {
-    **dict.fromkeys(("signers", "signing", "url_map", "secret", "urls"), SIGNING),
+    **dict.fromkeys(("signers", "signing", "url_map", "secret", "dialects"), SIGNING),
     "http": EXCHANGE,
     **dict.fromkeys(("http/body", "objects/download"), FILES),
 }

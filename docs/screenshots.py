@@ -34,12 +34,12 @@ from rich.terminal_theme import TerminalTheme
 from rich.text import Text
 
 from fsspec_osspresigned.asgi_server import LoopbackServer
-from fsspec_osspresigned.console.progress import short_bytes
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.model import Action
-from fsspec_osspresigned.server.app import create_app
-from fsspec_osspresigned.server.policy import Policy, hash_token
+from fsspec_osspresigned.owner.service.app import create_app
+from fsspec_osspresigned.owner.service.policy import Policy, hash_token
 from fsspec_osspresigned.signers.keys import KeySigner
+from fsspec_osspresigned.tools.progress import short_bytes
 from fsspec_osspresigned.units import KIB
 
 SCREENS = Path(__file__).parent / "screens"

@@ -16,7 +16,7 @@ from typing import Any
 
 from attrs import frozen
 
-from .html_table import html_table
+from .units import html_table
 
 _SHOWN = 20  # failures in a table
 

@@ -11,9 +11,8 @@ from typing import Any
 
 from attrs import asdict, field, frozen
 
-from .html_table import html_table
 from .secret import Secret, SecretURL
-from .units import GIB, KIB, MIB, short_bytes, shown_moment
+from .units import GIB, KIB, MIB, html_table, short_bytes, shown_moment
 
 # Limits of the service (OSS API reference, "Limits" and "Multipart upload").
 MAX_SINGLE_PUT = 5 * GIB

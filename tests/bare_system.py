@@ -137,7 +137,7 @@ def work() -> None:
     if sys.platform == "linux":
         os.name = sys.platform = "bare"
     from fsspec_osspresigned import CheckpointInUseError  # noqa: PLC0415
-    from fsspec_osspresigned.checkpoint.directory import Checkpoint  # noqa: PLC0415
+    from fsspec_osspresigned.upload.journal import Checkpoint  # noqa: PLC0415
 
     options = {"signer": "keys", "part_size": "100KiB", "multipart_threshold": "100KiB"}
     fs = fsspec.filesystem("osspresigned", receipts="receipts", **options)

@@ -317,11 +317,8 @@ class Plugin:
         from click.testing import CliRunner  # noqa: PLC0415 - the package comes later
 
         from fsspec_osspresigned import secret  # noqa: PLC0415
-        from fsspec_osspresigned.signing import (  # noqa: PLC0415
-            post_policy,
-            presigning,
-            verifying,
-        )
+        from fsspec_osspresigned.emulator import verifying  # noqa: PLC0415
+        from fsspec_osspresigned.signing import post_policy, presigning  # noqa: PLC0415
 
         canary, undo = self.canary, self._undo
         see = canary.see

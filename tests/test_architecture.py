@@ -6,6 +6,7 @@ import ast
 import functools
 import re
 from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
 from typing import NamedTuple
 
@@ -148,6 +149,68 @@ def test_imports_point_down(module):
     assert not wrong
 
 
+# What all wings share; the other folders are the wing of the filesystem.
+VOCABULARY = {
+    *("asgi_server", "call_stack", "compat", "errors", "files", "model", "parsing"),
+    *("secret", "units", "url_checks"),
+}
+
+
+def wing(module: str) -> str:
+    """Return the wing of *module*; empty for the vocabulary and the package itself."""
+    name = group(module)
+    if name in {"tools", "owner", "emulator"}:
+        return name
+    if name == "pytest_plugin":
+        return "emulator"
+    return "" if name in {*VOCABULARY, "", "__main__"} else "filesystem"
+
+
+def folder(module: str) -> str:
+    """Return the innermost folder that *module* is in."""
+    is_folder = FILES[module].name == "__init__.py"
+    return module if is_folder else module.rpartition(".")[0]
+
+
+def listed(name: str) -> list[str]:
+    """Return the names that the ``__init__`` of a folder lists."""
+    return getattr(import_module(f"fsspec_osspresigned.{name}"), "__all__", [])
+
+
+def names_from(module: str) -> Iterator[tuple[str, str, int]]:
+    """Yield folder, name and line of what *module* imports from the package."""
+    for node in ast.walk(tree_of(module)):
+        if isinstance(node, ast.ImportFrom):
+            for alias in node.names:
+                one = ast.ImportFrom(node.module, [alias], node.level)
+                source = next(resolve(module, one))
+                if source.startswith("fsspec_osspresigned."):
+                    inner = source.partition(".")[2]
+                    yield folder(inner), alias.name, node.lineno
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_wings_know_public_names_only(module):
+    """What crosses the border of a wing is in the list of its folder."""
+    wrong = [
+        f"line {line}: {module} imports {name}, which {place} does not list"
+        for place, name, line in names_from(module)
+        if wing(module)
+        and wing(place) not in {"", wing(module)}
+        and name not in listed(place)
+    ]
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in MODULES if FILES[name].name == "__init__.py"]
+)
+def test_public_names_exist(name):
+    """A list is true."""
+    module = import_module(f"fsspec_osspresigned.{name}")
+    assert [one for one in listed(name) if not hasattr(module, one)] == []
+
+
 def test_no_import_cycle_at_load():
     """No two modules wait for each other while they are loaded."""
     edges = {
@@ -197,54 +260,6 @@ def test_only_permitted_modules_reveal_secrets():
     assert callers <= PERMISSIONS[".reveal"]
 
 
-MAX_CLASS = 400
-MAX_FUNCTION = 60
-MAX_PARAMETERS = 7
-
-# What may be longer or wider than the limits, and why.
-EXCEPTIONS = {
-    "filesystem.filesystem.OSSPresignedFileSystem": "all verbs of fsspec, some lines each",
-    "emulator.server.__init__": "public: one keyword for each property of the store",
-    "http.transfer.Transfer": "one try: libcurl's callbacks share all of its state",
-    "syncing.sync.sync": "public: one keyword for each flag of the command",
-    "syncing.sync.sync_down": "public: one keyword for each flag of the command",
-}
-
-
-def _definitions(kind: type | tuple[type, ...]) -> Iterator[tuple[str, ast.AST]]:
-    for module in FILES:
-        for node in ast.walk(tree_of(module)):
-            if isinstance(node, kind):
-                yield f"{module}.{node.name}", node
-
-
-def _lines(node: ast.AST) -> int:
-    return node.end_lineno - node.lineno + 1
-
-
-def _parameters(node: ast.FunctionDef) -> int:
-    given = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-    return sum(one.arg not in {"self", "cls"} for one in given)
-
-
-def _too_large() -> set[str]:
-    functions = (ast.FunctionDef, ast.AsyncFunctionDef)
-    return {
-        *(n for n, node in _definitions(ast.ClassDef) if _lines(node) > MAX_CLASS),
-        *(n for n, node in _definitions(functions) if _lines(node) > MAX_FUNCTION),
-        *(
-            n
-            for n, node in _definitions(functions)
-            if _parameters(node) > MAX_PARAMETERS
-        ),
-    }
-
-
-def test_classes_functions_and_signatures_are_small():
-    """What exceeds a limit is named above with its reason, and nothing else is."""
-    assert _too_large() == set(EXCEPTIONS)
-
-
 def _may_repeat_on_a_condition(node: ast.AST) -> bool:
     if isinstance(node, ast.While):
         is_endless = isinstance(node.test, ast.Constant)
@@ -287,11 +302,11 @@ def test_no_loop_on_a_condition_inside_a_lock():
 
 # Private names of others that the package uses, and why.
 PRIVATE = {
-    "console.exit: os._exit": "documented: the only exit that waits for no thread",
-    "tracebacks: sys._current_frames": "documented: the only way to lines of other threads",
-    "filesystem.look: filesystem._glob": "fsspec's coroutine, which the class inherits",
-    "syncing.source: AsyncFileSystem._find": "fsspec's coroutine, which subclasses write",
-    "syncing.source: kind._find": "the same, of another filesystem",
+    "tools.terminal: os._exit": "documented: the only exit that waits for no thread",
+    "call_stack: sys._current_frames": "documented: the only way to lines of other threads",
+    "filesystem.queries: filesystem._glob": "fsspec's coroutine, which the class inherits",
+    "tools.sync.source: AsyncFileSystem._find": "fsspec's coroutine, which subclasses write",
+    "tools.sync.source: kind._find": "the same, of another filesystem",
 }
 
 

@@ -22,15 +22,12 @@ FOREIGN = {
     *("requests", "urllib3"),  # which speak to proxies
     *("difflib", "html", "pyexpat", "termios", "xml.etree", "xml.parsers", "xml.sax"),
 }
-# Folders that only other verbs, commands and servers need.
-LATER = {
-    *("checkpoint", "cli", "console", "demo", "emulator"),
-    *("owner", "server", "syncing"),
-}
+# What only other verbs, commands and servers need.
+LATER = {"emulator", "owner", "tools"}
 # What many files, parts and failures need, and a first small one does not.
 MANY = {
     *("client.error_codes", "signers.batching"),
-    *("upload.expiry_watch", "upload.resume", "upload.writer"),
+    *("upload.journal", "upload.resume", "upload.writer"),
 }
 # What belongs to one of the ways to signatures, and is not loaded for the others.
 WAYS_OF_MAPS = {"signers.presigned_urls", "url_map.url_map", "url_map.source"}

@@ -14,17 +14,17 @@ import pytest
 from fsspec.asyn import sync
 
 import fsspec_osspresigned
+from fsspec_osspresigned.call_stack import (
+    hint,
+    short_traceback,
+    warn_user,
+    without_frames,
+)
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
     BlindAnswerWarning,
     ConfigurationError,
     UploadDiscardedError,
-)
-from fsspec_osspresigned.tracebacks import (
-    hint,
-    short_traceback,
-    warn_user,
-    without_frames,
 )
 
 
@@ -233,7 +233,7 @@ def test_a_program_that_is_installed_has_the_first_line_outside(tmp_path):
     app = tmp_path / "site-packages" / "app.py"
     app.parent.mkdir()
     app.write_text(
-        "from fsspec_osspresigned.tracebacks import warn_user\n"
+        "from fsspec_osspresigned.call_stack import warn_user\n"
         "warn_user('look out', UserWarning)\n"
     )
     done = subprocess.run(

@@ -16,7 +16,7 @@ from fsspec_osspresigned.engine.engine import (
     post,
     run,
 )
-from fsspec_osspresigned.filesystem.progress import SharedCallback
+from fsspec_osspresigned.filesystem.callbacks import SharedCallback
 from tests import watchdog
 
 

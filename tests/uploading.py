@@ -9,12 +9,8 @@ from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.http.body import Body
 from fsspec_osspresigned.model import Receipt
-from fsspec_osspresigned.options.object_options import Target
-from fsspec_osspresigned.upload.upload import (
-    TransferContext,
-    Upload,
-    upload_source,
-)
+from fsspec_osspresigned.options.of_objects import Target
+from fsspec_osspresigned.upload.upload import TransferContext, Upload, upload_source
 
 
 class PlainUpload:

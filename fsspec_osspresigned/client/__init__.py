@@ -4,3 +4,13 @@ Begin with ``client``. ``error_codes`` turns replies into errors. ``retry`` deci
 whether a failed call is sent again. ``congestion`` finds how many small requests the
 link takes at a time.
 """
+
+from __future__ import annotations
+
+from ..compat import lazy
+
+__all__, __getattr__, __dir__ = lazy(
+    __name__,
+    client="Client",
+    error_codes="OWN_DOMAIN clean from_reply members name",
+)

@@ -12,6 +12,7 @@ from weakref import WeakValueDictionary
 
 from attrs import evolve
 
+from ..call_stack import warn_user
 from ..engine.engine import blocking, call_user, shielded
 from ..engine.limits import RequestPlace, request_limiter
 from ..errors import (
@@ -23,7 +24,7 @@ from ..errors import (
     ReceiptFailedError,
 )
 from ..http.body import EMPTY, SMALL, Body
-from ..http.exchange import PLAIN, Exchange
+from ..http.transfer import PLAIN, Exchange
 from ..http.transport import Transport
 from ..model import (
     FORBID_OVERWRITE,
@@ -39,7 +40,6 @@ from ..parsing import clock_offset
 from ..secret import redact
 from ..signers.base import MAX_REQUESTS, Grant, Signer, sign_checked
 from ..signing.canonical import is_of_s3
-from ..tracebacks import warn_user
 from .congestion import BucketState
 from .retry import REAL_TIME, Attempts, Decision, RetryPolicy, Timing, Verb
 from .written_objects import LOOKS, WrittenObjects
@@ -281,7 +281,7 @@ class Client:
             self._check_lock(operation, signed)
         if not is_of_s3(signed.url):
             return signed
-        from .s3_urls import with_checksums  # noqa: PLC0415 - only for other stores
+        from ..dialects.s3 import with_checksums  # noqa: PLC0415 - only for other stores
 
         self.s3_buckets.add(operation.bucket)
         return await blocking(with_checksums, operation, signed, body)

@@ -18,7 +18,7 @@ from ..engine.engine import within_user_code
 from ..engine.limits import RequestLimits
 from ..errors import NetworkError, OSSPresignedError, StoreUnavailableError
 from ..http.body import SMALL, Body
-from ..http.exchange import Exchange
+from ..http.transfer import Exchange
 from ..model import CONNECTIONS, Action, Operation
 from ..options.options import Options
 from ..units import KIB, MIB

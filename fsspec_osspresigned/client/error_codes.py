@@ -30,7 +30,7 @@ from ..model import FORBID_OVERWRITE, Operation, Reply, SignedRequest
 from ..secret import SecretURL, redact
 from ..signing.canonical import SECRET_PARAMETERS, parse_moment, parse_query, quote
 from ..signing.mismatch import Comparison, compare, unsent_headers
-from ..signing.post_conditions import SECRET_FIELDS
+from ..signing.post_policy import SECRET_FIELDS
 from ..signing.signed_url import SignedURL, describe
 from ..units import shown_seconds
 

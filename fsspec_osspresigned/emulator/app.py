@@ -5,39 +5,99 @@ from __future__ import annotations
 import time
 import uuid
 from collections import deque
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from http import HTTPStatus
 from typing import Any
 
-from attrs import define, evolve
+from attrs import define, evolve, field, frozen
 
 from ..http.checksums import CRC_HEADER
 from ..model import OBJECT_ACL, Action
+from ..signing.canonical import SIGNATURES, TOKENS
 from ..signing.endpoint import check_key
-from ..signing.verifying import Refusal
-from .calls.context import CallContext
-from .calls.object_headers import traffic_limit
-from .calls.post_object import open_form
-from .calls.table import HANDLERS, action_of
-from .faults.connection import (
+from ..signing.post_policy import SIGNATURE_FIELDS
+from .context import CallContext, traffic_limit
+from .faults import Fault, Faults, RefusedCall, wrong_region
+from .forms import open_form
+from .messages import (
+    ANONYMOUS,
+    Call,
+    EmulatorReply,
+    RefusedError,
+    error_reply,
+    http_date,
+    judge,
+    read_call,
+    refused,
+)
+from .settings import EmulatorSettings
+from .store import Bucket, Store
+from .table import HANDLERS, action_of
+from .verifying import Refusal
+from .wire import (
     CutError,
     DisconnectedError,
+    IncomingBody,
+    Receive,
     Send,
     ShapedReply,
     Wire,
     cut,
     in_order,
 )
-from .faults.fault import Fault, Faults
-from .faults.refusals import RefusedCall, wrong_region
-from .message.authentication import ANONYMOUS, judge
-from .message.errors import RefusedError, refused
-from .message.replies import EmulatorReply, error_reply, http_date
-from .message.request_body import IncomingBody, Receive
-from .message.request_head import Call, read_call
-from .request_records import MOST_RECORDS, RequestRecord
-from .settings import EmulatorSettings
-from .store.store import Bucket, Store
+
+_SECRETS = {"authorization", "OSSAccessKeyId", "x-oss-credential", *SIGNATURES, *TOKENS}
+
+
+# Requests that are kept: an emulator that runs for days must not fill the memory.
+MOST_RECORDS = 100_000
+
+
+def _without_secrets(values: Mapping[str, str]) -> Mapping[str, str]:
+    return {name: value for name, value in values.items() if name not in _SECRETS}
+
+
+def _without_signature(fields: Mapping[str, str]) -> Mapping[str, str]:
+    return {name: v for name, v in fields.items() if name not in SIGNATURE_FIELDS}
+
+
+@frozen(kw_only=True)
+class RequestRecord:
+    """One request and its reply.
+
+    Names of headers and fields are in lower case. Secrets are omitted.
+
+    Attributes:
+        action: OSS API name of the call.
+        path: path of the URL as received, not decoded, without the query.
+        fields: fields of a form, before its file.
+        status: HTTP status; None if no reply was sent.
+        code: OSS error code; None for a success.
+        ec: detailed error number of OSS; empty without one.
+        bytes: number of bytes read of the request body, or of the file of a form.
+        connection: number of the connection; requests with the same number shared it.
+        fault: the fault that was applied; None without one.
+    """
+
+    action: str
+    method: str
+    bucket: str
+    key: str
+    path: str
+    parameters: Mapping[str, str] = field(converter=_without_secrets)
+    fields: Mapping[str, str] = field(converter=_without_signature, repr=False)
+    part_number: int | None
+    upload_id: str | None
+    status: int | None
+    code: str | None
+    ec: str
+    request_headers: Mapping[str, str] = field(converter=_without_secrets, repr=False)
+    response_headers: Mapping[str, str] = field(repr=False)
+    bytes: int
+    request_id: str
+    connection: int
+    fault: Fault | None = field(repr=False)
+
 
 WIRE = "osspresigned.wire"
 

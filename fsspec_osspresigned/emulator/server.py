@@ -23,15 +23,14 @@ from ..asgi_server import listen, settle, stop_accepting
 from ..errors import ConfigurationError
 from ..model import MAX_SINGLE_PUT, MIN_PART
 from ..secret import Secret
-from ..signing import Credentials, Endpoint
-from ..signing.endpoint import check_bucket
+from ..signing.canonical import Credentials
+from ..signing.endpoint import Endpoint, check_bucket
 from ..units import shown_moment
-from .app import WIRE, App
-from .faults.connection import ClientConnection, Wire
-from .faults.fault import Fault
-from .request_records import RequestRecord
+from .app import WIRE, App, RequestRecord
+from .faults import Fault
 from .settings import DEFAULT_REGION, Callback, Clock, EmulatorSettings, accept_callback
-from .store.store import Contents, Store, StoredObject, StoredUpload
+from .store import Contents, Store, StoredObject, StoredUpload
+from .wire import ClientConnection, Wire
 
 _T = TypeVar("_T")
 

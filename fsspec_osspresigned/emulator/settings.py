@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import define, frozen
 
-from ..signing import Credentials
+from ..signing.canonical import Credentials
 
 DEFAULT_REGION = "cn-hangzhou"
 

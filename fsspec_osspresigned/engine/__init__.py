@@ -4,3 +4,15 @@ Begin with ``engine``: ``run`` is how a plain method waits for a coroutine, ``bl
 how a coroutine waits for a thread of ``threads``. ``scope`` runs many jobs that end
 together, ``limits`` bounds the requests in flight and the memory of parts.
 """
+
+from __future__ import annotations
+
+from ..compat import lazy
+
+__all__, __getattr__, __dir__ = lazy(
+    __name__,
+    "abort_at_exit engine",
+    engine="blocking call_user iterated run user_code",
+    limits="MemoryAccount memory_budget",
+    scope="Scope",
+)

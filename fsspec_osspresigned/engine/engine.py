@@ -1,13 +1,4 @@
-"""Engine: the asyncio loop of a process, in a daemon thread of its own.
-
-A plain method posts a coroutine to the loop, and waits without holding any lock of the
-engine. An exception of a signal handler, such as Ctrl-C, interrupts only this wait:
-the caller cancels the coroutine, waits until it has cleaned up, and raises the
-exception. A second one cancels the cleaning, too. No signal handler runs in the
-loop's thread, so the code of coroutines is never interrupted between two steps.
-
-The thread is started on demand, and ends when nothing has used it for half a minute.
-"""
+"""The event loop of an engine."""
 
 from __future__ import annotations
 
@@ -27,11 +18,22 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar, cast
 
-from ..system import after_fork_in_child
-from ..tracebacks import caller_task, caller_thread, short_traceback
+from ..call_stack import caller_task, caller_thread, short_traceback
+from ..compat import after_fork_in_child
 from . import abort_at_exit
-from .loop import EngineLoop
 from .threads import Job, Threads
+
+
+class EngineLoop(asyncio.SelectorEventLoop):
+    """The event loop of an *engine*, an ``engine.Engine``."""
+
+    engine: Any
+
+    def __del__(self) -> None:
+        """Close a loop that could not be made, for want of descriptors, without a warning."""
+        with suppress(Exception):  # its parts may be missing
+            self.close()
+
 
 P = ParamSpec("P")
 T = TypeVar("T")

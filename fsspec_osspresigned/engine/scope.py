@@ -17,9 +17,9 @@ from collections.abc import (
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
+from ..call_stack import without_frames
 from ..errors import ReceiptFailedError, UploadDiscardedError, UploadErrors
 from ..model import Action
-from ..tracebacks import without_frames
 from . import abort_at_exit
 from .engine import blocking
 

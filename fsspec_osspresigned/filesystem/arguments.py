@@ -11,7 +11,7 @@ from fsspec.utils import stringify_path
 from ..client.client import Client
 from ..engine.scope import ON_ERROR, Scope
 from ..errors import ConfigurationError
-from ..request_checks import has_signature, is_web
+from ..url_checks import has_signature, is_web
 
 PROTOCOL = "osspresigned"
 

@@ -10,23 +10,23 @@ import fsspec
 from fsspec.config import conf
 
 from ..client.client import Client, shared_client
+from ..compat import before_fork
 from ..engine import abort_at_exit
 from ..http.handle import may_have_proxy
 from ..http.transport import Transport
 from ..options.options import Options
-from ..options.set_by_user import check_trust
-from ..request_checks import is_web
+from ..options.trust import check_trust
 from ..signers import make_signer
-from ..system import before_fork
 from ..units import MIB, shown_bytes
+from ..url_checks import is_web
 from .arguments import PROTOCOL
 
 MAX_MAP = 512 * MIB  # some 500,000 objects
 
 # What the verbs import on first use, here or in libraries.
 _LAZY = (
-    *("checkpoint.directory", "client.error_codes", "client.s3_urls"),
-    *("signers.batching", "upload.file_layers"),
+    *("upload.journal", "client.error_codes", "dialects.s3"),
+    *("signers.batching", "upload.layers"),
     *("upload.resume", "upload.writer"),
 )
 _LAZY_LIBRARIES = (
@@ -76,11 +76,11 @@ def _make(options: Options) -> Client:
     )
     note = None
     if options.receipts is not None:
-        from ..client.receipt_output import receipt_writer  # noqa: PLC0415 - only what is used
+        from .receipts import receipt_writer  # noqa: PLC0415 - only what is used
 
         note = receipt_writer(options.receipts)
     if options.checkpoint is not None:
-        from ..checkpoint.directory import Checkpoint  # noqa: PLC0415 - only what is used
+        from ..upload.journal import Checkpoint  # noqa: PLC0415 - only what is used
 
         Checkpoint(options.checkpoint)  # an unusable directory fails before an upload
     signer = make_signer(options, read_url)

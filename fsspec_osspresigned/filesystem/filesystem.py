@@ -1,32 +1,39 @@
-"""Class OSSPresignedFileSystem: the methods of fsspec for ``osspresigned://``."""
+"""Class OSSPresignedFileSystem: the methods of fsspec for ``osspresigned://``.
+
+Filesystems with equal options are one object in a process.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import functools
 import os
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, NoReturn, TypeAlias
 
-from fsspec.asyn import AsyncFileSystem, get_loop
+from fsspec.asyn import AsyncFileSystem, get_loop, reset_lock
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback
+from fsspec.config import apply_config, conf
 from fsspec.spec import AbstractFileSystem
 from fsspec.utils import isfilelike, stringify_path
 
-from .. import callers
+from .. import call_stack
+from ..call_stack import short_traceback
 from ..client.client import Client
-from ..client.receipt_output import ReceiptList
+from ..compat import after_fork_in_child
 from ..engine.engine import awaited, blocking, coroutine, run, verb
 from ..model import Receipt
 from ..objects.lookup import Lookup
-from ..options.object_options import ObjectOptions
-from ..options.options import Options
-from ..options.set_by_user import trust
-from ..tracebacks import short_traceback
+from ..options.of_objects import ObjectOptions
+from ..options.options import ALIAS, Options, hashable, portable, renamed, surroundings
+from ..options.trust import trust
 from ..upload import transaction
 from ..upload.transaction import Transaction
-from . import look, move, read
+from ..url_checks import is_web
+from . import queries, read
 from .arguments import (
     PROTOCOL,
     BulkOptions,
@@ -35,11 +42,85 @@ from .arguments import (
     without_own,
     without_protocol,
 )
+from .callbacks import SharedCallback
 from .client_factory import client_for
 from .destinations import Destination, local_path
-from .instances import InstanceCache
-from .progress import SharedCallback
 from .put import PutCall, progress_callback, write_mode
+from .receipts import ReceiptList
+
+# Older releases of fsspec keep the loop of the parent in a forked child, without its
+# thread. Newer ones do this themselves.
+after_fork_in_child(reset_lock)
+
+MOST_INSTANCES = 256
+
+# Sources of signatures in fsspec's configuration that an explicit source replaces.
+# A map or a grant may stand before any signer.
+_REPLACED = {
+    "presigned_url": {ALIAS, "url_map", "grant", "signer", "signer_token"},
+    "signer": {ALIAS, "presigned_url", "url_map", "grant"},
+    "grant": {ALIAS, "presigned_url", "url_map"},
+    "url_map": {ALIAS, "presigned_url"},
+}
+
+
+def _goes_elsewhere(given: dict[str, Any], configured: dict[str, Any]) -> bool:
+    """Return whether a token from fsspec's configuration would go to another server."""
+    signer, grant = given.get("signer"), given.get("grant")
+    if signer not in (None, configured.get("signer")):
+        return True
+    # Beside its signer stays the token where the grant is a file, which takes none.
+    stays = configured.get("signer") is not None and not (
+        isinstance(grant, str) and is_web(grant)
+    )
+    return grant not in (None, configured.get("grant")) and not stays
+
+
+class InstanceCache(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is untyped
+    """Metaclass that creates one instance for equal options, for all threads.
+
+    fsspec's own cache compares options by their text, and two signers may have the same
+    text. Before fsspec 2026.9 that cache also creates an instance for each thread, and
+    keeps all of them. Here only the ``MOST_INSTANCES`` used last are kept.
+    """
+
+    def __init__(cls, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        # Each step of it is one of the interpreter, so no lock is needed.
+        cls._cache: OrderedDict[Any, Any] = OrderedDict()
+
+    @short_traceback
+    def __call__(cls, **storage_options: Any) -> Any:
+        """Return the instance for equal options; create it on first use."""
+        given = renamed(storage_options)
+        configured = conf.get(PROTOCOL, {})
+        for named, others in _REPLACED.items():
+            if given.get(named) is not None:
+                given = {**dict.fromkeys(others & configured.keys()), **given}
+        if "signer_token" in configured and _goes_elsewhere(given, configured):
+            given = {"signer_token": None, **given}
+        given = portable(apply_config(cls, given))
+        if ALIAS in configured:
+            given[ALIAS] = None  # fsspec applies its configuration once more
+        if given.get("anon") is True:  # pandas adds it when it repeats a refused call
+            del given["anon"]
+        is_cached = not given.pop("skip_instance_cache", False)
+        options = sorted(given.items(), key=lambda option: option[0])
+        # By type as well: 1 equals True, and is refused where True is valid.
+        key = (surroundings(), *((n, type(v), hashable(v)) for n, v in options))
+        found = cls._cache.get(key) if is_cached else None
+        if found is None:
+            found = super().__call__(skip_instance_cache=True, **given)
+            found.token = f"{hash(key) % 2**64:016x}"
+            if is_cached:
+                found = cls._cache.setdefault(key, found)
+        with suppress(KeyError):  # another thread made many; or it is not cached
+            cls._cache.move_to_end(key)
+        while len(cls._cache) > MOST_INSTANCES:
+            cls._cache.popitem(last=False)
+        cls._latest = key
+        return found
+
 
 AnyCallback: TypeAlias = Callback | Mapping[str, Any] | None
 
@@ -258,7 +339,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
         async def put() -> ReceiptList:
             tree = await blocking(
-                look.local_tree, self.client, lpath, self._own(rpath), recursive, how
+                queries.local_tree, self.client, lpath, self._own(rpath), recursive, how
             )
             return await call.put(tree, heard, how)
 
@@ -288,7 +369,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
         ``fsspec.open`` calls this before it opens: ValueError for a mode that appends.
         """
-        if mode := callers.mode_of_open_files():
+        if mode := call_stack.mode_of_open_files():
             write_mode(mode)
         await self._mkdir(path)
 
@@ -395,7 +476,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
     async def isfile(self, path: str) -> bool:
         """Return whether *path* is an object; PermissionError as in :meth:`info`."""
         name = self._path(path)
-        call, here = callers.duckdb_asks(name), transaction.current(self.client)
+        call, here = call_stack.duckdb_asks(name), transaction.current(self.client)
         if call is not None and here is not None and here.duckdb_looks(name, call):
             return True
         return await awaited(self._lookup.is_kind, name, "file")
@@ -450,7 +531,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
             markers=True,
             warns=True,
         )
-        return await awaited(look.find, walk, detail)
+        return await awaited(queries.find, walk, detail)
 
     _find = coroutine(find)
 
@@ -489,7 +570,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
     @short_traceback
     def created(self, path: str) -> datetime:
         """Return the time at which an object was stored."""
-        return look.created(self.info(path), path)
+        return queries.created(self.info(path), path)
 
     def modified(self, path: str) -> datetime:
         """Return the time at which an object was stored, as :meth:`created` does."""
@@ -503,7 +584,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
     @short_traceback
     def ukey(self, path: str) -> str:
         """Return a key for fsspec's caches that changes with the bytes of an object."""
-        return look.content_key(self.info(path), path)
+        return queries.content_key(self.info(path), path)
 
     @short_traceback
     def metadata(self, path: str, **_: Any) -> dict[str, str]:
@@ -512,7 +593,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         Raises:
             NotSignedError: HEAD is not granted.
         """
-        return run(look.metadata, self.client, self._path(path))
+        return run(queries.metadata, self.client, self._path(path))
 
     def getxattr(self, path: str, attr: str, **_: Any) -> str | None:
         """Return one item of :meth:`metadata`; None if it does not exist."""
@@ -528,7 +609,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         ``DELETE``. *expiration* is in seconds; the signer may shorten it.
         """
         size, name = kwargs.get("size"), self._own(path)
-        return run(look.presigned_url, self.client, name, expiration, method, size)
+        return run(queries.presigned_url, self.client, name, expiration, method, size)
 
     def invalidate_cache(self, path: str | None = None) -> None:
         """Do nothing: no listing is cached."""
@@ -566,7 +647,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         how, name = BulkOptions.take_from(kwargs), self._own(path)
 
         async def cat() -> Any:
-            match = await look.expand(self, name, recursive)
+            match = await queries.expand(self, name, recursive)
             return await read.cat(self.client, match, how, **kwargs)
 
         return await awaited(cat)
@@ -630,7 +711,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         local = named or [*map(local_path, lpath)]
 
         async def get() -> None:
-            found = await look.layout(self, source, local, recursive, depth, local=True)
+            found = await queries.layout(
+                self, source, local, recursive, depth, local=True
+            )
             await read.get(self, found, SharedCallback(callback), how, named)
 
         await awaited(get)
@@ -644,7 +727,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         """Copy one object inside the store; verify the copy if HEAD is granted."""
         one = Destination(self._path(path1), self._path(path2))
         call = PutCall.from_options(self.client, kwargs)
-        await awaited(move.copy_one, call, one)
+        await awaited(queries.copy_one, call, one)
 
     _cp_file = coroutine(cp_file)
 
@@ -668,8 +751,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         pair = self._own(path1), self._own(path2)
 
         async def copy() -> None:
-            found = await look.layout(self, *pair, recursive, how.maxdepth)
-            await move.copy(call, found, how)
+            found = await queries.layout(self, *pair, recursive, how.maxdepth)
+            await queries.copy(call, found, how)
 
         await awaited(copy)
 
@@ -690,7 +773,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         """Move one object: copy it, verify the copy, delete the source."""
         one = Destination(self._path(path1), self._path(path2))
         call = PutCall.from_options(self.client, kwargs)
-        await awaited(move.move, call, [one], BulkOptions())
+        await awaited(queries.move, call, [one], BulkOptions())
 
     _mv_file = coroutine(mv_file)
 
@@ -711,15 +794,15 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         """
         if isinstance(path1, str) and isinstance(path2, str):
             ends = self._path(path1), self._path(path2)
-            if move.goes_nowhere(*ends, recursive) or self._duckdb_renames(*ends):
+            if queries.goes_nowhere(*ends, recursive) or self._duckdb_renames(*ends):
                 return
         how = BulkOptions.take_from(kwargs, ("raise",), maxdepth)
         call = PutCall.from_options(self.client, kwargs)
         pair = self._own(path1), self._own(path2)
 
         async def mv() -> None:
-            found = await look.layout(self, *pair, recursive, how.maxdepth)
-            await move.move(call, found, how)
+            found = await queries.layout(self, *pair, recursive, how.maxdepth)
+            await queries.move(call, found, how)
 
         await awaited(mv)
 
@@ -735,8 +818,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         how, name = BulkOptions.take_from(kwargs, maxdepth=maxdepth), self._own(path)
 
         async def rm() -> None:
-            match = await look.expand(self, name, recursive, how.maxdepth, markers=True)
-            await move.remove(self.client, match, how)
+            match = await queries.expand(
+                self, name, recursive, how.maxdepth, markers=True
+            )
+            await queries.remove(self.client, match, how)
 
         await awaited(rm)
 
@@ -751,10 +836,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
     def _duckdb_removes(self, path: str) -> bool:
         here = transaction.current(self.client)
-        return here is not None and here.duckdb_removes(path, callers.calling())
+        return here is not None and here.duckdb_removes(path, call_stack.calling())
 
     def _duckdb_renames(self, path: str, target: str) -> bool:
-        call = callers.calling()
+        call = call_stack.calling()
         here = transaction.around_duckdb(self.client, target, call)
         return here is not None and here.duckdb.rename(path, target)
 

@@ -24,8 +24,10 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.compression import compr
 from fsspec.core import get_compression
 
-from .. import callers
+from .. import call_stack
+from ..call_stack import warn_user
 from ..client.client import Client
+from ..compat import open_regular
 from ..engine.engine import blocking, run
 from ..errors import (
     ConfigurationError,
@@ -37,21 +39,19 @@ from ..errors import (
 )
 from ..http.body import SMALL, FileBody, MemoryBody, Source, has_its_size, loaded
 from ..model import Operation, Receipt
-from ..options.object_options import ObjectOptions, Target
-from ..system import open_regular
-from ..tracebacks import warn_user
+from ..options.of_objects import ObjectOptions, Target
 from ..units import KIB, MIB
 from ..upload.plan import first_request
 from ..upload.transaction import Transaction, around_duckdb
 from ..upload.upload import TransferContext, Upload, upload_source
 from .arguments import BulkOptions, check_choice
-from .progress import SharedCallback
+from .callbacks import SharedCallback
 
 if TYPE_CHECKING:
-    from ..client.receipt_output import ReceiptList
     from ..signers.batching import Prefetcher
     from ..upload.writer import PresignedWriter
     from .destinations import LocalEntry, LocalTree
+    from .receipts import ReceiptList
 
 T = TypeVar("T")
 
@@ -287,7 +287,7 @@ class PutCall:
 
         At most ``max_concurrency`` of them are larger than one small request.
         """
-        from ..client.receipt_output import ReceiptList  # noqa: PLC0415 - only for many
+        from .receipts import ReceiptList  # noqa: PLC0415 - only for many
 
         client = self.client
 
@@ -327,11 +327,11 @@ class PutCall:
         file: Any = self.writer(run(self.checked_target, path), autocommit)
         try:
             if name is not None:
-                from ..upload.file_layers import ChainedWriter  # noqa: PLC0415 - or none
+                from ..upload.layers import ChainedWriter  # noqa: PLC0415 - or none
 
                 file = ChainedWriter(compr[name](file, mode="w"), file)
             if not binary:
-                from ..upload.file_layers import TextWriter  # noqa: PLC0415 - or none
+                from ..upload.layers import TextWriter  # noqa: PLC0415 - or none
 
                 file = TextWriter(file, **(text or {}))
         except BaseException:
@@ -349,9 +349,9 @@ class PutCall:
         Raises:
             ConfigurationError: the tool that opens the file could publish a part of it.
         """
-        if callers.is_called_by("fsspec.implementations.zip"):
+        if call_stack.is_called_by("fsspec.implementations.zip"):
             raise ConfigurationError(_ZIP, path=path)
-        call = callers.duckdb_opens(path)
+        call = call_stack.duckdb_opens(path)
         if call is None:
             return self, path
         around = around_duckdb(self.client, path, call)
@@ -366,11 +366,11 @@ class PutCall:
 
         The cache puts its file in spite of the exception.
         """
-        error = callers.leaving()
+        error = call_stack.leaving()
         if (
             error is None
             or self._publishes_always
-            or not callers.is_called_by("fsspec.implementations.cached")
+            or not call_stack.is_called_by("fsspec.implementations.cached")
         ):
             return
         names = ", ".join([path] if isinstance(path, str) else path)

@@ -1,11 +1,15 @@
 """One HTTP exchange: sends a signed request byte for byte and returns the reply.
 
 Begin with ``transport``: it makes a ``transfer`` of the request and its ``body``, takes a
-``handle`` of libcurl along a ``route``, and lets libcurl send. ``multi`` sends small
+``handle`` of libcurl, and lets libcurl send. ``multi`` sends small
 requests on the engine's loop; a worker thread sends a large one. The ``transfer`` judges
 the reply. ``stall`` detects a stalled connection. ``checksums`` compares the checksum of
 the bytes sent with that in the reply. ``json_service`` calls signers, by requests.
 """
+
+from __future__ import annotations
+
+from ..compat import lazy
 
 try:
     from pycurl import PREREQFUNCTION  # noqa: F401 - libcurl 7.80 and newer have it
@@ -15,3 +19,11 @@ except ImportError as error:
         "docs/dependencies.md names what pip needs to build it: "
     )
     raise ImportError(f"{msg}{error}") from error
+
+__all__, __getattr__, __dir__ = lazy(
+    __name__,
+    body="Body EMPTY FileBody MemoryBody PartBody SMALL SpooledBody",
+    checksums="CRC_HEADER combine crc64 md5_of",
+    json_service="JSONService",
+    transport="Transport",
+)

@@ -19,8 +19,8 @@ from typing import IO, Protocol
 
 from attrs import field, frozen
 
+from ..compat import SpecialFileError, open_regular, read_at, write_at
 from ..errors import ConfigurationError, SourceChangedError
-from ..system import SpecialFileError, open_regular, read_at, write_at
 
 BLOCK = 256 * 1024
 SMALL = 256 * 1024  # bytes of a body, of a request or a reply, that the loop sends

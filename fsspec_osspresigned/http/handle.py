@@ -21,8 +21,8 @@ from urllib.parse import unquote, urlsplit
 import pycurl
 from attrs import field, frozen
 
+from ..compat import after_fork_in_child
 from ..secret import SecretURL
-from ..system import after_fork_in_child
 
 _log = logging.getLogger(__name__)
 

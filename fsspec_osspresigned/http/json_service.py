@@ -25,11 +25,11 @@ from attrs import evolve
 from requests.adapters import HTTPAdapter
 from urllib3 import exceptions as of_urllib3
 
+from ..call_stack import without_frames
 from ..errors import ConfigurationError, NetworkError, NetworkTimeoutError, SignerError
 from ..model import Reply
-from ..request_checks import http_problem, url_problem
 from ..secret import Secret, SecretURL
-from ..tracebacks import without_frames
+from ..url_checks import http_problem, url_problem
 from .handle import USER_AGENT, ProxyError, find_route
 from .transfer import MAX_ERROR, hint, said
 

@@ -1,7 +1,8 @@
 """Transfer: one try of one request by a handle of libcurl, and its reply.
 
 libcurl sends the target and the headers as they are given, and parses the reply. This
-module decides what the reply proves: decision 16 lists each kind of reply.
+module decides what the reply proves: decision 16 lists each kind of reply. An exchange is
+what a request has besides its signature and its body.
 """
 
 from __future__ import annotations
@@ -13,12 +14,14 @@ import re
 import socket
 import sys
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Mapping
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, Protocol, cast, runtime_checkable
 
 import pycurl
+from attrs import field, frozen
 
+from ..compat import has_received
 from ..errors import (
     ConfigurationError,
     NetworkError,
@@ -27,13 +30,66 @@ from ..errors import (
 )
 from ..model import Reply, SignedRequest
 from ..secret import SecretURL, redact
-from ..system import has_received
 from .body import SMALL, Body
 from .checksums import crc64
-from .exchange import Exchange, JudgingSink
 from .form import NO_FRAME, form_frame
 from .handle import Addresses, Handle, Route
 from .stall import SOON, ProgressTimer, StalledError
+
+MAX_REPLY = 8 * 1024 * 1024  # a listing of 1,000 keys of 1 KiB, URL-encoded, fits
+
+
+class Sink(Protocol):
+    """Protocol of a receiver of reply bodies; ``begin`` is called again for a retry."""
+
+    def begin(self) -> object:
+        """Discard the bytes written so far."""
+        ...
+
+    def write(self, block: bytes, /) -> object:
+        """Write the next bytes of the body."""
+        ...
+
+
+@runtime_checkable
+class JudgingSink(Sink, Protocol):
+    """Protocol of a sink that checks the head of a reply before its body is read."""
+
+    def head(self, status: int, headers: Mapping[str, str]) -> object:
+        """Check the head of a reply; raise to skip its body."""
+        ...
+
+
+@frozen(kw_only=True, eq=False)
+class Exchange:
+    """Unsigned parts of a request, and limits for its exchange.
+
+    Attributes:
+        path: ``bucket/key`` for error messages; None if the request concerns no object.
+        progress: called in worker threads with the number of bytes sent, and with a
+            negative number after a failure.
+        free_headers: unsigned headers, such as Range.
+        sink: receives the body of a 2xx reply block by block; None keeps it in the
+            reply.
+        limit: maximum size of the reply's body in bytes; a longer body is an error, the
+            body of an error is truncated.
+        in_thread: a worker thread sends the request, because the reply may be large.
+        is_fresh: the request opens a connection, because kept ones may be broken.
+    """
+
+    path: str | None = None
+    with_crc: bool = False
+    progress: Callable[[int], None] | None = None
+    free_headers: Mapping[str, str] = field(factory=dict, repr=False)
+    sink: Sink | None = None
+    limit: int = MAX_REPLY
+    in_thread: bool = False
+    is_fresh: bool = False
+
+
+PLAIN = Exchange()
+FRESH = Exchange(is_fresh=True)
+
 
 _log = logging.getLogger(__name__)
 

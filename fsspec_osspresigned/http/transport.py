@@ -12,13 +12,12 @@ import math
 from ..engine.engine import blocking, call_user, running
 from ..errors import ConfigurationError, NetworkError
 from ..model import Reply, SignedRequest
-from ..request_checks import http_problem, url_problem
+from ..url_checks import http_problem, url_problem
 from .body import EMPTY, SMALL, Body, MemoryBody, PartBody, loaded
-from .exchange import PLAIN, Exchange
 from .handle import HandlePool, ProxyError, Route
 from .multi import Multi
 from .stall import AWAKE
-from .transfer import LargeReplyError, Transfer, said, shown
+from .transfer import PLAIN, Exchange, LargeReplyError, Transfer, said, shown
 
 
 class Transport:

@@ -18,15 +18,10 @@ from ..client.client import Client
 from ..engine import abort_at_exit
 from ..engine.engine import in_background, to_its_end
 from ..engine.scope import in_parallel
-from ..errors import (
-    IntegrityError,
-    InvalidRequestError,
-    ObjectExistsError,
-    ReplyError,
-)
+from ..errors import IntegrityError, InvalidRequestError, ObjectExistsError, ReplyError
 from ..http.checksums import CRC_HEADER, combine
 from ..model import FORBID_OVERWRITE, MAX_PARTS, Action, PartReceipt, Reply
-from ..options.object_options import Target
+from ..options.of_objects import Target
 from ..signers.base import MultipartGrant
 from ..units import GIB, MIB
 from ..upload.oss_calls import OSSCalls, document, part_receipt

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from attrs import define, frozen
 
 from ..client.client import Client
+from ..compat import BINARY, write_at
 from ..engine import abort_at_exit
 from ..engine.engine import blocking, call_user, running
 from ..engine.scope import in_parallel
@@ -19,7 +20,6 @@ from ..errors import NetworkError, UploadDiscardedError
 from ..http.body import SMALL
 from ..http.checksums import CRC_HEADER, combine, crc64
 from ..model import Reply
-from ..system import BINARY, write_at
 from . import calls
 from .ranges import Range, Version, WholeError
 

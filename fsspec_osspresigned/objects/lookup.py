@@ -17,14 +17,14 @@ from typing import Any, NoReturn
 
 from attrs import frozen
 
+from ..call_stack import warn_user
 from ..client.client import Client
 from ..client.written_objects import info_of
 from ..errors import AccessDeniedError, BlindAnswerWarning, NotSignedError
 from ..model import Action, split_path
-from ..tracebacks import warn_user
 from . import calls
+from .calls import listing
 from .download import Download
-from .listing import listing
 from .ranges import Version
 
 Info = dict[str, Any]

@@ -17,7 +17,7 @@ from attrs import define, evolve, field, frozen
 
 from ..errors import InvalidRequestError, NetworkError, ReplyError, SourceChangedError
 from ..http.checksums import crc64
-from ..http.exchange import Sink
+from ..http.transfer import Sink
 from ..model import Action
 
 is_number = re.compile(r"[0-9]{1,20}").fullmatch

@@ -12,6 +12,7 @@ from typing import Any
 
 from attrs import field, fields, frozen
 
+from ..compat import open_files
 from ..errors import ConfigurationError
 from ..model import (
     ACLS,
@@ -27,7 +28,6 @@ from ..model import (
     THRESHOLD,
     frozen_mapping,
 )
-from ..request_checks import header_problems
 from ..secret import (
     HiddenList,
     HiddenMapping,
@@ -37,8 +37,8 @@ from ..secret import (
     token_reference,
 )
 from ..signers import chosen, misplaced_options
-from ..system import open_files
 from ..units import MIB, bytes_of
+from ..url_checks import header_problems
 from .header_values import LEAST_TRAFFIC, MOST_TRAFFIC, callback, encryption, tagging
 
 # Keywords of fsspec, its caches and zarr, which every filesystem gets.

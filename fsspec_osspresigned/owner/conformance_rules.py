@@ -11,13 +11,13 @@ from urllib.parse import unquote, urlsplit
 
 from .. import parsing
 from ..model import COPY_SOURCE, OBJECT_ACL, Action, Reply
-from ..options.object_options import Target
-from ..request_checks import header_problems, own_header_problem
+from ..options.of_objects import Target
 from ..secret import SecretURL
 from ..signers import wire_protocol
 from ..signers.base import MAX_REQUESTS
 from ..signers.wire_protocol import ITEM_STATUS, SignerProblem, SignerReply
 from ..signing.signed_url import describe
+from ..url_checks import header_problems, own_header_problem
 from .conformance import (
     ELSEWHERE,
     Cases,

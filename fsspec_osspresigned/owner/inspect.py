@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
-from .. import request_checks
+from .. import url_checks
 from ..errors import ConfigurationError
 from ..secret import SecretURL
 from ..signers.post_grant_parser import MAX_GRANT, PostGrant, parse_grant
@@ -35,9 +35,7 @@ _VERSIONS = {
     "gcs-v4": "V4 of Google Cloud Storage",
     "unknown": "none that is known: this may be no presigned URL",
 }
-_MAX_ONE = (
-    2 * request_checks.MAX_URL
-)  # bytes of a file that may hold one URL and no map
+_MAX_ONE = 2 * url_checks.MAX_URL  # bytes of a file that may hold one URL and no map
 # Other parameters decide what a URL does.
 _OF_SIGNATURE = {"partnumber", "uploadid", *(name.lower() for name in OWN_PARAMETERS)}
 
@@ -65,7 +63,7 @@ def read(reference: str, opener: Opener) -> SecretURL | URLMap | PostGrant:
             text = place.read_bytes().decode("utf-8-sig", "replace")
     if url := _one_url(text):
         return url
-    if not request_checks.is_web(text) and text.strip()[:1] not in ("", "{", "["):
+    if not url_checks.is_web(text) and text.strip()[:1] not in ("", "{", "["):
         raise ConfigurationError(
             f"{reference} is not a presigned URL, URL map or grant"
         )
@@ -84,9 +82,9 @@ def _map_or_grant(file: BinaryIO) -> URLMap | PostGrant:
 def _one_url(text: str) -> SecretURL | None:
     """Return *text* as a URL if it is a single line with a URL; None otherwise."""
     text = text.strip()
-    if not request_checks.is_web(text) or "\n" in text:
+    if not url_checks.is_web(text) or "\n" in text:
         return None
-    if problem := request_checks.url_problem(text):
+    if problem := url_checks.url_problem(text):
         raise ConfigurationError(f"the URL {problem}")
     return SecretURL(text)
 
@@ -113,7 +111,7 @@ def about_url(url: SecretURL, now: float) -> Iterator[tuple[str, str]]:
 def object_shown(url: SecretURL) -> str:
     """Return ``bucket/key`` of the object of *url*, as far as the URL shows it."""
     try:
-        bucket, key = request_checks.object_of(url.reveal())
+        bucket, key = url_checks.object_of(url.reveal())
     except ValueError:
         return "not visible: the path is not UTF-8"
     if bucket is None:

@@ -9,10 +9,10 @@ from urllib.parse import parse_qs, urlsplit
 
 from attrs import field, frozen
 
-from .. import request_checks
+from .. import url_checks
 from ..errors import ConfigurationError, NotSignedError
 from ..model import frozen_mapping, split_path
-from ..options.object_options import Target
+from ..options.of_objects import Target
 from ..options.options import Options
 from ..signers.presigned_urls import complete_problem, expiry, grant_of, request_of
 from ..signing.signed_url import SignedURL, describe
@@ -123,7 +123,7 @@ def _check_request(
     url = request.url.reveal()
     bucket, key = split_path(path)
     try:
-        there, seen = request_checks.object_of(request_checks.as_read(url, key))
+        there, seen = url_checks.object_of(url_checks.as_read(url, key))
     except ValueError:
         yield "object", f"the path of {name} is not UTF-8"
     else:
@@ -143,7 +143,7 @@ def _check_request(
             text = f"{name} was signed with {', '.join(lacking)}, its headers lack it"
             yield "headers", shown_text(text)
     allowed = {"allow_http": intent.allow_http, "local": intent.local}
-    if problem := request_checks.http_problem(url, **allowed):
+    if problem := url_checks.http_problem(url, **allowed):
         yield "http", f"{name} {problem}"
 
 

@@ -27,7 +27,7 @@ from ..model import (
     frozen_mapping,
     split_path,
 )
-from ..options.object_options import Target
+from ..options.of_objects import Target
 from ..options.options import Options
 from ..signers.keys import KeySigner
 from ..units import shown_bytes, shown_text

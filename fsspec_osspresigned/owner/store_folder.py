@@ -30,8 +30,8 @@ from ..signing.endpoint import (
     is_public_mainland,
     public_endpoint,
 )
-from ..signing.grant_file import GrantTerms, sign_grant
 from ..signing.presigning import PresignRequest
+from .grants import GrantTerms, sign_grant
 
 LIFE = 600  # seconds for which a check signs
 _FOLDERS = "osspresigned-check-"

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from ..request_checks import is_web
+from ..compat import lazy
+from ..url_checks import is_web
 
 if TYPE_CHECKING:
     from .base import Signer
@@ -116,6 +117,21 @@ def make_signer(options: Any, opener: Callable[[str], bytes]) -> Signer:
         made.append(make(options, opener))
     if len(made) == 1:
         return made[0]
-    from .chain import ChainSigner  # noqa: PLC0415 - only for several
+    from .base import ChainSigner  # noqa: PLC0415 - only for several
 
     return ChainSigner(*made)
+
+
+__all__, __getattr__, __dir__ = lazy(
+    __name__,
+    "wire_protocol",
+    base="Grant MAX_REQUESTS MultipartGrant Signer sign_checked sign_each",
+    batching="Prefetcher",
+    http="HTTPSigner SignerExchange service_exchange token_source",
+    keys="KeySigner credential_provider",
+    post_form="sign_form",
+    post_grant="FetchedGrant PostGrantSigner",
+    post_grant_parser="MAX_GRANT PostGrant parse_grant",
+    presigned_urls="OneURLSigner complete_problem expiry grant_of request_of",
+    wire_protocol="ITEM_STATUS MAX_REQUEST_BODY SignerProblem SignerReply",
+)

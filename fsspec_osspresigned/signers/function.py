@@ -10,9 +10,9 @@ from typing import Any
 
 from ..errors import ConfigurationError, NotSignedError, OSSPresignedError, SignerError
 from ..model import Operation, SignedRequest
-from ..request_checks import header_problems, http_problem, url_problem
 from ..secret import SecretURL, redact
 from ..signing.signed_url import describe
+from ..url_checks import header_problems, http_problem, url_problem
 from .base import AdaptedSigner, Signer
 from .wire_protocol import clean
 

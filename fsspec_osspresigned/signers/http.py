@@ -19,17 +19,17 @@ from ..errors import (
     SignerUnavailableError,
 )
 from ..model import Operation, Reply, SignedRequest
-from ..request_checks import (
+from ..secret import Secret, SecretURL, resolve_text, token_reference
+from ..signing.endpoint import check_key
+from ..signing.signed_url import describe
+from ..units import KIB
+from ..url_checks import (
     as_read,
     header_problems,
     http_problem,
     own_header_problem,
     url_problem,
 )
-from ..secret import Secret, SecretURL, resolve_text, token_reference
-from ..signing.endpoint import check_key
-from ..signing.signed_url import describe
-from ..units import KIB
 from . import wire_protocol
 from .base import Outcome, Signer, all_signed
 from .wire_protocol import SignerProblem, SignerReply, URLBinding

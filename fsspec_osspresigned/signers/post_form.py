@@ -21,8 +21,13 @@ from ..model import (
 from ..secret import FormValue, Secret
 from ..signing.canonical import SKEW
 from ..signing.endpoint import check_key
-from ..signing.post_conditions import PolicyFault, PolicyRefusal
-from ..signing.post_policy import STATUS_FIELD, TYPE_FIELD, spelled
+from ..signing.post_policy import (
+    STATUS_FIELD,
+    TYPE_FIELD,
+    PolicyFault,
+    PolicyRefusal,
+    spelled,
+)
 from ..units import shown_moment
 from .base import form_fields
 from .post_grant_parser import PostGrant

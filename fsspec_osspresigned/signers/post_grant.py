@@ -24,9 +24,9 @@ from ..errors import (
     SignerUnavailableError,
 )
 from ..model import Action, Operation, Reply, SignedRequest
-from ..request_checks import http_problem, url_problem
 from ..secret import SecretURL
 from ..units import shown_text
+from ..url_checks import http_problem, url_problem
 from ..url_map.source import FileSource, load_file
 from .base import Grant, Signer
 from .http import SignerExchange, TokenSource, service_exchange, token_source

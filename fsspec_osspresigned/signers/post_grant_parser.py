@@ -19,23 +19,25 @@ from attrs import evolve, field, frozen
 from .. import parsing
 from ..errors import ConfigurationError
 from ..model import FORBID_OVERWRITE, OBJECT_ACL, STORAGE_CLASS, TRAFFIC_LIMIT
-from ..request_checks import object_of, url_problem
 from ..secret import Secret
 from ..signing.canonical import ALGORITHM, TERMINATOR, parse_moment
 from ..signing.endpoint import check_bucket, region_of
-from ..signing.post_conditions import PolicyCondition, contradictions, form_values
 from ..signing.post_policy import (
     SIGNATURE_FIELDS,
     STATUS_FIELD,
     TOKEN_FIELD,
     TYPE_FIELD,
     V4_FIELDS,
+    PolicyCondition,
     PostPolicy,
     PostPolicyError,
+    contradictions,
+    form_values,
     lower_names,
     spelled,
 )
 from ..units import MIB, shown_moment
+from ..url_checks import object_of, url_problem
 from .wire_protocol import clean
 
 MAX_GRANT = MIB

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 
 from attrs import define, evolve, field
 
+from ..dialects.s3 import CHECKSUMS
 from ..errors import BindingError, ConfigurationError, NotSignedError
-from ..http.s3_checksums import CHECKSUMS
 from ..model import (
     FORBID_OVERWRITE,
     MIN_PART,
@@ -24,17 +24,17 @@ from ..model import (
     Operation,
     SignedRequest,
 )
-from ..request_checks import (
+from ..secret import Secret, SecretURL, resolve_text
+from ..signing.canonical import parse_query
+from ..signing.signed_url import damage, describe
+from ..units import shown_moment
+from ..url_checks import (
     http_problem,
     object_of,
     own_header_problem,
     url_problem,
     with_plus,
 )
-from ..secret import Secret, SecretURL, resolve_text
-from ..signing.canonical import parse_query
-from ..signing.signed_url import damage, describe
-from ..units import shown_moment
 from ..url_map.source import MapSource, kind_of, load, mistaken, warn_if_exposed
 from ..url_map.url_map import MapEntry, MapRequest
 from .base import Grant, MultipartGrant, Signer

@@ -21,7 +21,10 @@ from ..errors import (
     TooLargeError,
 )
 from ..model import THRESHOLD, Action, Operation, Reply
-from ..request_checks import (
+from ..secret import Secret, redact
+from ..signing.canonical import OWN_PARAMETERS
+from ..units import MIB, shown_bytes
+from ..url_checks import (
     decoded_path,
     http_problem,
     is_loopback,
@@ -29,9 +32,6 @@ from ..request_checks import (
     url_problem,
     with_plus,
 )
-from ..secret import Secret, redact
-from ..signing.canonical import OWN_PARAMETERS
-from ..units import MIB, shown_bytes
 from .base import MAX_REQUESTS
 
 MAX_REQUEST_BODY = MIB

@@ -10,7 +10,7 @@ from attrs import frozen
 
 from ..errors import ConfigurationError
 from ..model import STYLES
-from ..request_checks import is_address
+from ..url_checks import is_address
 from .canonical import quote_path
 
 Style = Literal["virtual", "path", "cname"]

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 from attrs import field, frozen
 
 from ..model import Operation, SignedRequest
-from ..request_checks import decoded_path, oss_bucket
+from ..url_checks import decoded_path, oss_bucket
 from .canonical import SIGNATURES, is_subresource, parse_query
 from .signed_url import SignedURL, describe
 

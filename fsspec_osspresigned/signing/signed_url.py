@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from ..request_checks import oss_bucket
 from ..secret import SecretURL
+from ..url_checks import oss_bucket
 from .canonical import (
     ALGORITHM,
     SIGNATURES,

@@ -26,9 +26,9 @@ from ..errors import (
 )
 from ..http.body import EMPTY, Body, MemoryBody
 from ..http.checksums import CRC_HEADER, compare, crc64, md5_of
-from ..http.exchange import FRESH, PLAIN, Exchange
+from ..http.transfer import FRESH, PLAIN, Exchange
 from ..model import Action, Operation, PartReceipt, Reply
-from ..options.object_options import Target
+from ..options.of_objects import Target
 from ..signers.base import MultipartGrant
 
 if TYPE_CHECKING:

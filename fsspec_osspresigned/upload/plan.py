@@ -27,7 +27,7 @@ from ..model import (
     Operation,
     split_path,
 )
-from ..options.object_options import Target
+from ..options.of_objects import Target
 from ..options.options import Options
 from ..signers.base import Grant, MultipartGrant
 from ..units import MIB, shown_bytes, shown_moment

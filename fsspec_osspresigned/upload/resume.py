@@ -17,13 +17,6 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from ..checkpoint.directory import (
-    Checkpoint,
-    HeldJournal,
-    demands_of,
-    reason_to_start_over,
-)
-from ..checkpoint.journal import JournalHead, JournalPart
 from ..client.client import Client
 from ..engine.engine import blocking
 from ..errors import (
@@ -37,12 +30,20 @@ from ..errors import (
 )
 from ..http.body import Body, FileBody, Source
 from ..model import MAX_PARTS, Action, PartReceipt
-from ..options.object_options import Target
+from ..options.of_objects import Target
 from ..signers.base import MultipartGrant
 from ..units import short_bytes, shown_text
+from .journal import (
+    Checkpoint,
+    HeldJournal,
+    JournalHead,
+    JournalPart,
+    demands_of,
+    reason_to_start_over,
+)
+from .modes import NoCheckpoint
 from .oss_calls import OSSCalls, bare, crc_of, document, is_elsewhere, listed_parts
 from .plan import UploadPlan
-from .upload_modes import NoCheckpoint
 
 _log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 
 from attrs import define, field, frozen
 
-from ..callers import NativeCall
+from ..call_stack import NativeCall
 from ..client.client import Client
 from ..engine.engine import blocking, call_user, run, to_its_end
 from ..engine.scope import Scope
@@ -31,14 +31,14 @@ from ..errors import (
 )
 from ..http.body import Body, MemoryBody, Source, SpooledBody, bytes_in
 from ..model import Action, Receipt
-from ..options.object_options import Target
+from ..options.of_objects import Target
 from ..signers.base import MAX_REQUESTS
 from ..units import MIB
 from .upload import ALONE, TransferContext, Upload, upload_source
 
 if TYPE_CHECKING:
     from ..signers.batching import Prefetcher
-    from .file_layers import ChainedWriter, TextWriter
+    from .layers import ChainedWriter, TextWriter
     from .writer import PresignedWriter
 
 # An object that is published when its transaction ends.

@@ -3,7 +3,7 @@
 A body of known size that one request can store is sent at once. Everything else uses
 :class:`Upload`: ``add`` bodies, then ``finish`` or ``discard``. One body is sent as one
 PutObject. Several bodies are the parts of a multipart upload, sent in the background
-(``upload_modes``). After the first failure, nothing more is sent, and the upload is never
+(``modes``). After the first failure, nothing more is sent, and the upload is never
 completed.
 """
 
@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Self
 
 from attrs import evolve, frozen
 
+from ..call_stack import warn_user
 from ..client.client import Client
 from ..client.written_objects import BODY_CAP
 from ..engine import abort_at_exit
@@ -29,30 +30,12 @@ from ..errors import (
     NotSignedError,
     UploadDiscardedError,
 )
-from ..http.body import (
-    EMPTY,
-    Body,
-    MemoryBody,
-    PartBody,
-    Source,
-    bytes_in,
-    loaded,
-)
-from ..http.exchange import Exchange
+from ..http.body import EMPTY, Body, MemoryBody, PartBody, Source, bytes_in, loaded
+from ..http.transfer import Exchange
 from ..model import Receipt, split_path
-from ..options.object_options import Target
+from ..options.of_objects import Target
 from ..signers.base import MultipartGrant
-from ..tracebacks import warn_user
-from .oss_calls import OSSCalls
-from .plan import (
-    check_plan,
-    granted,
-    needed_requests,
-    plan_for,
-    refuse_expired,
-    too_small,
-)
-from .upload_modes import (
+from .modes import (
     Checkpoint,
     Multipart,
     NoCheckpoint,
@@ -62,6 +45,15 @@ from .upload_modes import (
     UploadJob,
     as_failure,
     put_body,
+)
+from .oss_calls import OSSCalls
+from .plan import (
+    check_plan,
+    granted,
+    needed_requests,
+    plan_for,
+    refuse_expired,
+    too_small,
 )
 
 if TYPE_CHECKING:
@@ -127,7 +119,7 @@ async def _upload(
     upload = Upload(job)
     try:
         if client.options.checkpoint is not None:
-            from .resume import resumption_of  # noqa: PLC0415 - loads checkpoint
+            from .resume import resumption_of  # noqa: PLC0415 - loads the journal
 
             upload.checkpoint = await resumption_of(
                 client, target, source, upload.plan, upload.granted

@@ -28,12 +28,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from ..callers import NativeCall, calling
+from ..call_stack import NativeCall, calling, short_traceback, warn_user, without_frames
 from ..engine.engine import run
 from ..engine.limits import memory_budget
 from ..errors import DiscardWarning, UploadDiscardedError
 from ..http.body import Body
-from ..tracebacks import short_traceback, warn_user, without_frames
 from .buffer import KEPT, PartBuffer
 from .upload import Upload
 

@@ -16,16 +16,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from ..errors import (
-    ConfigurationError,
-    ExposedMapWarning,
-    UnreadableMapWarning,
-)
-from ..files.file_stamp import FileStamp
-from ..request_checks import http_problem, is_web
+from ..call_stack import warn_user
+from ..errors import ConfigurationError, ExposedMapWarning, UnreadableMapWarning
+from ..files import FileStamp
 from ..secret import Secret, SecretURL
-from ..tracebacks import warn_user
 from ..units import MIB
+from ..url_checks import http_problem, is_web
 from .parser import parse
 from .url_map import MapEntry, URLMap, dump
 

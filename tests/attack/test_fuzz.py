@@ -30,9 +30,8 @@ from fsspec_osspresigned.model import (
     Reply,
     SignedRequest,
 )
-from fsspec_osspresigned.objects import calls as objects
-from fsspec_osspresigned.objects import listing
-from fsspec_osspresigned.options.object_options import Target
+from fsspec_osspresigned.objects import calls
+from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.base import MultipartGrant, Signer
 from fsspec_osspresigned.upload.oss_calls import OSSCalls
@@ -385,10 +384,10 @@ SIZES = st.builds(
 )
 def test_listing(reply):
     """A listing that cannot be read is one of our errors."""
-    harmless(lambda: list(iterated(listing.listing(client(reply), "bucket", ""))))
+    harmless(lambda: list(iterated(calls.listing(client(reply), "bucket", ""))))
 
 
 @fuzz(reply=REPLIES)
 def test_head(reply):
     """So are the facts about an object."""
-    harmless(lambda: run(objects.head, client(reply), "bucket/key"))
+    harmless(lambda: run(calls.head, client(reply), "bucket/key"))

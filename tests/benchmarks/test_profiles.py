@@ -28,7 +28,7 @@ _HELPER = ("/lib/python3.11/queue.py", 10, "get")
         (("/lib/urllib3/poolmanager.py", 9, "f"), profiles.LIBRARIES),
         ((f"{_HERE}/upload/upload.py", 9, "add"), profiles.PLANNING),
         ((f"{_HERE}/http/body.py", 9, "blocks"), profiles.FILES),
-        ((f"{_HERE}/urls.py", 9, "problem"), profiles.SIGNING),
+        ((f"{_HERE}/dialects/s3.py", 9, "with_checksums"), profiles.SIGNING),
         (_JOIN, None),
         (_HELPER, None),
     ],

@@ -10,11 +10,7 @@ import time
 
 import pytest
 
-from fsspec_osspresigned.client.client import (
-    Client,
-    reset,
-    shared_client,
-)
+from fsspec_osspresigned.client.client import Client, reset, shared_client
 from fsspec_osspresigned.client.retry import RetryPolicy, Timing
 from fsspec_osspresigned.engine.engine import blocking, is_engine_thread, run
 from fsspec_osspresigned.errors import (
@@ -31,8 +27,7 @@ from fsspec_osspresigned.http.body import EMPTY, SMALL, MemoryBody
 from fsspec_osspresigned.http.transport import Exchange
 from fsspec_osspresigned.model import Action, Operation, Receipt, Reply, SignedRequest
 from fsspec_osspresigned.options.options import Options
-from fsspec_osspresigned.signers.base import Signer
-from fsspec_osspresigned.signers.chain import ChainSigner
+from fsspec_osspresigned.signers.base import ChainSigner, Signer
 
 PUT = Operation(action=Action.PutObject, bucket="b", key="k")
 EXPIRED = Reply(status=403, headers={"x-oss-ec": "0002-00000069"})

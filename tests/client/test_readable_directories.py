@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fsspec_osspresigned.client.written_objects import (
-    BlindLooks,
-    ReadableDirectories,
-)
+from fsspec_osspresigned.client.written_objects import BlindLooks, ReadableDirectories
 from fsspec_osspresigned.model import Action, Operation
 
 HEAD, GET = Action.HeadObject, Action.GetObject

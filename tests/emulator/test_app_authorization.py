@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.emulator.verifying import Received, Refusal, verify
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signing import Credentials
-from fsspec_osspresigned.signing.verifying import Received, Refusal, verify
 from tests.emulator.authorization import (
     BUCKET,
     OWNER,

@@ -18,10 +18,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fsspec_osspresigned.emulator.verifying import Received, verify
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signing import Credentials
 from fsspec_osspresigned.signing.endpoint import check_key
-from fsspec_osspresigned.signing.verifying import Received, verify
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of the SDKs, old as they are

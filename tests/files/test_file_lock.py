@@ -12,10 +12,10 @@ import sys
 
 import pytest
 
-from fsspec_osspresigned.files.file_lock import FileLock, LockedError, forget_all
+from fsspec_osspresigned.files import FileLock, LockedError, forget_all
 
 HOLD = (
-    "import sys, time; from fsspec_osspresigned.files.file_lock import FileLock;"
+    "import sys, time; from fsspec_osspresigned.files import FileLock;"
     "lock = FileLock.take(sys.argv[1]); print('held', flush=True); time.sleep(60)"
 )
 

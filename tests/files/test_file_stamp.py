@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from fsspec_osspresigned.files.file_stamp import FileStamp
+from fsspec_osspresigned.files import FileStamp
 
 
 def test_a_stamp_tells_of_a_change(tmp_path):

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from fsspec_osspresigned.files.line_file import LineFile
+from fsspec_osspresigned.files import LineFile
 
 
 def test_lines_are_appended_after_a_torn_one(tmp_path):

@@ -23,8 +23,8 @@ from fsspec_osspresigned.engine.limits import request_limiter
 from fsspec_osspresigned.errors import NotSignedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
-from fsspec_osspresigned.server.app import create_app
-from fsspec_osspresigned.server.policy import Policy, hash_token
+from fsspec_osspresigned.owner.service.app import create_app
+from fsspec_osspresigned.owner.service.policy import Policy, hash_token
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import presign
 

@@ -17,9 +17,9 @@ from fsspec_osspresigned.errors import BlindAnswerWarning
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.http.json_service import JSONService
+from fsspec_osspresigned.owner.service.app import ServiceRules, create_ruled_app
+from fsspec_osspresigned.owner.service.policy import hash_token, parse_policies
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.server.app import ServiceRules, create_ruled_app
-from fsspec_osspresigned.server.policy import hash_token, parse_policies
 from fsspec_osspresigned.signers.base import Grant, MultipartGrant
 from fsspec_osspresigned.signers.http import HTTPSigner
 from fsspec_osspresigned.signers.keys import KeySigner

@@ -17,7 +17,7 @@ from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.filesystem.client_factory import client_for, read_url
 from fsspec_osspresigned.model import Action, Operation, Receipt
 from fsspec_osspresigned.options.options import Options
-from fsspec_osspresigned.signers.chain import ChainSigner
+from fsspec_osspresigned.signers.base import ChainSigner
 from fsspec_osspresigned.signers.function import FunctionSigner
 from fsspec_osspresigned.signers.http import HTTPSigner
 from fsspec_osspresigned.signers.keys import KeySigner

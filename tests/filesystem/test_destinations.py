@@ -14,10 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import other_paths
 
 from fsspec_osspresigned import BytesProgress
-from fsspec_osspresigned.errors import (
-    ConfigurationError,
-    PublishWarning,
-)
+from fsspec_osspresigned.errors import ConfigurationError, PublishWarning
 from fsspec_osspresigned.filesystem import destinations as local_tree
 from fsspec_osspresigned.filesystem.destinations import Kind, LocalTree
 from fsspec_osspresigned.owner.sign import local_objects

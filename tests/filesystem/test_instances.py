@@ -33,7 +33,7 @@ from fsspec_osspresigned.errors import (
     SignatureMismatchError,
     URLExpiredError,
 )
-from fsspec_osspresigned.filesystem import OSSPresignedFileSystem, instances
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem, filesystem
 from fsspec_osspresigned.secret import Secret, SecretURL
 from fsspec_osspresigned.signers.keys import KeySigner
 from tests.form_signer import grant_of
@@ -385,7 +385,7 @@ def test_objects_that_look_alike_are_told_apart(environment):
 
 def test_a_process_of_many_options_keeps_the_latest(environment, monkeypatch):
     """What was used last is the same instance again; the others are gone, clients too."""
-    monkeypatch.setattr(instances, "MOST_INSTANCES", 3)
+    monkeypatch.setattr(filesystem, "MOST_INSTANCES", 3)
 
     def named(number):
         return OSSPresignedFileSystem(signer="keys", metadata={"n": str(number)})

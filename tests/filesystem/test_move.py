@@ -9,8 +9,7 @@ import time
 
 import pytest
 
-from fsspec_osspresigned.emulator import Fault
-from fsspec_osspresigned.emulator.message import replies
+from fsspec_osspresigned.emulator import Fault, messages
 from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
@@ -27,7 +26,7 @@ from fsspec_osspresigned.errors import (
     URLExpiredError,
 )
 from fsspec_osspresigned.objects import copy as copying
-from fsspec_osspresigned.options.object_options import Target
+from fsspec_osspresigned.options.of_objects import Target
 
 ROOT = "examplebucket"
 PATH = f"{ROOT}/a"
@@ -126,7 +125,7 @@ def test_parts_without_etags_cannot_be_completed(fs, owner, monkeypatch):
     """A reply that lacks it, or is none, is an error."""
     fs.pipe_file(PATH, LARGE)
     monkeypatch.setattr(
-        "fsspec_osspresigned.emulator.message.replies.xml",
+        "fsspec_osspresigned.emulator.messages.xml",
         lambda root, content: (
             b"<CopyPartResult/>"
             if root == "CopyPartResult"
@@ -491,9 +490,9 @@ def test_a_directory_that_was_made_is_forgotten(fs):
 def test_a_reply_to_a_part_is_read(fs, owner, monkeypatch, in_parts):
     """A 200 that is no result of a copy is an error."""
     fs.pipe_file(PATH, LARGE)
-    real = replies.xml
+    real = messages.xml
     monkeypatch.setattr(
-        "fsspec_osspresigned.emulator.message.replies.xml",
+        "fsspec_osspresigned.emulator.messages.xml",
         lambda root, content: (
             b"<no/>" if root == "CopyPartResult" else real(root, content)
         ),

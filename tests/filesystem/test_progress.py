@@ -10,8 +10,8 @@ import pytest
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback, NoOpCallback
 
 from fsspec_osspresigned.engine.engine import run
-from fsspec_osspresigned.filesystem import OSSPresignedFileSystem, progress
-from fsspec_osspresigned.filesystem.progress import BytesProgress, SharedCallback
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem, callbacks
+from fsspec_osspresigned.filesystem.callbacks import BytesProgress, SharedCallback
 
 
 class Terminal(io.StringIO):
@@ -124,7 +124,7 @@ def test_a_terminal_is_not_drawn_on_all_the_time():
 def test_a_file_gets_a_line_now_and_then(monkeypatch):
     """A log grows by a line every 10 seconds."""
     now = [100.0]
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now[0])
     stream = io.StringIO()
     with BytesProgress(stream, label="up ") as bar:
         bar.set_size(4096)
@@ -171,7 +171,7 @@ def test_first_rate_of_tqdm_is_that_since_the_start(monkeypatch):
     """The time before the first drawing counts: 1 KiB in 1000 s is a byte a second."""
     now, stream = [100.0], Terminal()
     monkeypatch.setattr(sys, "stderr", stream)
-    monkeypatch.setattr(progress.time, "monotonic", lambda: now[0])
+    monkeypatch.setattr(callbacks.time, "monotonic", lambda: now[0])
     with BytesProgress(every=0) as bar:
         bar.set_size(2048)
         now[0] += 1000

@@ -16,8 +16,8 @@ from fsspec_osspresigned.engine import engine
 from fsspec_osspresigned.errors import UploadErrors
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART, Action
-from fsspec_osspresigned.server.app import create_app
-from fsspec_osspresigned.server.policy import Policy, hash_token
+from fsspec_osspresigned.owner.service.app import create_app
+from fsspec_osspresigned.owner.service.policy import Policy, hash_token
 from fsspec_osspresigned.signers.keys import KeySigner
 from tests.filesystem.conftest import BUCKET
 

@@ -15,7 +15,7 @@ import trustme
 
 from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.http.body import EMPTY
-from fsspec_osspresigned.http.exchange import Exchange
+from fsspec_osspresigned.http.transfer import Exchange
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import SignedRequest
 

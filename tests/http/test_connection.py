@@ -16,7 +16,7 @@ from fsspec_osspresigned.errors import (
     NetworkTimeoutError,
 )
 from fsspec_osspresigned.http.body import MemoryBody
-from fsspec_osspresigned.request_checks import url_problem
+from fsspec_osspresigned.url_checks import url_problem
 
 TARGETS = [
     "/k?x-oss-signature=%2b%2B%7e%7E~+/=",

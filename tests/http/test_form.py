@@ -16,8 +16,8 @@ from fsspec_osspresigned.errors import (
 )
 from fsspec_osspresigned.http.body import BLOCK, EMPTY, FileBody, MemoryBody
 from fsspec_osspresigned.http.checksums import crc64
-from fsspec_osspresigned.http.exchange import Exchange
 from fsspec_osspresigned.http.form import form_frame
+from fsspec_osspresigned.http.transfer import Exchange
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import SignedForm, SignedRequest
 from fsspec_osspresigned.secret import Secret

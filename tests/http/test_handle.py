@@ -12,8 +12,8 @@ import pytest
 
 from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.http.body import SMALL
-from fsspec_osspresigned.http.exchange import Exchange
 from fsspec_osspresigned.http.handle import MAX_ORIGINS, HandlePool, IdleHandles
+from fsspec_osspresigned.http.transfer import Exchange
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import SignedRequest
 

@@ -24,8 +24,8 @@ from fsspec_osspresigned.errors import (
 from fsspec_osspresigned.http import multi
 from fsspec_osspresigned.http.body import BLOCK, SMALL, FileBody, MemoryBody, PartBody
 from fsspec_osspresigned.http.checksums import crc64
-from fsspec_osspresigned.http.exchange import Exchange
 from fsspec_osspresigned.http.multi import Multi
+from fsspec_osspresigned.http.transfer import Exchange
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import SignedRequest
 from tests.engine_calls import Call

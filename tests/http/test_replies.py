@@ -19,7 +19,7 @@ from fsspec_osspresigned.errors import (
 )
 from fsspec_osspresigned.http import transfer as connection
 from fsspec_osspresigned.http.body import BLOCK, EMPTY, MemoryBody
-from fsspec_osspresigned.http.exchange import Exchange
+from fsspec_osspresigned.http.transfer import Exchange
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import Action, Operation, SignedRequest
 from fsspec_osspresigned.options.options import Options

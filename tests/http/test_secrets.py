@@ -14,7 +14,7 @@ import pytest
 
 from fsspec_osspresigned.errors import NetworkError
 from fsspec_osspresigned.http.body import MemoryBody
-from fsspec_osspresigned.http.exchange import Exchange
+from fsspec_osspresigned.http.transfer import Exchange
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import SignedRequest
 from tests.engine_calls import Call

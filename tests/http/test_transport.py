@@ -24,8 +24,7 @@ from fsspec_osspresigned.errors import (
 )
 from fsspec_osspresigned.http.body import BLOCK, SLICE, FileBody, MemoryBody
 from fsspec_osspresigned.http.checksums import crc64
-from fsspec_osspresigned.http.exchange import Exchange
-from fsspec_osspresigned.http.transfer import said
+from fsspec_osspresigned.http.transfer import Exchange, said
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import SignedRequest
 from tests.engine_calls import Call

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsspec_osspresigned.errors import ConfigurationError
-from fsspec_osspresigned.options.object_options import ObjectOptions
+from fsspec_osspresigned.options.of_objects import ObjectOptions
 from fsspec_osspresigned.options.options import Options, portable
 from fsspec_osspresigned.secret import Secret, resolve_text
 from fsspec_osspresigned.units import GIB, KIB, MIB

@@ -11,19 +11,19 @@ import jsonschema
 import pytest
 from attrs import evolve
 
-from fsspec_osspresigned import cli
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.errors import ConfigurationError, NetworkError
 from fsspec_osspresigned.http.json_service import JSONService
 from fsspec_osspresigned.model import URL_ACTIONS, Action, Operation, Reply
 from fsspec_osspresigned.owner.conformance import ELSEWHERE, Kit, run
 from fsspec_osspresigned.owner.conformance_rules import RULES
+from fsspec_osspresigned.owner.service.app import create_app
+from fsspec_osspresigned.owner.service.policy import Policy, hash_token
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.server.app import create_app
-from fsspec_osspresigned.server.policy import Policy, hash_token
 from fsspec_osspresigned.signers import wire_protocol
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import Credentials, Endpoint
+from fsspec_osspresigned.tools import cli
 
 ROOT = Path(__file__).parents[2]
 SCHEMA_FILE = ROOT / "docs" / "signer-protocol.schema.json"

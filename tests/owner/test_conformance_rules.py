@@ -14,9 +14,9 @@ from fsspec_osspresigned.http.json_service import JSONService
 from fsspec_osspresigned.model import Action, Reply
 from fsspec_osspresigned.owner.conformance import ELSEWHERE, Kit, run
 from fsspec_osspresigned.owner.conformance_rules import RULES
+from fsspec_osspresigned.owner.service.app import create_app
+from fsspec_osspresigned.owner.service.policy import Policy, hash_token
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.server.app import create_app
-from fsspec_osspresigned.server.policy import Policy, hash_token
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import Credentials, Endpoint
 

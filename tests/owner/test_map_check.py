@@ -10,15 +10,15 @@ import fsspec
 import pytest
 from attrs import evolve
 
-from fsspec_osspresigned import cli
 from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
 from fsspec_osspresigned.filesystem.client_factory import client_for
-from fsspec_osspresigned.options.object_options import Target
+from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.owner.map_check import Intent, check_map
 from fsspec_osspresigned.secret import Secret, SecretURL
 from fsspec_osspresigned.signing import Credentials, Endpoint, presign
+from fsspec_osspresigned.tools import cli
 from fsspec_osspresigned.units import KIB, MIB
 from fsspec_osspresigned.upload.upload import Upload
 from fsspec_osspresigned.url_map.source import write

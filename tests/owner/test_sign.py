@@ -16,15 +16,16 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from fsspec_osspresigned import cli, parsing
-from fsspec_osspresigned.cli import app
-from fsspec_osspresigned.cli import sign as owner_commands
+from fsspec_osspresigned import parsing
 from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
 from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.owner import sign as owner_sign
 from fsspec_osspresigned.owner.sign import Cut, Order, local_objects, too_large
 from fsspec_osspresigned.secret import SecretURL
 from fsspec_osspresigned.signers.keys import KeySigner
+from fsspec_osspresigned.tools import cli
+from fsspec_osspresigned.tools.cli import app
+from fsspec_osspresigned.tools.cli import sign as owner_commands
 from fsspec_osspresigned.units import GIB, KIB, MIB
 from fsspec_osspresigned.url_map.source import load
 from fsspec_osspresigned.url_map.url_map import MapEntry, MapRequest, dump_line

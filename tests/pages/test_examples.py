@@ -24,12 +24,13 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from fsspec_osspresigned import OSSPresignedFileSystem, cli
+from fsspec_osspresigned import OSSPresignedFileSystem
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
+from fsspec_osspresigned.emulator.verifying import Received, verify
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signing import Credentials, Endpoint, presign
-from fsspec_osspresigned.signing.verifying import Received, verify
+from fsspec_osspresigned.tools import cli
 from fsspec_osspresigned.url_map import parser as url_map_text
 
 ROOT = Path(__file__).parents[2]

@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-from fsspec_osspresigned.cli.app import osspresigned
+from fsspec_osspresigned.tools.cli.app import osspresigned
 
 DOCS = Path(__file__).parents[2] / "docs"
 SCREENS = DOCS / "screens"

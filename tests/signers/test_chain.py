@@ -6,8 +6,7 @@ import pytest
 
 from fsspec_osspresigned.errors import NotSignedError
 from fsspec_osspresigned.model import Action, Operation, SignedRequest
-from fsspec_osspresigned.signers.base import Grant, Signer
-from fsspec_osspresigned.signers.chain import ChainSigner
+from fsspec_osspresigned.signers.base import ChainSigner, Grant, Signer
 
 URL = "https://b.oss-cn-hangzhou.aliyuncs.com/k?Signature=x"
 

@@ -15,8 +15,7 @@ from fsspec_osspresigned.errors import (
 )
 from fsspec_osspresigned.model import Action, Operation, SignedRequest
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.signers.base import Grant, Signer
-from fsspec_osspresigned.signers.chain import ChainSigner
+from fsspec_osspresigned.signers.base import ChainSigner, Grant, Signer
 from fsspec_osspresigned.signers.function import FunctionSigner, as_signer
 from fsspec_osspresigned.signers.http import token_source
 

@@ -9,8 +9,7 @@ import pytest
 from fsspec_osspresigned.errors import BindingError, ConfigurationError, NotSignedError
 from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.signers.base import Signer, sign_checked
-from fsspec_osspresigned.signers.chain import ChainSigner
+from fsspec_osspresigned.signers.base import ChainSigner, Signer, sign_checked
 from fsspec_osspresigned.signers.presigned_urls import OneURLSigner, URLMapSigner
 from fsspec_osspresigned.url_map.source import load
 

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fsspec_osspresigned.emulator.verifying import Received, verify
 from fsspec_osspresigned.model import Action, Operation, SignedRequest
 from fsspec_osspresigned.signing import Credentials, Endpoint
 from fsspec_osspresigned.signing.mismatch import compare, unsent_headers
 from fsspec_osspresigned.signing.presigning import PresignRequest
-from fsspec_osspresigned.signing.verifying import Received, verify
 
 NOW = 1_767_225_600
 KEY = Credentials("LTAI5tKey", "secret", "security-token-0123456789", NOW + 9e9)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fsspec_osspresigned.signing.post_conditions import (
+from fsspec_osspresigned.signing.post_policy import (
     PolicyCondition,
     PolicyFault,
     contradictions,

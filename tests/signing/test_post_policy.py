@@ -10,25 +10,23 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsspec_osspresigned.errors import ConfigurationError
+from fsspec_osspresigned.owner.grants import GrantTerms
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signing.canonical import Credentials, day_key
-from fsspec_osspresigned.signing.grant_file import GrantTerms
-from fsspec_osspresigned.signing.post_conditions import (
-    PolicyCondition,
-    PolicyFault,
-    contradictions,
-)
 from fsspec_osspresigned.signing.post_policy import (
     MAX_CONDITIONS,
+    PolicyCondition,
+    PolicyFault,
     PostPolicy,
     PostPolicyError,
+    contradictions,
     pinned_fields,
     policy_text,
     post_signature,
     sign_policy,
     signature_conditions,
 )
-from tests.signing import strict_judge
+from tests.emulator import strict_judge
 
 NOW = 1_701_605_532.0  # 2023-12-03T12:12:12Z
 END = NOW + 3600

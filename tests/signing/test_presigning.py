@@ -15,6 +15,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fsspec_osspresigned import signing
+from fsspec_osspresigned.emulator.verifying import Received, verify
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.secret import Secret, SecretURL
 from fsspec_osspresigned.signing import Credentials, Endpoint, describe, presign
@@ -22,7 +23,6 @@ from fsspec_osspresigned.signing.canonical import SUBRESOURCES, day_key, parse_q
 from fsspec_osspresigned.signing.endpoint import check_bucket, check_key
 from fsspec_osspresigned.signing.presigning import PresignRequest
 from fsspec_osspresigned.signing.signed_url import SignedURL
-from fsspec_osspresigned.signing.verifying import Received, verify
 
 CASES = json.loads(
     (Path(__file__).parent / "vectors" / "presign.json").read_text(encoding="utf-8")

@@ -14,7 +14,7 @@ from attrs import frozen
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.errors import Outcome
 from fsspec_osspresigned.model import MIN_PART as PART
-from fsspec_osspresigned.signing.grant_file import GrantTerms, sign_grant
+from fsspec_osspresigned.owner.grants import GrantTerms, sign_grant
 
 PATIENT, HASTY = 20.0, 0.6  # seconds without progress; the latter to meet stalls
 HOUR = 3600

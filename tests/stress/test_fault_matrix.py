@@ -28,8 +28,8 @@ from fsspec_osspresigned.emulator import Emulator, RequestRecord
 from fsspec_osspresigned.errors import OSSPresignedError, Outcome
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART as PART
-from fsspec_osspresigned.server.app import ServiceRules, create_ruled_app
-from fsspec_osspresigned.server.policy import hash_token, parse_policies
+from fsspec_osspresigned.owner.service.app import ServiceRules, create_ruled_app
+from fsspec_osspresigned.owner.service.policy import hash_token, parse_policies
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import presign
 from tests.stress.cells import (

@@ -27,10 +27,14 @@ from fsspec_osspresigned.filesystem.put import PutCall
 from fsspec_osspresigned.http.json_service import JSONService
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import Action, Operation, split_path
-from fsspec_osspresigned.options.object_options import Target
+from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
-from fsspec_osspresigned.server.app import AccessRecord, ServiceRules, create_ruled_app
-from fsspec_osspresigned.server.policy import Policy, hash_token
+from fsspec_osspresigned.owner.service.app import (
+    AccessRecord,
+    ServiceRules,
+    create_ruled_app,
+)
+from fsspec_osspresigned.owner.service.policy import Policy, hash_token
 from fsspec_osspresigned.signers.http import HTTPSigner, token_source
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signers.presigned_urls import URLMapSigner

@@ -32,13 +32,13 @@ from fsspec_osspresigned.engine.engine import run, user_code, within_user_code
 from fsspec_osspresigned.engine.limits import RequestLimiter
 from fsspec_osspresigned.errors import NetworkError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.filesystem.progress import SharedCallback
+from fsspec_osspresigned.filesystem.callbacks import SharedCallback
 from fsspec_osspresigned.http.body import PartBody
 from fsspec_osspresigned.model import MIN_PART
 from fsspec_osspresigned.signers.base import Signer
 from fsspec_osspresigned.signers.batching import Prefetcher
 from fsspec_osspresigned.signers.keys import KeySigner
-from fsspec_osspresigned.upload.upload_modes import Multipart
+from fsspec_osspresigned.upload.modes import Multipart
 from tests.stress import mixed_load
 from tests.stress.mixed_load import Plan
 
@@ -75,22 +75,25 @@ WAITS = {
     "http/multi.py": {"create_future": 2},
     "objects/download.py": {"Event": 1},
     "signers/batching.py": {"create_future": 1},  # batch
-    "syncing/downward.py": {"Semaphore": 1},  # large
-    "syncing/send.py": {"Semaphore": 2},  # large
+    "tools/sync/directions.py": {"Semaphore": 1},  # large
+    "tools/sync/send.py": {"Semaphore": 2},  # large
+    "upload/modes.py": {"wait": 3},  # memory
     "upload/upload.py": {"shield": 1, "wait": 1},
-    "upload/upload_modes.py": {"wait": 3},  # memory
 }
 _WAITERS = {"Semaphore", "Lock", "Event", "Condition", "Queue", "Barrier", "wait"}
 _WAITERS |= {"shield", "as_completed", "gather", "wait_for"}
-_LAYERS = {"callers", "client", "engine", "filesystem", "http", "objects"}
-_LAYERS |= {"signers", "syncing", "upload"}
+_LAYERS = {"call_stack", "client", "engine", "filesystem", "http", "objects"}
+_LAYERS |= {"signers", "tools/sync", "upload"}
 
 
 def sources() -> Iterator[tuple[str, ast.Module]]:
     """Yield name and tree of the modules that run on the loop."""
     for path in sorted(PACKAGE.rglob("*.py")):
         name = path.relative_to(PACKAGE).as_posix()
-        if name.partition("/")[0].removesuffix(".py") in _LAYERS:
+        if {
+            name.partition("/")[0].removesuffix(".py"),
+            name.rpartition("/")[0],
+        } & _LAYERS:
             yield name, ast.parse(path.read_text(encoding="utf-8"))
 
 

@@ -9,11 +9,7 @@ import pytest
 
 from fsspec_osspresigned.errors import UploadDiscardedError
 from fsspec_osspresigned.http.body import bytes_in
-from fsspec_osspresigned.upload.file_layers import (
-    ChainedWriter,
-    PresignedWriter,
-    TextWriter,
-)
+from fsspec_osspresigned.upload.layers import ChainedWriter, PresignedWriter, TextWriter
 from fsspec_osspresigned.upload.plan import UploadPlan
 
 

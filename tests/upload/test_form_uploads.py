@@ -31,16 +31,12 @@ from fsspec_osspresigned.errors import (
 from fsspec_osspresigned.http.body import FileBody, MemoryBody
 from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.http.transport import Transport
-from fsspec_osspresigned.model import (
-    FORBID_OVERWRITE,
-    MAX_POST_OBJECT,
-    Action,
-)
+from fsspec_osspresigned.model import FORBID_OVERWRITE, MAX_POST_OBJECT, Action
 from fsspec_osspresigned.options import header_values
-from fsspec_osspresigned.options.object_options import Target
+from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.keys import KeySigner
-from fsspec_osspresigned.signing.post_conditions import PolicyCondition
+from fsspec_osspresigned.signing.post_policy import PolicyCondition
 from fsspec_osspresigned.upload.transaction import Transaction
 from tests.form_signer import FormSigner
 from tests.uploading import PlainUpload, put

@@ -24,7 +24,7 @@ from fsspec_osspresigned.errors import (
 from fsspec_osspresigned.http.body import MemoryBody
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import FORBID_OVERWRITE, MIN_PART, Action
-from fsspec_osspresigned.options.object_options import Target
+from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.base import Signer
 from fsspec_osspresigned.signers.keys import KeySigner

@@ -8,12 +8,7 @@ from hypothesis import strategies as st
 
 from fsspec_osspresigned.client.congestion import Link
 from fsspec_osspresigned.errors import ConfigurationError
-from fsspec_osspresigned.model import (
-    MAX_PART,
-    MAX_PARTS,
-    MAX_SINGLE_PUT,
-    MIN_PART,
-)
+from fsspec_osspresigned.model import MAX_PART, MAX_PARTS, MAX_SINGLE_PUT, MIN_PART
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.base import Grant, MultipartGrant
 from fsspec_osspresigned.units import GIB, KIB, MIB

@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from fsspec_osspresigned.checkpoint.directory import Checkpoint
-from fsspec_osspresigned.checkpoint.journal import JournalPart, head_line, parse
 from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.retry import RetryPolicy
 from fsspec_osspresigned.emulator import Emulator, Fault
@@ -29,18 +27,19 @@ from fsspec_osspresigned.errors import (
     UploadDiscardedError,
     UploadNotFoundError,
 )
-from fsspec_osspresigned.files.line_file import LineFile
+from fsspec_osspresigned.files import LineFile
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http.body import SMALL, FileBody, MemoryBody
 from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import MIN_PART, Action, Operation, PartReceipt
-from fsspec_osspresigned.options.object_options import Target
+from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers import base
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signers.presigned_urls import URLMapSigner
 from fsspec_osspresigned.upload import resume as module
+from fsspec_osspresigned.upload.journal import Checkpoint, JournalPart, head_line, parse
 from fsspec_osspresigned.upload.oss_calls import OSSCalls
 from fsspec_osspresigned.upload.resume import Listing, agreed, is_stale, list_parts
 from fsspec_osspresigned.url_map.source import load

@@ -28,7 +28,6 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from fsspec_osspresigned.checkpoint.directory import Checkpoint
 from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.retry import RetryPolicy
 from fsspec_osspresigned.emulator import Emulator, Fault
@@ -38,12 +37,13 @@ from fsspec_osspresigned.http.body import FileBody, MemoryBody
 from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import MIN_PART as PART
-from fsspec_osspresigned.options.object_options import Target
+from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.keys import KeySigner
-from fsspec_osspresigned.upload.file_layers import PresignedWriter
+from fsspec_osspresigned.upload.journal import Checkpoint
+from fsspec_osspresigned.upload.layers import PresignedWriter
+from fsspec_osspresigned.upload.modes import Multipart
 from fsspec_osspresigned.upload.upload import Upload
-from fsspec_osspresigned.upload.upload_modes import Multipart
 from tests.uploading import put
 
 pytestmark = pytest.mark.slow

@@ -47,20 +47,16 @@ from fsspec_osspresigned.model import (
     PartReceipt,
     Reply,
 )
-from fsspec_osspresigned.options.object_options import Target
+from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers import base
 from fsspec_osspresigned.signers.base import Grant, MultipartGrant
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signers.presigned_urls import URLMapSigner
 from fsspec_osspresigned.upload import upload
+from fsspec_osspresigned.upload.modes import Multipart
 from fsspec_osspresigned.upload.oss_calls import OSSCalls
-from fsspec_osspresigned.upload.upload import (
-    TransferContext,
-    Upload,
-    upload_source,
-)
-from fsspec_osspresigned.upload.upload_modes import Multipart
+from fsspec_osspresigned.upload.upload import TransferContext, Upload, upload_source
 from fsspec_osspresigned.url_map.source import load
 from tests.uploading import PlainUpload, put
 

@@ -11,12 +11,12 @@ from fsspec_osspresigned.errors import NotSignedError, UploadDiscardedError
 from fsspec_osspresigned.http.body import MemoryBody
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import MIN_PART
-from fsspec_osspresigned.options.object_options import Target
+from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers import base
 from fsspec_osspresigned.signers.base import Grant
 from fsspec_osspresigned.signers.keys import KeySigner
-from fsspec_osspresigned.upload.upload_modes import (
+from fsspec_osspresigned.upload.modes import (
     Multipart,
     SinglePut,
     SpooledPut,

@@ -48,11 +48,7 @@ from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http.body import bytes_in
 from fsspec_osspresigned.model import MIN_PART as PART
 from fsspec_osspresigned.upload.buffer import PartBuffer
-from fsspec_osspresigned.upload.file_layers import (
-    ChainedWriter,
-    PresignedWriter,
-    TextWriter,
-)
+from fsspec_osspresigned.upload.layers import ChainedWriter, PresignedWriter, TextWriter
 
 BUCKET = "examplebucket"
 PATH = f"{BUCKET}/data/k"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsspec_osspresigned.url_map.json_stream import JSONStream
+from fsspec_osspresigned.url_map.parser import JSONStream
 
 SIZES = pytest.mark.parametrize("size", [1, 3, 64, 1 << 18])
 

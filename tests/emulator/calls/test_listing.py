@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.emulator.calls.listing import cut_page
+from fsspec_osspresigned.emulator.listing import cut_page
 
 KEYS = ["a", "b/1", "b/2", "b/c/3", "d", "ü ü"]
 keys_of = st.lists(st.text("ab/", min_size=1, max_size=5), unique=True).map(sorted)

@@ -8,7 +8,7 @@ import pytest
 import requests
 
 from fsspec_osspresigned.emulator import Emulator, Fault, Faults
-from fsspec_osspresigned.emulator.message.request_head import Call
+from fsspec_osspresigned.emulator.messages import Call
 from fsspec_osspresigned.errors import ConfigurationError
 
 BUCKET = "examplebucket"

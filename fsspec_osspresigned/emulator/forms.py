@@ -1,0 +1,310 @@
+"""PostObject: stores an object from an HTML form with a signed policy.
+
+The form has fields, then the bytes of its file. The package has its own parser because
+reading up to the next boundary is one ``find``; libraries for forms deliver many small
+events instead.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import uuid
+from collections.abc import Mapping, MutableMapping
+from email.message import Message
+from email.parser import HeaderParser
+from email.utils import collapse_rfc2231_value
+from http import HTTPStatus
+from pathlib import PurePosixPath
+from typing import Any
+from urllib.parse import quote
+
+from attrs import evolve
+
+from ..model import FORBID_OVERWRITE, OBJECT_ACL
+from ..units import KIB, MIB
+from .context import (
+    HTTP_PROPERTIES,
+    CallContext,
+    confirmation,
+    invalid_argument,
+    read_properties,
+)
+from .messages import (
+    Call,
+    EmulatorReply,
+    FormPart,
+    ReceivedForm,
+    RefusedError,
+    quoted,
+    refused,
+    size_range,
+    xml_reply,
+)
+from .store import Piece, StoredObject
+from .wire import IncomingBody, too_large
+
+_FILE = "file"
+_NO_FILE = "0006-00000107"
+_MAX_NAME = 8 * KIB
+_MAX_VALUE = 2 * MIB
+_MAX_FIELDS = 8 * MIB
+_MAX_HEAD = 2 * _MAX_NAME  # of one part
+_LINE, _END, _BLANK = b"\r\n", b"--", b"\r\n\r\n"
+
+
+class IncomingForm:
+    """Reads the form in *body* once, in order; RefusedError if the form is incomplete.
+
+    Call :meth:`read_fields` first. Then :meth:`receive_file` returns the bytes of the
+    file, like ASGI does for a body.
+    """
+
+    def __init__(self, body: IncomingBody, headers: Mapping[str, str]) -> None:
+        head = Message()
+        head["content-type"] = headers.get("content-type", "")
+        boundary = head.get_boundary()
+        if head.get_content_type() != "multipart/form-data" or not boundary:
+            raise refused("RequestIsNotMultiPartContent")
+        self._body = body
+        self._mark = b"\r\n--" + boundary.encode("utf-8", "surrogateescape")
+        self._held = _LINE  # so that the first boundary is like the others
+        self._wanted = headers.get("content-md5")
+        self._digest = hashlib.md5(usedforsecurity=False)
+
+    async def read_fields(self) -> ReceivedForm:
+        """Return the fields before the file, and the headers of the file."""
+        await self._until(self._mark, 0)
+        fields: dict[str, str] = {}
+        size = 0
+        while await self._has_part():
+            part = await self._read_head()
+            if part.name == _FILE:
+                return ReceivedForm(fields, part)
+            if part.name in fields:
+                message = "A field is given twice in the form."
+                raise refused("InvalidArgument", message, ArgumentName=part.name)
+            value = await self._until(self._mark, _MAX_VALUE)
+            fields[part.name] = _decoded(value)
+            size += len(value)
+            if size > _MAX_FIELDS:
+                raise refused("MaxPOSTPreDataLengthExceededError")
+        raise refused("MalformedPOSTRequest", ec=_NO_FILE)
+
+    async def receive_file(self) -> MutableMapping[str, Any]:
+        """Return the next bytes of the file as an ASGI message.
+
+        The last bytes are returned only after the whole form has arrived.
+        """
+        data, more = await self._up_to_mark()
+        if not more:
+            await self._finish()
+        return {"type": "http.request", "body": data, "more_body": more}
+
+    async def _finish(self) -> None:
+        """Read and ignore the fields after the file, as OSS does."""
+        while await self._has_part():
+            if (await self._read_head()).name == _FILE:
+                raise refused("IncorrectNumberOfFilesInPOSTRequest")
+            while (await self._up_to_mark())[1]:
+                pass
+        while await self._read() is not None:
+            pass
+        digest = base64.b64encode(self._digest.digest()).decode()
+        if self._wanted not in (None, digest):
+            raise refused("InvalidDigest")
+
+    async def _has_part(self) -> bool:
+        """Read the end of a boundary line; return False at the end of the form."""
+        while len(self._held) < len(_LINE):
+            await self._fill()
+        follows, self._held = self._held[:2], self._held[2:]
+        if follows not in (_LINE, _END):
+            raise _malformed()
+        return follows == _LINE
+
+    async def _read_head(self) -> FormPart:
+        text = await self._until(_BLANK, _MAX_HEAD)
+        head = HeaderParser().parsestr(_decoded(text))
+        name = head.get_param("name", header="content-disposition")
+        if head.get_content_disposition() != "form-data" or name is None:
+            raise _malformed()
+        if "content-transfer-encoding" in head:  # which OSS may decode
+            raise refused("NotImplemented", Header="Content-Transfer-Encoding")
+        name = collapse_rfc2231_value(name).lower()
+        if len(name.encode("utf-8", "surrogateescape")) > _MAX_NAME:
+            raise refused("FieldItemTooLong")
+        return FormPart(name, head.get_filename(), head.get("content-type"))
+
+    async def _until(self, mark: bytes, limit: int) -> bytes:
+        """Return the bytes before *mark*, at most *limit* bytes, and consume *mark*."""
+        while (at := self._held.find(mark)) < 0:
+            if len(self._held) > limit + len(mark):
+                raise refused("FieldItemTooLong") if limit else _malformed()
+            await self._fill()
+        if at > limit:
+            raise refused("FieldItemTooLong") if limit else _malformed()
+        found, self._held = self._held[:at], self._held[at + len(mark) :]
+        return found
+
+    async def _up_to_mark(self) -> tuple[bytes, bool]:
+        """Return bytes before the next boundary, and whether more may follow."""
+        mark = self._mark
+        while (at := self._held.find(mark)) < 0:
+            # Only its beginning is held back, and only a boundary begins so.
+            at = self._held.rfind(b"\r", -len(mark))
+            if at < 0 or not mark.startswith(self._held[at:]):
+                at = len(self._held)
+            if at > 0:
+                data, self._held = self._held[:at], self._held[at:]
+                return data, True
+            await self._fill()
+        data, self._held = self._held[:at], self._held[at + len(mark) :]
+        return data, False
+
+    async def _fill(self) -> None:
+        data = await self._read()
+        if data is None:
+            raise _malformed()
+        self._held += data
+
+    async def _read(self) -> bytes | None:
+        data = await self._body.read()
+        if data is not None and self._wanted is not None:
+            self._digest.update(data)
+        return data
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        return data.decode()
+    except UnicodeDecodeError as error:
+        raise refused("InvalidArgument", "The form is not in UTF-8.") from error
+
+
+def _malformed() -> RefusedError:
+    return refused("MalformedPOSTRequest")
+
+
+_TYPE, _FIRST_TYPE = "content-type", "x-oss-content-type"
+_STATUSES = ("200", "201")
+_NOT_DONE = ("x-oss-process",)
+_TOO_LARGE, _TOO_SMALL = "0006-00000003", "0006-00000004"
+
+
+async def open_form(
+    call: Call, body: IncomingBody, *, max_put: int
+) -> tuple[Call, IncomingForm]:
+    """Read the fields of the form in *body*; return the call with them, and the form.
+
+    The call gets the object key from the field ``key``.
+    """
+    if call.headers.keys().isdisjoint(("content-length", "transfer-encoding")):
+        raise refused("MissingContentLength")
+    if (call.content_length or 0) > max_put:
+        raise too_large(max_put)
+    incoming = IncomingForm(body, call.headers)
+    form = await incoming.read_fields()
+    if not form.fields.get("key"):
+        raise invalid_argument("The form has no key in front of its file.", "key")
+    # The policy sees the key as it was sent.
+    path = PurePosixPath((form.file.filename or "").replace("\\", "/"))
+    key = form.fields["key"].replace("${filename}", path.name)
+    return evolve(call, key=key, form=form), incoming
+
+
+async def post_object(context: CallContext) -> EmulatorReply:
+    """Store the file of a form; after a refusal, the object is unchanged."""
+    sent = context.call
+    form = sent.form
+    if form is None:  # the path names an object
+        raise refused("MethodNotAllowed", Method="POST", ResourceType="PostObject")
+    # From here on it is a call whose headers are the fields.
+    call = evolve(sent, parameters={}, headers=_headers(sent, form))
+    context = evolve(context, call=call)
+    headers = read_properties(call)
+    for name, value in headers.items():
+        _check_text(name, value)
+    callback = context.callback()
+    success = _success(form)
+    context.check_exclusive()
+    piece = await _receive(context, form)
+    stored = context.put(
+        StoredObject(
+            key=call.key,
+            etag=uuid.uuid4().hex.upper(),  # not the MD5, as with OSS
+            crc64=piece.crc64,
+            headers=headers,
+            modified=context.now,
+            body=(piece.body,),
+        )
+    )
+    told = confirmation(stored)
+    if callback is not None:
+        return context.after_callback(EmulatorReply(headers=told), callback)
+    if success.status == HTTPStatus.CREATED:
+        success = _document(sent, stored)
+    return evolve(success, headers={**success.headers, **told})
+
+
+def _headers(call: Call, form: ReceivedForm) -> dict[str, str]:
+    """Return the headers of the PutObject call that would store the same object."""
+    fields = form.fields
+    if fields.get(FORBID_OVERWRITE, "true").lower() not in ("true", "false"):
+        message = f"{FORBID_OVERWRITE} must be true or false."
+        raise invalid_argument(message, FORBID_OVERWRITE, ec="0006-00000117")
+    for name in _NOT_DONE:
+        if name in fields:
+            raise refused("NotImplemented", Header=name)
+    acl = fields.get("acl") or call.headers.get(OBJECT_ACL)  # the field wins
+    kind = fields.get(_FIRST_TYPE) or form.file.content_type or fields.get(_TYPE)
+    taken = {
+        name: value
+        for name, value in fields.items()
+        if name.startswith("x-oss-") or name in HTTP_PROPERTIES
+    }
+    given = {OBJECT_ACL: acl, **taken, _TYPE: kind}
+    given["x-oss-callback"] = fields.get("callback")
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _check_text(name: str, value: str) -> None:
+    """Raise RefusedError if the text of a field is not a valid header value."""
+    if not f"{name}{value}".isprintable():
+        raise invalid_argument("The value of a field is not valid.", name)
+
+
+def _success(form: ReceivedForm) -> EmulatorReply:
+    """Return the success reply that the form requests: a status, or a redirect."""
+    if target := form.fields.get("success_action_redirect"):
+        _check_text("success_action_redirect", target)
+        # OSS does not document the status; this one makes a GET of the POST.
+        return EmulatorReply(status=303, headers={"Location": target})
+    status = form.fields.get("success_action_status", "")
+    return EmulatorReply(status=int(status) if status in _STATUSES else 204)
+
+
+def _document(call: Call, stored: StoredObject) -> EmulatorReply:
+    place = f"http://{call.host}{call.path.rstrip('/')}/{quote(stored.key)}"
+    content = {"Bucket": call.bucket, "ETag": quoted(stored.etag), "Key": stored.key}
+    reply = xml_reply("PostResponse", {"Location": place, **content})
+    return evolve(reply, status=HTTPStatus.CREATED)
+
+
+async def _receive(context: CallContext, form: ReceivedForm) -> Piece:
+    """Receive the file of a form; RefusedError if the policy forbids its size."""
+    limit, ec = context.settings.max_put, ""
+    least, most = size_range(form) or (0, limit)
+    if most <= limit:
+        limit, ec = most, _TOO_LARGE
+    with context.store.spool() as spool:
+        await context.body.into(spool, limit=limit, ec=ec)
+        piece = spool.finish()
+    if piece.size < least:
+        raise refused(
+            "EntityTooSmall",
+            ec=_TOO_SMALL,
+            MinSizeAllowed=str(least),
+            ProposedSize=str(piece.size),
+        )
+    return piece

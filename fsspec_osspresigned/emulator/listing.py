@@ -1,0 +1,358 @@
+"""Calls that list objects, uploads and parts in pages, or describe a bucket."""
+
+from __future__ import annotations
+
+import base64
+import bisect
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from ..model import STORAGE_CLASS, STORAGE_CLASSES, Action
+from ..units import oss_moment
+from .context import OWNER, RESTORED, CallContext, document, invalid_argument
+from .messages import Content, EmulatorReply, quoted, refused, xml_reply
+from .store import DELETE_MARKER, StoredObject, StoredUpload
+from .writing import find_upload, names
+
+_T = TypeVar("_T")
+
+_MOST = 1000
+_USUAL = 100
+_PRIVATE = {"Grant": "private"}
+_AFTER_ALL = "\U0010ffff"
+
+
+async def list_objects(context: CallContext) -> EmulatorReply:
+    """List keys in byte order, grouped at the delimiter (ListObjects, also V2)."""
+    given, shown = context.call.parameters, _shown(context)
+    is_v2 = context.call.action == Action.ListObjectsV2
+    most = context.number("max-keys", _USUAL, least=1, most=_MOST)
+    prefix, delimiter = given.get("prefix", ""), given.get("delimiter", "")
+    passed = given.get("continuation-token" if is_v2 else "marker", "")
+    if is_v2 and passed:
+        passed = read_token(passed)
+    keys, prefixes, following = cut_page(
+        context.bucket.keys,
+        prefix=prefix,
+        delimiter=delimiter,
+        after=passed or (given.get("start-after", "") if is_v2 else ""),
+        passed=passed,
+        most=most,
+    )
+    paging: dict[str, Any] = {"Marker": shown(passed), "NextMarker": shown(following)}
+    if is_v2:
+        paging = {
+            "StartAfter": shown(given.get("start-after")),
+            "ContinuationToken": given.get("continuation-token"),
+            "NextContinuationToken": following
+            and base64.urlsafe_b64encode(following.encode()).decode(),
+            "KeyCount": len(keys) + len(prefixes),
+        }
+    is_told = not is_v2 or given.get("fetch-owner") == "true"
+    content = {
+        "Name": context.bucket.name,
+        "Prefix": shown(prefix),
+        "MaxKeys": most,
+        "Delimiter": shown(delimiter),
+        "EncodingType": context.encoding,
+        **paging,
+        "IsTruncated": following is not None,
+        "Contents": [
+            {
+                "Key": shown(stored.key),
+                "LastModified": oss_moment(stored.modified),
+                "ETag": quoted(stored.etag),
+                "Type": stored.kind,
+                "Size": stored.size,
+                "StorageClass": stored.headers[STORAGE_CLASS],
+                "RestoreInfo": stored.headers.get(RESTORED),
+                "Owner": OWNER if is_told else None,
+            }
+            for stored in map(context.bucket.objects.__getitem__, keys)
+        ],
+        "CommonPrefixes": [{"Prefix": shown(p)} for p in prefixes],
+    }
+    return xml_reply("ListBucketResult", content)
+
+
+def cut_page(
+    keys: Sequence[str],
+    *,
+    prefix: str,
+    delimiter: str,
+    after: str,
+    passed: str,
+    most: int,
+) -> tuple[list[str], list[str], str | None]:
+    """Return one page of *keys* (sorted): keys, common prefixes, and its last entry.
+
+    The page begins after the entry *after*. The third value is the entry after which
+    the next page begins; None at the end. If *passed*, the last entry of the page
+    before, is a common prefix, everything below it is skipped.
+    """
+    found: list[str] = []
+    prefixes: list[str] = []
+    at = max(bisect.bisect_right(keys, after), bisect.bisect_left(keys, prefix))
+    if (
+        passed and _folded(passed, prefix, delimiter) == passed
+    ):  # a key may end in the delimiter too
+        at = max(at, _end_of(keys, passed))
+    last = after
+    while at < len(keys) and keys[at].startswith(prefix):
+        if len(found) + len(prefixes) == most:
+            return found, prefixes, last
+        last = keys[at]
+        if head := _folded(last, prefix, delimiter):
+            prefixes.append(last := head)
+            at = _end_of(keys, last)
+        else:
+            found.append(last)
+            at += 1
+    return found, prefixes, None
+
+
+def _folded(key: str, prefix: str, delimiter: str) -> str:
+    """Return the common prefix of *key*: its text up to a delimiter after *prefix*.
+
+    The result is empty if *key* has no delimiter there.
+    """
+    end = key.find(delimiter, len(prefix)) if delimiter else -1
+    return "" if end < 0 else key[: end + len(delimiter)]
+
+
+def _end_of(keys: Sequence[str], prefix: str) -> int:
+    """Return the index after the last of the sorted *keys* that begin with *prefix*."""
+    return bisect.bisect_right(keys, prefix, key=lambda key: key[: len(prefix)])
+
+
+def read_token(token: str) -> str:
+    """Return the key in a continuation token; RefusedError if the token is invalid."""
+    try:
+        return base64.b64decode(token, altchars=b"-_", validate=True).decode()
+    except ValueError as error:
+        message = "The continuation-token is invalid."
+        raise invalid_argument(message, "continuation-token") from error
+
+
+async def list_object_versions(context: CallContext) -> EmulatorReply:
+    """List all versions and delete markers by key, the newest of a key first.
+
+    In a bucket without versioning, each object is its only version, ``null``.
+    """
+    given, shown = context.call.parameters, _shown(context)
+    if "delimiter" in given:
+        raise refused("NotImplemented", Header="delimiter")
+    prefix, after = given.get("prefix", ""), given.get("key-marker", "")
+    bucket, passed = context.bucket, given.get("version-id-marker", "")
+    plain = {key: {"null": stored} for key, stored in bucket.objects.items()}
+    known = plain | bucket.versions
+    rows: list[tuple[str, str, StoredObject, bool]] = []
+    for key in sorted(known):
+        if not key.startswith(prefix) or key < after:
+            continue
+        ids = list(reversed(known[key]))
+        if key == after:  # without an ID, all versions of the marker's key are passed
+            rest = ids[ids.index(passed) + 1 :] if passed in ids else []
+        else:
+            rest = ids
+        rows += [(key, i, known[key][i], i == ids[0]) for i in rest]
+    page, limits = _cut(context, "keys", rows, _USUAL)
+    entries: dict[str, list[dict[str, Any]]] = {"DeleteMarker": [], "Version": []}
+    for key, version_id, stored, is_newest in page:
+        entry = {
+            "Key": shown(key),
+            "VersionId": version_id,
+            "IsLatest": is_newest,
+            "LastModified": oss_moment(stored.modified),
+            "Owner": OWNER,
+        }
+        if stored.kind == DELETE_MARKER:
+            entries["DeleteMarker"].append(entry)
+            continue
+        own = {"ETag": quoted(stored.etag), "Type": stored.kind, "Size": stored.size}
+        own["StorageClass"] = stored.headers[STORAGE_CLASS]
+        entries["Version"].append({**entry, **own})
+    content = {
+        "Name": bucket.name,
+        "Prefix": shown(prefix),
+        "KeyMarker": shown(after),
+        "VersionIdMarker": passed,
+        **limits,
+        "EncodingType": context.encoding,
+        "NextKeyMarker": shown(page[-1][0]) if page else "",
+        "NextVersionIdMarker": page[-1][1] if page else "",
+        **entries,
+    }
+    return xml_reply("ListVersionsResult", content)
+
+
+async def list_multipart_uploads(context: CallContext) -> EmulatorReply:
+    """List the open multipart uploads by key, then by ID, grouped at the delimiter."""
+    given, shown = context.call.parameters, _shown(context)
+    prefix, delimiter = given.get("prefix", ""), given.get("delimiter", "")
+    key, upload_id = given.get("key-marker", ""), given.get("upload-id-marker", "")
+    # Without an ID, all uploads of the marker's key are passed over.
+    after = (key, upload_id or _AFTER_ALL)
+    rows: dict[tuple[str, str], StoredUpload | None] = {}
+    for upload in context.bucket.uploads.values():
+        head = _folded(upload.key, prefix, delimiter)
+        place = (head, "") if head else (upload.key, upload.upload_id)
+        if upload.key.startswith(prefix) and place > after:
+            rows[place] = None if head else upload
+    page, limits = _cut(context, "uploads", sorted(rows))
+    content = {
+        "Bucket": context.bucket.name,
+        "KeyMarker": shown(key),
+        "UploadIdMarker": upload_id,
+        "Prefix": shown(prefix),
+        "Delimiter": shown(delimiter),
+        **limits,
+        "EncodingType": context.encoding,
+        "NextKeyMarker": shown(page[-1][0]) if page else "",
+        "NextUploadIdMarker": page[-1][1] if page else "",
+        "Upload": [
+            {
+                "Key": shown(upload.key),
+                "UploadId": upload.upload_id,
+                "StorageClass": upload.headers[STORAGE_CLASS],
+                "Initiated": oss_moment(upload.initiated),
+            }
+            for upload in filter(None, map(rows.get, page))
+        ],
+        "CommonPrefixes": [{"Prefix": shown(p)} for p, one in page if not one],
+    }
+    return xml_reply("ListMultipartUploadsResult", content)
+
+
+async def list_parts(context: CallContext) -> EmulatorReply:
+    """List the stored parts of a multipart upload, by number."""
+    upload = find_upload(context, "0042-00000002")
+    marker = context.number("part-number-marker", 0)
+    parts = [part for number, part in sorted(upload.parts.items()) if number > marker]
+    page, limits = _cut(context, "parts", parts)
+    content = {
+        **names(context),
+        "UploadId": upload.upload_id,
+        "StorageClass": "Standard",
+        "PartNumberMarker": marker,
+        "NextPartNumberMarker": page[-1].number if page else marker,
+        **limits,
+        "Part": [
+            {
+                "PartNumber": part.number,
+                "LastModified": oss_moment(part.modified),
+                "ETag": quoted(part.etag),
+                "HashCrc64ecma": part.crc64,
+                "Size": part.size,
+            }
+            for part in page
+        ],
+    }
+    return xml_reply("ListPartsResult", content)
+
+
+def _cut(
+    context: CallContext, what: str, entries: list[_T], usual: int = _MOST
+) -> tuple[list[_T], dict[str, Any]]:
+    """Return the requested page of *entries*, and the XML elements about the page."""
+    most = context.number(f"max-{what}", usual, least=1, most=_MOST)
+    limits = {f"Max{what.title()}": most, "IsTruncated": len(entries) > most}
+    return entries[:most], limits
+
+
+def _shown(context: CallContext) -> Callable[[str | None], str | None]:
+    """Return the function that encodes keys; RefusedError for an unknown encoding."""
+    if context.encoding:
+        return lambda key: key and quote(key, safe="", errors="surrogateescape")
+    if context.call.parameters.get("encoding-type"):
+        raise invalid_argument("Invalid Encoding Method.", "encoding-type")
+    return lambda key: key
+
+
+async def list_buckets(context: CallContext) -> EmulatorReply:
+    """List the buckets by name; all of them belong to the owner."""
+    given, location = context.call.parameters, context.settings.location
+    prefix, marker = given.get("prefix", ""), given.get("marker", "")
+    buckets = context.store.buckets
+    found = sorted(n for n in buckets if n.startswith(prefix) and n > marker)
+    page, limits = _cut(context, "keys", found, _USUAL)
+    content = {
+        "Prefix": prefix,
+        "Marker": marker,
+        **limits,
+        "NextMarker": page[-1] if len(page) < len(found) else None,
+        "Owner": OWNER,
+        "Buckets": {"Bucket": [_description(name, location) for name in page]},
+    }
+    return xml_reply("ListAllMyBucketsResult", content)
+
+
+def _description(name: str, region: str) -> dict[str, Any]:
+    return {
+        "Name": name,
+        "CreationDate": "2020-01-01T00:00:00.000Z",
+        "Location": f"oss-{region}",
+        "Region": region,
+        "ExtranetEndpoint": f"oss-{region}.aliyuncs.com",
+        "IntranetEndpoint": f"oss-{region}-internal.aliyuncs.com",
+        "StorageClass": "Standard",
+    }
+
+
+get_bucket_info = document(
+    "BucketInfo",
+    lambda context: {
+        "Bucket": {
+            **_description(context.bucket.name, context.settings.location),
+            "Owner": OWNER,
+            "AccessControlList": _PRIVATE,
+            "AccessMonitor": "Disabled",
+            "BlockPublicAccess": False,
+            "CrossRegionReplication": "Disabled",
+            "ResourceGroupId": "rg-emulator",
+            "TransferAcceleration": "Disabled",
+            "Comment": "",
+            "ServerSideEncryptionRule": {"SSEAlgorithm": "None"},
+            "DataRedundancyType": "LRS",
+            "Versioning": "Enabled" if context.bucket.versioned else None,
+        }
+    },
+)
+get_bucket_location = document(
+    "LocationConstraint", lambda context: f"oss-{context.settings.location}"
+)
+get_bucket_acl = document(
+    "AccessControlPolicy", lambda _: {"Owner": OWNER, "AccessControlList": _PRIVATE}
+)
+# A bucket that never had versioning has no status.
+get_bucket_versioning = document(
+    "VersioningConfiguration",
+    lambda context: {"Status": "Enabled" if context.bucket.versioned else None},
+)
+# What GetBucketStat calls the storage classes.
+_CLASSES = {
+    name: "InfrequentAccess" if name == "IA" else name for name in STORAGE_CLASSES
+}
+
+
+def _stat(context: CallContext) -> Content:
+    stored = context.bucket.objects.values()
+    found: dict[str, Any] = {
+        "Storage": sum(one.size for one in stored),
+        "ObjectCount": len(stored),
+        "MultipartUploadCount": len(context.bucket.uploads),
+        "LiveChannelCount": 0,
+        "DeleteMarkerCount": 0,
+        "LastModifiedTime": int(context.now) if stored or context.bucket.uploads else 0,
+    }
+    for kind, name in _CLASSES.items():
+        sizes = [one.size for one in stored if one.headers[STORAGE_CLASS] == kind]
+        found[f"{name}Storage"] = sum(sizes)
+        if kind != "Standard":
+            found[f"{name}RealStorage"] = sum(sizes)
+        found[f"{name}ObjectCount"] = len(sizes)
+    return found
+
+
+get_bucket_stat = document("BucketStat", _stat)

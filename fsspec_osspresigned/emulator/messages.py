@@ -1,0 +1,402 @@
+"""Messages of the emulator: parsed requests, verified signatures, replies, errors.
+
+The head of a request tells the OSS call, its bucket and its key. Its signature is in its
+URL, in its header or in its form. Errors have the status, message and EC of the API
+reference, "Error codes".
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Callable, Container, Iterator, Mapping, MutableMapping
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote, unquote_plus
+from xml.sax.saxutils import escape
+
+from attrs import field, frozen
+
+from ..signing.canonical import Credentials, parse_query
+from ..signing.endpoint import region_of
+from ..signing.post_policy import (
+    SIGNATURE_FIELDS,
+    PolicyFault,
+    PostPolicy,
+    PostPolicyError,
+)
+from .verifying import Received, Refusal, verify, verify_policy
+
+_is_number = re.compile("[0-9]{1,18}").fullmatch
+_NAME = r"([a-z0-9][a-z0-9-]{1,61}[a-z0-9])"
+_bucket_host = re.compile(
+    rf"{_NAME}(?:\.localhost|\.(?:[a-z0-9-]+\.)?oss[a-z0-9-]*\.aliyuncs\.com)"
+).fullmatch
+
+
+@frozen
+class FormPart:
+    """Headers of one part of a form; filename and type are None if absent."""
+
+    name: str
+    filename: str | None = None
+    content_type: str | None = None
+
+
+@frozen
+class ReceivedForm:
+    """Fields of a form before its file, with names in lower case."""
+
+    fields: Mapping[str, str]
+    file: FormPart
+
+    @property
+    def judged(self) -> Mapping[str, str]:
+        """Form fields to check against the policy, with the file's Content-Type.
+
+        A field of the form named Content-Type takes precedence over that of the file.
+        """
+        if self.file.content_type is None:
+            return self.fields
+        return {"content-type": self.file.content_type, **self.fields}
+
+
+@frozen(kw_only=True)
+class Call(Received):
+    """The OSS call that a request makes. The first of repeated parameters counts.
+
+    Attributes:
+        action: name of the call in the API reference.
+        bucket: empty for a call on the service itself.
+        key: object key, percent-decoded once; empty for a call on a bucket.
+        path: path of the URL as received, not decoded, without the query.
+        form: the form of a PostObject, whose field ``key`` is then the key of the call;
+            None until the form was read.
+    """
+
+    action: str = ""
+    method: str = "GET"
+    path: str = ""
+    parameters: Mapping[str, str] = field(factory=dict, repr=False)
+    form: ReceivedForm | None = field(default=None, repr=False)
+
+    @property
+    def host(self) -> str:
+        """The Host header of the request."""
+        return self.headers.get("host", "")
+
+    @property
+    def upload_id(self) -> str | None:
+        """The upload ID in the query; None if the query has no upload ID."""
+        return self.parameters.get("uploadId")
+
+    @property
+    def part_number(self) -> int | None:
+        """The part number in the query; None without a valid number."""
+        return read_number(self.parameters.get("partNumber", ""))
+
+    @property
+    def region(self) -> str | None:
+        """The region in the host name; None if the host name has none."""
+        return region_of(self.host)
+
+    @property
+    def content_length(self) -> int | None:
+        """Content-Length in bytes; None for a chunked body or without a body."""
+        return read_number(self.headers.get("content-length", ""))
+
+
+def read_call(scope: MutableMapping[str, Any], cnames: Mapping[str, str]) -> Call:
+    """Return the call of a request from its ASGI *scope*.
+
+    *cnames* maps host names to buckets.
+    """
+    headers: dict[str, str] = {}
+    for header, value in scope["headers"]:
+        # Bytes that are no UTF-8 become lone surrogates.
+        text = value.decode("utf-8", "surrogateescape").strip()
+        headers.setdefault(header.decode("latin-1"), text)
+    path: str = scope["raw_path"].decode("latin-1")
+    query: str = scope["query_string"].decode("latin-1")
+    host = re.sub(r":\d+\Z", "", headers.get("host", "")).lower()
+    found = _bucket_host(host)
+    bucket = cnames.get(host) or (found[1] if found else None)
+    raw_key = path.removeprefix("/")
+    if bucket is None:
+        raw_bucket, _, raw_key = raw_key.partition("/")
+        bucket = unquote(raw_bucket, errors="surrogateescape")
+    return Call(
+        method=scope["method"],
+        bucket=bucket,
+        key=unquote_plus(raw_key, errors="surrogateescape"),
+        path=path,
+        query=query,
+        parameters=dict(reversed(parse_query(query))),
+        headers=headers,
+    )
+
+
+def read_number(text: str) -> int | None:
+    """Return the number in *text*, at most 18 digits; None if it is invalid."""
+    return int(text) if _is_number(text) else None
+
+
+INTERNAL = "InternalError"
+
+# Status, code, EC and message. A fault that names only a status answers the first code of
+# that status. NotImplemented is what OSS answers to conditions on a PutObject.
+_TABLE = """
+203 CallbackFailed 0007-00000203 Error status : 502.
+304 NotModified - Not Modified
+400 InvalidArgument - The request is not valid.
+400 EntityTooLarge - Your proposed upload exceeds the maximum allowed object size.
+400 FieldItemTooLong 0006-00000110 Your post message's field name or value is too long.
+400 EntityTooSmall 0042-00000213 Your proposed upload smaller than the minimum allowed size.
+400 IncompleteBody - The request body terminated unexpectedly.
+400 IncorrectNumberOfFilesInPOSTRequest - POST requires exactly one file upload per request.
+400 InvalidCRC64 - The CRC64 checksum of the data does not match the one you specified.
+400 InvalidDigest - The Content-MD5 you specified was invalid.
+400 InvalidEncryptionAlgorithmError - The Encryption request you specified is not valid.
+400 InvalidObjectName - The specified object is not valid.
+400 InvalidPart - One or more of the specified parts could not be found or the specified entity tag might not have matched the part's entity tag.
+400 InvalidPartOrder - The list of parts was not in ascending order. Parts list must be specified in order by part number.
+400 InvalidPolicyDocument - The policy document is not valid.
+400 InvalidStorageClass - The storage class you specified is not valid.
+400 InvalidTargetType - The target of a symbolic link may not be one itself.
+400 InvalidTag - The tag you specified is not valid.
+400 MalformedPOSTRequest 0006-00000104 The body of your POST request is not well-formed multipart/form-data.
+400 MalformedXML - The XML you provided was not well-formed.
+400 MaxPOSTPreDataLengthExceededError 0006-00000112 Your POST request fields preceding the upload file were too large.
+400 MetadataTooLarge 0011-00000002 Your metadata headers exceed the maximum allowed metadata size.
+400 MissingArgument - Missing Some Required Arguments: Content-MD5.
+400 NotImplemented - A header you provided implies functionality that is not implemented.
+400 NotSymlink - The object is not a symbolic link.
+400 OperationNotSupported - The operation is not supported for this resource.
+400 PartNotSequential - Part number of sequential multipart upload must be sequential.
+400 PublicEndpointForbidden 0048-00000401 Not allowed using the OSS public endpoint, please use CNAME instead.
+400 RequestIsNotMultiPartContent - Bucket POST must be of the enclosure-type multipart/form-data.
+400 RequestTimeout - Your socket connection to the server was not read from or written to within the timeout period.
+403 AccessDenied - You have no right to access this object.
+403 AccessForbidden - CORSResponse: This CORS request is not allowed.
+403 InvalidAccessKeyId - The OSS Access Key Id you provided is not valid.
+403 InvalidObjectState - The operation is not valid for the object's state
+403 InvalidSecurityToken 0002-00000006 The security token is invalid.
+403 RequestTimeTooSkewed 0002-00000504 The difference between the request time and the current time is too large.
+403 SecurityTokenExpired 0002-00000007 The security token has expired.
+403 SignatureDoesNotMatch - The request signature does not match.
+403 UserDisable - UserDisable
+404 NoSuchKey 0026-00000001 The specified key does not exist.
+404 NoSuchBucket - The specified bucket does not exist.
+404 NoSuchVersion - The specified version does not exist.
+404 NoSuchUpload - The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.
+404 SymlinkTargetNotExist - The symlink target object does not exist
+405 MethodNotAllowed - The specified method is not allowed against this resource.
+409 FileAlreadyExists 0026-00000002 The object you specified already exists and can not be overwritten.
+409 ObjectNotAppendable 0026-00000208 The object is not appendable
+409 PositionNotEqualToLength 0026-00000016 Position is not equal to file length
+411 MissingContentLength - You must provide the Content-Length HTTP header.
+412 PreconditionFailed - At least one of the pre-conditions you specified did not hold.
+416 InvalidRange - The requested range cannot be satisfied
+429 QpsLimitExceeded - The request rate exceeds the limit.
+500 InternalError - Please contact the server administrator.
+503 ServiceUnavailable - Please reduce your request rate.
+503 TotalQpsLimitExceeded - Please reduce your total request rate.
+503 UploadTrafficRateLimitExceeded - Please reduce your upload traffic.
+"""
+
+
+_ROWS = (line.split(maxsplit=3) for line in _TABLE.strip().split("\n"))
+
+# Code -> status, message and EC.
+ERRORS: Mapping[str, tuple[int, str, str]] = {
+    code: (int(status), message, ec.strip("-")) for status, code, ec, message in _ROWS
+}
+USUAL_CODES = {ERRORS[code][0]: code for code in reversed(list(ERRORS))}
+
+
+class RefusedError(Exception):
+    """Control-flow exception: ends a call with an error reply."""
+
+    def __init__(
+        self, refusal: Refusal, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(refusal.code)
+        self.refusal, self.headers = refusal, headers or {}
+
+
+def refused(
+    code: str,
+    message: str = "",
+    *,
+    ec: str = "",
+    headers: Mapping[str, str] | None = None,
+    **extras: str,
+) -> RefusedError:
+    """Return the error *code* of :data:`ERRORS`; *extras* are further XML elements."""
+    status, usual, usual_ec = ERRORS[code]
+    refusal = Refusal(
+        status=status,
+        code=code,
+        message=message or usual,
+        # The EC of the table belongs to the message of the table.
+        ec=ec or ("" if message else usual_ec),
+        extras=extras,
+    )
+    return RefusedError(refusal, headers)
+
+
+# What XML 1.0 cannot hold at all: control characters, surrogates, two non-characters.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_TROUBLESHOOT = "https://api.alibabacloud.com/troubleshoot?q="
+_XML = {"Content-Type": "application/xml"}
+
+Content = Mapping[str, Any] | str
+
+
+@frozen(kw_only=True)
+class EmulatorReply:
+    """One reply: a whole body, or chunks that add up to *length* bytes."""
+
+    status: int = 200
+    headers: Mapping[str, str] = field(factory=dict)
+    body: bytes | Iterator[bytes] = b""
+    length: int | None = None
+    code: str | None = None
+
+    @property
+    def content_length(self) -> int:
+        """Size of the reply's body in bytes."""
+        if self.length is not None:
+            return self.length
+        return len(self.body) if isinstance(self.body, bytes) else 0
+
+
+def xml(root: str, content: Content) -> bytes:
+    """Return *content* as an XML document.
+
+    A mapping is a nested element, a list repeats an element, and None is omitted.
+    """
+    # In no namespace: oss2 finds nothing in one, though OSS's own examples show one.
+    text = _element(root, content)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'.encode()
+
+
+def _element(name: str, content: Any) -> str:
+    if content is None:
+        return ""
+    if isinstance(content, list):
+        return "".join(_element(name, one) for one in content)
+    if isinstance(content, Mapping):
+        text = "".join(_element(*item) for item in content.items())
+    elif isinstance(content, str):
+        text = escape(_UNPRINTABLE.sub("\ufffd", content), {"\r": "&#13;"})
+    else:
+        text = str(content).lower()
+    return f"<{name}>{text}</{name}>"
+
+
+def xml_reply(
+    root: str, content: Content, headers: Mapping[str, str] | None = None
+) -> EmulatorReply:
+    """Return a reply with status 200 and an XML document."""
+    return EmulatorReply(headers={**_XML, **(headers or {})}, body=xml(root, content))
+
+
+def error_reply(
+    error: RefusedError, call: Call, request_id: str, *, disguised: bool = False
+) -> EmulatorReply:
+    """Return *error* as a reply to *call*; *disguised* sends it with status 200."""
+    refusal = error.refusal
+    content = {
+        "Code": refusal.code,
+        "Message": refusal.message,
+        "RequestId": request_id,
+        "HostId": call.host,
+        **refusal.extras,
+    }
+    headers = dict(error.headers)
+    if refusal.ec:
+        content |= {"EC": refusal.ec, "RecommendDoc": f"{_TROUBLESHOOT}{refusal.ec}"}
+        headers["x-oss-ec"] = refusal.ec
+    body = xml("Error", content)
+    if call.method == "HEAD":  # which has no body
+        headers["x-oss-err"] = base64.b64encode(body).decode()
+    if call.method == "HEAD" or refusal.status == HTTPStatus.NOT_MODIFIED:
+        body = b""
+    else:
+        headers |= _XML
+    status = HTTPStatus.OK if disguised else refusal.status
+    return EmulatorReply(status=status, headers=headers, body=body, code=refusal.code)
+
+
+def quoted(etag: str) -> str:
+    """Return *etag* in double quotes."""
+    return f'"{etag}"'
+
+
+def http_date(seconds: float) -> str:
+    """Return seconds since the epoch in the date format of HTTP."""
+    return formatdate(seconds, usegmt=True)
+
+
+EXPIRED = Refusal(
+    message="Invalid according to Policy: Policy expired.", ec="0006-00000213"
+)
+
+ANONYMOUS = Refusal(
+    message="You have no right to access this object because of bucket acl.",
+    ec="0003-00000001",
+)
+# Why a form is not what its policy says -> EC, and how the message begins.
+_FAULTS = {
+    PolicyFault.ABSENT: ("0006-00000226", "Policy Condition failed"),
+    PolicyFault.FAILED: ("0006-00000227", "Policy Condition failed"),
+    PolicyFault.EXTRA: ("0006-00000228", "Extra input fields"),
+}
+
+
+def judge(
+    call: Call,
+    find: Callable[[str], Credentials | None],
+    *,
+    now: float,
+    regions: Container[str] | None = None,
+) -> Refusal | None:
+    """Return why OSS would refuse the signature of *call*; None if it is valid.
+
+    The size of a form's file is not checked. The arguments are those of :func:`verify`.
+    """
+    if call.form is None:
+        return verify(call, find=find, now=now, regions=regions)
+    if SIGNATURE_FIELDS.isdisjoint(call.form.fields):
+        return ANONYMOUS
+    refusal = verify_policy(call.form.fields, find, now=now, regions=regions)
+    return refusal or _policy_refusal(call.form, call.bucket, now)
+
+
+def size_range(form: ReceivedForm) -> tuple[int, int] | None:
+    """Return the minimum and maximum file size in bytes that a form's policy permits.
+
+    None means that the policy permits any size.
+    """
+    conditions = PostPolicy.parse(form.fields["policy"]).conditions
+    ranges = [one.sizes for one in conditions if one.sizes is not None]
+    if not ranges:
+        return None
+    return max(least for least, _ in ranges), min(most for _, most in ranges)
+
+
+def _policy_refusal(form: ReceivedForm, bucket: str, now: float) -> Refusal | None:
+    try:
+        policy = PostPolicy.parse(form.fields["policy"])
+    except PostPolicyError as error:
+        message = f"Invalid Policy: {error.problems[0]}"
+        return Refusal(status=400, code="InvalidPolicyDocument", message=message)
+    for found in policy.judge(form.judged, bucket=bucket, size=None, now=now):
+        if found.fault is PolicyFault.EXPIRED:
+            return EXPIRED
+        ec, begins = _FAULTS[found.fault]
+        message = f"Invalid according to Policy: {begins}: {found}"
+        return Refusal(message=message, ec=ec)
+    return None

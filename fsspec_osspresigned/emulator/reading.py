@@ -1,0 +1,177 @@
+"""Calls that read an object, and their conditional headers and byte ranges."""
+
+from __future__ import annotations
+
+import re
+from email.utils import parsedate_to_datetime
+from urllib.parse import unquote_plus
+
+from attrs import evolve
+
+from ..model import STORAGE_CLASS
+from .context import (
+    HTTP_PROPERTIES,
+    RESTORED,
+    TARGET,
+    CallContext,
+    check_traffic_limit,
+    checksums,
+    confirmation,
+    invalid_argument,
+    shown,
+)
+from .messages import Call, EmulatorReply, http_date, quoted, refused
+from .store import APPENDABLE, NEXT_POSITION, SYMLINK, StoredObject
+
+_is_range = re.compile("bytes=([0-9]{0,18})-([0-9]{0,18})").fullmatch
+
+
+async def get_object(context: CallContext) -> EmulatorReply:
+    """Return an object, or a range of it."""
+    call = context.call
+    check_traffic_limit(call)
+    stored = _followed(context)
+    check_readable(stored)
+    check_conditions(call, stored)
+    headers = _headers(stored)
+    for name in HTTP_PROPERTIES:
+        if (value := call.parameters.get(f"response-{name}")) is not None:
+            if not value.isprintable():
+                raise invalid_argument("The header is not valid.", name)
+            headers[name] = value
+    found = wanted_range(call, stored.size)
+    start, stop = found or (0, stored.size)
+    if found:
+        headers["Content-Range"] = f"bytes {start}-{stop - 1}/{stored.size}"
+        headers.pop("Content-MD5", None)
+    return EmulatorReply(
+        status=206 if found else 200,
+        headers=headers,
+        body=stored.chunks(start, stop),
+        length=stop - start,
+    )
+
+
+async def head_object(context: CallContext) -> EmulatorReply:
+    """Return the headers of an object."""
+    stored = _followed(context)
+    check_conditions(context.call, stored)
+    return EmulatorReply(headers=_headers(stored), length=stored.size)
+
+
+async def get_object_meta(context: CallContext) -> EmulatorReply:
+    """Return length, time and checksums of an object."""
+    stored = _followed(context)
+    check_conditions(context.call, stored)
+    return EmulatorReply(
+        headers={
+            "Last-Modified": http_date(stored.modified),
+            **checksums(stored.etag, stored.crc64),
+        },
+        length=stored.size if context.call.method == "HEAD" else None,
+    )
+
+
+def _followed(context: CallContext) -> StoredObject:
+    """Return the object that the call names; for a symbolic link, its target."""
+    link = context.find_object()
+    if link.kind != SYMLINK:
+        return link
+    target = context.bucket.objects.get(unquote_plus(link.headers[TARGET]))
+    if target is None:
+        raise refused("SymlinkTargetNotExist")
+    if target.kind == SYMLINK:
+        raise refused("InvalidTargetType")
+    return evolve(target, headers=link.headers, kind=SYMLINK)
+
+
+def check_readable(stored: StoredObject) -> None:
+    """Raise RefusedError for an archived object that was not restored."""
+    if "Archive" in stored.headers[STORAGE_CLASS] and RESTORED not in stored.headers:
+        raise refused("InvalidObjectState")
+
+
+def _headers(stored: StoredObject) -> dict[str, str]:
+    return {
+        "Accept-Ranges": "bytes",
+        "Last-Modified": http_date(stored.modified),
+        "x-oss-object-type": stored.kind,
+        **shown(stored.headers),
+        **confirmation(stored),
+        **({NEXT_POSITION: str(stored.size)} if stored.kind == APPENDABLE else {}),
+    }
+
+
+def check_conditions(call: Call, stored: StoredObject, prefix: str = "") -> None:
+    """Refuse a call with 304 or 412 if its conditional headers are not met.
+
+    *prefix* is the beginning of their names, such as that of copy conditions.
+    """
+
+    def given(name: str) -> str | None:
+        return call.headers.get(f"{prefix}if-{name}")
+
+    modified = int(stored.modified)
+    match, since = given("match"), _seconds(given("unmodified-since"))
+    if match is not None and not _matches(match, stored.etag):
+        raise refused("PreconditionFailed", Condition="If-Match")
+    if since is not None and modified > since:
+        raise refused("PreconditionFailed", Condition="If-Unmodified-Since")
+    match, since = given("none-match"), _seconds(given("modified-since"))
+    if (match is not None and _matches(match, stored.etag)) or (
+        since is not None and modified <= since
+    ):
+        raise refused("NotModified", headers={"ETag": quoted(stored.etag)})
+
+
+def _matches(wanted: str, etag: str) -> bool:
+    names = {name.strip().strip('"').upper() for name in wanted.split(",")}
+    return "*" in names or etag.upper() in names
+
+
+def _seconds(text: str | None) -> int | None:
+    """Return an HTTP date as seconds since the epoch; None if it is invalid.
+
+    OSS ignores an invalid date.
+    """
+    try:
+        return None if text is None else int(parsedate_to_datetime(text).timestamp())
+    except (OverflowError, ValueError):
+        return None
+
+
+def wanted_range(call: Call, size: int) -> tuple[int, int] | None:
+    """Return start and end offset (exclusive) of a range; None for the whole object.
+
+    For a range outside the object, OSS returns the whole object, unless standard
+    behavior is requested (API reference, GetObject, ``x-oss-range-behavior``).
+    """
+    found = _is_range(call.headers.get("range", "").replace(" ", ""))
+    if not found or not (found[1] or found[2]):
+        return None
+    standard = call.headers.get("x-oss-range-behavior") == "standard"
+    if found[1]:
+        start, end = int(found[1]), int(found[2] or max(size - 1, 0))
+        if found[2] and end < start:
+            return None
+    else:
+        start, end = size - int(found[2]), size - 1
+        start = max(start, 0) if standard else start
+    if 0 <= start < size and (end < size or standard):
+        return start, min(end + 1, size)
+    if not standard:
+        return None
+    raise refused("InvalidRange", headers={"Content-Range": f"bytes */{size}"})
+
+
+def copied_range(call: Call, size: int) -> tuple[int, int]:
+    """Return start and end offset (exclusive) of the bytes that UploadPartCopy copies."""
+    text = call.headers.get("x-oss-copy-source-range")
+    if text is None:
+        return 0, size
+    found = _is_range(text)
+    if found and found[1]:
+        start, end = int(found[1]), int(found[2] or size - 1)
+        if start <= end < size:
+            return start, end + 1
+    raise refused("InvalidRange")

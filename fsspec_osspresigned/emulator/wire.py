@@ -1,0 +1,291 @@
+"""Connections with faults, and received bodies.
+
+Faults of a connection are resets, interim replies, slow and broken replies. A body knows
+the byte positions at which a fault acts.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import select
+import socket
+import struct
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from functools import partial
+from operator import itemgetter
+from typing import Any
+
+from attrs import define, field, frozen
+
+from .faults import INTERIM, Fault
+from .messages import RefusedError, refused
+from .store import CHUNK, Spool
+
+_LOOK = 0.05  # seconds between two looks at a client while reading is paused
+_STEPS = 20  # pieces a second of a slow reply
+_AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: on, zero seconds
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+Spring = Callable[[], Awaitable[None]]
+Trap = tuple[int, Spring]
+
+
+class DisconnectedError(Exception):
+    """Control-flow exception: the client disconnected during its request."""
+
+
+class CutError(Exception):
+    """Control-flow exception: a fault closes the connection here."""
+
+
+@define(eq=False)
+class ClientConnection:
+    """One client connection; ``waiting`` is the number of faults that stall it."""
+
+    transport: asyncio.Transport
+    number: int
+    requests: int = 0
+    waiting: int = 0
+    gone: asyncio.Event = field(factory=asyncio.Event)
+
+    def break_off(self, *, reset: bool) -> None:
+        """Close the connection: now by RST, or by FIN after all written bytes."""
+        if reset:
+            peer: socket.socket = self.transport.get_extra_info("socket")
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+            self.transport.abort()
+        else:
+            self.transport.close()
+
+    async def wait(self, seconds: float | None) -> None:
+        """Wait *seconds*, None forever; DisconnectedError if the client disconnects."""
+        time = asyncio.get_running_loop().time
+        end = time() + (math.inf if seconds is None else seconds)
+        self.waiting += 1
+        try:
+            while not self.gone.is_set() and (left := end - time()) > 0:
+                try:
+                    await asyncio.wait_for(self.gone.wait(), min(left, _LOOK))
+                except TimeoutError:
+                    if self._client_has_left():
+                        self.transport.abort()
+        finally:
+            self.waiting -= 1
+            if self.gone.is_set():
+                raise DisconnectedError
+
+    def _client_has_left(self) -> bool:
+        """Return whether the client has closed the connection; reads the socket itself.
+
+        asyncio notices nothing while reading is paused.
+        """
+        poll, peer = select.poll(), self.transport.get_extra_info("socket")
+        # Without that flag (macOS) only a reset is noticed.
+        poll.register(peer, getattr(select, "POLLRDHUP", 0))
+        return bool(poll.poll(0))
+
+
+@frozen
+class Wire:
+    """Connection as one request uses it.
+
+    ``cycle`` is the web server's state of the request.
+    """
+
+    connection: ClientConnection
+    cycle: Any
+    reused: bool
+
+    def interim(self, status: int) -> None:
+        """Send an interim reply (1xx)."""
+        line = f"HTTP/1.1 {status} {INTERIM[status]}\r\n\r\n"
+        self.connection.transport.write(line.encode())
+
+
+class _Recorder(bytearray):
+    """asyncio transport that stores the bytes that the server writes for a reply."""
+
+    is_closed = False
+    write = bytearray.extend
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+class ShapedReply:
+    """Reply that a fault slows down, stalls or breaks.
+
+    *length* is the size of its body in bytes.
+    """
+
+    def __init__(self, wire: Wire, fault: Fault, send: Send, length: int) -> None:
+        self._transport, self._wait = wire.connection.transport, wire.connection.wait
+        self._fault, self._send, self._length = fault, send, length
+        self._recorder = _Recorder()
+        wire.cycle.transport = self._recorder
+        self._traps: list[Trap] | None = None
+        self._sent = 0
+
+    async def send(self, message: MutableMapping[str, Any]) -> None:
+        """Send an ASGI message; CutError if the fault closes the connection."""
+        await self._send(message)
+        data = bytes(self._recorder)
+        self._recorder.clear()
+        if self._traps is None:
+            total, fault = len(data) + self._length, self._fault
+            self._traps = in_order(
+                (fault.stall_reply_after, partial(self._wait, fault.stall_for)),
+                (fault.cut_reply_after, cut),
+                (total if fault.hang_up else None, cut),
+                total=total,
+            )
+        while self._traps and self._traps[0][0] <= self._sent + len(data):
+            position, spring = self._traps.pop(0)
+            ahead = position - self._sent
+            await self._write(data[:ahead])
+            data = data[ahead:]
+            await spring()
+        await self._write(data)
+        if self._recorder.is_closed:
+            self._transport.close()
+
+    async def _write(self, data: bytes) -> None:
+        rate = self._fault.bytes_per_second
+        step = len(data) if rate is None else max(1, int(rate / _STEPS))
+        for at in range(0, len(data), step or 1):
+            piece = data[at : at + step]
+            if rate is not None:
+                await self._wait(len(piece) / rate)
+            self._transport.write(piece)
+            self._sent += len(piece)
+
+
+async def cut() -> None:
+    """Raise CutError, which closes the connection."""
+    raise CutError
+
+
+def in_order(*traps: tuple[int | None, Spring], total: int = sys.maxsize) -> list[Trap]:
+    """Return the faults within the *total* bytes of a message, ordered by position.
+
+    Position -1 is the last byte.
+    """
+    placed = [
+        (min(at, total) if at >= 0 else max(0, total + at), spring)
+        for at, spring in traps
+        if at is not None
+    ]
+    return sorted(placed, key=itemgetter(0))
+
+
+_SMALL = 64 * 1024
+_LINGER = 1.0  # seconds
+
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+
+
+class IncomingBody:
+    """Reads a request body once, in order, at most a few MiB of it at a time.
+
+    Its methods raise RefusedError (too large, or no bytes for *timeout* seconds),
+    DisconnectedError or CutError. *pace* waits as long as a number of bytes should
+    take.
+    """
+
+    def __init__(self, receive: Receive, *, timeout: float) -> None:
+        self.received = 0
+        self.traps: list[Trap] = []
+        self.pace: Callable[[int], Awaitable[None]] | None = None
+        self._receive = receive
+        self._timeout = timeout
+        self._more = True
+
+    async def into(self, spool: Spool, *, limit: int, ec: str = "") -> None:
+        """Write the rest of the body into *spool*; RefusedError above *limit* bytes."""
+        loop = asyncio.get_running_loop()
+        writing: asyncio.Future[None] | None = None
+        try:
+            async for chunk in self._chunks():
+                # A thread hashes the previous chunk while this one comes in.
+                if writing is not None:
+                    await writing
+                    writing = None
+                if self.received > limit:
+                    raise too_large(limit, ec)
+                if len(chunk) <= _SMALL:
+                    spool.write(chunk)
+                else:
+                    writing = loop.run_in_executor(None, spool.write, chunk)
+        finally:
+            if writing is not None:
+                await writing
+
+    async def read(self) -> bytes | None:
+        """Return the next bytes of the body; None at its end."""
+        return await self._next() if self._more else None
+
+    async def drain(self) -> None:
+        """Read and discard the remaining bytes of the body."""
+        async for _ in self._chunks():
+            pass
+
+    async def linger(self) -> None:
+        """Discard bytes that still arrive, for a moment, before a refusal is sent.
+
+        The server closes the connection after such a reply. A client that is still
+        sending would not receive the reply (RFC 9112, 9.6). These bytes are not
+        counted.
+        """
+        self.traps, counted = [], self.received
+        with contextlib.suppress(TimeoutError, DisconnectedError, RefusedError):
+            async with asyncio.timeout(_LINGER):
+                await self.drain()
+        self.received = counted
+
+    async def _chunks(self) -> AsyncIterator[bytearray]:
+        gathered = bytearray()
+        while self._more:
+            gathered += await self._next()
+            if len(gathered) >= CHUNK:
+                yield gathered
+                gathered = bytearray()
+        if gathered:
+            yield gathered
+
+    async def _next(self) -> bytes:
+        await self._spring(self.received)
+        try:
+            async with asyncio.timeout(self._timeout):
+                message = await self._receive()
+        except TimeoutError as error:
+            # The rest of the body may still come: the connection cannot be reused.
+            close = {"Connection": "close"}
+            raise refused("RequestTimeout", headers=close) from error
+        if message["type"] == "http.disconnect":
+            raise DisconnectedError
+        body: bytes = message.get("body", b"")
+        self._more = message.get("more_body", False)
+        if self.pace is not None:
+            await self.pace(len(body))
+        whole = self.received + len(body)
+        await self._spring(whole)
+        self.received = whole
+        return body
+
+    async def _spring(self, reached: int) -> None:
+        """Apply the faults at positions up to *reached*.
+
+        At the end of the body, all remaining faults are applied.
+        """
+        while self.traps and (self.traps[0][0] <= reached or not self._more):
+            position, spring = self.traps.pop(0)
+            self.received = max(self.received, min(position, reached))
+            await spring()
+
+
+def too_large(limit: int, ec: str = "") -> RefusedError:
+    """Return the error for a request body of more than *limit* bytes."""
+    return refused("EntityTooLarge", ec=ec, MaxSizeAllowed=str(limit))

@@ -1,0 +1,337 @@
+"""Queries and changes of objects: listings, patterns, copies, moves, deletions.
+
+A move verifies each copy before it deletes the original.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
+from functools import partial
+from glob import has_magic
+from typing import Any
+
+from attrs import evolve
+
+from ..client.client import Client
+from ..engine.engine import blocking, run
+from ..errors import ConfigurationError, NotSignedError, OSSPresignedError
+from ..model import PLAIN_ACTIONS, Operation, split_path
+from ..objects import calls
+from ..objects.copy import Copying, SourceHead, prove
+from ..objects.lookup import Lookup as Lookup  # noqa: PLC0414 - the class uses it
+from ..objects.ranges import changed
+from . import destinations
+from .arguments import BulkOptions, check_depth, object_path, without_protocol
+from .destinations import Destination, Match
+from .put import PutCall
+
+Info = dict[str, Any]
+
+
+async def find(walk: AsyncIterator[Info], detail: bool) -> Any:
+    """Return all names of *walk*, sorted; with *detail* a mapping name -> ``info``."""
+    if not detail:
+        return sorted({item["name"] async for item in walk})
+    found: dict[str, Info] = {}
+    async for item in walk:
+        # An object hides the directory of the same name, and tells of it.
+        before = found.setdefault(item["name"], item)
+        if before["type"] != item["type"]:
+            shown = item if item["type"] == "file" else before
+            found[item["name"]] = {**shown, "is_directory": True}
+    return {name: found[name] for name in sorted(found)}
+
+
+async def expand(
+    filesystem: Any,
+    path: Any,
+    recursive: bool,
+    maxdepth: int | None = None,
+    *,
+    markers: bool = False,
+) -> Match:
+    """Return the objects and directories that paths or patterns match.
+
+    A name that looks like a pattern is used literally if such an object exists.
+    *markers* includes objects that represent directories, whose names end in a slash.
+
+    Raises:
+        FileNotFoundError: nothing matches.
+    """
+    check_depth(maxdepth)
+    lookup = Lookup(filesystem.client)
+    found: dict[str, str | None] = {}
+    is_pattern = False
+    for one in [path] if isinstance(path, str) else path:
+        name = object_path(lookup.client, one)
+        is_pattern = has_magic(name) and not await lookup.shows_object(name)
+        if not is_pattern and not recursive:
+            found.setdefault(name, None)
+            continue
+        tops: list[tuple[str, int | None]] = [] if is_pattern else [(name, maxdepth)]
+        fits: list[Info] = []
+        if is_pattern:
+            matching = await filesystem._glob(one, maxdepth=maxdepth, detail=True)  # noqa: SLF001 - fsspec's name
+            fits = [
+                item
+                for item in matching.values()
+                if markers or not item["name"].endswith("/")
+            ]
+        if recursive and maxdepth != 1:
+            deeper = None if maxdepth is None else maxdepth - 1
+            kept = [i for i in fits if i["type"] == "directory" or "is_directory" in i]
+            tops += [(i["name"], deeper) for i in kept]
+        for top, depth in tops:
+            walk = lookup.walk(top, maxdepth=depth, withdirs=True, markers=markers)
+            fits += [item async for item in walk]
+        for item in fits:
+            if item["type"] == "file" or item["name"] not in found:
+                found[item["name"]] = item["type"]
+        if found.get(name) == "directory" and await lookup.is_object_too(name):
+            found[name] = "file"
+    if not found:
+        names = path if isinstance(path, str) else ", ".join(map(str, path))
+        raise FileNotFoundError(2, "nothing there, or not visible", names)
+    return Match(path, {name: found[name] for name in sorted(found)}, is_pattern)
+
+
+async def layout(
+    filesystem: Any,
+    source: Any,
+    target: Any,
+    recursive: bool,
+    maxdepth: int | None,
+    *,
+    local: bool = False,
+) -> list[Destination]:
+    """Return the destination of each object of ``get`` (*local*) or ``copy``.
+
+    Raises:
+        ConfigurationError: two objects have the same destination, or a name leads
+            outside *target*.
+        FileNotFoundError: nothing matches.
+        ValueError: the lists differ in length.
+    """
+    client = filesystem.client
+
+    def place(path: Any) -> str:
+        return destinations.local_path(path) if local else object_path(client, path)
+
+    if not local:
+        for path in [target] if isinstance(target, str) else target:
+            client.written.trust_store(place(path))
+    if not isinstance(source, str) and isinstance(target, list | tuple):
+        names = [object_path(client, path) for path in source]
+        pairs = destinations.paired(names, [place(path) for path in target])
+        found = [Destination(*pair) for pair in pairs]
+    else:
+        match = await expand(filesystem, source, recursive, maxdepth, markers=not local)
+        if isinstance(source, str) and (not recursive or maxdepth is not None):
+            match = match.only_files()
+        if local:
+            root = place(target)
+            found = await blocking(
+                partial(match.destinations, root, is_directory=os.path.isdir)
+            )
+            destinations.refuse_escapes(found, root)
+        else:
+            root = without_protocol(target)  # its trailing slash has a meaning
+            placed = await blocking(
+                partial(match.destinations, root, is_directory=_is_directory(client))
+            )
+            found = [
+                evolve(one, target=place(one.target) + "/" * one.path.endswith("/"))
+                for one in placed
+                if not one.is_directory
+            ]
+    refuse = destinations.refuse_clashes
+    await blocking(partial(refuse, found, local=local, known=recursive))
+    return found
+
+
+def local_tree(
+    client: Client, lpath: Any, rpath: Any, recursive: bool, how: BulkOptions
+) -> destinations.LocalTree:
+    """Return the local files and directories of a ``put``, with their destinations.
+
+    Reads directories, so a worker thread calls it.
+    """
+    is_one = isinstance(rpath, str | os.PathLike)
+    targets = [without_protocol(path) for path in ([rpath] if is_one else rpath)]
+    for path in targets:
+        client.written.trust_store(object_path(client, path))
+    return destinations.LocalTree(
+        lpath,
+        targets[0] if is_one else targets,
+        recursive=recursive,
+        maxdepth=how.maxdepth,
+        is_directory=_is_directory(client),
+        path_of=partial(object_path, client),
+    )
+
+
+def _is_directory(client: Client) -> Callable[[str], bool]:
+    """Return a function for worker threads: whether the store has a directory."""
+    return lambda path: run(Lookup(client).shows_directory, path)
+
+
+def refuse_directory(info: Info, path: str) -> None:
+    """Raise IsADirectoryError unless *info* describes an object."""
+    if info["type"] != "file":
+        raise IsADirectoryError(21, "a directory, not an object", path)
+
+
+def created(info: Info, path: str) -> datetime:
+    """Return the time at which an object was stored; NotImplementedError if unknown."""
+    refuse_directory(info, path)
+    found = info.get("LastModified")
+    if not isinstance(found, datetime):
+        raise NotImplementedError(f"the store does not say when {path} was stored")
+    return found
+
+
+def content_key(info: Info, path: str) -> str:
+    """Return a digest of an object's size and ETag; without an ETag, of its CRC-64."""
+    refuse_directory(info, path)
+    facts = (info["size"], info.get("ETag") or info.get("crc64"))
+    return hashlib.sha256(repr(facts).encode()).hexdigest()
+
+
+async def metadata(client: Client, path: str) -> dict[str, str]:
+    """Return the user metadata of an object (HeadObject), names in lower case."""
+    front = "x-oss-meta-"
+    headers = (await calls.headers_of(client, path)).items()
+    return {n.removeprefix(front): value for n, value in headers if n.startswith(front)}
+
+
+async def presigned_url(
+    client: Client, path: str, expiration: int, method: str, size: int | None
+) -> str:
+    """Return a presigned URL of an object.
+
+    Raises:
+        NotSignedError: the signer does not grant such a URL, or only one that also
+            needs headers.
+        ValueError: the method is not supported, or *expiration* is below one second.
+    """
+    action = PLAIN_ACTIONS.get(method.upper())
+    if action is None or expiration < 1:
+        allowed = ", ".join(PLAIN_ACTIONS)
+        raise ValueError(f"method must be {allowed}, expiration 1 s or more")
+    bucket, key = split_path(object_path(client, path))
+    life = int(expiration)
+    wanted = Operation(
+        action=action, bucket=bucket, key=key, content_length=size, expires_in=life
+    )
+    signed = await client.signed(wanted)
+    sent = ("host", "content-length")  # by every HTTP client
+    needed = sorted(name for name in signed.headers if name.lower() not in sent)
+    if needed:
+        names = ", ".join(needed)
+        msg = f"the URL is valid only with the headers {names}, which it cannot carry"
+        raise NotSignedError(msg, path=wanted.path, action=action)
+    return signed.url.reveal()
+
+
+async def copy_one(call: PutCall, one: Destination) -> None:
+    """Copy one object inside the store; raises like ``Copying.run``."""
+    target = await call.checked_target(one.target)
+    with Lookup(call.client).changing(one.path):
+        await Copying(call.client, one.path, target).run()
+    call.client.written.remember_copy(one.path, one.target)
+
+
+async def copy(
+    call: PutCall, destinations: Sequence[Destination], how: BulkOptions
+) -> None:
+    """Copy objects inside the store; ``on_error='ignore'`` skips missing ones."""
+
+    async def work(one: Destination) -> None:
+        try:
+            await copy_one(call, one)
+        except FileNotFoundError:
+            if how.on_error == "ignore":
+                return
+            if not await Lookup(call.client).holds(one.path):
+                raise
+
+    strict = evolve(how, on_error="raise")
+    await strict.run(call.client, destinations, work, lambda one: one.path, small=False)
+
+
+def goes_nowhere(source: str, target: str, recursive: bool) -> bool:
+    """Return whether *target* equals *source*.
+
+    Raises ConfigurationError if *target* is below *source* and *recursive* is set.
+    """
+    if recursive and target.startswith(f"{source}/"):
+        raise ConfigurationError(
+            f"{source!r} cannot be moved into itself, to {target!r}: name a place "
+            "outside of it"
+        )
+    return source == target
+
+
+async def move(
+    call: PutCall, destinations: Sequence[Destination], how: BulkOptions
+) -> None:
+    """Copy all objects, verify each copy with HEAD, and then delete the sources.
+
+    An object that is already at its destination is not changed.
+
+    Raises:
+        NotSignedError: HEAD is not granted; nothing was copied or deleted.
+        ConfigurationError: an object would replace another one that is moved.
+        IntegrityError: a copy differs from its source; no source was deleted.
+    """
+    client, lookup = call.client, Lookup(call.client)
+    sources = {one.path for one in destinations}
+    moved = [one for one in destinations if one.path != one.target]
+    if problems := [
+        f"{one.path!r} would replace {one.target!r}, which is moved, too"
+        for one in moved
+        if one.target in sources
+    ]:
+        raise ConfigurationError(problems)
+    proved: dict[str, SourceHead] = {}
+
+    async def copy_and_prove(one: Destination) -> None:
+        with lookup.changing(one.path):
+            source = await SourceHead.fetch(client, one.path)
+            target = await call.checked_target(one.target)
+            await Copying(client, one.path, target, source).run()
+            await prove(client, source, one.target)
+            proved[one.path] = source
+        client.written.remember_copy(one.path, one.target)
+
+    async def delete(path: str) -> None:
+        if proved[path] != await SourceHead.fetch(client, path):
+            raise changed(path)
+        await lookup.remove(path)
+
+    await how.run(client, moved, copy_and_prove, lambda one: one.path, small=False)
+    await how.run(client, sorted(proved), delete, str, small=False)
+
+
+async def remove(client: Client, match: Match, how: BulkOptions) -> None:
+    """Delete the objects of *match*, one request each; drop directory records."""
+    try:
+        await how.run(client, match.files, Lookup(client).remove, str)
+    except OSSPresignedError as error:
+        failures = getattr(error, "failures", {"": error}).values()
+        written = client.written
+        left = [
+            p for p in match.files if written.receipt(p) or written.is_unrecorded(p)
+        ]
+        if left and all(isinstance(one, NotSignedError) for one in failures):
+            more = f" and {len(left) - 3} more" if left[3:] else ""
+            error.add_note(
+                f"Still there: {', '.join(left[:3])}{more}. Ask the signer "
+                "for DeleteObject, or write to another place: what is not written again stays."
+            )
+        raise
+    for name in match.directories:
+        client.written.forget_directory(name)

@@ -1,0 +1,672 @@
+"""Signer service: an ASGI application that serves signer protocol 1 with any signer.
+
+It also replies in the format of OSS's own sample servers: the reply of
+``GET /get_post_signature_for_oss_upload`` is that of "Obtain signature information from the
+server and upload data to OSS" (V4), so existing upload code works with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import math
+import re
+import threading
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from attrs import Factory, asdict, define, field, fields_dict, frozen
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from ... import parsing
+from ...errors import (
+    ConfigurationError,
+    NotSignedError,
+    OSSPresignedError,
+    TooLargeError,
+)
+from ...model import (
+    MAX_PARTS,
+    MAX_SINGLE_PUT,
+    STORAGE_CLASS,
+    URL_ACTIONS,
+    Action,
+    Operation,
+    SignedRequest,
+    split_path,
+)
+from ...signers.base import MAX_REQUESTS, Signer, sign_each
+from ...signers.keys import KeySigner
+from ...signers.wire_protocol import ITEM_STATUS, MAX_REQUEST_BODY
+from ...signing.endpoint import check_bucket, check_key
+from ...signing.post_policy import STATUS_FIELD, TOKEN_FIELD
+from ...signing.signed_url import describe
+from ...units import MIB
+from ...url_checks import MAX_URL, header_problems
+from ..grants import GrantTerms, SignedGrant, sign_grant
+from .policy import Policy, ServiceError, hash_token, permitted
+
+PATH = "/get_post_signature_for_oss_upload"
+
+_NAMES = {  # form fields -> members, where another one than with underscores
+    "x-oss-signature": "signature",
+    TOKEN_FIELD: "security_token",
+}
+
+
+def place_in(policy: Policy, wish: Mapping[str, str]) -> str:
+    """Return the ``bucket/prefix`` that the query parameters *wish* request.
+
+    The parameters are ``bucket`` and ``dir``; a missing one defaults to the policy's
+    only value.
+
+    Raises:
+        ServiceError: the policy does not grant the prefix, or grants several and a
+            missing parameter does not say which.
+    """
+    if Action.PostObject not in policy.actions:
+        raise ServiceError("action_not_granted", "PostObject is not granted")
+    bucket, folder = wish.get("bucket"), wish.get("dir")
+    found = {path for path in policy.prefixes if bucket in (None, split_path(path)[0])}
+    if folder is not None:
+        if folder and not folder.endswith("/"):
+            folder += "/"
+        buckets = {split_path(path)[0] for path in found}
+        found = {
+            f"{one}/{folder}" for one in buckets if policy.covers(f"{one}/{folder}")
+        }
+    if not found:
+        raise ServiceError("forbidden", "bucket or dir lies outside what is granted")
+    if len(found) > 1:
+        raise ServiceError("invalid_request", "say which: ?bucket=...&dir=...")
+    return found.pop()
+
+
+def terms_of(policy: Policy, path: str) -> GrantTerms:
+    """Return the terms of a grant with the permissions of *policy* below *path*."""
+    bucket, prefix = split_path(path)
+    most = min(policy.max_size or MAX_SINGLE_PUT, MAX_SINGLE_PUT)
+    classes = policy.storage_classes
+    # What a policy names has to be sent, which the sample's clients do not. So the ACL is
+    # pinned only where the owner lists some: to the one that comes first by its name,
+    # which is also the closest. By its name Standard is the last class.
+    return GrantTerms(
+        bucket=bucket,
+        prefix=prefix,
+        expires_in=policy.max_expires_in,
+        sizes=(0, most),
+        overwrite=policy.overwrite,
+        acl=min(policy.acls or (), default=None),
+        content_types=policy.content_types or (),
+        fields={STORAGE_CLASS: max(classes)} if classes else {},
+    )
+
+
+def grant_members(signer: Signer, policy: Policy, path: str) -> dict[str, str]:
+    """Return the members of the reply with the grant, which is a secret.
+
+    Raises:
+        ServiceError: the grant cannot be signed, or the signer is unavailable.
+    """
+    if not isinstance(signer, KeySigner) or signer.version != "v4":
+        detail = "this signer makes no grants: it needs a key and V4"
+        raise ServiceError("action_not_granted", detail)
+    try:
+        made = sign_grant(
+            signer.credentials(),
+            signer.endpoint,
+            terms_of(policy, path),
+            region=signer.region,
+            now=signer.clock(),
+        )
+    except ConfigurationError as error:
+        raise ServiceError("invalid_request", error.message) from None
+    except OSSPresignedError:
+        raise ServiceError("unavailable", "the signer cannot sign now") from None
+    return _shape(made)
+
+
+def _shape(made: SignedGrant) -> dict[str, str]:
+    answer = {
+        _NAMES.get(name, name.replace("-", "_")): value.reveal()
+        for name, value in made.fields.items()
+        if name != STATUS_FIELD  # which the sample's clients know by themselves
+    }
+    answer.setdefault("security_token", "")
+    return {**answer, "host": made.url.removesuffix("/"), "dir": made.prefix}
+
+
+_MINUTE = 60.0
+_MAX_DEPTH = 6
+_MAX_VALUES = 20_000  # of JSON in one body; more take longer to parse than to sign
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?')
+_MAX_LIFE = 604_800
+_MEMBERS = tuple(fields_dict(Operation))
+
+
+@frozen(kw_only=True)
+class ServiceRules:
+    """Signer and policies of the service; a call uses the rules with which it began."""
+
+    signer: Signer
+    tokens: Mapping[str, Policy]  # by the SHA-256 of the bearer token, in hex
+
+
+@frozen(kw_only=True)
+class AccessRecord:
+    """Log record of one call, without tokens, URLs and headers."""
+
+    at: float  # when it began, seconds since the epoch
+    token: str | None  # name of the policy; None if the token was unknown
+    paths: tuple[str, ...]  # bucket/key of what was asked for, as far as it was valid
+    requests: int
+    status: int  # of the whole call
+    codes: Mapping[str, int]  # how often each code of the protocol was answered
+    milliseconds: float  # from the call's headers to the reply
+    fault: str | None = None  # the class of an exception that should not have been
+    client: str | None = None  # address of the connection, a proxy's if there is one
+    unhashed: str | None = None  # name of a policy whose sha256 is the token itself
+
+
+@define
+class _Usage:
+    """Calls of one token that have no reply yet."""
+
+    threads: asyncio.Semaphore
+    calls: int = 0
+    body_bytes: int = 0
+
+
+@define
+class TokenBucket:
+    """A token bucket, which is full at first; the caller must hold a lock.
+
+    Attributes:
+        tokens: number of tokens that are added in *period* seconds, evenly.
+        burst: capacity of the bucket, as the number of seconds in which it is filled.
+        clock: function that returns monotonic seconds.
+    """
+
+    tokens: float
+    period: float
+    burst: float
+    clock: Callable[[], float] = time.monotonic
+    _paid: float = field(
+        init=False,
+        default=Factory(lambda self: self.clock() - self.burst, takes_self=True),
+    )
+
+    def wait(self) -> float:
+        """Return the seconds until a token is available; 0 if there is one now."""
+        return max(0.0, self._after(1) - self.clock())
+
+    def spend(self, count: float = 1) -> float:
+        """Take *count* tokens, even below zero.
+
+        Return the seconds until the bucket is at zero.
+        """
+        self._paid = self._after(count)
+        return max(0.0, self._paid - self.clock())
+
+    def _after(self, count: float) -> float:
+        paid = max(self._paid, self.clock() - self.burst)
+        return paid + count * self.period / self.tokens
+
+
+@define
+class RateLimits:
+    """Limits of one token by policy name; the service replies 429 above them.
+
+    A token bucket holds the requests of one minute. One batch may exceed it, but not
+    two at the same time.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    calls: int = 200  # without a reply
+    body_bytes: int = 64 * MIB  # of the bodies of these calls
+    threads: int = 4  # in which calls are answered; the others wait for their turn
+    _buckets: dict[str, TokenBucket] = field(factory=dict, init=False)
+    _usage: dict[str, _Usage] = field(factory=dict, init=False)
+    _lock: threading.Lock = field(factory=threading.Lock, init=False)
+
+    def charge(self, policy: Policy, cost: int = 0) -> None:
+        """Charge *cost* requests to *policy*; HTTPException 429 above its limit."""
+        most = policy.requests_per_minute
+        if most is None:
+            return
+        with self._lock:
+            new = TokenBucket(most, _MINUTE, _MINUTE, self.clock)
+            bucket = self._buckets.setdefault(policy.name, new)
+            bucket.tokens = most
+            if wait := bucket.wait():
+                raise _too_many(f"more than {most} requests in a minute", wait)
+            bucket.spend(cost)
+
+    @contextlib.asynccontextmanager
+    async def turn(
+        self, policy: Policy, blocks: AsyncIterator[bytes]
+    ) -> AsyncIterator[bytes]:
+        """Receive the body in *blocks*, wait for a thread, and yield the body.
+
+        The call counts for *policy* until the block ends, whatever it is doing. Each
+        token has a queue of its own, so its calls wait only for each other.
+
+        Raises:
+            HTTPException: 413 if the body is too large, 429 if *policy* has too many
+                calls without a reply, or too large ones.
+        """
+        new = _Usage(asyncio.Semaphore(self.threads))
+        usage = self._usage.setdefault(policy.name, new)
+        if usage.calls >= self.calls:
+            raise _too_many("too many calls at the same time", 1)
+        usage.calls += 1
+        body = bytearray()
+        try:
+            async for block in blocks:
+                body += block
+                usage.body_bytes += len(block)
+                if len(body) > MAX_REQUEST_BODY:
+                    raise HTTPException(
+                        413, f"the body exceeds {MAX_REQUEST_BODY} bytes"
+                    )
+                if usage.body_bytes > self.body_bytes:
+                    raise _too_many("too many large calls at the same time", 1)
+            async with usage.threads:
+                yield bytes(body)
+        finally:
+            usage.calls -= 1
+            usage.body_bytes -= len(body)
+
+    def keep(self, names: set[str]) -> None:
+        """Remove the counters of all policies except *names*."""
+        with self._lock:
+            for counters in (self._buckets, self._usage):
+                for name in counters.keys() - names:
+                    del counters[name]
+
+
+def _too_many(detail: str, wait: float) -> HTTPException:
+    return HTTPException(429, detail, {"Retry-After": str(math.ceil(wait))})
+
+
+def create_app(
+    signer: Signer,
+    *,
+    tokens: Mapping[str, Policy],
+    clock: Callable[[], float] = time.time,
+) -> Starlette:
+    """Return the ASGI app of a signer service with fixed policies."""
+    rules = ServiceRules(signer=signer, tokens=dict(tokens))
+    return create_ruled_app(lambda: rules, clock=clock)
+
+
+def create_ruled_app(
+    rules: Callable[[], ServiceRules],
+    *,
+    clock: Callable[[], float] = time.time,
+    limits: RateLimits | None = None,
+    tell: Callable[[AccessRecord], object] = lambda _: None,
+    routes: Sequence[BaseRoute] = (),
+) -> Starlette:
+    """Return the ASGI app of a signer service whose policies may change.
+
+    Args:
+        rules: called once per call, and returns the signer and the policies.
+        clock: returns seconds since the epoch.
+        limits: counts the requests of each policy; None creates an instance.
+        tell: called with the record of each call for signatures.
+        routes: routes of further pages.
+    """
+    service = _Service(rules, clock, limits or RateLimits(), tell)
+    app = Starlette(
+        routes=[
+            Route("/v1/sign", service.sign, methods=["POST"]),
+            Route(PATH, service.grant),
+            Route("/healthz", _healthz),
+            *routes,
+        ],
+        exception_handlers={HTTPException: _http_error},
+    )
+    # A redirect would lead to the host that the client names.
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _healthz(_: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+async def _http_error(_: Request, error: Any) -> Response:
+    return _problem(error.status_code, error.detail, error.headers)
+
+
+_CODES = {
+    400: "invalid_request",
+    401: "unauthorized",
+    405: "method_not_allowed",
+    408: "incomplete",
+    413: "batch_too_large",
+    429: "rate_limited",
+    500: "unavailable",
+}
+
+
+def _problem(
+    status: int,
+    detail: str,
+    headers: Mapping[str, str] | None = None,
+    code: str | None = None,
+) -> Response:
+    code = code or _CODES.get(status, "not_found")
+    problem: dict[str, Any] = {"status": status, "code": code, "detail": detail}
+    if headers and "Retry-After" in headers:
+        problem["retry_after"] = int(headers["Retry-After"])
+    return JSONResponse(problem, status, headers, "application/problem+json")
+
+
+@define
+class _SignCall:
+    """Facts about the call in progress, for its log record."""
+
+    token: str | None = None
+    paths: tuple[str, ...] = ()
+    requests: int = 0
+    codes: Counter[str] = field(factory=Counter)
+    unhashed: str | None = None
+
+
+@frozen
+class _Service:
+    rules: Callable[[], ServiceRules]
+    clock: Callable[[], float]
+    limits: RateLimits
+    tell: Callable[[AccessRecord], object]
+
+    async def sign(self, request: Request) -> Response:
+        return await self.told(request, self.answer)
+
+    async def grant(self, request: Request) -> Response:
+        return await self.told(request, self.answer_grant)
+
+    async def told(
+        self, request: Request, answer: Callable[..., Awaitable[Response]]
+    ) -> Response:
+        at, began, fault, call = self.clock(), time.perf_counter(), None, _SignCall()
+        try:
+            response = await answer(request, call)
+        except HTTPException as error:
+            response = _problem(error.status_code, error.detail, error.headers)
+        except ServiceError as error:
+            status = ITEM_STATUS[error.code]
+            response = _problem(status, str(error), code=error.code)
+            if status not in _CODES:
+                call.codes[error.code] += 1
+        except ClientDisconnect:
+            response = _problem(408, "the call was incomplete")
+        except Exception as error:  # noqa: BLE001 - a fault ends one call, and is logged
+            fault = type(error).__name__
+            response = _problem(500, "the signer failed")
+        if response.status_code in _CODES:
+            call.codes[_CODES[response.status_code]] += 1
+        self.tell(
+            AccessRecord(
+                at=at,
+                status=response.status_code,
+                milliseconds=round((time.perf_counter() - began) * 1000, 3),
+                fault=fault,
+                client=request.client.host if request.client else None,
+                **asdict(call),
+            )
+        )
+        return response
+
+    def admitted(
+        self, request: Request, call: _SignCall
+    ) -> tuple[ServiceRules, Policy]:
+        """Return the rules and the policy for a call; raises like ``policy_of``."""
+        rules, given = self.rules(), request.headers.get("authorization", "")
+        try:
+            policy = policy_of(rules, given)
+        except HTTPException:
+            call.unhashed = unhashed(rules, given)
+            raise
+        call.token = policy.name
+        return rules, policy
+
+    async def answer_grant(self, request: Request, call: _SignCall) -> Response:
+        rules, policy = self.admitted(request, call)
+        self.limits.charge(policy, 1)
+        call.requests = 1
+        path = place_in(policy, request.query_params)
+        call.paths = (path,)
+        members = await run_in_threadpool(grant_members, rules.signer, policy, path)
+        return JSONResponse(members, headers={"Cache-Control": "no-store"})
+
+    async def answer(self, request: Request, call: _SignCall) -> Response:
+        rules, policy = self.admitted(request, call)
+        self.limits.charge(policy)
+        async with self.limits.turn(policy, request.stream()) as body:
+            return await run_in_threadpool(self.reply, body, rules.signer, policy, call)
+
+    def reply(
+        self, body: bytes, signer: Signer, policy: Policy, call: _SignCall
+    ) -> Response:
+        requests: list[Any] = []
+        try:
+            requests = _requests_of(body)
+        finally:
+            cost = max(1, len(requests), len(body) * MAX_REQUESTS // MAX_REQUEST_BODY)
+            self.limits.charge(policy, cost)
+        call.requests = len(requests)
+        results: list[dict[str, Any]] = [{} for _ in requests]
+        granted: dict[int, Operation] = {}
+        for index, request in enumerate(requests):
+            try:
+                operation = operation_of(request)
+                call.paths += (operation.path,)
+                granted[index] = permitted(operation, policy)
+            except ServiceError as error:
+                results[index] = _error(error.code, str(error))
+        operations = list(granted.values())
+        # One bad item must not refuse the others.
+        outcomes = sign_each(signer, operations, OSSPresignedError) if granted else ()
+        for index, outcome in zip(granted, outcomes, strict=True):
+            results[index] = _result(outcome, granted[index])
+        call.codes.update(r["error"]["code"] for r in results if "error" in r)
+        return JSONResponse({"results": results}, headers={"Cache-Control": "no-store"})
+
+
+def _result(
+    outcome: SignedRequest | OSSPresignedError, operation: Operation
+) -> dict[str, Any]:
+    if isinstance(outcome, OSSPresignedError):
+        return _error_of(outcome)
+    if operation.action.spec.on_bucket and describe(outcome.url).version == "v1":
+        # Its bearer could put another prefix into the URL.
+        detail = f"V1 signs no prefix: {operation.action} needs a signer of V4"
+        return _error("action_not_granted", detail)
+    url = outcome.url.reveal()
+    if len(url) > MAX_URL:
+        return _error(
+            "invalid_request", f"the URL would be longer than {MAX_URL} bytes"
+        )
+    headers = dict(outcome.headers)
+    result: dict[str, Any] = {"method": outcome.method, "url": url, "headers": headers}
+    if outcome.expires_at is not None:
+        # By the clock of the signature: a second look may be a second later.
+        result["expires_in"] = int(outcome.expires_at - outcome.issued_at)
+    return result
+
+
+def _requests_of(body: bytes) -> list[Any]:
+    if _has_many_values(body):
+        raise HTTPException(413, f"the body has more than {_MAX_VALUES} JSON values")
+    try:
+        call = parsing.loads(body, max_depth=_MAX_DEPTH)
+    except ValueError as error:
+        raise HTTPException(400, f"the body is {error}") from None
+    requests = call.get("requests") if isinstance(call, dict) else None
+    if not isinstance(requests, list) or not requests:
+        raise HTTPException(400, "requests must be a list, and not empty")
+    if len(requests) > MAX_REQUESTS:
+        raise HTTPException(413, f"more than {MAX_REQUESTS} requests")
+    return requests
+
+
+def _has_many_values(body: bytes) -> bool:
+    """Return whether *body* has more than _MAX_VALUES JSON values, without parsing it.
+
+    Each value follows a bracket, a brace or a comma, and has at most two strings, its
+    name and itself. Strings may hold these characters too, and are taken out only if it
+    matters, because this takes longer.
+    """
+    marks = (b"[", b"{", b",")
+    if sum(map(body.count, marks)) <= _MAX_VALUES:
+        return False
+    if body.count(b'"') - body.count(b'\\"') > 4 * _MAX_VALUES:
+        return True
+    return sum(map(_STRING.sub(b"", body).count, marks)) > _MAX_VALUES
+
+
+def policy_of(rules: ServiceRules, authorization: str) -> Policy:
+    """Return the policy of the bearer token; HTTPException 401 if there is none."""
+    scheme, _, token = authorization.partition(" ")
+    given = hash_token(token.strip())
+    found = None
+    for known, policy in rules.tokens.items():
+        # All of them are compared, so that time tells nothing.
+        if hmac.compare_digest(known.lower(), given):
+            found = policy
+    if found is None or scheme.lower() != "bearer":
+        headers = {"WWW-Authenticate": "Bearer"}
+        raise HTTPException(401, "no valid bearer token", headers)
+    return found
+
+
+def unhashed(rules: ServiceRules, authorization: str) -> str | None:
+    """Return the name of a policy that contains the token itself instead of its hash.
+
+    None if there is no such policy.
+    """
+    token = authorization.partition(" ")[2].strip().lower()
+    policy = {known.lower(): policy for known, policy in rules.tokens.items()}.get(
+        token
+    )
+    return None if policy is None else policy.name
+
+
+def _error(code: str, detail: str, **more: Any) -> dict[str, Any]:
+    error = {"status": ITEM_STATUS[code], "code": code, "detail": detail, **more}
+    return {"error": error}
+
+
+# What the signer raised -> the code of the item.
+_ITEM_CODES: tuple[tuple[type[OSSPresignedError], str], ...] = (
+    (ConfigurationError, "invalid_request"),
+    (TooLargeError, "too_large"),
+    (NotSignedError, "forbidden"),
+)
+
+
+def _error_of(error: OSSPresignedError) -> dict[str, Any]:
+    for kind, code in _ITEM_CODES:
+        if isinstance(error, kind):
+            return _error(code, error.message)
+    wait = getattr(error, "retry_after", None)
+    more = {} if wait is None else {"retry_after": wait}
+    return _error("unavailable", "the signer cannot sign now", **more)
+
+
+def operation_of(request: Any) -> Operation:
+    """Return the operation in *request*, an item of a call's list ``requests``.
+
+    Raises ServiceError if *request* is invalid.
+    """
+    if not isinstance(request, dict):
+        raise _invalid(f"a request is {parsing.kind(request)}")
+    try:
+        action = Action(request.get("action", ""))
+    except ValueError:
+        raise _invalid("the action is unknown") from None
+    if action not in URL_ACTIONS:
+        raise _invalid(
+            f"{action} is not called by a URL: its policy is signed as a form"
+        )
+    if nulls := [n for n in _MEMBERS if request.get(n, ...) is None]:
+        raise _invalid(f"{', '.join(nulls)} must not be null")
+    spec = action.spec
+    if spec.on_bucket and "key" in request:
+        raise _invalid(f"{action} takes no key")
+    names: dict[str, Any] = {"bucket": _name(request, "bucket", check_bucket)}
+    if not spec.on_bucket:
+        names["key"] = _name(request, "key", check_key)
+    if spec.upload_id:
+        names["upload_id"] = _name(request, "upload_id", _empty_problem)
+    needs_body = bool(spec.body)
+    return Operation(
+        action=action,
+        **names,
+        part_number=_number(request, "part_number", MAX_PARTS, needed=spec.part_number),
+        content_length=_number(request, "content_length", 2**53, 0, needed=needs_body),
+        expires_in=_number(request, "expires_in", _MAX_LIFE),
+        headers=_headers(request, "headers"),
+        optional_headers=_headers(request, "optional_headers"),
+        query=_strings(request, "query"),
+    )
+
+
+def _invalid(detail: str) -> ServiceError:
+    return ServiceError("invalid_request", detail)
+
+
+def _empty_problem(text: str) -> str | None:
+    return None if text else "must not be empty"
+
+
+def _name(
+    request: Mapping[str, Any], member: str, check: Callable[[str], str | None]
+) -> str:
+    value = request.get(member)
+    if not isinstance(value, str):
+        raise _invalid(f"{member} must be a string")
+    if problem := check(value):
+        raise _invalid(f"{member}: {problem}")
+    return value
+
+
+def _number(
+    request: Mapping[str, Any],
+    member: str,
+    most: int,
+    least: int = 1,
+    *,
+    needed: bool = False,
+) -> int | None:
+    value: Any = request.get(member)
+    if value is None and not needed:
+        return None
+    if not parsing.is_int(value) or not least <= value <= most:
+        raise _invalid(f"{member} must be a whole number from {least} to {most}")
+    return int(value)
+
+
+def _strings(request: Mapping[str, Any], member: str) -> Mapping[str, str]:
+    value = request.get(member, {})
+    if isinstance(value, dict) and all(isinstance(v, str) for v in value.values()):
+        return value
+    raise _invalid(f"{member} must be an object of strings")
+
+
+def _headers(request: Mapping[str, Any], member: str) -> Mapping[str, str]:
+    value = _strings(request, member)
+    for problem in header_problems(value):
+        raise _invalid(f"{member}: {problem}")
+    return value

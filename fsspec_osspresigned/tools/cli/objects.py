@@ -1,0 +1,346 @@
+"""Commands that list, describe and download: ls, du, stat, url, get, cat."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+
+from ...engine.engine import run
+from ...filesystem.destinations import Destination
+from ...filesystem.filesystem import OSSPresignedFileSystem
+from ...filesystem.queries import layout
+from ...secret import SecretURL
+from ...signing.signed_url import describe
+from ...units import short_bytes, shown_end, shown_text
+from ..terminal import ExitCode, Output, interruptible, pairs
+from .options import (
+    PLACE,
+    SIZE,
+    STRICT,
+    ConnectionOptions,
+    TransferOptions,
+    counted,
+    examples,
+    object_path,
+    takes,
+)
+from .sync import FilteringCommand, FilterOptions, name_below
+
+_LIFE = 3600  # seconds
+
+_LS = """\
+  osspresigned ls examplebucket/in/ --signer keys
+  osspresigned ls examplebucket --recursive --long --signer keys
+  osspresigned ls examplebucket/in/ -l --bytes --signer keys
+"""
+_DU = """\
+  osspresigned du examplebucket/in/ --signer keys
+  osspresigned du examplebucket/in/ examplebucket/out/ --bytes --signer keys
+"""
+_STAT = """\
+  osspresigned stat examplebucket/out/a.csv --signer keys
+"""
+_URL = """\
+  osspresigned url examplebucket/out/a.csv --signer keys --expires 2h
+  osspresigned url examplebucket/in/b.csv --method PUT --signer keys > link.url
+"""
+
+_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
+_in_bytes = click.option("--bytes", "in_bytes", is_flag=True,
+                         help="Print sizes in bytes.")  # fmt: skip
+_several = click.argument("paths", nargs=-1, required=True, type=object_path,
+                          metavar="BUCKET/KEY...")  # fmt: skip
+
+
+def _shown_size(size: int, *, in_bytes: bool) -> str:
+    return str(size) if in_bytes else short_bytes(size)
+
+
+def _shown_time(when: datetime | None) -> str:
+    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if when else ""
+
+
+@takes
+@click.command(epilog=examples(_LS))
+@click.argument("path", type=object_path, metavar="BUCKET[/PREFIX]")
+@click.option("--recursive", "-r", is_flag=True, help="List all objects, at any depth.")
+@click.option("--long", "-l", is_flag=True,
+              help="Print size and time; the total goes to standard error.")  # fmt: skip
+@_in_bytes
+@_as_json
+def ls(
+    path: str,
+    *,
+    recursive: bool,
+    long: bool,
+    in_bytes: bool,
+    as_json: bool,
+    connection: ConnectionOptions,
+) -> None:
+    """List objects, if your signer grants that."""
+    filesystem = connection.filesystem(**STRICT)
+    with interruptible():
+        if recursive:
+            items = [*filesystem.find(path, detail=True).values()]
+        else:
+            items = filesystem.ls(path, detail=True)
+    if as_json:
+        for item in items:
+            click.echo(json.dumps(_members(item)))
+        return
+    for line in _rows(items, long=long or in_bytes, in_bytes=in_bytes):
+        click.echo(line)
+    if long or in_bytes:
+        files = [item["size"] for item in items if item["type"] != "directory"]
+        size = _shown_size(sum(files), in_bytes=in_bytes)
+        click.echo(f"{counted(len(files), 'object')}, {size}", err=True)
+
+
+def _members(item: dict[str, Any]) -> dict[str, Any]:
+    when = item.get("LastModified")
+    return {
+        "path": item["name"],
+        "type": item["type"],
+        "size": item["size"],
+        "modified": when.isoformat() if when else None,
+        "etag": item.get("ETag"),
+    }
+
+
+def _rows(
+    items: Sequence[dict[str, Any]], *, long: bool, in_bytes: bool
+) -> Iterator[str]:
+    sizes = [
+        ""
+        if item["type"] == "directory"
+        else _shown_size(item["size"], in_bytes=in_bytes)
+        for item in items
+    ]
+    width = max([9, *map(len, sizes)])
+    for item, size in zip(items, sizes, strict=True):
+        is_directory = item["type"] == "directory"
+        name = shown_text(item["name"]) + ("/" if is_directory else "")
+        time_ = _shown_time(item.get("LastModified"))
+        yield f"{size:>{width}}  {time_:20}  {name}" if long else name
+
+
+@takes
+@click.command(epilog=examples(_DU))
+@_several
+@_in_bytes
+@_as_json
+def du(
+    paths: tuple[str, ...],
+    *,
+    in_bytes: bool,
+    as_json: bool,
+    connection: ConnectionOptions,
+) -> None:
+    """Sum the sizes of objects below prefixes, if that is granted."""
+    filesystem = connection.filesystem(**STRICT)
+    for path in paths:
+        with interruptible():
+            sizes = filesystem.du(path, total=False)
+            if not sizes:
+                raise FileNotFoundError(2, "nothing there", path)
+        count, size = len(sizes), sum(sizes.values())
+        if as_json:
+            click.echo(json.dumps({"path": path, "objects": count, "size": size}))
+            continue
+        shown = _shown_size(size, in_bytes=in_bytes)
+        click.echo(f"{shown:>9}  {counted(count, 'object'):>12}  {shown_text(path)}")
+
+
+@takes
+@click.command(epilog=examples(_STAT))
+@_several
+@_as_json
+def stat(
+    paths: tuple[str, ...], *, as_json: bool, connection: ConnectionOptions
+) -> None:
+    """Show size and headers of objects, if your signer grants that."""
+    filesystem = connection.filesystem(**STRICT)
+    for number, path in enumerate(paths):
+        with interruptible():
+            found = filesystem.info(path)
+            if found["type"] == "directory":
+                raise IsADirectoryError(21, "a prefix: ls lists it", path)
+        crc = found.get("crc64")
+        facts: dict[str, Any] = {
+            "content_type": found.get("ContentType"),
+            "storage_class": found.get("StorageClass"),
+            "crc64": None if crc is None else f"{crc:016x}",
+            "version_id": found.get("version_id"),
+        }
+        if as_json:
+            click.echo(json.dumps(_members(found) | facts))
+            continue
+        rows: dict[str, Any] = {
+            "object": shown_text(path),
+            "size": f"{short_bytes(found['size'])} ({found['size']} bytes)",
+            "modified": _shown_time(found.get("LastModified")),
+            "etag": found.get("ETag"),
+            **{name.replace("_", " "): value for name, value in facts.items()},
+        }
+        if number:
+            click.echo()
+        given = [(name, shown_text(str(text))) for name, text in rows.items() if text]
+        for line in pairs(given, Output(sys.stdout).room):
+            click.echo(line)
+
+
+@takes
+@click.command(epilog=examples(_URL))
+@click.argument("path", type=object_path, metavar="BUCKET/KEY")
+@click.option("--method", type=click.Choice(["GET", "PUT", "HEAD", "DELETE"]),
+              default="GET", show_default=True, help="Method of the request.")  # fmt: skip
+@click.option("--size", type=SIZE, metavar="BYTES",
+              help="For PUT: size of the object in bytes, which a signer may require.")  # fmt: skip
+def url(
+    path: str, *, method: str, size: int | None, connection: ConnectionOptions
+) -> None:
+    """Print a presigned URL of one object, which is a secret.
+
+    Anyone with the URL can send that request until it expires.
+    """
+    if size is not None and method != "PUT":
+        raise click.UsageError(f"--size is for --method PUT: {method} sends no object")
+    filesystem = connection.filesystem()
+    with interruptible():
+        life = connection.expires_in or _LIFE
+        signed = filesystem.sign(path, life, method, size=size)
+    click.echo(signed)  # alone, so that it can be piped
+    ends = shown_end(describe(SecretURL(signed)).expires_at, time.time())
+    click.echo(f"a secret, valid for {method} until {ends}", err=True)
+
+
+_STDOUT = "-"
+
+_GET = """\
+  osspresigned get examplebucket/out/a.csv . --signer keys
+  osspresigned get examplebucket/out/ results/ --recursive --signer keys
+  osspresigned get examplebucket/out/ . -r -n --include '*.csv' --signer keys
+  osspresigned get examplebucket/db.sql - --signer keys | psql db
+"""
+_CAT = """\
+  osspresigned cat examplebucket/db.sql --signer keys | psql db
+"""
+
+_objects = click.argument("paths", nargs=-1, required=True, type=object_path,
+                          metavar="BUCKET/KEY...")  # fmt: skip
+
+
+@takes
+@click.command(cls=FilteringCommand, epilog=examples(_GET))
+@_objects
+@click.argument("target", type=PLACE, metavar="DEST")
+@click.option("--recursive", "-r", is_flag=True, help="Include directories.")
+@click.option(
+    "--dry-run",
+    "-n",
+    is_flag=True,
+    help="Print the planned actions, and change nothing.",
+)
+def get(
+    paths: tuple[str, ...],
+    target: str,
+    *,
+    recursive: bool,
+    dry_run: bool,
+    chosen: FilterOptions,
+    connection: ConnectionOptions,
+    transfer: TransferOptions,
+) -> int:
+    """Download objects to a file, a directory, or standard output.
+
+    DEST is - for standard output. A local file is replaced only after the whole object
+    has arrived and its checksum agrees.
+    """
+    filesystem = connection.filesystem(**STRICT, **transfer.options())
+    several = len(paths) > 1
+    source = list(paths) if several else paths[0]
+    where = os.path.join(target, "") if several else target
+    if target == _STDOUT:
+        if chosen.rules or dry_run:
+            said = "with - for standard output, give single objects, without filters and --dry-run"
+            raise click.UsageError(said)
+        return _print_objects(filesystem, paths, transfer)
+    progress = transfer.progress("fetched", fetching=True, recursive=recursive)
+    fetch = functools.partial(
+        filesystem.get, callback=progress, on_error=transfer.on_error
+    )
+    if not chosen.rules and not dry_run:
+        act = functools.partial(fetch, source, where, recursive=recursive)
+        return transfer.carry_out("fetched", progress, act)
+    with interruptible():
+        placed = run(layout, filesystem, source, where, recursive, None, local=True)
+        takes_name = chosen.filter.takes
+        found = [
+            one
+            for one in placed
+            if not one.is_directory and takes_name(name_below(paths, one.path))
+        ]
+        if dry_run:
+            return _would(transfer, filesystem, found, recursive=recursive)
+    pairs = [one.path for one in found], [one.target for one in found]
+    return transfer.carry_out("fetched", progress, functools.partial(fetch, *pairs))
+
+
+def _would(
+    transfer: TransferOptions,
+    filesystem: OSSPresignedFileSystem,
+    found: Sequence[Destination],
+    *,
+    recursive: bool,
+) -> int:
+    """Print the files that a run would download, and return the exit code.
+
+    Raises IsADirectoryError if a source is a prefix, unless *recursive*.
+    """
+    for one in found:
+        if not recursive and filesystem.info(one.path)["type"] == "directory":
+            raise IsADirectoryError(21, "a prefix: add --recursive", one.path)
+        said = f"fetch {shown_text(one.path)} to {shown_text(one.target)}"
+        transfer.would(said, "fetch", path=one.path, local=one.target)
+    transfer.remark(
+        f"{counted(len(found), 'file')} to fetch", "plan", fetched=len(found)
+    )
+    return ExitCode.OK
+
+
+@takes
+@click.command(epilog=examples(_CAT))
+@_objects
+def cat(
+    paths: tuple[str, ...], *, connection: ConnectionOptions, transfer: TransferOptions
+) -> int:
+    """Write objects to standard output, one after the other."""
+    filesystem = connection.filesystem(**STRICT, **transfer.options())
+    return _print_objects(filesystem, paths, transfer)
+
+
+def _print_objects(
+    filesystem: OSSPresignedFileSystem, paths: Sequence[str], transfer: TransferOptions
+) -> int:
+    """Write objects to standard output, one after the other."""
+    if transfer.as_json:
+        said = "--json and the object itself do not fit into one stream"
+        raise click.UsageError(said)
+    progress = transfer.progress("fetched", files=len(paths), fetching=True)
+
+    def fetch() -> None:
+        out = sys.stdout.buffer
+        for path in paths:
+            with progress.branched(path, _STDOUT) as child:
+                filesystem.get_file(path, out, callback=child)
+                out.flush()
+
+    return transfer.carry_out("fetched", progress, fetch)

@@ -1,0 +1,190 @@
+"""Profiles: named sets of command options in a configuration file."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tomllib
+from collections.abc import Mapping
+from difflib import get_close_matches
+from typing import Any
+
+import click
+from click.core import ParameterSource
+from click.shell_completion import CompletionItem
+
+from ...url_checks import is_presigned
+
+# What says where signatures come from: one that is typed replaces all of a profile.
+_SOURCES = ("url_map", "grant", "signer", "url_file")
+_OF_SOURCE = ("signer_token", "region", "endpoint", "addressing_style")
+# Options of a call, not of a place.
+_NEVER = (
+    "profile",
+    "url-file",
+    "dry-run",
+    "yes",
+    "delete",
+    "recursive",
+    "state",
+    "help",
+)
+_PLACES = ("map", "grant", "checkpoint", "receipts")
+_REFERENCES = ("env:", "file:")
+
+
+def config_file() -> str:
+    """Return the path of the configuration file, in XDG_CONFIG_HOME or ~/.config."""
+    base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return os.path.join(base, "osspresigned", "config.toml")
+
+
+def use_profile(
+    context: click.Context, _: click.Parameter, name: str | None
+) -> str | None:
+    """Make the options of profile *name* the defaults of the command."""
+    if name is not None and not context.resilient_parsing:
+        found = _checked(context, name)
+        context.default_map = {**found, **(context.default_map or {})}
+    return name
+
+
+def complete_profiles(
+    _: click.Context, __: click.Parameter, begin: str
+) -> list[CompletionItem]:
+    """Return the names of profiles for the completion of the shell."""
+    try:
+        names = [*_read(config_file())]
+    except click.UsageError:
+        names = []
+    return [CompletionItem(name) for name in names if name.startswith(begin)]
+
+
+def without_profile_source(context: click.Context, given: dict[str, Any]) -> None:
+    """Remove the profile's signer from *given* if the command line names another.
+
+    The profile's token must not be sent to another signer.
+    """
+    origin = context.get_parameter_source
+    if any(origin(name) is ParameterSource.COMMANDLINE for name in _SOURCES):
+        for name in (*_SOURCES, *_OF_SOURCE):
+            if name in given and origin(name) is ParameterSource.DEFAULT_MAP:
+                given[name] = None
+
+
+def _read(place: str) -> Mapping[str, Mapping[str, Any]]:
+    """Return the profiles in a file; error if other users may write to the file."""
+    try:
+        with open(place, "rb") as file:
+            status = os.fstat(file.fileno())
+            others = status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+            if os.name == "posix" and (
+                others or status.st_uid not in (0, os.geteuid())
+            ):
+                said = f"{place} may be written by others: chmod go-w it, and own it"
+                raise click.UsageError(said)
+            found = tomllib.load(file)
+    except OSError as error:
+        raise click.UsageError(f"{place}: {error.strerror}") from None
+    except ValueError as error:  # no TOML, or no UTF-8
+        raise click.UsageError(f"{place} is not valid TOML: {error}") from None
+    for name, section in found.items():
+        if not isinstance(section, dict):
+            said = f"{place}: {name!r} stands outside of a section such as [{name}]"
+            raise click.UsageError(said)
+    return found
+
+
+def _checked(context: click.Context, name: str) -> dict[str, Any]:
+    """Return parameter -> value for the command of *context*, from profile *name*."""
+    place = config_file()
+    profiles = _read(place)
+    if name not in profiles:
+        hint = _near(name, profiles) or f" has {', '.join(profiles) or 'none'}"
+        raise click.UsageError(f"no profile {name!r}: {place}{hint}")
+    flags, here = _known(context), {}
+    for key, value in profiles[name].items():
+        flag = key.replace("_", "-")
+        where = f"profile {name!r} in {place}"
+        if flag not in flags:
+            raise click.UsageError(f"{where}: unknown key {key!r}{_near(flag, flags)}")
+        if problem := _problem(flag, value):
+            raise click.UsageError(f"{where}: {key}: {problem}")
+        option = flags[flag]
+        converted = _converted(flag, value, os.path.dirname(place))
+        if isinstance(converted, list) and not option.multiple:
+            raise click.UsageError(f"{where}: {key}: write one value, not several")
+        try:
+            option.type_cast_value(context, converted)
+        except click.BadParameter as error:
+            raise click.UsageError(f"{where}: {key}: {error.message}") from None
+        if option in context.command.params:
+            here[str(option.name)] = converted
+    return here
+
+
+def _near(name: str, known: Any) -> str:
+    near = get_close_matches(_PYTHON.get(name, name), [*known], 1)
+    return f": did you mean {near[0]!r}?" if near else ""
+
+
+# Names of storage options, which are not those of flags.
+_PYTHON = {
+    "signer-token": "token",
+    "url-map": "map",
+    "expires-in": "expires",
+    "allowed-hosts": "allowed-host",
+    "headers": "header",
+    "max-concurrency": "jobs",
+}
+
+
+def _known(context: click.Context) -> dict[str, click.Option]:
+    """Return flag -> option of this command, and of every command that has profiles."""
+    root = context.find_root().command
+    commands = [*root.commands.values()] if isinstance(root, click.Group) else []
+    taking = [
+        one for one in commands if any(param.name == "profile" for param in one.params)
+    ]
+    found: dict[str, click.Option] = {}
+    for command in (context.command, *taking):
+        for param in command.params:
+            if isinstance(param, click.Option):
+                found.setdefault(param.opts[0].removeprefix("--"), param)
+    return {flag: option for flag, option in found.items() if flag not in _NEVER}
+
+
+def _problem(flag: str, value: Any) -> str | None:
+    """Return a message about an invalid value of *flag*; None if the value is valid.
+
+    The message does not contain the value, which may be a secret.
+    """
+    texts = [*value.values()] if isinstance(value, dict) else value
+    texts = texts if isinstance(texts, list) else [texts]
+    if any(not isinstance(one, str | int | float) for one in texts):
+        return "write a text, a number, true or false, or a list of texts"
+    if any(is_presigned(str(one)) for one in texts):
+        return "a presigned URL is a secret: keep it in a file, for --url-file"
+    if flag == "token" and not str(value).startswith(_REFERENCES):
+        return (
+            "this would be the token itself: write env:NAME, or file:PATH of a file "
+            "that holds it"
+        )
+    return None
+
+
+def _converted(flag: str, value: Any, folder: str) -> Any:
+    """Return *value* as click takes it; a path is relative to the file's *folder*."""
+    if isinstance(value, dict):
+        return [f"{name}={one}" for name, one in value.items()]
+    if flag in _PLACES and isinstance(value, str):
+        plain = "://" not in value and not value.startswith("env:") and value != "-"
+        return _path(value, folder) if plain else value
+    if flag == "token" and isinstance(value, str) and value.startswith("file:"):
+        return f"file:{_path(value.removeprefix('file:'), folder)}"
+    return value
+
+
+def _path(value: str, folder: str) -> str:
+    """Return *value* as an absolute path; a trailing slash is kept."""
+    return os.path.join(folder, os.path.expanduser(value))

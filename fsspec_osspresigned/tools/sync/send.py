@@ -1,0 +1,389 @@
+"""Uploads of a sync: several files at once, in this process or by an executor."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import pickle
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from attrs import Factory, define, evolve, field, frozen
+
+from ...client.client import Client
+from ...engine.engine import blocking, call_user, run
+from ...engine.limits import MemoryAccount, memory_budget
+from ...engine.scope import Scope
+from ...errors import (
+    ConfigurationError,
+    Outcome,
+    SourceChangedError,
+    UploadDiscardedError,
+)
+from ...filesystem.put import PutCall
+from ...http.body import SMALL, FileBody, MemoryBody, PartBody, SpooledBody
+from ...model import Operation, Receipt
+from ...options.of_objects import Target
+from ...units import MIB
+from ...upload.plan import first_request
+from ...upload.upload import TransferContext, Upload, upload_source
+from .plan import Entry
+from .source import RemoteSource, SyncSource
+
+if TYPE_CHECKING:
+    from ...signers.batching import Prefetcher
+
+_HELD = 16 * MIB  # bytes of a remote file that may wait in memory, not on disk
+_LARGE_AT_ONCE = 2  # larger remote files, which have several parts in memory
+
+
+class Listener:
+    """Protocol of an object that is notified of transfers.
+
+    Attributes:
+        hears_bytes: whether ``moved`` does anything.
+    """
+
+    hears_bytes = True
+
+    async def begin(self, entry: Entry) -> None:
+        """Called when the transfer of *entry* begins."""
+
+    def moved(self, name: str, count: int) -> None:
+        """Called with the number of bytes moved; negative after a failed attempt.
+
+        It is called in worker threads.
+        """
+
+    async def stored(self, entry: Entry, receipt: Receipt) -> None:
+        """Called when a file is stored."""
+
+    async def fetched(self, entry: Entry) -> None:
+        """Called when a file is fetched."""
+
+    async def failed(self, entry: Entry, error: Exception) -> None:
+        """Called when a file could not be transferred."""
+
+
+@frozen
+class SyncRoute:
+    """Source, destination and object options that all files of one sync share."""
+
+    source: SyncSource
+    root: str  # bucket and prefix of the keys, with a slash at the end
+    given: Mapping[str, Any] = field(factory=dict)
+    fail_fast: bool = False
+
+    def send(
+        self, client: Client, entries: Iterable[Entry], listener: Listener
+    ) -> None:
+        """Upload *entries*, several at once; return after all uploads have ended."""
+        run(_Sending(self, client, listener).send, entries)
+
+
+class _Sending:
+    """Uploads along *route*; *listener* is called in worker threads."""
+
+    def __init__(self, route: SyncRoute, client: Client, listener: Listener) -> None:
+        self._route, self._client, self._listener = route, client, listener
+        self._call = PutCall.from_options(client, route.given)
+        self._large_streams = asyncio.Semaphore(_LARGE_AT_ONCE)
+        self._large = asyncio.Semaphore(client.options.connections)
+
+    async def send(self, entries: Iterable[Entry]) -> None:
+        """Upload *entries*, several at once."""
+        source, prefetcher = self._client.announced(entries, self._opening)
+        options = self._client.options
+
+        async def work(entry: Entry) -> None:
+            if self._route.source.is_local and 0 <= (entry.size or -1) <= SMALL:
+                await self._send(entry, prefetcher)
+                return
+            async with self._large:
+                await self._send(entry, prefetcher)
+
+        scope: Scope[Entry, None] = Scope(
+            work,
+            lambda entry: entry.name,
+            width=options.most_small,
+            on_error="raise" if self._route.fail_fast else "omit",
+        )
+        await scope.failures_of(source)
+
+    async def _opening(self, entry: Entry) -> Operation:
+        target = self._call.target(self._route.root + entry.name)
+        return await first_request(self._client, target, entry.size or 0)
+
+    async def _send(self, entry: Entry, prefetcher: Prefetcher | None) -> None:
+        listener = self._listener
+        await listener.begin(entry)
+        moved = partial(listener.moved, entry.name) if listener.hears_bytes else None
+        context = TransferContext(prefetcher=prefetcher, progress=moved)
+        try:
+            receipt = await self._store(entry, context)
+        except Exception as error:
+            await listener.failed(entry, error)
+            raise
+        await listener.stored(entry, receipt)
+
+    async def _store(self, entry: Entry, context: TransferContext) -> Receipt:
+        route = self._route
+        target = await self._call.checked_target(route.root + entry.name)
+        if route.source.is_local:
+            place = route.source.place(entry.name)
+            return await self._send_file(target, place, context)
+        is_large = entry.size is None or entry.size > _HELD
+        async with self._large_streams if is_large else contextlib.nullcontext():
+            upload = await Upload.begin(
+                self._client, target, size=entry.size, context=context
+            )
+            stream = _Stream(upload, entry, route.source)
+            return await blocking(stream.send, stop=stream.stop)
+
+    async def _send_file(
+        self, target: Target, place: str, context: TransferContext, tries: int = 3
+    ) -> Receipt:
+        """Upload a local file; upload it again if it changed during the upload.
+
+        Without the second upload, the object would be newer than the change, and the
+        next sync would skip the file.
+        """
+        body = await blocking(FileBody.of, place)
+        receipt = await upload_source(self._client, target, body, context)
+        try:
+            await blocking(body.check)
+        except FileNotFoundError:
+            return receipt  # it was removed after all of it was sent
+        except SourceChangedError as error:
+            if tries == 1 or target.exclusive:
+                why = "stored, but the file changed while it was sent, so the object is out of date"
+                msg = f"{why}: run sync with --checksum when no program writes to it"
+                facts = {"path": target.path, "outcome": Outcome.STORED}
+                raise SourceChangedError(msg, **facts) from error
+        else:
+            return receipt
+        if context.progress is not None:
+            await call_user(context.progress, -receipt.size)
+        again = evolve(context, prefetcher=None)
+        return await self._send_file(target, place, again, tries - 1)
+
+
+class _Stream:
+    """A file of another filesystem, which a worker thread reads and uploads."""
+
+    def __init__(self, upload: Upload, entry: Entry, source: SyncSource) -> None:
+        self._upload, self._entry, self._source = upload, entry, source
+        self._account = MemoryAccount(memory_budget())
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """Stop before the next block."""
+        self._is_stopped = True
+
+    def send(self) -> Receipt:
+        """Upload the file while it is read."""
+        upload = self._upload
+        with contextlib.ExitStack() as stack:
+            try:
+                file = stack.enter_context(self._source.open(self._entry.name))
+                self._add_all(file, stack)
+                return run(upload.finish)
+            except BaseException as error:
+                run(upload.discard, error)
+                raise
+
+    def _add_all(self, file: Any, stack: contextlib.ExitStack) -> None:
+        """Add all bytes to the upload; SourceChangedError if the listed size is wrong."""
+        upload, size = self._upload, self._entry.size
+        reader = _BlockReader(file, lambda: self._is_stopped)
+        if size is None or upload.plan.multipart:
+            self._add_parts(size, reader)
+        elif size <= _HELD:
+            run(upload.add, MemoryBody.of(reader.read(size)))
+        else:
+            # A single PUT may have to be sent again, so its bytes wait on the disk.
+            spool = SpooledBody()
+            stack.callback(spool.close)
+            while block := reader.read(min(MIB, size - reader.count)):
+                spool.append(MemoryBody.of(block))
+            run(upload.add, spool)
+        if self._is_stopped:
+            raise UploadDiscardedError("the upload was cancelled", path=upload.path)
+        if size is not None and (reader.count != size or reader.read(1)):
+            msg = f"the source no longer has the {size} bytes that it was listed with"
+            raise SourceChangedError(msg, path=upload.path)
+
+    def _add_parts(self, size: int | None, reader: _BlockReader) -> None:
+        number = 0
+        while True:
+            number += 1
+            wanted = self._upload.plan.size_of(number)
+            if size is not None:
+                wanted = min(wanted, size - reader.count)
+            part = reader.read(wanted)
+            if part or number == 1:
+                free = self._account.part(len(part))
+                run(self._upload.add, PartBody((memoryview(part),), len(part), free))
+            if len(part) < wanted or reader.count == size:
+                return
+
+
+@define
+class _BlockReader:
+    """Reader of a source file that counts its bytes and stops when it is told to."""
+
+    file: Any
+    is_stopped: Callable[[], bool]
+    count: int = 0
+
+    def read(self, size: int) -> bytearray:
+        found = bytearray()
+        while len(found) < size and not self.is_stopped():
+            block = self.file.read(min(size - len(found), MIB))
+            if not block:
+                break
+            found += block
+        self.count += len(found)
+        return found
+
+
+@frozen
+class BatchLimits:
+    """Limits of a batch for an executor; a larger file is a batch by itself."""
+
+    files: int = 64
+    size: int = 128 * MIB
+    outstanding: int = 128  # batches that an executor has at a time
+
+
+LIMITS = BatchLimits()
+
+
+@frozen
+class Batch:
+    """Files that one worker process uploads: their names, no secrets and no content."""
+
+    filesystem: Any  # pickled by its options
+    route: SyncRoute
+    entries: tuple[Entry, ...]
+
+
+BatchResult: TypeAlias = list[tuple[Entry, Receipt | Exception]]
+_Running: TypeAlias = dict[Future[BatchResult], Batch]
+
+
+@frozen
+class _Collector(Listener):
+    found: BatchResult = Factory(list)
+    hears_bytes = False
+
+    async def stored(self, entry: Entry, receipt: Receipt) -> None:
+        self.found.append((entry, receipt))
+
+    async def failed(self, entry: Entry, error: Exception) -> None:
+        self.found.append((entry, error))
+
+
+def run_batch(batch: Batch) -> BatchResult:
+    """Upload the files of *batch* in this process, and return the result of each."""
+    collector = _Collector()
+    batch.route.send(batch.filesystem.client, batch.entries, collector)
+    return collector.found
+
+
+def spread(executor: Any, batches: Iterator[Batch], listener: Listener) -> None:
+    """Upload *batches* through *executor*; return after all uploads have ended.
+
+    *listener* is called when a batch is done, but not while its bytes are sent.
+    """
+    if hasattr(executor, "get_executor"):  # dask must not take equal work for done
+        executor = executor.get_executor(pure=False)
+    running: _Running = {}
+    try:
+        while True:
+            for batch in itertools.islice(batches, LIMITS.outstanding - len(running)):
+                running[_submit(executor, batch, listener)] = batch
+            if not running:
+                return
+            done = wait(running, return_when=FIRST_COMPLETED).done
+            # After the first failure, the others are done and come next.
+            if not all(_collect(one, running.pop(one), listener) for one in done):
+                batches = iter(())
+                running = _without_queued(running)
+    except BaseException:
+        wait(_without_queued(running))
+        raise
+
+
+def _without_queued(running: _Running) -> _Running:
+    """Cancel queued batches; return the batches that still run."""
+    return {future: batch for future, batch in running.items() if not future.cancel()}
+
+
+def _submit(executor: Any, batch: Batch, listener: Listener) -> Future[BatchResult]:
+    for entry in batch.entries:
+        run(listener.begin, entry)
+    try:
+        future: Future[BatchResult] = executor.submit(run_batch, batch)
+    except Exception as error:  # noqa: BLE001 - a pool whose processes have died
+        future = Future()
+        future.set_exception(error)
+    return future
+
+
+def _collect(future: Future[BatchResult], batch: Batch, listener: Listener) -> bool:
+    """Report the results of a finished batch; return whether to send more batches."""
+    if future.cancelled():
+        return False
+    error = future.exception()
+    if isinstance(error, Exception):
+        for entry in batch.entries:
+            run(listener.failed, entry, error)
+        return not batch.route.fail_fast
+    found = future.result()
+    for entry, result in found:
+        if isinstance(result, Exception):
+            run(listener.failed, entry, result)
+        else:
+            batch.filesystem.client.written.remember(result, None)
+            run(listener.stored, entry, result)
+    # A batch stops before its end at the first failure, or where all is refused.
+    return len(found) == len(batch.entries) and not (
+        batch.route.fail_fast and any(isinstance(one, Exception) for _, one in found)
+    )
+
+
+def batches_of(
+    filesystem: Any, route: SyncRoute, entries: Iterable[Entry]
+) -> Iterator[Batch]:
+    """Yield batches of *entries* that are within ``LIMITS``."""
+    held: list[Entry] = []
+    size = 0
+    for entry in entries:
+        more = entry.size or 0
+        if held and (len(held) == LIMITS.files or size + more > LIMITS.size):
+            yield Batch(filesystem, route, tuple(held))
+            held, size = [], 0
+        held.append(entry)
+        size += more
+    if held:
+        yield Batch(filesystem, route, tuple(held))
+
+
+def check_portable(executor: Any, filesystem: Any, route: SyncRoute) -> None:
+    """Raise ConfigurationError for options that must not be sent to another process.
+
+    Options with secrets, and those that cannot be pickled, are refused.
+    """
+    if isinstance(executor, ThreadPoolExecutor):
+        return
+    if isinstance(route.source, RemoteSource):
+        route.source.check_portable()
+    try:
+        pickle.dumps((filesystem, route))
+    except (TypeError, AttributeError, pickle.PicklingError) as error:
+        msg = f"executor= needs arguments that can be pickled: {error}"
+        raise ConfigurationError(msg) from None

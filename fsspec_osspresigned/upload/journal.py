@@ -1,0 +1,461 @@
+"""Journals of uploads that a later process can resume, and their directory.
+
+A journal is a file of JSON lines, each with its own checksum. The first line names the
+upload and the local file. Each further line is one part, appended after the store has
+confirmed it. A truncated or damaged line counts as missing, and that part is sent
+again. The file contains no URL, no signature and no header.
+
+The path of the object and the local file identify an upload. Only one process at a
+time can use a journal. After a disk error the journal is no longer written, but the
+upload continues.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import os
+import re
+import stat
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any, Self
+
+from attrs import asdict, field, frozen
+from attrs.validators import and_, ge, in_, instance_of, le
+
+from ..compat import NOFOLLOW, open_regular
+from ..errors import CheckpointInUseError, ConfigurationError
+from ..files import FileLock, LineFile, LockedError
+from ..http.body import Fingerprint
+from ..http.checksums import crc64
+from ..model import CHECKSUMS, MAX_PARTS, PartReceipt
+from ..units import shown_bytes
+
+VERSION = 2
+_LIMIT = 32 * 1024 * 1024  # 10,000 parts, each sent a dozen times, are 16 MiB
+_LINE = re.compile(rb'(\{.+),"check":"([0-9a-f]{16})"\}')
+
+
+def _int_from(least: int, most: int = 2**64 - 1) -> Any:
+    return field(validator=and_(instance_of(int), ge(least), le(most)))
+
+
+def _text() -> Any:
+    return field(validator=instance_of(str))
+
+
+@frozen(kw_only=True)
+class JournalHead:
+    """First line of a journal: the upload and its local file.
+
+    Attributes:
+        source: absolute path of the local file.
+        fingerprint: fingerprint of the local file when the upload began.
+        demands: SHA-256 of the required headers.
+        owners: whether the owner initiated the upload, so the client must not abort it.
+        created: seconds since the epoch.
+        host: host and port of the store where the upload was begun; empty if the
+            owner began the upload, or if version 1 wrote the journal.
+        version: version of this format.
+    """
+
+    path: str = _text()
+    source: str = _text()
+    fingerprint: Fingerprint = field(validator=instance_of(Fingerprint))
+    part_size: int = _int_from(1)
+    parts: int = _int_from(1, MAX_PARTS)
+    demands: str = _text()
+    upload_id: str = _text()
+    owners: bool = field(validator=instance_of(bool))
+    created: float = field(validator=instance_of(float))
+    host: str = field(default="", validator=instance_of(str))
+    version: int = field(default=VERSION, validator=in_((1, VERSION)))
+
+    @property
+    def size(self) -> int:
+        """Size of the local file in bytes."""
+        return self.fingerprint.size
+
+    def size_of(self, number: int) -> int:
+        """Return the size in bytes of part *number*, counted from 1."""
+        start = (number - 1) * self.part_size
+        return min(self.part_size, self.size - start)
+
+
+@frozen
+class JournalPart:
+    """One stored part, and how it was verified: ``crc64``, ``md5`` or ``none``."""
+
+    part: PartReceipt
+    verified: str
+
+
+@frozen
+class JournalRecord:
+    """Content of a journal: its first line, and the stored parts by part number."""
+
+    head: JournalHead
+    parts: Mapping[int, JournalPart]
+
+
+def line_of(members: Mapping[str, Any]) -> bytes:
+    """Return *members* as one line of a journal, with a checksum and a line feed."""
+    text = json.dumps(members, separators=(",", ":")).encode()
+    return text[:-1] + b',"check":"%016x"}\n' % crc64(text)
+
+
+def head_line(head: JournalHead) -> bytes:
+    """Return the first line of a journal as bytes."""
+    return line_of(asdict(head))
+
+
+def part_line(kept: JournalPart) -> bytes:
+    """Return the journal line of one stored part as bytes."""
+    return line_of({**asdict(kept.part), "verified": kept.verified})
+
+
+def parse(data: bytes) -> JournalRecord | None:
+    """Return the content of a journal; None if its first line cannot be read.
+
+    If a part was sent twice, its last line wins, as the last upload wins in the store.
+    """
+    first, *others = data.split(b"\n")
+    head = _head(first)
+    if head is None:
+        return None
+    parts: dict[int, JournalPart] = {}
+    for line in others:
+        if (kept := _part(line, head)) is not None:
+            parts[kept.part.part_number] = kept
+    return JournalRecord(head, MappingProxyType(parts))
+
+
+def _members(line: bytes) -> dict[str, Any]:
+    """Return the JSON members of a journal line; empty if its checksum is wrong."""
+    found = _LINE.fullmatch(line)
+    if found is None or int(found[2], 16) != crc64(found[1] + b"}"):
+        return {}
+    try:
+        members: dict[str, Any] = json.loads(found[1] + b"}")
+    except ValueError:
+        return {}
+    return members
+
+
+def _head(line: bytes) -> JournalHead | None:
+    members = _members(line)
+    try:
+        fingerprint = Fingerprint(**members.pop("fingerprint"))
+        return JournalHead(fingerprint=fingerprint, **members)
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _part(line: bytes, head: JournalHead) -> JournalPart | None:
+    members = _members(line)
+    names = ("part_number", "size", "etag", "crc64", "verified")
+    number, size, etag, crc, verified = map(members.get, names)
+    if type(number) is not int or not 1 <= number <= head.parts:
+        return None
+    if size != head.size_of(number) or not isinstance(crc, int):
+        return None
+    if not isinstance(etag, str) or verified not in CHECKSUMS:
+        return None
+    part = PartReceipt(part_number=number, size=size, etag=etag, crc64=crc)
+    return JournalPart(part, verified)
+
+
+def read(place: str, limit: int = _LIMIT) -> bytes | None:
+    """Return the bytes of a journal file; None if the file is missing.
+
+    Raises:
+        OSError: the file is not regular, cannot be read, or is larger than *limit* bytes.
+    """
+    try:
+        descriptor = open_regular(place, os.O_RDONLY | NOFOLLOW)
+    except FileNotFoundError:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        data = file.read(limit + 1)
+    if len(data) > limit:
+        raise OSError("too large for a journal")
+    return data
+
+
+_log = logging.getLogger(__name__)
+
+SUFFIX = ".upload.jsonl"
+_LOCK = ".lock"
+_PATIENCE = (0.02, 0.05)  # seconds: listing the journals locks each for a moment
+
+
+def demands_of(headers: Mapping[str, str]) -> str:
+    """Return a digest of the required headers, whose values may be confidential."""
+    lines = sorted(f"{name.lower()}:{value.strip()}" for name, value in headers.items())
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def reason_to_start_over(old: JournalHead, new: JournalHead) -> str | None:
+    """Return why the journaled upload *old* cannot be resumed as *new*; None if it can.
+
+    The device number is not compared, because a disk may get another one after a
+    restart of the machine. Nor is ctime, which chmod changes. The bytes of every stored
+    part are compared later anyway.
+    """
+    was, now = old.fingerprint, new.fingerprint
+    reasons = {
+        f"the file has {now.size} bytes, it had {was.size}": was.size != now.size,
+        "the file has changed": (was.mtime_ns, was.inode) != (now.mtime_ns, now.inode),
+        f"parts have {shown_bytes(new.part_size)} now, they had "
+        f"{shown_bytes(old.part_size)}": (old.part_size != new.part_size),
+        "other headers are demanded": old.demands != new.demands,
+        "another upload is granted": old.owners != new.owners
+        or (new.owners and old.upload_id != new.upload_id),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+@frozen
+class FoundJournal:
+    """One journal file of the checkpoint directory.
+
+    Attributes:
+        record: content of the journal; None if it cannot be read.
+        in_use: description of the process that uses the journal; None if it is free.
+    """
+
+    name: str
+    record: JournalRecord | None
+    in_use: str | None
+
+
+def _other_writers(found: os.stat_result) -> str | None:
+    """Return which other users may write to a directory; None if there are none.
+
+    The primary group of this user does not count. Root may use a directory of another
+    user, as a container does with a directory of its host.
+    """
+    if found.st_uid not in (0, os.geteuid()) and os.geteuid():
+        return "its owner"
+    if found.st_mode & stat.S_IWOTH:
+        return "everybody"  # as Windows says of all directories
+    is_foreign = found.st_gid != os.getegid()
+    return "its group" if found.st_mode & stat.S_IWGRP and is_foreign else None
+
+
+class Checkpoint:
+    """A directory of journals, created with mode 0700.
+
+    Raises:
+        ConfigurationError: the directory cannot be created or written, or other users
+            can write to it.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self.directory = Path(os.path.expanduser(directory)).absolute()
+        try:
+            found = self._make()
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise ConfigurationError(f"checkpoint={self.directory}: {why}") from None
+        self._refuse_others(found)
+        if not os.access(self.directory, os.R_OK | os.W_OK | os.X_OK):
+            raise ConfigurationError(f"checkpoint={self.directory}: not writable")
+
+    def _make(self) -> os.stat_result:
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self.directory.stat()
+
+    def _refuse_others(self, found: os.stat_result) -> None:
+        if os.name == "posix" and (others := _other_writers(found)):
+            raise ConfigurationError(
+                f"checkpoint={self.directory}: {others} can write there: use a "
+                "directory of your own"
+            )
+
+    def hold(self, path: str, source: str) -> HeldJournal:
+        """Return the locked journal for the upload of *source* (absolute) to *path*.
+
+        Raises:
+            CheckpointInUseError: another process or thread runs this upload.
+            ConfigurationError: other users can now write to the directory.
+        """
+        found = None
+        with contextlib.suppress(OSError):  # the lock tells why
+            found = self._make()  # a cleaner of old files may have removed it
+        if found is not None:
+            self._refuse_others(found)
+        return HeldJournal(path, self._place(path, source)).acquire()
+
+    def hold_name(self, name: str) -> HeldJournal:
+        """Return the locked journal with the file name that :meth:`found` returned.
+
+        Raises like :meth:`hold`.
+        """
+        return HeldJournal(name, str(self.directory / name)).acquire()
+
+    def has(self, path: str, source: str) -> bool:
+        """Return whether there is a journal for the upload of *source* to *path*."""
+        return os.path.exists(self._place(path, source))
+
+    def _place(self, path: str, source: str) -> str:
+        name = f"{path}\0{source}".encode("utf-8", "surrogateescape")
+        return str(self.directory / hashlib.sha256(name).hexdigest()[:32]) + SUFFIX
+
+    def found(self) -> Iterator[FoundJournal]:
+        """Yield all journals in the directory, including unreadable ones."""
+        for name in sorted(os.listdir(self.directory)):
+            if name.endswith(SUFFIX):
+                yield self._look(name)
+
+    def _look(self, name: str) -> FoundJournal:
+        held = HeldJournal(name, str(self.directory / name))
+        user = record = None
+        with contextlib.suppress(OSError):
+            # A free lock has no file, unless its process was killed.
+            if os.path.exists(held.lock_place):
+                try:
+                    held.lock()
+                except LockedError as error:
+                    user = str(error)
+            record = parse(read(held.place) or b"")
+        held.release()
+        return FoundJournal(name, record, user)
+
+
+class HeldJournal:
+    """Journal file *place*, locked by this process. Thread-safe.
+
+    Attributes:
+        record: content from an earlier process; None if there is none, or it is
+            unreadable.
+        keeps: whether a later process can resume the current upload.
+    """
+
+    def __init__(self, path: str, place: str) -> None:
+        self.place = place
+        self.record: JournalRecord | None = None
+        self.keeps = False
+        self._path = path
+        self._is_torn = self._warned = False
+        self._lock: FileLock | None = None
+        self._file: LineFile | None = None
+        self._pid = os.getpid()
+
+    @property
+    def is_ours(self) -> bool:
+        """True if this process has locked the journal."""
+        return self._lock is not None
+
+    @property
+    def lock_place(self) -> str:
+        """Path of the lock file; the journal itself is replaced by a rename."""
+        return self.place.removesuffix(SUFFIX) + _LOCK
+
+    def lock(self) -> None:
+        """Lock the journal; LockedError if another process has it."""
+        for wait in _PATIENCE:
+            with contextlib.suppress(LockedError):
+                self._lock = FileLock.take(self.lock_place)
+                return
+            time.sleep(wait)
+        self._lock = FileLock.take(self.lock_place)
+
+    def acquire(self) -> Self:
+        """Lock the journal and read its content; raises like ``Checkpoint.hold``."""
+        try:
+            self.lock()
+            data = read(self.place)
+        except LockedError as error:
+            raise CheckpointInUseError(
+                f"{error} is at this upload, and its checkpoint is for one at a time: "
+                "wait for it, or end it",
+                path=self._path,
+            ) from None
+        except OSError as error:
+            self.release()
+            self._warn(error)
+            return self
+        if data is not None:
+            self.record = parse(data)
+            self._is_torn = not data.endswith(b"\n")
+            if self.record is None:
+                _log.warning(
+                    "%s: its journal %s cannot be read: starting over; parts of an "
+                    "earlier upload may be left in the bucket",
+                    self._path,
+                    self.place,
+                )
+        return self
+
+    def create(self, head: JournalHead) -> None:
+        """Create the journal of a new upload; does nothing without the lock."""
+        if self._lock is not None:
+            with self._warning():
+                self._file = LineFile.create(self.place, [head_line(head)], sync=True)
+                self.keeps = True
+
+    def resume(self) -> None:
+        """Reopen the existing journal to append lines."""
+        self.keeps = True  # as far as it goes, even if nothing more can be added
+        with self._warning():
+            self._file = LineFile.reopen(self.place, is_torn=self._is_torn, sync=True)
+
+    def append(self, kept: JournalPart) -> None:
+        """Append the line of a stored part, and flush it to disk (``fsync``)."""
+        if (file := self._file) is not None:
+            with self._warning():
+                file.append(part_line(kept))
+
+    def remove(self) -> None:
+        """Remove the journal file, because there is nothing left to resume."""
+        self._close()
+        self.record = None
+        self.keeps = False
+        try:
+            os.unlink(self.place)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            _log.warning("%s: cannot be removed: %s", self.place, error.strerror)
+
+    def release(self) -> None:
+        """Unlock the journal for other processes; idempotent.
+
+        Has no effect in a forked child, where a thread lock may be stuck.
+        """
+        if os.getpid() != self._pid:
+            return
+        self._close()
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+    @contextlib.contextmanager
+    def _warning(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self._warn(error)
+
+    def _warn(self, error: OSError) -> None:
+        """Log once that the journal cannot be written; the upload continues."""
+        if not self._warned:
+            self._warned = True
+            _log.warning(
+                "%s: the checkpoint %s cannot be used (%s): the upload goes on; if it fails, "
+                "parts missing from the journal are sent again",
+                self._path,
+                self.place,
+                error.strerror or error,
+            )
