@@ -177,22 +177,22 @@ class Client:
                 if isinstance(error, NetworkError):  # as other kept ones may fail
                     exchange = evolve(exchange, is_fresh=True)
             if decision.verb is Verb.SIGN_AGAIN:
-                await self._distrust(signed, prefetcher)
+                await self._invalidate(signed, prefetcher)
                 signed = None
             else:
                 await self._timing.sleep(decision.seconds)
 
-    async def _distrust(
+    async def _invalidate(
         self, refused: SignedRequest | None, prefetcher: Prefetcher | None
     ) -> None:
         if refused is None:
             return
         if prefetcher is not None:
-            prefetcher.distrust(refused)
+            prefetcher.invalidate(refused)
         if self.signer.waits:
-            await _call_signer(self.signer.distrust, refused)
+            await _call_signer(self.signer.invalidate, refused)
         else:
-            self.signer.distrust(refused)
+            self.signer.invalidate(refused)
 
     def _after(
         self,

@@ -228,7 +228,7 @@ class Download:
         try:
             rest = await self._first_and_rest(first, writer)
         except WholeError:  # other stores have no range of an empty object
-            await self._tell_size(0)
+            await self._set_size(0)
             await self._cut(0)
             return 0
         if first.version is not None:
@@ -236,7 +236,7 @@ class Download:
             return first.total or 0
         whole = first.total is None or not first.partial
         total = writer.size if whole else first.total or 0
-        await self._tell_size(total)
+        await self._set_size(total)
         if total != writer.size:
             # Without an ETag, two ranges could be of two versions: get all in one.
             everything = Range(self.path, 0, None, writer, takes_whole=True)
@@ -289,7 +289,7 @@ class Download:
             return (await in_parallel(lambda work: work(), (begin, go_on), 2))[1]
         await begin()
         if first.version is not None:
-            await self._tell_size(first.total or 0)
+            await self._set_size(first.total or 0)
         return await go_on()
 
     async def _cut(self, size: int) -> None:
@@ -300,12 +300,12 @@ class Download:
 
     async def fill(self, body: bytes) -> None:
         """Write *body*, which was kept in memory, as the whole object."""
-        await self._tell_size(len(body))
+        await self._set_size(len(body))
         await blocking(self.file.write, body, 0)
         if self.heard is not None:
             await call_user(self.heard, len(body))
 
-    async def _tell_size(self, size: int) -> None:
+    async def _set_size(self, size: int) -> None:
         if self.on_size is not None:
             await call_user(self.on_size, size)
 

@@ -84,7 +84,7 @@ class Signer:
     Attributes:
         remote: True if each call costs a round trip; operations are then signed in
             batches, and ahead.
-        waits: False if ``sign`` and ``distrust`` never wait for a network, a disk or a
+        waits: False if ``sign`` and ``invalidate`` never wait for a network, a disk or a
             lock.
         grant_waits: the same for ``grant`` and ``preflight``.
         grants_by_prefix: False if the permission for one object tells nothing about
@@ -120,14 +120,14 @@ class Signer:
     def preflight(self, operation: Operation) -> None:
         """Raise the error of ``sign`` if that is certain, without a call to a service."""
 
-    def distrust(self, refused: SignedRequest) -> None:
+    def invalidate(self, refused: SignedRequest) -> None:
         """Do not use the credentials of *refused* again: the store says it expired."""
 
 
 _ALL_WAYS = Grant()
 
 
-_MEMBERS = ("sign", "sign_each", "grant", "preflight", "distrust", "remote")
+_MEMBERS = ("sign", "sign_each", "grant", "preflight", "invalidate", "remote")
 
 
 class AdaptedSigner(Signer):
@@ -306,10 +306,10 @@ class ChainSigner(Signer):
         """Raise the error of the last signer, if no signer can sign *operation*."""
         self._first(lambda signer: signer.preflight(operation))
 
-    def distrust(self, refused: SignedRequest) -> None:
+    def invalidate(self, refused: SignedRequest) -> None:
         """Report to all signers that the store refused the request as expired."""
         for signer in self._signers:
-            signer.distrust(refused)
+            signer.invalidate(refused)
 
     def _first(self, ask: Callable[[Signer], T]) -> T:
         *first, last = self._signers

@@ -97,7 +97,7 @@ class Prefetcher:
         self._held: dict[tuple[object, ...], tuple[Operation, Outcome]] = {}
         self._stale: deque[Operation] = deque()
         self._failed: set[tuple[object, ...]] = set()  # of calls that failed
-        self._distrusted = -math.inf  # issue of the last refused request in this call
+        self._invalidated = -math.inf  # issue of the last refused request in this call
         self._is_calling = False
         self._asked_at: float | None = None
         self._supply = 0  # prefetched requests after the last call
@@ -117,13 +117,13 @@ class Prefetcher:
             with suppress(ValueError):
                 self._waiting.remove(waiter)
 
-    def distrust(self, refused: SignedRequest) -> None:
+    def invalidate(self, refused: SignedRequest) -> None:
         """Drop all requests signed no later than *refused*, so they are signed again.
 
         The store would refuse each of them too, if the signer stated too long a lifetime.
         What a call under way signs ahead may be of the same age.
         """
-        self._distrusted = max(self._distrusted, refused.issued_at)
+        self._invalidated = max(self._invalidated, refused.issued_at)
         self._put_back(lambda signed: signed.issued_at <= refused.issued_at)
 
     def _begin_call(self) -> None:
@@ -184,7 +184,7 @@ class Prefetcher:
         """Sign *batch*, and give out the results; return whether the call succeeded."""
         outcomes: Sequence[Outcome | None] = [None] * len(batch)
         failure: BaseException | None = None
-        self._distrusted = -math.inf
+        self._invalidated = -math.inf
         try:
             outcomes = await call_user(_outcomes, self._signer, batch)
         except (Exception, CarriedError, asyncio.CancelledError) as error:  # noqa: BLE001 - raised by those who wait
@@ -217,7 +217,7 @@ class Prefetcher:
         slot = _slot(operation)
         if outcome is None:
             self._failed.add(slot)
-        elif _is_signed(outcome, lambda one: one.issued_at <= self._distrusted):
+        elif _is_signed(outcome, lambda one: one.issued_at <= self._invalidated):
             self._stale.append(operation)
         else:
             self._held[slot] = operation, outcome

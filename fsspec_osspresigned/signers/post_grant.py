@@ -304,7 +304,7 @@ class PostGrantSigner(Signer):
         with contextlib.suppress(SignerUnavailableError):
             self._sign(operation)
 
-    def distrust(self, refused: SignedRequest) -> None:
+    def invalidate(self, refused: SignedRequest) -> None:
         """Discard the current grant if the form *refused* was made with it."""
         self.source.drop(refused.issued_at)
 

@@ -55,8 +55,8 @@ class _Layer:
     def discard(self) -> None:
         self._inner.discard()
 
-    def tell_left(self, error: BaseException) -> None:
-        self._inner.tell_left(error)
+    def note_discarded(self, error: BaseException) -> None:
+        self._inner.note_discarded(error)
 
     def __enter__(self) -> Self:
         self.check_open()
@@ -64,7 +64,7 @@ class _Layer:
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if error is not None and not self.publish_always:
-            self.tell_left(error)
+            self.note_discarded(error)
             self.discard()
         else:
             self._finish()

@@ -231,13 +231,13 @@ class PresignedWriter(io.BufferedIOBase):
     @short_traceback
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if error is not None and not self.publish_always:
-            self.tell_left(error)
+            self.note_discarded(error)
             self.discard()
         else:
             with self._lock:
                 self._end()
 
-    def tell_left(self, error: BaseException) -> None:
+    def note_discarded(self, error: BaseException) -> None:
         """Add a note to *error* that the file was not published because of it.
 
         *error* is the exception that leaves the ``with`` block.

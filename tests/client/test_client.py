@@ -143,7 +143,7 @@ def test_a_signer_learns_what_had_expired():
     told = []
 
     class Holder(Signing):
-        def distrust(self, refused):
+        def invalidate(self, refused):
             told.append(refused.url.reveal())
 
     client = make(EXPIRED, OK, signer=ChainSigner(Signing(), Holder()))
@@ -268,8 +268,8 @@ class Watched(Signing):
     def preflight(self, operation):
         self.note("preflight")
 
-    def distrust(self, refused):
-        self.note("distrust")
+    def invalidate(self, refused):
+        self.note("invalidate")
 
 
 @pytest.mark.parametrize(
@@ -277,7 +277,7 @@ class Watched(Signing):
     [
         ({}, set()),
         ({"remote": True}, set()),
-        ({"waits": False}, {"sign", "distrust"}),
+        ({"waits": False}, {"sign", "invalidate"}),
         ({"grant_waits": False}, {"grant", "preflight"}),
     ],
 )
@@ -292,7 +292,7 @@ def test_a_signer_of_the_user_is_called_in_a_worker_thread(members, on_loop):
 
     run(main)
     called = client.signer.on_loop
-    assert called.keys() == {"sign", "grant", "preflight", "distrust"}
+    assert called.keys() == {"sign", "grant", "preflight", "invalidate"}
     assert {name for name in called if called[name]} == on_loop
 
 
@@ -301,7 +301,7 @@ def test_a_signer_that_waits_does_not_hold_up_others():
     entered, opened = threading.Event(), threading.Event()
 
     class Slow(Signing):
-        def distrust(self, refused):
+        def invalidate(self, refused):
             entered.set()
             assert opened.wait(10)
 

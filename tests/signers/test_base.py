@@ -35,7 +35,7 @@ def test_defaults_of_a_signer():
     signer = Fixed(GOOD)
     assert signer.grant("b/k") == Grant()
     signer.preflight(PUT)
-    signer.distrust(GOOD)
+    signer.invalidate(GOOD)
     assert signer.sign_each([PUT]) == [GOOD]
 
 
@@ -44,7 +44,7 @@ def test_objects_of_the_user_keep_their_members():
 
     class Own:
         remote = True
-        distrusted = None
+        invalidated = None
 
         def sign(self, operations):
             return [GOOD for _ in operations]
@@ -55,8 +55,8 @@ def test_objects_of_the_user_keep_their_members():
         def grant(self, path):
             return Grant(single=path == "b/k", multipart=None)
 
-        def distrust(self, refused):
-            self.distrusted = refused
+        def invalidate(self, refused):
+            self.invalidated = refused
 
     own = Own()
     signer = AdaptedSigner(own)
@@ -66,8 +66,8 @@ def test_objects_of_the_user_keep_their_members():
     assert signer.grant("b/k") == Grant(multipart=None)
     assert not signer.grant("b/other").single
     signer.preflight(PUT)
-    signer.distrust(GOOD)
-    assert own.distrusted is GOOD
+    signer.invalidate(GOOD)
+    assert own.invalidated is GOOD
 
 
 @pytest.mark.parametrize(

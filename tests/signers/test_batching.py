@@ -377,13 +377,13 @@ def test_a_proven_end_is_the_end_of_all_that_came_with_it():
     ahead = ahead_of(service, *range(1, 9), first=4)
     refused = sign(ahead, part(1))
     service.time += 1
-    ahead.distrust(refused)
+    ahead.invalidate(refused)
     for number in range(2, 9):
         assert sign(ahead, part(number)).issued_at == service.time
     assert service.calls == [[1, 2, 3, 4], [2, 3, 4, 5, 6, 7, 8]]
 
 
-def test_errors_that_wait_are_not_distrusted():
+def test_errors_that_wait_are_not_invalidated():
     """A refusal that was signed along stays one: it has no life."""
 
     class Refusing(Service):
@@ -394,13 +394,13 @@ def test_errors_that_wait_are_not_distrusted():
 
     service = Refusing()
     ahead = ahead_of(service, 1, 2)
-    ahead.distrust(sign(ahead, part(1)))
+    ahead.invalidate(sign(ahead, part(1)))
     with pytest.raises(NotSignedError):
         sign(ahead, part(2))
     assert service.calls == [[1, 2]]
 
 
-def test_what_a_call_under_way_signs_ahead_is_distrusted_too():
+def test_what_a_call_under_way_signs_ahead_is_invalidated_too():
     """Its URLs are as old as the one that the store called over; once is enough."""
     gate = Gate(waits_from=2)
     ahead = ahead_of(gate, *range(1, 9), first=4, low=3)
@@ -409,7 +409,7 @@ def test_what_a_call_under_way_signs_ahead_is_distrusted_too():
         refused = await ahead.sign(part(1))
         await ahead.sign(part(2))  # begins the call for the parts from 5 on
         await blocking(gate.entered.wait, 10)
-        ahead.distrust(refused)
+        ahead.invalidate(refused)
         gate.opened.set()
         return [await ahead.sign(part(number)) for number in range(3, 9)]
 

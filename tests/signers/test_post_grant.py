@@ -80,7 +80,7 @@ def test_files_hold_grants(tmp_path, form):
     path.write_text(json.dumps(current(["starts-with", "$key", "out/"])))
     with pytest.raises(NotSignedError, match="does not meet"):
         signer.sign([post()])
-    signer.distrust(signed)
+    signer.invalidate(signed)
     assert signer.sign([post("out/x")])
 
 
@@ -370,16 +370,16 @@ def test_old_grants_are_not_fetched_without_end():
     assert len(server.asked) == 2
 
 
-def test_distrusted_grants_are_fetched_anew():
+def test_invalidated_grants_are_fetched_anew():
     """After a proven expiry the next form is made by a new grant, fetched once."""
     server = Server(document(), document(now=NOW + 1), document(now=NOW + 2))
     signer, clock = fetching(server)
     (refused,) = signer.sign([post()])
-    signer.distrust(refused)
+    signer.invalidate(refused)
     clock.now = NOW + 1
     (better,) = signer.sign([post()])
     assert better.form != refused.form
-    signer.distrust(refused)
+    signer.invalidate(refused)
     signer.sign([post()])
     assert len(server.asked) == 2
 
