@@ -12,7 +12,8 @@ import threading
 import time
 from collections.abc import Callable
 from importlib import import_module
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 # Flags of ``os.open`` that only some systems know.
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
@@ -21,6 +22,10 @@ BINARY = getattr(os, "O_BINARY", 0)  # Windows would write CR LF for each line f
 
 # A file server may hold a lease of a file, which it gives up when the file is opened.
 _LEASE_TRIES, _LEASE_WAIT = 100, 0.05
+
+_GLANCE = 0.1  # seconds between two checks whether a wait for a stream is to end
+# Elsewhere, a pipe that no program has opened yet would look like one that has ended.
+_CAN_STOP = sys.platform == "linux"
 
 _moving = threading.Lock()  # a descriptor has one position for all threads
 
@@ -136,6 +141,77 @@ def has_received(descriptor: int) -> bool:
         poll.register(descriptor, select.POLLIN)
         return bool(poll.poll(0))
     return bool(select.select([descriptor], [], [], 0)[0])
+
+
+class Stream:
+    """A pipe, a device or a file without a size, open for reading or for *writing*.
+
+    *check* is called ten times a second while a call waits for the other end, and ends
+    the wait by raising an exception; on Linux only. *regular* raises SpecialFileError if
+    *path* is a pipe or a device.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        check: Callable[[], object],
+        *,
+        writing: bool = False,
+        regular: bool = False,
+    ) -> None:
+        self._check, self._is_writing = check, writing
+        flags = BINARY | ((os.O_WRONLY | os.O_TRUNC) if writing else os.O_RDONLY)
+        if regular:
+            self._descriptor = open_regular(path, flags)
+        else:
+            self._descriptor = self._opened(path, flags | (_NONBLOCK * _CAN_STOP))
+
+    def _opened(self, path: str, flags: int) -> int:
+        while True:
+            try:
+                return _opened(path, flags, 0o600)
+            except OSError as error:
+                if error.errno != errno.ENXIO or not (self._is_writing and _CAN_STOP):
+                    raise
+            self._check()  # no program reads the pipe yet
+            time.sleep(_GLANCE)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        os.close(self._descriptor)
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, at most *size*; none at the end of the stream."""
+        while True:
+            self._wait()
+            with contextlib.suppress(BlockingIOError):  # another program was faster
+                return os.read(self._descriptor, size)
+
+    def write(self, data: bytes) -> None:
+        """Write all of *data*."""
+        left = memoryview(data)
+        while left:
+            self._wait()
+            with contextlib.suppress(BlockingIOError):
+                left = left[os.write(self._descriptor, left) :]
+
+    def _wait(self) -> None:
+        self._check()
+        if not _CAN_STOP:
+            return
+        poll = select.poll()
+        poll.register(
+            self._descriptor, select.POLLOUT if self._is_writing else select.POLLIN
+        )
+        while not poll.poll(_GLANCE * 1000):
+            self._check()
 
 
 def open_files() -> int:

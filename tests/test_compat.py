@@ -8,6 +8,7 @@ import select
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -170,6 +171,27 @@ def test_a_pipe_is_refused_at_once(names, flags):
     os.close(end)
     with pytest.raises(compat.SpecialFileError):
         compat.open_regular("/dev/null", flags)
+
+
+def test_a_stream_is_copied_whole(names):
+    """A program may write or read whenever it likes, before or after the other end."""
+    data = os.urandom(3_000_000)
+
+    def no_check():
+        pass
+
+    def write():
+        with compat.Stream(str(names.pipe), no_check, writing=True) as stream:
+            stream.write(data)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    with compat.Stream(str(names.pipe), no_check) as stream:
+        blocks = [*iter(lambda: stream.read(2**20), b"")]
+    writer.join()
+    assert b"".join(blocks) == data
+    with pytest.raises(compat.SpecialFileError):
+        compat.Stream(str(names.pipe), no_check, regular=True)
 
 
 def test_a_socket_and_a_directory_are_refused(names, monkeypatch):

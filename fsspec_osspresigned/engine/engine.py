@@ -696,9 +696,9 @@ async def to_its_end(coroutine: Coroutine[Any, Any, T]) -> T:
 
     The caller is cancelled when *coroutine* has ended, or if it is cancelled again.
     """
-    task = _spawn_apart(coroutine)
+    task = running().spawn(coroutine)
     try:
-        return await asyncio.shield(task)
+        return await _unharmed(task)
     except asyncio.CancelledError:
         if not task.done():
             await asyncio.wait((task,))
@@ -707,14 +707,15 @@ async def to_its_end(coroutine: Coroutine[Any, Any, T]) -> T:
 
 async def shielded(coroutine: Coroutine[Any, Any, T]) -> T:
     """Await *coroutine*, which goes on alone if the caller is cancelled."""
-    return await asyncio.shield(_spawn_apart(coroutine))
+    return await _unharmed(running().spawn(coroutine))
 
 
-def _spawn_apart(coroutine: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
-    """Spawn a task whose error asyncio does not log if its caller was cancelled."""
-    task = running().spawn(coroutine)
+async def _unharmed(task: asyncio.Task[T]) -> T:
+    """Await *task*, which a cancellation of the caller does not reach."""
+    # Not asyncio.shield: that logs the error of a task whose caller was cancelled.
     task.add_done_callback(lambda task: task.cancelled() or task.exception())
-    return task
+    await asyncio.wait((task,))
+    return task.result()
 
 
 def in_background(function: Callable[[], Coroutine[Any, Any, object]]) -> None:

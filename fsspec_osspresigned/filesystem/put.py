@@ -27,7 +27,7 @@ from fsspec.core import get_compression
 from .. import call_stack
 from ..call_stack import warn_user
 from ..client.client import Client
-from ..compat import open_regular
+from ..compat import Stream
 from ..engine.engine import blocking, run
 from ..errors import (
     ConfigurationError,
@@ -454,20 +454,21 @@ class _Stream:
         """Discard the upload before the next block."""
         self._is_stopped = True
 
+    def _check(self) -> None:
+        if self._is_stopped:
+            msg = "the upload was cancelled"
+            raise UploadDiscardedError(msg, path=self._target.path)
+
     def send(self) -> Receipt | None:
         """Store the bytes up to the end of the stream."""
-        transaction, local = self._call.transaction, self._file.local
-        opener = open_regular if self._file.is_regular else None
+        transaction, file = self._call.transaction, self._file
         with (
-            open(local, "rb", opener=opener) as source,
+            Stream(file.local, self._check, regular=file.is_regular) as source,
             self._call.writer(self._target, autocommit=transaction is None) as sink,
         ):
             if transaction is not None:
                 transaction.add(sink)
             while block := source.read(MIB):
-                if self._is_stopped:
-                    msg = "the upload was cancelled"
-                    raise UploadDiscardedError(msg, path=self._target.path)
                 sink.write(block)
                 self._callback.add(len(block))
         return sink.receipt

@@ -19,6 +19,7 @@ from fsspec.spec import AbstractBufferedFile
 from fsspec.utils import isfilelike
 
 from ..client.client import Client
+from ..compat import Stream
 from ..engine.engine import blocking, run
 from ..errors import UploadDiscardedError
 from ..http.body import SMALL
@@ -277,17 +278,20 @@ class _Pouring:
         # The object comes first: to open a pipe waits for its reader.
         with (
             open_reader(self._filesystem, self._path) as source,
-            open(local, "wb") as target,
+            Stream(local, self._check, writing=True) as target,
         ):
             return self._copy(source, target)
+
+    def _check(self) -> None:
+        if self._is_stopped:
+            msg = "the download was cancelled"
+            raise UploadDiscardedError(msg, path=self._path)
 
     def _copy(self, source: Any, target: Any) -> int:
         size = 0
         self._callback.set_size(getattr(source, "size", None))
         while block := source.read(MIB):
-            if self._is_stopped:
-                msg = "the download was cancelled"
-                raise UploadDiscardedError(msg, path=self._path)
+            self._check()
             target.write(block)
             self._callback.add(len(block))
             size += len(block)

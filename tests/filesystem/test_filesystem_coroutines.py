@@ -7,6 +7,7 @@ import hashlib
 import http.server
 import io
 import os
+import sys
 import threading
 import time
 
@@ -245,6 +246,35 @@ def test_a_cancelled_pipe_of_the_system_is_not_published(fs, owner, tmp_path):
 
     asyncio.run(main())
     assert not owner.stored()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a wait for a pipe ends on Linux")
+@pytest.mark.parametrize("other_end", ["is closed", "waits"])
+@pytest.mark.parametrize("verb", ["put", "get"])
+def test_a_cancelled_call_does_not_wait_for_the_other_end(
+    fs, owner, tmp_path, verb, other_end
+):
+    """A program that says nothing must not hold up whoever has given up."""
+    path, fifo = f"{ROOT}/f", str(tmp_path / "fifo")
+    os.mkfifo(fifo)
+    if verb == "get":
+        fs.pipe_file(path, bytes(2**20))
+
+    async def main():
+        task = asyncio.create_task(
+            fs._put_file(fifo, path) if verb == "put" else fs._get_file(path, fifo)
+        )
+        if other_end == "waits":
+            end = await asyncio.to_thread(open, fifo, "wb" if verb == "put" else "rb")
+        await asyncio.sleep(0.2)
+        await cancel(task)
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, 10)
+        if other_end == "waits":
+            end.close()
+
+    asyncio.run(main())
+    assert list(owner.stored()) == (["f"] if verb == "get" else [])
 
 
 class Slow(io.BytesIO):
