@@ -54,6 +54,7 @@ class Route:
         origin: scheme, host and port, as in the URL.
         proxy: URL of the proxy; None for a direct route.
         authorities: file or directory of certificate authorities; None without TLS.
+        connect_seconds: time within which a connection must be open.
         request_ids: the first two different request IDs of replies. A simple server
             may send the same ID with every reply; then the ID proves nothing.
         netloc: host and port of the origin, as in the URL.
@@ -65,6 +66,7 @@ class Route:
     origin: str
     proxy: str | None = field(repr=False)  # it may hold a password
     authorities: str | None
+    connect_seconds: float
     request_ids: set[str] = field(factory=set, repr=False)
     netloc: str = field(init=False)
     host: str = field(init=False)
@@ -97,7 +99,9 @@ class Route:
         return by_http and self.origin.startswith("http:")
 
     def set_up(self, easy: Any) -> None:
-        """Set the proxy and the certificate authorities of an easy handle."""
+        """Set what an easy handle needs to open a connection."""
+        milliseconds = max(1, int(self.connect_seconds * 1000))
+        easy.setopt(pycurl.CONNECTTIMEOUT_MS, milliseconds)
         easy.setopt(pycurl.PROXY, "")
         if self.authorities is not None:
             is_directory = os.path.isdir(self.authorities)
@@ -117,7 +121,7 @@ class Route:
             easy.setopt(pycurl.PROXYPASSWORD, unquote(parts.password or ""))
 
 
-def find_route(origin: str) -> Route:
+def find_route(origin: str, connect_seconds: float = 10.0) -> Route:
     """Return the route to *origin* that the library requests would use.
 
     An unusable proxy in the environment raises ProxyError, an unreadable bundle of
@@ -125,9 +129,8 @@ def find_route(origin: str) -> Route:
     """
     proxy = _proxy_for(origin)
     secure = origin.startswith("https:") or (proxy or "").startswith("https:")
-    return Route(
-        origin=origin, proxy=proxy, authorities=_authorities() if secure else None
-    )
+    authorities = _authorities() if secure else None
+    return Route(origin, proxy, authorities, connect_seconds)
 
 
 def _proxy_for(origin: str) -> str | None:
@@ -226,11 +229,9 @@ class Handle:
     def __init__(
         self,
         route: Route,
-        connect_seconds: float,
         descriptors: dict[Addresses, int] | None = None,
     ) -> None:
         self.route = route
-        self.connect_seconds = connect_seconds
         self.is_watched = descriptors is None
         self._opened_now: list[int] = []
         self._kind: tuple[str, bool] | None = None
@@ -240,7 +241,6 @@ class Handle:
         for option, value in _ALWAYS:
             easy.setopt(option, value)
         easy.setopt(pycurl.URL, f"{route.origin}/")
-        easy.setopt(pycurl.CONNECTTIMEOUT_MS, max(1, int(connect_seconds * 1000)))
         route.set_up(easy)
         easy.setopt(pycurl.SOCKOPTFUNCTION, self._opened)
         self._set_callbacks()
@@ -379,11 +379,10 @@ def _addresses(descriptor: int) -> Addresses | None:
 
 
 class IdleHandles:
-    """Idle handles of a process, the least recently used first.
+    """Idle handles, the least recently used first; thread-safe.
 
-    At most *most* handles are kept, or the limit of one pool if that is higher, each for
-    *seconds*. Surplus handles are closed when any pool of the process next takes or
-    returns one.
+    At most *most* are kept, each for *seconds*. Surplus handles are closed when one is
+    next taken or kept.
     """
 
     def __init__(
@@ -397,6 +396,9 @@ class IdleHandles:
         self._lock = threading.RLock()
         self._since: dict[Handle, float] = {}
 
+    def __len__(self) -> int:
+        return len(self._since)
+
     def take(self, route: Route) -> Handle | None:
         """Remove and return the last used idle handle along *route*, if any."""
         with self._lock:
@@ -407,24 +409,30 @@ class IdleHandles:
                 del self._since[handle]
             return handle
 
-    def keep(self, handle: Handle, most: int) -> None:
-        """Add an idle *handle*; close it if *most* along its route are kept already."""
+    def keep(self, handle: Handle, most: int | None = None) -> None:
+        """Add an idle *handle*; close it if *most* along its route are kept already.
+
+        *most* may be more than are kept of all routes.
+        """
         with self._lock:
             self._close_old()
-            along = sum(one.route is handle.route for one in list(self._since))
-            if along >= most:
-                handle.close()
-                return
-            surplus = len(self._since) + 1 - max(self._most, most)
-            for oldest in list(self._since)[: max(0, surplus)]:
-                self._close(oldest)
+            if most is not None:
+                along = sum(one.route is handle.route for one in list(self._since))
+                if along >= most:
+                    handle.close()
+                    return
+            surplus = len(self._since) + 1 - max(self._most, most or 0)
+            if surplus > 0:
+                for oldest in list(self._since)[:surplus]:
+                    self._close(oldest)
             self._since[handle] = self._clock()
 
-    def drop(self, routes: Collection[Route]) -> None:
-        """Close the idle handles along *routes*."""
+    def drop(self, routes: Collection[Route] | None = None) -> None:
+        """Close the idle handles along *routes*; None closes all."""
         with self._lock:
-            for handle in (one for one in list(self._since) if one.route in routes):
-                self._close(handle)
+            for handle in list(self._since):
+                if routes is None or handle.route in routes:
+                    self._close(handle)
 
     def reset(self) -> None:
         """Set the handles aside in a forked child, which must not use or close them."""
@@ -483,7 +491,7 @@ class HandlePool:
         """Return the cached route to *origin*; raises like ``find_route``."""
         route = self._routes.get(origin)
         if route is None:
-            route = find_route(origin)
+            route = find_route(origin, self.connect_seconds)
             with self._lock:
                 route = self._routes.setdefault(origin, route)
                 surplus = list(self._routes)[:-MAX_ORIGINS]
@@ -492,7 +500,7 @@ class HandlePool:
 
     def acquire(self, route: Route) -> Handle:
         """Return an idle handle along *route*, or a new one."""
-        return self._idle.take(route) or Handle(route, self.connect_seconds)
+        return self._idle.take(route) or Handle(route)
 
     def release(self, handle: Handle, *, reusable: bool) -> None:
         """Return *handle* to the pool, which keeps it if it is *reusable*."""

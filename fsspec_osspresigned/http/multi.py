@@ -6,7 +6,6 @@ import asyncio
 import errno
 import math
 import os
-from collections import OrderedDict
 from collections.abc import Callable
 from contextvars import Context
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import pycurl
 
 from ..model import Reply
-from .handle import Addresses, Handle, Route
+from .handle import Addresses, Handle, IdleHandles
 from .transfer import Transfer
 
 _LOOK = 1.0  # seconds between two looks at what stalls, at most
@@ -36,8 +35,7 @@ class Multi:
         self._timer: asyncio.TimerHandle | None = None
         self._due, self._is_due = math.inf, False
         self._descriptors: dict[Addresses, int] = {}
-        self._idle: OrderedDict[tuple[Route, float], list[Handle]] = OrderedDict()
-        self._kept = 0  # handles in it
+        self._idle = IdleHandles(_KEPT)
         self._busy: dict[Any, _Busy] = {}
         self._looking: asyncio.TimerHandle | None = None
         self._window = math.inf  # seconds for which it was set
@@ -50,15 +48,13 @@ class Multi:
         self._curl.setopt(pycurl.M_TIMERFUNCTION, self._schedule)
         self._curl.setopt(pycurl.M_MAXCONNECTS, _CONNECTIONS)
 
-    async def send(
-        self, transfer: Transfer, connect_seconds: float, progress_seconds: float
-    ) -> Reply:
+    async def send(self, transfer: Transfer, progress_seconds: float) -> Reply:
         """Send the request of *transfer*, and return the reply; raises as that does.
 
-        A connection must be open within *connect_seconds*, and enough bytes move within
-        *progress_seconds*.
+        Enough bytes must move within *progress_seconds*.
         """
-        handle = self._take(transfer.route, connect_seconds)
+        route = transfer.route
+        handle = self._idle.take(route) or Handle(route, self._descriptors)
         window = min(_LOOK, progress_seconds / _LOOKS)
         busy = _Busy(transfer, window, self._loop.create_future())
         try:
@@ -78,38 +74,14 @@ class Multi:
                 self._curl.remove_handle(handle.easy)
         finally:
             transfer.end()
-            self._give_back(handle)
-
-    def _take(self, route: Route, connect_seconds: float) -> Handle:
-        key = route, connect_seconds
-        if key not in self._idle:
-            return Handle(route, connect_seconds, self._descriptors)
-        return self._pop(key)
-
-    def _give_back(self, handle: Handle) -> None:
-        key = handle.route, handle.connect_seconds
-        self._idle.setdefault(key, []).append(handle)
-        self._idle.move_to_end(key)
-        self._kept += 1
-        while self._kept > _KEPT:  # those of the route that was used before all others
-            self._pop(next(iter(self._idle))).close()
-
-    def _pop(self, key: tuple[Route, float]) -> Handle:
-        idle = self._idle[key]
-        handle = idle.pop()
-        self._kept -= 1
-        if not idle:
-            del self._idle[key]
-        return handle
+            self._idle.keep(handle)
 
     def close(self) -> None:
         """Close all connections."""
         for timer in (self._timer, self._looking):
             if timer is not None:
                 timer.cancel()
-        for handles in self._idle.values():
-            for handle in handles:
-                handle.close()
+        self._idle.drop()
         self._curl.close()
 
     # -- callbacks of libcurl -------------------------------------------------------------

@@ -609,7 +609,7 @@ class Transfer:
         if isinstance(error, UnaskedError):
             return NetworkError(f"{host}: {error}", path=path, sent=False)
         if code == pycurl.E_OPERATION_TIMEDOUT and not is_asked:
-            msg = f"no connection to {host} within {handle.connect_seconds:g} s"
+            msg = f"no connection to {host} within {self.route.connect_seconds:g} s"
             return NetworkTimeoutError(msg, path=path, sent=False)
         # A server that has less than what was announced cannot have acted on it.
         is_whole = is_asked and self.sent >= self.body.size

@@ -92,13 +92,9 @@ class Transport:
                 raise NetworkError(text, path=exchange.path, sent=False)
             body = whole
         transfer = Transfer(signed, body, exchange, route, on_loop=True)
-        pool = self.pool
         try:
-            reply = (
-                await running()
-                .own(Multi)
-                .send(transfer, pool.connect_seconds, pool.progress_seconds)
-            )
+            multi = running().own(Multi)
+            reply = await multi.send(transfer, self.pool.progress_seconds)
         except LargeReplyError:
             return await self._by_thread(signed, body, exchange, route)
         finally:

@@ -21,9 +21,9 @@ from fsspec_osspresigned.errors import (
     OSSPresignedError,
     SourceChangedError,
 )
-from fsspec_osspresigned.http import multi
 from fsspec_osspresigned.http.body import BLOCK, SMALL, FileBody, MemoryBody, PartBody
 from fsspec_osspresigned.http.checksums import crc64
+from fsspec_osspresigned.http.handle import IdleHandles
 from fsspec_osspresigned.http.multi import Multi
 from fsspec_osspresigned.http.transfer import Exchange
 from fsspec_osspresigned.http.transport import Transport
@@ -190,17 +190,18 @@ def test_requests_go_through_tls(loop, serve, authority, certified, monkeypatch)
 
 def test_few_idle_handles_are_kept(loop, serve, monkeypatch):
     """Those of the routes that were not used for the longest time are closed."""
-    monkeypatch.setattr(multi, "_KEPT", 3)
+
+    async def idle() -> IdleHandles:
+        return running().own(Multi)._idle
+
+    monkeypatch.setattr(run(idle), "_most", 3)
     servers = [serve(polite) for _ in range(6)]
     sender = loop()
     for number, server in enumerate(servers * 2):
         jobs = [(f"{server.origin}/b/{number}/{n}",) for n in range(5)]
         assert [reply.status for reply in sender.send_all(jobs)] == [200] * 5
 
-    async def kept() -> int:
-        return sum(map(len, running().own(Multi)._idle.values()))
-
-    assert run(kept) == 3
+    assert len(run(idle)) == 3
 
 
 # -- kept connections -------------------------------------------------------------------
