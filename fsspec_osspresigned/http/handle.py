@@ -422,17 +422,16 @@ class IdleHandles:
                     handle.close()
                     return
             surplus = len(self._since) + 1 - max(self._most, most or 0)
-            if surplus > 0:
-                for oldest in list(self._since)[:surplus]:
-                    self._close(oldest)
+            for oldest in list(self._since)[: max(0, surplus)]:
+                self._close(oldest)
             self._since[handle] = self._clock()
 
     def drop(self, routes: Collection[Route] | None = None) -> None:
         """Close the idle handles along *routes*; None closes all."""
         with self._lock:
-            for handle in list(self._since):
-                if routes is None or handle.route in routes:
-                    self._close(handle)
+            chosen = (h for h in list(self._since) if routes is None or h.route in routes)
+            for handle in chosen:
+                self._close(handle)
 
     def reset(self) -> None:
         """Set the handles aside in a forked child, which must not use or close them."""
