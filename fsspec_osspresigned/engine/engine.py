@@ -97,7 +97,7 @@ class Engine:
         self.is_over = False
         self._successor: dict[str, Engine] = {}
         self._posted: deque[_Posted] = deque()
-        self._unclaimed = [True]  # the thread that takes it runs the loop
+        self._claims: dict[str, object] = {}  # by whoever runs the loop; at most one
         self._tasks: set[asyncio.Task[Any]] = set()
         self._owned: dict[Any, Any] = {}
         self._used = 0.0
@@ -133,9 +133,14 @@ class Engine:
 
     def defer(
         self, function: Callable[[], object], fail: Callable[[OSError], object]
-    ) -> None:
-        """Call *function* on the loop with what is posted next; starts no thread."""
-        self._posted.append(_Posted(function, fail))
+    ) -> bool:
+        """Call *function* on the loop with what is posted next; starts no thread.
+
+        Returns False if the engine has ended.
+        """
+        posted = _Posted(function, fail)
+        self._posted.append(posted)
+        return not self.is_over or self._is_taken(posted)
 
     def _is_taken(self, posted: _Posted) -> bool:
         """Take *posted* back; return True if the engine has taken it before."""
@@ -175,28 +180,34 @@ class Engine:
         if _runs_loop():
             msg = "no thread can be started, and this one runs an event loop"
             raise NoThreadError(errno.EAGAIN, msg)
+        claim = object()
         try:
-            self._unclaimed.pop()
-        except IndexError:
-            return False
-        self.defer(function, fail)
-        # It lets Ctrl-C cancel the tasks: an exception could lose one of them.
-        runner = asyncio.Runner(loop_factory=self._make_loop)
-        try:
-            runner.get_loop()
+            if not self._is_claimed_by(claim):
+                return False
+            self.defer(function, fail)
+            # A Runner turns Ctrl-C into a cancellation: an exception inside of the loop
+            # could lose a task.
+            runner = asyncio.Runner(loop_factory=self._make_loop)
+            loop = runner.get_loop()
         except OSError as error:
             self._fail_posted(error)
             return True
-        except BaseException:  # of a signal handler: the next engine does what is left
-            self.is_over = True
+        except BaseException:  # of a signal handler
+            if self._claims.get("") is claim:
+                self._pass_on()
             raise
         try:
             runner.run(self._until_idle())
         finally:
-            if self.loop is not None:
-                self.loop.run_until_complete(self._cancel_all())
-            self._end(runner)
+            try:
+                loop.run_until_complete(self._cancel_all())
+            finally:  # also after one more interrupt: others may wait for this engine
+                self._end(runner)
         return True
+
+    def _is_claimed_by(self, claim: object) -> bool:
+        # One step of the interpreter, so that two threads never run one engine.
+        return self._claims.setdefault("", claim) is claim
 
     @property
     def tasks(self) -> set[asyncio.Task[Any]]:
@@ -206,9 +217,7 @@ class Engine:
     # -- on the loop ---------------------------------------------------------------------
 
     def _main(self) -> None:
-        try:
-            self._unclaimed.pop()
-        except IndexError:
+        if not self._is_claimed_by(object()):
             return
         try:
             loop = self._make_loop()
@@ -216,11 +225,13 @@ class Engine:
             self._fail_posted(error)
             return
         loop.call_later(_LOOK, self._look)
-        while not self.is_over:
-            # A coroutine that raises one of these stops the loop, and not its caller.
-            with suppress(KeyboardInterrupt, SystemExit):
-                loop.run_forever()
-        self._end(loop)
+        try:
+            while not self.is_over:
+                # A coroutine that raises one of these stops the loop, and not its caller.
+                with suppress(KeyboardInterrupt, SystemExit):
+                    loop.run_forever()
+        finally:
+            self._end(loop)
 
     def _make_loop(self) -> EngineLoop:
         loop = EngineLoop()
@@ -240,21 +251,26 @@ class Engine:
                 else:
                     await asyncio.sleep(_PAUSE)  # a thread ends what it does
         finally:
-            await self._cancel_all()
+            self.is_over = True  # an interrupt may come before the loop is closed
 
     async def _cancel_all(self) -> None:
-        while self._tasks:
-            for task in self._tasks:
+        while tasks := [task for task in self._tasks if not task.done()]:
+            for task in tasks:
                 task.cancel()
-            await asyncio.wait(self._tasks)
+            await asyncio.wait(tasks)
 
     def _end(self, loop: Closable) -> None:
-        """Close *loop* and what belongs to it; the next engine does what is left."""
+        """Close *loop*, or the Runner of it, and what belongs to it."""
         self.is_over = True
         self.threads.end()
         for owned in self._owned.values():
             owned.close()
         loop.close()
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        """End, and leave to the next engine what was posted."""
+        self.is_over = True
         while (posted := self._next()) is not None:
             post_later(*posted)
 
@@ -363,11 +379,19 @@ def post(
 def post_later(
     function: Callable[[], object], fail: Callable[[OSError], object] = _ignore
 ) -> None:
-    """Call *function* on the loop soon, or when a thread can be started for it."""
+    """Call *function* on the loop soon; never raises.
+
+    If no thread can be started, *fail* is called; without *fail*, *function* is called
+    with what is posted next.
+    """
     try:
         post(function, fail)
-    except NoThreadError:
-        current().defer(function, fail)
+    except NoThreadError as error:
+        if fail is not _ignore:
+            fail(error)
+            return
+        while not current().defer(function, fail):
+            pass
 
 
 def _post_or_serve(
@@ -427,7 +451,7 @@ class _Call:
         *ended* is called again if it was before: the waiter may have lost that.
         """
         self._todo = None
-        if self._task is None:
+        if self._task is None or self._task.done():
             self._ended(None, asyncio.CancelledError())
         else:
             self._task.cancel()

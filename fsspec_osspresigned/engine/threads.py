@@ -11,7 +11,6 @@ import queue
 import threading
 from collections import deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 _RETRY, _RETRIES = 0.05, 40  # seconds between tries to start a thread, and their number
@@ -134,8 +133,10 @@ class Threads:
 
     def has_ended(self, thread: _Thread, job: Job) -> None:
         """Take back *thread*, which has done *job*; called in that thread."""
-        with suppress(RuntimeError):  # the loop is closed
+        try:
             self._loop.call_soon_threadsafe(self._take_back, thread, job)
+        except RuntimeError:  # the loop is closed, so nothing takes the thread back
+            thread.inbox.put(None)
 
     def _take_back(self, thread: _Thread, job: Job) -> None:
         self.busy -= 1

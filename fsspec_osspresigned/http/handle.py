@@ -513,8 +513,9 @@ class HandlePool:
 
     def close(self) -> None:
         """Close idle connections, and forget all routes."""
-        _drop(self._idle, self._routes)
-        self._routes.clear()
+        routes = self._routes.copy()
+        self._routes.clear()  # first, so that no handle in use is kept after its request
+        _drop(self._idle, routes)
 
     def reset(self) -> None:
         """Forget the routes in a forked child, which must not use their connections."""

@@ -104,8 +104,13 @@ class Multi:
             loop.remove_writer(descriptor)
 
     def _add(self, add: Callable[..., Any], descriptor: int, event: int) -> None:
-        # In an empty context: that of a task would live as long as the connection.
-        Context().run(add, descriptor, self._act, descriptor, event)
+        try:
+            # In an empty context: that of a task would live as long as the connection.
+            Context().run(add, descriptor, self._act, descriptor, event)
+        except OSError as error:  # such as too many descriptors for the system to watch
+            # An exception would end libcurl's multi for ever, and tell no request.
+            for busy in self._busy.values():
+                busy.end(pycurl.E_ABORTED_BY_CALLBACK, str(error))
 
     def _schedule(self, milliseconds: int) -> None:
         # Most calls say "at once", or set a later time than a timer that runs already.

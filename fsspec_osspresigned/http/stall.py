@@ -53,7 +53,7 @@ class ProgressTimer:
         self._paused += seconds
 
     def begin(self) -> None:
-        """Count the time from now on: nobody looked while the connection was opened."""
+        """Count the time from now on, when the connection is open."""
         self._looked, self._paused = time.monotonic(), 0.0
 
     def end(self) -> None:
@@ -76,14 +76,12 @@ class ProgressTimer:
         self._waited += step
         self._looked, self._paused = now, 0.0
         fresh, self._moved = moved - self._moved, moved
-        before, self._queued = self._queued, None
+        before, self._queued, is_first = self._queued, None, False
         if not fresh and self._waited >= self.seconds / 4:
             # Megabytes may wait in the system while it delivers them slowly.
             self._queued = unconfirmed_bytes(descriptor)
             is_first = before is None and self._queued > 0
             fresh = max(0, (before or 0) - self._queued)
-        else:
-            is_first = False
         self._fresh += fresh
         if self._fresh and self._fresh >= SLOWEST * self.seconds:
             self._fresh, self._waited = 0, 0.0

@@ -225,7 +225,7 @@ class Transfer:
     def stop(self) -> None:
         """Make the transfer end within a second; called in another thread.
 
-        A transfer with ``may_act`` goes on, so that nothing happens after its end.
+        While libcurl opens a connection, it ends when that is open or has failed. A transfer with ``may_act`` goes on, so that nothing happens after its end.
         """
         self._is_stopped = True
         self.next_watch = 0.0
@@ -318,6 +318,7 @@ class Transfer:
         return pycurl.PREREQFUNC_OK if may else pycurl.PREREQFUNC_ABORT
 
     def _may_send(self, addresses: Addresses) -> bool:
+        self._check_stopped()  # nobody could look while the connection was opened
         handle: Any = self._handle
         self._is_new = handle.has_opened
         self._descriptor = handle.descriptor_of(addresses)
@@ -516,7 +517,8 @@ class Transfer:
         """
         if self._is_stopped and not self.may_act:
             raise UploadDiscardedError("the upload was cancelled")
-        self._timer.look(moved + self._head_bytes, self._descriptor)
+        if self._requests:  # libcurl itself limits the time to open a connection
+            self._timer.look(moved + self._head_bytes, self._descriptor)
 
     # -- the reply ------------------------------------------------------------------------
 

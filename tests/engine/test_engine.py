@@ -23,6 +23,7 @@ import pytest
 
 from fsspec_osspresigned.engine import engine
 from fsspec_osspresigned.engine.engine import (
+    Engine,
     NoThreadError,
     awaited,
     blocking,
@@ -30,6 +31,7 @@ from fsspec_osspresigned.engine.engine import (
     in_background,
     is_engine_thread,
     iterated,
+    post_later,
     run,
     shielded,
     to_its_end,
@@ -731,6 +733,75 @@ def test_no_thread_for_the_engine(no_engine, monkeypatch):
         with pytest.raises(NoThreadError, match="no thread can be started"):
             asyncio.run(awaited(work))
     assert run(work) == 1
+
+
+def refuse_ours(monkeypatch):
+    """Let no thread of an engine start."""
+    start = threading.Thread.start
+
+    def start_others(thread):
+        if thread.name.startswith("osspresigned-"):
+            refuse()
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_others)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_interrupt_at_each_line_without_a_thread(no_engine, monkeypatch):
+    """The loop runs in the interrupted thread itself; the next call gets another one."""
+
+    async def work():
+        await asyncio.sleep(0)
+        return "result"
+
+    def act():
+        reached.append(line)
+        raise KeyboardInterrupt
+
+    def traced():
+        with at_line(engine.__file__, line, act):
+            return run(work)
+
+    refuse_ours(monkeypatch)
+    reached = []
+    for line in itertools.count():
+        no_engine.clear()
+        outcome = outcome_of(in_thread(traced))
+        assert outcome == "result" or (
+            isinstance(outcome, KeyboardInterrupt) and line in reached
+        )
+        assert run(work) == "result"
+        if line not in reached:
+            break
+    assert line > 60
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_second_interrupt_of_a_loop_without_a_thread(no_engine, monkeypatch):
+    """It comes while the first one cleans up, and the engine ends all the same."""
+    cancel_all, interrupts = Engine._cancel_all, [KeyboardInterrupt()]
+
+    async def work():
+        return 1
+
+    async def interrupted(one):
+        if interrupts:
+            raise interrupts.pop()
+        await cancel_all(one)
+
+    refuse_ours(monkeypatch)
+    monkeypatch.setattr(Engine, "_cancel_all", interrupted)
+    assert isinstance(outcome_of(in_thread(run, work)), KeyboardInterrupt)
+    assert run(work) == 1
+
+
+def test_waiter_whose_engine_ended_without_a_thread(no_engine, monkeypatch):
+    """What nothing can call any more fails, so that nobody waits for it for ever."""
+    refuse_ours(monkeypatch)
+    failures = []
+    post_later(lambda: None, failures.append)
+    assert [type(failure) for failure in failures] == [NoThreadError]
 
 
 def test_finalizer_without_a_thread(no_engine, monkeypatch):

@@ -112,7 +112,7 @@ def test_fork_while_a_call_imports(run, oss):
         begun = threading.Event()
         class Slow(importlib.abc.MetaPathFinder):
             def find_spec(self, name, path, target=None):
-                if name == "fsspec_osspresigned.upload.modes":
+                if name == "fsspec_osspresigned.upload.writer":
                     begun.set()
                     time.sleep(0.5)
         sys.meta_path.insert(0, Slow())
