@@ -1,4 +1,4 @@
-"""Check of a URL map against the intended uploads."""
+"""Checks of a URL map or a grant against the planned uploads."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from attrs import field, frozen
 
 from .. import url_checks
 from ..errors import ConfigurationError, NotSignedError
-from ..model import frozen_mapping, split_path
+from ..model import Action, frozen_mapping, split_path
 from ..options.of_objects import Target
 from ..options.options import Options
+from ..signers.post_form import sign_form
+from ..signers.post_grant_parser import PostGrant
 from ..signers.presigned_urls import complete_problem, expiry, grant_of, request_of
 from ..signing.signed_url import SignedURL, describe
 from ..units import shown_moment, shown_seconds, shown_text
@@ -29,7 +31,7 @@ Found: TypeAlias = tuple[str, str]  # kind and text
 
 @frozen
 class MapProblem:
-    """One problem in a URL map: path, description and advice.
+    """One problem of a URL map or a grant: path, description and advice.
 
     Its kind is ``missing``, ``unused``, ``parts``, ``expiry``, ``headers``, ``object``,
     ``http`` or ``upload``.
@@ -208,3 +210,48 @@ def _timetable(
         yield f"parts[{number}]", part, sent
     if isinstance(entry.complete, MapRequest):
         yield "complete", entry.complete, size
+
+
+def check_grant(grant: PostGrant, intent: Intent) -> list[MapProblem]:
+    """Return all problems of *grant* for the planned uploads *intent*.
+
+    The check assumes that the files are sent one after the other, in their order. The
+    kinds of problems are ``expiry``, ``http`` and ``upload``.
+    """
+    place = f"{grant.bucket}/{''.join(grant.prefixes[:1])}"
+    problems = []
+    if grant.expires_at <= intent.now:
+        ended = f"it expired at {shown_moment(grant.expires_at)}: sign it again"
+        problems.append(MapProblem(place, "expiry", ended))
+    allowed = {"allow_http": intent.allow_http, "local": intent.local}
+    if problem := url_checks.http_problem(grant.url, **allowed):
+        problems.append(MapProblem(place, "http", f"its URL {problem}"))
+    sent = 0
+    for path, local in intent.files.items():
+        size = os.path.getsize(local)
+        problems += _check_form(grant, path, size, sent, intent)
+        sent += size
+    return problems
+
+
+def _check_form(
+    grant: PostGrant, path: str, size: int, before: int, intent: Intent
+) -> Iterator[MapProblem]:
+    """Yield the problems of sending *size* bytes after *before* other bytes."""
+    operation = Target(path=path, headers=intent.headers).operation(
+        Action.PostObject, content_length=size
+    )
+    try:
+        # The end of the grant is a problem of its own.
+        sign_form(grant, operation, min(intent.now, grant.expires_at - 1))
+    except NotSignedError as error:
+        text = error.message.removeprefix(f"the grant does not allow {path!r}: ")
+        yield MapProblem(path, "upload", text)
+        return
+    if intent.rate is None:
+        return
+    wait = before / intent.rate
+    if intent.now < grant.expires_at <= intent.now + wait:
+        ends = shown_moment(grant.expires_at)
+        text = f"would be sent after {shown_seconds(wait)}, the grant ends at {ends}"
+        yield MapProblem(path, "expiry", f"{text}: sign it for longer, or later")
