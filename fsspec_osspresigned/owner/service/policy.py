@@ -1,4 +1,4 @@
-"""Policies of the signer service: the permitted requests, and their TOML file."""
+"""Policies of the signer service: what they permit, and their TOML file."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ...model import (
     ACLS,
     COPY_SOURCE,
     FORBID_OVERWRITE,
+    MAX_SINGLE_PUT,
     OBJECT_ACL,
     REQUEST_PAYER,
     STORAGE_CLASS,
@@ -27,10 +28,12 @@ from ...model import (
     Action,
     HeaderKind,
     Operation,
+    split_path,
 )
 from ...parsing import is_int
 from ...signing.endpoint import Endpoint, check_bucket
 from ...units import bytes_of, seconds_of, shown_bytes
+from ..grants import GrantTerms
 
 _log = logging.getLogger(__name__)
 
@@ -237,6 +240,54 @@ def _imposed(operation: Operation, policy: Policy) -> dict[str, str]:
     if not policy.overwrite and locks and FORBID_OVERWRITE not in demanded:
         imposed[FORBID_OVERWRITE] = "true"
     return imposed
+
+
+def place_in(policy: Policy, wish: Mapping[str, str]) -> str:
+    """Return the ``bucket/prefix`` that the query parameters *wish* request.
+
+    The parameters are ``bucket`` and ``dir``; a missing one defaults to the policy's
+    only value.
+
+    Raises:
+        ServiceError: the policy does not grant the prefix, or grants several and a
+            missing parameter does not say which.
+    """
+    if Action.PostObject not in policy.actions:
+        raise ServiceError("action_not_granted", "PostObject is not granted")
+    bucket, folder = wish.get("bucket"), wish.get("dir")
+    found = {path for path in policy.prefixes if bucket in (None, split_path(path)[0])}
+    if folder is not None:
+        if folder and not folder.endswith("/"):
+            folder += "/"
+        buckets = {split_path(path)[0] for path in found}
+        found = {
+            f"{one}/{folder}" for one in buckets if policy.covers(f"{one}/{folder}")
+        }
+    if not found:
+        raise ServiceError("forbidden", "bucket or dir lies outside what is granted")
+    if len(found) > 1:
+        raise ServiceError("invalid_request", "say which: ?bucket=...&dir=...")
+    return found.pop()
+
+
+def terms_of(policy: Policy, path: str) -> GrantTerms:
+    """Return the terms of a grant with the permissions of *policy* below *path*."""
+    bucket, prefix = split_path(path)
+    most = min(policy.max_size or MAX_SINGLE_PUT, MAX_SINGLE_PUT)
+    classes = policy.storage_classes
+    # What a policy names has to be sent, which the sample's clients do not. So the ACL is
+    # pinned only where the owner lists some: to the one that comes first by its name,
+    # which is also the closest. By its name Standard is the last class.
+    return GrantTerms(
+        bucket=bucket,
+        prefix=prefix,
+        expires_in=policy.max_expires_in,
+        sizes=(0, most),
+        overwrite=policy.overwrite,
+        acl=min(policy.acls or (), default=None),
+        content_types=policy.content_types or (),
+        fields={STORAGE_CLASS: max(classes)} if classes else {},
+    )
 
 
 T = TypeVar("T")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fsspec_osspresigned.owner.service.app import TokenBucket
+from fsspec_osspresigned.owner.service.limits import TokenBucket
 
 
 def test_bucket_refills_evenly_and_allows_one_burst():
