@@ -30,38 +30,30 @@ class _Usage:
 
 @define
 class TokenBucket:
-    """A token bucket, which is full at first; the caller must hold a lock.
+    """A bucket for the tokens of one minute; the caller must hold a lock.
 
-    Attributes:
-        tokens: number of tokens that are added in *period* seconds, evenly.
-        burst: capacity of the bucket, as the number of seconds in which it is filled.
-        clock: function that returns monotonic seconds.
+    It is full at first. *tokens* are added in each minute, evenly; *clock* returns
+    monotonic seconds.
     """
 
     tokens: float
-    period: float
-    burst: float
     clock: Callable[[], float] = time.monotonic
     _paid: float = field(
         init=False,
-        default=Factory(lambda self: self.clock() - self.burst, takes_self=True),
+        default=Factory(lambda self: self.clock() - _MINUTE, takes_self=True),
     )
 
     def wait(self) -> float:
         """Return the seconds until a token is available; 0 if there is one now."""
         return max(0.0, self._after(1) - self.clock())
 
-    def spend(self, count: float = 1) -> float:
-        """Take *count* tokens, even below zero.
-
-        Return the seconds until the bucket is at zero.
-        """
+    def spend(self, count: float = 1) -> None:
+        """Take *count* tokens, even below zero."""
         self._paid = self._after(count)
-        return max(0.0, self._paid - self.clock())
 
     def _after(self, count: float) -> float:
-        paid = max(self._paid, self.clock() - self.burst)
-        return paid + count * self.period / self.tokens
+        paid = max(self._paid, self.clock() - _MINUTE)
+        return paid + count * _MINUTE / self.tokens
 
 
 @define
@@ -82,15 +74,15 @@ class RateLimits:
 
     def charge(self, policy: Policy, cost: int = 0) -> None:
         """Charge *cost* requests to *policy*; HTTPException 429 above its limit."""
-        most = policy.requests_per_minute
-        if most is None:
+        limit = policy.requests_per_minute
+        if limit is None:
             return
         with self._lock:
-            new = TokenBucket(most, _MINUTE, _MINUTE, self.clock)
+            new = TokenBucket(limit, self.clock)
             bucket = self._buckets.setdefault(policy.name, new)
-            bucket.tokens = most
+            bucket.tokens = limit
             if wait := bucket.wait():
-                raise _too_many(f"more than {most} requests in a minute", wait)
+                raise _too_many(f"more than {limit} requests in a minute", wait)
             bucket.spend(cost)
 
     @contextlib.asynccontextmanager
