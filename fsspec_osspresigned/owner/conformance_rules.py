@@ -55,7 +55,7 @@ def _granted(judge: Judge) -> Check:
 
     def check(kit: Kit) -> Iterator[str]:
         for action, answer in kit.granted.items():
-            kit.judged = request = kit.request(action)
+            kit.sent = request = kit.request(action)
             for problem in judge(kit, request, answer):
                 yield f"{action}: {problem}"
 
@@ -188,8 +188,8 @@ def _misshapen(problem: Mapping[str, Any]) -> str | None:
 
 def _header(answer: SignerReply, name: str) -> object:
     """Return the value of the header *name*, in any case; None if it is missing."""
-    found = {given.lower(): value for given, value in answer.headers.items()}
-    return found.get(name.lower())
+    values = {header.lower(): value for header, value in answer.headers.items()}
+    return values.get(name.lower())
 
 
 def _without(request: Request, name: str) -> Request:
@@ -218,8 +218,8 @@ def _echoes(parameter: str, member: str) -> Judge:
 
     def judge(_: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
         items = (item.partition("=") for item in urlsplit(answer.url).query.split("&"))
-        found = [unquote(value) for n, _, value in items if unquote(n) == parameter]
-        if found != ([str(request[member])] if member in request else []):
+        values = [unquote(value) for n, _, value in items if unquote(n) == parameter]
+        if values != ([str(request[member])] if member in request else []):
             yield f"{request['action']}: {parameter} in the URL is not the one asked for"
 
     return judge
@@ -228,7 +228,7 @@ def _echoes(parameter: str, member: str) -> Judge:
 def _no_other_call(kit: Kit) -> Iterator[str]:
     requests = {str(action): kit.request(action) for action in kit.granted}
     for action, answer in kit.granted.items():
-        kit.judged = requests[action]
+        kit.sent = requests[action]
         if problem := kit.another_call(requests[action], answer.url):
             yield f"{action}: {problem}"
     # Members of a part in a request for something else must not make it a part.
@@ -321,25 +321,25 @@ def _unknown_members(kit: Kit) -> Iterator[str]:
 
 
 def _lives(kit: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
-    wish = request["expires_in"]
+    requested = request["expires_in"]
     signed = describe(SecretURL(answer.url))
-    told, slack = answer.expires_in, 0 if signed.signed_at else _CLOCKS_DIFFER
-    if told is not None and not 1 <= told <= wish:
-        yield f"expires_in is {told}, wished was {wish}"
+    stated, slack = answer.expires_in, 0 if signed.signed_at else _CLOCKS_DIFFER
+    if stated is not None and not 1 <= stated <= requested:
+        yield f"expires_in is {stated}, wished was {requested}"
     if signed.expires_at is not None:
-        real = signed.expires_at - (signed.signed_at or kit.clock())
-        if real > wish + slack:
-            yield f"the URL lives for {real:.0f} s, wished were {wish}"
-        if told is not None and told > real + slack:
-            yield f"expires_in is {told}, but the URL lives for {real:.0f} s"
-    elif told is None:
+        life = signed.expires_at - (signed.signed_at or kit.clock())
+        if life > requested + slack:
+            yield f"the URL lives for {life:.0f} s, wished were {requested}"
+        if stated is not None and stated > life + slack:
+            yield f"expires_in is {stated}, but the URL lives for {life:.0f} s"
+    elif stated is None:
         yield "neither expires_in nor the URL tells when it ends"
 
 
 def _not_granted(kit: Kit) -> Iterator[str]:
     for action, result in kit.outcomes.items():
         more = ("forbidden", "header_refused") if action.spec.copies else ()
-        kit.judged = kit.request(action)
+        kit.sent = kit.request(action)
         if isinstance(result, SignerProblem):
             yield from _not_refused(action, result, "action_not_granted", *more)
 
@@ -462,13 +462,13 @@ def _token(kit: Kit) -> Iterator[str]:
     if kit.token is None:
         raise RuleSkippedError("no token was given")
     body = wire_protocol.body([json.dumps(kit.probe())])
-    for what, given in (
+    for what, authorization in (
         ("no token", ""),
         ("a wrong token", "Bearer osspresigned-check"),
         ("an empty token", "Bearer"),
         ("another scheme", "Basic b3NzOmNoZWNr"),
     ):
-        reply = kit.post(body, given)
+        reply = kit.post(body, authorization)
         yield from _refused_call(reply, what, HTTPStatus.UNAUTHORIZED)
         problem = wire_protocol.problem_of_reply(
             reply.status, reply.headers, reply.body
@@ -479,12 +479,12 @@ def _token(kit: Kit) -> Iterator[str]:
 
 def _batch_limit(kit: Kit) -> Iterator[str]:
     item = json.dumps(kit.probe())
-    most = MAX_REQUESTS
-    full = kit.document(kit.post(wire_protocol.body([item] * most)), most)
+    limit = MAX_REQUESTS
+    full = kit.document(kit.post(wire_protocol.body([item] * limit)), limit)
     if any("error" in result for result in full):
-        yield f"not all of {most} equal requests were signed"
-    reply = kit.post(wire_protocol.body([item] * (most + 1)))
-    yield from _refused_call(reply, f"{most + 1} requests", 413, 400)
+        yield f"not all of {limit} equal requests were signed"
+    reply = kit.post(wire_protocol.body([item] * (limit + 1)))
+    yield from _refused_call(reply, f"{limit + 1} requests", 413, 400)
 
 
 def _body_limit(kit: Kit) -> Iterator[str]:

@@ -29,27 +29,20 @@ _VERSION = 1  # of the file
 
 @frozen(kw_only=True)
 class GrantTerms:
-    """Permissions of the holder of a grant.
+    """Permissions of the holder of a grant."""
 
-    Attributes:
-        bucket: the only permitted bucket.
-        prefix: prefix of every key, with a final slash; empty is the whole bucket.
-        expires_in: lifetime in seconds, 7 days at most.
-        sizes: minimum and maximum size of an object in bytes.
-        overwrite: False protects existing objects, unless the bucket has versioning.
-        acl: ACL of every object; None leaves the ACL to the holder.
-        content_types: permitted types; a single one with a final slash is a prefix;
-            empty permits all.
-        fields: further form fields with their only permitted value.
-    """
-
-    bucket: str
-    prefix: str
-    expires_in: int = 3600
+    bucket: str  # the only permitted bucket
+    prefix: str  # prefix of every key, with a final slash; empty is the whole bucket
+    expires_in: int = 3600  # lifetime in seconds, 7 days at most
+    # Minimum and maximum size of an object in bytes.
     sizes: tuple[int, int] = (0, MAX_SINGLE_PUT)
+    # False protects existing objects, unless the bucket has versioning.
     overwrite: bool = True
+    # ACL of every object; None leaves the ACL to the holder.
     acl: str | None = "default"
+    # Permitted types; a single one with a final slash is a prefix; empty permits all.
     content_types: Sequence[str] = ()
+    # Further form fields with their only permitted value.
     fields: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
 
     def problems(self) -> Iterator[str]:
@@ -61,16 +54,16 @@ class GrantTerms:
         if "${" in self.prefix:
             yield "the prefix holds '${', which OSS would replace"
         if self.prefix and not self.prefix.endswith("/"):
-            said = (
+            advice = (
                 "would also match other names that start with it: end it with a slash"
             )
-            yield f"the prefix {self.prefix[:80]!r} {said}"
+            yield f"the prefix {self.prefix[:80]!r} {advice}"
         if not 1 <= self.expires_in <= MAX_V4_LIFE:
             yield f"the grant would be valid for {self.expires_in} s: OSS allows 7 days"
-        least, most = self.sizes
-        if not 0 <= least <= most <= MAX_SINGLE_PUT:
+        smallest, largest = self.sizes
+        if not 0 <= smallest <= largest <= MAX_SINGLE_PUT:
             limit = f"0..{MAX_SINGLE_PUT} bytes"
-            yield f"sizes from {least} to {most}: use a range in {limit}"
+            yield f"sizes from {smallest} to {largest}: use a range in {limit}"
         kinds = [one for one in self.content_types if one.endswith("/")]
         if kinds and len(self.content_types) > 1:
             yield f"content type {kinds[0]!r} is a prefix, which must be the only content type"
@@ -108,20 +101,13 @@ class GrantTerms:
 
 @frozen(kw_only=True)
 class SignedGrant:
-    """A signed grant, the content of a grant file.
+    """A signed grant, the content of a grant file."""
 
-    Attributes:
-        url: root URL of the bucket, to which the form is sent.
-        bucket: name of the bucket.
-        prefix: prefix of every key.
-        expires_at: expiry time, seconds since the epoch.
-        fields: all form fields except the key, in the order of sending.
-    """
-
-    url: str
-    bucket: str
-    prefix: str
-    expires_at: float
+    url: str  # root URL of the bucket, to which the form is sent
+    bucket: str  # name of the bucket
+    prefix: str  # prefix of every key
+    expires_at: float  # expiry time, seconds since the epoch
+    # All form fields except the key, in the order of sending.
     fields: Mapping[str, Secret]
 
     def text(self) -> str:

@@ -99,21 +99,21 @@ def _one_url(text: str) -> SecretURL | None:
 
 def about_url(url: SecretURL, now: float) -> Iterator[tuple[str, str]]:
     """Yield names and values that describe *url*; *now* is seconds since the epoch."""
-    found = describe(url)
+    signed = describe(url)
     if problem := damage(url):
         yield "damaged", f"the URL {problem}; it was cut off or changed"
-    yield "version", _VERSIONS[found.version]
-    yield "goes to", f"{urlsplit(url.reveal()).scheme}://{shown_text(found.host)}"
+    yield "version", _VERSIONS[signed.version]
+    yield "goes to", f"{urlsplit(url.reveal()).scheme}://{shown_text(signed.host)}"
     yield "object", shown_text(object_shown(url))
-    yield "call", shown_text(_call(url, found))
-    if found.region:
-        yield "region", shown_text(found.region)
-    if found.signed_at is not None:
-        yield "signed at", shown_moment(found.signed_at)
-    yield "expires at", shown_end(found.expires_at, now)
-    if found.has_token:
+    yield "call", shown_text(_call(url, signed))
+    if signed.region:
+        yield "region", shown_text(signed.region)
+    if signed.signed_at is not None:
+        yield "signed at", shown_moment(signed.signed_at)
+    yield "expires at", shown_end(signed.expires_at, now)
+    if signed.has_token:
         yield "key", "temporary (STS): it may end before the URL does"
-    yield "must send", _headers(found)
+    yield "must send", _headers(signed)
 
 
 def object_shown(url: SecretURL) -> str:
@@ -127,24 +127,24 @@ def object_shown(url: SecretURL) -> str:
     return f"{bucket}/{key}"
 
 
-def _call(url: SecretURL, found: SignedURL) -> str:
+def _call(url: SecretURL, signed: SignedURL) -> str:
     names = {name for name, _ in parse_query(urlsplit(url.reveal()).query)}
     own = {n for n in names if n.lower().startswith(("x-amz-", "x-goog-"))}
     foreign = sorted(n for n in names - own if n.lower() not in _OF_SIGNATURE)
-    if found.part_number is not None:
-        text = f"part {found.part_number} of the upload {found.upload_id}"
-    elif found.upload_id is not None:
-        text = f"on the upload {found.upload_id}: complete, abort or list"
+    if signed.part_number is not None:
+        text = f"part {signed.part_number} of the upload {signed.upload_id}"
+    elif signed.upload_id is not None:
+        text = f"on the upload {signed.upload_id}: complete, abort or list"
     else:
         text = "on the object"
     text += "; its method is not visible in a URL"
     return f"{text}; parameters: {', '.join(foreign)}" if foreign else text
 
 
-def _headers(found: SignedURL) -> str:
-    names = shown_text(", ".join(found.additional_headers))
+def _headers(signed: SignedURL) -> str:
+    names = shown_text(", ".join(signed.additional_headers))
     visible = f"{names}, with the signed values" if names else "none is visible"
-    if found.version in ("s3-v4", "gcs-v4"):
+    if signed.version in ("s3-v4", "gcs-v4"):
         return visible
     return f"{visible}; Content-Type, Content-MD5 and x-oss-* may be signed unseen"
 
@@ -269,8 +269,8 @@ def _prefix_warnings(conditions: list[PolicyCondition]) -> Iterator[str]:
     if not longest:
         yield "no prefix is bound: every object of the bucket can be written"
     elif not longest.endswith("/"):
-        said = "it has no slash at its end, so that longer names begin with it too"
-        yield f"the prefix {longest[:80]!r} is wide: {said}"
+        why = "it has no slash at its end, so that longer names begin with it too"
+        yield f"the prefix {longest[:80]!r} is wide: {why}"
 
 
 def _type_warnings(conditions: list[PolicyCondition]) -> Iterator[str]:

@@ -66,9 +66,9 @@ def check_map(url_map: URLMap, intent: Intent) -> list[MapProblem]:
     The check assumes that the files are sent one after the other, in their order.
     """
     problems = [
-        MapProblem(path, *found)
+        MapProblem(path, *problem)
         for path, entry in url_map.items()
-        for found in _check_entry(path, entry, intent)
+        for problem in _check_entry(path, entry, intent)
     ]
     known = {(problem.path, problem.kind) for problem in problems}
     sent = missing = 0
@@ -106,9 +106,9 @@ def _check_entry(path: str, entry: MapEntry, intent: Intent) -> Iterator[Found]:
             yield "parts", error.message
     requests = [*requests_of(entry)]
     for name, request in requests:
-        found = [*_check_request(path, entry, name, request, intent)]
-        yield from found
-        if found:
+        problems = [*_check_request(path, entry, name, request, intent)]
+        yield from problems
+        if problems:
             break  # 10,000 parts have one mistake in common, not 10,000
     ends = ((name, expiry(request, entry)) for name, request in requests)
     ended = [(name, end) for name, end in ends if end is not None and end <= intent.now]
@@ -121,7 +121,7 @@ def _check_entry(path: str, entry: MapEntry, intent: Intent) -> Iterator[Found]:
 def _check_request(
     path: str, entry: MapEntry, name: str, request: MapRequest, intent: Intent
 ) -> Iterator[Found]:
-    told = describe(request.url)
+    signed = describe(request.url)
     url = request.url.reveal()
     bucket, key = split_path(path)
     try:
@@ -134,13 +134,13 @@ def _check_request(
         if not fits:
             where = shown_text(seen if there is None else f"{there}/{seen}")
             yield "object", f"{name} is for {where}"
-        yield from _check_call(entry, name, url, told)
+        yield from _check_call(entry, name, url, signed)
     if name == "complete" and (problem := complete_problem(request)):
         yield "headers", f"{name} {problem}"
     # Headers that the URL demands and the map does not send.
     if request.headers is not None:
-        given = {header.lower() for header in request.headers}
-        lacking = sorted(set(told.additional_headers) - given - _SENT_ANYWAY)
+        headers = {header.lower() for header in request.headers}
+        lacking = sorted(set(signed.additional_headers) - headers - _SENT_ANYWAY)
         if lacking:
             text = f"{name} was signed with {', '.join(lacking)}, its headers lack it"
             yield "headers", shown_text(text)
@@ -150,14 +150,14 @@ def _check_request(
 
 
 def _check_call(
-    entry: MapEntry, name: str, url: str, told: SignedURL
+    entry: MapEntry, name: str, url: str, signed: SignedURL
 ) -> Iterator[Found]:
     """Yield a problem if the URL is for another call than its position in the map."""
     query = parse_qs(urlsplit(url).query, keep_blank_values=True)
-    if name.startswith("parts[") and f"parts[{told.part_number}]" != name:
+    if name.startswith("parts[") and f"parts[{signed.part_number}]" != name:
         text = f"{name} has no partNumber in its URL: it would replace the object"
         yield "object", text
-    if name in ("complete", "abort", "list") and told.upload_id != entry.upload_id:
+    if name in ("complete", "abort", "list") and signed.upload_id != entry.upload_id:
         yield "object", f"{name} is of another upload"
     wrong = ", ".join(sorted({"uploadId", "uploads", "acl"} & query.keys()))
     if name == "url" and wrong:

@@ -215,11 +215,11 @@ class _Service:
         self, request: Request, call: _SignCall
     ) -> tuple[ServiceRules, Policy]:
         """Return the rules and the policy for a call; raises like ``policy_of``."""
-        rules, given = self.rules(), request.headers.get("authorization", "")
+        rules, authorization = self.rules(), request.headers.get("authorization", "")
         try:
-            policy = policy_of(rules, given)
+            policy = policy_of(rules, authorization)
         except HTTPException:
-            call.unhashed = unhashed(rules, given)
+            call.unhashed = unhashed(rules, authorization)
             raise
         call.token = policy.name
         return rules, policy
@@ -365,16 +365,16 @@ def grant_members(signer: Signer, policy: Policy, path: str) -> dict[str, str]:
 def policy_of(rules: ServiceRules, authorization: str) -> Policy:
     """Return the policy of the bearer token; HTTPException 401 if there is none."""
     scheme, _, token = authorization.partition(" ")
-    given = hash_token(token.strip())
-    found = None
+    digest = hash_token(token.strip())
+    granted = None
     for known, policy in rules.tokens.items():
         # All of them are compared, so that time tells nothing.
-        if hmac.compare_digest(known.lower(), given):
-            found = policy
-    if found is None or scheme.lower() != "bearer":
+        if hmac.compare_digest(known.lower(), digest):
+            granted = policy
+    if granted is None or scheme.lower() != "bearer":
         headers = {"WWW-Authenticate": "Bearer"}
         raise HTTPException(401, "no valid bearer token", headers)
-    return found
+    return granted
 
 
 def unhashed(rules: ServiceRules, authorization: str) -> str | None:
@@ -454,16 +454,16 @@ def _name(
 def _number(
     request: Mapping[str, Any],
     member: str,
-    most: int,
-    least: int = 1,
+    maximum: int,
+    minimum: int = 1,
     *,
     needed: bool = False,
 ) -> int | None:
     value: Any = request.get(member)
     if value is None and not needed:
         return None
-    if not parsing.is_int(value) or not least <= value <= most:
-        raise _invalid(f"{member} must be a whole number from {least} to {most}")
+    if not parsing.is_int(value) or not minimum <= value <= maximum:
+        raise _invalid(f"{member} must be a whole number from {minimum} to {maximum}")
     return int(value)
 
 

@@ -316,8 +316,7 @@ def signer(url: str, wanted: CheckSignerOptions) -> int:
             found.append(verdict)
             # If the first rule is broken, none of the others is tried.
             if not wanted.as_json and (len(found) == 1 or found[0].outcome != "fail"):
-                verbose = wanted.verbose or verdict.outcome == "fail"
-                click.echo(verdict.text(verbose=verbose))
+                click.echo(verdict.text(verbose=wanted.verbose))
     finally:
         service.close()
     counts = Counter(verdict.outcome for verdict in found)
