@@ -252,7 +252,10 @@ def warnings_of(grant: PostGrant) -> Iterator[str]:
         yield "no size is bound: every object may have 5 GiB"
     if not policy.named(OBJECT_ACL):
         yield "the ACL is not bound: the holder can make objects public"
-    yield from _type_warnings([one for n in _TYPE_FIELDS for one in policy.named(n)])
+    types = [one for name in _TYPE_FIELDS for one in policy.named(name)]
+    scripts = [kind for kind in _HTML if all(one.allows(kind) for one in types)]
+    if types and scripts:
+        yield f"its types admit {', '.join(scripts)}, in which scripts can run"
     if is_v1 and not grant.has(TOKEN_FIELD):
         yield "V1 with a lasting key: the key itself signs, for every region; use V4"
     for name in ("callback", "success_action_redirect"):
@@ -271,9 +274,3 @@ def _prefix_warnings(conditions: list[PolicyCondition]) -> Iterator[str]:
     elif not longest.endswith("/"):
         why = "it has no slash at its end, so that longer names begin with it too"
         yield f"the prefix {longest[:80]!r} is wide: {why}"
-
-
-def _type_warnings(conditions: list[PolicyCondition]) -> Iterator[str]:
-    allowed = [one for one in _HTML if all(c.allows(one) for c in conditions)]
-    if conditions and allowed:
-        yield f"its types admit {', '.join(allowed)}, in which scripts can run"

@@ -274,11 +274,18 @@ class _Sequence:
                 **changed,
                 **step.terms,
             )
+        body, headers = step.body, step.headers
+        if step.source is not None:
+            path = f"/{folder.access.bucket}/{folder.path}{step.source}"
+            headers = {COPY_SOURCE: path, **headers}
+        completes = step.action is Action.CompleteMultipartUpload
+        if completes and not body and COMPLETE_ALL not in headers:
+            body = complete_multipart_upload(self.parts)
         reply = folder.call(
             step.action,
             step.key,
-            self._body(step),
-            headers=self._headers(step),
+            body,
+            headers=headers,
             query=self._query(step),
             unsigned=step.unsigned,
             plus=step.plus,
@@ -292,19 +299,6 @@ class _Sequence:
             etag = reply.headers.get("etag", "")
             self.parts.append((step.part_number, etag))
         return reply
-
-    def _body(self, step: URLCall) -> bytes:
-        if step.action is not Action.CompleteMultipartUpload or step.body:
-            return step.body
-        lists = COMPLETE_ALL not in step.headers
-        return complete_multipart_upload(self.parts) if lists else b""
-
-    def _headers(self, step: URLCall) -> Mapping[str, str]:
-        if step.source is None:
-            return step.headers
-        folder = self.folder
-        path = f"/{folder.access.bucket}/{folder.path}{step.source}"
-        return {COPY_SOURCE: path, **step.headers}
 
     def _query(self, step: URLCall) -> Mapping[str, str]:
         spec, query = step.action.spec, dict(step.query)
