@@ -1,7 +1,4 @@
-"""Descriptions of presigned URLs and URL maps, without signatures.
-
-Grants are also read here; ``grant_check`` describes them.
-"""
+"""Descriptions of presigned URLs, URL maps and grants, without signatures."""
 
 from __future__ import annotations
 
@@ -15,10 +12,18 @@ from urllib.parse import urlsplit
 
 from .. import url_checks
 from ..errors import ConfigurationError
+from ..model import FORBID_OVERWRITE, MAX_SINGLE_PUT, OBJECT_ACL
 from ..secret import SecretURL
 from ..signers.post_grant_parser import MAX_GRANT, PostGrant, parse_grant
 from ..signers.presigned_urls import expiry
 from ..signing.canonical import OWN_PARAMETERS, parse_query
+from ..signing.post_policy import (
+    RANGE,
+    SIGNATURE_FIELDS,
+    TOKEN_FIELD,
+    TYPE_FIELD,
+    PolicyCondition,
+)
 from ..signing.signed_url import SignedURL, damage, describe
 from ..units import shown_bytes, shown_end, shown_moment, shown_text
 from ..url_map.parser import parse
@@ -38,6 +43,9 @@ _VERSIONS = {
 _MAX_ONE = 2 * url_checks.MAX_URL  # bytes of a file that may hold one URL and no map
 # Other parameters decide what a URL does.
 _OF_SIGNATURE = {"partnumber", "uploadid", *(name.lower() for name in OWN_PARAMETERS)}
+_TYPE_FIELDS = (TYPE_FIELD, "content-type")
+_HTML = ("text/html", "image/svg+xml")  # run scripts in a browser
+_ALWAYS = {"bucket", "key", RANGE, *SIGNATURE_FIELDS}
 
 
 def read(reference: str, opener: Opener) -> SecretURL | URLMap | PostGrant:
@@ -91,21 +99,21 @@ def _one_url(text: str) -> SecretURL | None:
 
 def about_url(url: SecretURL, now: float) -> Iterator[tuple[str, str]]:
     """Yield names and values that describe *url*; *now* is seconds since the epoch."""
-    found = describe(url)
+    signed = describe(url)
     if problem := damage(url):
         yield "damaged", f"the URL {problem}; it was cut off or changed"
-    yield "version", _VERSIONS[found.version]
-    yield "goes to", f"{urlsplit(url.reveal()).scheme}://{shown_text(found.host)}"
+    yield "version", _VERSIONS[signed.version]
+    yield "goes to", f"{urlsplit(url.reveal()).scheme}://{shown_text(signed.host)}"
     yield "object", shown_text(object_shown(url))
-    yield "call", shown_text(_call(url, found))
-    if found.region:
-        yield "region", shown_text(found.region)
-    if found.signed_at is not None:
-        yield "signed at", shown_moment(found.signed_at)
-    yield "expires at", shown_end(found.expires_at, now)
-    if found.has_token:
+    yield "call", shown_text(_call(url, signed))
+    if signed.region:
+        yield "region", shown_text(signed.region)
+    if signed.signed_at is not None:
+        yield "signed at", shown_moment(signed.signed_at)
+    yield "expires at", shown_end(signed.expires_at, now)
+    if signed.has_token:
         yield "key", "temporary (STS): it may end before the URL does"
-    yield "must send", _headers(found)
+    yield "must send", _headers(signed)
 
 
 def object_shown(url: SecretURL) -> str:
@@ -119,24 +127,24 @@ def object_shown(url: SecretURL) -> str:
     return f"{bucket}/{key}"
 
 
-def _call(url: SecretURL, found: SignedURL) -> str:
+def _call(url: SecretURL, signed: SignedURL) -> str:
     names = {name for name, _ in parse_query(urlsplit(url.reveal()).query)}
     own = {n for n in names if n.lower().startswith(("x-amz-", "x-goog-"))}
     foreign = sorted(n for n in names - own if n.lower() not in _OF_SIGNATURE)
-    if found.part_number is not None:
-        text = f"part {found.part_number} of the upload {found.upload_id}"
-    elif found.upload_id is not None:
-        text = f"on the upload {found.upload_id}: complete, abort or list"
+    if signed.part_number is not None:
+        text = f"part {signed.part_number} of the upload {signed.upload_id}"
+    elif signed.upload_id is not None:
+        text = f"on the upload {signed.upload_id}: complete, abort or list"
     else:
         text = "on the object"
     text += "; its method is not visible in a URL"
     return f"{text}; parameters: {', '.join(foreign)}" if foreign else text
 
 
-def _headers(found: SignedURL) -> str:
-    names = shown_text(", ".join(found.additional_headers))
+def _headers(signed: SignedURL) -> str:
+    names = shown_text(", ".join(signed.additional_headers))
     visible = f"{names}, with the signed values" if names else "none is visible"
-    if found.version in ("s3-v4", "gcs-v4"):
+    if signed.version in ("s3-v4", "gcs-v4"):
         return visible
     return f"{visible}; Content-Type, Content-MD5 and x-oss-* may be signed unseen"
 
@@ -196,3 +204,73 @@ def _sent(request: MapRequest) -> str:
         return "not said"
     shown = (f"{name}: {value}" for name, value in request.headers.items())
     return "; ".join(shown) or "none"
+
+
+def about_grant(grant: PostGrant, now: float) -> Iterator[tuple[str, str]]:
+    """Yield names and values that describe *grant*; *now* is seconds since the epoch."""
+    policy = grant.policy
+    yield "kind", f"grant, signature {grant.version.upper()}"
+    yield "goes to", shown_text(grant.url)
+    yield "objects", _conditions(policy.named("key")) or "any name in the bucket"
+    yield (
+        "size",
+        _conditions(policy.named(RANGE)) or f"up to {shown_bytes(MAX_SINGLE_PUT)}",
+    )
+    yield "expires at", shown_end(grant.expires_at, now)
+    if grant.has(TOKEN_FIELD):
+        yield "key", "temporary (STS): it may end before the grant does"
+    kept = policy.pinned().get(FORBID_OVERWRITE) == "true"
+    yield "existing objects", "are kept" if kept else "can be replaced"
+    others = [one for one in policy.conditions if one.field not in _ALWAYS]
+    yield "also bound", shown_text(_conditions(others)) or "nothing"
+    for warning in warnings_of(grant):
+        yield "warning", shown_text(warning)
+
+
+def _conditions(conditions: list[PolicyCondition]) -> str:
+    """Return readable descriptions of policy conditions."""
+    texts = []
+    for one in conditions:
+        if one.sizes is not None:
+            texts.append(" to ".join(map(shown_bytes, one.sizes)))
+            continue
+        words = {"eq": "is", "starts-with": "begins with", "not-in": "is none of"}
+        operator = words.get(one.operator, "is one of")
+        name = "" if one.field == "key" else f"{one.field} "
+        texts.append(f"{name}{operator} {', '.join(map(repr, one.values))}")
+    return "; ".join(texts)
+
+
+def warnings_of(grant: PostGrant) -> Iterator[str]:
+    """Yield warnings about unusually broad permissions in *grant*, without secrets."""
+    policy, is_v1 = grant.policy, grant.version == "v1"
+    if not policy.named("bucket"):
+        where = "" if is_v1 else " of its region"
+        yield f"no bucket is bound: it works for every bucket{where} that its key may write"
+    yield from _prefix_warnings(policy.named("key"))
+    if not policy.named(RANGE):
+        yield "no size is bound: every object may have 5 GiB"
+    if not policy.named(OBJECT_ACL):
+        yield "the ACL is not bound: the holder can make objects public"
+    types = [one for name in _TYPE_FIELDS for one in policy.named(name)]
+    scripts = [kind for kind in _HTML if all(one.allows(kind) for one in types)]
+    if types and scripts:
+        yield f"its types admit {', '.join(scripts)}, in which scripts can run"
+    if is_v1 and not grant.has(TOKEN_FIELD):
+        yield "V1 with a lasting key: the key itself signs, for every region; use V4"
+    for name in ("callback", "success_action_redirect"):
+        if grant.has(name):
+            yield f"it has a {name}: an address of its owner's choice is called"
+
+
+def _prefix_warnings(conditions: list[PolicyCondition]) -> Iterator[str]:
+    exact = [one for one in conditions if one.operator in ("eq", "in")]
+    starts = [one.values[0] for one in conditions if one.operator == "starts-with"]
+    longest = max(starts, key=len, default="")
+    if exact:
+        return
+    if not longest:
+        yield "no prefix is bound: every object of the bucket can be written"
+    elif not longest.endswith("/"):
+        why = "it has no slash at its end, so that longer names begin with it too"
+        yield f"the prefix {longest[:80]!r} is wide: {why}"

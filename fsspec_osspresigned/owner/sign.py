@@ -57,10 +57,10 @@ class Cut:
         size = file_size or 0
         count = max(1, -(-size // part_size)) if parts is None else parts
         if parts is None and count > MAX_PARTS:
-            least = max(MIN_PART, -(-size // MAX_PARTS))
+            enough = max(MIN_PART, -(-size // MAX_PARTS))
             raise ConfigurationError(
                 f"{shown_bytes(size)} in parts of {shown_bytes(part_size)} are {count} "
-                f"parts, OSS takes {MAX_PARTS}: use --part-size {least} or more"
+                f"parts, OSS takes {MAX_PARTS}: use --part-size {enough} or more"
             )
         return cls(parts=count, part_size=part_size)
 
@@ -144,7 +144,7 @@ def local_objects(sources: Sequence[str], to: str) -> dict[str, str]:
         raise ConfigurationError(f"--to {to!r} names no bucket: use bucket/prefix/")
     if "/" not in to:
         to += "/"
-    found: dict[str, str] = {}
+    files: dict[str, str] = {}
     problems = []
     for source in sources:
         for entry in LocalTree(source, to):
@@ -153,14 +153,14 @@ def local_objects(sources: Sequence[str], to: str) -> dict[str, str]:
             local, path = entry.local, entry.path
             if not entry.is_sent or _is_left_out(local, path):
                 continue
-            if path in found:
-                problems.append(f"{local} and {found[path]} would both go to {path}")
-            found[path] = local
-    if not found:
+            if path in files:
+                problems.append(f"{local} and {files[path]} would both go to {path}")
+            files[path] = local
+    if not files:
         problems.append(f"no file is at {', '.join(sources)}")
     if problems:
         raise ConfigurationError(problems)
-    return found
+    return files
 
 
 def _is_left_out(local: str, path: str) -> bool:
@@ -171,19 +171,11 @@ def _is_left_out(local: str, path: str) -> bool:
     problem = ""
     if os.path.islink(local) and not os.path.exists(local):
         problem = "is a link to nothing"
-    elif not _is_unicode(path):
+    elif path.encode(errors="ignore").decode() != path:
         problem = "has a name that is not UTF-8: rename the file"
     if problem:
         warnings.warn(f"left out: {shown_text(local)} {problem}", stacklevel=3)
     return bool(problem)
-
-
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def too_large(files: Mapping[str, str]) -> Iterator[str]:

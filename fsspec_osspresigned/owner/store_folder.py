@@ -56,22 +56,17 @@ _OWN = rf"{_FOLDERS}[0-9a-f]{{16}}/({'|'.join(map(re.escape, CheckKey))})"
 
 @frozen(kw_only=True)
 class StoreAccess:
-    """Signs and sends requests to one bucket, also invalid ones.
+    """Signs and sends requests to one bucket, also invalid ones."""
 
-    Attributes:
-        send: sends one signed request and returns the reply of any status.
-        public_endpoint: public endpoint of the region in mainland China, for the one fact
-            about it; None does not ask for that fact.
-        clock: returns seconds since the epoch.
-    """
-
-    send: Send
+    send: Send  # sends one signed request and returns the reply of any status
     credentials: Credentials
     endpoint: Endpoint
     region: str
     bucket: str
+    # Public endpoint of the region in mainland China, for the one fact about it; None
+    # does not ask for that fact.
     public_endpoint: Endpoint | None = None
-    clock: Callable[[], float] = time.time
+    clock: Callable[[], float] = time.time  # returns seconds since the epoch
 
     def request(
         self,
@@ -175,25 +170,18 @@ _UPLOADS = _ListCall(
 
 @define(kw_only=True)
 class CheckFolder:
-    """Random folder of one check below a prefix of the bucket.
-
-    Attributes:
-        prefix: prefix of the folder, with a final slash; empty is the whole bucket.
-        is_versioned: whether the bucket has versioning, as its replies show.
-        has_version_ids: whether it is enabled, and not suspended.
-        page_size: number of entries that one listing requests.
-        swept: number of objects, versions and uploads of earlier checks that
-            :meth:`clean_up` removed.
-        traces: what requests of this check may have left in the folder.
-    """
+    """Random folder of one check below a prefix of the bucket."""
 
     access: StoreAccess
-    prefix: str
+    prefix: str  # prefix of the folder, with a final slash; empty is the whole bucket
     name: str = Factory(lambda: f"{_FOLDERS}{secrets.token_hex(8)}/")
-    is_versioned: bool = False
-    has_version_ids: bool = False
-    page_size: int = 1000
+    is_versioned: bool = False  # whether the bucket has versioning, as its replies show
+    has_version_ids: bool = False  # whether it is enabled, and not suspended
+    page_size: int = 1000  # number of entries that one listing requests
+    # Number of objects, versions and uploads of earlier checks that :meth:`clean_up`
+    # removed.
     swept: int = field(default=0, init=False)
+    # What requests of this check may have left in the folder.
     traces: set[Trace] = field(factory=set, init=False)
 
     @property

@@ -12,14 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from fsspec_osspresigned.owner.grants import (
-    GrantTerms,
-    about_grant,
-    check_grant,
-    sign_grant,
-    warnings_of,
-)
-from fsspec_osspresigned.owner.map_check import Intent
+from fsspec_osspresigned.owner.grants import GrantTerms, sign_grant
+from fsspec_osspresigned.owner.inspect import about_grant, warnings_of
+from fsspec_osspresigned.owner.upload_check import Intent, check_grant
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signers.post_grant_parser import read_grant
 from fsspec_osspresigned.signing import Credentials, Endpoint

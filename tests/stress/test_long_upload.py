@@ -92,7 +92,7 @@ def service(oss: Emulator) -> Iterator[tuple[str, list[AccessRecord]]]:
     )
     rules = ServiceRules(signer=keys_of(oss), tokens={hash_token(TOKEN): policy})
     told: list[AccessRecord] = []
-    app = create_ruled_app(lambda: rules, clock=oss.clock, tell=told.append)
+    app = create_ruled_app(lambda: rules, tell=told.append)
     with LoopbackServer(app) as server:
         yield server.url, told
 

@@ -1,6 +1,7 @@
 """Signer service: an ASGI application, its policy and its processes.
 
-Begin with ``app``, the application. ``policy`` decides which requests are signed.
+Begin with ``app``, the application. ``policy`` decides which requests are signed, and
+``limits`` how many; ``policy_file`` follows the file, and ``process`` serves.
 """
 
 from __future__ import annotations

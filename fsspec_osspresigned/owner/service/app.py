@@ -7,18 +7,14 @@ server and upload data to OSS" (V4), so existing upload code works with it.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import hmac
-import math
 import re
-import threading
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from attrs import Factory, asdict, define, field, fields_dict, frozen
+from attrs import asdict, define, field, fields_dict, frozen
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -35,121 +31,35 @@ from ...errors import (
 )
 from ...model import (
     MAX_PARTS,
-    MAX_SINGLE_PUT,
-    STORAGE_CLASS,
     URL_ACTIONS,
     Action,
     Operation,
     SignedRequest,
-    split_path,
 )
 from ...signers.base import MAX_REQUESTS, Signer, sign_each
 from ...signers.keys import KeySigner
 from ...signers.wire_protocol import ITEM_STATUS, MAX_REQUEST_BODY
+from ...signing.canonical import MAX_V4_LIFE
 from ...signing.endpoint import check_bucket, check_key
 from ...signing.post_policy import STATUS_FIELD, TOKEN_FIELD
 from ...signing.signed_url import describe
-from ...units import MIB
 from ...url_checks import MAX_URL, header_problems
-from ..grants import GrantTerms, SignedGrant, sign_grant
-from .policy import Policy, ServiceError, hash_token, permitted
+from ..grants import sign_grant
+from .limits import RateLimits
+from .policy import Policy, ServiceError, hash_token, permitted, place_in, terms_of
 
 PATH = "/get_post_signature_for_oss_upload"
 
-_NAMES = {  # form fields -> members, where another one than with underscores
+_MEMBERS = {  # form fields -> members, where another one than with underscores
     "x-oss-signature": "signature",
     TOKEN_FIELD: "security_token",
 }
 
 
-def place_in(policy: Policy, wish: Mapping[str, str]) -> str:
-    """Return the ``bucket/prefix`` that the query parameters *wish* request.
-
-    The parameters are ``bucket`` and ``dir``; a missing one defaults to the policy's
-    only value.
-
-    Raises:
-        ServiceError: the policy does not grant the prefix, or grants several and a
-            missing parameter does not say which.
-    """
-    if Action.PostObject not in policy.actions:
-        raise ServiceError("action_not_granted", "PostObject is not granted")
-    bucket, folder = wish.get("bucket"), wish.get("dir")
-    found = {path for path in policy.prefixes if bucket in (None, split_path(path)[0])}
-    if folder is not None:
-        if folder and not folder.endswith("/"):
-            folder += "/"
-        buckets = {split_path(path)[0] for path in found}
-        found = {
-            f"{one}/{folder}" for one in buckets if policy.covers(f"{one}/{folder}")
-        }
-    if not found:
-        raise ServiceError("forbidden", "bucket or dir lies outside what is granted")
-    if len(found) > 1:
-        raise ServiceError("invalid_request", "say which: ?bucket=...&dir=...")
-    return found.pop()
-
-
-def terms_of(policy: Policy, path: str) -> GrantTerms:
-    """Return the terms of a grant with the permissions of *policy* below *path*."""
-    bucket, prefix = split_path(path)
-    most = min(policy.max_size or MAX_SINGLE_PUT, MAX_SINGLE_PUT)
-    classes = policy.storage_classes
-    # What a policy names has to be sent, which the sample's clients do not. So the ACL is
-    # pinned only where the owner lists some: to the one that comes first by its name,
-    # which is also the closest. By its name Standard is the last class.
-    return GrantTerms(
-        bucket=bucket,
-        prefix=prefix,
-        expires_in=policy.max_expires_in,
-        sizes=(0, most),
-        overwrite=policy.overwrite,
-        acl=min(policy.acls or (), default=None),
-        content_types=policy.content_types or (),
-        fields={STORAGE_CLASS: max(classes)} if classes else {},
-    )
-
-
-def grant_members(signer: Signer, policy: Policy, path: str) -> dict[str, str]:
-    """Return the members of the reply with the grant, which is a secret.
-
-    Raises:
-        ServiceError: the grant cannot be signed, or the signer is unavailable.
-    """
-    if not isinstance(signer, KeySigner) or signer.version != "v4":
-        detail = "this signer makes no grants: it needs a key and V4"
-        raise ServiceError("action_not_granted", detail)
-    try:
-        made = sign_grant(
-            signer.credentials(),
-            signer.endpoint,
-            terms_of(policy, path),
-            region=signer.region,
-            now=signer.clock(),
-        )
-    except ConfigurationError as error:
-        raise ServiceError("invalid_request", error.message) from None
-    except OSSPresignedError:
-        raise ServiceError("unavailable", "the signer cannot sign now") from None
-    return _shape(made)
-
-
-def _shape(made: SignedGrant) -> dict[str, str]:
-    answer = {
-        _NAMES.get(name, name.replace("-", "_")): value.reveal()
-        for name, value in made.fields.items()
-        if name != STATUS_FIELD  # which the sample's clients know by themselves
-    }
-    answer.setdefault("security_token", "")
-    return {**answer, "host": made.url.removesuffix("/"), "dir": made.prefix}
-
-
-_MINUTE = 60.0
 _MAX_DEPTH = 6
 _MAX_VALUES = 20_000  # of JSON in one body; more take longer to parse than to sign
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?')
-_MAX_LIFE = 604_800
-_MEMBERS = tuple(fields_dict(Operation))
+_OPERATION = tuple(fields_dict(Operation))
 
 
 @frozen(kw_only=True)
@@ -164,7 +74,6 @@ class ServiceRules:
 class AccessRecord:
     """Log record of one call, without tokens, URLs and headers."""
 
-    at: float  # when it began, seconds since the epoch
     token: str | None  # name of the policy; None if the token was unknown
     paths: tuple[str, ...]  # bucket/key of what was asked for, as far as it was valid
     requests: int
@@ -176,142 +85,19 @@ class AccessRecord:
     unhashed: str | None = None  # name of a policy whose sha256 is the token itself
 
 
-@define
-class _Usage:
-    """Calls of one token that have no reply yet."""
-
-    threads: asyncio.Semaphore
-    calls: int = 0
-    body_bytes: int = 0
-
-
-@define
-class TokenBucket:
-    """A token bucket, which is full at first; the caller must hold a lock.
-
-    Attributes:
-        tokens: number of tokens that are added in *period* seconds, evenly.
-        burst: capacity of the bucket, as the number of seconds in which it is filled.
-        clock: function that returns monotonic seconds.
-    """
-
-    tokens: float
-    period: float
-    burst: float
-    clock: Callable[[], float] = time.monotonic
-    _paid: float = field(
-        init=False,
-        default=Factory(lambda self: self.clock() - self.burst, takes_self=True),
-    )
-
-    def wait(self) -> float:
-        """Return the seconds until a token is available; 0 if there is one now."""
-        return max(0.0, self._after(1) - self.clock())
-
-    def spend(self, count: float = 1) -> float:
-        """Take *count* tokens, even below zero.
-
-        Return the seconds until the bucket is at zero.
-        """
-        self._paid = self._after(count)
-        return max(0.0, self._paid - self.clock())
-
-    def _after(self, count: float) -> float:
-        paid = max(self._paid, self.clock() - self.burst)
-        return paid + count * self.period / self.tokens
-
-
-@define
-class RateLimits:
-    """Limits of one token by policy name; the service replies 429 above them.
-
-    A token bucket holds the requests of one minute. One batch may exceed it, but not
-    two at the same time.
-    """
-
-    clock: Callable[[], float] = time.monotonic
-    calls: int = 200  # without a reply
-    body_bytes: int = 64 * MIB  # of the bodies of these calls
-    threads: int = 4  # in which calls are answered; the others wait for their turn
-    _buckets: dict[str, TokenBucket] = field(factory=dict, init=False)
-    _usage: dict[str, _Usage] = field(factory=dict, init=False)
-    _lock: threading.Lock = field(factory=threading.Lock, init=False)
-
-    def charge(self, policy: Policy, cost: int = 0) -> None:
-        """Charge *cost* requests to *policy*; HTTPException 429 above its limit."""
-        most = policy.requests_per_minute
-        if most is None:
-            return
-        with self._lock:
-            new = TokenBucket(most, _MINUTE, _MINUTE, self.clock)
-            bucket = self._buckets.setdefault(policy.name, new)
-            bucket.tokens = most
-            if wait := bucket.wait():
-                raise _too_many(f"more than {most} requests in a minute", wait)
-            bucket.spend(cost)
-
-    @contextlib.asynccontextmanager
-    async def turn(
-        self, policy: Policy, blocks: AsyncIterator[bytes]
-    ) -> AsyncIterator[bytes]:
-        """Receive the body in *blocks*, wait for a thread, and yield the body.
-
-        The call counts for *policy* until the block ends, whatever it is doing. Each
-        token has a queue of its own, so its calls wait only for each other.
-
-        Raises:
-            HTTPException: 413 if the body is too large, 429 if *policy* has too many
-                calls without a reply, or too large ones.
-        """
-        new = _Usage(asyncio.Semaphore(self.threads))
-        usage = self._usage.setdefault(policy.name, new)
-        if usage.calls >= self.calls:
-            raise _too_many("too many calls at the same time", 1)
-        usage.calls += 1
-        body = bytearray()
-        try:
-            async for block in blocks:
-                body += block
-                usage.body_bytes += len(block)
-                if len(body) > MAX_REQUEST_BODY:
-                    raise HTTPException(
-                        413, f"the body exceeds {MAX_REQUEST_BODY} bytes"
-                    )
-                if usage.body_bytes > self.body_bytes:
-                    raise _too_many("too many large calls at the same time", 1)
-            async with usage.threads:
-                yield bytes(body)
-        finally:
-            usage.calls -= 1
-            usage.body_bytes -= len(body)
-
-    def keep(self, names: set[str]) -> None:
-        """Remove the counters of all policies except *names*."""
-        with self._lock:
-            for counters in (self._buckets, self._usage):
-                for name in counters.keys() - names:
-                    del counters[name]
-
-
-def _too_many(detail: str, wait: float) -> HTTPException:
-    return HTTPException(429, detail, {"Retry-After": str(math.ceil(wait))})
-
-
 def create_app(
     signer: Signer,
     *,
     tokens: Mapping[str, Policy],
-    clock: Callable[[], float] = time.time,
 ) -> Starlette:
     """Return the ASGI app of a signer service with fixed policies."""
     rules = ServiceRules(signer=signer, tokens=dict(tokens))
-    return create_ruled_app(lambda: rules, clock=clock)
+    return create_ruled_app(lambda: rules)
 
 
 def create_ruled_app(
     rules: Callable[[], ServiceRules],
     *,
-    clock: Callable[[], float] = time.time,
     limits: RateLimits | None = None,
     tell: Callable[[AccessRecord], object] = lambda _: None,
     routes: Sequence[BaseRoute] = (),
@@ -320,12 +106,11 @@ def create_ruled_app(
 
     Args:
         rules: called once per call, and returns the signer and the policies.
-        clock: returns seconds since the epoch.
         limits: counts the requests of each policy; None creates an instance.
         tell: called with the record of each call for signatures.
         routes: routes of further pages.
     """
-    service = _Service(rules, clock, limits or RateLimits(), tell)
+    service = _Service(rules, limits or RateLimits(), tell)
     app = Starlette(
         routes=[
             Route("/v1/sign", service.sign, methods=["POST"]),
@@ -386,20 +171,19 @@ class _SignCall:
 @frozen
 class _Service:
     rules: Callable[[], ServiceRules]
-    clock: Callable[[], float]
     limits: RateLimits
     tell: Callable[[AccessRecord], object]
 
     async def sign(self, request: Request) -> Response:
-        return await self.told(request, self.answer)
+        return await self.recorded(request, self.answer)
 
     async def grant(self, request: Request) -> Response:
-        return await self.told(request, self.answer_grant)
+        return await self.recorded(request, self.answer_grant)
 
-    async def told(
+    async def recorded(
         self, request: Request, answer: Callable[..., Awaitable[Response]]
     ) -> Response:
-        at, began, fault, call = self.clock(), time.perf_counter(), None, _SignCall()
+        began, fault, call = time.perf_counter(), None, _SignCall()
         try:
             response = await answer(request, call)
         except HTTPException as error:
@@ -418,7 +202,6 @@ class _Service:
             call.codes[_CODES[response.status_code]] += 1
         self.tell(
             AccessRecord(
-                at=at,
                 status=response.status_code,
                 milliseconds=round((time.perf_counter() - began) * 1000, 3),
                 fault=fault,
@@ -432,11 +215,11 @@ class _Service:
         self, request: Request, call: _SignCall
     ) -> tuple[ServiceRules, Policy]:
         """Return the rules and the policy for a call; raises like ``policy_of``."""
-        rules, given = self.rules(), request.headers.get("authorization", "")
+        rules, authorization = self.rules(), request.headers.get("authorization", "")
         try:
-            policy = policy_of(rules, given)
+            policy = policy_of(rules, authorization)
         except HTTPException:
-            call.unhashed = unhashed(rules, given)
+            call.unhashed = unhashed(rules, authorization)
             raise
         call.token = policy.name
         return rules, policy
@@ -484,11 +267,24 @@ class _Service:
         return JSONResponse({"results": results}, headers={"Cache-Control": "no-store"})
 
 
+# What the signer raised -> the code of the item.
+_ITEM_CODES: tuple[tuple[type[OSSPresignedError], str], ...] = (
+    (ConfigurationError, "invalid_request"),
+    (TooLargeError, "too_large"),
+    (NotSignedError, "forbidden"),
+)
+
+
 def _result(
     outcome: SignedRequest | OSSPresignedError, operation: Operation
 ) -> dict[str, Any]:
     if isinstance(outcome, OSSPresignedError):
-        return _error_of(outcome)
+        for kind, code in _ITEM_CODES:
+            if isinstance(outcome, kind):
+                return _error(code, outcome.message)
+        wait = getattr(outcome, "retry_after", None)
+        more = {} if wait is None else {"retry_after": wait}
+        return _error("unavailable", "the signer cannot sign now", **more)
     if operation.action.spec.on_bucket and describe(outcome.url).version == "v1":
         # Its bearer could put another prefix into the URL.
         detail = f"V1 signs no prefix: {operation.action} needs a signer of V4"
@@ -536,19 +332,49 @@ def _has_many_values(body: bytes) -> bool:
     return sum(map(_STRING.sub(b"", body).count, marks)) > _MAX_VALUES
 
 
+def grant_members(signer: Signer, policy: Policy, path: str) -> dict[str, str]:
+    """Return the members of the reply with the grant, which is a secret.
+
+    Raises:
+        ServiceError: the grant cannot be signed, or the signer is unavailable.
+    """
+    if not isinstance(signer, KeySigner) or signer.version != "v4":
+        detail = "this signer makes no grants: it needs a key and V4"
+        raise ServiceError("action_not_granted", detail)
+    try:
+        made = sign_grant(
+            signer.credentials(),
+            signer.endpoint,
+            terms_of(policy, path),
+            region=signer.region,
+            now=signer.clock(),
+        )
+    except ConfigurationError as error:
+        raise ServiceError("invalid_request", error.message) from None
+    except OSSPresignedError:
+        raise ServiceError("unavailable", "the signer cannot sign now") from None
+    members = {
+        _MEMBERS.get(name, name.replace("-", "_")): value.reveal()
+        for name, value in made.fields.items()
+        if name != STATUS_FIELD  # which the sample's clients know by themselves
+    }
+    members.setdefault("security_token", "")
+    return {**members, "host": made.url.removesuffix("/"), "dir": made.prefix}
+
+
 def policy_of(rules: ServiceRules, authorization: str) -> Policy:
     """Return the policy of the bearer token; HTTPException 401 if there is none."""
     scheme, _, token = authorization.partition(" ")
-    given = hash_token(token.strip())
-    found = None
+    digest = hash_token(token.strip())
+    granted = None
     for known, policy in rules.tokens.items():
         # All of them are compared, so that time tells nothing.
-        if hmac.compare_digest(known.lower(), given):
-            found = policy
-    if found is None or scheme.lower() != "bearer":
+        if hmac.compare_digest(known.lower(), digest):
+            granted = policy
+    if granted is None or scheme.lower() != "bearer":
         headers = {"WWW-Authenticate": "Bearer"}
         raise HTTPException(401, "no valid bearer token", headers)
-    return found
+    return granted
 
 
 def unhashed(rules: ServiceRules, authorization: str) -> str | None:
@@ -568,23 +394,6 @@ def _error(code: str, detail: str, **more: Any) -> dict[str, Any]:
     return {"error": error}
 
 
-# What the signer raised -> the code of the item.
-_ITEM_CODES: tuple[tuple[type[OSSPresignedError], str], ...] = (
-    (ConfigurationError, "invalid_request"),
-    (TooLargeError, "too_large"),
-    (NotSignedError, "forbidden"),
-)
-
-
-def _error_of(error: OSSPresignedError) -> dict[str, Any]:
-    for kind, code in _ITEM_CODES:
-        if isinstance(error, kind):
-            return _error(code, error.message)
-    wait = getattr(error, "retry_after", None)
-    more = {} if wait is None else {"retry_after": wait}
-    return _error("unavailable", "the signer cannot sign now", **more)
-
-
 def operation_of(request: Any) -> Operation:
     """Return the operation in *request*, an item of a call's list ``requests``.
 
@@ -600,7 +409,7 @@ def operation_of(request: Any) -> Operation:
         raise _invalid(
             f"{action} is not called by a URL: its policy is signed as a form"
         )
-    if nulls := [n for n in _MEMBERS if request.get(n, ...) is None]:
+    if nulls := [n for n in _OPERATION if request.get(n, ...) is None]:
         raise _invalid(f"{', '.join(nulls)} must not be null")
     spec = action.spec
     if spec.on_bucket and "key" in request:
@@ -609,14 +418,14 @@ def operation_of(request: Any) -> Operation:
     if not spec.on_bucket:
         names["key"] = _name(request, "key", check_key)
     if spec.upload_id:
-        names["upload_id"] = _name(request, "upload_id", _empty_problem)
+        names["upload_id"] = _name(request, "upload_id")
     needs_body = bool(spec.body)
     return Operation(
         action=action,
         **names,
         part_number=_number(request, "part_number", MAX_PARTS, needed=spec.part_number),
         content_length=_number(request, "content_length", 2**53, 0, needed=needs_body),
-        expires_in=_number(request, "expires_in", _MAX_LIFE),
+        expires_in=_number(request, "expires_in", MAX_V4_LIFE),
         headers=_headers(request, "headers"),
         optional_headers=_headers(request, "optional_headers"),
         query=_strings(request, "query"),
@@ -627,12 +436,12 @@ def _invalid(detail: str) -> ServiceError:
     return ServiceError("invalid_request", detail)
 
 
-def _empty_problem(text: str) -> str | None:
-    return None if text else "must not be empty"
-
-
 def _name(
-    request: Mapping[str, Any], member: str, check: Callable[[str], str | None]
+    request: Mapping[str, Any],
+    member: str,
+    check: Callable[[str], str | None] = lambda text: (
+        None if text else "must not be empty"
+    ),
 ) -> str:
     value = request.get(member)
     if not isinstance(value, str):
@@ -645,16 +454,16 @@ def _name(
 def _number(
     request: Mapping[str, Any],
     member: str,
-    most: int,
-    least: int = 1,
+    maximum: int,
+    minimum: int = 1,
     *,
     needed: bool = False,
 ) -> int | None:
     value: Any = request.get(member)
     if value is None and not needed:
         return None
-    if not parsing.is_int(value) or not least <= value <= most:
-        raise _invalid(f"{member} must be a whole number from {least} to {most}")
+    if not parsing.is_int(value) or not minimum <= value <= maximum:
+        raise _invalid(f"{member} must be a whole number from {minimum} to {maximum}")
     return int(value)
 
 

@@ -1,4 +1,4 @@
-"""Policies of the signer service: the permitted requests, and their TOML file."""
+"""Policies of the signer service: what they permit, and their TOML file."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from ...model import (
     ACLS,
     COPY_SOURCE,
     FORBID_OVERWRITE,
+    MAX_SINGLE_PUT,
     OBJECT_ACL,
     REQUEST_PAYER,
     STORAGE_CLASS,
@@ -27,10 +28,12 @@ from ...model import (
     Action,
     HeaderKind,
     Operation,
+    split_path,
 )
 from ...parsing import is_int
 from ...signing.endpoint import Endpoint, check_bucket
 from ...units import bytes_of, seconds_of, shown_bytes
+from ..grants import GrantTerms
 
 _log = logging.getLogger(__name__)
 
@@ -75,47 +78,39 @@ def _prefixes(value: Sequence[str]) -> tuple[str, ...]:
 
 @frozen(kw_only=True)
 class Policy:
-    """Requests that the service signs for the bearer of one token.
+    """Requests that the service signs for the bearer of one token."""
 
-    Attributes:
-        name: name for logs.
-        prefixes: ``bucket/`` or ``bucket/begin/of/key``; a path must begin with one.
-        actions: permitted calls.
-        max_expires_in: maximum lifetime in seconds; longer requests are shortened.
-        headers: lower-case names of permitted ACL, callback and symlink headers.
-        allowed_headers: lower-case names of other permitted headers, ``x-oss-meta-*``
-            for all with that prefix; None permits the default ones (docs/serve.md).
-        storage_classes: values of ``x-oss-storage-class``; None permits every value.
-        content_types: values of ``Content-Type``; None permits every value.
-        acls: values of the ACL headers in *headers*; None permits every value.
-        copy_sources: like *prefixes*, for the sources of copies; None permits the
-            objects that the same bearer may read by GetObject.
-        max_size: maximum size of one object in bytes, enforced by a signed
-            Content-Length; None is no limit.
-        max_part_size: maximum size of one part in bytes. Every part before the last
-            counts as that large, so the parts together do not exceed *max_size*. None
-            permits one part.
-        overwrite: False signs ``x-oss-forbid-overwrite: true`` with every write.
-        versions: whether ``versionId`` may be signed, as a query parameter and in a
-            copy source.
-        requests_per_minute: maximum number of signature requests per minute and worker;
-            None is no limit.
-    """
-
-    name: str
+    name: str  # name for logs
+    # ``bucket/`` or ``bucket/begin/of/key``; a path must begin with one.
     prefixes: tuple[str, ...] = field(converter=_prefixes)
-    actions: frozenset[Action] = field(converter=_actions)
+    actions: frozenset[Action] = field(converter=_actions)  # permitted calls
+    # Maximum lifetime in seconds; longer requests are shortened.
     max_expires_in: int = 3600
+    # Lower-case names of permitted ACL, callback and symlink headers.
     headers: frozenset[str] = frozenset()
+    # Lower-case names of other permitted headers, ``x-oss-meta-*`` for all with that
+    # prefix; None permits the default ones (docs/serve.md).
     allowed_headers: frozenset[str] | None = None
+    # Values of ``x-oss-storage-class``; None permits every value.
     storage_classes: frozenset[str] | None = None
+    # Values of ``Content-Type``; None permits every value.
     content_types: tuple[str, ...] | None = None
+    # Values of the ACL headers in *headers*; None permits every value.
     acls: frozenset[str] | None = None
+    # Like *prefixes*, for the sources of copies; None permits the objects that the same
+    # bearer may read by GetObject.
     copy_sources: tuple[str, ...] | None = None
+    # Maximum size of one object in bytes, enforced by a signed Content-Length; None is
+    # no limit.
     max_size: int | None = None
+    # Maximum size of one part in bytes. Every part before the last counts as that
+    # large, so the parts together do not exceed *max_size*. None permits one part.
     max_part_size: int | None = None
+    # False signs ``x-oss-forbid-overwrite: true`` with every write.
     overwrite: bool = True
+    # Whether ``versionId`` may be signed, as a query parameter and in a copy source.
     versions: bool = False
+    # Maximum number of signature requests per minute and worker; None is no limit.
     requests_per_minute: int | None = None
 
     def covers(self, path: str) -> bool:
@@ -204,11 +199,11 @@ def _may_ask(name: str, value: str, action: Action, policy: Policy) -> bool:
 def _check_source(operation: Operation, policy: Policy) -> None:
     """Raise ServiceError unless *policy* permits the source of a copy."""
     lower = {name.lower(): value for name, value in operation.headers.items()}
-    if not (given := lower.get(COPY_SOURCE)):
+    if not (source := lower.get(COPY_SOURCE)):
         # Its URL would be that of an upload, with no limit of its size.
         detail = f"{operation.action} needs the header {COPY_SOURCE}"
         raise ServiceError("invalid_request", detail)
-    path, _, version = given.partition("?")
+    path, _, version = source.partition("?")
     if not policy.reads(unquote(path).removeprefix("/")):
         raise ServiceError("forbidden", "the copy source lies outside what may be read")
     if version and not policy.versions:
@@ -237,6 +232,54 @@ def _imposed(operation: Operation, policy: Policy) -> dict[str, str]:
     if not policy.overwrite and locks and FORBID_OVERWRITE not in demanded:
         imposed[FORBID_OVERWRITE] = "true"
     return imposed
+
+
+def place_in(policy: Policy, wish: Mapping[str, str]) -> str:
+    """Return the ``bucket/prefix`` that the query parameters *wish* request.
+
+    The parameters are ``bucket`` and ``dir``; a missing one defaults to the policy's
+    only value.
+
+    Raises:
+        ServiceError: the policy does not grant the prefix, or grants several and a
+            missing parameter does not say which.
+    """
+    if Action.PostObject not in policy.actions:
+        raise ServiceError("action_not_granted", "PostObject is not granted")
+    bucket, folder = wish.get("bucket"), wish.get("dir")
+    places = {path for path in policy.prefixes if bucket in (None, split_path(path)[0])}
+    if folder is not None:
+        if folder and not folder.endswith("/"):
+            folder += "/"
+        buckets = {split_path(path)[0] for path in places}
+        places = {
+            f"{one}/{folder}" for one in buckets if policy.covers(f"{one}/{folder}")
+        }
+    if not places:
+        raise ServiceError("forbidden", "bucket or dir lies outside what is granted")
+    if len(places) > 1:
+        raise ServiceError("invalid_request", "say which: ?bucket=...&dir=...")
+    return places.pop()
+
+
+def terms_of(policy: Policy, path: str) -> GrantTerms:
+    """Return the terms of a grant with the permissions of *policy* below *path*."""
+    bucket, prefix = split_path(path)
+    max_size = min(policy.max_size or MAX_SINGLE_PUT, MAX_SINGLE_PUT)
+    classes = policy.storage_classes
+    # What a policy names has to be sent, which the sample's clients do not. So the ACL is
+    # pinned only where the owner lists some: to the one that comes first by its name,
+    # which is also the closest. By its name Standard is the last class.
+    return GrantTerms(
+        bucket=bucket,
+        prefix=prefix,
+        expires_in=policy.max_expires_in,
+        sizes=(0, max_size),
+        overwrite=policy.overwrite,
+        acl=min(policy.acls or (), default=None),
+        content_types=policy.content_types or (),
+        fields={STORAGE_CLASS: max(classes)} if classes else {},
+    )
 
 
 T = TypeVar("T")
@@ -369,17 +412,17 @@ class _Table:
         required: bool = False,
     ) -> list[T] | None:
         """Return the converted items of a list; None if it is missing or invalid."""
-        found = self.get(name, _list, None, required=required)
+        values = self.get(name, _list, None, required=required)
         before = len(self.problems)
-        if found is not None and len(found) < least:
+        if values is not None and len(values) < least:
             self.wrong(name, "must not be empty")
         items = []
-        for index, item in enumerate(found or ()):
+        for index, item in enumerate(values or ()):
             try:
                 items.append(convert(item))
             except _MemberError as error:
                 self.wrong(f"{name}[{index}]", str(error))
-        return None if found is None or len(self.problems) > before else items
+        return None if values is None or len(self.problems) > before else items
 
     def wrong(self, name: str, text: str) -> None:
         """Record a mistake in the member *name*."""
@@ -443,8 +486,8 @@ def _policy(table: _Table) -> Policy:
         if Action.PostObject in policy.actions:
             table.wrong(f"prefixes[{index}]", "needs a slash at its end: PostObject")
         else:
-            said = "prefix %r of token %r has no slash at its end: it grants %r, too"
-            _log.warning(said, prefix, policy.name, f"{prefix}-other/")
+            text = "prefix %r of token %r has no slash at its end: it grants %r, too"
+            _log.warning(text, prefix, policy.name, f"{prefix}-other/")
     copies = sorted(action for action in policy.actions if action.spec.copies)
     part = policy.max_part_size
     if policy.copy_sources is not None and not copies:

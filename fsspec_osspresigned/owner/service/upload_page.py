@@ -41,7 +41,7 @@ def page_routes(endpoint: Callable[[], Endpoint]) -> list[Route]:
     reply, and to the service itself; a browser refuses all others.
     """
     folder = files(__package__).joinpath("page")
-    found = {
+    contents = {
         file.name: file.read_bytes()
         for file in folder.iterdir()
         if file.name.rpartition(".")[2] in _TYPES
@@ -49,7 +49,7 @@ def page_routes(endpoint: Callable[[], Endpoint]) -> list[Route]:
 
     async def answer(request: Request) -> Response:
         name = request.path_params.get("name", _INDEX)
-        body = found.get(name)
+        body = contents.get(name)
         if body is None:
             return Response("no such file", 404, media_type="text/plain")
         policy = f"{_POLICY}{source_of(endpoint())}"

@@ -30,13 +30,13 @@ from ...filesystem.client_factory import read_url
 from ...http.transport import Transport
 from ...owner.conformance import Kit, run
 from ...owner.conformance_rules import RULES
-from ...owner.grants import check_grant, warnings_of
-from ...owner.map_check import Intent, MapProblem, check_map
+from ...owner.inspect import warnings_of
 from ...owner.sign import local_objects
 from ...owner.store_check import OUTCOMES, FactResult
 from ...owner.store_check import check as check_store
 from ...owner.store_facts import FACTS
 from ...owner.store_folder import CheckFolder, StoreAccess, Trace, mainland_endpoint
+from ...owner.upload_check import Intent, MapProblem, check_grant, check_map
 from ...signers.http import token_source
 from ...signers.keys import KeySigner
 from ...signers.post_grant import FetchedGrant
@@ -316,8 +316,7 @@ def signer(url: str, wanted: CheckSignerOptions) -> int:
             found.append(verdict)
             # If the first rule is broken, none of the others is tried.
             if not wanted.as_json and (len(found) == 1 or found[0].outcome != "fail"):
-                verbose = wanted.verbose or verdict.outcome == "fail"
-                click.echo(verdict.text(verbose=verbose))
+                click.echo(verdict.text(verbose=wanted.verbose))
     finally:
         service.close()
     counts = Counter(verdict.outcome for verdict in found)

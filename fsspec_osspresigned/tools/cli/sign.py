@@ -24,8 +24,8 @@ from ...model import (
     split_path,
 )
 from ...owner import sign as owner_sign
-from ...owner.grants import GrantTerms, SignedGrant, about_grant, sign_grant
-from ...owner.inspect import about_entry, about_url, read, share_expired
+from ...owner.grants import GrantTerms, SignedGrant, sign_grant
+from ...owner.inspect import about_entry, about_grant, about_url, read, share_expired
 from ...owner.sign import Cut, Order, Signed
 from ...secret import SecretURL
 from ...signers.keys import KeySigner

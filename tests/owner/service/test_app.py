@@ -83,7 +83,7 @@ class Picky:
 @pytest.fixture(scope="module")
 def server() -> Iterator[LoopbackServer]:
     """The service over an access key."""
-    app = create_app(KEYS, tokens=TOKENS, clock=lambda: NOW)
+    app = create_app(KEYS, tokens=TOKENS)
     with LoopbackServer(app) as found:
         yield found
 
@@ -403,7 +403,7 @@ def test_copies_need_leave_to_read_the_source(server, token, source, allowed):
 
 def test_v1_signs_no_listing():
     """Its prefix is not signed, so that the URL would list the whole bucket."""
-    app = create_app(evolve(KEYS, version="v1"), tokens=TOKENS, clock=lambda: NOW)
+    app = create_app(evolve(KEYS, version="v1"), tokens=TOKENS)
     with LoopbackServer(app) as server:
         assert ask(server)["method"] == "PUT"
         query = {"prefix": "data/"}
@@ -421,7 +421,7 @@ def test_life_is_shortened_to_the_policys(server):
 def picky_app() -> Starlette:
     """The service over a signer that fails."""
     policy = evolve(ALL, prefixes=["examplebucket/"])
-    return create_app(Picky(), tokens={hash_token("all"): policy}, clock=lambda: NOW)
+    return create_app(Picky(), tokens={hash_token("all"): policy})
 
 
 def test_failures_of_the_signer_become_item_errors():

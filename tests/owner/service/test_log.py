@@ -13,8 +13,6 @@ from attrs import evolve
 from fsspec_osspresigned.owner.service import process
 from fsspec_osspresigned.owner.service.app import AccessRecord
 
-NOW = 1_767_225_600.0
-
 
 def test_log_lines_name_keys_only_on_demand():
     """Object names can be private too."""
@@ -24,7 +22,6 @@ def test_log_lines_name_keys_only_on_demand():
         lines.append(facts)
 
     record = AccessRecord(
-        at=NOW,
         token="writer",
         paths=("b/secret-name",),
         requests=3,
@@ -35,7 +32,6 @@ def test_log_lines_name_keys_only_on_demand():
     process.log_call(record, say)
     process.log_call(record, say, log_keys=True)
     whole = AccessRecord(
-        at=NOW,
         token=None,
         paths=(),
         requests=3,

@@ -11,7 +11,7 @@ from starlette.exceptions import HTTPException
 
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.model import Action, Operation
-from fsspec_osspresigned.owner.service.app import RateLimits
+from fsspec_osspresigned.owner.service.limits import RateLimits
 from fsspec_osspresigned.owner.service.policy import (
     Policy,
     ServiceError,

@@ -21,16 +21,18 @@ from fsspec_osspresigned.errors import NotSignedError, SignerUnavailableError
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.owner.service.app import (
     PATH,
-    Policy,
     ServiceRules,
     create_app,
     create_ruled_app,
     grant_members,
+)
+from fsspec_osspresigned.owner.service.policy import (
+    Policy,
+    ServiceError,
     hash_token,
     place_in,
     terms_of,
 )
-from fsspec_osspresigned.owner.service.policy import ServiceError
 from fsspec_osspresigned.owner.service.process import log_call
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signers.keys import KeySigner
@@ -62,7 +64,7 @@ def ask():
     rules = ServiceRules(
         signer=KEYS, tokens={hash_token(text): one for text, one in tokens.items()}
     )
-    app = create_ruled_app(lambda: rules, clock=lambda: NOW, tell=told.append)
+    app = create_ruled_app(lambda: rules, tell=told.append)
     with LoopbackServer(app) as server:
         host = server.url.removeprefix("http://")
 

@@ -6,8 +6,8 @@ import asyncio
 from pathlib import Path
 from typing import ClassVar
 
-from fsspec_osspresigned.owner.service import process
-from fsspec_osspresigned.owner.service.app import RateLimits
+from fsspec_osspresigned.owner.service import policy_file as reload
+from fsspec_osspresigned.owner.service.limits import RateLimits
 from fsspec_osspresigned.owner.service.policy import hash_token
 from tests.owner.service.conftest import TOKEN, policy_text
 
@@ -15,7 +15,7 @@ from tests.owner.service.conftest import TOKEN, policy_text
 def keeper_of(file: Path):
     """Return a keeper and the list of what it says."""
     said = []
-    keeper = process.PolicyFile(
+    keeper = reload.PolicyFile(
         path=file, say=lambda event, **facts: said.append((event, facts))
     )
     return keeper, said
@@ -150,7 +150,7 @@ def test_watcher_reloads_by_signal_and_by_change(keys, policy_file):
             said.append(event),
             loop.call_soon_threadsafe(heard.release),
         )
-        watcher = asyncio.create_task(process.watch(keeper, hangup, 0.02))
+        watcher = asyncio.create_task(reload.watch(keeper, hangup, 0.02))
         hangup.set()
         await heard.acquire()
         policy_file.write_text(policy_text("max_expires = 1"))

@@ -1,4 +1,4 @@
-"""Check of a URL map against the intended uploads."""
+"""Checks of a URL map or a grant against the planned uploads."""
 
 from __future__ import annotations
 
@@ -11,9 +11,11 @@ from attrs import field, frozen
 
 from .. import url_checks
 from ..errors import ConfigurationError, NotSignedError
-from ..model import frozen_mapping, split_path
+from ..model import Action, frozen_mapping, split_path
 from ..options.of_objects import Target
 from ..options.options import Options
+from ..signers.post_form import sign_form
+from ..signers.post_grant_parser import PostGrant
 from ..signers.presigned_urls import complete_problem, expiry, grant_of, request_of
 from ..signing.signed_url import SignedURL, describe
 from ..units import shown_moment, shown_seconds, shown_text
@@ -29,7 +31,7 @@ Found: TypeAlias = tuple[str, str]  # kind and text
 
 @frozen
 class MapProblem:
-    """One problem in a URL map: path, description and advice.
+    """One problem of a URL map or a grant: path, description and advice.
 
     Its kind is ``missing``, ``unused``, ``parts``, ``expiry``, ``headers``, ``object``,
     ``http`` or ``upload``.
@@ -64,9 +66,9 @@ def check_map(url_map: URLMap, intent: Intent) -> list[MapProblem]:
     The check assumes that the files are sent one after the other, in their order.
     """
     problems = [
-        MapProblem(path, *found)
+        MapProblem(path, *problem)
         for path, entry in url_map.items()
-        for found in _check_entry(path, entry, intent)
+        for problem in _check_entry(path, entry, intent)
     ]
     known = {(problem.path, problem.kind) for problem in problems}
     sent = missing = 0
@@ -104,9 +106,9 @@ def _check_entry(path: str, entry: MapEntry, intent: Intent) -> Iterator[Found]:
             yield "parts", error.message
     requests = [*requests_of(entry)]
     for name, request in requests:
-        found = [*_check_request(path, entry, name, request, intent)]
-        yield from found
-        if found:
+        problems = [*_check_request(path, entry, name, request, intent)]
+        yield from problems
+        if problems:
             break  # 10,000 parts have one mistake in common, not 10,000
     ends = ((name, expiry(request, entry)) for name, request in requests)
     ended = [(name, end) for name, end in ends if end is not None and end <= intent.now]
@@ -119,7 +121,7 @@ def _check_entry(path: str, entry: MapEntry, intent: Intent) -> Iterator[Found]:
 def _check_request(
     path: str, entry: MapEntry, name: str, request: MapRequest, intent: Intent
 ) -> Iterator[Found]:
-    told = describe(request.url)
+    signed = describe(request.url)
     url = request.url.reveal()
     bucket, key = split_path(path)
     try:
@@ -132,13 +134,13 @@ def _check_request(
         if not fits:
             where = shown_text(seen if there is None else f"{there}/{seen}")
             yield "object", f"{name} is for {where}"
-        yield from _check_call(entry, name, url, told)
+        yield from _check_call(entry, name, url, signed)
     if name == "complete" and (problem := complete_problem(request)):
         yield "headers", f"{name} {problem}"
     # Headers that the URL demands and the map does not send.
     if request.headers is not None:
-        given = {header.lower() for header in request.headers}
-        lacking = sorted(set(told.additional_headers) - given - _SENT_ANYWAY)
+        headers = {header.lower() for header in request.headers}
+        lacking = sorted(set(signed.additional_headers) - headers - _SENT_ANYWAY)
         if lacking:
             text = f"{name} was signed with {', '.join(lacking)}, its headers lack it"
             yield "headers", shown_text(text)
@@ -148,14 +150,14 @@ def _check_request(
 
 
 def _check_call(
-    entry: MapEntry, name: str, url: str, told: SignedURL
+    entry: MapEntry, name: str, url: str, signed: SignedURL
 ) -> Iterator[Found]:
     """Yield a problem if the URL is for another call than its position in the map."""
     query = parse_qs(urlsplit(url).query, keep_blank_values=True)
-    if name.startswith("parts[") and f"parts[{told.part_number}]" != name:
+    if name.startswith("parts[") and f"parts[{signed.part_number}]" != name:
         text = f"{name} has no partNumber in its URL: it would replace the object"
         yield "object", text
-    if name in ("complete", "abort", "list") and told.upload_id != entry.upload_id:
+    if name in ("complete", "abort", "list") and signed.upload_id != entry.upload_id:
         yield "object", f"{name} is of another upload"
     wrong = ", ".join(sorted({"uploadId", "uploads", "acl"} & query.keys()))
     if name == "url" and wrong:
@@ -208,3 +210,48 @@ def _timetable(
         yield f"parts[{number}]", part, sent
     if isinstance(entry.complete, MapRequest):
         yield "complete", entry.complete, size
+
+
+def check_grant(grant: PostGrant, intent: Intent) -> list[MapProblem]:
+    """Return all problems of *grant* for the planned uploads *intent*.
+
+    The check assumes that the files are sent one after the other, in their order. The
+    kinds of problems are ``expiry``, ``http`` and ``upload``.
+    """
+    place = f"{grant.bucket}/{''.join(grant.prefixes[:1])}"
+    problems = []
+    if grant.expires_at <= intent.now:
+        ended = f"it expired at {shown_moment(grant.expires_at)}: sign it again"
+        problems.append(MapProblem(place, "expiry", ended))
+    allowed = {"allow_http": intent.allow_http, "local": intent.local}
+    if problem := url_checks.http_problem(grant.url, **allowed):
+        problems.append(MapProblem(place, "http", f"its URL {problem}"))
+    sent = 0
+    for path, local in intent.files.items():
+        size = os.path.getsize(local)
+        problems += _check_form(grant, path, size, sent, intent)
+        sent += size
+    return problems
+
+
+def _check_form(
+    grant: PostGrant, path: str, size: int, before: int, intent: Intent
+) -> Iterator[MapProblem]:
+    """Yield the problems of sending *size* bytes after *before* other bytes."""
+    operation = Target(path=path, headers=intent.headers).operation(
+        Action.PostObject, content_length=size
+    )
+    try:
+        # The end of the grant is a problem of its own.
+        sign_form(grant, operation, min(intent.now, grant.expires_at - 1))
+    except NotSignedError as error:
+        text = error.message.removeprefix(f"the grant does not allow {path!r}: ")
+        yield MapProblem(path, "upload", text)
+        return
+    if intent.rate is None:
+        return
+    wait = before / intent.rate
+    if intent.now < grant.expires_at <= intent.now + wait:
+        ends = shown_moment(grant.expires_at)
+        text = f"would be sent after {shown_seconds(wait)}, the grant ends at {ends}"
+        yield MapProblem(path, "expiry", f"{text}: sign it for longer, or later")
