@@ -11,6 +11,7 @@ from typing import Any
 
 from attrs import asdict, field, frozen
 
+from .dialects.facts import S3_REQUEST_ID
 from .secret import Secret, SecretURL
 from .units import GIB, KIB, MIB, html_table, short_bytes, shown_moment
 
@@ -19,7 +20,6 @@ MAX_SINGLE_PUT = 5 * GIB
 # Whether the fields of a form count with its data is not documented; 8 MiB is their limit.
 MAX_POST_OBJECT = MAX_SINGLE_PUT - 8 * MIB
 MIN_PART = 100 * KIB
-MIN_PART_S3 = 5 * MIB  # S3 API reference, CompleteMultipartUpload
 MAX_PART = 5 * GIB
 MAX_PARTS = 10_000
 
@@ -432,7 +432,7 @@ class Reply:
     def request_id(self) -> str | None:
         """The header ``x-oss-request-id``, or the request ID of S3, or None."""
         found = self.headers.get("x-oss-request-id")
-        return self.headers.get("x-amz-request-id") if found is None else found
+        return self.headers.get(S3_REQUEST_ID) if found is None else found
 
 
 @frozen(kw_only=True)
