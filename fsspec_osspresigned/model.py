@@ -6,6 +6,7 @@ import enum
 import time
 from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -36,13 +37,7 @@ MOST_SMALL = 128
 
 
 class Action(enum.StrEnum):
-    """Names of OSS API calls, as in the API reference.
-
-    Attributes:
-        spec: the row of the call in :data:`OPERATIONS`.
-    """
-
-    spec: Spec
+    """Names of OSS API calls, as in the API reference."""
 
     PutObject = "PutObject"
     PostObject = "PostObject"
@@ -59,6 +54,11 @@ class Action(enum.StrEnum):
     ListObjectsV2 = "ListObjectsV2"
 
     __hash__ = str.__hash__  # that of enum takes ten times as long
+
+    @cached_property
+    def spec(self) -> Spec:
+        """The row of the call in :data:`OPERATIONS`."""
+        return OPERATIONS[self]
 
     @property
     def method(self) -> str:
@@ -252,8 +252,6 @@ OPERATIONS: Mapping[Action, Spec] = MappingProxyType(
         ),
     }
 )
-for _action, _spec in OPERATIONS.items():
-    _action.spec = _spec
 # The calls that a presigned URL makes: those of URL maps and of the signer protocol.
 URL_ACTIONS = tuple(action for action, spec in OPERATIONS.items() if not spec.form)
 # HTTP method -> the call of that method on an object itself.
