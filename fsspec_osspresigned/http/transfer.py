@@ -11,8 +11,6 @@ import logging
 import math
 import os
 import re
-import socket
-import sys
 import time
 from collections.abc import Callable, Generator, Mapping
 from http import HTTPStatus
@@ -34,7 +32,7 @@ from .body import SMALL, Body
 from .checksums import crc64
 from .form import NO_FRAME, form_frame
 from .handle import Addresses, Handle, Route
-from .stall import SOON, ProgressTimer, StalledError
+from .stall import SOON, ProgressTimer, StalledError, unconfirmed_bytes
 
 MAX_REPLY = 8 * 1024 * 1024  # a listing of 1,000 keys of 1 KiB, URL-encoded, fits
 
@@ -422,7 +420,8 @@ class Transfer:
         is_good = self._status in _GOOD
         fields = b"".join(self._head[1:]).decode("latin-1")
         self._headers = headers = _headers_of(fields)
-        self._is_unconfirmed = unconfirmed_packets(self._descriptor) > 0
+        # A reply acknowledges its whole request, at the latest with the first byte.
+        self._is_unconfirmed = unconfirmed_bytes(self._descriptor) > 0
         if is_good and self._given < self._total:
             raise self._too_early()
         self._refuse_stray()
@@ -681,21 +680,3 @@ def shown(signed: SignedRequest) -> str:
 def said(reason: str) -> str:
     """Return foreign text for a message."""
     return redact(re.sub(_UNSHOWN, " ", reason))[:_MAX_REASON]
-
-
-def unconfirmed_packets(descriptor: int) -> int:
-    """Return the number of sent TCP packets without acknowledgement; 0 if unknown.
-
-    A reply acknowledges its whole request, at the latest with the first byte.
-    """
-    if sys.platform != "linux" or descriptor < 0:
-        return 0
-    # The family does not matter here; the system is not asked for it.
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, descriptor)
-    try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 28)
-    except OSError:
-        return 0
-    finally:
-        sock.detach()
-    return int.from_bytes(info[24:], sys.byteorder)  # tcpi_unacked
