@@ -208,8 +208,9 @@ class Transfer:
         self._handle, self._is_watched = handle, is_watched
         self._timer = ProgressTimer(seconds)
         size = self._total if self._total or method in _WITH_BODY else None
-        handle.connect_anew(is_fresh=self.exchange.is_fresh)
-        handle.begin(self, method, _target(self.signed, self.route), self._lines, size)
+        target = _target(self.signed, self.route)
+        is_fresh = self.exchange.is_fresh
+        handle.begin(self, method, target, self._lines, size, is_fresh=is_fresh)
 
     def begins_again(self) -> bool:
         """Return whether the request must be performed once more, from its start.
@@ -262,24 +263,21 @@ class Transfer:
         stated = headers.pop(names.get("content-length", ""), size)
         if free:
             headers |= {n: v for n, v in free.items() if n.lower() not in names}
-        problem = ""
         if stated != size:
             problem = f"the URL is signed for {stated} bytes, the body has {size}"
-        elif _UNSENDABLE.search(
+            raise ConfigurationError(problem, path=exchange.path)
+        if _UNSENDABLE.search(
             "".join((self.signed.method, *headers, *headers.values()))
         ):
             problem = "a header holds the end of a line, or what is not Latin-1"
-        if problem:
             raise ConfigurationError(problem, path=exchange.path)
         given = {name.lower() for name in headers}
-        return [
-            *[line for name, line in self.route.lines.items() if name not in given],
+        lines = [line for name, line in self.route.lines.items() if name not in given]
+        for name, value in headers.items():
             # libcurl sends a header without a value if its line ends with a semicolon.
-            *[
-                (f"{name}: {value}" if value else f"{name};").encode("latin-1")
-                for name, value in headers.items()
-            ],
-        ]
+            line = f"{name}: {value}" if value else f"{name};"
+            lines.append(line.encode("latin-1"))
+        return lines
 
     def _pieces(self) -> Generator[memoryview, None, None]:
         if self._frame.before:
@@ -335,7 +333,8 @@ class Transfer:
             if not self._left:
                 self._left = next(self._blocks, self._left)
                 # This took time; libcurl itself looks right before each call.
-                if self._is_watched and self._has_answer():
+                is_known = self._is_watched and self._descriptor >= 0
+                if is_known and has_received(self._descriptor):
                     self._is_paused = True  # until libcurl has read the answer
                     self.next_watch = 0.0
                     return pycurl.READFUNC_PAUSE
@@ -370,9 +369,6 @@ class Transfer:
             piece, self._left = piece + bytes(self._left), _NOTHING
         return piece
 
-    def _has_answer(self) -> bool:
-        return self._descriptor >= 0 and has_received(self._descriptor)
-
     def take_line(self, line: bytes) -> int | None:
         """Take the next line of a head; the last head is that of the reply."""
         if not self._requests:
@@ -387,12 +383,17 @@ class Transfer:
         if not (is_first or is_blank or is_too_long):  # as most lines
             head.append(line)
             return None
+        if is_too_long:
+            what = "The response has too many headers"
+            if self._head_bytes > MAX_HEAD:
+                what = "The head of the response does not end"
+            self._error = MalformedReplyError(what)
+            return 0
         try:
-            self._check_size()
-            if not is_blank:
+            if is_blank:
+                self._end_head()
+            else:
                 self._take_first(line)
-                return None
-            self._end_head()
         except BaseException as error:  # noqa: BLE001 - raised by `reply`
             self._error = error
         return 0 if self._error is not None or self._is_full else None
@@ -404,12 +405,6 @@ class Transfer:
         if not self._head and self.route.is_plain and self._total > self._given == 0:
             raise UnaskedError("the server answered before it was asked")
         self._head.append(line)
-
-    def _check_size(self) -> None:
-        if self._head_bytes > MAX_HEAD:
-            raise MalformedReplyError("The head of the response does not end")
-        if len(self._head) > MAX_FIELDS:
-            raise MalformedReplyError("The response has too many headers")
 
     def _end_head(self) -> None:
         self._has_head = True
@@ -582,14 +577,14 @@ class Transfer:
         ids = self.route.request_ids
         is_known = self._descriptor >= 0 and not self._is_new
         last = _last_ids.get(self._descriptor) if is_known else None
-        found = self._headers.get("x-oss-request-id")
-        missing = found is None and self._status in _GOOD
-        is_repeated = last is not None and (missing or found == last)
+        request_id = self._headers.get("x-oss-request-id")
+        is_missing = request_id is None and self._status in _GOOD
+        is_repeated = last is not None and (is_missing or request_id == last)
         if is_repeated and len(ids) > 1 and "age" not in self._headers:
             raise MalformedReplyError("The response is not the one to this request")
-        if found and len(ids) < 2:  # noqa: PLR2004 - two tell that they differ
-            ids.add(found)
-        _last_ids[self._descriptor] = found or last
+        if request_id and len(ids) < 2:  # noqa: PLR2004 - two tell that they differ
+            ids.add(request_id)
+        _last_ids[self._descriptor] = request_id or last
 
     def _failure(self, code: int, text: str) -> BaseException:
         """Return the package's error for ours, or for libcurl's *code* and *text*."""
