@@ -41,7 +41,7 @@ from ..secret import redact
 from ..signers.base import MAX_REQUESTS, Grant, Signer, sign_checked
 from ..signing.canonical import is_of_s3
 from .congestion import BucketState
-from .retry import REAL_TIME, Attempts, Decision, RetryPolicy, Timing, Verb
+from .retry import REAL_TIME, Attempts, RetryPolicy, Timing, Verb
 from .written_objects import LOOKS, WrittenObjects
 
 if TYPE_CHECKING:
@@ -173,7 +173,11 @@ class Client:
                 finally:
                     limiter.leave(place)
             except OSSPresignedError as error:
-                decision = self._after(operation, attempts, error, last=once)
+                try:
+                    decision = attempts.after(error, last=once)
+                finally:
+                    if error.outcome is Outcome.UNKNOWN:  # what was known may be old
+                        self.written.forget(operation.path)
                 if isinstance(error, NetworkError):  # as other kept ones may fail
                     exchange = evolve(exchange, is_fresh=True)
             if decision.verb is Verb.SIGN_AGAIN:
@@ -193,20 +197,6 @@ class Client:
             await _call_signer(self.signer.invalidate, refused)
         else:
             self.signer.invalidate(refused)
-
-    def _after(
-        self,
-        operation: Operation,
-        attempts: Attempts,
-        failure: OSSPresignedError,
-        *,
-        last: bool,
-    ) -> Decision:
-        try:
-            return attempts.after(failure, last=last)
-        finally:
-            if failure.outcome is Outcome.UNKNOWN:  # what was known may be old
-                self.written.forget(operation.path)
 
     async def _attempt(
         self,
