@@ -207,7 +207,6 @@ class Client:
         parse: Callable[[Reply], T],
         attempts: Attempts,
     ) -> T:
-        """Send one try of *operation*, and return what *parse* returns for the reply."""
         bucket = self.buckets[operation.bucket]
         breaker = bucket.breaker
         probes = breaker.is_open and await breaker.enter(operation.path)
@@ -308,7 +307,6 @@ class Client:
     def _raise_for_status(
         self, operation: Operation, signed: SignedRequest, reply: Reply
     ) -> None:
-        """Raise the error of a *reply* whose status is not 2xx."""
         now = self._timing.now
         if not (reply.is_good and signed.method == "GET"):  # a long body: an old Date
             self.clock_offset = clock_offset(reply.headers, now, self.clock_offset)

@@ -230,10 +230,10 @@ class RequestWindow:
         noted.append(seconds)
         if len(noted) < self.size:
             return None
-        found, self._seconds = sorted(noted), []
+        durations, self._seconds = sorted(noted), []
         is_full, self._is_full = self._is_full, False
-        self._end_round(found[len(found) // 4], is_full=is_full)
-        return found[0]
+        self._end_round(durations[len(durations) // 4], is_full=is_full)
+        return durations[0]
 
     def note_failure(self, failure: BaseException) -> None:
         """Halve the window if *failure* is a reply 429 or 503."""
@@ -299,7 +299,6 @@ class BucketState:
         )
 
     def _most_small(self) -> int:
-        """Return how many small requests may be in flight."""
         if not self.breaker.is_open:
             return self.window.size
         # They are not sent, but wait for the probe: if it fails, all fail with it.

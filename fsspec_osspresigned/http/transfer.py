@@ -626,7 +626,6 @@ class Transfer:
         return NetworkTimeoutError(msg, path=self.exchange.path, sent=is_whole)
 
     def _reason(self, text: str) -> str:
-        """Return why libcurl failed with *text*."""
         if not self._requests and self._proxy_lines and "CONNECT" in text:
             line = self._proxy_lines[0].decode("latin-1").partition(" ")[2].strip()
             return f"Tunnel refused: {line}"
