@@ -212,13 +212,16 @@ class Client:
         probes = breaker.is_open and await breaker.enter(operation.path)
         error: BaseException | None = None
         try:
-            ready = await self._ready(operation, signed, body)
+            if FORBID_OVERWRITE in operation.optional_headers:
+                self._check_lock(operation, signed)
+            if is_of_s3(signed.url):
+                signed = await self._with_checksums(operation, signed, body)
             in_thread = body.size > SMALL or exchange.in_thread
             began = self._timing.clock()
             bucket.in_flight += not in_thread
             in_flight = bucket.in_flight
             try:
-                reply = await self.transport.send(ready, body, exchange)
+                reply = await self.transport.send(signed, body, exchange)
             finally:
                 bucket.in_flight -= not in_thread
             if reply.is_good:
@@ -226,7 +229,7 @@ class Client:
                 bucket.note(operation, body, exchange, seconds, in_flight)
             if operation.action in LOOKS and self.signer.grants_by_prefix:
                 await self._note_answer(operation, reply)
-            self._raise_for_status(operation, ready, reply)
+            self._raise_for_status(operation, signed, reply)
             return await _parsed(
                 attempts.counted(reply), parse, exchange, in_thread=in_thread
             )
@@ -258,25 +261,16 @@ class Client:
         else:
             self.signer.preflight(operation)
 
-    async def _ready(
+    async def _with_checksums(
         self, operation: Operation, signed: SignedRequest, body: Body
     ) -> SignedRequest:
-        """Return *signed* as it is sent, with the checksum headers that S3 requires.
-
-        Raises NotSignedError if *signed* may replace an object that was reported as
-        missing, and the option ``unknown`` is ``error``.
-        """
-        if FORBID_OVERWRITE in operation.optional_headers:
-            self._check_lock(operation, signed)
-        if not is_of_s3(signed.url):
-            return signed
         from ..dialects.s3 import with_checksums  # noqa: PLC0415 - only for other stores
 
         self.s3_buckets.add(operation.bucket)
         return await blocking(with_checksums, operation, signed, body)
 
     def _check_lock(self, operation: Operation, signed: SignedRequest) -> None:
-        """Warn, or raise NotSignedError, if *signed* can replace an existing object."""
+        """Warn, or raise NotSignedError, if *signed* may replace an unseen object."""
         from .error_codes import forbids_overwrite  # noqa: PLC0415 - only after a look
 
         if forbids_overwrite(signed) and not is_of_s3(signed.url):
