@@ -173,18 +173,19 @@ class LinkEstimate:
         """Record a completed request with a body of *size* bytes that took *seconds*."""
         self._parts |= action is Action.InitiateMultipartUpload
         if size <= LATENCY_BOUND:
-            old, new = self._round_trip, seconds
-            is_better = old is not None and new < old
-            self._round_trip = _after(old, new, is_better=is_better)
+            self._round_trip = _estimate(self._round_trip, seconds, better=min)
         elif size >= _LARGE:
             waiting = min(self._round_trip or 0, seconds * _MOST)
-            old, new = self._rate, size / max(seconds - waiting, 1e-6)
-            is_better = old is not None and new > old
-            self._rate = _after(old, new, is_better=is_better)
+            rate = size / max(seconds - waiting, 1e-6)
+            self._rate = _estimate(self._rate, rate, better=max)
 
 
-def _after(old: float | None, new: float, *, is_better: bool) -> float:
-    return new if old is None or is_better else old + _SHARE * (new - old)
+def _estimate(
+    old: float | None, new: float, *, better: Callable[[float, float], float]
+) -> float:
+    if old is None or better(old, new) == new:
+        return new
+    return old + _SHARE * (new - old)
 
 
 class RequestWindow:
