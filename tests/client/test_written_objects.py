@@ -275,71 +275,10 @@ def test_directory_just_made_is_there_until_something_is_written():
     assert memory.is_directory("b/made")
 
 
-def looks(place, *actions):
-    """Return a listing of *place*, and looks at an object in it."""
-    bucket, _, key = place.partition("/")
-    prefix = {"prefix": f"{key}/"} if key else {}
-    path = f"{key}/any" if key else "any"
-    yield Operation(action=Action.ListObjectsV2, bucket=bucket, query=prefix)
-    for action in actions:
-        yield Operation(action=action, bucket=bucket, key=path)
-
-
-@pytest.mark.parametrize("first", ["written", "answered"])
-def test_where_the_store_answers_nothing_is_remembered(first):
-    """What is there is dropped, and what comes is not kept; elsewhere all stays."""
-    memory = WrittenObjects()
-    paths = [f"b/{name}" for name in ("d/x", "d/e/y", "top", "other/z")]
-
-    def write():
-        for path in paths:
-            memory.remember(Receipt(path=path, size=1), b"1")
-
-    def answer():
-        for look in looks("b/d", Action.HeadObject, Action.GetObject):
-            memory.answered(look)
-
-    for step in (write, answer) if first == "written" else (answer, write):
-        step()
-    assert [memory.receipt(path) is not None for path in paths] == [
-        False,
-        False,
-        True,
-        True,
-    ]
-    assert [memory.body(path) for path in paths] == [None, None, b"1", b"1"]
-    assert [memory.is_unrecorded(path) for path in (*paths, "b")] == [
-        True,
-        True,
-        False,
-        False,
-        False,
-    ]
-    assert memory.is_unrecorded("b", below=True)
-    assert memory.is_directory("b/d")
-    for look in looks("b", Action.HeadObject):
-        memory.answered(look)
-    assert memory.receipt("b/top") is None
-    assert memory.receipt("b/other/z") is not None
-
-
-def test_bodies_stay_where_reading_was_not_answered():
-    """HeadObject may be signed and GetObject not."""
-    memory = WrittenObjects()
-    memory.remember(Receipt(path="b/d/x", size=1), b"1")
-    for look in looks("b/d", Action.HeadObject):
-        memory.answered(look)
-    memory.remember(Receipt(path="b/d/y", size=1), b"2")
-    assert memory.receipt("b/d/x") is memory.receipt("b/d/y") is None
-    assert (memory.body("b/d/x"), memory.body("b/d/y")) == (b"1", b"2")
-    memory.remember(Receipt(path="b/d/y", size=1), None)
-    assert memory.body("b/d/y") is None
-
-
 def test_memory_does_not_grow_where_the_store_answers():
     """Ten thousand objects more take nothing: kept, they would take megabytes."""
     memory = WrittenObjects()
-    for look in looks("b/d", Action.GetObject):
+    for look in (listed("b", "d/"), looked(GET, "b/d/any")):
         memory.answered(look)
     tracemalloc.start()
     try:
@@ -363,6 +302,7 @@ def listed(bucket, prefix=""):
     return Operation(action=Action.ListObjectsV2, bucket=bucket, query=query)
 
 
+@pytest.mark.parametrize("is_written_first", [False, True])
 @pytest.mark.parametrize(
     ("answers", "path", "unknown", "keeps_body"),
     [
@@ -386,21 +326,28 @@ def listed(bucket, prefix=""):
     ],
 )
 def test_an_object_is_unknown_where_the_store_answers(
-    answers, path, unknown, keeps_body
+    answers, path, unknown, keeps_body, is_written_first
 ):
-    """In the directory of both answers, or above it; all below it may be missing."""
+    """Below the directory of both answers all may be missing; elsewhere all stays."""
     memory = WrittenObjects()
+    if is_written_first:
+        memory.remember(Receipt(path=path, size=1), b"1")
     for look in answers:
         memory.answered(look)
-    memory.remember(Receipt(path=path, size=1), b"1")
+    if not is_written_first:
+        memory.remember(Receipt(path=path, size=1), b"1")
     assert (memory.receipt(path) is None) == bool(unknown)
+    keeps_body = keeps_body or (is_written_first and not unknown)
     assert (memory.body(path) is not None) == keeps_body
+    assert memory.is_directory(unknown or path.rpartition("/")[0])
     within = [path, f"{unknown}/new", f"{unknown}/new/er"]
     assert {memory.is_unrecorded(place) for place in within} == {bool(unknown)}
     above = ["", path[0]]
     assert {memory.is_unrecorded(p, below=True) for p in above} == {bool(unknown)}
     free = [f"{unknown}-", "", f"{path[0]}/other"] if unknown != "b" else [""]
     assert not any(memory.is_unrecorded(place) for place in free)
+    memory.remember(Receipt(path=path, size=1), None)
+    assert memory.body(path) is None
 
 
 def test_an_answer_is_new_once_for_a_directory():
@@ -452,7 +399,7 @@ def test_no_look_is_blind_where_the_store_answers():
     """The store itself says there what exists."""
     memory = WrittenObjects()
     memory.note_blind_look("b/d/x")
-    for look in looks("b/d", HEAD):
+    for look in (listed("b", "d/"), looked(HEAD, "b/d/any")):
         assert memory.may_hide("b/d/x")
         memory.answered(look)
     assert not memory.may_hide("b/d/x")
