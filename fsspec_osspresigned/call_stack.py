@@ -153,10 +153,10 @@ _log = logging.getLogger(__name__.partition(".")[0])
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """Yield *error*, and the exceptions that were handled when it was raised."""
-    one: BaseException | None = error
-    while one is not None:
-        yield one
-        one = one.__context__
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__context__
 
 
 def without_frames(error: E) -> E:
@@ -165,10 +165,10 @@ def without_frames(error: E) -> E:
     The traceback of an OSError or an interrupt is removed. Other errors are defects of
     a program, so they keep their tracebacks.
     """
-    for one in _chain(error):
-        traceback.clear_frames(one.__traceback__)
-        if isinstance(one, OSError) or not isinstance(one, Exception):
-            one.__traceback__ = None
+    for link in _chain(error):
+        traceback.clear_frames(link.__traceback__)
+        if isinstance(link, OSError) or not isinstance(link, Exception):
+            link.__traceback__ = None
     return error
 
 
@@ -220,9 +220,9 @@ def _shorten(error: OSError) -> None:
         if advice := hint(error):
             error.add_note(advice)
     elif not _log.isEnabledFor(logging.DEBUG):
-        for one in _chain(error):
-            if isinstance(one, OSSPresignedError):
-                one.__traceback__ = None
+        for link in _chain(error):
+            if isinstance(link, OSSPresignedError):
+                link.__traceback__ = None
 
 
 def warn_user(text: str, category: type[Warning]) -> None:
@@ -243,8 +243,8 @@ def warn_user(text: str, category: type[Warning]) -> None:
         *waiting,
         *_frames_of(main),
     ]
-    outer = (one for one in frames if _package_of(one) not in _INNER)
-    of_user = (one for one in frames if not _is_library(one))
+    outer = (frame for frame in frames if _package_of(frame) not in _INNER)
+    of_user = (frame for frame in frames if not _is_library(frame))
     frame = next(of_user, None) or next(outer, frames[-1])
     warnings.warn_explicit(
         text,
@@ -257,7 +257,6 @@ def warn_user(text: str, category: type[Warning]) -> None:
 
 
 def _frames_of(frame: FrameType | None) -> Iterator[FrameType]:
-    """Yield *frame* and its callers."""
     while frame is not None:
         yield frame
         frame = frame.f_back

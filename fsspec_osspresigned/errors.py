@@ -143,10 +143,10 @@ class ConfigurationError(OSSPresignedError, ValueError):
     def __init__(
         self, problems: str | Iterable[str], *, path: str | None = None
     ) -> None:
-        found = (problems,) if isinstance(problems, str) else tuple(problems)
-        title = [f"{len(found)} problems:"] if len(found) > 1 else []
-        super().__init__("\n- ".join([*title, *found]), path=path)
-        self.problems = found
+        lines = (problems,) if isinstance(problems, str) else tuple(problems)
+        title = [f"{len(lines)} problems:"] if len(lines) > 1 else []
+        super().__init__("\n- ".join([*title, *lines]), path=path)
+        self.problems = lines
 
 
 class NotSignedError(OSSPresignedError, PermissionError):
@@ -354,17 +354,17 @@ class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
         self.failures = dict(failures or {})
         self.receipts = list(receipts)
         self.discarded = list(discarded)
-        found = {_outcome(error) for error in self.failures.values()}
-        if found:
-            self.outcome = found.pop() if len(found) == 1 else Outcome.UNKNOWN
+        outcomes = {_outcome(error) for error in self.failures.values()}
+        if outcomes:
+            self.outcome = outcomes.pop() if len(outcomes) == 1 else Outcome.UNKNOWN
 
     def __repr__(self) -> str:
         """Return the number of failures by class; ``failures`` has the messages."""
         kinds = Counter(type(error).__name__ for error in self.failures.values())
-        told = [f"{count} {kind}" for kind, count in kinds.most_common()]
-        told += [f"{len(self.receipts)} stored"] if self.receipts else []
-        told += [f"{len(self.discarded)} not tried"] if self.discarded else []
-        return f"UploadErrors({', '.join(told)})"
+        counts = [f"{count} {kind}" for kind, count in kinds.most_common()]
+        counts += [f"{len(self.receipts)} stored"] if self.receipts else []
+        counts += [f"{len(self.discarded)} not tried"] if self.discarded else []
+        return f"UploadErrors({', '.join(counts)})"
 
     def _repr_html_(self) -> str:
         """Return an HTML table of the first failures for a notebook."""

@@ -6,11 +6,13 @@ import enum
 import time
 from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
 from attrs import asdict, field, frozen
 
+from .dialects.facts import S3_REQUEST_ID
 from .secret import Secret, SecretURL
 from .units import GIB, KIB, MIB, html_table, short_bytes, shown_moment
 
@@ -19,7 +21,6 @@ MAX_SINGLE_PUT = 5 * GIB
 # Whether the fields of a form count with its data is not documented; 8 MiB is their limit.
 MAX_POST_OBJECT = MAX_SINGLE_PUT - 8 * MIB
 MIN_PART = 100 * KIB
-MIN_PART_S3 = 5 * MIB  # S3 API reference, CompleteMultipartUpload
 MAX_PART = 5 * GIB
 MAX_PARTS = 10_000
 
@@ -36,13 +37,7 @@ MOST_SMALL = 128
 
 
 class Action(enum.StrEnum):
-    """Names of OSS API calls, as in the API reference.
-
-    Attributes:
-        spec: the row of the call in :data:`OPERATIONS`.
-    """
-
-    spec: Spec
+    """Names of OSS API calls, as in the API reference."""
 
     PutObject = "PutObject"
     PostObject = "PostObject"
@@ -59,6 +54,11 @@ class Action(enum.StrEnum):
     ListObjectsV2 = "ListObjectsV2"
 
     __hash__ = str.__hash__  # that of enum takes ten times as long
+
+    @cached_property
+    def spec(self) -> Spec:
+        """The row of the call in :data:`OPERATIONS`."""
+        return OPERATIONS[self]
 
     @property
     def method(self) -> str:
@@ -252,8 +252,6 @@ OPERATIONS: Mapping[Action, Spec] = MappingProxyType(
         ),
     }
 )
-for _action, _spec in OPERATIONS.items():
-    _action.spec = _spec
 # The calls that a presigned URL makes: those of URL maps and of the signer protocol.
 URL_ACTIONS = tuple(action for action, spec in OPERATIONS.items() if not spec.form)
 # HTTP method -> the call of that method on an object itself.
@@ -432,7 +430,7 @@ class Reply:
     def request_id(self) -> str | None:
         """The header ``x-oss-request-id``, or the request ID of S3, or None."""
         found = self.headers.get("x-oss-request-id")
-        return self.headers.get("x-amz-request-id") if found is None else found
+        return self.headers.get(S3_REQUEST_ID) if found is None else found
 
 
 @frozen(kw_only=True)

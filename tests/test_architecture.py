@@ -15,6 +15,7 @@ from fsspec.asyn import AsyncFileSystem
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "fsspec_osspresigned"
+FACTS = "dialects.facts"
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 
@@ -89,8 +90,11 @@ def inner_imports(module: str, *, only_at_top: bool = False) -> Iterator[Import]
 
 
 def group(module: str) -> str:
-    """Return how the page names *module*: by its folder, or by itself at the root."""
-    return module.partition(".")[0]
+    """Return how the page names *module*: by its folder, or by itself at the root.
+
+    The facts of dialects stand apart, because every folder may import them.
+    """
+    return module if module == FACTS else module.partition(".")[0]
 
 
 def layers() -> dict[str, int]:
@@ -151,6 +155,7 @@ def test_imports_point_down(module):
 
 # What all wings share; the other folders are the wing of the filesystem.
 VOCABULARY = {
+    FACTS,
     *("asgi_server", "call_stack", "compat", "errors", "files", "model", "parsing"),
     *("secret", "units", "url_checks"),
 }
@@ -209,6 +214,17 @@ def test_public_names_exist(name):
     """A list is true."""
     module = import_module(f"fsspec_osspresigned.{name}")
     assert [one for one in listed(name) if not hasattr(module, one)] == []
+
+
+def test_names_of_s3_stand_in_dialects():
+    """Another store's dialect has one place; its facts are plain data."""
+    users = {
+        group(module)
+        for module, file in FILES.items()
+        if "x-amz-" in file.read_text(encoding="utf-8").lower()
+    }
+    assert users == {FACTS}
+    assert {found.name for found in imports_of(FACTS)} == {"__future__"}
 
 
 def test_no_import_cycle_at_load():

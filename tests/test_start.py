@@ -20,7 +20,7 @@ FOREIGN = {
     *("alibabacloud_credentials", "click", "dask", "pandas", "pyarrow", "rich"),
     *("starlette", "uvicorn", "pytest"),
     *("requests", "urllib3"),  # which speak to proxies
-    *("difflib", "html", "pyexpat", "termios", "xml.etree", "xml.parsers", "xml.sax"),
+    *("difflib", "html", "pyexpat", "xml.etree", "xml.parsers", "xml.sax"),
 }
 # What only other verbs, commands and servers need.
 LATER = {"emulator", "owner", "tools"}

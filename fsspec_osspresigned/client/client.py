@@ -41,7 +41,7 @@ from ..secret import redact
 from ..signers.base import MAX_REQUESTS, Grant, Signer, sign_checked
 from ..signing.canonical import is_of_s3
 from .congestion import BucketState
-from .retry import REAL_TIME, Attempts, Decision, RetryPolicy, Timing, Verb
+from .retry import REAL_TIME, Attempts, RetryPolicy, Timing, Verb
 from .written_objects import LOOKS, WrittenObjects
 
 if TYPE_CHECKING:
@@ -173,7 +173,11 @@ class Client:
                 finally:
                     limiter.leave(place)
             except OSSPresignedError as error:
-                decision = self._after(operation, attempts, error, last=once)
+                try:
+                    decision = attempts.after(error, last=once)
+                finally:
+                    if error.outcome is Outcome.UNKNOWN:  # what was known may be old
+                        self.written.forget(operation.path)
                 if isinstance(error, NetworkError):  # as other kept ones may fail
                     exchange = evolve(exchange, is_fresh=True)
             if decision.verb is Verb.SIGN_AGAIN:
@@ -194,20 +198,6 @@ class Client:
         else:
             self.signer.invalidate(refused)
 
-    def _after(
-        self,
-        operation: Operation,
-        attempts: Attempts,
-        failure: OSSPresignedError,
-        *,
-        last: bool,
-    ) -> Decision:
-        try:
-            return attempts.after(failure, last=last)
-        finally:
-            if failure.outcome is Outcome.UNKNOWN:  # what was known may be old
-                self.written.forget(operation.path)
-
     async def _attempt(
         self,
         operation: Operation,
@@ -217,19 +207,21 @@ class Client:
         parse: Callable[[Reply], T],
         attempts: Attempts,
     ) -> T:
-        """Send one try of *operation*, and return what *parse* returns for the reply."""
         bucket = self.buckets[operation.bucket]
         breaker = bucket.breaker
         probes = breaker.is_open and await breaker.enter(operation.path)
         error: BaseException | None = None
         try:
-            ready = await self._ready(operation, signed, body)
+            if FORBID_OVERWRITE in operation.optional_headers:
+                self._check_lock(operation, signed)
+            if is_of_s3(signed.url):
+                signed = await self._with_checksums(operation, signed, body)
             in_thread = body.size > SMALL or exchange.in_thread
             began = self._timing.clock()
             bucket.in_flight += not in_thread
             in_flight = bucket.in_flight
             try:
-                reply = await self.transport.send(ready, body, exchange)
+                reply = await self.transport.send(signed, body, exchange)
             finally:
                 bucket.in_flight -= not in_thread
             if reply.is_good:
@@ -237,7 +229,7 @@ class Client:
                 bucket.note(operation, body, exchange, seconds, in_flight)
             if operation.action in LOOKS and self.signer.grants_by_prefix:
                 await self._note_answer(operation, reply)
-            self._raise_for_status(operation, ready, reply)
+            self._raise_for_status(operation, signed, reply)
             return await _parsed(
                 attempts.counted(reply), parse, exchange, in_thread=in_thread
             )
@@ -269,25 +261,16 @@ class Client:
         else:
             self.signer.preflight(operation)
 
-    async def _ready(
+    async def _with_checksums(
         self, operation: Operation, signed: SignedRequest, body: Body
     ) -> SignedRequest:
-        """Return *signed* as it is sent, with the checksum headers that S3 requires.
-
-        Raises NotSignedError if *signed* may replace an object that was reported as
-        missing, and the option ``unknown`` is ``error``.
-        """
-        if FORBID_OVERWRITE in operation.optional_headers:
-            self._check_lock(operation, signed)
-        if not is_of_s3(signed.url):
-            return signed
         from ..dialects.s3 import with_checksums  # noqa: PLC0415 - only for other stores
 
         self.s3_buckets.add(operation.bucket)
         return await blocking(with_checksums, operation, signed, body)
 
     def _check_lock(self, operation: Operation, signed: SignedRequest) -> None:
-        """Warn, or raise NotSignedError, if *signed* can replace an existing object."""
+        """Warn, or raise NotSignedError, if *signed* may replace an unseen object."""
         from .error_codes import forbids_overwrite  # noqa: PLC0415 - only after a look
 
         if forbids_overwrite(signed) and not is_of_s3(signed.url):
@@ -318,7 +301,6 @@ class Client:
     def _raise_for_status(
         self, operation: Operation, signed: SignedRequest, reply: Reply
     ) -> None:
-        """Raise the error of a *reply* whose status is not 2xx."""
         now = self._timing.now
         if not (reply.is_good and signed.method == "GET"):  # a long body: an old Date
             self.clock_offset = clock_offset(reply.headers, now, self.clock_offset)

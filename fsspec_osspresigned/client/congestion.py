@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from typing import Any
 
 from attrs import frozen
 
@@ -77,23 +76,8 @@ class CircuitBreaker:
         Code of the user does not wait. If the probe fails during the wait, its error is
         raised for *path*. ``leave`` must be called when the request has ended.
         """
-        return self.is_open and not within_user_code() and await self._enter(path)
-
-    def leave(self, error: BaseException | None, *, probes: bool) -> None:
-        """Record the end of a request, with the *error* that it raised or None."""
-        if error is None:
-            if self._failures or probes:  # another one may have been answered before
-                self._leave(probes=probes, is_answered=True, failure=None)
-            return
-        is_failure = isinstance(error, StoreUnavailableError | NetworkError)
-        self._leave(
-            probes=probes,
-            is_answered=getattr(error, "status", None) is not None and not is_failure,
-            failure=error if is_failure else None,
-        )
-
-    async def _enter(self, path: str) -> bool:
-        """Wait until a request may be sent; return True if the request is the probe."""
+        if within_user_code():
+            return False
         seen = self._probes
         while self.is_open and self._last is not None:
             if self._probes > seen:
@@ -105,6 +89,26 @@ class CircuitBreaker:
             await self._changed(None if self._is_probing else wait)
         return False
 
+    def leave(self, error: BaseException | None, *, probes: bool) -> None:
+        """Record the end of a request, with the *error* that it raised or None."""
+        if error is None and not (self._failures or probes):
+            return  # as nearly always
+        if probes:
+            self._is_probing = False
+        if isinstance(error, StoreUnavailableError | NetworkError):
+            self._failures += 1
+            self._last = _again(error)
+            if probes:
+                self._probes += 1
+                self._quiet_until = self._clock() + self._next_pause
+                self._next_pause = min(self._longest, 2 * self._next_pause)
+        elif error is None or getattr(error, "status", None) is not None:
+            self._failures = 0
+            self._next_pause = self._pause
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
     async def _changed(self, seconds: float | None) -> None:
         """Wait until a request has ended, *seconds* at most."""
         waiter = asyncio.get_running_loop().create_future()
@@ -113,23 +117,6 @@ class CircuitBreaker:
             await asyncio.wait((waiter,), timeout=seconds)
         finally:
             self._waiters.discard(waiter)
-
-    def _leave(self, *, probes: bool, is_answered: bool, failure: Any) -> None:
-        if probes:
-            self._is_probing = False
-        if is_answered:
-            self._failures = 0
-            self._next_pause = self._pause
-        if failure is not None:
-            self._failures += 1
-            self._last = _again(failure)
-            if probes:
-                self._probes += 1
-                self._quiet_until = self._clock() + self._next_pause
-                self._next_pause = min(self._longest, 2 * self._next_pause)
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(None)
 
 
 def _again(failure: OSSPresignedError) -> Callable[[str], OSSPresignedError]:
@@ -186,18 +173,19 @@ class LinkEstimate:
         """Record a completed request with a body of *size* bytes that took *seconds*."""
         self._parts |= action is Action.InitiateMultipartUpload
         if size <= LATENCY_BOUND:
-            old, new = self._round_trip, seconds
-            is_better = old is not None and new < old
-            self._round_trip = _after(old, new, is_better=is_better)
+            self._round_trip = _estimate(self._round_trip, seconds, better=min)
         elif size >= _LARGE:
             waiting = min(self._round_trip or 0, seconds * _MOST)
-            old, new = self._rate, size / max(seconds - waiting, 1e-6)
-            is_better = old is not None and new > old
-            self._rate = _after(old, new, is_better=is_better)
+            rate = size / max(seconds - waiting, 1e-6)
+            self._rate = _estimate(self._rate, rate, better=max)
 
 
-def _after(old: float | None, new: float, *, is_better: bool) -> float:
-    return new if old is None or is_better else old + _SHARE * (new - old)
+def _estimate(
+    old: float | None, new: float, *, better: Callable[[float, float], float]
+) -> float:
+    if old is None or better(old, new) == new:
+        return new
+    return old + _SHARE * (new - old)
 
 
 class RequestWindow:
@@ -243,10 +231,10 @@ class RequestWindow:
         noted.append(seconds)
         if len(noted) < self.size:
             return None
-        found, self._seconds = sorted(noted), []
+        durations, self._seconds = sorted(noted), []
         is_full, self._is_full = self._is_full, False
-        self._end_round(found[len(found) // 4], is_full=is_full)
-        return found[0]
+        self._end_round(durations[len(durations) // 4], is_full=is_full)
+        return durations[0]
 
     def note_failure(self, failure: BaseException) -> None:
         """Halve the window if *failure* is a reply 429 or 503."""
@@ -312,7 +300,6 @@ class BucketState:
         )
 
     def _most_small(self) -> int:
-        """Return how many small requests may be in flight."""
         if not self.breaker.is_open:
             return self.window.size
         # They are not sent, but wait for the probe: if it fails, all fail with it.

@@ -375,7 +375,6 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
 
 
 def _hider(signed: SignedRequest | None) -> Callable[[str], str]:
-    """Return a function that hides the secrets of *signed* in a text."""
 
     def hide(text: str) -> str:
         if signed is None:

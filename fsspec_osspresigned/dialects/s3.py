@@ -21,8 +21,7 @@ from ..http.body import EMPTY, Body
 from ..model import Operation, SignedRequest
 from ..signing.canonical import parse_query
 from ..signing.signed_url import describe
-
-CHECKSUM = "x-amz-checksum-"
+from .facts import S3_CHECKSUM
 
 
 def _crc(go_on: Callable[[Any, int], int]) -> Callable[[Body], str]:
@@ -47,10 +46,10 @@ def _hash(name: str) -> Callable[[Body], str]:
 
 # Header -> what computes its value in one pass; fastcrc has no CRC-64/NVME.
 CHECKSUMS: Mapping[str, Callable[[Body], str]] = {
-    f"{CHECKSUM}crc32": _crc(zlib.crc32),
-    f"{CHECKSUM}crc32c": _crc(_fastcrc.iscsi),
-    f"{CHECKSUM}sha1": _hash("sha1"),
-    f"{CHECKSUM}sha256": _hash("sha256"),
+    f"{S3_CHECKSUM}crc32": _crc(zlib.crc32),
+    f"{S3_CHECKSUM}crc32c": _crc(_fastcrc.iscsi),
+    f"{S3_CHECKSUM}sha1": _hash("sha1"),
+    f"{S3_CHECKSUM}sha256": _hash("sha256"),
 }
 
 
@@ -95,10 +94,10 @@ def _signed_checksums(signed: SignedRequest) -> Iterator[tuple[str, str | None]]
     """Yield name and value of each signed checksum; value None if the sender sets it."""
     listed = describe(signed.url).additional_headers
     pairs = parse_query(urlsplit(signed.url.reveal()).query)
-    found = {n.lower(): v for n, v in pairs if n.lower().startswith(CHECKSUM)}
+    found = {n.lower(): v for n, v in pairs if n.lower().startswith(S3_CHECKSUM)}
     del pairs  # the signature is in it, and tracebacks may show variables
-    for name in sorted({*found, *(n for n in listed if n.startswith(CHECKSUM))}):
-        if name.removeprefix(CHECKSUM) not in ("algorithm", "mode", "type"):
+    for name in sorted({*found, *(n for n in listed if n.startswith(S3_CHECKSUM))}):
+        if name.removeprefix(S3_CHECKSUM) not in ("algorithm", "mode", "type"):
             yield name, found.get(name)
 
 

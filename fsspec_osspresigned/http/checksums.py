@@ -9,6 +9,7 @@ from functools import cache, lru_cache
 
 from fastcrc import crc64 as _fastcrc
 
+from ..dialects.facts import S3_CUSTOMER_KEY, S3_ENCRYPTION
 from ..errors import IntegrityError
 from .body import Body
 
@@ -17,8 +18,7 @@ CRC_HEADER = "x-oss-hash-crc64ecma"
 _POLYNOMIAL = 0xC96C5795D7870F42  # CRC-64/XZ (ECMA-182), reflected
 _ONE = 1 << 63  # x^0: in a reflected CRC the highest bit is the lowest power
 _PLAIN_MD5 = re.compile(r'"?([0-9A-Fa-f]{32})"?')
-_ENCRYPTION = ("x-oss-server-side-encryption", "x-amz-server-side-encryption")
-_OWN_KEY = "x-amz-server-side-encryption-customer-algorithm"
+_ENCRYPTION = ("x-oss-server-side-encryption", S3_ENCRYPTION)
 
 
 def md5_of(body: Body) -> str:
@@ -72,7 +72,7 @@ def _is_by_key(headers: Mapping[str, str]) -> bool:
     The ETag of such an object is not promised to be an MD5.
     """
     by_kms = any(headers.get(name, "AES256") != "AES256" for name in _ENCRYPTION)
-    return by_kms or _OWN_KEY in headers
+    return by_kms or S3_CUSTOMER_KEY in headers
 
 
 def compare(

@@ -243,11 +243,7 @@ class Handle:
         easy.setopt(pycurl.URL, f"{route.origin}/")
         route.set_up(easy)
         easy.setopt(pycurl.SOCKOPTFUNCTION, self._opened)
-        self._set_callbacks()
-
-    def _set_callbacks(self) -> None:
         # Set once: a request that is no longer in the handle can be freed at once.
-        easy = self.easy
         easy.setopt(
             pycurl.PREREQFUNCTION,
             lambda *addresses: self.request.may_send(addresses),
@@ -275,8 +271,13 @@ class Handle:
         target: SecretURL,
         lines: list[bytes],
         size: int | None,
+        *,
+        is_fresh: bool = False,
     ) -> None:
-        """Set up *request*, with a body of *size* bytes; None is no body."""
+        """Set up *request*, with a body of *size* bytes; None is no body.
+
+        *is_fresh* opens a connection although one is kept.
+        """
         easy, kind = self.easy, (method, size is None)
         self.request = request
         self._opened_now.clear()  # those of a request that ended before it was sent
@@ -292,11 +293,8 @@ class Handle:
             easy.setopt(pycurl.INFILESIZE_LARGE, size)
         easy.setopt(pycurl.HTTPHEADER, lines)
         easy.setopt(pycurl.REQUEST_TARGET, target.reveal())
-
-    def connect_anew(self, *, is_fresh: bool) -> None:
-        """Set whether the request opens a connection although some are kept."""
         if is_fresh != self._is_fresh:
-            self.easy.setopt(pycurl.FRESH_CONNECT, is_fresh)
+            easy.setopt(pycurl.FRESH_CONNECT, is_fresh)
             self._is_fresh = is_fresh
 
     def end(self) -> None:

@@ -91,9 +91,7 @@ class _TimedCall:
 _call: ContextVar[_TimedCall] = ContextVar("osspresigned_service_call")
 
 
-class _Connection:
-    """Mixin for connections of urllib3."""
-
+class _Connection:  # a mixin for connections of urllib3
     debuglevel = 0  # else a switch of http.client would print the token
     _socket: Any = None
 
@@ -117,8 +115,6 @@ class _Connection:
 
 
 class _Adapter(HTTPAdapter):
-    """Adapter of requests whose connections are watched."""
-
     def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
         super().init_poolmanager(*args, **kwargs)
         self.poolmanager.pool_classes_by_scheme = _pools(self.poolmanager)

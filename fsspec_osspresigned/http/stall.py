@@ -95,8 +95,8 @@ class ProgressTimer:
 def unconfirmed_bytes(descriptor: int) -> int:
     """Return the number of sent bytes without acknowledgement; 0 if it is unknown."""
     try:
-        import fcntl  # noqa: PLC0415 - only where nothing moves
-        import termios  # noqa: PLC0415 - only where nothing moves
+        import fcntl  # noqa: PLC0415 - not on Windows
+        import termios  # noqa: PLC0415 - not on Windows
 
         packed = fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4))
     except (OSError, ValueError, ImportError):

@@ -11,8 +11,6 @@ import logging
 import math
 import os
 import re
-import socket
-import sys
 import time
 from collections.abc import Callable, Generator, Mapping
 from http import HTTPStatus
@@ -34,7 +32,7 @@ from .body import SMALL, Body
 from .checksums import crc64
 from .form import NO_FRAME, form_frame
 from .handle import Addresses, Handle, Route
-from .stall import SOON, ProgressTimer, StalledError
+from .stall import SOON, ProgressTimer, StalledError, unconfirmed_bytes
 
 MAX_REPLY = 8 * 1024 * 1024  # a listing of 1,000 keys of 1 KiB, URL-encoded, fits
 
@@ -210,8 +208,9 @@ class Transfer:
         self._handle, self._is_watched = handle, is_watched
         self._timer = ProgressTimer(seconds)
         size = self._total if self._total or method in _WITH_BODY else None
-        handle.connect_anew(is_fresh=self.exchange.is_fresh)
-        handle.begin(self, method, _target(self.signed, self.route), self._lines, size)
+        target = _target(self.signed, self.route)
+        is_fresh = self.exchange.is_fresh
+        handle.begin(self, method, target, self._lines, size, is_fresh=is_fresh)
 
     def begins_again(self) -> bool:
         """Return whether the request must be performed once more, from its start.
@@ -264,24 +263,21 @@ class Transfer:
         stated = headers.pop(names.get("content-length", ""), size)
         if free:
             headers |= {n: v for n, v in free.items() if n.lower() not in names}
-        problem = ""
         if stated != size:
             problem = f"the URL is signed for {stated} bytes, the body has {size}"
-        elif _UNSENDABLE.search(
+            raise ConfigurationError(problem, path=exchange.path)
+        if _UNSENDABLE.search(
             "".join((self.signed.method, *headers, *headers.values()))
         ):
             problem = "a header holds the end of a line, or what is not Latin-1"
-        if problem:
             raise ConfigurationError(problem, path=exchange.path)
         given = {name.lower() for name in headers}
-        return [
-            *[line for name, line in self.route.lines.items() if name not in given],
+        lines = [line for name, line in self.route.lines.items() if name not in given]
+        for name, value in headers.items():
             # libcurl sends a header without a value if its line ends with a semicolon.
-            *[
-                (f"{name}: {value}" if value else f"{name};").encode("latin-1")
-                for name, value in headers.items()
-            ],
-        ]
+            line = f"{name}: {value}" if value else f"{name};"
+            lines.append(line.encode("latin-1"))
+        return lines
 
     def _pieces(self) -> Generator[memoryview, None, None]:
         if self._frame.before:
@@ -338,7 +334,8 @@ class Transfer:
             if not self._left:
                 self._left = next(self._blocks, self._left)
                 # This took time; libcurl itself looks right before each call.
-                if self._is_watched and self._has_answer():
+                is_known = self._is_watched and self._descriptor >= 0
+                if is_known and has_received(self._descriptor):
                     self._is_paused = True  # until libcurl has read the answer
                     self.next_watch = 0.0
                     return pycurl.READFUNC_PAUSE
@@ -373,9 +370,6 @@ class Transfer:
             piece, self._left = piece + bytes(self._left), _NOTHING
         return piece
 
-    def _has_answer(self) -> bool:
-        return self._descriptor >= 0 and has_received(self._descriptor)
-
     def take_line(self, line: bytes) -> int | None:
         """Take the next line of a head; the last head is that of the reply."""
         if not self._requests:
@@ -390,12 +384,17 @@ class Transfer:
         if not (is_first or is_blank or is_too_long):  # as most lines
             head.append(line)
             return None
+        if is_too_long:
+            what = "The response has too many headers"
+            if self._head_bytes > MAX_HEAD:
+                what = "The head of the response does not end"
+            self._error = MalformedReplyError(what)
+            return 0
         try:
-            self._check_size()
-            if not is_blank:
+            if is_blank:
+                self._end_head()
+            else:
                 self._take_first(line)
-                return None
-            self._end_head()
         except BaseException as error:  # noqa: BLE001 - raised by `reply`
             self._error = error
         return 0 if self._error is not None or self._is_full else None
@@ -408,12 +407,6 @@ class Transfer:
             raise UnaskedError("the server answered before it was asked")
         self._head.append(line)
 
-    def _check_size(self) -> None:
-        if self._head_bytes > MAX_HEAD:
-            raise MalformedReplyError("The head of the response does not end")
-        if len(self._head) > MAX_FIELDS:
-            raise MalformedReplyError("The response has too many headers")
-
     def _end_head(self) -> None:
         self._has_head = True
         words = self._head[0].split(None, 2) if self._head else []
@@ -423,7 +416,8 @@ class Transfer:
         is_good = self._status in _GOOD
         fields = b"".join(self._head[1:]).decode("latin-1")
         self._headers = headers = _headers_of(fields)
-        self._is_unconfirmed = unconfirmed_packets(self._descriptor) > 0
+        # A reply acknowledges its whole request, at the latest with the first byte.
+        self._is_unconfirmed = unconfirmed_bytes(self._descriptor) > 0
         if is_good and self._given < self._total:
             raise self._too_early()
         self._refuse_stray()
@@ -585,14 +579,14 @@ class Transfer:
         ids = self.route.request_ids
         is_known = self._descriptor >= 0 and not self._is_new
         last = _last_ids.get(self._descriptor) if is_known else None
-        found = self._headers.get("x-oss-request-id")
-        missing = found is None and self._status in _GOOD
-        is_repeated = last is not None and (missing or found == last)
+        request_id = self._headers.get("x-oss-request-id")
+        is_missing = request_id is None and self._status in _GOOD
+        is_repeated = last is not None and (is_missing or request_id == last)
         if is_repeated and len(ids) > 1 and "age" not in self._headers:
             raise MalformedReplyError("The response is not the one to this request")
-        if found and len(ids) < 2:  # noqa: PLR2004 - two tell that they differ
-            ids.add(found)
-        _last_ids[self._descriptor] = found or last
+        if request_id and len(ids) < 2:  # noqa: PLR2004 - two tell that they differ
+            ids.add(request_id)
+        _last_ids[self._descriptor] = request_id or last
 
     def _failure(self, code: int, text: str) -> BaseException:
         """Return the package's error for ours, or for libcurl's *code* and *text*."""
@@ -634,7 +628,6 @@ class Transfer:
         return NetworkTimeoutError(msg, path=self.exchange.path, sent=is_whole)
 
     def _reason(self, text: str) -> str:
-        """Return why libcurl failed with *text*."""
         if not self._requests and self._proxy_lines and "CONNECT" in text:
             line = self._proxy_lines[0].decode("latin-1").partition(" ")[2].strip()
             return f"Tunnel refused: {line}"
@@ -683,21 +676,3 @@ def shown(signed: SignedRequest) -> str:
 def said(reason: str) -> str:
     """Return foreign text for a message."""
     return redact(re.sub(_UNSHOWN, " ", reason))[:_MAX_REASON]
-
-
-def unconfirmed_packets(descriptor: int) -> int:
-    """Return the number of sent TCP packets without acknowledgement; 0 if unknown.
-
-    A reply acknowledges its whole request, at the latest with the first byte.
-    """
-    if sys.platform != "linux" or descriptor < 0:
-        return 0
-    # The family does not matter here; the system is not asked for it.
-    sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, descriptor)
-    try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 28)
-    except OSError:
-        return 0
-    finally:
-        sock.detach()
-    return int.from_bytes(info[24:], sys.byteorder)  # tcpi_unacked

@@ -24,10 +24,9 @@ class Transport:
     """Sends requests over kept connections; one per process and set of options.
 
     Worker threads keep *pool* connections for each host, and the loop keeps those of
-    all transports together. Enough bytes must move
-    within *progress_timeout* seconds (256 bytes for each second), while sending,
-    waiting for the reply and reading the reply; None is no limit. *allow_http* permits
-    plain http to other machines.
+    all transports together. Enough bytes must move within *progress_timeout* seconds
+    (256 bytes for each second), while sending, waiting for the reply and reading the
+    reply; None is no limit. *allow_http* permits plain http to other machines.
     """
 
     def __init__(
@@ -136,7 +135,15 @@ class Transport:
             ConfigurationError: the URL is not permitted.
             NetworkError: the proxy or the certificate authorities cannot be used.
         """
-        origin = self._origin(signed, path)
+        text = signed.url.reveal()
+        problem = url_problem(text)
+        origin = "/".join(shown(signed).split("/", 3)[:3])
+        if problem is None and origin not in self._allowed:
+            problem = http_problem(text, allow_http=self._allow_http, local=True)
+            if problem is None:
+                self._allowed.add(origin)
+        if problem:
+            raise ConfigurationError(f"the URL to send to {problem}", path=path)
         route = self.pool.known_route(origin)
         if route is not None:
             return route
@@ -147,19 +154,3 @@ class Transport:
             reason = said(error.strerror or str(error) or type(error).__name__)
         msg = f"the connection to {by}{origin.partition('://')[2]} failed: {reason}"
         raise NetworkError(msg, path=path, sent=False)
-
-    def _origin(self, signed: SignedRequest, path: str | None) -> str:
-        """Return scheme, host and port of the URL.
-
-        Raises ConfigurationError if the URL is not permitted.
-        """
-        text = signed.url.reveal()
-        problem = url_problem(text)
-        origin = "/".join(shown(signed).split("/", 3)[:3])
-        if problem is None and origin not in self._allowed:
-            problem = http_problem(text, allow_http=self._allow_http, local=True)
-            if problem is None:
-                self._allowed.add(origin)
-        if problem:
-            raise ConfigurationError(f"the URL to send to {problem}", path=path)
-        return origin

@@ -11,6 +11,7 @@ from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from .. import url_checks
+from ..dialects import GOOGLE_QUERY, S3_HEADER
 from ..errors import ConfigurationError
 from ..model import FORBID_OVERWRITE, MAX_SINGLE_PUT, OBJECT_ACL
 from ..secret import SecretURL
@@ -42,6 +43,7 @@ _VERSIONS = {
 }
 _MAX_ONE = 2 * url_checks.MAX_URL  # bytes of a file that may hold one URL and no map
 # Other parameters decide what a URL does.
+_OF_OTHER_STORES = (S3_HEADER, GOOGLE_QUERY.lower())
 _OF_SIGNATURE = {"partnumber", "uploadid", *(name.lower() for name in OWN_PARAMETERS)}
 _TYPE_FIELDS = (TYPE_FIELD, "content-type")
 _HTML = ("text/html", "image/svg+xml")  # run scripts in a browser
@@ -129,7 +131,7 @@ def object_shown(url: SecretURL) -> str:
 
 def _call(url: SecretURL, signed: SignedURL) -> str:
     names = {name for name, _ in parse_query(urlsplit(url.reveal()).query)}
-    own = {n for n in names if n.lower().startswith(("x-amz-", "x-goog-"))}
+    own = {n for n in names if n.lower().startswith(_OF_OTHER_STORES)}
     foreign = sorted(n for n in names - own if n.lower() not in _OF_SIGNATURE)
     if signed.part_number is not None:
         text = f"part {signed.part_number} of the upload {signed.upload_id}"

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 from attrs import evolve, field, frozen
 
 from .. import parsing
+from ..dialects import facts
 from ..errors import ConfigurationError
 from ..model import FORBID_OVERWRITE, OBJECT_ACL, STORAGE_CLASS, TRAFFIC_LIMIT
 from ..secret import Secret
@@ -406,10 +407,11 @@ def _is_grant(document: Any) -> bool:
 def _other_store(fields: Mapping[str, str]) -> str | None:
     """Return the name of the store other than OSS that *fields* are signed for."""
     names = [name.lower() for name in fields]
-    if any(name.startswith("x-goog-") or name == "googleaccessid" for name in names):
+    google = (facts.GOOGLE_QUERY.lower(), facts.GOOGLE_KEY_V2.lower())
+    if any(name.startswith(google) for name in names):
         return "Google Cloud Storage"
-    is_s3 = any(name in ("x-amz-signature", "awsaccesskeyid") for name in names)
-    return "S3" if is_s3 else None
+    s3 = (f"{facts.S3_HEADER}signature", facts.S3_KEY_V2.lower())
+    return "S3" if any(name in s3 for name in names) else None
 
 
 def _form_fields(given: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:

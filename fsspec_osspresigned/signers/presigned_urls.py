@@ -14,12 +14,12 @@ from urllib.parse import urlsplit
 
 from attrs import define, evolve, field
 
+from ..dialects.facts import S3_MIN_PART
 from ..dialects.s3 import CHECKSUMS
 from ..errors import BindingError, ConfigurationError, NotSignedError
 from ..model import (
     FORBID_OVERWRITE,
     MIN_PART,
-    MIN_PART_S3,
     Action,
     Operation,
     SignedRequest,
@@ -290,7 +290,7 @@ def _multipart(entry: MapEntry) -> MultipartGrant | None:
     return MultipartGrant(
         upload_id=entry.upload_id,
         part_size=entry.part_size,
-        least_part=MIN_PART_S3 if describe(entry.parts[0].url).is_s3 else MIN_PART,
+        least_part=S3_MIN_PART if describe(entry.parts[0].url).is_s3 else MIN_PART,
         max_parts=len(entry.parts),
         completes=isinstance(complete, MapRequest),
         complete_all=isinstance(complete, MapRequest) and _takes_all(complete),

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 from attrs import asdict, evolve, frozen
 
 from .. import parsing
+from ..dialects.facts import S3_HEADER
 from ..errors import (
     ConfigurationError,
     NotSignedError,
@@ -346,6 +347,6 @@ def _query_problem(operation: Operation, url: str) -> str | None:
         if value not in (unquote(found[name]), unquote(found[name].replace("+", " "))):
             return f"the parameter {name!r} of the URL differs from the request"
     for name in sorted(found.keys() - wanted.keys() - _SIGNERS_OWN):
-        if name and not name.lower().startswith("x-amz-"):  # S3's signatures
+        if name and not name.lower().startswith(S3_HEADER):  # of its signatures
             return f"the parameter {name[:40]!r} may turn the URL into another call"
     return None

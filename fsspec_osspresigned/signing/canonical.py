@@ -21,6 +21,7 @@ from urllib.parse import parse_qsl
 from attrs import field, frozen
 from attrs.converters import optional
 
+from ..dialects import facts
 from ..secret import Secret, SecretURL
 
 ALGORITHM = "OSS4-HMAC-SHA256"
@@ -49,8 +50,8 @@ SUBRESOURCES = frozenset(
 )
 
 # Parameters of a signature in a query: V1's, those of V2 and V4, and S3's secret ones.
-SIGNATURES = ("x-oss-signature", "X-Amz-Signature", "X-Goog-Signature", "Signature")
-TOKENS = ("x-oss-security-token", "X-Amz-Security-Token", "security-token")
+SIGNATURES = ("x-oss-signature", *facts.SIGNATURES, "Signature")
+TOKENS = ("x-oss-security-token", facts.S3_TOKEN, "security-token")
 OWN_PARAMETERS = frozenset(
     """
     Expires OSSAccessKeyId Signature security-token x-oss-access-key-id
@@ -58,6 +59,7 @@ OWN_PARAMETERS = frozenset(
     x-oss-security-token x-oss-signature x-oss-signature-version
     """.split()  # noqa: SIM905 - as the list above
 )
+_S3_V4, _S3_V2 = f"{facts.S3_ALGORITHM}=", f"{facts.S3_KEY_V2}="
 SECRET_PARAMETERS = frozenset(name.lower() for name in SIGNATURES + TOKENS)
 
 _is_unreserved = re.compile(r"[A-Za-z0-9._~-]*").fullmatch
@@ -86,7 +88,7 @@ class Credentials:
 def is_of_s3(url: SecretURL) -> bool:
     """Return whether *url* has a signature of S3, version 4 or 2."""
     text = url.reveal()
-    return "X-Amz-Algorithm=" in text or "AWSAccessKeyId=" in text
+    return _S3_V4 in text or _S3_V2 in text
 
 
 def quote(text: str) -> str:

@@ -14,6 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from attrs import field, frozen
 
+from ..dialects.facts import S3_HEADER
 from ..model import Operation, SignedRequest
 from ..url_checks import decoded_path, oss_bucket
 from .canonical import SIGNATURES, is_subresource, parse_query
@@ -262,7 +263,7 @@ def _unsent(sent: _SignedPieces, url: SignedURL) -> Iterator[str]:
             yield f"{_spell(name)} is signed by the URL and was not sent"
     if url.version == "s3-v4":
         for name in sorted(sent.headers):
-            if name.startswith("x-amz-") and name not in url.additional_headers:
+            if name.startswith(S3_HEADER) and name not in url.additional_headers:
                 yield f"{_spell(name)} was sent and is not signed by the URL"
 
 
@@ -294,7 +295,7 @@ def _summary(sent: _SignedPieces, url: SignedURL) -> str:
     told = [
         f"{_spell(name)} {_cut(value)}" if name in _SHOWN else _spell(name)
         for name, value in sorted(sent.headers.items())
-        if name in _SHOWN or name.startswith("x-amz-") or url.covers(name)
+        if name in _SHOWN or name.startswith(S3_HEADER) or url.covers(name)
     ]
     if "content-type" not in sent.headers:
         told.insert(0, "without Content-Type")

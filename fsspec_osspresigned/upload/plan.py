@@ -13,6 +13,7 @@ from attrs import evolve, frozen
 
 from ..client.client import Client
 from ..client.congestion import Link
+from ..dialects.facts import S3_MIN_PART
 from ..errors import ConfigurationError, NotSignedError
 from ..model import (
     LARGEST_FILE_PART,
@@ -22,7 +23,6 @@ from ..model import (
     MAX_POST_OBJECT,
     MAX_SINGLE_PUT,
     MIN_PART,
-    MIN_PART_S3,
     Action,
     Operation,
     split_path,
@@ -302,7 +302,7 @@ async def granted(client: Client, path: str) -> Grant:
     parts = grant.multipart
     s3_buckets = client.s3_buckets
     if parts is not None and s3_buckets and split_path(path)[0] in s3_buckets:
-        return evolve(grant, multipart=evolve(parts, least_part=MIN_PART_S3))
+        return evolve(grant, multipart=evolve(parts, least_part=S3_MIN_PART))
     return grant
 
 

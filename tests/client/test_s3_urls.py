@@ -12,10 +12,11 @@ from urllib.request import Request, urlopen
 
 import pytest
 
+from fsspec_osspresigned.dialects.facts import S3_MIN_PART
 from fsspec_osspresigned.engine.limits import MemoryAccount, memory_budget
 from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.model import MIN_PART_S3, Action, Operation, SignedRequest
+from fsspec_osspresigned.model import Action, Operation, SignedRequest
 from fsspec_osspresigned.signers.keys import KeySigner
 
 ROOT = "examplebucket"
@@ -90,7 +91,7 @@ def test_parts_are_not_below_the_limit_of_s3(oss, big, tmp_path, kept, options):
     with fs.open(f"{ROOT}/stream", "wb") as file:
         for _ in range(9):
             file.write(bytes(2 * MIB))
-    assert min(signer.sizes()[:-1]) >= MIN_PART_S3
+    assert min(signer.sizes()[:-1]) >= S3_MIN_PART
     assert not oss.uploads(ROOT)
     calls = [record.action for record in oss.requests]
     assert calls.count("InitiateMultipartUpload") == 4
