@@ -383,7 +383,7 @@ ALLOWED_IN_TESTS = {
     # What nobody outside can see: a call between two steps of the engine, and what is
     # left in limits and in libcurl's multi.
     *("_Posted", "_posted", "_waiting", "_of_client", "_log_destroy_pending"),
-    *("_busy", "_idle", "_looking", "_opened"),
+    *("_busy", "_idle", "_check", "_opened"),
 }
 
 

@@ -313,25 +313,20 @@ class Handle:
                 opened.detach()
         return pycurl.SOCKOPT_OK
 
-    @property
-    def has_opened(self) -> bool:
-        """Whether this handle opened the connection of its current request."""
-        return bool(self._opened_now)
+    def connection(self, addresses: Addresses) -> tuple[int, bool]:
+        """Return the file descriptor of the connection between *addresses*; -1 if unknown.
 
-    def descriptor_of(self, addresses: Addresses) -> int:
-        """Return the file descriptor of the connection between *addresses*.
-
-        It is -1 if it is unknown. Of several addresses that were tried, only one led to
-        a connection.
+        The second value is whether the current request opened it. Of several addresses
+        that were tried, only one led to a connection.
         """
-        known = self._descriptors
+        known, is_new = self._descriptors, bool(self._opened_now)
         for descriptor in self._opened_now:
             if _addresses(descriptor) == addresses:
                 for old in [one for one, its in known.items() if its == descriptor]:
                     del known[old]  # of a connection that was closed
                 known[addresses] = descriptor
         self._opened_now.clear()
-        return known.get(addresses, -1)
+        return known.get(addresses, -1), is_new
 
     def perform(self) -> tuple[int, str]:
         """Send and receive; return libcurl's code, 0 for success, and its text."""

@@ -16,8 +16,8 @@ from ..model import Reply
 from .handle import Addresses, Handle, IdleHandles
 from .transfer import Transfer
 
-_LOOK = 1.0  # seconds between two looks at what stalls, at most
-_LOOKS = 4  # within one window in which enough bytes must move
+_CHECK = 1.0  # seconds between two looks at what stalls, at most
+_CHECKS = 4  # within one window in which enough bytes must move
 _CONNECTIONS = 256  # that are kept; more may be in use
 _KEPT = 256  # idle handles
 
@@ -30,21 +30,19 @@ class Multi:
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
-        self._read: set[int] = set()
-        self._written: set[int] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._due, self._is_due = math.inf, False
+        self._timeout_at, self._acts_soon = math.inf, False
         self._descriptors: dict[Addresses, int] = {}
         self._idle = IdleHandles(_KEPT)
         self._busy: dict[Any, _Busy] = {}
-        self._looking: asyncio.TimerHandle | None = None
-        self._window = math.inf  # seconds for which it was set
+        self._check: asyncio.TimerHandle | None = None
+        self._check_seconds = math.inf  # seconds for which it was set
         try:
             self._curl = pycurl.CurlMulti()
         except pycurl.error as error:  # it needs descriptors, and says no more
             text = f"{os.strerror(errno.EMFILE)}: {error}"
             raise OSError(errno.EMFILE, text) from None
-        self._curl.setopt(pycurl.M_SOCKETFUNCTION, self._watch)
+        self._curl.setopt(pycurl.M_SOCKETFUNCTION, self._set_events)
         self._curl.setopt(pycurl.M_TIMERFUNCTION, self._schedule)
         self._curl.setopt(pycurl.M_MAXCONNECTS, _CONNECTIONS)
 
@@ -55,14 +53,14 @@ class Multi:
         """
         route = transfer.route
         handle = self._idle.take(route) or Handle(route, self._descriptors)
-        window = min(_LOOK, progress_seconds / _LOOKS)
+        window = min(_CHECK, progress_seconds / _CHECKS)
         busy = _Busy(transfer, window, self._loop.create_future())
         try:
             transfer.begin(handle, progress_seconds)
             self._curl.add_handle(handle.easy)
             self._busy[handle.easy] = busy
             try:
-                self._keep_looking(window)
+                self._check_within(window)
                 return transfer.reply(*await busy.ended)
             except asyncio.CancelledError:
                 if transfer.may_act and not busy.is_over:
@@ -78,7 +76,7 @@ class Multi:
 
     def close(self) -> None:
         """Close all connections."""
-        for timer in (self._timer, self._looking):
+        for timer in (self._timer, self._check):
             if timer is not None:
                 timer.cancel()
         self._idle.drop()
@@ -86,21 +84,15 @@ class Multi:
 
     # -- callbacks of libcurl -------------------------------------------------------------
 
-    def _watch(self, what: int, descriptor: int, _: Any, __: Any) -> None:
+    def _set_events(self, what: int, descriptor: int, _: Any, __: Any) -> None:
         loop = self._loop
         if what in _READS:
-            if descriptor not in self._read:
-                self._read.add(descriptor)
-                self._add(loop.add_reader, descriptor, pycurl.CSELECT_IN)
-        elif descriptor in self._read:
-            self._read.discard(descriptor)
+            self._add(loop.add_reader, descriptor, pycurl.CSELECT_IN)
+        else:
             loop.remove_reader(descriptor)
         if what in _WRITES:
-            if descriptor not in self._written:
-                self._written.add(descriptor)
-                self._add(loop.add_writer, descriptor, pycurl.CSELECT_OUT)
-        elif descriptor in self._written:
-            self._written.discard(descriptor)
+            self._add(loop.add_writer, descriptor, pycurl.CSELECT_OUT)
+        else:
             loop.remove_writer(descriptor)
 
     def _add(self, add: Callable[..., Any], descriptor: int, event: int) -> None:
@@ -114,35 +106,35 @@ class Multi:
 
     def _schedule(self, milliseconds: int) -> None:
         # Most calls say "at once", or set a later time than a timer that runs already.
-        self._due = math.inf
+        self._timeout_at = math.inf
         if milliseconds == 0:
-            if not self._is_due:
-                self._is_due = True
+            if not self._acts_soon:
+                self._acts_soon = True
                 self._loop.call_soon(self._act_now)
         elif milliseconds > 0:
-            self._due = self._loop.time() + milliseconds / 1000
-            if self._timer is None or self._due < self._timer.when():
+            self._timeout_at = self._loop.time() + milliseconds / 1000
+            if self._timer is None or self._timeout_at < self._timer.when():
                 self._set_timer()
 
     def _set_timer(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
         self._timer = self._loop.call_at(
-            self._due, self._act_in_time, context=Context()
+            self._timeout_at, self._act_in_time, context=Context()
         )
 
     # -- on the loop ---------------------------------------------------------------------
 
     def _act_now(self) -> None:
-        self._is_due = False
+        self._acts_soon = False
         self._act(pycurl.SOCKET_TIMEOUT, 0)
 
     def _act_in_time(self) -> None:
         self._timer = None
-        if self._loop.time() >= self._due:
-            self._due = math.inf
+        if self._loop.time() >= self._timeout_at:
+            self._timeout_at = math.inf
             self._act(pycurl.SOCKET_TIMEOUT, 0)
-        elif self._due < math.inf:
+        elif self._timeout_at < math.inf:
             self._set_timer()
 
     def _act(self, descriptor: int, event: int) -> None:
@@ -165,17 +157,19 @@ class Multi:
         else:
             busy.end(code, text)
 
-    def _keep_looking(self, seconds: float) -> None:
-        if self._looking is not None:
-            if self._window <= seconds:
+    def _check_within(self, seconds: float) -> None:
+        if self._check is not None:
+            if self._check_seconds <= seconds:
                 return
-            self._looking.cancel()
-        self._window = seconds
-        self._looking = self._loop.call_later(seconds, self._look, context=Context())
+            self._check.cancel()
+        self._check_seconds = seconds
+        self._check = self._loop.call_later(
+            seconds, self._end_stalled, context=Context()
+        )
 
-    def _look(self) -> None:
+    def _end_stalled(self) -> None:
         """End the requests that have stalled: libcurl looks at them only when bytes move."""
-        self._looking = None
+        self._check = None
         for easy, busy in self._busy.items():
             if busy.is_over:  # its reply waits for the task
                 continue
@@ -184,7 +178,7 @@ class Multi:
             if busy.transfer.watch(int(sent + received)):
                 busy.end(pycurl.E_ABORTED_BY_CALLBACK, "")
         if self._busy:
-            self._keep_looking(min(busy.window for busy in self._busy.values()))
+            self._check_within(min(busy.window for busy in self._busy.values()))
 
 
 class _Busy:

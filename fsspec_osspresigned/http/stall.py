@@ -41,12 +41,8 @@ class ProgressTimer:
         self.deadline = math.inf
         self._looked = time.monotonic()
         self._paused = self._waited = self.suspended = 0.0
-        self._moved = self._fresh = 0
+        self._moved = self._gained = 0
         self._queued: int | None = None
-
-    def end_by(self, deadline: float) -> None:
-        """Let the request end by *deadline* at the latest."""
-        self.deadline = min(self.deadline, deadline)
 
     def exclude(self, seconds: float) -> None:
         """Exclude *seconds*, in which a callback read or wrote a file."""
@@ -62,7 +58,7 @@ class ProgressTimer:
         self.suspended += max(0.0, now - self._looked - self._paused - _STEP)
         self._looked, self._paused = now, 0.0
 
-    def look(self, moved: int, descriptor: int) -> None:
+    def count(self, moved: int, descriptor: int) -> None:
         """Count *moved*, the bytes sent and received since the start.
 
         Raises StalledError if too few bytes moved within the window.
@@ -75,19 +71,19 @@ class ProgressTimer:
         self.suspended += passed - step
         self._waited += step
         self._looked, self._paused = now, 0.0
-        fresh, self._moved = moved - self._moved, moved
+        gained, self._moved = moved - self._moved, moved
         before, self._queued, is_first = self._queued, None, False
-        if not fresh and self._waited >= self.seconds / 4:
+        if not gained and self._waited >= self.seconds / 4:
             # Megabytes may wait in the system while it delivers them slowly.
             self._queued = unconfirmed_bytes(descriptor)
             is_first = before is None and self._queued > 0
-            fresh = max(0, (before or 0) - self._queued)
-        self._fresh += fresh
-        if self._fresh and self._fresh >= SLOWEST * self.seconds:
-            self._fresh, self._waited = 0, 0.0
+            gained = max(0, (before or 0) - self._queued)
+        self._gained += gained
+        if self._gained and self._gained >= SLOWEST * self.seconds:
+            self._gained, self._waited = 0, 0.0
         late = now >= self.deadline
         # Bytes that moved since the last look may be the last ones.
-        waited = self._waited - step if fresh else self._waited
+        waited = self._waited - step if gained else self._waited
         if late or (waited >= self.seconds and not is_first):
             raise StalledError(self.seconds, late=late)
 

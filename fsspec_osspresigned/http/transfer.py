@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Callable, Generator, Mapping
 from http import HTTPStatus
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Protocol, cast, runtime_checkable
 
 import pycurl
 from attrs import field, frozen
@@ -149,7 +149,7 @@ class Transfer:
     refuses a reply that would bring more than ``SMALL`` bytes into a sink.
 
     Attributes:
-        sent: bytes of the body that libcurl has taken.
+        sent: bytes of *body* that libcurl has taken, in whole blocks.
         crc64: CRC-64 of the bytes sent; None if the exchange asks for none.
         next_watch: moment before which ``watch`` need not be called, by
             ``time.monotonic``.
@@ -180,7 +180,7 @@ class Transfer:
         self._lines = self._head_lines()
         self._blocks = self._pieces()
         self._left = _NOTHING
-        self._given = 0  # bytes of the request's body that libcurl has read
+        self._given = 0  # bytes of body and frame that libcurl has read
         self._handle: Handle | None = None
         self._descriptor = -1
         self._requests = 0  # that libcurl began to send
@@ -202,10 +202,9 @@ class Transfer:
         """Set up *handle* for this request.
 
         Enough bytes must move within *seconds*; ``inf`` is no limit. In a handle of a
-        multi, ``look`` must be called about every second.
+        multi, ``watch`` must be called about every second.
         """
-        method, is_watched = self.signed.method, handle.is_watched
-        self._handle, self._is_watched = handle, is_watched
+        method, self._handle = self.signed.method, handle
         self._timer = ProgressTimer(seconds)
         size = self._total if self._total or method in _WITH_BODY else None
         target = _target(self.signed, self.route)
@@ -224,7 +223,8 @@ class Transfer:
     def stop(self) -> None:
         """Make the transfer end within a second; called in another thread.
 
-        While libcurl opens a connection, it ends when that is open or has failed. A transfer with ``may_act`` goes on, so that nothing happens after its end.
+        While libcurl opens a connection, the transfer ends when that is open or has
+        failed. One with ``may_act`` goes on, so that nothing happens after its end.
         """
         self._is_stopped = True
         self.next_watch = 0.0
@@ -232,8 +232,13 @@ class Transfer:
     @property
     def may_act(self) -> bool:
         """Whether the server has the whole request, and may change something by it."""
-        is_sent = self._requests > 0 and self._given >= self._total
+        is_sent = self._requests > 0 and self._is_given
         return is_sent and self.signed.method not in _READS
+
+    @property
+    def _is_given(self) -> bool:
+        """Whether libcurl has read the whole body of the request."""
+        return self._given >= self._total
 
     def end(self) -> None:
         """Take the request out of its handle, which may be kept for another one."""
@@ -315,9 +320,8 @@ class Transfer:
 
     def _may_send(self, addresses: Addresses) -> bool:
         self._check_stopped()  # nobody could look while the connection was opened
-        handle: Any = self._handle
-        self._is_new = handle.has_opened
-        self._descriptor = handle.descriptor_of(addresses)
+        handle = cast(Handle, self._handle)
+        self._descriptor, self._is_new = handle.connection(addresses)
         if self._descriptor >= 0 and has_received(self._descriptor):
             if not self._is_new:
                 self._is_stale, self._requests = True, 0
@@ -334,7 +338,7 @@ class Transfer:
             if not self._left:
                 self._left = next(self._blocks, self._left)
                 # This took time; libcurl itself looks right before each call.
-                is_known = self._is_watched and self._descriptor >= 0
+                is_known = not self._on_loop and self._descriptor >= 0
                 if is_known and has_received(self._descriptor):
                     self._is_paused = True  # until libcurl has read the answer
                     self.next_watch = 0.0
@@ -403,7 +407,7 @@ class Transfer:
         if self._has_head:  # of a 1xx reply, which is forgotten
             self._head.clear()
             self._has_head = False
-        if not self._head and self.route.is_plain and self._total > self._given == 0:
+        if not self._head and self.route.is_plain and self._total and not self._given:
             raise UnaskedError("the server answered before it was asked")
         self._head.append(line)
 
@@ -418,13 +422,13 @@ class Transfer:
         self._headers = headers = _headers_of(fields)
         # A reply acknowledges its whole request, at the latest with the first byte.
         self._is_unconfirmed = unconfirmed_bytes(self._descriptor) > 0
-        if is_good and self._given < self._total:
+        if is_good and not self._is_given:
             raise self._too_early()
         self._refuse_stray()
         self._check_length()
         length = headers.get("content-length")
         # A multi keeps the connection, unless the callback for its last bytes ends it.
-        is_ended = self._is_watched or length is not None
+        is_ended = not self._on_loop or length is not None
         if self._is_unconfirmed and (is_good or not self._total or not is_ended):
             raise self._too_early()
         if self._is_unconfirmed and length == "0":
@@ -433,7 +437,7 @@ class Transfer:
         if self._on_loop and is_good and self.exchange.sink is not None and is_large:
             raise LargeReplyError
         # One that drips makes progress, and could go on for hours.
-        self._timer.end_by(time.monotonic() + _WINDOWS * self._timer.seconds)
+        self._timer.deadline = time.monotonic() + _WINDOWS * self._timer.seconds
 
     def _check_length(self) -> None:
         """Raise MalformedReplyError if the end of the body is doubtful."""
@@ -488,31 +492,23 @@ class Transfer:
         return 0 if self._error is not None or self._is_full else None
 
     def watch(self, moved: int) -> int:
-        """Continue a paused request, and end one that has stalled or was stopped."""
+        """Continue a paused request; return 1 to end one that has stalled or was stopped.
+
+        *moved* is the number of bytes of both bodies since the start.
+        """
         self.next_watch = time.monotonic() + SOON
         try:
             if self._is_paused and self._handle is not None:
                 self._is_paused = False
                 self._handle.easy.pause(pycurl.PAUSE_CONT)
-            self.look(moved)
+            if not self.may_act:
+                self._check_stopped()
+            if self._requests:  # libcurl itself limits the time to open a connection
+                self._timer.count(moved + self._head_bytes, self._descriptor)
         except BaseException as error:  # noqa: BLE001 - raised by `reply`
             self._error = error
             return 1
         return 0
-
-    def look(self, moved: int) -> None:
-        """Raise an error if the transfer must end.
-
-        *moved* is the number of bytes of both bodies since the start.
-
-        Raises:
-            UploadDiscardedError: the request was cancelled.
-            StalledError: too few bytes moved, or the deadline has passed.
-        """
-        if self._is_stopped and not self.may_act:
-            raise UploadDiscardedError("the upload was cancelled")
-        if self._requests:  # libcurl itself limits the time to open a connection
-            self._timer.look(moved + self._head_bytes, self._descriptor)
 
     # -- the reply ------------------------------------------------------------------------
 
@@ -571,8 +567,7 @@ class Transfer:
 
     def _too_early(self) -> NetworkError:
         msg = f"{self.route.netloc} answered before all bytes were sent"
-        is_whole = self._given >= self._total
-        return NetworkError(msg, path=self.exchange.path, sent=is_whole)
+        return NetworkError(msg, path=self.exchange.path, sent=self._is_given)
 
     def _refuse_stray(self) -> None:
         """Raise MalformedReplyError if the reply belongs to an earlier request."""
@@ -586,7 +581,8 @@ class Transfer:
             raise MalformedReplyError("The response is not the one to this request")
         if request_id and len(ids) < 2:  # noqa: PLR2004 - two tell that they differ
             ids.add(request_id)
-        _last_ids[self._descriptor] = request_id or last
+        if self._descriptor >= 0:
+            _last_ids[self._descriptor] = request_id or last
 
     def _failure(self, code: int, text: str) -> BaseException:
         """Return the package's error for ours, or for libcurl's *code* and *text*."""

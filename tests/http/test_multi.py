@@ -315,7 +315,7 @@ def test_short_window_besides_a_long_one(loop, serve):
     patient = loop().begin(f"{quiet.origin}/b/1", method="GET")
 
     async def seconds_to_look() -> float:
-        timer = running().own(Multi)._looking
+        timer = running().own(Multi)._check
         return timer.when() - asyncio.get_running_loop().time()
 
     while run(busy) < 1:
