@@ -279,9 +279,15 @@ class App:
         return visit.fault.error(RefusedCall(visit.call, self._settings))
 
     async def _handle(self, call: Call, body: IncomingBody) -> EmulatorReply:
-        handler, named = HANDLERS.get(call.action), call.action
+        handler = HANDLERS.get(call.action)
         if handler is None:
-            raise refused("MethodNotAllowed", Method=call.method, ResourceType=named)
+            raise RefusedError(
+                Refusal(
+                    status=HTTPStatus.NOT_IMPLEMENTED,
+                    code="NotImplemented",
+                    message=f"The emulator does not implement {call.action}.",
+                )
+            )
         if call.key and check_key(call.key) is not None:
             raise refused("InvalidObjectName")
         bucket = self._store.bucket(call.bucket) if call.bucket else Bucket(name="")

@@ -24,13 +24,11 @@ from ..model import (
 )
 from .messages import (
     Call,
-    Content,
     EmulatorReply,
     RefusedError,
     quoted,
     read_number,
     refused,
-    xml_reply,
 )
 from .settings import EmulatorSettings
 from .store import Bucket, Piece, Store, StoredObject
@@ -97,14 +95,6 @@ class CallContext:
         """Publish *stored* as the object of the call, and return it."""
         return self.store.put(self.bucket, stored, exclusive=self.is_exclusive)
 
-    def amend(self, name: str, value: str | None) -> None:
-        """Set a property of the object that the call names; None removes it."""
-        stored = self.find_object()
-        headers = {n: v for n, v in stored.headers.items() if n != name}
-        if value is not None:
-            headers[name] = value
-        self.store.put(self.bucket, evolve(stored, headers=headers))
-
     async def receive_body(self) -> Piece:
         """Receive the body of an object or part, and verify its checksum headers."""
         limit = self.settings.max_put
@@ -168,15 +158,6 @@ class CallContext:
 Handler = Callable[[CallContext], Awaitable[EmulatorReply]]
 
 
-def document(root: str, content: Callable[[CallContext], Content]) -> Handler:
-    """Return a handler that replies with the XML document made by *content*."""
-
-    async def answer(context: CallContext) -> EmulatorReply:
-        return xml_reply(root, content(context))
-
-    return answer
-
-
 def invalid_argument(
     message: str, name: str = "", value: str | None = None, *, ec: str = ""
 ) -> RefusedError:
@@ -213,8 +194,6 @@ def encryption(headers: Mapping[str, str]) -> dict[str, str]:
 
 META = "x-oss-meta-"
 TAGGING = "x-oss-tagging"
-TARGET = "x-oss-symlink-target"
-RESTORED = "x-oss-restore"
 HTTP_PROPERTIES = (
     *("cache-control", "content-disposition", "content-encoding"),
     *("content-language", "content-type", "expires"),
@@ -243,7 +222,7 @@ def read_properties(call: Call) -> dict[str, str]:
         if COPY_SOURCE not in headers:  # where ali-oss sends them beside its own
             raise refused("NotImplemented", Header=name)
     check_traffic_limit(call)
-    check_choices(headers)
+    _check_choices(headers)
     kept = {
         name: value
         for name, value in headers.items()
@@ -255,12 +234,12 @@ def read_properties(call: Call) -> dict[str, str]:
         kept.setdefault(f"{_ENCRYPTED}-key-id", _KMS_KEY)
     kept[STORAGE_CLASS] = headers.get(STORAGE_CLASS, "Standard")
     if TAGGING in kept:
-        check_tags(kept[TAGGING])
+        _check_tags(kept[TAGGING])
     _check_meta({n: v for n, v in kept.items() if n.startswith(META)})
     return kept
 
 
-def check_choices(headers: Mapping[str, str]) -> None:
+def _check_choices(headers: Mapping[str, str]) -> None:
     """Raise RefusedError for an unknown storage class, ACL or algorithm."""
     for name, (values, code, message) in _CHOICES.items():
         if name in headers and headers[name] not in values:
@@ -289,21 +268,20 @@ def check_traffic_limit(call: Call) -> None:
 
 def shown(headers: Mapping[str, str]) -> dict[str, str]:
     """Return those stored *headers* that GET and HEAD return."""
-    hidden = (OBJECT_ACL, TAGGING, TARGET)
-    back = {n: v for n, v in headers.items() if n not in hidden}
+    back = {n: v for n, v in headers.items() if n not in (OBJECT_ACL, TAGGING)}
     if TAGGING in headers:
-        back["x-oss-tagging-count"] = str(len(read_tags(headers[TAGGING])))
+        back["x-oss-tagging-count"] = str(len(_read_tags(headers[TAGGING])))
     return back
 
 
-def read_tags(text: str) -> list[tuple[str, str]]:
+def _read_tags(text: str) -> list[tuple[str, str]]:
     """Return names and values of the tags in *text*, which has the form ``k=v&...``."""
     return parse_qsl(text, keep_blank_values=True)
 
 
-def check_tags(text: str) -> None:
+def _check_tags(text: str) -> None:
     """Raise RefusedError for too many, too long, repeated or invalid tags."""
-    tags = read_tags(text)
+    tags = _read_tags(text)
     fits = all(0 < len(n) <= _TAG_NAME and len(v) <= _TAG_VALUE for n, v in tags)
     fits = fits and all(map(_is_of_tags, itertools.chain(*tags)))
     if not fits or len(tags) > _MAX_TAGS or len(dict(tags)) != len(tags):

@@ -218,7 +218,7 @@ async def post_object(context: CallContext) -> EmulatorReply:
     sent = context.call
     form = sent.form
     if form is None:  # the path names an object
-        raise refused("MethodNotAllowed", Method="POST", ResourceType="PostObject")
+        raise refused("MethodNotAllowed")
     # From here on it is a call whose headers are the fields.
     call = evolve(sent, parameters={}, headers=_headers(sent, form))
     context = evolve(context, call=call)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from ..model import STORAGE_CLASS, STORAGE_CLASSES, Action
+from ..model import STORAGE_CLASS, Action
 from ..units import oss_moment
-from .context import OWNER, RESTORED, CallContext, document, invalid_argument
-from .messages import Content, EmulatorReply, quoted, refused, xml_reply
+from .context import OWNER, CallContext, invalid_argument
+from .messages import EmulatorReply, quoted, refused, xml_reply
 from .store import DELETE_MARKER, StoredObject, StoredUpload
 from .writing import find_upload, names
 
@@ -66,7 +66,6 @@ async def list_objects(context: CallContext) -> EmulatorReply:
                 "Type": stored.kind,
                 "Size": stored.size,
                 "StorageClass": stored.headers[STORAGE_CLASS],
-                "RestoreInfo": stored.headers.get(RESTORED),
                 "Owner": OWNER if is_told else None,
             }
             for stored in map(context.bucket.objects.__getitem__, keys)
@@ -300,59 +299,31 @@ def _description(name: str, region: str) -> dict[str, Any]:
     }
 
 
-get_bucket_info = document(
-    "BucketInfo",
-    lambda context: {
-        "Bucket": {
-            **_description(context.bucket.name, context.settings.location),
-            "Owner": OWNER,
-            "AccessControlList": _PRIVATE,
-            "AccessMonitor": "Disabled",
-            "BlockPublicAccess": False,
-            "CrossRegionReplication": "Disabled",
-            "ResourceGroupId": "rg-emulator",
-            "TransferAcceleration": "Disabled",
-            "Comment": "",
-            "ServerSideEncryptionRule": {"SSEAlgorithm": "None"},
-            "DataRedundancyType": "LRS",
-            "Versioning": "Enabled" if context.bucket.versioned else None,
-        }
-    },
-)
-get_bucket_location = document(
-    "LocationConstraint", lambda context: f"oss-{context.settings.location}"
-)
-get_bucket_acl = document(
-    "AccessControlPolicy", lambda _: {"Owner": OWNER, "AccessControlList": _PRIVATE}
-)
-# A bucket that never had versioning has no status.
-get_bucket_versioning = document(
-    "VersioningConfiguration",
-    lambda context: {"Status": "Enabled" if context.bucket.versioned else None},
-)
-# What GetBucketStat calls the storage classes.
-_CLASSES = {
-    name: "InfrequentAccess" if name == "IA" else name for name in STORAGE_CLASSES
-}
-
-
-def _stat(context: CallContext) -> Content:
-    stored = context.bucket.objects.values()
-    found: dict[str, Any] = {
-        "Storage": sum(one.size for one in stored),
-        "ObjectCount": len(stored),
-        "MultipartUploadCount": len(context.bucket.uploads),
-        "LiveChannelCount": 0,
-        "DeleteMarkerCount": 0,
-        "LastModifiedTime": int(context.now) if stored or context.bucket.uploads else 0,
+async def get_bucket_info(context: CallContext) -> EmulatorReply:
+    """Describe a bucket."""
+    description = {
+        **_description(context.bucket.name, context.settings.location),
+        "Owner": OWNER,
+        "AccessControlList": _PRIVATE,
+        "AccessMonitor": "Disabled",
+        "BlockPublicAccess": False,
+        "CrossRegionReplication": "Disabled",
+        "ResourceGroupId": "rg-emulator",
+        "TransferAcceleration": "Disabled",
+        "Comment": "",
+        "ServerSideEncryptionRule": {"SSEAlgorithm": "None"},
+        "DataRedundancyType": "LRS",
+        "Versioning": "Enabled" if context.bucket.versioned else None,
     }
-    for kind, name in _CLASSES.items():
-        sizes = [one.size for one in stored if one.headers[STORAGE_CLASS] == kind]
-        found[f"{name}Storage"] = sum(sizes)
-        if kind != "Standard":
-            found[f"{name}RealStorage"] = sum(sizes)
-        found[f"{name}ObjectCount"] = len(sizes)
-    return found
+    return xml_reply("BucketInfo", {"Bucket": description})
 
 
-get_bucket_stat = document("BucketStat", _stat)
+async def get_bucket_location(context: CallContext) -> EmulatorReply:
+    """Return the region of a bucket."""
+    return xml_reply("LocationConstraint", f"oss-{context.settings.location}")
+
+
+async def get_bucket_acl(_: CallContext) -> EmulatorReply:
+    """Return the ACL of a bucket, with which SDKs ask whether the bucket exists."""
+    content = {"Owner": OWNER, "AccessControlList": _PRIVATE}
+    return xml_reply("AccessControlPolicy", content)

@@ -163,7 +163,6 @@ _TABLE = """
 400 InvalidPartOrder - The list of parts was not in ascending order. Parts list must be specified in order by part number.
 400 InvalidPolicyDocument - The policy document is not valid.
 400 InvalidStorageClass - The storage class you specified is not valid.
-400 InvalidTargetType - The target of a symbolic link may not be one itself.
 400 InvalidTag - The tag you specified is not valid.
 400 MalformedPOSTRequest 0006-00000104 The body of your POST request is not well-formed multipart/form-data.
 400 MalformedXML - The XML you provided was not well-formed.
@@ -171,8 +170,6 @@ _TABLE = """
 400 MetadataTooLarge 0011-00000002 Your metadata headers exceed the maximum allowed metadata size.
 400 MissingArgument - Missing Some Required Arguments: Content-MD5.
 400 NotImplemented - A header you provided implies functionality that is not implemented.
-400 NotSymlink - The object is not a symbolic link.
-400 OperationNotSupported - The operation is not supported for this resource.
 400 PartNotSequential - Part number of sequential multipart upload must be sequential.
 400 PublicEndpointForbidden 0048-00000401 Not allowed using the OSS public endpoint, please use CNAME instead.
 400 RequestIsNotMultiPartContent - Bucket POST must be of the enclosure-type multipart/form-data.
@@ -190,7 +187,6 @@ _TABLE = """
 404 NoSuchBucket - The specified bucket does not exist.
 404 NoSuchVersion - The specified version does not exist.
 404 NoSuchUpload - The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.
-404 SymlinkTargetNotExist - The symlink target object does not exist
 405 MethodNotAllowed - The specified method is not allowed against this resource.
 409 FileAlreadyExists 0026-00000002 The object you specified already exists and can not be overwritten.
 409 ObjectNotAppendable 0026-00000208 The object is not appendable

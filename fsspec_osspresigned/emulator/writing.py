@@ -23,7 +23,6 @@ from .context import (
     HTTP_PROPERTIES,
     META,
     TAGGING,
-    TARGET,
     CallContext,
     check_traffic_limit,
     checksums,
@@ -38,7 +37,6 @@ from .store import (
     APPENDABLE,
     DELETE_MARKER,
     NEXT_POSITION,
-    SYMLINK,
     Piece,
     StoredObject,
     StoredUpload,
@@ -116,8 +114,6 @@ async def copy_object(context: CallContext) -> EmulatorReply:
         headers["content-type"] = source.headers["content-type"]
     keys = {n: v for n, v in source.headers.items() if n.startswith(_CLIENT_ENCRYPTION)}
     headers = {**keys, **headers}
-    if source.kind == SYMLINK:  # the link is copied, not what it leads to
-        headers[TARGET] = source.headers[TARGET]
     if _copies(context, "x-oss-metadata-directive"):
         headers = _replaced(headers, source.headers, (*HTTP_PROPERTIES, META))
     if _copies(context, "x-oss-tagging-directive"):
