@@ -210,7 +210,6 @@ class Fault:
     """
 
     action: str | None = _member(None)
-    bucket: str | None = _member(str)
     key: str | None = _member(str)
     part_number: int | None = _member(_whole)
     reused: bool | None = _member(flag)
@@ -267,11 +266,7 @@ class Fault:
 
         *reused* says that the connection carried an earlier request.
         """
-        patterns = (
-            (self.action, call.action),
-            (self.bucket, call.bucket),
-            (self.key, call.key),
-        )
+        patterns = (self.action, call.action), (self.key, call.key)
         return (
             self.part_number in (None, call.part_number)
             and self.reused in (None, reused)
