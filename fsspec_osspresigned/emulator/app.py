@@ -20,20 +20,19 @@ from .context import CallContext, traffic_limit
 from .faults import Fault, Faults, RefusedCall, wrong_region
 from .forms import open_form
 from .messages import (
-    ANONYMOUS,
     Call,
     EmulatorReply,
+    Refusal,
     RefusedError,
     error_reply,
     http_date,
-    judge,
     read_call,
     refused,
 )
 from .settings import EmulatorSettings
 from .store import Bucket, Store
 from .table import HANDLERS, action_of
-from .verifying import Refusal
+from .verifying import ANONYMOUS, verify_call
 from .wire import (
     CutError,
     DisconnectedError,
@@ -213,7 +212,7 @@ class App:
     def authenticate(self, call: Call) -> None:
         """Verify the signature of *call*; RefusedError if OSS would refuse it."""
         region = self._settings.region
-        refusal = judge(
+        refusal = verify_call(
             call,
             self._settings.keys.get,
             now=self._settings.clock(),

@@ -25,14 +25,15 @@ from ..model import (
 from .messages import (
     Call,
     EmulatorReply,
-    RefusedError,
+    invalid_argument,
     quoted,
     read_number,
     refused,
+    too_large,
 )
 from .settings import EmulatorSettings
 from .store import Bucket, Piece, Store, StoredObject
-from .wire import IncomingBody, too_large
+from .wire import IncomingBody
 
 ID = "1000000000000001"
 OWNER = {"ID": ID, "DisplayName": ID}
@@ -156,15 +157,6 @@ class CallContext:
 
 
 Handler = Callable[[CallContext], Awaitable[EmulatorReply]]
-
-
-def invalid_argument(
-    message: str, name: str = "", value: str | None = None, *, ec: str = ""
-) -> RefusedError:
-    """Return the error InvalidArgument for the argument *name* with that *value*."""
-    told: dict[str, Any] = {"ArgumentName": name or None, "ArgumentValue": value}
-    extras = {element: text for element, text in told.items() if text is not None}
-    return refused("InvalidArgument", message, ec=ec, **extras)
 
 
 def _content_md5(md5: str) -> str:

@@ -24,18 +24,17 @@ from ..signing.canonical import SKEW, Credentials
 from ..units import bytes_of, oss_moment
 from .messages import (
     ERRORS,
-    EXPIRED,
     INTERNAL,
     USUAL_CODES,
     Call,
     EmulatorReply,
+    Refusal,
     RefusedError,
     http_date,
-    judge,
     refused,
 )
 from .settings import DEFAULT_REGION, EmulatorSettings
-from .verifying import Refusal
+from .verifying import EXPIRED, verify_call
 
 
 @frozen
@@ -60,7 +59,7 @@ class RefusedCall:
 
     def verified(self, keys: Mapping[str, Credentials]) -> Refusal:
         """Return the refusal by a server that has only the access *keys*."""
-        refusal = judge(self.call, keys.get, now=self.now)
+        refusal = verify_call(self.call, keys.get, now=self.now)
         assert refusal is not None  # noqa: S101 - none of *keys* has signed
         return refusal
 

@@ -27,7 +27,6 @@ from .context import (
     HTTP_PROPERTIES,
     CallContext,
     confirmation,
-    invalid_argument,
     read_properties,
 )
 from .messages import (
@@ -36,13 +35,16 @@ from .messages import (
     FormPart,
     ReceivedForm,
     RefusedError,
+    invalid_argument,
     quoted,
     refused,
-    size_range,
+    too_large,
+    too_small,
     xml_reply,
 )
 from .store import Piece, StoredObject
-from .wire import IncomingBody, too_large
+from .verifying import size_range
+from .wire import IncomingBody
 
 _FILE = "file"
 _NO_FILE = "0006-00000107"
@@ -301,10 +303,5 @@ async def _receive(context: CallContext, form: ReceivedForm) -> Piece:
         await context.body.into(spool, limit=limit, ec=ec)
         piece = spool.finish()
     if piece.size < least:
-        raise refused(
-            "EntityTooSmall",
-            ec=_TOO_SMALL,
-            MinSizeAllowed=str(least),
-            ProposedSize=str(piece.size),
-        )
+        raise too_small(least, piece.size, ec=_TOO_SMALL)
     return piece

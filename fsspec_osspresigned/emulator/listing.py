@@ -10,8 +10,8 @@ from urllib.parse import quote
 
 from ..model import STORAGE_CLASS, Action
 from ..units import oss_moment
-from .context import OWNER, CallContext, invalid_argument
-from .messages import EmulatorReply, quoted, refused, xml_reply
+from .context import OWNER, CallContext
+from .messages import EmulatorReply, invalid_argument, quoted, refused, xml_reply
 from .store import DELETE_MARKER, StoredObject, StoredUpload
 from .writing import find_upload, names
 

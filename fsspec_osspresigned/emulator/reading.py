@@ -12,10 +12,16 @@ from .context import (
     check_traffic_limit,
     checksums,
     confirmation,
-    invalid_argument,
     shown,
 )
-from .messages import Call, EmulatorReply, http_date, quoted, refused
+from .messages import (
+    Call,
+    EmulatorReply,
+    http_date,
+    invalid_argument,
+    quoted,
+    refused,
+)
 from .store import APPENDABLE, NEXT_POSITION, StoredObject
 
 _is_range = re.compile("bytes=([0-9]{0,18})-([0-9]{0,18})").fullmatch

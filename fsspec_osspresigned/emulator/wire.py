@@ -21,7 +21,7 @@ from typing import Any
 from attrs import define, field, frozen
 
 from .faults import INTERIM, Fault
-from .messages import RefusedError, refused
+from .messages import RefusedError, refused, too_large
 from .store import CHUNK, Spool
 
 _LOOK = 0.05  # seconds between two looks at a client while reading is paused
@@ -284,8 +284,3 @@ class IncomingBody:
             position, spring = self.traps.pop(0)
             self.received = max(self.received, min(position, reached))
             await spring()
-
-
-def too_large(limit: int, ec: str = "") -> RefusedError:
-    """Return the error for a request body of more than *limit* bytes."""
-    return refused("EntityTooLarge", ec=ec, MaxSizeAllowed=str(limit))

@@ -28,10 +28,17 @@ from .context import (
     checksums,
     confirmation,
     encryption,
-    invalid_argument,
     read_properties,
 )
-from .messages import EmulatorReply, quoted, refused, xml_reply
+from .messages import (
+    EmulatorReply,
+    invalid_argument,
+    quoted,
+    refused,
+    too_large,
+    too_small,
+    xml_reply,
+)
 from .reading import check_conditions, check_readable, copied_range
 from .store import (
     APPENDABLE,
@@ -42,7 +49,6 @@ from .store import (
     StoredUpload,
     wrong_position,
 )
-from .wire import too_large
 
 _MAX_DELETE_BODY = 2 * 1024 * 1024
 _MAX_DELETE_KEYS = 1000
@@ -262,12 +268,7 @@ async def complete_multipart_upload(context: CallContext) -> EmulatorReply:
     least = context.settings.min_part
     for part in parts[:-1]:
         if part.size < least:
-            raise refused(
-                "EntityTooSmall",
-                MinSizeAllowed=str(least),
-                ProposedSize=str(part.size),
-                PartNumber=str(part.number),
-            )
+            raise too_small(least, part.size, PartNumber=str(part.number))
     stored = context.store.complete(
         upload, _joined(context, upload, parts), exclusive=context.is_exclusive
     )
