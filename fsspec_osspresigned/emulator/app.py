@@ -49,7 +49,7 @@ _SECRETS = {"authorization", "OSSAccessKeyId", "x-oss-credential", *SIGNATURES, 
 
 
 # Requests that are kept: an emulator that runs for days must not fill the memory.
-MOST_RECORDS = 100_000
+MAX_RECORDS = 100_000
 
 
 def _without_secrets(values: Mapping[str, str]) -> Mapping[str, str]:
@@ -100,8 +100,6 @@ class RequestRecord:
 
 WIRE = "osspresigned.wire"
 
-Scope = MutableMapping[str, Any]
-
 _NONE = Fault()
 _EXPOSED = (
     "ETag, Content-Length, Content-Range, Date, x-oss-request-id, x-oss-ec, "
@@ -130,11 +128,13 @@ class App:
 
     def __init__(self, store: Store, settings: EmulatorSettings) -> None:
         self.faults = Faults()
-        self.records: deque[RequestRecord] = deque(maxlen=MOST_RECORDS)
+        self.records: deque[RequestRecord] = deque(maxlen=MAX_RECORDS)
         self._store = store
         self._settings = settings
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(
+        self, scope: MutableMapping[str, Any], receive: Receive, send: Send
+    ) -> None:
         """Handle one HTTP request and send the reply."""
         begun = time.perf_counter()
         call = read_call(scope, self._settings.cnames)
@@ -157,9 +157,8 @@ class App:
             if reply.status not in _WITHOUT_LENGTH:
                 headers["Content-Length"] = str(reply.content_length)
             if call.content_length and call.method in ("GET", "HEAD"):
-                headers["Connection"] = (
-                    "close"  # the body that it announced may not come
-                )
+                # The body that it announced may not come.
+                headers["Connection"] = "close"
             reply = evolve(reply, headers=headers)
             self._record(visit, reply)
             if visit.fault.shapes_reply or visit.rate:
@@ -244,7 +243,7 @@ class App:
         async def refuse() -> None:
             raise self._error(visit)
 
-        body.traps = in_order(
+        body.effects = in_order(
             (fault.stall_after, lambda: self._stall(visit)),
             (0 if fault.early else fault.early_after, refuse),
             (fault.cut_after, cut),
@@ -252,7 +251,7 @@ class App:
         if (rate := visit.rate) is not None:
             body.pace = lambda size: connection.wait(size / rate)
         is_chunked = "transfer-encoding" in visit.call.headers
-        if body.traps and not visit.call.content_length and not is_chunked:
+        if body.effects and not visit.call.content_length and not is_chunked:
             # The handlers of calls without a body do not read it.
             await body.drain()
 
@@ -264,10 +263,10 @@ class App:
 
     async def _act(self, visit: _Visit) -> EmulatorReply:
         call, fault = visit.call, visit.fault
+        if not (fault.refuses or fault.error_body):
+            return await self._handle(call, visit.body)
         if fault.refuses and fault.acts:
             await self._handle(call, visit.body)
-        elif not (fault.refuses or fault.error_body):
-            return await self._handle(call, visit.body)
         await visit.body.drain()
         error = self._error(visit)
         if fault.refuses:

@@ -99,10 +99,7 @@ class CallContext:
     async def receive_body(self) -> Piece:
         """Receive the body of an object or part, and verify its checksum headers."""
         limit = self.settings.max_put
-        if self.call.headers.keys().isdisjoint(("content-length", "transfer-encoding")):
-            raise refused("MissingContentLength")
-        if (self.call.content_length or 0) > limit:
-            raise too_large(limit)
+        check_length(self.call, limit)
         piece = await self._receive(limit)
         if self.call.headers.get(CRC_HEADER) not in (None, str(piece.crc64)):
             raise refused("InvalidCRC64")
@@ -149,11 +146,19 @@ class CallContext:
         if wanted is None:
             return reply
         headers = {n: v for n, v in reply.headers.items() if n != "Content-Type"}
-        said = self.settings.callback(wanted)
-        if said is None:
+        body = self.settings.callback(wanted)
+        if body is None:
             raise refused("CallbackFailed", headers=headers)
         headers["Content-Type"] = "application/json"
-        return evolve(reply, headers=headers, body=said)
+        return evolve(reply, headers=headers, body=body)
+
+
+def check_length(call: Call, limit: int) -> None:
+    """Refuse a body without a length, or one that announces more than *limit* bytes."""
+    if call.headers.keys().isdisjoint(("content-length", "transfer-encoding")):
+        raise refused("MissingContentLength")
+    if (call.content_length or 0) > limit:
+        raise too_large(limit)
 
 
 Handler = Callable[[CallContext], Awaitable[EmulatorReply]]
@@ -232,7 +237,6 @@ def read_properties(call: Call) -> dict[str, str]:
 
 
 def _check_choices(headers: Mapping[str, str]) -> None:
-    """Raise RefusedError for an unknown storage class, ACL or algorithm."""
     for name, (values, code, message) in _CHOICES.items():
         if name in headers and headers[name] not in values:
             raise refused(code, message, ArgumentValue=headers[name])
@@ -267,12 +271,10 @@ def shown(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _read_tags(text: str) -> list[tuple[str, str]]:
-    """Return names and values of the tags in *text*, which has the form ``k=v&...``."""
     return parse_qsl(text, keep_blank_values=True)
 
 
 def _check_tags(text: str) -> None:
-    """Raise RefusedError for too many, too long, repeated or invalid tags."""
     tags = _read_tags(text)
     fits = all(0 < len(n) <= _TAG_NAME and len(v) <= _TAG_VALUE for n, v in tags)
     fits = fits and all(map(_is_of_tags, itertools.chain(*tags)))

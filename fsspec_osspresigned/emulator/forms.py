@@ -26,6 +26,7 @@ from ..units import KIB, MIB
 from .context import (
     HTTP_PROPERTIES,
     CallContext,
+    check_length,
     confirmation,
     read_properties,
 )
@@ -34,11 +35,9 @@ from .messages import (
     EmulatorReply,
     FormPart,
     ReceivedForm,
-    RefusedError,
     invalid_argument,
     quoted,
     refused,
-    too_large,
     too_small,
     xml_reply,
 )
@@ -53,6 +52,7 @@ _MAX_VALUE = 2 * MIB
 _MAX_FIELDS = 8 * MIB
 _MAX_HEAD = 2 * _MAX_NAME  # of one part
 _LINE, _END, _BLANK = b"\r\n", b"--", b"\r\n\r\n"
+_TOO_LARGE, _TOO_SMALL = "0006-00000003", "0006-00000004"
 
 
 class IncomingForm:
@@ -122,7 +122,7 @@ class IncomingForm:
             await self._fill()
         follows, self._held = self._held[:2], self._held[2:]
         if follows not in (_LINE, _END):
-            raise _malformed()
+            raise refused("MalformedPOSTRequest")
         return follows == _LINE
 
     async def _read_head(self) -> FormPart:
@@ -130,7 +130,7 @@ class IncomingForm:
         head = HeaderParser().parsestr(_decoded(text))
         name = head.get_param("name", header="content-disposition")
         if head.get_content_disposition() != "form-data" or name is None:
-            raise _malformed()
+            raise refused("MalformedPOSTRequest")
         if "content-transfer-encoding" in head:  # which OSS may decode
             raise refused("NotImplemented", Header="Content-Transfer-Encoding")
         name = collapse_rfc2231_value(name).lower()
@@ -142,10 +142,18 @@ class IncomingForm:
         """Return the bytes before *mark*, at most *limit* bytes, and consume *mark*."""
         while (at := self._held.find(mark)) < 0:
             if len(self._held) > limit + len(mark):
-                raise refused("FieldItemTooLong") if limit else _malformed()
+                raise (
+                    refused("FieldItemTooLong")
+                    if limit
+                    else refused("MalformedPOSTRequest")
+                )
             await self._fill()
         if at > limit:
-            raise refused("FieldItemTooLong") if limit else _malformed()
+            raise (
+                refused("FieldItemTooLong")
+                if limit
+                else refused("MalformedPOSTRequest")
+            )
         found, self._held = self._held[:at], self._held[at + len(mark) :]
         return found
 
@@ -167,7 +175,7 @@ class IncomingForm:
     async def _fill(self) -> None:
         data = await self._read()
         if data is None:
-            raise _malformed()
+            raise refused("MalformedPOSTRequest")
         self._held += data
 
     async def _read(self) -> bytes | None:
@@ -184,16 +192,6 @@ def _decoded(data: bytes) -> str:
         raise refused("InvalidArgument", "The form is not in UTF-8.") from error
 
 
-def _malformed() -> RefusedError:
-    return refused("MalformedPOSTRequest")
-
-
-_TYPE, _FIRST_TYPE = "content-type", "x-oss-content-type"
-_STATUSES = ("200", "201")
-_NOT_DONE = ("x-oss-process",)
-_TOO_LARGE, _TOO_SMALL = "0006-00000003", "0006-00000004"
-
-
 async def open_form(
     call: Call, body: IncomingBody, *, max_put: int
 ) -> tuple[Call, IncomingForm]:
@@ -201,10 +199,7 @@ async def open_form(
 
     The call gets the object key from the field ``key``.
     """
-    if call.headers.keys().isdisjoint(("content-length", "transfer-encoding")):
-        raise refused("MissingContentLength")
-    if (call.content_length or 0) > max_put:
-        raise too_large(max_put)
+    check_length(call, max_put)
     incoming = IncomingForm(body, call.headers)
     form = await incoming.read_fields()
     if not form.fields.get("key"):
@@ -241,12 +236,19 @@ async def post_object(context: CallContext) -> EmulatorReply:
             body=(piece.body,),
         )
     )
-    told = confirmation(stored)
+    stored_headers = confirmation(stored)
     if callback is not None:
-        return context.after_callback(EmulatorReply(headers=told), callback)
+        return context.after_callback(EmulatorReply(headers=stored_headers), callback)
     if success.status == HTTPStatus.CREATED:
-        success = _document(sent, stored)
-    return evolve(success, headers={**success.headers, **told})
+        content = {
+            "Location": f"http://{sent.host}{sent.path.rstrip('/')}/{quote(stored.key)}",
+            "Bucket": sent.bucket,
+            "ETag": quoted(stored.etag),
+            "Key": stored.key,
+        }
+        document = xml_reply("PostResponse", content)
+        success = evolve(document, status=HTTPStatus.CREATED)
+    return evolve(success, headers={**success.headers, **stored_headers})
 
 
 def _headers(call: Call, form: ReceivedForm) -> dict[str, str]:
@@ -255,19 +257,22 @@ def _headers(call: Call, form: ReceivedForm) -> dict[str, str]:
     if fields.get(FORBID_OVERWRITE, "true").lower() not in ("true", "false"):
         message = f"{FORBID_OVERWRITE} must be true or false."
         raise invalid_argument(message, FORBID_OVERWRITE, ec="0006-00000117")
-    for name in _NOT_DONE:
-        if name in fields:
-            raise refused("NotImplemented", Header=name)
+    if "x-oss-process" in fields:
+        raise refused("NotImplemented", Header="x-oss-process")
     acl = fields.get("acl") or call.headers.get(OBJECT_ACL)  # the field wins
-    kind = fields.get(_FIRST_TYPE) or form.file.content_type or fields.get(_TYPE)
+    content_type = (
+        fields.get("x-oss-content-type")
+        or form.file.content_type
+        or fields.get("content-type")
+    )
     taken = {
         name: value
         for name, value in fields.items()
         if name.startswith("x-oss-") or name in HTTP_PROPERTIES
     }
-    given = {OBJECT_ACL: acl, **taken, _TYPE: kind}
-    given["x-oss-callback"] = fields.get("callback")
-    return {name: value for name, value in given.items() if value is not None}
+    headers = {OBJECT_ACL: acl, **taken, "content-type": content_type}
+    headers["x-oss-callback"] = fields.get("callback")
+    return {name: value for name, value in headers.items() if value is not None}
 
 
 def _check_text(name: str, value: str) -> None:
@@ -283,14 +288,7 @@ def _success(form: ReceivedForm) -> EmulatorReply:
         # OSS does not document the status; this one makes a GET of the POST.
         return EmulatorReply(status=303, headers={"Location": target})
     status = form.fields.get("success_action_status", "")
-    return EmulatorReply(status=int(status) if status in _STATUSES else 204)
-
-
-def _document(call: Call, stored: StoredObject) -> EmulatorReply:
-    place = f"http://{call.host}{call.path.rstrip('/')}/{quote(stored.key)}"
-    content = {"Bucket": call.bucket, "ETag": quoted(stored.etag), "Key": stored.key}
-    reply = xml_reply("PostResponse", {"Location": place, **content})
-    return evolve(reply, status=HTTPStatus.CREATED)
+    return EmulatorReply(status=int(status) if status in ("200", "201") else 204)
 
 
 async def _receive(context: CallContext, form: ReceivedForm) -> Piece:

@@ -50,6 +50,7 @@ from .store import (
     wrong_position,
 )
 
+_MAX_COMPLETE_BODY = 4 * 1024 * 1024
 _MAX_DELETE_BODY = 2 * 1024 * 1024
 _MAX_DELETE_KEYS = 1000
 # What SDKs write into XML though it is none, and what holds its place while it is read.
@@ -106,8 +107,8 @@ async def append_object(context: CallContext) -> EmulatorReply:
         body=(*start.body, piece.body),
     )
     stored = context.store.replace(context.bucket, stored, before)
-    told = checksums(stored.etag, stored.crc64) | encryption(stored.headers)
-    return EmulatorReply(headers={**told, NEXT_POSITION: str(stored.size)})
+    headers = checksums(stored.etag, stored.crc64) | encryption(stored.headers)
+    return EmulatorReply(headers={**headers, NEXT_POSITION: str(stored.size)})
 
 
 async def copy_object(context: CallContext) -> EmulatorReply:
@@ -177,13 +178,14 @@ async def delete_multiple_objects(context: CallContext) -> EmulatorReply:
         raise refused("MissingArgument")
     body = await context.receive_document(_MAX_DELETE_BODY)
     try:
-        text = _REFERENCE.sub(_held, body.decode().translate(_CONTROLS))
+        text = _REFERENCE.sub(_placeholder, body.decode().translate(_CONTROLS))
         tree = parsing.parse(text.encode(), "Delete")
     except ValueError as error:
         raise refused("MalformedXML") from error
-    found = [element.findtext("Key") or "" for element in tree.iterfind("Object")]
+    controls = {placeholder: code for code, placeholder in _CONTROLS.items()}
     keys = [
-        key.translate({held: code for code, held in _CONTROLS.items()}) for key in found
+        (element.findtext("Key") or "").translate(controls)
+        for element in tree.iterfind("Object")
     ]
     if not keys or not all(keys) or len(keys) > _MAX_DELETE_KEYS:
         raise refused("MalformedXML")
@@ -197,13 +199,9 @@ async def delete_multiple_objects(context: CallContext) -> EmulatorReply:
     return xml_reply("DeleteResult", content)
 
 
-def _held(reference: re.Match[str]) -> str:
-    """Return the placeholder for a character reference that XML cannot express."""
+def _placeholder(reference: re.Match[str]) -> str:
     code = int(reference[1], 16) if reference[1] else int(reference[2])
     return chr(_CONTROLS[code]) if code in _CONTROLS else reference[0]
-
-
-_MAX_COMPLETE_BODY = 4 * 1024 * 1024
 
 
 async def initiate_multipart_upload(context: CallContext) -> EmulatorReply:
@@ -326,12 +324,13 @@ def _all_parts(upload: StoredUpload, value: str, body: bytes) -> list[Piece]:
 
 
 def _listed_parts(upload: StoredUpload, body: bytes) -> list[Piece]:
-    """Return the parts that the XML document of the call lists."""
     listed: list[tuple[int, str]] = []
     with suppress(ValueError):
         rows = parsing.parse(body, "CompleteMultipartUpload").iterfind("Part")
-        told = [(row.findtext("PartNumber"), row.findtext("ETag")) for row in rows]
-        listed = [(int(n or ""), etag or "") for n, etag in told]
+        listed = [
+            (int(row.findtext("PartNumber") or ""), row.findtext("ETag") or "")
+            for row in rows
+        ]
     if not all(etag for _, etag in listed) or not 0 < len(listed) <= MAX_PARTS:
         raise refused("MalformedXML", ec="0042-00000205")
     if any(a >= b for (a, _), (b, _) in pairwise(listed)):
