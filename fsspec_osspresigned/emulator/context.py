@@ -71,16 +71,17 @@ class CallContext:
         return self.call.headers.get(FORBID_OVERWRITE, "").lower() == "true"
 
     def number(
-        self, name: str, usual: int, *, least: int = 0, most: int | None = None
+        self, name: str, default: int, *, minimum: int = 0, maximum: int | None = None
     ) -> int:
-        """Return the number in the query parameter *name*; *usual* if it is missing.
+        """Return the number in the query parameter *name*; *default* if it is missing.
 
-        RefusedError if the number is invalid, below *least* or above *most*.
+        RefusedError if the number is invalid, below *minimum* or above *maximum*.
         """
-        text = self.call.parameters.get(name, "") or str(usual)
+        text = self.call.parameters.get(name, "") or str(default)
         number = read_number(text)
-        if number is None or number < least or (most is not None and number > most):
-            bounds = "a number" if most is None else f"between {least} and {most}"
+        is_above = maximum is not None and number is not None and number > maximum
+        if number is None or number < minimum or is_above:
+            bounds = f"between {minimum} and {maximum}" if maximum else "a number"
             raise invalid_argument(f"{name} must be {bounds}.", name, text)
         return number
 
@@ -219,7 +220,9 @@ def read_properties(call: Call) -> dict[str, str]:
         if COPY_SOURCE not in headers:  # where ali-oss sends them beside its own
             raise refused("NotImplemented", Header=name)
     check_traffic_limit(call)
-    _check_choices(headers)
+    for name, (choices, code, message) in _CHOICES.items():
+        if name in headers and headers[name] not in choices:
+            raise refused(code, message, ArgumentValue=headers[name])
     kept = {
         name: value
         for name, value in headers.items()
@@ -234,12 +237,6 @@ def read_properties(call: Call) -> dict[str, str]:
         _check_tags(kept[TAGGING])
     _check_meta({n: v for n, v in kept.items() if n.startswith(META)})
     return kept
-
-
-def _check_choices(headers: Mapping[str, str]) -> None:
-    for name, (values, code, message) in _CHOICES.items():
-        if name in headers and headers[name] not in values:
-            raise refused(code, message, ArgumentValue=headers[name])
 
 
 def traffic_limit(call: Call) -> float | None:

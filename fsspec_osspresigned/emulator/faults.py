@@ -103,7 +103,7 @@ REASONS: Mapping[str, Callable[[RefusedCall], Refusal]] = {
         message="The OSS Access Key Id you provided is disabled.",
         ec="0002-00000903",
     ),
-    # What OSS says of a key of STS that has ended, once it has forgotten it.
+    # OSS sends this for a temporary key that expired some time ago.
     "key-expired": lambda case: evolve(case.verified({}), ec="0002-00000002"),
     "key-unknown": lambda case: case.verified({}),
     "not-yet": lambda case: Refusal(

@@ -294,12 +294,12 @@ def _success(form: ReceivedForm) -> EmulatorReply:
 async def _receive(context: CallContext, form: ReceivedForm) -> Piece:
     """Receive the file of a form; RefusedError if the policy forbids its size."""
     limit, ec = context.settings.max_put, ""
-    least, most = size_range(form) or (0, limit)
-    if most <= limit:
-        limit, ec = most, _TOO_LARGE
+    minimum, maximum = size_range(form) or (0, limit)
+    if maximum <= limit:
+        limit, ec = maximum, _TOO_LARGE
     with context.store.spool() as spool:
         await context.body.into(spool, limit=limit, ec=ec)
         piece = spool.finish()
-    if piece.size < least:
-        raise too_small(least, piece.size, ec=_TOO_SMALL)
+    if piece.size < minimum:
+        raise too_small(minimum, piece.size, ec=_TOO_SMALL)
     return piece

@@ -17,8 +17,8 @@ from .writing import find_upload, names
 
 _T = TypeVar("_T")
 
-_MOST = 1000
-_USUAL = 100
+_MAX_PAGE = 1000
+_DEFAULT_PAGE = 100
 _PRIVATE = {"Grant": "private"}
 _AFTER_ALL = "\U0010ffff"
 
@@ -27,7 +27,7 @@ async def list_objects(context: CallContext) -> EmulatorReply:
     """List keys in byte order, grouped at the delimiter (ListObjects, also V2)."""
     given, shown = context.call.parameters, _shown(context)
     is_v2 = context.call.action == Action.ListObjectsV2
-    most = context.number("max-keys", _USUAL, least=1, most=_MOST)
+    limit = context.number("max-keys", _DEFAULT_PAGE, minimum=1, maximum=_MAX_PAGE)
     prefix, delimiter = given.get("prefix", ""), given.get("delimiter", "")
     passed = given.get("continuation-token" if is_v2 else "marker", "")
     if is_v2 and passed:
@@ -38,7 +38,7 @@ async def list_objects(context: CallContext) -> EmulatorReply:
         delimiter=delimiter,
         after=passed or (given.get("start-after", "") if is_v2 else ""),
         passed=passed,
-        most=most,
+        limit=limit,
     )
     paging: dict[str, Any] = {"Marker": shown(passed), "NextMarker": shown(following)}
     if is_v2:
@@ -49,11 +49,11 @@ async def list_objects(context: CallContext) -> EmulatorReply:
             and base64.urlsafe_b64encode(following.encode()).decode(),
             "KeyCount": len(keys) + len(prefixes),
         }
-    is_told = not is_v2 or given.get("fetch-owner") == "true"
+    shows_owner = not is_v2 or given.get("fetch-owner") == "true"
     content = {
         "Name": context.bucket.name,
         "Prefix": shown(prefix),
-        "MaxKeys": most,
+        "MaxKeys": limit,
         "Delimiter": shown(delimiter),
         "EncodingType": context.encoding,
         **paging,
@@ -66,7 +66,7 @@ async def list_objects(context: CallContext) -> EmulatorReply:
                 "Type": stored.kind,
                 "Size": stored.size,
                 "StorageClass": stored.headers[STORAGE_CLASS],
-                "Owner": OWNER if is_told else None,
+                "Owner": OWNER if shows_owner else None,
             }
             for stored in map(context.bucket.objects.__getitem__, keys)
         ],
@@ -82,7 +82,7 @@ def cut_page(
     delimiter: str,
     after: str,
     passed: str,
-    most: int,
+    limit: int,
 ) -> tuple[list[str], list[str], str | None]:
     """Return one page of *keys* (sorted): keys, common prefixes, and its last entry.
 
@@ -93,13 +93,12 @@ def cut_page(
     found: list[str] = []
     prefixes: list[str] = []
     at = max(bisect.bisect_right(keys, after), bisect.bisect_left(keys, prefix))
-    if (
-        passed and _folded(passed, prefix, delimiter) == passed
-    ):  # a key may end in the delimiter too
+    # A key may end in the delimiter too.
+    if passed and _folded(passed, prefix, delimiter) == passed:
         at = max(at, _end_of(keys, passed))
     last = after
     while at < len(keys) and keys[at].startswith(prefix):
-        if len(found) + len(prefixes) == most:
+        if len(found) + len(prefixes) == limit:
             return found, prefixes, last
         last = keys[at]
         if head := _folded(last, prefix, delimiter):
@@ -156,7 +155,7 @@ async def list_object_versions(context: CallContext) -> EmulatorReply:
         else:
             rest = ids
         rows += [(key, i, known[key][i], i == ids[0]) for i in rest]
-    page, limits = _cut(context, "keys", rows, _USUAL)
+    page, limits = _cut(context, "keys", rows, _DEFAULT_PAGE)
     entries: dict[str, list[dict[str, Any]]] = {"DeleteMarker": [], "Version": []}
     for key, version_id, stored, is_newest in page:
         entry = {
@@ -252,12 +251,12 @@ async def list_parts(context: CallContext) -> EmulatorReply:
 
 
 def _cut(
-    context: CallContext, what: str, entries: list[_T], usual: int = _MOST
+    context: CallContext, what: str, entries: list[_T], default: int = _MAX_PAGE
 ) -> tuple[list[_T], dict[str, Any]]:
     """Return the requested page of *entries*, and the XML elements about the page."""
-    most = context.number(f"max-{what}", usual, least=1, most=_MOST)
-    limits = {f"Max{what.title()}": most, "IsTruncated": len(entries) > most}
-    return entries[:most], limits
+    limit = context.number(f"max-{what}", default, minimum=1, maximum=_MAX_PAGE)
+    limits = {f"Max{what.title()}": limit, "IsTruncated": len(entries) > limit}
+    return entries[:limit], limits
 
 
 def _shown(context: CallContext) -> Callable[[str | None], str | None]:
@@ -275,7 +274,7 @@ async def list_buckets(context: CallContext) -> EmulatorReply:
     prefix, marker = given.get("prefix", ""), given.get("marker", "")
     buckets = context.store.buckets
     found = sorted(n for n in buckets if n.startswith(prefix) and n > marker)
-    page, limits = _cut(context, "keys", found, _USUAL)
+    page, limits = _cut(context, "keys", found, _DEFAULT_PAGE)
     content = {
         "Prefix": prefix,
         "Marker": marker,

@@ -280,12 +280,12 @@ def too_large(limit: int, ec: str = "") -> RefusedError:
     return refused("EntityTooLarge", ec=ec, MaxSizeAllowed=str(limit))
 
 
-def too_small(least: int, size: int, *, ec: str = "", **extras: Any) -> RefusedError:
-    """Return the error for a file or part of *size* bytes, fewer than *least*."""
+def too_small(minimum: int, size: int, *, ec: str = "", **extras: Any) -> RefusedError:
+    """Return the error for a file or part of *size* bytes, fewer than *minimum*."""
     return refused(
         "EntityTooSmall",
         ec=ec,
-        MinSizeAllowed=str(least),
+        MinSizeAllowed=str(minimum),
         ProposedSize=str(size),
         **extras,
     )
@@ -331,7 +331,7 @@ def _element(name: str, content: Any) -> str:
     if content is None:
         return ""
     if isinstance(content, list):
-        return "".join(_element(name, one) for one in content)
+        return "".join(_element(name, item) for item in content)
     if isinstance(content, Mapping):
         text = "".join(_element(*item) for item in content.items())
     elif isinstance(content, str):

@@ -78,8 +78,8 @@ def verify(
     """
     try:
         _Verification(received, find, now, regions).run()
-    except RefusedSignature as found:
-        return found.refusal
+    except RefusedSignature as error:
+        return error.refusal
     return None
 
 
@@ -409,8 +409,8 @@ def verify_policy(
     check = partial(_check_v4, regions=regions) if is_v4 else _check_v1
     try:
         check(given, find, now)
-    except RefusedSignature as found:
-        return found.refusal
+    except RefusedSignature as error:
+        return error.refusal
     return None
 
 
@@ -460,7 +460,7 @@ def _compare(wanted: str, given: str, name: str, text: str) -> None:
         raise mismatch("", name, given, text)
 
 
-# Why a form is not what its policy says -> EC, and how the message begins.
+# What is wrong with a form -> EC, and the beginning of the message.
 _FAULTS = {
     PolicyFault.ABSENT: ("0006-00000226", "Policy Condition failed"),
     PolicyFault.FAILED: ("0006-00000227", "Policy Condition failed"),
@@ -493,10 +493,11 @@ def size_range(form: ReceivedForm) -> tuple[int, int] | None:
     None means that the policy permits any size.
     """
     conditions = PostPolicy.parse(form.fields["policy"]).conditions
-    ranges = [one.sizes for one in conditions if one.sizes is not None]
+    ranges = [c.sizes for c in conditions if c.sizes is not None]
     if not ranges:
         return None
-    return max(least for least, _ in ranges), min(most for _, most in ranges)
+    minimums, maximums = zip(*ranges, strict=True)
+    return max(minimums), min(maximums)
 
 
 def _policy_refusal(form: ReceivedForm, bucket: str, now: float) -> Refusal | None:
@@ -505,10 +506,10 @@ def _policy_refusal(form: ReceivedForm, bucket: str, now: float) -> Refusal | No
     except PostPolicyError as error:
         message = f"Invalid Policy: {error.problems[0]}"
         return Refusal(status=400, code="InvalidPolicyDocument", message=message)
-    for found in policy.judge(form.checked_fields, bucket=bucket, size=None, now=now):
-        if found.fault is PolicyFault.EXPIRED:
+    for refusal in policy.judge(form.checked_fields, bucket=bucket, size=None, now=now):
+        if refusal.fault is PolicyFault.EXPIRED:
             return EXPIRED
-        ec, begins = _FAULTS[found.fault]
-        message = f"Invalid according to Policy: {begins}: {found}"
+        ec, begins = _FAULTS[refusal.fault]
+        message = f"Invalid according to Policy: {begins}: {refusal}"
         return Refusal(message=message, ec=ec)
     return None

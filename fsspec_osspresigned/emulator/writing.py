@@ -53,7 +53,7 @@ from .store import (
 _MAX_COMPLETE_BODY = 4 * 1024 * 1024
 _MAX_DELETE_BODY = 2 * 1024 * 1024
 _MAX_DELETE_KEYS = 1000
-# What SDKs write into XML though it is none, and what holds its place while it is read.
+# Control characters, which SDKs write although XML forbids them -> placeholders.
 _CONTROLS = {code: 0xF0000 + code for code in range(0x20) if chr(code) not in "\t\n\r"}
 _REFERENCE = re.compile("&#(?:x([0-9a-fA-F]{1,2})|([0-9]{1,2}));")
 # The key of an object that its client encrypted: a copy without it cannot be read.
@@ -86,7 +86,7 @@ async def append_object(context: CallContext) -> EmulatorReply:
     key = context.call.key
     position = context.number("position", -1)
     before = context.bucket.objects.get(key)
-    # Those of later appends are ignored.
+    # The properties in later appends are ignored.
     headers = read_properties(context.call) if before is None else {}
     if before is not None and before.kind != APPENDABLE:
         raise refused("ObjectNotAppendable")
@@ -263,10 +263,10 @@ async def complete_multipart_upload(context: CallContext) -> EmulatorReply:
         parts = _listed_parts(upload, body)
     else:
         parts = _all_parts(upload, wants_all, body)
-    least = context.settings.min_part
+    min_part = context.settings.min_part
     for part in parts[:-1]:
-        if part.size < least:
-            raise too_small(least, part.size, PartNumber=str(part.number))
+        if part.size < min_part:
+            raise too_small(min_part, part.size, PartNumber=str(part.number))
     stored = context.store.complete(
         upload, _joined(context, upload, parts), exclusive=context.is_exclusive
     )
@@ -353,7 +353,7 @@ def _joined(
     return StoredObject(
         key=upload.key,
         etag=f"{whole}-{len(parts)}",
-        crc64=reduce(lambda crc, one: combine(crc, one.crc64, one.size), parts, 0),
+        crc64=reduce(lambda crc, part: combine(crc, part.crc64, part.size), parts, 0),
         headers={**upload.headers, **acl},
         kind="Multipart",
         modified=context.now,
