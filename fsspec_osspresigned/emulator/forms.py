@@ -140,20 +140,13 @@ class IncomingForm:
 
     async def _until(self, mark: bytes, limit: int) -> bytes:
         """Return the bytes before *mark*, at most *limit* bytes, and consume *mark*."""
+        code = "FieldItemTooLong" if limit else "MalformedPOSTRequest"
         while (at := self._held.find(mark)) < 0:
             if len(self._held) > limit + len(mark):
-                raise (
-                    refused("FieldItemTooLong")
-                    if limit
-                    else refused("MalformedPOSTRequest")
-                )
+                raise refused(code)
             await self._fill()
         if at > limit:
-            raise (
-                refused("FieldItemTooLong")
-                if limit
-                else refused("MalformedPOSTRequest")
-            )
+            raise refused(code)
         found, self._held = self._held[:at], self._held[at + len(mark) :]
         return found
 
