@@ -429,9 +429,7 @@ class IdleHandles:
     def drop(self, routes: Collection[Route] | None = None) -> None:
         """Close the idle handles along *routes*; None closes all."""
         with self._lock:
-            chosen = (
-                h for h in list(self._since) if routes is None or h.route in routes
-            )
+            chosen = (h for h in list(self._since) if routes is None or h.route in routes)
             for handle in chosen:
                 self._close(handle)
 
