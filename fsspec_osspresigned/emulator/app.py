@@ -20,20 +20,19 @@ from .context import CallContext, traffic_limit
 from .faults import Fault, Faults, RefusedCall, wrong_region
 from .forms import open_form
 from .messages import (
-    ANONYMOUS,
     Call,
     EmulatorReply,
+    Refusal,
     RefusedError,
     error_reply,
     http_date,
-    judge,
     read_call,
     refused,
 )
 from .settings import EmulatorSettings
 from .store import Bucket, Store
 from .table import HANDLERS, action_of
-from .verifying import Refusal
+from .verifying import ANONYMOUS, verify_call
 from .wire import (
     CutError,
     DisconnectedError,
@@ -50,7 +49,7 @@ _SECRETS = {"authorization", "OSSAccessKeyId", "x-oss-credential", *SIGNATURES, 
 
 
 # Requests that are kept: an emulator that runs for days must not fill the memory.
-MOST_RECORDS = 100_000
+MAX_RECORDS = 100_000
 
 
 def _without_secrets(values: Mapping[str, str]) -> Mapping[str, str]:
@@ -101,8 +100,6 @@ class RequestRecord:
 
 WIRE = "osspresigned.wire"
 
-Scope = MutableMapping[str, Any]
-
 _NONE = Fault()
 _EXPOSED = (
     "ETag, Content-Length, Content-Range, Date, x-oss-request-id, x-oss-ec, "
@@ -131,11 +128,13 @@ class App:
 
     def __init__(self, store: Store, settings: EmulatorSettings) -> None:
         self.faults = Faults()
-        self.records: deque[RequestRecord] = deque(maxlen=MOST_RECORDS)
+        self.records: deque[RequestRecord] = deque(maxlen=MAX_RECORDS)
         self._store = store
         self._settings = settings
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(
+        self, scope: MutableMapping[str, Any], receive: Receive, send: Send
+    ) -> None:
         """Handle one HTTP request and send the reply."""
         begun = time.perf_counter()
         call = read_call(scope, self._settings.cnames)
@@ -158,9 +157,8 @@ class App:
             if reply.status not in _WITHOUT_LENGTH:
                 headers["Content-Length"] = str(reply.content_length)
             if call.content_length and call.method in ("GET", "HEAD"):
-                headers["Connection"] = (
-                    "close"  # the body that it announced may not come
-                )
+                # The body that it announced may not come.
+                headers["Connection"] = "close"
             reply = evolve(reply, headers=headers)
             self._record(visit, reply)
             if visit.fault.shapes_reply or visit.rate:
@@ -213,7 +211,7 @@ class App:
     def authenticate(self, call: Call) -> None:
         """Verify the signature of *call*; RefusedError if OSS would refuse it."""
         region = self._settings.region
-        refusal = judge(
+        refusal = verify_call(
             call,
             self._settings.keys.get,
             now=self._settings.clock(),
@@ -245,7 +243,7 @@ class App:
         async def refuse() -> None:
             raise self._error(visit)
 
-        body.traps = in_order(
+        body.effects = in_order(
             (fault.stall_after, lambda: self._stall(visit)),
             (0 if fault.early else fault.early_after, refuse),
             (fault.cut_after, cut),
@@ -253,7 +251,7 @@ class App:
         if (rate := visit.rate) is not None:
             body.pace = lambda size: connection.wait(size / rate)
         is_chunked = "transfer-encoding" in visit.call.headers
-        if body.traps and not visit.call.content_length and not is_chunked:
+        if body.effects and not visit.call.content_length and not is_chunked:
             # The handlers of calls without a body do not read it.
             await body.drain()
 
@@ -265,10 +263,10 @@ class App:
 
     async def _act(self, visit: _Visit) -> EmulatorReply:
         call, fault = visit.call, visit.fault
+        if not (fault.refuses or fault.error_body):
+            return await self._handle(call, visit.body)
         if fault.refuses and fault.acts:
             await self._handle(call, visit.body)
-        elif not (fault.refuses or fault.error_body):
-            return await self._handle(call, visit.body)
         await visit.body.drain()
         error = self._error(visit)
         if fault.refuses:
@@ -279,9 +277,15 @@ class App:
         return visit.fault.error(RefusedCall(visit.call, self._settings))
 
     async def _handle(self, call: Call, body: IncomingBody) -> EmulatorReply:
-        handler, named = HANDLERS.get(call.action), call.action
+        handler = HANDLERS.get(call.action)
         if handler is None:
-            raise refused("MethodNotAllowed", Method=call.method, ResourceType=named)
+            raise RefusedError(
+                Refusal(
+                    status=HTTPStatus.NOT_IMPLEMENTED,
+                    code="NotImplemented",
+                    message=f"The emulator does not implement {call.action}.",
+                )
+            )
         if call.key and check_key(call.key) is not None:
             raise refused("InvalidObjectName")
         bucket = self._store.bucket(call.bucket) if call.bucket else Bucket(name="")

@@ -24,17 +24,16 @@ from ..model import (
 )
 from .messages import (
     Call,
-    Content,
     EmulatorReply,
-    RefusedError,
+    invalid_argument,
     quoted,
     read_number,
     refused,
-    xml_reply,
+    too_large,
 )
 from .settings import EmulatorSettings
 from .store import Bucket, Piece, Store, StoredObject
-from .wire import IncomingBody, too_large
+from .wire import IncomingBody
 
 ID = "1000000000000001"
 OWNER = {"ID": ID, "DisplayName": ID}
@@ -72,16 +71,17 @@ class CallContext:
         return self.call.headers.get(FORBID_OVERWRITE, "").lower() == "true"
 
     def number(
-        self, name: str, usual: int, *, least: int = 0, most: int | None = None
+        self, name: str, default: int, *, minimum: int = 0, maximum: int | None = None
     ) -> int:
-        """Return the number in the query parameter *name*; *usual* if it is missing.
+        """Return the number in the query parameter *name*; *default* if it is missing.
 
-        RefusedError if the number is invalid, below *least* or above *most*.
+        RefusedError if the number is invalid, below *minimum* or above *maximum*.
         """
-        text = self.call.parameters.get(name, "") or str(usual)
+        text = self.call.parameters.get(name, "") or str(default)
         number = read_number(text)
-        if number is None or number < least or (most is not None and number > most):
-            bounds = "a number" if most is None else f"between {least} and {most}"
+        is_above = maximum is not None and number is not None and number > maximum
+        if number is None or number < minimum or is_above:
+            bounds = f"between {minimum} and {maximum}" if maximum else "a number"
             raise invalid_argument(f"{name} must be {bounds}.", name, text)
         return number
 
@@ -97,21 +97,10 @@ class CallContext:
         """Publish *stored* as the object of the call, and return it."""
         return self.store.put(self.bucket, stored, exclusive=self.is_exclusive)
 
-    def amend(self, name: str, value: str | None) -> None:
-        """Set a property of the object that the call names; None removes it."""
-        stored = self.find_object()
-        headers = {n: v for n, v in stored.headers.items() if n != name}
-        if value is not None:
-            headers[name] = value
-        self.store.put(self.bucket, evolve(stored, headers=headers))
-
     async def receive_body(self) -> Piece:
         """Receive the body of an object or part, and verify its checksum headers."""
         limit = self.settings.max_put
-        if self.call.headers.keys().isdisjoint(("content-length", "transfer-encoding")):
-            raise refused("MissingContentLength")
-        if (self.call.content_length or 0) > limit:
-            raise too_large(limit)
+        check_length(self.call, limit)
         piece = await self._receive(limit)
         if self.call.headers.get(CRC_HEADER) not in (None, str(piece.crc64)):
             raise refused("InvalidCRC64")
@@ -158,32 +147,22 @@ class CallContext:
         if wanted is None:
             return reply
         headers = {n: v for n, v in reply.headers.items() if n != "Content-Type"}
-        said = self.settings.callback(wanted)
-        if said is None:
+        body = self.settings.callback(wanted)
+        if body is None:
             raise refused("CallbackFailed", headers=headers)
         headers["Content-Type"] = "application/json"
-        return evolve(reply, headers=headers, body=said)
+        return evolve(reply, headers=headers, body=body)
+
+
+def check_length(call: Call, limit: int) -> None:
+    """Refuse a body without a length, or one that announces more than *limit* bytes."""
+    if call.headers.keys().isdisjoint(("content-length", "transfer-encoding")):
+        raise refused("MissingContentLength")
+    if (call.content_length or 0) > limit:
+        raise too_large(limit)
 
 
 Handler = Callable[[CallContext], Awaitable[EmulatorReply]]
-
-
-def document(root: str, content: Callable[[CallContext], Content]) -> Handler:
-    """Return a handler that replies with the XML document made by *content*."""
-
-    async def answer(context: CallContext) -> EmulatorReply:
-        return xml_reply(root, content(context))
-
-    return answer
-
-
-def invalid_argument(
-    message: str, name: str = "", value: str | None = None, *, ec: str = ""
-) -> RefusedError:
-    """Return the error InvalidArgument for the argument *name* with that *value*."""
-    told: dict[str, Any] = {"ArgumentName": name or None, "ArgumentValue": value}
-    extras = {element: text for element, text in told.items() if text is not None}
-    return refused("InvalidArgument", message, ec=ec, **extras)
 
 
 def _content_md5(md5: str) -> str:
@@ -213,8 +192,6 @@ def encryption(headers: Mapping[str, str]) -> dict[str, str]:
 
 META = "x-oss-meta-"
 TAGGING = "x-oss-tagging"
-TARGET = "x-oss-symlink-target"
-RESTORED = "x-oss-restore"
 HTTP_PROPERTIES = (
     *("cache-control", "content-disposition", "content-encoding"),
     *("content-language", "content-type", "expires"),
@@ -243,7 +220,9 @@ def read_properties(call: Call) -> dict[str, str]:
         if COPY_SOURCE not in headers:  # where ali-oss sends them beside its own
             raise refused("NotImplemented", Header=name)
     check_traffic_limit(call)
-    check_choices(headers)
+    for name, (choices, code, message) in _CHOICES.items():
+        if name in headers and headers[name] not in choices:
+            raise refused(code, message, ArgumentValue=headers[name])
     kept = {
         name: value
         for name, value in headers.items()
@@ -255,16 +234,9 @@ def read_properties(call: Call) -> dict[str, str]:
         kept.setdefault(f"{_ENCRYPTED}-key-id", _KMS_KEY)
     kept[STORAGE_CLASS] = headers.get(STORAGE_CLASS, "Standard")
     if TAGGING in kept:
-        check_tags(kept[TAGGING])
+        _check_tags(kept[TAGGING])
     _check_meta({n: v for n, v in kept.items() if n.startswith(META)})
     return kept
-
-
-def check_choices(headers: Mapping[str, str]) -> None:
-    """Raise RefusedError for an unknown storage class, ACL or algorithm."""
-    for name, (values, code, message) in _CHOICES.items():
-        if name in headers and headers[name] not in values:
-            raise refused(code, message, ArgumentValue=headers[name])
 
 
 def traffic_limit(call: Call) -> float | None:
@@ -289,21 +261,18 @@ def check_traffic_limit(call: Call) -> None:
 
 def shown(headers: Mapping[str, str]) -> dict[str, str]:
     """Return those stored *headers* that GET and HEAD return."""
-    hidden = (OBJECT_ACL, TAGGING, TARGET)
-    back = {n: v for n, v in headers.items() if n not in hidden}
+    back = {n: v for n, v in headers.items() if n not in (OBJECT_ACL, TAGGING)}
     if TAGGING in headers:
-        back["x-oss-tagging-count"] = str(len(read_tags(headers[TAGGING])))
+        back["x-oss-tagging-count"] = str(len(_read_tags(headers[TAGGING])))
     return back
 
 
-def read_tags(text: str) -> list[tuple[str, str]]:
-    """Return names and values of the tags in *text*, which has the form ``k=v&...``."""
+def _read_tags(text: str) -> list[tuple[str, str]]:
     return parse_qsl(text, keep_blank_values=True)
 
 
-def check_tags(text: str) -> None:
-    """Raise RefusedError for too many, too long, repeated or invalid tags."""
-    tags = read_tags(text)
+def _check_tags(text: str) -> None:
+    tags = _read_tags(text)
     fits = all(0 < len(n) <= _TAG_NAME and len(v) <= _TAG_VALUE for n, v in tags)
     fits = fits and all(map(_is_of_tags, itertools.chain(*tags)))
     if not fits or len(tags) > _MAX_TAGS or len(dict(tags)) != len(tags):

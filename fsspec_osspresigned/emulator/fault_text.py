@@ -19,8 +19,8 @@ _MEMBERS = {
 }
 _SHORT = {"part": "part_number", "slow": "bytes_per_second"}
 _WHERE = {
-    *("action", "bucket", "key", "part_number", "reused", "after", "rate", "seed"),
-    *("times", "stall_for"),
+    *("action", "key", "part_number", "reused", "after", "rate", "seed", "times"),
+    "stall_for",
 }
 
 

@@ -24,18 +24,17 @@ from ..signing.canonical import SKEW, Credentials
 from ..units import bytes_of, oss_moment
 from .messages import (
     ERRORS,
-    EXPIRED,
     INTERNAL,
     USUAL_CODES,
     Call,
     EmulatorReply,
+    Refusal,
     RefusedError,
     http_date,
-    judge,
     refused,
 )
 from .settings import DEFAULT_REGION, EmulatorSettings
-from .verifying import Refusal
+from .verifying import EXPIRED, verify_call
 
 
 @frozen
@@ -60,7 +59,7 @@ class RefusedCall:
 
     def verified(self, keys: Mapping[str, Credentials]) -> Refusal:
         """Return the refusal by a server that has only the access *keys*."""
-        refusal = judge(self.call, keys.get, now=self.now)
+        refusal = verify_call(self.call, keys.get, now=self.now)
         assert refusal is not None  # noqa: S101 - none of *keys* has signed
         return refusal
 
@@ -104,7 +103,7 @@ REASONS: Mapping[str, Callable[[RefusedCall], Refusal]] = {
         message="The OSS Access Key Id you provided is disabled.",
         ec="0002-00000903",
     ),
-    # What OSS says of a key of STS that has ended, once it has forgotten it.
+    # OSS sends this for a temporary key that expired some time ago.
     "key-expired": lambda case: evolve(case.verified({}), ec="0002-00000002"),
     "key-unknown": lambda case: case.verified({}),
     "not-yet": lambda case: Refusal(
@@ -210,7 +209,6 @@ class Fault:
     """
 
     action: str | None = _member(None)
-    bucket: str | None = _member(str)
     key: str | None = _member(str)
     part_number: int | None = _member(_whole)
     reused: bool | None = _member(flag)
@@ -267,11 +265,7 @@ class Fault:
 
         *reused* says that the connection carried an earlier request.
         """
-        patterns = (
-            (self.action, call.action),
-            (self.bucket, call.bucket),
-            (self.key, call.key),
-        )
+        patterns = (self.action, call.action), (self.key, call.key)
         return (
             self.part_number in (None, call.part_number)
             and self.reused in (None, reused)

@@ -26,8 +26,8 @@ from ..units import KIB, MIB
 from .context import (
     HTTP_PROPERTIES,
     CallContext,
+    check_length,
     confirmation,
-    invalid_argument,
     read_properties,
 )
 from .messages import (
@@ -35,14 +35,15 @@ from .messages import (
     EmulatorReply,
     FormPart,
     ReceivedForm,
-    RefusedError,
+    invalid_argument,
     quoted,
     refused,
-    size_range,
+    too_small,
     xml_reply,
 )
 from .store import Piece, StoredObject
-from .wire import IncomingBody, too_large
+from .verifying import size_range
+from .wire import IncomingBody
 
 _FILE = "file"
 _NO_FILE = "0006-00000107"
@@ -51,6 +52,7 @@ _MAX_VALUE = 2 * MIB
 _MAX_FIELDS = 8 * MIB
 _MAX_HEAD = 2 * _MAX_NAME  # of one part
 _LINE, _END, _BLANK = b"\r\n", b"--", b"\r\n\r\n"
+_TOO_LARGE, _TOO_SMALL = "0006-00000003", "0006-00000004"
 
 
 class IncomingForm:
@@ -120,7 +122,7 @@ class IncomingForm:
             await self._fill()
         follows, self._held = self._held[:2], self._held[2:]
         if follows not in (_LINE, _END):
-            raise _malformed()
+            raise refused("MalformedPOSTRequest")
         return follows == _LINE
 
     async def _read_head(self) -> FormPart:
@@ -128,7 +130,7 @@ class IncomingForm:
         head = HeaderParser().parsestr(_decoded(text))
         name = head.get_param("name", header="content-disposition")
         if head.get_content_disposition() != "form-data" or name is None:
-            raise _malformed()
+            raise refused("MalformedPOSTRequest")
         if "content-transfer-encoding" in head:  # which OSS may decode
             raise refused("NotImplemented", Header="Content-Transfer-Encoding")
         name = collapse_rfc2231_value(name).lower()
@@ -138,12 +140,13 @@ class IncomingForm:
 
     async def _until(self, mark: bytes, limit: int) -> bytes:
         """Return the bytes before *mark*, at most *limit* bytes, and consume *mark*."""
+        code = "FieldItemTooLong" if limit else "MalformedPOSTRequest"
         while (at := self._held.find(mark)) < 0:
             if len(self._held) > limit + len(mark):
-                raise refused("FieldItemTooLong") if limit else _malformed()
+                raise refused(code)
             await self._fill()
         if at > limit:
-            raise refused("FieldItemTooLong") if limit else _malformed()
+            raise refused(code)
         found, self._held = self._held[:at], self._held[at + len(mark) :]
         return found
 
@@ -165,7 +168,7 @@ class IncomingForm:
     async def _fill(self) -> None:
         data = await self._read()
         if data is None:
-            raise _malformed()
+            raise refused("MalformedPOSTRequest")
         self._held += data
 
     async def _read(self) -> bytes | None:
@@ -182,16 +185,6 @@ def _decoded(data: bytes) -> str:
         raise refused("InvalidArgument", "The form is not in UTF-8.") from error
 
 
-def _malformed() -> RefusedError:
-    return refused("MalformedPOSTRequest")
-
-
-_TYPE, _FIRST_TYPE = "content-type", "x-oss-content-type"
-_STATUSES = ("200", "201")
-_NOT_DONE = ("x-oss-process",)
-_TOO_LARGE, _TOO_SMALL = "0006-00000003", "0006-00000004"
-
-
 async def open_form(
     call: Call, body: IncomingBody, *, max_put: int
 ) -> tuple[Call, IncomingForm]:
@@ -199,10 +192,7 @@ async def open_form(
 
     The call gets the object key from the field ``key``.
     """
-    if call.headers.keys().isdisjoint(("content-length", "transfer-encoding")):
-        raise refused("MissingContentLength")
-    if (call.content_length or 0) > max_put:
-        raise too_large(max_put)
+    check_length(call, max_put)
     incoming = IncomingForm(body, call.headers)
     form = await incoming.read_fields()
     if not form.fields.get("key"):
@@ -218,7 +208,7 @@ async def post_object(context: CallContext) -> EmulatorReply:
     sent = context.call
     form = sent.form
     if form is None:  # the path names an object
-        raise refused("MethodNotAllowed", Method="POST", ResourceType="PostObject")
+        raise refused("MethodNotAllowed")
     # From here on it is a call whose headers are the fields.
     call = evolve(sent, parameters={}, headers=_headers(sent, form))
     context = evolve(context, call=call)
@@ -239,12 +229,19 @@ async def post_object(context: CallContext) -> EmulatorReply:
             body=(piece.body,),
         )
     )
-    told = confirmation(stored)
+    stored_headers = confirmation(stored)
     if callback is not None:
-        return context.after_callback(EmulatorReply(headers=told), callback)
+        return context.after_callback(EmulatorReply(headers=stored_headers), callback)
     if success.status == HTTPStatus.CREATED:
-        success = _document(sent, stored)
-    return evolve(success, headers={**success.headers, **told})
+        content = {
+            "Location": f"http://{sent.host}{sent.path.rstrip('/')}/{quote(stored.key)}",
+            "Bucket": sent.bucket,
+            "ETag": quoted(stored.etag),
+            "Key": stored.key,
+        }
+        document = xml_reply("PostResponse", content)
+        success = evolve(document, status=HTTPStatus.CREATED)
+    return evolve(success, headers={**success.headers, **stored_headers})
 
 
 def _headers(call: Call, form: ReceivedForm) -> dict[str, str]:
@@ -253,19 +250,22 @@ def _headers(call: Call, form: ReceivedForm) -> dict[str, str]:
     if fields.get(FORBID_OVERWRITE, "true").lower() not in ("true", "false"):
         message = f"{FORBID_OVERWRITE} must be true or false."
         raise invalid_argument(message, FORBID_OVERWRITE, ec="0006-00000117")
-    for name in _NOT_DONE:
-        if name in fields:
-            raise refused("NotImplemented", Header=name)
+    if "x-oss-process" in fields:
+        raise refused("NotImplemented", Header="x-oss-process")
     acl = fields.get("acl") or call.headers.get(OBJECT_ACL)  # the field wins
-    kind = fields.get(_FIRST_TYPE) or form.file.content_type or fields.get(_TYPE)
+    content_type = (
+        fields.get("x-oss-content-type")
+        or form.file.content_type
+        or fields.get("content-type")
+    )
     taken = {
         name: value
         for name, value in fields.items()
         if name.startswith("x-oss-") or name in HTTP_PROPERTIES
     }
-    given = {OBJECT_ACL: acl, **taken, _TYPE: kind}
-    given["x-oss-callback"] = fields.get("callback")
-    return {name: value for name, value in given.items() if value is not None}
+    headers = {OBJECT_ACL: acl, **taken, "content-type": content_type}
+    headers["x-oss-callback"] = fields.get("callback")
+    return {name: value for name, value in headers.items() if value is not None}
 
 
 def _check_text(name: str, value: str) -> None:
@@ -281,30 +281,18 @@ def _success(form: ReceivedForm) -> EmulatorReply:
         # OSS does not document the status; this one makes a GET of the POST.
         return EmulatorReply(status=303, headers={"Location": target})
     status = form.fields.get("success_action_status", "")
-    return EmulatorReply(status=int(status) if status in _STATUSES else 204)
-
-
-def _document(call: Call, stored: StoredObject) -> EmulatorReply:
-    place = f"http://{call.host}{call.path.rstrip('/')}/{quote(stored.key)}"
-    content = {"Bucket": call.bucket, "ETag": quoted(stored.etag), "Key": stored.key}
-    reply = xml_reply("PostResponse", {"Location": place, **content})
-    return evolve(reply, status=HTTPStatus.CREATED)
+    return EmulatorReply(status=int(status) if status in ("200", "201") else 204)
 
 
 async def _receive(context: CallContext, form: ReceivedForm) -> Piece:
     """Receive the file of a form; RefusedError if the policy forbids its size."""
     limit, ec = context.settings.max_put, ""
-    least, most = size_range(form) or (0, limit)
-    if most <= limit:
-        limit, ec = most, _TOO_LARGE
+    minimum, maximum = size_range(form) or (0, limit)
+    if maximum <= limit:
+        limit, ec = maximum, _TOO_LARGE
     with context.store.spool() as spool:
         await context.body.into(spool, limit=limit, ec=ec)
         piece = spool.finish()
-    if piece.size < least:
-        raise refused(
-            "EntityTooSmall",
-            ec=_TOO_SMALL,
-            MinSizeAllowed=str(least),
-            ProposedSize=str(piece.size),
-        )
+    if piece.size < minimum:
+        raise too_small(minimum, piece.size, ec=_TOO_SMALL)
     return piece

@@ -8,17 +8,17 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from ..model import STORAGE_CLASS, STORAGE_CLASSES, Action
+from ..model import STORAGE_CLASS, Action
 from ..units import oss_moment
-from .context import OWNER, RESTORED, CallContext, document, invalid_argument
-from .messages import Content, EmulatorReply, quoted, refused, xml_reply
+from .context import OWNER, CallContext
+from .messages import EmulatorReply, invalid_argument, quoted, refused, xml_reply
 from .store import DELETE_MARKER, StoredObject, StoredUpload
 from .writing import find_upload, names
 
 _T = TypeVar("_T")
 
-_MOST = 1000
-_USUAL = 100
+_MAX_PAGE = 1000
+_DEFAULT_PAGE = 100
 _PRIVATE = {"Grant": "private"}
 _AFTER_ALL = "\U0010ffff"
 
@@ -27,7 +27,7 @@ async def list_objects(context: CallContext) -> EmulatorReply:
     """List keys in byte order, grouped at the delimiter (ListObjects, also V2)."""
     given, shown = context.call.parameters, _shown(context)
     is_v2 = context.call.action == Action.ListObjectsV2
-    most = context.number("max-keys", _USUAL, least=1, most=_MOST)
+    limit = context.number("max-keys", _DEFAULT_PAGE, minimum=1, maximum=_MAX_PAGE)
     prefix, delimiter = given.get("prefix", ""), given.get("delimiter", "")
     passed = given.get("continuation-token" if is_v2 else "marker", "")
     if is_v2 and passed:
@@ -38,7 +38,7 @@ async def list_objects(context: CallContext) -> EmulatorReply:
         delimiter=delimiter,
         after=passed or (given.get("start-after", "") if is_v2 else ""),
         passed=passed,
-        most=most,
+        limit=limit,
     )
     paging: dict[str, Any] = {"Marker": shown(passed), "NextMarker": shown(following)}
     if is_v2:
@@ -49,11 +49,11 @@ async def list_objects(context: CallContext) -> EmulatorReply:
             and base64.urlsafe_b64encode(following.encode()).decode(),
             "KeyCount": len(keys) + len(prefixes),
         }
-    is_told = not is_v2 or given.get("fetch-owner") == "true"
+    shows_owner = not is_v2 or given.get("fetch-owner") == "true"
     content = {
         "Name": context.bucket.name,
         "Prefix": shown(prefix),
-        "MaxKeys": most,
+        "MaxKeys": limit,
         "Delimiter": shown(delimiter),
         "EncodingType": context.encoding,
         **paging,
@@ -66,8 +66,7 @@ async def list_objects(context: CallContext) -> EmulatorReply:
                 "Type": stored.kind,
                 "Size": stored.size,
                 "StorageClass": stored.headers[STORAGE_CLASS],
-                "RestoreInfo": stored.headers.get(RESTORED),
-                "Owner": OWNER if is_told else None,
+                "Owner": OWNER if shows_owner else None,
             }
             for stored in map(context.bucket.objects.__getitem__, keys)
         ],
@@ -83,7 +82,7 @@ def cut_page(
     delimiter: str,
     after: str,
     passed: str,
-    most: int,
+    limit: int,
 ) -> tuple[list[str], list[str], str | None]:
     """Return one page of *keys* (sorted): keys, common prefixes, and its last entry.
 
@@ -94,13 +93,12 @@ def cut_page(
     found: list[str] = []
     prefixes: list[str] = []
     at = max(bisect.bisect_right(keys, after), bisect.bisect_left(keys, prefix))
-    if (
-        passed and _folded(passed, prefix, delimiter) == passed
-    ):  # a key may end in the delimiter too
+    # A key may end in the delimiter too.
+    if passed and _folded(passed, prefix, delimiter) == passed:
         at = max(at, _end_of(keys, passed))
     last = after
     while at < len(keys) and keys[at].startswith(prefix):
-        if len(found) + len(prefixes) == most:
+        if len(found) + len(prefixes) == limit:
             return found, prefixes, last
         last = keys[at]
         if head := _folded(last, prefix, delimiter):
@@ -157,7 +155,7 @@ async def list_object_versions(context: CallContext) -> EmulatorReply:
         else:
             rest = ids
         rows += [(key, i, known[key][i], i == ids[0]) for i in rest]
-    page, limits = _cut(context, "keys", rows, _USUAL)
+    page, limits = _cut(context, "keys", rows, _DEFAULT_PAGE)
     entries: dict[str, list[dict[str, Any]]] = {"DeleteMarker": [], "Version": []}
     for key, version_id, stored, is_newest in page:
         entry = {
@@ -253,12 +251,12 @@ async def list_parts(context: CallContext) -> EmulatorReply:
 
 
 def _cut(
-    context: CallContext, what: str, entries: list[_T], usual: int = _MOST
+    context: CallContext, what: str, entries: list[_T], default: int = _MAX_PAGE
 ) -> tuple[list[_T], dict[str, Any]]:
     """Return the requested page of *entries*, and the XML elements about the page."""
-    most = context.number(f"max-{what}", usual, least=1, most=_MOST)
-    limits = {f"Max{what.title()}": most, "IsTruncated": len(entries) > most}
-    return entries[:most], limits
+    limit = context.number(f"max-{what}", default, minimum=1, maximum=_MAX_PAGE)
+    limits = {f"Max{what.title()}": limit, "IsTruncated": len(entries) > limit}
+    return entries[:limit], limits
 
 
 def _shown(context: CallContext) -> Callable[[str | None], str | None]:
@@ -276,7 +274,7 @@ async def list_buckets(context: CallContext) -> EmulatorReply:
     prefix, marker = given.get("prefix", ""), given.get("marker", "")
     buckets = context.store.buckets
     found = sorted(n for n in buckets if n.startswith(prefix) and n > marker)
-    page, limits = _cut(context, "keys", found, _USUAL)
+    page, limits = _cut(context, "keys", found, _DEFAULT_PAGE)
     content = {
         "Prefix": prefix,
         "Marker": marker,
@@ -300,59 +298,31 @@ def _description(name: str, region: str) -> dict[str, Any]:
     }
 
 
-get_bucket_info = document(
-    "BucketInfo",
-    lambda context: {
-        "Bucket": {
-            **_description(context.bucket.name, context.settings.location),
-            "Owner": OWNER,
-            "AccessControlList": _PRIVATE,
-            "AccessMonitor": "Disabled",
-            "BlockPublicAccess": False,
-            "CrossRegionReplication": "Disabled",
-            "ResourceGroupId": "rg-emulator",
-            "TransferAcceleration": "Disabled",
-            "Comment": "",
-            "ServerSideEncryptionRule": {"SSEAlgorithm": "None"},
-            "DataRedundancyType": "LRS",
-            "Versioning": "Enabled" if context.bucket.versioned else None,
-        }
-    },
-)
-get_bucket_location = document(
-    "LocationConstraint", lambda context: f"oss-{context.settings.location}"
-)
-get_bucket_acl = document(
-    "AccessControlPolicy", lambda _: {"Owner": OWNER, "AccessControlList": _PRIVATE}
-)
-# A bucket that never had versioning has no status.
-get_bucket_versioning = document(
-    "VersioningConfiguration",
-    lambda context: {"Status": "Enabled" if context.bucket.versioned else None},
-)
-# What GetBucketStat calls the storage classes.
-_CLASSES = {
-    name: "InfrequentAccess" if name == "IA" else name for name in STORAGE_CLASSES
-}
-
-
-def _stat(context: CallContext) -> Content:
-    stored = context.bucket.objects.values()
-    found: dict[str, Any] = {
-        "Storage": sum(one.size for one in stored),
-        "ObjectCount": len(stored),
-        "MultipartUploadCount": len(context.bucket.uploads),
-        "LiveChannelCount": 0,
-        "DeleteMarkerCount": 0,
-        "LastModifiedTime": int(context.now) if stored or context.bucket.uploads else 0,
+async def get_bucket_info(context: CallContext) -> EmulatorReply:
+    """Describe a bucket."""
+    description = {
+        **_description(context.bucket.name, context.settings.location),
+        "Owner": OWNER,
+        "AccessControlList": _PRIVATE,
+        "AccessMonitor": "Disabled",
+        "BlockPublicAccess": False,
+        "CrossRegionReplication": "Disabled",
+        "ResourceGroupId": "rg-emulator",
+        "TransferAcceleration": "Disabled",
+        "Comment": "",
+        "ServerSideEncryptionRule": {"SSEAlgorithm": "None"},
+        "DataRedundancyType": "LRS",
+        "Versioning": "Enabled" if context.bucket.versioned else None,
     }
-    for kind, name in _CLASSES.items():
-        sizes = [one.size for one in stored if one.headers[STORAGE_CLASS] == kind]
-        found[f"{name}Storage"] = sum(sizes)
-        if kind != "Standard":
-            found[f"{name}RealStorage"] = sum(sizes)
-        found[f"{name}ObjectCount"] = len(sizes)
-    return found
+    return xml_reply("BucketInfo", {"Bucket": description})
 
 
-get_bucket_stat = document("BucketStat", _stat)
+async def get_bucket_location(context: CallContext) -> EmulatorReply:
+    """Return the region of a bucket."""
+    return xml_reply("LocationConstraint", f"oss-{context.settings.location}")
+
+
+async def get_bucket_acl(_: CallContext) -> EmulatorReply:
+    """Return the ACL of a bucket, with which SDKs ask whether the bucket exists."""
+    content = {"Owner": OWNER, "AccessControlList": _PRIVATE}
+    return xml_reply("AccessControlPolicy", content)

@@ -1,15 +1,14 @@
-"""Messages of the emulator: parsed requests, verified signatures, replies, errors.
+"""Messages of the emulator: parsed requests, replies and errors.
 
-The head of a request tells the OSS call, its bucket and its key. Its signature is in its
-URL, in its header or in its form. Errors have the status, message and EC of the API
-reference, "Error codes".
+The head of a request names the OSS call, its bucket and its key. Errors have the status,
+message and EC of the API reference, "Error codes".
 """
 
 from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable, Container, Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping, MutableMapping
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Any
@@ -18,21 +17,45 @@ from xml.sax.saxutils import escape
 
 from attrs import field, frozen
 
-from ..signing.canonical import Credentials, parse_query
+from ..model import frozen_mapping
+from ..signing.canonical import parse_query
 from ..signing.endpoint import region_of
-from ..signing.post_policy import (
-    SIGNATURE_FIELDS,
-    PolicyFault,
-    PostPolicy,
-    PostPolicyError,
-)
-from .verifying import Received, Refusal, verify, verify_policy
 
 _is_number = re.compile("[0-9]{1,18}").fullmatch
 _NAME = r"([a-z0-9][a-z0-9-]{1,61}[a-z0-9])"
 _bucket_host = re.compile(
     rf"{_NAME}(?:\.localhost|\.(?:[a-z0-9-]+\.)?oss[a-z0-9-]*\.aliyuncs\.com)"
 ).fullmatch
+
+
+@frozen(kw_only=True)
+class Received:
+    """A received request; bytes that are not UTF-8 become lone surrogates."""
+
+    method: str
+    bucket: str  # from the host or the path; empty if none
+    key: str  # decoded
+    query: str = field(default="", repr=False)  # not decoded
+    headers: Mapping[str, str] = field(
+        factory=dict, converter=frozen_mapping, repr=False
+    )
+
+
+@frozen(kw_only=True)
+class Refusal:
+    """The error reply of OSS to a request.
+
+    *extras* are further members of the error document; they repeat the request,
+    including secrets, as OSS does.
+    """
+
+    status: int = 403
+    code: str = "AccessDenied"
+    message: str
+    ec: str = ""  # a finer number; empty where the documentation has none
+    extras: Mapping[str, str] = field(
+        factory=dict, converter=frozen_mapping, repr=False
+    )
 
 
 @frozen
@@ -52,7 +75,7 @@ class ReceivedForm:
     file: FormPart
 
     @property
-    def judged(self) -> Mapping[str, str]:
+    def checked_fields(self) -> Mapping[str, str]:
         """Form fields to check against the policy, with the file's Content-Type.
 
         A field of the form named Content-Type takes precedence over that of the file.
@@ -163,7 +186,6 @@ _TABLE = """
 400 InvalidPartOrder - The list of parts was not in ascending order. Parts list must be specified in order by part number.
 400 InvalidPolicyDocument - The policy document is not valid.
 400 InvalidStorageClass - The storage class you specified is not valid.
-400 InvalidTargetType - The target of a symbolic link may not be one itself.
 400 InvalidTag - The tag you specified is not valid.
 400 MalformedPOSTRequest 0006-00000104 The body of your POST request is not well-formed multipart/form-data.
 400 MalformedXML - The XML you provided was not well-formed.
@@ -171,8 +193,6 @@ _TABLE = """
 400 MetadataTooLarge 0011-00000002 Your metadata headers exceed the maximum allowed metadata size.
 400 MissingArgument - Missing Some Required Arguments: Content-MD5.
 400 NotImplemented - A header you provided implies functionality that is not implemented.
-400 NotSymlink - The object is not a symbolic link.
-400 OperationNotSupported - The operation is not supported for this resource.
 400 PartNotSequential - Part number of sequential multipart upload must be sequential.
 400 PublicEndpointForbidden 0048-00000401 Not allowed using the OSS public endpoint, please use CNAME instead.
 400 RequestIsNotMultiPartContent - Bucket POST must be of the enclosure-type multipart/form-data.
@@ -190,7 +210,6 @@ _TABLE = """
 404 NoSuchBucket - The specified bucket does not exist.
 404 NoSuchVersion - The specified version does not exist.
 404 NoSuchUpload - The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.
-404 SymlinkTargetNotExist - The symlink target object does not exist
 405 MethodNotAllowed - The specified method is not allowed against this resource.
 409 FileAlreadyExists 0026-00000002 The object you specified already exists and can not be overwritten.
 409 ObjectNotAppendable 0026-00000208 The object is not appendable
@@ -246,6 +265,32 @@ def refused(
     return RefusedError(refusal, headers)
 
 
+def invalid_argument(
+    message: str, name: str = "", value: str | None = None, *, ec: str = ""
+) -> RefusedError:
+    """Return the error InvalidArgument for the argument *name* with that *value*."""
+    extras: dict[str, Any] = {"ArgumentName": name} if name else {}
+    if value is not None:
+        extras["ArgumentValue"] = value
+    return refused("InvalidArgument", message, ec=ec, **extras)
+
+
+def too_large(limit: int, ec: str = "") -> RefusedError:
+    """Return the error for a request body of more than *limit* bytes."""
+    return refused("EntityTooLarge", ec=ec, MaxSizeAllowed=str(limit))
+
+
+def too_small(minimum: int, size: int, *, ec: str = "", **extras: Any) -> RefusedError:
+    """Return the error for a file or part of *size* bytes, fewer than *minimum*."""
+    return refused(
+        "EntityTooSmall",
+        ec=ec,
+        MinSizeAllowed=str(minimum),
+        ProposedSize=str(size),
+        **extras,
+    )
+
+
 # What XML 1.0 cannot hold at all: control characters, surrogates, two non-characters.
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 _TROUBLESHOOT = "https://api.alibabacloud.com/troubleshoot?q="
@@ -286,7 +331,7 @@ def _element(name: str, content: Any) -> str:
     if content is None:
         return ""
     if isinstance(content, list):
-        return "".join(_element(name, one) for one in content)
+        return "".join(_element(name, item) for item in content)
     if isinstance(content, Mapping):
         text = "".join(_element(*item) for item in content.items())
     elif isinstance(content, str):
@@ -338,65 +383,3 @@ def quoted(etag: str) -> str:
 def http_date(seconds: float) -> str:
     """Return seconds since the epoch in the date format of HTTP."""
     return formatdate(seconds, usegmt=True)
-
-
-EXPIRED = Refusal(
-    message="Invalid according to Policy: Policy expired.", ec="0006-00000213"
-)
-
-ANONYMOUS = Refusal(
-    message="You have no right to access this object because of bucket acl.",
-    ec="0003-00000001",
-)
-# Why a form is not what its policy says -> EC, and how the message begins.
-_FAULTS = {
-    PolicyFault.ABSENT: ("0006-00000226", "Policy Condition failed"),
-    PolicyFault.FAILED: ("0006-00000227", "Policy Condition failed"),
-    PolicyFault.EXTRA: ("0006-00000228", "Extra input fields"),
-}
-
-
-def judge(
-    call: Call,
-    find: Callable[[str], Credentials | None],
-    *,
-    now: float,
-    regions: Container[str] | None = None,
-) -> Refusal | None:
-    """Return why OSS would refuse the signature of *call*; None if it is valid.
-
-    The size of a form's file is not checked. The arguments are those of :func:`verify`.
-    """
-    if call.form is None:
-        return verify(call, find=find, now=now, regions=regions)
-    if SIGNATURE_FIELDS.isdisjoint(call.form.fields):
-        return ANONYMOUS
-    refusal = verify_policy(call.form.fields, find, now=now, regions=regions)
-    return refusal or _policy_refusal(call.form, call.bucket, now)
-
-
-def size_range(form: ReceivedForm) -> tuple[int, int] | None:
-    """Return the minimum and maximum file size in bytes that a form's policy permits.
-
-    None means that the policy permits any size.
-    """
-    conditions = PostPolicy.parse(form.fields["policy"]).conditions
-    ranges = [one.sizes for one in conditions if one.sizes is not None]
-    if not ranges:
-        return None
-    return max(least for least, _ in ranges), min(most for _, most in ranges)
-
-
-def _policy_refusal(form: ReceivedForm, bucket: str, now: float) -> Refusal | None:
-    try:
-        policy = PostPolicy.parse(form.fields["policy"])
-    except PostPolicyError as error:
-        message = f"Invalid Policy: {error.problems[0]}"
-        return Refusal(status=400, code="InvalidPolicyDocument", message=message)
-    for found in policy.judge(form.judged, bucket=bucket, size=None, now=now):
-        if found.fault is PolicyFault.EXPIRED:
-            return EXPIRED
-        ec, begins = _FAULTS[found.fault]
-        message = f"Invalid according to Policy: {begins}: {found}"
-        return Refusal(message=message, ec=ec)
-    return None

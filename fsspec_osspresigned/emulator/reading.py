@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import re
 from email.utils import parsedate_to_datetime
-from urllib.parse import unquote_plus
-
-from attrs import evolve
 
 from ..model import STORAGE_CLASS
 from .context import (
     HTTP_PROPERTIES,
-    RESTORED,
-    TARGET,
     CallContext,
     check_traffic_limit,
     checksums,
     confirmation,
-    invalid_argument,
     shown,
 )
-from .messages import Call, EmulatorReply, http_date, quoted, refused
-from .store import APPENDABLE, NEXT_POSITION, SYMLINK, StoredObject
+from .messages import (
+    Call,
+    EmulatorReply,
+    http_date,
+    invalid_argument,
+    quoted,
+    refused,
+)
+from .store import APPENDABLE, NEXT_POSITION, StoredObject
 
 _is_range = re.compile("bytes=([0-9]{0,18})-([0-9]{0,18})").fullmatch
 
@@ -30,7 +31,7 @@ async def get_object(context: CallContext) -> EmulatorReply:
     """Return an object, or a range of it."""
     call = context.call
     check_traffic_limit(call)
-    stored = _followed(context)
+    stored = context.find_object()
     check_readable(stored)
     check_conditions(call, stored)
     headers = _headers(stored)
@@ -54,14 +55,14 @@ async def get_object(context: CallContext) -> EmulatorReply:
 
 async def head_object(context: CallContext) -> EmulatorReply:
     """Return the headers of an object."""
-    stored = _followed(context)
+    stored = context.find_object()
     check_conditions(context.call, stored)
     return EmulatorReply(headers=_headers(stored), length=stored.size)
 
 
 async def get_object_meta(context: CallContext) -> EmulatorReply:
     """Return length, time and checksums of an object."""
-    stored = _followed(context)
+    stored = context.find_object()
     check_conditions(context.call, stored)
     return EmulatorReply(
         headers={
@@ -72,22 +73,9 @@ async def get_object_meta(context: CallContext) -> EmulatorReply:
     )
 
 
-def _followed(context: CallContext) -> StoredObject:
-    """Return the object that the call names; for a symbolic link, its target."""
-    link = context.find_object()
-    if link.kind != SYMLINK:
-        return link
-    target = context.bucket.objects.get(unquote_plus(link.headers[TARGET]))
-    if target is None:
-        raise refused("SymlinkTargetNotExist")
-    if target.kind == SYMLINK:
-        raise refused("InvalidTargetType")
-    return evolve(target, headers=link.headers, kind=SYMLINK)
-
-
 def check_readable(stored: StoredObject) -> None:
-    """Raise RefusedError for an archived object that was not restored."""
-    if "Archive" in stored.headers[STORAGE_CLASS] and RESTORED not in stored.headers:
+    """Raise RefusedError for an archived object."""
+    if "Archive" in stored.headers[STORAGE_CLASS]:
         raise refused("InvalidObjectState")
 
 

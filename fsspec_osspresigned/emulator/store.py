@@ -164,7 +164,6 @@ class Folder:
 
 
 APPENDABLE = "Appendable"
-SYMLINK = "Symlink"
 DELETE_MARKER = "DeleteMarker"
 NEXT_POSITION = "x-oss-next-append-position"
 _SPILL = 4 * MIB
@@ -182,8 +181,8 @@ class StoredObject:
         crc64: CRC-64/XZ of the whole object.
         md5: hexadecimal MD5; None for a multipart or appendable object.
         headers: properties (Content-Type, metadata, ACL ...), names in lower case.
-        kind: ``Normal``, ``Multipart``, ``Appendable`` or ``Symlink``; ``DeleteMarker``
-            for a version that hides older ones.
+        kind: ``Normal``, ``Multipart`` or ``Appendable``; ``DeleteMarker`` for a version
+            that hides older ones.
         modified: time of storing by the emulator's clock, seconds since the epoch.
         version_id: version ID in a bucket with versioning; None otherwise.
     """

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from ..model import COPY_SOURCE, OPERATIONS, Action, Spec
 from ..signing.canonical import OWN_PARAMETERS, SUBRESOURCES
-from . import forms, listing, reading, subresources, writing
+from . import forms, listing, reading, writing
 from .context import Handler
 from .messages import Call
 
@@ -38,20 +38,7 @@ _OTHERS: Mapping[str, tuple[str, Handler]] = {
     "GetBucketInfo": ("GET Bucket bucketInfo", listing.get_bucket_info),
     "GetBucketLocation": ("GET Bucket location", listing.get_bucket_location),
     "GetBucketAcl": ("GET Bucket acl", listing.get_bucket_acl),
-    "GetBucketVersioning": ("GET Bucket versioning", listing.get_bucket_versioning),
-    "GetBucketStat": ("GET Bucket stat", listing.get_bucket_stat),
     "DeleteMultipleObjects": ("POST Bucket delete", writing.delete_multiple_objects),
-    "GetObjectAcl": ("GET Object acl", subresources.get_object_acl),
-    "PutObjectAcl": ("PUT Object acl", subresources.put_object_acl),
-    "GetObjectTagging": ("GET Object tagging", subresources.get_object_tagging),
-    "PutObjectTagging": ("PUT Object tagging", subresources.put_object_tagging),
-    "DeleteObjectTagging": (
-        "DELETE Object tagging",
-        subresources.delete_object_tagging,
-    ),
-    "GetSymlink": ("GET Object symlink", subresources.get_symlink),
-    "PutSymlink": ("PUT Object symlink", subresources.put_symlink),
-    "RestoreObject": ("POST Object restore", subresources.restore_object),
     "GetObjectMeta": ("GET,HEAD Object objectMeta", reading.get_object_meta),
     "AppendObject": ("POST Object append", writing.append_object),
 }

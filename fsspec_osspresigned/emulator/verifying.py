@@ -14,9 +14,8 @@ from email.utils import parsedate_to_datetime
 from functools import partial
 from typing import Any
 
-from attrs import field, frozen
+from attrs import frozen
 
-from ..model import frozen_mapping
 from ..signing.canonical import (
     ALGORITHM,
     MAX_V4_LIFE,
@@ -33,45 +32,33 @@ from ..signing.canonical import (
     string_to_sign_v1,
     string_to_sign_v4,
 )
-from ..signing.post_policy import TOKEN_FIELD, V4_FIELDS, lower_names, post_signature
+from ..signing.post_policy import (
+    SIGNATURE_FIELDS,
+    TOKEN_FIELD,
+    V4_FIELDS,
+    PolicyFault,
+    PostPolicy,
+    PostPolicyError,
+    lower_names,
+    post_signature,
+)
 from ..units import oss_moment
+from .messages import Call, Received, ReceivedForm, Refusal
 
+EXPIRED = Refusal(
+    message="Invalid according to Policy: Policy expired.", ec="0006-00000213"
+)
+
+ANONYMOUS = Refusal(
+    message="You have no right to access this object because of bucket acl.",
+    ec="0003-00000001",
+)
 _PRODUCTS = ("oss", "oss-cloudbox")
 _PAYLOAD = "x-oss-content-sha256"
 _TOKEN = "x-oss-security-token"  # noqa: S105 - the name of a header
 _is_visible = re.compile(r"[!-~]+").fullmatch
 _is_number = re.compile(r"-?[0-9]{1,15}").fullmatch
 _is_v1_header = re.compile(r"OSS +([^: ]+):(\S+)").fullmatch
-
-
-@frozen(kw_only=True)
-class Received:
-    """A received request; bytes that are not UTF-8 become lone surrogates."""
-
-    method: str
-    bucket: str  # from the host or the path; empty if none
-    key: str  # decoded
-    query: str = field(default="", repr=False)  # not decoded
-    headers: Mapping[str, str] = field(
-        factory=dict, converter=frozen_mapping, repr=False
-    )
-
-
-@frozen(kw_only=True)
-class Refusal:
-    """The error reply of OSS to a request.
-
-    *extras* are further members of the error document; they repeat the request,
-    including secrets, as OSS does.
-    """
-
-    status: int = 403
-    code: str = "AccessDenied"
-    message: str
-    ec: str = ""  # a finer number; empty where the documentation has none
-    extras: Mapping[str, str] = field(
-        factory=dict, converter=frozen_mapping, repr=False
-    )
 
 
 def verify(
@@ -91,8 +78,8 @@ def verify(
     """
     try:
         _Verification(received, find, now, regions).run()
-    except RefusedSignature as found:
-        return found.refusal
+    except RefusedSignature as error:
+        return error.refusal
     return None
 
 
@@ -166,8 +153,7 @@ class _Verification:
                 raise invalid("The request is signed in its header and in its query.")
             self._header(header, pairs)
         elif not is_signed:
-            text = "You have no right to access this object because of bucket acl."
-            raise RefusedSignature(text, "0003-00000001")
+            raise RefusedSignature(ANONYMOUS.message, ANONYMOUS.ec)
         elif version is None:
             self._query_v1(query)
         elif version == ALGORITHM:
@@ -423,8 +409,8 @@ def verify_policy(
     check = partial(_check_v4, regions=regions) if is_v4 else _check_v1
     try:
         check(given, find, now)
-    except RefusedSignature as found:
-        return found.refusal
+    except RefusedSignature as error:
+        return error.refusal
     return None
 
 
@@ -472,3 +458,58 @@ def _check_v4(
 def _compare(wanted: str, given: str, name: str, text: str) -> None:
     if not same_text(wanted, given):
         raise mismatch("", name, given, text)
+
+
+# What is wrong with a form -> EC, and the beginning of the message.
+_FAULTS = {
+    PolicyFault.ABSENT: ("0006-00000226", "Policy Condition failed"),
+    PolicyFault.FAILED: ("0006-00000227", "Policy Condition failed"),
+    PolicyFault.EXTRA: ("0006-00000228", "Extra input fields"),
+}
+
+
+def verify_call(
+    call: Call,
+    find: Callable[[str], Credentials | None],
+    *,
+    now: float,
+    regions: Container[str] | None = None,
+) -> Refusal | None:
+    """Return why OSS would refuse the signature of *call*; None if it is valid.
+
+    The size of a form's file is not checked. The arguments are those of :func:`verify`.
+    """
+    if call.form is None:
+        return verify(call, find=find, now=now, regions=regions)
+    if SIGNATURE_FIELDS.isdisjoint(call.form.fields):
+        return ANONYMOUS
+    refusal = verify_policy(call.form.fields, find, now=now, regions=regions)
+    return refusal or _policy_refusal(call.form, call.bucket, now)
+
+
+def size_range(form: ReceivedForm) -> tuple[int, int] | None:
+    """Return the minimum and maximum file size in bytes that a form's policy permits.
+
+    None means that the policy permits any size.
+    """
+    conditions = PostPolicy.parse(form.fields["policy"]).conditions
+    ranges = [c.sizes for c in conditions if c.sizes is not None]
+    if not ranges:
+        return None
+    minimums, maximums = zip(*ranges, strict=True)
+    return max(minimums), min(maximums)
+
+
+def _policy_refusal(form: ReceivedForm, bucket: str, now: float) -> Refusal | None:
+    try:
+        policy = PostPolicy.parse(form.fields["policy"])
+    except PostPolicyError as error:
+        message = f"Invalid Policy: {error.problems[0]}"
+        return Refusal(status=400, code="InvalidPolicyDocument", message=message)
+    for refusal in policy.judge(form.checked_fields, bucket=bucket, size=None, now=now):
+        if refusal.fault is PolicyFault.EXPIRED:
+            return EXPIRED
+        ec, begins = _FAULTS[refusal.fault]
+        message = f"Invalid according to Policy: {begins}: {refusal}"
+        return Refusal(message=message, ec=ec)
+    return None

@@ -21,16 +21,19 @@ from typing import Any
 from attrs import define, field, frozen
 
 from .faults import INTERIM, Fault
-from .messages import RefusedError, refused
+from .messages import RefusedError, refused, too_large
 from .store import CHUNK, Spool
 
-_LOOK = 0.05  # seconds between two looks at a client while reading is paused
-_STEPS = 20  # pieces a second of a slow reply
-_AT_ONCE = struct.pack("ii", 1, 0)  # SO_LINGER: on, zero seconds
+_POLL_INTERVAL = 0.05  # seconds, for clients that leave while reading is paused
+_WRITES = 20  # a second, of a slow reply
+_NO_LINGER = struct.pack("ii", 1, 0)  # SO_LINGER: on, zero seconds
+_LINGER = 1.0  # seconds
+_HASHED_INLINE = 64 * 1024  # bytes; more are hashed by a thread
 
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-Spring = Callable[[], Awaitable[None]]
-Trap = tuple[int, Spring]
+Effect = Callable[[], Awaitable[None]]
+PlacedEffect = tuple[int, Effect]  # the byte position at which a fault acts
 
 
 class DisconnectedError(Exception):
@@ -55,7 +58,7 @@ class ClientConnection:
         """Close the connection: now by RST, or by FIN after all written bytes."""
         if reset:
             peer: socket.socket = self.transport.get_extra_info("socket")
-            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
             self.transport.abort()
         else:
             self.transport.close()
@@ -68,7 +71,7 @@ class ClientConnection:
         try:
             while not self.gone.is_set() and (left := end - time()) > 0:
                 try:
-                    await asyncio.wait_for(self.gone.wait(), min(left, _LOOK))
+                    await asyncio.wait_for(self.gone.wait(), min(left, _POLL_INTERVAL))
                 except TimeoutError:
                     if self._client_has_left():
                         self.transport.abort()
@@ -126,7 +129,7 @@ class ShapedReply:
         self._fault, self._send, self._length = fault, send, length
         self._recorder = _Recorder()
         wire.cycle.transport = self._recorder
-        self._traps: list[Trap] | None = None
+        self._effects: list[PlacedEffect] | None = None
         self._sent = 0
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
@@ -134,27 +137,27 @@ class ShapedReply:
         await self._send(message)
         data = bytes(self._recorder)
         self._recorder.clear()
-        if self._traps is None:
+        if self._effects is None:
             total, fault = len(data) + self._length, self._fault
-            self._traps = in_order(
+            self._effects = in_order(
                 (fault.stall_reply_after, partial(self._wait, fault.stall_for)),
                 (fault.cut_reply_after, cut),
                 (total if fault.hang_up else None, cut),
                 total=total,
             )
-        while self._traps and self._traps[0][0] <= self._sent + len(data):
-            position, spring = self._traps.pop(0)
-            ahead = position - self._sent
-            await self._write(data[:ahead])
-            data = data[ahead:]
-            await spring()
+        while self._effects and self._effects[0][0] <= self._sent + len(data):
+            position, effect = self._effects.pop(0)
+            size = position - self._sent
+            await self._write(data[:size])
+            data = data[size:]
+            await effect()
         await self._write(data)
         if self._recorder.is_closed:
             self._transport.close()
 
     async def _write(self, data: bytes) -> None:
         rate = self._fault.bytes_per_second
-        step = len(data) if rate is None else max(1, int(rate / _STEPS))
+        step = len(data) if rate is None else max(1, int(rate / _WRITES))
         for at in range(0, len(data), step or 1):
             piece = data[at : at + step]
             if rate is not None:
@@ -168,23 +171,19 @@ async def cut() -> None:
     raise CutError
 
 
-def in_order(*traps: tuple[int | None, Spring], total: int = sys.maxsize) -> list[Trap]:
+def in_order(
+    *effects: tuple[int | None, Effect], total: int = sys.maxsize
+) -> list[PlacedEffect]:
     """Return the faults within the *total* bytes of a message, ordered by position.
 
     Position -1 is the last byte.
     """
     placed = [
-        (min(at, total) if at >= 0 else max(0, total + at), spring)
-        for at, spring in traps
+        (min(at, total) if at >= 0 else max(0, total + at), effect)
+        for at, effect in effects
         if at is not None
     ]
     return sorted(placed, key=itemgetter(0))
-
-
-_SMALL = 64 * 1024
-_LINGER = 1.0  # seconds
-
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 
 
 class IncomingBody:
@@ -197,7 +196,7 @@ class IncomingBody:
 
     def __init__(self, receive: Receive, *, timeout: float) -> None:
         self.received = 0
-        self.traps: list[Trap] = []
+        self.effects: list[PlacedEffect] = []
         self.pace: Callable[[int], Awaitable[None]] | None = None
         self._receive = receive
         self._timeout = timeout
@@ -215,7 +214,7 @@ class IncomingBody:
                     writing = None
                 if self.received > limit:
                     raise too_large(limit, ec)
-                if len(chunk) <= _SMALL:
+                if len(chunk) <= _HASHED_INLINE:
                     spool.write(chunk)
                 else:
                     writing = loop.run_in_executor(None, spool.write, chunk)
@@ -239,7 +238,7 @@ class IncomingBody:
         sending would not receive the reply (RFC 9112, 9.6). These bytes are not
         counted.
         """
-        self.traps, counted = [], self.received
+        self.effects, counted = [], self.received
         with contextlib.suppress(TimeoutError, DisconnectedError, RefusedError):
             async with asyncio.timeout(_LINGER):
                 await self.drain()
@@ -256,7 +255,7 @@ class IncomingBody:
             yield gathered
 
     async def _next(self) -> bytes:
-        await self._spring(self.received)
+        await self._apply(self.received)
         try:
             async with asyncio.timeout(self._timeout):
                 message = await self._receive()
@@ -271,21 +270,16 @@ class IncomingBody:
         if self.pace is not None:
             await self.pace(len(body))
         whole = self.received + len(body)
-        await self._spring(whole)
+        await self._apply(whole)
         self.received = whole
         return body
 
-    async def _spring(self, reached: int) -> None:
+    async def _apply(self, reached: int) -> None:
         """Apply the faults at positions up to *reached*.
 
         At the end of the body, all remaining faults are applied.
         """
-        while self.traps and (self.traps[0][0] <= reached or not self._more):
-            position, spring = self.traps.pop(0)
+        while self.effects and (self.effects[0][0] <= reached or not self._more):
+            position, effect = self.effects.pop(0)
             self.received = max(self.received, min(position, reached))
-            await spring()
-
-
-def too_large(limit: int, ec: str = "") -> RefusedError:
-    """Return the error for a request body of more than *limit* bytes."""
-    return refused("EntityTooLarge", ec=ec, MaxSizeAllowed=str(limit))
+            await effect()

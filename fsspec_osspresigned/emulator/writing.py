@@ -23,32 +23,37 @@ from .context import (
     HTTP_PROPERTIES,
     META,
     TAGGING,
-    TARGET,
     CallContext,
     check_traffic_limit,
     checksums,
     confirmation,
     encryption,
-    invalid_argument,
     read_properties,
 )
-from .messages import EmulatorReply, quoted, refused, xml_reply
+from .messages import (
+    EmulatorReply,
+    invalid_argument,
+    quoted,
+    refused,
+    too_large,
+    too_small,
+    xml_reply,
+)
 from .reading import check_conditions, check_readable, copied_range
 from .store import (
     APPENDABLE,
     DELETE_MARKER,
     NEXT_POSITION,
-    SYMLINK,
     Piece,
     StoredObject,
     StoredUpload,
     wrong_position,
 )
-from .wire import too_large
 
+_MAX_COMPLETE_BODY = 4 * 1024 * 1024
 _MAX_DELETE_BODY = 2 * 1024 * 1024
 _MAX_DELETE_KEYS = 1000
-# What SDKs write into XML though it is none, and what holds its place while it is read.
+# Control characters, which SDKs write although XML forbids them -> placeholders.
 _CONTROLS = {code: 0xF0000 + code for code in range(0x20) if chr(code) not in "\t\n\r"}
 _REFERENCE = re.compile("&#(?:x([0-9a-fA-F]{1,2})|([0-9]{1,2}));")
 # The key of an object that its client encrypted: a copy without it cannot be read.
@@ -81,7 +86,7 @@ async def append_object(context: CallContext) -> EmulatorReply:
     key = context.call.key
     position = context.number("position", -1)
     before = context.bucket.objects.get(key)
-    # Those of later appends are ignored.
+    # The properties in later appends are ignored.
     headers = read_properties(context.call) if before is None else {}
     if before is not None and before.kind != APPENDABLE:
         raise refused("ObjectNotAppendable")
@@ -102,8 +107,8 @@ async def append_object(context: CallContext) -> EmulatorReply:
         body=(*start.body, piece.body),
     )
     stored = context.store.replace(context.bucket, stored, before)
-    told = checksums(stored.etag, stored.crc64) | encryption(stored.headers)
-    return EmulatorReply(headers={**told, NEXT_POSITION: str(stored.size)})
+    headers = checksums(stored.etag, stored.crc64) | encryption(stored.headers)
+    return EmulatorReply(headers={**headers, NEXT_POSITION: str(stored.size)})
 
 
 async def copy_object(context: CallContext) -> EmulatorReply:
@@ -116,8 +121,6 @@ async def copy_object(context: CallContext) -> EmulatorReply:
         headers["content-type"] = source.headers["content-type"]
     keys = {n: v for n, v in source.headers.items() if n.startswith(_CLIENT_ENCRYPTION)}
     headers = {**keys, **headers}
-    if source.kind == SYMLINK:  # the link is copied, not what it leads to
-        headers[TARGET] = source.headers[TARGET]
     if _copies(context, "x-oss-metadata-directive"):
         headers = _replaced(headers, source.headers, (*HTTP_PROPERTIES, META))
     if _copies(context, "x-oss-tagging-directive"):
@@ -175,13 +178,14 @@ async def delete_multiple_objects(context: CallContext) -> EmulatorReply:
         raise refused("MissingArgument")
     body = await context.receive_document(_MAX_DELETE_BODY)
     try:
-        text = _REFERENCE.sub(_held, body.decode().translate(_CONTROLS))
+        text = _REFERENCE.sub(_placeholder, body.decode().translate(_CONTROLS))
         tree = parsing.parse(text.encode(), "Delete")
     except ValueError as error:
         raise refused("MalformedXML") from error
-    found = [element.findtext("Key") or "" for element in tree.iterfind("Object")]
+    controls = {placeholder: code for code, placeholder in _CONTROLS.items()}
     keys = [
-        key.translate({held: code for code, held in _CONTROLS.items()}) for key in found
+        (element.findtext("Key") or "").translate(controls)
+        for element in tree.iterfind("Object")
     ]
     if not keys or not all(keys) or len(keys) > _MAX_DELETE_KEYS:
         raise refused("MalformedXML")
@@ -195,13 +199,9 @@ async def delete_multiple_objects(context: CallContext) -> EmulatorReply:
     return xml_reply("DeleteResult", content)
 
 
-def _held(reference: re.Match[str]) -> str:
-    """Return the placeholder for a character reference that XML cannot express."""
+def _placeholder(reference: re.Match[str]) -> str:
     code = int(reference[1], 16) if reference[1] else int(reference[2])
     return chr(_CONTROLS[code]) if code in _CONTROLS else reference[0]
-
-
-_MAX_COMPLETE_BODY = 4 * 1024 * 1024
 
 
 async def initiate_multipart_upload(context: CallContext) -> EmulatorReply:
@@ -263,15 +263,10 @@ async def complete_multipart_upload(context: CallContext) -> EmulatorReply:
         parts = _listed_parts(upload, body)
     else:
         parts = _all_parts(upload, wants_all, body)
-    least = context.settings.min_part
+    min_part = context.settings.min_part
     for part in parts[:-1]:
-        if part.size < least:
-            raise refused(
-                "EntityTooSmall",
-                MinSizeAllowed=str(least),
-                ProposedSize=str(part.size),
-                PartNumber=str(part.number),
-            )
+        if part.size < min_part:
+            raise too_small(min_part, part.size, PartNumber=str(part.number))
     stored = context.store.complete(
         upload, _joined(context, upload, parts), exclusive=context.is_exclusive
     )
@@ -329,12 +324,13 @@ def _all_parts(upload: StoredUpload, value: str, body: bytes) -> list[Piece]:
 
 
 def _listed_parts(upload: StoredUpload, body: bytes) -> list[Piece]:
-    """Return the parts that the XML document of the call lists."""
     listed: list[tuple[int, str]] = []
     with suppress(ValueError):
         rows = parsing.parse(body, "CompleteMultipartUpload").iterfind("Part")
-        told = [(row.findtext("PartNumber"), row.findtext("ETag")) for row in rows]
-        listed = [(int(n or ""), etag or "") for n, etag in told]
+        listed = [
+            (int(row.findtext("PartNumber") or ""), row.findtext("ETag") or "")
+            for row in rows
+        ]
     if not all(etag for _, etag in listed) or not 0 < len(listed) <= MAX_PARTS:
         raise refused("MalformedXML", ec="0042-00000205")
     if any(a >= b for (a, _), (b, _) in pairwise(listed)):
@@ -357,7 +353,7 @@ def _joined(
     return StoredObject(
         key=upload.key,
         etag=f"{whole}-{len(parts)}",
-        crc64=reduce(lambda crc, one: combine(crc, one.crc64, one.size), parts, 0),
+        crc64=reduce(lambda crc, part: combine(crc, part.crc64, part.size), parts, 0),
         headers={**upload.headers, **acl},
         kind="Multipart",
         modified=context.now,

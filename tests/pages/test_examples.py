@@ -27,7 +27,8 @@ import pytest
 from fsspec_osspresigned import OSSPresignedFileSystem
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.emulator.verifying import Received, verify
+from fsspec_osspresigned.emulator.messages import Received
+from fsspec_osspresigned.emulator.verifying import verify
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signing import Credentials, Endpoint, presign
 from fsspec_osspresigned.tools import cli

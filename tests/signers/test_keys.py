@@ -6,7 +6,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
 
-from fsspec_osspresigned.emulator.verifying import Received, verify
+from fsspec_osspresigned.emulator.messages import Received
+from fsspec_osspresigned.emulator.verifying import verify
 from fsspec_osspresigned.errors import ConfigurationError, SignerError
 from fsspec_osspresigned.model import URL_ACTIONS, Action, Operation
 from fsspec_osspresigned.secret import Secret

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsspec_osspresigned.emulator.verifying import Received, verify
+from fsspec_osspresigned.emulator.messages import Received
+from fsspec_osspresigned.emulator.verifying import verify
 from fsspec_osspresigned.model import Action, Operation, SignedRequest
 from fsspec_osspresigned.signing import Credentials, Endpoint
 from fsspec_osspresigned.signing.mismatch import compare, unsent_headers

@@ -15,7 +15,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fsspec_osspresigned import signing
-from fsspec_osspresigned.emulator.verifying import Received, verify
+from fsspec_osspresigned.emulator.messages import Received
+from fsspec_osspresigned.emulator.verifying import verify
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.secret import Secret, SecretURL
 from fsspec_osspresigned.signing import Credentials, Endpoint, describe, presign

@@ -150,7 +150,7 @@ def test_pages_are_what_a_plain_loop_finds(keys, prefix, delimiter, most):
     while passed is not None:
         page, prefixes, passed = cut_page(
             keys, prefix=prefix, delimiter=delimiter, after=passed, passed=passed,
-            most=most,
+            limit=most,
         )  # fmt: skip
         assert len(page) + len(prefixes) <= most
         found += [*page, *prefixes]
