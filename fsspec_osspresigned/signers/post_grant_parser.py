@@ -31,7 +31,6 @@ from ..signing.post_policy import (
     PolicyCondition,
     PostPolicy,
     PostPolicyError,
-    contradictions,
     form_values,
     lower_names,
     spelled,
@@ -359,9 +358,8 @@ class _Reader:
         bucket: str | None,
         url: str,
     ) -> None:
-        """Record a problem for each condition of the policy that no upload can meet."""
+        """Record a problem for each condition that the fields of the grant do not meet."""
         has = lower_names(fields)
-        self.problems += contradictions(policy.conditions)
         for condition in policy.conditions:
             # What it lacks can still be given with the object.
             if condition.field in has:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -46,7 +46,6 @@ _UNSHOWN = SECRET_FIELDS | {"x-oss-credential", "ossaccesskeyid", "callback"}
 
 _HIDDEN = "<hidden>"
 _MAX_SHOWN = 200
-_MAX_COMPARED = 100  # values that are compared with each other condition
 
 
 def form_values(fields: Mapping[str, str]) -> dict[str, Secret]:
@@ -210,29 +209,6 @@ def _comparison(operator: str, name: Any, value: Any) -> PolicyCondition | str:
         return f"compares {field[:60]!r} by {operator!r}, which needs {wanted}"
     values = tuple(one.replace("\\$", "$") for one in given)
     return PolicyCondition(operator, field, values)
-
-
-def contradictions(conditions: Iterable[PolicyCondition]) -> Iterator[str]:
-    """Yield the contradictions that make *conditions* impossible to meet."""
-    by_field: dict[str, list[PolicyCondition]] = {}
-    for condition in conditions:
-        by_field.setdefault(condition.field, []).append(condition)
-    for name, found in by_field.items():
-        if not _can_be_met(found):
-            both = " and ".join(str(one) for one in found)
-            yield f"no value can meet all conditions of {shown_text(name)}: {both}"
-
-
-def _can_be_met(found: list[PolicyCondition]) -> bool:
-    ranges = [one.sizes for one in found if one.sizes is not None]
-    if ranges:
-        return max(low for low, _ in ranges) <= min(high for _, high in ranges)
-    for one in found:
-        if one.operator in ("eq", "in") and len(one.values) <= _MAX_COMPARED:
-            return any(all(c.allows(v) for c in found) for v in one.values)
-    starts = [one.values[0] for one in found if one.operator == "starts-with"]
-    longest = max(starts, key=len, default="")
-    return all(longest.startswith(start) for start in starts)
 
 
 # The V4 fields that a policy must name ("Extra input fields", OSS EC 0006-00000228).

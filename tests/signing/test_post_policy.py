@@ -19,7 +19,6 @@ from fsspec_osspresigned.signing.post_policy import (
     PolicyFault,
     PostPolicy,
     PostPolicyError,
-    contradictions,
     pinned_fields,
     policy_text,
     post_signature,
@@ -256,9 +255,6 @@ def test_what_is_read_is_bounded():
     assert caught.value.problems[-1] == "and 980 more conditions are wrong"
     with pytest.raises(PostPolicyError, match="has 1001 conditions: 1000 are read"):
         PostPolicy.parse(policy(*[{"a": "b"}] * (MAX_CONDITIONS + 1)))
-    many = [str(number) for number in range(50_000)]
-    text = policy(["in", "$key", many], ["not-in", "$key", many])
-    assert [*contradictions(PostPolicy.parse(text).conditions)] == []
 
 
 NAMES = st.sampled_from(
