@@ -127,18 +127,59 @@ class Signer:
 _ALL_WAYS = Grant()
 
 
-_MEMBERS = ("sign", "sign_each", "grant", "preflight", "invalidate", "remote")
-
-
 class AdaptedSigner(Signer):
-    """Signer for an object of the user with ``sign``, and maybe other members."""
+    """Signer made of plain callables; the default holds for each that is None."""
 
-    def __init__(self, found: Any) -> None:
-        for name in _MEMBERS:
-            if hasattr(found, name):
-                setattr(self, name, getattr(found, name))
-        self.grant_waits = hasattr(found, "grant") or hasattr(found, "preflight")
-        self.grants_by_prefix = not hasattr(found, "preflight")
+    def __init__(
+        self,
+        sign: Callable[[Sequence[Operation]], Sequence[SignedRequest]],
+        *,
+        sign_each: Callable[[Sequence[Operation]], Sequence[Outcome]] | None = None,
+        grant: Callable[[str], Grant] | None = None,
+        preflight: Callable[[Operation], None] | None = None,
+        invalidate: Callable[[SignedRequest], None] | None = None,
+        remote: bool = False,
+    ) -> None:
+        self._sign = sign
+        self._sign_each = sign_each
+        self._grant = grant
+        self._preflight = preflight
+        self._invalidate = invalidate
+        self.remote = remote
+        self.grant_waits = grant is not None or preflight is not None
+        self.grants_by_prefix = preflight is None
+
+    def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
+        """Return what the callable ``sign`` returns."""
+        return self._sign(operations)
+
+    def sign_each(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
+        """Return what the callable ``sign_each`` returns."""
+        return (self._sign_each or super().sign_each)(operations)
+
+    def grant(self, path: str) -> Grant:
+        """Return what the callable ``grant`` returns."""
+        return (self._grant or super().grant)(path)
+
+    def preflight(self, operation: Operation) -> None:
+        """Call ``preflight``."""
+        (self._preflight or super().preflight)(operation)
+
+    def invalidate(self, refused: SignedRequest) -> None:
+        """Call ``invalidate``."""
+        (self._invalidate or super().invalidate)(refused)
+
+
+def adapted(found: Any) -> AdaptedSigner:
+    """Return a signer for an object of the user with ``sign``, and maybe more of it."""
+    return AdaptedSigner(
+        found.sign,
+        sign_each=getattr(found, "sign_each", None),
+        grant=getattr(found, "grant", None),
+        preflight=getattr(found, "preflight", None),
+        invalidate=getattr(found, "invalidate", None),
+        remote=getattr(found, "remote", False),
+    )
 
 
 def sign_checked(
