@@ -1,6 +1,6 @@
-"""Signer interface, the uploads that a signer grants, and checks of its results.
+"""Signer interface: what a signer grants and signs, and checks of what it signed.
 
-A chain is several signers, tried in order for each operation.
+``AdaptedSigner`` makes a signer of plain callables, ``ChainSigner`` of other signers.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from attrs import frozen
 from ..errors import ConfigurationError, NotSignedError, OSSPresignedError, SignerError
 from ..model import MAX_PARTS, MIN_PART, Action, Operation, SignedRequest
 from ..secret import FormValue
+
+T = TypeVar("T")
 
 MAX_REQUESTS = 100  # operations of one call, where a signer signs by calls
 
@@ -73,6 +75,9 @@ class Grant:
     expires_at: float | None = None
 
 
+_ALL_WAYS = Grant()
+
+
 class Signer:
     """Base class of signers: turns operations into signed requests, in order.
 
@@ -122,9 +127,6 @@ class Signer:
 
     def invalidate(self, refused: SignedRequest) -> None:
         """Do not use the credentials of *refused* again: the store says it expired."""
-
-
-_ALL_WAYS = Grant()
 
 
 class AdaptedSigner(Signer):
@@ -180,6 +182,71 @@ def adapted(found: Any) -> AdaptedSigner:
         invalidate=getattr(found, "invalidate", None),
         remote=getattr(found, "remote", False),
     )
+
+
+class ChainSigner(Signer):
+    """Signs each operation with the first of *signers* that can sign it.
+
+    If none can, the error of the last signer is raised.
+    """
+
+    def __init__(self, *signers: Signer) -> None:
+        self._signers = signers
+        self.remote = any(signer.remote for signer in signers)
+        self.grants_by_prefix = False
+
+    @property
+    def waits(self) -> bool:  # type: ignore[override]  # depends on the signers
+        """True if one of the signers may wait now."""
+        return any(signer.waits for signer in self._signers)
+
+    @property
+    def grant_waits(self) -> bool:  # type: ignore[override]  # likewise
+        """The same for ``grant`` and ``preflight``."""
+        return any(signer.grant_waits for signer in self._signers)
+
+    def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
+        """Return signed requests for *operations*; raises the first error."""
+        return all_signed(self.sign_each(operations))
+
+    def sign_each(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
+        """Return a signed request for each operation, or the last signer's error.
+
+        The last signer gets in one batch all operations that the others refused.
+        """
+        done: dict[int, Outcome] = {}
+        left = list(range(len(operations)))
+        *first, last = self._signers
+        for signer in first:
+            for index in left:
+                done[index] = signer.sign_each([operations[index]])[0]
+            left = [i for i in left if isinstance(done[i], NotSignedError)]
+        if left:
+            rest = last.sign_each([operations[index] for index in left])
+            done.update(zip(left, rest, strict=True))
+        return [done[index] for index in range(len(operations))]
+
+    def grant(self, path: str) -> Grant:
+        """Return the grant of the first signer that permits uploading *path*."""
+        return self._first(lambda signer: signer.grant(path))
+
+    def preflight(self, operation: Operation) -> None:
+        """Raise the error of the last signer, if no signer can sign *operation*."""
+        self._first(lambda signer: signer.preflight(operation))
+
+    def invalidate(self, refused: SignedRequest) -> None:
+        """Report to all signers that the store refused the request as expired."""
+        for signer in self._signers:
+            signer.invalidate(refused)
+
+    def _first(self, ask: Callable[[Signer], T]) -> T:
+        *first, last = self._signers
+        for signer in first:
+            try:
+                return ask(signer)
+            except NotSignedError:
+                continue
+        return ask(last)
 
 
 def sign_checked(
@@ -256,17 +323,13 @@ def _missing_headers(operation: Operation, request: SignedRequest) -> list[str]:
     if request.form is not None:
         sent |= {n.lower(): v.reveal() for n, v in request.form.fields.items()}
         sent.setdefault("content-type", sent.get("x-oss-content-type", ""))
-    return [
-        name
-        for name, value in operation.headers.items()
-        for field, wanted in _as_sent(operation, name, value).items()
-        if sent.get(field.lower()) != wanted.strip()
-    ]
-
-
-def _as_sent(operation: Operation, name: str, value: str) -> Mapping[str, str]:
-    """Return a required header as the request sends it: a header or form fields."""
-    return form_fields({name: value}) if operation.action.spec.form else {name: value}
+    is_form = operation.action.spec.form
+    missing = []
+    for name, value in operation.headers.items():
+        as_sent = form_fields({name: value}) if is_form else {name: value}
+        if any(sent.get(n.lower()) != v.strip() for n, v in as_sent.items()):
+            missing.append(name)
+    return missing
 
 
 def form_fields(headers: Mapping[str, str]) -> dict[str, str]:
@@ -292,71 +355,3 @@ def _variables(text: str) -> dict[str, str]:
         return found
     msg = "the header x-oss-callback-var is not the base64 of a JSON object of texts"
     raise ConfigurationError(msg)
-
-
-T = TypeVar("T")
-
-
-class ChainSigner(Signer):
-    """Signs each operation with the first of *signers* that can sign it.
-
-    If none can, the error of the last signer is raised.
-    """
-
-    def __init__(self, *signers: Signer) -> None:
-        self._signers = signers
-        self.remote = any(signer.remote for signer in signers)
-        self.grants_by_prefix = False
-
-    @property
-    def waits(self) -> bool:  # type: ignore[override]  # depends on the signers
-        """True if one of the signers may wait now."""
-        return any(signer.waits for signer in self._signers)
-
-    @property
-    def grant_waits(self) -> bool:  # type: ignore[override]  # likewise
-        """The same for ``grant`` and ``preflight``."""
-        return any(signer.grant_waits for signer in self._signers)
-
-    def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Return signed requests for *operations*; raises the first error."""
-        return all_signed(self.sign_each(operations))
-
-    def sign_each(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
-        """Return a signed request for each operation, or the last signer's error.
-
-        The last signer gets in one batch all operations that the others refused.
-        """
-        done: dict[int, Outcome] = {}
-        left = list(range(len(operations)))
-        *first, last = self._signers
-        for signer in first:
-            for index in left:
-                done[index] = signer.sign_each([operations[index]])[0]
-            left = [i for i in left if isinstance(done[i], NotSignedError)]
-        if left:
-            rest = last.sign_each([operations[index] for index in left])
-            done.update(zip(left, rest, strict=True))
-        return [done[index] for index in range(len(operations))]
-
-    def grant(self, path: str) -> Grant:
-        """Return the grant of the first signer that permits uploading *path*."""
-        return self._first(lambda signer: signer.grant(path))
-
-    def preflight(self, operation: Operation) -> None:
-        """Raise the error of the last signer, if no signer can sign *operation*."""
-        self._first(lambda signer: signer.preflight(operation))
-
-    def invalidate(self, refused: SignedRequest) -> None:
-        """Report to all signers that the store refused the request as expired."""
-        for signer in self._signers:
-            signer.invalidate(refused)
-
-    def _first(self, ask: Callable[[Signer], T]) -> T:
-        *first, last = self._signers
-        for signer in first:
-            try:
-                return ask(signer)
-            except NotSignedError:
-                continue
-        return ask(last)
