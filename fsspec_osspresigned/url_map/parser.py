@@ -1,8 +1,8 @@
 """URL map parser: accepts several formats, and reports all problems at once.
 
 While the JSON text is decoded, each request in it becomes a small object at once. A map
-therefore needs less than three times the memory of its file; the plain result of
-``json.loads`` would need up to five times.
+of version 1 therefore needs less than three times the memory of its file; the plain
+result of ``json.loads`` would need up to five times.
 """
 
 from __future__ import annotations
