@@ -166,7 +166,7 @@ def _starting(work: Work, where: Where) -> Timed:
 
 def _signing(work: Work) -> Timed:
     from fsspec_osspresigned.secret import Secret  # noqa: PLC0415 - see filesystem
-    from fsspec_osspresigned.signing import Credentials, Endpoint, presign  # noqa: PLC0415
+    from fsspec_osspresigned.signing import Credentials, Endpoint, PresignRequest  # noqa: PLC0415
 
     credentials = Credentials("LTAIfakeid", Secret("fakesecret"))
     endpoint = Endpoint.parse("oss-cn-hangzhou.aliyuncs.com")
@@ -174,7 +174,7 @@ def _signing(work: Work) -> Timed:
 
     def sign() -> None:
         for name in names:
-            presign(
+            PresignRequest(
                 credentials,
                 endpoint,
                 method="PUT",
@@ -184,7 +184,7 @@ def _signing(work: Work) -> Timed:
                 region="cn-hangzhou",
                 now=time.time(),
                 expires_in=3600,
-            )
+            ).url()
 
     return sign
 
@@ -192,25 +192,29 @@ def _signing(work: Work) -> Timed:
 def presigner(where: Where, version: str = "v4") -> Any:
     """Return what presigns one request on the sink, for those who sign outside."""
     from fsspec_osspresigned.secret import Secret  # noqa: PLC0415 - see filesystem
-    from fsspec_osspresigned.signing import Credentials, Endpoint, presign  # noqa: PLC0415
+    from fsspec_osspresigned.signing import Credentials, Endpoint, PresignRequest  # noqa: PLC0415
 
     credentials = Credentials("LTAIfakeid", Secret("fakesecret"))
     endpoint = Endpoint.parse(where.url)
     now = time.time()
 
     def sign(method: str, key: str, **query: str) -> str:
-        return presign(
-            credentials,
-            endpoint,
-            method=method,
-            bucket=where.target,
-            key=key,
-            query=query,
-            version=version,
-            region="cn-hangzhou",
-            now=now,
-            expires_in=86_400,
-        ).reveal()
+        return (
+            PresignRequest(
+                credentials,
+                endpoint,
+                method=method,
+                bucket=where.target,
+                key=key,
+                query=query,
+                version=version,
+                region="cn-hangzhou",
+                now=now,
+                expires_in=86_400,
+            )
+            .url()
+            .reveal()
+        )
 
     return sign
 

@@ -99,18 +99,22 @@ def oss(
 @pytest.fixture
 def signed(oss: object) -> Callable[[str], str]:
     """Presign a PUT of one object of ``examplebucket``, in the test's own store."""
-    from fsspec_osspresigned.signing import presign  # noqa: PLC0415 - measured first
+    from fsspec_osspresigned.signing import PresignRequest  # noqa: PLC0415 - measured first
 
     def sign(key: str) -> str:
-        return presign(
-            oss.credentials,
-            oss.endpoint,
-            method="PUT",
-            bucket="examplebucket",
-            key=key,
-            region="cn-hangzhou",
-            now=time.time(),
-            expires_in=600,
-        ).reveal()
+        return (
+            PresignRequest(
+                oss.credentials,
+                oss.endpoint,
+                method="PUT",
+                bucket="examplebucket",
+                key=key,
+                region="cn-hangzhou",
+                now=time.time(),
+                expires_in=600,
+            )
+            .url()
+            .reveal()
+        )
 
     return sign

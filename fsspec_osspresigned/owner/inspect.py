@@ -24,6 +24,7 @@ from ..signing.post_policy import (
     TOKEN_FIELD,
     TYPE_FIELD,
     PolicyCondition,
+    pinned_fields,
 )
 from ..signing.signed_url import SignedURL, damage, describe
 from ..units import shown_bytes, shown_end, shown_moment, shown_text
@@ -221,7 +222,7 @@ def about_grant(grant: PostGrant, now: float) -> Iterator[tuple[str, str]]:
     yield "expires at", shown_end(grant.expires_at, now)
     if grant.has(TOKEN_FIELD):
         yield "key", "temporary (STS): it may end before the grant does"
-    kept = policy.pinned().get(FORBID_OVERWRITE) == "true"
+    kept = pinned_fields(policy.conditions).get(FORBID_OVERWRITE) == "true"
     yield "existing objects", "are kept" if kept else "can be replaced"
     others = [one for one in policy.conditions if one.field not in _ALWAYS]
     yield "also bound", shown_text(_conditions(others)) or "nothing"

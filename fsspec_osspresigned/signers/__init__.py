@@ -20,10 +20,6 @@ if TYPE_CHECKING:
     from .base import Signer
 
 
-def _is_web_text(value: object) -> bool:
-    return isinstance(value, str) and is_web(value)
-
-
 @frozen
 class SignerKind:
     """One kind of signer, a row of ``SIGNERS``.
@@ -51,7 +47,10 @@ SIGNERS = (
     SignerKind("presigned_url", "presigned_urls:one_url_signer"),
     SignerKind("url_map", "presigned_urls:url_map_signer"),
     SignerKind(
-        "grant", "post_grant:fetched_grant_signer", _is_web_text, ("signer_token",)
+        "grant",
+        "post_grant:fetched_grant_signer",
+        lambda value: isinstance(value, str) and is_web(value),
+        ("signer_token",),
     ),
     SignerKind("grant", "post_grant:local_grant_signer"),
     SignerKind(

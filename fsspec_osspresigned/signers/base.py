@@ -1,6 +1,6 @@
-"""Signer interface, the uploads that a signer grants, and checks of its results.
+"""Signer interface: what a signer grants and signs, and checks of what it signed.
 
-A chain is several signers, tried in order for each operation.
+``AdaptedSigner`` makes a signer of plain callables, ``ChainSigner`` of other signers.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ from attrs import frozen
 from ..errors import ConfigurationError, NotSignedError, OSSPresignedError, SignerError
 from ..model import MAX_PARTS, MIN_PART, Action, Operation, SignedRequest
 from ..secret import FormValue
+
+T = TypeVar("T")
 
 MAX_REQUESTS = 100  # operations of one call, where a signer signs by calls
 
@@ -73,6 +75,9 @@ class Grant:
     expires_at: float | None = None
 
 
+_ALL_WAYS = Grant()
+
+
 class Signer:
     """Base class of signers: turns operations into signed requests, in order.
 
@@ -124,21 +129,124 @@ class Signer:
         """Do not use the credentials of *refused* again: the store says it expired."""
 
 
-_ALL_WAYS = Grant()
-
-
-_MEMBERS = ("sign", "sign_each", "grant", "preflight", "invalidate", "remote")
-
-
 class AdaptedSigner(Signer):
-    """Signer for an object of the user with ``sign``, and maybe other members."""
+    """Signer made of plain callables; the default holds for each that is None."""
 
-    def __init__(self, found: Any) -> None:
-        for name in _MEMBERS:
-            if hasattr(found, name):
-                setattr(self, name, getattr(found, name))
-        self.grant_waits = hasattr(found, "grant") or hasattr(found, "preflight")
-        self.grants_by_prefix = not hasattr(found, "preflight")
+    def __init__(
+        self,
+        sign: Callable[[Sequence[Operation]], Sequence[SignedRequest]],
+        *,
+        sign_each: Callable[[Sequence[Operation]], Sequence[Outcome]] | None = None,
+        grant: Callable[[str], Grant] | None = None,
+        preflight: Callable[[Operation], None] | None = None,
+        invalidate: Callable[[SignedRequest], None] | None = None,
+        remote: bool = False,
+    ) -> None:
+        self._sign = sign
+        self._sign_each = sign_each
+        self._grant = grant
+        self._preflight = preflight
+        self._invalidate = invalidate
+        self.remote = remote
+        self.grant_waits = grant is not None or preflight is not None
+        self.grants_by_prefix = preflight is None
+
+    def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
+        """Return what the callable ``sign`` returns."""
+        return self._sign(operations)
+
+    def sign_each(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
+        """Return what the callable ``sign_each`` returns."""
+        return (self._sign_each or super().sign_each)(operations)
+
+    def grant(self, path: str) -> Grant:
+        """Return what the callable ``grant`` returns."""
+        return (self._grant or super().grant)(path)
+
+    def preflight(self, operation: Operation) -> None:
+        """Call ``preflight``."""
+        (self._preflight or super().preflight)(operation)
+
+    def invalidate(self, refused: SignedRequest) -> None:
+        """Call ``invalidate``."""
+        (self._invalidate or super().invalidate)(refused)
+
+
+def adapted(found: Any) -> AdaptedSigner:
+    """Return a signer for an object of the user with ``sign``, and maybe more of it."""
+    return AdaptedSigner(
+        found.sign,
+        sign_each=getattr(found, "sign_each", None),
+        grant=getattr(found, "grant", None),
+        preflight=getattr(found, "preflight", None),
+        invalidate=getattr(found, "invalidate", None),
+        remote=getattr(found, "remote", False),
+    )
+
+
+class ChainSigner(Signer):
+    """Signs each operation with the first of *signers* that can sign it.
+
+    If none can, the error of the last signer is raised.
+    """
+
+    def __init__(self, *signers: Signer) -> None:
+        self._signers = signers
+        self.remote = any(signer.remote for signer in signers)
+        self.grants_by_prefix = False
+
+    @property
+    def waits(self) -> bool:  # type: ignore[override]  # depends on the signers
+        """True if one of the signers may wait now."""
+        return any(signer.waits for signer in self._signers)
+
+    @property
+    def grant_waits(self) -> bool:  # type: ignore[override]  # likewise
+        """The same for ``grant`` and ``preflight``."""
+        return any(signer.grant_waits for signer in self._signers)
+
+    def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
+        """Return signed requests for *operations*; raises the first error."""
+        return all_signed(self.sign_each(operations))
+
+    def sign_each(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
+        """Return a signed request for each operation, or the last signer's error.
+
+        The last signer gets in one batch all operations that the others refused.
+        """
+        done: dict[int, Outcome] = {}
+        left = list(range(len(operations)))
+        *first, last = self._signers
+        for signer in first:
+            for index in left:
+                done[index] = signer.sign_each([operations[index]])[0]
+            left = [i for i in left if isinstance(done[i], NotSignedError)]
+        if left:
+            rest = last.sign_each([operations[index] for index in left])
+            done.update(zip(left, rest, strict=True))
+        return [done[index] for index in range(len(operations))]
+
+    def grant(self, path: str) -> Grant:
+        """Return the grant of the first signer that permits uploading *path*."""
+        return self._first(lambda signer: signer.grant(path))
+
+    def preflight(self, operation: Operation) -> None:
+        """Raise the error of the last signer, if no signer can sign *operation*."""
+        self._first(lambda signer: signer.preflight(operation))
+
+    def invalidate(self, refused: SignedRequest) -> None:
+        """Report to all signers that the store refused the request as expired."""
+        for signer in self._signers:
+            signer.invalidate(refused)
+
+    def _first(self, ask: Callable[[Signer], T]) -> T:
+        *first, last = self._signers
+        for signer in first:
+            try:
+                return ask(signer)
+            except NotSignedError:
+                continue
+        return ask(last)
 
 
 def sign_checked(
@@ -215,17 +323,13 @@ def _missing_headers(operation: Operation, request: SignedRequest) -> list[str]:
     if request.form is not None:
         sent |= {n.lower(): v.reveal() for n, v in request.form.fields.items()}
         sent.setdefault("content-type", sent.get("x-oss-content-type", ""))
-    return [
-        name
-        for name, value in operation.headers.items()
-        for field, wanted in _as_sent(operation, name, value).items()
-        if sent.get(field.lower()) != wanted.strip()
-    ]
-
-
-def _as_sent(operation: Operation, name: str, value: str) -> Mapping[str, str]:
-    """Return a required header as the request sends it: a header or form fields."""
-    return form_fields({name: value}) if operation.action.spec.form else {name: value}
+    is_form = operation.action.spec.form
+    missing = []
+    for name, value in operation.headers.items():
+        as_sent = form_fields({name: value}) if is_form else {name: value}
+        if any(sent.get(n.lower()) != v.strip() for n, v in as_sent.items()):
+            missing.append(name)
+    return missing
 
 
 def form_fields(headers: Mapping[str, str]) -> dict[str, str]:
@@ -251,71 +355,3 @@ def _variables(text: str) -> dict[str, str]:
         return found
     msg = "the header x-oss-callback-var is not the base64 of a JSON object of texts"
     raise ConfigurationError(msg)
-
-
-T = TypeVar("T")
-
-
-class ChainSigner(Signer):
-    """Signs each operation with the first of *signers* that can sign it.
-
-    If none can, the error of the last signer is raised.
-    """
-
-    def __init__(self, *signers: Signer) -> None:
-        self._signers = signers
-        self.remote = any(signer.remote for signer in signers)
-        self.grants_by_prefix = False
-
-    @property
-    def waits(self) -> bool:  # type: ignore[override]  # depends on the signers
-        """True if one of the signers may wait now."""
-        return any(signer.waits for signer in self._signers)
-
-    @property
-    def grant_waits(self) -> bool:  # type: ignore[override]  # likewise
-        """The same for ``grant`` and ``preflight``."""
-        return any(signer.grant_waits for signer in self._signers)
-
-    def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Return signed requests for *operations*; raises the first error."""
-        return all_signed(self.sign_each(operations))
-
-    def sign_each(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
-        """Return a signed request for each operation, or the last signer's error.
-
-        The last signer gets in one batch all operations that the others refused.
-        """
-        done: dict[int, Outcome] = {}
-        left = list(range(len(operations)))
-        *first, last = self._signers
-        for signer in first:
-            for index in left:
-                done[index] = signer.sign_each([operations[index]])[0]
-            left = [i for i in left if isinstance(done[i], NotSignedError)]
-        if left:
-            rest = last.sign_each([operations[index] for index in left])
-            done.update(zip(left, rest, strict=True))
-        return [done[index] for index in range(len(operations))]
-
-    def grant(self, path: str) -> Grant:
-        """Return the grant of the first signer that permits uploading *path*."""
-        return self._first(lambda signer: signer.grant(path))
-
-    def preflight(self, operation: Operation) -> None:
-        """Raise the error of the last signer, if no signer can sign *operation*."""
-        self._first(lambda signer: signer.preflight(operation))
-
-    def invalidate(self, refused: SignedRequest) -> None:
-        """Report to all signers that the store refused the request as expired."""
-        for signer in self._signers:
-            signer.invalidate(refused)
-
-    def _first(self, ask: Callable[[Signer], T]) -> T:
-        *first, last = self._signers
-        for signer in first:
-            try:
-                return ask(signer)
-            except NotSignedError:
-                continue
-        return ask(last)

@@ -197,7 +197,9 @@ class Prefetcher:
             waiter = next((w for w in others if w.operation == operation), None)
             if waiter is not None:
                 others.remove(waiter)
-                waiter.settle(outcome if failure is None else _for(operation, failure))
+                waiter.settle(
+                    outcome if failure is None else _with_path(failure, operation)
+                )
             elif is_announced:
                 self._keep(operation, outcome)
         for waiter in chain.from_iterable(waiting.values()):
@@ -256,7 +258,7 @@ def _outcomes(signer: Signer, batch: Sequence[Operation]) -> Sequence[Outcome]:
     return found
 
 
-def _for(operation: Operation, failure: BaseException) -> BaseException:
+def _with_path(failure: BaseException, operation: Operation) -> BaseException:
     """Return *failure*, that of a whole call, with the path of *operation*."""
     if isinstance(failure, OSSPresignedError):
         failure = copy(failure)

@@ -13,7 +13,7 @@ from ..model import Operation, SignedRequest
 from ..secret import SecretURL, redact
 from ..signing.signed_url import describe
 from ..url_checks import header_problems, http_problem, url_problem
-from .base import AdaptedSigner, Signer
+from .base import Signer, adapted
 from .wire_protocol import clean
 
 _MEMBERS = frozenset(("method", "url", "headers", "expires_in"))
@@ -140,7 +140,7 @@ def as_signer(found: Any, *, allow_http: bool = False) -> Signer:
         return found
     if not isinstance(found, type):
         if callable(getattr(found, "sign", None)):
-            return AdaptedSigner(found)
+            return adapted(found)
         if callable(found):
             return FunctionSigner(found, allow_http=allow_http)
     msg = f"{shown} is a {type(found).__name__}, neither a Signer nor a function"

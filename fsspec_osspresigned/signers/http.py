@@ -35,7 +35,17 @@ from .base import Outcome, Signer, all_signed
 from .wire_protocol import SignerProblem, SignerReply, URLBinding
 
 TokenSource = Callable[[], Secret | None]
+# Sends method, URL, headers and body, and returns any answer of at most so many bytes;
+# NetworkError without one, SignerError if it is longer. Redirects are not followed.
+SignerExchange = Callable[[str, SecretURL, Mapping[str, str], bytes, int], Reply]
 
+# Seconds for which a refusal to read stands: long enough for a loop over many names,
+# short enough that a new grant is soon seen.
+_REFUSAL_LIFE = 5.0
+# Headers that a signer may not add: they would read, link or open something else.
+_NEVER_ADDED = tuple(
+    f"x-oss-{name}" for name in ("copy-source", "symlink-target", "object-acl", "acl")
+)
 _MAX_TOKEN = 4 * KIB
 # RFC 6750, section 2.1: b64token.
 _SYNTAX = re.compile(r"[A-Za-z0-9._~+/-]+=*")
@@ -76,31 +86,14 @@ def _checked(held: Secret, place: str) -> Secret:
     return held
 
 
-# Seconds for which a refusal of looking stands: long enough for a loop over many names,
-# short enough that a new grant is soon seen.
-_REFUSAL_LIFE = 5.0
-
-# Headers that a signer may not add: they would read, link or open something else.
-_NEVER_ADDED = tuple(
-    f"x-oss-{name}" for name in ("copy-source", "symlink-target", "object-acl", "acl")
-)
-
-
-# Sends method, URL, headers and body, and returns any answer of at most so many bytes;
-# NetworkError without one, SignerError if it is longer. Redirects are not followed.
-SignerExchange = Callable[[str, SecretURL, Mapping[str, str], bytes, int], Reply]
-
-
 def _misnamed(operation: Operation) -> ConfigurationError | None:
     """Return an error if the key of *operation* is invalid; None if it is valid."""
     problem = None if operation.action.spec.on_bucket else check_key(operation.key)
     if not operation.bucket:
         problem = "a signer needs a path of the form bucket/key"
-    return (
-        None
-        if problem is None
-        else ConfigurationError(problem, path=operation.path or None)
-    )
+    if problem is None:
+        return None
+    return ConfigurationError(problem, path=operation.path or None)
 
 
 class HTTPSigner(Signer):

@@ -16,7 +16,7 @@ from ..parsing import moment
 from ..secret import Secret
 from ..signing.canonical import Credentials, is_always_signed
 from ..signing.endpoint import Endpoint, public_endpoint
-from ..signing.presigning import presign, region_problem
+from ..signing.presigning import PresignRequest, region_problem
 from .base import Signer
 
 _ID = "OSS_ACCESS_KEY_ID"
@@ -246,7 +246,7 @@ class KeySigner(Signer):
         ]
         url = None
         try:
-            url = presign(
+            url = PresignRequest(
                 credentials,
                 self.endpoint,
                 method=operation.action.method,
@@ -260,7 +260,7 @@ class KeySigner(Signer):
                 now=now,
                 expires_in=life,
                 additional_headers=() if self.version == "v1" else extra,
-            )
+            ).url()
         except ConfigurationError as error:
             problems += error.problems
         if problems or url is None:

@@ -226,12 +226,12 @@ class FetchedGrant:
 class PostGrantSigner(Signer):
     """Signer that makes forms of PostObject from the grant of *source*.
 
-    *told* has the pairs of content types that were logged.
+    *logged* has the pairs of content types that were logged.
     """
 
     source: LocalGrant | FetchedGrant
     clock: Callable[[], float] = time.time
-    told: dict[tuple[str, str], Operation] = field(factory=dict)
+    logged: dict[tuple[str, str], Operation] = field(factory=dict)
 
     grants_by_prefix = False
 
@@ -259,15 +259,15 @@ class PostGrantSigner(Signer):
         issued_at = held.issued_at
         signed = sign_form(held.grant, operation, self.clock(), issued_at=issued_at)
         if types := other_type(operation, signed):
-            self._tell_type(operation, *types)
+            self._log_type(operation, *types)
         return signed
 
-    def _tell_type(self, operation: Operation, guessed: str, sent: str) -> None:
+    def _log_type(self, operation: Operation, guessed: str, sent: str) -> None:
         """Warn that the grant stores the type *sent*, not the type *guessed*.
 
         Each pair of types is logged once.
         """
-        if self.told.setdefault((guessed, sent), operation) is operation:
+        if self.logged.setdefault((guessed, sent), operation) is operation:
             _log.warning(
                 "%s: its name suggests the type %s, but the grant stores it as %s",
                 shown_text(operation.path),

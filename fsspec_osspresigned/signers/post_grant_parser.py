@@ -32,9 +32,9 @@ from ..signing.post_policy import (
     PolicyCondition,
     PostPolicy,
     PostPolicyError,
-    contradictions,
     form_values,
     lower_names,
+    pinned_fields,
     spelled,
 )
 from ..units import MIB, shown_moment
@@ -53,13 +53,10 @@ def _flat(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _by_flat_name(table: Mapping[str, str]) -> dict[str, str]:
-    return {name: field for field, names in table.items() for name in names.split()}
-
-
 # Members of a grant by the names that are in use for them.
-_MEMBERS = _by_flat_name(
-    {
+_MEMBERS = {
+    name: member
+    for member, names in {
         "fields": "fields formdata form formfields",
         "host": "host url uploadhost uploadurl posturl",
         "endpoint": "endpoint",
@@ -71,8 +68,9 @@ _MEMBERS = _by_flat_name(
         V4_FIELDS[1]: "xosscredential credential",
         V4_FIELDS[2]: "xossdate",
         TOKEN_FIELD: "xosssecuritytoken securitytoken ststoken",
-    }
-)
+    }.items()
+    for name in names.split()
+}
 # Form fields that a flat shape may have, by their names without separators.
 _PLAIN_FIELDS = {
     _flat(name): name
@@ -265,7 +263,10 @@ class _Reader:
         if given is not None and not isinstance(given, Mapping):
             self.problems.append(f"its fields are {parsing.kind(given)}, not an object")
             given = {}
-        pairs = _flat_fields(members) if given is None else _form_fields(given)
+        if given is None:
+            pairs = _flat_fields(members)
+        else:
+            pairs = ((spelled(str(name)), value) for name, value in given.items())
         found: dict[str, str] = {}
         for name, value in pairs:
             if value is None or name in _REPLACED:
@@ -360,9 +361,8 @@ class _Reader:
         bucket: str | None,
         url: str,
     ) -> None:
-        """Record a problem for each condition of the policy that no upload can meet."""
+        """Record a problem for each condition that the fields of the grant do not meet."""
         has = lower_names(fields)
-        self.problems += contradictions(policy.conditions)
         for condition in policy.conditions:
             # What it lacks can still be given with the object.
             if condition.field in has:
@@ -414,12 +414,6 @@ def _other_store(fields: Mapping[str, str]) -> str | None:
     return "S3" if any(name in s3 for name in names) else None
 
 
-def _form_fields(given: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the form fields in *given*, with the names that OSS documents."""
-    for name, value in given.items():
-        yield spelled(str(name)), value
-
-
 def _flat_fields(members: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     """Yield the form fields that a flat document has among its members."""
     is_v4 = V4_FIELDS[1] in members or members.get(V4_FIELDS[0]) == ALGORITHM
@@ -444,7 +438,10 @@ def _completed(fields: Mapping[str, str], policy: PostPolicy) -> dict[str, str]:
     named: Iterable[PolicyCondition] = policy.conditions
     pinned = {c.field: c.values[0] for c in named if c.operator == "eq"}
     own = {name: pinned[name] for name in (*V4_FIELDS, TOKEN_FIELD) if name in pinned}
-    known = {**policy.pinned(), **({} if "ossaccesskeyid" in has else own)}
+    known = {
+        **pinned_fields(policy.conditions),
+        **({} if "ossaccesskeyid" in has else own),
+    }
     added = {n: v for n, v in known.items() if n not in has and n != _REDIRECT}
     return {**fields, **added}
 

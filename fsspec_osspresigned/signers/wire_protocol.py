@@ -227,13 +227,9 @@ def error_of_item(problem: SignerProblem, operation: Operation) -> OSSPresignedE
     family = _FAMILIES.get(status, _signer_error(status))
     text, hint = f"the signer refused {operation}", None
     action = operation.action
-    if problem.code == "invalid_request" and action.spec.body:
-        is_sized = operation.content_length is not None
-        hint = (
-            None
-            if is_sized
-            else "the signer needs the exact size of the body: give size="
-        )
+    is_sized = operation.content_length is not None or not action.spec.body
+    if problem.code == "invalid_request" and not is_sized:
+        hint = "the signer needs the exact size of the body: give size="
     if problem.code == _UNGRANTED and action is Action.InitiateMultipartUpload:
         hint = _PARTS_NEEDED
     return _error(family, text, problem, operation, hint)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -37,16 +37,38 @@ from .presigning import credential_problems, region_problem
 RANGE = "content-length-range"
 LISTS = ("in", "not-in")
 OPERATORS = ("eq", "starts-with", *LISTS, RANGE)
-# What a message names without its value.
-SECRET_FIELDS = frozenset(
-    ("policy", "signature", "x-oss-signature", "x-oss-security-token")
-)
-# No secrets, but of no use in a message.
+# The V4 fields that a policy must name ("Extra input fields", OSS EC 0006-00000228).
+V4_FIELDS = ("x-oss-signature-version", "x-oss-credential", "x-oss-date")
+TOKEN_FIELD = "x-oss-security-token"  # noqa: S105 - the name of a field
+STATUS_FIELD = "success_action_status"
+TYPE_FIELD = "x-oss-content-type"
+# Fields with a value that grants access, and all fields of the signature; lower case.
+SECRET_FIELDS = frozenset(("policy", "signature", "x-oss-signature", TOKEN_FIELD))
+SIGNATURE_FIELDS = SECRET_FIELDS | {"ossaccesskeyid", *V4_FIELDS}
+# Fields whose values no message shows: secrets, and values of no use in a message.
 _UNSHOWN = SECRET_FIELDS | {"x-oss-credential", "ossaccesskeyid", "callback"}
-
+# Other fields than x-oss-*, by their names in lower case.
+_SPELLED = {
+    name.lower(): name
+    for name in (
+        *("Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Type"),
+        *(
+            "Expires",
+            "OSSAccessKeyId",
+            "Signature",
+            "bucket",
+            "callback",
+            "file",
+            "key",
+        ),
+        *("policy", "success_action_redirect", STATUS_FIELD),
+    )
+}
+MAX_CONDITIONS = 1000  # far more than any policy needs
+_MAX_PROBLEMS = 20
+_MAX_DEPTH = 4
 _HIDDEN = "<hidden>"
 _MAX_SHOWN = 200
-_MAX_COMPARED = 100  # values that are compared with each other condition
 
 
 def form_values(fields: Mapping[str, str]) -> dict[str, Secret]:
@@ -104,9 +126,9 @@ class PolicyCondition:
     sizes: tuple[int, int] | None = None
 
     @classmethod
-    def range(cls, least: int, most: int) -> PolicyCondition:
-        """Return the condition that a file has *least* to *most* bytes."""
-        return cls(RANGE, RANGE, sizes=(least, most))
+    def range(cls, low: int, high: int) -> PolicyCondition:
+        """Return the condition that a file has *low* to *high* bytes."""
+        return cls(RANGE, RANGE, sizes=(low, high))
 
     def as_json(self, *, hidden: bool = False) -> dict[str, str] | list[Any]:
         """Return the condition as in the policy, for JSON; *hidden* omits secrets."""
@@ -146,7 +168,12 @@ class PolicyCondition:
         and not checked.
         """
         if self.sizes is not None:
-            return None if size is None else self._size_refusal(size, *self.sizes)
+            low, high = self.sizes
+            if size is None or low <= size <= high:
+                return None
+            fault = PolicyFault.TOO_SMALL if size < low else PolicyFault.TOO_LARGE
+            said = f"the size of {size} bytes does not meet {self}"
+            return PolicyRefusal(fault, said)
         value = bucket if self.field == "bucket" else fields.get(self.field)
         if value is None:
             if self.field == "bucket":
@@ -158,12 +185,6 @@ class PolicyCondition:
         shown = "" if self.field in _UNSHOWN else f" {value[:_MAX_SHOWN]!r}"
         said = f"{shown_text(self.field)}{shown} does not meet {self}"
         return PolicyRefusal(PolicyFault.FAILED, said, self.field)
-
-    def _size_refusal(self, size: int, least: int, most: int) -> PolicyRefusal | None:
-        if least <= size <= most:
-            return None
-        fault = PolicyFault.TOO_SMALL if size < least else PolicyFault.TOO_LARGE
-        return PolicyRefusal(fault, f"the size of {size} bytes does not meet {self}")
 
 
 def read_condition(item: Any) -> PolicyCondition | str:
@@ -186,12 +207,12 @@ def read_condition(item: Any) -> PolicyCondition | str:
 
 
 def _range(item: list[Any]) -> PolicyCondition | str:
-    least, most = item[1:]
-    if not is_int(least) or not is_int(most):
+    low, high = item[1:]
+    if not is_int(low) or not is_int(high):
         return f"has a {RANGE} whose limits are not whole numbers"
-    if not 0 <= least <= most:
-        return f"has a {RANGE} from {least} to {most}, which is empty"
-    return PolicyCondition.range(least, most)
+    if not 0 <= low <= high:
+        return f"has a {RANGE} from {low} to {high}, which is empty"
+    return PolicyCondition.range(low, high)
 
 
 def _comparison(operator: str, name: Any, value: Any) -> PolicyCondition | str:
@@ -210,65 +231,6 @@ def _comparison(operator: str, name: Any, value: Any) -> PolicyCondition | str:
         return f"compares {field[:60]!r} by {operator!r}, which needs {wanted}"
     values = tuple(one.replace("\\$", "$") for one in given)
     return PolicyCondition(operator, field, values)
-
-
-def contradictions(conditions: Iterable[PolicyCondition]) -> Iterator[str]:
-    """Yield the contradictions that make *conditions* impossible to meet."""
-    by_field: dict[str, list[PolicyCondition]] = {}
-    for condition in conditions:
-        by_field.setdefault(condition.field, []).append(condition)
-    for name, found in by_field.items():
-        if not _can_be_met(found):
-            both = " and ".join(str(one) for one in found)
-            yield f"no value can meet all conditions of {shown_text(name)}: {both}"
-
-
-def _can_be_met(found: list[PolicyCondition]) -> bool:
-    ranges = [one.sizes for one in found if one.sizes is not None]
-    if ranges:
-        return max(low for low, _ in ranges) <= min(high for _, high in ranges)
-    for one in found:
-        if one.operator in ("eq", "in") and len(one.values) <= _MAX_COMPARED:
-            return any(all(c.allows(v) for c in found) for v in one.values)
-    starts = [one.values[0] for one in found if one.operator == "starts-with"]
-    longest = max(starts, key=len, default="")
-    return all(longest.startswith(start) for start in starts)
-
-
-# The V4 fields that a policy must name ("Extra input fields", OSS EC 0006-00000228).
-V4_FIELDS = ("x-oss-signature-version", "x-oss-credential", "x-oss-date")
-TOKEN_FIELD = "x-oss-security-token"  # noqa: S105 - the name of a field
-STATUS_FIELD = "success_action_status"
-TYPE_FIELD = "x-oss-content-type"
-# Fields of the signature, lower case.
-SIGNATURE_FIELDS = frozenset(
-    {
-        *("policy", "signature", "x-oss-signature", "ossaccesskeyid"),
-        *V4_FIELDS,
-        TOKEN_FIELD,
-    }
-)
-
-# Other fields than x-oss-*, by their names in lower case.
-_SPELLED = {
-    name.lower(): name
-    for name in (
-        *("Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Type"),
-        *(
-            "Expires",
-            "OSSAccessKeyId",
-            "Signature",
-            "bucket",
-            "callback",
-            "file",
-            "key",
-        ),
-        *("policy", "success_action_redirect", STATUS_FIELD),
-    )
-}
-MAX_CONDITIONS = 1000  # far more than any policy needs
-_MAX_PROBLEMS = 20
-_MAX_DEPTH = 4
 
 
 class PostPolicyError(ValueError):
@@ -360,10 +322,6 @@ class PostPolicy:
         for condition in self.conditions:
             found.setdefault(condition.field, []).append(condition)
         return found
-
-    def pinned(self) -> dict[str, str]:
-        """Return the fields with only one permitted value, as ``pinned_fields``."""
-        return pinned_fields(self.conditions)
 
     def describe(self) -> dict[str, Any]:
         """Return facts about the policy for JSON, without secrets."""

@@ -6,7 +6,6 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache, lru_cache
 from types import MappingProxyType
-from typing import Any
 
 from attrs import field, frozen
 
@@ -41,24 +40,6 @@ _is_value = re.compile(r"(?:[!-~](?:[ -~]*[!-~])?)?").fullmatch
 _is_method = re.compile(r"[A-Z]+").fullmatch
 _is_region = re.compile(r"(?!oss-)[a-z0-9][a-z0-9-]*").fullmatch
 _OWN_HEADERS = frozenset({"authorization", "x-oss-date", "x-oss-security-token"})
-
-
-def presign(credentials: Credentials, endpoint: Endpoint, **request: Any) -> SecretURL:
-    """Return the presigned URL of one request.
-
-    Args:
-        credentials: the access key that signs.
-        endpoint: address of OSS for the URL.
-        **request: the other attributes of :class:`PresignRequest`.
-
-    Raises:
-        ConfigurationError: OSS would refuse the request; the message lists all
-            problems.
-    """
-    wanted = PresignRequest(credentials, endpoint, **request)
-    if problems := [*wanted.problems()]:
-        raise ConfigurationError(problems)
-    return wanted.sign()
 
 
 @frozen
@@ -96,7 +77,18 @@ class PresignRequest:
     expires_in: int = field(kw_only=True)
     additional_headers: Collection[str] = field(kw_only=True, default=())
 
-    def sign(self) -> SecretURL:
+    def url(self) -> SecretURL:
+        """Return the presigned URL.
+
+        Raises:
+            ConfigurationError: OSS would refuse the request; the message lists all
+                problems.
+        """
+        if problems := [*self.problems()]:
+            raise ConfigurationError(problems)
+        return self.unchecked_url()
+
+    def unchecked_url(self) -> SecretURL:
         """Return the presigned URL, even if :meth:`problems` finds problems."""
         base = self.endpoint.url(self.bucket, self.key)
         sign = self._query_v1 if self.version == "v1" else self._query_v4

@@ -92,8 +92,8 @@ class FileSource(Generic[T]):
             try:
                 self._held = self._read()
             except ConfigurationError as error:
-                said = f"the old {self.kind} stays in force: {error.message}"
-                warn_user(said, UnreadableMapWarning)
+                message = f"the old {self.kind} stays in force: {error.message}"
+                warn_user(message, UnreadableMapWarning)
             self._stamp = stamp
             return self._held
 
@@ -139,14 +139,17 @@ def load_file(
         place = place.reveal()
     if isinstance(place, str):
         name, read = _text_at(place, option)
-        if read is None and _is_elsewhere(place):
+        if read is None and "://" in place and not place.startswith("file:"):
             name = _checked(place, kind, allow_http=allow_http)
             if opener is None:
                 msg = f"a {kind} at {name} cannot be opened here: give a local file"
                 raise ConfigurationError(msg)
             read = functools.partial(opener, place)
         if read is not None:
-            parsed = functools.partial(_parse_at, name, _stream_of(read), parse, kind)
+            text = read
+            parsed = functools.partial(
+                _parse_at, name, lambda: BytesIO(text()), parse, kind
+            )
             return FileSource(parsed, path=None, local="://" not in name, kind=kind)
         if place.startswith("file://"):
             place = unquote(urlsplit(place).path)
@@ -156,10 +159,6 @@ def load_file(
         _parse_at, str(path), lambda: path.open("rb"), parse, kind
     )
     return FileSource(parsed, path=path, local=True, kind=kind)
-
-
-def _stream_of(read: Callable[[], bytes]) -> Callable[[], BinaryIO]:
-    return lambda: BytesIO(read())
 
 
 def _text_at(place: str, option: str) -> tuple[str, Callable[[], bytes] | None]:
@@ -174,10 +173,6 @@ def _text_at(place: str, option: str) -> tuple[str, Callable[[], bytes] | None]:
     if place.startswith("env:"):
         return place, lambda: _variable(place.removeprefix("env:"))
     return "", None
-
-
-def _is_elsewhere(place: str) -> bool:
-    return "://" in place and not place.startswith("file:")
 
 
 def _checked(place: str, kind: str, *, allow_http: bool) -> str:
@@ -276,5 +271,5 @@ def warn_if_exposed(path: Path, kind: str) -> None:
     """Warn if other users can read *path*, a file with a secret."""
     if os.name == "posix" and path.stat().st_mode & _OTHERS:
         holds = "presigned URLs" if kind == "URL map" else f"a {kind}"
-        said = f"{path} holds {holds} and can be read by others: chmod 600 it"
-        warn_user(said, ExposedMapWarning)
+        message = f"{path} holds {holds} and can be read by others: chmod 600 it"
+        warn_user(message, ExposedMapWarning)

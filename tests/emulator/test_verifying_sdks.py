@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.secret import Secret, SecretURL
-from fsspec_osspresigned.signing import Credentials, Endpoint, describe, presign
+from fsspec_osspresigned.signing import Credentials, Endpoint, PresignRequest, describe
 from fsspec_osspresigned.signing.endpoint import check_key
 
 with warnings.catch_warnings():
@@ -116,14 +116,14 @@ def ours(version: str, token: str | None, **request) -> str:
     """Sign with this package; what V1 cannot tell apart is left out."""
     credentials = Credentials(ID, Secret(SECRET), token)
     try:
-        url = presign(
+        url = PresignRequest(
             credentials,
             ENDPOINT,
             version=version,
             region=REGION,
             bucket=BUCKET,
             **{"now": NOW, "expires_in": 3600, **request},
-        )
+        ).url()
     except ConfigurationError as error:
         assume("in V1: use v4" not in str(error))
         raise

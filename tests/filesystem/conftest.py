@@ -26,7 +26,7 @@ from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.owner.service.app import create_app
 from fsspec_osspresigned.owner.service.policy import Policy, hash_token
 from fsspec_osspresigned.signers.keys import KeySigner
-from fsspec_osspresigned.signing import presign
+from fsspec_osspresigned.signing import PresignRequest
 
 BUCKET = "examplebucket"
 
@@ -45,18 +45,22 @@ class Owner:
 
     def url(self, key: str, method: str = "PUT", **options: Any) -> str:
         """Presign one URL."""
-        return presign(
-            self.oss.credentials,
-            self.oss.endpoint,
-            method=method,
-            bucket=BUCKET,
-            key=key,
-            headers=options.pop("headers", {}),
-            query=options.pop("query", {}),
-            region="cn-hangzhou",
-            now=time.time(),
-            expires_in=600,
-        ).reveal()
+        return (
+            PresignRequest(
+                self.oss.credentials,
+                self.oss.endpoint,
+                method=method,
+                bucket=BUCKET,
+                key=key,
+                headers=options.pop("headers", {}),
+                query=options.pop("query", {}),
+                region="cn-hangzhou",
+                now=time.time(),
+                expires_in=600,
+            )
+            .url()
+            .reveal()
+        )
 
     def url_file(self, key: str) -> str:
         """Write one presigned URL into a file and return how ``url=`` names it."""

@@ -13,7 +13,7 @@ from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.signers.base import ChainSigner, Signer
-from fsspec_osspresigned.signing import presign
+from fsspec_osspresigned.signing import PresignRequest
 from fsspec_osspresigned.upload.oss_calls import OSSCalls
 
 BUCKET = "examplebucket"
@@ -78,18 +78,22 @@ def test_stream_with_a_header_that_is_not_signed(filesystem_of, owner):
 
 def test_url_demands_a_header_that_nobody_gives(filesystem_of, owner, oss, monkeypatch):
     """A V4 URL names its additional headers; without them OSS would answer 400."""
-    url = presign(
-        oss.credentials,
-        oss.endpoint,
-        method="PUT",
-        bucket=BUCKET,
-        key="a",
-        headers={"Content-Disposition": "inline"},
-        additional_headers=("content-disposition",),
-        region="cn-hangzhou",
-        now=time.time(),
-        expires_in=600,
-    ).reveal()
+    url = (
+        PresignRequest(
+            oss.credentials,
+            oss.endpoint,
+            method="PUT",
+            bucket=BUCKET,
+            key="a",
+            headers={"Content-Disposition": "inline"},
+            additional_headers=("content-disposition",),
+            region="cn-hangzhou",
+            now=time.time(),
+            expires_in=600,
+        )
+        .url()
+        .reveal()
+    )
     monkeypatch.setenv("UPLOAD_URL", url)
     for fs in (OSSPresignedFileSystem(url="env:UPLOAD_URL"), filesystem_of(url)):
         with pytest.raises(
@@ -109,18 +113,22 @@ def test_url_demands_a_header_that_nobody_gives(filesystem_of, owner, oss, monke
 def test_length_that_is_signed_waits_until_it_is_known(filesystem_of, owner, oss):
     """A stream to a URL of exactly five bytes opens, and fails with another length."""
     headers = {"Content-Length": "5"}
-    url = presign(
-        oss.credentials,
-        oss.endpoint,
-        method="PUT",
-        bucket=BUCKET,
-        key="a",
-        headers=headers,
-        additional_headers=("content-length",),
-        region="cn-hangzhou",
-        now=time.time(),
-        expires_in=600,
-    ).reveal()
+    url = (
+        PresignRequest(
+            oss.credentials,
+            oss.endpoint,
+            method="PUT",
+            bucket=BUCKET,
+            key="a",
+            headers=headers,
+            additional_headers=("content-length",),
+            region="cn-hangzhou",
+            now=time.time(),
+            expires_in=600,
+        )
+        .url()
+        .reveal()
+    )
     fs = filesystem_of({"url": url, "headers": headers})
     with (
         pytest.raises(NotSignedError, match="exactly 5 bytes"),

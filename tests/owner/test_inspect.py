@@ -12,7 +12,7 @@ import pytest
 
 from fsspec_osspresigned.owner import inspect as owner_inspect
 from fsspec_osspresigned.secret import Secret, SecretURL
-from fsspec_osspresigned.signing import Credentials, Endpoint, presign
+from fsspec_osspresigned.signing import Credentials, Endpoint, PresignRequest
 from fsspec_osspresigned.tools import cli
 from fsspec_osspresigned.url_map.url_map import MapEntry, MapRequest, URLMap, dump
 
@@ -24,9 +24,9 @@ OSS = Endpoint.parse("oss-cn-hangzhou.aliyuncs.com")
 def signed(key="a.csv", *, credentials=KEY, endpoint=OSS, now=NOW, **more):
     """Return a presigned URL of ``examplebucket``."""
     given = {"method": "PUT", "region": "cn-hangzhou", "expires_in": 3600, **more}
-    return presign(
+    return PresignRequest(
         credentials, endpoint, bucket="examplebucket", key=key, now=now, **given
-    )
+    ).url()
 
 
 def told(url, now=NOW):

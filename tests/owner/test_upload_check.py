@@ -17,7 +17,7 @@ from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.owner.upload_check import Intent, check_map
 from fsspec_osspresigned.secret import Secret, SecretURL
-from fsspec_osspresigned.signing import Credentials, Endpoint, presign
+from fsspec_osspresigned.signing import Credentials, Endpoint, PresignRequest
 from fsspec_osspresigned.tools import cli
 from fsspec_osspresigned.units import KIB, MIB
 from fsspec_osspresigned.upload.upload import Upload
@@ -34,7 +34,7 @@ def signed(
     key="a", *, bucket="examplebucket", said=None, life=3600, now=NOW, at=OSS, **more
 ):
     """Return one request of a map; *said* are the headers that the map names."""
-    url = presign(
+    url = PresignRequest(
         KEY,
         at,
         method="PUT",
@@ -44,7 +44,7 @@ def signed(
         now=now,
         expires_in=life,
         **more,
-    )
+    ).url()
     return MapRequest(url=url, headers=said)
 
 

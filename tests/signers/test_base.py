@@ -8,10 +8,10 @@ from fsspec_osspresigned.model import Action, Operation, SignedForm, SignedReque
 from fsspec_osspresigned.options import header_values
 from fsspec_osspresigned.secret import FormValue
 from fsspec_osspresigned.signers.base import (
-    AdaptedSigner,
     Grant,
     MultipartGrant,
     Signer,
+    adapted,
     form_fields,
     sign_checked,
 )
@@ -59,7 +59,7 @@ def test_objects_of_the_user_keep_their_members():
             self.invalidated = refused
 
     own = Own()
-    signer = AdaptedSigner(own)
+    signer = adapted(own)
     assert signer.remote
     assert signer.sign([PUT]) == [GOOD]
     assert isinstance(signer.sign_each([PUT])[0], NotSignedError)
@@ -77,7 +77,7 @@ def test_objects_of_the_user_keep_their_members():
 def test_what_an_object_of_the_user_may_do(member, waits, by_prefix):
     """Its methods may wait, and a preflight says that it grants by objects."""
     own = type("Own", (), {"sign": None, member: lambda *_: None})
-    signer = AdaptedSigner(own())
+    signer = adapted(own())
     assert (signer.waits, signer.grant_waits) == (True, waits)
     assert signer.grants_by_prefix is by_prefix
 

@@ -258,7 +258,7 @@ BEFORE_ANY_BYTE = {
     "too large": (lambda oss: here(oss, ["content-length-range", 0, 3]), "the size of 4 bytes"),
     "contradictory": (
         lambda oss: here(oss, {"key": "in/x"}, ["not-in", "$key", ["in/x"]]),
-        "no value can meet all conditions of key",
+        r'does not meet \["not-in", "\$key", \["in/x"\]\]',
     ),
     "another type": (
         lambda oss: here(oss, ["eq", "$x-oss-meta-a", "b"], ["in", "$content-type", ["a/b", "c/d"]]),

@@ -305,9 +305,6 @@ BAD = {
     "a pinned redirect": (
         document(PREFIX, {"success_action_redirect": "https://a"}), "asks for a redirect",
     ),
-    "contradictions": (
-        document(PREFIX, ["starts-with", "$key", "out/"]), "no value can meet",
-    ),
     "another value than the pinned one": (
         changed("x-oss-object-acl", "public-read", items=(PREFIX, ACL)),
         "x-oss-object-acl 'public-read' does not meet",

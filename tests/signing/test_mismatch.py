@@ -41,7 +41,7 @@ def sign(
         now=NOW,
         expires_in=60,
         additional_headers=tuple(more.pop("additional", ())),
-    ).sign()
+    ).unchecked_url()
     operation = Operation(action=Action.PutObject, bucket=BUCKET, key=key)
     signed = SignedRequest(method="PUT", url=url, headers=headers or {})
     return signed, operation

@@ -31,7 +31,7 @@ from fsspec_osspresigned.model import MIN_PART as PART
 from fsspec_osspresigned.owner.service.app import ServiceRules, create_ruled_app
 from fsspec_osspresigned.owner.service.policy import hash_token, parse_policies
 from fsspec_osspresigned.signers.keys import KeySigner
-from fsspec_osspresigned.signing import presign
+from fsspec_osspresigned.signing import PresignRequest
 from tests.stress.cells import (
     AT_ONCE,
     CELLS,
@@ -146,18 +146,22 @@ class Place:
         }
 
     def _url(self, key: str, method: str, **query: str) -> str:
-        return presign(
-            self.oss.credentials,
-            self.oss.endpoint,
-            method=method,
-            bucket=BUCKET,
-            key=key,
-            headers={},
-            query=query,
-            region="cn-hangzhou",
-            now=time.time(),
-            expires_in=HOUR,
-        ).reveal()
+        return (
+            PresignRequest(
+                self.oss.credentials,
+                self.oss.endpoint,
+                method=method,
+                bucket=BUCKET,
+                key=key,
+                headers={},
+                query=query,
+                region="cn-hangzhou",
+                now=time.time(),
+                expires_in=HOUR,
+            )
+            .url()
+            .reveal()
+        )
 
     def _entry(self, cell: Cell, key: str) -> Any:
         if cell.step == PUT:

@@ -21,7 +21,7 @@ from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.owner.service.app import create_app
 from fsspec_osspresigned.owner.service.policy import Policy, hash_token
 from fsspec_osspresigned.signers.keys import KeySigner
-from fsspec_osspresigned.signing import presign
+from fsspec_osspresigned.signing import PresignRequest
 from fsspec_osspresigned.tools import cli
 
 BUCKET = "examplebucket"
@@ -67,16 +67,20 @@ def url(oss: Emulator) -> Callable[..., str]:
     """Return a function that presigns one URL."""
 
     def make(key: str, method: str = "PUT", *, now: float | None = None) -> str:
-        return presign(
-            oss.credentials,
-            oss.endpoint,
-            method=method,
-            bucket=BUCKET,
-            key=key,
-            region="cn-hangzhou",
-            now=time.time() if now is None else now,
-            expires_in=600,
-        ).reveal()
+        return (
+            PresignRequest(
+                oss.credentials,
+                oss.endpoint,
+                method=method,
+                bucket=BUCKET,
+                key=key,
+                region="cn-hangzhou",
+                now=time.time() if now is None else now,
+                expires_in=600,
+            )
+            .url()
+            .reveal()
+        )
 
     return make
 

@@ -19,7 +19,7 @@ from fsspec_osspresigned.http.body import MemoryBody
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import SignedRequest
 from fsspec_osspresigned.owner.store_facts import FACTS
-from fsspec_osspresigned.signing import presign
+from fsspec_osspresigned.signing import PresignRequest
 from tests.tools.cli.conftest import BUCKET, stored
 
 STORE = ("check", "store", BUCKET)
@@ -34,7 +34,7 @@ def store_options(request: pytest.FixtureRequest):
 
 def store_object(oss, key, data=b"mine"):
     """Store an object of the bucket's owner."""
-    put = presign(
+    put = PresignRequest(
         oss.credentials,
         oss.endpoint,
         method="PUT",
@@ -43,7 +43,7 @@ def store_object(oss, key, data=b"mine"):
         region="cn-hangzhou",
         now=time.time(),
         expires_in=600,
-    )
+    ).url()
     transport = Transport()
     signed = SignedRequest(method="PUT", url=put)
     assert run(transport.send, signed, MemoryBody.of(data)).status == 200
