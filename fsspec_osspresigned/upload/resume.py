@@ -31,7 +31,6 @@ from ..errors import (
 from ..http.body import Body, FileBody, Source
 from ..model import MAX_PARTS, Action, PartReceipt
 from ..options.of_objects import Target
-from ..signers.base import MultipartGrant
 from ..units import short_bytes, shown_text
 from .journal import (
     Checkpoint,
@@ -41,9 +40,8 @@ from .journal import (
     demands_of,
     reason_to_start_over,
 )
-from .modes import NoCheckpoint
+from .modes import UploadJob
 from .oss_calls import OSSCalls, bare, crc_of, document, is_elsewhere, listed_parts
-from .plan import UploadPlan
 
 _log = logging.getLogger(__name__)
 
@@ -172,8 +170,6 @@ class Resumption:
 
     Thread-safe.
     """
-
-    has_journal = True
 
     def __init__(
         self,
@@ -331,26 +327,25 @@ def _kept_for(head: JournalHead) -> bool:
 
 
 async def resumption_of(
-    client: Client,
-    target: Target,
+    job: UploadJob,
     source: Source,
-    plan: UploadPlan,
-    granted: MultipartGrant,
     on_event: Callable[[UploadEvent], object] | None = None,
-) -> Resumption | NoCheckpoint:
+) -> Resumption | None:
     """Return the resumption of an upload, locked until ``release``.
 
-    Only uploads of local files in parts are resumed. A value in memory is lost with its
-    process, and a single PUT is sent again as a whole.
+    Returns None if *source* is not a local file that is sent in parts: a value in
+    memory is lost with its process, and a single PUT is sent again as a whole.
 
     Raises:
         CheckpointInUseError: another process or thread runs this upload.
         ConfigurationError: the directory cannot be used.
         UploadNotFoundError: the owner's multipart upload no longer exists.
     """
+    client, target = job.calls.client, job.calls.target
+    plan, granted = job.plan, job.granted
     place = client.options.checkpoint
     if place is None or not isinstance(source, FileBody):
-        return NoCheckpoint()
+        return None
     directory = await blocking(Checkpoint, place)
     local = await blocking(os.path.abspath, source.path)
     if not plan.multipart and source.size > client.options.threshold:
@@ -358,7 +353,7 @@ async def resumption_of(
         said = "%s: %s has no parts to resume, each run sends the whole file"
         _log.info(said, target.path, what)
     if not plan.multipart and not await blocking(directory.has, target.path, local):
-        return NoCheckpoint()
+        return None
     head = JournalHead(
         path=target.path,
         source=local,
@@ -382,9 +377,9 @@ async def resumption_of(
             await _start_over(
                 held, client, target, "the file is now sent in a single PUT"
             )
-            return NoCheckpoint()
+            return None
         found = Resumption(held, head, on_event)
         if not await found.find(client, target):
-            return NoCheckpoint()
+            return None
         undo.pop_all()
     return found

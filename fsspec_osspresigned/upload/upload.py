@@ -36,9 +36,7 @@ from ..model import Receipt, split_path
 from ..options.of_objects import Target
 from ..signers.base import MultipartGrant
 from .modes import (
-    Checkpoint,
     Multipart,
-    NoCheckpoint,
     ReceiptBuilder,
     SinglePut,
     SpooledPut,
@@ -58,7 +56,7 @@ from .plan import (
 
 if TYPE_CHECKING:
     from ..signers.batching import Prefetcher
-    from .resume import UploadEvent
+    from .resume import Resumption, UploadEvent
 
 _log = logging.getLogger(__name__)
 
@@ -125,17 +123,15 @@ async def _upload(
         if client.options.checkpoint is not None:
             from .resume import resumption_of  # noqa: PLC0415 - loads the journal
 
-            upload.checkpoint = await resumption_of(
-                client, target, source, upload.plan, upload.granted, context.on_event
-            )
+            upload.resumption = await resumption_of(job, source, context.on_event)
         await upload.add_source(source)
         return await upload.finish()
     except BaseException as error:
         await upload.discard(None if isinstance(error, _SmallPartsError) else error)
         raise
     finally:
-        if upload.checkpoint.has_journal:
-            await blocking(upload.checkpoint.release)
+        if upload.resumption is not None:
+            await blocking(upload.resumption.release)
 
 
 async def _upload_at_once(job: UploadJob, source: Source) -> Receipt:
@@ -231,15 +227,15 @@ class Upload:
     Attributes:
         failure: the first failure; None if there is none.
         mode: the way the object is sent; one PutObject until the plan requires parts.
-        checkpoint: parts that an earlier process stored.
+        job: plan, target and receipt of the upload.
+        resumption: journal of a resumable upload; None if it cannot be resumed.
         receipt: the receipt; None before ``finish``.
     """
 
     def __init__(self, job: UploadJob) -> None:
-        self._client, self._job = job.calls.client, job
+        self._client, self.job = job.calls.client, job
         self.path, self.plan = job.calls.target.path, job.plan
-        self.granted = job.granted
-        self.checkpoint: Checkpoint = NoCheckpoint()
+        self.resumption: Resumption | None = None
         self.receipt: Receipt | None = None
         self.failure: Exception | None = None
         self.mode: SinglePut | Multipart = SinglePut(job)
@@ -330,13 +326,13 @@ class Upload:
         self.receipt = receipt
         data = _small(body, receipt.size)  # before the body is released
         await self._published()
-        return await _noted(self._job, receipt, data)
+        return await _noted(self.job, receipt, data)
 
     async def _published(self) -> None:
         self._ended = self._over = True
         await self.mode.close()
-        if self.checkpoint.has_journal:
-            await blocking(self.checkpoint.remove)
+        if self.resumption is not None:
+            await blocking(self.resumption.remove)
 
     async def discard(
         self, reason: BaseException | None = None, *, hurry: bool = False
@@ -412,14 +408,14 @@ class Upload:
         if not (self.plan.multipart or single.bodies or first_of):
             return
         if self.plan.spools or not await self._begin_multipart(first_of):
-            self.mode = SpooledPut(self._job)
+            self.mode = SpooledPut(self.job)
         if single.bodies:
             body, single.body = single.body, EMPTY
             await self.mode.add(body)
 
     async def _begin_multipart(self, first_of: int | None) -> bool:
         """Begin the multipart upload; return False if that failed."""
-        single, multipart = self.mode, Multipart(self._job, self.checkpoint)
+        single, multipart = self.mode, Multipart(self.job, self.resumption)
         self.mode = multipart  # before there is anything to abort
         abort_at_exit.add(self)
         try:
