@@ -185,7 +185,7 @@ class MemoryAccount:
         self.filling = 0
         self._parts.clear()
 
-    def takes(self, size: int, limit: int) -> bool:
+    def reserve(self, size: int, limit: int) -> bool:
         """Add *size* bytes to the part that is filled if there is room for them.
 
         Returns whether there was.

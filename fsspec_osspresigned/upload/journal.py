@@ -191,7 +191,7 @@ _log = logging.getLogger(__name__)
 
 SUFFIX = ".upload.jsonl"
 _LOCK = ".lock"
-_PATIENCE = (0.02, 0.05)  # seconds: listing the journals locks each for a moment
+_LOCK_DELAYS = (0.02, 0.05)  # seconds: listing the journals locks each for a moment
 
 
 def demands_of(headers: Mapping[str, str]) -> str:
@@ -359,11 +359,11 @@ class HeldJournal:
 
     def lock(self) -> None:
         """Lock the journal; LockedError if another process has it."""
-        for wait in _PATIENCE:
+        for delay in _LOCK_DELAYS:
             with contextlib.suppress(LockedError):
                 self._lock = FileLock.take(self.lock_place)
                 return
-            time.sleep(wait)
+            time.sleep(delay)
         self._lock = FileLock.take(self.lock_place)
 
     def acquire(self) -> Self:

@@ -446,7 +446,7 @@ class Transaction:
         # A marker that was written last becomes visible after all the rest.
         for some in (chosen[:-1], chosen[-1:]):
             scope = Scope(work, lambda one: one.path, width=most)
-            failures |= await scope.failures_of(some)
+            failures |= await scope.run_all(some)
             if not all(isinstance(e, ReceiptFailedError) for e in failures.values()):
                 break
         return failures

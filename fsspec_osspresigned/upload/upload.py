@@ -60,10 +60,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 
-# Seconds that a discard waits for requests in flight before it aborts the upload; the
-# second number is for a process that ends.
-_PATIENCE, _HURRY = 30.0, 3.0
-_GLANCE = 0.5  # seconds between two looks whether there is a hurry
+# Seconds that a discard waits for requests in flight before it aborts the upload.
+_DISCARD_TIMEOUT, _TIMEOUT_AT_EXIT = 30.0, 3.0
+_POLL_INTERVAL = 0.5  # seconds after which a discard checks whether the process ends
 
 
 @frozen(kw_only=True)
@@ -142,7 +141,8 @@ async def _upload_at_once(job: UploadJob, source: Source) -> Receipt:
     except ExclusiveNotEnforcedError:  # published all the same
         raise
     except BaseException as error:
-        _log.info("the upload of %s was cancelled: %s", job.calls.target.path, error)
+        reason = str(error) or type(error).__name__
+        _log.info("the upload of %s failed: %s", job.calls.target.path, reason)
         raise
     return await _noted(job, receipt, _small(body, receipt.size))
 
@@ -241,7 +241,7 @@ class Upload:
         self.mode: SinglePut | Multipart = SinglePut(job)
         self._ended = self._over = False
         self._beginning: asyncio.Task[None] | None = None
-        self._pid, self._patience = os.getpid(), _PATIENCE
+        self._pid, self._discard_timeout = os.getpid(), _DISCARD_TIMEOUT
 
     @classmethod
     async def begin(
@@ -345,7 +345,7 @@ class Upload:
         3 seconds, and the abort is not retried.
         """
         if hurry:
-            self._patience = _HURRY
+            self._discard_timeout = _TIMEOUT_AT_EXIT
         if self._ended or os.getpid() != self._pid:
             return
         text = f"the upload of {self.path} was cancelled"
@@ -353,7 +353,7 @@ class Upload:
         if reason is not None:
             # The caller gets it raised: a second time on the screen is no news.
             # As text: a record that keeps the exception keeps its frames, and the data.
-            _log.info("%s: %s", text, str(reason))
+            _log.info("the upload of %s was discarded: %s", self.path, str(reason))
         self._ended = True
         await to_its_end(self._discard(reason))
 
@@ -366,16 +366,17 @@ class Upload:
                 if self._beginning is not None and not self._beginning.done():
                     tasks.append(self._beginning)
                 await self._wait_for(tasks)
-                await self.mode.discard(reason, once=self._patience == _HURRY)
+                once = self._discard_timeout == _TIMEOUT_AT_EXIT
+                await self.mode.discard(reason, once=once)
             await self.mode.close()
         finally:
             self._over = True
 
     async def _wait_for(self, tasks: Collection[asyncio.Task[None]]) -> None:
-        """Wait for *tasks* as long as patience lasts, which may become short meanwhile."""
+        """Wait for *tasks*, with a timeout that ``discard`` may shorten meanwhile."""
         began = time.monotonic()
-        while tasks and (left := began + self._patience - time.monotonic()) > 0:
-            _, tasks = await asyncio.wait(tasks, timeout=min(left, _GLANCE))
+        while tasks and (left := began + self._discard_timeout - time.monotonic()) > 0:
+            _, tasks = await asyncio.wait(tasks, timeout=min(left, _POLL_INTERVAL))
 
     def stop(self) -> None:
         """Begin to discard the upload in a hurry, for ``abort_at_exit``."""

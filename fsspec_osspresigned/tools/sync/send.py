@@ -115,7 +115,7 @@ class _Sending:
             width=options.most_small,
             on_error="raise" if self._route.fail_fast else "omit",
         )
-        await scope.failures_of(source)
+        await scope.run_all(source)
 
     async def _opening(self, entry: Entry) -> Operation:
         target = self._call.target(self._route.root + entry.name)

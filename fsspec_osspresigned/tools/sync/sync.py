@@ -348,7 +348,7 @@ class SyncRun(Listener):
             scope: Scope[Extra, None] = Scope(
                 self._delete_one, lambda one: one.name, width=client.options.most_small
             )
-            for name, error in run(scope.failures_of, extra).items():
+            for name, error in run(scope.run_all, extra).items():
                 self.result.failed[name] = error
                 self._report_failure(name, 0, error)
         self.result.kept = len(extra) - len(self.result.deleted)
