@@ -31,6 +31,7 @@ from ..errors import (
 from ..http.body import Body, FileBody, Source
 from ..model import MAX_PARTS, Action, PartReceipt
 from ..options.of_objects import Target
+from ..signers.base import MultipartGrant
 from ..units import short_bytes, shown_text
 from .journal import (
     Checkpoint,
@@ -40,8 +41,8 @@ from .journal import (
     demands_of,
     reason_to_start_over,
 )
-from .modes import UploadJob
 from .oss_calls import OSSCalls, bare, crc_of, document, is_elsewhere, listed_parts
+from .plan import UploadPlan
 
 _log = logging.getLogger(__name__)
 
@@ -327,7 +328,9 @@ def _kept_for(head: JournalHead) -> bool:
 
 
 async def resumption_of(
-    job: UploadJob,
+    calls: OSSCalls,
+    plan: UploadPlan,
+    granted: MultipartGrant,
     source: Source,
     on_event: Callable[[UploadEvent], object] | None = None,
 ) -> Resumption | None:
@@ -341,8 +344,7 @@ async def resumption_of(
         ConfigurationError: the directory cannot be used.
         UploadNotFoundError: the owner's multipart upload no longer exists.
     """
-    client, target = job.calls.client, job.calls.target
-    plan, granted = job.plan, job.granted
+    client, target = calls.client, calls.target
     place = client.options.checkpoint
     if place is None or not isinstance(source, FileBody):
         return None

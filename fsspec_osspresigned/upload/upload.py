@@ -122,7 +122,9 @@ async def _upload(
         if client.options.checkpoint is not None:
             from .resume import resumption_of  # noqa: PLC0415 - loads the journal
 
-            upload.resumption = await resumption_of(job, source, context.on_event)
+            upload.resumption = await resumption_of(
+                job.calls, job.plan, job.granted, source, context.on_event
+            )
         await upload.add_source(source)
         return await upload.finish()
     except BaseException as error:

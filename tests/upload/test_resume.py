@@ -220,7 +220,9 @@ def test_an_upload_that_nobody_blames_is_kept_too(world, caplog):
     source = FileBody.of(str(world.file))
     upload = PlainUpload(client, Target(path=PATH), size=source.size)
     caplog.set_level(logging.INFO)
-    resumption = run(module.resumption_of, upload.upload.job, source)
+    job = upload.upload.job
+    facts = (job.calls, job.plan, job.granted)
+    resumption = run(module.resumption_of, *facts, source)
     upload.upload.resumption = resumption
     upload.add(source.part(0, MIN_PART))
     upload.discard()
