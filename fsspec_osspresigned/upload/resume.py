@@ -9,6 +9,7 @@ proves nothing.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 import time
@@ -32,14 +33,12 @@ from ..http.body import Body, FileBody, Source
 from ..model import MAX_PARTS, Action, PartReceipt
 from ..options.of_objects import Target
 from ..signers.base import MultipartGrant
-from ..units import short_bytes, shown_text
+from ..units import short_bytes, shown_bytes, shown_text
 from .journal import (
     Checkpoint,
     HeldJournal,
     JournalHead,
     JournalPart,
-    demands_of,
-    reason_to_start_over,
 )
 from .oss_calls import OSSCalls, bare, crc_of, document, is_elsewhere, listed_parts
 from .plan import UploadPlan
@@ -300,6 +299,26 @@ class Resumption:
         self._held.release()
 
 
+def reason_to_start_over(old: JournalHead, new: JournalHead) -> str | None:
+    """Return why the journaled upload *old* cannot be resumed as *new*; None if it can.
+
+    The device number is not compared, because a disk may get another one after a
+    restart of the machine. Nor is ctime, which chmod changes. The bytes of every stored
+    part are compared later anyway.
+    """
+    was, now = old.fingerprint, new.fingerprint
+    reasons = {
+        f"the file has {now.size} bytes, it had {was.size}": was.size != now.size,
+        "the file has changed": (was.mtime_ns, was.inode) != (now.mtime_ns, now.inode),
+        f"parts have {shown_bytes(new.part_size)} now, they had "
+        f"{shown_bytes(old.part_size)}": (old.part_size != new.part_size),
+        "other headers are demanded": old.demands != new.demands,
+        "another upload is granted": old.owners != new.owners
+        or (new.owners and old.upload_id != new.upload_id),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
 async def _start_over(
     held: HeldJournal, client: Client, target: Target, reason: str
 ) -> bool:
@@ -325,6 +344,12 @@ def _kept_for(head: JournalHead) -> bool:
         shown_text(head.host),
     )
     return False
+
+
+def demands_of(headers: Mapping[str, str]) -> str:
+    """Return a digest of the required headers, whose values may be confidential."""
+    lines = sorted(f"{name.lower()}:{value.strip()}" for name, value in headers.items())
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 async def resumption_of(
