@@ -337,16 +337,16 @@ class Upload:
             await blocking(self.resumption.remove)
 
     async def discard(
-        self, reason: BaseException | None = None, *, hurry: bool = False
+        self, reason: BaseException | None = None, *, at_exit: bool = False
     ) -> None:
         """Discard the upload: publish nothing, and remove the parts that were sent.
 
         Idempotent, and without effect after ``finish`` or in a forked child. Parts are
         kept if the owner began the upload, or with a checkpoint. *reason* is the logged
-        cause. *hurry* is for a process that ends: it limits the wait for parts to
+        cause. *at_exit* is for a process that ends: it limits the wait for parts to
         3 seconds, and the abort is not retried.
         """
-        if hurry:
+        if at_exit:
             self._discard_timeout = _TIMEOUT_AT_EXIT
         if self._ended or os.getpid() != self._pid:
             return
@@ -381,8 +381,8 @@ class Upload:
             _, tasks = await asyncio.wait(tasks, timeout=min(left, _POLL_INTERVAL))
 
     def stop(self) -> None:
-        """Begin to discard the upload in a hurry, for ``abort_at_exit``."""
-        in_background(lambda: self.discard(hurry=True))
+        """Begin to discard the upload because the process ends; does not wait."""
+        in_background(lambda: self.discard(at_exit=True))
 
     @property
     def memory_limit(self) -> int:

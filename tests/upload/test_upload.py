@@ -933,8 +933,8 @@ def test_discard_while_another_thread_begins(oss):
     assert not oss.uploads(BUCKET)
 
 
-@pytest.mark.parametrize("hurry", [False, True])
-def test_discard_does_not_wait_for_ever_for_an_upload_id(oss, monkeypatch, hurry):
+@pytest.mark.parametrize("at_exit", [False, True])
+def test_discard_does_not_wait_for_ever_for_an_upload_id(oss, monkeypatch, at_exit):
     """An upload that begins later is removed all the same, and once."""
     monkeypatch.setattr(upload, "_DISCARD_TIMEOUT", 0.05)
     monkeypatch.setattr(upload, "_TIMEOUT_AT_EXIT", 0.05)
@@ -949,7 +949,7 @@ def test_discard_does_not_wait_for_ever_for_an_upload_id(oss, monkeypatch, hurry
     thread = threading.Thread(target=begin)
     thread.start()
     wait_until(lambda: type(one.mode) is Multipart)
-    one.discard(hurry=hurry)
+    one.discard(at_exit=at_exit)
     assert one.is_over
     thread.join(20)
     wait_until(lambda: "AbortMultipartUpload" in actions(oss))
