@@ -188,14 +188,14 @@ class PartBuffer:
         self._most, self.free = self._kept, 0
         return True
 
-    def _take_room(self, least: int, most: int) -> int:
-        """Lease *least* to *most* bytes of memory; return how many, 0 if there is no room.
+    def _take_room(self, min_size: int, max_size: int) -> int:
+        """Lease memory; return the number of bytes, 0 if there is no room.
 
         Waits for parts of this file in flight, but never for other files, because one
         thread may write to all of them.
         """
-        doubled = min(most, max(_FIRST, self.held, least))
-        usual = doubled if self.number == 1 else most
+        doubled = min(max_size, max(_FIRST, self.held, min_size))
+        usual = doubled if self.number == 1 else max_size
         if not self._reserve(usual):
             self._free_idle()
             self._wait(lambda: self._has_room(usual))

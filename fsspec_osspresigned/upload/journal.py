@@ -45,8 +45,8 @@ _LIMIT = 32 * 1024 * 1024  # 10,000 parts, each sent a dozen times, are 16 MiB
 _LINE = re.compile(rb'(\{.+),"check":"([0-9a-f]{16})"\}')
 
 
-def _int_from(least: int, most: int = 2**64 - 1) -> Any:
-    return field(validator=and_(instance_of(int), ge(least), le(most)))
+def _int_from(minimum: int, maximum: int = 2**64 - 1) -> Any:
+    return field(validator=and_(instance_of(int), ge(minimum), le(maximum)))
 
 
 def _text() -> Any:
@@ -141,11 +141,11 @@ def parse(data: bytes) -> JournalRecord | None:
 
 def _members(line: bytes) -> dict[str, Any]:
     """Return the JSON members of a journal line; empty if its checksum is wrong."""
-    found = _LINE.fullmatch(line)
-    if found is None or int(found[2], 16) != crc64(found[1] + b"}"):
+    match = _LINE.fullmatch(line)
+    if match is None or int(match[2], 16) != crc64(match[1] + b"}"):
         return {}
     try:
-        members: dict[str, Any] = json.loads(found[1] + b"}")
+        members: dict[str, Any] = json.loads(match[1] + b"}")
     except ValueError:
         return {}
     return members
@@ -338,18 +338,18 @@ class FoundJournal:
     in_use: str | None
 
 
-def _other_writers(found: os.stat_result) -> str | None:
+def _other_writers(status: os.stat_result) -> str | None:
     """Return which other users may write to a directory; None if there are none.
 
     The primary group of this user does not count. Root may use a directory of another
     user, as a container does with a directory of its host.
     """
-    if found.st_uid not in (0, os.geteuid()) and os.geteuid():
+    if status.st_uid not in (0, os.geteuid()) and os.geteuid():
         return "its owner"
-    if found.st_mode & stat.S_IWOTH:
+    if status.st_mode & stat.S_IWOTH:
         return "everybody"  # as Windows says of all directories
-    is_foreign = found.st_gid != os.getegid()
-    return "its group" if found.st_mode & stat.S_IWGRP and is_foreign else None
+    is_foreign = status.st_gid != os.getegid()
+    return "its group" if status.st_mode & stat.S_IWGRP and is_foreign else None
 
 
 class Checkpoint:
@@ -363,11 +363,11 @@ class Checkpoint:
     def __init__(self, directory: str | os.PathLike[str]) -> None:
         self.directory = Path(os.path.expanduser(directory)).absolute()
         try:
-            found = self._make()
+            status = self._make()
         except (OSError, ValueError) as error:
             why = getattr(error, "strerror", None) or error
             raise ConfigurationError(f"checkpoint={self.directory}: {why}") from None
-        self._refuse_others(found)
+        self._refuse_others(status)
         if not os.access(self.directory, os.R_OK | os.W_OK | os.X_OK):
             raise ConfigurationError(f"checkpoint={self.directory}: not writable")
 
@@ -375,8 +375,8 @@ class Checkpoint:
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         return self.directory.stat()
 
-    def _refuse_others(self, found: os.stat_result) -> None:
-        if os.name == "posix" and (others := _other_writers(found)):
+    def _refuse_others(self, status: os.stat_result) -> None:
+        if os.name == "posix" and (others := _other_writers(status)):
             raise ConfigurationError(
                 f"checkpoint={self.directory}: {others} can write there: use a "
                 "directory of your own"
@@ -389,11 +389,11 @@ class Checkpoint:
             CheckpointInUseError: another process or thread runs this upload.
             ConfigurationError: other users can now write to the directory.
         """
-        found = None
+        status = None
         with contextlib.suppress(OSError):  # the lock tells why
-            found = self._make()  # a cleaner of old files may have removed it
-        if found is not None:
-            self._refuse_others(found)
+            status = self._make()  # a cleaner of old files may have removed it
+        if status is not None:
+            self._refuse_others(status)
         return HeldJournal(path, self._place(path, source)).acquire()
 
     def hold_name(self, name: str) -> HeldJournal:

@@ -357,22 +357,25 @@ class Multipart:
         """Initiate the upload unless it exists; NotSignedError if not granted."""
         job, client = self._job, self._calls.client
         host = ""
-        resumption, stored = self._resumption, set[int]()
+        resumption = self._resumption
+        kept: Collection[int] = ()
         self.upload_id = job.granted.upload_id or ""
         if resumption is not None:
-            stored.update(resumption.kept)
+            kept = resumption.kept
             self.upload_id = self.upload_id or resumption.upload_id
         if not self.upload_id:
             self.upload_id, host = await self._calls.initiate(job.prefetcher)
         if resumption is not None:
             await blocking(resumption.record_upload, self.upload_id, host)
-        coming = (
+        operations = (
             self._calls.target.part_operation(self.upload_id, number, size)
             for number, size in job.plan.cut(job.size)
-            if number not in stored
+            if number not in kept
         )
         first = _FIRST_BATCH if job.size is None else self._width
-        self._prefetcher = client.prefetcher(lambda: next(coming, None), first=first)
+        self._prefetcher = client.prefetcher(
+            lambda: next(operations, None), first=first
+        )
 
     async def add(self, body: Body) -> None:
         """Send *body* as the next part; waits while too many are in flight.
@@ -425,18 +428,15 @@ class Multipart:
         except BaseException as error:
             # The error is kept, its frames are not: they would keep the part.
             traceback.clear_frames(error.__traceback__)
-            self._fail(error)  # raised by the caller's next step
+            if self.failure is None:  # raised by the caller's next step
+                self.failure = as_failure(error, self._calls.target.path)
+            self.cancel()
             if isinstance(error, asyncio.CancelledError):
                 raise
         finally:
             if isinstance(body, PartBody):
                 body.release()
             del body
-
-    def _fail(self, error: BaseException) -> None:
-        if self.failure is None:
-            self.failure = as_failure(error, self._calls.target.path)
-        self.cancel()
 
     @property
     def in_flight(self) -> Collection[asyncio.Task[None]]:

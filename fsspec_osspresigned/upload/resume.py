@@ -97,18 +97,18 @@ def agreed(
     the process may have been killed before it wrote the journal.
     """
     last = max(listing.parts, default=0)
-    found: dict[int, JournalPart] = {}
-    for number, one in kept.items():
+    stored: dict[int, JournalPart] = {}
+    for number, journaled in kept.items():
         if number in listing.parts:
-            if _same(one.part, listing.parts[number]):
-                found[number] = one
+            if _same(journaled.part, listing.parts[number]):
+                stored[number] = journaled
         elif not listing.whole and number > last:
-            found[number] = one
+            stored[number] = journaled
     for number, part in listing.parts.items():
         fits = 1 <= number <= head.parts and part.size == head.size_of(number)
-        if fits and number not in found and part.crc64 is not None:
-            found[number] = JournalPart(part, "crc64")
-    return found
+        if fits and number not in stored and part.crc64 is not None:
+            stored[number] = JournalPart(part, "crc64")
+    return stored
 
 
 def _same(ours: PartReceipt, theirs: PartReceipt) -> bool:
@@ -215,13 +215,9 @@ class Resumption:
         self._head, self.upload_id, self.kept = old, old.upload_id, kept
         self._stored |= kept.keys()
         await blocking(self._held.resume)
-        await blocking(self._report_resumed)
-        return True
-
-    def _report_resumed(self) -> None:
-        event = self._event("resumed", self.kept)
+        event = await blocking(self._report, "resumed", kept)
         _log.info("%s: resumed from %s", event.path, event.text)
-        self._emit(event)
+        return True
 
     def record_upload(self, upload_id: str, host: str) -> None:
         """Write the upload ID to the journal, unless it is recorded already."""
@@ -232,8 +228,8 @@ class Resumption:
 
     def stored_part(self, number: int, body: Body) -> JournalPart | None:
         """Return part *number* if it is stored with the bytes of *body*."""
-        found = self.kept.get(number)
-        if found is not None and crc_of(body) != found.part.crc64:
+        kept = self.kept.get(number)
+        if kept is not None and crc_of(body) != kept.part.crc64:
             _log.warning(
                 "%s: part %d of %s has changed since it was sent: sending it again",
                 self._head.path,
@@ -242,7 +238,7 @@ class Resumption:
             )
             self._stored.discard(number)
             return None
-        return found
+        return kept
 
     def record_part(self, part: PartReceipt, verified: str) -> None:
         """Add a stored part to the journal."""
@@ -262,12 +258,11 @@ class Resumption:
             self._held.remove()
         if not self._held.keeps:
             return False
-        event = self._event("kept", self._stored)
+        event = self._report("kept", self._stored)
         note = f"{event.text}, are stored; run the same again to resume"
         _log.info("%s: %s", event.path, note)
         if error is not None:
             error.add_note(note)
-        self._emit(event)
         return True
 
     def _is_elsewhere(self, error: BaseException | None) -> bool:
@@ -276,10 +271,11 @@ class Resumption:
         host = self._head.host
         return isinstance(error, UploadNotFoundError) and is_elsewhere(error, host)
 
-    def _event(
+    def _report(
         self, kind: Literal["resumed", "kept"], numbers: Collection[int]
     ) -> UploadEvent:
-        return UploadEvent(
+        """Call ``on_event`` with *numbers*, the stored parts; return the event."""
+        event = UploadEvent(
             kind=kind,
             path=self._head.path,
             upload_id=self.upload_id,
@@ -288,11 +284,10 @@ class Resumption:
             bytes_stored=sum(map(self._head.size_of, numbers)),
             bytes=self._head.size,
         )
-
-    def _emit(self, event: UploadEvent) -> None:
         if self._on_event is not None:
             with user_code():
                 self._on_event(event)
+        return event
 
     def release(self) -> None:
         """Unlock the journal for other processes."""
@@ -377,8 +372,8 @@ async def resumption_of(
     local = await blocking(os.path.abspath, source.path)
     if not plan.multipart and source.size > client.options.threshold:
         what = "a grant" if plan.action.spec.form else "a single PUT"
-        said = "%s: %s has no parts to resume, each run sends the whole file"
-        _log.info(said, target.path, what)
+        text = "%s: %s has no parts to resume, each run sends the whole file"
+        _log.info(text, target.path, what)
     if not plan.multipart and not await blocking(directory.has, target.path, local):
         return None
     head = JournalHead(
@@ -405,8 +400,8 @@ async def resumption_of(
                 held, client, target, "the file is now sent in a single PUT"
             )
             return None
-        found = Resumption(held, head, on_event)
-        if not await found.find(client, target):
+        resumption = Resumption(held, head, on_event)
+        if not await resumption.find(client, target):
             return None
         undo.pop_all()
-    return found
+    return resumption
