@@ -39,8 +39,8 @@ class Abortable(Protocol):
 
 
 TERMINATED = "SIGTERM ends this process: nothing more is begun"
-_GLANCE = 0.05
-_LIMIT = 12.0  # seconds from SIGTERM to the end of the process, at most
+_POLL_INTERVAL = 0.05  # seconds
+_TIMEOUT = 12.0  # seconds from SIGTERM to the end of the process, at most
 _begun: weakref.WeakSet[Abortable] = weakref.WeakSet()
 _terminating = threading.Event()
 
@@ -88,7 +88,9 @@ def watch() -> None:
 
 
 @atexit.register
-def end_all(seconds: float = _LIMIT - 2, uploads: Iterable[Abortable] = _begun) -> None:
+def end_all(
+    seconds: float = _TIMEOUT - 2, uploads: Iterable[Abortable] = _begun
+) -> None:
     """Abort all unfinished uploads, within at most *seconds*.
 
     Uploads that other threads begin meanwhile are aborted too.
@@ -106,7 +108,7 @@ def end_all(seconds: float = _LIMIT - 2, uploads: Iterable[Abortable] = _begun) 
                 _log.warning("an unfinished upload could not be aborted: %s", error)
                 failed.append(upload)
         if not all(one.is_over or one in failed for one in left):
-            time.sleep(_GLANCE)
+            time.sleep(_POLL_INTERVAL)
 
 
 def terminate(
@@ -132,7 +134,7 @@ def terminate(
     except RuntimeError:  # no thread can be started
         end()
     else:
-        ending.join(_LIMIT)
+        ending.join(_TIMEOUT)
     finally:
         os.kill(os.getpid(), number)
         _terminating.clear()  # something has kept the process alive

@@ -21,7 +21,7 @@ from typing import Any, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar, cas
 from ..call_stack import caller_task, caller_thread, short_traceback
 from ..compat import after_fork_in_child
 from . import abort_at_exit
-from .threads import Job, Threads
+from .threads import RETRIES, RETRY_INTERVAL, Job, Threads
 
 
 class EngineLoop(asyncio.SelectorEventLoop):
@@ -39,10 +39,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 IDLE = 25.0  # seconds without use after which the engine ends
-_LOOK = 5.0  # seconds between two looks at what is idle
-_PATIENCE = 1.0  # seconds after a cancellation in which another one is the same
-_PAUSE, _RETRIES = 0.05, 40  # seconds between tries to start a thread, and their number
-_GLANCE = 0.5  # seconds after which a waiting thread lets a signal handler run
+_IDLE_CHECK_INTERVAL = 5.0  # seconds
+_CANCEL_INTERVAL = 1.0  # seconds after a cancellation in which another one is the same
+_POLL_INTERVAL = 0.5  # seconds after which a waiting thread lets a signal handler run
 
 # The call of a verb to which a coroutine belongs; requests in flight are shared by calls.
 call_of_task: ContextVar[object] = ContextVar("osspresigned_call", default=None)
@@ -224,7 +223,7 @@ class Engine:
         except OSError as error:
             self._fail_posted(error)
             return
-        loop.call_later(_LOOK, self._look)
+        loop.call_later(_IDLE_CHECK_INTERVAL, self._end_idle)
         try:
             while not self.is_over:
                 # A coroutine that raises one of these stops the loop, and not its caller.
@@ -249,7 +248,7 @@ class Engine:
                 if self._tasks:
                     await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
                 else:
-                    await asyncio.sleep(_PAUSE)  # a thread ends what it does
+                    await asyncio.sleep(RETRY_INTERVAL)  # a thread ends what it does
         finally:
             self.is_over = True  # an interrupt may come before the loop is closed
 
@@ -290,7 +289,7 @@ class Engine:
         while (posted := self._next()) is not None:
             posted.fail(OSError(*error.args))
 
-    def _look(self) -> None:
+    def _end_idle(self) -> None:
         """End threads that are idle, and then the engine."""
         loop = cast(EngineLoop, self.loop)
         self.threads.end_idle(IDLE)
@@ -301,7 +300,7 @@ class Engine:
             self.is_over = True
             loop.stop()
             return
-        loop.call_later(_LOOK, self._look)
+        loop.call_later(_IDLE_CHECK_INTERVAL, self._end_idle)
 
     def spawn(
         self,
@@ -404,7 +403,7 @@ def _post_or_serve(
         except NoThreadError:
             if current().serve(function, fail):
                 return
-            time.sleep(_PAUSE)  # until the other thread has its loop
+            time.sleep(RETRY_INTERVAL)  # until the other thread has its loop
         else:
             return
 
@@ -538,7 +537,7 @@ def _outcome_of(
                     todo = None
                     # Not for ever: a signal that another thread got does not end the
                     # wait, nor does any on Windows.
-                    return outcomes.get(timeout=_GLANCE), interrupt
+                    return outcomes.get(timeout=_POLL_INTERVAL), interrupt
                 except queue.Empty:
                     pass
                 except BaseException as caught:  # noqa: BLE001 - raised by the caller
@@ -607,23 +606,23 @@ async def awaited(
 
 async def _until_ended(call: _Call, waiter: asyncio.Future[None]) -> None:
     """Begin *call*, and wait for *waiter*, which its end wakes."""
-    for _ in range(_RETRIES):  # no other loop can run in this thread
+    for _ in range(RETRIES):  # no other loop can run in this thread
         with suppress(NoThreadError):
             post(call.begin, call.fail)
             break
-        await asyncio.sleep(_PAUSE)
+        await asyncio.sleep(RETRY_INTERVAL)
     else:
         post(call.begin, call.fail)
     cancelled: asyncio.CancelledError | None = None
-    impatient = -math.inf  # the moment from which on a cancellation is passed on
+    next_cancel = -math.inf  # the moment from which on a cancellation is passed on
     while not waiter.done():
         try:
             await asyncio.wait((waiter,))
         except asyncio.CancelledError as caught:
             cancelled = caught
             # anyio cancels in each turn of its loop, and does not mean to hurry.
-            if (now := time.monotonic()) >= impatient:
-                impatient = now + _PATIENCE
+            if (now := time.monotonic()) >= next_cancel:
+                next_cancel = now + _CANCEL_INTERVAL
                 post_later(call.cancel, call.fail)
     try:
         if cancelled is not None:

@@ -13,7 +13,6 @@ import threading
 import weakref
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
-from functools import partial
 from typing import TypeAlias
 
 from attrs import frozen
@@ -175,17 +174,14 @@ class MemoryAccount:
         """
         key = object()
         self._parts[key] = size
-        return partial(self._free, key)
-
-    def _free(self, key: object) -> int | None:
-        return self._parts.pop(key, None)
+        return lambda: self._parts.pop(key, None)
 
     def clear(self) -> None:
         """Count nothing more, because the upload of the file has ended."""
         self.filling = 0
         self._parts.clear()
 
-    def takes(self, size: int, limit: int) -> bool:
+    def reserve(self, size: int, limit: int) -> bool:
         """Add *size* bytes to the part that is filled if there is room for them.
 
         Returns whether there was.

@@ -31,7 +31,7 @@ ON_ERROR = ("raise", "omit", "return")
 # Equal refusals one after the other that end the whole: no other job would be let in.
 _REFUSALS = 16
 _REFUSED = (401, 403)
-_NOTHING = object()  # in the place of the result of a job
+_NO_RESULT = object()  # of a job that has not ended, or failed
 _CHUNK = 128  # jobs that a worker thread takes from an iterator at once
 
 
@@ -71,7 +71,7 @@ class Scope(Generic[T, R]):
         self._width, self._on_error = width, on_error
         self._results: list[Any] = []
         self._refusals: list[tuple[Any, ...]] = []
-        self._failed = self._is_cut = False
+        self._failed = self._is_terminated = False
         self.failures: dict[str, Exception] = {}
 
     async def run(self, jobs: Iterable[T] | AsyncIterator[Sequence[T]]) -> list[Any]:
@@ -85,7 +85,7 @@ class Scope(Generic[T, R]):
             UploadErrors: several jobs failed, or each was refused.
             Exception: the exception of the only failed job.
         """
-        await self.failures_of(jobs)
+        await self.run_all(jobs)
         failures, given_up = self.failures, self._is_refused()
         if failures and (self._on_error == "raise" or given_up):
             if len(failures) == 1:
@@ -97,16 +97,16 @@ class Scope(Generic[T, R]):
             if given_up:
                 msg = f"stopped after {_REFUSALS} equal refusals in a row; {msg}"
             raise UploadErrors(msg, failures=failures)
-        return [one for one in self._results if one is not _NOTHING]
+        return [one for one in self._results if one is not _NO_RESULT]
 
-    async def failures_of(
+    async def run_all(
         self, jobs: Iterable[T] | AsyncIterator[Sequence[T]]
     ) -> dict[str, Exception]:
         """Call *work* for all *jobs*; return the exceptions of failed jobs by name.
 
         Raises UploadDiscardedError if SIGTERM left jobs undone.
         """
-        take = self._from(jobs)
+        take = self._reader(jobs)
         children = _Children()
 
         async def child() -> None:
@@ -118,12 +118,12 @@ class Scope(Generic[T, R]):
                 await self._do(*taken)
 
         children.begin(child())
-        await children.ended()
-        if self._is_cut:
+        await children.wait()
+        if self._is_terminated:
             raise UploadDiscardedError(abort_at_exit.TERMINATED)
         return self.failures
 
-    def _from(
+    def _reader(
         self, jobs: Iterable[T] | AsyncIterator[Sequence[T]]
     ) -> Callable[[], Coroutine[Any, Any, tuple[int, T] | None]]:
         """Return a function that takes the next job with its index; None at the end."""
@@ -139,15 +139,12 @@ class Scope(Generic[T, R]):
                         if chunk is None:
                             return None
                         left.extend(chunk)
-            return self._taken(left.popleft())
+            if self._is_over():
+                return None
+            self._results.append(_NO_RESULT)
+            return len(self._results) - 1, left.popleft()
 
         return take
-
-    def _taken(self, job: T) -> tuple[int, T] | None:
-        if self._is_over():
-            return None
-        self._results.append(_NOTHING)
-        return len(self._results) - 1, job
 
     async def _do(self, index: int, job: T) -> None:
         try:
@@ -159,9 +156,9 @@ class Scope(Generic[T, R]):
             self._refusals.clear()
 
     def _is_over(self) -> bool:
-        self._is_cut |= abort_at_exit.is_terminating()
+        self._is_terminated |= abort_at_exit.is_terminating()
         stops = self._on_error == "raise" and self._failed
-        return stops or self._is_cut or self._is_refused()
+        return stops or self._is_terminated or self._is_refused()
 
     def _is_refused(self) -> bool:
         return len(self._refusals) >= _REFUSALS
@@ -212,7 +209,7 @@ class _Children:
         elif not self._tasks:
             self._over.set_result(None)
 
-    async def ended(self) -> None:
+    async def wait(self) -> None:
         """Wait until all tasks have ended; raise the first error.
 
         If the caller is cancelled, the tasks are cancelled, too, as often as it is.
@@ -254,5 +251,5 @@ async def in_parallel(
     children = _Children()
     for _ in range(max(1, min(width, len(jobs)))):
         children.begin(child())
-    await children.ended()
+    await children.wait()
     return [results[index] for index in range(len(jobs))]

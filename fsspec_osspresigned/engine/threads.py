@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-_RETRY, _RETRIES = 0.05, 40  # seconds between tries to start a thread, and their number
+RETRY_INTERVAL, RETRIES = 0.05, 40  # seconds between tries to start a thread
 
 
 class Job:
@@ -117,7 +117,7 @@ class Threads:
 
     def _try_again(self) -> None:
         self._tries += 1
-        is_last = self._tries > _RETRIES or not self._count
+        is_last = self._tries > RETRIES or not self._count
         jobs, self._queued = self._queued, deque()
         while jobs:
             if is_last:
@@ -127,7 +127,7 @@ class Threads:
             else:
                 self.start(jobs.popleft())
         if self._queued:
-            self._loop.call_later(_RETRY, self._try_again)
+            self._loop.call_later(RETRY_INTERVAL, self._try_again)
         else:
             self._tries = 0
 

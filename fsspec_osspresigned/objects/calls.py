@@ -183,9 +183,9 @@ async def read(
         return await _read_whole(client, path, in_thread=in_thread)
     first = start or 0
     if end is not None and min(first, end) < 0:
-        found, version = await look(client, path), version or Version()
-        version.check(Version.of(found).etag, found["size"], path)
-        first, end, _ = slice(first, end).indices(found["size"])
+        info, version = await look(client, path), version or Version()
+        version.check(Version.of(info).etag, info["size"], path)
+        first, end, _ = slice(first, end).indices(info["size"])
     if end is not None and end <= first:
         return b""
     size = -first if first < 0 else (end or math.inf) - first
@@ -282,12 +282,12 @@ async def listing(
         reply = await client.call(operation)
         try:
             page = parsing.parse(reply.body, "ListBucketResult")
-            found = list(_entries(page, bucket, prefix))
+            entries = list(_entries(page, bucket, prefix))
             token = _next_token(page, query.get("continuation-token"))
         except ValueError as error:
             msg = f"the reply to ListObjectsV2 is bad: {error}"
             raise ReplyError(msg, path=bucket, action=operation.action) from None
-        for entry in found:
+        for entry in entries:
             yield entry
         if not token:
             return
@@ -326,8 +326,8 @@ def _entries(page: Element, bucket: str, prefix: str) -> Iterator[dict[str, Any]
             StorageClass=item.findtext("StorageClass"),
         )
     for item in page.iter("CommonPrefixes"):
-        found = name(item.findtext("Prefix")).rstrip("/")
-        yield {"name": found, "size": 0, "type": "directory"}
+        directory = name(item.findtext("Prefix")).rstrip("/")
+        yield {"name": directory, "size": 0, "type": "directory"}
 
 
 def date_of(text: str | None) -> datetime | None:

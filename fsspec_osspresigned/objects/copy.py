@@ -174,8 +174,8 @@ class Copying:
         if self._replaces:
             return self.target
         if "x-oss-tagging-count" in source.headers:
-            said = "%s: HEAD does not tell the tags of %s, so they are not copied"
-            _log.warning(said, self.target.path, self.path)
+            text = "%s: HEAD does not tell the tags of %s, so they are not copied"
+            _log.warning(text, self.target.path, self.path)
         carried = {
             name: value
             for name, value in source.headers.items()
@@ -197,14 +197,14 @@ class Copying:
             span = range(offset, min(offset + size, source.size))
             return await self._part(source, upload_id, offset // size + 1, span)
 
-        found = await in_parallel(work, jobs, self.client.options.connections)
+        parts = tuple(await in_parallel(work, jobs, self.client.options.connections))
         crc = 0
-        for part in found:
+        for part in parts:
             if part.crc64 is None:
-                return tuple(found)
+                return parts
             crc = combine(crc, part.crc64, part.size)
         _compare(source, source.size, str(crc), self.target.path)
-        return tuple(found)
+        return parts
 
     async def _part(
         self, source: SourceHead, upload_id: str, number: int, span: range
@@ -252,7 +252,7 @@ class _UploadOfCopy:
             await self.calls.abort(self.upload_id, once=once)
 
     def stop(self) -> None:
-        """Begin to abort it in a hurry, for ``abort_at_exit``."""
+        """Begin to abort it because the process ends; does not wait."""
         in_background(lambda: self.abort(once=True))
 
 

@@ -144,20 +144,20 @@ class Lookup:
             reason = _unseen(error)
             if written.is_unrecorded(path):
                 raise
-            found = [*written.children(path)]
-            if found or written.is_directory(path):
+            infos = [*written.children(path)]
+            if infos or written.is_directory(path):
                 self._list_blindly(path, reason)
             else:
-                found = [self._remembered(path, reason)]
+                infos = [self._remembered(path, reason)]
         else:
             own = (path,) if markers else (path, f"{path}/")
-            found = [item async for item in listed if item["name"] not in own]
+            infos = [item async for item in listed if item["name"] not in own]
             key = split_path(path)[1]
-            if not found and key and not written.is_new_directory(path):
+            if not infos and key and not written.is_new_directory(path):
                 itself = await self.info(path)
-                found = [itself] if itself["type"] == "file" else []
+                infos = [itself] if itself["type"] == "file" else []
         # A directory may have the name of an object.
-        return sorted(found, key=lambda item: (item["name"], item["type"]))
+        return sorted(infos, key=lambda item: (item["name"], item["type"]))
 
     async def walk(
         self,
@@ -356,12 +356,11 @@ class Lookup:
         """Return what the store lists; raises PermissionError here, not later."""
         bucket, key = split_path(path)
         within = f"{key}/{prefix}" if key else prefix
-        found = listing(self.client, bucket, within, delimiter=delimiter)
-        first = await anext(found, None)
-        return _each(()) if first is None else _with_first(first, found)
+        entries = listing(self.client, bucket, within, delimiter=delimiter)
+        first = await anext(entries, None)
+        return _each(()) if first is None else _with_first(first, entries)
 
     async def _lists(self, path: str) -> bool:
-        """Return whether the store lists an object below *path*."""
         return await anext(await self._listed(path), None) is not None
 
     def _remembered(
@@ -386,8 +385,8 @@ class Lookup:
             try:
                 return await calls.look(self.client, path)
             except PermissionError as error:
-                found = self._remembered(path, reason or _unseen(error))
-                return found if found["type"] == "file" else None
+                info = self._remembered(path, reason or _unseen(error))
+                return info if info["type"] == "file" else None
             except FileNotFoundError:
                 if reason is not None:
                     self._list_blindly(path, reason, warns=warns)
@@ -439,20 +438,15 @@ class _Below:
         parts = name.removeprefix(self._root).split("/")
         is_dir = item["type"] == "directory"
         above = (parts if is_dir else parts[:-1])[: self._maxdepth]
-        yield from _above(above, self._root, self._seen)
+        for end in range(len(above), 0, -1):
+            directory = self._root + "/".join(above[:end])
+            if directory in self._seen:
+                break  # and so are those above it
+            self._seen.add(directory)
+            if not directory.endswith("/"):
+                yield _directory(directory)
         if not is_dir and (self._maxdepth is None or len(parts) <= self._maxdepth):
             yield item
-
-
-def _above(parts: list[str], root: str, seen: set[str]) -> Iterator[Info]:
-    """Yield the directory of *parts* and its parents, except directories in *seen*."""
-    for end in range(len(parts), 0, -1):
-        name = root + "/".join(parts[:end])
-        if name in seen:
-            return  # and so are those above it
-        seen.add(name)
-        if not name.endswith("/"):
-            yield _directory(name)
 
 
 def _directory(path: str) -> Info:

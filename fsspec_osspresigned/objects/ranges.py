@@ -135,15 +135,15 @@ class Range:
             if self.total is not None and not self.takes_whole:
                 raise WholeError
             return
-        found = _is_range(headers.get("content-range", ""))
-        if not found:
+        match = _is_range(headers.get("content-range", ""))
+        if not match:
             raise self._bad("it names no range")
-        first, last, total = map(int, found.groups())
+        first, last, total = map(int, match.groups())
         self._see(headers, total)
         start = self.start if self.start >= 0 else max(0, total + self.start)
         stop = total if self.stop is None else min(self.stop, total)
         if (first, last + 1) != (start, stop):
-            raise self._bad(f"{found[0]} came for {self.free['Range']}")
+            raise self._bad(f"{match[0]} came for {self.free['Range']}")
         self.expected = stop - start
 
     def _see(self, headers: Mapping[str, str], total: int | None) -> None:
@@ -203,15 +203,15 @@ class MergedRange:
     stop: int | None
     pieces: tuple[RangePiece, ...]
 
-    def joined(self, piece: RangePiece, gap: int, most: int) -> MergedRange | None:
+    def joined(self, piece: RangePiece, gap: int, max_size: int) -> MergedRange | None:
         """Return this range extended by *piece*; None if *piece* is too far away.
 
-        *piece* begins later. *gap* is the maximum distance and *most* the maximum size,
+        *piece* begins later. *gap* is the maximum distance and *max_size* the maximum size,
         both in bytes.
         """
         if self.stop is not None:
             end = max(self.stop, piece.start if piece.stop is None else piece.stop)
-            if piece.start - self.stop > gap or end - self.start > most:
+            if piece.start - self.stop > gap or end - self.start > max_size:
                 return None
         open_ended = self.stop is None or piece.stop is None
         stop = None if open_ended else max(self.stop or 0, piece.stop or 0)
@@ -219,20 +219,20 @@ class MergedRange:
 
     def cut(self, data: bytes) -> list[tuple[int, bytes]]:
         """Return index and bytes of each requested range, cut from *data*."""
-        view, base, found = memoryview(data), self.start, []
+        view, base, pieces = memoryview(data), self.start, []
         for piece in self.pieces:
             end = None if piece.stop is None else piece.stop - base
-            found.append((piece.index, bytes(view[piece.start - base : end])))
-        return found
+            pieces.append((piece.index, bytes(view[piece.start - base : end])))
+        return pieces
 
 
 def merged(
-    paths: Sequence[str], starts: Any, ends: Any, gap: int | None, most: int
+    paths: Sequence[str], starts: Any, ends: Any, gap: int | None, max_size: int
 ) -> list[MergedRange]:
     """Return the ranges to read for ``cat_ranges``, without empty ones.
 
     *starts* and *ends* are one value for all, or one for each of *paths*. Ranges at
-    most *gap* bytes apart are merged, up to *most* bytes or the size of the largest
+    most *gap* bytes apart are merged, up to *max_size* bytes or the size of the largest
     piece; *gap* None merges none. Lists that differ in length raise ValueError.
     """
     count = len(paths)
@@ -251,7 +251,7 @@ def merged(
     together: list[MergedRange] = []
     for path, piece in sorted(near, key=lambda one: (one[0], one[1].start)):
         last = together[-1] if together and together[-1].path == path else None
-        if last is not None and (more := last.joined(piece, gap or 0, most)):
+        if last is not None and (more := last.joined(piece, gap or 0, max_size)):
             together[-1] = more
         else:
             together.append(MergedRange(path, piece.start, piece.stop, (piece,)))

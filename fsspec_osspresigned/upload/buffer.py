@@ -188,19 +188,19 @@ class PartBuffer:
         self._most, self.free = self._kept, 0
         return True
 
-    def _take_room(self, least: int, most: int) -> int:
-        """Lease *least* to *most* bytes of memory; return how many, 0 if there is no room.
+    def _take_room(self, min_size: int, max_size: int) -> int:
+        """Lease memory; return the number of bytes, 0 if there is no room.
 
         Waits for parts of this file in flight, but never for other files, because one
         thread may write to all of them.
         """
-        doubled = min(most, max(_FIRST, self.held, least))
-        usual = doubled if self.number == 1 else most
-        if not self._takes(usual):
+        doubled = min(max_size, max(_FIRST, self.held, min_size))
+        usual = doubled if self.number == 1 else max_size
+        if not self._reserve(usual):
             self._free_idle()
             self._wait(lambda: self._has_room(usual))
-            if not self._takes(usual):
-                return doubled if doubled < usual and self._takes(doubled) else 0
+            if not self._reserve(usual):
+                return doubled if doubled < usual and self._reserve(doubled) else 0
         return usual
 
     def _take_least(self, size: int, left: int) -> int:
@@ -222,9 +222,8 @@ class PartBuffer:
     def _has_room(self, size: int) -> bool:
         return self._account.has_room(size, self._limit)
 
-    def _takes(self, size: int) -> bool:
-        """Lease *size* bytes if there is room; return whether there was."""
-        return self._account.takes(size, self._limit)
+    def _reserve(self, size: int) -> bool:
+        return self._account.reserve(size, self._limit)
 
     def _give_back(self, chunk: memoryview, free: Callable[[], int | None]) -> None:
         """Keep a returned chunk for reuse, unless memory is short; on the loop."""

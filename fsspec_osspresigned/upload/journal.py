@@ -34,15 +34,19 @@ from ..files import FileLock, LineFile, LockedError
 from ..http.body import Fingerprint
 from ..http.checksums import crc64
 from ..model import CHECKSUMS, MAX_PARTS, PartReceipt
-from ..units import shown_bytes
+
+_log = logging.getLogger(__name__)
 
 VERSION = 2
+SUFFIX = ".upload.jsonl"
+_LOCK = ".lock"
+_LOCK_DELAYS = (0.02, 0.05)  # seconds: listing the journals locks each for a moment
 _LIMIT = 32 * 1024 * 1024  # 10,000 parts, each sent a dozen times, are 16 MiB
 _LINE = re.compile(rb'(\{.+),"check":"([0-9a-f]{16})"\}')
 
 
-def _int_from(least: int, most: int = 2**64 - 1) -> Any:
-    return field(validator=and_(instance_of(int), ge(least), le(most)))
+def _int_from(minimum: int, maximum: int = 2**64 - 1) -> Any:
+    return field(validator=and_(instance_of(int), ge(minimum), le(maximum)))
 
 
 def _text() -> Any:
@@ -137,11 +141,11 @@ def parse(data: bytes) -> JournalRecord | None:
 
 def _members(line: bytes) -> dict[str, Any]:
     """Return the JSON members of a journal line; empty if its checksum is wrong."""
-    found = _LINE.fullmatch(line)
-    if found is None or int(found[2], 16) != crc64(found[1] + b"}"):
+    match = _LINE.fullmatch(line)
+    if match is None or int(match[2], 16) != crc64(match[1] + b"}"):
         return {}
     try:
-        members: dict[str, Any] = json.loads(found[1] + b"}")
+        members: dict[str, Any] = json.loads(match[1] + b"}")
     except ValueError:
         return {}
     return members
@@ -187,147 +191,6 @@ def read(place: str, limit: int = _LIMIT) -> bytes | None:
     return data
 
 
-_log = logging.getLogger(__name__)
-
-SUFFIX = ".upload.jsonl"
-_LOCK = ".lock"
-_PATIENCE = (0.02, 0.05)  # seconds: listing the journals locks each for a moment
-
-
-def demands_of(headers: Mapping[str, str]) -> str:
-    """Return a digest of the required headers, whose values may be confidential."""
-    lines = sorted(f"{name.lower()}:{value.strip()}" for name, value in headers.items())
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
-
-
-def reason_to_start_over(old: JournalHead, new: JournalHead) -> str | None:
-    """Return why the journaled upload *old* cannot be resumed as *new*; None if it can.
-
-    The device number is not compared, because a disk may get another one after a
-    restart of the machine. Nor is ctime, which chmod changes. The bytes of every stored
-    part are compared later anyway.
-    """
-    was, now = old.fingerprint, new.fingerprint
-    reasons = {
-        f"the file has {now.size} bytes, it had {was.size}": was.size != now.size,
-        "the file has changed": (was.mtime_ns, was.inode) != (now.mtime_ns, now.inode),
-        f"parts have {shown_bytes(new.part_size)} now, they had "
-        f"{shown_bytes(old.part_size)}": (old.part_size != new.part_size),
-        "other headers are demanded": old.demands != new.demands,
-        "another upload is granted": old.owners != new.owners
-        or (new.owners and old.upload_id != new.upload_id),
-    }
-    return next((reason for reason, holds in reasons.items() if holds), None)
-
-
-@frozen
-class FoundJournal:
-    """One journal file of the checkpoint directory.
-
-    Attributes:
-        record: content of the journal; None if it cannot be read.
-        in_use: description of the process that uses the journal; None if it is free.
-    """
-
-    name: str
-    record: JournalRecord | None
-    in_use: str | None
-
-
-def _other_writers(found: os.stat_result) -> str | None:
-    """Return which other users may write to a directory; None if there are none.
-
-    The primary group of this user does not count. Root may use a directory of another
-    user, as a container does with a directory of its host.
-    """
-    if found.st_uid not in (0, os.geteuid()) and os.geteuid():
-        return "its owner"
-    if found.st_mode & stat.S_IWOTH:
-        return "everybody"  # as Windows says of all directories
-    is_foreign = found.st_gid != os.getegid()
-    return "its group" if found.st_mode & stat.S_IWGRP and is_foreign else None
-
-
-class Checkpoint:
-    """A directory of journals, created with mode 0700.
-
-    Raises:
-        ConfigurationError: the directory cannot be created or written, or other users
-            can write to it.
-    """
-
-    def __init__(self, directory: str | os.PathLike[str]) -> None:
-        self.directory = Path(os.path.expanduser(directory)).absolute()
-        try:
-            found = self._make()
-        except (OSError, ValueError) as error:
-            why = getattr(error, "strerror", None) or error
-            raise ConfigurationError(f"checkpoint={self.directory}: {why}") from None
-        self._refuse_others(found)
-        if not os.access(self.directory, os.R_OK | os.W_OK | os.X_OK):
-            raise ConfigurationError(f"checkpoint={self.directory}: not writable")
-
-    def _make(self) -> os.stat_result:
-        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return self.directory.stat()
-
-    def _refuse_others(self, found: os.stat_result) -> None:
-        if os.name == "posix" and (others := _other_writers(found)):
-            raise ConfigurationError(
-                f"checkpoint={self.directory}: {others} can write there: use a "
-                "directory of your own"
-            )
-
-    def hold(self, path: str, source: str) -> HeldJournal:
-        """Return the locked journal for the upload of *source* (absolute) to *path*.
-
-        Raises:
-            CheckpointInUseError: another process or thread runs this upload.
-            ConfigurationError: other users can now write to the directory.
-        """
-        found = None
-        with contextlib.suppress(OSError):  # the lock tells why
-            found = self._make()  # a cleaner of old files may have removed it
-        if found is not None:
-            self._refuse_others(found)
-        return HeldJournal(path, self._place(path, source)).acquire()
-
-    def hold_name(self, name: str) -> HeldJournal:
-        """Return the locked journal with the file name that :meth:`found` returned.
-
-        Raises like :meth:`hold`.
-        """
-        return HeldJournal(name, str(self.directory / name)).acquire()
-
-    def has(self, path: str, source: str) -> bool:
-        """Return whether there is a journal for the upload of *source* to *path*."""
-        return os.path.exists(self._place(path, source))
-
-    def _place(self, path: str, source: str) -> str:
-        name = f"{path}\0{source}".encode("utf-8", "surrogateescape")
-        return str(self.directory / hashlib.sha256(name).hexdigest()[:32]) + SUFFIX
-
-    def found(self) -> Iterator[FoundJournal]:
-        """Yield all journals in the directory, including unreadable ones."""
-        for name in sorted(os.listdir(self.directory)):
-            if name.endswith(SUFFIX):
-                yield self._look(name)
-
-    def _look(self, name: str) -> FoundJournal:
-        held = HeldJournal(name, str(self.directory / name))
-        user = record = None
-        with contextlib.suppress(OSError):
-            # A free lock has no file, unless its process was killed.
-            if os.path.exists(held.lock_place):
-                try:
-                    held.lock()
-                except LockedError as error:
-                    user = str(error)
-            record = parse(read(held.place) or b"")
-        held.release()
-        return FoundJournal(name, record, user)
-
-
 class HeldJournal:
     """Journal file *place*, locked by this process. Thread-safe.
 
@@ -359,11 +222,11 @@ class HeldJournal:
 
     def lock(self) -> None:
         """Lock the journal; LockedError if another process has it."""
-        for wait in _PATIENCE:
+        for delay in _LOCK_DELAYS:
             with contextlib.suppress(LockedError):
                 self._lock = FileLock.take(self.lock_place)
                 return
-            time.sleep(wait)
+            time.sleep(delay)
         self._lock = FileLock.take(self.lock_place)
 
     def acquire(self) -> Self:
@@ -459,3 +322,111 @@ class HeldJournal:
                 self.place,
                 error.strerror or error,
             )
+
+
+@frozen
+class FoundJournal:
+    """One journal file of the checkpoint directory.
+
+    Attributes:
+        record: content of the journal; None if it cannot be read.
+        in_use: description of the process that uses the journal; None if it is free.
+    """
+
+    name: str
+    record: JournalRecord | None
+    in_use: str | None
+
+
+def _other_writers(status: os.stat_result) -> str | None:
+    """Return which other users may write to a directory; None if there are none.
+
+    The primary group of this user does not count. Root may use a directory of another
+    user, as a container does with a directory of its host.
+    """
+    if status.st_uid not in (0, os.geteuid()) and os.geteuid():
+        return "its owner"
+    if status.st_mode & stat.S_IWOTH:
+        return "everybody"  # as Windows says of all directories
+    is_foreign = status.st_gid != os.getegid()
+    return "its group" if status.st_mode & stat.S_IWGRP and is_foreign else None
+
+
+class Checkpoint:
+    """A directory of journals, created with mode 0700.
+
+    Raises:
+        ConfigurationError: the directory cannot be created or written, or other users
+            can write to it.
+    """
+
+    def __init__(self, directory: str | os.PathLike[str]) -> None:
+        self.directory = Path(os.path.expanduser(directory)).absolute()
+        try:
+            status = self._make()
+        except (OSError, ValueError) as error:
+            why = getattr(error, "strerror", None) or error
+            raise ConfigurationError(f"checkpoint={self.directory}: {why}") from None
+        self._refuse_others(status)
+        if not os.access(self.directory, os.R_OK | os.W_OK | os.X_OK):
+            raise ConfigurationError(f"checkpoint={self.directory}: not writable")
+
+    def _make(self) -> os.stat_result:
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return self.directory.stat()
+
+    def _refuse_others(self, status: os.stat_result) -> None:
+        if os.name == "posix" and (others := _other_writers(status)):
+            raise ConfigurationError(
+                f"checkpoint={self.directory}: {others} can write there: use a "
+                "directory of your own"
+            )
+
+    def hold(self, path: str, source: str) -> HeldJournal:
+        """Return the locked journal for the upload of *source* (absolute) to *path*.
+
+        Raises:
+            CheckpointInUseError: another process or thread runs this upload.
+            ConfigurationError: other users can now write to the directory.
+        """
+        status = None
+        with contextlib.suppress(OSError):  # the lock tells why
+            status = self._make()  # a cleaner of old files may have removed it
+        if status is not None:
+            self._refuse_others(status)
+        return HeldJournal(path, self._place(path, source)).acquire()
+
+    def hold_name(self, name: str) -> HeldJournal:
+        """Return the locked journal with the file name that :meth:`found` returned.
+
+        Raises like :meth:`hold`.
+        """
+        return HeldJournal(name, str(self.directory / name)).acquire()
+
+    def has(self, path: str, source: str) -> bool:
+        """Return whether there is a journal for the upload of *source* to *path*."""
+        return os.path.exists(self._place(path, source))
+
+    def _place(self, path: str, source: str) -> str:
+        name = f"{path}\0{source}".encode("utf-8", "surrogateescape")
+        return str(self.directory / hashlib.sha256(name).hexdigest()[:32]) + SUFFIX
+
+    def found(self) -> Iterator[FoundJournal]:
+        """Yield all journals in the directory, including unreadable ones."""
+        for name in sorted(os.listdir(self.directory)):
+            if name.endswith(SUFFIX):
+                yield self._read(name)
+
+    def _read(self, name: str) -> FoundJournal:
+        held = HeldJournal(name, str(self.directory / name))
+        user = record = None
+        with contextlib.suppress(OSError):
+            # A free lock has no file, unless its process was killed.
+            if os.path.exists(held.lock_place):
+                try:
+                    held.lock()
+                except LockedError as error:
+                    user = str(error)
+            record = parse(read(held.place) or b"")
+        held.release()
+        return FoundJournal(name, record, user)

@@ -8,8 +8,8 @@ import logging
 import threading
 import time
 import traceback
-from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Protocol
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
 
 from attrs import Factory, define, evolve, field, frozen
 
@@ -33,8 +33,7 @@ from .plan import UploadPlan, limit_of
 
 if TYPE_CHECKING:
     from ..signers.batching import Prefetcher
-    from .journal import JournalPart
-
+    from .resume import Resumption
 
 _log = logging.getLogger(__name__)
 
@@ -43,75 +42,6 @@ _FIRST_BATCH = 4
 # Seconds of an upload after which its rate says something.
 _WARMED_UP = 2.0
 _SHOWN_AHEAD = 2  # parts that progress may be ahead of the journal
-
-
-class Checkpoint(Protocol):
-    """Protocol of what remembers the stored parts of an upload.
-
-    ``NoCheckpoint`` remembers nothing; ``Resumption`` has a journal.
-
-    Attributes:
-        upload_id: upload ID to resume; empty begins a new upload.
-        kept: stored parts, which are sent again only if their bytes have changed.
-        has_journal: whether it writes a journal, so every part needs its CRC-64, and
-            methods wait for a disk.
-    """
-
-    upload_id: str
-    kept: Mapping[int, JournalPart]
-    has_journal: bool
-
-    def record_upload(self, upload_id: str, host: str) -> None:
-        """Record the upload ID, and the store in which the upload was begun."""
-        ...
-
-    def stored_part(self, number: int, body: Body) -> JournalPart | None:
-        """Return part *number* if it is stored with the bytes of *body*."""
-        ...
-
-    def record_part(self, part: PartReceipt, verified: str) -> None:
-        """Record a stored part."""
-        ...
-
-    def remove(self) -> None:
-        """Remove the journal, because the upload is published or cannot be resumed."""
-        ...
-
-    def keeps_parts(self, error: BaseException | None) -> bool:
-        """Return whether the stored parts are kept after *error*."""
-        ...
-
-    def release(self) -> None:
-        """Unlock the journal, so another process can resume the upload."""
-        ...
-
-
-class NoCheckpoint:
-    """Checkpoint of an upload that cannot be resumed; its methods do nothing."""
-
-    upload_id = ""
-    kept: Mapping[int, JournalPart] = {}
-    has_journal = False
-
-    def record_upload(self, upload_id: str, host: str) -> None:
-        """Record nothing."""
-
-    def stored_part(self, number: int, body: Body) -> JournalPart | None:  # noqa: ARG002
-        """Return None: no part is known."""
-        return None
-
-    def record_part(self, part: PartReceipt, verified: str) -> None:
-        """Record nothing."""
-
-    def remove(self) -> None:
-        """Do nothing."""
-
-    def keeps_parts(self, error: BaseException | None) -> bool:  # noqa: ARG002
-        """Return False."""
-        return False
-
-    def release(self) -> None:
-        """Do nothing."""
 
 
 class ConfirmedProgress:
@@ -391,7 +321,8 @@ class SpooledPut(SinglePut):
 class Multipart:
     """Multipart upload, whose parts are tasks of the engine.
 
-    *checkpoint* has the parts that an earlier process stored.
+    *resumption* has the parts that an earlier process stored; None begins a new upload
+    that has no journal.
 
     Attributes:
         failure: the first failure of a part; it cancels the other parts.
@@ -399,15 +330,15 @@ class Multipart:
 
     body = EMPTY
 
-    def __init__(self, job: UploadJob, checkpoint: Checkpoint) -> None:
+    def __init__(self, job: UploadJob, resumption: Resumption | None) -> None:
         options, path = job.calls.client.options, job.calls.target.path
         self._width = job.plan.width or options.connections
         self._memory_limit = options.most_memory
         self.upload_id = ""
         self.failure: Exception | None = None
-        self._job, self._calls, self._checkpoint = job, job.calls, checkpoint
+        self._job, self._calls, self._resumption = job, job.calls, resumption
         self._confirmed: ConfirmedProgress | None = None
-        if checkpoint.has_journal:
+        if resumption is not None:
             report = job.calls.exchange.progress
             if report is not None:
                 ahead = _SHOWN_AHEAD * job.plan.part_size
@@ -426,18 +357,25 @@ class Multipart:
         """Initiate the upload unless it exists; NotSignedError if not granted."""
         job, client = self._job, self._calls.client
         host = ""
-        self.upload_id = job.granted.upload_id or self._checkpoint.upload_id
+        resumption = self._resumption
+        kept: Collection[int] = ()
+        self.upload_id = job.granted.upload_id or ""
+        if resumption is not None:
+            kept = resumption.kept
+            self.upload_id = self.upload_id or resumption.upload_id
         if not self.upload_id:
             self.upload_id, host = await self._calls.initiate(job.prefetcher)
-        if self._checkpoint.has_journal:
-            await blocking(self._checkpoint.record_upload, self.upload_id, host)
-        coming = (
+        if resumption is not None:
+            await blocking(resumption.record_upload, self.upload_id, host)
+        operations = (
             self._calls.target.part_operation(self.upload_id, number, size)
             for number, size in job.plan.cut(job.size)
-            if number not in self._checkpoint.kept
+            if number not in kept
         )
         first = _FIRST_BATCH if job.size is None else self._width
-        self._prefetcher = client.prefetcher(lambda: next(coming, None), first=first)
+        self._prefetcher = client.prefetcher(
+            lambda: next(operations, None), first=first
+        )
 
     async def add(self, body: Body) -> None:
         """Send *body* as the next part; waits while too many are in flight.
@@ -470,15 +408,15 @@ class Multipart:
         """Send one part; record a failure for the caller."""
         try:
             reply: Reply | None = None
-            kept = None
-            if number in self._checkpoint.kept:
-                kept = await blocking(self._checkpoint.stored_part, number, body)
+            kept, resumption = None, self._resumption
+            if resumption is not None and number in resumption.kept:
+                kept = await blocking(resumption.stored_part, number, body)
             if kept is None:
                 part, verified, reply = await self._calls.send_part(
                     self.upload_id, number, body, self._prefetcher
                 )
-                if self._checkpoint.has_journal:
-                    await blocking(self._checkpoint.record_part, part, verified)
+                if resumption is not None:
+                    await blocking(resumption.record_part, part, verified)
             else:
                 verified, part = kept.verified, kept.part
                 if self._calls.exchange.progress is not None:
@@ -490,18 +428,15 @@ class Multipart:
         except BaseException as error:
             # The error is kept, its frames are not: they would keep the part.
             traceback.clear_frames(error.__traceback__)
-            self._fail(error)  # raised by the caller's next step
+            if self.failure is None:  # raised by the caller's next step
+                self.failure = as_failure(error, self._calls.target.path)
+            self.cancel()
             if isinstance(error, asyncio.CancelledError):
                 raise
         finally:
             if isinstance(body, PartBody):
                 body.release()
             del body
-
-    def _fail(self, error: BaseException) -> None:
-        if self.failure is None:
-            self.failure = as_failure(error, self._calls.target.path)
-        self.cancel()
 
     @property
     def in_flight(self) -> Collection[asyncio.Task[None]]:
@@ -538,7 +473,8 @@ class Multipart:
                     self.upload_id, parts, crc, granted
                 )
             except IntegrityError:  # the parts cannot become the right object
-                await blocking(self._checkpoint.remove)
+                if self._resumption is not None:
+                    await blocking(self._resumption.remove)
                 raise
         size = sum(part.size for part in parts)
         return receipt.build(reply, size, crc, verified, self.upload_id)
@@ -548,7 +484,8 @@ class Multipart:
         if not self.upload_id or self._is_discarded:
             return
         self._is_discarded = True
-        if await blocking(self._checkpoint.keeps_parts, reason):
+        resumption = self._resumption
+        if resumption is not None and await blocking(resumption.keeps_parts, reason):
             return
         job, client = self._job, self._calls.client
         if not job.granted.is_owners or client.options.abort_map_uploads:

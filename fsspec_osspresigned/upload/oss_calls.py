@@ -112,7 +112,10 @@ class OSSCalls:
             # not confirmed anything.
             msg = f"{operation}: the reply has neither an ETag nor a checksum"
             raise NetworkError(msg, path=operation.path)
-        md5, mode = lambda: md5_of(body), _mode(self.target, operation.action)
+        mode: str | None = self.target.checksum
+        if mode == "auto" and operation.action.spec.form:
+            mode = None  # the ETag of an object of a form is never an MD5
+        md5 = partial(md5_of, body)
         return reply, _compared(reply, operation, reply.crc64, md5, mode)
 
     async def _put_after_all(
@@ -375,15 +378,6 @@ def _visible(error: IntegrityError) -> IntegrityError:
     if error.differs:
         error.add_note("The object that is visible now is not what was sent.")
     return error
-
-
-def _mode(target: Target, action: Action) -> str | None:
-    """Return how to compare the checksum in a reply: a mode, or None for only CRC-64s.
-
-    A form with mode ``auto`` gets None, because the ETag of its object is never an MD5.
-    """
-    by_crc = action.spec.form and target.checksum == "auto"
-    return None if by_crc else target.checksum
 
 
 def _compared(

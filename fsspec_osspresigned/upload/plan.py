@@ -202,12 +202,11 @@ def _fitted(
         plans.append((seconds + count * _PART_COST, plan))
     enough = min((seconds for seconds, _ in plans), default=0) * _NEARLY
     fast = [plan for seconds, plan in plans if seconds <= enough]
-    return min(fast, key=_requests, default=None)
-
-
-def _requests(plan: UploadPlan) -> tuple[bool, int, int]:
-    """Return a sort key for *plan*: total requests first, then requests in flight."""
-    return plan.multipart, plan.width or 0, -plan.part_size
+    return min(
+        fast,
+        key=lambda plan: (plan.multipart, plan.width or 0, -plan.part_size),
+        default=None,
+    )
 
 
 def limit_of(action: Action, largest: int | None = None) -> str:
@@ -216,28 +215,22 @@ def limit_of(action: Action, largest: int | None = None) -> str:
     *largest* is another maximum in bytes; None uses that of *action*.
     """
     name = "the form of a grant" if action.spec.form else "one PUT"
-    most = action.spec.largest if largest is None else largest
-    room = " (5 GiB with its fields)" if most == MAX_POST_OBJECT else ""
-    return f"{name} holds {shown_bytes(most)}{room} at most"
+    maximum = action.spec.largest if largest is None else largest
+    room = " (5 GiB with its fields)" if maximum == MAX_POST_OBJECT else ""
+    return f"{name} holds {shown_bytes(maximum)}{room} at most"
 
 
-def _largest(grant: Grant) -> int:
-    """Return the maximum number of bytes of a stream that one call may store."""
-    most = grant.action.spec.largest
-    return most if grant.largest is None else min(most, grant.largest)
-
-
-def too_small(cut: int, least: int) -> str:
-    """Return a message that parts of *cut* bytes are smaller than *least*."""
-    limit = "100 KiB" if least == MIN_PART else "5 MiB of S3-compatible stores"
+def too_small(cut: int, minimum: int) -> str:
+    """Return a message that parts of *cut* bytes are smaller than *minimum*."""
+    limit = "100 KiB" if minimum == MIN_PART else "5 MiB of S3-compatible stores"
     return f"parts of {cut} bytes are below the minimum of {limit}"
 
 
 def _misfits(size: int, cut: int, parts: MultipartGrant) -> Iterator[str]:
     """Yield the reasons why *size* bytes cannot be sent in parts of *cut* bytes."""
-    need, most = max(1, -(-size // cut)), parts.max_parts
-    if need > most:
-        yield f"{size} bytes in parts of {cut} need {need} parts, {most} can be signed"
+    need, available = max(1, -(-size // cut)), parts.max_parts
+    if need > available:
+        yield f"{size} bytes in parts of {cut} need {need} parts, {available} can be signed"
     if need > 1 and cut < parts.least_part:
         yield too_small(cut, parts.least_part)
     if min(cut, size) > MAX_PART:
@@ -255,19 +248,22 @@ def _part_size_for(size: int, wanted: int, parts: MultipartGrant) -> int:
 
     It is *wanted* bytes, unless *parts* requires larger parts.
     """
-    least = max(parts.least_part, -(-size // parts.max_parts))
+    minimum = max(parts.least_part, -(-size // parts.max_parts))
     if parts.is_owners:
-        return least  # the URL map's rule: as many parts as there are URLs
-    return wanted if least <= wanted else -(-least // MIB) * MIB
+        return minimum  # the URL map's rule: as many parts as there are URLs
+    return wanted if minimum <= wanted else -(-minimum // MIB) * MIB
 
 
 def _plan_stream(grant: Grant, part_size: int, path: str) -> UploadPlan:
     parts = grant.multipart
     unsized = parts is not None and parts.is_owners and parts.part_size is None
+    largest = grant.action.spec.largest
+    if grant.largest is not None:
+        largest = min(largest, grant.largest)
     if parts is None or (unsized and grant.single):
         return UploadPlan(
             action=grant.action,
-            largest=_largest(grant),
+            largest=largest,
             multipart=False,
             part_size=part_size,
             max_parts=1,
@@ -284,7 +280,7 @@ def _plan_stream(grant: Grant, part_size: int, path: str) -> UploadPlan:
         raise ConfigurationError(too_small(cut, parts.least_part), path=path)
     return UploadPlan(
         action=grant.action,
-        largest=_largest(grant),
+        largest=largest,
         multipart=not grant.single,
         part_size=cut,
         least_part=parts.least_part,
@@ -332,7 +328,18 @@ def check_plan(
     """
     problems: list[str] = []
     if plan.multipart:
-        problems += _misfits_of_owners(options, target, grant)
+        granted = grant.multipart or MultipartGrant()
+        if not granted.completes and options.receipts is None:
+            problems.append(
+                "the owner completes this upload from its receipts: receipts= is required"
+            )
+        begins, ends = Action.InitiateMultipartUpload, Action.CompleteMultipartUpload
+        set_then = begins.spec.pick(target.headers).keys()
+        lost = ", ".join(sorted(set_then - ends.spec.pick(target.headers).keys()))
+        if granted.is_owners and lost:
+            problems.append(
+                f"the owner has initiated this upload: {lost} cannot be set now"
+            )
     elif plan.action.spec.form and target.checksum == "md5":
         problems.append(
             "checksum='md5' cannot be used: the ETag of a form upload is not an MD5; "
@@ -340,18 +347,6 @@ def check_plan(
         )
     if problems:
         raise ConfigurationError(problems, path=target.path)
-
-
-def _misfits_of_owners(options: Options, target: Target, grant: Grant) -> Iterator[str]:
-    """Yield why parts cannot be sent to the multipart upload that the owner initiated."""
-    granted = grant.multipart or MultipartGrant()
-    if not granted.completes and options.receipts is None:
-        yield "the owner completes this upload from its receipts: receipts= is required"
-    begins, ends = Action.InitiateMultipartUpload, Action.CompleteMultipartUpload
-    set_then = begins.spec.pick(target.headers).keys()
-    lost = ", ".join(sorted(set_then - ends.spec.pick(target.headers).keys()))
-    if granted.is_owners and lost:
-        yield f"the owner has initiated this upload: {lost} cannot be set now"
 
 
 def needed_requests(

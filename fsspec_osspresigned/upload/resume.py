@@ -9,16 +9,17 @@ proves nothing.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 import time
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Literal
 
-from attrs import evolve, frozen
+from attrs import asdict, evolve, frozen
 
 from ..client.client import Client
-from ..engine.engine import blocking
+from ..engine.engine import blocking, user_code
 from ..errors import (
     InvalidRequestError,
     NetworkError,
@@ -32,22 +33,50 @@ from ..http.body import Body, FileBody, Source
 from ..model import MAX_PARTS, Action, PartReceipt
 from ..options.of_objects import Target
 from ..signers.base import MultipartGrant
-from ..units import short_bytes, shown_text
+from ..units import short_bytes, shown_bytes, shown_text
 from .journal import (
     Checkpoint,
     HeldJournal,
     JournalHead,
     JournalPart,
-    demands_of,
-    reason_to_start_over,
 )
-from .modes import NoCheckpoint
 from .oss_calls import OSSCalls, bare, crc_of, document, is_elsewhere, listed_parts
 from .plan import UploadPlan
 
 _log = logging.getLogger(__name__)
 
-_KEPT = "%(text)s, are stored; run the same again to resume"
+
+@frozen(kw_only=True)
+class UploadEvent:
+    """An upload was resumed, or ended early and can be resumed.
+
+    Attributes:
+        kind: ``resumed``, or ``kept`` if the stored parts wait for a later process.
+        path: ``bucket/key``.
+        parts_stored: number of parts that need not be sent again.
+        parts: number of all parts.
+        bytes_stored: size of the stored parts.
+        bytes: size of the object.
+    """
+
+    kind: Literal["resumed", "kept"]
+    path: str
+    upload_id: str
+    parts_stored: int
+    parts: int
+    bytes_stored: int
+    bytes: int
+
+    @property
+    def text(self) -> str:
+        """The numbers of parts and bytes, for a person."""
+        sizes = f"{short_bytes(self.bytes_stored)} of {short_bytes(self.bytes)}"
+        return f"{self.parts_stored} of {self.parts} parts, {sizes}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the event as members of a JSON object."""
+        members = asdict(self)
+        return {"event": members.pop("kind"), **members, "text": self.text}
 
 
 @frozen
@@ -68,18 +97,18 @@ def agreed(
     the process may have been killed before it wrote the journal.
     """
     last = max(listing.parts, default=0)
-    found: dict[int, JournalPart] = {}
-    for number, one in kept.items():
+    stored: dict[int, JournalPart] = {}
+    for number, journaled in kept.items():
         if number in listing.parts:
-            if _same(one.part, listing.parts[number]):
-                found[number] = one
+            if _same(journaled.part, listing.parts[number]):
+                stored[number] = journaled
         elif not listing.whole and number > last:
-            found[number] = one
+            stored[number] = journaled
     for number, part in listing.parts.items():
         fits = 1 <= number <= head.parts and part.size == head.size_of(number)
-        if fits and number not in found and part.crc64 is not None:
-            found[number] = JournalPart(part, "crc64")
-    return found
+        if fits and number not in stored and part.crc64 is not None:
+            stored[number] = JournalPart(part, "crc64")
+    return stored
 
 
 def _same(ours: PartReceipt, theirs: PartReceipt) -> bool:
@@ -142,10 +171,13 @@ class Resumption:
     Thread-safe.
     """
 
-    has_journal = True
-
-    def __init__(self, held: HeldJournal, head: JournalHead) -> None:
-        self._held, self._head = held, head
+    def __init__(
+        self,
+        held: HeldJournal,
+        head: JournalHead,
+        on_event: Callable[[UploadEvent], object] | None = None,
+    ) -> None:
+        self._held, self._head, self._on_event = held, head, on_event
         self._stored: set[int] = set()  # parts, of earlier processes and of this one
         self.upload_id = ""
         self.kept: Mapping[int, JournalPart] = {}
@@ -183,8 +215,8 @@ class Resumption:
         self._head, self.upload_id, self.kept = old, old.upload_id, kept
         self._stored |= kept.keys()
         await blocking(self._held.resume)
-        facts = self._facts(kept)
-        _log.info("%(path)s: resumed from %(text)s", {"event": "resumed", **facts})
+        event = await blocking(self._report, "resumed", kept)
+        _log.info("%s: resumed from %s", event.path, event.text)
         return True
 
     def record_upload(self, upload_id: str, host: str) -> None:
@@ -196,8 +228,8 @@ class Resumption:
 
     def stored_part(self, number: int, body: Body) -> JournalPart | None:
         """Return part *number* if it is stored with the bytes of *body*."""
-        found = self.kept.get(number)
-        if found is not None and crc_of(body) != found.part.crc64:
+        kept = self.kept.get(number)
+        if kept is not None and crc_of(body) != kept.part.crc64:
             _log.warning(
                 "%s: part %d of %s has changed since it was sent: sending it again",
                 self._head.path,
@@ -206,7 +238,7 @@ class Resumption:
             )
             self._stored.discard(number)
             return None
-        return found
+        return kept
 
     def record_part(self, part: PartReceipt, verified: str) -> None:
         """Add a stored part to the journal."""
@@ -220,16 +252,17 @@ class Resumption:
     def keeps_parts(self, error: BaseException | None) -> bool:
         """Return whether the stored parts are kept after *error*.
 
-        If they are kept, adds a note about them to *error*.
+        If they are kept, adds a note about them to *error*. Called in a worker thread.
         """
         if is_stale(error) and not self._is_elsewhere(error):
             self._held.remove()
         if not self._held.keeps:
             return False
-        facts = self._facts(self._stored)
-        _log.info("%(path)s: " + _KEPT, {"event": "kept", **facts})
+        event = self._report("kept", self._stored)
+        note = f"{event.text}, are stored; run the same again to resume"
+        _log.info("%s: %s", event.path, note)
         if error is not None:
-            error.add_note(_KEPT % facts)
+            error.add_note(note)
         return True
 
     def _is_elsewhere(self, error: BaseException | None) -> bool:
@@ -238,23 +271,47 @@ class Resumption:
         host = self._head.host
         return isinstance(error, UploadNotFoundError) and is_elsewhere(error, host)
 
-    def _facts(self, numbers: Collection[int]) -> dict[str, Any]:
-        """Return facts about the parts *numbers*, for log messages and events."""
-        head, stored = self._head, sum(map(self._head.size_of, numbers))
-        sizes = f"{short_bytes(stored)} of {short_bytes(head.size)}"
-        return {
-            "path": head.path,
-            "upload_id": self.upload_id,
-            "parts_stored": len(numbers),
-            "parts": head.parts,
-            "bytes_stored": stored,
-            "bytes": head.size,
-            "text": f"{len(numbers)} of {head.parts} parts, {sizes}",
-        }
+    def _report(
+        self, kind: Literal["resumed", "kept"], numbers: Collection[int]
+    ) -> UploadEvent:
+        """Call ``on_event`` with *numbers*, the stored parts; return the event."""
+        event = UploadEvent(
+            kind=kind,
+            path=self._head.path,
+            upload_id=self.upload_id,
+            parts_stored=len(numbers),
+            parts=self._head.parts,
+            bytes_stored=sum(map(self._head.size_of, numbers)),
+            bytes=self._head.size,
+        )
+        if self._on_event is not None:
+            with user_code():
+                self._on_event(event)
+        return event
 
     def release(self) -> None:
         """Unlock the journal for other processes."""
         self._held.release()
+
+
+def reason_to_start_over(old: JournalHead, new: JournalHead) -> str | None:
+    """Return why the journaled upload *old* cannot be resumed as *new*; None if it can.
+
+    The device number is not compared, because a disk may get another one after a
+    restart of the machine. Nor is ctime, which chmod changes. The bytes of every stored
+    part are compared later anyway.
+    """
+    was, now = old.fingerprint, new.fingerprint
+    reasons = {
+        f"the file has {now.size} bytes, it had {was.size}": was.size != now.size,
+        "the file has changed": (was.mtime_ns, was.inode) != (now.mtime_ns, now.inode),
+        f"parts have {shown_bytes(new.part_size)} now, they had "
+        f"{shown_bytes(old.part_size)}": (old.part_size != new.part_size),
+        "other headers are demanded": old.demands != new.demands,
+        "another upload is granted": old.owners != new.owners
+        or (new.owners and old.upload_id != new.upload_id),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
 
 
 async def _start_over(
@@ -284,34 +341,41 @@ def _kept_for(head: JournalHead) -> bool:
     return False
 
 
+def demands_of(headers: Mapping[str, str]) -> str:
+    """Return a digest of the required headers, whose values may be confidential."""
+    lines = sorted(f"{name.lower()}:{value.strip()}" for name, value in headers.items())
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
 async def resumption_of(
-    client: Client,
-    target: Target,
-    source: Source,
+    calls: OSSCalls,
     plan: UploadPlan,
     granted: MultipartGrant,
-) -> Resumption | NoCheckpoint:
+    source: Source,
+    on_event: Callable[[UploadEvent], object] | None = None,
+) -> Resumption | None:
     """Return the resumption of an upload, locked until ``release``.
 
-    Only uploads of local files in parts are resumed. A value in memory is lost with its
-    process, and a single PUT is sent again as a whole.
+    Returns None if *source* is not a local file that is sent in parts: a value in
+    memory is lost with its process, and a single PUT is sent again as a whole.
 
     Raises:
         CheckpointInUseError: another process or thread runs this upload.
         ConfigurationError: the directory cannot be used.
         UploadNotFoundError: the owner's multipart upload no longer exists.
     """
+    client, target = calls.client, calls.target
     place = client.options.checkpoint
     if place is None or not isinstance(source, FileBody):
-        return NoCheckpoint()
+        return None
     directory = await blocking(Checkpoint, place)
     local = await blocking(os.path.abspath, source.path)
     if not plan.multipart and source.size > client.options.threshold:
         what = "a grant" if plan.action.spec.form else "a single PUT"
-        said = "%s: %s has no parts to resume, each run sends the whole file"
-        _log.info(said, target.path, what)
+        text = "%s: %s has no parts to resume, each run sends the whole file"
+        _log.info(text, target.path, what)
     if not plan.multipart and not await blocking(directory.has, target.path, local):
-        return NoCheckpoint()
+        return None
     head = JournalHead(
         path=target.path,
         source=local,
@@ -335,9 +399,9 @@ async def resumption_of(
             await _start_over(
                 held, client, target, "the file is now sent in a single PUT"
             )
-            return NoCheckpoint()
-        found = Resumption(held, head)
-        if not await found.find(client, target):
-            return NoCheckpoint()
+            return None
+        resumption = Resumption(held, head, on_event)
+        if not await resumption.find(client, target):
+            return None
         undo.pop_all()
-    return found
+    return resumption

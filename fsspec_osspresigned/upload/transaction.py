@@ -424,14 +424,16 @@ class Transaction:
 
     async def _commit(self, chosen: list[Pending]) -> dict[str, Exception]:
         """Publish the objects, until one fails; return path -> failure."""
-        coming = (
+        operations = (
             one.target.put_operation(one.body.size, one.action)
             for one in chosen
             if isinstance(one, _HeldObject)
         )
-        most = self.client.options.connections
+        width = self.client.options.connections
         prefetcher = self.client.prefetcher(
-            lambda: next(coming, None), first=MAX_REQUESTS, low=max(most, MAX_REQUESTS)
+            lambda: next(operations, None),
+            first=MAX_REQUESTS,
+            low=max(width, MAX_REQUESTS),
         )
 
         async def work(one: Pending) -> None:
@@ -445,8 +447,8 @@ class Transaction:
         failures: dict[str, Exception] = {}
         # A marker that was written last becomes visible after all the rest.
         for some in (chosen[:-1], chosen[-1:]):
-            scope = Scope(work, lambda one: one.path, width=most)
-            failures |= await scope.failures_of(some)
+            scope = Scope(work, lambda one: one.path, width=width)
+            failures |= await scope.run_all(some)
             if not all(isinstance(e, ReceiptFailedError) for e in failures.values()):
                 break
         return failures

@@ -36,9 +36,7 @@ from ..model import Receipt, split_path
 from ..options.of_objects import Target
 from ..signers.base import MultipartGrant
 from .modes import (
-    Checkpoint,
     Multipart,
-    NoCheckpoint,
     ReceiptBuilder,
     SinglePut,
     SpooledPut,
@@ -58,13 +56,13 @@ from .plan import (
 
 if TYPE_CHECKING:
     from ..signers.batching import Prefetcher
+    from .resume import Resumption, UploadEvent
 
 _log = logging.getLogger(__name__)
 
-# Seconds that a discard waits for requests in flight before it aborts the upload; the
-# second number is for a process that ends.
-_PATIENCE, _HURRY = 30.0, 3.0
-_GLANCE = 0.5  # seconds between two looks whether there is a hurry
+# Seconds that a discard waits for requests in flight before it aborts the upload.
+_DISCARD_TIMEOUT, _TIMEOUT_AT_EXIT = 30.0, 3.0
+_POLL_INTERVAL = 0.5  # seconds after which a discard checks whether the process ends
 
 
 @frozen(kw_only=True)
@@ -76,10 +74,13 @@ class TransferContext:
             client's signer.
         progress: called in worker threads with numbers of sent bytes; a negative number
             subtracts the bytes of a failed try.
+        on_event: called in a worker thread when the upload is resumed, or its parts are
+            kept for a later process. It must not raise.
     """
 
     prefetcher: Prefetcher | None = None
     progress: Callable[[int], None] | None = None
+    on_event: Callable[[UploadEvent], object] | None = None
 
 
 ALONE = TransferContext()
@@ -121,8 +122,8 @@ async def _upload(
         if client.options.checkpoint is not None:
             from .resume import resumption_of  # noqa: PLC0415 - loads the journal
 
-            upload.checkpoint = await resumption_of(
-                client, target, source, upload.plan, upload.granted
+            upload.resumption = await resumption_of(
+                job.calls, job.plan, job.granted, source, context.on_event
             )
         await upload.add_source(source)
         return await upload.finish()
@@ -130,8 +131,8 @@ async def _upload(
         await upload.discard(None if isinstance(error, _SmallPartsError) else error)
         raise
     finally:
-        if upload.checkpoint.has_journal:
-            await blocking(upload.checkpoint.release)
+        if upload.resumption is not None:
+            await blocking(upload.resumption.release)
 
 
 async def _upload_at_once(job: UploadJob, source: Source) -> Receipt:
@@ -142,7 +143,8 @@ async def _upload_at_once(job: UploadJob, source: Source) -> Receipt:
     except ExclusiveNotEnforcedError:  # published all the same
         raise
     except BaseException as error:
-        _log.info("the upload of %s was cancelled: %s", job.calls.target.path, error)
+        reason = str(error) or type(error).__name__
+        _log.info("the upload of %s failed: %s", job.calls.target.path, reason)
         raise
     return await _noted(job, receipt, _small(body, receipt.size))
 
@@ -227,21 +229,21 @@ class Upload:
     Attributes:
         failure: the first failure; None if there is none.
         mode: the way the object is sent; one PutObject until the plan requires parts.
-        checkpoint: parts that an earlier process stored.
+        job: plan, target and receipt of the upload.
+        resumption: journal of a resumable upload; None if it cannot be resumed.
         receipt: the receipt; None before ``finish``.
     """
 
     def __init__(self, job: UploadJob) -> None:
-        self._client, self._job = job.calls.client, job
+        self._client, self.job = job.calls.client, job
         self.path, self.plan = job.calls.target.path, job.plan
-        self.granted = job.granted
-        self.checkpoint: Checkpoint = NoCheckpoint()
+        self.resumption: Resumption | None = None
         self.receipt: Receipt | None = None
         self.failure: Exception | None = None
         self.mode: SinglePut | Multipart = SinglePut(job)
         self._ended = self._over = False
         self._beginning: asyncio.Task[None] | None = None
-        self._pid, self._patience = os.getpid(), _PATIENCE
+        self._pid, self._discard_timeout = os.getpid(), _DISCARD_TIMEOUT
 
     @classmethod
     async def begin(
@@ -326,26 +328,26 @@ class Upload:
         self.receipt = receipt
         data = _small(body, receipt.size)  # before the body is released
         await self._published()
-        return await _noted(self._job, receipt, data)
+        return await _noted(self.job, receipt, data)
 
     async def _published(self) -> None:
         self._ended = self._over = True
         await self.mode.close()
-        if self.checkpoint.has_journal:
-            await blocking(self.checkpoint.remove)
+        if self.resumption is not None:
+            await blocking(self.resumption.remove)
 
     async def discard(
-        self, reason: BaseException | None = None, *, hurry: bool = False
+        self, reason: BaseException | None = None, *, at_exit: bool = False
     ) -> None:
         """Discard the upload: publish nothing, and remove the parts that were sent.
 
         Idempotent, and without effect after ``finish`` or in a forked child. Parts are
         kept if the owner began the upload, or with a checkpoint. *reason* is the logged
-        cause. *hurry* is for a process that ends: it limits the wait for parts to
+        cause. *at_exit* is for a process that ends: it limits the wait for parts to
         3 seconds, and the abort is not retried.
         """
-        if hurry:
-            self._patience = _HURRY
+        if at_exit:
+            self._discard_timeout = _TIMEOUT_AT_EXIT
         if self._ended or os.getpid() != self._pid:
             return
         text = f"the upload of {self.path} was cancelled"
@@ -353,7 +355,7 @@ class Upload:
         if reason is not None:
             # The caller gets it raised: a second time on the screen is no news.
             # As text: a record that keeps the exception keeps its frames, and the data.
-            _log.info("%s: %s", text, str(reason))
+            _log.info("the upload of %s was discarded: %s", self.path, str(reason))
         self._ended = True
         await to_its_end(self._discard(reason))
 
@@ -366,20 +368,21 @@ class Upload:
                 if self._beginning is not None and not self._beginning.done():
                     tasks.append(self._beginning)
                 await self._wait_for(tasks)
-                await self.mode.discard(reason, once=self._patience == _HURRY)
+                once = self._discard_timeout == _TIMEOUT_AT_EXIT
+                await self.mode.discard(reason, once=once)
             await self.mode.close()
         finally:
             self._over = True
 
     async def _wait_for(self, tasks: Collection[asyncio.Task[None]]) -> None:
-        """Wait for *tasks* as long as patience lasts, which may become short meanwhile."""
+        """Wait for *tasks*, with a timeout that ``discard`` may shorten meanwhile."""
         began = time.monotonic()
-        while tasks and (left := began + self._patience - time.monotonic()) > 0:
-            _, tasks = await asyncio.wait(tasks, timeout=min(left, _GLANCE))
+        while tasks and (left := began + self._discard_timeout - time.monotonic()) > 0:
+            _, tasks = await asyncio.wait(tasks, timeout=min(left, _POLL_INTERVAL))
 
     def stop(self) -> None:
-        """Begin to discard the upload in a hurry, for ``abort_at_exit``."""
-        in_background(lambda: self.discard(hurry=True))
+        """Begin to discard the upload because the process ends; does not wait."""
+        in_background(lambda: self.discard(at_exit=True))
 
     @property
     def memory_limit(self) -> int:
@@ -408,14 +411,14 @@ class Upload:
         if not (self.plan.multipart or single.bodies or first_of):
             return
         if self.plan.spools or not await self._begin_multipart(first_of):
-            self.mode = SpooledPut(self._job)
+            self.mode = SpooledPut(self.job)
         if single.bodies:
             body, single.body = single.body, EMPTY
             await self.mode.add(body)
 
     async def _begin_multipart(self, first_of: int | None) -> bool:
         """Begin the multipart upload; return False if that failed."""
-        single, multipart = self.mode, Multipart(self._job, self.checkpoint)
+        single, multipart = self.mode, Multipart(self.job, self.resumption)
         self.mode = multipart  # before there is anything to abort
         abort_at_exit.add(self)
         try:

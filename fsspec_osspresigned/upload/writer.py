@@ -324,7 +324,6 @@ class PresignedWriter(io.BufferedIOBase):
         self._end_upload(error)
 
     def _end_upload(self, reason: BaseException | None) -> None:
-        """Discard the upload because of *reason*."""
         try:
             self._forget()
             run(self.upload.discard, reason)

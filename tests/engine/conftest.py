@@ -30,7 +30,7 @@ def no_engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[int, Engine]]:
     engines: dict[int, Engine] = {}
     monkeypatch.setattr(engine, "_engines", engines)
     monkeypatch.setattr(engine, "IDLE", 0.02)
-    monkeypatch.setattr(engine, "_LOOK", 0.005)
+    monkeypatch.setattr(engine, "_IDLE_CHECK_INTERVAL", 0.005)
     yield engines
     wait_until(lambda: all(each.is_over for each in engines.values() if each.loop))
 

@@ -895,7 +895,7 @@ def test_engine_in_use_does_not_end(no_engine):
 def test_calls_at_the_end_of_an_engine(no_engine, monkeypatch):
     """A call that is posted just when the engine ends is not lost."""
     monkeypatch.setattr(engine, "IDLE", 0.0)
-    monkeypatch.setattr(engine, "_LOOK", 0.0005)
+    monkeypatch.setattr(engine, "_IDLE_CHECK_INTERVAL", 0.0005)
     engines, count = set(), 200
 
     async def work(number):

@@ -329,7 +329,7 @@ def test_accounts_of_many_threads():
     def work():
         for size in range(1, 60):
             account = MemoryAccount(budget)
-            assert account.takes(size, 10**9)
+            assert account.reserve(size, 10**9)
             assert budget.used >= 10 + account.used
             free = account.part(account.filling)
             account.filling = 0

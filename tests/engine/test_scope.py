@@ -190,7 +190,7 @@ def test_failures_by_name():
 
     async def main():
         scope = Scope(fail_of_three, str, width=2, on_error="return")
-        return await scope.failures_of(range(6))
+        return await scope.run_all(range(6))
 
     assert list(run(main)) == ["2", "5"]
 

@@ -141,7 +141,7 @@ def test_thread_that_can_start_later(no_engine, monkeypatch):
 @pytest.mark.parametrize("has_busy_thread", [False, True])
 def test_job_without_any_thread(no_engine, monkeypatch, has_busy_thread):
     """It is done by the loop, at once if no thread could ever take it."""
-    monkeypatch.setattr(threads, "_RETRY", 0.005)
+    monkeypatch.setattr(threads, "RETRY_INTERVAL", 0.005)
     go = threading.Event()
 
     async def main():

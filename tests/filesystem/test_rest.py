@@ -90,7 +90,7 @@ VERBS = [put, pipe, get, stream, transaction, synchronize]
 def short_patience(monkeypatch):
     """Let idle threads end soon."""
     monkeypatch.setattr(engine, "IDLE", 0.01)
-    monkeypatch.setattr(engine, "_LOOK", 0.005)
+    monkeypatch.setattr(engine, "_IDLE_CHECK_INTERVAL", 0.005)
 
 
 @pytest.fixture

@@ -335,7 +335,7 @@ def test_map_that_ends_half_way_is_one_clear_error(oss, tmp_path, caplog):
         assert again.value is caught.value
     assert not [r for r in caplog.records if r.levelno >= logging.ERROR]
     noted = [
-        r.getMessage() for r in caplog.records if "was cancelled" in r.getMessage()
+        r.getMessage() for r in caplog.records if "was discarded" in r.getMessage()
     ]
     assert len(noted) == 1
     assert PATH in noted[0]

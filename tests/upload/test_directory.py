@@ -19,13 +19,8 @@ from fsspec_osspresigned.files import FileLock, LineFile
 from fsspec_osspresigned.http.body import Fingerprint
 from fsspec_osspresigned.model import PartReceipt
 from fsspec_osspresigned.upload import journal as module
-from fsspec_osspresigned.upload.journal import (
-    Checkpoint,
-    JournalHead,
-    JournalPart,
-    demands_of,
-    reason_to_start_over,
-)
+from fsspec_osspresigned.upload.journal import Checkpoint, JournalHead, JournalPart
+from fsspec_osspresigned.upload.resume import demands_of, reason_to_start_over
 
 PATH, SOURCE = "examplebucket/k", "/data/a.bin"
 MARK = Fingerprint(device=1, inode=2, size=250, mtime_ns=3)

@@ -219,14 +219,14 @@ def test_an_upload_that_nobody_blames_is_kept_too(world, caplog):
     client = world.client()
     source = FileBody.of(str(world.file))
     upload = PlainUpload(client, Target(path=PATH), size=source.size)
-    facts = (upload.plan, upload.granted)
     caplog.set_level(logging.INFO)
-    upload.upload.checkpoint = run(
-        module.resumption_of, client, Target(path=PATH), source, *facts
-    )
+    job = upload.upload.job
+    facts = (job.calls, job.plan, job.granted)
+    resumption = run(module.resumption_of, *facts, source)
+    upload.upload.resumption = resumption
     upload.add(source.part(0, MIN_PART))
     upload.discard()
-    upload.checkpoint.release()
+    resumption.release()
     assert " of 700 KiB, are stored" in caplog.text
     assert len(world.oss.uploads(BUCKET)) == 1
     world.put()

@@ -501,7 +501,7 @@ def test_exclusive_where_versions_are_kept(oss, data, caplog):
     assert caught.value.path == "versioned/k"
     assert oss.objects("versioned")["k"] == data
     assert "AbortMultipartUpload" not in actions(oss)
-    assert "was cancelled" not in caplog.text
+    assert "was discarded" not in caplog.text
     receipt = store(make(oss), data, path="versioned/k")
     assert receipt.version_id not in (None, caught.value.version_id)
 
@@ -933,11 +933,11 @@ def test_discard_while_another_thread_begins(oss):
     assert not oss.uploads(BUCKET)
 
 
-@pytest.mark.parametrize("hurry", [False, True])
-def test_discard_does_not_wait_for_ever_for_an_upload_id(oss, monkeypatch, hurry):
+@pytest.mark.parametrize("at_exit", [False, True])
+def test_discard_does_not_wait_for_ever_for_an_upload_id(oss, monkeypatch, at_exit):
     """An upload that begins later is removed all the same, and once."""
-    monkeypatch.setattr(upload, "_PATIENCE", 0.05)
-    monkeypatch.setattr(upload, "_HURRY", 0.05)
+    monkeypatch.setattr(upload, "_DISCARD_TIMEOUT", 0.05)
+    monkeypatch.setattr(upload, "_TIMEOUT_AT_EXIT", 0.05)
     oss.faults.add(Fault(action="InitiateMultipartUpload", delay=1.0))
     one = PlainUpload(make(oss), Target(path=PATH))
     one.add(MemoryBody.of(bytes(MIN_PART)))
@@ -949,7 +949,7 @@ def test_discard_does_not_wait_for_ever_for_an_upload_id(oss, monkeypatch, hurry
     thread = threading.Thread(target=begin)
     thread.start()
     wait_until(lambda: type(one.mode) is Multipart)
-    one.discard(hurry=hurry)
+    one.discard(at_exit=at_exit)
     assert one.is_over
     thread.join(20)
     wait_until(lambda: "AbortMultipartUpload" in actions(oss))
@@ -992,7 +992,7 @@ def test_abandon(oss):
 def test_the_engine_stays_while_an_upload_is_unfinished(oss, monkeypatch):
     """An upload goes on, or is discarded, after a pause in which no thread was needed."""
     monkeypatch.setattr(engine, "IDLE", 0.05)
-    monkeypatch.setattr(engine, "_LOOK", 0.05)
+    monkeypatch.setattr(engine, "_IDLE_CHECK_INTERVAL", 0.05)
     begun = [PlainUpload(make(oss), Target(path=PATH)) for _ in range(2)]
     for one in begun:
         for _ in range(2):
@@ -1089,7 +1089,7 @@ def test_interrupt(oss):
 def test_discard_does_not_wait_for_ever(oss, caplog, monkeypatch):
     """A part whose callback hangs is left behind, and the upload is aborted."""
     caplog.set_level(logging.INFO)
-    monkeypatch.setattr(upload, "_PATIENCE", 0.05)
+    monkeypatch.setattr(upload, "_DISCARD_TIMEOUT", 0.05)
     gate, hangs = threading.Event(), threading.Event()
 
     def progress(_):
@@ -1102,7 +1102,7 @@ def test_discard_does_not_wait_for_ever(oss, caplog, monkeypatch):
         one.add(MemoryBody.of(bytes(MIN_PART)))
     assert hangs.wait(20)
     one.discard(ValueError("why"))
-    assert "was cancelled: why" in caplog.text
+    assert "was discarded: why" in caplog.text
     assert actions(oss)[-1] == "AbortMultipartUpload"
     gate.set()
     wait_until(lambda: not one.mode.in_flight)

@@ -118,7 +118,7 @@ def _failures(
 
     width = filesystem.client.options.connections
     scope: Scope[T, None] = Scope(call, name, width=width, on_error="return")
-    return run(scope.failures_of, jobs)
+    return run(scope.run_all, jobs)
 
 
 def _is_there(filesystem: OSSPresignedFileSystem, name: str) -> bool:

@@ -242,7 +242,7 @@ class Downward:
             width=options.most_small,
             on_error="raise" if self.fail_fast else "omit",
         )
-        run(scope.failures_of, entries)
+        run(scope.run_all, entries)
 
     async def _fetch(self, name: str, listener: Listener, *, is_large: bool) -> None:
         """Download one object; its file's modification time is when the download began.

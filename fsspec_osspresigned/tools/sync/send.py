@@ -35,6 +35,7 @@ from .source import RemoteSource, SyncSource
 
 if TYPE_CHECKING:
     from ...signers.batching import Prefetcher
+    from ...upload.resume import UploadEvent
 
 _HELD = 16 * MIB  # bytes of a remote file that may wait in memory, not on disk
 _LARGE_AT_ONCE = 2  # larger remote files, which have several parts in memory
@@ -57,6 +58,9 @@ class Listener:
 
         It is called in worker threads.
         """
+
+    def on_upload_event(self, entry: Entry, event: UploadEvent) -> None:
+        """Called in a worker thread when an upload is resumed, or can be later."""
 
     async def stored(self, entry: Entry, receipt: Receipt) -> None:
         """Called when a file is stored."""
@@ -111,7 +115,7 @@ class _Sending:
             width=options.most_small,
             on_error="raise" if self._route.fail_fast else "omit",
         )
-        await scope.failures_of(source)
+        await scope.run_all(source)
 
     async def _opening(self, entry: Entry) -> Operation:
         target = self._call.target(self._route.root + entry.name)
@@ -121,7 +125,11 @@ class _Sending:
         listener = self._listener
         await listener.begin(entry)
         moved = partial(listener.moved, entry.name) if listener.hears_bytes else None
-        context = TransferContext(prefetcher=prefetcher, progress=moved)
+        context = TransferContext(
+            prefetcher=prefetcher,
+            progress=moved,
+            on_event=partial(listener.on_upload_event, entry),
+        )
         try:
             receipt = await self._store(entry, context)
         except Exception as error:
