@@ -1,6 +1,6 @@
 """Class OSSPresignedFileSystem: the methods of fsspec for ``osspresigned://``.
 
-Filesystems with equal options are one object in a process.
+Filesystems with equal options share one client in a process.
 """
 
 from __future__ import annotations
@@ -8,15 +8,12 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
 from datetime import datetime
 from typing import Any, NoReturn, TypeAlias
 
 from fsspec.asyn import AsyncFileSystem, get_loop, reset_lock
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback
-from fsspec.config import apply_config, conf
 from fsspec.spec import AbstractFileSystem
 from fsspec.utils import isfilelike, stringify_path
 
@@ -28,11 +25,10 @@ from ..engine.engine import awaited, blocking, coroutine, run, verb
 from ..model import Receipt
 from ..objects.lookup import Lookup
 from ..options.of_objects import ObjectOptions
-from ..options.options import ALIAS, Options, hashable, portable, renamed, surroundings
+from ..options.options import Options, hashable, surroundings
 from ..options.trust import trust
 from ..upload import transaction
 from ..upload.transaction import Transaction
-from ..url_checks import is_web
 from . import queries, read
 from .arguments import (
     PROTOCOL,
@@ -43,7 +39,7 @@ from .arguments import (
     without_protocol,
 )
 from .callbacks import SharedCallback
-from .client_factory import client_for
+from .client_factory import client_for, configured_options
 from .destinations import Destination, local_path
 from .put import PutCall, progress_callback, write_mode
 from .receipts import ReceiptList
@@ -52,87 +48,50 @@ from .receipts import ReceiptList
 # thread. Newer ones do this themselves.
 after_fork_in_child(reset_lock)
 
-MOST_INSTANCES = 256
-
-# Sources of signatures in fsspec's configuration that an explicit source replaces.
-# A map or a grant may stand before any signer.
-_REPLACED = {
-    "presigned_url": {ALIAS, "url_map", "grant", "signer", "signer_token"},
-    "signer": {ALIAS, "presigned_url", "url_map", "grant"},
-    "grant": {ALIAS, "presigned_url", "url_map"},
-    "url_map": {ALIAS, "presigned_url"},
-}
+MAX_INSTANCES = 256
 
 
-def _goes_elsewhere(given: dict[str, Any], configured: dict[str, Any]) -> bool:
-    """Return whether a token from fsspec's configuration would go to another server."""
-    signer, grant = given.get("signer"), given.get("grant")
-    if signer not in (None, configured.get("signer")):
-        return True
-    # Beside its signer stays the token where the grant is a file, which takes none.
-    stays = configured.get("signer") is not None and not (
-        isinstance(grant, str) and is_web(grant)
-    )
-    return grant not in (None, configured.get("grant")) and not stays
+class _KeyedByValue(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is untyped
+    """Gives fsspec's instance cache a key of the options' values, and a bound.
 
-
-class InstanceCache(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is untyped
-    """Metaclass that creates one instance for equal options, for all threads.
-
-    fsspec's own cache compares options by their text, and two signers may have the same
-    text. Before fsspec 2026.9 that cache also creates an instance for each thread, and
-    keeps all of them. Here only the ``MOST_INSTANCES`` used last are kept.
+    fsspec compares the texts of options. Two secrets, or two signers, may have the same
+    text, because it hides what they hold.
     """
-
-    def __init__(cls, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        # Each step of it is one of the interpreter, so no lock is needed.
-        cls._cache: OrderedDict[Any, Any] = OrderedDict()
 
     @short_traceback
     def __call__(cls, **storage_options: Any) -> Any:
         """Return the instance for equal options; create it on first use."""
-        given = renamed(storage_options)
-        configured = conf.get(PROTOCOL, {})
-        for named, others in _REPLACED.items():
-            if given.get(named) is not None:
-                given = {**dict.fromkeys(others & configured.keys()), **given}
-        if "signer_token" in configured and _goes_elsewhere(given, configured):
-            given = {"signer_token": None, **given}
-        given = portable(apply_config(cls, given))
-        if ALIAS in configured:
-            given[ALIAS] = None  # fsspec applies its configuration once more
-        if given.get("anon") is True:  # pandas adds it when it repeats a refused call
-            del given["anon"]
-        is_cached = not given.pop("skip_instance_cache", False)
-        options = sorted(given.items(), key=lambda option: option[0])
-        # By type as well: 1 equals True, and is refused where True is valid.
-        key = (surroundings(), *((n, type(v), hashable(v)) for n, v in options))
-        found = cls._cache.get(key) if is_cached else None
-        if found is None:
-            found = super().__call__(skip_instance_cache=True, **given)
-            found.token = f"{hash(key) % 2**64:016x}"
-            if is_cached:
-                found = cls._cache.setdefault(key, found)
-        with suppress(KeyError):  # another thread made many; or it is not cached
-            cls._cache.move_to_end(key)
-        while len(cls._cache) > MOST_INSTANCES:
-            cls._cache.popitem(last=False)
-        cls._latest = key
+        given = configured_options(cls, storage_options)
+        names = (name for name in given if name != "skip_instance_cache")
+        values = ((name, hashable(given[name]), _id(given[name])) for name in names)
+        key = (surroundings(), *values)
+        token = f"{hash(key) % 2**64:016x}"
+        if len(cls._cache) > MAX_INSTANCES:
+            cls.clear_instance_cache()
+        found = super().__call__(instance=token, **given)
+        found.storage_options.pop("instance", None)
+        found.token = token
         return found
+
+
+def _id(value: Any) -> int | None:
+    """Return the ID of a signer or callable, whose ``hash`` need not be unique."""
+    return id(value) if callable(value) or hasattr(value, "sign") else None
 
 
 AnyCallback: TypeAlias = Callback | Mapping[str, Any] | None
 
 
-class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type: ignore[misc]  # fsspec is untyped
+class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type: ignore[misc]  # fsspec is untyped
     """Filesystem of objects in Alibaba Cloud OSS, accessed through presigned URLs.
 
     Paths are ``bucket/key``. The storage options are those of
     :class:`~fsspec_osspresigned.options.options.Options`; exactly one of
     ``presigned_url``, ``url_map``, ``grant`` and ``signer`` gives the source of
     signatures (a map and a grant may be combined with a signer). Equal options return
-    the same instance. A forked child opens its own connections.
+    the same instance, unless fsspec is older than 2026.9 or ``asynchronous`` is set:
+    then each thread has its own, and all share one client. A forked child opens its own
+    connections.
 
     Raises:
         ConfigurationError: options are invalid; the message lists all problems.
