@@ -14,7 +14,8 @@ from typing import Any, TextIO
 from fsspec.callbacks import Callback, NoOpCallback
 
 from ..engine.engine import blocking, user_code
-from ..units import short_bytes
+from ..errors import UploadDiscardedError
+from ..units import MIB, short_bytes
 
 _WIDTH = 24  # characters of the bar
 _LINES_EVERY = 10.0  # seconds between two lines of a file or a pipe
@@ -112,6 +113,36 @@ class _OneOfMany(SharedCallback):
                 total = (self._callback.size or 0) + (size or 0) - self._size
                 self._callback.set_size(total)
                 self._size = size or 0
+
+
+class BlockCopy:
+    """Copies an open source into a sink block by block, in a worker thread.
+
+    *path* is the object, for errors. *callback* counts the bytes.
+    """
+
+    def __init__(self, path: str, callback: SharedCallback) -> None:
+        self._path, self._callback = path, callback
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """Let the thread stop before its next block."""
+        self._is_stopped = True
+
+    def check(self) -> None:
+        """Raise UploadDiscardedError after ``stop``."""
+        if self._is_stopped:
+            raise UploadDiscardedError("the transfer was cancelled", path=self._path)
+
+    def run(self, source: Any, sink: Any) -> int:
+        """Copy up to the end of *source*; return the number of bytes."""
+        size = 0
+        while block := source.read(MIB):
+            self.check()
+            sink.write(block)
+            self._callback.add(len(block))
+            size += len(block)
+        return size
 
 
 class BytesProgress(Callback):  # type: ignore[misc]  # fsspec is untyped

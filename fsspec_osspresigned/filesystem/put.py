@@ -35,17 +35,16 @@ from ..errors import (
     ObjectExistsError,
     PublishWarning,
     SourceChangedError,
-    UploadDiscardedError,
 )
 from ..http.body import SMALL, FileBody, MemoryBody, Source, has_its_size, loaded
 from ..model import Operation, Receipt
 from ..options.of_objects import ObjectOptions, Target
-from ..units import KIB, MIB
+from ..units import KIB
 from ..upload.plan import first_request
 from ..upload.transaction import Transaction, around_duckdb
 from ..upload.upload import TransferContext, Upload, upload_source
 from .arguments import BulkOptions, check_choice
-from .callbacks import SharedCallback
+from .callbacks import BlockCopy, SharedCallback
 
 if TYPE_CHECKING:
     from ..signers.batching import Prefetcher
@@ -190,14 +189,30 @@ class PutCall:
             raise SourceChangedError(msg, path=file.local)
         target = await self.checked_target(path)
         if file.body is None:
-            stream = _Stream(self, file, target, callback)
-            return await blocking(stream.send, stop=stream.stop)
+            copying = BlockCopy(path, callback)
+            return await blocking(
+                self._put_stream, file, target, copying, stop=copying.stop
+            )
         await callback.tell_size(file.body.size)
         context = TransferContext(prefetcher=prefetcher, progress=callback.counter)
         if self.transaction is not None:
             await self.transaction.add_source(target, file.body, context)
             return None
         return await upload_source(self.client, target, file.body, context)
+
+    def _put_stream(
+        self, file: LocalFile, target: Target, copying: BlockCopy
+    ) -> Receipt | None:
+        """Store a pipe, or a file without a size, up to its end."""
+        transaction = self.transaction
+        with (
+            Stream(file.local, copying.check, regular=file.is_regular) as source,
+            self.writer(target, autocommit=transaction is None) as sink,
+        ):
+            if transaction is not None:
+                transaction.add(sink)
+            copying.run(source, sink)
+        return sink.receipt
 
     async def put(
         self, tree: LocalTree, callback: SharedCallback, how: BulkOptions
@@ -434,44 +449,6 @@ def local_file(local: str, *, reads: bool = False) -> LocalFile:
         )
     except OSError as error:
         return LocalFile(local, problem=error)
-
-
-class _Stream:
-    """A local pipe or a file without a size, which a worker thread writes to a file."""
-
-    def __init__(
-        self,
-        call: PutCall,
-        file: LocalFile,
-        target: Target,
-        callback: SharedCallback,
-    ) -> None:
-        self._call, self._file = call, file
-        self._target, self._callback = target, callback
-        self._is_stopped = False
-
-    def stop(self) -> None:
-        """Discard the upload before the next block."""
-        self._is_stopped = True
-
-    def _check(self) -> None:
-        if self._is_stopped:
-            msg = "the upload was cancelled"
-            raise UploadDiscardedError(msg, path=self._target.path)
-
-    def send(self) -> Receipt | None:
-        """Store the bytes up to the end of the stream."""
-        transaction, file = self._call.transaction, self._file
-        with (
-            Stream(file.local, self._check, regular=file.is_regular) as source,
-            self._call.writer(self._target, autocommit=transaction is None) as sink,
-        ):
-            if transaction is not None:
-                transaction.add(sink)
-            while block := source.read(MIB):
-                sink.write(block)
-                self._callback.add(len(block))
-        return sink.receipt
 
 
 def _totals(tree: Iterable[LocalEntry]) -> tuple[int, int]:

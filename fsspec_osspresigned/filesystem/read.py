@@ -21,7 +21,6 @@ from fsspec.utils import isfilelike
 from ..client.client import Client
 from ..compat import Stream
 from ..engine.engine import blocking, run
-from ..errors import UploadDiscardedError
 from ..http.body import SMALL
 from ..http.checksums import crc64
 from ..model import Action
@@ -32,8 +31,10 @@ from ..objects.ranges import MergedRange, Version, changed, merged
 from ..options.of_objects import ObjectOptions
 from ..units import MIB
 from .arguments import BulkOptions, check_choice, object_path
-from .callbacks import SharedCallback
+from .callbacks import BlockCopy, SharedCallback
 from .destinations import Destination, Match
+
+_MAX_MERGED = 64 * MIB  # bytes of ranges that become one request
 
 
 class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is untyped
@@ -99,9 +100,6 @@ def _reopen(
         raise changed(path)
     file.seek(position)
     return file
-
-
-MERGED = 64 * MIB  # bytes of ranges that become one request
 
 
 def open_reader(
@@ -220,7 +218,7 @@ async def cat_ranges(
         raise TypeError("paths must be a list, with one path for each range")
     lookup = Lookup(client)
     names = [object_path(client, path) for path in paths]
-    jobs = merged(names, starts, ends, max_gap, MERGED)
+    jobs = merged(names, starts, ends, max_gap, _MAX_MERGED)
 
     count = Counter(job.path for job in jobs)
     versions = {path: Version() for path in count if count[path] > 1}
@@ -250,52 +248,27 @@ async def get_file(
     ObjectOptions.from_call(client.options, given, path=path)
     heard = SharedCallback(callback)
     if isfilelike(local):
-        pouring = _Pouring(filesystem, path, heard)
-        await blocking(pouring.into, local, stop=pouring.stop)
-        return
-    if await download(filesystem, path, local, heard) is None:
+        await _pour(filesystem, path, local, heard)
+    elif await download(filesystem, path, local, heard) is None:
         await blocking(lambda: os.makedirs(local, exist_ok=True))
 
 
-class _Pouring:
-    """Copies an open object block by block into a file, in a worker thread."""
+async def _pour(
+    filesystem: Any, path: str, local: Any, callback: SharedCallback
+) -> int:
+    """Copy one object into an open file, a pipe or a device; return its size in bytes."""
+    copying = BlockCopy(path, callback)
 
-    def __init__(self, filesystem: Any, path: str, callback: SharedCallback) -> None:
-        self._filesystem, self._path, self._callback = filesystem, path, callback
-        self._is_stopped = False
-
-    def stop(self) -> None:
-        """Stop before the next block."""
-        self._is_stopped = True
-
-    def into(self, target: Any) -> int:
-        """Copy the object into the file *target*; return its size in bytes."""
-        with open_reader(self._filesystem, self._path) as source:
-            return self._copy(source, target)
-
-    def into_path(self, local: str) -> int:
-        """Copy the object into a pipe or a device; return its size in bytes."""
+    def pour() -> int:
         # The object comes first: to open a pipe waits for its reader.
-        with (
-            open_reader(self._filesystem, self._path) as source,
-            Stream(local, self._check, writing=True) as target,
-        ):
-            return self._copy(source, target)
+        with open_reader(filesystem, path) as source:
+            callback.set_size(getattr(source, "size", None))
+            if isfilelike(local):
+                return copying.run(source, local)
+            with Stream(local, copying.check, writing=True) as sink:
+                return copying.run(source, sink)
 
-    def _check(self) -> None:
-        if self._is_stopped:
-            msg = "the download was cancelled"
-            raise UploadDiscardedError(msg, path=self._path)
-
-    def _copy(self, source: Any, target: Any) -> int:
-        size = 0
-        self._callback.set_size(getattr(source, "size", None))
-        while block := source.read(MIB):
-            self._check()
-            target.write(block)
-            self._callback.add(len(block))
-            size += len(block)
-        return size
+    return await blocking(pour, stop=copying.stop)
 
 
 def _is_written_into(place: str) -> bool:
@@ -328,8 +301,7 @@ async def download(
     client: Client = filesystem.client
     lookup = Lookup(client)
     if may_be_pipe and await blocking(_is_written_into, local):
-        pouring = _Pouring(filesystem, path, callback)
-        return await blocking(pouring.into_path, local, stop=pouring.stop)
+        return await _pour(filesystem, path, local, callback)
     file = AtomicFile(local)
     made = Download(client, path, file, in_thread=in_thread)
     if callback.is_heard:
