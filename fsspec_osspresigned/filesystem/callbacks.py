@@ -62,11 +62,6 @@ class SharedCallback:
         with self._lock, user_code():
             self._callback.relative_update(count)
 
-    async def tell_size(self, size: int | None) -> None:
-        """Do ``set_size`` in a worker thread, if anything listens."""
-        if self.is_heard:
-            await blocking(self.set_size, size)
-
     @asynccontextmanager
     async def of_file(self, source: str, target: str) -> AsyncIterator[SharedCallback]:
         """Yield the callback of one file; count the file at the end of the block."""

@@ -68,10 +68,10 @@ class _KeyedByValue(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is u
         token = f"{hash(key) % 2**64:016x}"
         if len(cls._cache) > MAX_INSTANCES:
             cls.clear_instance_cache()
-        found = super().__call__(instance=token, **given)
-        found.storage_options.pop("instance", None)
-        found.token = token
-        return found
+        fs = super().__call__(instance=token, **given)
+        fs.storage_options.pop("instance", None)
+        fs.token = token
+        return fs
 
 
 def _id(value: Any) -> int | None:
@@ -179,16 +179,16 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
     def start_transaction(self) -> Transaction:
         """Begin a transaction in this context; see ``end_transaction``."""
-        found = self.transaction
-        found.start()
-        return found
+        begun = self.transaction
+        begun.start()
+        return begun
 
     def end_transaction(self) -> None:
         """Publish everything that this context wrote since ``start_transaction``."""
-        found = transaction.current(self.client)
-        if found is None:
+        current = transaction.current(self.client)
+        if current is None:
             raise RuntimeError("no transaction was begun here")
-        found.complete()
+        current.complete()
 
     # -- writing ------------------------------------------------------------------------
     # A verb is written once, as a coroutine function: its own code runs in the thread of
@@ -226,12 +226,12 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         Raises:
             UploadErrors: several values failed.
         """
-        how = BulkOptions.take_from(kwargs)
+        bulk = BulkOptions.take_from(kwargs)
         given = {path: value} if isinstance(path, str) else path
         pairs = [(self._path(one, keep_slash=True), v) for one, v in given.items()]
         call = self._call(kwargs, mode)
         with call.cancellable(path for path, _ in pairs):
-            return await awaited(call.pipe, pairs, how)
+            return await awaited(call.pipe, pairs, bulk)
 
     _pipe = coroutine(pipe)
 
@@ -255,11 +255,11 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
             SourceChangedError: the file changed during the upload; nothing was
                 published.
         """
-        heard = progress_callback(callback, kwargs)
+        progress = progress_callback(callback, kwargs)
         call, path = self._call(kwargs, mode), self._path(rpath)
         local = os.fspath(stringify_path(lpath))
         with call.cancellable([path]):
-            return await awaited(call.put_file, local, path, heard)
+            return await awaited(call.put_file, local, path, progress)
 
     _put_file = coroutine(put_file)
 
@@ -292,15 +292,20 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         Raises:
             UploadErrors: several files failed, or each was refused.
         """
-        how = BulkOptions.take_from(kwargs, maxdepth=maxdepth)
-        heard, call = progress_callback(callback, kwargs), self._call(kwargs, mode)
+        bulk = BulkOptions.take_from(kwargs)
+        progress, call = progress_callback(callback, kwargs), self._call(kwargs, mode)
         call.check_cache(rpath)
 
         async def put() -> ReceiptList:
             tree = await blocking(
-                queries.local_tree, self.client, lpath, self._own(rpath), recursive, how
+                queries.local_tree,
+                self.client,
+                lpath,
+                self._own(rpath),
+                recursive,
+                maxdepth,
             )
-            return await call.put(tree, heard, how)
+            return await call.put(tree, progress, bulk)
 
         with call.cancellable([self._path(rpath)] if isinstance(rpath, str) else rpath):
             return await awaited(put)
@@ -401,7 +406,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
             "fs.open in a thread, or await fs._pipe_file / fs._cat_file"
         )
 
-    # -- looking -------------------------------------------------------------------------
+    # -- queries -------------------------------------------------------------------------
 
     @property
     def _lookup(self) -> Lookup:
@@ -462,8 +467,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         *markers* includes the object that represents the directory itself, whose name
         ends in a slash. See :meth:`info` for permissions.
         """
-        found = await awaited(self._lookup.ls, self._path(path), markers=markers)
-        return found if detail else [item["name"] for item in found]
+        items = await awaited(self._lookup.ls, self._path(path), markers=markers)
+        return items if detail else [item["name"] for item in items]
 
     _ls = coroutine(ls)
 
@@ -520,8 +525,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
         One listing is needed.
         """
-        found = await self._find(path, **{**kwargs, "detail": True})
-        sizes = {name: item["size"] for name, item in found.items()}
+        items = await self._find(path, **{**kwargs, "detail": True})
+        sizes = {name: item["size"] for name, item in items.items()}
         return sum(sizes.values()) if total else sizes
 
     _du = coroutine(du)
@@ -603,11 +608,11 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         Several objects are downloaded at the same time.
         """
         kwargs["on_error"] = on_error
-        how, name = BulkOptions.take_from(kwargs), self._own(path)
+        bulk, name = BulkOptions.take_from(kwargs), self._own(path)
 
         async def cat() -> Any:
             match = await queries.expand(self, name, recursive)
-            return await read.cat(self.client, match, how, **kwargs)
+            return await read.cat(self.client, match, bulk, **kwargs)
 
         return await awaited(cat)
 
@@ -621,10 +626,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
         Ranges of an object at most *max_gap* bytes apart become one request.
         """
-        how = BulkOptions.take_from(kwargs, ("return", "raise"))
+        bulk = BulkOptions.take_from(kwargs, ("return", "raise"))
         names = self._own(paths)
         return await awaited(
-            read.cat_ranges, self.client, names, starts, ends, max_gap, how
+            read.cat_ranges, self.client, names, starts, ends, max_gap, bulk
         )
 
     _cat_ranges = coroutine(cat_ranges)
@@ -663,17 +668,17 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         Nothing is written if a name leads outside *lpath*, or two objects would become
         the same file.
         """
-        how = BulkOptions.take_from(kwargs, maxdepth=maxdepth)
+        bulk = BulkOptions.take_from(kwargs)
         ObjectOptions.from_call(self._options, kwargs, path=str(rpath))
-        source, depth = self._own(rpath), how.maxdepth
+        source = self._own(rpath)
         named = None if isinstance(lpath, list | tuple) else local_path(lpath)
         local = named or [*map(local_path, lpath)]
 
         async def get() -> None:
-            found = await queries.layout(
-                self, source, local, recursive, depth, local=True
+            destinations = await queries.layout(
+                self, source, local, recursive, maxdepth, local=True
             )
-            await read.get(self, found, SharedCallback(callback), how, named)
+            await read.get(self, destinations, SharedCallback(callback), bulk, named)
 
         await awaited(get)
 
@@ -705,13 +710,13 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         ``on_error="ignore"``, the default with *recursive*, skips missing objects.
         """
         kwargs["on_error"] = on_error or ("ignore" if recursive else "raise")
-        how = BulkOptions.take_from(kwargs, ("raise", "ignore"), maxdepth)
+        bulk = BulkOptions.take_from(kwargs, ("raise", "ignore"))
         call = PutCall.from_options(self.client, kwargs)
         pair = self._own(path1), self._own(path2)
 
         async def copy() -> None:
-            found = await queries.layout(self, *pair, recursive, how.maxdepth)
-            await queries.copy(call, found, how)
+            destinations = await queries.layout(self, *pair, recursive, maxdepth)
+            await queries.copy(call, destinations, bulk)
 
         await awaited(copy)
 
@@ -755,13 +760,13 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
             ends = self._path(path1), self._path(path2)
             if queries.goes_nowhere(*ends, recursive) or self._duckdb_renames(*ends):
                 return
-        how = BulkOptions.take_from(kwargs, ("raise",), maxdepth)
+        bulk = BulkOptions.take_from(kwargs, ("raise",))
         call = PutCall.from_options(self.client, kwargs)
         pair = self._own(path1), self._own(path2)
 
         async def mv() -> None:
-            found = await queries.layout(self, *pair, recursive, how.maxdepth)
-            await queries.move(call, found, how)
+            destinations = await queries.layout(self, *pair, recursive, maxdepth)
+            await queries.move(call, destinations, bulk)
 
         await awaited(mv)
 
@@ -774,13 +779,11 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         """Delete objects, one request each; OSS does not report missing ones."""
         if isinstance(path, str) and self._duckdb_removes(self._path(path)):
             return
-        how, name = BulkOptions.take_from(kwargs, maxdepth=maxdepth), self._own(path)
+        bulk, name = BulkOptions.take_from(kwargs), self._own(path)
 
         async def rm() -> None:
-            match = await queries.expand(
-                self, name, recursive, how.maxdepth, markers=True
-            )
-            await queries.remove(self.client, match, how)
+            match = await queries.expand(self, name, recursive, maxdepth, markers=True)
+            await queries.remove(self.client, match, bulk)
 
         await awaited(rm)
 
@@ -810,6 +813,6 @@ def _unpickled(
 ) -> Any:
     """Return the filesystem with the *options* and the blind *looks* of a pickle."""
     trust(options)
-    found = kind(**options)
-    found.client.written.add_blind_looks(looks)
-    return found
+    fs = kind(**options)
+    fs.client.written.add_blind_looks(looks)
+    return fs

@@ -193,7 +193,8 @@ class PutCall:
             return await blocking(
                 self._put_stream, file, target, copying, stop=copying.stop
             )
-        await callback.tell_size(file.body.size)
+        if callback.is_heard:
+            await blocking(callback.set_size, file.body.size)
         context = TransferContext(prefetcher=prefetcher, progress=callback.counter)
         if self.transaction is not None:
             await self.transaction.add_source(target, file.body, context)
@@ -215,7 +216,7 @@ class PutCall:
         return sink.receipt
 
     async def put(
-        self, tree: LocalTree, callback: SharedCallback, how: BulkOptions
+        self, tree: LocalTree, callback: SharedCallback, bulk: BulkOptions
     ) -> ReceiptList:
         """Store local files, several at a time; directories are only recorded.
 
@@ -235,14 +236,9 @@ class PutCall:
             entry, file = job
             if entry.problem is not None:
                 raise entry.problem
-            path, is_pipe = entry.path, entry.is_pipe
-            if not callback.is_heard:
+            async with callback.of_file(entry.local, entry.path) as child:
                 return await self._put_file(
-                    file, path, callback, prefetcher, may_be_pipe=is_pipe
-                )
-            async with callback.of_file(entry.local, path) as child:
-                return await self._put_file(
-                    file, path, child, prefetcher, may_be_pipe=is_pipe
+                    file, entry.path, child, prefetcher, may_be_pipe=entry.is_pipe
                 )
 
         done = await self._store_all(
@@ -250,7 +246,7 @@ class PutCall:
             store,
             lambda job: job[0].path,
             lambda job: 0 if job[1].body is None else job[1].body.size,
-            how,
+            bulk,
         )
         if skipped:
             first = f"{skipped[0].local} ({skipped[0].kind.value})"
@@ -279,7 +275,7 @@ class PutCall:
                 self.client.written.remember_directory(entry.path)
 
     async def pipe(
-        self, pairs: Sequence[tuple[str, Any]], how: BulkOptions
+        self, pairs: Sequence[tuple[str, Any]], bulk: BulkOptions
     ) -> ReceiptList:
         """Store values in memory, several at a time; raises like ``put``."""
         return await self._store_all(
@@ -287,7 +283,7 @@ class PutCall:
             lambda pair, prefetcher: self.pipe_file(*pair, prefetcher),
             lambda pair: pair[0],
             lambda pair: MemoryBody.of(pair[1]).size,
-            how,
+            bulk,
         )
 
     async def _store_all(
@@ -296,7 +292,7 @@ class PutCall:
         store: Callable[[T, Prefetcher | None], Coroutine[Any, Any, Receipt | None]],
         path_of: Callable[[T], str],
         size_of: Callable[[T], int],
-        how: BulkOptions,
+        bulk: BulkOptions,
     ) -> ReceiptList:
         """Call *store* for all *jobs*, whose first requests are signed together.
 
@@ -321,8 +317,8 @@ class PutCall:
             async with large:
                 return await store(job, prefetcher)
 
-        found = await how.run(client, source, work, path_of)
-        return ReceiptList(one for one in found if one is not None)
+        receipts = await bulk.run(client, source, work, path_of)
+        return ReceiptList(one for one in receipts if one is not None)
 
     def open(
         self,
@@ -495,9 +491,7 @@ class _OwnTypes(mimetypes.MimeTypes):
         self.types_map = mimetypes.common_types.copy(), mimetypes.types_map.copy()
 
 
-@cache
-def _media_types() -> mimetypes.MimeTypes:
-    return _OwnTypes()
+_media_types = cache(_OwnTypes)
 
 
 def progress_callback(callback: Any, options: dict[str, Any]) -> SharedCallback:

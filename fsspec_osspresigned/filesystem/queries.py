@@ -21,7 +21,7 @@ from ..errors import ConfigurationError, NotSignedError, OSSPresignedError
 from ..model import PLAIN_ACTIONS, Operation, split_path
 from ..objects import calls
 from ..objects.copy import Copying, SourceHead, prove
-from ..objects.lookup import Lookup as Lookup  # noqa: PLC0414 - the class uses it
+from ..objects.lookup import Lookup
 from ..objects.ranges import changed
 from . import destinations
 from .arguments import BulkOptions, check_depth, object_path, without_protocol
@@ -113,8 +113,9 @@ async def layout(
         ConfigurationError: two objects have the same destination, or a name leads
             outside *target*.
         FileNotFoundError: nothing matches.
-        ValueError: the lists differ in length.
+        ValueError: the lists differ in length, or *maxdepth* is below 1.
     """
+    check_depth(maxdepth)
     client = filesystem.client
 
     def place(path: Any) -> str:
@@ -130,21 +131,19 @@ async def layout(
     else:
         match = await expand(filesystem, source, recursive, maxdepth, markers=not local)
         if isinstance(source, str) and (not recursive or maxdepth is not None):
-            match = match.only_files()
+            match = evolve(match, kinds=dict.fromkeys(match.files, "file"))
+        # A trailing slash of a path in the store has a meaning.
+        root = place(target) if local else without_protocol(target)
+        is_directory = os.path.isdir if local else _is_directory(client)
+        found = await blocking(
+            partial(match.destinations, root, is_directory=is_directory)
+        )
         if local:
-            root = place(target)
-            found = await blocking(
-                partial(match.destinations, root, is_directory=os.path.isdir)
-            )
             destinations.refuse_escapes(found, root)
         else:
-            root = without_protocol(target)  # its trailing slash has a meaning
-            placed = await blocking(
-                partial(match.destinations, root, is_directory=_is_directory(client))
-            )
             found = [
                 evolve(one, target=place(one.target) + "/" * one.path.endswith("/"))
-                for one in placed
+                for one in found
                 if not one.is_directory
             ]
     refuse = destinations.refuse_clashes
@@ -153,7 +152,7 @@ async def layout(
 
 
 def local_tree(
-    client: Client, lpath: Any, rpath: Any, recursive: bool, how: BulkOptions
+    client: Client, lpath: Any, rpath: Any, recursive: bool, maxdepth: int | None
 ) -> destinations.LocalTree:
     """Return the local files and directories of a ``put``, with their destinations.
 
@@ -167,7 +166,7 @@ def local_tree(
         lpath,
         targets[0] if is_one else targets,
         recursive=recursive,
-        maxdepth=how.maxdepth,
+        maxdepth=maxdepth,
         is_directory=_is_directory(client),
         path_of=partial(object_path, client),
     )
@@ -187,10 +186,10 @@ def refuse_directory(info: Info, path: str) -> None:
 def created(info: Info, path: str) -> datetime:
     """Return the time at which an object was stored; NotImplementedError if unknown."""
     refuse_directory(info, path)
-    found = info.get("LastModified")
-    if not isinstance(found, datetime):
+    moment = info.get("LastModified")
+    if not isinstance(moment, datetime):
         raise NotImplementedError(f"the store does not say when {path} was stored")
-    return found
+    return moment
 
 
 def content_key(info: Info, path: str) -> str:
@@ -245,7 +244,7 @@ async def copy_one(call: PutCall, one: Destination) -> None:
 
 
 async def copy(
-    call: PutCall, destinations: Sequence[Destination], how: BulkOptions
+    call: PutCall, destinations: Sequence[Destination], bulk: BulkOptions
 ) -> None:
     """Copy objects inside the store; ``on_error='ignore'`` skips missing ones."""
 
@@ -253,12 +252,12 @@ async def copy(
         try:
             await copy_one(call, one)
         except FileNotFoundError:
-            if how.on_error == "ignore":
+            if bulk.on_error == "ignore":
                 return
             if not await Lookup(call.client).holds(one.path):
                 raise
 
-    strict = evolve(how, on_error="raise")
+    strict = evolve(bulk, on_error="raise")
     await strict.run(call.client, destinations, work, lambda one: one.path, small=False)
 
 
@@ -276,7 +275,7 @@ def goes_nowhere(source: str, target: str, recursive: bool) -> bool:
 
 
 async def move(
-    call: PutCall, destinations: Sequence[Destination], how: BulkOptions
+    call: PutCall, destinations: Sequence[Destination], bulk: BulkOptions
 ) -> None:
     """Copy all objects, verify each copy with HEAD, and then delete the sources.
 
@@ -312,14 +311,14 @@ async def move(
             raise changed(path)
         await lookup.remove(path)
 
-    await how.run(client, moved, copy_and_prove, lambda one: one.path, small=False)
-    await how.run(client, sorted(proved), delete, str, small=False)
+    await bulk.run(client, moved, copy_and_prove, lambda one: one.path, small=False)
+    await bulk.run(client, sorted(proved), delete, str, small=False)
 
 
-async def remove(client: Client, match: Match, how: BulkOptions) -> None:
+async def remove(client: Client, match: Match, bulk: BulkOptions) -> None:
     """Delete the objects of *match*, one request each; drop directory records."""
     try:
-        await how.run(client, match.files, Lookup(client).remove, str)
+        await bulk.run(client, match.files, Lookup(client).remove, str)
     except OSSPresignedError as error:
         failures = getattr(error, "failures", {"": error}).values()
         written = client.written

@@ -181,7 +181,7 @@ class SizeGuess:
 async def cat(
     client: Client,
     match: Match,
-    how: BulkOptions,
+    bulk: BulkOptions,
     start: int | None = None,
     end: int | None = None,
     **_: Any,
@@ -194,8 +194,8 @@ async def cat(
         async with large if guess.is_large else contextlib.nullcontext():
             return name, await guess.read(lookup, name, start, end)
 
-    done = await how.run(client, names, work, str)
-    if how.on_error == "return":
+    done = await bulk.run(client, names, work, str)
+    if bulk.on_error == "return":
         pairs = zip(names, done, strict=True)
         done = [(n, d) if isinstance(d, Exception) else d for n, d in pairs]
     data = dict(done)
@@ -211,7 +211,7 @@ async def cat_ranges(
     starts: Any,
     ends: Any,
     max_gap: int | None,
-    how: BulkOptions,
+    bulk: BulkOptions,
 ) -> list[Any]:
     """Return the bytes of many ranges; close ranges of one object are merged."""
     if not isinstance(paths, list | tuple):
@@ -230,7 +230,7 @@ async def cat_ranges(
     def name(job: MergedRange) -> str:
         return f"{job.path}[{job.start}:{job.stop}] ({job.pieces[0].index})"
 
-    done = await how.run(client, jobs, work, name)
+    done = await bulk.run(client, jobs, work, name)
     found: list[Any] = [b""] * len(paths)
     for job, data in zip(jobs, done, strict=True):
         whole = isinstance(data, Exception) or len(job.pieces) == 1
@@ -246,10 +246,10 @@ async def get_file(
     """Download one object into a file or file object; a directory is created locally."""
     client: Client = filesystem.client
     ObjectOptions.from_call(client.options, given, path=path)
-    heard = SharedCallback(callback)
+    shared = SharedCallback(callback)
     if isfilelike(local):
-        await _pour(filesystem, path, local, heard)
-    elif await download(filesystem, path, local, heard) is None:
+        await _pour(filesystem, path, local, shared)
+    elif await download(filesystem, path, local, shared) is None:
         await blocking(lambda: os.makedirs(local, exist_ok=True))
 
 
@@ -329,7 +329,7 @@ async def get(
     filesystem: Any,
     destinations: Sequence[Destination],
     callback: SharedCallback,
-    how: BulkOptions,
+    bulk: BulkOptions,
     named: str | None,
 ) -> None:
     """Download objects, several at a time, and create local directories for them.
@@ -341,17 +341,6 @@ async def get(
     client, guess = filesystem.client, SizeGuess()
     large = asyncio.Semaphore(client.options.connections)
 
-    async def fetch(one: Destination, child: SharedCallback) -> None:
-        size = await download(
-            filesystem,
-            one.path,
-            one.target,
-            child,
-            may_be_pipe=one.target == named,
-            in_thread=guess.is_large,
-        )
-        guess.note(size or 0)
-
     async def work(one: Destination) -> None:
         async with (
             large if guess.is_large else contextlib.nullcontext(),
@@ -359,7 +348,15 @@ async def get(
         ):
             if one.is_directory:
                 await blocking(lambda: os.makedirs(one.target, exist_ok=True))
-            else:
-                await fetch(one, child)
+                return
+            size = await download(
+                filesystem,
+                one.path,
+                one.target,
+                child,
+                may_be_pipe=one.target == named,
+                in_thread=guess.is_large,
+            )
+            guess.note(size or 0)
 
-    await how.run(client, destinations, work, lambda one: one.path)
+    await bulk.run(client, destinations, work, lambda one: one.path)
