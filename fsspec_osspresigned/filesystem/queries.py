@@ -68,26 +68,32 @@ async def expand(
     for one in [path] if isinstance(path, str) else path:
         name = object_path(lookup.client, one)
         is_pattern = has_magic(name) and not await lookup.shows_object(name)
-        if not is_pattern and not recursive:
-            found.setdefault(name, None)
-            continue
-        tops: list[tuple[str, int | None]] = [] if is_pattern else [(name, maxdepth)]
-        fits: list[Info] = []
+        items: list[Info] = []
+        tops: list[str] = []
+        depth = maxdepth
         if is_pattern:
             matching = await filesystem._glob(one, maxdepth=maxdepth, detail=True)  # noqa: SLF001 - fsspec's name
-            fits = [
+            items = [
                 item
                 for item in matching.values()
                 if markers or not item["name"].endswith("/")
             ]
-        if recursive and maxdepth != 1:
-            deeper = None if maxdepth is None else maxdepth - 1
-            kept = [i for i in fits if i["type"] == "directory" or "is_directory" in i]
-            tops += [(i["name"], deeper) for i in kept]
-        for top, depth in tops:
+            if recursive and maxdepth != 1:
+                depth = None if maxdepth is None else maxdepth - 1
+                tops = [
+                    item["name"]
+                    for item in items
+                    if item["type"] == "directory" or "is_directory" in item
+                ]
+        elif recursive:
+            tops = [name]
+        else:
+            found.setdefault(name, None)
+            continue
+        for top in tops:
             walk = lookup.walk(top, maxdepth=depth, withdirs=True, markers=markers)
-            fits += [item async for item in walk]
-        for item in fits:
+            items += [item async for item in walk]
+        for item in items:
             if item["type"] == "file" or item["name"] not in found:
                 found[item["name"]] = item["type"]
         if found.get(name) == "directory" and await lookup.is_object_too(name):
