@@ -50,6 +50,8 @@ after_fork_in_child(reset_lock)
 
 MAX_INSTANCES = 256
 
+_KEY = "instance key"  # no option: the blank keeps a caller from giving it
+
 
 class _KeyedByValue(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is untyped
     """Gives fsspec's instance cache a key of the options' values, and a bound.
@@ -68,8 +70,8 @@ class _KeyedByValue(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is u
         token = f"{hash(key) % 2**64:016x}"
         if len(cls._cache) > MAX_INSTANCES:
             cls.clear_instance_cache()
-        fs = super().__call__(instance=token, **given)
-        fs.storage_options.pop("instance", None)
+        fs = super().__call__(**{**given, _KEY: token})
+        fs.storage_options.pop(_KEY, None)
         fs.token = token
         return fs
 
@@ -103,6 +105,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     _fs_token = property(lambda self: self.token)  # fsspec compares and hashes it
 
     def __init__(self, **storage_options: Any) -> None:
+        storage_options.pop(_KEY, None)
         self._options = Options.from_storage_options(storage_options)
         names = ("batch_size", "use_listings_cache")
         known = {n: storage_options[n] for n in names if n in storage_options}

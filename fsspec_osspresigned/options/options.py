@@ -45,7 +45,7 @@ from .header_values import LEAST_TRAFFIC, MOST_TRAFFIC, callback, encryption, ta
 FOREIGN = {
     *("add_aliases", "add_docs", "asynchronous", "batch_size", "listings_expiry_time"),
     *("loop", "max_paths", "skip_instance_cache", "use_listings_cache"),
-    *("default_fill_cache", "instance"),  # the last is this package's own
+    "default_fill_cache",
 }
 # Keywords that arrive when a path holds "::", which fsspec takes for a chain.
 CHAINED = frozenset({"fo", "target_protocol", "target_options"})
