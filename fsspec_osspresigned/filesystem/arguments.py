@@ -38,13 +38,13 @@ def without_protocol(path: Any) -> str:
         ConfigurationError: *path* is a web URL or has a signature; the message hides
             it.
     """
-    found = str(stringify_path(path)).removeprefix(f"{PROTOCOL}://").lstrip("/")
-    if is_web(found) or has_signature(found):
+    name = str(stringify_path(path)).removeprefix(f"{PROTOCOL}://").lstrip("/")
+    if is_web(name) or has_signature(name):
         raise ConfigurationError(
             "a URL is in the place of the path bucket/key (it is not shown): give a "
             "presigned URL as presigned_url='file:upload.url', and leave the path empty"
         )
-    return found
+    return name
 
 
 def object_path(client: Client, path: Any, *, keep_slash: bool = False) -> str:

@@ -397,13 +397,13 @@ def _listed(directory: str) -> Iterator[LocalEntry]:
     try:
         with os.scandir(directory) as entries:
             # One text for each: a directory may hold very many.
-            found = sorted(f"{e.name}\0{_KINDS.index(_kind(e))}" for e in entries)
+            lines = sorted(f"{e.name}\0{_KINDS.index(_kind(e))}" for e in entries)
     except OSError as error:
         yield LocalEntry(directory, "", Kind.DIRECTORY, error)
         return
     front = directory.rstrip("/")
-    for text in found:
-        name, _, kind = text.partition("\0")
+    for line in lines:
+        name, _, kind = line.partition("\0")
         yield LocalEntry(f"{front}/{name}", "", _KINDS[int(kind)])
 
 

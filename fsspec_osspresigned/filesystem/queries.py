@@ -35,14 +35,14 @@ async def find(walk: AsyncIterator[Info], detail: bool) -> Any:
     """Return all names of *walk*, sorted; with *detail* a mapping name -> ``info``."""
     if not detail:
         return sorted({item["name"] async for item in walk})
-    found: dict[str, Info] = {}
+    items: dict[str, Info] = {}
     async for item in walk:
         # An object hides the directory of the same name, and tells of it.
-        before = found.setdefault(item["name"], item)
+        before = items.setdefault(item["name"], item)
         if before["type"] != item["type"]:
             shown = item if item["type"] == "file" else before
-            found[item["name"]] = {**shown, "is_directory": True}
-    return {name: found[name] for name in sorted(found)}
+            items[item["name"]] = {**shown, "is_directory": True}
+    return {name: items[name] for name in sorted(items)}
 
 
 async def expand(
@@ -63,7 +63,7 @@ async def expand(
     """
     check_depth(maxdepth)
     lookup = Lookup(filesystem.client)
-    found: dict[str, str | None] = {}
+    kinds: dict[str, str | None] = {}
     is_pattern = False
     for one in [path] if isinstance(path, str) else path:
         name = object_path(lookup.client, one)
@@ -88,20 +88,20 @@ async def expand(
         elif recursive:
             tops = [name]
         else:
-            found.setdefault(name, None)
+            kinds.setdefault(name, None)
             continue
         for top in tops:
             walk = lookup.walk(top, maxdepth=depth, withdirs=True, markers=markers)
             items += [item async for item in walk]
         for item in items:
-            if item["type"] == "file" or item["name"] not in found:
-                found[item["name"]] = item["type"]
-        if found.get(name) == "directory" and await lookup.is_object_too(name):
-            found[name] = "file"
-    if not found:
+            if item["type"] == "file" or item["name"] not in kinds:
+                kinds[item["name"]] = item["type"]
+        if kinds.get(name) == "directory" and await lookup.is_object_too(name):
+            kinds[name] = "file"
+    if not kinds:
         names = path if isinstance(path, str) else ", ".join(map(str, path))
         raise FileNotFoundError(2, "nothing there, or not visible", names)
-    return Match(path, {name: found[name] for name in sorted(found)}, is_pattern)
+    return Match(path, {name: kinds[name] for name in sorted(kinds)}, is_pattern)
 
 
 async def layout(
@@ -133,7 +133,7 @@ async def layout(
     if not isinstance(source, str) and isinstance(target, list | tuple):
         names = [object_path(client, path) for path in source]
         pairs = destinations.paired(names, [place(path) for path in target])
-        found = [Destination(*pair) for pair in pairs]
+        placed = [Destination(*pair) for pair in pairs]
     else:
         match = await expand(filesystem, source, recursive, maxdepth, markers=not local)
         if isinstance(source, str) and (not recursive or maxdepth is not None):
@@ -141,20 +141,20 @@ async def layout(
         # A trailing slash of a path in the store has a meaning.
         root = place(target) if local else without_protocol(target)
         is_directory = os.path.isdir if local else _is_directory(client)
-        found = await blocking(
+        placed = await blocking(
             partial(match.destinations, root, is_directory=is_directory)
         )
         if local:
-            destinations.refuse_escapes(found, root)
+            destinations.refuse_escapes(placed, root)
         else:
-            found = [
+            placed = [
                 evolve(one, target=place(one.target) + "/" * one.path.endswith("/"))
-                for one in found
+                for one in placed
                 if not one.is_directory
             ]
     refuse = destinations.refuse_clashes
-    await blocking(partial(refuse, found, local=local, known=recursive))
-    return found
+    await blocking(partial(refuse, placed, local=local, known=recursive))
+    return placed
 
 
 def local_tree(
