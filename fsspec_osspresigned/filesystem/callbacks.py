@@ -39,11 +39,6 @@ class SharedCallback:
         bases = Callback.branched, Callback.branch
         self._counts_bytes = (kind.branched, kind.branch) == bases
 
-    @property
-    def counter(self) -> Callable[[int], None] | None:
-        """The function that counts bytes; None if the callback ignores them."""
-        return self.add if self.is_heard else None
-
     def set_size(self, size: int | None) -> None:
         """Set the total size in bytes; None if it is unknown."""
         with self._lock, user_code():

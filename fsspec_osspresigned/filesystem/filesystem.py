@@ -6,7 +6,6 @@ Filesystems with equal options share one client in a process.
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
@@ -114,6 +113,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         self.asynchronous = bool(storage_options.get("asynchronous"))
         self._given_loop = (os.getpid(), storage_options.get("loop"))
         self._clients: dict[int, Client] = {}
+        self._size_guess = read.SizeGuess()
         _ = self.client
 
     @property
@@ -582,10 +582,6 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         """Do nothing: no listing is cached."""
 
     # -- reading -------------------------------------------------------------------------
-
-    @functools.cached_property
-    def _size_guess(self) -> read.SizeGuess:
-        return read.SizeGuess()
 
     @short_traceback
     def cat_file(

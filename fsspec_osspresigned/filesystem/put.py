@@ -144,11 +144,15 @@ class PutCall:
         """
         body = MemoryBody.of(value)
         target = await self.checked_target(path)
-        context = TransferContext(prefetcher=prefetcher)
-        if self.transaction is not None:
-            await self.transaction.add_source(target, body, context)
-            return None
-        return await upload_source(self.client, target, body, context)
+        return await self._store(target, body, TransferContext(prefetcher=prefetcher))
+
+    async def _store(
+        self, target: Target, body: Source, context: TransferContext
+    ) -> Receipt | None:
+        if self.transaction is None:
+            return await upload_source(self.client, target, body, context)
+        await self.transaction.add_source(target, body, context)
+        return None
 
     async def put_file(
         self, local: str, path: str, callback: SharedCallback
@@ -193,13 +197,11 @@ class PutCall:
             return await blocking(
                 self._put_stream, file, target, copying, stop=copying.stop
             )
+        context = TransferContext(prefetcher=prefetcher)
         if callback.is_heard:
             await blocking(callback.set_size, file.body.size)
-        context = TransferContext(prefetcher=prefetcher, progress=callback.counter)
-        if self.transaction is not None:
-            await self.transaction.add_source(target, file.body, context)
-            return None
-        return await upload_source(self.client, target, file.body, context)
+            context = evolve(context, progress=callback.add)
+        return await self._store(target, file.body, context)
 
     def _put_stream(
         self, file: LocalFile, target: Target, copying: BlockCopy
@@ -463,14 +465,10 @@ def media_type(name: str) -> str | None:
     if "." not in name and ":" not in name:
         return None  # spares the table: to fill it takes longer than to send a PUT
     stem, _, ending = name.partition(".")
-    return _type_of_ending(ending) if stem and ":" not in name else _guessed(name)
+    return _guessed(f"x.{ending}" if stem and ":" not in name else name)
 
 
-@lru_cache(maxsize=64)
-def _type_of_ending(ending: str) -> str | None:
-    return _guessed(f"x.{ending}")
-
-
+@lru_cache(maxsize=64)  # files of one upload have few endings
 def _guessed(name: str) -> str | None:
     guessed, coding = _media_types().guess_type(name)
     if coding is not None:
