@@ -38,13 +38,13 @@ def without_protocol(path: Any) -> str:
         ConfigurationError: *path* is a web URL or has a signature; the message hides
             it.
     """
-    found = str(stringify_path(path)).removeprefix(f"{PROTOCOL}://").lstrip("/")
-    if is_web(found) or has_signature(found):
+    name = str(stringify_path(path)).removeprefix(f"{PROTOCOL}://").lstrip("/")
+    if is_web(name) or has_signature(name):
         raise ConfigurationError(
             "a URL is in the place of the path bucket/key (it is not shown): give a "
             "presigned URL as presigned_url='file:upload.url', and leave the path empty"
         )
-    return found
+    return name
 
 
 def object_path(client: Client, path: Any, *, keep_slash: bool = False) -> str:
@@ -80,16 +80,12 @@ class BulkOptions:
     *batch_size* is the number of files at a time; None or -1 uses ``max_concurrency``.
     """
 
-    maxdepth: int | None = None
     batch_size: int | None = None
     on_error: str = "raise"
 
     @classmethod
     def take_from(
-        cls,
-        given: dict[str, Any],
-        allowed: Iterable[str] = ON_ERROR,
-        maxdepth: int | None = None,
+        cls, given: dict[str, Any], allowed: Iterable[str] = ON_ERROR
     ) -> BulkOptions:
         """Remove the bulk options from *given* and return them.
 
@@ -97,14 +93,7 @@ class BulkOptions:
         """
         on_error = given.pop("on_error", next(iter(allowed)))
         check_choice("on_error", on_error, allowed)
-        check_depth(maxdepth)
-        return cls(maxdepth, given.pop("batch_size", None), on_error)
-
-    @property
-    def most(self) -> int | None:
-        """Number of jobs at a time; None if the caller gave no number."""
-        size = self.batch_size
-        return None if size in (None, -1) else max(1, int(size or 1))
+        return cls(given.pop("batch_size", None), on_error)
 
     async def run(
         self,
@@ -125,6 +114,7 @@ class BulkOptions:
         """
         options = client.options
         usual = options.most_small if small else options.connections
-        width = min(self.most or usual, usual)
+        size = usual if self.batch_size in (None, -1) else int(self.batch_size or 1)
+        width = min(max(1, size), usual)
         scope: Scope[T, Any] = Scope(work, name, width=width, on_error=self.on_error)
         return await scope.run(jobs)

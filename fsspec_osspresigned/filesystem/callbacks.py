@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 from fsspec.callbacks import Callback, NoOpCallback
 
 from ..engine.engine import blocking, user_code
-from ..units import short_bytes
+from ..errors import UploadDiscardedError
+from ..units import MIB, short_bytes
 
 if TYPE_CHECKING:
     from ..upload.resume import UploadEvent
@@ -43,11 +44,6 @@ class SharedCallback:
         kind = type(callback)
         bases = Callback.branched, Callback.branch
         self._counts_bytes = (kind.branched, kind.branch) == bases
-
-    @property
-    def counter(self) -> Callable[[int], None] | None:
-        """The function that counts bytes; None if the callback ignores them."""
-        return self.add if self.is_heard else None
 
     @property
     def on_event(self) -> Callable[[UploadEvent], None] | None:
@@ -79,11 +75,6 @@ class SharedCallback:
         """Add *count* bytes that were sent; a negative *count* subtracts a failed try."""
         with self._lock, user_code():
             self._callback.relative_update(count)
-
-    async def tell_size(self, size: int | None) -> None:
-        """Do ``set_size`` in a worker thread, if anything listens."""
-        if self.is_heard:
-            await blocking(self.set_size, size)
 
     @asynccontextmanager
     async def of_file(self, source: str, target: str) -> AsyncIterator[SharedCallback]:
@@ -131,6 +122,36 @@ class _OneOfMany(SharedCallback):
                 total = (self._callback.size or 0) + (size or 0) - self._size
                 self._callback.set_size(total)
                 self._size = size or 0
+
+
+class BlockCopy:
+    """Copies an open source into a sink block by block, in a worker thread.
+
+    *path* is the object, for errors. *callback* counts the bytes.
+    """
+
+    def __init__(self, path: str, callback: SharedCallback) -> None:
+        self._path, self._callback = path, callback
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        """Let the thread stop before its next block."""
+        self._is_stopped = True
+
+    def check(self) -> None:
+        """Raise UploadDiscardedError after ``stop``."""
+        if self._is_stopped:
+            raise UploadDiscardedError("the transfer was cancelled", path=self._path)
+
+    def run(self, source: Any, sink: Any) -> int:
+        """Copy up to the end of *source*; return the number of bytes."""
+        size = 0
+        while block := source.read(MIB):
+            self.check()
+            sink.write(block)
+            self._callback.add(len(block))
+            size += len(block)
+        return size
 
 
 class BytesProgress(Callback):  # type: ignore[misc]  # fsspec is untyped

@@ -1,25 +1,36 @@
-"""Client factory: creates a client with its signer and transport from options."""
+"""Client factory: from storage options to a client with its signer and transport."""
 
 from __future__ import annotations
 
 import errno
 import time
+from collections.abc import Mapping
 from importlib import import_module
+from typing import Any
 
 import fsspec
-from fsspec.config import conf
+from fsspec.config import apply_config, conf
 
 from ..client.client import Client, shared_client
 from ..compat import before_fork
 from ..engine import abort_at_exit
 from ..http.handle import may_have_proxy
 from ..http.transport import Transport
-from ..options.options import Options
+from ..options.options import ALIAS, Options, portable, renamed
 from ..options.trust import check_trust
 from ..signers import make_signer
 from ..units import MIB, shown_bytes
 from ..url_checks import is_web
 from .arguments import PROTOCOL
+
+# Sources of signatures in fsspec's configuration that an explicit source replaces.
+# A map or a grant may stand before any signer.
+_REPLACED = {
+    "presigned_url": {ALIAS, "url_map", "grant", "signer", "signer_token"},
+    "signer": {ALIAS, "presigned_url", "url_map", "grant"},
+    "grant": {ALIAS, "presigned_url", "url_map"},
+    "url_map": {ALIAS, "presigned_url"},
+}
 
 MAX_MAP = 512 * MIB  # some 500,000 objects
 
@@ -52,6 +63,42 @@ def read_url(place: str, limit: int = MAX_MAP) -> bytes:
     if not left:
         raise OSError(errno.EFBIG, f"it is longer than {shown_bytes(limit)}")
     return b"".join(pieces)
+
+
+def configured_options(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options *given*, completed by fsspec's configuration for *kind*.
+
+    An explicit source of signatures replaces those of the configuration. Names are the
+    current ones, sorted; paths are absolute, and secrets hidden.
+    """
+    given, configured = renamed(given), apply_config(kind, {})
+    replaced = {
+        other
+        for source, others in _REPLACED.items()
+        if given.get(source) is not None
+        for other in others
+    }
+    if _goes_elsewhere(given, configured):
+        replaced.add("signer_token")
+    without = dict.fromkeys(replaced & configured.keys())
+    options = portable({**configured, **without, **given})
+    if ALIAS in configured:
+        options[ALIAS] = None  # fsspec applies its configuration once more
+    if options.get("anon") is True:  # pandas adds it when it repeats a refused call
+        del options["anon"]
+    return dict(sorted(options.items()))
+
+
+def _goes_elsewhere(given: Mapping[str, Any], configured: Mapping[str, Any]) -> bool:
+    """Return whether a token from fsspec's configuration would go to another server."""
+    signer, grant = given.get("signer"), given.get("grant")
+    if signer not in (None, configured.get("signer")):
+        return True
+    # Beside its signer stays the token where the grant is a file, which takes none.
+    stays = configured.get("signer") is not None and not (
+        isinstance(grant, str) and is_web(grant)
+    )
+    return grant not in (None, configured.get("grant")) and not stays
 
 
 def client_for(options: Options) -> Client:

@@ -14,7 +14,7 @@ from enum import Enum
 from glob import has_magic
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import frozen
 from fsspec.implementations.local import LocalFileSystem, make_path_posix, trailing_sep
 from fsspec.utils import common_prefix, other_paths, stringify_path
 
@@ -41,10 +41,6 @@ class Match:
     def files(self) -> list[str]:
         """The matching names that are not directories."""
         return [name for name, kind in self.kinds.items() if kind != "directory"]
-
-    def only_files(self) -> Match:
-        """Return the match without directories."""
-        return evolve(self, kinds=dict.fromkeys(self.files, "file"))
 
     def destinations(
         self, target: str, *, is_directory: Callable[[str], bool]
@@ -401,13 +397,13 @@ def _listed(directory: str) -> Iterator[LocalEntry]:
     try:
         with os.scandir(directory) as entries:
             # One text for each: a directory may hold very many.
-            found = sorted(f"{e.name}\0{_KINDS.index(_kind(e))}" for e in entries)
+            lines = sorted(f"{e.name}\0{_KINDS.index(_kind(e))}" for e in entries)
     except OSError as error:
         yield LocalEntry(directory, "", Kind.DIRECTORY, error)
         return
     front = directory.rstrip("/")
-    for text in found:
-        name, _, kind = text.partition("\0")
+    for line in lines:
+        name, _, kind = line.partition("\0")
         yield LocalEntry(f"{front}/{name}", "", _KINDS[int(kind)])
 
 

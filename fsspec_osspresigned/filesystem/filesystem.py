@@ -1,22 +1,18 @@
 """Class OSSPresignedFileSystem: the methods of fsspec for ``osspresigned://``.
 
-Filesystems with equal options are one object in a process.
+Filesystems with equal options share one client in a process.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import os
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Mapping
-from contextlib import suppress
 from datetime import datetime
 from typing import Any, NoReturn, TypeAlias
 
 from fsspec.asyn import AsyncFileSystem, get_loop, reset_lock
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback
-from fsspec.config import apply_config, conf
 from fsspec.spec import AbstractFileSystem
 from fsspec.utils import isfilelike, stringify_path
 
@@ -28,11 +24,10 @@ from ..engine.engine import awaited, blocking, coroutine, run, verb
 from ..model import Receipt
 from ..objects.lookup import Lookup
 from ..options.of_objects import ObjectOptions
-from ..options.options import ALIAS, Options, hashable, portable, renamed, surroundings
+from ..options.options import Options, hashable, surroundings
 from ..options.trust import trust
 from ..upload import transaction
 from ..upload.transaction import Transaction
-from ..url_checks import is_web
 from . import queries, read
 from .arguments import (
     PROTOCOL,
@@ -43,7 +38,7 @@ from .arguments import (
     without_protocol,
 )
 from .callbacks import SharedCallback
-from .client_factory import client_for
+from .client_factory import client_for, configured_options
 from .destinations import Destination, local_path
 from .put import PutCall, progress_callback, write_mode
 from .receipts import ReceiptList
@@ -52,87 +47,52 @@ from .receipts import ReceiptList
 # thread. Newer ones do this themselves.
 after_fork_in_child(reset_lock)
 
-MOST_INSTANCES = 256
+MAX_INSTANCES = 256
 
-# Sources of signatures in fsspec's configuration that an explicit source replaces.
-# A map or a grant may stand before any signer.
-_REPLACED = {
-    "presigned_url": {ALIAS, "url_map", "grant", "signer", "signer_token"},
-    "signer": {ALIAS, "presigned_url", "url_map", "grant"},
-    "grant": {ALIAS, "presigned_url", "url_map"},
-    "url_map": {ALIAS, "presigned_url"},
-}
+_KEY = "instance key"  # no option: the blank keeps a caller from giving it
 
 
-def _goes_elsewhere(given: dict[str, Any], configured: dict[str, Any]) -> bool:
-    """Return whether a token from fsspec's configuration would go to another server."""
-    signer, grant = given.get("signer"), given.get("grant")
-    if signer not in (None, configured.get("signer")):
-        return True
-    # Beside its signer stays the token where the grant is a file, which takes none.
-    stays = configured.get("signer") is not None and not (
-        isinstance(grant, str) and is_web(grant)
-    )
-    return grant not in (None, configured.get("grant")) and not stays
+class _KeyedByValue(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is untyped
+    """Gives fsspec's instance cache a key of the options' values, and a bound.
 
-
-class InstanceCache(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is untyped
-    """Metaclass that creates one instance for equal options, for all threads.
-
-    fsspec's own cache compares options by their text, and two signers may have the same
-    text. Before fsspec 2026.9 that cache also creates an instance for each thread, and
-    keeps all of them. Here only the ``MOST_INSTANCES`` used last are kept.
+    fsspec compares the texts of options. Two secrets, or two signers, may have the same
+    text, because it hides what they hold.
     """
-
-    def __init__(cls, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        # Each step of it is one of the interpreter, so no lock is needed.
-        cls._cache: OrderedDict[Any, Any] = OrderedDict()
 
     @short_traceback
     def __call__(cls, **storage_options: Any) -> Any:
         """Return the instance for equal options; create it on first use."""
-        given = renamed(storage_options)
-        configured = conf.get(PROTOCOL, {})
-        for named, others in _REPLACED.items():
-            if given.get(named) is not None:
-                given = {**dict.fromkeys(others & configured.keys()), **given}
-        if "signer_token" in configured and _goes_elsewhere(given, configured):
-            given = {"signer_token": None, **given}
-        given = portable(apply_config(cls, given))
-        if ALIAS in configured:
-            given[ALIAS] = None  # fsspec applies its configuration once more
-        if given.get("anon") is True:  # pandas adds it when it repeats a refused call
-            del given["anon"]
-        is_cached = not given.pop("skip_instance_cache", False)
-        options = sorted(given.items(), key=lambda option: option[0])
-        # By type as well: 1 equals True, and is refused where True is valid.
-        key = (surroundings(), *((n, type(v), hashable(v)) for n, v in options))
-        found = cls._cache.get(key) if is_cached else None
-        if found is None:
-            found = super().__call__(skip_instance_cache=True, **given)
-            found.token = f"{hash(key) % 2**64:016x}"
-            if is_cached:
-                found = cls._cache.setdefault(key, found)
-        with suppress(KeyError):  # another thread made many; or it is not cached
-            cls._cache.move_to_end(key)
-        while len(cls._cache) > MOST_INSTANCES:
-            cls._cache.popitem(last=False)
-        cls._latest = key
-        return found
+        given = configured_options(cls, storage_options)
+        names = (name for name in given if name != "skip_instance_cache")
+        values = ((name, hashable(given[name]), _id(given[name])) for name in names)
+        key = (surroundings(), *values)
+        token = f"{hash(key) % 2**64:016x}"
+        if len(cls._cache) > MAX_INSTANCES:
+            cls.clear_instance_cache()
+        fs = super().__call__(**{**given, _KEY: token})
+        fs.storage_options.pop(_KEY, None)
+        fs.token = token
+        return fs
+
+
+def _id(value: Any) -> int | None:
+    """Return the ID of a signer or callable, whose ``hash`` need not be unique."""
+    return id(value) if callable(value) or hasattr(value, "sign") else None
 
 
 AnyCallback: TypeAlias = Callback | Mapping[str, Any] | None
 
 
-class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type: ignore[misc]  # fsspec is untyped
+class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type: ignore[misc]  # fsspec is untyped
     """Filesystem of objects in Alibaba Cloud OSS, accessed through presigned URLs.
 
     Paths are ``bucket/key``. The storage options are those of
     :class:`~fsspec_osspresigned.options.options.Options`; exactly one of
     ``presigned_url``, ``url_map``, ``grant`` and ``signer`` gives the source of
     signatures (a map and a grant may be combined with a signer). Equal options return
-    the same instance. A forked child opens its own connections.
+    the same instance, unless fsspec is older than 2026.9 or ``asynchronous`` is set:
+    then each thread has its own, and all share one client. A forked child opens its own
+    connections.
 
     Raises:
         ConfigurationError: options are invalid; the message lists all problems.
@@ -144,6 +104,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
     _fs_token = property(lambda self: self.token)  # fsspec compares and hashes it
 
     def __init__(self, **storage_options: Any) -> None:
+        storage_options.pop(_KEY, None)
         self._options = Options.from_storage_options(storage_options)
         names = ("batch_size", "use_listings_cache")
         known = {n: storage_options[n] for n in names if n in storage_options}
@@ -152,6 +113,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         self.asynchronous = bool(storage_options.get("asynchronous"))
         self._given_loop = (os.getpid(), storage_options.get("loop"))
         self._clients: dict[int, Client] = {}
+        self._size_guess = read.SizeGuess()
         _ = self.client
 
     @property
@@ -220,16 +182,16 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
     def start_transaction(self) -> Transaction:
         """Begin a transaction in this context; see ``end_transaction``."""
-        found = self.transaction
-        found.start()
-        return found
+        begun = self.transaction
+        begun.start()
+        return begun
 
     def end_transaction(self) -> None:
         """Publish everything that this context wrote since ``start_transaction``."""
-        found = transaction.current(self.client)
-        if found is None:
+        current = transaction.current(self.client)
+        if current is None:
             raise RuntimeError("no transaction was begun here")
-        found.complete()
+        current.complete()
 
     # -- writing ------------------------------------------------------------------------
     # A verb is written once, as a coroutine function: its own code runs in the thread of
@@ -267,12 +229,12 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         Raises:
             UploadErrors: several values failed.
         """
-        how = BulkOptions.take_from(kwargs)
+        bulk = BulkOptions.take_from(kwargs)
         given = {path: value} if isinstance(path, str) else path
         pairs = [(self._path(one, keep_slash=True), v) for one, v in given.items()]
         call = self._call(kwargs, mode)
         with call.cancellable(path for path, _ in pairs):
-            return await awaited(call.pipe, pairs, how)
+            return await awaited(call.pipe, pairs, bulk)
 
     _pipe = coroutine(pipe)
 
@@ -296,11 +258,11 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
             SourceChangedError: the file changed during the upload; nothing was
                 published.
         """
-        heard = progress_callback(callback, kwargs)
+        progress = progress_callback(callback, kwargs)
         call, path = self._call(kwargs, mode), self._path(rpath)
         local = os.fspath(stringify_path(lpath))
         with call.cancellable([path]):
-            return await awaited(call.put_file, local, path, heard)
+            return await awaited(call.put_file, local, path, progress)
 
     _put_file = coroutine(put_file)
 
@@ -333,15 +295,20 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         Raises:
             UploadErrors: several files failed, or each was refused.
         """
-        how = BulkOptions.take_from(kwargs, maxdepth=maxdepth)
-        heard, call = progress_callback(callback, kwargs), self._call(kwargs, mode)
+        bulk = BulkOptions.take_from(kwargs)
+        progress, call = progress_callback(callback, kwargs), self._call(kwargs, mode)
         call.check_cache(rpath)
 
         async def put() -> ReceiptList:
             tree = await blocking(
-                queries.local_tree, self.client, lpath, self._own(rpath), recursive, how
+                queries.local_tree,
+                self.client,
+                lpath,
+                self._own(rpath),
+                recursive,
+                maxdepth,
             )
-            return await call.put(tree, heard, how)
+            return await call.put(tree, progress, bulk)
 
         with call.cancellable([self._path(rpath)] if isinstance(rpath, str) else rpath):
             return await awaited(put)
@@ -442,7 +409,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
             "fs.open in a thread, or await fs._pipe_file / fs._cat_file"
         )
 
-    # -- looking -------------------------------------------------------------------------
+    # -- queries -------------------------------------------------------------------------
 
     @property
     def _lookup(self) -> Lookup:
@@ -503,8 +470,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         *markers* includes the object that represents the directory itself, whose name
         ends in a slash. See :meth:`info` for permissions.
         """
-        found = await awaited(self._lookup.ls, self._path(path), markers=markers)
-        return found if detail else [item["name"] for item in found]
+        items = await awaited(self._lookup.ls, self._path(path), markers=markers)
+        return items if detail else [item["name"] for item in items]
 
     _ls = coroutine(ls)
 
@@ -561,8 +528,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
         One listing is needed.
         """
-        found = await self._find(path, **{**kwargs, "detail": True})
-        sizes = {name: item["size"] for name, item in found.items()}
+        items = await self._find(path, **{**kwargs, "detail": True})
+        sizes = {name: item["size"] for name, item in items.items()}
         return sum(sizes.values()) if total else sizes
 
     _du = coroutine(du)
@@ -616,10 +583,6 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
     # -- reading -------------------------------------------------------------------------
 
-    @functools.cached_property
-    def _size_guess(self) -> read.SizeGuess:
-        return read.SizeGuess()
-
     @short_traceback
     def cat_file(
         self, path: str, start: int | None = None, end: int | None = None, **_: Any
@@ -644,11 +607,11 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         Several objects are downloaded at the same time.
         """
         kwargs["on_error"] = on_error
-        how, name = BulkOptions.take_from(kwargs), self._own(path)
+        bulk, name = BulkOptions.take_from(kwargs), self._own(path)
 
         async def cat() -> Any:
             match = await queries.expand(self, name, recursive)
-            return await read.cat(self.client, match, how, **kwargs)
+            return await read.cat(self.client, match, bulk, **kwargs)
 
         return await awaited(cat)
 
@@ -662,10 +625,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
         Ranges of an object at most *max_gap* bytes apart become one request.
         """
-        how = BulkOptions.take_from(kwargs, ("return", "raise"))
+        bulk = BulkOptions.take_from(kwargs, ("return", "raise"))
         names = self._own(paths)
         return await awaited(
-            read.cat_ranges, self.client, names, starts, ends, max_gap, how
+            read.cat_ranges, self.client, names, starts, ends, max_gap, bulk
         )
 
     _cat_ranges = coroutine(cat_ranges)
@@ -704,17 +667,17 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         Nothing is written if a name leads outside *lpath*, or two objects would become
         the same file.
         """
-        how = BulkOptions.take_from(kwargs, maxdepth=maxdepth)
+        bulk = BulkOptions.take_from(kwargs)
         ObjectOptions.from_call(self._options, kwargs, path=str(rpath))
-        source, depth = self._own(rpath), how.maxdepth
+        source = self._own(rpath)
         named = None if isinstance(lpath, list | tuple) else local_path(lpath)
         local = named or [*map(local_path, lpath)]
 
         async def get() -> None:
-            found = await queries.layout(
-                self, source, local, recursive, depth, local=True
+            destinations = await queries.layout(
+                self, source, local, recursive, maxdepth, local=True
             )
-            await read.get(self, found, SharedCallback(callback), how, named)
+            await read.get(self, destinations, SharedCallback(callback), bulk, named)
 
         await awaited(get)
 
@@ -746,13 +709,13 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         ``on_error="ignore"``, the default with *recursive*, skips missing objects.
         """
         kwargs["on_error"] = on_error or ("ignore" if recursive else "raise")
-        how = BulkOptions.take_from(kwargs, ("raise", "ignore"), maxdepth)
+        bulk = BulkOptions.take_from(kwargs, ("raise", "ignore"))
         call = PutCall.from_options(self.client, kwargs)
         pair = self._own(path1), self._own(path2)
 
         async def copy() -> None:
-            found = await queries.layout(self, *pair, recursive, how.maxdepth)
-            await queries.copy(call, found, how)
+            destinations = await queries.layout(self, *pair, recursive, maxdepth)
+            await queries.copy(call, destinations, bulk)
 
         await awaited(copy)
 
@@ -796,13 +759,13 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
             ends = self._path(path1), self._path(path2)
             if queries.goes_nowhere(*ends, recursive) or self._duckdb_renames(*ends):
                 return
-        how = BulkOptions.take_from(kwargs, ("raise",), maxdepth)
+        bulk = BulkOptions.take_from(kwargs, ("raise",))
         call = PutCall.from_options(self.client, kwargs)
         pair = self._own(path1), self._own(path2)
 
         async def mv() -> None:
-            found = await queries.layout(self, *pair, recursive, how.maxdepth)
-            await queries.move(call, found, how)
+            destinations = await queries.layout(self, *pair, recursive, maxdepth)
+            await queries.move(call, destinations, bulk)
 
         await awaited(mv)
 
@@ -815,13 +778,11 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         """Delete objects, one request each; OSS does not report missing ones."""
         if isinstance(path, str) and self._duckdb_removes(self._path(path)):
             return
-        how, name = BulkOptions.take_from(kwargs, maxdepth=maxdepth), self._own(path)
+        bulk, name = BulkOptions.take_from(kwargs), self._own(path)
 
         async def rm() -> None:
-            match = await queries.expand(
-                self, name, recursive, how.maxdepth, markers=True
-            )
-            await queries.remove(self.client, match, how)
+            match = await queries.expand(self, name, recursive, maxdepth, markers=True)
+            await queries.remove(self.client, match, bulk)
 
         await awaited(rm)
 
@@ -851,6 +812,6 @@ def _unpickled(
 ) -> Any:
     """Return the filesystem with the *options* and the blind *looks* of a pickle."""
     trust(options)
-    found = kind(**options)
-    found.client.written.add_blind_looks(looks)
-    return found
+    fs = kind(**options)
+    fs.client.written.add_blind_looks(looks)
+    return fs

@@ -35,17 +35,16 @@ from ..errors import (
     ObjectExistsError,
     PublishWarning,
     SourceChangedError,
-    UploadDiscardedError,
 )
 from ..http.body import SMALL, FileBody, MemoryBody, Source, has_its_size, loaded
 from ..model import Operation, Receipt
 from ..options.of_objects import ObjectOptions, Target
-from ..units import KIB, MIB
+from ..units import KIB
 from ..upload.plan import first_request
 from ..upload.transaction import Transaction, around_duckdb
 from ..upload.upload import TransferContext, Upload, upload_source
 from .arguments import BulkOptions, check_choice
-from .callbacks import SharedCallback
+from .callbacks import BlockCopy, SharedCallback
 
 if TYPE_CHECKING:
     from ..signers.batching import Prefetcher
@@ -145,11 +144,15 @@ class PutCall:
         """
         body = MemoryBody.of(value)
         target = await self.checked_target(path)
-        context = TransferContext(prefetcher=prefetcher)
-        if self.transaction is not None:
-            await self.transaction.add_source(target, body, context)
-            return None
-        return await upload_source(self.client, target, body, context)
+        return await self._store(target, body, TransferContext(prefetcher=prefetcher))
+
+    async def _store(
+        self, target: Target, body: Source, context: TransferContext
+    ) -> Receipt | None:
+        if self.transaction is None:
+            return await upload_source(self.client, target, body, context)
+        await self.transaction.add_source(target, body, context)
+        return None
 
     async def put_file(
         self, local: str, path: str, callback: SharedCallback
@@ -190,21 +193,34 @@ class PutCall:
             raise SourceChangedError(msg, path=file.local)
         target = await self.checked_target(path)
         if file.body is None:
-            stream = _Stream(self, file, target, callback)
-            return await blocking(stream.send, stop=stream.stop)
-        await callback.tell_size(file.body.size)
+            copying = BlockCopy(path, callback)
+            return await blocking(
+                self._put_stream, file, target, copying, stop=copying.stop
+            )
         context = TransferContext(
-            prefetcher=prefetcher,
-            progress=callback.counter,
-            on_event=callback.on_event,
+            prefetcher=prefetcher, on_event=callback.on_event
         )
-        if self.transaction is not None:
-            await self.transaction.add_source(target, file.body, context)
-            return None
-        return await upload_source(self.client, target, file.body, context)
+        if callback.is_heard:
+            await blocking(callback.set_size, file.body.size)
+            context = evolve(context, progress=callback.add)
+        return await self._store(target, file.body, context)
+
+    def _put_stream(
+        self, file: LocalFile, target: Target, copying: BlockCopy
+    ) -> Receipt | None:
+        """Store a pipe, or a file without a size, up to its end."""
+        transaction = self.transaction
+        with (
+            Stream(file.local, copying.check, regular=file.is_regular) as source,
+            self.writer(target, autocommit=transaction is None) as sink,
+        ):
+            if transaction is not None:
+                transaction.add(sink)
+            copying.run(source, sink)
+        return sink.receipt
 
     async def put(
-        self, tree: LocalTree, callback: SharedCallback, how: BulkOptions
+        self, tree: LocalTree, callback: SharedCallback, bulk: BulkOptions
     ) -> ReceiptList:
         """Store local files, several at a time; directories are only recorded.
 
@@ -224,14 +240,9 @@ class PutCall:
             entry, file = job
             if entry.problem is not None:
                 raise entry.problem
-            path, is_pipe = entry.path, entry.is_pipe
-            if not callback.is_heard:
+            async with callback.of_file(entry.local, entry.path) as child:
                 return await self._put_file(
-                    file, path, callback, prefetcher, may_be_pipe=is_pipe
-                )
-            async with callback.of_file(entry.local, path) as child:
-                return await self._put_file(
-                    file, path, child, prefetcher, may_be_pipe=is_pipe
+                    file, entry.path, child, prefetcher, may_be_pipe=entry.is_pipe
                 )
 
         done = await self._store_all(
@@ -239,7 +250,7 @@ class PutCall:
             store,
             lambda job: job[0].path,
             lambda job: 0 if job[1].body is None else job[1].body.size,
-            how,
+            bulk,
         )
         if skipped:
             first = f"{skipped[0].local} ({skipped[0].kind.value})"
@@ -268,7 +279,7 @@ class PutCall:
                 self.client.written.remember_directory(entry.path)
 
     async def pipe(
-        self, pairs: Sequence[tuple[str, Any]], how: BulkOptions
+        self, pairs: Sequence[tuple[str, Any]], bulk: BulkOptions
     ) -> ReceiptList:
         """Store values in memory, several at a time; raises like ``put``."""
         return await self._store_all(
@@ -276,7 +287,7 @@ class PutCall:
             lambda pair, prefetcher: self.pipe_file(*pair, prefetcher),
             lambda pair: pair[0],
             lambda pair: MemoryBody.of(pair[1]).size,
-            how,
+            bulk,
         )
 
     async def _store_all(
@@ -285,7 +296,7 @@ class PutCall:
         store: Callable[[T, Prefetcher | None], Coroutine[Any, Any, Receipt | None]],
         path_of: Callable[[T], str],
         size_of: Callable[[T], int],
-        how: BulkOptions,
+        bulk: BulkOptions,
     ) -> ReceiptList:
         """Call *store* for all *jobs*, whose first requests are signed together.
 
@@ -310,8 +321,8 @@ class PutCall:
             async with large:
                 return await store(job, prefetcher)
 
-        found = await how.run(client, source, work, path_of)
-        return ReceiptList(one for one in found if one is not None)
+        receipts = await bulk.run(client, source, work, path_of)
+        return ReceiptList(one for one in receipts if one is not None)
 
     def open(
         self,
@@ -440,44 +451,6 @@ def local_file(local: str, *, reads: bool = False) -> LocalFile:
         return LocalFile(local, problem=error)
 
 
-class _Stream:
-    """A local pipe or a file without a size, which a worker thread writes to a file."""
-
-    def __init__(
-        self,
-        call: PutCall,
-        file: LocalFile,
-        target: Target,
-        callback: SharedCallback,
-    ) -> None:
-        self._call, self._file = call, file
-        self._target, self._callback = target, callback
-        self._is_stopped = False
-
-    def stop(self) -> None:
-        """Discard the upload before the next block."""
-        self._is_stopped = True
-
-    def _check(self) -> None:
-        if self._is_stopped:
-            msg = "the upload was cancelled"
-            raise UploadDiscardedError(msg, path=self._target.path)
-
-    def send(self) -> Receipt | None:
-        """Store the bytes up to the end of the stream."""
-        transaction, file = self._call.transaction, self._file
-        with (
-            Stream(file.local, self._check, regular=file.is_regular) as source,
-            self._call.writer(self._target, autocommit=transaction is None) as sink,
-        ):
-            if transaction is not None:
-                transaction.add(sink)
-            while block := source.read(MIB):
-                sink.write(block)
-                self._callback.add(len(block))
-        return sink.receipt
-
-
 def _totals(tree: Iterable[LocalEntry]) -> tuple[int, int]:
     """Return the number of files in *tree*, and their size in bytes."""
     files = size = 0
@@ -494,14 +467,10 @@ def media_type(name: str) -> str | None:
     if "." not in name and ":" not in name:
         return None  # spares the table: to fill it takes longer than to send a PUT
     stem, _, ending = name.partition(".")
-    return _type_of_ending(ending) if stem and ":" not in name else _guessed(name)
+    return _guessed(f"x.{ending}" if stem and ":" not in name else name)
 
 
-@lru_cache(maxsize=64)
-def _type_of_ending(ending: str) -> str | None:
-    return _guessed(f"x.{ending}")
-
-
+@lru_cache(maxsize=64)  # files of one upload have few endings
 def _guessed(name: str) -> str | None:
     guessed, coding = _media_types().guess_type(name)
     if coding is not None:
@@ -522,9 +491,7 @@ class _OwnTypes(mimetypes.MimeTypes):
         self.types_map = mimetypes.common_types.copy(), mimetypes.types_map.copy()
 
 
-@cache
-def _media_types() -> mimetypes.MimeTypes:
-    return _OwnTypes()
+_media_types = cache(_OwnTypes)
 
 
 def progress_callback(callback: Any, options: dict[str, Any]) -> SharedCallback:

@@ -21,7 +21,7 @@ from ..errors import ConfigurationError, NotSignedError, OSSPresignedError
 from ..model import PLAIN_ACTIONS, Operation, split_path
 from ..objects import calls
 from ..objects.copy import Copying, SourceHead, prove
-from ..objects.lookup import Lookup as Lookup  # noqa: PLC0414 - the class uses it
+from ..objects.lookup import Lookup
 from ..objects.ranges import changed
 from . import destinations
 from .arguments import BulkOptions, check_depth, object_path, without_protocol
@@ -35,14 +35,14 @@ async def find(walk: AsyncIterator[Info], detail: bool) -> Any:
     """Return all names of *walk*, sorted; with *detail* a mapping name -> ``info``."""
     if not detail:
         return sorted({item["name"] async for item in walk})
-    found: dict[str, Info] = {}
+    items: dict[str, Info] = {}
     async for item in walk:
         # An object hides the directory of the same name, and tells of it.
-        before = found.setdefault(item["name"], item)
+        before = items.setdefault(item["name"], item)
         if before["type"] != item["type"]:
             shown = item if item["type"] == "file" else before
-            found[item["name"]] = {**shown, "is_directory": True}
-    return {name: found[name] for name in sorted(found)}
+            items[item["name"]] = {**shown, "is_directory": True}
+    return {name: items[name] for name in sorted(items)}
 
 
 async def expand(
@@ -63,39 +63,45 @@ async def expand(
     """
     check_depth(maxdepth)
     lookup = Lookup(filesystem.client)
-    found: dict[str, str | None] = {}
+    kinds: dict[str, str | None] = {}
     is_pattern = False
     for one in [path] if isinstance(path, str) else path:
         name = object_path(lookup.client, one)
         is_pattern = has_magic(name) and not await lookup.shows_object(name)
-        if not is_pattern and not recursive:
-            found.setdefault(name, None)
-            continue
-        tops: list[tuple[str, int | None]] = [] if is_pattern else [(name, maxdepth)]
-        fits: list[Info] = []
+        items: list[Info] = []
+        tops: list[str] = []
+        depth = maxdepth
         if is_pattern:
             matching = await filesystem._glob(one, maxdepth=maxdepth, detail=True)  # noqa: SLF001 - fsspec's name
-            fits = [
+            items = [
                 item
                 for item in matching.values()
                 if markers or not item["name"].endswith("/")
             ]
-        if recursive and maxdepth != 1:
-            deeper = None if maxdepth is None else maxdepth - 1
-            kept = [i for i in fits if i["type"] == "directory" or "is_directory" in i]
-            tops += [(i["name"], deeper) for i in kept]
-        for top, depth in tops:
+            if recursive and maxdepth != 1:
+                depth = None if maxdepth is None else maxdepth - 1
+                tops = [
+                    item["name"]
+                    for item in items
+                    if item["type"] == "directory" or "is_directory" in item
+                ]
+        elif recursive:
+            tops = [name]
+        else:
+            kinds.setdefault(name, None)
+            continue
+        for top in tops:
             walk = lookup.walk(top, maxdepth=depth, withdirs=True, markers=markers)
-            fits += [item async for item in walk]
-        for item in fits:
-            if item["type"] == "file" or item["name"] not in found:
-                found[item["name"]] = item["type"]
-        if found.get(name) == "directory" and await lookup.is_object_too(name):
-            found[name] = "file"
-    if not found:
+            items += [item async for item in walk]
+        for item in items:
+            if item["type"] == "file" or item["name"] not in kinds:
+                kinds[item["name"]] = item["type"]
+        if kinds.get(name) == "directory" and await lookup.is_object_too(name):
+            kinds[name] = "file"
+    if not kinds:
         names = path if isinstance(path, str) else ", ".join(map(str, path))
         raise FileNotFoundError(2, "nothing there, or not visible", names)
-    return Match(path, {name: found[name] for name in sorted(found)}, is_pattern)
+    return Match(path, {name: kinds[name] for name in sorted(kinds)}, is_pattern)
 
 
 async def layout(
@@ -113,8 +119,9 @@ async def layout(
         ConfigurationError: two objects have the same destination, or a name leads
             outside *target*.
         FileNotFoundError: nothing matches.
-        ValueError: the lists differ in length.
+        ValueError: the lists differ in length, or *maxdepth* is below 1.
     """
+    check_depth(maxdepth)
     client = filesystem.client
 
     def place(path: Any) -> str:
@@ -126,34 +133,32 @@ async def layout(
     if not isinstance(source, str) and isinstance(target, list | tuple):
         names = [object_path(client, path) for path in source]
         pairs = destinations.paired(names, [place(path) for path in target])
-        found = [Destination(*pair) for pair in pairs]
+        placed = [Destination(*pair) for pair in pairs]
     else:
         match = await expand(filesystem, source, recursive, maxdepth, markers=not local)
         if isinstance(source, str) and (not recursive or maxdepth is not None):
-            match = match.only_files()
+            match = evolve(match, kinds=dict.fromkeys(match.files, "file"))
+        # A trailing slash of a path in the store has a meaning.
+        root = place(target) if local else without_protocol(target)
+        is_directory = os.path.isdir if local else _is_directory(client)
+        placed = await blocking(
+            partial(match.destinations, root, is_directory=is_directory)
+        )
         if local:
-            root = place(target)
-            found = await blocking(
-                partial(match.destinations, root, is_directory=os.path.isdir)
-            )
-            destinations.refuse_escapes(found, root)
+            destinations.refuse_escapes(placed, root)
         else:
-            root = without_protocol(target)  # its trailing slash has a meaning
-            placed = await blocking(
-                partial(match.destinations, root, is_directory=_is_directory(client))
-            )
-            found = [
+            placed = [
                 evolve(one, target=place(one.target) + "/" * one.path.endswith("/"))
                 for one in placed
                 if not one.is_directory
             ]
     refuse = destinations.refuse_clashes
-    await blocking(partial(refuse, found, local=local, known=recursive))
-    return found
+    await blocking(partial(refuse, placed, local=local, known=recursive))
+    return placed
 
 
 def local_tree(
-    client: Client, lpath: Any, rpath: Any, recursive: bool, how: BulkOptions
+    client: Client, lpath: Any, rpath: Any, recursive: bool, maxdepth: int | None
 ) -> destinations.LocalTree:
     """Return the local files and directories of a ``put``, with their destinations.
 
@@ -167,7 +172,7 @@ def local_tree(
         lpath,
         targets[0] if is_one else targets,
         recursive=recursive,
-        maxdepth=how.maxdepth,
+        maxdepth=maxdepth,
         is_directory=_is_directory(client),
         path_of=partial(object_path, client),
     )
@@ -187,10 +192,10 @@ def refuse_directory(info: Info, path: str) -> None:
 def created(info: Info, path: str) -> datetime:
     """Return the time at which an object was stored; NotImplementedError if unknown."""
     refuse_directory(info, path)
-    found = info.get("LastModified")
-    if not isinstance(found, datetime):
+    moment = info.get("LastModified")
+    if not isinstance(moment, datetime):
         raise NotImplementedError(f"the store does not say when {path} was stored")
-    return found
+    return moment
 
 
 def content_key(info: Info, path: str) -> str:
@@ -245,7 +250,7 @@ async def copy_one(call: PutCall, one: Destination) -> None:
 
 
 async def copy(
-    call: PutCall, destinations: Sequence[Destination], how: BulkOptions
+    call: PutCall, destinations: Sequence[Destination], bulk: BulkOptions
 ) -> None:
     """Copy objects inside the store; ``on_error='ignore'`` skips missing ones."""
 
@@ -253,12 +258,12 @@ async def copy(
         try:
             await copy_one(call, one)
         except FileNotFoundError:
-            if how.on_error == "ignore":
+            if bulk.on_error == "ignore":
                 return
             if not await Lookup(call.client).holds(one.path):
                 raise
 
-    strict = evolve(how, on_error="raise")
+    strict = evolve(bulk, on_error="raise")
     await strict.run(call.client, destinations, work, lambda one: one.path, small=False)
 
 
@@ -276,7 +281,7 @@ def goes_nowhere(source: str, target: str, recursive: bool) -> bool:
 
 
 async def move(
-    call: PutCall, destinations: Sequence[Destination], how: BulkOptions
+    call: PutCall, destinations: Sequence[Destination], bulk: BulkOptions
 ) -> None:
     """Copy all objects, verify each copy with HEAD, and then delete the sources.
 
@@ -312,14 +317,14 @@ async def move(
             raise changed(path)
         await lookup.remove(path)
 
-    await how.run(client, moved, copy_and_prove, lambda one: one.path, small=False)
-    await how.run(client, sorted(proved), delete, str, small=False)
+    await bulk.run(client, moved, copy_and_prove, lambda one: one.path, small=False)
+    await bulk.run(client, sorted(proved), delete, str, small=False)
 
 
-async def remove(client: Client, match: Match, how: BulkOptions) -> None:
+async def remove(client: Client, match: Match, bulk: BulkOptions) -> None:
     """Delete the objects of *match*, one request each; drop directory records."""
     try:
-        await how.run(client, match.files, Lookup(client).remove, str)
+        await bulk.run(client, match.files, Lookup(client).remove, str)
     except OSSPresignedError as error:
         failures = getattr(error, "failures", {"": error}).values()
         written = client.written

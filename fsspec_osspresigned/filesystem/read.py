@@ -21,7 +21,6 @@ from fsspec.utils import isfilelike
 from ..client.client import Client
 from ..compat import Stream
 from ..engine.engine import blocking, run
-from ..errors import UploadDiscardedError
 from ..http.body import SMALL
 from ..http.checksums import crc64
 from ..model import Action
@@ -32,8 +31,10 @@ from ..objects.ranges import MergedRange, Version, changed, merged
 from ..options.of_objects import ObjectOptions
 from ..units import MIB
 from .arguments import BulkOptions, check_choice, object_path
-from .callbacks import SharedCallback
+from .callbacks import BlockCopy, SharedCallback
 from .destinations import Destination, Match
+
+_MAX_MERGED = 64 * MIB  # bytes of ranges that become one request
 
 
 class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is untyped
@@ -99,9 +100,6 @@ def _reopen(
         raise changed(path)
     file.seek(position)
     return file
-
-
-MERGED = 64 * MIB  # bytes of ranges that become one request
 
 
 def open_reader(
@@ -183,7 +181,7 @@ class SizeGuess:
 async def cat(
     client: Client,
     match: Match,
-    how: BulkOptions,
+    bulk: BulkOptions,
     start: int | None = None,
     end: int | None = None,
     **_: Any,
@@ -196,8 +194,8 @@ async def cat(
         async with large if guess.is_large else contextlib.nullcontext():
             return name, await guess.read(lookup, name, start, end)
 
-    done = await how.run(client, names, work, str)
-    if how.on_error == "return":
+    done = await bulk.run(client, names, work, str)
+    if bulk.on_error == "return":
         pairs = zip(names, done, strict=True)
         done = [(n, d) if isinstance(d, Exception) else d for n, d in pairs]
     data = dict(done)
@@ -213,14 +211,14 @@ async def cat_ranges(
     starts: Any,
     ends: Any,
     max_gap: int | None,
-    how: BulkOptions,
+    bulk: BulkOptions,
 ) -> list[Any]:
     """Return the bytes of many ranges; close ranges of one object are merged."""
     if not isinstance(paths, list | tuple):
         raise TypeError("paths must be a list, with one path for each range")
     lookup = Lookup(client)
     names = [object_path(client, path) for path in paths]
-    jobs = merged(names, starts, ends, max_gap, MERGED)
+    jobs = merged(names, starts, ends, max_gap, _MAX_MERGED)
 
     count = Counter(job.path for job in jobs)
     versions = {path: Version() for path in count if count[path] > 1}
@@ -232,7 +230,7 @@ async def cat_ranges(
     def name(job: MergedRange) -> str:
         return f"{job.path}[{job.start}:{job.stop}] ({job.pieces[0].index})"
 
-    done = await how.run(client, jobs, work, name)
+    done = await bulk.run(client, jobs, work, name)
     found: list[Any] = [b""] * len(paths)
     for job, data in zip(jobs, done, strict=True):
         whole = isinstance(data, Exception) or len(job.pieces) == 1
@@ -248,54 +246,29 @@ async def get_file(
     """Download one object into a file or file object; a directory is created locally."""
     client: Client = filesystem.client
     ObjectOptions.from_call(client.options, given, path=path)
-    heard = SharedCallback(callback)
+    shared = SharedCallback(callback)
     if isfilelike(local):
-        pouring = _Pouring(filesystem, path, heard)
-        await blocking(pouring.into, local, stop=pouring.stop)
-        return
-    if await download(filesystem, path, local, heard) is None:
+        await _pour(filesystem, path, local, shared)
+    elif await download(filesystem, path, local, shared) is None:
         await blocking(lambda: os.makedirs(local, exist_ok=True))
 
 
-class _Pouring:
-    """Copies an open object block by block into a file, in a worker thread."""
+async def _pour(
+    filesystem: Any, path: str, local: Any, callback: SharedCallback
+) -> int:
+    """Copy one object into an open file, a pipe or a device; return its size in bytes."""
+    copying = BlockCopy(path, callback)
 
-    def __init__(self, filesystem: Any, path: str, callback: SharedCallback) -> None:
-        self._filesystem, self._path, self._callback = filesystem, path, callback
-        self._is_stopped = False
-
-    def stop(self) -> None:
-        """Stop before the next block."""
-        self._is_stopped = True
-
-    def into(self, target: Any) -> int:
-        """Copy the object into the file *target*; return its size in bytes."""
-        with open_reader(self._filesystem, self._path) as source:
-            return self._copy(source, target)
-
-    def into_path(self, local: str) -> int:
-        """Copy the object into a pipe or a device; return its size in bytes."""
+    def pour() -> int:
         # The object comes first: to open a pipe waits for its reader.
-        with (
-            open_reader(self._filesystem, self._path) as source,
-            Stream(local, self._check, writing=True) as target,
-        ):
-            return self._copy(source, target)
+        with open_reader(filesystem, path) as source:
+            callback.set_size(getattr(source, "size", None))
+            if isfilelike(local):
+                return copying.run(source, local)
+            with Stream(local, copying.check, writing=True) as sink:
+                return copying.run(source, sink)
 
-    def _check(self) -> None:
-        if self._is_stopped:
-            msg = "the download was cancelled"
-            raise UploadDiscardedError(msg, path=self._path)
-
-    def _copy(self, source: Any, target: Any) -> int:
-        size = 0
-        self._callback.set_size(getattr(source, "size", None))
-        while block := source.read(MIB):
-            self._check()
-            target.write(block)
-            self._callback.add(len(block))
-            size += len(block)
-        return size
+    return await blocking(pour, stop=copying.stop)
 
 
 def _is_written_into(place: str) -> bool:
@@ -328,8 +301,7 @@ async def download(
     client: Client = filesystem.client
     lookup = Lookup(client)
     if may_be_pipe and await blocking(_is_written_into, local):
-        pouring = _Pouring(filesystem, path, callback)
-        return await blocking(pouring.into_path, local, stop=pouring.stop)
+        return await _pour(filesystem, path, local, callback)
     file = AtomicFile(local)
     made = Download(client, path, file, in_thread=in_thread)
     if callback.is_heard:
@@ -357,7 +329,7 @@ async def get(
     filesystem: Any,
     destinations: Sequence[Destination],
     callback: SharedCallback,
-    how: BulkOptions,
+    bulk: BulkOptions,
     named: str | None,
 ) -> None:
     """Download objects, several at a time, and create local directories for them.
@@ -369,17 +341,6 @@ async def get(
     client, guess = filesystem.client, SizeGuess()
     large = asyncio.Semaphore(client.options.connections)
 
-    async def fetch(one: Destination, child: SharedCallback) -> None:
-        size = await download(
-            filesystem,
-            one.path,
-            one.target,
-            child,
-            may_be_pipe=one.target == named,
-            in_thread=guess.is_large,
-        )
-        guess.note(size or 0)
-
     async def work(one: Destination) -> None:
         async with (
             large if guess.is_large else contextlib.nullcontext(),
@@ -387,7 +348,15 @@ async def get(
         ):
             if one.is_directory:
                 await blocking(lambda: os.makedirs(one.target, exist_ok=True))
-            else:
-                await fetch(one, child)
+                return
+            size = await download(
+                filesystem,
+                one.path,
+                one.target,
+                child,
+                may_be_pipe=one.target == named,
+                in_thread=guess.is_large,
+            )
+            guess.note(size or 0)
 
-    await how.run(client, destinations, work, lambda one: one.path)
+    await bulk.run(client, destinations, work, lambda one: one.path)

@@ -22,12 +22,12 @@ _SHOWN = 20  # receipts of a long list
 class ReceiptList(Sequence[Receipt | Exception]):
     """Immutable list of receipts, in the order of the files."""
 
-    def __init__(self, found: Iterable[Receipt | Exception]) -> None:
-        self._found = tuple(found)
+    def __init__(self, receipts: Iterable[Receipt | Exception]) -> None:
+        self._receipts = tuple(receipts)
 
     def __len__(self) -> int:
         """Return the number of receipts."""
-        return len(self._found)
+        return len(self._receipts)
 
     @overload
     def __getitem__(self, index: int) -> Receipt | Exception: ...
@@ -37,8 +37,8 @@ class ReceiptList(Sequence[Receipt | Exception]):
 
     def __getitem__(self, index: Any) -> Any:
         """Return one receipt, or a slice."""
-        found = self._found[index]
-        return ReceiptList(found) if isinstance(index, slice) else found
+        chosen = self._receipts[index]
+        return ReceiptList(chosen) if isinstance(index, slice) else chosen
 
     def __eq__(self, other: object) -> bool:
         """Compare with another ``ReceiptList`` or a list."""
@@ -48,7 +48,7 @@ class ReceiptList(Sequence[Receipt | Exception]):
 
     def __repr__(self) -> str:
         """Show the receipts as a list; shorten a long one."""
-        shown = [repr(one) for one in self._found[:_SHOWN]]
+        shown = [repr(one) for one in self._receipts[:_SHOWN]]
         return f"[{', '.join([*shown, *self._more])}]"
 
     def _repr_html_(self) -> str:
@@ -57,7 +57,7 @@ class ReceiptList(Sequence[Receipt | Exception]):
             (one.path, *one.facts)
             if isinstance(one, Receipt)
             else (getattr(one, "path", None) or "", "", "failed", one)
-            for one in self._found[:_SHOWN]
+            for one in self._receipts[:_SHOWN]
         ]
         head = ("path", "size", "status", "", "", "")
         title = f"{len(self)} receipts"

@@ -136,7 +136,7 @@ def _check_fields(fields: Mapping[str, Any]) -> None:
 
 def _encoded(fields: Mapping[str, Any]) -> str:
     text = json.dumps(dict(fields), ensure_ascii=False, separators=(",", ":"))
-    found = base64.b64encode(text.encode()).decode()
-    if len(found) > _MAX_CALLBACK:
+    encoded = base64.b64encode(text.encode()).decode()
+    if len(encoded) > _MAX_CALLBACK:
         raise ValueError(f"a mapping of at most {_MAX_CALLBACK} bytes when encoded")
-    return found
+    return encoded

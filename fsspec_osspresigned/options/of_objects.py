@@ -88,14 +88,14 @@ class ObjectOptions:
             self._headers[exclusive] = self._made_headers(path, exclusive=exclusive)
         headers = self._headers[exclusive]
         has_type = headers and any(name.lower() == "content-type" for name in headers)
-        wished = {} if guessed is None or has_type else {"Content-Type": guessed}
+        optional = {} if guessed is None or has_type else {"Content-Type": guessed}
         if hidden and self.options.overwrite is None:
             given = {name.lower() for name in headers}
-            wished |= {} if FORBID_OVERWRITE in given else {FORBID_OVERWRITE: "true"}
+            optional |= {} if FORBID_OVERWRITE in given else {FORBID_OVERWRITE: "true"}
         return Target(
             path=path,
             headers=headers,
-            optional_headers=wished,
+            optional_headers=optional,
             checksum=self.options.checksum,
         )
 

@@ -29,8 +29,8 @@ class Notebook(io.StringIO):
 
 def test_nobody_is_told_when_nobody_listens():
     """The default callback costs nothing."""
-    assert SharedCallback(DEFAULT_CALLBACK).counter is None
-    assert SharedCallback(NoOpCallback()).counter is None
+    assert not SharedCallback(DEFAULT_CALLBACK).is_heard
+    assert not SharedCallback(NoOpCallback()).is_heard
 
 
 def test_a_callback_is_told_size_and_bytes():
@@ -39,7 +39,7 @@ def test_a_callback_is_told_size_and_bytes():
     told = SharedCallback(callback)
     told.set_size(10)
     for sent in (6, -6, 10):
-        told.counter(sent)
+        told.add(sent)
     assert (callback.size, callback.value) == (10, 10)
 
 
@@ -62,7 +62,7 @@ def test_a_callback_without_branches_is_told_the_bytes_of_all_files():
                 file.set_size(None)
                 file.set_size(of_file)
                 file.set_size(of_file)
-                file.counter(of_file)
+                file.add(of_file)
         assert (callback.size, callback.value) == (4096, 4096)
 
 
