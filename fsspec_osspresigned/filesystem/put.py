@@ -43,7 +43,7 @@ from ..options.of_objects import ObjectOptions, Target
 from ..units import KIB, MIB
 from ..upload.plan import first_request
 from ..upload.transaction import Transaction, around_duckdb
-from ..upload.upload import TransferContext, Upload, upload_source
+from ..upload.upload import ALONE, TransferContext, Upload, upload_source
 from .arguments import BulkOptions, check_choice
 from .callbacks import SharedCallback
 
@@ -384,11 +384,13 @@ class PutCall:
     def _publishes_always(self) -> bool:
         return self.client.options.on_exception == "publish"
 
-    def writer(self, target: Target, autocommit: bool) -> PresignedWriter:
+    def writer(
+        self, target: Target, autocommit: bool, context: TransferContext = ALONE
+    ) -> PresignedWriter:
         """Return a binary file for writing; not for the engine's own thread."""
         from ..upload.writer import PresignedWriter  # noqa: PLC0415 - only for streams
 
-        upload = run(Upload.begin, self.client, target)
+        upload = run(Upload.begin, self.client, target, context=context)
         keep = None
         if self.transaction is not None and not autocommit:
             keep = None if upload.plan.multipart else self.transaction.keep
