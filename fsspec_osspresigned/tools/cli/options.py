@@ -50,7 +50,7 @@ from ..progress import (
     TransferProgress,
 )
 from ..terminal import ExitCode, Output, interruptible, log_taken, message_of
-from .profile import complete_profiles, use_profile, without_profile_source
+from .profile import use_profile, without_profile_source
 
 C = TypeVar("C", bound=click.Command)
 
@@ -276,8 +276,7 @@ class ConnectionOptions:
         type=click.FloatRange(0, min_open=True))
     profile: str | None = option("--profile NAME",
         "Take options from the section NAME of the configuration file.",
-        envvar="OSSPRESIGNED_PROFILE", is_eager=True, callback=use_profile,
-        shell_complete=complete_profiles)
+        envvar="OSSPRESIGNED_PROFILE", is_eager=True, callback=use_profile)
     # fmt: on
 
     @property

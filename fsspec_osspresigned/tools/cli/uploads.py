@@ -1,4 +1,4 @@
-"""Commands ``uploads list``, ``uploads abort`` and the deprecated ``resume``."""
+"""Commands ``uploads list`` and ``uploads abort``."""
 
 from __future__ import annotations
 
@@ -124,33 +124,6 @@ def abort_uploads(
             click.echo(f"{name}: not aborted: {error.message}", err=True)
             code = 1
     return code
-
-
-@click.command(
-    hidden=True,
-    context_settings={"ignore_unknown_options": True},
-    epilog=examples(_LIST + _ABORT),
-)
-@click.option("--list", "listed")
-@click.option("--abort", "aborted")
-@click.argument("others", nargs=-1)
-@click.pass_context
-def resume(
-    context: click.Context,
-    listed: str | None,
-    aborted: str | None,
-    others: Sequence[str],
-) -> Any:
-    """List or abort interrupted uploads; deprecated name of the command ``uploads``."""
-    if (listed is None) == (aborted is None):
-        raise click.UsageError("give --list DIR or --abort DIR")
-    word = "list" if aborted is None else "abort"
-    click.echo(f"deprecated: use osspresigned uploads {word} DIR", err=True)
-    command, arguments = uploads.commands[word], [str(listed or aborted), *others]
-    if word == "abort":
-        arguments.append("--yes")  # the old name never asked
-    with command.make_context(word, arguments, parent=context) as inner:
-        return command.invoke(inner)
 
 
 def _client_of(connection: ConnectionOptions) -> Client:
