@@ -9,12 +9,15 @@ import warnings
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib import import_module
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from fsspec.callbacks import Callback, NoOpCallback
 
 from ..engine.engine import blocking, user_code
 from ..units import short_bytes
+
+if TYPE_CHECKING:
+    from ..upload.resume import UploadEvent
 
 _WIDTH = 24  # characters of the bar
 _LINES_EVERY = 10.0  # seconds between two lines of a file or a pipe
@@ -27,6 +30,9 @@ class SharedCallback:
 
     With many files, the callback counts the files, and its branches count the bytes. A
     callback without branches, such as most bars, counts the bytes of all files.
+
+    If the callback has a method ``on_upload_event``, it is called with each
+    ``UploadEvent``.
     """
 
     def __init__(self, callback: Callback, lock: threading.Lock | None = None) -> None:
@@ -42,6 +48,19 @@ class SharedCallback:
     def counter(self) -> Callable[[int], None] | None:
         """The function that counts bytes; None if the callback ignores them."""
         return self.add if self.is_heard else None
+
+    @property
+    def on_event(self) -> Callable[[UploadEvent], None] | None:
+        """The function to call with events of the upload; None if nothing listens."""
+        listener = getattr(self._callback, "on_upload_event", None)
+        if listener is None:
+            return None
+
+        def call(event: UploadEvent) -> None:
+            with self._lock, user_code():
+                listener(event)
+
+        return call
 
     def set_size(self, size: int | None) -> None:
         """Set the total size in bytes; None if it is unknown."""

@@ -193,7 +193,11 @@ class PutCall:
             stream = _Stream(self, file, target, callback)
             return await blocking(stream.send, stop=stream.stop)
         await callback.tell_size(file.body.size)
-        context = TransferContext(prefetcher=prefetcher, progress=callback.counter)
+        context = TransferContext(
+            prefetcher=prefetcher,
+            progress=callback.counter,
+            on_event=callback.on_event,
+        )
         if self.transaction is not None:
             await self.transaction.add_source(target, file.body, context)
             return None

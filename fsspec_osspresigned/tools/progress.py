@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import Factory, define, field, frozen
 from fsspec.callbacks import Callback
@@ -23,6 +23,9 @@ from ..errors import Outcome, UploadDiscardedError
 from ..model import Receipt
 from ..units import MIB, short_bytes, shown_local, shown_text
 from .terminal import ExitCode, Failure, Output, code_of, code_of_all, told, wrapped
+
+if TYPE_CHECKING:
+    from ..upload.resume import UploadEvent
 
 _BURST = 0.25  # seconds' worth of bytes that may go at once after a pause
 _NAP = 0.1  # seconds after which a wait looks whether the limit was lifted
@@ -156,6 +159,9 @@ class Display:
     def stored(self, local: str, receipt: Receipt) -> None:
         """Show that an object was stored."""
 
+    def uploading(self, event: UploadEvent) -> None:
+        """Show that an upload was resumed, or can be resumed later."""
+
     def ended(self, path: str, local: str, size: int | None) -> None:
         """Show a finished file of *size* bytes; None if its size was never known."""
 
@@ -221,6 +227,10 @@ class Events(Display):
     def stored(self, local: str, receipt: Receipt) -> None:
         """Write the receipt of a stored object as a JSON event."""
         self.say("stored", local=local, **receipt.as_dict())
+
+    def uploading(self, event: UploadEvent) -> None:
+        """Write the stored parts of an upload as a JSON event."""
+        self.say(**event.as_dict())
 
     def failed(self, failure: Failure) -> None:
         """Write the failure of a file, and whether it was stored, as a JSON event."""
@@ -331,10 +341,12 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
             with self._lock:
                 self.meter.size += size
 
-    def resume(self, count: int) -> None:
-        """Exclude *count* bytes from the rate; an earlier run sent them."""
+    def on_upload_event(self, event: UploadEvent) -> None:
+        """Show a resumed upload; the bytes of an earlier run are not part of the rate."""
         with self._lock:
-            self.meter.resumed += count
+            if event.kind == "resumed":
+                self.meter.resumed += event.bytes_stored
+            self._display.uploading(event)
 
     def move(self, count: int) -> None:
         """Count transferred bytes, and wait as the rate limit requires."""
@@ -383,6 +395,9 @@ class _FileProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
     def relative_update(self, inc: int = 1) -> None:
         super().relative_update(inc)
         self._root.move(inc)
+
+    def on_upload_event(self, event: UploadEvent) -> None:
+        self._root.on_upload_event(event)
 
     def absolute_update(self, value: int) -> None:
         self.relative_update(value - self.value)

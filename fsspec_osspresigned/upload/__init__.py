@@ -16,5 +16,6 @@ __all__, __getattr__, __dir__ = lazy(
     oss_calls="OSSCalls is_elsewhere",
     plan="UploadPlan check_plan first_request granted needed_requests plan_for "
     "refuse_expired",
+    resume="UploadEvent",
     upload="TransferContext Upload upload_source",
 )

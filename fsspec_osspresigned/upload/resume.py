@@ -12,13 +12,13 @@ import contextlib
 import logging
 import os
 import time
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Literal
 
-from attrs import evolve, frozen
+from attrs import asdict, evolve, frozen
 
 from ..client.client import Client
-from ..engine.engine import blocking
+from ..engine.engine import blocking, user_code
 from ..errors import (
     InvalidRequestError,
     NetworkError,
@@ -47,7 +47,38 @@ from .plan import UploadPlan
 
 _log = logging.getLogger(__name__)
 
-_KEPT = "%(text)s, are stored; run the same again to resume"
+
+@frozen(kw_only=True)
+class UploadEvent:
+    """An upload was resumed, or ended early and can be resumed.
+
+    Attributes:
+        kind: ``resumed``, or ``kept`` if the stored parts wait for a later process.
+        path: ``bucket/key``.
+        parts_stored: number of parts that need not be sent again.
+        parts: number of all parts.
+        bytes_stored: size of the stored parts.
+        bytes: size of the object.
+    """
+
+    kind: Literal["resumed", "kept"]
+    path: str
+    upload_id: str
+    parts_stored: int
+    parts: int
+    bytes_stored: int
+    bytes: int
+
+    @property
+    def text(self) -> str:
+        """The numbers of parts and bytes, for a person."""
+        sizes = f"{short_bytes(self.bytes_stored)} of {short_bytes(self.bytes)}"
+        return f"{self.parts_stored} of {self.parts} parts, {sizes}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the event as members of a JSON object."""
+        members = asdict(self)
+        return {"event": members.pop("kind"), **members, "text": self.text}
 
 
 @frozen
@@ -144,8 +175,13 @@ class Resumption:
 
     has_journal = True
 
-    def __init__(self, held: HeldJournal, head: JournalHead) -> None:
-        self._held, self._head = held, head
+    def __init__(
+        self,
+        held: HeldJournal,
+        head: JournalHead,
+        on_event: Callable[[UploadEvent], object] | None = None,
+    ) -> None:
+        self._held, self._head, self._on_event = held, head, on_event
         self._stored: set[int] = set()  # parts, of earlier processes and of this one
         self.upload_id = ""
         self.kept: Mapping[int, JournalPart] = {}
@@ -183,9 +219,13 @@ class Resumption:
         self._head, self.upload_id, self.kept = old, old.upload_id, kept
         self._stored |= kept.keys()
         await blocking(self._held.resume)
-        facts = self._facts(kept)
-        _log.info("%(path)s: resumed from %(text)s", {"event": "resumed", **facts})
+        await blocking(self._report_resumed)
         return True
+
+    def _report_resumed(self) -> None:
+        event = self._event("resumed", self.kept)
+        _log.info("%s: resumed from %s", event.path, event.text)
+        self._emit(event)
 
     def record_upload(self, upload_id: str, host: str) -> None:
         """Write the upload ID to the journal, unless it is recorded already."""
@@ -220,16 +260,18 @@ class Resumption:
     def keeps_parts(self, error: BaseException | None) -> bool:
         """Return whether the stored parts are kept after *error*.
 
-        If they are kept, adds a note about them to *error*.
+        If they are kept, adds a note about them to *error*. Called in a worker thread.
         """
         if is_stale(error) and not self._is_elsewhere(error):
             self._held.remove()
         if not self._held.keeps:
             return False
-        facts = self._facts(self._stored)
-        _log.info("%(path)s: " + _KEPT, {"event": "kept", **facts})
+        event = self._event("kept", self._stored)
+        note = f"{event.text}, are stored; run the same again to resume"
+        _log.info("%s: %s", event.path, note)
         if error is not None:
-            error.add_note(_KEPT % facts)
+            error.add_note(note)
+        self._emit(event)
         return True
 
     def _is_elsewhere(self, error: BaseException | None) -> bool:
@@ -238,19 +280,23 @@ class Resumption:
         host = self._head.host
         return isinstance(error, UploadNotFoundError) and is_elsewhere(error, host)
 
-    def _facts(self, numbers: Collection[int]) -> dict[str, Any]:
-        """Return facts about the parts *numbers*, for log messages and events."""
-        head, stored = self._head, sum(map(self._head.size_of, numbers))
-        sizes = f"{short_bytes(stored)} of {short_bytes(head.size)}"
-        return {
-            "path": head.path,
-            "upload_id": self.upload_id,
-            "parts_stored": len(numbers),
-            "parts": head.parts,
-            "bytes_stored": stored,
-            "bytes": head.size,
-            "text": f"{len(numbers)} of {head.parts} parts, {sizes}",
-        }
+    def _event(
+        self, kind: Literal["resumed", "kept"], numbers: Collection[int]
+    ) -> UploadEvent:
+        return UploadEvent(
+            kind=kind,
+            path=self._head.path,
+            upload_id=self.upload_id,
+            parts_stored=len(numbers),
+            parts=self._head.parts,
+            bytes_stored=sum(map(self._head.size_of, numbers)),
+            bytes=self._head.size,
+        )
+
+    def _emit(self, event: UploadEvent) -> None:
+        if self._on_event is not None:
+            with user_code():
+                self._on_event(event)
 
     def release(self) -> None:
         """Unlock the journal for other processes."""
@@ -290,6 +336,7 @@ async def resumption_of(
     source: Source,
     plan: UploadPlan,
     granted: MultipartGrant,
+    on_event: Callable[[UploadEvent], object] | None = None,
 ) -> Resumption | NoCheckpoint:
     """Return the resumption of an upload, locked until ``release``.
 
@@ -336,7 +383,7 @@ async def resumption_of(
                 held, client, target, "the file is now sent in a single PUT"
             )
             return NoCheckpoint()
-        found = Resumption(held, head)
+        found = Resumption(held, head, on_event)
         if not await found.find(client, target):
             return NoCheckpoint()
         undo.pop_all()

@@ -58,6 +58,7 @@ from .plan import (
 
 if TYPE_CHECKING:
     from ..signers.batching import Prefetcher
+    from .resume import UploadEvent
 
 _log = logging.getLogger(__name__)
 
@@ -76,10 +77,13 @@ class TransferContext:
             client's signer.
         progress: called in worker threads with numbers of sent bytes; a negative number
             subtracts the bytes of a failed try.
+        on_event: called in a worker thread when the upload is resumed, or its parts are
+            kept for a later process. It must not raise.
     """
 
     prefetcher: Prefetcher | None = None
     progress: Callable[[int], None] | None = None
+    on_event: Callable[[UploadEvent], object] | None = None
 
 
 ALONE = TransferContext()
@@ -122,7 +126,7 @@ async def _upload(
             from .resume import resumption_of  # noqa: PLC0415 - loads the journal
 
             upload.checkpoint = await resumption_of(
-                client, target, source, upload.plan, upload.granted
+                client, target, source, upload.plan, upload.granted, context.on_event
             )
         await upload.add_source(source)
         return await upload.finish()

@@ -15,6 +15,7 @@ from fsspec_osspresigned.tools.progress import (
 )
 from fsspec_osspresigned.tools.terminal import Failure, Output
 from fsspec_osspresigned.units import MIB
+from fsspec_osspresigned.upload.resume import UploadEvent
 from tests.tools.cli.conftest import Text
 
 
@@ -171,7 +172,16 @@ def test_resumed_bytes_are_not_limited(clock):
         take = taken.append
 
     progress = TransferProgress(Display(), files=1, size=100, rate=Rate(), clock=clock)
-    progress.resume(60)
+    event = UploadEvent(
+        kind="resumed",
+        path="b/k",
+        upload_id="1",
+        parts_stored=6,
+        parts=10,
+        bytes_stored=60,
+        bytes=100,
+    )
+    progress.on_upload_event(event)
     with progress.branched("f", "b/k") as child:
         child.relative_update(50)
         child.relative_update(50)

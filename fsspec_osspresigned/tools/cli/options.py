@@ -462,7 +462,7 @@ class ReportOptions:
 
         try:
             with (
-                self._log_shown(progress),
+                self._log_shown(),
                 interruptible(
                     progress.interrupt,
                     at_sigterm=lambda: self._print(summary(terminated=True)),
@@ -483,23 +483,17 @@ class ReportOptions:
         self._print(ended)
         return ended.code
 
-    def _log_shown(
-        self, progress: TransferProgress
-    ) -> contextlib.AbstractContextManager[None]:
+    def _log_shown(self) -> contextlib.AbstractContextManager[None]:
         """Within the block, print resumed uploads; with --verbose, all log messages."""
+        if self.as_json or self.quiet:
+            return contextlib.nullcontext()
 
-        def take(record: logging.LogRecord) -> None:
-            facts = record.args if isinstance(record.args, dict) else {}
-            if facts.get("event") == "resumed":
-                progress.resume(facts["bytes_stored"])
-            if self.as_json:
-                if "event" in facts:
-                    Events(self.out).say(**facts)
-            elif not self.quiet and record.name != _OF_FAILURES:
-                self.err.line(message_of(record))  # the summary names failures
+        def show(record: logging.LogRecord) -> None:
+            if record.name != _OF_FAILURES:  # the summary names failures
+                self.err.line(message_of(record))
 
         name = _LOG if self.verbose else f"{_LOG}.upload.resume"
-        return log_taken(name, logging.INFO, take)
+        return log_taken(name, logging.INFO, show)
 
     def _print(self, summary: Summary) -> None:
         if self.as_json:

@@ -348,6 +348,8 @@ class _Report:
         elif event.kind in (EventKind.SENT, EventKind.FETCHED):
             path = f"{self.root}/{name}"
             self.progress.end_one(path, name, is_file=True, size=event.size)
+        elif event.upload is not None:
+            self.progress.on_upload_event(event.upload)
         elif event.error is not None:
             self.progress.fail(f"{self.root}/{name}", name, event.error)
         elif event.kind is EventKind.PLAN:

@@ -33,6 +33,7 @@ from .source import RemoteSource, SyncSource
 
 if TYPE_CHECKING:
     from ...signers.batching import Prefetcher
+    from ...upload.resume import UploadEvent
     from ...upload.writer import PresignedWriter
 
 _HELD = 16 * MIB  # bytes of a remote file that may wait in memory, not on disk
@@ -56,6 +57,9 @@ class Listener:
 
         It is called in worker threads.
         """
+
+    def on_upload_event(self, entry: Entry, event: UploadEvent) -> None:
+        """Called in a worker thread when an upload is resumed, or can be later."""
 
     async def stored(self, entry: Entry, receipt: Receipt) -> None:
         """Called when a file is stored."""
@@ -120,7 +124,11 @@ class _Sending:
         listener = self._listener
         await listener.begin(entry)
         moved = partial(listener.moved, entry.name) if listener.hears_bytes else None
-        context = TransferContext(prefetcher=prefetcher, progress=moved)
+        context = TransferContext(
+            prefetcher=prefetcher,
+            progress=moved,
+            on_event=partial(listener.on_upload_event, entry),
+        )
         try:
             receipt = await self._store(entry, context)
         except Exception as error:

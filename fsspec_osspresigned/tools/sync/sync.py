@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attrs import Factory, define, evolve, field, frozen
 
@@ -47,6 +47,9 @@ from .source import (
 )
 from .state import SyncState, read_state, state_files
 
+if TYPE_CHECKING:
+    from ...upload.resume import UploadEvent
+
 
 class EventKind(enum.StrEnum):
     """Kinds of sync events."""
@@ -60,6 +63,8 @@ class EventKind(enum.StrEnum):
     FAILED = "failed"
     UNCOVERED = "uncovered"
     LEFT_OUT = "left_out"
+    RESUMED = "resumed"
+    KEPT = "kept"
 
 
 @frozen
@@ -70,7 +75,7 @@ class SyncEvent:
         kind: ``plan`` comes once, before the first byte; ``begin`` and then ``sent`` or
             ``fetched``, ``failed`` or ``uncovered`` for every file; ``bytes`` in
             between; ``deleted`` for each deleted item; ``left_out`` for each entry that
-            is not a file.
+            is not a file; with a checkpoint, ``resumed`` and ``kept`` as in *upload*.
         name: path relative to source and destination; empty for ``plan``.
         size: number of bytes: of the file; for ``plan`` of all files; for ``bytes`` of
             the bytes just moved, negative to subtract those of a failed try.
@@ -78,6 +83,7 @@ class SyncEvent:
             transferred; else 1.
         why: reason, as text.
         error: the exception of a failure; None for all other events.
+        upload: for ``resumed`` and ``kept``, the parts that are stored; else None.
     """
 
     kind: EventKind
@@ -86,6 +92,7 @@ class SyncEvent:
     count: int = 1
     why: str = ""
     error: Exception | None = None
+    upload: UploadEvent | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the event as members of a JSON object."""
@@ -370,6 +377,12 @@ class SyncRun(Listener):
         if self.on_event is not None:
             with user_code():
                 self.on_event(SyncEvent(EventKind.BYTES, name, count))
+
+    def on_upload_event(self, entry: Entry, event: UploadEvent) -> None:
+        """Report that an upload was resumed, or can be later."""
+        self._report(
+            EventKind(event.kind), entry.name, event.bytes_stored, upload=event
+        )
 
     async def stored(self, entry: Entry, receipt: Receipt) -> None:
         """Count a stored file; add it to the state if its upload is complete."""
