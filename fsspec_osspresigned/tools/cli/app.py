@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,7 +27,8 @@ from .uploads import uploads
 
 _EMULATOR = """\
   osspresigned emulator
-  osspresigned emulator --root objects --fault UploadPart:status=503:rate=0.3:seed=1
+  osspresigned emulator --root objects \\
+      --fault UploadPart:status=503:rate=0.3:seed=1
 """
 _DEMO = """\
   osspresigned demo
@@ -82,7 +82,6 @@ _FOR_UPLOADS = {  # why a command does not have an option
     "--url-file": "One URL is for one object: put and doctor take it.",
     "--grant": "A grant is for uploads: put, sync and doctor take it.",
 }
-_NARROWEST, _WIDEST = 30, 80  # columns of help
 
 # The summary reports failures, so the log need not.
 logging.getLogger("fsspec_osspresigned").addHandler(logging.NullHandler())
@@ -172,14 +171,12 @@ def run(arguments: Sequence[str]) -> int:
     A traceback is printed only with ``--debug``.
     """
     session = {"debug": False}
-    columns = shutil.get_terminal_size().columns
     try:
         refuse_presigned(arguments)
         code = osspresigned.main(
             list(arguments),
             prog_name="osspresigned",
             standalone_mode=False,
-            terminal_width=max(_NARROWEST, min(columns, _WIDEST) - 2),
             obj=session,
         )
     except _NobodyReadsError:

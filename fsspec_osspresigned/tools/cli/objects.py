@@ -50,7 +50,7 @@ _STAT = """\
 """
 _URL = """\
   osspresigned url examplebucket/out/a.csv --signer keys --expires 2h
-  osspresigned url examplebucket/in/b.csv --method PUT --signer keys > link.url
+  osspresigned url examplebucket/b.csv --method PUT --signer keys > link.url
 """
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")

@@ -53,8 +53,8 @@ from .options import (
 
 _SIGN = """\
   osspresigned sign examplebucket/report.csv --expires 2h --print > link.url
-  osspresigned sign exports --to examplebucket/in/ --expires 1d --output urls.json
-  osspresigned sign examplebucket/in/a.csv examplebucket/in/b.csv --output two.json
+  osspresigned sign exports --to examplebucket/in/ --output urls.json
+  osspresigned sign examplebucket/a.csv examplebucket/b.csv --output two.json
   osspresigned sign examplebucket/big.bin --parts 20 --output big.json
 """
 _INSPECT = """\
@@ -351,7 +351,8 @@ def inspect(reference: str) -> int:
 
 _EXAMPLES = """\
   osspresigned grant examplebucket/incoming/ --expires 2h --max-size 1GiB
-  osspresigned grant examplebucket/photos/ --content-type image/png --no-overwrite
+  osspresigned grant examplebucket/photos/ --content-type image/png \\
+      --no-overwrite
   osspresigned grant examplebucket/in/ -o - | \\
       ssh ann@lab 'umask 077; cat > grant.json'
   osspresigned inspect grant.json

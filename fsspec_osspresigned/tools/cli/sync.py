@@ -139,7 +139,8 @@ _EXAMPLES = """\
   osspresigned sync data examplebucket/in --map urls.json --state sent.jsonl
   osspresigned sync data examplebucket/in --signer https://sign.example.com \\
       --token env:OSSPRESIGNED_TOKEN --state sent.jsonl --exclude '*.tmp'
-  osspresigned sync data examplebucket/in --grant grant.json --state sent.jsonl
+  osspresigned sync data examplebucket/in --grant grant.json \\
+      --state sent.jsonl
   osspresigned sync s3://theirs/data examplebucket/data --signer keys \\
       --source-option anon=true --include '*.parquet'
   osspresigned sync examplebucket/out ./results --signer keys --dry-run
