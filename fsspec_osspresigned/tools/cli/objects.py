@@ -330,7 +330,6 @@ def cat(
 def _print_objects(
     filesystem: OSSPresignedFileSystem, paths: Sequence[str], transfer: TransferOptions
 ) -> int:
-    """Write objects to standard output, one after the other."""
     if transfer.as_json:
         said = "--json and the object itself do not fit into one stream"
         raise click.UsageError(said)

@@ -607,7 +607,6 @@ class StoringOptions:
 
 
 def _keeper(place: str) -> Callable[[Receipt], None]:
-    """Return a function that appends receipts to a file at, or in, *place*."""
     if place.endswith("/") or os.path.isdir(place):
         return receipt_writer(place)
     path = Path(os.path.expanduser(place)).absolute()

@@ -190,8 +190,6 @@ def _split(
 
 @frozen
 class _Put:
-    """One run of the command ``put``."""
-
     connection: UploadConnectionOptions
     transfer: TransferOptions
     storing: StoringOptions

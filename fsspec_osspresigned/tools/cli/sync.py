@@ -128,7 +128,6 @@ def name_below(arguments: Iterable[str], path: str) -> str:
 
 
 def _before_pattern(text: str) -> str:
-    """Return the leading directories of a glob pattern, before the first wildcard."""
     steps = text.split("/")
     return "/".join(itertools.takewhile(lambda step: not has_magic(step), steps))
 

@@ -195,7 +195,6 @@ def _line(journal: str, path: str | None, in_use: str | None, **more: Any) -> st
 def _abort(
     checkpoint: Checkpoint, one: FoundJournal, client: Callable[[], Client]
 ) -> str:
-    """Abort one journaled upload, remove its journal, and return a message."""
     held = checkpoint.hold_name(one.name)
     try:
         if not held.is_ours:

@@ -294,7 +294,6 @@ def spread(executor: Any, batches: Iterator[Batch], listener: Listener) -> None:
 
 
 def _without_queued(running: _Running) -> _Running:
-    """Cancel queued batches; return the batches that still run."""
     return {future: batch for future, batch in running.items() if not future.cancel()}
 
 

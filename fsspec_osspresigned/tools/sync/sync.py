@@ -227,7 +227,6 @@ class SyncRun(Listener):
 
     @property
     def _is_clean(self) -> bool:
-        """True if no transfer has failed so far."""
         return not (self.result.problems or self.result.not_tried)
 
     def _make_plan(self, before: Mapping[str, Sent]) -> None:
@@ -321,7 +320,6 @@ class SyncRun(Listener):
             self._report_failure(name, 0, error)
 
     def _transfer(self) -> None:
-        """Run the planned transfers; return after all of them have ended."""
         result = self.result
         entries = (item.entry for item in result.plan.send)
         before = len(result.problems)
