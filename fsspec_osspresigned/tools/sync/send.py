@@ -8,7 +8,7 @@ import pickle
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from attrs import Factory, define, evolve, field, frozen
 
@@ -34,7 +34,6 @@ from .source import RemoteSource, SyncSource
 if TYPE_CHECKING:
     from ...signers.batching import Prefetcher
     from ...upload.resume import UploadEvent
-    from ...upload.writer import PresignedWriter
 
 _HELD = 16 * MIB  # bytes of a remote file that may wait in memory, not on disk
 _LARGE_AT_ONCE = 2  # larger remote files, which have several parts in memory
@@ -213,7 +212,7 @@ class _RemoteFile:
             data += block
         return data
 
-    def copy_to(self, writer: PresignedWriter) -> Receipt:
+    def copy_to(self, writer: Any) -> Receipt:
         """Publish the object; discard it if the file cannot be read to its end."""
         try:
             for block in self._blocks():
@@ -222,7 +221,8 @@ class _RemoteFile:
         except BaseException:
             writer.discard()
             raise
-        return cast("Receipt", writer.receipt)
+        receipt: Receipt = writer.receipt
+        return receipt
 
 
 @frozen
