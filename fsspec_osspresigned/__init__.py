@@ -51,12 +51,12 @@ if TYPE_CHECKING:
         UploadNotFoundError,
         URLExpiredError,
     )
-    from .filesystem.callbacks import BytesProgress
     from .filesystem.filesystem import OSSPresignedFileSystem
     from .filesystem.receipts import ReceiptList
     from .model import Action, Operation, PartReceipt, Receipt, SignedRequest
     from .secret import Secret, SecretURL
     from .signers.base import Grant, MultipartGrant, Signer
+    from .tools.progress import BytesProgress
     from .tools.sync.sync import SyncEvent, SyncResult, sync, sync_down
 
     __version__: str
@@ -122,11 +122,11 @@ __all__ = [
 
 _HOMES = {
     "filesystem": "OSSPresignedFileSystem",
-    "filesystem.callbacks": "BytesProgress",
     "filesystem.receipts": "ReceiptList",
     "model": "Action Operation PartReceipt Receipt SignedRequest",
     "secret": "Secret SecretURL",
     "signers.base": "Grant MultipartGrant Signer",
+    "tools.progress": "BytesProgress",
     "tools.sync.sync": "SyncEvent SyncResult sync sync_down",
 }
 _others = set(__all__) - {"__version__"} - set(" ".join(_HOMES.values()).split())

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 __all__, __getattr__, __dir__ = lazy(
     __name__,
     arguments="check_choice without_protocol",
-    callbacks="BytesProgress",
     client_factory="MAX_MAP client_for read_url",
     destinations="Destination Kind LocalEntry LocalTree RegularFile is_special local_path "
     "refuse_clashes",

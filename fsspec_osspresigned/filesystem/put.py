@@ -42,7 +42,7 @@ from ..options.of_objects import ObjectOptions, Target
 from ..units import KIB
 from ..upload.plan import first_request
 from ..upload.transaction import Transaction, around_duckdb
-from ..upload.upload import TransferContext, Upload, upload_source
+from ..upload.upload import ALONE, TransferContext, Upload, upload_source
 from .arguments import BulkOptions, check_choice
 from .callbacks import BlockCopy, SharedCallback
 
@@ -197,9 +197,7 @@ class PutCall:
             return await blocking(
                 self._put_stream, file, target, copying, stop=copying.stop
             )
-        context = TransferContext(
-            prefetcher=prefetcher, on_event=callback.on_event
-        )
+        context = TransferContext(prefetcher=prefetcher, on_event=callback.on_event)
         if callback.is_heard:
             await blocking(callback.set_size, file.body.size)
             context = evolve(context, progress=callback.add)
@@ -399,11 +397,13 @@ class PutCall:
     def _publishes_always(self) -> bool:
         return self.client.options.on_exception == "publish"
 
-    def writer(self, target: Target, autocommit: bool) -> PresignedWriter:
+    def writer(
+        self, target: Target, autocommit: bool, context: TransferContext = ALONE
+    ) -> PresignedWriter:
         """Return a binary file for writing; not for the engine's own thread."""
         from ..upload.writer import PresignedWriter  # noqa: PLC0415 - only for streams
 
-        upload = run(Upload.begin, self.client, target)
+        upload = run(Upload.begin, self.client, target, context=context)
         keep = None
         if self.transaction is not None and not autocommit:
             keep = None if upload.plan.multipart else self.transaction.keep

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -32,7 +31,7 @@ from ..options.options import Options
 from ..signers.keys import KeySigner
 from ..units import shown_bytes, shown_text
 from ..upload.oss_calls import OSSCalls
-from ..url_map.url_map import MapEntry, MapRequest, dump, dump_line
+from ..url_map.url_map import MapEntry, MapRequest, dump
 
 Method = Literal["PUT", "GET", "HEAD", "DELETE"]
 
@@ -104,23 +103,8 @@ class Signed:
         """
         if not self.entries:
             text = "a URL map has no place for the DELETE of an object"
-            raise ConfigurationError(f"{text}: use --json-lines")
+            raise ConfigurationError(f"{text}: use url_text")
         return dump(self.entries)
-
-    def lines_text(self) -> str:
-        """Return the URLs as one JSON object per line, which is a secret."""
-        if self.entries:
-            return "".join(dump_line(*item) for item in self.entries.items())
-        lines = (
-            {
-                "path": path,
-                "method": request.method,
-                "url": request.url.reveal(),
-                "headers": dict(request.headers),
-            }
-            for path, request in self.requests.items()
-        )
-        return "".join(f"{json.dumps(line)}\n" for line in lines)
 
     def url_text(self) -> str:
         """Return the URL of the only object, which is a secret."""

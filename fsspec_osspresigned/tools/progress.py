@@ -10,11 +10,12 @@ import itertools
 import json
 import math
 import re
+import sys
 import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Collection, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from attrs import Factory, define, field, frozen
 from fsspec.callbacks import Callback
@@ -38,6 +39,7 @@ MOST_SILENT = 16
 # Verbs, and the word before the other end of the transfer.
 _ENDS = {"stored": "from", "fetched": "to", "copied": "to", "moved": "to"}
 LIVE_EVERY = 0.1  # seconds between two drawings of the bar
+_LINES_EVERY = 10.0  # seconds between two lines of a file or a pipe
 
 
 @define
@@ -115,11 +117,13 @@ class Meter:
         number, _, unit = done.partition(" ")
         text = ""
         for wanted in (
-            f"{self.share:4.0%}",
-            f"{number if size.endswith(f' {unit}') else done}/{size}",
+            f"{self.share:4.0%}" if self.size or self.files else "",
+            f"{number if size.endswith(f' {unit}') else done}/{size}"
+            if self.size
+            else done,
             "" if self.left is None else short_seconds(self.left),
             f"{short_bytes(self.rate)}/s",
-            f"{self.files_done}/{self.files} files{self._failed}",
+            f"{self.files_done}/{self.files} files{self._failed}" if self.files else "",
         ):
             longer = f"{text}  {wanted}" if text else wanted
             if wanted and len(longer) <= width:
@@ -132,10 +136,10 @@ class Meter:
     def sentence(self) -> str:
         """Return one line of progress for a log, without a bar."""
         ends = "" if self.left is None else f", {short_seconds(self.left)} left"
-        return (
-            f"{self.files_done} of {self.files} files, {short_bytes(self.done)} of "
-            f"{short_bytes(self.size)}, {short_bytes(self.rate)}/s{ends}{self._failed}"
-        )
+        files = f"{self.files_done} of {self.files} files, " if self.files else ""
+        size = f" of {short_bytes(self.size)}" if self.size else ""
+        rate = f"{short_bytes(self.rate)}/s"
+        return f"{files}{short_bytes(self.done)}{size}, {rate}{ends}{self._failed}"
 
 
 def short_seconds(seconds: float) -> str:
@@ -174,7 +178,7 @@ class Lines(Display):
 
     def __init__(self, output: Output) -> None:
         self._output = output
-        self.every = LIVE_EVERY if output.live else 10.0
+        self.every = LIVE_EVERY if output.live else _LINES_EVERY
 
     def moved(self, meter: Meter) -> None:
         """Draw the bar, or write a line of progress."""
@@ -235,6 +239,67 @@ class Events(Display):
     def failed(self, failure: Failure) -> None:
         """Write the failure of a file, and whether it was stored, as a JSON event."""
         self.say("failed", **failure.as_dict())
+
+
+class BytesProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
+    """A progress bar of bytes, for one file or for all files of ``put`` and ``get``.
+
+    A terminal and a notebook show a bar. A file or a pipe gets a line every 10 seconds,
+    and one at the end. Use it in a ``with`` block, or call ``close``, which ends the line
+    of the bar.
+
+    Args:
+        stream: text stream for the bar; None uses standard error.
+        label: text before the bar.
+        every: seconds between two updates.
+    """
+
+    def __init__(
+        self,
+        stream: TextIO | None = None,
+        label: str = "",
+        every: float = LIVE_EVERY,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        self._output = Output(stream or sys.stderr)
+        self._label = label
+        self._every = every if self._output.live else max(every, _LINES_EVERY)
+        self._meter = Meter(time.monotonic)
+        self._shown = -math.inf if self._output.live else self._meter.started
+
+    @property
+    def total(self) -> int:
+        """The total size in bytes; 0 while it is unknown."""
+        return self.size or 0
+
+    @property
+    def done(self) -> int:
+        """The number of bytes transferred."""
+        return int(self.value)
+
+    def call(self, hook_name: str | None = None, **kwargs: Any) -> None:
+        """Redraw the bar if *every* seconds have passed or all bytes are transferred."""
+        super().call(hook_name, **kwargs)
+        meter, output = self._meter, self._output
+        meter.size = self.total
+        if count := self.done - meter.done:
+            meter.move(count)
+        now = meter.clock()
+        is_whole = output.live and self.done == self.total
+        if self.done and (is_whole or now - self._shown >= self._every):
+            self._shown = now
+            (output.draw if output.live else output.line)(self._text)
+
+    def close(self) -> None:
+        """Draw the final state of the bar, and end the line."""
+        self._output.line(self._text)
+
+    @property
+    def _text(self) -> str:
+        if not self._output.live:
+            return self._label + self._meter.sentence()
+        return self._label + self._meter.line(self._output.width - len(self._label))
 
 
 class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped

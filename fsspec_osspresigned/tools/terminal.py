@@ -109,7 +109,10 @@ class Output:
         self._drawn = False
         self.closed = False
         self._terminal = stream.isatty()
-        self.live = self._terminal and os.environ.get("TERM") != "dumb"
+        # A notebook overwrites lines, but has no escape sequence that clears one.
+        in_notebook = type(stream).__module__.partition(".")[0] == "ipykernel"
+        on_terminal = self._terminal and os.environ.get("TERM") != "dumb"
+        self.live = on_terminal or in_notebook
         self.coloured = self.live and not os.environ.get("NO_COLOR")
 
     @property
@@ -130,16 +133,19 @@ class Output:
     def line(self, text: str) -> None:
         """Write *text* as a line; it replaces a line drawn by :meth:`draw`."""
         with self._lock:
-            front = _CLEAR if self._drawn else ""
+            text = self._replacing(text) if self._drawn else text
             self._drawn = False
-            self._write(f"{front}{text}\n")
+            self._write(f"{text}\n")
 
     def draw(self, text: str) -> None:
         """Draw a line that the next one replaces; does nothing outside a terminal."""
         with self._lock:
             if self.live:
                 self._drawn = True
-                self._write(f"{_CLEAR}{text}")
+                self._write(self._replacing(text))
+
+    def _replacing(self, text: str) -> str:
+        return f"{_CLEAR}{text}" if self._terminal else f"\r{text:<{self.width}}"
 
     def red(self, text: str) -> str:
         """Return *text* in red if the terminal supports colors."""

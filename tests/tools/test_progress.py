@@ -78,7 +78,7 @@ def test_meter_without_bytes_counts_files(clock):
     assert meter.rate == 0
     meter.files, meter.files_done = 4, 1
     assert meter.share == 0.25
-    assert meter.line(30) == " 25%  0/0 B  0 B/s  1/4 files"
+    assert meter.line(30) == " 25%  0 B  0 B/s  1/4 files"
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import logging
-import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,11 +23,12 @@ from .put import put
 from .serve import serve
 from .sign import grant, inspect, sign
 from .sync import sync_command
-from .uploads import resume, uploads
+from .uploads import uploads
 
 _EMULATOR = """\
   osspresigned emulator
-  osspresigned emulator --root objects --fault UploadPart:status=503:rate=0.3:seed=1
+  osspresigned emulator --root objects \\
+      --fault UploadPart:status=503:rate=0.3:seed=1
 """
 _DEMO = """\
   osspresigned demo
@@ -71,22 +71,17 @@ _ELSEWHERE = {  # names of other tools
     "size": "du",
     "mirror": "sync",
 }
-_JOBS = ("--transfers", "--parallel", "--concurrency", "--max-concurrency", "--threads")
-_SAME = {  # options of other tools, and storage options
-    **dict.fromkeys(("--presigned-url", "--url"), "--url-file"),
-    **dict.fromkeys((*_JOBS, "--workers", "--checkers"), "--jobs"),
-    **dict.fromkeys(("--limit-rate", "--rate-limit", "--bandwidth"), "--bwlimit"),
-    **dict.fromkeys(("--ignore-existing", "--no-clobber"), "--no-overwrite"),
+_SAME = {  # storage options, and an option of rclone
+    "--presigned-url": "--url-file",
     "--url-map": "--map",
     "--signer-token": "--token",
     "--expires-in": "--expires",
-    "--meta": "--metadata",
+    "--transfers": "--jobs",
 }
 _FOR_UPLOADS = {  # why a command does not have an option
     "--url-file": "One URL is for one object: put and doctor take it.",
     "--grant": "A grant is for uploads: put, sync and doctor take it.",
 }
-_NARROWEST, _WIDEST = 30, 80  # columns of help
 
 # The summary reports failures, so the log need not.
 logging.getLogger("fsspec_osspresigned").addHandler(logging.NullHandler())
@@ -124,31 +119,14 @@ class _Commands(UncutGroup):
 )
 @click.version_option(package_name="fsspec-osspresigned", prog_name="osspresigned")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-@click.option("--quiet", "-q", is_flag=True, help="Same as --quiet after the command.")
-@click.option(
-    "--verbose", "-v", is_flag=True, help="Same as --verbose after the command."
-)
-@click.option("--profile", metavar="NAME", help="Same as --profile after the command.")
 @click.pass_context
-def osspresigned(
-    context: click.Context, /, *, debug: bool, **given: bool | str | None
-) -> None:
+def osspresigned(context: click.Context, /, *, debug: bool) -> None:
     """Upload to Alibaba Cloud OSS through presigned URLs, without keys."""
     context.obj["debug"] = debug
-    said = {name: value for name, value in given.items() if value}
-    context.default_map = _for_all(osspresigned, said)
-
-
-def _for_all(group: click.Group, given: dict[str, Any]) -> dict[str, Any]:
-    """Return the options *given* as defaults for every command of *group*."""
-    return {
-        name: _for_all(one, given) if isinstance(one, click.Group) else given
-        for name, one in group.commands.items()
-    }
 
 
 _FIRST = (put, sync_command, get, ls, cat, stat, du, cp, mv, rm, url, doctor, uploads)
-for one in (*_FIRST, sign, grant, inspect, check, resume):
+for one in (*_FIRST, sign, grant, inspect, check):
     osspresigned.add_command(one)
 
 
@@ -161,8 +139,6 @@ for one in (*_FIRST, sign, grant, inspect, check, resume):
               show_default=True, help="Bucket to create; may be repeated.")  # fmt: skip
 @click.option("--fault", "faults", multiple=True, metavar="RULE",
               help="Rule for a fault, see below; may be repeated. The first rule that matches applies.")  # fmt: skip
-@click.option("--clock-offset", type=float, default=0.0, metavar="SECONDS",
-              help="Seconds by which the emulator's clock is ahead; may be negative.")  # fmt: skip
 @click.option("--versioned", multiple=True, metavar="BUCKET",
               help="Bucket with versioning to create; may be repeated.")  # fmt: skip
 @click.option("--cname", "cnames", type=PAIR, multiple=True, metavar="HOST=BUCKET",
@@ -195,14 +171,12 @@ def run(arguments: Sequence[str]) -> int:
     A traceback is printed only with ``--debug``.
     """
     session = {"debug": False}
-    columns = shutil.get_terminal_size().columns
     try:
         refuse_presigned(arguments)
         code = osspresigned.main(
             list(arguments),
             prog_name="osspresigned",
             standalone_mode=False,
-            terminal_width=max(_NARROWEST, min(columns, _WIDEST) - 2),
             obj=session,
         )
     except _NobodyReadsError:

@@ -64,20 +64,24 @@ from .options import (
 _MEGABYTE = 1_000_000
 _MAP_EXAMPLES = """\
   osspresigned check map urls.json
-  osspresigned check map urls.json exports --to examplebucket/in/ --rate 20MB/s
+  osspresigned check map urls.json exports --to examplebucket/in/ \\
+      --rate 20MB/s
 """
 _SIGNER_EXAMPLES = """\
   osspresigned check signer https://sign.example.com --bucket examplebucket \\
       --prefix in/ --token env:OSSPRESIGNED_TOKEN
 """
 _STORE_EXAMPLES = """\
-  osspresigned check store examplebucket --region cn-hangzhou --report replies.json
+  osspresigned check store examplebucket --region cn-hangzhou \\
+      --report replies.json
 """
 _GRANT_EXAMPLES = """\
   osspresigned check grant grant.json
-  osspresigned check grant grant.json exports --to examplebucket/in/ --rate 20MB/s
+  osspresigned check grant grant.json exports --to examplebucket/in/ \\
+      --rate 20MB/s
   osspresigned check grant env:GRANT --json
-  osspresigned check grant https://app.example.com/grant --token env:OSSPRESIGNED_TOKEN
+  osspresigned check grant https://app.example.com/grant \\
+      --token env:OSSPRESIGNED_TOKEN
 """
 
 

@@ -50,7 +50,7 @@ _STAT = """\
 """
 _URL = """\
   osspresigned url examplebucket/out/a.csv --signer keys --expires 2h
-  osspresigned url examplebucket/in/b.csv --method PUT --signer keys > link.url
+  osspresigned url examplebucket/b.csv --method PUT --signer keys > link.url
 """
 
 _as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
@@ -330,7 +330,6 @@ def cat(
 def _print_objects(
     filesystem: OSSPresignedFileSystem, paths: Sequence[str], transfer: TransferOptions
 ) -> int:
-    """Write objects to standard output, one after the other."""
     if transfer.as_json:
         said = "--json and the object itself do not fit into one stream"
         raise click.UsageError(said)

@@ -36,7 +36,7 @@ _RM = """\
 """
 _CP = """\
   osspresigned cp examplebucket/in/a.csv examplebucket/kept/ --signer keys
-  osspresigned cp examplebucket/in/ examplebucket/kept/ --recursive --signer keys
+  osspresigned cp examplebucket/in/ examplebucket/kept/ -r --signer keys
 
 To upload files there is put, to fetch objects get.
 """

@@ -11,7 +11,6 @@ from typing import Any
 
 import click
 from click.core import ParameterSource
-from click.shell_completion import CompletionItem
 
 from ...url_checks import is_presigned
 
@@ -44,20 +43,8 @@ def use_profile(
 ) -> str | None:
     """Make the options of profile *name* the defaults of the command."""
     if name is not None and not context.resilient_parsing:
-        found = _checked(context, name)
-        context.default_map = {**found, **(context.default_map or {})}
+        context.default_map = _checked(context, name)
     return name
-
-
-def complete_profiles(
-    _: click.Context, __: click.Parameter, begin: str
-) -> list[CompletionItem]:
-    """Return the names of profiles for the completion of the shell."""
-    try:
-        names = [*_read(config_file())]
-    except click.UsageError:
-        names = []
-    return [CompletionItem(name) for name in names if name.startswith(begin)]
 
 
 def without_profile_source(context: click.Context, given: dict[str, Any]) -> None:

@@ -132,7 +132,6 @@ def _problem_of(found: LocalEntry) -> OSError | None:
 @click.argument(
     "arguments", nargs=-1, required=True, type=PLACE, metavar="FILES... DEST"
 )
-@click.option("--recursive", "-r", is_flag=True, hidden=True)
 @click.option(
     "--dry-run",
     "-n",
@@ -142,7 +141,6 @@ def _problem_of(found: LocalEntry) -> OSError | None:
 def put(
     arguments: tuple[str, ...],
     *,
-    recursive: bool,
     dry_run: bool,
     chosen: FilterOptions,
     connection: UploadConnectionOptions,
@@ -155,7 +153,6 @@ def put(
     for one file, BUCKET/PREFIX/ for several. With --url-file one file goes to the object
     of that URL, and DEST may be left out.
     """
-    del recursive
     sources, target = _split(arguments, connection)
     target = object_path(target)
     upload = _Put(connection, transfer, storing)
@@ -193,8 +190,6 @@ def _split(
 
 @frozen
 class _Put:
-    """One run of the command ``put``."""
-
     connection: UploadConnectionOptions
     transfer: TransferOptions
     storing: StoringOptions

@@ -53,8 +53,8 @@ from .options import (
 
 _SIGN = """\
   osspresigned sign examplebucket/report.csv --expires 2h --print > link.url
-  osspresigned sign exports --to examplebucket/in/ --expires 1d --output urls.json
-  osspresigned sign examplebucket/in/a.csv examplebucket/in/b.csv --output two.json
+  osspresigned sign exports --to examplebucket/in/ --output urls.json
+  osspresigned sign examplebucket/a.csv examplebucket/b.csv --output two.json
   osspresigned sign examplebucket/big.bin --parts 20 --output big.json
 """
 _INSPECT = """\
@@ -130,8 +130,6 @@ class SignOptions:
     output: str | None = option("--output FILE",
         "Output file, which is secret; - for a pipe.  [default: urls.json]", type=PLACE)
     force: bool = flag("--force", "Replace the file if it exists.")
-    json_lines: bool = flag("--json-lines",
-        "Write JSON Lines (urls.jsonl) instead of a URL map.")
     printed: bool = flag("--print",
         "Print the URL of a single object instead of writing a file.")
     # fmt: on
@@ -202,7 +200,7 @@ def sign(
     if place is None:
         _print_url(signed)
         return
-    text = signed.lines_text() if wanted.json_lines else signed.map_text()
+    text = signed.map_text()
     if place == "-":
         click.echo(text, nl=False)
     else:
@@ -242,14 +240,12 @@ def _objects(sources: tuple[str, ...]) -> list[str]:
 def _place(wanted: SignOptions) -> str | None:
     """Return the output file of the URLs; None means that one URL is printed."""
     if wanted.printed:
-        if wanted.output is not None or wanted.json_lines:
-            raise click.UsageError("--print writes no file: leave out the others")
+        if wanted.output is not None:
+            raise click.UsageError("--print writes no file: leave out --output")
         return None
-    if wanted.method == "DELETE" and not wanted.json_lines:
-        hint = "use --json-lines or --print"
-        raise click.UsageError(f"a URL map has no place for the DELETE of one: {hint}")
-    default = "urls.jsonl" if wanted.json_lines else "urls.json"
-    return secret_place(wanted.output, default, force=wanted.force)
+    if wanted.method == "DELETE":
+        raise click.UsageError("a URL map cannot hold a DELETE: use --print")
+    return secret_place(wanted.output, "urls.json", force=wanted.force)
 
 
 def secret_place(output: str | None, default: str, *, force: bool) -> str:
@@ -355,7 +351,8 @@ def inspect(reference: str) -> int:
 
 _EXAMPLES = """\
   osspresigned grant examplebucket/incoming/ --expires 2h --max-size 1GiB
-  osspresigned grant examplebucket/photos/ --content-type image/png --no-overwrite
+  osspresigned grant examplebucket/photos/ --content-type image/png \\
+      --no-overwrite
   osspresigned grant examplebucket/in/ -o - | \\
       ssh ann@lab 'umask 077; cat > grant.json'
   osspresigned inspect grant.json

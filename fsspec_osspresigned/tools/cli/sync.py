@@ -24,7 +24,7 @@ from ...units import short_bytes, shown_text
 from ..progress import Events, TransferProgress
 from ..sync.plan import Extra, Filter, How, Rule
 from ..sync.sync import EventKind, SyncEvent, SyncResult, sync, sync_down
-from ..terminal import Output, told
+from ..terminal import ExitCode, Output, code_of_all, told
 from .options import (
     PLACE,
     STRICT,
@@ -128,7 +128,6 @@ def name_below(arguments: Iterable[str], path: str) -> str:
 
 
 def _before_pattern(text: str) -> str:
-    """Return the leading directories of a glob pattern, before the first wildcard."""
     steps = text.split("/")
     return "/".join(itertools.takewhile(lambda step: not has_magic(step), steps))
 
@@ -139,7 +138,8 @@ _EXAMPLES = """\
   osspresigned sync data examplebucket/in --map urls.json --state sent.jsonl
   osspresigned sync data examplebucket/in --signer https://sign.example.com \\
       --token env:OSSPRESIGNED_TOKEN --state sent.jsonl --exclude '*.tmp'
-  osspresigned sync data examplebucket/in --grant grant.json --state sent.jsonl
+  osspresigned sync data examplebucket/in --grant grant.json \\
+      --state sent.jsonl
   osspresigned sync s3://theirs/data examplebucket/data --signer keys \\
       --source-option anon=true --include '*.parquet'
   osspresigned sync examplebucket/out ./results --signer keys --dry-run
@@ -270,7 +270,7 @@ def sync_command(
     if wanted.dry_run:
         result = run(dry_run=True)
         report.would(result)
-        return result.exit_code
+        return exit_code(result)
 
     code = transfer.carry_out(
         report.verb,
@@ -279,7 +279,17 @@ def sync_command(
         report.counts,
     )
     # The result also counts files that needed no transfer.
-    return code if report.result is None else report.result.exit_code
+    return code if report.result is None else exit_code(report.result)
+
+
+def exit_code(result: SyncResult) -> ExitCode:
+    """Return the exit code of a sync; files that need no transfer count as done."""
+    if result.is_complete:
+        return ExitCode.OK
+    would = len(result.plan.send) if result.dry_run else 0
+    went_well = result.sent + result.same + len(result.deleted) + would
+    code = code_of_all(result.problems.values(), went_well=went_well)
+    return code or ExitCode.FAILED
 
 
 def _check_download(source: str, destination: str) -> None:
@@ -403,7 +413,7 @@ class _Report:
             kept=result.kept,
             left_out=len(result.left_out),
             uncovered=sorted(result.uncovered),
-            exit_code=int(result.exit_code),
+            exit_code=int(exit_code(result)),
         )
 
 

@@ -1,4 +1,4 @@
-"""Commands ``uploads list``, ``uploads abort`` and the deprecated ``resume``."""
+"""Commands ``uploads list`` and ``uploads abort``."""
 
 from __future__ import annotations
 
@@ -126,33 +126,6 @@ def abort_uploads(
     return code
 
 
-@click.command(
-    hidden=True,
-    context_settings={"ignore_unknown_options": True},
-    epilog=examples(_LIST + _ABORT),
-)
-@click.option("--list", "listed")
-@click.option("--abort", "aborted")
-@click.argument("others", nargs=-1)
-@click.pass_context
-def resume(
-    context: click.Context,
-    listed: str | None,
-    aborted: str | None,
-    others: Sequence[str],
-) -> Any:
-    """List or abort interrupted uploads; deprecated name of the command ``uploads``."""
-    if (listed is None) == (aborted is None):
-        raise click.UsageError("give --list DIR or --abort DIR")
-    word = "list" if aborted is None else "abort"
-    click.echo(f"deprecated: use osspresigned uploads {word} DIR", err=True)
-    command, arguments = uploads.commands[word], [str(listed or aborted), *others]
-    if word == "abort":
-        arguments.append("--yes")  # the old name never asked
-    with command.make_context(word, arguments, parent=context) as inner:
-        return command.invoke(inner)
-
-
 def _client_of(connection: ConnectionOptions) -> Client:
     """Return the client for the given source, else for the keys in the environment."""
     if connection.has_source:
@@ -222,7 +195,6 @@ def _line(journal: str, path: str | None, in_use: str | None, **more: Any) -> st
 def _abort(
     checkpoint: Checkpoint, one: FoundJournal, client: Callable[[], Client]
 ) -> str:
-    """Abort one journaled upload, remove its journal, and return a message."""
     held = checkpoint.hold_name(one.name)
     try:
         if not held.is_ours:

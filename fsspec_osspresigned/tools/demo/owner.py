@@ -105,7 +105,6 @@ def main(large: int = 300) -> int:
 
 
 def _run(command: list[str], environment: Mapping[str, str]) -> int:
-    """Run the uploader process, wait for its end, and return its exit code."""
     with subprocess.Popen(command, env=environment) as process:  # noqa: S603 - ours
         try:
             return process.wait(_PATIENCE)
@@ -128,7 +127,6 @@ def _hand_out(plan: DemoPlan, signer: KeySigner) -> Secret:
 
 
 def _sign_grant(plan: DemoPlan, oss: Emulator, key: Credentials) -> None:
-    """Write the grant file, which permits a prefix and names no object."""
     terms = GrantTerms(bucket=names.BUCKET, prefix="grant/")
     now = time.time()
     made = sign_grant(key, oss.endpoint, terms, region=oss.region, now=now)

@@ -9,9 +9,9 @@ from typing import Any
 import fsspec
 import pandas as pd
 
-from ...filesystem.callbacks import BytesProgress
 from ...secret import redact
 from ...units import MIB
+from ..progress import BytesProgress
 from . import plan as names
 from .plan import DemoPlan
 

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import itertools
 import pickle
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -15,7 +14,6 @@ from attrs import Factory, define, evolve, field, frozen
 
 from ...client.client import Client
 from ...engine.engine import blocking, call_user, run
-from ...engine.limits import MemoryAccount, memory_budget
 from ...engine.scope import Scope
 from ...errors import (
     ConfigurationError,
@@ -24,12 +22,12 @@ from ...errors import (
     UploadDiscardedError,
 )
 from ...filesystem.put import PutCall
-from ...http.body import SMALL, FileBody, MemoryBody, PartBody, SpooledBody
+from ...http.body import SMALL, FileBody, MemoryBody
 from ...model import Operation, Receipt
 from ...options.of_objects import Target
 from ...units import MIB
 from ...upload.plan import first_request
-from ...upload.upload import TransferContext, Upload, upload_source
+from ...upload.upload import TransferContext, upload_source
 from .plan import Entry
 from .source import RemoteSource, SyncSource
 
@@ -138,18 +136,17 @@ class _Sending:
         await listener.stored(entry, receipt)
 
     async def _store(self, entry: Entry, context: TransferContext) -> Receipt:
-        route = self._route
-        target = await self._call.checked_target(route.root + entry.name)
-        if route.source.is_local:
-            place = route.source.place(entry.name)
-            return await self._send_file(target, place, context)
-        is_large = entry.size is None or entry.size > _HELD
-        async with self._large_streams if is_large else contextlib.nullcontext():
-            upload = await Upload.begin(
-                self._client, target, size=entry.size, context=context
-            )
-            stream = _Stream(upload, entry, route.source)
-            return await blocking(stream.send, stop=stream.stop)
+        source, path = self._route.source, self._route.root + entry.name
+        target = await self._call.checked_target(path)
+        if source.is_local:
+            return await self._send_file(target, source.place(entry.name), context)
+        file = _RemoteFile(source, entry, path)
+        if entry.size is not None and entry.size <= _HELD:
+            body = MemoryBody.of(await blocking(file.read, stop=file.stop))
+            return await upload_source(self._client, target, body, context)
+        async with self._large_streams:
+            writer = await blocking(self._call.writer, target, True, context)
+            return await blocking(file.copy_to, writer, stop=file.stop)
 
     async def _send_file(
         self, target: Target, place: str, context: TransferContext, tries: int = 3
@@ -179,83 +176,53 @@ class _Sending:
         return await self._send_file(target, place, again, tries - 1)
 
 
-class _Stream:
-    """A file of another filesystem, which a worker thread reads and uploads."""
+@define
+class _RemoteFile:
+    """A file of another filesystem, which a worker thread reads."""
 
-    def __init__(self, upload: Upload, entry: Entry, source: SyncSource) -> None:
-        self._upload, self._entry, self._source = upload, entry, source
-        self._account = MemoryAccount(memory_budget())
-        self._is_stopped = False
+    source: SyncSource
+    entry: Entry
+    path: str  # of the object
+    is_stopped: bool = False
 
     def stop(self) -> None:
         """Stop before the next block."""
-        self._is_stopped = True
+        self.is_stopped = True
 
-    def send(self) -> Receipt:
-        """Upload the file while it is read."""
-        upload = self._upload
-        with contextlib.ExitStack() as stack:
-            try:
-                file = stack.enter_context(self._source.open(self._entry.name))
-                self._add_all(file, stack)
-                return run(upload.finish)
-            except BaseException as error:
-                run(upload.discard, error)
-                raise
-
-    def _add_all(self, file: Any, stack: contextlib.ExitStack) -> None:
-        """Add all bytes to the upload; SourceChangedError if the listed size is wrong."""
-        upload, size = self._upload, self._entry.size
-        reader = _BlockReader(file, lambda: self._is_stopped)
-        if size is None or upload.plan.multipart:
-            self._add_parts(size, reader)
-        elif size <= _HELD:
-            run(upload.add, MemoryBody.of(reader.read(size)))
-        else:
-            # A single PUT may have to be sent again, so its bytes wait on the disk.
-            spool = SpooledBody()
-            stack.callback(spool.close)
-            while block := reader.read(min(MIB, size - reader.count)):
-                spool.append(MemoryBody.of(block))
-            run(upload.add, spool)
-        if self._is_stopped:
-            raise UploadDiscardedError("the upload was cancelled", path=upload.path)
-        if size is not None and (reader.count != size or reader.read(1)):
+    def _blocks(self) -> Iterator[bytes]:
+        """Yield all bytes; raise SourceChangedError if the listed size is wrong."""
+        size, count = self.entry.size, 0
+        with self.source.open(self.entry.name) as file:
+            while block := file.read(MIB):
+                if self.is_stopped:
+                    raise UploadDiscardedError(
+                        "the upload was cancelled", path=self.path
+                    )
+                count += len(block)
+                if size is not None and count > size:
+                    break
+                yield block
+        if size not in (None, count):
             msg = f"the source no longer has the {size} bytes that it was listed with"
-            raise SourceChangedError(msg, path=upload.path)
+            raise SourceChangedError(msg, path=self.path)
 
-    def _add_parts(self, size: int | None, reader: _BlockReader) -> None:
-        number = 0
-        while True:
-            number += 1
-            wanted = self._upload.plan.size_of(number)
-            if size is not None:
-                wanted = min(wanted, size - reader.count)
-            part = reader.read(wanted)
-            if part or number == 1:
-                free = self._account.part(len(part))
-                run(self._upload.add, PartBody((memoryview(part),), len(part), free))
-            if len(part) < wanted or reader.count == size:
-                return
+    def read(self) -> bytearray:
+        data = bytearray()
+        for block in self._blocks():
+            data += block
+        return data
 
-
-@define
-class _BlockReader:
-    """Reader of a source file that counts its bytes and stops when it is told to."""
-
-    file: Any
-    is_stopped: Callable[[], bool]
-    count: int = 0
-
-    def read(self, size: int) -> bytearray:
-        found = bytearray()
-        while len(found) < size and not self.is_stopped():
-            block = self.file.read(min(size - len(found), MIB))
-            if not block:
-                break
-            found += block
-        self.count += len(found)
-        return found
+    def copy_to(self, writer: Any) -> Receipt:
+        """Publish the object; discard it if the file cannot be read to its end."""
+        try:
+            for block in self._blocks():
+                writer.write(block)
+            writer.commit()
+        except BaseException:
+            writer.discard()
+            raise
+        receipt: Receipt = writer.receipt
+        return receipt
 
 
 @frozen
@@ -327,7 +294,6 @@ def spread(executor: Any, batches: Iterator[Batch], listener: Listener) -> None:
 
 
 def _without_queued(running: _Running) -> _Running:
-    """Cancel queued batches; return the batches that still run."""
     return {future: batch for future, batch in running.items() if not future.cancel()}
 
 

@@ -80,7 +80,6 @@ class RemoteSource:
 
     @property
     def _front(self) -> str:
-        """Common prefix of the paths of all files."""
         return f"{self.root}/" if self.root else str(self.fs.root_marker)
 
     def entries(self) -> Iterator[Entry | Aside]:

@@ -21,7 +21,7 @@ from ...filesystem.filesystem import OSSPresignedFileSystem
 from ...model import Action, Receipt, split_path
 from ...objects import calls
 from ...options.of_objects import ObjectOptions
-from ..terminal import ExitCode, code_of_all, why
+from ..terminal import why
 from .directions import Downward, Upward
 from .plan import (
     Entry,
@@ -152,16 +152,6 @@ class SyncResult:
         """True if the destination now matches the source as requested."""
         return not (self.failed or self.uncovered or self.not_tried or self.kept)
 
-    @property
-    def exit_code(self) -> ExitCode:
-        """Exit code of the command for this result, as listed in docs/cli.md."""
-        if self.is_complete:
-            return ExitCode.OK
-        would = len(self.plan.send) if self.dry_run else 0
-        went_well = self.sent + self.same + len(self.deleted) + would
-        code = code_of_all(self.problems.values(), went_well=went_well)
-        return code or ExitCode.FAILED
-
     def check(self) -> None:
         """Raise UploadErrors with all failures; return if the sync is complete."""
         if self.is_complete:
@@ -237,7 +227,6 @@ class SyncRun(Listener):
 
     @property
     def _is_clean(self) -> bool:
-        """True if no transfer has failed so far."""
         return not (self.result.problems or self.result.not_tried)
 
     def _make_plan(self, before: Mapping[str, Sent]) -> None:
@@ -331,7 +320,6 @@ class SyncRun(Listener):
             self._report_failure(name, 0, error)
 
     def _transfer(self) -> None:
-        """Run the planned transfers; return after all of them have ended."""
         result = self.result
         entries = (item.entry for item in result.plan.send)
         before = len(result.problems)

@@ -31,12 +31,10 @@ def failing(monkeypatch):
     return install
 
 
-@pytest.mark.parametrize(
-    ("command", "columns"), [([], 80), (["check"], 80), ([], 40), (["check"], 40)]
-)
-def test_no_summary_of_a_command_is_cut(monkeypatch, capsys, command, columns):
-    """In 80 columns each command is one line; in 40 they wrap, and between words."""
-    monkeypatch.setenv("COLUMNS", str(columns))
+@pytest.mark.parametrize("command", [[], ["check"]])
+def test_no_summary_of_a_command_is_cut(monkeypatch, capsys, command):
+    """In 80 columns each command is one line."""
+    monkeypatch.setenv("COLUMNS", "80")
     assert cli.main([*command, "--help"]) == 0
     said = capsys.readouterr().out
     lines = said.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
@@ -44,10 +42,9 @@ def test_no_summary_of_a_command_is_cut(monkeypatch, capsys, command, columns):
         commands.osspresigned.commands["check"] if command else commands.osspresigned
     )
     assert "..." not in "".join(lines)
-    assert max(map(len, lines)) < columns
-    count = sum(not one.hidden for one in group.commands.values())
-    assert sum(line.endswith(".") for line in lines) == count
-    assert (len(lines) == count) == (columns == 80)
+    assert max(map(len, lines)) < 80
+    assert all(line.endswith(".") for line in lines)
+    assert len(lines) == len(group.commands)
 
 
 def test_without_click_one_line_says_what_to_install(monkeypatch, capsys):
@@ -120,7 +117,7 @@ def test_names_of_other_tools_are_told_ours(capsys):
     [
         ("put a b/k --presigned-url x", "Use --url-file."),
         ("sync a b/k --transfers 4", "Use --jobs."),
-        ("get b/k a --parallel=4", "Use --jobs."),
+        ("get b/k a --expires-in=4", "Use --expires."),
         ("put a b/k --url-map x", "Use --map."),
         ("sync a b/k --url-file x", "put and doctor take it."),
         ("ls b --presigned-url x", "put and doctor take it."),
@@ -200,7 +197,6 @@ def test_emulator_gets_its_options(monkeypatch, tmp_path):
     call += ["--versioned", "v", "--cname", "files.example.com=b", "--sts", "900"]
     assert cli.main([*call, "--bucket", "c"]) == 0
     assert given.pop("faults") == []
-    assert given.pop("clock_offset") == 0
     assert given == {
         "port": 0,
         "root": tmp_path,

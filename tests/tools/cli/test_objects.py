@@ -440,7 +440,7 @@ def test_rm_tells_events(run, objects):
     """In a dry run, too."""
     ended = run("rm", f"{FROM}a.csv", "-n", "--json", *KEYS)
     assert ended.events == [{"event": "delete", "path": f"{FROM}a.csv"}]
-    ended = run("-v", "rm", f"{FROM}a.csv", *KEYS)
+    ended = run("rm", f"{FROM}a.csv", "-v", *KEYS)
     assert ended.err == f"{FROM}a.csv: deleted\ndeleted 1 file\n"
 
 

@@ -6,7 +6,6 @@ import os
 
 import pytest
 
-from fsspec_osspresigned.tools import cli
 from tests.tools.cli.conftest import BUCKET, KEYS
 
 TO = f"{BUCKET}/in/"
@@ -28,12 +27,11 @@ def config(oss, tmp_path, monkeypatch):
 
 
 def test_profile_stands_for_options(run, oss, tree, config, monkeypatch):
-    """By the option before or after the command, and by the variable."""
+    """By the option, and by the variable."""
     config('[lab]\nsigner = "keys"\njobs = 2\nheader = {Cache-Control = "no-cache"}\n')
     assert run("put", "data/a.csv", TO, "--profile", "lab").code == 0
     assert oss.get(BUCKET, "in/a.csv").headers["cache-control"] == "no-cache"
-    assert run("--profile", "lab", "ls", TO).out == f"{TO}a.csv\n"
-    assert run("--profile", "lab", "uploads", "list").code == 0
+    assert run("ls", TO, "--profile", "lab").out == f"{TO}a.csv\n"
     monkeypatch.setenv("OSSPRESIGNED_PROFILE", "lab")
     assert run("rm", f"{TO}a.csv").code == 0
     monkeypatch.setenv("OSSPRESIGNED_PROFILE", "other")
@@ -121,15 +119,3 @@ def test_file_must_be_ones_own(run, tree, config):
     place.unlink()
     ended = run("put", "data/a.csv", TO, "--profile", "lab")
     assert (ended.code, f"{place}: No such file or directory" in ended.err) == (2, True)
-
-
-def test_names_are_completed(config, monkeypatch, capsys):
-    """The shell asks the file; without one there is nothing."""
-    monkeypatch.setenv("COMP_WORDS", "osspresigned put --profile l")
-    monkeypatch.setenv("COMP_CWORD", "3")
-    monkeypatch.setenv("_OSSPRESIGNED_COMPLETE", "bash_complete")
-    for text, found in (("[lab]\n[zoo]\n", "plain,lab"), ("[", "")):
-        config(text)
-        with pytest.raises(SystemExit):
-            cli.main([])
-        assert capsys.readouterr().out.strip() == found

@@ -129,7 +129,7 @@ def test_what_is_no_url_is_refused(run, tree, text, why):
     assert why in ended.err
 
 
-@pytest.mark.parametrize("command", ["put", "get", "ls", "rm", "url", "doctor", "resume", "sign"])  # fmt: skip
+@pytest.mark.parametrize("command", ["put", "get", "ls", "rm", "url", "doctor", "sign"])  # fmt: skip
 @pytest.mark.parametrize("form", ["{}", "--url-file={}", "--map={}", "--signer={}", f"{TO}k?{{1}}"])  # fmt: skip
 def test_url_as_an_argument_is_refused_with_the_remedy(run, url, tree, command, form):
     """No command takes one, in no option, nor its query; and none repeats it."""
@@ -456,12 +456,6 @@ def test_name_that_no_key_can_have_is_a_failure(run, oss, signer, tree):
     assert len(stored(oss)) == 3
 
 
-def test_flags_of_other_tools_do_no_harm(run, oss, tree):
-    """Directories are walked anyway, so -r says nothing new."""
-    assert run("put", "-r", "data", TO, *KEYS).code == 0
-    assert len(stored(oss)) == 3
-
-
 def test_what_is_no_file_is_left_out_and_said(run, oss, tree):
     """A link to a directory is not followed; a link to a file is read."""
     (tree / "loop").symlink_to(tree)
@@ -700,7 +694,7 @@ def test_lock_that_is_not_signed_is_named_by_its_flag(run, oss, tree, tmp_path):
 
 def test_put_tells_what_it_would_store(run, oss, tree, url_map, tmp_path):
     """And what is not signed; nothing is sent."""
-    ended = run("put", "-r", "data", f"{BUCKET}/in/", "-n", *KEYS)
+    ended = run("put", "data", f"{BUCKET}/in/", "-n", *KEYS)
     assert ended.code == 0
     line = f"store {BUCKET}/in/data/a.csv from data/a.csv, 1 B"
     assert ended.out.splitlines()[0] == line
@@ -720,15 +714,15 @@ def test_put_tells_what_it_would_store(run, oss, tree, url_map, tmp_path):
 
 
 def test_quiet_and_verbose(run, oss, tree):
-    """Each before or after the command; both are a wrong call."""
+    """Both are a wrong call."""
     call = ("put", "data/a.csv", f"{BUCKET}/in/", *KEYS)
-    for words in ((*call, "-q"), ("-q", *call), ("--quiet", *call)):
-        assert run(*words).err == ""
-    for words in ((*call, "-v"), ("--verbose", *call)):
-        ended = run(*words)
+    for flag in ("-q", "--quiet"):
+        assert run(*call, flag).err == ""
+    for flag in ("-v", "--verbose"):
+        ended = run(*call, flag)
         assert ended.err.startswith(f"{BUCKET}/in/a.csv: stored from data/a.csv, 1 B\n")
         assert "stored 1 file, " in ended.err
-    assert run("-q", *call, "-v").code == 2
+    assert run(*call, "-q", "-v").code == 2
 
 
 def test_verbose_tells_what_was_retried(run, oss, tree):

@@ -237,9 +237,6 @@ def test_a_link_among_the_journals_is_left_alone(oss, place, capsys):
     [
         ["uploads", "list", "{place}/none"],
         ["uploads", "abort", "{place}", "--json"],
-        ["resume"],
-        ["resume", "--list", "{place}", "--abort", "{place}"],
-        ["resume", "--abort", "{place}", "--json"],
     ],
 )
 def test_a_wrong_call_is_exit_2(place, arguments, capsys):
@@ -248,19 +245,6 @@ def test_a_wrong_call_is_exit_2(place, arguments, capsys):
     given = [text.format(place=place) for text in arguments]
     assert cli.main(given) == 2
     assert "error:" in capsys.readouterr().err
-
-
-def test_the_old_name_works_and_names_the_new_one(oss, interrupted, place, capsys):
-    """``resume --list`` and ``resume --abort`` say on standard error what to call."""
-    assert cli.main(["resume", "--list", place, f"{BUCKET}/a"]) == 0
-    said = capsys.readouterr()
-    assert said.out.splitlines()[-1] == "1 upload"
-    assert said.err == "deprecated: use osspresigned uploads list DIR\n"
-    assert cli.main(["resume", "--abort", place, "--signer", "keys"]) == 0
-    said = capsys.readouterr()
-    assert said.out.count("is aborted") == 2
-    assert said.err == "deprecated: use osspresigned uploads abort DIR\n"
-    assert oss.uploads(BUCKET) == []
 
 
 def test_a_signer_that_cannot_be_used_is_an_error(interrupted, place, monkeypatch, capsys):  # fmt: skip

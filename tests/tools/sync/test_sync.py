@@ -32,6 +32,7 @@ from fsspec_osspresigned.model import MIN_PART, Action
 from fsspec_osspresigned.owner.service.app import create_app
 from fsspec_osspresigned.owner.service.policy import Policy, hash_token
 from fsspec_osspresigned.signers.keys import KeySigner
+from fsspec_osspresigned.tools.cli.sync import exit_code
 from fsspec_osspresigned.tools.sync import source as sync_source
 from fsspec_osspresigned.tools.sync.state import SyncState
 from tests.tools.sync.conftest import BUCKET, FILES, write
@@ -63,10 +64,10 @@ def test_all_is_sent_once(full, owner, source):
     result = sync(source, DEST, filesystem=full)
     assert owner.stored() == OBJECTS
     assert (result.sent, result.sent_bytes) == (5, sum(map(len, FILES.values())))
-    assert (result.same, result.exit_code, result.is_complete) == (0, 0, True)
+    assert (result.same, exit_code(result), result.is_complete) == (0, 0, True)
     owner.oss.clear()
     result = sync(str(source) + "/", f"osspresigned://{DEST}/", filesystem=full)
-    assert (result.sent, result.same, result.exit_code) == (0, 5, 0)
+    assert (result.sent, result.same, exit_code(result)) == (0, 5, 0)
     assert set(owner.actions()) == {"ListObjectsV2"}
 
 
@@ -282,7 +283,7 @@ def test_dry_run_lists_what_the_run_does(fs, owner, source, tmp_path):
     dry = sync(source, DEST, dry_run=True, **options)
     assert set(owner.actions()) == {"ListObjectsV2"}
     assert not state.exists()
-    assert (dry.dry_run, dry.sent, dry.deleted, dry.exit_code) == (True, 0, [], 0)
+    assert (dry.dry_run, dry.sent, dry.deleted, exit_code(dry)) == (True, 0, [], 0)
     real = sync(source, DEST, **options)
     assert dry.plan == real.plan
     assert real.deleted == [one.name for one in dry.plan.extra] == ["old"]
@@ -396,7 +397,7 @@ def test_nothing_is_deleted_after_a_failure(stored, owner, source):
     assert len(owner.stored()) == 7
     owner.oss.faults.add(Fault(key="backup/new", status=403, code="AccessDenied"))
     result = sync(source, DEST, filesystem=stored, delete=True, on_error="return")
-    assert (result.kept, result.deleted, result.exit_code) == (2, [], 1)
+    assert (result.kept, result.deleted, exit_code(result)) == (2, [], 1)
 
 
 def test_nothing_is_deleted_if_the_source_was_not_read(
@@ -414,7 +415,7 @@ def test_nothing_is_deleted_if_the_source_was_not_read(
     monkeypatch.setattr(os, "scandir", refuse)
     options = {"filesystem": stored, "delete": True, "on_error": "return"}
     result = sync(source, DEST, **options)
-    assert (list(result.failed), result.kept, result.exit_code) == (["secret"], 2, 1)
+    assert (list(result.failed), result.kept, exit_code(result)) == (["secret"], 2, 1)
     assert len(owner.stored()) == 7
     assert sync(source, DEST, dry_run=True, **options).kept == 2
     rules = ["- secret/"]
@@ -436,7 +437,7 @@ def test_failure_to_delete_stops_deleting(stored, owner, source):
         on_event=events.append,
     )
     assert result.failed.keys() <= {"old", "logs/older"}
-    assert (result.kept, result.deleted, result.exit_code) == (2, [], 1)
+    assert (result.kept, result.deleted, exit_code(result)) == (2, [], 1)
     assert {e.name for e in events if e.kind == "failed"} == set(result.failed)
 
 
@@ -499,7 +500,7 @@ def test_what_is_no_file_protects_what_lies_below(fs, owner, source):
     left = {"link": "link to a directory", "pipe": "pipe, socket or device"}
     assert result.left_out == left
     assert {e.name: e.why for e in events if e.kind == "left_out"} == left
-    assert (result.deleted, result.exit_code) == ([], 0)
+    assert (result.deleted, exit_code(result)) == ([], 0)
     stored = owner.stored()
     assert stored["backup/alias"] == FILES["a.csv"]
     assert {"backup/link/x", "backup/pipe", "backup/hollow/"} < set(stored)
@@ -580,7 +581,7 @@ def test_state_is_written_as_files_finish(only, owner, source, state):
     owner.oss.faults.add(Fault(key="backup/logs/two.log", status=403, code="X"))
     options = {"filesystem": blind, "state": state}
     result = sync(source, DEST, fail_fast=True, on_error="return", **options)
-    assert (list(result.failed), result.exit_code) == (["logs/two.log"], 1)
+    assert (list(result.failed), exit_code(result)) == (["logs/two.log"], 1)
     assert result.sent + result.not_tried == 4
     assert sync(source, DEST, **options).sent == 1 + result.not_tried
     assert owner.stored() == OBJECTS
@@ -646,7 +647,7 @@ def test_map_sends_what_it_covers_and_lists_the_rest(owner, source, state):
     )
     assert set(owner.stored()) == {"backup/a.csv", "backup/empty"}
     assert set(result.uncovered) == set(FILES) - {"a.csv", "empty"}
-    assert (result.sent, result.exit_code, result.failed) == (2, 1, {})
+    assert (result.sent, exit_code(result), result.failed) == (2, 1, {})
     assert dry.uncovered.keys() == result.uncovered.keys()
     assert {e.name for e in events if e.kind == "uncovered"} == set(result.uncovered)
     with pytest.raises(UploadErrors, match="0 of 3 files sent"):
@@ -654,7 +655,7 @@ def test_map_sends_what_it_covers_and_lists_the_rest(owner, source, state):
     result = sync(
         source, DEST, filesystem=fs, state=state, fail_fast=True, always=True, on_error="return"
     )  # fmt: skip
-    assert (result.sent, result.not_tried, result.exit_code) == (0, 2, 3)
+    assert (result.sent, result.not_tried, exit_code(result)) == (0, 2, 3)
 
 
 def test_service_that_signs_only_some_writes(
@@ -675,8 +676,8 @@ def test_service_that_signs_only_some_writes(
         options = {"filesystem": fs, "state": state, "on_error": "return"}
         result = sync(source, DEST, **options)
         again = sync(source, DEST, **options)
-    assert (result.sent, result.exit_code, len(result.uncovered)) == (102, 1, 3)
-    assert (again.sent, again.same, again.exit_code) == (0, 102, 1)
+    assert (result.sent, exit_code(result), len(result.uncovered)) == (102, 1, 3)
+    assert (again.sent, again.same, exit_code(again)) == (0, 102, 1)
 
 
 def test_remote_signer_is_asked_when_it_is_time(only, owner, source):
@@ -693,7 +694,7 @@ def test_remote_signer_is_asked_when_it_is_time(only, owner, source):
     blind.client.signer.sign = refuse
     result = sync(source, DEST, filesystem=blind, always=True, on_error="return")
     assert set(result.uncovered) == {"logs/two.log", "logs/2026/one.log"}
-    assert (result.sent, result.exit_code) == (3, 1)
+    assert (result.sent, exit_code(result)) == (3, 1)
 
 
 # -- failures ----------------------------------------------------------------------------
@@ -713,7 +714,7 @@ def test_store_that_is_never_there_is_a_matter_of_the_network(only, owner, sourc
     owner.oss.faults.add(fault)
     fs = only(retries=0)
     result = sync(source, DEST, filesystem=fs, always=True, on_error="return")
-    assert (result.sent, result.exit_code) == (0, 4)
+    assert (result.sent, exit_code(result)) == (0, 4)
 
 
 def test_nobody_answers(source, monkeypatch):
@@ -753,7 +754,7 @@ def test_file_that_goes_meanwhile_fails_alone(fs, owner, source):
 
     result = sync(source, DEST, filesystem=fs, on_event=on_event, on_error="return")
     assert isinstance(result.failed["a.csv"], FileNotFoundError)
-    assert (result.sent, result.exit_code) == (4, 1)
+    assert (result.sent, exit_code(result)) == (4, 1)
     assert [e.why for e in events if e.kind == "failed"] == [
         "No such file or directory"
     ]
