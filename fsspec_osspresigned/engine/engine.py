@@ -7,7 +7,6 @@ import contextvars
 import errno
 import functools
 import math
-import os
 import queue
 import threading
 import time
@@ -82,7 +81,7 @@ C = TypeVar("C", bound=Closable)
 
 
 class _Posted(NamedTuple):
-    """What a loop is to call, or else *fail*."""
+    """A *function* to call on a loop. If no loop can begin, *fail* gets the error."""
 
     function: Callable[[], object]
     fail: Callable[[OSError], object]
@@ -94,6 +93,7 @@ class Engine:
     def __init__(self) -> None:
         self.loop: EngineLoop | None = None
         self.is_over = False
+        # A dict, because `setdefault` is one step of the interpreter.
         self._successor: dict[str, Engine] = {}
         self._posted: deque[_Posted] = deque()
         self._claims: dict[str, object] = {}  # by whoever runs the loop; at most one
@@ -124,11 +124,11 @@ class Engine:
         try:
             self._wake()
         except NoThreadError:
-            if self._is_taken(posted):  # by a thread that began just now
-                return True
-            raise
+            if self._take_back(posted):
+                raise
+            return True  # a thread that began just now has it
         # What is posted before the end of the engine is done, by this one or the next.
-        return not self.is_over or self._is_taken(posted)
+        return not self.is_over or not self._take_back(posted)
 
     def defer(
         self, function: Callable[[], object], fail: Callable[[OSError], object]
@@ -139,15 +139,15 @@ class Engine:
         """
         posted = _Posted(function, fail)
         self._posted.append(posted)
-        return not self.is_over or self._is_taken(posted)
+        return not self.is_over or not self._take_back(posted)
 
-    def _is_taken(self, posted: _Posted) -> bool:
-        """Take *posted* back; return True if the engine has taken it before."""
+    def _take_back(self, posted: _Posted) -> bool:
+        """Remove *posted*; return False if the engine was faster."""
         try:
             self._posted.remove(posted)
         except ValueError:
-            return True
-        return False
+            return False
+        return True
 
     def _wake(self) -> None:
         if self.loop is None:
@@ -274,7 +274,7 @@ class Engine:
             post_later(*posted)
 
     def _take_posted(self) -> None:
-        # Nothing that an engine begins after its end would go on.
+        # An engine that is over begins nothing, because nothing would run it on.
         while not self.is_over and (posted := self._next()) is not None:
             posted.function()
 
@@ -322,24 +322,16 @@ class Engine:
         return self._owned[kind]  # type: ignore[no-any-return]  # it made it
 
 
-# Keyed by process, because a forked child has no threads. The child keeps the engine of
-# its parent for ever: it must not touch its sockets, nor end its coroutines.
-_engines: dict[int, Engine] = {}
+_engines = [Engine()]  # one: that of this process
 
 
 def current() -> Engine:
     """Return the engine of this process, which may not have begun yet."""
-    pid = os.getpid()
-    engine = _engines.get(pid)
-    if engine is not None and not engine.is_over:
-        return engine
-    if engine is None:
-        engine = _engines.setdefault(pid, Engine())
+    engine = _engines[0]
     # Each engine has one successor, whichever thread asks first: two engines at a time
     # would share limits and futures that belong to one loop.
     while engine.is_over:
-        engine = engine.successor
-    _engines[pid] = engine
+        engine = _engines[0] = engine.successor
     return engine
 
 
@@ -653,7 +645,7 @@ def iterated(source: AsyncIterator[T], size: int = 1000) -> Iterator[T]:
         yield from items
         if error is not None:
             raise error
-        if not items:
+        if len(items) < size:
             return
 
 
@@ -663,7 +655,7 @@ async def blocking(
     """Call *function* in a worker thread, in the context of this task.
 
     A cancelled task calls *stop*, and waits until *function* has ended; if it is
-    cancelled again, the thread is left alone.
+    cancelled again, the thread goes on alone.
     """
     context = contextvars.copy_context()
     job, threads = Job(partial(context.run, function, *args)), running().threads
@@ -688,12 +680,7 @@ async def blocking(
 
 async def call_user(function: Callable[..., T], *args: Any) -> T:
     """Call *function*, code of the user, in a worker thread; it may use filesystems."""
-    return await blocking(_as_user_code, function, *args)
-
-
-def _as_user_code(function: Callable[..., T], *args: Any) -> T:
-    with user_code():
-        return function(*args)
+    return await blocking(user_code()(function), *args)
 
 
 @contextmanager
@@ -746,13 +733,15 @@ def in_background(function: Callable[[], Coroutine[Any, Any, object]]) -> None:
     post_later(lambda: running().spawn(function(), contextvars.Context()))
 
 
-def _keep_parent_engine() -> None:
-    _inherited.extend(_engines.values())
-    _engines.clear()
+def _replace_parent_engine() -> None:
+    # A forked child has no threads. It keeps the engine of its parent for ever: it must
+    # not touch its sockets, nor end its coroutines.
+    _inherited.append(_engines[0])
+    _engines[0] = Engine()
 
 
 _inherited: list[Engine] = []
-after_fork_in_child(_keep_parent_engine)
+after_fork_in_child(_replace_parent_engine)
 
 
 # -- verbs -------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 """Limits of a process: requests in flight, and memory of the parts of open files.
 
-A call takes the turn of a large file first, then memory, for which it waits only for its
-own parts, then a request; nothing waits for one of them while it holds a later one. Code of the user
-waits for none, because the request that called it holds one.
+A call waits in this order: for the turn of a large file, for memory, for a request. While
+it holds one of them, it waits only for later ones. For memory, it waits only for its own
+parts. Code of the user waits for none: the request that called it holds one.
 """
 
 from __future__ import annotations

@@ -70,7 +70,8 @@ class Scope(Generic[T, R]):
         self._work, self._name = work, name
         self._width, self._on_error = width, on_error
         self._results: list[Any] = []
-        self._refusals: list[tuple[Any, ...]] = []
+        self._refusal: tuple[Any, ...] = ()  # the last failure
+        self._refusals = 0  # equal ones in a row
         self._failed = self._is_terminated = False
         self.failures: dict[str, Exception] = {}
 
@@ -110,12 +111,12 @@ class Scope(Generic[T, R]):
         children = _Children()
 
         async def child() -> None:
-            is_first = True
-            while (taken := await take()) is not None:
-                if is_first and children.count < self._width:
-                    children.begin(child())
-                is_first = False
+            taken = await take()
+            if taken is not None and children.count < self._width:
+                children.begin(child())
+            while taken is not None:
                 await self._do(*taken)
+                taken = await take()
 
         children.begin(child())
         await children.wait()
@@ -153,7 +154,7 @@ class Scope(Generic[T, R]):
             self._add_failure(index, self._name(job), error)
         else:
             self._results[index] = result
-            self._refusals.clear()
+            self._refusals = 0
 
     def _is_over(self) -> bool:
         self._is_terminated |= abort_at_exit.is_terminating()
@@ -161,7 +162,7 @@ class Scope(Generic[T, R]):
         return stops or self._is_terminated or self._is_refused()
 
     def _is_refused(self) -> bool:
-        return len(self._refusals) >= _REFUSALS
+        return self._refusals >= _REFUSALS
 
     def _add_failure(self, index: int, name: str, error: Exception) -> None:
         self.failures[name] = without_frames(error)
@@ -170,10 +171,9 @@ class Scope(Generic[T, R]):
             self._results[index] = error
         status = getattr(error, "status", None)
         refusal = (type(error), status, getattr(error, "code", None))
-        if refusal not in self._refusals:
-            self._refusals.clear()
-        if status in _REFUSED:
-            self._refusals.append(refusal)
+        if refusal != self._refusal:
+            self._refusal, self._refusals = refusal, 0
+        self._refusals += status in _REFUSED
 
 
 class _Children:

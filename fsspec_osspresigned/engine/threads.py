@@ -119,13 +119,12 @@ class Threads:
         self._tries += 1
         is_last = self._tries > RETRIES or not self._count
         jobs, self._queued = self._queued, deque()
-        while jobs:
+        for job in jobs:
             if is_last:
-                job = jobs.popleft()
                 job.run()
                 job.end()
             else:
-                self.start(jobs.popleft())
+                self.start(job)
         if self._queued:
             self._loop.call_later(RETRY_INTERVAL, self._try_again)
         else:
@@ -139,11 +138,10 @@ class Threads:
             thread.inbox.put(None)
 
     def _take_back(self, thread: _Thread, job: Job) -> None:
-        self.busy -= 1
         if self._queued:
-            self.busy += 1
             thread.inbox.put(self._queued.popleft())
         else:
+            self.busy -= 1
             thread.idle_since = self._loop.time()
             self._idle.append(thread)
         job.end()

@@ -25,14 +25,14 @@ def debugging() -> Iterator[None]:
 
 
 @pytest.fixture
-def no_engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[int, Engine]]:
-    """Begin without an engine; those that begin end at once when nothing uses them."""
-    engines: dict[int, Engine] = {}
+def no_engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Engine]]:
+    """Begin with a new engine; those that begin end at once when nothing uses them."""
+    engines = [Engine()]
     monkeypatch.setattr(engine, "_engines", engines)
     monkeypatch.setattr(engine, "IDLE", 0.02)
     monkeypatch.setattr(engine, "_IDLE_CHECK_INTERVAL", 0.005)
     yield engines
-    wait_until(lambda: all(each.is_over for each in engines.values() if each.loop))
+    wait_until(lambda: all(each.is_over for each in engines if each.loop))
 
 
 def wait_until(is_so: Callable[[], bool], seconds: float = 10.0) -> None:
