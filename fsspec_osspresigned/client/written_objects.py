@@ -99,9 +99,8 @@ class WrittenObjects:
         self._bodies: OrderedDict[str, bytes] = OrderedDict()
         self._held = 0  # bytes of the bodies, with their cost
         self._answered: dict[str, set[Action]] = {}  # directory -> looks at the store
-        self._unknown: set[str] = (
-            set()
-        )  # directories with objects that are not recorded
+        # Directories with objects that are not recorded.
+        self._unknown: set[str] = set()
         # "bucket/key" is the object and all below it, "bucket/directory/" all below.
         self._blind: dict[str, _BlindLook] = {}
         self._warned: set[str] = set()
