@@ -382,7 +382,8 @@ ALLOWED_IN_TESTS = {
     "_repr_html_",
     # What nobody outside can see: a call between two steps of the engine, and what is
     # left in limits and in libcurl's multi.
-    *("_Posted", "_posted", "_waiting", "_of_client", "_log_destroy_pending"),
+    *("_Posted", "_posted", "_cancel_all", "_waiting", "_of_client"),
+    "_log_destroy_pending",
     *("_busy", "_idle", "_check", "_opened"),
 }
 
