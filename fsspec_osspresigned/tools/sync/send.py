@@ -101,7 +101,8 @@ class _Sending:
         options = self._client.options
 
         async def work(entry: Entry) -> None:
-            if self._route.source.is_local and 0 <= (entry.size or -1) <= SMALL:
+            is_small = entry.size is not None and entry.size <= SMALL
+            if self._route.source.is_local and is_small:
                 await self._send(entry, prefetcher)
                 return
             async with self._large:
