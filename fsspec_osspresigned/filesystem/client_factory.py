@@ -68,8 +68,7 @@ def read_url(place: str, limit: int = MAX_MAP) -> bytes:
 def configured_options(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options *given*, completed by fsspec's configuration for *kind*.
 
-    An explicit source of signatures replaces those of the configuration. Names are the
-    current ones, sorted; paths are absolute, and secrets hidden.
+    Names are the current ones, sorted; paths are absolute, and secrets hidden.
     """
     given, configured = renamed(given), apply_config(kind, {})
     replaced = {
@@ -90,7 +89,7 @@ def configured_options(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _goes_elsewhere(given: Mapping[str, Any], configured: Mapping[str, Any]) -> bool:
-    """Return whether a token from fsspec's configuration would go to another server."""
+    """Whether a token from fsspec's configuration would go to another server."""
     signer, grant = given.get("signer"), given.get("grant")
     if signer not in (None, configured.get("signer")):
         return True
@@ -137,8 +136,7 @@ def _make(options: Options) -> Client:
 def load_lazy_modules() -> None:
     """Import all modules that the verbs import on first use.
 
-    Called before a fork. If another thread were importing a module at that moment, its
-    lock would stay taken in the child, which would wait for it for ever.
+    The lock of an import in another thread would stay taken in a forked child.
     """
     package = __name__.partition(".")[0]
     names = [*(f"{package}.{name}" for name in _LAZY), *_LAZY_LIBRARIES]

@@ -173,11 +173,7 @@ class PutCall:
         *,
         may_be_pipe: bool,
     ) -> Receipt | None:
-        """Store a local file that was looked at.
-
-        *prefetcher* signs the first request together with those of other files. Without
-        *may_be_pipe*, a pipe or device raises SourceChangedError and is not read.
-        """
+        """Without *may_be_pipe*, refuse a pipe or device, and do not read it."""
         if file.problem is not None:
             raise file.problem
         if file.is_directory:
@@ -206,7 +202,6 @@ class PutCall:
     def _put_stream(
         self, file: LocalFile, target: Target, copying: BlockCopy
     ) -> Receipt | None:
-        """Store a pipe, or a file without a size, up to its end."""
         transaction = self.transaction
         with (
             Stream(file.local, copying.check, regular=file.is_regular) as source,
@@ -263,10 +258,7 @@ class PutCall:
     def _files(
         self, tree: Iterable[LocalEntry], skipped: list[LocalEntry]
     ) -> Iterator[tuple[LocalEntry, LocalFile]]:
-        """Yield the files to upload, in a worker thread; small ones are read here.
-
-        Links and devices are appended to *skipped*.
-        """
+        """Yield files, in a worker thread; small ones are read here."""
         for entry in tree:
             if entry.is_sent:
                 yield entry, local_file(entry.local, reads=True)
@@ -320,7 +312,7 @@ class PutCall:
                 return await store(job, prefetcher)
 
         receipts = await bulk.run(client, source, work, path_of)
-        return ReceiptList(one for one in receipts if one is not None)
+        return ReceiptList(receipt for receipt in receipts if receipt is not None)
 
     def open(
         self,
@@ -420,18 +412,13 @@ class PutCall:
 
 @frozen
 class LocalFile:
-    """A local path that was looked at, for one upload.
-
-    Attributes:
-        body: the bytes of a regular file; None for a stream, or if there is a problem.
-        problem: why the path cannot be read.
-    """
+    """A local path that was looked at, for one upload."""
 
     local: str
     is_directory: bool = False
     is_regular: bool = True
-    body: Source | None = None
-    problem: Exception | None = None
+    body: Source | None = None  # None for a stream, or if there is a problem
+    problem: Exception | None = None  # why the path cannot be read
 
 
 def local_file(local: str, *, reads: bool = False) -> LocalFile:
@@ -452,7 +439,7 @@ def local_file(local: str, *, reads: bool = False) -> LocalFile:
 
 
 def _totals(tree: Iterable[LocalEntry]) -> tuple[int, int]:
-    """Return the number of files in *tree*, and their size in bytes."""
+    """Return the number of files, and of their bytes."""
     files = size = 0
     for entry in tree:
         if entry.is_sent:
@@ -463,7 +450,6 @@ def _totals(tree: Iterable[LocalEntry]) -> tuple[int, int]:
 
 
 def media_type(name: str) -> str | None:
-    """Return the media type of a file by its *name*; None if it is unknown."""
     if "." not in name and ":" not in name:
         return None  # spares the table: to fill it takes longer than to send a PUT
     stem, _, ending = name.partition(".")
@@ -503,7 +489,6 @@ def progress_callback(callback: Any, options: dict[str, Any]) -> SharedCallback:
 
 
 def write_mode(mode: str) -> str:
-    """Return ``create`` or ``overwrite`` for a file opened with *mode*."""
     kind = mode.replace("b", "", 1).replace("t", "", 1)
     if kind not in ("w", "x"):
         raise ValueError(
