@@ -60,7 +60,6 @@ Convert = Callable[[Any], Any]
 
 
 def is_true(value: Any) -> bool:
-    """Return whether *value* is True, or a text that means it."""
     return str(value).strip().lower() in _TRUE
 
 
@@ -108,10 +107,7 @@ def _seconds(value: Any) -> float:
 
 
 def _timeout(value: Any) -> tuple[float, float]:
-    """Return the timeouts for connecting and for progress in seconds.
-
-    A single number is the timeout for progress.
-    """
+    """Return the timeouts for connecting and for progress; a number is the latter."""
     if not isinstance(value, list | tuple):
         number = _seconds(value)
         return min(10.0, number), number
@@ -202,12 +198,7 @@ def _option(
     shown: Any = True,
     per_object: bool = False,
 ) -> Any:
-    """Return an attrs attribute for one storage option.
-
-    *convert* checks and converts a given value. *shown* says whether, or by which
-    function, the value is shown in a repr. *per_object* says whether the options of a
-    call may override the option.
-    """
+    """*shown*: whether, or by which function, a repr shows the value."""
     metadata = {"convert": convert, "per_object": per_object}
     return field(default=default, metadata=metadata, repr=shown)
 
@@ -216,7 +207,7 @@ _per_object = functools.partial(_option, per_object=True)
 
 
 def _shown_place(value: Any) -> str:
-    """Return the ``repr`` of a map's or grant's place; a query may hold a token."""
+    """A query of the URL may hold a token."""
     if isinstance(value, str) and "://" in value:
         return SecretURL(value).shown()
     is_shown = isinstance(value, str | os.PathLike | Secret | None)
@@ -374,8 +365,8 @@ class Options:
 def renamed(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return *given* with ``presigned_url`` in place of its alias ``url``.
 
-    ``url`` is the first parameter of fsspec's ``url_to_fs``, so callers of ``url_to_fs``
-    cannot pass an option of that name. If both names are given, both are kept.
+    ``url`` is the first parameter of fsspec's ``url_to_fs``, whose callers cannot pass
+    an option of that name. If both names are given, both are kept.
     """
     options = dict(given)
     if ALIAS in options and options.get("presigned_url") is None:
@@ -426,7 +417,6 @@ def _is_path(text: str) -> bool:
 
 
 def _source_problems(values: dict[str, Any]) -> list[str]:
-    """Return the problem if no source of signatures is given, or too many."""
     problems = []
     used = chosen(values.get)
     if not used:
@@ -449,16 +439,16 @@ def _source_problems(values: dict[str, Any]) -> list[str]:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return the *known* name that is most like *name*, as the end of a sentence."""
+    """Return the end of a sentence that names the most similar of *known*."""
     from difflib import get_close_matches  # noqa: PLC0415 - only for a typo
 
     close = get_close_matches(name, list(known), n=1)
-    close = close or [one for one in known if name.lower() in one.split("_")]
+    close = close or [other for other in known if name.lower() in other.split("_")]
     return f": did you mean {close[0]!r}?" if close else ""
 
 
 def _show(name: str, value: Any) -> str:
-    """Return an invalid value as text for a message; ``...`` if it may be a secret."""
+    """A value that may be a secret becomes ``...``."""
     if name in (
         ALIAS,
         "presigned_url",

@@ -44,14 +44,13 @@ def check_trust(options: Options, configured: Mapping[str, Any]) -> None:
         ConfigurationError: the message lists all such options, and how to trust each.
     """
     named = os.environ.get(VARIABLE, "").split(",")
-    listed = (text for one in named for text in _guarded({"signer_token": one.strip()}))
+    listed = (t for name in named for t in _guarded({"signer_token": name.strip()}))
     own = {*listed, *_trusted, *_guarded(configured), os.environ.get(_ENDPOINT)}
     if problems := [*_problems(options, own)]:
         raise ConfigurationError(problems)
 
 
 def _guarded(given: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a text for each security-relevant option in *given*."""
     options = portable(given)
     values = (options.get(name) for name in _GUARDED)
     yield from (value for value in values if isinstance(value, str))
@@ -106,7 +105,6 @@ def _endpoint_problems(options: Options, own: set[str | None]) -> Iterator[str]:
 
 
 def _parsed(text: str | None, style: str | None) -> Endpoint | None:
-    """Return the endpoint in *text*; None if it is invalid."""
     from ..signing.endpoint import Endpoint  # noqa: PLC0415 - only for keys
 
     try:
