@@ -225,11 +225,11 @@ class LocalTree:
         check_depth(maxdepth)
         self._is_one = isinstance(lpath, str | os.PathLike)
         sources = [lpath] if self._is_one else [*lpath]
-        given = [local_path(path) for path in sources]
+        paths = [local_path(path) for path in sources]
         # Known before the first byte is sent: a file that becomes a pipe later is not.
         self._pipes = {
             local
-            for local, path in zip(given, sources, strict=True)
+            for local, path in zip(paths, sources, strict=True)
             if not isinstance(path, RegularFile) and is_special(local)
         }
         self._path_of = path_of
@@ -239,16 +239,16 @@ class LocalTree:
         if not isinstance(rpath, str):
             if self._is_one:
                 raise ValueError(f"1 sources for {len(rpath)} destinations")
-            self._pairs = list(paired(given, rpath))
+            self._pairs = list(paired(paths, rpath))
             return
         self._only_files = self._is_one and (not recursive or maxdepth is not None)
-        self._tops = [path.rstrip("/") or "/" for path in _tops(given, maxdepth)]
-        self._is_pattern = any(map(_is_pattern, given))
+        self._tops = [path.rstrip("/") or "/" for path in _tops(paths, maxdepth)]
+        self._is_pattern = any(map(_is_pattern, paths))
         if self._is_one and self._is_pattern and maxdepth is not None:
             self._depth = maxdepth - 1  # the pattern is the first level
         self._root = rpath.rstrip("/")
         if self._is_one:  # fsspec walks a list into one directory
-            self._cut = self._prefix_length(given[0], rpath, is_directory)
+            self._cut = self._prefix_length(paths[0], rpath, is_directory)
 
     @property
     def unwalked(self) -> str | None:
@@ -325,9 +325,9 @@ def _is_pattern(path: str) -> bool:
     return has_magic(path) and not os.path.lexists(path)
 
 
-def _tops(given: Iterable[str], maxdepth: int | None) -> Iterator[str]:
+def _tops(paths: Iterable[str], maxdepth: int | None) -> Iterator[str]:
     local = LocalFileSystem()
-    for path in given:
+    for path in paths:
         if _is_pattern(path):
             try:
                 yield from local.expand_path(path, maxdepth=maxdepth)

@@ -18,7 +18,7 @@ from urllib.parse import quote, unquote_plus
 from ..model import frozen_mapping
 
 ALGORITHMS = ("AES256", "KMS", "SM4")
-LEAST_TRAFFIC, MOST_TRAFFIC = 819_200, 838_860_800  # bits a second of one request
+MIN_TRAFFIC, MAX_TRAFFIC = 819_200, 838_860_800  # bits a second of one request
 
 _MAX_TAGS, _TAG_NAME, _TAG_VALUE = 10, 128, 256
 _TAG = r"[\w +\-=.:/]*"  # compiled, as the others, by its first use
@@ -61,21 +61,21 @@ def tagging(value: Any) -> str:
 
 
 def encryption(value: Any) -> Mapping[str, str]:
-    given = {"algorithm": value} if isinstance(value, str) else value
+    fields = {"algorithm": value} if isinstance(value, str) else value
     known = ("algorithm", "key_id", "data_encryption")
     names = ", ".join(ALGORITHMS)
-    if not isinstance(given, Mapping) or not given.keys() <= {*known}:
+    if not isinstance(fields, Mapping) or not fields.keys() <= {*known}:
         raise ValueError(f"one of {names}, or a mapping of {', '.join(known)}")
-    if given.get("algorithm") not in ALGORITHMS:
+    if fields.get("algorithm") not in ALGORITHMS:
         raise ValueError(f"an algorithm of {names}")
-    headers = {_ENCRYPTION: str(given["algorithm"])}
-    if len(given) > 1 and given["algorithm"] != "KMS":
+    headers = {_ENCRYPTION: str(fields["algorithm"])}
+    if len(fields) > 1 and fields["algorithm"] != "KMS":
         raise ValueError("KMS where there is a key_id or data_encryption")
-    if (key := given.get("key_id")) is not None:
+    if (key := fields.get("key_id")) is not None:
         if not isinstance(key, str) or not re.fullmatch(_KEY_ID, key):
             raise ValueError("a mapping whose key_id is the ID of a KMS key")
         headers[f"{_ENCRYPTION}-key-id"] = key
-    if (inner := given.get("data_encryption")) is not None:
+    if (inner := fields.get("data_encryption")) is not None:
         if inner != "SM4":
             raise ValueError("a mapping whose data_encryption is SM4")
         headers["x-oss-server-side-data-encryption"] = inner

@@ -93,8 +93,8 @@ class ObjectOptions:
         has_type = headers and any(name.lower() == "content-type" for name in headers)
         optional = {} if guessed is None or has_type else {"Content-Type": guessed}
         if hidden and self.options.overwrite is None:
-            given = {name.lower() for name in headers}
-            optional |= {} if FORBID_OVERWRITE in given else {FORBID_OVERWRITE: "true"}
+            names = {name.lower() for name in headers}
+            optional |= {} if FORBID_OVERWRITE in names else {FORBID_OVERWRITE: "true"}
         return Target(
             path=path,
             headers=headers,
@@ -113,15 +113,15 @@ class ObjectOptions:
         }
         forced = exclusive or options.overwrite is False
         lock = {FORBID_OVERWRITE: "true"} if forced else {}
-        given = {n: v for n, v in options.headers.items() if n.lower() not in lock}
-        lower = {name.lower() for name in given}
+        headers = {n: v for n, v in options.headers.items() if n.lower() not in lock}
+        lower = {name.lower() for name in headers}
         if problems := [
             f"header {name} is given by headers= and by its own option"
             for name in named
             if name.lower() in lower
         ]:
             raise ConfigurationError(problems, path=path)
-        return {**given, **named, **lock}
+        return {**headers, **named, **lock}
 
 
 @frozen(eq=False, kw_only=True)

@@ -39,7 +39,7 @@ from ..secret import (
 from ..signers import chosen, misplaced_options
 from ..units import MIB, bytes_of
 from ..url_checks import header_problems
-from .header_values import LEAST_TRAFFIC, MOST_TRAFFIC, callback, encryption, tagging
+from .header_values import MAX_TRAFFIC, MIN_TRAFFIC, callback, encryption, tagging
 
 # Keywords of fsspec, its caches and zarr, which every filesystem gets.
 FOREIGN = {
@@ -70,25 +70,25 @@ def _boolean(value: Any) -> bool:
     raise ValueError("true or false")
 
 
-def _number(least: int, most: int, read: Callable[[str], int], what: str) -> Convert:
+def _number(low: int, high: int, read: Callable[[str], int], what: str) -> Convert:
     def convert(value: Any) -> int:
         if isinstance(value, str):
             with contextlib.suppress(ValueError):
                 value = read(value)
-        if type(value) is not int or not least <= value <= most:
-            raise ValueError(what.format(least=least, most=most))
+        if type(value) is not int or not low <= value <= high:
+            raise ValueError(what.format(low=low, high=high))
         return value
 
     return convert
 
 
-def _size(least: int, most: int) -> Convert:
-    what = "bytes from {least} to {most}, such as 8388608 or '8MiB'"
-    return _number(least, most, bytes_of, what)
+def _size(low: int, high: int) -> Convert:
+    what = "bytes from {low} to {high}, such as 8388608 or '8MiB'"
+    return _number(low, high, bytes_of, what)
 
 
-def _integer(least: int, most: int) -> Convert:
-    return _number(least, most, _digits, "a whole number from {least} to {most}")
+def _integer(low: int, high: int) -> Convert:
+    return _number(low, high, _digits, "a whole number from {low} to {high}")
 
 
 def _digits(text: str) -> int:
@@ -239,7 +239,7 @@ class Options:
     tagging: str | None = _per_object(None, tagging)
     server_side_encryption: Mapping[str, str] = _per_object({}, encryption)
     callback: Mapping[str, str] = _per_object({}, callback)
-    traffic_limit: int | None = _per_object(None, _integer(LEAST_TRAFFIC, MOST_TRAFFIC))
+    traffic_limit: int | None = _per_object(None, _integer(MIN_TRAFFIC, MAX_TRAFFIC))
     part_size: int | None = _option(None, _size(MIN_PART, MAX_PART))
     multipart_threshold: int | None = _option(None, _size(1, MAX_PART))
     max_concurrency: int | None = _option(None, _integer(1, 1024))
@@ -322,8 +322,8 @@ class Options:
 
         By default a quarter of the files that the process may open, 16 to 128.
         """
-        by_default = max(CONNECTIONS, min(MOST_SMALL, open_files() // 4))
-        return self.max_concurrency or by_default
+        default = max(CONNECTIONS, min(MOST_SMALL, open_files() // 4))
+        return self.max_concurrency or default
 
     @property
     def largest_part(self) -> int:
@@ -333,8 +333,8 @@ class Options:
     @property
     def most_memory(self) -> int:
         """Maximum number of bytes that all streams buffer before writers wait."""
-        least = self.largest_part * (self.connections + 1)
-        return self.memory_limit or max(_MEMORY, least)
+        default = max(_MEMORY, self.largest_part * (self.connections + 1))
+        return self.memory_limit or default
 
     def check_portable(self) -> None:
         """Raise TypeError if the options contain secrets, which must not be pickled."""
@@ -358,8 +358,8 @@ class Options:
 
     def identity(self) -> tuple[Any, ...]:
         """Return the key by which filesystems with equal options share a client."""
-        own = (hashable(getattr(self, a.name)) for a in fields(type(self)))
-        return (*own, surroundings() if self.signer == "keys" else None)
+        values = (hashable(getattr(self, a.name)) for a in fields(type(self)))
+        return (*values, surroundings() if self.signer == "keys" else None)
 
 
 def renamed(given: Mapping[str, Any]) -> dict[str, Any]:
