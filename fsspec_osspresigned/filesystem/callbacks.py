@@ -33,7 +33,7 @@ class SharedCallback:
         self.is_heard = not isinstance(callback, NoOpCallback)
         self._callback = callback
         self._lock = lock or threading.Lock()
-        self.knows_size = False  # of many files, all together
+        self.knows_size = False  # the total of many files
         kind = type(callback)
         bases = Callback.branched, Callback.branch
         self._counts_bytes = (kind.branched, kind.branch) == bases
@@ -72,7 +72,7 @@ class SharedCallback:
         elif self._counts_bytes:
             yield _OneOfMany(self, self._callback, self._lock)
         else:
-            branches: list[Any] = []  # none if a cancellation comes before it
+            branches: list[Any] = []  # stays empty if cancelled before the call
             try:
                 await blocking(self._branch, branches, source, target)
                 yield SharedCallback(branches[0], self._lock)

@@ -146,7 +146,7 @@ def local_path(path: Any) -> str:
 class Kind(Enum):
     """Kind of a local path for ``put``."""
 
-    FILE = "file"  # also if it cannot be looked at: reading it raises the reason
+    FILE = "file"  # also an unreadable one: reading it raises the reason
     PIPE = "pipe or device that the caller named"  # read as a stream
     DIRECTORY = "directory"
     LINK = "link to a directory"
@@ -226,7 +226,7 @@ class LocalTree:
         self._is_one = isinstance(lpath, str | os.PathLike)
         sources = [lpath] if self._is_one else [*lpath]
         paths = [local_path(path) for path in sources]
-        # Known before the first byte is sent: a file that becomes a pipe later is not.
+        # Found before the first byte is sent: a file that becomes one later is refused.
         self._pipes = {
             local
             for local, path in zip(paths, sources, strict=True)
@@ -379,7 +379,7 @@ def _listed(directory: str) -> Iterator[LocalEntry]:
     """Yield sorted entries; an unreadable *directory* is itself one, with its error."""
     try:
         with os.scandir(directory) as entries:
-            # One text for each: a directory may hold very many.
+            # Texts take less memory than entries; a directory may hold very many.
             lines = sorted(f"{e.name}\0{_KINDS.index(_kind(e))}" for e in entries)
     except OSError as error:
         yield LocalEntry(directory, "", Kind.DIRECTORY, error)

@@ -6,6 +6,7 @@ Filesystems with equal options share one client in a process.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
@@ -106,7 +107,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         self._options = Options.from_storage_options(storage_options)
         names = ("batch_size", "use_listings_cache")
         known = {n: storage_options[n] for n in names if n in storage_options}
-        # A synchronous one would start the thread of fsspec's loop, which few verbs need.
+        # False would start a thread for fsspec's loop, which few verbs need.
         super().__init__(asynchronous=True, **known)
         self.asynchronous = bool(storage_options.get("asynchronous"))
         self._given_loop = (os.getpid(), storage_options.get("loop"))
@@ -121,7 +122,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         if pid not in self._clients:
             before, client = self._clients, client_for(self._options)
             self._clients = {pid: client}
-            for parent in before.values():  # of which this process is a fork
+            for parent in before.values():  # this process is a fork of it
                 client.written.add_blind_looks(parent.written.blind_looks())
         return self._clients[pid]
 
@@ -532,10 +533,19 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
     _du = coroutine(du)
 
+    def _object_info(self, path: str) -> dict[str, Any]:
+        info: dict[str, Any] = self.info(path)
+        if info["type"] != "file":
+            raise IsADirectoryError(21, "a directory, not an object", path)
+        return info
+
     @short_traceback
     def created(self, path: str) -> datetime:
         """Return the time at which an object was stored."""
-        return queries.created(self.info(path), path)
+        moment = self._object_info(path).get("LastModified")
+        if not isinstance(moment, datetime):
+            raise NotImplementedError(f"the store does not say when {path} was stored")
+        return moment
 
     def modified(self, path: str) -> datetime:
         """Return the time at which an object was stored, as :meth:`created` does."""
@@ -549,7 +559,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     @short_traceback
     def ukey(self, path: str) -> str:
         """Return a key for fsspec's caches that changes with the bytes of an object."""
-        return queries.content_key(self.info(path), path)
+        info = self._object_info(path)
+        facts = (info["size"], info.get("ETag") or info.get("crc64"))
+        return hashlib.sha256(repr(facts).encode()).hexdigest()
 
     @short_traceback
     def metadata(self, path: str, **_: Any) -> dict[str, str]:

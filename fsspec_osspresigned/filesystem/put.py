@@ -381,7 +381,7 @@ class PutCall:
         names = ", ".join([path] if isinstance(path, str) else path)
         text = f"{names} was not published: {type(error).__name__} left its with block"
         error.add_note(text)
-        with contextlib.suppress(DiscardWarning):  # -W error: *error* is what counts
+        with contextlib.suppress(DiscardWarning):  # -W error must not replace *error*
             warn_user(text, DiscardWarning)
         raise error
 
@@ -451,7 +451,7 @@ def _totals(tree: Iterable[LocalEntry]) -> tuple[int, int]:
 
 def media_type(name: str) -> str | None:
     if "." not in name and ":" not in name:
-        return None  # spares the table: to fill it takes longer than to send a PUT
+        return None  # to fill the table would take longer than a PUT
     stem, _, ending = name.partition(".")
     return _guessed(f"x.{ending}" if stem and ":" not in name else name)
 
@@ -468,7 +468,7 @@ class _OwnTypes(mimetypes.MimeTypes):
     """Python's built-in table of media types, which is the same on every machine."""
 
     def __init__(self) -> None:
-        if mimetypes.inited:  # the module's tables have those of the system by now
+        if mimetypes.inited:  # its tables already include the system's
             super().__init__()
             return
         # Not super(): it would first read the system's tables, for milliseconds.

@@ -5,10 +5,8 @@ A move verifies each copy before it deletes the original.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import datetime
 from functools import partial
 from glob import has_magic
 from typing import Any
@@ -37,7 +35,7 @@ async def find(walk: AsyncIterator[Info], detail: bool) -> Any:
         return sorted({item["name"] async for item in walk})
     items: dict[str, Info] = {}
     async for item in walk:
-        # An object hides the directory of the same name, and tells of it.
+        # An object hides the directory of the same name, so it records that one.
         before = items.setdefault(item["name"], item)
         if before["type"] != item["type"]:
             shown = item if item["type"] == "file" else before
@@ -138,7 +136,7 @@ async def layout(
         match = await expand(filesystem, source, recursive, maxdepth, markers=not local)
         if isinstance(source, str) and (not recursive or maxdepth is not None):
             match = evolve(match, kinds=dict.fromkeys(match.files, "file"))
-        # A trailing slash of a path in the store has a meaning.
+        # A trailing slash of a path in the store means a directory, so it is kept.
         root = place(target) if local else without_protocol(target)
         is_directory = os.path.isdir if local else _is_directory(client)
         placed = await blocking(
@@ -178,25 +176,6 @@ def local_tree(
 def _is_directory(client: Client) -> Callable[[str], bool]:
     """For worker threads: the function waits for the engine."""
     return lambda path: run(Lookup(client).shows_directory, path)
-
-
-def refuse_directory(info: Info, path: str) -> None:
-    if info["type"] != "file":
-        raise IsADirectoryError(21, "a directory, not an object", path)
-
-
-def created(info: Info, path: str) -> datetime:
-    refuse_directory(info, path)
-    moment = info.get("LastModified")
-    if not isinstance(moment, datetime):
-        raise NotImplementedError(f"the store does not say when {path} was stored")
-    return moment
-
-
-def content_key(info: Info, path: str) -> str:
-    refuse_directory(info, path)
-    facts = (info["size"], info.get("ETag") or info.get("crc64"))
-    return hashlib.sha256(repr(facts).encode()).hexdigest()
 
 
 async def metadata(client: Client, path: str) -> dict[str, str]:

@@ -61,7 +61,7 @@ class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is 
             IntegrityError: the whole object was read, and its CRC-64 differs.
         """
         if self._pid != os.getpid() and not self.closed:
-            # Those of the parent may be half changed or locked, its threads are not here.
+            # Version and cache of the parent of a fork may be half changed or locked.
             self._version = Version.of(self.details)
             options = self._cache_options or {}
             kind = type(self.cache)
@@ -248,7 +248,7 @@ async def _pour(
     copying = BlockCopy(path, callback)
 
     def pour() -> int:
-        # The object comes first: to open a pipe waits for its reader.
+        # The object is opened first, because opening a pipe waits for its reader.
         with open_reader(filesystem, path) as source:
             callback.set_size(getattr(source, "size", None))
             if isfilelike(local):
@@ -265,7 +265,7 @@ def _is_written_into(place: str) -> bool:
         mode = os.stat(place).st_mode
     except OSError:
         return False
-    # What stands for an open file is one of those as well, as /dev/stdout and /dev/fd/1.
+    # Names of open files count as well, such as /dev/stdout and /dev/fd/1.
     parent = os.path.realpath(os.path.dirname(os.path.abspath(place)))
     is_open = parent == "/dev" or parent.startswith("/proc/")
     return not stat.S_ISDIR(mode) and (is_open or not stat.S_ISREG(mode))

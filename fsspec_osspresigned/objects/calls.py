@@ -151,7 +151,7 @@ async def fetch(
         known = piece.version or Version()
         is_beyond = error.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
         if is_beyond and (known.total is None or max(piece.start, 0) >= known.total):
-            piece.total = 0  # that is: there is nothing from its start on
+            piece.total = 0  # nothing exists at or after its start
             raise WholeError from error
         if is_beyond or (known.etag and is_changed(error)):
             raise changed(piece.path) from error
@@ -218,7 +218,7 @@ async def _read_range(
     try:
         await fetch(client, piece, in_thread=in_thread)
     except WholeError:
-        # Ask for what there is of the range.
+        # Request the part of the range that exists.
         total = piece.total or 0
         end = total if end is None else min(end, total)
         if first >= end or not end:

@@ -34,9 +34,9 @@ _log = logging.getLogger(__name__)
 MAX_SINGLE_COPY = 1 * GIB
 COPY_PART = 128 * MIB
 
-# Headers of a copy that leave the Content-Type and metadata of its source alone.
+# Headers that may be set while a copy keeps its source's Content-Type and metadata.
 _KEEP = {FORBID_OVERWRITE, "x-oss-storage-class", "x-oss-object-acl"}
-# What CopyObject takes over by itself, and a copy in parts has to say (ibidem).
+# Headers that CopyObject copies by itself, and a copy in parts must set (ibidem).
 _CARRIED = (
     *("content-type", "cache-control", "content-disposition"),
     *("content-encoding", "content-language", "expires"),
@@ -126,7 +126,7 @@ class Copying:
         except ObjectExistsError as error:
             if error.tries == 1 or source is None:
                 raise
-            # An earlier try, whose reply was lost, may be what is in the way.
+            # The existing object may be that of an earlier try whose reply was lost.
             try:
                 await prove(self.client, source, self.target.path)
             except (IntegrityError, PermissionError):

@@ -95,12 +95,13 @@ class AtomicFile:
     def publish(self) -> None:
         """Move the file to its destination, replacing an existing file."""
         with self._lock:
-            descriptor = self._opened()  # an empty one, too
+            descriptor = self._opened()  # created now if it is empty
             if not self._name:
                 self._take_name()
+                # With src_dir_fd Python calls linkat, which follows the link in /proc.
                 unnamed = f"/proc/self/fd/{descriptor}"
-                os.link(unnamed, self._name, src_dir_fd=descriptor)  # else not followed
-            self._close()  # Windows replaces no open file
+                os.link(unnamed, self._name, src_dir_fd=descriptor)
+            self._close()  # Windows cannot replace an open file
             os.replace(self._name, self._place)
             self._name = ""
 
@@ -140,7 +141,7 @@ class AtomicFile:
         if self._descriptor < 0:
             os.makedirs(self._parent, exist_ok=True)
             self._descriptor = self._made()
-            # What is replaced keeps its mode, where the system can tell it.
+            # A replaced file keeps its mode, where the system has modes.
             with contextlib.suppress(OSError, AttributeError):
                 mode = os.stat(self._place).st_mode & 0o777
                 os.fchmod(self._descriptor, mode)

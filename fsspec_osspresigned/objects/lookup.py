@@ -48,7 +48,7 @@ class Lookup:
         """*notes* False does not record a blind look."""
         bucket, key = split_path(path)
         if not key and not self.client.written.receipt(path):
-            if bucket:  # one that is not there is an error
+            if bucket:  # a missing one is an error
                 with contextlib.suppress(PermissionError):
                     await self._lists(path)
             return _directory(path)
@@ -97,7 +97,7 @@ class Lookup:
         bucket, key = split_path(path)
         if not key:
             return False
-        try:  # no other key with that beginning comes before it
+        try:  # an object is the first key that begins with its name
             first: Info = await anext(listing(self.client, bucket, key), {})
         except PermissionError:
             return self.client.written.receipt(path) is not None
@@ -111,7 +111,7 @@ class Lookup:
         is_bucket = not split_path(path)[1]
         try:
             seen = await self._lists(path)
-        except FileNotFoundError:  # the bucket is not there
+        except FileNotFoundError:  # the bucket is missing
             return False
         except PermissionError:
             known = is_bucket or self.client.written.is_directory(path)
@@ -262,7 +262,7 @@ class Lookup:
             with self.changing(path):
                 await calls.delete(self.client, path)
         else:
-            await self.info(path)  # a bucket that is not there is an error
+            await self.info(path)  # a missing bucket is an error
         self.client.written.forget(path)
 
     @contextlib.contextmanager
@@ -414,7 +414,7 @@ async def _below(
         for end in range(len(above), 0, -1):
             directory = root + "/".join(above[:end])
             if directory in seen:
-                break  # and so are those above it
+                break  # so were the directories above it
             seen.add(directory)
             if not directory.endswith("/"):
                 yield _directory(directory)

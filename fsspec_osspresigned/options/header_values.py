@@ -21,7 +21,7 @@ ALGORITHMS = ("AES256", "KMS", "SM4")
 MIN_TRAFFIC, MAX_TRAFFIC = 819_200, 838_860_800  # bits a second of one request
 
 _MAX_TAGS, _TAG_NAME, _TAG_VALUE = 10, 128, 256
-_TAG = r"[\w +\-=.:/]*"  # compiled, as the others, by its first use
+_TAG = r"[\w +\-=.:/]*"  # like the others, compiled on first use
 _ENCRYPTION = "x-oss-server-side-encryption"
 _KEY_ID = r"[\x21-\x7e]{1,512}"
 _CALLBACK_FIELDS = {f"callback{n}" for n in ("Url", "Host", "Body", "BodyType", "SNI")}

@@ -21,7 +21,7 @@ from .options import Options, is_true, portable
 if TYPE_CHECKING:
     from ..signing.endpoint import Endpoint
 
-VARIABLE = "OSSPRESIGNED_TRUST"  # values that options may have, with commas between
+VARIABLE = "OSSPRESIGNED_TRUST"  # trusted values of options, comma-separated
 _GUARDED = ("signer", "signer_token", "endpoint")
 _ALLOW_HTTP = "allow_http=True"
 _ENDPOINT = "OSS_ENDPOINT"
