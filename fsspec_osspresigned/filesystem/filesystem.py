@@ -23,6 +23,7 @@ from ..client.client import Client
 from ..compat import after_fork_in_child
 from ..engine.engine import awaited, blocking, coroutine, run, verb
 from ..model import Receipt
+from ..objects import calls
 from ..objects.lookup import Lookup
 from ..options.of_objects import ObjectOptions
 from ..options.options import Options, hashable, surroundings
@@ -570,7 +571,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         Raises:
             NotSignedError: HEAD is not granted.
         """
-        return run(queries.metadata, self.client, self._path(path))
+        front = "x-oss-meta-"
+        headers = run(calls.headers_of, self.client, self._path(path)).items()
+        return {n.removeprefix(front): v for n, v in headers if n.startswith(front)}
 
     def getxattr(self, path: str, attr: str, **_: Any) -> str | None:
         """Return one item of :meth:`metadata`; None if it does not exist."""
@@ -682,14 +685,11 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         source = self._own(rpath)
         named = None if isinstance(lpath, list | tuple) else local_path(lpath)
         local = named or [*map(local_path, lpath)]
-
-        async def get() -> None:
-            destinations = await queries.layout(
-                self, source, local, recursive, maxdepth, local=True
-            )
-            await read.get(self, destinations, SharedCallback(callback), bulk, named)
-
-        await awaited(get)
+        destinations = await awaited(
+            queries.layout, self, source, local, recursive, maxdepth, local=True
+        )
+        shared = SharedCallback(callback)
+        await awaited(read.get, self, destinations, shared, bulk, named)
 
     _get = coroutine(get)
 
@@ -721,13 +721,11 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         kwargs["on_error"] = on_error or ("ignore" if recursive else "raise")
         bulk = BulkOptions.take_from(kwargs, ("raise", "ignore"))
         call = PutCall.from_options(self.client, kwargs)
-        pair = self._own(path1), self._own(path2)
-
-        async def copy() -> None:
-            destinations = await queries.layout(self, *pair, recursive, maxdepth)
-            await queries.copy(call, destinations, bulk)
-
-        await awaited(copy)
+        source, target = self._own(path1), self._own(path2)
+        destinations = await awaited(
+            queries.layout, self, source, target, recursive, maxdepth
+        )
+        await awaited(queries.copy, call, destinations, bulk)
 
     async def _copy(
         self,
@@ -771,13 +769,11 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
                 return
         bulk = BulkOptions.take_from(kwargs, ("raise",))
         call = PutCall.from_options(self.client, kwargs)
-        pair = self._own(path1), self._own(path2)
-
-        async def mv() -> None:
-            destinations = await queries.layout(self, *pair, recursive, maxdepth)
-            await queries.move(call, destinations, bulk)
-
-        await awaited(mv)
+        source, target = self._own(path1), self._own(path2)
+        destinations = await awaited(
+            queries.layout, self, source, target, recursive, maxdepth
+        )
+        await awaited(queries.move, call, destinations, bulk)
 
     _mv = coroutine(mv)
 

@@ -17,7 +17,6 @@ from ..client.client import Client
 from ..engine.engine import blocking, run
 from ..errors import ConfigurationError, NotSignedError, OSSPresignedError
 from ..model import PLAIN_ACTIONS, Operation, split_path
-from ..objects import calls
 from ..objects.copy import Copying, SourceHead, prove
 from ..objects.lookup import Lookup
 from ..objects.ranges import changed
@@ -176,12 +175,6 @@ def local_tree(
 def _is_directory(client: Client) -> Callable[[str], bool]:
     """For worker threads: the function waits for the engine."""
     return lambda path: run(Lookup(client).shows_directory, path)
-
-
-async def metadata(client: Client, path: str) -> dict[str, str]:
-    front = "x-oss-meta-"
-    headers = (await calls.headers_of(client, path)).items()
-    return {n.removeprefix(front): value for n, value in headers if n.startswith(front)}
 
 
 async def presigned_url(

@@ -291,9 +291,9 @@ class Lookup:
         """
         if notes:
             self.client.written.note_blind_look(path)
-        if self.client.written.is_unrecorded(path):
+        refuses = self.client.options.unknown == "error"
+        if refuses or self.client.written.is_unrecorded(path):
             _refuse(path, reason)
-        self._check_guess(path, reason)
         root = split_path(path)[0]
         if self.client.written.warn_once(root):
             denied = isinstance(reason, AccessDeniedError)
@@ -308,16 +308,13 @@ class Lookup:
             2, "missing, or not visible without HeadObject or GetObject", path
         ) from reason
 
-    def _check_guess(self, path: str, reason: PermissionError) -> None:
-        if self.client.options.unknown == "error":
-            _refuse(path, reason)
-
     def _list_blindly(
         self, path: str, reason: PermissionError, *, warns: bool = True
     ) -> None:
         """The list of *path* has only the objects of this process."""
         self.client.written.note_blind_look(f"{path}/")
-        self._check_guess(path, reason)
+        if self.client.options.unknown == "error":
+            _refuse(path, reason)
         root = split_path(path)[0]
         if warns and self.client.written.warn_once(f"list of {root}"):
             text = (
