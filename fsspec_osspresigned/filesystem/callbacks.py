@@ -18,15 +18,11 @@ if TYPE_CHECKING:
 
 
 class SharedCallback:
-    """An fsspec callback that several worker threads call, one at a time.
+    """An fsspec callback that worker threads call, one at a time.
 
-    The callback may call any filesystem.
-
-    With many files, the callback counts the files, and its branches count the bytes. A
-    callback without branches, such as most bars, counts the bytes of all files.
-
-    If the callback has a method ``on_upload_event``, it is called with each
-    ``UploadEvent``.
+    It may call any filesystem. With many files, it counts the files, and its branches
+    count the bytes. A callback without branches, such as most bars, counts the bytes
+    of all files. A method ``on_upload_event`` is called with each ``UploadEvent``.
     """
 
     def __init__(self, callback: Callback, lock: threading.Lock | None = None) -> None:

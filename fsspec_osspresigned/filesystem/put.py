@@ -73,14 +73,12 @@ class PutCall:
     """Options of one writing call, and the uploads that it makes.
 
     Paths are ``bucket/key``.
-
-    *create* never replaces an object. A *transaction* publishes later.
     """
 
     client: Client
     options: ObjectOptions
-    create: bool = False
-    transaction: Transaction | None = None
+    create: bool = False  # never replaces an object
+    transaction: Transaction | None = None  # publishes later
 
     @classmethod
     def from_options(
@@ -238,7 +236,7 @@ class PutCall:
                     file, entry.path, child, prefetcher, may_be_pipe=entry.is_pipe
                 )
 
-        done = await self._store_all(
+        receipts = await self._store_all(
             self._files(tree, skipped),
             store,
             lambda job: job[0].path,
@@ -253,7 +251,7 @@ class PutCall:
         if not is_sent and (directory := await blocking(lambda: tree.unwalked)):
             text = f"nothing was sent: {directory} is a directory, give recursive=True"
             warn_user(text, PublishWarning)
-        return done
+        return receipts
 
     def _files(
         self, tree: Iterable[LocalEntry], skipped: list[LocalEntry]

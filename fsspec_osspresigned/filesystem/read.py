@@ -184,11 +184,11 @@ async def cat(
         async with large if guess.is_large else contextlib.nullcontext():
             return name, await guess.read(lookup, name, start, end)
 
-    done = await bulk.run(client, names, work, str)
+    results = await bulk.run(client, names, work, str)
     if bulk.on_error == "return":
-        pairs = zip(names, done, strict=True)
-        done = [(n, d) if isinstance(d, Exception) else d for n, d in pairs]
-    data = dict(done)
+        pairs = zip(names, results, strict=True)
+        results = [(n, r) if isinstance(r, Exception) else r for n, r in pairs]
+    data = dict(results)
     is_one = isinstance(match.source, str)
     if is_one and data and names == [object_path(client, match.source)]:
         return next(iter(data.values()))
