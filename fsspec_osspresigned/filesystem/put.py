@@ -38,6 +38,7 @@ from ..errors import (
 )
 from ..http.body import SMALL, FileBody, MemoryBody, Source, has_its_size, loaded
 from ..model import Operation, Receipt
+from ..objects import calls
 from ..options.of_objects import ObjectOptions, Target
 from ..units import KIB
 from ..upload.plan import first_request
@@ -45,12 +46,12 @@ from ..upload.transaction import Transaction, around_duckdb
 from ..upload.upload import ALONE, TransferContext, Upload, upload_source
 from .arguments import BulkOptions, check_choice
 from .callbacks import BlockCopy, SharedCallback
+from .receipts import ReceiptList
 
 if TYPE_CHECKING:
     from ..signers.batching import Prefetcher
     from ..upload.writer import PresignedWriter
     from .destinations import LocalEntry, LocalTree
-    from .receipts import ReceiptList
 
 T = TypeVar("T")
 
@@ -115,8 +116,6 @@ class PutCall:
             if self.transaction is not None and self.transaction.holds(path):
                 msg = "the transaction has an object for this path already"
                 raise ObjectExistsError(msg, path=path)
-            from ..objects import calls  # noqa: PLC0415 - `objects` is lazy
-
             with contextlib.suppress(FileNotFoundError, PermissionError):
                 await calls.head(self.client, path)
                 raise ObjectExistsError("the object is already there", path=path)
@@ -290,8 +289,6 @@ class PutCall:
 
         At most ``max_concurrency`` of them are larger than one small request.
         """
-        from .receipts import ReceiptList  # noqa: PLC0415 - only for many
-
         client = self.client
 
         async def opening(job: T) -> Operation:
