@@ -76,7 +76,7 @@ class _KeyedByValue(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is u
 
 
 def _id(value: Any) -> int | None:
-    """IDs, because the ``hash`` of a signer or callable need not be unique."""
+    """Two signers or callables may have equal hashes, so their IDs are in the key."""
     return id(value) if callable(value) or hasattr(value, "sign") else None
 
 
@@ -140,7 +140,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         return f"osspresigned-{self.token}"
 
     def __reduce__(self) -> Any:
-        """TypeError if the options contain a secret.
+        """Raise TypeError if the options contain a secret.
 
         A pickle is as trusted as code, so its options are trusted when it is loaded.
         The blind looks are in it, because workers write what this process looked at.

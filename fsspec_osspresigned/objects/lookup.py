@@ -62,7 +62,7 @@ class Lookup:
             return _directory(path)
 
     async def is_kind(self, path: str, kind: str) -> bool:
-        """No blind look: DuckDB asks for the kind of a file that it overwrites."""
+        """It records no blind look: DuckDB asks this of a file that it overwrites."""
         try:
             return bool((await self.info(path, notes=False))["type"] == kind)
         except FileNotFoundError:

@@ -207,7 +207,7 @@ _per_object = functools.partial(_option, per_object=True)
 
 
 def _shown_place(value: Any) -> str:
-    """A query of the URL may hold a token."""
+    """The query of a URL may hold a token, so it is not shown."""
     if isinstance(value, str) and "://" in value:
         return SecretURL(value).shown()
     is_shown = isinstance(value, str | os.PathLike | Secret | None)
