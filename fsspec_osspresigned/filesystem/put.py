@@ -285,10 +285,7 @@ class PutCall:
         size_of: Callable[[T], int],
         bulk: BulkOptions,
     ) -> ReceiptList:
-        """Call *store* for all *jobs*, whose first requests are signed together.
-
-        At most ``max_concurrency`` of them are larger than one small request.
-        """
+        """Sign first requests together; run ``max_concurrency`` large jobs at most."""
         client = self.client
 
         async def opening(job: T) -> Operation:

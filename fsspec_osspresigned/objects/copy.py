@@ -74,16 +74,10 @@ class Copying:
     source: SourceHead | None = None
 
     async def run(self) -> None:
-        """Copy the object.
+        """Copy the object; up to 1 GiB takes one CopyObject call.
 
         Content-Type and metadata are copied from the source, unless *target* sets any
         of them; then none are copied (OSS API reference, ``x-oss-metadata-directive``).
-        Up to 1 GiB takes one CopyObject call.
-
-        Raises:
-            FileExistsError: *target* is exclusive and exists.
-            SourceChangedError: the source was replaced during the copy.
-            IntegrityError: the copy differs from the source.
         """
         source = self.source or await self._look()
         try:

@@ -104,10 +104,7 @@ class Lookup:
         return (first.get("name"), first.get("type")) == (path, "file")
 
     async def holds(self, path: str, *, notes: bool = False) -> bool:
-        """Whether *path* contains an object, in the store or in the records.
-
-        *notes* records a blind look at the content of *path*.
-        """
+        """Whether an object is below *path*; *notes* records a blind look there."""
         is_bucket = not split_path(path)[1]
         try:
             seen = await self._lists(path)
@@ -158,13 +155,9 @@ class Lookup:
     ) -> AsyncIterator[Info]:
         """Yield everything below *path*, or *path* itself if it is an object.
 
-        If listing is granted, each request returns up to 1,000 objects, regardless of
-        the number of directories; one page is in memory at a time. Objects are in the
-        order of their keys. If nothing is found, nothing is yielded.
-
-        *withdirs* includes directories, and *markers* includes objects whose names end
-        in a slash. Names relative to *path* must begin with *prefix*; without a prefix,
-        *path* itself is included. *warns* warns if the answer is from the records.
+        *withdirs* includes directories, *markers* objects whose names end in a slash.
+        Names relative to *path* must begin with *prefix*; without one, *path* itself is
+        included. *warns* warns if the answer is from the records.
         """
         written = self.client.written
         reason: PermissionError | None = None
@@ -174,7 +167,7 @@ class Lookup:
             )
         except PermissionError as error:
             reason = _unseen(error)
-            listed = _each(self._recorded(path, prefix, reason, warns=warns))
+            listed = _chained(self._recorded(path, prefix, reason, warns=warns))
         first = await anext(listed, None)
         is_made = written.is_directory if reason else written.is_new_directory
         if first is None and not is_made(path):
@@ -186,7 +179,7 @@ class Lookup:
         if first is None:
             return
         root = f"{path}/" if path else ""
-        async for item in _below(root, maxdepth, _with_first(first, listed)):
+        async for item in _below(root, maxdepth, _chained([first], listed)):
             is_dir = item["type"] == "directory"
             if withdirs if is_dir else markers or not item["name"].endswith("/"):
                 yield item
@@ -213,11 +206,7 @@ class Lookup:
         *,
         in_thread: bool = False,
     ) -> bytes:
-        """Return an object, or its bytes *start* to *end* (exclusive).
-
-        An object that this process wrote raises PermissionError if GET is not granted
-        and its body was not kept in memory. *in_thread*: the object may be large.
-        """
+        """Without GET, return the body that was kept; *in_thread*: it may be large."""
         try:
             return await calls.read(
                 self.client, path, start, end, version, in_thread=in_thread
@@ -253,11 +242,7 @@ class Lookup:
         return self.blind(path, reason)
 
     async def remove(self, path: str) -> None:
-        """Delete one object and its record; a bucket is never deleted.
-
-        If deleting is not granted, an object or directory of this process raises
-        PermissionError.
-        """
+        """Delete one object and its record; a bucket is never deleted."""
         if split_path(path)[1]:
             with self.changing(path):
                 await calls.delete(self.client, path)
@@ -267,10 +252,7 @@ class Lookup:
 
     @contextlib.contextmanager
     def changing(self, path: str) -> Iterator[None]:
-        """Within the block, replace NotSignedError by the error of :meth:`blind`.
-
-        For a recorded object of this process, NotSignedError is raised unchanged.
-        """
+        """Own objects aside, replace NotSignedError by the error of :meth:`blind`."""
         written = self.client.written
         try:
             yield
@@ -331,7 +313,7 @@ class Lookup:
         within = f"{key}/{prefix}" if key else prefix
         entries = listing(self.client, bucket, within, delimiter=delimiter)
         first = await anext(entries, None)
-        return _each(()) if first is None else _with_first(first, entries)
+        return _chained([first] if first else [], entries)
 
     async def _lists(self, path: str) -> bool:
         return await anext(await self._listed(path), None) is not None
@@ -348,10 +330,7 @@ class Lookup:
     async def _alone(
         self, path: str, reason: PermissionError | None, *, warns: bool
     ) -> Info | None:
-        """Return ``info`` of the object *path*, without objects below it.
-
-        *reason* is the refusal of a listing; None if listing is granted.
-        """
+        """Return an object, not a directory; *reason* is the refusal of a listing."""
         if not split_path(path)[1] and not self.client.written.receipt(path):
             return None
         with contextlib.suppress(FileNotFoundError):
@@ -385,15 +364,14 @@ def _unseen(error: PermissionError) -> PermissionError:
     return error
 
 
-async def _each(entries: Iterable[Info]) -> AsyncIterator[Info]:
-    for entry in entries:
+async def _chained(
+    first: Iterable[Info], others: AsyncIterator[Info] | None = None
+) -> AsyncIterator[Info]:
+    for entry in first:
         yield entry
-
-
-async def _with_first(first: Info, others: AsyncIterator[Info]) -> AsyncIterator[Info]:
-    yield first
-    async for entry in others:
-        yield entry
+    if others is not None:
+        async for entry in others:
+            yield entry
 
 
 async def _below(

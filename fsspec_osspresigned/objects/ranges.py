@@ -98,13 +98,7 @@ class Range:
         return {"Range": f"bytes={span}", **({"If-Match": etag} if etag else {})}
 
     def head(self, status: int, headers: Mapping[str, str]) -> None:
-        """Check the head of a reply.
-
-        Raises:
-            SourceChangedError: the reply has another version than the accepted one.
-            WholeError: the reply is the whole object.
-            ReplyError: the reply does not cover the requested range.
-        """
+        """Check that the reply has the accepted version and covers the range."""
         self.partial = status == HTTPStatus.PARTIAL_CONTENT
         if not self.partial:
             size = headers.get("content-length", "")
@@ -177,10 +171,7 @@ class MergedRange:
     pieces: tuple[RangePiece, ...]
 
     def joined(self, piece: RangePiece, gap: int, max_size: int) -> MergedRange | None:
-        """Extend it by *piece*, which begins later; None if *piece* is too far away.
-
-        *gap* is the maximum distance and *max_size* the maximum size, in bytes.
-        """
+        """Extend it by *piece*, which begins later; None if *piece* is too far away."""
         if self.stop is not None:
             end = max(self.stop, piece.start if piece.stop is None else piece.stop)
             if piece.start - self.stop > gap or end - self.start > max_size:
