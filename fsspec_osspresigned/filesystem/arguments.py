@@ -23,7 +23,7 @@ def without_own(protocol: str | tuple[str, ...], path: Any) -> Any:
     if protocol == PROTOCOL:
         return path  # the other functions know that one
     if isinstance(path, list | tuple):
-        return [without_own(protocol, one) for one in path]
+        return [without_own(protocol, item) for item in path]
     text = stringify_path(path)
     for name in (protocol,) if isinstance(protocol, str) else protocol:
         if isinstance(text, str) and text.startswith(f"{name}://"):
@@ -48,11 +48,9 @@ def without_protocol(path: Any) -> str:
 
 
 def object_path(client: Client, path: Any, *, keep_slash: bool = False) -> str:
-    """Return *path* as ``bucket/key``.
+    """Return ``bucket/key``; an empty path means the object of ``presigned_url``.
 
-    An empty path means the object of the option ``presigned_url``.
-
-    *keep_slash* keeps a trailing slash: such an object represents a directory.
+    *keep_slash* is for objects that represent directories.
     """
     name = without_protocol(path)
     stripped = name.rstrip("/")
@@ -68,29 +66,22 @@ def check_choice(name: str, given: str, allowed: Iterable[str]) -> None:
 
 
 def check_depth(maxdepth: int | None) -> None:
-    """Raise ValueError if *maxdepth* is below 1."""
     if maxdepth is not None and maxdepth < 1:
         raise ValueError("maxdepth must be at least 1")
 
 
 @frozen
 class BulkOptions:
-    """Options of a method for many files.
+    """Options of a method for many files."""
 
-    *batch_size* is the number of files at a time; None or -1 uses ``max_concurrency``.
-    """
-
-    batch_size: int | None = None
+    batch_size: int | None = None  # files at a time; None, -1: ``max_concurrency``
     on_error: str = "raise"
 
     @classmethod
     def take_from(
         cls, given: dict[str, Any], allowed: Iterable[str] = ON_ERROR
     ) -> BulkOptions:
-        """Remove the bulk options from *given* and return them.
-
-        The first of *allowed*, the values of ``on_error``, is the default.
-        """
+        """Pop them from *given*; the first of *allowed* is the default ``on_error``."""
         on_error = given.pop("on_error", next(iter(allowed)))
         check_choice("on_error", on_error, allowed)
         return cls(given.pop("batch_size", None), on_error)
@@ -104,16 +95,12 @@ class BulkOptions:
         *,
         small: bool = True,
     ) -> list[Any]:
-        """Call *work* for all *jobs*, several at a time, and wait for all of them.
+        """Call *work* for all *jobs*; raise UploadErrors if several of them failed.
 
-        *jobs* is iterated as calls end. *name* returns a job's path for errors. *small*:
-        jobs of one small request each, so that more than ``max_concurrency`` may wait.
-
-        Raises:
-            UploadErrors: several jobs failed.
+        *jobs* is iterated as calls end. *name* returns a job's path for errors. Jobs are
+        *small* if each is one small request: then more than ``max_concurrency`` run.
         """
-        options = client.options
-        usual = options.most_small if small else options.connections
+        usual = client.options.most_small if small else client.options.connections
         size = usual if self.batch_size in (None, -1) else int(self.batch_size or 1)
         width = min(max(1, size), usual)
         scope: Scope[T, Any] = Scope(work, name, width=width, on_error=self.on_error)

@@ -18,29 +18,24 @@ if TYPE_CHECKING:
 
 
 class SharedCallback:
-    """An fsspec callback that several worker threads call, one at a time.
+    """An fsspec callback that worker threads call, one at a time.
 
-    The callback may call any filesystem.
-
-    With many files, the callback counts the files, and its branches count the bytes. A
-    callback without branches, such as most bars, counts the bytes of all files.
-
-    If the callback has a method ``on_upload_event``, it is called with each
-    ``UploadEvent``.
+    It may call any filesystem. With many files, it counts the files, and its branches
+    count the bytes. A callback without branches, such as most bars, counts the bytes
+    of all files. A method ``on_upload_event`` is called with each ``UploadEvent``.
     """
 
     def __init__(self, callback: Callback, lock: threading.Lock | None = None) -> None:
         self.is_heard = not isinstance(callback, NoOpCallback)
         self._callback = callback
         self._lock = lock or threading.Lock()
-        self.knows_size = False  # of many files, all together
+        self.knows_size = False  # the total of many files
         kind = type(callback)
         bases = Callback.branched, Callback.branch
         self._counts_bytes = (kind.branched, kind.branch) == bases
 
     @property
     def on_event(self) -> Callable[[UploadEvent], None] | None:
-        """The function to call with events of the upload; None if nothing listens."""
         listener = getattr(self._callback, "on_upload_event", None)
         if listener is None:
             return None
@@ -52,20 +47,16 @@ class SharedCallback:
         return call
 
     def set_size(self, size: int | None) -> None:
-        """Set the total size in bytes; None if it is unknown."""
         with self._lock, user_code():
             self._callback.set_size(size)
 
     def expect(self, files: int, size: int | None = None) -> None:
-        """Set number and total size of the files.
-
-        *size* None adds the size of each file when its transfer begins.
-        """
+        """Set the totals; *size* None adds that of each file when it begins."""
         self.knows_size = size is not None
         self.set_size(size if self._counts_bytes else files)
 
     def add(self, count: int) -> None:
-        """Add *count* bytes that were sent; a negative *count* subtracts a failed try."""
+        """Add *count* bytes that were sent; a negative one takes back a failed try."""
         with self._lock, user_code():
             self._callback.relative_update(count)
 
@@ -77,7 +68,7 @@ class SharedCallback:
         elif self._counts_bytes:
             yield _OneOfMany(self, self._callback, self._lock)
         else:
-            branches: list[Any] = []  # none if a cancellation comes before it
+            branches: list[Any] = []  # stays empty if cancelled before the call
             try:
                 await blocking(self._branch, branches, source, target)
                 yield SharedCallback(branches[0], self._lock)
@@ -99,7 +90,7 @@ class SharedCallback:
 
 
 class _OneOfMany(SharedCallback):
-    """Callback of one of many files; it adds the file's bytes to those of all files."""
+    """Callback of one file, whose bytes are added to those of all files."""
 
     def __init__(
         self, whole: SharedCallback, callback: Callback, lock: threading.Lock
@@ -109,7 +100,6 @@ class _OneOfMany(SharedCallback):
         self._size = 0
 
     def set_size(self, size: int | None) -> None:
-        """Add *size* to the total of all files, unless that total was set in advance."""
         if not self._whole.knows_size:
             with self._lock, user_code():
                 total = (self._callback.size or 0) + (size or 0) - self._size
@@ -118,26 +108,20 @@ class _OneOfMany(SharedCallback):
 
 
 class BlockCopy:
-    """Copies an open source into a sink block by block, in a worker thread.
-
-    *path* is the object, for errors. *callback* counts the bytes.
-    """
+    """Copies an open source into a sink block by block, in a worker thread."""
 
     def __init__(self, path: str, callback: SharedCallback) -> None:
-        self._path, self._callback = path, callback
+        self._path, self._callback = path, callback  # the object, for errors
         self._is_stopped = False
 
     def stop(self) -> None:
-        """Let the thread stop before its next block."""
         self._is_stopped = True
 
     def check(self) -> None:
-        """Raise UploadDiscardedError after ``stop``."""
         if self._is_stopped:
             raise UploadDiscardedError("the transfer was cancelled", path=self._path)
 
     def run(self, source: Any, sink: Any) -> int:
-        """Copy up to the end of *source*; return the number of bytes."""
         size = 0
         while block := source.read(MIB):
             self.check()

@@ -24,7 +24,7 @@ from ..url_checks import is_web
 from .arguments import PROTOCOL
 
 # Sources of signatures in fsspec's configuration that an explicit source replaces.
-# A map or a grant may stand before any signer.
+# A map or a grant may be combined with any signer.
 _REPLACED = {
     "presigned_url": {ALIAS, "url_map", "grant", "signer", "signer_token"},
     "signer": {ALIAS, "presigned_url", "url_map", "grant"},
@@ -53,7 +53,7 @@ def read_url(place: str, limit: int = MAX_MAP) -> bytes:
     Raises:
         OSError: the map is longer than *limit* bytes, or cannot be read.
     """
-    # Without blocks HTTP is read as it comes; else a server decides how much at once.
+    # Without blocks HTTP is streamed; else the server decides how much arrives at once.
     options = {"block_size": 0} if is_web(place) else {}
     pieces, left = [], limit + 1
     with fsspec.open(place, "rb", **options) as file:
@@ -68,8 +68,7 @@ def read_url(place: str, limit: int = MAX_MAP) -> bytes:
 def configured_options(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options *given*, completed by fsspec's configuration for *kind*.
 
-    An explicit source of signatures replaces those of the configuration. Names are the
-    current ones, sorted; paths are absolute, and secrets hidden.
+    Names are the current ones, sorted; paths are absolute, and secrets hidden.
     """
     given, configured = renamed(given), apply_config(kind, {})
     replaced = {
@@ -90,11 +89,11 @@ def configured_options(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _goes_elsewhere(given: Mapping[str, Any], configured: Mapping[str, Any]) -> bool:
-    """Return whether a token from fsspec's configuration would go to another server."""
+    """Whether a token from fsspec's configuration would go to another server."""
     signer, grant = given.get("signer"), given.get("grant")
     if signer not in (None, configured.get("signer")):
         return True
-    # Beside its signer stays the token where the grant is a file, which takes none.
+    # The token stays with its signer if the grant is a file, which takes no token.
     stays = configured.get("signer") is not None and not (
         isinstance(grant, str) and is_web(grant)
     )
@@ -137,8 +136,7 @@ def _make(options: Options) -> Client:
 def load_lazy_modules() -> None:
     """Import all modules that the verbs import on first use.
 
-    Called before a fork. If another thread were importing a module at that moment, its
-    lock would stay taken in the child, which would wait for it for ever.
+    The lock of an import in another thread would stay taken in a forked child.
     """
     package = __name__.partition(".")[0]
     names = [*(f"{package}.{name}" for name in _LAZY), *_LAZY_LIBRARIES]

@@ -6,6 +6,7 @@ Filesystems with equal options share one client in a process.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import os
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
@@ -22,6 +23,7 @@ from ..client.client import Client
 from ..compat import after_fork_in_child
 from ..engine.engine import awaited, blocking, coroutine, run, verb
 from ..model import Receipt
+from ..objects import calls
 from ..objects.lookup import Lookup
 from ..options.of_objects import ObjectOptions
 from ..options.options import Options, hashable, surroundings
@@ -55,28 +57,26 @@ _KEY = "instance key"  # no option: the blank keeps a caller from giving it
 class _KeyedByValue(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is untyped
     """Gives fsspec's instance cache a key of the options' values, and a bound.
 
-    fsspec compares the texts of options. Two secrets, or two signers, may have the same
-    text, because it hides what they hold.
+    fsspec compares the texts of options, and those of two secrets may be the same.
     """
 
     @short_traceback
     def __call__(cls, **storage_options: Any) -> Any:
-        """Return the instance for equal options; create it on first use."""
-        given = configured_options(cls, storage_options)
-        names = (name for name in given if name != "skip_instance_cache")
-        values = ((name, hashable(given[name]), _id(given[name])) for name in names)
+        options = configured_options(cls, storage_options)
+        names = (name for name in options if name != "skip_instance_cache")
+        values = ((name, hashable(options[name]), _id(options[name])) for name in names)
         key = (surroundings(), *values)
         token = f"{hash(key) % 2**64:016x}"
         if len(cls._cache) > MAX_INSTANCES:
             cls.clear_instance_cache()
-        fs = super().__call__(**{**given, _KEY: token})
+        fs = super().__call__(**{**options, _KEY: token})
         fs.storage_options.pop(_KEY, None)
         fs.token = token
         return fs
 
 
 def _id(value: Any) -> int | None:
-    """Return the ID of a signer or callable, whose ``hash`` need not be unique."""
+    """Two signers or callables may have equal hashes, so their IDs are in the key."""
     return id(value) if callable(value) or hasattr(value, "sign") else None
 
 
@@ -108,7 +108,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         self._options = Options.from_storage_options(storage_options)
         names = ("batch_size", "use_listings_cache")
         known = {n: storage_options[n] for n in names if n in storage_options}
-        # A synchronous one would start the thread of fsspec's loop, which few verbs need.
+        # False would start a thread for fsspec's loop, which few verbs need.
         super().__init__(asynchronous=True, **known)
         self.asynchronous = bool(storage_options.get("asynchronous"))
         self._given_loop = (os.getpid(), storage_options.get("loop"))
@@ -121,18 +121,18 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         """The client of this process; equal options share it."""
         pid = os.getpid()
         if pid not in self._clients:
-            before, own = self._clients, client_for(self._options)
-            self._clients = {pid: own}
-            for parent in before.values():  # of which this process is a fork
-                own.written.add_blind_looks(parent.written.blind_looks())
+            before, client = self._clients, client_for(self._options)
+            self._clients = {pid: client}
+            for parent in before.values():  # this process is a fork of it
+                client.written.add_blind_looks(parent.written.blind_looks())
         return self._clients[pid]
 
     @property
     def loop(self) -> Any:
-        """The event loop for fsspec's asynchronous methods."""
-        pid, given = self._given_loop
-        own = given if pid == os.getpid() else None
-        return None if self.asynchronous else own or get_loop()
+        if self.asynchronous:
+            return None
+        pid, loop = self._given_loop
+        return (loop if pid == os.getpid() else None) or get_loop()
 
     @property
     def fsid(self) -> str:
@@ -140,7 +140,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         return f"osspresigned-{self.token}"
 
     def __reduce__(self) -> Any:
-        """Return the options for pickle; TypeError if they contain a secret.
+        """Raise TypeError if the options contain a secret.
 
         A pickle is as trusted as code, so its options are trusted when it is loaded.
         The blind looks are in it, because workers write what this process looked at.
@@ -157,7 +157,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
         if isinstance(path, list):
-            return [cls._strip_protocol(one) for one in path]
+            return [cls._strip_protocol(item) for item in path]
         return without_protocol(without_own(cls.protocol, path)).rstrip("/")
 
     def _path(self, path: Any, *, keep_slash: bool = False) -> str:
@@ -165,10 +165,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         return object_path(self.client, path, keep_slash=keep_slash)
 
     def _own(self, path: Any) -> Any:
-        """Return one path or several as texts, without the protocol of a subclass."""
+        """Return texts, without the protocol of a subclass."""
         path = stringify_path(path)
         if not isinstance(path, str):
-            path = [stringify_path(one) for one in path]
+            path = [stringify_path(item) for item in path]
         return without_own(self.protocol, path)
 
     @property
@@ -230,8 +230,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
             UploadErrors: several values failed.
         """
         bulk = BulkOptions.take_from(kwargs)
-        given = {path: value} if isinstance(path, str) else path
-        pairs = [(self._path(one, keep_slash=True), v) for one, v in given.items()]
+        values = {path: value} if isinstance(path, str) else path
+        pairs = [(self._path(p, keep_slash=True), v) for p, v in values.items()]
         call = self._call(kwargs, mode)
         with call.cancellable(path for path, _ in pairs):
             return await awaited(call.pipe, pairs, bulk)
@@ -443,8 +443,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     async def isfile(self, path: str) -> bool:
         """Return whether *path* is an object; PermissionError as in :meth:`info`."""
         name = self._path(path)
-        call, here = call_stack.duckdb_asks(name), transaction.current(self.client)
-        if call is not None and here is not None and here.duckdb_looks(name, call):
+        call, current = call_stack.duckdb_asks(name), transaction.current(self.client)
+        if call is not None and current and current.duckdb_looks(name, call):
             return True
         return await awaited(self._lookup.is_kind, name, "file")
 
@@ -517,10 +517,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     def _walk(
         self, path: str, maxdepth: int | None = None, **kwargs: Any
     ) -> AsyncIterator[Any]:
-        found: AsyncIterator[Any] = super()._walk(
+        entries: AsyncIterator[Any] = super()._walk(
             path, maxdepth=maxdepth, **{"markers": True, **kwargs}
         )
-        return found
+        return entries
 
     @verb
     async def du(self, path: str, total: bool = True, **kwargs: Any) -> Any:
@@ -534,10 +534,19 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
     _du = coroutine(du)
 
+    def _object_info(self, path: str) -> dict[str, Any]:
+        info: dict[str, Any] = self.info(path)
+        if info["type"] != "file":
+            raise IsADirectoryError(21, "a directory, not an object", path)
+        return info
+
     @short_traceback
     def created(self, path: str) -> datetime:
         """Return the time at which an object was stored."""
-        return queries.created(self.info(path), path)
+        moment = self._object_info(path).get("LastModified")
+        if not isinstance(moment, datetime):
+            raise NotImplementedError(f"the store does not say when {path} was stored")
+        return moment
 
     def modified(self, path: str) -> datetime:
         """Return the time at which an object was stored, as :meth:`created` does."""
@@ -551,7 +560,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     @short_traceback
     def ukey(self, path: str) -> str:
         """Return a key for fsspec's caches that changes with the bytes of an object."""
-        return queries.content_key(self.info(path), path)
+        info = self._object_info(path)
+        facts = (info["size"], info.get("ETag") or info.get("crc64"))
+        return hashlib.sha256(repr(facts).encode()).hexdigest()
 
     @short_traceback
     def metadata(self, path: str, **_: Any) -> dict[str, str]:
@@ -560,7 +571,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         Raises:
             NotSignedError: HEAD is not granted.
         """
-        return run(queries.metadata, self.client, self._path(path))
+        front = "x-oss-meta-"
+        headers = run(calls.headers_of, self.client, self._path(path)).items()
+        return {n.removeprefix(front): v for n, v in headers if n.startswith(front)}
 
     def getxattr(self, path: str, attr: str, **_: Any) -> str | None:
         """Return one item of :meth:`metadata`; None if it does not exist."""
@@ -672,14 +685,11 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         source = self._own(rpath)
         named = None if isinstance(lpath, list | tuple) else local_path(lpath)
         local = named or [*map(local_path, lpath)]
-
-        async def get() -> None:
-            destinations = await queries.layout(
-                self, source, local, recursive, maxdepth, local=True
-            )
-            await read.get(self, destinations, SharedCallback(callback), bulk, named)
-
-        await awaited(get)
+        destinations = await awaited(
+            queries.layout, self, source, local, recursive, maxdepth, local=True
+        )
+        shared = SharedCallback(callback)
+        await awaited(read.get, self, destinations, shared, bulk, named)
 
     _get = coroutine(get)
 
@@ -688,9 +698,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     @verb
     async def cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
         """Copy one object inside the store; verify the copy if HEAD is granted."""
-        one = Destination(self._path(path1), self._path(path2))
+        destination = Destination(self._path(path1), self._path(path2))
         call = PutCall.from_options(self.client, kwargs)
-        await awaited(queries.copy_one, call, one)
+        await awaited(queries.copy_one, call, destination)
 
     _cp_file = coroutine(cp_file)
 
@@ -711,13 +721,11 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         kwargs["on_error"] = on_error or ("ignore" if recursive else "raise")
         bulk = BulkOptions.take_from(kwargs, ("raise", "ignore"))
         call = PutCall.from_options(self.client, kwargs)
-        pair = self._own(path1), self._own(path2)
-
-        async def copy() -> None:
-            destinations = await queries.layout(self, *pair, recursive, maxdepth)
-            await queries.copy(call, destinations, bulk)
-
-        await awaited(copy)
+        source, target = self._own(path1), self._own(path2)
+        destinations = await awaited(
+            queries.layout, self, source, target, recursive, maxdepth
+        )
+        await awaited(queries.copy, call, destinations, bulk)
 
     async def _copy(
         self,
@@ -734,9 +742,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     @verb
     async def mv_file(self, path1: str, path2: str, **kwargs: Any) -> None:
         """Move one object: copy it, verify the copy, delete the source."""
-        one = Destination(self._path(path1), self._path(path2))
+        destination = Destination(self._path(path1), self._path(path2))
         call = PutCall.from_options(self.client, kwargs)
-        await awaited(queries.move, call, [one], BulkOptions())
+        await awaited(queries.move, call, [destination], BulkOptions())
 
     _mv_file = coroutine(mv_file)
 
@@ -761,13 +769,11 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
                 return
         bulk = BulkOptions.take_from(kwargs, ("raise",))
         call = PutCall.from_options(self.client, kwargs)
-        pair = self._own(path1), self._own(path2)
-
-        async def mv() -> None:
-            destinations = await queries.layout(self, *pair, recursive, maxdepth)
-            await queries.move(call, destinations, bulk)
-
-        await awaited(mv)
+        source, target = self._own(path1), self._own(path2)
+        destinations = await awaited(
+            queries.layout, self, source, target, recursive, maxdepth
+        )
+        await awaited(queries.move, call, destinations, bulk)
 
     _mv = coroutine(mv)
 
@@ -796,13 +802,15 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     _rm_file = coroutine(rm_file)
 
     def _duckdb_removes(self, path: str) -> bool:
-        here = transaction.current(self.client)
-        return here is not None and here.duckdb_removes(path, call_stack.calling())
+        current = transaction.current(self.client)
+        return current is not None and current.duckdb_removes(
+            path, call_stack.calling()
+        )
 
     def _duckdb_renames(self, path: str, target: str) -> bool:
         call = call_stack.calling()
-        here = transaction.around_duckdb(self.client, target, call)
-        return here is not None and here.duckdb.rename(path, target)
+        around = transaction.around_duckdb(self.client, target, call)
+        return around is not None and around.duckdb.rename(path, target)
 
 
 def _unpickled(
@@ -810,7 +818,6 @@ def _unpickled(
     options: dict[str, Any],
     looks: Mapping[str, int],
 ) -> Any:
-    """Return the filesystem with the *options* and the blind *looks* of a pickle."""
     trust(options)
     fs = kind(**options)
     fs.client.written.add_blind_looks(looks)

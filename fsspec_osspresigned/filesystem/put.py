@@ -38,6 +38,7 @@ from ..errors import (
 )
 from ..http.body import SMALL, FileBody, MemoryBody, Source, has_its_size, loaded
 from ..model import Operation, Receipt
+from ..objects import calls
 from ..options.of_objects import ObjectOptions, Target
 from ..units import KIB
 from ..upload.plan import first_request
@@ -45,12 +46,12 @@ from ..upload.transaction import Transaction, around_duckdb
 from ..upload.upload import ALONE, TransferContext, Upload, upload_source
 from .arguments import BulkOptions, check_choice
 from .callbacks import BlockCopy, SharedCallback
+from .receipts import ReceiptList
 
 if TYPE_CHECKING:
     from ..signers.batching import Prefetcher
     from ..upload.writer import PresignedWriter
     from .destinations import LocalEntry, LocalTree
-    from .receipts import ReceiptList
 
 T = TypeVar("T")
 
@@ -73,14 +74,12 @@ class PutCall:
     """Options of one writing call, and the uploads that it makes.
 
     Paths are ``bucket/key``.
-
-    *create* never replaces an object. A *transaction* publishes later.
     """
 
     client: Client
     options: ObjectOptions
-    create: bool = False
-    transaction: Transaction | None = None
+    create: bool = False  # never replaces an object
+    transaction: Transaction | None = None  # publishes later
 
     @classmethod
     def from_options(
@@ -117,8 +116,6 @@ class PutCall:
             if self.transaction is not None and self.transaction.holds(path):
                 msg = "the transaction has an object for this path already"
                 raise ObjectExistsError(msg, path=path)
-            from ..objects import calls  # noqa: PLC0415 - `objects` is lazy
-
             with contextlib.suppress(FileNotFoundError, PermissionError):
                 await calls.head(self.client, path)
                 raise ObjectExistsError("the object is already there", path=path)
@@ -173,11 +170,7 @@ class PutCall:
         *,
         may_be_pipe: bool,
     ) -> Receipt | None:
-        """Store a local file that was looked at.
-
-        *prefetcher* signs the first request together with those of other files. Without
-        *may_be_pipe*, a pipe or device raises SourceChangedError and is not read.
-        """
+        """Without *may_be_pipe*, refuse a pipe or device, and do not read it."""
         if file.problem is not None:
             raise file.problem
         if file.is_directory:
@@ -206,7 +199,6 @@ class PutCall:
     def _put_stream(
         self, file: LocalFile, target: Target, copying: BlockCopy
     ) -> Receipt | None:
-        """Store a pipe, or a file without a size, up to its end."""
         transaction = self.transaction
         with (
             Stream(file.local, copying.check, regular=file.is_regular) as source,
@@ -243,7 +235,7 @@ class PutCall:
                     file, entry.path, child, prefetcher, may_be_pipe=entry.is_pipe
                 )
 
-        done = await self._store_all(
+        receipts = await self._store_all(
             self._files(tree, skipped),
             store,
             lambda job: job[0].path,
@@ -258,15 +250,12 @@ class PutCall:
         if not is_sent and (directory := await blocking(lambda: tree.unwalked)):
             text = f"nothing was sent: {directory} is a directory, give recursive=True"
             warn_user(text, PublishWarning)
-        return done
+        return receipts
 
     def _files(
         self, tree: Iterable[LocalEntry], skipped: list[LocalEntry]
     ) -> Iterator[tuple[LocalEntry, LocalFile]]:
-        """Yield the files to upload, in a worker thread; small ones are read here.
-
-        Links and devices are appended to *skipped*.
-        """
+        """Yield files, in a worker thread; small ones are read here."""
         for entry in tree:
             if entry.is_sent:
                 yield entry, local_file(entry.local, reads=True)
@@ -296,12 +285,7 @@ class PutCall:
         size_of: Callable[[T], int],
         bulk: BulkOptions,
     ) -> ReceiptList:
-        """Call *store* for all *jobs*, whose first requests are signed together.
-
-        At most ``max_concurrency`` of them are larger than one small request.
-        """
-        from .receipts import ReceiptList  # noqa: PLC0415 - only for many
-
+        """Sign first requests together; run ``max_concurrency`` large jobs at most."""
         client = self.client
 
         async def opening(job: T) -> Operation:
@@ -320,7 +304,7 @@ class PutCall:
                 return await store(job, prefetcher)
 
         receipts = await bulk.run(client, source, work, path_of)
-        return ReceiptList(one for one in receipts if one is not None)
+        return ReceiptList(receipt for receipt in receipts if receipt is not None)
 
     def open(
         self,
@@ -389,7 +373,7 @@ class PutCall:
         names = ", ".join([path] if isinstance(path, str) else path)
         text = f"{names} was not published: {type(error).__name__} left its with block"
         error.add_note(text)
-        with contextlib.suppress(DiscardWarning):  # -W error: *error* is what counts
+        with contextlib.suppress(DiscardWarning):  # -W error must not replace *error*
             warn_user(text, DiscardWarning)
         raise error
 
@@ -420,18 +404,13 @@ class PutCall:
 
 @frozen
 class LocalFile:
-    """A local path that was looked at, for one upload.
-
-    Attributes:
-        body: the bytes of a regular file; None for a stream, or if there is a problem.
-        problem: why the path cannot be read.
-    """
+    """A local path that was looked at, for one upload."""
 
     local: str
     is_directory: bool = False
     is_regular: bool = True
-    body: Source | None = None
-    problem: Exception | None = None
+    body: Source | None = None  # None for a stream, or if there is a problem
+    problem: Exception | None = None  # why the path cannot be read
 
 
 def local_file(local: str, *, reads: bool = False) -> LocalFile:
@@ -452,7 +431,7 @@ def local_file(local: str, *, reads: bool = False) -> LocalFile:
 
 
 def _totals(tree: Iterable[LocalEntry]) -> tuple[int, int]:
-    """Return the number of files in *tree*, and their size in bytes."""
+    """Return the number of files, and of their bytes."""
     files = size = 0
     for entry in tree:
         if entry.is_sent:
@@ -463,9 +442,8 @@ def _totals(tree: Iterable[LocalEntry]) -> tuple[int, int]:
 
 
 def media_type(name: str) -> str | None:
-    """Return the media type of a file by its *name*; None if it is unknown."""
     if "." not in name and ":" not in name:
-        return None  # spares the table: to fill it takes longer than to send a PUT
+        return None  # to fill the table would take longer than a PUT
     stem, _, ending = name.partition(".")
     return _guessed(f"x.{ending}" if stem and ":" not in name else name)
 
@@ -482,7 +460,7 @@ class _OwnTypes(mimetypes.MimeTypes):
     """Python's built-in table of media types, which is the same on every machine."""
 
     def __init__(self) -> None:
-        if mimetypes.inited:  # the module's tables have those of the system by now
+        if mimetypes.inited:  # its tables already include the system's
             super().__init__()
             return
         # Not super(): it would first read the system's tables, for milliseconds.
@@ -503,7 +481,6 @@ def progress_callback(callback: Any, options: dict[str, Any]) -> SharedCallback:
 
 
 def write_mode(mode: str) -> str:
-    """Return ``create`` or ``overwrite`` for a file opened with *mode*."""
     kind = mode.replace("b", "", 1).replace("t", "", 1)
     if kind not in ("w", "x"):
         raise ValueError(

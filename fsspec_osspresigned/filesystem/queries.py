@@ -5,10 +5,8 @@ A move verifies each copy before it deletes the original.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
-from datetime import datetime
 from functools import partial
 from glob import has_magic
 from typing import Any
@@ -19,7 +17,6 @@ from ..client.client import Client
 from ..engine.engine import blocking, run
 from ..errors import ConfigurationError, NotSignedError, OSSPresignedError
 from ..model import PLAIN_ACTIONS, Operation, split_path
-from ..objects import calls
 from ..objects.copy import Copying, SourceHead, prove
 from ..objects.lookup import Lookup
 from ..objects.ranges import changed
@@ -32,12 +29,12 @@ Info = dict[str, Any]
 
 
 async def find(walk: AsyncIterator[Info], detail: bool) -> Any:
-    """Return all names of *walk*, sorted; with *detail* a mapping name -> ``info``."""
+    """Return sorted names; with *detail*, name -> ``info``."""
     if not detail:
         return sorted({item["name"] async for item in walk})
     items: dict[str, Info] = {}
     async for item in walk:
-        # An object hides the directory of the same name, and tells of it.
+        # An object hides the directory of the same name, so it records that one.
         before = items.setdefault(item["name"], item)
         if before["type"] != item["type"]:
             shown = item if item["type"] == "file" else before
@@ -65,14 +62,14 @@ async def expand(
     lookup = Lookup(filesystem.client)
     kinds: dict[str, str | None] = {}
     is_pattern = False
-    for one in [path] if isinstance(path, str) else path:
-        name = object_path(lookup.client, one)
+    for pattern in [path] if isinstance(path, str) else path:
+        name = object_path(lookup.client, pattern)
         is_pattern = has_magic(name) and not await lookup.shows_object(name)
         items: list[Info] = []
         tops: list[str] = []
         depth = maxdepth
         if is_pattern:
-            matching = await filesystem._glob(one, maxdepth=maxdepth, detail=True)  # noqa: SLF001 - fsspec's name
+            matching = await filesystem._glob(pattern, maxdepth=maxdepth, detail=True)  # noqa: SLF001 - fsspec's name
             items = [
                 item
                 for item in matching.values()
@@ -138,7 +135,7 @@ async def layout(
         match = await expand(filesystem, source, recursive, maxdepth, markers=not local)
         if isinstance(source, str) and (not recursive or maxdepth is not None):
             match = evolve(match, kinds=dict.fromkeys(match.files, "file"))
-        # A trailing slash of a path in the store has a meaning.
+        # A trailing slash of a path in the store means a directory, so it is kept.
         root = place(target) if local else without_protocol(target)
         is_directory = os.path.isdir if local else _is_directory(client)
         placed = await blocking(
@@ -148,9 +145,9 @@ async def layout(
             destinations.refuse_escapes(placed, root)
         else:
             placed = [
-                evolve(one, target=place(one.target) + "/" * one.path.endswith("/"))
-                for one in placed
-                if not one.is_directory
+                evolve(item, target=place(item.target) + "/" * item.path.endswith("/"))
+                for item in placed
+                if not item.is_directory
             ]
     refuse = destinations.refuse_clashes
     await blocking(partial(refuse, placed, local=local, known=recursive))
@@ -160,10 +157,7 @@ async def layout(
 def local_tree(
     client: Client, lpath: Any, rpath: Any, recursive: bool, maxdepth: int | None
 ) -> destinations.LocalTree:
-    """Return the local files and directories of a ``put``, with their destinations.
-
-    Reads directories, so a worker thread calls it.
-    """
+    """For worker threads: it reads directories."""
     is_one = isinstance(rpath, str | os.PathLike)
     targets = [without_protocol(path) for path in ([rpath] if is_one else rpath)]
     for path in targets:
@@ -179,99 +173,63 @@ def local_tree(
 
 
 def _is_directory(client: Client) -> Callable[[str], bool]:
-    """Return a function for worker threads: whether the store has a directory."""
+    """For worker threads: the function waits for the engine."""
     return lambda path: run(Lookup(client).shows_directory, path)
-
-
-def refuse_directory(info: Info, path: str) -> None:
-    """Raise IsADirectoryError unless *info* describes an object."""
-    if info["type"] != "file":
-        raise IsADirectoryError(21, "a directory, not an object", path)
-
-
-def created(info: Info, path: str) -> datetime:
-    """Return the time at which an object was stored; NotImplementedError if unknown."""
-    refuse_directory(info, path)
-    moment = info.get("LastModified")
-    if not isinstance(moment, datetime):
-        raise NotImplementedError(f"the store does not say when {path} was stored")
-    return moment
-
-
-def content_key(info: Info, path: str) -> str:
-    """Return a digest of an object's size and ETag; without an ETag, of its CRC-64."""
-    refuse_directory(info, path)
-    facts = (info["size"], info.get("ETag") or info.get("crc64"))
-    return hashlib.sha256(repr(facts).encode()).hexdigest()
-
-
-async def metadata(client: Client, path: str) -> dict[str, str]:
-    """Return the user metadata of an object (HeadObject), names in lower case."""
-    front = "x-oss-meta-"
-    headers = (await calls.headers_of(client, path)).items()
-    return {n.removeprefix(front): value for n, value in headers if n.startswith(front)}
 
 
 async def presigned_url(
     client: Client, path: str, expiration: int, method: str, size: int | None
 ) -> str:
-    """Return a presigned URL of an object.
-
-    Raises:
-        NotSignedError: the signer does not grant such a URL, or only one that also
-            needs headers.
-        ValueError: the method is not supported, or *expiration* is below one second.
-    """
+    """Raise NotSignedError also for a URL that needs further headers."""
     action = PLAIN_ACTIONS.get(method.upper())
     if action is None or expiration < 1:
         allowed = ", ".join(PLAIN_ACTIONS)
         raise ValueError(f"method must be {allowed}, expiration 1 s or more")
     bucket, key = split_path(object_path(client, path))
-    life = int(expiration)
-    wanted = Operation(
-        action=action, bucket=bucket, key=key, content_length=size, expires_in=life
+    operation = Operation(
+        action=action,
+        bucket=bucket,
+        key=key,
+        content_length=size,
+        expires_in=int(expiration),
     )
-    signed = await client.signed(wanted)
+    signed = await client.signed(operation)
     sent = ("host", "content-length")  # by every HTTP client
     needed = sorted(name for name in signed.headers if name.lower() not in sent)
     if needed:
         names = ", ".join(needed)
         msg = f"the URL is valid only with the headers {names}, which it cannot carry"
-        raise NotSignedError(msg, path=wanted.path, action=action)
+        raise NotSignedError(msg, path=operation.path, action=action)
     return signed.url.reveal()
 
 
-async def copy_one(call: PutCall, one: Destination) -> None:
-    """Copy one object inside the store; raises like ``Copying.run``."""
-    target = await call.checked_target(one.target)
-    with Lookup(call.client).changing(one.path):
-        await Copying(call.client, one.path, target).run()
-    call.client.written.remember_copy(one.path, one.target)
+async def copy_one(call: PutCall, item: Destination) -> None:
+    target = await call.checked_target(item.target)
+    with Lookup(call.client).changing(item.path):
+        await Copying(call.client, item.path, target).run()
+    call.client.written.remember_copy(item.path, item.target)
 
 
 async def copy(
     call: PutCall, destinations: Sequence[Destination], bulk: BulkOptions
 ) -> None:
-    """Copy objects inside the store; ``on_error='ignore'`` skips missing ones."""
-
-    async def work(one: Destination) -> None:
+    async def work(item: Destination) -> None:
         try:
-            await copy_one(call, one)
+            await copy_one(call, item)
         except FileNotFoundError:
             if bulk.on_error == "ignore":
                 return
-            if not await Lookup(call.client).holds(one.path):
+            if not await Lookup(call.client).holds(item.path):
                 raise
 
     strict = evolve(bulk, on_error="raise")
-    await strict.run(call.client, destinations, work, lambda one: one.path, small=False)
+    await strict.run(
+        call.client, destinations, work, lambda item: item.path, small=False
+    )
 
 
 def goes_nowhere(source: str, target: str, recursive: bool) -> bool:
-    """Return whether *target* equals *source*.
-
-    Raises ConfigurationError if *target* is below *source* and *recursive* is set.
-    """
+    """Raise ConfigurationError for a *recursive* move of *source* into itself."""
     if recursive and target.startswith(f"{source}/"):
         raise ConfigurationError(
             f"{source!r} cannot be moved into itself, to {target!r}: name a place "
@@ -283,46 +241,37 @@ def goes_nowhere(source: str, target: str, recursive: bool) -> bool:
 async def move(
     call: PutCall, destinations: Sequence[Destination], bulk: BulkOptions
 ) -> None:
-    """Copy all objects, verify each copy with HEAD, and then delete the sources.
-
-    An object that is already at its destination is not changed.
-
-    Raises:
-        NotSignedError: HEAD is not granted; nothing was copied or deleted.
-        ConfigurationError: an object would replace another one that is moved.
-        IntegrityError: a copy differs from its source; no source was deleted.
-    """
+    """Copy all, verify each copy with HEAD, and then delete: no object is ever lost."""
     client, lookup = call.client, Lookup(call.client)
-    sources = {one.path for one in destinations}
-    moved = [one for one in destinations if one.path != one.target]
+    sources = {item.path for item in destinations}
+    moved = [item for item in destinations if item.path != item.target]
     if problems := [
-        f"{one.path!r} would replace {one.target!r}, which is moved, too"
-        for one in moved
-        if one.target in sources
+        f"{item.path!r} would replace {item.target!r}, which is moved, too"
+        for item in moved
+        if item.target in sources
     ]:
         raise ConfigurationError(problems)
     proved: dict[str, SourceHead] = {}
 
-    async def copy_and_prove(one: Destination) -> None:
-        with lookup.changing(one.path):
-            source = await SourceHead.fetch(client, one.path)
-            target = await call.checked_target(one.target)
-            await Copying(client, one.path, target, source).run()
-            await prove(client, source, one.target)
-            proved[one.path] = source
-        client.written.remember_copy(one.path, one.target)
+    async def copy_and_prove(item: Destination) -> None:
+        with lookup.changing(item.path):
+            source = await SourceHead.fetch(client, item.path)
+            target = await call.checked_target(item.target)
+            await Copying(client, item.path, target, source).run()
+            await prove(client, source, item.target)
+            proved[item.path] = source
+        client.written.remember_copy(item.path, item.target)
 
     async def delete(path: str) -> None:
         if proved[path] != await SourceHead.fetch(client, path):
             raise changed(path)
         await lookup.remove(path)
 
-    await bulk.run(client, moved, copy_and_prove, lambda one: one.path, small=False)
+    await bulk.run(client, moved, copy_and_prove, lambda item: item.path, small=False)
     await bulk.run(client, sorted(proved), delete, str, small=False)
 
 
 async def remove(client: Client, match: Match, bulk: BulkOptions) -> None:
-    """Delete the objects of *match*, one request each; drop directory records."""
     try:
         await bulk.run(client, match.files, Lookup(client).remove, str)
     except OSSPresignedError as error:
@@ -331,7 +280,7 @@ async def remove(client: Client, match: Match, bulk: BulkOptions) -> None:
         left = [
             p for p in match.files if written.receipt(p) or written.is_unrecorded(p)
         ]
-        if left and all(isinstance(one, NotSignedError) for one in failures):
+        if left and all(isinstance(f, NotSignedError) for f in failures):
             more = f" and {len(left) - 3} more" if left[3:] else ""
             error.add_note(
                 f"Still there: {', '.join(left[:3])}{more}. Ask the signer "

@@ -61,7 +61,7 @@ class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is 
             IntegrityError: the whole object was read, and its CRC-64 differs.
         """
         if self._pid != os.getpid() and not self.closed:
-            # Those of the parent may be half changed or locked, its threads are not here.
+            # Version and cache of the parent of a fork may be half changed or locked.
             self._version = Version.of(self.details)
             options = self._cache_options or {}
             kind = type(self.cache)
@@ -82,7 +82,6 @@ class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is 
         return run(calls.read, self.fs.client, self.path, start, end, self._version)
 
     def __reduce__(self) -> Any:
-        """Return path, position and version for pickle, without the bytes read."""
         options = {
             "block_size": self.blocksize,
             "cache_type": self.cache.name,
@@ -94,7 +93,6 @@ class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is 
 def _reopen(
     fs: Any, path: str, position: int, etag: str, options: dict[str, Any]
 ) -> Any:
-    """Reopen a pickled file at its position, if the object still has that *etag*."""
     file = fs.open(path, **options)
     if file.details["ETag"] != etag:
         raise changed(path)
@@ -111,16 +109,9 @@ def open_reader(
     cache_options: dict[str, Any] | None = None,
     **given: Any,
 ) -> Any:
-    """Return a file open for reading, which requests ranges of the object.
-
-    Without permission GET, the file reads the body that this process kept in memory.
+    """Return a file open for reading; raise ValueError for an unknown *cache_type*.
 
     ``default_cache`` (dask) is an alias of *cache_type*, ``blocksize`` of *block_size*.
-    Other *given* options are only checked.
-
-    Raises:
-        FileNotFoundError: the object does not exist, or cannot be checked.
-        ValueError: fsspec has no cache of that name.
     """
     client: Client = filesystem.client
     options = ObjectOptions.from_call(client.options, given, path=path).options
@@ -130,7 +121,8 @@ def open_reader(
     size = block_size or given.get("blocksize") or options.default_block_size
     info = run(_readable_info, client, path)
     if info is None:
-        return io.BytesIO(run(Lookup(client).read, path))  # or raises why it cannot
+        # GET is not granted: the body that this process kept, or the error.
+        return io.BytesIO(run(Lookup(client).read, path))
     return PresignedReader(
         filesystem,
         info,
@@ -141,7 +133,7 @@ def open_reader(
 
 
 async def _readable_info(client: Client, path: str) -> dict[str, Any] | None:
-    """Return the ``fs.info`` of an object; None if reading it is not granted."""
+    """Return None if reading the object is not granted."""
     if not await Lookup(client).can_sign(Action.GetObject, path):
         return None
     try:
@@ -161,7 +153,6 @@ class SizeGuess:
     is_large: bool = False
 
     def note(self, size: int) -> None:
-        """Record the size in bytes of an object that was read."""
         self.is_large = size > SMALL
 
     async def read(
@@ -186,7 +177,6 @@ async def cat(
     end: int | None = None,
     **_: Any,
 ) -> Any:
-    """Return the bytes of the only object of *match*, or path -> bytes of several."""
     names, lookup, guess = match.files, Lookup(client), SizeGuess()
     large = asyncio.Semaphore(client.options.connections)
 
@@ -194,11 +184,11 @@ async def cat(
         async with large if guess.is_large else contextlib.nullcontext():
             return name, await guess.read(lookup, name, start, end)
 
-    done = await bulk.run(client, names, work, str)
+    results = await bulk.run(client, names, work, str)
     if bulk.on_error == "return":
-        pairs = zip(names, done, strict=True)
-        done = [(n, d) if isinstance(d, Exception) else d for n, d in pairs]
-    data = dict(done)
+        pairs = zip(names, results, strict=True)
+        results = [(n, r) if isinstance(r, Exception) else r for n, r in pairs]
+    data = dict(results)
     is_one = isinstance(match.source, str)
     if is_one and data and names == [object_path(client, match.source)]:
         return next(iter(data.values()))
@@ -213,7 +203,6 @@ async def cat_ranges(
     max_gap: int | None,
     bulk: BulkOptions,
 ) -> list[Any]:
-    """Return the bytes of many ranges; close ranges of one object are merged."""
     if not isinstance(paths, list | tuple):
         raise TypeError("paths must be a list, with one path for each range")
     lookup = Lookup(client)
@@ -231,19 +220,18 @@ async def cat_ranges(
         return f"{job.path}[{job.start}:{job.stop}] ({job.pieces[0].index})"
 
     done = await bulk.run(client, jobs, work, name)
-    found: list[Any] = [b""] * len(paths)
+    results: list[Any] = [b""] * len(paths)
     for job, data in zip(jobs, done, strict=True):
         whole = isinstance(data, Exception) or len(job.pieces) == 1
         pieces = [(p.index, data) for p in job.pieces] if whole else job.cut(data)
         for index, piece in pieces:
-            found[index] = piece
-    return found
+            results[index] = piece
+    return results
 
 
 async def get_file(
     filesystem: Any, path: str, local: Any, callback: Callback, given: Mapping[str, Any]
 ) -> None:
-    """Download one object into a file or file object; a directory is created locally."""
     client: Client = filesystem.client
     ObjectOptions.from_call(client.options, given, path=path)
     shared = SharedCallback(callback)
@@ -256,11 +244,11 @@ async def get_file(
 async def _pour(
     filesystem: Any, path: str, local: Any, callback: SharedCallback
 ) -> int:
-    """Copy one object into an open file, a pipe or a device; return its size in bytes."""
+    """Copy an object into an open file, a pipe or a device; return its size."""
     copying = BlockCopy(path, callback)
 
     def pour() -> int:
-        # The object comes first: to open a pipe waits for its reader.
+        # The object is opened first, because opening a pipe waits for its reader.
         with open_reader(filesystem, path) as source:
             callback.set_size(getattr(source, "size", None))
             if isfilelike(local):
@@ -272,12 +260,12 @@ async def _pour(
 
 
 def _is_written_into(place: str) -> bool:
-    """Return whether *place* is a device or a pipe, which must not be replaced."""
+    """Whether *place* is a device or a pipe, which must not be replaced."""
     try:
         mode = os.stat(place).st_mode
     except OSError:
         return False
-    # What stands for an open file is one of those as well, as /dev/stdout and /dev/fd/1.
+    # Names of open files count as well, such as /dev/stdout and /dev/fd/1.
     parent = os.path.realpath(os.path.dirname(os.path.abspath(place)))
     is_open = parent == "/dev" or parent.startswith("/proc/")
     return not stat.S_ISDIR(mode) and (is_open or not stat.S_ISREG(mode))
@@ -292,22 +280,21 @@ async def download(
     may_be_pipe: bool = True,
     in_thread: bool = True,
 ) -> int | None:
-    """Download one object into *local*, and return its size in bytes.
+    """Return the size in bytes; None for a directory, which is not created.
 
-    Returns None for a directory, which is not created. Without *may_be_pipe*, a pipe or
-    device at *local* raises FileExistsError and is not opened. *in_thread*: the object
-    may be large.
+    Without *may_be_pipe*, a pipe or device at *local* raises FileExistsError and is not
+    opened. *in_thread*: the object may be large.
     """
     client: Client = filesystem.client
     lookup = Lookup(client)
     if may_be_pipe and await blocking(_is_written_into, local):
         return await _pour(filesystem, path, local, callback)
     file = AtomicFile(local)
-    made = Download(client, path, file, in_thread=in_thread)
+    job = Download(client, path, file, in_thread=in_thread)
     if callback.is_heard:
-        made = evolve(made, on_size=callback.set_size, heard=callback.add)
+        job = evolve(job, on_size=callback.set_size, heard=callback.add)
     try:
-        size = await lookup.download(made)
+        size = await lookup.download(job)
         await blocking(_publish, file, local)
     except FileNotFoundError:
         if not await lookup.holds(path):
@@ -332,31 +319,28 @@ async def get(
     bulk: BulkOptions,
     named: str | None,
 ) -> None:
-    """Download objects, several at a time, and create local directories for them.
-
-    *named* is the destination that the caller named, so it may be a pipe or device.
-    """
+    """*named* is the destination that the caller named: it may be a pipe or device."""
     if callback.is_heard:
         await blocking(callback.expect, len(destinations))
     client, guess = filesystem.client, SizeGuess()
     large = asyncio.Semaphore(client.options.connections)
 
-    async def work(one: Destination) -> None:
+    async def work(item: Destination) -> None:
         async with (
             large if guess.is_large else contextlib.nullcontext(),
-            callback.of_file(one.path, one.target) as child,
+            callback.of_file(item.path, item.target) as child,
         ):
-            if one.is_directory:
-                await blocking(lambda: os.makedirs(one.target, exist_ok=True))
+            if item.is_directory:
+                await blocking(lambda: os.makedirs(item.target, exist_ok=True))
                 return
             size = await download(
                 filesystem,
-                one.path,
-                one.target,
+                item.path,
+                item.target,
                 child,
-                may_be_pipe=one.target == named,
+                may_be_pipe=item.target == named,
                 in_thread=guess.is_large,
             )
             guess.note(size or 0)
 
-    await bulk.run(client, destinations, work, lambda one: one.path)
+    await bulk.run(client, destinations, work, lambda item: item.path)

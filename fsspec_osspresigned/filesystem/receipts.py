@@ -26,7 +26,6 @@ class ReceiptList(Sequence[Receipt | Exception]):
         self._receipts = tuple(receipts)
 
     def __len__(self) -> int:
-        """Return the number of receipts."""
         return len(self._receipts)
 
     @overload
@@ -36,28 +35,24 @@ class ReceiptList(Sequence[Receipt | Exception]):
     def __getitem__(self, index: slice) -> ReceiptList: ...
 
     def __getitem__(self, index: Any) -> Any:
-        """Return one receipt, or a slice."""
         chosen = self._receipts[index]
         return ReceiptList(chosen) if isinstance(index, slice) else chosen
 
     def __eq__(self, other: object) -> bool:
-        """Compare with another ``ReceiptList`` or a list."""
         return isinstance(other, ReceiptList | list) and list(self) == list(other)
 
     __hash__ = None  # type: ignore[assignment]  # like a list's
 
     def __repr__(self) -> str:
-        """Show the receipts as a list; shorten a long one."""
-        shown = [repr(one) for one in self._receipts[:_SHOWN]]
+        shown = [repr(receipt) for receipt in self._receipts[:_SHOWN]]
         return f"[{', '.join([*shown, *self._more])}]"
 
     def _repr_html_(self) -> str:
-        """Return an HTML table of the receipts for a notebook; shorten a long one."""
         rows: list[Sequence[object]] = [
-            (one.path, *one.facts)
-            if isinstance(one, Receipt)
-            else (getattr(one, "path", None) or "", "", "failed", one)
-            for one in self._receipts[:_SHOWN]
+            (item.path, *item.facts)
+            if isinstance(item, Receipt)
+            else (getattr(item, "path", None) or "", "", "failed", item)
+            for item in self._receipts[:_SHOWN]
         ]
         head = ("path", "size", "status", "", "", "")
         title = f"{len(self)} receipts"
@@ -91,10 +86,11 @@ def receipt_writer(place: object) -> Callable[[Receipt], None]:
 
 
 class ReceiptFile:
-    """Appends receipts to one file, created with mode 0600; no line contains a URL.
+    """Appends receipts to one file, one JSON object a line, without any URL.
 
-    *is_shared* is for a name in a directory where other users may write and which they
-    can guess: a link or a pipe of that name is refused.
+    The file is created with mode 0600. *is_shared* is for a name in a directory where
+    other users may write and which they can guess: a link or a pipe of that name is
+    refused.
     """
 
     def __init__(self, path: Path, *, is_shared: bool = False) -> None:
@@ -104,7 +100,6 @@ class ReceiptFile:
         self._is_torn = False
 
     def __call__(self, receipt: Receipt) -> None:
-        """Append *receipt* as one line of JSON."""
         line = json.dumps(receipt.as_dict()).encode() + b"\n"
         with self._lock:  # opened for each line, since the file may be rotated
             file = LineFile(self._opened(), is_torn=self._is_torn)

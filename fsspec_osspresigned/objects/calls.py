@@ -49,13 +49,11 @@ _JOINED_HERE = 4 * MIB  # bytes of blocks that the loop joins; it takes a millis
 
 
 def operation_on(action: Action, path: str) -> Operation:
-    """Return the OSS operation *action* on the object *path*."""
     bucket, key = split_path(path)
     return Operation(action=action, bucket=bucket, key=key)
 
 
 async def head(client: Client, path: str) -> dict[str, Any]:
-    """Return the ``fs.info`` of one object (HeadObject)."""
     headers = await headers_of(client, path)
     return described(path, headers, size_of(headers, path))
 
@@ -72,12 +70,12 @@ def means_unseen(error: PermissionError) -> bool:
 
 
 async def headers_of(client: Client, path: str) -> Mapping[str, str]:
-    """Return the headers of an object (HeadObject), with names in lower case."""
+    """Names are in lower case (HeadObject)."""
     return (await client.call(operation_on(Action.HeadObject, path))).headers
 
 
 def size_of(headers: Mapping[str, str], path: str) -> int:
-    """Return the size in bytes from headers of a HEAD reply, or raise ReplyError."""
+    """Raise ReplyError if the *headers* of a HEAD reply have no size."""
     text = headers.get("content-length", "")
     if not is_number(text):
         raise _sizeless(Action.HeadObject, path)
@@ -90,7 +88,7 @@ def _sizeless(action: Action, path: str) -> ReplyError:
 
 
 def described(path: str, headers: Mapping[str, str], size: int) -> dict[str, Any]:
-    """Return ``info`` of an object of *size* bytes from the headers of a reply."""
+    """Return the ``fs.info`` of an object from the headers of a reply."""
     crc = headers.get(CRC_HEADER, "")
     return object_info(
         path,
@@ -112,7 +110,7 @@ def _date(text: str) -> datetime | None:
 
 
 async def look(client: Client, path: str) -> dict[str, Any]:
-    """Return ``info`` of an object, from HEAD, or from GET if HEAD is not granted."""
+    """Return ``fs.info`` from HEAD, or from GET if HEAD is not granted."""
     try:
         return await head(client, path)
     except NotSignedError as error:
@@ -153,7 +151,7 @@ async def fetch(
         known = piece.version or Version()
         is_beyond = error.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
         if is_beyond and (known.total is None or max(piece.start, 0) >= known.total):
-            piece.total = 0  # that is: there is nothing from its start on
+            piece.total = 0  # nothing exists at or after its start
             raise WholeError from error
         if is_beyond or (known.etag and is_changed(error)):
             raise changed(piece.path) from error
@@ -220,7 +218,7 @@ async def _read_range(
     try:
         await fetch(client, piece, in_thread=in_thread)
     except WholeError:
-        # Ask for what there is of the range.
+        # Request the part of the range that exists.
         total = piece.total or 0
         end = total if end is None else min(end, total)
         if first >= end or not end:
@@ -275,10 +273,10 @@ async def listing(
             continuation.
     """
     query = {"prefix": prefix, "max-keys": str(PAGE_SIZE), "encoding-type": "url"}
-    query |= {"delimiter": delimiter}
+    query["delimiter"] = delimiter
     while True:
-        asked = {name: value for name, value in query.items() if value}
-        operation = Operation(action=Action.ListObjectsV2, bucket=bucket, query=asked)
+        sent = {name: value for name, value in query.items() if value}
+        operation = Operation(action=Action.ListObjectsV2, bucket=bucket, query=sent)
         reply = await client.call(operation)
         try:
             page = parsing.parse(reply.body, "ListBucketResult")
@@ -295,7 +293,7 @@ async def listing(
 
 
 def _next_token(page: Element, last: str | None) -> str:
-    """Return the token that requests the next page; empty after the last page."""
+    """Return an empty token after the last page."""
     if (page.findtext("IsTruncated") or "").lower() != "true":
         return ""
     token = page.findtext("NextContinuationToken") or ""

@@ -34,9 +34,9 @@ _log = logging.getLogger(__name__)
 MAX_SINGLE_COPY = 1 * GIB
 COPY_PART = 128 * MIB
 
-# Headers of a copy that leave the Content-Type and metadata of its source alone.
+# Headers that may be set while a copy keeps its source's Content-Type and metadata.
 _KEEP = {FORBID_OVERWRITE, "x-oss-storage-class", "x-oss-object-acl"}
-# What CopyObject takes over by itself, and a copy in parts has to say (ibidem).
+# Headers that CopyObject copies by itself, and a copy in parts must set (ibidem).
 _CARRIED = (
     *("content-type", "cache-control", "content-disposition"),
     *("content-encoding", "content-language", "expires"),
@@ -54,14 +54,12 @@ class SourceHead:
 
     @classmethod
     async def fetch(cls, client: Client, path: str) -> SourceHead:
-        """Return the properties of the object *path* (HeadObject)."""
         headers = await calls.headers_of(client, path)
         size = calls.size_of(headers, path)
         return cls(size, headers.get("etag", ""), headers.get(CRC_HEADER), headers)
 
     @property
     def number(self) -> int | None:
-        """The CRC-64 of the object as a number; None if it is unknown."""
         text = self.crc64 or ""
         return int(text) if text.isdecimal() else None
 
@@ -76,16 +74,10 @@ class Copying:
     source: SourceHead | None = None
 
     async def run(self) -> None:
-        """Copy the object.
+        """Copy the object; up to 1 GiB takes one CopyObject call.
 
         Content-Type and metadata are copied from the source, unless *target* sets any
         of them; then none are copied (OSS API reference, ``x-oss-metadata-directive``).
-        Up to 1 GiB takes one CopyObject call.
-
-        Raises:
-            FileExistsError: *target* is exclusive and exists.
-            SourceChangedError: the source was replaced during the copy.
-            IntegrityError: the copy differs from the source.
         """
         source = self.source or await self._look()
         try:
@@ -112,11 +104,11 @@ class Copying:
         headers = {**self.target.headers, **self._named}
         if self._replaces:
             headers["x-oss-metadata-directive"] = "REPLACE"
-        wished = _condition(source)
+        optional = _condition(source)
         if self.target.keeps_hidden:
-            wished[FORBID_OVERWRITE] = "true"
+            optional[FORBID_OVERWRITE] = "true"
         operation = self.target.operation(
-            Action.CopyObject, headers=headers, optional_headers=wished
+            Action.CopyObject, headers=headers, optional_headers=optional
         )
 
         def parse(reply: Reply) -> str | None:
@@ -128,7 +120,7 @@ class Copying:
         except ObjectExistsError as error:
             if error.tries == 1 or source is None:
                 raise
-            # An earlier try, whose reply was lost, may be what is in the way.
+            # The existing object may be that of an earlier try whose reply was lost.
             try:
                 await prove(self.client, source, self.target.path)
             except (IntegrityError, PermissionError):
@@ -155,7 +147,6 @@ class Copying:
     # -- in parts -----------------------------------------------------------------------
 
     async def _in_parts(self, source: SourceHead) -> None:
-        """Copy the object by UploadPartCopy; abort the upload after a failure."""
         upload = _UploadOfCopy(OSSCalls(self.client, self._carrying(source)))
         abort_at_exit.add(upload)
         try:
@@ -170,7 +161,7 @@ class Copying:
             raise
 
     def _carrying(self, source: SourceHead) -> Target:
-        """Return the target with the headers that CopyObject copies from the source."""
+        """Add the headers that CopyObject would copy from the source."""
         if self._replaces:
             return self.target
         if "x-oss-tagging-count" in source.headers:
@@ -186,10 +177,7 @@ class Copying:
     async def _parts(
         self, source: SourceHead, upload_id: str
     ) -> tuple[PartReceipt, ...]:
-        """Copy all parts, several at once.
-
-        Raises IntegrityError if the copied parts differ from the source.
-        """
+        """Raise IntegrityError if the copied parts differ from the source."""
         size = max(COPY_PART, -(-source.size // MAX_PARTS))
         jobs = range(0, source.size, size)
 
@@ -209,10 +197,10 @@ class Copying:
     async def _part(
         self, source: SourceHead, upload_id: str, number: int, span: range
     ) -> PartReceipt:
-        wanted = {"x-oss-copy-source-range": f"bytes={span[0]}-{span[-1]}"}
+        bounds = {"x-oss-copy-source-range": f"bytes={span[0]}-{span[-1]}"}
         operation = self.target.operation(
             Action.UploadPartCopy,
-            headers={**self._named, **wanted, **_condition(source)},
+            headers={**self._named, **bounds, **_condition(source)},
             upload_id=upload_id,
             part_number=number,
         )
@@ -236,23 +224,21 @@ class _UploadOfCopy:
 
     @property
     def is_over(self) -> bool:
-        """True if it has ended, or belongs to another process."""
         return self.is_ended or os.getpid() != self._pid
 
     async def begin(self) -> None:
-        """Initiate it; abort it if it was given up meanwhile."""
+        """Abort the upload if it was given up meanwhile."""
         self.upload_id, _ = await self.calls.initiate()
         if self.is_ended:
             await self.calls.abort(self.upload_id, once=True)
 
     async def abort(self, *, once: bool) -> None:
-        """Abort it if it has begun and not ended."""
         was_ended, self.is_ended = self.is_ended, True
         if self.upload_id and not was_ended:
             await self.calls.abort(self.upload_id, once=once)
 
     def stop(self) -> None:
-        """Begin to abort it because the process ends; does not wait."""
+        """Begin to abort because the process ends; does not wait."""
         in_background(lambda: self.abort(once=True))
 
 

@@ -44,19 +44,14 @@ class AtomicFile:
 
     @property
     def begun(self) -> bool:
-        """Whether any bytes were written to the file."""
         return self._descriptor >= 0
 
     @property
     def is_over(self) -> bool:
-        """True if no temporary file would remain if the process ended now.
-
-        A forked child leaves that of its parent alone.
-        """
+        """True if the process, ending now, would leave no temporary file of its own."""
         return not self._name or os.getpid() != self._pid
 
     def resize(self, size: int) -> None:
-        """Make the file *size* bytes long."""
         with self._descriptor_in_use() as descriptor:
             os.ftruncate(descriptor, size)
 
@@ -100,12 +95,13 @@ class AtomicFile:
     def publish(self) -> None:
         """Move the file to its destination, replacing an existing file."""
         with self._lock:
-            descriptor = self._opened()  # an empty one, too
+            descriptor = self._opened()  # created now if it is empty
             if not self._name:
                 self._take_name()
+                # With src_dir_fd Python calls linkat, which follows the link in /proc.
                 unnamed = f"/proc/self/fd/{descriptor}"
-                os.link(unnamed, self._name, src_dir_fd=descriptor)  # else not followed
-            self._close()  # Windows replaces no open file
+                os.link(unnamed, self._name, src_dir_fd=descriptor)
+            self._close()  # Windows cannot replace an open file
             os.replace(self._name, self._place)
             self._name = ""
 
@@ -140,13 +136,12 @@ class AtomicFile:
             os.close(descriptor)
 
     def _opened(self) -> int:
-        """Return the descriptor of the file, which is created if need be."""
         if self._is_discarded:
             raise UploadDiscardedError("the download was cancelled", path=self._place)
         if self._descriptor < 0:
             os.makedirs(self._parent, exist_ok=True)
             self._descriptor = self._made()
-            # What is replaced keeps its mode, where the system can tell it.
+            # A replaced file keeps its mode, where the system has modes.
             with contextlib.suppress(OSError, AttributeError):
                 mode = os.stat(self._place).st_mode & 0o777
                 os.fchmod(self._descriptor, mode)
@@ -177,13 +172,11 @@ class RangeWriter:
     crc64: int = 0
 
     def begin(self) -> None:
-        """Discard the bytes written so far."""
         if self.size:
             self.download.progress(-self.size)
         self.size = self.crc64 = 0
 
     def write(self, block: bytes, /) -> None:
-        """Write the next bytes of the range."""
         self.download.file.write(block, self.offset + self.size)
         self.size += len(block)
         self.crc64 = crc64(block, self.crc64)
@@ -208,7 +201,6 @@ class Download:
     in_thread: bool = True
 
     def progress(self, count: int) -> None:
-        """Report *count* bytes; in a worker thread."""
         if self.heard is not None:
             self.heard(count)
 
@@ -259,9 +251,9 @@ class Download:
     async def _first_and_rest(
         self, first: Range, writer: RangeWriter
     ) -> list[RangeWriter]:
-        """Read *first*, and the others beside it if a worker thread reads; return these.
+        """Read *first*, and the others beside it if a worker thread reads.
 
-        *first* has a version if there are others.
+        Return those; *first* has a version if there are others.
         """
         head, engine = asyncio.Event(), running()
 
@@ -320,7 +312,6 @@ class Download:
         await calls.fetch(self.client, piece, check, in_thread=in_thread)
 
     async def _rest(self, version: Version) -> list[RangeWriter]:
-        """Read all ranges except the first one, several at a time."""
         total, step = version.total or 0, self.client.options.largest_part
         await blocking(self.file.resize, total)
 
@@ -335,10 +326,9 @@ class Download:
         return await in_parallel(work, jobs, self.client.options.connections)
 
     def _check(self, first: Range, begun: RangeWriter, rest: list[RangeWriter]) -> None:
-        """Compare the CRC-64 of the object with the store's."""
         crc, size = begun.crc64, begun.size
-        for one in rest:
-            crc, size = combine(crc, one.crc64, one.size), size + one.size
+        for writer in rest:
+            crc, size = combine(crc, writer.crc64, writer.size), size + writer.size
         if size != first.total:
             msg = f"{size} bytes came, {first.total} were announced"
             raise NetworkError(msg, path=self.path)

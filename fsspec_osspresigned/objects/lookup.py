@@ -41,21 +41,14 @@ class Lookup:
     client: Client
 
     async def can_sign(self, action: Action, path: str) -> bool:
-        """Return whether the signer grants *action* on *path*.
-
-        Sends nothing to the store.
-        """
         operation = calls.operation_on(action, path)
         return bool(operation.key) and await self.client.can_sign(operation)
 
     async def info(self, path: str, *, notes: bool = True) -> Info:
-        """Return name, size, type and other known fields of an object or directory.
-
-        *notes* False does not record a blind look.
-        """
+        """*notes* False does not record a blind look."""
         bucket, key = split_path(path)
         if not key and not self.client.written.receipt(path):
-            if bucket:  # one that is not there is an error
+            if bucket:  # a missing one is an error
                 with contextlib.suppress(PermissionError):
                     await self._lists(path)
             return _directory(path)
@@ -69,23 +62,20 @@ class Lookup:
             return _directory(path)
 
     async def is_kind(self, path: str, kind: str) -> bool:
-        """Return whether *path* is a ``file`` or a ``directory``.
-
-        This is no blind look: DuckDB asks for the kind of a file that it overwrites.
-        """
+        """It records no blind look: DuckDB asks this of a file that it overwrites."""
         try:
             return bool((await self.info(path, notes=False))["type"] == kind)
         except FileNotFoundError:
             return False
 
     async def is_directory(self, path: str) -> bool:
-        """Return whether *path* is a directory, also beside an object of its name."""
+        """Also True beside an object of that name."""
         if await self.is_kind(path, "directory"):
             return True
         return await self.is_kind(path, "file") and await self.holds(path)
 
     async def shows_object(self, path: str) -> bool:
-        """Return whether the store has an object of exactly this name."""
+        """Whether the store, not the records, has an object of exactly this name."""
         try:
             await calls.look(self.client, path)
         except (FileNotFoundError, PermissionError):
@@ -93,7 +83,7 @@ class Lookup:
         return True
 
     async def shows_directory(self, path: str) -> bool:
-        """Return whether *path* is a bucket, or the store has objects below it."""
+        """Whether *path* is a bucket, or the store has objects below it."""
         bucket, key = split_path(path)
         if not key:
             return bool(bucket)
@@ -103,25 +93,22 @@ class Lookup:
             return False
 
     async def is_object_too(self, path: str) -> bool:
-        """Return whether an object has the same name as the directory *path*."""
+        """Whether an object has the same name as the directory *path*."""
         bucket, key = split_path(path)
         if not key:
             return False
-        try:  # no other key with that beginning comes before it
+        try:  # an object is the first key that begins with its name
             first: Info = await anext(listing(self.client, bucket, key), {})
         except PermissionError:
             return self.client.written.receipt(path) is not None
         return (first.get("name"), first.get("type")) == (path, "file")
 
     async def holds(self, path: str, *, notes: bool = False) -> bool:
-        """Return whether *path* contains an object, in the store or in the records.
-
-        *notes* records a blind look at the content of *path*.
-        """
+        """Whether an object is below *path*; *notes* records a blind look there."""
         is_bucket = not split_path(path)[1]
         try:
             seen = await self._lists(path)
-        except FileNotFoundError:  # the bucket is not there
+        except FileNotFoundError:  # the bucket is missing
             return False
         except PermissionError:
             known = is_bucket or self.client.written.is_directory(path)
@@ -133,10 +120,7 @@ class Lookup:
         return seen or is_bucket or self.client.written.is_new_directory(path)
 
     async def ls(self, path: str, *, markers: bool = False) -> list[Info]:
-        """Return the direct children of a directory, sorted by name.
-
-        *markers* includes the object that represents the directory itself.
-        """
+        """*markers* includes the object that represents the directory itself."""
         written = self.client.written
         try:
             listed = await self._listed(path)
@@ -150,8 +134,8 @@ class Lookup:
             else:
                 infos = [self._remembered(path, reason)]
         else:
-            own = (path,) if markers else (path, f"{path}/")
-            infos = [item async for item in listed if item["name"] not in own]
+            skipped = (path,) if markers else (path, f"{path}/")
+            infos = [item async for item in listed if item["name"] not in skipped]
             key = split_path(path)[1]
             if not infos and key and not written.is_new_directory(path):
                 itself = await self.info(path)
@@ -171,13 +155,9 @@ class Lookup:
     ) -> AsyncIterator[Info]:
         """Yield everything below *path*, or *path* itself if it is an object.
 
-        If listing is granted, each request returns up to 1,000 objects, regardless of
-        the number of directories; one page is in memory at a time. Objects are in the
-        order of their keys. If nothing is found, nothing is yielded.
-
-        *withdirs* includes directories, and *markers* includes objects whose names end
-        in a slash. Names relative to *path* must begin with *prefix*; without a prefix,
-        *path* itself is included. *warns* warns if the answer is from the records.
+        *withdirs* includes directories, *markers* objects whose names end in a slash.
+        Names relative to *path* must begin with *prefix*; without one, *path* itself is
+        included. *warns* warns if the answer is from the records.
         """
         written = self.client.written
         reason: PermissionError | None = None
@@ -187,7 +167,7 @@ class Lookup:
             )
         except PermissionError as error:
             reason = _unseen(error)
-            listed = _each(self._recorded(path, prefix, reason, warns=warns))
+            listed = _chained(self._recorded(path, prefix, reason, warns=warns))
         first = await anext(listed, None)
         is_made = written.is_directory if reason else written.is_new_directory
         if first is None and not is_made(path):
@@ -198,17 +178,16 @@ class Lookup:
             yield _directory(path)
         if first is None:
             return
-        below = _Below(f"{path}/" if path else "", maxdepth)
-        async for entry in _with_first(first, listed):
-            for item in below.of(entry):
-                is_dir = item["type"] == "directory"
-                if withdirs if is_dir else markers or not item["name"].endswith("/"):
-                    yield item
+        root = f"{path}/" if path else ""
+        async for item in _below(root, maxdepth, _chained([first], listed)):
+            is_dir = item["type"] == "directory"
+            if withdirs if is_dir else markers or not item["name"].endswith("/"):
+                yield item
 
     def _recorded(
         self, path: str, prefix: str, reason: PermissionError, *, warns: bool
     ) -> Iterable[Info]:
-        """Return what this process wrote below *path*; raise *reason* if it may be less."""
+        """Raise *reason* if this process may have written more than is recorded."""
         written = self.client.written
         if written.is_unrecorded(path, below=True):
             raise reason
@@ -227,12 +206,7 @@ class Lookup:
         *,
         in_thread: bool = False,
     ) -> bytes:
-        """Return an object, or its bytes *start* to *end* (exclusive).
-
-        *in_thread*: a worker thread reads, because the object may be large. An object
-        that this process wrote raises PermissionError if GET is not granted and the
-        body was not kept in memory.
-        """
+        """Without GET, return the body that was kept; *in_thread*: it may be large."""
         try:
             return await calls.read(
                 self.client, path, start, end, version, in_thread=in_thread
@@ -241,7 +215,6 @@ class Lookup:
             return self._kept(path, _unseen(error))[start:end]
 
     async def download(self, download: Download) -> int:
-        """Write a whole object into a local file; raises like :meth:`read`."""
         try:
             return await download.run()
         except PermissionError as error:
@@ -252,11 +225,7 @@ class Lookup:
             return len(body)
 
     def _kept(self, path: str, reason: PermissionError) -> bytes:
-        """Return the body, kept in memory, of an object that this process wrote.
-
-        Without GET, this is the only way to read the object. *reason* is raised if no
-        body was kept.
-        """
+        """Without GET, the body kept in memory is the only way to read an object."""
         written = self.client.written
         body = written.body(path)
         if body is not None:
@@ -273,30 +242,23 @@ class Lookup:
         return self.blind(path, reason)
 
     async def remove(self, path: str) -> None:
-        """Delete one object and its record; a bucket is never deleted.
-
-        If deleting is not granted, an object or directory of this process raises
-        PermissionError.
-        """
+        """Delete one object and its record; a bucket is never deleted."""
         if split_path(path)[1]:
             with self.changing(path):
                 await calls.delete(self.client, path)
         else:
-            await self.info(path)  # a bucket that is not there is an error
+            await self.info(path)  # a missing bucket is an error
         self.client.written.forget(path)
 
     @contextlib.contextmanager
     def changing(self, path: str) -> Iterator[None]:
-        """Within the block, replace NotSignedError by the error of :meth:`blind`.
-
-        For a recorded object of this process, NotSignedError is raised unchanged.
-        """
+        """Own objects aside, replace NotSignedError by the error of :meth:`blind`."""
         written = self.client.written
         try:
             yield
         except NotSignedError as error:
-            own = written.receipt(path) or written.is_directory(path)
-            if own or written.is_unrecorded(path):
+            is_recorded = written.receipt(path) or written.is_directory(path)
+            if is_recorded or written.is_unrecorded(path):
                 raise
             self.blind(path, error)
 
@@ -311,9 +273,9 @@ class Lookup:
         """
         if notes:
             self.client.written.note_blind_look(path)
-        if self.client.written.is_unrecorded(path):
+        refuses = self.client.options.unknown == "error"
+        if refuses or self.client.written.is_unrecorded(path):
             _refuse(path, reason)
-        self._check_guess(path, reason)
         root = split_path(path)[0]
         if self.client.written.warn_once(root):
             denied = isinstance(reason, AccessDeniedError)
@@ -328,20 +290,13 @@ class Lookup:
             2, "missing, or not visible without HeadObject or GetObject", path
         ) from reason
 
-    def _check_guess(self, path: str, reason: PermissionError) -> None:
-        """Raise PermissionError if the option ``unknown`` forbids to guess about *path*."""
-        if self.client.options.unknown == "error":
-            _refuse(path, reason)
-
     def _list_blindly(
         self, path: str, reason: PermissionError, *, warns: bool = True
     ) -> None:
-        """Record that a list of *path* has only the objects of this process.
-
-        Warns once per bucket if *warns*; raises PermissionError for ``unknown="error"``.
-        """
+        """The list of *path* has only the objects of this process."""
         self.client.written.note_blind_look(f"{path}/")
-        self._check_guess(path, reason)
+        if self.client.options.unknown == "error":
+            _refuse(path, reason)
         root = split_path(path)[0]
         if warns and self.client.written.warn_once(f"list of {root}"):
             text = (
@@ -353,12 +308,12 @@ class Lookup:
     async def _listed(
         self, path: str, prefix: str = "", *, delimiter: str = "/"
     ) -> AsyncIterator[Info]:
-        """Return what the store lists; raises PermissionError here, not later."""
+        """Raise PermissionError here, not during the iteration."""
         bucket, key = split_path(path)
         within = f"{key}/{prefix}" if key else prefix
         entries = listing(self.client, bucket, within, delimiter=delimiter)
         first = await anext(entries, None)
-        return _each(()) if first is None else _with_first(first, entries)
+        return _chained([first] if first else [], entries)
 
     async def _lists(self, path: str) -> bool:
         return await anext(await self._listed(path), None) is not None
@@ -366,8 +321,8 @@ class Lookup:
     def _remembered(
         self, path: str, reason: PermissionError, *, notes: bool = True
     ) -> Info:
-        if own := self.client.written.receipt(path):
-            return info_of(own)
+        if receipt := self.client.written.receipt(path):
+            return info_of(receipt)
         if self.client.written.is_directory(path):
             return _directory(path)
         return self.blind(path, reason, notes=notes)
@@ -375,10 +330,7 @@ class Lookup:
     async def _alone(
         self, path: str, reason: PermissionError | None, *, warns: bool
     ) -> Info | None:
-        """Return ``info`` of the object *path*, without objects below it; or None.
-
-        *reason* is the refusal of a listing; None if listing is granted.
-        """
+        """Return an object, not a directory; *reason* is the refusal of a listing."""
         if not split_path(path)[1] and not self.client.written.receipt(path):
             return None
         with contextlib.suppress(FileNotFoundError):
@@ -394,7 +346,7 @@ class Lookup:
 
 
 def _refuse(path: str, reason: PermissionError) -> NoReturn:
-    """Raise the error for a question about *path* that only the store can answer."""
+    """Only the store can answer the question about *path*."""
     if isinstance(reason, AccessDeniedError):
         raise reason
     action = getattr(reason, "action", None) or Action.HeadObject
@@ -412,40 +364,36 @@ def _unseen(error: PermissionError) -> PermissionError:
     return error
 
 
-async def _each(entries: Iterable[Info]) -> AsyncIterator[Info]:
-    for entry in entries:
+async def _chained(
+    first: Iterable[Info], others: AsyncIterator[Info] | None = None
+) -> AsyncIterator[Info]:
+    for entry in first:
         yield entry
+    if others is not None:
+        async for entry in others:
+            yield entry
 
 
-async def _with_first(first: Info, others: AsyncIterator[Info]) -> AsyncIterator[Info]:
-    yield first
-    async for entry in others:
-        yield entry
-
-
-class _Below:
-    """Entries to *maxdepth* levels below *root*, each directory once."""
-
-    def __init__(self, root: str, maxdepth: int | None) -> None:
-        self._root, self._maxdepth = root, maxdepth
-        self._seen: set[str] = set()
-
-    def of(self, item: Info) -> Iterator[Info]:
-        """Yield the new directories above the listed *item*, and *item* if it is near."""
+async def _below(
+    root: str, maxdepth: int | None, listed: AsyncIterator[Info]
+) -> AsyncIterator[Info]:
+    """Yield what is to *maxdepth* levels below *root*, each directory once."""
+    seen: set[str] = set()
+    async for item in listed:
         name = item["name"]
-        if not name.startswith(self._root):
-            return  # what begins with a slash has no directory of its own
-        parts = name.removeprefix(self._root).split("/")
+        if not name.startswith(root):
+            continue  # what begins with a slash has no directory of its own
+        parts = name.removeprefix(root).split("/")
         is_dir = item["type"] == "directory"
-        above = (parts if is_dir else parts[:-1])[: self._maxdepth]
+        above = (parts if is_dir else parts[:-1])[:maxdepth]
         for end in range(len(above), 0, -1):
-            directory = self._root + "/".join(above[:end])
-            if directory in self._seen:
-                break  # and so are those above it
-            self._seen.add(directory)
+            directory = root + "/".join(above[:end])
+            if directory in seen:
+                break  # so were the directories above it
+            seen.add(directory)
             if not directory.endswith("/"):
                 yield _directory(directory)
-        if not is_dir and (self._maxdepth is None or len(parts) <= self._maxdepth):
+        if not is_dir and (maxdepth is None or len(parts) <= maxdepth):
             yield item
 
 

@@ -48,13 +48,13 @@ class ObjectOptions:
         cls, base: Options, given: Mapping[str, Any], *, path: str | None = None
     ) -> ObjectOptions:
         """Return the options of a call, completed by those of the filesystem."""
-        own = {n: v for n, v in given.items() if n not in _FOREIGN and v is not None}
-        if not own:
+        given = {n: v for n, v in given.items() if n not in _FOREIGN and v is not None}
+        if not given:
             return cls(base)
         known = {a.name: a for a in fields(Options) if a.metadata["per_object"]}
         problems = []
         values: dict[str, Any] = {}
-        for name, value in own.items():
+        for name, value in given.items():
             if name not in known:
                 hint = suggestion(name, [*known, *sorted(_FOREIGN)])
                 problems.append(f"unknown option {name!r} for one object{hint}")
@@ -67,7 +67,10 @@ class ObjectOptions:
             raise ConfigurationError(problems, path=path)
         for name in ("headers", "metadata"):
             if name in values:
-                values[name] = _over(getattr(base, name), values[name])
+                lower = {n.lower() for n in values[name]}
+                inherited = getattr(base, name).items()
+                kept = {n: v for n, v in inherited if n.lower() not in lower}
+                values[name] = {**kept, **values[name]}
         return cls(evolve(base, **values))
 
     def target(
@@ -80,7 +83,7 @@ class ObjectOptions:
     ) -> Target:
         """Return the upload target *path*, with the headers that these options set.
 
-        *guessed* is a guessed Content-Type, sent as an optional header; None sends none.
+        *guessed* is a Content-Type that the signer may drop; None sends none.
         *exclusive* forbids overwriting. *hidden* forbids it, too, if the signer signs
         that and the option ``overwrite`` is not given.
         """
@@ -90,8 +93,8 @@ class ObjectOptions:
         has_type = headers and any(name.lower() == "content-type" for name in headers)
         optional = {} if guessed is None or has_type else {"Content-Type": guessed}
         if hidden and self.options.overwrite is None:
-            given = {name.lower() for name in headers}
-            optional |= {} if FORBID_OVERWRITE in given else {FORBID_OVERWRITE: "true"}
+            names = {name.lower() for name in headers}
+            optional |= {} if FORBID_OVERWRITE in names else {FORBID_OVERWRITE: "true"}
         return Target(
             path=path,
             headers=headers,
@@ -110,21 +113,15 @@ class ObjectOptions:
         }
         forced = exclusive or options.overwrite is False
         lock = {FORBID_OVERWRITE: "true"} if forced else {}
-        given = {n: v for n, v in options.headers.items() if n.lower() not in lock}
-        lower = {name.lower() for name in given}
+        headers = {n: v for n, v in options.headers.items() if n.lower() not in lock}
+        lower = {name.lower() for name in headers}
         if problems := [
             f"header {name} is given by headers= and by its own option"
             for name in named
             if name.lower() in lower
         ]:
             raise ConfigurationError(problems, path=path)
-        return {**given, **named, **lock}
-
-
-def _over(base: Mapping[str, str], given: Mapping[str, str]) -> dict[str, str]:
-    """Return the headers *base*, overridden by *given*; names are case-insensitive."""
-    lower = {name.lower() for name in given}
-    return {**{n: v for n, v in base.items() if n.lower() not in lower}, **given}
+        return {**headers, **named, **lock}
 
 
 @frozen(eq=False, kw_only=True)
@@ -152,7 +149,6 @@ class Target:
 
     @property
     def content_type(self) -> str | None:
-        """The requested Content-Type; None if there is none."""
         for headers in (self.headers, self.optional_headers):
             for name, value in headers.items():
                 if name.lower() == "content-type":
@@ -171,8 +167,8 @@ class Target:
     ) -> Operation:
         """Return the operation *action* on the object, with its headers for that call.
 
-        *headers* are added to the required headers. *optional_headers* are sent in
-        place of the object's optional headers; None keeps these.
+        *headers* are added to the required ones. *optional_headers* replace those of
+        the object; None keeps these.
         """
         bucket, key = split_path(self.path)
         if optional_headers is None:
@@ -191,20 +187,16 @@ class Target:
     def put_operation(
         self, size: int | None, action: Action = Action.PutObject
     ) -> Operation:
-        """Return the operation *action* that stores the object.
-
-        *size* is in bytes; None if it is unknown.
-        """
+        """*size* is in bytes; None if it is unknown."""
         return self.operation(action, content_length=size)
 
     def initiate_operation(self) -> Operation:
-        """Return the InitiateMultipartUpload operation for the object."""
         return self.operation(Action.InitiateMultipartUpload)
 
     def part_operation(
         self, upload_id: str, number: int, size: int | None
     ) -> Operation:
-        """Return the UploadPart operation of part *number*; *size* None is unknown."""
+        """*size* is in bytes; None if it is unknown."""
         return self.operation(
             Action.UploadPart,
             upload_id=upload_id,

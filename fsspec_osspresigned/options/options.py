@@ -39,7 +39,7 @@ from ..secret import (
 from ..signers import chosen, misplaced_options
 from ..units import MIB, bytes_of
 from ..url_checks import header_problems
-from .header_values import LEAST_TRAFFIC, MOST_TRAFFIC, callback, encryption, tagging
+from .header_values import MAX_TRAFFIC, MIN_TRAFFIC, callback, encryption, tagging
 
 # Keywords of fsspec, its caches and zarr, which every filesystem gets.
 FOREIGN = {
@@ -60,7 +60,6 @@ Convert = Callable[[Any], Any]
 
 
 def is_true(value: Any) -> bool:
-    """Return whether *value* is True, or a text that means it."""
     return str(value).strip().lower() in _TRUE
 
 
@@ -71,25 +70,25 @@ def _boolean(value: Any) -> bool:
     raise ValueError("true or false")
 
 
-def _number(least: int, most: int, read: Callable[[str], int], what: str) -> Convert:
+def _number(low: int, high: int, read: Callable[[str], int], what: str) -> Convert:
     def convert(value: Any) -> int:
         if isinstance(value, str):
             with contextlib.suppress(ValueError):
                 value = read(value)
-        if type(value) is not int or not least <= value <= most:
-            raise ValueError(what.format(least=least, most=most))
+        if type(value) is not int or not low <= value <= high:
+            raise ValueError(what.format(low=low, high=high))
         return value
 
     return convert
 
 
-def _size(least: int, most: int) -> Convert:
-    what = "bytes from {least} to {most}, such as 8388608 or '8MiB'"
-    return _number(least, most, bytes_of, what)
+def _size(low: int, high: int) -> Convert:
+    what = "bytes from {low} to {high}, such as 8388608 or '8MiB'"
+    return _number(low, high, bytes_of, what)
 
 
-def _integer(least: int, most: int) -> Convert:
-    return _number(least, most, _digits, "a whole number from {least} to {most}")
+def _integer(low: int, high: int) -> Convert:
+    return _number(low, high, _digits, "a whole number from {low} to {high}")
 
 
 def _digits(text: str) -> int:
@@ -108,10 +107,7 @@ def _seconds(value: Any) -> float:
 
 
 def _timeout(value: Any) -> tuple[float, float]:
-    """Return the timeouts for connecting and for progress in seconds.
-
-    A single number is the timeout for progress.
-    """
+    """Return the timeouts for connecting and for progress; a number is the latter."""
     if not isinstance(value, list | tuple):
         number = _seconds(value)
         return min(10.0, number), number
@@ -202,12 +198,7 @@ def _option(
     shown: Any = True,
     per_object: bool = False,
 ) -> Any:
-    """Return an attrs attribute for one storage option.
-
-    *convert* checks and converts a given value. *shown* says whether, or by which
-    function, the value is shown in a repr. *per_object* says whether the options of a
-    call may override the option.
-    """
+    """*shown*: whether, or by which function, a repr shows the value."""
     metadata = {"convert": convert, "per_object": per_object}
     return field(default=default, metadata=metadata, repr=shown)
 
@@ -216,7 +207,7 @@ _per_object = functools.partial(_option, per_object=True)
 
 
 def _shown_place(value: Any) -> str:
-    """Return the ``repr`` of a map's or grant's place; a query may hold a token."""
+    """The query of a URL may hold a token, so it is not shown."""
     if isinstance(value, str) and "://" in value:
         return SecretURL(value).shown()
     is_shown = isinstance(value, str | os.PathLike | Secret | None)
@@ -248,7 +239,7 @@ class Options:
     tagging: str | None = _per_object(None, tagging)
     server_side_encryption: Mapping[str, str] = _per_object({}, encryption)
     callback: Mapping[str, str] = _per_object({}, callback)
-    traffic_limit: int | None = _per_object(None, _integer(LEAST_TRAFFIC, MOST_TRAFFIC))
+    traffic_limit: int | None = _per_object(None, _integer(MIN_TRAFFIC, MAX_TRAFFIC))
     part_size: int | None = _option(None, _size(MIN_PART, MAX_PART))
     multipart_threshold: int | None = _option(None, _size(1, MAX_PART))
     max_concurrency: int | None = _option(None, _integer(1, 1024))
@@ -331,8 +322,8 @@ class Options:
 
         By default a quarter of the files that the process may open, 16 to 128.
         """
-        by_default = max(CONNECTIONS, min(MOST_SMALL, open_files() // 4))
-        return self.max_concurrency or by_default
+        default = max(CONNECTIONS, min(MOST_SMALL, open_files() // 4))
+        return self.max_concurrency or default
 
     @property
     def largest_part(self) -> int:
@@ -342,8 +333,8 @@ class Options:
     @property
     def most_memory(self) -> int:
         """Maximum number of bytes that all streams buffer before writers wait."""
-        least = self.largest_part * (self.connections + 1)
-        return self.memory_limit or max(_MEMORY, least)
+        default = max(_MEMORY, self.largest_part * (self.connections + 1))
+        return self.memory_limit or default
 
     def check_portable(self) -> None:
         """Raise TypeError if the options contain secrets, which must not be pickled."""
@@ -367,15 +358,15 @@ class Options:
 
     def identity(self) -> tuple[Any, ...]:
         """Return the key by which filesystems with equal options share a client."""
-        own = (hashable(getattr(self, a.name)) for a in fields(type(self)))
-        return (*own, surroundings() if self.signer == "keys" else None)
+        values = (hashable(getattr(self, a.name)) for a in fields(type(self)))
+        return (*values, surroundings() if self.signer == "keys" else None)
 
 
 def renamed(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return *given* with ``presigned_url`` in place of its alias ``url``.
 
-    ``url`` is the first parameter of fsspec's ``url_to_fs``, so callers of ``url_to_fs``
-    cannot pass an option of that name. If both names are given, both are kept.
+    ``url`` is the first parameter of fsspec's ``url_to_fs``, whose callers cannot pass
+    an option of that name. If both names are given, both are kept.
     """
     options = dict(given)
     if ALIAS in options and options.get("presigned_url") is None:
@@ -426,7 +417,6 @@ def _is_path(text: str) -> bool:
 
 
 def _source_problems(values: dict[str, Any]) -> list[str]:
-    """Return the problem if no source of signatures is given, or too many."""
     problems = []
     used = chosen(values.get)
     if not used:
@@ -449,16 +439,16 @@ def _source_problems(values: dict[str, Any]) -> list[str]:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return the *known* name that is most like *name*, as the end of a sentence."""
+    """Return the end of a sentence that names the most similar of *known*."""
     from difflib import get_close_matches  # noqa: PLC0415 - only for a typo
 
     close = get_close_matches(name, list(known), n=1)
-    close = close or [one for one in known if name.lower() in one.split("_")]
+    close = close or [other for other in known if name.lower() in other.split("_")]
     return f": did you mean {close[0]!r}?" if close else ""
 
 
 def _show(name: str, value: Any) -> str:
-    """Return an invalid value as text for a message; ``...`` if it may be a secret."""
+    """A value that may be a secret becomes ``...``."""
     if name in (
         ALIAS,
         "presigned_url",

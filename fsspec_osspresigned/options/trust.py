@@ -21,7 +21,7 @@ from .options import Options, is_true, portable
 if TYPE_CHECKING:
     from ..signing.endpoint import Endpoint
 
-VARIABLE = "OSSPRESIGNED_TRUST"  # values that options may have, with commas between
+VARIABLE = "OSSPRESIGNED_TRUST"  # trusted values of options, comma-separated
 _GUARDED = ("signer", "signer_token", "endpoint")
 _ALLOW_HTTP = "allow_http=True"
 _ENDPOINT = "OSS_ENDPOINT"
@@ -44,14 +44,13 @@ def check_trust(options: Options, configured: Mapping[str, Any]) -> None:
         ConfigurationError: the message lists all such options, and how to trust each.
     """
     named = os.environ.get(VARIABLE, "").split(",")
-    listed = (text for one in named for text in _guarded({"signer_token": one.strip()}))
-    own = {*listed, *_trusted, *_guarded(configured), os.environ.get(_ENDPOINT)}
-    if problems := [*_problems(options, own)]:
+    listed = (t for name in named for t in _guarded({"signer_token": name.strip()}))
+    trusted = {*listed, *_trusted, *_guarded(configured), os.environ.get(_ENDPOINT)}
+    if problems := [*_problems(options, trusted)]:
         raise ConfigurationError(problems)
 
 
 def _guarded(given: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a text for each security-relevant option in *given*."""
     options = portable(given)
     values = (options.get(name) for name in _GUARDED)
     yield from (value for value in values if isinstance(value, str))
@@ -59,10 +58,10 @@ def _guarded(given: Mapping[str, Any]) -> Iterator[str]:
         yield _ALLOW_HTTP
 
 
-def _problems(options: Options, own: set[str | None]) -> Iterator[str]:
+def _problems(options: Options, trusted: set[str | None]) -> Iterator[str]:
     signer, token = options.signer, options.signer_token
     is_name = isinstance(signer, str) and "://" not in signer and signer != "keys"
-    if is_name and not own & {signer, signer.partition(":")[0]}:
+    if is_name and not trusted & {signer, signer.partition(":")[0]}:
         yield (
             f"signer={_shown(signer)} would import code, and options may be those of "
             f"others: pass the function itself, or set {VARIABLE}={_shown(signer)}"
@@ -70,24 +69,24 @@ def _problems(options: Options, own: set[str | None]) -> Iterator[str]:
     if isinstance(token, str) and token.startswith("file:"):
         folder, name = os.path.split(token)
         is_ours = _OURS in f"{os.path.basename(folder)}/{name}".lower()
-        if not is_ours and token not in own:
+        if not is_ours and token not in trusted:
             yield (
                 f"signer_token={_shown(token)} may be another program's secret, and "
                 f"options those of others: the name of the file or of its directory must "
                 f"contain {_OURS!r}. Rename it, or set {VARIABLE}={_shown(token)}"
             )
     if signer == "keys":
-        yield from _endpoint_problems(options, own)
+        yield from _endpoint_problems(options, trusted)
 
 
-def _endpoint_problems(options: Options, own: set[str | None]) -> Iterator[str]:
+def _endpoint_problems(options: Options, trusted: set[str | None]) -> Iterator[str]:
     """Yield why requests signed with the user's keys must not be sent."""
     text, style = options.endpoint, options.addressing_style
     place = _parsed(text or os.environ.get(_ENDPOINT), style)
     if place is None:
         return
     name = urlsplit(f"//{place.host}").hostname or ""
-    is_own = not text or place in {_parsed(known, style) for known in own}
+    is_own = not text or place in {_parsed(known, style) for known in trusted}
     if not is_own and not _is_safe(place, name):
         address = f"{place.scheme}://{place.host}"
         yield (
@@ -97,7 +96,7 @@ def _endpoint_problems(options: Options, own: set[str | None]) -> Iterator[str]:
             f"{_ENDPOINT}={address} instead, or {VARIABLE}={address}"
         )
     is_plain = place.scheme == "http" and not is_loopback(name)
-    if options.allow_http and is_plain and _ALLOW_HTTP not in own:
+    if options.allow_http and is_plain and _ALLOW_HTTP not in trusted:
         yield (
             f"{_ALLOW_HTTP} would send what your keys sign in clear text, and options "
             "may be those of others: set FSSPEC_OSSPRESIGNED_ALLOW_HTTP=true, or "
@@ -106,7 +105,6 @@ def _endpoint_problems(options: Options, own: set[str | None]) -> Iterator[str]:
 
 
 def _parsed(text: str | None, style: str | None) -> Endpoint | None:
-    """Return the endpoint in *text*; None if it is invalid."""
     from ..signing.endpoint import Endpoint  # noqa: PLC0415 - only for keys
 
     try:
