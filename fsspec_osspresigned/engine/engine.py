@@ -29,7 +29,7 @@ class EngineLoop(asyncio.SelectorEventLoop):
     engine: Any
 
     def __del__(self) -> None:
-        """Close a loop that could not be made, for want of descriptors, without a warning."""
+        # A loop that could not be made, for want of descriptors, gives no warning.
         with suppress(Exception):  # its parts may be missing
             self.close()
 
@@ -50,10 +50,9 @@ _is_user_code: ContextVar[bool] = ContextVar("osspresigned_user_code", default=F
 
 
 class CarriedError(BaseException):
-    """What code of the user raised in a thread, such as SystemExit, and is no Exception.
+    """Carries an *error* of code of the user that is no Exception, such as SystemExit.
 
-    asyncio would end its loop, or take the task for cancelled. ``run`` raises the *error*
-    itself.
+    asyncio would end its loop, or take the task for cancelled. ``run`` raises *error*.
     """
 
     def __init__(self, error: BaseException) -> None:
@@ -61,7 +60,6 @@ class CarriedError(BaseException):
         self.error = error
 
     def add_note(self, note: str) -> None:
-        """Add *note* to the error of the user."""
         self.error.add_note(note)
 
 
@@ -70,11 +68,9 @@ class NoThreadError(OSError):
 
 
 class Closable(Protocol):
-    """Protocol of an object that an engine owns, and closes at its end."""
+    """An object that an engine owns, and closes at its end, in the thread of the loop."""
 
-    def close(self) -> None:
-        """Close the object; called in the thread of the loop."""
-        ...
+    def close(self) -> None: ...
 
 
 C = TypeVar("C", bound=Closable)
@@ -133,19 +129,15 @@ class Engine:
     def defer(
         self, function: Callable[[], object], fail: Callable[[OSError], object]
     ) -> bool:
-        """Call *function* on the loop with what is posted next; starts no thread.
-
-        Returns False if the engine has ended.
-        """
+        """Like ``post``, but *function* waits for the next ``post``; starts no thread."""
         posted = _Posted(function, fail)
         self._posted.append(posted)
         return not self.is_over or not self._take_back(posted)
 
     def _take_back(self, posted: _Posted) -> bool:
-        """Remove *posted*; return False if the engine was faster."""
         try:
             self._posted.remove(posted)
-        except ValueError:
+        except ValueError:  # the engine was faster
             return False
         return True
 
@@ -209,8 +201,7 @@ class Engine:
         return self._claims.setdefault("", claim) is claim
 
     @property
-    def tasks(self) -> set[asyncio.Task[Any]]:
-        """The tasks that have not ended; for tests."""
+    def tasks(self) -> set[asyncio.Task[Any]]:  # for tests
         return set(self._tasks)
 
     # -- on the loop ---------------------------------------------------------------------
@@ -258,8 +249,7 @@ class Engine:
                 task.cancel()
             await asyncio.wait(tasks)
 
-    def _end(self, loop: Closable) -> None:
-        """Close *loop*, or the Runner of it, and what belongs to it."""
+    def _end(self, loop: Closable) -> None:  # the loop, or its Runner
         self.is_over = True
         self.threads.end()
         for owned in self._owned.values():
@@ -267,8 +257,7 @@ class Engine:
         loop.close()
         self._pass_on()
 
-    def _pass_on(self) -> None:
-        """End, and leave to the next engine what was posted."""
+    def _pass_on(self) -> None:  # to the next engine
         self.is_over = True
         while (posted := self._next()) is not None:
             post_later(*posted)
@@ -290,7 +279,6 @@ class Engine:
             posted.fail(OSError(*error.args))
 
     def _end_idle(self) -> None:
-        """End threads that are idle, and then the engine."""
         loop = cast(EngineLoop, self.loop)
         self.threads.end_idle(IDLE)
         # An upload that was never finished is aborted at exit, where no thread can start.
@@ -307,7 +295,7 @@ class Engine:
         coroutine: Coroutine[Any, Any, T],
         context: contextvars.Context | None = None,
     ) -> asyncio.Task[T]:
-        """Run *coroutine* as a task, which the engine keeps until it ends."""
+        # The engine keeps the task until it ends; asyncio does not.
         loop = cast(EngineLoop, self.loop)
         self._used = loop.time()
         task = loop.create_task(coroutine, context=context)
@@ -316,7 +304,7 @@ class Engine:
         return task
 
     def own(self, kind: Callable[[], C]) -> C:
-        """Return the engine's object of a *kind*, made by its first use."""
+        """Return the engine's only object of a *kind*; it is made by the first use."""
         if kind not in self._owned:
             self._owned[kind] = kind()
         return self._owned[kind]  # type: ignore[no-any-return]  # it made it
@@ -341,7 +329,6 @@ def running() -> Engine:
 
 
 def is_engine_thread() -> bool:
-    """Return whether the calling thread runs the loop of an engine."""
     return _runs_loop(EngineLoop)
 
 
@@ -353,7 +340,7 @@ def _runs_loop(kind: type = object) -> bool:
 
 
 def _ignore(_: OSError) -> None:
-    """Do nothing: nothing waits for what could not begin."""
+    pass  # nothing waits for what could not begin
 
 
 def post(
@@ -388,7 +375,6 @@ def post_later(
 def _post_or_serve(
     function: Callable[[], object], fail: Callable[[OSError], object]
 ) -> None:
-    """Call *function* on the loop; in this thread if no other one can be started."""
     while True:
         try:
             post(function, fail)
@@ -424,8 +410,7 @@ class _Call:
         self._todo = function, context
         self._task: asyncio.Task[Any] | None = None
 
-    def begin(self) -> None:
-        """Begin the call; on the loop."""
+    def begin(self) -> None:  # on the loop
         if self._todo is None:
             return
         (function, context), self._todo = self._todo, None
@@ -437,18 +422,15 @@ class _Call:
             self._task.add_done_callback(self._finish)
 
     def cancel(self) -> None:
-        """Cancel the call; on the loop.
-
-        *ended* is called again if it was before: the waiter may have lost that.
-        """
+        """Cancel the call; on the loop."""
         self._todo = None
         if self._task is None or self._task.done():
+            # Maybe the second time: the waiter may have lost the first.
             self._ended(None, asyncio.CancelledError())
         else:
             self._task.cancel()
 
-    def fail(self, error: OSError) -> None:
-        """End the call with *error*, because no loop can begin; in any thread."""
+    def fail(self, error: OSError) -> None:  # in any thread
         self._todo = None
         self._ended(None, error)
 
@@ -510,11 +492,9 @@ def _outcome_of(
     todo: Callable[[], object] | None,
     outcomes: queue.SimpleQueue[_Outcome],
 ) -> tuple[_Outcome, BaseException | None]:
-    """Do *todo* on the loop; return the outcome of *call* when it has ended.
+    """Do *todo* on the loop; return the outcome of *call*, and the first interrupt.
 
-    The second value is the first exception of a signal handler.
-
-    Such an exception cancels the call, and so does each further one.
+    Each exception of a signal handler cancels the call.
     """
     interrupt: BaseException | None = None
     # A signal handler may raise between any two steps. The inner ``try`` catches what is
@@ -597,7 +577,6 @@ async def awaited(
 
 
 async def _until_ended(call: _Call, waiter: asyncio.Future[None]) -> None:
-    """Begin *call*, and wait for *waiter*, which its end wakes."""
     for _ in range(RETRIES):  # no other loop can run in this thread
         with suppress(NoThreadError):
             post(call.begin, call.fail)
@@ -685,9 +664,9 @@ async def call_user(function: Callable[..., T], *args: Any) -> T:
 
 @contextmanager
 def user_code() -> Iterator[None]:
-    """Mark the block as code of the user, for which a request may be waiting.
+    """Mark the block as code of the user; its requests do not wait for others.
 
-    The requests that it makes do not wait for others (``within_user_code``).
+    A request in flight may be waiting for this code.
     """
     token = _is_user_code.set(True)
     try:
@@ -697,15 +676,11 @@ def user_code() -> Iterator[None]:
 
 
 def within_user_code() -> bool:
-    """Return whether code of the user called, for which a request may be waiting."""
     return _is_user_code.get()
 
 
 async def to_its_end(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Await *coroutine*, which goes on if the caller is cancelled.
-
-    The caller is cancelled when *coroutine* has ended, or if it is cancelled again.
-    """
+    """Await *coroutine*; a cancelled caller waits for its end, unless cancelled again."""
     task = running().spawn(coroutine)
     try:
         return await _unharmed(task)
@@ -721,7 +696,6 @@ async def shielded(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 async def _unharmed(task: asyncio.Task[T]) -> T:
-    """Await *task*, which a cancellation of the caller does not reach."""
     # Not asyncio.shield: that logs the error of a task whose caller was cancelled.
     task.add_done_callback(lambda task: task.cancelled() or task.exception())
     await asyncio.wait((task,))
