@@ -108,7 +108,7 @@ async def upload_source(
 
 
 class _SmallPartsError(ConfigurationError):
-    """Raised if a signed URL is for an S3 store, which requires larger parts."""
+    """A signed URL is for an S3 store, which requires larger parts."""
 
 
 async def _upload(
@@ -136,7 +136,6 @@ async def _upload(
 
 
 async def _upload_at_once(job: UploadJob, source: Source) -> Receipt:
-    """Store *source* by one call; there is nothing to discard if that fails."""
     try:
         body = await _readable_again(source)
         receipt = await put_body(job, body)
@@ -150,7 +149,6 @@ async def _upload_at_once(job: UploadJob, source: Source) -> Receipt:
 
 
 async def _readable_again(source: Source) -> Body:
-    """Return the bytes of *source* in memory, if they are few."""
     if isinstance(source, MemoryBody) or source.size > BODY_CAP:
         return source
     return await blocking(loaded, source)
@@ -164,10 +162,6 @@ async def _job_for(
     at_hand: bool = False,
     context: TransferContext = ALONE,
 ) -> UploadJob:
-    """Plan an upload; asks the signer for its grant, and sends nothing.
-
-    Raises UploadDiscardedError if SIGTERM was received.
-    """
     abort_at_exit.refuse_if_terminating(target.path)
     grant = await granted(client, target.path)
     refuse_expired(grant, target.path)
@@ -203,7 +197,6 @@ async def _job_for(
 
 
 async def _noted(job: UploadJob, receipt: Receipt, data: bytes | None) -> Receipt:
-    """Record a stored object, *data* if it is small; warn of what went wrong besides."""
     client = job.calls.client
     await client.note(receipt, data)
     if receipt.version_id and job.calls.target.keeps_hidden:
@@ -217,30 +210,22 @@ async def _noted(job: UploadJob, receipt: Receipt, data: bytes | None) -> Receip
 
 
 def _small(body: Body, size: int) -> bytes | None:
-    """Return the bytes of a stored body that is kept in memory; None if it is large."""
+    # None for a large body, or one that is not in memory.
     if body.size != size or size > BODY_CAP:
         return None
     return bytes_in(body) if isinstance(body, MemoryBody | PartBody) else None
 
 
 class Upload:
-    """Upload of one object. One coroutine at a time may use it.
-
-    Attributes:
-        failure: the first failure; None if there is none.
-        mode: the way the object is sent; one PutObject until the plan requires parts.
-        job: plan, target and receipt of the upload.
-        resumption: journal of a resumable upload; None if it cannot be resumed.
-        receipt: the receipt; None before ``finish``.
-    """
+    """Upload of one object. One coroutine at a time may use it."""
 
     def __init__(self, job: UploadJob) -> None:
         self._client, self.job = job.calls.client, job
         self.path, self.plan = job.calls.target.path, job.plan
-        self.resumption: Resumption | None = None
-        self.receipt: Receipt | None = None
-        self.failure: Exception | None = None
-        self.mode: SinglePut | Multipart = SinglePut(job)
+        self.resumption: Resumption | None = None  # None if it cannot be resumed
+        self.receipt: Receipt | None = None  # None before ``finish``
+        self.failure: Exception | None = None  # the first
+        self.mode: SinglePut | Multipart = SinglePut(job)  # until parts are needed
         self._ended = self._over = False
         self._beginning: asyncio.Task[None] | None = None
         self._pid, self._discard_timeout = os.getpid(), _DISCARD_TIMEOUT
@@ -375,8 +360,8 @@ class Upload:
             self._over = True
 
     async def _wait_for(self, tasks: Collection[asyncio.Task[None]]) -> None:
-        """Wait for *tasks*, with a timeout that ``discard`` may shorten meanwhile."""
         began = time.monotonic()
+        # ``discard`` may shorten the timeout meanwhile.
         while tasks and (left := began + self._discard_timeout - time.monotonic()) > 0:
             _, tasks = await asyncio.wait(tasks, timeout=min(left, _POLL_INTERVAL))
 
@@ -390,7 +375,7 @@ class Upload:
         return self._client.options.most_memory
 
     def early_size(self, number: int) -> int | None:
-        """Return the smallest size of part *number*, like ``UploadPlan.early_size``."""
+        """Like ``UploadPlan.early_size``, of the present plan."""
         return self.plan.early_size(number)
 
     @property
@@ -404,10 +389,7 @@ class Upload:
             in_background(self.discard)
 
     async def _choose_mode(self, single: SinglePut, first_of: int | None) -> None:
-        """Change from a single PutObject to parts if another body is added.
-
-        *first_of* is the size of the first of several bodies; None if this is not known.
-        """
+        # *first_of* is the size of the first of several bodies; None if there may be one.
         if not (self.plan.multipart or single.bodies or first_of):
             return
         if self.plan.spools or not await self._begin_multipart(first_of):
@@ -417,7 +399,7 @@ class Upload:
             await self.mode.add(body)
 
     async def _begin_multipart(self, first_of: int | None) -> bool:
-        """Begin the multipart upload; return False if that failed."""
+        """Begin the multipart upload; return False if only one PutObject is granted."""
         single, multipart = self.mode, Multipart(self.job, self.resumption)
         self.mode = multipart  # before there is anything to abort
         abort_at_exit.add(self)
@@ -440,10 +422,7 @@ class Upload:
             await multipart.discard(None, once=True)
 
     async def _check_part_size(self, size: int) -> None:
-        """Raise an error if the store of the first signed URL requires larger parts.
-
-        *size* is the number of bytes of the first part.
-        """
+        # The first signed URL shows whether the store requires larger parts.
         parts = (await granted(self._client, self.path)).multipart
         if parts is not None:
             self.plan = evolve(self.plan, least_part=parts.least_part)
@@ -452,7 +431,6 @@ class Upload:
                 raise _SmallPartsError(msg, path=self.path)
 
     def _keep(self, error: BaseException) -> None:
-        """Record *error* if it is the first failure."""
         if self.failure is None:
             self.failure = as_failure(error, self.path)
 
