@@ -67,19 +67,15 @@ _POLL_INTERVAL = 0.5  # seconds after which a discard checks whether the process
 
 @frozen(kw_only=True)
 class TransferContext:
-    """What a transfer has besides its source and its target.
+    """What a transfer has besides its source and its target."""
 
-    Attributes:
-        prefetcher: signs the first request together with those of others; None uses the
-            client's signer.
-        progress: called in worker threads with numbers of sent bytes; a negative number
-            subtracts the bytes of a failed try.
-        on_event: called in a worker thread when the upload is resumed, or its parts are
-            kept for a later process. It must not raise.
-    """
-
+    # Signs the first request together with those of others; None uses the client's signer.
     prefetcher: Prefetcher | None = None
+    # Called in worker threads with numbers of sent bytes; a negative number subtracts
+    # the bytes of a failed try.
     progress: Callable[[int], None] | None = None
+    # Called in a worker thread when the upload is resumed, or its parts are kept for a
+    # later process. It must not raise.
     on_event: Callable[[UploadEvent], object] | None = None
 
 
