@@ -140,7 +140,7 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
                 self._drop_codec()
 
     def _finish(self) -> None:
-        """Write the end of the compressed stream, once; without it, nothing is published."""
+        """Write the end of the compressed stream, once; publish nothing if that fails."""
         if self._ended:
             return
         self._ended = True
