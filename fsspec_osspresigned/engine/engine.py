@@ -379,7 +379,11 @@ def _post_or_serve(
         try:
             post(function, fail)
         except NoThreadError:
-            if current().serve(function, fail):
+            try:
+                if current().serve(function, fail):
+                    return
+            except NoThreadError as error:
+                fail(error)
                 return
             time.sleep(RETRY_INTERVAL)  # until the other thread has its loop
         else:
@@ -421,8 +425,7 @@ class _Call:
         else:
             self._task.add_done_callback(self._finish)
 
-    def cancel(self) -> None:
-        """Cancel the call; on the loop."""
+    def cancel(self) -> None:  # on the loop
         self._todo = None
         if self._task is None or self._task.done():
             # Maybe the second time: the waiter may have lost the first.
@@ -505,7 +508,7 @@ def _outcome_of(
             while True:
                 try:
                     if todo is not None:
-                        _post_call(call, todo)
+                        _post_or_serve(todo, call.fail)
                     todo = None
                     # Not for ever: a signal that another thread got does not end the
                     # wait, nor does any on Windows.
@@ -519,13 +522,6 @@ def _outcome_of(
         except BaseException as caught:  # noqa: BLE001 - raised by the caller
             interrupt = caught if interrupt is None else interrupt
             todo = call.cancel
-
-
-def _post_call(call: _Call, function: Callable[[], object]) -> None:
-    try:
-        _post_or_serve(function, call.fail)
-    except NoThreadError as error:
-        call.fail(error)
 
 
 async def awaited(
@@ -743,5 +739,4 @@ def verb(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
 
 
 def coroutine(verb: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Return the coroutine function of *verb*."""
     return cast("Callable[P, Coroutine[Any, Any, T]]", vars(verb)["coroutine"])
