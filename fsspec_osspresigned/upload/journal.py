@@ -89,8 +89,6 @@ class JournalPart:
 
 @frozen
 class JournalRecord:
-    """Content of a journal."""
-
     head: JournalHead
     parts: Mapping[int, JournalPart]  # the stored ones by number
 
@@ -109,10 +107,7 @@ def part_line(kept: JournalPart) -> bytes:
 
 
 def parse(data: bytes) -> JournalRecord | None:
-    """Return the content of a journal; None if its first line cannot be read.
-
-    If a part was sent twice, its last line wins, as the last upload wins in the store.
-    """
+    """Return the content of a journal; None if its first line cannot be read."""
     first, *others = data.split(b"\n")
     head = _head(first)
     if head is None:
@@ -120,7 +115,7 @@ def parse(data: bytes) -> JournalRecord | None:
     parts: dict[int, JournalPart] = {}
     for line in others:
         if (kept := _part(line, head)) is not None:
-            parts[kept.part.part_number] = kept
+            parts[kept.part.part_number] = kept  # the last one wins, as in the store
     return JournalRecord(head, MappingProxyType(parts))
 
 
@@ -159,11 +154,7 @@ def _part(line: bytes, head: JournalHead) -> JournalPart | None:
 
 
 def read(place: str, limit: int = _LIMIT) -> bytes | None:
-    """Return the bytes of a journal file; None if the file is missing.
-
-    Raises:
-        OSError: the file is not regular, cannot be read, or is larger than *limit* bytes.
-    """
+    """Return the bytes of a regular file of up to *limit* bytes; None if it is missing."""
     try:
         descriptor = open_regular(place, os.O_RDONLY | NOFOLLOW)
     except FileNotFoundError:
@@ -264,12 +255,9 @@ class HeldJournal:
             _log.warning("%s: cannot be removed: %s", self.place, error.strerror)
 
     def release(self) -> None:
-        """Unlock the journal for other processes; idempotent.
-
-        Has no effect in a forked child, where a thread lock may be stuck.
-        """
+        """Unlock the journal for other processes; idempotent."""
         if os.getpid() != self._pid:
-            return
+            return  # a thread lock may be stuck in a forked child
         self._close()
         if self._lock is not None:
             self._lock.release()
@@ -364,10 +352,7 @@ class Checkpoint:
         return HeldJournal(path, self._place(path, source)).acquire()
 
     def hold_name(self, name: str) -> HeldJournal:
-        """Return the locked journal with the file name that :meth:`found` returned.
-
-        Raises like :meth:`hold`.
-        """
+        """Like :meth:`hold`, by the file name that :meth:`found` returned."""
         return HeldJournal(name, str(self.directory / name)).acquire()
 
     def has(self, path: str, source: str) -> bool:

@@ -372,10 +372,7 @@ def _compared(
     md5: Callable[[], str] | None = None,
     mode: str | None = None,
 ) -> str:
-    """Compare the checksum in *reply* with that of the bytes sent; return its kind.
-
-    *mode* is as in the option ``checksum``; None compares only CRC-64s.
-    """
+    # *mode* is as in the option ``checksum``; None compares only CRC-64s.
     stated = crc is not None and CRC_HEADER in reply.headers
     return compare(
         reply.headers,
@@ -388,10 +385,7 @@ def _compared(
 
 
 def _completed(reply: Reply, operation: Operation, target: Target) -> Reply:
-    """Return *reply* with the ETag, which some stores send only in the body.
-
-    Raises OSSPresignedError for a 200 reply with an error, or without a confirmation.
-    """
+    """Return *reply* with the ETag, which some stores send only in the body."""
     text = reply.body.lstrip()
     is_json = text.startswith(b"{")  # a callback server answers in OSS's place
     if reply.status != CALLBACK_FAILED and not is_json and b"<Error>" in text[:512]:

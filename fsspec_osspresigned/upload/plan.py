@@ -151,11 +151,7 @@ def plan_for(
 def _fitted(
     size: int, options: Options, parts: MultipartGrant, link: Link
 ) -> UploadPlan | None:
-    """Return the plan with the shortest estimated time on *link*, or None.
-
-    Among plans that take up to ``_NEARLY`` times as long, it is the one with the fewest
-    requests.
-    """
+    """Return the plan with the shortest estimated time on *link*, or None."""
     is_fixed = options.part_size or options.multipart_threshold or parts.part_size
     if is_fixed or parts.is_owners:
         return None
@@ -184,7 +180,7 @@ def _fitted(
         plans.append((seconds + count * _PART_COST, plan))
     limit = min((seconds for seconds, _ in plans), default=0) * _NEARLY
     fast = [plan for seconds, plan in plans if seconds <= limit]
-    return min(
+    return min(  # the one with the fewest requests
         fast,
         key=lambda plan: (plan.multipart, plan.width or 0, -plan.part_size),
         default=None,
@@ -297,10 +293,7 @@ def refuse_expired(grant: Grant, path: str) -> None:
 def check_plan(
     options: Options, target: Target, grant: Grant, plan: UploadPlan
 ) -> None:
-    """Raise ConfigurationError if the granted requests cannot carry out *plan*.
-
-    The message lists every reason.
-    """
+    """Raise ConfigurationError with every reason why *plan* cannot be carried out."""
     problems: list[str] = []
     if plan.multipart:
         parts = grant.multipart or MultipartGrant()

@@ -124,10 +124,7 @@ def is_stale(error: BaseException | None) -> bool:
 async def list_parts(
     client: Client, target: Target, upload_id: str, *, page_size: int = 1000
 ) -> Listing:
-    """Return the stored parts of an upload, *page_size* with each request.
-
-    With a presigned URL, only the first page is listed.
-    """
+    """Return the stored parts of an upload, *page_size* with each request."""
     parts: dict[int, PartReceipt] = {}
     marker = 0
     while True:
@@ -140,7 +137,7 @@ async def list_parts(
         try:
             reply = await client.call(operation)
         except NotSignedError:
-            if marker:
+            if marker:  # a presigned URL is for the first page
                 return Listing(parts, whole=False)
             raise
         root = document(reply, operation, "ListPartsResult")

@@ -474,10 +474,7 @@ _open_lock = threading.Lock()
 
 @atexit.register
 def warn_of_open() -> None:
-    """Warn about transactions that were never ended.
-
-    Their parts are removed when the process ends (``abort_at_exit``).
-    """
+    """Warn of transactions that never ended; ``abort_at_exit`` removes their parts."""
     for transaction in list(_open):
         if transaction.under_way and transaction.files:
             text = f"a transaction of {len(transaction.files)} objects was never ended"
