@@ -185,7 +185,7 @@ class Engine:
             return True
         except BaseException:  # of a signal handler
             if self._claims.get("") is claim:
-                self._pass_on()
+                self._hand_over()
             raise
         try:
             runner.run(self._until_idle())
@@ -255,9 +255,9 @@ class Engine:
         for owned in self._owned.values():
             owned.close()
         loop.close()
-        self._pass_on()
+        self._hand_over()
 
-    def _pass_on(self) -> None:  # to the next engine
+    def _hand_over(self) -> None:  # to the next engine
         self.is_over = True
         while (posted := self._next()) is not None:
             post_later(*posted)

@@ -73,7 +73,7 @@ class OSSCalls:
         try:
             return await self._send(operation, body, prefetcher)
         except IntegrityError as error:
-            raise _visible(error)  # noqa: B904 - it is the same error
+            raise _as_stored(error)  # noqa: B904 - it is the same error
         except OSSPresignedError as error:
             if error.outcome is not Outcome.UNKNOWN:
                 raise
@@ -194,7 +194,7 @@ class OSSCalls:
         try:
             return reply, _compared(reply, operation, crc)
         except IntegrityError as error:
-            raise _visible(error)  # noqa: B904 - it is the same error
+            raise _as_stored(error)  # noqa: B904 - it is the same error
 
     async def _prove_parts(
         self, upload_id: str, parts: tuple[PartReceipt, ...]
@@ -205,8 +205,8 @@ class OSSCalls:
         root = document(reply, operation, "ListPartsResult")
         listed: list[tuple[int, int, str]] = []
         with contextlib.suppress(ValueError):
-            listed = [_shape(part) for part in listed_parts(root)]
-        sent = [_shape(part) for part in parts]
+            listed = [_identity(part) for part in listed_parts(root)]
+        sent = [_identity(part) for part in parts]
         if root.findtext("IsTruncated") == "true":
             sent = sent[: len(listed)]  # one signed request shows 1,000 parts
         if not listed or listed != sent:
@@ -354,11 +354,11 @@ def crc_of(body: Body) -> int:
     return crc
 
 
-def _shape(part: PartReceipt) -> tuple[int, int, str]:
+def _identity(part: PartReceipt) -> tuple[int, int, str]:
     return part.part_number, part.size, bare(part.etag)
 
 
-def _visible(error: IntegrityError) -> IntegrityError:
+def _as_stored(error: IntegrityError) -> IntegrityError:
     error.outcome = Outcome.STORED
     if error.differs:
         error.add_note("The object that is visible now is not what was sent.")

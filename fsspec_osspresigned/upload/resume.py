@@ -91,7 +91,7 @@ def agreed(
     stored: dict[int, JournalPart] = {}
     for number, journaled in kept.items():
         if number in listing.parts:
-            if _same(journaled.part, listing.parts[number]):
+            if _is_same(journaled.part, listing.parts[number]):
                 stored[number] = journaled
         elif not listing.whole and number > last:
             stored[number] = journaled
@@ -102,7 +102,7 @@ def agreed(
     return stored
 
 
-def _same(ours: PartReceipt, theirs: PartReceipt) -> bool:
+def _is_same(ours: PartReceipt, theirs: PartReceipt) -> bool:
     return (
         ours.size == theirs.size
         and bare(ours.etag) == bare(theirs.etag)
@@ -182,7 +182,7 @@ class Resumption:
                 listing = await list_parts(client, target, old.upload_id)
             except UploadNotFoundError as error:
                 if is_elsewhere(error, old.host):
-                    return _kept_for(old)
+                    return _log_kept(old)
                 if len(kept) < old.parts:
                     if old.owners:
                         await blocking(self._held.remove)
@@ -294,12 +294,12 @@ async def _start_over(
     if held.record is not None and not (head := held.record.head).owners:
         calls = OSSCalls(client, target)
         if not await calls.abort(head.upload_id, host=head.host):
-            return _kept_for(head)
+            return _log_kept(head)
     await blocking(held.remove)
     return True
 
 
-def _kept_for(head: JournalHead) -> bool:
+def _log_kept(head: JournalHead) -> bool:
     _log.warning(
         "%s: the journal of this file is kept for its upload to %s: this one cannot be "
         "resumed; use another checkpoint directory for this store",

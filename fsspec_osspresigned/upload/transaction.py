@@ -375,7 +375,7 @@ class Transaction:
         chosen = [file for file in files if last[file.path] is file]
         try:
             await _discard([file for file in files if last[file.path] is not file])
-            failures = await self._unready(chosen) or await self._commit(chosen)
+            failures = await self._wait_for_parts(chosen) or await self._commit(chosen)
         except BaseException as error:
             error.add_note(_summary(chosen))
             raise
@@ -399,7 +399,7 @@ class Transaction:
             discarded=[file.path for file in unpublished if file.path not in failures],
         )
 
-    async def _unready(self, files: Iterable[Pending]) -> dict[str, Exception]:
+    async def _wait_for_parts(self, files: Iterable[Pending]) -> dict[str, Exception]:
         """Wait until the parts of all objects are sent; return path -> failure."""
         msg = "DuckDB did not finish it: it did not rename its tmp_ file"
         failures: dict[str, Exception] = {

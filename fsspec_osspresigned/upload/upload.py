@@ -141,7 +141,7 @@ async def _upload_at_once(job: UploadJob, source: Source) -> Receipt:
         reason = str(error) or type(error).__name__
         _log.info("the upload of %s failed: %s", job.calls.target.path, reason)
         raise
-    return await _noted(job, receipt, _small(body, receipt.size))
+    return await _record_stored(job, receipt, _small_bytes(body, receipt.size))
 
 
 async def _readable_again(source: Source) -> Body:
@@ -192,7 +192,9 @@ async def _job_for(
     )
 
 
-async def _noted(job: UploadJob, receipt: Receipt, data: bytes | None) -> Receipt:
+async def _record_stored(
+    job: UploadJob, receipt: Receipt, data: bytes | None
+) -> Receipt:
     client = job.calls.client
     await client.note(receipt, data)
     if receipt.version_id and job.calls.target.keeps_hidden:
@@ -205,7 +207,7 @@ async def _noted(job: UploadJob, receipt: Receipt, data: bytes | None) -> Receip
     return receipt
 
 
-def _small(body: Body, size: int) -> bytes | None:
+def _small_bytes(body: Body, size: int) -> bytes | None:
     # None for a large body, or one that is not in memory.
     if body.size != size or size > BODY_CAP:
         return None
@@ -256,7 +258,7 @@ class Upload:
                 await self._choose_mode(self.mode, body.size if more else None)
             await self.mode.add(body)
         except BaseException as error:
-            self._keep(error)
+            self._set_failure(error)
             raise
 
     async def add_source(self, source: Source) -> None:
@@ -304,12 +306,12 @@ class Upload:
         except BaseException as error:
             if isinstance(error, ExclusiveNotEnforcedError):  # published all the same
                 await self._published()
-            self._keep(error)
+            self._set_failure(error)
             raise
         self.receipt = receipt
-        data = _small(body, receipt.size)  # before the body is released
+        data = _small_bytes(body, receipt.size)  # before the body is released
         await self._published()
-        return await _noted(self.job, receipt, data)
+        return await _record_stored(self.job, receipt, data)
 
     async def _published(self) -> None:
         self._ended = self._over = True
@@ -332,7 +334,7 @@ class Upload:
         if self._ended or os.getpid() != self._pid:
             return
         text = f"the upload of {self.path} was cancelled"
-        self._keep(UploadDiscardedError(text, path=self.path))
+        self._set_failure(UploadDiscardedError(text, path=self.path))
         if reason is not None:
             # The caller gets it raised: a second time on the screen is no news.
             # As text: a record that keeps the exception keeps its frames, and the data.
@@ -400,7 +402,7 @@ class Upload:
         self.mode = multipart  # before there is anything to abort
         abort_at_exit.add(self)
         try:
-            self._beginning = running().spawn(self._begun(multipart))
+            self._beginning = running().spawn(self._begin_or_discard(multipart))
             # Its upload ID must not be lost, so a cancellation waits for the reply.
             await asyncio.shield(self._beginning)
             await self._check_part_size(first_of or self.plan.part_size)
@@ -412,7 +414,7 @@ class Upload:
             return False
         return True
 
-    async def _begun(self, multipart: Multipart) -> None:
+    async def _begin_or_discard(self, multipart: Multipart) -> None:
         await multipart.begin()
         if self._over:  # nothing waits for it any more
             await multipart.discard(None, once=True)
@@ -426,7 +428,7 @@ class Upload:
                 msg = too_small(size, parts.least_part)
                 raise _SmallPartsError(msg, path=self.path)
 
-    def _keep(self, error: BaseException) -> None:
+    def _set_failure(self, error: BaseException) -> None:
         if self.failure is None:
             self.failure = as_failure(error, self.path)
 

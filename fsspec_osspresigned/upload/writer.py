@@ -96,7 +96,7 @@ class PresignedWriter(io.BufferedIOBase):
         self.autocommit, self.publish_always = autocommit, publish_always
         self.upload = upload
         self._keep = keep
-        self._before = _in_flight()
+        self._at_open = _in_flight()
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._sent = 0  # bytes of the parts before the one that is written
@@ -210,12 +210,12 @@ class PresignedWriter(io.BufferedIOBase):
             return
         with self._lock:
             leaving, traceback = _in_flight()
-            is_known = leaving is self._before[0] and traceback is self._before[1]
+            is_known = leaving is self._at_open[0] and traceback is self._at_open[1]
             if leaving is not None and not (
                 is_known or self.publish_always or self.closed
             ):
                 if self._failure is None:
-                    self._discard_loudly(leaving)
+                    self._discard_and_raise(leaving)
                 if not isinstance(leaving, Exception):
                     self._released = True
                     raise leaving  # Ctrl-C stays Ctrl-C for the caller
@@ -379,9 +379,9 @@ class PresignedWriter(io.BufferedIOBase):
             self.give_up(error)
             raise
         self._state = "closed"
-        self._before = None, None  # with all frames that the traceback keeps alive
+        self._at_open = None, None  # with all frames that the traceback keeps alive
 
-    def _discard_loudly(self, leaving: BaseException) -> NoReturn:
+    def _discard_and_raise(self, leaving: BaseException) -> NoReturn:
         self.discard()
         # A file without the bytes that a seek would have changed is no use.
         remedy = self._remedy if _is_of_seek(leaving) else "f.commit() publishes"
@@ -412,7 +412,7 @@ class PresignedWriter(io.BufferedIOBase):
     def _forget(self) -> None:
         self._state = "discarded"
         self._buffer.close()
-        self._before = None, None
+        self._at_open = None, None
 
     def _fill(self, view: memoryview) -> None:
         source = view.obj
