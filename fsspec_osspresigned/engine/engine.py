@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 IDLE = 25.0  # seconds without use after which the engine ends
 _IDLE_CHECK_INTERVAL = 5.0  # seconds
-_CANCEL_INTERVAL = 1.0  # seconds after a cancellation in which another one is the same
+_CANCEL_INTERVAL = 1.0  # seconds after a cancellation in which no other one counts
 _POLL_INTERVAL = 0.5  # seconds after which a waiting thread lets a signal handler run
 
 # The call of a verb to which a coroutine belongs; requests in flight are shared by calls.
@@ -122,7 +122,7 @@ class Engine:
         except NoThreadError:
             if self._take_back(posted):
                 raise
-            return True  # a thread that began just now has it
+            return True  # another thread has begun just now, and does it
         # What is posted before the end of the engine is done, by this one or the next.
         return not self.is_over or not self._take_back(posted)
 
@@ -310,7 +310,7 @@ class Engine:
         return self._owned[kind]  # type: ignore[no-any-return]  # it made it
 
 
-_engines = [Engine()]  # one: that of this process
+_engines = [Engine()]  # only that of this process
 
 
 def current() -> Engine:
@@ -581,7 +581,7 @@ async def _until_ended(call: _Call, waiter: asyncio.Future[None]) -> None:
     else:
         post(call.begin, call.fail)
     cancelled: asyncio.CancelledError | None = None
-    next_cancel = -math.inf  # the moment from which on a cancellation is passed on
+    next_cancel = -math.inf  # when a cancellation counts again
     while not waiter.done():
         try:
             await asyncio.wait((waiter,))

@@ -28,7 +28,7 @@ R = TypeVar("R")
 
 ON_ERROR = ("raise", "omit", "return")
 
-# Equal refusals one after the other that end the whole: no other job would be let in.
+# Equal refusals in a row that end the scope: the other jobs would be refused, too.
 _REFUSALS = 16
 _REFUSED = (401, 403)  # HTTP status
 _NO_RESULT = object()  # of a job that has not ended, or failed

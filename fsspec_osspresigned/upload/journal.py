@@ -233,7 +233,7 @@ class HeldJournal:
                 self.keeps = True
 
     def resume(self) -> None:
-        self.keeps = True  # as far as it goes, even if nothing more can be added
+        self.keeps = True  # its lines count, even if no other can be added
         with self._warning():
             self._file = LineFile.reopen(self.place, is_torn=self._is_torn, sync=True)
 

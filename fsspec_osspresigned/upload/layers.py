@@ -188,7 +188,7 @@ class TextWriter(_Layer, io.TextIOWrapper):
         The file below publishes its object; an exception in flight discards it.
         """
         if self.closed:
-            self._inner.close()  # says again what failed
+            self._inner.close()  # raises again what failed
         else:
             super().close()
 

@@ -38,14 +38,14 @@ _CONSTANT_PARTS = 5_000
 _DOUBLE_EVERY = 500
 # Parts of a stream that may be as small as OSS permits if memory is short: 200 MB.
 _SMALL_PARTS = 2_000
-# Where part sizes are ours, there is one part for each of 16 connections, two in a large
-# file. `max_concurrency` does not count, so a resumed upload has the same parts.
+# If neither options nor grant fix the part size, there is one part for each of 16
+# connections, two in a large file. A resumed upload must have the same parts, so
+# `max_concurrency` does not count.
 _CONNECTIONS = 16
-# Sizes that are tried on a known link, seconds that each part costs besides, and how
-# much longer may be taken for fewer requests: fitted to the curves of docs/growth.md.
+# For plans on a known link; fitted to the curves of docs/growth.md.
 _PART_SIZES = tuple(MIB << power for power in range(7))
-_PART_COST = 0.0008
-_NEARLY = 1.1
+_PART_COST = 0.0008  # seconds for each part
+_NEARLY = 1.1  # factor of the shortest time that a plan with fewer requests may take
 
 
 @frozen(kw_only=True)

@@ -135,7 +135,7 @@ async def _upload_at_once(job: UploadJob, source: Source) -> Receipt:
     try:
         body = await _readable_again(source)
         receipt = await put_body(job, body)
-    except ExclusiveNotEnforcedError:  # published all the same
+    except ExclusiveNotEnforcedError:  # it was published
         raise
     except BaseException as error:
         reason = str(error) or type(error).__name__
@@ -304,7 +304,7 @@ class Upload:
                 await self.wait_for_parts()
             receipt, body = await self.mode.publish(), self.mode.body
         except BaseException as error:
-            if isinstance(error, ExclusiveNotEnforcedError):  # published all the same
+            if isinstance(error, ExclusiveNotEnforcedError):  # it was published
                 await self._published()
             self._set_failure(error)
             raise
@@ -336,8 +336,8 @@ class Upload:
         text = f"the upload of {self.path} was cancelled"
         self._set_failure(UploadDiscardedError(text, path=self.path))
         if reason is not None:
-            # The caller gets it raised: a second time on the screen is no news.
-            # As text: a record that keeps the exception keeps its frames, and the data.
+            # No warning, because the caller gets the exception. As text, because a
+            # record that keeps the exception keeps its frames, and the data.
             _log.info("the upload of %s was discarded: %s", self.path, str(reason))
         self._ended = True
         await to_its_end(self._discard(reason))
@@ -416,7 +416,7 @@ class Upload:
 
     async def _begin_or_discard(self, multipart: Multipart) -> None:
         await multipart.begin()
-        if self._over:  # nothing waits for it any more
+        if self._over:  # the upload was discarded meanwhile
             await multipart.discard(None, once=True)
 
     async def _check_part_size(self, size: int) -> None:
