@@ -108,9 +108,7 @@ def end_all(
 
 
 def terminate(
-    number: int,
-    _: FrameType | None = None,
-    then: Callable[[], object] = lambda: None,
+    number: int, _: FrameType | None = None, then: Callable[[], object] = lambda: None
 ) -> None:
     """Abort the uploads, call *then*, and let the signal end the process.
 

@@ -34,12 +34,7 @@ from ..model import MAX_PARTS, Action, PartReceipt
 from ..options.of_objects import Target
 from ..signers.base import MultipartGrant
 from ..units import short_bytes, shown_bytes, shown_text
-from .journal import (
-    Checkpoint,
-    HeldJournal,
-    JournalHead,
-    JournalPart,
-)
+from .journal import Checkpoint, HeldJournal, JournalHead, JournalPart
 from .oss_calls import OSSCalls, bare, crc_of, document, is_elsewhere, listed_parts
 from .plan import UploadPlan
 

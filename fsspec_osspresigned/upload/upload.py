@@ -177,9 +177,7 @@ async def _job_for(
         for operation in needed_requests(target, grant, plan, size):
             await client.preflight(operation)
     exchange = Exchange(
-        path=target.path,
-        progress=context.progress,
-        with_crc=target.checksum != "none",
+        path=target.path, progress=context.progress, with_crc=target.checksum != "none"
     )
     return UploadJob(
         calls=OSSCalls(client, target, exchange),
