@@ -23,10 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class Abortable(Protocol):
-    """Protocol of what must not outlive the process: an upload or a temporary file.
-
-    It can be discarded at any time and more than once.
-    """
+    """What must not outlive the process: an upload or a temporary file."""
 
     @property
     def is_over(self) -> bool:
@@ -34,7 +31,7 @@ class Abortable(Protocol):
         ...
 
     def stop(self) -> None:
-        """Begin to remove what would be left; do not wait."""
+        """Begin to remove what would be left, and do not wait; may be called twice."""
         ...
 
 
@@ -63,7 +60,6 @@ def refuse_if_terminating(path: str | None = None) -> None:
 
 
 def unfinished(uploads: Iterable[Abortable] = _begun) -> list[Abortable]:
-    """Return those of *uploads* that have not ended."""
     while True:
         with suppress(RuntimeError):  # another thread has begun one
             return [upload for upload in uploads if not upload.is_over]
@@ -97,24 +93,22 @@ def end_all(
     """
     end = time.monotonic() + seconds
     failed: list[Abortable] = []
-    while left := [one for one in unfinished(uploads) if one not in failed]:
+    while pending := [item for item in unfinished(uploads) if item not in failed]:
         if time.monotonic() >= end:
-            _log.warning("%d unfinished uploads were left as they are", len(left))
+            _log.warning("%d unfinished uploads were left as they are", len(pending))
             return
-        for upload in left:
+        for upload in pending:
             try:
                 upload.stop()
             except Exception as error:  # noqa: BLE001 - the others are to end all the same
                 _log.warning("an unfinished upload could not be aborted: %s", error)
                 failed.append(upload)
-        if not all(one.is_over or one in failed for one in left):
+        if not all(item.is_over or item in failed for item in pending):
             time.sleep(_POLL_INTERVAL)
 
 
 def terminate(
-    number: int,
-    _: FrameType | None = None,
-    then: Callable[[], object] = lambda: None,
+    number: int, _: FrameType | None = None, then: Callable[[], object] = lambda: None
 ) -> None:
     """Abort the uploads, call *then*, and let the signal end the process.
 

@@ -29,7 +29,7 @@ class EngineLoop(asyncio.SelectorEventLoop):
     engine: Any
 
     def __del__(self) -> None:
-        """Close a loop that could not be made, for want of descriptors, without a warning."""
+        # A loop that could not be made, for want of descriptors, gives no warning.
         with suppress(Exception):  # its parts may be missing
             self.close()
 
@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 IDLE = 25.0  # seconds without use after which the engine ends
 _IDLE_CHECK_INTERVAL = 5.0  # seconds
-_CANCEL_INTERVAL = 1.0  # seconds after a cancellation in which another one is the same
+_CANCEL_INTERVAL = 1.0  # seconds after a cancellation in which no other one counts
 _POLL_INTERVAL = 0.5  # seconds after which a waiting thread lets a signal handler run
 
 # The call of a verb to which a coroutine belongs; requests in flight are shared by calls.
@@ -50,10 +50,9 @@ _is_user_code: ContextVar[bool] = ContextVar("osspresigned_user_code", default=F
 
 
 class CarriedError(BaseException):
-    """What code of the user raised in a thread, such as SystemExit, and is no Exception.
+    """Carries an *error* of code of the user that is no Exception, such as SystemExit.
 
-    asyncio would end its loop, or take the task for cancelled. ``run`` raises the *error*
-    itself.
+    asyncio would end its loop, or take the task for cancelled. ``run`` raises *error*.
     """
 
     def __init__(self, error: BaseException) -> None:
@@ -61,7 +60,6 @@ class CarriedError(BaseException):
         self.error = error
 
     def add_note(self, note: str) -> None:
-        """Add *note* to the error of the user."""
         self.error.add_note(note)
 
 
@@ -70,11 +68,9 @@ class NoThreadError(OSError):
 
 
 class Closable(Protocol):
-    """Protocol of an object that an engine owns, and closes at its end."""
+    """An object that an engine owns, and closes at its end, in the thread of the loop."""
 
-    def close(self) -> None:
-        """Close the object; called in the thread of the loop."""
-        ...
+    def close(self) -> None: ...
 
 
 C = TypeVar("C", bound=Closable)
@@ -126,26 +122,22 @@ class Engine:
         except NoThreadError:
             if self._take_back(posted):
                 raise
-            return True  # a thread that began just now has it
+            return True  # another thread has begun just now, and does it
         # What is posted before the end of the engine is done, by this one or the next.
         return not self.is_over or not self._take_back(posted)
 
     def defer(
         self, function: Callable[[], object], fail: Callable[[OSError], object]
     ) -> bool:
-        """Call *function* on the loop with what is posted next; starts no thread.
-
-        Returns False if the engine has ended.
-        """
+        """Like ``post``, but *function* waits for the next ``post``; starts no thread."""
         posted = _Posted(function, fail)
         self._posted.append(posted)
         return not self.is_over or not self._take_back(posted)
 
     def _take_back(self, posted: _Posted) -> bool:
-        """Remove *posted*; return False if the engine was faster."""
         try:
             self._posted.remove(posted)
-        except ValueError:
+        except ValueError:  # the engine was faster
             return False
         return True
 
@@ -193,7 +185,7 @@ class Engine:
             return True
         except BaseException:  # of a signal handler
             if self._claims.get("") is claim:
-                self._pass_on()
+                self._hand_over()
             raise
         try:
             runner.run(self._until_idle())
@@ -209,8 +201,7 @@ class Engine:
         return self._claims.setdefault("", claim) is claim
 
     @property
-    def tasks(self) -> set[asyncio.Task[Any]]:
-        """The tasks that have not ended; for tests."""
+    def tasks(self) -> set[asyncio.Task[Any]]:  # for tests
         return set(self._tasks)
 
     # -- on the loop ---------------------------------------------------------------------
@@ -258,17 +249,15 @@ class Engine:
                 task.cancel()
             await asyncio.wait(tasks)
 
-    def _end(self, loop: Closable) -> None:
-        """Close *loop*, or the Runner of it, and what belongs to it."""
+    def _end(self, loop: Closable) -> None:  # the loop, or its Runner
         self.is_over = True
         self.threads.end()
         for owned in self._owned.values():
             owned.close()
         loop.close()
-        self._pass_on()
+        self._hand_over()
 
-    def _pass_on(self) -> None:
-        """End, and leave to the next engine what was posted."""
+    def _hand_over(self) -> None:  # to the next engine
         self.is_over = True
         while (posted := self._next()) is not None:
             post_later(*posted)
@@ -290,7 +279,6 @@ class Engine:
             posted.fail(OSError(*error.args))
 
     def _end_idle(self) -> None:
-        """End threads that are idle, and then the engine."""
         loop = cast(EngineLoop, self.loop)
         self.threads.end_idle(IDLE)
         # An upload that was never finished is aborted at exit, where no thread can start.
@@ -307,7 +295,7 @@ class Engine:
         coroutine: Coroutine[Any, Any, T],
         context: contextvars.Context | None = None,
     ) -> asyncio.Task[T]:
-        """Run *coroutine* as a task, which the engine keeps until it ends."""
+        # The engine keeps the task until it ends; asyncio does not.
         loop = cast(EngineLoop, self.loop)
         self._used = loop.time()
         task = loop.create_task(coroutine, context=context)
@@ -316,13 +304,13 @@ class Engine:
         return task
 
     def own(self, kind: Callable[[], C]) -> C:
-        """Return the engine's object of a *kind*, made by its first use."""
+        """Return the engine's only object of a *kind*; it is made by the first use."""
         if kind not in self._owned:
             self._owned[kind] = kind()
         return self._owned[kind]  # type: ignore[no-any-return]  # it made it
 
 
-_engines = [Engine()]  # one: that of this process
+_engines = [Engine()]  # only that of this process
 
 
 def current() -> Engine:
@@ -341,7 +329,6 @@ def running() -> Engine:
 
 
 def is_engine_thread() -> bool:
-    """Return whether the calling thread runs the loop of an engine."""
     return _runs_loop(EngineLoop)
 
 
@@ -353,7 +340,7 @@ def _runs_loop(kind: type = object) -> bool:
 
 
 def _ignore(_: OSError) -> None:
-    """Do nothing: nothing waits for what could not begin."""
+    pass  # nothing waits for what could not begin
 
 
 def post(
@@ -388,12 +375,15 @@ def post_later(
 def _post_or_serve(
     function: Callable[[], object], fail: Callable[[OSError], object]
 ) -> None:
-    """Call *function* on the loop; in this thread if no other one can be started."""
     while True:
         try:
             post(function, fail)
         except NoThreadError:
-            if current().serve(function, fail):
+            try:
+                if current().serve(function, fail):
+                    return
+            except NoThreadError as error:
+                fail(error)
                 return
             time.sleep(RETRY_INTERVAL)  # until the other thread has its loop
         else:
@@ -424,8 +414,7 @@ class _Call:
         self._todo = function, context
         self._task: asyncio.Task[Any] | None = None
 
-    def begin(self) -> None:
-        """Begin the call; on the loop."""
+    def begin(self) -> None:  # on the loop
         if self._todo is None:
             return
         (function, context), self._todo = self._todo, None
@@ -436,19 +425,15 @@ class _Call:
         else:
             self._task.add_done_callback(self._finish)
 
-    def cancel(self) -> None:
-        """Cancel the call; on the loop.
-
-        *ended* is called again if it was before: the waiter may have lost that.
-        """
+    def cancel(self) -> None:  # on the loop
         self._todo = None
         if self._task is None or self._task.done():
+            # Maybe the second time: the waiter may have lost the first.
             self._ended(None, asyncio.CancelledError())
         else:
             self._task.cancel()
 
-    def fail(self, error: OSError) -> None:
-        """End the call with *error*, because no loop can begin; in any thread."""
+    def fail(self, error: OSError) -> None:  # in any thread
         self._todo = None
         self._ended(None, error)
 
@@ -510,11 +495,9 @@ def _outcome_of(
     todo: Callable[[], object] | None,
     outcomes: queue.SimpleQueue[_Outcome],
 ) -> tuple[_Outcome, BaseException | None]:
-    """Do *todo* on the loop; return the outcome of *call* when it has ended.
+    """Do *todo* on the loop; return the outcome of *call*, and the first interrupt.
 
-    The second value is the first exception of a signal handler.
-
-    Such an exception cancels the call, and so does each further one.
+    Each exception of a signal handler cancels the call.
     """
     interrupt: BaseException | None = None
     # A signal handler may raise between any two steps. The inner ``try`` catches what is
@@ -525,7 +508,7 @@ def _outcome_of(
             while True:
                 try:
                     if todo is not None:
-                        _post_call(call, todo)
+                        _post_or_serve(todo, call.fail)
                     todo = None
                     # Not for ever: a signal that another thread got does not end the
                     # wait, nor does any on Windows.
@@ -539,13 +522,6 @@ def _outcome_of(
         except BaseException as caught:  # noqa: BLE001 - raised by the caller
             interrupt = caught if interrupt is None else interrupt
             todo = call.cancel
-
-
-def _post_call(call: _Call, function: Callable[[], object]) -> None:
-    try:
-        _post_or_serve(function, call.fail)
-    except NoThreadError as error:
-        call.fail(error)
 
 
 async def awaited(
@@ -597,7 +573,6 @@ async def awaited(
 
 
 async def _until_ended(call: _Call, waiter: asyncio.Future[None]) -> None:
-    """Begin *call*, and wait for *waiter*, which its end wakes."""
     for _ in range(RETRIES):  # no other loop can run in this thread
         with suppress(NoThreadError):
             post(call.begin, call.fail)
@@ -606,7 +581,7 @@ async def _until_ended(call: _Call, waiter: asyncio.Future[None]) -> None:
     else:
         post(call.begin, call.fail)
     cancelled: asyncio.CancelledError | None = None
-    next_cancel = -math.inf  # the moment from which on a cancellation is passed on
+    next_cancel = -math.inf  # when a cancellation counts again
     while not waiter.done():
         try:
             await asyncio.wait((waiter,))
@@ -685,9 +660,9 @@ async def call_user(function: Callable[..., T], *args: Any) -> T:
 
 @contextmanager
 def user_code() -> Iterator[None]:
-    """Mark the block as code of the user, for which a request may be waiting.
+    """Mark the block as code of the user; its requests do not wait for others.
 
-    The requests that it makes do not wait for others (``within_user_code``).
+    A request in flight may be waiting for this code.
     """
     token = _is_user_code.set(True)
     try:
@@ -697,15 +672,11 @@ def user_code() -> Iterator[None]:
 
 
 def within_user_code() -> bool:
-    """Return whether code of the user called, for which a request may be waiting."""
     return _is_user_code.get()
 
 
 async def to_its_end(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Await *coroutine*, which goes on if the caller is cancelled.
-
-    The caller is cancelled when *coroutine* has ended, or if it is cancelled again.
-    """
+    """Await *coroutine*; a cancelled caller waits for its end, unless cancelled again."""
     task = running().spawn(coroutine)
     try:
         return await _unharmed(task)
@@ -721,7 +692,6 @@ async def shielded(coroutine: Coroutine[Any, Any, T]) -> T:
 
 
 async def _unharmed(task: asyncio.Task[T]) -> T:
-    """Await *task*, which a cancellation of the caller does not reach."""
     # Not asyncio.shield: that logs the error of a task whose caller was cancelled.
     task.add_done_callback(lambda task: task.cancelled() or task.exception())
     await asyncio.wait((task,))
@@ -769,5 +739,4 @@ def verb(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
 
 
 def coroutine(verb: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
-    """Return the coroutine function of *verb*."""
     return cast("Callable[P, Coroutine[Any, Any, T]]", vars(verb)["coroutine"])

@@ -22,18 +22,13 @@ from .engine import call_of_task, running, within_user_code
 
 @frozen
 class RequestLimits:
-    """Maximum numbers of requests in flight, for the requests of one client.
+    """Maximum numbers of requests in flight, for the requests of one client."""
 
-    Attributes:
-        small: those of this client with small bodies, which the loop sends; the number
-            depends on the bucket, and limits those to all buckets.
-        large: those of the whole process that worker threads send.
-        total: both, in the whole process.
-    """
-
+    # Those of this client with small bodies, which the loop sends. The number depends
+    # on the bucket, and limits those to all buckets.
     small: Callable[[], int]
-    large: int
-    total: int
+    large: int  # those of the whole process that worker threads send
+    total: int  # both, in the whole process
 
 
 @frozen(eq=False)
@@ -63,31 +58,27 @@ class RequestLimiter:
         self._waiting: OrderedDict[object, deque[_Waiter]] = OrderedDict()
 
     def close(self) -> None:
-        """Do nothing; no request is left when the engine ends."""
+        pass  # no request is left when the engine ends
 
     @property
     def in_flight(self) -> int:
-        """Number of requests in flight."""
         return self._small + self._large
 
     def enter_nowait(self, place: RequestPlace) -> bool:
-        """Count the request if it may be sent now; return whether it may.
-
-        Call ``leave`` when it has ended.
-        """
+        """Count the request if it may be sent now; return whether it may."""
         may = within_user_code() or (not self._waiting and self._may(place))
         if may:
             self._count(place, 1)
         return may
 
     def leave(self, place: RequestPlace) -> None:
-        """Count the request no more, and let others in."""
+        """End a counted request, and let others in."""
         self._count(place, -1)
         if self._waiting:
             self._admit()
 
     async def enter(self, place: RequestPlace) -> None:
-        """Wait until the request may be sent, and count it."""
+        """Wait until the request may be sent, and count it until ``leave``."""
         future = asyncio.get_running_loop().create_future()
         call = call_of_task.get(), id(place.client), place.is_small
         queue = self._waiting.setdefault(call, deque())
@@ -127,7 +118,7 @@ class RequestLimiter:
             self._large += change
 
     def _admit(self) -> None:
-        """Let those in who may send now: the first of each call, one call after another."""
+        # The first request of each call, one call after another.
         while (call := next(filter(self._may_first, self._waiting), None)) is not None:
             queue = self._waiting.pop(call)
             place, future = queue.popleft()
@@ -142,7 +133,6 @@ class RequestLimiter:
 
 
 def request_limiter() -> RequestLimiter:
-    """Return the limiter of the running engine."""
     return running().own(RequestLimiter)
 
 
@@ -151,14 +141,11 @@ class MemoryAccount:
 
     One thread fills a part at a time. Each number is changed in one step of the
     interpreter, so an interrupt, or another thread, counts nothing twice.
-
-    Attributes:
-        filling: bytes of the part that is filled.
     """
 
     def __init__(self, budget: MemoryBudget) -> None:
         self._budget = budget
-        self.filling = 0
+        self.filling = 0  # bytes of the part that is filled
         self._parts: dict[object, int] = {}
         budget.accounts.add(weakref.ref(self))
 
@@ -182,10 +169,7 @@ class MemoryAccount:
         self._parts.clear()
 
     def reserve(self, size: int, limit: int) -> bool:
-        """Add *size* bytes to the part that is filled if there is room for them.
-
-        Returns whether there was.
-        """
+        """Add *size* bytes to the part that is filled; return False if there is no room."""
         with self._budget.lock:
             if has_room := self.has_room(size, limit):
                 self.filling += size
@@ -213,7 +197,6 @@ class MemoryBudget:
         self.lock = threading.RLock()
 
     def open_accounts(self) -> list[MemoryAccount]:
-        """Return the accounts that are in use."""
         accounts = []
         for reference in self.accounts.copy():  # one step of the interpreter
             account = reference()
@@ -225,7 +208,6 @@ class MemoryBudget:
 
     @property
     def used(self) -> int:
-        """Bytes in use."""
         return sum(account.used for account in self.open_accounts())
 
 

@@ -7,13 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import (
-    AsyncIterator,
-    Callable,
-    Coroutine,
-    Iterable,
-    Sequence,
-)
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
@@ -28,22 +22,18 @@ R = TypeVar("R")
 
 ON_ERROR = ("raise", "omit", "return")
 
-# Equal refusals one after the other that end the whole: no other job would be let in.
+# Equal refusals in a row that end the scope: the other jobs would be refused, too.
 _REFUSALS = 16
-_REFUSED = (401, 403)
+_REFUSED = (401, 403)  # HTTP status
 _NO_RESULT = object()  # of a job that has not ended, or failed
 _CHUNK = 128  # jobs that a worker thread takes from an iterator at once
 
 
 async def _chunks_of(jobs: Iterable[T]) -> AsyncIterator[Sequence[T]]:
-    """Yield *jobs* in chunks, which a worker thread reads: that may wait for a disk.
-
-    A list is one chunk, and is read here.
-    """
     if isinstance(jobs, Sequence):
         yield jobs
         return
-    source = iter(jobs)
+    source = iter(jobs)  # read by a worker thread, because it may wait for a disk
     while chunk := await blocking(lambda: list(islice(source, _CHUNK))):
         yield chunk
 
@@ -53,10 +43,8 @@ class Scope(Generic[T, R]):
 
     *name* returns the name of a job for errors. *on_error*: ``raise`` takes no further
     job after a failure, and raises it at the end; ``omit`` and ``return`` go on. 16
-    equal refusals (401, 403) in a row end the scope in any case.
-
-    Attributes:
-        failures: exceptions of failed jobs by name.
+    equal refusals (401, 403) in a row end the scope in any case. ``failures`` has the
+    exceptions of failed jobs by name.
     """
 
     def __init__(
@@ -92,13 +80,13 @@ class Scope(Generic[T, R]):
             if len(failures) == 1:
                 raise next(iter(failures.values()))
             shown = "; ".join(f"{p}: {e}" for p, e in list(failures.items())[:3])
-            actions = {getattr(one, "action", None) for one in failures.values()}
+            actions = {getattr(error, "action", None) for error in failures.values()}
             what = "deletions" if actions == {Action.DeleteObject} else "transfers"
             msg = f"{len(failures)} {what} failed: {shown}"
             if given_up:
                 msg = f"stopped after {_REFUSALS} equal refusals in a row; {msg}"
             raise UploadErrors(msg, failures=failures)
-        return [one for one in self._results if one is not _NO_RESULT]
+        return [result for result in self._results if result is not _NO_RESULT]
 
     async def run_all(
         self, jobs: Iterable[T] | AsyncIterator[Sequence[T]]
@@ -107,8 +95,23 @@ class Scope(Generic[T, R]):
 
         Raises UploadDiscardedError if SIGTERM left jobs undone.
         """
-        take = self._reader(jobs)
+        chunks = jobs if isinstance(jobs, AsyncIterator) else _chunks_of(jobs)
+        pending: deque[T] = deque()
+        reading = asyncio.Lock()
         children = _Children()
+
+        async def take() -> tuple[int, T] | None:
+            while not pending:
+                async with reading:
+                    if not pending:
+                        chunk = await anext(chunks, None)
+                        if chunk is None:
+                            return None
+                        pending.extend(chunk)
+            if self._is_over():
+                return None
+            self._results.append(_NO_RESULT)
+            return len(self._results) - 1, pending.popleft()
 
         async def child() -> None:
             taken = await take()
@@ -123,29 +126,6 @@ class Scope(Generic[T, R]):
         if self._is_terminated:
             raise UploadDiscardedError(abort_at_exit.TERMINATED)
         return self.failures
-
-    def _reader(
-        self, jobs: Iterable[T] | AsyncIterator[Sequence[T]]
-    ) -> Callable[[], Coroutine[Any, Any, tuple[int, T] | None]]:
-        """Return a function that takes the next job with its index; None at the end."""
-        chunks = jobs if isinstance(jobs, AsyncIterator) else _chunks_of(jobs)
-        left: deque[T] = deque()
-        reading = asyncio.Lock()
-
-        async def take() -> tuple[int, T] | None:
-            while not left:
-                async with reading:
-                    if not left:
-                        chunk = await anext(chunks, None)
-                        if chunk is None:
-                            return None
-                        left.extend(chunk)
-            if self._is_over():
-                return None
-            self._results.append(_NO_RESULT)
-            return len(self._results) - 1, left.popleft()
-
-        return take
 
     async def _do(self, index: int, job: T) -> None:
         try:
@@ -177,20 +157,15 @@ class Scope(Generic[T, R]):
 
 
 class _Children:
-    """Tasks that end together: if one of them raises, the others are cancelled.
-
-    Attributes:
-        count: number of tasks that were begun.
-    """
+    """Tasks that end together: if one of them raises, the others are cancelled."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._over: asyncio.Future[None] = self._loop.create_future()
-        self.count = 0
+        self.count = 0  # tasks that were begun
 
     def begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Begin a task."""
         self.count += 1
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
@@ -242,10 +217,10 @@ async def in_parallel(
     The first failure cancels the others, and is raised when they have ended.
     """
     results: dict[int, R] = {}
-    left = iter(enumerate(jobs))
+    numbered = iter(enumerate(jobs))
 
     async def child() -> None:
-        for index, job in left:
+        for index, job in numbered:
             results[index] = await work(job)
 
     children = _Children()

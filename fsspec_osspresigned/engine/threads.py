@@ -17,13 +17,7 @@ RETRY_INTERVAL, RETRIES = 0.05, 40  # seconds between tries to start a thread
 
 
 class Job:
-    """A call of *function* in a worker thread.
-
-    Attributes:
-        result: what the function returned.
-        error: what it raised; None if it returned.
-        is_over: whether the call has ended.
-    """
+    """A call of *function* in a worker thread."""
 
     result: Any = None
     error: BaseException | None = None
@@ -34,21 +28,18 @@ class Job:
         self._waiter: asyncio.Future[None] | None = None
 
     async def wait(self) -> None:
-        """Wait until the call has ended."""
         while not self.is_over:
             self._waiter = asyncio.get_running_loop().create_future()
             await self._waiter
 
-    def run(self) -> None:
-        """Call the function; in a worker thread."""
+    def run(self) -> None:  # in a worker thread
         function, self._function = self._function, None
         try:
             self.result = function()  # type: ignore[misc]  # it is called once
         except BaseException as error:  # noqa: BLE001 - raised by the task that waits
             self.error = error
 
-    def end(self) -> None:
-        """Wake the task that waits; on the loop."""
+    def end(self) -> None:  # on the loop
         self.is_over = True
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
@@ -75,10 +66,8 @@ class _Thread:
 class Threads:
     """Starts worker threads for *loop*, and ends those that are idle.
 
-    All methods but ``has_ended`` are called on the loop.
-
-    Attributes:
-        busy: number of threads that do a job.
+    All methods but ``has_ended`` are called on the loop. ``busy`` is the number of
+    threads that do a job.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -108,7 +97,7 @@ class Threads:
         thread.inbox.put(job)
 
     def forget(self, job: Job) -> bool:
-        """Return True if *job* still waited for a thread, and is not done any more."""
+        """Remove *job*; return False if it does not wait for a thread any more."""
         try:
             self._queued.remove(job)
         except ValueError:
@@ -131,7 +120,7 @@ class Threads:
             self._tries = 0
 
     def has_ended(self, thread: _Thread, job: Job) -> None:
-        """Take back *thread*, which has done *job*; called in that thread."""
+        """Take back *thread*, in which this is called."""
         try:
             self._loop.call_soon_threadsafe(self._take_back, thread, job)
         except RuntimeError:  # the loop is closed, so nothing takes the thread back
@@ -147,7 +136,6 @@ class Threads:
         job.end()
 
     def end_idle(self, seconds: float) -> None:
-        """End the threads that have been idle for *seconds*."""
         limit = self._loop.time() - seconds
         ended = [thread for thread in self._idle if thread.idle_since <= limit]
         self._idle = [thread for thread in self._idle if thread.idle_since > limit]
@@ -156,5 +144,4 @@ class Threads:
             thread.inbox.put(None)
 
     def end(self) -> None:
-        """End all idle threads."""
-        self.end_idle(-1.0)
+        self.end_idle(-1.0)  # all idle ones

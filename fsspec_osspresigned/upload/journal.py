@@ -55,79 +55,59 @@ def _text() -> Any:
 
 @frozen(kw_only=True)
 class JournalHead:
-    """First line of a journal: the upload and its local file.
+    """First line of a journal: the upload and its local file when it began."""
 
-    Attributes:
-        source: absolute path of the local file.
-        fingerprint: fingerprint of the local file when the upload began.
-        demands: SHA-256 of the required headers.
-        owners: whether the owner initiated the upload, so the client must not abort it.
-        created: seconds since the epoch.
-        host: host and port of the store where the upload was begun; empty if the
-            owner began the upload, or if version 1 wrote the journal.
-        version: version of this format.
-    """
-
-    path: str = _text()
-    source: str = _text()
+    path: str = _text()  # ``bucket/key``
+    source: str = _text()  # absolute path of the local file
     fingerprint: Fingerprint = field(validator=instance_of(Fingerprint))
-    part_size: int = _int_from(1)
+    part_size: int = _int_from(1)  # bytes
     parts: int = _int_from(1, MAX_PARTS)
-    demands: str = _text()
+    demands: str = _text()  # SHA-256 of the required headers
     upload_id: str = _text()
+    # Whether the owner initiated the upload, so the client must not abort it.
     owners: bool = field(validator=instance_of(bool))
-    created: float = field(validator=instance_of(float))
+    created: float = field(validator=instance_of(float))  # seconds since the epoch
+    # Host and port of the store where the upload was begun; empty if the owner began
+    # the upload, or if version 1 wrote the journal.
     host: str = field(default="", validator=instance_of(str))
     version: int = field(default=VERSION, validator=in_((1, VERSION)))
 
     @property
     def size(self) -> int:
-        """Size of the local file in bytes."""
         return self.fingerprint.size
 
-    def size_of(self, number: int) -> int:
-        """Return the size in bytes of part *number*, counted from 1."""
+    def size_of(self, number: int) -> int:  # from 1
         start = (number - 1) * self.part_size
         return min(self.part_size, self.size - start)
 
 
 @frozen
 class JournalPart:
-    """One stored part, and how it was verified: ``crc64``, ``md5`` or ``none``."""
-
     part: PartReceipt
-    verified: str
+    verified: str  # how: ``crc64``, ``md5`` or ``none``
 
 
 @frozen
 class JournalRecord:
-    """Content of a journal: its first line, and the stored parts by part number."""
-
     head: JournalHead
-    parts: Mapping[int, JournalPart]
+    parts: Mapping[int, JournalPart]  # the stored ones by number
 
 
 def line_of(members: Mapping[str, Any]) -> bytes:
-    """Return *members* as one line of a journal, with a checksum and a line feed."""
     text = json.dumps(members, separators=(",", ":")).encode()
     return text[:-1] + b',"check":"%016x"}\n' % crc64(text)
 
 
 def head_line(head: JournalHead) -> bytes:
-    """Return the first line of a journal as bytes."""
     return line_of(asdict(head))
 
 
 def part_line(kept: JournalPart) -> bytes:
-    """Return the journal line of one stored part as bytes."""
     return line_of({**asdict(kept.part), "verified": kept.verified})
 
 
 def parse(data: bytes) -> JournalRecord | None:
-    """Return the content of a journal; None if its first line cannot be read.
-
-    If a part was sent twice, its last line wins, as the last upload wins in the store.
-    """
+    """Return the content of a journal; None if its first line cannot be read."""
     first, *others = data.split(b"\n")
     head = _head(first)
     if head is None:
@@ -135,12 +115,11 @@ def parse(data: bytes) -> JournalRecord | None:
     parts: dict[int, JournalPart] = {}
     for line in others:
         if (kept := _part(line, head)) is not None:
-            parts[kept.part.part_number] = kept
+            parts[kept.part.part_number] = kept  # the last one wins, as in the store
     return JournalRecord(head, MappingProxyType(parts))
 
 
 def _members(line: bytes) -> dict[str, Any]:
-    """Return the JSON members of a journal line; empty if its checksum is wrong."""
     match = _LINE.fullmatch(line)
     if match is None or int(match[2], 16) != crc64(match[1] + b"}"):
         return {}
@@ -175,11 +154,7 @@ def _part(line: bytes, head: JournalHead) -> JournalPart | None:
 
 
 def read(place: str, limit: int = _LIMIT) -> bytes | None:
-    """Return the bytes of a journal file; None if the file is missing.
-
-    Raises:
-        OSError: the file is not regular, cannot be read, or is larger than *limit* bytes.
-    """
+    """Return the bytes of a regular file of up to *limit* bytes; None if it is missing."""
     try:
         descriptor = open_regular(place, os.O_RDONLY | NOFOLLOW)
     except FileNotFoundError:
@@ -192,18 +167,12 @@ def read(place: str, limit: int = _LIMIT) -> bytes | None:
 
 
 class HeldJournal:
-    """Journal file *place*, locked by this process. Thread-safe.
-
-    Attributes:
-        record: content from an earlier process; None if there is none, or it is
-            unreadable.
-        keeps: whether a later process can resume the current upload.
-    """
+    """Journal file *place*, locked by this process. Thread-safe."""
 
     def __init__(self, path: str, place: str) -> None:
         self.place = place
-        self.record: JournalRecord | None = None
-        self.keeps = False
+        self.record: JournalRecord | None = None  # of an earlier process, if readable
+        self.keeps = False  # whether a later process can resume the current upload
         self._path = path
         self._is_torn = self._warned = False
         self._lock: FileLock | None = None
@@ -221,7 +190,7 @@ class HeldJournal:
         return self.place.removesuffix(SUFFIX) + _LOCK
 
     def lock(self) -> None:
-        """Lock the journal; LockedError if another process has it."""
+        """Raise LockedError if another process has the journal."""
         for delay in _LOCK_DELAYS:
             with contextlib.suppress(LockedError):
                 self._lock = FileLock.take(self.lock_place)
@@ -264,8 +233,7 @@ class HeldJournal:
                 self.keeps = True
 
     def resume(self) -> None:
-        """Reopen the existing journal to append lines."""
-        self.keeps = True  # as far as it goes, even if nothing more can be added
+        self.keeps = True  # its lines count, even if no other can be added
         with self._warning():
             self._file = LineFile.reopen(self.place, is_torn=self._is_torn, sync=True)
 
@@ -276,7 +244,6 @@ class HeldJournal:
                 file.append(part_line(kept))
 
     def remove(self) -> None:
-        """Remove the journal file, because there is nothing left to resume."""
         self._close()
         self.record = None
         self.keeps = False
@@ -288,12 +255,9 @@ class HeldJournal:
             _log.warning("%s: cannot be removed: %s", self.place, error.strerror)
 
     def release(self) -> None:
-        """Unlock the journal for other processes; idempotent.
-
-        Has no effect in a forked child, where a thread lock may be stuck.
-        """
+        """Unlock the journal for other processes; idempotent."""
         if os.getpid() != self._pid:
-            return
+            return  # a thread lock may be stuck in a forked child
         self._close()
         if self._lock is not None:
             self._lock.release()
@@ -326,24 +290,15 @@ class HeldJournal:
 
 @frozen
 class FoundJournal:
-    """One journal file of the checkpoint directory.
-
-    Attributes:
-        record: content of the journal; None if it cannot be read.
-        in_use: description of the process that uses the journal; None if it is free.
-    """
+    """One journal file of the checkpoint directory."""
 
     name: str
-    record: JournalRecord | None
-    in_use: str | None
+    record: JournalRecord | None  # None if it cannot be read
+    in_use: str | None  # description of the process that uses it; None if it is free
 
 
 def _other_writers(status: os.stat_result) -> str | None:
-    """Return which other users may write to a directory; None if there are none.
-
-    The primary group of this user does not count. Root may use a directory of another
-    user, as a container does with a directory of its host.
-    """
+    # Root may use a directory of another user, as a container does with one of its host.
     if status.st_uid not in (0, os.geteuid()) and os.geteuid():
         return "its owner"
     if status.st_mode & stat.S_IWOTH:
@@ -397,14 +352,10 @@ class Checkpoint:
         return HeldJournal(path, self._place(path, source)).acquire()
 
     def hold_name(self, name: str) -> HeldJournal:
-        """Return the locked journal with the file name that :meth:`found` returned.
-
-        Raises like :meth:`hold`.
-        """
+        """Like :meth:`hold`, by the file name that :meth:`found` returned."""
         return HeldJournal(name, str(self.directory / name)).acquire()
 
     def has(self, path: str, source: str) -> bool:
-        """Return whether there is a journal for the upload of *source* to *path*."""
         return os.path.exists(self._place(path, source))
 
     def _place(self, path: str, source: str) -> str:

@@ -78,10 +78,7 @@ class _Layer:
 
 
 class ChainedWriter(_Layer, io.BufferedIOBase):
-    """File that compresses with *codec* into the file *inner*.
-
-    ``close`` closes both.
-    """
+    """File that compresses with *codec* into the file *inner*; ``close`` closes both."""
 
     def __init__(self, codec: Any, inner: PresignedWriter) -> None:
         super().__init__()
@@ -93,11 +90,9 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
 
     @property
     def closed(self) -> bool:
-        """Whether the file was closed."""
         return self._ended
 
     def writable(self) -> bool:
-        """Return True; ValueError if the file is closed."""
         self.check_open()
         return True
 
@@ -121,7 +116,7 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
         self._inner.flush()
 
     def tell(self) -> int:
-        """Return the number of uncompressed bytes written."""
+        """Return the number of bytes written, before compression."""
         return self._position
 
     def close(self) -> None:
@@ -133,7 +128,6 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
         self._inner.close()
 
     def discard(self) -> None:
-        """Discard the file, so that no object is published."""
         super().discard()
         self._drop_codec()
 
@@ -146,10 +140,7 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
                 self._drop_codec()
 
     def _finish(self) -> None:
-        """Write the end of the compressed stream, once.
-
-        If that fails, the file is not published.
-        """
+        """Write the end of the compressed stream, once; publish nothing if that fails."""
         if self._ended:
             return
         self._ended = True
@@ -164,9 +155,9 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
             raise
 
     def _drop_codec(self) -> None:
-        """Close the codec of a discarded file now, instead of in its finalizer."""
         self._ended = True
         self._inner.silence()
+        # Now, and not in the codec's finalizer.
         with contextlib.suppress(Exception):  # whatever it raises, the file is gone
             self._codec.close()
 
@@ -197,7 +188,7 @@ class TextWriter(_Layer, io.TextIOWrapper):
         The file below publishes its object; an exception in flight discards it.
         """
         if self.closed:
-            self._inner.close()  # says again what failed
+            self._inner.close()  # raises again what failed
         else:
             super().close()
 

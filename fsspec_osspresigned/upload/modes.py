@@ -41,23 +41,22 @@ _log = logging.getLogger(__name__)
 _FIRST_BATCH = 4
 # Seconds of an upload after which its rate says something.
 _WARMED_UP = 2.0
-_SHOWN_AHEAD = 2  # parts that progress may be ahead of the journal
+_MAX_AHEAD = 2  # parts that progress may be before the journal
 
 
 class ConfirmedProgress:
-    """Progress that is at most *ahead* bytes before the parts in the journal.
+    """Progress that is at most *max_ahead* bytes before the parts in the journal.
 
-    *report* is called with bytes as they are sent, and with the others when their part
-    is in the journal, so that a bar does not show what a killed process would lose.
+    So a bar does not show what a killed process would lose.
     """
 
-    def __init__(self, report: Callable[[int], None], ahead: int) -> None:
-        self._report, self._ahead = report, ahead
+    def __init__(self, report: Callable[[int], None], max_ahead: int) -> None:
+        self._report, self._max_ahead = report, max_ahead
         self._lock = threading.Lock()
         self._sent = self._kept = self._shown = 0
 
     def __call__(self, count: int) -> None:
-        """Count *count* sent bytes; a negative number subtracts a failed try."""
+        # *count* sent bytes; a negative number subtracts a failed try.
         self._move(sent=count, kept=0)
 
     def keep(self, size: int) -> None:
@@ -68,7 +67,7 @@ class ConfirmedProgress:
         with self._lock:
             self._sent += sent
             self._kept += kept
-            shown = self._kept + min(self._sent, self._ahead)
+            shown = self._kept + min(self._sent, self._max_ahead)
             moved, self._shown = shown - self._shown, shown
         if moved:
             self._report(moved)
@@ -88,17 +87,11 @@ class ExpiryWatch:
     """Estimate of when an upload ends; warns once if its URLs expire sooner.
 
     For uploads whose URLs were all signed in advance.
-
-    Attributes:
-        size: total size in bytes; None for a stream, which is not watched.
-        expires_at: expiry time of the URLs, seconds since the epoch; None if unknown.
-        clock: returns monotonic seconds.
-        now: returns seconds since the epoch.
     """
 
     path: str
-    size: int | None
-    expires_at: float | None
+    size: int | None  # None for a stream, which is not watched
+    expires_at: float | None  # of the URLs, seconds since the epoch; None if unknown
     clock: Callable[[], float] = time.monotonic
     now: Callable[[], float] = time.time
     _started: float = field(
@@ -107,16 +100,13 @@ class ExpiryWatch:
     _sent: int = field(init=False, default=0)
 
     def add(self, count: int) -> None:
-        """Add *count* bytes to those sent, and warn if the URLs will expire too early.
-
-        Call it from one thread at a time.
-        """
+        """Count sent bytes, and warn if the URLs will expire too early; on the loop."""
         self._sent += count
         spent = self.clock() - self._started
         if self.size is None or self.expires_at is None or spent < _WARMED_UP:
             return
-        left = (self.size - self._sent) * spent / max(self._sent, 1)
-        late = self.now() + left - self.expires_at
+        remaining = (self.size - self._sent) * spent / max(self._sent, 1)
+        late = self.now() + remaining - self.expires_at
         if late > 0:
             _log.warning(
                 "%s: at this rate the last parts start after their presigned URLs "
@@ -129,7 +119,7 @@ class ExpiryWatch:
 
 
 class ReceiptBuilder:
-    """Numbers the parts of one upload and records stored parts. Not thread-safe."""
+    """Numbers the parts of one upload and records stored parts."""
 
     def __init__(self, target: Target, max_parts: int = MAX_PARTS) -> None:
         self._target, self._max_parts = target, max_parts
@@ -150,10 +140,7 @@ class ReceiptBuilder:
         return self._numbered
 
     def add_part(self, part: PartReceipt, verified: str, reply: Reply | None) -> None:
-        """Add a stored part; it replaces an earlier one of the same number, as in OSS.
-
-        *reply* is None for a part that an earlier process stored.
-        """
+        """Add a stored part; *reply* is None if an earlier process stored it."""
         self._stored[part.part_number] = part
         self._verified.add(verified)
         self._count(reply)
@@ -174,7 +161,7 @@ class ReceiptBuilder:
 
     @property
     def stored_numbers(self) -> str:
-        """The numbers of the stored parts, such as ``1-12, 14``; may be empty."""
+        """Such as ``1-12, 14``; may be empty."""
         spans: list[list[int]] = []
         for number in sorted(self._stored):
             if spans and spans[-1][1] == number - 1:
@@ -204,7 +191,7 @@ class ReceiptBuilder:
 
         *reply* None means that the owner completes the upload. *verified* is the kind
         of checksum compared for the whole object; ``none`` uses the kind compared for
-        the parts. *upload_id* is empty for one PutObject.
+        the parts.
 
         Raises:
             ExclusiveNotEnforcedError: the object was stored, but the bucket has
@@ -244,19 +231,18 @@ class ReceiptBuilder:
 
 @frozen(kw_only=True, eq=False)
 class UploadJob:
-    """State that all modes of one upload share; *size* None stands for a stream."""
+    """State that all modes of one upload share."""
 
     calls: OSSCalls
     plan: UploadPlan
     granted: MultipartGrant
-    size: int | None
+    size: int | None  # None for a stream
     expires_at: float | None
     prefetcher: Prefetcher | None
     receipt: ReceiptBuilder
 
 
 async def put_body(job: UploadJob, body: Body) -> Receipt:
-    """Store *body* as the object by one call; return the receipt."""
     reply, verified = await job.calls.put(body, job.prefetcher, job.plan.action)
     return job.receipt.build(reply, body.size, reply.crc64, verified)
 
@@ -270,26 +256,23 @@ class SinglePut:
         self._job = job
 
     async def add(self, body: Body) -> None:
-        """Keep *body* until ``publish``."""
         self.body = body
         self.bodies += 1
 
     async def wait(self) -> None:
-        """Raise an error if the size is not permitted; only ``publish`` sends bytes."""
+        """Raise an error if the size is not permitted."""
         calls, action = self._job.calls, self._job.plan.action
         if action.spec.form:
             known = calls.target.put_operation(self.body.size, action)
             await calls.client.preflight(known)
 
     async def wait_for_memory(self, may: Callable[[], bool]) -> None:
-        """Do nothing, because no part is in flight."""
+        pass  # no part is in flight
 
     async def publish(self) -> Receipt:
-        """Send the body; return the receipt."""
         return await put_body(self._job, self.body)
 
     async def close(self) -> None:
-        """Release the memory of the body."""
         if isinstance(self.body, PartBody):
             self.body.release()
         self.body = EMPTY
@@ -303,7 +286,6 @@ class SpooledPut(SinglePut):
         self.body = self._spool = SpooledBody()
 
     async def add(self, body: Body) -> None:
-        """Append *body* to the file; TooLargeError if the file is too large for a call."""
         plan = self._job.plan
         if self._spool.size + body.size > plan.largest:
             limit = limit_of(plan.action, plan.largest)
@@ -314,18 +296,14 @@ class SpooledPut(SinglePut):
             body.release()
 
     async def close(self) -> None:
-        """Delete the temporary file, to which a cancelled call may be writing."""
-        await blocking(self._spool.close)
+        await blocking(self._spool.close)  # a cancelled call may be writing to it
 
 
 class Multipart:
     """Multipart upload, whose parts are tasks of the engine.
 
-    *resumption* has the parts that an earlier process stored; None begins a new upload
-    that has no journal.
-
-    Attributes:
-        failure: the first failure of a part; it cancels the other parts.
+    *resumption* None begins a new upload that has no journal. The first ``failure`` of a
+    part cancels the others.
     """
 
     body = EMPTY
@@ -341,13 +319,13 @@ class Multipart:
         if resumption is not None:
             report = job.calls.exchange.progress
             if report is not None:
-                ahead = _SHOWN_AHEAD * job.plan.part_size
-                self._confirmed = ConfirmedProgress(report, ahead)
+                max_ahead = _MAX_AHEAD * job.plan.part_size
+                self._confirmed = ConfirmedProgress(report, max_ahead)
             exchange = evolve(
                 job.calls.exchange, with_crc=True, progress=self._confirmed
             )
             self._calls = evolve(job.calls, exchange=exchange)
-        self._parts: set[asyncio.Task[None]] = set()
+        self.in_flight: set[asyncio.Task[None]] = set()
         self._call = call_of_task.get()
         self._is_discarded = False
         self._watch = ExpiryWatch(path, job.size, job.expires_at)
@@ -384,11 +362,11 @@ class Multipart:
         failure of any part.
         """
         memory = memory_budget()
-        while self._parts and (
-            len(self._parts) >= self._width
+        while self.in_flight and (
+            len(self.in_flight) >= self._width
             or (isinstance(body, PartBody) and memory.used >= self._memory_limit)
         ):
-            await asyncio.wait(self._parts, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(self.in_flight, return_when=asyncio.FIRST_COMPLETED)
             self._check()
         self._check()
         number = self._job.receipt.next_number()
@@ -397,15 +375,14 @@ class Multipart:
         context = contextvars.copy_context()
         context.run(call_of_task.set, self._call)
         task = running().spawn(self._send_part(number, body), context)
-        self._parts.add(task)
-        task.add_done_callback(self._parts.discard)
+        self.in_flight.add(task)
+        task.add_done_callback(self.in_flight.discard)
 
     def _check(self) -> None:
         if self.failure is not None:
             raise self.failure
 
     async def _send_part(self, number: int, body: Body) -> None:
-        """Send one part; record a failure for the caller."""
         try:
             reply: Reply | None = None
             kept, resumption = None, self._resumption
@@ -438,27 +415,21 @@ class Multipart:
                 body.release()
             del body
 
-    @property
-    def in_flight(self) -> Collection[asyncio.Task[None]]:
-        """The tasks of the parts in flight."""
-        return self._parts
-
     def cancel(self) -> None:
-        """Cancel the parts in flight."""
-        for task in list(self._parts):
+        for task in list(self.in_flight):
             if not task.cancelling():  # a second time, it would leave its thread alone
                 task.cancel()
 
     async def wait(self) -> None:
-        """Wait until no part is in flight; raise the first failure of any part."""
-        while self._parts:
-            await asyncio.wait(self._parts)
+        """Wait until no part is in flight; raise the first failure."""
+        while self.in_flight:
+            await asyncio.wait(self.in_flight)
         self._check()
 
     async def wait_for_memory(self, may: Callable[[], bool]) -> None:
         """Wait until *may* returns True, or no part is in flight."""
-        while self._parts and not may():
-            await asyncio.wait(self._parts, return_when=asyncio.FIRST_COMPLETED)
+        while self.in_flight and not may():
+            await asyncio.wait(self.in_flight, return_when=asyncio.FIRST_COMPLETED)
         self._check()
 
     async def publish(self) -> Receipt:
@@ -504,4 +475,4 @@ class Multipart:
             reason.add_note(kept)
 
     async def close(self) -> None:
-        """Do nothing, because each part is freed when it has been sent."""
+        pass  # each part is freed when it has been sent

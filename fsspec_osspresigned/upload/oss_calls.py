@@ -47,14 +47,11 @@ class OSSCalls:
 
     The argument *prefetcher* of its methods signs the first try; None uses the client's
     signer.
-
-    Attributes:
-        exchange: progress and CRC of bodies.
     """
 
     client: Client
     target: Target
-    exchange: Exchange = PLAIN
+    exchange: Exchange = PLAIN  # progress and CRC of bodies
 
     # -- bodies --------------------------------------------------------------------------
 
@@ -76,7 +73,7 @@ class OSSCalls:
         try:
             return await self._send(operation, body, prefetcher)
         except IntegrityError as error:
-            raise _visible(error)  # noqa: B904 - it is the same error
+            raise _as_stored(error)  # noqa: B904 - it is the same error
         except OSSPresignedError as error:
             if error.outcome is not Outcome.UNKNOWN:
                 raise
@@ -106,7 +103,6 @@ class OSSCalls:
     def _confirmed(
         self, operation: Operation, body: Body, reply: Reply
     ) -> tuple[Reply, str]:
-        """Return *reply* and the kind of its checksum, if it confirms *body*."""
         if not reply.etag and CRC_HEADER not in reply.headers:
             # An error document after a 200, or the page of a proxy: the store has
             # not confirmed anything.
@@ -121,7 +117,6 @@ class OSSCalls:
     async def _put_after_all(
         self, body: Body, error: OSSPresignedError, action: Action
     ) -> tuple[Reply, str]:
-        """Return a HEAD reply that proves *body* was stored in spite of *error*."""
         crc: int | None = None
         md5: str | None = None
         if self.target.checksum != "none":
@@ -199,23 +194,19 @@ class OSSCalls:
         try:
             return reply, _compared(reply, operation, crc)
         except IntegrityError as error:
-            raise _visible(error)  # noqa: B904 - it is the same error
+            raise _as_stored(error)  # noqa: B904 - it is the same error
 
     async def _prove_parts(
         self, upload_id: str, parts: tuple[PartReceipt, ...]
     ) -> None:
-        """Raise IntegrityError unless ListParts shows exactly the sent parts.
-
-        The Complete of this upload has no part list, so it would publish all stored
-        parts.
-        """
+        # Complete without a part list publishes all stored parts.
         operation = self.target.operation(Action.ListParts, upload_id=upload_id)
         reply = await self.client.call(operation)
         root = document(reply, operation, "ListPartsResult")
         listed: list[tuple[int, int, str]] = []
         with contextlib.suppress(ValueError):
-            listed = [_shape(part) for part in listed_parts(root)]
-        sent = [_shape(part) for part in parts]
+            listed = [_identity(part) for part in listed_parts(root)]
+        sent = [_identity(part) for part in parts]
         if root.findtext("IsTruncated") == "true":
             sent = sent[: len(listed)]  # one signed request shows 1,000 parts
         if not listed or listed != sent:
@@ -264,18 +255,16 @@ class OSSCalls:
     ) -> tuple[Reply, str]:
         """Return the reply that shows that the object was stored in spite of *error*.
 
-        The second value is the kind of the checksum compared. Sends HeadObject; if that
-        fails in a multipart upload, also ListParts. If *error* is a reply, such as
-        NoSuchUpload after a lost reply, these calls are retried; otherwise each is sent
-        once. *crc* and *md5* are None if they were not computed; *md5* is that of one
-        PUT. *upload_id* is empty without a multipart upload.
+        Sends HeadObject; if that fails in a multipart upload, also ListParts. *crc* and
+        *md5* are None if they were not computed; *md5* is that of one PUT.
 
         Raises:
             OutcomeUnknownError: no granted call can check the object.
             OSSPresignedError: *error*, if the bytes are certainly not stored.
         """
-        answered = isinstance(error, ReplyError)
-        once = not answered or isinstance(error, StoreUnavailableError)
+        # A store that has just replied, as with NoSuchUpload, is worth retries.
+        is_reply = isinstance(error, ReplyError)
+        once = not is_reply or isinstance(error, StoreUnavailableError)
         head = self.target.operation(Action.HeadObject)
         unsure = "an object of this size exists, but it has no checksum to compare"
         stored = True
@@ -289,8 +278,8 @@ class OSSCalls:
                     return reply, proof
         except (FileNotFoundError, IntegrityError):
             stored = False
-        except OSSPresignedError as blind:
-            unsure = f"HEAD failed: {blind.message}"
+        except OSSPresignedError as failure:
+            unsure = f"HEAD failed: {failure.message}"
             stored = not (upload_id and await self._is_open(upload_id, once=once))
         if not stored:
             error.outcome = Outcome.NOT_STORED
@@ -299,7 +288,6 @@ class OSSCalls:
         raise OutcomeUnknownError(msg, path=head.path, action=error.action)
 
     async def _is_open(self, upload_id: str, *, once: bool) -> bool:
-        """Return whether ListParts shows the multipart upload, so it is not completed."""
         try:
             operation = self.target.operation(Action.ListParts, upload_id=upload_id)
             await self.client.call(operation, exchange=FRESH, once=once)
@@ -329,7 +317,7 @@ def document(
 def part_receipt(
     operation: Operation, size: int, etag: str, crc: int | None
 ) -> PartReceipt:
-    """Return the receipt of a stored part; IntegrityError if the reply has no ETag."""
+    """Raise IntegrityError if the reply has no ETag."""
     number = operation.part_number or 0
     if not etag:
         msg = f"the reply to part {number} has no ETag, which Complete needs"
@@ -338,7 +326,7 @@ def part_receipt(
 
 
 def listed_parts(listing: Element) -> list[PartReceipt]:
-    """Return the parts of a ListPartsResult; ValueError if one has no number or size."""
+    """Raise ValueError if a part has no number or size."""
     return [
         PartReceipt(
             part_number=int(part.findtext("PartNumber", "")),
@@ -356,24 +344,21 @@ def is_elsewhere(error: UploadNotFoundError, host: str) -> bool:
 
 
 def bare(etag: str) -> str:
-    """Return *etag* for comparison: without quotes, in lower case."""
     return etag.strip('"').lower()
 
 
 def crc_of(body: Body) -> int:
-    """Return the CRC-64 of all bytes of *body*."""
     crc = 0
     for block in body.blocks():
         crc = crc64(block, crc)
     return crc
 
 
-def _shape(part: PartReceipt) -> tuple[int, int, str]:
+def _identity(part: PartReceipt) -> tuple[int, int, str]:
     return part.part_number, part.size, bare(part.etag)
 
 
-def _visible(error: IntegrityError) -> IntegrityError:
-    """Return *error* with an outcome that says: stored, but with wrong bytes."""
+def _as_stored(error: IntegrityError) -> IntegrityError:
     error.outcome = Outcome.STORED
     if error.differs:
         error.add_note("The object that is visible now is not what was sent.")
@@ -387,10 +372,7 @@ def _compared(
     md5: Callable[[], str] | None = None,
     mode: str | None = None,
 ) -> str:
-    """Compare the checksum in *reply* with that of the bytes sent; return its kind.
-
-    *mode* is as in the option ``checksum``; None compares only CRC-64s.
-    """
+    # *mode* is as in the option ``checksum``; None compares only CRC-64s.
     stated = crc is not None and CRC_HEADER in reply.headers
     return compare(
         reply.headers,
@@ -403,10 +385,7 @@ def _compared(
 
 
 def _completed(reply: Reply, operation: Operation, target: Target) -> Reply:
-    """Return *reply* with the ETag, which some stores send only in the body.
-
-    Raises OSSPresignedError for a 200 reply with an error, or without a confirmation.
-    """
+    """Return *reply* with the ETag, which some stores send only in the body."""
     text = reply.body.lstrip()
     is_json = text.startswith(b"{")  # a callback server answers in OSS's place
     if reply.status != CALLBACK_FAILED and not is_json and b"<Error>" in text[:512]:

@@ -38,48 +38,32 @@ _CONSTANT_PARTS = 5_000
 _DOUBLE_EVERY = 500
 # Parts of a stream that may be as small as OSS permits if memory is short: 200 MB.
 _SMALL_PARTS = 2_000
-# Where part sizes are ours, there is one part for each of 16 connections, two in a large
-# file. `max_concurrency` does not count, so a resumed upload has the same parts.
+# If neither options nor grant fix the part size, there is one part for each of 16
+# connections, two in a large file. A resumed upload must have the same parts, so
+# `max_concurrency` does not count.
 _CONNECTIONS = 16
-# Sizes that are tried on a known link, seconds that each part costs besides, and how
-# much longer may be taken for fewer requests: fitted to the curves of docs/growth.md.
+# For plans on a known link; fitted to the curves of docs/growth.md.
 _PART_SIZES = tuple(MIB << power for power in range(7))
-_PART_COST = 0.0008
-_NEARLY = 1.1
+_PART_COST = 0.0008  # seconds for each part
+_NEARLY = 1.1  # factor of the shortest time that a plan with fewer requests may take
 
 
 @frozen(kw_only=True)
 class UploadPlan:
-    """Decision on how one object is split and sent.
+    """Decision on how one object is split and sent."""
 
-    Attributes:
-        action: the call that stores the whole object if it needs no parts.
-        largest: maximum size in bytes of a stream in that call.
-        multipart: True sends parts from the start; False sends one call if possible.
-        part_size: size in bytes of every part except the last.
-        least_part: minimum size in bytes of every part except the last.
-        max_parts: maximum number of parts.
-        grows: whether later parts of a stream get larger.
-        spools: whether a stream is first written to disk, because only one call is
-            granted.
-        width: maximum number of parts in flight; None uses the options.
-    """
-
-    action: Action = Action.PutObject
-    largest: int = MAX_SINGLE_PUT
-    multipart: bool
-    part_size: int
-    least_part: int = MIN_PART
+    action: Action = Action.PutObject  # stores the whole object if it needs no parts
+    largest: int = MAX_SINGLE_PUT  # bytes of a stream in that call
+    multipart: bool  # True sends parts from the start; False sends one call if possible
+    part_size: int  # bytes of every part except the last
+    least_part: int = MIN_PART  # bytes of every part except the last
     max_parts: int = MAX_PARTS
-    grows: bool = False
-    spools: bool = False
-    width: int | None = None
+    grows: bool = False  # later parts of a stream get larger
+    spools: bool = False  # a stream goes to disk first: only one call is granted
+    width: int | None = None  # maximum number of parts in flight; None uses the options
 
     def size_of(self, number: int) -> int:
-        """Return the planned size in bytes of part *number*, from 1.
-
-        The last part may be smaller.
-        """
+        """Return the size in bytes of part *number*, from 1; the last may be smaller."""
         if not self.grows or number <= _CONSTANT_PARTS:
             return self.part_size
         doublings = (number - _CONSTANT_PARTS - 1) // _DOUBLE_EVERY + 1
@@ -97,19 +81,15 @@ class UploadPlan:
         return self.least_part if number <= _SMALL_PARTS else max(MIB, self.least_part)
 
     def cut(self, size: int | None) -> Iterator[tuple[int, int]]:
-        """Yield the number and the size in bytes of each part of an object of *size*.
-
-        *size* None stands for a stream of unknown size; then all possible parts are
-        yielded.
-        """
-        left = size
+        """Yield number and size in bytes of each part; *size* None yields all possible."""
+        remaining = size
         for number in range(1, self.max_parts + 1):
             part = self.size_of(number)
-            if left is not None:
-                part = min(part, left)
-                left -= part
+            if remaining is not None:
+                part = min(part, remaining)
+                remaining -= part
             yield number, part
-            if left == 0:
+            if remaining == 0:
                 return
 
 
@@ -171,14 +151,12 @@ def plan_for(
 def _fitted(
     size: int, options: Options, parts: MultipartGrant, link: Link
 ) -> UploadPlan | None:
-    """Return the plan with the shortest estimated time on *link*.
-
-    Among plans that take up to ``_NEARLY`` times as long, it is the one with the fewest
-    requests. None if options or grant fix the part size. None also for a small object
-    if no multipart upload has begun on *link*, because the store may refuse one.
-    """
-    chosen = options.part_size or options.multipart_threshold or parts.part_size
-    if chosen or parts.is_owners or not (link.parts or size > options.threshold):
+    """Return the plan with the shortest estimated time on *link*, or None."""
+    is_fixed = options.part_size or options.multipart_threshold or parts.part_size
+    if is_fixed or parts.is_owners:
+        return None
+    # The store may refuse a multipart upload until one has begun on *link*.
+    if not (link.parts or size > options.threshold):
         return None
     plans: list[tuple[float, UploadPlan]] = []
     if size <= _PART_SIZES[-1]:
@@ -200,9 +178,9 @@ def _fitted(
             width=width,
         )
         plans.append((seconds + count * _PART_COST, plan))
-    enough = min((seconds for seconds, _ in plans), default=0) * _NEARLY
-    fast = [plan for seconds, plan in plans if seconds <= enough]
-    return min(
+    limit = min((seconds for seconds, _ in plans), default=0) * _NEARLY
+    fast = [plan for seconds, plan in plans if seconds <= limit]
+    return min(  # the one with the fewest requests
         fast,
         key=lambda plan: (plan.multipart, plan.width or 0, -plan.part_size),
         default=None,
@@ -210,10 +188,7 @@ def _fitted(
 
 
 def limit_of(action: Action, largest: int | None = None) -> str:
-    """Return a text with the largest permitted body of *action*.
-
-    *largest* is another maximum in bytes; None uses that of *action*.
-    """
+    """Return a text with the largest permitted body of *action*, or with *largest*."""
     name = "the form of a grant" if action.spec.form else "one PUT"
     maximum = action.spec.largest if largest is None else largest
     room = " (5 GiB with its fields)" if maximum == MAX_POST_OBJECT else ""
@@ -221,13 +196,11 @@ def limit_of(action: Action, largest: int | None = None) -> str:
 
 
 def too_small(cut: int, minimum: int) -> str:
-    """Return a message that parts of *cut* bytes are smaller than *minimum*."""
     limit = "100 KiB" if minimum == MIN_PART else "5 MiB of S3-compatible stores"
     return f"parts of {cut} bytes are below the minimum of {limit}"
 
 
 def _misfits(size: int, cut: int, parts: MultipartGrant) -> Iterator[str]:
-    """Yield the reasons why *size* bytes cannot be sent in parts of *cut* bytes."""
     need, available = max(1, -(-size // cut)), parts.max_parts
     if need > available:
         yield f"{size} bytes in parts of {cut} need {need} parts, {available} can be signed"
@@ -244,10 +217,6 @@ def _adapted(size: int, largest: int) -> int:
 
 
 def _part_size_for(size: int, wanted: int, parts: MultipartGrant) -> int:
-    """Return the part size for an object of *size* bytes, for a grant that fixes none.
-
-    It is *wanted* bytes, unless *parts* requires larger parts.
-    """
     minimum = max(parts.least_part, -(-size // parts.max_parts))
     if parts.is_owners:
         return minimum  # the URL map's rule: as many parts as there are URLs
@@ -312,31 +281,30 @@ async def first_request(client: Client, target: Target, size: int) -> Operation:
 
 def refuse_expired(grant: Grant, path: str) -> None:
     """Raise NotSignedError if the presigned URLs or the grant have expired."""
-    if (ends := grant.expires_at) is not None and ends <= time.time():
-        when = shown_moment(ends)
+    expiry = grant.expires_at
+    if expiry is not None and expiry <= time.time():
         what = "grant" if grant.action.spec.form else "presigned URL"
-        msg = f"its {what} expired at {when}: ask the owner for a new one"
+        msg = (
+            f"its {what} expired at {shown_moment(expiry)}: ask the owner for a new one"
+        )
         raise NotSignedError(msg, path=path)
 
 
 def check_plan(
     options: Options, target: Target, grant: Grant, plan: UploadPlan
 ) -> None:
-    """Raise ConfigurationError if the granted requests cannot carry out *plan*.
-
-    The message lists every reason.
-    """
+    """Raise ConfigurationError with every reason why *plan* cannot be carried out."""
     problems: list[str] = []
     if plan.multipart:
-        granted = grant.multipart or MultipartGrant()
-        if not granted.completes and options.receipts is None:
+        parts = grant.multipart or MultipartGrant()
+        if not parts.completes and options.receipts is None:
             problems.append(
                 "the owner completes this upload from its receipts: receipts= is required"
             )
         begins, ends = Action.InitiateMultipartUpload, Action.CompleteMultipartUpload
-        set_then = begins.spec.pick(target.headers).keys()
-        lost = ", ".join(sorted(set_then - ends.spec.pick(target.headers).keys()))
-        if granted.is_owners and lost:
+        at_begin = begins.spec.pick(target.headers).keys()
+        lost = ", ".join(sorted(at_begin - ends.spec.pick(target.headers).keys()))
+        if parts.is_owners and lost:
             problems.append(
                 f"the owner has initiated this upload: {lost} cannot be set now"
             )

@@ -34,12 +34,7 @@ from ..model import MAX_PARTS, Action, PartReceipt
 from ..options.of_objects import Target
 from ..signers.base import MultipartGrant
 from ..units import short_bytes, shown_bytes, shown_text
-from .journal import (
-    Checkpoint,
-    HeldJournal,
-    JournalHead,
-    JournalPart,
-)
+from .journal import Checkpoint, HeldJournal, JournalHead, JournalPart
 from .oss_calls import OSSCalls, bare, crc_of, document, is_elsewhere, listed_parts
 from .plan import UploadPlan
 
@@ -48,22 +43,13 @@ _log = logging.getLogger(__name__)
 
 @frozen(kw_only=True)
 class UploadEvent:
-    """An upload was resumed, or ended early and can be resumed.
+    """An upload was resumed, or ended early and can be resumed."""
 
-    Attributes:
-        kind: ``resumed``, or ``kept`` if the stored parts wait for a later process.
-        path: ``bucket/key``.
-        parts_stored: number of parts that need not be sent again.
-        parts: number of all parts.
-        bytes_stored: size of the stored parts.
-        bytes: size of the object.
-    """
-
-    kind: Literal["resumed", "kept"]
-    path: str
+    kind: Literal["resumed", "kept"]  # kept: the stored parts wait for a later process
+    path: str  # ``bucket/key``
     upload_id: str
-    parts_stored: int
-    parts: int
+    parts_stored: int  # number of parts that need not be sent again
+    parts: int  # number of all parts
     bytes_stored: int
     bytes: int
 
@@ -81,10 +67,10 @@ class UploadEvent:
 
 @frozen
 class Listing:
-    """Stored parts by number, from ListParts; *whole* if the list is complete."""
+    """Reply to ListParts."""
 
-    parts: Mapping[int, PartReceipt]
-    whole: bool
+    parts: Mapping[int, PartReceipt]  # by number
+    whole: bool  # whether the list is complete
 
 
 def agreed(
@@ -100,7 +86,7 @@ def agreed(
     stored: dict[int, JournalPart] = {}
     for number, journaled in kept.items():
         if number in listing.parts:
-            if _same(journaled.part, listing.parts[number]):
+            if _is_same(journaled.part, listing.parts[number]):
                 stored[number] = journaled
         elif not listing.whole and number > last:
             stored[number] = journaled
@@ -111,7 +97,7 @@ def agreed(
     return stored
 
 
-def _same(ours: PartReceipt, theirs: PartReceipt) -> bool:
+def _is_same(ours: PartReceipt, theirs: PartReceipt) -> bool:
     return (
         ours.size == theirs.size
         and bare(ours.etag) == bare(theirs.etag)
@@ -133,10 +119,7 @@ def is_stale(error: BaseException | None) -> bool:
 async def list_parts(
     client: Client, target: Target, upload_id: str, *, page_size: int = 1000
 ) -> Listing:
-    """Return the stored parts of an upload; each ListParts returns up to *page_size*.
-
-    With a presigned URL, only the first page is listed.
-    """
+    """Return the stored parts of an upload, *page_size* with each request."""
     parts: dict[int, PartReceipt] = {}
     marker = 0
     while True:
@@ -149,7 +132,7 @@ async def list_parts(
         try:
             reply = await client.call(operation)
         except NotSignedError:
-            if marker:
+            if marker:  # a presigned URL is for the first page
                 return Listing(parts, whole=False)
             raise
         root = document(reply, operation, "ListPartsResult")
@@ -166,10 +149,7 @@ async def list_parts(
 
 
 class Resumption:
-    """Journal and stored parts of a resumable upload, locked until ``release``.
-
-    Thread-safe.
-    """
+    """Journal and stored parts of a resumable upload, locked until ``release``."""
 
     def __init__(
         self,
@@ -197,7 +177,7 @@ class Resumption:
                 listing = await list_parts(client, target, old.upload_id)
             except UploadNotFoundError as error:
                 if is_elsewhere(error, old.host):
-                    return _kept_for(old)
+                    return _log_kept(old)
                 if len(kept) < old.parts:
                     if old.owners:
                         await blocking(self._held.remove)
@@ -220,7 +200,6 @@ class Resumption:
         return True
 
     def record_upload(self, upload_id: str, host: str) -> None:
-        """Write the upload ID to the journal, unless it is recorded already."""
         if upload_id != self.upload_id:
             self.upload_id = upload_id
             self._head = evolve(self._head, upload_id=upload_id, host=host)
@@ -241,20 +220,19 @@ class Resumption:
         return kept
 
     def record_part(self, part: PartReceipt, verified: str) -> None:
-        """Add a stored part to the journal."""
         self._held.append(JournalPart(part, verified))
         self._stored.add(part.part_number)
 
     def remove(self) -> None:
-        """Remove the journal."""
         self._held.remove()
 
     def keeps_parts(self, error: BaseException | None) -> bool:
-        """Return whether the stored parts are kept after *error*.
-
-        If they are kept, adds a note about them to *error*. Called in a worker thread.
-        """
-        if is_stale(error) and not self._is_elsewhere(error):
+        """Return whether the stored parts are kept; if so, add a note to *error*."""
+        gone = error.__context__ if isinstance(error, OutcomeUnknownError) else error
+        in_other_store = isinstance(gone, UploadNotFoundError) and is_elsewhere(
+            gone, self._head.host
+        )
+        if is_stale(error) and not in_other_store:
             self._held.remove()
         if not self._held.keeps:
             return False
@@ -265,16 +243,9 @@ class Resumption:
             error.add_note(note)
         return True
 
-    def _is_elsewhere(self, error: BaseException | None) -> bool:
-        if isinstance(error, OutcomeUnknownError):
-            error = error.__context__
-        host = self._head.host
-        return isinstance(error, UploadNotFoundError) and is_elsewhere(error, host)
-
     def _report(
         self, kind: Literal["resumed", "kept"], numbers: Collection[int]
     ) -> UploadEvent:
-        """Call ``on_event`` with *numbers*, the stored parts; return the event."""
         event = UploadEvent(
             kind=kind,
             path=self._head.path,
@@ -290,17 +261,13 @@ class Resumption:
         return event
 
     def release(self) -> None:
-        """Unlock the journal for other processes."""
         self._held.release()
 
 
 def reason_to_start_over(old: JournalHead, new: JournalHead) -> str | None:
-    """Return why the journaled upload *old* cannot be resumed as *new*; None if it can.
-
-    The device number is not compared, because a disk may get another one after a
-    restart of the machine. Nor is ctime, which chmod changes. The bytes of every stored
-    part are compared later anyway.
-    """
+    """Return why the journaled upload *old* cannot be resumed as *new*; None if it can."""
+    # Neither the device number counts, which a disk may change at a restart of the
+    # machine, nor ctime, which chmod changes. Bytes of stored parts are compared later.
     was, now = old.fingerprint, new.fingerprint
     reasons = {
         f"the file has {now.size} bytes, it had {was.size}": was.size != now.size,
@@ -317,21 +284,17 @@ def reason_to_start_over(old: JournalHead, new: JournalHead) -> str | None:
 async def _start_over(
     held: HeldJournal, client: Client, target: Target, reason: str
 ) -> bool:
-    """Abort the upload of a journal, unless the bucket's owner began it; start over.
-
-    Returns False if the upload is in another store, so its journal is kept.
-    """
+    """Abort the journaled upload; return False if it is kept, as it is in another store."""
     _log.warning("%s: starting over: %s", target.path, reason)
     if held.record is not None and not (head := held.record.head).owners:
         calls = OSSCalls(client, target)
         if not await calls.abort(head.upload_id, host=head.host):
-            return _kept_for(head)
+            return _log_kept(head)
     await blocking(held.remove)
     return True
 
 
-def _kept_for(head: JournalHead) -> bool:
-    """Log that the journal is kept for its upload in another store; return False."""
+def _log_kept(head: JournalHead) -> bool:
     _log.warning(
         "%s: the journal of this file is kept for its upload to %s: this one cannot be "
         "resumed; use another checkpoint directory for this store",
@@ -365,10 +328,10 @@ async def resumption_of(
         UploadNotFoundError: the owner's multipart upload no longer exists.
     """
     client, target = calls.client, calls.target
-    place = client.options.checkpoint
-    if place is None or not isinstance(source, FileBody):
+    checkpoint = client.options.checkpoint
+    if checkpoint is None or not isinstance(source, FileBody):
         return None
-    directory = await blocking(Checkpoint, place)
+    directory = await blocking(Checkpoint, checkpoint)
     local = await blocking(os.path.abspath, source.path)
     if not plan.multipart and source.size > client.options.threshold:
         what = "a grant" if plan.action.spec.form else "a single PUT"

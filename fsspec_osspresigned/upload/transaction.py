@@ -56,10 +56,7 @@ _begun: ContextVar[tuple[Transaction, ...]] = ContextVar("osspresigned", default
 
 
 class HeldCopies:
-    """Copies of small objects of a transaction, in memory up to *limit* bytes.
-
-    Further copies are written to an unnamed file.
-    """
+    """Copies of small objects: *limit* bytes in memory, others in an unnamed file."""
 
     def __init__(self, limit: int = MEMORY) -> None:
         self._limit = limit
@@ -68,7 +65,6 @@ class HeldCopies:
         self._spool: SpooledBody | None = None
 
     def keep(self, body: Body) -> Source:
-        """Return a copy of *body*; the caller may change *body* afterwards."""
         with self._lock:
             in_memory = self.in_memory + body.size <= self._limit
             if in_memory:
@@ -80,7 +76,6 @@ class HeldCopies:
         return self._spool.append(body)
 
     def close(self) -> None:
-        """Delete the file, and with it the copies that it contains."""
         if self._spool is not None:
             self._spool.close()
 
@@ -100,7 +95,6 @@ class _HeldObject:
         return self.target.path
 
     async def publish(self, prefetcher: Prefetcher | None) -> None:
-        """Send the object; *prefetcher* signs its request."""
         context = TransferContext(prefetcher=prefetcher)
         try:
             self.receipt = await upload_source(
@@ -119,22 +113,21 @@ class _CancelledCall:
     receipt: None = None
 
     def wait_for_parts(self) -> None:
-        """Raise UploadDiscardedError, so that nothing is published."""
-        msg = "the call that wrote it was cancelled"
+        msg = "the call that wrote it was cancelled"  # so nothing is published
         raise UploadDiscardedError(msg, path=self.path)
 
     def commit(self) -> None:
-        """Do nothing; ``wait_for_parts`` is called before."""
+        pass  # ``wait_for_parts`` is called before
 
     def discard(self) -> None:
-        """Do nothing; the call has left nothing."""
+        pass  # the call has left nothing
 
 
 def current(client: Client) -> Transaction | None:
     """Return this context's transaction on *client*; None if there is none."""
-    for one in reversed(_begun.get()):
-        if one.client is client and one.under_way:
-            return one
+    for transaction in reversed(_begun.get()):
+        if transaction.client is client and transaction.under_way:
+            return transaction
     return None
 
 
@@ -149,9 +142,11 @@ def around_duckdb(client: Client, path: str, call: NativeCall) -> Transaction | 
     with _open_lock:
         begun = list(_open)
     around = [
-        one
-        for one in begun
-        if one.client is client and one.under_way and one.duckdb.looked_for(path)
+        transaction
+        for transaction in begun
+        if transaction.client is client
+        and transaction.under_way
+        and transaction.duckdb.looked_for(path)
     ]
     return around[0] if len(around) == 1 else None
 
@@ -307,10 +302,10 @@ class Transaction:
             del self.files[mark:]
             return files
 
-    def add(self, one: Pending) -> None:
+    def add(self, file: Pending) -> None:
         """Add an open upload, to be published at the end."""
         with self._lock:
-            self.files.append(one)
+            self.files.append(file)
 
     def fail(self, path: str) -> None:
         """Let the transaction fail, because the call that wrote *path* was cancelled."""
@@ -351,7 +346,7 @@ class Transaction:
     def holds(self, path: str) -> bool:
         """Return whether the transaction has an unpublished object for *path*."""
         with self._lock:
-            return any(one.path == path for one in self.files)
+            return any(file.path == path for file in self.files)
 
     def duckdb_looks(self, path: str, call: NativeCall) -> bool:
         """Return whether DuckDB, which looks for *path*, wrote it in this transaction."""
@@ -360,10 +355,7 @@ class Transaction:
         return target in self.duckdb.opened and self.holds(target)
 
     def duckdb_removes(self, path: str, call: NativeCall) -> bool:
-        """Discard the file *path* if the statement *call* of DuckDB wrote it.
-
-        Return whether it did.
-        """
+        """Discard the file *path* and return True, if DuckDB's statement *call* wrote it."""
         if self.duckdb.looks.get(path) != call:
             return False
         target = self.duckdb.targets.pop(path, path)
@@ -376,21 +368,23 @@ class Transaction:
         return True
 
     def _files_at(self, path: str) -> list[Pending]:
-        return [one for one in self.files if one.path == path]
+        return [file for file in self.files if file.path == path]
 
     async def _publish(self, files: Sequence[Pending]) -> None:
-        last = {one.path: one for one in files}
-        chosen = [one for one in files if last[one.path] is one]
+        last = {file.path: file for file in files}
+        chosen = [file for file in files if last[file.path] is file]
         try:
-            await _discard([one for one in files if last[one.path] is not one])
-            failures = await self._unready(chosen) or await self._commit(chosen)
+            await _discard([file for file in files if last[file.path] is not file])
+            failures = await self._wait_for_parts(chosen) or await self._commit(chosen)
         except BaseException as error:
             error.add_note(_summary(chosen))
             raise
         finally:
-            self.receipts = [one.receipt for one in chosen if one.receipt is not None]
-            left = [one for one in chosen if one.receipt is None]
-            await to_its_end(_discard(left))
+            self.receipts = [
+                file.receipt for file in chosen if file.receipt is not None
+            ]
+            unpublished = [file for file in chosen if file.receipt is None]
+            await to_its_end(_discard(unpublished))
         if not failures:
             return
         if len(failures) == 1 and not self.receipts:
@@ -402,32 +396,31 @@ class Transaction:
             f"{_summary(chosen)}: {shown}",
             failures=failures,
             receipts=self.receipts,
-            discarded=[one.path for one in left if one.path not in failures],
+            discarded=[file.path for file in unpublished if file.path not in failures],
         )
 
-    async def _unready(self, files: Iterable[Pending]) -> dict[str, Exception]:
+    async def _wait_for_parts(self, files: Iterable[Pending]) -> dict[str, Exception]:
         """Wait until the parts of all objects are sent; return path -> failure."""
         msg = "DuckDB did not finish it: it did not rename its tmp_ file"
         failures: dict[str, Exception] = {
             path: UploadDiscardedError(msg, path=path)
             for path in self.duckdb.targets.values()
         }
-        for one in files:
+        for file in files:
             try:
-                if isinstance(one, Upload):
-                    await one.wait_for_parts()
-                elif not isinstance(one, _HeldObject):
-                    await blocking(one.wait_for_parts)
-            except Exception as error:  # noqa: BLE001 - told with all others
-                failures[one.path] = error
+                if isinstance(file, Upload):
+                    await file.wait_for_parts()
+                elif not isinstance(file, _HeldObject):
+                    await blocking(file.wait_for_parts)
+            except Exception as error:  # noqa: BLE001 - raised with all others
+                failures[file.path] = error
         return failures
 
     async def _commit(self, chosen: list[Pending]) -> dict[str, Exception]:
-        """Publish the objects, until one fails; return path -> failure."""
         operations = (
-            one.target.put_operation(one.body.size, one.action)
-            for one in chosen
-            if isinstance(one, _HeldObject)
+            file.target.put_operation(file.body.size, file.action)
+            for file in chosen
+            if isinstance(file, _HeldObject)
         )
         width = self.client.options.connections
         prefetcher = self.client.prefetcher(
@@ -436,43 +429,41 @@ class Transaction:
             low=max(width, MAX_REQUESTS),
         )
 
-        async def work(one: Pending) -> None:
-            if isinstance(one, _HeldObject):
-                await one.publish(prefetcher)
-            elif isinstance(one, Upload):
-                await one.finish()
+        async def work(file: Pending) -> None:
+            if isinstance(file, _HeldObject):
+                await file.publish(prefetcher)
+            elif isinstance(file, Upload):
+                await file.finish()
             else:
-                await blocking(one.commit)
+                await blocking(file.commit)
 
         failures: dict[str, Exception] = {}
         # A marker that was written last becomes visible after all the rest.
-        for some in (chosen[:-1], chosen[-1:]):
-            scope = Scope(work, lambda one: one.path, width=width)
-            failures |= await scope.run_all(some)
+        for files in (chosen[:-1], chosen[-1:]):
+            scope = Scope(work, lambda file: file.path, width=width)
+            failures |= await scope.run_all(files)
             if not all(isinstance(e, ReceiptFailedError) for e in failures.values()):
                 break
         return failures
 
 
-def _under_way() -> tuple[Transaction, ...]:
-    """Return the transactions of this context that have not ended."""
-    return tuple(one for one in _begun.get() if one.under_way)
+def _under_way() -> tuple[Transaction, ...]:  # in this context
+    return tuple(transaction for transaction in _begun.get() if transaction.under_way)
 
 
 async def _discard(files: Sequence[Pending]) -> None:
-    """Discard all objects, even if discarding one of them fails."""
-    for one in files:
+    for file in files:
         try:
-            if isinstance(one, Upload):
-                await one.discard()
-            elif not isinstance(one, _HeldObject):
-                await blocking(one.discard)
+            if isinstance(file, Upload):
+                await file.discard()
+            elif not isinstance(file, _HeldObject):
+                await blocking(file.discard)
         except Exception as error:  # noqa: BLE001 - the others must be discarded too
-            _log.warning("%s could not be discarded: %s", one.path, error)
+            _log.warning("%s could not be discarded: %s", file.path, error)
 
 
 def _summary(files: Sequence[Pending]) -> str:
-    stored = sum(one.receipt is not None for one in files)
+    stored = sum(file.receipt is not None for file in files)
     return f"{stored or 'none'} of {len(files)} objects of the transaction published"
 
 
@@ -483,11 +474,8 @@ _open_lock = threading.Lock()
 
 @atexit.register
 def warn_of_open() -> None:
-    """Warn about transactions that were never ended.
-
-    Their parts are removed when the process ends (``abort_at_exit``).
-    """
-    for one in list(_open):
-        if one.under_way and one.files:
-            text = f"a transaction of {len(one.files)} objects was never ended"
+    """Warn of transactions that never ended; ``abort_at_exit`` removes their parts."""
+    for transaction in list(_open):
+        if transaction.under_way and transaction.files:
+            text = f"a transaction of {len(transaction.files)} objects was never ended"
             warnings.warn(f"{text}: nothing was published", DiscardWarning, 2)

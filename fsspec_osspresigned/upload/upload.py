@@ -67,19 +67,15 @@ _POLL_INTERVAL = 0.5  # seconds after which a discard checks whether the process
 
 @frozen(kw_only=True)
 class TransferContext:
-    """What a transfer has besides its source and its target.
+    """What a transfer has besides its source and its target."""
 
-    Attributes:
-        prefetcher: signs the first request together with those of others; None uses the
-            client's signer.
-        progress: called in worker threads with numbers of sent bytes; a negative number
-            subtracts the bytes of a failed try.
-        on_event: called in a worker thread when the upload is resumed, or its parts are
-            kept for a later process. It must not raise.
-    """
-
+    # Signs the first request together with those of others; None uses the client's signer.
     prefetcher: Prefetcher | None = None
+    # Called in worker threads with numbers of sent bytes; a negative number subtracts
+    # the bytes of a failed try.
     progress: Callable[[int], None] | None = None
+    # Called in a worker thread when the upload is resumed, or its parts are kept for a
+    # later process. It must not raise.
     on_event: Callable[[UploadEvent], object] | None = None
 
 
@@ -108,7 +104,7 @@ async def upload_source(
 
 
 class _SmallPartsError(ConfigurationError):
-    """Raised if a signed URL is for an S3 store, which requires larger parts."""
+    """A signed URL is for an S3 store, which requires larger parts."""
 
 
 async def _upload(
@@ -136,21 +132,19 @@ async def _upload(
 
 
 async def _upload_at_once(job: UploadJob, source: Source) -> Receipt:
-    """Store *source* by one call; there is nothing to discard if that fails."""
     try:
         body = await _readable_again(source)
         receipt = await put_body(job, body)
-    except ExclusiveNotEnforcedError:  # published all the same
+    except ExclusiveNotEnforcedError:  # it was published
         raise
     except BaseException as error:
         reason = str(error) or type(error).__name__
         _log.info("the upload of %s failed: %s", job.calls.target.path, reason)
         raise
-    return await _noted(job, receipt, _small(body, receipt.size))
+    return await _record_stored(job, receipt, _small_bytes(body, receipt.size))
 
 
 async def _readable_again(source: Source) -> Body:
-    """Return the bytes of *source* in memory, if they are few."""
     if isinstance(source, MemoryBody) or source.size > BODY_CAP:
         return source
     return await blocking(loaded, source)
@@ -164,10 +158,6 @@ async def _job_for(
     at_hand: bool = False,
     context: TransferContext = ALONE,
 ) -> UploadJob:
-    """Plan an upload; asks the signer for its grant, and sends nothing.
-
-    Raises UploadDiscardedError if SIGTERM was received.
-    """
     abort_at_exit.refuse_if_terminating(target.path)
     grant = await granted(client, target.path)
     refuse_expired(grant, target.path)
@@ -187,9 +177,7 @@ async def _job_for(
         for operation in needed_requests(target, grant, plan, size):
             await client.preflight(operation)
     exchange = Exchange(
-        path=target.path,
-        progress=context.progress,
-        with_crc=target.checksum != "none",
+        path=target.path, progress=context.progress, with_crc=target.checksum != "none"
     )
     return UploadJob(
         calls=OSSCalls(client, target, exchange),
@@ -202,8 +190,9 @@ async def _job_for(
     )
 
 
-async def _noted(job: UploadJob, receipt: Receipt, data: bytes | None) -> Receipt:
-    """Record a stored object, *data* if it is small; warn of what went wrong besides."""
+async def _record_stored(
+    job: UploadJob, receipt: Receipt, data: bytes | None
+) -> Receipt:
     client = job.calls.client
     await client.note(receipt, data)
     if receipt.version_id and job.calls.target.keeps_hidden:
@@ -216,31 +205,23 @@ async def _noted(job: UploadJob, receipt: Receipt, data: bytes | None) -> Receip
     return receipt
 
 
-def _small(body: Body, size: int) -> bytes | None:
-    """Return the bytes of a stored body that is kept in memory; None if it is large."""
+def _small_bytes(body: Body, size: int) -> bytes | None:
+    # None for a large body, or one that is not in memory.
     if body.size != size or size > BODY_CAP:
         return None
     return bytes_in(body) if isinstance(body, MemoryBody | PartBody) else None
 
 
 class Upload:
-    """Upload of one object. One coroutine at a time may use it.
-
-    Attributes:
-        failure: the first failure; None if there is none.
-        mode: the way the object is sent; one PutObject until the plan requires parts.
-        job: plan, target and receipt of the upload.
-        resumption: journal of a resumable upload; None if it cannot be resumed.
-        receipt: the receipt; None before ``finish``.
-    """
+    """Upload of one object. One coroutine at a time may use it."""
 
     def __init__(self, job: UploadJob) -> None:
         self._client, self.job = job.calls.client, job
         self.path, self.plan = job.calls.target.path, job.plan
-        self.resumption: Resumption | None = None
-        self.receipt: Receipt | None = None
-        self.failure: Exception | None = None
-        self.mode: SinglePut | Multipart = SinglePut(job)
+        self.resumption: Resumption | None = None  # None if it cannot be resumed
+        self.receipt: Receipt | None = None  # None before ``finish``
+        self.failure: Exception | None = None  # the first
+        self.mode: SinglePut | Multipart = SinglePut(job)  # until parts are needed
         self._ended = self._over = False
         self._beginning: asyncio.Task[None] | None = None
         self._pid, self._discard_timeout = os.getpid(), _DISCARD_TIMEOUT
@@ -275,7 +256,7 @@ class Upload:
                 await self._choose_mode(self.mode, body.size if more else None)
             await self.mode.add(body)
         except BaseException as error:
-            self._keep(error)
+            self._set_failure(error)
             raise
 
     async def add_source(self, source: Source) -> None:
@@ -321,14 +302,14 @@ class Upload:
                 await self.wait_for_parts()
             receipt, body = await self.mode.publish(), self.mode.body
         except BaseException as error:
-            if isinstance(error, ExclusiveNotEnforcedError):  # published all the same
+            if isinstance(error, ExclusiveNotEnforcedError):  # it was published
                 await self._published()
-            self._keep(error)
+            self._set_failure(error)
             raise
         self.receipt = receipt
-        data = _small(body, receipt.size)  # before the body is released
+        data = _small_bytes(body, receipt.size)  # before the body is released
         await self._published()
-        return await _noted(self.job, receipt, data)
+        return await _record_stored(self.job, receipt, data)
 
     async def _published(self) -> None:
         self._ended = self._over = True
@@ -351,10 +332,10 @@ class Upload:
         if self._ended or os.getpid() != self._pid:
             return
         text = f"the upload of {self.path} was cancelled"
-        self._keep(UploadDiscardedError(text, path=self.path))
+        self._set_failure(UploadDiscardedError(text, path=self.path))
         if reason is not None:
-            # The caller gets it raised: a second time on the screen is no news.
-            # As text: a record that keeps the exception keeps its frames, and the data.
+            # No warning, because the caller gets the exception. As text, because a
+            # record that keeps the exception keeps its frames, and the data.
             _log.info("the upload of %s was discarded: %s", self.path, str(reason))
         self._ended = True
         await to_its_end(self._discard(reason))
@@ -375,8 +356,8 @@ class Upload:
             self._over = True
 
     async def _wait_for(self, tasks: Collection[asyncio.Task[None]]) -> None:
-        """Wait for *tasks*, with a timeout that ``discard`` may shorten meanwhile."""
         began = time.monotonic()
+        # ``discard`` may shorten the timeout meanwhile.
         while tasks and (left := began + self._discard_timeout - time.monotonic()) > 0:
             _, tasks = await asyncio.wait(tasks, timeout=min(left, _POLL_INTERVAL))
 
@@ -390,7 +371,7 @@ class Upload:
         return self._client.options.most_memory
 
     def early_size(self, number: int) -> int | None:
-        """Return the smallest size of part *number*, like ``UploadPlan.early_size``."""
+        """Like ``UploadPlan.early_size``, of the present plan."""
         return self.plan.early_size(number)
 
     @property
@@ -404,10 +385,7 @@ class Upload:
             in_background(self.discard)
 
     async def _choose_mode(self, single: SinglePut, first_of: int | None) -> None:
-        """Change from a single PutObject to parts if another body is added.
-
-        *first_of* is the size of the first of several bodies; None if this is not known.
-        """
+        # *first_of* is the size of the first of several bodies; None if there may be one.
         if not (self.plan.multipart or single.bodies or first_of):
             return
         if self.plan.spools or not await self._begin_multipart(first_of):
@@ -417,12 +395,12 @@ class Upload:
             await self.mode.add(body)
 
     async def _begin_multipart(self, first_of: int | None) -> bool:
-        """Begin the multipart upload; return False if that failed."""
+        """Begin the multipart upload; return False if only one PutObject is granted."""
         single, multipart = self.mode, Multipart(self.job, self.resumption)
         self.mode = multipart  # before there is anything to abort
         abort_at_exit.add(self)
         try:
-            self._beginning = running().spawn(self._begun(multipart))
+            self._beginning = running().spawn(self._begin_or_discard(multipart))
             # Its upload ID must not be lost, so a cancellation waits for the reply.
             await asyncio.shield(self._beginning)
             await self._check_part_size(first_of or self.plan.part_size)
@@ -434,16 +412,13 @@ class Upload:
             return False
         return True
 
-    async def _begun(self, multipart: Multipart) -> None:
+    async def _begin_or_discard(self, multipart: Multipart) -> None:
         await multipart.begin()
-        if self._over:  # nothing waits for it any more
+        if self._over:  # the upload was discarded meanwhile
             await multipart.discard(None, once=True)
 
     async def _check_part_size(self, size: int) -> None:
-        """Raise an error if the store of the first signed URL requires larger parts.
-
-        *size* is the number of bytes of the first part.
-        """
+        # The first signed URL shows whether the store requires larger parts.
         parts = (await granted(self._client, self.path)).multipart
         if parts is not None:
             self.plan = evolve(self.plan, least_part=parts.least_part)
@@ -451,8 +426,7 @@ class Upload:
                 msg = too_small(size, parts.least_part)
                 raise _SmallPartsError(msg, path=self.path)
 
-    def _keep(self, error: BaseException) -> None:
-        """Record *error* if it is the first failure."""
+    def _set_failure(self, error: BaseException) -> None:
         if self.failure is None:
             self.failure = as_failure(error, self.path)
 
