@@ -53,7 +53,6 @@ def object_info(path: str, size: int, **known: Any) -> dict[str, Any]:
 
 
 def info_of(receipt: Receipt) -> dict[str, Any]:
-    """Return the ``fs.info`` of an object that this process stored."""
     return object_info(
         receipt.path,
         receipt.size,
@@ -108,7 +107,6 @@ class WrittenObjects:
     # -- objects and directories ------------------------------------------------------------
 
     def remember(self, receipt: Receipt, data: bytes | None) -> None:
-        """Record a stored object, and its body if it is small."""
         if receipt.parts:  # up to 10,000, which no answer shows
             receipt = evolve(receipt, parts=(), upload_id=None)
         with self._lock:
@@ -155,7 +153,6 @@ class WrittenObjects:
             self._new.difference_update(_upwards(path))
 
     def receipt(self, path: str) -> Receipt | None:
-        """Return the receipt of an object of this process; None for other objects."""
         with self._lock:
             receipt = self._objects.pop(path, None)
             if receipt is not None:
@@ -179,7 +176,6 @@ class WrittenObjects:
         """Return whether *path* was created and nothing was written into it since.
 
         Tools check for a directory that they just created (DuckDB, ``get_mapper``).
-        After the first object in the directory, the store is asked.
         """
         with self._lock:
             return path in self._new
@@ -187,7 +183,7 @@ class WrittenObjects:
     def descendants(self, path: str, begin: str = "") -> Iterator[dict[str, Any]]:
         """Yield ``info`` of the objects and created directories under *path*.
 
-        Names that do not begin with *begin*, relative to *path*, are omitted.
+        Only names that begin with *begin*, relative to *path*.
         """
         with self._lock:
             names = [*self._within.get(path, ())]
@@ -205,10 +201,6 @@ class WrittenObjects:
     def _described(
         self, names: Iterable[str], *, made: bool
     ) -> Iterator[dict[str, Any]]:
-        """Yield ``info`` of the recorded objects and directories among *names*.
-
-        *made* omits directories that were not created, but contain an object.
-        """
         with self._lock:  # an object that is asked for leaves its place for a moment
             receipts = [(name, self._objects.get(name)) for name in names]
         for name, receipt in receipts:
@@ -237,7 +229,6 @@ class WrittenObjects:
                 self._drop_body(next(iter(self._bodies)))
 
     def _surplus(self, records: Mapping[str, object]) -> list[str]:
-        """Return the least recently used of *records* to drop, several at a time."""
         count = max(1, self._most // 10) if len(records) >= self._most else 0
         return [*islice(records, count)]
 
@@ -251,7 +242,6 @@ class WrittenObjects:
             self._held -= len(data) + BODY_COST
 
     def _link(self, path: str) -> None:
-        """Add *path* to its directory, and the directory to its parent."""
         while path:
             parent = path.rpartition("/")[0]
             siblings = self._within.setdefault(parent, set())
@@ -261,10 +251,6 @@ class WrittenObjects:
             path = parent
 
     def _unlink(self, path: str) -> None:
-        """Remove *path* from its directory, unless *path* is still recorded.
-
-        Parents that are then empty, and not recorded, are removed too.
-        """
         while path and not (path in self._objects or self.is_directory(path)):
             parent = path.rpartition("/")[0]
             siblings = self._within.get(parent, set())
@@ -277,10 +263,10 @@ class WrittenObjects:
     # -- directories in which the store answers ---------------------------------------------
 
     def answered(self, look: Operation) -> bool:
-        """Note that the store answered *look*, and drop records no longer needed.
+        """Note that the store answered *look*; True at the first time in its directory.
 
-        Returns True if this is the first answer for the directory of *look*. Above
-        ``MAX_READABLE`` directories, answers in others are ignored.
+        Records that are no longer needed are dropped. Above ``MAX_READABLE`` directories,
+        answers in others are ignored.
         """
         place = look.listed_path.rpartition("/")[0]
         with self._lock:
@@ -294,7 +280,6 @@ class WrittenObjects:
             return True
 
     def _drop_readable(self, place: str) -> None:
-        """Drop what the store itself can answer now in the directory *place*."""
         paths = [*self._within.get(place, ())]
         for path in paths:  # which grows
             if "/" in place:
@@ -308,10 +293,7 @@ class WrittenObjects:
                 self._keep(receipt, self._bodies.get(path))
 
     def _readable(self, path: str) -> tuple[str, bool]:
-        """Return the highest parent of *path* for which the store answers, or "".
-
-        The second value says whether GetObject was answered, so objects can be read.
-        """
+        """Return the highest parent where the store answers, or ""; and if it answers GetObject."""
         if not self._answered:
             return "", False
         parents = [*_upwards(path)][:0:-1]
@@ -326,9 +308,7 @@ class WrittenObjects:
     def is_unrecorded(self, path: str, *, below: bool = False) -> bool:
         """Return whether *path* may have been written without being recorded here.
 
-        That is so if the store has answered a HeadObject, GetObject or listing in the
-        directory of *path*: objects there are not recorded, because the store can be
-        asked. *below* returns the same for any object below *path*.
+        *below* returns the same for any object below *path*.
         """
         with self._lock:
             return any(
@@ -350,9 +330,8 @@ class WrittenObjects:
 
     def blind_looks(self) -> dict[str, int]:
         """Return the blind looks for ``add_blind_looks`` of another process."""
-        looks = tuple(
-            self._blind.items()
-        )  # unlocked: a fork may have left the lock taken
+        # Without the lock, which a fork may have left taken.
+        looks = tuple(self._blind.items())
         return {place: look.stamp for place, look in looks}
 
     def add_blind_looks(self, looks: Mapping[str, int]) -> None:
@@ -380,10 +359,7 @@ class WrittenObjects:
             self._blind[widest] = _BlindLook(max(stamps), max(times))
 
     def may_hide(self, path: str) -> bool:
-        """Return whether a blind look may have missed an object at *path*.
-
-        That is not so for objects of this process, and where the store answers looks.
-        """
+        """Return whether a blind look may have missed an object at *path*."""
         with self._lock:
             since = self._blind_since(path) if self._blind else None
             if since is None or self._readable(path)[0]:
@@ -398,10 +374,7 @@ class WrittenObjects:
         return max((look.since for look in looks), default=None)
 
     def warn_once(self, root: str) -> bool:
-        """Return whether the caller must warn that *root* was answered from this record.
-
-        True at the first call for *root*, False afterwards.
-        """
+        """Return True at the first call for *root*, False afterwards."""
         with self._lock:
             is_first = root not in self._warned
             self._warned.add(root)
@@ -409,13 +382,11 @@ class WrittenObjects:
 
 
 def _upwards(path: str) -> Iterator[str]:
-    """Yield *path* and its parent directories."""
     while path:
         yield path
         path = path.rpartition("/")[0]
 
 
 def _above(place: str) -> str:
-    """Return the place of the directory that contains *place*; a bucket stays itself."""
     parent = place.rstrip("/").rpartition("/")[0]
     return f"{parent}/" if parent else place

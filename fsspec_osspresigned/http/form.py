@@ -46,14 +46,11 @@ class FormFrame:
     """Bytes before and after the data of a form, as memoryviews.
 
     A traceback that shows variables does not show the content of a memoryview.
-
-    Attributes:
-        headers: request headers that describe the framing.
     """
 
     before: memoryview
     after: memoryview
-    headers: Mapping[str, str]
+    headers: Mapping[str, str]  # of the request: they describe the framing
 
 
 NO_FRAME = FormFrame(memoryview(b""), memoryview(b""), {})
@@ -62,8 +59,7 @@ NO_FRAME = FormFrame(memoryview(b""), memoryview(b""), {})
 def form_frame(form: SignedForm, path: str | None = None) -> FormFrame:
     """Return the bytes around the data of *form*; the boundary has 128 random bits.
 
-    Raises:
-        ConfigurationError: some fields cannot be sent unchanged; the message names all.
+    Raises ConfigurationError, which names all fields that cannot be sent unchanged.
     """
     boundary = os.urandom(16).hex()
     problems: list[str] = []
@@ -79,15 +75,12 @@ def form_frame(form: SignedForm, path: str | None = None) -> FormFrame:
 
 
 def _before(form: SignedForm, boundary: str, problems: list[str]) -> bytes:
-    """Return the bytes before the data; add a text to *problems* for each bad field.
-
-    An invalid name is not shown: it may be a secret value, in the wrong place.
-    """
     start = f"--{boundary}\r\nContent-Disposition: form-data; name="
     parts, kinds, seen = [""], dict[str, str](), set[str]()
     for number, (name, value) in enumerate(form.fields.items(), 1):
         lower, text = name.lower(), value.reveal()
         if not _is_name(name):
+            # It is not shown: it may be a secret value, in the wrong place.
             problems.append(
                 f"the form: field {number} has a name that needs quoting, or is too long"
             )
@@ -125,7 +118,6 @@ def _is_name(text: str) -> bool:
 
 
 def _problem(name: str, text: str) -> str:
-    """Return why the field *name* cannot have the value *text*; empty if it can."""
     if name in _FORBIDDEN:
         return _FORBIDDEN[name]
     if name == "key":

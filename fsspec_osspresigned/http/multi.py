@@ -75,7 +75,6 @@ class Multi:
             self._idle.keep(handle)
 
     def close(self) -> None:
-        """Close all connections."""
         for timer in (self._timer, self._check):
             if timer is not None:
                 timer.cancel()
@@ -182,10 +181,7 @@ class Multi:
 
 
 class _Busy:
-    """A transfer that is under way; *ended* gets libcurl's code and text.
-
-    *is_over*: they came, perhaps when *ended* was cancelled already.
-    """
+    """A transfer that is under way."""
 
     __slots__ = ("ended", "is_over", "transfer", "window")
 
@@ -195,11 +191,11 @@ class _Busy:
         window: float,
         ended: asyncio.Future[tuple[int, str]],
     ) -> None:
-        self.transfer, self.window, self.ended = transfer, window, ended
-        self.is_over = False
+        self.transfer, self.window = transfer, window
+        self.ended = ended  # gets libcurl's code and text
+        self.is_over = False  # they came, perhaps when *ended* was already cancelled
 
     def end(self, code: int, text: str) -> None:
-        """Pass on how the transfer ended."""
         self.is_over = True
         if not self.ended.done():
             self.ended.set_result((code, text))
