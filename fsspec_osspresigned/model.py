@@ -98,10 +98,6 @@ class HeaderKind(enum.Enum):
 
     __hash__ = object.__hash__  # that of enum takes ten times as long
 
-    @classmethod
-    def of_header(cls, name: str) -> HeaderKind:
-        return _KINDS.get(name.lower(), cls.CONTENT)
-
 
 _KINDS = {
     **dict.fromkeys(_PUBLISHED, HeaderKind.PUBLISHED),
@@ -147,7 +143,7 @@ class Spec:
         return {
             name: value
             for name, value in headers.items()
-            if (kind := HeaderKind.of_header(name)) in self.headers
+            if (kind := _KINDS.get(name.lower(), HeaderKind.CONTENT)) in self.headers
             or kind is HeaderKind.PAYER
         }
 

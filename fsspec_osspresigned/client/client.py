@@ -174,7 +174,9 @@ class Client:
                 finally:
                     if error.outcome is Outcome.UNKNOWN:  # what was known may be old
                         self.written.forget(operation.path)
-                if isinstance(error, NetworkError):  # as other kept ones may fail
+                if isinstance(
+                    error, NetworkError
+                ):  # other kept connections may fail, too
                     exchange = evolve(exchange, is_fresh=True)
             if decision.verb is Verb.SIGN_AGAIN:
                 await self._invalidate(signed, prefetcher)
@@ -390,8 +392,8 @@ def shared_client(options: Options, make: Callable[[Options], Client]) -> Client
 
     The client lives as long as a filesystem, a file or a call refers to it.
     """
-    made = (threading.Lock(), WeakValueDictionary[object, Client]())
-    lock, clients = _registries.setdefault(os.getpid(), made)
+    new = (threading.Lock(), WeakValueDictionary[object, Client]())
+    lock, clients = _registries.setdefault(os.getpid(), new)
     with lock:
         client = clients.get(key := options.identity())
         if client is None:

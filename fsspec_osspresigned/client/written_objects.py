@@ -48,7 +48,7 @@ def object_info(path: str, size: int, **known: Any) -> dict[str, Any]:
         "StorageClass": None,
         "version_id": None,
         **known,
-        "mtime": known.get("LastModified"),  # by this name pyarrow asks for it
+        "mtime": known.get("LastModified"),  # pyarrow asks for it by this name
     }
 
 
@@ -135,7 +135,6 @@ class WrittenObjects:
                 self._new.add(path)
 
     def forget(self, path: str) -> None:
-        """Drop the record of an object or directory that was deleted or replaced."""
         with self._lock:
             self._forget_object(path)
             self.forget_directory(path)
@@ -189,11 +188,12 @@ class WrittenObjects:
             names = [*self._within.get(path, ())]
             for name in names:  # which grows
                 names += self._within.get(name, ())
-        front = f"{path}/{begin}" if path else begin
-        yield from self._described((n for n in names if n.startswith(front)), made=True)
+        prefix = f"{path}/{begin}" if path else begin
+        yield from self._described(
+            (n for n in names if n.startswith(prefix)), made=True
+        )
 
     def children(self, path: str) -> Iterator[dict[str, Any]]:
-        """Yield ``info`` of the direct children of the directory *path*."""
         with self._lock:
             names = [*self._within.get(path, ())]
         yield from self._described(names, made=False)

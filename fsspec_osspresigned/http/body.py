@@ -167,7 +167,7 @@ def has_its_size(path: str, status: os.stat_result) -> bool:
     Only a small file without disk blocks is read for this check; a large one is a sparse
     file, so its size is right.
     """
-    # A system without such files tells no blocks either.
+    # Systems without such files report no blocks either.
     if getattr(status, "st_blocks", 1) or status.st_size > BLOCK:
         return True
     with io.FileIO(path, opener=open_regular) as handle:

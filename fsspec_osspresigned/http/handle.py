@@ -151,7 +151,7 @@ def _proxy_for(origin: str) -> str | None:
 def may_have_proxy() -> bool:
     """Return False only if neither the environment nor the system names a proxy."""
     if sys.platform in {"darwin", "win32"}:
-        from urllib.request import getproxies  # noqa: PLC0415 - others need it not
+        from urllib.request import getproxies  # noqa: PLC0415 - only here
 
         return bool(getproxies())  # those of the system's settings, too
     return any(name.lower().endswith("_proxy") for name in os.environ)
@@ -179,13 +179,9 @@ class Callbacks(Protocol):
     next_watch: float  # by time.monotonic; before it, watch need not be called
 
     def may_send(self, addresses: Addresses) -> int: ...
-
     def read(self, size: int) -> bytes | memoryview | int: ...
-
     def take_line(self, line: bytes) -> int | None: ...
-
     def write(self, block: bytes) -> int | None: ...
-
     def watch(self, moved: int) -> int: ...
 
 

@@ -47,7 +47,7 @@ class Multi:
         self._curl.setopt(pycurl.M_MAXCONNECTS, _CONNECTIONS)
 
     async def send(self, transfer: Transfer, progress_seconds: float) -> Reply:
-        """Send the request of *transfer*, and return the reply; raises as that does.
+        """Send the request of *transfer*, and return the reply; raises like ``Transfer.reply``.
 
         Enough bytes must move within *progress_seconds*.
         """

@@ -82,14 +82,14 @@ FRESH = Exchange(is_fresh=True)
 
 _log = logging.getLogger(__name__)
 
-MAX_ERROR = 64 * 1024  # an error says more than that only to others
+MAX_ERROR = 64 * 1024  # bytes that are read of the body of an error
 MAX_HEAD = 256 * 1024  # bytes before the body, 1xx replies included
 MAX_FIELDS = 256  # lines of a head; OSS sends some twenty
 _GOOD = range(200, 300)
 _MAX_REASON = 200
 _JOINED = 64 * 1024  # bytes of small blocks that are sent together
 _NOTHING = memoryview(b"")
-_WINDOWS = 10  # in which a reply must be there, but for the body of an object
+_WINDOWS = 10  # of progress, within which a reply ends, except for an object's body
 _BLANK = (b"\r\n", b"\n")
 _WITH_BODY, _READS = ("PUT", "POST"), ("GET", "HEAD")
 # What would begin a line of its own, or has no byte in a head.
@@ -299,7 +299,7 @@ class Transfer:
         return pycurl.PREREQFUNC_OK if may else pycurl.PREREQFUNC_ABORT
 
     def _may_send(self, addresses: Addresses) -> bool:
-        self._check_stopped()  # nobody could look while the connection was opened
+        self._check_stopped()  # nothing did while the connection was opened
         handle = cast(Handle, self._handle)
         self._descriptor, self._is_new = handle.connection(addresses)
         if self._descriptor >= 0 and has_received(self._descriptor):
@@ -311,7 +311,7 @@ class Transfer:
         return True
 
     def read(self, size: int) -> bytes | memoryview | int:
-        """Return the next bytes of the body; those of an error end the transfer."""
+        """Return the next bytes of the body. An error ends the transfer; ``reply`` raises it."""
         began = time.monotonic()
         try:
             self._check_stopped()
@@ -412,7 +412,7 @@ class Transfer:
         is_large = length is None or int(length) > SMALL
         if self._on_loop and is_good and self.exchange.sink is not None and is_large:
             raise LargeReplyError
-        # One that drips makes progress, and could go on for hours.
+        # A reply that drips makes progress, and could take hours.
         self._timer.deadline = time.monotonic() + _WINDOWS * self._timer.seconds
 
     def _check_length(self) -> None:
