@@ -46,7 +46,7 @@ _last = threading.local()
 
 
 def calling() -> NativeCall:
-    """Return the call into compiled code; frames of this package and fsspec are skipped."""
+    """Return the call into compiled code; skips frames of this package and fsspec."""
     frame = inspect.currentframe()
     while frame is not None and _module_of(frame).startswith(_OWN):
         frame = frame.f_back
@@ -57,7 +57,7 @@ def calling() -> NativeCall:
 
 
 def duckdb_asks(path: str) -> NativeCall | None:
-    """Record and return the call of ``isfile`` of *path*; None if DuckDB is not loaded."""
+    """Record and return the call of ``isfile`` of *path*; None without DuckDB."""
     if "duckdb" not in sys.modules:
         return None
     call = calling()
@@ -79,7 +79,7 @@ def duckdb_opens(path: str) -> NativeCall | None:
 
 
 def mode_of_open_files() -> str:
-    """Return the mode of the ``fsspec.open`` or ``open_files`` under way; "" without one."""
+    """Return the mode of the current ``fsspec.open`` or ``open_files``; "" without one."""
     for frame in _frames_of_fsspec():
         if (_module_of(frame), frame.f_code.co_name) == ("fsspec.core", "open_files"):
             return str(frame.f_locals.get("mode"))

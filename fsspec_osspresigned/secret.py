@@ -125,10 +125,7 @@ _TOKEN_REFERENCE = r"env:(?:FSSPEC_)?OSSPRESIGNED_[A-Za-z0-9_]+|file:.+"  # noqa
 
 
 def token_reference(value: Any) -> Any:
-    """Return *value* if it is a callable, ``env:OSSPRESIGNED_...`` or ``file:PATH``.
-
-    Any other value raises ValueError.
-    """
+    """Return *value*: a callable, ``env:OSSPRESIGNED_...``, ``file:PATH``; else ValueError."""
     text = value if isinstance(value, str) else ""
     if callable(value) or re.fullmatch(_TOKEN_REFERENCE, text):
         return value

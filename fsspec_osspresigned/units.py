@@ -38,10 +38,7 @@ def seconds_of(text: str) -> int:
 
 
 def bytes_of(text: str) -> int:
-    """Return the bytes in a size such as ``8388608``, ``8MiB`` or ``10G``.
-
-    Raises ValueError if *text* is invalid.
-    """
+    """Return the bytes in a size such as ``8388608``, ``8MiB``, ``10G``; else ValueError."""
     match = _SIZE.fullmatch(text.strip())
     if not match:
         raise ValueError(f"{text[:40]!r} is not a size: write 8388608, 8MiB or 10GiB")

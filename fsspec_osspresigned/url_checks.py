@@ -55,10 +55,7 @@ def has_signature(text: str) -> bool:
 
 
 def url_problem(url: str) -> str | None:
-    """Return why *url* cannot be a request target; None if it can.
-
-    The returned text never contains a piece of the URL.
-    """
+    """Return why *url* cannot be a target, without a piece of it; None if it can."""
     if len(url) > MAX_URL:
         return f"is longer than {MAX_URL} bytes"
     if match := _URL.fullmatch(url):

@@ -324,7 +324,7 @@ class Client:
     def prefetcher(
         self, coming: Callable[[], Operation | None], *, first: int, low: int = 0
     ) -> Prefetcher | None:
-        """Return a prefetcher; None if the signer is in this process: batches save nothing.
+        """Return a prefetcher; None if the signer is in this process, so batches save nothing.
 
         *coming*, *first* and *low* are as in ``Prefetcher``.
         """
@@ -367,7 +367,7 @@ class Client:
 
 
 async def _call_signer(function: Callable[..., R], *args: Any) -> R:
-    """A caller that is cancelled does not wait: a service may be silent for a minute."""
+    """A cancelled caller does not wait: a service may be silent for a minute."""
     return await shielded(call_user(function, *args))
 
 

@@ -171,19 +171,14 @@ class WrittenObjects:
         with self._lock:
             return path in self._directories or path in self._within
 
+    # Tools check for a directory that they just created (DuckDB, ``get_mapper``).
     def is_new_directory(self, path: str) -> bool:
-        """Return whether *path* was created and nothing was written into it since.
-
-        Tools check for a directory that they just created (DuckDB, ``get_mapper``).
-        """
+        """Return whether *path* was created, and nothing written into it since."""
         with self._lock:
             return path in self._new
 
     def descendants(self, path: str, begin: str = "") -> Iterator[dict[str, Any]]:
-        """Yield ``info`` of the objects and created directories under *path*.
-
-        Only names that begin with *begin*, relative to *path*.
-        """
+        """Yield ``info`` of what is below *path*, if its name there begins with *begin*."""
         with self._lock:
             names = [*self._within.get(path, ())]
             for name in names:  # which grows
@@ -293,7 +288,7 @@ class WrittenObjects:
                 self._keep(receipt, self._bodies.get(path))
 
     def _readable(self, path: str) -> tuple[str, bool]:
-        """Return the highest parent where the store answers, or ""; and if it answers GetObject."""
+        """Return the highest parent where the store answers or "", and if GetObject does."""
         if not self._answered:
             return "", False
         parents = [*_upwards(path)][:0:-1]
@@ -306,10 +301,7 @@ class WrittenObjects:
         return readable, Action.GetObject in answered
 
     def is_unrecorded(self, path: str, *, below: bool = False) -> bool:
-        """Return whether *path* may have been written without being recorded here.
-
-        *below* returns the same for any object below *path*.
-        """
+        """Return whether *path*, or an object *below* it, may exist without a record."""
         with self._lock:
             return any(
                 f"{path}/".startswith(f"{place}/")

@@ -36,7 +36,7 @@ class Body(Protocol):
     def size(self) -> int: ...
 
     def blocks(self) -> Iterator[memoryview]:
-        """Yield the bytes from the start in blocks, each valid until the next one is read.
+        """Yield the bytes from the start in blocks, each valid until the next is read.
 
         Raises SourceChangedError if the source has changed.
         """
@@ -133,15 +133,12 @@ class PartBody:
 
 @frozen
 class Fingerprint:
-    """Identity of a file's content: device, inode, size, and times in nanoseconds.
-
-    A program can reset mtime after an edit, but not ctime.
-    """
+    """Identity of a file's content: device, inode, size, and times in nanoseconds."""
 
     device: int
     inode: int
     size: int
-    mtime_ns: int
+    mtime_ns: int  # a program can reset it after an edit, but not ctime
     ctime_ns: int | None = None  # None in old journals
 
     @classmethod

@@ -242,10 +242,7 @@ class Handle:
         *,
         is_fresh: bool = False,
     ) -> None:
-        """Set up *request*, with a body of *size* bytes; None is no body.
-
-        *is_fresh* opens a connection although one is kept.
-        """
+        """Set up *request*; *size* None is no body, *is_fresh* opens a connection anyway."""
         easy, kind = self.easy, (method, size is None)
         self.request = request
         self._opened_now.clear()  # those of a request that ended before it was sent

@@ -47,10 +47,7 @@ class Multi:
         self._curl.setopt(pycurl.M_MAXCONNECTS, _CONNECTIONS)
 
     async def send(self, transfer: Transfer, progress_seconds: float) -> Reply:
-        """Send the request of *transfer*, and return the reply; raises like ``Transfer.reply``.
-
-        Enough bytes must move within *progress_seconds*.
-        """
+        """Send the request, and return the reply; raises like ``Transfer.reply``."""
         route = transfer.route
         handle = self._idle.take(route) or Handle(route, self._descriptors)
         window = min(_CHECK, progress_seconds / _CHECKS)

@@ -54,10 +54,7 @@ class ProgressTimer:
         self._looked, self._paused = now, 0.0
 
     def count(self, moved: int, descriptor: int) -> None:
-        """Count *moved*, the bytes sent and received since the start.
-
-        Raises StalledError if too few bytes moved within the window.
-        """
+        """Count *moved*, the bytes since the start; StalledError if too few in a window."""
         now = time.monotonic()
         if now - self._looked < SOON:  # such as at the end, after the last bytes
             return

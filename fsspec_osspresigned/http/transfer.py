@@ -185,11 +185,7 @@ class Transfer:
     # -- the request ----------------------------------------------------------------------
 
     def begin(self, handle: Handle, seconds: float) -> None:
-        """Set up *handle* for this request.
-
-        Enough bytes must move within *seconds*; ``inf`` is no limit. In a handle of a
-        multi, ``watch`` must be called about every second.
-        """
+        """Set up *handle*; in one of a multi, call ``watch`` about every second."""
         method, self._handle = self.signed.method, handle
         self._timer = ProgressTimer(seconds)
         size = self._total if self._total or method in _WITH_BODY else None
@@ -198,11 +194,7 @@ class Transfer:
         handle.begin(self, method, target, self._lines, size, is_fresh=is_fresh)
 
     def begins_again(self) -> bool:
-        """Return whether the request must be performed once more, from its start.
-
-        Nothing was sent, because a kept connection was closed or had unread bytes. This
-        costs no try.
-        """
+        """Return whether to perform again: a kept connection was stale, nothing was sent."""
         is_stale, self._is_stale = self._is_stale, False
         return is_stale
 
@@ -465,10 +457,7 @@ class Transfer:
         return 0 if self._error is not None or self._is_full else None
 
     def watch(self, moved: int) -> int:
-        """Continue a paused request; return 1 to end one that has stalled or was stopped.
-
-        *moved* is the number of bytes of both bodies since the start.
-        """
+        """Continue a paused request; return 1 to end it. *moved*: bytes of both bodies."""
         self.next_watch = time.monotonic() + SOON
         try:
             if self._is_paused and self._handle is not None:
@@ -488,9 +477,8 @@ class Transfer:
     def reply(self, code: int = 0, text: str = "") -> Reply:
         """Return the reply, after libcurl has ended with *code*, 0 for success.
 
-        Raises:
-            NetworkError: there is no complete reply; the server may have acted.
-            LargeReplyError: a worker thread must make the request.
+        Raises NetworkError if it is not complete, although the server may have acted, and
+        LargeReplyError if a worker thread must make the request.
         """
         if self._requests:
             self._timer.end()
@@ -604,16 +592,13 @@ class Transfer:
 
 
 def hint(text: str, code: int = 0) -> str:
-    """Return advice about a failure of TLS, by its *text* or libcurl's *code*; "" if none."""
+    """Return advice about a failure of TLS, by *text* or libcurl's *code*; "" if none."""
     advice = _AUTHORITY if code == pycurl.E_PEER_FAILED_VERIFICATION else ""
     return next((meaning for words, meaning in _TLS_WORDS if words in text), advice)
 
 
 def _headers_of(fields: str) -> dict[str, str]:
-    """Return the headers of a head, by names in lower case; repeated ones joined.
-
-    Raises MalformedReplyError if a line can be read in two ways.
-    """
+    """Join repeated headers; MalformedReplyError if a line can be read in two ways."""
     if not _FIELDS.fullmatch(fields):
         is_control = _CONTROL.search(fields.replace("\r\n", ""))
         what = "control characters in a header" if is_control else "a malformed header"
