@@ -42,8 +42,8 @@ def clock_offset(
     *headers* are those of a reply that has just arrived, with names in lower case. If
     they have no valid ``Date``, *known* is returned.
     """
-    there = moment(headers.get("date", ""))
-    return known if there is None else float(round(now() - there))
+    store_time = moment(headers.get("date", ""))
+    return known if store_time is None else float(round(now() - store_time))
 
 
 @lru_cache(maxsize=64)  # many replies come in one second

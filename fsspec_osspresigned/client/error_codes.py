@@ -486,11 +486,12 @@ class _ErrorReply:
         return f"{cause} ({clocks})" if clocks else cause
 
     def _dated(self) -> str:
-        asked = parsing.moment(self.document.get("RequestTime", ""))
-        there = parsing.moment(self.document.get("ServerTime", ""))
-        if asked is None or there is None:
+        request_time = parsing.moment(self.document.get("RequestTime", ""))
+        store_time = parsing.moment(self.document.get("ServerTime", ""))
+        if request_time is None or store_time is None:
             return "the clock that dated the request is not the store's"
-        return f"the request is dated {_shown_offset(asked - there)} the store's clock"
+        offset = _shown_offset(request_time - store_time)
+        return f"the request is dated {offset} the store's clock"
 
     def _elsewhere(self) -> tuple[str, str]:
         where = self.document.get("Endpoint") or self.document.get("Region") or ""
