@@ -191,10 +191,7 @@ class Client:
             return
         if prefetcher is not None:
             prefetcher.invalidate(refused)
-        if self.signer.waits:
-            await _call_signer(self.signer.invalidate, refused)
-        else:
-            self.signer.invalidate(refused)
+        await _ask(self.signer.waits, self.signer.invalidate, refused)
 
     async def _attempt(
         self,
@@ -242,22 +239,16 @@ class Client:
         """Return *operation*, signed by the client's signer."""
         if self._batches is not None:
             return await self._batches.sign(operation)
-        if self.signer.waits:
-            return (await _call_signer(sign_checked, self.signer, [operation]))[0]
-        return sign_checked(self.signer, [operation])[0]
+        waits = self.signer.waits
+        return (await _ask(waits, sign_checked, self.signer, [operation]))[0]
 
     async def grant(self, path: str) -> Grant:
         """Return how the signer permits uploading *path*."""
-        if self.signer.grant_waits:
-            return await _call_signer(self.signer.grant, path)
-        return self.signer.grant(path)
+        return await _ask(self.signer.grant_waits, self.signer.grant, path)
 
     async def preflight(self, operation: Operation) -> None:
         """Raise the error with which the signer is certain to refuse *operation*."""
-        if self.signer.grant_waits:
-            await _call_signer(self.signer.preflight, operation)
-        else:
-            self.signer.preflight(operation)
+        await _ask(self.signer.grant_waits, self.signer.preflight, operation)
 
     async def _with_checksums(
         self, operation: Operation, signed: SignedRequest, body: Body
@@ -366,8 +357,10 @@ class Client:
         return True
 
 
-async def _call_signer(function: Callable[..., R], *args: Any) -> R:
-    """A cancelled caller does not wait: a service may be silent for a minute."""
+async def _ask(waits: bool, function: Callable[..., R], *args: Any) -> R:
+    if not waits:
+        return function(*args)
+    # A cancelled caller does not wait: a service may be silent for a minute.
     return await shielded(call_user(function, *args))
 
 
