@@ -122,8 +122,8 @@ P = ParamSpec("P")
 T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
 
-# The thread of the program that waits for this task, or whose event loop does; and the
-# task in that loop that does.
+# The program's thread that waits for this task, or runs an event loop that waits; and the
+# task of that loop that waits.
 caller_thread: ContextVar[int | None] = ContextVar("osspresigned_caller", default=None)
 caller_task: ContextVar[asyncio.Task[Any] | None] = ContextVar(
     "osspresigned_caller_task", default=None

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 # Flags of ``os.open`` that only some systems know.
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
-_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # a pipe is not waited for
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # do not wait for the other end of a pipe
 BINARY = getattr(os, "O_BINARY", 0)  # Windows would write CR LF for each line feed
 
 # A file server may hold a lease of a file, which it gives up when the file is opened.

@@ -178,7 +178,7 @@ class LineFile:
             with contextlib.suppress(OSError):
                 os.unlink(new)
             raise
-        # The rename lasts, too; some file systems cannot, and need not be told.
+        # Make the rename last, too; some file systems cannot.
         with contextlib.suppress(OSError):
             directory = os.open(os.path.dirname(place), os.O_RDONLY)
             try:

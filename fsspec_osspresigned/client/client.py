@@ -172,7 +172,7 @@ class Client:
                 try:
                     decision = attempts.after(error, last=once)
                 finally:
-                    if error.outcome is Outcome.UNKNOWN:  # what was known may be old
+                    if error.outcome is Outcome.UNKNOWN:  # the record may be outdated
                         self.written.forget(operation.path)
                 if isinstance(
                     error, NetworkError
@@ -290,7 +290,9 @@ class Client:
         self, operation: Operation, signed: SignedRequest, reply: Reply
     ) -> None:
         now = self._timing.now
-        if not (reply.is_good and signed.method == "GET"):  # a long body: an old Date
+        if not (
+            reply.is_good and signed.method == "GET"
+        ):  # the Date of a long body is old
             self.clock_offset = clock_offset(reply.headers, now, self.clock_offset)
         if reply.is_good:
             return
@@ -307,7 +309,7 @@ class Client:
             return
         is_new = self.written.answered(look)
         if is_new and look.action is Action.HeadObject and not self.signer.remote:
-            # To the store both are one permission; only the signer may part them.
+            # The store has one permission for both; only a signer may separate them.
             read = evolve(look, action=Action.GetObject)
             if await self.can_sign(read):
                 self.written.answered(read)

@@ -24,10 +24,10 @@ from ..units import KIB, MIB
 from .retry import RetryPolicy
 
 LATENCY_BOUND = 16 * KIB  # bytes of a body up to which the round trip decides
-_RATE_BOUND = MIB  # bytes from which on the rate decides
+_RATE_BOUND = MIB  # bytes of a body from which on the rate decides
 _SHARE = 1 / 8  # of the way to a worse sample
-_MAX_ROUND_TRIP = 15 / 16  # of the time of a large request, that may be its round trip
-_MAX_SLOWDOWN = 1.5  # times the base, that a reply may take for the window to grow
+_MAX_ROUND_TRIP = 15 / 16  # of the time of a large request, at most
+_MAX_SLOWDOWN = 1.5  # times the base: slower replies end the growth of the window
 _STEP = 8  # requests that a round adds, once the limit was met
 _REST = 1.0  # seconds without growth after a refusal: limits count requests a second
 _LIFE = 30.0  # seconds for which the base holds: networks change
@@ -90,7 +90,7 @@ class CircuitBreaker:
 
     def leave(self, error: BaseException | None, *, probes: bool) -> None:
         if error is None and not (self._failures or probes):
-            return  # as nearly always
+            return  # nearly always
         if probes:
             self._is_probing = False
         if isinstance(error, StoreUnavailableError | NetworkError):

@@ -135,7 +135,7 @@ _OTHERS: Mapping[str, tuple[type[ReplyError], str]] = {
 # OSS API reference, "Error codes". An EC number decides before the code.
 MEANINGS = {**_REFUSALS, **{code: Meaning(*row) for code, row in _OTHERS.items()}}
 _POLICY = Meaning(AccessDeniedError, reason=Refused.POLICY)
-# What they mean in reply to a form (OSS API reference, "PostObject").
+# Meanings in reply to a form (OSS API reference, "PostObject").
 _OF_FORMS = {
     "0006-00000213": _EXPIRED,
     "0006-00000226": _POLICY,  # a field that a condition names is absent
@@ -200,10 +200,10 @@ _SIMPLE = {
 }
 
 _BLUR = 2.0  # seconds: Date has whole ones, and the reply travels for a moment
-_NOTABLE = 30.0  # seconds of clock offset that are worth a word
+_NOTABLE = 30.0  # seconds of clock offset that are worth mentioning
 _EARLY = 900.0  # seconds that V4 allows a signer's clock to be ahead
 _FORBIDDEN = 403
-_OF_HEADERS = ("InvalidArgument", "InvalidRequest")  # codes for a signed header missed
+_OF_HEADERS = ("InvalidArgument", "InvalidRequest")  # codes for a missing signed header
 _SECRET = SECRET_PARAMETERS | SECRET_FIELDS
 _MIN_HIDDEN = 8  # characters: shorter values would blank out half of a message
 _MAX_MESSAGE = 300

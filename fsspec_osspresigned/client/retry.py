@@ -78,7 +78,7 @@ RULES: tuple[RetryRule, ...] = (
     RetryRule(StoreUnavailableError, OFTEN, acted=False),
     RetryRule(NetworkError, OFTEN, acted=True),
     RetryRule(SignerUnavailableError, OFTEN, acted=False),
-    # Damage on the way: twice is no accident.
+    # Damage in transit: twice is no accident.
     RetryRule(DamagedBodyError, 1, acted=False),
     RetryRule(IntegrityError, 1, acted=True),
     RetryRule(OSSPresignedError, 0, acted=False),

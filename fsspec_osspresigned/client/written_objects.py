@@ -30,7 +30,7 @@ from ..units import MIB
 
 LOOKS = frozenset({Action.HeadObject, Action.GetObject, Action.ListObjectsV2})
 BODY_CAP = 1 * MIB  # bytes of a body that is kept
-BODY_COST = 250  # bytes that keeping any body takes besides, with its name
+BODY_COST = 250  # bytes of overhead of a body, with its name
 MAX_READABLE = 1_000  # directories for which the store is known to answer
 MAX_BLIND = 200  # places of blind looks
 
@@ -92,9 +92,9 @@ class WrittenObjects:
         self._most, self._most_body, self._most_bodies = most, most_body, most_bodies
         self._lock = threading.RLock()
         self._objects: dict[str, Receipt] = {}  # least recently used first
-        self._directories: dict[str, None] = {}  # those that were made, likewise
+        self._directories: dict[str, None] = {}  # that were created; likewise
         self._within: dict[str, set[str]] = {}  # directory -> what lies directly in it
-        self._new: set[str] = set()  # directories made, and not written into yet
+        self._new: set[str] = set()  # created, and not written into yet
         self._bodies: OrderedDict[str, bytes] = OrderedDict()
         self._held = 0  # bytes of the bodies, with their cost
         self._answered: dict[str, set[Action]] = {}  # directory -> looks at the store
@@ -155,7 +155,7 @@ class WrittenObjects:
         with self._lock:
             receipt = self._objects.pop(path, None)
             if receipt is not None:
-                self._objects[path] = receipt  # the last that was used
+                self._objects[path] = receipt  # now the most recently used
             return receipt
 
     def body(self, path: str) -> bytes | None:
@@ -181,7 +181,7 @@ class WrittenObjects:
         """Yield ``info`` of what is below *path*, if its name there begins with *begin*."""
         with self._lock:
             names = [*self._within.get(path, ())]
-            for name in names:  # which grows
+            for name in names:  # the loop adds to them
                 names += self._within.get(name, ())
         prefix = f"{path}/{begin}" if path else begin
         yield from self._described(
@@ -276,7 +276,7 @@ class WrittenObjects:
 
     def _drop_readable(self, place: str) -> None:
         paths = [*self._within.get(place, ())]
-        for path in paths:  # which grows
+        for path in paths:  # the loop adds to them
             if "/" in place:
                 paths += self._within.get(path, ())
         paths += [path for path in self._bodies if path.startswith(f"{place}/")]

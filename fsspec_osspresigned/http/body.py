@@ -227,7 +227,9 @@ class FileBody:
                 if left:
                     yield memoryview(block)
             self._check(os.fstat(handle.fileno()))
-        if block:  # the file is closed, so a block that waits to be sent needs none
+        if (
+            block
+        ):  # the file is closed: a block that waits to be sent needs no descriptor
             yield memoryview(block)
 
     def part(self, offset: int, size: int) -> FileBody:

@@ -28,7 +28,7 @@ MAX_KEY = 1023
 # no quoting mean the same to all of them.
 _NAME = r"(?:[!#$&-\[\]-~]|%(?![0-9A-Fa-f]{2}))+"
 _CONTROL = r"[\x00-\x08\x0a-\x1f\x7f]"
-_HALF = r"[\ud800-\udfff]"  # half of a character, which has no bytes
+_HALF = r"[\ud800-\udfff]"  # half of a character, which UTF-8 cannot express
 # Values that are no header of the object later, so any character can be in them.
 _FREE = ("policy", "callback")
 _FORBIDDEN = {

@@ -16,7 +16,7 @@ from ..model import Reply
 from .handle import Addresses, Handle, IdleHandles
 from .transfer import Transfer
 
-_CHECK = 1.0  # seconds between two looks at what stalls, at most
+_CHECK = 1.0  # seconds between two checks for stalled requests, at most
 _CHECKS = 4  # within one window in which enough bytes must move
 _CONNECTIONS = 256  # that are kept; more may be in use
 _KEPT = 256  # idle handles
@@ -39,7 +39,7 @@ class Multi:
         self._check_seconds = math.inf  # seconds for which it was set
         try:
             self._curl = pycurl.CurlMulti()
-        except pycurl.error as error:  # it needs descriptors, and says no more
+        except pycurl.error as error:  # it lacks descriptors, but does not say so
             text = f"{os.strerror(errno.EMFILE)}: {error}"
             raise OSError(errno.EMFILE, text) from None
         self._curl.setopt(pycurl.M_SOCKETFUNCTION, self._set_events)
@@ -96,7 +96,7 @@ class Multi:
             # In an empty context: that of a task would live as long as the connection.
             Context().run(add, descriptor, self._act, descriptor, event)
         except OSError as error:  # such as too many descriptors for the system to watch
-            # An exception would end libcurl's multi for ever, and tell no request.
+            # An exception would end libcurl's multi for ever, and no request would learn it.
             for busy in self._busy.values():
                 busy.end(pycurl.E_ABORTED_BY_CALLBACK, str(error))
 

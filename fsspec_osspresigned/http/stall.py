@@ -11,8 +11,8 @@ from contextvars import ContextVar
 # Bytes a second below which a connection counts as stalled. Sixteen connections that
 # share an uplink of 64 kbit/s are faster.
 SLOWEST = 256.0
-SOON = 0.05  # seconds between two looks, at least: libcurl offers many
-_STEP = 1.25  # seconds between two looks of libcurl, at most; more was not waiting
+SOON = 0.05  # seconds between two checks, at least: libcurl offers many
+_STEP = 1.25  # seconds between two checks, at most: more time was not spent waiting
 
 
 class StalledError(TimeoutError):

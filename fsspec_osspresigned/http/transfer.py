@@ -309,7 +309,7 @@ class Transfer:
             self._check_stopped()
             if not self._left:
                 self._left = next(self._blocks, self._left)
-                # This took time; libcurl itself looks right before each call.
+                # Reading took time; libcurl itself checks right before each call.
                 is_known = not self._on_loop and self._descriptor >= 0
                 if is_known and has_received(self._descriptor):
                     self._is_paused = True  # until libcurl has read the answer
@@ -353,7 +353,7 @@ class Transfer:
         self._head_bytes += len(line)
         is_first = not head or self._has_head
         is_too_long = self._head_bytes > MAX_HEAD or len(head) > MAX_FIELDS
-        if not (is_first or is_blank or is_too_long):  # as most lines
+        if not (is_first or is_blank or is_too_long):  # most lines
             head.append(line)
             return None
         if is_too_long:
@@ -427,7 +427,7 @@ class Transfer:
         if isinstance(sink, JudgingSink):
             sink.head(self._status, headers)
         if not {"content-length", "transfer-encoding"} & headers.keys():
-            # It ends where the connection ends, so a cut one would pass for a whole.
+            # Such a body ends with the connection, so a cut one would pass for a whole one.
             msg = f"{self.route.netloc} does not say how much it sends"
             raise NetworkError(msg, path=self.exchange.path)
         if sink is not None:
