@@ -120,19 +120,16 @@ def _is_name(text: str) -> bool:
 def _problem(name: str, text: str) -> str:
     if name in _FORBIDDEN:
         return _FORBIDDEN[name]
-    if name == "key":
-        return _key_problem(text)
-    if re.search(_HALF, text):
+    if not text.isascii() and re.search(_HALF, text):
         return "has characters that UTF-8 cannot express"
+    size = len(text.encode())
+    if name == "key":
+        if not 1 <= size <= MAX_KEY or text[0] in "/\\":
+            return (
+                f"must have 1 to {MAX_KEY} bytes, and begin with no slash or backslash"
+            )
+        return "has ${, in whose place OSS puts something else" if "${" in text else ""
     is_free = name in _FREE or name.startswith("x:")
     if not is_free and re.search(_CONTROL, text):
         return "has the end of a line in its value, or another control character"
-    return "has more than 2 MiB" if len(text.encode()) > MAX_VALUE else ""
-
-
-def _key_problem(text: str) -> str:
-    if not text.isascii() and re.search(_HALF, text):
-        return "has characters that UTF-8 cannot express"
-    if not 1 <= len(text.encode()) <= MAX_KEY or text[0] in "/\\":
-        return f"must have 1 to {MAX_KEY} bytes, and begin with no slash or backslash"
-    return "has ${, in whose place OSS puts something else" if "${" in text else ""
+    return "has more than 2 MiB" if size > MAX_VALUE else ""
