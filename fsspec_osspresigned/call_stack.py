@@ -29,6 +29,24 @@ from attrs import frozen
 
 from .errors import OSSPresignedError
 
+P = ParamSpec("P")
+T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
+
+# The program's thread that waits for this task, or runs an event loop that waits; and the
+# task of that loop that waits.
+caller_thread: ContextVar[int | None] = ContextVar("osspresigned_caller", default=None)
+caller_task: ContextVar[asyncio.Task[Any] | None] = ContextVar(
+    "osspresigned_caller_task", default=None
+)
+
+_FEW_FILES = (
+    "each concurrent request takes a connection, and often a file: raise ulimit -n, or "
+    "lower max_concurrency"
+)
+_INNER = (__name__.partition(".")[0], "fsspec")  # packages between a user and a warning
+_STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
+_log = logging.getLogger(__name__.partition(".")[0])
 _OWN = "fsspec"  # this package, too
 
 
@@ -116,26 +134,6 @@ def _frames_of_fsspec() -> Iterator[FrameType]:
 
 def _module_of(frame: FrameType) -> str:
     return str(frame.f_globals.get("__name__"))
-
-
-P = ParamSpec("P")
-T = TypeVar("T")
-E = TypeVar("E", bound=BaseException)
-
-# The program's thread that waits for this task, or runs an event loop that waits; and the
-# task of that loop that waits.
-caller_thread: ContextVar[int | None] = ContextVar("osspresigned_caller", default=None)
-caller_task: ContextVar[asyncio.Task[Any] | None] = ContextVar(
-    "osspresigned_caller_task", default=None
-)
-
-_FEW_FILES = (
-    "each concurrent request takes a connection, and often a file: raise ulimit -n, or "
-    "lower max_concurrency"
-)
-_INNER = (__name__.partition(".")[0], "fsspec")  # packages between a user and a warning
-_STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
-_log = logging.getLogger(__name__.partition(".")[0])
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

@@ -34,7 +34,46 @@ from .form import NO_FRAME, form_frame
 from .handle import Addresses, Handle, Route
 from .stall import SOON, ProgressTimer, StalledError, unconfirmed_bytes
 
+_log = logging.getLogger(__name__)
+
 MAX_REPLY = 8 * 1024 * 1024  # a listing of 1,000 keys of 1 KiB, URL-encoded, fits
+MAX_ERROR = 64 * 1024  # bytes that are read of the body of an error
+MAX_HEAD = 256 * 1024  # bytes before the body, 1xx replies included
+MAX_FIELDS = 256  # lines of a head; OSS sends some twenty
+_GOOD = range(200, 300)
+_MAX_REASON = 200
+_JOINED = 64 * 1024  # bytes of small blocks that are sent together
+_NOTHING = memoryview(b"")
+_WINDOWS = 10  # of progress, within which a reply ends, except for an object's body
+_BLANK = (b"\r\n", b"\n")
+_WITH_BODY, _READS = ("PUT", "POST"), ("GET", "HEAD")
+# What would begin a line of its own, or has no byte in a head.
+_UNSENDABLE = re.compile(r"[^\x00-\x09\x0b\x0c\x0e-\xff]")
+# What may be a piece of a header, and would forge lines where it is shown.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# Lines of a head (RFC 9112, 5), some of them folded.
+_VALUE = r"[^\x00-\x08\x0a-\x1f\x7f]*+\r\n"
+_FIELDS = re.compile(
+    rf"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:{_VALUE}(?:[ \t]{_VALUE})*+)*+"
+)
+_FOLD = re.compile(r"[ \t]*\r\n[ \t]+")
+_LENGTH = re.compile(r"[0-9]{1,18}")
+_UNSHOWN = r"[\x00-\x1f\x7f-\x9f]"  # compiled by its first use
+_AUTHORITY = "; REQUESTS_CA_BUNDLE names the file of a private authority"
+# What OpenSSL, libcurl and Python say, and what it means.
+_TLS_WORDS = (
+    ("certificate verify failed", _AUTHORITY),
+    (
+        "wrong version number",
+        "; the port speaks no TLS: the URL needs http, or another port",
+    ),
+    ("HTTP/0.9", "; the port may speak TLS: the URL needs https"),
+    ("unexpected eof", "; TLS was cut before its end"),
+    ("EOF occurred in violation", "; TLS was cut before its end"),
+)
+
+# Request ID of the last reply on each open connection, by its file descriptor.
+_last_ids: dict[int, str | None] = {}
 
 
 class Sink(Protocol):
@@ -78,47 +117,6 @@ class Exchange:
 
 PLAIN = Exchange()
 FRESH = Exchange(is_fresh=True)
-
-
-_log = logging.getLogger(__name__)
-
-MAX_ERROR = 64 * 1024  # bytes that are read of the body of an error
-MAX_HEAD = 256 * 1024  # bytes before the body, 1xx replies included
-MAX_FIELDS = 256  # lines of a head; OSS sends some twenty
-_GOOD = range(200, 300)
-_MAX_REASON = 200
-_JOINED = 64 * 1024  # bytes of small blocks that are sent together
-_NOTHING = memoryview(b"")
-_WINDOWS = 10  # of progress, within which a reply ends, except for an object's body
-_BLANK = (b"\r\n", b"\n")
-_WITH_BODY, _READS = ("PUT", "POST"), ("GET", "HEAD")
-# What would begin a line of its own, or has no byte in a head.
-_UNSENDABLE = re.compile(r"[^\x00-\x09\x0b\x0c\x0e-\xff]")
-# What may be a piece of a header, and would forge lines where it is shown.
-_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
-# Lines of a head (RFC 9112, 5), some of them folded.
-_VALUE = r"[^\x00-\x08\x0a-\x1f\x7f]*+\r\n"
-_FIELDS = re.compile(
-    rf"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:{_VALUE}(?:[ \t]{_VALUE})*+)*+"
-)
-_FOLD = re.compile(r"[ \t]*\r\n[ \t]+")
-_LENGTH = re.compile(r"[0-9]{1,18}")
-_UNSHOWN = r"[\x00-\x1f\x7f-\x9f]"  # compiled by its first use
-_AUTHORITY = "; REQUESTS_CA_BUNDLE names the file of a private authority"
-# What OpenSSL, libcurl and Python say, and what it means.
-_TLS_WORDS = (
-    ("certificate verify failed", _AUTHORITY),
-    (
-        "wrong version number",
-        "; the port speaks no TLS: the URL needs http, or another port",
-    ),
-    ("HTTP/0.9", "; the port may speak TLS: the URL needs https"),
-    ("unexpected eof", "; TLS was cut before its end"),
-    ("EOF occurred in violation", "; TLS was cut before its end"),
-)
-
-# Request ID of the last reply on each open connection, by its file descriptor.
-_last_ids: dict[int, str | None] = {}
 
 
 class LargeReplyError(Exception):
