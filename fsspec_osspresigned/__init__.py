@@ -134,12 +134,10 @@ _load = lazy(__name__, errors=" ".join(_others), **_HOMES)[1]
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name from its module."""
     if name == "__version__":
         return import_module("importlib.metadata").version("fsspec-osspresigned")
     return _load(name)
 
 
 def __dir__() -> list[str]:
-    """List the public names."""
     return list(__all__)

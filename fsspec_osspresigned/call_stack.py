@@ -29,30 +29,42 @@ from attrs import frozen
 
 from .errors import OSSPresignedError
 
+P = ParamSpec("P")
+T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
+
+# The program's thread that waits for this task, or runs an event loop that waits; and the
+# task of that loop that waits.
+caller_thread: ContextVar[int | None] = ContextVar("osspresigned_caller", default=None)
+caller_task: ContextVar[asyncio.Task[Any] | None] = ContextVar(
+    "osspresigned_caller_task", default=None
+)
+
+_FEW_FILES = (
+    "each concurrent request takes a connection, and often a file: raise ulimit -n, or "
+    "lower max_concurrency"
+)
+_INNER = (__name__.partition(".")[0], "fsspec")  # packages between a user and a warning
+_STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
+_log = logging.getLogger(__name__.partition(".")[0])
 _OWN = "fsspec"  # this package, too
 
 
 @frozen
 class NativeCall:
-    """One call into compiled code: its thread, and the Python instruction that waits.
-
-    *frame* is 0 for a thread that compiled code started, which has no Python frame.
-    """
+    """One call into compiled code: its thread, and the Python instruction that waits."""
 
     thread: int
-    frame: int
+    frame: int  # 0 for a thread that compiled code started
     instruction: int
 
 
-# Of each thread: what it asked about last.
+# By thread: the last call of ``isfile``, and its path.
 _last = threading.local()
 
 
 def calling() -> NativeCall:
-    """Return the current call into compiled code.
-
-    Frames of this package and fsspec do not count.
-    """
+    """Return the call into compiled code; skips frames of this package and fsspec."""
     frame = inspect.currentframe()
     while frame is not None and _module_of(frame).startswith(_OWN):
         frame = frame.f_back
@@ -63,10 +75,7 @@ def calling() -> NativeCall:
 
 
 def duckdb_asks(path: str) -> NativeCall | None:
-    """Record that ``isfile`` of *path* was called, and return the call.
-
-    Return None if DuckDB is not loaded.
-    """
+    """Record and return the call of ``isfile`` of *path*; None without DuckDB."""
     if "duckdb" not in sys.modules:
         return None
     call = calling()
@@ -88,10 +97,7 @@ def duckdb_opens(path: str) -> NativeCall | None:
 
 
 def mode_of_open_files() -> str:
-    """Return the mode of the call of ``fsspec.open`` or ``open_files`` under way.
-
-    Return "" if there is none.
-    """
+    """Return the mode of the current ``fsspec.open`` or ``open_files``; "" without one."""
     for frame in _frames_of_fsspec():
         if (_module_of(frame), frame.f_code.co_name) == ("fsspec.core", "open_files"):
             return str(frame.f_locals.get("mode"))
@@ -112,14 +118,13 @@ def leaving() -> BaseException | None:
     while error is not None and frame is not None:
         if frame.f_code.co_name == "__exit__":
             names, rest, _, values = inspect.getargvalues(frame)
-            given = [*map(values.get, names), *(values.get(rest or "") or ())]
-            return error if any(one is error for one in given) else None
+            arguments = [*map(values.get, names), *(values.get(rest or "") or ())]
+            return error if any(value is error for value in arguments) else None
         frame = frame.f_back
     return error
 
 
 def _frames_of_fsspec() -> Iterator[FrameType]:
-    """Yield the frames of fsspec between this package and its caller."""
     frame = inspect.currentframe()
     while frame is not None and (name := _module_of(frame)).startswith(_OWN):
         if name.partition(".")[0] == _OWN:
@@ -131,28 +136,7 @@ def _module_of(frame: FrameType) -> str:
     return str(frame.f_globals.get("__name__"))
 
 
-P = ParamSpec("P")
-T = TypeVar("T")
-E = TypeVar("E", bound=BaseException)
-
-# The thread of the program that waits for this task, or whose event loop does; and the
-# task in that loop that does.
-caller_thread: ContextVar[int | None] = ContextVar("osspresigned_caller", default=None)
-caller_task: ContextVar[asyncio.Task[Any] | None] = ContextVar(
-    "osspresigned_caller_task", default=None
-)
-
-_FEW_FILES = (
-    "each concurrent request takes a connection, and often a file: raise ulimit -n, or "
-    "lower max_concurrency"
-)
-_INNER = (__name__.partition(".")[0], "fsspec")  # packages between a user and a warning
-_STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
-_log = logging.getLogger(__name__.partition(".")[0])
-
-
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Yield *error*, and the exceptions that were handled when it was raised."""
     link: BaseException | None = error
     while link is not None:
         yield link
@@ -173,7 +157,7 @@ def without_frames(error: E) -> E:
 
 
 def hint(error: BaseException) -> str:
-    """Return advice about *error*, an OSError; "" if there is none."""
+    """Return advice about *error*; "" if there is none."""
     few = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
     return _FEW_FILES if few else ""
 
@@ -211,11 +195,8 @@ def short_traceback(verb: Callable[P, T]) -> Callable[P, T]:
     return call
 
 
+# No context manager does this: ``contextlib`` puts the frames back.
 def _shorten(error: OSError) -> None:
-    """Remove the frames of this package's errors; add advice to an error of the system.
-
-    No context manager does this: ``contextlib`` puts the frames back.
-    """
     if not isinstance(error, OSSPresignedError):
         if advice := hint(error):
             error.add_note(advice)
@@ -263,7 +244,6 @@ def _frames_of(frame: FrameType | None) -> Iterator[FrameType]:
 
 
 def _frames_of_task(task: asyncio.Task[Any] | None) -> list[FrameType]:
-    """Return the frames of the coroutines of *task*, the innermost first."""
     frames: list[FrameType] = []
     coroutine: Any = task and task.get_coro()
     while (frame := getattr(coroutine, "cr_frame", None)) is not None:
@@ -273,7 +253,6 @@ def _frames_of_task(task: asyncio.Task[Any] | None) -> list[FrameType]:
 
 
 def _is_library(frame: FrameType) -> bool:
-    """Return whether *frame* is of this package, an installed one or the standard library."""
     file = frame.f_code.co_filename
     is_installed = "site-packages" in file or "dist-packages" in file
     is_standard = file.startswith((_STANDARD_LIBRARY, "<frozen "))
@@ -281,4 +260,4 @@ def _is_library(frame: FrameType) -> bool:
 
 
 def _package_of(frame: FrameType) -> str:
-    return str(frame.f_globals.get("__name__")).partition(".")[0]
+    return _module_of(frame).partition(".")[0]

@@ -12,18 +12,17 @@ import threading
 import time
 from collections.abc import Callable
 from importlib import import_module
-from types import TracebackType
 from typing import Any, Self
 
 # Flags of ``os.open`` that only some systems know.
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
-_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # a pipe is not waited for
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # do not wait for the other end of a pipe
 BINARY = getattr(os, "O_BINARY", 0)  # Windows would write CR LF for each line feed
 
 # A file server may hold a lease of a file, which it gives up when the file is opened.
 _LEASE_TRIES, _LEASE_WAIT = 100, 0.05
 
-_GLANCE = 0.1  # seconds between two checks whether a wait for a stream is to end
+_POLL_INTERVAL = 0.1  # seconds between two checks whether a wait for a stream is to end
 # Elsewhere, a pipe that no program has opened yet would look like one that has ended.
 _CAN_STOP = sys.platform == "linux"
 
@@ -110,7 +109,6 @@ def _special(place: str | os.PathLike[str]) -> SpecialFileError:
 
 
 def _opened(place: str | os.PathLike[str], flags: int, mode: int) -> int:
-    """Open a file; wait up to 5 seconds until another program gives up its lease."""
     for _ in range(_LEASE_TRIES):
         with contextlib.suppress(BlockingIOError):
             return os.open(place, flags, mode)
@@ -174,17 +172,12 @@ class Stream:
                 if error.errno != errno.ENXIO or not (self._is_writing and _CAN_STOP):
                     raise
             self._check()  # no program reads the pipe yet
-            time.sleep(_GLANCE)
+            time.sleep(_POLL_INTERVAL)
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         os.close(self._descriptor)
 
     def read(self, size: int) -> bytes:
@@ -210,7 +203,7 @@ class Stream:
         poll.register(
             self._descriptor, select.POLLOUT if self._is_writing else select.POLLIN
         )
-        while not poll.poll(_GLANCE * 1000):
+        while not poll.poll(_POLL_INTERVAL * 1000):
             self._check()
 
 

@@ -18,7 +18,7 @@ from attrs import frozen
 
 from .units import html_table
 
-_SHOWN = 20  # failures in a table
+_MAX_ROWS = 20  # failures in a table
 
 
 class Refused(enum.StrEnum):
@@ -60,7 +60,6 @@ class Explanation:
     clock_offset: float | None = None
 
     def __str__(self) -> str:
-        """Return cause and remedy as one line."""
         return f"{self.cause}: {self.remedy}"
 
 
@@ -108,7 +107,6 @@ class OSSPresignedError(OSError):
             setattr(self, name, value)
 
     def __str__(self) -> str:
-        """Return the text of OSError, without the path if the message contains it."""
         if self.path is not None and repr(self.path) in self.message:
             return f"[Errno {self.errno}] {self.message}"
         return super().__str__()
@@ -119,7 +117,7 @@ class OSSPresignedError(OSError):
         return str(self.strerror)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Return the arguments for pickle; OSError's own method drops attributes."""
+        # OSError's own method drops attributes.
         return _rebuild, (type(self), self.message, self.path), self.__dict__
 
 
@@ -359,7 +357,6 @@ class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
             self.outcome = outcomes.pop() if len(outcomes) == 1 else Outcome.UNKNOWN
 
     def __repr__(self) -> str:
-        """Return the number of failures by class; ``failures`` has the messages."""
         kinds = Counter(type(error).__name__ for error in self.failures.values())
         counts = [f"{count} {kind}" for kind, count in kinds.most_common()]
         counts += [f"{len(self.receipts)} stored"] if self.receipts else []
@@ -367,10 +364,9 @@ class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
         return f"UploadErrors({', '.join(counts)})"
 
     def _repr_html_(self) -> str:
-        """Return an HTML table of the first failures for a notebook."""
         rows: list[tuple[object, ...]] = [
             (path, _outcome(error), error)
-            for path, error in islice(self.failures.items(), _SHOWN)
+            for path, error in islice(self.failures.items(), _MAX_ROWS)
         ]
         more = len(self.failures) - len(rows)
         rows += [(f"... {more} more", "", "")] if more else []

@@ -30,10 +30,7 @@ _NOTE = 200  # bytes that are read of the owner's name
 
 
 class LockedError(Exception):
-    """The lock is taken.
-
-    The message names the process that has it, if that is known.
-    """
+    """The lock is taken; the message names its process, if known."""
 
 
 class FileLock:
@@ -77,9 +74,8 @@ class FileLock:
         if self._descriptor is not None:
             with contextlib.suppress(OSError):
                 try:
-                    os.unlink(
-                        self._place
-                    )  # first: what is locked later is another file
+                    # First, so that what is locked later is another file.
+                    os.unlink(self._place)
                 except PermissionError:  # Windows removes no open file
                     self.forget()
                     os.unlink(self._place)
@@ -93,7 +89,6 @@ class FileLock:
 
 
 def _lock(descriptor: int) -> None:
-    """Lock an open file; BlockingIOError if another descriptor has the lock."""
     try:
         import fcntl  # noqa: PLC0415 - Windows has none
     except ImportError:
@@ -108,16 +103,14 @@ def _lock(descriptor: int) -> None:
 
 
 def _is_at(descriptor: int, place: str) -> bool:
-    """Return whether *place* is still the file that *descriptor* has open."""
     with contextlib.suppress(FileNotFoundError):
         return os.path.samestat(os.fstat(descriptor), os.stat(place))
     return False
 
 
 def _sign(descriptor: int) -> None:
-    """Write the name of this process into the lock file; ignore a full disk."""
     text = f"process {os.getpid()} on {socket.gethostname()}"
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError):  # a full disk costs only the name
         os.ftruncate(descriptor, 0)
         write_at(descriptor, memoryview(text.encode("ascii", "replace")[:_NOTE]), 0)
 
@@ -142,12 +135,11 @@ class FileStamp:
 
     @classmethod
     def read(cls, path: str | os.PathLike[str]) -> FileStamp:
-        """Return the current stamp of the file *path*."""
         try:
-            found = os.stat(path)
+            status = os.stat(path)
         except OSError:
             return cls()
-        return cls((found.st_mtime_ns, found.st_size, found.st_ino))
+        return cls((status.st_mtime_ns, status.st_size, status.st_ino))
 
 
 class LineFile:
@@ -175,18 +167,18 @@ class LineFile:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(new)  # of a process that died right here
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | BINARY
-        made = cls(os.open(new, flags, 0o600), sync=sync)
+        file = cls(os.open(new, flags, 0o600), sync=sync)
         try:
-            made.append(b"".join(lines))
-            made.flush()
-            made.close()  # Windows renames no open file
+            file.append(b"".join(lines))
+            file.flush()
+            file.close()  # Windows renames no open file
             os.replace(new, place)
         except BaseException:
-            made.close()
+            file.close()
             with contextlib.suppress(OSError):
                 os.unlink(new)
             raise
-        # The rename lasts, too; some file systems cannot, and need not be told.
+        # Make the rename last, too; some file systems cannot.
         with contextlib.suppress(OSError):
             directory = os.open(os.path.dirname(place), os.O_RDONLY)
             try:

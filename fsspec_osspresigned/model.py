@@ -57,7 +57,6 @@ class Action(enum.StrEnum):
 
     @cached_property
     def spec(self) -> Spec:
-        """The row of the call in :data:`OPERATIONS`."""
         return OPERATIONS[self]
 
     @property
@@ -99,11 +98,6 @@ class HeaderKind(enum.Enum):
 
     __hash__ = object.__hash__  # that of enum takes ten times as long
 
-    @classmethod
-    def of_header(cls, name: str) -> HeaderKind:
-        """Return the group of the header *name*, in upper or lower case."""
-        return _KINDS.get(name.lower(), cls.CONTENT)
-
 
 _KINDS = {
     **dict.fromkeys(_PUBLISHED, HeaderKind.PUBLISHED),
@@ -115,45 +109,27 @@ _KINDS = {
 
 @frozen(kw_only=True)
 class Spec:
-    """Specification of one OSS call, from its page in the API reference.
-
-    Attributes:
-        method: HTTP method.
-        fixed: parameters that always have this value.
-        upload_id: whether the call has the parameter ``uploadId``.
-        part_number: whether the call has the parameter ``partNumber``.
-        query: parameters that a client may request (closed list of the signer
-            protocol).
-        on_bucket: whether the call has no object key.
-        copies: whether the call reads another object, its copy source.
-        body: ``data`` (of the object), ``document``, or empty for no body.
-        largest: maximum size of the data in bytes.
-        form: whether key and headers are fields of a form, which is sent to the
-            bucket's root with the data as its last field. The policy is signed, not the
-            URL.
-        headers: kinds of headers that change the effect of the call.
-        publishes: whether the call makes an object visible. A retry of such a call may
-            find the object of the first try, so an error is checked against the store.
-        slot: member of a URL map's entry that holds the URL of this call; None if URL
-            maps do not have this call.
-        parameters: names of the query parameters that distinguish this call from
-            others.
-    """
+    """Specification of one OSS call, from its page in the API reference."""
 
     method: str
-    fixed: Mapping[str, str] = field(factory=dict)
-    upload_id: bool = False
-    part_number: bool = False
+    fixed: Mapping[str, str] = field(factory=dict)  # parameters with their only value
+    upload_id: bool = False  # has the parameter uploadId
+    part_number: bool = False  # has the parameter partNumber
+    # What a client may request: the closed list of the signer protocol.
     query: AbstractSet[str] = frozenset()
-    on_bucket: bool = False
-    copies: bool = False
-    body: str = ""
-    largest: int = MAX_SINGLE_PUT
+    on_bucket: bool = False  # has no object key
+    copies: bool = False  # reads another object, its copy source
+    body: str = ""  # "data" (of the object), "document", or empty
+    largest: int = MAX_SINGLE_PUT  # bytes of the data
+    # Key and headers are fields of a form, which is sent to the bucket's root with the
+    # data as its last field. The policy is signed, not the URL.
     form: bool = False
-    headers: Collection[HeaderKind] = ()
+    headers: Collection[HeaderKind] = ()  # those that change the effect of the call
+    # Makes an object visible. A retry may find the object of the first try, so an error
+    # is checked against the store.
     publishes: bool = False
-    slot: str | None = None
-    parameters: frozenset[str] = field(init=False)
+    slot: str | None = None  # member of a URL map's entry; None if maps lack the call
+    parameters: frozenset[str] = field(init=False)  # distinguish the call from others
 
     @parameters.default
     def _names_of_parameters(self) -> frozenset[str]:
@@ -167,7 +143,7 @@ class Spec:
         return {
             name: value
             for name, value in headers.items()
-            if (kind := HeaderKind.of_header(name)) in self.headers
+            if (kind := _KINDS.get(name.lower(), HeaderKind.CONTENT)) in self.headers
             or kind is HeaderKind.PAYER
         }
 
@@ -331,7 +307,6 @@ class Operation:
         return self.path
 
     def __str__(self) -> str:
-        """Return the name for messages: ``UploadPart 3 of bucket/key``."""
         part = f" {self.part_number}" if self.part_number else ""
         return f"{self.action}{part} of {self.path or '(the signed object)'}"
 
@@ -392,45 +367,33 @@ class SignedRequest:
 
 @frozen(eq=False, kw_only=True)
 class Reply:
-    """Reply of a server, with a body small enough for memory.
-
-    Attributes:
-        status: HTTP status.
-        headers: names in lower case.
-        body: the body, or the part of it that was read.
-        body_bytes: number of bytes of the request body that were sent.
-        crc64: CRC-64/XZ of those bytes; None if it was not computed.
-        retries: number of times that the request was sent again.
-        resigns: number of times that the request was signed again.
-        host: host and port that replied; empty if unknown.
-    """
+    """Reply of a server, with a body small enough for memory."""
 
     status: int
+    # Names are in lower case.
     headers: Mapping[str, str] = field(
         factory=dict, converter=frozen_mapping, repr=False
     )
-    body: bytes = field(default=b"", repr=False)  # an error may repeat the token
-    body_bytes: int = 0
-    crc64: int | None = None
-    retries: int = 0
-    resigns: int = 0
-    host: str = ""
+    body: bytes = field(default=b"", repr=False)  # what was read; may repeat the token
+    body_bytes: int = 0  # of the request, that were sent
+    crc64: int | None = None  # CRC-64/XZ of those bytes; None if not computed
+    retries: int = 0  # times that the request was sent again
+    resigns: int = 0  # times that it was signed again
+    host: str = ""  # host and port that replied; empty if unknown
 
     @property
     def is_good(self) -> bool:
-        """Whether the status is 2xx."""
         return self.status // 100 == 2  # noqa: PLR2004 - HTTP status class
 
     @property
     def etag(self) -> str:
-        """The ETag header of the reply as received, with quotes; empty if absent."""
+        """The ETag as received, with quotes; empty if absent."""
         return self.headers.get("etag", "")
 
     @property
     def request_id(self) -> str | None:
-        """The header ``x-oss-request-id``, or the request ID of S3, or None."""
-        found = self.headers.get("x-oss-request-id")
-        return self.headers.get(S3_REQUEST_ID) if found is None else found
+        of_oss = self.headers.get("x-oss-request-id")
+        return self.headers.get(S3_REQUEST_ID) if of_oss is None else of_oss
 
 
 @frozen(kw_only=True)
@@ -500,11 +463,9 @@ class Receipt:
         )
 
     def __repr__(self) -> str:
-        """Return the main facts as one line; ``as_dict`` has the rest."""
         return f"Receipt({', '.join((repr(self.path), *self.facts))})"
 
     def _repr_html_(self) -> str:
-        """Return an HTML table for a notebook, without unknown values."""
         whole = {
             **self.as_dict(),
             "parts": len(self.parts),

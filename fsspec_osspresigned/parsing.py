@@ -42,8 +42,8 @@ def clock_offset(
     *headers* are those of a reply that has just arrived, with names in lower case. If
     they have no valid ``Date``, *known* is returned.
     """
-    there = moment(headers.get("date", ""))
-    return known if there is None else float(round(now() - there))
+    store_time = moment(headers.get("date", ""))
+    return known if store_time is None else float(round(now() - store_time))
 
 
 @lru_cache(maxsize=64)  # many replies come in one second
@@ -102,14 +102,14 @@ def is_int(value: object) -> bool:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
         counts = Counter(name for name, _ in pairs)
         name = next(name for name, count in counts.items() if count > 1)
         # A name can be a path of any shape; a signed URL in its place stays unseen.
         shown = "a member" if "?" in name else f"the member {name[:_MAX_NAME]!r}"
         raise ValueError(f"{shown} appears twice in one object")
-    return found
+    return members
 
 
 def _no_constant(name: str) -> NoReturn:

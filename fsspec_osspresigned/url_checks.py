@@ -55,14 +55,11 @@ def has_signature(text: str) -> bool:
 
 
 def url_problem(url: str) -> str | None:
-    """Return why *url* cannot be a request target; None if it can.
-
-    The returned text never contains a piece of the URL.
-    """
+    """Return why *url* cannot be a target, without a piece of it; None if it can."""
     if len(url) > MAX_URL:
         return f"is longer than {MAX_URL} bytes"
-    if found := _URL.fullmatch(url):
-        return _problem_of_host(found[1])
+    if match := _URL.fullmatch(url):
+        return _problem_of_host(match[1])
     scheme, colon, rest = url.partition("://")
     if not colon or scheme.lower() not in ("http", "https"):
         return "is not an absolute http or https URL"
@@ -79,7 +76,6 @@ def url_problem(url: str) -> str | None:
 
 @lru_cache(maxsize=64)
 def _problem_of_host(netloc: str) -> str | None:
-    """Return why the host of a URL is invalid (brackets, port); None if it is valid."""
     with suppress(ValueError):
         parts = urlsplit(f"http://{netloc}")
         if parts.hostname and parts.port != 0:
@@ -193,7 +189,6 @@ def as_read(url: str, key: str) -> str:
 
 
 def _is_for_oss(url: str) -> bool:
-    """Return whether *url* has the signature or the host of OSS."""
     parts = urlsplit(url)
     host = parts.hostname or ""
     names = {unquote(item.partition("=")[0]) for item in parts.query.split("&")}
@@ -204,8 +199,8 @@ def _is_for_oss(url: str) -> bool:
 def oss_bucket(host: str) -> str | None:
     """Return the bucket name in a virtual-hosted OSS *host*; None for other hosts."""
     # Nothing else under that domain: any customer can have another name there.
-    found = re.fullmatch(_OSS_HOST, host.lower())
-    return found[1] if found else None
+    match = re.fullmatch(_OSS_HOST, host.lower())
+    return match[1] if match else None
 
 
 def is_oss_endpoint(host: str) -> bool:
@@ -229,7 +224,6 @@ def object_of(url: str) -> tuple[str | None, str]:
 
 
 def is_address(host: str) -> bool:
-    """Return whether *host* is an IP address."""
     try:
         ipaddress.ip_address(host)
     except ValueError:

@@ -134,13 +134,9 @@ class Client:
     ) -> T:
         """Sign *operation*, send it with *body*, and return what *parse* returns.
 
-        Args:
-            operation: what to do.
-            body: request body, sent from its start at every try.
-            exchange: unsigned parts of the request.
-            parse: reads a 2xx reply; an error that it raises fails the try.
-            prefetcher: signs the first try; the client's own signer signs the others.
-            once: do not retry.
+        Each try sends *body* from its start. *parse* reads a 2xx reply; an error that it
+        raises fails the try. *prefetcher* signs the first try; the client's own signer
+        signs the others. *once* permits no retry.
 
         Raises:
             NotSignedError: the signer does not sign the operation.
@@ -176,9 +172,11 @@ class Client:
                 try:
                     decision = attempts.after(error, last=once)
                 finally:
-                    if error.outcome is Outcome.UNKNOWN:  # what was known may be old
+                    if error.outcome is Outcome.UNKNOWN:  # the record may be outdated
                         self.written.forget(operation.path)
-                if isinstance(error, NetworkError):  # as other kept ones may fail
+                if isinstance(
+                    error, NetworkError
+                ):  # other kept connections may fail, too
                     exchange = evolve(exchange, is_fresh=True)
             if decision.verb is Verb.SIGN_AGAIN:
                 await self._invalidate(signed, prefetcher)
@@ -193,10 +191,7 @@ class Client:
             return
         if prefetcher is not None:
             prefetcher.invalidate(refused)
-        if self.signer.waits:
-            await _call_signer(self.signer.invalidate, refused)
-        else:
-            self.signer.invalidate(refused)
+        await _ask(self.signer.waits, self.signer.invalidate, refused)
 
     async def _attempt(
         self,
@@ -244,22 +239,16 @@ class Client:
         """Return *operation*, signed by the client's signer."""
         if self._batches is not None:
             return await self._batches.sign(operation)
-        if self.signer.waits:
-            return (await _call_signer(sign_checked, self.signer, [operation]))[0]
-        return sign_checked(self.signer, [operation])[0]
+        waits = self.signer.waits
+        return (await _ask(waits, sign_checked, self.signer, [operation]))[0]
 
     async def grant(self, path: str) -> Grant:
         """Return how the signer permits uploading *path*."""
-        if self.signer.grant_waits:
-            return await _call_signer(self.signer.grant, path)
-        return self.signer.grant(path)
+        return await _ask(self.signer.grant_waits, self.signer.grant, path)
 
     async def preflight(self, operation: Operation) -> None:
         """Raise the error with which the signer is certain to refuse *operation*."""
-        if self.signer.grant_waits:
-            await _call_signer(self.signer.preflight, operation)
-        else:
-            self.signer.preflight(operation)
+        await _ask(self.signer.grant_waits, self.signer.preflight, operation)
 
     async def _with_checksums(
         self, operation: Operation, signed: SignedRequest, body: Body
@@ -270,7 +259,6 @@ class Client:
         return await blocking(with_checksums, operation, signed, body)
 
     def _check_lock(self, operation: Operation, signed: SignedRequest) -> None:
-        """Warn, or raise NotSignedError, if *signed* may replace an unseen object."""
         from .error_codes import forbids_overwrite  # noqa: PLC0415 - only after a look
 
         if forbids_overwrite(signed) and not is_of_s3(signed.url):
@@ -302,7 +290,9 @@ class Client:
         self, operation: Operation, signed: SignedRequest, reply: Reply
     ) -> None:
         now = self._timing.now
-        if not (reply.is_good and signed.method == "GET"):  # a long body: an old Date
+        if not (
+            reply.is_good and signed.method == "GET"
+        ):  # the Date of a long body is old
             self.clock_offset = clock_offset(reply.headers, now, self.clock_offset)
         if reply.is_good:
             return
@@ -315,12 +305,11 @@ class Client:
         raise failure
 
     async def _note_answer(self, look: Operation, reply: Reply) -> None:
-        """Record that the store answered *look*, if *reply* says so."""
         if not (reply.is_good or reply.status == HTTPStatus.NOT_FOUND):
             return
         is_new = self.written.answered(look)
         if is_new and look.action is Action.HeadObject and not self.signer.remote:
-            # To the store both are one permission; only the signer may part them.
+            # The store has one permission for both; only a signer may separate them.
             read = evolve(look, action=Action.GetObject)
             if await self.can_sign(read):
                 self.written.answered(read)
@@ -328,10 +317,9 @@ class Client:
     def prefetcher(
         self, coming: Callable[[], Operation | None], *, first: int, low: int = 0
     ) -> Prefetcher | None:
-        """Return a prefetcher that signs the operations of *coming* in batches.
+        """Return a prefetcher; None if the signer is in this process, so batches save nothing.
 
-        *coming*, *first* and *low* are as in ``Prefetcher``. Returns None if the signer
-        is in this process, so batches would save nothing.
+        *coming*, *first* and *low* are as in ``Prefetcher``.
         """
         if not self.signer.remote:
             return None
@@ -347,20 +335,20 @@ class Client:
     ) -> tuple[Iterable[Job] | AsyncIterator[list[Job]], Prefetcher | None]:
         """Return *jobs*, and a prefetcher that signs their first requests in batches.
 
-        The prefetcher is None if the signer is in this process. Up to 200 jobs are read
-        ahead. *opening* returns the first request of a job.
+        *opening* returns the first request of a job. Up to 200 jobs are read ahead. The
+        prefetcher is None if the signer is in this process.
         """
-        coming: deque[Operation] = deque()
-        made = self.prefetcher(
-            lambda: coming.popleft() if coming else None,
+        first_requests: deque[Operation] = deque()
+        prefetcher = self.prefetcher(
+            lambda: first_requests.popleft() if first_requests else None,
             first=MAX_REQUESTS,
             low=max(self.options.connections, MAX_REQUESTS),
         )
-        if made is None:
+        if prefetcher is None:
             return jobs, None
         from ..signers.batching import announced  # noqa: PLC0415 - only for many at once
 
-        return announced(jobs, opening, coming), made
+        return announced(jobs, opening, first_requests), prefetcher
 
     async def can_sign(self, operation: Operation) -> bool:
         """Return whether the signer signs *operation*; sends nothing to the store."""
@@ -371,25 +359,20 @@ class Client:
         return True
 
 
-async def _call_signer(function: Callable[..., R], *args: Any) -> R:
-    """Call *function* of a signer in a worker thread; who is cancelled does not wait.
-
-    A service may be silent for a minute, and holds nothing of the caller's.
-    """
+async def _ask(waits: bool, function: Callable[..., R], *args: Any) -> R:
+    if not waits:
+        return function(*args)
+    # A cancelled caller does not wait: a service may be silent for a minute.
     return await shielded(call_user(function, *args))
 
 
 async def _parsed(
     reply: Reply, parse: Callable[[Reply], T], exchange: Exchange, *, in_thread: bool
 ) -> T:
-    """Return what *parse* returns; *in_thread* if it may read a large body.
-
-    If *parse* raises, the bytes sent are subtracted from the progress.
-    """
     try:
         return await blocking(parse, reply) if in_thread else parse(reply)
     except OSSPresignedError:
-        if exchange.progress is not None:
+        if exchange.progress is not None:  # they do not count
             await call_user(exchange.progress, -reply.body_bytes)
         raise
 
@@ -404,13 +387,13 @@ def shared_client(options: Options, make: Callable[[Options], Client]) -> Client
 
     The client lives as long as a filesystem, a file or a call refers to it.
     """
-    made = (threading.Lock(), WeakValueDictionary[object, Client]())
-    lock, clients = _registries.setdefault(os.getpid(), made)
+    new = (threading.Lock(), WeakValueDictionary[object, Client]())
+    lock, clients = _registries.setdefault(os.getpid(), new)
     with lock:
-        found = clients.get(key := options.identity())
-        if found is None:
-            found = clients[key] = make(options)
-        return found
+        client = clients.get(key := options.identity())
+        if client is None:
+            client = clients[key] = make(options)
+        return client
 
 
 def reset() -> None:

@@ -24,10 +24,10 @@ from ..units import KIB, MIB
 from .retry import RetryPolicy
 
 LATENCY_BOUND = 16 * KIB  # bytes of a body up to which the round trip decides
-_LARGE = MIB  # bytes from which on the rate decides
+_RATE_BOUND = MIB  # bytes of a body from which on the rate decides
 _SHARE = 1 / 8  # of the way to a worse sample
-_MOST = 15 / 16  # of the time of a large request, that may be its round trip
-_BEARABLE = 1.5  # times the base, that a reply may take for the window to grow
+_MAX_ROUND_TRIP = 15 / 16  # of the time of a large request, at most
+_MAX_SLOWDOWN = 1.5  # times the base: slower replies end the growth of the window
 _STEP = 8  # requests that a round adds, once the limit was met
 _REST = 1.0  # seconds without growth after a refusal: limits count requests a second
 _LIFE = 30.0  # seconds for which the base holds: networks change
@@ -67,7 +67,6 @@ class CircuitBreaker:
 
     @property
     def is_open(self) -> bool:
-        """True if the circuit is open, so that only one request at a time is sent."""
         return self._failures >= self._threshold
 
     async def enter(self, path: str) -> bool:
@@ -90,9 +89,8 @@ class CircuitBreaker:
         return False
 
     def leave(self, error: BaseException | None, *, probes: bool) -> None:
-        """Record the end of a request, with the *error* that it raised or None."""
         if error is None and not (self._failures or probes):
-            return  # as nearly always
+            return  # nearly always
         if probes:
             self._is_probing = False
         if isinstance(error, StoreUnavailableError | NetworkError):
@@ -110,7 +108,6 @@ class CircuitBreaker:
                 waiter.set_result(None)
 
     async def _changed(self, seconds: float | None) -> None:
-        """Wait until a request has ended, *seconds* at most."""
         waiter = asyncio.get_running_loop().create_future()
         self._waiters.add(waiter)
         try:
@@ -120,7 +117,6 @@ class CircuitBreaker:
 
 
 def _again(failure: OSSPresignedError) -> Callable[[str], OSSPresignedError]:
-    """Return a function that makes an error like *failure* for another path."""
     kind, retry_after = type(failure), failure.retry_after
     message = f"not sent, for all requests fail now: {failure.message}"
 
@@ -135,17 +131,11 @@ def _again(failure: OSSPresignedError) -> Callable[[str], OSSPresignedError]:
 
 @frozen
 class Link:
-    """Properties of the link to one bucket's endpoint.
+    """Properties of the link to one bucket's endpoint."""
 
-    Attributes:
-        round_trip: duration in seconds of a request without a body.
-        rate: bytes per second of one connection.
-        parts: whether this process has begun a multipart upload in the bucket, which
-            proves that multipart uploads are permitted.
-    """
-
-    round_trip: float
-    rate: float
+    round_trip: float  # seconds of a request without a body
+    rate: float  # bytes per second of one connection
+    # This process has begun a multipart upload in the bucket, so they are permitted.
     parts: bool = False
 
 
@@ -170,12 +160,12 @@ class LinkEstimate:
         return Link(self._round_trip, self._rate, self._parts)
 
     def note(self, action: Action, size: int, seconds: float) -> None:
-        """Record a completed request with a body of *size* bytes that took *seconds*."""
+        """Record a completed request with a body of *size* bytes."""
         self._parts |= action is Action.InitiateMultipartUpload
         if size <= LATENCY_BOUND:
             self._round_trip = _estimate(self._round_trip, seconds, better=min)
-        elif size >= _LARGE:
-            waiting = min(self._round_trip or 0, seconds * _MOST)
+        elif size >= _RATE_BOUND:
+            waiting = min(self._round_trip or 0, seconds * _MAX_ROUND_TRIP)
             rate = size / max(seconds - waiting, 1e-6)
             self._rate = _estimate(self._rate, rate, better=max)
 
@@ -197,9 +187,6 @@ class RequestWindow:
     compared with the base, the least quartile so far, because a queue delays all
     replies and jitter only some. The window doubles in each round until replies take
     longer or a reply is 429 or 503; afterwards the window grows by 8 a round.
-
-    Attributes:
-        size: number of requests that may be in flight.
     """
 
     def __init__(
@@ -209,8 +196,8 @@ class RequestWindow:
         first: int = CONNECTIONS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.size = self._first = min(first, most)
-        self._most, self._clock = most, clock
+        self.size = self._first = min(first, most)  # requests that may be in flight
+        self._max, self._clock = most, clock
         self._doubles = True
         self._seconds: list[float] = []  # of this round
         self._is_full = False
@@ -221,8 +208,7 @@ class RequestWindow:
     def note(self, seconds: float, in_flight: int) -> float | None:
         """Record a reply that took *seconds* with *in_flight* requests in flight.
 
-        If this reply ends a round, returns the shortest duration in the round in
-        seconds, else None.
+        Returns the shortest duration of the round in seconds if this reply ends it.
         """
         self._ignored = max(0, self._ignored - 1)
         # What is being signed, or tried again, takes room in the window, too.
@@ -237,11 +223,9 @@ class RequestWindow:
         return durations[0]
 
     def note_failure(self, failure: BaseException) -> None:
-        """Halve the window if *failure* is a reply 429 or 503."""
-        is_refusal = (
-            isinstance(failure, StoreUnavailableError) and failure.status in _REFUSALS
-        )
-        if not is_refusal:
+        if not isinstance(failure, StoreUnavailableError):
+            return
+        if failure.status not in _REFUSALS:
             return
         if self._ignored:
             self._ignored -= 1
@@ -261,23 +245,15 @@ class RequestWindow:
                 self.size = max(min(self.size, self._first), self.size // 2)
                 return
         self._base = min(self._base, quartile)
-        if quartile > self._base * _BEARABLE:
+        if quartile > self._base * _MAX_SLOWDOWN:
             self._doubles = False
         elif is_full and now - self._refused_at >= _REST:
             grown = self.size * 2 if self._doubles else self.size + _STEP
-            self.size = min(self._most, grown)
+            self.size = min(self._max, grown)
 
 
 class BucketState:
-    """What the requests of one client to one bucket share.
-
-    Attributes:
-        breaker: the circuit breaker.
-        window: limit of the small requests in flight.
-        limits: all limits of the requests in flight.
-        link: estimate of the network link.
-        in_flight: number of small requests in flight.
-    """
+    """What the requests of one client to one bucket share."""
 
     def __init__(
         self, options: Options, policy: RetryPolicy, clock: Callable[[], float]
@@ -291,15 +267,15 @@ class BucketState:
         )
         self.window = RequestWindow(options.most_small, clock=clock)
         self.link = LinkEstimate()
-        self.in_flight = 0
+        self.in_flight = 0  # small requests
         self._large = options.most_connections
         self.limits = RequestLimits(
-            small=self._most_small,
+            small=self._max_small,
             large=self._large,
             total=options.max_concurrency or max(self._large, options.most_small),
         )
 
-    def _most_small(self) -> int:
+    def _max_small(self) -> int:
         if not self.breaker.is_open:
             return self.window.size
         # They are not sent, but wait for the probe: if it fails, all fail with it.
@@ -313,13 +289,12 @@ class BucketState:
         seconds: float,
         in_flight: int,
     ) -> None:
-        """Record a good reply that took *seconds* with *in_flight* small requests."""
         if body.size > SMALL or exchange.in_thread:
             if exchange.sink is None:
                 self.link.note(operation.action, body.size, seconds)
             return
-        least = self.window.note(seconds, in_flight)
+        shortest = self.window.note(seconds, in_flight)
         if in_flight == 1 and exchange.sink is None:
             self.link.note(operation.action, body.size, seconds)
-        elif least is not None and body.size <= LATENCY_BOUND:
-            self.link.note(operation.action, 0, least)
+        elif shortest is not None and body.size <= LATENCY_BOUND:
+            self.link.note(operation.action, 0, shortest)

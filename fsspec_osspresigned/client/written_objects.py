@@ -30,7 +30,7 @@ from ..units import MIB
 
 LOOKS = frozenset({Action.HeadObject, Action.GetObject, Action.ListObjectsV2})
 BODY_CAP = 1 * MIB  # bytes of a body that is kept
-BODY_COST = 250  # bytes that keeping any body takes besides, with its name
+BODY_COST = 250  # bytes of overhead of a body, with its name
 MAX_READABLE = 1_000  # directories for which the store is known to answer
 MAX_BLIND = 200  # places of blind looks
 
@@ -48,12 +48,11 @@ def object_info(path: str, size: int, **known: Any) -> dict[str, Any]:
         "StorageClass": None,
         "version_id": None,
         **known,
-        "mtime": known.get("LastModified"),  # by this name pyarrow asks for it
+        "mtime": known.get("LastModified"),  # pyarrow asks for it by this name
     }
 
 
 def info_of(receipt: Receipt) -> dict[str, Any]:
-    """Return the ``fs.info`` of an object that this process stored."""
     return object_info(
         receipt.path,
         receipt.size,
@@ -93,9 +92,9 @@ class WrittenObjects:
         self._most, self._most_body, self._most_bodies = most, most_body, most_bodies
         self._lock = threading.RLock()
         self._objects: dict[str, Receipt] = {}  # least recently used first
-        self._directories: dict[str, None] = {}  # those that were made, likewise
+        self._directories: dict[str, None] = {}  # that were created; likewise
         self._within: dict[str, set[str]] = {}  # directory -> what lies directly in it
-        self._new: set[str] = set()  # directories made, and not written into yet
+        self._new: set[str] = set()  # created, and not written into yet
         self._bodies: OrderedDict[str, bytes] = OrderedDict()
         self._held = 0  # bytes of the bodies, with their cost
         self._answered: dict[str, set[Action]] = {}  # directory -> looks at the store
@@ -108,7 +107,6 @@ class WrittenObjects:
     # -- objects and directories ------------------------------------------------------------
 
     def remember(self, receipt: Receipt, data: bytes | None) -> None:
-        """Record a stored object, and its body if it is small."""
         if receipt.parts:  # up to 10,000, which no answer shows
             receipt = evolve(receipt, parts=(), upload_id=None)
         with self._lock:
@@ -137,7 +135,6 @@ class WrittenObjects:
                 self._new.add(path)
 
     def forget(self, path: str) -> None:
-        """Drop the record of an object or directory that was deleted or replaced."""
         with self._lock:
             self._forget_object(path)
             self.forget_directory(path)
@@ -155,11 +152,10 @@ class WrittenObjects:
             self._new.difference_update(_upwards(path))
 
     def receipt(self, path: str) -> Receipt | None:
-        """Return the receipt of an object of this process; None for other objects."""
         with self._lock:
             receipt = self._objects.pop(path, None)
             if receipt is not None:
-                self._objects[path] = receipt  # the last that was used
+                self._objects[path] = receipt  # now the most recently used
             return receipt
 
     def body(self, path: str) -> bytes | None:
@@ -175,29 +171,24 @@ class WrittenObjects:
         with self._lock:
             return path in self._directories or path in self._within
 
+    # Tools check for a directory that they just created (DuckDB, ``get_mapper``).
     def is_new_directory(self, path: str) -> bool:
-        """Return whether *path* was created and nothing was written into it since.
-
-        Tools check for a directory that they just created (DuckDB, ``get_mapper``).
-        After the first object in the directory, the store is asked.
-        """
+        """Return whether *path* was created, and nothing written into it since."""
         with self._lock:
             return path in self._new
 
     def descendants(self, path: str, begin: str = "") -> Iterator[dict[str, Any]]:
-        """Yield ``info`` of the objects and created directories under *path*.
-
-        Names that do not begin with *begin*, relative to *path*, are omitted.
-        """
+        """Yield ``info`` of what is below *path*, if its name there begins with *begin*."""
         with self._lock:
             names = [*self._within.get(path, ())]
-            for name in names:  # which grows
+            for name in names:  # the loop adds to them
                 names += self._within.get(name, ())
-        front = f"{path}/{begin}" if path else begin
-        yield from self._described((n for n in names if n.startswith(front)), made=True)
+        prefix = f"{path}/{begin}" if path else begin
+        yield from self._described(
+            (n for n in names if n.startswith(prefix)), made=True
+        )
 
     def children(self, path: str) -> Iterator[dict[str, Any]]:
-        """Yield ``info`` of the direct children of the directory *path*."""
         with self._lock:
             names = [*self._within.get(path, ())]
         yield from self._described(names, made=False)
@@ -205,10 +196,6 @@ class WrittenObjects:
     def _described(
         self, names: Iterable[str], *, made: bool
     ) -> Iterator[dict[str, Any]]:
-        """Yield ``info`` of the recorded objects and directories among *names*.
-
-        *made* omits directories that were not created, but contain an object.
-        """
         with self._lock:  # an object that is asked for leaves its place for a moment
             receipts = [(name, self._objects.get(name)) for name in names]
         for name, receipt in receipts:
@@ -237,7 +224,6 @@ class WrittenObjects:
                 self._drop_body(next(iter(self._bodies)))
 
     def _surplus(self, records: Mapping[str, object]) -> list[str]:
-        """Return the least recently used of *records* to drop, several at a time."""
         count = max(1, self._most // 10) if len(records) >= self._most else 0
         return [*islice(records, count)]
 
@@ -251,7 +237,6 @@ class WrittenObjects:
             self._held -= len(data) + BODY_COST
 
     def _link(self, path: str) -> None:
-        """Add *path* to its directory, and the directory to its parent."""
         while path:
             parent = path.rpartition("/")[0]
             siblings = self._within.setdefault(parent, set())
@@ -261,10 +246,6 @@ class WrittenObjects:
             path = parent
 
     def _unlink(self, path: str) -> None:
-        """Remove *path* from its directory, unless *path* is still recorded.
-
-        Parents that are then empty, and not recorded, are removed too.
-        """
         while path and not (path in self._objects or self.is_directory(path)):
             parent = path.rpartition("/")[0]
             siblings = self._within.get(parent, set())
@@ -277,10 +258,10 @@ class WrittenObjects:
     # -- directories in which the store answers ---------------------------------------------
 
     def answered(self, look: Operation) -> bool:
-        """Note that the store answered *look*, and drop records no longer needed.
+        """Note that the store answered *look*; True at the first time in its directory.
 
-        Returns True if this is the first answer for the directory of *look*. Above
-        ``MAX_READABLE`` directories, answers in others are ignored.
+        Records that are no longer needed are dropped. Above ``MAX_READABLE`` directories,
+        answers in others are ignored.
         """
         place = look.listed_path.rpartition("/")[0]
         with self._lock:
@@ -294,9 +275,8 @@ class WrittenObjects:
             return True
 
     def _drop_readable(self, place: str) -> None:
-        """Drop what the store itself can answer now in the directory *place*."""
         paths = [*self._within.get(place, ())]
-        for path in paths:  # which grows
+        for path in paths:  # the loop adds to them
             if "/" in place:
                 paths += self._within.get(path, ())
         paths += [path for path in self._bodies if path.startswith(f"{place}/")]
@@ -308,10 +288,7 @@ class WrittenObjects:
                 self._keep(receipt, self._bodies.get(path))
 
     def _readable(self, path: str) -> tuple[str, bool]:
-        """Return the highest parent of *path* for which the store answers, or "".
-
-        The second value says whether GetObject was answered, so objects can be read.
-        """
+        """Return the highest parent where the store answers or "", and if GetObject does."""
         if not self._answered:
             return "", False
         parents = [*_upwards(path)][:0:-1]
@@ -324,12 +301,7 @@ class WrittenObjects:
         return readable, Action.GetObject in answered
 
     def is_unrecorded(self, path: str, *, below: bool = False) -> bool:
-        """Return whether *path* may have been written without being recorded here.
-
-        That is so if the store has answered a HeadObject, GetObject or listing in the
-        directory of *path*: objects there are not recorded, because the store can be
-        asked. *below* returns the same for any object below *path*.
-        """
+        """Return whether *path*, or an object *below* it, may exist without a record."""
         with self._lock:
             return any(
                 f"{path}/".startswith(f"{place}/")
@@ -350,9 +322,8 @@ class WrittenObjects:
 
     def blind_looks(self) -> dict[str, int]:
         """Return the blind looks for ``add_blind_looks`` of another process."""
-        looks = tuple(
-            self._blind.items()
-        )  # unlocked: a fork may have left the lock taken
+        # Without the lock, which a fork may have left taken.
+        looks = tuple(self._blind.items())
         return {place: look.stamp for place, look in looks}
 
     def add_blind_looks(self, looks: Mapping[str, int]) -> None:
@@ -380,10 +351,7 @@ class WrittenObjects:
             self._blind[widest] = _BlindLook(max(stamps), max(times))
 
     def may_hide(self, path: str) -> bool:
-        """Return whether a blind look may have missed an object at *path*.
-
-        That is not so for objects of this process, and where the store answers looks.
-        """
+        """Return whether a blind look may have missed an object at *path*."""
         with self._lock:
             since = self._blind_since(path) if self._blind else None
             if since is None or self._readable(path)[0]:
@@ -398,10 +366,7 @@ class WrittenObjects:
         return max((look.since for look in looks), default=None)
 
     def warn_once(self, root: str) -> bool:
-        """Return whether the caller must warn that *root* was answered from this record.
-
-        True at the first call for *root*, False afterwards.
-        """
+        """Return True at the first call for *root*, False afterwards."""
         with self._lock:
             is_first = root not in self._warned
             self._warned.add(root)
@@ -409,13 +374,11 @@ class WrittenObjects:
 
 
 def _upwards(path: str) -> Iterator[str]:
-    """Yield *path* and its parent directories."""
     while path:
         yield path
         path = path.rpartition("/")[0]
 
 
 def _above(place: str) -> str:
-    """Return the place of the directory that contains *place*; a bucket stays itself."""
     parent = place.rstrip("/").rpartition("/")[0]
     return f"{parent}/" if parent else place

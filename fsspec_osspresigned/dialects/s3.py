@@ -24,11 +24,11 @@ from ..signing.signed_url import describe
 from .facts import S3_CHECKSUM
 
 
-def _crc(go_on: Callable[[Any, int], int]) -> Callable[[Body], str]:
+def _crc(update: Callable[[Any, int], int]) -> Callable[[Body], str]:
     def compute(body: Body) -> str:
         crc = 0
         for block in body.blocks():
-            crc = go_on(block, crc)
+            crc = update(block, crc)
         return base64.b64encode(crc.to_bytes(4, "big")).decode()
 
     return compute
@@ -58,19 +58,16 @@ def with_checksums(
 ) -> SignedRequest:
     """Return *signed* with the missing checksum headers that its URL requires.
 
-    *body* is read once for each checksum algorithm.
-
-    Raises:
-        NotSignedError: the URL was signed for other bytes, or with a checksum that is
-            not supported.
+    *body* is read once for each checksum algorithm. Raises NotSignedError if the URL was
+    signed for other bytes, or with a checksum that is not supported.
     """
     if operation.action.spec.body != "data":
         return signed
     headers = dict(signed.headers)
-    given = {name.lower(): value for name, value in headers.items()}
+    by_name = {name.lower(): value for name, value in headers.items()}
     for name, value in _signed_checksums(signed):
         checksum = CHECKSUMS.get(name)
-        wanted = value or given.get(name)
+        wanted = value or by_name.get(name)
         if checksum is None:
             if wanted is None:
                 why = f"its URL wants {name}, which is not computed here"
@@ -94,11 +91,11 @@ def _signed_checksums(signed: SignedRequest) -> Iterator[tuple[str, str | None]]
     """Yield name and value of each signed checksum; value None if the sender sets it."""
     listed = describe(signed.url).additional_headers
     pairs = parse_query(urlsplit(signed.url.reveal()).query)
-    found = {n.lower(): v for n, v in pairs if n.lower().startswith(S3_CHECKSUM)}
+    in_query = {n.lower(): v for n, v in pairs if n.lower().startswith(S3_CHECKSUM)}
     del pairs  # the signature is in it, and tracebacks may show variables
-    for name in sorted({*found, *(n for n in listed if n.startswith(S3_CHECKSUM))}):
+    for name in sorted({*in_query, *(n for n in listed if n.startswith(S3_CHECKSUM))}):
         if name.removeprefix(S3_CHECKSUM) not in ("algorithm", "mode", "type"):
-            yield name, found.get(name)
+            yield name, in_query.get(name)
 
 
 def _refused(operation: Operation, why: str) -> NotSignedError:

@@ -33,15 +33,12 @@ class Body(Protocol):
     """Protocol of a request body with a known number of bytes."""
 
     @property
-    def size(self) -> int:
-        """Size of the body in bytes."""
-        ...
+    def size(self) -> int: ...
 
     def blocks(self) -> Iterator[memoryview]:
-        """Yield the bytes from the start in blocks.
+        """Yield the bytes from the start in blocks, each valid until the next is read.
 
-        A block is valid until the next one is read. Raises SourceChangedError if the source has
-        changed.
+        Raises SourceChangedError if the source has changed.
         """
         ...
 
@@ -75,14 +72,12 @@ class MemoryBody:
         return cls(memoryview(data).cast("B"))
 
     def blocks(self) -> Iterator[memoryview]:
-        """Yield slices of the buffer."""
         if self.size <= SLICE:
             return iter((self.view,) if self.size else ())
         starts = range(0, self.size, SLICE)
         return (self.view[start : start + SLICE] for start in starts)
 
     def part(self, offset: int, size: int) -> MemoryBody:
-        """Return a slice of the buffer as a body."""
         return MemoryBody(self.view[offset : offset + size])
 
     def check(self) -> None:
@@ -102,14 +97,11 @@ def bytes_in(body: Body) -> bytes:
 
 @frozen(eq=False)
 class PartBody:
-    """One part of a stream, held in several pieces of memory.
-
-    Attributes:
-        given_back: called once when the memory of the pieces is no longer needed.
-    """
+    """One part of a stream, held in several pieces of memory."""
 
     pieces: tuple[memoryview | bytes, ...]
     size: int
+    # Called once when the memory of the pieces is no longer needed.
     given_back: Callable[[], object] | None = None
 
     def blocks(self) -> Iterator[memoryview]:
@@ -141,26 +133,20 @@ class PartBody:
 
 @frozen
 class Fingerprint:
-    """Identity of a file's content: device, inode, size, and times in nanoseconds.
-
-    A program can reset mtime after an edit, but not ctime. In old journals,
-    ctime is None.
-    """
+    """Identity of a file's content: device, inode, size, and times in nanoseconds."""
 
     device: int
     inode: int
     size: int
-    mtime_ns: int
-    ctime_ns: int | None = None
+    mtime_ns: int  # a program can reset it after an edit, but not ctime
+    ctime_ns: int | None = None  # None in old journals
 
     @classmethod
     def of(cls, status: os.stat_result) -> Fingerprint:
-        """Return the fingerprint of a stat result."""
         times = status.st_mtime_ns, status.st_ctime_ns
         return cls(status.st_dev, status.st_ino, status.st_size, *times)
 
     def fits(self, status: os.stat_result) -> bool:
-        """Return whether *status*, a later stat result, is of the unchanged file."""
         # Replacing or removing the file changes ctime alone.
         is_same = not status.st_nlink or status.st_ctime_ns == self.ctime_ns
         return (
@@ -178,7 +164,7 @@ def has_its_size(path: str, status: os.stat_result) -> bool:
     Only a small file without disk blocks is read for this check; a large one is a sparse
     file, so its size is right.
     """
-    # A system without such files tells no blocks either.
+    # Systems without such files report no blocks either.
     if getattr(status, "st_blocks", 1) or status.st_size > BLOCK:
         return True
     with io.FileIO(path, opener=open_regular) as handle:
@@ -209,22 +195,21 @@ class FileBody:
             ConfigurationError: *path* is not a regular file, or does not have the size
                 of its stat.
         """
-        found = status or os.stat(path)
-        is_regular = stat.S_ISREG(found.st_mode)
+        current = status or os.stat(path)
+        is_regular = stat.S_ISREG(current.st_mode)
         try:
-            if status is None and is_regular and not has_its_size(path, found):
+            if status is None and is_regular and not has_its_size(path, current):
                 msg = "its content differs from its stated size: put_file sends it as a stream"
                 raise ConfigurationError(msg, path=path)
-            if status is None or found.st_size > BLOCK or not is_regular:
+            if status is None or current.st_size > BLOCK or not is_regular:
                 with io.FileIO(path, opener=open_regular) as handle:
-                    found = os.fstat(handle.fileno())
+                    current = os.fstat(handle.fileno())
         except SpecialFileError:
             msg = "not a regular file: open it and write to fs.open(..., 'wb')"
             raise ConfigurationError(msg, path=path) from None
-        return cls(path, 0, found.st_size, Fingerprint.of(found))
+        return cls(path, 0, current.st_size, Fingerprint.of(current))
 
     def blocks(self) -> Iterator[memoryview]:
-        """Yield the bytes of the range in blocks."""
         left, block = self.size, b""
         try:
             handle = io.FileIO(self.path, opener=open_regular)
@@ -242,15 +227,15 @@ class FileBody:
                 if left:
                     yield memoryview(block)
             self._check(os.fstat(handle.fileno()))
-        if block:  # the file is closed, so a block that waits to be sent needs none
+        if (
+            block
+        ):  # the file is closed: a block that waits to be sent needs no descriptor
             yield memoryview(block)
 
     def part(self, offset: int, size: int) -> FileBody:
-        """Return a part of this range as a separate body."""
         return FileBody(self.path, self.offset + offset, size, self.fingerprint)
 
     def check(self) -> None:
-        """Raise SourceChangedError if the file changed after the body was created."""
         try:
             handle = io.FileIO(self.path, opener=open_regular)
         except OSError:  # no descriptor is free, or the file is no longer readable
@@ -285,14 +270,12 @@ class _SpooledPart:
     size: int
 
     def blocks(self) -> Iterator[memoryview]:
-        """Yield the bytes of the range in blocks."""
         at, end = self.offset, self.offset + self.size
         while block := read_at(self.file.fileno(), min(BLOCK, end - at), at):
             at += len(block)
             yield memoryview(block)
 
     def part(self, offset: int, size: int) -> _SpooledPart:
-        """Return a part of this range as a separate body."""
         return _SpooledPart(self.file, self.offset + offset, size)
 
     def check(self) -> None:
@@ -322,7 +305,6 @@ class SpooledBody:
         return part
 
     def blocks(self) -> Iterator[memoryview]:
-        """Yield all bytes of the file in blocks."""
         return _SpooledPart(self._file, 0, self.size).blocks()
 
     def close(self) -> None:

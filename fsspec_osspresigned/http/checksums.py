@@ -67,10 +67,7 @@ def combine(first: int, second: int, second_length: int) -> int:
 
 
 def _is_by_key(headers: Mapping[str, str]) -> bool:
-    """Return whether the object is encrypted by KMS, by SM4 or by a customer's key (S3).
-
-    The ETag of such an object is not promised to be an MD5.
-    """
+    """Return whether KMS, SM4 or a customer's key encrypts: no MD5 is promised then."""
     by_kms = any(headers.get(name, "AES256") != "AES256" for name in _ENCRYPTION)
     return by_kms or S3_CUSTOMER_KEY in headers
 

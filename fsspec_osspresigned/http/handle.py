@@ -48,28 +48,21 @@ class ProxyError(OSError):
 
 @frozen(eq=False)
 class Route:
-    """Route to an origin.
+    """Route to an origin."""
 
-    Attributes:
-        origin: scheme, host and port, as in the URL.
-        proxy: URL of the proxy; None for a direct route.
-        authorities: file or directory of certificate authorities; None without TLS.
-        connect_seconds: time within which a connection must be open.
-        request_ids: the first two different request IDs of replies. A simple server
-            may send the same ID with every reply; then the ID proves nothing.
-        netloc: host and port of the origin, as in the URL.
-        host: the header Host: *netloc* in lower case, without a default port.
-        lines: lines of the head of each request, by the names of their headers in
-            lower case; a signed header replaces its line.
-    """
-
-    origin: str
+    origin: str  # scheme, host and port, as in the URL
     proxy: str | None = field(repr=False)  # it may hold a password
+    # File or directory of certificate authorities; None without TLS.
     authorities: str | None
-    connect_seconds: float
+    connect_seconds: float  # within which a connection must be open
+    # The first two different request IDs of replies. A simple server may send the same ID
+    # with every reply; then the ID proves nothing.
     request_ids: set[str] = field(factory=set, repr=False)
-    netloc: str = field(init=False)
+    netloc: str = field(init=False)  # host and port, as in the URL
+    # The header Host: *netloc* in lower case, without a default port.
     host: str = field(init=False)
+    # Lines of the head of each request, by the names of their headers in lower case; a
+    # signed header replaces its line.
     lines: Mapping[str, bytes] = field(init=False, repr=False)
 
     @netloc.default
@@ -99,7 +92,6 @@ class Route:
         return by_http and self.origin.startswith("http:")
 
     def set_up(self, easy: Any) -> None:
-        """Set what an easy handle needs to open a connection."""
         milliseconds = max(1, int(self.connect_seconds * 1000))
         easy.setopt(pycurl.CONNECTTIMEOUT_MS, milliseconds)
         easy.setopt(pycurl.PROXY, "")
@@ -159,14 +151,13 @@ def _proxy_for(origin: str) -> str | None:
 def may_have_proxy() -> bool:
     """Return False only if neither the environment nor the system names a proxy."""
     if sys.platform in {"darwin", "win32"}:
-        from urllib.request import getproxies  # noqa: PLC0415 - others need it not
+        from urllib.request import getproxies  # noqa: PLC0415 - only here
 
         return bool(getproxies())  # those of the system's settings, too
     return any(name.lower().endswith("_proxy") for name in os.environ)
 
 
 def _authorities() -> str:
-    """Return the certificate authorities that requests would use."""
     named = (os.environ.get(name) for name in _BUNDLES)
     bundle = next(filter(None, named), None)
     if bundle is None:
@@ -183,48 +174,25 @@ Addresses: TypeAlias = tuple[str, str, int, int]
 
 
 class Callbacks(Protocol):
-    """Protocol of a request in a handle, which libcurl calls.
+    """Protocol of a request in a handle, which libcurl calls; ``Transfer`` is one."""
 
-    Attributes:
-        next_watch: moment before which ``watch`` need not be called, by
-            ``time.monotonic``.
-    """
+    next_watch: float  # by time.monotonic; before it, watch need not be called
 
-    next_watch: float
-
-    def may_send(self, addresses: Addresses) -> int:
-        """Decide whether libcurl may send the request by the connection it has chosen."""
-        ...
-
-    def read(self, size: int) -> bytes | memoryview | int:
-        """Return the next bytes of the request's body, at most *size*."""
-        ...
-
-    def take_line(self, line: bytes) -> int | None:
-        """Take the next line of the reply's head."""
-        ...
-
-    def write(self, block: bytes) -> int | None:
-        """Take the next bytes of the reply's body."""
-        ...
-
-    def watch(self, moved: int) -> int:
-        """Take note that *moved* bytes have moved; called about every second."""
-        ...
+    def may_send(self, addresses: Addresses) -> int: ...
+    def read(self, size: int) -> bytes | memoryview | int: ...
+    def take_line(self, line: bytes) -> int | None: ...
+    def write(self, block: bytes) -> int | None: ...
+    def watch(self, moved: int) -> int: ...
 
 
 class Handle:
     """An easy handle, and the file descriptor of its connection.
 
     *descriptors* are the file descriptors of the connections by their addresses, which
-    the handles of one multi share. libcurl watches the progress if they are None.
-
-    Attributes:
-        request: the request that is being sent; there is none between two requests.
-        is_watched: whether libcurl calls ``watch``.
+    the handles of one multi share. If they are None, libcurl calls ``watch``.
     """
 
-    request: Callbacks
+    request: Callbacks  # none between two requests
 
     def __init__(
         self,
@@ -274,10 +242,7 @@ class Handle:
         *,
         is_fresh: bool = False,
     ) -> None:
-        """Set up *request*, with a body of *size* bytes; None is no body.
-
-        *is_fresh* opens a connection although one is kept.
-        """
+        """Set up *request*; *size* None is no body, *is_fresh* opens a connection anyway."""
         easy, kind = self.easy, (method, size is None)
         self.request = request
         self._opened_now.clear()  # those of a request that ended before it was sent
@@ -298,7 +263,6 @@ class Handle:
             self._is_fresh = is_fresh
 
     def end(self) -> None:
-        """Forget the request; the handle can be kept for another one."""
         self._opened_now.clear()  # an attempt that was given up opened no connection
         del self.request
 
@@ -322,7 +286,7 @@ class Handle:
         known, is_new = self._descriptors, bool(self._opened_now)
         for descriptor in self._opened_now:
             if _addresses(descriptor) == addresses:
-                for old in [one for one, its in known.items() if its == descriptor]:
+                for old in [key for key, fd in known.items() if fd == descriptor]:
                     del known[old]  # of a connection that was closed
                 known[addresses] = descriptor
         self._opened_now.clear()
@@ -337,7 +301,6 @@ class Handle:
         return 0, ""
 
     def close(self) -> None:
-        """Close the connection."""
         self.easy.close()
 
 
@@ -356,7 +319,6 @@ _ALWAYS: tuple[tuple[int, Any], ...] = (
 
 
 def _addresses(descriptor: int) -> Addresses | None:
-    """Return the addresses of a connection; None if it is not open, or not of IP."""
     try:
         sock = socket.socket(fileno=descriptor)
     except OSError:
@@ -393,11 +355,10 @@ class IdleHandles:
         return len(self._since)
 
     def take(self, route: Route) -> Handle | None:
-        """Remove and return the last used idle handle along *route*, if any."""
         with self._lock:
             self._close_old()
             latest = reversed(list(self._since))
-            handle = next((one for one in latest if one.route is route), None)
+            handle = next((idle for idle in latest if idle.route is route), None)
             if handle is not None:
                 del self._since[handle]
             return handle
@@ -410,7 +371,7 @@ class IdleHandles:
         with self._lock:
             self._close_old()
             if most is not None:
-                along = sum(one.route is handle.route for one in list(self._since))
+                along = sum(idle.route is handle.route for idle in list(self._since))
                 if along >= most:
                     handle.close()
                     return
@@ -478,11 +439,9 @@ class HandlePool:
         _pools.add(self)
 
     def known_route(self, origin: str) -> Route | None:
-        """Return the cached route to *origin*; None if there is none yet."""
         return self._routes.get(origin)
 
     def route_to(self, origin: str) -> Route:
-        """Return the cached route to *origin*; raises like ``find_route``."""
         route = self._routes.get(origin)
         if route is None:
             route = find_route(origin, self.connect_seconds)
@@ -493,11 +452,9 @@ class HandlePool:
         return route
 
     def acquire(self, route: Route) -> Handle:
-        """Return an idle handle along *route*, or a new one."""
         return self._idle.take(route) or Handle(route)
 
     def release(self, handle: Handle, *, reusable: bool) -> None:
-        """Return *handle* to the pool, which keeps it if it is *reusable*."""
         route = handle.route
         if reusable and self._routes.get(route.origin) is route:
             self._idle.keep(handle, self.size)
@@ -505,7 +462,6 @@ class HandlePool:
             handle.close()
 
     def close(self) -> None:
-        """Close idle connections, and forget all routes."""
         routes = self._routes.copy()
         self._routes.clear()  # first, so that no handle in use is kept after its request
         _drop(self._idle, routes)

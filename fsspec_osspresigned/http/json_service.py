@@ -69,7 +69,6 @@ class _TimedCall:
         self._watch(None)
 
     def watch(self, used: Any) -> None:
-        """Shut the connection of the socket *used* down when the time is over."""
         # A duplicate, because TLS replaces the first socket, and any may be closed.
         self._watch(socket.fromfd(used.fileno(), socket.AF_INET, socket.SOCK_STREAM))
         if self.is_late:
@@ -128,10 +127,8 @@ class _Adapter(HTTPAdapter):
 
 
 def _pools(manager: Any) -> dict[str, Any]:
-    """Return the pool classes of *manager*, such as for SOCKS, with our connections."""
-
     def derived(pool: Any) -> Any:
-        bases = _Connection, pool.ConnectionCls
+        bases = _Connection, pool.ConnectionCls  # such as that for SOCKS
         return type("Pool", (pool,), {"ConnectionCls": type("Connection", bases, {})})
 
     return {
@@ -162,7 +159,6 @@ class JSONService:
         self._adapters: dict[int, _Adapter] = {}
 
     def close(self) -> None:
-        """Close the idle connections."""
         for adapter in self._adapters.values():
             adapter.close()
 
@@ -233,10 +229,10 @@ class JSONService:
         ) as response:
             call.has_head = not call.is_late
             reply = Reply(status=response.status_code)
-            most = limit + 1 if reply.is_good else min(limit, MAX_ERROR)
+            max_size = limit + 1 if reply.is_good else min(limit, MAX_ERROR)
             received = b""
             while block := response.raw.read(
-                most - len(received), decode_content=False
+                max_size - len(received), decode_content=False
             ):
                 received += block
         if call.is_late:  # what came may have been cut

@@ -16,7 +16,7 @@ from ..model import Reply
 from .handle import Addresses, Handle, IdleHandles
 from .transfer import Transfer
 
-_CHECK = 1.0  # seconds between two looks at what stalls, at most
+_CHECK = 1.0  # seconds between two checks for stalled requests, at most
 _CHECKS = 4  # within one window in which enough bytes must move
 _CONNECTIONS = 256  # that are kept; more may be in use
 _KEPT = 256  # idle handles
@@ -39,7 +39,7 @@ class Multi:
         self._check_seconds = math.inf  # seconds for which it was set
         try:
             self._curl = pycurl.CurlMulti()
-        except pycurl.error as error:  # it needs descriptors, and says no more
+        except pycurl.error as error:  # it lacks descriptors, but does not say so
             text = f"{os.strerror(errno.EMFILE)}: {error}"
             raise OSError(errno.EMFILE, text) from None
         self._curl.setopt(pycurl.M_SOCKETFUNCTION, self._set_events)
@@ -47,10 +47,7 @@ class Multi:
         self._curl.setopt(pycurl.M_MAXCONNECTS, _CONNECTIONS)
 
     async def send(self, transfer: Transfer, progress_seconds: float) -> Reply:
-        """Send the request of *transfer*, and return the reply; raises as that does.
-
-        Enough bytes must move within *progress_seconds*.
-        """
+        """Send the request, and return the reply; raises like ``Transfer.reply``."""
         route = transfer.route
         handle = self._idle.take(route) or Handle(route, self._descriptors)
         window = min(_CHECK, progress_seconds / _CHECKS)
@@ -75,7 +72,6 @@ class Multi:
             self._idle.keep(handle)
 
     def close(self) -> None:
-        """Close all connections."""
         for timer in (self._timer, self._check):
             if timer is not None:
                 timer.cancel()
@@ -100,7 +96,7 @@ class Multi:
             # In an empty context: that of a task would live as long as the connection.
             Context().run(add, descriptor, self._act, descriptor, event)
         except OSError as error:  # such as too many descriptors for the system to watch
-            # An exception would end libcurl's multi for ever, and tell no request.
+            # An exception would end libcurl's multi for ever, and no request would learn it.
             for busy in self._busy.values():
                 busy.end(pycurl.E_ABORTED_BY_CALLBACK, str(error))
 
@@ -182,10 +178,7 @@ class Multi:
 
 
 class _Busy:
-    """A transfer that is under way; *ended* gets libcurl's code and text.
-
-    *is_over*: they came, perhaps when *ended* was cancelled already.
-    """
+    """A transfer that is under way."""
 
     __slots__ = ("ended", "is_over", "transfer", "window")
 
@@ -195,11 +188,11 @@ class _Busy:
         window: float,
         ended: asyncio.Future[tuple[int, str]],
     ) -> None:
-        self.transfer, self.window, self.ended = transfer, window, ended
-        self.is_over = False
+        self.transfer, self.window = transfer, window
+        self.ended = ended  # gets libcurl's code and text
+        self.is_over = False  # they came, perhaps when *ended* was already cancelled
 
     def end(self, code: int, text: str) -> None:
-        """Pass on how the transfer ended."""
         self.is_over = True
         if not self.ended.done():
             self.ended.set_result((code, text))

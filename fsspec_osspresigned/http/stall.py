@@ -11,8 +11,8 @@ from contextvars import ContextVar
 # Bytes a second below which a connection counts as stalled. Sixteen connections that
 # share an uplink of 64 kbit/s are faster.
 SLOWEST = 256.0
-SOON = 0.05  # seconds between two looks, at least: libcurl offers many
-_STEP = 1.25  # seconds between two looks of libcurl, at most; more was not waiting
+SOON = 0.05  # seconds between two checks, at least: libcurl offers many
+_STEP = 1.25  # seconds between two checks, at most: more time was not spent waiting
 
 
 class StalledError(TimeoutError):
@@ -29,23 +29,18 @@ class ProgressTimer:
     Only time spent waiting for the network counts, so a slow source or sink, or a
     suspended process, is not mistaken for a slow network. A new window starts as soon
     as enough bytes have moved.
-
-    Attributes:
-        seconds: length of a window; ``inf`` is no limit.
-        deadline: time by which the request must end, by ``time.monotonic``.
-        suspended: seconds for which the process was suspended.
     """
 
     def __init__(self, seconds: float) -> None:
-        self.seconds = seconds
-        self.deadline = math.inf
+        self.seconds = seconds  # of a window; inf is no limit
+        self.deadline = math.inf  # of the whole request, by time.monotonic
+        self.suspended = 0.0  # seconds for which the process was suspended
         self._looked = time.monotonic()
-        self._paused = self._waited = self.suspended = 0.0
+        self._paused = self._waited = 0.0
         self._moved = self._gained = 0
         self._queued: int | None = None
 
     def exclude(self, seconds: float) -> None:
-        """Exclude *seconds*, in which a callback read or wrote a file."""
         self._paused += seconds
 
     def begin(self) -> None:
@@ -59,10 +54,7 @@ class ProgressTimer:
         self._looked, self._paused = now, 0.0
 
     def count(self, moved: int, descriptor: int) -> None:
-        """Count *moved*, the bytes sent and received since the start.
-
-        Raises StalledError if too few bytes moved within the window.
-        """
+        """Count *moved*, the bytes since the start; StalledError if too few in a window."""
         now = time.monotonic()
         if now - self._looked < SOON:  # such as at the end, after the last bytes
             return
@@ -113,12 +105,10 @@ class AwakeClock:
         self._suspended: ContextVar[float] = ContextVar("suspended", default=0.0)
 
     def exclude(self, seconds: float) -> None:
-        """Exclude *seconds* in which the process was suspended."""
         if seconds:
             self._suspended.set(self._suspended.get() + seconds)
 
     def __call__(self) -> float:
-        """Return the seconds since an arbitrary start, without suspended time."""
         return self._clock() - self._suspended.get()
 
 

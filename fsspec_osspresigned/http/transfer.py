@@ -34,71 +34,17 @@ from .form import NO_FRAME, form_frame
 from .handle import Addresses, Handle, Route
 from .stall import SOON, ProgressTimer, StalledError, unconfirmed_bytes
 
-MAX_REPLY = 8 * 1024 * 1024  # a listing of 1,000 keys of 1 KiB, URL-encoded, fits
-
-
-class Sink(Protocol):
-    """Protocol of a receiver of reply bodies; ``begin`` is called again for a retry."""
-
-    def begin(self) -> object:
-        """Discard the bytes written so far."""
-        ...
-
-    def write(self, block: bytes, /) -> object:
-        """Write the next bytes of the body."""
-        ...
-
-
-@runtime_checkable
-class JudgingSink(Sink, Protocol):
-    """Protocol of a sink that checks the head of a reply before its body is read."""
-
-    def head(self, status: int, headers: Mapping[str, str]) -> object:
-        """Check the head of a reply; raise to skip its body."""
-        ...
-
-
-@frozen(kw_only=True, eq=False)
-class Exchange:
-    """Unsigned parts of a request, and limits for its exchange.
-
-    Attributes:
-        path: ``bucket/key`` for error messages; None if the request concerns no object.
-        progress: called in worker threads with the number of bytes sent, and with a
-            negative number after a failure.
-        free_headers: unsigned headers, such as Range.
-        sink: receives the body of a 2xx reply block by block; None keeps it in the
-            reply.
-        limit: maximum size of the reply's body in bytes; a longer body is an error, the
-            body of an error is truncated.
-        in_thread: a worker thread sends the request, because the reply may be large.
-        is_fresh: the request opens a connection, because kept ones may be broken.
-    """
-
-    path: str | None = None
-    with_crc: bool = False
-    progress: Callable[[int], None] | None = None
-    free_headers: Mapping[str, str] = field(factory=dict, repr=False)
-    sink: Sink | None = None
-    limit: int = MAX_REPLY
-    in_thread: bool = False
-    is_fresh: bool = False
-
-
-PLAIN = Exchange()
-FRESH = Exchange(is_fresh=True)
-
-
 _log = logging.getLogger(__name__)
 
-MAX_ERROR = 64 * 1024  # an error says more than that only to others
+MAX_REPLY = 8 * 1024 * 1024  # a listing of 1,000 keys of 1 KiB, URL-encoded, fits
+MAX_ERROR = 64 * 1024  # bytes that are read of the body of an error
 MAX_HEAD = 256 * 1024  # bytes before the body, 1xx replies included
 MAX_FIELDS = 256  # lines of a head; OSS sends some twenty
 _GOOD = range(200, 300)
 _MAX_REASON = 200
 _JOINED = 64 * 1024  # bytes of small blocks that are sent together
 _NOTHING = memoryview(b"")
-_WINDOWS = 10  # in which a reply must be there, but for the body of an object
+_WINDOWS = 10  # of progress, within which a reply ends, except for an object's body
 _BLANK = (b"\r\n", b"\n")
 _WITH_BODY, _READS = ("PUT", "POST"), ("GET", "HEAD")
 # What would begin a line of its own, or has no byte in a head.
@@ -130,6 +76,49 @@ _TLS_WORDS = (
 _last_ids: dict[int, str | None] = {}
 
 
+class Sink(Protocol):
+    """Protocol of a receiver of reply bodies; ``begin`` is called again for a retry."""
+
+    def begin(self) -> object:
+        """Discard the bytes written so far."""
+        ...
+
+    def write(self, block: bytes, /) -> object: ...
+
+
+@runtime_checkable
+class JudgingSink(Sink, Protocol):
+    """Protocol of a sink that checks the head of a reply before its body is read."""
+
+    def head(self, status: int, headers: Mapping[str, str]) -> object:
+        """Check the head of a reply; raise to skip its body."""
+        ...
+
+
+@frozen(kw_only=True, eq=False)
+class Exchange:
+    """Unsigned parts of a request, and limits for its exchange."""
+
+    # ``bucket/key`` for error messages; None if the request concerns no object.
+    path: str | None = None
+    with_crc: bool = False
+    # Called in worker threads with the number of bytes sent, and with a negative number
+    # after a failure.
+    progress: Callable[[int], None] | None = None
+    # Such as Range.
+    free_headers: Mapping[str, str] = field(factory=dict, repr=False)
+    # Receives the body of a 2xx reply block by block; None keeps it in the reply.
+    sink: Sink | None = None
+    # Bytes of the reply's body. A longer body is an error; that of an error is cut off.
+    limit: int = MAX_REPLY
+    in_thread: bool = False  # a worker thread sends it, because the reply may be large
+    is_fresh: bool = False  # it opens a connection, because kept ones may be broken
+
+
+PLAIN = Exchange()
+FRESH = Exchange(is_fresh=True)
+
+
 class LargeReplyError(Exception):
     """The body of a reply is large or of unknown size: a worker thread must read it."""
 
@@ -147,15 +136,9 @@ class Transfer:
 
     *on_loop* is for a request that the engine's loop sends: it reports no progress, and
     refuses a reply that would bring more than ``SMALL`` bytes into a sink.
-
-    Attributes:
-        sent: bytes of *body* that libcurl has taken, in whole blocks.
-        crc64: CRC-64 of the bytes sent; None if the exchange asks for none.
-        next_watch: moment before which ``watch`` need not be called, by
-            ``time.monotonic``.
     """
 
-    next_watch = 0.0
+    next_watch = 0.0  # by time.monotonic; before it, watch need not be called
     _timer = ProgressTimer(math.inf)  # until the request begins
 
     def __init__(
@@ -169,8 +152,9 @@ class Transfer:
     ) -> None:
         self.signed, self.body, self.exchange = signed, body, exchange
         self.route = route
-        self.crc64 = 0 if exchange.with_crc else None
-        self.sent, self._is_stale = 0, False
+        self.crc64 = 0 if exchange.with_crc else None  # of the bytes sent
+        self.sent = 0  # bytes of *body* that libcurl has taken, in whole blocks
+        self._is_stale = False
         self._on_loop = on_loop
         self._frame = NO_FRAME
         if signed.form is not None:
@@ -180,7 +164,7 @@ class Transfer:
         self._lines = self._head_lines()
         self._blocks = self._pieces()
         self._left = _NOTHING
-        self._given = 0  # bytes of body and frame that libcurl has read
+        self._taken = 0  # bytes of body and frame that libcurl has read
         self._handle: Handle | None = None
         self._descriptor = -1
         self._requests = 0  # that libcurl began to send
@@ -199,11 +183,7 @@ class Transfer:
     # -- the request ----------------------------------------------------------------------
 
     def begin(self, handle: Handle, seconds: float) -> None:
-        """Set up *handle* for this request.
-
-        Enough bytes must move within *seconds*; ``inf`` is no limit. In a handle of a
-        multi, ``watch`` must be called about every second.
-        """
+        """Set up *handle*; in one of a multi, call ``watch`` about every second."""
         method, self._handle = self.signed.method, handle
         self._timer = ProgressTimer(seconds)
         size = self._total if self._total or method in _WITH_BODY else None
@@ -212,11 +192,7 @@ class Transfer:
         handle.begin(self, method, target, self._lines, size, is_fresh=is_fresh)
 
     def begins_again(self) -> bool:
-        """Return whether the request must be performed once more, from its start.
-
-        Nothing was sent, because a kept connection was closed or had unread bytes. This
-        costs no try.
-        """
+        """Return whether to perform again: a kept connection was stale, nothing was sent."""
         is_stale, self._is_stale = self._is_stale, False
         return is_stale
 
@@ -232,16 +208,14 @@ class Transfer:
     @property
     def may_act(self) -> bool:
         """Whether the server has the whole request, and may change something by it."""
-        is_sent = self._requests > 0 and self._is_given
+        is_sent = self._requests > 0 and self._is_all_taken
         return is_sent and self.signed.method not in _READS
 
     @property
-    def _is_given(self) -> bool:
-        """Whether libcurl has read the whole body of the request."""
-        return self._given >= self._total
+    def _is_all_taken(self) -> bool:
+        return self._taken >= self._total
 
     def end(self) -> None:
-        """Take the request out of its handle, which may be kept for another one."""
         self._blocks.close()
         self._left = _NOTHING
         self._error = None  # its frames lead here, and would keep the body
@@ -256,15 +230,11 @@ class Transfer:
             self.exchange.progress(count)
 
     def _head_lines(self) -> list[bytes]:
-        """Return the lines of the head.
-
-        They are the signed headers, those that HTTP needs, such as Host, and the
-        unsigned headers of the exchange. libcurl adds Content-Length.
-        """
         exchange, free = self.exchange, self.exchange.free_headers
         headers = {**self.signed.headers, **self._frame.headers}
         names = {name.lower(): name for name in headers}
         size = str(self._total)
+        # libcurl adds Content-Length.
         stated = headers.pop(names.get("content-length", ""), size)
         if free:
             headers |= {n: v for n, v in free.items() if n.lower() not in names}
@@ -276,8 +246,8 @@ class Transfer:
         ):
             problem = "a header holds the end of a line, or what is not Latin-1"
             raise ConfigurationError(problem, path=exchange.path)
-        given = {name.lower() for name in headers}
-        lines = [line for name, line in self.route.lines.items() if name not in given]
+        own = {name.lower() for name in headers}
+        lines = [line for name, line in self.route.lines.items() if name not in own]
         for name, value in headers.items():
             # libcurl sends a header without a value if its line ends with a semicolon.
             line = f"{name}: {value}" if value else f"{name};"
@@ -319,7 +289,7 @@ class Transfer:
         return pycurl.PREREQFUNC_OK if may else pycurl.PREREQFUNC_ABORT
 
     def _may_send(self, addresses: Addresses) -> bool:
-        self._check_stopped()  # nobody could look while the connection was opened
+        self._check_stopped()  # nothing did while the connection was opened
         handle = cast(Handle, self._handle)
         self._descriptor, self._is_new = handle.connection(addresses)
         if self._descriptor >= 0 and has_received(self._descriptor):
@@ -331,21 +301,21 @@ class Transfer:
         return True
 
     def read(self, size: int) -> bytes | memoryview | int:
-        """Return the next bytes of the body; those of an error end the transfer."""
+        """Return the next bytes of the body. An error ends the transfer; ``reply`` raises it."""
         began = time.monotonic()
         try:
             self._check_stopped()
             if not self._left:
                 self._left = next(self._blocks, self._left)
-                # This took time; libcurl itself looks right before each call.
+                # Reading took time; libcurl itself checks right before each call.
                 is_known = not self._on_loop and self._descriptor >= 0
                 if is_known and has_received(self._descriptor):
                     self._is_paused = True  # until libcurl has read the answer
                     self.next_watch = 0.0
                     return pycurl.READFUNC_PAUSE
             piece = self._take(size)
-            self._given += len(piece)
-            if self._given == self._total:
+            self._taken += len(piece)
+            if self._taken == self._total:
                 next(self._blocks, None)  # so that the last block counts as sent
         except BaseException as error:  # noqa: BLE001 - raised by `reply`
             self._error = error
@@ -355,21 +325,17 @@ class Transfer:
         return piece
 
     def _take(self, size: int) -> bytes | memoryview:
-        """Return the next bytes, at most *size*; small blocks are joined.
-
-        libcurl copies them before the next block is read.
-        """
         if not self._left:
             text = f"the body ends after {self.sent} of {self.body.size} bytes"
             raise NetworkError(text, path=self.exchange.path, sent=False)
-        left, most = self._left, min(size, _JOINED)
+        left, max_joined = self._left, min(size, _JOINED)
         self._left = left[size:] or _NOTHING
-        if len(left) >= most:
-            return left[:size]
+        if len(left) >= max_joined:
+            return left[:size]  # libcurl copies it before the next block is read
         piece = bytes(left)
-        while len(piece) < most and not self._left:
+        while len(piece) < max_joined and not self._left:
             self._left = next(self._blocks, self._left)
-            if not 0 < len(self._left) <= most - len(piece):
+            if not 0 < len(self._left) <= max_joined - len(piece):
                 break
             piece, self._left = piece + bytes(self._left), _NOTHING
         return piece
@@ -385,7 +351,7 @@ class Transfer:
         self._head_bytes += len(line)
         is_first = not head or self._has_head
         is_too_long = self._head_bytes > MAX_HEAD or len(head) > MAX_FIELDS
-        if not (is_first or is_blank or is_too_long):  # as most lines
+        if not (is_first or is_blank or is_too_long):  # most lines
             head.append(line)
             return None
         if is_too_long:
@@ -407,7 +373,7 @@ class Transfer:
         if self._has_head:  # of a 1xx reply, which is forgotten
             self._head.clear()
             self._has_head = False
-        if not self._head and self.route.is_plain and self._total and not self._given:
+        if not self._head and self.route.is_plain and self._total and not self._taken:
             raise UnaskedError("the server answered before it was asked")
         self._head.append(line)
 
@@ -422,7 +388,7 @@ class Transfer:
         self._headers = headers = _headers_of(fields)
         # A reply acknowledges its whole request, at the latest with the first byte.
         self._is_unconfirmed = unconfirmed_bytes(self._descriptor) > 0
-        if is_good and not self._is_given:
+        if is_good and not self._is_all_taken:
             raise self._too_early()
         self._refuse_stray()
         self._check_length()
@@ -436,11 +402,10 @@ class Transfer:
         is_large = length is None or int(length) > SMALL
         if self._on_loop and is_good and self.exchange.sink is not None and is_large:
             raise LargeReplyError
-        # One that drips makes progress, and could go on for hours.
+        # A reply that drips makes progress, and could take hours.
         self._timer.deadline = time.monotonic() + _WINDOWS * self._timer.seconds
 
     def _check_length(self) -> None:
-        """Raise MalformedReplyError if the end of the body is doubtful."""
         headers = self._headers
         coding, length = headers.get("transfer-encoding"), headers.get("content-length")
         if coding is not None and (length is not None or coding.lower() != "chunked"):
@@ -454,21 +419,19 @@ class Transfer:
             self._is_full = True  # a body may follow
 
     def _judge(self) -> None:
-        """Check the head of a 2xx reply before its body goes into the sink."""
         self._has_body = True
         self._timer.deadline = math.inf  # an object may take its time
         sink, headers = self.exchange.sink, self._headers
         if isinstance(sink, JudgingSink):
             sink.head(self._status, headers)
         if not {"content-length", "transfer-encoding"} & headers.keys():
-            # It ends where the connection ends, so a cut one would pass for a whole.
+            # Such a body ends with the connection, so a cut one would pass for a whole one.
             msg = f"{self.route.netloc} does not say how much it sends"
             raise NetworkError(msg, path=self.exchange.path)
         if sink is not None:
             sink.begin()
 
     def write(self, block: bytes) -> int | None:
-        """Take the next bytes of the reply's body."""
         began = time.monotonic()
         try:
             sink, is_good = self.exchange.sink, self._status in _GOOD
@@ -480,11 +443,11 @@ class Transfer:
                 return None
             self._has_body = True
             limit = self.exchange.limit
-            most = limit + 1 if is_good else min(limit, MAX_ERROR)
-            self._received += block[: most - len(self._received)]
+            max_size = limit + 1 if is_good else min(limit, MAX_ERROR)
+            self._received += block[: max_size - len(self._received)]
             is_last = str(self._body_bytes) == self._headers.get("content-length")
             is_last = is_last and self._is_unconfirmed
-            self._is_full = len(self._received) >= most or is_last
+            self._is_full = len(self._received) >= max_size or is_last
         except BaseException as error:  # noqa: BLE001 - raised by `reply`
             self._error = error
         finally:
@@ -492,10 +455,7 @@ class Transfer:
         return 0 if self._error is not None or self._is_full else None
 
     def watch(self, moved: int) -> int:
-        """Continue a paused request; return 1 to end one that has stalled or was stopped.
-
-        *moved* is the number of bytes of both bodies since the start.
-        """
+        """Continue a paused request; return 1 to end it. *moved*: bytes of both bodies."""
         self.next_watch = time.monotonic() + SOON
         try:
             if self._is_paused and self._handle is not None:
@@ -515,9 +475,8 @@ class Transfer:
     def reply(self, code: int = 0, text: str = "") -> Reply:
         """Return the reply, after libcurl has ended with *code*, 0 for success.
 
-        Raises:
-            NetworkError: there is no complete reply; the server may have acted.
-            LargeReplyError: a worker thread must make the request.
+        Raises NetworkError if it is not complete, although the server may have acted, and
+        LargeReplyError if a worker thread must make the request.
         """
         if self._requests:
             self._timer.end()
@@ -557,17 +516,15 @@ class Transfer:
 
     @property
     def suspended(self) -> float:
-        """Seconds for which the process was suspended during the transfer."""
         return self._timer.suspended
 
     @property
     def is_reusable(self) -> bool:
-        """Whether the connection can carry another request."""
         return self._error is None and not self._is_full and not self._is_unconfirmed
 
     def _too_early(self) -> NetworkError:
         msg = f"{self.route.netloc} answered before all bytes were sent"
-        return NetworkError(msg, path=self.exchange.path, sent=self._is_given)
+        return NetworkError(msg, path=self.exchange.path, sent=self._is_all_taken)
 
     def _refuse_stray(self) -> None:
         """Raise MalformedReplyError if the reply belongs to an earlier request."""
@@ -585,7 +542,6 @@ class Transfer:
             _last_ids[self._descriptor] = request_id or last
 
     def _failure(self, code: int, text: str) -> BaseException:
-        """Return the package's error for ours, or for libcurl's *code* and *text*."""
         error = self._error
         known = StalledError | MalformedReplyError | UnaskedError
         if error is not None and not isinstance(error, known):
@@ -596,7 +552,7 @@ class Transfer:
             host = f"proxy or {host}"
         is_asked = easy.getinfo(pycurl.REQUEST_SIZE) > 0
         is_connected = is_asked or not easy.getinfo(pycurl.NUM_CONNECTS)
-        if error is None and is_connected and self._total and not self._given:
+        if error is None and is_connected and self._total and not self._taken:
             error = UnaskedError("the server closed the connection before it was asked")
         if isinstance(error, UnaskedError):
             return NetworkError(f"{host}: {error}", path=path, sent=False)
@@ -634,16 +590,13 @@ class Transfer:
 
 
 def hint(text: str, code: int = 0) -> str:
-    """Return what the user can do about a failure of TLS, by its *text* or libcurl's *code*."""
+    """Return advice about a failure of TLS, by *text* or libcurl's *code*; "" if none."""
     advice = _AUTHORITY if code == pycurl.E_PEER_FAILED_VERIFICATION else ""
-    return next((known for words, known in _TLS_WORDS if words in text), advice)
+    return next((meaning for words, meaning in _TLS_WORDS if words in text), advice)
 
 
 def _headers_of(fields: str) -> dict[str, str]:
-    """Return the headers of a head, by names in lower case; repeated ones joined.
-
-    Raises MalformedReplyError if a line can be read in two ways.
-    """
+    """Join repeated headers; MalformedReplyError if a line can be read in two ways."""
     if not _FIELDS.fullmatch(fields):
         is_control = _CONTROL.search(fields.replace("\r\n", ""))
         what = "control characters in a header" if is_control else "a malformed header"

@@ -129,12 +129,6 @@ class Transport:
         return reply
 
     async def _route(self, signed: SignedRequest, path: str | None) -> Route:
-        """Return the route to the server of *signed*.
-
-        Raises:
-            ConfigurationError: the URL is not permitted.
-            NetworkError: the proxy or the certificate authorities cannot be used.
-        """
         text = signed.url.reveal()
         problem = url_problem(text)
         origin = "/".join(shown(signed).split("/", 3)[:3])
