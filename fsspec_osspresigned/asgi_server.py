@@ -34,8 +34,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def settle() -> None:
-    """Wait until the event loop has run its scheduled callbacks."""
-    for _ in range(3):
+    for _ in range(3):  # turns in which the loop runs what it has scheduled
         await asyncio.sleep(0)
 
 
@@ -59,12 +58,10 @@ class AnnouncingServer(uvicorn.Server):
         self.listening = listening
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to listen, then signal that the server accepts connections."""
         await super().startup(sockets)
         self.listening()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Finish the running requests, and stop the server."""
         await stop_accepting(sockets or [])
         await super().shutdown(sockets)
         await settle()
@@ -129,10 +126,8 @@ class LoopbackServer:
         self._stack.close()
 
     def __enter__(self) -> Self:
-        """Start the server, and return this object."""
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop the server, even after an exception in the block."""
         self.stop()

@@ -64,9 +64,9 @@ class GrantTerms:
         if not 0 <= smallest <= largest <= MAX_SINGLE_PUT:
             limit = f"0..{MAX_SINGLE_PUT} bytes"
             yield f"sizes from {smallest} to {largest}: use a range in {limit}"
-        kinds = [one for one in self.content_types if one.endswith("/")]
-        if kinds and len(self.content_types) > 1:
-            yield f"content type {kinds[0]!r} is a prefix, which must be the only content type"
+        prefixes = [kind for kind in self.content_types if kind.endswith("/")]
+        if prefixes and len(self.content_types) > 1:
+            yield f"content type {prefixes[0]!r} is a prefix, which must be the only content type"
 
     def conditions(self) -> list[PolicyCondition]:
         """Return the policy conditions for these terms, without those of the signature.
@@ -150,22 +150,24 @@ def sign_grant(
     if endpoint.product != "oss":
         msg = "OSS documents no form signature for a cloud box (CloudBox): sign URLs instead"
         raise ConfigurationError(msg)
-    meant = terms.conditions()
-    ends = int(now) + terms.expires_in
+    conditions = terms.conditions()
+    expires_at = int(now) + terms.expires_in
     if credentials.expires_at is not None:
-        ends = min(ends, int(credentials.expires_at))
-    if ends <= now:
+        expires_at = min(expires_at, int(credentials.expires_at))
+    if expires_at <= now:
         raise SignerError("the temporary access key has expired: get a new one")
-    own = signature_conditions(credentials, version=version, region=region, now=now)
-    text = Secret(policy_text([*meant, *own], expires_at=ends))
+    signature = signature_conditions(
+        credentials, version=version, region=region, now=now
+    )
+    text = Secret(policy_text([*conditions, *signature], expires_at=expires_at))
     signed = sign_policy(credentials, text, version=version, region=region, now=now)
-    fields = {**pinned_fields(meant), **signed}
+    fields = {**pinned_fields(conditions), **signed}
     hidden = form_values(fields)
-    del own, signed, fields
+    del signature, signed, fields
     return SignedGrant(
         url=endpoint.url(terms.bucket),
         bucket=terms.bucket,
         prefix=terms.prefix,
-        expires_at=float(ends),
+        expires_at=float(expires_at),
         fields=hidden,
     )

@@ -51,8 +51,8 @@ class Cut:
     ) -> Cut:
         """Return the division of *file_size* bytes, or of *parts* parts."""
         if not MIN_PART <= part_size <= MAX_PART:
-            found = f"parts of {shown_bytes(part_size)}"
-            raise ConfigurationError(f"{found}: OSS takes 100 KiB to 5 GiB")
+            wrong = f"parts of {shown_bytes(part_size)}"
+            raise ConfigurationError(f"{wrong}: OSS takes 100 KiB to 5 GiB")
         size = file_size or 0
         count = max(1, -(-size // part_size)) if parts is None else parts
         if parts is None and count > MAX_PARTS:
@@ -78,9 +78,7 @@ class Order:
 class Signed:
     """Signed requests of the owner, by object path."""
 
-    requests: Mapping[
-        str, SignedRequest
-    ]  # one for each object, unless it goes in parts
+    requests: Mapping[str, SignedRequest]  # empty if the object goes in parts
     entries: Mapping[str, MapEntry]  # the same for a URL map; empty for DELETE
     method: Method
 
@@ -148,10 +146,7 @@ def local_objects(sources: Sequence[str], to: str) -> dict[str, str]:
 
 
 def _is_left_out(local: str, path: str) -> bool:
-    """Return whether *local* cannot be the object *path*; warn that it is left out.
-
-    A broken symbolic link has no content. A key must be UTF-8.
-    """
+    """Return whether *local* cannot be the object *path*, after a warning."""
     problem = ""
     if os.path.islink(local) and not os.path.exists(local):
         problem = "is a link to nothing"
@@ -192,7 +187,11 @@ def sign(signer: KeySigner, paths: Sequence[str], order: Order) -> Signed:
     action = PLAIN_ACTIONS[order.method]
     for path in paths:
         try:
-            requests[path] = _sign(signer, action, path, headers=order.headers)
+            bucket, key = split_path(path)
+            operation = Operation(
+                action=action, bucket=bucket, key=key, headers=order.headers
+            )
+            (requests[path],) = signer.sign([operation])
         except ConfigurationError as error:
             problems += [f"{path}: {problem}" for problem in error.problems]
     if problems:
@@ -206,7 +205,6 @@ def sign(signer: KeySigner, paths: Sequence[str], order: Order) -> Signed:
 
 
 def _in_parts(signer: KeySigner, path: str, order: Order, cut: Cut) -> MapEntry:
-    """Begin a multipart upload, and sign its parts, its completion and its abort."""
     target = Target(path=path, headers=order.headers)
     client = _client(signer)
     upload, _ = run(OSSCalls(client, target).initiate)
@@ -245,15 +243,7 @@ def forget(signer: KeySigner, signed: Signed) -> None:
 
 
 def _client(signer: KeySigner) -> Client:
-    options = Options.from_storage_options({"signer": signer})
-    return client_for(options)
-
-
-def _sign(signer: KeySigner, action: Action, path: str, **more: Any) -> SignedRequest:
-    bucket, key = split_path(path)
-    operation = Operation(action=action, bucket=bucket, key=key, **more)
-    (signed,) = signer.sign([operation])
-    return signed
+    return client_for(Options.from_storage_options({"signer": signer}))
 
 
 def _entry(request: SignedRequest) -> MapRequest:

@@ -85,7 +85,7 @@ class StoreAccess:
         signed header of that name. *plus* writes blanks in the path as ``+``. *changes*
         are attributes of a :class:`PresignRequest`, and are signed even if invalid.
         """
-        wanted: dict[str, Any] = {
+        terms: dict[str, Any] = {
             "credentials": self.credentials,
             "endpoint": self.endpoint,
             "method": method,
@@ -97,7 +97,7 @@ class StoreAccess:
             "expires_in": LIFE,
             **changes,
         }
-        url = PresignRequest(**wanted).unchecked_url()
+        url = PresignRequest(**terms).unchecked_url()
         if plus:
             path, _, query_string = url.reveal().partition("?")
             url = SecretURL(f"{path.replace('%20', '+')}?{query_string}")
@@ -127,7 +127,6 @@ class Trace:
         return (self.version_id or self.upload_id) is not None
 
     def __str__(self) -> str:
-        """Return the key, and what of it remains."""
         if self.upload_id is not None:
             return f"{self.key} (parts of an upload)"
         return self.key if self.version_id is None else f"{self.key} (a version)"
@@ -135,16 +134,10 @@ class Trace:
 
 @frozen
 class _ListCall:
-    """One listing call of OSS: its query, its page size, its entries and its paging.
-
-    *limit* is the parameter for the page size. *following* maps the parameters for the
-    next page to the elements that hold them.
-    """
-
     query: Mapping[str, str]
-    limit: str
-    entries: tuple[str, ...]
-    following: Mapping[str, str]
+    limit: str  # parameter for the page size
+    entries: tuple[str, ...]  # elements that are listed
+    following: Mapping[str, str]  # parameter for the next page -> its element
 
 
 # OSS API reference: ListObjectsV2, ListObjectVersions, ListMultipartUploads.
@@ -218,9 +211,9 @@ class CheckFolder:
         reply = self.access.request(
             spec.method, full, body=body, query=query, **request
         )
-        self._note(full, reply)
-        if action is Action.InitiateMultipartUpload and (begun := upload_id_of(reply)):
-            self.traces.add(Trace(full, upload_id=begun))
+        self._note_version(full, reply)
+        if action is Action.InitiateMultipartUpload and (upload := upload_id_of(reply)):
+            self.traces.add(Trace(full, upload_id=upload))
         return reply
 
     def post(
@@ -261,7 +254,7 @@ class CheckFolder:
             method="POST", url=grant.url, form=SignedForm(fields=sent)
         )
         reply = access.send(signed, MemoryBody.of(body))
-        self._note(full, reply)
+        self._note_version(full, reply)
         return reply
 
     def clean_up(self) -> list[Trace]:
@@ -273,7 +266,7 @@ class CheckFolder:
         """
         was_versioned = self.is_versioned
         with contextlib.suppress(OSSPresignedError):
-            self.traces.update(self._found())
+            self.traces.update(self._listed_traces())
         if self.is_versioned:  # a deletion without a version would add a marker
             self.traces = {trace for trace in self.traces if trace.has_id}
         traces = sorted(self.traces, key=str)
@@ -285,8 +278,7 @@ class CheckFolder:
             return self.clean_up()
         return left
 
-    def _note(self, key: str, reply: Reply) -> None:
-        """Remember the version of the object *key* that a successful *reply* names."""
+    def _note_version(self, key: str, reply: Reply) -> None:
         version_id = reply.headers.get("x-oss-version-id")
         if version_id is not None and key and reply.status < HTTPStatus.BAD_REQUEST:
             self.is_versioned = True
@@ -295,17 +287,16 @@ class CheckFolder:
 
     def _is_gone(self, trace: Trace) -> bool:
         query = {"uploadId": trace.upload_id, "versionId": trace.version_id}
-        given = {name: value for name, value in query.items() if value is not None}
+        query = {name: value for name, value in query.items() if value is not None}
         try:
-            reply = self.access.request("DELETE", trace.key, query=given)
+            reply = self.access.request("DELETE", trace.key, query=query)
         except OSSPresignedError:
             return False
         if not trace.has_id:
-            self._note(trace.key, reply)
+            self._note_version(trace.key, reply)
         return reply.status in _GONE
 
-    def _found(self) -> Iterator[Trace]:
-        """Yield what checks below the same prefix left, this one included."""
+    def _listed_traces(self) -> Iterator[Trace]:
         is_own = re.compile(f"{re.escape(self.prefix)}{_OWN}").fullmatch
         for call in (_VERSIONS if self.is_versioned else _OBJECTS, _UPLOADS):
             for trace in self._listed(call, f"{self.prefix}{_FOLDERS}"):
@@ -313,7 +304,6 @@ class CheckFolder:
                     yield trace
 
     def _listed(self, listing: _ListCall, prefix: str) -> Iterator[Trace]:
-        """Yield all entries of *listing* below *prefix*."""
         query = {**listing.query, "prefix": prefix, listing.limit: str(self.page_size)}
         while True:
             reply = self.access.request("GET", query=query)
