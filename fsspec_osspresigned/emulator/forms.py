@@ -56,10 +56,9 @@ _TOO_LARGE, _TOO_SMALL = "0006-00000003", "0006-00000004"
 
 
 class IncomingForm:
-    """Reads the form in *body* once, in order; RefusedError if the form is incomplete.
+    """Reads the form in *body* once, in order: first its fields, then its file.
 
-    Call :meth:`read_fields` first. Then :meth:`receive_file` returns the bytes of the
-    file, like ASGI does for a body.
+    A form that is incomplete raises RefusedError.
     """
 
     def __init__(self, body: IncomingBody, headers: Mapping[str, str]) -> None:
@@ -75,7 +74,6 @@ class IncomingForm:
         self._digest = hashlib.md5(usedforsecurity=False)
 
     async def read_fields(self) -> ReceivedForm:
-        """Return the fields before the file, and the headers of the file."""
         await self._until(self._mark, 0)
         fields: dict[str, str] = {}
         size = 0
@@ -117,7 +115,6 @@ class IncomingForm:
             raise refused("InvalidDigest")
 
     async def _has_part(self) -> bool:
-        """Read the end of a boundary line; return False at the end of the form."""
         while len(self._held) < len(_LINE):
             await self._fill()
         follows, self._held = self._held[:2], self._held[2:]
@@ -139,7 +136,6 @@ class IncomingForm:
         return FormPart(name, head.get_filename(), head.get("content-type"))
 
     async def _until(self, mark: bytes, limit: int) -> bytes:
-        """Return the bytes before *mark*, at most *limit* bytes, and consume *mark*."""
         code = "FieldItemTooLong" if limit else "MalformedPOSTRequest"
         while (at := self._held.find(mark)) < 0:
             if len(self._held) > limit + len(mark):
@@ -147,8 +143,8 @@ class IncomingForm:
             await self._fill()
         if at > limit:
             raise refused(code)
-        found, self._held = self._held[:at], self._held[at + len(mark) :]
-        return found
+        data, self._held = self._held[:at], self._held[at + len(mark) :]
+        return data
 
     async def _up_to_mark(self) -> tuple[bytes, bool]:
         """Return bytes before the next boundary, and whether more may follow."""
@@ -188,10 +184,7 @@ def _decoded(data: bytes) -> str:
 async def open_form(
     call: Call, body: IncomingBody, *, max_put: int
 ) -> tuple[Call, IncomingForm]:
-    """Read the fields of the form in *body*; return the call with them, and the form.
-
-    The call gets the object key from the field ``key``.
-    """
+    """Return the call with the fields of the form in *body*, and the form."""
     check_length(call, max_put)
     incoming = IncomingForm(body, call.headers)
     form = await incoming.read_fields()
@@ -204,7 +197,6 @@ async def open_form(
 
 
 async def post_object(context: CallContext) -> EmulatorReply:
-    """Store the file of a form; after a refusal, the object is unchanged."""
     sent = context.call
     form = sent.form
     if form is None:  # the path names an object
@@ -269,13 +261,11 @@ def _headers(call: Call, form: ReceivedForm) -> dict[str, str]:
 
 
 def _check_text(name: str, value: str) -> None:
-    """Raise RefusedError if the text of a field is not a valid header value."""
     if not f"{name}{value}".isprintable():
         raise invalid_argument("The value of a field is not valid.", name)
 
 
 def _success(form: ReceivedForm) -> EmulatorReply:
-    """Return the success reply that the form requests: a status, or a redirect."""
     if target := form.fields.get("success_action_redirect"):
         _check_text("success_action_redirect", target)
         # OSS does not document the status; this one makes a GET of the POST.
@@ -285,7 +275,6 @@ def _success(form: ReceivedForm) -> EmulatorReply:
 
 
 async def _receive(context: CallContext, form: ReceivedForm) -> Piece:
-    """Receive the file of a form; RefusedError if the policy forbids its size."""
     limit, ec = context.settings.max_put, ""
     minimum, maximum = size_range(form) or (0, limit)
     if maximum <= limit:

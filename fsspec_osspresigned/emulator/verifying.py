@@ -68,14 +68,7 @@ def verify(
     now: float,
     regions: Container[str] | None = None,
 ) -> Refusal | None:
-    """Return why OSS would refuse *received*; None if the signature is valid.
-
-    Args:
-        received: the request.
-        find: returns the credentials of an access key ID, or None.
-        now: seconds since the epoch.
-        regions: permitted regions of V4; None permits every region.
-    """
+    """Return why OSS would refuse *received*; None if the signature is valid."""
     try:
         _Verification(received, find, now, regions).run()
     except RefusedSignature as error:
@@ -84,10 +77,7 @@ def verify(
 
 
 class RefusedSignature(Exception):  # noqa: N818 - an answer, not a fault
-    """Exception with the refusal of a signature.
-
-    *ec* may be only the last digits of an EC number ``0002-00000...``.
-    """
+    """Control-flow exception; *ec* may be the last digits of ``0002-00000...`` only."""
 
     def __init__(
         self,
@@ -110,8 +100,6 @@ invalid = partial(RefusedSignature, code="InvalidArgument", status=400)
 
 @frozen
 class _Claim:
-    """A V4 signature with the parameters that V4 itself adds."""
-
     credential: str  # key-id/day/region/product/aliyun_v4_request
     moment: str
     additional: str  # names of the additional headers, with ";" between them
@@ -133,8 +121,6 @@ class _Claim:
 
 @frozen
 class _Verification:
-    """Verification of one request; its methods raise RefusedSignature."""
-
     received: Received
     find: Callable[[str], Credentials | None]
     now: float
@@ -326,11 +312,7 @@ class _Verification:
 def known_key(
     find: Callable[[str], Credentials | None], name: str, given: str | None, now: float
 ) -> Credentials:
-    """Return the credentials of the key ID *name*; *given* is the request's STS token.
-
-    Raises:
-        RefusedSignature: the key is unknown, or does not belong to that token.
-    """
+    """Return the credentials of the key ID *name*, or raise RefusedSignature."""
     key = find(name)
     token = None if key is None else key.security_token
     if key is None or (token is not None and given is None):
@@ -355,7 +337,6 @@ def known_key(
 def mismatch(
     ec: str, name: str, given: str, text: str, **more: Any
 ) -> RefusedSignature:
-    """Return the error SignatureDoesNotMatch, with the string to sign of the server."""
     return RefusedSignature(
         "The request signature we calculated does not match the signature you "
         "provided. Check your key and signing method.",
@@ -370,14 +351,12 @@ def mismatch(
 
 
 def same_text(wanted: str, given: str) -> bool:
-    """Return whether two signatures or tokens are equal, in constant time."""
     return hmac.compare_digest(
         wanted.encode(), given.encode("utf-8", "surrogateescape")
     )
 
 
 def _parse_date(text: str) -> float | None:
-    """Return a date in HTTP or V4 format as seconds since the epoch, or None."""
     try:
         return parsedate_to_datetime(text).timestamp()
     except (OverflowError, ValueError):
@@ -394,16 +373,7 @@ def verify_policy(
     now: float,
     regions: Container[str] | None = None,
 ) -> Refusal | None:
-    """Return why OSS would refuse the signature of a form; None if it is valid.
-
-    The conditions are not checked: see :meth:`PostPolicy.judge`.
-
-    Args:
-        fields: fields of the form, names in any case.
-        find: returns the credentials of an access key ID, or None.
-        now: seconds since the epoch.
-        regions: permitted regions of V4; None permits every region.
-    """
+    """Return why OSS would refuse a form's signature; conditions are not checked."""
     given = lower_names(fields)
     is_v4 = "x-oss-signature-version" in given
     check = partial(_check_v4, regions=regions) if is_v4 else _check_v1
@@ -475,10 +445,7 @@ def verify_call(
     now: float,
     regions: Container[str] | None = None,
 ) -> Refusal | None:
-    """Return why OSS would refuse the signature of *call*; None if it is valid.
-
-    The size of a form's file is not checked. The arguments are those of :func:`verify`.
-    """
+    """Like :func:`verify`, also for a form, of which only the file is not checked."""
     if call.form is None:
         return verify(call, find=find, now=now, regions=regions)
     if SIGNATURE_FIELDS.isdisjoint(call.form.fields):
@@ -488,10 +455,7 @@ def verify_call(
 
 
 def size_range(form: ReceivedForm) -> tuple[int, int] | None:
-    """Return the minimum and maximum file size in bytes that a form's policy permits.
-
-    None means that the policy permits any size.
-    """
+    """Return the minimum and maximum file size in bytes; None if any is permitted."""
     conditions = PostPolicy.parse(form.fields["policy"]).conditions
     ranges = [c.sizes for c in conditions if c.sizes is not None]
     if not ranges:
