@@ -91,18 +91,18 @@ class CallContext:
     async def receive_body(self) -> Piece:
         limit = self.settings.max_put
         check_length(self.call, limit)
-        piece = await self._receive(limit)
+        piece = await self.receive(limit)
         if self.call.headers.get(CRC_HEADER) not in (None, str(piece.crc64)):
             raise refused("InvalidCRC64")
         return piece
 
     async def receive_document(self, limit: int) -> bytes:
-        segment = (await self._receive(limit)).body
+        segment = (await self.receive(limit)).body
         return segment.read(0, segment.size)
 
-    async def _receive(self, limit: int) -> Piece:
+    async def receive(self, limit: int, ec: str = "") -> Piece:
         with self.store.spool() as spool:
-            await self.body.into(spool, limit=limit)
+            await self.body.into(spool, limit=limit, ec=ec)
             piece = spool.finish()
         if self.call.headers.get("content-md5") not in (None, _content_md5(piece.md5)):
             raise refused("InvalidDigest")

@@ -49,9 +49,9 @@ class RefusedCall:
     @property
     def is_v4(self) -> bool:
         form = self.call.form
-        given = self.call.parameters if form is None else form.fields
+        values = self.call.parameters if form is None else form.fields
         header = self.call.headers.get("authorization", "")
-        return "x-oss-signature-version" in given or header.startswith("OSS4")
+        return "x-oss-signature-version" in values or header.startswith("OSS4")
 
     def verified(self, keys: Mapping[str, Credentials]) -> Refusal:
         refusal = verify_call(self.call, keys.get, now=self.now)

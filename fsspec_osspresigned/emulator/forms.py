@@ -56,10 +56,7 @@ _TOO_LARGE, _TOO_SMALL = "0006-00000003", "0006-00000004"
 
 
 class IncomingForm:
-    """Reads the form in *body* once, in order: first its fields, then its file.
-
-    A form that is incomplete raises RefusedError.
-    """
+    """Reads the form in *body* once; RefusedError if it is incomplete."""
 
     def __init__(self, body: IncomingBody, headers: Mapping[str, str]) -> None:
         head = Message()
@@ -92,10 +89,7 @@ class IncomingForm:
         raise refused("MalformedPOSTRequest", ec=_NO_FILE)
 
     async def receive_file(self) -> MutableMapping[str, Any]:
-        """Return the next bytes of the file as an ASGI message.
-
-        The last bytes are returned only after the whole form has arrived.
-        """
+        """Like ASGI for a body; the last bytes come only after the whole form."""
         data, more = await self._up_to_mark()
         if not more:
             await self._finish()
@@ -279,9 +273,7 @@ async def _receive(context: CallContext, form: ReceivedForm) -> Piece:
     minimum, maximum = size_range(form) or (0, limit)
     if maximum <= limit:
         limit, ec = maximum, _TOO_LARGE
-    with context.store.spool() as spool:
-        await context.body.into(spool, limit=limit, ec=ec)
-        piece = spool.finish()
+    piece = await context.receive(limit, ec)
     if piece.size < minimum:
         raise too_small(minimum, piece.size, ec=_TOO_SMALL)
     return piece

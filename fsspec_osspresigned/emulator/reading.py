@@ -105,8 +105,8 @@ def check_conditions(call: Call, stored: StoredObject, prefix: str = "") -> None
         raise refused("NotModified", headers={"ETag": quoted(stored.etag)})
 
 
-def _matches(wanted: str, etag: str) -> bool:
-    names = {name.strip().strip('"').upper() for name in wanted.split(",")}
+def _matches(tags: str, etag: str) -> bool:
+    names = {name.strip().strip('"').upper() for name in tags.split(",")}
     return "*" in names or etag.upper() in names
 
 

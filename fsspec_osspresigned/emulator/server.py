@@ -248,8 +248,8 @@ class Emulator:
 
     def get(self, bucket: str, key: str) -> StoredObject | None:
         """Return an object; None if the object or its bucket does not exist."""
-        found = self.store.buckets.get(bucket)
-        return found.objects.get(key) if found else None
+        place = self.store.buckets.get(bucket)
+        return place.objects.get(key) if place else None
 
     def objects(self, bucket: str) -> Contents:
         """Return a snapshot of the objects in *bucket*: key -> bytes."""

@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -137,11 +137,6 @@ class Folder:
     def _remove(self, path: Path) -> None:
         if self._is_open:
             path.unlink(missing_ok=True)
-
-    def sweep(self, wanted: Iterable[str]) -> None:
-        """Delete all files except *wanted*; a crash may have left others."""
-        for name in {path.name for path in self.path.iterdir()}.difference(wanted):
-            (self.path / name).unlink()
 
     def close(self) -> None:
         self._is_open = False
@@ -470,7 +465,9 @@ class _StoreLog:
                         piece = Piece(segment(part.pop("body")), **part)
                         upload.parts[piece.number] = piece
             yield bucket
-        folder.sweep(segments)
+        # A crash may have left others.
+        for name in {path.name for path in folder.path.iterdir()}.difference(segments):
+            (folder.path / name).unlink()
 
 
 def _object_place(bucket: str, key: str, version_id: str | None) -> str:

@@ -103,7 +103,7 @@ class _Claim:
     credential: str  # key-id/day/region/product/aliyun_v4_request
     moment: str
     additional: str  # names of the additional headers, with ";" between them
-    given: str
+    signature: str
 
     @property
     def name(self) -> str:
@@ -182,19 +182,19 @@ class _Verification:
         scheme, _, text = header.partition(" ")
         headers = self.received.headers
         date = headers.get("x-oss-date") or headers.get("date", "")
-        if found := _is_v1_header(header):
+        if match := _is_v1_header(header):
             self._check_date(date, _parse_date(date))
             # alibabacloud-oss-v2 sends the second name, which is not signed.
             token = headers.get(_TOKEN, headers.get("security-token"))
-            key = self._key(found[1], token)
-            self._compare_v1(key, dict(reversed(pairs)), date, found[2])
+            key = self._key(match[1], token)
+            self._compare_v1(key, dict(reversed(pairs)), date, match[2])
             return
         if scheme != ALGORITHM:
             raise invalid("The Authorization header is invalid.")
         named = (piece.strip().partition("=") for piece in text.split(","))
-        given = {name: value for name, _, value in named}
+        values = {name: value for name, _, value in named}
         names = ("Credential", "AdditionalHeaders", "Signature")
-        credential, additional, signature = (given.get(name, "") for name in names)
+        credential, additional, signature = (values.get(name, "") for name in names)
         claim = _Claim(credential, date, additional, signature)
         self._check_scope(claim)
         # Go's first SDK sends, and signs, Date as HTTP writes it.
@@ -260,7 +260,7 @@ class _Verification:
             )
 
     def _check_additional(self, claim: _Claim) -> None:
-        if not claim.given:
+        if not claim.signature:
             raise invalid("The x-oss-signature is missing.")
         if claim.additional.endswith(";"):
             raise invalid("The x-oss-additional-headers are malformed.", "210")
@@ -268,11 +268,11 @@ class _Verification:
         if absent:
             raise invalid(f"The signed header {absent[0][:80]} was not sent.")
 
-    def _key(self, name: str, given: str | None) -> Credentials:
-        return known_key(self.find, name, given, self.now)
+    def _key(self, name: str, sent_token: str | None) -> Credentials:
+        return known_key(self.find, name, sent_token, self.now)
 
     def _compare_v1(
-        self, key: Credentials, query: Mapping[str, str], expires: str, given: str
+        self, key: Credentials, query: Mapping[str, str], expires: str, signature: str
     ) -> None:
         received = self.received
         text = string_to_sign_v1(
@@ -283,8 +283,8 @@ class _Verification:
             headers=received.headers,
             query=query,
         )
-        if not same_text(sign_v1(key.access_key_secret, text), given):
-            raise mismatch("40", key.access_key_id, given, text)
+        if not same_text(sign_v1(key.access_key_secret, text), signature):
+            raise mismatch("40", key.access_key_id, signature, text)
 
     def _compare_v4(
         self,
@@ -304,28 +304,31 @@ class _Verification:
         )
         text = string_to_sign_v4(claim.moment, "/".join(claim.scope), request)
         signing_key = day_key(key.access_key_secret, *claim.scope[:3])
-        given = claim.given
-        if not same_text(sign_v4(signing_key, text), given):
-            raise mismatch(ec, claim.name, given, text, CanonicalRequest=request)
+        if not same_text(sign_v4(signing_key, text), claim.signature):
+            more = {"CanonicalRequest": request}
+            raise mismatch(ec, claim.name, claim.signature, text, **more)
 
 
 def known_key(
-    find: Callable[[str], Credentials | None], name: str, given: str | None, now: float
+    find: Callable[[str], Credentials | None],
+    name: str,
+    sent_token: str | None,
+    now: float,
 ) -> Credentials:
     """Return the credentials of the key ID *name*, or raise RefusedSignature."""
     key = find(name)
     token = None if key is None else key.security_token
-    if key is None or (token is not None and given is None):
+    if key is None or (token is not None and sent_token is None):
         text = "The OSS access key id you provided does not exist in our records."
         code, ec = "InvalidAccessKeyId", "902" if key is None else "3"
         raise RefusedSignature(text, ec, code=code, OSSAccessKeyId=name)
     if token is None:
-        if given is not None:
+        if sent_token is not None:
             text = "The access key id takes no security token."
             code = "AccessKeyIdAndSecurityTokenNotMatch"
             raise RefusedSignature(text, "4", code=code)
         return key
-    if not same_text(token.reveal(), given or ""):
+    if not same_text(token.reveal(), sent_token or ""):
         text = "The security token is invalid."
         raise RefusedSignature(text, "6", code="InvalidSecurityToken")
     if key.expires_at is not None and now >= key.expires_at:
@@ -335,7 +338,7 @@ def known_key(
 
 
 def mismatch(
-    ec: str, name: str, given: str, text: str, **more: Any
+    ec: str, name: str, signature: str, text: str, **more: Any
 ) -> RefusedSignature:
     return RefusedSignature(
         "The request signature we calculated does not match the signature you "
@@ -343,16 +346,16 @@ def mismatch(
         ec,
         code="SignatureDoesNotMatch",
         OSSAccessKeyId=name,
-        SignatureProvided=given,
+        SignatureProvided=signature,
         StringToSign=text,
         StringToSignBytes=text.encode("utf-8", "surrogateescape").hex(" ").upper(),
         **more,
     )
 
 
-def same_text(wanted: str, given: str) -> bool:
+def same_text(expected: str, received: str) -> bool:
     return hmac.compare_digest(
-        wanted.encode(), given.encode("utf-8", "surrogateescape")
+        expected.encode(), received.encode("utf-8", "surrogateescape")
     )
 
 
@@ -374,38 +377,38 @@ def verify_policy(
     regions: Container[str] | None = None,
 ) -> Refusal | None:
     """Return why OSS would refuse a form's signature; conditions are not checked."""
-    given = lower_names(fields)
-    is_v4 = "x-oss-signature-version" in given
+    fields = lower_names(fields)
+    is_v4 = "x-oss-signature-version" in fields
     check = partial(_check_v4, regions=regions) if is_v4 else _check_v1
     try:
-        check(given, find, now)
+        check(fields, find, now)
     except RefusedSignature as error:
         return error.refusal
     return None
 
 
 def _check_v1(
-    given: Mapping[str, str], find: Callable[[str], Credentials | None], now: float
+    fields: Mapping[str, str], find: Callable[[str], Credentials | None], now: float
 ) -> None:
     for name in ("OSSAccessKeyId", "policy", "Signature"):
-        if not given.get(name.lower()):
+        if not fields.get(name.lower()):
             raise invalid(_MISSING.format(name))
-    key = known_key(find, given["ossaccesskeyid"], given.get(TOKEN_FIELD), now)
-    text = given["policy"]
-    wanted = post_signature(key.access_key_secret, text)
-    _compare(wanted, given["signature"], key.access_key_id, text)
+    key = known_key(find, fields["ossaccesskeyid"], fields.get(TOKEN_FIELD), now)
+    text = fields["policy"]
+    expected = post_signature(key.access_key_secret, text)
+    _compare(expected, fields["signature"], key.access_key_id, text)
 
 
 def _check_v4(
-    given: Mapping[str, str],
+    fields: Mapping[str, str],
     find: Callable[[str], Credentials | None],
     now: float,
     regions: Container[str] | None,
 ) -> None:
     for name in (*V4_FIELDS, "policy", "x-oss-signature"):
-        if not given.get(name):
+        if not fields.get(name):
             raise invalid(_MISSING.format(name))
-    version, credential, date = (given[name] for name in V4_FIELDS)
+    version, credential, date = (fields[name] for name in V4_FIELDS)
     if version != ALGORITHM:
         raise invalid("The signature version is not supported.", "66")
     name, *scope = credential.rsplit("/", 4)
@@ -419,15 +422,15 @@ def _check_v4(
         raise invalid("The signing region in credential is invalid.", "715")
     if now > signed_at + MAX_V4_LIFE:
         raise RefusedSignature("Invalid according to Policy: Policy expired.")
-    key = known_key(find, name, given.get(TOKEN_FIELD), now)
-    text = given["policy"]
-    wanted = post_signature(key.access_key_secret, text, day=day, region=region)
-    _compare(wanted, given["x-oss-signature"], name, text)
+    key = known_key(find, name, fields.get(TOKEN_FIELD), now)
+    text = fields["policy"]
+    expected = post_signature(key.access_key_secret, text, day=day, region=region)
+    _compare(expected, fields["x-oss-signature"], name, text)
 
 
-def _compare(wanted: str, given: str, name: str, text: str) -> None:
-    if not same_text(wanted, given):
-        raise mismatch("", name, given, text)
+def _compare(expected: str, signature: str, name: str, text: str) -> None:
+    if not same_text(expected, signature):
+        raise mismatch("", name, signature, text)
 
 
 # What is wrong with a form -> EC, and the beginning of the message.

@@ -110,10 +110,7 @@ class Kit:
             raise RuleSkippedError("every key is said to be granted")
 
     def post(self, body: bytes, authorization: str | None = None) -> Reply:
-        """Send one HTTP call to the signer.
-
-        *authorization* None sends the token; an empty text omits the header.
-        """
+        """Send one call; *authorization* None sends the token, an empty text none."""
         headers = {**wire_protocol.JSON_HEADERS}
         if authorization is None:
             headers |= wire_protocol.bearer(self.token)

@@ -47,9 +47,6 @@ _SIGNED_URL = re.compile(r"https?://[^\s?]+\?")
 _UPLOAD = "U+/=id~1"
 
 
-# What the rows of the table say about replies.
-
-
 def _granted(judge: Judge) -> Check:
     def check(kit: Kit) -> Iterator[str]:
         for action, answer in kit.granted.items():
@@ -475,7 +472,6 @@ def _body_limit(kit: Kit) -> Iterator[str]:
     yield from _refused_call(reply, "a body of 1 MiB and a byte", 413, 400)
 
 
-# Data of the rows.
 _OTHER_CALLS = {
     **dict.fromkeys(("acl", "tagging", "uploads", "append", "symlink"), ""),
     "uploadId": "U",

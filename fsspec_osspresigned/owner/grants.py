@@ -71,9 +71,8 @@ class GrantTerms:
     def conditions(self) -> list[PolicyCondition]:
         """Return the policy conditions for these terms, without those of the signature.
 
-        The conditions restrict everything that OSS can restrict. The holder can still
-        add fields that no condition names: metadata, headers of the object, a callback.
-        OSS has no condition that forbids a field.
+        The holder can still add fields that no condition names: metadata, headers of
+        the object, a callback. OSS has no condition that forbids a field.
 
         Raises:
             ConfigurationError: no policy can or should express the terms; the message
@@ -134,13 +133,8 @@ def sign_grant(
 ) -> SignedGrant:
     """Sign *terms*; the grant expires no later than a temporary key.
 
-    Args:
-        credentials: the access key that signs.
-        endpoint: the endpoint at which the holder reaches the bucket.
-        terms: the permissions of the holder.
-        version: ``v4`` or ``v1``.
-        region: region without ``oss-``; required for V4.
-        now: seconds since the epoch, the start of the lifetime.
+    *version* is ``v4`` or ``v1``. *region*, without ``oss-``, is required for V4.
+    *now*, the start of the lifetime, is seconds since the epoch.
 
     Raises:
         ConfigurationError: the terms cannot or should not be signed; the message lists

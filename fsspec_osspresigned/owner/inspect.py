@@ -54,10 +54,8 @@ _ALWAYS = {"bucket", "key", RANGE, *SIGNATURE_FIELDS}
 def read(reference: str, opener: Opener) -> SecretURL | URLMap | PostGrant:
     """Return the presigned URL, the URL map, or the grant, at *reference*.
 
-    Args:
-        reference: ``-`` for standard input, ``env:NAME``, ``file:PATH``, a path, or any
-            URL that *opener* can read.
-        opener: reads URLs of other machines.
+    *reference* is ``-`` for standard input, ``env:NAME``, ``file:PATH``, a path, or any
+    URL that *opener* can read.
 
     Raises:
         ConfigurationError: *reference* cannot be read, or is neither URL, map nor
@@ -131,8 +129,8 @@ def object_shown(url: SecretURL) -> str:
 
 def _call(url: SecretURL, signed: SignedURL) -> str:
     names = {name for name, _ in parse_query(urlsplit(url.reveal()).query)}
-    own = {n for n in names if n.lower().startswith(_OF_OTHER_STORES)}
-    foreign = sorted(n for n in names - own if n.lower() not in _OF_SIGNATURE)
+    of_stores = {n for n in names if n.lower().startswith(_OF_OTHER_STORES)}
+    foreign = sorted(n for n in names - of_stores if n.lower() not in _OF_SIGNATURE)
     if signed.part_number is not None:
         text = f"part {signed.part_number} of the upload {signed.upload_id}"
     elif signed.upload_id is not None:

@@ -95,10 +95,7 @@ class Signed:
         return min(end for end in ends if end is not None)
 
     def map_text(self) -> str:
-        """Return the URL map as text, which is a secret.
-
-        Raises ConfigurationError for the method DELETE, which a map cannot contain.
-        """
+        """Return the URL map, which is a secret; ConfigurationError for DELETE."""
         if not self.entries:
             text = "a URL map has no place for the DELETE of an object"
             raise ConfigurationError(f"{text}: use url_text")
@@ -113,9 +110,7 @@ class Signed:
 def local_objects(sources: Sequence[str], to: str) -> dict[str, str]:
     """Return path -> local file for *sources* below *to*, placed like ``fs.put``.
 
-    Args:
-        sources: files, patterns, and directories with everything below them.
-        to: ``bucket/prefix/`` for any sources, or ``bucket/key`` for one file.
+    *to* is ``bucket/prefix/``, or ``bucket/key`` for one file.
 
     Raises:
         ConfigurationError: no file was found, two have the same destination, or *to*
@@ -158,7 +153,7 @@ def _is_left_out(local: str, path: str) -> bool:
 
 
 def too_large(files: Mapping[str, str]) -> Iterator[str]:
-    """Yield the paths of files that are too large for one PUT."""
+    """Yield a message for each file that is too large for one PUT."""
     for path, local in files.items():
         if (size := os.path.getsize(local)) > MAX_SINGLE_PUT:
             advice = f"sign {path} alone, with --file-size {size}"
@@ -168,7 +163,7 @@ def too_large(files: Mapping[str, str]) -> Iterator[str]:
 def sign(signer: KeySigner, paths: Sequence[str], order: Order) -> Signed:
     """Sign the requests of *order* for each of *paths*.
 
-    With parts, a multipart upload is begun for each path.
+    With parts, a multipart upload is begun for the only path.
 
     Raises:
         ConfigurationError: OSS would refuse a request; the message lists all paths.

@@ -56,11 +56,11 @@ class Expected:
         ]
         pairs += [(n, v, reply.headers.get(n)) for n, v in self.headers.items()]
         texts = [
-            f"{what} is {name(seen or '') or 'another'}, not {wanted}"
-            for what, wanted, seen in pairs
-            if wanted is not None and seen and wanted.lower() != seen.lower()
+            f"{what} is {name(seen or '') or 'another'}, not {expected}"
+            for what, expected, seen in pairs
+            if expected is not None and seen and expected.lower() != seen.lower()
         ]
-        needed = {what for what, wanted, _ in pairs if wanted is not None}
+        needed = {what for what, expected, _ in pairs if expected is not None}
         needed |= self.headers.keys()
         texts += [f"{w} is missing" for w, _, seen in pairs if w in needed and not seen]
         text = reply.body.decode(errors="replace")
@@ -158,7 +158,6 @@ class Fact:
     # property that the store refuses. If it did not succeed, the refusal proves nothing
     # and is not asked for.
     counter: str | None = field(default=None, kw_only=True)
-    # Condition of the fact; None is none.
     needs: Needs | None = field(default=None, kw_only=True)
     # Whether nothing is asked of the store if the request fails.
     is_control: bool = field(default=False, kw_only=True)

@@ -112,10 +112,7 @@ class StoreAccess:
 
 @frozen
 class Trace:
-    """One object, version of an object or open multipart upload that a check made.
-
-    Without IDs, the trace is the object *key* itself.
-    """
+    """One object, version or open multipart upload; without IDs, the object itself."""
 
     key: str
     version_id: str | None = None
@@ -258,11 +255,10 @@ class CheckFolder:
         return reply
 
     def clean_up(self) -> list[Trace]:
-        """Remove everything that this check made, and what earlier ones left.
+        """Remove all that this check made and earlier ones left; return what is left.
 
-        Return what could not be removed. Nothing but the names of checks in directories
-        of checks is removed. Without the permission to list, only what the requests of
-        this check made is known.
+        Nothing but the names of checks in directories of checks is removed. Without the
+        permission to list, only what the requests of this check made is known.
         """
         was_versioned = self.is_versioned
         with contextlib.suppress(OSSPresignedError):
@@ -328,10 +324,7 @@ class CheckFolder:
 
 
 def mainland_endpoint(endpoint: Endpoint, region: str) -> Endpoint | None:
-    """Return the public endpoint of a bucket in mainland China with an own domain.
-
-    Return None if *endpoint* is no own domain, or *region* is elsewhere.
-    """
+    """Return the public endpoint for an own domain in mainland China, or None."""
     public = Endpoint.parse(public_endpoint(region or None))
     is_other = endpoint.style == "cname" and is_public_mainland(public.host)
     return public if is_other else None

@@ -92,11 +92,8 @@ def create_ruled_app(
 ) -> Starlette:
     """Return the ASGI app of a signer service whose policies may change.
 
-    Args:
-        rules: called once per call, and returns the signer and the policies.
-        limits: counts the requests of each policy; None creates an instance.
-        tell: called with the record of each call for signatures.
-        routes: routes of further pages.
+    *rules* is called once per call, and *tell* with the record of each call for
+    signatures.
     """
     service = _Service(rules, limits or RateLimits(), tell)
     app = Starlette(

@@ -22,14 +22,14 @@ _MAX_POLICY = 16 * 1024 * 1024
 
 def make_signer(settings: SignerSettings) -> KeySigner:
     provider = credential_provider(settings.credentials)
-    own = settings.credentials == ENVIRONMENT
+    from_environment = settings.credentials == ENVIRONMENT
     signer = KeySigner.from_options(
         settings.region,
         settings.endpoint,
         style=settings.style,
-        credentials=None if own else provider,
+        credentials=None if from_environment else provider,
     )
-    key = provider() if own else None
+    key = provider() if from_environment else None
     if key and key.security_token is not None and key.expires_at is None:
         msg = "OSS_SESSION_TOKEN is set and OSS_SESSION_EXPIRATION is not"
         raise ConfigurationError(f"{msg}: the URLs would outlive the temporary key")

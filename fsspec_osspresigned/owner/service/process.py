@@ -36,10 +36,7 @@ Say = Callable[..., None]
 
 @define
 class LineWriter:
-    """Writes lines to a file descriptor.
-
-    No file object is used, because Python would wait for its lock at exit.
-    """
+    """Writes lines to a descriptor: at exit, Python waits for the lock of a file."""
 
     descriptor: int = 1
     most: int = 10_000  # lines that wait; more are dropped and counted
