@@ -34,12 +34,9 @@ class GrantTerms:
     bucket: str  # the only permitted bucket
     prefix: str  # prefix of every key, with a final slash; empty is the whole bucket
     expires_in: int = 3600  # lifetime in seconds, 7 days at most
-    # Minimum and maximum size of an object in bytes.
-    sizes: tuple[int, int] = (0, MAX_SINGLE_PUT)
-    # False protects existing objects, unless the bucket has versioning.
-    overwrite: bool = True
-    # ACL of every object; None leaves the ACL to the holder.
-    acl: str | None = "default"
+    sizes: tuple[int, int] = (0, MAX_SINGLE_PUT)  # minimum and maximum in bytes
+    overwrite: bool = True  # False protects objects, unless the bucket has versioning
+    acl: str | None = "default"  # of every object; None leaves it to the holder
     # Permitted types; a single one with a final slash is a prefix; empty permits all.
     content_types: Sequence[str] = ()
     # Further form fields with their only permitted value.
@@ -106,8 +103,7 @@ class SignedGrant:
     bucket: str  # name of the bucket
     prefix: str  # prefix of every key
     expires_at: float  # expiry time, seconds since the epoch
-    # All form fields except the key, in the order of sending.
-    fields: Mapping[str, Secret]
+    fields: Mapping[str, Secret]  # all except the key, in the order of sending
 
     def text(self) -> str:
         """Return the grant file as text, which is a secret."""

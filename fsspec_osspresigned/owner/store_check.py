@@ -110,24 +110,20 @@ class URLCall:
     part_number: int = field(default=1, kw_only=True)
     # Position of the step of the fact whose version ID is requested.
     version_of: int | None = field(default=None, kw_only=True)
-    # Age of the signature in seconds; may be negative.
-    ago: int = field(default=0, kw_only=True)
+    ago: int = field(default=0, kw_only=True)  # seconds since signing; or negative
     # Further attributes of :class:`PresignRequest`.
     signed: Mapping[str, Any] = field(factory=dict, kw_only=True)
     # Attributes of the credentials that are replaced.
     wrong: Mapping[str, Any] = field(factory=dict, kw_only=True)
-    # Whether the path has ``+`` for each blank.
-    plus: bool = field(default=False, kw_only=True)
-    # Whether the request goes to the public endpoint of the region.
-    public: bool = field(default=False, kw_only=True)
+    plus: bool = field(default=False, kw_only=True)  # ``+`` for blanks in the path
+    public: bool = field(default=False, kw_only=True)  # at the public endpoint
 
 
 @frozen
 class FormCall:
     key: CheckKey
     body: bytes
-    # Prefix of the policy below the directory.
-    below: str = field(default="", kw_only=True)
+    below: str = field(default="", kw_only=True)  # prefix of the policy
     # Further attributes of :class:`GrantTerms`.
     terms: Mapping[str, Any] = field(factory=dict, kw_only=True)
     # Form fields that no condition names; None does not send a field.
@@ -152,15 +148,13 @@ class Fact:
     source: str  # where the fact is documented or was observed
     # Requests; the reply to the last one shows the fact, the others must succeed.
     steps: tuple[Step, ...] = field(converter=_steps)
-    # The expected reply; None only records the reply, because no source describes it.
-    expected: Expected | None = None
+    expected: Expected | None = None  # None records a reply that no source describes
     # For a refusal the name of an earlier fact, whose last request differs only in the
     # property that the store refuses. If it did not succeed, the refusal proves nothing
     # and is not asked for.
     counter: str | None = field(default=None, kw_only=True)
     needs: Needs | None = field(default=None, kw_only=True)
-    # Whether nothing is asked of the store if the request fails.
-    is_control: bool = field(default=False, kw_only=True)
+    is_control: bool = field(default=False, kw_only=True)  # a failure ends the check
 
 
 @frozen(kw_only=True)
@@ -171,8 +165,7 @@ class FactResult:
     says: str
     source: str
     outcome: str  # one of :data:`OUTCOMES`
-    # Descriptions; for ``not asked`` and ``skipped`` the reason.
-    differences: tuple[str, ...] = ()
+    differences: tuple[str, ...] = ()  # for ``not asked`` and ``skipped`` the reason
     # Status, code, EC, headers and elements of the reply, without secrets and bucket
     # names.
     seen: Mapping[str, Any] = field(factory=dict)

@@ -63,9 +63,7 @@ class StoreAccess:
     endpoint: Endpoint
     region: str
     bucket: str
-    # Public endpoint of the region in mainland China, for the one fact about it; None
-    # does not ask for that fact.
-    public_endpoint: Endpoint | None = None
+    public_endpoint: Endpoint | None = None  # in mainland China; None skips its fact
     clock: Callable[[], float] = time.time  # returns seconds since the epoch
 
     def request(
@@ -168,11 +166,8 @@ class CheckFolder:
     is_versioned: bool = False  # whether the bucket has versioning, as its replies show
     has_version_ids: bool = False  # whether it is enabled, and not suspended
     page_size: int = 1000  # number of entries that one listing requests
-    # Number of objects, versions and uploads of earlier checks that :meth:`clean_up`
-    # removed.
-    swept: int = field(default=0, init=False)
-    # What requests of this check may have left in the folder.
-    traces: set[Trace] = field(factory=set, init=False)
+    swept: int = field(default=0, init=False)  # removed traces of earlier checks
+    traces: set[Trace] = field(factory=set, init=False)  # what this check may have left
 
     @property
     def path(self) -> str:

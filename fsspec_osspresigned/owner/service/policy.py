@@ -84,34 +84,24 @@ class Policy:
     # ``bucket/`` or ``bucket/begin/of/key``; a path must begin with one.
     prefixes: tuple[str, ...] = field(converter=_prefixes)
     actions: frozenset[Action] = field(converter=_actions)  # permitted calls
-    # Maximum lifetime in seconds; longer requests are shortened.
-    max_expires_in: int = 3600
-    # Lower-case names of permitted ACL, callback and symlink headers.
-    headers: frozenset[str] = frozenset()
+    max_expires_in: int = 3600  # seconds; longer lifetimes are shortened
+    headers: frozenset[str] = frozenset()  # lower-case ACL, callback, symlink headers
     # Lower-case names of other permitted headers, ``x-oss-meta-*`` for all with that
     # prefix; None permits the default ones (docs/serve.md).
     allowed_headers: frozenset[str] | None = None
-    # Values of ``x-oss-storage-class``; None permits every value.
-    storage_classes: frozenset[str] | None = None
-    # Values of ``Content-Type``; None permits every value.
-    content_types: tuple[str, ...] | None = None
-    # Values of the ACL headers in *headers*; None permits every value.
-    acls: frozenset[str] | None = None
+    storage_classes: frozenset[str] | None = None  # None permits every value
+    content_types: tuple[str, ...] | None = None  # None permits every value
+    acls: frozenset[str] | None = None  # None permits every value
     # Like *prefixes*, for the sources of copies; None permits the objects that the same
     # bearer may read by GetObject.
     copy_sources: tuple[str, ...] | None = None
-    # Maximum size of one object in bytes, enforced by a signed Content-Length; None is
-    # no limit.
-    max_size: int | None = None
+    max_size: int | None = None  # bytes, in a signed Content-Length; None is no limit
     # Maximum size of one part in bytes. Every part before the last counts as that
     # large, so the parts together do not exceed *max_size*. None permits one part.
     max_part_size: int | None = None
-    # False signs ``x-oss-forbid-overwrite: true`` with every write.
-    overwrite: bool = True
-    # Whether ``versionId`` may be signed, as a query parameter and in a copy source.
-    versions: bool = False
-    # Maximum number of signature requests per minute and worker; None is no limit.
-    requests_per_minute: int | None = None
+    overwrite: bool = True  # False signs ``x-oss-forbid-overwrite: true`` with writes
+    versions: bool = False  # whether ``versionId`` may be signed, also in copy sources
+    requests_per_minute: int | None = None  # for signatures; None is no limit
 
     def covers(self, path: str) -> bool:
         """Return whether *path* begins with a granted prefix, byte for byte."""
