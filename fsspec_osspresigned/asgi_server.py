@@ -32,8 +32,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def settle() -> None:
-    """Wait until the event loop has run its scheduled callbacks."""
-    for _ in range(3):
+    for _ in range(3):  # turns in which the loop runs what it has scheduled
         await asyncio.sleep(0)
 
 

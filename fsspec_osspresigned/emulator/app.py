@@ -46,8 +46,6 @@ from .wire import (
 )
 
 _SECRETS = {"authorization", "OSSAccessKeyId", "x-oss-credential", *SIGNATURES, *TOKENS}
-
-
 # Requests that are kept: an emulator that runs for days must not fill the memory.
 MAX_RECORDS = 100_000
 
@@ -112,8 +110,6 @@ _WITHOUT_LENGTH = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 @define(kw_only=True, eq=False)
 class _Visit:
-    """State of one request while the application handles it."""
-
     call: Call
     body: IncomingBody
     wire: Wire
@@ -135,7 +131,6 @@ class App:
     async def __call__(
         self, scope: MutableMapping[str, Any], receive: Receive, send: Send
     ) -> None:
-        """Handle one HTTP request and send the reply."""
         begun = time.perf_counter()
         call = read_call(scope, self._settings.cnames)
         visit = _Visit(
@@ -180,8 +175,14 @@ class App:
             if call.bucket:  # before the signature, as OSS does
                 self._store.bucket(call.bucket)
             if call.action == Action.PostObject and not call.key:
-                await self._open_form(visit)
+                settings = self._settings
+                visit.call, form = await open_form(
+                    call, visit.body, max_put=settings.max_put
+                )
                 call = visit.call
+                visit.body = IncomingBody(
+                    form.receive_file, timeout=settings.body_timeout
+                )
             self.authenticate(call)
             visit.fault = self.faults.strike(call, reused=visit.wire.reused) or _NONE
             visit.rate = visit.fault.bytes_per_second or traffic_limit(call)
@@ -200,16 +201,7 @@ class App:
             await self._stall(visit)
         return fault.distort(reply)
 
-    async def _open_form(self, visit: _Visit) -> None:
-        """Read a form up to its file, whose bytes become the request body."""
-        settings = self._settings
-        visit.call, form = await open_form(
-            visit.call, visit.body, max_put=settings.max_put
-        )
-        visit.body = IncomingBody(form.receive_file, timeout=settings.body_timeout)
-
     def authenticate(self, call: Call) -> None:
-        """Verify the signature of *call*; RefusedError if OSS would refuse it."""
         region = self._settings.region
         refusal = verify_call(
             call,
@@ -223,14 +215,12 @@ class App:
             raise RefusedError(wrong_region(call.bucket, region))
 
     def _is_public(self, call: Call, refusal: Refusal) -> bool:
-        """Return whether *call* without a signature reads an object that all may read."""
         if refusal.ec != ANONYMOUS.ec or call.action not in _READS:
             return False
         stored = self._store.bucket(call.bucket).objects.get(call.key)
         return stored is not None and stored.headers.get(OBJECT_ACL, "") in _PUBLIC
 
     async def _prepare(self, visit: _Visit) -> None:
-        """Apply the effects of a fault that precede the call."""
         fault, body, connection = visit.fault, visit.body, visit.wire.connection
         if fault.clock_jump:
             self._settings.clock.jump(fault.clock_jump)
@@ -256,8 +246,7 @@ class App:
             await body.drain()
 
     async def _stall(self, visit: _Visit) -> None:
-        """Stall a request; record it immediately if it is stalled forever."""
-        if visit.fault.stall_for is None:
+        if visit.fault.stall_for is None:  # the request has no end
             self._record(visit, None)
         await visit.wire.connection.wait(visit.fault.stall_for)
 
@@ -303,21 +292,21 @@ class App:
         }
 
     def _preflight(self, call: Call) -> EmulatorReply:
-        """Return the reply to a browser's preflight request, which is not signed."""
-        given = call.headers
-        allowed = self._settings.allowed(given.get("origin"))
-        if allowed is None or "access-control-request-method" not in given:
+        """Return the reply to a preflight request, which browsers do not sign."""
+        asked = call.headers
+        allowed = self._settings.allowed(asked.get("origin"))
+        if allowed is None or "access-control-request-method" not in asked:
             raise refused("AccessForbidden")
         headers = {
             "Access-Control-Allow-Methods": "GET, PUT, POST, DELETE, HEAD",
             "Access-Control-Max-Age": "600",
         }
-        if (wanted := given.get("access-control-request-headers")) is not None:
-            headers["Access-Control-Allow-Headers"] = wanted
+        if (names := asked.get("access-control-request-headers")) is not None:
+            headers["Access-Control-Allow-Headers"] = names
         return EmulatorReply(headers=headers)
 
     def _record(self, visit: _Visit, reply: EmulatorReply | None) -> None:
-        """Add a request to the records, once, before its reply is sent."""
+        """Add a request to the records once, before its reply is sent."""
         if visit.is_recorded:
             return
         visit.is_recorded = True

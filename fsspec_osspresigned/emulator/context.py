@@ -57,26 +57,19 @@ class CallContext:
 
     @property
     def now(self) -> float:
-        """Current time of the server in seconds since the epoch."""
         return self.settings.clock()
 
     @property
     def encoding(self) -> str | None:
-        """``url`` if the call requests percent-encoded keys; None if it does not."""
         return "url" if self.call.parameters.get("encoding-type") == "url" else None
 
     @property
     def is_exclusive(self) -> bool:
-        """True if the call must not overwrite an object."""
         return self.call.headers.get(FORBID_OVERWRITE, "").lower() == "true"
 
     def number(
         self, name: str, default: int, *, minimum: int = 0, maximum: int | None = None
     ) -> int:
-        """Return the number in the query parameter *name*; *default* if it is missing.
-
-        RefusedError if the number is invalid, below *minimum* or above *maximum*.
-        """
         text = self.call.parameters.get(name, "") or str(default)
         number = read_number(text)
         is_above = maximum is not None and number is not None and number > maximum
@@ -86,7 +79,6 @@ class CallContext:
         return number
 
     def find_object(self) -> StoredObject:
-        """Return the object or version of the call; RefusedError if it is missing."""
         return self.bucket.find(self.call.key, self.call.parameters.get("versionId"))
 
     def check_exclusive(self) -> None:
@@ -94,44 +86,40 @@ class CallContext:
         self.bucket.check_free(self.call.key, exclusive=self.is_exclusive)
 
     def put(self, stored: StoredObject) -> StoredObject:
-        """Publish *stored* as the object of the call, and return it."""
         return self.store.put(self.bucket, stored, exclusive=self.is_exclusive)
 
     async def receive_body(self) -> Piece:
-        """Receive the body of an object or part, and verify its checksum headers."""
         limit = self.settings.max_put
         check_length(self.call, limit)
-        piece = await self._receive(limit)
+        piece = await self.receive(limit)
         if self.call.headers.get(CRC_HEADER) not in (None, str(piece.crc64)):
             raise refused("InvalidCRC64")
         return piece
 
     async def receive_document(self, limit: int) -> bytes:
-        """Receive an XML document of at most *limit* bytes."""
-        segment = (await self._receive(limit)).body
+        segment = (await self.receive(limit)).body
         return segment.read(0, segment.size)
 
-    async def _receive(self, limit: int) -> Piece:
+    async def receive(self, limit: int, ec: str = "") -> Piece:
         with self.store.spool() as spool:
-            await self.body.into(spool, limit=limit)
+            await self.body.into(spool, limit=limit, ec=ec)
             piece = spool.finish()
         if self.call.headers.get("content-md5") not in (None, _content_md5(piece.md5)):
             raise refused("InvalidDigest")
         return piece
 
     def callback(self) -> Mapping[str, Any] | None:
-        """Return the decoded OSS callback of the call; None if it has none."""
         call = self.call
-        given = call.parameters.get("callback"), call.headers.get("x-oss-callback")
-        texts = [text for text in given if text is not None]
+        both = call.parameters.get("callback"), call.headers.get("x-oss-callback")
+        texts = [text for text in both if text is not None]
         if not texts:
             return None
         try:
             value = json.loads(base64.b64decode(texts[0], validate=True))
         except ValueError:
             value = None
-        is_good = isinstance(value, dict) and "callbackUrl" in value
-        if len(texts) > 1 or len(texts[0]) > _MAX_CALLBACK or not is_good:
+        is_valid = isinstance(value, dict) and "callbackUrl" in value
+        if len(texts) > 1 or len(texts[0]) > _MAX_CALLBACK or not is_valid:
             message = "The callback configuration is not valid."
             raise invalid_argument(message, "callback")
         return value  # type: ignore[no-any-return]
@@ -139,11 +127,7 @@ class CallContext:
     def after_callback(
         self, reply: EmulatorReply, wanted: Mapping[str, Any] | None
     ) -> EmulatorReply:
-        """Run the callback *wanted*, and return the callback server's reply.
-
-        Return *reply* if *wanted* is None. If the callback server fails, OSS's error is
-        returned, but the object stays stored.
-        """
+        """Run the callback *wanted*; if it fails, the object stays stored."""
         if wanted is None:
             return reply
         headers = {n: v for n, v in reply.headers.items() if n != "Content-Type"}
@@ -155,7 +139,6 @@ class CallContext:
 
 
 def check_length(call: Call, limit: int) -> None:
-    """Refuse a body without a length, or one that announces more than *limit* bytes."""
     if call.headers.keys().isdisjoint(("content-length", "transfer-encoding")):
         raise refused("MissingContentLength")
     if (call.content_length or 0) > limit:
@@ -170,7 +153,6 @@ def _content_md5(md5: str) -> str:
 
 
 def checksums(etag: str, crc64: int, md5: str | None = None) -> dict[str, str]:
-    """Return the reply headers with the checksums of stored bytes."""
     headers = {"ETag": quoted(etag), CRC_HEADER: str(crc64)}
     if md5 is not None:
         headers["Content-MD5"] = _content_md5(md5)
@@ -178,7 +160,6 @@ def checksums(etag: str, crc64: int, md5: str | None = None) -> dict[str, str]:
 
 
 def confirmation(stored: StoredObject) -> dict[str, str]:
-    """Return the reply headers that confirm a stored object."""
     headers = checksums(stored.etag, stored.crc64, stored.md5)
     if stored.version_id is not None:
         headers["x-oss-version-id"] = stored.version_id
@@ -186,7 +167,6 @@ def confirmation(stored: StoredObject) -> dict[str, str]:
 
 
 def encryption(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return those stored *headers* that describe the encryption."""
     return {n: v for n, v in headers.items() if n.startswith(ENCRYPTION)}
 
 
@@ -214,7 +194,7 @@ _is_condition = re.compile("if-(un)?modified-since|if-(none-)?match").fullmatch
 
 
 def read_properties(call: Call) -> dict[str, str]:
-    """Return the headers of *call* that an object keeps; RefusedError for a bad value."""
+    """Return the headers of *call* that an object keeps; RefusedError if invalid."""
     headers = call.headers
     for name in filter(_is_condition, headers):
         if COPY_SOURCE not in headers:  # where ali-oss sends them beside its own
@@ -242,14 +222,13 @@ def read_properties(call: Call) -> dict[str, str]:
 def traffic_limit(call: Call) -> float | None:
     """Return the traffic limit of *call* in bytes per second; None if invalid."""
     form = {} if call.form is None else call.form.fields
-    given = (one.get(TRAFFIC_LIMIT) for one in (form, call.headers, call.parameters))
-    text = next(filter(None, given), "")
+    places = form, call.headers, call.parameters
+    text = next(filter(None, (place.get(TRAFFIC_LIMIT) for place in places)), "")
     bits = read_number(text) or 0
     return bits / 8 if bits in _TRAFFIC else None
 
 
 def check_traffic_limit(call: Call) -> None:
-    """Raise RefusedError for a traffic limit that OSS does not accept."""
     name = TRAFFIC_LIMIT
     values = [s[name] for s in (call.headers, call.parameters) if name in s]
     if len(values) > 1:
@@ -261,10 +240,10 @@ def check_traffic_limit(call: Call) -> None:
 
 def shown(headers: Mapping[str, str]) -> dict[str, str]:
     """Return those stored *headers* that GET and HEAD return."""
-    back = {n: v for n, v in headers.items() if n not in (OBJECT_ACL, TAGGING)}
+    visible = {n: v for n, v in headers.items() if n not in (OBJECT_ACL, TAGGING)}
     if TAGGING in headers:
-        back["x-oss-tagging-count"] = str(len(_read_tags(headers[TAGGING])))
-    return back
+        visible["x-oss-tagging-count"] = str(len(_read_tags(headers[TAGGING])))
+    return visible
 
 
 def _read_tags(text: str) -> list[tuple[str, str]]:

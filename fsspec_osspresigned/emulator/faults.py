@@ -39,33 +39,27 @@ from .verifying import EXPIRED, verify_call
 
 @frozen
 class RefusedCall:
-    """A call to refuse, with the settings of the emulator."""
-
     call: Call
     settings: EmulatorSettings
 
     @property
     def now(self) -> float:
-        """Current time of the server in seconds since the epoch."""
         return self.settings.clock()
 
     @property
     def is_v4(self) -> bool:
-        """True if the call has a signature of version 4 of OSS."""
         form = self.call.form
-        given = self.call.parameters if form is None else form.fields
+        values = self.call.parameters if form is None else form.fields
         header = self.call.headers.get("authorization", "")
-        return "x-oss-signature-version" in given or header.startswith("OSS4")
+        return "x-oss-signature-version" in values or header.startswith("OSS4")
 
     def verified(self, keys: Mapping[str, Credentials]) -> Refusal:
-        """Return the refusal by a server that has only the access *keys*."""
         refusal = verify_call(self.call, keys.get, now=self.now)
         assert refusal is not None  # noqa: S101 - none of *keys* has signed
         return refusal
 
 
 def wrong_region(bucket: str, region: str) -> Refusal:
-    """Return the error for a request to a region other than *region*, the bucket's."""
     return refused(
         "AccessDenied",
         "The bucket you are attempting to access must be addressed using the specified "
@@ -77,7 +71,6 @@ def wrong_region(bucket: str, region: str) -> Refusal:
 
 
 def _signature(case: RefusedCall) -> Refusal:
-    """Return the error SignatureDoesNotMatch, made by verifying with another secret."""
     another, keys = Secret("another"), case.settings.keys.items()
     return case.verified({i: evolve(k, access_key_secret=another) for i, k in keys})
 
@@ -137,7 +130,6 @@ _is_number = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,9})?").fullmatch
 
 
 def flag(text: str) -> bool:
-    """Return the boolean in *text*, ``yes`` or ``no``."""
     if text not in _FLAGS:
         raise ValueError(f"{text[:40]!r} is neither yes nor no")
     return _FLAGS[text]
@@ -337,8 +329,6 @@ class Fault:
 
 @define
 class _FaultRule:
-    """One fault, with the number of requests that it matched."""
-
     fault: Fault
     seen: int = 0
     struck: int = 0
@@ -349,7 +339,6 @@ class _FaultRule:
         return self.fault.times is not None and self.struck >= self.fault.times
 
     def strikes(self, call: Call, *, reused: bool) -> bool:
-        """Count a matching request, and return whether the fault applies to it."""
         if self.is_worn_out or not self.fault.matches(call, reused=reused):
             return False
         self.seen += 1
@@ -384,10 +373,7 @@ class Faults:
             self._rules.clear()
 
     def strike(self, call: Call, *, reused: bool = False) -> Fault | None:
-        """Count this request, and return the fault that applies.
-
-        None if there is none.
-        """
+        """Count this request, and return the fault that applies; None without one."""
         with self._lock:
             due = (r.fault for r in self._rules if r.strikes(call, reused=reused))
             return next(due, None)

@@ -56,11 +56,7 @@ _TOO_LARGE, _TOO_SMALL = "0006-00000003", "0006-00000004"
 
 
 class IncomingForm:
-    """Reads the form in *body* once, in order; RefusedError if the form is incomplete.
-
-    Call :meth:`read_fields` first. Then :meth:`receive_file` returns the bytes of the
-    file, like ASGI does for a body.
-    """
+    """Reads the form in *body* once; RefusedError if it is incomplete."""
 
     def __init__(self, body: IncomingBody, headers: Mapping[str, str]) -> None:
         head = Message()
@@ -75,7 +71,6 @@ class IncomingForm:
         self._digest = hashlib.md5(usedforsecurity=False)
 
     async def read_fields(self) -> ReceivedForm:
-        """Return the fields before the file, and the headers of the file."""
         await self._until(self._mark, 0)
         fields: dict[str, str] = {}
         size = 0
@@ -94,10 +89,7 @@ class IncomingForm:
         raise refused("MalformedPOSTRequest", ec=_NO_FILE)
 
     async def receive_file(self) -> MutableMapping[str, Any]:
-        """Return the next bytes of the file as an ASGI message.
-
-        The last bytes are returned only after the whole form has arrived.
-        """
+        """Like ASGI for a body; the last bytes come only after the whole form."""
         data, more = await self._up_to_mark()
         if not more:
             await self._finish()
@@ -117,7 +109,6 @@ class IncomingForm:
             raise refused("InvalidDigest")
 
     async def _has_part(self) -> bool:
-        """Read the end of a boundary line; return False at the end of the form."""
         while len(self._held) < len(_LINE):
             await self._fill()
         follows, self._held = self._held[:2], self._held[2:]
@@ -139,7 +130,6 @@ class IncomingForm:
         return FormPart(name, head.get_filename(), head.get("content-type"))
 
     async def _until(self, mark: bytes, limit: int) -> bytes:
-        """Return the bytes before *mark*, at most *limit* bytes, and consume *mark*."""
         code = "FieldItemTooLong" if limit else "MalformedPOSTRequest"
         while (at := self._held.find(mark)) < 0:
             if len(self._held) > limit + len(mark):
@@ -147,8 +137,8 @@ class IncomingForm:
             await self._fill()
         if at > limit:
             raise refused(code)
-        found, self._held = self._held[:at], self._held[at + len(mark) :]
-        return found
+        data, self._held = self._held[:at], self._held[at + len(mark) :]
+        return data
 
     async def _up_to_mark(self) -> tuple[bytes, bool]:
         """Return bytes before the next boundary, and whether more may follow."""
@@ -188,10 +178,7 @@ def _decoded(data: bytes) -> str:
 async def open_form(
     call: Call, body: IncomingBody, *, max_put: int
 ) -> tuple[Call, IncomingForm]:
-    """Read the fields of the form in *body*; return the call with them, and the form.
-
-    The call gets the object key from the field ``key``.
-    """
+    """Return the call with the fields of the form in *body*, and the form."""
     check_length(call, max_put)
     incoming = IncomingForm(body, call.headers)
     form = await incoming.read_fields()
@@ -204,7 +191,6 @@ async def open_form(
 
 
 async def post_object(context: CallContext) -> EmulatorReply:
-    """Store the file of a form; after a refusal, the object is unchanged."""
     sent = context.call
     form = sent.form
     if form is None:  # the path names an object
@@ -269,13 +255,11 @@ def _headers(call: Call, form: ReceivedForm) -> dict[str, str]:
 
 
 def _check_text(name: str, value: str) -> None:
-    """Raise RefusedError if the text of a field is not a valid header value."""
     if not f"{name}{value}".isprintable():
         raise invalid_argument("The value of a field is not valid.", name)
 
 
 def _success(form: ReceivedForm) -> EmulatorReply:
-    """Return the success reply that the form requests: a status, or a redirect."""
     if target := form.fields.get("success_action_redirect"):
         _check_text("success_action_redirect", target)
         # OSS does not document the status; this one makes a GET of the POST.
@@ -285,14 +269,11 @@ def _success(form: ReceivedForm) -> EmulatorReply:
 
 
 async def _receive(context: CallContext, form: ReceivedForm) -> Piece:
-    """Receive the file of a form; RefusedError if the policy forbids its size."""
     limit, ec = context.settings.max_put, ""
     minimum, maximum = size_range(form) or (0, limit)
     if maximum <= limit:
         limit, ec = maximum, _TOO_LARGE
-    with context.store.spool() as spool:
-        await context.body.into(spool, limit=limit, ec=ec)
-        piece = spool.finish()
+    piece = await context.receive(limit, ec)
     if piece.size < minimum:
         raise too_small(minimum, piece.size, ec=_TOO_SMALL)
     return piece

@@ -24,32 +24,31 @@ _AFTER_ALL = "\U0010ffff"
 
 
 async def list_objects(context: CallContext) -> EmulatorReply:
-    """List keys in byte order, grouped at the delimiter (ListObjects, also V2)."""
-    given, shown = context.call.parameters, _shown(context)
+    query, shown = context.call.parameters, _shown(context)
     is_v2 = context.call.action == Action.ListObjectsV2
     limit = context.number("max-keys", _DEFAULT_PAGE, minimum=1, maximum=_MAX_PAGE)
-    prefix, delimiter = given.get("prefix", ""), given.get("delimiter", "")
-    passed = given.get("continuation-token" if is_v2 else "marker", "")
+    prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+    passed = query.get("continuation-token" if is_v2 else "marker", "")
     if is_v2 and passed:
         passed = read_token(passed)
     keys, prefixes, following = cut_page(
         context.bucket.keys,
         prefix=prefix,
         delimiter=delimiter,
-        after=passed or (given.get("start-after", "") if is_v2 else ""),
+        after=passed or (query.get("start-after", "") if is_v2 else ""),
         passed=passed,
         limit=limit,
     )
     paging: dict[str, Any] = {"Marker": shown(passed), "NextMarker": shown(following)}
     if is_v2:
         paging = {
-            "StartAfter": shown(given.get("start-after")),
-            "ContinuationToken": given.get("continuation-token"),
+            "StartAfter": shown(query.get("start-after")),
+            "ContinuationToken": query.get("continuation-token"),
             "NextContinuationToken": following
             and base64.urlsafe_b64encode(following.encode()).decode(),
             "KeyCount": len(keys) + len(prefixes),
         }
-    shows_owner = not is_v2 or given.get("fetch-owner") == "true"
+    shows_owner = not is_v2 or query.get("fetch-owner") == "true"
     content = {
         "Name": context.bucket.name,
         "Prefix": shown(prefix),
@@ -90,7 +89,7 @@ def cut_page(
     the next page begins; None at the end. If *passed*, the last entry of the page
     before, is a common prefix, everything below it is skipped.
     """
-    found: list[str] = []
+    listed: list[str] = []
     prefixes: list[str] = []
     at = max(bisect.bisect_right(keys, after), bisect.bisect_left(keys, prefix))
     # A key may end in the delimiter too.
@@ -98,23 +97,20 @@ def cut_page(
         at = max(at, _end_of(keys, passed))
     last = after
     while at < len(keys) and keys[at].startswith(prefix):
-        if len(found) + len(prefixes) == limit:
-            return found, prefixes, last
+        if len(listed) + len(prefixes) == limit:
+            return listed, prefixes, last
         last = keys[at]
         if head := _folded(last, prefix, delimiter):
             prefixes.append(last := head)
             at = _end_of(keys, last)
         else:
-            found.append(last)
+            listed.append(last)
             at += 1
-    return found, prefixes, None
+    return listed, prefixes, None
 
 
 def _folded(key: str, prefix: str, delimiter: str) -> str:
-    """Return the common prefix of *key*: its text up to a delimiter after *prefix*.
-
-    The result is empty if *key* has no delimiter there.
-    """
+    """Return the common prefix of *key*; empty if no delimiter follows *prefix*."""
     end = key.find(delimiter, len(prefix)) if delimiter else -1
     return "" if end < 0 else key[: end + len(delimiter)]
 
@@ -125,7 +121,6 @@ def _end_of(keys: Sequence[str], prefix: str) -> int:
 
 
 def read_token(token: str) -> str:
-    """Return the key in a continuation token; RefusedError if the token is invalid."""
     try:
         return base64.b64decode(token, altchars=b"-_", validate=True).decode()
     except ValueError as error:
@@ -134,15 +129,11 @@ def read_token(token: str) -> str:
 
 
 async def list_object_versions(context: CallContext) -> EmulatorReply:
-    """List all versions and delete markers by key, the newest of a key first.
-
-    In a bucket without versioning, each object is its only version, ``null``.
-    """
-    given, shown = context.call.parameters, _shown(context)
-    if "delimiter" in given:
+    query, shown = context.call.parameters, _shown(context)
+    if "delimiter" in query:
         raise refused("NotImplemented", Header="delimiter")
-    prefix, after = given.get("prefix", ""), given.get("key-marker", "")
-    bucket, passed = context.bucket, given.get("version-id-marker", "")
+    prefix, after = query.get("prefix", ""), query.get("key-marker", "")
+    bucket, passed = context.bucket, query.get("version-id-marker", "")
     plain = {key: {"null": stored} for key, stored in bucket.objects.items()}
     known = plain | bucket.versions
     rows: list[tuple[str, str, StoredObject, bool]] = []
@@ -186,10 +177,9 @@ async def list_object_versions(context: CallContext) -> EmulatorReply:
 
 
 async def list_multipart_uploads(context: CallContext) -> EmulatorReply:
-    """List the open multipart uploads by key, then by ID, grouped at the delimiter."""
-    given, shown = context.call.parameters, _shown(context)
-    prefix, delimiter = given.get("prefix", ""), given.get("delimiter", "")
-    key, upload_id = given.get("key-marker", ""), given.get("upload-id-marker", "")
+    query, shown = context.call.parameters, _shown(context)
+    prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+    key, upload_id = query.get("key-marker", ""), query.get("upload-id-marker", "")
     # Without an ID, all uploads of the marker's key are passed over.
     after = (key, upload_id or _AFTER_ALL)
     rows: dict[tuple[str, str], StoredUpload | None] = {}
@@ -218,13 +208,12 @@ async def list_multipart_uploads(context: CallContext) -> EmulatorReply:
             }
             for upload in filter(None, map(rows.get, page))
         ],
-        "CommonPrefixes": [{"Prefix": shown(p)} for p, one in page if not one],
+        "CommonPrefixes": [{"Prefix": shown(p)} for p, i in page if not i],
     }
     return xml_reply("ListMultipartUploadsResult", content)
 
 
 async def list_parts(context: CallContext) -> EmulatorReply:
-    """List the stored parts of a multipart upload, by number."""
     upload = find_upload(context, "0042-00000002")
     marker = context.number("part-number-marker", 0)
     parts = [part for number, part in sorted(upload.parts.items()) if number > marker]
@@ -253,14 +242,12 @@ async def list_parts(context: CallContext) -> EmulatorReply:
 def _cut(
     context: CallContext, what: str, entries: list[_T], default: int = _MAX_PAGE
 ) -> tuple[list[_T], dict[str, Any]]:
-    """Return the requested page of *entries*, and the XML elements about the page."""
     limit = context.number(f"max-{what}", default, minimum=1, maximum=_MAX_PAGE)
     limits = {f"Max{what.title()}": limit, "IsTruncated": len(entries) > limit}
     return entries[:limit], limits
 
 
 def _shown(context: CallContext) -> Callable[[str | None], str | None]:
-    """Return the function that encodes keys; RefusedError for an unknown encoding."""
     if context.encoding:
         return lambda key: key and quote(key, safe="", errors="surrogateescape")
     if context.call.parameters.get("encoding-type"):
@@ -269,17 +256,16 @@ def _shown(context: CallContext) -> Callable[[str | None], str | None]:
 
 
 async def list_buckets(context: CallContext) -> EmulatorReply:
-    """List the buckets by name; all of them belong to the owner."""
-    given, location = context.call.parameters, context.settings.location
-    prefix, marker = given.get("prefix", ""), given.get("marker", "")
+    query, location = context.call.parameters, context.settings.location
+    prefix, marker = query.get("prefix", ""), query.get("marker", "")
     buckets = context.store.buckets
-    found = sorted(n for n in buckets if n.startswith(prefix) and n > marker)
-    page, limits = _cut(context, "keys", found, _DEFAULT_PAGE)
+    names = sorted(n for n in buckets if n.startswith(prefix) and n > marker)
+    page, limits = _cut(context, "keys", names, _DEFAULT_PAGE)
     content = {
         "Prefix": prefix,
         "Marker": marker,
         **limits,
-        "NextMarker": page[-1] if len(page) < len(found) else None,
+        "NextMarker": page[-1] if len(page) < len(names) else None,
         "Owner": OWNER,
         "Buckets": {"Bucket": [_description(name, location) for name in page]},
     }
@@ -299,7 +285,6 @@ def _description(name: str, region: str) -> dict[str, Any]:
 
 
 async def get_bucket_info(context: CallContext) -> EmulatorReply:
-    """Describe a bucket."""
     description = {
         **_description(context.bucket.name, context.settings.location),
         "Owner": OWNER,
@@ -318,11 +303,10 @@ async def get_bucket_info(context: CallContext) -> EmulatorReply:
 
 
 async def get_bucket_location(context: CallContext) -> EmulatorReply:
-    """Return the region of a bucket."""
     return xml_reply("LocationConstraint", f"oss-{context.settings.location}")
 
 
 async def get_bucket_acl(_: CallContext) -> EmulatorReply:
-    """Return the ACL of a bucket, with which SDKs ask whether the bucket exists."""
+    """Return the ACL, with which SDKs ask whether the bucket exists."""
     content = {"Owner": OWNER, "AccessControlList": _PRIVATE}
     return xml_reply("AccessControlPolicy", content)

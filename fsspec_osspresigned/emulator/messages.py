@@ -33,8 +33,8 @@ class Received:
     """A received request; bytes that are not UTF-8 become lone surrogates."""
 
     method: str
-    bucket: str  # from the host or the path; empty if none
-    key: str  # decoded
+    bucket: str  # from the host or the path; empty for a call on the service
+    key: str  # percent-decoded once; empty for a call on a bucket
     query: str = field(default="", repr=False)  # not decoded
     headers: Mapping[str, str] = field(
         factory=dict, converter=frozen_mapping, repr=False
@@ -60,8 +60,6 @@ class Refusal:
 
 @frozen
 class FormPart:
-    """Headers of one part of a form; filename and type are None if absent."""
-
     name: str
     filename: str | None = None
     content_type: str | None = None
@@ -76,10 +74,7 @@ class ReceivedForm:
 
     @property
     def checked_fields(self) -> Mapping[str, str]:
-        """Form fields to check against the policy, with the file's Content-Type.
-
-        A field of the form named Content-Type takes precedence over that of the file.
-        """
+        """Fields for the policy; their Content-Type wins over that of the file."""
         if self.file.content_type is None:
             return self.fields
         return {"content-type": self.file.content_type, **self.fields}
@@ -87,41 +82,29 @@ class ReceivedForm:
 
 @frozen(kw_only=True)
 class Call(Received):
-    """The OSS call that a request makes. The first of repeated parameters counts.
+    """The OSS call that a request makes. The first of repeated parameters counts."""
 
-    Attributes:
-        action: name of the call in the API reference.
-        bucket: empty for a call on the service itself.
-        key: object key, percent-decoded once; empty for a call on a bucket.
-        path: path of the URL as received, not decoded, without the query.
-        form: the form of a PostObject, whose field ``key`` is then the key of the call;
-            None until the form was read.
-    """
-
-    action: str = ""
+    action: str = ""  # name in the API reference
     method: str = "GET"
-    path: str = ""
+    path: str = ""  # of the URL as received, not decoded, without the query
     parameters: Mapping[str, str] = field(factory=dict, repr=False)
+    # Of a PostObject, whose field ``key`` is then the key; None until it was read.
     form: ReceivedForm | None = field(default=None, repr=False)
 
     @property
     def host(self) -> str:
-        """The Host header of the request."""
         return self.headers.get("host", "")
 
     @property
     def upload_id(self) -> str | None:
-        """The upload ID in the query; None if the query has no upload ID."""
         return self.parameters.get("uploadId")
 
     @property
     def part_number(self) -> int | None:
-        """The part number in the query; None without a valid number."""
         return read_number(self.parameters.get("partNumber", ""))
 
     @property
     def region(self) -> str | None:
-        """The region in the host name; None if the host name has none."""
         return region_of(self.host)
 
     @property
@@ -131,10 +114,7 @@ class Call(Received):
 
 
 def read_call(scope: MutableMapping[str, Any], cnames: Mapping[str, str]) -> Call:
-    """Return the call of a request from its ASGI *scope*.
-
-    *cnames* maps host names to buckets.
-    """
+    """Return the call of an ASGI *scope*; *cnames* are host -> bucket."""
     headers: dict[str, str] = {}
     for header, value in scope["headers"]:
         # Bytes that are no UTF-8 become lone surrogates.
@@ -143,8 +123,8 @@ def read_call(scope: MutableMapping[str, Any], cnames: Mapping[str, str]) -> Cal
     path: str = scope["raw_path"].decode("latin-1")
     query: str = scope["query_string"].decode("latin-1")
     host = re.sub(r":\d+\Z", "", headers.get("host", "")).lower()
-    found = _bucket_host(host)
-    bucket = cnames.get(host) or (found[1] if found else None)
+    match = _bucket_host(host)
+    bucket = cnames.get(host) or (match[1] if match else None)
     raw_key = path.removeprefix("/")
     if bucket is None:
         raw_bucket, _, raw_key = raw_key.partition("/")
@@ -161,7 +141,6 @@ def read_call(scope: MutableMapping[str, Any], cnames: Mapping[str, str]) -> Cal
 
 
 def read_number(text: str) -> int | None:
-    """Return the number in *text*, at most 18 digits; None if it is invalid."""
     return int(text) if _is_number(text) else None
 
 
@@ -268,7 +247,6 @@ def refused(
 def invalid_argument(
     message: str, name: str = "", value: str | None = None, *, ec: str = ""
 ) -> RefusedError:
-    """Return the error InvalidArgument for the argument *name* with that *value*."""
     extras: dict[str, Any] = {"ArgumentName": name} if name else {}
     if value is not None:
         extras["ArgumentValue"] = value
@@ -276,12 +254,10 @@ def invalid_argument(
 
 
 def too_large(limit: int, ec: str = "") -> RefusedError:
-    """Return the error for a request body of more than *limit* bytes."""
     return refused("EntityTooLarge", ec=ec, MaxSizeAllowed=str(limit))
 
 
 def too_small(minimum: int, size: int, *, ec: str = "", **extras: Any) -> RefusedError:
-    """Return the error for a file or part of *size* bytes, fewer than *minimum*."""
     return refused(
         "EntityTooSmall",
         ec=ec,
@@ -311,7 +287,6 @@ class EmulatorReply:
 
     @property
     def content_length(self) -> int:
-        """Size of the reply's body in bytes."""
         if self.length is not None:
             return self.length
         return len(self.body) if isinstance(self.body, bytes) else 0
@@ -344,7 +319,6 @@ def _element(name: str, content: Any) -> str:
 def xml_reply(
     root: str, content: Content, headers: Mapping[str, str] | None = None
 ) -> EmulatorReply:
-    """Return a reply with status 200 and an XML document."""
     return EmulatorReply(headers={**_XML, **(headers or {})}, body=xml(root, content))
 
 
@@ -376,10 +350,8 @@ def error_reply(
 
 
 def quoted(etag: str) -> str:
-    """Return *etag* in double quotes."""
     return f'"{etag}"'
 
 
 def http_date(seconds: float) -> str:
-    """Return seconds since the epoch in the date format of HTTP."""
     return formatdate(seconds, usegmt=True)

@@ -28,7 +28,6 @@ _is_range = re.compile("bytes=([0-9]{0,18})-([0-9]{0,18})").fullmatch
 
 
 async def get_object(context: CallContext) -> EmulatorReply:
-    """Return an object, or a range of it."""
     call = context.call
     check_traffic_limit(call)
     stored = context.find_object()
@@ -40,13 +39,13 @@ async def get_object(context: CallContext) -> EmulatorReply:
             if not value.isprintable():
                 raise invalid_argument("The header is not valid.", name)
             headers[name] = value
-    found = wanted_range(call, stored.size)
-    start, stop = found or (0, stored.size)
-    if found:
+    span = wanted_range(call, stored.size)
+    start, stop = span or (0, stored.size)
+    if span:
         headers["Content-Range"] = f"bytes {start}-{stop - 1}/{stored.size}"
         headers.pop("Content-MD5", None)
     return EmulatorReply(
-        status=206 if found else 200,
+        status=206 if span else 200,
         headers=headers,
         body=stored.chunks(start, stop),
         length=stop - start,
@@ -54,14 +53,12 @@ async def get_object(context: CallContext) -> EmulatorReply:
 
 
 async def head_object(context: CallContext) -> EmulatorReply:
-    """Return the headers of an object."""
     stored = context.find_object()
     check_conditions(context.call, stored)
     return EmulatorReply(headers=_headers(stored), length=stored.size)
 
 
 async def get_object_meta(context: CallContext) -> EmulatorReply:
-    """Return length, time and checksums of an object."""
     stored = context.find_object()
     check_conditions(context.call, stored)
     return EmulatorReply(
@@ -74,7 +71,6 @@ async def get_object_meta(context: CallContext) -> EmulatorReply:
 
 
 def check_readable(stored: StoredObject) -> None:
-    """Raise RefusedError for an archived object."""
     if "Archive" in stored.headers[STORAGE_CLASS]:
         raise refused("InvalidObjectState")
 
@@ -91,37 +87,31 @@ def _headers(stored: StoredObject) -> dict[str, str]:
 
 
 def check_conditions(call: Call, stored: StoredObject, prefix: str = "") -> None:
-    """Refuse a call with 304 or 412 if its conditional headers are not met.
+    """Refuse a call with 304 or 412 by its headers *prefix* + ``if-...``."""
 
-    *prefix* is the beginning of their names, such as that of copy conditions.
-    """
-
-    def given(name: str) -> str | None:
+    def condition(name: str) -> str | None:
         return call.headers.get(f"{prefix}if-{name}")
 
     modified = int(stored.modified)
-    match, since = given("match"), _seconds(given("unmodified-since"))
+    match, since = condition("match"), _seconds(condition("unmodified-since"))
     if match is not None and not _matches(match, stored.etag):
         raise refused("PreconditionFailed", Condition="If-Match")
     if since is not None and modified > since:
         raise refused("PreconditionFailed", Condition="If-Unmodified-Since")
-    match, since = given("none-match"), _seconds(given("modified-since"))
+    match, since = condition("none-match"), _seconds(condition("modified-since"))
     if (match is not None and _matches(match, stored.etag)) or (
         since is not None and modified <= since
     ):
         raise refused("NotModified", headers={"ETag": quoted(stored.etag)})
 
 
-def _matches(wanted: str, etag: str) -> bool:
-    names = {name.strip().strip('"').upper() for name in wanted.split(",")}
+def _matches(tags: str, etag: str) -> bool:
+    names = {name.strip().strip('"').upper() for name in tags.split(",")}
     return "*" in names or etag.upper() in names
 
 
 def _seconds(text: str | None) -> int | None:
-    """Return an HTTP date as seconds since the epoch; None if it is invalid.
-
-    OSS ignores an invalid date.
-    """
+    """Return an HTTP date as seconds since the epoch; None if OSS would ignore it."""
     try:
         return None if text is None else int(parsedate_to_datetime(text).timestamp())
     except (OverflowError, ValueError):
@@ -134,16 +124,16 @@ def wanted_range(call: Call, size: int) -> tuple[int, int] | None:
     For a range outside the object, OSS returns the whole object, unless standard
     behavior is requested (API reference, GetObject, ``x-oss-range-behavior``).
     """
-    found = _is_range(call.headers.get("range", "").replace(" ", ""))
-    if not found or not (found[1] or found[2]):
+    match = _is_range(call.headers.get("range", "").replace(" ", ""))
+    if not match or not (match[1] or match[2]):
         return None
     standard = call.headers.get("x-oss-range-behavior") == "standard"
-    if found[1]:
-        start, end = int(found[1]), int(found[2] or max(size - 1, 0))
-        if found[2] and end < start:
+    if match[1]:
+        start, end = int(match[1]), int(match[2] or max(size - 1, 0))
+        if match[2] and end < start:
             return None
     else:
-        start, end = size - int(found[2]), size - 1
+        start, end = size - int(match[2]), size - 1
         start = max(start, 0) if standard else start
     if 0 <= start < size and (end < size or standard):
         return start, min(end + 1, size)
@@ -153,13 +143,13 @@ def wanted_range(call: Call, size: int) -> tuple[int, int] | None:
 
 
 def copied_range(call: Call, size: int) -> tuple[int, int]:
-    """Return start and end offset (exclusive) of the bytes that UploadPartCopy copies."""
+    """Return start and end offset (exclusive) of the bytes to copy."""
     text = call.headers.get("x-oss-copy-source-range")
     if text is None:
         return 0, size
-    found = _is_range(text)
-    if found and found[1]:
-        start, end = int(found[1]), int(found[2] or size - 1)
+    match = _is_range(text)
+    if match and match[1]:
+        start, end = int(match[1]), int(match[2] or size - 1)
         if start <= end < size:
             return start, end + 1
     raise refused("InvalidRange")

@@ -14,7 +14,7 @@ import threading
 import time
 import uuid
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, Self
 
@@ -37,7 +37,6 @@ class Segment:
     path: Path | None = None
 
     def read(self, start: int, stop: int) -> bytes:
-        """Return the bytes ``start:stop``, which must be within the segment."""
         if self.path is None:
             return self.memory[start:stop]
         with self.path.open("rb") as file:
@@ -47,20 +46,14 @@ class Segment:
 
 @frozen
 class Piece:
-    """Received body with its hexadecimal MD5.
-
-    *number* and *modified* are set only for a part of a multipart upload.
-    """
-
     body: Segment
-    md5: str
+    md5: str  # hexadecimal
     crc64: int
-    number: int = 0
-    modified: float = 0.0
+    number: int = 0  # of a part of a multipart upload
+    modified: float = 0.0  # likewise
 
     @property
     def size(self) -> int:
-        """Size of the body in bytes."""
         return self.body.size
 
     @property
@@ -70,10 +63,10 @@ class Piece:
 
 
 class Spool:
-    """Receives a body while computing MD5 and CRC-64.
+    """Receives a body, and discards it if the ``with`` block ends before ``finish``.
 
-    Leaving the ``with`` block discards an unfinished body. A body of more than *limit*
-    bytes is written to a file in *folder*; with a negative limit, every body is.
+    A body of more than *limit* bytes is written to a file in *folder*; with a negative
+    limit, every body is.
     """
 
     def __init__(self, folder: Folder, limit: int) -> None:
@@ -96,7 +89,7 @@ class Spool:
             Path(self._file.name).unlink()
 
     def write(self, data: bytes | bytearray) -> None:
-        """Append *data*; may be called by several threads, one at a time."""
+        """Append *data*; several threads may call this, one at a time."""
         self._md5.update(data)
         self._crc = crc64(data, self._crc)
         self._size += len(data)
@@ -108,7 +101,6 @@ class Spool:
             self._file.write(data)
 
     def finish(self) -> Piece:
-        """Return the received body; do not write after this call."""
         if self._file is None:
             segment = Segment(self._size, bytes(self._memory))
         else:
@@ -124,10 +116,7 @@ class Spool:
 
 
 class Folder:
-    """Directory of body files; a file is deleted when its last reader releases it.
-
-    The files in *path* are kept at the end; None creates a temporary directory.
-    """
+    """Directory of body files; those in *path* are kept, None is temporary."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._is_open = True
@@ -139,10 +128,7 @@ class Folder:
         self.path = path
 
     def segment(self, path: Path, size: int) -> Segment:
-        """Return the file *path* as a segment.
-
-        The file is deleted when the last reference to the segment is gone.
-        """
+        """Return the file *path* as a segment; the last reference deletes the file."""
         segment = Segment(size, path=path)
         # Not at exit: a disk store still refers to its files then.
         weakref.finalize(segment, self._remove, path).atexit = False
@@ -152,13 +138,7 @@ class Folder:
         if self._is_open:
             path.unlink(missing_ok=True)
 
-    def sweep(self, wanted: Iterable[str]) -> None:
-        """Delete all files except *wanted*; a crash may have left others."""
-        for name in {path.name for path in self.path.iterdir()}.difference(wanted):
-            (self.path / name).unlink()
-
     def close(self) -> None:
-        """Delete the folder as a whole if it is temporary; single files no longer."""
         self._is_open = False
         self._sweep_all()
 
@@ -246,33 +226,29 @@ class Bucket:
     keys: list[str] = field(factory=list, init=False)  # sorted, as their UTF-8 is
 
     def find(self, key: str, version_id: str | None = None) -> StoredObject:
-        """Return an object, or a version of it; RefusedError if it is missing."""
         if version_id is not None and self.versioned:
-            found = self.versions.get(key, {}).get(version_id)
-            if found is None:
+            version = self.versions.get(key, {}).get(version_id)
+            if version is None:
                 raise refused("NoSuchVersion", Key=key, VersionId=version_id)
-            if found.kind == DELETE_MARKER:
+            if version.kind == DELETE_MARKER:
                 raise refused("MethodNotAllowed", headers=_MARKED)
-            return found
+            return version
         if key not in self.objects:
             headers = _MARKED if key in self.versions else None
             raise refused("NoSuchKey", headers=headers, Key=key)
         return self.objects[key]
 
     def find_upload(self, upload_id: str, key: str, ec: str) -> StoredUpload:
-        """Return an open upload of *key*; RefusedError with *ec* if there is none."""
         upload = self.uploads.get(upload_id)
         if upload is None or upload.key != key:
             raise refused("NoSuchUpload", ec=ec, UploadId=upload_id)
         return upload
 
     def check_free(self, key: str, *, exclusive: bool, ec: str = "") -> None:
-        """Raise RefusedError if the call is exclusive and the object *key* exists."""
         if exclusive and key in self.objects and not self.versioned:
             raise refused("FileAlreadyExists", ec=ec)
 
     def set(self, stored: StoredObject) -> None:
-        """Add an object or a version, or replace the one with its key and version ID."""
         if stored.version_id is not None:
             self.versions.setdefault(stored.key, {})[stored.version_id] = stored
             self._show_newest(stored.key)
@@ -282,7 +258,6 @@ class Bucket:
         self.objects[stored.key] = stored
 
     def drop(self, key: str, version_id: str | None = None) -> StoredObject | None:
-        """Remove an object or a version and return it; None if it was missing."""
         if version_id is not None:
             gone = self.versions.get(key, {}).pop(version_id, None)
             if gone is not None:
@@ -294,7 +269,6 @@ class Bucket:
         return stored
 
     def _show_newest(self, key: str) -> None:
-        """Let the newest version be the object *key*, unless it is a delete marker."""
         self.drop(key)
         if not self.versions[key]:
             del self.versions[key]
@@ -325,13 +299,10 @@ class Contents(Mapping[str, bytes]):
 
 
 class Store:
-    """Buckets of the emulator. Thread-safe.
+    """Buckets of the emulator, for many threads; *root* None keeps them in memory.
 
-    The methods raise RefusedError where OSS would refuse a call.
-
-    Two processes must not open the same directory *root*: the second would delete the
-    bodies that the first receives. *root* None keeps everything in memory, and large
-    bodies in temporary files.
+    Two processes must not open the same *root*: the second would delete the bodies
+    that the first receives.
     """
 
     def __init__(self, root: Path | None = None) -> None:
@@ -343,15 +314,12 @@ class Store:
         self.buckets = {bucket.name: bucket for bucket in self._log.read(self._folder)}
 
     def add_bucket(self, name: str, *, versioned: bool = False) -> None:
-        """Create the bucket *name*, unless it exists."""
         self.buckets.setdefault(name, Bucket(name=name)).versioned = versioned
 
     def spool(self) -> Spool:
-        """Return an empty body to write the received bytes into."""
         return Spool(self._folder, self._spill)
 
     def bucket(self, name: str) -> Bucket:
-        """Return a bucket; RefusedError if it is missing."""
         if name not in self.buckets:
             raise refused("NoSuchBucket", BucketName=name)
         return self.buckets[name]
@@ -359,10 +327,7 @@ class Store:
     def put(
         self, bucket: Bucket, stored: StoredObject, *, exclusive: bool = False
     ) -> StoredObject:
-        """Publish *stored* atomically, and return it.
-
-        A bucket with versioning gives it a version ID, unless *stored* has one.
-        """
+        """Publish *stored* atomically, and return it with its version ID."""
         with self._lock:
             bucket.check_free(stored.key, exclusive=exclusive)
             if bucket.versioned and stored.version_id is None:
@@ -380,9 +345,9 @@ class Store:
     ) -> StoredObject:
         """Publish *stored* if *before* is still the object; None means no object."""
         with self._lock:
-            found = bucket.objects.get(stored.key)
-            if found is not before:
-                raise wrong_position(found)
+            current = bucket.objects.get(stored.key)
+            if current is not before:
+                raise wrong_position(current)
             return self.put(bucket, stored)
 
     def drop(
@@ -395,8 +360,7 @@ class Store:
     ) -> StoredObject | None:
         """Delete an object or a version, and return it; None if it was missing.
 
-        In a bucket with versioning, a deletion without a version ID stores a delete
-        marker with the time *now*, and returns it.
+        A deletion without a version ID may store a delete marker, which is returned.
         """
         with self._lock:
             if bucket.versioned and version_id is None:
@@ -410,14 +374,12 @@ class Store:
             return gone
 
     def initiate(self, upload: StoredUpload) -> None:
-        """Add *upload* to the open multipart uploads."""
         with self._lock:
             left_out = exclude("upload_id", "bucket", "parts")
             self._log.write(_upload_place(upload), asdict(upload, filter=left_out))
             self.buckets[upload.bucket].uploads[upload.upload_id] = upload
 
     def add_part(self, upload: StoredUpload, part: Piece, *, ec: str) -> None:
-        """Store a part, replacing an earlier one; *ec* is as in ``find_upload``."""
         with self._lock:
             # It may have been completed or aborted meanwhile.
             self.buckets[upload.bucket].find_upload(upload.upload_id, upload.key, ec)
@@ -437,19 +399,16 @@ class Store:
             return stored
 
     def abort(self, upload: StoredUpload) -> None:
-        """Close the upload and remove its parts."""
         with self._lock:
             del self.buckets[upload.bucket].uploads[upload.upload_id]
             self._log.delete(_upload_place(upload))
 
     def close(self) -> None:
-        """Release the files of the store."""
         self._folder.close()
 
 
-def wrong_position(found: StoredObject | None) -> RefusedError:
-    """Return the error for an append that is not at the end of *found*."""
-    headers = {NEXT_POSITION: str(found.size if found else 0)}
+def wrong_position(current: StoredObject | None) -> RefusedError:
+    headers = {NEXT_POSITION: str(current.size if current else 0)}
     return refused("PositionNotEqualToLength", headers=headers)
 
 
@@ -457,18 +416,13 @@ def wrong_position(found: StoredObject | None) -> RefusedError:
 class _StoreLog:
     """Log of a disk store: one JSON file for each object, upload and part.
 
-    Each file is replaced atomically. A body file is written before the JSON file that
-    names it; a body file without one is deleted at the next start. Without a root, the
-    log does nothing.
+    Each file is replaced atomically, after the body file that it names. Without a root,
+    the log does nothing.
     """
 
     root: Path | None
 
     def write(self, place: str, value: dict[str, Any]) -> None:
-        """Write *value* to the JSON file *place*.
-
-        A segment becomes its name and size.
-        """
         if self.root is not None:
             path = self.root / "buckets" / place
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -477,7 +431,6 @@ class _StoreLog:
             draft.replace(path)
 
     def delete(self, place: str) -> None:
-        """Delete the JSON file *place*; for an upload, its whole directory."""
         if self.root is not None:
             path = self.root / "buckets" / place
             path.unlink()
@@ -485,7 +438,7 @@ class _StoreLog:
                 shutil.rmtree(path.parent)
 
     def read(self, folder: Folder) -> Iterator[Bucket]:
-        """Yield the buckets stored on disk; delete unused body files from *folder*."""
+        """Yield the buckets on disk; delete body files that no JSON file names."""
         if self.root is None:
             return
         segments: dict[str, Segment] = {}  # two objects may share a body file
@@ -499,7 +452,7 @@ class _StoreLog:
         for home in sorted((self.root / "buckets").glob("*")):
             bucket = Bucket(name=home.name)
             stored = [*_values(home / "objects")]
-            for value in sorted(stored, key=lambda one: one["version_id"] or ""):
+            for value in sorted(stored, key=lambda value: value["version_id"] or ""):
                 body = tuple(map(segment, value.pop("body")))
                 bucket.set(StoredObject(body=body, **value))
             for path in (home / "uploads").glob("*"):
@@ -512,7 +465,9 @@ class _StoreLog:
                         piece = Piece(segment(part.pop("body")), **part)
                         upload.parts[piece.number] = piece
             yield bucket
-        folder.sweep(segments)
+        # A crash may have left others.
+        for name in {path.name for path in folder.path.iterdir()}.difference(segments):
+            (folder.path / name).unlink()
 
 
 def _object_place(bucket: str, key: str, version_id: str | None) -> str:

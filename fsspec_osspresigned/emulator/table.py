@@ -58,7 +58,6 @@ _CHANGES = OWN_PARAMETERS.union(
 
 
 def _rows() -> Iterator[tuple[str, Spec, str]]:
-    """Yield target, distinguishing query parameters and name of each supported call."""
     for action, (text, _) in _OTHERS.items():
         methods, on, *names = text.split()
         for method in methods.split(","):
@@ -80,17 +79,17 @@ def action_of(call: Call) -> str:
     if call.method == "OPTIONS":
         return "OptionObject"
     on = "Service" if not call.bucket else "Object" if call.key else "Bucket"
-    given = call.parameters
+    query = call.parameters
     named = {
         name
-        for name in given.keys() - _CHANGES
-        if not given[name] or name in SUBRESOURCES or name.startswith("x-oss-")
+        for name in query.keys() - _CHANGES
+        if not query[name] or name in SUBRESOURCES or name.startswith("x-oss-")
     }
     for where, names, spec, action in _CALLS:
         if (
             (where, spec.method, bool(names)) == (on, call.method, bool(named))
             and named <= names
-            and all(given.get(n) == v for n, v in spec.fixed.items() if v)
+            and all(query.get(n) == v for n, v in spec.fixed.items() if v)
             and (not spec.copies or COPY_SOURCE in call.headers)
         ):
             return action

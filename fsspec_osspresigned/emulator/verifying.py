@@ -68,14 +68,7 @@ def verify(
     now: float,
     regions: Container[str] | None = None,
 ) -> Refusal | None:
-    """Return why OSS would refuse *received*; None if the signature is valid.
-
-    Args:
-        received: the request.
-        find: returns the credentials of an access key ID, or None.
-        now: seconds since the epoch.
-        regions: permitted regions of V4; None permits every region.
-    """
+    """Return why OSS would refuse *received*; None if the signature is valid."""
     try:
         _Verification(received, find, now, regions).run()
     except RefusedSignature as error:
@@ -84,10 +77,7 @@ def verify(
 
 
 class RefusedSignature(Exception):  # noqa: N818 - an answer, not a fault
-    """Exception with the refusal of a signature.
-
-    *ec* may be only the last digits of an EC number ``0002-00000...``.
-    """
+    """Control-flow exception; *ec* may be the last digits of ``0002-00000...`` only."""
 
     def __init__(
         self,
@@ -110,12 +100,10 @@ invalid = partial(RefusedSignature, code="InvalidArgument", status=400)
 
 @frozen
 class _Claim:
-    """A V4 signature with the parameters that V4 itself adds."""
-
     credential: str  # key-id/day/region/product/aliyun_v4_request
     moment: str
     additional: str  # names of the additional headers, with ";" between them
-    given: str
+    signature: str
 
     @property
     def name(self) -> str:
@@ -133,8 +121,6 @@ class _Claim:
 
 @frozen
 class _Verification:
-    """Verification of one request; its methods raise RefusedSignature."""
-
     received: Received
     find: Callable[[str], Credentials | None]
     now: float
@@ -196,19 +182,19 @@ class _Verification:
         scheme, _, text = header.partition(" ")
         headers = self.received.headers
         date = headers.get("x-oss-date") or headers.get("date", "")
-        if found := _is_v1_header(header):
+        if match := _is_v1_header(header):
             self._check_date(date, _parse_date(date))
             # alibabacloud-oss-v2 sends the second name, which is not signed.
             token = headers.get(_TOKEN, headers.get("security-token"))
-            key = self._key(found[1], token)
-            self._compare_v1(key, dict(reversed(pairs)), date, found[2])
+            key = self._key(match[1], token)
+            self._compare_v1(key, dict(reversed(pairs)), date, match[2])
             return
         if scheme != ALGORITHM:
             raise invalid("The Authorization header is invalid.")
         named = (piece.strip().partition("=") for piece in text.split(","))
-        given = {name: value for name, _, value in named}
+        values = {name: value for name, _, value in named}
         names = ("Credential", "AdditionalHeaders", "Signature")
-        credential, additional, signature = (given.get(name, "") for name in names)
+        credential, additional, signature = (values.get(name, "") for name in names)
         claim = _Claim(credential, date, additional, signature)
         self._check_scope(claim)
         # Go's first SDK sends, and signs, Date as HTTP writes it.
@@ -274,7 +260,7 @@ class _Verification:
             )
 
     def _check_additional(self, claim: _Claim) -> None:
-        if not claim.given:
+        if not claim.signature:
             raise invalid("The x-oss-signature is missing.")
         if claim.additional.endswith(";"):
             raise invalid("The x-oss-additional-headers are malformed.", "210")
@@ -282,11 +268,11 @@ class _Verification:
         if absent:
             raise invalid(f"The signed header {absent[0][:80]} was not sent.")
 
-    def _key(self, name: str, given: str | None) -> Credentials:
-        return known_key(self.find, name, given, self.now)
+    def _key(self, name: str, sent_token: str | None) -> Credentials:
+        return known_key(self.find, name, sent_token, self.now)
 
     def _compare_v1(
-        self, key: Credentials, query: Mapping[str, str], expires: str, given: str
+        self, key: Credentials, query: Mapping[str, str], expires: str, signature: str
     ) -> None:
         received = self.received
         text = string_to_sign_v1(
@@ -297,8 +283,8 @@ class _Verification:
             headers=received.headers,
             query=query,
         )
-        if not same_text(sign_v1(key.access_key_secret, text), given):
-            raise mismatch("40", key.access_key_id, given, text)
+        if not same_text(sign_v1(key.access_key_secret, text), signature):
+            raise mismatch("40", key.access_key_id, signature, text)
 
     def _compare_v4(
         self,
@@ -318,32 +304,31 @@ class _Verification:
         )
         text = string_to_sign_v4(claim.moment, "/".join(claim.scope), request)
         signing_key = day_key(key.access_key_secret, *claim.scope[:3])
-        given = claim.given
-        if not same_text(sign_v4(signing_key, text), given):
-            raise mismatch(ec, claim.name, given, text, CanonicalRequest=request)
+        if not same_text(sign_v4(signing_key, text), claim.signature):
+            more = {"CanonicalRequest": request}
+            raise mismatch(ec, claim.name, claim.signature, text, **more)
 
 
 def known_key(
-    find: Callable[[str], Credentials | None], name: str, given: str | None, now: float
+    find: Callable[[str], Credentials | None],
+    name: str,
+    sent_token: str | None,
+    now: float,
 ) -> Credentials:
-    """Return the credentials of the key ID *name*; *given* is the request's STS token.
-
-    Raises:
-        RefusedSignature: the key is unknown, or does not belong to that token.
-    """
+    """Return the credentials of the key ID *name*, or raise RefusedSignature."""
     key = find(name)
     token = None if key is None else key.security_token
-    if key is None or (token is not None and given is None):
+    if key is None or (token is not None and sent_token is None):
         text = "The OSS access key id you provided does not exist in our records."
         code, ec = "InvalidAccessKeyId", "902" if key is None else "3"
         raise RefusedSignature(text, ec, code=code, OSSAccessKeyId=name)
     if token is None:
-        if given is not None:
+        if sent_token is not None:
             text = "The access key id takes no security token."
             code = "AccessKeyIdAndSecurityTokenNotMatch"
             raise RefusedSignature(text, "4", code=code)
         return key
-    if not same_text(token.reveal(), given or ""):
+    if not same_text(token.reveal(), sent_token or ""):
         text = "The security token is invalid."
         raise RefusedSignature(text, "6", code="InvalidSecurityToken")
     if key.expires_at is not None and now >= key.expires_at:
@@ -353,31 +338,28 @@ def known_key(
 
 
 def mismatch(
-    ec: str, name: str, given: str, text: str, **more: Any
+    ec: str, name: str, signature: str, text: str, **more: Any
 ) -> RefusedSignature:
-    """Return the error SignatureDoesNotMatch, with the string to sign of the server."""
     return RefusedSignature(
         "The request signature we calculated does not match the signature you "
         "provided. Check your key and signing method.",
         ec,
         code="SignatureDoesNotMatch",
         OSSAccessKeyId=name,
-        SignatureProvided=given,
+        SignatureProvided=signature,
         StringToSign=text,
         StringToSignBytes=text.encode("utf-8", "surrogateescape").hex(" ").upper(),
         **more,
     )
 
 
-def same_text(wanted: str, given: str) -> bool:
-    """Return whether two signatures or tokens are equal, in constant time."""
+def same_text(expected: str, received: str) -> bool:
     return hmac.compare_digest(
-        wanted.encode(), given.encode("utf-8", "surrogateescape")
+        expected.encode(), received.encode("utf-8", "surrogateescape")
     )
 
 
 def _parse_date(text: str) -> float | None:
-    """Return a date in HTTP or V4 format as seconds since the epoch, or None."""
     try:
         return parsedate_to_datetime(text).timestamp()
     except (OverflowError, ValueError):
@@ -394,48 +376,39 @@ def verify_policy(
     now: float,
     regions: Container[str] | None = None,
 ) -> Refusal | None:
-    """Return why OSS would refuse the signature of a form; None if it is valid.
-
-    The conditions are not checked: see :meth:`PostPolicy.judge`.
-
-    Args:
-        fields: fields of the form, names in any case.
-        find: returns the credentials of an access key ID, or None.
-        now: seconds since the epoch.
-        regions: permitted regions of V4; None permits every region.
-    """
-    given = lower_names(fields)
-    is_v4 = "x-oss-signature-version" in given
+    """Return why OSS would refuse a form's signature; conditions are not checked."""
+    fields = lower_names(fields)
+    is_v4 = "x-oss-signature-version" in fields
     check = partial(_check_v4, regions=regions) if is_v4 else _check_v1
     try:
-        check(given, find, now)
+        check(fields, find, now)
     except RefusedSignature as error:
         return error.refusal
     return None
 
 
 def _check_v1(
-    given: Mapping[str, str], find: Callable[[str], Credentials | None], now: float
+    fields: Mapping[str, str], find: Callable[[str], Credentials | None], now: float
 ) -> None:
     for name in ("OSSAccessKeyId", "policy", "Signature"):
-        if not given.get(name.lower()):
+        if not fields.get(name.lower()):
             raise invalid(_MISSING.format(name))
-    key = known_key(find, given["ossaccesskeyid"], given.get(TOKEN_FIELD), now)
-    text = given["policy"]
-    wanted = post_signature(key.access_key_secret, text)
-    _compare(wanted, given["signature"], key.access_key_id, text)
+    key = known_key(find, fields["ossaccesskeyid"], fields.get(TOKEN_FIELD), now)
+    text = fields["policy"]
+    expected = post_signature(key.access_key_secret, text)
+    _compare(expected, fields["signature"], key.access_key_id, text)
 
 
 def _check_v4(
-    given: Mapping[str, str],
+    fields: Mapping[str, str],
     find: Callable[[str], Credentials | None],
     now: float,
     regions: Container[str] | None,
 ) -> None:
     for name in (*V4_FIELDS, "policy", "x-oss-signature"):
-        if not given.get(name):
+        if not fields.get(name):
             raise invalid(_MISSING.format(name))
-    version, credential, date = (given[name] for name in V4_FIELDS)
+    version, credential, date = (fields[name] for name in V4_FIELDS)
     if version != ALGORITHM:
         raise invalid("The signature version is not supported.", "66")
     name, *scope = credential.rsplit("/", 4)
@@ -449,15 +422,15 @@ def _check_v4(
         raise invalid("The signing region in credential is invalid.", "715")
     if now > signed_at + MAX_V4_LIFE:
         raise RefusedSignature("Invalid according to Policy: Policy expired.")
-    key = known_key(find, name, given.get(TOKEN_FIELD), now)
-    text = given["policy"]
-    wanted = post_signature(key.access_key_secret, text, day=day, region=region)
-    _compare(wanted, given["x-oss-signature"], name, text)
+    key = known_key(find, name, fields.get(TOKEN_FIELD), now)
+    text = fields["policy"]
+    expected = post_signature(key.access_key_secret, text, day=day, region=region)
+    _compare(expected, fields["x-oss-signature"], name, text)
 
 
-def _compare(wanted: str, given: str, name: str, text: str) -> None:
-    if not same_text(wanted, given):
-        raise mismatch("", name, given, text)
+def _compare(expected: str, signature: str, name: str, text: str) -> None:
+    if not same_text(expected, signature):
+        raise mismatch("", name, signature, text)
 
 
 # What is wrong with a form -> EC, and the beginning of the message.
@@ -475,10 +448,7 @@ def verify_call(
     now: float,
     regions: Container[str] | None = None,
 ) -> Refusal | None:
-    """Return why OSS would refuse the signature of *call*; None if it is valid.
-
-    The size of a form's file is not checked. The arguments are those of :func:`verify`.
-    """
+    """Like :func:`verify`, also for a form, of which only the file is not checked."""
     if call.form is None:
         return verify(call, find=find, now=now, regions=regions)
     if SIGNATURE_FIELDS.isdisjoint(call.form.fields):
@@ -488,10 +458,7 @@ def verify_call(
 
 
 def size_range(form: ReceivedForm) -> tuple[int, int] | None:
-    """Return the minimum and maximum file size in bytes that a form's policy permits.
-
-    None means that the policy permits any size.
-    """
+    """Return the minimum and maximum file size in bytes; None if any is permitted."""
     conditions = PostPolicy.parse(form.fields["policy"]).conditions
     ranges = [c.sizes for c in conditions if c.sizes is not None]
     if not ranges:

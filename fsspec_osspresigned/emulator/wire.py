@@ -81,10 +81,7 @@ class ClientConnection:
                 raise DisconnectedError
 
     def _client_has_left(self) -> bool:
-        """Return whether the client has closed the connection; reads the socket itself.
-
-        asyncio notices nothing while reading is paused.
-        """
+        # asyncio notices nothing while reading is paused.
         poll, peer = select.poll(), self.transport.get_extra_info("socket")
         # Without that flag (macOS) only a reset is noticed.
         poll.register(peer, getattr(select, "POLLRDHUP", 0))
@@ -93,24 +90,16 @@ class ClientConnection:
 
 @frozen
 class Wire:
-    """Connection as one request uses it.
-
-    ``cycle`` is the web server's state of the request.
-    """
-
     connection: ClientConnection
-    cycle: Any
-    reused: bool
+    cycle: Any  # the web server's state of the request
+    reused: bool  # whether the connection carried an earlier request
 
     def interim(self, status: int) -> None:
-        """Send an interim reply (1xx)."""
         line = f"HTTP/1.1 {status} {INTERIM[status]}\r\n\r\n"
         self.connection.transport.write(line.encode())
 
 
 class _Recorder(bytearray):
-    """asyncio transport that stores the bytes that the server writes for a reply."""
-
     is_closed = False
     write = bytearray.extend
 
@@ -119,10 +108,7 @@ class _Recorder(bytearray):
 
 
 class ShapedReply:
-    """Reply that a fault slows down, stalls or breaks.
-
-    *length* is the size of its body in bytes.
-    """
+    """Reply of *length* bytes of body that a fault slows down, stalls or breaks."""
 
     def __init__(self, wire: Wire, fault: Fault, send: Send, length: int) -> None:
         self._transport, self._wait = wire.connection.transport, wire.connection.wait
@@ -133,7 +119,6 @@ class ShapedReply:
         self._sent = 0
 
     async def send(self, message: MutableMapping[str, Any]) -> None:
-        """Send an ASGI message; CutError if the fault closes the connection."""
         await self._send(message)
         data = bytes(self._recorder)
         self._recorder.clear()
@@ -167,17 +152,13 @@ class ShapedReply:
 
 
 async def cut() -> None:
-    """Raise CutError, which closes the connection."""
     raise CutError
 
 
 def in_order(
     *effects: tuple[int | None, Effect], total: int = sys.maxsize
 ) -> list[PlacedEffect]:
-    """Return the faults within the *total* bytes of a message, ordered by position.
-
-    Position -1 is the last byte.
-    """
+    """Return the faults by position within *total* bytes; -1 is the last byte."""
     placed = [
         (min(at, total) if at >= 0 else max(0, total + at), effect)
         for at, effect in effects
@@ -203,7 +184,6 @@ class IncomingBody:
         self._more = True
 
     async def into(self, spool: Spool, *, limit: int, ec: str = "") -> None:
-        """Write the rest of the body into *spool*; RefusedError above *limit* bytes."""
         loop = asyncio.get_running_loop()
         writing: asyncio.Future[None] | None = None
         try:
@@ -223,11 +203,9 @@ class IncomingBody:
                 await writing
 
     async def read(self) -> bytes | None:
-        """Return the next bytes of the body; None at its end."""
         return await self._next() if self._more else None
 
     async def drain(self) -> None:
-        """Read and discard the remaining bytes of the body."""
         async for _ in self._chunks():
             pass
 
@@ -235,8 +213,7 @@ class IncomingBody:
         """Discard bytes that still arrive, for a moment, before a refusal is sent.
 
         The server closes the connection after such a reply. A client that is still
-        sending would not receive the reply (RFC 9112, 9.6). These bytes are not
-        counted.
+        sending would not receive the reply (RFC 9112, 9.6).
         """
         self.effects, counted = [], self.received
         with contextlib.suppress(TimeoutError, DisconnectedError, RefusedError):
@@ -275,10 +252,7 @@ class IncomingBody:
         return body
 
     async def _apply(self, reached: int) -> None:
-        """Apply the faults at positions up to *reached*.
-
-        At the end of the body, all remaining faults are applied.
-        """
+        """Apply the faults up to *reached*; at the end of the body, all that remain."""
         while self.effects and (self.effects[0][0] <= reached or not self._more):
             position, effect = self.effects.pop(0)
             self.received = max(self.received, min(position, reached))

@@ -61,7 +61,6 @@ _CLIENT_ENCRYPTION = f"{META}client-side-encryption-"
 
 
 async def put_object(context: CallContext) -> EmulatorReply:
-    """Store the body as an object; after a refusal, the object is unchanged."""
     headers = read_properties(context.call)
     callback = context.callback()
     context.check_exclusive()
@@ -82,7 +81,6 @@ async def put_object(context: CallContext) -> EmulatorReply:
 
 
 async def append_object(context: CallContext) -> EmulatorReply:
-    """Append the body to an object; the first append creates the object."""
     key = context.call.key
     position = context.number("position", -1)
     before = context.bucket.objects.get(key)
@@ -112,7 +110,6 @@ async def append_object(context: CallContext) -> EmulatorReply:
 
 
 async def copy_object(context: CallContext) -> EmulatorReply:
-    """Copy an object of the same owner, without copying its bytes."""
     await context.body.drain()
     headers = read_properties(context.call)
     context.check_exclusive()
@@ -132,10 +129,10 @@ async def copy_object(context: CallContext) -> EmulatorReply:
 
 
 def _replaced(
-    mine: Mapping[str, str], theirs: Mapping[str, str], names: tuple[str, ...]
+    headers: Mapping[str, str], others: Mapping[str, str], names: tuple[str, ...]
 ) -> dict[str, str]:
-    kept = {n: v for n, v in mine.items() if not n.startswith(names)}
-    return kept | {n: v for n, v in theirs.items() if n.startswith(names)}
+    kept = {n: v for n, v in headers.items() if not n.startswith(names)}
+    return kept | {n: v for n, v in others.items() if n.startswith(names)}
 
 
 def _copies(context: CallContext, name: str) -> bool:
@@ -146,7 +143,6 @@ def _copies(context: CallContext, name: str) -> bool:
 
 
 def copy_source(context: CallContext) -> StoredObject:
-    """Return the object to copy; RefusedError if its conditions are not met."""
     text = context.call.headers[COPY_SOURCE].partition("?")[0]
     bucket, _, key = unquote_plus(text).removeprefix("/").partition("/")
     if not bucket or not key:
@@ -160,7 +156,6 @@ def copy_source(context: CallContext) -> StoredObject:
 
 
 async def delete_object(context: CallContext) -> EmulatorReply:
-    """Delete an object or a version; the reply is 204 whether it existed or not."""
     version_id = context.call.parameters.get("versionId")
     bucket, key = context.bucket, context.call.key
     gone = context.store.drop(bucket, key, version_id, now=context.now)
@@ -173,7 +168,6 @@ async def delete_object(context: CallContext) -> EmulatorReply:
 
 
 async def delete_multiple_objects(context: CallContext) -> EmulatorReply:
-    """Delete up to 1000 objects in one call."""
     if "content-md5" not in context.call.headers:
         raise refused("MissingArgument")
     body = await context.receive_document(_MAX_DELETE_BODY)
@@ -205,7 +199,6 @@ def _placeholder(reference: re.Match[str]) -> str:
 
 
 async def initiate_multipart_upload(context: CallContext) -> EmulatorReply:
-    """Open a multipart upload, and return its ID."""
     await context.body.drain()
     headers = read_properties(context.call)
     context.check_exclusive()
@@ -223,7 +216,6 @@ async def initiate_multipart_upload(context: CallContext) -> EmulatorReply:
 
 
 async def upload_part(context: CallContext) -> EmulatorReply:
-    """Store a part; replace an earlier part of the same number."""
     number, upload = _place(context, ec := "0042-00000104")
     check_traffic_limit(context.call)
     for name in context.call.headers:
@@ -238,7 +230,6 @@ async def upload_part(context: CallContext) -> EmulatorReply:
 
 
 async def upload_part_copy(context: CallContext) -> EmulatorReply:
-    """Store a part from the bytes of another object."""
     await context.body.drain()
     number, upload = _place(context, ec := "0042-00000311")
     source = copy_source(context)
@@ -253,7 +244,6 @@ async def upload_part_copy(context: CallContext) -> EmulatorReply:
 
 
 async def complete_multipart_upload(context: CallContext) -> EmulatorReply:
-    """Publish the object that consists of the listed parts."""
     call = context.call
     body = await context.receive_document(_MAX_COMPLETE_BODY)
     callback = context.callback()
@@ -277,26 +267,22 @@ async def complete_multipart_upload(context: CallContext) -> EmulatorReply:
 
 
 async def abort_multipart_upload(context: CallContext) -> EmulatorReply:
-    """Remove a multipart upload and its parts."""
     context.store.abort(find_upload(context))
     return EmulatorReply(status=204)
 
 
 def names(context: CallContext) -> dict[str, Any]:
-    """Return the XML elements that name the object of a multipart upload."""
     key, encoding = context.call.key, context.encoding
     shown = quote(key, safe="") if encoding else key
     return {"EncodingType": encoding, "Bucket": context.bucket.name, "Key": shown}
 
 
 def find_upload(context: CallContext, ec: str = "") -> StoredUpload:
-    """Return the upload that the call names; RefusedError if it is not open."""
     call = context.call
     return context.bucket.find_upload(call.upload_id or "", call.key, ec)
 
 
 def _place(context: CallContext, ec: str) -> tuple[int, StoredUpload]:
-    """Return the number and the upload of the part in the call."""
     text = context.call.parameters.get("partNumber")
     if text is None:
         raise invalid_argument("Missing partNumber.", ec="0017-00000219")
@@ -311,7 +297,6 @@ def _place(context: CallContext, ec: str) -> tuple[int, StoredUpload]:
 
 
 def _all_parts(upload: StoredUpload, value: str, body: bytes) -> list[Piece]:
-    """Return all stored parts, which ``x-oss-complete-all: yes`` requests."""
     if value.lower() != "yes":
         raise invalid_argument("x-oss-complete-all must be yes.", "", value)
     if body:

@@ -65,7 +65,6 @@ class Kit:
     sent: Request | bytes = field(default=b"", init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Check the signer's URL as the client does."""
         HTTPSigner(self.url, exchange=self.exchange, allow_http=self.allow_http)
 
     def key(self, name: str) -> str:
@@ -75,10 +74,7 @@ class Kit:
     def request(
         self, action: Action = Action.PutObject, name: str = "k", **members: Any
     ) -> Request:
-        """Return a valid signing request for *action*.
-
-        *members* replace members of the request.
-        """
+        """Return a valid request for *action*; *members* replace its members."""
         spec = action.spec
         request: Request = {"action": action, "bucket": self.bucket}
         if spec.on_bucket:
@@ -114,11 +110,7 @@ class Kit:
             raise RuleSkippedError("every key is said to be granted")
 
     def post(self, body: bytes, authorization: str | None = None) -> Reply:
-        """Send one HTTP call to the signer.
-
-        *authorization* is the value of the header Authorization; None sends the token,
-        and an empty text omits the header.
-        """
+        """Send one call; *authorization* None sends the token, an empty text none."""
         headers = {**wire_protocol.JSON_HEADERS}
         if authorization is None:
             headers |= wire_protocol.bearer(self.token)
@@ -136,10 +128,7 @@ class Kit:
         return reply
 
     def raw(self, *requests: Request, **members: Any) -> list[Any]:
-        """Return the unparsed results of one call.
-
-        *members* are further members of the call.
-        """
+        """Return the unparsed results of a call with the further *members*."""
         body = json.dumps({"requests": requests, **members}).encode()
         return self.document(self.post(body), len(requests))
 
@@ -163,7 +152,7 @@ class Kit:
         return results
 
     def results(self, *requests: Request, **members: Any) -> list[Result]:
-        """Return the parsed results of one call with *requests*."""
+        """Return the parsed results of a call with the further *members*."""
         results = self.raw(*requests, **members)
         body = json.dumps({"results": results}).encode()
         return wire_protocol.decode(body, len(requests))
@@ -246,7 +235,6 @@ class Verdict:
         return f"{mark}  {self.rule}: {self.says}{reason}{sent}"
 
     def as_dict(self) -> dict[str, str]:
-        """Return the verdict as members of a JSON object."""
         return asdict(self)
 
 
@@ -284,13 +272,11 @@ def _verdict(rule: ProtocolRule, kit: Kit) -> Verdict:
 
 
 def _text(sent: Request | bytes, kit: Kit) -> str:
-    """Return the request *sent* for output; an empty *sent* gives an empty text."""
     text = sent.decode("latin-1") if isinstance(sent, bytes) else json.dumps(sent)
     return _shown(text, kit)
 
 
 def _shown(text: str, kit: Kit) -> str:
-    """Return *text* for output: shortened, and without the token."""
     if kit.token is not None:
         text = text.replace(kit.token.reveal(), "<hidden>")
     if len(text) > _MAX_SHOWN:

@@ -47,12 +47,7 @@ _SIGNED_URL = re.compile(r"https?://[^\s?]+\?")
 _UPLOAD = "U+/=id~1"
 
 
-# What the rows of the table say about replies.
-
-
 def _granted(judge: Judge) -> Check:
-    """Return a check that calls *judge* on the signed reply for each granted action."""
-
     def check(kit: Kit) -> Iterator[str]:
         for action, answer in kit.granted.items():
             kit.sent = request = kit.request(action)
@@ -63,16 +58,11 @@ def _granted(judge: Judge) -> Check:
 
 
 def _signed(make_cases: MakeCases, judge: Judge) -> Check:
-    """Return a check that requires a signed reply for each case, and judges the reply.
-
-    A part after the first may also be refused as ``too_large``, because a policy can
-    limit the size of the whole object.
-    """
-
     def check(kit: Kit) -> Iterator[str]:
         for what, request, result in kit.ask(make_cases(kit)):
             if isinstance(result, SignerReply):
                 yield from judge(kit, request, result)
+            # A policy can limit the size of the whole object, for which a part counts.
             elif result.code != "too_large" or request.get("part_number", 1) == 1:
                 yield from _not_signed(what, result)
 
@@ -80,8 +70,6 @@ def _signed(make_cases: MakeCases, judge: Judge) -> Check:
 
 
 def _refused(make_cases: MakeCases, *codes: str) -> Check:
-    """Return a check that requires a refusal of each case with one of *codes*."""
-
     def check(kit: Kit) -> Iterator[str]:
         for what, _, result in kit.ask(make_cases(kit)):
             yield from _not_refused(what, result, *codes)
@@ -90,14 +78,10 @@ def _refused(make_cases: MakeCases, *codes: str) -> Check:
 
 
 def _unsigned(headers: Mapping[str, str]) -> Check:
-    """Return a check that none of *headers* is signed, unless the policy grants it.
-
-    Each header is requested once as required and once as optional. A value may contain
-    ``{bucket}``.
-    """
+    """Return a check that *headers* are signed only if the policy grants them."""
 
     def check(kit: Kit) -> Iterator[str]:
-        closed = {
+        closed = {  # each is requested once as required, and once as optional
             name: {name: value.format(bucket=kit.bucket)}
             for name, value in headers.items()
             if name not in kit.allowed_headers
@@ -117,15 +101,11 @@ def _unsigned(headers: Mapping[str, str]) -> Check:
 
 
 def _probes(cases: Mapping[str, Mapping[str, Any]]) -> MakeCases:
-    """Return valid requests with other members: *cases* are description -> members."""
+    # Description -> members that replace those of a valid request.
     return lambda kit: {what: kit.probe(**new) for what, new in cases.items()}
 
 
 def _each(member: str, *values: object) -> MakeCases:
-    """Return a request for each granted action and each of *values*.
-
-    If the action has *member*, the value replaces that member.
-    """
     return lambda kit: {
         f"{action} with {member} {value!r}": {
             name: value if name == member else own
@@ -137,7 +117,6 @@ def _each(member: str, *values: object) -> MakeCases:
 
 
 def _not_refused(what: str, result: Result, *codes: str) -> Iterator[str]:
-    """Yield a message unless *result* is a refusal with one of *codes*."""
     wanted = " or ".join(codes)
     if isinstance(result, SignerReply):
         yield f"{what} was signed instead of refused with {wanted}"
@@ -154,7 +133,6 @@ def _not_signed(what: str, result: Result) -> Iterator[str]:
 
 
 def _refused_call(reply: Reply, what: str, *statuses: int) -> Iterator[str]:
-    """Yield the problems of the reply to a call that must be refused as a whole."""
     wanted = " or ".join(map(str, statuses))
     if reply.status not in statuses:
         yield f"{what}: HTTP {reply.status}, not {wanted}"
@@ -174,7 +152,6 @@ def _refused_call(reply: Reply, what: str, *statuses: int) -> Iterator[str]:
 
 
 def _misshapen(problem: Mapping[str, Any]) -> str | None:
-    """Return a message about wrong members of an error document; None if correct."""
     code = problem.get("code")
     if not isinstance(code, str) or not code:
         return "has no code"
@@ -187,7 +164,6 @@ def _misshapen(problem: Mapping[str, Any]) -> str | None:
 
 
 def _header(answer: SignerReply, name: str) -> object:
-    """Return the value of the header *name*, in any case; None if it is missing."""
     values = {header.lower(): value for header, value in answer.headers.items()}
     return values.get(name.lower())
 
@@ -214,8 +190,6 @@ def _host_and_key(kit: Kit, request: Request, answer: SignerReply) -> Iterator[s
 
 
 def _echoes(parameter: str, member: str) -> Judge:
-    """Return a judge: *parameter* of the URL must equal *member* of the request."""
-
     def judge(_: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
         items = (item.partition("=") for item in urlsplit(answer.url).query.split("&"))
         values = [unquote(value) for n, _, value in items if unquote(n) == parameter]
@@ -498,7 +472,6 @@ def _body_limit(kit: Kit) -> Iterator[str]:
     yield from _refused_call(reply, "a body of 1 MiB and a byte", 413, 400)
 
 
-# Data of the rows.
 _OTHER_CALLS = {
     **dict.fromkeys(("acl", "tagging", "uploads", "append", "symlink"), ""),
     "uploadId": "U",

@@ -34,12 +34,9 @@ class GrantTerms:
     bucket: str  # the only permitted bucket
     prefix: str  # prefix of every key, with a final slash; empty is the whole bucket
     expires_in: int = 3600  # lifetime in seconds, 7 days at most
-    # Minimum and maximum size of an object in bytes.
-    sizes: tuple[int, int] = (0, MAX_SINGLE_PUT)
-    # False protects existing objects, unless the bucket has versioning.
-    overwrite: bool = True
-    # ACL of every object; None leaves the ACL to the holder.
-    acl: str | None = "default"
+    sizes: tuple[int, int] = (0, MAX_SINGLE_PUT)  # minimum and maximum in bytes
+    overwrite: bool = True  # False protects objects, unless the bucket has versioning
+    acl: str | None = "default"  # of every object; None leaves it to the holder
     # Permitted types; a single one with a final slash is a prefix; empty permits all.
     content_types: Sequence[str] = ()
     # Further form fields with their only permitted value.
@@ -64,16 +61,15 @@ class GrantTerms:
         if not 0 <= smallest <= largest <= MAX_SINGLE_PUT:
             limit = f"0..{MAX_SINGLE_PUT} bytes"
             yield f"sizes from {smallest} to {largest}: use a range in {limit}"
-        kinds = [one for one in self.content_types if one.endswith("/")]
-        if kinds and len(self.content_types) > 1:
-            yield f"content type {kinds[0]!r} is a prefix, which must be the only content type"
+        prefixes = [kind for kind in self.content_types if kind.endswith("/")]
+        if prefixes and len(self.content_types) > 1:
+            yield f"content type {prefixes[0]!r} is a prefix, which must be the only content type"
 
     def conditions(self) -> list[PolicyCondition]:
         """Return the policy conditions for these terms, without those of the signature.
 
-        The conditions restrict everything that OSS can restrict. The holder can still
-        add fields that no condition names: metadata, headers of the object, a callback.
-        OSS has no condition that forbids a field.
+        The holder can still add fields that no condition names: metadata, headers of
+        the object, a callback. OSS has no condition that forbids a field.
 
         Raises:
             ConfigurationError: no policy can or should express the terms; the message
@@ -107,8 +103,7 @@ class SignedGrant:
     bucket: str  # name of the bucket
     prefix: str  # prefix of every key
     expires_at: float  # expiry time, seconds since the epoch
-    # All form fields except the key, in the order of sending.
-    fields: Mapping[str, Secret]
+    fields: Mapping[str, Secret]  # all except the key, in the order of sending
 
     def text(self) -> str:
         """Return the grant file as text, which is a secret."""
@@ -134,13 +129,8 @@ def sign_grant(
 ) -> SignedGrant:
     """Sign *terms*; the grant expires no later than a temporary key.
 
-    Args:
-        credentials: the access key that signs.
-        endpoint: the endpoint at which the holder reaches the bucket.
-        terms: the permissions of the holder.
-        version: ``v4`` or ``v1``.
-        region: region without ``oss-``; required for V4.
-        now: seconds since the epoch, the start of the lifetime.
+    *version* is ``v4`` or ``v1``. *region*, without ``oss-``, is required for V4.
+    *now*, the start of the lifetime, is seconds since the epoch.
 
     Raises:
         ConfigurationError: the terms cannot or should not be signed; the message lists
@@ -150,22 +140,24 @@ def sign_grant(
     if endpoint.product != "oss":
         msg = "OSS documents no form signature for a cloud box (CloudBox): sign URLs instead"
         raise ConfigurationError(msg)
-    meant = terms.conditions()
-    ends = int(now) + terms.expires_in
+    conditions = terms.conditions()
+    expires_at = int(now) + terms.expires_in
     if credentials.expires_at is not None:
-        ends = min(ends, int(credentials.expires_at))
-    if ends <= now:
+        expires_at = min(expires_at, int(credentials.expires_at))
+    if expires_at <= now:
         raise SignerError("the temporary access key has expired: get a new one")
-    own = signature_conditions(credentials, version=version, region=region, now=now)
-    text = Secret(policy_text([*meant, *own], expires_at=ends))
+    signature = signature_conditions(
+        credentials, version=version, region=region, now=now
+    )
+    text = Secret(policy_text([*conditions, *signature], expires_at=expires_at))
     signed = sign_policy(credentials, text, version=version, region=region, now=now)
-    fields = {**pinned_fields(meant), **signed}
+    fields = {**pinned_fields(conditions), **signed}
     hidden = form_values(fields)
-    del own, signed, fields
+    del signature, signed, fields
     return SignedGrant(
         url=endpoint.url(terms.bucket),
         bucket=terms.bucket,
         prefix=terms.prefix,
-        expires_at=float(ends),
+        expires_at=float(expires_at),
         fields=hidden,
     )

@@ -54,10 +54,8 @@ _ALWAYS = {"bucket", "key", RANGE, *SIGNATURE_FIELDS}
 def read(reference: str, opener: Opener) -> SecretURL | URLMap | PostGrant:
     """Return the presigned URL, the URL map, or the grant, at *reference*.
 
-    Args:
-        reference: ``-`` for standard input, ``env:NAME``, ``file:PATH``, a path, or any
-            URL that *opener* can read.
-        opener: reads URLs of other machines.
+    *reference* is ``-`` for standard input, ``env:NAME``, ``file:PATH``, a path, or any
+    URL that *opener* can read.
 
     Raises:
         ConfigurationError: *reference* cannot be read, or is neither URL, map nor
@@ -91,7 +89,6 @@ def _map_or_grant(file: BinaryIO) -> URLMap | PostGrant:
 
 
 def _one_url(text: str) -> SecretURL | None:
-    """Return *text* as a URL if it is a single line with a URL; None otherwise."""
     text = text.strip()
     if not url_checks.is_web(text) or "\n" in text:
         return None
@@ -132,8 +129,8 @@ def object_shown(url: SecretURL) -> str:
 
 def _call(url: SecretURL, signed: SignedURL) -> str:
     names = {name for name, _ in parse_query(urlsplit(url.reveal()).query)}
-    own = {n for n in names if n.lower().startswith(_OF_OTHER_STORES)}
-    foreign = sorted(n for n in names - own if n.lower() not in _OF_SIGNATURE)
+    of_stores = {n for n in names if n.lower().startswith(_OF_OTHER_STORES)}
+    foreign = sorted(n for n in names - of_stores if n.lower() not in _OF_SIGNATURE)
     if signed.part_number is not None:
         text = f"part {signed.part_number} of the upload {signed.upload_id}"
     elif signed.upload_id is not None:
@@ -162,19 +159,18 @@ def about_entry(entry: MapEntry, now: float) -> tuple[str, str, str, str]:
 
 
 def _end_of(entry: MapEntry) -> float | None:
-    """Return when the first request of *entry* expires; None if that is unknown."""
     ends = [expiry(request, entry) for _, request in requests_of(entry)]
     return min((end for end in ends if end is not None), default=None)
 
 
-def share_expired(found: SecretURL | URLMap | PostGrant, now: float) -> float:
+def share_expired(source: SecretURL | URLMap | PostGrant, now: float) -> float:
     """Return the fraction of objects whose signatures have expired, from 0 to 1."""
-    if isinstance(found, SecretURL):
-        ends = [describe(found).expires_at]
-    elif isinstance(found, PostGrant):
-        ends = [found.expires_at]
+    if isinstance(source, SecretURL):
+        ends = [describe(source).expires_at]
+    elif isinstance(source, PostGrant):
+        ends = [source.expires_at]
     else:
-        ends = [_end_of(entry) for entry in found.values()]
+        ends = [_end_of(entry) for entry in source.values()]
     expired = sum(end is not None and end <= now for end in ends)
     return expired / max(1, len(ends))
 
@@ -224,23 +220,22 @@ def about_grant(grant: PostGrant, now: float) -> Iterator[tuple[str, str]]:
         yield "key", "temporary (STS): it may end before the grant does"
     kept = pinned_fields(policy.conditions).get(FORBID_OVERWRITE) == "true"
     yield "existing objects", "are kept" if kept else "can be replaced"
-    others = [one for one in policy.conditions if one.field not in _ALWAYS]
+    others = [c for c in policy.conditions if c.field not in _ALWAYS]
     yield "also bound", shown_text(_conditions(others)) or "nothing"
     for warning in warnings_of(grant):
         yield "warning", shown_text(warning)
 
 
 def _conditions(conditions: list[PolicyCondition]) -> str:
-    """Return readable descriptions of policy conditions."""
     texts = []
-    for one in conditions:
-        if one.sizes is not None:
-            texts.append(" to ".join(map(shown_bytes, one.sizes)))
+    for condition in conditions:
+        if condition.sizes is not None:
+            texts.append(" to ".join(map(shown_bytes, condition.sizes)))
             continue
         words = {"eq": "is", "starts-with": "begins with", "not-in": "is none of"}
-        operator = words.get(one.operator, "is one of")
-        name = "" if one.field == "key" else f"{one.field} "
-        texts.append(f"{name}{operator} {', '.join(map(repr, one.values))}")
+        operator = words.get(condition.operator, "is one of")
+        name = "" if condition.field == "key" else f"{condition.field} "
+        texts.append(f"{name}{operator} {', '.join(map(repr, condition.values))}")
     return "; ".join(texts)
 
 
@@ -255,8 +250,8 @@ def warnings_of(grant: PostGrant) -> Iterator[str]:
         yield "no size is bound: every object may have 5 GiB"
     if not policy.named(OBJECT_ACL):
         yield "the ACL is not bound: the holder can make objects public"
-    types = [one for name in _TYPE_FIELDS for one in policy.named(name)]
-    scripts = [kind for kind in _HTML if all(one.allows(kind) for one in types)]
+    types = [c for name in _TYPE_FIELDS for c in policy.named(name)]
+    scripts = [kind for kind in _HTML if all(c.allows(kind) for c in types)]
     if types and scripts:
         yield f"its types admit {', '.join(scripts)}, in which scripts can run"
     if is_v1 and not grant.has(TOKEN_FIELD):
@@ -267,11 +262,10 @@ def warnings_of(grant: PostGrant) -> Iterator[str]:
 
 
 def _prefix_warnings(conditions: list[PolicyCondition]) -> Iterator[str]:
-    exact = [one for one in conditions if one.operator in ("eq", "in")]
-    starts = [one.values[0] for one in conditions if one.operator == "starts-with"]
-    longest = max(starts, key=len, default="")
-    if exact:
+    if any(c.operator in ("eq", "in") for c in conditions):
         return
+    starts = [c.values[0] for c in conditions if c.operator == "starts-with"]
+    longest = max(starts, key=len, default="")
     if not longest:
         yield "no prefix is bound: every object of the bucket can be written"
     elif not longest.endswith("/"):

@@ -51,8 +51,8 @@ class Cut:
     ) -> Cut:
         """Return the division of *file_size* bytes, or of *parts* parts."""
         if not MIN_PART <= part_size <= MAX_PART:
-            found = f"parts of {shown_bytes(part_size)}"
-            raise ConfigurationError(f"{found}: OSS takes 100 KiB to 5 GiB")
+            wrong = f"parts of {shown_bytes(part_size)}"
+            raise ConfigurationError(f"{wrong}: OSS takes 100 KiB to 5 GiB")
         size = file_size or 0
         count = max(1, -(-size // part_size)) if parts is None else parts
         if parts is None and count > MAX_PARTS:
@@ -78,9 +78,7 @@ class Order:
 class Signed:
     """Signed requests of the owner, by object path."""
 
-    requests: Mapping[
-        str, SignedRequest
-    ]  # one for each object, unless it goes in parts
+    requests: Mapping[str, SignedRequest]  # empty if the object goes in parts
     entries: Mapping[str, MapEntry]  # the same for a URL map; empty for DELETE
     method: Method
 
@@ -97,10 +95,7 @@ class Signed:
         return min(end for end in ends if end is not None)
 
     def map_text(self) -> str:
-        """Return the URL map as text, which is a secret.
-
-        Raises ConfigurationError for the method DELETE, which a map cannot contain.
-        """
+        """Return the URL map, which is a secret; ConfigurationError for DELETE."""
         if not self.entries:
             text = "a URL map has no place for the DELETE of an object"
             raise ConfigurationError(f"{text}: use url_text")
@@ -115,9 +110,7 @@ class Signed:
 def local_objects(sources: Sequence[str], to: str) -> dict[str, str]:
     """Return path -> local file for *sources* below *to*, placed like ``fs.put``.
 
-    Args:
-        sources: files, patterns, and directories with everything below them.
-        to: ``bucket/prefix/`` for any sources, or ``bucket/key`` for one file.
+    *to* is ``bucket/prefix/``, or ``bucket/key`` for one file.
 
     Raises:
         ConfigurationError: no file was found, two have the same destination, or *to*
@@ -148,10 +141,7 @@ def local_objects(sources: Sequence[str], to: str) -> dict[str, str]:
 
 
 def _is_left_out(local: str, path: str) -> bool:
-    """Return whether *local* cannot be the object *path*; warn that it is left out.
-
-    A broken symbolic link has no content. A key must be UTF-8.
-    """
+    """Return whether *local* cannot be the object *path*, after a warning."""
     problem = ""
     if os.path.islink(local) and not os.path.exists(local):
         problem = "is a link to nothing"
@@ -163,7 +153,7 @@ def _is_left_out(local: str, path: str) -> bool:
 
 
 def too_large(files: Mapping[str, str]) -> Iterator[str]:
-    """Yield the paths of files that are too large for one PUT."""
+    """Yield a message for each file that is too large for one PUT."""
     for path, local in files.items():
         if (size := os.path.getsize(local)) > MAX_SINGLE_PUT:
             advice = f"sign {path} alone, with --file-size {size}"
@@ -173,7 +163,7 @@ def too_large(files: Mapping[str, str]) -> Iterator[str]:
 def sign(signer: KeySigner, paths: Sequence[str], order: Order) -> Signed:
     """Sign the requests of *order* for each of *paths*.
 
-    With parts, a multipart upload is begun for each path.
+    With parts, a multipart upload is begun for the only path.
 
     Raises:
         ConfigurationError: OSS would refuse a request; the message lists all paths.
@@ -192,7 +182,11 @@ def sign(signer: KeySigner, paths: Sequence[str], order: Order) -> Signed:
     action = PLAIN_ACTIONS[order.method]
     for path in paths:
         try:
-            requests[path] = _sign(signer, action, path, headers=order.headers)
+            bucket, key = split_path(path)
+            operation = Operation(
+                action=action, bucket=bucket, key=key, headers=order.headers
+            )
+            (requests[path],) = signer.sign([operation])
         except ConfigurationError as error:
             problems += [f"{path}: {problem}" for problem in error.problems]
     if problems:
@@ -206,7 +200,6 @@ def sign(signer: KeySigner, paths: Sequence[str], order: Order) -> Signed:
 
 
 def _in_parts(signer: KeySigner, path: str, order: Order, cut: Cut) -> MapEntry:
-    """Begin a multipart upload, and sign its parts, its completion and its abort."""
     target = Target(path=path, headers=order.headers)
     client = _client(signer)
     upload, _ = run(OSSCalls(client, target).initiate)
@@ -245,15 +238,7 @@ def forget(signer: KeySigner, signed: Signed) -> None:
 
 
 def _client(signer: KeySigner) -> Client:
-    options = Options.from_storage_options({"signer": signer})
-    return client_for(options)
-
-
-def _sign(signer: KeySigner, action: Action, path: str, **more: Any) -> SignedRequest:
-    bucket, key = split_path(path)
-    operation = Operation(action=action, bucket=bucket, key=key, **more)
-    (signed,) = signer.sign([operation])
-    return signed
+    return client_for(Options.from_storage_options({"signer": signer}))
 
 
 def _entry(request: SignedRequest) -> MapRequest:

@@ -46,11 +46,9 @@ class Expected:
 
     @property
     def is_refusal(self) -> bool:
-        """True if the store must refuse the request."""
         return not _is_success(self.status)
 
     def differences(self, reply: Reply, error: Mapping[str, str]) -> list[str]:
-        """Return the differences between *reply* and the expected reply, as texts."""
         pairs = [
             ("status", str(self.status), str(reply.status)),
             ("code", self.code, error.get("Code")),
@@ -58,11 +56,11 @@ class Expected:
         ]
         pairs += [(n, v, reply.headers.get(n)) for n, v in self.headers.items()]
         texts = [
-            f"{what} is {name(seen or '') or 'another'}, not {wanted}"
-            for what, wanted, seen in pairs
-            if wanted is not None and seen and wanted.lower() != seen.lower()
+            f"{what} is {name(seen or '') or 'another'}, not {expected}"
+            for what, expected, seen in pairs
+            if expected is not None and seen and expected.lower() != seen.lower()
         ]
-        needed = {what for what, wanted, _ in pairs if wanted is not None}
+        needed = {what for what, expected, _ in pairs if expected is not None}
         needed |= self.headers.keys()
         texts += [f"{w} is missing" for w, _, seen in pairs if w in needed and not seen]
         text = reply.body.decode(errors="replace")
@@ -80,7 +78,6 @@ class Needs(enum.Enum):
     PUBLIC_HOST = "an own domain of a bucket in mainland China as endpoint"
 
     def are_met(self, folder: CheckFolder) -> bool:
-        """Return whether the store and the keys of *folder* are so."""
         access = folder.access
         return {
             Needs.UNVERSIONED: not folder.is_versioned,
@@ -94,11 +91,11 @@ class Needs(enum.Enum):
 
 @frozen
 class URLCall:
-    """One request with a presigned URL, as data.
+    """One request; the check adds what only a run knows.
 
-    The check adds bucket, directory and time; to the calls of a multipart upload the ID
-    of the upload that the fact began; and to CompleteMultipartUpload without a body the
-    list of the parts, unless ``x-oss-complete-all`` stands for it.
+    That is bucket, directory and time; the ID of the upload that the fact began; and to
+    CompleteMultipartUpload the list of the parts, if neither a body nor
+    ``x-oss-complete-all`` stands for it.
     """
 
     action: Action
@@ -113,26 +110,20 @@ class URLCall:
     part_number: int = field(default=1, kw_only=True)
     # Position of the step of the fact whose version ID is requested.
     version_of: int | None = field(default=None, kw_only=True)
-    # Age of the signature in seconds; may be negative.
-    ago: int = field(default=0, kw_only=True)
+    ago: int = field(default=0, kw_only=True)  # seconds since signing; or negative
     # Further attributes of :class:`PresignRequest`.
     signed: Mapping[str, Any] = field(factory=dict, kw_only=True)
     # Attributes of the credentials that are replaced.
     wrong: Mapping[str, Any] = field(factory=dict, kw_only=True)
-    # Whether the path has ``+`` for each blank.
-    plus: bool = field(default=False, kw_only=True)
-    # Whether the request goes to the public endpoint of the region.
-    public: bool = field(default=False, kw_only=True)
+    plus: bool = field(default=False, kw_only=True)  # ``+`` for blanks in the path
+    public: bool = field(default=False, kw_only=True)  # at the public endpoint
 
 
 @frozen
 class FormCall:
-    """One PostObject with a signed form, as data."""
-
     key: CheckKey
     body: bytes
-    # Prefix of the policy below the directory.
-    below: str = field(default="", kw_only=True)
+    below: str = field(default="", kw_only=True)  # prefix of the policy
     # Further attributes of :class:`GrantTerms`.
     terms: Mapping[str, Any] = field(factory=dict, kw_only=True)
     # Form fields that no condition names; None does not send a field.
@@ -152,23 +143,18 @@ def _steps(value: Step | tuple[Step, ...]) -> tuple[Step, ...]:
 
 @frozen
 class Fact:
-    """One fact about the store on which the program relies, as data."""
-
     name: str  # short name for reports
     says: str  # the fact, in one sentence
     source: str  # where the fact is documented or was observed
     # Requests; the reply to the last one shows the fact, the others must succeed.
     steps: tuple[Step, ...] = field(converter=_steps)
-    # The expected reply; None only records the reply, because no source describes it.
-    expected: Expected | None = None
+    expected: Expected | None = None  # None records a reply that no source describes
     # For a refusal the name of an earlier fact, whose last request differs only in the
     # property that the store refuses. If it did not succeed, the refusal proves nothing
     # and is not asked for.
     counter: str | None = field(default=None, kw_only=True)
-    # Condition of the fact; None is none.
     needs: Needs | None = field(default=None, kw_only=True)
-    # Whether nothing is asked of the store if the request fails.
-    is_control: bool = field(default=False, kw_only=True)
+    is_control: bool = field(default=False, kw_only=True)  # a failure ends the check
 
 
 @frozen(kw_only=True)
@@ -179,14 +165,12 @@ class FactResult:
     says: str
     source: str
     outcome: str  # one of :data:`OUTCOMES`
-    # Descriptions; for ``not asked`` and ``skipped`` the reason.
-    differences: tuple[str, ...] = ()
+    differences: tuple[str, ...] = ()  # for ``not asked`` and ``skipped`` the reason
     # Status, code, EC, headers and elements of the reply, without secrets and bucket
     # names.
     seen: Mapping[str, Any] = field(factory=dict)
 
     def __str__(self) -> str:
-        """Return the result as one line of the text report."""
         why = f": {'; '.join(self.differences)}" if self.differences else ""
         return f"{self.outcome:<11}  {self.name:<26}  {self.says}{why}"
 
@@ -228,7 +212,10 @@ def check(folder: CheckFolder, facts: Iterable[Fact]) -> Iterator[FactResult]:
         if _is_success(reply.status):
             succeeded.add(fact.name)
         elif fact.is_control:
-            raise _failure(fact.steps[-1], folder, reply)
+            last = fact.steps[-1]
+            bucket, key = folder.access.bucket, f"{folder.path}{last.key}"
+            call = Operation(action=last.action, bucket=bucket, key=key)
+            raise from_reply(call, reply, now=folder.access.clock)
         error = members(reply.body, reply.headers)
         seen, outcome, differences = _seen(reply, error), "recorded", []
         if fact.expected is not None:
@@ -239,15 +226,12 @@ def check(folder: CheckFolder, facts: Iterable[Fact]) -> Iterator[FactResult]:
 
 @define
 class _Sequence:
-    """The requests of one fact, with what later ones need of earlier replies."""
-
     folder: CheckFolder
     upload_id: str = ""
     parts: list[tuple[int, str]] = Factory(list)
     version_ids: list[str] = Factory(list)
 
     def run(self, steps: tuple[Step, ...]) -> Reply:
-        """Send *steps* and return the last reply; _StepFailedError if another one fails."""
         *first, last = steps
         for step in first:
             reply = self._send(step)
@@ -317,24 +301,16 @@ def _is_success(status: int) -> bool:
     return status // 100 == HTTPStatus.OK // 100
 
 
-def _failure(step: Step, folder: CheckFolder, reply: Reply) -> OSSPresignedError:
-    """Return the error of a control request that the store refused."""
-    path = f"{folder.path}{step.key}"
-    call = Operation(action=step.action, bucket=folder.access.bucket, key=path)
-    return from_reply(call, reply, now=folder.access.clock)
-
-
 def _ec(reply: Reply, error: Mapping[str, str]) -> str:
     return error.get("EC") or reply.headers.get("x-oss-ec", "")
 
 
 def _seen(reply: Reply, error: Mapping[str, str]) -> dict[str, Any]:
-    """Return those members of *reply* that the report shows."""
     elements: dict[str, str] = {}
     with contextlib.suppress(ValueError):
-        for one in parse(reply.body).iter():
-            value = (one.text or "") if one.tag in _TEXTS else ""
-            elements[one.tag[:_MAX_TAG]] = clean(value)
+        for element in parse(reply.body).iter():
+            value = (element.text or "") if element.tag in _TEXTS else ""
+            elements[element.tag[:_MAX_TAG]] = clean(value)
     return {
         "status": reply.status,
         "code": name(error.get("Code", "")),

@@ -79,7 +79,6 @@ def _cached(unsigned: dict[str, str | None]) -> URLCall:
     )
 
 
-# Replies.
 _ok = partial(Expected, status=200)
 _STORED = _ok(headers={"etag": f'"{_md5(BODY)}"', CRC_HEADER: str(crc64(BODY)), "x-oss-request-id": None})  # fmt: skip
 _PARTS = {"etag": f'"{_md5(PART)}"', CRC_HEADER: str(crc64(PART))}
@@ -99,7 +98,6 @@ _ARGUMENT = _refused(400, "InvalidArgument")
 _denied = partial(_refused, 403, "AccessDenied")
 _exists = partial(_refused, 409, "FileAlreadyExists")
 
-# Sources.
 _API = "API reference, "
 _ERRORS = "error reference, EC "
 _PRESIGN = "integration tests of the Go SDK v2"

@@ -26,7 +26,7 @@ from .inspect import requests_of
 _SENT_ANYWAY = frozenset({"host", "content-length"})
 _GUESSED = 100  # files without a URL for which the nearest paths are looked for
 
-Found: TypeAlias = tuple[str, str]  # kind and text
+KindAndText: TypeAlias = tuple[str, str]
 
 
 @frozen
@@ -97,8 +97,7 @@ def check_map(url_map: URLMap, intent: Intent) -> list[MapProblem]:
     return problems
 
 
-def _check_entry(path: str, entry: MapEntry, intent: Intent) -> Iterator[Found]:
-    """Yield the problems of *entry* that do not depend on the upload."""
+def _check_entry(path: str, entry: MapEntry, intent: Intent) -> Iterator[KindAndText]:
     if entry.parts:
         try:
             grant_of(entry, path)
@@ -120,7 +119,7 @@ def _check_entry(path: str, entry: MapEntry, intent: Intent) -> Iterator[Found]:
 
 def _check_request(
     path: str, entry: MapEntry, name: str, request: MapRequest, intent: Intent
-) -> Iterator[Found]:
+) -> Iterator[KindAndText]:
     signed = describe(request.url)
     url = request.url.reveal()
     bucket, key = split_path(path)
@@ -151,8 +150,7 @@ def _check_request(
 
 def _check_call(
     entry: MapEntry, name: str, url: str, signed: SignedURL
-) -> Iterator[Found]:
-    """Yield a problem if the URL is for another call than its position in the map."""
+) -> Iterator[KindAndText]:
     query = parse_qs(urlsplit(url).query, keep_blank_values=True)
     if name.startswith("parts[") and f"parts[{signed.part_number}]" != name:
         text = f"{name} has no partNumber in its URL: it would replace the object"
@@ -165,9 +163,8 @@ def _check_call(
 
 
 def _check_upload(
-    path: str, entry: MapEntry, intent: Intent, size: int, before: int
-) -> Iterator[Found]:
-    """Yield the problems of sending *size* bytes after *before* other bytes."""
+    path: str, entry: MapEntry, intent: Intent, size: int, bytes_before: int
+) -> Iterator[KindAndText]:
     options = Options(signer="keys", receipts=intent.receipts or None)
     target = Target(path=path, headers=intent.headers)
     plan = None
@@ -186,7 +183,7 @@ def _check_upload(
         return
     # OSS looks at the clock when a request arrives, so a body may take longer.
     for name, request, sent in _timetable(entry, plan, size):
-        wait, end = (before + sent) / intent.rate, expiry(request, entry)
+        wait, end = (bytes_before + sent) / intent.rate, expiry(request, entry)
         if end is not None and intent.now < end <= intent.now + wait:
             ends = shown_moment(end)
             text = (
@@ -199,7 +196,7 @@ def _check_upload(
 def _timetable(
     entry: MapEntry, plan: UploadPlan, size: int
 ) -> Iterator[tuple[str, MapRequest, int]]:
-    """Yield the requests of an upload, each with the number of bytes sent before it."""
+    """Yield the requests of an upload, each with the bytes sent before it."""
     if not plan.multipart and entry.put is not None:
         yield "url", entry.put, 0
         return
@@ -235,9 +232,8 @@ def check_grant(grant: PostGrant, intent: Intent) -> list[MapProblem]:
 
 
 def _check_form(
-    grant: PostGrant, path: str, size: int, before: int, intent: Intent
+    grant: PostGrant, path: str, size: int, bytes_before: int, intent: Intent
 ) -> Iterator[MapProblem]:
-    """Yield the problems of sending *size* bytes after *before* other bytes."""
     operation = Target(path=path, headers=intent.headers).operation(
         Action.PostObject, content_length=size
     )
@@ -250,7 +246,7 @@ def _check_form(
         return
     if intent.rate is None:
         return
-    wait = before / intent.rate
+    wait = bytes_before / intent.rate
     if intent.now < grant.expires_at <= intent.now + wait:
         ends = shown_moment(grant.expires_at)
         text = f"would be sent after {shown_seconds(wait)}, the grant ends at {ends}"

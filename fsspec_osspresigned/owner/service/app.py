@@ -29,13 +29,7 @@ from ...errors import (
     OSSPresignedError,
     TooLargeError,
 )
-from ...model import (
-    MAX_PARTS,
-    URL_ACTIONS,
-    Action,
-    Operation,
-    SignedRequest,
-)
+from ...model import MAX_PARTS, URL_ACTIONS, Action, Operation, SignedRequest
 from ...signers.base import MAX_REQUESTS, Signer, sign_each
 from ...signers.keys import KeySigner
 from ...signers.wire_protocol import ITEM_STATUS, MAX_REQUEST_BODY
@@ -54,8 +48,6 @@ _MEMBERS = {  # form fields -> members, where another one than with underscores
     "x-oss-signature": "signature",
     TOKEN_FIELD: "security_token",
 }
-
-
 _MAX_DEPTH = 6
 _MAX_VALUES = 20_000  # of JSON in one body; more take longer to parse than to sign
 _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?')
@@ -85,11 +77,7 @@ class AccessRecord:
     unhashed: str | None = None  # name of a policy whose sha256 is the token itself
 
 
-def create_app(
-    signer: Signer,
-    *,
-    tokens: Mapping[str, Policy],
-) -> Starlette:
+def create_app(signer: Signer, *, tokens: Mapping[str, Policy]) -> Starlette:
     """Return the ASGI app of a signer service with fixed policies."""
     rules = ServiceRules(signer=signer, tokens=dict(tokens))
     return create_ruled_app(lambda: rules)
@@ -104,11 +92,8 @@ def create_ruled_app(
 ) -> Starlette:
     """Return the ASGI app of a signer service whose policies may change.
 
-    Args:
-        rules: called once per call, and returns the signer and the policies.
-        limits: counts the requests of each policy; None creates an instance.
-        tell: called with the record of each call for signatures.
-        routes: routes of further pages.
+    *rules* is called once per call, and *tell* with the record of each call for
+    signatures.
     """
     service = _Service(rules, limits or RateLimits(), tell)
     app = Starlette(
@@ -159,8 +144,6 @@ def _problem(
 
 @define
 class _SignCall:
-    """Facts about the call in progress, for its log record."""
-
     token: str | None = None
     paths: tuple[str, ...] = ()
     requests: int = 0
@@ -214,7 +197,6 @@ class _Service:
     def admitted(
         self, request: Request, call: _SignCall
     ) -> tuple[ServiceRules, Policy]:
-        """Return the rules and the policy for a call; raises like ``policy_of``."""
         rules, authorization = self.rules(), request.headers.get("authorization", "")
         try:
             policy = policy_of(rules, authorization)
@@ -321,8 +303,7 @@ def _has_many_values(body: bytes) -> bool:
     """Return whether *body* has more than _MAX_VALUES JSON values, without parsing it.
 
     Each value follows a bracket, a brace or a comma, and has at most two strings, its
-    name and itself. Strings may hold these characters too, and are taken out only if it
-    matters, because this takes longer.
+    name and itself. Taking out the strings, which may hold these marks, is slow.
     """
     marks = (b"[", b"{", b",")
     if sum(map(body.count, marks)) <= _MAX_VALUES:
@@ -333,16 +314,12 @@ def _has_many_values(body: bytes) -> bool:
 
 
 def grant_members(signer: Signer, policy: Policy, path: str) -> dict[str, str]:
-    """Return the members of the reply with the grant, which is a secret.
-
-    Raises:
-        ServiceError: the grant cannot be signed, or the signer is unavailable.
-    """
+    """Return the members of the reply with the grant, which is a secret."""
     if not isinstance(signer, KeySigner) or signer.version != "v4":
         detail = "this signer makes no grants: it needs a key and V4"
         raise ServiceError("action_not_granted", detail)
     try:
-        made = sign_grant(
+        grant = sign_grant(
             signer.credentials(),
             signer.endpoint,
             terms_of(policy, path),
@@ -355,11 +332,11 @@ def grant_members(signer: Signer, policy: Policy, path: str) -> dict[str, str]:
         raise ServiceError("unavailable", "the signer cannot sign now") from None
     members = {
         _MEMBERS.get(name, name.replace("-", "_")): value.reveal()
-        for name, value in made.fields.items()
+        for name, value in grant.fields.items()
         if name != STATUS_FIELD  # which the sample's clients know by themselves
     }
     members.setdefault("security_token", "")
-    return {**members, "host": made.url.removesuffix("/"), "dir": made.prefix}
+    return {**members, "host": grant.url.removesuffix("/"), "dir": grant.prefix}
 
 
 def policy_of(rules: ServiceRules, authorization: str) -> Policy:
@@ -378,15 +355,10 @@ def policy_of(rules: ServiceRules, authorization: str) -> Policy:
 
 
 def unhashed(rules: ServiceRules, authorization: str) -> str | None:
-    """Return the name of a policy that contains the token itself instead of its hash.
-
-    None if there is no such policy.
-    """
+    """Return the name of the policy that has the token itself instead of its hash."""
     token = authorization.partition(" ")[2].strip().lower()
-    policy = {known.lower(): policy for known, policy in rules.tokens.items()}.get(
-        token
-    )
-    return None if policy is None else policy.name
+    names = {known.lower(): policy.name for known, policy in rules.tokens.items()}
+    return names.get(token)
 
 
 def _error(code: str, detail: str, **more: Any) -> dict[str, Any]:
@@ -395,10 +367,7 @@ def _error(code: str, detail: str, **more: Any) -> dict[str, Any]:
 
 
 def operation_of(request: Any) -> Operation:
-    """Return the operation in *request*, an item of a call's list ``requests``.
-
-    Raises ServiceError if *request* is invalid.
-    """
+    """Return the operation in *request*, an item of a call; else ServiceError."""
     if not isinstance(request, dict):
         raise _invalid(f"a request is {parsing.kind(request)}")
     try:

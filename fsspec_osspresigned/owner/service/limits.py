@@ -20,9 +20,7 @@ _MINUTE = 60.0
 
 
 @define
-class _Usage:
-    """Calls of one token that have no reply yet."""
-
+class _Usage:  # by calls of one token that have no reply yet
     threads: asyncio.Semaphore
     calls: int = 0
     body_bytes: int = 0
@@ -30,10 +28,9 @@ class _Usage:
 
 @define
 class TokenBucket:
-    """A bucket for the tokens of one minute; the caller must hold a lock.
+    """Token bucket of one minute, full at first; the caller must hold a lock.
 
-    It is full at first. *tokens* are added in each minute, evenly; *clock* returns
-    monotonic seconds.
+    Each minute adds *tokens*, evenly; *clock* returns monotonic seconds.
     """
 
     tokens: float
@@ -44,7 +41,6 @@ class TokenBucket:
     )
 
     def wait(self) -> float:
-        """Return the seconds until a token is available; 0 if there is one now."""
         return max(0.0, self._after(1) - self.clock())
 
     def spend(self, count: float = 1) -> None:
@@ -60,8 +56,7 @@ class TokenBucket:
 class RateLimits:
     """Limits of one token by policy name; the service replies 429 above them.
 
-    A token bucket holds the requests of one minute. One batch may exceed it, but not
-    two at the same time.
+    One batch may exceed the limit of a minute, but not two at the same time.
     """
 
     clock: Callable[[], float] = time.monotonic
@@ -91,12 +86,11 @@ class RateLimits:
     ) -> AsyncIterator[bytes]:
         """Receive the body in *blocks*, wait for a thread, and yield the body.
 
-        The call counts for *policy* until the block ends, whatever it is doing. Each
-        token has a queue of its own, so its calls wait only for each other.
+        The call counts for *policy* until the block ends. Each token has a queue of its
+        own, so its calls wait only for each other.
 
         Raises:
-            HTTPException: 413 if the body is too large, 429 if *policy* has too many
-                calls without a reply, or too large ones.
+            HTTPException: 413 or 429, by size and number of the calls without a reply.
         """
         new = _Usage(asyncio.Semaphore(self.threads))
         usage = self._usage.setdefault(policy.name, new)

@@ -84,34 +84,24 @@ class Policy:
     # ``bucket/`` or ``bucket/begin/of/key``; a path must begin with one.
     prefixes: tuple[str, ...] = field(converter=_prefixes)
     actions: frozenset[Action] = field(converter=_actions)  # permitted calls
-    # Maximum lifetime in seconds; longer requests are shortened.
-    max_expires_in: int = 3600
-    # Lower-case names of permitted ACL, callback and symlink headers.
-    headers: frozenset[str] = frozenset()
+    max_expires_in: int = 3600  # seconds; longer lifetimes are shortened
+    headers: frozenset[str] = frozenset()  # lower-case ACL, callback, symlink headers
     # Lower-case names of other permitted headers, ``x-oss-meta-*`` for all with that
     # prefix; None permits the default ones (docs/serve.md).
     allowed_headers: frozenset[str] | None = None
-    # Values of ``x-oss-storage-class``; None permits every value.
-    storage_classes: frozenset[str] | None = None
-    # Values of ``Content-Type``; None permits every value.
-    content_types: tuple[str, ...] | None = None
-    # Values of the ACL headers in *headers*; None permits every value.
-    acls: frozenset[str] | None = None
+    storage_classes: frozenset[str] | None = None  # None permits every value
+    content_types: tuple[str, ...] | None = None  # None permits every value
+    acls: frozenset[str] | None = None  # None permits every value
     # Like *prefixes*, for the sources of copies; None permits the objects that the same
     # bearer may read by GetObject.
     copy_sources: tuple[str, ...] | None = None
-    # Maximum size of one object in bytes, enforced by a signed Content-Length; None is
-    # no limit.
-    max_size: int | None = None
+    max_size: int | None = None  # bytes, in a signed Content-Length; None is no limit
     # Maximum size of one part in bytes. Every part before the last counts as that
     # large, so the parts together do not exceed *max_size*. None permits one part.
     max_part_size: int | None = None
-    # False signs ``x-oss-forbid-overwrite: true`` with every write.
-    overwrite: bool = True
-    # Whether ``versionId`` may be signed, as a query parameter and in a copy source.
-    versions: bool = False
-    # Maximum number of signature requests per minute and worker; None is no limit.
-    requests_per_minute: int | None = None
+    overwrite: bool = True  # False signs ``x-oss-forbid-overwrite: true`` with writes
+    versions: bool = False  # whether ``versionId`` may be signed, also in copy sources
+    requests_per_minute: int | None = None  # for signatures; None is no limit
 
     def covers(self, path: str) -> bool:
         """Return whether *path* begins with a granted prefix, byte for byte."""
@@ -138,10 +128,9 @@ def hash_token(token: str) -> str:
 
 
 def permitted(operation: Operation, policy: Policy) -> Operation:
-    """Return *operation* as *policy* permits it.
+    """Return *operation* as *policy* permits it: with its headers and its lifetime.
 
-    The lifetime is shortened to the maximum, optional headers that are not permitted are
-    removed, and the headers that the policy imposes are added.
+    Optional headers that are not permitted are removed.
 
     Raises:
         ServiceError: the policy does not permit the operation.
@@ -197,7 +186,6 @@ def _may_ask(name: str, value: str, action: Action, policy: Policy) -> bool:
 
 
 def _check_source(operation: Operation, policy: Policy) -> None:
-    """Raise ServiceError unless *policy* permits the source of a copy."""
     lower = {name.lower(): value for name, value in operation.headers.items()}
     if not (source := lower.get(COPY_SOURCE)):
         # Its URL would be that of an upload, with no limit of its size.
@@ -211,7 +199,6 @@ def _check_source(operation: Operation, policy: Policy) -> None:
 
 
 def _imposed(operation: Operation, policy: Policy) -> dict[str, str]:
-    """Return the headers that the policy adds; ServiceError for a forbidden size."""
     imposed = {}
     action = operation.action
     if policy.max_size is not None and action.spec.body == "data":
@@ -235,14 +222,12 @@ def _imposed(operation: Operation, policy: Policy) -> dict[str, str]:
 
 
 def place_in(policy: Policy, wish: Mapping[str, str]) -> str:
-    """Return the ``bucket/prefix`` that the query parameters *wish* request.
+    """Return the ``bucket/prefix`` in the parameters ``bucket`` and ``dir`` of *wish*.
 
-    The parameters are ``bucket`` and ``dir``; a missing one defaults to the policy's
-    only value.
+    A missing parameter defaults to the only value that the policy has.
 
     Raises:
-        ServiceError: the policy does not grant the prefix, or grants several and a
-            missing parameter does not say which.
+        ServiceError: *policy* does not grant it, or a parameter is missing.
     """
     if Action.PostObject not in policy.actions:
         raise ServiceError("action_not_granted", "PostObject is not granted")
@@ -252,9 +237,8 @@ def place_in(policy: Policy, wish: Mapping[str, str]) -> str:
         if folder and not folder.endswith("/"):
             folder += "/"
         buckets = {split_path(path)[0] for path in places}
-        places = {
-            f"{one}/{folder}" for one in buckets if policy.covers(f"{one}/{folder}")
-        }
+        places = {f"{name}/{folder}" for name in buckets}
+        places = {path for path in places if policy.covers(path)}
     if not places:
         raise ServiceError("forbidden", "bucket or dir lies outside what is granted")
     if len(places) > 1:
@@ -346,18 +330,18 @@ def parse_policies(text: str) -> Policies:
     for index, entry in enumerate(entries):
         place = f"tokens[{index}]"
         table = _Table(entry, f"{place}.", problems)
-        known = table.get("sha256", _hash, "", required=True)
+        digest = table.get("sha256", _hash, "", required=True)
         policy = _policy(table)
-        if known in tokens:
-            table.wrong("sha256", f"is that of {tokens[known].name!r} too")
+        if digest in tokens:
+            table.wrong("sha256", f"is that of {tokens[digest].name!r} too")
         if policy.name in names:
             table.wrong("name", f"is that of {names[policy.name]} too")
-        if known:
-            tokens[known] = policy
+        if digest:
+            tokens[digest] = policy
         if policy.name:
             names.setdefault(policy.name, place)
     top.end()
-    buckets = {p.partition("/")[0] for one in tokens.values() for p in one.prefixes}
+    buckets = {path.partition("/")[0] for p in tokens.values() for path in p.prefixes}
     if signer.style == "cname" and len(buckets) > 1:
         named = ", ".join(sorted(buckets))
         problems.append(
@@ -389,10 +373,7 @@ class _Table:
         *,
         required: bool = False,
     ) -> T:
-        """Return the converted member; *default* if it is missing or invalid.
-
-        An invalid member is recorded as a mistake, and so is a missing *required* one.
-        """
+        """Return the converted member; *default* if it is missing or invalid."""
         self.asked.append(name)
         if name in self.members:
             try:
@@ -425,11 +406,9 @@ class _Table:
         return None if values is None or len(self.problems) > before else items
 
     def wrong(self, name: str, text: str) -> None:
-        """Record a mistake in the member *name*."""
         self.problems.append(f"{self.place}{name} {text}")
 
     def end(self) -> None:
-        """Record a mistake for each unknown member."""
         for name in self.members:
             if name not in self.asked:
                 near = difflib.get_close_matches(name, self.asked, 1)
@@ -504,8 +483,6 @@ def _policy(table: _Table) -> Policy:
 
 
 def _valid(test: Callable[[Any], object], what: str) -> Callable[[Any], Any]:
-    """Return a converter that accepts only values for which *test* is true."""
-
     def converter(value: Any) -> Any:
         if not test(value):
             raise _MemberError(f"must be {what}")

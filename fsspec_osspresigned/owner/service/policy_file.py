@@ -21,19 +21,15 @@ _MAX_POLICY = 16 * 1024 * 1024
 
 
 def make_signer(settings: SignerSettings) -> KeySigner:
-    """Return the key signer with the settings of a policy file.
-
-    A ConfigurationError lists all missing settings.
-    """
     provider = credential_provider(settings.credentials)
-    own = settings.credentials == ENVIRONMENT
+    from_environment = settings.credentials == ENVIRONMENT
     signer = KeySigner.from_options(
         settings.region,
         settings.endpoint,
         style=settings.style,
-        credentials=None if own else provider,
+        credentials=None if from_environment else provider,
     )
-    key = provider() if own else None
+    key = provider() if from_environment else None
     if key and key.security_token is not None and key.expires_at is None:
         msg = "OSS_SESSION_TOKEN is set and OSS_SESSION_EXPIRATION is not"
         raise ConfigurationError(f"{msg}: the URLs would outlive the temporary key")
@@ -53,13 +49,10 @@ class PolicyFile:
     _settings: SignerSettings | None = field(default=None, init=False)
     _stamp: object = field(default=None, init=False)  # None: to be read in any case
     _seen: object = field(default=None, init=False)
-    _told: Sequence[str] = field(default=(), init=False)
+    _problems: Sequence[str] = field(default=(), init=False)
 
     def load(self) -> dict[str, Any]:
-        """Read the file and return facts for the log; an error keeps the old rules.
-
-        A new signer is created if its settings changed.
-        """
+        """Read the file and return facts for the log; an error keeps the old rules."""
         self._stamp = FileStamp.read(self.path)
         policies = parse_policies(self._text())
         if policies.signer != self._settings:
@@ -73,23 +66,23 @@ class PolicyFile:
         """Load the file again if it changed, or with *force*, and log the result.
 
         The file must be unchanged for one interval, because a partly written file can
-        be a valid policy. After a failed load, it is read again at each interval, even
-        without a change, because only its permissions may have been wrong.
+        be a valid policy. A failed load is repeated at each interval, because only the
+        permissions of the file may have been wrong.
         """
         now = FileStamp.read(self.path)
-        rests, self._seen = now == self._seen, now
-        if not force and (now == self._stamp or not rests):
+        is_settled, self._seen = now == self._seen, now
+        if not force and (now == self._stamp or not is_settled):
             return
         try:
             facts = self.load()
         except Exception as error:  # noqa: BLE001 - the next one must still be read
             problems = getattr(error, "problems", (type(error).__name__,))
             self._stamp = None
-            if force or problems != self._told:
+            if force or problems != self._problems:
                 self.say("policy_refused", problems=list(problems))
-            self._told = problems
+            self._problems = problems
         else:
-            self._told = ()
+            self._problems = ()
             self.say("policy_reloaded", **facts)
 
     def _text(self) -> str:
@@ -109,10 +102,7 @@ class PolicyFile:
 async def watch(
     policy: PolicyFile, hangup: asyncio.Event, seconds: float = 1.0
 ) -> None:
-    """Reload *policy* when *hangup* is set, by SIGHUP, or when its file changes.
-
-    Changes are detected every *seconds*.
-    """
+    """Reload *policy* when *hangup* is set, or when its file changes."""
     while True:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(hangup.wait(), seconds)

@@ -36,10 +36,7 @@ Say = Callable[..., None]
 
 @define
 class LineWriter:
-    """Writes lines to a file descriptor.
-
-    No file object is used, because Python would wait for its lock at exit.
-    """
+    """Writes lines to a descriptor: at exit, Python waits for the lock of a file."""
 
     descriptor: int = 1
     most: int = 10_000  # lines that wait; more are dropped and counted
@@ -51,8 +48,7 @@ class LineWriter:
     def in_thread(self, patience: float = 1.0) -> Iterator[None]:
         """Write lines in a thread during the block, so a slow reader delays no call.
 
-        At the end of the block, queued lines are written for at most *patience*
-        seconds.
+        At the end of the block, the thread gets *patience* seconds for queued lines.
         """
         lines = self._lines = queue.SimpleQueue()
         thread = threading.Thread(target=self._drain, args=(lines,), daemon=True)
@@ -65,16 +61,12 @@ class LineWriter:
             thread.join(patience)
 
     def put(self, line: str) -> None:
-        """Write *line*, or in a block of ``in_thread`` queue it for the thread.
-
-        A line that does not fit into the queue is dropped and counted.
-        """
         lines = self._lines
         if lines is None:
             self._write(line)
         elif lines.qsize() < self.most:
             lines.put(line)
-        else:
+        else:  # the next line that is written tells how many were dropped
             with self._lock:
                 self._dropped += 1
 
@@ -101,12 +93,10 @@ class LineHandler(logging.Handler):
     """Log handler that writes warnings of libraries to the service log."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Log *record*, with its traceback if it has one."""
         say("warning", logger=record.name, text=self.format(record))
 
 
 def say(event: str, **facts: Any) -> None:
-    """Write one line of JSON with *facts* to stdout."""
     STDOUT.put(_line(event, **facts))
 
 
@@ -115,7 +105,6 @@ def _line(event: str, **facts: Any) -> str:
 
 
 def log_call(record: AccessRecord, say: Say, *, log_keys: bool = False) -> None:
-    """Log one call; *log_keys* adds the names of its objects."""
     facts: dict[str, Any] = {"paths": record.paths} if log_keys else {}
     if record.fault is not None:
         facts["fault"] = record.fault

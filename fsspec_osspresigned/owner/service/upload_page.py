@@ -61,6 +61,5 @@ def page_routes(endpoint: Callable[[], Endpoint]) -> list[Route]:
 
 
 def source_of(endpoint: Endpoint) -> str:
-    """Return the buckets of *endpoint* as a Content-Security-Policy source."""
     wildcard = "*." if endpoint.style == "virtual" else ""
     return f"{endpoint.scheme}://{wildcard}{endpoint.host}"
