@@ -152,35 +152,30 @@ class AdaptedSigner(Signer):
         self.grants_by_prefix = preflight is None
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Return what the callable ``sign`` returns."""
         return self._sign(operations)
 
     def sign_each(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
-        """Return what the callable ``sign_each`` returns."""
         return (self._sign_each or super().sign_each)(operations)
 
     def grant(self, path: str) -> Grant:
-        """Return what the callable ``grant`` returns."""
         return (self._grant or super().grant)(path)
 
     def preflight(self, operation: Operation) -> None:
-        """Call ``preflight``."""
         (self._preflight or super().preflight)(operation)
 
     def invalidate(self, refused: SignedRequest) -> None:
-        """Call ``invalidate``."""
         (self._invalidate or super().invalidate)(refused)
 
 
-def adapted(found: Any) -> AdaptedSigner:
+def adapted(signer: Any) -> AdaptedSigner:
     """Return a signer for an object of the user with ``sign``, and maybe more of it."""
     return AdaptedSigner(
-        found.sign,
-        sign_each=getattr(found, "sign_each", None),
-        grant=getattr(found, "grant", None),
-        preflight=getattr(found, "preflight", None),
-        invalidate=getattr(found, "invalidate", None),
-        remote=getattr(found, "remote", False),
+        signer.sign,
+        sign_each=getattr(signer, "sign_each", None),
+        grant=getattr(signer, "grant", None),
+        preflight=getattr(signer, "preflight", None),
+        invalidate=getattr(signer, "invalidate", None),
+        remote=getattr(signer, "remote", False),
     )
 
 
@@ -197,23 +192,17 @@ class ChainSigner(Signer):
 
     @property
     def waits(self) -> bool:  # type: ignore[override]  # depends on the signers
-        """True if one of the signers may wait now."""
         return any(signer.waits for signer in self._signers)
 
     @property
     def grant_waits(self) -> bool:  # type: ignore[override]  # likewise
-        """The same for ``grant`` and ``preflight``."""
         return any(signer.grant_waits for signer in self._signers)
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Return signed requests for *operations*; raises the first error."""
         return all_signed(self.sign_each(operations))
 
     def sign_each(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
-        """Return a signed request for each operation, or the last signer's error.
-
-        The last signer gets in one batch all operations that the others refused.
-        """
+        """Ask the last signer in one batch for all that the others refused."""
         done: dict[int, Outcome] = {}
         left = list(range(len(operations)))
         *first, last = self._signers
@@ -227,15 +216,12 @@ class ChainSigner(Signer):
         return [done[index] for index in range(len(operations))]
 
     def grant(self, path: str) -> Grant:
-        """Return the grant of the first signer that permits uploading *path*."""
         return self._first(lambda signer: signer.grant(path))
 
     def preflight(self, operation: Operation) -> None:
-        """Raise the error of the last signer, if no signer can sign *operation*."""
         self._first(lambda signer: signer.preflight(operation))
 
     def invalidate(self, refused: SignedRequest) -> None:
-        """Report to all signers that the store refused the request as expired."""
         for signer in self._signers:
             signer.invalidate(refused)
 
@@ -313,10 +299,7 @@ def check_signed(operation: Operation, request: Any) -> None:
 
 
 def _missing_headers(operation: Operation, request: SignedRequest) -> list[str]:
-    """Return the required headers that *request* lacks, as headers or form fields.
-
-    A header with another value counts as missing.
-    """
+    """Return the required headers that *request* lacks, or has with another value."""
     if not operation.headers:
         return []
     sent = {name.lower(): value for name, value in request.headers.items()}
@@ -348,10 +331,10 @@ def form_fields(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _variables(text: str) -> dict[str, str]:
-    found: Any = None
+    decoded: Any = None
     with suppress(ValueError):
-        found = json.loads(base64.b64decode(text, validate=True))
-    if isinstance(found, dict) and all(isinstance(v, str) for v in found.values()):
-        return found
+        decoded = json.loads(base64.b64decode(text, validate=True))
+    if isinstance(decoded, dict) and all(isinstance(v, str) for v in decoded.values()):
+        return decoded
     msg = "the header x-oss-callback-var is not the base64 of a JSON object of texts"
     raise ConfigurationError(msg)

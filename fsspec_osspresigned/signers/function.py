@@ -43,7 +43,6 @@ class FunctionSigner(Signer):
         self._clock = clock
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Call the function, and return its results as signed requests."""
         path = operations[0].path
         began = self._clock()
         try:
@@ -52,20 +51,20 @@ class FunctionSigner(Signer):
         except OSSPresignedError:
             raise
         except PermissionError as error:
-            raise NotSignedError(_said(error), path=path) from error
+            raise NotSignedError(_raised(error), path=path) from error
         except Exception as error:  # any function of the user's
-            raise SignerError(_said(error), path=path) from error
+            raise SignerError(_raised(error), path=path) from error
         single = isinstance(answers, (SecretURL, Mapping, SignedRequest))
         if single and len(operations) == 1:
             answers = [answers]
         if not isinstance(answers, Sequence):
-            said = f"returned a {type(answers).__name__}, not a list"
+            problem = f"returned a {type(answers).__name__}, not a list"
         elif len(answers) != len(operations):
-            said = f"answered {len(answers)} of {len(operations)}"
+            problem = f"answered {len(answers)} of {len(operations)}"
         else:
             pairs = zip(operations, answers, strict=True)
             return [self._read(operation, answer, began) for operation, answer in pairs]
-        raise SignerError(f"the signer function {said}", path=path)
+        raise SignerError(f"the signer function {problem}", path=path)
 
     def _read(self, operation: Operation, answer: Any, began: float) -> SignedRequest:
         if isinstance(answer, SignedRequest):
@@ -88,18 +87,17 @@ class FunctionSigner(Signer):
 
 
 def _hide(answer: Any) -> Any:
-    """Return the result *answer* of the function with its URLs converted to secrets."""
+    """Return *answer* with its URLs converted to secrets."""
     if isinstance(answer, str):
         return SecretURL(answer)
     if isinstance(answer, Mapping):
         return {name: _hide(v) if name == "url" else v for name, v in answer.items()}
     if isinstance(answer, Sequence) and not isinstance(answer, bytes | bytearray):
-        return [_hide(one) for one in answer]
+        return [_hide(item) for item in answer]
     return answer
 
 
 def _problem(answer: Any, *, allow_http: bool) -> str | None:
-    """Return why the mapping *answer* is not a valid result; None if it is."""
     if not isinstance(answer, Mapping):
         kind = type(answer).__name__
         return f"it is a {kind}, not a URL, a mapping or a SignedRequest"
@@ -108,10 +106,10 @@ def _problem(answer: Any, *, allow_http: bool) -> str | None:
     url, life = answer.get("url"), answer.get("expires_in", 1)
     if not isinstance(url, SecretURL):
         return "it has no url"
-    if found := url_problem(url.reveal()) or http_problem(
+    if problem := url_problem(url.reveal()) or http_problem(
         url.reveal(), allow_http=allow_http, local=True
     ):
-        return f"its URL {found}"
+        return f"its URL {problem}"
     if not isinstance(answer.get("method", ""), str):
         return "its method is not a string"
     headers = answer.get("headers") or {}
@@ -123,27 +121,26 @@ def _problem(answer: Any, *, allow_http: bool) -> str | None:
     return next(header_problems(headers), None)
 
 
-def _said(error: BaseException) -> str:
+def _raised(error: BaseException) -> str:
     return f"the signer function raised {type(error).__name__}: {clean(str(error))}"
 
 
-def as_signer(found: Any, *, allow_http: bool = False) -> Signer:
-    """Return *found* as a signer: a Signer, a function, or ``module:name``.
+def as_signer(signer: Any, *, allow_http: bool = False) -> Signer:
+    """Return *signer*, a Signer, a function, or ``module:name``, as a Signer.
 
-    Raises:
-        ConfigurationError: *found* is none of these, or cannot be imported.
+    Raises ConfigurationError if it is none of these, or cannot be imported.
     """
     shown = "signer"
-    if isinstance(found, str):
-        shown, found = found, _imported(found)
-    if isinstance(found, Signer):
-        return found
-    if not isinstance(found, type):
-        if callable(getattr(found, "sign", None)):
-            return adapted(found)
-        if callable(found):
-            return FunctionSigner(found, allow_http=allow_http)
-    msg = f"{shown} is a {type(found).__name__}, neither a Signer nor a function"
+    if isinstance(signer, str):
+        shown, signer = signer, _imported(signer)
+    if isinstance(signer, Signer):
+        return signer
+    if not isinstance(signer, type):
+        if callable(getattr(signer, "sign", None)):
+            return adapted(signer)
+        if callable(signer):
+            return FunctionSigner(signer, allow_http=allow_http)
+    msg = f"{shown} is a {type(signer).__name__}, neither a Signer nor a function"
     raise ConfigurationError(msg)
 
 
@@ -155,13 +152,12 @@ def _imported(reference: str) -> Any:
         msg = f"signer={redact(reference)[:80]!r} is not of the form module:function"
         raise ConfigurationError(msg)
     try:
-        found: Any = importlib.import_module(module)
+        imported: Any = importlib.import_module(module)
     except Exception as error:  # a module of the user's can raise anything
         msg = f"signer={reference!r}: importing {module} raised {type(error).__name__}"
         raise ConfigurationError(f"{msg}: {clean(str(error))}") from error
-    return functools.reduce(lambda of, name: getattr(of, name, None), names, found)
+    return functools.reduce(lambda of, name: getattr(of, name, None), names, imported)
 
 
 def function_signer(options: Any, *_: object) -> Signer:
-    """Return the signer for ``signer='module:function'``, or for a function."""
     return as_signer(options.signer, allow_http=options.allow_http)

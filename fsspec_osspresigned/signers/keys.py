@@ -72,19 +72,16 @@ _RENEWED_BEFORE = 900
 
 
 def _with_end(provider: Any) -> Any:
-    """Return the credentials of the inner provider, which include the expiry time.
-
-    The provider chain and the profiles of alibabacloud_credentials forward credentials
-    of another provider without the expiry time.
-    """
-    found = provider.get_credentials()
-    if found.get_security_token() and not found.get_expiration():
+    # The provider chain and the profiles of alibabacloud_credentials forward credentials
+    # of an inner provider without the expiry time.
+    credentials = provider.get_credentials()
+    if credentials.get_security_token() and not credentials.get_expiration():
         for inner in getattr(provider, "__dict__", {}).values():
             if hasattr(inner, "get_credentials"):
                 deeper = _with_end(inner)
                 if deeper.get_expiration():
                     return deeper
-    return found
+    return credentials
 
 
 @frozen(kw_only=True)
@@ -95,22 +92,21 @@ class ChainCredentials:
     clock: Callable[[], float] = field(default=time.time, repr=False)
 
     def __call__(self) -> Credentials:
-        """Return the current access key."""
         try:
-            found = _with_end(self.chain)
+            key = _with_end(self.chain)
         except Exception as error:  # noqa: BLE001 - every provider has its own
             # Its message may quote what a metadata service answered.
             msg = f"the credential chain has no access key now ({type(error).__name__})"
             raise SignerUnavailableError(msg) from None
-        name = found.get_access_key_id()
-        secret = Secret(found.get_access_key_secret() or "")
+        name = key.get_access_key_id()
+        secret = Secret(key.get_access_key_secret() or "")
         if not name or not secret.reveal():
             msg = "the credential chain answered without an access key"
             raise SignerUnavailableError(msg)
-        token = Secret(found.get_security_token() or "")
+        token = Secret(key.get_security_token() or "")
         if not token.reveal():
             return Credentials(name, secret)
-        end = found.get_expiration() or self.clock() + _RENEWED_BEFORE
+        end = key.get_expiration() or self.clock() + _RENEWED_BEFORE
         return Credentials(name, secret, token, float(end))
 
 
@@ -142,20 +138,14 @@ def credential_provider(name: str) -> Callable[[], Credentials]:
 
 @frozen(kw_only=True)
 class KeySigner(Signer):
-    """Signs every operation with an access key that this process holds.
+    """Signs every operation with an access key that this process holds."""
 
-    Attributes:
-        credentials: called for each batch, so that temporary keys can be renewed.
-        region: region for V4; None for V1.
-        version: ``v4`` or ``v1``.
-        expires_in: lifetime in seconds, unless the operation has its own.
-    """
-
+    # Called for each batch, so that temporary keys can be renewed.
     credentials: Callable[[], Credentials] = environment_credentials
     endpoint: Endpoint
-    region: str | None = None
-    version: str = "v4"
-    expires_in: int = 3600
+    region: str | None = None  # None for V1
+    version: str = "v4"  # or v1
+    expires_in: int = 3600  # lifetime in seconds, unless the operation has its own
     clock: Callable[[], float] = field(default=time.time, repr=False)
     _bound: dict[str, str] = field(factory=dict, init=False, repr=False, eq=False)
 
@@ -197,13 +187,13 @@ class KeySigner(Signer):
                 "neither region nor endpoint is known: set OSS_REGION or region=, for "
                 "example cn-hangzhou"
             )
-        told = place.region if place else None
+        own_region = place.region if place else None
         if place and place.product != "oss":
-            region = told  # a cloud box stands in a region, and is not of it
-        if region and told and region != told:
-            problem = f"region {region} does not fit the endpoint's region {told}"
+            region = own_region  # a cloud box stands in a region, and is not of it
+        if region and own_region and region != own_region:
+            problem = f"region {region} does not fit the endpoint's region {own_region}"
             problems.append(problem)
-        if place and not (region or told or version == "v1"):
+        if place and not (region or own_region or version == "v1"):
             problem = f"the endpoint {place.host} does not tell its region"
             problems.append(f"{problem}: set OSS_REGION or region=")
         if problems or place is None:
@@ -211,7 +201,7 @@ class KeySigner(Signer):
         return cls(
             credentials=credentials or environment_credentials,
             endpoint=place,
-            region=region or told,
+            region=region or own_region,
             version=version,
             expires_in=expires_in,
         )
@@ -220,11 +210,9 @@ class KeySigner(Signer):
 
     @property
     def waits(self) -> bool:  # type: ignore[override]  # depends on the credentials
-        """False if the access key is read from the environment."""
         return self.credentials is not environment_credentials
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Return signed requests for *operations*; reads the access key once."""
         credentials = self.credentials()
         return [self._sign(credentials, operation) for operation in operations]
 
@@ -240,7 +228,7 @@ class KeySigner(Signer):
         headers = _signed_headers(operation)
         extra = [n for n in headers if not is_always_signed(n.lower())]
         problems = [
-            *(f"{operation.action} {text}" for text in _misfits(operation)),
+            *(f"{operation.action} {text}" for text in _misfits(operation, headers)),
             *self._unkept(operation, headers),
             *self._unbound(operation),
         ]
@@ -274,19 +262,17 @@ class KeySigner(Signer):
         )
 
     def _unbound(self, operation: Operation) -> Iterator[str]:
-        """Yield a problem if the endpoint is a custom domain of another bucket."""
         if self.endpoint.style != "cname":
             return
         host, bucket = self.endpoint.host, operation.bucket
         first = self._bound.setdefault(host, bucket)
-        if first != bucket:
+        if first != bucket:  # the host is a custom domain of another bucket
             yield (
                 f"{host} is the domain of one bucket, and {first!r} was used first: "
                 f"use another filesystem for {bucket!r}, with its own endpoint"
             )
 
     def _unkept(self, operation: Operation, headers: Mapping[str, str]) -> list[str]:
-        """Return why the required headers Host or Content-Length cannot be sent."""
         demanded = {n.lower(): v for n, v in headers.items() if n.lower() in _ON_DEMAND}
         problems: list[str] = []
         if not demanded:
@@ -303,7 +289,6 @@ class KeySigner(Signer):
 
 
 def _signed_headers(operation: Operation) -> dict[str, str]:
-    """Return the headers to sign and send; required ones win over optional ones."""
     required, optional = operation.headers, operation.optional_headers
     if not optional:
         return {**required}
@@ -312,16 +297,7 @@ def _signed_headers(operation: Operation) -> dict[str, str]:
     return {**wished, **required}
 
 
-def _copy_source(operation: Operation) -> str:
-    """Return the value of the header with the copy source; empty if it is missing.
-
-    Without that header, a copy would be signed as an upload.
-    """
-    signed = _signed_headers(operation)
-    return next((v for n, v in signed.items() if n.lower() == COPY_SOURCE), "")
-
-
-def _misfits(operation: Operation) -> Iterator[str]:
+def _misfits(operation: Operation, headers: Mapping[str, str]) -> Iterator[str]:
     """Yield a text for each member that *operation* lacks, or must not have."""
     spec, number = operation.action.spec, operation.part_number
     if spec.upload_id and not operation.upload_id:
@@ -336,7 +312,8 @@ def _misfits(operation: Operation) -> Iterator[str]:
         yield "takes no key: use the parameter prefix"
     if not spec.on_bucket and not operation.key:
         yield "needs a key"
-    if spec.copies and not _copy_source(operation):
+    sources = (v for n, v in headers.items() if n.lower() == COPY_SOURCE)
+    if spec.copies and not next(sources, ""):  # it would be signed as an upload
         yield f"needs the header {COPY_SOURCE}"
     if spec.form:
         yield "is not a URL: its policy is signed as a form"
@@ -346,7 +323,6 @@ def _misfits(operation: Operation) -> Iterator[str]:
 
 
 def key_signer(options: Any, *_: object) -> KeySigner:
-    """Return the signer of ``signer='keys'``."""
     return KeySigner.from_options(
         region=options.region,
         endpoint=options.endpoint,
