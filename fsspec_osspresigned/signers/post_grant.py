@@ -45,17 +45,11 @@ _TOO_MANY = 429
 
 @frozen
 class HeldGrant:
-    """A grant in use.
-
-    Attributes:
-        grant: the grant.
-        issued_at: time at which it was received, seconds since the epoch.
-        fetched: whether the grant is from a server, which is trusted less than a file.
-    """
+    """A grant in use."""
 
     grant: PostGrant
-    issued_at: float
-    fetched: bool
+    issued_at: float  # when it was received, seconds since the epoch
+    fetched: bool  # from a server, which is trusted less than a file
 
 
 @define(eq=False, repr=False)
@@ -71,19 +65,14 @@ class LocalGrant:
         self.current()
 
     def current(self) -> HeldGrant:
-        """Return the grant that the file contains now."""
-        found = self.file.current()
-        if found is not self._checked:
-            self._check(found)
-            self._checked = found
-        return HeldGrant(found, self.clock(), fetched=False)
-
-    def _check(self, found: PostGrant) -> None:
-        local = self.file.local
-        problem = http_problem(found.url, allow_http=self.allow_http, local=local)
-        if problem:
-            msg = f"the grant for {found.bucket!r}: its host {problem}"
-            raise ConfigurationError(msg)
+        grant, local = self.file.current(), self.file.local
+        if grant is not self._checked:
+            problem = http_problem(grant.url, allow_http=self.allow_http, local=local)
+            if problem:
+                msg = f"the grant for {grant.bucket!r}: its host {problem}"
+                raise ConfigurationError(msg)
+            self._checked = grant
+        return HeldGrant(grant, self.clock(), fetched=False)
 
     def drop(self, issued_at: float) -> None:
         """Do nothing, because ``current`` reads the file again."""
@@ -94,12 +83,10 @@ class FetchedGrant:
 
     Args:
         url: URL of the server, with an optional query.
-        exchange: function that sends the HTTP call.
         token: reads the bearer token; called again once if the token is refused.
         allowed_hosts: further permitted hosts of forms, host -> its bucket; None for
             any bucket.
         allow_http: permits plain http to other machines.
-        clock: returns seconds since the epoch.
     """
 
     def __init__(
@@ -141,12 +128,12 @@ class FetchedGrant:
             BindingError: the grant names a host that is not permitted.
         """
         # Not under the lock, which is held while another thread fetches one.
-        if (found := self._in_hand(self._clock())) is not None:
-            return found
+        if (usable := self._in_hand(self._clock())) is not None:
+            return usable
         with self._lock:
             now = self._clock()
-            if (found := self._in_hand(now)) is not None:
-                return found
+            if (usable := self._in_hand(now)) is not None:
+                return usable
             held, until = self._held, now + _PAUSE
             try:
                 held = self._held = self._fetched(now)
@@ -207,7 +194,6 @@ class FetchedGrant:
         return family(text, status=reply.status, retry_after=problem.retry_after)
 
     def _read(self, reply: Reply) -> PostGrant:
-        """Return the grant in *reply*; an error if its host is not permitted."""
         try:
             grant = parse_grant(BytesIO(reply.body), allowed_hosts=self._allowed)
         except ConfigurationError as error:
@@ -224,26 +210,21 @@ class FetchedGrant:
 
 @define(eq=False, repr=False)
 class PostGrantSigner(Signer):
-    """Signer that makes forms of PostObject from the grant of *source*.
-
-    *logged* has the pairs of content types that were logged.
-    """
+    """Signer that makes forms of PostObject from the grant of *source*."""
 
     source: LocalGrant | FetchedGrant
     clock: Callable[[], float] = time.time
-    logged: dict[tuple[str, str], Operation] = field(factory=dict)
+    logged: dict[tuple[str, str], Operation] = field(factory=dict)  # by content types
 
     grants_by_prefix = False
 
     @property
     def waits(self) -> bool:  # type: ignore[override]  # depends on the source
-        """True if the grant is fetched from a server."""
         return isinstance(self.source, FetchedGrant)
 
     grant_waits = waits
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Return a form for each of *operations*; only PostObject is permitted."""
         return [self._sign(operation) for operation in operations]
 
     def _sign(self, operation: Operation) -> SignedRequest:
@@ -263,10 +244,7 @@ class PostGrantSigner(Signer):
         return signed
 
     def _log_type(self, operation: Operation, guessed: str, sent: str) -> None:
-        """Warn that the grant stores the type *sent*, not the type *guessed*.
-
-        Each pair of types is logged once.
-        """
+        """Warn once for each pair that the grant stores the type *sent* instead."""
         if self.logged.setdefault((guessed, sent), operation) is operation:
             _log.warning(
                 "%s: its name suggests the type %s, but the grant stores it as %s",
@@ -310,7 +288,6 @@ class PostGrantSigner(Signer):
 
 
 def fetched_grant_signer(options: Any, _: object) -> PostGrantSigner:
-    """Return the signer for ``grant='https://...'``."""
     return PostGrantSigner(
         FetchedGrant(
             options.grant,
@@ -323,11 +300,10 @@ def fetched_grant_signer(options: Any, _: object) -> PostGrantSigner:
 
 
 def local_grant_signer(options: Any, opener: Callable[[str], bytes]) -> PostGrantSigner:
-    """Return the signer for ``grant=`` with a file, another source, or a mapping."""
     hosts, allow_http = options.allowed_hosts, options.allow_http
     if isinstance(options.grant, Mapping):
-        found = read_grant(options.grant, allowed_hosts=hosts)
-        file = FileSource(lambda: found, path=None, local=True, kind="grant")
+        grant = read_grant(options.grant, allowed_hosts=hosts)
+        file = FileSource(lambda: grant, path=None, local=True, kind="grant")
     else:
         file = load_file(
             options.grant,
