@@ -86,7 +86,6 @@ class Credentials:
 
 
 def is_of_s3(url: SecretURL) -> bool:
-    """Return whether *url* has a signature of S3, version 4 or 2."""
     text = url.reveal()
     return _S3_V4 in text or _S3_V2 in text
 
@@ -125,12 +124,11 @@ def parse_moment(text: str) -> int | None:
 
 @lru_cache(maxsize=16)
 def written_moment(now: int) -> str:
-    """Return *now*, seconds since the epoch, in V4's format ``20260101T000000Z``."""
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
 
 
 def is_subresource(name: str) -> bool:
-    """Return whether a V1 signature includes the query parameter *name*."""
+    """Return whether V1 signs the query parameter *name*."""
     return name in SUBRESOURCES or name.startswith("x-oss-")
 
 
@@ -167,7 +165,7 @@ def string_to_sign_v1(
 
 
 def sign_v1(secret: Secret, string_to_sign: str) -> str:
-    """Return the V1 signature of *string_to_sign* in base64."""
+    """Return the signature in base64."""
     text = string_to_sign.encode("utf-8", "surrogateescape")
     digest = hmac.digest(secret.reveal().encode(), text, "sha1")
     return base64.b64encode(digest).decode()
@@ -208,17 +206,13 @@ def canonical_request_v4(
 
 
 def string_to_sign_v4(moment: str, scope: str, canonical_request: str) -> str:
-    """Return the text that V4 signs.
-
-    *scope* is ``day/region/product/aliyun_v4_request``.
-    """
+    """Return the text that V4 signs; *scope* is ``day/region/product/TERMINATOR``."""
     text = canonical_request.encode("utf-8", "surrogateescape")
     return f"{ALGORITHM}\n{moment}\n{scope}\n{hashlib.sha256(text).hexdigest()}"
 
 
 @lru_cache(maxsize=64)
 def day_key(secret: Secret, day: str, region: str, product: str) -> bytes:
-    """Return V4's signing key for one day; the last 64 keys are cached."""
     key = f"aliyun_v4{secret.reveal()}".encode()
     for piece in (day, region, product, TERMINATOR):
         key = hmac.digest(key, piece.encode(), "sha256")
@@ -226,5 +220,5 @@ def day_key(secret: Secret, day: str, region: str, product: str) -> bytes:
 
 
 def sign_v4(key: bytes, string_to_sign: str) -> str:
-    """Return the V4 signature of *string_to_sign* in lower-case hexadecimal."""
+    """Return the signature in lower-case hexadecimal."""
     return hmac.digest(key, string_to_sign.encode(), "sha256").hex()

@@ -47,8 +47,8 @@ def region_of(host: str) -> str | None:
 
     Return None for acceleration hosts, which serve all regions, and for other hosts.
     """
-    found = _REGION(host.lower())
-    name = next(filter(None, found.groups())) if found else None
+    match = _REGION(host.lower())
+    name = next(filter(None, match.groups())) if match else None
     return _REGIONS.get(name, name) if name else None
 
 
@@ -92,14 +92,12 @@ def check_key(key: str) -> str | None:
 
 @frozen
 class Endpoint:
-    """Address of OSS, and the position of the bucket in URLs.
-
-    The style says whether the bucket is before the host (``virtual``), before the key
-    (``path``), or implied by the host (``cname``).
-    """
+    """Address of OSS, and the position of the bucket in URLs."""
 
     scheme: str
     host: str  # lower case, with the port if there is one; IPv6 in brackets
+    # The bucket stands before the host (virtual) or the key (path), or the host is for
+    # one bucket (cname).
     style: Style
 
     @classmethod

@@ -44,45 +44,29 @@ _OWN_HEADERS = frozenset({"authorization", "x-oss-date", "x-oss-security-token"}
 
 @frozen
 class PresignRequest:
-    """One request to be signed.
-
-    Attributes:
-        credentials: the access key that signs.
-        endpoint: address of OSS for the URL.
-        method: HTTP method in upper case.
-        bucket: the bucket, which is always part of the signature.
-        key: object key, not encoded; empty for a call on the bucket.
-        headers: headers to send. Content-Type, Content-MD5 and ``x-oss-*`` are signed,
-            others only if *additional_headers* names them.
-        query: decoded parameters, without those of the signature.
-        version: ``v4``, or ``v1``, which OSS refuses for new buckets.
-        region: region without ``oss-``; required for V4.
-        product: ``oss``, or ``oss-cloudbox`` for Alibaba CloudBox.
-        now: start of the lifetime, seconds since the epoch.
-        expires_in: lifetime in seconds; 1 to 604,800 for V4.
-        additional_headers: names of further headers to sign; V4 only.
-    """
+    """One request to be signed."""
 
     credentials: Credentials
     endpoint: Endpoint
-    method: str = field(kw_only=True)
-    bucket: str = field(kw_only=True)
-    key: str = field(kw_only=True, default="")
+    method: str = field(kw_only=True)  # in upper case
+    bucket: str = field(kw_only=True)  # always part of the signature
+    key: str = field(kw_only=True, default="")  # not encoded; empty for the bucket
+    # To send. Content-Type, Content-MD5 and x-oss-* are signed, others only if
+    # additional_headers names them.
     headers: Mapping[str, str] = field(kw_only=True, default=_NONE)
+    # Decoded, without the parameters of the signature.
     query: Mapping[str, str] = field(kw_only=True, default=_NONE)
-    version: str = field(kw_only=True, default="v4")
-    region: str | None = field(kw_only=True, default=None)
-    product: str = field(kw_only=True, default="oss")
-    now: float = field(kw_only=True)
-    expires_in: int = field(kw_only=True)
-    additional_headers: Collection[str] = field(kw_only=True, default=())
+    version: str = field(kw_only=True, default="v4")  # OSS refuses v1 for new buckets
+    region: str | None = field(kw_only=True, default=None)  # V4: required, without oss-
+    product: str = field(kw_only=True, default="oss")  # or oss-cloudbox
+    now: float = field(kw_only=True)  # start of the lifetime, seconds since the epoch
+    expires_in: int = field(kw_only=True)  # seconds; 1 to 604,800 for V4
+    additional_headers: Collection[str] = field(kw_only=True, default=())  # V4 only
 
     def url(self) -> SecretURL:
         """Return the presigned URL.
 
-        Raises:
-            ConfigurationError: OSS would refuse the request; the message lists all
-                problems.
+        Raises ConfigurationError, which lists all problems, if OSS would refuse it.
         """
         if problems := [*self.problems()]:
             raise ConfigurationError(problems)
@@ -206,11 +190,7 @@ def _own(
 def _own_query(
     credential: str, token: Secret | None, moment: str, life: int, listed: str
 ) -> str:
-    """Return the query parameters that V4 itself adds, as a query string.
-
-    The last results are cached, because requests of the same second have the same
-    query.
-    """
+    # Cached, because requests of the same second have the same query.
     return canonical_query(_own(credential, token, moment, life, listed).items())
 
 
@@ -246,17 +226,15 @@ def _lasting_problems(
 
 
 def region_problem(region: str | None) -> str | None:
-    """Return why V4 cannot sign for *region*; None if it can."""
     if not region:
         return "no region is given, which V4 signs: for example cn-hangzhou"
     if not _is_region(region):
-        found = f"region {region[:80]!r} is not a region id"
-        return f"{found}: write cn-hangzhou, without oss-"
+        problem = f"region {region[:80]!r} is not a region id"
+        return f"{problem}: write cn-hangzhou, without oss-"
     return None
 
 
 def credential_problems(credentials: Credentials) -> Iterator[str]:
-    """Yield the problems of an access key and its token."""
     name, token = credentials.access_key_id, credentials.security_token
     if not name:
         yield "the access key id is empty"
