@@ -73,8 +73,8 @@ def parse(
             reader.text(_bytes_of(data))
         else:
             reader.document(data)
-    except _TooManyProblems as error:
-        reader.problems = [*error.problems, "URL map: the rest was not read"]
+    except _TooManyProblems:
+        reader.problems.append("URL map: the rest was not read")
     except ValueError as error:
         reader.problems.append(f"URL map: {error}")
     if reader.problems:
@@ -92,7 +92,6 @@ def shown(text: str) -> str:
 
 @lru_cache(1024)
 def _meant(name: str, known: frozenset[str]) -> str | None:
-    """Return the known member that *name* resembles most; None if there is none."""
     from difflib import get_close_matches  # noqa: PLC0415 - only for a typo
 
     close = get_close_matches(name, known, n=1, cutoff=0.8)
@@ -101,7 +100,7 @@ def _meant(name: str, known: frozenset[str]) -> str | None:
 
 @define(slots=False)
 class _Place:
-    """Place of an entry in the map, for messages; its text is made only when needed."""
+    """Place of an entry, for messages; its text is made only when needed."""
 
     before: str
     path: str
@@ -129,11 +128,7 @@ def _moment(text: str) -> float | None:
 
 
 class _TooManyProblems(Exception):  # noqa: N818 - ends the reading, is no error itself
-    """Control-flow exception: a map has so many problems that the rest is not read."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__()
-        self.problems = problems
+    """A map has so many problems that the rest is not read."""
 
 
 @define
@@ -153,10 +148,9 @@ class _MapReader:
     )
 
     def note(self, place: object, problem: str) -> None:
-        """Record a problem; end the reading if there are too many."""
         self.problems.append(f"{place}: {problem}")
         if len(self.problems) == _MAX_PROBLEMS:
-            raise _TooManyProblems(self.problems)
+            raise _TooManyProblems
 
     def text(self, data: bytearray) -> None:
         """Read the text of a map, and empty *data*; ValueError if it is not JSON."""
@@ -211,7 +205,7 @@ class _MapReader:
         return self.simple(members) or members
 
     def request_in(self, value: Any) -> SecretURL | MapRequest | None:
-        """Return *value* if ``decoded`` made it; None if it is still to be checked."""
+        # What ``decoded`` made is checked.
         is_checked = self.is_text and isinstance(value, (SecretURL, MapRequest))
         return value if is_checked else None
 
@@ -298,7 +292,6 @@ class _MapReader:
             self.entries[path] = entry
 
     def kept(self, value: Any, place: object) -> Kept | None:
-        """Return what is kept of *value*, the JSON value of one path."""
         return (
             self.request_in(value)
             or self.simple(value)
@@ -331,13 +324,11 @@ class _MapReader:
         return MapRequest(url=SecretURL(url), headers=headers, expires_at=ends)
 
     def moment(self, value: Any) -> float | None:
-        """Return the time *value* as seconds since the epoch; None if it is invalid."""
         if isinstance(value, datetime):
             return value.timestamp() if value.tzinfo is not None else None
         return self._time_of(value) if isinstance(value, str) else None
 
     def entry(self, value: Any, place: str) -> MapEntry | None:
-        """Return the map entry in *value*, the JSON value of one path."""
         if isinstance(value, str):
             request = self.request(value, place, "PUT")
             return None if request is None else MapEntry(put=request)
@@ -345,24 +336,24 @@ class _MapReader:
         members = self.members(value, place, _ENTRY)
         if members is None:
             return None
-        found: dict[str, Any] = {
-            slot: one
-            if (slot, one) == ("complete", "external")
-            else self.request(one, here, method)
-            for slot, one, here, method in self.requests(members, place)
+        fields: dict[str, Any] = {
+            slot: item
+            if (slot, item) == ("complete", "external")
+            else self.request(item, here, method)
+            for slot, item, here, method in self.requests(members, place)
         }
         expires_at = self.time(members, place)
         if "parts" in members:
-            found["parts"] = parts = self.parts(members["parts"], f"{place}.parts")
-            found["upload_id"] = self.upload_id(members, parts, place)
-            found["part_size"] = self.part_size(members, place)
+            fields["parts"] = parts = self.parts(members["parts"], f"{place}.parts")
+            fields["upload_id"] = self.upload_id(members, parts, place)
+            fields["part_size"] = self.part_size(members, place)
         elif misplaced := {"upload_id", "part_size", "complete"} & members.keys():
             self.note(place, f"has {', '.join(sorted(misplaced))}, but no parts")
-        if not found and len(self.problems) == before:
+        if not fields and len(self.problems) == before:
             self.note(place, "has no URL")
         if len(self.problems) > before:
             return None
-        return MapEntry(expires_at=expires_at, **found)
+        return MapEntry(expires_at=expires_at, **fields)
 
     def requests(
         self, members: Mapping[str, Any], place: str
@@ -409,7 +400,6 @@ class _MapReader:
         return members
 
     def request(self, value: Any, place: str, method: str) -> MapRequest | None:
-        """Return the request in *value*: a URL, or an object with a URL."""
         checked = self.request_in(value)
         if isinstance(checked, SecretURL):
             return MapRequest(url=checked)
@@ -436,12 +426,11 @@ class _MapReader:
         return MapRequest(url=url, headers=headers, expires_at=expires_at)
 
     def headers(self, members: Mapping[str, Any], place: str) -> Any:
-        """Return the headers to send; None if the map has none for the request."""
         if "headers" not in members:
             return None
         headers = members["headers"]
-        if isinstance(sent := self.request_in(headers), SecretURL):
-            headers = {"url": sent.reveal()}  # a header of that name
+        if isinstance(url := self.request_in(headers), SecretURL):
+            headers = {"url": url.reveal()}  # a header of that name
         place = f"{place}.headers"
         if not isinstance(headers, Mapping) or not all(
             isinstance(name, str) for name in headers
@@ -456,23 +445,21 @@ class _MapReader:
         return headers
 
     def time(self, members: Mapping[str, Any], place: str) -> float | None:
-        """Return the expiry time of a request or entry, in seconds since the epoch."""
         if "expires_at" not in members:
             return None
-        if (found := self.moment(members["expires_at"])) is None:
+        if (seconds := self.moment(members["expires_at"])) is None:
             problem = "must be a time with a zone (RFC 3339): 2026-11-25T10:00:00Z"
             self.note(f"{place}.expires_at", problem)
-        return found
+        return seconds
 
     def parts(self, value: Any, place: str) -> tuple[MapRequest, ...]:
-        """Return the requests for the parts, part 1 first."""
         if not isinstance(value, (list, tuple)) or not value:
             self.note(place, "must be a list of URLs or objects, and not empty")
             return ()
         if len(value) > MAX_PARTS:
             self.note(place, f"holds {len(value)} parts, more than {MAX_PARTS}")
             return ()
-        found: dict[int, MapRequest | None] = {}
+        requests: dict[int, MapRequest | None] = {}
         for index, item in enumerate(value):
             here = f"{place}[{index}]"
             number = index + 1
@@ -481,15 +468,15 @@ class _MapReader:
             if not parsing.is_int(number) or not 1 <= number <= MAX_PARTS:
                 self.note(f"{here}.part_number", f"must be 1 to {MAX_PARTS}")
                 continue
-            if number in found:
+            if number in requests:
                 self.note(f"{here}.part_number", f"part {number} appears twice")
-            found[number] = request = self.request(item, here, "PUT")
+            requests[number] = request = self.request(item, here, "PUT")
             signed = request and _PART_NUMBER.search(request.url.reveal())
             if signed and int(signed[1]) != number:
                 self.note(here, f"is part {number}, its URL is for part {signed[1]}")
-        if missing := {*range(1, max(found, default=0))} - found.keys():
+        if missing := {*range(1, max(requests, default=0))} - requests.keys():
             self.note(place, f"part {min(missing)} is missing")
-        return tuple(request for _, request in sorted(found.items()) if request)
+        return tuple(request for _, request in sorted(requests.items()) if request)
 
     def upload_id(
         self, members: Mapping[str, Any], parts: Sequence[MapRequest], place: str
@@ -500,16 +487,15 @@ class _MapReader:
         if "upload_id" in members and (not isinstance(given, str) or not given):
             self.note(place, "must be a string, and not empty")
             return None
-        searched = (_UPLOAD_ID.search(part.url.reveal()) for part in parts)
-        found = {unquote(match[1]) for match in searched if match}
-        if len(found | ({given} if given else set())) > 1:
+        matches = (_UPLOAD_ID.search(part.url.reveal()) for part in parts)
+        of_urls = {unquote(match[1]) for match in matches if match}
+        if len(of_urls | ({given} if given else set())) > 1:
             self.note(place, "the part URLs do not all belong to this upload")
-        if not given and not found and parts:
+        if not given and not of_urls and parts:
             self.note(place, "is missing, and the part URLs name none")
-        return given or next(iter(found), None)
+        return given or next(iter(of_urls), None)
 
     def part_size(self, members: Mapping[str, Any], place: str) -> int | None:
-        """Return the part size in bytes; None if the member is missing."""
         size = members.get("part_size", MIN_PART)
         if not parsing.is_int(size) or not MIN_PART <= size <= MAX_PART:
             self.note(f"{place}.part_size", f"must be {MIN_PART} to {MAX_PART} bytes")
@@ -517,7 +503,6 @@ class _MapReader:
 
 
 def _bytes_of(data: bytes | str | BinaryIO) -> bytearray:
-    """Return the text *data* as bytes, without a byte order mark."""
     if isinstance(data, str):
         data = data.encode("utf-8", "surrogatepass")
     if isinstance(data, bytes):
@@ -555,8 +540,8 @@ def _ascii_json(data: bytearray) -> str:
 
 def _lines_of(data: bytearray) -> Iterator[tuple[int, bytes]]:
     """Yield each non-blank line with its number."""
-    for number, found in enumerate(_LINE.finditer(data), 1):
-        if line := found[0].strip(b" \t\r\n"):
+    for number, match in enumerate(_LINE.finditer(data), 1):
+        if line := match[0].strip(b" \t\r\n"):
             yield number, line
 
 
@@ -576,7 +561,6 @@ def _is_lines(data: bytearray) -> bool:
 
 
 def _own_url(kept: Kept) -> SecretURL | None:
-    """Return a URL with the path of the object; None if the entry has none."""
     if isinstance(kept, MapEntry):
         requests = (kept.put, *kept.parts[:1], kept.get, kept.head)
         return next((request.url for request in requests if request), None)
@@ -584,7 +568,6 @@ def _own_url(kept: Kept) -> SecretURL | None:
 
 
 def _only_lists(entry: Kept) -> bool:
-    """Return whether *entry* permits only listing a bucket."""
     return isinstance(entry, MapEntry) and entry == MapEntry(
         ls=entry.ls, expires_at=entry.expires_at
     )
