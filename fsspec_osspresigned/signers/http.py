@@ -20,6 +20,7 @@ from ..errors import (
 )
 from ..model import Operation, Reply, SignedRequest
 from ..secret import Secret, SecretURL, resolve_text, token_reference
+from ..signing.canonical import as_secret
 from ..signing.endpoint import check_key
 from ..signing.signed_url import describe
 from ..units import KIB
@@ -74,7 +75,7 @@ def _from_callable(answer: object) -> Secret | None:
     if not isinstance(answer, str | Secret):
         msg = f"the function of signer_token= returned a {type(answer).__name__}"
         raise ConfigurationError(msg)
-    held = answer if isinstance(answer, Secret) else Secret(answer)
+    held = as_secret(answer)
     del answer  # what is refused must not stay in a variable: tracebacks may show them
     return _checked(held, "the function of signer_token=")
 

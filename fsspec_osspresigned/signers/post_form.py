@@ -100,21 +100,22 @@ def _fields(
         given |= {spelled(name): value.strip() for name, value in of_object.items()}
     required_type = given.pop(spelled(_TYPE), None)
     given |= _types(grant, required_type, _guessed_type(operation))
-    if FORBID_OVERWRITE in operation.optional_headers:
-        given |= _lock(grant)
+    is_exclusive = FORBID_OVERWRITE in operation.optional_headers
+    is_free = is_exclusive and not grant.has(FORBID_OVERWRITE)
+    if is_free and _allowed(grant, FORBID_OVERWRITE, "true"):
+        given[FORBID_OVERWRITE] = "true"
     if not grant.has(STATUS_FIELD):
-        given[STATUS_FIELD] = _status(grant)
+        given[STATUS_FIELD] = _allowed(grant, STATUS_FIELD, *_STATUSES) or _STATUSES[0]
     if not any(grant.has(name) for name in given):
         return given, grant.fields
     own = {name.lower() for name in given}
     return given, {n: v for n, v in grant.fields.items() if n.lower() not in own}
 
 
-def _status(grant: PostGrant) -> str:
-    """Return the HTTP status of success to ask for, if possible one that is allowed."""
-    rules = grant.policy.named(STATUS_FIELD)
-    allowed = (s for s in _STATUSES if all(rule.allows(s) for rule in rules))
-    return next(allowed, _STATUSES[0])
+def _allowed(grant: PostGrant, field: str, *values: str) -> str | None:
+    """Return the first of *values* that the policy allows for *field*."""
+    rules = grant.policy.named(field)
+    return next((v for v in values if all(rule.allows(v) for rule in rules)), None)
 
 
 def _of_object(headers: Mapping[str, str]) -> dict[str, str]:
@@ -138,24 +139,13 @@ def _types(
     names = [n for n in (_TYPE, TYPE_FIELD) if grant.policy.named(n) or grant.has(n)]
     if required is not None:
         return {spelled(name): required for name in names or [_TYPE]}
+    types = [_ANY_TYPE] if guessed is None else [guessed, _ANY_TYPE]
     fields = {}
     for name in names or ([_TYPE] if guessed else []):
-        if grant.has(name):
-            continue
-        rules = grant.policy.named(name)
-        types = [_ANY_TYPE] if guessed is None else [guessed, _ANY_TYPE]
-        allowed = (t for t in types if all(rule.allows(t) for rule in rules))
-        if (kind := next(allowed, guessed)) is not None:
+        kind = None if grant.has(name) else _allowed(grant, name, *types) or guessed
+        if kind is not None:
             fields[spelled(name)] = kind
     return fields
-
-
-def _lock(grant: PostGrant) -> dict[str, str]:
-    """Return the form field that keeps an existing object, if the policy allows it."""
-    rules = grant.policy.named(FORBID_OVERWRITE)
-    is_free = not grant.has(FORBID_OVERWRITE)
-    allowed = is_free and all(rule.allows("true") for rule in rules)
-    return {FORBID_OVERWRITE: "true"} if allowed else {}
 
 
 def other_type(operation: Operation, signed: SignedRequest) -> tuple[str, str] | None:

@@ -32,7 +32,13 @@ from .base import Grant, Signer
 from .http import SignerExchange, TokenSource, service_exchange, token_source
 from .post_form import check_acl, check_path, other_type, sign_form
 from .post_grant_parser import MAX_GRANT, PostGrant, parse_grant, read_grant
-from .wire_protocol import URLBinding, bearer, problem_of_reply, without_token
+from .wire_protocol import (
+    URLBinding,
+    bearer,
+    problem_of_reply,
+    signer_error,
+    without_token,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -40,7 +46,6 @@ _ONE_FORM = Grant(single=True, multipart=None, action=Action.PostObject)
 # Seconds for which a server is not asked again that answers with an old grant, or does
 # not answer while a grant is left.
 _PAUSE = 5.0
-_TOO_MANY = 429
 
 
 @frozen
@@ -179,11 +184,6 @@ class FetchedGrant:
 
     def _refusal(self, reply: Reply) -> SignerError:
         problem = problem_of_reply(reply.status, reply.headers, reply.body)
-        passes = (
-            reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-            or reply.status == _TOO_MANY
-        )
-        family = SignerUnavailableError if passes else SignerError
         text = f"the server of the grant at {self._host} answered HTTP {reply.status}"
         if problem.detail:
             text += f" ({problem.detail})"
@@ -191,7 +191,9 @@ class FetchedGrant:
             text += ": check signer_token="
         elif reply.status // 100 == 3:  # noqa: PLR2004 - HTTP status class
             text += ": redirects are not followed, give its final URL"
-        return family(text, status=reply.status, retry_after=problem.retry_after)
+        return signer_error(reply.status)(
+            text, status=reply.status, retry_after=problem.retry_after
+        )
 
     def _read(self, reply: Reply) -> PostGrant:
         try:

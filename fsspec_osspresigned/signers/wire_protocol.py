@@ -217,7 +217,7 @@ def clean(text: str) -> str:
 def error_of_item(problem: SignerProblem, operation: Operation) -> OSSPresignedError:
     """Return the exception, of a class by the code of *problem*, else by the status."""
     status = ITEM_STATUS.get(problem.code, problem.status)
-    family = _FAMILIES.get(status, _signer_error(status))
+    family = _FAMILIES.get(status, signer_error(status))
     text, hint = f"the signer refused {operation}", None
     action = operation.action
     is_sized = operation.content_length is not None or not action.spec.body
@@ -235,10 +235,10 @@ def error_of_call(
     if status == 401 and not had_token:  # noqa: PLR2004 - HTTP status
         hint = "no token was given: set signer_token="
     text = f"the signer at {host} refused the call with HTTP {status}"
-    return _error(_signer_error(status), text, problem, operation, hint)
+    return _error(signer_error(status), text, problem, operation, hint)
 
 
-def _signer_error(status: int) -> type[SignerError]:
+def signer_error(status: int) -> type[SignerError]:
     passes = status >= 500 or status == 429  # noqa: PLR2004 - HTTP status
     return SignerUnavailableError if passes else SignerError
 

@@ -67,7 +67,7 @@ _is_plain_path = re.compile(r"[A-Za-z0-9._~/-]*").fullmatch
 _is_moment = re.compile(r"[0-9]{8}T[0-9]{6}Z").fullmatch
 
 
-def _secret(value: str | Secret) -> Secret:
+def as_secret(value: str | Secret) -> Secret:
     return value if isinstance(value, Secret) else Secret(value)
 
 
@@ -80,8 +80,8 @@ class Credentials:
     """
 
     access_key_id: str
-    access_key_secret: Secret = field(converter=_secret)
-    security_token: Secret | None = field(default=None, converter=optional(_secret))
+    access_key_secret: Secret = field(converter=as_secret)
+    security_token: Secret | None = field(default=None, converter=optional(as_secret))
     expires_at: float | None = None
 
 

@@ -93,7 +93,7 @@ def compare(
         shown = {n: hide(v) if n in _SHOWN else v for n, v in headers}
         changed += _headers(shown, sent.headers, url)
     changed += _echoes(document, sent.query)
-    spoilt = [*_unsent(sent, url), *_spoilt_url(pairs, url)]
+    spoilt = [*_unsent(signed, sent, url), *_spoilt_url(pairs, url)]
     # Another key is none of our business: a URL map may send a path anywhere.
     end = f"/{operation.key}"
     if not sent.path.endswith(end) and unquote(sent.path).endswith(end):
@@ -253,10 +253,11 @@ def _first(values: Mapping[str, str], names: tuple[str, ...]) -> str:
     return next((values[name] for name in names if values.get(name)), "")
 
 
-def _unsent(sent: _SignedPieces, url: SignedURL) -> Iterator[str]:
-    for name in url.additional_headers:
-        if name not in sent.headers and name not in _TRANSPORTS:
-            yield f"{_spell(name)} is signed by the URL and was not sent"
+def _unsent(
+    signed: SignedRequest, sent: _SignedPieces, url: SignedURL
+) -> Iterator[str]:
+    for name in unsent_headers(signed):
+        yield f"{_spell(name)} is signed by the URL and was not sent"
     if url.version == "s3-v4":
         for name in sorted(sent.headers):
             if name.startswith(S3_HEADER) and name not in url.additional_headers:

@@ -26,6 +26,7 @@ from .canonical import (
     MAX_V4_LIFE,
     TERMINATOR,
     Credentials,
+    as_secret,
     day_key,
     parse_moment,
     sign_v1,
@@ -219,10 +220,6 @@ class PostPolicyError(ValueError):
         super().__init__("; ".join(self.problems))
 
 
-def _hidden(text: str | Secret) -> Secret:
-    return text if isinstance(text, Secret) else Secret(text)
-
-
 @frozen
 class PostPolicy:
     """A POST policy."""
@@ -238,7 +235,7 @@ class PostPolicy:
         Raises:
             PostPolicyError: *text* is not a policy; the message lists all problems.
         """
-        text = _hidden(text)
+        text = as_secret(text)
         end, conditions, problems = _read(text)
         if problems:
             del conditions
@@ -414,7 +411,7 @@ def sign_policy(
     if problems:
         raise ConfigurationError(problems)
     own = _signature_fields(credentials, version, region, now)
-    hidden = _hidden(text)
+    hidden = as_secret(text)
     del text  # a policy may hold a token, and tracebacks may show variables
     if problems := _unmet(PostPolicy.parse(hidden), own):
         del own
