@@ -167,15 +167,15 @@ class ChainSigner(Signer):
     def sign_each(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
         """Ask the last signer in one batch for all that the others refused."""
         done: dict[int, Outcome] = {}
-        left = list(range(len(operations)))
+        unsigned = list(range(len(operations)))
         *first, last = self._signers
         for signer in first:
-            for index in left:
+            for index in unsigned:
                 done[index] = signer.sign_each([operations[index]])[0]
-            left = [i for i in left if isinstance(done[i], NotSignedError)]
-        if left:
-            rest = last.sign_each([operations[index] for index in left])
-            done.update(zip(left, rest, strict=True))
+            unsigned = [i for i in unsigned if isinstance(done[i], NotSignedError)]
+        if unsigned:
+            outcomes = last.sign_each([operations[index] for index in unsigned])
+            done.update(zip(unsigned, outcomes, strict=True))
         return [done[index] for index in range(len(operations))]
 
     def grant(self, path: str) -> Grant:

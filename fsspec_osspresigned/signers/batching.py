@@ -102,7 +102,6 @@ class Prefetcher:
         self._life: float | None = None
 
     async def sign(self, operation: Operation) -> SignedRequest:
-        """Return the signed request of *operation*; raises the error of the signer."""
         waiter = _Waiter(operation)
         self._serve(waiter)
         if not waiter.future.done():
@@ -175,7 +174,7 @@ class Prefetcher:
         return batch
 
     async def _sign(self, batch: Sequence[Operation], *, is_announced: bool) -> bool:
-        """Sign *batch*, and give out the results; return whether the call succeeded."""
+        """Give out the signatures of *batch*; return whether the call succeeded."""
         outcomes: Sequence[Outcome | None] = [None] * len(batch)
         failure: BaseException | None = None
         self._invalidated = -math.inf

@@ -44,7 +44,7 @@ class FunctionSigner(Signer):
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
         path = operations[0].path
-        began = self._clock()
+        now = self._clock()
         try:
             # Hidden at once, so that no frame of a traceback shows a URL.
             answers = _hide(self._function(list(operations)))
@@ -63,10 +63,10 @@ class FunctionSigner(Signer):
             problem = f"answered {len(answers)} of {len(operations)}"
         else:
             pairs = zip(operations, answers, strict=True)
-            return [self._read(operation, answer, began) for operation, answer in pairs]
+            return [self._read(operation, answer, now) for operation, answer in pairs]
         raise SignerError(f"the signer function {problem}", path=path)
 
-    def _read(self, operation: Operation, answer: Any, began: float) -> SignedRequest:
+    def _read(self, operation: Operation, answer: Any, now: float) -> SignedRequest:
         if isinstance(answer, SignedRequest):
             return answer
         if isinstance(answer, SecretURL):
@@ -74,15 +74,15 @@ class FunctionSigner(Signer):
         if problem := _problem(answer, allow_http=self._allow_http):
             msg = f"the signer function's result for {operation} is wrong: {problem}"
             raise SignerError(msg, path=operation.path, action=operation.action)
-        expires_in = answer.get("expires_in")
+        life = answer.get("expires_in")
         url = answer["url"]
-        ends = describe(url).expires_at if expires_in is None else began + expires_in
+        expires_at = describe(url).expires_at if life is None else now + life
         return SignedRequest(
             method=answer.get("method", operation.action.method),
             url=url,
             headers=answer.get("headers"),
-            issued_at=began,
-            expires_at=ends,
+            issued_at=now,
+            expires_at=expires_at,
         )
 
 

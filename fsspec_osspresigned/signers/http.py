@@ -148,14 +148,14 @@ class HTTPSigner(Signer):
         it never grants HEAD, GET or a listing in a bucket, such operations are refused
         here for 5 seconds, without a call.
         """
-        known = [_misnamed(o) or self._remembered(o) for o in operations]
-        asked = [operations[i] for i, error in enumerate(known) if error is None]
-        items = [wire_protocol.encode(operation) for operation in asked]
+        errors = [_misnamed(o) or self._remembered(o) for o in operations]
+        sent = [operations[i] for i, error in enumerate(errors) if error is None]
+        items = [wire_protocol.encode(operation) for operation in sent]
         answers: list[Outcome] = []
         for batch in wire_protocol.batches(items):
-            answers += self._call([asked[i] for i in batch], [items[i] for i in batch])
-        rest = iter(answers)
-        return [error or next(rest) for error in known]
+            answers += self._call([sent[i] for i in batch], [items[i] for i in batch])
+        outcomes = iter(answers)
+        return [error or next(outcomes) for error in errors]
 
     def _remembered(self, operation: Operation) -> OSSPresignedError | None:
         slot = operation.action, operation.bucket
@@ -277,10 +277,10 @@ def _answer_problem(
     for problem in header_problems(answer.headers):
         return problem
     wanted = {**operation.optional_headers, **operation.headers}
-    asked = {name.lower(): value.strip() for name, value in wanted.items()}
+    requested = {name.lower(): value.strip() for name, value in wanted.items()}
     for name, value in answer.headers.items():
         lower = name.lower()
-        if lower.startswith(_NEVER_ADDED) and asked.get(lower) != value:
+        if lower.startswith(_NEVER_ADDED) and requested.get(lower) != value:
             return f"the header {name!r} was not asked for"
     return own_header_problem(
         answer.headers, answer.url, additional, operation.content_length

@@ -40,18 +40,18 @@ def environment_credentials() -> Credentials:
     """
     # The end means something only for a temporary key.
     token = Secret(os.environ[_TOKEN]) if os.environ.get(_TOKEN) else None
-    end = "" if token is None else os.environ.get(_END, "")
+    expiration = "" if token is None else os.environ.get(_END, "")
     secret = Secret(os.environ.get(_SECRET, ""))
-    return _credentials(os.environ.get(_ID, ""), secret, token, end)
+    return _credentials(os.environ.get(_ID, ""), secret, token, expiration)
 
 
 @lru_cache(maxsize=1)  # the variables are read for each signature, and seldom change
 def _credentials(
-    name: str, secret: Secret, token: Secret | None, end: str
+    name: str, secret: Secret, token: Secret | None, expiration: str
 ) -> Credentials:
     problems = [] if name and secret.reveal() else _missing_keys()
-    expires_at = moment(end) if end else None
-    if end and expires_at is None:
+    expires_at = moment(expiration) if expiration else None
+    if expiration and expires_at is None:
         problems.append(f"{_END} is not of the form 2026-11-25T10:00:00Z")
     if problems:
         raise ConfigurationError(problems)
@@ -106,8 +106,8 @@ class ChainCredentials:
         token = Secret(key.get_security_token() or "")
         if not token.reveal():
             return Credentials(name, secret)
-        end = key.get_expiration() or self.clock() + _RENEWED_BEFORE
-        return Credentials(name, secret, token, float(end))
+        expires_at = key.get_expiration() or self.clock() + _RENEWED_BEFORE
+        return Credentials(name, secret, token, float(expires_at))
 
 
 def credential_provider(name: str) -> Callable[[], Credentials]:
@@ -220,11 +220,11 @@ class KeySigner(Signer):
         now = self.clock()
         life = self.expires_in if operation.expires_in is None else operation.expires_in
         if credentials.expires_at is not None:
-            left = int(credentials.expires_at) - int(now)
-            if left < 1:
+            remaining = int(credentials.expires_at) - int(now)
+            if remaining < 1:
                 msg = "the temporary access key has expired: get a new one"
                 raise SignerError(msg, path=operation.path, action=operation.action)
-            life = min(life, left)
+            life = min(life, remaining)
         headers = _signed_headers(operation)
         extra = [n for n in headers if not is_always_signed(n.lower())]
         problems = [
@@ -273,17 +273,17 @@ class KeySigner(Signer):
             )
 
     def _unkept(self, operation: Operation, headers: Mapping[str, str]) -> list[str]:
-        demanded = {n.lower(): v for n, v in headers.items() if n.lower() in _ON_DEMAND}
+        required = {n.lower(): v for n, v in headers.items() if n.lower() in _ON_DEMAND}
         problems: list[str] = []
-        if not demanded:
+        if not required:
             return problems
         if self.version == "v1":
-            problems += [f"V1 cannot sign the header {n}: use v4" for n in demanded]
+            problems += [f"V1 cannot sign the header {n}: use v4" for n in required]
         length = operation.content_length or 0
-        if demanded.get("content-length") not in (None, str(length)):
+        if required.get("content-length") not in (None, str(length)):
             problems.append(f"the demanded Content-Length is not the body's: {length}")
         host = self.endpoint.netloc(operation.bucket)
-        if demanded.get("host") not in (None, host):
+        if required.get("host") not in (None, host):
             problems.append(f"the demanded Host is not that of the URL: {host}")
         return problems
 
@@ -292,9 +292,9 @@ def _signed_headers(operation: Operation) -> dict[str, str]:
     required, optional = operation.headers, operation.optional_headers
     if not optional:
         return {**required}
-    barred = _ON_DEMAND | {name.lower() for name in required}
-    wished = {n: value for n, value in optional.items() if n.lower() not in barred}
-    return {**wished, **required}
+    excluded = _ON_DEMAND | {name.lower() for name in required}
+    added = {n: value for n, value in optional.items() if n.lower() not in excluded}
+    return {**added, **required}
 
 
 def _misfits(operation: Operation, headers: Mapping[str, str]) -> Iterator[str]:
@@ -317,8 +317,8 @@ def _misfits(operation: Operation, headers: Mapping[str, str]) -> Iterator[str]:
         yield f"needs the header {COPY_SOURCE}"
     if spec.form:
         yield "is not a URL: its policy is signed as a form"
-    own = operation.query.keys() & _OWN if operation.query else ()
-    for name in sorted(own):
+    reserved = operation.query.keys() & _OWN if operation.query else ()
+    for name in sorted(reserved):
         yield f"takes no query parameter {name}: it belongs to the signer"
 
 

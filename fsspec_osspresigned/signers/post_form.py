@@ -75,10 +75,10 @@ def sign_form(
         NotSignedError: the grant does not allow the upload; the message lists all
             reasons.
     """
-    given, kept = _fields(grant, operation)
-    if problems := [*_problems(grant, operation, given, kept, now)]:
+    new, kept = _fields(grant, operation)
+    if problems := [*_problems(grant, operation, new, kept, now)]:
         raise _not_allowed(operation.path, problems)
-    fields = {**{name: FormValue(value) for name, value in given.items()}, **kept}
+    fields = {**{name: FormValue(value) for name, value in new.items()}, **kept}
     headers = operation.headers
     return SignedRequest(
         method=operation.action.method,
@@ -94,22 +94,22 @@ def _fields(
     grant: PostGrant, operation: Operation
 ) -> tuple[dict[str, str], Mapping[str, Secret]]:
     """Return the form fields of the object, and then those of the grant."""
-    given = {"key": operation.key}
+    new = {"key": operation.key}
     if operation.headers:
         of_object = form_fields(_of_object(operation.headers))
-        given |= {spelled(name): value.strip() for name, value in of_object.items()}
-    required_type = given.pop(spelled(_TYPE), None)
-    given |= _types(grant, required_type, _guessed_type(operation))
+        new |= {spelled(name): value.strip() for name, value in of_object.items()}
+    required_type = new.pop(spelled(_TYPE), None)
+    new |= _types(grant, required_type, _guessed_type(operation))
     is_exclusive = FORBID_OVERWRITE in operation.optional_headers
     is_free = is_exclusive and not grant.has(FORBID_OVERWRITE)
     if is_free and _allowed(grant, FORBID_OVERWRITE, "true"):
-        given[FORBID_OVERWRITE] = "true"
+        new[FORBID_OVERWRITE] = "true"
     if not grant.has(STATUS_FIELD):
-        given[STATUS_FIELD] = _allowed(grant, STATUS_FIELD, *_STATUSES) or _STATUSES[0]
-    if not any(grant.has(name) for name in given):
-        return given, grant.fields
-    own = {name.lower() for name in given}
-    return given, {n: v for n, v in grant.fields.items() if n.lower() not in own}
+        new[STATUS_FIELD] = _allowed(grant, STATUS_FIELD, *_STATUSES) or _STATUSES[0]
+    if not any(grant.has(name) for name in new):
+        return new, grant.fields
+    own = {name.lower() for name in new}
+    return new, {n: v for n, v in grant.fields.items() if n.lower() not in own}
 
 
 def _allowed(grant: PostGrant, field: str, *values: str) -> str | None:
@@ -142,9 +142,9 @@ def _types(
     types = [_ANY_TYPE] if guessed is None else [guessed, _ANY_TYPE]
     fields = {}
     for name in names or ([_TYPE] if guessed else []):
-        kind = None if grant.has(name) else _allowed(grant, name, *types) or guessed
-        if kind is not None:
-            fields[spelled(name)] = kind
+        value = None if grant.has(name) else _allowed(grant, name, *types) or guessed
+        if value is not None:
+            fields[spelled(name)] = value
     return fields
 
 
@@ -161,7 +161,7 @@ def other_type(operation: Operation, signed: SignedRequest) -> tuple[str, str] |
 def _problems(
     grant: PostGrant,
     operation: Operation,
-    given: Mapping[str, str],
+    new: Mapping[str, str],
     kept: Mapping[str, Secret],
     now: float,
 ) -> Iterator[str]:
@@ -181,9 +181,9 @@ def _problems(
     policy = grant.open_policy
     if kept is not grant.fields:
         policy = grant.policy
-        given = {**given, **{n: v.reveal() for n, v in kept.items()}}
+        new = {**new, **{n: v.reveal() for n, v in kept.items()}}
     refusals = policy.judge(
-        given, bucket=grant.bucket, size=operation.content_length, now=0.0
+        new, bucket=grant.bucket, size=operation.content_length, now=0.0
     )
     for refusal in refusals:
         yield f"{refusal}{_remedy(refusal)}"
@@ -217,7 +217,7 @@ def life_problems(grant: PostGrant, now: float) -> Iterator[str]:
 
 
 def check_acl(grant: PostGrant, operation: Operation) -> None:
-    """Raise NotSignedError if *grant* makes the object public, and *operation* does not."""
+    """Raise NotSignedError if *grant*, but not *operation*, makes the object public."""
     requested = {n.lower(): v for n, v in operation.headers.items()}.get(OBJECT_ACL)
     for name, value in grant.fields.items():
         acl = value.reveal() if name.lower() in (OBJECT_ACL, "acl") else ""

@@ -50,8 +50,6 @@ _PAUSE = 5.0
 
 @frozen
 class HeldGrant:
-    """A grant in use."""
-
     grant: PostGrant
     issued_at: float  # when it was received, seconds since the epoch
     fetched: bool  # from a server, which is trusted less than a file
@@ -199,8 +197,8 @@ class FetchedGrant:
         try:
             grant = parse_grant(BytesIO(reply.body), allowed_hosts=self._allowed)
         except ConfigurationError as error:
-            kind = reply.headers.get("content-type", "").partition(";")[0][:40]
-            about = f" but {kind}" if kind and "json" not in kind else ""
+            media = reply.headers.get("content-type", "").partition(";")[0][:40]
+            about = f" but {media}" if media and "json" not in media else ""
             text = f"the server at {self._host} did not return a grant{about}"
             raise SignerError(f"{text}: {'; '.join(error.problems)}") from None
         place = Operation(action=Action.PostObject, bucket=grant.bucket)
@@ -264,11 +262,7 @@ class PostGrantSigner(Signer):
         raise failure
 
     def grant(self, path: str) -> Grant:
-        """Return the permitted upload to *path*, which is one form.
-
-        If the server of the grant cannot be reached, this raises nothing, because
-        ``sign`` asks the server again.
-        """
+        # ``sign`` asks a server that cannot be reached again.
         try:
             grant = self._held(path).grant
         except SignerUnavailableError:
@@ -277,15 +271,10 @@ class PostGrantSigner(Signer):
         return evolve(_ONE_FORM, largest=grant.largest, expires_at=grant.expires_at)
 
     def preflight(self, operation: Operation) -> None:
-        """Raise the error that ``sign`` would raise; the body's length may be unknown.
-
-        If the server of the grant cannot be reached, this raises nothing.
-        """
         with contextlib.suppress(SignerUnavailableError):
             self._sign(operation)
 
     def invalidate(self, refused: SignedRequest) -> None:
-        """Discard the current grant if the form *refused* was made with it."""
         self.source.drop(refused.issued_at)
 
 

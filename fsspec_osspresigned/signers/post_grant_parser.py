@@ -239,21 +239,21 @@ class _Reader:
             known = f"this release reads version {_VERSION}"
             self.problems.append(f"the grant has version {version}: {known}")
         expires = document.get("expires", "9999-12-31T00:00:00Z")
-        end = parsing.moment(expires) if isinstance(expires, str) else None
-        if end is None:
+        expires_at = parsing.moment(expires) if isinstance(expires, str) else None
+        if expires_at is None:
             self.problems.append('"expires" is not a time such as 2026-11-27T10:00:00Z')
-        return _NEVER if end is None else end
+        return _NEVER if expires_at is None else expires_at
 
     def _fields(self, members: Mapping[str, Any]) -> dict[str, str]:
         """Return the form fields by their documented names."""
-        given = members.get("fields")
-        if given is not None and not isinstance(given, Mapping):
-            self.problems.append(f"its fields are {parsing.kind(given)}, not an object")
-            given = {}
-        if given is None:
+        form = members.get("fields")
+        if form is not None and not isinstance(form, Mapping):
+            self.problems.append(f"its fields are {parsing.kind(form)}, not an object")
+            form = {}
+        if form is None:
             pairs = _flat_fields(members)
         else:
-            pairs = ((spelled(str(name)), value) for name, value in given.items())
+            pairs = ((spelled(str(name)), value) for name, value in form.items())
         fields: dict[str, str] = {}
         for name, value in pairs:
             if value is None or name in _REPLACED:
@@ -406,13 +406,13 @@ def _flat_fields(members: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     if "signature" in members:
         yield "x-oss-signature" if is_v4 else "Signature", members["signature"]
     for name, value in members["all"].items():
-        low = str(name).lower().replace("_", "-")
+        lower = str(name).lower().replace("_", "-")
         if value in (None, ""):
             continue
-        if (field_name := _PLAIN_FIELDS.get(_flat(low))) is not None:
+        if (field_name := _PLAIN_FIELDS.get(_flat(lower))) is not None:
             yield field_name, value
-        elif low.startswith("x-oss-meta-"):
-            yield low, value
+        elif lower.startswith("x-oss-meta-"):
+            yield lower, value
 
 
 def _completed(fields: Mapping[str, str], policy: PostPolicy) -> dict[str, str]:

@@ -85,7 +85,6 @@ class _PresignedSigner(Signer, ABC):
         return grant_of(self._entry(path), path)
 
     def preflight(self, operation: Operation) -> None:
-        """Raise the error that ``sign`` raises; the body's length may be unknown."""
         self.sign([operation])
 
 

@@ -167,8 +167,8 @@ def _result(result: Any, place: str) -> SignerReply | SignerProblem:
         return problem_of(error, error["status"])
     if not parsing.is_int(result.get("expires_in", 0)):
         raise ValueError(f"{place}.expires_in is not a whole number")
-    for name, kind in (("method", str), ("url", str), ("headers", dict)):
-        if not isinstance(result.get(name, {}), kind):
+    for name, expected in (("method", str), ("url", str), ("headers", dict)):
+        if not isinstance(result.get(name, {}), expected):
             shown = parsing.kind(result[name]) if name in result else "missing"
             raise ValueError(f"{place}.{name} is {shown}")  # noqa: TRY004 - bad data
     return SignerReply(

@@ -153,7 +153,7 @@ def string_to_sign_v1(
     the service.
     """
     md5 = headers.get("content-md5", "").strip()
-    kind = headers.get("content-type", "").strip()
+    content_type = headers.get("content-type", "").strip()
     own = [name for name in sorted(headers) if name.startswith("x-oss-")]
     lines = "".join([f"{name}:{headers[name].strip()}\n" for name in own])
     resource = f"/{bucket}/{key}" if bucket else "/"
@@ -161,7 +161,7 @@ def string_to_sign_v1(
     signed = "&".join([f"{n}={query[n]}" if query[n] else n for n in names])
     if signed:
         resource = f"{resource}?{signed}"
-    return f"{method}\n{md5}\n{kind}\n{expires}\n{lines}{resource}"
+    return f"{method}\n{md5}\n{content_type}\n{expires}\n{lines}{resource}"
 
 
 def sign_v1(secret: Secret, string_to_sign: str) -> str:
@@ -195,14 +195,14 @@ def canonical_request_v4(
     path = f"/{bucket}/{quote_path(key)}" if bucket else "/"
     if not headers:
         return f"{method}\n{path}\n{query}\n\n\nUNSIGNED-PAYLOAD"
-    listed = tuple(additional)
+    names = tuple(additional)
     lines = "".join(
         f"{name}:{headers[name].strip()}\n"
         for name in sorted(headers)
-        if is_always_signed(name) or name in listed
+        if is_always_signed(name) or name in names
     )
     payload = headers.get("x-oss-content-sha256", "UNSIGNED-PAYLOAD").strip()
-    return f"{method}\n{path}\n{query}\n{lines}\n{';'.join(listed)}\n{payload}"
+    return f"{method}\n{path}\n{query}\n{lines}\n{';'.join(names)}\n{payload}"
 
 
 def string_to_sign_v4(moment: str, scope: str, canonical_request: str) -> str:

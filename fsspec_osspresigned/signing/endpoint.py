@@ -102,16 +102,10 @@ class Endpoint:
 
     @classmethod
     def parse(cls, text: str, *, style: str | None = None) -> Endpoint:
-        """Return the endpoint in *text*.
+        """Return the endpoint in *text*, a host or URL; the default scheme is https.
 
-        Args:
-            text: host or URL, such as ``oss-cn-hangzhou.aliyuncs.com`` or
-                ``http://127.0.0.1:9000``; the default scheme is https.
-            style: None is ``path`` for IP addresses and localhost, else ``virtual``.
-
-        Raises:
-            ConfigurationError: address or style is invalid; the message lists all
-                problems.
+        The default *style* is ``path`` for IP addresses and localhost, else ``virtual``.
+        Raises ConfigurationError, which lists all problems of address and style.
         """
         problems = []
         scheme, host, is_bare = "https", "", False
@@ -154,7 +148,7 @@ class Endpoint:
         return "oss-cloudbox" if ".oss-cloudbox." in self.host else "oss"
 
     def netloc(self, bucket: str) -> str:
-        """Return host and port for requests to *bucket*, as in the header Host."""
+        """Return the header Host of requests to *bucket*."""
         is_in_host = self.style == "virtual" and bucket
         return f"{bucket}.{self.host}" if is_in_host else self.host
 

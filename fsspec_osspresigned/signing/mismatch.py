@@ -133,14 +133,14 @@ def _read_v1(text: str, sent: Mapping[str, str]) -> _SignedPieces | None:
     lines = text.split("\n", 4)
     if len(lines) < 5:  # noqa: PLR2004 - method, MD5, type, expiry, the rest
         return None
-    method, md5, kind, expires, rest = lines
-    headers = {"content-md5": md5, "content-type": kind}
+    method, md5, content_type, expires, rest = lines
+    headers = {"content-md5": md5, "content-type": content_type}
     while re.match(r"x-(?:oss|amz)-[^:\n]*:", rest):
         line, _, rest = rest.partition("\n")
         key, _, value = line.partition(":")
         headers[key] = value
-    own = {name: sent[name] for name in filter(is_subresource, sent)}
-    path, query = _split_resource(rest, own)
+    signed_parameters = {name: sent[name] for name in filter(is_subresource, sent)}
+    path, query = _split_resource(rest, signed_parameters)
     query = {"Expires": expires, **query}
     return _SignedPieces(method=method, path=path, query=query, headers=_tidy(headers))
 
@@ -160,8 +160,8 @@ def _split_resource(
     path, _, query = text.partition("?")
     # Nor is the key encoded: parameters begin with one that V1 signs.
     while query and not is_subresource(re.split("[=&?]", query, maxsplit=1)[0]):
-        more, _, query = query.partition("?")
-        path = f"{path}?{more}"
+        skipped, _, query = query.partition("?")
+        path = f"{path}?{skipped}"
     parameters = (item.partition("=") for item in query.split("&") if item)
     return path, {name: value for name, _, value in parameters}
 

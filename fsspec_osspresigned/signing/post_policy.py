@@ -65,10 +65,7 @@ _MAX_SHOWN = 200
 
 
 def form_values(fields: Mapping[str, str]) -> dict[str, Secret]:
-    """Return *fields* with values that no repr shows.
-
-    A value that grants access is a ``Secret``, any other value a ``FormValue``.
-    """
+    """Return *fields* with values that no repr shows; those that grant access as Secret."""
     return {
         name: (Secret if name.lower() in SECRET_FIELDS else FormValue)(value)
         for name, value in fields.items()
@@ -76,8 +73,6 @@ def form_values(fields: Mapping[str, str]) -> dict[str, Secret]:
 
 
 class PolicyFault(StrEnum):
-    """Kinds of violation of a POST policy by a form."""
-
     EXPIRED = "expired"
     ABSENT = "field is absent"
     FAILED = "condition failed"
@@ -100,8 +95,6 @@ class PolicyRefusal:
 
 @frozen(repr=False)
 class PolicyCondition:
-    """One condition of a POST policy."""
-
     operator: str  # one of OPERATORS
     field: str  # the form field, in lower case; ``bucket`` is the bucket of the host
     values: tuple[str, ...] = ()  # one value, or those of a list; empty for a range
@@ -222,25 +215,19 @@ class PostPolicyError(ValueError):
 
 @frozen
 class PostPolicy:
-    """A POST policy."""
-
     text: Secret  # the base64 text to send
     expires_at: float  # seconds since the epoch
     conditions: tuple[PolicyCondition, ...]
 
     @classmethod
     def parse(cls, text: str | Secret) -> PostPolicy:
-        """Return the policy in the base64 *text*.
-
-        Raises:
-            PostPolicyError: *text* is not a policy; the message lists all problems.
-        """
+        """Return the policy in the base64 *text*; PostPolicyError lists all problems."""
         text = as_secret(text)
-        end, conditions, problems = _read(text)
+        expires_at, conditions, problems = _read(text)
         if problems:
             del conditions
             raise PostPolicyError(problems)
-        return cls(text, end, conditions)
+        return cls(text, expires_at, conditions)
 
     def end(self, fields: Mapping[str, str]) -> float:
         """Return the time at which the form *fields* expire, seconds since the epoch.
@@ -262,21 +249,18 @@ class PostPolicy:
     ) -> list[PolicyRefusal]:
         """Return every reason to refuse a form, in the order of the conditions.
 
-        Args:
-            fields: all fields before the file, names in any case.
-            bucket: bucket of the host; None if unknown.
-            size: size of the file in bytes; None if it is not known yet.
-            now: seconds since the epoch.
+        *fields* are all before the file, with names in any case. A *bucket* or *size* in
+        bytes that is None is not checked. *now* is in seconds since the epoch.
         """
-        given = lower_names(fields)
+        lower = lower_names(fields)
         refusals = []
-        if now >= (end := self.end(given)):
+        if now >= (end := self.end(lower)):
             text = f"the policy expired at {shown_moment(end)}"
             refusals.append(PolicyRefusal(PolicyFault.EXPIRED, text))
-        checks = (c.refusal(given, bucket, size) for c in self.conditions)
+        checks = (c.refusal(lower, bucket, size) for c in self.conditions)
         refusals += filter(None, checks)
         named = self._by_field
-        if extra := [n for n in V4_FIELDS if n in given and n not in named]:
+        if extra := [n for n in V4_FIELDS if n in lower and n not in named]:
             text = f"the policy does not name the fields {', '.join(extra)}, as V4 must"
             refusals.append(PolicyRefusal(PolicyFault.EXTRA, text))
         return refusals
@@ -324,18 +308,18 @@ def _read(text: Secret) -> tuple[float, tuple[PolicyCondition, ...], list[str]]:
         f"the policy has the unknown member {name[:40]!r}"
         for name in document.keys() - {"expiration", "conditions"}
     ]
-    expiration, listed = document.get("expiration"), document.get("conditions")
-    end = parsing.moment(expiration) if isinstance(expiration, str) else None
-    if end is None:
+    expiration, items = document.get("expiration"), document.get("conditions")
+    expires_at = parsing.moment(expiration) if isinstance(expiration, str) else None
+    if expires_at is None:
         rule = "a time in GMT such as 2026-11-27T10:00:00Z"
         problems.append(f"the expiration of the policy is not {rule}")
-    if not isinstance(listed, list) or not listed:
+    if not isinstance(items, list) or not items:
         problems.append("the policy has no list of conditions")
-        listed = []
-    if len(listed) > MAX_CONDITIONS:
-        problem = f"the policy has {len(listed)} conditions"
+        items = []
+    if len(items) > MAX_CONDITIONS:
+        problem = f"the policy has {len(items)} conditions"
         return 0, (), [*problems, f"{problem}: {MAX_CONDITIONS} are read"]
-    read = [read_condition(item) for item in listed]
+    read = [read_condition(item) for item in items]
     wrong = [
         f"conditions[{index}] of the policy {problem}"
         for index, problem in enumerate(read)
@@ -345,7 +329,7 @@ def _read(text: Secret) -> tuple[float, tuple[PolicyCondition, ...], list[str]]:
     if len(wrong) > _MAX_PROBLEMS:
         problems.append(f"and {len(wrong) - _MAX_PROBLEMS} more conditions are wrong")
     conditions = tuple(c for c in read if isinstance(c, PolicyCondition))
-    return end or 0, conditions, problems
+    return expires_at or 0, conditions, problems
 
 
 def _without_escaped_dollars(data: bytes) -> bytes:
@@ -355,10 +339,7 @@ def _without_escaped_dollars(data: bytes) -> bytes:
 
 
 def policy_text(conditions: Iterable[PolicyCondition], *, expires_at: float) -> str:
-    """Return the base64 text of a policy.
-
-    *expires_at* is a whole number of seconds since the epoch.
-    """
+    """Return a policy as base64; *expires_at* is in whole seconds since the epoch."""
     document = {
         "expiration": oss_moment(expires_at),
         "conditions": [condition.as_json() for condition in conditions],

@@ -44,8 +44,6 @@ _OWN_HEADERS = frozenset({"authorization", "x-oss-date", "x-oss-security-token"}
 
 @frozen
 class PresignRequest:
-    """One request to be signed."""
-
     credentials: Credentials
     endpoint: Endpoint
     method: str = field(kw_only=True)  # in upper case
@@ -64,16 +62,12 @@ class PresignRequest:
     additional_headers: Collection[str] = field(kw_only=True, default=())  # V4 only
 
     def url(self) -> SecretURL:
-        """Return the presigned URL.
-
-        Raises ConfigurationError, which lists all problems, if OSS would refuse it.
-        """
+        """Return the presigned URL; ConfigurationError lists why OSS would refuse it."""
         if problems := [*self.problems()]:
             raise ConfigurationError(problems)
         return self.unchecked_url()
 
     def unchecked_url(self) -> SecretURL:
-        """Return the presigned URL, even if :meth:`problems` finds problems."""
         base = self.endpoint.url(self.bucket, self.key)
         sign = self._query_v1 if self.version == "v1" else self._query_v4
         headers = self.headers and {n.lower(): v for n, v in self.headers.items()}
@@ -107,11 +101,11 @@ class PresignRequest:
         names = sorted(n for n in wanted if n in headers and not is_always_signed(n))
         credential = f"{self.credentials.access_key_id}/{scope}"
         token = self.credentials.security_token
-        own = (credential, token, moment, self.expires_in, ";".join(names))
+        v4_parameters = (credential, token, moment, self.expires_in, ";".join(names))
         if self.query:
-            written = canonical_query({**self.query, **_own(*own)}.items())
+            written = canonical_query({**self.query, **_own(*v4_parameters)}.items())
         else:
-            written = _own_query(*own)
+            written = _own_query(*v4_parameters)
         request = canonical_request_v4(
             self.method,
             self.bucket,
@@ -148,21 +142,21 @@ class PresignRequest:
     def _problems_of_headers(self) -> Iterator[str]:
         seen = set()
         for name, value in self.headers.items():
-            low = name.lower()
+            lower = name.lower()
             if not _is_token(name):
                 yield f"header {name[:80]!r} is not a header name"
-            elif low in _OWN_HEADERS:
+            elif lower in _OWN_HEADERS:
                 yield f"header {name} would break the signature in the URL"
-            elif low in seen:
+            elif lower in seen:
                 yield f"header {name} is given twice"
             if not _is_value(value):
                 rule = "printable ASCII without blanks around it"
                 yield f"the value of header {name[:80]!r} is not {rule}: encode it"
-            seen.add(low)
-        listed = self.additional_headers
-        if listed and self.version == "v1":
-            yield f"V1 cannot sign the headers {', '.join(listed)}: use v4"
-        for name in listed:
+            seen.add(lower)
+        additional = self.additional_headers
+        if additional and self.version == "v1":
+            yield f"V1 cannot sign the headers {', '.join(additional)}: use v4"
+        for name in additional:
             if name.lower() not in seen:
                 yield f"additional header {name[:80]!r} is not among the headers"
             elif "_" in name:
@@ -170,7 +164,7 @@ class PresignRequest:
 
 
 def _own(
-    credential: str, token: Secret | None, moment: str, life: int, listed: str
+    credential: str, token: Secret | None, moment: str, life: int, names: str
 ) -> dict[str, str]:
     """Return the query parameters that V4 itself adds, except the signature."""
     parameters = {
@@ -181,17 +175,17 @@ def _own(
     }
     if token is not None:
         parameters["x-oss-security-token"] = token.reveal()
-    if listed:
-        parameters["x-oss-additional-headers"] = listed
+    if names:
+        parameters["x-oss-additional-headers"] = names
     return parameters
 
 
 @lru_cache(maxsize=64)
 def _own_query(
-    credential: str, token: Secret | None, moment: str, life: int, listed: str
+    credential: str, token: Secret | None, moment: str, life: int, names: str
 ) -> str:
     # Cached, because requests of the same second have the same query.
-    return canonical_query(_own(credential, token, moment, life, listed).items())
+    return canonical_query(_own(credential, token, moment, life, names).items())
 
 
 @lru_cache(maxsize=64, typed=True)  # one signer asks for few of them, again and again

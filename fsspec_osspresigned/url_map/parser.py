@@ -307,7 +307,7 @@ class _MapReader:
         url = value.get("url")
         if not isinstance(url, str) or url_checks.url_problem(url):
             return None
-        headers = ends = None
+        headers = expires_at = None
         if "headers" in value:
             try:
                 headers = self._headers_of(tuple(value["headers"].items()))
@@ -316,12 +316,12 @@ class _MapReader:
             if headers is None:
                 return None
         if "expires_at" in value:
-            ends = self.moment(value["expires_at"])
-            if ends is None:
+            expires_at = self.moment(value["expires_at"])
+            if expires_at is None:
                 return None
-        if headers is None and ends is None:
+        if headers is None and expires_at is None:
             return SecretURL(url)
-        return MapRequest(url=SecretURL(url), headers=headers, expires_at=ends)
+        return MapRequest(url=SecretURL(url), headers=headers, expires_at=expires_at)
 
     def moment(self, value: Any) -> float | None:
         if isinstance(value, datetime):
@@ -362,18 +362,18 @@ class _MapReader:
         for slot, method in EXTRAS.items():
             if slot in members:
                 yield slot, members[slot], f"{place}.{slot}", method
-        own = str(members.get("method", "PUT")).upper()
-        slot = _OWN_SLOTS.get(own, "")
+        verb = str(members.get("method", "PUT")).upper()
+        slot = _OWN_SLOTS.get(verb, "")
         if "url" not in members:
             if "headers" in members:
                 self.note(f"{place}.headers", "belong to a url: give each part its own")
         elif not slot:
             self.note(f"{place}.method", "must be PUT; GET and HEAD are read too")
         elif slot in members:
-            self.note(f"{place}.url", f"is for {own}, and there is {slot!r} too")
+            self.note(f"{place}.url", f"is for {verb}, and there is {slot!r} too")
         else:
             names = _REQUEST & members.keys() - {"expires_at"}
-            yield slot, {name: members[name] for name in names}, place, own
+            yield slot, {name: members[name] for name in names}, place, verb
 
     def members(
         self, value: Any, place: str, known: frozenset[str]
@@ -383,20 +383,20 @@ class _MapReader:
             self.note(place, f"is {parsing.kind(value)}, not a URL or an object")
             return None
         members: dict[str, Any] = {}
-        for given, item in value.items():
-            if not isinstance(given, str):
+        for raw, item in value.items():
+            if not isinstance(raw, str):
                 self.note(place, "the name of a member is not a string")
                 continue
-            name = _ALIASES.get(given, given)
+            name = _ALIASES.get(raw, raw)
             if name in members:
-                self.note(f"{place}.{given}", f"means {name}, which is also present")
+                self.note(f"{place}.{raw}", f"means {name}, which is also present")
             elif name in known:
                 # PresignResult writes null where it signed no header.
-                nothing = item is None and given == "signed_headers"
+                nothing = item is None and raw == "signed_headers"
                 members[name] = {} if nothing else item
             elif len(name) <= _MAX_MEANT and (close := _meant(name, known)):
                 problem = f"unknown member, did you mean {close!r}?"
-                self.note(f"{place}.{shown(given)}", problem)
+                self.note(f"{place}.{shown(raw)}", problem)
         return members
 
     def request(self, value: Any, place: str, method: str) -> MapRequest | None:
@@ -483,17 +483,17 @@ class _MapReader:
     ) -> str | None:
         """Return the upload ID in the member, or else in the URLs of the parts."""
         place = f"{place}.upload_id"
-        given = members.get("upload_id")
-        if "upload_id" in members and (not isinstance(given, str) or not given):
+        own_id = members.get("upload_id")
+        if "upload_id" in members and (not isinstance(own_id, str) or not own_id):
             self.note(place, "must be a string, and not empty")
             return None
         matches = (_UPLOAD_ID.search(part.url.reveal()) for part in parts)
         of_urls = {unquote(match[1]) for match in matches if match}
-        if len(of_urls | ({given} if given else set())) > 1:
+        if len(of_urls | ({own_id} if own_id else set())) > 1:
             self.note(place, "the part URLs do not all belong to this upload")
-        if not given and not of_urls and parts:
+        if not own_id and not of_urls and parts:
             self.note(place, "is missing, and the part URLs name none")
-        return given or next(iter(of_urls), None)
+        return own_id or next(iter(of_urls), None)
 
     def part_size(self, members: Mapping[str, Any], place: str) -> int | None:
         size = members.get("part_size", MIN_PART)

@@ -35,8 +35,6 @@ def _headers(value: Mapping[str, str] | None) -> Mapping[str, str] | None:
 
 @frozen(kw_only=True, weakref_slot=False)
 class MapRequest:
-    """One presigned request of a map."""
-
     url: SecretURL
     # Exactly the headers to send; None if the map has none.
     headers: Mapping[str, str] | None = field(default=None, converter=_headers)
