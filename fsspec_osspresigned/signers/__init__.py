@@ -65,10 +65,7 @@ SIGNERS = (
 
 
 def chosen(value_of: Callable[[str], Any]) -> dict[str, SignerKind]:
-    """Return the kinds of signer that the options select, by option name.
-
-    *value_of* returns the value of an option; None if it is not set.
-    """
+    """Return the selected kinds by option; *value_of* returns None for one not set."""
     kinds: dict[str, SignerKind] = {}
     for kind in SIGNERS:
         value = value_of(kind.option)
@@ -94,10 +91,8 @@ def misplaced_options(value_of: Callable[[str], Any]) -> list[str]:
 def make_signer(options: Any, opener: Callable[[str], bytes]) -> Signer:
     """Return the signer that *options* select; several signers are tried in order.
 
-    *opener* returns the bytes of a remote URL map.
-
-    Raises:
-        ConfigurationError: a URL, map, signer, key or token cannot be used.
+    *opener* returns the bytes of a remote URL map. Raises ConfigurationError if a URL,
+    map, signer, key or token cannot be used.
     """
     signers: list[Signer] = []
     for kind in chosen(lambda name: getattr(options, name)).values():

@@ -33,10 +33,8 @@ def environment_credentials() -> Credentials:
 
     The variables are ``OSS_ACCESS_KEY_ID``, ``OSS_ACCESS_KEY_SECRET`` and, for a
     temporary key, ``OSS_SESSION_TOKEN`` and ``OSS_SESSION_EXPIRATION``
-    (``2026-11-25T10:00:00Z``, as STS returns it).
-
-    Raises:
-        ConfigurationError: variables are missing or invalid; the message lists all.
+    (``2026-11-25T10:00:00Z``, as STS returns it). Raises ConfigurationError, which lists
+    all variables that are missing or invalid.
     """
     # The end means something only for a temporary key.
     token = Secret(os.environ[_TOKEN]) if os.environ.get(_TOKEN) else None
@@ -164,11 +162,8 @@ class KeySigner(Signer):
 
         The default region is ``OSS_REGION``, or that of the endpoint. The default
         endpoint is ``OSS_ENDPOINT``, or the public one of the region. The default
-        *style* depends on the endpoint. By default, the access key is read from the
-        environment.
-
-        Raises:
-            ConfigurationError: values are missing or invalid; the message lists all.
+        *style* depends on the endpoint. Raises ConfigurationError, which lists all values
+        that are missing or invalid.
         """
         region = region or os.environ.get("OSS_REGION") or None
         text = endpoint or os.environ.get("OSS_ENDPOINT")

@@ -66,14 +66,10 @@ def sign_form(
     *,
     issued_at: float | None = None,
 ) -> SignedRequest:
-    """Return the form for *operation*, if *grant* allows it.
+    """Return the form for *operation*; NotSignedError lists why *grant* forbids it.
 
     *now* and *issued_at*, the start of the grant's lifetime (None is *now*), are seconds
     since the epoch.
-
-    Raises:
-        NotSignedError: the grant does not allow the upload; the message lists all
-            reasons.
     """
     new, kept = _fields(grant, operation)
     if problems := [*_problems(grant, operation, new, kept, now)]:

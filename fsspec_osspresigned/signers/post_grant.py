@@ -262,10 +262,9 @@ class PostGrantSigner(Signer):
         raise failure
 
     def grant(self, path: str) -> Grant:
-        # ``sign`` asks a server that cannot be reached again.
         try:
             grant = self._held(path).grant
-        except SignerUnavailableError:
+        except SignerUnavailableError:  # ``sign`` asks the server again
             return _ONE_FORM
         check_path(grant, path, self.clock())
         return evolve(_ONE_FORM, largest=grant.largest, expires_at=grant.expires_at)

@@ -148,11 +148,8 @@ def read_grant(
 ) -> PostGrant:
     """Return the grant in *document*, which is parsed JSON.
 
-    *allowed_hosts* may map a custom domain to its bucket.
-
-    Raises:
-        ConfigurationError: *document* is not a grant, or cannot work; the message
-            lists all problems.
+    *allowed_hosts* may map a custom domain to its bucket. Raises ConfigurationError,
+    which lists all problems, if *document* is no grant or cannot work.
     """
     read = _Reader(allowed_hosts or {})
     grant = read.grant(document)

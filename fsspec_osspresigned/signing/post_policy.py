@@ -378,11 +378,8 @@ def sign_policy(
 
     *text* is a result of :func:`policy_text`; V4 needs *region* (without ``oss-``), and
     :func:`signature_conditions` in the text, for the same *now* in seconds since the
-    epoch.
-
-    Raises:
-        ConfigurationError: OSS would refuse the policy; the message lists all problems.
-        PostPolicyError: *text* is not a policy.
+    epoch. Raises ConfigurationError, which lists why OSS would refuse the policy, or
+    PostPolicyError if *text* is none.
     """
     problems = [*credential_problems(credentials)]
     if version not in ("v1", "v4"):

@@ -11,7 +11,7 @@ import codecs
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, BinaryIO
@@ -61,11 +61,8 @@ def parse(
     These formats are accepted: the version-1 object; a bare object ``{"bucket/key": URL
     or entry}``; JSON Lines with a ``path`` each; a list of URLs, in JSON or one per
     line; one entry or one signed request as Alibaba Cloud's samples print them.
-    *data* is the text, a file of at most ``MAX_MAP`` bytes, or parsed JSON.
-
-    Raises:
-        ConfigurationError: the message lists every problem with its place, but no query
-            of a URL.
+    *data* is the text, a file of at most ``MAX_MAP`` bytes, or parsed JSON. Raises
+    ConfigurationError, which lists every problem with its place, but no query of a URL.
     """
     reader = _MapReader()
     try:
@@ -213,7 +210,8 @@ class _MapReader:
         if self.request_in(value):
             self.item(value, "URL map")
         elif isinstance(value, (list, tuple)):
-            self.items(value)
+            for index, item in enumerate(value):
+                self.item(item, f"[{index}]")
         elif not isinstance(value, Mapping):
             self.note("URL map", f"is {parsing.kind(value)}, not an object or a list")
         elif "version" in value or isinstance(value.get("objects"), Mapping):
@@ -239,10 +237,6 @@ class _MapReader:
     def objects(self, objects: Mapping[Any, Any], place: str) -> None:
         for path, value in objects.items():
             self.add(path, value, _Place(place, str(path)))
-
-    def items(self, items: Iterable[Any]) -> None:
-        for index, item in enumerate(items):
-            self.item(item, f"[{index}]")
 
     def item(self, value: Any, place: str) -> None:
         """Read an entry of a list; its path is a member, or is taken from its URL."""

@@ -99,10 +99,7 @@ MapSource = FileSource[URLMap]
 def load(
     place: Place, opener: Opener | None = None, *, allow_http: bool = False
 ) -> MapSource:
-    """Return the URL map at *place*.
-
-    *place* is a mapping or list, or any place that :func:`load_file` accepts.
-    """
+    """Return the URL map at *place*: a mapping or list, or a place for ``load_file``."""
     if not isinstance(place, Secret | str | os.PathLike):
         url_map = place if isinstance(place, URLMap) else parse(place)
         return FileSource(lambda: url_map, path=None, local=True)
@@ -122,10 +119,8 @@ def load_file(
 
     *place* is JSON text, a path, ``file:PATH``, ``env:NAME``, ``-`` for standard input,
     or any URL that *opener* can read. The text is a secret, so plain http is permitted
-    only on this machine, unless *allow_http*. Messages name *kind* and *option*.
-
-    Raises:
-        ConfigurationError: the text cannot be read, or *parse* refuses it.
+    only on this machine, unless *allow_http*. Messages name *kind* and *option*. Raises
+    ConfigurationError if the text cannot be read, or *parse* refuses it.
     """
     if isinstance(place, Secret):
         place = place.reveal()
