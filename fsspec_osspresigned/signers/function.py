@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from attrs import define, field
+
 from ..errors import ConfigurationError, NotSignedError, OSSPresignedError, SignerError
 from ..model import Operation, SignedRequest
 from ..secret import SecretURL, redact
@@ -19,6 +21,7 @@ from .wire_protocol import clean
 _MEMBERS = frozenset(("method", "url", "headers", "expires_in"))
 
 
+@define(eq=False, repr=False)
 class FunctionSigner(Signer):
     """Signer that calls a function of the user.
 
@@ -30,17 +33,9 @@ class FunctionSigner(Signer):
     """
 
     grant_waits = False
-
-    def __init__(
-        self,
-        function: Callable[[Sequence[Operation]], Any],
-        *,
-        allow_http: bool = False,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._function = function
-        self._allow_http = allow_http
-        self._clock = clock
+    _function: Callable[[Sequence[Operation]], Any]
+    _allow_http: bool = field(default=False, kw_only=True)
+    _clock: Callable[[], float] = field(default=time.time, kw_only=True)
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
         path = operations[0].path

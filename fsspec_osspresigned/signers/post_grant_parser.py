@@ -418,10 +418,7 @@ def _completed(fields: Mapping[str, str], policy: PostPolicy) -> dict[str, str]:
     conditions = policy.conditions
     pinned = {c.field: c.values[0] for c in conditions if c.operator == "eq"}
     own = {name: pinned[name] for name in (*V4_FIELDS, TOKEN_FIELD) if name in pinned}
-    known = {
-        **pinned_fields(conditions),
-        **({} if "ossaccesskeyid" in has else own),
-    }
+    known = {**pinned_fields(conditions), **({} if "ossaccesskeyid" in has else own)}
     added = {n: v for n, v in known.items() if n not in has and n != _REDIRECT}
     return {**fields, **added}
 

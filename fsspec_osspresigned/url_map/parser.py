@@ -53,9 +53,7 @@ _MAX_PROBLEMS = 1000
 _MAX_SAME = 1000
 
 
-def parse(
-    data: bytes | str | BinaryIO | Mapping[str, Any] | Sequence[Any],
-) -> URLMap:
+def parse(data: bytes | str | BinaryIO | Mapping[str, Any] | Sequence[Any]) -> URLMap:
     """Return the URL map in *data*.
 
     These formats are accepted: the version-1 object; a bare object ``{"bucket/key": URL
