@@ -164,6 +164,9 @@ class _Reader:
         self.problems: list[str] = []
         self._allowed = allowed_hosts
 
+    def note(self, problem: str) -> None:
+        self.problems.append(problem)
+
     def result(self, grant: PostGrant | None) -> PostGrant:
         if grant is None or self.problems:
             raise ConfigurationError(self.problems)
@@ -171,14 +174,12 @@ class _Reader:
 
     def text(self, data: bytes) -> PostGrant | None:
         if len(data) > MAX_GRANT:
-            self.problems.append(
-                f"it is longer than {MAX_GRANT} bytes, the limit of a grant"
-            )
+            self.note(f"it is longer than {MAX_GRANT} bytes, the limit of a grant")
             return None
         try:
             document = parsing.loads(data, max_depth=_MAX_DEPTH)
         except ValueError as error:
-            self.problems.append(f"it is {error}")
+            self.note(f"it is {error}")
             return None
         return self.grant(document)
 
@@ -218,7 +219,7 @@ class _Reader:
 
     def _members(self, document: Any) -> dict[str, Any] | None:
         if not isinstance(document, Mapping):
-            self.problems.append(f"a grant is an object, not {parsing.kind(document)}")
+            self.note(f"a grant is an object, not {parsing.kind(document)}")
             return None
         members: dict[str, Any] = {}
         for name, value in document.items():
@@ -234,18 +235,18 @@ class _Reader:
             return _NEVER
         if version != _VERSION:
             known = f"this release reads version {_VERSION}"
-            self.problems.append(f"the grant has version {version}: {known}")
+            self.note(f"the grant has version {version}: {known}")
         expires = document.get("expires", "9999-12-31T00:00:00Z")
         expires_at = parsing.moment(expires) if isinstance(expires, str) else None
         if expires_at is None:
-            self.problems.append('"expires" is not a time such as 2026-11-27T10:00:00Z')
+            self.note('"expires" is not a time such as 2026-11-27T10:00:00Z')
         return _NEVER if expires_at is None else expires_at
 
     def _fields(self, members: Mapping[str, Any]) -> dict[str, str]:
         """Return the form fields by their documented names."""
         form = members.get("fields")
         if form is not None and not isinstance(form, Mapping):
-            self.problems.append(f"its fields are {parsing.kind(form)}, not an object")
+            self.note(f"its fields are {parsing.kind(form)}, not an object")
             form = {}
         if form is None:
             pairs = _flat_fields(members)
@@ -258,16 +259,14 @@ class _Reader:
             text = str(value) if parsing.is_int(value) else value
             if not isinstance(text, str):
                 shown = parsing.kind(value)
-                self.problems.append(
-                    f"the field {name[:60]!r} is {shown}, not a string"
-                )
+                self.note(f"the field {name[:60]!r} is {shown}, not a string")
             elif text or name.lower() not in SIGNATURE_FIELDS:
                 fields[name] = text
         return fields
 
     def _policy(self, text: str | None) -> PostPolicy | None:
         if text is None:
-            self.problems.append("it has no policy")
+            self.note("it has no policy")
             return None
         try:
             return PostPolicy.parse(text)
@@ -280,33 +279,33 @@ class _Reader:
         for name in ("message", "msg", "error", "detail"):
             text = document.get(name) if isinstance(document, Mapping) else None
             if isinstance(text, str) and text:
-                self.problems.append(f"it says: {clean(text)}")
+                self.note(f"it says: {clean(text)}")
                 return
 
     def _signature(self, fields: Mapping[str, str], policy: PostPolicy) -> str:
         has = lower_names(fields)
         if "ossaccesskeyid" in has and V4_FIELDS[1] not in has:
             if "signature" not in has:
-                self.problems.append("it has no signature")
+                self.note("it has no signature")
             return "v1"
         if missing := [n for n in (*V4_FIELDS, "x-oss-signature") if n not in has]:
             which = "neither an access key ID nor " if len(missing) > 1 else "no "
-            self.problems.append(f"it has {which}{', '.join(missing)}")
+            self.note(f"it has {which}{', '.join(missing)}")
             return "v4"
         version, credential, date = (has[name] for name in V4_FIELDS)
         scope = credential.rsplit("/", 4)[1:]
         if version != ALGORITHM:
-            self.problems.append(f"its signature version is not {ALGORITHM}")
+            self.note(f"its signature version is not {ALGORITHM}")
         if len(scope) != 4 or scope[3] != TERMINATOR:  # noqa: PLR2004 - day, region, oss, end
             form = f"KEY-ID/DAY/REGION/oss/{TERMINATOR}"
-            self.problems.append(f"x-oss-credential is not of the form {form}")
+            self.note(f"x-oss-credential is not of the form {form}")
         elif parse_moment(date) is None or date[:8] != scope[0]:
             problem = "x-oss-date is not on the day that x-oss-credential names"
-            self.problems.append(f"{problem}, which OSS refuses")
+            self.note(f"{problem}, which OSS refuses")
         named = {condition.field for condition in policy.conditions}
         if missing := [name for name in V4_FIELDS if name not in named]:
             problem = f"the policy does not name {', '.join(missing)}"
-            self.problems.append(f"{problem}, without which OSS refuses V4")
+            self.note(f"{problem}, without which OSS refuses V4")
         return "v4"
 
     def _place(
@@ -317,24 +316,24 @@ class _Reader:
         bucket = members.get("bucket", names[0] if names else None)
         host = members.get("host", members.get("endpoint"))
         if not isinstance(host, str):
-            self.problems.append("it has no host or url to send the file to")
+            self.note("it has no host or url to send the file to")
             return None
         if not isinstance(bucket, str | None):
-            self.problems.append(f"its bucket is {parsing.kind(bucket)}, not a string")
+            self.note(f"its bucket is {parsing.kind(bucket)}, not a string")
             return None
         if problem := bucket and check_bucket(bucket):
-            self.problems.append(problem)
+            self.note(problem)
             return None
         root = root_of(host, bucket, self._allowed)
         problem = root if isinstance(root, str) else check_bucket(root[1])
         if problem or isinstance(root, str):
-            self.problems.append(problem or "")
+            self.note(problem or "")
             return None
         of_host = root[1]
         wrong = {*names, *([bucket] if bucket else [])} - {of_host}
         if wrong:
             problem = f"it is for the bucket {', '.join(sorted(wrong))}"
-            self.problems.append(f"{problem}, but its host is for {of_host!r}")
+            self.note(f"{problem}, but its host is for {of_host!r}")
         return root
 
     def _compare(
@@ -351,17 +350,15 @@ class _Reader:
                 refusal = condition.refusal(has, bucket, None)
                 self.problems += [] if refusal is None else [refusal.text]
             elif condition.field in SIGNATURE_FIELDS:
-                self.problems.append(
-                    f"it lacks {condition.field}, which {condition} needs"
-                )
+                self.note(f"it lacks {condition.field}, which {condition} needs")
             elif condition.field == _REDIRECT:
                 problem = "the policy asks for a redirect, which proves no upload"
-                self.problems.append(f"{problem}: ask for one without {_REDIRECT}")
+                self.note(f"{problem}: ask for one without {_REDIRECT}")
         region = region_of(urlsplit(url).hostname or "")
         signed = has.get(V4_FIELDS[1], "").split("/")
         if region and len(signed) > 2 and signed[2] != region:  # noqa: PLR2004 - id/day/region
             problem = f"it is signed for the region {signed[2][:40]!r}"
-            self.problems.append(f"{problem}, but its host is for {region!r}")
+            self.note(f"{problem}, but its host is for {region!r}")
 
 
 def _unwrapped(document: Any) -> Any:
