@@ -1,6 +1,6 @@
 """Signer interface: what a signer grants and signs, and checks of what it signed.
 
-``AdaptedSigner`` makes a signer of plain callables, ``ChainSigner`` of other signers.
+``adapted`` makes a signer of an object of the user, ``ChainSigner`` of other signers.
 """
 
 from __future__ import annotations
@@ -129,59 +129,17 @@ class Signer:
         """Do not use the credentials of *refused* again: the store says it expired."""
 
 
-class AdaptedSigner(Signer):
-    """Signer made of plain callables; the default holds for each that is None."""
-
-    def __init__(
-        self,
-        sign: Callable[[Sequence[Operation]], Sequence[SignedRequest]],
-        *,
-        sign_each: Callable[[Sequence[Operation]], Sequence[Outcome]] | None = None,
-        grant: Callable[[str], Grant] | None = None,
-        preflight: Callable[[Operation], None] | None = None,
-        invalidate: Callable[[SignedRequest], None] | None = None,
-        remote: bool = False,
-    ) -> None:
-        self._sign = sign
-        self._sign_each = sign_each
-        self._grant = grant
-        self._preflight = preflight
-        self._invalidate = invalidate
-        self.remote = remote
-        self.grant_waits = grant is not None or preflight is not None
-        self.grants_by_prefix = preflight is None
-
-    def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Return what the callable ``sign`` returns."""
-        return self._sign(operations)
-
-    def sign_each(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
-        """Return what the callable ``sign_each`` returns."""
-        return (self._sign_each or super().sign_each)(operations)
-
-    def grant(self, path: str) -> Grant:
-        """Return what the callable ``grant`` returns."""
-        return (self._grant or super().grant)(path)
-
-    def preflight(self, operation: Operation) -> None:
-        """Call ``preflight``."""
-        (self._preflight or super().preflight)(operation)
-
-    def invalidate(self, refused: SignedRequest) -> None:
-        """Call ``invalidate``."""
-        (self._invalidate or super().invalidate)(refused)
-
-
-def adapted(found: Any) -> AdaptedSigner:
-    """Return a signer for an object of the user with ``sign``, and maybe more of it."""
-    return AdaptedSigner(
-        found.sign,
-        sign_each=getattr(found, "sign_each", None),
-        grant=getattr(found, "grant", None),
-        preflight=getattr(found, "preflight", None),
-        invalidate=getattr(found, "invalidate", None),
-        remote=getattr(found, "remote", False),
-    )
+def adapted(own: Any) -> Signer:
+    """Return a signer with the methods that an object of the user has; else defaults."""
+    names = ("sign", "sign_each", "grant", "preflight", "invalidate")
+    methods = {name: getattr(own, name, None) for name in names}
+    methods = {name: method for name, method in methods.items() if method is not None}
+    signer = Signer()
+    vars(signer).update(methods)
+    signer.remote = getattr(own, "remote", False)
+    signer.grant_waits = not methods.keys().isdisjoint(("grant", "preflight"))
+    signer.grants_by_prefix = "preflight" not in methods
+    return signer
 
 
 class ChainSigner(Signer):
@@ -197,45 +155,36 @@ class ChainSigner(Signer):
 
     @property
     def waits(self) -> bool:  # type: ignore[override]  # depends on the signers
-        """True if one of the signers may wait now."""
         return any(signer.waits for signer in self._signers)
 
     @property
     def grant_waits(self) -> bool:  # type: ignore[override]  # likewise
-        """The same for ``grant`` and ``preflight``."""
         return any(signer.grant_waits for signer in self._signers)
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Return signed requests for *operations*; raises the first error."""
         return all_signed(self.sign_each(operations))
 
     def sign_each(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
-        """Return a signed request for each operation, or the last signer's error.
-
-        The last signer gets in one batch all operations that the others refused.
-        """
+        """Ask the last signer in one batch for all that the others refused."""
         done: dict[int, Outcome] = {}
-        left = list(range(len(operations)))
+        unsigned = list(range(len(operations)))
         *first, last = self._signers
         for signer in first:
-            for index in left:
+            for index in unsigned:
                 done[index] = signer.sign_each([operations[index]])[0]
-            left = [i for i in left if isinstance(done[i], NotSignedError)]
-        if left:
-            rest = last.sign_each([operations[index] for index in left])
-            done.update(zip(left, rest, strict=True))
+            unsigned = [i for i in unsigned if isinstance(done[i], NotSignedError)]
+        if unsigned:
+            outcomes = last.sign_each([operations[index] for index in unsigned])
+            done.update(zip(unsigned, outcomes, strict=True))
         return [done[index] for index in range(len(operations))]
 
     def grant(self, path: str) -> Grant:
-        """Return the grant of the first signer that permits uploading *path*."""
         return self._first(lambda signer: signer.grant(path))
 
     def preflight(self, operation: Operation) -> None:
-        """Raise the error of the last signer, if no signer can sign *operation*."""
         self._first(lambda signer: signer.preflight(operation))
 
     def invalidate(self, refused: SignedRequest) -> None:
-        """Report to all signers that the store refused the request as expired."""
         for signer in self._signers:
             signer.invalidate(refused)
 
@@ -313,10 +262,7 @@ def check_signed(operation: Operation, request: Any) -> None:
 
 
 def _missing_headers(operation: Operation, request: SignedRequest) -> list[str]:
-    """Return the required headers that *request* lacks, as headers or form fields.
-
-    A header with another value counts as missing.
-    """
+    """Return the required headers that *request* lacks, or has with another value."""
     if not operation.headers:
         return []
     sent = {name.lower(): value for name, value in request.headers.items()}
@@ -348,10 +294,10 @@ def form_fields(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _variables(text: str) -> dict[str, str]:
-    found: Any = None
+    decoded: Any = None
     with suppress(ValueError):
-        found = json.loads(base64.b64decode(text, validate=True))
-    if isinstance(found, dict) and all(isinstance(v, str) for v in found.values()):
-        return found
+        decoded = json.loads(base64.b64decode(text, validate=True))
+    if isinstance(decoded, dict) and all(isinstance(v, str) for v in decoded.values()):
+        return decoded
     msg = "the header x-oss-callback-var is not the base64 of a JSON object of texts"
     raise ConfigurationError(msg)

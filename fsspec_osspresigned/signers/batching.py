@@ -57,8 +57,7 @@ class _Waiter:
 
 
 def _slot(operation: Operation) -> tuple[object, ...]:
-    one = operation
-    return one.action, one.path, one.upload_id, one.part_number
+    return operation.action, operation.path, operation.upload_id, operation.part_number
 
 
 class Prefetcher:
@@ -72,7 +71,6 @@ class Prefetcher:
     operation that is requested then differs (another length), it is signed separately.
 
     Args:
-        signer: signs the batches.
         coming: returns the next operation to sign ahead, None if none is known yet.
         first: number of operations in the first batch.
         low: number of requests left at which the next batch is signed.
@@ -104,12 +102,13 @@ class Prefetcher:
         self._life: float | None = None
 
     async def sign(self, operation: Operation) -> SignedRequest:
-        """Return the signed request of *operation*; raises the error of the signer."""
         waiter = _Waiter(operation)
         self._serve(waiter)
         if not waiter.future.done():
             self._waiting.append(waiter)
-        self._begin_call()
+        if not self._is_calling and (self._waiting or len(self._held) < self._low):
+            self._is_calling = True
+            _ = running().spawn(self._call())
         try:
             return await waiter.future
         finally:
@@ -125,11 +124,6 @@ class Prefetcher:
         """
         self._invalidated = max(self._invalidated, refused.issued_at)
         self._put_back(lambda signed: signed.issued_at <= refused.issued_at)
-
-    def _begin_call(self) -> None:
-        if not self._is_calling and (self._waiting or len(self._held) < self._low):
-            self._is_calling = True
-            _ = running().spawn(self._call())
 
     async def _call(self) -> None:
         """Call the signer, until no coroutine waits and enough is signed ahead."""
@@ -160,7 +154,6 @@ class Prefetcher:
         return [waiter.operation for waiter in wanted], False
 
     def _prefetched(self) -> list[Operation]:
-        """Return the operations to sign ahead now; empty if none is known."""
         now, size = self._clock(), self._size
         if self._asked_at is not None:
             in_time = MAX_REQUESTS
@@ -181,7 +174,7 @@ class Prefetcher:
         return batch
 
     async def _sign(self, batch: Sequence[Operation], *, is_announced: bool) -> bool:
-        """Sign *batch*, and give out the results; return whether the call succeeded."""
+        """Give out the signatures of *batch*; return whether the call succeeded."""
         outcomes: Sequence[Outcome | None] = [None] * len(batch)
         failure: BaseException | None = None
         self._invalidated = -math.inf
@@ -208,18 +201,18 @@ class Prefetcher:
         return failure is None
 
     def _waiting_by_slot(self) -> defaultdict[tuple[object, ...], list[_Waiter]]:
-        found: defaultdict[tuple[object, ...], list[_Waiter]] = defaultdict(list)
+        waiting: defaultdict[tuple[object, ...], list[_Waiter]] = defaultdict(list)
         for waiter in self._waiting:
             if not waiter.future.done():
-                found[_slot(waiter.operation)].append(waiter)
-        return found
+                waiting[_slot(waiter.operation)].append(waiter)
+        return waiting
 
     def _keep(self, operation: Operation, outcome: Outcome | None) -> None:
         """Keep what was signed ahead; None is for a call that failed."""
         slot = _slot(operation)
         if outcome is None:
             self._failed.add(slot)
-        elif _is_signed(outcome, lambda one: one.issued_at <= self._invalidated):
+        elif _is_signed(outcome, lambda signed: signed.issued_at <= self._invalidated):
             self._stale.append(operation)
         else:
             self._held[slot] = operation, outcome
@@ -228,7 +221,9 @@ class Prefetcher:
         """Give *waiter* its request that was signed ahead, unless that expires soon."""
         now, slot = self._now(), _slot(waiter.operation)
         held = self._held.get(slot)
-        if held is not None and _is_signed(held[1], lambda one: one.is_stale(now)):
+        if held is not None and _is_signed(
+            held[1], lambda signed: signed.is_stale(now)
+        ):
             # What came with it has become stale, too.
             self._put_back(lambda signed: signed.is_stale(now))
         held = self._held.pop(slot, None)
@@ -247,19 +242,18 @@ class Prefetcher:
 
 def _outcomes(signer: Signer, batch: Sequence[Operation]) -> Sequence[Outcome]:
     try:
-        found = signer.sign_each(batch)
+        outcomes = signer.sign_each(batch)
     except NotSignedError as error:  # which of them is refused is not known
         if len(batch) == 1:
             return [error]
         return [_outcomes(signer, [operation])[0] for operation in batch]
-    if len(found) != len(batch):
-        msg = f"the signer answered {len(found)} requests to {len(batch)}"
+    if len(outcomes) != len(batch):
+        msg = f"the signer answered {len(outcomes)} requests to {len(batch)}"
         raise SignerError(msg)
-    return found
+    return outcomes
 
 
 def _with_path(failure: BaseException, operation: Operation) -> BaseException:
-    """Return *failure*, that of a whole call, with the path of *operation*."""
     if isinstance(failure, OSSPresignedError):
         failure = copy(failure)
         failure.path = failure.filename = operation.path
@@ -283,14 +277,14 @@ async def announced(
     source = iter(jobs)
 
     async def chunk() -> list[T]:
-        found = await blocking(lambda: list(islice(source, MAX_REQUESTS)))
-        for job in found:
+        read = await blocking(lambda: list(islice(source, MAX_REQUESTS)))
+        for job in read:
             with suppress(OSError, TypeError, ValueError):
                 coming.append(await opening(job))
-        return found
+        return read
 
-    now = await chunk()
-    while now:
+    current = await chunk()
+    while current:
         following = await chunk()
-        yield now
-        now = following
+        yield current
+        current = following

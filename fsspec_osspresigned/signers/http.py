@@ -20,6 +20,7 @@ from ..errors import (
 )
 from ..model import Operation, Reply, SignedRequest
 from ..secret import Secret, SecretURL, resolve_text, token_reference
+from ..signing.canonical import as_secret
 from ..signing.endpoint import check_key
 from ..signing.signed_url import describe
 from ..units import KIB
@@ -74,7 +75,7 @@ def _from_callable(answer: object) -> Secret | None:
     if not isinstance(answer, str | Secret):
         msg = f"the function of signer_token= returned a {type(answer).__name__}"
         raise ConfigurationError(msg)
-    held = answer if isinstance(answer, Secret) else Secret(answer)
+    held = as_secret(answer)
     del answer  # what is refused must not stay in a variable: tracebacks may show them
     return _checked(held, "the function of signer_token=")
 
@@ -87,7 +88,6 @@ def _checked(held: Secret, place: str) -> Secret:
 
 
 def _misnamed(operation: Operation) -> ConfigurationError | None:
-    """Return an error if the key of *operation* is invalid; None if it is valid."""
     problem = None if operation.action.spec.on_bucket else check_key(operation.key)
     if not operation.bucket:
         problem = "a signer needs a path of the form bucket/key"
@@ -105,7 +105,6 @@ class HTTPSigner(Signer):
         token: reads the bearer token; called again once if the token is refused.
         allowed_hosts: further permitted hosts, host -> its bucket; None for any bucket.
         allow_http: permits plain http to other machines.
-        clock: returns seconds since the epoch.
     """
 
     remote = True
@@ -140,7 +139,6 @@ class HTTPSigner(Signer):
         self._refused: dict[tuple[str, str], tuple[float, SignerProblem]] = {}
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Return signed requests from the service."""
         return all_signed(self.sign_each(operations))
 
     def sign_each(self, operations: Sequence[Operation]) -> list[Outcome]:
@@ -150,28 +148,27 @@ class HTTPSigner(Signer):
         it never grants HEAD, GET or a listing in a bucket, such operations are refused
         here for 5 seconds, without a call.
         """
-        known = [_misnamed(o) or self._remembered(o) for o in operations]
-        asked = [operations[i] for i, error in enumerate(known) if error is None]
-        items = [wire_protocol.encode(operation) for operation in asked]
+        errors = [_misnamed(o) or self._remembered(o) for o in operations]
+        sent = [operations[i] for i, error in enumerate(errors) if error is None]
+        items = [wire_protocol.encode(operation) for operation in sent]
         answers: list[Outcome] = []
         for batch in wire_protocol.batches(items):
-            answers += self._call([asked[i] for i in batch], [items[i] for i in batch])
-        rest = iter(answers)
-        return [error or next(rest) for error in known]
+            answers += self._call([sent[i] for i in batch], [items[i] for i in batch])
+        outcomes = iter(answers)
+        return [error or next(outcomes) for error in errors]
 
     def _remembered(self, operation: Operation) -> OSSPresignedError | None:
-        """Return a recent refusal of the operation's action in its bucket, or None."""
         slot = operation.action, operation.bucket
-        told_at, problem = self._refused.get(slot, (0.0, None))
+        refused_at, problem = self._refused.get(slot, (0.0, None))
         # A clock that was set back must not lengthen it.
-        if problem is None or not 0 <= self._clock() - told_at < _REFUSAL_LIFE:
+        if problem is None or not 0 <= self._clock() - refused_at < _REFUSAL_LIFE:
             return None
         return wire_protocol.error_of_item(problem, operation)
 
     def _refusal(
         self, problem: SignerProblem, operation: Operation
     ) -> OSSPresignedError:
-        """Return the error for a refused request; remember it if the action reads."""
+        """Return the error; remember the refusal if the action reads."""
         error = wire_protocol.error_of_item(problem, operation)
         looks = operation.action.method in ("HEAD", "GET")
         if looks and isinstance(error, NotSignedError) and error.final:
@@ -247,7 +244,6 @@ class HTTPSigner(Signer):
     def _bound(
         self, operation: Operation, answer: SignerReply, sent_at: float
     ) -> Outcome:
-        """Return the signed request; an error if it is not for *operation*."""
         signed = describe(SecretURL(answer.url))
         problem = self._binding.problem(operation, answer.url)
         problem = problem or _answer_problem(
@@ -274,7 +270,6 @@ class HTTPSigner(Signer):
 def _answer_problem(
     operation: Operation, answer: SignerReply, additional: tuple[str, ...]
 ) -> str | None:
-    """Return why method, lifetime or headers are invalid; None if they are valid."""
     if answer.method != operation.action.method:
         return f"its method is not {operation.action.method}"
     if answer.expires_in is not None and answer.expires_in <= 0:
@@ -282,10 +277,10 @@ def _answer_problem(
     for problem in header_problems(answer.headers):
         return problem
     wanted = {**operation.optional_headers, **operation.headers}
-    asked = {name.lower(): value.strip() for name, value in wanted.items()}
+    requested = {name.lower(): value.strip() for name, value in wanted.items()}
     for name, value in answer.headers.items():
         lower = name.lower()
-        if lower.startswith(_NEVER_ADDED) and asked.get(lower) != value:
+        if lower.startswith(_NEVER_ADDED) and requested.get(lower) != value:
             return f"the header {name!r} was not asked for"
     return own_header_problem(
         answer.headers, answer.url, additional, operation.content_length
@@ -293,7 +288,6 @@ def _answer_problem(
 
 
 def service_exchange(options: Any) -> SignerExchange:
-    """Return a function that sends requests to a JSON service, as *options* say."""
     from ..http.json_service import JSONService  # noqa: PLC0415 - it loads requests
 
     connect, progress = options.timeout
@@ -305,7 +299,6 @@ def service_exchange(options: Any) -> SignerExchange:
 
 
 def http_signer(options: Any, _: object) -> HTTPSigner:
-    """Return the signer of ``signer='https://...'``."""
     return HTTPSigner(
         options.signer,
         exchange=service_exchange(options),

@@ -26,6 +26,7 @@ from .canonical import (
     MAX_V4_LIFE,
     TERMINATOR,
     Credentials,
+    as_secret,
     day_key,
     parse_moment,
     sign_v1,
@@ -52,16 +53,8 @@ _SPELLED = {
     name.lower(): name
     for name in (
         *("Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Type"),
-        *(
-            "Expires",
-            "OSSAccessKeyId",
-            "Signature",
-            "bucket",
-            "callback",
-            "file",
-            "key",
-        ),
-        *("policy", "success_action_redirect", STATUS_FIELD),
+        *("Expires", "OSSAccessKeyId", "Signature", "bucket", "callback", "file"),
+        *("key", "policy", "success_action_redirect", STATUS_FIELD),
     )
 }
 MAX_CONDITIONS = 1000  # far more than any policy needs
@@ -72,10 +65,7 @@ _MAX_SHOWN = 200
 
 
 def form_values(fields: Mapping[str, str]) -> dict[str, Secret]:
-    """Return *fields* with values that no repr shows.
-
-    A value that grants access is a ``Secret``, any other value a ``FormValue``.
-    """
+    """Return *fields* with values that no repr shows; those that grant access as Secret."""
     return {
         name: (Secret if name.lower() in SECRET_FIELDS else FormValue)(value)
         for name, value in fields.items()
@@ -83,8 +73,6 @@ def form_values(fields: Mapping[str, str]) -> dict[str, Secret]:
 
 
 class PolicyFault(StrEnum):
-    """Kinds of violation of a POST policy by a form."""
-
     EXPIRED = "expired"
     ABSENT = "field is absent"
     FAILED = "condition failed"
@@ -95,39 +83,25 @@ class PolicyFault(StrEnum):
 
 @frozen
 class PolicyRefusal:
-    """One violation of a POST policy by a form; its text contains no secret.
-
-    *field* is the field of the violated condition; empty without one.
-    """
+    """One violation of a POST policy by a form."""
 
     fault: PolicyFault
-    text: str
-    field: str = ""
+    text: str  # without secrets
+    field: str = ""  # of the violated condition
 
     def __str__(self) -> str:
-        """Return the text of the violation."""
         return self.text
 
 
 @frozen(repr=False)
 class PolicyCondition:
-    """One condition of a POST policy.
-
-    Attributes:
-        operator: one of ``OPERATORS``.
-        field: the form field, in lower case; ``bucket`` is the bucket of the host.
-        values: one value, or the values of a list; empty for a size range.
-        sizes: minimum and maximum size of the file in bytes; None for other conditions.
-    """
-
-    operator: str
-    field: str
-    values: tuple[str, ...] = ()
-    sizes: tuple[int, int] | None = None
+    operator: str  # one of OPERATORS
+    field: str  # the form field, in lower case; ``bucket`` is the bucket of the host
+    values: tuple[str, ...] = ()  # one value, or those of a list; empty for a range
+    sizes: tuple[int, int] | None = None  # of a range: minimum and maximum in bytes
 
     @classmethod
     def range(cls, low: int, high: int) -> PolicyCondition:
-        """Return the condition that a file has *low* to *high* bytes."""
         return cls(RANGE, RANGE, sizes=(low, high))
 
     def as_json(self, *, hidden: bool = False) -> dict[str, str] | list[Any]:
@@ -150,11 +124,9 @@ class PolicyCondition:
         return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
 
     def __repr__(self) -> str:
-        """Return the same text as ``str``."""
         return f"<PolicyCondition {self}>"
 
     def allows(self, value: str) -> bool:
-        """Return whether the condition permits *value* for its field."""
         if self.operator == "starts-with":
             return value.startswith(self.values[0])
         return (value in self.values) is not (self.operator == "not-in")
@@ -172,19 +144,19 @@ class PolicyCondition:
             if size is None or low <= size <= high:
                 return None
             fault = PolicyFault.TOO_SMALL if size < low else PolicyFault.TOO_LARGE
-            said = f"the size of {size} bytes does not meet {self}"
-            return PolicyRefusal(fault, said)
+            text = f"the size of {size} bytes does not meet {self}"
+            return PolicyRefusal(fault, text)
         value = bucket if self.field == "bucket" else fields.get(self.field)
         if value is None:
             if self.field == "bucket":
                 return None
-            said = f"the form has no field {shown_text(self.field)}, which {self} needs"
-            return PolicyRefusal(PolicyFault.ABSENT, said, self.field)
+            text = f"the form has no field {shown_text(self.field)}, which {self} needs"
+            return PolicyRefusal(PolicyFault.ABSENT, text, self.field)
         if self.allows(value):
             return None
         shown = "" if self.field in _UNSHOWN else f" {value[:_MAX_SHOWN]!r}"
-        said = f"{shown_text(self.field)}{shown} does not meet {self}"
-        return PolicyRefusal(PolicyFault.FAILED, said, self.field)
+        text = f"{shown_text(self.field)}{shown} does not meet {self}"
+        return PolicyRefusal(PolicyFault.FAILED, text, self.field)
 
 
 def read_condition(item: Any) -> PolicyCondition | str:
@@ -223,14 +195,14 @@ def _comparison(operator: str, name: Any, value: Any) -> PolicyCondition | str:
     if field == "bucket" and operator != "eq":
         return f"compares the bucket by {operator!r}: only eq can"
     is_list = operator in LISTS
-    given = value if is_list and isinstance(value, list) else [value]
+    values = value if is_list and isinstance(value, list) else [value]
     if isinstance(value, list) is not is_list or not all(
-        isinstance(one, str) for one in given
+        isinstance(v, str) for v in values
     ):
         wanted = "a list of strings" if is_list else "a string"
         return f"compares {field[:60]!r} by {operator!r}, which needs {wanted}"
-    values = tuple(one.replace("\\$", "$") for one in given)
-    return PolicyCondition(operator, field, values)
+    texts = tuple(v.replace("\\$", "$") for v in values)
+    return PolicyCondition(operator, field, texts)
 
 
 class PostPolicyError(ValueError):
@@ -241,37 +213,21 @@ class PostPolicyError(ValueError):
         super().__init__("; ".join(self.problems))
 
 
-def _hidden(text: str | Secret) -> Secret:
-    return text if isinstance(text, Secret) else Secret(text)
-
-
 @frozen
 class PostPolicy:
-    """A POST policy.
-
-    Attributes:
-        text: the base64 text to send.
-        expires_at: expiry time, seconds since the epoch.
-        conditions: the conditions, in their order.
-    """
-
-    text: Secret
-    expires_at: float
+    text: Secret  # the base64 text to send
+    expires_at: float  # seconds since the epoch
     conditions: tuple[PolicyCondition, ...]
 
     @classmethod
     def parse(cls, text: str | Secret) -> PostPolicy:
-        """Return the policy in the base64 *text*.
-
-        Raises:
-            PostPolicyError: *text* is not a policy; the message lists all problems.
-        """
-        text = _hidden(text)
-        end, conditions, problems = _read(text)
+        """Return the policy in the base64 *text*; PostPolicyError lists all problems."""
+        text = as_secret(text)
+        expires_at, conditions, problems = _read(text)
         if problems:
             del conditions
             raise PostPolicyError(problems)
-        return cls(text, end, conditions)
+        return cls(text, expires_at, conditions)
 
     def end(self, fields: Mapping[str, str]) -> float:
         """Return the time at which the form *fields* expire, seconds since the epoch.
@@ -293,24 +249,21 @@ class PostPolicy:
     ) -> list[PolicyRefusal]:
         """Return every reason to refuse a form, in the order of the conditions.
 
-        Args:
-            fields: all fields before the file, names in any case.
-            bucket: bucket of the host; None if unknown.
-            size: size of the file in bytes; None if it is not known yet.
-            now: seconds since the epoch.
+        *fields* are all before the file, with names in any case. A *bucket* or *size* in
+        bytes that is None is not checked. *now* is in seconds since the epoch.
         """
-        given = lower_names(fields)
-        found = []
-        if now >= (end := self.end(given)):
-            said = f"the policy expired at {shown_moment(end)}"
-            found.append(PolicyRefusal(PolicyFault.EXPIRED, said))
-        checks = (one.refusal(given, bucket, size) for one in self.conditions)
-        found += filter(None, checks)
+        lower = lower_names(fields)
+        refusals = []
+        if now >= (end := self.end(lower)):
+            text = f"the policy expired at {shown_moment(end)}"
+            refusals.append(PolicyRefusal(PolicyFault.EXPIRED, text))
+        checks = (c.refusal(lower, bucket, size) for c in self.conditions)
+        refusals += filter(None, checks)
         named = self._by_field
-        if extra := [n for n in V4_FIELDS if n in given and n not in named]:
-            said = f"the policy does not name the fields {', '.join(extra)}, as V4 must"
-            found.append(PolicyRefusal(PolicyFault.EXTRA, said))
-        return found
+        if extra := [n for n in V4_FIELDS if n in lower and n not in named]:
+            text = f"the policy does not name the fields {', '.join(extra)}, as V4 must"
+            refusals.append(PolicyRefusal(PolicyFault.EXTRA, text))
+        return refusals
 
     def named(self, name: str) -> list[PolicyCondition]:
         """Return the conditions on the form field *name* (lower case)."""
@@ -318,16 +271,16 @@ class PostPolicy:
 
     @cached_property
     def _by_field(self) -> dict[str, list[PolicyCondition]]:
-        found: dict[str, list[PolicyCondition]] = {}
+        by_field: dict[str, list[PolicyCondition]] = {}
         for condition in self.conditions:
-            found.setdefault(condition.field, []).append(condition)
-        return found
+            by_field.setdefault(condition.field, []).append(condition)
+        return by_field
 
     def describe(self) -> dict[str, Any]:
         """Return facts about the policy for JSON, without secrets."""
         return {
             "expires": shown_moment(self.expires_at),
-            "conditions": [one.as_json(hidden=True) for one in self.conditions],
+            "conditions": [c.as_json(hidden=True) for c in self.conditions],
         }
 
 
@@ -355,28 +308,28 @@ def _read(text: Secret) -> tuple[float, tuple[PolicyCondition, ...], list[str]]:
         f"the policy has the unknown member {name[:40]!r}"
         for name in document.keys() - {"expiration", "conditions"}
     ]
-    expiration, listed = document.get("expiration"), document.get("conditions")
-    end = parsing.moment(expiration) if isinstance(expiration, str) else None
-    if end is None:
+    expiration, items = document.get("expiration"), document.get("conditions")
+    expires_at = parsing.moment(expiration) if isinstance(expiration, str) else None
+    if expires_at is None:
         rule = "a time in GMT such as 2026-11-27T10:00:00Z"
         problems.append(f"the expiration of the policy is not {rule}")
-    if not isinstance(listed, list) or not listed:
+    if not isinstance(items, list) or not items:
         problems.append("the policy has no list of conditions")
-        listed = []
-    if len(listed) > MAX_CONDITIONS:
-        found = f"the policy has {len(listed)} conditions"
-        return 0, (), [*problems, f"{found}: {MAX_CONDITIONS} are read"]
-    read = [read_condition(item) for item in listed]
-    bad = [
-        f"conditions[{index}] of the policy {found}"
-        for index, found in enumerate(read)
-        if isinstance(found, str)
+        items = []
+    if len(items) > MAX_CONDITIONS:
+        problem = f"the policy has {len(items)} conditions"
+        return 0, (), [*problems, f"{problem}: {MAX_CONDITIONS} are read"]
+    read = [read_condition(item) for item in items]
+    wrong = [
+        f"conditions[{index}] of the policy {problem}"
+        for index, problem in enumerate(read)
+        if isinstance(problem, str)
     ]
-    problems += bad[:_MAX_PROBLEMS]
-    if len(bad) > _MAX_PROBLEMS:
-        problems.append(f"and {len(bad) - _MAX_PROBLEMS} more conditions are wrong")
-    conditions = tuple(one for one in read if isinstance(one, PolicyCondition))
-    return end or 0, conditions, problems
+    problems += wrong[:_MAX_PROBLEMS]
+    if len(wrong) > _MAX_PROBLEMS:
+        problems.append(f"and {len(wrong) - _MAX_PROBLEMS} more conditions are wrong")
+    conditions = tuple(c for c in read if isinstance(c, PolicyCondition))
+    return expires_at or 0, conditions, problems
 
 
 def _without_escaped_dollars(data: bytes) -> bytes:
@@ -386,13 +339,10 @@ def _without_escaped_dollars(data: bytes) -> bytes:
 
 
 def policy_text(conditions: Iterable[PolicyCondition], *, expires_at: float) -> str:
-    """Return the base64 text of a policy.
-
-    *expires_at* is a whole number of seconds since the epoch.
-    """
+    """Return a policy as base64; *expires_at* is in whole seconds since the epoch."""
     document = {
         "expiration": oss_moment(expires_at),
-        "conditions": [one.as_json() for one in conditions],
+        "conditions": [condition.as_json() for condition in conditions],
     }
     return base64.b64encode(json.dumps(document).encode()).decode()
 
@@ -426,17 +376,10 @@ def sign_policy(
 ) -> dict[str, str]:
     """Return the form fields of a signed policy, in the order in which they are sent.
 
-    Args:
-        credentials: the access key that signs.
-        text: result of :func:`policy_text`; V4 needs :func:`signature_conditions` in
-            it.
-        version: ``v4`` or ``v1``.
-        region: region without ``oss-``; required for V4.
-        now: seconds since the epoch, the same as for the conditions.
-
-    Raises:
-        ConfigurationError: OSS would refuse the policy; the message lists all problems.
-        PostPolicyError: *text* is not a policy.
+    *text* is a result of :func:`policy_text`; V4 needs *region* (without ``oss-``), and
+    :func:`signature_conditions` in the text, for the same *now* in seconds since the
+    epoch. Raises ConfigurationError, which lists why OSS would refuse the policy, or
+    PostPolicyError if *text* is none.
     """
     problems = [*credential_problems(credentials)]
     if version not in ("v1", "v4"):
@@ -446,7 +389,7 @@ def sign_policy(
     if problems:
         raise ConfigurationError(problems)
     own = _signature_fields(credentials, version, region, now)
-    hidden = _hidden(text)
+    hidden = as_secret(text)
     del text  # a policy may hold a token, and tracebacks may show variables
     if problems := _unmet(PostPolicy.parse(hidden), own):
         del own
@@ -461,13 +404,12 @@ def sign_policy(
 
 
 def _unmet(policy: PostPolicy, own: Mapping[str, str]) -> list[str]:
-    """Return a text for each signature field in *own* that *policy* does not permit."""
     problems = []
     for name in (*V4_FIELDS, TOKEN_FIELD):
-        found = policy.named(name)
-        checks = [one.refusal(own, None, None) for one in found]
+        named = policy.named(name)
+        checks = [condition.refusal(own, None, None) for condition in named]
         problems += [refusal.text for refusal in checks if refusal is not None]
-        if name in V4_FIELDS and name in own and not found:
+        if name in V4_FIELDS and name in own and not named:
             problems.append(f"the policy does not name {name}, as V4 must")
     return problems
 
@@ -494,9 +436,9 @@ def spelled(name: str) -> str:
 def pinned_fields(conditions: Iterable[PolicyCondition]) -> dict[str, str]:
     """Return the fields with one permitted value, except bucket, key and signature."""
     return {
-        spelled(one.field): one.values[0]
-        for one in conditions
-        if one.operator in ("eq", "in")
-        and len(one.values) == 1
-        and one.field not in SIGNATURE_FIELDS | {"bucket", "key"}
+        spelled(c.field): c.values[0]
+        for c in conditions
+        if c.operator in ("eq", "in")
+        and len(c.values) == 1
+        and c.field not in SIGNATURE_FIELDS | {"bucket", "key"}
     }

@@ -58,7 +58,6 @@ class SignedURL:
 
     @property
     def is_v4(self) -> bool:
-        """True for a V4 signature, of OSS or of S3."""
         return self.version in ("v4", "s3-v4")
 
     @property
@@ -67,7 +66,7 @@ class SignedURL:
         return self.version.startswith(("s3-", "gcs-"))
 
     def covers(self, name: str) -> bool:
-        """Return whether the signature includes a header *name* (lower case)."""
+        """Return whether the signature includes the header *name* (lower case)."""
         if self.version in ("s3-v4", "gcs-v4"):  # they sign exactly what the URL lists
             return name in self.additional_headers
         is_signed = is_always_signed(name) or name.startswith(S3_HEADER)

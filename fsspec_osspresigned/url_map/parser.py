@@ -11,7 +11,7 @@ import codecs
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, BinaryIO
@@ -53,19 +53,14 @@ _MAX_PROBLEMS = 1000
 _MAX_SAME = 1000
 
 
-def parse(
-    data: bytes | str | BinaryIO | Mapping[str, Any] | Sequence[Any],
-) -> URLMap:
+def parse(data: bytes | str | BinaryIO | Mapping[str, Any] | Sequence[Any]) -> URLMap:
     """Return the URL map in *data*.
 
     These formats are accepted: the version-1 object; a bare object ``{"bucket/key": URL
     or entry}``; JSON Lines with a ``path`` each; a list of URLs, in JSON or one per
     line; one entry or one signed request as Alibaba Cloud's samples print them.
-    *data* is the text, a file of at most ``MAX_MAP`` bytes, or parsed JSON.
-
-    Raises:
-        ConfigurationError: the message lists every problem with its place, but no query
-            of a URL.
+    *data* is the text, a file of at most ``MAX_MAP`` bytes, or parsed JSON. Raises
+    ConfigurationError, which lists every problem with its place, but no query of a URL.
     """
     reader = _MapReader()
     try:
@@ -73,8 +68,8 @@ def parse(
             reader.text(_bytes_of(data))
         else:
             reader.document(data)
-    except _TooManyProblems as error:
-        reader.problems = [*error.problems, "URL map: the rest was not read"]
+    except _TooManyProblems:
+        reader.problems.append("URL map: the rest was not read")
     except ValueError as error:
         reader.problems.append(f"URL map: {error}")
     if reader.problems:
@@ -92,7 +87,6 @@ def shown(text: str) -> str:
 
 @lru_cache(1024)
 def _meant(name: str, known: frozenset[str]) -> str | None:
-    """Return the known member that *name* resembles most; None if there is none."""
     from difflib import get_close_matches  # noqa: PLC0415 - only for a typo
 
     close = get_close_matches(name, known, n=1, cutoff=0.8)
@@ -101,7 +95,7 @@ def _meant(name: str, known: frozenset[str]) -> str | None:
 
 @define(slots=False)
 class _Place:
-    """Place of an entry in the map, for messages; its text is made only when needed."""
+    """Place of an entry, for messages; its text is made only when needed."""
 
     before: str
     path: str
@@ -129,11 +123,7 @@ def _moment(text: str) -> float | None:
 
 
 class _TooManyProblems(Exception):  # noqa: N818 - ends the reading, is no error itself
-    """Control-flow exception: a map has so many problems that the rest is not read."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__()
-        self.problems = problems
+    """A map has so many problems that the rest is not read."""
 
 
 @define
@@ -153,10 +143,9 @@ class _MapReader:
     )
 
     def note(self, place: object, problem: str) -> None:
-        """Record a problem; end the reading if there are too many."""
         self.problems.append(f"{place}: {problem}")
         if len(self.problems) == _MAX_PROBLEMS:
-            raise _TooManyProblems(self.problems)
+            raise _TooManyProblems
 
     def text(self, data: bytearray) -> None:
         """Read the text of a map, and empty *data*; ValueError if it is not JSON."""
@@ -211,7 +200,7 @@ class _MapReader:
         return self.simple(members) or members
 
     def request_in(self, value: Any) -> SecretURL | MapRequest | None:
-        """Return *value* if ``decoded`` made it; None if it is still to be checked."""
+        # What ``decoded`` made is checked.
         is_checked = self.is_text and isinstance(value, (SecretURL, MapRequest))
         return value if is_checked else None
 
@@ -219,7 +208,8 @@ class _MapReader:
         if self.request_in(value):
             self.item(value, "URL map")
         elif isinstance(value, (list, tuple)):
-            self.items(value)
+            for index, item in enumerate(value):
+                self.item(item, f"[{index}]")
         elif not isinstance(value, Mapping):
             self.note("URL map", f"is {parsing.kind(value)}, not an object or a list")
         elif "version" in value or isinstance(value.get("objects"), Mapping):
@@ -245,10 +235,6 @@ class _MapReader:
     def objects(self, objects: Mapping[Any, Any], place: str) -> None:
         for path, value in objects.items():
             self.add(path, value, _Place(place, str(path)))
-
-    def items(self, items: Iterable[Any]) -> None:
-        for index, item in enumerate(items):
-            self.item(item, f"[{index}]")
 
     def item(self, value: Any, place: str) -> None:
         """Read an entry of a list; its path is a member, or is taken from its URL."""
@@ -298,7 +284,6 @@ class _MapReader:
             self.entries[path] = entry
 
     def kept(self, value: Any, place: object) -> Kept | None:
-        """Return what is kept of *value*, the JSON value of one path."""
         return (
             self.request_in(value)
             or self.simple(value)
@@ -314,7 +299,7 @@ class _MapReader:
         url = value.get("url")
         if not isinstance(url, str) or url_checks.url_problem(url):
             return None
-        headers = ends = None
+        headers = expires_at = None
         if "headers" in value:
             try:
                 headers = self._headers_of(tuple(value["headers"].items()))
@@ -323,21 +308,19 @@ class _MapReader:
             if headers is None:
                 return None
         if "expires_at" in value:
-            ends = self.moment(value["expires_at"])
-            if ends is None:
+            expires_at = self.moment(value["expires_at"])
+            if expires_at is None:
                 return None
-        if headers is None and ends is None:
+        if headers is None and expires_at is None:
             return SecretURL(url)
-        return MapRequest(url=SecretURL(url), headers=headers, expires_at=ends)
+        return MapRequest(url=SecretURL(url), headers=headers, expires_at=expires_at)
 
     def moment(self, value: Any) -> float | None:
-        """Return the time *value* as seconds since the epoch; None if it is invalid."""
         if isinstance(value, datetime):
             return value.timestamp() if value.tzinfo is not None else None
         return self._time_of(value) if isinstance(value, str) else None
 
     def entry(self, value: Any, place: str) -> MapEntry | None:
-        """Return the map entry in *value*, the JSON value of one path."""
         if isinstance(value, str):
             request = self.request(value, place, "PUT")
             return None if request is None else MapEntry(put=request)
@@ -345,24 +328,24 @@ class _MapReader:
         members = self.members(value, place, _ENTRY)
         if members is None:
             return None
-        found: dict[str, Any] = {
-            slot: one
-            if (slot, one) == ("complete", "external")
-            else self.request(one, here, method)
-            for slot, one, here, method in self.requests(members, place)
+        fields: dict[str, Any] = {
+            slot: item
+            if (slot, item) == ("complete", "external")
+            else self.request(item, here, method)
+            for slot, item, here, method in self.requests(members, place)
         }
         expires_at = self.time(members, place)
         if "parts" in members:
-            found["parts"] = parts = self.parts(members["parts"], f"{place}.parts")
-            found["upload_id"] = self.upload_id(members, parts, place)
-            found["part_size"] = self.part_size(members, place)
+            fields["parts"] = parts = self.parts(members["parts"], f"{place}.parts")
+            fields["upload_id"] = self.upload_id(members, parts, place)
+            fields["part_size"] = self.part_size(members, place)
         elif misplaced := {"upload_id", "part_size", "complete"} & members.keys():
             self.note(place, f"has {', '.join(sorted(misplaced))}, but no parts")
-        if not found and len(self.problems) == before:
+        if not fields and len(self.problems) == before:
             self.note(place, "has no URL")
         if len(self.problems) > before:
             return None
-        return MapEntry(expires_at=expires_at, **found)
+        return MapEntry(expires_at=expires_at, **fields)
 
     def requests(
         self, members: Mapping[str, Any], place: str
@@ -371,18 +354,18 @@ class _MapReader:
         for slot, method in EXTRAS.items():
             if slot in members:
                 yield slot, members[slot], f"{place}.{slot}", method
-        own = str(members.get("method", "PUT")).upper()
-        slot = _OWN_SLOTS.get(own, "")
+        verb = str(members.get("method", "PUT")).upper()
+        slot = _OWN_SLOTS.get(verb, "")
         if "url" not in members:
             if "headers" in members:
                 self.note(f"{place}.headers", "belong to a url: give each part its own")
         elif not slot:
             self.note(f"{place}.method", "must be PUT; GET and HEAD are read too")
         elif slot in members:
-            self.note(f"{place}.url", f"is for {own}, and there is {slot!r} too")
+            self.note(f"{place}.url", f"is for {verb}, and there is {slot!r} too")
         else:
             names = _REQUEST & members.keys() - {"expires_at"}
-            yield slot, {name: members[name] for name in names}, place, own
+            yield slot, {name: members[name] for name in names}, place, verb
 
     def members(
         self, value: Any, place: str, known: frozenset[str]
@@ -392,24 +375,23 @@ class _MapReader:
             self.note(place, f"is {parsing.kind(value)}, not a URL or an object")
             return None
         members: dict[str, Any] = {}
-        for given, item in value.items():
-            if not isinstance(given, str):
+        for raw, item in value.items():
+            if not isinstance(raw, str):
                 self.note(place, "the name of a member is not a string")
                 continue
-            name = _ALIASES.get(given, given)
+            name = _ALIASES.get(raw, raw)
             if name in members:
-                self.note(f"{place}.{given}", f"means {name}, which is also present")
+                self.note(f"{place}.{raw}", f"means {name}, which is also present")
             elif name in known:
                 # PresignResult writes null where it signed no header.
-                nothing = item is None and given == "signed_headers"
+                nothing = item is None and raw == "signed_headers"
                 members[name] = {} if nothing else item
             elif len(name) <= _MAX_MEANT and (close := _meant(name, known)):
                 problem = f"unknown member, did you mean {close!r}?"
-                self.note(f"{place}.{shown(given)}", problem)
+                self.note(f"{place}.{shown(raw)}", problem)
         return members
 
     def request(self, value: Any, place: str, method: str) -> MapRequest | None:
-        """Return the request in *value*: a URL, or an object with a URL."""
         checked = self.request_in(value)
         if isinstance(checked, SecretURL):
             return MapRequest(url=checked)
@@ -436,12 +418,11 @@ class _MapReader:
         return MapRequest(url=url, headers=headers, expires_at=expires_at)
 
     def headers(self, members: Mapping[str, Any], place: str) -> Any:
-        """Return the headers to send; None if the map has none for the request."""
         if "headers" not in members:
             return None
         headers = members["headers"]
-        if isinstance(sent := self.request_in(headers), SecretURL):
-            headers = {"url": sent.reveal()}  # a header of that name
+        if isinstance(url := self.request_in(headers), SecretURL):
+            headers = {"url": url.reveal()}  # a header of that name
         place = f"{place}.headers"
         if not isinstance(headers, Mapping) or not all(
             isinstance(name, str) for name in headers
@@ -456,23 +437,21 @@ class _MapReader:
         return headers
 
     def time(self, members: Mapping[str, Any], place: str) -> float | None:
-        """Return the expiry time of a request or entry, in seconds since the epoch."""
         if "expires_at" not in members:
             return None
-        if (found := self.moment(members["expires_at"])) is None:
+        if (seconds := self.moment(members["expires_at"])) is None:
             problem = "must be a time with a zone (RFC 3339): 2026-11-25T10:00:00Z"
             self.note(f"{place}.expires_at", problem)
-        return found
+        return seconds
 
     def parts(self, value: Any, place: str) -> tuple[MapRequest, ...]:
-        """Return the requests for the parts, part 1 first."""
         if not isinstance(value, (list, tuple)) or not value:
             self.note(place, "must be a list of URLs or objects, and not empty")
             return ()
         if len(value) > MAX_PARTS:
             self.note(place, f"holds {len(value)} parts, more than {MAX_PARTS}")
             return ()
-        found: dict[int, MapRequest | None] = {}
+        requests: dict[int, MapRequest | None] = {}
         for index, item in enumerate(value):
             here = f"{place}[{index}]"
             number = index + 1
@@ -481,35 +460,34 @@ class _MapReader:
             if not parsing.is_int(number) or not 1 <= number <= MAX_PARTS:
                 self.note(f"{here}.part_number", f"must be 1 to {MAX_PARTS}")
                 continue
-            if number in found:
+            if number in requests:
                 self.note(f"{here}.part_number", f"part {number} appears twice")
-            found[number] = request = self.request(item, here, "PUT")
+            requests[number] = request = self.request(item, here, "PUT")
             signed = request and _PART_NUMBER.search(request.url.reveal())
             if signed and int(signed[1]) != number:
                 self.note(here, f"is part {number}, its URL is for part {signed[1]}")
-        if missing := {*range(1, max(found, default=0))} - found.keys():
+        if missing := {*range(1, max(requests, default=0))} - requests.keys():
             self.note(place, f"part {min(missing)} is missing")
-        return tuple(request for _, request in sorted(found.items()) if request)
+        return tuple(request for _, request in sorted(requests.items()) if request)
 
     def upload_id(
         self, members: Mapping[str, Any], parts: Sequence[MapRequest], place: str
     ) -> str | None:
         """Return the upload ID in the member, or else in the URLs of the parts."""
         place = f"{place}.upload_id"
-        given = members.get("upload_id")
-        if "upload_id" in members and (not isinstance(given, str) or not given):
+        own_id = members.get("upload_id")
+        if "upload_id" in members and (not isinstance(own_id, str) or not own_id):
             self.note(place, "must be a string, and not empty")
             return None
-        searched = (_UPLOAD_ID.search(part.url.reveal()) for part in parts)
-        found = {unquote(match[1]) for match in searched if match}
-        if len(found | ({given} if given else set())) > 1:
+        matches = (_UPLOAD_ID.search(part.url.reveal()) for part in parts)
+        of_urls = {unquote(match[1]) for match in matches if match}
+        if len(of_urls | ({own_id} if own_id else set())) > 1:
             self.note(place, "the part URLs do not all belong to this upload")
-        if not given and not found and parts:
+        if not own_id and not of_urls and parts:
             self.note(place, "is missing, and the part URLs name none")
-        return given or next(iter(found), None)
+        return own_id or next(iter(of_urls), None)
 
     def part_size(self, members: Mapping[str, Any], place: str) -> int | None:
-        """Return the part size in bytes; None if the member is missing."""
         size = members.get("part_size", MIN_PART)
         if not parsing.is_int(size) or not MIN_PART <= size <= MAX_PART:
             self.note(f"{place}.part_size", f"must be {MIN_PART} to {MAX_PART} bytes")
@@ -517,7 +495,6 @@ class _MapReader:
 
 
 def _bytes_of(data: bytes | str | BinaryIO) -> bytearray:
-    """Return the text *data* as bytes, without a byte order mark."""
     if isinstance(data, str):
         data = data.encode("utf-8", "surrogatepass")
     if isinstance(data, bytes):
@@ -555,8 +532,8 @@ def _ascii_json(data: bytearray) -> str:
 
 def _lines_of(data: bytearray) -> Iterator[tuple[int, bytes]]:
     """Yield each non-blank line with its number."""
-    for number, found in enumerate(_LINE.finditer(data), 1):
-        if line := found[0].strip(b" \t\r\n"):
+    for number, match in enumerate(_LINE.finditer(data), 1):
+        if line := match[0].strip(b" \t\r\n"):
             yield number, line
 
 
@@ -576,7 +553,6 @@ def _is_lines(data: bytearray) -> bool:
 
 
 def _own_url(kept: Kept) -> SecretURL | None:
-    """Return a URL with the path of the object; None if the entry has none."""
     if isinstance(kept, MapEntry):
         requests = (kept.put, *kept.parts[:1], kept.get, kept.head)
         return next((request.url for request in requests if request), None)
@@ -584,7 +560,6 @@ def _own_url(kept: Kept) -> SecretURL | None:
 
 
 def _only_lists(entry: Kept) -> bool:
-    """Return whether *entry* permits only listing a bucket."""
     return isinstance(entry, MapEntry) and entry == MapEntry(
         ls=entry.ls, expires_at=entry.expires_at
     )

@@ -44,14 +44,7 @@ _ABSENT = FileStamp()
 
 
 class FileSource(Generic[T]):
-    """Content of a URL map or grant file, read again when the file changes.
-
-    Attributes:
-        local: True if the file is on this machine, so its URLs may lead to this
-            machine.
-        path: the file; None if it is not a local file.
-        kind: kind of file, for messages.
-    """
+    """Content of a URL map or grant file, read again when the file changes."""
 
     def __init__(
         self,
@@ -61,9 +54,9 @@ class FileSource(Generic[T]):
         local: bool,
         kind: str = "URL map",
     ) -> None:
-        self.path = path
-        self.local = local
-        self.kind = kind
+        self.path = path  # None if it is no local file
+        self.local = local  # on this machine, so its URLs may lead to this machine
+        self.kind = kind  # for messages
         self._lock = threading.Lock()
         self._read = read
         self._stamp = self._look()
@@ -73,7 +66,6 @@ class FileSource(Generic[T]):
 
     @property
     def has_changed(self) -> bool:
-        """Whether ``current`` reads the file again, which takes time."""
         return self._look() not in (self._stamp, _ABSENT)
 
     def current(self) -> T:
@@ -107,10 +99,7 @@ MapSource = FileSource[URLMap]
 def load(
     place: Place, opener: Opener | None = None, *, allow_http: bool = False
 ) -> MapSource:
-    """Return the URL map at *place*.
-
-    *place* is a mapping or list, or any place that :func:`load_file` accepts.
-    """
+    """Return the URL map at *place*: a mapping or list, or a place for ``load_file``."""
     if not isinstance(place, Secret | str | os.PathLike):
         url_map = place if isinstance(place, URLMap) else parse(place)
         return FileSource(lambda: url_map, path=None, local=True)
@@ -130,10 +119,8 @@ def load_file(
 
     *place* is JSON text, a path, ``file:PATH``, ``env:NAME``, ``-`` for standard input,
     or any URL that *opener* can read. The text is a secret, so plain http is permitted
-    only on this machine, unless *allow_http*. Messages name *kind* and *option*.
-
-    Raises:
-        ConfigurationError: the text cannot be read, or *parse* refuses it.
+    only on this machine, unless *allow_http*. Messages name *kind* and *option*. Raises
+    ConfigurationError if the text cannot be read, or *parse* refuses it.
     """
     if isinstance(place, Secret):
         place = place.reveal()
@@ -162,10 +149,7 @@ def load_file(
 
 
 def _text_at(place: str, option: str) -> tuple[str, Callable[[], bytes] | None]:
-    """Return the name of *place* and a function that reads it.
-
-    The function is None for a file or a URL.
-    """
+    """Return the name of *place* and a function that reads it; None for a file or URL."""
     if place.lstrip()[:1] in ("{", "["):
         return option, lambda: place.encode("utf-8", "replace")
     if place == "-":
@@ -176,7 +160,6 @@ def _text_at(place: str, option: str) -> tuple[str, Callable[[], bytes] | None]:
 
 
 def _checked(place: str, kind: str, *, allow_http: bool) -> str:
-    """Return the URL *place* for messages, or raise if it must not be read."""
     shown = SecretURL(place).shown()
     is_http = place.lower().startswith("http:")
     problem = is_http and http_problem(place, allow_http=allow_http, local=True)
@@ -220,8 +203,8 @@ def _parse_at(
                 return parse(file)
             except ConfigurationError as error:
                 problems = [*error.problems]
-                if file.seekable() and (found := _mistaken_for(kind, file)):
-                    problems = [mistaken(found)]
+                if file.seekable() and (other := _mistaken_for(kind, file)):
+                    problems = [mistaken(other)]
         problems = [f"{name}: {problem}" for problem in problems]
     except Exception as error:  # noqa: BLE001 - a foreign opener raises what it likes
         # What it says may hold its URL; its kind is enough.
@@ -244,15 +227,12 @@ def kind_of(data: bytes) -> str:
 
 
 def _mistaken_for(kind: str, file: BinaryIO) -> str:
-    """Return the kind of secret in *file* if it is certainly another than *kind*.
-
-    Otherwise the result is empty.
-    """
+    """Return the kind of secret in *file* if it is not *kind*, else an empty text."""
     file.seek(0)
-    found = kind_of(file.read(MIB))
+    seen = kind_of(file.read(MIB))
     # A URL map may be one URL alone.
     right = {"URL map": ("URL map", _ONE_URL), "grant": ("grant",)}
-    return "" if found in right.get(kind, (found,)) else found
+    return "" if seen in right.get(kind, (seen,)) else seen
 
 
 def mistaken(kind: str) -> str:
