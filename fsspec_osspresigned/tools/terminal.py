@@ -362,19 +362,19 @@ def interruptible(
         yield
         return
 
-    def first(_: int, __: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, lambda *_: os._exit(ExitCode.INTERRUPTED))
+    def halt(message: bytes) -> None:
         with contextlib.suppress(OSError):
-            os.write(2, b"\nending: Ctrl-C again ends at once\n")
+            os.write(2, message)
         for call in stop:
             call()
+
+    def first(_: int, __: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(ExitCode.INTERRUPTED))
+        halt(b"\nending: Ctrl-C again ends at once\n")
         raise KeyboardInterrupt
 
     def terminated(number: int, _: FrameType | None) -> None:
-        with contextlib.suppress(OSError):
-            os.write(2, b"\nterminated: unfinished uploads are ended\n")
-        for call in stop:
-            call()
+        halt(b"\nterminated: unfinished uploads are ended\n")
         abort_at_exit.terminate(number, then=at_sigterm)
 
     usual = signal.SIG_DFL, abort_at_exit.terminate

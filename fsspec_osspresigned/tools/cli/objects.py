@@ -7,22 +7,26 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
 import click
 
 from ...engine.engine import run
-from ...filesystem.destinations import Destination
 from ...filesystem.filesystem import OSSPresignedFileSystem
 from ...filesystem.queries import layout
 from ...secret import SecretURL
 from ...signing.signed_url import describe
 from ...units import short_bytes, shown_end, shown_text
 from ..terminal import ExitCode, Output, interruptible, pairs
+from .objects_change import would_place
 from .options import (
+    DRY_RUN,
+    JSON_LINES,
+    OBJECTS,
     PLACE,
+    RECURSIVE,
     SIZE,
     STRICT,
     ConnectionOptions,
@@ -53,11 +57,8 @@ _URL = """\
   osspresigned url examplebucket/b.csv --method PUT --signer keys > link.url
 """
 
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
 _in_bytes = click.option("--bytes", "in_bytes", is_flag=True,
                          help="Print sizes in bytes.")  # fmt: skip
-_several = click.argument("paths", nargs=-1, required=True, type=object_path,
-                          metavar="BUCKET/KEY...")  # fmt: skip
 
 
 def _shown_size(size: int, *, in_bytes: bool) -> str:
@@ -75,7 +76,7 @@ def _shown_time(when: datetime | None) -> str:
 @click.option("--long", "-l", is_flag=True,
               help="Print size and time; the total goes to standard error.")  # fmt: skip
 @_in_bytes
-@_as_json
+@JSON_LINES
 def ls(
     path: str,
     *,
@@ -96,12 +97,22 @@ def ls(
         for item in items:
             click.echo(json.dumps(_members(item)))
         return
-    for line in _rows(items, long=long or in_bytes, in_bytes=in_bytes):
-        click.echo(line)
-    if long or in_bytes:
+    long = long or in_bytes
+    shown = [
+        ("/", "")
+        if item["type"] == "directory"
+        else ("", _shown_size(item["size"], in_bytes=in_bytes))
+        for item in items
+    ]
+    width = max([9, *(len(size) for _, size in shown)])
+    for item, (slash, size) in zip(items, shown, strict=True):
+        name = shown_text(item["name"]) + slash
+        time_ = _shown_time(item.get("LastModified"))
+        click.echo(f"{size:>{width}}  {time_:20}  {name}" if long else name)
+    if long:
         files = [item["size"] for item in items if item["type"] != "directory"]
-        size = _shown_size(sum(files), in_bytes=in_bytes)
-        click.echo(f"{counted(len(files), 'object')}, {size}", err=True)
+        total = _shown_size(sum(files), in_bytes=in_bytes)
+        click.echo(f"{counted(len(files), 'object')}, {total}", err=True)
 
 
 def _members(item: dict[str, Any]) -> dict[str, Any]:
@@ -115,28 +126,11 @@ def _members(item: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _rows(
-    items: Sequence[dict[str, Any]], *, long: bool, in_bytes: bool
-) -> Iterator[str]:
-    sizes = [
-        ""
-        if item["type"] == "directory"
-        else _shown_size(item["size"], in_bytes=in_bytes)
-        for item in items
-    ]
-    width = max([9, *map(len, sizes)])
-    for item, size in zip(items, sizes, strict=True):
-        is_directory = item["type"] == "directory"
-        name = shown_text(item["name"]) + ("/" if is_directory else "")
-        time_ = _shown_time(item.get("LastModified"))
-        yield f"{size:>{width}}  {time_:20}  {name}" if long else name
-
-
 @takes
 @click.command(epilog=examples(_DU))
-@_several
+@OBJECTS
 @_in_bytes
-@_as_json
+@JSON_LINES
 def du(
     paths: tuple[str, ...],
     *,
@@ -161,8 +155,8 @@ def du(
 
 @takes
 @click.command(epilog=examples(_STAT))
-@_several
-@_as_json
+@OBJECTS
+@JSON_LINES
 def stat(
     paths: tuple[str, ...], *, as_json: bool, connection: ConnectionOptions
 ) -> None:
@@ -170,30 +164,30 @@ def stat(
     filesystem = connection.filesystem(**STRICT)
     for number, path in enumerate(paths):
         with interruptible():
-            found = filesystem.info(path)
-            if found["type"] == "directory":
+            info = filesystem.info(path)
+            if info["type"] == "directory":
                 raise IsADirectoryError(21, "a prefix: ls lists it", path)
-        crc = found.get("crc64")
+        crc = info.get("crc64")
         facts: dict[str, Any] = {
-            "content_type": found.get("ContentType"),
-            "storage_class": found.get("StorageClass"),
+            "content_type": info.get("ContentType"),
+            "storage_class": info.get("StorageClass"),
             "crc64": None if crc is None else f"{crc:016x}",
-            "version_id": found.get("version_id"),
+            "version_id": info.get("version_id"),
         }
         if as_json:
-            click.echo(json.dumps(_members(found) | facts))
+            click.echo(json.dumps(_members(info) | facts))
             continue
         rows: dict[str, Any] = {
             "object": shown_text(path),
-            "size": f"{short_bytes(found['size'])} ({found['size']} bytes)",
-            "modified": _shown_time(found.get("LastModified")),
-            "etag": found.get("ETag"),
+            "size": f"{short_bytes(info['size'])} ({info['size']} bytes)",
+            "modified": _shown_time(info.get("LastModified")),
+            "etag": info.get("ETag"),
             **{name.replace("_", " "): value for name, value in facts.items()},
         }
         if number:
             click.echo()
-        given = [(name, shown_text(str(text))) for name, text in rows.items() if text]
-        for line in pairs(given, Output(sys.stdout).room):
+        known = [(name, shown_text(str(text))) for name, text in rows.items() if text]
+        for line in pairs(known, Output(sys.stdout).room):
             click.echo(line)
 
 
@@ -234,21 +228,13 @@ _CAT = """\
   osspresigned cat examplebucket/db.sql --signer keys | psql db
 """
 
-_objects = click.argument("paths", nargs=-1, required=True, type=object_path,
-                          metavar="BUCKET/KEY...")  # fmt: skip
-
 
 @takes
 @click.command(cls=FilteringCommand, epilog=examples(_GET))
-@_objects
+@OBJECTS
 @click.argument("target", type=PLACE, metavar="DEST")
-@click.option("--recursive", "-r", is_flag=True, help="Include directories.")
-@click.option(
-    "--dry-run",
-    "-n",
-    is_flag=True,
-    help="Print the planned actions, and change nothing.",
-)
+@RECURSIVE
+@DRY_RUN
 def get(
     paths: tuple[str, ...],
     target: str,
@@ -283,42 +269,29 @@ def get(
     with interruptible():
         placed = run(layout, filesystem, source, where, recursive, None, local=True)
         takes_name = chosen.filter.takes
-        found = [
-            one
-            for one in placed
-            if not one.is_directory and takes_name(name_below(paths, one.path))
+        jobs = [
+            job
+            for job in placed
+            if not job.is_directory and takes_name(name_below(paths, job.path))
         ]
         if dry_run:
-            return _would(transfer, filesystem, found, recursive=recursive)
-    pairs = [one.path for one in found], [one.target for one in found]
-    return transfer.carry_out("fetched", progress, functools.partial(fetch, *pairs))
-
-
-def _would(
-    transfer: TransferOptions,
-    filesystem: OSSPresignedFileSystem,
-    found: Sequence[Destination],
-    *,
-    recursive: bool,
-) -> int:
-    """Print the files that a run would download, and return the exit code.
-
-    Raises IsADirectoryError if a source is a prefix, unless *recursive*.
-    """
-    for one in found:
-        if not recursive and filesystem.info(one.path)["type"] == "directory":
-            raise IsADirectoryError(21, "a prefix: add --recursive", one.path)
-        said = f"fetch {shown_text(one.path)} to {shown_text(one.target)}"
-        transfer.would(said, "fetch", path=one.path, local=one.target)
-    transfer.remark(
-        f"{counted(len(found), 'file')} to fetch", "plan", fetched=len(found)
+            for job in jobs:
+                if not recursive and filesystem.info(job.path)["type"] == "directory":
+                    raise IsADirectoryError(21, "a prefix: add --recursive", job.path)
+                would_place(transfer, "fetch", job, "local")
+            count = len(jobs)
+            text = f"{counted(count, 'file')} to fetch"
+            transfer.remark(text, "plan", fetched=count)
+            return ExitCode.OK
+    act = functools.partial(
+        fetch, [job.path for job in jobs], [job.target for job in jobs]
     )
-    return ExitCode.OK
+    return transfer.carry_out("fetched", progress, act)
 
 
 @takes
 @click.command(epilog=examples(_CAT))
-@_objects
+@OBJECTS
 def cat(
     paths: tuple[str, ...], *, connection: ConnectionOptions, transfer: TransferOptions
 ) -> int:

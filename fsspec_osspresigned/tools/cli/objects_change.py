@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
 import click
 
@@ -16,6 +16,9 @@ from ...filesystem.queries import expand, layout
 from ...units import shown_text
 from ..terminal import ExitCode, interruptible
 from .options import (
+    DRY_RUN,
+    OBJECTS,
+    RECURSIVE,
     STRICT,
     ConnectionOptions,
     ReportOptions,
@@ -27,7 +30,8 @@ from .options import (
 )
 from .sync import FilteringCommand, FilterOptions, name_below
 
-T = TypeVar("T")
+# Change of one object, given its path and its target; False: there was no object.
+_Change: TypeAlias = Callable[[str, str], bool | None]
 
 _RM = """\
   osspresigned rm examplebucket/in/a.csv --signer keys
@@ -45,22 +49,15 @@ _MV = """\
   osspresigned mv examplebucket/in/ examplebucket/done/ -r -n --signer keys
 """
 
-_sources = click.argument("paths", nargs=-1, required=True, type=object_path,
-                          metavar="BUCKET/KEY...")  # fmt: skip
 _originals = click.argument("paths", nargs=-1, required=True, metavar="BUCKET/KEY...")
 _target = click.argument("target", metavar="DEST")
-_recursive = click.option(
-    "--recursive", "-r", is_flag=True, help="Include directories."
-)
-_dry_run = click.option("--dry-run", "-n", is_flag=True,
-                        help="Print the planned actions, and change nothing.")  # fmt: skip
 
 
 @takes
 @click.command(cls=FilteringCommand, epilog=examples(_RM))
-@_sources
-@_recursive
-@_dry_run
+@OBJECTS
+@RECURSIVE
+@DRY_RUN
 @click.option(
     "--yes", "-y", is_flag=True, help="Do not ask for confirmation with --recursive."
 )
@@ -90,46 +87,28 @@ def rm(
         return ExitCode.OK
     if recursive and names and not yes and not confirmed(names):
         return ExitCode.FAILED
-    progress = report.progress("deleted", files=len(names), fetching=True)
 
-    def delete(name: str) -> None:
-        with progress.branched(name, "") as child:
-            if is_there(name):
-                filesystem.rm_file(name)
-                child.set_size(0)
-            elif not report.as_json:
-                report.err.line(f"{shown_text(name)}: was not there")
+    def delete(name: str, _: str) -> bool:
+        if is_there(name):
+            filesystem.rm_file(name)
+            return True
+        if not report.as_json:
+            report.err.line(f"{shown_text(name)}: was not there")
+        return False
 
-    return report.carry_out(
-        "deleted", progress, lambda: _failures(filesystem, delete, str, names)
-    )
-
-
-def _failures(
-    filesystem: OSSPresignedFileSystem,
-    work: Callable[[T], None],
-    name: Callable[[T], str],
-    jobs: Sequence[T],
-) -> dict[str, Exception]:
-    """Call *work* for all *jobs* in worker threads; return the errors by name."""
-
-    async def call(job: T) -> None:
-        await blocking(work, job)
-
-    width = filesystem.client.options.connections
-    scope: Scope[T, None] = Scope(call, name, width=width, on_error="return")
-    return run(scope.run_all, jobs)
+    jobs = [Destination(name, "") for name in names]
+    return _carry_out(report, "deleted", filesystem, delete, jobs)
 
 
 def _is_there(filesystem: OSSPresignedFileSystem, name: str) -> bool:
     """Return whether an object exists; True if HeadObject is not granted."""
     try:
-        found = filesystem.info(name)
+        kind = filesystem.info(name)["type"]
     except FileNotFoundError:
         return False
     except PermissionError:
         return True
-    if found["type"] == "directory":
+    if kind == "directory":
         raise IsADirectoryError(21, "a prefix: add --recursive", name)
     return True
 
@@ -138,115 +117,101 @@ def _is_there(filesystem: OSSPresignedFileSystem, name: str) -> bool:
 @click.command(epilog=examples(_CP))
 @_originals
 @_target
-@_recursive
-@_dry_run
-def cp(
-    paths: tuple[str, ...],
-    target: str,
-    *,
-    recursive: bool,
-    dry_run: bool,
-    report: ReportOptions,
-    connection: ConnectionOptions,
-) -> int:
+@RECURSIVE
+@DRY_RUN
+def cp(*, report: ReportOptions, connection: ConnectionOptions, **places: Any) -> int:
     """Copy objects inside the store, if your signer grants that.
 
     DEST is BUCKET/KEY for one object, BUCKET/PREFIX/ for several.
     """
     filesystem = connection.filesystem(**STRICT)
-    found = _placed(filesystem, paths, target, recursive)
-    if dry_run:
-        return _would(report, "copy", found)
-    return _carry_out(report, "copied", filesystem, filesystem.cp_file, found)
+    verbs = "copy", "copied"
+    return _place(report, verbs, filesystem, filesystem.cp_file, **places)
 
 
 @takes
 @click.command(epilog=examples(_MV))
 @_originals
 @_target
-@_recursive
-@_dry_run
-def mv(
-    paths: tuple[str, ...],
-    target: str,
-    *,
-    recursive: bool,
-    dry_run: bool,
-    report: ReportOptions,
-    connection: ConnectionOptions,
-) -> int:
+@RECURSIVE
+@DRY_RUN
+def mv(*, report: ReportOptions, connection: ConnectionOptions, **places: Any) -> int:
     """Move objects inside the store: copy, compare, and then delete.
 
     Your signer must grant reading, writing, HeadObject and deleting.
     """
     filesystem = connection.filesystem(**STRICT)
-    found = _placed(filesystem, paths, target, recursive)
-    if dry_run:
-        return _would(report, "move", found)
-    return _carry_out(report, "moved", filesystem, filesystem.mv_file, found)
+    verbs = "move", "moved"
+    return _place(report, verbs, filesystem, filesystem.mv_file, **places)
 
 
-def _placed(
+def _place(
+    report: ReportOptions,
+    verbs: tuple[str, str],
     filesystem: OSSPresignedFileSystem,
+    change: _Change,
+    *,
     paths: tuple[str, ...],
     target: str,
     recursive: bool,
-) -> list[Destination]:
-    """Return pairs of source and destination.
-
-    Raises:
-        UsageError: a local path was given, which needs ``put`` or ``get``.
-    """
-    _refuse_local(paths, target)
-    names, where = [object_path(one) for one in paths], object_path(target)
+    dry_run: bool,
+) -> int:
+    """Copy or move *paths*; UsageError if one is local, which needs put or get."""
+    for path in paths:
+        if "://" not in path and (is_local(path) or os.path.lexists(path)):
+            said = (
+                f"{path} is a file of this machine: osspresigned put uploads it "
+                f"(write oss://{path} if the object is meant)"
+            )
+            raise click.UsageError(said)
+    if is_local(target):
+        said = f"{target} is a place on this machine: osspresigned get fetches objects"
+        raise click.UsageError(said)
+    names, where = [object_path(path) for path in paths], object_path(target)
     if len(names) > 1 or "/" not in where:
         where = f"{where.rstrip('/')}/"
     with interruptible():
         if not recursive and (prefix := [one for one in names if one.endswith("/")]):
             raise IsADirectoryError(21, "a prefix: add --recursive", prefix[0])
         source = names if len(names) > 1 else names[0]
-        found = run(layout, filesystem, source, where, recursive, None)
-    tops = tuple(f"{one.rstrip('/')}/" for one in names)
-    if recursive and any(one.target.startswith(tops) for one in found):
+        jobs = run(layout, filesystem, source, where, recursive, None)
+    tops = tuple(f"{name.rstrip('/')}/" for name in names)
+    if recursive and any(job.target.startswith(tops) for job in jobs):
         said = f"{target} lies in what is copied: name a place outside of it"
         raise click.UsageError(said)
-    return found
+    if dry_run:
+        for job in jobs:
+            would_place(report, verbs[0], job, "target")
+        return ExitCode.OK
+    return _carry_out(report, verbs[1], filesystem, change, jobs)
 
 
-def _refuse_local(paths: tuple[str, ...], target: str) -> None:
-    for one in paths:
-        if "://" not in one and (is_local(one) or os.path.lexists(one)):
-            said = (
-                f"{one} is a file of this machine: osspresigned put uploads it "
-                f"(write oss://{one} if the object is meant)"
-            )
-            raise click.UsageError(said)
-    if is_local(target):
-        said = f"{target} is a place on this machine: osspresigned get fetches objects"
-        raise click.UsageError(said)
-
-
-def _would(report: ReportOptions, verb: str, found: list[Destination]) -> int:
-    for one in found:
-        said = f"{verb} {shown_text(one.path)} to {shown_text(one.target)}"
-        report.would(said, verb, path=one.path, target=one.target)
-    return ExitCode.OK
+def would_place(report: ReportOptions, verb: str, job: Destination, key: str) -> None:
+    """Print what a dry run would do; *key* names the target in an event."""
+    text = f"{verb} {shown_text(job.path)} to {shown_text(job.target)}"
+    report.would(text, verb, **{"path": job.path, key: job.target})
 
 
 def _carry_out(
     report: ReportOptions,
     verb: str,
     filesystem: OSSPresignedFileSystem,
-    change: Callable[[str, str], None],
-    found: list[Destination],
+    change: _Change,
+    jobs: list[Destination],
 ) -> int:
-    progress = report.progress(verb, files=len(found), fetching=True)
+    """Call *change* for all *jobs* in worker threads, and print a summary."""
+    progress = report.progress(verb, files=len(jobs), fetching=True)
 
-    def work(one: Destination) -> None:
-        with progress.branched(one.path, one.target) as child:
-            change(one.path, one.target)
-            child.set_size(0)
+    def work(job: Destination) -> None:
+        with progress.branched(job.path, job.target) as child:
+            if change(job.path, job.target) is not False:
+                child.set_size(0)
 
-    return report.carry_out(
-        verb, progress, lambda: _failures(filesystem, work, lambda one: one.path, found)
+    async def call(job: Destination) -> None:
+        await blocking(work, job)
+
+    width = filesystem.client.options.connections
+    scope: Scope[Destination, None] = Scope(
+        call, lambda job: job.path, width=width, on_error="return"
     )
+    return report.carry_out(verb, progress, lambda: run(scope.run_all, jobs))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -14,7 +15,6 @@ from attrs import define, field, frozen
 from ...errors import ConfigurationError
 from ...filesystem.destinations import (
     Kind,
-    LocalEntry,
     LocalTree,
     RegularFile,
     is_special,
@@ -28,6 +28,7 @@ from ...upload.plan import refuse_expired
 from ..sync.plan import Filter
 from ..terminal import ExitCode, Failure, code_of_all, told
 from .options import (
+    DRY_RUN,
     PLACE,
     StoringOptions,
     TransferOptions,
@@ -60,10 +61,8 @@ Directories are always walked. The help of the whole program lists the exit code
 
 @define
 class PutPlan:
-    """Files to upload (``bucket/key`` -> local file), and their total size in bytes."""
-
-    files: dict[str, str] = field(factory=dict)
-    size: int = 0
+    files: dict[str, str] = field(factory=dict)  # bucket/key -> local file
+    size: int = 0  # bytes
     failures: list[Failure] = field(factory=list)  # cannot be read, and are not tried
     left_out: list[str] = field(factory=list)  # neither files nor directories
     pipes: set[str] = field(factory=set)  # that the command line names
@@ -75,29 +74,38 @@ class PutPlan:
                 f"{target!r} names no bucket: the last argument is where to, "
                 "BUCKET/KEY or BUCKET/PREFIX/"
             )
-        problems = []
+        problems: list[str] = []
         for source in sources:
             try:
                 tree = LocalTree(source, target if "/" in target else f"{target}/")
             except FileNotFoundError as error:
                 self.failures.append(Failure(source, source, error))
-                continue
-            top = [local_path(source)]
-            for found in (one for one in tree if _is_meant(one, chosen, top)):
-                local, path = found.local, found.path
-                if (problem := _problem_of(found)) is not None:
-                    self.failures.append(Failure(path, local, problem))
-                elif found.is_sent:
-                    if other := self.files.get(path):
-                        problems.append(f"{local} and {other} would both become {path}")
-                    self.add_file(local, path, is_pipe=found.is_pipe)
-                elif found.kind is not Kind.DIRECTORY:
-                    self.left_out.append(f"{local} ({found.kind.value})")
+            else:
+                problems += self._add_tree(tree, [local_path(source)], chosen)
         if problems:
             raise ConfigurationError(problems)
 
+    def _add_tree(
+        self, tree: LocalTree, top: Sequence[str], chosen: Filter
+    ) -> Iterator[str]:
+        """Add the entries that *chosen* includes; yield clashes of destinations."""
+        for entry in tree:
+            local, path, name = entry.local, entry.path, name_below(top, entry.local)
+            if entry.problem is not None:
+                if not chosen.skips(name):
+                    self.failures.append(Failure(path, local, entry.problem))
+            elif not chosen.takes(name):
+                continue
+            elif entry.is_sent and (wrong := check_key(path.partition("/")[2])):
+                self.failures.append(Failure(path, local, ConfigurationError(wrong)))
+            elif entry.is_sent:
+                if other := self.files.get(path):
+                    yield f"{local} and {other} would both become {path}"
+                self.add_file(local, path, is_pipe=entry.is_pipe)
+            elif entry.kind is not Kind.DIRECTORY:
+                self.left_out.append(f"{local} ({entry.kind.value})")
+
     def sources(self) -> list[Any]:
-        """Return the local paths for ``fs.put``, in the order of ``files``."""
         return [
             local if local in self.pipes else RegularFile(local)
             for local in self.files.values()
@@ -112,32 +120,12 @@ class PutPlan:
             self.size += os.path.getsize(local)
 
 
-def _is_meant(found: LocalEntry, chosen: Filter, top: Sequence[str]) -> bool:
-    """Return whether the filters include an entry found below *top*."""
-    name = name_below(top, found.local)
-    return chosen.takes(name) if found.problem is None else not chosen.skips(name)
-
-
-def _problem_of(found: LocalEntry) -> OSError | None:
-    """Return why a directory entry cannot be read or stored; None if it can."""
-    if found.problem is not None:
-        return found.problem
-    if found.is_sent and (wrong := check_key(found.path.partition("/")[2])):
-        return ConfigurationError(wrong)
-    return None
-
-
 @takes
 @click.command(cls=FilteringCommand, epilog=examples(_EXAMPLES))
 @click.argument(
     "arguments", nargs=-1, required=True, type=PLACE, metavar="FILES... DEST"
 )
-@click.option(
-    "--dry-run",
-    "-n",
-    is_flag=True,
-    help="Print the planned actions, and change nothing.",
-)
+@DRY_RUN
 def put(
     arguments: tuple[str, ...],
     *,
@@ -211,7 +199,7 @@ class _Put:
         progress = transfer.progress(files=0, size=0)
         places = plan.files
         filesystem = self._filesystem(
-            lambda one: progress.stored(places.get(one.path, ""), one)
+            lambda receipt: progress.stored(places.get(receipt.path, ""), receipt)
         )
         if not target:
             local, path = sources[0], self.connection.path(filesystem, "")
@@ -221,8 +209,8 @@ class _Put:
             raise click.UsageError(f"no file{fits} is in {', '.join(sources)}")
         if not target:
             self._name(*places)
-        for one in plan.left_out:
-            transfer.err.line(f"left out: {one}")
+        for name in plan.left_out:
+            transfer.err.line(f"left out: {name}")
         if dry_run:
             return self._would(filesystem, plan)
         progress.meter.files = len(places) + len(plan.failures)
@@ -271,24 +259,21 @@ class _Put:
                 failures.append(Failure(path, local, error))
                 continue
             total += size
-            said = f"store {shown_text(path)} from {shown_local(local)}"
-            said = f"{said}, {short_bytes(size)}"
-            transfer.would(said, "store", path=path, local=local, size=size)
+            text = f"store {shown_text(path)} from {shown_local(local)}"
+            text = f"{text}, {short_bytes(size)}"
+            transfer.would(text, "store", path=path, local=local, size=size)
         count = len(plan.files) - len(failures)
         failures += plan.failures
         for one in failures:
-            said = f"{shown_text(one.path)}: cannot be stored: {told(one.error)}"
-            if transfer.as_json:
-                transfer.would("", "failed", **one.as_dict())
-            else:
-                transfer.err.line(said)
-        said = f"{counted(count, 'file')}, {short_bytes(total)} to store"
-        transfer.remark(said, "plan", files=count, bytes=total)
+            text = f"{shown_text(one.path)}: cannot be stored: {told(one.error)}"
+            transfer.would(text, "failed", transfer.err, **one.as_dict())
+        text = f"{counted(count, 'file')}, {short_bytes(total)} to store"
+        transfer.remark(text, "plan", files=count, bytes=total)
         return code_of_all([one.error for one in failures], went_well=count)
 
     def stdin(self, target: str) -> ExitCode:
         progress = self.transfer.progress(files=1)
-        filesystem = self._filesystem(lambda one: progress.stored(_STDIN, one))
+        filesystem = self._filesystem(functools.partial(progress.stored, _STDIN))
         path = self.connection.path(filesystem, target)
         if not target:
             self._name(path)
