@@ -20,7 +20,7 @@ from ...client.client import Client
 from ...client.error_codes import OWN_DOMAIN, members
 from ...engine.engine import run
 from ...errors import OSSPresignedError
-from ...model import Action, Operation, Reply
+from ...model import Action, Operation
 from ...options.of_objects import ObjectOptions, Target
 from ...parsing import clock_offset
 from ...secret import SecretURL
@@ -40,7 +40,7 @@ from ...upload.plan import (
     refuse_expired,
 )
 from ..terminal import ExitCode, Output, code_of, interruptible, told
-from .options import SIZE, UploadConnectionOptions, examples, object_path, takes
+from .options import JSON, SIZE, UploadConnectionOptions, examples, object_path, takes
 
 _PACKAGES = ("fsspec-osspresigned", "fsspec", "pycurl", "requests", "attrs", "fastcrc")
 EXTRAS = ("click", "starlette", "uvicorn", "alibabacloud-credentials")
@@ -53,7 +53,7 @@ _NOTED_VERSIONS = {
 _GRANT_BY_V1 = "the grant has a V1 signature: new buckets refuse it"
 _SMALL_REPLY = 64 * 1024
 # OSS refuses a V4 signature whose clock differs by more ("RequestTimeTooSkewed").
-_MOST_SKEW = 900.0
+_MAX_SKEW = 900.0
 _NOTED_SKEW = 60.0
 _UPLOAD_ID = "0004B9895DBBB6EC98E3"  # signatures are made for it, and not used
 _DOCUMENT = 100  # bytes of the list of parts, for the same
@@ -67,23 +67,19 @@ _PUBLIC_HOST = (
 
 @frozen
 class Finding:
-    """Result of one check; *noted* marks a possible problem that does no harm yet."""
-
     name: str
     text: str
     code: ExitCode = ExitCode.OK
-    noted: bool = False
+    noted: bool = False  # a possible problem that does no harm yet
 
     @property
     def word(self) -> str:
-        """Word for the result in the output: ``ok``, ``note`` or ``BAD``."""
         if self.code:
             return "BAD"
         return "note" if self.noted else "ok"
 
 
 def about_machine() -> Iterator[Finding]:
-    """Yield findings on versions, proxies and environment variables; sends nothing."""
     system = f"{platform.python_implementation()} {platform.python_version()}"
     yield Finding("python", f"{system} on {platform.system()} {platform.machine()}")
     for name in _PACKAGES:
@@ -100,9 +96,9 @@ def about_machine() -> Iterator[Finding]:
     for name in TRUST:
         if place := os.environ.get(name):
             there = os.path.exists(place)
-            found = "" if there else ": there is nothing"
+            hint = "" if there else ": there is nothing"
             code = ExitCode.OK if there else ExitCode.USAGE
-            yield Finding(name, f"{shown_text(place)}{found}", code)
+            yield Finding(name, f"{shown_text(place)}{hint}", code)
     names = sorted(name for name in os.environ if name.startswith(_OWN))
     yield Finding(
         "environment", ", ".join(names) or "no OSSPRESIGNED_* variable is set"
@@ -122,10 +118,7 @@ def proxy_shown(text: str) -> str:
 
 
 def about_path(client: Client, path: str, size: int | None) -> Iterator[Finding]:
-    """Yield findings for an upload to ``bucket/key``, without uploading.
-
-    *size* is the size of the upload in bytes; None assumes 1 MiB.
-    """
+    """Yield findings for an upload of *size* bytes, without uploading; None: 1 MiB."""
     stage, is_given = "plan", size is not None
     size = MIB if size is None else size
     try:
@@ -138,8 +131,8 @@ def about_path(client: Client, path: str, size: int | None) -> Iterator[Finding]
         check_plan(options, target, grant, cut)
         for operation in needed_requests(target, grant, cut, size):
             client.signer.preflight(operation)
-        said = _cut_shown(cut, size, grant)
-        yield Finding(stage, said if is_given else f"{said} (assumed: give --size)")
+        shown = _cut_shown(cut, size, grant)
+        yield Finding(stage, shown if is_given else f"{shown} (assumed: give --size)")
         operations = _operations(target, grant, cut, size)
         stage = "signer"
         signed, *_ = sign_checked(client.signer, operations)
@@ -172,22 +165,21 @@ def _operations(
         return [target.put_operation(size, cut.action)]
     parts = grant.multipart or MultipartGrant()
     upload = parts.upload_id or _UPLOAD_ID
-    found = [] if parts.is_owners else [target.initiate_operation()]
+    operations = [] if parts.is_owners else [target.initiate_operation()]
     *before, last = cut.cut(size)
     pieces = [*before[:1], last]
-    found += [target.part_operation(upload, *piece) for piece in pieces]
+    operations += [target.part_operation(upload, *piece) for piece in pieces]
     if parts.completes:
         # A signer service asks for the bytes of the list of parts; a map has its own.
         length = None if parts.is_owners else _DOCUMENT
         complete = Action.CompleteMultipartUpload
-        found.append(
+        operations.append(
             target.operation(complete, upload_id=upload, content_length=length)
         )
-    return found
+    return operations
 
 
 def _about_grant(signer: PostGrantSigner) -> Iterator[Finding]:
-    """Yield findings on a grant: permissions and expiry; fetch the grant if needed."""
     try:
         grant = signer.source.current().grant
     except OSSPresignedError as error:
@@ -198,7 +190,6 @@ def _about_grant(signer: PostGrantSigner) -> Iterator[Finding]:
 
 
 def _about_policy(policy: PostPolicy) -> Iterator[Finding]:
-    """Yield the conditions of the policy, except those of the signature."""
     allowed = [one for one in policy.conditions if one.field not in SIGNATURE_FIELDS]
     yield Finding("the grant allows", shown_text(", ".join(map(str, allowed))))
     if not policy.named("x-oss-signature-version"):
@@ -218,7 +209,7 @@ def about_host(
     except OSSPresignedError as error:
         yield _bad(name, error)
         return
-    if _is_closed(reply):
+    if members(reply.body, reply.headers).get("Code") == _FORBIDDEN:
         yield Finding(name, f"{_FORBIDDEN}: {OWN_DOMAIN}", ExitCode.FAILED)
     else:
         text = f"{origin} answers (status {reply.status} without a signature)"
@@ -228,15 +219,11 @@ def about_host(
         yield Finding(f"clock ({name})", "it does not tell its time", noted=True)
         return
     word = "ahead of" if offset > 0 else "behind"
-    far = abs(offset)
-    text = "agrees" if far <= _RESOLUTION else f"is {shown_seconds(far)} {word} it"
-    code = ExitCode.FAILED if far > _MOST_SKEW else ExitCode.OK
-    said = f"this machine's clock {text}"
-    yield Finding(f"clock ({name})", said, code, far > _NOTED_SKEW)
-
-
-def _is_closed(reply: Reply) -> bool:
-    return members(reply.body, reply.headers).get("Code") == _FORBIDDEN
+    skew = abs(offset)
+    text = "agrees" if skew <= _RESOLUTION else f"is {shown_seconds(skew)} {word} it"
+    code = ExitCode.FAILED if skew > _MAX_SKEW else ExitCode.OK
+    text = f"this machine's clock {text}"
+    yield Finding(f"clock ({name})", text, code, skew > _NOTED_SKEW)
 
 
 def _bad(name: str, error: OSSPresignedError) -> Finding:
@@ -270,7 +257,7 @@ _EXAMPLES = """\
 )
 @click.option("--size", type=SIZE, metavar="BYTES",
               help="Size in bytes of the upload to check.  [default: 1MiB]")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def doctor(
     path: str, *, size: int | None, as_json: bool, connection: UploadConnectionOptions
 ) -> int:

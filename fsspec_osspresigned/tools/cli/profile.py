@@ -33,7 +33,6 @@ _REFERENCES = ("env:", "file:")
 
 
 def config_file() -> str:
-    """Return the path of the configuration file, in XDG_CONFIG_HOME or ~/.config."""
     base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     return os.path.join(base, "osspresigned", "config.toml")
 
@@ -47,20 +46,19 @@ def use_profile(
     return name
 
 
-def without_profile_source(context: click.Context, given: dict[str, Any]) -> None:
-    """Remove the profile's signer from *given* if the command line names another.
+def without_profile_source(context: click.Context, values: dict[str, Any]) -> None:
+    """Remove the profile's signer from *values* if the command line names another.
 
     The profile's token must not be sent to another signer.
     """
     origin = context.get_parameter_source
     if any(origin(name) is ParameterSource.COMMANDLINE for name in _SOURCES):
         for name in (*_SOURCES, *_OF_SOURCE):
-            if name in given and origin(name) is ParameterSource.DEFAULT_MAP:
-                given[name] = None
+            if name in values and origin(name) is ParameterSource.DEFAULT_MAP:
+                values[name] = None
 
 
 def _read(place: str) -> Mapping[str, Mapping[str, Any]]:
-    """Return the profiles in a file; error if other users may write to the file."""
     try:
         with open(place, "rb") as file:
             status = os.fstat(file.fileno())
@@ -70,16 +68,16 @@ def _read(place: str) -> Mapping[str, Mapping[str, Any]]:
             ):
                 said = f"{place} may be written by others: chmod go-w it, and own it"
                 raise click.UsageError(said)
-            found = tomllib.load(file)
+            profiles = tomllib.load(file)
     except OSError as error:
         raise click.UsageError(f"{place}: {error.strerror}") from None
     except ValueError as error:  # no TOML, or no UTF-8
         raise click.UsageError(f"{place} is not valid TOML: {error}") from None
-    for name, section in found.items():
+    for name, section in profiles.items():
         if not isinstance(section, dict):
             said = f"{place}: {name!r} stands outside of a section such as [{name}]"
             raise click.UsageError(said)
-    return found
+    return profiles
 
 
 def _checked(context: click.Context, name: str) -> dict[str, Any]:
@@ -131,14 +129,16 @@ def _known(context: click.Context) -> dict[str, click.Option]:
     root = context.find_root().command
     commands = [*root.commands.values()] if isinstance(root, click.Group) else []
     taking = [
-        one for one in commands if any(param.name == "profile" for param in one.params)
+        command
+        for command in commands
+        if any(param.name == "profile" for param in command.params)
     ]
-    found: dict[str, click.Option] = {}
+    options: dict[str, click.Option] = {}
     for command in (context.command, *taking):
         for param in command.params:
             if isinstance(param, click.Option):
-                found.setdefault(param.opts[0].removeprefix("--"), param)
-    return {flag: option for flag, option in found.items() if flag not in _NEVER}
+                options.setdefault(param.opts[0].removeprefix("--"), param)
+    return {flag: option for flag, option in options.items() if flag not in _NEVER}
 
 
 def _problem(flag: str, value: Any) -> str | None:
@@ -173,5 +173,4 @@ def _converted(flag: str, value: Any, folder: str) -> Any:
 
 
 def _path(value: str, folder: str) -> str:
-    """Return *value* as an absolute path; a trailing slash is kept."""
     return os.path.join(folder, os.path.expanduser(value))

@@ -7,7 +7,6 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 import click
 from attrs import define, field, frozen
@@ -104,12 +103,6 @@ class PutPlan:
                 self.add_file(local, path, is_pipe=entry.is_pipe)
             elif entry.kind is not Kind.DIRECTORY:
                 self.left_out.append(f"{local} ({entry.kind.value})")
-
-    def sources(self) -> list[Any]:
-        return [
-            local if local in self.pipes else RegularFile(local)
-            for local in self.files.values()
-        ]
 
     def add_file(self, local: str, path: str, *, is_pipe: bool) -> None:
         """Add a file; if it cannot be read, its upload reports the error later."""
@@ -219,13 +212,14 @@ class _Put:
             progress.fail(failure.path, failure.local, failure.error)
 
         def send() -> None:
-            if not (transfer.fail_fast and progress.failures):
-                filesystem.put(
-                    plan.sources(),
-                    list(places),
-                    callback=progress,
-                    on_error=transfer.on_error,
-                )
+            if transfer.fail_fast and progress.failures:
+                return
+            files = [
+                local if local in plan.pipes else RegularFile(local)
+                for local in places.values()
+            ]
+            how = {"callback": progress, "on_error": transfer.on_error}
+            filesystem.put(files, list(places), **how)
 
         return self._ended(transfer.carry_out("stored", progress, send), filesystem)
 
@@ -248,7 +242,6 @@ class _Put:
         return code
 
     def _would(self, filesystem: OSSPresignedFileSystem, plan: PutPlan) -> ExitCode:
-        """Print the files that a run would store, and the files without a signature."""
         transfer, signer, failures = self.transfer, filesystem.client.signer, []
         total = 0
         for path, local in plan.files.items():
@@ -259,8 +252,7 @@ class _Put:
                 failures.append(Failure(path, local, error))
                 continue
             total += size
-            text = f"store {shown_text(path)} from {shown_local(local)}"
-            text = f"{text}, {short_bytes(size)}"
+            text = f"store {shown_text(path)} from {shown_local(local)}, {short_bytes(size)}"
             transfer.would(text, "store", path=path, local=local, size=size)
         count = len(plan.files) - len(failures)
         failures += plan.failures
