@@ -24,8 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.name != "click":
             raise
         remedy = "pip install 'fsspec-osspresigned[cli]'"
-        said = f"osspresigned needs the package {error.name}: {remedy}"
-        print(said, file=sys.stderr)  # noqa: T201 - without click
+        text = f"osspresigned needs the package {error.name}: {remedy}"
+        print(text, file=sys.stderr)  # noqa: T201 - without click
         return 2
     return app.run(sys.argv[1:] if arguments is None else arguments)
 
