@@ -28,18 +28,14 @@ _HEAD = {"what": "sent by osspresigned sync", "version": 1}
 
 
 def read_state(place: str | os.PathLike[str]) -> dict[str, Sent]:
-    """Return path -> record of the sent file, from a state file that is not locked.
-
-    Raises ConfigurationError if the state file cannot be read.
-    """
+    """Return the records by path, from a state file that is not locked."""
     return _read(os.path.expanduser(place))[0]
 
 
 def _read(place: str) -> tuple[dict[str, Sent], float]:
-    """Return the records, and the number of outdated lines, which later lines replace.
+    """Return the records, and the number of lines that later lines replace.
 
-    The number is infinite if the last line is incomplete, so that the file is written
-    anew.
+    The number is infinite if the last line is incomplete, so the file is written anew.
     """
     rows: dict[str, Sent] = {}
     count, line = 0, b""
@@ -136,11 +132,9 @@ class SyncState:
         self._lock.release()
 
     def record(self, path: str, sent: Sent) -> None:
-        """Append a line for the object that was stored at *path*."""
         self._append({"path": path, **asdict(sent)})
 
     def forget(self, path: str) -> None:
-        """Append a line that records the deletion of *path*."""
         self._append({"path": path, "deleted": True})
 
     def _append(self, members: Mapping[str, Any]) -> None:

@@ -183,15 +183,10 @@ class SyncRun(Listener):
 
     @property
     def root(self) -> str:
-        """Bucket and prefix of the objects, with a slash at the end."""
         return self.direction.root
 
     def end(self, on_error: str) -> SyncResult:
-        """Run the sync to its end.
-
-        With *on_error* ``raise``, failures are raised at the end; otherwise the result
-        has them.
-        """
+        """Run the sync to its end; *on_error* ``raise`` raises failures at the end."""
         started = time.monotonic()
         check_choice("on_error", on_error, ("raise", "return"))
         if self.max_delete is not None and not self.delete:
@@ -253,11 +248,7 @@ class SyncRun(Listener):
         result.failed.update(made.errors)
 
     def _listed(self) -> dict[str, Stored] | None:
-        """Return name -> object or file of the destination; None without a listing.
-
-        If the destination cannot be listed, raise an error if ``delete`` is set, or if
-        neither a state nor ``always`` is given.
-        """
+        """Return the destination by name; None if it need not be listed, and cannot."""
         there = self.direction.listed()
         if there is not None:
             return there
@@ -293,10 +284,7 @@ class SyncRun(Listener):
                 yield item
 
     def _check_delete(self) -> None:
-        """Raise an error if too much would be deleted, or deleting is not granted.
-
-        An empty source is refused too.
-        """
+        """Refuse to delete too much, all for an empty source, or without a grant."""
         extras, plan, most = self.direction.extras, self.result.plan, self.max_delete
         if not plan.extra:
             return
@@ -350,46 +338,35 @@ class SyncRun(Listener):
 
     @property
     def hears_bytes(self) -> bool:  # type: ignore[override]  # depends on the caller
-        """Whether anything is called with events."""
         return self.on_event is not None
 
     async def begin(self, entry: Entry) -> None:
-        """Report that the transfer of *entry* begins."""
         await self._tell(EventKind.BEGIN, entry.name, entry.size or 0)
 
     def moved(self, name: str, count: int) -> None:
-        """Report *count* transferred bytes, without a lock, because ``on_event`` may wait.
-
-        A negative *count* subtracts the bytes of a failed try.
-        """
+        """Report without a lock, because ``on_event`` may wait."""
         if self.on_event is not None:
             with user_code():
                 self.on_event(SyncEvent(EventKind.BYTES, name, count))
 
     def on_upload_event(self, entry: Entry, event: UploadEvent) -> None:
-        """Report that an upload was resumed, or can be later."""
         self._report(
             EventKind(event.kind), entry.name, event.bytes_stored, upload=event
         )
 
-    async def stored(self, entry: Entry, receipt: Receipt) -> None:
-        """Count a stored file; add it to the state if its upload is complete."""
-        if self.held is not None and receipt.status != "pending":
-            known = entry.mtime_ns, entry.tag, receipt.etag, receipt.crc64
-            row = Sent(receipt.size, *known)
-            await blocking(self.held.record, receipt.path, row)
+    async def stored(self, entry: Entry, receipt: Receipt | None) -> None:
+        """Count a file; add it to the state if its upload is complete."""
+        kind, size = EventKind.FETCHED, entry.size or 0
+        if receipt is not None:
+            kind, size = EventKind.SENT, receipt.size
+            if self.held is not None and receipt.status != "pending":
+                known = entry.mtime_ns, entry.tag, receipt.etag, receipt.crc64
+                await blocking(self.held.record, receipt.path, Sent(size, *known))
         self.result.sent += 1
-        self.result.sent_bytes += receipt.size
-        await self._tell(EventKind.SENT, entry.name, receipt.size)
-
-    async def fetched(self, entry: Entry) -> None:
-        """Count a downloaded file."""
-        self.result.sent += 1
-        self.result.sent_bytes += entry.size or 0
-        await self._tell(EventKind.FETCHED, entry.name, entry.size or 0)
+        self.result.sent_bytes += size
+        await self._tell(kind, entry.name, size)
 
     async def failed(self, entry: Entry, error: Exception) -> None:
-        """Record the failure of one file."""
         uncovered = isinstance(error, NotSignedError)
         where = self.result.uncovered if uncovered else self.result.failed
         where[entry.name] = error
@@ -573,7 +550,7 @@ def sync_down(
 
 
 def _against_state(source: SyncSource, state: Any) -> Iterator[Rule]:
-    """Yield filter rules that exclude the state file, if it is in the source."""
+    """Yield rules that exclude the state file, if it is in the source."""
     if state is None or not isinstance(source, LocalSource):
         return
     front = source.place("")
@@ -584,7 +561,6 @@ def _against_state(source: SyncSource, state: Any) -> Iterator[Rule]:
 
 
 def _place(given: str, what: str) -> tuple[str, str]:
-    """Return bucket and prefix; the prefix is empty, or ends with a slash."""
     text = str(given)
     path = without_protocol(text).rstrip("/")
     bucket, key = split_path(path)
