@@ -121,8 +121,8 @@ class CheckFilesOptions:
         if files and self.to is None:
             raise click.UsageError("FILES need --to BUCKET/PREFIX/, where they go")
         if not files and (self.to is not None or self.rate is not None or self.headers):
-            said = "--to, --rate and --header are about FILES: name some"
-            raise click.UsageError(said)
+            msg = "--to, --rate and --header are about FILES: name some"
+            raise click.UsageError(msg)
 
     def report(
         self,

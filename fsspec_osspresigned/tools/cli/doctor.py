@@ -141,8 +141,8 @@ def about_path(client: Client, path: str, size: int | None) -> Iterator[Finding]
         return
     now = time.time()
     calls = ", ".join(
-        f"{one.action} {one.part_number}" if one.part_number else one.action
-        for one in operations
+        f"{each.action} {each.part_number}" if each.part_number else each.action
+        for each in operations
     )
     yield Finding(stage, f"signs {calls} of {shown_text(path)}")
     ends = shown_end(signed.expires_at, now)
@@ -190,7 +190,8 @@ def _about_grant(signer: PostGrantSigner) -> Iterator[Finding]:
 
 
 def _about_policy(policy: PostPolicy) -> Iterator[Finding]:
-    allowed = [one for one in policy.conditions if one.field not in SIGNATURE_FIELDS]
+    conditions = policy.conditions
+    allowed = [each for each in conditions if each.field not in SIGNATURE_FIELDS]
     yield Finding("the grant allows", shown_text(", ".join(map(str, allowed))))
     if not policy.named("x-oss-signature-version"):
         yield Finding("signature", _GRANT_BY_V1, noted=True)
@@ -274,10 +275,11 @@ def doctor(
             if not as_json:
                 text = f"{finding.word:4}  {finding.name}: {finding.text}"
                 click.echo(out.red(text) if finding.code else text)
-    code = next((one.code for one in findings if one.code), ExitCode.OK)
+    code = next((finding.code for finding in findings if finding.code), ExitCode.OK)
     if as_json:
         members = [
-            {"name": one.name, "state": one.word, "text": one.text} for one in findings
+            {"name": each.name, "state": each.word, "text": each.text}
+            for each in findings
         ]
         click.echo(json.dumps({"exit_code": int(code), "findings": members}, indent=2))
     return code

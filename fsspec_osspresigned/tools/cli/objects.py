@@ -256,8 +256,8 @@ def get(
     where = os.path.join(target, "") if several else target
     if target == _STDOUT:
         if chosen.rules or dry_run:
-            said = "with - for standard output, give single objects, without filters and --dry-run"
-            raise click.UsageError(said)
+            msg = "with - for standard output, give single objects, without filters and --dry-run"
+            raise click.UsageError(msg)
         return _print_objects(filesystem, paths, transfer)
     progress = transfer.progress("fetched", fetching=True, recursive=recursive)
     fetch = functools.partial(
@@ -304,8 +304,8 @@ def _print_objects(
     filesystem: OSSPresignedFileSystem, paths: Sequence[str], transfer: TransferOptions
 ) -> int:
     if transfer.as_json:
-        said = "--json and the object itself do not fit into one stream"
-        raise click.UsageError(said)
+        msg = "--json and the object itself do not fit into one stream"
+        raise click.UsageError(msg)
     progress = transfer.progress("fetched", files=len(paths), fetching=True)
 
     def fetch() -> None:

@@ -159,26 +159,26 @@ def _place(
     """Copy or move *paths*; UsageError if one is local, which needs put or get."""
     for path in paths:
         if "://" not in path and (is_local(path) or os.path.lexists(path)):
-            said = (
+            msg = (
                 f"{path} is a file of this machine: osspresigned put uploads it "
                 f"(write oss://{path} if the object is meant)"
             )
-            raise click.UsageError(said)
+            raise click.UsageError(msg)
     if is_local(target):
-        said = f"{target} is a place on this machine: osspresigned get fetches objects"
-        raise click.UsageError(said)
+        msg = f"{target} is a place on this machine: osspresigned get fetches objects"
+        raise click.UsageError(msg)
     names, where = [object_path(path) for path in paths], object_path(target)
     if len(names) > 1 or "/" not in where:
         where = f"{where.rstrip('/')}/"
     with interruptible():
-        if not recursive and (prefix := [one for one in names if one.endswith("/")]):
+        if not recursive and (prefix := [name for name in names if name.endswith("/")]):
             raise IsADirectoryError(21, "a prefix: add --recursive", prefix[0])
         source = names if len(names) > 1 else names[0]
         jobs = run(layout, filesystem, source, where, recursive, None)
     tops = tuple(f"{name.rstrip('/')}/" for name in names)
     if recursive and any(job.target.startswith(tops) for job in jobs):
-        said = f"{target} lies in what is copied: name a place outside of it"
-        raise click.UsageError(said)
+        msg = f"{target} lies in what is copied: name a place outside of it"
+        raise click.UsageError(msg)
     if dry_run:
         for job in jobs:
             would_place(report, verbs[0], job, "target")

@@ -191,8 +191,8 @@ def needs(name: str) -> Iterator[None]:
         if error.name is None or error.name.startswith("fsspec_osspresigned"):
             raise
         remedy = f"pip install 'fsspec-osspresigned[{name}]'"
-        said = f"this needs the package {error.name}: {remedy}"
-        raise click.UsageError(said) from error
+        msg = f"this needs the package {error.name}: {remedy}"
+        raise click.UsageError(msg) from error
 
 
 def counted(number: int, what: str) -> str:
@@ -208,8 +208,8 @@ def confirmed(
 ) -> bool:
     """Print the first *names*, and ask; UsageError without a terminal."""
     if not sys.stdin.isatty():
-        said = "standard input is not a terminal: give --yes, or --dry-run first"
-        raise click.UsageError(said)
+        msg = "standard input is not a terminal: give --yes, or --dry-run first"
+        raise click.UsageError(msg)
     for name in names[:MOST_SHOWN]:
         click.echo(f"{prefix}{shown_text(name)}", err=True)
     if len(names) > MOST_SHOWN:
@@ -262,10 +262,10 @@ class ConnectionOptions:
     def options(self) -> dict[str, Any]:
         """Storage options from the command line; a presigned URL is not among them."""
         names = [each.name for each in fields(type(self))]
-        given = {name: getattr(self, name) for name in names if name not in _NO_OPTIONS}
-        given["allowed_hosts"] = self.allowed_hosts or None
-        given["allow_http"] = self.allow_http or None
-        return without_none(**given)
+        options = {n: getattr(self, n) for n in names if n not in _NO_OPTIONS}
+        options["allowed_hosts"] = self.allowed_hosts or None
+        options["allow_http"] = self.allow_http or None
+        return without_none(**options)
 
     @property
     def has_source(self) -> bool:
@@ -299,8 +299,8 @@ class UploadConnectionOptions(StoringConnectionOptions):
 
     def __attrs_post_init__(self) -> None:
         if self.url_file is not None and self.has_source:
-            said = "--url-file stands alone: leave out --map, --grant, --signer"
-            raise click.UsageError(said)
+            msg = "--url-file stands alone: leave out --map, --grant, --signer"
+            raise click.UsageError(msg)
 
     def filesystem(self, **more: Any) -> OSSPresignedFileSystem:
         if self.url_file is None:
@@ -333,8 +333,8 @@ def _url_reader(place: str) -> Callable[[], Secret]:
 
 def _pasted() -> str:
     if sys.stdin.isatty():
-        said = "paste the presigned URL (it is not shown), then Enter"
-        return str(click.prompt(said, hide_input=True, err=True))
+        msg = "paste the presigned URL (it is not shown), then Enter"
+        return str(click.prompt(msg, hide_input=True, err=True))
     return sys.stdin.buffer.read(_MAX_URL_FILE).decode("utf-8-sig", "replace")
 
 
@@ -437,7 +437,8 @@ class ReportOptions:
             for path, failure in error.failures.items():
                 progress.fail(path, "", failure)
         except OSError as error:
-            is_listed = any(error is one.error for one in progress.failures.values())
+            failures = progress.failures.values()
+            is_listed = any(error is failure.error for failure in failures)
             if isinstance(error, BrokenPipeError) or not is_listed:
                 raise
         end = summary()
@@ -532,8 +533,8 @@ class StoringOptions:
         takers = [stored] if transfer.as_json else []
         if self.receipts == "-":
             if transfer.as_json:
-                said = "--json prints the receipts already: leave out one"
-                raise click.UsageError(said)
+                msg = "--json prints the receipts already: leave out one"
+                raise click.UsageError(msg)
             out = transfer.out
             takers.append(lambda receipt: out.line(json.dumps(receipt.as_dict())))
         elif self.receipts is not None:
@@ -566,8 +567,8 @@ def _keeper(place: str) -> Callable[[Receipt], None]:
         return receipt_writer(place)
     path = Path(os.path.expanduser(place)).absolute()
     if not path.parent.is_dir():
-        said = f"--receipts {place}: there is no directory {path.parent}"
-        raise click.UsageError(said)
+        msg = f"--receipts {place}: there is no directory {path.parent}"
+        raise click.UsageError(msg)
     return ReceiptFile(path)
 
 

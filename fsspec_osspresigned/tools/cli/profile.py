@@ -66,8 +66,8 @@ def _read(place: str) -> Mapping[str, Mapping[str, Any]]:
             if os.name == "posix" and (
                 others or status.st_uid not in (0, os.geteuid())
             ):
-                said = f"{place} may be written by others: chmod go-w it, and own it"
-                raise click.UsageError(said)
+                msg = f"{place} may be written by others: chmod go-w it, and own it"
+                raise click.UsageError(msg)
             profiles = tomllib.load(file)
     except OSError as error:
         raise click.UsageError(f"{place}: {error.strerror}") from None
@@ -75,8 +75,8 @@ def _read(place: str) -> Mapping[str, Mapping[str, Any]]:
         raise click.UsageError(f"{place} is not valid TOML: {error}") from None
     for name, section in profiles.items():
         if not isinstance(section, dict):
-            said = f"{place}: {name!r} stands outside of a section such as [{name}]"
-            raise click.UsageError(said)
+            msg = f"{place}: {name!r} stands outside of a section such as [{name}]"
+            raise click.UsageError(msg)
     return profiles
 
 
@@ -148,9 +148,9 @@ def _problem(flag: str, value: Any) -> str | None:
     """
     texts = [*value.values()] if isinstance(value, dict) else value
     texts = texts if isinstance(texts, list) else [texts]
-    if any(not isinstance(one, str | int | float) for one in texts):
+    if any(not isinstance(text, str | int | float) for text in texts):
         return "write a text, a number, true or false, or a list of texts"
-    if any(is_presigned(str(one)) for one in texts):
+    if any(is_presigned(str(text)) for text in texts):
         return "a presigned URL is a secret: keep it in a file, for --url-file"
     if flag == "token" and not str(value).startswith(_REFERENCES):
         return (
@@ -163,7 +163,7 @@ def _problem(flag: str, value: Any) -> str | None:
 def _converted(flag: str, value: Any, folder: str) -> Any:
     """Return *value* as click takes it; a path is relative to the file's *folder*."""
     if isinstance(value, dict):
-        return [f"{name}={one}" for name, one in value.items()]
+        return [f"{name}={text}" for name, text in value.items()]
     if flag in _PLACES and isinstance(value, str):
         plain = "://" not in value and not value.startswith("env:") and value != "-"
         return _path(value, folder) if plain else value

@@ -142,8 +142,8 @@ def put(
     if dry_run or chosen.rules:
         raise click.UsageError("standard input has no filter and no dry run")
     if len(sources) > 1:
-        said = "- is standard input, and one object: give no other file"
-        raise click.UsageError(said)
+        msg = "- is standard input, and one object: give no other file"
+        raise click.UsageError(msg)
     if connection.url_file == _STDIN:
         raise click.UsageError("standard input is either the file or the URL, not both")
     if target and (not target.partition("/")[2] or target.endswith("/")):
@@ -218,8 +218,8 @@ class _Put:
                 local if local in plan.pipes else RegularFile(local)
                 for local in places.values()
             ]
-            how = {"callback": progress, "on_error": transfer.on_error}
-            filesystem.put(files, list(places), **how)
+            on_error = transfer.on_error
+            filesystem.put(files, list(places), callback=progress, on_error=on_error)
 
         return self._ended(transfer.carry_out("stored", progress, send), filesystem)
 
@@ -256,12 +256,13 @@ class _Put:
             transfer.would(text, "store", path=path, local=local, size=size)
         count = len(plan.files) - len(failures)
         failures += plan.failures
-        for one in failures:
-            text = f"{shown_text(one.path)}: cannot be stored: {told(one.error)}"
-            transfer.would(text, "failed", transfer.err, **one.as_dict())
+        for failure in failures:
+            reason = f"cannot be stored: {told(failure.error)}"
+            text = f"{shown_text(failure.path)}: {reason}"
+            transfer.would(text, "failed", transfer.err, **failure.as_dict())
         text = f"{counted(count, 'file')}, {short_bytes(total)} to store"
         transfer.remark(text, "plan", files=count, bytes=total)
-        return code_of_all([one.error for one in failures], went_well=count)
+        return code_of_all([each.error for each in failures], went_well=count)
 
     def stdin(self, target: str) -> ExitCode:
         progress = self.transfer.progress(files=1)

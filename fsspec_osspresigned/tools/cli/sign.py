@@ -140,8 +140,8 @@ class SignOptions:
         }
         wanted = without_none(**named)
         if self.method != "PUT" and (wanted or self.in_parts):
-            said = f"{self.method} sends no object: only --header fits it"
-            raise click.UsageError(said)
+            msg = f"{self.method} sends no object: only --header fits it"
+            raise click.UsageError(msg)
         if self.parts is not None and self.file_size is not None:
             raise click.UsageError("--parts and --file-size: give one of them")
         if self.part_size is not None and not self.in_parts:
@@ -185,8 +185,8 @@ def sign(
     paths = _paths(sources, wanted.to, order)
     place = _place(wanted)
     if place is None and (len(paths) > 1 or order.cut is not None):
-        said = "--print is for one URL: leave it out, a file is written"
-        raise click.UsageError(said)
+        msg = "--print is for one URL: leave it out, a file is written"
+        raise click.UsageError(msg)
     signer = keys.signer(wanted.expires)
     signed = owner_sign.sign(signer, paths, order)
     if place is None:
@@ -431,7 +431,7 @@ def grant(place: str, wanted: GrantOptions, keys: SigningKeyOptions) -> None:
     click.echo(f"valid until {shown_end(made.expires_at, now)}", err=True)
     if made.expires_at < int(now) + terms.expires_in - 1:
         asked = shown_seconds(terms.expires_in)
-        said = f"the temporary key ends then: shorter than the {asked} asked for"
-        click.echo(said, err=True)
+        msg = f"the temporary key ends then: shorter than the {asked} asked for"
+        click.echo(msg, err=True)
     elif TOKEN_FIELD in made.fields:
         click.echo("if the temporary key ends earlier, so does the grant", err=True)

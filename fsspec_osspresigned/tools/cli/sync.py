@@ -59,8 +59,8 @@ def _read(place: str) -> Iterator[Rule]:
         try:
             yield Rule.of(line)
         except ConfigurationError as error:
-            said = f"--filter-from {place}, line {number}: {error.message}"
-            raise click.UsageError(said) from None
+            msg = f"--filter-from {place}, line {number}: {error.message}"
+            raise click.UsageError(msg) from None
 
 
 _READERS: dict[str, Callable[[str], Iterable[Rule]]] = {
@@ -179,8 +179,8 @@ class SyncCommandOptions:
         if self.max_delete is not None and not self.delete:
             raise click.UsageError("--max-delete needs --delete")
         if self.asks and not sys.stdin.isatty():
-            said = "--delete needs --yes if standard input is not a terminal"
-            raise click.UsageError(said)
+            msg = "--delete needs --yes if standard input is not a terminal"
+            raise click.UsageError(msg)
 
     @property
     def compare(self) -> How:
@@ -276,11 +276,11 @@ def exit_code(result: SyncResult) -> ExitCode:
 
 def _check_download(source: str, destination: str) -> None:
     if "://" not in source and (is_local(source) or os.path.lexists(source)):
-        said = (
+        msg = (
             f"{source} and {destination} are both places on this machine: write "
             f"oss://{source} if the objects are meant"
         )
-        raise click.UsageError(said)
+        raise click.UsageError(msg)
     context = click.get_current_context()
     names = {each.opts[0]: str(each.name) for each in context.command.params}
     origin = context.get_parameter_source
@@ -290,8 +290,8 @@ def _check_download(source: str, destination: str) -> None:
         if origin(names[flag]) is ParameterSource.COMMANDLINE
     ]
     if for_uploads:
-        said = f"{', '.join(for_uploads)}: only for uploads, and DEST is a directory"
-        raise click.UsageError(said)
+        msg = f"{', '.join(for_uploads)}: only for uploads, and DEST is a directory"
+        raise click.UsageError(msg)
 
 
 def _check_upload(source: str, destination: str) -> None:

@@ -143,7 +143,7 @@ def _chosen(checkpoint: Checkpoint, paths: Sequence[str]) -> list[FoundJournal]:
     journals = list(checkpoint.found())
     if not paths:
         return journals
-    by_path = [(one.record.head.path, one) for one in journals if one.record]
+    by_path = [(each.record.head.path, each) for each in journals if each.record]
     if missing := {*paths} - {path for path, _ in by_path}:
         shown = ", ".join(shown_text(path) for path in sorted(missing))
         raise click.ClickException(f"no journal in there is of {shown}")

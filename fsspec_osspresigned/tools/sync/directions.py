@@ -160,9 +160,9 @@ class Downward:
             return {}
         prefix = self.root.partition("/")[2]
         return {
-            one.name: Stored(one.size or 0, "", (one.mtime_ns or 0) / 1e9)
-            for one in self.target.entries()
-            if isinstance(one, Entry) and check_key(prefix + one.name) is None
+            entry.name: Stored(entry.size or 0, "", (entry.mtime_ns or 0) / 1e9)
+            for entry in self.target.entries()
+            if isinstance(entry, Entry) and check_key(prefix + entry.name) is None
         }
 
     def comparison(self) -> ContentComparison:

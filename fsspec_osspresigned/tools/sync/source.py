@@ -42,19 +42,19 @@ class LocalSource:
 
     def entries(self) -> Iterator[Entry | Aside]:
         """Yield files, and an Aside for each entry that is unreadable or not a file."""
-        for found in LocalTree(self.root, ""):
-            name = found.path[1:]
-            if found.problem is not None:
-                yield Aside(name, "unreadable", found.problem)
-            elif found.kind is Kind.FILE:
+        for entry in LocalTree(self.root, ""):
+            name = entry.path[1:]
+            if entry.problem is not None:
+                yield Aside(name, "unreadable", entry.problem)
+            elif entry.kind is Kind.FILE:
                 try:
-                    status = os.stat(found.local)
+                    status = os.stat(entry.local)
                 except OSError as error:
                     yield Aside(name, "unreadable", error)
                 else:
                     yield Entry(name, status.st_size, status.st_mtime_ns)
-            elif found.kind is not Kind.DIRECTORY:
-                yield Aside(name, found.kind.value)
+            elif entry.kind is not Kind.DIRECTORY:
+                yield Aside(name, entry.kind.value)
 
     def place(self, name: str) -> str:
         return f"{self.root.rstrip('/')}/{name}"
@@ -136,9 +136,9 @@ class RemoteSource:
 
     def check_portable(self) -> None:
         """Raise ConfigurationError if the storage options hold secrets."""
-        given = self.fs.storage_options
-        named = [n for n in _SECRETS if isinstance(given.get(n), str)]
-        named = [n for n in named if n != "token" or given[n] not in _WORDS]
+        options = self.fs.storage_options
+        named = [n for n in _SECRETS if isinstance(options.get(n), str)]
+        named = [n for n in named if n != "token" or options[n] not in _WORDS]
         if named:
             why = (
                 f"the source's options {', '.join(named)} would be sent to every worker"

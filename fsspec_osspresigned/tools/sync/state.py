@@ -143,8 +143,8 @@ class SyncState:
             self._file.append(_line(members))
         except OSError as error:
             if not self._warned:
-                said = "%s cannot be written (%s): the rest is sent again next time"
-                _log.warning(said, self.place, error.strerror)
+                msg = "%s cannot be written (%s): the rest is sent again next time"
+                _log.warning(msg, self.place, error.strerror)
             self._warned = True
 
     def _lines(self) -> Iterator[bytes]:

@@ -256,9 +256,11 @@ class SyncRun(Listener):
             msg = "delete needs a listing of the destination, which is not granted"
             raise NotSignedError(msg, path=self.root, action=Action.ListObjectsV2)
         if self.state is None and not self.rules.always:
-            why = "listing the destination is not granted, so its content is unknown"
-            how = "state=FILE, which remembers what was sent, or always=True for all"
-            raise ConfigurationError(f"{why}: give {how}", path=self.root)
+            msg = (
+                "listing the destination is not granted, so its content is unknown: give "
+                "state=FILE, which remembers what was sent, or always=True for all"
+            )
+            raise ConfigurationError(msg, path=self.root)
         return None
 
     def _clock_offset(self, name: str) -> float:
@@ -285,14 +287,14 @@ class SyncRun(Listener):
 
     def _check_delete(self) -> None:
         """Refuse to delete too much, all for an empty source, or without a grant."""
-        extras, plan, most = self.direction.extras, self.result.plan, self.max_delete
+        extras, plan, limit = self.direction.extras, self.result.plan, self.max_delete
         if not plan.extra:
             return
         count = len(plan.extra)
-        if most is not None and count > most:
-            msg = f"{count} {extras} would be deleted, the limit is {most}: nothing was changed"
+        if limit is not None and count > limit:
+            msg = f"{count} {extras} would be deleted, the limit is {limit}: nothing was changed"
             raise ConfigurationError(msg, path=self.root)
-        if most is None and not plan.found:
+        if limit is None and not plan.found:
             why = f"the source is empty, and all {count} {extras} would be deleted"
             msg = f"{why}: give max_delete={count} to confirm"
             raise ConfigurationError(msg, path=self.root)
@@ -322,7 +324,9 @@ class SyncRun(Listener):
         if extra and self._is_clean:
             client = self.direction.client
             scope: Scope[Extra, None] = Scope(
-                self._delete_one, lambda one: one.name, width=client.options.most_small
+                self._delete_one,
+                lambda each: each.name,
+                width=client.options.most_small,
             )
             for name, error in run(scope.run_all, extra).items():
                 self.result.failed[name] = error
@@ -560,8 +564,8 @@ def _against_state(source: SyncSource, state: Any) -> Iterator[Rule]:
                 yield Rule.against(path.removeprefix(root))
 
 
-def _place(given: str, what: str) -> tuple[str, str]:
-    text = str(given)
+def _place(place: str, what: str) -> tuple[str, str]:
+    text = str(place)
     path = without_protocol(text).rstrip("/")
     bucket, key = split_path(path)
     if not bucket or "://" in path or not {".", ".."}.isdisjoint(path.split("/")):
