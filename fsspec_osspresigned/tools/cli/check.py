@@ -379,7 +379,6 @@ def _check_free(folder: CheckFolder) -> None:
 
 
 def _checked(folder: CheckFolder) -> tuple[list[FactResult], list[Trace]]:
-    """Check all facts, and print them; return them, and what could not be removed."""
     results: list[FactResult] = []
     left: list[Trace] = []
     bucket = folder.access.bucket

@@ -12,8 +12,7 @@ from typing import Any
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, and return its exit code; docs/cli.md lists the codes.
 
-    Args:
-        arguments: arguments without the program's name; None uses ``sys.argv``.
+    *arguments* None uses ``sys.argv``.
     """
     _open_closed_streams()
     try:

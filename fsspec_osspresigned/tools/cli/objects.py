@@ -253,39 +253,36 @@ def get(
     filesystem = connection.filesystem(**STRICT, **transfer.options())
     several = len(paths) > 1
     source = list(paths) if several else paths[0]
-    where = os.path.join(target, "") if several else target
+    where: str | list[str] = os.path.join(target, "") if several else target
     if target == _STDOUT:
         if chosen.rules or dry_run:
             msg = "with - for standard output, give single objects, without filters and --dry-run"
             raise click.UsageError(msg)
         return _print_objects(filesystem, paths, transfer)
     progress = transfer.progress("fetched", fetching=True, recursive=recursive)
-    fetch = functools.partial(
-        filesystem.get, callback=progress, on_error=transfer.on_error
-    )
-    if not chosen.rules and not dry_run:
-        act = functools.partial(fetch, source, where, recursive=recursive)
-        return transfer.carry_out("fetched", progress, act)
-    with interruptible():
-        placed = run(layout, filesystem, source, where, recursive, None, local=True)
-        takes_name = chosen.filter.takes
-        jobs = [
-            job
-            for job in placed
-            if not job.is_directory and takes_name(name_below(paths, job.path))
-        ]
-        if dry_run:
-            for job in jobs:
+    if chosen.rules or dry_run:
+        with interruptible():
+            placed = run(layout, filesystem, source, where, recursive, None, local=True)
+            takes_name = chosen.filter.takes
+            jobs = [
+                job
+                for job in placed
+                if not job.is_directory and takes_name(name_below(paths, job.path))
+            ]
+            for job in jobs if dry_run else ():
                 if not recursive and filesystem.info(job.path)["type"] == "directory":
                     raise IsADirectoryError(21, "a prefix: add --recursive", job.path)
                 would_place(transfer, "fetch", job, "local")
-            count = len(jobs)
-            text = f"{counted(count, 'file')} to fetch"
-            transfer.remark(text, "plan", fetched=count)
+        if dry_run:
+            text = f"{counted(len(jobs), 'file')} to fetch"
+            transfer.remark(text, "plan", fetched=len(jobs))
             return ExitCode.OK
-    act = functools.partial(
-        fetch, [job.path for job in jobs], [job.target for job in jobs]
+        source, where = [job.path for job in jobs], [job.target for job in jobs]
+        recursive = False
+    fetch = functools.partial(
+        filesystem.get, callback=progress, on_error=transfer.on_error
     )
+    act = functools.partial(fetch, source, where, recursive=recursive)
     return transfer.carry_out("fetched", progress, act)
 
 

@@ -156,7 +156,6 @@ def _place(
     recursive: bool,
     dry_run: bool,
 ) -> int:
-    """Copy or move *paths*; UsageError if one is local, which needs put or get."""
     for path in paths:
         if "://" not in path and (is_local(path) or os.path.lexists(path)):
             msg = (
@@ -199,7 +198,6 @@ def _carry_out(
     change: _Change,
     jobs: list[Destination],
 ) -> int:
-    """Call *change* for all *jobs* in worker threads, and print a summary."""
     progress = report.progress(verb, files=len(jobs), fetching=True)
 
     def work(job: Destination) -> None:

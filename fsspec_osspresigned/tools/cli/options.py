@@ -38,14 +38,7 @@ from ...signers.presigned_urls import OneURLSigner
 from ...units import KIB, bytes_of, rate_of, seconds_of, shown_text
 from ...url_checks import is_presigned
 from ...url_map.source import warn_if_exposed
-from ..progress import (
-    Display,
-    Events,
-    Lines,
-    RateLimit,
-    Summary,
-    TransferProgress,
-)
+from ..progress import Display, Events, Lines, RateLimit, Summary, TransferProgress
 from ..terminal import ExitCode, Output, interruptible, log_taken, message_of
 from .profile import use_profile, without_profile_source
 
@@ -316,10 +309,7 @@ class UploadConnectionOptions(StoringConnectionOptions):
 
 
 def _url_reader(place: str) -> Callable[[], Secret]:
-    """Return a function that reads the presigned URL from *place*.
-
-    Standard input (``-``) is read immediately.
-    """
+    """Return a reader of the presigned URL; standard input is read immediately."""
     if place == "-":
         text = _url_of(_pasted())
         return lambda: text

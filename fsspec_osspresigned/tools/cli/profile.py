@@ -81,7 +81,6 @@ def _read(place: str) -> Mapping[str, Mapping[str, Any]]:
 
 
 def _checked(context: click.Context, name: str) -> dict[str, Any]:
-    """Return parameter -> value for the command of *context*, from profile *name*."""
     place = config_file()
     profiles = _read(place)
     if name not in profiles:
@@ -125,7 +124,6 @@ _PYTHON = {
 
 
 def _known(context: click.Context) -> dict[str, click.Option]:
-    """Return flag -> option of this command, and of every command that has profiles."""
     root = context.find_root().command
     commands = [*root.commands.values()] if isinstance(root, click.Group) else []
     taking = [
@@ -142,10 +140,7 @@ def _known(context: click.Context) -> dict[str, click.Option]:
 
 
 def _problem(flag: str, value: Any) -> str | None:
-    """Return a message about an invalid value of *flag*; None if the value is valid.
-
-    The message does not contain the value, which may be a secret.
-    """
+    """Return a message without the value, which may be a secret."""
     texts = [*value.values()] if isinstance(value, dict) else value
     texts = texts if isinstance(texts, list) else [texts]
     if any(not isinstance(text, str | int | float) for text in texts):
@@ -161,7 +156,6 @@ def _problem(flag: str, value: Any) -> str | None:
 
 
 def _converted(flag: str, value: Any, folder: str) -> Any:
-    """Return *value* as click takes it; a path is relative to the file's *folder*."""
     if isinstance(value, dict):
         return [f"{name}={text}" for name, text in value.items()]
     if flag in _PLACES and isinstance(value, str):

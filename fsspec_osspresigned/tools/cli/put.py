@@ -154,7 +154,6 @@ def put(
 def _split(
     arguments: Sequence[str], connection: UploadConnectionOptions
 ) -> tuple[Sequence[str], str]:
-    """Return sources and target; with ``--url-file``, the URL decides the target."""
     if connection.url_file is None:
         if len(arguments) == 1:
             raise click.UsageError(
@@ -179,7 +178,6 @@ class _Put:
         return self.connection.filesystem(**self.storing.options(self.transfer, stored))
 
     def _name(self, *paths: str) -> None:
-        """Print *paths*, the objects for which the presigned URL was signed."""
         if not (self.transfer.quiet or self.transfer.as_json):
             self.transfer.err.line(f"to {', '.join(map(shown_text, paths))}")
 
@@ -224,7 +222,6 @@ class _Put:
         return self._ended(transfer.carry_out("stored", progress, send), filesystem)
 
     def _ended(self, code: ExitCode, filesystem: OSSPresignedFileSystem) -> ExitCode:
-        """Return *code*; after Ctrl-C, print a hint if the sent parts are not kept."""
         transfer, options = self.transfer, filesystem.client.options
         if code is ExitCode.INTERRUPTED and not (
             self.storing.keeps_parts or transfer.quiet or transfer.as_json

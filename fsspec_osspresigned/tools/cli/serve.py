@@ -73,7 +73,6 @@ def serve(wanted: ServeOptions) -> None:
 
 
 def _granted(policy_file: Path) -> Iterator[str]:
-    """Yield a line of permissions for each token of a policy file."""
     try:
         policies = parse_policies(policy_file.read_text("utf-8"))
     except UnicodeDecodeError as error:

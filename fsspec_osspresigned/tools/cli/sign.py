@@ -296,7 +296,6 @@ def _print_url(signed: Signed) -> None:
 
 
 def _read_place(place: str) -> bytes:
-    """Read *place* with fsspec, or a URL of the web with one GET request."""
     if not is_web(place):
         return read_url(place)
     from ...http.json_service import JSONService  # noqa: PLC0415 - it loads requests

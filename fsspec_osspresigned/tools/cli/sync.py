@@ -220,8 +220,9 @@ def sync_command(
     down = is_local(destination)
     (_check_download if down else _check_upload)(source, destination)
     root = object_path(source if down else destination).strip("/")
-    progress = transfer.progress("fetched" if down else "stored", files=0, size=0)
-    report = _Report(transfer, progress, root, down=down)
+    done = "fetched" if down else "stored"
+    progress = transfer.progress(done, files=0, size=0)
+    report = _Report(transfer, progress, root, "fetch" if down else "send")
     common: dict[str, Any] = {
         "filters": chosen.rules,
         "compare": wanted.compare,
@@ -254,12 +255,10 @@ def sync_command(
         report.would(result)
         return exit_code(result)
 
-    code = transfer.carry_out(
-        report.verb,
-        progress,
-        lambda: report.end(run(on_event=report.hear)),
-        report.counts,
-    )
+    def act() -> None:
+        report.end(run(on_event=report.hear))
+
+    code = transfer.carry_out(done, progress, act, report.counts)
     # The result also counts files that needed no transfer.
     return code if report.result is None else exit_code(report.result)
 
@@ -311,16 +310,8 @@ class _Report:
     transfer: TransferOptions
     progress: TransferProgress
     root: str
-    down: bool = False
+    verb: str  # "send" or "fetch"
     result: SyncResult | None = None
-
-    @property
-    def verb(self) -> str:
-        return "fetched" if self.down else "stored"
-
-    @property
-    def _act(self) -> str:
-        return "fetch" if self.down else "send"
 
     def stored(self, receipt: Receipt) -> None:
         name = receipt.path.removeprefix(f"{self.root}/")
@@ -352,8 +343,8 @@ class _Report:
         for item in plan.send:
             name, size = item.entry.name, item.entry.size
             shown = "?" if size is None else short_bytes(size)
-            text = f"{self._act} {shown_text(name)} ({item.why}, {shown})"
-            would(text, self._act, name=name, size=size, why=item.why)
+            text = f"{self.verb} {shown_text(name)} ({item.why}, {shown})"
+            would(text, self.verb, name=name, size=size, why=item.why)
         extra = [] if result.kept else plan.extra
         for each in extra:
             text = f"delete {shown_text(each.name)}"
@@ -361,7 +352,7 @@ class _Report:
         for name, what in plan.left_out.items():
             self.hear(SyncEvent(EventKind.LEFT_OUT, name, why=what))
         for name, error in result.problems.items():
-            text, reason = f"cannot {self._act} {shown_text(name)}", told(error)
+            text, reason = f"cannot {self.verb} {shown_text(name)}", told(error)
             err = self.transfer.err
             would(f"{text}: {reason}", "failed", err, name=name, error=reason)
         self._say(result, "plan", len(plan.send), len(extra))
@@ -376,9 +367,9 @@ class _Report:
 
     def _say(self, result: SyncResult, event: str, sent: int, deleted: int) -> None:
         self.transfer.remark(
-            ", ".join([f"{sent} to {self._act}", *_counted(result)]),
+            ", ".join([f"{sent} to {self.verb}", *_counted(result)]),
             event,
-            **{"fetched" if self.down else "sent": sent},
+            **{result.verb: sent},
             same=result.same,
             deleted=deleted,
             kept=result.kept,

@@ -128,7 +128,6 @@ def abort_uploads(
 
 
 def _client_of(connection: ConnectionOptions) -> Client:
-    """Return the client for the given source, else for the keys in the environment."""
     if connection.has_source:
         return connection.filesystem().client
     try:
@@ -139,7 +138,6 @@ def _client_of(connection: ConnectionOptions) -> Client:
 
 
 def _chosen(checkpoint: Checkpoint, paths: Sequence[str]) -> list[FoundJournal]:
-    """Return the journals of uploads to *paths*; without *paths*, all journals."""
     journals = list(checkpoint.found())
     if not paths:
         return journals
@@ -197,7 +195,6 @@ def _abort(checkpoint: Checkpoint, name: str, client: Callable[[], Client]) -> s
 
 
 def _end(client: Callable[[], Client], record: JournalRecord) -> str:
-    """Abort the upload in *record*, unless only the owner may abort it; return a message."""
     head = record.head
     upload = f"upload {head.upload_id}"
     if head.owners:

@@ -117,7 +117,6 @@ def _run(command: list[str], environment: Mapping[str, str]) -> int:
 
 
 def _hand_out(plan: DemoPlan, signer: KeySigner) -> Secret:
-    """Write the URL file and the URL map; return the URL to pass in the environment."""
     first, second = sign(signer, names.ONE_URL, Order()).requests.values()
     plan.file(names.URL_FILE).touch(mode=0o600)
     plan.file(names.URL_FILE).write_text(second.url.reveal(), encoding="utf-8")

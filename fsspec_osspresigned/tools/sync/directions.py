@@ -46,16 +46,12 @@ def _etag_there(item: Item) -> str:
 
 @frozen
 class ContentComparison:
-    """Comparison of files below *source* with objects below *root*.
-
-    *listed* returns the ETag of an item's object from a listing, or ``""``; by default,
-    from the listing of the destination.
-    """
+    """Comparison of files below *source* with objects below *root*."""
 
     client: Client
     source: SyncSource
     root: str
-    listed: Callable[[Item], str] = _etag_there
+    listed: Callable[[Item], str] = _etag_there  # ETag of an object from a listing
 
     def resolve(self, plan: Plan) -> dict[str, Sent]:
         """Compare the bytes of all undecided files of *plan*, several at once.
@@ -185,7 +181,6 @@ class Downward:
             raise ConfigurationError(problems)
 
     def _link_above(self, name: str) -> str | None:
-        """Return a message if *name* is below a link to a directory; None otherwise."""
         parent = os.path.dirname(name)
         straight = (
             os.path.join(self._real, *parent.split("/")) if parent else self._real
@@ -196,7 +191,6 @@ class Downward:
         return f"{name!r} is below a link to a directory, which is not followed"
 
     def _special(self, name: str) -> str | None:
-        """Return a message if *name* is a pipe or a device; None otherwise."""
         try:
             mode = os.stat(self.target.place(name)).st_mode
         except OSError:

@@ -218,11 +218,6 @@ class PlanRules:
     always: bool = False
     ahead: float = 0.0  # seconds that the source's clock is ahead of the destination's
 
-    def problem(self, name: str) -> str | None:
-        if self.downward:
-            return local_name_problem(name)
-        return name_problem(name, self.prefix)
-
 
 @frozen
 class Item:
@@ -312,7 +307,11 @@ def plan(
         elif takes:
             made.found += 1
             stored, sent = there.pop(name, None), before.get(name)
-            if (problem := rules.problem(name)) is not None:
+            if rules.downward:
+                problem = local_name_problem(name)
+            else:
+                problem = name_problem(name, rules.prefix)
+            if problem is not None:
                 made.problems[name] = problem
             else:
                 why = verdict(entry, stored, sent, rules)

@@ -112,7 +112,6 @@ class SyncRoute:
     def send(
         self, client: Client, entries: Iterable[Entry], listener: Listener
     ) -> None:
-        """Upload *entries*; return after all uploads have ended."""
         run(_Sending(self, client, listener).send, entries)
 
 
@@ -191,8 +190,6 @@ class _Sending:
 
 @define
 class _RemoteFile:
-    """A file of another filesystem, which a worker thread reads."""
-
     source: SyncSource
     entry: Entry
     path: str  # of the object
@@ -202,7 +199,6 @@ class _RemoteFile:
         self.is_stopped = True
 
     def _blocks(self) -> Iterator[bytes]:
-        """Yield all bytes; raise SourceChangedError if the listed size is wrong."""
         size, count = self.entry.size, 0
         with self.source.open(self.entry.name) as file:
             while block := file.read(MIB):
@@ -276,7 +272,6 @@ class _Collector(Listener):
 
 
 def run_batch(batch: Batch) -> BatchResult:
-    """Upload the files of *batch* in this process, and return the result of each."""
     collector = _Collector()
     batch.route.send(batch.filesystem.client, batch.entries, collector)
     return collector.results

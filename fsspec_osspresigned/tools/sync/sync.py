@@ -191,14 +191,8 @@ class SyncRun(Listener):
         check_choice("on_error", on_error, ("raise", "return"))
         if self.max_delete is not None and not self.delete:
             raise ConfigurationError("max_delete= needs delete=True")
-        self.result.verb = self.direction.verb
-        result = self._carry_out()
-        result.seconds = time.monotonic() - started
-        if on_error == "raise":
-            result.check()
-        return result
-
-    def _carry_out(self) -> SyncResult:
+        result = self.result
+        result.verb = self.direction.verb
         before: Mapping[str, Sent] = {}
         with contextlib.ExitStack() as stack:
             if self.state is not None and self.dry_run:
@@ -209,23 +203,25 @@ class SyncRun(Listener):
             self._make_plan(before)
             self._check_delete()
             self._report_plan()
-            extra = self.result.plan.extra
+            extra = result.plan.extra
             if self.dry_run:
-                self.result.dry_run = True
-                self.result.kept = 0 if self._is_clean else len(extra)
+                result.dry_run = True
+                result.kept = 0 if self._is_clean else len(extra)
             else:
                 if extra and self._is_clean and self.confirm is not None:
                     self.confirm(extra)
                 self._transfer()
                 self._delete_extra()
-        return self.result
+        result.seconds = time.monotonic() - started
+        if on_error == "raise":
+            result.check()
+        return result
 
     @property
     def _is_clean(self) -> bool:
         return not (self.result.problems or self.result.not_tried)
 
     def _make_plan(self, before: Mapping[str, Sent]) -> None:
-        """Make the plan; compare bytes where the listings do not decide."""
         side, root, result = self.direction, self.root, self.result
         there = self._listed()
         rules = evolve(self.rules, listed=there is not None)
@@ -276,7 +272,6 @@ class SyncRun(Listener):
         return client.clock_offset or 0.0
 
     def _covered(self, items: list[Item]) -> Iterator[Item]:
-        """Yield the files, except those that the signer is certain to refuse."""
         for item in items:
             try:
                 self.direction.check_signed(item.entry.name)
@@ -319,7 +314,6 @@ class SyncRun(Listener):
         result.not_tried = len(result.plan.send) - tried
 
     def _delete_extra(self) -> None:
-        """Delete files that the source lacks, unless something has failed before."""
         extra = self.result.plan.extra
         if extra and self._is_clean:
             client = self.direction.client
