@@ -16,8 +16,7 @@ from ...units import shown_text
 from ..terminal import ExitCode, code_of, silence, told, warnings_said
 from .check import check
 from .doctor import doctor
-from .objects import cat, du, get, ls, stat, url
-from .objects_change import cp, mv, rm
+from .objects import cat, cp, du, get, ls, mv, rm, stat, url
 from .options import PAIR, UncutGroup, examples, needs, refuse_presigned
 from .put import put
 from .serve import serve

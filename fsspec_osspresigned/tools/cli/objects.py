@@ -1,4 +1,4 @@
-"""Commands that list, describe and download: ls, du, stat, url, get, cat."""
+"""Commands on objects: ls, du, stat, url, get, cat, rm, cp and mv."""
 
 from __future__ import annotations
 
@@ -7,20 +7,21 @@ import json
 import os
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 
-from ...engine.engine import run
+from ...engine.engine import blocking, run
+from ...engine.scope import Scope
+from ...filesystem.destinations import Destination
 from ...filesystem.filesystem import OSSPresignedFileSystem
-from ...filesystem.queries import layout
+from ...filesystem.queries import expand, layout
 from ...secret import SecretURL
 from ...signing.signed_url import describe
 from ...units import short_bytes, shown_end, shown_text
 from ..terminal import ExitCode, Output, interruptible, pairs
-from .objects_change import would_place
 from .options import (
     DRY_RUN,
     JSON_LINES,
@@ -30,9 +31,12 @@ from .options import (
     SIZE,
     STRICT,
     ConnectionOptions,
+    ReportOptions,
     TransferOptions,
+    confirmed,
     counted,
     examples,
+    is_local,
     object_path,
     takes,
 )
@@ -272,7 +276,7 @@ def get(
             for job in jobs if dry_run else ():
                 if not recursive and filesystem.info(job.path)["type"] == "directory":
                     raise IsADirectoryError(21, "a prefix: add --recursive", job.path)
-                would_place(transfer, "fetch", job, "local")
+                _would_place(transfer, "fetch", job, "local")
         if dry_run:
             text = f"{counted(len(jobs), 'file')} to fetch"
             transfer.remark(text, "plan", fetched=len(jobs))
@@ -313,3 +317,188 @@ def _print_objects(
                 out.flush()
 
     return transfer.carry_out("fetched", progress, fetch)
+
+
+# Change of one object, given its path and its target; False: there was no object.
+_Change: TypeAlias = Callable[[str, str], bool | None]
+
+_RM = """\
+  osspresigned rm examplebucket/in/a.csv --signer keys
+  osspresigned rm examplebucket/in/ --recursive --dry-run --signer keys
+  osspresigned rm examplebucket/in/ -r --include '*.tmp' --yes --signer keys
+"""
+_CP = """\
+  osspresigned cp examplebucket/in/a.csv examplebucket/kept/ --signer keys
+  osspresigned cp examplebucket/in/ examplebucket/kept/ -r --signer keys
+
+To upload files there is put, to fetch objects get.
+"""
+_MV = """\
+  osspresigned mv examplebucket/in/a.csv examplebucket/in/b.csv --signer keys
+  osspresigned mv examplebucket/in/ examplebucket/done/ -r -n --signer keys
+"""
+
+_originals = click.argument("paths", nargs=-1, required=True, metavar="BUCKET/KEY...")
+_target = click.argument("target", metavar="DEST")
+
+
+@takes
+@click.command(cls=FilteringCommand, epilog=examples(_RM))
+@OBJECTS
+@RECURSIVE
+@DRY_RUN
+@click.option(
+    "--yes", "-y", is_flag=True, help="Do not ask for confirmation with --recursive."
+)
+def rm(
+    paths: tuple[str, ...],
+    *,
+    recursive: bool,
+    dry_run: bool,
+    yes: bool,
+    report: ReportOptions,
+    chosen: FilterOptions,
+    connection: ConnectionOptions,
+) -> int:
+    """Delete objects, if your signer grants that. With --recursive it asks first."""
+    filesystem = connection.filesystem(**STRICT)
+    with interruptible():
+        meant = run(expand, filesystem, list(paths), recursive, markers=True)
+    takes_name = chosen.filter.takes
+    names = [name for name in meant.files if takes_name(name_below(paths, name))]
+
+    def is_there(name: str) -> bool:
+        return meant.kinds[name] is not None or _is_there(filesystem, name)
+
+    if dry_run:
+        for name in filter(is_there, names):
+            report.would(shown_text(name), "delete", path=name)
+        return ExitCode.OK
+    if recursive and names and not yes and not confirmed(names):
+        return ExitCode.FAILED
+
+    def delete(name: str, _: str) -> bool:
+        if is_there(name):
+            filesystem.rm_file(name)
+            return True
+        if not report.as_json:
+            report.err.line(f"{shown_text(name)}: was not there")
+        return False
+
+    jobs = [Destination(name, "") for name in names]
+    return _carry_out(report, "deleted", filesystem, delete, jobs)
+
+
+def _is_there(filesystem: OSSPresignedFileSystem, name: str) -> bool:
+    """Return whether an object exists; True if HeadObject is not granted."""
+    try:
+        kind = filesystem.info(name)["type"]
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        return True
+    if kind == "directory":
+        raise IsADirectoryError(21, "a prefix: add --recursive", name)
+    return True
+
+
+@takes
+@click.command(epilog=examples(_CP))
+@_originals
+@_target
+@RECURSIVE
+@DRY_RUN
+def cp(*, report: ReportOptions, connection: ConnectionOptions, **places: Any) -> int:
+    """Copy objects inside the store, if your signer grants that.
+
+    DEST is BUCKET/KEY for one object, BUCKET/PREFIX/ for several.
+    """
+    filesystem = connection.filesystem(**STRICT)
+    verbs = "copy", "copied"
+    return _place(report, verbs, filesystem, filesystem.cp_file, **places)
+
+
+@takes
+@click.command(epilog=examples(_MV))
+@_originals
+@_target
+@RECURSIVE
+@DRY_RUN
+def mv(*, report: ReportOptions, connection: ConnectionOptions, **places: Any) -> int:
+    """Move objects inside the store: copy, compare, and then delete.
+
+    Your signer must grant reading, writing, HeadObject and deleting.
+    """
+    filesystem = connection.filesystem(**STRICT)
+    verbs = "move", "moved"
+    return _place(report, verbs, filesystem, filesystem.mv_file, **places)
+
+
+def _place(
+    report: ReportOptions,
+    verbs: tuple[str, str],
+    filesystem: OSSPresignedFileSystem,
+    change: _Change,
+    *,
+    paths: tuple[str, ...],
+    target: str,
+    recursive: bool,
+    dry_run: bool,
+) -> int:
+    for path in paths:
+        if "://" not in path and (is_local(path) or os.path.lexists(path)):
+            msg = (
+                f"{path} is a file of this machine: osspresigned put uploads it "
+                f"(write oss://{path} if the object is meant)"
+            )
+            raise click.UsageError(msg)
+    if is_local(target):
+        msg = f"{target} is a place on this machine: osspresigned get fetches objects"
+        raise click.UsageError(msg)
+    names, where = [object_path(path) for path in paths], object_path(target)
+    if len(names) > 1 or "/" not in where:
+        where = f"{where.rstrip('/')}/"
+    with interruptible():
+        if not recursive and (prefix := [name for name in names if name.endswith("/")]):
+            raise IsADirectoryError(21, "a prefix: add --recursive", prefix[0])
+        source = names if len(names) > 1 else names[0]
+        jobs = run(layout, filesystem, source, where, recursive, None)
+    tops = tuple(f"{name.rstrip('/')}/" for name in names)
+    if recursive and any(job.target.startswith(tops) for job in jobs):
+        msg = f"{target} lies in what is copied: name a place outside of it"
+        raise click.UsageError(msg)
+    if dry_run:
+        for job in jobs:
+            _would_place(report, verbs[0], job, "target")
+        return ExitCode.OK
+    return _carry_out(report, verbs[1], filesystem, change, jobs)
+
+
+def _would_place(report: ReportOptions, verb: str, job: Destination, key: str) -> None:
+    """Print what a dry run would do; *key* names the target in an event."""
+    text = f"{verb} {shown_text(job.path)} to {shown_text(job.target)}"
+    report.would(text, verb, **{"path": job.path, key: job.target})
+
+
+def _carry_out(
+    report: ReportOptions,
+    verb: str,
+    filesystem: OSSPresignedFileSystem,
+    change: _Change,
+    jobs: list[Destination],
+) -> int:
+    progress = report.progress(verb, files=len(jobs), fetching=True)
+
+    def work(job: Destination) -> None:
+        with progress.branched(job.path, job.target) as child:
+            if change(job.path, job.target) is not False:
+                child.set_size(0)
+
+    async def call(job: Destination) -> None:
+        await blocking(work, job)
+
+    width = filesystem.client.options.connections
+    scope: Scope[Destination, None] = Scope(
+        call, lambda job: job.path, width=width, on_error="return"
+    )
+    return report.carry_out(verb, progress, lambda: run(scope.run_all, jobs))
