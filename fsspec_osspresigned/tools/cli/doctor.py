@@ -99,10 +99,8 @@ def about_machine() -> Iterator[Finding]:
             hint = "" if there else ": there is nothing"
             code = ExitCode.OK if there else ExitCode.USAGE
             yield Finding(name, f"{shown_text(place)}{hint}", code)
-    names = sorted(name for name in os.environ if name.startswith(_OWN))
-    yield Finding(
-        "environment", ", ".join(names) or "no OSSPRESIGNED_* variable is set"
-    )
+    names = ", ".join(sorted(name for name in os.environ if name.startswith(_OWN)))
+    yield Finding("environment", names or "no OSSPRESIGNED_* variable is set")
 
 
 def _version(name: str) -> str:

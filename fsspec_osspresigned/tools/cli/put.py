@@ -223,9 +223,8 @@ class _Put:
 
     def _ended(self, code: ExitCode, filesystem: OSSPresignedFileSystem) -> ExitCode:
         transfer, options = self.transfer, filesystem.client.options
-        if code is ExitCode.INTERRUPTED and not (
-            self.storing.keeps_parts or transfer.quiet or transfer.as_json
-        ):
+        is_silent = self.storing.keeps_parts or transfer.quiet or transfer.as_json
+        if code is ExitCode.INTERRUPTED and not is_silent:
             hint = "parts of unfinished files are not kept; --resume would keep them"
             by_grant = options.grant is not None and options.signer is None
             if self.connection.url_file is not None or by_grant:

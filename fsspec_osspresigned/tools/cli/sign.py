@@ -261,9 +261,8 @@ def secret_place(output: str | None, default: str, *, force: bool) -> str:
     """
     if output == "-":
         if sys.stdout.isatty():
-            raise click.UsageError(
-                "secrets do not go to a terminal: pipe them somewhere"
-            )
+            msg = "secrets do not go to a terminal: pipe them somewhere"
+            raise click.UsageError(msg)
         return output
     place = output or default
     if os.path.lexists(place) and not (force or _is_redirected_to(place)):
@@ -271,9 +270,8 @@ def secret_place(output: str | None, default: str, *, force: bool) -> str:
         raise click.ClickException(f"{place} is there already: {hint}")
     folder = os.path.dirname(place) or "."
     if os.path.isdir(place) or not os.path.isdir(folder):
-        raise click.ClickException(
-            f"{place} is a directory, or its directory does not exist"
-        )
+        msg = f"{place} is a directory, or its directory does not exist"
+        raise click.ClickException(msg)
     return place
 
 

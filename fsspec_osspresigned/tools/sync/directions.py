@@ -181,10 +181,7 @@ class Downward:
             raise ConfigurationError(problems)
 
     def _link_above(self, name: str) -> str | None:
-        parent = os.path.dirname(name)
-        straight = (
-            os.path.join(self._real, *parent.split("/")) if parent else self._real
-        )
+        straight = os.path.join(self._real, *name.split("/")[:-1])
         real = os.path.realpath(os.path.dirname(self.target.place(name)))
         if os.path.normcase(real) == os.path.normcase(straight):
             return None

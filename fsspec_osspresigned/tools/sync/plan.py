@@ -27,9 +27,8 @@ _WILDCARDS = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 def _pattern(glob: str) -> re.Pattern[str]:
     body = glob.removeprefix("/").removesuffix("/")
     if not body:
-        raise ConfigurationError(
-            f"{glob!r} is not a glob: write one as '*.csv' or 'tmp/'"
-        )
+        msg = f"{glob!r} is not a glob: write one as '*.csv' or 'tmp/'"
+        raise ConfigurationError(msg)
     front = "" if glob.startswith("/") else "(?:.*/)?"
     # What lies in a directory that fits, fits too.
     back = "/.*" if glob.endswith("/") else "(?:/.*)?"
@@ -95,9 +94,8 @@ class Rule:
         """Return the rule in *text*, ``+ GLOB`` or ``- GLOB`` as in rclone."""
         sign, space, glob = text.partition(" ")
         if sign not in _SIGNS or not space:
-            raise ConfigurationError(
-                f"{text!r} is not a rule: write '+ GLOB' or '- GLOB'"
-            )
+            msg = f"{text!r} is not a rule: write '+ GLOB' or '- GLOB'"
+            raise ConfigurationError(msg)
         return cls(_SIGNS[sign], glob.strip())
 
     @classmethod
@@ -123,9 +121,7 @@ class Filter:
     def of(cls, rules: Iterable[Rule | str]) -> Self:
         if isinstance(rules, str):
             raise ConfigurationError("filters= must be a list of rules")
-        return cls(
-            tuple(Rule.of(rule) if isinstance(rule, str) else rule for rule in rules)
-        )
+        return cls(tuple(Rule.of(r) if isinstance(r, str) else r for r in rules))
 
     def takes(self, name: str) -> bool:
         for rule in reversed(self.rules):
@@ -316,9 +312,8 @@ def plan(
             else:
                 why = verdict(entry, stored, sent, rules)
                 made.place(Item(entry, why, stored, sent))
-    made.extra = sorted(
-        _extra(there, unseen, rules.filter), key=lambda extra: extra.name
-    )
+    extra = _extra(there, unseen, rules.filter)
+    made.extra = sorted(extra, key=lambda each: each.name)
     return made
 
 

@@ -203,9 +203,8 @@ class _RemoteFile:
         with self.source.open(self.entry.name) as file:
             while block := file.read(MIB):
                 if self.is_stopped:
-                    raise UploadDiscardedError(
-                        "the upload was cancelled", path=self.path
-                    )
+                    msg = "the upload was cancelled"
+                    raise UploadDiscardedError(msg, path=self.path)
                 count += len(block)
                 if size is not None and count > size:
                     break

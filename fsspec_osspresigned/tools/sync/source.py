@@ -140,11 +140,9 @@ class RemoteSource:
         named = [n for n in _SECRETS if isinstance(options.get(n), str)]
         named = [n for n in named if n != "token" or options[n] not in _WORDS]
         if named:
-            why = (
-                f"the source's options {', '.join(named)} would be sent to every worker"
-            )
+            why = f"options {', '.join(named)} would be sent to every worker"
             msg = f"{why}: let its filesystem find them on the machines that run it"
-            raise ConfigurationError(msg)
+            raise ConfigurationError(f"the source's {msg}")
 
 
 SyncSource: TypeAlias = LocalSource | RemoteSource

@@ -52,9 +52,8 @@ def _read(place: str) -> tuple[dict[str, Sent], float]:
     except OSError as error:
         raise ConfigurationError(f"cannot read {place}: {error.strerror}") from None
     if line and not count:
-        raise ConfigurationError(
-            f"{place} is not the state of a sync: name another file"
-        )
+        msg = f"{place} is not the state of a sync: name another file"
+        raise ConfigurationError(msg)
     return rows, count - 2 * len(rows) if line.endswith(b"\n") else math.inf
 
 

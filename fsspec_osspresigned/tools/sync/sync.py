@@ -348,9 +348,8 @@ class SyncRun(Listener):
                 self.on_event(SyncEvent(EventKind.BYTES, name, count))
 
     def on_upload_event(self, entry: Entry, event: UploadEvent) -> None:
-        self._report(
-            EventKind(event.kind), entry.name, event.bytes_stored, upload=event
-        )
+        kind, size = EventKind(event.kind), event.bytes_stored
+        self._report(kind, entry.name, size, upload=event)
 
     async def stored(self, entry: Entry, receipt: Receipt | None) -> None:
         """Count a file; add it to the state if its upload is complete."""
