@@ -32,7 +32,7 @@ _BURST = 0.25  # seconds' worth of bytes that may go at once after a pause
 _NAP = 0.1  # seconds after which a wait looks whether the limit was lifted
 _WINDOW = 15.0  # seconds that the measured rate looks back
 _SPACING = 0.25  # seconds between two samples of it
-_LEAST_BAR, _MOST_BAR = 8, 40  # characters
+_MIN_BAR, _MAX_BAR = 8, 40  # characters
 # After so many files without an answer, one after the other, the rest is not tried:
 # each of them has waited for its retries.
 MOST_SILENT = 16
@@ -117,8 +117,8 @@ class Meter:
             longer = f"{text}  {wanted}" if text else wanted
             if wanted and len(longer) <= width:
                 text = longer
-        room = min(width - len(text) - 3, _MOST_BAR)
-        if room >= _LEAST_BAR:
+        room = min(width - len(text) - 3, _MAX_BAR)
+        if room >= _MIN_BAR:
             text = f"[{'#' * round(room * self.share):<{room}}] {text}"
         return text
 
@@ -457,7 +457,7 @@ _REQUEST = re.compile(
     r" \[request id [^]]*\]|, request id [^]]*(?=\])|, after \d+ tries\Z"
 )
 _DOCTOR = "osspresigned doctor BUCKET/KEY (or --url-file FILE) looks further"
-_MOST_PATHS = 10  # shown of equal failures
+_MAX_PATHS = 10  # shown of equal failures
 
 
 @frozen(kw_only=True)
@@ -495,12 +495,12 @@ class Summary:
         for reason, failures in self._reasons().items():
             paths = [failure.name for failure in failures]
             if len(paths) == 1:
-                yield f"{paths[0]}: {self._told(failures[0])}"
+                yield f"{paths[0]}: {self._reason(failures[0])}"
                 continue
             yield f"{len(paths)} {reason}"
-            yield from (f"  {path}" for path in paths[:_MOST_PATHS])
-            if len(paths) > _MOST_PATHS:
-                yield f"  and {len(paths) - _MOST_PATHS} more (--json names all)"
+            yield from (f"  {path}" for path in paths[:_MAX_PATHS])
+            if len(paths) > _MAX_PATHS:
+                yield f"  and {len(paths) - _MAX_PATHS} more (--json names all)"
         if self.code is ExitCode.NETWORK:
             yield _DOCTOR
         yield self._last(room)
@@ -509,13 +509,13 @@ class Summary:
         reasons: dict[str, list[Failure]] = {}
         misplaced = _misplaced(self.failures)
         for failure in self.failures:
-            reason = _REQUEST.sub("", self._told(failure))
+            reason = _REQUEST.sub("", self._reason(failure))
             if misplaced and misplaced[0] in _directories(failure):
                 reason = misplaced[1]
             reasons.setdefault(reason, []).append(failure)
         return reasons
 
-    def _told(self, failure: Failure) -> str:
+    def _reason(self, failure: Failure) -> str:
         word = f"not {self.verb}"
         if failure.outcome is Outcome.STORED:  # its reason begins with that word
             return told(failure.error)

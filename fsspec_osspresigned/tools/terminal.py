@@ -41,8 +41,8 @@ from ..units import shown_local, shown_text
 
 _GAP = "  "
 _WHOLE = "object"  # the value of this name is never broken, because users copy it
-_NARROWEST = 20  # columns
-_USUAL = (80, 24)  # of a terminal that does not tell its size
+_MIN_WIDTH = 20  # columns
+_USUAL_SIZE = (80, 24)  # of a terminal that does not tell its size
 _CLEAR = "\r\x1b[K"
 _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
 
@@ -108,12 +108,12 @@ class Output:
 
     @property
     def width(self) -> int:
-        usual = _USUAL
+        usual = _USUAL_SIZE
         # Standard output may be a pipe while this stream is the terminal.
         with contextlib.suppress(OSError, ValueError):
             size = os.get_terminal_size(self._stream.fileno())
             usual = size if size.columns else usual
-        return max(_NARROWEST, shutil.get_terminal_size(usual).columns - 1)
+        return max(_MIN_WIDTH, shutil.get_terminal_size(usual).columns - 1)
 
     @property
     def room(self) -> int | None:

@@ -298,8 +298,7 @@ def _findings(
     signer = connection.options.get("signer", "")
     if "://" in signer:
         yield from about_host(filesystem.client, "signer's host", signer)
-    path = path or connection.path(filesystem, "")
-    if path:
+    if path := connection.path(filesystem, path):
         yield from about_path(filesystem.client, path, size)
     elif isinstance(filesystem.client.signer, PostGrantSigner):
         yield from _about_grant(filesystem.client.signer)

@@ -45,9 +45,9 @@ from .profile import use_profile, without_profile_source
 C = TypeVar("C", bound=click.Command)
 
 _MAX_URL_FILE = 64 * KIB
-_LEAST_RATE = 16 * KIB
+_MIN_RATE = 16 * KIB
 # Slower than this no connection should be: stores and proxies end those that idle.
-_LEAST_EACH = 64 * KIB
+_MIN_RATE_EACH = 64 * KIB
 _IN_FLIGHT_KEPT = 2  # requests with a limit of the rate and journals
 # An object that the token may not look at is an error here, not a missing one.
 STRICT = {"unknown": "error"}
@@ -143,7 +143,7 @@ def _signer_of(text: str) -> str:
 
 
 def _limit_of(text: str) -> RateLimit:
-    if (rate := rate_of(text)) < _LEAST_RATE:
+    if (rate := rate_of(text)) < _MIN_RATE:
         raise ValueError(f"{text[:40]!r} is too slow: 16K a second is the least")
     return RateLimit(rate)
 
@@ -301,10 +301,10 @@ class UploadConnectionOptions(StoringConnectionOptions):
         signer = OneURLSigner(_url_reader(self.url_file), allow_http=self.allow_http)
         return OSSPresignedFileSystem(**{**self.options, **more, "signer": signer})
 
-    def path(self, filesystem: OSSPresignedFileSystem, given: str) -> str:
-        """Return *given*; if it is empty, the path of the presigned URL's object."""
-        if given or self.url_file is None:
-            return given
+    def path(self, filesystem: OSSPresignedFileSystem, path: str = "") -> str:
+        """Return *path*; if it is empty, the path of the presigned URL's object."""
+        if path or self.url_file is None:
+            return path
         return str(getattr(filesystem.client.signer, "path", ""))
 
 
@@ -478,7 +478,7 @@ class TransferOptions(ReportOptions):
         """Return storage options; a low rate limit means fewer connections."""
         jobs = self.jobs
         if self.rate is not None:
-            fitting = max(1, int(self.rate.per_second // _LEAST_EACH))
+            fitting = max(1, int(self.rate.per_second // _MIN_RATE_EACH))
             jobs = min(jobs or CONNECTIONS, fitting)
         return {} if jobs is None else {"max_concurrency": jobs}
 

@@ -193,7 +193,7 @@ class _Put:
             lambda receipt: progress.stored(places.get(receipt.path, ""), receipt)
         )
         if not target:
-            local, path = sources[0], self.connection.path(filesystem, "")
+            local, path = sources[0], self.connection.path(filesystem)
             plan.add_file(local, path, is_pipe=is_special(local))
         if not places and not plan.failures:
             fits = " that the filters include" if chosen.rules else ""
