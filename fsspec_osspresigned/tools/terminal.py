@@ -40,7 +40,7 @@ from ..secret import redact
 from ..units import shown_local, shown_text
 
 _GAP = "  "
-_WHOLE = "object"  # the value of this name is never broken, because users copy it
+_WHOLE = "object"  # the value of this name is not wrapped, because users copy it
 _MIN_WIDTH = 20  # columns
 _USUAL_SIZE = (80, 24)  # of a terminal that does not tell its size
 _CLEAR = "\r\x1b[K"

@@ -46,7 +46,7 @@ C = TypeVar("C", bound=click.Command)
 
 _MAX_URL_FILE = 64 * KIB
 _MIN_RATE = 16 * KIB
-# Slower than this no connection should be: stores and proxies end those that idle.
+# A slower connection may look idle, and be closed by the store or a proxy.
 _MIN_RATE_EACH = 64 * KIB
 _IN_FLIGHT_KEPT = 2  # requests with a limit of the rate and journals
 # An object that the token may not look at is an error here, not a missing one.
@@ -332,7 +332,7 @@ def _url_of(text: str) -> Secret:
     text = text.removeprefix("\ufeff").strip().strip("<>\"'")
     if not text:
         raise ConfigurationError("--url-file holds nothing: paste the presigned URL")
-    # What is JSON is refused by its kind, later.
+    # JSON is refused later, by its kind.
     if ("\n" in text or "\r" in text) and text[0] not in "{[":
         raise ConfigurationError(
             "--url-file holds several lines: a presigned URL is one, without breaks"

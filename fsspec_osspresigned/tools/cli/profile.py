@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from ...url_checks import is_presigned
 
-# What says where signatures come from: one that is typed replaces all of a profile.
+# Sources of signatures: one on the command line replaces all of a profile.
 _SOURCES = ("url_map", "grant", "signer", "url_file")
 _OF_SOURCE = ("signer_token", "region", "endpoint", "addressing_style")
 # Options of a call, not of a place.

@@ -90,11 +90,11 @@ class PutPlan:
         """Add the entries that *chosen* includes; yield clashes of destinations."""
         for entry in tree:
             local, path, name = entry.local, entry.path, name_below(top, entry.local)
-            if entry.problem is not None:
-                if not chosen.skips(name):
-                    self.failures.append(Failure(path, local, entry.problem))
-            elif not chosen.takes(name):
+            no_problem = entry.problem is None
+            if not (chosen.takes(name) if no_problem else not chosen.skips(name)):
                 continue
+            if entry.problem is not None:
+                self.failures.append(Failure(path, local, entry.problem))
             elif entry.is_sent and (wrong := check_key(path.partition("/")[2])):
                 self.failures.append(Failure(path, local, ConfigurationError(wrong)))
             elif entry.is_sent:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 
 import click
@@ -192,13 +193,8 @@ def sign(
     if place is None:
         _print_url(signed)
         return
-    text = signed.map_text()
-    try:
-        where = _write_secret(text, place)
-    except OSError:
-        if place != "-":
-            owner_sign.forget(signer, signed)
-        raise
+    forget = functools.partial(owner_sign.forget, signer, signed)
+    where = _write_secret(signed.map_text(), place, forget)
     what = counted(signed.count, "object")
     for entry in signed.entries.values():
         if entry.parts:
@@ -210,12 +206,16 @@ def sign(
     click.echo(f"valid until {shown_end(signed.expires_at, time.time())}", err=True)
 
 
-def _write_secret(text: str, place: str) -> str:
-    """Write *text* to *place*, and return the words for that place."""
+def _write_secret(text: str, place: str, forget: Callable[[], object] = list) -> str:
+    """Write *text* to *place*; return the words for it, or *forget* if that fails."""
     if place == "-":
         click.echo(text, nl=False)
         return "standard output"
-    write_text(text, place)
+    try:
+        write_text(text, place)
+    except OSError:
+        forget()
+        raise
     return f"{place} (mode 0600, a secret)"
 
 

@@ -30,7 +30,7 @@ def _pattern(glob: str) -> re.Pattern[str]:
         msg = f"{glob!r} is not a glob: write one as '*.csv' or 'tmp/'"
         raise ConfigurationError(msg)
     front = "" if glob.startswith("/") else "(?:.*/)?"
-    # What lies in a directory that fits, fits too.
+    # A directory that matches includes everything in it.
     back = "/.*" if glob.endswith("/") else "(?:/.*)?"
     return re.compile(f"(?s:{front}{_translated(body)}{back})")
 

@@ -262,9 +262,8 @@ class _Collector(Listener):
     results: BatchResult = Factory(list)
     hears_bytes = False
 
-    async def stored(self, entry: Entry, receipt: Receipt | None) -> None:
-        if receipt is not None:
-            self.results.append((entry, receipt))
+    async def stored(self, entry: Entry, receipt: Any) -> None:
+        self.results.append((entry, receipt))
 
     async def failed(self, entry: Entry, error: Exception) -> None:
         self.results.append((entry, error))
