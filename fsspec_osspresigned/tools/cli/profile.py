@@ -86,7 +86,7 @@ def _checked(context: click.Context, name: str) -> dict[str, Any]:
     if name not in profiles:
         hint = _near(name, profiles) or f" has {', '.join(profiles) or 'none'}"
         raise click.UsageError(f"no profile {name!r}: {place}{hint}")
-    flags, here = _known(context), {}
+    flags, defaults = _known(context), {}
     for key, value in profiles[name].items():
         flag = key.replace("_", "-")
         where = f"profile {name!r} in {place}"
@@ -103,13 +103,13 @@ def _checked(context: click.Context, name: str) -> dict[str, Any]:
         except click.BadParameter as error:
             raise click.UsageError(f"{where}: {key}: {error.message}") from None
         if option in context.command.params:
-            here[str(option.name)] = converted
-    return here
+            defaults[str(option.name)] = converted
+    return defaults
 
 
 def _near(name: str, known: Any) -> str:
-    near = get_close_matches(_PYTHON.get(name, name), [*known], 1)
-    return f": did you mean {near[0]!r}?" if near else ""
+    matches = get_close_matches(_PYTHON.get(name, name), [*known], 1)
+    return f": did you mean {matches[0]!r}?" if matches else ""
 
 
 # Names of storage options, which are not those of flags.

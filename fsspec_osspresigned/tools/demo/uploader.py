@@ -45,25 +45,25 @@ def one_url(plan: DemoPlan, frame: pd.DataFrame) -> None:
     say("one signed URL: a file, a pandas csv")
     source = plan.source(names.ONE_FILE)
     source.write_text("Sent with one URL from an environment variable.\n")
-    here = options(plan, names.ONE_FILE, presigned_url=f"env:{names.URL_VARIABLE}")
-    fsspec.filesystem("osspresigned", **here).put_file(str(source), "")
-    here = options(
+    storage = options(plan, names.ONE_FILE, presigned_url=f"env:{names.URL_VARIABLE}")
+    fsspec.filesystem("osspresigned", **storage).put_file(str(source), "")
+    storage = options(
         plan, names.ONE_CSV, presigned_url=f"file:{plan.file(names.URL_FILE)}"
     )
-    frame.to_csv("osspresigned://", storage_options=here)
+    frame.to_csv("osspresigned://", storage_options=storage)
     frame.to_csv(plan.source(names.ONE_CSV))
 
 
 def url_map(plan: DemoPlan, frame: pd.DataFrame) -> None:
     """By pandas, then by dask on two worker processes."""
     say("URL map: pandas parquet, pandas csv.gz")
-    here = options(plan, url_map=str(plan.file(names.URL_MAP)))
-    frame.to_parquet(f"osspresigned://{names.PARQUET}", storage_options=here)
+    storage = options(plan, url_map=str(plan.file(names.URL_MAP)))
+    frame.to_parquet(f"osspresigned://{names.PARQUET}", storage_options=storage)
     frame.to_parquet(plan.source(names.PARQUET))
     gzip: Any = {"method": "gzip", "mtime": 1}
     frame.to_csv(plan.source(names.CSV_GZ), compression=gzip)
     frame.to_csv(
-        f"osspresigned://{names.CSV_GZ}", compression=gzip, storage_options=here
+        f"osspresigned://{names.CSV_GZ}", compression=gzip, storage_options=storage
     )
 
     say("URL map: dask parquet from two worker processes")
@@ -78,7 +78,7 @@ def url_map(plan: DemoPlan, frame: pd.DataFrame) -> None:
         ) as pair,
         Client(pair),
     ):
-        parts.to_parquet(f"osspresigned://{names.DASK}", storage_options=here)
+        parts.to_parquet(f"osspresigned://{names.DASK}", storage_options=storage)
         parts.to_parquet(str(plan.source(names.DASK)))
 
 
@@ -100,21 +100,21 @@ def grant(plan: DemoPlan) -> None:
     """Names of partitions that the owner did not know."""
     say("grant file: pandas parquet, partitioned by day")
     frame = pd.DataFrame({"day": ["mon", "tue"] * 1_000, "n": range(2_000)})
-    made: Any = {"partition_cols": ["day"], "basename_template": "{i}.parquet"}
-    here = options(plan, grant=str(plan.file(names.GRANT)))
-    frame.to_parquet(f"osspresigned://{names.DAYS}", storage_options=here, **made)
-    frame.to_parquet(plan.source(names.DAYS), **made)
+    layout: Any = {"partition_cols": ["day"], "basename_template": "{i}.parquet"}
+    storage = options(plan, grant=str(plan.file(names.GRANT)))
+    frame.to_parquet(f"osspresigned://{names.DAYS}", storage_options=storage, **layout)
+    frame.to_parquet(plan.source(names.DAYS), **layout)
 
 
 def signer(plan: DemoPlan) -> None:
     say("signer service: three files, a stream of unknown length")
-    here = options(
+    storage = options(
         plan,
         signer=plan.signer,
         signer_token=f"env:{names.TOKEN_VARIABLE}",
         part_size=plan.part_size,
     )
-    fs = fsspec.filesystem("osspresigned", **here)
+    fs = fsspec.filesystem("osspresigned", **storage)
     sources = [plan.source(path) for path in names.SIGNED]
     for source in sources:
         source.write_text(f"This is {source.name}.\n" * 1_000)

@@ -277,17 +277,17 @@ class Plan:
 
 def plan(
     source: Iterable[Entry | Aside],
-    there: dict[str, Stored],
+    listed: dict[str, Stored],
     before: Mapping[str, Sent],
     rules: PlanRules,
 ) -> Plan:
     """Return the sync plan for *source*, compared with the destination by name.
 
-    *there* are the objects at the destination, and *before* the files that earlier runs
-    sent. Names that the source has are removed from *there*, which is empty if the
+    *listed* are the objects at the destination, and *before* the files that earlier runs
+    sent. Names that the source has are removed from *listed*, which is empty if the
     destination could not be listed.
     """
-    made = Plan()
+    result = Plan()
     unseen: set[str] = set()  # nothing is known of what lies below
     for entry in source:
         name, takes = entry.name, rules.filter.takes(entry.name)
@@ -295,26 +295,26 @@ def plan(
             if rules.filter.skips(name):
                 continue
             unseen.add(name)
-            there.pop(name, None)
+            listed.pop(name, None)
             if entry.error is not None:
-                made.errors[name] = entry.error
+                result.errors[name] = entry.error
             elif takes:
-                made.left_out[name] = entry.why
+                result.left_out[name] = entry.why
         elif takes:
-            made.found += 1
-            stored, sent = there.pop(name, None), before.get(name)
+            result.found += 1
+            stored, sent = listed.pop(name, None), before.get(name)
             if rules.downward:
                 problem = local_name_problem(name)
             else:
                 problem = name_problem(name, rules.prefix)
             if problem is not None:
-                made.problems[name] = problem
+                result.problems[name] = problem
             else:
                 why = verdict(entry, stored, sent, rules)
-                made.place(Item(entry, why, stored, sent))
-    extra = _extra(there, unseen, rules.filter)
-    made.extra = sorted(extra, key=lambda each: each.name)
-    return made
+                result.place(Item(entry, why, stored, sent))
+    extra = _extra(listed, unseen, rules.filter)
+    result.extra = sorted(extra, key=lambda each: each.name)
+    return result
 
 
 def verdict(
@@ -325,8 +325,8 @@ def verdict(
         return Why.NEW
     if rules.always:
         return Why.ALWAYS
-    there = stored or sent
-    if there is not None and entry.size not in (None, there.size):
+    known = stored or sent
+    if known is not None and entry.size not in (None, known.size):
         return Why.SIZE
     if rules.how is How.SIZE and entry.size is not None:
         return Why.SAME
@@ -381,17 +381,17 @@ def _leads_out(name: str) -> bool:
 
 
 def _extra(
-    there: dict[str, Stored], unseen: set[str], wanted: Filter
+    listed: dict[str, Stored], unseen: set[str], chosen: Filter
 ) -> Iterator[Extra]:
     """Yield the objects that only the destination has and that the sync may delete.
 
     Never deleted: objects below a directory in *unseen*, those that represent
     directories (names with a final slash), and those whose names no file can have.
     """
-    for name, stored in there.items():
+    for name, stored in listed.items():
         if not name or name.endswith("/") or _leads_out(name):
             continue
-        if wanted.takes(name) and unseen.isdisjoint(_above(name)):
+        if chosen.takes(name) and unseen.isdisjoint(_above(name)):
             yield Extra(name, stored.size)
 
 

@@ -223,31 +223,31 @@ class SyncRun(Listener):
 
     def _make_plan(self, before: Mapping[str, Sent]) -> None:
         side, root, result = self.direction, self.root, self.result
-        there = self._listed()
-        rules = evolve(self.rules, listed=there is not None)
-        if there and rules.how is How.TIME and side.clock:
-            offset = self._clock_offset(next(iter(there)))
+        listed = self._listed()
+        rules = evolve(self.rules, listed=listed is not None)
+        if listed and rules.how is How.TIME and side.clock:
+            offset = self._clock_offset(next(iter(listed)))
             rules = evolve(rules, ahead=side.clock * offset)
         ours = (path for path in before if path.startswith(root))
         sent = {path.removeprefix(root): before[path] for path in ours}
-        result.plan = made = plan(side.entries(), there or {}, sent, rules)
-        proved = side.comparison().resolve(made)
+        result.plan = planned = plan(side.entries(), listed or {}, sent, rules)
+        proved = side.comparison().resolve(planned)
         if self.held is not None:
             for name, row in proved.items():
                 self.held.record(root + name, row)
         if not self.delete:
-            made.extra.clear()
-        made.send = list(self._covered(made.send))
-        side.check(made)
-        for name, problem in made.problems.items():
+            planned.extra.clear()
+        planned.send = list(self._covered(planned.send))
+        side.check(planned)
+        for name, problem in planned.problems.items():
             result.failed[name] = ConfigurationError(problem, path=root + name)
-        result.failed.update(made.errors)
+        result.failed.update(planned.errors)
 
     def _listed(self) -> dict[str, Stored] | None:
         """Return the destination by name; None if it need not be listed, and cannot."""
-        there = self.direction.listed()
-        if there is not None:
-            return there
+        listed = self.direction.listed()
+        if listed is not None:
+            return listed
         if self.delete:
             msg = "delete needs a listing of the destination, which is not granted"
             raise NotSignedError(msg, path=self.root, action=Action.ListObjectsV2)
@@ -296,10 +296,10 @@ class SyncRun(Listener):
         self.direction.check_delete(plan.extra[0].name)
 
     def _report_plan(self) -> None:
-        made, problems = self.result.plan, self.result.problems
-        count = len(made.send) + len(problems)
-        self._report(EventKind.PLAN, size=made.send_bytes, count=count)
-        for name, kind in made.left_out.items():
+        planned, problems = self.result.plan, self.result.problems
+        count = len(planned.send) + len(problems)
+        self._report(EventKind.PLAN, size=planned.send_bytes, count=count)
+        for name, kind in planned.left_out.items():
             self._report(EventKind.LEFT_OUT, name, why=kind)
         for name, error in problems.items():
             self._report_failure(name, 0, error)
@@ -452,15 +452,15 @@ def sync(
     bucket, prefix = _place(destination, "destination")
     fs = filesystem or OSSPresignedFileSystem(**(storage_options or {}))
     ObjectOptions.from_call(fs.client.options, given)
-    here = source_of(source, source_options or {})
-    refuse_overlap(here, bucket, prefix)
-    wanted = Filter.of((*Filter.of(filters).rules, *_against_state(here, state)))
-    route = SyncRoute(here, f"{bucket}/{prefix}", given, fail_fast)
+    files = source_of(source, source_options or {})
+    refuse_overlap(files, bucket, prefix)
+    chosen = Filter.of((*Filter.of(filters).rules, *_against_state(files, state)))
+    route = SyncRoute(files, f"{bucket}/{prefix}", given, fail_fast)
     if executor is not None:
         check_portable(executor, fs, route)
     run = SyncRun(
         direction=Upward(filesystem=fs, route=route, executor=executor),
-        rules=PlanRules(how=How(compare), filter=wanted, prefix=prefix, always=always),
+        rules=PlanRules(how=How(compare), filter=chosen, prefix=prefix, always=always),
         delete=delete,
         max_delete=max_delete,
         state=state,
