@@ -130,7 +130,7 @@ class Meter:
         return f"{files}{short_bytes(self.done)}{size}, {rate}{ends}{self._failed}"
 
     def text(self, output: Output, label: str = "") -> str:
-        """Return *label* and a bar that fits *output*, or a sentence without a terminal."""
+        """Return *label* with a bar for a terminal, else with a sentence."""
         if output.live:
             return label + self.line(output.width - len(label))
         return label + self.sentence()

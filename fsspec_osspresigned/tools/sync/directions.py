@@ -197,7 +197,7 @@ class Downward:
         return f"{name!r} would replace a pipe, socket or device"
 
     def check_signed(self, name: str) -> None:
-        """Raise NotSignedError if it is certain that *name* is refused; sends nothing."""
+        """Raise NotSignedError if a download is certain to fail; sends nothing."""
         operation = calls.operation_on(Action.GetObject, self.root + name)
         self.client.signer.preflight(operation)
 
@@ -303,7 +303,7 @@ class Upward:
         """Do nothing, because a store can hold any set of keys."""
 
     def check_signed(self, name: str) -> None:
-        """Raise NotSignedError if it is certain that *name* is refused; sends nothing."""
+        """Raise NotSignedError if an upload is certain to fail; sends nothing."""
         path = self.root + name
         refuse_expired(self.client.signer.grant(path), path)
 

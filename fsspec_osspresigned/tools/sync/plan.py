@@ -283,9 +283,8 @@ def plan(
 ) -> Plan:
     """Return the sync plan for *source*, compared with the destination by name.
 
-    *listed* are the objects at the destination, and *before* the files that earlier runs
-    sent. Names that the source has are removed from *listed*, which is empty if the
-    destination could not be listed.
+    *listed* are the objects at the destination, empty if it could not be listed; names
+    that the source has are removed. *before* are the files that earlier runs sent.
     """
     result = Plan()
     unseen: set[str] = set()  # nothing is known of what lies below

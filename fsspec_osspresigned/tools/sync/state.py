@@ -84,12 +84,7 @@ def state_files(place: str | os.PathLike[str]) -> tuple[str, ...]:
 class SyncState:
     """Sync state file, locked by this process, mode 0600; safe for many threads.
 
-    ``rows`` maps paths to the records of files that earlier runs have sent. With more
-    than *spare* outdated lines, the state file is rewritten.
-
-    Raises:
-        CheckpointInUseError: another process uses the file.
-        ConfigurationError: the file cannot be read or written, or has another format.
+    With more than *spare* outdated lines, the file is rewritten.
     """
 
     def __init__(self, place: str | os.PathLike[str], spare: int = 1000) -> None:
@@ -107,6 +102,7 @@ class SyncState:
         except OSError as error:
             raise self._unwritable(error) from None
         try:
+            # The files that earlier runs have sent, by path.
             self.rows, superseded = _read(self.place)
             if superseded > spare:
                 self._file = LineFile.create(self.place, self._lines())
