@@ -138,10 +138,7 @@ def about_path(client: Client, path: str, size: int | None) -> Iterator[Finding]
         yield _bad(stage, error)
         return
     now = time.time()
-    calls = ", ".join(
-        f"{each.action} {each.part_number}" if each.part_number else each.action
-        for each in operations
-    )
+    calls = ", ".join(f"{o.action} {o.part_number or ''}".rstrip() for o in operations)
     yield Finding(stage, f"signs {calls} of {shown_text(path)}")
     ends = shown_end(signed.expires_at, now)
     what = "URL" if signed.form is None else "grant"
