@@ -32,7 +32,7 @@ _BURST = 0.25  # seconds' worth of bytes that may go at once after a pause
 _NAP = 0.1  # seconds after which a wait looks whether the limit was lifted
 _WINDOW = 15.0  # seconds that the measured rate looks back
 _SPACING = 0.25  # seconds between two samples of it
-_LEAST_BAR, _MOST_BAR = 8, 40  # characters
+_MIN_BAR, _MAX_BAR = 8, 40  # characters
 # After so many files without an answer, one after the other, the rest is not tried:
 # each of them has waited for its retries.
 MOST_SILENT = 16
@@ -44,21 +44,15 @@ _LINES_EVERY = 10.0  # seconds between two lines of a file or a pipe
 
 @define
 class Meter:
-    """Counters of a transfer; the caller must hold a lock.
-
-    Attributes:
-        files, size: number of all files and their total size, as far as known.
-        done: bytes that this run transferred, or that an earlier run stored.
-        resumed: bytes that an earlier run stored, as far as they are known.
-    """
+    """Counters of a transfer; the caller must hold a lock."""
 
     clock: Callable[[], float] = time.monotonic
-    files: int = 0
-    size: int = 0
+    files: int = 0  # all, as far as known
+    size: int = 0  # bytes of all files, as far as known
     files_done: int = 0
     files_failed: int = 0
-    done: int = 0
-    resumed: int = 0
+    done: int = 0  # bytes that this run transferred, or that an earlier run stored
+    resumed: int = 0  # bytes that an earlier run stored, as far as known
     started: float = field(
         init=False, default=Factory(lambda self: self.clock(), takes_self=True)
     )
@@ -75,12 +69,10 @@ class Meter:
 
     @property
     def moved(self) -> int:
-        """Bytes that this run has transferred."""
         return max(0, self.done - self.resumed)
 
     @property
     def seconds(self) -> float:
-        """Seconds since the transfer started."""
         return self.clock() - self.started
 
     @property
@@ -109,10 +101,7 @@ class Meter:
         return f", {self.files_failed} failed" if self.files_failed else ""
 
     def line(self, width: int) -> str:
-        """Return one line of progress, at most *width* characters.
-
-        The bar fills the rest of the line.
-        """
+        """Return at most *width* characters; the bar fills the rest of the line."""
         done, size = short_bytes(self.done), short_bytes(self.size)
         number, _, unit = done.partition(" ")
         text = ""
@@ -128,22 +117,30 @@ class Meter:
             longer = f"{text}  {wanted}" if text else wanted
             if wanted and len(longer) <= width:
                 text = longer
-        room = min(width - len(text) - 3, _MOST_BAR)
-        if room >= _LEAST_BAR:
+        room = min(width - len(text) - 3, _MAX_BAR)
+        if room >= _MIN_BAR:
             text = f"[{'#' * round(room * self.share):<{room}}] {text}"
         return text
 
     def sentence(self) -> str:
-        """Return one line of progress for a log, without a bar."""
         ends = "" if self.left is None else f", {short_seconds(self.left)} left"
         files = f"{self.files_done} of {self.files} files, " if self.files else ""
         size = f" of {short_bytes(self.size)}" if self.size else ""
         rate = f"{short_bytes(self.rate)}/s"
         return f"{files}{short_bytes(self.done)}{size}, {rate}{ends}{self._failed}"
 
+    def text(self, output: Output, label: str = "") -> str:
+        """Return *label* with a bar for a terminal, else with a sentence."""
+        if output.live:
+            return label + self.line(output.width - len(label))
+        return label + self.sentence()
+
+    def show(self, output: Output, label: str = "") -> None:
+        (output.draw if output.live else output.line)(self.text(output, label))
+
 
 def short_seconds(seconds: float) -> str:
-    """Return a duration in clock format: ``0:05``, ``2:03:04``."""
+    """Return a duration as ``0:05`` or ``2:03:04``."""
     minutes, rest = divmod(round(min(seconds, 359_999)), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
@@ -158,49 +155,41 @@ class Display:
     every = float("inf")  # seconds between two calls of `moved`
 
     def moved(self, meter: Meter) -> None:
-        """Show the current counters of the transfer."""
+        """The counters have changed."""
 
     def stored(self, local: str, receipt: Receipt) -> None:
-        """Show that an object was stored."""
+        """An object was stored."""
 
     def uploading(self, event: UploadEvent) -> None:
-        """Show that an upload was resumed, or can be resumed later."""
+        """An upload was resumed, or can be resumed later."""
 
     def ended(self, path: str, local: str, size: int | None) -> None:
-        """Show a finished file of *size* bytes; None if its size was never known."""
+        """A file has ended; *size* in bytes is None if it was never known."""
 
     def failed(self, failure: Failure) -> None:
-        """Show the failure of one file immediately."""
+        """A file has failed."""
 
 
 class Lines(Display):
-    """Progress as text: a bar on a terminal, elsewhere a line at intervals."""
+    """Progress as text: a bar on a terminal, elsewhere a line at intervals.
 
-    def __init__(self, output: Output) -> None:
-        self._output = output
+    With a *verb*, also a line for each finished file.
+    """
+
+    def __init__(self, output: Output, verb: str | None = None) -> None:
+        self._output, self._verb = output, verb
         self.every = LIVE_EVERY if output.live else _LINES_EVERY
 
     def moved(self, meter: Meter) -> None:
-        """Draw the bar, or write a line of progress."""
-        if self._output.live:
-            self._output.draw(meter.line(self._output.width))
-        else:
-            self._output.line(meter.sentence())
-
-
-class NamingLines(Lines):
-    """Progress as text, with an additional line for each finished file."""
-
-    def __init__(self, output: Output, verb: str) -> None:
-        super().__init__(output)
-        self._verb = verb
+        meter.show(self._output)
 
     def ended(self, path: str, local: str, size: int | None) -> None:
-        """Write a line about a finished file."""
-        said = f"{shown_text(path)}: {self._verb}"
+        if self._verb is None:
+            return
+        text = f"{shown_text(path)}: {self._verb}"
         if local not in ("", "-"):
-            said += f" {_ENDS[self._verb]} {shown_local(local)}"
-        self._output.line(f"{said}, {short_bytes(size)}" if size else said)
+            text += f" {_ENDS[self._verb]} {shown_local(local)}"
+        self._output.line(f"{text}, {short_bytes(size)}" if size else text)
 
 
 class Events(Display):
@@ -212,11 +201,9 @@ class Events(Display):
         self._output = output
 
     def say(self, event: str, **members: Any) -> None:
-        """Write one JSON event."""
         self._output.line(json.dumps({"event": event, **members}))
 
     def moved(self, meter: Meter) -> None:
-        """Write the counters of the transfer as a JSON event."""
         self.say(
             "progress",
             files_done=meter.files_done,
@@ -229,15 +216,12 @@ class Events(Display):
         )
 
     def stored(self, local: str, receipt: Receipt) -> None:
-        """Write the receipt of a stored object as a JSON event."""
         self.say("stored", local=local, **receipt.as_dict())
 
     def uploading(self, event: UploadEvent) -> None:
-        """Write the stored parts of an upload as a JSON event."""
         self.say(**event.as_dict())
 
     def failed(self, failure: Failure) -> None:
-        """Write the failure of a file, and whether it was stored, as a JSON event."""
         self.say("failed", **failure.as_dict())
 
 
@@ -289,32 +273,18 @@ class BytesProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         is_whole = output.live and self.done == self.total
         if self.done and (is_whole or now - self._shown >= self._every):
             self._shown = now
-            (output.draw if output.live else output.line)(self._text)
+            meter.show(output, self._label)
 
     def close(self) -> None:
         """Draw the final state of the bar, and end the line."""
-        self._output.line(self._text)
-
-    @property
-    def _text(self) -> str:
-        if not self._output.live:
-            return self._label + self._meter.sentence()
-        return self._label + self._meter.line(self._output.width - len(self._label))
+        self._output.line(self._meter.text(self._output, self._label))
 
 
 class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
     """Callback of ``put`` and ``get``: counts bytes, keeps failures, limits the rate.
 
-    Args:
-        files: number of files; None takes it from fsspec.
-        size: total size in bytes; None adds up the files as they start.
-        fetching: whether files are downloaded.
-        recursive: whether directories are included.
-
-    Attributes:
-        failures: ``bucket/key`` -> failure.
-        given_up: whether the transfer stopped early, because the store does not reply
-            or refuses everything.
+    *files* None takes their number from fsspec; *size* None adds up the sizes in bytes
+    of the files as they start.
     """
 
     def __init__(
@@ -330,36 +300,31 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
     ) -> None:
         super().__init__()
         self.meter = Meter(clock, files=files or 0, size=size or 0)
-        self.failures: dict[str, Failure] = {}
-        self.interrupted = self.given_up = False
-        self._silent = 0
+        self.failures: dict[str, Failure] = {}  # by bucket/key
+        self.interrupted = False
+        self.given_up = False  # no server replies, or all is refused: the rest is left
+        self._silent = 0  # files in a row that no server has answered
         self._display = display
-        self._knows_files = files is not None
-        self._knows_size = size is not None
-        self._rate = rate
-        self._fetching = fetching
-        self._recursive = recursive
-        self._clock = clock
+        self._knows_files, self._knows_size = files is not None, size is not None
+        self._rate, self._fetching, self._recursive = rate, fetching, recursive
         self._lock = threading.Lock()
-        self._shown = clock()
+        self._clock, self._shown = clock, clock()
 
     def interrupt(self) -> None:
-        """Lift the rate limit after Ctrl-C or SIGTERM, and end the bar.
+        """End the rate limit and the bar; takes no lock.
 
-        Discarded uploads no longer count as failures. Takes no lock.
+        Discarded uploads no longer count as failures.
         """
         self.interrupted = True
         if self._rate is not None:
             self._rate.lift()
 
     def set_size(self, size: int | None) -> None:
-        """Set the number of files, which fsspec passes as the size."""
         super().set_size(size)
         if not self._knows_files:
             self.meter.files = size or 0
 
     def branched(self, path_1: str, path_2: str, **_: Any) -> Callback:
-        """Return the callback of one file, for its source and destination."""
         path, local = (path_1, path_2) if self._fetching else (path_2, path_1)
         if self.given_up:
             raise UploadDiscardedError("not tried: no server has replied", path=path)
@@ -382,7 +347,6 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
             self._show()
 
     def stored(self, local: str, receipt: Receipt) -> None:
-        """Show that an object was stored."""
         with self._lock:
             self._display.stored(local, receipt)
 
@@ -401,20 +365,17 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
                 self._display.failed(failure)
 
     def expect(self, size: int) -> None:
-        """Add *size* to the expected bytes, unless the total was known in advance."""
         if not self._knows_size:
             with self._lock:
                 self.meter.size += size
 
     def on_upload_event(self, event: UploadEvent) -> None:
-        """Show a resumed upload; the bytes of an earlier run are not part of the rate."""
         with self._lock:
             if event.kind == "resumed":
                 self.meter.resumed += event.bytes_stored
             self._display.uploading(event)
 
     def move(self, count: int) -> None:
-        """Count transferred bytes, and wait as the rate limit requires."""
         with self._lock:
             before = self.meter.moved
             self.meter.move(count)
@@ -431,10 +392,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
 
 
 class _FileProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
-    """Progress callback of one file.
-
-    A size is set only for a file, never for a directory.
-    """
+    """Progress callback of one file; a directory never gets a size."""
 
     def __init__(
         self, root: TransferProgress, path: str, local: str, *, may_be_directory: bool
@@ -446,8 +404,7 @@ class _FileProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
 
     def __exit__(self, kind: object, error: BaseException | None, _: object) -> None:
         if error is None:
-            known = self.size is not None
-            is_file = known or not self._may_be_directory
+            is_file = self.size is not None or not self._may_be_directory
             self._root.end_one(*self._names, is_file=is_file, size=self.size)
         elif isinstance(error, Exception):
             self._root.fail(*self._names, error)
@@ -470,18 +427,13 @@ class _FileProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
 
 @define
 class RateLimit:
-    """Limit of bytes per second over all threads; :meth:`lift` ends the limit.
+    """Limit of bytes per second over all threads.
 
     A thread that exceeds the limit waits until its excess is worked off, so blocks of
     any size keep the rate.
-
-    Attributes:
-        per_second: bytes per second.
-        clock: function that returns monotonic seconds.
-        sleep: function that waits for a number of seconds.
     """
 
-    per_second: float
+    per_second: float  # bytes
     clock: Callable[[], float] = time.monotonic
     sleep: Callable[[float], object] = time.sleep
     _lifted: bool = field(default=False, init=False)
@@ -489,7 +441,6 @@ class RateLimit:
     _paid: float = field(init=False, default=-math.inf)  # when all was worked off
 
     def take(self, size: int) -> None:
-        """Count *size* bytes, and wait until the rate is within the limit."""
         with self._lock:
             start = max(self._paid, self.clock() - _BURST)
             end = self._paid = start + size / self.per_second
@@ -497,10 +448,7 @@ class RateLimit:
             self.sleep(min(left, _NAP))
 
     def lift(self) -> None:
-        """End the limit and all waits.
-
-        Takes no lock, so a signal handler may call this.
-        """
+        """End the limit and all waits; takes no lock, for signal handlers."""
         self._lifted = True
 
 
@@ -509,44 +457,30 @@ _REQUEST = re.compile(
     r" \[request id [^]]*\]|, request id [^]]*(?=\])|, after \d+ tries\Z"
 )
 _DOCTOR = "osspresigned doctor BUCKET/KEY (or --url-file FILE) looks further"
-_MOST_PATHS = 10  # shown of equal failures
+_MAX_PATHS = 10  # shown of equal failures
 
 
 @frozen(kw_only=True)
 class Summary:
-    """Summary of a command that handled many files or objects.
-
-    Attributes:
-        verb: ``stored``, ``fetched``, ``deleted``, ``copied`` or ``moved``.
-        files: number of all files, including untried ones.
-        size: bytes transferred; None for commands that transfer none.
-        resumed: whether an earlier run transferred the rest of the bytes.
-        terminated: whether SIGTERM ends the process.
-        given_up: whether the command stopped early.
-        also: further counts for the last line, such as ``2 same``.
-    """
-
-    verb: str
+    verb: str  # "stored", "fetched", "deleted", "copied" or "moved"
     done: int
-    files: int
+    files: int  # all, with those that were not tried
     failures: Collection[Failure]
-    size: int | None = None
+    size: int | None = None  # bytes transferred; None if the command transfers none
     seconds: float = 0.0
-    resumed: bool = False
+    resumed: bool = False  # an earlier run transferred the rest of the bytes
     interrupted: bool = False
-    terminated: bool = False
-    given_up: bool = False
-    also: Sequence[str] = ()
+    terminated: bool = False  # SIGTERM ends the process
+    given_up: bool = False  # the command stopped early
+    also: Sequence[str] = ()  # more counts for the last line, such as "2 same"
 
     @property
     def untried(self) -> int:
-        """Number of files that were not tried, or were aborted."""
         lacking = [f for f in self.failures if f.outcome is not Outcome.STORED]
         return max(0, self.files - self.done - len(lacking))
 
     @property
     def code(self) -> ExitCode:
-        """Exit code of the command."""
         if self.terminated:
             return ExitCode.TERMINATED
         if self.interrupted:
@@ -561,27 +495,27 @@ class Summary:
         for reason, failures in self._reasons().items():
             paths = [failure.name for failure in failures]
             if len(paths) == 1:
-                yield f"{paths[0]}: {self._told(failures[0])}"
+                yield f"{paths[0]}: {self._reason(failures[0])}"
                 continue
             yield f"{len(paths)} {reason}"
-            yield from (f"  {path}" for path in paths[:_MOST_PATHS])
-            if len(paths) > _MOST_PATHS:
-                yield f"  and {len(paths) - _MOST_PATHS} more (--json names all)"
+            yield from (f"  {path}" for path in paths[:_MAX_PATHS])
+            if len(paths) > _MAX_PATHS:
+                yield f"  and {len(paths) - _MAX_PATHS} more (--json names all)"
         if self.code is ExitCode.NETWORK:
             yield _DOCTOR
         yield self._last(room)
 
     def _reasons(self) -> dict[str, list[Failure]]:
-        found: dict[str, list[Failure]] = {}
+        reasons: dict[str, list[Failure]] = {}
         misplaced = _misplaced(self.failures)
         for failure in self.failures:
-            reason = _REQUEST.sub("", self._told(failure))
+            reason = _REQUEST.sub("", self._reason(failure))
             if misplaced and misplaced[0] in _directories(failure):
                 reason = misplaced[1]
-            found.setdefault(reason, []).append(failure)
-        return found
+            reasons.setdefault(reason, []).append(failure)
+        return reasons
 
-    def _told(self, failure: Failure) -> str:
+    def _reason(self, failure: Failure) -> str:
         word = f"not {self.verb}"
         if failure.outcome is Outcome.STORED:  # its reason begins with that word
             return told(failure.error)
@@ -600,23 +534,22 @@ class Summary:
             end += f"; {', '.join(self.also)}"
         moved = [""]
         if self.size is not None and (self.size or self.done):
-            long = self.seconds >= 60  # noqa: PLR2004 - a minute
             took = f"{max(self.seconds, 0.1):.1f} s"
-            took = short_seconds(self.seconds) if long else took
+            if self.seconds >= 60:  # noqa: PLR2004 - a minute
+                took = short_seconds(self.seconds)
             sent = " sent" if self.verb == "stored" and (of or self.resumed) else ""
             pieces = [f", {short_bytes(self.size)}{sent}", f" in {took}"]
             if self.size >= MIB:  # the rate of so little would be noise
                 rate = short_bytes(self.size / max(self.seconds, 1e-3))
                 pieces.append(f" ({rate}/s)")
             moved = ["".join(pieces[:count]) for count in range(len(pieces), 0, -1)]
-        texts = [f"{begin}{one}{end}" for one in moved]
+        texts = [f"{begin}{transferred}{end}" for transferred in moved]
         if room is None:
             return texts[0]
         fitting = (text for text in texts if len(text) <= room)
         return next(fitting, "\n".join(wrapped(texts[-1], room)))
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the summary as members of a JSON object."""
         return {
             "done": self.done,
             "failed": len(self.failures),
@@ -635,12 +568,12 @@ def _misplaced(failures: Collection[Failure]) -> tuple[tuple[str, str], str] | N
     files of the same names. Returns None if the failures have no such pair.
     """
     lacking = [failure for failure in failures if _nearest(failure)]
-    counts = Counter(pair for one in lacking for pair in {*_directories(one)})
-    most = max(counts.values(), default=0)
-    if most <= 1 or most * 2 <= len(lacking):
+    counts = Counter(pair for failure in lacking for pair in {*_directories(failure)})
+    highest = max(counts.values(), default=0)
+    if highest <= 1 or highest * 2 <= len(lacking):
         return None
-    shared = min(pair for pair, count in counts.items() if count == most)
-    here, there = (f"{shown_text(one)}/" for one in shared)
+    shared = min(pair for pair, count in counts.items() if count == highest)
+    here, there = (f"{shown_text(directory)}/" for directory in shared)
     return shared, (
         f"not stored: the URL map has these below {there}, not below {here}: change DEST "
         "(put DIR keeps the name of DIR, put DIR/ and sync leave it out)"
@@ -658,8 +591,6 @@ def _directories(failure: Failure) -> Iterator[tuple[str, str]]:
     for path in _nearest(failure):
         other = path.split("/")
         pairs = zip(reversed(own), reversed(other), strict=False)
-        equal = sum(
-            1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)
-        )
+        equal = len([*itertools.takewhile(lambda pair: pair[0] == pair[1], pairs)])
         if equal:
             yield "/".join(own[:-equal]), "/".join(other[:-equal])

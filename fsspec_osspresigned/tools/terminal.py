@@ -40,9 +40,9 @@ from ..secret import redact
 from ..units import shown_local, shown_text
 
 _GAP = "  "
-_WHOLE = "object"  # the value of this name is never broken, because users copy it
-_NARROWEST = 20  # columns
-_USUAL = (80, 24)  # of a terminal that does not tell its size
+_WHOLE = "object"  # the value of this name is not wrapped, because users copy it
+_MIN_WIDTH = 20  # columns
+_USUAL_SIZE = (80, 24)  # of a terminal that does not tell its size
 _CLEAR = "\r\x1b[K"
 _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
 
@@ -56,10 +56,7 @@ def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def pairs(rows: Sequence[tuple[str, str]], room: int | None) -> Iterator[str]:
-    """Yield lines with names and values, wrapped to *room* columns.
-
-    *room* None does not wrap.
-    """
+    """Yield lines with names and values, wrapped to *room* columns; None: no limit."""
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         head = f"{name:<{width}}{_GAP}"
@@ -72,10 +69,7 @@ def pairs(rows: Sequence[tuple[str, str]], room: int | None) -> Iterator[str]:
 def table_or_pairs(
     head: Sequence[str], rows: Sequence[Sequence[str]], room: int | None
 ) -> Iterator[str]:
-    """Yield *rows* as a table; if it is too wide, as one block of lines per row.
-
-    *head* holds the names of the columns.
-    """
+    """Yield *rows* as a table; if it is too wide, as one block of lines per row."""
     lines = list(table([head, *rows]))
     if room is None or max(map(len, lines)) <= room:
         yield from lines
@@ -98,10 +92,7 @@ def wrapped(text: str, room: int, head: str = "") -> list[str]:
 
 
 class Output:
-    """Thread-safe text stream of whole lines.
-
-    Writes nothing after its reader has exited.
-    """
+    """Thread-safe stream of whole lines; writes nothing after its reader has exited."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -117,17 +108,16 @@ class Output:
 
     @property
     def width(self) -> int:
-        """Number of columns that a line may have without wrapping."""
-        usual = _USUAL
+        usual = _USUAL_SIZE
         # Standard output may be a pipe while this stream is the terminal.
         with contextlib.suppress(OSError, ValueError):
             size = os.get_terminal_size(self._stream.fileno())
             usual = size if size.columns else usual
-        return max(_NARROWEST, shutil.get_terminal_size(usual).columns - 1)
+        return max(_MIN_WIDTH, shutil.get_terminal_size(usual).columns - 1)
 
     @property
     def room(self) -> int | None:
-        """Columns of the terminal; None for a file or a pipe, which has no limit."""
+        """Columns of a terminal; None for a file or a pipe, which has no limit."""
         return self.width if self._terminal else None
 
     def line(self, text: str) -> None:
@@ -148,7 +138,6 @@ class Output:
         return f"{_CLEAR}{text}" if self._terminal else f"\r{text:<{self.width}}"
 
     def red(self, text: str) -> str:
-        """Return *text* in red if the terminal supports colors."""
         return f"{_RED}{text}{_PLAIN}" if self.coloured else text
 
     def _write(self, text: str) -> None:
@@ -185,7 +174,7 @@ class _LogLines(logging.Handler):
 
 
 def message_of(record: logging.LogRecord) -> str:
-    """Return the message of *record* for a terminal, without secrets."""
+    """Return the message of *record* without secrets and control characters."""
     return shown_text(redact(record.getMessage()))
 
 
@@ -215,7 +204,9 @@ def warnings_said() -> Iterator[None]:
     with (
         warnings.catch_warnings(),
         log_taken(
-            "fsspec_osspresigned", logging.WARNING, lambda one: say(message_of(one))
+            "fsspec_osspresigned",
+            logging.WARNING,
+            lambda record: say(message_of(record)),
         ),
     ):
         warnings.simplefilter("always", UserWarning)
@@ -263,7 +254,6 @@ class ExitCode(enum.IntEnum):
 
 
 def code_of(error: BaseException) -> ExitCode:
-    """Return the exit code for a command that failed with *error*."""
     if isinstance(error, UploadErrors):
         return code_of_all(error.failures.values(), went_well=0)
     if getattr(error, "outcome", None) is Outcome.UNKNOWN:
@@ -279,10 +269,9 @@ def code_of(error: BaseException) -> ExitCode:
 
 
 def code_of_all(errors: Collection[BaseException], *, went_well: int) -> ExitCode:
-    """Return the exit code that all *errors* share; FAILED if their codes differ.
+    """Return the exit code that all *errors* share; FAILED if codes differ.
 
-    *went_well* is the number of files that succeeded; if it is not 0, any error means
-    FAILED. Without errors, the code is OK.
+    If *went_well*, a number of files, is not 0, any error means FAILED.
     """
     codes = {code_of(error) for error in errors}
     if not codes:
@@ -317,20 +306,15 @@ def told(error: BaseException) -> str:
     return re.sub(_OPTION, _flag, text)
 
 
-def _flag(found: re.Match[str]) -> str:
-    value = found[2].strip("'")
-    return FLAGS[found[1]] if value in _ALONE else f"{FLAGS[found[1]]} {value}"
+def _flag(match: re.Match[str]) -> str:
+    value = match[2].strip("'")
+    return FLAGS[match[1]] if value in _ALONE else f"{FLAGS[match[1]]} {value}"
 
 
 @frozen
 class Failure:
-    """Failure of one file or object, for the output of a command.
-
-    *local* is the local file: ``-`` for a stream, empty if there is none.
-    """
-
     path: str
-    local: str
+    local: str  # the local file: "-" for a stream, empty if there is none
     error: BaseException
 
     @property
@@ -343,7 +327,6 @@ class Failure:
 
     @property
     def outcome(self) -> Outcome:
-        """The outcome of the failed upload: stored, not stored, or unknown."""
         return getattr(self.error, "outcome", Outcome.NOT_STORED)
 
     def as_dict(self) -> dict[str, Any]:
@@ -366,10 +349,10 @@ def interruptible(
     """Within the block, make the first Ctrl-C raise KeyboardInterrupt.
 
     The second Ctrl-C ends the process immediately, also after the block, where uploads
-    may still be aborted. The first Ctrl-C calls *stop* in the signal handler; *stop* must
-    not take a lock. SIGTERM calls *stop*, too, prints a line, aborts the uploads, and
-    calls *at_sigterm* in a thread before it ends the process. The block changes no
-    signal outside the main thread, or if the program handles SIGINT itself.
+    may still be aborted. The first Ctrl-C and SIGTERM call *stop* in the signal
+    handler; *stop* must not take a lock. SIGTERM then aborts the uploads, and calls
+    *at_sigterm* in a thread before it ends the process. No signal changes outside the
+    main thread, or if the program handles SIGINT itself.
     """
     at_interrupt = signal.getsignal(signal.SIGINT)
     if (
@@ -379,33 +362,31 @@ def interruptible(
         yield
         return
 
+    def halt(message: bytes) -> None:
+        with contextlib.suppress(OSError):
+            os.write(2, message)
+        for call in stop:
+            call()
+
     def first(_: int, __: FrameType | None) -> None:
         signal.signal(signal.SIGINT, lambda *_: os._exit(ExitCode.INTERRUPTED))
-        with contextlib.suppress(OSError):
-            os.write(2, b"\nending: Ctrl-C again ends at once\n")
-        for one in stop:
-            one()
+        halt(b"\nending: Ctrl-C again ends at once\n")
         raise KeyboardInterrupt
 
     def terminated(number: int, _: FrameType | None) -> None:
-        with contextlib.suppress(OSError):
-            os.write(2, b"\nterminated: unfinished uploads are ended\n")
-        for one in stop:
-            one()
+        halt(b"\nterminated: unfinished uploads are ended\n")
         abort_at_exit.terminate(number, then=at_sigterm)
 
-    tells = signal.getsignal(signal.SIGTERM) in (
-        signal.SIG_DFL,
-        abort_at_exit.terminate,
-    )
-    if tells:
+    usual = signal.SIG_DFL, abort_at_exit.terminate
+    handles_sigterm = signal.getsignal(signal.SIGTERM) in usual
+    if handles_sigterm:
         signal.signal(signal.SIGTERM, terminated)
     if at_interrupt is not signal.SIG_IGN:  # as in the background of a script
         signal.signal(signal.SIGINT, first)
     try:
         yield
     finally:
-        if tells and signal.getsignal(signal.SIGTERM) is terminated:
+        if handles_sigterm and signal.getsignal(signal.SIGTERM) is terminated:
             signal.signal(signal.SIGTERM, abort_at_exit.terminate)
         if signal.getsignal(signal.SIGINT) is first:
             signal.signal(signal.SIGINT, signal.default_int_handler)

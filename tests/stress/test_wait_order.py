@@ -75,7 +75,6 @@ WAITS = {
     "http/multi.py": {"create_future": 2},
     "objects/download.py": {"Event": 1},
     "signers/batching.py": {"create_future": 1},  # batch
-    "tools/sync/directions.py": {"Semaphore": 1},  # large
     "tools/sync/send.py": {"Semaphore": 2},  # large
     "upload/modes.py": {"wait": 3},  # memory
     "upload/upload.py": {"shield": 1, "wait": 1},

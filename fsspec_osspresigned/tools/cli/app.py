@@ -16,8 +16,7 @@ from ...units import shown_text
 from ..terminal import ExitCode, code_of, silence, told, warnings_said
 from .check import check
 from .doctor import doctor
-from .objects import cat, du, get, ls, stat, url
-from .objects_change import cp, mv, rm
+from .objects import cat, cp, du, get, ls, mv, rm, stat, url
 from .options import PAIR, UncutGroup, examples, needs, refuse_presigned
 from .put import put
 from .serve import serve
@@ -88,23 +87,16 @@ logging.getLogger("fsspec_osspresigned").addHandler(logging.NullHandler())
 
 
 class _NobodyReadsError(Exception):
-    """Raised if the reader of standard output has closed the pipe.
-
-    click itself would exit with code 1.
-    """
+    """The reader of standard output has closed the pipe; click would exit with 1."""
 
 
 class _Commands(UncutGroup):
-    """Group of all commands; suggests a command for names that other tools use."""
-
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
-        """Return the command; UsageError if only other tools have a command of this name."""
         if ours := _ELSEWHERE.get(args[0]):
             raise click.UsageError(f"{args[0]!r} is called {ours} here", ctx)
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; print Python warnings as lines on standard error."""
         try:
             with warnings_said():
                 return super().invoke(ctx)
@@ -126,8 +118,8 @@ def osspresigned(context: click.Context, /, *, debug: bool) -> None:
 
 
 _FIRST = (put, sync_command, get, ls, cat, stat, du, cp, mv, rm, url, doctor, uploads)
-for one in (*_FIRST, sign, grant, inspect, check):
-    osspresigned.add_command(one)
+for command in (*_FIRST, sign, grant, inspect, check):
+    osspresigned.add_command(command)
 
 
 @osspresigned.command(epilog=examples(_EMULATOR) + "\n\n" + _RULES)
@@ -166,10 +158,7 @@ osspresigned.add_command(serve)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command with *arguments*, and return its exit code.
-
-    A traceback is printed only with ``--debug``.
-    """
+    """Run the command with *arguments*, and return its exit code."""
     session = {"debug": False}
     try:
         refuse_presigned(arguments)
@@ -185,9 +174,9 @@ def run(arguments: Sequence[str]) -> int:
     except click.ClickException as error:
         if isinstance(error, click.NoSuchOption):
             error = _advised(error)
-        said = io.StringIO()
-        error.show(said)
-        text = said.getvalue().replace("Error: ", "error: ", 1)
+        shown = io.StringIO()
+        error.show(shown)
+        text = shown.getvalue().replace("Error: ", "error: ", 1)
         click.echo(redact(text), nl=False, err=True)
         return error.exit_code
     except (click.Abort, KeyboardInterrupt):
@@ -196,29 +185,26 @@ def run(arguments: Sequence[str]) -> int:
     except Exception as error:
         if session["debug"]:
             raise
-        click.echo(f"error: {_in_one_line(error)}", err=True)
+        text = f"{told(error)} (osspresigned --debug ... shows where)"
+        if isinstance(error, OSError) and error.strerror:
+            where = f"{shown_text(str(error.filename))}: " if error.filename else ""
+            text = f"{where}{told(error)}"
+        click.echo(f"error: {text}", err=True)
         return code_of(error)
     return code if isinstance(code, int) else ExitCode.OK
 
 
 def _advised(error: click.NoSuchOption) -> click.UsageError:
-    """Return an error with advice on an unknown option: its name here, or why it is missing.
+    """Return an error about an unknown option: its name here, or why it is missing.
 
     The text is this package's own, because the text of click differs between releases.
     """
     name = _SAME.get(error.option_name, error.option_name)
     command = error.ctx.command if error.ctx else osspresigned
     advice = _FOR_UPLOADS.get(name)
-    if any(name in one.opts for one in command.params):
+    if any(name in parameter.opts for parameter in command.params):
         advice = f"Use {name}."
     elif not advice and error.possibilities:
         advice = f"Did you mean {' or '.join(error.possibilities)}?"
-    said = f"No such option {error.option_name!r}."
-    return click.UsageError(f"{said} {advice}" if advice else said, error.ctx)
-
-
-def _in_one_line(error: Exception) -> str:
-    if not isinstance(error, OSError) or not error.strerror:
-        return f"{told(error)} (osspresigned --debug ... shows where)"
-    where = f"{shown_text(str(error.filename))}: " if error.filename else ""
-    return f"{where}{told(error)}"
+    text = f"No such option {error.option_name!r}."
+    return click.UsageError(f"{text} {advice}" if advice else text, error.ctx)

@@ -94,8 +94,6 @@ def check() -> None:
 
 @frozen(kw_only=True)
 class CheckFilesOptions:
-    """Options of ``check map`` and ``check grant``."""
-
     # fmt: off
     to: str | None = option("--to BUCKET/PREFIX/",
         "Destination of FILES, as for fs.put().", type=object_path)
@@ -120,47 +118,41 @@ class CheckFilesOptions:
         )
 
     def check(self, files: Sequence[str]) -> None:
-        """Raise UsageError if the options do not fit the number of *files*."""
         if files and self.to is None:
             raise click.UsageError("FILES need --to BUCKET/PREFIX/, where they go")
         if not files and (self.to is not None or self.rate is not None or self.headers):
-            said = "--to, --rate and --header are about FILES: name some"
-            raise click.UsageError(said)
+            msg = "--to, --rate and --header are about FILES: name some"
+            raise click.UsageError(msg)
 
     def report(
         self,
         what: str,
         facts: Mapping[str, Any],
         intent: Intent,
-        found: Sequence[MapProblem],
+        problems: Sequence[MapProblem],
     ) -> int:
-        """Print the problems *found* in *what*, and return the exit code.
-
-        *facts* are additional members of the JSON output.
-        """
-        code = 1 if found else 0
+        """Print the *problems*; *facts* are more members of the JSON output."""
+        code = 1 if problems else 0
         if self.as_json:
             listed = [
-                {"path": p.path, "kind": p.kind, "problem": p.text} for p in found
+                {"path": p.path, "kind": p.kind, "problem": p.text} for p in problems
             ]
             members = {**facts, "files": len(intent.files), "problems": listed}
             click.echo(json.dumps(members, indent=2))
             return code
-        rows = [(shown_text(p.path), p.kind, shown_text(p.text)) for p in found]
+        rows = [(shown_text(p.path), p.kind, shown_text(p.text)) for p in problems]
         for line in table(rows):
             click.echo(line)
         total = sum(map(os.path.getsize, intent.files.values()))
         rate = self.rate
         took = f", {shown_seconds(total / rate)} at that rate" if rate else ""
-        said = counted(len(found), "problem") if found else "no problems"
-        click.echo(f"{what}, {counted(len(intent.files), 'file')}{took}: {said}")
+        verdict = counted(len(problems), "problem") if problems else "no problems"
+        click.echo(f"{what}, {counted(len(intent.files), 'file')}{took}: {verdict}")
         return code
 
 
 @frozen(kw_only=True)
 class CheckMapOptions(CheckFilesOptions):
-    """Options of ``check map``."""
-
     # fmt: off
     receipts: bool = flag("--receipts",
         "The uploader sets receipts=, and you complete from them.")
@@ -169,8 +161,6 @@ class CheckMapOptions(CheckFilesOptions):
 
 @frozen(kw_only=True)
 class CheckGrantOptions(CheckFilesOptions):
-    """Options of ``check grant``."""
-
     # fmt: off
     token: str | None = option("--token",
         "Bearer token for the server of GRANT: env:OSSPRESIGNED_... or file:PATH.")
@@ -258,8 +248,6 @@ def check_grant_command(
 
 @frozen(kw_only=True)
 class CheckSignerOptions:
-    """Options of ``check signer``."""
-
     # fmt: off
     bucket: str = option("--bucket", "Bucket for which the token has permission.  [required]")
     prefix: str = option("--prefix",
@@ -279,11 +267,11 @@ class CheckSignerOptions:
 
     def __attrs_post_init__(self) -> None:
         # All at once: click stops at the first required option that is missing.
-        given: dict[str, str | None] = {
+        needed: dict[str, str | None] = {
             "--bucket": self.bucket,
             "--prefix": self.prefix,
         }
-        if missing := [name for name, value in given.items() if value is None]:
+        if missing := [name for name, value in needed.items() if value is None]:
             raise click.UsageError(f"check signer needs {' and '.join(missing)}")
 
 
@@ -314,29 +302,28 @@ def signer(url: str, wanted: CheckSignerOptions) -> int:
         allow_http=wanted.allow_http,
         versions=wanted.versions,
     )
-    found = []
+    verdicts = []
     try:
         for verdict in run(kit, RULES):
-            found.append(verdict)
+            verdicts.append(verdict)
             # If the first rule is broken, none of the others is tried.
-            if not wanted.as_json and (len(found) == 1 or found[0].outcome != "fail"):
+            is_tried = len(verdicts) == 1 or verdicts[0].outcome != "fail"
+            if is_tried and not wanted.as_json:
                 click.echo(verdict.text(verbose=wanted.verbose))
     finally:
         service.close()
-    counts = Counter(verdict.outcome for verdict in found)
+    counts = Counter(verdict.outcome for verdict in verdicts)
     if wanted.as_json:
-        members = [verdict.as_dict() for verdict in found]
+        members = [verdict.as_dict() for verdict in verdicts]
         click.echo(json.dumps({"passed": not counts["fail"], "rules": members}))
     else:
-        told = f"{counts['pass']} passed, {counts['fail']} failed"
-        click.echo(f"{told}, {counts['skip']} skipped")
+        text = f"{counts['pass']} passed, {counts['fail']} failed"
+        click.echo(f"{text}, {counts['skip']} skipped")
     return 1 if counts["fail"] else 0
 
 
 @frozen(kw_only=True)
 class CheckStoreOptions:
-    """Options of ``check store``."""
-
     # fmt: off
     region: str | None = option("--region",
         "Default: OSS_REGION, or that of the endpoint.")
@@ -383,18 +370,15 @@ def _check_free(folder: CheckFolder) -> None:
     except AccessDeniedError as error:
         if error.reason is not Refused.DENIED:
             raise
-        warning = (
-            "the keys may not list the bucket, so what an earlier check left stays"
-        )
-        click.echo(warning, err=True)
-    else:
-        if not is_free:
-            msg = "the directory of this check is not empty: run the check again"
-            raise ConfigurationError(msg)
+        text = "the keys may not list the bucket, so what an earlier check left stays"
+        click.echo(text, err=True)
+        return
+    if not is_free:
+        msg = "the directory of this check is not empty: run the check again"
+        raise ConfigurationError(msg)
 
 
 def _checked(folder: CheckFolder) -> tuple[list[FactResult], list[Trace]]:
-    """Check all facts, and print them; return them, and what could not be removed."""
     results: list[FactResult] = []
     left: list[Trace] = []
     bucket = folder.access.bucket
@@ -404,10 +388,8 @@ def _checked(folder: CheckFolder) -> tuple[list[FactResult], list[Trace]]:
             results.append(result)
             click.echo(result)
     except SignatureMismatchError:
-        message = (
-            "OSS_ACCESS_KEY_SECRET is not the secret of this access key: correct it"
-        )
-        raise SignatureMismatchError(message, path=bucket) from None
+        msg = "OSS_ACCESS_KEY_SECRET is not the secret of this access key: correct it"
+        raise SignatureMismatchError(msg, path=bucket) from None
     finally:
         left += folder.clean_up()
         if folder.swept:

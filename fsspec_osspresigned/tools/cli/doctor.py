@@ -20,7 +20,7 @@ from ...client.client import Client
 from ...client.error_codes import OWN_DOMAIN, members
 from ...engine.engine import run
 from ...errors import OSSPresignedError
-from ...model import Action, Operation, Reply
+from ...model import Action, Operation
 from ...options.of_objects import ObjectOptions, Target
 from ...parsing import clock_offset
 from ...secret import SecretURL
@@ -40,7 +40,7 @@ from ...upload.plan import (
     refuse_expired,
 )
 from ..terminal import ExitCode, Output, code_of, interruptible, told
-from .options import SIZE, UploadConnectionOptions, examples, object_path, takes
+from .options import JSON, SIZE, UploadConnectionOptions, examples, object_path, takes
 
 _PACKAGES = ("fsspec-osspresigned", "fsspec", "pycurl", "requests", "attrs", "fastcrc")
 EXTRAS = ("click", "starlette", "uvicorn", "alibabacloud-credentials")
@@ -53,7 +53,7 @@ _NOTED_VERSIONS = {
 _GRANT_BY_V1 = "the grant has a V1 signature: new buckets refuse it"
 _SMALL_REPLY = 64 * 1024
 # OSS refuses a V4 signature whose clock differs by more ("RequestTimeTooSkewed").
-_MOST_SKEW = 900.0
+_MAX_SKEW = 900.0
 _NOTED_SKEW = 60.0
 _UPLOAD_ID = "0004B9895DBBB6EC98E3"  # signatures are made for it, and not used
 _DOCUMENT = 100  # bytes of the list of parts, for the same
@@ -67,23 +67,19 @@ _PUBLIC_HOST = (
 
 @frozen
 class Finding:
-    """Result of one check; *noted* marks a possible problem that does no harm yet."""
-
     name: str
     text: str
     code: ExitCode = ExitCode.OK
-    noted: bool = False
+    noted: bool = False  # a possible problem that does no harm yet
 
     @property
     def word(self) -> str:
-        """Word for the result in the output: ``ok``, ``note`` or ``BAD``."""
         if self.code:
             return "BAD"
         return "note" if self.noted else "ok"
 
 
 def about_machine() -> Iterator[Finding]:
-    """Yield findings on versions, proxies and environment variables; sends nothing."""
     system = f"{platform.python_implementation()} {platform.python_version()}"
     yield Finding("python", f"{system} on {platform.system()} {platform.machine()}")
     for name in _PACKAGES:
@@ -100,13 +96,11 @@ def about_machine() -> Iterator[Finding]:
     for name in TRUST:
         if place := os.environ.get(name):
             there = os.path.exists(place)
-            found = "" if there else ": there is nothing"
+            hint = "" if there else ": there is nothing"
             code = ExitCode.OK if there else ExitCode.USAGE
-            yield Finding(name, f"{shown_text(place)}{found}", code)
-    names = sorted(name for name in os.environ if name.startswith(_OWN))
-    yield Finding(
-        "environment", ", ".join(names) or "no OSSPRESIGNED_* variable is set"
-    )
+            yield Finding(name, f"{shown_text(place)}{hint}", code)
+    names = ", ".join(sorted(name for name in os.environ if name.startswith(_OWN)))
+    yield Finding("environment", names or "no OSSPRESIGNED_* variable is set")
 
 
 def _version(name: str) -> str:
@@ -122,10 +116,7 @@ def proxy_shown(text: str) -> str:
 
 
 def about_path(client: Client, path: str, size: int | None) -> Iterator[Finding]:
-    """Yield findings for an upload to ``bucket/key``, without uploading.
-
-    *size* is the size of the upload in bytes; None assumes 1 MiB.
-    """
+    """Yield findings for an upload of *size* bytes, without uploading; None: 1 MiB."""
     stage, is_given = "plan", size is not None
     size = MIB if size is None else size
     try:
@@ -138,8 +129,8 @@ def about_path(client: Client, path: str, size: int | None) -> Iterator[Finding]
         check_plan(options, target, grant, cut)
         for operation in needed_requests(target, grant, cut, size):
             client.signer.preflight(operation)
-        said = _cut_shown(cut, size, grant)
-        yield Finding(stage, said if is_given else f"{said} (assumed: give --size)")
+        shown = _cut_shown(cut, size, grant)
+        yield Finding(stage, shown if is_given else f"{shown} (assumed: give --size)")
         operations = _operations(target, grant, cut, size)
         stage = "signer"
         signed, *_ = sign_checked(client.signer, operations)
@@ -147,10 +138,7 @@ def about_path(client: Client, path: str, size: int | None) -> Iterator[Finding]
         yield _bad(stage, error)
         return
     now = time.time()
-    calls = ", ".join(
-        f"{one.action} {one.part_number}" if one.part_number else one.action
-        for one in operations
-    )
+    calls = ", ".join(f"{o.action} {o.part_number or ''}".rstrip() for o in operations)
     yield Finding(stage, f"signs {calls} of {shown_text(path)}")
     ends = shown_end(signed.expires_at, now)
     what = "URL" if signed.form is None else "grant"
@@ -172,22 +160,21 @@ def _operations(
         return [target.put_operation(size, cut.action)]
     parts = grant.multipart or MultipartGrant()
     upload = parts.upload_id or _UPLOAD_ID
-    found = [] if parts.is_owners else [target.initiate_operation()]
+    operations = [] if parts.is_owners else [target.initiate_operation()]
     *before, last = cut.cut(size)
     pieces = [*before[:1], last]
-    found += [target.part_operation(upload, *piece) for piece in pieces]
+    operations += [target.part_operation(upload, *piece) for piece in pieces]
     if parts.completes:
         # A signer service asks for the bytes of the list of parts; a map has its own.
         length = None if parts.is_owners else _DOCUMENT
         complete = Action.CompleteMultipartUpload
-        found.append(
+        operations.append(
             target.operation(complete, upload_id=upload, content_length=length)
         )
-    return found
+    return operations
 
 
 def _about_grant(signer: PostGrantSigner) -> Iterator[Finding]:
-    """Yield findings on a grant: permissions and expiry; fetch the grant if needed."""
     try:
         grant = signer.source.current().grant
     except OSSPresignedError as error:
@@ -198,8 +185,8 @@ def _about_grant(signer: PostGrantSigner) -> Iterator[Finding]:
 
 
 def _about_policy(policy: PostPolicy) -> Iterator[Finding]:
-    """Yield the conditions of the policy, except those of the signature."""
-    allowed = [one for one in policy.conditions if one.field not in SIGNATURE_FIELDS]
+    conditions = policy.conditions
+    allowed = [each for each in conditions if each.field not in SIGNATURE_FIELDS]
     yield Finding("the grant allows", shown_text(", ".join(map(str, allowed))))
     if not policy.named("x-oss-signature-version"):
         yield Finding("signature", _GRANT_BY_V1, noted=True)
@@ -218,7 +205,7 @@ def about_host(
     except OSSPresignedError as error:
         yield _bad(name, error)
         return
-    if _is_closed(reply):
+    if members(reply.body, reply.headers).get("Code") == _FORBIDDEN:
         yield Finding(name, f"{_FORBIDDEN}: {OWN_DOMAIN}", ExitCode.FAILED)
     else:
         text = f"{origin} answers (status {reply.status} without a signature)"
@@ -228,15 +215,11 @@ def about_host(
         yield Finding(f"clock ({name})", "it does not tell its time", noted=True)
         return
     word = "ahead of" if offset > 0 else "behind"
-    far = abs(offset)
-    text = "agrees" if far <= _RESOLUTION else f"is {shown_seconds(far)} {word} it"
-    code = ExitCode.FAILED if far > _MOST_SKEW else ExitCode.OK
-    said = f"this machine's clock {text}"
-    yield Finding(f"clock ({name})", said, code, far > _NOTED_SKEW)
-
-
-def _is_closed(reply: Reply) -> bool:
-    return members(reply.body, reply.headers).get("Code") == _FORBIDDEN
+    skew = abs(offset)
+    text = "agrees" if skew <= _RESOLUTION else f"is {shown_seconds(skew)} {word} it"
+    code = ExitCode.FAILED if skew > _MAX_SKEW else ExitCode.OK
+    text = f"this machine's clock {text}"
+    yield Finding(f"clock ({name})", text, code, skew > _NOTED_SKEW)
 
 
 def _bad(name: str, error: OSSPresignedError) -> Finding:
@@ -270,7 +253,7 @@ _EXAMPLES = """\
 )
 @click.option("--size", type=SIZE, metavar="BYTES",
               help="Size in bytes of the upload to check.  [default: 1MiB]")  # fmt: skip
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def doctor(
     path: str, *, size: int | None, as_json: bool, connection: UploadConnectionOptions
 ) -> int:
@@ -287,10 +270,11 @@ def doctor(
             if not as_json:
                 text = f"{finding.word:4}  {finding.name}: {finding.text}"
                 click.echo(out.red(text) if finding.code else text)
-    code = next((one.code for one in findings if one.code), ExitCode.OK)
+    code = next((finding.code for finding in findings if finding.code), ExitCode.OK)
     if as_json:
         members = [
-            {"name": one.name, "state": one.word, "text": one.text} for one in findings
+            {"name": each.name, "state": each.word, "text": each.text}
+            for each in findings
         ]
         click.echo(json.dumps({"exit_code": int(code), "findings": members}, indent=2))
     return code
@@ -311,8 +295,7 @@ def _findings(
     signer = connection.options.get("signer", "")
     if "://" in signer:
         yield from about_host(filesystem.client, "signer's host", signer)
-    path = path or connection.path(filesystem, "")
-    if path:
+    if path := connection.path(filesystem, path):
         yield from about_path(filesystem.client, path, size)
     elif isinstance(filesystem.client.signer, PostGrantSigner):
         yield from _about_grant(filesystem.client.signer)

@@ -12,8 +12,7 @@ from typing import Any
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line, and return its exit code; docs/cli.md lists the codes.
 
-    Args:
-        arguments: arguments without the program's name; None uses ``sys.argv``.
+    *arguments* None uses ``sys.argv``.
     """
     _open_closed_streams()
     try:
@@ -24,8 +23,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if error.name != "click":
             raise
         remedy = "pip install 'fsspec-osspresigned[cli]'"
-        said = f"osspresigned needs the package {error.name}: {remedy}"
-        print(said, file=sys.stderr)  # noqa: T201 - without click
+        text = f"osspresigned needs the package {error.name}: {remedy}"
+        print(text, file=sys.stderr)  # noqa: T201 - without click
         return 2
     return app.run(sys.argv[1:] if arguments is None else arguments)
 

@@ -1,4 +1,4 @@
-"""Commands that list, describe and download: ls, du, stat, url, get, cat."""
+"""Commands on objects: ls, du, stat, url, get, cat, rm, cp and mv."""
 
 from __future__ import annotations
 
@@ -7,28 +7,36 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, TypeAlias
 
 import click
 
-from ...engine.engine import run
+from ...engine.engine import blocking, run
+from ...engine.scope import Scope
 from ...filesystem.destinations import Destination
 from ...filesystem.filesystem import OSSPresignedFileSystem
-from ...filesystem.queries import layout
+from ...filesystem.queries import expand, layout
 from ...secret import SecretURL
 from ...signing.signed_url import describe
 from ...units import short_bytes, shown_end, shown_text
 from ..terminal import ExitCode, Output, interruptible, pairs
 from .options import (
+    DRY_RUN,
+    JSON_LINES,
+    OBJECTS,
     PLACE,
+    RECURSIVE,
     SIZE,
     STRICT,
     ConnectionOptions,
+    ReportOptions,
     TransferOptions,
+    confirmed,
     counted,
     examples,
+    is_local,
     object_path,
     takes,
 )
@@ -53,11 +61,8 @@ _URL = """\
   osspresigned url examplebucket/b.csv --method PUT --signer keys > link.url
 """
 
-_as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
 _in_bytes = click.option("--bytes", "in_bytes", is_flag=True,
                          help="Print sizes in bytes.")  # fmt: skip
-_several = click.argument("paths", nargs=-1, required=True, type=object_path,
-                          metavar="BUCKET/KEY...")  # fmt: skip
 
 
 def _shown_size(size: int, *, in_bytes: bool) -> str:
@@ -75,7 +80,7 @@ def _shown_time(when: datetime | None) -> str:
 @click.option("--long", "-l", is_flag=True,
               help="Print size and time; the total goes to standard error.")  # fmt: skip
 @_in_bytes
-@_as_json
+@JSON_LINES
 def ls(
     path: str,
     *,
@@ -96,12 +101,22 @@ def ls(
         for item in items:
             click.echo(json.dumps(_members(item)))
         return
-    for line in _rows(items, long=long or in_bytes, in_bytes=in_bytes):
-        click.echo(line)
-    if long or in_bytes:
+    long = long or in_bytes
+    shown = [
+        ("/", "")
+        if item["type"] == "directory"
+        else ("", _shown_size(item["size"], in_bytes=in_bytes))
+        for item in items
+    ]
+    width = max([9, *(len(size) for _, size in shown)])
+    for item, (slash, size) in zip(items, shown, strict=True):
+        name = shown_text(item["name"]) + slash
+        time_ = _shown_time(item.get("LastModified"))
+        click.echo(f"{size:>{width}}  {time_:20}  {name}" if long else name)
+    if long:
         files = [item["size"] for item in items if item["type"] != "directory"]
-        size = _shown_size(sum(files), in_bytes=in_bytes)
-        click.echo(f"{counted(len(files), 'object')}, {size}", err=True)
+        total = _shown_size(sum(files), in_bytes=in_bytes)
+        click.echo(f"{counted(len(files), 'object')}, {total}", err=True)
 
 
 def _members(item: dict[str, Any]) -> dict[str, Any]:
@@ -115,28 +130,11 @@ def _members(item: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _rows(
-    items: Sequence[dict[str, Any]], *, long: bool, in_bytes: bool
-) -> Iterator[str]:
-    sizes = [
-        ""
-        if item["type"] == "directory"
-        else _shown_size(item["size"], in_bytes=in_bytes)
-        for item in items
-    ]
-    width = max([9, *map(len, sizes)])
-    for item, size in zip(items, sizes, strict=True):
-        is_directory = item["type"] == "directory"
-        name = shown_text(item["name"]) + ("/" if is_directory else "")
-        time_ = _shown_time(item.get("LastModified"))
-        yield f"{size:>{width}}  {time_:20}  {name}" if long else name
-
-
 @takes
 @click.command(epilog=examples(_DU))
-@_several
+@OBJECTS
 @_in_bytes
-@_as_json
+@JSON_LINES
 def du(
     paths: tuple[str, ...],
     *,
@@ -161,8 +159,8 @@ def du(
 
 @takes
 @click.command(epilog=examples(_STAT))
-@_several
-@_as_json
+@OBJECTS
+@JSON_LINES
 def stat(
     paths: tuple[str, ...], *, as_json: bool, connection: ConnectionOptions
 ) -> None:
@@ -170,30 +168,30 @@ def stat(
     filesystem = connection.filesystem(**STRICT)
     for number, path in enumerate(paths):
         with interruptible():
-            found = filesystem.info(path)
-            if found["type"] == "directory":
+            info = filesystem.info(path)
+            if info["type"] == "directory":
                 raise IsADirectoryError(21, "a prefix: ls lists it", path)
-        crc = found.get("crc64")
+        crc = info.get("crc64")
         facts: dict[str, Any] = {
-            "content_type": found.get("ContentType"),
-            "storage_class": found.get("StorageClass"),
+            "content_type": info.get("ContentType"),
+            "storage_class": info.get("StorageClass"),
             "crc64": None if crc is None else f"{crc:016x}",
-            "version_id": found.get("version_id"),
+            "version_id": info.get("version_id"),
         }
         if as_json:
-            click.echo(json.dumps(_members(found) | facts))
+            click.echo(json.dumps(_members(info) | facts))
             continue
         rows: dict[str, Any] = {
             "object": shown_text(path),
-            "size": f"{short_bytes(found['size'])} ({found['size']} bytes)",
-            "modified": _shown_time(found.get("LastModified")),
-            "etag": found.get("ETag"),
+            "size": f"{short_bytes(info['size'])} ({info['size']} bytes)",
+            "modified": _shown_time(info.get("LastModified")),
+            "etag": info.get("ETag"),
             **{name.replace("_", " "): value for name, value in facts.items()},
         }
         if number:
             click.echo()
-        given = [(name, shown_text(str(text))) for name, text in rows.items() if text]
-        for line in pairs(given, Output(sys.stdout).room):
+        known = [(name, shown_text(str(text))) for name, text in rows.items() if text]
+        for line in pairs(known, Output(sys.stdout).room):
             click.echo(line)
 
 
@@ -234,21 +232,13 @@ _CAT = """\
   osspresigned cat examplebucket/db.sql --signer keys | psql db
 """
 
-_objects = click.argument("paths", nargs=-1, required=True, type=object_path,
-                          metavar="BUCKET/KEY...")  # fmt: skip
-
 
 @takes
 @click.command(cls=FilteringCommand, epilog=examples(_GET))
-@_objects
+@OBJECTS
 @click.argument("target", type=PLACE, metavar="DEST")
-@click.option("--recursive", "-r", is_flag=True, help="Include directories.")
-@click.option(
-    "--dry-run",
-    "-n",
-    is_flag=True,
-    help="Print the planned actions, and change nothing.",
-)
+@RECURSIVE
+@DRY_RUN
 def get(
     paths: tuple[str, ...],
     target: str,
@@ -267,58 +257,42 @@ def get(
     filesystem = connection.filesystem(**STRICT, **transfer.options())
     several = len(paths) > 1
     source = list(paths) if several else paths[0]
-    where = os.path.join(target, "") if several else target
+    where: str | list[str] = os.path.join(target, "") if several else target
     if target == _STDOUT:
         if chosen.rules or dry_run:
-            said = "with - for standard output, give single objects, without filters and --dry-run"
-            raise click.UsageError(said)
+            msg = "with - for standard output, give single objects, without filters and --dry-run"
+            raise click.UsageError(msg)
         return _print_objects(filesystem, paths, transfer)
     progress = transfer.progress("fetched", fetching=True, recursive=recursive)
+    if chosen.rules or dry_run:
+        with interruptible():
+            placed = run(layout, filesystem, source, where, recursive, None, local=True)
+            takes_name = chosen.filter.takes
+            jobs = [
+                job
+                for job in placed
+                if not job.is_directory and takes_name(name_below(paths, job.path))
+            ]
+            for job in jobs if dry_run else ():
+                if not recursive and filesystem.info(job.path)["type"] == "directory":
+                    raise IsADirectoryError(21, "a prefix: add --recursive", job.path)
+                _would_place(transfer, "fetch", job, "local")
+        if dry_run:
+            text = f"{counted(len(jobs), 'file')} to fetch"
+            transfer.remark(text, "plan", fetched=len(jobs))
+            return ExitCode.OK
+        source, where = [job.path for job in jobs], [job.target for job in jobs]
+        recursive = False
     fetch = functools.partial(
         filesystem.get, callback=progress, on_error=transfer.on_error
     )
-    if not chosen.rules and not dry_run:
-        act = functools.partial(fetch, source, where, recursive=recursive)
-        return transfer.carry_out("fetched", progress, act)
-    with interruptible():
-        placed = run(layout, filesystem, source, where, recursive, None, local=True)
-        takes_name = chosen.filter.takes
-        found = [
-            one
-            for one in placed
-            if not one.is_directory and takes_name(name_below(paths, one.path))
-        ]
-        if dry_run:
-            return _would(transfer, filesystem, found, recursive=recursive)
-    pairs = [one.path for one in found], [one.target for one in found]
-    return transfer.carry_out("fetched", progress, functools.partial(fetch, *pairs))
-
-
-def _would(
-    transfer: TransferOptions,
-    filesystem: OSSPresignedFileSystem,
-    found: Sequence[Destination],
-    *,
-    recursive: bool,
-) -> int:
-    """Print the files that a run would download, and return the exit code.
-
-    Raises IsADirectoryError if a source is a prefix, unless *recursive*.
-    """
-    for one in found:
-        if not recursive and filesystem.info(one.path)["type"] == "directory":
-            raise IsADirectoryError(21, "a prefix: add --recursive", one.path)
-        said = f"fetch {shown_text(one.path)} to {shown_text(one.target)}"
-        transfer.would(said, "fetch", path=one.path, local=one.target)
-    transfer.remark(
-        f"{counted(len(found), 'file')} to fetch", "plan", fetched=len(found)
-    )
-    return ExitCode.OK
+    act = functools.partial(fetch, source, where, recursive=recursive)
+    return transfer.carry_out("fetched", progress, act)
 
 
 @takes
 @click.command(epilog=examples(_CAT))
-@_objects
+@OBJECTS
 def cat(
     paths: tuple[str, ...], *, connection: ConnectionOptions, transfer: TransferOptions
 ) -> int:
@@ -331,8 +305,8 @@ def _print_objects(
     filesystem: OSSPresignedFileSystem, paths: Sequence[str], transfer: TransferOptions
 ) -> int:
     if transfer.as_json:
-        said = "--json and the object itself do not fit into one stream"
-        raise click.UsageError(said)
+        msg = "--json and the object itself do not fit into one stream"
+        raise click.UsageError(msg)
     progress = transfer.progress("fetched", files=len(paths), fetching=True)
 
     def fetch() -> None:
@@ -343,3 +317,188 @@ def _print_objects(
                 out.flush()
 
     return transfer.carry_out("fetched", progress, fetch)
+
+
+# Change of one object, given its path and its target; False: there was no object.
+_Change: TypeAlias = Callable[[str, str], bool | None]
+
+_RM = """\
+  osspresigned rm examplebucket/in/a.csv --signer keys
+  osspresigned rm examplebucket/in/ --recursive --dry-run --signer keys
+  osspresigned rm examplebucket/in/ -r --include '*.tmp' --yes --signer keys
+"""
+_CP = """\
+  osspresigned cp examplebucket/in/a.csv examplebucket/kept/ --signer keys
+  osspresigned cp examplebucket/in/ examplebucket/kept/ -r --signer keys
+
+To upload files there is put, to fetch objects get.
+"""
+_MV = """\
+  osspresigned mv examplebucket/in/a.csv examplebucket/in/b.csv --signer keys
+  osspresigned mv examplebucket/in/ examplebucket/done/ -r -n --signer keys
+"""
+
+_originals = click.argument("paths", nargs=-1, required=True, metavar="BUCKET/KEY...")
+_target = click.argument("target", metavar="DEST")
+
+
+@takes
+@click.command(cls=FilteringCommand, epilog=examples(_RM))
+@OBJECTS
+@RECURSIVE
+@DRY_RUN
+@click.option(
+    "--yes", "-y", is_flag=True, help="Do not ask for confirmation with --recursive."
+)
+def rm(
+    paths: tuple[str, ...],
+    *,
+    recursive: bool,
+    dry_run: bool,
+    yes: bool,
+    report: ReportOptions,
+    chosen: FilterOptions,
+    connection: ConnectionOptions,
+) -> int:
+    """Delete objects, if your signer grants that. With --recursive it asks first."""
+    filesystem = connection.filesystem(**STRICT)
+    with interruptible():
+        meant = run(expand, filesystem, list(paths), recursive, markers=True)
+    takes_name = chosen.filter.takes
+    names = [name for name in meant.files if takes_name(name_below(paths, name))]
+
+    def is_there(name: str) -> bool:
+        return meant.kinds[name] is not None or _is_there(filesystem, name)
+
+    if dry_run:
+        for name in filter(is_there, names):
+            report.would(shown_text(name), "delete", path=name)
+        return ExitCode.OK
+    if recursive and names and not yes and not confirmed(names):
+        return ExitCode.FAILED
+
+    def delete(name: str, _: str) -> bool:
+        if is_there(name):
+            filesystem.rm_file(name)
+            return True
+        if not report.as_json:
+            report.err.line(f"{shown_text(name)}: was not there")
+        return False
+
+    jobs = [Destination(name, "") for name in names]
+    return _carry_out(report, "deleted", filesystem, delete, jobs)
+
+
+def _is_there(filesystem: OSSPresignedFileSystem, name: str) -> bool:
+    """Return whether an object exists; True if HeadObject is not granted."""
+    try:
+        kind = filesystem.info(name)["type"]
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        return True
+    if kind == "directory":
+        raise IsADirectoryError(21, "a prefix: add --recursive", name)
+    return True
+
+
+@takes
+@click.command(epilog=examples(_CP))
+@_originals
+@_target
+@RECURSIVE
+@DRY_RUN
+def cp(*, report: ReportOptions, connection: ConnectionOptions, **places: Any) -> int:
+    """Copy objects inside the store, if your signer grants that.
+
+    DEST is BUCKET/KEY for one object, BUCKET/PREFIX/ for several.
+    """
+    filesystem = connection.filesystem(**STRICT)
+    verbs = "copy", "copied"
+    return _place(report, verbs, filesystem, filesystem.cp_file, **places)
+
+
+@takes
+@click.command(epilog=examples(_MV))
+@_originals
+@_target
+@RECURSIVE
+@DRY_RUN
+def mv(*, report: ReportOptions, connection: ConnectionOptions, **places: Any) -> int:
+    """Move objects inside the store: copy, compare, and then delete.
+
+    Your signer must grant reading, writing, HeadObject and deleting.
+    """
+    filesystem = connection.filesystem(**STRICT)
+    verbs = "move", "moved"
+    return _place(report, verbs, filesystem, filesystem.mv_file, **places)
+
+
+def _place(
+    report: ReportOptions,
+    verbs: tuple[str, str],
+    filesystem: OSSPresignedFileSystem,
+    change: _Change,
+    *,
+    paths: tuple[str, ...],
+    target: str,
+    recursive: bool,
+    dry_run: bool,
+) -> int:
+    for path in paths:
+        if "://" not in path and (is_local(path) or os.path.lexists(path)):
+            msg = (
+                f"{path} is a file of this machine: osspresigned put uploads it "
+                f"(write oss://{path} if the object is meant)"
+            )
+            raise click.UsageError(msg)
+    if is_local(target):
+        msg = f"{target} is a place on this machine: osspresigned get fetches objects"
+        raise click.UsageError(msg)
+    names, where = [object_path(path) for path in paths], object_path(target)
+    if len(names) > 1 or "/" not in where:
+        where = f"{where.rstrip('/')}/"
+    with interruptible():
+        if not recursive and (prefix := [name for name in names if name.endswith("/")]):
+            raise IsADirectoryError(21, "a prefix: add --recursive", prefix[0])
+        source = names if len(names) > 1 else names[0]
+        jobs = run(layout, filesystem, source, where, recursive, None)
+    tops = tuple(f"{name.rstrip('/')}/" for name in names)
+    if recursive and any(job.target.startswith(tops) for job in jobs):
+        msg = f"{target} lies in what is copied: name a place outside of it"
+        raise click.UsageError(msg)
+    if dry_run:
+        for job in jobs:
+            _would_place(report, verbs[0], job, "target")
+        return ExitCode.OK
+    return _carry_out(report, verbs[1], filesystem, change, jobs)
+
+
+def _would_place(report: ReportOptions, verb: str, job: Destination, key: str) -> None:
+    """Print what a dry run would do; *key* names the target in an event."""
+    text = f"{verb} {shown_text(job.path)} to {shown_text(job.target)}"
+    report.would(text, verb, **{"path": job.path, key: job.target})
+
+
+def _carry_out(
+    report: ReportOptions,
+    verb: str,
+    filesystem: OSSPresignedFileSystem,
+    change: _Change,
+    jobs: list[Destination],
+) -> int:
+    progress = report.progress(verb, files=len(jobs), fetching=True)
+
+    def work(job: Destination) -> None:
+        with progress.branched(job.path, job.target) as child:
+            if change(job.path, job.target) is not False:
+                child.set_size(0)
+
+    async def call(job: Destination) -> None:
+        await blocking(work, job)
+
+    width = filesystem.client.options.connections
+    scope: Scope[Destination, None] = Scope(
+        call, lambda job: job.path, width=width, on_error="return"
+    )
+    return report.carry_out(verb, progress, lambda: run(scope.run_all, jobs))

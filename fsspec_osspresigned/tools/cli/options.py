@@ -20,7 +20,6 @@ from typing import Any, TypeVar, get_type_hints
 
 import click
 from attrs import field, fields, frozen, has
-from click.core import ParameterSource
 
 from ...errors import ConfigurationError, UploadErrors
 from ...filesystem.filesystem import OSSPresignedFileSystem
@@ -39,29 +38,22 @@ from ...signers.presigned_urls import OneURLSigner
 from ...units import KIB, bytes_of, rate_of, seconds_of, shown_text
 from ...url_checks import is_presigned
 from ...url_map.source import warn_if_exposed
-from ..progress import (
-    Display,
-    Events,
-    Lines,
-    NamingLines,
-    RateLimit,
-    Summary,
-    TransferProgress,
-)
+from ..progress import Display, Events, Lines, RateLimit, Summary, TransferProgress
 from ..terminal import ExitCode, Output, interruptible, log_taken, message_of
 from .profile import use_profile, without_profile_source
 
 C = TypeVar("C", bound=click.Command)
 
 _MAX_URL_FILE = 64 * KIB
-_LEAST_RATE = 16 * KIB
-# Slower than this no connection should be: stores and proxies end those that idle.
-_LEAST_EACH = 64 * KIB
+_MIN_RATE = 16 * KIB
+# A slower connection may look idle, and be closed by the store or a proxy.
+_MIN_RATE_EACH = 64 * KIB
 _IN_FLIGHT_KEPT = 2  # requests with a limit of the rate and journals
 # An object that the token may not look at is an error here, not a missing one.
 STRICT = {"unknown": "error"}
 _LOG = "fsspec_osspresigned"
 _OF_FAILURES = f"{_LOG}.upload.upload"
+_NO_OPTIONS = ("profile", "url_file")  # fields that are no storage options
 _MOVING = ("stored", "fetched")  # verbs whose summary counts bytes
 MOST_SHOWN = 10  # names, before a command asks whether to delete them
 _REMEDY = (
@@ -74,10 +66,8 @@ _REMEDY = (
 def option(flags: str, text: str | None = None, **settings: Any) -> Any:
     """Return a field of an options class: a click option that has the field's name.
 
-    Args:
-        flags: the flags and, if the option takes a value, its name: ``--jobs -j N``.
-        text: help text.
-        settings: arguments of ``click.Option``; *converter* is passed to the field.
+    *flags* are the flags and, if the option takes a value, its name: ``--jobs -j N``.
+    *settings* are arguments of ``click.Option``; *converter* is passed to the field.
     """
     words = flags.split()
     if not words[-1].startswith("-"):
@@ -89,7 +79,6 @@ def option(flags: str, text: str | None = None, **settings: Any) -> Any:
 
 
 def flag(flags: str, text: str) -> Any:
-    """Return a field of an options class for a click option without a value."""
     return option(flags, text, is_flag=True, default=False)
 
 
@@ -103,23 +92,23 @@ def takes(command: C) -> C:
     """Add the options of the attrs classes that annotate parameters of *command*."""
     callback: Any = command.callback
     declared = {
-        name: (kind, [one for one in fields(kind) if "flags" in one.metadata])
+        name: (kind, [each for each in fields(kind) if "flags" in each.metadata])
         for name, kind in get_type_hints(callback).items()
         if has(kind)
     }
 
     @functools.wraps(callback)
-    def collected(**given: Any) -> Any:
-        without_profile_source(click.get_current_context(), given)
+    def collected(**values: Any) -> Any:
+        without_profile_source(click.get_current_context(), values)
         for name, (kind, own) in declared.items():
-            given[name] = kind(**{one.name: given.pop(one.name) for one in own})
-        return callback(**given)
+            values[name] = kind(**{each.name: values.pop(each.name) for each in own})
+        return callback(**values)
 
     command.callback = collected
     for _, own in declared.values():
-        for one in own:
-            names = [*one.metadata["flags"], one.name]
-            command.params.append(click.Option(names, **one.metadata["settings"]))
+        for each in own:
+            names = [*each.metadata["flags"], each.name]
+            command.params.append(click.Option(names, **each.metadata["settings"]))
     return command
 
 
@@ -154,7 +143,7 @@ def _signer_of(text: str) -> str:
 
 
 def _limit_of(text: str) -> RateLimit:
-    if (rate := rate_of(text)) < _LEAST_RATE:
+    if (rate := rate_of(text)) < _MIN_RATE:
         raise ValueError(f"{text[:40]!r} is too slow: 16K a second is the least")
     return RateLimit(rate)
 
@@ -177,6 +166,14 @@ HOST = read_by(_host_of)
 
 ADDRESSING = click.Choice(STYLES)
 
+OBJECTS = click.argument("paths", nargs=-1, required=True, type=object_path,
+                         metavar="BUCKET/KEY...")  # fmt: skip
+RECURSIVE = click.option("--recursive", "-r", is_flag=True, help="Include directories.")
+DRY_RUN = click.option("--dry-run", "-n", is_flag=True,
+                       help="Print the planned actions, and change nothing.")  # fmt: skip
+JSON_LINES = click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
 
 @contextlib.contextmanager
 def needs(name: str) -> Iterator[None]:
@@ -187,29 +184,12 @@ def needs(name: str) -> Iterator[None]:
         if error.name is None or error.name.startswith("fsspec_osspresigned"):
             raise
         remedy = f"pip install 'fsspec-osspresigned[{name}]'"
-        said = f"this needs the package {error.name}: {remedy}"
-        raise click.UsageError(said) from error
+        msg = f"this needs the package {error.name}: {remedy}"
+        raise click.UsageError(msg) from error
 
 
 def counted(number: int, what: str) -> str:
-    """Return *number* with its noun: ``1 file``, ``2 files``."""
     return f"1 {what}" if number == 1 else f"{number} {what}s"
-
-
-def typed_flags(*kinds: type, without: Sequence[str] = ()) -> list[str]:
-    """Return the flags of options classes that are on the command line.
-
-    *without* names options to omit.
-    """
-    origin = click.get_current_context().get_parameter_source
-    return [
-        one.metadata["flags"][0]
-        for kind in kinds
-        for one in fields(kind)
-        if "flags" in one.metadata
-        and one.name not in without
-        and origin(one.name) is ParameterSource.COMMANDLINE
-    ]
 
 
 def confirmed(
@@ -219,14 +199,10 @@ def confirmed(
     what: str = "object",
     verb: str = "delete",
 ) -> bool:
-    """Print the first *names*, ask whether to *verb* all, and return the answer.
-
-    Raises:
-        UsageError: standard input is not a terminal.
-    """
+    """Print the first *names*, and ask; UsageError without a terminal."""
     if not sys.stdin.isatty():
-        said = "standard input is not a terminal: give --yes, or --dry-run first"
-        raise click.UsageError(said)
+        msg = "standard input is not a terminal: give --yes, or --dry-run first"
+        raise click.UsageError(msg)
     for name in names[:MOST_SHOWN]:
         click.echo(f"{prefix}{shown_text(name)}", err=True)
     if len(names) > MOST_SHOWN:
@@ -235,7 +211,6 @@ def confirmed(
 
 
 def without_none(**options: Any) -> dict[str, Any]:
-    """Return *options* without those that are None."""
     return {name: value for name, value in options.items() if value is not None}
 
 
@@ -248,8 +223,6 @@ def refuse_presigned(arguments: Sequence[str]) -> None:
 
 @frozen(kw_only=True)
 class ConnectionOptions:
-    """Options that choose the source of signatures, and options of requests."""
-
     # fmt: off
     url_map: str | None = option("--map MAP",
         "URL map: a file, env:NAME, or a URL that fsspec can read.", type=PLACE)
@@ -281,26 +254,25 @@ class ConnectionOptions:
     @property
     def options(self) -> dict[str, Any]:
         """Storage options from the command line; a presigned URL is not among them."""
-        names = [one.name for one in fields(ConnectionOptions) if one.name != "profile"]
-        given = {name: getattr(self, name) for name in names}
-        given["allowed_hosts"] = self.allowed_hosts or None
-        given["allow_http"] = self.allow_http or None
-        return without_none(**given)
+        names = [each.name for each in fields(type(self))]
+        options = {n: getattr(self, n) for n in names if n not in _NO_OPTIONS}
+        options["allowed_hosts"] = self.allowed_hosts or None
+        options["allow_http"] = self.allow_http or None
+        return without_none(**options)
 
     @property
     def has_source(self) -> bool:
-        """True if the command line names a source of signatures."""
-        return self.url_map is not None or self.signer is not None
+        return not {"url_map", "grant", "signer"}.isdisjoint(self.options)
 
     def filesystem(self, **more: Any) -> OSSPresignedFileSystem:
-        """Return the filesystem for these options; storage options in *more* win."""
+        """Return the filesystem for these options; those in *more* win."""
         trust(self.options)
         return OSSPresignedFileSystem(**{**self.options, **more})
 
 
 @frozen(kw_only=True)
 class StoringConnectionOptions(ConnectionOptions):
-    """Connection options of uploads, where a grant can be the source of signatures."""
+    """Connection options of uploads, whose source may be a grant."""
 
     # fmt: off
     grant: str | None = option("--grant GRANT",
@@ -308,20 +280,10 @@ class StoringConnectionOptions(ConnectionOptions):
         "can read.", type=PLACE)
     # fmt: on
 
-    @property
-    def options(self) -> dict[str, Any]:
-        """Storage options from the command line; a presigned URL is not among them."""
-        return super().options | without_none(grant=self.grant)
-
-    @property
-    def has_source(self) -> bool:
-        """True if the command line names a source of signatures."""
-        return self.grant is not None or super().has_source
-
 
 @frozen(kw_only=True)
 class UploadConnectionOptions(StoringConnectionOptions):
-    """Connection options of one upload, where one presigned URL can be the source."""
+    """Connection options of one upload, whose source may be one presigned URL."""
 
     # fmt: off
     url_file: str | None = option("--url-file FILE|-",
@@ -330,28 +292,24 @@ class UploadConnectionOptions(StoringConnectionOptions):
 
     def __attrs_post_init__(self) -> None:
         if self.url_file is not None and self.has_source:
-            said = "--url-file stands alone: leave out --map, --grant, --signer"
-            raise click.UsageError(said)
+            msg = "--url-file stands alone: leave out --map, --grant, --signer"
+            raise click.UsageError(msg)
 
     def filesystem(self, **more: Any) -> OSSPresignedFileSystem:
-        """Return the filesystem for these options; storage options in *more* win."""
         if self.url_file is None:
             return super().filesystem(**more)
         signer = OneURLSigner(_url_reader(self.url_file), allow_http=self.allow_http)
         return OSSPresignedFileSystem(**{**self.options, **more, "signer": signer})
 
-    def path(self, filesystem: OSSPresignedFileSystem, given: str) -> str:
-        """Return *given*; if it is empty, the path of the presigned URL's object."""
-        if given or self.url_file is None:
-            return given
+    def path(self, filesystem: OSSPresignedFileSystem, path: str = "") -> str:
+        """Return *path*; if it is empty, the path of the presigned URL's object."""
+        if path or self.url_file is None:
+            return path
         return str(getattr(filesystem.client.signer, "path", ""))
 
 
 def _url_reader(place: str) -> Callable[[], Secret]:
-    """Return a function that reads the presigned URL from *place*.
-
-    Standard input (``-``) is read immediately.
-    """
+    """Return a reader of the presigned URL; standard input is read immediately."""
     if place == "-":
         text = _url_of(_pasted())
         return lambda: text
@@ -364,19 +322,17 @@ def _url_reader(place: str) -> Callable[[], Secret]:
 
 
 def _pasted() -> str:
-    """Return the text of standard input; from a terminal, one line without echo."""
     if sys.stdin.isatty():
-        said = "paste the presigned URL (it is not shown), then Enter"
-        return str(click.prompt(said, hide_input=True, err=True))
+        msg = "paste the presigned URL (it is not shown), then Enter"
+        return str(click.prompt(msg, hide_input=True, err=True))
     return sys.stdin.buffer.read(_MAX_URL_FILE).decode("utf-8-sig", "replace")
 
 
 def _url_of(text: str) -> Secret:
-    """Return the one presigned URL in *text*, which may be pasted from a message."""
     text = text.removeprefix("\ufeff").strip().strip("<>\"'")
     if not text:
         raise ConfigurationError("--url-file holds nothing: paste the presigned URL")
-    # What is JSON is refused by its kind, later.
+    # JSON is refused later, by its kind.
     if ("\n" in text or "\r" in text) and text[0] not in "{[":
         raise ConfigurationError(
             "--url-file holds several lines: a presigned URL is one, without breaks"
@@ -386,8 +342,6 @@ def _url_of(text: str) -> Secret:
 
 @frozen(kw_only=True)
 class ReportOptions:
-    """Options for the output of a command, and the streams that it writes to."""
-
     # fmt: off
     as_json: bool = flag("--json", "Print events as JSON lines, and nothing else.")
     quiet: bool = flag("--quiet -q", "Print only failures.")
@@ -403,30 +357,29 @@ class ReportOptions:
 
     @property
     def rate(self) -> RateLimit | None:
-        """Limit of the transfer rate; None if there is no limit."""
         return None
 
-    def would(self, text: str, event: str, **members: Any) -> None:
-        """Print what a dry run would do to standard output, as *text* or an event."""
+    def would(
+        self, text: str, event: str, output: Output | None = None, /, **members: Any
+    ) -> None:
+        """Print *text* to *output* or standard output; with --json, an event."""
         if self.as_json:
             Events(self.out).say(event, **members)
         else:
-            self.out.line(text)
+            (output or self.out).line(text)
 
     def remark(self, text: str, event: str, **members: Any) -> None:
         """Print *text* to standard error unless --quiet; with --json, an event."""
-        if self.as_json:
-            Events(self.out).say(event, **members)
-        elif not self.quiet:
-            self.err.line(text)
+        if self.as_json or not self.quiet:
+            self.would(text, event, self.err, **members)
 
     def progress(self, verb: str = "stored", **facts: Any) -> TransferProgress:
-        """Return a progress callback; *facts* are arguments of TransferProgress."""
-        display = Display() if self.quiet else Lines(self.err)
-        if self.verbose:
-            display = NamingLines(self.err, verb)
         if self.as_json:
-            display = Events(self.out)
+            display: Display = Events(self.out)
+        elif self.quiet:
+            display = Display()
+        else:
+            display = Lines(self.err, verb if self.verbose else None)
         return TransferProgress(display, rate=self.rate, **facts)
 
     def carry_out(
@@ -438,9 +391,8 @@ class ReportOptions:
     ) -> ExitCode:
         """Call *act*, print a summary with *verb*, and return the exit code.
 
-        Errors of single files are part of the summary; other errors are raised.
-        *also* is called at the end, and returns more texts for the summary. SIGTERM
-        prints the summary before it ends the process.
+        Errors of single files are part of the summary; other errors are raised. *also*
+        is called at the end, and returns more texts for the summary.
         """
 
         def summary(*, terminated: bool = False) -> Summary:
@@ -472,18 +424,18 @@ class ReportOptions:
             progress.interrupt()
         except UploadErrors as error:
             progress.given_up = True
-            for path, one in error.failures.items():
-                progress.fail(path, "", one)
+            for path, failure in error.failures.items():
+                progress.fail(path, "", failure)
         except OSError as error:
-            told = any(error is one.error for one in progress.failures.values())
-            if isinstance(error, BrokenPipeError) or not told:
+            failures = progress.failures.values()
+            is_listed = any(error is failure.error for failure in failures)
+            if isinstance(error, BrokenPipeError) or not is_listed:
                 raise
-        ended = summary()
-        self._print(ended)
-        return ended.code
+        end = summary()
+        self._print(end)
+        return end.code
 
     def _log_shown(self) -> contextlib.AbstractContextManager[None]:
-        """Within the block, print resumed uploads; with --verbose, all log messages."""
         if self.as_json or self.quiet:
             return contextlib.nullcontext()
 
@@ -507,8 +459,6 @@ class ReportOptions:
 
 @frozen(kw_only=True)
 class TransferOptions(ReportOptions):
-    """Options of commands that transfer bytes, with the options of reports."""
-
     # fmt: off
     jobs: int | None = option("--jobs",
         f"Maximum number of concurrent requests.  [default: {CONNECTIONS}, {MOST_CONNECTIONS} "
@@ -522,22 +472,19 @@ class TransferOptions(ReportOptions):
 
     @property
     def on_error(self) -> str:
-        """The value of the option ``on_error`` of ``fs.put`` and ``fs.get``."""
         return "raise" if self.fail_fast else "return"
 
     def options(self) -> dict[str, Any]:
         """Return storage options; a low rate limit means fewer connections."""
         jobs = self.jobs
         if self.rate is not None:
-            fitting = max(1, int(self.rate.per_second // _LEAST_EACH))
+            fitting = max(1, int(self.rate.per_second // _MIN_RATE_EACH))
             jobs = min(jobs or CONNECTIONS, fitting)
         return {} if jobs is None else {"max_concurrency": jobs}
 
 
 @frozen(kw_only=True)
 class StoringOptions:
-    """Options of commands that store objects."""
-
     # fmt: off
     headers: Mapping[str, str] = mapping("--header NAME=VALUE",
         "Header to sign and send; may be repeated.")
@@ -563,7 +510,6 @@ class StoringOptions:
 
     @property
     def keeps_parts(self) -> bool:
-        """True if a later run can resume an interrupted upload of this run."""
         return self.resume or self.checkpoint is not None
 
     def options(
@@ -577,23 +523,23 @@ class StoringOptions:
         takers = [stored] if transfer.as_json else []
         if self.receipts == "-":
             if transfer.as_json:
-                said = "--json prints the receipts already: leave out one"
-                raise click.UsageError(said)
+                msg = "--json prints the receipts already: leave out one"
+                raise click.UsageError(msg)
             out = transfer.out
             takers.append(lambda receipt: out.line(json.dumps(receipt.as_dict())))
         elif self.receipts is not None:
             takers.append(_keeper(self.receipts))
 
         def take(receipt: Receipt) -> None:
-            for one in takers:
-                one(receipt)
+            for taker in takers:
+                taker(receipt)
 
         kept = self.checkpoint or (default_journals() if self.resume else None)
         limits = transfer.options()
         if kept is not None and transfer.rate is not None:
             # All parts in flight are lost with the process, and share the rate.
-            most = limits["max_concurrency"]
-            limits["max_concurrency"] = min(most, _IN_FLIGHT_KEPT)
+            connections = limits["max_concurrency"]
+            limits["max_concurrency"] = min(connections, _IN_FLIGHT_KEPT)
         return limits | without_none(
             headers=self.headers or None,
             metadata=self.metadata or None,
@@ -611,8 +557,8 @@ def _keeper(place: str) -> Callable[[Receipt], None]:
         return receipt_writer(place)
     path = Path(os.path.expanduser(place)).absolute()
     if not path.parent.is_dir():
-        said = f"--receipts {place}: there is no directory {path.parent}"
-        raise click.UsageError(said)
+        msg = f"--receipts {place}: there is no directory {path.parent}"
+        raise click.UsageError(msg)
     return ReceiptFile(path)
 
 
@@ -631,11 +577,9 @@ class UncutGroup(click.Group):
     """Command group that lists its commands in the order of addition, unabridged."""
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
-        """Add a command; a summary that is too long for a line is wrapped, not cut."""
         cmd.short_help = cmd.get_short_help_str(1000)  # characters, more than any has
         super().add_command(cmd, name)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        """Return the names of commands in the order in which they were added."""
         del ctx
         return list(self.commands)

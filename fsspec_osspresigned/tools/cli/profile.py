@@ -14,7 +14,7 @@ from click.core import ParameterSource
 
 from ...url_checks import is_presigned
 
-# What says where signatures come from: one that is typed replaces all of a profile.
+# Sources of signatures: one on the command line replaces all of a profile.
 _SOURCES = ("url_map", "grant", "signer", "url_file")
 _OF_SOURCE = ("signer_token", "region", "endpoint", "addressing_style")
 # Options of a call, not of a place.
@@ -33,7 +33,6 @@ _REFERENCES = ("env:", "file:")
 
 
 def config_file() -> str:
-    """Return the path of the configuration file, in XDG_CONFIG_HOME or ~/.config."""
     base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
     return os.path.join(base, "osspresigned", "config.toml")
 
@@ -47,20 +46,19 @@ def use_profile(
     return name
 
 
-def without_profile_source(context: click.Context, given: dict[str, Any]) -> None:
-    """Remove the profile's signer from *given* if the command line names another.
+def without_profile_source(context: click.Context, values: dict[str, Any]) -> None:
+    """Remove the profile's signer from *values* if the command line names another.
 
     The profile's token must not be sent to another signer.
     """
     origin = context.get_parameter_source
     if any(origin(name) is ParameterSource.COMMANDLINE for name in _SOURCES):
         for name in (*_SOURCES, *_OF_SOURCE):
-            if name in given and origin(name) is ParameterSource.DEFAULT_MAP:
-                given[name] = None
+            if name in values and origin(name) is ParameterSource.DEFAULT_MAP:
+                values[name] = None
 
 
 def _read(place: str) -> Mapping[str, Mapping[str, Any]]:
-    """Return the profiles in a file; error if other users may write to the file."""
     try:
         with open(place, "rb") as file:
             status = os.fstat(file.fileno())
@@ -68,28 +66,27 @@ def _read(place: str) -> Mapping[str, Mapping[str, Any]]:
             if os.name == "posix" and (
                 others or status.st_uid not in (0, os.geteuid())
             ):
-                said = f"{place} may be written by others: chmod go-w it, and own it"
-                raise click.UsageError(said)
-            found = tomllib.load(file)
+                msg = f"{place} may be written by others: chmod go-w it, and own it"
+                raise click.UsageError(msg)
+            profiles = tomllib.load(file)
     except OSError as error:
         raise click.UsageError(f"{place}: {error.strerror}") from None
     except ValueError as error:  # no TOML, or no UTF-8
         raise click.UsageError(f"{place} is not valid TOML: {error}") from None
-    for name, section in found.items():
+    for name, section in profiles.items():
         if not isinstance(section, dict):
-            said = f"{place}: {name!r} stands outside of a section such as [{name}]"
-            raise click.UsageError(said)
-    return found
+            msg = f"{place}: {name!r} stands outside of a section such as [{name}]"
+            raise click.UsageError(msg)
+    return profiles
 
 
 def _checked(context: click.Context, name: str) -> dict[str, Any]:
-    """Return parameter -> value for the command of *context*, from profile *name*."""
     place = config_file()
     profiles = _read(place)
     if name not in profiles:
         hint = _near(name, profiles) or f" has {', '.join(profiles) or 'none'}"
         raise click.UsageError(f"no profile {name!r}: {place}{hint}")
-    flags, here = _known(context), {}
+    flags, defaults = _known(context), {}
     for key, value in profiles[name].items():
         flag = key.replace("_", "-")
         where = f"profile {name!r} in {place}"
@@ -106,13 +103,13 @@ def _checked(context: click.Context, name: str) -> dict[str, Any]:
         except click.BadParameter as error:
             raise click.UsageError(f"{where}: {key}: {error.message}") from None
         if option in context.command.params:
-            here[str(option.name)] = converted
-    return here
+            defaults[str(option.name)] = converted
+    return defaults
 
 
 def _near(name: str, known: Any) -> str:
-    near = get_close_matches(_PYTHON.get(name, name), [*known], 1)
-    return f": did you mean {near[0]!r}?" if near else ""
+    matches = get_close_matches(_PYTHON.get(name, name), [*known], 1)
+    return f": did you mean {matches[0]!r}?" if matches else ""
 
 
 # Names of storage options, which are not those of flags.
@@ -127,30 +124,28 @@ _PYTHON = {
 
 
 def _known(context: click.Context) -> dict[str, click.Option]:
-    """Return flag -> option of this command, and of every command that has profiles."""
     root = context.find_root().command
     commands = [*root.commands.values()] if isinstance(root, click.Group) else []
     taking = [
-        one for one in commands if any(param.name == "profile" for param in one.params)
+        command
+        for command in commands
+        if any(param.name == "profile" for param in command.params)
     ]
-    found: dict[str, click.Option] = {}
+    options: dict[str, click.Option] = {}
     for command in (context.command, *taking):
         for param in command.params:
             if isinstance(param, click.Option):
-                found.setdefault(param.opts[0].removeprefix("--"), param)
-    return {flag: option for flag, option in found.items() if flag not in _NEVER}
+                options.setdefault(param.opts[0].removeprefix("--"), param)
+    return {flag: option for flag, option in options.items() if flag not in _NEVER}
 
 
 def _problem(flag: str, value: Any) -> str | None:
-    """Return a message about an invalid value of *flag*; None if the value is valid.
-
-    The message does not contain the value, which may be a secret.
-    """
+    """Return a message without the value, which may be a secret."""
     texts = [*value.values()] if isinstance(value, dict) else value
     texts = texts if isinstance(texts, list) else [texts]
-    if any(not isinstance(one, str | int | float) for one in texts):
+    if any(not isinstance(text, str | int | float) for text in texts):
         return "write a text, a number, true or false, or a list of texts"
-    if any(is_presigned(str(one)) for one in texts):
+    if any(is_presigned(str(text)) for text in texts):
         return "a presigned URL is a secret: keep it in a file, for --url-file"
     if flag == "token" and not str(value).startswith(_REFERENCES):
         return (
@@ -161,9 +156,8 @@ def _problem(flag: str, value: Any) -> str | None:
 
 
 def _converted(flag: str, value: Any, folder: str) -> Any:
-    """Return *value* as click takes it; a path is relative to the file's *folder*."""
     if isinstance(value, dict):
-        return [f"{name}={one}" for name, one in value.items()]
+        return [f"{name}={text}" for name, text in value.items()]
     if flag in _PLACES and isinstance(value, str):
         plain = "://" not in value and not value.startswith("env:") and value != "-"
         return _path(value, folder) if plain else value
@@ -173,5 +167,4 @@ def _converted(flag: str, value: Any, folder: str) -> Any:
 
 
 def _path(value: str, folder: str) -> str:
-    """Return *value* as an absolute path; a trailing slash is kept."""
     return os.path.join(folder, os.path.expanduser(value))

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
 
 import click
 from attrs import define, field, frozen
@@ -14,7 +14,6 @@ from attrs import define, field, frozen
 from ...errors import ConfigurationError
 from ...filesystem.destinations import (
     Kind,
-    LocalEntry,
     LocalTree,
     RegularFile,
     is_special,
@@ -28,6 +27,7 @@ from ...upload.plan import refuse_expired
 from ..sync.plan import Filter
 from ..terminal import ExitCode, Failure, code_of_all, told
 from .options import (
+    DRY_RUN,
     PLACE,
     StoringOptions,
     TransferOptions,
@@ -60,10 +60,8 @@ Directories are always walked. The help of the whole program lists the exit code
 
 @define
 class PutPlan:
-    """Files to upload (``bucket/key`` -> local file), and their total size in bytes."""
-
-    files: dict[str, str] = field(factory=dict)
-    size: int = 0
+    files: dict[str, str] = field(factory=dict)  # bucket/key -> local file
+    size: int = 0  # bytes
     failures: list[Failure] = field(factory=list)  # cannot be read, and are not tried
     left_out: list[str] = field(factory=list)  # neither files nor directories
     pipes: set[str] = field(factory=set)  # that the command line names
@@ -75,33 +73,36 @@ class PutPlan:
                 f"{target!r} names no bucket: the last argument is where to, "
                 "BUCKET/KEY or BUCKET/PREFIX/"
             )
-        problems = []
+        problems: list[str] = []
         for source in sources:
             try:
                 tree = LocalTree(source, target if "/" in target else f"{target}/")
             except FileNotFoundError as error:
                 self.failures.append(Failure(source, source, error))
-                continue
-            top = [local_path(source)]
-            for found in (one for one in tree if _is_meant(one, chosen, top)):
-                local, path = found.local, found.path
-                if (problem := _problem_of(found)) is not None:
-                    self.failures.append(Failure(path, local, problem))
-                elif found.is_sent:
-                    if other := self.files.get(path):
-                        problems.append(f"{local} and {other} would both become {path}")
-                    self.add_file(local, path, is_pipe=found.is_pipe)
-                elif found.kind is not Kind.DIRECTORY:
-                    self.left_out.append(f"{local} ({found.kind.value})")
+            else:
+                problems += self._add_tree(tree, [local_path(source)], chosen)
         if problems:
             raise ConfigurationError(problems)
 
-    def sources(self) -> list[Any]:
-        """Return the local paths for ``fs.put``, in the order of ``files``."""
-        return [
-            local if local in self.pipes else RegularFile(local)
-            for local in self.files.values()
-        ]
+    def _add_tree(
+        self, tree: LocalTree, top: Sequence[str], chosen: Filter
+    ) -> Iterator[str]:
+        """Add the entries that *chosen* includes; yield clashes of destinations."""
+        for entry in tree:
+            local, path, name = entry.local, entry.path, name_below(top, entry.local)
+            no_problem = entry.problem is None
+            if not (chosen.takes(name) if no_problem else not chosen.skips(name)):
+                continue
+            if entry.problem is not None:
+                self.failures.append(Failure(path, local, entry.problem))
+            elif entry.is_sent and (wrong := check_key(path.partition("/")[2])):
+                self.failures.append(Failure(path, local, ConfigurationError(wrong)))
+            elif entry.is_sent:
+                if other := self.files.get(path):
+                    yield f"{local} and {other} would both become {path}"
+                self.add_file(local, path, is_pipe=entry.is_pipe)
+            elif entry.kind is not Kind.DIRECTORY:
+                self.left_out.append(f"{local} ({entry.kind.value})")
 
     def add_file(self, local: str, path: str, *, is_pipe: bool) -> None:
         """Add a file; if it cannot be read, its upload reports the error later."""
@@ -112,32 +113,12 @@ class PutPlan:
             self.size += os.path.getsize(local)
 
 
-def _is_meant(found: LocalEntry, chosen: Filter, top: Sequence[str]) -> bool:
-    """Return whether the filters include an entry found below *top*."""
-    name = name_below(top, found.local)
-    return chosen.takes(name) if found.problem is None else not chosen.skips(name)
-
-
-def _problem_of(found: LocalEntry) -> OSError | None:
-    """Return why a directory entry cannot be read or stored; None if it can."""
-    if found.problem is not None:
-        return found.problem
-    if found.is_sent and (wrong := check_key(found.path.partition("/")[2])):
-        return ConfigurationError(wrong)
-    return None
-
-
 @takes
 @click.command(cls=FilteringCommand, epilog=examples(_EXAMPLES))
 @click.argument(
     "arguments", nargs=-1, required=True, type=PLACE, metavar="FILES... DEST"
 )
-@click.option(
-    "--dry-run",
-    "-n",
-    is_flag=True,
-    help="Print the planned actions, and change nothing.",
-)
+@DRY_RUN
 def put(
     arguments: tuple[str, ...],
     *,
@@ -161,8 +142,8 @@ def put(
     if dry_run or chosen.rules:
         raise click.UsageError("standard input has no filter and no dry run")
     if len(sources) > 1:
-        said = "- is standard input, and one object: give no other file"
-        raise click.UsageError(said)
+        msg = "- is standard input, and one object: give no other file"
+        raise click.UsageError(msg)
     if connection.url_file == _STDIN:
         raise click.UsageError("standard input is either the file or the URL, not both")
     if target and (not target.partition("/")[2] or target.endswith("/")):
@@ -173,7 +154,6 @@ def put(
 def _split(
     arguments: Sequence[str], connection: UploadConnectionOptions
 ) -> tuple[Sequence[str], str]:
-    """Return sources and target; with ``--url-file``, the URL decides the target."""
     if connection.url_file is None:
         if len(arguments) == 1:
             raise click.UsageError(
@@ -198,7 +178,6 @@ class _Put:
         return self.connection.filesystem(**self.storing.options(self.transfer, stored))
 
     def _name(self, *paths: str) -> None:
-        """Print *paths*, the objects for which the presigned URL was signed."""
         if not (self.transfer.quiet or self.transfer.as_json):
             self.transfer.err.line(f"to {', '.join(map(shown_text, paths))}")
 
@@ -211,18 +190,18 @@ class _Put:
         progress = transfer.progress(files=0, size=0)
         places = plan.files
         filesystem = self._filesystem(
-            lambda one: progress.stored(places.get(one.path, ""), one)
+            lambda receipt: progress.stored(places.get(receipt.path, ""), receipt)
         )
         if not target:
-            local, path = sources[0], self.connection.path(filesystem, "")
+            local, path = sources[0], self.connection.path(filesystem)
             plan.add_file(local, path, is_pipe=is_special(local))
         if not places and not plan.failures:
             fits = " that the filters include" if chosen.rules else ""
             raise click.UsageError(f"no file{fits} is in {', '.join(sources)}")
         if not target:
             self._name(*places)
-        for one in plan.left_out:
-            transfer.err.line(f"left out: {one}")
+        for name in plan.left_out:
+            transfer.err.line(f"left out: {name}")
         if dry_run:
             return self._would(filesystem, plan)
         progress.meter.files = len(places) + len(plan.failures)
@@ -231,22 +210,21 @@ class _Put:
             progress.fail(failure.path, failure.local, failure.error)
 
         def send() -> None:
-            if not (transfer.fail_fast and progress.failures):
-                filesystem.put(
-                    plan.sources(),
-                    list(places),
-                    callback=progress,
-                    on_error=transfer.on_error,
-                )
+            if transfer.fail_fast and progress.failures:
+                return
+            files = [
+                local if local in plan.pipes else RegularFile(local)
+                for local in places.values()
+            ]
+            on_error = transfer.on_error
+            filesystem.put(files, list(places), callback=progress, on_error=on_error)
 
         return self._ended(transfer.carry_out("stored", progress, send), filesystem)
 
     def _ended(self, code: ExitCode, filesystem: OSSPresignedFileSystem) -> ExitCode:
-        """Return *code*; after Ctrl-C, print a hint if the sent parts are not kept."""
         transfer, options = self.transfer, filesystem.client.options
-        if code is ExitCode.INTERRUPTED and not (
-            self.storing.keeps_parts or transfer.quiet or transfer.as_json
-        ):
+        is_silent = self.storing.keeps_parts or transfer.quiet or transfer.as_json
+        if code is ExitCode.INTERRUPTED and not is_silent:
             hint = "parts of unfinished files are not kept; --resume would keep them"
             by_grant = options.grant is not None and options.signer is None
             if self.connection.url_file is not None or by_grant:
@@ -260,7 +238,6 @@ class _Put:
         return code
 
     def _would(self, filesystem: OSSPresignedFileSystem, plan: PutPlan) -> ExitCode:
-        """Print the files that a run would store, and the files without a signature."""
         transfer, signer, failures = self.transfer, filesystem.client.signer, []
         total = 0
         for path, local in plan.files.items():
@@ -271,24 +248,21 @@ class _Put:
                 failures.append(Failure(path, local, error))
                 continue
             total += size
-            said = f"store {shown_text(path)} from {shown_local(local)}"
-            said = f"{said}, {short_bytes(size)}"
-            transfer.would(said, "store", path=path, local=local, size=size)
+            text = f"store {shown_text(path)} from {shown_local(local)}, {short_bytes(size)}"
+            transfer.would(text, "store", path=path, local=local, size=size)
         count = len(plan.files) - len(failures)
         failures += plan.failures
-        for one in failures:
-            said = f"{shown_text(one.path)}: cannot be stored: {told(one.error)}"
-            if transfer.as_json:
-                transfer.would("", "failed", **one.as_dict())
-            else:
-                transfer.err.line(said)
-        said = f"{counted(count, 'file')}, {short_bytes(total)} to store"
-        transfer.remark(said, "plan", files=count, bytes=total)
-        return code_of_all([one.error for one in failures], went_well=count)
+        for failure in failures:
+            reason = f"cannot be stored: {told(failure.error)}"
+            text = f"{shown_text(failure.path)}: {reason}"
+            transfer.would(text, "failed", transfer.err, **failure.as_dict())
+        text = f"{counted(count, 'file')}, {short_bytes(total)} to store"
+        transfer.remark(text, "plan", files=count, bytes=total)
+        return code_of_all([each.error for each in failures], went_well=count)
 
     def stdin(self, target: str) -> ExitCode:
         progress = self.transfer.progress(files=1)
-        filesystem = self._filesystem(lambda one: progress.stored(_STDIN, one))
+        filesystem = self._filesystem(functools.partial(progress.stored, _STDIN))
         path = self.connection.path(filesystem, target)
         if not target:
             self._name(path)

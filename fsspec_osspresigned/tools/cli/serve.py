@@ -27,8 +27,6 @@ _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 @frozen(kw_only=True)
 class ServeOptions:
-    """Options of ``serve``."""
-
     # fmt: off
     policy_file: Path | None = option("--policy FILE",
         "TOML file with tokens and permissions; re-read on change.", type=_FILE)
@@ -75,16 +73,11 @@ def serve(wanted: ServeOptions) -> None:
 
 
 def _granted(policy_file: Path) -> Iterator[str]:
-    """Yield a line of permissions for each token of a policy file.
-
-    Raises:
-        ConfigurationError: the policy has mistakes; the message lists all of them.
-    """
     try:
         policies = parse_policies(policy_file.read_text("utf-8"))
     except UnicodeDecodeError as error:
-        said = f"{policy_file} is not UTF-8 at byte {error.start}"
-        raise ConfigurationError(said) from None
+        msg = f"{policy_file} is not UTF-8 at byte {error.start}"
+        raise ConfigurationError(msg) from None
     for policy in policies.tokens.values():
         places = ", ".join(map(shown_text, policy.prefixes))
         yield f"{shown_text(policy.name)}: {', '.join(sorted(policy.actions))} in {places}"

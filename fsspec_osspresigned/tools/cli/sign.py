@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from http import HTTPStatus
 
 import click
@@ -24,7 +25,7 @@ from ...model import (
     split_path,
 )
 from ...owner import sign as owner_sign
-from ...owner.grants import GrantTerms, SignedGrant, sign_grant
+from ...owner.grants import GrantTerms, sign_grant
 from ...owner.inspect import about_entry, about_grant, about_url, read, share_expired
 from ...owner.sign import Cut, Order, Signed
 from ...secret import SecretURL
@@ -84,11 +85,7 @@ class SigningKeyOptions:
     # fmt: on
 
     def signer(self, expires_in: int) -> KeySigner:
-        """Return a signer whose signatures expire after *expires_in* seconds.
-
-        Raises:
-            ConfigurationError: a key, the region or the endpoint is missing or wrong.
-        """
+        """Return a signer whose signatures expire after *expires_in* seconds."""
         return KeySigner.from_options(
             region=self.region,
             endpoint=self.endpoint,
@@ -100,8 +97,6 @@ class SigningKeyOptions:
 
 @frozen(kw_only=True)
 class SignOptions:
-    """Options of the command ``sign``."""
-
     # fmt: off
     to: str | None = option("--to BUCKET/PREFIX/",
         "Destination of local files and directories, as for fs.put().",
@@ -136,11 +131,9 @@ class SignOptions:
 
     @property
     def in_parts(self) -> bool:
-        """True if the command signs the parts of a multipart upload."""
         return self.parts is not None or self.file_size is not None
 
     def order(self) -> Order:
-        """Return the headers and parts to sign; UsageError if options conflict."""
         named = {
             "Content-Type": self.content_type,
             "x-oss-storage-class": self.storage_class,
@@ -148,8 +141,8 @@ class SignOptions:
         }
         wanted = without_none(**named)
         if self.method != "PUT" and (wanted or self.in_parts):
-            said = f"{self.method} sends no object: only --header fits it"
-            raise click.UsageError(said)
+            msg = f"{self.method} sends no object: only --header fits it"
+            raise click.UsageError(msg)
         if self.parts is not None and self.file_size is not None:
             raise click.UsageError("--parts and --file-size: give one of them")
         if self.part_size is not None and not self.in_parts:
@@ -193,23 +186,37 @@ def sign(
     paths = _paths(sources, wanted.to, order)
     place = _place(wanted)
     if place is None and (len(paths) > 1 or order.cut is not None):
-        said = "--print is for one URL: leave it out, a file is written"
-        raise click.UsageError(said)
+        msg = "--print is for one URL: leave it out, a file is written"
+        raise click.UsageError(msg)
     signer = keys.signer(wanted.expires)
     signed = owner_sign.sign(signer, paths, order)
     if place is None:
         _print_url(signed)
         return
-    text = signed.map_text()
+    forget = functools.partial(owner_sign.forget, signer, signed)
+    where = _write_secret(signed.map_text(), place, forget)
+    what = counted(signed.count, "object")
+    for entry in signed.entries.values():
+        if entry.parts:
+            size = shown_bytes(entry.part_size or 0)
+            what += f" in up to {len(entry.parts)} parts of {size}"
+            what += f", upload {entry.upload_id}"
+            what += ", which you complete" if entry.complete == "external" else ""
+    click.echo(f"{signed.method} of {what} signed: {where}", err=True)
+    click.echo(f"valid until {shown_end(signed.expires_at, time.time())}", err=True)
+
+
+def _write_secret(text: str, place: str, forget: Callable[[], object] = list) -> str:
+    """Write *text* to *place*; return the words for it, or *forget* if that fails."""
     if place == "-":
         click.echo(text, nl=False)
-    else:
-        try:
-            write_text(text, place)
-        except OSError:
-            owner_sign.forget(signer, signed)
-            raise
-    _say_written(signed, place)
+        return "standard output"
+    try:
+        write_text(text, place)
+    except OSError:
+        forget()
+        raise
+    return f"{place} (mode 0600, a secret)"
 
 
 def _paths(sources: tuple[str, ...], to: str | None, order: Order) -> list[str]:
@@ -226,19 +233,18 @@ def _paths(sources: tuple[str, ...], to: str | None, order: Order) -> list[str]:
 
 
 def _objects(sources: tuple[str, ...]) -> list[str]:
-    """Return *sources* as ``bucket/key`` paths, without duplicates."""
-    found = dict.fromkeys(map(object_path, sources))
-    for path in found:
+    paths = dict.fromkeys(map(object_path, sources))
+    for path in paths:
         bucket, _, key = path.partition("/")
-        is_local = len(found) > 1 and os.path.lexists(path)
+        is_local = len(paths) > 1 and os.path.lexists(path)
         if not bucket or not key or is_local:
             hint = "an object is BUCKET/KEY, local files need --to BUCKET/PREFIX/"
             raise click.UsageError(f"{path!r} is not an object: {hint}")
-    return [*found]
+    return [*paths]
 
 
 def _place(wanted: SignOptions) -> str | None:
-    """Return the output file of the URLs; None means that one URL is printed."""
+    """Return the output file; None means that one URL is printed."""
     if wanted.printed:
         if wanted.output is not None:
             raise click.UsageError("--print writes no file: leave out --output")
@@ -251,14 +257,12 @@ def _place(wanted: SignOptions) -> str | None:
 def secret_place(output: str | None, default: str, *, force: bool) -> str:
     """Return the output file for a secret, or ``-`` for a pipe.
 
-    Raises ClickException if the file exists (unless *force*) or cannot be created, and
-    UsageError if standard output is a terminal.
+    ClickException if the file exists, unless *force*, or cannot be created.
     """
     if output == "-":
         if sys.stdout.isatty():
-            raise click.UsageError(
-                "secrets do not go to a terminal: pipe them somewhere"
-            )
+            msg = "secrets do not go to a terminal: pipe them somewhere"
+            raise click.UsageError(msg)
         return output
     place = output or default
     if os.path.lexists(place) and not (force or _is_redirected_to(place)):
@@ -266,9 +270,8 @@ def secret_place(output: str | None, default: str, *, force: bool) -> str:
         raise click.ClickException(f"{place} is there already: {hint}")
     folder = os.path.dirname(place) or "."
     if os.path.isdir(place) or not os.path.isdir(folder):
-        raise click.ClickException(
-            f"{place} is a directory, or its directory does not exist"
-        )
+        msg = f"{place} is a directory, or its directory does not exist"
+        raise click.ClickException(msg)
     return place
 
 
@@ -282,7 +285,6 @@ def _is_redirected_to(place: str) -> bool:
 
 
 def _print_url(signed: Signed) -> None:
-    """Print the URL to standard output, and everything else to standard error."""
     click.echo(signed.url_text())
     (request,) = signed.requests.values()
     for name, value in request.headers.items():
@@ -291,21 +293,7 @@ def _print_url(signed: Signed) -> None:
     click.echo(f"{signed.method} until {ends}", err=True)
 
 
-def _say_written(signed: Signed, place: str) -> None:
-    what = counted(signed.count, "object")
-    for entry in signed.entries.values():
-        if entry.parts:
-            size = shown_bytes(entry.part_size or 0)
-            what += f" in up to {len(entry.parts)} parts of {size}"
-            what += f", upload {entry.upload_id}"
-            what += ", which you complete" if entry.complete == "external" else ""
-    where = "standard output" if place == "-" else f"{place} (mode 0600, a secret)"
-    click.echo(f"{signed.method} of {what} signed: {where}", err=True)
-    click.echo(f"valid until {shown_end(signed.expires_at, time.time())}", err=True)
-
-
 def _read_place(place: str) -> bytes:
-    """Read *place* with fsspec, or a URL of the web with one GET request."""
     if not is_web(place):
         return read_url(place)
     from ...http.json_service import JSONService  # noqa: PLC0415 - it loads requests
@@ -328,22 +316,23 @@ def inspect(reference: str) -> int:
     input, or any URL that fsspec can read, as of a server of grants. The exit code is 3 if the signature has
     expired, 1 if only some entries of a map have, and 2 if a URL was cut off or changed.
     """
-    found = read(reference, _read_place)
+    signed = read(reference, _read_place)
     now, room = time.time(), Output(sys.stdout).room
-    if isinstance(found, SecretURL):
-        lines = pairs(list(about_url(found, now)), room)
-    elif isinstance(found, PostGrant):
-        lines = pairs(list(about_grant(found, now)), room)
+    if isinstance(signed, SecretURL):
+        lines = pairs(list(about_url(signed, now)), room)
+    elif isinstance(signed, PostGrant):
+        lines = pairs(list(about_grant(signed, now)), room)
     else:
         rows = [
-            (shown_text(name), *about_entry(one, now)) for name, one in found.items()
+            (shown_text(name), *about_entry(entry, now))
+            for name, entry in signed.items()
         ]
         lines = table_or_pairs(_COLUMNS, rows, room)
     for line in lines:
         click.echo(line)
-    if isinstance(found, SecretURL) and damage(found):
+    if isinstance(signed, SecretURL) and damage(signed):
         return ExitCode.USAGE
-    expired = share_expired(found, now)
+    expired = share_expired(signed, now)
     if expired == 1:
         return ExitCode.DENIED
     return ExitCode.FAILED if expired else ExitCode.OK
@@ -362,8 +351,6 @@ _EXAMPLES = """\
 
 @frozen(kw_only=True)
 class GrantOptions:
-    """Options of the command ``grant``."""
-
     # fmt: off
     expires: int = option("--expires LIFE", "Lifetime of the grant: 90s, 30m, 2h, 7d.",
         type=LIFE, default="1h", show_default=True)
@@ -385,12 +372,6 @@ class GrantOptions:
     # fmt: on
 
     def terms(self, path: str) -> GrantTerms:
-        """Return the permissions of the grant's holder below *path*.
-
-        Raises:
-            ConfigurationError: *path* is a whole bucket without --whole-bucket, or has
-                a prefix although that option is given.
-        """
         bucket, prefix = split_path(path)
         if not prefix and not self.whole_bucket:
             place = f"{bucket or 'bucket'}/prefix/"
@@ -399,12 +380,11 @@ class GrantOptions:
         if prefix and self.whole_bucket:
             msg = f"--whole-bucket and the prefix {prefix[:80]!r}: give one of them"
             raise ConfigurationError(msg)
-        most = min(self.max_size, MAX_SINGLE_PUT)
         return GrantTerms(
             bucket=bucket,
             prefix=prefix,
             expires_in=self.expires,
-            sizes=(self.min_size, most),
+            sizes=(self.min_size, min(self.max_size, MAX_SINGLE_PUT)),
             overwrite=not self.no_overwrite,
             acl=self.acl,
             content_types=self.content_types,
@@ -438,17 +418,9 @@ def grant(place: str, wanted: GrantOptions, keys: SigningKeyOptions) -> None:
         region=signer.region,
         now=signer.clock(),
     )
-    if file == "-":
-        click.echo(made.text(), nl=False)
-    else:
-        write_text(made.text(), file)
-    _say_granted(made, terms, file)
-
-
-def _say_granted(made: SignedGrant, terms: GrantTerms, file: str) -> None:
-    where = "standard output" if file == "-" else f"{file} (mode 0600, a secret)"
-    place = shown_text(f"{made.bucket}/{made.prefix}")
-    click.echo(f"grant for {place} signed: {where}", err=True)
+    where = _write_secret(made.text(), file)
+    below = shown_text(f"{made.bucket}/{made.prefix}")
+    click.echo(f"grant for {below} signed: {where}", err=True)
     kept = "that exist are kept" if not terms.overwrite else "can be replaced"
     size = shown_bytes(terms.sizes[1])
     click.echo(f"objects of {size} at most; those below it {kept}", err=True)
@@ -456,7 +428,7 @@ def _say_granted(made: SignedGrant, terms: GrantTerms, file: str) -> None:
     click.echo(f"valid until {shown_end(made.expires_at, now)}", err=True)
     if made.expires_at < int(now) + terms.expires_in - 1:
         asked = shown_seconds(terms.expires_in)
-        said = f"the temporary key ends then: shorter than the {asked} asked for"
-        click.echo(said, err=True)
+        msg = f"the temporary key ends then: shorter than the {asked} asked for"
+        click.echo(msg, err=True)
     elif TOKEN_FIELD in made.fields:
         click.echo("if the temporary key ends earlier, so does the grant", err=True)

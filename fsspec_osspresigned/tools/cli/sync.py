@@ -17,14 +17,15 @@ from typing import Any
 
 import click
 from attrs import define, fields, frozen
+from click.core import ParameterSource
 
 from ...errors import ConfigurationError
 from ...model import Receipt
 from ...units import short_bytes, shown_text
-from ..progress import Events, TransferProgress
+from ..progress import TransferProgress
 from ..sync.plan import Extra, Filter, How, Rule
 from ..sync.sync import EventKind, SyncEvent, SyncResult, sync, sync_down
-from ..terminal import ExitCode, Output, code_of_all, told
+from ..terminal import ExitCode, code_of_all, told
 from .options import (
     PLACE,
     STRICT,
@@ -39,7 +40,6 @@ from .options import (
     object_path,
     option,
     takes,
-    typed_flags,
 )
 
 _RULES = "fsspec_osspresigned.filter_rules"
@@ -47,7 +47,6 @@ _COMMENTS = ("#", ";")
 
 
 def _read(place: str) -> Iterator[Rule]:
-    """Yield the rules in a file, one ``+ GLOB`` or ``- GLOB`` per line."""
     try:
         with click.open_file(place, encoding="utf-8") as file:
             lines = file.read().splitlines()
@@ -60,8 +59,8 @@ def _read(place: str) -> Iterator[Rule]:
         try:
             yield Rule.of(line)
         except ConfigurationError as error:
-            said = f"--filter-from {place}, line {number}: {error.message}"
-            raise click.UsageError(said) from None
+            msg = f"--filter-from {place}, line {number}: {error.message}"
+            raise click.UsageError(msg) from None
 
 
 _READERS: dict[str, Callable[[str], Iterable[Rule]]] = {
@@ -75,12 +74,11 @@ class FilteringCommand(click.Command):
     """Command that preserves the order in which filter options were typed."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse *args*, and store the filter rules in the context, in the order given."""
-        given, _, order = self.make_parser(ctx).parse_args(args=list(args))
-        values = {name: iter(given.get(name) or ()) for name in _READERS}
+        parsed, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        values = {name: iter(parsed.get(name) or ()) for name in _READERS}
         ctx.meta[_RULES] = [
             rule
-            for name in (str(one.name) for one in order)
+            for name in (str(parameter.name) for parameter in order)
             if name in _READERS
             for rule in _READERS[name](next(values[name]))
         ]
@@ -89,8 +87,6 @@ class FilteringCommand(click.Command):
 
 @frozen(kw_only=True)
 class FilterOptions:
-    """Filter options; the rules come from the command that is running."""
-
     # fmt: off
     include: Sequence[str] = option("--include GLOB",
         "Include files that match. If this is the first rule, exclude all others. May be "
@@ -105,31 +101,26 @@ class FilterOptions:
 
     @property
     def rules(self) -> tuple[Rule, ...]:
-        """The filter rules of the running command, in typed order."""
         return tuple(click.get_current_context().meta[_RULES])
 
     @property
     def filter(self) -> Filter:
-        """The rules of the running command as one filter."""
         return Filter(self.rules)
 
 
 def name_below(arguments: Iterable[str], path: str) -> str:
     """Return the name by which filters match *path*, which is in one of *arguments*.
 
-    The name is relative to that argument, or to the directory before its first
-    wildcard.
+    It is relative to that argument, or to the directory before its first wildcard.
     """
-    for one in arguments:
-        plain = _before_pattern(one) if has_magic(one) else one.rstrip("/")
-        if path.startswith(f"{plain}/") and len(path) > len(plain) + 1:
-            return path[len(plain) + 1 :]
+    for argument in arguments:
+        top = argument.rstrip("/")
+        if has_magic(argument):
+            steps = argument.split("/")
+            top = "/".join(itertools.takewhile(lambda step: not has_magic(step), steps))
+        if path.startswith(f"{top}/") and len(path) > len(top) + 1:
+            return path[len(top) + 1 :]
     return path.rpartition("/")[2]
-
-
-def _before_pattern(text: str) -> str:
-    steps = text.split("/")
-    return "/".join(itertools.takewhile(lambda step: not has_magic(step), steps))
 
 
 _EXAMPLES = """\
@@ -152,16 +143,14 @@ slashes.
 
 
 # Options that a download has no use for.
-_FOR_UPLOADS = frozenset(
-    ["--grant", "--state", "--source-option"]
-    + [one.metadata["flags"][0] for one in fields(StoringOptions)]
+_FOR_UPLOADS = (
+    *(each.metadata["flags"][0] for each in fields(StoringOptions)),
+    *("--state", "--source-option", "--grant"),
 )
 
 
 @frozen(kw_only=True)
 class SyncCommandOptions:
-    """Options that only the command ``sync`` has."""
-
     # fmt: off
     dry_run: bool = flag("--dry-run -n", "Print the planned actions, and change nothing.")
     size_only: bool = flag("--size-only", "Compare only sizes, not times.")
@@ -182,27 +171,19 @@ class SyncCommandOptions:
 
     @property
     def asks(self) -> bool:
-        """True if the command asks before it deletes."""
         return self.delete and not self.yes and not self.dry_run
 
-    def check(self) -> None:
-        """Raise UsageError if options conflict."""
+    def __attrs_post_init__(self) -> None:
         if self.size_only and self.checksum:
             raise click.UsageError("--size-only and --checksum: give one of them")
         if self.max_delete is not None and not self.delete:
             raise click.UsageError("--max-delete needs --delete")
         if self.asks and not sys.stdin.isatty():
-            said = "--delete needs --yes if standard input is not a terminal"
-            raise click.UsageError(said)
-
-    @property
-    def options_of_source(self) -> dict[str, Any]:
-        """Options of the fsspec filesystem of SRC."""
-        return {name: _value(text) for name, text in self.source_options.items()}
+            msg = "--delete needs --yes if standard input is not a terminal"
+            raise click.UsageError(msg)
 
     @property
     def compare(self) -> How:
-        """Criterion by which a file counts as changed."""
         if self.size_only:
             return How.SIZE
         return How.CHECKSUM if self.checksum else How.TIME
@@ -236,12 +217,12 @@ def sync_command(
     BUCKET/PREFIX. To download, SRC is BUCKET/PREFIX, and DEST is a local directory that
     is written as ./in, /data/in or ~/in. The content of SRC goes right below DEST.
     """
-    wanted.check()
     down = is_local(destination)
     (_check_download if down else _check_upload)(source, destination)
     root = object_path(source if down else destination).strip("/")
-    progress = transfer.progress("fetched" if down else "stored", files=0, size=0)
-    report = _Report(transfer, progress, root, down=down)
+    done = "fetched" if down else "stored"
+    progress = transfer.progress(done, files=0, size=0)
+    report = _Report(transfer, progress, root, "fetch" if down else "send")
     common: dict[str, Any] = {
         "filters": chosen.rules,
         "compare": wanted.compare,
@@ -263,7 +244,9 @@ def sync_command(
             source,
             object_path(destination),
             filesystem=connection.filesystem(**options),
-            source_options=wanted.options_of_source,
+            source_options={
+                name: _value(text) for name, text in wanted.source_options.items()
+            },
             state=wanted.state,
             **common,
         )
@@ -272,12 +255,10 @@ def sync_command(
         report.would(result)
         return exit_code(result)
 
-    code = transfer.carry_out(
-        report.verb,
-        progress,
-        lambda: report.end(run(on_event=report.hear)),
-        report.counts,
-    )
+    def act() -> None:
+        report.end(run(on_event=report.hear))
+
+    code = transfer.carry_out(done, progress, act, report.counts)
     # The result also counts files that needed no transfer.
     return code if report.result is None else exit_code(report.result)
 
@@ -293,66 +274,51 @@ def exit_code(result: SyncResult) -> ExitCode:
 
 
 def _check_download(source: str, destination: str) -> None:
-    """Raise UsageError if the source is local, or if an option is only for uploads."""
     if "://" not in source and (is_local(source) or os.path.lexists(source)):
-        said = (
+        msg = (
             f"{source} and {destination} are both places on this machine: write "
             f"oss://{source} if the objects are meant"
         )
-        raise click.UsageError(said)
-    kinds = StoringOptions, SyncCommandOptions, StoringConnectionOptions
-    for_uploads = [one for one in typed_flags(*kinds) if one in _FOR_UPLOADS]
+        raise click.UsageError(msg)
+    context = click.get_current_context()
+    names = {each.opts[0]: str(each.name) for each in context.command.params}
+    origin = context.get_parameter_source
+    for_uploads = [
+        flag
+        for flag in _FOR_UPLOADS
+        if origin(names[flag]) is ParameterSource.COMMANDLINE
+    ]
     if for_uploads:
-        said = f"{', '.join(for_uploads)}: only for uploads, and DEST is a directory"
-        raise click.UsageError(said)
+        msg = f"{', '.join(for_uploads)}: only for uploads, and DEST is a directory"
+        raise click.UsageError(msg)
 
 
 def _check_upload(source: str, destination: str) -> None:
-    """Raise FileNotFoundError if a local source is missing; explain how to download."""
     if "://" not in source and not os.path.lexists(source):
         why = f"no such local directory (to download, write DEST as ./{destination})"
         raise FileNotFoundError(2, why, source)
 
 
 def _ask(extra: Sequence[Extra], *, down: bool) -> None:
-    """Ask before *extra* files are deleted; ClickException if the answer is no."""
-    names, what = [one.name for one in extra], "local file" if down else "object"
+    names, what = [each.name for each in extra], "local file" if down else "object"
     if not confirmed(names, "would be deleted: ", " (--dry-run lists all)", what):
         raise click.ClickException("nothing was done")
 
 
 @define
 class _Report:
-    """Output of a sync: text or JSON events."""
-
     transfer: TransferOptions
     progress: TransferProgress
     root: str
-    down: bool = False
+    verb: str  # "send" or "fetch"
     result: SyncResult | None = None
-
-    @property
-    def verb(self) -> str:
-        """Verb of the summary: ``stored`` for uploads, ``fetched`` for downloads."""
-        return "fetched" if self.down else "stored"
-
-    @property
-    def _act(self) -> str:
-        return "fetch" if self.down else "send"
-
-    def _tell(self, out: Output, text: str, event: str, **members: Any) -> None:
-        """Write an event with --json, else *text*; --quiet keeps only actions, failures."""
-        if self.transfer.as_json:
-            Events(self.transfer.out).say(event, **members)
-        elif not self.transfer.quiet or event in ("send", "fetch", "delete", "failed"):
-            out.line(text)
 
     def stored(self, receipt: Receipt) -> None:
         name = receipt.path.removeprefix(f"{self.root}/")
         self.progress.stored(name, receipt)
 
     def hear(self, event: SyncEvent) -> None:
-        err, name = self.transfer.err, event.name
+        remark, name = self.transfer.remark, event.name
         if event.kind is EventKind.BYTES:
             self.progress.move(event.size)
         elif event.kind in (EventKind.SENT, EventKind.FETCHED):
@@ -366,48 +332,44 @@ class _Report:
             self.progress.meter.files = event.count
             self.progress.meter.size = event.size
         elif event.kind is EventKind.LEFT_OUT:
-            said = f"left out: {shown_text(name)} ({event.why})"
-            self._tell(err, said, "left_out", name=name, why=event.why)
+            text = f"left out: {shown_text(name)} ({event.why})"
+            remark(text, "left_out", name=name, why=event.why)
         elif event.kind is EventKind.DELETED:
-            said = f"deleted: {shown_text(name)}"
-            self._tell(err, said, "deleted", name=name, size=event.size)
+            text = f"deleted: {shown_text(name)}"
+            remark(text, "deleted", name=name, size=event.size)
 
     def would(self, result: SyncResult) -> None:
-        """Print the actions that a run without --dry-run would take."""
-        out, plan = self.transfer.out, result.plan
+        would, plan = self.transfer.would, result.plan
         for item in plan.send:
             name, size = item.entry.name, item.entry.size
             shown = "?" if size is None else short_bytes(size)
-            said = f"{self._act} {shown_text(name)} ({item.why}, {shown})"
-            self._tell(out, said, self._act, name=name, size=size, why=item.why)
+            text = f"{self.verb} {shown_text(name)} ({item.why}, {shown})"
+            would(text, self.verb, name=name, size=size, why=item.why)
         extra = [] if result.kept else plan.extra
-        for one in extra:
-            said = f"delete {shown_text(one.name)}"
-            self._tell(out, said, "delete", name=one.name, size=one.size)
+        for each in extra:
+            text = f"delete {shown_text(each.name)}"
+            would(text, "delete", name=each.name, size=each.size)
         for name, what in plan.left_out.items():
             self.hear(SyncEvent(EventKind.LEFT_OUT, name, why=what))
         for name, error in result.problems.items():
-            said = f"cannot {self._act} {shown_text(name)}: {told(error)}"
-            self._tell(self.transfer.err, said, "failed", name=name, error=told(error))
+            text, reason = f"cannot {self.verb} {shown_text(name)}", told(error)
+            err = self.transfer.err
+            would(f"{text}: {reason}", "failed", err, name=name, error=reason)
         self._say(result, "plan", len(plan.send), len(extra))
 
     def end(self, result: SyncResult) -> None:
-        """Keep the result of the sync for the summary."""
         self.result = result
         if self.transfer.as_json:
             self._say(result, "sync", result.sent, len(result.deleted))
 
     def counts(self) -> list[str]:
-        """Return the counts for the summary, without the count of sent files."""
         return [] if self.result is None else _counted(self.result)
 
     def _say(self, result: SyncResult, event: str, sent: int, deleted: int) -> None:
-        said = [f"{sent} to {self._act}", *_counted(result)]
-        self._tell(
-            self.transfer.err,
-            ", ".join(said),
+        self.transfer.remark(
+            ", ".join([f"{sent} to {self.verb}", *_counted(result)]),
             event,
-            **{"fetched" if self.down else "sent": sent},
+            **{result.verb: sent},
             same=result.same,
             deleted=deleted,
             kept=result.kept,
@@ -418,7 +380,6 @@ class _Report:
 
 
 def _counted(result: SyncResult) -> list[str]:
-    """Return the counts of a sync in words, without the count of sent files."""
     extra = [] if result.kept else result.plan.extra
     counts = {
         "same": result.same,

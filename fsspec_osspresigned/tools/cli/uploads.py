@@ -24,6 +24,8 @@ from ...units import short_bytes, shown_seconds, shown_text
 from ...upload.journal import Checkpoint, FoundJournal, JournalRecord
 from ...upload.oss_calls import is_elsewhere
 from .options import (
+    DRY_RUN,
+    JSON,
     ConnectionOptions,
     UncutGroup,
     confirmed,
@@ -62,32 +64,28 @@ def uploads() -> None:
 @uploads.command(name="list", epilog=examples(_LIST))
 @_directory
 @_paths
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@JSON
 def list_uploads(directory: str | None, paths: Sequence[str], *, as_json: bool) -> None:
     """List the uploads whose journals are in DIR.
 
     Without BUCKET/KEY, all uploads are listed.
     """
     now = time.time()
-    found = [_members(one, now) for one in _chosen(_checkpoint(directory), paths)]
+    checkpoint = Checkpoint(directory or default_journals())
+    rows = [_members(journal, now) for journal in _chosen(checkpoint, paths)]
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        click.echo(json.dumps(rows, indent=2))
         return
-    for one in found:
-        click.echo(_line(**one))
-    click.echo(counted(len(found), "upload"))
+    for row in rows:
+        click.echo(_line(**row))
+    click.echo(counted(len(rows), "upload"))
 
 
 @takes
 @uploads.command(name="abort", epilog=examples(_ABORT))
 @_directory
 @_paths
-@click.option(
-    "--dry-run",
-    "-n",
-    is_flag=True,
-    help="Print the planned actions, and change nothing.",
-)
+@DRY_RUN
 @click.option("--yes", "-y", is_flag=True, help="Do not ask before aborting all.")
 def abort_uploads(
     directory: str | None,
@@ -103,9 +101,12 @@ def abort_uploads(
     environment sign, unless --signer or --map is given. The exit code is 1 if an upload
     could not be aborted, or is in another store; its journal is kept.
     """
-    checkpoint = _checkpoint(directory)
+    checkpoint = Checkpoint(directory or default_journals())
     chosen = _chosen(checkpoint, paths)
-    names = [shown_text(_name(one)) for one in chosen]
+    names = [
+        shown_text(journal.record.head.path if journal.record else journal.name)
+        for journal in chosen
+    ]
     if dry_run:
         for name in names:
             click.echo(f"{name}: would be aborted")
@@ -115,9 +116,9 @@ def abort_uploads(
         return 1
     client = functools.cache(lambda: _client_of(connection))
     code = 0
-    for name, one in zip(names, chosen, strict=True):
+    for name, journal in zip(names, chosen, strict=True):
         try:
-            click.echo(f"{name}: {_abort(checkpoint, one, client)}")
+            click.echo(f"{name}: {_abort(checkpoint, journal.name, client)}")
         except ConfigurationError:
             raise
         except OSSPresignedError as error:
@@ -127,7 +128,6 @@ def abort_uploads(
 
 
 def _client_of(connection: ConnectionOptions) -> Client:
-    """Return the client for the given source, else for the keys in the environment."""
     if connection.has_source:
         return connection.filesystem().client
     try:
@@ -137,45 +137,33 @@ def _client_of(connection: ConnectionOptions) -> Client:
         raise ConfigurationError([*error.problems, other]) from None
 
 
-def _checkpoint(directory: str | None) -> Checkpoint:
-    return Checkpoint(directory or default_journals())
-
-
 def _chosen(checkpoint: Checkpoint, paths: Sequence[str]) -> list[FoundJournal]:
-    """Return the journals of uploads to *paths*; without *paths*, all journals."""
-    found = list(checkpoint.found())
+    journals = list(checkpoint.found())
     if not paths:
-        return found
-    wanted = set(paths)
-    found = [one for one in found if one.record and one.record.head.path in wanted]
-    missing = wanted - {one.record.head.path for one in found if one.record}
-    if missing:
+        return journals
+    by_path = [(each.record.head.path, each) for each in journals if each.record]
+    if missing := {*paths} - {path for path, _ in by_path}:
         shown = ", ".join(shown_text(path) for path in sorted(missing))
         raise click.ClickException(f"no journal in there is of {shown}")
-    return found
+    return [journal for path, journal in by_path if path in paths]
 
 
-def _name(one: FoundJournal) -> str:
-    """Return the path of an upload, or the file name of an unreadable journal."""
-    return one.record.head.path if one.record else one.name
-
-
-def _members(one: FoundJournal, now: float) -> dict[str, Any]:
-    if one.record is None:
-        return {"journal": one.name, "path": None, "in_use": one.in_use}
-    head = one.record.head
+def _members(journal: FoundJournal, now: float) -> dict[str, Any]:
+    if journal.record is None:
+        return {"journal": journal.name, "path": None, "in_use": journal.in_use}
+    head, parts = journal.record.head, journal.record.parts
     return {
-        "journal": one.name,
+        "journal": journal.name,
         "path": head.path,
         "source": head.source,
         "size": head.size,
-        "stored": sum(kept.part.size for kept in one.record.parts.values()),
+        "stored": sum(kept.part.size for kept in parts.values()),
         "parts": head.parts,
-        "parts_stored": len(one.record.parts),
+        "parts_stored": len(parts),
         "age": max(0.0, now - head.created),
         "upload_id": head.upload_id,
         "owners": head.owners,
-        "in_use": one.in_use,
+        "in_use": journal.in_use,
     }
 
 
@@ -192,24 +180,21 @@ def _line(journal: str, path: str | None, in_use: str | None, **more: Any) -> st
     )
 
 
-def _abort(
-    checkpoint: Checkpoint, one: FoundJournal, client: Callable[[], Client]
-) -> str:
-    held = checkpoint.hold_name(one.name)
+def _abort(checkpoint: Checkpoint, name: str, client: Callable[[], Client]) -> str:
+    held = checkpoint.hold_name(name)
     try:
         if not held.is_ours:
             raise CheckpointInUseError("its journal cannot be locked or read")
-        said = "the journal could not be read, and is removed"
+        message = "the journal could not be read, and is removed"
         if held.record is not None:
-            said = _end(client, held.record)
+            message = _end(client, held.record)
         held.remove()
     finally:
         held.release()
-    return said
+    return message
 
 
 def _end(client: Callable[[], Client], record: JournalRecord) -> str:
-    """Abort the upload in *record*, unless only the owner may abort it; return a message."""
     head = record.head
     upload = f"upload {head.upload_id}"
     if head.owners:

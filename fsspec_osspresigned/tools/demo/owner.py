@@ -46,18 +46,16 @@ _GRANTED = (
 
 @frozen
 class Row:
-    """One object in the demo's final table; *fault* is empty if it is correct."""
-
     path: str
     how: str = ""
-    size: int = 0
+    size: int = 0  # bytes
     seconds: float = 0.0
     crc64: int = 0
-    fault: str = ""
+    fault: str = ""  # empty if the object is correct
 
 
 def main(large: int = 300) -> int:
-    """Run the demo with a large file of *large* MiB; return 0 if every byte arrived."""
+    """Run the demo with a file of *large* MiB; return 0 if every byte arrived."""
     started = time.monotonic()
     token = secrets.token_urlsafe(24)
     key = Credentials("DemoOwner", Secret(secrets.token_urlsafe(24)))
@@ -79,7 +77,11 @@ def main(large: int = 300) -> int:
             say("grant.json, one signature for all names below a prefix,")
             say(f"and runs a signer service at {service.url}")
             url = _hand_out(plan, signer)
-            _sign_grant(plan, oss, key)
+            terms = GrantTerms(bucket=names.BUCKET, prefix="grant/")
+            made = sign_grant(
+                key, oss.endpoint, terms, region=oss.region, now=time.time()
+            )
+            write_text(made.text(), plan.file(names.GRANT))
             say("the uploader starts: another process, without any key")
             environment = {
                 name: value
@@ -95,7 +97,7 @@ def main(large: int = 300) -> int:
             say(f"the uploader FAILED with exit code {code}")
         say("the owner reads everything back with the keys and compares every byte")
         reader = fsspec.filesystem("osspresigned", signer=signer)
-        receipts = read_receipts(plan.receipts)
+        receipts = read_receipts(plan.file(names.RECEIPTS))
         rows = [examine(plan, reader, receipts, path) for path in names.EVERYTHING]
     show(rows)
     good = code == 0 and not any(row.fault for row in rows)
@@ -115,33 +117,26 @@ def _run(command: list[str], environment: Mapping[str, str]) -> int:
 
 
 def _hand_out(plan: DemoPlan, signer: KeySigner) -> Secret:
-    """Write the URL file and the URL map; return the URL to pass in the environment."""
     first, second = sign(signer, names.ONE_URL, Order()).requests.values()
-    plan.url_file.touch(mode=0o600)
-    plan.url_file.write_text(second.url.reveal(), encoding="utf-8")
+    plan.file(names.URL_FILE).touch(mode=0o600)
+    plan.file(names.URL_FILE).write_text(second.url.reveal(), encoding="utf-8")
     cut = Cut(parts=-(-plan.large // _PART), part_size=_PART)
     single = sign(signer, names.SINGLE_IN_MAP, Order())
     in_parts = sign(signer, [names.LARGE], Order(cut=cut))
-    write({**single.entries, **in_parts.entries}, plan.url_map)
+    write({**single.entries, **in_parts.entries}, plan.file(names.URL_MAP))
     return first.url
 
 
-def _sign_grant(plan: DemoPlan, oss: Emulator, key: Credentials) -> None:
-    terms = GrantTerms(bucket=names.BUCKET, prefix="grant/")
-    now = time.time()
-    made = sign_grant(key, oss.endpoint, terms, region=oss.region, now=now)
-    write_text(made.text(), plan.grant)
-
-
 def read_receipts(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return path -> receipt of all objects that the uploader's processes stored."""
-    found = {}
+    """Return path -> receipt of all objects that the uploader stored."""
+    receipts = {}
     for file in sorted(folder.rglob("*.jsonl")):
         for line in file.read_text(encoding="utf-8").splitlines():
             receipt = json.loads(line)
             # Through a single URL the path is empty: the folder is named after it.
-            found[receipt["path"] or str(file.parent.relative_to(folder))] = receipt
-    return found
+            path = receipt["path"] or str(file.parent.relative_to(folder))
+            receipts[path] = receipt
+    return receipts
 
 
 def examine(
@@ -179,7 +174,6 @@ def _crc_of(file: Path) -> int:
 
 
 def show(rows: list[Row]) -> None:
-    """Print the table of the demo's objects."""
     table = Table("object", "sent as")
     for name in ("bytes", "seconds", "CRC-64"):
         table.add_column(name, justify="right")
@@ -195,5 +189,4 @@ def show(rows: list[Row]) -> None:
 
 
 def say(text: str) -> None:
-    """Print the next step of the demo."""
     print(f"demo: {text}", flush=True)  # noqa: T201 - it is the program's output

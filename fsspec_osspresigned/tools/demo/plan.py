@@ -24,6 +24,9 @@ ONE_URL = (ONE_FILE, ONE_CSV)
 SINGLE_IN_MAP = (PARQUET, CSV_GZ, *DASK_PARTS)
 EVERYTHING = (*ONE_URL, *SINGLE_IN_MAP, LARGE, *PARTITIONS, *SIGNED, STREAM)
 
+URL_FILE, URL_MAP, GRANT = "table.url", "urls.json", "grant.json"
+RECEIPTS = "receipts"  # a directory
+
 URL_VARIABLE = "OSSPRESIGNED_DEMO_URL"
 TOKEN_VARIABLE = "OSSPRESIGNED_DEMO_TOKEN"  # noqa: S105 - a variable's name
 
@@ -38,35 +41,16 @@ class DemoPlan:
     streamed: int  # the stream, whose length is not announced
     part_size: int
 
-    @property
-    def url_file(self) -> Path:
-        """Path of the file with a single presigned URL."""
-        return Path(self.folder, "table.url")
-
-    @property
-    def url_map(self) -> Path:
-        """Path of the URL map."""
-        return Path(self.folder, "urls.json")
-
-    @property
-    def grant(self) -> Path:
-        """Path of the grant file for all objects below a prefix."""
-        return Path(self.folder, "grant.json")
-
-    @property
-    def receipts(self) -> Path:
-        """Directory of the receipts of the uploader's processes."""
-        return Path(self.folder, "receipts")
+    def file(self, name: str) -> Path:
+        return Path(self.folder, name)
 
     def source(self, path: str) -> Path:
-        """Return the local file whose bytes must arrive in the object *path*."""
+        """Return the file whose bytes must arrive in the object *path*."""
         return Path(self.folder, "sources", path)
 
     def dump(self) -> str:
-        """Return the plan as text, the command-line argument of the uploader."""
         return json.dumps(asdict(self))
 
     @classmethod
     def load(cls, text: str) -> DemoPlan:
-        """Return the plan from *text*, the result of :meth:`dump`."""
         return cls(**json.loads(text))

@@ -17,7 +17,6 @@ from .plan import DemoPlan
 
 
 def main(text: str) -> int:
-    """Upload everything in the plan *text*, and return the exit code."""
     try:
         upload(text)
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - shown, whatever
@@ -27,7 +26,6 @@ def main(text: str) -> int:
 
 
 def upload(text: str) -> None:
-    """Upload all objects of the plan *text*, in each of the five ways."""
     keys = [name for name in os.environ if name.startswith("OSS_")]
     if keys:
         sys.exit(f"the uploader must not have {', '.join(keys)}")
@@ -44,27 +42,28 @@ def upload(text: str) -> None:
 
 
 def one_url(plan: DemoPlan, frame: pd.DataFrame) -> None:
-    """Upload with a single presigned URL and an empty path."""
     say("one signed URL: a file, a pandas csv")
     source = plan.source(names.ONE_FILE)
     source.write_text("Sent with one URL from an environment variable.\n")
-    here = options(plan, names.ONE_FILE, presigned_url=f"env:{names.URL_VARIABLE}")
-    fsspec.filesystem("osspresigned", **here).put_file(str(source), "")
-    here = options(plan, names.ONE_CSV, presigned_url=f"file:{plan.url_file}")
-    frame.to_csv("osspresigned://", storage_options=here)
+    storage = options(plan, names.ONE_FILE, presigned_url=f"env:{names.URL_VARIABLE}")
+    fsspec.filesystem("osspresigned", **storage).put_file(str(source), "")
+    storage = options(
+        plan, names.ONE_CSV, presigned_url=f"file:{plan.file(names.URL_FILE)}"
+    )
+    frame.to_csv("osspresigned://", storage_options=storage)
     frame.to_csv(plan.source(names.ONE_CSV))
 
 
 def url_map(plan: DemoPlan, frame: pd.DataFrame) -> None:
-    """Upload with a URL map: once by pandas, once by dask on two worker processes."""
+    """By pandas, then by dask on two worker processes."""
     say("URL map: pandas parquet, pandas csv.gz")
-    here = options(plan, url_map=str(plan.url_map))
-    frame.to_parquet(f"osspresigned://{names.PARQUET}", storage_options=here)
+    storage = options(plan, url_map=str(plan.file(names.URL_MAP)))
+    frame.to_parquet(f"osspresigned://{names.PARQUET}", storage_options=storage)
     frame.to_parquet(plan.source(names.PARQUET))
     gzip: Any = {"method": "gzip", "mtime": 1}
     frame.to_csv(plan.source(names.CSV_GZ), compression=gzip)
     frame.to_csv(
-        f"osspresigned://{names.CSV_GZ}", compression=gzip, storage_options=here
+        f"osspresigned://{names.CSV_GZ}", compression=gzip, storage_options=storage
     )
 
     say("URL map: dask parquet from two worker processes")
@@ -79,43 +78,43 @@ def url_map(plan: DemoPlan, frame: pd.DataFrame) -> None:
         ) as pair,
         Client(pair),
     ):
-        parts.to_parquet(f"osspresigned://{names.DASK}", storage_options=here)
+        parts.to_parquet(f"osspresigned://{names.DASK}", storage_options=storage)
         parts.to_parquet(str(plan.source(names.DASK)))
 
 
 def large_file(plan: DemoPlan) -> None:
-    """Upload a large file in parts by a URL map, with a progress bar."""
     say(f"URL map: fs.put of {plan.large // MIB} MiB in parts")
     source = plan.source(names.LARGE)
     with source.open("wb") as file:
         for _ in range(plan.large // MIB):
             file.write(os.urandom(MIB))
-    fs = fsspec.filesystem("osspresigned", **options(plan, url_map=str(plan.url_map)))
+    fs = fsspec.filesystem(
+        "osspresigned", **options(plan, url_map=str(plan.file(names.URL_MAP)))
+    )
     progress = BytesProgress(label="  ", stream=sys.stderr)
     fs.put(str(source), names.LARGE, callback=progress)
     progress.close()
 
 
 def grant(plan: DemoPlan) -> None:
-    """Upload with a grant: pandas partitions, whose names the owner did not know."""
+    """Names of partitions that the owner did not know."""
     say("grant file: pandas parquet, partitioned by day")
     frame = pd.DataFrame({"day": ["mon", "tue"] * 1_000, "n": range(2_000)})
-    made: Any = {"partition_cols": ["day"], "basename_template": "{i}.parquet"}
-    here = options(plan, grant=str(plan.grant))
-    frame.to_parquet(f"osspresigned://{names.DAYS}", storage_options=here, **made)
-    frame.to_parquet(plan.source(names.DAYS), **made)
+    layout: Any = {"partition_cols": ["day"], "basename_template": "{i}.parquet"}
+    storage = options(plan, grant=str(plan.file(names.GRANT)))
+    frame.to_parquet(f"osspresigned://{names.DAYS}", storage_options=storage, **layout)
+    frame.to_parquet(plan.source(names.DAYS), **layout)
 
 
 def signer(plan: DemoPlan) -> None:
-    """Upload with a signer service: three files, and a stream of unknown length."""
     say("signer service: three files, a stream of unknown length")
-    here = options(
+    storage = options(
         plan,
         signer=plan.signer,
         signer_token=f"env:{names.TOKEN_VARIABLE}",
         part_size=plan.part_size,
     )
-    fs = fsspec.filesystem("osspresigned", **here)
+    fs = fsspec.filesystem("osspresigned", **storage)
     sources = [plan.source(path) for path in names.SIGNED]
     for source in sources:
         source.write_text(f"This is {source.name}.\n" * 1_000)
@@ -132,11 +131,10 @@ def signer(plan: DemoPlan) -> None:
 
 def options(plan: DemoPlan, path: str = "", **own: Any) -> dict[str, Any]:
     """Return storage options; receipts go into the directory *path*."""
-    return {"receipts": str(plan.receipts / path), **own}
+    return {"receipts": str(plan.file(names.RECEIPTS) / path), **own}
 
 
 def say(text: str) -> None:
-    """Print the next step of the demo."""
     print(f"uploader: {text}", flush=True)  # noqa: T201 - it is the program's output
 
 

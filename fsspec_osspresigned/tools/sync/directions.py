@@ -5,8 +5,6 @@ Also the comparison whether a file and its object have the same bytes.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import functools
 import hashlib
 import os
@@ -33,7 +31,7 @@ from ...signing.endpoint import check_key
 from ...units import MIB
 from ...upload.plan import refuse_expired
 from .plan import Aside, Entry, Item, Plan, Sent, Stored, Why, is_what_was_sent
-from .send import Listener, SyncRoute, batches_of, spread
+from .send import Listener, SyncRoute, batches_of, spread, transfer_all
 from .source import LocalSource, RemoteSource, SyncSource, whole_listing
 
 _is_md5 = re.compile(r"[0-9A-Fa-f]{32}").fullmatch
@@ -48,23 +46,18 @@ def _etag_there(item: Item) -> str:
 
 @frozen
 class ContentComparison:
-    """Comparison of files below *source* with objects below *root*.
-
-    *listed* returns the ETag of an item's object from a listing, or ``""``; by default,
-    from the listing of the destination.
-    """
+    """Comparison of files below *source* with objects below *root*."""
 
     client: Client
     source: SyncSource
     root: str
-    listed: Callable[[Item], str] = _etag_there
+    listed: Callable[[Item], str] = _etag_there  # ETag of an object from a listing
 
     def resolve(self, plan: Plan) -> dict[str, Sent]:
         """Compare the bytes of all undecided files of *plan*, several at once.
 
-        Returns name -> record for the sync state, of each equal file. Reads each file
-        and, unless an earlier run has recorded the CRC-64, sends a HeadObject for its
-        object.
+        Returns name -> record for the sync state, of each equal file. Sends HeadObject
+        for each object whose CRC-64 no earlier run has recorded.
         """
         unsure, plan.unsure = plan.unsure, []
         width = self.client.options.connections
@@ -72,13 +65,13 @@ class ContentComparison:
             self._prove, lambda item: item.entry.name, width=width
         )
         remembered = {}
-        for item, (why, found) in zip(unsure, run(scope.run, unsure), strict=True):
-            if isinstance(found, OSError):
-                plan.errors[item.entry.name] = found
+        for item, (why, proof) in zip(unsure, run(scope.run, unsure), strict=True):
+            if isinstance(proof, OSError):
+                plan.errors[item.entry.name] = proof
                 continue
             plan.resolve(item, why)
-            if found is not None:
-                remembered[item.entry.name] = found
+            if proof is not None:
+                remembered[item.entry.name] = proof
         return remembered
 
     async def _prove(self, item: Item) -> Proof:
@@ -119,6 +112,10 @@ class ContentComparison:
         return Why.SAME, Sent(size, entry.mtime_ns, entry.tag, etag, crc)
 
 
+def _is_large(entry: Entry) -> bool:
+    return entry.size is None or entry.size > SMALL
+
+
 @frozen(kw_only=True)
 class Downward:
     """Direction of a sync from a prefix of the store to the local directory *target*.
@@ -130,8 +127,8 @@ class Downward:
     source: RemoteSource
     target: LocalSource
     fail_fast: bool = False
-    verb = "fetched"
-    extras = "files"
+    verb = "fetched"  # participle for a transferred file
+    extras = "files"  # what may be deleted
     clock = -1
     _real: str = field(init=False)
 
@@ -141,16 +138,13 @@ class Downward:
 
     @property
     def client(self) -> Client:
-        """Client of the store."""
         return self.filesystem.client
 
     @property
     def root(self) -> str:
-        """Bucket and prefix of the source, with a slash at the end."""
         return self.source.place("")
 
     def entries(self) -> Iterator[Entry | Aside]:
-        """Yield the objects of the prefix; NotSignedError if listing is not granted."""
         return self.source.entries()
 
     def listed(self) -> dict[str, Stored] | None:
@@ -162,19 +156,17 @@ class Downward:
             return {}
         prefix = self.root.partition("/")[2]
         return {
-            one.name: Stored(one.size or 0, "", (one.mtime_ns or 0) / 1e9)
-            for one in self.target.entries()
-            if isinstance(one, Entry) and check_key(prefix + one.name) is None
+            entry.name: Stored(entry.size or 0, "", (entry.mtime_ns or 0) / 1e9)
+            for entry in self.target.entries()
+            if isinstance(entry, Entry) and check_key(prefix + entry.name) is None
         }
 
     def comparison(self) -> ContentComparison:
-        """Return the object that compares contents of files and objects."""
         return ContentComparison(
             self.client, self.target, self.root, lambda item: item.entry.tag
         )
 
     def check(self, plan: Plan) -> None:
-        """Raise ConfigurationError if a local file or link blocks an object."""
         names = [item.entry.name for item in plan.send]
         pairs = [Destination(self.root + n, self.target.place(n)) for n in names]
         refuse_clashes(pairs, local=True, known=True)
@@ -189,18 +181,13 @@ class Downward:
             raise ConfigurationError(problems)
 
     def _link_above(self, name: str) -> str | None:
-        """Return a message if *name* is below a link to a directory; None otherwise."""
-        parent = os.path.dirname(name)
-        straight = (
-            os.path.join(self._real, *parent.split("/")) if parent else self._real
-        )
+        straight = os.path.join(self._real, *name.split("/")[:-1])
         real = os.path.realpath(os.path.dirname(self.target.place(name)))
         if os.path.normcase(real) == os.path.normcase(straight):
             return None
         return f"{name!r} is below a link to a directory, which is not followed"
 
     def _special(self, name: str) -> str | None:
-        """Return a message if *name* is a pipe or a device; None otherwise."""
         try:
             mode = os.stat(self.target.place(name)).st_mode
         except OSError:
@@ -210,10 +197,7 @@ class Downward:
         return f"{name!r} would replace a pipe, socket or device"
 
     def check_signed(self, name: str) -> None:
-        """Raise NotSignedError if the download of *name* is certain to be refused.
-
-        No request is sent for this check.
-        """
+        """Raise NotSignedError if a download is certain to fail; sends nothing."""
         operation = calls.operation_on(Action.GetObject, self.root + name)
         self.client.signer.preflight(operation)
 
@@ -221,44 +205,30 @@ class Downward:
         """Do nothing, because deleting local files needs no signature."""
 
     def transfer(self, entries: Iterable[Entry], listener: Listener) -> None:
-        """Download *entries*; return after all downloads have ended."""
-        options = self.client.options
-        large = asyncio.Semaphore(options.connections)
-
-        async def work(entry: Entry) -> None:
-            is_large = entry.size is None or entry.size > SMALL
-            async with large if is_large else contextlib.nullcontext():
-                await listener.begin(entry)
-                try:
-                    await self._fetch(entry.name, listener, is_large=is_large)
-                except Exception as error:
-                    await listener.failed(entry, error)
-                    raise
-                await listener.fetched(entry)
-
-        scope: Scope[Entry, None] = Scope(
-            work,
-            lambda entry: entry.name,
-            width=options.most_small,
-            on_error="raise" if self.fail_fast else "omit",
+        run(
+            transfer_all,
+            self.client,
+            entries,
+            functools.partial(self._fetch, listener),
+            listener,
+            is_large=_is_large,
+            fail_fast=self.fail_fast,
         )
-        run(scope.run_all, entries)
 
-    async def _fetch(self, name: str, listener: Listener, *, is_large: bool) -> None:
+    async def _fetch(self, listener: Listener, entry: Entry) -> None:
         """Download one object; its file's modification time is when the download began.
 
         If the object is replaced during the download, the object is newer than the
         file, and the next run fetches the object again.
         """
+        name, began = entry.name, time.time_ns()
         path, place = self.root + name, self.target.place(name)
-        began = time.time_ns()
         file, moved = AtomicFile(place), functools.partial(listener.moved, name)
         heard = moved if listener.hears_bytes else None
+        large = _is_large(entry)
         try:
             await blocking(self._refuse_blocked, name, path)
-            await Download(
-                self.client, path, file, heard=heard, in_thread=is_large
-            ).run()
+            await Download(self.client, path, file, heard=heard, in_thread=large).run()
             await blocking(file.publish)
         finally:
             await file.end()
@@ -269,7 +239,6 @@ class Downward:
             raise ConfigurationError(problem, path=path)
 
     async def delete(self, name: str) -> None:
-        """Delete the local file *name*, or the link of that name."""
         await blocking(self._delete, name)
 
     def _delete(self, name: str) -> None:
@@ -280,79 +249,65 @@ class Downward:
 
 @frozen(kw_only=True)
 class Upward:
-    """Upload direction of a sync, from the source of *route* to the store.
-
-    *executor* runs the uploads in other processes; None uploads in this process.
-    ``Downward`` has the same members. *verb* is the participle for a transferred file,
-    *extras* the noun for deleted items.
-    """
+    """Upload direction of a sync; ``Downward`` has the same members."""
 
     filesystem: OSSPresignedFileSystem
     route: SyncRoute
-    executor: Any = None
+    executor: Any = None  # runs the uploads in other processes
     verb = "sent"
     extras = "objects"
 
     @property
     def client(self) -> Client:
-        """Client of the store."""
         return self.filesystem.client
 
     @property
     def root(self) -> str:
-        """Bucket and prefix of the destination, with a slash at the end."""
         return self.route.root
 
     @property
     def fail_fast(self) -> bool:
-        """Whether the first failure ends the run."""
         return self.route.fail_fast
 
     @property
     def clock(self) -> int:
-        """Sign of the correction of source times by the clock offset.
+        """How the clock offset corrects the times of the source.
 
-        1: source times are by this machine's clock, destination times by the store's.
-        -1: the reverse. 0: a remote source with an unknown clock.
+        1: they are by this machine's clock, those of the destination by the store's.
+        -1: the reverse. 0: the clock of the source is unknown.
         """
         return int(self.route.source.is_local)
 
     def entries(self) -> Iterator[Entry | Aside]:
-        """Yield files of the source, and an Aside for each entry that is not a file."""
         return self.route.source.entries()
 
     def listed(self) -> dict[str, Stored] | None:
-        """Return name -> object of the destination; None if listing is not granted."""
-        found: dict[str, Stored] = {}
+        """Return name -> object; None if listing is not granted."""
+        listed: dict[str, Stored] = {}
         try:
             for info in whole_listing(self.client, *split_path(self.root)):
                 date = info["LastModified"]
                 modified = None if date is None else date.timestamp()
                 name = info["name"].removeprefix(self.root)
-                found[name] = Stored(info["size"], info["ETag"], modified)
+                listed[name] = Stored(info["size"], info["ETag"], modified)
         except PermissionError as error:
-            if found or not calls.means_unseen(error):
+            if listed or not calls.means_unseen(error):
                 raise
             return None
-        return found
+        return listed
 
     def comparison(self) -> ContentComparison:
-        """Return the object that compares contents of files and objects."""
         return ContentComparison(self.client, self.route.source, self.root)
 
     def check(self, plan: Plan) -> None:
         """Do nothing, because a store can hold any set of keys."""
 
     def check_signed(self, name: str) -> None:
-        """Raise NotSignedError if the upload of *name* is certain to be refused.
-
-        No request is sent for this check.
-        """
+        """Raise NotSignedError if an upload is certain to fail; sends nothing."""
         path = self.root + name
         refuse_expired(self.client.signer.grant(path), path)
 
     def check_delete(self, name: str) -> None:
-        """Raise NotSignedError if deleting *name* is not granted."""
         path = self.root + name
         delete = calls.operation_on(Action.DeleteObject, path)
         if not run(self.client.can_sign, delete):
@@ -360,7 +315,6 @@ class Upward:
             raise NotSignedError(msg, path=path, action=delete.action)
 
     def transfer(self, entries: Iterable[Entry], listener: Listener) -> None:
-        """Upload *entries*; return after all uploads have ended."""
         if self.executor is None:
             self.route.send(self.client, entries, listener)
         else:
@@ -368,7 +322,6 @@ class Upward:
             spread(self.executor, batches, listener)
 
     async def delete(self, name: str) -> None:
-        """Delete the object *name*."""
         path = self.root + name
         await calls.delete(self.client, path)
         self.client.written.forget(path)

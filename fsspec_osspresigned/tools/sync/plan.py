@@ -25,20 +25,18 @@ _WILDCARDS = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
 
 @functools.cache
 def _pattern(glob: str) -> re.Pattern[str]:
-    """Return the regular expression for *glob*, which matches a whole name."""
     body = glob.removeprefix("/").removesuffix("/")
     if not body:
-        raise ConfigurationError(
-            f"{glob!r} is not a glob: write one as '*.csv' or 'tmp/'"
-        )
+        msg = f"{glob!r} is not a glob: write one as '*.csv' or 'tmp/'"
+        raise ConfigurationError(msg)
     front = "" if glob.startswith("/") else "(?:.*/)?"
-    # What lies in a directory that fits, fits too.
+    # A directory that matches includes everything in it.
     back = "/.*" if glob.endswith("/") else "(?:/.*)?"
     return re.compile(f"(?s:{front}{_translated(body)}{back})")
 
 
 def _translated(glob: str) -> str:
-    found, depth = [], 0
+    pieces, depth = [], 0
     for text in _PIECES.findall(glob):
         if text in _WILDCARDS:
             piece = _WILDCARDS[text]
@@ -54,17 +52,14 @@ def _translated(glob: str) -> str:
             piece = _class(text, glob)
         else:
             piece = re.escape(text[-1])
-        found.append(piece)
+        pieces.append(piece)
     if depth:
         raise ConfigurationError(f"{glob!r} is not a glob: a {{ is not closed")
-    return "".join(found)
+    return "".join(pieces)
 
 
 def _class(text: str, glob: str) -> str:
-    """Return the regular expression of a glob's character class.
-
-    A leading ``]`` is an ordinary character.
-    """
+    """Return the expression of a character class; a leading ``]`` is ordinary."""
     negation = "^" if text[1] in "!^" else ""
     members = re.sub(r"([\\\[\]^&~|])", r"\\\1", text[1 + len(negation) : -1])
     piece = f"(?!/)[{negation}{members}]"
@@ -99,9 +94,8 @@ class Rule:
         """Return the rule in *text*, ``+ GLOB`` or ``- GLOB`` as in rclone."""
         sign, space, glob = text.partition(" ")
         if sign not in _SIGNS or not space:
-            raise ConfigurationError(
-                f"{text!r} is not a rule: write '+ GLOB' or '- GLOB'"
-            )
+            msg = f"{text!r} is not a rule: write '+ GLOB' or '- GLOB'"
+            raise ConfigurationError(msg)
         return cls(_SIGNS[sign], glob.strip())
 
     @classmethod
@@ -110,7 +104,6 @@ class Rule:
         return cls(takes=False, glob="/" + re.sub(r"([\\*?\[{])", r"\\\1", name))
 
     def fits(self, name: str) -> bool:
-        """Return whether the glob matches *name* or one of its parent directories."""
         return _pattern(self.glob).fullmatch(name) is not None
 
 
@@ -126,14 +119,11 @@ class Filter:
 
     @classmethod
     def of(cls, rules: Iterable[Rule | str]) -> Self:
-        """Return a filter of *rules*, which may be texts."""
         if isinstance(rules, str):
             raise ConfigurationError("filters= must be a list of rules")
-        found = (Rule.of(one) if isinstance(one, str) else one for one in rules)
-        return cls(tuple(found))
+        return cls(tuple(Rule.of(r) if isinstance(r, str) else r for r in rules))
 
     def takes(self, name: str) -> bool:
-        """Return whether the filter includes *name*, relative to the source."""
         for rule in reversed(self.rules):
             if rule.fits(name):
                 return rule.takes
@@ -160,16 +150,12 @@ _ODD_ON_WINDOWS = re.compile(
 
 
 class How(enum.StrEnum):
-    """Criteria for comparing a file with its object: time, size or checksum."""
-
     TIME = "time"
     SIZE = "size"
     CHECKSUM = "checksum"
 
 
 class Why(enum.StrEnum):
-    """Verdicts of a sync about a file, such as new, changed or same."""
-
     NEW = "new"
     SIZE = "other size"
     TIME = "newer"
@@ -181,40 +167,30 @@ class Why(enum.StrEnum):
 
 @frozen
 class Entry:
-    """One file of the source of a sync.
+    """File of the source."""
 
-    Attributes:
-        name: path relative to the source, with slashes.
-        size: size in bytes; None if the source does not say.
-        mtime_ns: modification time in nanoseconds since the epoch; None if unknown.
-        tag: the source's identifier of the content, such as an ETag; may be empty.
-    """
-
-    name: str
-    size: int | None
-    mtime_ns: int | None = None
-    tag: str = ""
+    name: str  # relative to the source, with slashes
+    size: int | None  # bytes; None if the source does not say
+    mtime_ns: int | None = None  # since the epoch; None if unknown
+    tag: str = ""  # the source's identifier of the content, such as an ETag
 
 
 @frozen
 class Aside:
-    """Source entry that a sync leaves out: its kind, or the error if unreadable."""
+    """Entry of the source that a sync leaves out."""
 
     name: str
-    why: str
-    error: OSError | None = None
+    why: str  # its kind
+    error: OSError | None = None  # if it is unreadable
 
 
 @frozen
 class Stored:
-    """Object or file at the destination, from a listing.
-
-    *modified* is in seconds since the epoch, by the clock of the destination.
-    """
+    """Object or file of the destination, from a listing."""
 
     size: int
     etag: str = ""
-    modified: float | None = None
+    modified: float | None = None  # seconds since the epoch, by the destination's clock
 
 
 @frozen
@@ -230,28 +206,13 @@ class Sent:
 
 @frozen(kw_only=True)
 class PlanRules:
-    """Settings for making a sync plan.
-
-    Attributes:
-        prefix: prefix of all keys; empty, or with a final slash.
-        downward: whether the destination is a local directory instead of a prefix.
-        listed: whether the destination could be listed.
-        ahead: seconds by which the source's clock is ahead of the destination's.
-    """
-
     how: How = How.TIME
     filter: Filter = field(factory=Filter)
-    prefix: str = ""
-    downward: bool = False
-    listed: bool = True
+    prefix: str = ""  # of all keys; empty, or with a final slash
+    downward: bool = False  # the destination is a local directory
+    listed: bool = True  # the destination could be listed
     always: bool = False
-    ahead: float = 0.0
-
-    def problem(self, name: str) -> str | None:
-        """Return why the destination cannot store *name*; None if it can."""
-        if self.downward:
-            return local_name_problem(name)
-        return name_problem(name, self.prefix)
+    ahead: float = 0.0  # seconds that the source's clock is ahead of the destination's
 
 
 @frozen
@@ -298,14 +259,10 @@ class Plan:
 
     @property
     def send_bytes(self) -> int:
-        """Total size of the files to send in bytes.
-
-        Files of unknown size count as 0.
-        """
+        """Total size of the files to send in bytes; an unknown size counts as 0."""
         return sum(item.entry.size or 0 for item in self.send)
 
     def place(self, item: Item) -> None:
-        """Add *item* to the list of the plan for its verdict."""
         if item.why is Why.UNSURE:
             self.unsure.append(item)
         elif item.why is Why.SAME:
@@ -320,17 +277,16 @@ class Plan:
 
 def plan(
     source: Iterable[Entry | Aside],
-    there: dict[str, Stored],
+    listed: dict[str, Stored],
     before: Mapping[str, Sent],
     rules: PlanRules,
 ) -> Plan:
     """Return the sync plan for *source*, compared with the destination by name.
 
-    *there* are the objects at the destination, and *before* the files that earlier runs
-    sent. Names that the source has are removed from *there*, which is empty if the
-    destination could not be listed.
+    *listed* are the objects at the destination, empty if it could not be listed; names
+    that the source has are removed. *before* are the files that earlier runs sent.
     """
-    made = Plan()
+    result = Plan()
     unseen: set[str] = set()  # nothing is known of what lies below
     for entry in source:
         name, takes = entry.name, rules.filter.takes(entry.name)
@@ -338,36 +294,38 @@ def plan(
             if rules.filter.skips(name):
                 continue
             unseen.add(name)
-            there.pop(name, None)
+            listed.pop(name, None)
             if entry.error is not None:
-                made.errors[name] = entry.error
+                result.errors[name] = entry.error
             elif takes:
-                made.left_out[name] = entry.why
+                result.left_out[name] = entry.why
         elif takes:
-            made.found += 1
-            stored, sent = there.pop(name, None), before.get(name)
-            if (problem := rules.problem(name)) is not None:
-                made.problems[name] = problem
+            result.found += 1
+            stored, sent = listed.pop(name, None), before.get(name)
+            if rules.downward:
+                problem = local_name_problem(name)
+            else:
+                problem = name_problem(name, rules.prefix)
+            if problem is not None:
+                result.problems[name] = problem
             else:
                 why = verdict(entry, stored, sent, rules)
-                made.place(Item(entry, why, stored, sent))
-    made.extra = sorted(_extra(there, unseen, rules.filter), key=lambda one: one.name)
-    return made
+                result.place(Item(entry, why, stored, sent))
+    extra = _extra(listed, unseen, rules.filter)
+    result.extra = sorted(extra, key=lambda each: each.name)
+    return result
 
 
 def verdict(
     entry: Entry, stored: Stored | None, sent: Sent | None, rules: PlanRules
 ) -> Why:
-    """Return why *entry* must be sent; ``SAME`` if it need not be sent.
-
-    ``UNSURE`` means that the bytes must be compared.
-    """
+    """Return why *entry* must be sent; ``UNSURE``: the bytes must be compared."""
     if stored is None and (rules.listed or sent is None):
         return Why.NEW
     if rules.always:
         return Why.ALWAYS
-    there = stored or sent
-    if there is not None and entry.size not in (None, there.size):
+    known = stored or sent
+    if known is not None and entry.size not in (None, known.size):
         return Why.SIZE
     if rules.how is How.SIZE and entry.size is not None:
         return Why.SAME
@@ -399,7 +357,6 @@ def is_what_was_sent(stored: Stored | None, sent: Sent) -> bool:
 
 
 def name_problem(name: str, prefix: str) -> str | None:
-    """Return why *prefix* with *name* cannot be a key; None if it can."""
     if _leads_out(name):
         return "a name with '.' or '..' in it is not sent"
     return check_key(prefix + name)
@@ -423,18 +380,17 @@ def _leads_out(name: str) -> bool:
 
 
 def _extra(
-    there: dict[str, Stored], unseen: set[str], wanted: Filter
+    listed: dict[str, Stored], unseen: set[str], chosen: Filter
 ) -> Iterator[Extra]:
     """Yield the objects that only the destination has and that the sync may delete.
 
-    Three kinds of objects are never deleted: those below a directory in *unseen*, those
-    that represent directories (names with a final slash), and those whose names no file
-    can have.
+    Never deleted: objects below a directory in *unseen*, those that represent
+    directories (names with a final slash), and those whose names no file can have.
     """
-    for name, stored in there.items():
+    for name, stored in listed.items():
         if not name or name.endswith("/") or _leads_out(name):
             continue
-        if wanted.takes(name) and unseen.isdisjoint(_above(name)):
+        if chosen.takes(name) and unseen.isdisjoint(_above(name)):
             yield Extra(name, stored.size)
 
 

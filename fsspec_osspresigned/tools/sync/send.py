@@ -3,9 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import pickle
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -40,34 +49,55 @@ _LARGE_AT_ONCE = 2  # larger remote files, which have several parts in memory
 
 
 class Listener:
-    """Protocol of an object that is notified of transfers.
+    """What is notified of transfers."""
 
-    Attributes:
-        hears_bytes: whether ``moved`` does anything.
-    """
-
-    hears_bytes = True
+    hears_bytes = True  # `moved` does something
 
     async def begin(self, entry: Entry) -> None:
-        """Called when the transfer of *entry* begins."""
+        """The transfer of *entry* begins."""
 
     def moved(self, name: str, count: int) -> None:
-        """Called with the number of bytes moved; negative after a failed attempt.
-
-        It is called in worker threads.
-        """
+        """*count* bytes moved, negative after a failed try; in worker threads."""
 
     def on_upload_event(self, entry: Entry, event: UploadEvent) -> None:
-        """Called in a worker thread when an upload is resumed, or can be later."""
+        """An upload is resumed, or can be later; called in a worker thread."""
 
-    async def stored(self, entry: Entry, receipt: Receipt) -> None:
-        """Called when a file is stored."""
-
-    async def fetched(self, entry: Entry) -> None:
-        """Called when a file is fetched."""
+    async def stored(self, entry: Entry, receipt: Receipt | None) -> None:
+        """A file is stored; *receipt* None: it is fetched."""
 
     async def failed(self, entry: Entry, error: Exception) -> None:
-        """Called when a file could not be transferred."""
+        """A file could not be transferred."""
+
+
+async def transfer_all(
+    client: Client,
+    entries: Iterable[Entry] | AsyncIterator[Sequence[Entry]],
+    transfer: Callable[[Entry], Coroutine[Any, Any, Receipt | None]],
+    listener: Listener,
+    *,
+    is_large: Callable[[Entry], bool],
+    fail_fast: bool,
+) -> None:
+    """Call *transfer* for all *entries*, several at once; large ones take turns."""
+    large = asyncio.Semaphore(client.options.connections)
+
+    async def work(entry: Entry) -> None:
+        async with large if is_large(entry) else contextlib.nullcontext():
+            await listener.begin(entry)
+            try:
+                receipt = await transfer(entry)
+            except Exception as error:
+                await listener.failed(entry, error)
+                raise
+            await listener.stored(entry, receipt)
+
+    scope: Scope[Entry, None] = Scope(
+        work,
+        lambda entry: entry.name,
+        width=client.options.most_small,
+        on_error="raise" if fail_fast else "omit",
+    )
+    await scope.run_all(entries)
 
 
 @frozen
@@ -82,7 +112,6 @@ class SyncRoute:
     def send(
         self, client: Client, entries: Iterable[Entry], listener: Listener
     ) -> None:
-        """Upload *entries*, several at once; return after all uploads have ended."""
         run(_Sending(self, client, listener).send, entries)
 
 
@@ -93,51 +122,37 @@ class _Sending:
         self._route, self._client, self._listener = route, client, listener
         self._call = PutCall.from_options(client, route.given)
         self._large_streams = asyncio.Semaphore(_LARGE_AT_ONCE)
-        self._large = asyncio.Semaphore(client.options.connections)
+        self._prefetcher: Prefetcher | None = None
 
     async def send(self, entries: Iterable[Entry]) -> None:
-        """Upload *entries*, several at once."""
-        source, prefetcher = self._client.announced(entries, self._opening)
-        options = self._client.options
+        source, self._prefetcher = self._client.announced(entries, self._opening)
+        is_local = self._route.source.is_local
 
-        async def work(entry: Entry) -> None:
-            is_small = entry.size is not None and entry.size <= SMALL
-            if self._route.source.is_local and is_small:
-                await self._send(entry, prefetcher)
-                return
-            async with self._large:
-                await self._send(entry, prefetcher)
+        def is_large(entry: Entry) -> bool:
+            return not is_local or entry.size is None or entry.size > SMALL
 
-        scope: Scope[Entry, None] = Scope(
-            work,
-            lambda entry: entry.name,
-            width=options.most_small,
-            on_error="raise" if self._route.fail_fast else "omit",
+        await transfer_all(
+            self._client,
+            source,
+            self._send,
+            self._listener,
+            is_large=is_large,
+            fail_fast=self._route.fail_fast,
         )
-        await scope.run_all(source)
 
     async def _opening(self, entry: Entry) -> Operation:
         target = self._call.target(self._route.root + entry.name)
         return await first_request(self._client, target, entry.size or 0)
 
-    async def _send(self, entry: Entry, prefetcher: Prefetcher | None) -> None:
-        listener = self._listener
-        await listener.begin(entry)
+    async def _send(self, entry: Entry) -> Receipt:
+        listener, source = self._listener, self._route.source
         moved = partial(listener.moved, entry.name) if listener.hears_bytes else None
         context = TransferContext(
-            prefetcher=prefetcher,
+            prefetcher=self._prefetcher,
             progress=moved,
             on_event=partial(listener.on_upload_event, entry),
         )
-        try:
-            receipt = await self._store(entry, context)
-        except Exception as error:
-            await listener.failed(entry, error)
-            raise
-        await listener.stored(entry, receipt)
-
-    async def _store(self, entry: Entry, context: TransferContext) -> Receipt:
-        source, path = self._route.source, self._route.root + entry.name
+        path = self._route.root + entry.name
         target = await self._call.checked_target(path)
         if source.is_local:
             return await self._send_file(target, source.place(entry.name), context)
@@ -179,26 +194,21 @@ class _Sending:
 
 @define
 class _RemoteFile:
-    """A file of another filesystem, which a worker thread reads."""
-
     source: SyncSource
     entry: Entry
     path: str  # of the object
     is_stopped: bool = False
 
     def stop(self) -> None:
-        """Stop before the next block."""
         self.is_stopped = True
 
     def _blocks(self) -> Iterator[bytes]:
-        """Yield all bytes; raise SourceChangedError if the listed size is wrong."""
         size, count = self.entry.size, 0
         with self.source.open(self.entry.name) as file:
             while block := file.read(MIB):
                 if self.is_stopped:
-                    raise UploadDiscardedError(
-                        "the upload was cancelled", path=self.path
-                    )
+                    msg = "the upload was cancelled"
+                    raise UploadDiscardedError(msg, path=self.path)
                 count += len(block)
                 if size is not None and count > size:
                     break
@@ -253,21 +263,20 @@ _Running: TypeAlias = dict[Future[BatchResult], Batch]
 
 @frozen
 class _Collector(Listener):
-    found: BatchResult = Factory(list)
+    results: BatchResult = Factory(list)
     hears_bytes = False
 
-    async def stored(self, entry: Entry, receipt: Receipt) -> None:
-        self.found.append((entry, receipt))
+    async def stored(self, entry: Entry, receipt: Any) -> None:
+        self.results.append((entry, receipt))
 
     async def failed(self, entry: Entry, error: Exception) -> None:
-        self.found.append((entry, error))
+        self.results.append((entry, error))
 
 
 def run_batch(batch: Batch) -> BatchResult:
-    """Upload the files of *batch* in this process, and return the result of each."""
     collector = _Collector()
     batch.route.send(batch.filesystem.client, batch.entries, collector)
-    return collector.found
+    return collector.results
 
 
 def spread(executor: Any, batches: Iterator[Batch], listener: Listener) -> None:
@@ -286,7 +295,7 @@ def spread(executor: Any, batches: Iterator[Batch], listener: Listener) -> None:
                 return
             done = wait(running, return_when=FIRST_COMPLETED).done
             # After the first failure, the others are done and come next.
-            if not all(_collect(one, running.pop(one), listener) for one in done):
+            if not all(_collect(each, running.pop(each), listener) for each in done):
                 batches = iter(())
                 running = _without_queued(running)
     except BaseException:
@@ -318,23 +327,22 @@ def _collect(future: Future[BatchResult], batch: Batch, listener: Listener) -> b
         for entry in batch.entries:
             run(listener.failed, entry, error)
         return not batch.route.fail_fast
-    found = future.result()
-    for entry, result in found:
+    results = future.result()
+    for entry, result in results:
         if isinstance(result, Exception):
             run(listener.failed, entry, result)
         else:
             batch.filesystem.client.written.remember(result, None)
             run(listener.stored, entry, result)
     # A batch stops before its end at the first failure, or where all is refused.
-    return len(found) == len(batch.entries) and not (
-        batch.route.fail_fast and any(isinstance(one, Exception) for _, one in found)
-    )
+    has_failed = any(isinstance(result, Exception) for _, result in results)
+    is_whole = len(results) == len(batch.entries)
+    return is_whole and not (batch.route.fail_fast and has_failed)
 
 
 def batches_of(
     filesystem: Any, route: SyncRoute, entries: Iterable[Entry]
 ) -> Iterator[Batch]:
-    """Yield batches of *entries* that are within ``LIMITS``."""
     held: list[Entry] = []
     size = 0
     for entry in entries:
@@ -349,10 +357,7 @@ def batches_of(
 
 
 def check_portable(executor: Any, filesystem: Any, route: SyncRoute) -> None:
-    """Raise ConfigurationError for options that must not be sent to another process.
-
-    Options with secrets, and those that cannot be pickled, are refused.
-    """
+    """Refuse options that hold secrets, or cannot be pickled."""
     if isinstance(executor, ThreadPoolExecutor):
         return
     if isinstance(route.source, RemoteSource):

@@ -37,45 +37,36 @@ _WORDS = ("anon", "google_default", "cloud", "cache", "browser")  # tokens of gc
 
 @frozen
 class LocalSource:
-    """Local directory as source of a sync; *root* is absolute."""
-
-    root: str
+    root: str  # absolute
     is_local = True
 
     def entries(self) -> Iterator[Entry | Aside]:
         """Yield files, and an Aside for each entry that is unreadable or not a file."""
-        for found in LocalTree(self.root, ""):
-            name = found.path[1:]
-            if found.problem is not None:
-                yield Aside(name, "unreadable", found.problem)
-            elif found.kind is Kind.FILE:
+        for entry in LocalTree(self.root, ""):
+            name = entry.path[1:]
+            if entry.problem is not None:
+                yield Aside(name, "unreadable", entry.problem)
+            elif entry.kind is Kind.FILE:
                 try:
-                    status = os.stat(found.local)
+                    status = os.stat(entry.local)
                 except OSError as error:
                     yield Aside(name, "unreadable", error)
                 else:
                     yield Entry(name, status.st_size, status.st_mtime_ns)
-            elif found.kind is not Kind.DIRECTORY:
-                yield Aside(name, found.kind.value)
+            elif entry.kind is not Kind.DIRECTORY:
+                yield Aside(name, entry.kind.value)
 
     def place(self, name: str) -> str:
-        """Return the absolute path of the file *name*."""
         return f"{self.root.rstrip('/')}/{name}"
 
     def open(self, name: str) -> Any:
-        """Open the regular file *name* for reading bytes."""
         return open(self.place(name), "rb", buffering=0, opener=open_regular)
 
 
 @frozen
 class RemoteSource:
-    """Directory of another fsspec filesystem as source of a sync.
-
-    *root* has no protocol and no trailing slash.
-    """
-
     fs: Any
-    root: str
+    root: str  # without protocol and final slash
     is_local = False
 
     @property
@@ -107,7 +98,6 @@ class RemoteSource:
             raise FileNotFoundError(2, "the source does not exist", self.root)
 
     def _infos(self) -> Iterator[Mapping[str, Any]]:
-        """Yield ``info`` of all files and other entries, but not of directories."""
         if hasattr(self.fs, "client") and self.fs.protocol == "osspresigned":
             # Not ``find``, which answers from memory where listing is not signed.
             bucket, key = split_path(self.root)
@@ -139,31 +129,26 @@ class RemoteSource:
             raise ConfigurationError(f"the source cannot be trusted: {text}")
 
     def place(self, name: str) -> str:
-        """Return the path of the file *name* on its filesystem."""
         return self._front + name
 
     def open(self, name: str) -> Any:
-        """Open the file *name* for reading bytes."""
         return self.fs.open(self.place(name), "rb")
 
     def check_portable(self) -> None:
         """Raise ConfigurationError if the storage options hold secrets."""
-        given = self.fs.storage_options
-        named = [n for n in _SECRETS if isinstance(given.get(n), str)]
-        named = [n for n in named if n != "token" or given[n] not in _WORDS]
+        options = self.fs.storage_options
+        named = [n for n in _SECRETS if isinstance(options.get(n), str)]
+        named = [n for n in named if n != "token" or options[n] not in _WORDS]
         if named:
-            why = (
-                f"the source's options {', '.join(named)} would be sent to every worker"
-            )
+            why = f"options {', '.join(named)} would be sent to every worker"
             msg = f"{why}: let its filesystem find them on the machines that run it"
-            raise ConfigurationError(msg)
+            raise ConfigurationError(f"the source's {msg}")
 
 
 SyncSource: TypeAlias = LocalSource | RemoteSource
 
 
 def _finds_by_itself(fs: Any) -> bool:
-    """Return whether the filesystem has its own ``find``, not the default of fsspec."""
     kind = type(fs)
     if getattr(fs, "fs", None) is not None:
         return False  # a wrapper: its inner filesystem may walk
@@ -175,10 +160,7 @@ def _finds_by_itself(fs: Any) -> bool:
 def whole_listing(
     client: Client, bucket: str, prefix: str
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield ``info`` of all objects whose keys begin with *prefix*.
-
-    Raises NotSignedError if listing is not granted.
-    """
+    """Yield ``info`` of all objects whose keys begin with *prefix*."""
     for info in iterated(listing(client, bucket, prefix, delimiter="")):
         if info["type"] != "file":
             msg = "the listing hides objects in directories that were not asked for"
@@ -205,7 +187,6 @@ def source_of(source: Any, options: Mapping[str, Any]) -> SyncSource:
 
 
 def target_of(target: Any) -> LocalSource:
-    """Return the local directory to download into, which need not exist yet."""
     text = str(stringify_path(target))
     if "://" in text and not text.startswith(("file://", "local://")):
         why = "is not a local directory: sync_down writes only to local ones"
@@ -221,10 +202,7 @@ def _no_directory(path: str) -> ConfigurationError:
 
 
 def refuse_overlap(source: SyncSource, bucket: str, prefix: str) -> None:
-    """Raise ConfigurationError if source and destination have objects in common.
-
-    Only names are compared: a bucket of the same name and a prefix within the other.
-    """
+    """Refuse objects in common; only the names of buckets and prefixes are compared."""
     if not isinstance(source, RemoteSource):
         return
     protocol = source.fs.protocol
@@ -239,7 +217,6 @@ def refuse_overlap(source: SyncSource, bucket: str, prefix: str) -> None:
 
 
 def _time(info: Mapping[str, Any]) -> int | None:
-    """Return the modification time in nanoseconds since the epoch; None if unknown."""
     value = next((info[n] for n in _TIMES if info.get(n) is not None), None)
     if isinstance(value, str):
         value = date_of(value)

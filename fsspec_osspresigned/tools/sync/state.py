@@ -28,18 +28,14 @@ _HEAD = {"what": "sent by osspresigned sync", "version": 1}
 
 
 def read_state(place: str | os.PathLike[str]) -> dict[str, Sent]:
-    """Return path -> record of the sent file, from a state file that is not locked.
-
-    Raises ConfigurationError if the state file cannot be read.
-    """
+    """Return the records by path, from a state file that is not locked."""
     return _read(os.path.expanduser(place))[0]
 
 
 def _read(place: str) -> tuple[dict[str, Sent], float]:
-    """Return the records, and the number of outdated lines, which later lines replace.
+    """Return the records, and the number of lines that later lines replace.
 
-    The number is infinite if the last line is incomplete, so that the file is written
-    anew.
+    The number is infinite if the last line is incomplete, so the file is written anew.
     """
     rows: dict[str, Sent] = {}
     count, line = 0, b""
@@ -56,9 +52,8 @@ def _read(place: str) -> tuple[dict[str, Sent], float]:
     except OSError as error:
         raise ConfigurationError(f"cannot read {place}: {error.strerror}") from None
     if line and not count:
-        raise ConfigurationError(
-            f"{place} is not the state of a sync: name another file"
-        )
+        msg = f"{place} is not the state of a sync: name another file"
+        raise ConfigurationError(msg)
     return rows, count - 2 * len(rows) if line.endswith(b"\n") else math.inf
 
 
@@ -89,12 +84,7 @@ def state_files(place: str | os.PathLike[str]) -> tuple[str, ...]:
 class SyncState:
     """Sync state file, locked by this process, mode 0600; safe for many threads.
 
-    ``rows`` maps paths to the records of files that earlier runs have sent. With more
-    than *spare* outdated lines, the state file is rewritten.
-
-    Raises:
-        CheckpointInUseError: another process uses the file.
-        ConfigurationError: the file cannot be read or written, or has another format.
+    With more than *spare* outdated lines, the file is rewritten.
     """
 
     def __init__(self, place: str | os.PathLike[str], spare: int = 1000) -> None:
@@ -112,6 +102,7 @@ class SyncState:
         except OSError as error:
             raise self._unwritable(error) from None
         try:
+            # The files that earlier runs have sent, by path.
             self.rows, superseded = _read(self.place)
             if superseded > spare:
                 self._file = LineFile.create(self.place, self._lines())
@@ -136,11 +127,9 @@ class SyncState:
         self._lock.release()
 
     def record(self, path: str, sent: Sent) -> None:
-        """Append a line for the object that was stored at *path*."""
         self._append({"path": path, **asdict(sent)})
 
     def forget(self, path: str) -> None:
-        """Append a line that records the deletion of *path*."""
         self._append({"path": path, "deleted": True})
 
     def _append(self, members: Mapping[str, Any]) -> None:
@@ -149,8 +138,8 @@ class SyncState:
             self._file.append(_line(members))
         except OSError as error:
             if not self._warned:
-                said = "%s cannot be written (%s): the rest is sent again next time"
-                _log.warning(said, self.place, error.strerror)
+                msg = "%s cannot be written (%s): the rest is sent again next time"
+                _log.warning(msg, self.place, error.strerror)
             self._warned = True
 
     def _lines(self) -> Iterator[bytes]:

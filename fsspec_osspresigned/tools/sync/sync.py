@@ -183,27 +183,16 @@ class SyncRun(Listener):
 
     @property
     def root(self) -> str:
-        """Bucket and prefix of the objects, with a slash at the end."""
         return self.direction.root
 
     def end(self, on_error: str) -> SyncResult:
-        """Run the sync to its end.
-
-        With *on_error* ``raise``, failures are raised at the end; otherwise the result
-        has them.
-        """
+        """Run the sync to its end; *on_error* ``raise`` raises failures at the end."""
         started = time.monotonic()
         check_choice("on_error", on_error, ("raise", "return"))
         if self.max_delete is not None and not self.delete:
             raise ConfigurationError("max_delete= needs delete=True")
-        self.result.verb = self.direction.verb
-        result = self._carry_out()
-        result.seconds = time.monotonic() - started
-        if on_error == "raise":
-            result.check()
-        return result
-
-    def _carry_out(self) -> SyncResult:
+        result = self.result
+        result.verb = self.direction.verb
         before: Mapping[str, Sent] = {}
         with contextlib.ExitStack() as stack:
             if self.state is not None and self.dry_run:
@@ -214,60 +203,60 @@ class SyncRun(Listener):
             self._make_plan(before)
             self._check_delete()
             self._report_plan()
-            extra = self.result.plan.extra
+            extra = result.plan.extra
             if self.dry_run:
-                self.result.dry_run = True
-                self.result.kept = 0 if self._is_clean else len(extra)
+                result.dry_run = True
+                result.kept = 0 if self._is_clean else len(extra)
             else:
                 if extra and self._is_clean and self.confirm is not None:
                     self.confirm(extra)
                 self._transfer()
                 self._delete_extra()
-        return self.result
+        result.seconds = time.monotonic() - started
+        if on_error == "raise":
+            result.check()
+        return result
 
     @property
     def _is_clean(self) -> bool:
         return not (self.result.problems or self.result.not_tried)
 
     def _make_plan(self, before: Mapping[str, Sent]) -> None:
-        """Make the plan; compare bytes where the listings do not decide."""
         side, root, result = self.direction, self.root, self.result
-        there = self._listed()
-        rules = evolve(self.rules, listed=there is not None)
-        if there and rules.how is How.TIME and side.clock:
-            offset = self._clock_offset(next(iter(there)))
+        listed = self._listed()
+        rules = evolve(self.rules, listed=listed is not None)
+        if listed and rules.how is How.TIME and side.clock:
+            offset = self._clock_offset(next(iter(listed)))
             rules = evolve(rules, ahead=side.clock * offset)
         ours = (path for path in before if path.startswith(root))
         sent = {path.removeprefix(root): before[path] for path in ours}
-        result.plan = made = plan(side.entries(), there or {}, sent, rules)
-        proved = side.comparison().resolve(made)
+        result.plan = planned = plan(side.entries(), listed or {}, sent, rules)
+        proved = side.comparison().resolve(planned)
         if self.held is not None:
             for name, row in proved.items():
                 self.held.record(root + name, row)
         if not self.delete:
-            made.extra.clear()
-        made.send = list(self._covered(made.send))
-        side.check(made)
-        for name, problem in made.problems.items():
+            planned.extra.clear()
+        planned.send = list(self._covered(planned.send))
+        side.check(planned)
+        for name, problem in planned.problems.items():
             result.failed[name] = ConfigurationError(problem, path=root + name)
-        result.failed.update(made.errors)
+        result.failed.update(planned.errors)
 
     def _listed(self) -> dict[str, Stored] | None:
-        """Return name -> object or file of the destination; None without a listing.
-
-        If the destination cannot be listed, raise an error if ``delete`` is set, or if
-        neither a state nor ``always`` is given.
-        """
-        there = self.direction.listed()
-        if there is not None:
-            return there
+        """Return the destination by name; None if it need not be listed, and cannot."""
+        listed = self.direction.listed()
+        if listed is not None:
+            return listed
         if self.delete:
             msg = "delete needs a listing of the destination, which is not granted"
             raise NotSignedError(msg, path=self.root, action=Action.ListObjectsV2)
         if self.state is None and not self.rules.always:
-            why = "listing the destination is not granted, so its content is unknown"
-            how = "state=FILE, which remembers what was sent, or always=True for all"
-            raise ConfigurationError(f"{why}: give {how}", path=self.root)
+            msg = (
+                "listing the destination is not granted, so its content is unknown: give "
+                "state=FILE, which remembers what was sent, or always=True for all"
+            )
+            raise ConfigurationError(msg, path=self.root)
         return None
 
     def _clock_offset(self, name: str) -> float:
@@ -283,7 +272,6 @@ class SyncRun(Listener):
         return client.clock_offset or 0.0
 
     def _covered(self, items: list[Item]) -> Iterator[Item]:
-        """Yield the files, except those that the signer is certain to refuse."""
         for item in items:
             try:
                 self.direction.check_signed(item.entry.name)
@@ -293,28 +281,25 @@ class SyncRun(Listener):
                 yield item
 
     def _check_delete(self) -> None:
-        """Raise an error if too much would be deleted, or deleting is not granted.
-
-        An empty source is refused too.
-        """
-        extras, plan, most = self.direction.extras, self.result.plan, self.max_delete
+        """Refuse to delete too much, all for an empty source, or without a grant."""
+        extras, plan, limit = self.direction.extras, self.result.plan, self.max_delete
         if not plan.extra:
             return
         count = len(plan.extra)
-        if most is not None and count > most:
-            msg = f"{count} {extras} would be deleted, the limit is {most}: nothing was changed"
+        if limit is not None and count > limit:
+            msg = f"{count} {extras} would be deleted, the limit is {limit}: nothing was changed"
             raise ConfigurationError(msg, path=self.root)
-        if most is None and not plan.found:
+        if limit is None and not plan.found:
             why = f"the source is empty, and all {count} {extras} would be deleted"
             msg = f"{why}: give max_delete={count} to confirm"
             raise ConfigurationError(msg, path=self.root)
         self.direction.check_delete(plan.extra[0].name)
 
     def _report_plan(self) -> None:
-        made, problems = self.result.plan, self.result.problems
-        count = len(made.send) + len(problems)
-        self._report(EventKind.PLAN, size=made.send_bytes, count=count)
-        for name, kind in made.left_out.items():
+        planned, problems = self.result.plan, self.result.problems
+        count = len(planned.send) + len(problems)
+        self._report(EventKind.PLAN, size=planned.send_bytes, count=count)
+        for name, kind in planned.left_out.items():
             self._report(EventKind.LEFT_OUT, name, why=kind)
         for name, error in problems.items():
             self._report_failure(name, 0, error)
@@ -329,12 +314,13 @@ class SyncRun(Listener):
         result.not_tried = len(result.plan.send) - tried
 
     def _delete_extra(self) -> None:
-        """Delete files that the source lacks, unless something has failed before."""
         extra = self.result.plan.extra
         if extra and self._is_clean:
             client = self.direction.client
             scope: Scope[Extra, None] = Scope(
-                self._delete_one, lambda one: one.name, width=client.options.most_small
+                self._delete_one,
+                lambda each: each.name,
+                width=client.options.most_small,
             )
             for name, error in run(scope.run_all, extra).items():
                 self.result.failed[name] = error
@@ -350,46 +336,34 @@ class SyncRun(Listener):
 
     @property
     def hears_bytes(self) -> bool:  # type: ignore[override]  # depends on the caller
-        """Whether anything is called with events."""
         return self.on_event is not None
 
     async def begin(self, entry: Entry) -> None:
-        """Report that the transfer of *entry* begins."""
         await self._tell(EventKind.BEGIN, entry.name, entry.size or 0)
 
     def moved(self, name: str, count: int) -> None:
-        """Report *count* transferred bytes, without a lock, because ``on_event`` may wait.
-
-        A negative *count* subtracts the bytes of a failed try.
-        """
+        """Report without a lock, because ``on_event`` may wait."""
         if self.on_event is not None:
             with user_code():
                 self.on_event(SyncEvent(EventKind.BYTES, name, count))
 
     def on_upload_event(self, entry: Entry, event: UploadEvent) -> None:
-        """Report that an upload was resumed, or can be later."""
-        self._report(
-            EventKind(event.kind), entry.name, event.bytes_stored, upload=event
-        )
+        kind, size = EventKind(event.kind), event.bytes_stored
+        self._report(kind, entry.name, size, upload=event)
 
-    async def stored(self, entry: Entry, receipt: Receipt) -> None:
-        """Count a stored file; add it to the state if its upload is complete."""
-        if self.held is not None and receipt.status != "pending":
-            known = entry.mtime_ns, entry.tag, receipt.etag, receipt.crc64
-            row = Sent(receipt.size, *known)
-            await blocking(self.held.record, receipt.path, row)
+    async def stored(self, entry: Entry, receipt: Receipt | None) -> None:
+        """Count a file; add it to the state if its upload is complete."""
+        kind, size = EventKind.FETCHED, entry.size or 0
+        if receipt is not None:
+            kind, size = EventKind.SENT, receipt.size
+            if self.held is not None and receipt.status != "pending":
+                known = entry.mtime_ns, entry.tag, receipt.etag, receipt.crc64
+                await blocking(self.held.record, receipt.path, Sent(size, *known))
         self.result.sent += 1
-        self.result.sent_bytes += receipt.size
-        await self._tell(EventKind.SENT, entry.name, receipt.size)
-
-    async def fetched(self, entry: Entry) -> None:
-        """Count a downloaded file."""
-        self.result.sent += 1
-        self.result.sent_bytes += entry.size or 0
-        await self._tell(EventKind.FETCHED, entry.name, entry.size or 0)
+        self.result.sent_bytes += size
+        await self._tell(kind, entry.name, size)
 
     async def failed(self, entry: Entry, error: Exception) -> None:
-        """Record the failure of one file."""
         uncovered = isinstance(error, NotSignedError)
         where = self.result.uncovered if uncovered else self.result.failed
         where[entry.name] = error
@@ -478,15 +452,15 @@ def sync(
     bucket, prefix = _place(destination, "destination")
     fs = filesystem or OSSPresignedFileSystem(**(storage_options or {}))
     ObjectOptions.from_call(fs.client.options, given)
-    here = source_of(source, source_options or {})
-    refuse_overlap(here, bucket, prefix)
-    wanted = Filter.of((*Filter.of(filters).rules, *_against_state(here, state)))
-    route = SyncRoute(here, f"{bucket}/{prefix}", given, fail_fast)
+    files = source_of(source, source_options or {})
+    refuse_overlap(files, bucket, prefix)
+    chosen = Filter.of((*Filter.of(filters).rules, *_against_state(files, state)))
+    route = SyncRoute(files, f"{bucket}/{prefix}", given, fail_fast)
     if executor is not None:
         check_portable(executor, fs, route)
     run = SyncRun(
         direction=Upward(filesystem=fs, route=route, executor=executor),
-        rules=PlanRules(how=How(compare), filter=wanted, prefix=prefix, always=always),
+        rules=PlanRules(how=How(compare), filter=chosen, prefix=prefix, always=always),
         delete=delete,
         max_delete=max_delete,
         state=state,
@@ -573,7 +547,7 @@ def sync_down(
 
 
 def _against_state(source: SyncSource, state: Any) -> Iterator[Rule]:
-    """Yield filter rules that exclude the state file, if it is in the source."""
+    """Yield rules that exclude the state file, if it is in the source."""
     if state is None or not isinstance(source, LocalSource):
         return
     front = source.place("")
@@ -583,9 +557,8 @@ def _against_state(source: SyncSource, state: Any) -> Iterator[Rule]:
                 yield Rule.against(path.removeprefix(root))
 
 
-def _place(given: str, what: str) -> tuple[str, str]:
-    """Return bucket and prefix; the prefix is empty, or ends with a slash."""
-    text = str(given)
+def _place(place: str, what: str) -> tuple[str, str]:
+    text = str(place)
     path = without_protocol(text).rstrip("/")
     bucket, key = split_path(path)
     if not bucket or "://" in path or not {".", ".."}.isdisjoint(path.split("/")):
