@@ -31,9 +31,9 @@ LARGEST_FILE_PART = 32 * MIB
 THRESHOLD = 8 * MIB
 # Requests in flight by default, and for one object over connections that are slow.
 CONNECTIONS = 16
-MOST_CONNECTIONS = 32
+MAX_CONNECTIONS = 32
 # Small requests in flight by default, if the link bears them (docs/scale.md).
-MOST_SMALL = 128
+MAX_SMALL = 128
 
 
 class Action(enum.StrEnum):

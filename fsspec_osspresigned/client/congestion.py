@@ -265,14 +265,14 @@ class BucketState:
             longest=policy.cap / 2,
             clock=clock,
         )
-        self.window = RequestWindow(options.most_small, clock=clock)
+        self.window = RequestWindow(options.max_small, clock=clock)
         self.link = LinkEstimate()
         self.in_flight = 0  # small requests
-        self._large = options.most_connections
+        self._large = options.max_connections
         self.limits = RequestLimits(
             small=self._max_small,
             large=self._large,
-            total=options.max_concurrency or max(self._large, options.most_small),
+            total=options.max_concurrency or max(self._large, options.max_small),
         )
 
     def _max_small(self) -> int:

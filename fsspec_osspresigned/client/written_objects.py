@@ -74,7 +74,7 @@ class WrittenObjects:
     """Record of the objects and directories that this process wrote; thread-safe.
 
     Above *most* objects or created directories, the least recently used tenth is
-    dropped. Bodies of up to *most_body* bytes are kept, up to *most_bodies* bytes in
+    dropped. Bodies of up to *max_body* bytes are kept, up to *max_bodies* bytes in
     total, including ``BODY_COST`` for each; the least recently used are dropped first.
     The cost of a query depends on the depth of its path or the number of its results,
     never on the total number of objects.
@@ -86,10 +86,10 @@ class WrittenObjects:
     def __init__(
         self,
         most: int = 100_000,
-        most_body: int = BODY_CAP,
-        most_bodies: int = 16 * MIB,
+        max_body: int = BODY_CAP,
+        max_bodies: int = 16 * MIB,
     ) -> None:
-        self._most, self._most_body, self._most_bodies = most, most_body, most_bodies
+        self._most, self._max_body, self._max_bodies = most, max_body, max_bodies
         self._lock = threading.RLock()
         self._objects: dict[str, Receipt] = {}  # least recently used first
         self._directories: dict[str, None] = {}  # that were created; likewise
@@ -217,10 +217,10 @@ class WrittenObjects:
                 self._forget_object(old)
             self._objects[path] = receipt
             self._link(path)
-        if data is not None and len(data) <= self._most_body and not has_get:
+        if data is not None and len(data) <= self._max_body and not has_get:
             self._bodies[path] = data
             self._held += len(data) + BODY_COST
-            while self._held > self._most_bodies:
+            while self._held > self._max_bodies:
                 self._drop_body(next(iter(self._bodies)))
 
     def _surplus(self, records: Mapping[str, object]) -> list[str]:

@@ -100,7 +100,7 @@ class BulkOptions:
         *jobs* is iterated as calls end. *name* returns a job's path for errors. Jobs are
         *small* if each is one small request: then more than ``max_concurrency`` run.
         """
-        usual = client.options.most_small if small else client.options.connections
+        usual = client.options.max_small if small else client.options.connections
         size = usual if self.batch_size in (None, -1) else int(self.batch_size or 1)
         width = min(max(1, size), usual)
         scope: Scope[T, Any] = Scope(work, name, width=width, on_error=self.on_error)

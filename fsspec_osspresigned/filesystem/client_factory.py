@@ -115,7 +115,7 @@ def _make(options: Options) -> Client:
     abort_at_exit.watch()  # the first upload may begin in another thread
     connect, progress = options.timeout
     transport = Transport(
-        pool=options.most_small,
+        pool=options.max_small,
         connect_timeout=connect,
         progress_timeout=progress,
         allow_http=options.allow_http,

@@ -137,7 +137,7 @@ async def _readable_info(client: Client, path: str) -> dict[str, Any] | None:
     if not await Lookup(client).can_sign(Action.GetObject, path):
         return None
     try:
-        return await calls.look(client, path)
+        return await calls.stat(client, path)
     except PermissionError:
         return None
 

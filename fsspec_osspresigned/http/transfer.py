@@ -87,7 +87,7 @@ class Sink(Protocol):
 
 
 @runtime_checkable
-class JudgingSink(Sink, Protocol):
+class CheckingSink(Sink, Protocol):
     """Protocol of a sink that checks the head of a reply before its body is read."""
 
     def head(self, status: int, headers: Mapping[str, str]) -> object:
@@ -418,11 +418,11 @@ class Transfer:
         if self._status == HTTPStatus.NO_CONTENT and (coding or (length or "0") != "0"):
             self._is_full = True  # a body may follow
 
-    def _judge(self) -> None:
+    def _begin_body(self) -> None:
         self._has_body = True
         self._timer.deadline = math.inf  # an object may take its time
         sink, headers = self.exchange.sink, self._headers
-        if isinstance(sink, JudgingSink):
+        if isinstance(sink, CheckingSink):
             sink.head(self._status, headers)
         if not {"content-length", "transfer-encoding"} & headers.keys():
             # Such a body ends with the connection, so a cut one would pass for a whole one.
@@ -438,7 +438,7 @@ class Transfer:
             self._body_bytes += len(block)
             if is_good and sink is not None:
                 if not self._has_body:
-                    self._judge()
+                    self._begin_body()
                 sink.write(block)
                 return None
             self._has_body = True
@@ -496,7 +496,7 @@ class Transfer:
         if is_early and (ok or not self._total):
             raise self._too_early()
         if ok and exchange.sink is not None and not self._has_body:
-            self._judge()
+            self._begin_body()
         if not ok:
             self.report(-self.sent)
         elif exchange.sink is None and len(self._received) > exchange.limit:

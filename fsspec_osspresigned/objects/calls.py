@@ -109,7 +109,7 @@ def _date(text: str) -> datetime | None:
         return None
 
 
-async def look(client: Client, path: str) -> dict[str, Any]:
+async def stat(client: Client, path: str) -> dict[str, Any]:
     """Return ``fs.info`` from HEAD, or from GET if HEAD is not granted."""
     try:
         return await head(client, path)
@@ -181,7 +181,7 @@ async def read(
         return await _read_whole(client, path, in_thread=in_thread)
     first = start or 0
     if end is not None and min(first, end) < 0:
-        info, version = await look(client, path), version or Version()
+        info, version = await stat(client, path), version or Version()
         version.check(Version.of(info).etag, info["size"], path)
         first, end, _ = slice(first, end).indices(info["size"])
     if end is not None and end <= first:

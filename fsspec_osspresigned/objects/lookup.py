@@ -53,7 +53,7 @@ class Lookup:
                     await self._lists(path)
             return _directory(path)
         try:
-            return await calls.look(self.client, path)
+            return await calls.stat(self.client, path)
         except PermissionError as error:
             return self._remembered(path, _unseen(error), notes=notes)
         except FileNotFoundError:
@@ -77,7 +77,7 @@ class Lookup:
     async def shows_object(self, path: str) -> bool:
         """Whether the store, not the records, has an object of exactly this name."""
         try:
-            await calls.look(self.client, path)
+            await calls.stat(self.client, path)
         except (FileNotFoundError, PermissionError):
             return False
         return True
@@ -335,7 +335,7 @@ class Lookup:
             return None
         with contextlib.suppress(FileNotFoundError):
             try:
-                return await calls.look(self.client, path)
+                return await calls.stat(self.client, path)
             except PermissionError as error:
                 info = self._remembered(path, reason or _unseen(error))
                 return info if info["type"] == "file" else None

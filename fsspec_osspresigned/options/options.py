@@ -19,10 +19,10 @@ from ..model import (
     CHECKSUMS,
     CONNECTIONS,
     LARGEST_PART,
+    MAX_CONNECTIONS,
     MAX_PART,
+    MAX_SMALL,
     MIN_PART,
-    MOST_CONNECTIONS,
-    MOST_SMALL,
     STORAGE_CLASSES,
     STYLES,
     THRESHOLD,
@@ -309,20 +309,20 @@ class Options:
         return self.max_concurrency or CONNECTIONS
 
     @property
-    def most_connections(self) -> int:
+    def max_connections(self) -> int:
         """Maximum number of requests in flight in the process.
 
         One object has that many parts in flight only if its connections are slow.
         """
-        return self.max_concurrency or MOST_CONNECTIONS
+        return self.max_concurrency or MAX_CONNECTIONS
 
     @property
-    def most_small(self) -> int:
+    def max_small(self) -> int:
         """Maximum number of small requests in flight in the process.
 
         By default a quarter of the files that the process may open, 16 to 128.
         """
-        default = max(CONNECTIONS, min(MOST_SMALL, open_files() // 4))
+        default = max(CONNECTIONS, min(MAX_SMALL, open_files() // 4))
         return self.max_concurrency or default
 
     @property
@@ -331,7 +331,7 @@ class Options:
         return self.part_size or LARGEST_PART
 
     @property
-    def most_memory(self) -> int:
+    def max_memory(self) -> int:
         """Maximum number of bytes that all streams buffer before writers wait."""
         default = max(_MEMORY, self.largest_part * (self.connections + 1))
         return self.memory_limit or default

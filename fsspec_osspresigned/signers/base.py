@@ -33,7 +33,7 @@ class MultipartGrant:
             initiates it.
         part_size: size in bytes of every part except the last; None leaves it to the
             client.
-        least_part: minimum part size of the store in bytes.
+        min_part: minimum part size of the store in bytes.
         completes: False if the owner completes the upload from the receipts.
         complete_all: True if the signed Complete has no part list
             (``x-oss-complete-all``).
@@ -43,7 +43,7 @@ class MultipartGrant:
 
     upload_id: str | None = None
     part_size: int | None = None
-    least_part: int = MIN_PART
+    min_part: int = MIN_PART
     max_parts: int = MAX_PARTS
     completes: bool = True
     complete_all: bool = False

@@ -270,7 +270,7 @@ def _multipart(entry: MapEntry) -> MultipartGrant | None:
     return MultipartGrant(
         upload_id=entry.upload_id,
         part_size=entry.part_size,
-        least_part=S3_MIN_PART if describe(entry.parts[0].url).is_s3 else MIN_PART,
+        min_part=S3_MIN_PART if describe(entry.parts[0].url).is_s3 else MIN_PART,
         max_parts=len(entry.parts),
         completes=isinstance(complete, MapRequest),
         complete_all=isinstance(complete, MapRequest) and _takes_all(complete),

@@ -35,7 +35,7 @@ _SPACING = 0.25  # seconds between two samples of it
 _MIN_BAR, _MAX_BAR = 8, 40  # characters
 # After so many files without an answer, one after the other, the rest is not tried:
 # each of them has waited for its retries.
-MOST_SILENT = 16
+MAX_SILENT = 16
 # Verbs, and the word before the other end of the transfer.
 _ENDS = {"stored": "from", "fetched": "to", "copied": "to", "moved": "to"}
 LIVE_EVERY = 0.1  # seconds between two drawings of the bar
@@ -361,7 +361,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
                 self.meter.files_done += failure.outcome is Outcome.STORED
                 silent = code_of(error) is ExitCode.NETWORK
                 self._silent = self._silent + 1 if silent else 0
-                self.given_up = self.given_up or self._silent >= MOST_SILENT
+                self.given_up = self.given_up or self._silent >= MAX_SILENT
                 self._display.failed(failure)
 
     def expect(self, size: int) -> None:

@@ -56,7 +56,7 @@ class UploadPlan:
     largest: int = MAX_SINGLE_PUT  # bytes of a stream in that call
     multipart: bool  # True sends parts from the start; False sends one call if possible
     part_size: int  # bytes of every part except the last
-    least_part: int = MIN_PART  # bytes of every part except the last
+    min_part: int = MIN_PART  # bytes of every part except the last
     max_parts: int = MAX_PARTS
     grows: bool = False  # later parts of a stream get larger
     spools: bool = False  # a stream goes to disk first: only one call is granted
@@ -78,7 +78,7 @@ class UploadPlan:
             return MIN_PART
         if not self.grows or number > _CONSTANT_PARTS:
             return None
-        return self.least_part if number <= _SMALL_PARTS else max(MIB, self.least_part)
+        return self.min_part if number <= _SMALL_PARTS else max(MIB, self.min_part)
 
     def cut(self, size: int | None) -> Iterator[tuple[int, int]]:
         """Yield number and size in bytes of each part; *size* None yields all possible."""
@@ -140,7 +140,7 @@ def plan_for(
         return UploadPlan(
             multipart=True,
             part_size=cut,
-            least_part=parts.least_part,
+            min_part=parts.min_part,
             max_parts=parts.max_parts,
         )
     if fits_single:
@@ -163,17 +163,17 @@ def _fitted(
         seconds = link.round_trip + size / link.rate
         plans.append((seconds, UploadPlan(multipart=False, part_size=1)))
     for width, part_size in product(
-        {options.connections, options.most_connections}, _PART_SIZES
+        {options.connections, options.max_connections}, _PART_SIZES
     ):
         count = -(-size // part_size)
-        if not 1 < count <= parts.max_parts or part_size < parts.least_part:
+        if not 1 < count <= parts.max_parts or part_size < parts.min_part:
             continue
         waves = -(-count // width)
         seconds = (waves + 2) * link.round_trip + waves * part_size / link.rate
         plan = UploadPlan(
             multipart=True,
             part_size=part_size,
-            least_part=parts.least_part,
+            min_part=parts.min_part,
             max_parts=parts.max_parts,
             width=width,
         )
@@ -204,8 +204,8 @@ def _misfits(size: int, cut: int, parts: MultipartGrant) -> Iterator[str]:
     need, available = max(1, -(-size // cut)), parts.max_parts
     if need > available:
         yield f"{size} bytes in parts of {cut} need {need} parts, {available} can be signed"
-    if need > 1 and cut < parts.least_part:
-        yield too_small(cut, parts.least_part)
+    if need > 1 and cut < parts.min_part:
+        yield too_small(cut, parts.min_part)
     if min(cut, size) > MAX_PART:
         yield f"parts of {cut} bytes are above the maximum of 5 GiB"
 
@@ -217,7 +217,7 @@ def _adapted(size: int, largest: int) -> int:
 
 
 def _part_size_for(size: int, wanted: int, parts: MultipartGrant) -> int:
-    minimum = max(parts.least_part, -(-size // parts.max_parts))
+    minimum = max(parts.min_part, -(-size // parts.max_parts))
     if parts.is_owners:
         return minimum  # the URL map's rule: as many parts as there are URLs
     return wanted if minimum <= wanted else -(-minimum // MIB) * MIB
@@ -244,15 +244,15 @@ def _plan_stream(grant: Grant, part_size: int, path: str) -> UploadPlan:
             "the entry, or upload a file of known size",
             path=path,
         )
-    cut = parts.part_size or max(part_size, parts.least_part)
-    if cut < parts.least_part:
-        raise ConfigurationError(too_small(cut, parts.least_part), path=path)
+    cut = parts.part_size or max(part_size, parts.min_part)
+    if cut < parts.min_part:
+        raise ConfigurationError(too_small(cut, parts.min_part), path=path)
     return UploadPlan(
         action=grant.action,
         largest=largest,
         multipart=not grant.single,
         part_size=cut,
-        least_part=parts.least_part,
+        min_part=parts.min_part,
         max_parts=parts.max_parts,
         grows=parts.part_size is None,
     )
@@ -267,7 +267,7 @@ async def granted(client: Client, path: str) -> Grant:
     parts = grant.multipart
     s3_buckets = client.s3_buckets
     if parts is not None and s3_buckets and split_path(path)[0] in s3_buckets:
-        return evolve(grant, multipart=evolve(parts, least_part=S3_MIN_PART))
+        return evolve(grant, multipart=evolve(parts, min_part=S3_MIN_PART))
     return grant
 
 
@@ -322,8 +322,8 @@ def needed_requests(
 ) -> Iterator[Operation]:
     """Yield the requests that the upload needs, or may need if it is a stream."""
     # A form of known size is judged where it is signed, right before it is sent.
-    judged = plan.action.spec.form and size is not None
-    if grant.single and not plan.multipart and not judged:
+    is_form = plan.action.spec.form and size is not None
+    if grant.single and not plan.multipart and not is_form:
         yield target.put_operation(size, grant.action)
     parts = grant.multipart
     streams = size is None and not plan.spools

@@ -368,7 +368,7 @@ class Upload:
     @property
     def memory_limit(self) -> int:
         """Bytes of part buffers above which parts are sent one by one."""
-        return self._client.options.most_memory
+        return self._client.options.max_memory
 
     def early_size(self, number: int) -> int | None:
         """Like ``UploadPlan.early_size``, of the present plan."""
@@ -421,9 +421,9 @@ class Upload:
         # The first signed URL shows whether the store requires larger parts.
         parts = (await granted(self._client, self.path)).multipart
         if parts is not None:
-            self.plan = evolve(self.plan, least_part=parts.least_part)
-            if size < parts.least_part:
-                msg = too_small(size, parts.least_part)
+            self.plan = evolve(self.plan, min_part=parts.min_part)
+            if size < parts.min_part:
+                msg = too_small(size, parts.min_part)
                 raise _SmallPartsError(msg, path=self.path)
 
     def _set_failure(self, error: BaseException) -> None:

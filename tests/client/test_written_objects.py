@@ -66,7 +66,7 @@ def test_an_object_and_a_directory_may_share_a_name():
 
 def test_small_bodies_are_kept_up_to_a_limit():
     """The least recently used bodies go first; what was not kept is None."""
-    memory = WrittenObjects(most_body=8, most_bodies=2 * (4 + BODY_COST))
+    memory = WrittenObjects(max_body=8, max_bodies=2 * (4 + BODY_COST))
     for name in "abc":
         memory.remember(Receipt(path=name, size=4), b"1234")
         assert memory.body("a") == b"1234"

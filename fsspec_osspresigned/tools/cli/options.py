@@ -26,8 +26,8 @@ from ...filesystem.filesystem import OSSPresignedFileSystem
 from ...filesystem.receipts import ReceiptFile, receipt_writer
 from ...model import (
     CONNECTIONS,
-    MOST_CONNECTIONS,
-    MOST_SMALL,
+    MAX_CONNECTIONS,
+    MAX_SMALL,
     STORAGE_CLASSES,
     STYLES,
     Receipt,
@@ -55,7 +55,7 @@ _LOG = "fsspec_osspresigned"
 _OF_FAILURES = f"{_LOG}.upload.upload"
 _NO_OPTIONS = ("profile", "url_file")  # fields that are no storage options
 _MOVING = ("stored", "fetched")  # verbs whose summary counts bytes
-MOST_SHOWN = 10  # names, before a command asks whether to delete them
+MAX_SHOWN = 10  # names, before a command asks whether to delete them
 _REMEDY = (
     "a presigned URL on the command line can be read by everybody on this machine (ps) "
     "and stays in the shell's history: save it in a file and name that, or paste it "
@@ -203,10 +203,10 @@ def confirmed(
     if not sys.stdin.isatty():
         msg = "standard input is not a terminal: give --yes, or --dry-run first"
         raise click.UsageError(msg)
-    for name in names[:MOST_SHOWN]:
+    for name in names[:MAX_SHOWN]:
         click.echo(f"{prefix}{shown_text(name)}", err=True)
-    if len(names) > MOST_SHOWN:
-        click.echo(f"and {len(names) - MOST_SHOWN} more{more}", err=True)
+    if len(names) > MAX_SHOWN:
+        click.echo(f"and {len(names) - MAX_SHOWN} more{more}", err=True)
     return click.confirm(f"{verb} {counted(len(names), what)}?", err=True)
 
 
@@ -461,8 +461,8 @@ class ReportOptions:
 class TransferOptions(ReportOptions):
     # fmt: off
     jobs: int | None = option("--jobs",
-        f"Maximum number of concurrent requests.  [default: {CONNECTIONS}, {MOST_CONNECTIONS} "
-        f"where connections are slow, up to {MOST_SMALL} for small files]",
+        f"Maximum number of concurrent requests.  [default: {CONNECTIONS}, {MAX_CONNECTIONS} "
+        f"where connections are slow, up to {MAX_SMALL} for small files]",
         type=click.IntRange(1, 1024))
     rate: RateLimit | None = option("--bwlimit BYTES/s",
         "Maximum bytes per second of all requests: 500K, 10MiB.",

@@ -37,7 +37,7 @@ from . import plan as names
 from .plan import DemoPlan
 
 _PART = 8 * MIB
-_PATIENCE = 600.0  # seconds for the uploader
+_TIMEOUT = 600.0  # seconds for the uploader
 _GRANTED = (
     *(Action.PutObject, Action.InitiateMultipartUpload, Action.UploadPart),
     *(Action.CompleteMultipartUpload, Action.AbortMultipartUpload),
@@ -109,7 +109,7 @@ def main(large: int = 300) -> int:
 def _run(command: list[str], environment: Mapping[str, str]) -> int:
     with subprocess.Popen(command, env=environment) as process:  # noqa: S603 - ours
         try:
-            return process.wait(_PATIENCE)
+            return process.wait(_TIMEOUT)
         finally:
             # After Ctrl-C it must not write where everything is being removed.
             process.terminate()

@@ -94,7 +94,7 @@ async def transfer_all(
     scope: Scope[Entry, None] = Scope(
         work,
         lambda entry: entry.name,
-        width=client.options.most_small,
+        width=client.options.max_small,
         on_error="raise" if fail_fast else "omit",
     )
     await scope.run_all(entries)

@@ -320,7 +320,7 @@ class SyncRun(Listener):
             scope: Scope[Extra, None] = Scope(
                 self._delete_one,
                 lambda each: each.name,
-                width=client.options.most_small,
+                width=client.options.max_small,
             )
             for name, error in run(scope.run_all, extra).items():
                 self.result.failed[name] = error
@@ -332,14 +332,14 @@ class SyncRun(Listener):
         if self.held is not None:
             await blocking(self.held.forget, self.root + extra.name)
         self.result.deleted.append(extra.name)
-        await self._tell(EventKind.DELETED, extra.name, extra.size)
+        await self._emit(EventKind.DELETED, extra.name, extra.size)
 
     @property
     def hears_bytes(self) -> bool:  # type: ignore[override]  # depends on the caller
         return self.on_event is not None
 
     async def begin(self, entry: Entry) -> None:
-        await self._tell(EventKind.BEGIN, entry.name, entry.size or 0)
+        await self._emit(EventKind.BEGIN, entry.name, entry.size or 0)
 
     def moved(self, name: str, count: int) -> None:
         """Report without a lock, because ``on_event`` may wait."""
@@ -361,7 +361,7 @@ class SyncRun(Listener):
                 await blocking(self.held.record, receipt.path, Sent(size, *known))
         self.result.sent += 1
         self.result.sent_bytes += size
-        await self._tell(kind, entry.name, size)
+        await self._emit(kind, entry.name, size)
 
     async def failed(self, entry: Entry, error: Exception) -> None:
         uncovered = isinstance(error, NotSignedError)
@@ -370,7 +370,7 @@ class SyncRun(Listener):
         if self.on_event is not None:
             await blocking(self._report_failure, entry.name, entry.size or 0, error)
 
-    async def _tell(self, kind: EventKind, name: str, size: int) -> None:
+    async def _emit(self, kind: EventKind, name: str, size: int) -> None:
         if self.on_event is not None:
             await blocking(self._report, kind, name, size)
 

@@ -232,7 +232,7 @@ def test_rm_of_a_directory_asks(run, objects, monkeypatch):
     ended = run("rm", FROM, "-r", "--dry-run", *KEYS)
     assert ended.out == f"{FROM}a.csv\n{FROM}b/c.csv\n{FROM}b/d e.bin\n"
     assert run("rm", FROM, "-r", *KEYS).code == 2
-    monkeypatch.setattr("fsspec_osspresigned.tools.cli.options.MOST_SHOWN", 1)
+    monkeypatch.setattr("fsspec_osspresigned.tools.cli.options.MAX_SHOWN", 1)
     ended = run("rm", FROM, "-r", *KEYS, stdin=b"n\n", terminal=True)
     assert ended.code == 1
     assert f"{FROM}a.csv\nand 2 more\ndelete 3 objects?" in ended.err

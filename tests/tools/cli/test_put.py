@@ -265,7 +265,7 @@ def test_equal_refusals_end_it(run, oss, url_map, tmp_path):
 
 def test_store_that_does_not_answer_ends_it(run, oss, tmp_path, monkeypatch):
     """After so many files without an answer nobody waits for those that are left."""
-    monkeypatch.setattr("fsspec_osspresigned.tools.progress.MOST_SILENT", 2)
+    monkeypatch.setattr("fsspec_osspresigned.tools.progress.MAX_SILENT", 2)
     (tmp_path / "many").mkdir()
     for number in range(9):
         (tmp_path / "many" / str(number)).touch()

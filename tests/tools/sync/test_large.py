@@ -83,7 +83,7 @@ def test_killed_half_way_and_run_again(fs, owner, many, tmp_path, record_propert
     assert second.plan.send == listed.plan.send
     assert second.sent == len(listed.plan.send)
     # What was on the way when the process died may have been stored after that look.
-    assert abs(second.sent - (COUNT - first)) <= fs.client.options.most_small
+    assert abs(second.sent - (COUNT - first)) <= fs.client.options.max_small
     assert len(owner.oss.objects(BUCKET)) == COUNT
     owner.oss.clear()
     began = time.monotonic()
