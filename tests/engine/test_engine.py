@@ -295,6 +295,8 @@ def test_handler_that_returns():
         assert run(work, press) == (1, 2)
 
 
+# One that comes in the finalizer of an older loop is dropped by the interpreter.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("begins", [False, True])
 def test_interrupt_at_each_line(begins, no_engine):
     """Wherever it comes, also where the engine begins, nothing stays and nothing hangs."""
