@@ -40,7 +40,7 @@ caller_task: ContextVar[asyncio.Task[Any] | None] = ContextVar(
     "osspresigned_caller_task", default=None
 )
 
-_FEW_FILES = (
+FEW_FILES = (
     "each concurrent request takes a connection, and often a file: raise ulimit -n, or "
     "lower max_concurrency"
 )
@@ -159,7 +159,7 @@ def without_frames(error: E) -> E:
 def hint(error: BaseException) -> str:
     """Return advice about *error*; "" if there is none."""
     few = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
-    return _FEW_FILES if few else ""
+    return FEW_FILES if few else ""
 
 
 def short_traceback(verb: Callable[P, T]) -> Callable[P, T]:

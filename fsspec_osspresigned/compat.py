@@ -207,6 +207,15 @@ class Stream:
             self._check()
 
 
+def has_free_descriptor() -> bool:
+    """Return whether this process could open one more file now."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        return False
+    return True
+
+
 def open_files() -> int:
     """Return how many files this process may open, 1,024 at most."""
     try:

@@ -268,6 +268,13 @@ class NetworkTimeoutError(NetworkError, TimeoutError):
     _errno = _errno.ETIMEDOUT
 
 
+class TooManyFilesError(NetworkError):
+    """No connection, because this process may open no more files."""
+
+    _errno = _errno.EMFILE
+    sent = False
+
+
 class IntegrityError(OSSPresignedError):
     """The checksum that the store reports does not match the bytes sent.
 

@@ -7,6 +7,7 @@ what a request has besides its signature and its body.
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import os
@@ -19,11 +20,13 @@ from typing import Protocol, cast, runtime_checkable
 import pycurl
 from attrs import field, frozen
 
-from ..compat import has_received
+from ..call_stack import FEW_FILES
+from ..compat import has_free_descriptor, has_received
 from ..errors import (
     ConfigurationError,
     NetworkError,
     NetworkTimeoutError,
+    TooManyFilesError,
     UploadDiscardedError,
 )
 from ..model import Reply, SignedRequest
@@ -551,7 +554,8 @@ class Transfer:
         if self.route.proxy is not None and not self._requests:
             host = f"proxy or {host}"
         is_asked = easy.getinfo(pycurl.REQUEST_SIZE) > 0
-        is_connected = is_asked or not easy.getinfo(pycurl.NUM_CONNECTS)
+        is_kept = self._requests and not easy.getinfo(pycurl.NUM_CONNECTS)
+        is_connected = is_asked or is_kept
         if error is None and is_connected and self._total and not self._taken:
             error = UnaskedError("the server closed the connection before it was asked")
         if isinstance(error, UnaskedError):
@@ -559,6 +563,10 @@ class Transfer:
         if code == pycurl.E_OPERATION_TIMEDOUT and not is_asked:
             msg = f"no connection to {host} within {self.route.connect_seconds:g} s"
             return NetworkTimeoutError(msg, path=path, sent=False)
+        # libcurl does not say why it could open no socket.
+        if code == pycurl.E_COULDNT_CONNECT and not has_free_descriptor():
+            msg = f"no connection to {host}: {os.strerror(errno.EMFILE)}; {FEW_FILES}"
+            return TooManyFilesError(msg, path=path, sent=False)
         # A server that has less than what was announced cannot have acted on it.
         is_whole = is_asked and self.sent >= self.body.size
         if isinstance(error, StalledError):
