@@ -22,7 +22,7 @@ spec = importlib.util.find_spec(PACKAGE)
 check(spec is not None and "site-packages" in str(spec.origin), "it is the wheel")
 files = {str(file) for file in distribution("fsspec-osspresigned").files or ()}
 check(f"{PACKAGE}/py.typed" in files, "the wheel is typed")
-check(f"{PACKAGE}/server/page/index.html" in files, "the wheel holds the page")
+check(f"{PACKAGE}/owner/service/page/index.html" in files, "the wheel holds the page")
 check(any(file.endswith("LICENSE") for file in files), "the wheel holds the licence")
 check(not any(file.startswith("tests") for file in files), "the wheel holds no tests")
 

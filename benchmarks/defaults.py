@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fsspec_osspresigned.client.link_estimate import Link
+from fsspec_osspresigned.client.congestion import Link
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.base import Grant
 from fsspec_osspresigned.upload.plan import plan_for

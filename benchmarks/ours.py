@@ -166,11 +166,7 @@ def _starting(work: Work, where: Where) -> Timed:
 
 def _signing(work: Work) -> Timed:
     from fsspec_osspresigned.secret import Secret  # noqa: PLC0415 - see filesystem
-    from fsspec_osspresigned.signing import (  # noqa: PLC0415
-        Credentials,
-        Endpoint,
-        presign,
-    )
+    from fsspec_osspresigned.signing import Credentials, Endpoint, PresignRequest  # noqa: PLC0415
 
     credentials = Credentials("LTAIfakeid", Secret("fakesecret"))
     endpoint = Endpoint.parse("oss-cn-hangzhou.aliyuncs.com")
@@ -178,7 +174,7 @@ def _signing(work: Work) -> Timed:
 
     def sign() -> None:
         for name in names:
-            presign(
+            PresignRequest(
                 credentials,
                 endpoint,
                 method="PUT",
@@ -188,7 +184,7 @@ def _signing(work: Work) -> Timed:
                 region="cn-hangzhou",
                 now=time.time(),
                 expires_in=3600,
-            )
+            ).url()
 
     return sign
 
@@ -196,29 +192,29 @@ def _signing(work: Work) -> Timed:
 def presigner(where: Where, version: str = "v4") -> Any:
     """Return what presigns one request on the sink, for those who sign outside."""
     from fsspec_osspresigned.secret import Secret  # noqa: PLC0415 - see filesystem
-    from fsspec_osspresigned.signing import (  # noqa: PLC0415
-        Credentials,
-        Endpoint,
-        presign,
-    )
+    from fsspec_osspresigned.signing import Credentials, Endpoint, PresignRequest  # noqa: PLC0415
 
     credentials = Credentials("LTAIfakeid", Secret("fakesecret"))
     endpoint = Endpoint.parse(where.url)
     now = time.time()
 
     def sign(method: str, key: str, **query: str) -> str:
-        return presign(
-            credentials,
-            endpoint,
-            method=method,
-            bucket=where.target,
-            key=key,
-            query=query,
-            version=version,
-            region="cn-hangzhou",
-            now=now,
-            expires_in=86_400,
-        ).reveal()
+        return (
+            PresignRequest(
+                credentials,
+                endpoint,
+                method=method,
+                bucket=where.target,
+                key=key,
+                query=query,
+                version=version,
+                region="cn-hangzhou",
+                now=now,
+                expires_in=86_400,
+            )
+            .url()
+            .reveal()
+        )
 
     return sign
 
@@ -299,12 +295,9 @@ def _request(where: Where, method: str, url: str) -> str:
 )
 def by_grant(work: Work, where: Where) -> Timed:
     """By a grant in a file."""
+    from fsspec_osspresigned.owner.grants import GrantTerms, sign_grant  # noqa: PLC0415
     from fsspec_osspresigned.secret import Secret  # noqa: PLC0415 - see filesystem
     from fsspec_osspresigned.signing import Credentials, Endpoint  # noqa: PLC0415
-    from fsspec_osspresigned.signing.grant_file import (  # noqa: PLC0415
-        GrantTerms,
-        sign_grant,
-    )
 
     signed = sign_grant(
         Credentials("LTAIfakeid", Secret("fakesecret")),
@@ -350,7 +343,7 @@ class _serving:  # noqa: N801 - a context manager, used as one
         self._where = where
 
     def __enter__(self) -> str:
-        from fsspec_osspresigned.server.policy import hash_token  # noqa: PLC0415
+        from fsspec_osspresigned.owner.service.policy import hash_token  # noqa: PLC0415
 
         folder = Path(tempfile.mkdtemp(dir=self._where.directory))
         policy = folder / "policy.toml"

@@ -30,7 +30,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +70,7 @@ PATHS: dict[str, tuple[str, Work]] = {
 }
 # Folders of the package, or single modules of them; all others plan and record.
 _PLACES = {
-    **dict.fromkeys(("signers", "signing", "url_map", "secret", "urls"), SIGNING),
+    **dict.fromkeys(("signers", "signing", "url_map", "secret", "dialects"), SIGNING),
     "http": EXCHANGE,
     **dict.fromkeys(("http/body", "objects/download"), FILES),
 }
@@ -147,16 +147,27 @@ class Profiles:
             with self._lock:
                 self._found.append(profile)
 
-    def in_workers(self) -> None:
-        """Run from now on under profiles whatever our workers do."""
-        from fsspec_osspresigned.concurrency.thread_pool import Workers  # noqa: PLC0415 - of that tree
+    @contextmanager
+    def of_engine(self) -> Iterator[None]:
+        """Run under profiles whatever the engine and its workers do in the block."""
+        from fsspec_osspresigned.engine import engine, threads  # noqa: PLC0415 - of that tree
 
-        submit = Workers.submit
+        profile, run_job = cProfile.Profile(time.thread_time), threads.Job.run
 
-        def submitted(pool: Any, function: Any, *args: Any, **kwargs: Any) -> Any:
-            return submit(pool, self.run, function, *args, **kwargs)
+        async def begin() -> None:
+            profile.enable()
 
-        Workers.submit = submitted  # type: ignore[method-assign]
+        async def end() -> None:
+            profile.disable()
+
+        threads.Job.run = lambda job: self.run(run_job, job)  # type: ignore[method-assign]
+        engine.run(begin)
+        try:
+            yield
+        finally:
+            engine.run(end)
+            threads.Job.run = run_job  # type: ignore[method-assign]
+            self._found.append(profile)
 
     def timings(self) -> Timings:
         """Return them all as one."""
@@ -171,10 +182,12 @@ def child(name: str, work: Work, mode: str, where: Where) -> dict[str, Any]:
     with where.closing:
         if mode == "idle":
             return {}
-        if mode == "profile":
-            profiles.in_workers()
         before, started = resource.getrusage(resource.RUSAGE_SELF), time.perf_counter()
-        profiles.run(timed) if mode == "profile" else timed()
+        if mode == "profile":
+            with profiles.of_engine():
+                profiles.run(timed)
+        else:
+            timed()
         wall = time.perf_counter() - started
         after = resource.getrusage(resource.RUSAGE_SELF)
     found: dict[str, Any] = {

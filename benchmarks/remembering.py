@@ -13,7 +13,7 @@ _IN_ONE = 100  # objects of one directory
 def remembered(work: Work, where: Where, fs: Any) -> Timed:
     """Return what records objects in *fs*, or asks for what it has recorded.
 
-    Nothing is sent: each object is noted as its upload would note it at its end.
+    Nothing is sent: each object is recorded as its upload would record it at its end.
     """
     from fsspec_osspresigned import Receipt  # noqa: PLC0415 - measured, not at import
 
@@ -29,7 +29,7 @@ def remembered(work: Work, where: Where, fs: Any) -> Timed:
             one = Receipt(
                 path=path(at), size=work.size, etag=name, crc64=at, request_id=name
             )
-            fs.client.note(one)
+            fs.client.written.remember(one, None)
 
     if work.verb == "record":
         return lambda: record(work.count)

@@ -39,7 +39,7 @@ from typing import Any, NamedTuple
 
 import trustme
 
-from fsspec_osspresigned.server.policy import hash_token
+from fsspec_osspresigned.owner.service.policy import hash_token
 
 HOSTILE, OTHER = "a-made-up-hostile-token", "a-made-up-other-token"
 HOST = "127.0.0.1"

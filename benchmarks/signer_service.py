@@ -25,7 +25,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-from fsspec_osspresigned.server.policy import hash_token
+from fsspec_osspresigned.owner.service.policy import hash_token
 
 TOKEN = "a-made-up-token-0"  # noqa: S105 - made up
 POLICY = f"""

@@ -18,7 +18,7 @@ autodoc_member_order = "bysource"
 nitpick_ignore_regex = [
     ("py:.*", r"(?!fsspec_osspresigned\b).*"),
     # The inputs of a plan's items are internal, so the pages do not document them.
-    ("py:class", r"fsspec_osspresigned\.syncing\.plan\.(Entry|Sent|Stored|Why)"),
+    ("py:class", r"fsspec_osspresigned\.tools\.sync\.plan\.(Entry|Sent|Stored|Why)"),
     ("py:class", r"fsspec_osspresigned\.model\.Spec"),  # a row of an internal table
 ]
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from .compat import lazy
+
 if TYPE_CHECKING:
-    from .client.receipt_output import ReceiptList
     from .errors import (
         AccessDeniedError,
         BindingError,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
         SourceChangedError,
         StoreUnavailableError,
         TooLargeError,
+        TooManyFilesError,
         UnreadableMapWarning,
         UploadDiscardedError,
         UploadErrors,
@@ -51,12 +53,12 @@ if TYPE_CHECKING:
         URLExpiredError,
     )
     from .filesystem.filesystem import OSSPresignedFileSystem
-    from .filesystem.progress import BytesProgress
+    from .filesystem.receipts import ReceiptList
     from .model import Action, Operation, PartReceipt, Receipt, SignedRequest
     from .secret import Secret, SecretURL
     from .signers.base import Grant, MultipartGrant, Signer
-    from .syncing.result import SyncEvent, SyncResult
-    from .syncing.sync import sync, sync_down
+    from .tools.progress import BytesProgress
+    from .tools.sync.sync import SyncEvent, SyncResult, sync, sync_down
 
     __version__: str
 
@@ -109,6 +111,7 @@ __all__ = [
     "SyncEvent",
     "SyncResult",
     "TooLargeError",
+    "TooManyFilesError",
     "URLExpiredError",
     "UnreadableMapWarning",
     "UploadDiscardedError",
@@ -119,31 +122,24 @@ __all__ = [
     "sync_down",
 ]
 
-# The modules of the public names that are no errors or warnings.
 _HOMES = {
-    **dict.fromkeys(("Action", "Operation", "SignedRequest"), "model"),
-    **dict.fromkeys(("PartReceipt", "Receipt"), "model"),
-    **dict.fromkeys(("Secret", "SecretURL"), "secret"),
-    **dict.fromkeys(("Grant", "MultipartGrant", "Signer"), "signers.base"),
-    **dict.fromkeys(("SyncEvent", "SyncResult"), "syncing.result"),
-    "BytesProgress": "filesystem.progress",
-    "OSSPresignedFileSystem": "filesystem",
-    "ReceiptList": "client.receipt_output",
-    **dict.fromkeys(("sync", "sync_down"), "syncing.sync"),
+    "filesystem": "OSSPresignedFileSystem",
+    "filesystem.receipts": "ReceiptList",
+    "model": "Action Operation PartReceipt Receipt SignedRequest",
+    "secret": "Secret SecretURL",
+    "signers.base": "Grant MultipartGrant Signer",
+    "tools.progress": "BytesProgress",
+    "tools.sync.sync": "SyncEvent SyncResult sync sync_down",
 }
+_others = set(__all__) - {"__version__"} - set(" ".join(_HOMES.values()).split())
+_load = lazy(__name__, errors=" ".join(_others), **_HOMES)[1]
 
 
 def __getattr__(name: str) -> Any:
-    """Load a public name from its module."""
     if name == "__version__":
         return import_module("importlib.metadata").version("fsspec-osspresigned")
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_HOMES.get(name, 'errors')}", __name__), name)
-    globals()[name] = value
-    return value
+    return _load(name)
 
 
 def __dir__() -> list[str]:
-    """List the public names."""
     return list(__all__)

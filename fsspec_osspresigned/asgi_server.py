@@ -22,10 +22,8 @@ def listen(host: str, port: int) -> socket.socket:
     Accepted sockets inherit TCP_NODELAY. asyncio sets it only on sockets that name
     their protocol; without it, the body of a reply waits 40 ms after its head.
 
-    A *host* with a colon is IPv6. *port* 0 lets the system choose a free port.
-
-    Raises:
-        OSError: the port is taken.
+    A *host* with a colon is IPv6. *port* 0 lets the system choose a free port. Raises
+    OSError if the port is taken.
     """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.create_server((host, port), family=family, backlog=512)
@@ -34,8 +32,7 @@ def listen(host: str, port: int) -> socket.socket:
 
 
 async def settle() -> None:
-    """Wait until the event loop has run its scheduled callbacks."""
-    for _ in range(3):
+    for _ in range(3):  # turns in which the loop runs what it has scheduled
         await asyncio.sleep(0)
 
 
@@ -59,12 +56,10 @@ class AnnouncingServer(uvicorn.Server):
         self.listening = listening
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start to listen, then signal that the server accepts connections."""
         await super().startup(sockets)
         self.listening()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Finish the running requests, and stop the server."""
         await stop_accepting(sockets or [])
         await super().shutdown(sockets)
         await settle()
@@ -94,7 +89,6 @@ class LoopbackServer:
         return f"http://{_LOOPBACK}:{self.port}"
 
     def start(self) -> None:
-        """Start the server thread, and return when the app accepts connections."""
         listener = self._stack.enter_context(listen(_LOOPBACK, self.port))
         self.port = listener.getsockname()[1]
         config = uvicorn.Config(
@@ -125,14 +119,12 @@ class LoopbackServer:
             raise RuntimeError("the app did not start")
 
     def stop(self) -> None:
-        """Stop serving and free the port; a second call does nothing."""
+        """Stop the server; idempotent."""
         self._stack.close()
 
     def __enter__(self) -> Self:
-        """Start the server, and return this object."""
         self.start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Stop the server, even after an exception in the block."""
         self.stop()

@@ -16,9 +16,9 @@ from typing import Any
 
 from attrs import frozen
 
-from .html_table import html_table
+from .units import html_table
 
-_SHOWN = 20  # failures in a table
+_MAX_ROWS = 20  # failures in a table
 
 
 class Refused(enum.StrEnum):
@@ -60,7 +60,6 @@ class Explanation:
     clock_offset: float | None = None
 
     def __str__(self) -> str:
-        """Return cause and remedy as one line."""
         return f"{self.cause}: {self.remedy}"
 
 
@@ -108,7 +107,6 @@ class OSSPresignedError(OSError):
             setattr(self, name, value)
 
     def __str__(self) -> str:
-        """Return the text of OSError, without the path if the message contains it."""
         if self.path is not None and repr(self.path) in self.message:
             return f"[Errno {self.errno}] {self.message}"
         return super().__str__()
@@ -119,7 +117,7 @@ class OSSPresignedError(OSError):
         return str(self.strerror)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Return the arguments for pickle; OSError's own method drops attributes."""
+        # OSError's own method drops attributes.
         return _rebuild, (type(self), self.message, self.path), self.__dict__
 
 
@@ -143,10 +141,10 @@ class ConfigurationError(OSSPresignedError, ValueError):
     def __init__(
         self, problems: str | Iterable[str], *, path: str | None = None
     ) -> None:
-        found = (problems,) if isinstance(problems, str) else tuple(problems)
-        title = [f"{len(found)} problems:"] if len(found) > 1 else []
-        super().__init__("\n- ".join([*title, *found]), path=path)
-        self.problems = found
+        lines = (problems,) if isinstance(problems, str) else tuple(problems)
+        title = [f"{len(lines)} problems:"] if len(lines) > 1 else []
+        super().__init__("\n- ".join([*title, *lines]), path=path)
+        self.problems = lines
 
 
 class NotSignedError(OSSPresignedError, PermissionError):
@@ -270,6 +268,13 @@ class NetworkTimeoutError(NetworkError, TimeoutError):
     _errno = _errno.ETIMEDOUT
 
 
+class TooManyFilesError(NetworkError):
+    """No connection, because this process may open no more files."""
+
+    _errno = _errno.EMFILE
+    sent = False
+
+
 class IntegrityError(OSSPresignedError):
     """The checksum that the store reports does not match the bytes sent.
 
@@ -354,23 +359,21 @@ class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
         self.failures = dict(failures or {})
         self.receipts = list(receipts)
         self.discarded = list(discarded)
-        found = {_outcome(error) for error in self.failures.values()}
-        if found:
-            self.outcome = found.pop() if len(found) == 1 else Outcome.UNKNOWN
+        outcomes = {_outcome(error) for error in self.failures.values()}
+        if outcomes:
+            self.outcome = outcomes.pop() if len(outcomes) == 1 else Outcome.UNKNOWN
 
     def __repr__(self) -> str:
-        """Return the number of failures by class; ``failures`` has the messages."""
         kinds = Counter(type(error).__name__ for error in self.failures.values())
-        told = [f"{count} {kind}" for kind, count in kinds.most_common()]
-        told += [f"{len(self.receipts)} stored"] if self.receipts else []
-        told += [f"{len(self.discarded)} not tried"] if self.discarded else []
-        return f"UploadErrors({', '.join(told)})"
+        counts = [f"{count} {kind}" for kind, count in kinds.most_common()]
+        counts += [f"{len(self.receipts)} stored"] if self.receipts else []
+        counts += [f"{len(self.discarded)} not tried"] if self.discarded else []
+        return f"UploadErrors({', '.join(counts)})"
 
     def _repr_html_(self) -> str:
-        """Return an HTML table of the first failures for a notebook."""
         rows: list[tuple[object, ...]] = [
             (path, _outcome(error), error)
-            for path, error in islice(self.failures.items(), _SHOWN)
+            for path, error in islice(self.failures.items(), _MAX_ROWS)
         ]
         more = len(self.failures) - len(rows)
         rows += [(f"... {more} more", "", "")] if more else []

@@ -6,21 +6,21 @@ import enum
 import time
 from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
 from attrs import asdict, field, frozen
 
-from .html_table import html_table
+from .dialects.facts import S3_REQUEST_ID
 from .secret import Secret, SecretURL
-from .units import GIB, KIB, MIB, short_bytes, shown_moment
+from .units import GIB, KIB, MIB, html_table, short_bytes, shown_moment
 
 # Limits of the service (OSS API reference, "Limits" and "Multipart upload").
 MAX_SINGLE_PUT = 5 * GIB
 # Whether the fields of a form count with its data is not documented; 8 MiB is their limit.
 MAX_POST_OBJECT = MAX_SINGLE_PUT - 8 * MIB
 MIN_PART = 100 * KIB
-MIN_PART_S3 = 5 * MIB  # S3 API reference, CompleteMultipartUpload
 MAX_PART = 5 * GIB
 MAX_PARTS = 10_000
 
@@ -31,19 +31,13 @@ LARGEST_FILE_PART = 32 * MIB
 THRESHOLD = 8 * MIB
 # Requests in flight by default, and for one object over connections that are slow.
 CONNECTIONS = 16
-MOST_CONNECTIONS = 32
+MAX_CONNECTIONS = 32
 # Small requests in flight by default, if the link bears them (docs/scale.md).
-MOST_SMALL = 128
+MAX_SMALL = 128
 
 
 class Action(enum.StrEnum):
-    """Names of OSS API calls, as in the API reference.
-
-    Attributes:
-        spec: the row of the call in :data:`OPERATIONS`.
-    """
-
-    spec: Spec
+    """Names of OSS API calls, as in the API reference."""
 
     PutObject = "PutObject"
     PostObject = "PostObject"
@@ -60,6 +54,10 @@ class Action(enum.StrEnum):
     ListObjectsV2 = "ListObjectsV2"
 
     __hash__ = str.__hash__  # that of enum takes ten times as long
+
+    @cached_property
+    def spec(self) -> Spec:
+        return OPERATIONS[self]
 
     @property
     def method(self) -> str:
@@ -81,6 +79,8 @@ TRAFFIC_LIMIT = "x-oss-traffic-limit"
 REQUEST_PAYER = "x-oss-request-payer"
 _PUBLISHED = (OBJECT_ACL, "x-oss-callback", "x-oss-callback-var")
 
+CHECKSUMS = ("auto", "crc64", "md5", "none")  # choices of the option `checksum`
+
 # Closed lists of OSS.
 STYLES = ("virtual", "path", "cname")
 ACLS = ("default", "private", "public-read", "public-read-write")
@@ -96,10 +96,7 @@ class HeaderKind(enum.Enum):
     LIMIT = "traffic limit"
     PAYER = "who pays, where the bucket's owner does not: goes with every call"
 
-    @classmethod
-    def of_header(cls, name: str) -> HeaderKind:
-        """Return the group of the header *name*, in upper or lower case."""
-        return _KINDS.get(name.lower(), cls.CONTENT)
+    __hash__ = object.__hash__  # that of enum takes ten times as long
 
 
 _KINDS = {
@@ -112,45 +109,27 @@ _KINDS = {
 
 @frozen(kw_only=True)
 class Spec:
-    """Specification of one OSS call, from its page in the API reference.
-
-    Attributes:
-        method: HTTP method.
-        fixed: parameters that always have this value.
-        upload_id: whether the call has the parameter ``uploadId``.
-        part_number: whether the call has the parameter ``partNumber``.
-        query: parameters that a client may request (closed list of the signer
-            protocol).
-        on_bucket: whether the call has no object key.
-        copies: whether the call reads another object, its copy source.
-        body: ``data`` (of the object), ``document``, or empty for no body.
-        largest: maximum size of the data in bytes.
-        form: whether key and headers are fields of a form, which is sent to the
-            bucket's root with the data as its last field. The policy is signed, not the
-            URL.
-        headers: kinds of headers that change the effect of the call.
-        publishes: whether the call makes an object visible. A retry of such a call may
-            find the object of the first try, so an error is checked against the store.
-        slot: member of a URL map's entry that holds the URL of this call; None if URL
-            maps do not have this call.
-        parameters: names of the query parameters that distinguish this call from
-            others.
-    """
+    """Specification of one OSS call, from its page in the API reference."""
 
     method: str
-    fixed: Mapping[str, str] = field(factory=dict)
-    upload_id: bool = False
-    part_number: bool = False
+    fixed: Mapping[str, str] = field(factory=dict)  # parameters with their only value
+    upload_id: bool = False  # has the parameter uploadId
+    part_number: bool = False  # has the parameter partNumber
+    # What a client may request: the closed list of the signer protocol.
     query: AbstractSet[str] = frozenset()
-    on_bucket: bool = False
-    copies: bool = False
-    body: str = ""
-    largest: int = MAX_SINGLE_PUT
+    on_bucket: bool = False  # has no object key
+    copies: bool = False  # reads another object, its copy source
+    body: str = ""  # "data" (of the object), "document", or empty
+    largest: int = MAX_SINGLE_PUT  # bytes of the data
+    # Key and headers are fields of a form, which is sent to the bucket's root with the
+    # data as its last field. The policy is signed, not the URL.
     form: bool = False
-    headers: Collection[HeaderKind] = ()
+    headers: Collection[HeaderKind] = ()  # those that change the effect of the call
+    # Makes an object visible. A retry may find the object of the first try, so an error
+    # is checked against the store.
     publishes: bool = False
-    slot: str | None = None
-    parameters: frozenset[str] = field(init=False)
+    slot: str | None = None  # member of a URL map's entry; None if maps lack the call
+    parameters: frozenset[str] = field(init=False)  # distinguish the call from others
 
     @parameters.default
     def _names_of_parameters(self) -> frozenset[str]:
@@ -161,8 +140,12 @@ class Spec:
         """Return the entries of *headers* that the call accepts."""
         if not headers:
             return {}
-        kinds = {*self.headers, HeaderKind.PAYER}
-        return {n: v for n, v in headers.items() if HeaderKind.of_header(n) in kinds}
+        return {
+            name: value
+            for name, value in headers.items()
+            if (kind := _KINDS.get(name.lower(), HeaderKind.CONTENT)) in self.headers
+            or kind is HeaderKind.PAYER
+        }
 
 
 _VERSION = {"versionId"}
@@ -245,8 +228,6 @@ OPERATIONS: Mapping[Action, Spec] = MappingProxyType(
         ),
     }
 )
-for _action, _spec in OPERATIONS.items():
-    _action.spec = _spec
 # The calls that a presigned URL makes: those of URL maps and of the signer protocol.
 URL_ACTIONS = tuple(action for action, spec in OPERATIONS.items() if not spec.form)
 # HTTP method -> the call of that method on an object itself.
@@ -326,7 +307,6 @@ class Operation:
         return self.path
 
     def __str__(self) -> str:
-        """Return the name for messages: ``UploadPart 3 of bucket/key``."""
         part = f" {self.part_number}" if self.part_number else ""
         return f"{self.action}{part} of {self.path or '(the signed object)'}"
 
@@ -387,40 +367,33 @@ class SignedRequest:
 
 @frozen(eq=False, kw_only=True)
 class Reply:
-    """Reply of a server, with a body small enough for memory.
-
-    Attributes:
-        status: HTTP status.
-        headers: names in lower case.
-        body: the body, or the part of it that was read.
-        body_bytes: number of bytes of the request body that were sent.
-        crc64: CRC-64/XZ of those bytes; None if it was not computed.
-        retries: number of times that the request was sent again.
-        resigns: number of times that the request was signed again.
-        host: host and port that replied; empty if unknown.
-    """
+    """Reply of a server, with a body small enough for memory."""
 
     status: int
+    # Names are in lower case.
     headers: Mapping[str, str] = field(
         factory=dict, converter=frozen_mapping, repr=False
     )
-    body: bytes = field(default=b"", repr=False)  # an error may repeat the token
-    body_bytes: int = 0
-    crc64: int | None = None
-    retries: int = 0
-    resigns: int = 0
-    host: str = ""
+    body: bytes = field(default=b"", repr=False)  # what was read; may repeat the token
+    body_bytes: int = 0  # of the request, that were sent
+    crc64: int | None = None  # CRC-64/XZ of those bytes; None if not computed
+    retries: int = 0  # times that the request was sent again
+    resigns: int = 0  # times that it was signed again
+    host: str = ""  # host and port that replied; empty if unknown
+
+    @property
+    def is_good(self) -> bool:
+        return self.status // 100 == 2  # noqa: PLR2004 - HTTP status class
 
     @property
     def etag(self) -> str:
-        """The ETag header of the reply as received, with quotes; empty if absent."""
+        """The ETag as received, with quotes; empty if absent."""
         return self.headers.get("etag", "")
 
     @property
     def request_id(self) -> str | None:
-        """The header ``x-oss-request-id``, or the request ID of S3, or None."""
-        found = self.headers.get("x-oss-request-id")
-        return self.headers.get("x-amz-request-id") if found is None else found
+        of_oss = self.headers.get("x-oss-request-id")
+        return self.headers.get(S3_REQUEST_ID) if of_oss is None else of_oss
 
 
 @frozen(kw_only=True)
@@ -490,11 +463,9 @@ class Receipt:
         )
 
     def __repr__(self) -> str:
-        """Return the main facts as one line; ``as_dict`` has the rest."""
         return f"Receipt({', '.join((repr(self.path), *self.facts))})"
 
     def _repr_html_(self) -> str:
-        """Return an HTML table for a notebook, without unknown values."""
         whole = {
             **self.as_dict(),
             "parts": len(self.parts),

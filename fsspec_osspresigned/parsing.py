@@ -42,8 +42,8 @@ def clock_offset(
     *headers* are those of a reply that has just arrived, with names in lower case. If
     they have no valid ``Date``, *known* is returned.
     """
-    there = moment(headers.get("date", ""))
-    return known if there is None else float(round(now() - there))
+    store_time = moment(headers.get("date", ""))
+    return known if store_time is None else float(round(now() - store_time))
 
 
 @lru_cache(maxsize=64)  # many replies come in one second
@@ -57,15 +57,23 @@ def moment(text: str) -> float | None:
     return None
 
 
-def loads(data: bytes | str, *, max_depth: int | None = None) -> Any:
+def loads(
+    data: bytes | str,
+    *,
+    max_depth: int | None = None,
+    decoder: json.JSONDecoder | None = None,
+) -> Any:
     """Return the value of one JSON document; refuse duplicate members and NaN.
 
     Bytes are UTF-8; a byte order mark is skipped. *max_depth* limits the nesting of
-    lists and objects; None leaves the limit to Python. Every error is a ValueError; its
+    lists and objects; None leaves the limit to Python. *decoder* is the result of
+    :func:`decoder`, to decode objects in another way. Every error is a ValueError; its
     message gives a position in the text, never a piece of the text.
     """
     try:
-        value = DECODER.decode(_decoded(data) if isinstance(data, bytes) else data)
+        value = (decoder or _DECODER).decode(
+            _decoded(data) if isinstance(data, bytes) else data
+        )
     except json.JSONDecodeError as error:
         where = f"at line {error.lineno} column {error.colno}"
         raise ValueError(f"not JSON: {error.msg} {where}") from None
@@ -94,14 +102,14 @@ def is_int(value: object) -> bool:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    members = dict(pairs)
+    if len(members) != len(pairs):
         counts = Counter(name for name, _ in pairs)
         name = next(name for name, count in counts.items() if count > 1)
         # A name can be a path of any shape; a signed URL in its place stays unseen.
         shown = "a member" if "?" in name else f"the member {name[:_MAX_NAME]!r}"
         raise ValueError(f"{shown} appears twice in one object")
-    return found
+    return members
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -132,12 +140,20 @@ def _is_deeper(value: Any, limit: int) -> bool:
     return True
 
 
-DECODER = json.JSONDecoder(
-    object_pairs_hook=_unique,
-    parse_constant=_no_constant,
-    parse_int=_integer,
-    parse_float=_float,
-)
+def decoder(hook: Callable[[list[tuple[str, Any]]], Any]) -> json.JSONDecoder:
+    """Return a decoder that refuses NaN, and makes each object with *hook*.
+
+    *hook* gets the members in their order, with duplicates.
+    """
+    return json.JSONDecoder(
+        object_pairs_hook=hook,
+        parse_constant=_no_constant,
+        parse_int=_integer,
+        parse_float=_float,
+    )
+
+
+_DECODER = decoder(_unique)
 
 
 def parse(body: bytes, root: str | None = None) -> Element:

@@ -28,7 +28,6 @@ _DIGEST_KEY = os.urandom(16)
 
 
 def _digest(text: str) -> str:
-    """Return digits that tell *text* from other secrets of this process."""
     data = text.encode("utf-8", "surrogatepass")
     return hashlib.blake2b(data, digest_size=8, key=_DIGEST_KEY).hexdigest()
 
@@ -51,27 +50,21 @@ class Secret:
         return self._text
 
     def __repr__(self) -> str:
-        """Return the type name and a digest, without the text."""
         return f"<{type(self).__name__}: hidden, {_digest(self._text)}>"
 
     def __str__(self) -> str:
-        """Return the same text as ``repr``, without the secret."""
         return repr(self)
 
     def __format__(self, spec: str) -> str:
-        """Return ``repr`` for every format."""
         return repr(self)
 
     def __eq__(self, other: object) -> bool:
-        """Compare the hidden texts."""
         return isinstance(other, Secret) and other._text == self._text
 
     def __hash__(self) -> int:
-        """Return the hash of the hidden text."""
         return hash(self._text)
 
     def __reduce__(self) -> NoReturn:
-        """Raise TypeError: a secret cannot be pickled."""
         raise TypeError(
             f"a {type(self).__name__} cannot be pickled: hand over a reference "
             "(env:NAME, file:PATH) and read it where it is used"
@@ -90,7 +83,6 @@ class SecretURL(Secret):
     __slots__ = ()
 
     def __repr__(self) -> str:
-        """Return the type name, the URL up to the query, and a digest."""
         return f"<SecretURL {self.shown()}, {_digest(self._text)}>"
 
     def shown(self) -> str:
@@ -108,7 +100,6 @@ class HiddenMapping(dict[Any, Any]):
     """A dictionary of signatures (a URL map or a grant) whose ``repr`` hides them."""
 
     def __repr__(self) -> str:
-        """Return the number of entries and a digest."""
         return f"<hidden: {len(self)} entries, {_digest(super().__repr__())}>"
 
 
@@ -116,7 +107,6 @@ class HiddenList(list[Any]):
     """A list of signatures (a URL map) whose ``repr`` hides them."""
 
     def __repr__(self) -> str:
-        """Return the number of entries and a digest."""
         return f"<hidden: {len(self)} entries, {_digest(super().__repr__())}>"
 
 
@@ -135,11 +125,7 @@ _TOKEN_REFERENCE = r"env:(?:FSSPEC_)?OSSPRESIGNED_[A-Za-z0-9_]+|file:.+"  # noqa
 
 
 def token_reference(value: Any) -> Any:
-    """Return *value* if it is a callable, or refers to a bearer token.
-
-    Such references are ``env:OSSPRESIGNED_...`` and ``file:PATH``; any other value
-    raises ValueError.
-    """
+    """Return *value*: a callable, ``env:OSSPRESIGNED_...``, ``file:PATH``; else ValueError."""
     text = value if isinstance(value, str) else ""
     if callable(value) or re.fullmatch(_TOKEN_REFERENCE, text):
         return value

@@ -1,10 +1,11 @@
-"""Units: sizes, times and rates as text on a command line, and as numbers."""
+"""Units: sizes, times and rates as numbers and as text, and tables for notebooks."""
 
 from __future__ import annotations
 
 import os
 import re
 import time
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 
 KIB = 1024
@@ -27,8 +28,8 @@ def seconds_of(text: str) -> int:
     Raises ValueError if *text* is invalid, below one second, or above OSS's limit of
     7 days.
     """
-    found = _LIFE.fullmatch(text.strip())
-    seconds = int(found[1]) * _SECONDS[found[2]] if found else 0
+    match = _LIFE.fullmatch(text.strip())
+    seconds = int(match[1]) * _SECONDS[match[2]] if match else 0
     if not 1 <= seconds <= MAX_LIFE:
         raise ValueError(
             f"{text[:40]!r} is not a lifetime from 1s to 7d: write 90s, 30m, 2h or 1d"
@@ -37,14 +38,11 @@ def seconds_of(text: str) -> int:
 
 
 def bytes_of(text: str) -> int:
-    """Return the bytes in a size such as ``8388608``, ``8MiB`` or ``10G``.
-
-    Raises ValueError if *text* is invalid.
-    """
-    found = _SIZE.fullmatch(text.strip())
-    if not found:
+    """Return the bytes in a size such as ``8388608``, ``8MiB``, ``10G``; else ValueError."""
+    match = _SIZE.fullmatch(text.strip())
+    if not match:
         raise ValueError(f"{text[:40]!r} is not a size: write 8388608, 8MiB or 10GiB")
-    return int(found[1]) * _BYTES[(found[2] or "").lower()]
+    return int(match[1]) * _BYTES[(match[2] or "").lower()]
 
 
 def rate_of(text: str, plain: int = 1) -> float:
@@ -53,9 +51,9 @@ def rate_of(text: str, plain: int = 1) -> float:
     A number without a unit is multiplied by *plain*. Raises ValueError if the rate is
     invalid, or zero.
     """
-    found = _RATE.fullmatch(text.strip())
-    unit = found[2][0].lower() if found and found[2] else None
-    rate = float(found[1]) * (_BYTES[unit] if unit else plain) if found else 0.0
+    match = _RATE.fullmatch(text.strip())
+    unit = match[2][0].lower() if match and match[2] else None
+    rate = float(match[1]) * (_BYTES[unit] if unit else plain) if match else 0.0
     if not rate:
         raise ValueError(f"{text[:40]!r} is not a rate: write 500K, 10MiB or 2.5M/s")
     return rate
@@ -122,3 +120,17 @@ def shown_text(text: str) -> str:
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape").decode() for c in text
     )
+
+
+def html_table(
+    title: str, head: Sequence[str], rows: Iterable[Sequence[object]]
+) -> str:
+    """Return an HTML table of *rows* with the caption *title*; escapes all texts."""
+    from html import escape  # noqa: PLC0415 - its table of entities is only for notebooks
+
+    def cells(tag: str, texts: Iterable[object]) -> str:
+        return "".join(f"<{tag}>{escape(str(text))}</{tag}>" for text in texts)
+
+    lines = [f"<tr>{cells('th', head)}</tr>"]
+    lines += (f"<tr>{cells('td', row)}</tr>" for row in rows)
+    return f"<table><caption>{escape(title)}</caption>{''.join(lines)}</table>"

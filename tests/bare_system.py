@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import select
+import selectors
 import signal
 import socket
 import subprocess  # noqa: F401 - it would take a module of Windows for Windows
@@ -77,11 +78,21 @@ def take_away() -> None:
         for name in names:
             if hasattr(module, name):
                 delattr(module, name)
+    # What they were made of when they were imported, there was everything.
+    selectors.DefaultSelector = selectors.SelectSelector
+    socket.socketpair = _connected
     socket.socket.recv = _refusing_to_wait(socket.socket.recv)
     for name in ("stat", "fstat", "lstat"):
         setattr(os, name, _without_blocks(getattr(os, name)))
     for name in ("replace", "rename", "unlink", "remove"):
         setattr(os, name, _refusing_open_files(getattr(os, name)))
+
+
+def _connected(*_):
+    """Return two sockets that are connected, as on systems without socketpair."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        client = socket.create_connection(server.getsockname())
+        return client, server.accept()[0]
 
 
 def _refusing_to_wait(recv):
@@ -126,7 +137,7 @@ def work() -> None:
     if sys.platform == "linux":
         os.name = sys.platform = "bare"
     from fsspec_osspresigned import CheckpointInUseError  # noqa: PLC0415
-    from fsspec_osspresigned.checkpoint.directory import Checkpoint  # noqa: PLC0415
+    from fsspec_osspresigned.upload.journal import Checkpoint  # noqa: PLC0415
 
     options = {"signer": "keys", "part_size": "100KiB", "multipart_threshold": "100KiB"}
     fs = fsspec.filesystem("osspresigned", receipts="receipts", **options)

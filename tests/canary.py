@@ -215,7 +215,7 @@ class Canary:
 
     def leaks(self) -> Iterator[tuple[str, str, str]]:
         """Yield test, channel and kind of each place where a secret was seen."""
-        for run, (test, channel) in list(self._seen.items()):
+        for run, (test, channel) in list(self._seen.copy().items()):
             kind = self._kind_in(run)
             if kind and run not in self._ignored:
                 yield test, channel, kind
@@ -317,11 +317,8 @@ class Plugin:
         from click.testing import CliRunner  # noqa: PLC0415 - the package comes later
 
         from fsspec_osspresigned import secret  # noqa: PLC0415
-        from fsspec_osspresigned.signing import (  # noqa: PLC0415
-            post_policy,
-            presigning,
-            verifying,
-        )
+        from fsspec_osspresigned.emulator import verifying  # noqa: PLC0415
+        from fsspec_osspresigned.signing import post_policy, presigning  # noqa: PLC0415
 
         canary, undo = self.canary, self._undo
         see = canary.see

@@ -14,6 +14,7 @@ import hypothesis
 import pytest
 
 from tests.canary import Plugin
+from tests.loop_guard import LoopGuard
 from tests.watchdog import Watchdog
 
 # The default run repeats itself exactly; `deep` is for a search over night.
@@ -28,9 +29,10 @@ _PROXIES = {"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Look for leaks, and for threads that wait for ever, in every run."""
+    """Look in every run for leaks, threads that wait for ever, and a loop held up."""
     config.pluginmanager.register(Plugin(), "canary")
     config.pluginmanager.register(Watchdog(), "watchdog")
+    config.pluginmanager.register(LoopGuard(), "loop guard")
 
 
 def pytest_collection_finish() -> None:
@@ -97,18 +99,22 @@ def oss(
 @pytest.fixture
 def signed(oss: object) -> Callable[[str], str]:
     """Presign a PUT of one object of ``examplebucket``, in the test's own store."""
-    from fsspec_osspresigned.signing import presign  # noqa: PLC0415 - measured first
+    from fsspec_osspresigned.signing import PresignRequest  # noqa: PLC0415 - measured first
 
     def sign(key: str) -> str:
-        return presign(
-            oss.credentials,
-            oss.endpoint,
-            method="PUT",
-            bucket="examplebucket",
-            key=key,
-            region="cn-hangzhou",
-            now=time.time(),
-            expires_in=600,
-        ).reveal()
+        return (
+            PresignRequest(
+                oss.credentials,
+                oss.endpoint,
+                method="PUT",
+                bucket="examplebucket",
+                key=key,
+                region="cn-hangzhou",
+                now=time.time(),
+                expires_in=600,
+            )
+            .url()
+            .reveal()
+        )
 
     return sign

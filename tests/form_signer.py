@@ -8,10 +8,11 @@ from typing import Any
 
 from fsspec_osspresigned.errors import NotSignedError
 from fsspec_osspresigned.model import Action, SignedForm, SignedRequest
-from fsspec_osspresigned.signers.base import Grant, form_fields
-from fsspec_osspresigned.signing.grant_file import GrantTerms
-from fsspec_osspresigned.signing.post_conditions import PolicyCondition, form_values
+from fsspec_osspresigned.owner.grants import GrantTerms
+from fsspec_osspresigned.signers.base import Grant, Signer, form_fields
 from fsspec_osspresigned.signing.post_policy import (
+    PolicyCondition,
+    form_values,
     pinned_fields,
     policy_text,
     sign_policy,
@@ -19,7 +20,7 @@ from fsspec_osspresigned.signing.post_policy import (
 )
 
 
-class FormSigner:
+class FormSigner(Signer):
     """Signs PostObject, and nothing else.
 
     *conditions* stand beside those of the signature; *more* fields go into each form.

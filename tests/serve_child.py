@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.server.policy import hash_token
+from fsspec_osspresigned.owner.service.policy import hash_token
 
 FOREIGN = ("OSS_", "FSSPEC_", "OSSPRESIGNED_", "ALIBABA_CLOUD_", "DASK_")
 POLICY = """

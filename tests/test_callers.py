@@ -10,8 +10,8 @@ import threading
 
 import pytest
 
-from fsspec_osspresigned import callers
-from fsspec_osspresigned.callers import calling
+from fsspec_osspresigned import call_stack
+from fsspec_osspresigned.call_stack import calling
 
 
 def test_callbacks_of_one_call_are_alike():
@@ -50,16 +50,19 @@ def test_thread_that_compiled_code_started():
 def test_duckdb_is_seen_only_if_it_is_loaded(monkeypatch):
     """Without it, no call is taken for one of DuckDB, whatever the stack is."""
     monkeypatch.delitem(sys.modules, "duckdb", raising=False)
-    for ask in (callers.duckdb_asks, callers.duckdb_opens):  # one instruction
+    for ask in (call_stack.duckdb_asks, call_stack.duckdb_opens):  # one instruction
         assert ask("bucket/key") is None
     monkeypatch.setitem(sys.modules, "duckdb", object())
-    seen = [ask("b/k") for ask in (callers.duckdb_asks, callers.duckdb_opens)]
+    seen = [ask("b/k") for ask in (call_stack.duckdb_asks, call_stack.duckdb_opens)]
     assert seen[0] == seen[1] is not None
-    callers.duckdb_asks("b/k")
-    assert callers.duckdb_opens("b/k") is None
+    call_stack.duckdb_asks("b/k")
+    assert call_stack.duckdb_opens("b/k") is None
     seen = [
         ask(path)
-        for ask, path in ((callers.duckdb_asks, "b/1"), (callers.duckdb_opens, "b/2"))
+        for ask, path in (
+            (call_stack.duckdb_asks, "b/1"),
+            (call_stack.duckdb_opens, "b/2"),
+        )
     ]
     assert seen[0] is not None
     assert seen[1] is None
@@ -68,7 +71,7 @@ def test_duckdb_is_seen_only_if_it_is_loaded(monkeypatch):
 class Block:
     """Keeps what ended it; also for what it calls at its end."""
 
-    def __init__(self, end=callers.leaving):
+    def __init__(self, end=call_stack.leaving):
         self.end = end
 
     def __enter__(self):
@@ -100,13 +103,13 @@ def test_the_exception_that_ends_a_block():
     with contextlib.ExitStack() as stack:
         left = []
         stack.push(lambda *_: True)
-        stack.callback(lambda: left.append(callers.leaving()))
+        stack.callback(lambda: left.append(call_stack.leaving()))
         raise error
     assert left == [error]
-    assert callers.leaving() is None
+    assert call_stack.leaving() is None
     with pytest.raises(KeyError):
         try:
             raise error
         finally:
-            left.append(callers.leaving())
+            left.append(call_stack.leaving())
     assert left == [error, error]

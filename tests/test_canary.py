@@ -19,7 +19,7 @@ import itertools, logging, subprocess, sys, threading, time, warnings
 import pytest
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.secret import Secret, SecretURL
-from fsspec_osspresigned.signing import Credentials, Endpoint, presign
+from fsspec_osspresigned.signing import Credentials, Endpoint, PresignRequest
 from fsspec_osspresigned.url_map.parser import parse
 from tests.canary import Plugin
 
@@ -29,11 +29,11 @@ KEY = Credentials("LTAI5t", "TheKeyOf" + "NobodyElse0123", TOKEN)
 COUNT = itertools.count()
 
 def sign(version="v4"):  # no two are the same: only the first place of each is named
-    return presign(
+    return PresignRequest(
         KEY, Endpoint.parse("oss-cn-hangzhou.aliyuncs.com"), method="PUT",
         bucket="examplebucket", key=f"k{next(COUNT)}", region="cn-hangzhou", version=version,
         now=time.time(), expires_in=60,
-    ).reveal()
+    ).url().reveal()
 """
 
 LEAKS = {

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from fsspec_osspresigned.errors import UploadErrors
-from fsspec_osspresigned.html_table import html_table
 from fsspec_osspresigned.model import PartReceipt, Receipt
+from fsspec_osspresigned.units import html_table
 
 
 def test_no_text_is_taken_as_html():

@@ -95,7 +95,10 @@ def test_using_the_filesystem_loads_no_server_and_no_command_line():
 def test_the_command_is_the_same_by_module_and_by_script():
     """The script entry point is what ``python -m`` runs."""
     (point,) = entry_points(group="console_scripts", name="osspresigned")
-    assert point.load() is importlib.import_module("fsspec_osspresigned.cli.entry").main
+    assert (
+        point.load()
+        is importlib.import_module("fsspec_osspresigned.tools.cli.entry").main
+    )
 
 
 def _run(code: str) -> str:

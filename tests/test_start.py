@@ -20,19 +20,14 @@ FOREIGN = {
     *("alibabacloud_credentials", "click", "dask", "pandas", "pyarrow", "rich"),
     *("starlette", "uvicorn", "pytest"),
     *("requests", "urllib3"),  # which speak to proxies
-    *("difflib", "html", "pyexpat", "termios", "xml.etree", "xml.parsers", "xml.sax"),
+    *("difflib", "html", "pyexpat", "xml.etree", "xml.parsers", "xml.sax"),
 }
-# Folders that only other verbs, commands and servers need.
-LATER = {
-    *("checkpoint", "cli", "console", "demo", "emulator"),
-    *("objects", "owner", "server", "syncing"),
-}
-# What drives many small requests, and a first one does not need.
+# What only other verbs, commands and servers need.
+LATER = {"emulator", "owner", "tools"}
+# What many files, parts and failures need, and a first small one does not.
 MANY = {
-    "client.express_lane",
-    "client.coroutine_calls",
-    "http.lane",
-    "http.lane_connection",
+    *("client.error_codes", "signers.batching"),
+    *("upload.journal", "upload.resume", "upload.writer"),
 }
 # What belongs to one of the ways to signatures, and is not loaded for the others.
 WAYS_OF_MAPS = {"signers.presigned_urls", "url_map.url_map", "url_map.source"}

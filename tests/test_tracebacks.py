@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import linecache
 import logging
 import subprocess
@@ -10,18 +11,20 @@ import threading
 import traceback
 
 import pytest
+from fsspec.asyn import sync
 
 import fsspec_osspresigned
-from fsspec_osspresigned.errors import (
-    BlindAnswerWarning,
-    ConfigurationError,
-    UploadDiscardedError,
-)
-from fsspec_osspresigned.tracebacks import (
+from fsspec_osspresigned.call_stack import (
     hint,
     short_traceback,
     warn_user,
     without_frames,
+)
+from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.errors import (
+    BlindAnswerWarning,
+    ConfigurationError,
+    UploadDiscardedError,
 )
 
 
@@ -31,6 +34,20 @@ def _not_debugging():
     log.setLevel(logging.INFO)
     yield
     log.setLevel(logging.NOTSET)
+
+
+@pytest.fixture
+def only_writing(oss, monkeypatch):
+    """A filesystem whose looks the store refuses, after a moment."""
+    key = oss.credentials
+    monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
+    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
+    for action in ("HeadObject", "GetObject", "ListObjectsV2"):
+        denied = Fault(action=action, refuse="denied", delay=0.02, times=None)
+        oss.faults.add(denied)
+    return fsspec_osspresigned.OSSPresignedFileSystem(
+        signer="keys", endpoint=oss.url, region="cn-hangzhou"
+    )
 
 
 def deep(error, levels=5):
@@ -125,6 +142,55 @@ def test_a_warning_names_the_line_of_the_user(oss):
     assert [one.filename for one in caught] == [__file__]
 
 
+def in_thread(function, *args):
+    """Call *function* in a thread, which the main thread waits for."""
+    thread = threading.Thread(target=function, args=args)
+    thread.start()
+    thread.join()
+
+
+async def looks(fs):
+    """Look at an object that nobody granted."""
+    await asyncio.sleep(0)
+    assert not await fs._exists("examplebucket/y")  # here, in a coroutine
+
+
+def look(fs):
+    """Do the same with a plain method."""
+    assert not fs.exists("examplebucket/y")  # here, in a function
+
+
+def of_threads(fs):
+    """Do the same in a thread."""
+    in_thread(look, fs)
+
+
+def of_loop(fs):
+    """Do the same in an event loop."""
+    asyncio.run(looks(fs))
+
+
+def of_loop_in_thread(fs):
+    """Do the same in the event loop of a thread."""
+    in_thread(of_loop, fs)
+
+
+def of_fsspec(fs):
+    """Do the same in the loop of fsspec."""
+    sync(fs.loop, fs._exists, "examplebucket/y")  # here, for the loop of fsspec
+
+
+@pytest.mark.parametrize(
+    "call", [look, of_threads, of_loop, of_loop_in_thread, of_fsspec]
+)
+def test_a_warning_names_the_line_that_waits(only_writing, call):
+    """Also in another thread, for a coroutine, and after a reply of the store."""
+    with pytest.warns(BlindAnswerWarning, match="not signed") as caught:
+        call(only_writing)
+    assert [one.filename for one in caught] == [__file__]
+    assert "# here, " in linecache.getline(__file__, caught[0].lineno)
+
+
 def module(name, file):
     """Return code that warns, and the variables with which it is the module *name*."""
     code = compile("warn_user('look out', UserWarning)", file, "exec")
@@ -167,7 +233,7 @@ def test_a_program_that_is_installed_has_the_first_line_outside(tmp_path):
     app = tmp_path / "site-packages" / "app.py"
     app.parent.mkdir()
     app.write_text(
-        "from fsspec_osspresigned.tracebacks import warn_user\n"
+        "from fsspec_osspresigned.call_stack import warn_user\n"
         "warn_user('look out', UserWarning)\n"
     )
     done = subprocess.run(

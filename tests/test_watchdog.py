@@ -1,59 +1,69 @@
-"""The watchdog finds threads that wait for ever, and no others."""
+"""The watchdog finds threads and coroutines that wait for ever, and no others."""
 
 from __future__ import annotations
 
+import asyncio
 import threading
 import time
 
 import pytest
+from fsspec.callbacks import Callback
 
-from fsspec_osspresigned.concurrency.job_runner import Transfers
-from fsspec_osspresigned.concurrency.thread_pool import Workers
-from fsspec_osspresigned.http.body import MemoryBody
-from fsspec_osspresigned.upload.parts_in_flight import PartsInFlight
+from fsspec_osspresigned.engine.engine import (
+    blocking,
+    call_user,
+    in_background,
+    post,
+    run,
+)
+from fsspec_osspresigned.filesystem.callbacks import SharedCallback
 from tests import watchdog
 
 
 def eventually(true):
     """Wait until *true* returns something true, and return it."""
     end = time.monotonic() + 5
-    while not (found := true()):
+    while not (value := true()):
         assert time.monotonic() < end
         time.sleep(0.001)
-    return found
+    return value
+
+
+def begin_waiting(gate, *timeout):
+    """Start a thread that waits for code of the user, which waits for *gate*."""
+    thread = threading.Thread(target=run, args=(call_user, gate.wait, *timeout))
+    thread.start()
+    return thread
 
 
 def test_thread_that_waits_for_ever_is_found():
-    """A thread in an endless wait is reported with its stack; until another works."""
-    window, body = PartsInFlight(1, 1 << 30), MemoryBody(b"")
-    window.enter(1, body)
-    waits = threading.Thread(target=window.drain)
-    waits.start()
+    """A worker in an endless wait is reported with its stack; until another works."""
+    gate = threading.Event()
+    waits = begin_waiting(gate)
     (stack,) = eventually(watchdog.stuck).values()
-    assert "in drain" in stack
-    worker = threading.Thread(target=window.drain, args=(0.5,))
-    worker.start()
+    assert "in wait" in stack
+    assert len(watchdog.unfinished()) == 1
+    works = begin_waiting(gate, 0.5)
     eventually(lambda: not watchdog.stuck())
-    worker.join()
-    assert watchdog.stuck()
-    window.leave(1, body)
+    works.join()
+    eventually(watchdog.stuck)
+    gate.set()
     waits.join()
-    assert not watchdog.stuck()
+    eventually(lambda: not watchdog.stuck() and not watchdog.unfinished())
 
 
 def test_stuck_thread_fails_one_test():
     """The tests after the one that left it pass, until another thread is stuck."""
-    window, body = PartsInFlight(1, 1 << 30), MemoryBody(b"")
-    window.enter(1, body)
+    gate = threading.Event()
     dog = watchdog.Watchdog(grace=0.0)
-    waits = [threading.Thread(target=window.drain) for _ in range(2)]
-    for number, thread in enumerate(waits, 1):
-        thread.start()
+    waits = []
+    for number in (1, 2):
+        waits.append(begin_waiting(gate))
         eventually(lambda number=number: len(watchdog.stuck()) == number)
-        with pytest.raises(pytest.fail.Exception, match="in drain"):
+        with pytest.raises(pytest.fail.Exception, match="in wait"):
             list(dog.pytest_runtest_teardown())
         assert list(dog.pytest_runtest_teardown()) == [None]
-    window.leave(1, body)
+    gate.set()
     for thread in waits:
         thread.join()
 
@@ -62,32 +72,41 @@ def test_thread_that_waits_for_a_lock_is_found():
     """A lock that stays taken shows in the line that waits for it."""
     gate = threading.Event()
 
-    def jobs():
-        yield from "ab"
-        gate.wait()
+    class Waits(Callback):
+        def relative_update(self, inc=1):
+            gate.wait()
 
-    run = Transfers(Workers("locked", 2), 2, lambda job, _: job, str)
-    run.start(jobs())
+    callback = SharedCallback(Waits())
+    threads = [threading.Thread(target=callback.add, args=(1,)) for _ in range(2)]
+    for thread in threads:
+        thread.start()
     eventually(lambda: len(watchdog.stuck()) == 2)
     gate.set()
-    assert run.finish() == [*"ab"]
+    for thread in threads:
+        thread.join()
     assert not watchdog.stuck()
 
 
-def test_idle_pool_is_no_finding():
-    """Idle threads wait for work that may come."""
-    workers = Workers("idle", 2)
-    workers.submit(int).result(5)
+def test_coroutine_that_waits_for_ever_is_found():
+    """A coroutine that nothing wakes fails one test, although no thread waits for it."""
+
+    async def hang():
+        waiter.append(asyncio.current_task())
+        await asyncio.Event().wait()
+
+    waiter = []
+    dog = watchdog.Watchdog(grace=0.0)
+    in_background(hang)
+    eventually(lambda: waiter and watchdog.unfinished())
+    with pytest.raises(pytest.fail.Exception, match="hang"):
+        list(dog.pytest_runtest_teardown())
+    assert list(dog.pytest_runtest_teardown()) == [None]
+    post(waiter[0].cancel)
+    eventually(lambda: not watchdog.unfinished())
+
+
+def test_idle_engine_is_no_finding():
+    """Idle threads, and the loop, wait for work that may come."""
+    run(blocking, int)
     assert not watchdog.stuck()
-    assert not watchdog.unserved()
-
-
-def test_jobs_without_a_thread_are_found(monkeypatch):
-    """A job that no thread will do is reported; a cancelled one is not."""
-    workers = Workers("left", 1)
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", lambda _: None)
-        future = workers.submit(int)
-    assert [*watchdog.unserved().values()] == ["left: 1 jobs"]
-    future.cancel()
-    assert not watchdog.unserved()
+    assert not watchdog.unfinished()

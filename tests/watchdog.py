@@ -1,8 +1,8 @@
 """Watchdog: fails a test that leaves a thread waiting for work that nothing will do.
 
-After each test, no pool may have jobs and no thread, and no thread that runs code of
+After each test, no coroutine may be left in the engine, and no thread that runs code of
 the package may wait without an end, unless another such thread still works for it.
-Idle threads of pools and servers of wider fixtures do not count.
+Idle threads and servers of wider fixtures do not count.
 """
 
 from __future__ import annotations
@@ -20,18 +20,12 @@ import pytest
 
 import fsspec_osspresigned
 from fsspec_osspresigned import asgi_server
-from fsspec_osspresigned.concurrency import thread_pool
 from fsspec_osspresigned.emulator import server
+from fsspec_osspresigned.engine import engine
 
 _PACKAGE = str(Path(fsspec_osspresigned.__file__).parent)
 _SERVERS = (asgi_server.__file__, server.__file__)
 _WAITS = (threading.__file__, "/concurrent/futures/", "/queue.py")
-
-
-def unserved() -> dict[object, str]:
-    """Return pool -> text for each pool with jobs and no thread that could do them."""
-    pools = list(thread_pool.POOLS)
-    return {one: f"{one.name}: {one.abandoned} jobs" for one in pools if one.abandoned}
 
 
 def stuck() -> dict[object, str]:
@@ -44,7 +38,8 @@ def stuck() -> dict[object, str]:
             ident == threading.main_thread().ident
             or not ours
             or ours[-1].co_filename in _SERVERS
-            or ours[0].co_qualname == "Workers._work"  # idle
+            or ours[0].co_qualname in ("_Thread._main", "Engine._main")  # idle
+            or codes[0].co_filename == engine.__file__  # waits for what is unfinished
         ):
             continue
         if not _is_endless(frame):
@@ -55,8 +50,6 @@ def stuck() -> dict[object, str]:
 
 def _is_endless(frame: FrameType) -> bool:
     file = frame.f_code.co_filename
-    if frame.f_code.co_qualname == "Changes.wait_for":  # looks again, and waits on
-        return frame.f_locals.get("end") is None
     if file.startswith(_PACKAGE):  # waits for a lock
         line = linecache.getline(file, frame.f_lineno)
         return line.lstrip().startswith("with ")
@@ -69,8 +62,14 @@ def _is_endless(frame: FrameType) -> bool:
     return any(part in file for part in _WAITS)
 
 
+def unfinished() -> dict[object, str]:
+    """Return task -> text for each coroutine that is still under way in the engine."""
+    tasks = list(engine.current().tasks)
+    return {task: f"{task.get_coro()}" for task in tasks if not task.done()}
+
+
 class Watchdog:
-    """The plugin, which fails one test for each thread and pool.
+    """The plugin, which fails one test for each thread and coroutine.
 
     A thread that is only late has gone on within *grace* seconds.
     """
@@ -80,9 +79,9 @@ class Watchdog:
         self._reported: set[object] = set()
 
     def _unreported(self) -> dict[object, str]:
-        left = {**unserved(), **stuck()}
+        left = {**stuck(), **unfinished()}
         # The ident of a thread that has ended is used again.
-        self._reported &= {*sys._current_frames(), *list(thread_pool.POOLS)}
+        self._reported &= {*sys._current_frames(), *engine.current().tasks}
         return {key: text for key, text in left.items() if key not in self._reported}
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)

@@ -1,6 +1,16 @@
 """One call to the store: sign the request, send it, check the reply, retry.
 
 Begin with ``client``. ``error_codes`` turns replies into errors. ``retry`` decides
-whether a failed call is sent again. ``express_lane`` makes the first tries of many small
-requests in one thread.
+whether a failed call is sent again. ``congestion`` finds how many small requests the
+link takes at a time.
 """
+
+from __future__ import annotations
+
+from ..compat import lazy
+
+__all__, __getattr__, __dir__ = lazy(
+    __name__,
+    client="Client",
+    error_codes="OWN_DOMAIN clean from_reply members name",
+)

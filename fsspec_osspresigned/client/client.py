@@ -5,26 +5,27 @@ from __future__ import annotations
 import os
 import threading
 from collections import defaultdict, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from attrs import evolve
 
-from ..concurrency.budget import Turns, of_process
-from ..concurrency.circuit import Circuit
-from ..concurrency.thread_pool import Workers, run_jobs_here, runs_jobs_here
-from ..concurrency.waiting import Event
+from ..call_stack import warn_user
+from ..engine.engine import blocking, call_user, shielded
+from ..engine.limits import RequestPlace, request_limiter
 from ..errors import (
     BlindAnswerWarning,
+    NetworkError,
     NotSignedError,
     OSSPresignedError,
     Outcome,
     ReceiptFailedError,
 )
-from ..http.body import EMPTY, Body
-from ..http.transport import PLAIN, Exchange, Transport
+from ..http.body import EMPTY, SMALL, Body
+from ..http.transfer import PLAIN, Exchange
+from ..http.transport import Transport
 from ..model import (
     FORBID_OVERWRITE,
     Action,
@@ -37,27 +38,20 @@ from ..model import (
 from ..options.options import Options
 from ..parsing import clock_offset
 from ..secret import redact
-from ..signers.base import MAX_REQUESTS, Signer, distrust, sign_checked
+from ..signers.base import MAX_REQUESTS, Grant, Signer, sign_checked
 from ..signing.canonical import is_of_s3
-from ..tracebacks import warn_user
-from .link_estimate import LinkEstimate, RequestWindow
-from .readable_directories import LOOKS
-from .retry import REAL_TIME, Attempts, Decision, RetryPolicy, Timing, Verb
-from .small_request import FirstTry
-from .written_objects import WrittenObjects
+from .congestion import BucketState
+from .retry import REAL_TIME, Attempts, RetryPolicy, Timing, Verb
+from .written_objects import LOOKS, WrittenObjects
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
 
-    from ..checkpoint.directory import Checkpoint
     from ..signers.batching import Prefetcher
 
     T = TypeVar("T", default=Reply)
     Job = TypeVar("Job")
-
-
-_TREES = 4  # coroutines for many files that run at the same time
-_LANES = 8  # calls for many files that are driven at the same time
+    R = TypeVar("R")
 
 
 def _itself(reply: Reply) -> Any:
@@ -72,18 +66,7 @@ class Client:
 
     Attributes:
         written: record of the objects that this process has written.
-        circuits: bucket -> its circuit breaker.
-        links: bucket -> estimate of its network link.
-        windows: bucket -> limit of its small requests in flight.
-        turns: limit of the requests in flight.
-        trees: threads that each wait for many files, for calls of coroutines.
-        lanes: threads that each drive many small requests (``express_lane``), and wait
-            for the threads of ``files``.
-        files: threads that each drive one file, and wait for its parts.
-        requests: threads that each send one part. A task never waits for another one
-            of the same pool, so no pool can deadlock.
-        openers: threads that each open one connection of a lane. Their tasks take no
-            turn, for a lane that has all turns waits for them.
+        buckets: bucket -> its circuit breaker, limits and link.
         s3_buckets: buckets with signed URLs of S3-compatible stores.
         clock_offset: seconds by which this machine's clock is ahead of the store's,
             from the last reply; None before the first one.
@@ -97,36 +80,25 @@ class Client:
         *,
         policy: RetryPolicy | None = None,
         note: Callable[[Receipt], None] | None = None,
-        checkpoint: Checkpoint | None = None,
         timing: Timing = REAL_TIME,
     ) -> None:
         self.options = options
         self.signer = signer
         self.transport = transport
-        self.checkpoint = checkpoint
         self.policy = policy or RetryPolicy(
             retries=options.retries, total=options.retry_timeout
         )
         self.written = WrittenObjects()
         self.s3_buckets: set[str] = set()
-        # A signer with a preflight grants by objects: one tells nothing of the next.
-        self._grants_by_prefix = not hasattr(signer, "preflight")
-        self.trees = Workers("osspresigned-tree", _TREES)
-        self.lanes = Workers("osspresigned-lane", _LANES)
-        self.files = Workers("osspresigned-file", options.connections)
-        self.requests = Workers("osspresigned-part", options.most_connections)
-        self.openers = Workers("osspresigned-open", options.most_connections)
         self.clock_offset: float | None = None
         self._timing = timing
-        self.turns = Turns(of_process().requests, options.most_connections)
         self._note = note
-        self.circuits: dict[str, Circuit] = {}
-        self.links: defaultdict[str, LinkEstimate] = defaultdict(LinkEstimate)
-        self.windows: defaultdict[str, RequestWindow] = defaultdict(
-            lambda: RequestWindow(options.most_small, clock=timing.clock)
+        self._batches = self.prefetcher(lambda: None, first=MAX_REQUESTS)
+        self.buckets: defaultdict[str, BucketState] = defaultdict(
+            lambda: BucketState(options, self.policy, timing.clock)
         )
 
-    def note(self, receipt: Receipt, data: bytes | None = None) -> None:
+    async def note(self, receipt: Receipt, data: bytes | None = None) -> None:
         """Record the upload of *receipt*, and pass the receipt to the client's callback.
 
         *data* is the body of the object, which is kept if it is small. Raises
@@ -136,8 +108,7 @@ class Client:
         if self._note is None:
             return
         try:
-            with run_jobs_here():
-                self._note(receipt)
+            await call_user(self._note, receipt)
         except Exception as error:
             why = f"{type(error).__name__}: {error}"
             if isinstance(error, OSError) and error.strerror and error.filename:
@@ -151,138 +122,143 @@ class Client:
                 receipt=receipt,
             ) from error
 
-    def call(
+    async def call(
         self,
         operation: Operation,
         body: Body = EMPTY,
         exchange: Exchange = PLAIN,
         *,
         parse: Callable[[Reply], T] = _itself,
-        ahead: Prefetcher | None = None,
+        prefetcher: Prefetcher | None = None,
         once: bool = False,
-        first: FirstTry | None = None,
     ) -> T:
         """Sign *operation*, send it with *body*, and return what *parse* returns.
 
-        Args:
-            operation: what to do.
-            body: request body, sent from its start at every try.
-            exchange: unsigned parts of the request.
-            parse: reads a 2xx reply; an error that it raises fails the try.
-            ahead: signer of the first try; the client's own signer signs the others.
-            once: do not retry.
-            first: the first try, if an express lane has made it.
+        Each try sends *body* from its start. *parse* reads a 2xx reply; an error that it
+        raises fails the try. *prefetcher* signs the first try; the client's own signer
+        signs the others. *once* permits no retry.
 
         Raises:
             NotSignedError: the signer does not sign the operation.
             OSSPresignedError: the failure of the last try, with its ``tries``, and with
                 its ``outcome`` if a try may have stored an object.
         """
-        failed = first.failure if first else None
-        if first is not None and failed is None:
-            self.circuit(operation.bucket).note_answer()
-            return cast("T", first.parsed)
-        attempts = first.attempts if first else self.attempts(operation)
-        cancel = exchange.cancel
-        signed = first.signed if first else None
-        signer: Signer = (None if first else ahead) or self.signer
-        circuit = self.circuit(operation.bucket)
+        if exchange.path != operation.path:
+            exchange = evolve(exchange, path=operation.path)
+        attempts = Attempts(operation, self.policy, self._timing)
+        limiter = request_limiter()
+        is_small = body.size <= SMALL and not exchange.in_thread
+        limits = self.buckets[operation.bucket].limits
+        place = RequestPlace(self, limits, is_small)
+        signed, first = None, prefetcher and prefetcher.sign
         while True:
             try:
-                if failed is not None:
-                    with circuit.turn(operation.path, sent=True):
-                        raise failed
-                with self.turns.take(wait=not self._is_awaited):
-                    if signed is None or self.is_stale(signed):  # after the wait
-                        asked, signer = signer, self.signer
-                        signed = self.signed(operation, asked)
-                    with circuit.turn(operation.path, cancel, sent=self._is_awaited):
-                        reply = self._sent(operation, signed, body, exchange)
-                        return parsed(attempts.counted(reply), parse, exchange)
+                is_new = signed is None
+                if signed is None:
+                    signed = await (first or self.signed)(operation)
+                    first = None
+                if not limiter.enter_nowait(place):
+                    await limiter.enter(place)
+                    is_new = False
+                try:
+                    if not is_new and signed.is_stale(self._timing.now()):
+                        signed = await self.signed(operation)
+                    return await self._attempt(
+                        operation, signed, body, exchange, parse, attempts
+                    )
+                finally:
+                    limiter.leave(place)
             except OSSPresignedError as error:
-                failure, failed = error, None
-            finally:
-                self.turns.tell()
-            gone = cancel is not None and cancel.is_set()
-            decision = self._after(operation, attempts, failure, last=once or gone)
+                try:
+                    decision = attempts.after(error, last=once)
+                finally:
+                    if error.outcome is Outcome.UNKNOWN:  # the record may be outdated
+                        self.written.forget(operation.path)
+                if isinstance(
+                    error, NetworkError
+                ):  # other kept connections may fail, too
+                    exchange = evolve(exchange, is_fresh=True)
             if decision.verb is Verb.SIGN_AGAIN:
-                distrust(ahead, signed)
-                distrust(self.signer, signed)
+                await self._invalidate(signed, prefetcher)
                 signed = None
-            elif (cancel or Event()).wait(decision.seconds):
-                raise failure
+            else:
+                await self._timing.sleep(decision.seconds)
 
-    @property
-    def _is_awaited(self) -> bool:
-        """Whether other requests may be waiting for this thread; it must not wait then."""
-        return self.lanes.is_caller or runs_jobs_here()
+    async def _invalidate(
+        self, refused: SignedRequest | None, prefetcher: Prefetcher | None
+    ) -> None:
+        if refused is None:
+            return
+        if prefetcher is not None:
+            prefetcher.invalidate(refused)
+        await _ask(self.signer.waits, self.signer.invalidate, refused)
 
-    def _after(
-        self,
-        operation: Operation,
-        attempts: Attempts,
-        failure: OSSPresignedError,
-        *,
-        last: bool,
-    ) -> Decision:
-        try:
-            return attempts.after(failure, last=last)
-        finally:
-            if failure.outcome is Outcome.UNKNOWN:  # what was known may be old
-                self.written.forget(operation.path)
-
-    def _sent(
+    async def _attempt(
         self,
         operation: Operation,
         signed: SignedRequest,
         body: Body,
         exchange: Exchange,
-    ) -> Reply:
-        """Send one try of *operation*, and return its 2xx reply, or raise an error."""
-        ready = self.ready(operation, signed, body)
-        if exchange.path != operation.path:
-            exchange = evolve(exchange, path=operation.path)
-        clock = self._timing.clock
-        began = clock()
-        reply = self.judged(
-            operation, ready, self.transport.send(ready, body, exchange)
-        )
-        if exchange.sink is None:
-            link = self.links[operation.bucket]
-            link.note(operation.action, body.size, clock() - began)
-        return reply
+        parse: Callable[[Reply], T],
+        attempts: Attempts,
+    ) -> T:
+        bucket = self.buckets[operation.bucket]
+        breaker = bucket.breaker
+        probes = breaker.is_open and await breaker.enter(operation.path)
+        error: BaseException | None = None
+        try:
+            if FORBID_OVERWRITE in operation.optional_headers:
+                self._check_lock(operation, signed)
+            if is_of_s3(signed.url):
+                signed = await self._with_checksums(operation, signed, body)
+            in_thread = body.size > SMALL or exchange.in_thread
+            began = self._timing.clock()
+            bucket.in_flight += not in_thread
+            in_flight = bucket.in_flight
+            try:
+                reply = await self.transport.send(signed, body, exchange)
+            finally:
+                bucket.in_flight -= not in_thread
+            if reply.is_good:
+                seconds = self._timing.clock() - began
+                bucket.note(operation, body, exchange, seconds, in_flight)
+            if operation.action in LOOKS and self.signer.grants_by_prefix:
+                await self._note_answer(operation, reply)
+            self._raise_for_status(operation, signed, reply)
+            return await _parsed(
+                attempts.counted(reply), parse, exchange, in_thread=in_thread
+            )
+        except BaseException as caught:
+            error = caught
+            raise
+        finally:
+            breaker.leave(error, probes=probes)
+            del error  # its frames lead here, and would keep each other
 
-    def attempts(self, operation: Operation) -> Attempts:
-        """Return a counter for the tries of one call, of which the first begins now."""
-        return Attempts(operation, self.policy, self._timing)
+    async def signed(self, operation: Operation) -> SignedRequest:
+        """Return *operation*, signed by the client's signer."""
+        if self._batches is not None:
+            return await self._batches.sign(operation)
+        waits = self.signer.waits
+        return (await _ask(waits, sign_checked, self.signer, [operation]))[0]
 
-    def signed(self, operation: Operation, signer: Signer | None) -> SignedRequest:
-        """Sign *operation*, by the client's own signer if *signer* is None."""
-        return sign_checked(signer or self.signer, [operation])[0]
+    async def grant(self, path: str) -> Grant:
+        """Return how the signer permits uploading *path*."""
+        return await _ask(self.signer.grant_waits, self.signer.grant, path)
 
-    def is_stale(self, signed: SignedRequest) -> bool:
-        """Return whether *signed* expires too soon to be sent."""
-        return signed.is_stale(self._timing.now())
+    async def preflight(self, operation: Operation) -> None:
+        """Raise the error with which the signer is certain to refuse *operation*."""
+        await _ask(self.signer.grant_waits, self.signer.preflight, operation)
 
-    def ready(
+    async def _with_checksums(
         self, operation: Operation, signed: SignedRequest, body: Body
     ) -> SignedRequest:
-        """Return *signed* as it is sent, with the checksum headers that S3 requires.
-
-        Raises NotSignedError if *signed* may replace an object that was reported as
-        missing, and the option ``unknown`` is ``error``.
-        """
-        if FORBID_OVERWRITE in operation.optional_headers:
-            self._check_lock(operation, signed)
-        if not is_of_s3(signed.url):
-            return signed
-        from .s3_urls import with_checksums  # noqa: PLC0415 - only for other stores
+        from ..dialects.s3 import with_checksums  # noqa: PLC0415 - only for other stores
 
         self.s3_buckets.add(operation.bucket)
-        return with_checksums(operation, signed, body)
+        return await blocking(with_checksums, operation, signed, body)
 
     def _check_lock(self, operation: Operation, signed: SignedRequest) -> None:
-        """Warn, or raise NotSignedError, if *signed* can replace an existing object."""
         from .error_codes import forbids_overwrite  # noqa: PLC0415 - only after a look
 
         if forbids_overwrite(signed) and not is_of_s3(signed.url):
@@ -310,48 +286,42 @@ class Client:
             )
             warn_user(text, BlindAnswerWarning)
 
-    def judged(
+    def _raise_for_status(
         self, operation: Operation, signed: SignedRequest, reply: Reply
-    ) -> Reply:
-        """Return *reply* if it has status 2xx; raise the matching error otherwise."""
+    ) -> None:
         now = self._timing.now
-        ok = 200 <= reply.status < 300  # noqa: PLR2004 - HTTP status class
-        if not (ok and signed.method == "GET"):  # a long body makes its Date old
+        if not (
+            reply.is_good and signed.method == "GET"
+        ):  # the Date of a long body is old
             self.clock_offset = clock_offset(reply.headers, now, self.clock_offset)
-        is_answer = ok or reply.status == HTTPStatus.NOT_FOUND
-        if operation.action in LOOKS and is_answer and self._grants_by_prefix:
-            self._note_answer(operation)
-        if ok:
-            return reply
+        if reply.is_good:
+            return
         from .error_codes import from_reply  # noqa: PLC0415 - only for a failure
 
         failure = from_reply(
             operation, reply, signed, now=now, offset=self.clock_offset
         )
-        self.windows[operation.bucket].note_failure(failure)
+        self.buckets[operation.bucket].window.note_failure(failure)
         raise failure
 
-    def _note_answer(self, look: Operation) -> None:
-        """Record that the store answered *look*, a HeadObject, GetObject or listing."""
+    async def _note_answer(self, look: Operation, reply: Reply) -> None:
+        if not (reply.is_good or reply.status == HTTPStatus.NOT_FOUND):
+            return
         is_new = self.written.answered(look)
-        is_remote = getattr(self.signer, "remote", False)
-        may_wait = self.lanes.is_caller and is_remote is not False
-        may_ask = not (is_remote or may_wait)
-        if is_new and look.action is Action.HeadObject and may_ask:
-            # To the store both are one permission; only the signer may part them.
+        if is_new and look.action is Action.HeadObject and not self.signer.remote:
+            # The store has one permission for both; only a signer may separate them.
             read = evolve(look, action=Action.GetObject)
-            if self.can_sign(read):
+            if await self.can_sign(read):
                 self.written.answered(read)
 
     def prefetcher(
         self, coming: Callable[[], Operation | None], *, first: int, low: int = 0
     ) -> Prefetcher | None:
-        """Return a signer that signs the operations of *coming* ahead, in batches.
+        """Return a prefetcher; None if the signer is in this process, so batches save nothing.
 
-        *coming*, *first* and *low* are as in ``Prefetcher``. Returns None if the signer
-        is in this process, so batches would save nothing.
+        *coming*, *first* and *low* are as in ``Prefetcher``.
         """
-        if not getattr(self.signer, "remote", False):
+        if not self.signer.remote:
             return None
         from ..signers.batching import Prefetcher  # noqa: PLC0415 - only for many at once
 
@@ -359,57 +329,51 @@ class Client:
         return Prefetcher(self.signer, coming, first=first, low=low, now=now)
 
     def announced(
-        self, jobs: Iterable[Job], opening: Callable[[Job], Operation]
-    ) -> tuple[Iterator[Job], Prefetcher | None]:
+        self,
+        jobs: Iterable[Job],
+        opening: Callable[[Job], Awaitable[Operation]],
+    ) -> tuple[Iterable[Job] | AsyncIterator[list[Job]], Prefetcher | None]:
         """Return *jobs*, and a prefetcher that signs their first requests in batches.
 
-        The prefetcher is None if the signer is in this process. Up to 200 jobs are read
-        ahead. *opening* returns the first request of a job.
+        *opening* returns the first request of a job. Up to 200 jobs are read ahead. The
+        prefetcher is None if the signer is in this process.
         """
-        coming: deque[Operation] = deque()
-        made = self.prefetcher(
-            lambda: coming.popleft() if coming else None,
+        first_requests: deque[Operation] = deque()
+        prefetcher = self.prefetcher(
+            lambda: first_requests.popleft() if first_requests else None,
             first=MAX_REQUESTS,
             low=max(self.options.connections, MAX_REQUESTS),
         )
-        if made is None:
-            return iter(jobs), None
+        if prefetcher is None:
+            return jobs, None
         from ..signers.batching import announced  # noqa: PLC0415 - only for many at once
 
-        return announced(jobs, opening, coming), made
+        return announced(jobs, opening, first_requests), prefetcher
 
-    def can_sign(self, operation: Operation) -> bool:
+    async def can_sign(self, operation: Operation) -> bool:
         """Return whether the signer signs *operation*; sends nothing to the store."""
         try:
-            sign_checked(self.signer, [operation])
+            await self.signed(operation)
         except NotSignedError:
             return False
         return True
 
-    def circuit(self, bucket: str) -> Circuit:
-        """Return the circuit breaker of *bucket*."""
-        if bucket not in self.circuits:
-            # Half of the longest wait is the mean one of a worker that tries alone.
-            made = Circuit(
-                self.options.connections,
-                pause=self.policy.base / 2,
-                longest=self.policy.cap / 2,
-                clock=self._timing.clock,
-            )
-            self.circuits.setdefault(bucket, made)  # atomic: the first one stays
-        return self.circuits[bucket]
+
+async def _ask(waits: bool, function: Callable[..., R], *args: Any) -> R:
+    if not waits:
+        return function(*args)
+    # A cancelled caller does not wait: a service may be silent for a minute.
+    return await shielded(call_user(function, *args))
 
 
-def parsed(reply: Reply, parse: Callable[[Reply], T], exchange: Exchange) -> T:
-    """Return what *parse* returns.
-
-    If *parse* raises, the bytes sent are subtracted from the progress.
-    """
+async def _parsed(
+    reply: Reply, parse: Callable[[Reply], T], exchange: Exchange, *, in_thread: bool
+) -> T:
     try:
-        return parse(reply)
+        return await blocking(parse, reply) if in_thread else parse(reply)
     except OSSPresignedError:
-        if exchange.progress is not None:
-            exchange.progress(-reply.body_bytes)
+        if exchange.progress is not None:  # they do not count
+            await call_user(exchange.progress, -reply.body_bytes)
         raise
 
 
@@ -423,13 +387,13 @@ def shared_client(options: Options, make: Callable[[Options], Client]) -> Client
 
     The client lives as long as a filesystem, a file or a call refers to it.
     """
-    made = (threading.Lock(), WeakValueDictionary[object, Client]())
-    lock, clients = _registries.setdefault(os.getpid(), made)
+    new = (threading.Lock(), WeakValueDictionary[object, Client]())
+    lock, clients = _registries.setdefault(os.getpid(), new)
     with lock:
-        found = clients.get(key := options.identity())
-        if found is None:
-            found = clients[key] = make(options)
-        return found
+        client = clients.get(key := options.identity())
+        if client is None:
+            client = clients[key] = make(options)
+        return client
 
 
 def reset() -> None:

@@ -30,25 +30,19 @@ from ..model import FORBID_OVERWRITE, Operation, Reply, SignedRequest
 from ..secret import SecretURL, redact
 from ..signing.canonical import SECRET_PARAMETERS, parse_moment, parse_query, quote
 from ..signing.mismatch import Comparison, compare, unsent_headers
-from ..signing.post_conditions import SECRET_FIELDS
+from ..signing.post_policy import SECRET_FIELDS
 from ..signing.signed_url import SignedURL, describe
 from ..units import shown_seconds
 
 
 @frozen
 class Meaning:
-    """Meaning of one error code or EC number of the store.
+    """Meaning of one error code or EC number of the store."""
 
-    Attributes:
-        kind: class of the exception, which decides about retries (``retry.RULES``);
-            None uses the class of the code or the HTTP status.
-        advice: what the user can do; the explanation of a refusal replaces it.
-        reason: reason of a refusal; None for other errors.
-    """
-
+    # Decides about retries (``retry.RULES``); None leaves it to the code or the status.
     kind: type[ReplyError] | None = None
-    advice: str = ""
-    reason: Refused | None = None
+    advice: str = ""  # the explanation of a refusal replaces it
+    reason: Refused | None = None  # of a refusal
 
 
 _DENIED = Meaning(AccessDeniedError, reason=Refused.DENIED)
@@ -141,7 +135,7 @@ _OTHERS: Mapping[str, tuple[type[ReplyError], str]] = {
 # OSS API reference, "Error codes". An EC number decides before the code.
 MEANINGS = {**_REFUSALS, **{code: Meaning(*row) for code, row in _OTHERS.items()}}
 _POLICY = Meaning(AccessDeniedError, reason=Refused.POLICY)
-# What they mean in reply to a form (OSS API reference, "PostObject").
+# Meanings in reply to a form (OSS API reference, "PostObject").
 _OF_FORMS = {
     "0006-00000213": _EXPIRED,
     "0006-00000226": _POLICY,  # a field that a condition names is absent
@@ -206,10 +200,10 @@ _SIMPLE = {
 }
 
 _BLUR = 2.0  # seconds: Date has whole ones, and the reply travels for a moment
-_NOTABLE = 30.0  # seconds of clock offset that are worth a word
+_NOTABLE = 30.0  # seconds of clock offset that are worth mentioning
 _EARLY = 900.0  # seconds that V4 allows a signer's clock to be ahead
 _FORBIDDEN = 403
-_OF_HEADERS = ("InvalidArgument", "InvalidRequest")  # codes for a signed header missed
+_OF_HEADERS = ("InvalidArgument", "InvalidRequest")  # codes for a missing signed header
 _SECRET = SECRET_PARAMETERS | SECRET_FIELDS
 _MIN_HIDDEN = 8  # characters: shorter values would blank out half of a message
 _MAX_MESSAGE = 300
@@ -278,10 +272,10 @@ def from_reply(
     elif reason is not None:
         explanation = case.explain(reason, hide)
     request_id = hide(mark(reply.request_id or document.get("RequestId", "")))
-    said = clean(hide(document.get("Message", ""))).rstrip(".")
+    message = clean(hide(document.get("Message", ""))).rstrip(".")
     text = f"{operation.action} was refused with HTTP {reply.status}"
     text += f" {case.code}" if case.code else ""
-    text += (f" ({said})" if said else "") + f": {explanation or advice}"
+    text += (f" ({message})" if message else "") + f": {explanation or advice}"
     marked = [f"EC {case.ec}"] if case.ec else []
     marked += [f"request id {request_id}"] if request_id else []
     return kind(
@@ -299,7 +293,6 @@ def from_reply(
 
 
 def _advice_to_keep(operation: Operation, signed: SignedRequest) -> str:
-    """Return advice for an object that exists; "" if the user forbade to replace it."""
     if not forbids_overwrite(signed):
         return "it may not be replaced, or a directory has its name: use another key"
     return _HIDDEN_OBJECT if FORBID_OVERWRITE in operation.optional_headers else ""
@@ -313,13 +306,11 @@ def forbids_overwrite(signed: SignedRequest) -> bool:
 
 
 def _fields(signed: SignedRequest) -> dict[str, str]:
-    """Return the form fields of *signed*, names in lower case; empty for a URL."""
     fields = {} if signed.form is None else signed.form.fields
     return {name.lower(): value.reveal() for name, value in fields.items()}
 
 
 def _facts(signed: SignedRequest | None) -> SignedURL:
-    """Return the facts in the URL, or in the form fields, of *signed*."""
     if signed is None or signed.form is None:
         return describe(SecretURL("") if signed is None else signed.url)
     fields = _fields(signed)
@@ -366,17 +357,11 @@ def mark(text: str) -> str:
 
 
 def _retry_after(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds of the header ``Retry-After``.
-
-    None if it is missing, has no whole number, or is longer than eleven days.
-    """
     value = headers.get("retry-after", "")
-    return float(value) if value.isdecimal() and len(value) < 7 else None  # noqa: PLR2004 - digits
+    return float(value) if value.isdecimal() and len(value) < 7 else None  # noqa: PLR2004 - eleven days
 
 
 def _hider(signed: SignedRequest | None) -> Callable[[str], str]:
-    """Return a function that hides the secrets of *signed* in a text."""
-
     def hide(text: str) -> str:
         if signed is None:
             return text
@@ -393,11 +378,7 @@ def _hider(signed: SignedRequest | None) -> Callable[[str], str]:
 
 @frozen(kw_only=True)
 class _ErrorReply:
-    """One error reply with its request; *code* and *ec* are empty if missing.
-
-    *offset* is the number of seconds by which this machine's clock, *now*, is ahead of
-    the store's; None if unknown.
-    """
+    """One error reply with its request; *code* and *ec* are empty if missing."""
 
     status: int
     document: Mapping[str, str]
@@ -405,8 +386,8 @@ class _ErrorReply:
     ec: str
     form: bool
     url: SignedURL
-    now: Callable[[], float]
-    offset: float | None
+    now: Callable[[], float]  # this machine's clock
+    offset: float | None  # seconds by which it is ahead of the store's, if known
 
     @property
     def store(self) -> float | None:
@@ -414,12 +395,11 @@ class _ErrorReply:
         return None if self.offset is None else self.now() - self.offset
 
     def meaning(self) -> tuple[type[ReplyError], str, Refused | None]:
-        """Return the class of the exception, the advice and the reason."""
         table = {**MEANINGS, **_OF_FORMS} if self.form else MEANINGS
         fine = table.get(self.ec, Meaning())
         coarse = table.get(self.code, Meaning())
         if self.code == "AccessDenied" and self.status == _FORBIDDEN:
-            coarse = self._denied()
+            coarse = self._denied()  # not every store sends an EC number
         elif self.code == "InvalidAccessKeyId" and self.url.has_token:
             coarse = _TOKEN_ENDED  # keys of STS are forgotten when they end
         last = _BY_STATUS.get(self.status, Meaning(InvalidRequestError))
@@ -433,7 +413,6 @@ class _ErrorReply:
         return kind, advice, fine.reason or coarse.reason
 
     def _denied(self) -> Meaning:
-        """Return the meaning of AccessDenied from a store that sends no EC number."""
         if "Endpoint" in self.document:
             return Meaning(AccessDeniedError, reason=Refused.WRONG_REGION)
         url, store = self.url, self.store
@@ -445,7 +424,6 @@ class _ErrorReply:
         return _DENIED
 
     def explain(self, reason: Refused, hide: Callable[[str], str]) -> Explanation:
-        """Return the explanation of *reason*, which depends on the clock offset."""
         if reason is Refused.EXPIRED:
             reason, cause, remedy = self._expired()
         elif reason is Refused.NOT_YET_VALID:
@@ -474,11 +452,10 @@ class _ErrorReply:
             reason=reason, cause=hide(cause), remedy=remedy, clock_offset=self.offset
         )
 
-    def _clocks(self, least: float = _NOTABLE) -> str:
-        """Return how wrong this machine's clock is, as a sentence; empty below *least* s."""
-        if self.offset is None or abs(self.offset) < least:
+    def _clocks(self, minimum: float = _NOTABLE) -> str:
+        if self.offset is None or abs(self.offset) < minimum:
             return ""
-        return f"the clock of this machine is {_ahead(self.offset)} the store's"
+        return f"the clock of this machine is {_shown_offset(self.offset)} the store's"
 
     def _expired(self) -> tuple[Refused, str, str]:
         cause, remedy = "the URL has expired", "ask for a new one"
@@ -509,11 +486,12 @@ class _ErrorReply:
         return f"{cause} ({clocks})" if clocks else cause
 
     def _dated(self) -> str:
-        asked = parsing.moment(self.document.get("RequestTime", ""))
-        there = parsing.moment(self.document.get("ServerTime", ""))
-        if asked is None or there is None:
+        request_time = parsing.moment(self.document.get("RequestTime", ""))
+        store_time = parsing.moment(self.document.get("ServerTime", ""))
+        if request_time is None or store_time is None:
             return "the clock that dated the request is not the store's"
-        return f"the request is dated {_ahead(asked - there)} the store's clock"
+        offset = _shown_offset(request_time - store_time)
+        return f"the request is dated {offset} the store's clock"
 
     def _elsewhere(self) -> tuple[str, str]:
         where = self.document.get("Endpoint") or self.document.get("Region") or ""
@@ -530,35 +508,35 @@ class _ErrorReply:
 
 
 def _mismatch(
-    found: Comparison, case: _ErrorReply, hide: Callable[[str], str]
+    comparison: Comparison, case: _ErrorReply, hide: Callable[[str], str]
 ) -> Explanation:
     other = "ask the owner which, and send them with content_type= or headers="
-    if "without Content-Type" not in found.sent:
+    if "without Content-Type" not in comparison.sent:
         other = f"leave content_type= out, or {other}"
-    if found.spoilt:
-        cause = f"the request does not fit its URL: {'; '.join(found.spoilt[:4])}"
+    if comparison.spoilt:
+        cause = f"the request does not fit its URL: {'; '.join(comparison.spoilt[:4])}"
         remedy = "use the URL untouched, with exactly the headers it was signed with"
-    elif found.changed:
-        changes = "; ".join(found.changed[:4])
+    elif comparison.changed:
+        changes = "; ".join(comparison.changed[:4])
         cause = f"the request was changed in transit: {changes}"
         remedy = "look for a proxy or gateway that touches requests"
-    elif found.told:
+    elif comparison.told:
         cause = (
-            f"the store received exactly what was sent ({found.sent}), so the URL was "
+            f"the store received exactly what was sent ({comparison.sent}), so the URL was "
             "signed for another method or other headers"
         )
         remedy = f"{other}; if they agree, the signer's secret is not that of its key"
     else:
-        cause = f"{found.sent} is not what was signed, and the store does not say what it got"
+        cause = f"{comparison.sent} is not what was signed, and the store does not say what it got"
         remedy = f"{other}, and the URL untouched"
     return Explanation(
         reason=Refused.MISMATCH,
         cause=hide(cause),
         remedy=remedy,
-        differences=tuple(map(hide, found.spoilt + found.changed)),
+        differences=tuple(map(hide, comparison.spoilt + comparison.changed)),
         clock_offset=case.offset,
     )
 
 
-def _ahead(offset: float) -> str:
+def _shown_offset(offset: float) -> str:
     return f"{abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'}"

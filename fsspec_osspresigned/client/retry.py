@@ -8,16 +8,17 @@ an object replaces it with the same bytes. A second Abort or Delete does nothing
 second Initiate leaves an empty upload behind, because the first ID was lost. Only a
 second Complete (NoSuchUpload) or exclusive PUT (FileAlreadyExists) fails if the first
 one succeeded. After a call that publishes, the outcome is therefore *unknown*
-(:class:`Attempts`), and ``upload.steps`` checks the object.
+(:class:`Attempts`), and ``upload.oss_calls`` checks the object.
 """
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from attrs import evolve, frozen
 
@@ -31,15 +32,13 @@ from ..errors import (
     StoreUnavailableError,
     URLExpiredError,
 )
-from ..http.awake_clock import AWAKE
+from ..http.stall import AWAKE
 from ..model import Operation, Reply
 
 _log = logging.getLogger(__name__)
 
 
 class Verb(enum.Enum):
-    """Kinds of decision after a failed try: wait and retry, sign again, or give up."""
-
     WAIT = "wait"
     SIGN_AGAIN = "sign again"
     GIVE_UP = "give up"
@@ -47,10 +46,8 @@ class Verb(enum.Enum):
 
 @frozen
 class Decision:
-    """Decision after a failed try; after WAIT, the next try begins in *seconds*."""
-
     verb: Verb
-    seconds: float = 0.0
+    seconds: float = 0.0  # after WAIT, until the next try begins
 
 
 GIVE_UP = Decision(Verb.GIVE_UP)
@@ -60,22 +57,14 @@ OFTEN = 1_000  # the policy's own limits come first
 
 @frozen
 class RetryRule:
-    """Rule for retries after one kind of failure.
-
-    Attributes:
-        kind: class of the failure.
-        retries: maximum number of retries.
-        acted: whether the server may have executed the request.
-        statuses: HTTP statuses of the rule; empty means any status, or no reply.
-    """
+    """Rule for retries after one kind of failure."""
 
     kind: type[OSSPresignedError]
-    retries: int
-    acted: bool
-    statuses: tuple[int, ...] = ()
+    retries: int  # at most
+    acted: bool  # whether the server may have executed the request
+    statuses: tuple[int, ...] = ()  # empty means any status, or no reply
 
     def covers(self, failure: OSSPresignedError) -> bool:
-        """Return whether this rule applies to *failure*."""
         fits = not self.statuses or failure.status in self.statuses
         return fits and isinstance(failure, self.kind)
 
@@ -89,7 +78,7 @@ RULES: tuple[RetryRule, ...] = (
     RetryRule(StoreUnavailableError, OFTEN, acted=False),
     RetryRule(NetworkError, OFTEN, acted=True),
     RetryRule(SignerUnavailableError, OFTEN, acted=False),
-    # Damage on the way: twice is no accident.
+    # Damage in transit: twice is no accident.
     RetryRule(DamagedBodyError, 1, acted=False),
     RetryRule(IntegrityError, 1, acted=True),
     RetryRule(OSSPresignedError, 0, acted=False),
@@ -109,20 +98,14 @@ def may_have_acted(failure: OSSPresignedError) -> bool:
 
 @frozen(kw_only=True, eq=False)
 class RetryPolicy:
-    """Limits of all retries.
+    """Limits of all retries."""
 
-    Attributes:
-        retries: maximum number of retries; 0 disables them.
-        total: seconds from the first try after which no retry starts. Time in which the
-            process was suspended does not count.
-        base: maximum of the first delay in seconds; doubles with each try.
-        cap: maximum of any delay in seconds; a longer Retry-After ends the retries.
-    """
-
-    retries: int = 5
+    retries: int = 5  # at most; 0 disables them
+    # Seconds from the first try after which no retry starts. Time in which the process
+    # was suspended does not count.
     total: float = 300.0
-    base: float = 0.25
-    cap: float = 20.0
+    base: float = 0.25  # seconds of the first delay, at most; doubles with each try
+    cap: float = 20.0  # seconds of any delay; a longer Retry-After ends the retries
 
     def decide(
         self,
@@ -133,42 +116,32 @@ class RetryPolicy:
         draw: float,
         resigned: bool = False,
     ) -> Decision:
-        """Return the decision after *failure*.
+        """Return the decision after *failure*, the error of try number *attempt*.
 
-        Args:
-            failure: error of the last try.
-            attempt: number of tries so far, 1 or more.
-            elapsed: seconds since the first try began.
-            draw: random number in [0, 1), uniform: full jitter, so that the retries of
-                many clients spread out.
-            resigned: whether the request was signed again already.
+        *elapsed* seconds have passed since the first try began. *draw* is a random number
+        in [0, 1), uniform: full jitter, so that the retries of many clients spread out.
+        *resigned* means that the request was signed again already.
         """
         if isinstance(failure, URLExpiredError):
             return GIVE_UP if resigned else SIGN_AGAIN
         wait = draw * min(self.cap, self.base * 2 ** (attempt - 1))
         wait = max(wait, failure.retry_after or 0.0)
-        most = min(self.retries, _rule(failure).retries)
-        if attempt > most or elapsed + wait > self.total:
+        max_retries = min(self.retries, _rule(failure).retries)
+        if attempt > max_retries or elapsed + wait > self.total:
             return GIVE_UP
         return Decision(Verb.WAIT, wait)
 
 
 @frozen
 class Timing:
-    """Clocks and random numbers of a client.
+    """Clocks and random numbers of a client."""
 
-    Attributes:
-        clock: monotonic seconds, for waiting.
-        awake: monotonic seconds without those in which the process was suspended, for
-            the time limit.
-        now: seconds since the epoch, for expiry.
-        draw: random number in [0, 1), uniform, for jitter.
-    """
-
-    clock: Callable[[], float] = time.monotonic
+    clock: Callable[[], float] = time.monotonic  # monotonic, for waiting
+    # Without the seconds in which the process was suspended: for the time limit.
     awake: Callable[[], float] = AWAKE
-    now: Callable[[], float] = time.time
-    draw: Callable[[], float] = random.random
+    now: Callable[[], float] = time.time  # since the epoch, for expiry
+    draw: Callable[[], float] = random.random  # in [0, 1), uniform, for jitter
+    sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
 
 
 REAL_TIME = Timing()
@@ -189,7 +162,6 @@ class Attempts:
         self._doubtful = False
 
     def counted(self, reply: Reply) -> Reply:
-        """Return *reply* with the number of retries and of new signatures it needed."""
         if self._count == 1:
             return reply
         retries = self._count - 1 - self._resigns
@@ -198,11 +170,8 @@ class Attempts:
     def after(self, failure: OSSPresignedError, *, last: bool) -> Decision:
         """Return the decision after *failure*, and count the next try.
 
-        *last* permits no retry.
-
-        Raises:
-            OSSPresignedError: *failure*, if there is no retry, with its ``tries``, and
-                with its ``outcome`` if a try may have stored an object.
+        Raises *failure* if there is no retry or this try is the *last*. It then has its
+        ``tries``, and its ``outcome`` if a try may have stored an object.
         """
         spent = self._timing.awake() - self._started
         decision = self._policy.decide(
@@ -222,10 +191,10 @@ class Attempts:
                     f"{self._operation}: {self._count} tries in {spent:.1f} s"
                 )
             raise failure
-        how = "with a new signature"
+        manner = "with a new signature"
         if decision.verb is Verb.WAIT:
-            how = f"in {decision.seconds:.1f} s"
-        _log.info("%s: %s; retrying %s", self._operation, failure.message, how)
+            manner = f"in {decision.seconds:.1f} s"
+        _log.info("%s: %s; retrying %s", self._operation, failure.message, manner)
         self._count += 1
         self._resigns += decision.verb is Verb.SIGN_AGAIN
         return decision

@@ -2,27 +2,37 @@
 
 Write-only URLs cannot check which objects exist, but generic tools ask for that. This
 record answers for objects of this process, and keeps small bodies for tools that read
-back their own metadata (zarr, xarray). It keeps nothing for directories in which the
-store itself answers.
+back their own metadata (zarr, xarray).
+
+An object is not recorded where the store itself answers HeadObject and a listing; then
+this record does not know whether the process wrote it. Permissions depend on prefixes, so
+a reply in a directory is valid for everything below it, and one at the top of a bucket
+only for the top.
+
+A look is blind if it was answered without the store. Blind looks are recorded, because
+the objects that they missed must not be replaced (decision 13).
 """
 
 from __future__ import annotations
 
 import threading
-from collections import OrderedDict
+import time
+from collections import Counter, OrderedDict
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from attrs import evolve
 
-from ..model import Operation, Receipt
+from ..model import Action, Operation, Receipt
 from ..units import MIB
-from .readable_directories import BlindLooks, ReadableDirectories
 
+LOOKS = frozenset({Action.HeadObject, Action.GetObject, Action.ListObjectsV2})
 BODY_CAP = 1 * MIB  # bytes of a body that is kept
-BODY_COST = 250  # bytes that keeping any body takes besides, with its name
+BODY_COST = 250  # bytes of overhead of a body, with its name
+MAX_READABLE = 1_000  # directories for which the store is known to answer
+MAX_BLIND = 200  # places of blind looks
 
 
 def object_info(path: str, size: int, **known: Any) -> dict[str, Any]:
@@ -38,12 +48,11 @@ def object_info(path: str, size: int, **known: Any) -> dict[str, Any]:
         "StorageClass": None,
         "version_id": None,
         **known,
-        "mtime": known.get("LastModified"),  # by this name pyarrow asks for it
+        "mtime": known.get("LastModified"),  # pyarrow asks for it by this name
     }
 
 
 def info_of(receipt: Receipt) -> dict[str, Any]:
-    """Return the ``fs.info`` of an object that this process stored."""
     return object_info(
         receipt.path,
         receipt.size,
@@ -56,36 +65,48 @@ def info_of(receipt: Receipt) -> dict[str, Any]:
     )
 
 
+class _BlindLook(NamedTuple):
+    stamp: int  # identifies the look, also in another process
+    since: float  # epoch seconds when a look of another process became known; 0 for own
+
+
 class WrittenObjects:
     """Record of the objects and directories that this process wrote; thread-safe.
 
     Above *most* objects or created directories, the least recently used tenth is
-    dropped. Bodies of up to *most_body* bytes are kept, up to *most_bodies* bytes in
+    dropped. Bodies of up to *max_body* bytes are kept, up to *max_bodies* bytes in
     total, including ``BODY_COST`` for each; the least recently used are dropped first.
     The cost of a query depends on the depth of its path or the number of its results,
     never on the total number of objects.
+
+    Blind looks are never dropped: above ``MAX_BLIND`` places, those of the directory that
+    has most of them become one place, the directory.
     """
 
     def __init__(
         self,
         most: int = 100_000,
-        most_body: int = BODY_CAP,
-        most_bodies: int = 16 * MIB,
+        max_body: int = BODY_CAP,
+        max_bodies: int = 16 * MIB,
     ) -> None:
-        self._most, self._most_body, self._most_bodies = most, most_body, most_bodies
+        self._most, self._max_body, self._max_bodies = most, max_body, max_bodies
         self._lock = threading.RLock()
         self._objects: dict[str, Receipt] = {}  # least recently used first
-        self._directories: dict[str, None] = {}  # those that were made, likewise
+        self._directories: dict[str, None] = {}  # that were created; likewise
         self._within: dict[str, set[str]] = {}  # directory -> what lies directly in it
-        self._new: set[str] = set()  # directories made, and not written into yet
+        self._new: set[str] = set()  # created, and not written into yet
         self._bodies: OrderedDict[str, bytes] = OrderedDict()
-        self._held = 0
+        self._held = 0  # bytes of the bodies, with their cost
+        self._answered: dict[str, set[Action]] = {}  # directory -> looks at the store
+        # Directories with objects that are not recorded.
+        self._unknown: set[str] = set()
+        # "bucket/key" is the object and all below it, "bucket/directory/" all below.
+        self._blind: dict[str, _BlindLook] = {}
         self._warned: set[str] = set()
-        self._seen = ReadableDirectories()
-        self._blind = BlindLooks()
+
+    # -- objects and directories ------------------------------------------------------------
 
     def remember(self, receipt: Receipt, data: bytes | None) -> None:
-        """Record a stored object, and its body if it is small."""
         if receipt.parts:  # up to 10,000, which no answer shows
             receipt = evolve(receipt, parts=(), upload_id=None)
         with self._lock:
@@ -114,7 +135,6 @@ class WrittenObjects:
                 self._new.add(path)
 
     def forget(self, path: str) -> None:
-        """Drop the record of an object or directory that was deleted or replaced."""
         with self._lock:
             self._forget_object(path)
             self.forget_directory(path)
@@ -131,150 +151,12 @@ class WrittenObjects:
         with self._lock:
             self._new.difference_update(_upwards(path))
 
-    def answered(self, look: Operation) -> bool:
-        """Note that the store answered *look*, and drop records no longer needed.
-
-        Returns True if this is the first answer for the directory of *look*.
-        """
-        with self._lock:
-            if place := self._seen.add(look):
-                self._drop_covered(place)
-            return bool(place)
-
-    def _drop_covered(self, place: str) -> None:
-        """Drop what the store itself can answer now in the directory *place*."""
-        paths = [*self._within.get(place, ())]
-        for path in paths:  # which grows
-            if "/" in place:
-                paths += self._within.get(path, ())
-        kept = [path for path in self._bodies if path.startswith(f"{place}/")]
-        for path in (*paths, *kept):
-            seen, is_readable = self._seen.cover(path)
-            if seen and is_readable:
-                self._drop_body(path)
-            if seen and (receipt := self._objects.get(path)):
-                self._keep(receipt, self._bodies.get(path))
-
-    def is_unrecorded(self, path: str, *, below: bool = False) -> bool:
-        """Return whether *path* may have been written without being recorded here.
-
-        That is so if the store has answered a HeadObject, GetObject or listing in the
-        directory of *path*: objects there are not recorded, because the store can be
-        asked. *below* returns the same for any object below *path*.
-        """
-        with self._lock:
-            return self._seen.lacks(path, below=below)
-
-    def note_blind_look(self, place: str) -> None:
-        """Record that a look at *place* was answered without asking the store.
-
-        *place* is ``bucket/key``, or ``bucket/directory/`` for what is below it.
-        """
-        with self._lock:
-            self._blind.add(place)
-
-    def blind_looks(self) -> dict[str, int]:
-        """Return the blind looks for ``add_blind_looks`` of another process."""
-        return (
-            self._blind.stamps()
-        )  # without the lock, which a fork may have left taken
-
-    def add_blind_looks(self, looks: Mapping[str, int]) -> None:
-        """Record blind looks of another process, whose answers this process acts on.
-
-        What this process wrote before, the other process did not see.
-        """
-        with self._lock:
-            self._blind.add_stamps(looks)
-
-    def may_hide(self, path: str) -> bool:
-        """Return whether a blind look may have missed an object at *path*.
-
-        That is not so for objects of this process, and where the store answers looks.
-        """
-        with self._lock:
-            since = self._blind.since(path)
-            if since is None or self._seen.cover(path)[0]:
-                return False
-            own = self._objects.get(path)
-            return own is None or own.stored_at <= since
-
-    def _keep(self, receipt: Receipt, data: bytes | None) -> None:
-        path = receipt.path
-        if path in self._objects or path in self._bodies:
-            self._forget_object(path)
-        seen, is_readable = self._seen.cover(path)
-        if seen:
-            self._seen.leave_out(seen)
-            self.remember_directory(seen)
-        else:
-            for old in self._surplus(self._objects):
-                self._forget_object(old)
-            self._objects[path] = receipt
-            self._link(path)
-        if data is not None and len(data) <= self._most_body and not is_readable:
-            self._bodies[path] = data
-            self._held += len(data) + BODY_COST
-            while self._held > self._most_bodies:
-                self._drop_body(next(iter(self._bodies)))
-
-    def _surplus(self, remembered: Mapping[str, object]) -> list[str]:
-        """Return the least recently used records to drop, several at a time."""
-        count = max(1, self._most // 10) if len(remembered) >= self._most else 0
-        return [*islice(remembered, count)]
-
-    def _forget_object(self, path: str) -> None:
-        self._objects.pop(path, None)
-        self._drop_body(path)
-        self._unlink(path)
-
-    def _link(self, path: str) -> None:
-        """Add *path* to its directory, and the directory to its parent."""
-        while path:
-            parent = path.rpartition("/")[0]
-            siblings = self._within.setdefault(parent, set())
-            if path in siblings:
-                return
-            siblings.add(path)
-            path = parent
-
-    def _unlink(self, path: str) -> None:
-        """Remove *path* from its directory, unless *path* is still recorded.
-
-        Parents that are then empty, and not recorded, are removed too.
-        """
-        while path and not (path in self._objects or self._is_directory(path)):
-            parent = path.rpartition("/")[0]
-            siblings = self._within.get(parent, set())
-            siblings.discard(path)
-            if siblings or parent not in self._within:
-                return
-            del self._within[parent]
-            path = parent
-
-    def _is_directory(self, path: str) -> bool:
-        return path in self._directories or path in self._within
-
-    def _drop_body(self, path: str) -> None:
-        if (data := self._bodies.pop(path, None)) is not None:
-            self._held -= len(data) + BODY_COST
-
-    def is_new_directory(self, path: str) -> bool:
-        """Return whether *path* was created and nothing was written into it since.
-
-        Tools check for a directory that they just created (DuckDB, ``get_mapper``).
-        After the first object in the directory, the store is asked.
-        """
-        with self._lock:
-            return path in self._new
-
     def receipt(self, path: str) -> Receipt | None:
-        """Return the receipt of an object of this process; None for other objects."""
         with self._lock:
-            found = self._objects.pop(path, None)
-            if found is not None:
-                self._objects[path] = found  # the last that was used
-            return found
+            receipt = self._objects.pop(path, None)
+            if receipt is not None:
+                self._objects[path] = receipt  # now the most recently used
+            return receipt
 
     def body(self, path: str) -> bytes | None:
         """Return the body of an object of this process; None if it was not kept."""
@@ -287,22 +169,26 @@ class WrittenObjects:
     def is_directory(self, path: str) -> bool:
         """Return whether *path* was created, or contains an object of this process."""
         with self._lock:
-            return self._is_directory(path)
+            return path in self._directories or path in self._within
+
+    # Tools check for a directory that they just created (DuckDB, ``get_mapper``).
+    def is_new_directory(self, path: str) -> bool:
+        """Return whether *path* was created, and nothing written into it since."""
+        with self._lock:
+            return path in self._new
 
     def descendants(self, path: str, begin: str = "") -> Iterator[dict[str, Any]]:
-        """Yield ``info`` of the objects and created directories under *path*.
-
-        Names that do not begin with *begin*, relative to *path*, are omitted.
-        """
+        """Yield ``info`` of what is below *path*, if its name there begins with *begin*."""
         with self._lock:
             names = [*self._within.get(path, ())]
-            for name in names:  # which grows
+            for name in names:  # the loop adds to them
                 names += self._within.get(name, ())
-        front = f"{path}/{begin}" if path else begin
-        yield from self._described((n for n in names if n.startswith(front)), made=True)
+        prefix = f"{path}/{begin}" if path else begin
+        yield from self._described(
+            (n for n in names if n.startswith(prefix)), made=True
+        )
 
     def children(self, path: str) -> Iterator[dict[str, Any]]:
-        """Yield ``info`` of the direct children of the directory *path*."""
         with self._lock:
             names = [*self._within.get(path, ())]
         yield from self._described(names, made=False)
@@ -310,31 +196,189 @@ class WrittenObjects:
     def _described(
         self, names: Iterable[str], *, made: bool
     ) -> Iterator[dict[str, Any]]:
-        """Yield ``info`` of the recorded objects and directories among *names*.
-
-        *made* omits directories that were not created, but contain an object.
-        """
         with self._lock:  # an object that is asked for leaves its place for a moment
-            found = [(name, self._objects.get(name)) for name in names]
-        for name, receipt in found:
+            receipts = [(name, self._objects.get(name)) for name in names]
+        for name, receipt in receipts:
             if receipt is not None:
                 yield info_of(receipt)
             if name in self._directories or (not made and name in self._within):
                 yield {"name": name, "size": 0, "type": "directory"}
 
-    def warn_once(self, root: str) -> bool:
-        """Return whether the caller must warn that *root* was answered from this record.
+    def _keep(self, receipt: Receipt, data: bytes | None) -> None:
+        path = receipt.path
+        if path in self._objects or path in self._bodies:
+            self._forget_object(path)
+        readable, has_get = self._readable(path)
+        if readable:
+            self._unknown.add(readable)
+            self.remember_directory(readable)
+        else:
+            for old in self._surplus(self._objects):
+                self._forget_object(old)
+            self._objects[path] = receipt
+            self._link(path)
+        if data is not None and len(data) <= self._max_body and not has_get:
+            self._bodies[path] = data
+            self._held += len(data) + BODY_COST
+            while self._held > self._max_bodies:
+                self._drop_body(next(iter(self._bodies)))
 
-        True at the first call for *root*, False afterwards.
+    def _surplus(self, records: Mapping[str, object]) -> list[str]:
+        count = max(1, self._most // 10) if len(records) >= self._most else 0
+        return [*islice(records, count)]
+
+    def _forget_object(self, path: str) -> None:
+        self._objects.pop(path, None)
+        self._drop_body(path)
+        self._unlink(path)
+
+    def _drop_body(self, path: str) -> None:
+        if (data := self._bodies.pop(path, None)) is not None:
+            self._held -= len(data) + BODY_COST
+
+    def _link(self, path: str) -> None:
+        while path:
+            parent = path.rpartition("/")[0]
+            siblings = self._within.setdefault(parent, set())
+            if path in siblings:
+                return
+            siblings.add(path)
+            path = parent
+
+    def _unlink(self, path: str) -> None:
+        while path and not (path in self._objects or self.is_directory(path)):
+            parent = path.rpartition("/")[0]
+            siblings = self._within.get(parent, set())
+            siblings.discard(path)
+            if siblings or parent not in self._within:
+                return
+            del self._within[parent]
+            path = parent
+
+    # -- directories in which the store answers ---------------------------------------------
+
+    def answered(self, look: Operation) -> bool:
+        """Note that the store answered *look*; True at the first time in its directory.
+
+        Records that are no longer needed are dropped. Above ``MAX_READABLE`` directories,
+        answers in others are ignored.
+        """
+        place = look.listed_path.rpartition("/")[0]
+        with self._lock:
+            known = self._answered.get(place)
+            if known is None and len(self._answered) < MAX_READABLE and place:
+                known = self._answered[place] = set()
+            if known is None or look.action in known:
+                return False
+            known.add(look.action)
+            self._drop_readable(place)
+            return True
+
+    def _drop_readable(self, place: str) -> None:
+        paths = [*self._within.get(place, ())]
+        for path in paths:  # the loop adds to them
+            if "/" in place:
+                paths += self._within.get(path, ())
+        paths += [path for path in self._bodies if path.startswith(f"{place}/")]
+        for path in paths:
+            readable, has_get = self._readable(path)
+            if readable and has_get:
+                self._drop_body(path)
+            if readable and (receipt := self._objects.get(path)):
+                self._keep(receipt, self._bodies.get(path))
+
+    def _readable(self, path: str) -> tuple[str, bool]:
+        """Return the highest parent where the store answers or "", and if GetObject does."""
+        if not self._answered:
+            return "", False
+        parents = [*_upwards(path)][:0:-1]
+        answered: set[Action] = set()
+        readable = ""
+        for parent in parents[1:] or parents:  # the top of a bucket: only its objects
+            answered |= self._answered.get(parent, set())
+            if not readable and Action.ListObjectsV2 in answered and len(answered) > 1:
+                readable = parent
+        return readable, Action.GetObject in answered
+
+    def is_unrecorded(self, path: str, *, below: bool = False) -> bool:
+        """Return whether *path*, or an object *below* it, may exist without a record."""
+        with self._lock:
+            return any(
+                f"{path}/".startswith(f"{place}/")
+                or (below and place.startswith(f"{path}/" if path else ""))
+                for place in self._unknown
+            )
+
+    # -- blind looks ------------------------------------------------------------------------
+
+    def note_blind_look(self, place: str) -> None:
+        """Record that a look at *place* was answered without asking the store.
+
+        *place* is ``bucket/key``, or ``bucket/directory/`` for what is below it.
         """
         with self._lock:
-            first = root not in self._warned
+            before = self._blind.get(place, _BlindLook(0, 0.0))
+            self._add_blind(place, _BlindLook(time.time_ns(), before.since))
+
+    def blind_looks(self) -> dict[str, int]:
+        """Return the blind looks for ``add_blind_looks`` of another process."""
+        # Without the lock, which a fork may have left taken.
+        looks = tuple(self._blind.items())
+        return {place: look.stamp for place, look in looks}
+
+    def add_blind_looks(self, looks: Mapping[str, int]) -> None:
+        """Record blind looks of another process, whose answers this process acts on.
+
+        What this process wrote before, the other process did not see.
+        """
+        now = time.time()
+        with self._lock:
+            for place, stamp in looks.items():
+                self._add_blind(place, _BlindLook(stamp, now))
+
+    def _add_blind(self, place: str, look: _BlindLook) -> None:
+        if place in self._blind and self._blind[place].stamp == look.stamp:
+            return
+        self._blind[place] = look
+        while len(self._blind) > MAX_BLIND:
+            parents = {p: above for p in self._blind if (above := _above(p)) != p}
+            if not parents:
+                return  # one place for each bucket
+            ((widest, _),) = Counter(parents.values()).most_common(1)
+            merged = {widest, *(p for p in parents if parents[p] == widest)}
+            looks = [self._blind.pop(p) for p in merged & self._blind.keys()]
+            stamps, times = zip(*looks, strict=True)
+            self._blind[widest] = _BlindLook(max(stamps), max(times))
+
+    def may_hide(self, path: str) -> bool:
+        """Return whether a blind look may have missed an object at *path*."""
+        with self._lock:
+            since = self._blind_since(path) if self._blind else None
+            if since is None or self._readable(path)[0]:
+                return False
+            own = self._objects.get(path)
+            return own is None or own.stored_at <= since
+
+    def _blind_since(self, path: str) -> float | None:
+        parents = [*_upwards(path)][1:]
+        places = [path, *parents, *(f"{parent}/" for parent in parents)]
+        looks = [self._blind[place] for place in places if place in self._blind]
+        return max((look.since for look in looks), default=None)
+
+    def warn_once(self, root: str) -> bool:
+        """Return True at the first call for *root*, False afterwards."""
+        with self._lock:
+            is_first = root not in self._warned
             self._warned.add(root)
-            return first
+            return is_first
 
 
 def _upwards(path: str) -> Iterator[str]:
-    """Yield *path* and its parent directories."""
     while path:
         yield path
         path = path.rpartition("/")[0]
+
+
+def _above(place: str) -> str:
+    parent = place.rstrip("/").rpartition("/")[0]
+    return f"{parent}/" if parent else place

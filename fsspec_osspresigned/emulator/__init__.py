@@ -5,12 +5,12 @@ Begin with ``app``, which handles one request from its head to its reply.
 
 from __future__ import annotations
 
-from .faults.fault import Fault, Faults
-from .faults.text import parse_faults
-from .request_records import RequestRecord
+from .app import RequestRecord
+from .fault_text import parse_faults
+from .faults import Fault, Faults
 from .server import Emulator, serve
 from .settings import Clock
-from .store.store import StoredObject
+from .store import StoredObject
 
 __all__ = [
     "Clock",

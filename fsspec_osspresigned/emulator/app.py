@@ -5,43 +5,98 @@ from __future__ import annotations
 import time
 import uuid
 from collections import deque
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from http import HTTPStatus
 from typing import Any
 
-from attrs import define, evolve
+from attrs import define, evolve, field, frozen
 
 from ..http.checksums import CRC_HEADER
 from ..model import OBJECT_ACL, Action
+from ..signing.canonical import SIGNATURES, TOKENS
 from ..signing.endpoint import check_key
-from ..signing.verifying import Refusal
-from .calls.context import CallContext
-from .calls.object_headers import traffic_limit
-from .calls.post_object import open_form
-from .calls.table import HANDLERS, action_of
-from .faults.connection import (
+from ..signing.post_policy import SIGNATURE_FIELDS
+from .context import CallContext, traffic_limit
+from .faults import Fault, Faults, RefusedCall, wrong_region
+from .forms import open_form
+from .messages import (
+    Call,
+    EmulatorReply,
+    Refusal,
+    RefusedError,
+    error_reply,
+    http_date,
+    read_call,
+    refused,
+)
+from .settings import EmulatorSettings
+from .store import Bucket, Store
+from .table import HANDLERS, action_of
+from .verifying import ANONYMOUS, verify_call
+from .wire import (
     CutError,
     DisconnectedError,
+    IncomingBody,
+    Receive,
     Send,
     ShapedReply,
     Wire,
     cut,
     in_order,
 )
-from .faults.fault import Fault, Faults
-from .faults.refusals import RefusedCall, wrong_region
-from .message.authentication import ANONYMOUS, judge
-from .message.errors import RefusedError, refused
-from .message.replies import EmulatorReply, error_reply, http_date
-from .message.request_body import IncomingBody, Receive
-from .message.request_head import Call, read_call
-from .request_records import MOST_RECORDS, RequestRecord
-from .settings import EmulatorSettings
-from .store.store import Bucket, Store
+
+_SECRETS = {"authorization", "OSSAccessKeyId", "x-oss-credential", *SIGNATURES, *TOKENS}
+# Requests that are kept: an emulator that runs for days must not fill the memory.
+MAX_RECORDS = 100_000
+
+
+def _without_secrets(values: Mapping[str, str]) -> Mapping[str, str]:
+    return {name: value for name, value in values.items() if name not in _SECRETS}
+
+
+def _without_signature(fields: Mapping[str, str]) -> Mapping[str, str]:
+    return {name: v for name, v in fields.items() if name not in SIGNATURE_FIELDS}
+
+
+@frozen(kw_only=True)
+class RequestRecord:
+    """One request and its reply.
+
+    Names of headers and fields are in lower case. Secrets are omitted.
+
+    Attributes:
+        action: OSS API name of the call.
+        path: path of the URL as received, not decoded, without the query.
+        fields: fields of a form, before its file.
+        status: HTTP status; None if no reply was sent.
+        code: OSS error code; None for a success.
+        ec: detailed error number of OSS; empty without one.
+        bytes: number of bytes read of the request body, or of the file of a form.
+        connection: number of the connection; requests with the same number shared it.
+        fault: the fault that was applied; None without one.
+    """
+
+    action: str
+    method: str
+    bucket: str
+    key: str
+    path: str
+    parameters: Mapping[str, str] = field(converter=_without_secrets)
+    fields: Mapping[str, str] = field(converter=_without_signature, repr=False)
+    part_number: int | None
+    upload_id: str | None
+    status: int | None
+    code: str | None
+    ec: str
+    request_headers: Mapping[str, str] = field(converter=_without_secrets, repr=False)
+    response_headers: Mapping[str, str] = field(repr=False)
+    bytes: int
+    request_id: str
+    connection: int
+    fault: Fault | None = field(repr=False)
+
 
 WIRE = "osspresigned.wire"
-
-Scope = MutableMapping[str, Any]
 
 _NONE = Fault()
 _EXPOSED = (
@@ -55,8 +110,6 @@ _WITHOUT_LENGTH = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 @define(kw_only=True, eq=False)
 class _Visit:
-    """State of one request while the application handles it."""
-
     call: Call
     body: IncomingBody
     wire: Wire
@@ -71,12 +124,13 @@ class App:
 
     def __init__(self, store: Store, settings: EmulatorSettings) -> None:
         self.faults = Faults()
-        self.records: deque[RequestRecord] = deque(maxlen=MOST_RECORDS)
+        self.records: deque[RequestRecord] = deque(maxlen=MAX_RECORDS)
         self._store = store
         self._settings = settings
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one HTTP request and send the reply."""
+    async def __call__(
+        self, scope: MutableMapping[str, Any], receive: Receive, send: Send
+    ) -> None:
         begun = time.perf_counter()
         call = read_call(scope, self._settings.cnames)
         visit = _Visit(
@@ -98,9 +152,8 @@ class App:
             if reply.status not in _WITHOUT_LENGTH:
                 headers["Content-Length"] = str(reply.content_length)
             if call.content_length and call.method in ("GET", "HEAD"):
-                headers["Connection"] = (
-                    "close"  # the body that it announced may not come
-                )
+                # The body that it announced may not come.
+                headers["Connection"] = "close"
             reply = evolve(reply, headers=headers)
             self._record(visit, reply)
             if visit.fault.shapes_reply or visit.rate:
@@ -122,8 +175,14 @@ class App:
             if call.bucket:  # before the signature, as OSS does
                 self._store.bucket(call.bucket)
             if call.action == Action.PostObject and not call.key:
-                await self._open_form(visit)
+                settings = self._settings
+                visit.call, form = await open_form(
+                    call, visit.body, max_put=settings.max_put
+                )
                 call = visit.call
+                visit.body = IncomingBody(
+                    form.receive_file, timeout=settings.body_timeout
+                )
             self.authenticate(call)
             visit.fault = self.faults.strike(call, reused=visit.wire.reused) or _NONE
             visit.rate = visit.fault.bytes_per_second or traffic_limit(call)
@@ -142,18 +201,9 @@ class App:
             await self._stall(visit)
         return fault.distort(reply)
 
-    async def _open_form(self, visit: _Visit) -> None:
-        """Read a form up to its file, whose bytes become the request body."""
-        settings = self._settings
-        visit.call, form = await open_form(
-            visit.call, visit.body, max_put=settings.max_put
-        )
-        visit.body = IncomingBody(form.receive_file, timeout=settings.body_timeout)
-
     def authenticate(self, call: Call) -> None:
-        """Verify the signature of *call*; RefusedError if OSS would refuse it."""
         region = self._settings.region
-        refusal = judge(
+        refusal = verify_call(
             call,
             self._settings.keys.get,
             now=self._settings.clock(),
@@ -165,14 +215,12 @@ class App:
             raise RefusedError(wrong_region(call.bucket, region))
 
     def _is_public(self, call: Call, refusal: Refusal) -> bool:
-        """Return whether *call* without a signature reads an object that all may read."""
         if refusal.ec != ANONYMOUS.ec or call.action not in _READS:
             return False
         stored = self._store.bucket(call.bucket).objects.get(call.key)
         return stored is not None and stored.headers.get(OBJECT_ACL, "") in _PUBLIC
 
     async def _prepare(self, visit: _Visit) -> None:
-        """Apply the effects of a fault that precede the call."""
         fault, body, connection = visit.fault, visit.body, visit.wire.connection
         if fault.clock_jump:
             self._settings.clock.jump(fault.clock_jump)
@@ -185,7 +233,7 @@ class App:
         async def refuse() -> None:
             raise self._error(visit)
 
-        body.traps = in_order(
+        body.effects = in_order(
             (fault.stall_after, lambda: self._stall(visit)),
             (0 if fault.early else fault.early_after, refuse),
             (fault.cut_after, cut),
@@ -193,22 +241,21 @@ class App:
         if (rate := visit.rate) is not None:
             body.pace = lambda size: connection.wait(size / rate)
         is_chunked = "transfer-encoding" in visit.call.headers
-        if body.traps and not visit.call.content_length and not is_chunked:
+        if body.effects and not visit.call.content_length and not is_chunked:
             # The handlers of calls without a body do not read it.
             await body.drain()
 
     async def _stall(self, visit: _Visit) -> None:
-        """Stall a request; record it immediately if it is stalled forever."""
-        if visit.fault.stall_for is None:
+        if visit.fault.stall_for is None:  # the request has no end
             self._record(visit, None)
         await visit.wire.connection.wait(visit.fault.stall_for)
 
     async def _act(self, visit: _Visit) -> EmulatorReply:
         call, fault = visit.call, visit.fault
+        if not (fault.refuses or fault.error_body):
+            return await self._handle(call, visit.body)
         if fault.refuses and fault.acts:
             await self._handle(call, visit.body)
-        elif not (fault.refuses or fault.error_body):
-            return await self._handle(call, visit.body)
         await visit.body.drain()
         error = self._error(visit)
         if fault.refuses:
@@ -219,9 +266,15 @@ class App:
         return visit.fault.error(RefusedCall(visit.call, self._settings))
 
     async def _handle(self, call: Call, body: IncomingBody) -> EmulatorReply:
-        handler, named = HANDLERS.get(call.action), call.action
+        handler = HANDLERS.get(call.action)
         if handler is None:
-            raise refused("MethodNotAllowed", Method=call.method, ResourceType=named)
+            raise RefusedError(
+                Refusal(
+                    status=HTTPStatus.NOT_IMPLEMENTED,
+                    code="NotImplemented",
+                    message=f"The emulator does not implement {call.action}.",
+                )
+            )
         if call.key and check_key(call.key) is not None:
             raise refused("InvalidObjectName")
         bucket = self._store.bucket(call.bucket) if call.bucket else Bucket(name="")
@@ -239,21 +292,21 @@ class App:
         }
 
     def _preflight(self, call: Call) -> EmulatorReply:
-        """Return the reply to a browser's preflight request, which is not signed."""
-        given = call.headers
-        allowed = self._settings.allowed(given.get("origin"))
-        if allowed is None or "access-control-request-method" not in given:
+        """Return the reply to a preflight request, which browsers do not sign."""
+        asked = call.headers
+        allowed = self._settings.allowed(asked.get("origin"))
+        if allowed is None or "access-control-request-method" not in asked:
             raise refused("AccessForbidden")
         headers = {
             "Access-Control-Allow-Methods": "GET, PUT, POST, DELETE, HEAD",
             "Access-Control-Max-Age": "600",
         }
-        if (wanted := given.get("access-control-request-headers")) is not None:
-            headers["Access-Control-Allow-Headers"] = wanted
+        if (names := asked.get("access-control-request-headers")) is not None:
+            headers["Access-Control-Allow-Headers"] = names
         return EmulatorReply(headers=headers)
 
     def _record(self, visit: _Visit, reply: EmulatorReply | None) -> None:
-        """Add a request to the records, once, before its reply is sent."""
+        """Add a request to the records once, before its reply is sent."""
         if visit.is_recorded:
             return
         visit.is_recorded = True

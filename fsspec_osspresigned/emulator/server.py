@@ -23,15 +23,14 @@ from ..asgi_server import listen, settle, stop_accepting
 from ..errors import ConfigurationError
 from ..model import MAX_SINGLE_PUT, MIN_PART
 from ..secret import Secret
-from ..signing import Credentials, Endpoint
-from ..signing.endpoint import check_bucket
+from ..signing.canonical import Credentials
+from ..signing.endpoint import Endpoint, check_bucket
 from ..units import shown_moment
-from .app import WIRE, App
-from .faults.connection import ClientConnection, Wire
-from .faults.fault import Fault
-from .request_records import RequestRecord
+from .app import WIRE, App, RequestRecord
+from .faults import Fault
 from .settings import DEFAULT_REGION, Callback, Clock, EmulatorSettings, accept_callback
-from .store.store import Contents, Store, StoredObject, StoredUpload
+from .store import Contents, Store, StoredObject, StoredUpload
+from .wire import ClientConnection, Wire
 
 _T = TypeVar("_T")
 
@@ -45,8 +44,6 @@ _KEY = Credentials(
 
 
 class _EmulatorProtocol(HttpToolsProtocol):
-    """HTTP protocol that passes its connection to the application."""
-
     numbers = itertools.count(1)
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -71,8 +68,6 @@ class _EmulatorProtocol(HttpToolsProtocol):
 
 
 class _EmulatorServer:
-    """Serves an application in its own thread, from creation until ``stop``."""
-
     def __init__(self, app: App, listener: socket.socket) -> None:
         self._config = uvicorn.Config(
             app,
@@ -107,14 +102,12 @@ class _EmulatorServer:
         return len(self._state.tasks)
 
     def stop(self) -> None:
-        """Stop the server, within little more than :data:`GRACE` seconds."""
         self._run(self._shutdown())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
     async def _shutdown(self) -> None:
-        """Wait for running requests during the grace period, then abort the others."""
         await stop_accepting([self._listener])
         self._server.close()
         for protocol in self.connections:
@@ -255,8 +248,8 @@ class Emulator:
 
     def get(self, bucket: str, key: str) -> StoredObject | None:
         """Return an object; None if the object or its bucket does not exist."""
-        found = self.store.buckets.get(bucket)
-        return found.objects.get(key) if found else None
+        place = self.store.buckets.get(bucket)
+        return place.objects.get(key) if place else None
 
     def objects(self, bucket: str) -> Contents:
         """Return a snapshot of the objects in *bucket*: key -> bytes."""

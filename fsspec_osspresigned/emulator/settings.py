@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import define, frozen
 
-from ..signing import Credentials
+from ..signing.canonical import Credentials
 
 DEFAULT_REGION = "cn-hangzhou"
 
@@ -35,25 +35,17 @@ _is_unreachable = re.compile(r"(https?://)?[a-z0-9.-]+\.invalid(:\d+)?(/.*)?").f
 
 
 def accept_callback(wanted: Mapping[str, Any]) -> bytes | None:
-    """Act as a callback server: return the body of its reply.
-
-    None, a failure, if the callback URL has a host in ``.invalid``.
-    """
+    """Act as a callback server, which fails for hosts in ``.invalid``."""
     url = str(wanted["callbackUrl"]).split(";")[0]
     return None if _is_unreachable(url) else b'{"Status":"OK"}'
 
 
 @frozen(kw_only=True)
 class EmulatorSettings:
-    """Settings of :class:`Emulator` for its handlers.
-
-    ``keys`` maps access key IDs to access keys.
-    """
-
-    keys: Mapping[str, Credentials]
+    keys: Mapping[str, Credentials]  # access key ID -> access key
     region: str | None
     clock: Clock
-    cnames: Mapping[str, str]
+    cnames: Mapping[str, str]  # host name -> bucket
     origins: Container[str]
     min_part: int
     max_put: int
@@ -62,11 +54,10 @@ class EmulatorSettings:
 
     @property
     def location(self) -> str:
-        """Region of all buckets."""
         return self.region or DEFAULT_REGION
 
     def allowed(self, origin: str | None) -> str | None:
         """Return Access-Control-Allow-Origin for *origin*; None if CORS refuses it."""
         if origin is None:
             return None
-        return next((one for one in ("*", origin) if one in self.origins), None)
+        return next((name for name in ("*", origin) if name in self.origins), None)

@@ -6,17 +6,21 @@ of a filesystem from its options.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from ..compat import lazy
 
 if TYPE_CHECKING:
-    from .filesystem import OSSPresignedFileSystem
+    from .filesystem import OSSPresignedFileSystem as OSSPresignedFileSystem
 
-__all__ = ["OSSPresignedFileSystem"]
-
-
-def __getattr__(name: str) -> Any:
-    """Load the filesystem class on first use."""
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(".filesystem", __name__), name)
+__all__, __getattr__, __dir__ = lazy(
+    __name__,
+    arguments="check_choice without_protocol",
+    client_factory="MAX_MAP client_for read_url",
+    destinations="Destination Kind LocalEntry LocalTree RegularFile is_special local_path "
+    "refuse_clashes",
+    filesystem="OSSPresignedFileSystem",
+    put="PutCall",
+    queries="expand layout",
+    receipts="ReceiptFile receipt_writer",
+)

@@ -1,41 +1,50 @@
-"""Client factory: creates a client with its signer and transport from options."""
+"""Client factory: from storage options to a client with its signer and transport."""
 
 from __future__ import annotations
 
 import errno
 import time
+from collections.abc import Mapping
 from importlib import import_module
+from typing import Any
 
 import fsspec
-from fsspec.config import conf
+from fsspec.config import apply_config, conf
 
 from ..client.client import Client, shared_client
-from ..concurrency import abort_at_exit
-from ..http.connection import may_have_proxy
+from ..compat import before_fork
+from ..engine import abort_at_exit
+from ..http.handle import may_have_proxy
 from ..http.transport import Transport
-from ..options.options import Options
-from ..options.set_by_user import check_trust
-from ..request_checks import is_web
+from ..options.options import ALIAS, Options, portable, renamed
+from ..options.trust import check_trust
 from ..signers import make_signer
-from ..system import before_fork
 from ..units import MIB, shown_bytes
-from .paths import PROTOCOL
+from ..url_checks import is_web
+from .arguments import PROTOCOL
+
+# Sources of signatures in fsspec's configuration that an explicit source replaces.
+# A map or a grant may be combined with any signer.
+_REPLACED = {
+    "presigned_url": {ALIAS, "url_map", "grant", "signer", "signer_token"},
+    "signer": {ALIAS, "presigned_url", "url_map", "grant"},
+    "grant": {ALIAS, "presigned_url", "url_map"},
+    "url_map": {ALIAS, "presigned_url"},
+}
 
 MAX_MAP = 512 * MIB  # some 500,000 objects
 
 # What the verbs import on first use, here or in libraries.
 _LAZY = (
-    *("checkpoint.directory", "client.coroutine_calls", "client.error_codes"),
-    *("client.express_lane", "client.receipt_output", "client.s3_urls"),
-    *("filesystem.look", "filesystem.move", "filesystem.read", "objects.copy"),
-    *("objects.reader", "signers.batching", "upload.expiry_watch"),
-    *("upload.file_layers", "upload.resume", "upload.writer"),
+    *("upload.journal", "client.error_codes", "dialects.s3"),
+    *("signers.batching", "upload.layers"),
+    *("upload.resume", "upload.writer"),
 )
 _LAZY_LIBRARIES = (
     *("certifi", "difflib", "encodings.utf_8_sig", "fcntl", "html", "secrets"),
     *("termios", "xml.etree.ElementTree", "xml.parsers.expat", "xml.sax.saxutils"),
 )
-_LAZY_WITH_PROXY = ("encodings.idna", "requests", "urllib3.util.ssltransport")
+_LAZY_WITH_PROXY = ("requests",)
 
 
 def read_url(place: str, limit: int = MAX_MAP) -> bytes:
@@ -44,7 +53,7 @@ def read_url(place: str, limit: int = MAX_MAP) -> bytes:
     Raises:
         OSError: the map is longer than *limit* bytes, or cannot be read.
     """
-    # Without blocks HTTP is read as it comes; else a server decides how much at once.
+    # Without blocks HTTP is streamed; else the server decides how much arrives at once.
     options = {"block_size": 0} if is_web(place) else {}
     pieces, left = [], limit + 1
     with fsspec.open(place, "rb", **options) as file:
@@ -54,6 +63,41 @@ def read_url(place: str, limit: int = MAX_MAP) -> bytes:
     if not left:
         raise OSError(errno.EFBIG, f"it is longer than {shown_bytes(limit)}")
     return b"".join(pieces)
+
+
+def configured_options(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options *given*, completed by fsspec's configuration for *kind*.
+
+    Names are the current ones, sorted; paths are absolute, and secrets hidden.
+    """
+    given, configured = renamed(given), apply_config(kind, {})
+    replaced = {
+        other
+        for source, others in _REPLACED.items()
+        if given.get(source) is not None
+        for other in others
+    }
+    if _goes_elsewhere(given, configured):
+        replaced.add("signer_token")
+    without = dict.fromkeys(replaced & configured.keys())
+    options = portable({**configured, **without, **given})
+    if ALIAS in configured:
+        options[ALIAS] = None  # fsspec applies its configuration once more
+    if options.get("anon") is True:  # pandas adds it when it repeats a refused call
+        del options["anon"]
+    return dict(sorted(options.items()))
+
+
+def _goes_elsewhere(given: Mapping[str, Any], configured: Mapping[str, Any]) -> bool:
+    """Whether a token from fsspec's configuration would go to another server."""
+    signer, grant = given.get("signer"), given.get("grant")
+    if signer not in (None, configured.get("signer")):
+        return True
+    # The token stays with its signer if the grant is a file, which takes no token.
+    stays = configured.get("signer") is not None and not (
+        isinstance(grant, str) and is_web(grant)
+    )
+    return grant not in (None, configured.get("grant")) and not stays
 
 
 def client_for(options: Options) -> Client:
@@ -71,29 +115,28 @@ def _make(options: Options) -> Client:
     abort_at_exit.watch()  # the first upload may begin in another thread
     connect, progress = options.timeout
     transport = Transport(
-        pool=options.most_small,
+        pool=options.max_small,
         connect_timeout=connect,
         progress_timeout=progress,
         allow_http=options.allow_http,
     )
-    note = journals = None
+    note = None
     if options.receipts is not None:
-        from ..client.receipt_output import receipt_writer  # noqa: PLC0415 - only what is used
+        from .receipts import receipt_writer  # noqa: PLC0415 - only what is used
 
         note = receipt_writer(options.receipts)
     if options.checkpoint is not None:
-        from ..checkpoint.directory import Checkpoint  # noqa: PLC0415 - only what is used
+        from ..upload.journal import Checkpoint  # noqa: PLC0415 - only what is used
 
-        journals = Checkpoint(options.checkpoint)
-    signer = make_signer(options, transport.exchange, read_url)
-    return Client(options, signer, transport, note=note, checkpoint=journals)
+        Checkpoint(options.checkpoint)  # an unusable directory fails before an upload
+    signer = make_signer(options, read_url)
+    return Client(options, signer, transport, note=note)
 
 
 def load_lazy_modules() -> None:
     """Import all modules that the verbs import on first use.
 
-    Called before a fork. If another thread were importing a module at that moment, its
-    lock would stay taken in the child, which would wait for it for ever.
+    The lock of an import in another thread would stay taken in a forked child.
     """
     package = __name__.partition(".")[0]
     names = [*(f"{package}.{name}" for name in _LAZY), *_LAZY_LIBRARIES]

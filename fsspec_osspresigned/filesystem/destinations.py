@@ -14,12 +14,12 @@ from enum import Enum
 from glob import has_magic
 from typing import Any
 
-from attrs import evolve, frozen
+from attrs import frozen
 from fsspec.implementations.local import LocalFileSystem, make_path_posix, trailing_sep
 from fsspec.utils import common_prefix, other_paths, stringify_path
 
 from ..errors import ConfigurationError
-from .bulk_options import check_depth
+from .arguments import check_depth
 
 _MAX_SHOWN = 20
 
@@ -34,36 +34,28 @@ class Match:
 
     @property
     def directories(self) -> list[str]:
-        """The names of matching directories."""
         return [name for name, kind in self.kinds.items() if kind == "directory"]
 
     @property
     def files(self) -> list[str]:
-        """The matching names that are not directories."""
         return [name for name, kind in self.kinds.items() if kind != "directory"]
-
-    def only_files(self) -> Match:
-        """Return the match without directories."""
-        return evolve(self, kinds=dict.fromkeys(self.files, "file"))
 
     def destinations(
         self, target: str, *, is_directory: Callable[[str], bool]
     ) -> list[Destination]:
-        """Return the destination of each name; several sources go into one directory.
-
-        *is_directory* tells whether a *target* without a trailing slash is a directory.
-        """
+        """Return one for each name; several sources go into one directory."""
         if not self.kinds:
             return []
-        exists, one = False, isinstance(self.source, str)
-        if one and self.is_pattern:
+        exists, is_one = False, isinstance(self.source, str)
+        if is_one and self.is_pattern:
             exists = len(self.kinds) == 1
-        elif one and not trailing_sep(self.source):
+        elif is_one and not trailing_sep(self.source):
             exists = trailing_sep(target) or is_directory(target)
-        targets = other_paths(list(self.kinds), target, exists=exists, flatten=not one)
+        names = list(self.kinds)
+        targets = other_paths(names, target, exists=exists, flatten=not is_one)
         return [
-            Destination(name, where, kind == "directory")
-            for (name, kind), where in zip(self.kinds.items(), targets, strict=True)
+            Destination(name, path, self.kinds[name] == "directory")
+            for name, path in zip(names, targets, strict=True)
         ]
 
 
@@ -77,7 +69,6 @@ class Destination:
 
 
 def paired(sources: Sequence[str], targets: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield pairs of source and target; ValueError if the lists differ in length."""
     if len(sources) != len(targets):
         raise ValueError(f"{len(sources)} sources for {len(targets)} destinations")
     return zip(sources, targets, strict=True)
@@ -95,17 +86,18 @@ def refuse_clashes(
     seen: dict[str, str] = {}
     problems: list[str] = []
     files: set[str] = set()
-    for one in destinations:
-        place = os.path.normpath(one.target) if local else one.target
-        before = seen.setdefault(place, one.path)
-        if one.is_directory:
+    for item in destinations:
+        place = os.path.normpath(item.target) if local else item.target
+        before = seen.setdefault(place, item.path)
+        if item.is_directory:
             continue
         files.add(place)
-        if before != one.path:
-            problems.append(f"{before!r} and {one.path!r} would both be {one.target!r}")
+        if before != item.path:
+            pair = f"{before!r} and {item.path!r}"
+            problems.append(f"{pair} would both be {item.target!r}")
         elif local and known and os.path.isdir(place):
             problems.append(
-                f"{one.path!r} would be {place!r}, a directory that is there"
+                f"{item.path!r} would be {place!r}, a directory that is there"
             )
     _refuse([*problems, *(_obstacles(seen, files) if local else ())])
 
@@ -126,17 +118,16 @@ def _obstacles(seen: Mapping[str, str], files: set[str]) -> Iterator[str]:
 
 
 def refuse_escapes(destinations: Iterable[Destination], root: str) -> None:
-    """Raise ConfigurationError if a destination is outside *root*."""
     problems = []
-    for one in destinations:
-        name = one.target.removeprefix(root.rstrip("/"))
+    for item in destinations:
+        name = item.target.removeprefix(root.rstrip("/"))
         if "\0" in name:
             why = "has a NUL character in its name"
         elif ".." in name.split("/"):
             why = "would leave the directory"
         else:
             continue
-        problems.append(f"{one.path!r} {why}: get it alone, to a name of your own")
+        problems.append(f"{item.path!r} {why}: get it alone, to a name of your own")
     _refuse(problems)
 
 
@@ -155,7 +146,7 @@ def local_path(path: Any) -> str:
 class Kind(Enum):
     """Kind of a local path for ``put``."""
 
-    FILE = "file"  # also if it cannot be looked at: reading it raises the reason
+    FILE = "file"  # also an unreadable one: reading it raises the reason
     PIPE = "pipe or device that the caller named"  # read as a stream
     DIRECTORY = "directory"
     LINK = "link to a directory"
@@ -174,7 +165,6 @@ class RegularFile(os.PathLike[str]):
     local: str
 
     def __fspath__(self) -> str:
-        """Return the path."""
         return self.local
 
 
@@ -233,13 +223,13 @@ class LocalTree:
         path_of: Callable[[str], str] = str,
     ) -> None:
         check_depth(maxdepth)
-        self._one = isinstance(lpath, str | os.PathLike)
-        sources = [lpath] if self._one else [*lpath]
-        given = [local_path(path) for path in sources]
-        # Known before the first byte is sent: a file that becomes a pipe later is not.
+        self._is_one = isinstance(lpath, str | os.PathLike)
+        sources = [lpath] if self._is_one else [*lpath]
+        paths = [local_path(path) for path in sources]
+        # Found before the first byte is sent: a file that becomes one later is refused.
         self._pipes = {
             local
-            for local, path in zip(given, sources, strict=True)
+            for local, path in zip(paths, sources, strict=True)
             if not isinstance(path, RegularFile) and is_special(local)
         }
         self._path_of = path_of
@@ -247,18 +237,18 @@ class LocalTree:
         self._maxdepth = self._depth = maxdepth
         self._pairs: list[tuple[str, str]] | None = None
         if not isinstance(rpath, str):
-            if self._one:
+            if self._is_one:
                 raise ValueError(f"1 sources for {len(rpath)} destinations")
-            self._pairs = list(paired(given, rpath))
+            self._pairs = list(paired(paths, rpath))
             return
-        self._only_files = self._one and (not recursive or maxdepth is not None)
-        self._tops = [path.rstrip("/") or "/" for path in _tops(given, maxdepth)]
-        self._is_pattern = any(map(_is_pattern, given))
-        if self._one and self._is_pattern and maxdepth is not None:
+        self._only_files = self._is_one and (not recursive or maxdepth is not None)
+        self._tops = [path.rstrip("/") or "/" for path in _tops(paths, maxdepth)]
+        self._is_pattern = any(map(_is_pattern, paths))
+        if self._is_one and self._is_pattern and maxdepth is not None:
             self._depth = maxdepth - 1  # the pattern is the first level
         self._root = rpath.rstrip("/")
-        if self._one:  # fsspec walks a list into one directory
-            self._cut = self._prefix_length(given[0], rpath, is_directory)
+        if self._is_one:  # fsspec walks a list into one directory
+            self._cut = self._prefix_length(paths[0], rpath, is_directory)
 
     @property
     def unwalked(self) -> str | None:
@@ -269,7 +259,6 @@ class LocalTree:
         return next((top for top, kind in kinds if kind is Kind.DIRECTORY), None)
 
     def __iter__(self) -> Iterator[LocalEntry]:
-        """Yield the files and directories with their destinations."""
         if self._pairs is not None:
             for local, path in self._pairs:
                 yield LocalEntry(local, self._path_of(path), self._kind(local))
@@ -277,7 +266,7 @@ class LocalTree:
         several = len(self._tops) > 1
         seen: set[str] = set()  # a name may be in several of the sources
         for entry in self._walked():
-            cut = self._cut if self._one else entry.local.rfind("/")
+            cut = self._cut if self._is_one else entry.local.rfind("/")
             if several:
                 if entry.local in seen:
                     continue
@@ -286,7 +275,6 @@ class LocalTree:
             yield LocalEntry(entry.local, path, entry.kind, entry.problem)
 
     def _walked(self) -> Iterator[LocalEntry]:
-        """Yield the files and directories without their destinations."""
         for top in self._tops:
             kind = self._kind(top)
             if self._is_pattern and kind is not Kind.DIRECTORY and is_special(top):
@@ -337,10 +325,9 @@ def _is_pattern(path: str) -> bool:
     return has_magic(path) and not os.path.lexists(path)
 
 
-def _tops(given: Iterable[str], maxdepth: int | None) -> Iterator[str]:
-    """Yield the existing paths in *given*, and the paths that match its patterns."""
+def _tops(paths: Iterable[str], maxdepth: int | None) -> Iterator[str]:
     local = LocalFileSystem()
-    for path in given:
+    for path in paths:
         if _is_pattern(path):
             try:
                 yield from local.expand_path(path, maxdepth=maxdepth)
@@ -353,7 +340,7 @@ def _tops(given: Iterable[str], maxdepth: int | None) -> Iterator[str]:
 
 
 def _kind_of_top(path: str) -> Kind:
-    """Return the kind of a path that the caller named; symbolic links are followed."""
+    """The caller named *path*, so symbolic links are followed."""
     return Kind.DIRECTORY if os.path.isdir(path) else Kind.FILE
 
 
@@ -367,7 +354,6 @@ def is_special(path: str) -> bool:
 
 
 def _is_empty(directory: str) -> bool:
-    """Return whether *directory* is readable and has no entries."""
     try:
         with os.scandir(directory) as entries:
             return next(entries, None) is None
@@ -376,11 +362,7 @@ def _is_empty(directory: str) -> bool:
 
 
 def _walk(top: str, depth: int | None) -> Iterator[LocalEntry]:
-    """Yield entries below *top* to *depth* levels, directories before their content.
-
-    Symbolic links to directories are not followed, because they may lead outside or be
-    circular.
-    """
+    """Links to directories are not followed: they may lead outside, or in a circle."""
     stack = [_listed(top)]
     while stack:
         entry = next(stack[-1], None)
@@ -394,20 +376,17 @@ def _walk(top: str, depth: int | None) -> Iterator[LocalEntry]:
 
 
 def _listed(directory: str) -> Iterator[LocalEntry]:
-    """Yield the sorted entries of *directory*.
-
-    An unreadable directory is yielded itself, with its error.
-    """
+    """Yield sorted entries; an unreadable *directory* is itself one, with its error."""
     try:
         with os.scandir(directory) as entries:
-            # One text for each: a directory may hold very many.
-            found = sorted(f"{e.name}\0{_KINDS.index(_kind(e))}" for e in entries)
+            # Texts take less memory than entries; a directory may hold very many.
+            lines = sorted(f"{e.name}\0{_KINDS.index(_kind(e))}" for e in entries)
     except OSError as error:
         yield LocalEntry(directory, "", Kind.DIRECTORY, error)
         return
     front = directory.rstrip("/")
-    for text in found:
-        name, _, kind = text.partition("\0")
+    for line in lines:
+        name, _, kind = line.partition("\0")
         yield LocalEntry(f"{front}/{name}", "", _KINDS[int(kind)])
 
 

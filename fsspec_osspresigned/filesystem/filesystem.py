@@ -1,72 +1,98 @@
-"""Class OSSPresignedFileSystem: the methods of fsspec for ``osspresigned://``."""
+"""Class OSSPresignedFileSystem: the methods of fsspec for ``osspresigned://``.
+
+Filesystems with equal options share one client in a process.
+"""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import contextvars
-import functools
-import math
+import hashlib
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
-from importlib import import_module
-from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
-from fsspec.asyn import AsyncFileSystem, get_loop
+from fsspec.asyn import AsyncFileSystem, get_loop, reset_lock
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback
 from fsspec.spec import AbstractFileSystem
+from fsspec.utils import isfilelike, stringify_path
 
-from .. import callers
+from .. import call_stack
+from ..call_stack import short_traceback
 from ..client.client import Client
-from ..concurrency.cancellation import Cancellation, of_coroutine
-from ..concurrency.job_runner import run_steps
-from ..concurrency.waiting import Future, LoopWaiter
+from ..compat import after_fork_in_child
+from ..engine.engine import awaited, blocking, coroutine, run, verb
 from ..model import Receipt
-from ..options.object_options import ObjectOptions
-from ..options.options import Options
-from ..options.set_by_user import trust
-from ..tracebacks import short_traceback
+from ..objects import calls
+from ..objects.lookup import Lookup
+from ..options.of_objects import ObjectOptions
+from ..options.options import Options, hashable, surroundings
+from ..options.trust import trust
 from ..upload import transaction
 from ..upload.transaction import Transaction
-from .bulk_options import BulkOptions, check_depth
-from .client_factory import client_for
-from .instances import InstanceCache
-from .paths import PROTOCOL, object_path, without_own, without_protocol
-from .progress import SharedCallback
+from . import queries, read
+from .arguments import (
+    PROTOCOL,
+    BulkOptions,
+    check_depth,
+    object_path,
+    without_own,
+    without_protocol,
+)
+from .callbacks import SharedCallback
+from .client_factory import client_for, configured_options
+from .destinations import Destination, local_path
 from .put import PutCall, progress_callback, write_mode
+from .receipts import ReceiptList
+
+# Older releases of fsspec keep the loop of the parent in a forked child, without its
+# thread. Newer ones do this themselves.
+after_fork_in_child(reset_lock)
+
+MAX_INSTANCES = 256
+
+_KEY = "instance key"  # no option: the blank keeps a caller from giving it
+
+
+class _KeyedByValue(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is untyped
+    """Gives fsspec's instance cache a key of the options' values, and a bound.
+
+    fsspec compares the texts of options, and those of two secrets may be the same.
+    """
+
+    @short_traceback
+    def __call__(cls, **storage_options: Any) -> Any:
+        options = configured_options(cls, storage_options)
+        names = (name for name in options if name != "skip_instance_cache")
+        values = ((name, hashable(options[name]), _id(options[name])) for name in names)
+        key = (surroundings(), *values)
+        token = f"{hash(key) % 2**64:016x}"
+        if len(cls._cache) > MAX_INSTANCES:
+            cls.clear_instance_cache()
+        fs = super().__call__(**{**options, _KEY: token})
+        fs.storage_options.pop(_KEY, None)
+        fs.token = token
+        return fs
+
+
+def _id(value: Any) -> int | None:
+    """Two signers or callables may have equal hashes, so their IDs are in the key."""
+    return id(value) if callable(value) or hasattr(value, "sign") else None
+
 
 AnyCallback: TypeAlias = Callback | Mapping[str, Any] | None
 
-if TYPE_CHECKING:
-    from ..client.coroutine_calls import GatheredCalls
-    from ..client.receipt_output import ReceiptList
-    from ..objects.lookup import Lookup
-    from . import destinations, look, move, read
-else:  # with `objects`, which a process that only writes never loads
 
-    class LazyModule:
-        """Proxy for a module of this folder, which is imported when first used."""
-
-        def __init__(self, name: str) -> None:
-            self._name = f".{name}"
-
-        def __getattr__(self, name: str) -> Any:
-            return getattr(import_module(self._name, __package__), name)
-
-    destinations, look, move, read = map(
-        LazyModule, ("destinations", "look", "move", "read")
-    )
-
-
-class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type: ignore[misc]  # fsspec is untyped
+class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type: ignore[misc]  # fsspec is untyped
     """Filesystem of objects in Alibaba Cloud OSS, accessed through presigned URLs.
 
     Paths are ``bucket/key``. The storage options are those of
     :class:`~fsspec_osspresigned.options.options.Options`; exactly one of
     ``presigned_url``, ``url_map``, ``grant`` and ``signer`` gives the source of
     signatures (a map and a grant may be combined with a signer). Equal options return
-    the same instance. A forked child opens its own connections.
+    the same instance, unless fsspec is older than 2026.9 or ``asynchronous`` is set:
+    then each thread has its own, and all share one client. A forked child opens its own
+    connections.
 
     Raises:
         ConfigurationError: options are invalid; the message lists all problems.
@@ -78,15 +104,16 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
     _fs_token = property(lambda self: self.token)  # fsspec compares and hashes it
 
     def __init__(self, **storage_options: Any) -> None:
+        storage_options.pop(_KEY, None)
         self._options = Options.from_storage_options(storage_options)
         names = ("batch_size", "use_listings_cache")
         known = {n: storage_options[n] for n in names if n in storage_options}
-        # A synchronous one would start the thread of fsspec's loop, which few verbs need.
+        # False would start a thread for fsspec's loop, which few verbs need.
         super().__init__(asynchronous=True, **known)
         self.asynchronous = bool(storage_options.get("asynchronous"))
         self._given_loop = (os.getpid(), storage_options.get("loop"))
         self._clients: dict[int, Client] = {}
-        self._gathered: dict[tuple[int, str], GatheredCalls] = {}
+        self._size_guess = read.SizeGuess()
         _ = self.client
 
     @property
@@ -94,18 +121,18 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         """The client of this process; equal options share it."""
         pid = os.getpid()
         if pid not in self._clients:
-            before, own = self._clients, client_for(self._options)
-            self._clients = {pid: own}
-            for parent in before.values():  # of which this process is a fork
-                own.written.add_blind_looks(parent.written.blind_looks())
+            before, client = self._clients, client_for(self._options)
+            self._clients = {pid: client}
+            for parent in before.values():  # this process is a fork of it
+                client.written.add_blind_looks(parent.written.blind_looks())
         return self._clients[pid]
 
     @property
     def loop(self) -> Any:
-        """The event loop for fsspec's asynchronous methods."""
-        pid, given = self._given_loop
-        own = given if pid == os.getpid() else None
-        return None if self.asynchronous else own or get_loop()
+        if self.asynchronous:
+            return None
+        pid, loop = self._given_loop
+        return (loop if pid == os.getpid() else None) or get_loop()
 
     @property
     def fsid(self) -> str:
@@ -113,7 +140,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         return f"osspresigned-{self.token}"
 
     def __reduce__(self) -> Any:
-        """Return the options for pickle; TypeError if they contain a secret.
+        """Raise TypeError if the options contain a secret.
 
         A pickle is as trusted as code, so its options are trusted when it is loaded.
         The blind looks are in it, because workers write what this process looked at.
@@ -130,14 +157,18 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
         if isinstance(path, list):
-            return [cls._strip_protocol(one) for one in path]
+            return [cls._strip_protocol(item) for item in path]
         return without_protocol(without_own(cls.protocol, path)).rstrip("/")
 
     def _path(self, path: Any, *, keep_slash: bool = False) -> str:
-        return object_path(self.client, self._own(path), keep_slash=keep_slash)
+        path = without_own(self.protocol, path)
+        return object_path(self.client, path, keep_slash=keep_slash)
 
     def _own(self, path: Any) -> Any:
-        """Return one or several paths without the protocol of a subclass."""
+        """Return texts, without the protocol of a subclass."""
+        path = stringify_path(path)
+        if not isinstance(path, str):
+            path = [stringify_path(item) for item in path]
         return without_own(self.protocol, path)
 
     @property
@@ -151,24 +182,27 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
 
     def start_transaction(self) -> Transaction:
         """Begin a transaction in this context; see ``end_transaction``."""
-        found = self.transaction
-        found.start()
-        return found
+        begun = self.transaction
+        begun.start()
+        return begun
 
     def end_transaction(self) -> None:
         """Publish everything that this context wrote since ``start_transaction``."""
-        found = transaction.current(self.client)
-        if found is None:
+        current = transaction.current(self.client)
+        if current is None:
             raise RuntimeError("no transaction was begun here")
-        found.complete()
+        current.complete()
 
     # -- writing ------------------------------------------------------------------------
+    # A verb is written once, as a coroutine function: its own code runs in the thread of
+    # the caller, what it awaits on the engine's loop.
 
     def _call(self, given: Mapping[str, Any], mode: str = "overwrite") -> PutCall:
         current = transaction.current(self.client)
         return PutCall.from_options(self.client, given, mode, current)
 
-    def pipe_file(
+    @verb
+    async def pipe_file(
         self, path: str, value: Any, mode: str = "overwrite", **kwargs: Any
     ) -> Receipt | None:
         """Store *value* and return the receipt; None in a transaction.
@@ -178,10 +212,14 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         ``content_type``. A trailing slash of *path* is kept: such an object represents
         a directory.
         """
-        path = self._path(path, keep_slash=True)
-        return self._call(kwargs, mode).pipe_file(path, value)
+        call, path = self._call(kwargs, mode), self._path(path, keep_slash=True)
+        with call.cancellable([path]):
+            return await awaited(call.pipe_file, path, value)
 
-    def pipe(
+    _pipe_file = coroutine(pipe_file)
+
+    @verb
+    async def pipe(
         self, path: Any, value: Any = None, mode: str = "overwrite", **kwargs: Any
     ) -> ReceiptList:
         """Store one value, or a mapping of paths to values, several at a time.
@@ -191,12 +229,17 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         Raises:
             UploadErrors: several values failed.
         """
-        how = BulkOptions.take_from(kwargs)
-        given = {path: value} if isinstance(path, str) else path
-        pairs = ((self._path(one, keep_slash=True), v) for one, v in given.items())
-        return self._call(kwargs, mode).pipe(pairs, how)
+        bulk = BulkOptions.take_from(kwargs)
+        values = {path: value} if isinstance(path, str) else path
+        pairs = [(self._path(p, keep_slash=True), v) for p, v in values.items()]
+        call = self._call(kwargs, mode)
+        with call.cancellable(path for path, _ in pairs):
+            return await awaited(call.pipe, pairs, bulk)
 
-    def put_file(
+    _pipe = coroutine(pipe)
+
+    @verb
+    async def put_file(
         self,
         lpath: Any,
         rpath: str,
@@ -215,10 +258,16 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
             SourceChangedError: the file changed during the upload; nothing was
                 published.
         """
-        told = progress_callback(callback, kwargs)
-        return self._call(kwargs, mode).put_file(lpath, self._path(rpath), told)
+        progress = progress_callback(callback, kwargs)
+        call, path = self._call(kwargs, mode), self._path(rpath)
+        local = os.fspath(stringify_path(lpath))
+        with call.cancellable([path]):
+            return await awaited(call.put_file, local, path, progress)
 
-    def put(
+    _put_file = coroutine(put_file)
+
+    @verb
+    async def put(
         self,
         lpath: Any,
         rpath: Any,
@@ -246,37 +295,69 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         Raises:
             UploadErrors: several files failed, or each was refused.
         """
-        how = BulkOptions.take_from(kwargs, maxdepth=maxdepth)
-        told, call = progress_callback(callback, kwargs), self._call(kwargs, mode)
+        bulk = BulkOptions.take_from(kwargs)
+        progress, call = progress_callback(callback, kwargs), self._call(kwargs, mode)
         call.check_cache(rpath)
-        tree = look.local_tree(self.client, lpath, self._own(rpath), recursive, how)
-        return call.put(tree, told, how)
 
-    def touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
+        async def put() -> ReceiptList:
+            tree = await blocking(
+                queries.local_tree,
+                self.client,
+                lpath,
+                self._own(rpath),
+                recursive,
+                maxdepth,
+            )
+            return await call.put(tree, progress, bulk)
+
+        with call.cancellable([self._path(rpath)] if isinstance(rpath, str) else rpath):
+            return await awaited(put)
+
+    _put = coroutine(put)
+
+    @verb
+    async def touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
         """Store an empty object; without *truncate*, FileExistsError if it exists."""
-        self.pipe_file(path, b"", mode="overwrite" if truncate else "create", **kwargs)
+        mode = "overwrite" if truncate else "create"
+        await self._pipe_file(path, b"", mode=mode, **kwargs)
 
-    def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:  # noqa: ARG002 - fsspec's
+    _touch = coroutine(touch)
+
+    @verb
+    async def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:  # noqa: ARG002 - fsspec's
         """Record a directory in memory; OSS has no directories, so nothing is sent."""
         self.client.written.remember_directory(self._path(path), asked=True)
 
-    def makedirs(self, path: str, exist_ok: bool = False, **_: Any) -> None:  # noqa: ARG002 - fsspec's
+    _mkdir = coroutine(mkdir)
+
+    @verb
+    async def makedirs(self, path: str, exist_ok: bool = False, **_: Any) -> None:  # noqa: ARG002 - fsspec's
         """Record a directory in memory, like :meth:`mkdir`.
 
         ``fsspec.open`` calls this before it opens: ValueError for a mode that appends.
         """
-        if mode := callers.mode_of_open_files():
+        if mode := call_stack.mode_of_open_files():
             write_mode(mode)
-        self.mkdir(path)
+        await self._mkdir(path)
 
-    def rmdir(self, path: str) -> None:
+    _makedirs = coroutine(makedirs)
+
+    @verb
+    async def rmdir(self, path: str) -> None:
         """Drop the record of a directory; FileExistsError if it contains objects."""
         path = self._path(path)
-        found = self._lookup.walk(path, maxdepth=1, withdirs=True)
-        if any(item["name"] != path for item in found):
+
+        async def names() -> list[str]:
+            walk = self._lookup.walk(path, maxdepth=1, withdirs=True)
+            return [item["name"] async for item in walk]
+
+        if any(name != path for name in await awaited(names)):
             raise FileExistsError(17, "not empty: rm(recursive=True) deletes all", path)
         self.client.written.forget_directory(path)
 
+    _rmdir = coroutine(rmdir)
+
+    @short_traceback
     def open(
         self,
         path: str,
@@ -328,52 +409,60 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
             "fs.open in a thread, or await fs._pipe_file / fs._cat_file"
         )
 
-    @functools.cached_property
-    def _size_guess(self) -> read.SizeGuess:
-        return read.SizeGuess()
+    # -- queries -------------------------------------------------------------------------
 
     @property
     def _lookup(self) -> Lookup:
-        return look.Lookup(self.client)
+        return Lookup(self.client)
 
-    def info(self, path: str, **_: Any) -> dict[str, Any]:
+    @verb
+    async def info(self, path: str, **_: Any) -> dict[str, Any]:
         """Return name, size, type and further properties of an object or directory.
 
         If HEAD and GET are not granted, only objects written by this process are known.
         Others are reported as missing, with a warning, or raise an error
         (option ``unknown``).
         """
-        return self._lookup.info(self._path(path))
+        return await awaited(self._lookup.info, self._path(path))
 
-    def exists(self, path: str, **_: Any) -> bool:
-        """Return whether an object or directory exists; runs in the caller's thread.
+    _info = coroutine(info)
+
+    @verb
+    async def exists(self, path: str, **_: Any) -> bool:
+        """Return whether an object or directory exists.
 
         See :meth:`info` for the permissions that it needs.
         """
         with contextlib.suppress(FileNotFoundError):
-            return bool(self.info(path))
+            return bool(await self._info(path))
         return False
 
-    def isfile(self, path: str) -> bool:
+    _exists = coroutine(exists)
+
+    @verb
+    async def isfile(self, path: str) -> bool:
         """Return whether *path* is an object; PermissionError as in :meth:`info`."""
         name = self._path(path)
-        call, here = callers.duckdb_asks(name), transaction.current(self.client)
-        if call is not None and here is not None and here.duckdb_looks(name, call):
+        call, current = call_stack.duckdb_asks(name), transaction.current(self.client)
+        if call is not None and current and current.duckdb_looks(name, call):
             return True
-        return self._lookup.is_kind(name, "file")
+        return await awaited(self._lookup.is_kind, name, "file")
 
-    def isdir(self, path: str) -> bool:
+    _isfile = coroutine(isfile)
+
+    @verb
+    async def isdir(self, path: str) -> bool:
         """Return whether *path* is a directory, also beside an object of its name.
 
         As with s3fs, an object may have the name of a directory: then both ``isdir``
         and ``isfile`` are True. PermissionError as in :meth:`info`.
         """
-        path = self._path(path)
-        if self._lookup.is_kind(path, "directory"):
-            return True
-        return self._lookup.is_kind(path, "file") and self._lookup.holds(path)
+        return await awaited(self._lookup.is_directory, self._path(path))
 
-    def ls(
+    _isdir = coroutine(isdir)
+
+    @verb
+    async def ls(
         self, path: str, detail: bool = True, *, markers: bool = False, **_: Any
     ) -> list[Any]:
         """Return the direct children of a directory.
@@ -381,10 +470,13 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         *markers* includes the object that represents the directory itself, whose name
         ends in a slash. See :meth:`info` for permissions.
         """
-        found = self._lookup.ls(self._path(path), markers=markers)
-        return found if detail else [item["name"] for item in found]
+        items = await awaited(self._lookup.ls, self._path(path), markers=markers)
+        return items if detail else [item["name"] for item in items]
 
-    def find(
+    _ls = coroutine(ls)
+
+    @verb
+    async def find(
         self,
         path: str,
         maxdepth: int | None = None,
@@ -406,8 +498,11 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
             markers=True,
             warns=True,
         )
-        return look.find(walk, detail)
+        return await awaited(queries.find, walk, detail)
 
+    _find = coroutine(find)
+
+    @short_traceback
     def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
         """Return the names that match a pattern; lists the pattern's literal prefix."""
         return AbstractFileSystem.glob(self, path, maxdepth=maxdepth, **kwargs)
@@ -419,46 +514,72 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         """
         return super().walk(path, maxdepth=maxdepth, **{"markers": True, **kwargs})
 
-    def _walk(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
-        return super()._walk(path, maxdepth=maxdepth, **{"markers": True, **kwargs})
+    def _walk(
+        self, path: str, maxdepth: int | None = None, **kwargs: Any
+    ) -> AsyncIterator[Any]:
+        entries: AsyncIterator[Any] = super()._walk(
+            path, maxdepth=maxdepth, **{"markers": True, **kwargs}
+        )
+        return entries
 
-    def du(self, path: str, total: bool = True, **kwargs: Any) -> Any:
+    @verb
+    async def du(self, path: str, total: bool = True, **kwargs: Any) -> Any:
         """Return the bytes under *path*; with *total* False, name -> bytes.
 
         One listing is needed.
         """
-        found = self.find(path, **{**kwargs, "detail": True})
-        sizes = {name: item["size"] for name, item in found.items()}
+        items = await self._find(path, **{**kwargs, "detail": True})
+        sizes = {name: item["size"] for name, item in items.items()}
         return sum(sizes.values()) if total else sizes
 
+    _du = coroutine(du)
+
+    def _object_info(self, path: str) -> dict[str, Any]:
+        info: dict[str, Any] = self.info(path)
+        if info["type"] != "file":
+            raise IsADirectoryError(21, "a directory, not an object", path)
+        return info
+
+    @short_traceback
     def created(self, path: str) -> datetime:
         """Return the time at which an object was stored."""
-        return look.created(self.info(path), path)
+        moment = self._object_info(path).get("LastModified")
+        if not isinstance(moment, datetime):
+            raise NotImplementedError(f"the store does not say when {path} was stored")
+        return moment
 
     def modified(self, path: str) -> datetime:
         """Return the time at which an object was stored, as :meth:`created` does."""
         return self.created(path)
 
+    @short_traceback
     def checksum(self, path: str) -> int:
         """Return a number that changes when the bytes of an object change."""
         return int(self.ukey(path)[:16], 16)
 
+    @short_traceback
     def ukey(self, path: str) -> str:
         """Return a key for fsspec's caches that changes with the bytes of an object."""
-        return look.content_key(self.info(path), path)
+        info = self._object_info(path)
+        facts = (info["size"], info.get("ETag") or info.get("crc64"))
+        return hashlib.sha256(repr(facts).encode()).hexdigest()
 
+    @short_traceback
     def metadata(self, path: str, **_: Any) -> dict[str, str]:
         """Return the user metadata of an object, with names in lower case.
 
         Raises:
             NotSignedError: HEAD is not granted.
         """
-        return look.metadata(self.client, self._path(path))
+        front = "x-oss-meta-"
+        headers = run(calls.headers_of, self.client, self._path(path)).items()
+        return {n.removeprefix(front): v for n, v in headers if n.startswith(front)}
 
     def getxattr(self, path: str, attr: str, **_: Any) -> str | None:
         """Return one item of :meth:`metadata`; None if it does not exist."""
         return self.metadata(path).get(attr.lower().replace("_", "-"))
 
+    @short_traceback
     def sign(
         self, path: str, expiration: int = 100, method: str = "GET", **kwargs: Any
     ) -> str:
@@ -467,21 +588,31 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         *method* is ``GET``, ``HEAD``, ``PUT`` (with ``size=`` for a signer service) or
         ``DELETE``. *expiration* is in seconds; the signer may shorten it.
         """
-        size = kwargs.get("size")
-        name = self._own(path)
-        return look.presigned_url(self.client, name, expiration, method, size)
+        size, name = kwargs.get("size"), self._own(path)
+        return run(queries.presigned_url, self.client, name, expiration, method, size)
 
     def invalidate_cache(self, path: str | None = None) -> None:
         """Do nothing: no listing is cached."""
 
+    # -- reading -------------------------------------------------------------------------
+
+    @short_traceback
     def cat_file(
         self, path: str, start: int | None = None, end: int | None = None, **_: Any
     ) -> bytes:
         """Return an object, or its bytes *start* to *end* (exclusive)."""
-        steps = self._size_guess.read_steps(self._lookup, self._path(path), start, end)
-        return run_steps(steps)
+        path = self._path(path)
+        return run(self._lookup.read, path, start, end, in_thread=True)
 
-    def cat(
+    @short_traceback
+    async def _cat_file(
+        self, path: str, start: int | None = None, end: int | None = None, **_: Any
+    ) -> bytes:
+        guess, path = self._size_guess, self._path(path)
+        return await awaited(guess.read, self._lookup, path, start, end)
+
+    @verb
+    async def cat(
         self, path: Any, recursive: bool = False, on_error: str = "raise", **kwargs: Any
     ) -> Any:
         """Return the bytes of one object, or path -> bytes of several objects.
@@ -489,22 +620,34 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         Several objects are downloaded at the same time.
         """
         kwargs["on_error"] = on_error
-        how = BulkOptions.take_from(kwargs)
-        match = look.expand(self, self._own(path), recursive)
-        return read.cat(self.client, match, how, **kwargs)
+        bulk, name = BulkOptions.take_from(kwargs), self._own(path)
 
-    def cat_ranges(
+        async def cat() -> Any:
+            match = await queries.expand(self, name, recursive)
+            return await read.cat(self.client, match, bulk, **kwargs)
+
+        return await awaited(cat)
+
+    _cat = coroutine(cat)
+
+    @verb
+    async def cat_ranges(
         self, paths: Any, starts: Any, ends: Any, max_gap: Any = None, **kwargs: Any
     ) -> list[Any]:
         """Return the bytes of many ranges, one of each path, start and end.
 
         Ranges of an object at most *max_gap* bytes apart become one request.
         """
-        how = BulkOptions.take_from(kwargs, ("return", "raise"))
+        bulk = BulkOptions.take_from(kwargs, ("return", "raise"))
         names = self._own(paths)
-        return read.cat_ranges(self.client, names, starts, ends, max_gap, how)
+        return await awaited(
+            read.cat_ranges, self.client, names, starts, ends, max_gap, bulk
+        )
 
-    def get_file(
+    _cat_ranges = coroutine(cat_ranges)
+
+    @verb
+    async def get_file(
         self,
         rpath: str,
         lpath: Any,
@@ -516,9 +659,14 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         A large object is read in ranges of one version. The CRC-64 of the received
         bytes is compared with the store's.
         """
-        read.get_file(self, self._path(rpath), lpath, callback, kwargs)
+        path = self._path(rpath)
+        local = lpath if isfilelike(lpath) else os.fspath(stringify_path(lpath))
+        await awaited(read.get_file, self, path, local, callback, kwargs)
 
-    def get(
+    _get_file = coroutine(get_file)
+
+    @verb
+    async def get(
         self,
         rpath: Any,
         lpath: Any,
@@ -532,21 +680,32 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         Nothing is written if a name leads outside *lpath*, or two objects would become
         the same file.
         """
-        how = BulkOptions.take_from(kwargs, maxdepth=maxdepth)
+        bulk = BulkOptions.take_from(kwargs)
         ObjectOptions.from_call(self._options, kwargs, path=str(rpath))
-        source, depth = self._own(rpath), how.maxdepth
-        found = look.layout(self, source, lpath, recursive, depth, local=True)
-        named = (
-            None if isinstance(lpath, list | tuple) else destinations.local_path(lpath)
+        source = self._own(rpath)
+        named = None if isinstance(lpath, list | tuple) else local_path(lpath)
+        local = named or [*map(local_path, lpath)]
+        destinations = await awaited(
+            queries.layout, self, source, local, recursive, maxdepth, local=True
         )
-        read.get(self, found, SharedCallback(callback), how, named)
+        shared = SharedCallback(callback)
+        await awaited(read.get, self, destinations, shared, bulk, named)
 
-    def cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
+    _get = coroutine(get)
+
+    # -- copies and deletions ------------------------------------------------------------
+
+    @verb
+    async def cp_file(self, path1: str, path2: str, **kwargs: Any) -> None:
         """Copy one object inside the store; verify the copy if HEAD is granted."""
-        one = destinations.Destination(self._path(path1), self._path(path2))
-        move.copy_one(PutCall.from_options(self.client, kwargs), one)
+        destination = Destination(self._path(path1), self._path(path2))
+        call = PutCall.from_options(self.client, kwargs)
+        await awaited(queries.copy_one, call, destination)
 
-    def copy(
+    _cp_file = coroutine(cp_file)
+
+    @verb
+    async def copy(
         self,
         path1: Any,
         path2: Any,
@@ -560,17 +719,37 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         ``on_error="ignore"``, the default with *recursive*, skips missing objects.
         """
         kwargs["on_error"] = on_error or ("ignore" if recursive else "raise")
-        how = BulkOptions.take_from(kwargs, ("raise", "ignore"), maxdepth)
+        bulk = BulkOptions.take_from(kwargs, ("raise", "ignore"))
         call = PutCall.from_options(self.client, kwargs)
-        pair = self._own(path1), self._own(path2)
-        move.copy(call, look.layout(self, *pair, recursive, how.maxdepth), how)
+        source, target = self._own(path1), self._own(path2)
+        destinations = await awaited(
+            queries.layout, self, source, target, recursive, maxdepth
+        )
+        await awaited(queries.copy, call, destinations, bulk)
 
-    def mv_file(self, path1: str, path2: str, **kwargs: Any) -> None:
+    async def _copy(
+        self,
+        path1: Any,
+        path2: Any,
+        recursive: bool = False,
+        on_error: str | None = None,  # fsspec's order
+        maxdepth: int | None = None,
+        **kwargs: Any,
+    ) -> None:
+        copy = coroutine(OSSPresignedFileSystem.copy)
+        await copy(self, path1, path2, recursive, maxdepth, on_error, **kwargs)
+
+    @verb
+    async def mv_file(self, path1: str, path2: str, **kwargs: Any) -> None:
         """Move one object: copy it, verify the copy, delete the source."""
-        one = destinations.Destination(self._path(path1), self._path(path2))
-        move.move(PutCall.from_options(self.client, kwargs), [one], BulkOptions())
+        destination = Destination(self._path(path1), self._path(path2))
+        call = PutCall.from_options(self.client, kwargs)
+        await awaited(queries.move, call, [destination], BulkOptions())
 
-    def mv(
+    _mv_file = coroutine(mv_file)
+
+    @verb
+    async def mv(
         self,
         path1: Any,
         path2: Any,
@@ -586,139 +765,52 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=InstanceCache):  # type:
         """
         if isinstance(path1, str) and isinstance(path2, str):
             ends = self._path(path1), self._path(path2)
-            if move.goes_nowhere(*ends, recursive) or self._duckdb_renames(*ends):
+            if queries.goes_nowhere(*ends, recursive) or self._duckdb_renames(*ends):
                 return
-        how = BulkOptions.take_from(kwargs, ("raise",), maxdepth)
+        bulk = BulkOptions.take_from(kwargs, ("raise",))
         call = PutCall.from_options(self.client, kwargs)
-        pair = self._own(path1), self._own(path2)
-        move.move(call, look.layout(self, *pair, recursive, how.maxdepth), how)
+        source, target = self._own(path1), self._own(path2)
+        destinations = await awaited(
+            queries.layout, self, source, target, recursive, maxdepth
+        )
+        await awaited(queries.move, call, destinations, bulk)
 
-    def rm(
+    _mv = coroutine(mv)
+
+    @verb
+    async def rm(
         self, path: Any, recursive: bool = False, maxdepth: Any = None, **kwargs: Any
     ) -> None:
         """Delete objects, one request each; OSS does not report missing ones."""
-        how = BulkOptions.take_from(kwargs, maxdepth=maxdepth)
         if isinstance(path, str) and self._duckdb_removes(self._path(path)):
             return
-        name = self._own(path)
-        match = look.expand(self, name, recursive, how.maxdepth, markers=True)
-        move.remove(self.client, match, how)
+        bulk, name = BulkOptions.take_from(kwargs), self._own(path)
 
-    def rm_file(self, path: str) -> None:
+        async def rm() -> None:
+            match = await queries.expand(self, name, recursive, maxdepth, markers=True)
+            await queries.remove(self.client, match, bulk)
+
+        await awaited(rm)
+
+    _rm = coroutine(rm)
+
+    @verb
+    async def rm_file(self, path: str) -> None:
         """Delete one object."""
-        self._lookup.remove(self._path(path))
+        await awaited(self._lookup.remove, self._path(path))
+
+    _rm_file = coroutine(rm_file)
 
     def _duckdb_removes(self, path: str) -> bool:
-        here = transaction.current(self.client)
-        return here is not None and here.duckdb_removes(path, callers.calling())
+        current = transaction.current(self.client)
+        return current is not None and current.duckdb_removes(
+            path, call_stack.calling()
+        )
 
     def _duckdb_renames(self, path: str, target: str) -> bool:
-        call = callers.calling()
-        here = transaction.around_duckdb(self.client, target, call)
-        return here is not None and here.duckdb.rename(path, target)
-
-    # -- coroutines of small objects: None leaves one to a worker ------------------------
-
-    def _start_pipe_file(
-        self,
-        cancel: Cancellation,
-        path: str,
-        value: Any,
-        mode: str = "overwrite",
-        **kwargs: Any,
-    ) -> Future[Any] | None:
-        call, path = self._call(kwargs, mode), self._path(path, keep_slash=True)
-        return call.start_pipe_file(self._calls("pipe_file"), path, value, cancel)
-
-    def _start_put_file(
-        self,
-        cancel: Cancellation,
-        lpath: Any,
-        rpath: str,
-        callback: AnyCallback = DEFAULT_CALLBACK,
-        mode: str = "overwrite",
-        **kwargs: Any,
-    ) -> Future[Any] | None:
-        told, call = progress_callback(callback, kwargs), self._call(kwargs, mode)
-        path, calls = self._path(rpath), self._calls("put_file")
-        return call.start_put_file(calls, lpath, path, told, cancel)
-
-    def _start_info(
-        self,
-        cancel: Cancellation,  # noqa: ARG002 - as for a read
-        path: str,
-        **_: Any,
-    ) -> Future[Any] | None:
-        lookup, path = self._lookup, self._path(path)
-        return self._calls("info").start(lambda: lookup.info_steps(path))
-
-    def _start_cat_file(
-        self,
-        cancel: Cancellation,  # noqa: ARG002 - a read that has begun is not stopped
-        path: str,
-        start: int | None = None,
-        end: int | None = None,
-        **_: Any,
-    ) -> Future[Any] | None:
-        calls, path = self._calls("cat_file"), self._path(path)
-        return self._size_guess.start(calls, self._lookup, path, start, end)
-
-    def _calls(self, verb: str) -> GatheredCalls:
-        from ..client.coroutine_calls import GatheredCalls  # noqa: PLC0415 - only for coroutines
-
-        place = (os.getpid(), verb)
-        if place not in self._gathered:
-            self._gathered[place] = GatheredCalls(self.client, slow=_TOGETHER[verb])
-        return self._gathered[place]
-
-
-# Coroutines whose small objects one lane drives together, and the seconds that one
-# may keep it waiting: what sends or returns values waits for the interpreter only.
-_TOGETHER = {
-    **dict.fromkeys(("pipe_file", "cat_file", "info"), math.inf),
-    "put_file": 0.005,
-}
-
-_LOOKS = {
-    *("info", "isfile", "isdir", "ls", "find", "du", "glob"),
-    *("cat_file", "cat", "cat_ranges"),
-}
-
-
-def _coroutine(verb: str, pool: str) -> Callable[..., Any]:
-    """Return a coroutine function that runs the method *verb* in the client's *pool*.
-
-    Cancelling the coroutine stops the worker. CancelledError is raised only after
-    uploads, copies and deletions have ended, so the caller may reuse its buffer.
-    """
-
-    async def coroutine(self: Any, *args: Any, **kwargs: Any) -> Any:
-        call = functools.partial(getattr(self, verb), *args, **kwargs)
-        context = contextvars.copy_context()  # holds the transaction of the caller
-        cancel = Cancellation()
-        context.run(of_coroutine.set, cancel)
-        waiter = LoopWaiter.of_running_loop()
-        try:
-            work = verb in _TOGETHER and context.run(
-                getattr(self, f"_start_{verb}"), cancel, *args, **kwargs
-            )
-            work = work or getattr(self.client, pool).submit(context.run, call)
-        except BaseException:
-            cancel.set()  # a worker may have begun
-            raise
-        try:
-            await waiter.wait_for(work)
-        except asyncio.CancelledError:
-            cancel.set()
-            work.cancel()
-            while verb not in _LOOKS and not work.done():
-                with contextlib.suppress(asyncio.CancelledError):
-                    await waiter.wait_for(work)
-            raise
-        return work.result()
-
-    coroutine.__name__ = f"_{verb}"
-    return coroutine
+        call = call_stack.calling()
+        around = transaction.around_duckdb(self.client, target, call)
+        return around is not None and around.duckdb.rename(path, target)
 
 
 def _unpickled(
@@ -726,29 +818,7 @@ def _unpickled(
     options: dict[str, Any],
     looks: Mapping[str, int],
 ) -> Any:
-    """Return the filesystem with the *options* and the blind *looks* of a pickle."""
     trust(options)
-    found = kind(**options)
-    found.client.written.add_blind_looks(looks)
-    return found
-
-
-for _verb in ("open", "rmdir", "sign", "metadata", "created", "checksum", "ukey"):
-    _short = short_traceback(getattr(OSSPresignedFileSystem, _verb))
-    setattr(OSSPresignedFileSystem, _verb, _short)
-
-
-# fsspec awaits coroutines of the verbs. Those of one file run in ``Client.files``;
-# those that wait for workers there run in ``Client.trees``.
-for _pool, _verbs in {
-    "files": (
-        *("pipe_file", "put_file", "touch", "mkdir", "makedirs", "info", "ls", "find"),
-        *("isfile", "isdir"),
-        *("du", "cat_file", "get_file", "cp_file", "mv_file", "rm_file"),
-    ),
-    "trees": ("pipe", "put", "glob", "cat", "cat_ranges", "get", "copy", "mv", "rm"),
-}.items():
-    for _verb in _verbs:
-        _short = short_traceback(getattr(OSSPresignedFileSystem, _verb))
-        setattr(OSSPresignedFileSystem, _verb, _short)
-        setattr(OSSPresignedFileSystem, f"_{_verb}", _coroutine(_verb, _pool))
+    fs = kind(**options)
+    fs.client.written.add_blind_looks(looks)
+    return fs

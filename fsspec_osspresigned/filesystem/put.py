@@ -2,54 +2,60 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import mimetypes
 import os
 import stat
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import evolve, frozen
 from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.compression import compr
 from fsspec.core import get_compression
-from fsspec.utils import stringify_path
 
-from .. import callers
+from .. import call_stack
+from ..call_stack import warn_user
 from ..client.client import Client
-from ..client.small_request import Steps
-from ..concurrency.cancellation import Cancellation
-from ..concurrency.job_runner import run_steps
-from ..concurrency.waiting import Future
+from ..compat import Stream
+from ..engine.engine import blocking, run
 from ..errors import (
     ConfigurationError,
     DiscardWarning,
     ObjectExistsError,
     PublishWarning,
     SourceChangedError,
-    UploadDiscardedError,
 )
-from ..http.body import SMALL, FileBody, MemoryBody, has_its_size
+from ..http.body import SMALL, FileBody, MemoryBody, Source, has_its_size, loaded
 from ..model import Operation, Receipt
-from ..options.object_options import ObjectOptions, Target
-from ..system import open_regular
-from ..tracebacks import warn_user
-from ..units import MIB
+from ..objects import calls
+from ..options.of_objects import ObjectOptions, Target
+from ..units import KIB
 from ..upload.plan import first_request
 from ..upload.transaction import Transaction, around_duckdb
-from ..upload.upload import Upload, upload_steps
-from .bulk_options import BulkOptions, check_choice
-from .progress import SharedCallback
+from ..upload.upload import ALONE, TransferContext, Upload, upload_source
+from .arguments import BulkOptions, check_choice
+from .callbacks import BlockCopy, SharedCallback
+from .receipts import ReceiptList
 
 if TYPE_CHECKING:
-    from ..client.coroutine_calls import GatheredCalls
-    from ..client.receipt_output import ReceiptList
     from ..signers.batching import Prefetcher
     from ..upload.writer import PresignedWriter
     from .destinations import LocalEntry, LocalTree
 
 T = TypeVar("T")
+
+_READ_AHEAD = 64 * KIB  # bytes of a file that is read before its turn comes
 
 _DUCKDB = (
     "DuckDB closes a file alike whether its statement succeeded or failed, so a failure "
@@ -68,14 +74,12 @@ class PutCall:
     """Options of one writing call, and the uploads that it makes.
 
     Paths are ``bucket/key``.
-
-    *create* never replaces an object. A *transaction* publishes later.
     """
 
     client: Client
     options: ObjectOptions
-    create: bool = False
-    transaction: Transaction | None = None
+    create: bool = False  # never replaces an object
+    transaction: Transaction | None = None  # publishes later
 
     @classmethod
     def from_options(
@@ -98,15 +102,7 @@ class PutCall:
             path, guessed=guessed, exclusive=self.create, hidden=hidden
         )
 
-    def target_steps(self, path: str) -> Steps[Target]:
-        """Do ``checked_target`` as a generator, which yields before it waits."""
-        target = self.target(path)
-        if target.exclusive:
-            yield None
-            return self.checked_target(path)
-        return target
-
-    def checked_target(self, path: str) -> Target:
+    async def checked_target(self, path: str) -> Target:
         """Return the upload target for *path*; *create* checks for an existing object.
 
         The check asks HEAD, if granted, whether the object exists, so that no bytes are
@@ -120,230 +116,195 @@ class PutCall:
             if self.transaction is not None and self.transaction.holds(path):
                 msg = "the transaction has an object for this path already"
                 raise ObjectExistsError(msg, path=path)
-            from ..objects import calls  # noqa: PLC0415 - `objects` is lazy
-
             with contextlib.suppress(FileNotFoundError, PermissionError):
-                calls.head(self.client, path)
+                await calls.head(self.client, path)
                 raise ObjectExistsError("the object is already there", path=path)
         return target
 
-    def pipe_file(self, path: str, value: Any) -> Receipt | None:
-        """Store one buffer of bytes; return None in a transaction."""
-        return run_steps(self.pipe_steps(path, value))
+    @contextlib.contextmanager
+    def cancellable(self, paths: Iterable[str]) -> Iterator[None]:
+        """Let the transaction fail if the block, which writes *paths*, is cancelled."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            if self.transaction is not None:
+                for path in paths:
+                    self.transaction.fail(path)
+            raise
 
-    def pipe_steps(
-        self,
-        path: str,
-        value: Any,
-        ahead: Prefetcher | None = None,
-        cancel: Cancellation | None = None,
-    ) -> Steps[Receipt | None]:
-        """Do ``pipe_file`` as a generator, like ``objects.calls.call_steps``.
+    async def pipe_file(
+        self, path: str, value: Any, prefetcher: Prefetcher | None = None
+    ) -> Receipt | None:
+        """Store one buffer of bytes; return None in a transaction.
 
-        *ahead* signs the first request together with those of other values.
+        *prefetcher* signs the first request together with those of other values.
         """
         body = MemoryBody.of(value)
-        target = yield from self.target_steps(path)
-        if self.transaction is not None:
-            self.transaction.add_source(target, body, cancel=cancel)
-            return None
-        return (
-            yield from upload_steps(
-                self.client, target, body, ahead=ahead, cancel=cancel
-            )
-        )
+        target = await self.checked_target(path)
+        return await self._store(target, body, TransferContext(prefetcher=prefetcher))
 
-    def start_pipe_file(
-        self, calls: GatheredCalls, path: str, value: Any, cancel: Cancellation
-    ) -> Future[Any] | None:
-        """Start ``pipe_file`` in *calls*; return None if a worker thread must do it."""
-        if self.transaction is not None or MemoryBody.of(value).size > SMALL:
-            return None
-        return calls.start(lambda: self.pipe_steps(path, value, cancel=cancel))
+    async def _store(
+        self, target: Target, body: Source, context: TransferContext
+    ) -> Receipt | None:
+        if self.transaction is None:
+            return await upload_source(self.client, target, body, context)
+        await self.transaction.add_source(target, body, context)
+        return None
 
-    def start_put_file(
-        self,
-        calls: GatheredCalls,
-        local: Any,
-        path: str,
-        told: SharedCallback,
-        cancel: Cancellation,
-    ) -> Future[Any] | None:
-        """Start ``put_file`` in *calls*; return None if a worker thread must do it."""
-        if self.transaction is not None:
-            return None
-        return calls.start(lambda: self.put_steps(local, path, told, cancel=cancel))
-
-    def put_file(
-        self,
-        local: Any,
-        path: str,
-        told: SharedCallback,
-        cancel: Cancellation | None = None,
+    async def put_file(
+        self, local: str, path: str, callback: SharedCallback
     ) -> Receipt | None:
         """Store one local file; a pipe is stored as a stream.
 
         In a transaction, or for a directory, which is only recorded, return None.
         """
-        return run_steps(self.put_steps(local, path, told, cancel=cancel))
+        file = await blocking(local_file, local)
+        return await self._put_file(file, path, callback, may_be_pipe=True)
 
-    def put_steps(
+    async def _put_file(
         self,
-        local: Any,
+        file: LocalFile,
         path: str,
-        told: SharedCallback,
-        ahead: Prefetcher | None = None,
-        cancel: Cancellation | None = None,
+        callback: SharedCallback,
+        prefetcher: Prefetcher | None = None,
         *,
-        may_be_pipe: bool = True,
-    ) -> Steps[Receipt | None]:
-        """Do ``put_file`` as a generator, like ``objects.calls.call_steps``.
-
-        *ahead* signs the first request together with those of other files. Without
-        *may_be_pipe*, a pipe or device raises SourceChangedError and is not read.
-        """
-        local = os.fspath(stringify_path(local))
-        status = os.stat(local)
-        if stat.S_ISDIR(status.st_mode):
+        may_be_pipe: bool,
+    ) -> Receipt | None:
+        """Without *may_be_pipe*, refuse a pipe or device, and do not read it."""
+        if file.problem is not None:
+            raise file.problem
+        if file.is_directory:
             self.client.written.remember_directory(path)
-            text = f"nothing was sent: {local} is a directory, put(recursive=True) sends it"
+            text = (
+                f"nothing was sent: {file.local} is a directory, "
+                "put(recursive=True) sends it"
+            )
             warn_user(text, PublishWarning)
             return None
-        is_regular = stat.S_ISREG(status.st_mode)
-        if not is_regular and not may_be_pipe:
+        if not (file.is_regular or may_be_pipe):
             msg = "the file has become a pipe, socket or device, which was not read"
-            raise SourceChangedError(msg, path=local)
-        target = yield from self.target_steps(path)
-        if not (is_regular and has_its_size(local, status)):
-            yield None
-            opener = open_regular if is_regular else None
-            with open(local, "rb", opener=opener) as source:
-                return self._put_stream(source, target, told, cancel)
-        body = FileBody.of(local, status)
-        if told.is_heard:
-            told.set_size(body.size)
-        how: dict[str, Any] = {"progress": told.counter, "cancel": cancel}
-        if self.transaction is not None:
-            yield None
-            self.transaction.add_source(target, body, **how)
-            return None
-        return (yield from upload_steps(self.client, target, body, ahead=ahead, **how))
+            raise SourceChangedError(msg, path=file.local)
+        target = await self.checked_target(path)
+        if file.body is None:
+            copying = BlockCopy(path, callback)
+            return await blocking(
+                self._put_stream, file, target, copying, stop=copying.stop
+            )
+        context = TransferContext(prefetcher=prefetcher, on_event=callback.on_event)
+        if callback.is_heard:
+            await blocking(callback.set_size, file.body.size)
+            context = evolve(context, progress=callback.add)
+        return await self._store(target, file.body, context)
 
     def _put_stream(
-        self,
-        source: BinaryIO,
-        target: Target,
-        told: SharedCallback,
-        cancel: Cancellation | None,
+        self, file: LocalFile, target: Target, copying: BlockCopy
     ) -> Receipt | None:
-        cancel, at_once = Cancellation(cancel), self.transaction is None
-        with self._writer(target, at_once) as sink:
-            if self.transaction is not None:
-                self.transaction.add(sink)
-            while block := source.read(MIB):
-                if cancel.is_set():
-                    msg = "the upload was cancelled"
-                    raise UploadDiscardedError(msg, path=target.path)
-                sink.write(block)
-                told.add(len(block))
+        transaction = self.transaction
+        with (
+            Stream(file.local, copying.check, regular=file.is_regular) as source,
+            self.writer(target, autocommit=transaction is None) as sink,
+        ):
+            if transaction is not None:
+                transaction.add(sink)
+            copying.run(source, sink)
         return sink.receipt
 
-    def put(
-        self, tree: LocalTree, told: SharedCallback, how: BulkOptions
+    async def put(
+        self, tree: LocalTree, callback: SharedCallback, bulk: BulkOptions
     ) -> ReceiptList:
         """Store local files, several at a time; directories are only recorded.
 
         If the callback needs the totals, *tree* is first iterated to count files and
         bytes.
         """
-        if told.is_heard:
-            files = size = 0
-            for entry in tree:
-                files += entry.is_sent
-                size += _size_of(entry.local) if entry.is_sent else 0
-            told.expect(files, size)
+        if callback.is_heard:
+            await blocking(lambda: callback.expect(*_totals(tree)))
         skipped: list[LocalEntry] = []
-        sent = False
+        is_sent = False
 
-        def store(entry: LocalEntry, *more: Any) -> Steps[Receipt | None]:
-            nonlocal sent
-            sent = True
+        async def store(
+            job: tuple[LocalEntry, LocalFile], prefetcher: Prefetcher | None
+        ) -> Receipt | None:
+            nonlocal is_sent
+            is_sent = True
+            entry, file = job
             if entry.problem is not None:
                 raise entry.problem
-            local, path, may_be_pipe = entry.local, entry.path, entry.is_pipe
-            with told.of_file(local, path) as child:
-                return (
-                    yield from self.put_steps(
-                        local, path, child, *more, may_be_pipe=may_be_pipe
-                    )
+            async with callback.of_file(entry.local, entry.path) as child:
+                return await self._put_file(
+                    file, entry.path, child, prefetcher, may_be_pipe=entry.is_pipe
                 )
 
-        done = self._store_all(
+        receipts = await self._store_all(
             self._files(tree, skipped),
             store,
-            lambda entry: entry.path,
-            lambda entry: os.path.getsize(entry.local),
-            how,
+            lambda job: job[0].path,
+            lambda job: 0 if job[1].body is None else job[1].body.size,
+            bulk,
         )
         if skipped:
             first = f"{skipped[0].local} ({skipped[0].kind.value})"
             more = "" if len(skipped) == 1 else f" and {len(skipped) - 1} more"
             text = f"put left out what is neither a file nor a directory: {first}{more}"
             warn_user(text, PublishWarning)
-        if not sent and (directory := tree.unwalked):
+        if not is_sent and (directory := await blocking(lambda: tree.unwalked)):
             text = f"nothing was sent: {directory} is a directory, give recursive=True"
             warn_user(text, PublishWarning)
-        return done
+        return receipts
 
     def _files(
         self, tree: Iterable[LocalEntry], skipped: list[LocalEntry]
-    ) -> Iterator[LocalEntry]:
-        """Yield the files to upload; append links and devices to *skipped*."""
+    ) -> Iterator[tuple[LocalEntry, LocalFile]]:
+        """Yield files, in a worker thread; small ones are read here."""
         for entry in tree:
             if entry.is_sent:
-                yield entry
+                yield entry, local_file(entry.local, reads=True)
                 continue
             if entry.is_skipped:
                 skipped.append(entry)
             if entry.is_directory:
                 self.client.written.remember_directory(entry.path)
 
-    def pipe(self, pairs: Iterable[tuple[str, Any]], how: BulkOptions) -> ReceiptList:
+    async def pipe(
+        self, pairs: Sequence[tuple[str, Any]], bulk: BulkOptions
+    ) -> ReceiptList:
         """Store values in memory, several at a time; raises like ``put``."""
-        return self._store_all(
+        return await self._store_all(
             pairs,
-            lambda pair, *more: self.pipe_steps(*pair, *more),
+            lambda pair, prefetcher: self.pipe_file(*pair, prefetcher),
             lambda pair: pair[0],
             lambda pair: MemoryBody.of(pair[1]).size,
-            how,
+            bulk,
         )
 
-    def _store_all(
+    async def _store_all(
         self,
         jobs: Iterable[T],
-        store: Callable[[T, Prefetcher | None, Cancellation], Steps[Receipt | None]],
+        store: Callable[[T, Prefetcher | None], Coroutine[Any, Any, Receipt | None]],
         path_of: Callable[[T], str],
         size_of: Callable[[T], int],
-        how: BulkOptions,
+        bulk: BulkOptions,
     ) -> ReceiptList:
-        """Call *store* for all *jobs*, whose first requests are signed together."""
-        from ..client.express_lane import ExpressLane  # noqa: PLC0415 - only for many
-        from ..client.receipt_output import ReceiptList  # noqa: PLC0415 - only for many
+        """Sign first requests together; run ``max_concurrency`` large jobs at most."""
+        client = self.client
 
-        def opening(job: T) -> Operation:
-            return first_request(self.client, self.target(path_of(job)), size_of(job))
+        async def opening(job: T) -> Operation:
+            return await first_request(client, self.target(path_of(job)), size_of(job))
 
-        ahead = None
+        source: Iterable[T] | AsyncIterator[Sequence[T]] = jobs
+        prefetcher = None
         if self.transaction is None:
-            jobs, ahead = self.client.announced(jobs, opening)
-        found = how.run(
-            self.client,
-            jobs,
-            lambda job, cancel: store(job, ahead, cancel),
-            path_of,
-            ExpressLane(self.client, most=how.most),
-        )
-        return ReceiptList(one for one in found if one is not None)
+            source, prefetcher = client.announced(jobs, opening)
+        large = asyncio.Semaphore(client.options.connections)
+
+        async def work(job: T) -> Receipt | None:
+            if size_of(job) <= SMALL:
+                return await store(job, prefetcher)
+            async with large:
+                return await store(job, prefetcher)
+
+        receipts = await bulk.run(client, source, work, path_of)
+        return ReceiptList(receipt for receipt in receipts if receipt is not None)
 
     def open(
         self,
@@ -360,14 +321,14 @@ class PutCall:
         ``commit``.
         """
         name = get_compression(path, codec)
-        file: Any = self._writer(self.checked_target(path), autocommit)
+        file: Any = self.writer(run(self.checked_target, path), autocommit)
         try:
             if name is not None:
-                from ..upload.file_layers import ChainedWriter  # noqa: PLC0415 - or none
+                from ..upload.layers import ChainedWriter  # noqa: PLC0415 - or none
 
                 file = ChainedWriter(compr[name](file, mode="w"), file)
             if not binary:
-                from ..upload.file_layers import TextWriter  # noqa: PLC0415 - or none
+                from ..upload.layers import TextWriter  # noqa: PLC0415 - or none
 
                 file = TextWriter(file, **(text or {}))
         except BaseException:
@@ -385,9 +346,9 @@ class PutCall:
         Raises:
             ConfigurationError: the tool that opens the file could publish a part of it.
         """
-        if callers.is_called_by("fsspec.implementations.zip"):
+        if call_stack.is_called_by("fsspec.implementations.zip"):
             raise ConfigurationError(_ZIP, path=path)
-        call = callers.duckdb_opens(path)
+        call = call_stack.duckdb_opens(path)
         if call is None:
             return self, path
         around = around_duckdb(self.client, path, call)
@@ -402,17 +363,17 @@ class PutCall:
 
         The cache puts its file in spite of the exception.
         """
-        error = callers.leaving()
+        error = call_stack.leaving()
         if (
             error is None
             or self._publishes_always
-            or not callers.is_called_by("fsspec.implementations.cached")
+            or not call_stack.is_called_by("fsspec.implementations.cached")
         ):
             return
         names = ", ".join([path] if isinstance(path, str) else path)
         text = f"{names} was not published: {type(error).__name__} left its with block"
         error.add_note(text)
-        with contextlib.suppress(DiscardWarning):  # -W error: *error* is what counts
+        with contextlib.suppress(DiscardWarning):  # -W error must not replace *error*
             warn_user(text, DiscardWarning)
         raise error
 
@@ -420,10 +381,13 @@ class PutCall:
     def _publishes_always(self) -> bool:
         return self.client.options.on_exception == "publish"
 
-    def _writer(self, target: Target, autocommit: bool) -> PresignedWriter:
+    def writer(
+        self, target: Target, autocommit: bool, context: TransferContext = ALONE
+    ) -> PresignedWriter:
+        """Return a binary file for writing; not for the engine's own thread."""
         from ..upload.writer import PresignedWriter  # noqa: PLC0415 - only for streams
 
-        upload = Upload(self.client, target)
+        upload = run(Upload.begin, self.client, target, context=context)
         keep = None
         if self.transaction is not None and not autocommit:
             keep = None if upload.plan.multipart else self.transaction.keep
@@ -438,26 +402,53 @@ class PutCall:
         return writer
 
 
-def _size_of(local: str) -> int:
-    """Return the size of a local file in bytes; 0 if it cannot be read."""
-    with contextlib.suppress(OSError):
-        return os.path.getsize(local)
-    return 0
+@frozen
+class LocalFile:
+    """A local path that was looked at, for one upload."""
+
+    local: str
+    is_directory: bool = False
+    is_regular: bool = True
+    body: Source | None = None  # None for a stream, or if there is a problem
+    problem: Exception | None = None  # why the path cannot be read
+
+
+def local_file(local: str, *, reads: bool = False) -> LocalFile:
+    """Look at the path *local*, in a worker thread; *reads* also reads a small file."""
+    try:
+        status = os.stat(local)
+        if stat.S_ISDIR(status.st_mode):
+            return LocalFile(local, is_directory=True)
+        is_regular = stat.S_ISREG(status.st_mode)
+        if not (is_regular and has_its_size(local, status)):
+            return LocalFile(local, is_regular=is_regular)
+        body = FileBody.of(local, status)
+        return LocalFile(
+            local, body=loaded(body) if reads and body.size <= _READ_AHEAD else body
+        )
+    except OSError as error:
+        return LocalFile(local, problem=error)
+
+
+def _totals(tree: Iterable[LocalEntry]) -> tuple[int, int]:
+    """Return the number of files, and of their bytes."""
+    files = size = 0
+    for entry in tree:
+        if entry.is_sent:
+            files += 1
+            with contextlib.suppress(OSError):
+                size += os.path.getsize(entry.local)
+    return files, size
 
 
 def media_type(name: str) -> str | None:
-    """Return the media type of a file by its *name*; None if it is unknown."""
     if "." not in name and ":" not in name:
-        return None  # spares the table: to fill it takes longer than to send a PUT
+        return None  # to fill the table would take longer than a PUT
     stem, _, ending = name.partition(".")
-    return _type_of_ending(ending) if stem and ":" not in name else _guessed(name)
+    return _guessed(f"x.{ending}" if stem and ":" not in name else name)
 
 
-@lru_cache(maxsize=64)
-def _type_of_ending(ending: str) -> str | None:
-    return _guessed(f"x.{ending}")
-
-
+@lru_cache(maxsize=64)  # files of one upload have few endings
 def _guessed(name: str) -> str | None:
     guessed, coding = _media_types().guess_type(name)
     if coding is not None:
@@ -469,7 +460,7 @@ class _OwnTypes(mimetypes.MimeTypes):
     """Python's built-in table of media types, which is the same on every machine."""
 
     def __init__(self) -> None:
-        if mimetypes.inited:  # the module's tables have those of the system by now
+        if mimetypes.inited:  # its tables already include the system's
             super().__init__()
             return
         # Not super(): it would first read the system's tables, for milliseconds.
@@ -478,9 +469,7 @@ class _OwnTypes(mimetypes.MimeTypes):
         self.types_map = mimetypes.common_types.copy(), mimetypes.types_map.copy()
 
 
-@cache
-def _media_types() -> mimetypes.MimeTypes:
-    return _OwnTypes()
+_media_types = cache(_OwnTypes)
 
 
 def progress_callback(callback: Any, options: dict[str, Any]) -> SharedCallback:
@@ -492,7 +481,6 @@ def progress_callback(callback: Any, options: dict[str, Any]) -> SharedCallback:
 
 
 def write_mode(mode: str) -> str:
-    """Return ``create`` or ``overwrite`` for a file opened with *mode*."""
     kind = mode.replace("b", "", 1).replace("t", "", 1)
     if kind not in ("w", "x"):
         raise ValueError(

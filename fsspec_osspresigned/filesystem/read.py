@@ -2,43 +2,102 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import errno
 import io
 import os
 import stat
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from attrs import define
+from attrs import define, evolve
 from fsspec.caching import caches
 from fsspec.callbacks import Callback
-from fsspec.utils import isfilelike, stringify_path
+from fsspec.spec import AbstractBufferedFile
+from fsspec.utils import isfilelike
 
 from ..client.client import Client
-from ..client.express_lane import ExpressLane
-from ..client.small_request import Steps
-from ..concurrency.cancellation import Cancellation
-from ..concurrency.job_runner import run_steps
-from ..concurrency.waiting import Future
+from ..compat import Stream
+from ..engine.engine import blocking, run
 from ..http.body import SMALL
+from ..http.checksums import crc64
 from ..model import Action
 from ..objects import calls
-from ..objects.download import SLOW_FILE, AtomicFile, Download, given_up
+from ..objects.download import AtomicFile, Download
 from ..objects.lookup import Lookup
-from ..objects.ranges import MergedRange, Version, merged
-from ..objects.reader import PresignedReader
-from ..options.object_options import ObjectOptions
+from ..objects.ranges import MergedRange, Version, changed, merged
+from ..options.of_objects import ObjectOptions
 from ..units import MIB
-from .bulk_options import BulkOptions, check_choice
+from .arguments import BulkOptions, check_choice, object_path
+from .callbacks import BlockCopy, SharedCallback
 from .destinations import Destination, Match
-from .paths import object_path
-from .progress import SharedCallback
 
-if TYPE_CHECKING:
-    from ..client.coroutine_calls import GatheredCalls
+_MAX_MERGED = 64 * MIB  # bytes of ranges that become one request
 
-MERGED = 64 * MIB  # bytes of ranges that become one request
+
+class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is untyped
+    """File open for reading, which fsspec's caches read in ranges.
+
+    All ranges are of the version at the time of ``open``: each request requires its
+    ETag. A replaced object raises SourceChangedError.
+    """
+
+    cache: Any  # of fsspec, in whose steps the object is read
+
+    def __init__(self, fs: Any, info: dict[str, Any], **kwargs: Any) -> None:
+        self._version = Version.of(info)
+        self._cache_options = kwargs.get("cache_options")
+        self._pid = os.getpid()
+        self._summed = 0, 0  # bytes from the start that were read, and their CRC-64
+        super().__init__(fs, info["name"], mode="rb", size=info["size"], **kwargs)
+        self.details = info
+
+    def read(self, length: int = -1) -> bytes:
+        """Return the next *length* bytes; -1 reads to the end.
+
+        Raises:
+            IntegrityError: the whole object was read, and its CRC-64 differs.
+        """
+        if self._pid != os.getpid() and not self.closed:
+            # Version and cache of the parent of a fork may be half changed or locked.
+            self._version = Version.of(self.details)
+            options = self._cache_options or {}
+            kind = type(self.cache)
+            self.cache = kind(self.blocksize, self._fetch_range, self.size, **options)
+            self._pid = os.getpid()
+        start = self.loc
+        data: bytes = super().read(length)
+        count, crc = self._summed
+        if start <= count < start + len(data):
+            crc = crc64(memoryview(data)[count - start :], crc)
+            self._summed = start + len(data), crc
+            if start + len(data) == self.size:
+                calls.check_whole(self.details["crc64"], crc, self.path)
+        return data
+
+    def _fetch_range(self, start: int, end: int) -> bytes:
+        # After a fork it is another client: no connection is shared with the parent.
+        return run(calls.read, self.fs.client, self.path, start, end, self._version)
+
+    def __reduce__(self) -> Any:
+        options = {
+            "block_size": self.blocksize,
+            "cache_type": self.cache.name,
+            "cache_options": self._cache_options,
+        }
+        return _reopen, (self.fs, self.path, self.loc, self.details["ETag"], options)
+
+
+def _reopen(
+    fs: Any, path: str, position: int, etag: str, options: dict[str, Any]
+) -> Any:
+    file = fs.open(path, **options)
+    if file.details["ETag"] != etag:
+        raise changed(path)
+    file.seek(position)
+    return file
 
 
 def open_reader(
@@ -50,16 +109,9 @@ def open_reader(
     cache_options: dict[str, Any] | None = None,
     **given: Any,
 ) -> Any:
-    """Return a file open for reading, which requests ranges of the object.
-
-    Without permission GET, the file reads the body that this process kept in memory.
+    """Return a file open for reading; raise ValueError for an unknown *cache_type*.
 
     ``default_cache`` (dask) is an alias of *cache_type*, ``blocksize`` of *block_size*.
-    Other *given* options are only checked.
-
-    Raises:
-        FileNotFoundError: the object does not exist, or cannot be checked.
-        ValueError: fsspec has no cache of that name.
     """
     client: Client = filesystem.client
     options = ObjectOptions.from_call(client.options, given, path=path).options
@@ -67,13 +119,10 @@ def open_reader(
     if cache is not None:
         check_choice("cache_type", cache, [name for name in caches if name])
     size = block_size or given.get("blocksize") or options.default_block_size
-    lookup = Lookup(client)
-    if not lookup.can_sign(Action.GetObject, path):
-        return io.BytesIO(lookup.read(path))
-    try:
-        info = calls.look(client, path)
-    except PermissionError:
-        return io.BytesIO(lookup.read(path))  # or raises why it cannot
+    info = run(_readable_info, client, path)
+    if info is None:
+        # GET is not granted: the body that this process kept, or the error.
+        return io.BytesIO(run(Lookup(client).read, path))
     return PresignedReader(
         filesystem,
         info,
@@ -83,228 +132,215 @@ def open_reader(
     )
 
 
+async def _readable_info(client: Client, path: str) -> dict[str, Any] | None:
+    """Return None if reading the object is not granted."""
+    if not await Lookup(client).can_sign(Action.GetObject, path):
+        return None
+    try:
+        return await calls.stat(client, path)
+    except PermissionError:
+        return None
+
+
 @define(eq=False)
 class SizeGuess:
     """Guess whether the next object is large: it is if the last one was.
 
-    A worker thread then reads the object, because an express lane would request a large
-    object in vain.
+    A worker thread then reads the object, because the loop would request a large object
+    in vain.
     """
 
     is_large: bool = False
 
     def note(self, size: int) -> None:
-        """Record the size in bytes of an object that was read."""
         self.is_large = size > SMALL
 
-    def read_steps(
+    async def read(
         self,
         lookup: Lookup,
         path: str,
         start: int | None = None,
         end: int | None = None,
-    ) -> Steps[bytes]:
-        """Do ``Lookup.read_steps``, which knows the size of most ranges beforehand."""
-        is_known = _has_known_size(start, end)
-        if self.is_large and not is_known:
-            yield None
-        data = yield from lookup.read_steps(path, start, end)
-        if not is_known:
+    ) -> bytes:
+        """Do ``Lookup.read``, which knows the size of most ranges beforehand."""
+        data = await lookup.read(path, start, end, in_thread=self.is_large)
+        if end is None and (start or 0) >= 0:
             self.note(len(data))
         return data
 
-    def start(
-        self,
-        calls: GatheredCalls,
-        lookup: Lookup,
-        path: str,
-        start: int | None = None,
-        end: int | None = None,
-    ) -> Future[Any] | None:
-        """Start ``read_steps`` in *calls*; return None if a worker thread must do it."""
-        is_known = _has_known_size(start, end)
-        size = (end or 0) - (start or 0) if is_known else 0
-        if size > SMALL or (self.is_large and not is_known):
-            return None
-        return calls.start(lambda: self.read_steps(lookup, path, start, end))
 
-
-def _has_known_size(start: int | None, end: int | None) -> bool:
-    """Return whether *start* and *end* limit the number of bytes to read."""
-    return end is not None or (start or 0) < 0
-
-
-def cat(
+async def cat(
     client: Client,
     match: Match,
-    how: BulkOptions,
+    bulk: BulkOptions,
     start: int | None = None,
     end: int | None = None,
     **_: Any,
 ) -> Any:
-    """Return the bytes of the only object of *match*, or path -> bytes of several."""
     names, lookup, guess = match.files, Lookup(client), SizeGuess()
+    large = asyncio.Semaphore(client.options.connections)
 
-    def work(name: str, _: Cancellation) -> Steps[tuple[str, bytes]]:
-        return name, (yield from guess.read_steps(lookup, name, start, end))
+    async def work(name: str) -> tuple[str, bytes]:
+        async with large if guess.is_large else contextlib.nullcontext():
+            return name, await guess.read(lookup, name, start, end)
 
-    done = how.run(client, names, work, str, ExpressLane(client, most=how.most))
-    if how.on_error == "return":
-        pairs = zip(names, done, strict=True)
-        done = [(n, d) if isinstance(d, Exception) else d for n, d in pairs]
-    data = dict(done)
+    results = await bulk.run(client, names, work, str)
+    if bulk.on_error == "return":
+        pairs = zip(names, results, strict=True)
+        results = [(n, r) if isinstance(r, Exception) else r for n, r in pairs]
+    data = dict(results)
     is_one = isinstance(match.source, str)
     if is_one and data and names == [object_path(client, match.source)]:
         return next(iter(data.values()))
     return data
 
 
-def cat_ranges(
+async def cat_ranges(
     client: Client,
     paths: Sequence[str],
     starts: Any,
     ends: Any,
     max_gap: int | None,
-    how: BulkOptions,
+    bulk: BulkOptions,
 ) -> list[Any]:
-    """Return the bytes of many ranges; close ranges of one object are merged."""
     if not isinstance(paths, list | tuple):
         raise TypeError("paths must be a list, with one path for each range")
     lookup = Lookup(client)
     names = [object_path(client, path) for path in paths]
-    jobs = merged(names, starts, ends, max_gap, MERGED)
+    jobs = merged(names, starts, ends, max_gap, _MAX_MERGED)
 
     count = Counter(job.path for job in jobs)
     versions = {path: Version() for path in count if count[path] > 1}
 
-    def work(job: MergedRange, _: Cancellation) -> Steps[bytes]:
+    async def work(job: MergedRange) -> bytes:
         version = versions.get(job.path)
-        return (yield from lookup.read_steps(job.path, job.start, job.stop, version))
+        return await lookup.read(job.path, job.start, job.stop, version)
 
     def name(job: MergedRange) -> str:
         return f"{job.path}[{job.start}:{job.stop}] ({job.pieces[0].index})"
 
-    done = how.run(client, jobs, work, name, ExpressLane(client, most=how.most))
-    found: list[Any] = [b""] * len(paths)
+    done = await bulk.run(client, jobs, work, name)
+    results: list[Any] = [b""] * len(paths)
     for job, data in zip(jobs, done, strict=True):
         whole = isinstance(data, Exception) or len(job.pieces) == 1
         pieces = [(p.index, data) for p in job.pieces] if whole else job.cut(data)
         for index, piece in pieces:
-            found[index] = piece
-    return found
+            results[index] = piece
+    return results
 
 
-def get_file(
+async def get_file(
     filesystem: Any, path: str, local: Any, callback: Callback, given: Mapping[str, Any]
 ) -> None:
-    """Download one object into a file or file object; a directory is created locally."""
     client: Client = filesystem.client
     ObjectOptions.from_call(client.options, given, path=path)
-    told = SharedCallback(callback)
+    shared = SharedCallback(callback)
     if isfilelike(local):
-        with open_reader(filesystem, path) as source:
-            _pour(path, source, local, told, Cancellation())
-        return
-    place = os.fspath(stringify_path(local))
-    if run_steps(download_steps(filesystem, path, place, told)) is None:
-        os.makedirs(place, exist_ok=True)
+        await _pour(filesystem, path, local, shared)
+    elif await download(filesystem, path, local, shared) is None:
+        await blocking(lambda: os.makedirs(local, exist_ok=True))
 
 
-def _pour(
-    path: str, source: Any, target: Any, told: SharedCallback, cancel: Cancellation
+async def _pour(
+    filesystem: Any, path: str, local: Any, callback: SharedCallback
 ) -> int:
-    """Copy the open object *source* to *target* block by block; return its size."""
-    size = 0
-    told.set_size(getattr(source, "size", None))
-    while block := source.read(MIB):
-        if cancel.is_set():
-            raise given_up(path)
-        target.write(block)
-        told.add(len(block))
-        size += len(block)
-    return size
+    """Copy an object into an open file, a pipe or a device; return its size."""
+    copying = BlockCopy(path, callback)
+
+    def pour() -> int:
+        # The object is opened first, because opening a pipe waits for its reader.
+        with open_reader(filesystem, path) as source:
+            callback.set_size(getattr(source, "size", None))
+            if isfilelike(local):
+                return copying.run(source, local)
+            with Stream(local, copying.check, writing=True) as sink:
+                return copying.run(source, sink)
+
+    return await blocking(pour, stop=copying.stop)
 
 
 def _is_written_into(place: str) -> bool:
-    """Return whether *place* is a device or a pipe, which must not be replaced."""
+    """Whether *place* is a device or a pipe, which must not be replaced."""
     try:
         mode = os.stat(place).st_mode
     except OSError:
         return False
-    # What stands for an open file is one of those as well, as /dev/stdout and /dev/fd/1.
+    # Names of open files count as well, such as /dev/stdout and /dev/fd/1.
     parent = os.path.realpath(os.path.dirname(os.path.abspath(place)))
     is_open = parent == "/dev" or parent.startswith("/proc/")
     return not stat.S_ISDIR(mode) and (is_open or not stat.S_ISREG(mode))
 
 
-def download_steps(
+async def download(
     filesystem: Any,
     path: str,
     local: str,
-    told: SharedCallback,
-    cancel: Cancellation | None = None,
+    callback: SharedCallback,
     *,
     may_be_pipe: bool = True,
-) -> Steps[int | None]:
-    """Download one object into *local*, and return its size in bytes.
+    in_thread: bool = True,
+) -> int | None:
+    """Return the size in bytes; None for a directory, which is not created.
 
-    Returns None for a directory, which is not created. Without *may_be_pipe*, a pipe or
-    device at *local* raises FileExistsError and is not opened.
+    Without *may_be_pipe*, a pipe or device at *local* raises FileExistsError and is not
+    opened. *in_thread*: the object may be large.
     """
     client: Client = filesystem.client
-    file, lookup, cancel = AtomicFile(local), Lookup(client), Cancellation(cancel)
-    heard = {"on_size": told.set_size, "progress": told.add} if told.is_heard else {}
+    lookup = Lookup(client)
+    if may_be_pipe and await blocking(_is_written_into, local):
+        return await _pour(filesystem, path, local, callback)
+    file = AtomicFile(local)
+    job = Download(client, path, file, in_thread=in_thread)
+    if callback.is_heard:
+        job = evolve(job, on_size=callback.set_size, heard=callback.add)
     try:
-        if _is_written_into(local):
-            if not may_be_pipe:
-                msg = "a pipe or device is in the place of the file: remove it"
-                raise FileExistsError(errno.EEXIST, msg, local)
-            yield None
-            with open_reader(filesystem, path) as source, open(local, "wb") as target:
-                return _pour(path, source, target, told, cancel)
-        download = Download(client, path, file, cancel, **heard)
-        size = yield from lookup.download_steps(download)
-        file.publish()
+        size = await lookup.download(job)
+        await blocking(_publish, file, local)
     except FileNotFoundError:
-        yield None
-        if not lookup.holds(path):
+        if not await lookup.holds(path):
             raise
         return None
     finally:
-        file.discard()
+        await file.end()
     return size
 
 
-def get(
+def _publish(file: AtomicFile, local: str) -> None:
+    if _is_written_into(local):
+        msg = "a pipe or device is in the place of the file: remove it"
+        raise FileExistsError(errno.EEXIST, msg, local)
+    file.publish()
+
+
+async def get(
     filesystem: Any,
     destinations: Sequence[Destination],
-    told: SharedCallback,
-    how: BulkOptions,
+    callback: SharedCallback,
+    bulk: BulkOptions,
     named: str | None,
 ) -> None:
-    """Download objects, several at a time, and create local directories for them.
-
-    *named* is the destination that the caller named, so it may be a pipe or device.
-    """
-    told.expect(len(destinations))
+    """*named* is the destination that the caller named: it may be a pipe or device."""
+    if callback.is_heard:
+        await blocking(callback.expect, len(destinations))
     client, guess = filesystem.client, SizeGuess()
+    large = asyncio.Semaphore(client.options.connections)
 
-    def work(one: Destination, cancel: Cancellation) -> Steps[None]:
-        if guess.is_large:
-            yield None
-        with told.of_file(one.path, one.target) as child:
-            if one.is_directory:
-                os.makedirs(one.target, exist_ok=True)
-            else:
-                size = yield from download_steps(
-                    filesystem,
-                    one.path,
-                    one.target,
-                    child,
-                    cancel,
-                    may_be_pipe=one.target == named,
-                )
-                guess.note(size or 0)
+    async def work(item: Destination) -> None:
+        async with (
+            large if guess.is_large else contextlib.nullcontext(),
+            callback.of_file(item.path, item.target) as child,
+        ):
+            if item.is_directory:
+                await blocking(lambda: os.makedirs(item.target, exist_ok=True))
+                return
+            size = await download(
+                filesystem,
+                item.path,
+                item.target,
+                child,
+                may_be_pipe=item.target == named,
+                in_thread=guess.is_large,
+            )
+            guess.note(size or 0)
 
-    driver = ExpressLane(client, SLOW_FILE, how.most)
-    how.run(client, destinations, work, lambda one: one.path, driver)
+    await bulk.run(client, destinations, work, lambda item: item.path)

@@ -7,8 +7,8 @@ from upath import UPath
 
 from .filesystem import OSSPresignedFileSystem
 
-# It asks fsspec's table of loaded classes how to take a path apart, and warns about a
-# protocol that is not there.
+# UPath looks in fsspec's table of loaded classes for how to split a path, and warns
+# about a protocol that is missing there.
 fsspec.register_implementation(
     OSSPresignedFileSystem.protocol, OSSPresignedFileSystem, clobber=True
 )

@@ -1,7 +1,29 @@
 """One HTTP exchange: sends a signed request byte for byte and returns the reply.
 
-Begin with ``transport``: it takes a ``connection`` from the ``pool``, sends a ``body``,
-and reads the reply with a ``response_parser``. ``stall`` detects a stalled connection.
-``lane`` sends many small requests at once. ``checksums`` compares the checksum of the
-bytes sent with that in the reply.
+Begin with ``transport``: it makes a ``transfer`` of the request and its ``body``, takes a
+``handle`` of libcurl, and lets libcurl send. ``multi`` sends small requests on the engine's
+loop; a worker thread sends a large one. The ``transfer`` judges the reply. ``stall`` detects
+a stalled connection. ``checksums`` compares the checksum of the bytes sent with that in the
+reply. ``json_service`` calls signers, by requests.
 """
+
+from __future__ import annotations
+
+from ..compat import lazy
+
+try:
+    from pycurl import PREREQFUNCTION  # noqa: F401 - libcurl 7.80 and newer have it
+except ImportError as error:
+    msg = (
+        "the package pycurl 7.49 or newer, with libcurl 7.80 or newer, cannot be imported; "
+        "docs/dependencies.md names what pip needs to build it: "
+    )
+    raise ImportError(f"{msg}{error}") from error
+
+__all__, __getattr__, __dir__ = lazy(
+    __name__,
+    body="Body EMPTY FileBody MemoryBody PartBody SMALL SpooledBody",
+    checksums="CRC_HEADER combine crc64 md5_of",
+    json_service="JSONService",
+    transport="Transport",
+)

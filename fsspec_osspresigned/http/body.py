@@ -12,38 +12,33 @@ import os
 import stat
 import tempfile
 import threading
-from array import array
 from bisect import bisect_right
 from collections.abc import Callable, Iterator
 from itertools import accumulate
-from mmap import PAGESIZE
 from typing import IO, Protocol
 
 from attrs import field, frozen
 
+from ..compat import SpecialFileError, open_regular, read_at, write_at
 from ..errors import ConfigurationError, SourceChangedError
-from ..system import SpecialFileError, open_regular, read_at, write_at
 
 BLOCK = 256 * 1024
-SMALL = 256 * 1024  # bytes of a body, of a request or a reply, for the express lane
+SMALL = 256 * 1024  # bytes of a body, of a request or a reply, that the loop sends
 SLICE = 1024 * 1024  # bytes in memory that are summed up and sent at once
 _JOIN = 2 * SLICE  # bytes of small pieces that are joined, without the interpreter lock
-_READ = 512 * 1024  # bytes of one read of a file; measured in docs/profiles.md
+_READ = 512 * 1024  # bytes of one read of a file, as many as libcurl asks for
 
 
 class Body(Protocol):
     """Protocol of a request body with a known number of bytes."""
 
     @property
-    def size(self) -> int:
-        """Size of the body in bytes."""
-        ...
+    def size(self) -> int: ...
 
     def blocks(self) -> Iterator[memoryview]:
-        """Yield the bytes from the start in blocks.
+        """Yield the bytes from the start in blocks, each valid until the next is read.
 
-        A block is valid until the next one is read. Raises SourceChangedError if the source has
-        changed.
+        Raises SourceChangedError if the source has changed.
         """
         ...
 
@@ -65,24 +60,24 @@ class MemoryBody:
     """Body in a buffer, which the caller must not change until the upload ends."""
 
     view: memoryview
+    size: int = field(init=False)  # in bytes
+
+    @size.default
+    def _size_of_view(self) -> int:
+        return self.view.nbytes
 
     @classmethod
     def of(cls, data: bytes | bytearray | memoryview) -> MemoryBody:
         """Return a body for any contiguous buffer, without copying it."""
         return cls(memoryview(data).cast("B"))
 
-    @property
-    def size(self) -> int:
-        """Size of the buffer in bytes."""
-        return self.view.nbytes
-
     def blocks(self) -> Iterator[memoryview]:
-        """Yield slices of the buffer."""
-        for start in range(0, self.view.nbytes, SLICE):
-            yield self.view[start : start + SLICE]
+        if self.size <= SLICE:
+            return iter((self.view,) if self.size else ())
+        starts = range(0, self.size, SLICE)
+        return (self.view[start : start + SLICE] for start in starts)
 
     def part(self, offset: int, size: int) -> MemoryBody:
-        """Return a slice of the buffer as a body."""
         return MemoryBody(self.view[offset : offset + size])
 
     def check(self) -> None:
@@ -90,33 +85,6 @@ class MemoryBody:
 
 
 EMPTY = MemoryBody(memoryview(b""))
-
-
-@frozen(eq=False)
-class CopiedBody:
-    """Small body that keeps a copy of the bytes of its last pass.
-
-    The bytes are those that were sent, although a file may have changed since.
-    """
-
-    body: Body
-    _pieces: list[bytes] = field(factory=list, init=False)
-
-    @property
-    def size(self) -> int:
-        """Size of the body in bytes."""
-        return self.body.size
-
-    def blocks(self) -> Iterator[memoryview]:
-        """Yield the bytes of the body."""
-        self._pieces.clear()
-        for block in self.body.blocks():
-            self._pieces.append(bytes(block))
-            yield block
-
-    def copy(self) -> bytes:
-        """Return the bytes of the last pass."""
-        return b"".join(self._pieces)
 
 
 def bytes_in(body: Body) -> bytes:
@@ -129,17 +97,12 @@ def bytes_in(body: Body) -> bytes:
 
 @frozen(eq=False)
 class PartBody:
-    """One part of a stream, held in several pieces of memory.
-
-    Attributes:
-        given_back: called to return the buffer of the pieces, for another part.
-        lease: accounted memory of the pieces, until they are freed.
-    """
+    """One part of a stream, held in several pieces of memory."""
 
     pieces: tuple[memoryview | bytes, ...]
     size: int
+    # Called once when the memory of the pieces is no longer needed.
     given_back: Callable[[], object] | None = None
-    lease: object = None
 
     def blocks(self) -> Iterator[memoryview]:
         """Yield the bytes: large pieces in slices, small pieces joined."""
@@ -163,47 +126,27 @@ class PartBody:
             first = stop
 
     def release(self) -> None:
-        """Return the buffer for another part.
-
-        The body must not be read after this call.
-        """
+        """Give the memory back; the body must not be read after this call."""
         if self.given_back is not None:
             self.given_back()
 
 
-def page_buffer(size: int) -> memoryview:
-    """Return a buffer of *size* bytes that starts at a page of memory.
-
-    Large buffers of Python begin just after a page boundary. Some processors copy to
-    such an address four times slower.
-    """
-    room = array("B", (0,)) * (size + PAGESIZE)
-    start = -room.buffer_info()[0] % PAGESIZE
-    return memoryview(room)[start : start + size]
-
-
 @frozen
 class Fingerprint:
-    """Identity of a file's content: device, inode, size, and times in nanoseconds.
-
-    A program can reset mtime after an edit, but not ctime. In old journals,
-    ctime is None.
-    """
+    """Identity of a file's content: device, inode, size, and times in nanoseconds."""
 
     device: int
     inode: int
     size: int
-    mtime_ns: int
-    ctime_ns: int | None = None
+    mtime_ns: int  # a program can reset it after an edit, but not ctime
+    ctime_ns: int | None = None  # None in old journals
 
     @classmethod
     def of(cls, status: os.stat_result) -> Fingerprint:
-        """Return the fingerprint of a stat result."""
         times = status.st_mtime_ns, status.st_ctime_ns
         return cls(status.st_dev, status.st_ino, status.st_size, *times)
 
     def fits(self, status: os.stat_result) -> bool:
-        """Return whether *status*, a later stat result, is of the unchanged file."""
         # Replacing or removing the file changes ctime alone.
         is_same = not status.st_nlink or status.st_ctime_ns == self.ctime_ns
         return (
@@ -221,7 +164,7 @@ def has_its_size(path: str, status: os.stat_result) -> bool:
     Only a small file without disk blocks is read for this check; a large one is a sparse
     file, so its size is right.
     """
-    # A system without such files tells no blocks either.
+    # Systems without such files report no blocks either.
     if getattr(status, "st_blocks", 1) or status.st_size > BLOCK:
         return True
     with io.FileIO(path, opener=open_regular) as handle:
@@ -252,24 +195,22 @@ class FileBody:
             ConfigurationError: *path* is not a regular file, or does not have the size
                 of its stat.
         """
-        found = status or os.stat(path)
-        is_regular = stat.S_ISREG(found.st_mode)
+        current = status or os.stat(path)
+        is_regular = stat.S_ISREG(current.st_mode)
         try:
-            if status is None and is_regular and not has_its_size(path, found):
+            if status is None and is_regular and not has_its_size(path, current):
                 msg = "its content differs from its stated size: put_file sends it as a stream"
                 raise ConfigurationError(msg, path=path)
-            if status is None or found.st_size > BLOCK or not is_regular:
+            if status is None or current.st_size > BLOCK or not is_regular:
                 with io.FileIO(path, opener=open_regular) as handle:
-                    found = os.fstat(handle.fileno())
+                    current = os.fstat(handle.fileno())
         except SpecialFileError:
             msg = "not a regular file: open it and write to fs.open(..., 'wb')"
             raise ConfigurationError(msg, path=path) from None
-        return cls(path, 0, found.st_size, Fingerprint.of(found))
+        return cls(path, 0, current.st_size, Fingerprint.of(current))
 
     def blocks(self) -> Iterator[memoryview]:
-        """Yield the bytes of the range in blocks that reuse one buffer."""
-        buffer = page_buffer(min(_READ, self.size))
-        left, got = self.size, 0
+        left, block = self.size, b""
         try:
             handle = io.FileIO(self.path, opener=open_regular)
         except SpecialFileError:  # the file was replaced, for example by a pipe
@@ -279,22 +220,22 @@ class FileBody:
             if self.offset:
                 handle.seek(self.offset)
             while left:
-                got = handle.readinto(buffer[:left])
-                if not got:
+                block = handle.read(min(_READ, left))
+                if not block:
                     raise self._changed()
-                left -= got
+                left -= len(block)
                 if left:
-                    yield buffer[:got]
+                    yield memoryview(block)
             self._check(os.fstat(handle.fileno()))
-        if got:  # the file is closed, so a block that waits to be sent needs none
-            yield buffer[:got]
+        if (
+            block
+        ):  # the file is closed: a block that waits to be sent needs no descriptor
+            yield memoryview(block)
 
     def part(self, offset: int, size: int) -> FileBody:
-        """Return a part of this range as a separate body."""
         return FileBody(self.path, self.offset + offset, size, self.fingerprint)
 
     def check(self) -> None:
-        """Raise SourceChangedError if the file changed after the body was created."""
         try:
             handle = io.FileIO(self.path, opener=open_regular)
         except OSError:  # no descriptor is free, or the file is no longer readable
@@ -315,6 +256,11 @@ class FileBody:
         )
 
 
+def loaded(body: Body) -> MemoryBody:
+    """Return the bytes of *body* in memory, from one pass over it."""
+    return MemoryBody(memoryview(bytes_in(body)))
+
+
 @frozen(eq=False)
 class _SpooledPart:
     """Range of an unnamed temporary file that several parts share."""
@@ -324,14 +270,12 @@ class _SpooledPart:
     size: int
 
     def blocks(self) -> Iterator[memoryview]:
-        """Yield the bytes of the range in blocks."""
         at, end = self.offset, self.offset + self.size
         while block := read_at(self.file.fileno(), min(BLOCK, end - at), at):
             at += len(block)
             yield memoryview(block)
 
     def part(self, offset: int, size: int) -> _SpooledPart:
-        """Return a part of this range as a separate body."""
         return _SpooledPart(self.file, self.offset + offset, size)
 
     def check(self) -> None:
@@ -361,9 +305,9 @@ class SpooledBody:
         return part
 
     def blocks(self) -> Iterator[memoryview]:
-        """Yield all bytes of the file in blocks."""
         return _SpooledPart(self._file, 0, self.size).blocks()
 
     def close(self) -> None:
-        """Close the file, which deletes it."""
-        self._file.close()
+        """Close the file, which deletes it; waits until nothing is appended."""
+        with self._lock:
+            self._file.close()

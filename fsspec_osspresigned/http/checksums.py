@@ -9,17 +9,16 @@ from functools import cache, lru_cache
 
 from fastcrc import crc64 as _fastcrc
 
+from ..dialects.facts import S3_CUSTOMER_KEY, S3_ENCRYPTION
 from ..errors import IntegrityError
 from .body import Body
 
 CRC_HEADER = "x-oss-hash-crc64ecma"
-MODES = ("auto", "crc64", "md5", "none")
 
 _POLYNOMIAL = 0xC96C5795D7870F42  # CRC-64/XZ (ECMA-182), reflected
 _ONE = 1 << 63  # x^0: in a reflected CRC the highest bit is the lowest power
 _PLAIN_MD5 = re.compile(r'"?([0-9A-Fa-f]{32})"?')
-_ENCRYPTION = ("x-oss-server-side-encryption", "x-amz-server-side-encryption")
-_OWN_KEY = "x-amz-server-side-encryption-customer-algorithm"
+_ENCRYPTION = ("x-oss-server-side-encryption", S3_ENCRYPTION)
 
 
 def md5_of(body: Body) -> str:
@@ -68,12 +67,9 @@ def combine(first: int, second: int, second_length: int) -> int:
 
 
 def _is_by_key(headers: Mapping[str, str]) -> bool:
-    """Return whether the object is encrypted by KMS, by SM4 or by a customer's key (S3).
-
-    The ETag of such an object is not promised to be an MD5.
-    """
+    """Return whether KMS, SM4 or a customer's key encrypts: no MD5 is promised then."""
     by_kms = any(headers.get(name, "AES256") != "AES256" for name in _ENCRYPTION)
-    return by_kms or _OWN_KEY in headers
+    return by_kms or S3_CUSTOMER_KEY in headers
 
 
 def compare(

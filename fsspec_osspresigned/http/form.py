@@ -28,7 +28,7 @@ MAX_KEY = 1023
 # no quoting mean the same to all of them.
 _NAME = r"(?:[!#$&-\[\]-~]|%(?![0-9A-Fa-f]{2}))+"
 _CONTROL = r"[\x00-\x08\x0a-\x1f\x7f]"
-_HALF = r"[\ud800-\udfff]"  # half of a character, which has no bytes
+_HALF = r"[\ud800-\udfff]"  # half of a character, which UTF-8 cannot express
 # Values that are no header of the object later, so any character can be in them.
 _FREE = ("policy", "callback")
 _FORBIDDEN = {
@@ -46,14 +46,11 @@ class FormFrame:
     """Bytes before and after the data of a form, as memoryviews.
 
     A traceback that shows variables does not show the content of a memoryview.
-
-    Attributes:
-        headers: request headers that describe the framing.
     """
 
     before: memoryview
     after: memoryview
-    headers: Mapping[str, str]
+    headers: Mapping[str, str]  # of the request: they describe the framing
 
 
 NO_FRAME = FormFrame(memoryview(b""), memoryview(b""), {})
@@ -62,8 +59,7 @@ NO_FRAME = FormFrame(memoryview(b""), memoryview(b""), {})
 def form_frame(form: SignedForm, path: str | None = None) -> FormFrame:
     """Return the bytes around the data of *form*; the boundary has 128 random bits.
 
-    Raises:
-        ConfigurationError: some fields cannot be sent unchanged; the message names all.
+    Raises ConfigurationError, which names all fields that cannot be sent unchanged.
     """
     boundary = os.urandom(16).hex()
     problems: list[str] = []
@@ -79,15 +75,12 @@ def form_frame(form: SignedForm, path: str | None = None) -> FormFrame:
 
 
 def _before(form: SignedForm, boundary: str, problems: list[str]) -> bytes:
-    """Return the bytes before the data; add a text to *problems* for each bad field.
-
-    An invalid name is not shown: it may be a secret value, in the wrong place.
-    """
     start = f"--{boundary}\r\nContent-Disposition: form-data; name="
     parts, kinds, seen = [""], dict[str, str](), set[str]()
     for number, (name, value) in enumerate(form.fields.items(), 1):
         lower, text = name.lower(), value.reveal()
         if not _is_name(name):
+            # It is not shown: it may be a secret value, in the wrong place.
             problems.append(
                 f"the form: field {number} has a name that needs quoting, or is too long"
             )
@@ -125,22 +118,18 @@ def _is_name(text: str) -> bool:
 
 
 def _problem(name: str, text: str) -> str:
-    """Return why the field *name* cannot have the value *text*; empty if it can."""
     if name in _FORBIDDEN:
         return _FORBIDDEN[name]
-    if name == "key":
-        return _key_problem(text)
-    if re.search(_HALF, text):
+    if not text.isascii() and re.search(_HALF, text):
         return "has characters that UTF-8 cannot express"
+    size = len(text.encode())
+    if name == "key":
+        if not 1 <= size <= MAX_KEY or text[0] in "/\\":
+            return (
+                f"must have 1 to {MAX_KEY} bytes, and begin with no slash or backslash"
+            )
+        return "has ${, in whose place OSS puts something else" if "${" in text else ""
     is_free = name in _FREE or name.startswith("x:")
     if not is_free and re.search(_CONTROL, text):
         return "has the end of a line in its value, or another control character"
-    return "has more than 2 MiB" if len(text.encode()) > MAX_VALUE else ""
-
-
-def _key_problem(text: str) -> str:
-    if not text.isascii() and re.search(_HALF, text):
-        return "has characters that UTF-8 cannot express"
-    if not 1 <= len(text.encode()) <= MAX_KEY or text[0] in "/\\":
-        return f"must have 1 to {MAX_KEY} bytes, and begin with no slash or backslash"
-    return "has ${, in whose place OSS puts something else" if "${" in text else ""
+    return "has more than 2 MiB" if size > MAX_VALUE else ""

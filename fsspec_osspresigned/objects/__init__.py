@@ -3,3 +3,14 @@
 Begin with ``calls``, which sends single requests. ``lookup`` finds out whether a path
 is an object or a directory.
 """
+
+from __future__ import annotations
+
+from ..compat import lazy
+
+__all__, __getattr__, __dir__ = lazy(
+    __name__,
+    "calls",
+    calls="date_of listing",
+    download="AtomicFile Download",
+)

@@ -1,21 +1,22 @@
-"""Calls on one object: HeadObject, GetObject and DeleteObject."""
+"""Calls on one object, and the listing of a bucket, page by page.
+
+The calls are HeadObject, GetObject, DeleteObject and ListObjectsV2.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
-from attrs import evolve
-
+from .. import parsing
 from ..client.client import Client
-from ..client.small_request import SmallRequest, Steps
 from ..client.written_objects import object_info
-from ..concurrency.cancellation import Cancellation
-from ..concurrency.job_runner import run_steps
+from ..engine.engine import blocking
 from ..errors import (
     AccessDeniedError,
     IntegrityError,
@@ -26,9 +27,10 @@ from ..errors import (
     ReplyError,
 )
 from ..http.body import EMPTY, SMALL
-from ..http.checksums import CRC_HEADER, crc64
-from ..http.transport import PLAIN, Exchange
+from ..http.checksums import CRC_HEADER
+from ..http.transfer import Exchange
 from ..model import Action, Operation, Reply, split_path
+from ..units import MIB
 from .ranges import (
     MemorySink,
     Range,
@@ -39,43 +41,21 @@ from .ranges import (
     is_number,
 )
 
+if TYPE_CHECKING:
+    from xml.etree.ElementTree import Element
+
+
+_JOINED_HERE = 4 * MIB  # bytes of blocks that the loop joins; it takes a millisecond
+
 
 def operation_on(action: Action, path: str) -> Operation:
-    """Return the OSS operation *action* on the object *path*."""
     bucket, key = split_path(path)
     return Operation(action=action, bucket=bucket, key=key)
 
 
-def call_steps(
-    client: Client,
-    operation: Operation,
-    exchange: Exchange = PLAIN,
-    parse: Callable[[Reply], object] = lambda _: None,
-) -> Steps[Reply]:
-    """Do ``Client.call`` as a generator, for an express lane.
-
-    The generator yields the request, continues with its first try, and returns the
-    reply that *parse* accepted.
-    """
-    exchange = evolve(exchange, path=operation.path)  # also for errors of the lane
-
-    def accepted(reply: Reply) -> Reply:
-        parse(reply)
-        return reply
-
-    first = yield SmallRequest(operation, EMPTY, exchange, accepted)
-    return client.call(operation, EMPTY, exchange, parse=accepted, first=first)
-
-
-def head(client: Client, path: str) -> dict[str, Any]:
-    """Return the ``fs.info`` of one object (HeadObject)."""
-    return run_steps(head_steps(client, path))
-
-
-def head_steps(client: Client, path: str) -> Steps[dict[str, Any]]:
-    """Do ``head`` as a generator, like ``call_steps``."""
-    reply = yield from call_steps(client, operation_on(Action.HeadObject, path))
-    return described(path, reply.headers, size_of(reply.headers, path))
+async def head(client: Client, path: str) -> dict[str, Any]:
+    headers = await headers_of(client, path)
+    return described(path, headers, size_of(headers, path))
 
 
 def means_unseen(error: PermissionError) -> bool:
@@ -89,13 +69,13 @@ def means_unseen(error: PermissionError) -> bool:
     return error.reason is Refused.DENIED or (error.code is None and not error.reason)
 
 
-def headers_of(client: Client, path: str) -> Mapping[str, str]:
-    """Return the headers of an object (HeadObject), with names in lower case."""
-    return client.call(operation_on(Action.HeadObject, path)).headers
+async def headers_of(client: Client, path: str) -> Mapping[str, str]:
+    """Names are in lower case (HeadObject)."""
+    return (await client.call(operation_on(Action.HeadObject, path))).headers
 
 
 def size_of(headers: Mapping[str, str], path: str) -> int:
-    """Return the size in bytes from headers of a HEAD reply, or raise ReplyError."""
+    """Raise ReplyError if the *headers* of a HEAD reply have no size."""
     text = headers.get("content-length", "")
     if not is_number(text):
         raise _sizeless(Action.HeadObject, path)
@@ -108,7 +88,7 @@ def _sizeless(action: Action, path: str) -> ReplyError:
 
 
 def described(path: str, headers: Mapping[str, str], size: int) -> dict[str, Any]:
-    """Return ``info`` of an object of *size* bytes from the headers of a reply."""
+    """Return the ``fs.info`` of an object from the headers of a reply."""
     crc = headers.get(CRC_HEADER, "")
     return object_info(
         path,
@@ -129,21 +109,15 @@ def _date(text: str) -> datetime | None:
         return None
 
 
-def look(client: Client, path: str) -> dict[str, Any]:
-    """Return ``info`` of an object, from HEAD, or from GET if HEAD is not granted."""
-    return run_steps(look_steps(client, path))
-
-
-def look_steps(client: Client, path: str) -> Steps[dict[str, Any]]:
-    """Do ``look`` as a generator, like ``call_steps``."""
+async def stat(client: Client, path: str) -> dict[str, Any]:
+    """Return ``fs.info`` from HEAD, or from GET if HEAD is not granted."""
     try:
-        return (yield from head_steps(client, path))
+        return await head(client, path)
     except NotSignedError as error:
         refused = error
-    yield None
     piece = Range(path, 0, 1, MemorySink())
     try:
-        fetch(client, piece)
+        await fetch(client, piece)
     except WholeError:
         pass  # an empty object, or a store without ranges: its head was seen
     except NotSignedError:
@@ -153,113 +127,113 @@ def look_steps(client: Client, path: str) -> Steps[dict[str, Any]]:
     return described(path, piece.headers, piece.total)
 
 
-def fetch(client: Client, piece: Range, cancel: Cancellation | None = None) -> None:
-    """Do ``fetch_steps`` in this thread."""
-    run_steps(fetch_steps(client, piece, cancel))
-
-
-def fetch_steps(
+async def fetch(
     client: Client,
     piece: Range,
-    cancel: Cancellation | None = None,
     check: Callable[[Reply], object] | None = None,
-) -> Steps[None]:
+    *,
+    in_thread: bool = False,
+) -> None:
     """Read one range of an object into the sink of *piece* (GetObject).
 
-    An error raised by *check* fails the try; None checks only the length.
+    An error raised by *check* fails the try; None checks only the length. *in_thread*:
+    a worker thread reads, because the range is large.
 
     Raises:
         SourceChangedError: the object was replaced.
         WholeError: the range is outside the object.
     """
-    exchange = Exchange(free_headers=piece.free, sink=piece, cancel=cancel)
+    exchange = Exchange(free_headers=piece.free, sink=piece, in_thread=in_thread)
     operation = operation_on(Action.GetObject, piece.path)
     try:
-        yield from call_steps(client, operation, exchange, check or piece.check)
+        await client.call(operation, EMPTY, exchange, parse=check or piece.check)
     except InvalidRequestError as error:
         known = piece.version or Version()
         is_beyond = error.status == HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE
         if is_beyond and (known.total is None or max(piece.start, 0) >= known.total):
-            piece.total = 0  # that is: there is nothing from its start on
+            piece.total = 0  # nothing exists at or after its start
             raise WholeError from error
         if is_beyond or (known.etag and is_changed(error)):
             raise changed(piece.path) from error
         raise
 
 
-def read(
+async def read(
     client: Client,
     path: str,
     start: int | None = None,
     end: int | None = None,
     version: Version | None = None,
+    *,
+    in_thread: bool = False,
 ) -> bytes:
     """Return bytes *start* to *end* (exclusive) of an object (GetObject).
 
     None means the start or the end of the object; negative numbers count from its end.
-    Only *version* is accepted; None accepts any.
+    Only *version* is accepted; None accepts any. *in_thread*: a worker thread reads,
+    because the object may be large.
 
     Raises:
         IntegrityError: the whole object was read and its CRC-64 differs.
         SourceChangedError: the object no longer has that *version*.
     """
-    return run_steps(read_steps(client, path, start, end, version))
-
-
-def read_steps(
-    client: Client,
-    path: str,
-    start: int | None = None,
-    end: int | None = None,
-    version: Version | None = None,
-) -> Steps[bytes]:
-    """Do ``read`` as a generator, like ``call_steps``."""
     if start in (None, 0) and end is None and version is None:
-        return (yield from _read_whole(client, path))
+        return await _read_whole(client, path, in_thread=in_thread)
     first = start or 0
     if end is not None and min(first, end) < 0:
-        yield None
-        found, version = look(client, path), version or Version()
-        version.check(Version.of(found).etag, found["size"], path)
-        first, end, _ = slice(first, end).indices(found["size"])
+        info, version = await stat(client, path), version or Version()
+        version.check(Version.of(info).etag, info["size"], path)
+        first, end, _ = slice(first, end).indices(info["size"])
     if end is not None and end <= first:
         return b""
     size = -first if first < 0 else (end or math.inf) - first
-    if size > SMALL:
-        yield None
-    return (yield from _read_range(client, path, first, end, version))
+    if size != math.inf:
+        in_thread = size > SMALL
+    return await _read_range(client, path, first, end, version, in_thread=in_thread)
 
 
-def _read_whole(client: Client, path: str) -> Steps[bytes]:
+async def _read_whole(client: Client, path: str, *, in_thread: bool) -> bytes:
     sink = MemorySink()
 
     def check(reply: Reply) -> None:
-        check_whole(reply.headers.get(CRC_HEADER), crc64(sink.data), path)
+        check_whole(reply.headers.get(CRC_HEADER), sink.crc64, path)
 
     operation = operation_on(Action.GetObject, path)
-    yield from call_steps(client, operation, Exchange(sink=sink), check)
-    return bytes(sink.data)
+    exchange = Exchange(sink=sink, in_thread=in_thread)
+    await client.call(operation, EMPTY, exchange, parse=check)
+    return await _bytes_of(sink)
 
 
-def _read_range(
-    client: Client, path: str, first: int, end: int | None, version: Version | None
-) -> Steps[bytes]:
+async def _read_range(
+    client: Client,
+    path: str,
+    first: int,
+    end: int | None,
+    version: Version | None,
+    *,
+    in_thread: bool,
+) -> bytes:
     sink = MemorySink()
     piece = Range(path, first, end, sink, version=version, takes_whole=first <= 0)
     try:
-        yield from fetch_steps(client, piece)
+        await fetch(client, piece, in_thread=in_thread)
     except WholeError:
-        # Ask for what there is of the range.
+        # Request the part of the range that exists.
         total = piece.total or 0
         end = total if end is None else min(end, total)
         if first >= end or not end:
             return b""
         version = version or Version(piece.etag, total)
         piece = Range(path, first, end, sink, version=version, takes_whole=True)
-        yield from fetch_steps(client, piece)
-    if len(sink.data) == piece.total or not piece.partial:
-        check_whole(piece.headers.get(CRC_HEADER), crc64(sink.data), path)
-    return bytes(sink.data if piece.partial else sink.data[first:end])
+        await fetch(client, piece, in_thread=in_thread)
+    if sink.size == piece.total or not piece.partial:
+        check_whole(piece.headers.get(CRC_HEADER), sink.crc64, path)
+    data = await _bytes_of(sink)
+    return data if piece.partial else data[first:end]
+
+
+async def _bytes_of(sink: MemorySink) -> bytes:
+    return await blocking(sink.bytes) if sink.size > _JOINED_HERE else sink.bytes()
 
 
 def check_whole(stated: str | int | None, crc: int, path: str) -> None:
@@ -270,10 +244,8 @@ def check_whole(stated: str | int | None, crc: int, path: str) -> None:
         raise IntegrityError(msg, path=path)
 
 
-def delete_steps(
-    client: Client, path: str, cancel: Cancellation | None = None
-) -> Steps[Reply]:
-    """Delete one object, as a generator; OSS does not report a missing object."""
+async def delete(client: Client, path: str) -> None:
+    """Delete one object; OSS does not report a missing object."""
     operation = operation_on(Action.DeleteObject, path)
 
     def check(reply: Reply) -> None:
@@ -281,4 +253,84 @@ def delete_steps(
             msg = f"{operation}: the reply to a deletion has a body, so it confirms nothing"
             raise NetworkError(msg, path=path)
 
-    return (yield from call_steps(client, operation, Exchange(cancel=cancel), check))
+    await client.call(operation, parse=check)
+
+
+PAGE_SIZE = 1_000  # entries; the most that OSS returns
+
+
+async def listing(
+    client: Client, bucket: str, prefix: str, *, delimiter: str = "/"
+) -> AsyncIterator[dict[str, Any]]:
+    """Yield ``info`` of objects and common prefixes that begin with *prefix*.
+
+    Each request returns up to 1,000 entries; one page is in memory at a time. The name
+    of an object keeps a trailing slash; that of a common prefix does not.
+
+    Raises:
+        NotSignedError: listing is not granted.
+        ReplyError: a page is not a listing, has another *prefix*, or has no valid
+            continuation.
+    """
+    query = {"prefix": prefix, "max-keys": str(PAGE_SIZE), "encoding-type": "url"}
+    query["delimiter"] = delimiter
+    while True:
+        sent = {name: value for name, value in query.items() if value}
+        operation = Operation(action=Action.ListObjectsV2, bucket=bucket, query=sent)
+        reply = await client.call(operation)
+        try:
+            page = parsing.parse(reply.body, "ListBucketResult")
+            entries = list(_entries(page, bucket, prefix))
+            token = _next_token(page, query.get("continuation-token"))
+        except ValueError as error:
+            msg = f"the reply to ListObjectsV2 is bad: {error}"
+            raise ReplyError(msg, path=bucket, action=operation.action) from None
+        for entry in entries:
+            yield entry
+        if not token:
+            return
+        query["continuation-token"] = token
+
+
+def _next_token(page: Element, last: str | None) -> str:
+    """Return an empty token after the last page."""
+    if (page.findtext("IsTruncated") or "").lower() != "true":
+        return ""
+    token = page.findtext("NextContinuationToken") or ""
+    if token in ("", last):
+        raise ValueError("it is cut, and does not say where it goes on")
+    return token
+
+
+def _entries(page: Element, bucket: str, prefix: str) -> Iterator[dict[str, Any]]:
+    encoded = page.findtext("EncodingType") == "url"
+
+    def name(text: str | None) -> str:
+        key = unquote(text or "") if encoded else text or ""
+        if not key.startswith(prefix):
+            # A deletion of what is listed must not reach other objects.
+            raise ValueError("it names an object that was not asked for")
+        return f"{bucket}/{key}"
+
+    for item in page.iter("Contents"):
+        size = item.findtext("Size") or "0"
+        if not size.isdecimal():
+            raise ValueError("it names no size")
+        yield object_info(
+            name(item.findtext("Key")),
+            int(size),
+            ETag=(item.findtext("ETag") or "").strip('"'),
+            LastModified=date_of(item.findtext("LastModified")),
+            StorageClass=item.findtext("StorageClass"),
+        )
+    for item in page.iter("CommonPrefixes"):
+        directory = name(item.findtext("Prefix")).rstrip("/")
+        yield {"name": directory, "size": 0, "type": "directory"}
+
+
+def date_of(text: str | None) -> datetime | None:
+    """Return the ISO 8601 date in *text*; None if it is missing or invalid."""
+    try:
+        return datetime.fromisoformat(text or "")
+    except ValueError:
+        return None

@@ -8,31 +8,23 @@ Without HEAD, the reply of the store is trusted.
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping
-from typing import Any
 from urllib.parse import quote
 
 from attrs import evolve, field, frozen
 
 from ..client.client import Client
-from ..concurrency.cancellation import Cancellation
-from ..concurrency.job_runner import Transfers
-from ..errors import (
-    IntegrityError,
-    InvalidRequestError,
-    ObjectExistsError,
-    ReplyError,
-    UploadDiscardedError,
-    UploadErrors,
-)
-from ..http.body import EMPTY
+from ..engine import abort_at_exit
+from ..engine.engine import in_background, to_its_end
+from ..engine.scope import in_parallel
+from ..errors import IntegrityError, InvalidRequestError, ObjectExistsError, ReplyError
 from ..http.checksums import CRC_HEADER, combine
-from ..http.transport import Exchange
 from ..model import FORBID_OVERWRITE, MAX_PARTS, Action, PartReceipt, Reply
-from ..options.object_options import Target
+from ..options.of_objects import Target
 from ..signers.base import MultipartGrant
 from ..units import GIB, MIB
-from ..upload.steps import UploadSteps, document, part_receipt
+from ..upload.oss_calls import OSSCalls, document, part_receipt
 from . import calls
 from .ranges import changed, is_changed
 
@@ -42,9 +34,9 @@ _log = logging.getLogger(__name__)
 MAX_SINGLE_COPY = 1 * GIB
 COPY_PART = 128 * MIB
 
-# Headers of a copy that leave the Content-Type and metadata of its source alone.
+# Headers that may be set while a copy keeps its source's Content-Type and metadata.
 _KEEP = {FORBID_OVERWRITE, "x-oss-storage-class", "x-oss-object-acl"}
-# What CopyObject takes over by itself, and a copy in parts has to say (ibidem).
+# Headers that CopyObject copies by itself, and a copy in parts must set (ibidem).
 _CARRIED = (
     *("content-type", "cache-control", "content-disposition"),
     *("content-encoding", "content-language", "expires"),
@@ -61,15 +53,13 @@ class SourceHead:
     headers: Mapping[str, str] = field(eq=False)
 
     @classmethod
-    def fetch(cls, client: Client, path: str) -> SourceHead:
-        """Return the properties of the object *path* (HeadObject)."""
-        headers = calls.headers_of(client, path)
+    async def fetch(cls, client: Client, path: str) -> SourceHead:
+        headers = await calls.headers_of(client, path)
         size = calls.size_of(headers, path)
         return cls(size, headers.get("etag", ""), headers.get(CRC_HEADER), headers)
 
     @property
     def number(self) -> int | None:
-        """The CRC-64 of the object as a number; None if it is unknown."""
         text = self.crc64 or ""
         return int(text) if text.isdecimal() else None
 
@@ -81,35 +71,28 @@ class Copying:
     client: Client
     path: str
     target: Target
-    cancel: Cancellation | None = None
     source: SourceHead | None = None
 
-    def run(self) -> None:
-        """Copy the object.
+    async def run(self) -> None:
+        """Copy the object; up to 1 GiB takes one CopyObject call.
 
         Content-Type and metadata are copied from the source, unless *target* sets any
         of them; then none are copied (OSS API reference, ``x-oss-metadata-directive``).
-        Up to 1 GiB takes one CopyObject call.
-
-        Raises:
-            FileExistsError: *target* is exclusive and exists.
-            SourceChangedError: the source was replaced during the copy.
-            IntegrityError: the copy differs from the source.
         """
-        source = self.source or self._look()
+        source = self.source or await self._look()
         try:
             if source is not None and source.size > MAX_SINGLE_COPY:
-                self._in_parts(source)
+                await self._in_parts(source)
             else:
-                self._at_once(source)
+                await self._at_once(source)
         except InvalidRequestError as error:
             if source is not None and is_changed(error):
                 raise changed(self.path) from error
             raise
 
-    def _look(self) -> SourceHead | None:
+    async def _look(self) -> SourceHead | None:
         try:
-            return SourceHead.fetch(self.client, self.path)
+            return await SourceHead.fetch(self.client, self.path)
         except PermissionError as error:
             if not calls.means_unseen(error):
                 raise
@@ -117,30 +100,29 @@ class Copying:
 
     # -- one request --------------------------------------------------------------------
 
-    def _at_once(self, source: SourceHead | None) -> None:
+    async def _at_once(self, source: SourceHead | None) -> None:
         headers = {**self.target.headers, **self._named}
         if self._replaces:
             headers["x-oss-metadata-directive"] = "REPLACE"
-        wished = _condition(source)
+        optional = _condition(source)
         if self.target.keeps_hidden:
-            wished[FORBID_OVERWRITE] = "true"
+            optional[FORBID_OVERWRITE] = "true"
         operation = self.target.operation(
-            Action.CopyObject, headers=headers, optional_headers=wished
+            Action.CopyObject, headers=headers, optional_headers=optional
         )
 
         def parse(reply: Reply) -> str | None:
             document(reply, operation, "CopyObjectResult", ReplyError)
             return reply.headers.get(CRC_HEADER)
 
-        exchange = Exchange(cancel=self.cancel)
         try:
-            stated = self.client.call(operation, EMPTY, exchange, parse=parse)
+            stated = await self.client.call(operation, parse=parse)
         except ObjectExistsError as error:
             if error.tries == 1 or source is None:
                 raise
-            # An earlier try, whose reply was lost, may be what is in the way.
+            # The existing object may be that of an earlier try whose reply was lost.
             try:
-                prove(self.client, source, self.target.path)
+                await prove(self.client, source, self.target.path)
             except (IntegrityError, PermissionError):
                 raise error from None
             return
@@ -150,7 +132,7 @@ class Copying:
             _compare(source, source.size, stated, self.target.path)
             return
         try:
-            prove(self.client, source, self.target.path)
+            await prove(self.client, source, self.target.path)
         except PermissionError:
             _log.info("%s: HeadObject of the copy is not granted", self.target.path)
 
@@ -164,27 +146,27 @@ class Copying:
 
     # -- in parts -----------------------------------------------------------------------
 
-    def _in_parts(self, source: SourceHead) -> None:
-        """Copy the object by UploadPartCopy; abort the upload after a failure."""
-        target = self._carrying(source)
-        cancel = Cancellation(self.cancel)
-        steps = UploadSteps(self.client, target, Exchange(cancel=cancel))
-        upload_id, _ = steps.initiate()
+    async def _in_parts(self, source: SourceHead) -> None:
+        upload = _UploadOfCopy(OSSCalls(self.client, self._carrying(source)))
+        abort_at_exit.add(upload)
         try:
-            parts = self._parts(source, upload_id, cancel)
-            steps.complete(upload_id, parts, source.number, MultipartGrant())
+            await to_its_end(upload.begin())  # else its upload ID would be unknown
+            parts = await self._parts(source, upload.upload_id)
+            await upload.calls.complete(
+                upload.upload_id, parts, source.number, MultipartGrant()
+            )
+            upload.is_ended = True
         except BaseException as error:
-            cancel.set()
-            steps.abort(upload_id, once=not isinstance(error, Exception))
+            await to_its_end(upload.abort(once=not isinstance(error, Exception)))
             raise
 
     def _carrying(self, source: SourceHead) -> Target:
-        """Return the target with the headers that CopyObject copies from the source."""
+        """Add the headers that CopyObject would copy from the source."""
         if self._replaces:
             return self.target
         if "x-oss-tagging-count" in source.headers:
-            said = "%s: HEAD does not tell the tags of %s, so they are not copied"
-            _log.warning(said, self.target.path, self.path)
+            text = "%s: HEAD does not tell the tags of %s, so they are not copied"
+            _log.warning(text, self.target.path, self.path)
         carried = {
             name: value
             for name, value in source.headers.items()
@@ -192,48 +174,33 @@ class Copying:
         }
         return evolve(self.target, headers={**carried, **self.target.headers})
 
-    def _parts(
-        self, source: SourceHead, upload_id: str, cancel: Cancellation
+    async def _parts(
+        self, source: SourceHead, upload_id: str
     ) -> tuple[PartReceipt, ...]:
-        """Copy all parts, several at once.
-
-        Raises IntegrityError if the copied parts differ from the source.
-        """
+        """Raise IntegrityError if the copied parts differ from the source."""
         size = max(COPY_PART, -(-source.size // MAX_PARTS))
         jobs = range(0, source.size, size)
 
-        def work(offset: int, cancel: Cancellation) -> PartReceipt:
+        async def work(offset: int) -> PartReceipt:
             span = range(offset, min(offset + size, source.size))
-            return self._part(source, upload_id, offset // size + 1, span, cancel)
+            return await self._part(source, upload_id, offset // size + 1, span)
 
-        width = self.client.options.connections
-        transfers = Transfers(self.client.requests, width, work, str, cancel=cancel)
-        try:
-            found: list[Any] = transfers.run(jobs)
-        except UploadErrors as error:
-            raise next(iter(error.failures.values())) from None
-        if len(found) < len(jobs):
-            raise UploadDiscardedError("the copy was cancelled", path=self.target.path)
+        parts = tuple(await in_parallel(work, jobs, self.client.options.connections))
         crc = 0
-        for part in found:
+        for part in parts:
             if part.crc64 is None:
-                return tuple(found)
+                return parts
             crc = combine(crc, part.crc64, part.size)
         _compare(source, source.size, str(crc), self.target.path)
-        return tuple(found)
+        return parts
 
-    def _part(
-        self,
-        source: SourceHead,
-        upload_id: str,
-        number: int,
-        span: range,
-        cancel: Cancellation,
+    async def _part(
+        self, source: SourceHead, upload_id: str, number: int, span: range
     ) -> PartReceipt:
-        wanted = {"x-oss-copy-source-range": f"bytes={span[0]}-{span[-1]}"}
+        bounds = {"x-oss-copy-source-range": f"bytes={span[0]}-{span[-1]}"}
         operation = self.target.operation(
             Action.UploadPartCopy,
-            headers={**self._named, **wanted, **_condition(source)},
+            headers={**self._named, **bounds, **_condition(source)},
             upload_id=upload_id,
             part_number=number,
         )
@@ -243,10 +210,36 @@ class Copying:
             etag = page.findtext("ETag") or reply.etag
             return etag, reply.headers.get(CRC_HEADER)
 
-        exchange = Exchange(cancel=cancel)
-        etag, stated = self.client.call(operation, EMPTY, exchange, parse=parse)
+        etag, stated = await self.client.call(operation, parse=parse)
         crc = None if stated is None else int(stated)
         return part_receipt(operation, len(span), etag, crc)
+
+
+class _UploadOfCopy:
+    """Multipart upload of a copy, which ``abort_at_exit`` ends with the process."""
+
+    def __init__(self, calls: OSSCalls) -> None:
+        self.calls, self.upload_id, self.is_ended = calls, "", False
+        self._pid = os.getpid()
+
+    @property
+    def is_over(self) -> bool:
+        return self.is_ended or os.getpid() != self._pid
+
+    async def begin(self) -> None:
+        """Abort the upload if it was given up meanwhile."""
+        self.upload_id, _ = await self.calls.initiate()
+        if self.is_ended:
+            await self.calls.abort(self.upload_id, once=True)
+
+    async def abort(self, *, once: bool) -> None:
+        was_ended, self.is_ended = self.is_ended, True
+        if self.upload_id and not was_ended:
+            await self.calls.abort(self.upload_id, once=once)
+
+    def stop(self) -> None:
+        """Begin to abort because the process ends; does not wait."""
+        in_background(lambda: self.abort(once=True))
 
 
 def _condition(source: SourceHead | None) -> dict[str, str]:
@@ -255,10 +248,10 @@ def _condition(source: SourceHead | None) -> dict[str, str]:
     return {"x-oss-copy-source-if-match": source.etag}
 
 
-def prove(client: Client, source: SourceHead, path: str) -> None:
+async def prove(client: Client, source: SourceHead, path: str) -> None:
     """Raise IntegrityError if a HEAD of the copy *path* does not match *source*."""
     try:
-        copy = SourceHead.fetch(client, path)
+        copy = await SourceHead.fetch(client, path)
     except FileNotFoundError as error:
         raise IntegrityError("the copy is not there", path=path) from error
     if copy.crc64 is not None and source.crc64 is not None:

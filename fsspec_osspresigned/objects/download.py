@@ -2,30 +2,26 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import secrets
 import threading
-from collections.abc import Callable
-from typing import Any, TypeAlias
+from collections.abc import Callable, Iterator
 
 from attrs import define, frozen
 
 from ..client.client import Client
-from ..client.small_request import Steps
-from ..concurrency import abort_at_exit
-from ..concurrency.cancellation import Cancellation
-from ..concurrency.job_runner import Transfers
-from ..errors import UploadDiscardedError, UploadErrors
+from ..compat import BINARY, write_at
+from ..engine import abort_at_exit
+from ..engine.engine import blocking, call_user, running
+from ..engine.scope import in_parallel
+from ..errors import NetworkError, UploadDiscardedError
+from ..http.body import SMALL
 from ..http.checksums import CRC_HEADER, combine, crc64
 from ..model import Reply
-from ..system import BINARY, write_at
 from . import calls
 from .ranges import Range, Version, WholeError
-
-# Seconds to create a small file, beyond which threads do it. A local disk takes up to
-# one millisecond, which costs one thread less than waiting for the store.
-SLOW_FILE = 0.004
 
 
 class AtomicFile:
@@ -39,65 +35,93 @@ class AtomicFile:
 
     def __init__(self, place: str) -> None:
         self._place, self._parent = place, os.path.dirname(os.path.abspath(place))
-        self._name = ""
+        self._name, self._pid = "", os.getpid()
         self._descriptor = -1
-        self._held = b""  # the first bytes, until the file is created
+        self._held = bytearray()  # the first bytes, until the file is created
+        self._writing = 0  # threads that use the descriptor
+        self._is_discarded = False
         self._lock = threading.Lock()
 
     @property
     def begun(self) -> bool:
-        """Whether any bytes were written to the file."""
         return self._descriptor >= 0
 
     @property
     def is_over(self) -> bool:
-        """True if no temporary file would remain if the process ended now."""
-        return not self._name
+        """True if the process, ending now, would leave no temporary file of its own."""
+        return not self._name or os.getpid() != self._pid
 
     def resize(self, size: int) -> None:
-        """Make the file *size* bytes long."""
-        os.ftruncate(self._opened(), size)
+        with self._descriptor_in_use() as descriptor:
+            os.ftruncate(descriptor, size)
 
     def cut(self, size: int) -> None:
         """Drop what was written after the first *size* bytes."""
         if self.begun:
             self.resize(size)
         else:
-            self._held = self._held[:size]
+            del self._held[size:]
 
     def write(self, data: bytes, offset: int) -> None:
         """Write *data* at *offset*.
 
-        The first block stays in memory until the next block, or until ``publish``.
+        The first ``SMALL`` bytes stay in memory until more follow, or until ``publish``.
         """
         with self._lock:
-            if not offset and not self.begun:
-                self._held = data
+            is_next = not self.begun and offset <= len(self._held)
+            if is_next and offset + len(data) <= SMALL:
+                self._held[offset:] = data
                 return
-        write_at(self._opened(), memoryview(data), offset)
+        with self._descriptor_in_use() as descriptor:
+            write_at(descriptor, memoryview(data), offset)
+
+    @contextlib.contextmanager
+    def _descriptor_in_use(self) -> Iterator[int]:
+        """Yield the descriptor, which is not closed within the block.
+
+        A thread that was left alone would else write into another file.
+        """
+        with self._lock:
+            descriptor = self._opened()
+            self._writing += 1
+        try:
+            yield descriptor
+        finally:
+            with self._lock:
+                self._writing -= 1
+                if self._is_discarded:
+                    self._close()
 
     def publish(self) -> None:
         """Move the file to its destination, replacing an existing file."""
-        descriptor = self._opened()  # an empty one, too
         with self._lock:
+            descriptor = self._opened()  # created now if it is empty
             if not self._name:
                 self._take_name()
+                # With src_dir_fd Python calls linkat, which follows the link in /proc.
                 unnamed = f"/proc/self/fd/{descriptor}"
-                os.link(unnamed, self._name, src_dir_fd=descriptor)  # else not followed
-            self._close()  # Windows replaces no open file
+                os.link(unnamed, self._name, src_dir_fd=descriptor)
+            self._close()  # Windows cannot replace an open file
             os.replace(self._name, self._place)
             self._name = ""
 
+    async def end(self) -> None:
+        """Remove the file unless it was published; nothing can be written any more."""
+        if self.begun or self._name:
+            await blocking(self.discard)
+        else:
+            self.discard()
+
     def stop(self) -> None:
-        """Remove the temporary name; other threads may still write to the file."""
+        """Remove the unpublished file, to which other threads may still write."""
+        if not self.is_over:
+            self.discard(closes=False)
 
-    def discard(self, *, hurry: bool = False) -> None:
-        """Remove the unpublished file.
-
-        *hurry* permits that other threads still write to the file.
-        """
+    def discard(self, *, closes: bool = True) -> None:
+        """Remove the unpublished file; *closes* False leaves it open for writing."""
         with self._lock:
-            if not hurry:
+            if closes:
+                self._is_discarded = True
                 self._close()
             if self._name:
                 with contextlib.suppress(OSError):
@@ -105,22 +129,25 @@ class AtomicFile:
             self._name = ""
 
     def _close(self) -> None:
+        if self._writing:
+            return
         descriptor, self._descriptor = self._descriptor, -1
         if descriptor >= 0:
             os.close(descriptor)
 
     def _opened(self) -> int:
-        with self._lock:
-            if self._descriptor < 0:
-                os.makedirs(self._parent, exist_ok=True)
-                self._descriptor = self._made()
-                # What is replaced keeps its mode, where the system can tell it.
-                with contextlib.suppress(OSError, AttributeError):
-                    mode = os.stat(self._place).st_mode & 0o777
-                    os.fchmod(self._descriptor, mode)
-                write_at(self._descriptor, memoryview(self._held), 0)
-                self._held = b""
-            return self._descriptor
+        if self._is_discarded:
+            raise UploadDiscardedError("the download was cancelled", path=self._place)
+        if self._descriptor < 0:
+            os.makedirs(self._parent, exist_ok=True)
+            self._descriptor = self._made()
+            # A replaced file keeps its mode, where the system has modes.
+            with contextlib.suppress(OSError, AttributeError):
+                mode = os.stat(self._place).st_mode & 0o777
+                os.fchmod(self._descriptor, mode)
+            write_at(self._descriptor, memoryview(self._held), 0)
+            self._held = bytearray()
+        return self._descriptor
 
     def _made(self) -> int:
         with contextlib.suppress(AttributeError, OSError):
@@ -135,57 +162,50 @@ class AtomicFile:
         abort_at_exit.add(self)
 
 
-def given_up(path: str) -> UploadDiscardedError:
-    """Return the error of a cancelled download."""
-    return UploadDiscardedError("the download was cancelled", path=path)
-
-
 @define(eq=False)
 class RangeWriter:
     """Sink that writes a range into a file at *offset*, and computes its CRC-64."""
 
     download: Download
     offset: int
-    cancel: Cancellation
     size: int = 0
     crc64: int = 0
 
     def begin(self) -> None:
-        """Discard the bytes written so far."""
         if self.size:
             self.download.progress(-self.size)
         self.size = self.crc64 = 0
 
     def write(self, block: bytes, /) -> None:
-        """Write the next bytes of the range."""
-        if self.cancel.is_set():
-            raise given_up(self.download.path)
         self.download.file.write(block, self.offset + self.size)
         self.size += len(block)
         self.crc64 = crc64(block, self.crc64)
         self.download.progress(len(block))
 
 
-_Rest: TypeAlias = Transfers[int, RangeWriter]
-
-
 @frozen(eq=False)
 class Download:
     """Download of one object; the file is complete when ``run`` returns.
 
-    *progress* is called from several threads with the number of bytes received, or a
-    negative number before a retry. *on_size* is called once with the size of the object.
+    *heard* is called from several threads with the number of bytes received, or a
+    negative number before a retry; None is no callback. *on_size* is called once with
+    the size of the object. *in_thread*: a worker thread reads, because the object may be
+    large.
     """
 
     client: Client
     path: str
     file: AtomicFile
-    cancel: Cancellation | None = None
-    progress: Callable[[int], object] = lambda _: None
-    on_size: Callable[[int], object] = lambda _: None
+    heard: Callable[[int], object] | None = None
+    on_size: Callable[[int], object] | None = None
+    in_thread: bool = True
 
-    def steps(self) -> Steps[int]:
-        """Download the object, and return its size; yields like ``call_steps``.
+    def progress(self, count: int) -> None:
+        if self.heard is not None:
+            self.heard(count)
+
+    async def run(self) -> int:
+        """Download the object, and return its size.
 
         A small object takes one request. A larger one is read in ranges, all of the same
         version as the first reply. The other ranges start as soon as the head of the
@@ -195,45 +215,93 @@ class Download:
             IntegrityError: the CRC-64 differs.
             SourceChangedError: the object was replaced during the download.
         """
-        cancel = Cancellation(self.cancel)
-        writer = RangeWriter(self, 0, cancel)
-        rest: list[_Rest] = []
-
-        def on_head() -> None:
-            more = (first.total or 0) > (first.expected or 0)
-            if first.partial and first.etag and more and not rest:
-                first.version = Version(first.etag, first.total)
-                rest.append(self._begin_rest(first, cancel))
-                stack.callback(rest[0].stop)
-
-        stop = self.client.options.largest_part
-        first = Range(self.path, 0, stop, writer, takes_whole=True, on_head=on_head)
-        with contextlib.ExitStack() as stack:
-            try:
-                yield from self._get(first, writer, cancel)
-            except WholeError:
-                self.on_size(0)  # other stores have no range of an empty object
-                self.file.cut(0)
-                return 0
-            if rest:
-                yield None
-                self._join(rest[0], first, writer)
-                return first.total or 0
+        writer = RangeWriter(self, 0)
+        first = Range(self.path, 0, self._stop, writer, takes_whole=True)
+        try:
+            rest = await self._first_and_rest(first, writer)
+        except WholeError:  # other stores have no range of an empty object
+            await self._set_size(0)
+            await self._cut(0)
+            return 0
+        if first.version is not None:
+            self._check(first, writer, rest)
+            return first.total or 0
         whole = first.total is None or not first.partial
         total = writer.size if whole else first.total or 0
-        self.on_size(total)
+        await self._set_size(total)
         if total != writer.size:
             # Without an ETag, two ranges could be of two versions: get all in one.
             everything = Range(self.path, 0, None, writer, takes_whole=True)
-            yield from self._get(everything, writer, cancel)
+            await self._get(everything, writer, in_thread=True)
             total = writer.size
         # A failed try may have left more, if the object was larger then.
-        self.file.cut(total)
+        await self._cut(total)
         return total
 
-    def _get(
-        self, piece: Range, writer: RangeWriter, cancel: Cancellation
-    ) -> Steps[None]:
+    @property
+    def _is_threaded(self) -> bool:
+        return self.in_thread or self.heard is not None
+
+    @property
+    def _stop(self) -> int:
+        """End offset of the first range."""
+        largest = self.client.options.largest_part
+        return largest if self._is_threaded else min(largest, SMALL)
+
+    async def _first_and_rest(
+        self, first: Range, writer: RangeWriter
+    ) -> list[RangeWriter]:
+        """Read *first*, and the others beside it if a worker thread reads.
+
+        Return those; *first* has a version if there are others.
+        """
+        head, engine = asyncio.Event(), running()
+
+        def on_head() -> None:  # in the thread that reads
+            more = (first.total or 0) > self._stop
+            if first.partial and first.etag and more and first.version is None:
+                first.version = Version(first.etag, first.total)
+                if self._is_threaded and self.on_size is not None:
+                    self.on_size(first.total or 0)  # before its first bytes
+                engine.post(head.set)
+
+        async def begin() -> list[RangeWriter]:
+            try:
+                await self._get(first, writer, in_thread=self._is_threaded)
+            finally:
+                head.set()
+            return []
+
+        async def go_on() -> list[RangeWriter]:
+            await head.wait()
+            return [] if first.version is None else await self._rest(first.version)
+
+        first.on_head = on_head
+        if self._is_threaded:
+            return (await in_parallel(lambda work: work(), (begin, go_on), 2))[1]
+        await begin()
+        if first.version is not None:
+            await self._set_size(first.total or 0)
+        return await go_on()
+
+    async def _cut(self, size: int) -> None:
+        if self.file.begun:
+            await blocking(self.file.cut, size)
+        else:
+            self.file.cut(size)
+
+    async def fill(self, body: bytes) -> None:
+        """Write *body*, which was kept in memory, as the whole object."""
+        await self._set_size(len(body))
+        await blocking(self.file.write, body, 0)
+        if self.heard is not None:
+            await call_user(self.heard, len(body))
+
+    async def _set_size(self, size: int) -> None:
+        if self.on_size is not None:
+            await call_user(self.on_size, size)
+
+    async def _get(self, piece: Range, writer: RangeWriter, *, in_thread: bool) -> None:
         def check(reply: Reply) -> None:
             piece.check()
             if not piece.partial or piece.total == writer.size:
@@ -241,36 +309,27 @@ class Download:
                     reply.headers.get(CRC_HEADER), writer.crc64, self.path
                 )
 
-        yield from calls.fetch_steps(self.client, piece, cancel, check)
+        await calls.fetch(self.client, piece, check, in_thread=in_thread)
 
-    def _begin_rest(self, first: Range, cancel: Cancellation) -> _Rest:
-        """Start to read all ranges except the first one, several at a time."""
-        total, size = first.total or 0, first.expected or 1
-        jobs = range(size, total, size)
-        self.on_size(total)
-        self.file.resize(total)
+    async def _rest(self, version: Version) -> list[RangeWriter]:
+        total, step = version.total or 0, self.client.options.largest_part
+        await blocking(self.file.resize, total)
 
-        def work(offset: int, cancel: Cancellation) -> RangeWriter:
-            writer = RangeWriter(self, offset, cancel)
-            stop = min(offset + size, total)
-            piece = Range(self.path, offset, stop, writer, version=first.version)
-            calls.fetch(self.client, piece, cancel)
+        async def work(offset: int) -> RangeWriter:
+            writer = RangeWriter(self, offset)
+            stop = min(offset + step, total)
+            piece = Range(self.path, offset, stop, writer, version=version)
+            await calls.fetch(self.client, piece, in_thread=True)
             return writer
 
-        width = self.client.options.connections
-        transfers = Transfers(self.client.requests, width, work, str, cancel=cancel)
-        transfers.start(jobs)
-        return transfers
+        jobs = range(self._stop, total, step)
+        return await in_parallel(work, jobs, self.client.options.connections)
 
-    def _join(self, rest: _Rest, first: Range, begun: RangeWriter) -> None:
-        """Wait for all ranges, and compare the CRC-64 of the object with the store's."""
-        try:
-            found: list[Any] = rest.finish()
-        except UploadErrors as error:
-            raise next(iter(error.failures.values())) from None
+    def _check(self, first: Range, begun: RangeWriter, rest: list[RangeWriter]) -> None:
         crc, size = begun.crc64, begun.size
-        for one in found:
-            crc, size = combine(crc, one.crc64, one.size), size + one.size
+        for writer in rest:
+            crc, size = combine(crc, writer.crc64, writer.size), size + writer.size
         if size != first.total:
-            raise given_up(self.path)
+            msg = f"{size} bytes came, {first.total} were announced"
+            raise NetworkError(msg, path=self.path)
         calls.check_whole(first.headers.get(CRC_HEADER), crc, self.path)

@@ -12,23 +12,19 @@ object (``PutCall.target``), because a tool acts on the answer.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from itertools import chain, islice
+from collections.abc import AsyncIterator, Iterable, Iterator
 from typing import Any, NoReturn
 
 from attrs import frozen
 
+from ..call_stack import warn_user
 from ..client.client import Client
-from ..client.small_request import Steps
 from ..client.written_objects import info_of
-from ..concurrency.cancellation import Cancellation
-from ..concurrency.job_runner import run_steps
 from ..errors import AccessDeniedError, BlindAnswerWarning, NotSignedError
 from ..model import Action, split_path
-from ..tracebacks import warn_user
 from . import calls
+from .calls import listing
 from .download import Download
-from .listing import listing
 from .ranges import Version
 
 Info = dict[str, Any]
@@ -44,88 +40,75 @@ class Lookup:
 
     client: Client
 
-    def can_sign(self, action: Action, path: str) -> bool:
-        """Return whether the signer grants *action* on *path*.
-
-        Sends nothing to the store.
-        """
+    async def can_sign(self, action: Action, path: str) -> bool:
         operation = calls.operation_on(action, path)
-        return bool(operation.key) and self.client.can_sign(operation)
+        return bool(operation.key) and await self.client.can_sign(operation)
 
-    def info(self, path: str) -> Info:
-        """Return name, size, type and other known fields of an object or directory."""
-        return run_steps(self.info_steps(path))
-
-    def is_kind(self, path: str, kind: str) -> bool:
-        """Return whether *path* is a ``file`` or a ``directory``.
-
-        This is no blind look: DuckDB asks for the kind of a file that it overwrites.
-        """
-        try:
-            return bool(run_steps(self.info_steps(path, notes=False))["type"] == kind)
-        except FileNotFoundError:
-            return False
-
-    def info_steps(self, path: str, *, notes: bool = True) -> Steps[Info]:
-        """Do ``info`` as a generator, like ``calls.call_steps``.
-
-        *notes* False does not record a blind look.
-        """
+    async def info(self, path: str, *, notes: bool = True) -> Info:
+        """*notes* False does not record a blind look."""
         bucket, key = split_path(path)
         if not key and not self.client.written.receipt(path):
-            yield None
-            if bucket:  # one that is not there is an error
+            if bucket:  # a missing one is an error
                 with contextlib.suppress(PermissionError):
-                    self._lists(path)
+                    await self._lists(path)
             return _directory(path)
         try:
-            return (yield from calls.look_steps(self.client, path))
+            return await calls.stat(self.client, path)
         except PermissionError as error:
             return self._remembered(path, _unseen(error), notes=notes)
         except FileNotFoundError:
-            yield None
-            if not self.holds(path, notes=notes):
+            if not await self.holds(path, notes=notes):
                 raise
             return _directory(path)
 
-    def shows_object(self, path: str) -> bool:
-        """Return whether the store has an object of exactly this name."""
+    async def is_kind(self, path: str, kind: str) -> bool:
+        """It records no blind look: DuckDB asks this of a file that it overwrites."""
         try:
-            calls.look(self.client, path)
+            return bool((await self.info(path, notes=False))["type"] == kind)
+        except FileNotFoundError:
+            return False
+
+    async def is_directory(self, path: str) -> bool:
+        """Also True beside an object of that name."""
+        if await self.is_kind(path, "directory"):
+            return True
+        return await self.is_kind(path, "file") and await self.holds(path)
+
+    async def shows_object(self, path: str) -> bool:
+        """Whether the store, not the records, has an object of exactly this name."""
+        try:
+            await calls.stat(self.client, path)
         except (FileNotFoundError, PermissionError):
             return False
         return True
 
-    def shows_directory(self, path: str) -> bool:
-        """Return whether *path* is a bucket, or the store has objects below it."""
+    async def shows_directory(self, path: str) -> bool:
+        """Whether *path* is a bucket, or the store has objects below it."""
         bucket, key = split_path(path)
         if not key:
             return bool(bucket)
         try:
-            return self._lists(path)
+            return await self._lists(path)
         except (FileNotFoundError, PermissionError):
             return False
 
-    def is_object_too(self, path: str) -> bool:
-        """Return whether an object has the same name as the directory *path*."""
+    async def is_object_too(self, path: str) -> bool:
+        """Whether an object has the same name as the directory *path*."""
         bucket, key = split_path(path)
         if not key:
             return False
-        try:  # no other key with that beginning comes before it
-            first = next(listing(self.client, bucket, key), {})
+        try:  # an object is the first key that begins with its name
+            first: Info = await anext(listing(self.client, bucket, key), {})
         except PermissionError:
             return self.client.written.receipt(path) is not None
         return (first.get("name"), first.get("type")) == (path, "file")
 
-    def holds(self, path: str, *, notes: bool = False) -> bool:
-        """Return whether *path* contains an object, in the store or in the records.
-
-        *notes* records a blind look at the content of *path*.
-        """
+    async def holds(self, path: str, *, notes: bool = False) -> bool:
+        """Whether an object is below *path*; *notes* records a blind look there."""
         is_bucket = not split_path(path)[1]
         try:
-            seen = self._lists(path)
-        except FileNotFoundError:  # the bucket is not there
+            seen = await self._lists(path)
+        except FileNotFoundError:  # the bucket is missing
             return False
         except PermissionError:
             known = is_bucket or self.client.written.is_directory(path)
@@ -136,34 +119,31 @@ class Lookup:
             return known
         return seen or is_bucket or self.client.written.is_new_directory(path)
 
-    def ls(self, path: str, *, markers: bool = False) -> list[Info]:
-        """Return the direct children of a directory, sorted by name.
-
-        *markers* includes the object that represents the directory itself.
-        """
+    async def ls(self, path: str, *, markers: bool = False) -> list[Info]:
+        """*markers* includes the object that represents the directory itself."""
         written = self.client.written
         try:
-            listed = self._listed(path)
+            listed = await self._listed(path)
         except PermissionError as error:
             reason = _unseen(error)
             if written.is_unrecorded(path):
                 raise
-            found = [*written.children(path)]
-            if found or written.is_directory(path):
+            infos = [*written.children(path)]
+            if infos or written.is_directory(path):
                 self._list_blindly(path, reason)
             else:
-                found = [self._remembered(path, reason)]
+                infos = [self._remembered(path, reason)]
         else:
-            own = (path,) if markers else (path, f"{path}/")
-            found = [item for item in listed if item["name"] not in own]
+            skipped = (path,) if markers else (path, f"{path}/")
+            infos = [item async for item in listed if item["name"] not in skipped]
             key = split_path(path)[1]
-            if not found and key and not written.is_new_directory(path):
-                itself = self.info(path)
-                found = [itself] if itself["type"] == "file" else []
+            if not infos and key and not written.is_new_directory(path):
+                itself = await self.info(path)
+                infos = [itself] if itself["type"] == "file" else []
         # A directory may have the name of an object.
-        return sorted(found, key=lambda item: (item["name"], item["type"]))
+        return sorted(infos, key=lambda item: (item["name"], item["type"]))
 
-    def walk(
+    async def walk(
         self,
         path: str,
         *,
@@ -172,90 +152,80 @@ class Lookup:
         prefix: str = "",
         markers: bool = False,
         warns: bool = False,
-    ) -> Iterator[Info]:
+    ) -> AsyncIterator[Info]:
         """Yield everything below *path*, or *path* itself if it is an object.
 
-        If listing is granted, each request returns up to 1,000 objects, regardless of
-        the number of directories; one page is in memory at a time. Objects are in the
-        order of their keys. If nothing is found, nothing is yielded.
-
-        *withdirs* includes directories, and *markers* includes objects whose names end
-        in a slash. Names relative to *path* must begin with *prefix*; without a prefix,
-        *path* itself is included. *warns* warns if the answer is from the records.
+        *withdirs* includes directories, *markers* objects whose names end in a slash.
+        Names relative to *path* must begin with *prefix*; without one, *path* itself is
+        included. *warns* warns if the answer is from the records.
         """
         written = self.client.written
         reason: PermissionError | None = None
         try:
-            listed = self._listed(path, prefix, delimiter="/" if maxdepth == 1 else "")
+            listed = await self._listed(
+                path, prefix, delimiter="/" if maxdepth == 1 else ""
+            )
         except PermissionError as error:
             reason = _unseen(error)
-            if written.is_unrecorded(path, below=True):
-                raise
-            if prefix or written.is_directory(path):
-                self._list_blindly(path, reason, warns=warns)
-            else:
-                written.note_blind_look(f"{path}/")
-            listed = written.descendants(path, prefix)
-        first = list(islice(listed, 1))
+            listed = _chained(self._recorded(path, prefix, reason, warns=warns))
+        first = await anext(listed, None)
         is_made = written.is_directory if reason else written.is_new_directory
-        if not first and not is_made(path):
-            yield from () if prefix else self._alone(path, reason, warns=warns)
+        if first is None and not is_made(path):
+            if not prefix and (alone := await self._alone(path, reason, warns=warns)):
+                yield alone
             return
         if withdirs and path and not prefix:
             yield _directory(path)
+        if first is None:
+            return
         root = f"{path}/" if path else ""
-        for item in _below(chain(first, listed), root, maxdepth):
+        async for item in _below(root, maxdepth, _chained([first], listed)):
             is_dir = item["type"] == "directory"
             if withdirs if is_dir else markers or not item["name"].endswith("/"):
                 yield item
 
-    def read(
+    def _recorded(
+        self, path: str, prefix: str, reason: PermissionError, *, warns: bool
+    ) -> Iterable[Info]:
+        """Raise *reason* if this process may have written more than is recorded."""
+        written = self.client.written
+        if written.is_unrecorded(path, below=True):
+            raise reason
+        if prefix or written.is_directory(path):
+            self._list_blindly(path, reason, warns=warns)
+        else:
+            written.note_blind_look(f"{path}/")
+        return written.descendants(path, prefix)
+
+    async def read(
         self,
         path: str,
         start: int | None = None,
         end: int | None = None,
         version: Version | None = None,
+        *,
+        in_thread: bool = False,
     ) -> bytes:
-        """Return an object, or its bytes *start* to *end* (exclusive).
-
-        An object that this process wrote raises PermissionError if GET is not granted
-        and the body was not kept in memory.
-        """
-        return run_steps(self.read_steps(path, start, end, version))
-
-    def read_steps(
-        self,
-        path: str,
-        start: int | None = None,
-        end: int | None = None,
-        version: Version | None = None,
-    ) -> Steps[bytes]:
-        """Do ``read`` as a generator, like ``calls.call_steps``."""
-        how = start, end, version
+        """Without GET, return the body that was kept; *in_thread*: it may be large."""
         try:
-            return (yield from calls.read_steps(self.client, path, *how))
+            return await calls.read(
+                self.client, path, start, end, version, in_thread=in_thread
+            )
         except PermissionError as error:
             return self._kept(path, _unseen(error))[start:end]
 
-    def download_steps(self, download: Download) -> Steps[int]:
-        """Write a whole object into a local file; raises like :meth:`read`."""
+    async def download(self, download: Download) -> int:
         try:
-            return (yield from download.steps())
+            return await download.run()
         except PermissionError as error:
             if download.file.begun:
                 raise  # memory must not be mixed with what the store sent
             body = self._kept(download.path, _unseen(error))
-            download.on_size(len(body))
-            download.file.write(body, 0)
-            download.progress(len(body))
+            await download.fill(body)
             return len(body)
 
     def _kept(self, path: str, reason: PermissionError) -> bytes:
-        """Return the body, kept in memory, of an object that this process wrote.
-
-        Without GET, this is the only way to read the object. *reason* is raised if no
-        body was kept.
-        """
+        """Without GET, the body kept in memory is the only way to read an object."""
         written = self.client.written
         body = written.body(path)
         if body is not None:
@@ -271,38 +241,24 @@ class Lookup:
             raise FileNotFoundError(2, "a directory, not an object", path)
         return self.blind(path, reason)
 
-    def remove(self, path: str, cancel: Cancellation | None = None) -> None:
-        """Delete one object and its record; a bucket is never deleted.
-
-        If deleting is not granted, an object or directory of this process raises
-        PermissionError.
-        """
-        run_steps(self.remove_steps(path, cancel))
-
-    def remove_steps(
-        self, path: str, cancel: Cancellation | None = None
-    ) -> Steps[None]:
-        """Do ``remove`` as a generator, like ``calls.call_steps``."""
+    async def remove(self, path: str) -> None:
+        """Delete one object and its record; a bucket is never deleted."""
         if split_path(path)[1]:
             with self.changing(path):
-                yield from calls.delete_steps(self.client, path, cancel)
+                await calls.delete(self.client, path)
         else:
-            yield None
-            self.info(path)  # a bucket that is not there is an error
+            await self.info(path)  # a missing bucket is an error
         self.client.written.forget(path)
 
     @contextlib.contextmanager
     def changing(self, path: str) -> Iterator[None]:
-        """Within the block, replace NotSignedError by the error of :meth:`blind`.
-
-        For a recorded object of this process, NotSignedError is raised unchanged.
-        """
+        """Own objects aside, replace NotSignedError by the error of :meth:`blind`."""
         written = self.client.written
         try:
             yield
         except NotSignedError as error:
-            own = written.receipt(path) or written.is_directory(path)
-            if own or written.is_unrecorded(path):
+            is_recorded = written.receipt(path) or written.is_directory(path)
+            if is_recorded or written.is_unrecorded(path):
                 raise
             self.blind(path, error)
 
@@ -317,9 +273,9 @@ class Lookup:
         """
         if notes:
             self.client.written.note_blind_look(path)
-        if self.client.written.is_unrecorded(path):
+        refuses = self.client.options.unknown == "error"
+        if refuses or self.client.written.is_unrecorded(path):
             _refuse(path, reason)
-        self._check_guess(path, reason)
         root = split_path(path)[0]
         if self.client.written.warn_once(root):
             denied = isinstance(reason, AccessDeniedError)
@@ -334,20 +290,13 @@ class Lookup:
             2, "missing, or not visible without HeadObject or GetObject", path
         ) from reason
 
-    def _check_guess(self, path: str, reason: PermissionError) -> None:
-        """Raise PermissionError if the option ``unknown`` forbids to guess about *path*."""
-        if self.client.options.unknown == "error":
-            _refuse(path, reason)
-
     def _list_blindly(
         self, path: str, reason: PermissionError, *, warns: bool = True
     ) -> None:
-        """Record that a list of *path* has only the objects of this process.
-
-        Warns once per bucket if *warns*; raises PermissionError for ``unknown="error"``.
-        """
+        """The list of *path* has only the objects of this process."""
         self.client.written.note_blind_look(f"{path}/")
-        self._check_guess(path, reason)
+        if self.client.options.unknown == "error":
+            _refuse(path, reason)
         root = split_path(path)[0]
         if warns and self.client.written.warn_once(f"list of {root}"):
             text = (
@@ -356,51 +305,48 @@ class Lookup:
             )
             warn_user(text, BlindAnswerWarning)
 
-    def _listed(
+    async def _listed(
         self, path: str, prefix: str = "", *, delimiter: str = "/"
-    ) -> Iterator[Info]:
+    ) -> AsyncIterator[Info]:
+        """Raise PermissionError here, not during the iteration."""
         bucket, key = split_path(path)
         within = f"{key}/{prefix}" if key else prefix
-        found = listing(self.client, bucket, within, delimiter=delimiter)
-        # Here, and not on a later page, it shows whether anybody may look.
-        return chain(list(islice(found, 1)), found)
+        entries = listing(self.client, bucket, within, delimiter=delimiter)
+        first = await anext(entries, None)
+        return _chained([first] if first else [], entries)
 
-    def _lists(self, path: str) -> bool:
-        """Return whether the store lists an object below *path*."""
-        return next(self._listed(path), None) is not None
+    async def _lists(self, path: str) -> bool:
+        return await anext(await self._listed(path), None) is not None
 
     def _remembered(
         self, path: str, reason: PermissionError, *, notes: bool = True
     ) -> Info:
-        if own := self.client.written.receipt(path):
-            return info_of(own)
+        if receipt := self.client.written.receipt(path):
+            return info_of(receipt)
         if self.client.written.is_directory(path):
             return _directory(path)
         return self.blind(path, reason, notes=notes)
 
-    def _alone(
+    async def _alone(
         self, path: str, reason: PermissionError | None, *, warns: bool
-    ) -> Iterator[Info]:
-        """Yield ``info`` of the object *path*, without objects below it; or nothing.
-
-        *reason* is the refusal of a listing; None if listing is granted.
-        """
+    ) -> Info | None:
+        """Return an object, not a directory; *reason* is the refusal of a listing."""
         if not split_path(path)[1] and not self.client.written.receipt(path):
-            return
+            return None
         with contextlib.suppress(FileNotFoundError):
             try:
-                yield calls.look(self.client, path)
+                return await calls.stat(self.client, path)
             except PermissionError as error:
-                found = self._remembered(path, reason or _unseen(error))
-                if found["type"] == "file":
-                    yield found
+                info = self._remembered(path, reason or _unseen(error))
+                return info if info["type"] == "file" else None
             except FileNotFoundError:
                 if reason is not None:
                     self._list_blindly(path, reason, warns=warns)
+        return None
 
 
 def _refuse(path: str, reason: PermissionError) -> NoReturn:
-    """Raise the error for a question about *path* that only the store can answer."""
+    """Only the store can answer the question about *path*."""
     if isinstance(reason, AccessDeniedError):
         raise reason
     action = getattr(reason, "action", None) or Action.HeadObject
@@ -418,29 +364,37 @@ def _unseen(error: PermissionError) -> PermissionError:
     return error
 
 
-def _below(listed: Iterator[Info], root: str, maxdepth: int | None) -> Iterator[Info]:
-    """Yield *listed* entries to *maxdepth* levels below *root*, each directory once."""
+async def _chained(
+    first: Iterable[Info], others: AsyncIterator[Info] | None = None
+) -> AsyncIterator[Info]:
+    for entry in first:
+        yield entry
+    if others is not None:
+        async for entry in others:
+            yield entry
+
+
+async def _below(
+    root: str, maxdepth: int | None, listed: AsyncIterator[Info]
+) -> AsyncIterator[Info]:
+    """Yield what is to *maxdepth* levels below *root*, each directory once."""
     seen: set[str] = set()
-    for item in listed:
+    async for item in listed:
         name = item["name"]
         if not name.startswith(root):
             continue  # what begins with a slash has no directory of its own
         parts = name.removeprefix(root).split("/")
         is_dir = item["type"] == "directory"
-        yield from _above((parts if is_dir else parts[:-1])[:maxdepth], root, seen)
+        above = (parts if is_dir else parts[:-1])[:maxdepth]
+        for end in range(len(above), 0, -1):
+            directory = root + "/".join(above[:end])
+            if directory in seen:
+                break  # so were the directories above it
+            seen.add(directory)
+            if not directory.endswith("/"):
+                yield _directory(directory)
         if not is_dir and (maxdepth is None or len(parts) <= maxdepth):
             yield item
-
-
-def _above(parts: list[str], root: str, seen: set[str]) -> Iterator[Info]:
-    """Yield the directory of *parts* and its parents, except directories in *seen*."""
-    for end in range(len(parts), 0, -1):
-        name = root + "/".join(parts[:end])
-        if name in seen:
-            return  # and so are those above it
-        seen.add(name)
-        if not name.endswith("/"):
-            yield _directory(name)
 
 
 def _directory(path: str) -> Info:

@@ -16,7 +16,8 @@ from typing import Any
 from attrs import define, evolve, field, frozen
 
 from ..errors import InvalidRequestError, NetworkError, ReplyError, SourceChangedError
-from ..http.transport import Sink
+from ..http.checksums import crc64
+from ..http.transfer import Sink
 from ..model import Action
 
 is_number = re.compile(r"[0-9]{1,20}").fullmatch
@@ -36,11 +37,9 @@ class Version:
 
     @classmethod
     def of(cls, info: Mapping[str, Any]) -> Version:
-        """Return the version that an ``fs.info`` describes."""
         return cls(f'"{info["ETag"]}"' if info["ETag"] else "", info["size"])
 
     def check(self, etag: str, total: int | None, path: str) -> None:
-        """Raise SourceChangedError if a reply has another ETag or total size."""
         with self._lock:
             self.etag = self.etag or etag
             self.total = total if self.total is None else self.total
@@ -56,63 +55,50 @@ class MemorySink:
     """Sink that keeps the received bytes in memory."""
 
     def __init__(self) -> None:
-        self.data = bytearray()
+        self._blocks: list[bytes] = []
+        self.size = self.crc64 = 0
 
     def begin(self) -> None:
-        """Discard the bytes written so far."""
-        self.data.clear()
+        self._blocks.clear()
+        self.size = self.crc64 = 0
 
     def write(self, block: bytes, /) -> None:
-        """Append the next bytes."""
-        self.data += block
+        self._blocks.append(block)
+        self.size += len(block)
+        self.crc64 = crc64(block, self.crc64)
+
+    def bytes(self) -> bytes:
+        return b"".join(self._blocks)
 
 
 @define(eq=False)
 class Range:
-    """One requested range of an object, and the sink that checks the reply.
-
-    Attributes:
-        start: first byte; with *stop* None, a negative number counts from the end.
-        stop: end offset, exclusive; None reads to the end of the object.
-        version: the accepted version; None accepts any.
-        takes_whole: accept the whole object as well.
-        on_head: called when the head of a reply was accepted.
-        expected: length of the reply in bytes; None if unknown.
-        total: size of the whole object in bytes; None if unknown.
-        etag: ETag of the object, as in the header.
-        partial: True if the reply is the range, False if it is the whole object.
-    """
+    """One requested range of an object, and the sink that checks the reply."""
 
     path: str
-    start: int
-    stop: int | None
+    start: int  # with *stop* None, a negative number counts from the end
+    stop: int | None  # exclusive; None reads to the end of the object
     sink: Sink
-    version: Version | None = field(default=None, kw_only=True)
-    takes_whole: bool = field(default=False, kw_only=True)
+    version: Version | None = field(default=None, kw_only=True)  # None accepts any
+    takes_whole: bool = field(default=False, kw_only=True)  # or the whole object
     on_head: Callable[[], None] = field(default=lambda: None, kw_only=True)
-    expected: int | None = field(default=None, init=False)
-    total: int | None = field(default=None, init=False)
-    etag: str = field(default="", init=False)
-    partial: bool = field(default=False, init=False)
+    expected: int | None = field(default=None, init=False)  # bytes of the reply
+    total: int | None = field(default=None, init=False)  # bytes of the whole object
+    etag: str = field(default="", init=False)  # as the header has it
+    partial: bool = field(default=False, init=False)  # not the whole object
     headers: Mapping[str, str] = field(factory=dict, init=False)
     _taken: int = field(default=0, init=False)
 
     @property
     def free(self) -> dict[str, str]:
-        """Unsigned headers to send with the request: Range, If-Match."""
+        """Unsigned headers to send with the request."""
         last = "" if self.stop is None else self.stop - 1
-        wanted = f"{self.start}" if self.start < 0 else f"{self.start}-{last}"
+        span = f"{self.start}" if self.start < 0 else f"{self.start}-{last}"
         etag = self.version.etag if self.version else ""
-        return {"Range": f"bytes={wanted}", **({"If-Match": etag} if etag else {})}
+        return {"Range": f"bytes={span}", **({"If-Match": etag} if etag else {})}
 
     def head(self, status: int, headers: Mapping[str, str]) -> None:
-        """Check the head of a reply.
-
-        Raises:
-            SourceChangedError: the reply has another version than the accepted one.
-            WholeError: the reply is the whole object.
-            ReplyError: the reply does not cover the requested range.
-        """
+        """Check that the reply has the accepted version and covers the range."""
         self.partial = status == HTTPStatus.PARTIAL_CONTENT
         if not self.partial:
             size = headers.get("content-length", "")
@@ -121,15 +107,15 @@ class Range:
             if self.total is not None and not self.takes_whole:
                 raise WholeError
             return
-        found = _is_range(headers.get("content-range", ""))
-        if not found:
+        match = _is_range(headers.get("content-range", ""))
+        if not match:
             raise self._bad("it names no range")
-        first, last, total = map(int, found.groups())
+        first, last, total = map(int, match.groups())
         self._see(headers, total)
         start = self.start if self.start >= 0 else max(0, total + self.start)
         stop = total if self.stop is None else min(self.stop, total)
         if (first, last + 1) != (start, stop):
-            raise self._bad(f"{found[0]} came for {self.free['Range']}")
+            raise self._bad(f"{match[0]} came for {self.free['Range']}")
         self.expected = stop - start
 
     def _see(self, headers: Mapping[str, str], total: int | None) -> None:
@@ -138,18 +124,15 @@ class Range:
             self.version.check(self.etag, total, self.path)
 
     def begin(self) -> None:
-        """Discard the bytes written so far."""
         self._taken = 0
         self.sink.begin()
         self.on_head()
 
     def write(self, block: bytes, /) -> None:
-        """Pass the next bytes to the sink."""
         self._taken += len(block)
         self.sink.write(block)
 
     def check(self, _: Any = None) -> None:
-        """Raise NetworkError if fewer or more bytes arrived than announced."""
         if self.expected is not None and self._taken != self.expected:
             msg = f"{self._taken} bytes came, {self.expected} were announced"
             raise NetworkError(msg, path=self.path)
@@ -160,20 +143,18 @@ class Range:
 
 
 def changed(path: str) -> SourceChangedError:
-    """Return the error for an object that was replaced since it was opened."""
     msg = "the object was replaced while it was read: open it again, from the start"
     return SourceChangedError(msg, path=path)
 
 
 def is_changed(error: InvalidRequestError) -> bool:
-    """Return whether *error* means that the object was replaced by another version."""
     status = HTTPStatus.PRECONDITION_FAILED
     return error.code == "PreconditionFailed" or error.status == status
 
 
 @frozen
 class RangePiece:
-    """One of many requested ranges: its position in the result, and its offsets."""
+    """One of many requested ranges; *index* is its position in the result."""
 
     index: int
     start: int
@@ -189,36 +170,32 @@ class MergedRange:
     stop: int | None
     pieces: tuple[RangePiece, ...]
 
-    def joined(self, piece: RangePiece, gap: int, most: int) -> MergedRange | None:
-        """Return this range extended by *piece*; None if *piece* is too far away.
-
-        *piece* begins later. *gap* is the maximum distance and *most* the maximum size,
-        both in bytes.
-        """
+    def joined(self, piece: RangePiece, gap: int, max_size: int) -> MergedRange | None:
+        """Extend it by *piece*, which begins later; None if *piece* is too far away."""
         if self.stop is not None:
             end = max(self.stop, piece.start if piece.stop is None else piece.stop)
-            if piece.start - self.stop > gap or end - self.start > most:
+            if piece.start - self.stop > gap or end - self.start > max_size:
                 return None
         open_ended = self.stop is None or piece.stop is None
         stop = None if open_ended else max(self.stop or 0, piece.stop or 0)
         return evolve(self, stop=stop, pieces=(*self.pieces, piece))
 
     def cut(self, data: bytes) -> list[tuple[int, bytes]]:
-        """Return index and bytes of each requested range, cut from *data*."""
-        view, base, found = memoryview(data), self.start, []
+        """Return index and bytes of each requested range."""
+        view, base, pieces = memoryview(data), self.start, []
         for piece in self.pieces:
             end = None if piece.stop is None else piece.stop - base
-            found.append((piece.index, bytes(view[piece.start - base : end])))
-        return found
+            pieces.append((piece.index, bytes(view[piece.start - base : end])))
+        return pieces
 
 
 def merged(
-    paths: Sequence[str], starts: Any, ends: Any, gap: int | None, most: int
+    paths: Sequence[str], starts: Any, ends: Any, gap: int | None, max_size: int
 ) -> list[MergedRange]:
     """Return the ranges to read for ``cat_ranges``, without empty ones.
 
     *starts* and *ends* are one value for all, or one for each of *paths*. Ranges at
-    most *gap* bytes apart are merged, up to *most* bytes or the size of the largest
+    most *gap* bytes apart are merged, up to *max_size* bytes or the size of the largest
     piece; *gap* None merges none. Lists that differ in length raise ValueError.
     """
     count = len(paths)
@@ -235,10 +212,10 @@ def merged(
         elif end is None or end > piece.start:
             near.append((path, piece))
     together: list[MergedRange] = []
-    for path, piece in sorted(near, key=lambda one: (one[0], one[1].start)):
+    for path, piece in sorted(near, key=lambda pair: (pair[0], pair[1].start)):
         last = together[-1] if together and together[-1].path == path else None
-        if last is not None and (more := last.joined(piece, gap or 0, most)):
-            together[-1] = more
+        if last is not None and (wider := last.joined(piece, gap or 0, max_size)):
+            together[-1] = wider
         else:
             together.append(MergedRange(path, piece.start, piece.stop, (piece,)))
     return alone + together

@@ -2,3 +2,14 @@
 
 Begin with ``options``.
 """
+
+from __future__ import annotations
+
+from ..compat import lazy
+
+__all__, __getattr__, __dir__ = lazy(
+    __name__,
+    "trust",
+    of_objects="ObjectOptions Target",
+    options="Options",
+)

@@ -18,10 +18,10 @@ from urllib.parse import quote, unquote_plus
 from ..model import frozen_mapping
 
 ALGORITHMS = ("AES256", "KMS", "SM4")
-LEAST_TRAFFIC, MOST_TRAFFIC = 819_200, 838_860_800  # bits a second of one request
+MIN_TRAFFIC, MAX_TRAFFIC = 819_200, 838_860_800  # bits a second of one request
 
 _MAX_TAGS, _TAG_NAME, _TAG_VALUE = 10, 128, 256
-_TAG = r"[\w +\-=.:/]*"  # compiled, as the others, by its first use
+_TAG = r"[\w +\-=.:/]*"  # like the others, compiled on first use
 _ENCRYPTION = "x-oss-server-side-encryption"
 _KEY_ID = r"[\x21-\x7e]{1,512}"
 _CALLBACK_FIELDS = {f"callback{n}" for n in ("Url", "Host", "Body", "BodyType", "SNI")}
@@ -35,7 +35,7 @@ _MAX_URLS = 5
 def tagging(value: Any) -> str:
     """Return the header value of tags, given as a mapping or as ``k=v&k2=v2``."""
     if isinstance(value, str) and value.strip():
-        pairs = [one.partition("=") for one in value.split("&")]
+        pairs = [tag.partition("=") for tag in value.split("&")]
         tags = {unquote_plus(n): unquote_plus(v) for n, _, v in pairs}
         if len(tags) < len(pairs):
             raise ValueError("tags whose names differ")
@@ -61,22 +61,21 @@ def tagging(value: Any) -> str:
 
 
 def encryption(value: Any) -> Mapping[str, str]:
-    """Return the headers of server-side encryption for an algorithm or a mapping."""
-    given = {"algorithm": value} if isinstance(value, str) else value
+    fields = {"algorithm": value} if isinstance(value, str) else value
     known = ("algorithm", "key_id", "data_encryption")
     names = ", ".join(ALGORITHMS)
-    if not isinstance(given, Mapping) or not given.keys() <= {*known}:
+    if not isinstance(fields, Mapping) or not fields.keys() <= {*known}:
         raise ValueError(f"one of {names}, or a mapping of {', '.join(known)}")
-    if given.get("algorithm") not in ALGORITHMS:
+    if fields.get("algorithm") not in ALGORITHMS:
         raise ValueError(f"an algorithm of {names}")
-    headers = {_ENCRYPTION: str(given["algorithm"])}
-    if len(given) > 1 and given["algorithm"] != "KMS":
+    headers = {_ENCRYPTION: str(fields["algorithm"])}
+    if len(fields) > 1 and fields["algorithm"] != "KMS":
         raise ValueError("KMS where there is a key_id or data_encryption")
-    if (key := given.get("key_id")) is not None:
+    if (key := fields.get("key_id")) is not None:
         if not isinstance(key, str) or not re.fullmatch(_KEY_ID, key):
             raise ValueError("a mapping whose key_id is the ID of a KMS key")
         headers[f"{_ENCRYPTION}-key-id"] = key
-    if (inner := given.get("data_encryption")) is not None:
+    if (inner := fields.get("data_encryption")) is not None:
         if inner != "SM4":
             raise ValueError("a mapping whose data_encryption is SM4")
         headers["x-oss-server-side-data-encryption"] = inner
@@ -84,16 +83,13 @@ def encryption(value: Any) -> Mapping[str, str]:
 
 
 def callback(value: Any) -> Mapping[str, str]:
-    """Return the headers by which OSS calls a server when the object is stored.
-
-    *value* is OSS's own JSON, as a mapping or a text; variables under ``callback-var``.
-    """
+    """*value* is OSS's own JSON, as a mapping or a text, with ``callback-var``."""
     if isinstance(value, str):
         with suppress(ValueError):
             value = json.loads(value)
     if not isinstance(value, Mapping):
         raise ValueError("a mapping of OSS's callback fields")  # noqa: TRY004 - a converter
-    fields = {name: one for name, one in value.items() if name != _VARIABLES}
+    fields = {n: v for n, v in value.items() if n != _VARIABLES}
     if unknown := sorted(map(str, set(fields) - _CALLBACK_FIELDS)):
         raise ValueError(
             f"a mapping of {', '.join(sorted(_CALLBACK_FIELDS))} and {_VARIABLES}, "
@@ -114,11 +110,10 @@ def callback(value: Any) -> Mapping[str, str]:
 
 
 def _check_fields(fields: Mapping[str, Any]) -> None:
-    for name, one in fields.items():
-        kind, what = (
-            (bool, "true or false") if name == "callbackSNI" else (str, "a text")
-        )
-        if not isinstance(one, kind):
+    for name, value in fields.items():
+        is_flag = name == "callbackSNI"
+        if not isinstance(value, bool if is_flag else str):
+            what = "true or false" if is_flag else "a text"
             raise ValueError(f"a mapping whose {name} is {what}")  # noqa: TRY004 - a converter
     urls = [url.strip() for url in fields.get("callbackUrl", "").split(";")]
     if not all(urls) or len(urls) > _MAX_URLS:
@@ -136,7 +131,7 @@ def _check_fields(fields: Mapping[str, Any]) -> None:
 
 def _encoded(fields: Mapping[str, Any]) -> str:
     text = json.dumps(dict(fields), ensure_ascii=False, separators=(",", ":"))
-    found = base64.b64encode(text.encode()).decode()
-    if len(found) > _MAX_CALLBACK:
+    encoded = base64.b64encode(text.encode()).decode()
+    if len(encoded) > _MAX_CALLBACK:
         raise ValueError(f"a mapping of at most {_MAX_CALLBACK} bytes when encoded")
-    return found
+    return encoded

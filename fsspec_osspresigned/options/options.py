@@ -7,26 +7,27 @@ import functools
 import os
 import re
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from attrs import field, fields, frozen
 
+from ..compat import open_files
 from ..errors import ConfigurationError
-from ..http.checksums import MODES
 from ..model import (
     ACLS,
+    CHECKSUMS,
     CONNECTIONS,
     LARGEST_PART,
+    MAX_CONNECTIONS,
     MAX_PART,
+    MAX_SMALL,
     MIN_PART,
-    MOST_CONNECTIONS,
-    MOST_SMALL,
     STORAGE_CLASSES,
     STYLES,
     THRESHOLD,
     frozen_mapping,
 )
-from ..request_checks import header_problems
 from ..secret import (
     HiddenList,
     HiddenMapping,
@@ -36,9 +37,9 @@ from ..secret import (
     token_reference,
 )
 from ..signers import chosen, misplaced_options
-from ..system import open_files
 from ..units import MIB, bytes_of
-from .header_values import LEAST_TRAFFIC, MOST_TRAFFIC, callback, encryption, tagging
+from ..url_checks import header_problems
+from .header_values import MAX_TRAFFIC, MIN_TRAFFIC, callback, encryption, tagging
 
 # Keywords of fsspec, its caches and zarr, which every filesystem gets.
 FOREIGN = {
@@ -59,7 +60,6 @@ Convert = Callable[[Any], Any]
 
 
 def is_true(value: Any) -> bool:
-    """Return whether *value* is True, or a text that means it."""
     return str(value).strip().lower() in _TRUE
 
 
@@ -70,25 +70,25 @@ def _boolean(value: Any) -> bool:
     raise ValueError("true or false")
 
 
-def _number(least: int, most: int, read: Callable[[str], int], what: str) -> Convert:
+def _number(low: int, high: int, read: Callable[[str], int], what: str) -> Convert:
     def convert(value: Any) -> int:
         if isinstance(value, str):
             with contextlib.suppress(ValueError):
                 value = read(value)
-        if type(value) is not int or not least <= value <= most:
-            raise ValueError(what.format(least=least, most=most))
+        if type(value) is not int or not low <= value <= high:
+            raise ValueError(what.format(low=low, high=high))
         return value
 
     return convert
 
 
-def _size(least: int, most: int) -> Convert:
-    what = "bytes from {least} to {most}, such as 8388608 or '8MiB'"
-    return _number(least, most, bytes_of, what)
+def _size(low: int, high: int) -> Convert:
+    what = "bytes from {low} to {high}, such as 8388608 or '8MiB'"
+    return _number(low, high, bytes_of, what)
 
 
-def _integer(least: int, most: int) -> Convert:
-    return _number(least, most, _digits, "a whole number from {least} to {most}")
+def _integer(low: int, high: int) -> Convert:
+    return _number(low, high, _digits, "a whole number from {low} to {high}")
 
 
 def _digits(text: str) -> int:
@@ -107,10 +107,7 @@ def _seconds(value: Any) -> float:
 
 
 def _timeout(value: Any) -> tuple[float, float]:
-    """Return the timeouts for connecting and for progress in seconds.
-
-    A single number is the timeout for progress.
-    """
+    """Return the timeouts for connecting and for progress; a number is the latter."""
     if not isinstance(value, list | tuple):
         number = _seconds(value)
         return min(10.0, number), number
@@ -172,7 +169,7 @@ def _directory(value: Any) -> str:
     place = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(place, str) or not place.strip() or "://" in place:
         raise ValueError("a directory on this machine")
-    return place
+    return str(Path(os.path.expanduser(place)).absolute())
 
 
 def _hosts(value: Any) -> Mapping[str, str | None]:
@@ -201,12 +198,7 @@ def _option(
     shown: Any = True,
     per_object: bool = False,
 ) -> Any:
-    """Return an attrs attribute for one storage option.
-
-    *convert* checks and converts a given value. *shown* says whether, or by which
-    function, the value is shown in a repr. *per_object* says whether the options of a
-    call may override the option.
-    """
+    """*shown*: whether, or by which function, a repr shows the value."""
     metadata = {"convert": convert, "per_object": per_object}
     return field(default=default, metadata=metadata, repr=shown)
 
@@ -215,7 +207,7 @@ _per_object = functools.partial(_option, per_object=True)
 
 
 def _shown_place(value: Any) -> str:
-    """Return the ``repr`` of a map's or grant's place; a query may hold a token."""
+    """The query of a URL may hold a token, so it is not shown."""
     if isinstance(value, str) and "://" in value:
         return SecretURL(value).shown()
     is_shown = isinstance(value, str | os.PathLike | Secret | None)
@@ -247,12 +239,12 @@ class Options:
     tagging: str | None = _per_object(None, tagging)
     server_side_encryption: Mapping[str, str] = _per_object({}, encryption)
     callback: Mapping[str, str] = _per_object({}, callback)
-    traffic_limit: int | None = _per_object(None, _integer(LEAST_TRAFFIC, MOST_TRAFFIC))
+    traffic_limit: int | None = _per_object(None, _integer(MIN_TRAFFIC, MAX_TRAFFIC))
     part_size: int | None = _option(None, _size(MIN_PART, MAX_PART))
     multipart_threshold: int | None = _option(None, _size(1, MAX_PART))
     max_concurrency: int | None = _option(None, _integer(1, 1024))
     memory_limit: int | None = _option(None, _size(MIB, 1024 * 1024 * MIB))
-    checksum: str = _per_object("auto", _choice(*MODES))
+    checksum: str = _per_object("auto", _choice(*CHECKSUMS))
     overwrite: bool | None = _per_object(None, _boolean)
     retries: int = _option(5, _integer(0, 100))
     retry_timeout: float = _option(300.0, _seconds)
@@ -317,21 +309,21 @@ class Options:
         return self.max_concurrency or CONNECTIONS
 
     @property
-    def most_connections(self) -> int:
+    def max_connections(self) -> int:
         """Maximum number of requests in flight in the process.
 
         One object has that many parts in flight only if its connections are slow.
         """
-        return self.max_concurrency or MOST_CONNECTIONS
+        return self.max_concurrency or MAX_CONNECTIONS
 
     @property
-    def most_small(self) -> int:
+    def max_small(self) -> int:
         """Maximum number of small requests in flight in the process.
 
         By default a quarter of the files that the process may open, 16 to 128.
         """
-        by_default = max(CONNECTIONS, min(MOST_SMALL, open_files() // 4))
-        return self.max_concurrency or by_default
+        default = max(CONNECTIONS, min(MAX_SMALL, open_files() // 4))
+        return self.max_concurrency or default
 
     @property
     def largest_part(self) -> int:
@@ -339,10 +331,10 @@ class Options:
         return self.part_size or LARGEST_PART
 
     @property
-    def most_memory(self) -> int:
+    def max_memory(self) -> int:
         """Maximum number of bytes that all streams buffer before writers wait."""
-        least = self.largest_part * (self.connections + 1)
-        return self.memory_limit or max(_MEMORY, least)
+        default = max(_MEMORY, self.largest_part * (self.connections + 1))
+        return self.memory_limit or default
 
     def check_portable(self) -> None:
         """Raise TypeError if the options contain secrets, which must not be pickled."""
@@ -366,15 +358,15 @@ class Options:
 
     def identity(self) -> tuple[Any, ...]:
         """Return the key by which filesystems with equal options share a client."""
-        own = (hashable(getattr(self, a.name)) for a in fields(type(self)))
-        return (*own, surroundings() if self.signer == "keys" else None)
+        values = (hashable(getattr(self, a.name)) for a in fields(type(self)))
+        return (*values, surroundings() if self.signer == "keys" else None)
 
 
 def renamed(given: Mapping[str, Any]) -> dict[str, Any]:
     """Return *given* with ``presigned_url`` in place of its alias ``url``.
 
-    ``url`` is the first parameter of fsspec's ``url_to_fs``, so callers of ``url_to_fs``
-    cannot pass an option of that name. If both names are given, both are kept.
+    ``url`` is the first parameter of fsspec's ``url_to_fs``, whose callers cannot pass
+    an option of that name. If both names are given, both are kept.
     """
     options = dict(given)
     if ALIAS in options and options.get("presigned_url") is None:
@@ -425,7 +417,6 @@ def _is_path(text: str) -> bool:
 
 
 def _source_problems(values: dict[str, Any]) -> list[str]:
-    """Return the problem if no source of signatures is given, or too many."""
     problems = []
     used = chosen(values.get)
     if not used:
@@ -448,16 +439,16 @@ def _source_problems(values: dict[str, Any]) -> list[str]:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return the *known* name that is most like *name*, as the end of a sentence."""
+    """Return the end of a sentence that names the most similar of *known*."""
     from difflib import get_close_matches  # noqa: PLC0415 - only for a typo
 
     close = get_close_matches(name, list(known), n=1)
-    close = close or [one for one in known if name.lower() in one.split("_")]
+    close = close or [other for other in known if name.lower() in other.split("_")]
     return f": did you mean {close[0]!r}?" if close else ""
 
 
 def _show(name: str, value: Any) -> str:
-    """Return an invalid value as text for a message; ``...`` if it may be a secret."""
+    """A value that may be a secret becomes ``...``."""
     if name in (
         ALIAS,
         "presigned_url",

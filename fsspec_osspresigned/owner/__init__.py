@@ -1,4 +1,24 @@
-"""Tools for the owner of a bucket: sign, inspect, check.
+"""What the owner of a bucket needs: sign, grant, inspect, check, and serve signatures.
 
-Begin with ``sign``. ``conformance`` checks that a signer follows the protocol.
+Begin with ``sign``. ``conformance`` checks that a signer follows the protocol,
+``store_check`` that a store does what this package assumes. ``service`` is the signer
+service with its page.
 """
+
+from __future__ import annotations
+
+from ..compat import lazy
+
+__all__, __getattr__, __dir__ = lazy(
+    __name__,
+    "sign",
+    conformance="Kit run",
+    conformance_rules="RULES",
+    grants="GrantTerms SignedGrant sign_grant",
+    inspect="about_entry about_grant about_url read share_expired warnings_of",
+    sign="Cut Order Signed local_objects",
+    store_check="FactResult OUTCOMES check",
+    store_facts="FACTS",
+    store_folder="CheckFolder StoreAccess Trace mainland_endpoint",
+    upload_check="Intent MapProblem check_grant check_map",
+)

@@ -24,7 +24,7 @@ from ..signing.canonical import quote_path
 ELSEWHERE = "osspresigned-check-elsewhere"  # a bucket, and keys, that are not granted
 _FOLDER = "osspresigned-check/"
 _UPLOAD_ID = "0004B9895DBBB6EC98E3"
-_MOST_SHOWN = 260  # characters of a request
+_MAX_SHOWN = 260  # characters of a request
 
 Request: TypeAlias = dict[str, Any]
 Cases: TypeAlias = Mapping[str, Request]  # what differs, for people -> the request
@@ -61,11 +61,10 @@ class Kit:
     allow_http: bool = False  # plain http may leave this machine
     versions: bool = False  # the policy grants versions as copy sources
     clock: Callable[[], float] = time.time
-    # The request that is judged now, or the body of the call if that is; for messages.
-    judged: Request | bytes = field(default=b"", init=False)
+    # The request whose result is checked now, or the body of the call; for messages.
+    sent: Request | bytes = field(default=b"", init=False)
 
     def __attrs_post_init__(self) -> None:
-        """Check the signer's URL as the client does."""
         HTTPSigner(self.url, exchange=self.exchange, allow_http=self.allow_http)
 
     def key(self, name: str) -> str:
@@ -75,10 +74,7 @@ class Kit:
     def request(
         self, action: Action = Action.PutObject, name: str = "k", **members: Any
     ) -> Request:
-        """Return a valid signing request for *action*.
-
-        *members* replace members of the request.
-        """
+        """Return a valid request for *action*; *members* replace its members."""
         spec = action.spec
         request: Request = {"action": action, "bucket": self.bucket}
         if spec.on_bucket:
@@ -114,18 +110,14 @@ class Kit:
             raise RuleSkippedError("every key is said to be granted")
 
     def post(self, body: bytes, authorization: str | None = None) -> Reply:
-        """Send one HTTP call to the signer.
-
-        *authorization* is the value of the header Authorization; None sends the token,
-        and an empty text omits the header.
-        """
+        """Send one call; *authorization* None sends the token, an empty text none."""
         headers = {**wire_protocol.JSON_HEADERS}
         if authorization is None:
             headers |= wire_protocol.bearer(self.token)
         elif authorization:
             headers["Authorization"] = authorization
         url = SecretURL(f"{self.url.rstrip('/')}/v1/sign")
-        self.judged = body
+        self.sent = body
         try:
             reply = self.exchange("POST", url, headers, body, wire_protocol.MAX_REPLY)
         except (NetworkError, SignerError) as error:
@@ -136,10 +128,7 @@ class Kit:
         return reply
 
     def raw(self, *requests: Request, **members: Any) -> list[Any]:
-        """Return the unparsed results of one call.
-
-        *members* are further members of the call.
-        """
+        """Return the unparsed results of a call with the further *members*."""
         body = json.dumps({"requests": requests, **members}).encode()
         return self.document(self.post(body), len(requests))
 
@@ -149,9 +138,9 @@ class Kit:
             problem = wire_protocol.problem_of_reply(
                 reply.status, reply.headers, reply.body
             )
-            said = f" ({problem.code})" if problem.code else ""
+            code = f" ({problem.code})" if problem.code else ""
             hint = ": check --token" if reply.status == HTTPStatus.UNAUTHORIZED else ""
-            raise RuleBrokenError(f"HTTP {reply.status}{said} instead of 200{hint}")
+            raise RuleBrokenError(f"HTTP {reply.status}{code} instead of 200{hint}")
         if media_type(reply) != "application/json":
             text = "the Content-Type of the reply is not application/json"
             raise RuleBrokenError(text)
@@ -163,7 +152,7 @@ class Kit:
         return results
 
     def results(self, *requests: Request, **members: Any) -> list[Result]:
-        """Return the parsed results of one call with *requests*."""
+        """Return the parsed results of a call with the further *members*."""
         results = self.raw(*requests, **members)
         body = json.dumps({"results": results}).encode()
         return wire_protocol.decode(body, len(requests))
@@ -172,14 +161,14 @@ class Kit:
         """Yield each of *cases* with its result; one call requests all of them."""
         results = self.results(*cases.values())
         for (what, request), result in zip(cases.items(), results, strict=True):
-            self.judged = request
+            self.sent = request
             yield what, request, result
 
     @cached_property
     def outcomes(self) -> dict[Action, Result]:
         """The signer's result for one request of each action."""
-        found = self.results(*map(self.request, URL_ACTIONS))
-        return dict(zip(URL_ACTIONS, found, strict=True))
+        results = self.results(*map(self.request, URL_ACTIONS))
+        return dict(zip(URL_ACTIONS, results, strict=True))
 
     @property
     def granted(self) -> dict[Action, SignerReply]:
@@ -234,19 +223,18 @@ class Verdict:
     reason: str = ""
     sent: str = ""  # the request, or the body of the call; the last one if all pass
 
-    def __str__(self) -> str:
-        """Return the verdict as text; a failure has the reason and the request."""
-        return self.text(verbose=self.outcome == "fail")
-
     def text(self, *, verbose: bool) -> str:
-        """Return the verdict as text; if *verbose*, with the request."""
+        """Return the verdict as text; a failure, or *verbose*, has the request, too."""
         mark = "FAIL" if self.outcome == "fail" else self.outcome
-        said = f"\n      {self.reason}" if self.reason else ""
-        sent = f"\n      sent: {self.sent}" if self.sent and verbose else ""
-        return f"{mark}  {self.rule}: {self.says}{said}{sent}"
+        reason = f"\n      {self.reason}" if self.reason else ""
+        sent = (
+            f"\n      sent: {self.sent}"
+            if self.sent and (verbose or self.outcome == "fail")
+            else ""
+        )
+        return f"{mark}  {self.rule}: {self.says}{reason}{sent}"
 
     def as_dict(self) -> dict[str, str]:
-        """Return the verdict as members of a JSON object."""
         return asdict(self)
 
 
@@ -265,34 +253,32 @@ def run(kit: Kit, rules: Sequence[ProtocolRule]) -> Iterator[Verdict]:
 def _verdict(rule: ProtocolRule, kit: Kit) -> Verdict:
     reasons: list[str] = []
     sent: Request | bytes = b""
-    kit.judged = b""
+    kit.sent = b""
     try:
         # One by one: the reasons before the signer broke off are kept.
         for reason in rule.check(kit):
-            sent = sent if reasons else kit.judged
+            sent = sent if reasons else kit.sent
             reasons.append(reason)
     except RuleBrokenError as broken:
-        sent = sent if reasons else kit.judged
+        sent = sent if reasons else kit.sent
         reasons.append(str(broken))
     except RuleSkippedError as skipped:
         return Verdict(rule.name, rule.says, "skip", str(skipped))
     if not reasons:
-        return Verdict(rule.name, rule.says, "pass", sent=_text(kit.judged, kit))
+        return Verdict(rule.name, rule.says, "pass", sent=_text(kit.sent, kit))
     more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
     reason = _shown(reasons[0], kit) + more
     return Verdict(rule.name, rule.says, "fail", reason, _text(sent, kit))
 
 
 def _text(sent: Request | bytes, kit: Kit) -> str:
-    """Return the request *sent* for output; an empty *sent* gives an empty text."""
     text = sent.decode("latin-1") if isinstance(sent, bytes) else json.dumps(sent)
     return _shown(text, kit)
 
 
 def _shown(text: str, kit: Kit) -> str:
-    """Return *text* for output: shortened, and without the token."""
     if kit.token is not None:
         text = text.replace(kit.token.reveal(), "<hidden>")
-    if len(text) > _MOST_SHOWN:
-        text = f"{text[:_MOST_SHOWN]}... ({len(text)} characters)"
+    if len(text) > _MAX_SHOWN:
+        text = f"{text[:_MAX_SHOWN]}... ({len(text)} characters)"
     return wire_protocol.clean(text)

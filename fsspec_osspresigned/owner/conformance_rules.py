@@ -1,4 +1,8 @@
-"""Rules of signer protocol 1: test requests, and the replies that it requires."""
+"""Rules of signer protocol 1: test requests, and the replies that it requires.
+
+Begin with ``RULES``, the table at the end. A rule that only says how a list of requests
+must be answered is a row of data; the others are functions.
+"""
 
 from __future__ import annotations
 
@@ -11,13 +15,13 @@ from urllib.parse import unquote, urlsplit
 
 from .. import parsing
 from ..model import COPY_SOURCE, OBJECT_ACL, Action, Reply
-from ..options.object_options import Target
-from ..request_checks import header_problems, own_header_problem
+from ..options.of_objects import Target
 from ..secret import SecretURL
 from ..signers import wire_protocol
 from ..signers.base import MAX_REQUESTS
 from ..signers.wire_protocol import ITEM_STATUS, SignerProblem, SignerReply
 from ..signing.signed_url import describe
+from ..url_checks import header_problems, own_header_problem
 from .conformance import (
     ELSEWHERE,
     Cases,
@@ -30,105 +34,89 @@ from .conformance import (
     media_type,
 )
 
-Sent: TypeAlias = Callable[[Kit], Cases]
 Check: TypeAlias = Callable[[Kit], Iterator[str]]
 Judge: TypeAlias = Callable[[Kit, Request, SignerReply], Iterator[str]]
+MakeCases: TypeAlias = Callable[[Kit], Cases]
 
 _NEVER_ADDED = (
     *(COPY_SOURCE, "x-oss-symlink-target", OBJECT_ACL, "x-oss-acl"),
     "x-oss-callback",
 )
-_CLOCKS_DIFFER = 300  # seconds; a V1 URL tells its end only
+_CLOCKS_DIFFER = 300  # seconds; a V1 URL has only its expiry time
 _SIGNED_URL = re.compile(r"https?://[^\s?]+\?")
 _UPLOAD = "U+/=id~1"
 
-RULES: list[ProtocolRule] = []
-
-
-# Decorators: what must come back. The function below says what is sent; its name and
-# docstring are those of the rule.
-
-
-def _rule(check: Check, function: Callable[..., Any] | None = None) -> Check:
-    named = function or check
-    name = named.__name__.strip("_").replace("_", "-")
-    RULES.append(ProtocolRule(name, (named.__doc__ or "").rstrip("."), check))
-    return check
-
 
 def _granted(judge: Judge) -> Check:
-    """Return a check that calls *judge* on the signed reply for each granted action."""
-
     def check(kit: Kit) -> Iterator[str]:
         for action, answer in kit.granted.items():
-            kit.judged = request = kit.request(action)
+            kit.sent = request = kit.request(action)
             for problem in judge(kit, request, answer):
                 yield f"{action}: {problem}"
 
-    return _rule(check, judge)
+    return check
 
 
-def _signed(judge: Judge) -> Callable[[Sent], Check]:
-    """Return a check that requires a signed reply for each case, and judges the reply.
+def _signed(make_cases: MakeCases, judge: Judge) -> Check:
+    def check(kit: Kit) -> Iterator[str]:
+        for what, request, result in kit.ask(make_cases(kit)):
+            if isinstance(result, SignerReply):
+                yield from judge(kit, request, result)
+            # A policy can limit the size of the whole object, for which a part counts.
+            elif result.code != "too_large" or request.get("part_number", 1) == 1:
+                yield from _not_signed(what, result)
 
-    A part after the first may also be refused as ``too_large``, because a policy can
-    limit the size of the whole object.
-    """
-
-    def decorate(cases: Sent) -> Check:
-        def check(kit: Kit) -> Iterator[str]:
-            for what, request, result in kit.ask(cases(kit)):
-                if isinstance(result, SignerReply):
-                    yield from judge(kit, request, result)
-                elif result.code != "too_large" or request.get("part_number", 1) == 1:
-                    yield from _not_signed(what, result)
-
-        return _rule(check, cases)
-
-    return decorate
+    return check
 
 
-def _refused(*codes: str, what: str = "{}") -> Callable[[Sent], Check]:
-    """Return a check that requires a refusal of each case with one of *codes*."""
+def _refused(make_cases: MakeCases, *codes: str) -> Check:
+    def check(kit: Kit) -> Iterator[str]:
+        for what, _, result in kit.ask(make_cases(kit)):
+            yield from _not_refused(what, result, *codes)
 
-    def decorate(cases: Sent) -> Check:
-        def check(kit: Kit) -> Iterator[str]:
-            for case, _, result in kit.ask(cases(kit)):
-                yield from _not_refused(what.format(case), result, *codes)
-
-        return _rule(check, cases)
-
-    return decorate
+    return check
 
 
-def _closed(values: Callable[[Kit], Mapping[str, str]]) -> Check:
-    """Return a check that none of the headers *values* is signed.
-
-    Each header is requested once as required and once as optional.
-    """
+def _unsigned(headers: Mapping[str, str]) -> Check:
+    """Return a check that *headers* are signed only if the policy grants them."""
 
     def check(kit: Kit) -> Iterator[str]:
-        headers = {
-            name: {name: value}
-            for name, value in values(kit).items()
+        closed = {  # each is requested once as required, and once as optional
+            name: {name: value.format(bucket=kit.bucket)}
+            for name, value in headers.items()
             if name not in kit.allowed_headers
         }
-        if not headers:
+        if not closed:
             raise RuleSkippedError("the policy is said to grant these headers")
-        demands = {name: kit.probe(headers=one) for name, one in headers.items()}
-        for name, _, result in kit.ask(demands):
+        required = {name: kit.probe(headers=header) for name, header in closed.items()}
+        for name, _, result in kit.ask(required):
             codes = ("header_refused", "forbidden")
             yield from _not_refused(f"the header {name}", result, *codes)
-        wishes = {n: kit.probe(optional_headers=one) for n, one in headers.items()}
-        for name, _, result in kit.ask(wishes):
+        optional = {n: kit.probe(optional_headers=h) for n, h in closed.items()}
+        for name, _, result in kit.ask(optional):
             if isinstance(result, SignerReply) and _header(result, name) is not None:
                 yield f"the header {name} was signed because it was wished"
 
-    return _rule(check, values)
+    return check
+
+
+def _probes(cases: Mapping[str, Mapping[str, Any]]) -> MakeCases:
+    # Description -> members that replace those of a valid request.
+    return lambda kit: {what: kit.probe(**new) for what, new in cases.items()}
+
+
+def _each(member: str, *values: object) -> MakeCases:
+    return lambda kit: {
+        f"{action} with {member} {value!r}": {
+            name: value if name == member else own
+            for name, own in kit.request(action).items()
+        }
+        for action in kit.granted
+        for value in values
+    }
 
 
 def _not_refused(what: str, result: Result, *codes: str) -> Iterator[str]:
-    """Yield a message unless *result* is a refusal with one of *codes*."""
     wanted = " or ".join(codes)
     if isinstance(result, SignerReply):
         yield f"{what} was signed instead of refused with {wanted}"
@@ -145,7 +133,6 @@ def _not_signed(what: str, result: Result) -> Iterator[str]:
 
 
 def _refused_call(reply: Reply, what: str, *statuses: int) -> Iterator[str]:
-    """Yield the problems of the reply to a call that must be refused as a whole."""
     wanted = " or ".join(map(str, statuses))
     if reply.status not in statuses:
         yield f"{what}: HTTP {reply.status}, not {wanted}"
@@ -165,7 +152,6 @@ def _refused_call(reply: Reply, what: str, *statuses: int) -> Iterator[str]:
 
 
 def _misshapen(problem: Mapping[str, Any]) -> str | None:
-    """Return a message about wrong members of an error document; None if correct."""
     code = problem.get("code")
     if not isinstance(code, str) or not code:
         return "has no code"
@@ -178,83 +164,45 @@ def _misshapen(problem: Mapping[str, Any]) -> str | None:
 
 
 def _header(answer: SignerReply, name: str) -> object:
-    """Return the value of the header *name*, in any case; None if it is missing."""
-    found = {given.lower(): value for given, value in answer.headers.items()}
-    return found.get(name.lower())
+    values = {header.lower(): value for header, value in answer.headers.items()}
+    return values.get(name.lower())
 
 
 def _without(request: Request, name: str) -> Request:
     return {member: value for member, value in request.items() if member != name}
 
 
-@_rule
 def _answers(kit: Kit) -> Iterator[str]:
-    """The signer returns a signed request for a granted action."""
     if not kit.granted:
         codes = {o.code for o in kit.outcomes.values() if isinstance(o, SignerProblem)}
         yield f"nothing is signed below {kit.bucket}/{kit.prefix} ({min(codes)})"
 
 
-@_granted
 def _methods(_: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
-    """The signed request has the HTTP method of the requested action."""
     right = request["action"].method
     if answer.method != right:
         yield f"came back as {answer.method[:10]!r}, not {right}"
 
 
-@_granted
 def _host_and_key(kit: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
-    """The URL leads to the requested bucket and key."""
     if problem := kit.misplaced(request, answer.url):
         yield problem
 
 
 def _echoes(parameter: str, member: str) -> Judge:
-    """Return a judge: *parameter* of the URL must equal *member* of the request."""
-
     def judge(_: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
         items = (item.partition("=") for item in urlsplit(answer.url).query.split("&"))
-        found = [unquote(value) for n, _, value in items if unquote(n) == parameter]
-        if found != ([str(request[member])] if member in request else []):
+        values = [unquote(value) for n, _, value in items if unquote(n) == parameter]
+        if values != ([str(request[member])] if member in request else []):
             yield f"{request['action']}: {parameter} in the URL is not the one asked for"
 
     return judge
 
 
-def _each(kit: Kit, member: str, *values: object) -> Cases:
-    """Return a request for each granted action and each of *values*.
-
-    If the action has *member*, the value replaces that member.
-    """
-    return {
-        f"{action} with {member} {value!r}": {
-            name: value if name == member else own
-            for name, own in kit.request(action).items()
-        }
-        for action in kit.granted
-        for value in values
-    }
-
-
-@_signed(_echoes("uploadId", "upload_id"))
-def _upload_id(kit: Kit) -> Cases:
-    """The URL contains the requested uploadId once, and only in calls on an upload."""
-    return _each(kit, "upload_id", _UPLOAD)
-
-
-@_signed(_echoes("partNumber", "part_number"))
-def _part_number(kit: Kit) -> Cases:
-    """The URL contains the requested partNumber once, and only in calls on a part."""
-    return _each(kit, "part_number", 1, 2, 10_000)
-
-
-@_rule
 def _no_other_call(kit: Kit) -> Iterator[str]:
-    """The query parameters of the URL are exactly those of the requested call."""
     requests = {str(action): kit.request(action) for action in kit.granted}
     for action, answer in kit.granted.items():
-        kit.judged = requests[action]
+        kit.sent = requests[action]
         if problem := kit.another_call(requests[action], answer.url):
             yield f"{action}: {problem}"
     # Members of a part in a request for something else must not make it a part.
@@ -265,9 +213,7 @@ def _no_other_call(kit: Kit) -> Iterator[str]:
             yield f"{what} with members of a part became another call"
 
 
-@_granted
 def _reply_headers(_: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
-    """The headers of a signed request are valid, and grant nothing unrequested."""
     yield from header_problems(answer.headers)
     asked = {name.lower() for name in request.get("headers", ())}
     for name in answer.headers:
@@ -279,9 +225,7 @@ def _reply_headers(_: Kit, request: Request, answer: SignerReply) -> Iterator[st
         yield own
 
 
-@_rule
 def _header_echo(kit: Kit) -> Iterator[str]:
-    """A required header is returned with its value, or the request is refused."""
     demands = {"Content-Type": "text/x-check", "x-oss-meta-check": "a  B;c"}
     cases = {n: kit.probe(headers={n: v}) for n, v in demands.items()}
     for name, _, result in kit.ask(cases):
@@ -297,19 +241,7 @@ def _wished(_: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
             yield f"the wished header {name} came back with another value"
 
 
-@_signed(_wished)
-def _wishes(kit: Kit) -> Cases:
-    """An optional header never causes a refusal, and its value is never changed."""
-    return {
-        "a request with wished headers": kit.probe(
-            optional_headers={"Content-Type": "text/x-check", "X-Check": "1"}
-        )
-    }
-
-
-@_rule
 def _uploads(kit: Kit) -> Iterator[str]:
-    """All requests of an upload, by one PUT or in parts, are signed."""
     complete, abort = Action.CompleteMultipartUpload, Action.AbortMultipartUpload
     wish = {"Content-Type": "text/csv"}
     target = Target(path=f"{kit.bucket}/{kit.key('a.csv')}", optional_headers=wish)
@@ -329,9 +261,7 @@ def _uploads(kit: Kit) -> Iterator[str]:
         yield from _not_signed(what, result)
 
 
-@_rule
 def _odd_keys(kit: Kit) -> Iterator[str]:
-    """A key is signed unchanged: percent-encoded once, without resolving ``..``."""
     plain = ("a b+c", "%41%2F", "\u00e9\u4e2d", "q?&=#", "~'()*!")
     # These may be refused, but they must not lead elsewhere.
     dotted = ("x/../y", "x//y", "x/./y", "%2e%2e/y", "../../y")
@@ -343,9 +273,7 @@ def _odd_keys(kit: Kit) -> Iterator[str]:
             yield from _not_signed(f"the key ...{name}", result)
 
 
-@_rule
 def _order(kit: Kit) -> Iterator[str]:
-    """Results have the order of the requests, and an invalid request fails alone."""
     cases = {
         f"request {index} of 5": kit.probe(name) for index, name in enumerate("cadbe")
     }
@@ -361,115 +289,36 @@ def _order(kit: Kit) -> Iterator[str]:
             yield f"the result of {what} is for another object"
 
 
-@_rule
 def _unknown_members(kit: Kit) -> Iterator[str]:
-    """Unknown JSON members of a request are ignored."""
     [result] = kit.results(kit.probe(x_check={"a": [1]}), x_check="b")
     yield from _not_signed("a request with an unknown member", result)
 
 
 def _lives(kit: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
-    wish = request["expires_in"]
+    requested = request["expires_in"]
     signed = describe(SecretURL(answer.url))
-    told, slack = answer.expires_in, 0 if signed.signed_at else _CLOCKS_DIFFER
-    if told is not None and not 1 <= told <= wish:
-        yield f"expires_in is {told}, wished was {wish}"
+    stated, slack = answer.expires_in, 0 if signed.signed_at else _CLOCKS_DIFFER
+    if stated is not None and not 1 <= stated <= requested:
+        yield f"expires_in is {stated}, wished was {requested}"
     if signed.expires_at is not None:
-        real = signed.expires_at - (signed.signed_at or kit.clock())
-        if real > wish + slack:
-            yield f"the URL lives for {real:.0f} s, wished were {wish}"
-        if told is not None and told > real + slack:
-            yield f"expires_in is {told}, but the URL lives for {real:.0f} s"
-    elif told is None:
+        life = signed.expires_at - (signed.signed_at or kit.clock())
+        if life > requested + slack:
+            yield f"the URL lives for {life:.0f} s, wished were {requested}"
+        if stated is not None and stated > life + slack:
+            yield f"expires_in is {stated}, but the URL lives for {life:.0f} s"
+    elif stated is None:
         yield "neither expires_in nor the URL tells when it ends"
 
 
-@_signed(_lives)
-def _life(kit: Kit) -> Cases:
-    """A URL expires no later than requested, and the reply's expires_in is correct."""
-    return {f"expires_in {n}": kit.probe(expires_in=n) for n in (60, 900)}
-
-
-@_rule
 def _not_granted(kit: Kit) -> Iterator[str]:
-    """An action that is not granted is refused with action_not_granted."""
     for action, result in kit.outcomes.items():
         more = ("forbidden", "header_refused") if action.spec.copies else ()
-        kit.judged = kit.request(action)
+        kit.sent = kit.request(action)
         if isinstance(result, SignerProblem):
             yield from _not_refused(action, result, "action_not_granted", *more)
 
 
-@_refused("invalid_request", what="the parameter {}")
-def _closed_query(kit: Kit) -> Cases:
-    """A query parameter outside the protocol's list is refused with invalid_request."""
-    queries = {
-        **dict.fromkeys(("acl", "tagging", "uploads", "append", "symlink"), ""),
-        "uploadId": "U",
-        "partNumber": "1",
-        "list-type": "2",
-        "x-oss-process": "image/info",
-    }
-    return {name: kit.probe(query={name: value}) for name, value in queries.items()}
-
-
-@_closed
-def _acl(_: Kit) -> Mapping[str, str]:
-    """An access control list is refused, unless the policy permits it."""
-    return {OBJECT_ACL: "public-read", "x-oss-acl": "public-read"}
-
-
-@_closed
-def _copy_source(kit: Kit) -> Mapping[str, str]:
-    """A copy source is refused for all actions except copies."""
-    return {COPY_SOURCE: f"/{kit.bucket}/k", f"{COPY_SOURCE}-range": "bytes=0-1"}
-
-
-@_closed
-def _retention(_: Kit) -> Mapping[str, str]:
-    """Locking or unlocking an object is refused, unless the policy permits it."""
-    return {
-        "x-oss-object-worm-mode": "COMPLIANCE",
-        "x-oss-bypass-governance-retention": "true",
-    }
-
-
-@_closed
-def _callback_and_symlink(_: Kit) -> Mapping[str, str]:
-    """A callback or symlink target is refused, unless the policy permits it."""
-    return {
-        **dict.fromkeys(("x-oss-callback", "x-oss-callback-var"), "e30="),
-        "x-oss-symlink-target": "k",
-    }
-
-
-@_refused("header_refused", "invalid_request", what="the header {}")
-def _closed_headers(kit: Kit) -> Cases:
-    """A required header outside the protocol's list is refused."""
-    headers = {
-        "X-Check": "1",
-        "Range": "bytes=0-1",
-        "Content-Length": "3",
-        "Authorization": "1",
-        "Transfer-Encoding": "chunked",
-        "Content-Type": "a\r\nX-Check: 1",
-    }
-    return {f"{n}: {v!r}": kit.probe(headers={n: v}) for n, v in headers.items()}
-
-
-@_closed
-def _signature_headers(_: Kit) -> Mapping[str, str]:
-    """A header that belongs to the signature is refused."""
-    names = (
-        *("date", "expires", "credential", "security-token", "content-sha256"),
-        *("signature", "signature-version", "additional-headers"),
-    )
-    return {f"x-oss-{name}": "1" for name in names}
-
-
-@_rule
 def _copy_without_source(kit: Kit) -> Iterator[str]:
-    """A copy without a source, which would be an upload of any size, is refused."""
     copies = [kit.request(action) for action in kit.granted if action.spec.copies]
     if not copies:
         raise RuleSkippedError("no copy is granted")
@@ -485,9 +334,7 @@ def _copy_without_source(kit: Kit) -> Iterator[str]:
             yield f"{what} was signed, because a wished source was dropped"
 
 
-@_refused("forbidden", "header_refused")
 def _copy_version(kit: Kit) -> Cases:
-    """A copy source with a version is refused, unless the policy grants versions."""
     if kit.versions:
         raise RuleSkippedError("the policy is said to grant versions")
     kit.needs(Action.CopyObject)
@@ -496,9 +343,7 @@ def _copy_version(kit: Kit) -> Cases:
     return {"a copy of a version": kit.request(Action.CopyObject, headers=version)}
 
 
-@_rule
 def _copy_outside(kit: Kit) -> Iterator[str]:
-    """A copy source without permission to read it is refused."""
     kit.needs(Action.CopyObject)
     sources = [f"/{ELSEWHERE}/k"]
     if kit.prefix:
@@ -514,52 +359,32 @@ def _copy_outside(kit: Kit) -> Iterator[str]:
         yield from _not_refused("a copy from outside", result, *codes)
 
 
-@_refused("forbidden", "action_not_granted")
-def _other_bucket(kit: Kit) -> Cases:
-    """A request for another bucket is refused."""
-    return {"another bucket": kit.probe(bucket=ELSEWHERE)}
-
-
-@_refused("forbidden", what="the key {}")
 def _other_prefix(kit: Kit) -> Cases:
-    """A key outside of the granted prefix is refused."""
     kit.needs_prefix()
     keys = (f"{ELSEWHERE}/k", f"{ELSEWHERE}/../{kit.key('k')}")
-    return {key: kit.probe(key=key) for key in keys}
+    return {f"the key {key}": kit.probe(key=key) for key in keys}
 
 
-@_refused("forbidden", what="a listing of {}")
 def _other_listing(kit: Kit) -> Cases:
-    """A listing outside of the granted prefix is refused."""
     kit.needs(Action.ListObjectsV2)
     kit.needs_prefix()
     queries: list[dict[str, str]] = [{}, {"prefix": ""}, {"prefix": ELSEWHERE}]
     return {
-        str(query or "all"): kit.request(Action.ListObjectsV2, query=query)
+        f"a listing of {query or 'all'}": kit.request(Action.ListObjectsV2, query=query)
         for query in queries
     }
 
 
-@_refused("invalid_request", what="a request with {}")
-def _nulls(kit: Kit) -> Cases:
-    """A JSON member that is null is refused."""
-    names = ("bucket", "key", "headers", "optional_headers", "query", "expires_in")
-    return {f"{name} null": {**kit.probe(), name: None} for name in names}
-
-
-@_refused("invalid_request", what="a request with {}")
-def _members(kit: Kit) -> Cases:
-    """A missing JSON member, or one of a wrong type or range, is refused."""
+def _wrong_members(kit: Kit) -> Cases:
+    plain = kit.probe()
     cases = {
-        **{f"{n} missing": _without(kit.probe(), n) for n in ("bucket", "key")},
-        **{
-            f"{n} a number": {**kit.probe(), n: 1} for n in ("bucket", "key", "headers")
-        },
-        "a header that is a number": kit.probe(headers={"x-oss-meta-a": 1}),
-        "an empty key": kit.probe(key=""),
-        "expires_in 0": kit.probe(expires_in=0),
-        "expires_in 604801": kit.probe(expires_in=604_801),
-        "expires_in a string": kit.probe(expires_in="60"),
+        **{f"{n} missing": _without(plain, n) for n in ("bucket", "key")},
+        **{f"{n} a number": {**plain, n: 1} for n in ("bucket", "key", "headers")},
+        "a header that is a number": {**plain, "headers": {"x-oss-meta-a": 1}},
+        "an empty key": {**plain, "key": ""},
+        "expires_in 0": {**plain, "expires_in": 0},
+        "expires_in 604801": {**plain, "expires_in": 604_801},
+        "expires_in a string": {**plain, "expires_in": "60"},
     }
     for action, name, values in (
         (Action.PutObject, "content_length", (-1, True, "3")),
@@ -567,15 +392,13 @@ def _members(kit: Kit) -> Cases:
         (Action.UploadPart, "upload_id", ("", 1)),
     ):
         if action in kit.granted:
-            cases[f"{name} missing"] = _without(kit.request(action), name)
-            for value in values:
-                cases[f"{name} {value!r}"] = {**kit.request(action), name: value}
-    return cases
+            right = kit.request(action)
+            cases[f"{name} missing"] = _without(right, name)
+            cases |= {f"{name} {value!r}": {**right, name: value} for value in values}
+    return {f"a request with {what}": request for what, request in cases.items()}
 
 
-@_rule
 def _surrogates(kit: Kit) -> Iterator[str]:
-    """A key that UTF-8 cannot encode is refused, alone or with the whole call."""
     what = "the key ...\\ud800, a lone surrogate,"
     reply = kit.post(json.dumps({"requests": [kit.probe("\ud800")]}).encode())
     if reply.status == HTTPStatus.BAD_REQUEST:
@@ -586,9 +409,7 @@ def _surrogates(kit: Kit) -> Iterator[str]:
     yield from _not_refused(what, result, "invalid_request")
 
 
-@_rule
 def _item_errors(kit: Kit) -> Iterator[str]:
-    """The error for a request has all members, and its text contains no signed URL."""
     bad = [{**kit.probe(), "action": "NoSuchAction"}, kit.probe(bucket=ELSEWHERE)]
     for result in kit.raw(*bad, _without(kit.probe(), "key")):
         if "error" not in result:
@@ -599,35 +420,29 @@ def _item_errors(kit: Kit) -> Iterator[str]:
             yield f"an item's error {problem}"
 
 
-@_rule
 def _call_errors(kit: Kit) -> Iterator[str]:
-    """An invalid call is refused with 400 and problem details."""
     bodies = (b"{", b"\xff", b"[]", b"{}", b'{"requests": []}', b'{"requests": {}}')
     for body in bodies:
         yield from _refused_call(kit.post(body), body.decode("latin-1"), 400)
 
 
-@_rule
 def _duplicate_members(kit: Kit) -> Iterator[str]:
-    """A call with a duplicate JSON member is refused."""
     request = json.dumps(kit.probe())
     body = f'{{"requests": [{request}], "requests": [{request}]}}'
     yield from _refused_call(kit.post(body.encode()), "a member twice", 400)
 
 
-@_rule
 def _token(kit: Kit) -> Iterator[str]:
-    """A missing or wrong token is refused with 401."""
     if kit.token is None:
         raise RuleSkippedError("no token was given")
     body = wire_protocol.body([json.dumps(kit.probe())])
-    for what, given in (
+    for what, authorization in (
         ("no token", ""),
         ("a wrong token", "Bearer osspresigned-check"),
         ("an empty token", "Bearer"),
         ("another scheme", "Basic b3NzOmNoZWNr"),
     ):
-        reply = kit.post(body, given)
+        reply = kit.post(body, authorization)
         yield from _refused_call(reply, what, HTTPStatus.UNAUTHORIZED)
         problem = wire_protocol.problem_of_reply(
             reply.status, reply.headers, reply.body
@@ -636,21 +451,17 @@ def _token(kit: Kit) -> Iterator[str]:
             yield f"{what}: the code is not unauthorized"
 
 
-@_rule
 def _batch_limit(kit: Kit) -> Iterator[str]:
-    """A call of 100 requests is answered, one of 101 is refused with 413 or 400."""
     item = json.dumps(kit.probe())
-    most = MAX_REQUESTS
-    full = kit.document(kit.post(wire_protocol.body([item] * most)), most)
+    limit = MAX_REQUESTS
+    full = kit.document(kit.post(wire_protocol.body([item] * limit)), limit)
     if any("error" in result for result in full):
-        yield f"not all of {most} equal requests were signed"
-    reply = kit.post(wire_protocol.body([item] * (most + 1)))
-    yield from _refused_call(reply, f"{most + 1} requests", 413, 400)
+        yield f"not all of {limit} equal requests were signed"
+    reply = kit.post(wire_protocol.body([item] * (limit + 1)))
+    yield from _refused_call(reply, f"{limit + 1} requests", 413, 400)
 
 
-@_rule
 def _body_limit(kit: Kit) -> Iterator[str]:
-    """A body of 1 MiB is accepted, a larger one is refused with 413 or 400."""
     body = wire_protocol.body([json.dumps(kit.probe())])
     full = body.ljust(wire_protocol.MAX_REQUEST_BODY)
     try:
@@ -659,3 +470,116 @@ def _body_limit(kit: Kit) -> Iterator[str]:
         yield f"a body of 1 MiB: {broken}"
     reply = kit.post(full + b" ")
     yield from _refused_call(reply, "a body of 1 MiB and a byte", 413, 400)
+
+
+_OTHER_CALLS = {
+    **dict.fromkeys(("acl", "tagging", "uploads", "append", "symlink"), ""),
+    "uploadId": "U",
+    "partNumber": "1",
+    "list-type": "2",
+    "x-oss-process": "image/info",
+}
+_OTHER_HEADERS = {
+    "X-Check": "1",
+    "Range": "bytes=0-1",
+    "Content-Length": "3",
+    "Authorization": "1",
+    "Transfer-Encoding": "chunked",
+    "Content-Type": "a\r\nX-Check: 1",
+}
+_ACL = {OBJECT_ACL: "public-read", "x-oss-acl": "public-read"}
+_SOURCE = {COPY_SOURCE: "/{bucket}/k", f"{COPY_SOURCE}-range": "bytes=0-1"}
+_RETENTION = {
+    "x-oss-object-worm-mode": "COMPLIANCE",
+    "x-oss-bypass-governance-retention": "true",
+}
+_CALLBACK_AND_SYMLINK = {
+    **dict.fromkeys(("x-oss-callback", "x-oss-callback-var"), "e30="),
+    "x-oss-symlink-target": "k",
+}
+_SIGNATURE = (
+    *("date", "expires", "credential", "security-token", "content-sha256"),
+    *("signature", "signature-version", "additional-headers"),
+)
+_OPTIONAL = {"optional_headers": {"Content-Type": "text/x-check", "X-Check": "1"}}
+_NULLABLE = ("bucket", "key", "headers", "optional_headers", "query", "expires_in")
+
+# The first rule is tested first; if it fails, the others are skipped.
+# fmt: off
+RULES = (
+    ProtocolRule("answers", "The signer returns a signed request for a granted action",
+        _answers),
+    ProtocolRule("methods", "The signed request has the HTTP method of the requested action",
+        _granted(_methods)),
+    ProtocolRule("host-and-key", "The URL leads to the requested bucket and key",
+        _granted(_host_and_key)),
+    ProtocolRule("upload-id", "The URL contains the requested uploadId once, and only in calls on an upload",
+        _signed(_each("upload_id", _UPLOAD), _echoes("uploadId", "upload_id"))),
+    ProtocolRule("part-number", "The URL contains the requested partNumber once, and only in calls on a part",
+        _signed(_each("part_number", 1, 2, 10_000), _echoes("partNumber", "part_number"))),
+    ProtocolRule("no-other-call", "The query parameters of the URL are exactly those of the requested call",
+        _no_other_call),
+    ProtocolRule("reply-headers", "The headers of a signed request are valid, and grant nothing unrequested",
+        _granted(_reply_headers)),
+    ProtocolRule("header-echo", "A required header is returned with its value, or the request is refused",
+        _header_echo),
+    ProtocolRule("wishes", "An optional header never causes a refusal, and its value is never changed",
+        _signed(_probes({"a request with wished headers": _OPTIONAL}), _wished)),
+    ProtocolRule("uploads", "All requests of an upload, by one PUT or in parts, are signed",
+        _uploads),
+    ProtocolRule("odd-keys", "A key is signed unchanged: percent-encoded once, without resolving `..`",
+        _odd_keys),
+    ProtocolRule("order", "Results have the order of the requests, and an invalid request fails alone",
+        _order),
+    ProtocolRule("unknown-members", "Unknown JSON members of a request are ignored",
+        _unknown_members),
+    ProtocolRule("life", "A URL expires no later than requested, and the reply's expires_in is correct",
+        _signed(_probes({f"expires_in {n}": {"expires_in": n} for n in (60, 900)}), _lives)),
+    ProtocolRule("not-granted", "An action that is not granted is refused with action_not_granted",
+        _not_granted),
+    ProtocolRule("closed-query", "A query parameter outside the protocol's list is refused with invalid_request",
+        _refused(_probes({f"the parameter {n}": {"query": {n: v}} for n, v in _OTHER_CALLS.items()}), "invalid_request")),
+    ProtocolRule("acl", "An access control list is refused, unless the policy permits it",
+        _unsigned(_ACL)),
+    ProtocolRule("copy-source", "A copy source is refused for all actions except copies",
+        _unsigned(_SOURCE)),
+    ProtocolRule("retention", "Locking or unlocking an object is refused, unless the policy permits it",
+        _unsigned(_RETENTION)),
+    ProtocolRule("callback-and-symlink", "A callback or symlink target is refused, unless the policy permits it",
+        _unsigned(_CALLBACK_AND_SYMLINK)),
+    ProtocolRule("closed-headers", "A required header outside the protocol's list is refused",
+        _refused(_probes({f"the header {n}: {v!r}": {"headers": {n: v}} for n, v in _OTHER_HEADERS.items()}), "header_refused", "invalid_request")),
+    ProtocolRule("signature-headers", "A header that belongs to the signature is refused",
+        _unsigned({f"x-oss-{name}": "1" for name in _SIGNATURE})),
+    ProtocolRule("copy-without-source", "A copy without a source, which would be an upload of any size, is refused",
+        _copy_without_source),
+    ProtocolRule("copy-version", "A copy source with a version is refused, unless the policy grants versions",
+        _refused(_copy_version, "forbidden", "header_refused")),
+    ProtocolRule("copy-outside", "A copy source without permission to read it is refused",
+        _copy_outside),
+    ProtocolRule("other-bucket", "A request for another bucket is refused",
+        _refused(_probes({"another bucket": {"bucket": ELSEWHERE}}), "forbidden", "action_not_granted")),
+    ProtocolRule("other-prefix", "A key outside of the granted prefix is refused",
+        _refused(_other_prefix, "forbidden")),
+    ProtocolRule("other-listing", "A listing outside of the granted prefix is refused",
+        _refused(_other_listing, "forbidden")),
+    ProtocolRule("nulls", "A JSON member that is null is refused",
+        _refused(_probes({f"a request with {n} null": {n: None} for n in _NULLABLE}), "invalid_request")),
+    ProtocolRule("members", "A missing JSON member, or one of a wrong type or range, is refused",
+        _refused(_wrong_members, "invalid_request")),
+    ProtocolRule("surrogates", "A key that UTF-8 cannot encode is refused, alone or with the whole call",
+        _surrogates),
+    ProtocolRule("item-errors", "The error for a request has all members, and its text contains no signed URL",
+        _item_errors),
+    ProtocolRule("call-errors", "An invalid call is refused with 400 and problem details",
+        _call_errors),
+    ProtocolRule("duplicate-members", "A call with a duplicate JSON member is refused",
+        _duplicate_members),
+    ProtocolRule("token", "A missing or wrong token is refused with 401",
+        _token),
+    ProtocolRule("batch-limit", "A call of 100 requests is answered, one of 101 is refused with 413 or 400",
+        _batch_limit),
+    ProtocolRule("body-limit", "A body of 1 MiB is accepted, a larger one is refused with 413 or 400",
+        _body_limit),
+)
+# fmt: on

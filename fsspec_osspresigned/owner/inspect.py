@@ -1,7 +1,4 @@
-"""Descriptions of presigned URLs and URL maps, without signatures.
-
-Grants are also read here; ``grant_check`` describes them.
-"""
+"""Descriptions of presigned URLs, URL maps and grants, without signatures."""
 
 from __future__ import annotations
 
@@ -13,12 +10,22 @@ from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import urlsplit
 
-from .. import request_checks
+from .. import url_checks
+from ..dialects import GOOGLE_QUERY, S3_HEADER
 from ..errors import ConfigurationError
+from ..model import FORBID_OVERWRITE, MAX_SINGLE_PUT, OBJECT_ACL
 from ..secret import SecretURL
 from ..signers.post_grant_parser import MAX_GRANT, PostGrant, parse_grant
 from ..signers.presigned_urls import expiry
 from ..signing.canonical import OWN_PARAMETERS, parse_query
+from ..signing.post_policy import (
+    RANGE,
+    SIGNATURE_FIELDS,
+    TOKEN_FIELD,
+    TYPE_FIELD,
+    PolicyCondition,
+    pinned_fields,
+)
 from ..signing.signed_url import SignedURL, damage, describe
 from ..units import shown_bytes, shown_end, shown_moment, shown_text
 from ..url_map.parser import parse
@@ -35,20 +42,20 @@ _VERSIONS = {
     "gcs-v4": "V4 of Google Cloud Storage",
     "unknown": "none that is known: this may be no presigned URL",
 }
-_MAX_ONE = (
-    2 * request_checks.MAX_URL
-)  # bytes of a file that may hold one URL and no map
+_MAX_ONE = 2 * url_checks.MAX_URL  # bytes of a file that may hold one URL and no map
 # Other parameters decide what a URL does.
+_OF_OTHER_STORES = (S3_HEADER, GOOGLE_QUERY.lower())
 _OF_SIGNATURE = {"partnumber", "uploadid", *(name.lower() for name in OWN_PARAMETERS)}
+_TYPE_FIELDS = (TYPE_FIELD, "content-type")
+_HTML = ("text/html", "image/svg+xml")  # run scripts in a browser
+_ALWAYS = {"bucket", "key", RANGE, *SIGNATURE_FIELDS}
 
 
 def read(reference: str, opener: Opener) -> SecretURL | URLMap | PostGrant:
     """Return the presigned URL, the URL map, or the grant, at *reference*.
 
-    Args:
-        reference: ``-`` for standard input, ``env:NAME``, ``file:PATH``, a path, or any
-            URL that *opener* can read.
-        opener: reads URLs of other machines.
+    *reference* is ``-`` for standard input, ``env:NAME``, ``file:PATH``, a path, or any
+    URL that *opener* can read.
 
     Raises:
         ConfigurationError: *reference* cannot be read, or is neither URL, map nor
@@ -65,7 +72,7 @@ def read(reference: str, opener: Opener) -> SecretURL | URLMap | PostGrant:
             text = place.read_bytes().decode("utf-8-sig", "replace")
     if url := _one_url(text):
         return url
-    if not request_checks.is_web(text) and text.strip()[:1] not in ("", "{", "["):
+    if not url_checks.is_web(text) and text.strip()[:1] not in ("", "{", "["):
         raise ConfigurationError(
             f"{reference} is not a presigned URL, URL map or grant"
         )
@@ -82,38 +89,37 @@ def _map_or_grant(file: BinaryIO) -> URLMap | PostGrant:
 
 
 def _one_url(text: str) -> SecretURL | None:
-    """Return *text* as a URL if it is a single line with a URL; None otherwise."""
     text = text.strip()
-    if not request_checks.is_web(text) or "\n" in text:
+    if not url_checks.is_web(text) or "\n" in text:
         return None
-    if problem := request_checks.url_problem(text):
+    if problem := url_checks.url_problem(text):
         raise ConfigurationError(f"the URL {problem}")
     return SecretURL(text)
 
 
 def about_url(url: SecretURL, now: float) -> Iterator[tuple[str, str]]:
     """Yield names and values that describe *url*; *now* is seconds since the epoch."""
-    found = describe(url)
+    signed = describe(url)
     if problem := damage(url):
         yield "damaged", f"the URL {problem}; it was cut off or changed"
-    yield "version", _VERSIONS[found.version]
-    yield "goes to", f"{urlsplit(url.reveal()).scheme}://{shown_text(found.host)}"
+    yield "version", _VERSIONS[signed.version]
+    yield "goes to", f"{urlsplit(url.reveal()).scheme}://{shown_text(signed.host)}"
     yield "object", shown_text(object_shown(url))
-    yield "call", shown_text(_call(url, found))
-    if found.region:
-        yield "region", shown_text(found.region)
-    if found.signed_at is not None:
-        yield "signed at", shown_moment(found.signed_at)
-    yield "expires at", shown_end(found.expires_at, now)
-    if found.has_token:
+    yield "call", shown_text(_call(url, signed))
+    if signed.region:
+        yield "region", shown_text(signed.region)
+    if signed.signed_at is not None:
+        yield "signed at", shown_moment(signed.signed_at)
+    yield "expires at", shown_end(signed.expires_at, now)
+    if signed.has_token:
         yield "key", "temporary (STS): it may end before the URL does"
-    yield "must send", _headers(found)
+    yield "must send", _headers(signed)
 
 
 def object_shown(url: SecretURL) -> str:
     """Return ``bucket/key`` of the object of *url*, as far as the URL shows it."""
     try:
-        bucket, key = request_checks.object_of(url.reveal())
+        bucket, key = url_checks.object_of(url.reveal())
     except ValueError:
         return "not visible: the path is not UTF-8"
     if bucket is None:
@@ -121,24 +127,24 @@ def object_shown(url: SecretURL) -> str:
     return f"{bucket}/{key}"
 
 
-def _call(url: SecretURL, found: SignedURL) -> str:
+def _call(url: SecretURL, signed: SignedURL) -> str:
     names = {name for name, _ in parse_query(urlsplit(url.reveal()).query)}
-    own = {n for n in names if n.lower().startswith(("x-amz-", "x-goog-"))}
-    foreign = sorted(n for n in names - own if n.lower() not in _OF_SIGNATURE)
-    if found.part_number is not None:
-        text = f"part {found.part_number} of the upload {found.upload_id}"
-    elif found.upload_id is not None:
-        text = f"on the upload {found.upload_id}: complete, abort or list"
+    of_stores = {n for n in names if n.lower().startswith(_OF_OTHER_STORES)}
+    foreign = sorted(n for n in names - of_stores if n.lower() not in _OF_SIGNATURE)
+    if signed.part_number is not None:
+        text = f"part {signed.part_number} of the upload {signed.upload_id}"
+    elif signed.upload_id is not None:
+        text = f"on the upload {signed.upload_id}: complete, abort or list"
     else:
         text = "on the object"
     text += "; its method is not visible in a URL"
     return f"{text}; parameters: {', '.join(foreign)}" if foreign else text
 
 
-def _headers(found: SignedURL) -> str:
-    names = shown_text(", ".join(found.additional_headers))
+def _headers(signed: SignedURL) -> str:
+    names = shown_text(", ".join(signed.additional_headers))
     visible = f"{names}, with the signed values" if names else "none is visible"
-    if found.version in ("s3-v4", "gcs-v4"):
+    if signed.version in ("s3-v4", "gcs-v4"):
         return visible
     return f"{visible}; Content-Type, Content-MD5 and x-oss-* may be signed unseen"
 
@@ -153,19 +159,18 @@ def about_entry(entry: MapEntry, now: float) -> tuple[str, str, str, str]:
 
 
 def _end_of(entry: MapEntry) -> float | None:
-    """Return when the first request of *entry* expires; None if that is unknown."""
     ends = [expiry(request, entry) for _, request in requests_of(entry)]
     return min((end for end in ends if end is not None), default=None)
 
 
-def share_expired(found: SecretURL | URLMap | PostGrant, now: float) -> float:
+def share_expired(source: SecretURL | URLMap | PostGrant, now: float) -> float:
     """Return the fraction of objects whose signatures have expired, from 0 to 1."""
-    if isinstance(found, SecretURL):
-        ends = [describe(found).expires_at]
-    elif isinstance(found, PostGrant):
-        ends = [found.expires_at]
+    if isinstance(source, SecretURL):
+        ends = [describe(source).expires_at]
+    elif isinstance(source, PostGrant):
+        ends = [source.expires_at]
     else:
-        ends = [_end_of(entry) for entry in found.values()]
+        ends = [_end_of(entry) for entry in source.values()]
     expired = sum(end is not None and end <= now for end in ends)
     return expired / max(1, len(ends))
 
@@ -198,3 +203,71 @@ def _sent(request: MapRequest) -> str:
         return "not said"
     shown = (f"{name}: {value}" for name, value in request.headers.items())
     return "; ".join(shown) or "none"
+
+
+def about_grant(grant: PostGrant, now: float) -> Iterator[tuple[str, str]]:
+    """Yield names and values that describe *grant*; *now* is seconds since the epoch."""
+    policy = grant.policy
+    yield "kind", f"grant, signature {grant.version.upper()}"
+    yield "goes to", shown_text(grant.url)
+    yield "objects", _conditions(policy.named("key")) or "any name in the bucket"
+    yield (
+        "size",
+        _conditions(policy.named(RANGE)) or f"up to {shown_bytes(MAX_SINGLE_PUT)}",
+    )
+    yield "expires at", shown_end(grant.expires_at, now)
+    if grant.has(TOKEN_FIELD):
+        yield "key", "temporary (STS): it may end before the grant does"
+    kept = pinned_fields(policy.conditions).get(FORBID_OVERWRITE) == "true"
+    yield "existing objects", "are kept" if kept else "can be replaced"
+    others = [c for c in policy.conditions if c.field not in _ALWAYS]
+    yield "also bound", shown_text(_conditions(others)) or "nothing"
+    for warning in warnings_of(grant):
+        yield "warning", shown_text(warning)
+
+
+def _conditions(conditions: list[PolicyCondition]) -> str:
+    texts = []
+    for condition in conditions:
+        if condition.sizes is not None:
+            texts.append(" to ".join(map(shown_bytes, condition.sizes)))
+            continue
+        words = {"eq": "is", "starts-with": "begins with", "not-in": "is none of"}
+        operator = words.get(condition.operator, "is one of")
+        name = "" if condition.field == "key" else f"{condition.field} "
+        texts.append(f"{name}{operator} {', '.join(map(repr, condition.values))}")
+    return "; ".join(texts)
+
+
+def warnings_of(grant: PostGrant) -> Iterator[str]:
+    """Yield warnings about unusually broad permissions in *grant*, without secrets."""
+    policy, is_v1 = grant.policy, grant.version == "v1"
+    if not policy.named("bucket"):
+        where = "" if is_v1 else " of its region"
+        yield f"no bucket is bound: it works for every bucket{where} that its key may write"
+    yield from _prefix_warnings(policy.named("key"))
+    if not policy.named(RANGE):
+        yield "no size is bound: every object may have 5 GiB"
+    if not policy.named(OBJECT_ACL):
+        yield "the ACL is not bound: the holder can make objects public"
+    types = [c for name in _TYPE_FIELDS for c in policy.named(name)]
+    scripts = [kind for kind in _HTML if all(c.allows(kind) for c in types)]
+    if types and scripts:
+        yield f"its types admit {', '.join(scripts)}, in which scripts can run"
+    if is_v1 and not grant.has(TOKEN_FIELD):
+        yield "V1 with a lasting key: the key itself signs, for every region; use V4"
+    for name in ("callback", "success_action_redirect"):
+        if grant.has(name):
+            yield f"it has a {name}: an address of its owner's choice is called"
+
+
+def _prefix_warnings(conditions: list[PolicyCondition]) -> Iterator[str]:
+    if any(c.operator in ("eq", "in") for c in conditions):
+        return
+    starts = [c.values[0] for c in conditions if c.operator == "starts-with"]
+    longest = max(starts, key=len, default="")
+    if not longest:
+        yield "no prefix is bound: every object of the bucket can be written"
+    elif not longest.endswith("/"):
+        why = "it has no slash at its end, so that longer names begin with it too"
+        yield f"the prefix {longest[:80]!r} is wide: {why}"

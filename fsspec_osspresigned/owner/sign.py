@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -11,6 +10,7 @@ from typing import Any, Literal
 from attrs import field, frozen
 
 from ..client.client import Client
+from ..engine.engine import run
 from ..errors import ConfigurationError
 from ..filesystem.client_factory import client_for
 from ..filesystem.destinations import LocalTree
@@ -26,12 +26,12 @@ from ..model import (
     frozen_mapping,
     split_path,
 )
-from ..options.object_options import Target
+from ..options.of_objects import Target
 from ..options.options import Options
 from ..signers.keys import KeySigner
 from ..units import shown_bytes, shown_text
-from ..upload.steps import UploadSteps
-from ..url_map.url_map import MapEntry, MapRequest, dump, dump_line
+from ..upload.oss_calls import OSSCalls
+from ..url_map.url_map import MapEntry, MapRequest, dump
 
 Method = Literal["PUT", "GET", "HEAD", "DELETE"]
 
@@ -51,15 +51,15 @@ class Cut:
     ) -> Cut:
         """Return the division of *file_size* bytes, or of *parts* parts."""
         if not MIN_PART <= part_size <= MAX_PART:
-            found = f"parts of {shown_bytes(part_size)}"
-            raise ConfigurationError(f"{found}: OSS takes 100 KiB to 5 GiB")
+            wrong = f"parts of {shown_bytes(part_size)}"
+            raise ConfigurationError(f"{wrong}: OSS takes 100 KiB to 5 GiB")
         size = file_size or 0
         count = max(1, -(-size // part_size)) if parts is None else parts
         if parts is None and count > MAX_PARTS:
-            least = max(MIN_PART, -(-size // MAX_PARTS))
+            enough = max(MIN_PART, -(-size // MAX_PARTS))
             raise ConfigurationError(
                 f"{shown_bytes(size)} in parts of {shown_bytes(part_size)} are {count} "
-                f"parts, OSS takes {MAX_PARTS}: use --part-size {least} or more"
+                f"parts, OSS takes {MAX_PARTS}: use --part-size {enough} or more"
             )
         return cls(parts=count, part_size=part_size)
 
@@ -78,9 +78,7 @@ class Order:
 class Signed:
     """Signed requests of the owner, by object path."""
 
-    requests: Mapping[
-        str, SignedRequest
-    ]  # one for each object, unless it goes in parts
+    requests: Mapping[str, SignedRequest]  # empty if the object goes in parts
     entries: Mapping[str, MapEntry]  # the same for a URL map; empty for DELETE
     method: Method
 
@@ -97,29 +95,11 @@ class Signed:
         return min(end for end in ends if end is not None)
 
     def map_text(self) -> str:
-        """Return the URL map as text, which is a secret.
-
-        Raises ConfigurationError for the method DELETE, which a map cannot contain.
-        """
+        """Return the URL map, which is a secret; ConfigurationError for DELETE."""
         if not self.entries:
             text = "a URL map has no place for the DELETE of an object"
-            raise ConfigurationError(f"{text}: use --json-lines")
+            raise ConfigurationError(f"{text}: use url_text")
         return dump(self.entries)
-
-    def lines_text(self) -> str:
-        """Return the URLs as one JSON object per line, which is a secret."""
-        if self.entries:
-            return "".join(dump_line(*item) for item in self.entries.items())
-        lines = (
-            {
-                "path": path,
-                "method": request.method,
-                "url": request.url.reveal(),
-                "headers": dict(request.headers),
-            }
-            for path, request in self.requests.items()
-        )
-        return "".join(f"{json.dumps(line)}\n" for line in lines)
 
     def url_text(self) -> str:
         """Return the URL of the only object, which is a secret."""
@@ -130,9 +110,7 @@ class Signed:
 def local_objects(sources: Sequence[str], to: str) -> dict[str, str]:
     """Return path -> local file for *sources* below *to*, placed like ``fs.put``.
 
-    Args:
-        sources: files, patterns, and directories with everything below them.
-        to: ``bucket/prefix/`` for any sources, or ``bucket/key`` for one file.
+    *to* is ``bucket/prefix/``, or ``bucket/key`` for one file.
 
     Raises:
         ConfigurationError: no file was found, two have the same destination, or *to*
@@ -143,7 +121,7 @@ def local_objects(sources: Sequence[str], to: str) -> dict[str, str]:
         raise ConfigurationError(f"--to {to!r} names no bucket: use bucket/prefix/")
     if "/" not in to:
         to += "/"
-    found: dict[str, str] = {}
+    files: dict[str, str] = {}
     problems = []
     for source in sources:
         for entry in LocalTree(source, to):
@@ -152,41 +130,30 @@ def local_objects(sources: Sequence[str], to: str) -> dict[str, str]:
             local, path = entry.local, entry.path
             if not entry.is_sent or _is_left_out(local, path):
                 continue
-            if path in found:
-                problems.append(f"{local} and {found[path]} would both go to {path}")
-            found[path] = local
-    if not found:
+            if path in files:
+                problems.append(f"{local} and {files[path]} would both go to {path}")
+            files[path] = local
+    if not files:
         problems.append(f"no file is at {', '.join(sources)}")
     if problems:
         raise ConfigurationError(problems)
-    return found
+    return files
 
 
 def _is_left_out(local: str, path: str) -> bool:
-    """Return whether *local* cannot be the object *path*; warn that it is left out.
-
-    A broken symbolic link has no content. A key must be UTF-8.
-    """
+    """Return whether *local* cannot be the object *path*, after a warning."""
     problem = ""
     if os.path.islink(local) and not os.path.exists(local):
         problem = "is a link to nothing"
-    elif not _is_unicode(path):
+    elif path.encode(errors="ignore").decode() != path:
         problem = "has a name that is not UTF-8: rename the file"
     if problem:
         warnings.warn(f"left out: {shown_text(local)} {problem}", stacklevel=3)
     return bool(problem)
 
 
-def _is_unicode(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
 def too_large(files: Mapping[str, str]) -> Iterator[str]:
-    """Yield the paths of files that are too large for one PUT."""
+    """Yield a message for each file that is too large for one PUT."""
     for path, local in files.items():
         if (size := os.path.getsize(local)) > MAX_SINGLE_PUT:
             advice = f"sign {path} alone, with --file-size {size}"
@@ -196,7 +163,7 @@ def too_large(files: Mapping[str, str]) -> Iterator[str]:
 def sign(signer: KeySigner, paths: Sequence[str], order: Order) -> Signed:
     """Sign the requests of *order* for each of *paths*.
 
-    With parts, a multipart upload is begun for each path.
+    With parts, a multipart upload is begun for the only path.
 
     Raises:
         ConfigurationError: OSS would refuse a request; the message lists all paths.
@@ -215,7 +182,11 @@ def sign(signer: KeySigner, paths: Sequence[str], order: Order) -> Signed:
     action = PLAIN_ACTIONS[order.method]
     for path in paths:
         try:
-            requests[path] = _sign(signer, action, path, headers=order.headers)
+            bucket, key = split_path(path)
+            operation = Operation(
+                action=action, bucket=bucket, key=key, headers=order.headers
+            )
+            (requests[path],) = signer.sign([operation])
         except ConfigurationError as error:
             problems += [f"{path}: {problem}" for problem in error.problems]
     if problems:
@@ -229,10 +200,9 @@ def sign(signer: KeySigner, paths: Sequence[str], order: Order) -> Signed:
 
 
 def _in_parts(signer: KeySigner, path: str, order: Order, cut: Cut) -> MapEntry:
-    """Begin a multipart upload, and sign its parts, its completion and its abort."""
     target = Target(path=path, headers=order.headers)
     client = _client(signer)
-    upload, _ = UploadSteps(client, target).initiate()
+    upload, _ = run(OSSCalls(client, target).initiate)
 
     def call(action: Action, number: int | None = None) -> SignedRequest:
         operation = target.operation(action, upload_id=upload, part_number=number)
@@ -253,7 +223,7 @@ def _in_parts(signer: KeySigner, path: str, order: Order, cut: Cut) -> MapEntry:
             complete=complete,
         )
     except BaseException:
-        UploadSteps(client, target).abort(upload)
+        run(OSSCalls(client, target).abort, upload)
         raise
 
 
@@ -264,19 +234,11 @@ def forget(signer: KeySigner, signed: Signed) -> None:
             target = Target(
                 path=path, headers=entry.abort.headers if entry.abort else None
             )
-            UploadSteps(_client(signer), target).abort(entry.upload_id)
+            run(OSSCalls(_client(signer), target).abort, entry.upload_id)
 
 
 def _client(signer: KeySigner) -> Client:
-    options = Options.from_storage_options({"signer": signer})
-    return client_for(options)
-
-
-def _sign(signer: KeySigner, action: Action, path: str, **more: Any) -> SignedRequest:
-    bucket, key = split_path(path)
-    operation = Operation(action=action, bucket=bucket, key=key, **more)
-    (signed,) = signer.sign([operation])
-    return signed
+    return client_for(Options.from_storage_options({"signer": signer}))
 
 
 def _entry(request: SignedRequest) -> MapRequest:

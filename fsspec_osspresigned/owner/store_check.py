@@ -35,44 +35,36 @@ OUTCOMES = ("as expected", "different", "recorded", "not asked", "skipped")
 
 @frozen(kw_only=True)
 class Expected:
-    """Expected properties of one reply; None values are not checked.
-
-    Attributes:
-        code: code in the error document.
-        ec: EC in the error document, or ``x-oss-ec``.
-        headers: name -> value of headers that must be present; None accepts any value.
-        holds: texts that the body must contain.
-    """
+    """Expected properties of one reply; None values are not checked."""
 
     status: int
-    code: str | None = None
-    ec: str | None = None
+    code: str | None = None  # code in the error document
+    ec: str | None = None  # EC in the error document, or ``x-oss-ec``
+    # Name -> value of headers that must be present; None accepts any value.
     headers: Mapping[str, str | None] = field(factory=dict)
-    holds: tuple[str, ...] = ()
+    holds: tuple[str, ...] = ()  # texts that the body must contain
 
     @property
     def is_refusal(self) -> bool:
-        """True if the store must refuse the request."""
         return not _is_success(self.status)
 
     def differences(self, reply: Reply, error: Mapping[str, str]) -> list[str]:
-        """Return the differences between *reply* and the expected reply, as texts."""
         pairs = [
             ("status", str(self.status), str(reply.status)),
             ("code", self.code, error.get("Code")),
             ("EC", self.ec, _ec(reply, error)),
         ]
         pairs += [(n, v, reply.headers.get(n)) for n, v in self.headers.items()]
-        found = [
-            f"{what} is {name(seen or '') or 'another'}, not {wanted}"
-            for what, wanted, seen in pairs
-            if wanted is not None and seen and wanted.lower() != seen.lower()
+        texts = [
+            f"{what} is {name(seen or '') or 'another'}, not {expected}"
+            for what, expected, seen in pairs
+            if expected is not None and seen and expected.lower() != seen.lower()
         ]
-        needed = {what for what, wanted, _ in pairs if wanted is not None}
+        needed = {what for what, expected, _ in pairs if expected is not None}
         needed |= self.headers.keys()
-        found += [f"{w} is missing" for w, _, seen in pairs if w in needed and not seen]
+        texts += [f"{w} is missing" for w, _, seen in pairs if w in needed and not seen]
         text = reply.body.decode(errors="replace")
-        return found + [f"the body lacks {t}" for t in self.holds if t not in text]
+        return texts + [f"the body lacks {t}" for t in self.holds if t not in text]
 
 
 class Needs(enum.Enum):
@@ -86,7 +78,6 @@ class Needs(enum.Enum):
     PUBLIC_HOST = "an own domain of a bucket in mainland China as endpoint"
 
     def are_met(self, folder: CheckFolder) -> bool:
-        """Return whether the store and the keys of *folder* are so."""
         access = folder.access
         return {
             Needs.UNVERSIONED: not folder.is_versioned,
@@ -100,60 +91,45 @@ class Needs(enum.Enum):
 
 @frozen
 class URLCall:
-    """One request with a presigned URL, as data.
+    """One request; the check adds what only a run knows.
 
-    The check adds bucket, directory and time; to the calls of a multipart upload the ID
-    of the upload that the fact began; and to CompleteMultipartUpload without a body the
-    list of the parts, unless ``x-oss-complete-all`` stands for it.
-
-    Attributes:
-        headers: signed headers.
-        unsigned: headers that are only sent; None does not send a signed header.
-        query: signed parameters; the prefix of a listing is below the directory.
-        source: copy source.
-        version_of: position of the step of the fact whose version ID is requested.
-        ago: age of the signature in seconds; may be negative.
-        signed: further attributes of :class:`PresignRequest`.
-        wrong: attributes of the credentials that are replaced.
-        plus: whether the path has ``+`` for each blank.
-        public: whether the request goes to the public endpoint of the region.
+    That is bucket, directory and time; the ID of the upload that the fact began; and to
+    CompleteMultipartUpload the list of the parts, if neither a body nor
+    ``x-oss-complete-all`` stands for it.
     """
 
     action: Action
     key: CheckKey = CheckKey.OBJECT
     body: bytes = field(default=b"", kw_only=True)
-    headers: Mapping[str, str] = field(factory=dict, kw_only=True)
+    headers: Mapping[str, str] = field(factory=dict, kw_only=True)  # signed headers
+    # Headers that are only sent; None does not send a signed header.
     unsigned: Mapping[str, str | None] = field(factory=dict, kw_only=True)
+    # Signed parameters; the prefix of a listing is below the directory.
     query: Mapping[str, str] = field(factory=dict, kw_only=True)
-    source: CheckKey | None = field(default=None, kw_only=True)
+    source: CheckKey | None = field(default=None, kw_only=True)  # copy source
     part_number: int = field(default=1, kw_only=True)
+    # Position of the step of the fact whose version ID is requested.
     version_of: int | None = field(default=None, kw_only=True)
-    ago: int = field(default=0, kw_only=True)
+    ago: int = field(default=0, kw_only=True)  # seconds since signing; or negative
+    # Further attributes of :class:`PresignRequest`.
     signed: Mapping[str, Any] = field(factory=dict, kw_only=True)
+    # Attributes of the credentials that are replaced.
     wrong: Mapping[str, Any] = field(factory=dict, kw_only=True)
-    plus: bool = field(default=False, kw_only=True)
-    public: bool = field(default=False, kw_only=True)
+    plus: bool = field(default=False, kw_only=True)  # ``+`` for blanks in the path
+    public: bool = field(default=False, kw_only=True)  # at the public endpoint
 
 
 @frozen
 class FormCall:
-    """One PostObject with a signed form, as data.
-
-    Attributes:
-        below: prefix of the policy below the directory.
-        terms: further attributes of :class:`GrantTerms`.
-        unlisted: form fields that no condition names; None does not send a field.
-        version: version of the signature.
-        ago, wrong: as for a :class:`URLCall`.
-    """
-
     key: CheckKey
     body: bytes
-    below: str = field(default="", kw_only=True)
+    below: str = field(default="", kw_only=True)  # prefix of the policy
+    # Further attributes of :class:`GrantTerms`.
     terms: Mapping[str, Any] = field(factory=dict, kw_only=True)
+    # Form fields that no condition names; None does not send a field.
     unlisted: Mapping[str, str | None] = field(factory=dict, kw_only=True)
-    version: str = field(default="v4", kw_only=True)
-    ago: int = field(default=0, kw_only=True)
+    version: str = field(default="v4", kw_only=True)  # version of the signature
+    ago: int = field(default=0, kw_only=True)  # as for a :class:`URLCall`
     wrong: Mapping[str, Any] = field(factory=dict, kw_only=True)
     action: ClassVar[Action] = Action.PostObject
 
@@ -167,55 +143,36 @@ def _steps(value: Step | tuple[Step, ...]) -> tuple[Step, ...]:
 
 @frozen
 class Fact:
-    """One fact about the store on which the program relies, as data.
-
-    Attributes:
-        name: short name for reports.
-        says: the fact, in one sentence.
-        source: where the fact is documented or was observed.
-        steps: requests; the reply to the last one shows the fact, the others must
-            succeed.
-        expected: the expected reply; None only records the reply, because no source
-            describes it.
-        counter: for a refusal the name of an earlier fact, whose last request differs
-            only in the property that the store refuses. If it did not succeed, the
-            refusal proves nothing and is not asked for.
-        needs: condition of the fact; None is none.
-        is_control: whether nothing is asked of the store if the request fails.
-    """
-
-    name: str
-    says: str
-    source: str
+    name: str  # short name for reports
+    says: str  # the fact, in one sentence
+    source: str  # where the fact is documented or was observed
+    # Requests; the reply to the last one shows the fact, the others must succeed.
     steps: tuple[Step, ...] = field(converter=_steps)
-    expected: Expected | None = None
+    expected: Expected | None = None  # None records a reply that no source describes
+    # For a refusal the name of an earlier fact, whose last request differs only in the
+    # property that the store refuses. If it did not succeed, the refusal proves nothing
+    # and is not asked for.
     counter: str | None = field(default=None, kw_only=True)
     needs: Needs | None = field(default=None, kw_only=True)
-    is_control: bool = field(default=False, kw_only=True)
+    is_control: bool = field(default=False, kw_only=True)  # a failure ends the check
 
 
 @frozen(kw_only=True)
 class FactResult:
-    """The store's reply for one fact.
-
-    Attributes:
-        outcome: one of :data:`OUTCOMES`.
-        differences: descriptions; for ``not asked`` and ``skipped`` the reason.
-        seen: status, code, EC, headers and elements of the reply, without secrets and
-            bucket names.
-    """
+    """The store's reply for one fact."""
 
     name: str
     says: str
     source: str
-    outcome: str
-    differences: tuple[str, ...] = ()
+    outcome: str  # one of :data:`OUTCOMES`
+    differences: tuple[str, ...] = ()  # for ``not asked`` and ``skipped`` the reason
+    # Status, code, EC, headers and elements of the reply, without secrets and bucket
+    # names.
     seen: Mapping[str, Any] = field(factory=dict)
 
     def __str__(self) -> str:
-        """Return the result as one line of the text report."""
-        told = f": {'; '.join(self.differences)}" if self.differences else ""
-        return f"{self.outcome:<11}  {self.name:<26}  {self.says}{told}"
+        why = f": {'; '.join(self.differences)}" if self.differences else ""
+        return f"{self.outcome:<11}  {self.name:<26}  {self.says}{why}"
 
     def as_dict(self) -> dict[str, Any]:
         """Return the result as members of the JSON report."""
@@ -255,26 +212,26 @@ def check(folder: CheckFolder, facts: Iterable[Fact]) -> Iterator[FactResult]:
         if _is_success(reply.status):
             succeeded.add(fact.name)
         elif fact.is_control:
-            raise _failure(fact.steps[-1], folder, reply)
+            last = fact.steps[-1]
+            bucket, key = folder.access.bucket, f"{folder.path}{last.key}"
+            call = Operation(action=last.action, bucket=bucket, key=key)
+            raise from_reply(call, reply, now=folder.access.clock)
         error = members(reply.body, reply.headers)
-        seen, outcome, told = _seen(reply, error), "recorded", []
+        seen, outcome, differences = _seen(reply, error), "recorded", []
         if fact.expected is not None:
-            told = fact.expected.differences(reply, error)
-            outcome = "different" if told else "as expected"
-        yield result(outcome=outcome, differences=tuple(told), seen=seen)
+            differences = fact.expected.differences(reply, error)
+            outcome = "different" if differences else "as expected"
+        yield result(outcome=outcome, differences=tuple(differences), seen=seen)
 
 
 @define
 class _Sequence:
-    """The requests of one fact, with what later ones need of earlier replies."""
-
     folder: CheckFolder
     upload_id: str = ""
     parts: list[tuple[int, str]] = Factory(list)
     version_ids: list[str] = Factory(list)
 
     def run(self, steps: tuple[Step, ...]) -> Reply:
-        """Send *steps* and return the last reply; _StepFailedError if another one fails."""
         *first, last = steps
         for step in first:
             reply = self._send(step)
@@ -301,11 +258,18 @@ class _Sequence:
                 **changed,
                 **step.terms,
             )
+        body, headers = step.body, step.headers
+        if step.source is not None:
+            path = f"/{folder.access.bucket}/{folder.path}{step.source}"
+            headers = {COPY_SOURCE: path, **headers}
+        completes = step.action is Action.CompleteMultipartUpload
+        if completes and not body and COMPLETE_ALL not in headers:
+            body = complete_multipart_upload(self.parts)
         reply = folder.call(
             step.action,
             step.key,
-            self._body(step),
-            headers=self._headers(step),
+            body,
+            headers=headers,
             query=self._query(step),
             unsigned=step.unsigned,
             plus=step.plus,
@@ -319,19 +283,6 @@ class _Sequence:
             etag = reply.headers.get("etag", "")
             self.parts.append((step.part_number, etag))
         return reply
-
-    def _body(self, step: URLCall) -> bytes:
-        if step.action is not Action.CompleteMultipartUpload or step.body:
-            return step.body
-        lists = COMPLETE_ALL not in step.headers
-        return complete_multipart_upload(self.parts) if lists else b""
-
-    def _headers(self, step: URLCall) -> Mapping[str, str]:
-        if step.source is None:
-            return step.headers
-        folder = self.folder
-        path = f"/{folder.access.bucket}/{folder.path}{step.source}"
-        return {COPY_SOURCE: path, **step.headers}
 
     def _query(self, step: URLCall) -> Mapping[str, str]:
         spec, query = step.action.spec, dict(step.query)
@@ -350,24 +301,16 @@ def _is_success(status: int) -> bool:
     return status // 100 == HTTPStatus.OK // 100
 
 
-def _failure(step: Step, folder: CheckFolder, reply: Reply) -> OSSPresignedError:
-    """Return the error of a control request that the store refused."""
-    path = f"{folder.path}{step.key}"
-    call = Operation(action=step.action, bucket=folder.access.bucket, key=path)
-    return from_reply(call, reply, now=folder.access.clock)
-
-
 def _ec(reply: Reply, error: Mapping[str, str]) -> str:
     return error.get("EC") or reply.headers.get("x-oss-ec", "")
 
 
 def _seen(reply: Reply, error: Mapping[str, str]) -> dict[str, Any]:
-    """Return those members of *reply* that the report shows."""
     elements: dict[str, str] = {}
     with contextlib.suppress(ValueError):
-        for one in parse(reply.body).iter():
-            value = (one.text or "") if one.tag in _TEXTS else ""
-            elements[one.tag[:_MAX_TAG]] = clean(value)
+        for element in parse(reply.body).iter():
+            value = (element.text or "") if element.tag in _TEXTS else ""
+            elements[element.tag[:_MAX_TAG]] = clean(value)
     return {
         "status": reply.status,
         "code": name(error.get("Code", "")),

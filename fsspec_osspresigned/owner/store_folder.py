@@ -30,8 +30,8 @@ from ..signing.endpoint import (
     is_public_mainland,
     public_endpoint,
 )
-from ..signing.grant_file import GrantTerms, sign_grant
 from ..signing.presigning import PresignRequest
+from .grants import GrantTerms, sign_grant
 
 LIFE = 600  # seconds for which a check signs
 _FOLDERS = "osspresigned-check-"
@@ -56,22 +56,15 @@ _OWN = rf"{_FOLDERS}[0-9a-f]{{16}}/({'|'.join(map(re.escape, CheckKey))})"
 
 @frozen(kw_only=True)
 class StoreAccess:
-    """Signs and sends requests to one bucket, also invalid ones.
+    """Signs and sends requests to one bucket, also invalid ones."""
 
-    Attributes:
-        send: sends one signed request and returns the reply of any status.
-        public_endpoint: public endpoint of the region in mainland China, for the one fact
-            about it; None does not ask for that fact.
-        clock: returns seconds since the epoch.
-    """
-
-    send: Send
+    send: Send  # sends one signed request and returns the reply of any status
     credentials: Credentials
     endpoint: Endpoint
     region: str
     bucket: str
-    public_endpoint: Endpoint | None = None
-    clock: Callable[[], float] = time.time
+    public_endpoint: Endpoint | None = None  # in mainland China; None skips its fact
+    clock: Callable[[], float] = time.time  # returns seconds since the epoch
 
     def request(
         self,
@@ -90,7 +83,7 @@ class StoreAccess:
         signed header of that name. *plus* writes blanks in the path as ``+``. *changes*
         are attributes of a :class:`PresignRequest`, and are signed even if invalid.
         """
-        wanted: dict[str, Any] = {
+        terms: dict[str, Any] = {
             "credentials": self.credentials,
             "endpoint": self.endpoint,
             "method": method,
@@ -102,7 +95,7 @@ class StoreAccess:
             "expires_in": LIFE,
             **changes,
         }
-        url = PresignRequest(**wanted).sign()
+        url = PresignRequest(**terms).unchecked_url()
         if plus:
             path, _, query_string = url.reveal().partition("?")
             url = SecretURL(f"{path.replace('%20', '+')}?{query_string}")
@@ -117,10 +110,7 @@ class StoreAccess:
 
 @frozen
 class Trace:
-    """One object, version of an object or open multipart upload that a check made.
-
-    Without IDs, the trace is the object *key* itself.
-    """
+    """One object, version or open multipart upload; without IDs, the object itself."""
 
     key: str
     version_id: str | None = None
@@ -132,7 +122,6 @@ class Trace:
         return (self.version_id or self.upload_id) is not None
 
     def __str__(self) -> str:
-        """Return the key, and what of it remains."""
         if self.upload_id is not None:
             return f"{self.key} (parts of an upload)"
         return self.key if self.version_id is None else f"{self.key} (a version)"
@@ -140,16 +129,10 @@ class Trace:
 
 @frozen
 class _ListCall:
-    """One listing call of OSS: its query, its page size, its entries and its paging.
-
-    *limit* is the parameter for the page size. *following* maps the parameters for the
-    next page to the elements that hold them.
-    """
-
     query: Mapping[str, str]
-    limit: str
-    entries: tuple[str, ...]
-    following: Mapping[str, str]
+    limit: str  # parameter for the page size
+    entries: tuple[str, ...]  # elements that are listed
+    following: Mapping[str, str]  # parameter for the next page -> its element
 
 
 # OSS API reference: ListObjectsV2, ListObjectVersions, ListMultipartUploads.
@@ -175,26 +158,16 @@ _UPLOADS = _ListCall(
 
 @define(kw_only=True)
 class CheckFolder:
-    """Random folder of one check below a prefix of the bucket.
-
-    Attributes:
-        prefix: prefix of the folder, with a final slash; empty is the whole bucket.
-        is_versioned: whether the bucket has versioning, as its replies show.
-        has_version_ids: whether it is enabled, and not suspended.
-        page_size: number of entries that one listing requests.
-        swept: number of objects, versions and uploads of earlier checks that
-            :meth:`clean_up` removed.
-        traces: what requests of this check may have left in the folder.
-    """
+    """Random folder of one check below a prefix of the bucket."""
 
     access: StoreAccess
-    prefix: str
+    prefix: str  # prefix of the folder, with a final slash; empty is the whole bucket
     name: str = Factory(lambda: f"{_FOLDERS}{secrets.token_hex(8)}/")
-    is_versioned: bool = False
-    has_version_ids: bool = False
-    page_size: int = 1000
-    swept: int = field(default=0, init=False)
-    traces: set[Trace] = field(factory=set, init=False)
+    is_versioned: bool = False  # whether the bucket has versioning, as its replies show
+    has_version_ids: bool = False  # whether it is enabled, and not suspended
+    page_size: int = 1000  # number of entries that one listing requests
+    swept: int = field(default=0, init=False)  # removed traces of earlier checks
+    traces: set[Trace] = field(factory=set, init=False)  # what this check may have left
 
     @property
     def path(self) -> str:
@@ -230,9 +203,9 @@ class CheckFolder:
         reply = self.access.request(
             spec.method, full, body=body, query=query, **request
         )
-        self._note(full, reply)
-        if action is Action.InitiateMultipartUpload and (begun := upload_id_of(reply)):
-            self.traces.add(Trace(full, upload_id=begun))
+        self._note_version(full, reply)
+        if action is Action.InitiateMultipartUpload and (upload := upload_id_of(reply)):
+            self.traces.add(Trace(full, upload_id=upload))
         return reply
 
     def post(
@@ -273,19 +246,18 @@ class CheckFolder:
             method="POST", url=grant.url, form=SignedForm(fields=sent)
         )
         reply = access.send(signed, MemoryBody.of(body))
-        self._note(full, reply)
+        self._note_version(full, reply)
         return reply
 
     def clean_up(self) -> list[Trace]:
-        """Remove everything that this check made, and what earlier ones left.
+        """Remove all that this check made and earlier ones left; return what is left.
 
-        Return what could not be removed. Nothing but the names of checks in directories
-        of checks is removed. Without the permission to list, only what the requests of
-        this check made is known.
+        Nothing but the names of checks in directories of checks is removed. Without the
+        permission to list, only what the requests of this check made is known.
         """
         was_versioned = self.is_versioned
         with contextlib.suppress(OSSPresignedError):
-            self.traces.update(self._found())
+            self.traces.update(self._listed_traces())
         if self.is_versioned:  # a deletion without a version would add a marker
             self.traces = {trace for trace in self.traces if trace.has_id}
         traces = sorted(self.traces, key=str)
@@ -297,8 +269,7 @@ class CheckFolder:
             return self.clean_up()
         return left
 
-    def _note(self, key: str, reply: Reply) -> None:
-        """Remember the version of the object *key* that a successful *reply* names."""
+    def _note_version(self, key: str, reply: Reply) -> None:
         version_id = reply.headers.get("x-oss-version-id")
         if version_id is not None and key and reply.status < HTTPStatus.BAD_REQUEST:
             self.is_versioned = True
@@ -307,17 +278,16 @@ class CheckFolder:
 
     def _is_gone(self, trace: Trace) -> bool:
         query = {"uploadId": trace.upload_id, "versionId": trace.version_id}
-        given = {name: value for name, value in query.items() if value is not None}
+        query = {name: value for name, value in query.items() if value is not None}
         try:
-            reply = self.access.request("DELETE", trace.key, query=given)
+            reply = self.access.request("DELETE", trace.key, query=query)
         except OSSPresignedError:
             return False
         if not trace.has_id:
-            self._note(trace.key, reply)
+            self._note_version(trace.key, reply)
         return reply.status in _GONE
 
-    def _found(self) -> Iterator[Trace]:
-        """Yield what checks below the same prefix left, this one included."""
+    def _listed_traces(self) -> Iterator[Trace]:
         is_own = re.compile(f"{re.escape(self.prefix)}{_OWN}").fullmatch
         for call in (_VERSIONS if self.is_versioned else _OBJECTS, _UPLOADS):
             for trace in self._listed(call, f"{self.prefix}{_FOLDERS}"):
@@ -325,7 +295,6 @@ class CheckFolder:
                     yield trace
 
     def _listed(self, listing: _ListCall, prefix: str) -> Iterator[Trace]:
-        """Yield all entries of *listing* below *prefix*."""
         query = {**listing.query, "prefix": prefix, listing.limit: str(self.page_size)}
         while True:
             reply = self.access.request("GET", query=query)
@@ -350,10 +319,7 @@ class CheckFolder:
 
 
 def mainland_endpoint(endpoint: Endpoint, region: str) -> Endpoint | None:
-    """Return the public endpoint of a bucket in mainland China with an own domain.
-
-    Return None if *endpoint* is no own domain, or *region* is elsewhere.
-    """
+    """Return the public endpoint for an own domain in mainland China, or None."""
     public = Endpoint.parse(public_endpoint(region or None))
     is_other = endpoint.style == "cname" and is_public_mainland(public.host)
     return public if is_other else None

@@ -13,37 +13,26 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import frozen
 
-from ..request_checks import is_web
+from ..compat import lazy
+from ..url_checks import is_web
 
 if TYPE_CHECKING:
     from .base import Signer
 
 
-def _is_web_text(value: object) -> bool:
-    return isinstance(value, str) and is_web(value)
-
-
 @frozen
 class SignerKind:
-    """One kind of signer, a row of ``SIGNERS``.
+    """One kind of signer, a row of ``SIGNERS``."""
 
-    Attributes:
-        option: the storage option that selects this kind.
-        maker: ``module:function``, called with the options, the transport's
-            ``exchange``, and a function that opens remote URL maps. The module is
-            loaded only if this kind is selected.
-        accepts: returns whether a value of *option* selects this kind; the first kind
-            that accepts it wins.
-        own_options: options that are errors unless this kind, or another kind that
-            lists them, is selected.
-        hint: an example value of *option*, for messages.
-    """
-
-    option: str
+    option: str  # the storage option that selects it
+    # ``module:function``, called with the options, and a function that opens remote URL
+    # maps. The module is loaded only if this kind is selected.
     maker: str
+    # Whether a value of the option selects it; the first kind that accepts one wins.
     accepts: Callable[[Any], bool] = lambda _: True
+    # Errors, unless a kind that lists them is selected.
     own_options: tuple[str, ...] = ()
-    hint: str = ""
+    hint: str = ""  # an example value of the option, for messages
 
 
 # In the order in which they are asked: what was signed beforehand first.
@@ -51,7 +40,10 @@ SIGNERS = (
     SignerKind("presigned_url", "presigned_urls:one_url_signer"),
     SignerKind("url_map", "presigned_urls:url_map_signer"),
     SignerKind(
-        "grant", "post_grant:fetched_grant_signer", _is_web_text, ("signer_token",)
+        "grant",
+        "post_grant:fetched_grant_signer",
+        lambda value: isinstance(value, str) and is_web(value),
+        ("signer_token",),
     ),
     SignerKind("grant", "post_grant:local_grant_signer"),
     SignerKind(
@@ -73,23 +65,17 @@ SIGNERS = (
 
 
 def chosen(value_of: Callable[[str], Any]) -> dict[str, SignerKind]:
-    """Return the kinds of signer that the options select, by option name.
-
-    *value_of* returns the value of an option; None if it is not set.
-    """
-    found: dict[str, SignerKind] = {}
+    """Return the selected kinds by option; *value_of* returns None for one not set."""
+    kinds: dict[str, SignerKind] = {}
     for kind in SIGNERS:
         value = value_of(kind.option)
         if value is not None and kind.accepts(value):
-            found.setdefault(kind.option, kind)
-    return found
+            kinds.setdefault(kind.option, kind)
+    return kinds
 
 
 def misplaced_options(value_of: Callable[[str], Any]) -> list[str]:
-    """Return a text for each option that needs a kind of signer that is not selected.
-
-    *value_of* returns the value of an option; None if it is not set.
-    """
+    """Return a text for each option that needs a kind of signer that is not selected."""
     signer = value_of("signer")
     if isinstance(signer, str) and re.fullmatch(r"[^:/]+:\d+(/.*)?", signer):
         return [f"signer={signer!r} has no scheme: write https://{signer}"]
@@ -102,23 +88,34 @@ def misplaced_options(value_of: Callable[[str], Any]) -> list[str]:
     ]
 
 
-def make_signer(
-    options: Any, exchange: Callable[..., Any], opener: Callable[[str], bytes]
-) -> Signer:
+def make_signer(options: Any, opener: Callable[[str], bytes]) -> Signer:
     """Return the signer that *options* select; several signers are tried in order.
 
-    *exchange* sends small requests. *opener* returns the bytes of a remote URL map.
-
-    Raises:
-        ConfigurationError: a URL, map, signer, key or token cannot be used.
+    *opener* returns the bytes of a remote URL map. Raises ConfigurationError if a URL,
+    map, signer, key or token cannot be used.
     """
-    made: list[Signer] = []
+    signers: list[Signer] = []
     for kind in chosen(lambda name: getattr(options, name)).values():
         module, _, function = kind.maker.partition(":")
         make = getattr(import_module(f".{module}", __name__), function)
-        made.append(make(options, exchange, opener))
-    if len(made) == 1:
-        return made[0]
-    from .chain import ChainSigner  # noqa: PLC0415 - only for several
+        signers.append(make(options, opener))
+    if len(signers) == 1:
+        return signers[0]
+    from .base import ChainSigner  # noqa: PLC0415 - only for several
 
-    return ChainSigner(*made)
+    return ChainSigner(*signers)
+
+
+__all__, __getattr__, __dir__ = lazy(
+    __name__,
+    "wire_protocol",
+    base="Grant MAX_REQUESTS MultipartGrant Signer sign_checked sign_each",
+    batching="Prefetcher",
+    http="HTTPSigner SignerExchange service_exchange token_source",
+    keys="KeySigner credential_provider",
+    post_form="sign_form",
+    post_grant="FetchedGrant PostGrantSigner",
+    post_grant_parser="MAX_GRANT PostGrant parse_grant",
+    presigned_urls="OneURLSigner complete_problem expiry grant_of request_of",
+    wire_protocol="ITEM_STATUS MAX_REQUEST_BODY SignerProblem SignerReply",
+)

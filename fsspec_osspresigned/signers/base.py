@@ -1,4 +1,7 @@
-"""Signer interface, the uploads that a signer grants, and checks of its results."""
+"""Signer interface: what a signer grants and signs, and checks of what it signed.
+
+``adapted`` makes a signer of an object of the user, ``ChainSigner`` of other signers.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,15 @@ import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, TypeAlias, TypeVar
 
 from attrs import frozen
 
 from ..errors import ConfigurationError, NotSignedError, OSSPresignedError, SignerError
 from ..model import MAX_PARTS, MIN_PART, Action, Operation, SignedRequest
 from ..secret import FormValue
+
+T = TypeVar("T")
 
 MAX_REQUESTS = 100  # operations of one call, where a signer signs by calls
 
@@ -28,7 +33,7 @@ class MultipartGrant:
             initiates it.
         part_size: size in bytes of every part except the last; None leaves it to the
             client.
-        least_part: minimum part size of the store in bytes.
+        min_part: minimum part size of the store in bytes.
         completes: False if the owner completes the upload from the receipts.
         complete_all: True if the signed Complete has no part list
             (``x-oss-complete-all``).
@@ -38,7 +43,7 @@ class MultipartGrant:
 
     upload_id: str | None = None
     part_size: int | None = None
-    least_part: int = MIN_PART
+    min_part: int = MIN_PART
     max_parts: int = MAX_PARTS
     completes: bool = True
     complete_all: bool = False
@@ -70,21 +75,31 @@ class Grant:
     expires_at: float | None = None
 
 
-@runtime_checkable
-class Signer(Protocol):
-    """Protocol of a signer: turns a batch of operations into signed requests, in order.
+_ALL_WAYS = Grant()
 
-    A signer may also have these members. ``grant(path) -> Grant`` returns how an object
-    can be uploaded. ``preflight(operation)`` raises the error of ``sign`` without a
-    call to a service. ``remote`` is True if each call costs a round trip; later
-    operations are then signed in the same call. ``sign_each(operations)`` returns an
-    error in place of each refused request. ``distrust(request)`` reports that the store
-    refused *request* as expired, so the signer must not use its credentials again.
-    ``grants_here`` is True if ``grant`` and ``preflight`` never wait; many small
-    objects are then faster. ``without_waiting()`` returns a signer that never waits: its
-    ``sign`` raises SignerUnavailableError if this signer would have to wait, and its
-    ``grant`` may leave refusals to ``sign``.
+
+class Signer:
+    """Base class of signers: turns operations into signed requests, in order.
+
+    A subclass has ``sign``, and overrides the defaults of the other members that do not
+    fit. All methods are called in worker threads of the package, or, if they do not
+    wait, on its event loop. An object with ``sign`` that is no subclass may have the
+    other members, too.
+
+    Attributes:
+        remote: True if each call costs a round trip; operations are then signed in
+            batches, and ahead.
+        waits: False if ``sign`` and ``invalidate`` never wait for a network, a disk or a
+            lock.
+        grant_waits: the same for ``grant`` and ``preflight``.
+        grants_by_prefix: False if the permission for one object tells nothing about
+            the permission for the next.
     """
+
+    remote: bool = False
+    waits: bool = True
+    grant_waits: bool = True
+    grants_by_prefix: bool = True
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
         """Return a signed request for each of *operations*.
@@ -93,48 +108,94 @@ class Signer(Protocol):
             NotSignedError: the signer refuses one of the operations.
             SignerError: the signer cannot sign now.
         """
-        ...
+        raise NotImplementedError
+
+    def sign_each(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
+        """Return a signed request for each operation, or NotSignedError in its place.
+
+        By default, a batch that is refused is signed again one by one.
+        """
+        return sign_each(self, operations)
+
+    def grant(self, path: str) -> Grant:
+        """Return how the object *path* can be uploaded; by default in all ways."""
+        del path
+        return _ALL_WAYS
+
+    def preflight(self, operation: Operation) -> None:
+        """Raise the error of ``sign`` if that is certain, without a call to a service."""
+
+    def invalidate(self, refused: SignedRequest) -> None:
+        """Do not use the credentials of *refused* again: the store says it expired."""
 
 
-def grant_for(signer: Signer, path: str) -> Grant:
-    """Return how *signer* permits uploading *path*.
+def adapted(own: Any) -> Signer:
+    """Return a signer with the methods that an object of the user has; else defaults."""
+    names = ("sign", "sign_each", "grant", "preflight", "invalidate")
+    methods = {name: getattr(own, name, None) for name in names}
+    methods = {name: method for name, method in methods.items() if method is not None}
+    signer = Signer()
+    vars(signer).update(methods)
+    signer.remote = getattr(own, "remote", False)
+    signer.grant_waits = not methods.keys().isdisjoint(("grant", "preflight"))
+    signer.grants_by_prefix = "preflight" not in methods
+    return signer
 
-    A signer without the method ``grant`` permits all kinds of upload.
+
+class ChainSigner(Signer):
+    """Signs each operation with the first of *signers* that can sign it.
+
+    If none can, the error of the last signer is raised.
     """
-    grant: Callable[[str], Grant] | None = getattr(signer, "grant", None)
-    return _ALL_WAYS if grant is None else grant(path)
 
+    def __init__(self, *signers: Signer) -> None:
+        self._signers = signers
+        self.remote = any(signer.remote for signer in signers)
+        self.grants_by_prefix = False
 
-_ALL_WAYS = Grant()
+    @property
+    def waits(self) -> bool:  # type: ignore[override]  # depends on the signers
+        return any(signer.waits for signer in self._signers)
 
+    @property
+    def grant_waits(self) -> bool:  # type: ignore[override]  # likewise
+        return any(signer.grant_waits for signer in self._signers)
 
-def grants_here(signer: object) -> bool:
-    """Return whether ``grant`` and ``preflight`` of *signer* never wait."""
-    known: bool | None = getattr(signer, "grants_here", None)
-    if known is not None:
-        return known
-    asks = hasattr(signer, "grant") or hasattr(signer, "preflight")
-    return not asks or getattr(signer, "remote", None) is False
+    def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
+        return all_signed(self.sign_each(operations))
 
+    def sign_each(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
+        """Ask the last signer in one batch for all that the others refused."""
+        done: dict[int, Outcome] = {}
+        unsigned = list(range(len(operations)))
+        *first, last = self._signers
+        for signer in first:
+            for index in unsigned:
+                done[index] = signer.sign_each([operations[index]])[0]
+            unsigned = [i for i in unsigned if isinstance(done[i], NotSignedError)]
+        if unsigned:
+            outcomes = last.sign_each([operations[index] for index in unsigned])
+            done.update(zip(unsigned, outcomes, strict=True))
+        return [done[index] for index in range(len(operations))]
 
-def without_waiting(signer: Signer) -> Signer:
-    """Return what *signer* can do without waiting, as a signer; or *signer* itself."""
-    make: Callable[[], Signer] | None = getattr(signer, "without_waiting", None)
-    return signer if make is None else make()
+    def grant(self, path: str) -> Grant:
+        return self._first(lambda signer: signer.grant(path))
 
+    def preflight(self, operation: Operation) -> None:
+        self._first(lambda signer: signer.preflight(operation))
 
-def preflight(signer: object, operation: Operation) -> None:
-    """Raise an error if *signer* is certain to refuse *operation*; asks no service."""
-    ask = getattr(signer, "preflight", None)
-    if ask is not None:
-        ask(operation)
+    def invalidate(self, refused: SignedRequest) -> None:
+        for signer in self._signers:
+            signer.invalidate(refused)
 
-
-def distrust(signer: object, refused: SignedRequest | None) -> None:
-    """Report to *signer* that the store refused the request *refused* as expired."""
-    tell = getattr(signer, "distrust", None)
-    if tell is not None and refused is not None:
-        tell(refused)
+    def _first(self, ask: Callable[[Signer], T]) -> T:
+        *first, last = self._signers
+        for signer in first:
+            try:
+                return ask(signer)
+            except NotSignedError:
+                continue
+        return ask(last)
 
 
 def sign_checked(
@@ -157,14 +218,9 @@ def sign_each(
 ) -> Sequence[Outcome]:
     """Return a signed request for each of *operations*, or the *caught* error instead.
 
-    A signer without ``sign_each`` that refuses the batch is called again for each
-    operation.
+    If the signer refuses the batch, it is called again for each operation.
     """
-    own = getattr(signer, "sign_each", None)
     try:
-        if own is not None:
-            found: Sequence[Outcome] = own(operations)
-            return found
         return sign_checked(signer, operations)
     except caught as error:
         if len(operations) == 1:
@@ -206,27 +262,20 @@ def check_signed(operation: Operation, request: Any) -> None:
 
 
 def _missing_headers(operation: Operation, request: SignedRequest) -> list[str]:
-    """Return the required headers that *request* lacks, as headers or form fields.
-
-    A header with another value counts as missing.
-    """
+    """Return the required headers that *request* lacks, or has with another value."""
     if not operation.headers:
         return []
     sent = {name.lower(): value for name, value in request.headers.items()}
     if request.form is not None:
         sent |= {n.lower(): v.reveal() for n, v in request.form.fields.items()}
         sent.setdefault("content-type", sent.get("x-oss-content-type", ""))
-    return [
-        name
-        for name, value in operation.headers.items()
-        for field, wanted in _as_sent(operation, name, value).items()
-        if sent.get(field.lower()) != wanted.strip()
-    ]
-
-
-def _as_sent(operation: Operation, name: str, value: str) -> Mapping[str, str]:
-    """Return a required header as the request sends it: a header or form fields."""
-    return form_fields({name: value}) if operation.action.spec.form else {name: value}
+    is_form = operation.action.spec.form
+    missing = []
+    for name, value in operation.headers.items():
+        as_sent = form_fields({name: value}) if is_form else {name: value}
+        if any(sent.get(n.lower()) != v.strip() for n, v in as_sent.items()):
+            missing.append(name)
+    return missing
 
 
 def form_fields(headers: Mapping[str, str]) -> dict[str, str]:
@@ -245,10 +294,10 @@ def form_fields(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def _variables(text: str) -> dict[str, str]:
-    found: Any = None
+    decoded: Any = None
     with suppress(ValueError):
-        found = json.loads(base64.b64decode(text, validate=True))
-    if isinstance(found, dict) and all(isinstance(v, str) for v in found.values()):
-        return found
+        decoded = json.loads(base64.b64decode(text, validate=True))
+    if isinstance(decoded, dict) and all(isinstance(v, str) for v in decoded.values()):
+        return decoded
     msg = "the header x-oss-callback-var is not the base64 of a JSON object of texts"
     raise ConfigurationError(msg)

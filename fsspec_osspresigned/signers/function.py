@@ -8,18 +8,21 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from attrs import define, field
+
 from ..errors import ConfigurationError, NotSignedError, OSSPresignedError, SignerError
 from ..model import Operation, SignedRequest
-from ..request_checks import header_problems, http_problem, url_problem
 from ..secret import SecretURL, redact
 from ..signing.signed_url import describe
-from .base import Signer
+from ..url_checks import header_problems, http_problem, url_problem
+from .base import Signer, adapted
 from .wire_protocol import clean
 
 _MEMBERS = frozenset(("method", "url", "headers", "expires_in"))
 
 
-class FunctionSigner:
+@define(eq=False, repr=False)
+class FunctionSigner(Signer):
     """Signer that calls a function of the user.
 
     The function takes a list of Operations and returns a list of the same length. Each
@@ -29,43 +32,36 @@ class FunctionSigner:
     The function refuses an operation by NotSignedError or any other PermissionError.
     """
 
-    def __init__(
-        self,
-        function: Callable[[Sequence[Operation]], Any],
-        *,
-        allow_http: bool = False,
-        clock: Callable[[], float] = time.time,
-    ) -> None:
-        self._function = function
-        self._allow_http = allow_http
-        self._clock = clock
+    grant_waits = False
+    _function: Callable[[Sequence[Operation]], Any]
+    _allow_http: bool = field(default=False, kw_only=True)
+    _clock: Callable[[], float] = field(default=time.time, kw_only=True)
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Call the function, and return its results as signed requests."""
         path = operations[0].path
-        began = self._clock()
+        now = self._clock()
         try:
             # Hidden at once, so that no frame of a traceback shows a URL.
             answers = _hide(self._function(list(operations)))
         except OSSPresignedError:
             raise
         except PermissionError as error:
-            raise NotSignedError(_said(error), path=path) from error
+            raise NotSignedError(_raised(error), path=path) from error
         except Exception as error:  # any function of the user's
-            raise SignerError(_said(error), path=path) from error
+            raise SignerError(_raised(error), path=path) from error
         single = isinstance(answers, (SecretURL, Mapping, SignedRequest))
         if single and len(operations) == 1:
             answers = [answers]
         if not isinstance(answers, Sequence):
-            said = f"returned a {type(answers).__name__}, not a list"
+            problem = f"returned a {type(answers).__name__}, not a list"
         elif len(answers) != len(operations):
-            said = f"answered {len(answers)} of {len(operations)}"
+            problem = f"answered {len(answers)} of {len(operations)}"
         else:
             pairs = zip(operations, answers, strict=True)
-            return [self._read(operation, answer, began) for operation, answer in pairs]
-        raise SignerError(f"the signer function {said}", path=path)
+            return [self._read(operation, answer, now) for operation, answer in pairs]
+        raise SignerError(f"the signer function {problem}", path=path)
 
-    def _read(self, operation: Operation, answer: Any, began: float) -> SignedRequest:
+    def _read(self, operation: Operation, answer: Any, now: float) -> SignedRequest:
         if isinstance(answer, SignedRequest):
             return answer
         if isinstance(answer, SecretURL):
@@ -73,31 +69,30 @@ class FunctionSigner:
         if problem := _problem(answer, allow_http=self._allow_http):
             msg = f"the signer function's result for {operation} is wrong: {problem}"
             raise SignerError(msg, path=operation.path, action=operation.action)
-        expires_in = answer.get("expires_in")
+        life = answer.get("expires_in")
         url = answer["url"]
-        ends = describe(url).expires_at if expires_in is None else began + expires_in
+        expires_at = describe(url).expires_at if life is None else now + life
         return SignedRequest(
             method=answer.get("method", operation.action.method),
             url=url,
             headers=answer.get("headers"),
-            issued_at=began,
-            expires_at=ends,
+            issued_at=now,
+            expires_at=expires_at,
         )
 
 
 def _hide(answer: Any) -> Any:
-    """Return the result *answer* of the function with its URLs converted to secrets."""
+    """Return *answer* with its URLs converted to secrets."""
     if isinstance(answer, str):
         return SecretURL(answer)
     if isinstance(answer, Mapping):
         return {name: _hide(v) if name == "url" else v for name, v in answer.items()}
     if isinstance(answer, Sequence) and not isinstance(answer, bytes | bytearray):
-        return [_hide(one) for one in answer]
+        return [_hide(item) for item in answer]
     return answer
 
 
 def _problem(answer: Any, *, allow_http: bool) -> str | None:
-    """Return why the mapping *answer* is not a valid result; None if it is."""
     if not isinstance(answer, Mapping):
         kind = type(answer).__name__
         return f"it is a {kind}, not a URL, a mapping or a SignedRequest"
@@ -106,10 +101,10 @@ def _problem(answer: Any, *, allow_http: bool) -> str | None:
     url, life = answer.get("url"), answer.get("expires_in", 1)
     if not isinstance(url, SecretURL):
         return "it has no url"
-    if found := url_problem(url.reveal()) or http_problem(
+    if problem := url_problem(url.reveal()) or http_problem(
         url.reveal(), allow_http=allow_http, local=True
     ):
-        return f"its URL {found}"
+        return f"its URL {problem}"
     if not isinstance(answer.get("method", ""), str):
         return "its method is not a string"
     headers = answer.get("headers") or {}
@@ -121,24 +116,26 @@ def _problem(answer: Any, *, allow_http: bool) -> str | None:
     return next(header_problems(headers), None)
 
 
-def _said(error: BaseException) -> str:
+def _raised(error: BaseException) -> str:
     return f"the signer function raised {type(error).__name__}: {clean(str(error))}"
 
 
-def as_signer(found: Any, *, allow_http: bool = False) -> Signer:
-    """Return *found* as a signer: a Signer, a function, or ``module:name``.
+def as_signer(signer: Any, *, allow_http: bool = False) -> Signer:
+    """Return *signer*, a Signer, a function, or ``module:name``, as a Signer.
 
-    Raises:
-        ConfigurationError: *found* is none of these, or cannot be imported.
+    Raises ConfigurationError if it is none of these, or cannot be imported.
     """
     shown = "signer"
-    if isinstance(found, str):
-        shown, found = found, _imported(found)
-    if isinstance(found, Signer) and not isinstance(found, type):
-        return found
-    if callable(found) and not isinstance(found, type):
-        return FunctionSigner(found, allow_http=allow_http)
-    msg = f"{shown} is a {type(found).__name__}, neither a Signer nor a function"
+    if isinstance(signer, str):
+        shown, signer = signer, _imported(signer)
+    if isinstance(signer, Signer):
+        return signer
+    if not isinstance(signer, type):
+        if callable(getattr(signer, "sign", None)):
+            return adapted(signer)
+        if callable(signer):
+            return FunctionSigner(signer, allow_http=allow_http)
+    msg = f"{shown} is a {type(signer).__name__}, neither a Signer nor a function"
     raise ConfigurationError(msg)
 
 
@@ -150,13 +147,12 @@ def _imported(reference: str) -> Any:
         msg = f"signer={redact(reference)[:80]!r} is not of the form module:function"
         raise ConfigurationError(msg)
     try:
-        found: Any = importlib.import_module(module)
+        imported: Any = importlib.import_module(module)
     except Exception as error:  # a module of the user's can raise anything
         msg = f"signer={reference!r}: importing {module} raised {type(error).__name__}"
         raise ConfigurationError(f"{msg}: {clean(str(error))}") from error
-    return functools.reduce(lambda of, name: getattr(of, name, None), names, found)
+    return functools.reduce(lambda of, name: getattr(of, name, None), names, imported)
 
 
 def function_signer(options: Any, *_: object) -> Signer:
-    """Return the signer for ``signer='module:function'``, or for a function."""
     return as_signer(options.signer, allow_http=options.allow_http)

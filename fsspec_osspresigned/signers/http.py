@@ -19,24 +19,34 @@ from ..errors import (
     SignerUnavailableError,
 )
 from ..model import Operation, Reply, SignedRequest
-from ..request_checks import (
+from ..secret import Secret, SecretURL, resolve_text, token_reference
+from ..signing.canonical import as_secret
+from ..signing.endpoint import check_key
+from ..signing.signed_url import describe
+from ..units import KIB
+from ..url_checks import (
     as_read,
     header_problems,
     http_problem,
     own_header_problem,
     url_problem,
 )
-from ..secret import Secret, SecretURL, resolve_text, token_reference
-from ..signing.endpoint import check_key
-from ..signing.signed_url import describe
-from ..units import KIB
 from . import wire_protocol
-from .base import Outcome, all_signed
-from .batching import Prefetcher
+from .base import Outcome, Signer, all_signed
 from .wire_protocol import SignerProblem, SignerReply, URLBinding
 
 TokenSource = Callable[[], Secret | None]
+# Sends method, URL, headers and body, and returns any answer of at most so many bytes;
+# NetworkError without one, SignerError if it is longer. Redirects are not followed.
+SignerExchange = Callable[[str, SecretURL, Mapping[str, str], bytes, int], Reply]
 
+# Seconds for which a refusal to read stands: long enough for a loop over many names,
+# short enough that a new grant is soon seen.
+_REFUSAL_LIFE = 5.0
+# Headers that a signer may not add: they would read, link or open something else.
+_NEVER_ADDED = tuple(
+    f"x-oss-{name}" for name in ("copy-source", "symlink-target", "object-acl", "acl")
+)
 _MAX_TOKEN = 4 * KIB
 # RFC 6750, section 2.1: b64token.
 _SYNTAX = re.compile(r"[A-Za-z0-9._~+/-]+=*")
@@ -65,7 +75,7 @@ def _from_callable(answer: object) -> Secret | None:
     if not isinstance(answer, str | Secret):
         msg = f"the function of signer_token= returned a {type(answer).__name__}"
         raise ConfigurationError(msg)
-    held = answer if isinstance(answer, Secret) else Secret(answer)
+    held = as_secret(answer)
     del answer  # what is refused must not stay in a variable: tracebacks may show them
     return _checked(held, "the function of signer_token=")
 
@@ -77,28 +87,16 @@ def _checked(held: Secret, place: str) -> Secret:
     return held
 
 
-# Seconds for which a refusal of looking stands: long enough for a loop over many names,
-# short enough that a new grant is soon seen.
-_REFUSAL_LIFE = 5.0
-
-# Headers that a signer may not add: they would read, link or open something else.
-_NEVER_ADDED = tuple(
-    f"x-oss-{name}" for name in ("copy-source", "symlink-target", "object-acl", "acl")
-)
-
-
-# Sends method, URL, headers and body, and returns any answer of at most so many bytes;
-# NetworkError without one, SignerError if it is longer. Redirects are not followed.
-SignerExchange = Callable[[str, SecretURL, Mapping[str, str], bytes, int], Reply]
-
-
 def _misnamed(operation: Operation) -> ConfigurationError | None:
-    """Return an error if the key of *operation* is invalid; None if it is valid."""
     problem = None if operation.action.spec.on_bucket else check_key(operation.key)
-    return None if problem is None else ConfigurationError(problem, path=operation.path)
+    if not operation.bucket:
+        problem = "a signer needs a path of the form bucket/key"
+    if problem is None:
+        return None
+    return ConfigurationError(problem, path=operation.path or None)
 
 
-class HTTPSigner:
+class HTTPSigner(Signer):
     """Client of ``POST {url}/v1/sign``, which checks each signed request it gets.
 
     Args:
@@ -107,10 +105,10 @@ class HTTPSigner:
         token: reads the bearer token; called again once if the token is refused.
         allowed_hosts: further permitted hosts, host -> its bucket; None for any bucket.
         allow_http: permits plain http to other machines.
-        clock: returns seconds since the epoch.
     """
 
     remote = True
+    grant_waits = False
 
     def __init__(
         self,
@@ -137,21 +135,10 @@ class HTTPSigner:
             signer_host=self._host, allowed_hosts=hosts, allow_http=allow_http
         )
         self._clock = clock
-        self._shared = Prefetcher(self, now=clock)
         # Here, not in the client: a URL map before this signer may have such a URL.
         self._refused: dict[tuple[str, str], tuple[float, SignerProblem]] = {}
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Return signed requests from the service.
-
-        One call to the service can sign the operations of several threads.
-        """
-        for operation in operations:
-            if not operation.bucket:
-                msg = "a signer needs a path of the form bucket/key"
-                raise ConfigurationError(msg, path=operation.path or None)
-        if len(operations) == 1:
-            return self._shared.sign(operations)
         return all_signed(self.sign_each(operations))
 
     def sign_each(self, operations: Sequence[Operation]) -> list[Outcome]:
@@ -161,28 +148,27 @@ class HTTPSigner:
         it never grants HEAD, GET or a listing in a bucket, such operations are refused
         here for 5 seconds, without a call.
         """
-        known = [_misnamed(o) or self._remembered(o) for o in operations]
-        asked = [operations[i] for i, error in enumerate(known) if error is None]
-        items = [wire_protocol.encode(operation) for operation in asked]
+        errors = [_misnamed(o) or self._remembered(o) for o in operations]
+        sent = [operations[i] for i, error in enumerate(errors) if error is None]
+        items = [wire_protocol.encode(operation) for operation in sent]
         answers: list[Outcome] = []
         for batch in wire_protocol.batches(items):
-            answers += self._call([asked[i] for i in batch], [items[i] for i in batch])
-        rest = iter(answers)
-        return [error or next(rest) for error in known]
+            answers += self._call([sent[i] for i in batch], [items[i] for i in batch])
+        outcomes = iter(answers)
+        return [error or next(outcomes) for error in errors]
 
     def _remembered(self, operation: Operation) -> OSSPresignedError | None:
-        """Return a recent refusal of the operation's action in its bucket, or None."""
         slot = operation.action, operation.bucket
-        told_at, problem = self._refused.get(slot, (0.0, None))
+        refused_at, problem = self._refused.get(slot, (0.0, None))
         # A clock that was set back must not lengthen it.
-        if problem is None or not 0 <= self._clock() - told_at < _REFUSAL_LIFE:
+        if problem is None or not 0 <= self._clock() - refused_at < _REFUSAL_LIFE:
             return None
         return wire_protocol.error_of_item(problem, operation)
 
     def _refusal(
         self, problem: SignerProblem, operation: Operation
     ) -> OSSPresignedError:
-        """Return the error for a refused request; remember it if the action reads."""
+        """Return the error; remember the refusal if the action reads."""
         error = wire_protocol.error_of_item(problem, operation)
         looks = operation.action.method in ("HEAD", "GET")
         if looks and isinstance(error, NotSignedError) and error.final:
@@ -258,7 +244,6 @@ class HTTPSigner:
     def _bound(
         self, operation: Operation, answer: SignerReply, sent_at: float
     ) -> Outcome:
-        """Return the signed request; an error if it is not for *operation*."""
         signed = describe(SecretURL(answer.url))
         problem = self._binding.problem(operation, answer.url)
         problem = problem or _answer_problem(
@@ -285,7 +270,6 @@ class HTTPSigner:
 def _answer_problem(
     operation: Operation, answer: SignerReply, additional: tuple[str, ...]
 ) -> str | None:
-    """Return why method, lifetime or headers are invalid; None if they are valid."""
     if answer.method != operation.action.method:
         return f"its method is not {operation.action.method}"
     if answer.expires_in is not None and answer.expires_in <= 0:
@@ -293,21 +277,31 @@ def _answer_problem(
     for problem in header_problems(answer.headers):
         return problem
     wanted = {**operation.optional_headers, **operation.headers}
-    asked = {name.lower(): value.strip() for name, value in wanted.items()}
+    requested = {name.lower(): value.strip() for name, value in wanted.items()}
     for name, value in answer.headers.items():
         lower = name.lower()
-        if lower.startswith(_NEVER_ADDED) and asked.get(lower) != value:
+        if lower.startswith(_NEVER_ADDED) and requested.get(lower) != value:
             return f"the header {name!r} was not asked for"
     return own_header_problem(
         answer.headers, answer.url, additional, operation.content_length
     )
 
 
-def http_signer(options: Any, exchange: SignerExchange, _: object) -> HTTPSigner:
-    """Return the signer of ``signer='https://...'``."""
+def service_exchange(options: Any) -> SignerExchange:
+    from ..http.json_service import JSONService  # noqa: PLC0415 - it loads requests
+
+    connect, progress = options.timeout
+    return JSONService(
+        connect_timeout=connect,
+        progress_timeout=progress,
+        allow_http=options.allow_http,
+    ).exchange
+
+
+def http_signer(options: Any, _: object) -> HTTPSigner:
     return HTTPSigner(
         options.signer,
-        exchange=exchange,
+        exchange=service_exchange(options),
         token=token_source(options.signer_token),
         allowed_hosts=options.allowed_hosts,
         allow_http=options.allow_http,

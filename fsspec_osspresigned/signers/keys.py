@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
-from typing import Any, ClassVar
+from typing import Any
 
 from attrs import field, frozen
 
@@ -16,7 +16,8 @@ from ..parsing import moment
 from ..secret import Secret
 from ..signing.canonical import Credentials, is_always_signed
 from ..signing.endpoint import Endpoint, public_endpoint
-from ..signing.presigning import presign, region_problem
+from ..signing.presigning import PresignRequest, region_problem
+from .base import Signer
 
 _ID = "OSS_ACCESS_KEY_ID"
 _SECRET = "OSS_ACCESS_KEY_SECRET"  # noqa: S105 - a variable's name
@@ -32,36 +33,34 @@ def environment_credentials() -> Credentials:
 
     The variables are ``OSS_ACCESS_KEY_ID``, ``OSS_ACCESS_KEY_SECRET`` and, for a
     temporary key, ``OSS_SESSION_TOKEN`` and ``OSS_SESSION_EXPIRATION``
-    (``2026-11-25T10:00:00Z``, as STS returns it).
-
-    Raises:
-        ConfigurationError: variables are missing or invalid; the message lists all.
+    (``2026-11-25T10:00:00Z``, as STS returns it). Raises ConfigurationError, which lists
+    all variables that are missing or invalid.
     """
-    secret, token = Secret(_variable(_SECRET)), Secret(_variable(_TOKEN))
-    return _credentials(_variable(_ID), secret, token, _variable(_END))
-
-
-def _variable(name: str) -> str:
-    return os.environ.get(name, "")
+    # The end means something only for a temporary key.
+    token = Secret(os.environ[_TOKEN]) if os.environ.get(_TOKEN) else None
+    expiration = "" if token is None else os.environ.get(_END, "")
+    secret = Secret(os.environ.get(_SECRET, ""))
+    return _credentials(os.environ.get(_ID, ""), secret, token, expiration)
 
 
 @lru_cache(maxsize=1)  # the variables are read for each signature, and seldom change
-def _credentials(name: str, secret: Secret, token: Secret, end: str) -> Credentials:
+def _credentials(
+    name: str, secret: Secret, token: Secret | None, expiration: str
+) -> Credentials:
     problems = [] if name and secret.reveal() else _missing_keys()
-    temporary = bool(token.reveal())
-    expires_at = moment(end) if end and temporary else None
-    if end and temporary and expires_at is None:
+    expires_at = moment(expiration) if expiration else None
+    if expiration and expires_at is None:
         problems.append(f"{_END} is not of the form 2026-11-25T10:00:00Z")
     if problems:
         raise ConfigurationError(problems)
-    return Credentials(name, secret, token if temporary else None, expires_at)
+    return Credentials(name, secret, token, expires_at)
 
 
 def _missing_keys() -> list[str]:
     return [
         f"{name} is not set: the key signer reads it from the environment"
         for name in (_ID, _SECRET)
-        if not _variable(name)
+        if not os.environ.get(name)
     ]
 
 
@@ -71,19 +70,16 @@ _RENEWED_BEFORE = 900
 
 
 def _with_end(provider: Any) -> Any:
-    """Return the credentials of the inner provider, which include the expiry time.
-
-    The provider chain and the profiles of alibabacloud_credentials forward credentials
-    of another provider without the expiry time.
-    """
-    found = provider.get_credentials()
-    if found.get_security_token() and not found.get_expiration():
+    # The provider chain and the profiles of alibabacloud_credentials forward credentials
+    # of an inner provider without the expiry time.
+    credentials = provider.get_credentials()
+    if credentials.get_security_token() and not credentials.get_expiration():
         for inner in getattr(provider, "__dict__", {}).values():
             if hasattr(inner, "get_credentials"):
                 deeper = _with_end(inner)
                 if deeper.get_expiration():
                     return deeper
-    return found
+    return credentials
 
 
 @frozen(kw_only=True)
@@ -94,23 +90,22 @@ class ChainCredentials:
     clock: Callable[[], float] = field(default=time.time, repr=False)
 
     def __call__(self) -> Credentials:
-        """Return the current access key."""
         try:
-            found = _with_end(self.chain)
+            key = _with_end(self.chain)
         except Exception as error:  # noqa: BLE001 - every provider has its own
             # Its message may quote what a metadata service answered.
             msg = f"the credential chain has no access key now ({type(error).__name__})"
             raise SignerUnavailableError(msg) from None
-        name = found.get_access_key_id()
-        secret = Secret(found.get_access_key_secret() or "")
+        name = key.get_access_key_id()
+        secret = Secret(key.get_access_key_secret() or "")
         if not name or not secret.reveal():
             msg = "the credential chain answered without an access key"
             raise SignerUnavailableError(msg)
-        token = Secret(found.get_security_token() or "")
+        token = Secret(key.get_security_token() or "")
         if not token.reveal():
             return Credentials(name, secret)
-        end = found.get_expiration() or self.clock() + _RENEWED_BEFORE
-        return Credentials(name, secret, token, float(end))
+        expires_at = key.get_expiration() or self.clock() + _RENEWED_BEFORE
+        return Credentials(name, secret, token, float(expires_at))
 
 
 def credential_provider(name: str) -> Callable[[], Credentials]:
@@ -140,23 +135,15 @@ def credential_provider(name: str) -> Callable[[], Credentials]:
 
 
 @frozen(kw_only=True)
-class KeySigner:
-    """Signs every operation with an access key that this process holds.
+class KeySigner(Signer):
+    """Signs every operation with an access key that this process holds."""
 
-    Attributes:
-        credentials: called for each batch, so that temporary keys can be renewed.
-        region: region for V4; None for V1.
-        version: ``v4`` or ``v1``.
-        expires_in: lifetime in seconds, unless the operation has its own.
-    """
-
-    remote: ClassVar[bool] = False
-
+    # Called for each batch, so that temporary keys can be renewed.
     credentials: Callable[[], Credentials] = environment_credentials
     endpoint: Endpoint
-    region: str | None = None
-    version: str = "v4"
-    expires_in: int = 3600
+    region: str | None = None  # None for V1
+    version: str = "v4"  # or v1
+    expires_in: int = 3600  # lifetime in seconds, unless the operation has its own
     clock: Callable[[], float] = field(default=time.time, repr=False)
     _bound: dict[str, str] = field(factory=dict, init=False, repr=False, eq=False)
 
@@ -175,11 +162,8 @@ class KeySigner:
 
         The default region is ``OSS_REGION``, or that of the endpoint. The default
         endpoint is ``OSS_ENDPOINT``, or the public one of the region. The default
-        *style* depends on the endpoint. By default, the access key is read from the
-        environment.
-
-        Raises:
-            ConfigurationError: values are missing or invalid; the message lists all.
+        *style* depends on the endpoint. Raises ConfigurationError, which lists all values
+        that are missing or invalid.
         """
         region = region or os.environ.get("OSS_REGION") or None
         text = endpoint or os.environ.get("OSS_ENDPOINT")
@@ -198,13 +182,13 @@ class KeySigner:
                 "neither region nor endpoint is known: set OSS_REGION or region=, for "
                 "example cn-hangzhou"
             )
-        told = place.region if place else None
+        own_region = place.region if place else None
         if place and place.product != "oss":
-            region = told  # a cloud box stands in a region, and is not of it
-        if region and told and region != told:
-            problem = f"region {region} does not fit the endpoint's region {told}"
+            region = own_region  # a cloud box stands in a region, and is not of it
+        if region and own_region and region != own_region:
+            problem = f"region {region} does not fit the endpoint's region {own_region}"
             problems.append(problem)
-        if place and not (region or told or version == "v1"):
+        if place and not (region or own_region or version == "v1"):
             problem = f"the endpoint {place.host} does not tell its region"
             problems.append(f"{problem}: set OSS_REGION or region=")
         if problems or place is None:
@@ -212,13 +196,18 @@ class KeySigner:
         return cls(
             credentials=credentials or environment_credentials,
             endpoint=place,
-            region=region or told,
+            region=region or own_region,
             version=version,
             expires_in=expires_in,
         )
 
+    grant_waits = False
+
+    @property
+    def waits(self) -> bool:  # type: ignore[override]  # depends on the credentials
+        return self.credentials is not environment_credentials
+
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Return signed requests for *operations*; reads the access key once."""
         credentials = self.credentials()
         return [self._sign(credentials, operation) for operation in operations]
 
@@ -226,21 +215,21 @@ class KeySigner:
         now = self.clock()
         life = self.expires_in if operation.expires_in is None else operation.expires_in
         if credentials.expires_at is not None:
-            left = int(credentials.expires_at) - int(now)
-            if left < 1:
+            remaining = int(credentials.expires_at) - int(now)
+            if remaining < 1:
                 msg = "the temporary access key has expired: get a new one"
                 raise SignerError(msg, path=operation.path, action=operation.action)
-            life = min(life, left)
+            life = min(life, remaining)
         headers = _signed_headers(operation)
         extra = [n for n in headers if not is_always_signed(n.lower())]
         problems = [
-            *(f"{operation.action} {text}" for text in _misfits(operation)),
+            *(f"{operation.action} {text}" for text in _misfits(operation, headers)),
             *self._unkept(operation, headers),
             *self._unbound(operation),
         ]
         url = None
         try:
-            url = presign(
+            url = PresignRequest(
                 credentials,
                 self.endpoint,
                 method=operation.action.method,
@@ -254,7 +243,7 @@ class KeySigner:
                 now=now,
                 expires_in=life,
                 additional_headers=() if self.version == "v1" else extra,
-            )
+            ).url()
         except ConfigurationError as error:
             problems += error.problems
         if problems or url is None:
@@ -268,54 +257,42 @@ class KeySigner:
         )
 
     def _unbound(self, operation: Operation) -> Iterator[str]:
-        """Yield a problem if the endpoint is a custom domain of another bucket."""
         if self.endpoint.style != "cname":
             return
         host, bucket = self.endpoint.host, operation.bucket
         first = self._bound.setdefault(host, bucket)
-        if first != bucket:
+        if first != bucket:  # the host is a custom domain of another bucket
             yield (
                 f"{host} is the domain of one bucket, and {first!r} was used first: "
                 f"use another filesystem for {bucket!r}, with its own endpoint"
             )
 
     def _unkept(self, operation: Operation, headers: Mapping[str, str]) -> list[str]:
-        """Return why the required headers Host or Content-Length cannot be sent."""
-        demanded = {n.lower(): v for n, v in headers.items() if n.lower() in _ON_DEMAND}
+        required = {n.lower(): v for n, v in headers.items() if n.lower() in _ON_DEMAND}
         problems: list[str] = []
-        if not demanded:
+        if not required:
             return problems
         if self.version == "v1":
-            problems += [f"V1 cannot sign the header {n}: use v4" for n in demanded]
+            problems += [f"V1 cannot sign the header {n}: use v4" for n in required]
         length = operation.content_length or 0
-        if demanded.get("content-length") not in (None, str(length)):
+        if required.get("content-length") not in (None, str(length)):
             problems.append(f"the demanded Content-Length is not the body's: {length}")
         host = self.endpoint.netloc(operation.bucket)
-        if demanded.get("host") not in (None, host):
+        if required.get("host") not in (None, host):
             problems.append(f"the demanded Host is not that of the URL: {host}")
         return problems
 
 
 def _signed_headers(operation: Operation) -> dict[str, str]:
-    """Return the headers to sign and send; required ones win over optional ones."""
     required, optional = operation.headers, operation.optional_headers
     if not optional:
         return {**required}
-    barred = _ON_DEMAND | {name.lower() for name in required}
-    wished = {n: value for n, value in optional.items() if n.lower() not in barred}
-    return {**wished, **required}
+    excluded = _ON_DEMAND | {name.lower() for name in required}
+    added = {n: value for n, value in optional.items() if n.lower() not in excluded}
+    return {**added, **required}
 
 
-def _copy_source(operation: Operation) -> str:
-    """Return the value of the header with the copy source; empty if it is missing.
-
-    Without that header, a copy would be signed as an upload.
-    """
-    signed = _signed_headers(operation)
-    return next((v for n, v in signed.items() if n.lower() == COPY_SOURCE), "")
-
-
-def _misfits(operation: Operation) -> Iterator[str]:
+def _misfits(operation: Operation, headers: Mapping[str, str]) -> Iterator[str]:
     """Yield a text for each member that *operation* lacks, or must not have."""
     spec, number = operation.action.spec, operation.part_number
     if spec.upload_id and not operation.upload_id:
@@ -330,17 +307,17 @@ def _misfits(operation: Operation) -> Iterator[str]:
         yield "takes no key: use the parameter prefix"
     if not spec.on_bucket and not operation.key:
         yield "needs a key"
-    if spec.copies and not _copy_source(operation):
+    sources = (v for n, v in headers.items() if n.lower() == COPY_SOURCE)
+    if spec.copies and not next(sources, ""):  # it would be signed as an upload
         yield f"needs the header {COPY_SOURCE}"
     if spec.form:
         yield "is not a URL: its policy is signed as a form"
-    own = operation.query.keys() & _OWN if operation.query else ()
-    for name in sorted(own):
+    reserved = operation.query.keys() & _OWN if operation.query else ()
+    for name in sorted(reserved):
         yield f"takes no query parameter {name}: it belongs to the signer"
 
 
 def key_signer(options: Any, *_: object) -> KeySigner:
-    """Return the signer of ``signer='keys'``."""
     return KeySigner.from_options(
         region=options.region,
         endpoint=options.endpoint,

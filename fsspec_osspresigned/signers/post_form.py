@@ -19,10 +19,15 @@ from ..model import (
     split_path,
 )
 from ..secret import FormValue, Secret
+from ..signing.canonical import SKEW
 from ..signing.endpoint import check_key
-from ..signing.post_conditions import PolicyFault, PolicyRefusal
-from ..signing.post_policy import STATUS_FIELD, TYPE_FIELD, spelled
-from ..signing.verifying import SKEW
+from ..signing.post_policy import (
+    STATUS_FIELD,
+    TYPE_FIELD,
+    PolicyFault,
+    PolicyRefusal,
+    spelled,
+)
 from ..units import shown_moment
 from .base import form_fields
 from .post_grant_parser import PostGrant
@@ -61,28 +66,20 @@ def sign_form(
     *,
     issued_at: float | None = None,
 ) -> SignedRequest:
-    """Return the form for *operation*, if *grant* allows it.
+    """Return the form for *operation*; NotSignedError lists why *grant* forbids it.
 
-    Args:
-        grant: the grant to check and sign with.
-        operation: the call that stores the object.
-        now: seconds since the epoch.
-        issued_at: start of the grant's lifetime, seconds since the epoch; None is
-            *now*.
-
-    Raises:
-        NotSignedError: the grant does not allow the upload; the message lists all
-            reasons.
+    *now* and *issued_at*, the start of the grant's lifetime (None is *now*), are seconds
+    since the epoch.
     """
-    given, kept = _fields(grant, operation)
-    if problems := [*_problems(grant, operation, given, kept, now)]:
+    new, kept = _fields(grant, operation)
+    if problems := [*_problems(grant, operation, new, kept, now)]:
         raise _not_allowed(operation.path, problems)
-    fields = {**{name: FormValue(value) for name, value in given.items()}, **kept}
-    asked = operation.headers
+    fields = {**{name: FormValue(value) for name, value in new.items()}, **kept}
+    headers = operation.headers
     return SignedRequest(
         method=operation.action.method,
         url=grant.url,
-        headers={n: v for n, v in asked.items() if n.lower() == REQUEST_PAYER},
+        headers={n: v for n, v in headers.items() if n.lower() == REQUEST_PAYER},
         issued_at=now if issued_at is None else issued_at,
         expires_at=grant.expires_at,
         form=SignedForm(fields=fields),
@@ -93,74 +90,63 @@ def _fields(
     grant: PostGrant, operation: Operation
 ) -> tuple[dict[str, str], Mapping[str, Secret]]:
     """Return the form fields of the object, and then those of the grant."""
-    given = {"key": operation.key}
+    new = {"key": operation.key}
     if operation.headers:
-        meant = form_fields(_of_object(operation.headers))
-        given |= {spelled(name): value.strip() for name, value in meant.items()}
-    kind = given.pop(spelled(_TYPE), None)
-    given |= _types(grant, kind, operation.optional_headers)
-    if FORBID_OVERWRITE in operation.optional_headers:
-        given |= _lock(grant)
+        of_object = form_fields(_of_object(operation.headers))
+        new |= {spelled(name): value.strip() for name, value in of_object.items()}
+    required_type = new.pop(spelled(_TYPE), None)
+    new |= _types(grant, required_type, _guessed_type(operation))
+    is_exclusive = FORBID_OVERWRITE in operation.optional_headers
+    is_free = is_exclusive and not grant.has(FORBID_OVERWRITE)
+    if is_free and _allowed(grant, FORBID_OVERWRITE, "true"):
+        new[FORBID_OVERWRITE] = "true"
     if not grant.has(STATUS_FIELD):
-        given[STATUS_FIELD] = _status(grant)
-    if not any(grant.has(name) for name in given):
-        return given, grant.fields
-    own = {name.lower() for name in given}
-    return given, {n: v for n, v in grant.fields.items() if n.lower() not in own}
+        new[STATUS_FIELD] = _allowed(grant, STATUS_FIELD, *_STATUSES) or _STATUSES[0]
+    if not any(grant.has(name) for name in new):
+        return new, grant.fields
+    own = {name.lower() for name in new}
+    return new, {n: v for n, v in grant.fields.items() if n.lower() not in own}
 
 
-def _status(grant: PostGrant) -> str:
-    """Return the HTTP status of success to ask for, which the policy should allow."""
-    named = grant.policy.named(STATUS_FIELD)
-    allowed = (s for s in _STATUSES if all(rule.allows(s) for rule in named))
-    return next(allowed, _STATUSES[0])
+def _allowed(grant: PostGrant, field: str, *values: str) -> str | None:
+    """Return the first of *values* that the policy allows for *field*."""
+    rules = grant.policy.named(field)
+    return next((v for v in values if all(rule.allows(v) for rule in rules)), None)
 
 
 def _of_object(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return *headers* without ``x-oss-request-payer``, which is not a form field."""
+    # The payer of the request is no form field.
     return {n: v for n, v in headers.items() if n.lower() != REQUEST_PAYER}
 
 
+def _guessed_type(operation: Operation) -> str | None:
+    headers = operation.optional_headers.items()
+    return next((v for n, v in headers if n.lower() == _TYPE), None)
+
+
 def _types(
-    grant: PostGrant, demanded: str | None, wishes: Mapping[str, str]
+    grant: PostGrant, required: str | None, guessed: str | None
 ) -> dict[str, str]:
     """Return the form fields with the content type: those that the policy names.
 
-    If the policy names none, this is the field ``Content-Type``. *demanded* is the type
-    that must be sent, or None; *wishes* may have a guessed type. A guessed type that the
+    If the policy names none, this is the field ``Content-Type``. A guessed type that the
     policy does not allow is replaced, if the policy allows the type of any bytes.
     """
     names = [n for n in (_TYPE, TYPE_FIELD) if grant.policy.named(n) or grant.has(n)]
-    if demanded is not None:
-        return {spelled(name): demanded for name in names or [_TYPE]}
-    guessed = next((v for n, v in wishes.items() if n.lower() == _TYPE), None)
-    found = {}
+    if required is not None:
+        return {spelled(name): required for name in names or [_TYPE]}
+    types = [_ANY_TYPE] if guessed is None else [guessed, _ANY_TYPE]
+    fields = {}
     for name in names or ([_TYPE] if guessed else []):
-        if grant.has(name):
-            continue
-        named = grant.policy.named(name)
-        types = [_ANY_TYPE] if guessed is None else [guessed, _ANY_TYPE]
-        allowed = (t for t in types if all(rule.allows(t) for rule in named))
-        if (kind := next(allowed, guessed)) is not None:
-            found[spelled(name)] = kind
-    return found
-
-
-def _lock(grant: PostGrant) -> dict[str, str]:
-    """Return the form field that keeps an existing object, if the policy allows it."""
-    named = grant.policy.named(FORBID_OVERWRITE)
-    is_free = not grant.has(FORBID_OVERWRITE)
-    allowed = is_free and all(condition.allows("true") for condition in named)
-    return {FORBID_OVERWRITE: "true"} if allowed else {}
+        value = None if grant.has(name) else _allowed(grant, name, *types) or guessed
+        if value is not None:
+            fields[spelled(name)] = value
+    return fields
 
 
 def other_type(operation: Operation, signed: SignedRequest) -> tuple[str, str] | None:
-    """Return the guessed content type of *operation*, and the type in the signed form.
-
-    None if the two types are equal, or if one is unknown.
-    """
-    wishes, form = operation.optional_headers, signed.form
-    guessed = next((v for n, v in wishes.items() if n.lower() == _TYPE), None)
+    """Return the guessed content type and that of the form, if both are known and differ."""
+    guessed, form = _guessed_type(operation), signed.form
     if guessed is None or form is None:
         return None
     names = (n for n in form.fields if n.lower() in (_TYPE, TYPE_FIELD))
@@ -171,7 +157,7 @@ def other_type(operation: Operation, signed: SignedRequest) -> tuple[str, str] |
 def _problems(
     grant: PostGrant,
     operation: Operation,
-    given: Mapping[str, str],
+    new: Mapping[str, str],
     kept: Mapping[str, Secret],
     now: float,
 ) -> Iterator[str]:
@@ -187,20 +173,19 @@ def _problems(
         elif lower == _TAGS and not (grant.policy.named(_TAGS) or grant.has(_TAGS)):
             # OSS documents no such field, and would lose them silently.
             yield "it does not name x-oss-tagging: leave tagging= out"
-    # The grant's own fields were judged when it was read.
+    # The parser judged the grant's own fields.
     policy = grant.open_policy
     if kept is not grant.fields:
-        policy, own = grant.policy, {n: v.reveal() for n, v in kept.items()}
-        given = {**given, **own}
+        policy = grant.policy
+        new = {**new, **{n: v.reveal() for n, v in kept.items()}}
     refusals = policy.judge(
-        given, bucket=grant.bucket, size=operation.content_length, now=0.0
+        new, bucket=grant.bucket, size=operation.content_length, now=0.0
     )
     for refusal in refusals:
         yield f"{refusal}{_remedy(refusal)}"
 
 
 def _remedy(refusal: PolicyRefusal) -> str:
-    """Return advice for a missing field, or another type, as the end of a sentence."""
     if refusal.field in (_TYPE, TYPE_FIELD):
         return f": give {_OPTIONS[_TYPE]}"
     if refusal.fault is not PolicyFault.ABSENT:
@@ -211,7 +196,6 @@ def _remedy(refusal: PolicyRefusal) -> str:
 
 
 def place_problems(grant: PostGrant, bucket: str, key: str) -> Iterator[str]:
-    """Yield why *grant* does not allow the bucket or the key."""
     if bucket != grant.bucket:
         yield f"it is for the bucket {grant.bucket!r}"
     if problem := check_key(key):
@@ -221,7 +205,6 @@ def place_problems(grant: PostGrant, bucket: str, key: str) -> Iterator[str]:
 
 
 def life_problems(grant: PostGrant, now: float) -> Iterator[str]:
-    """Yield a text if *grant* has expired, or is not valid yet."""
     if now >= grant.expires_at:
         yield f"it expired at {shown_moment(grant.expires_at)}: ask its owner for a new one"
     if now < grant.starts_at - SKEW:
@@ -230,14 +213,11 @@ def life_problems(grant: PostGrant, now: float) -> Iterator[str]:
 
 
 def check_acl(grant: PostGrant, operation: Operation) -> None:
-    """Raise NotSignedError if *grant* makes the object public without a request.
-
-    The header for the ACL in *operation* is such a request.
-    """
-    asked = {n.lower(): v for n, v in operation.headers.items()}.get(OBJECT_ACL)
+    """Raise NotSignedError if *grant*, but not *operation*, makes the object public."""
+    requested = {n.lower(): v for n, v in operation.headers.items()}.get(OBJECT_ACL)
     for name, value in grant.fields.items():
         acl = value.reveal() if name.lower() in (OBJECT_ACL, "acl") else ""
-        if acl.startswith("public") and acl != asked:
+        if acl.startswith("public") and acl != requested:
             text = f"{operation}: the grant makes the object {acl}"
             raise NotSignedError(
                 f"{text}: give acl={acl!r} to confirm",

@@ -24,15 +24,21 @@ from ..errors import (
     SignerUnavailableError,
 )
 from ..model import Action, Operation, Reply, SignedRequest
-from ..request_checks import http_problem, url_problem
 from ..secret import SecretURL
 from ..units import shown_text
+from ..url_checks import http_problem, url_problem
 from ..url_map.source import FileSource, load_file
-from .base import Grant
-from .http import SignerExchange, TokenSource, token_source
+from .base import Grant, Signer
+from .http import SignerExchange, TokenSource, service_exchange, token_source
 from .post_form import check_acl, check_path, other_type, sign_form
 from .post_grant_parser import MAX_GRANT, PostGrant, parse_grant, read_grant
-from .wire_protocol import URLBinding, bearer, problem_of_reply, without_token
+from .wire_protocol import (
+    URLBinding,
+    bearer,
+    problem_of_reply,
+    signer_error,
+    without_token,
+)
 
 _log = logging.getLogger(__name__)
 
@@ -40,22 +46,13 @@ _ONE_FORM = Grant(single=True, multipart=None, action=Action.PostObject)
 # Seconds for which a server is not asked again that answers with an old grant, or does
 # not answer while a grant is left.
 _PAUSE = 5.0
-_TOO_MANY = 429
 
 
 @frozen
 class HeldGrant:
-    """A grant in use.
-
-    Attributes:
-        grant: the grant.
-        issued_at: time at which it was received, seconds since the epoch.
-        fetched: whether the grant is from a server, which is trusted less than a file.
-    """
-
     grant: PostGrant
-    issued_at: float
-    fetched: bool
+    issued_at: float  # when it was received, seconds since the epoch
+    fetched: bool  # from a server, which is trusted less than a file
 
 
 @define(eq=False, repr=False)
@@ -70,20 +67,15 @@ class LocalGrant:
     def __attrs_post_init__(self) -> None:
         self.current()
 
-    def current(self, *, wait: bool = True) -> HeldGrant:  # noqa: ARG002 - never waits
-        """Return the grant that the file contains now."""
-        found = self.file.current()
-        if found is not self._checked:
-            self._check(found)
-            self._checked = found
-        return HeldGrant(found, self.clock(), fetched=False)
-
-    def _check(self, found: PostGrant) -> None:
-        local = self.file.local
-        problem = http_problem(found.url, allow_http=self.allow_http, local=local)
-        if problem:
-            msg = f"the grant for {found.bucket!r}: its host {problem}"
-            raise ConfigurationError(msg)
+    def current(self) -> HeldGrant:
+        grant, local = self.file.current(), self.file.local
+        if grant is not self._checked:
+            problem = http_problem(grant.url, allow_http=self.allow_http, local=local)
+            if problem:
+                msg = f"the grant for {grant.bucket!r}: its host {problem}"
+                raise ConfigurationError(msg)
+            self._checked = grant
+        return HeldGrant(grant, self.clock(), fetched=False)
 
     def drop(self, issued_at: float) -> None:
         """Do nothing, because ``current`` reads the file again."""
@@ -94,12 +86,10 @@ class FetchedGrant:
 
     Args:
         url: URL of the server, with an optional query.
-        exchange: function that sends the HTTP call.
         token: reads the bearer token; called again once if the token is refused.
         allowed_hosts: further permitted hosts of forms, host -> its bucket; None for
             any bucket.
         allow_http: permits plain http to other machines.
-        clock: returns seconds since the epoch.
     """
 
     def __init__(
@@ -132,26 +122,21 @@ class FetchedGrant:
         self._held: HeldGrant | None = None
         self._rest = (0.0, 0.0)  # time in which the server is not asked again
 
-    def current(self, *, wait: bool = True) -> HeldGrant:
+    def current(self) -> HeldGrant:
         """Return the current grant; fetch one if there is none or it expires soon.
 
-        *wait* False does not fetch one.
-
         Raises:
-            SignerUnavailableError: the server cannot be reached, and no grant is valid;
-                or a grant would have to be fetched.
+            SignerUnavailableError: the server cannot be reached, and no grant is valid.
             SignerError: the reply of the server is not a grant.
             BindingError: the grant names a host that is not permitted.
         """
         # Not under the lock, which is held while another thread fetches one.
-        if (found := self._in_hand(self._clock())) is not None:
-            return found
-        if not wait:
-            raise SignerUnavailableError("the grant must be fetched first")
+        if (usable := self._in_hand(self._clock())) is not None:
+            return usable
         with self._lock:
             now = self._clock()
-            if (found := self._in_hand(now)) is not None:
-                return found
+            if (usable := self._in_hand(now)) is not None:
+                return usable
             held, until = self._held, now + _PAUSE
             try:
                 held = self._held = self._fetched(now)
@@ -197,11 +182,6 @@ class FetchedGrant:
 
     def _refusal(self, reply: Reply) -> SignerError:
         problem = problem_of_reply(reply.status, reply.headers, reply.body)
-        passes = (
-            reply.status >= HTTPStatus.INTERNAL_SERVER_ERROR
-            or reply.status == _TOO_MANY
-        )
-        family = SignerUnavailableError if passes else SignerError
         text = f"the server of the grant at {self._host} answered HTTP {reply.status}"
         if problem.detail:
             text += f" ({problem.detail})"
@@ -209,15 +189,16 @@ class FetchedGrant:
             text += ": check signer_token="
         elif reply.status // 100 == 3:  # noqa: PLR2004 - HTTP status class
             text += ": redirects are not followed, give its final URL"
-        return family(text, status=reply.status, retry_after=problem.retry_after)
+        return signer_error(reply.status)(
+            text, status=reply.status, retry_after=problem.retry_after
+        )
 
     def _read(self, reply: Reply) -> PostGrant:
-        """Return the grant in *reply*; an error if its host is not permitted."""
         try:
             grant = parse_grant(BytesIO(reply.body), allowed_hosts=self._allowed)
         except ConfigurationError as error:
-            kind = reply.headers.get("content-type", "").partition(";")[0][:40]
-            about = f" but {kind}" if kind and "json" not in kind else ""
+            media = reply.headers.get("content-type", "").partition(";")[0][:40]
+            about = f" but {media}" if media and "json" not in media else ""
             text = f"the server at {self._host} did not return a grant{about}"
             raise SignerError(f"{text}: {'; '.join(error.problems)}") from None
         place = Operation(action=Action.PostObject, bucket=grant.bucket)
@@ -228,31 +209,22 @@ class FetchedGrant:
 
 
 @define(eq=False, repr=False)
-class PostGrantSigner:
-    """Signer that makes forms of PostObject from the grant of *source*.
-
-    *waits* False does not fetch a grant, and leaves all checks to ``sign``. *told* has
-    the pairs of content types that were logged.
-    """
+class PostGrantSigner(Signer):
+    """Signer that makes forms of PostObject from the grant of *source*."""
 
     source: LocalGrant | FetchedGrant
     clock: Callable[[], float] = time.time
-    waits: bool = True
-    told: dict[tuple[str, str], Operation] = field(factory=dict)
+    logged: dict[tuple[str, str], Operation] = field(factory=dict)  # by content types
 
-    remote = False
+    grants_by_prefix = False
 
     @property
-    def grants_here(self) -> bool:
-        """True if ``grant`` and ``preflight`` never fetch the grant."""
-        return not (self.waits and isinstance(self.source, FetchedGrant))
+    def waits(self) -> bool:  # type: ignore[override]  # depends on the source
+        return isinstance(self.source, FetchedGrant)
 
-    def without_waiting(self) -> PostGrantSigner:
-        """Return a signer by the grant that is known; only its ``sign`` checks paths."""
-        return PostGrantSigner(self.source, self.clock, waits=False, told=self.told)
+    grant_waits = waits
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Return a form for each of *operations*; only PostObject is permitted."""
         return [self._sign(operation) for operation in operations]
 
     def _sign(self, operation: Operation) -> SignedRequest:
@@ -268,15 +240,12 @@ class PostGrantSigner:
         issued_at = held.issued_at
         signed = sign_form(held.grant, operation, self.clock(), issued_at=issued_at)
         if types := other_type(operation, signed):
-            self._tell_type(operation, *types)
+            self._log_type(operation, *types)
         return signed
 
-    def _tell_type(self, operation: Operation, guessed: str, sent: str) -> None:
-        """Warn that the grant stores the type *sent*, not the type *guessed*.
-
-        Each pair of types is logged once.
-        """
-        if self.told.setdefault((guessed, sent), operation) is operation:
+    def _log_type(self, operation: Operation, guessed: str, sent: str) -> None:
+        """Warn once for each pair that the grant stores the type *sent* instead."""
+        if self.logged.setdefault((guessed, sent), operation) is operation:
             _log.warning(
                 "%s: its name suggests the type %s, but the grant stores it as %s",
                 shown_text(operation.path),
@@ -286,48 +255,33 @@ class PostGrantSigner:
 
     def _held(self, path: str) -> HeldGrant:
         try:
-            return self.source.current(wait=self.waits)
+            return self.source.current()
         except SignerError as error:
             failure = error
         failure.path = failure.filename = path
         raise failure
 
     def grant(self, path: str) -> Grant:
-        """Return the permitted upload to *path*, which is one form.
-
-        If the server of the grant cannot be reached, this raises nothing, because
-        ``sign`` asks the server again.
-        """
-        if not self.waits:
-            return _ONE_FORM
         try:
             grant = self._held(path).grant
-        except SignerUnavailableError:
+        except SignerUnavailableError:  # ``sign`` asks the server again
             return _ONE_FORM
         check_path(grant, path, self.clock())
         return evolve(_ONE_FORM, largest=grant.largest, expires_at=grant.expires_at)
 
     def preflight(self, operation: Operation) -> None:
-        """Raise the error that ``sign`` would raise; the body's length may be unknown.
-
-        If the server of the grant cannot be reached, this raises nothing.
-        """
         with contextlib.suppress(SignerUnavailableError):
             self._sign(operation)
 
-    def distrust(self, refused: SignedRequest) -> None:
-        """Discard the current grant if the form *refused* was made with it."""
+    def invalidate(self, refused: SignedRequest) -> None:
         self.source.drop(refused.issued_at)
 
 
-def fetched_grant_signer(
-    options: Any, exchange: SignerExchange, _: object
-) -> PostGrantSigner:
-    """Return the signer for ``grant='https://...'``."""
+def fetched_grant_signer(options: Any, _: object) -> PostGrantSigner:
     return PostGrantSigner(
         FetchedGrant(
             options.grant,
-            exchange=exchange,
+            exchange=service_exchange(options),
             token=token_source(options.signer_token),
             allowed_hosts=options.allowed_hosts,
             allow_http=options.allow_http,
@@ -335,14 +289,11 @@ def fetched_grant_signer(
     )
 
 
-def local_grant_signer(
-    options: Any, _: object, opener: Callable[[str], bytes]
-) -> PostGrantSigner:
-    """Return the signer for ``grant=`` with a file, another source, or a mapping."""
+def local_grant_signer(options: Any, opener: Callable[[str], bytes]) -> PostGrantSigner:
     hosts, allow_http = options.allowed_hosts, options.allow_http
     if isinstance(options.grant, Mapping):
-        found = read_grant(options.grant, allowed_hosts=hosts)
-        file = FileSource(lambda: found, path=None, local=True, kind="grant")
+        grant = read_grant(options.grant, allowed_hosts=hosts)
+        file = FileSource(lambda: grant, path=None, local=True, kind="grant")
     else:
         file = load_file(
             options.grant,

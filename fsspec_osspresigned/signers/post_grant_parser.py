@@ -9,7 +9,7 @@ exception would show secrets.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import cached_property
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
@@ -17,25 +17,28 @@ from urllib.parse import urlsplit
 from attrs import evolve, field, frozen
 
 from .. import parsing
+from ..dialects import facts
 from ..errors import ConfigurationError
 from ..model import FORBID_OVERWRITE, OBJECT_ACL, STORAGE_CLASS, TRAFFIC_LIMIT
-from ..request_checks import object_of, url_problem
 from ..secret import Secret
 from ..signing.canonical import ALGORITHM, TERMINATOR, parse_moment
 from ..signing.endpoint import check_bucket, region_of
-from ..signing.post_conditions import PolicyCondition, contradictions, form_values
 from ..signing.post_policy import (
     SIGNATURE_FIELDS,
     STATUS_FIELD,
     TOKEN_FIELD,
     TYPE_FIELD,
     V4_FIELDS,
+    PolicyCondition,
     PostPolicy,
     PostPolicyError,
+    form_values,
     lower_names,
+    pinned_fields,
     spelled,
 )
 from ..units import MIB, shown_moment
+from ..url_checks import object_of, url_problem
 from .wire_protocol import clean
 
 MAX_GRANT = MIB
@@ -50,13 +53,10 @@ def _flat(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.lower())
 
 
-def _by_flat_name(table: Mapping[str, str]) -> dict[str, str]:
-    return {name: field for field, names in table.items() for name in names.split()}
-
-
 # Members of a grant by the names that are in use for them.
-_MEMBERS = _by_flat_name(
-    {
+_MEMBERS = {
+    name: member
+    for member, names in {
         "fields": "fields formdata form formfields",
         "host": "host url uploadhost uploadurl posturl",
         "endpoint": "endpoint",
@@ -68,8 +68,9 @@ _MEMBERS = _by_flat_name(
         V4_FIELDS[1]: "xosscredential credential",
         V4_FIELDS[2]: "xossdate",
         TOKEN_FIELD: "xosssecuritytoken securitytoken ststoken",
-    }
-)
+    }.items()
+    for name in names.split()
+}
 # Form fields that a flat shape may have, by their names without separators.
 _PLAIN_FIELDS = {
     _flat(name): name
@@ -84,25 +85,16 @@ _WRAPPERS = ("data", "output", "result", "body")
 
 @frozen(kw_only=True)
 class PostGrant:
-    """Grant: a signed POST policy with all form fields except those of the object.
+    """Grant: a signed POST policy with all form fields except those of the object."""
 
-    Attributes:
-        url: root URL of the bucket, to which the form is sent.
-        bucket: name of the bucket.
-        policy: the decoded policy.
-        fields: fields to send unchanged, without ``key``; names as OSS documents them.
-        version: version of the signature, ``v1`` or ``v4``.
-        starts_at: time from which OSS accepts the grant, seconds since the epoch.
-        expires_at: expiry time, seconds since the epoch.
-    """
-
-    url: str
+    url: str  # root URL of the bucket, to which the form is sent
     bucket: str
     policy: PostPolicy
+    # Sent unchanged, without ``key``; names as OSS documents them.
     fields: Mapping[str, Secret] = field(repr=False)
-    version: str
-    starts_at: float
-    expires_at: float
+    version: str  # of the signature: v1 or v4
+    starts_at: float  # OSS accepts it from then on, seconds since the epoch
+    expires_at: float  # seconds since the epoch
 
     @property
     def prefixes(self) -> tuple[str, ...]:
@@ -113,18 +105,17 @@ class PostGrant:
     @property
     def largest(self) -> int | None:
         """Maximum object size in bytes that the policy permits; None if unlimited."""
-        sizes = [one.sizes for one in self.policy.conditions if one.sizes is not None]
-        return min((most for _, most in sizes), default=None)
+        sizes = [c.sizes for c in self.policy.conditions if c.sizes is not None]
+        return min((high for _, high in sizes), default=None)
 
     def has(self, name: str) -> bool:
-        """Return whether the form has the field *name*, in upper or lower case."""
         return name.lower() in self._names
 
     @cached_property
     def open_policy(self) -> PostPolicy:
         """The policy without the conditions on fields that the grant contains."""
-        named = self.policy.conditions
-        left = tuple(one for one in named if one.field not in self._names)
+        conditions = self.policy.conditions
+        left = tuple(c for c in conditions if c.field not in self._names)
         return evolve(self.policy, conditions=left)
 
     @cached_property
@@ -157,47 +148,42 @@ def read_grant(
 ) -> PostGrant:
     """Return the grant in *document*, which is parsed JSON.
 
-    *allowed_hosts* may map a custom domain to its bucket.
-
-    Raises:
-        ConfigurationError: *document* is not a grant, or cannot work; the message
-            lists all problems.
+    *allowed_hosts* may map a custom domain to its bucket. Raises ConfigurationError,
+    which lists all problems, if *document* is no grant or cannot work.
     """
     read = _Reader(allowed_hosts or {})
-    found = read.grant(document)
+    grant = read.grant(document)
     del document  # tracebacks may show it
-    return read.result(found)
+    return read.result(grant)
 
 
 class _Reader:
-    """Reader of one grant, which collects all problems."""
+    """Reader of one grant; its methods record problems, and return None then."""
 
     def __init__(self, allowed_hosts: Mapping[str, str | None]) -> None:
         self.problems: list[str] = []
         self._allowed = allowed_hosts
 
-    def result(self, found: PostGrant | None) -> PostGrant:
-        """Return *found*, or raise ConfigurationError with the collected problems."""
-        if found is None or self.problems:
+    def note(self, problem: str) -> None:
+        self.problems.append(problem)
+
+    def result(self, grant: PostGrant | None) -> PostGrant:
+        if grant is None or self.problems:
             raise ConfigurationError(self.problems)
-        return found
+        return grant
 
     def text(self, data: bytes) -> PostGrant | None:
-        """Return the grant in the JSON *data*; None if it has problems."""
         if len(data) > MAX_GRANT:
-            self.problems.append(
-                f"it is longer than {MAX_GRANT} bytes, the limit of a grant"
-            )
+            self.note(f"it is longer than {MAX_GRANT} bytes, the limit of a grant")
             return None
         try:
             document = parsing.loads(data, max_depth=_MAX_DEPTH)
         except ValueError as error:
-            self.problems.append(f"it is {error}")
+            self.note(f"it is {error}")
             return None
         return self.grant(document)
 
     def grant(self, document: Any) -> PostGrant | None:
-        """Return the grant, or None if it has problems."""
         inner = _unwrapped(document)
         members = self._members(inner)
         if members is None:
@@ -233,14 +219,14 @@ class _Reader:
 
     def _members(self, document: Any) -> dict[str, Any] | None:
         if not isinstance(document, Mapping):
-            self.problems.append(f"a grant is an object, not {parsing.kind(document)}")
+            self.note(f"a grant is an object, not {parsing.kind(document)}")
             return None
-        found: dict[str, Any] = {}
+        members: dict[str, Any] = {}
         for name, value in document.items():
-            known = _MEMBERS.get(_flat(str(name)))
-            if known is not None and value not in (None, ""):
-                found[known] = value
-        return {**found, "all": document}
+            member = _MEMBERS.get(_flat(str(name)))
+            if member is not None and value not in (None, ""):
+                members[member] = value
+        return {**members, "all": document}
 
     def _own_end(self, document: Mapping[str, Any]) -> float:
         """Return the expiry time in the package's own format; infinity in others."""
@@ -249,37 +235,38 @@ class _Reader:
             return _NEVER
         if version != _VERSION:
             known = f"this release reads version {_VERSION}"
-            self.problems.append(f"the grant has version {version}: {known}")
-        said = document.get("expires", "9999-12-31T00:00:00Z")
-        end = parsing.moment(said) if isinstance(said, str) else None
-        if end is None:
-            self.problems.append('"expires" is not a time such as 2026-11-27T10:00:00Z')
-        return _NEVER if end is None else end
+            self.note(f"the grant has version {version}: {known}")
+        expires = document.get("expires", "9999-12-31T00:00:00Z")
+        expires_at = parsing.moment(expires) if isinstance(expires, str) else None
+        if expires_at is None:
+            self.note('"expires" is not a time such as 2026-11-27T10:00:00Z')
+        return _NEVER if expires_at is None else expires_at
 
     def _fields(self, members: Mapping[str, Any]) -> dict[str, str]:
         """Return the form fields by their documented names."""
-        given = members.get("fields")
-        if given is not None and not isinstance(given, Mapping):
-            self.problems.append(f"its fields are {parsing.kind(given)}, not an object")
-            given = {}
-        pairs = _flat_fields(members) if given is None else _form_fields(given)
-        found: dict[str, str] = {}
+        form = members.get("fields")
+        if form is not None and not isinstance(form, Mapping):
+            self.note(f"its fields are {parsing.kind(form)}, not an object")
+            form = {}
+        if form is None:
+            pairs = _flat_fields(members)
+        else:
+            pairs = ((spelled(str(name)), value) for name, value in form.items())
+        fields: dict[str, str] = {}
         for name, value in pairs:
             if value is None or name in _REPLACED:
                 continue
             text = str(value) if parsing.is_int(value) else value
             if not isinstance(text, str):
                 shown = parsing.kind(value)
-                self.problems.append(
-                    f"the field {name[:60]!r} is {shown}, not a string"
-                )
+                self.note(f"the field {name[:60]!r} is {shown}, not a string")
             elif text or name.lower() not in SIGNATURE_FIELDS:
-                found[name] = text
-        return found
+                fields[name] = text
+        return fields
 
     def _policy(self, text: str | None) -> PostPolicy | None:
         if text is None:
-            self.problems.append("it has no policy")
+            self.note("it has no policy")
             return None
         try:
             return PostPolicy.parse(text)
@@ -290,65 +277,64 @@ class _Reader:
     def _hint(self, document: Any) -> None:
         """Record the error message of a server that returned no grant."""
         for name in ("message", "msg", "error", "detail"):
-            said = document.get(name) if isinstance(document, Mapping) else None
-            if isinstance(said, str) and said:
-                self.problems.append(f"it says: {clean(said)}")
+            text = document.get(name) if isinstance(document, Mapping) else None
+            if isinstance(text, str) and text:
+                self.note(f"it says: {clean(text)}")
                 return
 
     def _signature(self, fields: Mapping[str, str], policy: PostPolicy) -> str:
-        """Return the version of the signature, and record problems of its fields."""
         has = lower_names(fields)
         if "ossaccesskeyid" in has and V4_FIELDS[1] not in has:
             if "signature" not in has:
-                self.problems.append("it has no signature")
+                self.note("it has no signature")
             return "v1"
         if missing := [n for n in (*V4_FIELDS, "x-oss-signature") if n not in has]:
             which = "neither an access key ID nor " if len(missing) > 1 else "no "
-            self.problems.append(f"it has {which}{', '.join(missing)}")
+            self.note(f"it has {which}{', '.join(missing)}")
             return "v4"
         version, credential, date = (has[name] for name in V4_FIELDS)
         scope = credential.rsplit("/", 4)[1:]
         if version != ALGORITHM:
-            self.problems.append(f"its signature version is not {ALGORITHM}")
+            self.note(f"its signature version is not {ALGORITHM}")
         if len(scope) != 4 or scope[3] != TERMINATOR:  # noqa: PLR2004 - day, region, oss, end
             form = f"KEY-ID/DAY/REGION/oss/{TERMINATOR}"
-            self.problems.append(f"x-oss-credential is not of the form {form}")
+            self.note(f"x-oss-credential is not of the form {form}")
         elif parse_moment(date) is None or date[:8] != scope[0]:
-            said = "x-oss-date is not on the day that x-oss-credential names"
-            self.problems.append(f"{said}, which OSS refuses")
+            problem = "x-oss-date is not on the day that x-oss-credential names"
+            self.note(f"{problem}, which OSS refuses")
         named = {condition.field for condition in policy.conditions}
-        if extra := [name for name in V4_FIELDS if name not in named]:
-            said = f"the policy does not name {', '.join(extra)}"
-            self.problems.append(f"{said}, without which OSS refuses V4")
+        if missing := [name for name in V4_FIELDS if name not in named]:
+            problem = f"the policy does not name {', '.join(missing)}"
+            self.note(f"{problem}, without which OSS refuses V4")
         return "v4"
 
     def _place(
         self, members: Mapping[str, Any], named: list[PolicyCondition]
     ) -> tuple[str, str] | None:
-        """Return the bucket's root URL and name; None if they are invalid."""
+        """Return the bucket's root URL and name."""
         names = [condition.values[0] for condition in named]
         bucket = members.get("bucket", names[0] if names else None)
         host = members.get("host", members.get("endpoint"))
         if not isinstance(host, str):
-            self.problems.append("it has no host or url to send the file to")
+            self.note("it has no host or url to send the file to")
             return None
         if not isinstance(bucket, str | None):
-            self.problems.append(f"its bucket is {parsing.kind(bucket)}, not a string")
+            self.note(f"its bucket is {parsing.kind(bucket)}, not a string")
             return None
         if problem := bucket and check_bucket(bucket):
-            self.problems.append(problem)
+            self.note(problem)
             return None
-        found = root_of(host, bucket, self._allowed)
-        problem = found if isinstance(found, str) else check_bucket(found[1])
-        if problem or isinstance(found, str):
-            self.problems.append(problem or "")
+        root = root_of(host, bucket, self._allowed)
+        problem = root if isinstance(root, str) else check_bucket(root[1])
+        if problem or isinstance(root, str):
+            self.note(problem or "")
             return None
-        seen = found[1]
-        wrong = {*names, *([bucket] if bucket else [])} - {seen}
+        of_host = root[1]
+        wrong = {*names, *([bucket] if bucket else [])} - {of_host}
         if wrong:
-            said = f"it is for the bucket {', '.join(sorted(wrong))}"
-            self.problems.append(f"{said}, but its host is for {seen!r}")
-        return found
+            problem = f"it is for the bucket {', '.join(sorted(wrong))}"
+            self.note(f"{problem}, but its host is for {of_host!r}")
+        return root
 
     def _compare(
         self,
@@ -357,26 +343,22 @@ class _Reader:
         bucket: str | None,
         url: str,
     ) -> None:
-        """Record a problem for each condition of the policy that no upload can meet."""
         has = lower_names(fields)
-        self.problems += contradictions(policy.conditions)
         for condition in policy.conditions:
             # What it lacks can still be given with the object.
             if condition.field in has:
                 refusal = condition.refusal(has, bucket, None)
                 self.problems += [] if refusal is None else [refusal.text]
             elif condition.field in SIGNATURE_FIELDS:
-                self.problems.append(
-                    f"it lacks {condition.field}, which {condition} needs"
-                )
+                self.note(f"it lacks {condition.field}, which {condition} needs")
             elif condition.field == _REDIRECT:
-                said = "the policy asks for a redirect, which proves no upload"
-                self.problems.append(f"{said}: ask for one without {_REDIRECT}")
+                problem = "the policy asks for a redirect, which proves no upload"
+                self.note(f"{problem}: ask for one without {_REDIRECT}")
         region = region_of(urlsplit(url).hostname or "")
         signed = has.get(V4_FIELDS[1], "").split("/")
         if region and len(signed) > 2 and signed[2] != region:  # noqa: PLR2004 - id/day/region
-            said = f"it is signed for the region {signed[2][:40]!r}"
-            self.problems.append(f"{said}, but its host is for {region!r}")
+            problem = f"it is signed for the region {signed[2][:40]!r}"
+            self.note(f"{problem}, but its host is for {region!r}")
 
 
 def _unwrapped(document: Any) -> Any:
@@ -387,33 +369,26 @@ def _unwrapped(document: Any) -> Any:
     if not isinstance(document, Mapping) or _is_grant(document):
         return document
     members = {_flat(str(name)): value for name, value in document.items()}
-    inner = (members[name] for name in _WRAPPERS if name in members)
-    found = next((one for one in inner if isinstance(one, Mapping)), None)
-    if found is not None:
-        return _unwrapped(found)
+    wrapped = (members[name] for name in _WRAPPERS if name in members)
+    inner = next((value for value in wrapped if isinstance(value, Mapping)), None)
+    if inner is not None:
+        return _unwrapped(inner)
     nested = [value for value in document.values() if _is_grant(value)]
     return nested[0] if len(nested) == 1 else document
 
 
 def _is_grant(document: Any) -> bool:
-    """Return whether *document* has a policy, or fields of a form, among its members."""
     names = document if isinstance(document, Mapping) else ()
     return any(_MEMBERS.get(_flat(str(name))) in ("policy", "fields") for name in names)
 
 
 def _other_store(fields: Mapping[str, str]) -> str | None:
-    """Return the name of the store other than OSS that *fields* are signed for."""
     names = [name.lower() for name in fields]
-    if any(name.startswith("x-goog-") or name == "googleaccessid" for name in names):
+    google = (facts.GOOGLE_QUERY.lower(), facts.GOOGLE_KEY_V2.lower())
+    if any(name.startswith(google) for name in names):
         return "Google Cloud Storage"
-    is_s3 = any(name in ("x-amz-signature", "awsaccesskeyid") for name in names)
-    return "S3" if is_s3 else None
-
-
-def _form_fields(given: Mapping[Any, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield the form fields in *given*, with the names that OSS documents."""
-    for name, value in given.items():
-        yield spelled(str(name)), value
+    s3 = (f"{facts.S3_HEADER}signature", facts.S3_KEY_V2.lower())
+    return "S3" if any(name in s3 for name in names) else None
 
 
 def _flat_fields(members: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
@@ -425,22 +400,22 @@ def _flat_fields(members: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     if "signature" in members:
         yield "x-oss-signature" if is_v4 else "Signature", members["signature"]
     for name, value in members["all"].items():
-        low = str(name).lower().replace("_", "-")
+        lower = str(name).lower().replace("_", "-")
         if value in (None, ""):
             continue
-        if (known := _PLAIN_FIELDS.get(_flat(low))) is not None:
-            yield known, value
-        elif low.startswith("x-oss-meta-"):
-            yield low, value
+        if (field_name := _PLAIN_FIELDS.get(_flat(lower))) is not None:
+            yield field_name, value
+        elif lower.startswith("x-oss-meta-"):
+            yield lower, value
 
 
 def _completed(fields: Mapping[str, str], policy: PostPolicy) -> dict[str, str]:
     """Return *fields*, completed by fields with only one permitted value."""
     has = lower_names(fields)
-    named: Iterable[PolicyCondition] = policy.conditions
-    pinned = {c.field: c.values[0] for c in named if c.operator == "eq"}
+    conditions = policy.conditions
+    pinned = {c.field: c.values[0] for c in conditions if c.operator == "eq"}
     own = {name: pinned[name] for name in (*V4_FIELDS, TOKEN_FIELD) if name in pinned}
-    known = {**policy.pinned(), **({} if "ossaccesskeyid" in has else own)}
+    known = {**pinned_fields(conditions), **({} if "ossaccesskeyid" in has else own)}
     added = {n: v for n, v in known.items() if n not in has and n != _REDIRECT}
     return {**fields, **added}
 
@@ -464,23 +439,23 @@ def root_of(
     name = (parts.hostname or "").lower()
     root = f"{parts.scheme.lower()}://{parts.netloc.lower()}/"
     try:
-        seen, rest = object_of(text)
+        shown, rest = object_of(text)
     except ValueError:
         return "its host has a path that is not UTF-8"
     if rest.strip("/"):
         return f"its host {name} has a path: a form goes to the bucket's root"
-    is_path = seen == "" or bool(parts.path.strip("/"))  # the host serves all buckets
-    if is_path and not (bucket := seen or bucket):
+    is_path = shown == "" or bool(parts.path.strip("/"))  # the host serves all buckets
+    if is_path and not (bucket := shown or bucket):
         return f"its host {name} names no bucket, and neither does the grant"
     if is_path and name.endswith(".aliyuncs.com"):  # where OSS takes no path style
         return f"{parts.scheme.lower()}://{bucket}.{parts.netloc.lower()}/", str(bucket)
-    if is_path or seen:
-        return (f"{root}{bucket}/" if is_path else root), str(seen or bucket)
+    if is_path or shown:
+        return (f"{root}{bucket}/" if is_path else root), str(shown or bucket)
     known = next(
         (allowed_hosts[n] for n in (parts.netloc.lower(), name) if n in allowed_hosts),
         None,
     )
-    if found := known or bucket:
-        return root, found
+    if bucket := known or bucket:
+        return root, bucket
     remedy = f'name it with allowed_hosts={{"{name}": "BUCKET"}}'
     return f"its host {name} does not show the bucket: {remedy}"

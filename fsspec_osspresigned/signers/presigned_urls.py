@@ -14,30 +14,24 @@ from urllib.parse import urlsplit
 
 from attrs import define, evolve, field
 
+from ..dialects.facts import S3_MIN_PART
+from ..dialects.s3 import CHECKSUMS
 from ..errors import BindingError, ConfigurationError, NotSignedError
-from ..http.s3_checksums import CHECKSUMS
-from ..model import (
-    FORBID_OVERWRITE,
-    MIN_PART,
-    MIN_PART_S3,
-    Action,
-    Operation,
-    SignedRequest,
-)
-from ..request_checks import (
+from ..model import FORBID_OVERWRITE, MIN_PART, Action, Operation, SignedRequest
+from ..secret import Secret, SecretURL, resolve_text
+from ..signing.canonical import parse_query
+from ..signing.signed_url import damage, describe
+from ..units import shown_moment
+from ..url_checks import (
     http_problem,
     object_of,
     own_header_problem,
     url_problem,
     with_plus,
 )
-from ..secret import Secret, SecretURL, resolve_text
-from ..signing.canonical import parse_query
-from ..signing.signed_url import damage, describe
-from ..units import shown_moment
 from ..url_map.source import MapSource, kind_of, load, mistaken, warn_if_exposed
 from ..url_map.url_map import MapEntry, MapRequest
-from .base import Grant, MultipartGrant
+from .base import Grant, MultipartGrant, Signer
 
 # Actions that begin an upload; None asks for the grant.
 _UPLOADING = {None, Action.PutObject, Action.InitiateMultipartUpload}
@@ -53,10 +47,10 @@ _SENT_ANYWAY = {"host", "content-length"}
 
 
 @define(eq=False, repr=False, kw_only=True)
-class _PresignedSigner(ABC):
+class _PresignedSigner(Signer, ABC):
     """Base class of signers that return requests from entries of a URL map."""
 
-    remote = False
+    waits = grant_waits = grants_by_prefix = False
     allow_http: bool = False
     clock: Callable[[], float] = time.time
 
@@ -70,7 +64,6 @@ class _PresignedSigner(ABC):
         """Return the map entry of *path*; raises NotSignedError if there is none."""
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
-        """Return the presigned requests for *operations*."""
         return [self._request(operation) for operation in operations]
 
     def _request(self, operation: Operation) -> SignedRequest:
@@ -83,45 +76,44 @@ class _PresignedSigner(ABC):
         )
 
     def grant(self, path: str) -> Grant:
-        """Return how *path* may be uploaded with the URLs of its map entry."""
         return grant_of(self._entry(path), path)
 
     def preflight(self, operation: Operation) -> None:
-        """Raise the error that ``sign`` raises; the body's length may be unknown."""
         self.sign([operation])
 
 
 @define(eq=False, repr=False)
 class URLMapSigner(_PresignedSigner):
-    """Signer that returns the presigned requests of a URL map.
+    """Signer that returns the presigned requests of a URL map."""
 
-    Attributes:
-        source: the map, which is checked for changes at each call.
-        trusted: whether a URL may lead to another object than the path in the map says.
-        guesses: number of unknown paths for which similar keys are searched. The search
-            takes time, and with another signer after the map, most paths are not in the
-            map.
-    """
-
-    source: MapSource
+    source: MapSource  # checked for changes at each call
+    # Whether a URL may lead to another object than the path in the map says.
     trusted: bool = field(default=True, kw_only=True)
+    # Number of unknown paths for which similar keys are searched. The search takes time,
+    # and with another signer after the map, most paths are not in the map.
     guesses: int = field(default=1000, kw_only=True)
+
+    @property
+    def waits(self) -> bool:  # type: ignore[override]  # depends on the file
+        return self.source.has_changed
+
+    grant_waits = waits
 
     @property
     def _is_local(self) -> bool:
         return self.source.local
 
     def _request(self, operation: Operation) -> SignedRequest:
-        found = super()._request(operation)
-        if self.trusted or _names(found.url, operation):
-            return found
+        signed = super()._request(operation)
+        if self.trusted or _names(signed.url, operation):
+            return signed
         # OSS would read a plus in the path as a blank.
-        literal = SecretURL(with_plus(found.url.reveal()))
+        literal = SecretURL(with_plus(signed.url.reveal()))
         if _names(literal, operation):
-            return evolve(found, url=literal)
+            return evolve(signed, url=literal)
         raise BindingError(
             f"the URL that the map has for {operation} names another object: "
-            f"{found.url.shown()}; if that is right, give trust_map=True",
+            f"{signed.url.shown()}; if that is right, give trust_map=True",
             path=operation.path,
             action=operation.action,
         )
@@ -222,10 +214,7 @@ class OneURLSigner(_PresignedSigner):
 
 
 def one_url_signer(options: Any, *_: object) -> OneURLSigner:
-    """Return the signer for the option ``presigned_url``.
-
-    A reference such as ``file:PATH`` is read again at each call.
-    """
+    """Return the signer, which reads a reference such as ``file:PATH`` at each call."""
     url = options.presigned_url
     if isinstance(url, Secret):
         return OneURLSigner(lambda: url, allow_http=options.allow_http)
@@ -236,10 +225,7 @@ def one_url_signer(options: Any, *_: object) -> OneURLSigner:
     return OneURLSigner(lambda: resolve_text(url), allow_http=options.allow_http)
 
 
-def url_map_signer(
-    options: Any, _: object, opener: Callable[[str], bytes]
-) -> URLMapSigner:
-    """Return the signer for the option ``url_map``."""
+def url_map_signer(options: Any, opener: Callable[[str], bytes]) -> URLMapSigner:
     source = load(options.url_map, opener, allow_http=options.allow_http)
     return URLMapSigner(
         source, allow_http=options.allow_http, trusted=options.trust_map
@@ -247,7 +233,6 @@ def url_map_signer(
 
 
 def _names(url: SecretURL, operation: Operation) -> bool:
-    """Return whether *url* leads to the object of *operation*, as far as *url* shows."""
     try:
         bucket, key = object_of(url.reveal())
     except ValueError:  # its path is not UTF-8
@@ -270,7 +255,7 @@ def grant_of(entry: MapEntry, path: str) -> Grant:
         msg = f"nothing can be uploaded to {path!r}: its entry has {what}"
         raise NotSignedError(msg, path=path)
     requests = [entry.put, *((*entry.parts, entry.complete) if multipart else ())]
-    ends = (expiry(one, entry) for one in requests if isinstance(one, MapRequest))
+    ends = (expiry(r, entry) for r in requests if isinstance(r, MapRequest))
     return Grant(
         single=entry.put is not None,
         multipart=multipart,
@@ -285,7 +270,7 @@ def _multipart(entry: MapEntry) -> MultipartGrant | None:
     return MultipartGrant(
         upload_id=entry.upload_id,
         part_size=entry.part_size,
-        least_part=MIN_PART_S3 if describe(entry.parts[0].url).is_s3 else MIN_PART,
+        min_part=S3_MIN_PART if describe(entry.parts[0].url).is_s3 else MIN_PART,
         max_parts=len(entry.parts),
         completes=isinstance(complete, MapRequest),
         complete_all=isinstance(complete, MapRequest) and _takes_all(complete),
@@ -298,7 +283,6 @@ def _lower(headers: Mapping[str, str] | None) -> dict[str, str]:
 
 
 def _takes_all(complete: MapRequest) -> bool:
-    """Return whether the Complete request uses all stored parts instead of a list."""
     return _lower(complete.headers).get("x-oss-complete-all") == "yes"
 
 
@@ -321,8 +305,8 @@ def expiry(request: MapRequest, entry: MapEntry) -> float | None:
     The time stated for the request wins over that of its entry, and both over the
     URL's.
     """
-    said = (request.expires_at, entry.expires_at, describe(request.url).expires_at)
-    return next((end for end in said if end is not None), None)
+    ends = (request.expires_at, entry.expires_at, describe(request.url).expires_at)
+    return next((end for end in ends if end is not None), None)
 
 
 def request_of(
@@ -365,7 +349,6 @@ def request_of(
 
 
 def _check_listing(request: MapRequest, operation: Operation) -> None:
-    """Raise NotSignedError if the URL lists another prefix than *operation*."""
     if "continuation-token" in operation.query:
         why = "its URL shows the first page only: ask the owner for shorter listings"
         raise _refused(operation, why)
@@ -392,8 +375,8 @@ def _find(entry: MapEntry, operation: Operation) -> MapRequest:
         number = operation.part_number or 0
         if 1 <= number <= len(entry.parts):
             return entry.parts[number - 1]
-        given = f"part {number} is not among its {len(entry.parts)} part URLs"
-        raise _refused(operation, given)
+        why = f"part {number} is not among its {len(entry.parts)} part URLs"
+        raise _refused(operation, why)
     request = getattr(entry, operation.action.spec.slot or "", None)
     if not isinstance(request, MapRequest):
         raise _refused(operation, "no URL for it was provided")
@@ -401,14 +384,11 @@ def _find(entry: MapEntry, operation: Operation) -> MapRequest:
 
 
 def _headers(request: MapRequest, operation: Operation) -> Mapping[str, str]:
-    """Return the headers to send: those in the map, or else those of *operation*.
-
-    Raises NotSignedError if the signature does not permit them.
-    """
-    demanded = operation.headers
-    sent = demanded if request.headers is None else request.headers
+    """Return the headers to send: those in the map, or else those of *operation*."""
+    required = operation.headers
+    sent = required if request.headers is None else request.headers
     signed = _lower(sent)
-    conflicts = [n for n, v in demanded.items() if signed.get(n.lower()) != v.strip()]
+    conflicts = [n for n, v in required.items() if signed.get(n.lower()) != v.strip()]
     if conflicts:
         names = [_OF_OPTIONS.get(n.lower(), n) for n in conflicts]
         why = f"the header {', '.join(names)} is not signed with that value"

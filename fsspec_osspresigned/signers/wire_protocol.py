@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 from attrs import asdict, evolve, frozen
 
 from .. import parsing
+from ..dialects.facts import S3_HEADER
 from ..errors import (
     ConfigurationError,
     NotSignedError,
@@ -21,7 +22,10 @@ from ..errors import (
     TooLargeError,
 )
 from ..model import THRESHOLD, Action, Operation, Reply
-from ..request_checks import (
+from ..secret import Secret, redact
+from ..signing.canonical import OWN_PARAMETERS
+from ..units import MIB, shown_bytes
+from ..url_checks import (
     decoded_path,
     http_problem,
     is_loopback,
@@ -29,9 +33,6 @@ from ..request_checks import (
     url_problem,
     with_plus,
 )
-from ..secret import Secret, redact
-from ..signing.canonical import OWN_PARAMETERS
-from ..units import MIB, shown_bytes
 from .base import MAX_REQUESTS
 
 MAX_REQUEST_BODY = MIB
@@ -120,26 +121,25 @@ class SignerReply:
 
 def encode(operation: Operation) -> str:
     """Return *operation* as the JSON of one request, without empty members."""
-    said = asdict(operation, filter=lambda _, value: value not in (None, "", {}))
-    return json.dumps(said, default=dict)  # its mappings are read-only ones
+    members = asdict(operation, filter=lambda _, value: value not in (None, "", {}))
+    return json.dumps(members, default=dict)  # its mappings are read-only ones
 
 
 def batches(items: Sequence[str]) -> Iterator[range]:
     """Yield index ranges of encoded *items* that each fit into one call."""
     start, size = 0, _FRAME
     for index, item in enumerate(items):
-        more = len(item) + 2
-        full = index - start == MAX_REQUESTS or size + more > MAX_REQUEST_BODY
-        if full and index > start:
+        length = len(item) + 2
+        is_full = index - start == MAX_REQUESTS or size + length > MAX_REQUEST_BODY
+        if is_full and index > start:
             yield range(start, index)
             start, size = index, _FRAME
-        size += more
+        size += length
     if start < len(items):
         yield range(start, len(items))
 
 
 def body(items: Sequence[str]) -> bytes:
-    """Return the JSON body of a call with the encoded *items*."""
     return f'{{"requests": [{", ".join(items)}]}}'.encode()
 
 
@@ -167,8 +167,8 @@ def _result(result: Any, place: str) -> SignerReply | SignerProblem:
         return problem_of(error, error["status"])
     if not parsing.is_int(result.get("expires_in", 0)):
         raise ValueError(f"{place}.expires_in is not a whole number")
-    for name, kind in (("method", str), ("url", str), ("headers", dict)):
-        if not isinstance(result.get(name, {}), kind):
+    for name, expected in (("method", str), ("url", str), ("headers", dict)):
+        if not isinstance(result.get(name, {}), expected):
             shown = parsing.kind(result[name]) if name in result else "missing"
             raise ValueError(f"{place}.{name} is {shown}")  # noqa: TRY004 - bad data
     return SignerReply(
@@ -202,37 +202,27 @@ def problem_of_reply(
         with suppress(ValueError):
             members = parsing.loads(data, max_depth=_MAX_DEPTH)
     known = dict(members) if isinstance(members, dict) else {}
-    asked = headers.get("retry-after", "").strip()
-    if asked.isdecimal() and len(asked) < len(str(_MAX_WAIT)):
-        known["retry_after"] = int(asked)
+    wait = headers.get("retry-after", "").strip()
+    if wait.isdecimal() and len(wait) < len(str(_MAX_WAIT)):
+        known["retry_after"] = int(wait)
     return problem_of(known, status)
 
 
 def clean(text: str) -> str:
-    """Return *text* of a service for a message, shortened.
-
-    URL queries, signatures and control characters are removed.
-    """
+    """Return *text* shortened, without URL queries, signatures and control characters."""
     text = redact(_QUERY.sub(r"\1?...", text))
     return "".join(c if c.isprintable() else " " for c in text)[:_MAX_DETAIL].strip()
 
 
 def error_of_item(problem: SignerProblem, operation: Operation) -> OSSPresignedError:
-    """Return the exception for a refused request.
-
-    The code of *problem* decides on its class; for an unknown code, the status.
-    """
+    """Return the exception, of a class by the code of *problem*, else by the status."""
     status = ITEM_STATUS.get(problem.code, problem.status)
-    family = _FAMILIES.get(status, _signer_error(status))
+    family = _FAMILIES.get(status, signer_error(status))
     text, hint = f"the signer refused {operation}", None
     action = operation.action
-    if problem.code == "invalid_request" and action.spec.body:
-        is_sized = operation.content_length is not None
-        hint = (
-            None
-            if is_sized
-            else "the signer needs the exact size of the body: give size="
-        )
+    is_sized = operation.content_length is not None or not action.spec.body
+    if problem.code == "invalid_request" and not is_sized:
+        hint = "the signer needs the exact size of the body: give size="
     if problem.code == _UNGRANTED and action is Action.InitiateMultipartUpload:
         hint = _PARTS_NEEDED
     return _error(family, text, problem, operation, hint)
@@ -241,15 +231,14 @@ def error_of_item(problem: SignerProblem, operation: Operation) -> OSSPresignedE
 def error_of_call(
     problem: SignerProblem, operation: Operation, host: str, *, had_token: bool
 ) -> OSSPresignedError:
-    """Return the exception for a call that was refused as a whole."""
     status, hint = problem.status, _HINTS.get(problem.status)
     if status == 401 and not had_token:  # noqa: PLR2004 - HTTP status
         hint = "no token was given: set signer_token="
     text = f"the signer at {host} refused the call with HTTP {status}"
-    return _error(_signer_error(status), text, problem, operation, hint)
+    return _error(signer_error(status), text, problem, operation, hint)
 
 
-def _signer_error(status: int) -> type[SignerError]:
+def signer_error(status: int) -> type[SignerError]:
     passes = status >= 500 or status == 429  # noqa: PLR2004 - HTTP status
     return SignerUnavailableError if passes else SignerError
 
@@ -262,8 +251,8 @@ def _error(
     hint: str | None = None,
 ) -> OSSPresignedError:
     detail = problem.detail and f"({problem.detail})"
-    said = " ".join(filter(None, (problem.code, detail)))
-    text += (f": {said}" if said else "") + (f"; {hint}" if hint else "")
+    reason = " ".join(filter(None, (problem.code, detail)))
+    text += (f": {reason}" if reason else "") + (f"; {hint}" if hint else "")
     error = family(text, path=operation.path)
     error.status, error.code = problem.status, problem.code or None
     error.action, error.retry_after = operation.action, problem.retry_after
@@ -274,14 +263,10 @@ def _error(
 
 @frozen(kw_only=True)
 class URLBinding:
-    """Checks that a signed URL permits the requested operation, and no other.
+    """Checks that a signed URL permits the requested operation, and no other."""
 
-    Attributes:
-        signer_host: host name of the signer; the store may be on the same host.
-        allowed_hosts: host, with or without port -> its bucket; None is any bucket.
-    """
-
-    signer_host: str
+    signer_host: str  # the store may be on the same host
+    # Host, with or without port -> its bucket; None is any bucket.
     allowed_hosts: Mapping[str, str | None]
     allow_http: bool = False
 
@@ -301,8 +286,8 @@ class URLBinding:
             paths = {decoded_path(url), decoded_path(with_plus(url))}
         except ValueError:
             return "the path of the URL is not UTF-8"
-        found = self._host_problem(operation, url, paths)
-        return found or _query_problem(operation, url)
+        problem = self._host_problem(operation, url, paths)
+        return problem or _query_problem(operation, url)
 
     def _host_problem(
         self, operation: Operation, url: str, paths: set[str]
@@ -332,20 +317,20 @@ class URLBinding:
 
 
 def _query_problem(operation: Operation, url: str) -> str | None:
-    found: dict[str, str] = {}
+    raw: dict[str, str] = {}
     for item in urlsplit(url).query.split("&"):
         name, _, value = item.partition("=")
         name = unquote(name)
-        if name in found:
+        if name in raw:
             return f"the parameter {name[:40]!r} appears twice in the URL"
-        found[name] = value
+        raw[name] = value
     wanted = {**operation.query, **operation.parameters}
     for name, value in wanted.items():
-        if name not in found:
+        if name not in raw:
             return f"the parameter {name!r} is missing from the URL"
-        if value not in (unquote(found[name]), unquote(found[name].replace("+", " "))):
+        if value not in (unquote(raw[name]), unquote(raw[name].replace("+", " "))):
             return f"the parameter {name!r} of the URL differs from the request"
-    for name in sorted(found.keys() - wanted.keys() - _SIGNERS_OWN):
-        if name and not name.lower().startswith("x-amz-"):  # S3's signatures
+    for name in sorted(raw.keys() - wanted.keys() - _SIGNERS_OWN):
+        if name and not name.lower().startswith(S3_HEADER):  # of its signatures
             return f"the parameter {name[:40]!r} may turn the URL into another call"
     return None

@@ -1,50 +1,26 @@
-"""Signatures: make, verify and describe presigned URLs and POST policies.
+"""Signatures: make and describe presigned URLs and POST policies.
 
 Begin with ``canonical``, which has the formulas of both versions. ``presigning`` makes
-URLs; ``verifying`` verifies requests as OSS does. ``post_policy`` and
-``post_verifying`` do the same for the policies of PostObject and their signatures.
+URLs, ``post_policy`` the policies of PostObject and their signatures. ``mismatch``
+explains why the store refused a signature.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from ..compat import lazy
 
-if TYPE_CHECKING:
-    from .canonical import Credentials
-    from .endpoint import Endpoint
-    from .post_policy import PostPolicy, PostPolicyError
-    from .post_verifying import verify_policy
-    from .presigning import presign
-    from .signed_url import describe
-    from .verifying import Received, verify
-
-_HOMES = {
-    "Credentials": "canonical",
-    "Endpoint": "endpoint",
-    "PostPolicy": "post_policy",
-    "PostPolicyError": "post_policy",
-    "Received": "verifying",
-    "describe": "signed_url",
-    "presign": "presigning",
-    "verify": "verifying",
-    "verify_policy": "post_verifying",
-}
-__all__ = [
-    "Credentials",
-    "Endpoint",
-    "PostPolicy",
-    "PostPolicyError",
-    "Received",
-    "describe",
-    "presign",
-    "verify",
-    "verify_policy",
-]
-
-
-def __getattr__(name: str) -> Any:
-    """Load a public name from its module."""
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f".{_HOMES[name]}", __name__), name)
+__all__, __getattr__, __dir__ = lazy(
+    __name__,
+    canonical="ALGORITHM Credentials MAX_V4_LIFE OWN_PARAMETERS SIGNATURES SKEW "
+    "SUBRESOURCES TERMINATOR TOKENS canonical_query canonical_request_v4 "
+    "day_key parse_moment parse_query quote_path sign_v1 sign_v4 "
+    "string_to_sign_v1 string_to_sign_v4",
+    endpoint="Endpoint MAX_KEY_BYTES check_bucket check_key is_public_mainland "
+    "public_endpoint region_of",
+    post_policy="PolicyCondition PolicyFault PostPolicy PostPolicyError RANGE "
+    "SIGNATURE_FIELDS STATUS_FIELD TOKEN_FIELD TYPE_FIELD V4_FIELDS form_values "
+    "lower_names pinned_fields policy_text post_signature sign_policy "
+    "signature_conditions",
+    presigning="PresignRequest",
+    signed_url="SignedURL damage describe",
+)

@@ -21,11 +21,13 @@ from urllib.parse import parse_qsl
 from attrs import field, frozen
 from attrs.converters import optional
 
+from ..dialects import facts
 from ..secret import Secret, SecretURL
 
 ALGORITHM = "OSS4-HMAC-SHA256"
 TERMINATOR = "aliyun_v4_request"
 MAX_V4_LIFE = 604_800  # seconds; OSS, "Include a V4 signature in a URL"
+SKEW = 900  # seconds that two clocks may differ (OSS EC 0002-00000235 and -504)
 
 # Parameters that V1 signs, beside every x-oss-*: the union over the official SDKs.
 SUBRESOURCES = frozenset(
@@ -48,8 +50,8 @@ SUBRESOURCES = frozenset(
 )
 
 # Parameters of a signature in a query: V1's, those of V2 and V4, and S3's secret ones.
-SIGNATURES = ("x-oss-signature", "X-Amz-Signature", "X-Goog-Signature", "Signature")
-TOKENS = ("x-oss-security-token", "X-Amz-Security-Token", "security-token")
+SIGNATURES = ("x-oss-signature", *facts.SIGNATURES, "Signature")
+TOKENS = ("x-oss-security-token", facts.S3_TOKEN, "security-token")
 OWN_PARAMETERS = frozenset(
     """
     Expires OSSAccessKeyId Signature security-token x-oss-access-key-id
@@ -57,6 +59,7 @@ OWN_PARAMETERS = frozenset(
     x-oss-security-token x-oss-signature x-oss-signature-version
     """.split()  # noqa: SIM905 - as the list above
 )
+_S3_V4, _S3_V2 = f"{facts.S3_ALGORITHM}=", f"{facts.S3_KEY_V2}="
 SECRET_PARAMETERS = frozenset(name.lower() for name in SIGNATURES + TOKENS)
 
 _is_unreserved = re.compile(r"[A-Za-z0-9._~-]*").fullmatch
@@ -64,7 +67,7 @@ _is_plain_path = re.compile(r"[A-Za-z0-9._~/-]*").fullmatch
 _is_moment = re.compile(r"[0-9]{8}T[0-9]{6}Z").fullmatch
 
 
-def _secret(value: str | Secret) -> Secret:
+def as_secret(value: str | Secret) -> Secret:
     return value if isinstance(value, Secret) else Secret(value)
 
 
@@ -77,15 +80,14 @@ class Credentials:
     """
 
     access_key_id: str
-    access_key_secret: Secret = field(converter=_secret)
-    security_token: Secret | None = field(default=None, converter=optional(_secret))
+    access_key_secret: Secret = field(converter=as_secret)
+    security_token: Secret | None = field(default=None, converter=optional(as_secret))
     expires_at: float | None = None
 
 
 def is_of_s3(url: SecretURL) -> bool:
-    """Return whether *url* has a signature of S3, version 4 or 2."""
     text = url.reveal()
-    return "X-Amz-Algorithm=" in text or "AWSAccessKeyId=" in text
+    return _S3_V4 in text or _S3_V2 in text
 
 
 def quote(text: str) -> str:
@@ -122,12 +124,11 @@ def parse_moment(text: str) -> int | None:
 
 @lru_cache(maxsize=16)
 def written_moment(now: int) -> str:
-    """Return *now*, seconds since the epoch, in V4's format ``20260101T000000Z``."""
     return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(now))
 
 
 def is_subresource(name: str) -> bool:
-    """Return whether a V1 signature includes the query parameter *name*."""
+    """Return whether V1 signs the query parameter *name*."""
     return name in SUBRESOURCES or name.startswith("x-oss-")
 
 
@@ -152,7 +153,7 @@ def string_to_sign_v1(
     the service.
     """
     md5 = headers.get("content-md5", "").strip()
-    kind = headers.get("content-type", "").strip()
+    content_type = headers.get("content-type", "").strip()
     own = [name for name in sorted(headers) if name.startswith("x-oss-")]
     lines = "".join([f"{name}:{headers[name].strip()}\n" for name in own])
     resource = f"/{bucket}/{key}" if bucket else "/"
@@ -160,11 +161,11 @@ def string_to_sign_v1(
     signed = "&".join([f"{n}={query[n]}" if query[n] else n for n in names])
     if signed:
         resource = f"{resource}?{signed}"
-    return f"{method}\n{md5}\n{kind}\n{expires}\n{lines}{resource}"
+    return f"{method}\n{md5}\n{content_type}\n{expires}\n{lines}{resource}"
 
 
 def sign_v1(secret: Secret, string_to_sign: str) -> str:
-    """Return the V1 signature of *string_to_sign* in base64."""
+    """Return the signature in base64."""
     text = string_to_sign.encode("utf-8", "surrogateescape")
     digest = hmac.digest(secret.reveal().encode(), text, "sha1")
     return base64.b64encode(digest).decode()
@@ -194,28 +195,24 @@ def canonical_request_v4(
     path = f"/{bucket}/{quote_path(key)}" if bucket else "/"
     if not headers:
         return f"{method}\n{path}\n{query}\n\n\nUNSIGNED-PAYLOAD"
-    listed = tuple(additional)
+    names = tuple(additional)
     lines = "".join(
         f"{name}:{headers[name].strip()}\n"
         for name in sorted(headers)
-        if is_always_signed(name) or name in listed
+        if is_always_signed(name) or name in names
     )
     payload = headers.get("x-oss-content-sha256", "UNSIGNED-PAYLOAD").strip()
-    return f"{method}\n{path}\n{query}\n{lines}\n{';'.join(listed)}\n{payload}"
+    return f"{method}\n{path}\n{query}\n{lines}\n{';'.join(names)}\n{payload}"
 
 
 def string_to_sign_v4(moment: str, scope: str, canonical_request: str) -> str:
-    """Return the text that V4 signs.
-
-    *scope* is ``day/region/product/aliyun_v4_request``.
-    """
+    """Return the text that V4 signs; *scope* is ``day/region/product/TERMINATOR``."""
     text = canonical_request.encode("utf-8", "surrogateescape")
     return f"{ALGORITHM}\n{moment}\n{scope}\n{hashlib.sha256(text).hexdigest()}"
 
 
 @lru_cache(maxsize=64)
 def day_key(secret: Secret, day: str, region: str, product: str) -> bytes:
-    """Return V4's signing key for one day; the last 64 keys are cached."""
     key = f"aliyun_v4{secret.reveal()}".encode()
     for piece in (day, region, product, TERMINATOR):
         key = hmac.digest(key, piece.encode(), "sha256")
@@ -223,5 +220,5 @@ def day_key(secret: Secret, day: str, region: str, product: str) -> bytes:
 
 
 def sign_v4(key: bytes, string_to_sign: str) -> str:
-    """Return the V4 signature of *string_to_sign* in lower-case hexadecimal."""
+    """Return the signature in lower-case hexadecimal."""
     return hmac.digest(key, string_to_sign.encode(), "sha256").hex()

@@ -10,7 +10,7 @@ from attrs import frozen
 
 from ..errors import ConfigurationError
 from ..model import STYLES
-from ..request_checks import is_address
+from ..url_checks import is_address
 from .canonical import quote_path
 
 Style = Literal["virtual", "path", "cname"]
@@ -47,8 +47,8 @@ def region_of(host: str) -> str | None:
 
     Return None for acceleration hosts, which serve all regions, and for other hosts.
     """
-    found = _REGION(host.lower())
-    name = next(filter(None, found.groups())) if found else None
+    match = _REGION(host.lower())
+    name = next(filter(None, match.groups())) if match else None
     return _REGIONS.get(name, name) if name else None
 
 
@@ -92,28 +92,20 @@ def check_key(key: str) -> str | None:
 
 @frozen
 class Endpoint:
-    """Address of OSS, and the position of the bucket in URLs.
-
-    The style says whether the bucket is before the host (``virtual``), before the key
-    (``path``), or implied by the host (``cname``).
-    """
+    """Address of OSS, and the position of the bucket in URLs."""
 
     scheme: str
     host: str  # lower case, with the port if there is one; IPv6 in brackets
+    # The bucket stands before the host (virtual) or the key (path), or the host is for
+    # one bucket (cname).
     style: Style
 
     @classmethod
     def parse(cls, text: str, *, style: str | None = None) -> Endpoint:
-        """Return the endpoint in *text*.
+        """Return the endpoint in *text*, a host or URL; the default scheme is https.
 
-        Args:
-            text: host or URL, such as ``oss-cn-hangzhou.aliyuncs.com`` or
-                ``http://127.0.0.1:9000``; the default scheme is https.
-            style: None is ``path`` for IP addresses and localhost, else ``virtual``.
-
-        Raises:
-            ConfigurationError: address or style is invalid; the message lists all
-                problems.
+        The default *style* is ``path`` for IP addresses and localhost, else ``virtual``.
+        Raises ConfigurationError, which lists all problems of address and style.
         """
         problems = []
         scheme, host, is_bare = "https", "", False
@@ -156,7 +148,7 @@ class Endpoint:
         return "oss-cloudbox" if ".oss-cloudbox." in self.host else "oss"
 
     def netloc(self, bucket: str) -> str:
-        """Return host and port for requests to *bucket*, as in the header Host."""
+        """Return the header Host of requests to *bucket*."""
         is_in_host = self.style == "virtual" and bucket
         return f"{bucket}.{self.host}" if is_in_host else self.host
 

@@ -14,8 +14,9 @@ from urllib.parse import unquote, urlsplit
 
 from attrs import field, frozen
 
+from ..dialects.facts import S3_HEADER
 from ..model import Operation, SignedRequest
-from ..request_checks import decoded_path, oss_bucket
+from ..url_checks import decoded_path, oss_bucket
 from .canonical import SIGNATURES, is_subresource, parse_query
 from .signed_url import SignedURL, describe
 
@@ -48,8 +49,6 @@ class Comparison:
 
 @frozen(kw_only=True)
 class _SignedPieces:
-    """The pieces of a request that its signature covers, as sent or as received."""
-
     method: str
     path: str = field(repr=False)
     query: Mapping[str, str] = field(repr=False)
@@ -77,26 +76,33 @@ def compare(
             name.lower(): " ".join(v.split()) for name, v in signed.headers.items()
         },
     )
-    got = _received(document, url, sent.query)
+    received = _received(document, url, sent.query)
     changed: list[str] = []
-    if got is not None:
-        if (method := hide(got.method)) != sent.method:
-            came = repr(method[:20])
+    if received is not None:
+        if (method := hide(received.method)) != sent.method:
+            arrived = repr(method[:20])
             changed.append(
-                f"the method was sent as {sent.method} and arrived as {came}"
+                f"the method was sent as {sent.method} and arrived as {arrived}"
             )
-        changed += _path(hide(got.path), sent.path, oss_bucket(parts.hostname or ""))
+        bucket = oss_bucket(parts.hostname or "")
+        changed += _path(hide(received.path), sent.path, bucket)
         # A bare plus is a blank for some stores and a plus for others.
         blank = " " if "+" in parts.query else "+"
-        changed += _query(got.query, sent.query, url, blank)
-        headers = {n: hide(v) if n in _SHOWN else v for n, v in got.headers.items()}
-        changed += _headers(headers, sent.headers, url)
+        changed += _query(received.query, sent.query, url, blank)
+        headers = received.headers.items()
+        shown = {n: hide(v) if n in _SHOWN else v for n, v in headers}
+        changed += _headers(shown, sent.headers, url)
     changed += _echoes(document, sent.query)
-    spoilt = (*_unsent(sent, url), *_spoilt_url(pairs, url))
+    spoilt = [*_unsent(signed, sent, url), *_spoilt_url(pairs, url)]
+    # Another key is none of our business: a URL map may send a path anywhere.
+    end = f"/{operation.key}"
+    if not sent.path.endswith(end) and unquote(sent.path).endswith(end):
+        means = f"the path of the URL means {_cut(sent.path)}, percent-encoded twice"
+        spoilt.append(f"the key is {_cut(operation.key)} and {means}")
     return Comparison(
-        told=got is not None,
+        told=received is not None,
         changed=tuple(changed),
-        spoilt=(*spoilt, *_encoded_twice(sent, operation)),
+        spoilt=tuple(spoilt),
         sent=_summary(sent, url),
     )
 
@@ -112,7 +118,6 @@ def unsent_headers(signed: SignedRequest) -> tuple[str, ...]:
 def _received(
     document: Mapping[str, str], url: SignedURL, sent: Mapping[str, str]
 ) -> _SignedPieces | None:
-    """Return the request that the store received; None if it is not reported."""
     if url.is_v4:
         return _read_canonical(document.get("CanonicalRequest", ""))
     try:
@@ -128,14 +133,14 @@ def _read_v1(text: str, sent: Mapping[str, str]) -> _SignedPieces | None:
     lines = text.split("\n", 4)
     if len(lines) < 5:  # noqa: PLR2004 - method, MD5, type, expiry, the rest
         return None
-    method, md5, kind, expires, rest = lines
-    headers = {"content-md5": md5, "content-type": kind}
+    method, md5, content_type, expires, rest = lines
+    headers = {"content-md5": md5, "content-type": content_type}
     while re.match(r"x-(?:oss|amz)-[^:\n]*:", rest):
         line, _, rest = rest.partition("\n")
         key, _, value = line.partition(":")
         headers[key] = value
-    own = {name: sent[name] for name in filter(is_subresource, sent)}
-    path, query = _split_resource(rest, own)
+    signed_parameters = {name: sent[name] for name in filter(is_subresource, sent)}
+    path, query = _split_resource(rest, signed_parameters)
     query = {"Expires": expires, **query}
     return _SignedPieces(method=method, path=path, query=query, headers=_tidy(headers))
 
@@ -155,10 +160,10 @@ def _split_resource(
     path, _, query = text.partition("?")
     # Nor is the key encoded: parameters begin with one that V1 signs.
     while query and not is_subresource(re.split("[=&?]", query, maxsplit=1)[0]):
-        more, _, query = query.partition("?")
-        path = f"{path}?{more}"
-    found = (item.partition("=") for item in query.split("&") if item)
-    return path, {name: value for name, _, value in found}
+        skipped, _, query = query.partition("?")
+        path = f"{path}?{skipped}"
+    parameters = (item.partition("=") for item in query.split("&") if item)
+    return path, {name: value for name, _, value in parameters}
 
 
 def _read_canonical(text: str) -> _SignedPieces | None:
@@ -175,99 +180,91 @@ def _read_canonical(text: str) -> _SignedPieces | None:
 
 
 def _tidy(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return *headers* without empty values and repeated spaces."""
     tidy = {name: " ".join(value.split()) for name, value in headers.items()}
     return {name: value for name, value in tidy.items() if name and value}
 
 
-def _path(got: str, sent: str, bucket: str | None) -> Iterator[str]:
-    """Yield a text if the path received differs from the path sent.
-
-    The store adds the bucket to the path if the host names the bucket.
-    """
-    if got == sent:
+def _path(received: str, sent: str, bucket: str | None) -> Iterator[str]:
+    if received == sent:
         return
-    head = got.removesuffix(sent)
-    if got.endswith(sent) and re.fullmatch("/[^/]+", head):
+    head = received.removesuffix(sent)
+    # The store adds the bucket to the path if the host names the bucket.
+    if received.endswith(sent) and re.fullmatch("/[^/]+", head):
         if bucket and head[1:] != bucket:
-            came = repr(head[1:][:_MAX_SHOWN])
-            yield f"the request for bucket {bucket!r} arrived at bucket {came}"
+            other = repr(head[1:][:_MAX_SHOWN])
+            yield f"the request for bucket {bucket!r} arrived at bucket {other}"
         return
-    line = f"the path was sent as {_cut(sent)} and arrived as {_cut(got)}"
+    line = f"the path was sent as {_cut(sent)} and arrived as {_cut(received)}"
     if "/../" in sent or "/./" in sent or "//" in sent:
         line += " (dot segments or double slashes were collapsed)"
     yield line
 
 
 def _query(
-    got: Mapping[str, str], sent: Mapping[str, str], url: SignedURL, blank: str
+    received: Mapping[str, str], sent: Mapping[str, str], url: SignedURL, blank: str
 ) -> Iterator[str]:
-    for name in sorted(got.keys() | sent.keys()):
+    for name in sorted(received.keys() | sent.keys()):
         shown = f"query parameter {name[:_MAX_SHOWN]}"
         if name in SIGNATURES:
             continue
         if name not in sent:
             yield f"{shown} arrived and was not sent"
-        elif name not in got:
+        elif name not in received:
             if url.is_v4 or name in _SURE:
                 yield f"{shown} was sent and did not arrive"
-        elif got[name].replace("+", blank) != sent[name].replace("+", blank):
+        elif received[name].replace("+", blank) != sent[name].replace("+", blank):
             yield f"{shown} arrived with another value"
 
 
 def _headers(
-    got: Mapping[str, str], sent: Mapping[str, str], url: SignedURL
+    received: Mapping[str, str], sent: Mapping[str, str], url: SignedURL
 ) -> Iterator[str]:
     signed = {name for name in sent if url.covers(name)}
-    for name in sorted(got.keys() | signed):
-        known, found = sent.get(name), got.get(name)
-        left, came = (
+    for name in sorted(received.keys() | signed):
+        ours, theirs = sent.get(name), received.get(name)
+        as_sent, as_received = (
             f" as {_cut(value)}" if name in _SHOWN and value is not None else ""
-            for value in (known, found)
+            for value in (ours, theirs)
         )
-        if known is None and name in _TRANSPORTS:
-            if name == "host" and _port_free(found or "") != _port_free(url.host):
+        if ours is None and name in _TRANSPORTS:
+            if name == "host" and _port_free(theirs or "") != _port_free(url.host):
                 yield f"{name} arrived with another value"
-        elif known is None:
-            yield f"{_spell(name)} arrived{came} and was not sent"
-        elif found is None:
-            yield f"{_spell(name)} was sent{left} and did not arrive"
-        elif found != known:
-            line = (
-                f"was sent{left} and arrived{came}"
-                if left
-                else "arrived with another value"
-            )
-            yield f"{_spell(name)} {line}"
+        elif ours is None:
+            yield f"{_spell(name)} arrived{as_received} and was not sent"
+        elif theirs is None:
+            yield f"{_spell(name)} was sent{as_sent} and did not arrive"
+        elif theirs != ours and as_sent:
+            yield f"{_spell(name)} was sent{as_sent} and arrived{as_received}"
+        elif theirs != ours:
+            yield f"{_spell(name)} arrived with another value"
 
 
 def _echoes(document: Mapping[str, str], query: Mapping[str, str]) -> Iterator[str]:
-    """Yield differences between the signature and key ID sent and those received."""
     ids = ("OSSAccessKeyId", "AWSAccessKeyId")
-    for what, own, given in (
+    for what, sent, received in (
         ("signature", _first(query, SIGNATURES), document.get("SignatureProvided")),
         ("access key id", _first(query, ids), _first(document, ids)),
     ):
-        if own and given and given != own:
+        if sent and received and received != sent:
             yield f"the {what} arrived with another value"
 
 
-def _first(found: Mapping[str, str], names: tuple[str, ...]) -> str:
-    return next((found[name] for name in names if found.get(name)), "")
+def _first(values: Mapping[str, str], names: tuple[str, ...]) -> str:
+    return next((values[name] for name in names if values.get(name)), "")
 
 
-def _unsent(sent: _SignedPieces, url: SignedURL) -> Iterator[str]:
-    for name in url.additional_headers:
-        if name not in sent.headers and name not in _TRANSPORTS:
-            yield f"{_spell(name)} is signed by the URL and was not sent"
+def _unsent(
+    signed: SignedRequest, sent: _SignedPieces, url: SignedURL
+) -> Iterator[str]:
+    for name in unsent_headers(signed):
+        yield f"{_spell(name)} is signed by the URL and was not sent"
     if url.version == "s3-v4":
         for name in sorted(sent.headers):
-            if name.startswith("x-amz-") and name not in url.additional_headers:
+            if name.startswith(S3_HEADER) and name not in url.additional_headers:
                 yield f"{_spell(name)} was sent and is not signed by the URL"
 
 
 def _spoilt_url(pairs: list[tuple[str, str]], url: SignedURL) -> Iterator[str]:
-    """Yield signs of damage that is typical of URLs copied through other programs."""
     names = [name for name, _ in pairs]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"query parameter {name[:_MAX_SHOWN]} appears twice in the URL"
@@ -281,28 +278,18 @@ def _spoilt_url(pairs: list[tuple[str, str]], url: SignedURL) -> Iterator[str]:
         yield "the signature in the URL is incomplete: V4's has 64 hexadecimal digits"
 
 
-def _encoded_twice(sent: _SignedPieces, operation: Operation) -> Iterator[str]:
-    # Another key is none of our business: a URL map may send a path anywhere.
-    key = operation.key
-    if not sent.path.endswith(f"/{key}") and unquote(sent.path).endswith(f"/{key}"):
-        means = f"the path of the URL means {_cut(sent.path)}, percent-encoded twice"
-        yield f"the key is {_cut(key)} and {means}"
-
-
 def _summary(sent: _SignedPieces, url: SignedURL) -> str:
-    """Return the signed pieces as text, to be compared with those of the signer."""
-    told = [
+    headers = [
         f"{_spell(name)} {_cut(value)}" if name in _SHOWN else _spell(name)
         for name, value in sorted(sent.headers.items())
-        if name in _SHOWN or name.startswith("x-amz-") or url.covers(name)
+        if name in _SHOWN or name.startswith(S3_HEADER) or url.covers(name)
     ]
     if "content-type" not in sent.headers:
-        told.insert(0, "without Content-Type")
-    return f"{sent.method} {', '.join(told)}"
+        headers.insert(0, "without Content-Type")
+    return f"{sent.method} {', '.join(headers)}"
 
 
 def _port_free(host: str) -> str:
-    """Return *host* without the port, if it is the default port."""
     return host.lower().removesuffix(":443").removesuffix(":80")
 
 

@@ -1,7 +1,7 @@
 """POST policies: made, signed, parsed and checked; the caller passes the time.
 
 A policy is a JSON text in base64. Its signature covers exactly that text, so the text
-is passed on unchanged.
+is passed on unchanged. The conditions are those of the API reference, PostObject.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import base64
 import binascii
 import json
 from collections.abc import Iterable, Mapping
+from enum import StrEnum
 from functools import cached_property
 from typing import Any
 
@@ -17,56 +18,191 @@ from attrs import frozen
 
 from .. import parsing
 from ..errors import ConfigurationError
-from ..secret import Secret
-from ..units import oss_moment, shown_moment
+from ..parsing import is_int, kind
+from ..secret import FormValue, Secret
+from ..units import oss_moment, shown_moment, shown_text
 from .canonical import (
     ALGORITHM,
     MAX_V4_LIFE,
     TERMINATOR,
     Credentials,
+    as_secret,
     day_key,
     parse_moment,
     sign_v1,
     sign_v4,
     written_moment,
 )
-from .post_conditions import PolicyCondition, PolicyFault, PolicyRefusal, read_condition
 from .presigning import credential_problems, region_problem
 
+RANGE = "content-length-range"
+LISTS = ("in", "not-in")
+OPERATORS = ("eq", "starts-with", *LISTS, RANGE)
 # The V4 fields that a policy must name ("Extra input fields", OSS EC 0006-00000228).
 V4_FIELDS = ("x-oss-signature-version", "x-oss-credential", "x-oss-date")
 TOKEN_FIELD = "x-oss-security-token"  # noqa: S105 - the name of a field
 STATUS_FIELD = "success_action_status"
 TYPE_FIELD = "x-oss-content-type"
-# Fields of the signature, lower case.
-SIGNATURE_FIELDS = frozenset(
-    {
-        *("policy", "signature", "x-oss-signature", "ossaccesskeyid"),
-        *V4_FIELDS,
-        TOKEN_FIELD,
-    }
-)
-
+# Fields with a value that grants access, and all fields of the signature; lower case.
+SECRET_FIELDS = frozenset(("policy", "signature", "x-oss-signature", TOKEN_FIELD))
+SIGNATURE_FIELDS = SECRET_FIELDS | {"ossaccesskeyid", *V4_FIELDS}
+# Fields whose values no message shows: secrets, and values of no use in a message.
+_UNSHOWN = SECRET_FIELDS | {"x-oss-credential", "ossaccesskeyid", "callback"}
 # Other fields than x-oss-*, by their names in lower case.
 _SPELLED = {
     name.lower(): name
     for name in (
         *("Cache-Control", "Content-Disposition", "Content-Encoding", "Content-Type"),
-        *(
-            "Expires",
-            "OSSAccessKeyId",
-            "Signature",
-            "bucket",
-            "callback",
-            "file",
-            "key",
-        ),
-        *("policy", "success_action_redirect", STATUS_FIELD),
+        *("Expires", "OSSAccessKeyId", "Signature", "bucket", "callback", "file"),
+        *("key", "policy", "success_action_redirect", STATUS_FIELD),
     )
 }
 MAX_CONDITIONS = 1000  # far more than any policy needs
 _MAX_PROBLEMS = 20
 _MAX_DEPTH = 4
+_HIDDEN = "<hidden>"
+_MAX_SHOWN = 200
+
+
+def form_values(fields: Mapping[str, str]) -> dict[str, Secret]:
+    """Return *fields* with values that no repr shows; those that grant access as Secret."""
+    return {
+        name: (Secret if name.lower() in SECRET_FIELDS else FormValue)(value)
+        for name, value in fields.items()
+    }
+
+
+class PolicyFault(StrEnum):
+    EXPIRED = "expired"
+    ABSENT = "field is absent"
+    FAILED = "condition failed"
+    TOO_SMALL = "too small"
+    TOO_LARGE = "too large"
+    EXTRA = "field is not named"
+
+
+@frozen
+class PolicyRefusal:
+    """One violation of a POST policy by a form."""
+
+    fault: PolicyFault
+    text: str  # without secrets
+    field: str = ""  # of the violated condition
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@frozen(repr=False)
+class PolicyCondition:
+    operator: str  # one of OPERATORS
+    field: str  # the form field, in lower case; ``bucket`` is the bucket of the host
+    values: tuple[str, ...] = ()  # one value, or those of a list; empty for a range
+    sizes: tuple[int, int] | None = None  # of a range: minimum and maximum in bytes
+
+    @classmethod
+    def range(cls, low: int, high: int) -> PolicyCondition:
+        return cls(RANGE, RANGE, sizes=(low, high))
+
+    def as_json(self, *, hidden: bool = False) -> dict[str, str] | list[Any]:
+        """Return the condition as in the policy, for JSON; *hidden* omits secrets."""
+        if self.sizes is not None:
+            return [RANGE, *self.sizes]
+        # A dollar sign would begin a variable such as ${filename}.
+        values = [value.replace("$", "\\$") for value in self.values]
+        if hidden:
+            secret = self.field in _UNSHOWN
+            values = [_HIDDEN if secret else value for value in self.values]
+        if self.operator == "eq":
+            return {self.field: values[0]}
+        wanted = values if self.operator in LISTS else values[0]
+        return [self.operator, f"${self.field}", wanted]
+
+    def __str__(self) -> str:
+        """Return the condition as JSON for messages, shortened and without secrets."""
+        text = json.dumps(self.as_json(hidden=True), ensure_ascii=False)
+        return text if len(text) <= _MAX_SHOWN else f"{text[:_MAX_SHOWN]}..."
+
+    def __repr__(self) -> str:
+        return f"<PolicyCondition {self}>"
+
+    def allows(self, value: str) -> bool:
+        if self.operator == "starts-with":
+            return value.startswith(self.values[0])
+        return (value in self.values) is not (self.operator == "not-in")
+
+    def refusal(
+        self, fields: Mapping[str, str], bucket: str | None, size: int | None
+    ) -> PolicyRefusal | None:
+        """Return the violation of the condition by a form; None if the form meets it.
+
+        Names in *fields* are lower case. A *bucket* or *size* that is None is unknown
+        and not checked.
+        """
+        if self.sizes is not None:
+            low, high = self.sizes
+            if size is None or low <= size <= high:
+                return None
+            fault = PolicyFault.TOO_SMALL if size < low else PolicyFault.TOO_LARGE
+            text = f"the size of {size} bytes does not meet {self}"
+            return PolicyRefusal(fault, text)
+        value = bucket if self.field == "bucket" else fields.get(self.field)
+        if value is None:
+            if self.field == "bucket":
+                return None
+            text = f"the form has no field {shown_text(self.field)}, which {self} needs"
+            return PolicyRefusal(PolicyFault.ABSENT, text, self.field)
+        if self.allows(value):
+            return None
+        shown = "" if self.field in _UNSHOWN else f" {value[:_MAX_SHOWN]!r}"
+        text = f"{shown_text(self.field)}{shown} does not meet {self}"
+        return PolicyRefusal(PolicyFault.FAILED, text, self.field)
+
+
+def read_condition(item: Any) -> PolicyCondition | str:
+    """Return the condition in *item*, a member of a policy; a text if it is invalid."""
+    # A text, not an exception: a traceback would show the values.
+    if isinstance(item, dict):
+        if len(item) != 1:
+            return f"is an object with {len(item)} members instead of one"
+        ((name, value),) = item.items()
+        item = ["eq", name, value]
+    if not isinstance(item, list):
+        return f"is {kind(item)}, not an object or list"
+    operator = item[0] if item else None
+    if operator not in OPERATORS:
+        shown = repr(operator[:40]) if isinstance(operator, str) else kind(operator)
+        return f"has the unknown operator {shown}: use {', '.join(OPERATORS)}"
+    if len(item) != 3:  # noqa: PLR2004 - operator and two more
+        return f"has {len(item)} members instead of 3"
+    return _range(item) if operator == RANGE else _comparison(*item)
+
+
+def _range(item: list[Any]) -> PolicyCondition | str:
+    low, high = item[1:]
+    if not is_int(low) or not is_int(high):
+        return f"has a {RANGE} whose limits are not whole numbers"
+    if not 0 <= low <= high:
+        return f"has a {RANGE} from {low} to {high}, which is empty"
+    return PolicyCondition.range(low, high)
+
+
+def _comparison(operator: str, name: Any, value: Any) -> PolicyCondition | str:
+    if not isinstance(name, str) or not name.removeprefix("$"):
+        return "names no field"
+    # Whether OSS knows a field without "$" is not documented: it is one here.
+    field = name.removeprefix("$").lower()
+    if field == "bucket" and operator != "eq":
+        return f"compares the bucket by {operator!r}: only eq can"
+    is_list = operator in LISTS
+    values = value if is_list and isinstance(value, list) else [value]
+    if isinstance(value, list) is not is_list or not all(
+        isinstance(v, str) for v in values
+    ):
+        wanted = "a list of strings" if is_list else "a string"
+        return f"compares {field[:60]!r} by {operator!r}, which needs {wanted}"
+    texts = tuple(v.replace("\\$", "$") for v in values)
+    return PolicyCondition(operator, field, texts)
 
 
 class PostPolicyError(ValueError):
@@ -77,37 +213,21 @@ class PostPolicyError(ValueError):
         super().__init__("; ".join(self.problems))
 
 
-def _hidden(text: str | Secret) -> Secret:
-    return text if isinstance(text, Secret) else Secret(text)
-
-
 @frozen
 class PostPolicy:
-    """A POST policy.
-
-    Attributes:
-        text: the base64 text to send.
-        expires_at: expiry time, seconds since the epoch.
-        conditions: the conditions, in their order.
-    """
-
-    text: Secret
-    expires_at: float
+    text: Secret  # the base64 text to send
+    expires_at: float  # seconds since the epoch
     conditions: tuple[PolicyCondition, ...]
 
     @classmethod
     def parse(cls, text: str | Secret) -> PostPolicy:
-        """Return the policy in the base64 *text*.
-
-        Raises:
-            PostPolicyError: *text* is not a policy; the message lists all problems.
-        """
-        text = _hidden(text)
-        end, conditions, problems = _read(text)
+        """Return the policy in the base64 *text*; PostPolicyError lists all problems."""
+        text = as_secret(text)
+        expires_at, conditions, problems = _read(text)
         if problems:
             del conditions
             raise PostPolicyError(problems)
-        return cls(text, end, conditions)
+        return cls(text, expires_at, conditions)
 
     def end(self, fields: Mapping[str, str]) -> float:
         """Return the time at which the form *fields* expire, seconds since the epoch.
@@ -129,24 +249,21 @@ class PostPolicy:
     ) -> list[PolicyRefusal]:
         """Return every reason to refuse a form, in the order of the conditions.
 
-        Args:
-            fields: all fields before the file, names in any case.
-            bucket: bucket of the host; None if unknown.
-            size: size of the file in bytes; None if it is not known yet.
-            now: seconds since the epoch.
+        *fields* are all before the file, with names in any case. A *bucket* or *size* in
+        bytes that is None is not checked. *now* is in seconds since the epoch.
         """
-        given = lower_names(fields)
-        found = []
-        if now >= (end := self.end(given)):
-            said = f"the policy expired at {shown_moment(end)}"
-            found.append(PolicyRefusal(PolicyFault.EXPIRED, said))
-        checks = (one.refusal(given, bucket, size) for one in self.conditions)
-        found += filter(None, checks)
+        lower = lower_names(fields)
+        refusals = []
+        if now >= (end := self.end(lower)):
+            text = f"the policy expired at {shown_moment(end)}"
+            refusals.append(PolicyRefusal(PolicyFault.EXPIRED, text))
+        checks = (c.refusal(lower, bucket, size) for c in self.conditions)
+        refusals += filter(None, checks)
         named = self._by_field
-        if extra := [n for n in V4_FIELDS if n in given and n not in named]:
-            said = f"the policy does not name the fields {', '.join(extra)}, as V4 must"
-            found.append(PolicyRefusal(PolicyFault.EXTRA, said))
-        return found
+        if extra := [n for n in V4_FIELDS if n in lower and n not in named]:
+            text = f"the policy does not name the fields {', '.join(extra)}, as V4 must"
+            refusals.append(PolicyRefusal(PolicyFault.EXTRA, text))
+        return refusals
 
     def named(self, name: str) -> list[PolicyCondition]:
         """Return the conditions on the form field *name* (lower case)."""
@@ -154,20 +271,16 @@ class PostPolicy:
 
     @cached_property
     def _by_field(self) -> dict[str, list[PolicyCondition]]:
-        found: dict[str, list[PolicyCondition]] = {}
+        by_field: dict[str, list[PolicyCondition]] = {}
         for condition in self.conditions:
-            found.setdefault(condition.field, []).append(condition)
-        return found
-
-    def pinned(self) -> dict[str, str]:
-        """Return the fields with only one permitted value, as ``pinned_fields``."""
-        return pinned_fields(self.conditions)
+            by_field.setdefault(condition.field, []).append(condition)
+        return by_field
 
     def describe(self) -> dict[str, Any]:
         """Return facts about the policy for JSON, without secrets."""
         return {
             "expires": shown_moment(self.expires_at),
-            "conditions": [one.as_json(hidden=True) for one in self.conditions],
+            "conditions": [c.as_json(hidden=True) for c in self.conditions],
         }
 
 
@@ -195,28 +308,28 @@ def _read(text: Secret) -> tuple[float, tuple[PolicyCondition, ...], list[str]]:
         f"the policy has the unknown member {name[:40]!r}"
         for name in document.keys() - {"expiration", "conditions"}
     ]
-    expiration, listed = document.get("expiration"), document.get("conditions")
-    end = parsing.moment(expiration) if isinstance(expiration, str) else None
-    if end is None:
+    expiration, items = document.get("expiration"), document.get("conditions")
+    expires_at = parsing.moment(expiration) if isinstance(expiration, str) else None
+    if expires_at is None:
         rule = "a time in GMT such as 2026-11-27T10:00:00Z"
         problems.append(f"the expiration of the policy is not {rule}")
-    if not isinstance(listed, list) or not listed:
+    if not isinstance(items, list) or not items:
         problems.append("the policy has no list of conditions")
-        listed = []
-    if len(listed) > MAX_CONDITIONS:
-        found = f"the policy has {len(listed)} conditions"
-        return 0, (), [*problems, f"{found}: {MAX_CONDITIONS} are read"]
-    read = [read_condition(item) for item in listed]
-    bad = [
-        f"conditions[{index}] of the policy {found}"
-        for index, found in enumerate(read)
-        if isinstance(found, str)
+        items = []
+    if len(items) > MAX_CONDITIONS:
+        problem = f"the policy has {len(items)} conditions"
+        return 0, (), [*problems, f"{problem}: {MAX_CONDITIONS} are read"]
+    read = [read_condition(item) for item in items]
+    wrong = [
+        f"conditions[{index}] of the policy {problem}"
+        for index, problem in enumerate(read)
+        if isinstance(problem, str)
     ]
-    problems += bad[:_MAX_PROBLEMS]
-    if len(bad) > _MAX_PROBLEMS:
-        problems.append(f"and {len(bad) - _MAX_PROBLEMS} more conditions are wrong")
-    conditions = tuple(one for one in read if isinstance(one, PolicyCondition))
-    return end or 0, conditions, problems
+    problems += wrong[:_MAX_PROBLEMS]
+    if len(wrong) > _MAX_PROBLEMS:
+        problems.append(f"and {len(wrong) - _MAX_PROBLEMS} more conditions are wrong")
+    conditions = tuple(c for c in read if isinstance(c, PolicyCondition))
+    return expires_at or 0, conditions, problems
 
 
 def _without_escaped_dollars(data: bytes) -> bytes:
@@ -226,13 +339,10 @@ def _without_escaped_dollars(data: bytes) -> bytes:
 
 
 def policy_text(conditions: Iterable[PolicyCondition], *, expires_at: float) -> str:
-    """Return the base64 text of a policy.
-
-    *expires_at* is a whole number of seconds since the epoch.
-    """
+    """Return a policy as base64; *expires_at* is in whole seconds since the epoch."""
     document = {
         "expiration": oss_moment(expires_at),
-        "conditions": [one.as_json() for one in conditions],
+        "conditions": [condition.as_json() for condition in conditions],
     }
     return base64.b64encode(json.dumps(document).encode()).decode()
 
@@ -266,17 +376,10 @@ def sign_policy(
 ) -> dict[str, str]:
     """Return the form fields of a signed policy, in the order in which they are sent.
 
-    Args:
-        credentials: the access key that signs.
-        text: result of :func:`policy_text`; V4 needs :func:`signature_conditions` in
-            it.
-        version: ``v4`` or ``v1``.
-        region: region without ``oss-``; required for V4.
-        now: seconds since the epoch, the same as for the conditions.
-
-    Raises:
-        ConfigurationError: OSS would refuse the policy; the message lists all problems.
-        PostPolicyError: *text* is not a policy.
+    *text* is a result of :func:`policy_text`; V4 needs *region* (without ``oss-``), and
+    :func:`signature_conditions` in the text, for the same *now* in seconds since the
+    epoch. Raises ConfigurationError, which lists why OSS would refuse the policy, or
+    PostPolicyError if *text* is none.
     """
     problems = [*credential_problems(credentials)]
     if version not in ("v1", "v4"):
@@ -286,7 +389,7 @@ def sign_policy(
     if problems:
         raise ConfigurationError(problems)
     own = _signature_fields(credentials, version, region, now)
-    hidden = _hidden(text)
+    hidden = as_secret(text)
     del text  # a policy may hold a token, and tracebacks may show variables
     if problems := _unmet(PostPolicy.parse(hidden), own):
         del own
@@ -301,13 +404,12 @@ def sign_policy(
 
 
 def _unmet(policy: PostPolicy, own: Mapping[str, str]) -> list[str]:
-    """Return a text for each signature field in *own* that *policy* does not permit."""
     problems = []
     for name in (*V4_FIELDS, TOKEN_FIELD):
-        found = policy.named(name)
-        checks = [one.refusal(own, None, None) for one in found]
+        named = policy.named(name)
+        checks = [condition.refusal(own, None, None) for condition in named]
         problems += [refusal.text for refusal in checks if refusal is not None]
-        if name in V4_FIELDS and name in own and not found:
+        if name in V4_FIELDS and name in own and not named:
             problems.append(f"the policy does not name {name}, as V4 must")
     return problems
 
@@ -334,9 +436,9 @@ def spelled(name: str) -> str:
 def pinned_fields(conditions: Iterable[PolicyCondition]) -> dict[str, str]:
     """Return the fields with one permitted value, except bucket, key and signature."""
     return {
-        spelled(one.field): one.values[0]
-        for one in conditions
-        if one.operator in ("eq", "in")
-        and len(one.values) == 1
-        and one.field not in SIGNATURE_FIELDS | {"bucket", "key"}
+        spelled(c.field): c.values[0]
+        for c in conditions
+        if c.operator in ("eq", "in")
+        and len(c.values) == 1
+        and c.field not in SIGNATURE_FIELDS | {"bucket", "key"}
     }

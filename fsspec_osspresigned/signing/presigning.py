@@ -6,7 +6,6 @@ import re
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache, lru_cache
 from types import MappingProxyType
-from typing import Any
 
 from attrs import field, frozen
 
@@ -43,61 +42,32 @@ _is_region = re.compile(r"(?!oss-)[a-z0-9][a-z0-9-]*").fullmatch
 _OWN_HEADERS = frozenset({"authorization", "x-oss-date", "x-oss-security-token"})
 
 
-def presign(credentials: Credentials, endpoint: Endpoint, **request: Any) -> SecretURL:
-    """Return the presigned URL of one request.
-
-    Args:
-        credentials: the access key that signs.
-        endpoint: address of OSS for the URL.
-        **request: the other attributes of :class:`PresignRequest`.
-
-    Raises:
-        ConfigurationError: OSS would refuse the request; the message lists all
-            problems.
-    """
-    wanted = PresignRequest(credentials, endpoint, **request)
-    if problems := [*wanted.problems()]:
-        raise ConfigurationError(problems)
-    return wanted.sign()
-
-
 @frozen
 class PresignRequest:
-    """One request to be signed.
-
-    Attributes:
-        credentials: the access key that signs.
-        endpoint: address of OSS for the URL.
-        method: HTTP method in upper case.
-        bucket: the bucket, which is always part of the signature.
-        key: object key, not encoded; empty for a call on the bucket.
-        headers: headers to send. Content-Type, Content-MD5 and ``x-oss-*`` are signed,
-            others only if *additional_headers* names them.
-        query: decoded parameters, without those of the signature.
-        version: ``v4``, or ``v1``, which OSS refuses for new buckets.
-        region: region without ``oss-``; required for V4.
-        product: ``oss``, or ``oss-cloudbox`` for Alibaba CloudBox.
-        now: start of the lifetime, seconds since the epoch.
-        expires_in: lifetime in seconds; 1 to 604,800 for V4.
-        additional_headers: names of further headers to sign; V4 only.
-    """
-
     credentials: Credentials
     endpoint: Endpoint
-    method: str = field(kw_only=True)
-    bucket: str = field(kw_only=True)
-    key: str = field(kw_only=True, default="")
+    method: str = field(kw_only=True)  # in upper case
+    bucket: str = field(kw_only=True)  # always part of the signature
+    key: str = field(kw_only=True, default="")  # not encoded; empty for the bucket
+    # To send. Content-Type, Content-MD5 and x-oss-* are signed, others only if
+    # additional_headers names them.
     headers: Mapping[str, str] = field(kw_only=True, default=_NONE)
+    # Decoded, without the parameters of the signature.
     query: Mapping[str, str] = field(kw_only=True, default=_NONE)
-    version: str = field(kw_only=True, default="v4")
-    region: str | None = field(kw_only=True, default=None)
-    product: str = field(kw_only=True, default="oss")
-    now: float = field(kw_only=True)
-    expires_in: int = field(kw_only=True)
-    additional_headers: Collection[str] = field(kw_only=True, default=())
+    version: str = field(kw_only=True, default="v4")  # OSS refuses v1 for new buckets
+    region: str | None = field(kw_only=True, default=None)  # V4: required, without oss-
+    product: str = field(kw_only=True, default="oss")  # or oss-cloudbox
+    now: float = field(kw_only=True)  # start of the lifetime, seconds since the epoch
+    expires_in: int = field(kw_only=True)  # seconds; 1 to 604,800 for V4
+    additional_headers: Collection[str] = field(kw_only=True, default=())  # V4 only
 
-    def sign(self) -> SecretURL:
-        """Return the presigned URL, even if :meth:`problems` finds problems."""
+    def url(self) -> SecretURL:
+        """Return the presigned URL; ConfigurationError lists why OSS would refuse it."""
+        if problems := [*self.problems()]:
+            raise ConfigurationError(problems)
+        return self.unchecked_url()
+
+    def unchecked_url(self) -> SecretURL:
         base = self.endpoint.url(self.bucket, self.key)
         sign = self._query_v1 if self.version == "v1" else self._query_v4
         headers = self.headers and {n.lower(): v for n, v in self.headers.items()}
@@ -131,11 +101,11 @@ class PresignRequest:
         names = sorted(n for n in wanted if n in headers and not is_always_signed(n))
         credential = f"{self.credentials.access_key_id}/{scope}"
         token = self.credentials.security_token
-        own = (credential, token, moment, self.expires_in, ";".join(names))
+        v4_parameters = (credential, token, moment, self.expires_in, ";".join(names))
         if self.query:
-            written = canonical_query({**self.query, **_own(*own)}.items())
+            written = canonical_query({**self.query, **_own(*v4_parameters)}.items())
         else:
-            written = _own_query(*own)
+            written = _own_query(*v4_parameters)
         request = canonical_request_v4(
             self.method,
             self.bucket,
@@ -172,21 +142,21 @@ class PresignRequest:
     def _problems_of_headers(self) -> Iterator[str]:
         seen = set()
         for name, value in self.headers.items():
-            low = name.lower()
+            lower = name.lower()
             if not _is_token(name):
                 yield f"header {name[:80]!r} is not a header name"
-            elif low in _OWN_HEADERS:
+            elif lower in _OWN_HEADERS:
                 yield f"header {name} would break the signature in the URL"
-            elif low in seen:
+            elif lower in seen:
                 yield f"header {name} is given twice"
             if not _is_value(value):
                 rule = "printable ASCII without blanks around it"
                 yield f"the value of header {name[:80]!r} is not {rule}: encode it"
-            seen.add(low)
-        listed = self.additional_headers
-        if listed and self.version == "v1":
-            yield f"V1 cannot sign the headers {', '.join(listed)}: use v4"
-        for name in listed:
+            seen.add(lower)
+        additional = self.additional_headers
+        if additional and self.version == "v1":
+            yield f"V1 cannot sign the headers {', '.join(additional)}: use v4"
+        for name in additional:
             if name.lower() not in seen:
                 yield f"additional header {name[:80]!r} is not among the headers"
             elif "_" in name:
@@ -194,7 +164,7 @@ class PresignRequest:
 
 
 def _own(
-    credential: str, token: Secret | None, moment: str, life: int, listed: str
+    credential: str, token: Secret | None, moment: str, life: int, names: str
 ) -> dict[str, str]:
     """Return the query parameters that V4 itself adds, except the signature."""
     parameters = {
@@ -205,21 +175,17 @@ def _own(
     }
     if token is not None:
         parameters["x-oss-security-token"] = token.reveal()
-    if listed:
-        parameters["x-oss-additional-headers"] = listed
+    if names:
+        parameters["x-oss-additional-headers"] = names
     return parameters
 
 
 @lru_cache(maxsize=64)
 def _own_query(
-    credential: str, token: Secret | None, moment: str, life: int, listed: str
+    credential: str, token: Secret | None, moment: str, life: int, names: str
 ) -> str:
-    """Return the query parameters that V4 itself adds, as a query string.
-
-    The last results are cached, because requests of the same second have the same
-    query.
-    """
-    return canonical_query(_own(credential, token, moment, life, listed).items())
+    # Cached, because requests of the same second have the same query.
+    return canonical_query(_own(credential, token, moment, life, names).items())
 
 
 @lru_cache(maxsize=64, typed=True)  # one signer asks for few of them, again and again
@@ -254,17 +220,15 @@ def _lasting_problems(
 
 
 def region_problem(region: str | None) -> str | None:
-    """Return why V4 cannot sign for *region*; None if it can."""
     if not region:
         return "no region is given, which V4 signs: for example cn-hangzhou"
     if not _is_region(region):
-        found = f"region {region[:80]!r} is not a region id"
-        return f"{found}: write cn-hangzhou, without oss-"
+        problem = f"region {region[:80]!r} is not a region id"
+        return f"{problem}: write cn-hangzhou, without oss-"
     return None
 
 
 def credential_problems(credentials: Credentials) -> Iterator[str]:
-    """Yield the problems of an access key and its token."""
     name, token = credentials.access_key_id, credentials.security_token
     if not name:
         yield "the access key id is empty"

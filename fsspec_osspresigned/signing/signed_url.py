@@ -10,8 +10,17 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from ..request_checks import oss_bucket
+from ..dialects.facts import (
+    GOOGLE_ALGORITHM,
+    GOOGLE_KEY_V2,
+    GOOGLE_QUERY,
+    S3_ALGORITHM,
+    S3_HEADER,
+    S3_KEY_V2,
+    S3_QUERY,
+)
 from ..secret import SecretURL
+from ..url_checks import oss_bucket
 from .canonical import (
     ALGORITHM,
     SIGNATURES,
@@ -23,7 +32,7 @@ from .canonical import (
 
 URLVersion = Literal["v1", "v2", "v4", "s3-v2", "s3-v4", "gcs-v2", "gcs-v4", "unknown"]
 _DATED = ("v4", "s3-v4", "gcs-v4")  # with a date, and a lifetime in seconds
-_OF_SIGNATURES = ("x-oss-", "x-amz-", "ossaccesskeyid", "awsaccesskeyid")
+_OF_SIGNATURES = ("x-oss-", S3_HEADER, "ossaccesskeyid", S3_KEY_V2.lower())
 _is_start_of_v4 = re.compile(r"[0-9a-f]{1,63}").fullmatch
 _is_number = re.compile(r"[0-9]{1,15}").fullmatch
 
@@ -49,7 +58,6 @@ class SignedURL:
 
     @property
     def is_v4(self) -> bool:
-        """True for a V4 signature, of OSS or of S3."""
         return self.version in ("v4", "s3-v4")
 
     @property
@@ -58,10 +66,10 @@ class SignedURL:
         return self.version.startswith(("s3-", "gcs-"))
 
     def covers(self, name: str) -> bool:
-        """Return whether the signature includes a header *name* (lower case)."""
+        """Return whether the signature includes the header *name* (lower case)."""
         if self.version in ("s3-v4", "gcs-v4"):  # they sign exactly what the URL lists
             return name in self.additional_headers
-        is_signed = is_always_signed(name) or name.startswith("x-amz-")
+        is_signed = is_always_signed(name) or name.startswith(S3_HEADER)
         return is_signed or name in self.additional_headers
 
 
@@ -125,7 +133,7 @@ _NAMES = {
     version: tuple(
         f"{prefix}{name}" for name in ("Date", "Expires", "SignedHeaders", "Credential")
     )
-    for version, prefix in (("s3-v4", "X-Amz-"), ("gcs-v4", "X-Goog-"))
+    for version, prefix in (("s3-v4", S3_QUERY), ("gcs-v4", GOOGLE_QUERY))
 }
 
 
@@ -133,16 +141,16 @@ def _version(query: Mapping[str, str]) -> URLVersion:
     oss = query.get("x-oss-signature-version")
     if oss in (ALGORITHM, "OSS2"):
         return "v4" if oss == ALGORITHM else "v2"
-    if "X-Amz-Algorithm" in query:
+    if S3_ALGORITHM in query:
         return "s3-v4"
-    if "X-Goog-Algorithm" in query:
+    if GOOGLE_ALGORITHM in query:
         return "gcs-v4"
     if "Signature" in query:
         if "OSSAccessKeyId" in query:
             return "v1"
-        if "AWSAccessKeyId" in query:
+        if S3_KEY_V2 in query:
             return "s3-v2"
-        if "GoogleAccessId" in query:
+        if GOOGLE_KEY_V2 in query:
             return "gcs-v2"
     return "unknown"
 

@@ -1,5 +1,21 @@
 """Uploads: the code that stores bytes as an object, in one request or in parts.
 
-Begin with ``upload``. ``steps`` calls the store, and ``plan`` decides how to split an
-object into parts.
+Begin with ``upload``. ``plan`` decides how to split an object into parts,
+``modes`` sends it in one request or in parts, and ``oss_calls`` calls the store.
+``writer`` is the file that ``open`` returns. ``journal`` keeps what a later process needs to
+resume an upload.
 """
+
+from __future__ import annotations
+
+from ..compat import lazy
+
+__all__, __getattr__, __dir__ = lazy(
+    __name__,
+    journal="Checkpoint FoundJournal JournalRecord",
+    oss_calls="OSSCalls is_elsewhere",
+    plan="UploadPlan check_plan first_request granted needed_requests plan_for "
+    "refuse_expired",
+    resume="UploadEvent",
+    upload="TransferContext Upload upload_source",
+)

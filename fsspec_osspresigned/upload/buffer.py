@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
 
-from ..concurrency.budget import Budget, Lease
+from ..engine.limits import MemoryAccount, MemoryBudget
 from ..http.body import PartBody
 from ..units import KIB
 
@@ -25,24 +26,16 @@ class PartBuffer:
     At most one of ``_room`` and ``free`` is positive: after a copy, the next copy is
     fast, and after a kept object, the next kept object.
 
-    Args:
-        size_of: returns the size in bytes of part *number*.
-        memory: memory budget of the process for part buffers.
-        limit: bytes of *memory* that all buffers may use together.
-        early: returns the smallest size in bytes of part *number* if memory is short;
-            None if the part must have its planned size.
-        wait: waits until a condition holds, or no part of this file is in flight.
-
-    Attributes:
-        pieces: what was written so far, in order.
-        free: bytes of immutable objects that the caller may append to *pieces* without
-            a check of memory; the caller subtracts them here.
+    All buffers may use *limit* bytes of *memory* together. *size_of* returns the size in
+    bytes of a part; *early* returns its smallest size if memory is short, or None if it
+    must have its planned size. *wait* waits until a condition holds, or no part of this
+    file is in flight.
     """
 
     def __init__(
         self,
         size_of: Callable[[int], int],
-        memory: Budget,
+        memory: MemoryBudget,
         *,
         limit: int,
         early: Callable[[int], int | None],
@@ -50,22 +43,23 @@ class PartBuffer:
     ) -> None:
         self.number = 1  # of the part
         self._size_of = size_of
-        self._memory, self._limit = memory, limit
+        self._account, self._limit = MemoryAccount(memory), limit
         self._early, self._wait = early, wait
-        self._idle: deque[tuple[memoryview, Lease]] = deque(maxlen=_IDLE)
+        self._idle: deque[tuple[memoryview, Callable[[], object]]] = deque()
         self._closed = False
         self._reset()
 
     def _reset(self) -> None:
         self._size = self._size_of(self.number)
-        self.pieces: list[memoryview | bytes] = []
+        self.pieces: list[memoryview | bytes] = []  # what was written so far, in order
         self._copied = 0  # bytes of the part that are copies
         self._leased = 0  # bytes that kept pieces may have in all
-        self.free = self._most = 0  # as *free*, and with the bytes that are kept
+        # Bytes of immutable objects that the caller may append to *pieces* without a
+        # check of memory; the caller subtracts them. ``_max_kept`` has the kept ones, too.
+        self.free = self._max_kept = 0
         self._room = 0  # bytes that may be copied now, likewise
         self._chunk: memoryview | None = None
         self._begin = self._end = 0  # of the copied bytes that are no piece yet
-        self._lease: Lease | None = None  # of the chunk and the kept pieces
 
     @property
     def held(self) -> int:
@@ -74,7 +68,7 @@ class PartBuffer:
 
     @property
     def _kept(self) -> int:
-        return self._most - self.free
+        return self._max_kept - self.free
 
     def copy(self, data: memoryview | bytes, size: int) -> bool:
         """Append a copy of *data*, *size* bytes; return False if they do not fit."""
@@ -96,18 +90,18 @@ class PartBuffer:
         *whole* is the size of the immutable object that contains *view*; None if the
         bytes of *view* can change.
         """
-        left = self._size - self.held
-        size = min(left, view.nbytes)
+        lacking = self.lacking
+        size = min(lacking, view.nbytes)
         if not size:
             return 0
-        is_kept = whole is not None and (size == left or whole <= self._size)
-        if is_kept and size >= KEPT and self._make_free(size, left):
+        is_kept = whole is not None and (size == lacking or whole <= self._size)
+        if is_kept and size >= KEPT and self._make_free(size, lacking):
             kept = self._kept + size
             self.pieces.append(view[:size])
-            self.free = min(self._leased - kept, left - size)
-            self._most = kept + self.free
+            self.free = min(self._leased - kept, lacking - size)
+            self._max_kept = kept + self.free
             return size
-        if not self._room and not self._make_room(size, left):
+        if not self._room and not self._make_room(size, lacking):
             return 0
         size = min(size, self._room)
         self.copy(view[:size], size)
@@ -124,115 +118,107 @@ class PartBuffer:
         *last* are more bytes of the part, which are not copied.
         """
         self._end_piece()
-        chunk, lease, size = self._chunk, self._lease, self.held
-        given_back: Callable[[], object] | None = None
-        if chunk is not None and lease is not None and self._end == size > 0:
-            given_back = partial(self._give_back, chunk, lease)
+        chunk, size, counted = self._chunk, self.held, self._account.filling
+        given_back: Callable[[], object]
+        given_back = free = self._account.part(counted)
+        if chunk is not None and chunk.nbytes == counted and self._end == size > 0:
+            given_back = partial(self._give_back, chunk, free)
+        self._account.filling = 0
         if last is not None:
             self.pieces.append(last)
             size += last.nbytes
-        body = PartBody(tuple(self.pieces), size, given_back, lease)
+        body = PartBody(tuple(self.pieces), size, given_back)
         self.number += 1
         self._reset()
         return body
 
     def close(self) -> None:
-        """Free the part and all buffers; buffers in use are freed when returned."""
+        """Free the part and all buffers; those in flight are freed when they return."""
         self._closed = True
+        self._account.filling = 0
         self._reset()
-        self._idle.clear()
+        self._free_idle()
 
-    def _make_free(self, size: int, left: int) -> bool:
-        """Reserve memory for *size* more bytes that are kept without a copy.
+    def end(self) -> None:
+        """Close, and count no memory any more, because the upload has ended."""
+        self.close()
+        self._account.clear()
 
-        *left* is the number of bytes that the part still needs. Returns False if no
-        memory is available.
-        """
+    def _make_free(self, size: int, lacking: int) -> bool:
+        """Lease memory for *size* more bytes that are kept; return False without room."""
         self._end_piece()
         short = size - (self._leased - self._kept)
         if short > 0:
-            taken = self._take_room(short, left - size + short)
+            taken = self._take_room(short, lacking - size + short)
             if not taken:
                 return False
             self._leased += taken
         self._room = 0
         return True
 
-    def _make_room(self, size: int, left: int) -> bool:
-        """Take a new chunk for *size* bytes if the present one is full.
-
-        *left* is the number of bytes that the part still needs. Returns False if the
-        part must be sent now.
-        """
+    def _make_room(self, size: int, lacking: int) -> bool:
+        """Take a new chunk if this one is full; return False if the part must be sent."""
         self._end_piece()
         if self._chunk is None or self._end == self._chunk.nbytes:
             if not self.held and self._idle:
-                self._chunk, self._lease = self._idle.pop()
+                self._chunk, free = self._idle.pop()
+                self._account.filling = self._chunk.nbytes
+                free()
             else:
-                taken = self._take_room(1, left) or self._take_least(size, left)
+                taken = self._take_room(1, lacking) or self._take_min(size, lacking)
                 if not taken:
                     return False
                 self._chunk = memoryview(bytearray(taken))
             self._begin = self._end = 0
-        self._room = min(left, self._chunk.nbytes - self._end)
-        self._most, self.free = self._kept, 0
+        self._room = min(lacking, self._chunk.nbytes - self._end)
+        self._max_kept, self.free = self._kept, 0
         return True
 
-    def _take_room(self, least: int, most: int) -> int:
-        """Lease *least* to *most* bytes of memory; return how many, 0 if there is no room.
-
-        Waits for parts of this file in flight, but never for other files, because one
-        thread may write to all of them.
-        """
-        doubled = min(most, max(_FIRST, self.held, least))
-        usual = doubled if self.number == 1 else most
-        if not self._takes(usual):
-            self._idle.clear()
+    def _take_room(self, min_size: int, max_size: int) -> int:
+        """Lease memory; return the number of bytes, 0 if there is no room."""
+        doubled = min(max_size, max(_FIRST, self.held, min_size))
+        usual = doubled if self.number == 1 else max_size
+        if not self._reserve(usual):
+            self._free_idle()
+            # For parts of this file only: one thread may write to all files.
             self._wait(lambda: self._has_room(usual))
-            if not self._takes(usual):
-                return doubled if doubled < usual and self._takes(doubled) else 0
+            if not self._reserve(usual):
+                return doubled if doubled < usual and self._reserve(doubled) else 0
         return usual
 
-    def _take_least(self, size: int, left: int) -> int:
-        """Lease memory although there is no room; 0 if the part can be sent instead.
-
-        *size* is the number of bytes to add now. Below the smallest part, no part can
-        be sent.
-        """
+    def _take_min(self, size: int, lacking: int) -> int:
+        """Lease memory although there is no room; 0 if the part can be sent instead."""
         early = self._early(self.number)
         if early is None:
-            taken = min(left, max(_FIRST, self.held))
+            taken = min(lacking, max(_FIRST, self.held))
         elif self.held + size >= early:
             return 0
         else:
-            taken = min(left, _FIRST, early - self.held)
-        self._use(taken)
+            taken = min(lacking, _FIRST, early - self.held)
+        self._account.filling += taken
         return taken
 
     def _has_room(self, size: int) -> bool:
-        return self._memory.has_room(size, self._limit, id(self))
+        return self._account.has_room(size, self._limit)
 
-    def _takes(self, size: int) -> bool:
-        """Lease *size* bytes if there is room; return whether there was."""
-        with self._memory.lock:
-            if has_room := self._has_room(size):
-                self._use(size)
-        return has_room
+    def _reserve(self, size: int) -> bool:
+        return self._account.reserve(size, self._limit)
 
-    def _give_back(self, chunk: memoryview, lease: Lease) -> None:
-        """Keep a returned chunk for reuse, unless memory is short."""
-        if self._has_room(0):
-            self._idle.append((chunk, lease))
+    def _give_back(self, chunk: memoryview, free: Callable[[], int | None]) -> None:
+        if free() is None:
+            return  # two parts in one chunk would be mixed
+        if len(self._idle) < _IDLE and self._has_room(chunk.nbytes):
+            self._idle.append((chunk, self._account.part(chunk.nbytes)))
         if self._closed:
-            self._idle.clear()
+            self._free_idle()
+
+    def _free_idle(self) -> None:
+        with suppress(IndexError):
+            while True:
+                _, free = self._idle.pop()
+                free()
 
     def _end_piece(self) -> None:
         if self._chunk is not None and self._end > self._begin:
             self.pieces.append(self._chunk[self._begin : self._end])
             self._begin = self._end
-
-    def _use(self, size: int) -> None:
-        if self._lease is None:
-            self._lease = Lease(self._memory, size, id(self))
-        else:
-            self._lease.more(size)

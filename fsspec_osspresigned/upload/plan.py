@@ -12,7 +12,8 @@ from itertools import product
 from attrs import evolve, frozen
 
 from ..client.client import Client
-from ..client.link_estimate import Link
+from ..client.congestion import Link
+from ..dialects.facts import S3_MIN_PART
 from ..errors import ConfigurationError, NotSignedError
 from ..model import (
     LARGEST_FILE_PART,
@@ -22,14 +23,13 @@ from ..model import (
     MAX_POST_OBJECT,
     MAX_SINGLE_PUT,
     MIN_PART,
-    MIN_PART_S3,
     Action,
     Operation,
     split_path,
 )
-from ..options.object_options import Target
+from ..options.of_objects import Target
 from ..options.options import Options
-from ..signers.base import Grant, MultipartGrant, Signer, grant_for, preflight
+from ..signers.base import Grant, MultipartGrant
 from ..units import MIB, shown_bytes, shown_moment
 
 # A stream keeps its part size for the first half of the 10,000 parts, then doubles it
@@ -38,48 +38,32 @@ _CONSTANT_PARTS = 5_000
 _DOUBLE_EVERY = 500
 # Parts of a stream that may be as small as OSS permits if memory is short: 200 MB.
 _SMALL_PARTS = 2_000
-# Where part sizes are ours, there is one part for each of 16 connections, two in a large
-# file. `max_concurrency` does not count, so a resumed upload has the same parts.
+# If neither options nor grant fix the part size, there is one part for each of 16
+# connections, two in a large file. A resumed upload must have the same parts, so
+# `max_concurrency` does not count.
 _CONNECTIONS = 16
-# Sizes that are tried on a known link, seconds that each part costs besides, and how
-# much longer may be taken for fewer requests: fitted to the curves of docs/growth.md.
+# For plans on a known link; fitted to the curves of docs/growth.md.
 _PART_SIZES = tuple(MIB << power for power in range(7))
-_PART_COST = 0.0008
-_NEARLY = 1.1
+_PART_COST = 0.0008  # seconds for each part
+_NEARLY = 1.1  # factor of the shortest time that a plan with fewer requests may take
 
 
 @frozen(kw_only=True)
 class UploadPlan:
-    """Decision on how one object is split and sent.
+    """Decision on how one object is split and sent."""
 
-    Attributes:
-        action: the call that stores the whole object if it needs no parts.
-        largest: maximum size in bytes of a stream in that call.
-        multipart: True sends parts from the start; False sends one call if possible.
-        part_size: size in bytes of every part except the last.
-        least_part: minimum size in bytes of every part except the last.
-        max_parts: maximum number of parts.
-        grows: whether later parts of a stream get larger.
-        spools: whether a stream is first written to disk, because only one call is
-            granted.
-        width: maximum number of parts in flight; None uses the options.
-    """
-
-    action: Action = Action.PutObject
-    largest: int = MAX_SINGLE_PUT
-    multipart: bool
-    part_size: int
-    least_part: int = MIN_PART
+    action: Action = Action.PutObject  # stores the whole object if it needs no parts
+    largest: int = MAX_SINGLE_PUT  # bytes of a stream in that call
+    multipart: bool  # True sends parts from the start; False sends one call if possible
+    part_size: int  # bytes of every part except the last
+    min_part: int = MIN_PART  # bytes of every part except the last
     max_parts: int = MAX_PARTS
-    grows: bool = False
-    spools: bool = False
-    width: int | None = None
+    grows: bool = False  # later parts of a stream get larger
+    spools: bool = False  # a stream goes to disk first: only one call is granted
+    width: int | None = None  # maximum number of parts in flight; None uses the options
 
     def size_of(self, number: int) -> int:
-        """Return the planned size in bytes of part *number*, from 1.
-
-        The last part may be smaller.
-        """
+        """Return the size in bytes of part *number*, from 1; the last may be smaller."""
         if not self.grows or number <= _CONSTANT_PARTS:
             return self.part_size
         doublings = (number - _CONSTANT_PARTS - 1) // _DOUBLE_EVERY + 1
@@ -94,22 +78,18 @@ class UploadPlan:
             return MIN_PART
         if not self.grows or number > _CONSTANT_PARTS:
             return None
-        return self.least_part if number <= _SMALL_PARTS else max(MIB, self.least_part)
+        return self.min_part if number <= _SMALL_PARTS else max(MIB, self.min_part)
 
     def cut(self, size: int | None) -> Iterator[tuple[int, int]]:
-        """Yield the number and the size in bytes of each part of an object of *size*.
-
-        *size* None stands for a stream of unknown size; then all possible parts are
-        yielded.
-        """
-        left = size
+        """Yield number and size in bytes of each part; *size* None yields all possible."""
+        remaining = size
         for number in range(1, self.max_parts + 1):
             part = self.size_of(number)
-            if left is not None:
-                part = min(part, left)
-                left -= part
+            if remaining is not None:
+                part = min(part, remaining)
+                remaining -= part
             yield number, part
-            if left == 0:
+            if remaining == 0:
                 return
 
 
@@ -160,7 +140,7 @@ def plan_for(
         return UploadPlan(
             multipart=True,
             part_size=cut,
-            least_part=parts.least_part,
+            min_part=parts.min_part,
             max_parts=parts.max_parts,
         )
     if fits_single:
@@ -171,75 +151,61 @@ def plan_for(
 def _fitted(
     size: int, options: Options, parts: MultipartGrant, link: Link
 ) -> UploadPlan | None:
-    """Return the plan with the shortest estimated time on *link*.
-
-    Among plans that take up to ``_NEARLY`` times as long, it is the one with the fewest
-    requests. None if options or grant fix the part size. None also for a small object
-    if no multipart upload has begun on *link*, because the store may refuse one.
-    """
-    chosen = options.part_size or options.multipart_threshold or parts.part_size
-    if chosen or parts.is_owners or not (link.parts or size > options.threshold):
+    """Return the plan with the shortest estimated time on *link*, or None."""
+    is_fixed = options.part_size or options.multipart_threshold or parts.part_size
+    if is_fixed or parts.is_owners:
+        return None
+    # The store may refuse a multipart upload until one has begun on *link*.
+    if not (link.parts or size > options.threshold):
         return None
     plans: list[tuple[float, UploadPlan]] = []
     if size <= _PART_SIZES[-1]:
         seconds = link.round_trip + size / link.rate
         plans.append((seconds, UploadPlan(multipart=False, part_size=1)))
     for width, part_size in product(
-        {options.connections, options.most_connections}, _PART_SIZES
+        {options.connections, options.max_connections}, _PART_SIZES
     ):
         count = -(-size // part_size)
-        if not 1 < count <= parts.max_parts or part_size < parts.least_part:
+        if not 1 < count <= parts.max_parts or part_size < parts.min_part:
             continue
         waves = -(-count // width)
         seconds = (waves + 2) * link.round_trip + waves * part_size / link.rate
         plan = UploadPlan(
             multipart=True,
             part_size=part_size,
-            least_part=parts.least_part,
+            min_part=parts.min_part,
             max_parts=parts.max_parts,
             width=width,
         )
         plans.append((seconds + count * _PART_COST, plan))
-    enough = min((seconds for seconds, _ in plans), default=0) * _NEARLY
-    fast = [plan for seconds, plan in plans if seconds <= enough]
-    return min(fast, key=_requests, default=None)
-
-
-def _requests(plan: UploadPlan) -> tuple[bool, int, int]:
-    """Return a sort key for *plan*: total requests first, then requests in flight."""
-    return plan.multipart, plan.width or 0, -plan.part_size
+    limit = min((seconds for seconds, _ in plans), default=0) * _NEARLY
+    fast = [plan for seconds, plan in plans if seconds <= limit]
+    return min(  # the one with the fewest requests
+        fast,
+        key=lambda plan: (plan.multipart, plan.width or 0, -plan.part_size),
+        default=None,
+    )
 
 
 def limit_of(action: Action, largest: int | None = None) -> str:
-    """Return a text with the largest permitted body of *action*.
-
-    *largest* is another maximum in bytes; None uses that of *action*.
-    """
+    """Return a text with the largest permitted body of *action*, or with *largest*."""
     name = "the form of a grant" if action.spec.form else "one PUT"
-    most = action.spec.largest if largest is None else largest
-    room = " (5 GiB with its fields)" if most == MAX_POST_OBJECT else ""
-    return f"{name} holds {shown_bytes(most)}{room} at most"
+    maximum = action.spec.largest if largest is None else largest
+    room = " (5 GiB with its fields)" if maximum == MAX_POST_OBJECT else ""
+    return f"{name} holds {shown_bytes(maximum)}{room} at most"
 
 
-def _largest(grant: Grant) -> int:
-    """Return the maximum number of bytes of a stream that one call may store."""
-    most = grant.action.spec.largest
-    return most if grant.largest is None else min(most, grant.largest)
-
-
-def too_small(cut: int, least: int) -> str:
-    """Return a message that parts of *cut* bytes are smaller than *least*."""
-    limit = "100 KiB" if least == MIN_PART else "5 MiB of S3-compatible stores"
+def too_small(cut: int, minimum: int) -> str:
+    limit = "100 KiB" if minimum == MIN_PART else "5 MiB of S3-compatible stores"
     return f"parts of {cut} bytes are below the minimum of {limit}"
 
 
 def _misfits(size: int, cut: int, parts: MultipartGrant) -> Iterator[str]:
-    """Yield the reasons why *size* bytes cannot be sent in parts of *cut* bytes."""
-    need, most = max(1, -(-size // cut)), parts.max_parts
-    if need > most:
-        yield f"{size} bytes in parts of {cut} need {need} parts, {most} can be signed"
-    if need > 1 and cut < parts.least_part:
-        yield too_small(cut, parts.least_part)
+    need, available = max(1, -(-size // cut)), parts.max_parts
+    if need > available:
+        yield f"{size} bytes in parts of {cut} need {need} parts, {available} can be signed"
+    if need > 1 and cut < parts.min_part:
+        yield too_small(cut, parts.min_part)
     if min(cut, size) > MAX_PART:
         yield f"parts of {cut} bytes are above the maximum of 5 GiB"
 
@@ -251,23 +217,22 @@ def _adapted(size: int, largest: int) -> int:
 
 
 def _part_size_for(size: int, wanted: int, parts: MultipartGrant) -> int:
-    """Return the part size for an object of *size* bytes, for a grant that fixes none.
-
-    It is *wanted* bytes, unless *parts* requires larger parts.
-    """
-    least = max(parts.least_part, -(-size // parts.max_parts))
+    minimum = max(parts.min_part, -(-size // parts.max_parts))
     if parts.is_owners:
-        return least  # the URL map's rule: as many parts as there are URLs
-    return wanted if least <= wanted else -(-least // MIB) * MIB
+        return minimum  # the URL map's rule: as many parts as there are URLs
+    return wanted if minimum <= wanted else -(-minimum // MIB) * MIB
 
 
 def _plan_stream(grant: Grant, part_size: int, path: str) -> UploadPlan:
     parts = grant.multipart
     unsized = parts is not None and parts.is_owners and parts.part_size is None
+    largest = grant.action.spec.largest
+    if grant.largest is not None:
+        largest = min(largest, grant.largest)
     if parts is None or (unsized and grant.single):
         return UploadPlan(
             action=grant.action,
-            largest=_largest(grant),
+            largest=largest,
             multipart=False,
             part_size=part_size,
             max_parts=1,
@@ -279,15 +244,15 @@ def _plan_stream(grant: Grant, part_size: int, path: str) -> UploadPlan:
             "the entry, or upload a file of known size",
             path=path,
         )
-    cut = parts.part_size or max(part_size, parts.least_part)
-    if cut < parts.least_part:
-        raise ConfigurationError(too_small(cut, parts.least_part), path=path)
+    cut = parts.part_size or max(part_size, parts.min_part)
+    if cut < parts.min_part:
+        raise ConfigurationError(too_small(cut, parts.min_part), path=path)
     return UploadPlan(
         action=grant.action,
-        largest=_largest(grant),
+        largest=largest,
         multipart=not grant.single,
         part_size=cut,
-        least_part=parts.least_part,
+        min_part=parts.min_part,
         max_parts=parts.max_parts,
         grows=parts.part_size is None,
     )
@@ -296,22 +261,19 @@ def _plan_stream(grant: Grant, part_size: int, path: str) -> UploadPlan:
 # -- before the first byte ---------------------------------------------------------------
 
 
-def granted(client: Client, path: str, signer: Signer | None = None) -> Grant:
-    """Return the signer's grant for *path*, with the minimum part size of the store.
-
-    *signer* None is the client's own signer.
-    """
-    grant = grant_for(signer or client.signer, path)
+async def granted(client: Client, path: str) -> Grant:
+    """Return the signer's grant for *path*, with the minimum part size of the store."""
+    grant = await client.grant(path)
     parts = grant.multipart
     s3_buckets = client.s3_buckets
     if parts is not None and s3_buckets and split_path(path)[0] in s3_buckets:
-        return evolve(grant, multipart=evolve(parts, least_part=MIN_PART_S3))
+        return evolve(grant, multipart=evolve(parts, min_part=S3_MIN_PART))
     return grant
 
 
-def first_request(client: Client, target: Target, size: int) -> Operation:
+async def first_request(client: Client, target: Target, size: int) -> Operation:
     """Return the first request of an upload of *size* bytes; raises as ``plan_for``."""
-    grant = granted(client, target.path)
+    grant = await granted(client, target.path)
     if plan_for(grant, client.options, size, path=target.path).multipart:
         return target.initiate_operation()
     return target.put_operation(size, grant.action)
@@ -319,30 +281,33 @@ def first_request(client: Client, target: Target, size: int) -> Operation:
 
 def refuse_expired(grant: Grant, path: str) -> None:
     """Raise NotSignedError if the presigned URLs or the grant have expired."""
-    if (ends := grant.expires_at) is not None and ends <= time.time():
-        when = shown_moment(ends)
+    expiry = grant.expires_at
+    if expiry is not None and expiry <= time.time():
         what = "grant" if grant.action.spec.form else "presigned URL"
-        msg = f"its {what} expired at {when}: ask the owner for a new one"
+        msg = (
+            f"its {what} expired at {shown_moment(expiry)}: ask the owner for a new one"
+        )
         raise NotSignedError(msg, path=path)
 
 
 def check_plan(
-    options: Options,
-    signer: object,
-    target: Target,
-    grant: Grant,
-    plan: UploadPlan,
-    size: int | None,
+    options: Options, target: Target, grant: Grant, plan: UploadPlan
 ) -> None:
-    """Raise if the granted requests cannot carry out *plan*; asks no remote signer.
-
-    Raises:
-        ConfigurationError: the message lists every reason.
-        NotSignedError: a required presigned URL cannot be used for this upload.
-    """
+    """Raise ConfigurationError with every reason why *plan* cannot be carried out."""
     problems: list[str] = []
     if plan.multipart:
-        problems += _misfits_of_owners(options, target, grant)
+        parts = grant.multipart or MultipartGrant()
+        if not parts.completes and options.receipts is None:
+            problems.append(
+                "the owner completes this upload from its receipts: receipts= is required"
+            )
+        begins, ends = Action.InitiateMultipartUpload, Action.CompleteMultipartUpload
+        at_begin = begins.spec.pick(target.headers).keys()
+        lost = ", ".join(sorted(at_begin - ends.spec.pick(target.headers).keys()))
+        if parts.is_owners and lost:
+            problems.append(
+                f"the owner has initiated this upload: {lost} cannot be set now"
+            )
     elif plan.action.spec.form and target.checksum == "md5":
         problems.append(
             "checksum='md5' cannot be used: the ETag of a form upload is not an MD5; "
@@ -350,30 +315,15 @@ def check_plan(
         )
     if problems:
         raise ConfigurationError(problems, path=target.path)
-    if hasattr(signer, "preflight"):  # else the requests need not be made
-        for operation in _needed(target, grant, plan, size):
-            preflight(signer, operation)
 
 
-def _misfits_of_owners(options: Options, target: Target, grant: Grant) -> Iterator[str]:
-    """Yield why parts cannot be sent to the multipart upload that the owner initiated."""
-    granted = grant.multipart or MultipartGrant()
-    if not granted.completes and options.receipts is None:
-        yield "the owner completes this upload from its receipts: receipts= is required"
-    begins, ends = Action.InitiateMultipartUpload, Action.CompleteMultipartUpload
-    set_then = begins.spec.pick(target.headers).keys()
-    lost = ", ".join(sorted(set_then - ends.spec.pick(target.headers).keys()))
-    if granted.is_owners and lost:
-        yield f"the owner has initiated this upload: {lost} cannot be set now"
-
-
-def _needed(
+def needed_requests(
     target: Target, grant: Grant, plan: UploadPlan, size: int | None
 ) -> Iterator[Operation]:
     """Yield the requests that the upload needs, or may need if it is a stream."""
     # A form of known size is judged where it is signed, right before it is sent.
-    judged = plan.action.spec.form and size is not None
-    if grant.single and not plan.multipart and not judged:
+    is_form = plan.action.spec.form and size is not None
+    if grant.single and not plan.multipart and not is_form:
         yield target.put_operation(size, grant.action)
     parts = grant.multipart
     streams = size is None and not plan.spools

@@ -9,18 +9,17 @@ proves nothing.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import logging
 import os
 import time
-from collections.abc import Collection, Mapping
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, Literal
 
-from attrs import evolve, frozen
+from attrs import asdict, evolve, frozen
 
-from ..checkpoint.directory import HeldJournal, demands_of, reason_to_start_over
-from ..checkpoint.journal import JournalHead, JournalPart
 from ..client.client import Client
-from ..concurrency.cancellation import Cancellation
+from ..engine.engine import blocking, user_code
 from ..errors import (
     InvalidRequestError,
     NetworkError,
@@ -30,27 +29,48 @@ from ..errors import (
     SourceChangedError,
     UploadNotFoundError,
 )
-from ..http.body import EMPTY, Body, FileBody, Source
-from ..http.transport import Exchange
+from ..http.body import Body, FileBody, Source
 from ..model import MAX_PARTS, Action, PartReceipt
-from ..options.object_options import Target
+from ..options.of_objects import Target
 from ..signers.base import MultipartGrant
-from ..units import short_bytes, shown_text
+from ..units import short_bytes, shown_bytes, shown_text
+from .journal import Checkpoint, HeldJournal, JournalHead, JournalPart
+from .oss_calls import OSSCalls, bare, crc_of, document, is_elsewhere, listed_parts
 from .plan import UploadPlan
-from .steps import UploadSteps, bare, crc_of, document, is_elsewhere, listed_parts
-from .upload_modes import NoCheckpoint
 
 _log = logging.getLogger(__name__)
 
-_KEPT = "%(text)s, are stored; run the same again to resume"
+
+@frozen(kw_only=True)
+class UploadEvent:
+    """An upload was resumed, or ended early and can be resumed."""
+
+    kind: Literal["resumed", "kept"]  # kept: the stored parts wait for a later process
+    path: str  # ``bucket/key``
+    upload_id: str
+    parts_stored: int  # number of parts that need not be sent again
+    parts: int  # number of all parts
+    bytes_stored: int
+    bytes: int
+
+    @property
+    def text(self) -> str:
+        """The numbers of parts and bytes, for a person."""
+        sizes = f"{short_bytes(self.bytes_stored)} of {short_bytes(self.bytes)}"
+        return f"{self.parts_stored} of {self.parts} parts, {sizes}"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the event as members of a JSON object."""
+        members = asdict(self)
+        return {"event": members.pop("kind"), **members, "text": self.text}
 
 
 @frozen
 class Listing:
-    """Stored parts by number, from ListParts; *whole* if the list is complete."""
+    """Reply to ListParts."""
 
-    parts: Mapping[int, PartReceipt]
-    whole: bool
+    parts: Mapping[int, PartReceipt]  # by number
+    whole: bool  # whether the list is complete
 
 
 def agreed(
@@ -63,21 +83,21 @@ def agreed(
     the process may have been killed before it wrote the journal.
     """
     last = max(listing.parts, default=0)
-    found: dict[int, JournalPart] = {}
-    for number, one in kept.items():
+    stored: dict[int, JournalPart] = {}
+    for number, journaled in kept.items():
         if number in listing.parts:
-            if _same(one.part, listing.parts[number]):
-                found[number] = one
+            if _is_same(journaled.part, listing.parts[number]):
+                stored[number] = journaled
         elif not listing.whole and number > last:
-            found[number] = one
+            stored[number] = journaled
     for number, part in listing.parts.items():
         fits = 1 <= number <= head.parts and part.size == head.size_of(number)
-        if fits and number not in found and part.crc64 is not None:
-            found[number] = JournalPart(part, "crc64")
-    return found
+        if fits and number not in stored and part.crc64 is not None:
+            stored[number] = JournalPart(part, "crc64")
+    return stored
 
 
-def _same(ours: PartReceipt, theirs: PartReceipt) -> bool:
+def _is_same(ours: PartReceipt, theirs: PartReceipt) -> bool:
     return (
         ours.size == theirs.size
         and bare(ours.etag) == bare(theirs.etag)
@@ -96,18 +116,10 @@ def is_stale(error: BaseException | None) -> bool:
     return isinstance(error, UploadNotFoundError | SourceChangedError)
 
 
-def list_parts(
-    client: Client,
-    target: Target,
-    upload_id: str,
-    cancel: Cancellation | None,
-    *,
-    page_size: int = 1000,
+async def list_parts(
+    client: Client, target: Target, upload_id: str, *, page_size: int = 1000
 ) -> Listing:
-    """Return the stored parts of an upload; each ListParts returns up to *page_size*.
-
-    With a presigned URL, only the first page is listed.
-    """
+    """Return the stored parts of an upload, *page_size* with each request."""
     parts: dict[int, PartReceipt] = {}
     marker = 0
     while True:
@@ -118,9 +130,9 @@ def list_parts(
             target.operation(Action.ListParts, upload_id=upload_id), query=query
         )
         try:
-            reply = client.call(operation, EMPTY, Exchange(cancel=cancel))
+            reply = await client.call(operation)
         except NotSignedError:
-            if marker:
+            if marker:  # a presigned URL is for the first page
                 return Listing(parts, whole=False)
             raise
         root = document(reply, operation, "ListPartsResult")
@@ -136,21 +148,21 @@ def list_parts(
         marker = last
 
 
-class Resumption(NoCheckpoint):
-    """Journal and stored parts of a resumable upload, locked until ``release``.
+class Resumption:
+    """Journal and stored parts of a resumable upload, locked until ``release``."""
 
-    Thread-safe.
-    """
-
-    needs_crc = True
-
-    def __init__(self, held: HeldJournal, head: JournalHead) -> None:
-        self._held, self._head = held, head
+    def __init__(
+        self,
+        held: HeldJournal,
+        head: JournalHead,
+        on_event: Callable[[UploadEvent], object] | None = None,
+    ) -> None:
+        self._held, self._head, self._on_event = held, head, on_event
         self._stored: set[int] = set()  # parts, of earlier processes and of this one
         self.upload_id = ""
         self.kept: Mapping[int, JournalPart] = {}
 
-    def find(self, client: Client, target: Target, cancel: Cancellation | None) -> bool:
+    async def find(self, client: Client, target: Target) -> bool:
         """Resume the upload in the journal, or abort it and start over.
 
         Returns False if the upload is in another store, so its journal is kept.
@@ -162,13 +174,13 @@ class Resumption(NoCheckpoint):
         reason = reason_to_start_over(old, self._head)
         if reason is None:
             try:
-                listing = list_parts(client, target, old.upload_id, cancel)
+                listing = await list_parts(client, target, old.upload_id)
             except UploadNotFoundError as error:
                 if is_elsewhere(error, old.host):
-                    return _kept_for(old)
+                    return _log_kept(old)
                 if len(kept) < old.parts:
                     if old.owners:
-                        self._held.remove()
+                        await blocking(self._held.remove)
                         raise
                     reason = "its upload no longer exists in the store"
                 # Else a process may have completed it, and died right after.
@@ -179,16 +191,15 @@ class Resumption(NoCheckpoint):
             else:
                 kept = agreed(kept, listing, old)
         if reason is not None:
-            return _start_over(self._held, client, target, reason)
+            return await _start_over(self._held, client, target, reason)
         self._head, self.upload_id, self.kept = old, old.upload_id, kept
         self._stored |= kept.keys()
-        self._held.resume()
-        facts = self._facts(kept)
-        _log.info("%(path)s: resumed from %(text)s", {"event": "resumed", **facts})
+        await blocking(self._held.resume)
+        event = await blocking(self._report, "resumed", kept)
+        _log.info("%s: resumed from %s", event.path, event.text)
         return True
 
     def record_upload(self, upload_id: str, host: str) -> None:
-        """Write the upload ID to the journal, unless it is recorded already."""
         if upload_id != self.upload_id:
             self.upload_id = upload_id
             self._head = evolve(self._head, upload_id=upload_id, host=host)
@@ -196,8 +207,8 @@ class Resumption(NoCheckpoint):
 
     def stored_part(self, number: int, body: Body) -> JournalPart | None:
         """Return part *number* if it is stored with the bytes of *body*."""
-        found = self.kept.get(number)
-        if found is not None and crc_of(body) != found.part.crc64:
+        kept = self.kept.get(number)
+        if kept is not None and crc_of(body) != kept.part.crc64:
             _log.warning(
                 "%s: part %d of %s has changed since it was sent: sending it again",
                 self._head.path,
@@ -206,73 +217,84 @@ class Resumption(NoCheckpoint):
             )
             self._stored.discard(number)
             return None
-        return found
+        return kept
 
     def record_part(self, part: PartReceipt, verified: str) -> None:
-        """Add a stored part to the journal."""
         self._held.append(JournalPart(part, verified))
         self._stored.add(part.part_number)
 
     def remove(self) -> None:
-        """Remove the journal."""
         self._held.remove()
 
     def keeps_parts(self, error: BaseException | None) -> bool:
-        """Return whether the stored parts are kept after *error*.
-
-        If they are kept, adds a note about them to *error*.
-        """
-        if is_stale(error) and not self._is_elsewhere(error):
+        """Return whether the stored parts are kept; if so, add a note to *error*."""
+        gone = error.__context__ if isinstance(error, OutcomeUnknownError) else error
+        in_other_store = isinstance(gone, UploadNotFoundError) and is_elsewhere(
+            gone, self._head.host
+        )
+        if is_stale(error) and not in_other_store:
             self._held.remove()
         if not self._held.keeps:
             return False
-        facts = self._facts(self._stored)
-        _log.info("%(path)s: " + _KEPT, {"event": "kept", **facts})
+        event = self._report("kept", self._stored)
+        note = f"{event.text}, are stored; run the same again to resume"
+        _log.info("%s: %s", event.path, note)
         if error is not None:
-            error.add_note(_KEPT % facts)
+            error.add_note(note)
         return True
 
-    def _is_elsewhere(self, error: BaseException | None) -> bool:
-        if isinstance(error, OutcomeUnknownError):
-            error = error.__context__
-        host = self._head.host
-        return isinstance(error, UploadNotFoundError) and is_elsewhere(error, host)
-
-    def _facts(self, numbers: Collection[int]) -> dict[str, Any]:
-        """Return facts about the parts *numbers*, for log messages and events."""
-        head, stored = self._head, sum(map(self._head.size_of, numbers))
-        sizes = f"{short_bytes(stored)} of {short_bytes(head.size)}"
-        return {
-            "path": head.path,
-            "upload_id": self.upload_id,
-            "parts_stored": len(numbers),
-            "parts": head.parts,
-            "bytes_stored": stored,
-            "bytes": head.size,
-            "text": f"{len(numbers)} of {head.parts} parts, {sizes}",
-        }
+    def _report(
+        self, kind: Literal["resumed", "kept"], numbers: Collection[int]
+    ) -> UploadEvent:
+        event = UploadEvent(
+            kind=kind,
+            path=self._head.path,
+            upload_id=self.upload_id,
+            parts_stored=len(numbers),
+            parts=self._head.parts,
+            bytes_stored=sum(map(self._head.size_of, numbers)),
+            bytes=self._head.size,
+        )
+        if self._on_event is not None:
+            with user_code():
+                self._on_event(event)
+        return event
 
     def release(self) -> None:
-        """Unlock the journal for other processes."""
         self._held.release()
 
 
-def _start_over(held: HeldJournal, client: Client, target: Target, reason: str) -> bool:
-    """Abort the upload of a journal, unless the bucket's owner began it; start over.
+def reason_to_start_over(old: JournalHead, new: JournalHead) -> str | None:
+    """Return why the journaled upload *old* cannot be resumed as *new*; None if it can."""
+    # Neither the device number counts, which a disk may change at a restart of the
+    # machine, nor ctime, which chmod changes. Bytes of stored parts are compared later.
+    was, now = old.fingerprint, new.fingerprint
+    reasons = {
+        f"the file has {now.size} bytes, it had {was.size}": was.size != now.size,
+        "the file has changed": (was.mtime_ns, was.inode) != (now.mtime_ns, now.inode),
+        f"parts have {shown_bytes(new.part_size)} now, they had "
+        f"{shown_bytes(old.part_size)}": (old.part_size != new.part_size),
+        "other headers are demanded": old.demands != new.demands,
+        "another upload is granted": old.owners != new.owners
+        or (new.owners and old.upload_id != new.upload_id),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
 
-    Returns False if the upload is in another store, so its journal is kept.
-    """
+
+async def _start_over(
+    held: HeldJournal, client: Client, target: Target, reason: str
+) -> bool:
+    """Abort the journaled upload; return False if it is kept, as it is in another store."""
     _log.warning("%s: starting over: %s", target.path, reason)
     if held.record is not None and not (head := held.record.head).owners:
-        steps = UploadSteps(client, target)
-        if not steps.abort(head.upload_id, host=head.host):
-            return _kept_for(head)
-    held.remove()
+        calls = OSSCalls(client, target)
+        if not await calls.abort(head.upload_id, host=head.host):
+            return _log_kept(head)
+    await blocking(held.remove)
     return True
 
 
-def _kept_for(head: JournalHead) -> bool:
-    """Log that the journal is kept for its upload in another store; return False."""
+def _log_kept(head: JournalHead) -> bool:
     _log.warning(
         "%s: the journal of this file is kept for its upload to %s: this one cannot be "
         "resumed; use another checkpoint directory for this store",
@@ -282,33 +304,41 @@ def _kept_for(head: JournalHead) -> bool:
     return False
 
 
-def resumption_of(
-    client: Client,
-    target: Target,
-    source: Source,
+def demands_of(headers: Mapping[str, str]) -> str:
+    """Return a digest of the required headers, whose values may be confidential."""
+    lines = sorted(f"{name.lower()}:{value.strip()}" for name, value in headers.items())
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+async def resumption_of(
+    calls: OSSCalls,
     plan: UploadPlan,
     granted: MultipartGrant,
-    cancel: Cancellation | None = None,
-) -> NoCheckpoint:
+    source: Source,
+    on_event: Callable[[UploadEvent], object] | None = None,
+) -> Resumption | None:
     """Return the resumption of an upload, locked until ``release``.
 
-    Only uploads of local files in parts are resumed. A value in memory is lost with its
-    process, and a single PUT is sent again as a whole.
+    Returns None if *source* is not a local file that is sent in parts: a value in
+    memory is lost with its process, and a single PUT is sent again as a whole.
 
     Raises:
         CheckpointInUseError: another process or thread runs this upload.
+        ConfigurationError: the directory cannot be used.
         UploadNotFoundError: the owner's multipart upload no longer exists.
     """
-    checkpoint = client.checkpoint
+    client, target = calls.client, calls.target
+    checkpoint = client.options.checkpoint
     if checkpoint is None or not isinstance(source, FileBody):
-        return NoCheckpoint()
-    local = os.path.abspath(source.path)
+        return None
+    directory = await blocking(Checkpoint, checkpoint)
+    local = await blocking(os.path.abspath, source.path)
     if not plan.multipart and source.size > client.options.threshold:
         what = "a grant" if plan.action.spec.form else "a single PUT"
-        said = "%s: %s has no parts to resume, each run sends the whole file"
-        _log.info(said, target.path, what)
-    if not plan.multipart and not checkpoint.has(target.path, local):
-        return NoCheckpoint()
+        text = "%s: %s has no parts to resume, each run sends the whole file"
+        _log.info(text, target.path, what)
+    if not plan.multipart and not await blocking(directory.has, target.path, local):
+        return None
     head = JournalHead(
         path=target.path,
         source=local,
@@ -320,14 +350,21 @@ def resumption_of(
         owners=granted.is_owners,
         created=time.time(),
     )
-    held = checkpoint.hold(target.path, local)
     with contextlib.ExitStack() as undo:
-        undo.callback(held.release)
+
+        def hold() -> HeldJournal:
+            journal = directory.hold(target.path, local)
+            undo.callback(journal.release)  # here, because a cancellation loses it
+            return journal
+
+        held = await blocking(hold)
         if not plan.multipart:
-            _start_over(held, client, target, "the file is now sent in a single PUT")
-            return NoCheckpoint()
-        found = Resumption(held, head)
-        if not found.find(client, target, cancel):
-            return NoCheckpoint()
+            await _start_over(
+                held, client, target, "the file is now sent in a single PUT"
+            )
+            return None
+        resumption = Resumption(held, head, on_event)
+        if not await resumption.find(client, target):
+            return None
         undo.pop_all()
-    return found
+    return resumption

@@ -13,17 +13,16 @@ import os
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Self, TypeAlias
 
-from attrs import define, field
+from attrs import define, field, frozen
 
-from ..callers import NativeCall
+from ..call_stack import NativeCall
 from ..client.client import Client
-from ..client.small_request import Steps
-from ..concurrency.cancellation import Cancellation, of_coroutine
-from ..concurrency.job_runner import Transfers
+from ..engine.engine import blocking, call_user, run, to_its_end
+from ..engine.scope import Scope
 from ..errors import (
     DiscardWarning,
     ReceiptFailedError,
@@ -32,19 +31,20 @@ from ..errors import (
 )
 from ..http.body import Body, MemoryBody, Source, SpooledBody, bytes_in
 from ..model import Action, Receipt
-from ..options.object_options import Target
-from ..signers.base import MAX_REQUESTS, preflight
+from ..options.of_objects import Target
+from ..signers.base import MAX_REQUESTS
 from ..units import MIB
-from .upload import Upload, upload_steps
+from .upload import ALONE, TransferContext, Upload, upload_source
 
 if TYPE_CHECKING:
     from ..signers.batching import Prefetcher
-    from .file_layers import ChainedWriter, TextWriter
+    from .layers import ChainedWriter, TextWriter
     from .writer import PresignedWriter
 
 # An object that is published when its transaction ends.
 Pending: TypeAlias = (
-    "_HeldObject | Upload | PresignedWriter | ChainedWriter | TextWriter"
+    "_HeldObject | _CancelledCall | Upload | PresignedWriter | ChainedWriter"
+    " | TextWriter"
 )
 
 _log = logging.getLogger(__name__)
@@ -56,10 +56,7 @@ _begun: ContextVar[tuple[Transaction, ...]] = ContextVar("osspresigned", default
 
 
 class HeldCopies:
-    """Copies of small objects of a transaction, in memory up to *limit* bytes.
-
-    Further copies are written to an unnamed file.
-    """
+    """Copies of small objects: *limit* bytes in memory, others in an unnamed file."""
 
     def __init__(self, limit: int = MEMORY) -> None:
         self._limit = limit
@@ -68,7 +65,6 @@ class HeldCopies:
         self._spool: SpooledBody | None = None
 
     def keep(self, body: Body) -> Source:
-        """Return a copy of *body*; the caller may change *body* afterwards."""
         with self._lock:
             in_memory = self.in_memory + body.size <= self._limit
             if in_memory:
@@ -80,7 +76,6 @@ class HeldCopies:
         return self._spool.append(body)
 
     def close(self) -> None:
-        """Delete the file, and with it the copies that it contains."""
         if self._spool is not None:
             self._spool.close()
 
@@ -93,40 +88,46 @@ class _HeldObject:
     target: Target
     body: Source
     action: Action = Action.PutObject
-    ahead: Prefetcher | None = None
-    cancel: Cancellation | None = None
     receipt: Receipt | None = None
 
     @property
     def path(self) -> str:
         return self.target.path
 
-    def wait_for_parts(self) -> None:
-        """Raise an error if the call that wrote the object was cancelled."""
-        if self.cancel is not None and self.cancel.is_set():
-            msg = "the call that wrote it was cancelled"
-            raise UploadDiscardedError(msg, path=self.path)
-
-    def steps(self) -> Steps[None]:
-        """Send the object: a generator that yields where it would wait."""
-        how = {"ahead": self.ahead, "cancel": self.cancel}
+    async def publish(self, prefetcher: Prefetcher | None) -> None:
+        context = TransferContext(prefetcher=prefetcher)
         try:
-            self.receipt = yield from upload_steps(
-                self.client, self.target, self.body, **how
+            self.receipt = await upload_source(
+                self.client, self.target, self.body, context
             )
         except ReceiptFailedError as error:
             self.receipt = error.receipt
             raise
 
+
+@frozen
+class _CancelledCall:
+    """A call of a transaction that was cancelled, in the place of its object *path*."""
+
+    path: str
+    receipt: None = None
+
+    def wait_for_parts(self) -> None:
+        msg = "the call that wrote it was cancelled"  # so nothing is published
+        raise UploadDiscardedError(msg, path=self.path)
+
+    def commit(self) -> None:
+        pass  # ``wait_for_parts`` is called before
+
     def discard(self) -> None:
-        """Do nothing, because nothing was sent."""
+        pass  # the call has left nothing
 
 
 def current(client: Client) -> Transaction | None:
     """Return this context's transaction on *client*; None if there is none."""
-    for one in reversed(_begun.get()):
-        if one.client is client and one.under_way:
-            return one
+    for transaction in reversed(_begun.get()):
+        if transaction.client is client and transaction.under_way:
+            return transaction
     return None
 
 
@@ -141,9 +142,11 @@ def around_duckdb(client: Client, path: str, call: NativeCall) -> Transaction | 
     with _open_lock:
         begun = list(_open)
     around = [
-        one
-        for one in begun
-        if one.client is client and one.under_way and one.duckdb.looked_for(path)
+        transaction
+        for transaction in begun
+        if transaction.client is client
+        and transaction.under_way
+        and transaction.duckdb.looked_for(path)
     ]
     return around[0] if len(around) == 1 else None
 
@@ -215,20 +218,39 @@ class Transaction:
         """Whether the transaction has begun in this process and has not ended."""
         return bool(self._marks) and self._pid == os.getpid()
 
-    def start(self) -> None:
+    def start(self) -> Self:
         """Begin the transaction: objects that this context writes wait for its end."""
-        if not self._marks:
-            with _open_lock:
-                _open.add(self)
-            _begun.set((*_begun.get(), self))
-        self._marks.append(len(self.files))
+        depth = len(self._marks)
+        try:
+            if not depth:
+                with _open_lock:
+                    _open.add(self)
+                _begun.set((*_under_way(), self))
+            self._marks.append(len(self.files))
+            return self  # noqa: TRY300 - an exception before it must be caught, too
+        except BaseException:  # of a signal handler: no block begins
+            del self._marks[depth:]
+            raise
 
     def __enter__(self) -> Self:
-        self.start()
-        return self
+        return self.start()
 
-    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
-        self.complete(commit=error is None)
+    def __exit__(
+        self,
+        _: object,
+        error: BaseException | None,
+        __: object,
+        depth: int | None = None,
+    ) -> None:
+        try:
+            depth = len(self._marks)
+            self.complete(commit=error is None)
+        except BaseException:
+            if (
+                depth is None or len(self._marks) == depth
+            ):  # a signal handler was faster
+                self.complete(commit=False)
+            raise
 
     def complete(self, commit: bool = True) -> None:
         """End the transaction: publish all objects, or none if *commit* is False.
@@ -245,66 +267,75 @@ class Transaction:
         """
         if not self.under_way:
             return
+        depth, files = len(self._marks), list[Pending]()
+        try:
+            files = self._end_block(keep=commit and depth > 1)
+            if depth == 1:
+                run(self._publish if commit else _discard, files)
+            elif not commit:
+                run(_discard, files)
+        except BaseException:
+            # That of a signal handler may have come before anything was done. An open
+            # transaction would keep what is written later.
+            if len(self._marks) == depth:
+                files = self._end_block()
+            elif not self._marks:
+                files = [*files, *self.files]
+            run(_discard, files)
+            raise
+        finally:
+            if not self._marks:
+                self._copies.close()
+                self._copies = HeldCopies()
+                self.duckdb = DuckDBFiles()
+                with _open_lock:
+                    _open.discard(self)
+                _begun.set(_under_way())
+
+    def _end_block(self, *, keep: bool = False) -> list[Pending]:
+        """End the innermost block; remove and return its objects, unless *keep*."""
         with self._lock:
             mark = self._marks.pop()
-            outermost = not self._marks
-            if commit and not outermost:
-                return
+            if keep:
+                return []
             files = self.files[mark:]
             del self.files[mark:]
-        if not outermost:
-            _discard(files)
-            return
-        try:
-            if commit:
-                self._publish(files)
-            else:
-                _discard(files)
-        finally:
-            self._copies.close()
-            self._copies = HeldCopies()
-            self.duckdb = DuckDBFiles()
-            with _open_lock:
-                _open.discard(self)
-            _begun.set(tuple(one for one in _begun.get() if one.under_way))
+            return files
 
-    def add(self, one: Pending) -> None:
+    def add(self, file: Pending) -> None:
         """Add an open upload, to be published at the end."""
         with self._lock:
-            self.files.append(one)
+            self.files.append(file)
 
-    def add_source(
-        self,
-        target: Target,
-        source: Source,
-        *,
-        progress: Callable[[int], None] | None = None,
-        cancel: Cancellation | None = None,
+    def fail(self, path: str) -> None:
+        """Let the transaction fail, because the call that wrote *path* was cancelled."""
+        self.add(_CancelledCall(path))
+
+    async def add_source(
+        self, target: Target, source: Source, context: TransferContext = ALONE
     ) -> None:
         """Send *source* without publishing it; *source* is not needed afterwards.
 
         The parts of a large object are sent now. A small object is copied, and sent at
-        the end. *progress* is called with numbers of bytes. Raises like
-        :func:`upload_source`.
+        the end. Raises like :func:`upload_source`.
         """
-        upload = Upload(
-            self.client, target, size=source.size, progress=progress, cancel=cancel
+        upload = await Upload.begin(
+            self.client, target, size=source.size, context=context
         )
         if not upload.plan.multipart:
             action = upload.plan.action
             if action.spec.form:  # refused now, and not when others are published
                 known = target.put_operation(source.size, action)
-                preflight(self.client.signer, known)
-            body = self.keep(source)
-            if progress is not None:
-                progress(body.size)
-            cancel = cancel or of_coroutine.get()
-            self.add(_HeldObject(self.client, target, body, action, cancel=cancel))
+                await self.client.preflight(known)
+            body = await blocking(self.keep, source)
+            if context.progress is not None:
+                await call_user(context.progress, body.size)
+            self.add(_HeldObject(self.client, target, body, action))
             return
         try:
-            upload.add_source(source)
+            await upload.add_source(source)
         except BaseException as error:
-            upload.discard(error)
+            await upload.discard(error)
             raise
         self.add(upload)
 
@@ -315,7 +346,7 @@ class Transaction:
     def holds(self, path: str) -> bool:
         """Return whether the transaction has an unpublished object for *path*."""
         with self._lock:
-            return any(one.path == path for one in self.files)
+            return any(file.path == path for file in self.files)
 
     def duckdb_looks(self, path: str, call: NativeCall) -> bool:
         """Return whether DuckDB, which looks for *path*, wrote it in this transaction."""
@@ -324,10 +355,7 @@ class Transaction:
         return target in self.duckdb.opened and self.holds(target)
 
     def duckdb_removes(self, path: str, call: NativeCall) -> bool:
-        """Discard the file *path* if the statement *call* of DuckDB wrote it.
-
-        Return whether it did.
-        """
+        """Discard the file *path* and return True, if DuckDB's statement *call* wrote it."""
         if self.duckdb.looks.get(path) != call:
             return False
         target = self.duckdb.targets.pop(path, path)
@@ -336,25 +364,27 @@ class Transaction:
             if target not in self.duckdb.opened or not written:
                 return False
             self.files.remove(written[-1])
-        written[-1].discard()
+        run(_discard, written[-1:])
         return True
 
     def _files_at(self, path: str) -> list[Pending]:
-        return [one for one in self.files if one.path == path]
+        return [file for file in self.files if file.path == path]
 
-    def _publish(self, files: Sequence[Pending]) -> None:
-        last = {one.path: one for one in files}
-        chosen = [one for one in files if last[one.path] is one]
+    async def _publish(self, files: Sequence[Pending]) -> None:
+        last = {file.path: file for file in files}
+        chosen = [file for file in files if last[file.path] is file]
         try:
-            _discard(one for one in files if last[one.path] is not one)
-            failures = self._unready(chosen) or self._commit(chosen)
+            await _discard([file for file in files if last[file.path] is not file])
+            failures = await self._wait_for_parts(chosen) or await self._commit(chosen)
         except BaseException as error:
             error.add_note(_summary(chosen))
             raise
         finally:
-            self.receipts = [one.receipt for one in chosen if one.receipt is not None]
-            left = [one for one in chosen if one.receipt is None]
-            _discard(left)
+            self.receipts = [
+                file.receipt for file in chosen if file.receipt is not None
+            ]
+            unpublished = [file for file in chosen if file.receipt is None]
+            await to_its_end(_discard(unpublished))
         if not failures:
             return
         if len(failures) == 1 and not self.receipts:
@@ -366,72 +396,74 @@ class Transaction:
             f"{_summary(chosen)}: {shown}",
             failures=failures,
             receipts=self.receipts,
-            discarded=[one.path for one in left if one.path not in failures],
+            discarded=[file.path for file in unpublished if file.path not in failures],
         )
 
-    def _unready(self, files: Iterable[Pending]) -> dict[str, Exception]:
+    async def _wait_for_parts(self, files: Iterable[Pending]) -> dict[str, Exception]:
         """Wait until the parts of all objects are sent; return path -> failure."""
         msg = "DuckDB did not finish it: it did not rename its tmp_ file"
         failures: dict[str, Exception] = {
             path: UploadDiscardedError(msg, path=path)
             for path in self.duckdb.targets.values()
         }
-        for one in files:
+        for file in files:
             try:
-                one.wait_for_parts()
-            except Exception as error:  # noqa: BLE001 - told with all others
-                failures[one.path] = error
+                if isinstance(file, Upload):
+                    await file.wait_for_parts()
+                elif not isinstance(file, _HeldObject):
+                    await blocking(file.wait_for_parts)
+            except Exception as error:  # noqa: BLE001 - raised with all others
+                failures[file.path] = error
         return failures
 
-    def _commit(self, chosen: list[Pending]) -> dict[str, Exception]:
-        """Publish the objects, until one fails; return path -> failure."""
-        coming = (
-            one.target.put_operation(one.body.size, one.action)
-            for one in chosen
-            if isinstance(one, _HeldObject)
+    async def _commit(self, chosen: list[Pending]) -> dict[str, Exception]:
+        operations = (
+            file.target.put_operation(file.body.size, file.action)
+            for file in chosen
+            if isinstance(file, _HeldObject)
         )
-        most = self.client.options.connections
-        ahead = self.client.prefetcher(
-            lambda: next(coming, None), first=MAX_REQUESTS, low=max(most, MAX_REQUESTS)
+        width = self.client.options.connections
+        prefetcher = self.client.prefetcher(
+            lambda: next(operations, None),
+            first=MAX_REQUESTS,
+            low=max(width, MAX_REQUESTS),
         )
 
-        def work(one: Pending, cancel: Cancellation) -> Steps[None]:
-            if isinstance(one, _HeldObject):
-                one.ahead, one.cancel = ahead, cancel
-                yield from one.steps()
+        async def work(file: Pending) -> None:
+            if isinstance(file, _HeldObject):
+                await file.publish(prefetcher)
+            elif isinstance(file, Upload):
+                await file.finish()
             else:
-                yield None
-                one.commit()
-
-        from ..client.express_lane import ExpressLane  # noqa: PLC0415 - only for many
+                await blocking(file.commit)
 
         failures: dict[str, Exception] = {}
         # A marker that was written last becomes visible after all the rest.
-        for some in (chosen[:-1], chosen[-1:]):
-            run: Transfers[Pending, None] = Transfers(
-                self.client.files,
-                most,
-                work,
-                lambda one: one.path,
-                driver=ExpressLane(self.client),
-            )
-            failures |= run.failures_of(some)
+        for files in (chosen[:-1], chosen[-1:]):
+            scope = Scope(work, lambda file: file.path, width=width)
+            failures |= await scope.run_all(files)
             if not all(isinstance(e, ReceiptFailedError) for e in failures.values()):
                 break
         return failures
 
 
-def _discard(files: Iterable[Pending]) -> None:
-    """Discard all objects, even if discarding one of them fails."""
-    for one in files:
+def _under_way() -> tuple[Transaction, ...]:  # in this context
+    return tuple(transaction for transaction in _begun.get() if transaction.under_way)
+
+
+async def _discard(files: Sequence[Pending]) -> None:
+    for file in files:
         try:
-            one.discard()
+            if isinstance(file, Upload):
+                await file.discard()
+            elif not isinstance(file, _HeldObject):
+                await blocking(file.discard)
         except Exception as error:  # noqa: BLE001 - the others must be discarded too
-            _log.warning("%s could not be discarded: %s", one.path, error)
+            _log.warning("%s could not be discarded: %s", file.path, error)
 
 
 def _summary(files: Sequence[Pending]) -> str:
-    stored = sum(one.receipt is not None for one in files)
+    stored = sum(file.receipt is not None for file in files)
     return f"{stored or 'none'} of {len(files)} objects of the transaction published"
 
 
@@ -442,11 +474,8 @@ _open_lock = threading.Lock()
 
 @atexit.register
 def warn_of_open() -> None:
-    """Warn about transactions that were never ended.
-
-    Their parts are removed when the process ends (``abort_at_exit``).
-    """
-    for one in list(_open):
-        if one.under_way and one.files:
-            text = f"a transaction of {len(one.files)} objects was never ended"
+    """Warn of transactions that never ended; ``abort_at_exit`` removes their parts."""
+    for transaction in list(_open):
+        if transaction.under_way and transaction.files:
+            text = f"a transaction of {len(transaction.files)} objects was never ended"
             warnings.warn(f"{text}: nothing was published", DiscardWarning, 2)

@@ -1,29 +1,28 @@
 """Upload: stores bytes as one object.
 
-Files, values, streams and sync all use :class:`Upload`: ``add`` bodies, then ``finish``
-or ``discard``. One body is sent as one PutObject. Several bodies are the parts of a
-multipart upload, sent in the background (``upload_modes``). After the first failure,
-nothing more is sent, and the upload is never completed.
+A body of known size that one request can store is sent at once. Everything else uses
+:class:`Upload`: ``add`` bodies, then ``finish`` or ``discard``. One body is sent as one
+PutObject. Several bodies are the parts of a multipart upload, sent in the background
+(``modes``). After the first failure, nothing more is sent, and the upload is never
+completed.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
-import threading
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Self
 
-from attrs import evolve
+from attrs import evolve, frozen
 
+from ..call_stack import warn_user
 from ..client.client import Client
-from ..client.link_estimate import Link
-from ..client.small_request import FirstTry, Steps
 from ..client.written_objects import BODY_CAP
-from ..concurrency import abort_at_exit
-from ..concurrency.cancellation import Cancellation
-from ..concurrency.job_runner import run_steps
+from ..engine import abort_at_exit
+from ..engine.engine import blocking, in_background, running, to_its_end
 from ..errors import (
     CallbackFailedWarning,
     ConfigurationError,
@@ -31,50 +30,60 @@ from ..errors import (
     NotSignedError,
     UploadDiscardedError,
 )
-from ..http.body import (
-    EMPTY,
-    Body,
-    CopiedBody,
-    MemoryBody,
-    PartBody,
-    Source,
-    bytes_in,
-)
-from ..http.transport import Exchange
+from ..http.body import EMPTY, Body, MemoryBody, PartBody, Source, bytes_in, loaded
+from ..http.transfer import Exchange
 from ..model import Receipt, split_path
-from ..options.object_options import Target
-from ..signers.base import MultipartGrant, without_waiting
-from ..tracebacks import warn_user
-from .plan import UploadPlan, check_plan, granted, plan_for, refuse_expired, too_small
-from .receipt_builder import ReceiptBuilder
-from .steps import UploadSteps
-from .upload_modes import (
-    FirstFailure,
+from ..options.of_objects import Target
+from ..signers.base import MultipartGrant
+from .modes import (
     Multipart,
-    NoCheckpoint,
+    ReceiptBuilder,
     SinglePut,
     SpooledPut,
     UploadJob,
+    as_failure,
+    put_body,
+)
+from .oss_calls import OSSCalls
+from .plan import (
+    check_plan,
+    granted,
+    needed_requests,
+    plan_for,
+    refuse_expired,
+    too_small,
 )
 
 if TYPE_CHECKING:
     from ..signers.batching import Prefetcher
+    from .resume import Resumption, UploadEvent
 
 _log = logging.getLogger(__name__)
 
-# Seconds that a discard waits for parts in flight before it aborts the upload.
-_PATIENCE, _HURRIED_PATIENCE = 30.0, 3.0
-_GLANCE = 0.05
+# Seconds that a discard waits for requests in flight before it aborts the upload.
+_DISCARD_TIMEOUT, _TIMEOUT_AT_EXIT = 30.0, 3.0
+_POLL_INTERVAL = 0.5  # seconds after which a discard checks whether the process ends
 
 
-def upload_source(
-    client: Client,
-    target: Target,
-    source: Source,
-    *,
-    ahead: Prefetcher | None = None,
-    progress: Callable[[int], None] | None = None,
-    cancel: Cancellation | None = None,
+@frozen(kw_only=True)
+class TransferContext:
+    """What a transfer has besides its source and its target."""
+
+    # Signs the first request together with those of others; None uses the client's signer.
+    prefetcher: Prefetcher | None = None
+    # Called in worker threads with numbers of sent bytes; a negative number subtracts
+    # the bytes of a failed try.
+    progress: Callable[[int], None] | None = None
+    # Called in a worker thread when the upload is resumed, or its parts are kept for a
+    # later process. It must not raise.
+    on_event: Callable[[UploadEvent], object] | None = None
+
+
+ALONE = TransferContext()
+
+
+async def upload_source(
+    client: Client, target: Target, source: Source, context: TransferContext = ALONE
 ) -> Receipt:
     """Store *source* under *target* and return the receipt.
 
@@ -82,149 +91,158 @@ def upload_source(
     It takes one request, or two requests more than the number of parts. With a
     checkpoint, the upload of a local file in parts is resumed from an earlier process.
 
-    *progress* is called with numbers of sent bytes; a negative number subtracts the
-    bytes of a failed try. Another thread can set *cancel* to stop the upload.
-
     Raises:
         ConfigurationError, NotSignedError: the grant does not permit this upload;
             nothing was sent.
         CheckpointInUseError: another process runs this upload.
         OSSPresignedError: the source changed while it was read, or could not be stored.
     """
-    how = {"ahead": ahead, "progress": progress, "cancel": cancel}
-    return run_steps(upload_steps(client, target, source, **how))
-
-
-def upload_steps(
-    client: Client, target: Target, source: Source, **how: Any
-) -> Steps[Receipt]:
-    """Do ``upload_source`` as a generator that yields where it would wait.
-
-    *how* are the keyword arguments of ``upload_source``.
-    """
     try:
-        return (yield from _upload(client, target, source, **how))
+        return await _upload(client, target, source, context)
     except _SmallPartsError:  # the client knows the limit by now
-        again = {**how, "ahead": None}
-        return (yield from _upload(client, target, source, **again))
+        return await _upload(client, target, source, evolve(context, prefetcher=None))
 
 
 class _SmallPartsError(ConfigurationError):
-    """Raised if a signed URL is for an S3 store, which requires larger parts."""
+    """A signed URL is for an S3 store, which requires larger parts."""
 
 
-def _upload(
-    client: Client,
-    target: Target,
-    source: Source,
-    cancel: Cancellation | None = None,
-    **how: Any,
-) -> Steps[Receipt]:
-    size = source.size
-    upload = Upload(client, target, size=size, at_hand=True, cancel=cancel, **how)
+async def _upload(
+    client: Client, target: Target, source: Source, context: TransferContext
+) -> Receipt:
+    job = await _job_for(client, target, source.size, at_hand=True, context=context)
+    if not job.plan.multipart and client.options.checkpoint is None:
+        return await _upload_at_once(job, source)
+    upload = Upload(job)
     try:
-        if upload.plan.multipart or client.checkpoint is not None:
-            yield None
-        if client.checkpoint is not None:
-            from .resume import resumption_of  # noqa: PLC0415 - loads checkpoint
+        if client.options.checkpoint is not None:
+            from .resume import resumption_of  # noqa: PLC0415 - loads the journal
 
-            upload.resumption = resumption_of(
-                client, target, source, upload.plan, upload.granted, cancel
+            upload.resumption = await resumption_of(
+                job.calls, job.plan, job.granted, source, context.on_event
             )
-        upload.add_source(source)
-        return upload.finish((yield upload.mode.request()))
+        await upload.add_source(source)
+        return await upload.finish()
     except BaseException as error:
-        upload.discard(None if isinstance(error, _SmallPartsError) else error)
+        await upload.discard(None if isinstance(error, _SmallPartsError) else error)
         raise
     finally:
-        upload.resumption.release()
+        if upload.resumption is not None:
+            await blocking(upload.resumption.release)
 
 
-def _link(client: Client, target: Target) -> Link | None:
-    return client.links[split_path(target.path)[0]].link
+async def _upload_at_once(job: UploadJob, source: Source) -> Receipt:
+    try:
+        body = await _readable_again(source)
+        receipt = await put_body(job, body)
+    except ExclusiveNotEnforcedError:  # it was published
+        raise
+    except BaseException as error:
+        reason = str(error) or type(error).__name__
+        _log.info("the upload of %s failed: %s", job.calls.target.path, reason)
+        raise
+    return await _record_stored(job, receipt, _small_bytes(body, receipt.size))
 
 
-def _small(body: Body, size: int) -> bytes | None:
-    """Return the bytes of a stored body that is kept in memory; None if it is large."""
+async def _readable_again(source: Source) -> Body:
+    if isinstance(source, MemoryBody) or source.size > BODY_CAP:
+        return source
+    return await blocking(loaded, source)
+
+
+async def _job_for(
+    client: Client,
+    target: Target,
+    size: int | None,
+    *,
+    at_hand: bool = False,
+    context: TransferContext = ALONE,
+) -> UploadJob:
+    abort_at_exit.refuse_if_terminating(target.path)
+    grant = await granted(client, target.path)
+    refuse_expired(grant, target.path)
+    # Large parts are lost with the process that sends them, so not with a journal.
+    large_parts = at_hand and client.options.checkpoint is None
+    bucket = split_path(target.path)[0]
+    plan = plan_for(
+        grant,
+        client.options,
+        size,
+        path=target.path,
+        large_parts=large_parts,
+        link=client.buckets[bucket].link.link if large_parts else None,
+    )
+    check_plan(client.options, target, grant, plan)
+    if not client.signer.grants_by_prefix:  # else the requests need not be made
+        for operation in needed_requests(target, grant, plan, size):
+            await client.preflight(operation)
+    exchange = Exchange(
+        path=target.path, progress=context.progress, with_crc=target.checksum != "none"
+    )
+    return UploadJob(
+        calls=OSSCalls(client, target, exchange),
+        plan=plan,
+        granted=grant.multipart or MultipartGrant(),
+        size=size,
+        expires_at=grant.expires_at,
+        prefetcher=context.prefetcher,
+        receipt=ReceiptBuilder(target, plan.max_parts),
+    )
+
+
+async def _record_stored(
+    job: UploadJob, receipt: Receipt, data: bytes | None
+) -> Receipt:
+    client = job.calls.client
+    await client.note(receipt, data)
+    if receipt.version_id and job.calls.target.keeps_hidden:
+        client.warn_of_replacing(
+            receipt.path, "has no effect in a bucket that keeps versions"
+        )
+    if receipt.status == "callback_failed":
+        text = f"{receipt.path} is stored, but its callback failed"
+        warn_user(text, CallbackFailedWarning)
+    return receipt
+
+
+def _small_bytes(body: Body, size: int) -> bytes | None:
+    # None for a large body, or one that is not in memory.
     if body.size != size or size > BODY_CAP:
         return None
-    if isinstance(body, CopiedBody):
-        return body.copy()
     return bytes_in(body) if isinstance(body, MemoryBody | PartBody) else None
 
 
 class Upload:
-    """Upload of one object. Call ``add`` and ``finish`` from one thread at a time.
+    """Upload of one object. One coroutine at a time may use it."""
 
-    Args:
-        size: total size in bytes; None for a stream.
-        at_hand: whether the bodies need no buffer, because they are read from a file.
-        progress: called with the bytes sent, from several threads.
+    def __init__(self, job: UploadJob) -> None:
+        self._client, self.job = job.calls.client, job
+        self.path, self.plan = job.calls.target.path, job.plan
+        self.resumption: Resumption | None = None  # None if it cannot be resumed
+        self.receipt: Receipt | None = None  # None before ``finish``
+        self.failure: Exception | None = None  # the first
+        self.mode: SinglePut | Multipart = SinglePut(job)  # until parts are needed
+        self._ended = self._over = False
+        self._beginning: asyncio.Task[None] | None = None
+        self._pid, self._discard_timeout = os.getpid(), _DISCARD_TIMEOUT
 
-    Attributes:
-        failure: the first failure, of this thread or of any part.
-        mode: the way the object is sent; one PutObject until the plan requires parts.
-        resumption: parts that an earlier process stored.
-        patience: seconds that ``discard`` waits for parts in flight.
-
-    Raises like ``plan_for`` and ``check_plan``.
-    """
-
-    def __init__(
-        self,
+    @classmethod
+    async def begin(
+        cls,
         client: Client,
         target: Target,
         *,
         size: int | None = None,
-        at_hand: bool = False,
-        ahead: Prefetcher | None = None,
-        progress: Callable[[int], None] | None = None,
-        cancel: Cancellation | None = None,
-    ) -> None:
-        # A form of known size is judged where it is signed, so its grant can come later.
-        signer = without_waiting(client.signer) if at_hand else None
-        grant = granted(client, target.path, signer)
-        refuse_expired(grant, target.path)
-        options = client.options
-        # Large parts are lost with the process that sends them, so not with a journal.
-        large_parts = at_hand and client.checkpoint is None
-        self.plan: UploadPlan = plan_for(
-            grant,
-            options,
-            size,
-            path=target.path,
-            large_parts=large_parts,
-            link=_link(client, target) if large_parts else None,
-        )
-        check_plan(options, client.signer, target, grant, self.plan, size)
-        self._client, self.path = client, target.path
-        self.granted = grant.multipart or MultipartGrant()
-        self.resumption = NoCheckpoint()
-        self.receipt: Receipt | None = None
-        self.patience = _PATIENCE
-        self.failure = FirstFailure(target.path, Cancellation(cancel))
-        exchange = Exchange(
-            path=target.path,
-            cancel=self.failure.cancel,
-            progress=progress,
-            with_crc=target.checksum != "none",
-        )
-        self._job = UploadJob(
-            steps=UploadSteps(client, target, exchange),
-            plan=self.plan,
-            granted=self.granted,
-            size=size,
-            expires_at=grant.expires_at,
-            ahead=ahead,
-            receipt=ReceiptBuilder(target, self.plan.max_parts),
-            failure=self.failure,
-        )
-        self.mode: SinglePut | Multipart = SinglePut(self._job)
-        self._ended = self._over = False
-        self._beginner = 0  # the thread that begins a multipart upload
-        self._pid = os.getpid()
+        context: TransferContext = ALONE,
+    ) -> Self:
+        """Return an upload to *target*; asks the signer for its grant, sends nothing.
 
-    def add(self, body: Body, *, more: bool = False) -> None:
+        *size* is in bytes; None stands for a stream. Raises like ``plan_for`` and
+        ``check_plan``.
+        """
+        return cls(await _job_for(client, target, size, context=context))
+
+    async def add(self, body: Body, *, more: bool = False) -> None:
         """Add the next bytes of the object; waits while too many parts are in flight.
 
         *more* means that other bytes follow, so *body* is sent as a part at once.
@@ -235,44 +253,40 @@ class Upload:
         self._check_alive()
         try:
             if type(self.mode) is SinglePut:
-                self._choose_mode(self.mode, body.size if more else None)
-            self.mode.add(body)
+                await self._choose_mode(self.mode, body.size if more else None)
+            await self.mode.add(body)
         except BaseException as error:
-            self.failure.keep(error)
+            self._set_failure(error)
             raise
 
-    def add_source(self, source: Source) -> None:
+    async def add_source(self, source: Source) -> None:
         """Add all bytes of *source*, and wait until its parts are stored.
 
         Raises like ``add``, and SourceChangedError if *source* changed while it was
         read.
         """
         if not self.plan.multipart:  # one body proves itself while it is sent
-            is_small = not isinstance(source, MemoryBody) and source.size <= BODY_CAP
-            self.add(CopiedBody(source) if is_small else source)
+            await self.add(await _readable_again(source))
             return
         step = self.plan.part_size
         for offset in range(0, max(source.size, 1), step):
-            self.add(source.part(offset, min(step, source.size - offset)))
-        self.wait_for_parts()
-        source.check()
+            await self.add(source.part(offset, min(step, source.size - offset)))
+        await self.wait_for_parts()
+        await blocking(source.check)
 
-    def wait_for_parts(self) -> None:
+    async def wait_for_parts(self) -> None:
         """Wait until no part is in flight; raise the first failure of any part."""
-        self.mode.wait()
+        await self.mode.wait()
         self._check_alive()
 
-    def wait_for_memory(self, may: Callable[[], bool]) -> None:
+    async def wait_for_memory(self, may: Callable[[], bool]) -> None:
         """Wait until *may* returns True or no part is in flight; raises like ``add``."""
         self._check_alive()
-        self.mode.wait_for_memory(may)
+        await self.mode.wait_for_memory(may)
         self._check_alive()
 
-    def finish(self, first: FirstTry | None = None) -> Receipt:
+    async def finish(self) -> Receipt:
         """Publish the object and return its receipt.
-
-        *first* is the first try of a small PutObject that was made elsewhere; None
-        sends the request here.
 
         Raises:
             OutcomeUnknownError: the last reply was lost, and no granted call can check
@@ -283,78 +297,81 @@ class Upload:
         self._check_alive()
         try:
             if self.plan.multipart and type(self.mode) is SinglePut:
-                self.add(EMPTY)
+                await self.add(EMPTY)
             if isinstance(self.mode, Multipart):
-                self.wait_for_parts()
-            receipt, body = self.mode.publish(first), self.mode.body
+                await self.wait_for_parts()
+            receipt, body = await self.mode.publish(), self.mode.body
         except BaseException as error:
-            if isinstance(error, ExclusiveNotEnforcedError):  # published all the same
-                self._end()
-                self._over = True
-                self.resumption.remove()
-            self.failure.keep(error)
+            if isinstance(error, ExclusiveNotEnforcedError):  # it was published
+                await self._published()
+            self._set_failure(error)
             raise
         self.receipt = receipt
-        self._end()
-        self._over = True
-        self.resumption.remove()
-        self._client.note(receipt, _small(body, receipt.size))
-        if receipt.version_id and self._job.steps.target.keeps_hidden:
-            self._client.warn_of_replacing(
-                receipt.path, "has no effect in a bucket that keeps versions"
-            )
-        if receipt.status == "callback_failed":
-            text = f"{receipt.path} is stored, but its callback failed"
-            warn_user(text, CallbackFailedWarning)
-        return receipt
+        data = _small_bytes(body, receipt.size)  # before the body is released
+        await self._published()
+        return await _record_stored(self.job, receipt, data)
 
-    commit = finish  # as a transaction calls it
+    async def _published(self) -> None:
+        self._ended = self._over = True
+        await self.mode.close()
+        if self.resumption is not None:
+            await blocking(self.resumption.remove)
 
-    def discard(
-        self, reason: BaseException | None = None, *, hurry: bool = False
+    async def discard(
+        self, reason: BaseException | None = None, *, at_exit: bool = False
     ) -> None:
         """Discard the upload: publish nothing, and remove the parts that were sent.
 
         Idempotent, and without effect after ``finish`` or in a forked child. Parts are
         kept if the owner began the upload, or with a checkpoint. *reason* is the logged
-        cause. *hurry* is for a process that ends: it limits the wait for parts to
+        cause. *at_exit* is for a process that ends: it limits the wait for parts to
         3 seconds, and the abort is not retried.
         """
+        if at_exit:
+            self._discard_timeout = _TIMEOUT_AT_EXIT
         if self._ended or os.getpid() != self._pid:
             return
         text = f"the upload of {self.path} was cancelled"
-        self.failure.keep(UploadDiscardedError(text, path=self.path))
+        self._set_failure(UploadDiscardedError(text, path=self.path))
         if reason is not None:
-            # The caller gets it raised: a second time on the screen is no news.
-            # As text: a record that keeps the exception keeps its frames, and the data.
-            _log.info("%s: %s", text, str(reason))
-        self._end()
+            # No warning, because the caller gets the exception. As text, because a
+            # record that keeps the exception keeps its frames, and the data.
+            _log.info("the upload of %s was discarded: %s", self.path, str(reason))
+        self._ended = True
+        await to_its_end(self._discard(reason))
+
+    async def _discard(self, reason: BaseException | None) -> None:
         try:
-            patience = _HURRIED_PATIENCE if hurry else self.patience
-            self._wait_for_beginner(patience)
             if isinstance(self.mode, Multipart):
-                self.mode.wait(patience)
-        finally:  # an interrupt ends the wait, and leaves no parts either
-            if isinstance(self.mode, Multipart):
-                self.mode.discard(reason, once=hurry)
+                self.mode.cancel()
+                tasks = [*self.mode.in_flight]
+                # A task that has ended may belong to an engine that has ended.
+                if self._beginning is not None and not self._beginning.done():
+                    tasks.append(self._beginning)
+                await self._wait_for(tasks)
+                once = self._discard_timeout == _TIMEOUT_AT_EXIT
+                await self.mode.discard(reason, once=once)
+            await self.mode.close()
+        finally:
             self._over = True
 
-    def _wait_for_beginner(self, seconds: float) -> None:
-        limit = time.monotonic() + seconds
-        while self._is_begun_elsewhere and time.monotonic() < limit:
-            time.sleep(_GLANCE)
+    async def _wait_for(self, tasks: Collection[asyncio.Task[None]]) -> None:
+        began = time.monotonic()
+        # ``discard`` may shorten the timeout meanwhile.
+        while tasks and (left := began + self._discard_timeout - time.monotonic()) > 0:
+            _, tasks = await asyncio.wait(tasks, timeout=min(left, _POLL_INTERVAL))
 
-    @property
-    def _is_begun_elsewhere(self) -> bool:
-        return self._beginner not in (0, threading.get_ident())
+    def stop(self) -> None:
+        """Begin to discard the upload because the process ends; does not wait."""
+        in_background(lambda: self.discard(at_exit=True))
 
     @property
     def memory_limit(self) -> int:
         """Bytes of part buffers above which parts are sent one by one."""
-        return self._client.options.most_memory
+        return self._client.options.max_memory
 
     def early_size(self, number: int) -> int | None:
-        """Return the smallest size of part *number*, like ``UploadPlan.early_size``."""
+        """Like ``UploadPlan.early_size``, of the present plan."""
         return self.plan.early_size(number)
 
     @property
@@ -362,72 +379,62 @@ class Upload:
         """True if the upload is stored, discarded, or belongs to another process."""
         return self._over or os.getpid() != self._pid
 
-    def stop(self) -> None:
-        """Stop sending, from any thread; a later ``discard`` waits only briefly."""
-        if os.getpid() == self._pid:
-            self.failure.cancel.set()
-
     def abandon(self) -> None:
-        """Discard the upload from a finalizer, in a background thread."""
+        """Discard the upload from a finalizer, in the background."""
         if not self._ended and os.getpid() == self._pid:
-            self._client.files.queue(self.discard)
+            in_background(self.discard)
 
-    def _choose_mode(self, single: SinglePut, first_of: int | None) -> None:
-        """Change from a single PutObject to parts if another body is added.
-
-        *first_of* is the size of the first of several bodies; None if this is not known.
-        """
+    async def _choose_mode(self, single: SinglePut, first_of: int | None) -> None:
+        # *first_of* is the size of the first of several bodies; None if there may be one.
         if not (self.plan.multipart or single.bodies or first_of):
             return
-        if self.plan.spools or not self._begin_multipart(first_of):
-            self.mode = SpooledPut(self._job)
+        if self.plan.spools or not await self._begin_multipart(first_of):
+            self.mode = SpooledPut(self.job)
         if single.bodies:
-            body = single.body
-            single.close()
-            self.mode.add(body)
+            body, single.body = single.body, EMPTY
+            await self.mode.add(body)
 
-    def _begin_multipart(self, first_of: int | None) -> bool:
-        """Begin the multipart upload; return False if that failed."""
-        single, multipart = self.mode, Multipart(self._job, self.resumption)
+    async def _begin_multipart(self, first_of: int | None) -> bool:
+        """Begin the multipart upload; return False if only one PutObject is granted."""
+        single, multipart = self.mode, Multipart(self.job, self.resumption)
         self.mode = multipart  # before there is anything to abort
         abort_at_exit.add(self)
         try:
-            self._beginner = threading.get_ident()
-            multipart.begin()
-            self._check_part_size(first_of or self.plan.part_size)
-            if self._ended:  # by SIGTERM, when there was nothing to abort
-                multipart.discard(None, once=True)
-                self._check_alive()
+            self._beginning = running().spawn(self._begin_or_discard(multipart))
+            # Its upload ID must not be lost, so a cancellation waits for the reply.
+            await asyncio.shield(self._beginning)
+            await self._check_part_size(first_of or self.plan.part_size)
+            self._check_alive()
         except NotSignedError:
             self.mode = single
             if self.plan.multipart:
                 raise
             return False
-        finally:
-            self._beginner = 0
         return True
 
-    def _check_part_size(self, size: int) -> None:
-        """Raise an error if the store of the first signed URL requires larger parts.
+    async def _begin_or_discard(self, multipart: Multipart) -> None:
+        await multipart.begin()
+        if self._over:  # the upload was discarded meanwhile
+            await multipart.discard(None, once=True)
 
-        *size* is the number of bytes of the first part.
-        """
-        parts = granted(self._client, self.path).multipart
+    async def _check_part_size(self, size: int) -> None:
+        # The first signed URL shows whether the store requires larger parts.
+        parts = (await granted(self._client, self.path)).multipart
         if parts is not None:
-            self.plan = evolve(self.plan, least_part=parts.least_part)
-            if size < parts.least_part:
-                msg = too_small(size, parts.least_part)
+            self.plan = evolve(self.plan, min_part=parts.min_part)
+            if size < parts.min_part:
+                msg = too_small(size, parts.min_part)
                 raise _SmallPartsError(msg, path=self.path)
+
+    def _set_failure(self, error: BaseException) -> None:
+        if self.failure is None:
+            self.failure = as_failure(error, self.path)
 
     def _check_alive(self) -> None:
         if os.getpid() != self._pid:
             msg = "a forked process cannot continue an upload of its parent"
             raise UploadDiscardedError(msg, path=self.path)
-        if self.failure.error is not None:
-            raise self.failure.error
-        if self.failure.cancel.is_set() or self._ended:
+        if self.failure is not None:
+            raise self.failure
+        if self._ended:
             raise UploadDiscardedError("the upload has already ended", path=self.path)
-
-    def _end(self) -> None:
-        self._ended = True
-        self.mode.close()

@@ -28,11 +28,11 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from ..callers import NativeCall, calling
-from ..concurrency import budget
+from ..call_stack import NativeCall, calling, short_traceback, warn_user, without_frames
+from ..engine.engine import run
+from ..engine.limits import memory_budget
 from ..errors import DiscardWarning, UploadDiscardedError
 from ..http.body import Body
-from ..tracebacks import short_traceback, warn_user, without_frames
 from .buffer import KEPT, PartBuffer
 from .upload import Upload
 
@@ -53,13 +53,11 @@ def bytes_of(data: ReadableBuffer) -> memoryview:
 
 
 def _in_flight() -> tuple[BaseException | None, TracebackType | None]:
-    """Return the exception that is being handled, and its traceback so far."""
     error = sys.exception()
     return error, error.__traceback__ if error else None
 
 
 def _is_of_seek(error: BaseException | None) -> bool:
-    """Return whether *error* or one of its causes is an unsupported operation."""
     while error is not None and not isinstance(error, io.UnsupportedOperation):
         error = error.__cause__ or error.__context__
     return error is not None
@@ -98,16 +96,17 @@ class PresignedWriter(io.BufferedIOBase):
         self.autocommit, self.publish_always = autocommit, publish_always
         self.upload = upload
         self._keep = keep
-        self._before = _in_flight()
+        self._at_open = _in_flight()
         self._lock = threading.RLock()
         self._pid = os.getpid()
-        self._given = 0  # bytes of the parts before the one that is written
+        self._sent = 0  # bytes of the parts before the one that is written
         self._buffer = buffer or PartBuffer(
             upload.plan.size_of,
-            budget.of_process().memory,
+            memory_budget(),
             limit=upload.memory_limit,
             early=upload.early_size,
-            wait=upload.wait_for_memory,
+            # No method of the file, which must be collected as soon as it is dropped.
+            wait=lambda may: run(upload.wait_for_memory, may),
         )
         self._state = "open"  # open, closed (waits for commit), published, discarded
         self._failure: Exception | None = None
@@ -121,12 +120,11 @@ class PresignedWriter(io.BufferedIOBase):
     def seek(self, offset: int, whence: int = 0, /) -> int:  # noqa: ARG002 - in vain
         """Raise UnsupportedOperation: sent bytes cannot be changed."""
         raise io.UnsupportedOperation(
-            f"a file that is uploaded while it is written cannot seek: {self._local}"
+            f"a file that is uploaded while it is written cannot seek: {self._remedy}"
         )
 
     @property
-    def _local(self) -> str:
-        """Text with the remedy for a writer that seeks."""
+    def _remedy(self) -> str:  # for a writer that seeks
         url = f"simplecache::osspresigned://{self.path}"
         return f"write to {url}, a local file that is uploaded when it is closed"
 
@@ -142,7 +140,7 @@ class PresignedWriter(io.BufferedIOBase):
 
     def tell(self) -> int:
         """Return the bytes written so far."""
-        return self._given + self._buffer.held
+        return self._sent + self._buffer.held
 
     @property
     def closed(self) -> bool:
@@ -211,13 +209,13 @@ class PresignedWriter(io.BufferedIOBase):
             self._end_dropped()
             return
         with self._lock:
-            leaving, now = _in_flight()
-            known = leaving is self._before[0] and now is self._before[1]
+            leaving, traceback = _in_flight()
+            is_known = leaving is self._at_open[0] and traceback is self._at_open[1]
             if leaving is not None and not (
-                known or self.publish_always or self.closed
+                is_known or self.publish_always or self.closed
             ):
                 if self._failure is None:
-                    self._discard_loudly(leaving)
+                    self._discard_and_raise(leaving)
                 if not isinstance(leaving, Exception):
                     self._released = True
                     raise leaving  # Ctrl-C stays Ctrl-C for the caller
@@ -230,17 +228,14 @@ class PresignedWriter(io.BufferedIOBase):
     @short_traceback
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if error is not None and not self.publish_always:
-            self.tell_left(error)
+            self.note_discarded(error)
             self.discard()
         else:
             with self._lock:
                 self._end()
 
-    def tell_left(self, error: BaseException) -> None:
-        """Add a note to *error* that the file was not published because of it.
-
-        *error* is the exception that leaves the ``with`` block.
-        """
+    def note_discarded(self, error: BaseException) -> None:
+        """Add a note to *error*, which leaves the ``with`` block."""
         if self._state != "published" and error is not self._failure:
             error.add_note(
                 f"{self.path} was not published: an exception left its with block"
@@ -262,7 +257,6 @@ class PresignedWriter(io.BufferedIOBase):
             self._is_dropped = self._silent = True
 
     def _end_dropped(self) -> None:
-        """Take no more bytes, and let every later call raise an error."""
         self._buffer.close()
         self._released, self._silent = True, False
         if self._failure is None:
@@ -289,7 +283,7 @@ class PresignedWriter(io.BufferedIOBase):
                     "writes into it, before",
                     path=self.path,
                 )
-            self._last_step(self.upload.wait_for_parts)
+            self._last_step(lambda: run(self.upload.wait_for_parts))
 
     @short_traceback
     def commit(self) -> None:
@@ -301,16 +295,16 @@ class PresignedWriter(io.BufferedIOBase):
         """
         with self._lock:
             if self._state != "published":
-                self._last_step(self.upload.finish)
+                self._last_step(lambda: run(self.upload.finish))
                 self._state = "published"
+                self._buffer.end()
 
     def discard(self) -> None:
         """Discard the file: publish nothing, remove the sent parts. Idempotent."""
         with self._lock:
             self._released = True
             if self._state not in ("published", "discarded"):
-                self._forget()
-                self.upload.discard()
+                self._end_upload(None)
 
     def give_up(self, error: BaseException) -> None:
         """Record the first failure, after which nothing can be published."""
@@ -320,8 +314,16 @@ class PresignedWriter(io.BufferedIOBase):
             text = f"writing was interrupted ({type(error).__name__})"
             interrupted = UploadDiscardedError(text, path=self.path)
             self._failure = error if isinstance(error, Exception) else interrupted
-        self._forget()
-        self.upload.discard(error)
+        self._end_upload(error)
+
+    def _end_upload(self, reason: BaseException | None) -> None:
+        try:
+            self._forget()
+            run(self.upload.discard, reason)
+        except BaseException:  # an interrupt, or a finalizer in the engine's thread
+            self.upload.abandon()
+            raise
+        self._buffer.end()
 
     def check_open(self) -> None:
         """Raise the first failure, or ValueError if the file is closed."""
@@ -336,7 +338,6 @@ class PresignedWriter(io.BufferedIOBase):
         self._buffer.close()
 
     def _last_step(self, step: Callable[[], object]) -> None:
-        """Send the last bytes of the file if it is open, then call *step*."""
         if self._failure is not None:
             raise self._failure
         if self._state == "discarded":
@@ -350,7 +351,6 @@ class PresignedWriter(io.BufferedIOBase):
             raise
 
     def _end(self) -> None:
-        """Publish the object, unless it was published or discarded before."""
         if self._failure is not None:
             self._released = True
             if self._state == "open":  # no finalizer could wait until it is discarded
@@ -366,18 +366,25 @@ class PresignedWriter(io.BufferedIOBase):
         self._released = True
         try:
             if self._buffer.held:
-                self._add(self._keep if self._buffer.number == 1 else None)
+                is_only_part = self._buffer.number == 1
+                part = self._buffer.take()
+                self._sent += part.size
+                body: Body = part
+                if is_only_part and self._keep is not None:
+                    body = self._keep(part)
+                    part.release()
+                run(self.upload.add, body)
             self._buffer.close()
         except BaseException as error:
             self.give_up(error)
             raise
         self._state = "closed"
-        self._before = None, None  # with all frames that the traceback keeps alive
+        self._at_open = None, None  # with all frames that the traceback keeps alive
 
-    def _discard_loudly(self, leaving: BaseException) -> NoReturn:
+    def _discard_and_raise(self, leaving: BaseException) -> NoReturn:
         self.discard()
         # A file without the bytes that a seek would have changed is no use.
-        remedy = self._local if _is_of_seek(leaving) else "f.commit() publishes"
+        remedy = self._remedy if _is_of_seek(leaving) else "f.commit() publishes"
         text = (
             f"{self.path} was closed while {type(leaving).__name__} was in flight, and "
             f"was not published; {remedy}"
@@ -388,15 +395,13 @@ class PresignedWriter(io.BufferedIOBase):
         raise leaving
 
     def drop(self, give_up: Callable[[], None]) -> None:
-        """Discard this file by calling *give_up*, and warn that it was not published.
-
-        Does nothing if the file was published or discarded before.
-        """
+        """Discard the unpublished file by calling *give_up*, and warn of it."""
         if self._state in ("published", "discarded") or os.getpid() != self._pid:
             return
         missing = "closed" if self._state == "open" else "committed"
-        if missing == "closed" and sys.exception() is None:
-            _note_drop(self._opened_by, self.path)
+        by = self._opened_by
+        if missing == "closed" and sys.exception() is None and calling() == by:
+            _dropped[by.thread] = by, self.path
         self._forget()
         self._released = self._silent = True
         give_up()
@@ -407,10 +412,9 @@ class PresignedWriter(io.BufferedIOBase):
     def _forget(self) -> None:
         self._state = "discarded"
         self._buffer.close()
-        self._before = None, None
+        self._at_open = None, None
 
     def _fill(self, view: memoryview) -> None:
-        """Split *view* into parts of the planned size, and send full parts."""
         source = view.obj
         # All of the object would be kept, even of a slice.
         whole = len(source) if type(source) is bytes else None
@@ -427,30 +431,18 @@ class PresignedWriter(io.BufferedIOBase):
         """
         size = min(self._buffer.lacking, view.nbytes)
         body = self._buffer.take(view[:size] if size else None)
-        self._given += body.size
-        self.upload.add(body, more=True)
+        self._sent += body.size
+        run(self.upload.add, body, more=True)
         if size:
-            self.upload.wait_for_memory(lambda: False)
+            run(self.upload.wait_for_memory, lambda: False)
         return size
 
-    def _add(self, keep: Callable[[Body], Body] | None = None) -> None:
-        body: Body = self._buffer.take()
-        self._given += body.size
-        self.upload.add(keep(body) if keep is not None else body)
 
-
-# Thread -> the call that opened the file it dropped last, and the path of that.
+# Thread -> the compiled call that opened the file it dropped last, and its path.
 _dropped: dict[int, tuple[NativeCall, str]] = {}
 
 
-def _note_drop(opened_by: NativeCall, path: str) -> None:
-    """Record that the compiled call *opened_by* opened and dropped the file *path*."""
-    if calling() == opened_by:
-        _dropped[opened_by.thread] = opened_by, path
-
-
 def _refuse_after_drop(call: NativeCall) -> None:
-    """Raise UploadDiscardedError once if *call* has dropped an open file before."""
     dropped_by, path = _dropped.pop(call.thread, (None, ""))
     if dropped_by == call:
         raise UploadDiscardedError(
@@ -465,8 +457,7 @@ _unfinished: weakref.WeakSet[PresignedWriter] = weakref.WeakSet()
 
 
 @atexit.register
-def _tell_unfinished() -> None:
-    """Warn about each file that was never closed; ``abort_at_exit`` removes their parts."""
+def _warn_of_unfinished() -> None:  # ``abort_at_exit`` removes their parts
     with contextlib.ExitStack() as stack:  # each, even where warnings are errors
         for writer in list(_unfinished):
             stack.callback(writer.drop, lambda: None)

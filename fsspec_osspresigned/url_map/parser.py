@@ -1,9 +1,17 @@
-"""URL map parser: accepts several formats, and reports all problems at once."""
+"""URL map parser: accepts several formats, and reports all problems at once.
+
+While the JSON text is decoded, each request in it becomes a small object at once. A map
+of version 1 therefore needs less than three times the memory of its file; the plain
+result of ``json.loads`` would need up to five times.
+"""
 
 from __future__ import annotations
 
+import codecs
+import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import lru_cache
 from typing import Any, BinaryIO
@@ -11,12 +19,18 @@ from urllib.parse import unquote
 
 from attrs import define, field
 
-from .. import parsing, request_checks
+from .. import parsing, url_checks
 from ..errors import ConfigurationError
 from ..model import MAX_PART, MAX_PARTS, MIN_PART, frozen_mapping
 from ..secret import SecretURL, redact
-from .json_stream import PIECE, JSONStream
+from ..units import MIB
 from .url_map import EXTRAS, VERSION, Kept, MapEntry, MapRequest, URLMap
+
+PIECE = 256 * 1024
+MAX_MAP = 512 * MIB
+_BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
+# Only LF ends a line, because keys may contain other Unicode line breaks.
+_LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 
 # The second name of each is what Alibaba Cloud's own samples print.
 _ALIASES = {"signed_headers": "headers", "expiration": "expires_at"}
@@ -39,29 +53,23 @@ _MAX_PROBLEMS = 1000
 _MAX_SAME = 1000
 
 
-def parse(
-    data: bytes | str | BinaryIO | Mapping[str, Any] | Sequence[Any], piece: int = PIECE
-) -> URLMap:
+def parse(data: bytes | str | BinaryIO | Mapping[str, Any] | Sequence[Any]) -> URLMap:
     """Return the URL map in *data*.
 
     These formats are accepted: the version-1 object; a bare object ``{"bucket/key": URL
     or entry}``; JSON Lines with a ``path`` each; a list of URLs, in JSON or one per
     line; one entry or one signed request as Alibaba Cloud's samples print them.
-    *data* is the text, a file that is read in pieces of *piece* bytes, or parsed
-    JSON.
-
-    Raises:
-        ConfigurationError: the message lists every problem with its place, but no query
-            of a URL.
+    *data* is the text, a file of at most ``MAX_MAP`` bytes, or parsed JSON. Raises
+    ConfigurationError, which lists every problem with its place, but no query of a URL.
     """
     reader = _MapReader()
     try:
         if isinstance(data, (bytes, str)) or not isinstance(data, (Mapping, Sequence)):
-            reader.text(JSONStream(data, piece))
+            reader.text(_bytes_of(data))
         else:
             reader.document(data)
-    except _TooManyProblems as error:
-        reader.problems = [*error.problems, "URL map: the rest was not read"]
+    except _TooManyProblems:
+        reader.problems.append("URL map: the rest was not read")
     except ValueError as error:
         reader.problems.append(f"URL map: {error}")
     if reader.problems:
@@ -79,7 +87,6 @@ def shown(text: str) -> str:
 
 @lru_cache(1024)
 def _meant(name: str, known: frozenset[str]) -> str | None:
-    """Return the known member that *name* resembles most; None if there is none."""
     from difflib import get_close_matches  # noqa: PLC0415 - only for a typo
 
     close = get_close_matches(name, known, n=1, cutoff=0.8)
@@ -88,7 +95,7 @@ def _meant(name: str, known: frozenset[str]) -> str | None:
 
 @define(slots=False)
 class _Place:
-    """Place of an entry in the map, for messages; its text is made only when needed."""
+    """Place of an entry, for messages; its text is made only when needed."""
 
     before: str
     path: str
@@ -102,11 +109,7 @@ def _sent(pairs: tuple[tuple[Any, Any], ...]) -> Mapping[str, str] | None:
     headers = dict(pairs)
     if not all(isinstance(name, str) for name in headers):
         return None
-    return (
-        None
-        if any(request_checks.header_problems(headers))
-        else frozen_mapping(headers)
-    )
+    return None if any(url_checks.header_problems(headers)) else frozen_mapping(headers)
 
 
 def _moment(text: str) -> float | None:
@@ -120,11 +123,7 @@ def _moment(text: str) -> float | None:
 
 
 class _TooManyProblems(Exception):  # noqa: N818 - ends the reading, is no error itself
-    """Control-flow exception: a map has so many problems that the rest is not read."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__()
-        self.problems = problems
+    """A map has so many problems that the rest is not read."""
 
 
 @define
@@ -133,6 +132,8 @@ class _MapReader:
 
     problems: list[str] = field(factory=list)
     entries: dict[str, Kept] = field(factory=dict)
+    is_text: bool = False
+    place: str = "URL map"  # of the JSON text that is decoded
     # Equal values are one object. Headers may hold secrets, and go with the reader.
     _headers_of: Callable[[Any], Mapping[str, str] | None] = field(
         factory=lambda: lru_cache(_MAX_SAME)(_sent)
@@ -142,69 +143,77 @@ class _MapReader:
     )
 
     def note(self, place: object, problem: str) -> None:
-        """Record a problem; end the reading if there are too many."""
         self.problems.append(f"{place}: {problem}")
         if len(self.problems) == _MAX_PROBLEMS:
-            raise _TooManyProblems(self.problems)
+            raise _TooManyProblems
 
-    def text(self, text: JSONStream) -> None:
-        """Read the whole text of a map; ValueError if it is not JSON."""
-        mark = text.ahead()
-        if not mark:
+    def text(self, data: bytearray) -> None:
+        """Read the text of a map, and empty *data*; ValueError if it is not JSON."""
+        self.is_text = True
+        decoder = parsing.decoder(self.decoded)
+        if _is_lines(data):
+            self.lines(data, decoder)
+            return
+        is_ascii = data.isascii()
+        text = _ascii_json(data)
+        if not text.strip(" \t\r\n"):
             self.note("URL map", "is empty")
-        elif _is_lines(text.head()):
-            self.lines(text)
-        elif mark == "{":
-            self.whole(text)
-        elif mark == "[":
-            self.items(text.items())
-            text.end()
-        else:
-            value = text.value()
-            text.end()
-            self.document(value)
+            return
+        try:
+            value = parsing.loads(text, decoder=decoder)
+        except ValueError as error:
+            # The column would count the escapes of other characters.
+            problem = str(error)
+            if not is_ascii:
+                problem = problem.partition(" column ")[0]
+            self.note("URL map", problem)
+            return
+        del text
+        self.document(value)
 
-    def lines(self, text: JSONStream) -> None:
-        for number, line in text.lines():
-            place = f"line {number}"
-            if line[0] not in '{["':
-                self.item(line, place)
-                continue
+    def lines(self, data: bytearray, decoder: json.JSONDecoder) -> None:
+        for number, line in _lines_of(data):
+            self.place = f"line {number}"
             try:
-                value = parsing.loads(line)
+                if line[0] in b'{["':
+                    value = parsing.loads(line, decoder=decoder)
+                else:
+                    value = line.decode()
+            except UnicodeDecodeError:
+                self.note(self.place, "is not UTF-8")
             except ValueError as error:
                 problem = str(error).replace(" at line 1 column", " at column")
-                self.note(place, problem)
+                self.note(self.place, problem)
             else:
-                self.item(value, place)
+                self.item(value, self.place)
 
-    def whole(self, text: JSONStream) -> None:
-        """Read a top-level object: a map, an entry, or the first line of JSON Lines."""
-        line = text.line
-        listed, bare = _MapReader(), _MapReader()
-        rest = _members_of(text, listed, bare)
-        end = text.line
-        if text.ahead():
-            if end != line or text.line == end:
-                text.end()
-            self.item(rest, f"line {line}")
-            self.lines(text)
-        elif rest.get("objects") is listed:
-            if self.is_known(rest.get("version")):
-                self.entries, self.problems = listed.entries, listed.problems
-        elif "version" in rest or _MARKS & rest.keys():
-            self.document(rest)
-        else:
-            self.entries, self.problems = bare.entries, bare.problems
-            self.objects(rest, "")
+    def decoded(self, pairs: list[tuple[str, Any]]) -> Any:
+        """Return a JSON object, as a request if it is a valid one and nothing more."""
+        members = dict(pairs)
+        if len(members) != len(pairs):
+            for name, count in Counter(name for name, _ in pairs).items():
+                if count > 1:
+                    what = "path" if "/" in name else "member"
+                    self.note(self.place, f"the {what} {shown(name)} appears twice")
+        if "url" not in members or "path" in members:
+            return members
+        return self.simple(members) or members
+
+    def request_in(self, value: Any) -> SecretURL | MapRequest | None:
+        # What ``decoded`` made is checked.
+        is_checked = self.is_text and isinstance(value, (SecretURL, MapRequest))
+        return value if is_checked else None
 
     def document(self, value: Any) -> None:
-        if isinstance(value, (list, tuple)):
-            self.items(value)
+        if self.request_in(value):
+            self.item(value, "URL map")
+        elif isinstance(value, (list, tuple)):
+            for index, item in enumerate(value):
+                self.item(item, f"[{index}]")
         elif not isinstance(value, Mapping):
             self.note("URL map", f"is {parsing.kind(value)}, not an object or a list")
-        elif "version" in value:
-            if self.is_known(value["version"]):
+        elif "version" in value or isinstance(value.get("objects"), Mapping):
+            if self.is_known(value.get("version")):
                 if isinstance(objects := value.get("objects"), Mapping):
                     self.objects(objects, "objects")
                 else:
@@ -227,35 +236,31 @@ class _MapReader:
         for path, value in objects.items():
             self.add(path, value, _Place(place, str(path)))
 
-    def items(self, items: Iterable[Any]) -> None:
-        for index, item in enumerate(items):
-            self.item(item, f"[{index}]")
-
     def item(self, value: Any, place: str) -> None:
         """Read an entry of a list; its path is a member, or is taken from its URL."""
         if isinstance(value, Mapping) and "path" in value:
             self.add(value["path"], value, place)
             return
-        entry = self.entry(value, place)
-        if entry is None:
+        kept = self.kept(value, place)
+        if kept is None:
             return
-        request = entry.put or next(iter(entry.parts), None) or entry.get or entry.head
-        if request is None:
+        url = _own_url(kept)
+        if url is None:
             self.note(place, "has neither a path nor a URL")
             return
         try:
-            bucket, key = request_checks.object_of(request.url.reveal())
+            bucket, key = url_checks.object_of(url.reveal())
         except ValueError:
             self.note(place, "the URL's path is not UTF-8: give the path yourself")
             return
         if bucket is not None:
-            self.keep(f"{bucket}/{key}", entry, place)
+            self.keep(f"{bucket}/{key}", kept, place)
             return
-        problem = f"the URL {request.url.shown()} does not show the bucket"
+        problem = f"the URL {url.shown()} does not show the bucket"
         self.note(place, problem + ': give the path, as in {"bucket/key": URL}')
 
     def add(self, path: Any, value: Any, place: object) -> None:
-        kept = self.simple(value) or self.entry(value, str(place))
+        kept = self.kept(value, place)
         if not isinstance(path, str):
             self.note(place, "the path is not a string")
         elif kept is not None:
@@ -278,16 +283,23 @@ class _MapReader:
         else:
             self.entries[path] = entry
 
+    def kept(self, value: Any, place: object) -> Kept | None:
+        return (
+            self.request_in(value)
+            or self.simple(value)
+            or self.entry(value, str(place))
+        )
+
     def simple(self, value: Any) -> MapRequest | SecretURL | None:
         """Return a simple PUT by a fast path; None if a value needs the full reader."""
         if isinstance(value, str):
-            return None if request_checks.url_problem(value) else SecretURL(value)
+            return None if url_checks.url_problem(value) else SecretURL(value)
         if not isinstance(value, dict) or not value.keys() <= _SIMPLE:
             return None
         url = value.get("url")
-        if not isinstance(url, str) or request_checks.url_problem(url):
+        if not isinstance(url, str) or url_checks.url_problem(url):
             return None
-        headers = ends = None
+        headers = expires_at = None
         if "headers" in value:
             try:
                 headers = self._headers_of(tuple(value["headers"].items()))
@@ -296,21 +308,19 @@ class _MapReader:
             if headers is None:
                 return None
         if "expires_at" in value:
-            ends = self.moment(value["expires_at"])
-            if ends is None:
+            expires_at = self.moment(value["expires_at"])
+            if expires_at is None:
                 return None
-        if headers is None and ends is None:
+        if headers is None and expires_at is None:
             return SecretURL(url)
-        return MapRequest(url=SecretURL(url), headers=headers, expires_at=ends)
+        return MapRequest(url=SecretURL(url), headers=headers, expires_at=expires_at)
 
     def moment(self, value: Any) -> float | None:
-        """Return the time *value* as seconds since the epoch; None if it is invalid."""
         if isinstance(value, datetime):
             return value.timestamp() if value.tzinfo is not None else None
         return self._time_of(value) if isinstance(value, str) else None
 
     def entry(self, value: Any, place: str) -> MapEntry | None:
-        """Return the map entry in *value*, the JSON value of one path."""
         if isinstance(value, str):
             request = self.request(value, place, "PUT")
             return None if request is None else MapEntry(put=request)
@@ -318,24 +328,24 @@ class _MapReader:
         members = self.members(value, place, _ENTRY)
         if members is None:
             return None
-        found: dict[str, Any] = {
-            slot: one
-            if (slot, one) == ("complete", "external")
-            else self.request(one, here, method)
-            for slot, one, here, method in self.requests(members, place)
+        fields: dict[str, Any] = {
+            slot: item
+            if (slot, item) == ("complete", "external")
+            else self.request(item, here, method)
+            for slot, item, here, method in self.requests(members, place)
         }
         expires_at = self.time(members, place)
         if "parts" in members:
-            found["parts"] = parts = self.parts(members["parts"], f"{place}.parts")
-            found["upload_id"] = self.upload_id(members, parts, place)
-            found["part_size"] = self.part_size(members, place)
+            fields["parts"] = parts = self.parts(members["parts"], f"{place}.parts")
+            fields["upload_id"] = self.upload_id(members, parts, place)
+            fields["part_size"] = self.part_size(members, place)
         elif misplaced := {"upload_id", "part_size", "complete"} & members.keys():
             self.note(place, f"has {', '.join(sorted(misplaced))}, but no parts")
-        if not found and len(self.problems) == before:
+        if not fields and len(self.problems) == before:
             self.note(place, "has no URL")
         if len(self.problems) > before:
             return None
-        return MapEntry(expires_at=expires_at, **found)
+        return MapEntry(expires_at=expires_at, **fields)
 
     def requests(
         self, members: Mapping[str, Any], place: str
@@ -344,18 +354,18 @@ class _MapReader:
         for slot, method in EXTRAS.items():
             if slot in members:
                 yield slot, members[slot], f"{place}.{slot}", method
-        own = str(members.get("method", "PUT")).upper()
-        slot = _OWN_SLOTS.get(own, "")
+        verb = str(members.get("method", "PUT")).upper()
+        slot = _OWN_SLOTS.get(verb, "")
         if "url" not in members:
             if "headers" in members:
                 self.note(f"{place}.headers", "belong to a url: give each part its own")
         elif not slot:
             self.note(f"{place}.method", "must be PUT; GET and HEAD are read too")
         elif slot in members:
-            self.note(f"{place}.url", f"is for {own}, and there is {slot!r} too")
+            self.note(f"{place}.url", f"is for {verb}, and there is {slot!r} too")
         else:
             names = _REQUEST & members.keys() - {"expires_at"}
-            yield slot, {name: members[name] for name in names}, place, own
+            yield slot, {name: members[name] for name in names}, place, verb
 
     def members(
         self, value: Any, place: str, known: frozenset[str]
@@ -365,24 +375,28 @@ class _MapReader:
             self.note(place, f"is {parsing.kind(value)}, not a URL or an object")
             return None
         members: dict[str, Any] = {}
-        for given, item in value.items():
-            if not isinstance(given, str):
+        for raw, item in value.items():
+            if not isinstance(raw, str):
                 self.note(place, "the name of a member is not a string")
                 continue
-            name = _ALIASES.get(given, given)
+            name = _ALIASES.get(raw, raw)
             if name in members:
-                self.note(f"{place}.{given}", f"means {name}, which is also present")
+                self.note(f"{place}.{raw}", f"means {name}, which is also present")
             elif name in known:
                 # PresignResult writes null where it signed no header.
-                nothing = item is None and given == "signed_headers"
+                nothing = item is None and raw == "signed_headers"
                 members[name] = {} if nothing else item
             elif len(name) <= _MAX_MEANT and (close := _meant(name, known)):
                 problem = f"unknown member, did you mean {close!r}?"
-                self.note(f"{place}.{shown(given)}", problem)
+                self.note(f"{place}.{shown(raw)}", problem)
         return members
 
     def request(self, value: Any, place: str, method: str) -> MapRequest | None:
-        """Return the request in *value*: a URL, or an object with a URL."""
+        checked = self.request_in(value)
+        if isinstance(checked, SecretURL):
+            return MapRequest(url=checked)
+        if checked is not None:
+            return checked
         before = len(self.problems)
         is_url = isinstance(value, str)
         members = {"url": value} if is_url else self.members(value, place, _REQUEST)
@@ -392,7 +406,7 @@ class _MapReader:
         if not isinstance(url, str):
             kind = parsing.kind(url) if "url" in members else "missing"
             self.note(where, f"must be a string, not {kind}")
-        elif problem := request_checks.url_problem(url):
+        elif problem := url_checks.url_problem(url):
             self.note(where, f"the URL {problem}")
         if str(members.get("method", method)).upper() != method:
             self.note(f"{place}.method", f"must be {method}")
@@ -404,10 +418,11 @@ class _MapReader:
         return MapRequest(url=url, headers=headers, expires_at=expires_at)
 
     def headers(self, members: Mapping[str, Any], place: str) -> Any:
-        """Return the headers to send; None if the map has none for the request."""
         if "headers" not in members:
             return None
         headers = members["headers"]
+        if isinstance(url := self.request_in(headers), SecretURL):
+            headers = {"url": url.reveal()}  # a header of that name
         place = f"{place}.headers"
         if not isinstance(headers, Mapping) or not all(
             isinstance(name, str) for name in headers
@@ -417,28 +432,26 @@ class _MapReader:
             # It can be a signed URL, which must not be shown.
             self.note(place, "a header name is not an HTTP token")
         else:
-            for problem in request_checks.header_problems(headers):
+            for problem in url_checks.header_problems(headers):
                 self.note(place, problem)
         return headers
 
     def time(self, members: Mapping[str, Any], place: str) -> float | None:
-        """Return the expiry time of a request or entry, in seconds since the epoch."""
         if "expires_at" not in members:
             return None
-        if (found := self.moment(members["expires_at"])) is None:
+        if (seconds := self.moment(members["expires_at"])) is None:
             problem = "must be a time with a zone (RFC 3339): 2026-11-25T10:00:00Z"
             self.note(f"{place}.expires_at", problem)
-        return found
+        return seconds
 
     def parts(self, value: Any, place: str) -> tuple[MapRequest, ...]:
-        """Return the requests for the parts, part 1 first."""
         if not isinstance(value, (list, tuple)) or not value:
             self.note(place, "must be a list of URLs or objects, and not empty")
             return ()
         if len(value) > MAX_PARTS:
             self.note(place, f"holds {len(value)} parts, more than {MAX_PARTS}")
             return ()
-        found: dict[int, MapRequest | None] = {}
+        requests: dict[int, MapRequest | None] = {}
         for index, item in enumerate(value):
             here = f"{place}[{index}]"
             number = index + 1
@@ -447,80 +460,106 @@ class _MapReader:
             if not parsing.is_int(number) or not 1 <= number <= MAX_PARTS:
                 self.note(f"{here}.part_number", f"must be 1 to {MAX_PARTS}")
                 continue
-            if number in found:
+            if number in requests:
                 self.note(f"{here}.part_number", f"part {number} appears twice")
-            found[number] = request = self.request(item, here, "PUT")
+            requests[number] = request = self.request(item, here, "PUT")
             signed = request and _PART_NUMBER.search(request.url.reveal())
             if signed and int(signed[1]) != number:
                 self.note(here, f"is part {number}, its URL is for part {signed[1]}")
-        if missing := {*range(1, max(found, default=0))} - found.keys():
+        if missing := {*range(1, max(requests, default=0))} - requests.keys():
             self.note(place, f"part {min(missing)} is missing")
-        return tuple(request for _, request in sorted(found.items()) if request)
+        return tuple(request for _, request in sorted(requests.items()) if request)
 
     def upload_id(
         self, members: Mapping[str, Any], parts: Sequence[MapRequest], place: str
     ) -> str | None:
         """Return the upload ID in the member, or else in the URLs of the parts."""
         place = f"{place}.upload_id"
-        given = members.get("upload_id")
-        if "upload_id" in members and (not isinstance(given, str) or not given):
+        own_id = members.get("upload_id")
+        if "upload_id" in members and (not isinstance(own_id, str) or not own_id):
             self.note(place, "must be a string, and not empty")
             return None
-        searched = (_UPLOAD_ID.search(part.url.reveal()) for part in parts)
-        found = {unquote(match[1]) for match in searched if match}
-        if len(found | ({given} if given else set())) > 1:
+        matches = (_UPLOAD_ID.search(part.url.reveal()) for part in parts)
+        of_urls = {unquote(match[1]) for match in matches if match}
+        if len(of_urls | ({own_id} if own_id else set())) > 1:
             self.note(place, "the part URLs do not all belong to this upload")
-        if not given and not found and parts:
+        if not own_id and not of_urls and parts:
             self.note(place, "is missing, and the part URLs name none")
-        return given or next(iter(found), None)
+        return own_id or next(iter(of_urls), None)
 
     def part_size(self, members: Mapping[str, Any], place: str) -> int | None:
-        """Return the part size in bytes; None if the member is missing."""
         size = members.get("part_size", MIN_PART)
         if not parsing.is_int(size) or not MIN_PART <= size <= MAX_PART:
             self.note(f"{place}.part_size", f"must be {MIN_PART} to {MAX_PART} bytes")
         return members.get("part_size")
 
 
-def _members_of(
-    text: JSONStream, listed: _MapReader, bare: _MapReader
-) -> dict[str, Any]:
-    """Return the members of a JSON object, except map entries.
+def _bytes_of(data: bytes | str | BinaryIO) -> bytearray:
+    if isinstance(data, str):
+        data = data.encode("utf-8", "surrogatepass")
+    if isinstance(data, bytes):
+        read = bytearray(data)
+    else:
+        read = bytearray()
+        while len(read) <= MAX_MAP and (piece := data.read(PIECE)):
+            read += piece
+    if len(read) > MAX_MAP:
+        raise ValueError(f"is longer than {MAX_MAP // MIB} MiB")
+    if read.startswith(codecs.BOM_UTF8):
+        del read[: len(codecs.BOM_UTF8)]
+    return read
 
-    Entries in ``objects`` go to the reader *listed*, other entries to *bare*.
+
+def _ascii_json(data: bytearray) -> str:
+    """Return the JSON text *data* with all other characters escaped, and empty *data*.
+
+    In a text with one emoji, every character would take four bytes.
     """
-    rest: dict[str, Any] = {}
-    for name in text.members():
-        if name in rest:
-            raise ValueError(f"the member {shown(name)} appears twice in one object")
-        if name == "objects" and text.ahead() == "{":
-            rest[name] = listed
-            for path in text.members():
-                listed.add(path, text.value(), _Place(name, path))
-        elif "/" in name:
-            bare.add(name, text.value(), _Place("", name))
-        else:
-            rest[name] = text.value()
-    return rest
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    pieces = []
+    for start in range(0, len(data) + 1, PIECE):
+        kept = len(decoder.getstate()[0])
+        end = start + PIECE
+        try:
+            piece = decoder.decode(data[start:end], final=end > len(data))
+        except UnicodeDecodeError as error:
+            place = start - kept + error.start
+            raise ValueError(f"not UTF-8 at byte {place}") from None
+        pieces.append(_BEYOND_ASCII.sub(lambda m: json.dumps(m[0])[1:-1], piece))
+    data.clear()
+    return "".join(pieces)
 
 
-def _is_lines(head: str) -> bool:
-    """Return whether each line has one URL or one JSON object, judged by the *head*."""
-    first, _, rest = head.partition("\n")
-    first, rest = first.rstrip(" \t\r"), rest.lstrip(" \t\r\n")
-    if first.lower().startswith(("https:", "http:")):
+def _lines_of(data: bytearray) -> Iterator[tuple[int, bytes]]:
+    """Yield each non-blank line with its number."""
+    for number, match in enumerate(_LINE.finditer(data), 1):
+        if line := match[0].strip(b" \t\r\n"):
+            yield number, line
+
+
+def _is_lines(data: bytearray) -> bool:
+    """Return whether each line of *data* has one URL or one JSON object."""
+    lines = (line for _, line in _lines_of(data))
+    first, second = next(lines, b""), next(lines, b"")
+    if first[:6].lower().startswith((b"https:", b"http:")):
         return True
-    if not first.startswith("{") or not rest:
+    if not first.startswith(b"{") or not second:
         return False
     try:
         return isinstance(parsing.loads(first), dict)
     except ValueError:
         # A broken first line among lines that are whole is still JSON Lines.
-        return first.endswith("}") and rest.startswith("{")
+        return first.endswith(b"}") and second.startswith(b"{")
+
+
+def _own_url(kept: Kept) -> SecretURL | None:
+    if isinstance(kept, MapEntry):
+        requests = (kept.put, *kept.parts[:1], kept.get, kept.head)
+        return next((request.url for request in requests if request), None)
+    return kept if isinstance(kept, SecretURL) else kept.url
 
 
 def _only_lists(entry: Kept) -> bool:
-    """Return whether *entry* permits only listing a bucket."""
     return isinstance(entry, MapEntry) and entry == MapEntry(
         ls=entry.ls, expires_at=entry.expires_at
     )

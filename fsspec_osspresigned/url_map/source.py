@@ -16,16 +16,12 @@ from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from ..concurrency.file_stamp import FileStamp
-from ..errors import (
-    ConfigurationError,
-    ExposedMapWarning,
-    UnreadableMapWarning,
-)
-from ..request_checks import http_problem, is_web
+from ..call_stack import warn_user
+from ..errors import ConfigurationError, ExposedMapWarning, UnreadableMapWarning
+from ..files import FileStamp
 from ..secret import Secret, SecretURL
-from ..tracebacks import warn_user
 from ..units import MIB
+from ..url_checks import http_problem, is_web
 from .parser import parse
 from .url_map import MapEntry, URLMap, dump
 
@@ -48,14 +44,7 @@ _ABSENT = FileStamp()
 
 
 class FileSource(Generic[T]):
-    """Content of a URL map or grant file, read again when the file changes.
-
-    Attributes:
-        local: True if the file is on this machine, so its URLs may lead to this
-            machine.
-        path: the file; None if it is not a local file.
-        kind: kind of file, for messages.
-    """
+    """Content of a URL map or grant file, read again when the file changes."""
 
     def __init__(
         self,
@@ -65,15 +54,19 @@ class FileSource(Generic[T]):
         local: bool,
         kind: str = "URL map",
     ) -> None:
-        self.path = path
-        self.local = local
-        self.kind = kind
+        self.path = path  # None if it is no local file
+        self.local = local  # on this machine, so its URLs may lead to this machine
+        self.kind = kind  # for messages
         self._lock = threading.Lock()
         self._read = read
         self._stamp = self._look()
         self._held = read()
         if path is not None:
             warn_if_exposed(path, kind)
+
+    @property
+    def has_changed(self) -> bool:
+        return self._look() not in (self._stamp, _ABSENT)
 
     def current(self) -> T:
         """Return the current content of the file.
@@ -82,7 +75,7 @@ class FileSource(Generic[T]):
         old content stays in use. An unreadable file causes a warning.
         """
         # Not under the lock, so that workers do not queue for it.
-        if self._look() in (self._stamp, _ABSENT):  # mostly the first
+        if not self.has_changed:
             return self._held
         with self._lock:
             stamp = self._look()
@@ -91,8 +84,8 @@ class FileSource(Generic[T]):
             try:
                 self._held = self._read()
             except ConfigurationError as error:
-                said = f"the old {self.kind} stays in force: {error.message}"
-                warn_user(said, UnreadableMapWarning)
+                message = f"the old {self.kind} stays in force: {error.message}"
+                warn_user(message, UnreadableMapWarning)
             self._stamp = stamp
             return self._held
 
@@ -106,10 +99,7 @@ MapSource = FileSource[URLMap]
 def load(
     place: Place, opener: Opener | None = None, *, allow_http: bool = False
 ) -> MapSource:
-    """Return the URL map at *place*.
-
-    *place* is a mapping or list, or any place that :func:`load_file` accepts.
-    """
+    """Return the URL map at *place*: a mapping or list, or a place for ``load_file``."""
     if not isinstance(place, Secret | str | os.PathLike):
         url_map = place if isinstance(place, URLMap) else parse(place)
         return FileSource(lambda: url_map, path=None, local=True)
@@ -129,23 +119,24 @@ def load_file(
 
     *place* is JSON text, a path, ``file:PATH``, ``env:NAME``, ``-`` for standard input,
     or any URL that *opener* can read. The text is a secret, so plain http is permitted
-    only on this machine, unless *allow_http*. Messages name *kind* and *option*.
-
-    Raises:
-        ConfigurationError: the text cannot be read, or *parse* refuses it.
+    only on this machine, unless *allow_http*. Messages name *kind* and *option*. Raises
+    ConfigurationError if the text cannot be read, or *parse* refuses it.
     """
     if isinstance(place, Secret):
         place = place.reveal()
     if isinstance(place, str):
         name, read = _text_at(place, option)
-        if read is None and _is_elsewhere(place):
+        if read is None and "://" in place and not place.startswith("file:"):
             name = _checked(place, kind, allow_http=allow_http)
             if opener is None:
                 msg = f"a {kind} at {name} cannot be opened here: give a local file"
                 raise ConfigurationError(msg)
             read = functools.partial(opener, place)
         if read is not None:
-            parsed = functools.partial(_parse_at, name, _stream_of(read), parse, kind)
+            text = read
+            parsed = functools.partial(
+                _parse_at, name, lambda: BytesIO(text()), parse, kind
+            )
             return FileSource(parsed, path=None, local="://" not in name, kind=kind)
         if place.startswith("file://"):
             place = unquote(urlsplit(place).path)
@@ -157,15 +148,8 @@ def load_file(
     return FileSource(parsed, path=path, local=True, kind=kind)
 
 
-def _stream_of(read: Callable[[], bytes]) -> Callable[[], BinaryIO]:
-    return lambda: BytesIO(read())
-
-
 def _text_at(place: str, option: str) -> tuple[str, Callable[[], bytes] | None]:
-    """Return the name of *place* and a function that reads it.
-
-    The function is None for a file or a URL.
-    """
+    """Return the name of *place* and a function that reads it; None for a file or URL."""
     if place.lstrip()[:1] in ("{", "["):
         return option, lambda: place.encode("utf-8", "replace")
     if place == "-":
@@ -175,12 +159,7 @@ def _text_at(place: str, option: str) -> tuple[str, Callable[[], bytes] | None]:
     return "", None
 
 
-def _is_elsewhere(place: str) -> bool:
-    return "://" in place and not place.startswith("file:")
-
-
 def _checked(place: str, kind: str, *, allow_http: bool) -> str:
-    """Return the URL *place* for messages, or raise if it must not be read."""
     shown = SecretURL(place).shown()
     is_http = place.lower().startswith("http:")
     problem = is_http and http_problem(place, allow_http=allow_http, local=True)
@@ -224,8 +203,8 @@ def _parse_at(
                 return parse(file)
             except ConfigurationError as error:
                 problems = [*error.problems]
-                if file.seekable() and (found := _mistaken_for(kind, file)):
-                    problems = [mistaken(found)]
+                if file.seekable() and (other := _mistaken_for(kind, file)):
+                    problems = [mistaken(other)]
         problems = [f"{name}: {problem}" for problem in problems]
     except Exception as error:  # noqa: BLE001 - a foreign opener raises what it likes
         # What it says may hold its URL; its kind is enough.
@@ -248,15 +227,12 @@ def kind_of(data: bytes) -> str:
 
 
 def _mistaken_for(kind: str, file: BinaryIO) -> str:
-    """Return the kind of secret in *file* if it is certainly another than *kind*.
-
-    Otherwise the result is empty.
-    """
+    """Return the kind of secret in *file* if it is not *kind*, else an empty text."""
     file.seek(0)
-    found = kind_of(file.read(MIB))
+    seen = kind_of(file.read(MIB))
     # A URL map may be one URL alone.
     right = {"URL map": ("URL map", _ONE_URL), "grant": ("grant",)}
-    return "" if found in right.get(kind, (found,)) else found
+    return "" if seen in right.get(kind, (seen,)) else seen
 
 
 def mistaken(kind: str) -> str:
@@ -275,5 +251,5 @@ def warn_if_exposed(path: Path, kind: str) -> None:
     """Warn if other users can read *path*, a file with a secret."""
     if os.name == "posix" and path.stat().st_mode & _OTHERS:
         holds = "presigned URLs" if kind == "URL map" else f"a {kind}"
-        said = f"{path} holds {holds} and can be read by others: chmod 600 it"
-        warn_user(said, ExposedMapWarning)
+        message = f"{path} holds {holds} and can be read by others: chmod 600 it"
+        warn_user(message, ExposedMapWarning)

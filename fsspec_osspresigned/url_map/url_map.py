@@ -35,50 +35,30 @@ def _headers(value: Mapping[str, str] | None) -> Mapping[str, str] | None:
 
 @frozen(kw_only=True, weakref_slot=False)
 class MapRequest:
-    """One presigned request of a map.
-
-    Attributes:
-        url: the presigned URL.
-        headers: exactly the headers to send; None if the map has none.
-        expires_at: expiry time in the map, seconds since the epoch; None if it has
-            none.
-    """
-
     url: SecretURL
+    # Exactly the headers to send; None if the map has none.
     headers: Mapping[str, str] | None = field(default=None, converter=_headers)
-    expires_at: float | None = None
+    expires_at: float | None = None  # as the map says, seconds since the epoch
 
 
 @frozen(kw_only=True, weakref_slot=False)
 class MapEntry:
-    """All presigned requests for one object of a URL map.
+    """All presigned requests for one object of a URL map."""
 
-    Attributes:
-        put: one PutObject; None if the object can only be sent in parts.
-        expires_at: expiry time of requests without their own, seconds since the epoch.
-        upload_id: ID of the multipart upload that the owner initiated.
-        part_size: required size in bytes of every part except the last; None leaves it
-            to the client.
-        parts: UploadPart requests, part 1 first.
-        complete: CompleteMultipartUpload; ``external`` if the owner completes the
-            upload.
-        copy: CopyObject to this object, from the source in the headers of *copy*.
-        ls: ListObjectsV2 of one page of objects whose names begin with the key.
-    """
-
-    put: MapRequest | None = None
-    expires_at: float | None = None
-    upload_id: str | None = None
+    put: MapRequest | None = None  # None if the object can only be sent in parts
+    expires_at: float | None = None  # of requests without their own, in epoch seconds
+    upload_id: str | None = None  # of the multipart upload that the owner initiated
+    # Required size in bytes of every part but the last; None leaves it to the client.
     part_size: int | None = None
-    parts: tuple[MapRequest, ...] = ()
-    complete: MapRequest | Literal["external"] | None = None
+    parts: tuple[MapRequest, ...] = ()  # part 1 first
+    complete: MapRequest | Literal["external"] | None = None  # external: by the owner
     abort: MapRequest | None = None
     list: MapRequest | None = None
     head: MapRequest | None = None
     get: MapRequest | None = None
     delete: MapRequest | None = None
-    copy: MapRequest | None = None
-    ls: MapRequest | None = None
+    copy: MapRequest | None = None  # to this object, from the source in its headers
+    ls: MapRequest | None = None  # one page of objects whose names begin with the key
 
 
 # Nearly all entries of a large map are one PUT: only that is kept of them.
@@ -111,7 +91,6 @@ class URLMap(Mapping[str, MapEntry]):
         return len(self._entries)
 
     def __repr__(self) -> str:
-        """Return a text with the number of objects, without their paths."""
         return f"<URLMap of {len(self)} objects>"
 
     @cached_property
@@ -152,7 +131,7 @@ class Nearest:
             *(name.lower(), normalize("NFC", name), normalize("NFD", name)),
             *(unquote(name), quote(name, errors="replace")),
         )
-        same = [found for found in dict.fromkeys(spelled) if found in self._names]
+        same = [text for text in dict.fromkeys(spelled) if text in self._names]
         close = get_close_matches(name, sorted(near - {*same}), 3, _ALIKE)
         return (*same, *close)[:3]
 
@@ -187,9 +166,10 @@ def _dump_entry(entry: MapEntry) -> dict[str, Any]:
         members["parts"] = [_shortest(_dump_request(part)) for part in entry.parts]
     for name in EXTRAS:
         extra = getattr(entry, name)
+        if isinstance(extra, MapRequest):
+            extra = _shortest(_dump_request(extra))
         if extra is not None:
-            is_request = isinstance(extra, MapRequest)
-            members[name] = _shortest(_dump_request(extra)) if is_request else extra
+            members[name] = extra
     return members
 
 

@@ -20,9 +20,9 @@ import pytest
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.model import URL_ACTIONS, Action, Operation
+from fsspec_osspresigned.owner.service.app import ServiceRules, create_ruled_app
+from fsspec_osspresigned.owner.service.policy import hash_token, parse_policies
 from fsspec_osspresigned.secret import SecretURL
-from fsspec_osspresigned.server.app import ServiceRules, create_ruled_app
-from fsspec_osspresigned.server.policy import hash_token, parse_policies
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import describe
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 
 from benchmarks import profiles
+from fsspec_osspresigned import OSSPresignedFileSystem
 
 _HERE = "/lib/fsspec_osspresigned"
-_WIRE = (f"{_HERE}/http/connection.py", 10, "send")
+_WIRE = (f"{_HERE}/http/transfer.py", 10, "send")
 _SIGN = (f"{_HERE}/signers/keys.py", 10, "sign")
 _SEND = ("~", 0, "<method 'send' of '_socket.socket' objects>")
 _JOIN = ("~", 0, "<method 'join' of 'str' objects>")
@@ -25,7 +28,7 @@ _HELPER = ("/lib/python3.11/queue.py", 10, "get")
         (("/lib/urllib3/poolmanager.py", 9, "f"), profiles.LIBRARIES),
         ((f"{_HERE}/upload/upload.py", 9, "add"), profiles.PLANNING),
         ((f"{_HERE}/http/body.py", 9, "blocks"), profiles.FILES),
-        ((f"{_HERE}/urls.py", 9, "problem"), profiles.SIGNING),
+        ((f"{_HERE}/dialects/s3.py", 9, "with_checksums"), profiles.SIGNING),
         (_JOIN, None),
         (_HELPER, None),
     ],
@@ -75,3 +78,18 @@ def test_table_of_strace_is_read_with_errors_and_without():
         "100.00    0.001000          10       190         3 total\n"
     )
     assert dict(profiles.counted(table)) == {"sendto": 100, "futex": 90}
+
+
+@pytest.mark.skipif(
+    sys.version_info >= (3, 12), reason="cProfile is of one thread at a time there"
+)
+def test_threads_of_the_engine_are_profiled(oss, tmp_path):
+    """What the loop and the workers do for a call counts, too."""
+    fs = OSSPresignedFileSystem(signer="keys")
+    file = tmp_path / "large"
+    file.write_bytes(bytes(1 << 20))
+    found = profiles.Profiles()
+    with found.of_engine():
+        found.run(fs.put_file, str(file), "examplebucket/large")
+    names = {name for _, _, name in found.timings()}
+    assert {"put_file", "upload_source", "perform"} <= names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import threading
@@ -9,12 +10,9 @@ import time
 
 import pytest
 
-from fsspec_osspresigned.client.client import (
-    Client,
-    reset,
-    shared_client,
-)
+from fsspec_osspresigned.client.client import Client, reset, shared_client
 from fsspec_osspresigned.client.retry import RetryPolicy, Timing
+from fsspec_osspresigned.engine.engine import blocking, is_engine_thread, run
 from fsspec_osspresigned.errors import (
     IntegrityError,
     NetworkError,
@@ -25,11 +23,11 @@ from fsspec_osspresigned.errors import (
     StoreUnavailableError,
     URLExpiredError,
 )
-from fsspec_osspresigned.http.body import EMPTY, MemoryBody
+from fsspec_osspresigned.http.body import EMPTY, SMALL, MemoryBody
 from fsspec_osspresigned.http.transport import Exchange
 from fsspec_osspresigned.model import Action, Operation, Receipt, Reply, SignedRequest
 from fsspec_osspresigned.options.options import Options
-from fsspec_osspresigned.signers.chain import ChainSigner
+from fsspec_osspresigned.signers.base import ChainSigner, Signer
 
 PUT = Operation(action=Action.PutObject, bucket="b", key="k")
 EXPIRED = Reply(status=403, headers={"x-oss-ec": "0002-00000069"})
@@ -37,7 +35,7 @@ BUSY = Reply(status=503)
 OK = Reply(status=200)
 
 
-class Signer:
+class Signing(Signer):
     """Signs everything, or raises what it was given, and counts."""
 
     def __init__(self, *answers, expires_at=None) -> None:
@@ -67,7 +65,7 @@ class Transport:
     def __init__(self, *answers) -> None:
         self.answers, self.sent = list(answers), []
 
-    def send(self, signed, body, exchange):
+    async def send(self, signed, body, exchange):
         self.sent.append((signed.url.reveal(), body, exchange))
         answer = self.answers.pop(0)
         if isinstance(answer, BaseException):
@@ -77,23 +75,22 @@ class Transport:
 
 def make(*answers, signer=None, retries=5, now=time.time, **more) -> Client:
     """Return a client that never waits."""
-    policy = RetryPolicy(retries=retries, base=0.0)
+    policy = more.pop("policy", None) or RetryPolicy(retries=retries, base=0.0)
     timing = Timing(now=now, draw=lambda: 0.5)
     facts = {"policy": policy, "timing": timing, **more}
-    return Client(Options(), signer or Signer(), Transport(*answers), **facts)
+    return Client(Options(), signer or Signing(), Transport(*answers), **facts)
 
 
 def test_one_try():
     """Everything that was asked for reaches the transport."""
     client, body = make(OK), MemoryBody.of(b"abc")
     exchange = Exchange(free_headers={"Range": "x"}, with_crc=True)
-    reply = client.call(PUT, body, exchange)
+    reply = run(client.call, PUT, body, exchange)
     assert (reply.status, reply.retries, reply.resigns) == (200, 0, 0)
     ((_, sent, exchange),) = client.transport.sent
     assert sent is body
     assert exchange.path == "b/k"
     assert (exchange.free_headers, exchange.with_crc) == ({"Range": "x"}, True)
-    assert exchange.cancel is None
 
 
 @pytest.mark.parametrize(
@@ -102,10 +99,10 @@ def test_one_try():
 def test_another_try(failure, caplog):
     """Trouble of the moment costs a try, and a line in the log without a secret."""
     at_signer = isinstance(failure, SignerUnavailableError)
-    signer = Signer(*[failure] if at_signer else [])
+    signer = Signing(*[failure] if at_signer else [])
     client = make(*[OK] if at_signer else [failure, OK], signer=signer)
     with caplog.at_level(logging.INFO):
-        reply = client.call(PUT)
+        reply = run(client.call, PUT)
     assert (reply.retries, reply.resigns) == (1, 0)
     assert "PutObject of b/k" in caplog.text
     assert "Signature=" not in caplog.text
@@ -114,7 +111,7 @@ def test_another_try(failure, caplog):
 def test_signature_is_used_again():
     """A try that follows sends the same URL."""
     client = make(BUSY, BUSY, OK)
-    assert client.call(PUT).retries == 2
+    assert run(client.call, PUT).retries == 2
     assert len({url for url, *_ in client.transport.sent}) == 1
     assert len(client.signer.asked) == 1
 
@@ -122,22 +119,22 @@ def test_signature_is_used_again():
 def test_stale_signature_is_renewed():
     """A URL about to end is not sent."""
     now = iter([100.0, 3590.0])
-    client = make(BUSY, OK, signer=Signer(expires_at=3600.0), now=lambda: next(now))
-    assert client.call(PUT).resigns == 0
+    client = make(BUSY, OK, signer=Signing(expires_at=3600.0), now=lambda: next(now))
+    assert run(client.call, PUT).resigns == 0
     assert len({url for url, *_ in client.transport.sent}) == 1
-    later = make(BUSY, OK, signer=Signer(expires_at=3600.0), now=lambda: 3590.0)
-    later.call(PUT)
+    later = make(BUSY, OK, signer=Signing(expires_at=3600.0), now=lambda: 3590.0)
+    run(later.call, PUT)
     assert len({url for url, *_ in later.transport.sent}) == 2
 
 
 def test_expired_is_signed_again_once():
     """An expired URL costs a signature, not a try; twice is final."""
     client = make(EXPIRED, BUSY, OK, retries=1)
-    reply = client.call(PUT)
+    reply = run(client.call, PUT)
     assert (reply.retries, reply.resigns) == (1, 1)
     client = make(EXPIRED, EXPIRED)
     with pytest.raises(URLExpiredError) as caught:
-        client.call(PUT)
+        run(client.call, PUT)
     assert caught.value.tries == 2
 
 
@@ -145,12 +142,12 @@ def test_a_signer_learns_what_had_expired():
     """A signer that signs by something it holds is told that this has ended."""
     told = []
 
-    class Holder(Signer):
-        def distrust(self, refused):
+    class Holder(Signing):
+        def invalidate(self, refused):
             told.append(refused.url.reveal())
 
-    client = make(EXPIRED, OK, signer=ChainSigner(Signer(), Holder()))
-    client.call(PUT)
+    client = make(EXPIRED, OK, signer=ChainSigner(Signing(), Holder()))
+    run(client.call, PUT)
     assert told == [client.transport.sent[0][0]]
 
 
@@ -158,11 +155,11 @@ def test_last_failure_is_raised():
     """It knows how many tries there were, and says so."""
     client = make(*[BUSY] * 3, retries=2)
     with pytest.raises(StoreUnavailableError) as caught:
-        client.call(PUT)
+        run(client.call, PUT)
     assert caught.value.tries == 3
     assert caught.value.__notes__[0].startswith("PutObject of b/k: 3 tries in ")
     with pytest.raises(ObjectNotFoundError) as caught:
-        make(Reply(status=404)).call(PUT)
+        run(make(Reply(status=404)).call, PUT)
     assert caught.value.tries == 1
     assert not hasattr(caught.value, "__notes__")
 
@@ -179,7 +176,7 @@ def test_what_is_parsed_is_returned():
 
     sent = Reply(status=200, body_bytes=3)
     exchange = Exchange(progress=moved.append)
-    assert make(sent, sent).call(PUT, EMPTY, exchange, parse=parse) == "parsed"
+    assert run(make(sent, sent).call, PUT, EMPTY, exchange, parse=parse) == "parsed"
     assert seen == [0, 1]
     assert moved == [-3]
 
@@ -191,7 +188,7 @@ def test_parse_that_fails_without_progress():
         raise IntegrityError("differs")
 
     with pytest.raises(IntegrityError) as caught:
-        make(OK, OK, retries=1).call(PUT, parse=parse)
+        run(make(OK, OK, retries=1).call, PUT, parse=parse)
     assert caught.value.tries == 2
 
 
@@ -199,75 +196,207 @@ def test_parse_that_fails_without_progress():
 def test_errors_of_the_source_pass_through(error):
     """What is not ours is not tried again."""
     with pytest.raises(type(error)):
-        make(error).call(PUT)
-
-
-def test_cancelled_before_another_try():
-    """Who gave up gets the failure at once."""
-    cancel = threading.Event()
-    cancel.set()
-    client = make(BUSY)
-    with pytest.raises(StoreUnavailableError):
-        client.call(PUT, EMPTY, Exchange(cancel=cancel))
-    assert client.transport.sent[0][2].cancel is cancel
+        run(make(error).call, PUT)
 
 
 def test_cancelled_while_waiting():
     """A wait ends when the upload is given up, and nothing is sent after it."""
+    policy = RetryPolicy(retries=5, base=1000.0, cap=1000.0, total=1e6)
+    client = make(BUSY, OK, policy=policy)
 
-    class Cancel(threading.Event):
-        def wait(self, timeout=None):
-            self.set()
-            return True
+    async def main():
+        task = asyncio.ensure_future(client.call(PUT))
+        await asyncio.sleep(0.05)
+        assert client.transport.sent
+        task.cancel()
+        await asyncio.wait((task,), timeout=10)
+        return task.cancelled()
 
-    client = make(BUSY, OK)
-    with pytest.raises(StoreUnavailableError):
-        client.call(PUT, EMPTY, Exchange(cancel=Cancel()))
+    assert run(main)
     assert len(client.transport.sent) == 1
 
 
 def test_refusal_of_writing_is_not_remembered():
     """What was refused may be granted by now, so the signer is asked again."""
-    client = make(OK, signer=Signer(NotSignedError("no", final=True)))
+    client = make(OK, signer=Signing(NotSignedError("no", final=True)))
     with pytest.raises(NotSignedError):
-        client.call(PUT)
-    assert client.call(PUT).status == 200
+        run(client.call, PUT)
+    assert run(client.call, PUT).status == 200
 
 
 def test_no_more_requests_at_once_than_allowed():
-    """However many threads call, the server sees a bounded crowd."""
-    lock, gate = threading.Lock(), threading.Event()
-    crowd, most = [], []
+    """However many calls there are, the server sees a bounded crowd."""
+    crowd, counts = [], []
 
     class Crowded:
-        def send(self, *_, **__):
-            with lock:
-                crowd.append(1)
-                most.append(len(crowd))
-            assert gate.wait(5)
-            with lock:
-                crowd.pop()
+        async def send(self, *_, **__):
+            crowd.append(1)
+            counts.append(len(crowd))
+            await asyncio.sleep(0.01)
+            crowd.pop()
             return OK
 
-    client = Client(Options(max_concurrency=2), Signer(), Crowded())
-    threads = [threading.Thread(target=client.call, args=(PUT,)) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    gate.wait(0.05)  # time enough for a third one to slip in
-    gate.set()
-    for thread in threads:
-        thread.join(5)
-    assert len(most) == 6
-    assert max(most) == 2
+    client = Client(Options(max_concurrency=2), Signing(), Crowded())
+
+    async def main():
+        await asyncio.gather(*(client.call(PUT) for _ in range(6)))
+
+    run(main)
+    assert len(counts) == 6
+    assert max(counts) == 2
+
+
+class Watched(Signing):
+    """A signer that notes which of its methods were called on the engine's loop."""
+
+    def __init__(self, **members) -> None:
+        super().__init__()
+        vars(self).update(members)
+        self.on_loop = {}
+
+    def note(self, name):
+        self.on_loop[name] = is_engine_thread()
+
+    def sign(self, operations):
+        self.note("sign")
+        return super().sign(operations)
+
+    def grant(self, path):
+        self.note("grant")
+        return super().grant(path)
+
+    def preflight(self, operation):
+        self.note("preflight")
+
+    def invalidate(self, refused):
+        self.note("invalidate")
+
+
+@pytest.mark.parametrize(
+    ("members", "on_loop"),
+    [
+        ({}, set()),
+        ({"remote": True}, set()),
+        ({"waits": False}, {"sign", "invalidate"}),
+        ({"grant_waits": False}, {"grant", "preflight"}),
+    ],
+)
+def test_a_signer_of_the_user_is_called_in_a_worker_thread(members, on_loop):
+    """It may wait, or use a filesystem; only one that says otherwise runs on the loop."""
+    client = make(EXPIRED, OK, signer=Watched(**members))
+
+    async def main():
+        await client.grant("b/k")
+        await client.preflight(PUT)
+        await client.call(PUT)
+
+    run(main)
+    called = client.signer.on_loop
+    assert called.keys() == {"sign", "grant", "preflight", "invalidate"}
+    assert {name for name in called if called[name]} == on_loop
+
+
+def test_a_signer_that_waits_does_not_hold_up_others():
+    """While it drops what has expired, other requests go on."""
+    entered, opened = threading.Event(), threading.Event()
+
+    class Slow(Signing):
+        def invalidate(self, refused):
+            entered.set()
+            assert opened.wait(10)
+
+    client = make(EXPIRED, OK, OK, signer=Slow())
+
+    async def main():
+        slow = asyncio.ensure_future(client.call(PUT))
+        await blocking(entered.wait, 10)
+        await client.call(PUT)
+        opened.set()
+        return await slow
+
+    assert run(main).resigns == 1
+
+
+@pytest.mark.parametrize("what", ["grant", "signed"])
+def test_who_is_cancelled_does_not_wait_for_a_silent_signer(what):
+    """Ctrl-C ends an upload although the service of its signer does not answer."""
+    entered, opened = threading.Event(), threading.Event()
+
+    class Silent(Signing):
+        def grant(self, path):
+            entered.set()
+            assert opened.wait(10)
+
+        def sign(self, operations):
+            return self.grant("")
+
+    client = make(signer=Silent())
+
+    async def main():
+        ask = client.grant("b/k") if what == "grant" else client.signed(PUT)
+        task = asyncio.ensure_future(ask)
+        await blocking(entered.wait, 10)
+        task.cancel()
+        await asyncio.wait((task,), timeout=5)
+        return task.cancelled()
+
+    try:
+        assert run(main)
+    finally:
+        opened.set()
+
+
+HEAD = Operation(action=Action.HeadObject, bucket="b", key="k")
+
+
+@pytest.mark.parametrize(("remote", "asked"), [(False, 2), (True, 1)])
+def test_an_answered_look_tells_whether_reading_is_granted(remote, asked):
+    """A signer that costs no round trip is asked whether it signs a GetObject, too."""
+    signer = Signing()
+    signer.remote = remote
+    client = make(OK, signer=signer)
+    run(client.call, HEAD)
+    assert len(signer.asked) == asked
+
+
+def test_large_requests_do_not_widen_the_window_of_small_ones():
+    """Parts in flight say nothing about how many small requests there are."""
+    at_a_time, opened = 12, asyncio.Event
+
+    class Held:
+        async def send(self, _, body, __):
+            if body.size:
+                await self.opened.wait()
+            return OK
+
+    transport = Held()
+    client = Client(Options(), Signing(), transport)
+    window = client.buckets["b"].window
+    large = MemoryBody.of(bytes(SMALL + 1))
+
+    async def main():
+        transport.opened = opened()
+        parts = [
+            asyncio.ensure_future(client.call(PUT, large)) for _ in range(at_a_time)
+        ]
+        await asyncio.sleep(0.05)
+        for _ in range(window.size):
+            await client.call(PUT)
+        transport.opened.set()
+        await asyncio.gather(*parts)
+
+    size = window.size
+    run(main)
+    assert window.size == size
 
 
 def test_can_sign():
     """Asking costs a signature and sends nothing; other trouble is raised."""
-    client = make(signer=Signer(NotSignedError("no"), None, SignerError("broken")))
-    assert not client.can_sign(PUT)
-    assert client.can_sign(PUT)
+    client = make(signer=Signing(NotSignedError("no"), None, SignerError("broken")))
+    assert not run(client.can_sign, PUT)
+    assert run(client.can_sign, PUT)
     with pytest.raises(SignerError):
-        client.can_sign(PUT)
+        run(client.can_sign, PUT)
     assert client.transport.sent == []
 
 
@@ -275,10 +404,10 @@ def test_notes():
     """A receipt is remembered, with or without somebody to tell."""
     seen = []
     client = make(note=seen.append)
-    client.note(Receipt(path="b/k", size=3), b"abc")
+    run(client.note, Receipt(path="b/k", size=3), b"abc")
     assert client.written.body("b/k") == b"abc"
     assert [receipt.path for receipt in seen] == ["b/k"]
-    make().note(Receipt(path="b/k", size=3))
+    run(make().note, Receipt(path="b/k", size=3))
 
 
 @pytest.mark.parametrize(
@@ -287,15 +416,15 @@ def test_notes():
 def test_what_may_have_been_replaced_is_not_answered(failure, kept):
     """A body of before is forgotten if a later one may be stored, and kept if not."""
     client = make(failure, retries=0)
-    client.note(Receipt(path="b/k", size=3), b"old")
+    run(client.note, Receipt(path="b/k", size=3), b"old")
     with pytest.raises((NetworkError, StoreUnavailableError)):
-        client.call(PUT)
+        run(client.call, PUT)
     assert client.written.body("b/k") == kept
 
 
 def test_policy_comes_from_the_options():
     """Retries and total are those of the user."""
-    client = Client(Options(retries=1, retry_timeout=7.0), Signer(), Transport())
+    client = Client(Options(retries=1, retry_timeout=7.0), Signing(), Transport())
     assert (client.policy.retries, client.policy.total) == (1, 7.0)
 
 

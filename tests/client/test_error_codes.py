@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from fsspec_osspresigned import errors
 from fsspec_osspresigned.client.error_codes import MEANINGS, from_reply
-from fsspec_osspresigned.emulator.faults.fault import Fault
+from fsspec_osspresigned.emulator.faults import Fault
 from fsspec_osspresigned.errors import Explanation, Refused
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import (
@@ -24,8 +24,8 @@ from fsspec_osspresigned.model import (
     SignedRequest,
 )
 from fsspec_osspresigned.parsing import clock_offset
-from fsspec_osspresigned.signing import Credentials, Endpoint, presign
-from fsspec_osspresigned.signing.post_conditions import form_values
+from fsspec_osspresigned.signing import Credentials, Endpoint, PresignRequest
+from fsspec_osspresigned.signing.post_policy import form_values
 
 NOW = 1_767_225_600  # 2026-01-01T00:00:00Z
 PUT = Operation(action=Action.PutObject, bucket="examplebucket", key="dir/a.csv")
@@ -41,7 +41,7 @@ S3_URL = (
 def sign(version="v4", *, at=NOW, life=3600, token=None, headers=None, **more):
     """Sign a PUT of the object at *at*."""
     headers = headers or {}
-    url = presign(
+    url = PresignRequest(
         Credentials("LTAI5tKey", "secret", token),
         Endpoint.parse("oss-cn-hangzhou.aliyuncs.com"),
         method="PUT",
@@ -53,7 +53,7 @@ def sign(version="v4", *, at=NOW, life=3600, token=None, headers=None, **more):
         now=at,
         expires_in=life,
         **more,
-    )
+    ).url()
     return SignedRequest(method="PUT", url=url, headers=headers)
 
 

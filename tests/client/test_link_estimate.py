@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fsspec_osspresigned.client.link_estimate import LinkEstimate
+from fsspec_osspresigned.client.congestion import LinkEstimate
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.units import KIB, MIB
 

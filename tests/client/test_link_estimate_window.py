@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fsspec_osspresigned.client.link_estimate import RequestWindow
+from fsspec_osspresigned.client.congestion import RequestWindow
 from fsspec_osspresigned.errors import NetworkError, StoreUnavailableError
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from fsspec_osspresigned.client.receipt_output import ReceiptFile, receipt_writer
 from fsspec_osspresigned.errors import ConfigurationError, Outcome, ReceiptFailedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.filesystem.receipts import ReceiptFile, receipt_writer
 from fsspec_osspresigned.model import PartReceipt, Receipt
 
 

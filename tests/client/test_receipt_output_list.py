@@ -7,7 +7,7 @@ import pickle
 import pytest
 from attrs import evolve
 
-from fsspec_osspresigned.client.receipt_output import ReceiptList
+from fsspec_osspresigned.filesystem.receipts import ReceiptList
 from fsspec_osspresigned.model import Receipt
 
 ORDINARY = Receipt(path="examplebucket/d/ü.bin", size=2**40, crc64=2**64 - 1)

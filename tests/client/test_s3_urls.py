@@ -12,10 +12,11 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from fsspec_osspresigned.concurrency.budget import Lease, of_process
+from fsspec_osspresigned.dialects.facts import S3_MIN_PART
+from fsspec_osspresigned.engine.limits import MemoryAccount, memory_budget
 from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.model import MIN_PART_S3, Action, Operation, SignedRequest
+from fsspec_osspresigned.model import Action, Operation, SignedRequest
 from fsspec_osspresigned.signers.keys import KeySigner
 
 ROOT = "examplebucket"
@@ -59,6 +60,13 @@ def filesystem(signer, **options):
     return OSSPresignedFileSystem(signer=signer, skip_instance_cache=True, **options)
 
 
+def full_memory():
+    """Return an account that uses all memory for parts while it is kept."""
+    account = MemoryAccount(memory_budget())
+    account.filling = 1 << 40
+    return account
+
+
 @pytest.fixture
 def big(tmp_path):
     """A local file that would go in parts of 1 MiB to OSS."""
@@ -83,7 +91,7 @@ def test_parts_are_not_below_the_limit_of_s3(oss, big, tmp_path, kept, options):
     with fs.open(f"{ROOT}/stream", "wb") as file:
         for _ in range(9):
             file.write(bytes(2 * MIB))
-    assert min(signer.sizes()[:-1]) >= MIN_PART_S3
+    assert min(signer.sizes()[:-1]) >= S3_MIN_PART
     assert not oss.uploads(ROOT)
     calls = [record.action for record in oss.requests]
     assert calls.count("InitiateMultipartUpload") == 4
@@ -105,7 +113,7 @@ def test_parts_where_memory_is_short_are_not_below_the_limit_of_s3(oss):
     signer = S3Signer()
     with filesystem(signer).open(f"{ROOT}/stream", "wb") as file:
         file.write(bytes(9 * MIB))
-        others = Lease(of_process().memory, 1 << 40)
+        others = full_memory()
         for _ in range(20):
             file.write(bytes(MIB))
     del others
@@ -115,7 +123,7 @@ def test_parts_where_memory_is_short_are_not_below_the_limit_of_s3(oss):
 
 def test_a_first_stream_is_refused_where_memory_is_short(oss):
     """Its first part may not be sent as small as it is."""
-    others = Lease(of_process().memory, 1 << 40)
+    others = full_memory()
     file = filesystem(S3Signer()).open(f"{ROOT}/stream", "wb")
     with pytest.raises(ConfigurationError, match="5 MiB of S3"):
         file.write(bytes(MIB))

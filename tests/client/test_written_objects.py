@@ -8,8 +8,11 @@ import tracemalloc
 
 import pytest
 
+from fsspec_osspresigned.client import written_objects
 from fsspec_osspresigned.client.written_objects import BODY_COST, WrittenObjects
 from fsspec_osspresigned.model import Action, Operation, PartReceipt, Receipt
+
+HEAD, GET = Action.HeadObject, Action.GetObject
 
 
 def names(found):
@@ -63,7 +66,7 @@ def test_an_object_and_a_directory_may_share_a_name():
 
 def test_small_bodies_are_kept_up_to_a_limit():
     """The least recently used bodies go first; what was not kept is None."""
-    memory = WrittenObjects(most_body=8, most_bodies=2 * (4 + BODY_COST))
+    memory = WrittenObjects(max_body=8, max_bodies=2 * (4 + BODY_COST))
     for name in "abc":
         memory.remember(Receipt(path=name, size=4), b"1234")
         assert memory.body("a") == b"1234"
@@ -272,71 +275,10 @@ def test_directory_just_made_is_there_until_something_is_written():
     assert memory.is_directory("b/made")
 
 
-def looks(place, *actions):
-    """Return a listing of *place*, and looks at an object in it."""
-    bucket, _, key = place.partition("/")
-    prefix = {"prefix": f"{key}/"} if key else {}
-    path = f"{key}/any" if key else "any"
-    yield Operation(action=Action.ListObjectsV2, bucket=bucket, query=prefix)
-    for action in actions:
-        yield Operation(action=action, bucket=bucket, key=path)
-
-
-@pytest.mark.parametrize("first", ["written", "answered"])
-def test_where_the_store_answers_nothing_is_remembered(first):
-    """What is there is dropped, and what comes is not kept; elsewhere all stays."""
-    memory = WrittenObjects()
-    paths = [f"b/{name}" for name in ("d/x", "d/e/y", "top", "other/z")]
-
-    def write():
-        for path in paths:
-            memory.remember(Receipt(path=path, size=1), b"1")
-
-    def answer():
-        for look in looks("b/d", Action.HeadObject, Action.GetObject):
-            memory.answered(look)
-
-    for step in (write, answer) if first == "written" else (answer, write):
-        step()
-    assert [memory.receipt(path) is not None for path in paths] == [
-        False,
-        False,
-        True,
-        True,
-    ]
-    assert [memory.body(path) for path in paths] == [None, None, b"1", b"1"]
-    assert [memory.is_unrecorded(path) for path in (*paths, "b")] == [
-        True,
-        True,
-        False,
-        False,
-        False,
-    ]
-    assert memory.is_unrecorded("b", below=True)
-    assert memory.is_directory("b/d")
-    for look in looks("b", Action.HeadObject):
-        memory.answered(look)
-    assert memory.receipt("b/top") is None
-    assert memory.receipt("b/other/z") is not None
-
-
-def test_bodies_stay_where_reading_was_not_answered():
-    """HeadObject may be signed and GetObject not."""
-    memory = WrittenObjects()
-    memory.remember(Receipt(path="b/d/x", size=1), b"1")
-    for look in looks("b/d", Action.HeadObject):
-        memory.answered(look)
-    memory.remember(Receipt(path="b/d/y", size=1), b"2")
-    assert memory.receipt("b/d/x") is memory.receipt("b/d/y") is None
-    assert (memory.body("b/d/x"), memory.body("b/d/y")) == (b"1", b"2")
-    memory.remember(Receipt(path="b/d/y", size=1), None)
-    assert memory.body("b/d/y") is None
-
-
 def test_memory_does_not_grow_where_the_store_answers():
     """Ten thousand objects more take nothing: kept, they would take megabytes."""
     memory = WrittenObjects()
-    for look in looks("b/d", Action.GetObject):
+    for look in (listed("b", "d/"), looked(GET, "b/d/any")):
         memory.answered(look)
     tracemalloc.start()
     try:
@@ -346,3 +288,160 @@ def test_memory_does_not_grow_where_the_store_answers():
     finally:
         tracemalloc.stop()
     assert held < 500_000  # other threads of the process may take some
+
+
+def looked(action, path):
+    """Return a look at an object."""
+    bucket, _, key = path.partition("/")
+    return Operation(action=action, bucket=bucket, key=key)
+
+
+def listed(bucket, prefix=""):
+    """Return the listing of a prefix."""
+    query = {"prefix": prefix} if prefix else {}
+    return Operation(action=Action.ListObjectsV2, bucket=bucket, query=query)
+
+
+@pytest.mark.parametrize("is_written_first", [False, True])
+@pytest.mark.parametrize(
+    ("answers", "path", "unknown", "keeps_body"),
+    [
+        ([], "b/d/x", "", True),
+        ([looked(HEAD, "b/d/y")], "b/d/x", "", True),
+        ([looked(GET, "b/d/y")], "b/d/x", "", False),
+        ([listed("b", "d/")], "b/d/x", "", True),
+        ([listed("b", "d/"), looked(HEAD, "b/d/y")], "b/d/x", "b/d", True),
+        ([listed("b", "d/y"), looked(GET, "b/d/y")], "b/d/e/x", "b/d", False),
+        ([listed("b", "d/e/"), looked(HEAD, "b/d/e")], "b/d/e/x", "b/d/e", True),
+        ([listed("b", "d/e/"), looked(HEAD, "b/d/e")], "b/d/x", "", True),
+        ([listed("b", "d/"), looked(GET, "b/d/e/y")], "b/d/e/x", "b/d/e", False),
+        ([listed("b", "d/"), looked(HEAD, "b/d/y")], "b/dx", "", True),
+        ([listed("b", "d/"), looked(HEAD, "b/d/y")], "other/d/x", "", True),
+        # The top of a bucket says nothing of its directories.
+        ([listed("b"), looked(HEAD, "b/y")], "b/x", "b", True),
+        ([listed("b"), looked(HEAD, "b/y")], "b/d/x", "", True),
+        ([listed("b"), looked(HEAD, "b/d/y")], "b/d/x", "", True),
+        # An answer without a bucket, as of one URL, belongs to no directory.
+        ([listed(""), looked(HEAD, "url")], "b/x", "", True),
+    ],
+)
+def test_an_object_is_unknown_where_the_store_answers(
+    answers, path, unknown, keeps_body, is_written_first
+):
+    """Below the directory of both answers all may be missing; elsewhere all stays."""
+    memory = WrittenObjects()
+    if is_written_first:
+        memory.remember(Receipt(path=path, size=1), b"1")
+    for look in answers:
+        memory.answered(look)
+    if not is_written_first:
+        memory.remember(Receipt(path=path, size=1), b"1")
+    assert (memory.receipt(path) is None) == bool(unknown)
+    keeps_body = keeps_body or (is_written_first and not unknown)
+    assert (memory.body(path) is not None) == keeps_body
+    assert memory.is_directory(unknown or path.rpartition("/")[0])
+    within = [path, f"{unknown}/new", f"{unknown}/new/er"]
+    assert {memory.is_unrecorded(place) for place in within} == {bool(unknown)}
+    above = ["", path[0]]
+    assert {memory.is_unrecorded(p, below=True) for p in above} == {bool(unknown)}
+    free = [f"{unknown}-", "", f"{path[0]}/other"] if unknown != "b" else [""]
+    assert not any(memory.is_unrecorded(place) for place in free)
+    memory.remember(Receipt(path=path, size=1), None)
+    assert memory.body(path) is None
+
+
+def test_an_answer_is_new_once_for_a_directory():
+    """The same answer says nothing more; a path without a bucket never does."""
+    memory = WrittenObjects()
+    answers = [looked(HEAD, path) for path in ("b/d/x", "b/d/y", "url")]
+    answers += [looked(GET, "b/d/y"), looked(GET, "b/d/x")]
+    assert [memory.answered(look) for look in answers] == [
+        True,
+        False,
+        False,
+        True,
+        False,
+    ]
+
+
+def test_answers_of_a_bounded_number_of_directories_count(monkeypatch):
+    """In further directories all is recorded, as if nothing had been answered."""
+    monkeypatch.setattr(written_objects, "MAX_READABLE", 1)
+    memory = WrittenObjects()
+    for path in ("b/d/x", "b/e/x"):
+        memory.answered(listed("b", path[2:]))
+        memory.answered(looked(HEAD, path))
+        memory.remember(Receipt(path=path, size=1), None)
+    assert memory.receipt("b/d/x") is None
+    assert memory.receipt("b/e/x") is not None
+
+
+@pytest.mark.parametrize(
+    ("place", "covered", "free"),
+    [
+        ("b/d/x", ["b/d/x", "b/d/x/y/z"], ["b/d/x-", "b/d", "b/d/y", "c/d/x"]),
+        ("b/d/", ["b/d/x", "b/d/x/y"], ["b/d", "b/dx", "b/x"]),
+        ("b/", ["b/x", "b/d/x"], ["b", "bx/y"]),
+    ],
+)
+def test_a_blind_look_covers_an_object_or_what_is_below(place, covered, free):
+    """A slash at the end leaves out the object of the directory's name."""
+    memory = WrittenObjects()
+    assert not any(memory.may_hide(path) for path in covered)
+    memory.note_blind_look(place)
+    assert all(memory.may_hide(path) for path in covered)
+    assert not any(memory.may_hide(path) for path in free)
+    memory.remember(Receipt(path=covered[0], size=1), None)
+    assert not memory.may_hide(covered[0])
+
+
+def test_no_look_is_blind_where_the_store_answers():
+    """The store itself says there what exists."""
+    memory = WrittenObjects()
+    memory.note_blind_look("b/d/x")
+    for look in (listed("b", "d/"), looked(HEAD, "b/d/any")):
+        assert memory.may_hide("b/d/x")
+        memory.answered(look)
+    assert not memory.may_hide("b/d/x")
+
+
+def test_many_blind_looks_become_their_directory(monkeypatch):
+    """The fullest one first; no look is ever forgotten."""
+    monkeypatch.setattr(written_objects, "MAX_BLIND", 3)
+    memory = WrittenObjects()
+    for place in ("b/x/1", "b/x/2", "b/y/1/", "b/x/", "c/1"):
+        memory.note_blind_look(place)
+    assert set(memory.blind_looks()) == {"b/x/", "b/y/1/", "c/1"}
+    for n in range(9):
+        memory.note_blind_look(f"b/z{n}/1")
+    assert all(memory.may_hide(path) for path in ("b/y/1/2", "c/1", "b/new"))
+    assert not memory.may_hide("d/1")
+    for bucket in "defgh":
+        memory.note_blind_look(f"{bucket}/")
+    assert set(memory.blind_looks()) == {f"{bucket}/" for bucket in "bcdefgh"}
+
+
+def test_a_blind_look_of_another_process_has_a_time(monkeypatch):
+    """What was written before it, it did not see; the same look counts once."""
+    monkeypatch.setattr(written_objects, "MAX_BLIND", 2)
+    now = 1_000.0
+    monkeypatch.setattr(written_objects.time, "time", lambda: now)
+    memory, other = WrittenObjects(), WrittenObjects()
+
+    def hidden(path, written_at):
+        memory.remember(Receipt(path=path, size=1, stored_at=written_at), None)
+        return memory.may_hide(path)
+
+    other.note_blind_look("b/x")
+    memory.add_blind_looks(other.blind_looks())
+    now = 2_000.0
+    memory.add_blind_looks(other.blind_looks())
+    memory.note_blind_look("b/x")  # its own looks see its own objects
+    assert [hidden("b/x", at) for at in (999.0, 1_001.0)] == [True, False]
+    other.note_blind_look("b/x")
+    memory.add_blind_looks(other.blind_looks())
+    assert [hidden("b/x", at) for at in (1_001.0, 2_001.0)] == [True, False]
+    memory.note_blind_look("b/y")
+    memory.note_blind_look("b/z")
+    assert set(memory.blind_looks()) == {"b/"}
+    assert [hidden("b/new", at) for at in (1_001.0, 2_001.0)] == [True, False]

@@ -16,14 +16,15 @@ from hypothesis import strategies as st
 from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.retry import RetryPolicy
 from fsspec_osspresigned.emulator import Emulator, Fault
+from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.http.body import BLOCK, Body, FileBody, MemoryBody, SpooledBody
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import MIN_PART
-from fsspec_osspresigned.options.object_options import Target
+from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.upload.transaction import HeldCopies
-from fsspec_osspresigned.upload.upload import Upload
+from fsspec_osspresigned.upload.upload import TransferContext, Upload
 from fsspec_osspresigned.upload.writer import PresignedWriter
 
 pytestmark = pytest.mark.slow
@@ -145,9 +146,12 @@ def test_body_is_sent_from_its_start(bench, kind, size, places, start):
     break_off(bench, target, len(data), places)
     taken: list[int] = []
     with kind(bench, data) as body:
-        upload = Upload(bench.client, target, size=body.size, progress=taken.append)
-        upload.add(body)
-        receipt = upload.finish()
+        context = TransferContext(progress=taken.append)
+        upload = run(
+            Upload.begin, bench.client, target, size=body.size, context=context
+        )
+        run(upload.add, body)
+        receipt = run(upload.finish)
     assert (receipt.size, receipt.retries) == (len(data), len(places))
     assert bench.oss.get(BUCKET, target.path.partition("/")[2]).data() == data
     assert sum(taken) == len(data)  # what a broken try has sent is taken back
@@ -165,7 +169,7 @@ def test_part_of_a_stream_is_sent_from_its_start(bench, size, step, number, plac
     data = NOISE[: MIN_PART + size]
     target = bench.target()
     break_off(bench, target, MIN_PART, places, action="UploadPart", part_number=number)
-    upload = Upload(bench.client, target)
+    upload = run(Upload.begin, bench.client, target)
     with PresignedWriter(upload, path=target.path) as file:
         for at in range(0, len(data), step):
             file.write(data[at : at + step])

@@ -13,7 +13,7 @@ import requests
 
 from fsspec_osspresigned import parsing as xmldoc
 from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.signing import presign
+from fsspec_osspresigned.signing import PresignRequest
 from tests.emulator.forms import Poster
 
 BUCKET = "examplebucket"
@@ -28,7 +28,7 @@ class Client:
         self.session.trust_env = False
 
     def url(self, method: str, key: str, **options) -> str:
-        """Sign one URL; *options* go to presign."""
+        """Sign one URL; *options* go to PresignRequest."""
         wanted = {
             "bucket": BUCKET,
             "headers": {},
@@ -39,9 +39,9 @@ class Client:
             **options,
         }
         endpoint = wanted.pop("endpoint", self.oss.endpoint)
-        signed = presign(
+        signed = PresignRequest(
             self.oss.credentials, endpoint, method=method, key=key, **wanted
-        )
+        ).url()
         return signed.reveal()
 
     def send(self, method: str, url: str, *, headers=None, data=b"", stream=False):

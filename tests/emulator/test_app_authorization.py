@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.emulator.messages import Received, Refusal
+from fsspec_osspresigned.emulator.verifying import verify
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.signing import Credentials, Received, verify
-from fsspec_osspresigned.signing.verifying import Refusal
+from fsspec_osspresigned.signing import Credentials
 from tests.emulator.authorization import (
     BUCKET,
     OWNER,

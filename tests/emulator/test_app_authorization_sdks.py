@@ -18,8 +18,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fsspec_osspresigned.emulator.messages import Received
+from fsspec_osspresigned.emulator.verifying import verify
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.signing import Credentials, Received, verify
+from fsspec_osspresigned.signing import Credentials
 from fsspec_osspresigned.signing.endpoint import check_key
 
 with warnings.catch_warnings():

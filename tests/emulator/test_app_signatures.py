@@ -9,7 +9,7 @@ import pytest
 
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.signing import Credentials, presign
+from fsspec_osspresigned.signing import Credentials, PresignRequest
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # of the SDK, old as it is
@@ -126,11 +126,11 @@ def test_any_region_and_several_keys(make_client, refusal):
         assert oss.credentials is keys[0]
 
         def send(key, version):
-            url = presign(
+            url = PresignRequest(
                 key, oss.endpoint, method="PUT", bucket=BUCKET, key="k", headers={},
                 query={}, version=version, region="anywhere", now=time.time(),
                 expires_in=60,
-            )  # fmt: skip
+            ).url()  # fmt: skip
             return client.send("PUT", url.reveal(), data=b"x")
 
         for version in ("v1", "v4"):

@@ -9,7 +9,7 @@ import pytest
 from attrs import fields
 
 from fsspec_osspresigned.emulator import Emulator, Fault, parse_faults
-from fsspec_osspresigned.emulator.faults.refusals import REASONS
+from fsspec_osspresigned.emulator.faults import REASONS
 
 PAGE = (Path(__file__).parents[2] / "docs/emulator.md").read_text(encoding="utf-8")
 NAMES = re.compile(r"`([a-z0-9_-]+)`")

@@ -63,7 +63,7 @@ def test_records_hold_no_field_that_signs(poster, oss, version):
 
 def test_only_the_last_requests_are_kept(monkeypatch):
     """An emulator that runs for days does not fill the memory."""
-    monkeypatch.setattr(app, "MOST_RECORDS", 3)
+    monkeypatch.setattr(app, "MAX_RECORDS", 3)
     with Emulator() as small:
         for number in range(5):
             requests.get(f"{small.url}/{BUCKET}/{number}", timeout=10)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import json
 import signal
@@ -17,15 +18,22 @@ import pytest
 
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
+from fsspec_osspresigned.engine.engine import run, running
+from fsspec_osspresigned.engine.limits import request_limiter
 from fsspec_osspresigned.errors import NotSignedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
-from fsspec_osspresigned.server.app import create_app
-from fsspec_osspresigned.server.policy import Policy, hash_token
+from fsspec_osspresigned.owner.service.app import create_app
+from fsspec_osspresigned.owner.service.policy import Policy, hash_token
 from fsspec_osspresigned.signers.keys import KeySigner
-from fsspec_osspresigned.signing import presign
+from fsspec_osspresigned.signing import PresignRequest
 
 BUCKET = "examplebucket"
+
+
+async def left_on_engine() -> tuple[int, set[Any]]:
+    """Return the number of requests in flight, and the tasks but this one."""
+    return request_limiter().in_flight, running().tasks - {asyncio.current_task()}
 
 
 class Owner:
@@ -37,18 +45,22 @@ class Owner:
 
     def url(self, key: str, method: str = "PUT", **options: Any) -> str:
         """Presign one URL."""
-        return presign(
-            self.oss.credentials,
-            self.oss.endpoint,
-            method=method,
-            bucket=BUCKET,
-            key=key,
-            headers=options.pop("headers", {}),
-            query=options.pop("query", {}),
-            region="cn-hangzhou",
-            now=time.time(),
-            expires_in=600,
-        ).reveal()
+        return (
+            PresignRequest(
+                self.oss.credentials,
+                self.oss.endpoint,
+                method=method,
+                bucket=BUCKET,
+                key=key,
+                headers=options.pop("headers", {}),
+                query=options.pop("query", {}),
+                region="cn-hangzhou",
+                now=time.time(),
+                expires_in=600,
+            )
+            .url()
+            .reveal()
+        )
 
     def url_file(self, key: str) -> str:
         """Write one presigned URL into a file and return how ``url=`` names it."""
@@ -73,6 +85,20 @@ class Owner:
         """Return key -> bytes of everything that is published."""
         found = self.oss.objects(BUCKET)
         return {key: bytes(found[key]) for key in found}
+
+    def wait_for_faults(self) -> None:
+        """Wait until every fault has struck as often as it shall."""
+        end = time.monotonic() + 20
+        while self.oss.faults.pending:
+            assert time.monotonic() < end
+            time.sleep(0.005)
+
+    def wait_for_engine(self) -> None:
+        """Wait until the engine has no task and no request."""
+        end = time.monotonic() + 20
+        while (left := run(left_on_engine))[0] or left[1]:
+            assert time.monotonic() < end, left
+            time.sleep(0.005)
 
     def actions(self) -> list[str]:
         """Return the calls that came, in order."""
@@ -210,11 +236,11 @@ def interrupt_at(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None
     def arm(fs: OSSPresignedFileSystem, action: str, count: int) -> None:
         send, seen = fs.client.call, itertools.count(1)
 
-        def call(operation: Any, *args: Any, **options: Any) -> Any:
+        async def call(operation: Any, *args: Any, **options: Any) -> Any:
             if operation.action == action and next(seen) == count:
                 # The main thread waits, and nothing may be complete before it is woken.
                 interrupts.press_until_raised()
-            return send(operation, *args, **options)
+            return await send(operation, *args, **options)
 
         monkeypatch.setattr(fs.client, "call", call)
 

@@ -16,10 +16,10 @@ from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.errors import BlindAnswerWarning
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http.checksums import crc64
-from fsspec_osspresigned.http.transport import Transport
+from fsspec_osspresigned.http.json_service import JSONService
+from fsspec_osspresigned.owner.service.app import ServiceRules, create_ruled_app
+from fsspec_osspresigned.owner.service.policy import hash_token, parse_policies
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.server.app import ServiceRules, create_ruled_app
-from fsspec_osspresigned.server.policy import hash_token, parse_policies
 from fsspec_osspresigned.signers.base import Grant, MultipartGrant
 from fsspec_osspresigned.signers.http import HTTPSigner
 from fsspec_osspresigned.signers.keys import KeySigner
@@ -124,7 +124,7 @@ def clock() -> Clock:
 @pytest.fixture
 def timed(service, clock) -> Iterator[OSSPresignedFileSystem]:
     """A filesystem that asks the service, and measures time by the clock."""
-    transport = Transport()
+    transport = JSONService()
     with service.serving() as url, contextlib.closing(transport):
         token = Secret(TOKEN)
         ask = transport.exchange

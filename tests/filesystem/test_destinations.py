@@ -14,10 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import other_paths
 
 from fsspec_osspresigned import BytesProgress
-from fsspec_osspresigned.errors import (
-    ConfigurationError,
-    PublishWarning,
-)
+from fsspec_osspresigned.errors import ConfigurationError, PublishWarning
 from fsspec_osspresigned.filesystem import destinations as local_tree
 from fsspec_osspresigned.filesystem.destinations import Kind, LocalTree
 from fsspec_osspresigned.owner.sign import local_objects
@@ -225,8 +222,8 @@ def test_bad_options_are_one_error_before_anything(blind, owner, tree):
 
 def test_files_are_not_gathered_before_they_are_sent(blind, monkeypatch, tmp_path):
     """Walking goes on while the first files are under way."""
-    for n in range(60):
-        (tmp_path / f"{n:02}").write_bytes(b"x")
+    for n in range(600):
+        (tmp_path / f"{n:03}").write_bytes(b"x")
     seen = []
     walk = LocalTree.__iter__
 
@@ -238,18 +235,18 @@ def test_files_are_not_gathered_before_they_are_sent(blind, monkeypatch, tmp_pat
     monkeypatch.setattr(LocalTree, "__iter__", counted)
     first = threading.Event()
     before = []
-    request = blind.client.transport.request
+    send = blind.client.transport.send
 
-    def noted(*args, **kwargs):
+    async def noted(*args, **kwargs):
         if not first.is_set():
             before.append(len(seen))
             first.set()
-        return request(*args, **kwargs)
+        return await send(*args, **kwargs)
 
-    monkeypatch.setattr(blind.client.transport, "request", noted)
+    monkeypatch.setattr(blind.client.transport, "send", noted)
     blind.put(f"{tmp_path}/", f"{ROOT}/t", recursive=True)
-    assert before[0] <= 35
-    assert len(seen) >= 60
+    assert before[0] <= 200
+    assert len(seen) >= 600
 
 
 def test_a_callback_knows_how_many_bytes_there_are(blind, tree):

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
+import http.server
 import io
 import os
+import sys
 import threading
+import time
 
 import pytest
 from fsspec.asyn import AsyncFileSystem
+from fsspec.callbacks import Callback
 
-from fsspec_osspresigned.concurrency.cancellation import of_coroutine
+from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.engine.engine import awaited
 from fsspec_osspresigned.errors import UploadDiscardedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http import body
+from fsspec_osspresigned.model import Receipt
 from fsspec_osspresigned.upload.transaction import Transaction
 
 ROOT = "examplebucket"
@@ -149,6 +156,56 @@ def test_a_transaction_fails_with_a_cancelled_call(fs, owner, monkeypatch, size,
     assert not owner.oss.uploads(ROOT)
 
 
+class Late(http.server.ThreadingHTTPServer):
+    """A store that acts on a request a while after it has the last byte."""
+
+    daemon_threads = True
+
+    def __init__(self):
+        super().__init__(("127.0.0.1", 0), LateHandler)
+        self.got, self.acted = threading.Event(), threading.Event()
+
+
+class LateHandler(http.server.BaseHTTPRequestHandler):
+    """Takes a PUT."""
+
+    protocol_version = "HTTP/1.1"
+
+    def do_PUT(self):
+        """Read the body, wait, act, and reply."""
+        data = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.got.set()
+        time.sleep(1.5)  # a request that is given up ends within a second
+        self.server.acted.set()
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.send_header("ETag", f'"{hashlib.md5(data).hexdigest()}"')  # noqa: S324
+        self.end_headers()
+
+    def log_message(self, *_):
+        """Say nothing."""
+
+
+@pytest.mark.parametrize("size", [10, SIZE])
+def test_nothing_happens_after_a_cancellation(size):
+    """A request that the store has as a whole may act, so its reply is waited for."""
+    with Late() as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        url = f"http://127.0.0.1:{server.server_port}/{ROOT}/a?x-oss-signature=a"
+        fs = OSSPresignedFileSystem(url_map={f"{ROOT}/a": url})
+
+        async def main():
+            task = asyncio.create_task(fs._pipe_file(f"{ROOT}/a", bytes(size)))
+            assert await asyncio.to_thread(server.got.wait, 20)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            return server.acted.is_set()
+
+        assert asyncio.run(main())
+        server.shutdown()
+
+
 def test_what_has_not_begun_never_does(fs, owner, gate):
     """Its worker never takes it; more cancellations change nothing."""
 
@@ -166,6 +223,13 @@ def test_what_has_not_begun_never_does(fs, owner, gate):
     assert not owner.stored()
 
 
+async def cancel(task):
+    """Cancel *task*, and wait until the engine knows."""
+    task.cancel()
+    await asyncio.sleep(0)
+    await awaited(asyncio.sleep, 0)
+
+
 def test_a_cancelled_pipe_of_the_system_is_not_published(fs, owner, tmp_path):
     """A source without a size is a stream: it is given up between two blocks."""
     fifo = tmp_path / "fifo"
@@ -175,14 +239,42 @@ def test_a_cancelled_pipe_of_the_system_is_not_published(fs, owner, tmp_path):
         task = asyncio.create_task(fs._put_file(str(fifo), f"{ROOT}/f"))
         with await asyncio.to_thread(open, fifo, "wb", 0) as file:
             file.write(b"1")
-            task.cancel()
-            await asyncio.sleep(0)
+            await cancel(task)
             file.write(b"2")
         with pytest.raises(asyncio.CancelledError):
             await task
 
     asyncio.run(main())
     assert not owner.stored()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a wait for a pipe ends on Linux")
+@pytest.mark.parametrize("other_end", ["is closed", "waits"])
+@pytest.mark.parametrize("verb", ["put", "get"])
+def test_a_cancelled_call_does_not_wait_for_the_other_end(
+    fs, owner, tmp_path, verb, other_end
+):
+    """A program that says nothing must not hold up whoever has given up."""
+    path, fifo = f"{ROOT}/f", str(tmp_path / "fifo")
+    os.mkfifo(fifo)
+    if verb == "get":
+        fs.pipe_file(path, bytes(2**20))
+
+    async def main():
+        task = asyncio.create_task(
+            fs._put_file(fifo, path) if verb == "put" else fs._get_file(path, fifo)
+        )
+        if other_end == "waits":
+            end = await asyncio.to_thread(open, fifo, "wb" if verb == "put" else "rb")
+        await asyncio.sleep(0.2)
+        await cancel(task)
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, 10)
+        if other_end == "waits":
+            end.close()
+
+    asyncio.run(main())
+    assert list(owner.stored()) == (["f"] if verb == "get" else [])
 
 
 class Slow(io.BytesIO):
@@ -208,8 +300,7 @@ def test_a_cancelled_download_writes_no_more(only, may_read):
     async def main():
         task = asyncio.create_task(fs._get_file(f"{ROOT}/a", target))
         assert await asyncio.to_thread(target.begun.wait, 20)
-        task.cancel()
-        await asyncio.sleep(0)
+        await cancel(task)
         target.open.set()
         with pytest.raises(asyncio.CancelledError):
             await task
@@ -218,41 +309,21 @@ def test_a_cancelled_download_writes_no_more(only, may_read):
     assert asyncio.run(main()) <= 2**20
 
 
-def test_a_look_ends_at_once(fs, monkeypatch):
-    """Nothing depends on it, so the caller need not wait."""
-    begun, answer = threading.Event(), threading.Event()
-
-    def slow(*_):
-        begun.set()
-        assert answer.wait(20)
-        raise FileNotFoundError
-
-    monkeypatch.setattr(OSSPresignedFileSystem, "ls", slow)
+@pytest.mark.parametrize("verb", ["info", "ls", "find", "cat_file"])
+def test_a_look_ends_at_once(fs, owner, verb):
+    """Nothing depends on it, so the caller need not wait for the reply."""
+    owner.oss.faults.add(Fault(delay=5.0))
 
     async def main():
-        task = asyncio.create_task(fs._ls(f"{ROOT}/a"))
-        assert await asyncio.to_thread(begun.wait, 20)
+        task = asyncio.create_task(getattr(fs, f"_{verb}")(f"{ROOT}/a"))
+        await asyncio.to_thread(owner.wait_for_faults)
+        began = time.monotonic()
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        assert not answer.is_set()
-        answer.set()
+        return time.monotonic() - began
 
-    asyncio.run(main())
-
-
-def test_interrupt_before_the_worker_is_known(fs, monkeypatch):
-    """What a worker may have begun is given up with it."""
-    begun = []
-
-    def interrupted(run, call):
-        begun.append(run(of_coroutine.get))
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(fs.client.files, "submit", interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        asyncio.run(fs._pipe_file("examplebucket/k", bytes(SIZE)))
-    assert begun[0].is_set()
+    assert asyncio.run(main()) < 4
 
 
 def test_no_own_name_replaces_another_one_of_fsspec():
@@ -265,3 +336,87 @@ def test_no_own_name_replaces_another_one_of_fsspec():
         *("_cache", "_fs_token", "_instantiation_lock", "_latest", "_open", "_pid"),
         *("_strip_protocol", "_walk"),  # that one is an asynchronous generator
     }
+
+
+def test_hundreds_of_coroutines_in_several_loops(fs, owner):
+    """Those that are cancelled disturb no other, and nothing of them is left."""
+    outcomes = {}
+
+    async def main(name):
+        values = {f"{ROOT}/{name}/{n}": b"%d" % n * 100 for n in range(300)}
+        tasks = [
+            asyncio.create_task(fs._pipe_file(path, value))
+            for path, value in values.items()
+        ]
+        await asyncio.sleep(0.01)
+        for task in tasks[::3]:
+            task.cancel()
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+        stored = [path for path, one in zip(values, done, strict=True) if one]
+        kept = [path for n, path in enumerate(values) if n % 3]
+        infos = await asyncio.gather(*map(fs._info, kept))
+        data = await asyncio.gather(*map(fs._cat_file, kept))
+        outcomes[name] = (
+            {type(one) for one in done} <= {Receipt, asyncio.CancelledError},
+            set(kept) <= set(stored),
+            [info["size"] for info in infos] == [len(values[path]) for path in kept],
+            data == [values[path] for path in kept],
+        )
+
+    threads = [
+        threading.Thread(target=lambda name=name: asyncio.run(main(name)))
+        for name in "abc"
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(50)
+        assert not thread.is_alive()
+    assert outcomes == dict.fromkeys("abc", (True,) * 4)
+    owner.wait_for_engine()
+
+
+def test_a_loop_that_ends_leaves_nothing(fs, owner):
+    """``asyncio.run`` cancels what is left, and the caller's loop is closed then."""
+    owner.oss.faults.add(Fault(action="PutObject", delay=0.05, times=None))
+    begun = []
+
+    async def main():
+        for n in range(20):
+            write = fs._pipe_file(f"{ROOT}/{n}", b"x")
+            begun.append(asyncio.create_task(write))
+        await asyncio.sleep(0.03)
+
+    asyncio.run(main())
+    assert all(task.cancelled() for task in begun)
+    stored = owner.stored()
+    owner.wait_for_engine()
+    time.sleep(0.1)
+    assert owner.stored() == stored
+
+
+@pytest.mark.parametrize("limit", [1, None])
+def test_progress_of_a_coroutine_may_call_the_filesystem(environment, tmp_path, limit):
+    """It runs neither in the caller's loop nor in that of the engine."""
+    fs = OSSPresignedFileSystem(signer="keys", max_concurrency=limit)
+    (tmp_path / "f").write_bytes(bytes(SIZE))
+    places = set()
+
+    class Notes(Callback):
+        def relative_update(self, inc=1):
+            places.add(threading.current_thread().name.rpartition("-")[0])
+            fs.pipe_file(f"{ROOT}/note", b"x")
+            assert asyncio.run(fs._cat_file(f"{ROOT}/note")) == b"x"
+
+    async def main():
+        async with asyncio.timeout(50):
+            await asyncio.gather(
+                *(
+                    fs._put_file(str(tmp_path / "f"), f"{ROOT}/{n}", callback=Notes())
+                    for n in range(4)
+                ),
+                fs._put([str(tmp_path / "f")], f"{ROOT}/d/", callback=Notes()),
+            )
+
+    asyncio.run(main())
+    assert places == {"osspresigned-worker"}

@@ -18,7 +18,7 @@ from fsspec_osspresigned.errors import (
     URLExpiredError,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.syncing.sync import sync
+from fsspec_osspresigned.tools.sync.sync import sync
 from tests.form_signer import grant_of
 
 BUCKET = "examplebucket"

@@ -17,9 +17,9 @@ from fsspec_osspresigned.errors import (
     ReplyError,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.objects import calls
 from fsspec_osspresigned.objects import calls as objects
 from fsspec_osspresigned.objects import copy as copying
-from fsspec_osspresigned.objects import listing
 
 ROOT = "examplebucket"
 PATH = f"{ROOT}/a"
@@ -53,7 +53,7 @@ def put(owner, *keys):
 def test_odd_keys_are_listed_as_they_are(full, owner, monkeypatch):
     """Whatever stands in a key, also across pages, it comes back unchanged."""
     put(owner, *ODD)
-    monkeypatch.setattr(listing, "PAGE_SIZE", 2)
+    monkeypatch.setattr(calls, "PAGE_SIZE", 2)
     every = sorted(f"{ROOT}/{key}" for key in ODD)
     assert full.find(ROOT) == every
     assert full.find(f"osspresigned://{ROOT}/") == every
@@ -256,10 +256,8 @@ def page(**members):
 )
 def test_a_listing_that_cannot_be_right_is_an_error(fs, monkeypatch, body, why):
     """No endless pages, no missing ones, and nothing that was not asked for."""
-    monkeypatch.setattr(
-        "fsspec_osspresigned.emulator.message.replies.xml", lambda *_: body
-    )
-    monkeypatch.setattr("fsspec_osspresigned.emulator.calls.listing.read_token", str)
+    monkeypatch.setattr("fsspec_osspresigned.emulator.messages.xml", lambda *_: body)
+    monkeypatch.setattr("fsspec_osspresigned.emulator.listing.read_token", str)
     with pytest.raises(ReplyError, match=why):
         fs.find(f"{ROOT}/d")
 
@@ -267,16 +265,14 @@ def test_a_listing_that_cannot_be_right_is_an_error(fs, monkeypatch, body, why):
 def test_a_store_that_does_not_encode_keys(fs, monkeypatch):
     """What is not said to be encoded is taken as it stands."""
     body = page(Contents="<Key>d/a%20+b</Key>")
-    monkeypatch.setattr(
-        "fsspec_osspresigned.emulator.message.replies.xml", lambda *_: body
-    )
+    monkeypatch.setattr("fsspec_osspresigned.emulator.messages.xml", lambda *_: body)
     assert fs.find(f"{ROOT}/d") == [f"{ROOT}/d/a%20+b"]
 
 
 def test_a_failure_on_a_later_page_is_no_short_listing(fs, owner, monkeypatch):
     """What was seen of it must not pass for all."""
     fs.pipe({f"{ROOT}/p/{n}": b"" for n in range(5)})
-    monkeypatch.setattr(listing, "PAGE_SIZE", 2)
+    monkeypatch.setattr(calls, "PAGE_SIZE", 2)
     for look in (fs.ls, fs.find):
         owner.oss.faults.add(
             Fault(action="ListObjectsV2", after=1, refuse="denied", times=1)

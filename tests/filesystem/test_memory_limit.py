@@ -6,6 +6,8 @@ import gc
 import http.server
 import itertools
 import json
+import os
+import signal
 import subprocess
 import sys
 import threading
@@ -14,14 +16,13 @@ from collections import Counter
 
 import pytest
 
-from fsspec_osspresigned.concurrency.budget import of_process
 from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.engine.limits import memory_budget
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http.body import MemoryBody
 from fsspec_osspresigned.http.checksums import md5_of
 from fsspec_osspresigned.model import MIN_PART, SignedRequest
 from fsspec_osspresigned.units import KIB, MIB
-from tests.concurrency.test_budget import in_child
 from tests.form_signer import grant_of
 
 BUCKET = "examplebucket"
@@ -40,12 +41,32 @@ def wait_until(fact):
 @pytest.fixture
 def memory():
     """The memory of the process; what a test uses, it gives back."""
-    one = of_process().memory
+    one = memory_budget()
     gc.collect()
     before = one.used
     yield one
     gc.collect()
     wait_until(lambda: one.used == before)
+
+
+def in_child(check):
+    """Return whether *check* is true in a forked child that lives ten seconds at most."""
+    pid = os.fork()
+    if not pid:  # pragma: no cover - another process
+        code = 1
+        try:
+            code = 0 if check() else 1
+        finally:
+            os._exit(code)
+    end = time.monotonic() + 10
+    while time.monotonic() < end:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return status == 0
+        time.sleep(0.01)
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    return False
 
 
 @pytest.fixture
@@ -105,7 +126,7 @@ def test_files_that_go_by_one_request_wait_on_disk(oss, owner, memory, tmp_path,
 
 CHILD = """
 import sys, threading
-from fsspec_osspresigned.concurrency.budget import of_process
+from fsspec_osspresigned.engine.limits import memory_budget
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 
 COUNT, SIZE, STEP, MIB = 300, 3_000_000, 100_000, 2**20
@@ -119,7 +140,7 @@ def content(number, start):
 
 fs = OSSPresignedFileSystem(signer="keys", memory_limit="32MiB")
 fs.pipe({f"examplebucket/warm/{n}": bytes(300_000) for n in range(40)})
-memory, before, most, over = of_process().memory, resident(), [0, 0], threading.Event()
+memory, before, most, over = memory_budget(), resident(), [0, 0], threading.Event()
 
 def watch():
     while not over.wait(0.002):
@@ -217,7 +238,7 @@ def test_child_has_memory_of_its_own(fs, owner, memory):
     assert memory.used >= LIMIT
 
     def check():
-        mine = of_process().memory
+        mine = memory_budget()
         assert mine is not memory
         assert mine.used == 0
         one = OSSPresignedFileSystem(**OPTIONS, skip_instance_cache=True)
@@ -306,10 +327,9 @@ def counted():
 
 
 @pytest.mark.parametrize("widths", [(4, 4), (3, 8), (1, 6), (1, 1)])
-def test_filesystems_share_what_is_in_flight(counted, widths):
+def test_filesystems_share_what_is_in_flight(counted, owner, widths):
     """Two filesystems have no more in flight than one, and one more; neither starves."""
     origin = f"http://127.0.0.1:{counted.server_port}"
-    used = of_process().requests.used
     filesystems = [
         OSSPresignedFileSystem(
             signer=Plain(origin), max_concurrency=width, skip_instance_cache=True
@@ -343,4 +363,4 @@ def test_filesystems_share_what_is_in_flight(counted, widths):
     assert max(firsts.values()) < min(lasts.values())
     runs = [len([*group]) for _, group in itertools.groupby(counted.order)]
     assert len(runs) > 4
-    assert of_process().requests.used == used
+    owner.wait_for_engine()

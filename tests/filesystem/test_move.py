@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
+import time
 
 import pytest
 
-from fsspec_osspresigned.concurrency.cancellation import Cancellation
-from fsspec_osspresigned.emulator import Fault
-from fsspec_osspresigned.emulator.message import replies
+from fsspec_osspresigned.emulator import Fault, messages
+from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
     BlindAnswerWarning,
@@ -21,13 +22,11 @@ from fsspec_osspresigned.errors import (
     OSSPresignedError,
     ReplyError,
     SourceChangedError,
-    UploadDiscardedError,
     UploadErrors,
     URLExpiredError,
 )
 from fsspec_osspresigned.objects import copy as copying
-from fsspec_osspresigned.options.object_options import Target
-from fsspec_osspresigned.upload.steps import UploadSteps
+from fsspec_osspresigned.options.of_objects import Target
 
 ROOT = "examplebucket"
 PATH = f"{ROOT}/a"
@@ -126,7 +125,7 @@ def test_parts_without_etags_cannot_be_completed(fs, owner, monkeypatch):
     """A reply that lacks it, or is none, is an error."""
     fs.pipe_file(PATH, LARGE)
     monkeypatch.setattr(
-        "fsspec_osspresigned.emulator.message.replies.xml",
+        "fsspec_osspresigned.emulator.messages.xml",
         lambda root, content: (
             b"<CopyPartResult/>"
             if root == "CopyPartResult"
@@ -146,29 +145,31 @@ def test_a_large_source_that_is_replaced_meanwhile(fs, owner):
     """No object is made of two versions."""
     fs.pipe_file(PATH, LARGE)
     source = copying.SourceHead(len(LARGE), '"0"', "0", {})
-    copy = copying.Copying(fs.client, PATH, Target(path=COPY), None, source)
+    copy = copying.Copying(fs.client, PATH, Target(path=COPY), source)
     with pytest.raises(SourceChangedError):
-        copy.run()
+        run(copy.run)
     assert set(owner.stored()) == {"a"}
     assert not owner.oss.uploads(ROOT)
 
 
 @pytest.mark.usefixtures("in_parts")
-def test_giving_up_from_elsewhere_ends_a_copy(fs, owner, monkeypatch):
-    """What is under way is waited for, and aborted."""
+@pytest.mark.parametrize("action", ["InitiateMultipartUpload", "UploadPartCopy"])
+def test_a_cancelled_copy_is_aborted(fs, owner, action):
+    """What is under way is waited for, and no part is left."""
     fs.pipe_file(PATH, LARGE)
-    cancel = Cancellation()
-    real = UploadSteps.initiate
+    owner.oss.clear()
+    owner.oss.faults.add(Fault(action=action, delay=0.3))
 
-    def initiate(*args, **options):
-        upload_id = real(*args, **options)
-        cancel.set()
-        return upload_id
+    async def main():
+        task = asyncio.create_task(fs._cp_file(PATH, COPY))
+        await asyncio.to_thread(owner.wait_for_faults)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return owner.oss.uploads(ROOT)
 
-    monkeypatch.setattr(UploadSteps, "initiate", initiate)
-    with pytest.raises(UploadDiscardedError, match="was cancelled"):
-        copying.Copying(fs.client, PATH, Target(path=COPY), cancel).run()
-    assert not owner.oss.uploads(ROOT)
+    assert not asyncio.run(main())
+    assert set(owner.stored()) == {"a"}
 
 
 @pytest.mark.usefixtures("in_parts")
@@ -259,13 +260,13 @@ def test_an_exclusive_copy_whose_first_reply_was_lost(only, owner):
     fs.pipe_file(PATH, b"1")
     target = Target(path=COPY, headers={"x-oss-forbid-overwrite": "true"})
     owner.oss.faults.add(Fault(action="CopyObject", drop_reply=True))
-    copying.Copying(fs.client, PATH, target).run()
+    run(copying.Copying(fs.client, PATH, target).run)
     fs.pipe_file(PATH, b"2")
     owner.oss.faults.add(Fault(action="CopyObject", reset=True))
     with pytest.raises(ObjectExistsError):
-        copying.Copying(fs.client, PATH, target).run()
+        run(copying.Copying(fs.client, PATH, target).run)
     with pytest.raises(ObjectExistsError):
-        copying.Copying(fs.client, PATH, target).run()
+        run(copying.Copying(fs.client, PATH, target).run)
 
 
 def test_trees_are_copied_at_once(full, owner):
@@ -472,7 +473,7 @@ def test_nothing_goes_on_after_an_interrupt(fs, owner, verb, interrupt_at):
     with pytest.raises(KeyboardInterrupt):
         getattr(fs, verb)(**first, **more, recursive=True)
     before = len(owner.oss.requests)
-    fs.client.files.submit(int).result()
+    time.sleep(0.3)  # longer than a reply takes
     assert len(owner.oss.requests) == before
     left = [key for key in owner.stored() if key.startswith("t/")]
     assert left if verb == "rm" else len(left) == 200
@@ -489,9 +490,9 @@ def test_a_directory_that_was_made_is_forgotten(fs):
 def test_a_reply_to_a_part_is_read(fs, owner, monkeypatch, in_parts):
     """A 200 that is no result of a copy is an error."""
     fs.pipe_file(PATH, LARGE)
-    real = replies.xml
+    real = messages.xml
     monkeypatch.setattr(
-        "fsspec_osspresigned.emulator.message.replies.xml",
+        "fsspec_osspresigned.emulator.messages.xml",
         lambda root, content: (
             b"<no/>" if root == "CopyPartResult" else real(root, content)
         ),

@@ -18,8 +18,8 @@ from fsspec_osspresigned.errors import (
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
-from fsspec_osspresigned.server.app import create_app
-from fsspec_osspresigned.server.policy import Policy
+from fsspec_osspresigned.owner.service.app import create_app
+from fsspec_osspresigned.owner.service.policy import Policy
 from fsspec_osspresigned.signers.keys import KeySigner
 
 ROOT = "examplebucket"

@@ -7,14 +7,14 @@ import time
 
 import pytest
 
+from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action, Operation
-from fsspec_osspresigned.options.object_options import Target
-from fsspec_osspresigned.signers.base import Grant, preflight
-from fsspec_osspresigned.signers.chain import ChainSigner
-from fsspec_osspresigned.signing import presign
-from fsspec_osspresigned.upload.steps import UploadSteps
+from fsspec_osspresigned.options.of_objects import Target
+from fsspec_osspresigned.signers.base import ChainSigner, Signer
+from fsspec_osspresigned.signing import PresignRequest
+from fsspec_osspresigned.upload.oss_calls import OSSCalls
 
 BUCKET = "examplebucket"
 TYPED = {"Content-Type": "text/csv"}
@@ -48,7 +48,7 @@ def owners_upload(oss, owner):
         monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
         fs = OSSPresignedFileSystem(**keys)
         target = Target(path=f"{BUCKET}/a")
-        upload_id, _ = UploadSteps(fs.client, target).initiate()
+        upload_id, _ = run(OSSCalls(fs.client, target).initiate)
         oss.clear()
         part = {"partNumber": "1", "uploadId": upload_id}
         return {
@@ -78,18 +78,22 @@ def test_stream_with_a_header_that_is_not_signed(filesystem_of, owner):
 
 def test_url_demands_a_header_that_nobody_gives(filesystem_of, owner, oss, monkeypatch):
     """A V4 URL names its additional headers; without them OSS would answer 400."""
-    url = presign(
-        oss.credentials,
-        oss.endpoint,
-        method="PUT",
-        bucket=BUCKET,
-        key="a",
-        headers={"Content-Disposition": "inline"},
-        additional_headers=("content-disposition",),
-        region="cn-hangzhou",
-        now=time.time(),
-        expires_in=600,
-    ).reveal()
+    url = (
+        PresignRequest(
+            oss.credentials,
+            oss.endpoint,
+            method="PUT",
+            bucket=BUCKET,
+            key="a",
+            headers={"Content-Disposition": "inline"},
+            additional_headers=("content-disposition",),
+            region="cn-hangzhou",
+            now=time.time(),
+            expires_in=600,
+        )
+        .url()
+        .reveal()
+    )
     monkeypatch.setenv("UPLOAD_URL", url)
     for fs in (OSSPresignedFileSystem(url="env:UPLOAD_URL"), filesystem_of(url)):
         with pytest.raises(
@@ -109,18 +113,22 @@ def test_url_demands_a_header_that_nobody_gives(filesystem_of, owner, oss, monke
 def test_length_that_is_signed_waits_until_it_is_known(filesystem_of, owner, oss):
     """A stream to a URL of exactly five bytes opens, and fails with another length."""
     headers = {"Content-Length": "5"}
-    url = presign(
-        oss.credentials,
-        oss.endpoint,
-        method="PUT",
-        bucket=BUCKET,
-        key="a",
-        headers=headers,
-        additional_headers=("content-length",),
-        region="cn-hangzhou",
-        now=time.time(),
-        expires_in=600,
-    ).reveal()
+    url = (
+        PresignRequest(
+            oss.credentials,
+            oss.endpoint,
+            method="PUT",
+            bucket=BUCKET,
+            key="a",
+            headers=headers,
+            additional_headers=("content-length",),
+            region="cn-hangzhou",
+            now=time.time(),
+            expires_in=600,
+        )
+        .url()
+        .reveal()
+    )
     fs = filesystem_of({"url": url, "headers": headers})
     with (
         pytest.raises(NotSignedError, match="exactly 5 bytes"),
@@ -163,14 +171,11 @@ def test_owner_who_completes_needs_receipts(filesystem_of, owners_upload, monkey
     assert [receipt.status for receipt in told] == ["pending"]
 
 
-class _Only:
+class _Only(Signer):
     """Signs one key."""
 
     def __init__(self, key: str) -> None:
         self.key = key
-
-    def grant(self, path: str) -> Grant:
-        return Grant()
 
     def preflight(self, operation: Operation) -> None:
         if operation.key != self.key:
@@ -183,7 +188,7 @@ def test_chain_asks_who_would_sign():
     chain = ChainSigner(_Only("a"), _Only("b"))
     for key in ("a", "b"):
         operation = Operation(action=Action.PutObject, bucket=BUCKET, key=key)
-        preflight(chain, operation)
+        chain.preflight(operation)
     with pytest.raises(NotSignedError, match="only b"):
-        preflight(chain, Operation(action=Action.PutObject, bucket=BUCKET, key="c"))
-    preflight(ChainSigner(object()), operation)
+        chain.preflight(Operation(action=Action.PutObject, bucket=BUCKET, key="c"))
+    ChainSigner(Signer()).preflight(operation)

@@ -247,8 +247,8 @@ def test_a_url_without_the_header_is_refused_if_that_is_wanted(owner, oss, fs, m
     for name in "ab":
         with pytest.raises(PermissionError):
             strict.exists(f"{ROOT}/{name}")
-    if many:
-        with pytest.raises(UploadErrors, match="overwrite=True"):
+    if many:  # the first refusal may come before the other object is begun
+        with pytest.raises((NotSignedError, UploadErrors), match="overwrite=True"):
             strict.pipe({f"{ROOT}/{name}": b"new" for name in "ab"})
     else:
         with pytest.raises(NotSignedError, match="overwrite=True"):

@@ -17,7 +17,7 @@ import pytest
 from attrs import evolve
 
 from fsspec_osspresigned.emulator import Fault
-from fsspec_osspresigned.emulator.calls.reading import wanted_range
+from fsspec_osspresigned.emulator.reading import wanted_range
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
     ConfigurationError,
@@ -74,7 +74,7 @@ def test_a_store_without_ranges_is_read_all_the_same(fs, owner, monkeypatch):
     """What a gateway answers with the whole object is cut here."""
     fs.pipe_file(PATH, DATA)
     monkeypatch.setattr(
-        "fsspec_osspresigned.emulator.calls.reading.wanted_range", lambda *_: None
+        "fsspec_osspresigned.emulator.reading.wanted_range", lambda *_: None
     )
     assert fs.cat_file(PATH, 5, 10) == DATA[5:10]
     assert fs.cat_file(PATH, 0, 10) == DATA[:10]
@@ -99,9 +99,7 @@ def test_a_suffix_longer_than_the_object_is_all_of_it(fs, monkeypatch):
         headers = {**call.headers, "x-oss-range-behavior": "standard"}
         return wanted_range(evolve(call, headers=headers), size)
 
-    monkeypatch.setattr(
-        "fsspec_osspresigned.emulator.calls.reading.wanted_range", standard
-    )
+    monkeypatch.setattr("fsspec_osspresigned.emulator.reading.wanted_range", standard)
     fs.pipe({PATH: b"abc", f"{ROOT}/empty": b""})
     assert fs.cat_file(PATH, -8) == b"abc"
     assert fs.cat_ranges([PATH, f"{ROOT}/empty"], -8, None) == [b"abc", b""]
@@ -116,9 +114,7 @@ def test_a_range_that_comes_short_is_an_error(fs, tmp_path, monkeypatch, cache):
         return start, start + (stop - start) // 2
 
     fs.pipe_file(PATH, DATA)
-    monkeypatch.setattr(
-        "fsspec_osspresigned.emulator.calls.reading.wanted_range", short
-    )
+    monkeypatch.setattr("fsspec_osspresigned.emulator.reading.wanted_range", short)
     for start, end in ((0, 100), (100, None), (-100, None), (-100, -10)):
         with pytest.raises(ReplyError, match="not the range that was asked for"):
             fs.cat_file(PATH, start, end)
@@ -137,17 +133,17 @@ def test_ranges_of_one_call_are_of_one_version(fs, owner, monkeypatch, store):
     fs.pipe_file(PATH, DATA)
     if store != "honest":
         monkeypatch.setattr(
-            "fsspec_osspresigned.emulator.calls.reading.check_conditions",
+            "fsspec_osspresigned.emulator.reading.check_conditions",
             lambda *_: None,
         )
     if store == "no tags":  # then only the size tells
         owner.oss.faults.add(Fault(action="GetObject", no_etag=True, times=None))
     real, seen = fs.client.call, itertools.count(1)
 
-    def call(operation, *args, **options):
+    async def call(operation, *args, **options):
         if operation.action == "GetObject" and next(seen) == 2:
-            fs.pipe_file(PATH, DATA + b"more")
-        return real(operation, *args, **options)
+            await fs._pipe_file(PATH, DATA + b"more")
+        return await real(operation, *args, **options)
 
     monkeypatch.setattr(fs.client, "call", call)
     found = fs.cat_ranges([PATH, PATH], [0, 9_000], [10, 9_010], batch_size=1)
@@ -190,7 +186,7 @@ def test_looking_by_the_first_byte_in_odd_stores(only, owner, monkeypatch):
     with pytest.raises(InvalidRequestError):
         fs.info(PATH)
 
-    def silent(client, piece, cancel=None):
+    async def silent(client, piece):
         piece.begin()
 
     monkeypatch.setattr("fsspec_osspresigned.objects.calls.fetch", silent)
@@ -288,7 +284,7 @@ def test_a_store_that_ignores_the_pin_is_found_out(fs, owner, monkeypatch):
     """The ETag of each reply is compared, too."""
     fs.pipe_file(PATH, DATA)
     monkeypatch.setattr(
-        "fsspec_osspresigned.emulator.calls.reading.check_conditions", lambda *_: None
+        "fsspec_osspresigned.emulator.reading.check_conditions", lambda *_: None
     )
     with fs.open(PATH, cache_type="none") as file:
         fs.pipe_file(PATH, DATA[::-1])

@@ -18,7 +18,7 @@ from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.errors import Refused
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import SignedRequest
-from fsspec_osspresigned.signing import Credentials, Endpoint, presign
+from fsspec_osspresigned.signing import Credentials, Endpoint, PresignRequest
 
 BUCKET = "examplebucket"
 PATH = f"{BUCKET}/dir/a.csv"
@@ -46,7 +46,7 @@ def uploaded(tmp_path, monkeypatch):
         **options: Any,
     ) -> errors.ReplyError:
         path = f"{BUCKET}/{name}"
-        url = presign(
+        url = PresignRequest(
             key,
             Endpoint.parse(address),
             method="PUT",
@@ -57,7 +57,7 @@ def uploaded(tmp_path, monkeypatch):
             region="cn-hangzhou",
             now=time.time() + at,
             expires_in=600,
-        )
+        ).url()
         text = spoil(url.reveal())
         if way == "url":
             (tmp_path / "url").touch(mode=0o600)
@@ -252,7 +252,7 @@ def test_a_header_that_the_url_lists_is_known_to_be_missing(owner):
             return [
                 SignedRequest(
                     method="PUT",
-                    url=presign(
+                    url=PresignRequest(
                         key,
                         place,
                         method="PUT",
@@ -263,7 +263,7 @@ def test_a_header_that_the_url_lists_is_known_to_be_missing(owner):
                         now=time.time(),
                         expires_in=60,
                         additional_headers=[name],
-                    ),
+                    ).url(),
                 )
                 for operation in operations
             ]

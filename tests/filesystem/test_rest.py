@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -11,11 +12,12 @@ import pytest
 
 from fsspec_osspresigned import sync
 from fsspec_osspresigned.asgi_server import LoopbackServer
-from fsspec_osspresigned.concurrency import thread_pool
+from fsspec_osspresigned.engine import engine
+from fsspec_osspresigned.errors import UploadErrors
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART, Action
-from fsspec_osspresigned.server.app import create_app
-from fsspec_osspresigned.server.policy import Policy, hash_token
+from fsspec_osspresigned.owner.service.app import create_app
+from fsspec_osspresigned.owner.service.policy import Policy, hash_token
 from fsspec_osspresigned.signers.keys import KeySigner
 from tests.filesystem.conftest import BUCKET
 
@@ -87,7 +89,8 @@ VERBS = [put, pipe, get, stream, transaction, synchronize]
 @pytest.fixture(autouse=True)
 def short_patience(monkeypatch):
     """Let idle threads end soon."""
-    monkeypatch.setattr(thread_pool, "PATIENCE", 0.01)
+    monkeypatch.setattr(engine, "IDLE", 0.01)
+    monkeypatch.setattr(engine, "_IDLE_CHECK_INTERVAL", 0.005)
 
 
 @pytest.fixture
@@ -111,8 +114,19 @@ def serviced(environment, monkeypatch):
         )
 
 
-def work(fs, owner, place, verb, threads):
-    """Do *verb* in some threads, compare what is stored, and rest."""
+def threads_of_engine():
+    """Return the threads that the package has for its work.
+
+    An interrupt in the start of a thread leaves one in the list that never began.
+    """
+    ours = "osspresigned-engine", "osspresigned-worker"
+    return [
+        one for one in threading.enumerate() if one.ident and one.name.startswith(ours)
+    ]
+
+
+def do(fs, owner, place, verb, threads):
+    """Do *verb* in some threads, and compare what is stored."""
 
     def one(number):
         folder = place / f"{verb.__name__}-{number}"
@@ -129,11 +143,14 @@ def work(fs, owner, place, verb, threads):
             for stored in pool.map(one, range(threads)):
                 wanted.update(stored)
     assert wanted.items() <= owner.stored().items()
-    client = fs.client
-    pools = (client.trees, client.files, client.requests, client.openers)
+
+
+def work(fs, owner, place, verb, threads):
+    """Do *verb* in some threads, compare what is stored, and rest."""
+    do(fs, owner, place, verb, threads)
     end = time.monotonic() + 20
-    while any(pool.threads for pool in pools):
-        assert time.monotonic() < end, threading.enumerate()
+    while left := threads_of_engine():
+        assert time.monotonic() < end, left
         time.sleep(0.001)
 
 
@@ -154,20 +171,76 @@ def test_service_after_a_rest(serviced, owner, tmp_path, threads):
         work(serviced, owner, tmp_path, little, 1)
 
 
-@pytest.mark.parametrize("most", [0, 1, 2, 5])
-@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.__name__)
-def test_verb_without_threads(rested, owner, tmp_path, monkeypatch, verb, most):
-    """Where few threads can be started, or none, the caller's does the rest."""
-    real, places = threading.Thread.start, threading.Semaphore(most)
+@pytest.fixture
+def only_threads(monkeypatch):
+    """Let the engine have no more than so many threads at a time, within a block."""
+    real = threading.Thread.start
 
-    def start(thread):
-        if thread.name.startswith("osspresigned") and not places.acquire(
-            blocking=False
-        ):
-            raise RuntimeError("can't start new thread")
-        real(thread)
+    @contextlib.contextmanager
+    def limit(most):
+        places = threading.Semaphore(most)
 
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", start)
-        work(rested, owner, tmp_path, verb, 1)
+        def counted(run):
+            def running():
+                try:
+                    run()
+                finally:
+                    places.release()
+
+            return running
+
+        def start(thread):
+            ours = thread.name.startswith("osspresigned")
+            if ours and not places.acquire(blocking=False):
+                raise RuntimeError("can't start new thread")
+            if ours:
+                thread.run = counted(thread.run)
+            real(thread)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", start)
+            patch.setattr(engine, "IDLE", 25)  # an end and a start need two threads
+            yield
+
+    return limit
+
+
+@pytest.mark.parametrize("most", [1, 2, 5])
+@pytest.mark.parametrize(
+    "verb", [put, pipe, get, stream, synchronize], ids=lambda verb: verb.__name__
+)
+def test_verb_with_few_threads(rested, owner, tmp_path, only_threads, verb, most):
+    """Where few threads can be started, those that there are do the rest."""
     work(rested, owner, tmp_path, little, 1)
+    with only_threads(most):
+        do(rested, owner, tmp_path, verb, 1)
+    work(rested, owner, tmp_path, little, 1)
+
+
+def test_transaction_with_few_threads(rested, owner, tmp_path, only_threads):
+    """The end of each file needs a thread; what was published is named."""
+    work(rested, owner, tmp_path, little, 1)
+    before = owner.stored()
+    with only_threads(1), pytest.raises(UploadErrors) as caught:
+        do(rested, owner, tmp_path, transaction, 1)
+    published = {f"{BUCKET}/{key}" for key in owner.stored().keys() - before.keys()}
+    assert published == {receipt.path for receipt in caught.value.receipts}
+    work(rested, owner, tmp_path, transaction, 1)
+
+
+@pytest.mark.parametrize("verb", VERBS, ids=lambda verb: verb.__name__)
+def test_verb_without_a_thread(rested, owner, tmp_path, only_threads, verb):
+    """Where no thread can be started, the calling thread does the work.
+
+    A file of a transaction needs a worker thread, so nothing is published then.
+    """
+    work(rested, owner, tmp_path, little, 1)
+    before = owner.stored()
+    with only_threads(0):
+        if verb is transaction:
+            with pytest.raises(UploadErrors):
+                do(rested, owner, tmp_path, verb, 1)
+            assert owner.stored() == before
+        else:
+            work(rested, owner, tmp_path, verb, 1)
+    work(rested, owner, tmp_path, verb, 1)

@@ -14,9 +14,9 @@ from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
+from fsspec_osspresigned.owner.service.app import create_app
+from fsspec_osspresigned.owner.service.policy import Policy
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.server.app import create_app
-from fsspec_osspresigned.server.policy import Policy
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import Credentials
 

@@ -27,10 +27,10 @@ from fsspec_osspresigned.errors import (
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.options.options import Options
-from fsspec_osspresigned.server.app import create_app
-from fsspec_osspresigned.server.policy import Policy
+from fsspec_osspresigned.owner.service.app import create_app
+from fsspec_osspresigned.owner.service.policy import Policy
 from fsspec_osspresigned.signers.keys import KeySigner
-from fsspec_osspresigned.signing import presign
+from fsspec_osspresigned.signing import PresignRequest
 from tests.signers.grants import document
 
 BUCKET = "examplebucket"
@@ -339,7 +339,7 @@ def test_a_named_source_stands_in_for_that_of_the_environment(owner, monkeypatch
 def ruby_url(oss, key: str, version: str) -> str:
     """Return a presigned PUT as the Ruby SDK writes it: a blank of the key is a plus."""
     return (
-        presign(
+        PresignRequest(
             oss.credentials,
             oss.endpoint,
             method="PUT",
@@ -350,6 +350,7 @@ def ruby_url(oss, key: str, version: str) -> str:
             now=time.time(),
             expires_in=600,
         )
+        .url()
         .reveal()
         .replace("%20", "+")
     )

@@ -20,7 +20,6 @@ import pytest
 from fsspec.callbacks import Callback
 from fsspec.implementations.dirfs import DirFileSystem
 
-from fsspec_osspresigned.concurrency import job_runner
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
@@ -483,18 +482,9 @@ def test_one_object_that_fails_is_raised_as_itself(blind, owner):
     assert not owner.stored()
 
 
-def test_an_interrupted_commit_says_what_is_published(blind, owner, monkeypatch):
+def test_an_interrupted_commit_says_what_is_published(blind, owner, interrupt_at):
     """Ctrl-C stays Ctrl-C, with a note; what was not published is discarded."""
-    wait = job_runner.wait_for_all
-    calls = []
-
-    def interrupted(futures):
-        wait(futures)
-        calls.append(futures)
-        if len(calls) == 1:
-            raise KeyboardInterrupt
-
-    monkeypatch.setattr(job_runner, "wait_for_all", interrupted)
+    interrupt_at(blind, "PutObject", 3)
     with pytest.raises(KeyboardInterrupt) as caught, blind.transaction as found:
         for name in "012":
             blind.pipe_file(f"{ROOT}/{name}", b"x")

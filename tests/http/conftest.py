@@ -13,8 +13,10 @@ from typing import Any
 import pytest
 import trustme
 
+from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.http.body import EMPTY
-from fsspec_osspresigned.http.transport import Exchange, Transport
+from fsspec_osspresigned.http.transfer import Exchange
+from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import SignedRequest
 
 
@@ -25,6 +27,7 @@ class Peer:
         self.server = server
         self.sock = sock
         self.ahead = b""
+        self.body = b""  # of the last request
 
     def head(self) -> bytes:
         """Read the head of a request and remember it; empty at the end."""
@@ -51,6 +54,7 @@ class Peer:
                 return b""
             body += block
         self.ahead = body[size:]
+        self.body = body[:size]
         if head:
             self.server.bodies.append(body[:size])
         return head
@@ -152,9 +156,7 @@ def serve() -> Iterator[Callable[..., Server]]:
         server.close()
 
 
-@pytest.fixture
-def send() -> Iterator[Callable[..., Any]]:
-    """Send one signed request; the transport and its timeouts are the test's own."""
+def _sender(**usual: Any) -> Iterator[Callable[..., Any]]:
     transports: dict[tuple[Any, ...], Transport] = {}
 
     def one(
@@ -173,11 +175,27 @@ def send() -> Iterator[Callable[..., Any]]:
                 connect_timeout=connect, progress_timeout=seconds, allow_http=True
             )
         signed = SignedRequest(method=method, url=url, headers=headers)
-        return transports[key].send(signed, body, Exchange(**facts))
+        return run(transports[key].send, signed, body, Exchange(**usual | facts))
 
     yield one
     for transport in transports.values():
         transport.close()
+
+
+@pytest.fixture(params=[False, True], ids=["loop", "thread"])
+def send(request: pytest.FixtureRequest) -> Iterator[Callable[..., Any]]:
+    """Send one signed request in both ways there are, and return the reply.
+
+    The transport and its timeouts are the test's own. A large body goes by a thread in
+    any case.
+    """
+    yield from _sender(in_thread=request.param)
+
+
+@pytest.fixture
+def send_by_thread() -> Iterator[Callable[..., Any]]:
+    """Send one signed request by a worker thread, as one with a large body is sent."""
+    yield from _sender(in_thread=True)
 
 
 @pytest.fixture(scope="session")

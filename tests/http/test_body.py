@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import io
-import mmap
 import os
 from random import Random
 
@@ -23,7 +21,6 @@ from fsspec_osspresigned.http.body import (
     PartBody,
     SpooledBody,
     bytes_in,
-    page_buffer,
 )
 
 
@@ -132,7 +129,8 @@ def test_changed_while_read(file):
     sent = next(blocks).nbytes
     os.utime(file, ns=(1, 1))
     with pytest.raises(SourceChangedError):
-        next(blocks)
+        for block in blocks:
+            sent += block.nbytes
     assert 0 < sent < file.stat().st_size
 
 
@@ -154,25 +152,6 @@ def test_what_is_no_file(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     with pytest.raises(ConfigurationError, match="not a regular file"):
         FileBody.of(str(tmp_path / "pipe"))
-
-
-@pytest.mark.parametrize("size", [0, 1, BLOCK, 3 * BLOCK + 1])
-def test_buffers_begin_on_a_page(size):
-    """The memory that a file is read into lies as processors like it."""
-    buffer = page_buffer(size)
-    assert buffer.nbytes == size
-    if size:
-        begin = ctypes.addressof(ctypes.c_char.from_buffer(buffer))
-        assert begin % mmap.PAGESIZE == 0
-
-
-@pytest.mark.parametrize("offset", [0, 5])
-def test_files_are_read_into_whole_pages(file, offset):
-    """So does each block of a file and of its parts."""
-    body = FileBody.of(str(file)).part(offset, 2 * BLOCK)
-    for block in body.blocks():
-        begin = ctypes.addressof(ctypes.c_char.from_buffer(block))
-        assert begin % mmap.PAGESIZE == 0
 
 
 def test_spool():

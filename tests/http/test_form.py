@@ -8,17 +8,17 @@ import traceback
 
 import pytest
 
+from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import (
     ConfigurationError,
     NetworkError,
     SourceChangedError,
-    UploadDiscardedError,
 )
 from fsspec_osspresigned.http.body import BLOCK, EMPTY, FileBody, MemoryBody
 from fsspec_osspresigned.http.checksums import crc64
-from fsspec_osspresigned.http.connection import OriginConnection
 from fsspec_osspresigned.http.form import form_frame
-from fsspec_osspresigned.http.transport import Exchange, Transport
+from fsspec_osspresigned.http.transfer import Exchange
+from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import SignedForm, SignedRequest
 from fsspec_osspresigned.secret import Secret
 
@@ -79,7 +79,7 @@ def test_form_to_the_byte(serve, transport):
     server = serve(accept)
     fields = {"success_action_status": "200", "Content-Type": "text/csv"}
     signed = post(server.origin, **fields)
-    transport.send(signed, MemoryBody.of(b"a,b\r\n"))
+    run(transport.send, signed, MemoryBody.of(b"a,b\r\n"))
     (head,), (body,) = server.heads, server.bodies
     assert head.startswith(b"POST / HTTP/1.1\r\n")
     assert b"Transfer-Encoding" not in head
@@ -106,9 +106,9 @@ def test_data_counts_alone(serve, transport, tmp_path, size, on_disk):
     data = bytes(i % 251 for i in range(size))
     (tmp_path / "f").write_bytes(data)
     body = FileBody.of(str(tmp_path / "f")) if on_disk else MemoryBody.of(data)
-    exchange = Exchange(with_crc=True, progress=sent.append, cancel=threading.Event())
+    exchange = Exchange(with_crc=True, progress=sent.append)
     for _ in range(2):  # over one connection, so the first was sent to its end
-        reply = transport.send(post(server.origin), body, exchange)
+        reply = run(transport.send, post(server.origin), body, exchange)
         assert (reply.body_bytes, reply.crc64) == (size, crc64(data))
     assert sum(sent) == 2 * size
     assert server.accepted == 1
@@ -116,17 +116,16 @@ def test_data_counts_alone(serve, transport, tmp_path, size, on_disk):
         assert parts_of(head, whole)[-1][1] == data
 
 
-def test_small_form_is_one_packet(serve, transport, monkeypatch):
+def test_small_form_is_one_packet(serve, transport):
     """Head, fields, a small body and the end go out together, as a small PUT does."""
-    calls, real = [], OriginConnection.send
+    received = []
 
-    def send(connection, view):
-        calls.append(len(view))
-        real(connection, view)
+    def script(peer):
+        received.append(peer.sock.recv(1 << 20))
+        peer.answer()
 
-    monkeypatch.setattr(OriginConnection, "send", send)
-    transport.send(post(serve(accept).origin), MemoryBody.of(b"abc"))
-    assert len(calls) == 1
+    run(transport.send, post(serve(script).origin), MemoryBody.of(b"abc"))
+    assert received[0].rstrip().endswith(b"--")
 
 
 @pytest.mark.parametrize(
@@ -136,7 +135,7 @@ def test_small_form_is_one_packet(serve, transport, monkeypatch):
 def test_any_key_is_sent_as_it_is(serve, transport, key):
     """A value stands between lines, so no character of it needs quoting."""
     server = serve(accept)
-    transport.send(post(server.origin, key=key), MemoryBody.of(b"abc"))
+    run(transport.send, post(server.origin, key=key), MemoryBody.of(b"abc"))
     (head,), (body,) = server.heads, server.bodies
     assert parts_of(head, body)[0][1] == key.encode()
 
@@ -144,9 +143,9 @@ def test_any_key_is_sent_as_it_is(serve, transport, key):
 def test_data_with_an_older_boundary(serve, transport):
     """Each form has a boundary of its own, so no data can end it."""
     server = serve(accept)
-    transport.send(post(server.origin), MemoryBody.of(b"abc"))
+    run(transport.send, post(server.origin), MemoryBody.of(b"abc"))
     data = server.bodies[0]
-    transport.send(post(server.origin), MemoryBody.of(data))
+    run(transport.send, post(server.origin), MemoryBody.of(data))
     assert parts_of(server.heads[1], server.bodies[1])[-1][1] == data
 
 
@@ -202,7 +201,7 @@ def test_form_that_cannot_be_sent(transport, fields, words):
     """It is refused before there is a connection, and no value is shown."""
     signed = post("http://127.0.0.1:9", **fields)
     with pytest.raises(ConfigurationError, match=words) as caught:
-        transport.send(signed, EMPTY, Exchange(path="b/in/a"))
+        run(transport.send, signed, EMPTY, Exchange(path="b/in/a"))
     assert HIDDEN not in everything(caught.value)
     assert caught.value.path == "b/in/a"
 
@@ -243,7 +242,7 @@ def test_source_that_changes(serve, transport, tmp_path):
     body = FileBody.of(str(tmp_path / "f"))
     (tmp_path / "f").write_bytes(b"y" * (3 * BLOCK))
     with pytest.raises(SourceChangedError) as caught:
-        transport.send(post(server.origin), body)
+        run(transport.send, post(server.origin), body)
     assert ends.wait(5)
     assert not got.endswith(b"--\r\n")
     assert HIDDEN not in everything(caught.value)
@@ -259,25 +258,19 @@ def test_refused_before_the_data_was_sent(serve, transport):
     for size in (0, 2**24):
         server, sent = serve(refuse), []
         exchange = Exchange(progress=sent.append)
-        reply = transport.send(
-            post(server.origin), MemoryBody.of(bytes(size)), exchange
+        reply = run(
+            transport.send, post(server.origin), MemoryBody.of(bytes(size)), exchange
         )
         assert (reply.status, reply.body) == (403, b"no")
         assert sum(sent) == 0
 
 
-@pytest.mark.parametrize("kind", ["reset", "leave", "cancel"])
+@pytest.mark.parametrize("kind", ["reset", "leave"])
 def test_failures_show_no_field(serve, transport, kind):
     """Neither the error nor the frames of its traceback hold policy or signature."""
-    raised, cancel = NetworkError, threading.Event()
     server = serve(lambda peer: peer.reset() if kind == "reset" else peer.head())
-    if kind == "cancel":
-        raised = UploadDiscardedError
-        cancel.set()
-    with pytest.raises(raised) as caught:
-        transport.send(
-            post(server.origin), MemoryBody.of(b"abc"), Exchange(cancel=cancel)
-        )
+    with pytest.raises(NetworkError) as caught:
+        run(transport.send, post(server.origin), MemoryBody.of(b"abc"))
     assert HIDDEN not in everything(caught.value)
 
 
@@ -286,7 +279,7 @@ def test_through_a_proxy(serve, monkeypatch):
     server = serve(accept)
     monkeypatch.setenv("http_proxy", server.origin)
     allowing = Transport(allow_http=True)
-    allowing.send(post("http://b.example"), MemoryBody.of(b"abc"))
+    run(allowing.send, post("http://b.example"), MemoryBody.of(b"abc"))
     allowing.close()
     assert server.targets == ["http://b.example/"]
     assert parts_of(server.heads[0], server.bodies[0])[-1][1] == b"abc"

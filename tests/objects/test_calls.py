@@ -23,7 +23,7 @@ from fsspec_osspresigned.errors import (
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action, Reply
-from fsspec_osspresigned.objects import calls, listing
+from fsspec_osspresigned.objects import calls
 
 ROOT = "examplebucket"
 PATH = f"{ROOT}/a.json"
@@ -177,7 +177,7 @@ def test_a_transaction_publishes_at_its_end(blind, owner):
         with blind.open(PATH, "wb") as file:
             file.write(b"1")
         with fsspec.open(
-            f"osspresigned://{ROOT}/b", "wb", signer=blind.client.signer
+            f"osspresigned://{ROOT}/b", "wb", signer=blind.storage_options["signer"]
         ) as f:
             f.write(b"2")
         assert not owner.stored()
@@ -208,7 +208,7 @@ def test_copying_keeps_what_belongs_to_the_object(fs, owner):
 def test_a_reply_to_a_copy_is_read(fs, owner, monkeypatch):
     """A 200 that is no result of a copy is an error."""
     monkeypatch.setattr(
-        "fsspec_osspresigned.emulator.message.replies.xml", lambda *_: b"<no/>"
+        "fsspec_osspresigned.emulator.messages.xml", lambda *_: b"<no/>"
     )
     fs.pipe_file(PATH, b"1")
     with pytest.raises(ReplyError, match="CopyObject is bad"):
@@ -321,7 +321,7 @@ def owner_put(owner, key):
 
 def test_listings_come_in_pages(fs, owner, monkeypatch):
     """More than one page is one answer."""
-    monkeypatch.setattr("fsspec_osspresigned.objects.listing.PAGE_SIZE", 2)
+    monkeypatch.setattr("fsspec_osspresigned.objects.calls.PAGE_SIZE", 2)
     fs.pipe({f"{ROOT}/p/{n}": b"" for n in range(5)})
     owner.oss.clear()
     assert len(fs.ls(f"{ROOT}/p")) == 5
@@ -331,7 +331,7 @@ def test_listings_come_in_pages(fs, owner, monkeypatch):
 def test_a_listing_that_is_none_is_an_error(fs, monkeypatch):
     """A 200 that is no listing is not an empty directory."""
     monkeypatch.setattr(
-        "fsspec_osspresigned.emulator.message.replies.xml", lambda *_: b"<no/>"
+        "fsspec_osspresigned.emulator.messages.xml", lambda *_: b"<no/>"
     )
     with pytest.raises(ReplyError, match="ListObjectsV2 is bad"):
         fs.ls(f"{ROOT}/d")
@@ -424,7 +424,7 @@ def test_a_bucket_stays(fs, owner):
 @pytest.mark.parametrize("text", [None, "", "yesterday"])
 def test_an_unreadable_date_is_none(text):
     """A listing with an odd date is still a listing."""
-    assert listing.date_of(text) is None
+    assert calls.date_of(text) is None
 
 
 @pytest.mark.parametrize("count", [1, 3])

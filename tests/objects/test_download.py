@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import os
 import signal
 import stat
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -13,10 +15,9 @@ import pytest
 from fsspec.callbacks import Callback
 
 from fsspec_osspresigned import sync
-from fsspec_osspresigned.concurrency import abort_at_exit
-from fsspec_osspresigned.concurrency.cancellation import Cancellation
-from fsspec_osspresigned.concurrency.job_runner import run_steps
 from fsspec_osspresigned.emulator import Fault, StoredObject
+from fsspec_osspresigned.engine import abort_at_exit, engine
+from fsspec_osspresigned.engine.engine import blocking, run
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
     ConfigurationError,
@@ -26,8 +27,8 @@ from fsspec_osspresigned.errors import (
     UploadDiscardedError,
     UploadErrors,
 )
-from fsspec_osspresigned.filesystem import OSSPresignedFileSystem, read
-from fsspec_osspresigned.filesystem.progress import SharedCallback
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.http.body import SMALL
 from fsspec_osspresigned.objects.download import AtomicFile, Download
 
 ROOT = "examplebucket"
@@ -186,46 +187,55 @@ def test_ranges_that_fail_are_one_failure(parts, owner, tmp_path):
     assert left(tmp_path) == []
 
 
-def test_giving_up_from_elsewhere_ends_a_fetch(parts, owner, tmp_path):
-    """A cancellation is an error of the fetch, wherever it stands."""
+def test_a_cancelled_download_leaves_nothing(parts, owner, tmp_path):
+    """No request is in flight when it has ended, and no file is there."""
     parts.pipe_file(PATH, LARGE)
-    file = AtomicFile(str(tmp_path / "a"))
-    cancel = Cancellation()
+    owner.oss.faults.add(Fault(action="GetObject", after=1, delay=20.0, times=None))
+    file, has_begun = AtomicFile(str(tmp_path / "a")), threading.Event()
+    made = Download(parts.client, PATH, file, on_size=lambda _: has_begun.set())
 
-    def told(size):
-        cancel.set()
+    async def cancelled():
+        reading = asyncio.create_task(made.run())
+        await blocking(has_begun.wait, 20)
+        reading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await reading
+        await file.end()
 
+    began = time.monotonic()
+    run(cancelled)
+    assert time.monotonic() - began < 10
+    assert engine.current().tasks == set()
     with pytest.raises(UploadDiscardedError, match="was cancelled"):
-        run_steps(
-            Download(parts.client, PATH, file, cancel=cancel, on_size=told).steps()
-        )
-    file.discard()
-    file.discard()
-    with pytest.raises(UploadDiscardedError, match="was cancelled"):
-        run_steps(Download(parts.client, PATH, file, cancel=cancel).steps())
-    file.discard()
+        file.write(LARGE, 0)  # as a thread that was left alone
     assert left(tmp_path) == []
 
 
-def test_giving_up_between_two_ranges(environment, tmp_path):
-    """What was not asked for any more is missing, so there is no file."""
-    one = OSSPresignedFileSystem(signer="keys", part_size=PART, max_concurrency=1)
-    one.pipe_file(PATH, LARGE)
-    file = AtomicFile(str(tmp_path / "a"))
-    cancel, came = Cancellation(), []
-
-    def progress(size):
-        came.append(size)
-        if sum(came) == 2 * PART:
-            cancel.set()
-
-    with pytest.raises(UploadDiscardedError, match="was cancelled"):
-        run_steps(
-            Download(one.client, PATH, file, cancel=cancel, progress=progress).steps()
-        )
-    file.discard()
-    assert sum(came) == 2 * PART
+def test_a_range_that_fails_ends_the_first_one(parts, owner, tmp_path):
+    """The failure is raised at once, not when the first range has come."""
+    parts.pipe_file(PATH, LARGE)
+    owner.oss.faults.add(
+        Fault(action="GetObject", stall_reply_after=PART // 2, stall_for=20.0),
+        Fault(action="GetObject", after=1, refuse="denied", times=None),
+    )
+    began = time.monotonic()
+    with pytest.raises(AccessDeniedError):
+        parts.get_file(PATH, tmp_path / "a")
+    assert time.monotonic() - began < 10
     assert left(tmp_path) == []
+
+
+@pytest.mark.parametrize("size", [SMALL - 1, SMALL, SMALL + 1, 4 * SMALL + 3])
+def test_an_object_that_is_larger_than_it_seemed(fs, owner, tmp_path, size):
+    """The rest is read in ranges of the usual size."""
+    data = os.urandom(size)
+    fs.pipe_file(PATH, data)
+    owner.oss.clear()
+    file = AtomicFile(str(tmp_path / "a"))
+    assert run(Download(fs.client, PATH, file, in_thread=False).run) == size
+    file.publish()
+    assert (tmp_path / "a").read_bytes() == data
+    assert owner.actions() == ["GetObject"] * (2 if size > SMALL else 1)
 
 
 def test_ranges_do_not_wait_for_the_first(parts, owner, tmp_path):
@@ -282,7 +292,8 @@ def test_an_interrupt_ends_all_and_leaves_nothing(
         getattr(parts, verb)(PATH, str(tmp_path / "a"))
     before = len(sent)
     assert left(tmp_path) == []
-    parts.client.requests.submit(int).result()
+    time.sleep(0.3)
+    assert engine.current().tasks == set()
     assert len(sent) == before
 
 
@@ -325,8 +336,8 @@ def test_a_process_that_is_killed_leaves_nothing(
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
         abort_at_exit.watch()
         file = AtomicFile(str(place))
-        file.write(b"be", 0)
-        file.write(b"gun", 2)
+        file.write(bytes(SMALL), 0)
+        file.write(b"begun", SMALL)
         os.kill(os.getpid(), number)
         time.sleep(60)
         os._exit(1)
@@ -341,8 +352,8 @@ def test_a_file_with_a_name_is_removed_and_never_sent(fs, owner, tmp_path, monke
     whole, begun = (AtomicFile(str(tmp_path / "d" / name)) for name in ("a", "b"))
     whole.write(b"whole", 0)
     whole.publish()
-    begun.write(b"be", 0)
-    begun.write(b"gun", 2)
+    begun.write(bytes(SMALL), 0)
+    begun.write(b"begun", SMALL)
     assert len(left(tmp_path / "d")) == 2
     result = sync(tmp_path / "d", f"{ROOT}/s", filesystem=fs)
     assert [*result.left_out.values()] == ["unfinished download"]
@@ -392,18 +403,6 @@ def test_a_pipe_and_a_device_are_written_into(fs, tmp_path):
     assert (tmp_path / "open").read_bytes() == b"line"
     with pytest.raises(FileNotFoundError):
         fs.get_file(f"{ROOT}/none", pipe)
-
-
-def test_a_pipe_is_given_up_with_the_call(fs, tmp_path):
-    """No byte is written after a cancellation."""
-    fs.pipe_file(PATH, b"x")
-    with (tmp_path / "open").open("wb") as file:
-        place, cancel = f"/proc/self/fd/{file.fileno()}", Cancellation()
-        cancel.set()
-        with pytest.raises(UploadDiscardedError, match="was cancelled"):
-            told = SharedCallback(Told())
-            run_steps(read.download_steps(fs, PATH, place, told, cancel))
-    assert (tmp_path / "open").read_bytes() == b""
 
 
 def test_a_file_object_is_written_to(full, tmp_path):

@@ -10,8 +10,9 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
+from fsspec_osspresigned.engine.engine import iterated
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.objects.listing import listing
+from fsspec_osspresigned.objects.calls import listing
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import Credentials, Endpoint
 
@@ -100,7 +101,7 @@ def test_a_listing_holds_one_page_at_a_time(many):
     peaks = []
     for most in (KEYS // 10, KEYS):
         tracemalloc.start()
-        found = listing(fs.client, BUCKET, "data/", delimiter="")
+        found = iterated(listing(fs.client, BUCKET, "data/", delimiter=""))
         seen = sum(1 for _ in zip(range(most), found, strict=False))
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()

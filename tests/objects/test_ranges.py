@@ -115,7 +115,7 @@ def test_a_fitting_range_is_taken():
     piece.begin()
     piece.write(b"1234")
     piece.check()
-    assert sink.data == b"1234"
+    assert sink.bytes() == b"1234"
 
 
 def test_a_whole_object_is_not_taken_for_a_range():

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsspec_osspresigned.errors import ConfigurationError
-from fsspec_osspresigned.options.object_options import ObjectOptions
+from fsspec_osspresigned.options.of_objects import ObjectOptions
 from fsspec_osspresigned.options.options import Options, portable
 from fsspec_osspresigned.secret import Secret, resolve_text
 from fsspec_osspresigned.units import GIB, KIB, MIB
@@ -36,10 +36,10 @@ def test_defaults():
     assert found.identity() == read().identity()
     assert (found.part_size, found.retries, found.timeout) == (None, 5, (10.0, 60.0))
     assert (found.largest_part, found.threshold) == (8 * MIB, 8 * MIB)
-    assert (found.connections, found.most_connections) == (16, 32)
-    assert found.most_memory == 256 * MIB
-    assert read(part_size="1GiB").most_memory == 17 * GIB
-    assert read(part_size="1GiB", memory_limit="1MiB").most_memory == MIB
+    assert (found.connections, found.max_connections) == (16, 32)
+    assert found.max_memory == 256 * MIB
+    assert read(part_size="1GiB").max_memory == 17 * GIB
+    assert read(part_size="1GiB", memory_limit="1MiB").max_memory == MIB
     assert found.overwrite is None  # as a look of this process demands
 
 

@@ -10,13 +10,13 @@ import pytest
 from attrs import evolve
 
 from fsspec_osspresigned.asgi_server import LoopbackServer
-from fsspec_osspresigned.http.transport import Transport
+from fsspec_osspresigned.http.json_service import JSONService
 from fsspec_osspresigned.model import Action, Reply
 from fsspec_osspresigned.owner.conformance import ELSEWHERE, Kit, run
 from fsspec_osspresigned.owner.conformance_rules import RULES
+from fsspec_osspresigned.owner.service.app import create_app
+from fsspec_osspresigned.owner.service.policy import Policy, hash_token
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.server.app import create_app
-from fsspec_osspresigned.server.policy import Policy, hash_token
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import Credentials, Endpoint
 
@@ -44,7 +44,7 @@ def kit() -> Iterator[Kit]:
     policy = Policy(
         name="all", prefixes=("examplebucket/in/",), actions=frozenset(Action)
     )
-    transport = Transport()
+    transport = JSONService()
     app = create_app(signer, tokens={hash_token(TOKEN): policy})
     with LoopbackServer(app) as server:
         yield Kit(

@@ -12,23 +12,19 @@ from types import SimpleNamespace
 
 import pytest
 
-from fsspec_osspresigned import cli
-from fsspec_osspresigned.owner.grant_check import (
-    about_grant,
-    check_grant,
-    warnings_of,
-)
-from fsspec_osspresigned.owner.map_check import Intent
+from fsspec_osspresigned.owner.grants import GrantTerms, sign_grant
+from fsspec_osspresigned.owner.inspect import about_grant, warnings_of
+from fsspec_osspresigned.owner.upload_check import Intent, check_grant
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signers.post_grant_parser import read_grant
 from fsspec_osspresigned.signing import Credentials, Endpoint
-from fsspec_osspresigned.signing.grant_file import GrantTerms, sign_grant
-from fsspec_osspresigned.signing.post_conditions import PolicyCondition
 from fsspec_osspresigned.signing.post_policy import (
+    PolicyCondition,
     policy_text,
     sign_policy,
     signature_conditions,
 )
+from fsspec_osspresigned.tools import cli
 from fsspec_osspresigned.units import GIB, MIB
 
 NOW = 1_795_773_600.0  # 2026-11-27T10:00:00Z

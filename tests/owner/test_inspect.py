@@ -10,10 +10,10 @@ from types import SimpleNamespace
 
 import pytest
 
-from fsspec_osspresigned import cli
 from fsspec_osspresigned.owner import inspect as owner_inspect
 from fsspec_osspresigned.secret import Secret, SecretURL
-from fsspec_osspresigned.signing import Credentials, Endpoint, presign
+from fsspec_osspresigned.signing import Credentials, Endpoint, PresignRequest
+from fsspec_osspresigned.tools import cli
 from fsspec_osspresigned.url_map.url_map import MapEntry, MapRequest, URLMap, dump
 
 NOW = 1_700_000_000.0
@@ -24,9 +24,9 @@ OSS = Endpoint.parse("oss-cn-hangzhou.aliyuncs.com")
 def signed(key="a.csv", *, credentials=KEY, endpoint=OSS, now=NOW, **more):
     """Return a presigned URL of ``examplebucket``."""
     given = {"method": "PUT", "region": "cn-hangzhou", "expires_in": 3600, **more}
-    return presign(
+    return PresignRequest(
         credentials, endpoint, bucket="examplebucket", key=key, now=now, **given
-    )
+    ).url()
 
 
 def told(url, now=NOW):
@@ -204,7 +204,7 @@ def test_map_is_blocks_where_the_table_is_too_wide(
 ):
     """On a terminal only; long values break at blanks, names of objects never do."""
     clock = SimpleNamespace(time=lambda: NOW + 60)
-    monkeypatch.setattr("fsspec_osspresigned.cli.sign.time", clock)
+    monkeypatch.setattr("fsspec_osspresigned.tools.cli.sign.time", clock)
     one = MapRequest(url=signed(), headers={"Content-Type": "text/csv"})
     key = "examplebucket/a name that is longer than a line is.csv"
     entry = MapEntry(put=one, get=one)

@@ -16,15 +16,16 @@ from pathlib import Path
 import fsspec
 import pytest
 
-from fsspec_osspresigned import cli, parsing
-from fsspec_osspresigned.cli import app
-from fsspec_osspresigned.cli import sign as owner_commands
+from fsspec_osspresigned import parsing
 from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
 from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.owner import sign as owner_sign
 from fsspec_osspresigned.owner.sign import Cut, Order, local_objects, too_large
 from fsspec_osspresigned.secret import SecretURL
 from fsspec_osspresigned.signers.keys import KeySigner
+from fsspec_osspresigned.tools import cli
+from fsspec_osspresigned.tools.cli import app
+from fsspec_osspresigned.tools.cli import sign as owner_commands
 from fsspec_osspresigned.units import GIB, KIB, MIB
 from fsspec_osspresigned.url_map.source import load
 from fsspec_osspresigned.url_map.url_map import MapEntry, MapRequest, dump_line
@@ -116,14 +117,14 @@ def test_examples_of_the_help_work(keys, tmp_path, capsys, monkeypatch):
     assert stored(keys, "report.csv") == b""
 
 
-def test_list_of_files_as_json_lines_uploads(keys, tmp_path):
-    """Several files become JSON Lines that the filesystem reads as a map."""
+def test_list_of_files_uploads(keys, tmp_path):
+    """Several files become a map that the filesystem reads."""
     for name in ("a.txt", "b.txt"):
         (tmp_path / name).write_text(name)
     call = ["sign", "a.txt", "b.txt", "--to", "osspresigned://examplebucket"]
-    assert cli.main([*call, "--json-lines"]) == 0
-    assert stat.S_IMODE(os.stat("urls.jsonl").st_mode) == 0o600
-    uploader("urls.jsonl").put(["a.txt", "b.txt"], "examplebucket/")
+    assert cli.main(call) == 0
+    assert stat.S_IMODE(os.stat("urls.json").st_mode) == 0o600
+    uploader().put(["a.txt", "b.txt"], "examplebucket/")
     assert stored(keys, "a.txt") == b"a.txt"
     assert stored(keys, "b.txt") == b"b.txt"
 
@@ -254,15 +255,14 @@ def test_reading_urls_fill_their_place_in_the_map(keys):
     assert load("urls.json").current()["examplebucket/a"].head is not None
 
 
-def test_delete_is_written_as_json_lines(keys):
+def test_delete_is_only_printed(keys, capsys):
     """A DELETE has no place in a map, and says so before anything is written."""
     assert cli.main(["sign", "examplebucket/a", "--method", "DELETE"]) == 2
-    call = ["sign", "examplebucket/a", "--method", "DELETE", "--json-lines"]
+    assert "use --print" in capsys.readouterr().err
+    assert not os.path.exists("urls.json")
+    call = ["sign", "examplebucket/a", "--method", "DELETE", "--print"]
     assert cli.main(call) == 0
-    with open("urls.jsonl") as file:
-        line = json.loads(file.read())
-    assert line["method"] == "DELETE"
-    assert line["path"] == "examplebucket/a"
+    assert "DELETE until" in capsys.readouterr().err
     signed = owner_sign.sign(
         KeySigner.from_options(), ["examplebucket/a"], Order(method="DELETE")
     )
@@ -367,7 +367,6 @@ def test_upload_is_aborted_if_its_parts_cannot_be_signed(keys):
         (["b/k", "--part-size", "1MiB"], "--part-size needs"),
         (["b/k", "--owner-completes"], "--owner-completes needs --parts"),
         (["b/k", "--file-size", "much"], "is not a size"),
-        (["b/k", "--print", "--json-lines"], "--print writes no file"),
         (["b/k", "--print", "--output", "f"], "--print writes no file"),
         (["b/k", "--print", "--parts", "2"], "--print is for one URL"),
         (["f", "--to", "b/", "--parts", "2"], "parts are of one object"),

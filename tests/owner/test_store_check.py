@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import time
+from functools import partial
 
 import pytest
 from attrs import evolve, fields
 
 from fsspec_osspresigned.emulator import Emulator, Fault
+from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import (
     NetworkError,
     ObjectNotFoundError,
@@ -57,7 +59,7 @@ def folder(oss: Emulator, store_options):
         place = oss.url.replace("127.0.0.1", "localhost")
         endpoint, public = Endpoint.parse(place, style="cname"), endpoint
     access = StoreAccess(
-        send=transport.send,
+        send=partial(run, transport.send),
         credentials=oss.credentials,
         endpoint=endpoint,
         region="cn-hangzhou",

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 from attrs import evolve
 
 from fsspec_osspresigned.emulator import Emulator, Fault
+from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import InvalidRequestError
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import Action, Reply
@@ -44,7 +47,7 @@ def access(oss: Emulator):
     """Signed requests to the emulator."""
     transport = Transport()
     yield StoreAccess(
-        send=transport.send,
+        send=partial(run, transport.send),
         credentials=oss.credentials,
         endpoint=oss.endpoint,
         region="cn-hangzhou",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import operator
 import re
 import sys
@@ -10,26 +11,54 @@ from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from types import FrameType
+from typing import NamedTuple
 
 import pytest
 
 import fsspec_osspresigned
 from fsspec_osspresigned import OSSPresignedFileSystem
+from fsspec_osspresigned.engine import engine
 
 PACKAGE = Path(fsspec_osspresigned.__file__).parent
 PAGE = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text("utf-8")
+WALKS = PAGE.partition("## Two uploads step by step")[2].partition("\n## ")[0]
 VERB = "filesystem/filesystem"
 
 
-def entered(run: Callable[[], object]) -> list[str]:
-    """Return the modules that *run* enters in all threads, in order; not the store's."""
-    found: dict[str, None] = {}
+class Entry(NamedTuple):
+    """A call of one function of the package."""
+
+    module: str
+    function: str
+    thread: str
+
+
+def entered(run: Callable[[], object]) -> list[Entry]:
+    """Return the calls that *run* makes in all threads, in order; not the store's.
+
+    The threads are the caller's, the engine's, and the workers, which begin anew.
+    """
+    calls: list[Entry] = []
 
     def enter(frame: FrameType, event: str, _: object) -> None:
-        file = Path(frame.f_code.co_filename)
+        code = frame.f_code
+        file = Path(code.co_filename)
         if event == "call" and file.is_relative_to(PACKAGE):
-            found[file.relative_to(PACKAGE).with_suffix("").as_posix()] = None
+            name = file.relative_to(PACKAGE).with_suffix("").as_posix()
+            if not name.startswith(("emulator/", "asgi")):
+                thread = threading.current_thread().name
+                calls.append(Entry(name, code.co_qualname, thread))
 
+    async def begin() -> None:
+        engine.running().threads.end()
+        await asyncio.sleep(0.1)  # they have ended
+        sys.setprofile(enter)
+
+    async def end() -> None:
+        sys.setprofile(None)
+        engine.running().threads.end()
+
+    engine.run(begin)
     threading.setprofile(enter)
     sys.setprofile(enter)
     try:
@@ -37,24 +66,24 @@ def entered(run: Callable[[], object]) -> list[str]:
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
-    return [name for name in found if not name.startswith(("emulator/", "asgi"))]
+        engine.run(end)
+    return calls
 
 
-def walk(title: str) -> tuple[list[str], set[str]]:
-    """Return the five files of a walk, and all modules that the page names for it."""
-    walks = PAGE.partition("## Two uploads step by step")[2].partition("\n## ")[0]
-    text = walks.partition(f"**{title}**")[2].partition("\n**")[0]
-    stations = re.findall(r"^\d\. `([\w/]+)`", text, re.MULTILINE)
+def walk(title: str) -> tuple[list[tuple[str, str]], set[str]]:
+    """Return module and function of each step, and all modules that the page names."""
+    text = WALKS.partition(f"**{title}**")[2].partition("\n**")[0]
+    steps = re.findall(r"^\d\. `([\w/]+)` \(`([\w.]+)`\)", text, re.MULTILINE)
     names = {
         name
         for name in re.findall(r"`([\w/]+)`", text)
         if (PACKAGE / f"{name}.py").is_file()
     }
-    return stations, names
+    return steps, names
 
 
 def first_put(oss: object, tmp_path: Path, size: int) -> Callable[[], object]:
-    """Return an upload of *size* bytes by a filesystem that starts its own threads."""
+    """Return an upload of *size* bytes by a filesystem that has loaded its modules."""
     fs = OSSPresignedFileSystem(signer="keys", max_concurrency=4)
     file = tmp_path / "file.bin"
     file.write_bytes(bytes(size))
@@ -65,24 +94,36 @@ def first_put(oss: object, tmp_path: Path, size: int) -> Callable[[], object]:
 
 
 @pytest.mark.parametrize(
-    ("title", "size"), [("One small PUT", 1), ("One large file", 17 << 20)]
+    ("title", "size", "sender"),
+    [
+        ("One small PUT", 1, "osspresigned-engine"),
+        ("One large file", 17 << 20, "osspresigned-worker"),
+    ],
 )
-def test_a_walk_enters_what_the_page_names(oss, tmp_path, title, size):
-    """The files come in the order of the page, and nothing else is entered."""
-    run = first_put(oss, tmp_path, size)
-    found = entered(run)
-    stations, names = walk(title)
+def test_a_walk_enters_what_the_page_names(oss, tmp_path, title, size, sender):
+    """The steps come in the order of the page, and nothing else is entered.
+
+    All run in the engine's thread, but a large body is sent by a worker thread.
+    """
+    calls = entered(first_put(oss, tmp_path, size))
+    steps, names = walk(title)
     if title == "One large file":
         names |= walk("One small PUT")[1]
-    assert [name for name in found if name in {VERB, *stations}] == [VERB, *stations]
-    assert set(found) == {VERB, *names}
+    left = iter(calls)
+    threads = [
+        next((call.thread for call in left if call[:2] == step), f"{step}: not there")
+        for step in steps
+    ]
+    assert next(call.thread for call in calls if call.module == VERB) == "MainThread"
+    assert set(threads[:-1]) == {"osspresigned-engine"}
+    assert threads[-1].startswith(sender)
+    assert {call.module for call in calls} == {VERB, *names}
 
 
 def test_functions_of_the_walks_exist():
     """Each file comes with the function to begin reading at."""
-    walks = PAGE.partition("## Two uploads step by step")[2].partition("\n## ")[0]
-    steps = re.findall(r"^\d\. `([\w/]+)` \(`([\w.]+)`\)", walks, re.MULTILINE)
-    assert len(steps) == 10
+    steps = [*walk("One small PUT")[0], *walk("One large file")[0]]
+    assert len(steps) == 13
     for module, name in steps:
         place = f"fsspec_osspresigned.{module.replace('/', '.')}"
         assert callable(operator.attrgetter(name)(import_module(place)))

@@ -23,14 +23,14 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fsspec_osspresigned import cli
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
-from fsspec_osspresigned.server.app import create_app
-from fsspec_osspresigned.server.policy import Policy, hash_token
+from fsspec_osspresigned.owner.service.app import create_app
+from fsspec_osspresigned.owner.service.policy import Policy, hash_token
 from fsspec_osspresigned.signers.keys import KeySigner
+from fsspec_osspresigned.tools import cli
 from tests.form_signer import grant_of
 
 pytestmark = pytest.mark.slow

@@ -24,11 +24,14 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 
-from fsspec_osspresigned import OSSPresignedFileSystem, cli
+from fsspec_osspresigned import OSSPresignedFileSystem
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
+from fsspec_osspresigned.emulator.messages import Received
+from fsspec_osspresigned.emulator.verifying import verify
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.signing import Credentials, Endpoint, Received, presign, verify
+from fsspec_osspresigned.signing import Credentials, Endpoint, PresignRequest
+from fsspec_osspresigned.tools import cli
 from fsspec_osspresigned.url_map import parser as url_map_text
 
 ROOT = Path(__file__).parents[2]
@@ -344,18 +347,22 @@ def test_entry_made_in_a_browser_carries_an_upload(oss, tmp_path):
 
 def signed(headers: dict[str, str], version: str) -> str:
     """Return the URL that an SDK would return."""
-    return presign(
-        KEY,
-        Endpoint.parse("https://oss-cn-hangzhou.aliyuncs.com"),
-        method="PUT",
-        bucket="examplebucket",
-        key="in/a b.csv",
-        headers=headers,
-        version=version,
-        region="cn-hangzhou",
-        now=time.time(),
-        expires_in=3600,
-    ).reveal()
+    return (
+        PresignRequest(
+            KEY,
+            Endpoint.parse("https://oss-cn-hangzhou.aliyuncs.com"),
+            method="PUT",
+            bucket="examplebucket",
+            key="in/a b.csv",
+            headers=headers,
+            version=version,
+            region="cn-hangzhou",
+            now=time.time(),
+            expires_in=3600,
+        )
+        .url()
+        .reveal()
+    )
 
 
 def slashed(entry: object) -> str:

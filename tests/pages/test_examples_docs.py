@@ -11,9 +11,9 @@ from xml.etree import ElementTree as ET
 import jsonschema
 import pytest
 
-from fsspec_osspresigned import cli
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.model import Action
+from fsspec_osspresigned.tools import cli
 from fsspec_osspresigned.url_map import parser as url_map_text
 
 DOCS = Path(__file__).parents[2] / "docs"

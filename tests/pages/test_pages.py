@@ -22,15 +22,16 @@ import fsspec
 import pytest
 
 import fsspec_osspresigned
-from fsspec_osspresigned import cli, errors
+from fsspec_osspresigned import errors
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.options.options import Options
-from fsspec_osspresigned.server.app import create_app
-from fsspec_osspresigned.server.policy import Policy, hash_token
+from fsspec_osspresigned.owner.service.app import create_app
+from fsspec_osspresigned.owner.service.policy import Policy, hash_token
 from fsspec_osspresigned.signers.keys import KeySigner
+from fsspec_osspresigned.tools import cli
 from tests.form_signer import grant_of
 
 ROOT = Path(__file__).parents[2]

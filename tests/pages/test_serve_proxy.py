@@ -10,8 +10,8 @@ from benchmarks.service_attacks import NGINX, proxy
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART, Action
-from fsspec_osspresigned.server.app import create_app
-from fsspec_osspresigned.server.policy import Policy, hash_token
+from fsspec_osspresigned.owner.service.app import create_app
+from fsspec_osspresigned.owner.service.policy import Policy, hash_token
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import Endpoint
 

@@ -7,10 +7,11 @@ from typing import Any
 
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signing.canonical import Credentials
-from fsspec_osspresigned.signing.post_conditions import PolicyCondition, read_condition
 from fsspec_osspresigned.signing.post_policy import (
+    PolicyCondition,
     pinned_fields,
     policy_text,
+    read_condition,
     sign_policy,
     signature_conditions,
 )

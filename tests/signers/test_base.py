@@ -11,8 +11,8 @@ from fsspec_osspresigned.signers.base import (
     Grant,
     MultipartGrant,
     Signer,
+    adapted,
     form_fields,
-    grant_for,
     sign_checked,
 )
 
@@ -20,7 +20,7 @@ PUT = Operation(action=Action.PutObject, bucket="b", key="k")
 GOOD = SignedRequest(method="PUT", url="https://b.oss-cn-hangzhou.aliyuncs.com/k")
 
 
-class Fixed:
+class Fixed(Signer):
     """A signer that answers what it was given."""
 
     def __init__(self, *answers):
@@ -30,23 +30,56 @@ class Fixed:
         return list(self.answers)
 
 
-class Granting(Fixed):
-    """A signer that knows beforehand what it grants."""
-
-    def grant(self, path):
-        return Grant(single=path == "b/k", multipart=None)
-
-
-def test_grant_without_a_word_is_everything():
-    """A signer that only signs is taken to grant both ways of uploading."""
-    assert grant_for(Fixed(), "b/k") == Grant()
-    assert isinstance(Fixed(), Signer)
+def test_defaults_of_a_signer():
+    """A signer that only signs grants both ways of uploading, and knows no refusal."""
+    signer = Fixed(GOOD)
+    assert signer.grant("b/k") == Grant()
+    signer.preflight(PUT)
+    signer.invalidate(GOOD)
+    assert signer.sign_each([PUT]) == [GOOD]
 
 
-def test_grant_is_asked_for():
-    """A signer that offers ``grant`` is asked with the path."""
-    assert grant_for(Granting(), "b/k") == Grant(multipart=None)
-    assert not grant_for(Granting(), "b/other").single
+def test_objects_of_the_user_keep_their_members():
+    """An object that is no subclass is asked for all that it offers."""
+
+    class Own:
+        remote = True
+        invalidated = None
+
+        def sign(self, operations):
+            return [GOOD for _ in operations]
+
+        def sign_each(self, operations):
+            return [NotSignedError("no") for _ in operations]
+
+        def grant(self, path):
+            return Grant(single=path == "b/k", multipart=None)
+
+        def invalidate(self, refused):
+            self.invalidated = refused
+
+    own = Own()
+    signer = adapted(own)
+    assert signer.remote
+    assert signer.sign([PUT]) == [GOOD]
+    assert isinstance(signer.sign_each([PUT])[0], NotSignedError)
+    assert signer.grant("b/k") == Grant(multipart=None)
+    assert not signer.grant("b/other").single
+    signer.preflight(PUT)
+    signer.invalidate(GOOD)
+    assert own.invalidated is GOOD
+
+
+@pytest.mark.parametrize(
+    ("member", "waits", "by_prefix"),
+    [("sign", False, True), ("grant", True, True), ("preflight", True, False)],
+)
+def test_what_an_object_of_the_user_may_do(member, waits, by_prefix):
+    """Its methods may wait, and a preflight says that it grants by objects."""
+    own = type("Own", (), {"sign": None, member: lambda *_: None})
+    signer = adapted(own())
+    assert (signer.waits, signer.grant_waits) == (True, waits)
+    assert signer.grants_by_prefix is by_prefix
 
 
 @pytest.mark.parametrize(("upload_id", "owners"), [(None, False), ("U", True)])

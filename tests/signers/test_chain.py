@@ -6,13 +6,12 @@ import pytest
 
 from fsspec_osspresigned.errors import NotSignedError
 from fsspec_osspresigned.model import Action, Operation, SignedRequest
-from fsspec_osspresigned.signers.base import Grant
-from fsspec_osspresigned.signers.chain import ChainSigner
+from fsspec_osspresigned.signers.base import ChainSigner, Grant, Signer
 
 URL = "https://b.oss-cn-hangzhou.aliyuncs.com/k?Signature=x"
 
 
-class Some:
+class Some(Signer):
     """A signer of the keys that it is given."""
 
     remote = False
@@ -43,12 +42,6 @@ class Far(Some):
     remote = True
 
 
-class Unknown(Some):
-    """A signer that may wait, as a function of the user."""
-
-    remote = None
-
-
 def put(key: str) -> Operation:
     """Return a PutObject."""
     return Operation(action=Action.PutObject, bucket="b", key=key)
@@ -62,8 +55,18 @@ def test_refused_operations_go_to_the_next_signer_in_one_call():
     assert [type(one) for one in found] == [SignedRequest] * 3
     assert (first.calls, last.calls) == ([["b"], ["a"], ["c"]], [["b", "c"]])
     assert chain.remote
-    assert ChainSigner(first).remote is False
-    assert ChainSigner(first, Unknown()).remote is None
+    assert not ChainSigner(first).remote
+
+
+def test_a_chain_waits_if_one_of_its_signers_does():
+    """It is called on the loop only if none of them waits."""
+
+    class Here(Some):
+        waits = grant_waits = False
+
+    here, elsewhere = ChainSigner(Here()), ChainSigner(Here(), Some())
+    assert (here.waits, here.grant_waits) == (False, False)
+    assert (elsewhere.waits, elsewhere.grant_waits) == (True, True)
 
 
 def test_the_last_signer_names_the_refusal():

@@ -15,8 +15,7 @@ from fsspec_osspresigned.errors import (
 )
 from fsspec_osspresigned.model import Action, Operation, SignedRequest
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.signers.base import Grant
-from fsspec_osspresigned.signers.chain import ChainSigner
+from fsspec_osspresigned.signers.base import ChainSigner, Grant, Signer
 from fsspec_osspresigned.signers.function import FunctionSigner, as_signer
 from fsspec_osspresigned.signers.http import token_source
 
@@ -122,14 +121,18 @@ def module(monkeypatch):
     found.sign = lambda _: [URL]
     found.ready = signer([URL])
     found.Kind = FunctionSigner
+    found.own = types.SimpleNamespace(sign=lambda _: ["own"], remote=True)
     monkeypatch.setitem(sys.modules, "users_signer", found)
     return found
 
 
 def test_reference_is_imported(module):
-    """A function is wrapped, a Signer is taken as it is."""
+    """A function and an object are wrapped, a Signer is taken as it is."""
     assert as_signer("users_signer:sign").sign([put()])
     assert as_signer("users_signer:ready") is module.ready
+    own = as_signer("users_signer:own")
+    assert isinstance(own, Signer)
+    assert (own.sign([put()]), own.remote) == (["own"], True)
 
 
 @pytest.mark.parametrize(
@@ -157,7 +160,7 @@ def test_a_class_is_no_signer():
         as_signer(int)
 
 
-class Only:
+class Only(Signer):
     """A signer of one key."""
 
     def __init__(self, key: str, *, remote: bool = False) -> None:
@@ -208,7 +211,7 @@ def test_chain_grants_what_the_first_that_knows_grants():
 def test_chain_notices_a_short_answer():
     """Requests never slide to another operation's place."""
 
-    class Short:
+    class Short(Signer):
         def sign(self, operations):
             return [SignedRequest(method="PUT", url=URL)]
 

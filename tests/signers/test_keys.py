@@ -6,19 +6,15 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
 
+from fsspec_osspresigned.emulator.messages import Received
+from fsspec_osspresigned.emulator.verifying import verify
 from fsspec_osspresigned.errors import ConfigurationError, SignerError
 from fsspec_osspresigned.model import URL_ACTIONS, Action, Operation
-from fsspec_osspresigned.request_checks import oss_bucket
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signers.base import Signer, sign_checked
 from fsspec_osspresigned.signers.keys import KeySigner, environment_credentials
-from fsspec_osspresigned.signing import (
-    Credentials,
-    Endpoint,
-    Received,
-    describe,
-    verify,
-)
+from fsspec_osspresigned.signing import Credentials, Endpoint, describe
+from fsspec_osspresigned.url_checks import oss_bucket
 
 NOW = 1_767_225_600.5
 KEY = Credentials("LTAI5tFakeKeyIdForTests", Secret("FakeSecretForTestVectorsOnly01"))

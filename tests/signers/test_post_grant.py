@@ -29,7 +29,7 @@ from fsspec_osspresigned.model import Action, Operation, Reply
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signers import make_signer
-from fsspec_osspresigned.signers.base import Grant, grant_for, preflight
+from fsspec_osspresigned.signers.base import Grant
 from fsspec_osspresigned.signers.post_grant import FetchedGrant, PostGrantSigner
 from tests.signers.grants import BUCKET, NOW, PREFIX, URL, document, flat_v4
 
@@ -49,7 +49,7 @@ def never(*_: object) -> Any:
 
 def signer_of(grant: Any, **options: Any) -> PostGrantSigner:
     """Return the signer of an option, which asks nobody."""
-    found = make_signer(Options(grant=grant, **options), never, never)
+    found = make_signer(Options(grant=grant, **options), never)
     assert isinstance(found, PostGrantSigner)
     return found
 
@@ -80,7 +80,7 @@ def test_files_hold_grants(tmp_path, form):
     path.write_text(json.dumps(current(["starts-with", "$key", "out/"])))
     with pytest.raises(NotSignedError, match="does not meet"):
         signer.sign([post()])
-    signer.distrust(signed)
+    signer.invalidate(signed)
     assert signer.sign([post("out/x")])
 
 
@@ -94,7 +94,7 @@ def test_other_places(tmp_path, monkeypatch):
             place.chmod(0o600)
         assert signer_of(place).sign([post()])
     options = Options(grant="memory://grant.json")
-    found = make_signer(options, never, lambda place: text.encode())
+    found = make_signer(options, lambda place: text.encode())
     assert found.sign([post()])
 
 
@@ -139,19 +139,19 @@ def test_plain_http_needs_the_option():
 def test_grants_store_whole_objects_only():
     """A path is uploaded by one form, until the grant ends; all other calls are refused."""
     signer = signer_of(current())
-    found = grant_for(signer, PATH)
+    found = signer.grant(PATH)
     assert (found.single, found.multipart) == (True, None)
     assert found.action is Action.PostObject
     assert found.expires_at == pytest.approx(time.time() + 3600, abs=60)
     with pytest.raises(NotSignedError, match="does not meet"):
-        grant_for(signer, f"{BUCKET}/out/x")
+        signer.grant(f"{BUCKET}/out/x")
     for action in Action:
         if action is not Action.PostObject:
             with pytest.raises(NotSignedError, match="only store whole new objects"):
-                preflight(signer, post(action=action))
-    preflight(signer, post())
+                signer.preflight(post(action=action))
+    signer.preflight(post())
     with pytest.raises(NotSignedError, match="does not meet"):
-        preflight(signer, post("out/x"))
+        signer.preflight(post("out/x"))
 
 
 def test_everything_is_uploaded_by_one_grant(oss, tmp_path):
@@ -258,7 +258,7 @@ BEFORE_ANY_BYTE = {
     "too large": (lambda oss: here(oss, ["content-length-range", 0, 3]), "the size of 4 bytes"),
     "contradictory": (
         lambda oss: here(oss, {"key": "in/x"}, ["not-in", "$key", ["in/x"]]),
-        "no value can meet all conditions of key",
+        r'does not meet \["not-in", "\$key", \["in/x"\]\]',
     ),
     "another type": (
         lambda oss: here(oss, ["eq", "$x-oss-meta-a", "b"], ["in", "$content-type", ["a/b", "c/d"]]),
@@ -341,7 +341,7 @@ def test_servers_are_asked_once():
     server = Server(flat_v4(), later)
     signer, clock = fetching(server)
     first = signer.sign([post(), post("in/y")])
-    assert grant_for(signer, PATH).expires_at == NOW + 3600
+    assert signer.grant(PATH).expires_at == NOW + 3600
     assert [one.issued_at for one in first] == [NOW, NOW]
     clock.now = NOW + 3569
     assert not first[0].is_stale(clock.now)
@@ -370,16 +370,16 @@ def test_old_grants_are_not_fetched_without_end():
     assert len(server.asked) == 2
 
 
-def test_distrusted_grants_are_fetched_anew():
+def test_invalidated_grants_are_fetched_anew():
     """After a proven expiry the next form is made by a new grant, fetched once."""
     server = Server(document(), document(now=NOW + 1), document(now=NOW + 2))
     signer, clock = fetching(server)
     (refused,) = signer.sign([post()])
-    signer.distrust(refused)
+    signer.invalidate(refused)
     clock.now = NOW + 1
     (better,) = signer.sign([post()])
     assert better.form != refused.form
-    signer.distrust(refused)
+    signer.invalidate(refused)
     signer.sign([post()])
     assert len(server.asked) == 2
 
@@ -431,36 +431,15 @@ def test_a_server_that_is_away_is_asked_every_few_seconds():
         assert len(server.asked) == calls
 
 
-def test_a_signer_that_does_not_wait_fetches_nothing():
-    """It signs by the grant that was fetched last, and is unavailable without one."""
-    server = Server(document())
-    signer, clock = fetching(server)
-    here = signer.without_waiting()
-    assert (signer.grants_here, here.grants_here) == (False, True)
-    assert here.grant("another/path").action is Action.PostObject
-    here.preflight(post())
-    with pytest.raises(SignerUnavailableError, match="must be fetched first"):
-        here.sign([post()])
-    assert not server.asked
-    (signed,) = signer.sign([post()])
-    assert here.sign([post()])[0].form == signed.form
-    clock.now = NOW + 3580
-    with pytest.raises(SignerUnavailableError):
-        here.sign([post()])
-    signer.sign([post()])
-    assert here.sign([post()])
-    assert len(server.asked) == 2
-
-
 def test_an_outage_at_the_start_is_left_to_the_tries_of_signing():
     """Planning goes on without the server, for signing is tried again."""
     signer, _ = fetching(
         Server(Reply(status=503, headers={"retry-after": "7"}), document())
     )
-    assert grant_for(signer, PATH) == Grant(multipart=None, action=Action.PostObject)
-    assert grant_for(signer, PATH).expires_at == NOW + 3600
+    assert signer.grant(PATH) == Grant(multipart=None, action=Action.PostObject)
+    assert signer.grant(PATH).expires_at == NOW + 3600
     signer, _ = fetching(Server(Reply(status=503, headers={"retry-after": "7"})))
-    preflight(signer, post())
+    signer.preflight(post())
     with pytest.raises(SignerUnavailableError, match="answered HTTP 503") as caught:
         signer.sign([post()])
     assert caught.value.retry_after == 7
@@ -555,7 +534,7 @@ def test_tokens_go_along_and_are_read_anew():
 def test_bad_addresses_are_refused(url, reason):
     """An address that would send a token in plain sight is refused at once."""
     with pytest.raises(ConfigurationError, match=reason):
-        make_signer(Options(grant=url), never, never)
+        make_signer(Options(grant=url), never)
 
 
 @pytest.fixture

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from fsspec_osspresigned.errors import BindingError, ConfigurationError, NotSignedError
 from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.signers.base import Signer, sign_checked
+from fsspec_osspresigned.signers.base import ChainSigner, Signer, sign_checked
 from fsspec_osspresigned.signers.presigned_urls import OneURLSigner, URLMapSigner
 from fsspec_osspresigned.url_map.source import load
 
@@ -389,3 +391,19 @@ def test_url_of_its_object(target):
     """Hosts of one bucket, and those with the bucket in the path, are understood."""
     (request,) = signer(f"{target}?{V1}", trusted=False).sign([put()])
     assert request.url.reveal() == f"{target}?{V1}"
+
+
+def test_a_changed_map_is_read_where_that_may_take_time(tmp_path):
+    """The loop, which all requests share, does not read it."""
+    place = tmp_path / "map.json"
+    place.write_text(json.dumps({"b/k": url("k")}))
+    place.chmod(0o600)
+    signer = ChainSigner(URLMapSigner(load(place), clock=lambda: NOW))
+    assert not signer.waits
+    assert not signer.grant_waits
+    place.write_text(json.dumps({"b/k": url("k"), "b/l": url("l")}))
+    assert signer.waits
+    assert signer.grant_waits
+    signer.grant("b/l")
+    assert not signer.waits
+    assert not signer.grant_waits

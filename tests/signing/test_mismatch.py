@@ -8,13 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fsspec_osspresigned.emulator.messages import Received
+from fsspec_osspresigned.emulator.verifying import verify
 from fsspec_osspresigned.model import Action, Operation, SignedRequest
-from fsspec_osspresigned.signing import (
-    Credentials,
-    Endpoint,
-    Received,
-    verify,
-)
+from fsspec_osspresigned.signing import Credentials, Endpoint
 from fsspec_osspresigned.signing.mismatch import compare, unsent_headers
 from fsspec_osspresigned.signing.presigning import PresignRequest
 
@@ -44,7 +41,7 @@ def sign(
         now=NOW,
         expires_in=60,
         additional_headers=tuple(more.pop("additional", ())),
-    ).sign()
+    ).unchecked_url()
     operation = Operation(action=Action.PutObject, bucket=BUCKET, key=key)
     signed = SignedRequest(method="PUT", url=url, headers=headers or {})
     return signed, operation

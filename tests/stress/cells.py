@@ -14,7 +14,7 @@ from attrs import frozen
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.errors import Outcome
 from fsspec_osspresigned.model import MIN_PART as PART
-from fsspec_osspresigned.signing.grant_file import GrantTerms, sign_grant
+from fsspec_osspresigned.owner.grants import GrantTerms, sign_grant
 
 PATIENT, HASTY = 20.0, 0.6  # seconds without progress; the latter to meet stalls
 HOUR = 3600
@@ -44,7 +44,7 @@ STEPS: Mapping[str, tuple[str, int | None]] = {
     A_PART: ("UploadPart", 2),
     COMPLETE: (COMPLETE, None),
 }
-MANY = "`pipe` of many"  # by the express lane; the fault strikes one of them
+MANY = "`pipe` of many"  # the fault strikes one of them
 NEIGHBOURS = 6  # the others of them
 WAYS: Mapping[str, tuple[str, ...]] = {
     **dict.fromkeys((PUT, FORM), ("`put_file`", "`pipe`", MANY)),

@@ -28,10 +28,10 @@ from fsspec_osspresigned.emulator import Emulator, RequestRecord
 from fsspec_osspresigned.errors import OSSPresignedError, Outcome
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART as PART
-from fsspec_osspresigned.server.app import ServiceRules, create_ruled_app
-from fsspec_osspresigned.server.policy import hash_token, parse_policies
+from fsspec_osspresigned.owner.service.app import ServiceRules, create_ruled_app
+from fsspec_osspresigned.owner.service.policy import hash_token, parse_policies
 from fsspec_osspresigned.signers.keys import KeySigner
-from fsspec_osspresigned.signing import presign
+from fsspec_osspresigned.signing import PresignRequest
 from tests.stress.cells import (
     AT_ONCE,
     CELLS,
@@ -146,18 +146,22 @@ class Place:
         }
 
     def _url(self, key: str, method: str, **query: str) -> str:
-        return presign(
-            self.oss.credentials,
-            self.oss.endpoint,
-            method=method,
-            bucket=BUCKET,
-            key=key,
-            headers={},
-            query=query,
-            region="cn-hangzhou",
-            now=time.time(),
-            expires_in=HOUR,
-        ).reveal()
+        return (
+            PresignRequest(
+                self.oss.credentials,
+                self.oss.endpoint,
+                method=method,
+                bucket=BUCKET,
+                key=key,
+                headers={},
+                query=query,
+                region="cn-hangzhou",
+                now=time.time(),
+                expires_in=HOUR,
+            )
+            .url()
+            .reveal()
+        )
 
     def _entry(self, cell: Cell, key: str) -> Any:
         if cell.step == PUT:
@@ -201,7 +205,7 @@ class Place:
             fs.client.policy = evolve(fs.client.policy, base=0.005)
             self._filesystems[kind] = fs
         fs = self._filesystems[kind]
-        fs.client.circuits.clear()
+        fs.client.buckets.clear()
         fs.client.clock_offset = None
         return fs
 
@@ -355,7 +359,7 @@ def run_all(
 PAGE_START = """\
 # Fault table
 
-The [emulator](emulator.md) applies each of its faults to every kind of upload. The test then compares the visible object with the bytes sent and with the previous object. Each cell is the result for all kinds of upload in its heading. *`pipe` of many* sends seven small objects by the [express lane](decisions/0012-express-lane.md); the fault strikes one of them. In every cell, the following is true:
+The [emulator](emulator.md) applies each of its faults to every kind of upload. The test then compares the visible object with the bytes sent and with the previous object. Each cell is the result for all kinds of upload in its heading. *`pipe` of many* sends seven small objects at the same time; the fault strikes one of them. In every cell, the following is true:
 
 * The visible object is completely the new object or completely the old object, never truncated and never mixed.
 * An object that was reported as stored *is* stored, byte for byte.

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 
 from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.model import MIN_PART
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of Linux")
 BUCKET = "examplebucket"
@@ -23,18 +25,15 @@ from fsspec_osspresigned import sync
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 
 verb, kind, most, concurrency = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
-PART, GIB = 100 * 1024, 2**30
+GIB = 2**30
 place = Path(tempfile.mkdtemp(dir=os.getcwd()))
 tree = place / "tree"
 tree.mkdir()
 for number in range(200):
     (tree / f"{number:03}").write_bytes(b"%d" % number)
-large = os.urandom(100 * PART)
-(place / "large").write_bytes(large)
-whole = OSSPresignedFileSystem(signer="keys", multipart_threshold="1GiB")
-whole.pipe_file("examplebucket/source", large)
+large = Path("large").read_bytes()
 fs = OSSPresignedFileSystem(
-    signer="keys", part_size=PART, max_concurrency=concurrency
+    signer="keys", part_size=100 * 1024, max_concurrency=concurrency
 )
 
 def put():
@@ -42,7 +41,7 @@ def put():
     assert len(fs.find("examplebucket/put")) == 200
 
 def parts():
-    fs.put_file(str(place / "large"), "examplebucket/parts")
+    fs.put_file("large", "examplebucket/parts")
     assert fs.cat_file("examplebucket/parts") == large
 
 def get():
@@ -99,8 +98,12 @@ print(ends)
 
 
 @pytest.fixture
-def ends(oss, environment_of_keys, tmp_path):
+def ends(oss, tmp_path):
     """Return how a verb ends under a limit and after it, and that no part is left."""
+    large = os.urandom(100 * MIN_PART)
+    (tmp_path / "large").write_bytes(large)
+    whole = OSSPresignedFileSystem(signer="keys", multipart_threshold="1GiB")
+    whole.pipe_file(f"{BUCKET}/source", large)
 
     def run(*words):
         done = subprocess.run(
@@ -117,16 +120,6 @@ def ends(oss, environment_of_keys, tmp_path):
         return ast.literal_eval(done.stdout)
 
     return run
-
-
-@pytest.fixture
-def environment_of_keys(oss, monkeypatch):
-    """Set the owner's key in the environment."""
-    key = oss.credentials
-    monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
-    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
-    monkeypatch.setenv("OSS_ENDPOINT", oss.url)
-    monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
 
 
 VERBS = ["put", "parts", "get", "synced"]

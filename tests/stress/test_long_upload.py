@@ -20,20 +20,26 @@ from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.retry import Timing
 from fsspec_osspresigned.emulator import Emulator, Fault
+from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import NotSignedError, URLExpiredError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.filesystem.put import PutCall
+from fsspec_osspresigned.http.json_service import JSONService
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import Action, Operation, split_path
-from fsspec_osspresigned.options.object_options import Target
+from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
-from fsspec_osspresigned.server.app import AccessRecord, ServiceRules, create_ruled_app
-from fsspec_osspresigned.server.policy import Policy, hash_token
+from fsspec_osspresigned.owner.service.app import (
+    AccessRecord,
+    ServiceRules,
+    create_ruled_app,
+)
+from fsspec_osspresigned.owner.service.policy import Policy, hash_token
 from fsspec_osspresigned.signers.http import HTTPSigner, token_source
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signers.presigned_urls import URLMapSigner
 from fsspec_osspresigned.units import KIB
-from fsspec_osspresigned.upload.steps import UploadSteps
+from fsspec_osspresigned.upload.oss_calls import OSSCalls
 from fsspec_osspresigned.url_map.source import load, write
 from fsspec_osspresigned.url_map.url_map import MapEntry, MapRequest
 from tests.serve_child import Serve
@@ -86,7 +92,7 @@ def service(oss: Emulator) -> Iterator[tuple[str, list[AccessRecord]]]:
     )
     rules = ServiceRules(signer=keys_of(oss), tokens={hash_token(TOKEN): policy})
     told: list[AccessRecord] = []
-    app = create_ruled_app(lambda: rules, clock=oss.clock, tell=told.append)
+    app = create_ruled_app(lambda: rules, tell=told.append)
     with LoopbackServer(app) as server:
         yield server.url, told
 
@@ -231,7 +237,7 @@ def test_slow_producer_outlives_its_urls(oss, monkeypatch):
         transport = Transport(allow_http=True)
         signer = HTTPSigner(
             url,
-            exchange=transport.exchange,
+            exchange=JSONService(allow_http=True).exchange,
             token=token_source("env:OSSPRESIGNED_TOKEN"),
             clock=oss.clock,
         )
@@ -262,7 +268,7 @@ def begin(oss: Emulator) -> str:
     """Initiate the owner's upload and return its id."""
     transport = Transport(allow_http=True)
     client = client_of(oss, keys_of(oss), transport, signer="keys")
-    return UploadSteps(client, Target(path=PATH)).initiate()[0]
+    return run(OSSCalls(client, Target(path=PATH)).initiate)[0]
 
 
 def map_file(oss: Emulator, upload: str, place: Path, life: int = LIFE) -> str:
@@ -329,7 +335,7 @@ def test_map_that_ends_half_way_is_one_clear_error(oss, tmp_path, caplog):
         assert again.value is caught.value
     assert not [r for r in caplog.records if r.levelno >= logging.ERROR]
     noted = [
-        r.getMessage() for r in caplog.records if "was cancelled" in r.getMessage()
+        r.getMessage() for r in caplog.records if "was discarded" in r.getMessage()
     ]
     assert len(noted) == 1
     assert PATH in noted[0]

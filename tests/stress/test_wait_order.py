@@ -1,46 +1,50 @@
-"""Threads take resources in the order of docs/architecture.md, so no circle can wait.
+"""Calls take resources in the order of docs/architecture.md, so no circle can wait.
 
-A mixed load runs in this process. At each point where a thread may wait for a resource,
-the test records what the thread holds, whether it really has to wait or not. So a circle
-is seen in every run, although a deadlock would happen in few.
+A mixed load runs in this process. At each point where a call may wait for a resource,
+the test records what the call holds, whether it really has to wait or not. So a circle
+is seen in every run, although a deadlock would happen in few. The source is searched for
+points that are not known here.
 """
 
 from __future__ import annotations
 
+import ast
+import asyncio
 import contextlib
 import re
 import threading
-import weakref
+from collections import Counter
 from collections.abc import Callable, Iterator
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import pytest
 from fsspec.callbacks import Callback
 
-from fsspec_osspresigned.concurrency.budget import Turns
-from fsspec_osspresigned.concurrency.circuit import Circuit
-from fsspec_osspresigned.concurrency.thread_pool import Workers, runs_jobs_here
-from fsspec_osspresigned.concurrency.waiting import Future, LoopWaiter
+import fsspec_osspresigned
+from fsspec_osspresigned import sync
+from fsspec_osspresigned.client.client import Client
+from fsspec_osspresigned.client.congestion import CircuitBreaker
 from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.engine.engine import run, user_code, within_user_code
+from fsspec_osspresigned.engine.limits import RequestLimiter
+from fsspec_osspresigned.errors import NetworkError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.filesystem.progress import SharedCallback
-from fsspec_osspresigned.http.lane import Lane
+from fsspec_osspresigned.filesystem.callbacks import SharedCallback
+from fsspec_osspresigned.http.body import PartBody
 from fsspec_osspresigned.model import MIN_PART
+from fsspec_osspresigned.signers.base import Signer
 from fsspec_osspresigned.signers.batching import Prefetcher
 from fsspec_osspresigned.signers.keys import KeySigner
-from fsspec_osspresigned.upload.parts_in_flight import PartsInFlight
+from fsspec_osspresigned.upload.modes import Multipart
 from tests.stress import mixed_load
 from tests.stress.mixed_load import Plan
 
 PAGE = Path(__file__).parents[2] / "docs" / "architecture.md"
-POOLS = {
-    "osspresigned-tree": "trees",
-    "osspresigned-lane": "lanes",
-    "osspresigned-file": "files",
-    "osspresigned-part": "requests",
-    "osspresigned-open": "openers",
-}
+PACKAGE = Path(fsspec_osspresigned.__file__).parent
+ROOT = "examplebucket"
 OPTIONS = {"part_size": MIN_PART, "multipart_threshold": MIN_PART}
 
 
@@ -55,53 +59,115 @@ def order() -> list[str]:
     return [line.split()[0] for line in block[1].splitlines()]
 
 
+# -- by the source -----------------------------------------------------------------------
+
+# Module -> what a coroutine or a caller waits by, and how often it is written there.
+# What waits only for the end of its own tasks and calls is no resource of others.
+WAITS = {
+    "client/client.py": {"enter": 2},  # requests, circuit
+    "client/congestion.py": {"create_future": 1, "wait": 1},  # circuit
+    "engine/engine.py": {"create_future": 1, "wait": 5, "SimpleQueue": 2},
+    "engine/limits.py": {"create_future": 1},  # requests
+    "engine/scope.py": {"Lock": 1, "create_future": 1, "wait": 1},  # jobs
+    "engine/threads.py": {"create_future": 1, "SimpleQueue": 1},
+    "filesystem/put.py": {"Semaphore": 1},  # large
+    "filesystem/read.py": {"Semaphore": 2},  # large
+    "http/multi.py": {"create_future": 2},
+    "objects/download.py": {"Event": 1},
+    "signers/batching.py": {"create_future": 1},  # batch
+    "tools/sync/send.py": {"Semaphore": 2},  # large
+    "upload/modes.py": {"wait": 3},  # memory
+    "upload/upload.py": {"shield": 1, "wait": 1},
+}
+_WAITERS = {"Semaphore", "Lock", "Event", "Condition", "Queue", "Barrier", "wait"}
+_WAITERS |= {"shield", "as_completed", "gather", "wait_for"}
+_LAYERS = {"call_stack", "client", "engine", "filesystem", "http", "objects"}
+_LAYERS |= {"signers", "tools/sync", "upload"}
+
+
+def sources() -> Iterator[tuple[str, ast.Module]]:
+    """Yield name and tree of the modules that run on the loop."""
+    for path in sorted(PACKAGE.rglob("*.py")):
+        name = path.relative_to(PACKAGE).as_posix()
+        if {
+            name.partition("/")[0].removesuffix(".py"),
+            name.rpartition("/")[0],
+        } & _LAYERS:
+            yield name, ast.parse(path.read_text(encoding="utf-8"))
+
+
+def called(node: ast.AST) -> str:
+    """Return the name that a call has in ``WAITS``; "" if it does not wait."""
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
+        return ""
+    of, name = ast.unparse(node.func.value), node.func.attr
+    is_waiter = of == "asyncio" and name in _WAITERS
+    is_entry = name == "enter" and of in ("breaker", "limiter")
+    is_other = name in ("create_future", "SimpleQueue")
+    return name if is_waiter or is_entry or is_other else ""
+
+
+def test_every_wait_is_known():
+    """A new point where a coroutine may wait gets a place in the order."""
+    found = {
+        name: counts
+        for name, tree in sources()
+        if (counts := Counter(filter(None, map(called, ast.walk(tree)))))
+    }
+    assert found == WAITS
+
+
+def test_no_lock_is_held_while_the_engine_works():
+    """A thread that waits for the loop has no lock that another thread waits for.
+
+    The lock of a file that is written is of the program: its threads take turns.
+    """
+    found = {
+        name
+        for name, tree in sources()
+        for block in ast.walk(tree)
+        if isinstance(block, ast.With)
+        and any("lock" in ast.unparse(item).lower() for item in block.items)
+        for node in ast.walk(block)
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("run", "awaited")
+    }
+    assert found == {"upload/writer.py"}
+
+
+# -- by runs -----------------------------------------------------------------------------
+
+_held: ContextVar[tuple[str, ...]] = ContextVar("held", default=())
+
+
 class Waits:
-    """Record of the waits of all threads: (resource held, resource waited for)."""
+    """Record of the waits of all calls: (resource held, resource waited for)."""
 
     def __init__(self) -> None:
-        self.seen: set[tuple[str, str]] = {("memory", "requests")}  # parts free it
-        self.pools: weakref.WeakKeyDictionary[Any, str] = weakref.WeakKeyDictionary()
-        self._here = threading.local()
-
-    @property
-    def mine(self) -> list[Any]:
-        """Names of resources, and tokens of turns, that the calling thread holds."""
-        if not hasattr(self._here, "mine"):
-            self._here.mine = []
-        return self._here.mine
-
-    def held(self) -> Iterator[str]:
-        """Yield the names of what the calling thread holds."""
-        pool = threading.current_thread().name.rpartition("-")[0]
-        if pool in POOLS:
-            yield POOLS[pool]
-        for one in self.mine:
-            if isinstance(one, str):
-                yield one
-            elif not one.closed:
-                yield "turns"
+        self.seen: set[tuple[str, str]] = set()
+        self.of_user: set[str] = set()
 
     def note(self, wanted: str) -> None:
-        """Record that the calling thread may have to wait for *wanted* now."""
-        self.seen.update((held, wanted) for held in self.held())
+        """Record that the call may have to wait for *wanted* now."""
+        self.seen.update((held, wanted) for held in _held.get())
+
+    def take(self, name: str) -> None:
+        """Record that the call holds *name* from now on."""
+        _held.set((*_held.get(), name))
+
+    def give(self, name: str) -> None:
+        """Record that the call holds *name* no more."""
+        held = list(_held.get())
+        held.remove(name)
+        _held.set(tuple(held))
 
     @contextlib.contextmanager
     def holds(self, name: str) -> Iterator[None]:
-        """Record that the calling thread holds *name* in the block."""
-        self.mine.append(name)
+        """Record that the call holds *name* in the block."""
+        self.take(name)
         try:
             yield
         finally:
-            self.mine.remove(name)
-
-    def keep(self, token: Any) -> Any:
-        """Record that the calling thread has the turn *token*, if it is one."""
-        self.mine[:] = [
-            one for one in self.mine if isinstance(one, str) or not one.closed
-        ]
-        if token is not None:
-            self.mine.append(token)
-        return token
+            self.give(name)
 
 
 class NotedLock:
@@ -109,150 +175,44 @@ class NotedLock:
 
     def __init__(self, waits: Waits) -> None:
         self._waits, self._lock = waits, threading.Lock()
-        self._blocks = threading.local()
 
     def __enter__(self) -> None:
         self._waits.note("callback")
         self._lock.acquire()
-        self._blocks.held = self._waits.holds("callback")
-        self._blocks.held.__enter__()
+        self._waits.take("callback")
 
     def __exit__(self, *_: object) -> None:
-        self._blocks.held.__exit__(None, None, None)
+        self._waits.give("callback")
         self._lock.release()
 
 
-class NotedOpeners:
-    """Openers of a lane, for which requests wait that have their turns."""
+def noted_primitive(kind: type, waits: Waits, name: str) -> type:
+    """Return the class *kind* of asyncio that records waits for *name*."""
 
-    def __init__(self, openers: Workers, waits: Waits) -> None:
-        self._openers, self._waits = openers, waits
+    class Noted(kind):
+        async def __aenter__(self) -> None:
+            if not within_user_code():  # it has a scope of its own
+                waits.note(name)
+            await super().__aenter__()
+            waits.take(name)
 
-    def submit(self, job: Callable[[], None]) -> None:
-        """Submit *job*, and record the wait of its request."""
-        self._waits.seen.add(("turns", POOLS[self._openers.name]))
-        self._openers.submit(job)
+        async def __aexit__(self, *of_error: object) -> None:
+            waits.give(name)
+            await super().__aexit__(*of_error)
 
-
-Replace = Callable[[type, str, Callable[[Any], Any]], None]
+    return Noted
 
 
 @pytest.fixture
 def waits(monkeypatch: pytest.MonkeyPatch) -> Waits:
-    """The waits of all threads from now on."""
+    """The waits of all calls from now on."""
     waits = Waits()
 
     def replace(kind: type, name: str, make: Callable[[Any], Any]) -> None:
         monkeypatch.setattr(kind, name, make(getattr(kind, name)))
 
-    note_jobs(waits, replace)
-    note_parts_and_batches(waits, replace)
-    note_turns(waits, replace)
-    note_locks(waits, replace)
-    return waits
-
-
-def note_parts_and_batches(waits: Waits, replace: Replace) -> None:
-    """Record the waits for parts, for their memory, and for batches of signatures."""
-
-    def of_parts(function: Any) -> Any:
-        def noted(parts: Any, *args: Any) -> Any:
-            if not runs_jobs_here():
-                waits.note("requests")
-                waits.note("memory")
-            return function(parts, *args)
-
-        return noted
-
-    def of_batches(function: Any) -> Any:
-        def noted(*args: Any) -> Any:
-            waits.note("batch")
-            with waits.holds("batch"):
-                return function(*args)
-
-        return noted
-
-    replace(PartsInFlight, "enter", of_parts)
-    replace(PartsInFlight, "drain", of_parts)
-    replace(Prefetcher, "sign_each", of_batches)
-    replace(Prefetcher, "request_more", of_batches)
-
-
-def note_jobs(waits: Waits, replace: Replace) -> None:
-    """Record the waits for jobs of pools."""
-
-    def queued(function: Any) -> Any:
-        def noted(pool: Workers, *args: Any, **kwargs: Any) -> Any:
-            here = threading.current_thread().name
-            if here.startswith("osspresigned-lane") and POOLS[pool.name] != "openers":
-                waits.seen.add(("lanes", POOLS[pool.name]))  # its end waits for the job
-            future = function(pool, *args, **kwargs)
-            waits.pools[future] = POOLS[pool.name]
-            return future
-
-        return noted
-
-    def of_future(function: Any) -> Any:
-        def noted(future: Any, *args: Any) -> Any:
-            if future in waits.pools:
-                waits.note(waits.pools[future])
-            return function(future, *args)
-
-        return noted
-
-    def of_loop(function: Any) -> Any:
-        def noted(waiter: Any, work: Any) -> Any:
-            if not work.done():  # else the calling thread has done it
-                waits.note(waits.pools.get(work, "lanes"))
-            return function(waiter, work)
-
-        return noted
-
-    replace(Workers, "queue", queued)
-    replace(Future, "wait", of_future)
-    replace(LoopWaiter, "wait_for", of_loop)
-
-
-def note_turns(waits: Waits, replace: Replace) -> None:
-    """Record the waits for turns and circuits."""
-
-    def of_turns(function: Any) -> Any:
-        def noted(turns: Any, *, wait: bool = True) -> Any:
-            if wait:
-                waits.note("turns")
-            return waits.keep(function(turns, wait=wait))
-
-        return noted
-
-    def of_circuit(function: Any) -> Any:
-        @contextlib.contextmanager
-        def noted(circuit: Any, *args: Any, sent: bool = False) -> Iterator[None]:
-            if sent:
-                with function(circuit, *args, sent=True):
-                    yield
-                return
-            waits.note("circuit")
-            with waits.holds("circuit"), function(circuit, *args):
-                yield
-
-        return noted
-
-    replace(Turns, "take", of_turns)
-    replace(Turns, "take_free", lambda free: lambda *args: waits.keep(free(*args)))
-    replace(Circuit, "turn", of_circuit)
-
-
-def note_locks(waits: Waits, replace: Replace) -> None:
-    """Record the waits for connections of lanes and for callbacks."""
-    replace(
-        Lane,
-        "__init__",
-        lambda init: (
-            lambda lane, transport, openers: init(
-                lane, transport, NotedOpeners(openers, waits)
-            )
-        ),
-    )
+    for kind, name in ((asyncio.Semaphore, "large"), (asyncio.Lock, "jobs")):
+        monkeypatch.setattr(asyncio, kind.__name__, noted_primitive(kind, waits, name))
     replace(
         SharedCallback,
         "__init__",
@@ -262,18 +222,109 @@ def note_locks(waits: Waits, replace: Replace) -> None:
             )
         ),
     )
+    note_memory_and_batches(waits, replace)
+    note_requests(waits, replace)
+    note_circuits(waits, replace)
+    return waits
 
 
-class RemoteKeys:
-    """Signer that is asked by batches, as a service is."""
+def note_memory_and_batches(waits: Waits, replace: Any) -> None:
+    """Record the waits for parts in flight, and for batches of signatures."""
+
+    def of_parts(function: Any) -> Any:
+        async def noted(*args: Any) -> Any:
+            if not within_user_code():
+                waits.note("memory")
+            return await function(*args)
+
+        return noted
+
+    def of_part(function: Any) -> Any:
+        async def noted(parts: Any, number: int, body: Any) -> Any:
+            holds = waits.holds("memory") if isinstance(body, PartBody) else None
+            with holds or contextlib.nullcontext():
+                return await function(parts, number, body)
+
+        return noted
+
+    def of_batch(function: Any) -> Any:
+        async def noted(*args: Any) -> Any:
+            waits.note("batch")
+            return await function(*args)
+
+        return noted
+
+    for name in ("add", "wait", "wait_for_memory"):
+        replace(Multipart, name, of_parts)
+    replace(Multipart, "_send_part", of_part)
+    replace(Prefetcher, "sign", of_batch)
+
+
+def note_requests(waits: Waits, replace: Any) -> None:
+    """Record the waits for requests; code of the user has none."""
+
+    def of_entry(function: Any) -> Any:
+        def noted(*args: Any, **kwargs: Any) -> Any:
+            if within_user_code():
+                waits.of_user.update(_held.get())
+            else:
+                waits.note("requests")
+            may = function(*args, **kwargs)
+            assert may or not within_user_code()
+            if may:
+                waits.take("requests")
+            return may
+
+        return noted
+
+    def of_enter(function: Any) -> Any:
+        async def noted(*args: Any, **kwargs: Any) -> Any:
+            await function(*args, **kwargs)
+            waits.take("requests")
+
+        return noted
+
+    def of_leave(function: Any) -> Any:
+        def noted(limiter: Any, place: Any) -> None:
+            if "requests" in _held.get():  # else its call was cancelled while it waited
+                waits.give("requests")
+            function(limiter, place)
+
+        return noted
+
+    replace(RequestLimiter, "enter_nowait", of_entry)
+    replace(RequestLimiter, "enter", of_enter)
+    replace(RequestLimiter, "leave", of_leave)
+
+
+def note_circuits(waits: Waits, replace: Any) -> None:
+    """Record the waits for probes; code of the user has none."""
+
+    def of_attempt(function: Any) -> Any:
+        async def noted(*args: Any, **kwargs: Any) -> Any:
+            if not within_user_code():
+                waits.note("circuit")
+            with waits.holds("circuit"):
+                return await function(*args, **kwargs)
+
+        return noted
+
+    replace(Client, "_attempt", of_attempt)
+
+
+class RemoteKeys(Signer):
+    """Signer that is asked by batches, as a service is, and uses a filesystem itself."""
 
     remote = True
 
     def __init__(self) -> None:
         self._keys = KeySigner.from_options()
+        self._fs = OSSPresignedFileSystem(signer="keys", max_concurrency=1)
+        self._fs.pipe_file(f"{ROOT}/policy", b"x")
 
     def sign(self, operations: Any) -> Any:
         """Sign by the keys of the environment."""
+        assert self._fs.cat([f"{ROOT}/policy"] * 2)
         return self._keys.sign(operations)
 
 
@@ -285,24 +336,27 @@ class Reads(Callback):
         self._fs = fs
 
     def relative_update(self, inc: int = 1) -> None:
-        """Read one object and store two."""
-        self._fs.cat_file("examplebucket/seed")
-        self._fs.pipe({"examplebucket/a": b"a", "examplebucket/b": b"b"})
+        """Read one object and store some, one of them in parts."""
+        self._fs.cat_file(f"{ROOT}/seed")
+        self._fs.pipe({f"{ROOT}/a": b"a", f"{ROOT}/b": b"b"})
+        with self._fs.open(f"{ROOT}/c", "wb") as file:
+            file.write(bytes(3 * MIN_PART))
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("remote", [False, True], ids=["keys", "remote"])
 def test_waits_have_an_order(oss, waits, remote, caplog, tmp_path):
-    """No thread waits for a resource that comes before one that the thread holds."""
+    """No call waits for a resource that comes before one that the call holds."""
     caplog.set_level("WARNING")
     signer = RemoteKeys() if remote else "keys"
     fs = OSSPresignedFileSystem(
         signer=signer, max_concurrency=4, receipts=lambda _: None, **OPTIONS
     )
-    fs.pipe_file("examplebucket/seed", b"x")
+    fs.pipe_file(f"{ROOT}/seed", b"x")
     run_all(fs, tmp_path)
     fs = OSSPresignedFileSystem(signer=signer, max_concurrency=4, **OPTIONS)
-    oss.faults.add(Fault(status=503, rate=0.2, seed=1), Fault(hang_up=True, rate=0.3))
+    oss.faults.add(Fault(status=503, rate=0.1, seed=1), Fault(hang_up=True, rate=0.3))
     run_all(fs, tmp_path)
     names = order()
     wrong = {
@@ -310,18 +364,71 @@ def test_waits_have_an_order(oss, waits, remote, caplog, tmp_path):
     }
     assert not wrong
     assert {
-        *(("lanes", "turns"), ("files", "turns"), ("requests", "turns")),
-        *(("trees", "lanes"), ("lanes", "files"), ("files", "requests")),
-        *(("turns", "circuit"), ("circuit", "callback"), ("turns", "openers")),
+        *(("large", "memory"), ("large", "requests"), ("memory", "requests")),
+        *(("requests", "circuit"), ("circuit", "callback")),
     } <= waits.seen
-    assert ("turns", "batch") in waits.seen or not remote
+    assert ("memory", "batch") in waits.seen or not remote
+    assert {"large", "requests", "circuit", "callback"} <= waits.of_user
 
 
 def run_all(fs: Any, place: Path) -> None:
     """Run all verbs at the same time, then uploads with a callback that calls *fs*."""
     verbs = list(mixed_load.VERBS)
     mixed_load.run(Plan(verbs, [*mixed_load.GATHERED, "large"], size=9 * MIN_PART), fs)
+    memory = fsspec.filesystem("memory")
     for number in range(6):
         (place / f"{number}").write_bytes(bytes(number * MIN_PART))
+        memory.pipe_file(f"/source/{number}", bytes(number * MIN_PART))
     sources = [str(place / f"{number}") for number in range(6)]
-    fs.put(sources, [f"examplebucket/{n}" for n in range(6)], callback=Reads(fs))
+    fs.put(sources, [f"{ROOT}/{n}" for n in range(6)], callback=Reads(fs))
+    fs.get([f"{ROOT}/{n}" for n in range(6)], f"{place}/got/", callback=Reads(fs))
+    sync("memory://source", f"{ROOT}/synced", filesystem=fs)
+
+
+# -- code of the user --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [1, 2])
+def test_callback_uses_the_filesystem_while_all_places_are_taken(oss, tmp_path, width):
+    """Each request in flight waits for a callback, which sends requests of all kinds."""
+    fs = OSSPresignedFileSystem(signer="keys", max_concurrency=width, **OPTIONS)
+    fs.pipe_file(f"{ROOT}/seed", b"x")
+    for number in range(3):
+        (tmp_path / f"{number}").write_bytes(bytes(3 * MIN_PART))
+    sources = [str(tmp_path / f"{number}") for number in range(3)]
+    fs.put(sources, [f"{ROOT}/{n}" for n in range(3)], callback=Reads(fs))
+    assert {len(value) for value in oss.objects(ROOT).values()} == {1, 3 * MIN_PART}
+
+
+def breaker() -> CircuitBreaker:
+    """Return a circuit breaker that one failure opens."""
+    made = CircuitBreaker(1, pause=0.0, longest=0.0)
+    made.leave(NetworkError("no answer", path="b/k"), probes=False)
+    assert made.is_open
+    return made
+
+
+def test_code_of_the_user_does_not_wait_for_a_probe():
+    """A callback of the probe itself may send requests."""
+
+    async def both() -> tuple[bool, bool]:
+        made = breaker()
+        first = await made.enter("b/k")
+        with user_code():
+            return first, await asyncio.wait_for(made.enter("b/k"), 5)
+
+    assert run(both) == (True, False)
+
+
+def test_probe_is_given_back_by_its_end():
+    """Another request was answered before the probe; later ones still probe."""
+
+    async def again() -> bool:
+        made = breaker()
+        assert await made.enter("b/k")
+        made.leave(None, probes=False)
+        made.leave(None, probes=True)
+        made.leave(NetworkError("no answer", path="b/k"), probes=False)
+        return await asyncio.wait_for(made.enter("b/k"), 5)
+
+    assert run(again)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import fsspec_osspresigned as osp
 
 
-class Recording:
+class OneURL:
     """A signer needs no base class."""
 
     def sign(self, operations: Sequence[osp.Operation]) -> list[osp.SignedRequest]:
@@ -20,9 +20,23 @@ class Recording:
         ]
 
 
+class Granting(osp.Signer):
+    """A signer with the base class overrides what its defaults do not say."""
+
+    remote = True
+
+    def sign(self, operations: Sequence[osp.Operation]) -> list[osp.SignedRequest]:
+        """Sign as the other one."""
+        return OneURL().sign(operations)
+
+    def grant(self, path: str) -> osp.Grant:
+        """Permit one request an object, and no parts."""
+        return osp.Grant(largest=len(path), multipart=None)
+
+
 def signer() -> osp.Signer:
     """Return it as what the library asks for."""
-    return Recording()
+    return Granting()
 
 
 def keep(receipt: osp.Receipt) -> tuple[str, int, str | None]:
@@ -34,8 +48,10 @@ def keep(receipt: osp.Receipt) -> tuple[str, int, str | None]:
 def upload() -> str:
     """Handle an error of the package by its own and by its builtin family."""
     fs = osp.OSSPresignedFileSystem(signer=signer())
+    other = osp.OSSPresignedFileSystem(signer=OneURL())
     try:
         fs.pipe_file("examplebucket/a", b"x")
+        other.pipe_file("examplebucket/a", b"x")
     except osp.NotSignedError as error:
         return ", ".join(error.nearest)
     except PermissionError as error:

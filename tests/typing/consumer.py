@@ -11,6 +11,7 @@ from fsspec_osspresigned import (
     Outcome,
     PartReceipt,
     Receipt,
+    ReceiptList,
     Refused,
     SecretURL,
     SignedRequest,
@@ -31,6 +32,14 @@ def upload(fs: OSSPresignedFileSystem) -> int:
     assert_type(receipt.crc64, int | None)
     assert_type(receipt.parts, tuple[PartReceipt, ...])
     return receipt.size
+
+
+def verbs(fs: OSSPresignedFileSystem) -> list[str]:
+    """Methods of a filesystem have the types of their results."""
+    assert_type(fs.put("a", "examplebucket/a", recursive=True), ReceiptList)
+    assert_type(fs.cat_file("examplebucket/a", 1, end=2), bytes)
+    assert_type(fs.exists("examplebucket/a"), bool)
+    return list(fs.info("examplebucket/a"))
 
 
 def mirror() -> list[str]:

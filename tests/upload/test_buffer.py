@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsspec_osspresigned.concurrency.budget import Budget, Lease
+from fsspec_osspresigned.engine.engine import run
+from fsspec_osspresigned.engine.limits import MemoryAccount, MemoryBudget
 from fsspec_osspresigned.http.body import BLOCK, bytes_in
 from fsspec_osspresigned.units import KIB, MIB
 from fsspec_osspresigned.upload.buffer import PartBuffer
@@ -34,19 +35,20 @@ class Upload:
     def early_size(self, number):
         raise NotImplementedError
 
-    def add(self, body, *, more=False):
+    async def add(self, body, *, more=False):
         self.bodies.append(body)
 
-    def wait_for_memory(self, may):
+    async def wait_for_memory(self, may):
         """Wait for nothing: the parts are in flight until the test ends them."""
 
-    def finish(self):
+    async def finish(self):
         return None
 
-    def discard(self, error=None):
+    async def discard(self, error=None):
         pass
 
-    abandon = discard
+    def abandon(self):
+        pass
 
 
 class Parts:
@@ -54,14 +56,14 @@ class Parts:
 
     def __init__(self, size, limit=FOREVER, *, early=None):
         size_of = size if callable(size) else lambda _: size
-        self.memory = Budget()
+        self.memory = MemoryBudget()
         self.upload = Upload(size_of, limit)
         self.buffer = PartBuffer(
             size_of,
             self.memory,
             limit=limit,
             early=early if callable(early) else lambda _: early,
-            wait=self.upload.wait_for_memory,
+            wait=lambda may: run(self.upload.wait_for_memory, may),
         )
         self.file = PresignedWriter(self.upload, path="b/k", buffer=self.buffer)
         opened.append(self.file)
@@ -83,6 +85,13 @@ class Parts:
         del body
         self.upload.bodies.clear()
         return sent
+
+
+def taken(budget, size):
+    """Return the account of another file, which uses *size* bytes."""
+    account = MemoryAccount(budget)
+    account.filling = int(size)
+    return account
 
 
 @pytest.fixture(autouse=True)
@@ -167,7 +176,7 @@ def test_any_writes_while_memory_is_short(writes, busy, size):
     for (kind, length), short in zip(writes, busy, strict=False):
         data = KINDS[kind](NOISE[:length])
         whole += np.asarray(data).tobytes() if kind == "strided" else bytes(data)
-        others = Lease(parts.memory, short)
+        others = taken(parts.memory, short)
         parts.write(data)
         del others
     found = parts.close()
@@ -210,14 +219,12 @@ def test_large_bytes_between_small_ones():
     assert kept == [False, True, False, True, False]
     assert [bytes(piece) for piece in body.pieces[::2]] == [b"head", b"middle", b"tail"]
     assert body.pieces[0].obj is body.pieces[4].obj
-    assert body.given_back is None
 
 
 def test_part_made_of_kept_bytes_has_no_buffer():
-    """Nothing is given back of a part that was never copied."""
+    """Nothing stays of a part that was never copied."""
     parts = Parts(BLOCK)
     parts.write(NOISE[:BLOCK], b"x")
-    assert parts.upload.bodies[0].given_back is None
     parts.send()
     gc.collect()
     assert parts.memory.used == BLOCK  # of the part that is written
@@ -295,7 +302,7 @@ def test_no_buffer_waits_where_memory_is_short():
     """Over the limit a buffer that is given back is dropped."""
     parts = Parts(MIB, 3 * MIB)
     parts.write(bytearray(MIB), bytearray(MIB), bytearray(MIB), b"x")
-    others = Lease(parts.memory, MIB)
+    others = taken(parts.memory, 3 * MIB)
     parts.send()
     del others
     assert parts.memory.used == 64 * KIB  # of the part that is written
@@ -307,7 +314,7 @@ def test_idle_buffer_is_used_where_memory_is_short():
     parts.write(bytearray(MIB), bytearray(MIB), bytearray(MIB))
     parts.send()
     before = parts.memory.used
-    others = Lease(parts.memory, 10 * MIB)
+    others = taken(parts.memory, 10 * MIB)
     parts.write(b"x")  # the full part goes, and the next one begins
     assert parts.memory.used == before + 10 * MIB
     del others
@@ -414,16 +421,41 @@ def test_small_parts_are_not_all():
 
 def test_files_that_come_later_get_memory_too():
     """Where half of the memory is used, each file gets an equal share of it."""
-    memory = Budget()
-    mine = [Lease(memory, 4, 1), Lease(memory, 2, 2)]
-    assert memory.has_room(4, 20, 1)  # half of all is for any of them
-    assert memory.has_room(6, 20, 1)
-    assert not memory.has_room(7, 20, 1)
-    assert memory.has_room(8, 20, 2)
-    assert memory.has_room(6, 20, 3)
-    assert not memory.has_room(7, 20, 3)
-    assert not memory.has_room(15, 20, 3)
-    del mine
+    memory = MemoryBudget()
+    one, two, three = (taken(memory, size) for size in (4, 2, 0))
+    assert one.has_room(4, 20)  # half of all is for any of them
+    assert one.has_room(6, 20)
+    assert not one.has_room(7, 20)
+    assert two.has_room(8, 20)
+    assert three.has_room(6, 20)
+    assert not three.has_room(7, 20)
+    assert not three.has_room(15, 20)
+
+
+def test_memory_is_given_back_once():
+    """A part that is released twice frees its bytes, and its buffer, once."""
+    parts = Parts(MIB)
+    parts.write(*[bytearray(MIB)] * 3, b"x")
+    bodies = [*parts.upload.bodies]
+    for body in bodies * 2:
+        body.release()
+    assert (
+        parts.memory.used == 2 * MIB + MIB
+    )  # two that wait, and the one that is filled
+    parts.write(*[bytearray(MIB)] * 3)
+    again = [body.pieces[0].obj for body in parts.upload.bodies[3:]]
+    assert len({id(buffer) for buffer in again}) == 3
+    parts.file.discard()
+    assert parts.memory.used == 0
+
+
+def test_memory_of_parts_that_were_lost():
+    """What an upload took and never released counts no more when the file has ended."""
+    parts = Parts(MIB)
+    parts.write(*[bytearray(MIB)] * 3, b"x")
+    assert parts.memory.used > 3 * MIB
+    parts.file.discard()
+    assert parts.memory.used == 0
 
 
 def test_bytes_of_anything():

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from fsspec_osspresigned.upload.expiry_watch import ExpiryWatch
+from fsspec_osspresigned.upload.modes import ExpiryWatch
 
 
 class Clock:

@@ -9,10 +9,10 @@ import time
 import pytest
 from attrs import evolve
 
-from fsspec_osspresigned.checkpoint.directory import Checkpoint
 from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.retry import RetryPolicy
 from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
     CallbackFailedWarning,
@@ -31,19 +31,15 @@ from fsspec_osspresigned.errors import (
 from fsspec_osspresigned.http.body import FileBody, MemoryBody
 from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.http.transport import Transport
-from fsspec_osspresigned.model import (
-    FORBID_OVERWRITE,
-    MAX_POST_OBJECT,
-    Action,
-)
+from fsspec_osspresigned.model import FORBID_OVERWRITE, MAX_POST_OBJECT, Action
 from fsspec_osspresigned.options import header_values
-from fsspec_osspresigned.options.object_options import Target
+from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.keys import KeySigner
-from fsspec_osspresigned.signing.post_conditions import PolicyCondition
+from fsspec_osspresigned.signing.post_policy import PolicyCondition
 from fsspec_osspresigned.upload.transaction import Transaction
-from fsspec_osspresigned.upload.upload import Upload, upload_source
 from tests.form_signer import FormSigner
+from tests.uploading import PlainUpload, put
 
 BUCKET, KEY = "examplebucket", 'in/\u4e2d "q".csv'
 PATH = f"{BUCKET}/{KEY}"
@@ -74,7 +70,7 @@ def store(oss, data: bytes = DATA, *, retries: int = 1, signer=None, **target):
     """Store *data* by a form."""
     client = client_of(signer or FormSigner(oss), retries=retries)
     where = Target(path=PATH, **target)
-    return upload_source(client, where, MemoryBody.of(data))
+    return put(client, where, MemoryBody.of(data))
 
 
 def stored(oss) -> bytes | None:
@@ -109,7 +105,7 @@ def test_file_is_streamed(oss, tmp_path):
     moved: list[int] = []
     client = client_of(FormSigner(oss))
     source = FileBody.of(str(tmp_path / "f"))
-    receipt = upload_source(client, Target(path=PATH), source, progress=moved.append)
+    receipt = put(client, Target(path=PATH), source, progress=moved.append)
     assert stored(oss) == DATA * 20
     assert sum(moved) == receipt.size == 20 * len(DATA)
     assert len(moved) > 10
@@ -130,7 +126,7 @@ def test_properties_are_fields(oss):
 
 def test_stream_waits_on_disk(oss):
     """One form needs the length, so a stream is spooled and sent at its end."""
-    upload = Upload(client_of(FormSigner(oss)), Target(path=PATH))
+    upload = PlainUpload(client_of(FormSigner(oss)), Target(path=PATH))
     for _ in range(3):
         upload.add(MemoryBody.of(DATA))
     assert stored(oss) is None
@@ -142,12 +138,13 @@ def test_stream_waits_on_disk(oss):
 def test_checkpoint_of_a_form(oss, tmp_path, caplog):
     """There are no parts to keep: a large file is told so, and sent as a whole."""
     caplog.set_level(logging.INFO, "fsspec_osspresigned.upload.resume")
-    client = client_of(FormSigner(oss), multipart_threshold=100_000)
-    client.checkpoint = Checkpoint(tmp_path / "journals")
+    client = client_of(
+        FormSigner(oss), multipart_threshold=100_000, checkpoint=tmp_path / "journals"
+    )
     for name, size in (("large", 100_001), ("small", 100_000)):
         (tmp_path / name).write_bytes(DATA[:size])
         source = FileBody.of(str(tmp_path / name))
-        upload_source(client, Target(path=f"{BUCKET}/{name}"), source)
+        put(client, Target(path=f"{BUCKET}/{name}"), source)
     (said,) = [record.getMessage() for record in caplog.records]
     assert said.startswith(f"{BUCKET}/large: a grant has no parts to resume")
     assert actions(oss) == ["PostObject"] * 2
@@ -159,7 +156,7 @@ def test_transaction_of_forms(oss):
     with Transaction(client) as transaction:
         for name in "abc":
             where = Target(path=f"{BUCKET}/in/{name}")
-            transaction.add_source(where, MemoryBody.of(DATA))
+            run(transaction.add_source, where, MemoryBody.of(DATA))
         assert not oss.requests
     assert actions(oss) == ["PostObject"] * 3
     assert oss.objects(BUCKET) == {f"in/{name}": DATA for name in "abc"}
@@ -171,9 +168,9 @@ def test_transaction_of_forms(oss):
 def test_more_than_a_form_holds(oss):
     """It is refused with what could send it, and there is never an attempt of parts."""
     client = client_of(FormSigner(oss))
-    Upload(client, Target(path=PATH), size=MAX_POST_OBJECT).discard()
+    PlainUpload(client, Target(path=PATH), size=MAX_POST_OBJECT).discard()
     with pytest.raises(ConfigurationError) as caught:
-        Upload(client, Target(path=PATH), size=MAX_POST_OBJECT + 1)
+        PlainUpload(client, Target(path=PATH), size=MAX_POST_OBJECT + 1)
     first, second = caught.value.problems
     assert "the form of a grant holds 5112 MiB (5 GiB with its fields) at most" in first
     assert "use a signer or part URLs" in second
@@ -186,7 +183,7 @@ def test_stream_that_grows_too_large(oss, largest):
     signer = FormSigner(oss)
     grant = evolve(signer.grant(PATH), largest=largest)
     signer.grant = lambda path: grant
-    upload = Upload(client_of(signer), Target(path=PATH))
+    upload = PlainUpload(client_of(signer), Target(path=PATH))
     upload.add(MemoryBody.of(DATA))
     upload.add(MemoryBody.of(b""))
     with pytest.raises(TooLargeError, match=r"form of a grant holds .* at most"):

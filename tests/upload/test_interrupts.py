@@ -9,27 +9,22 @@ import time
 import pytest
 
 from fsspec_osspresigned.client.client import Client
-from fsspec_osspresigned.concurrency import cancellation, waiting
-from fsspec_osspresigned.concurrency.budget import of_process
 from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.engine import abort_at_exit, engine, limits
+from fsspec_osspresigned.engine.engine import run
+from fsspec_osspresigned.engine.limits import memory_budget
 from fsspec_osspresigned.errors import AccessDeniedError, OSSPresignedError
 from fsspec_osspresigned.http.body import MemoryBody
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import MIN_PART
-from fsspec_osspresigned.options.object_options import Target
+from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.keys import KeySigner
-from fsspec_osspresigned.upload import (
-    buffer,
-    parts_in_flight,
-    receipt_builder,
-    upload,
-    upload_modes,
-    writer,
-)
-from fsspec_osspresigned.upload.upload import Upload, upload_source
+from fsspec_osspresigned.upload import buffer, writer
+from fsspec_osspresigned.upload.upload import Upload
 from fsspec_osspresigned.upload.writer import PresignedWriter
 from tests.interrupts import Interrupt, at_line
+from tests.uploading import put
 
 BUCKET = "examplebucket"
 SECONDS = 20.0
@@ -41,9 +36,12 @@ def raising(_):
 
 
 def giving_up(one):
-    """Give the upload up, as the handler of SIGTERM does, in the middle of its thread."""
+    """Give the upload up as the handler of SIGTERM does, which waits for a thread."""
     if one is not None:
-        one.discard()
+        thread = threading.Thread(target=abort_at_exit.end_all, args=(5.0, [one]))
+        thread.start()
+        thread.join(SECONDS)
+        assert one.is_over
 
 
 class Run:
@@ -53,7 +51,7 @@ class Run:
         self.client, self.file, self.line = client, file, line
         self.act = act
         self.upload = self.raised = None
-        self.reached = self.late = False
+        self.reached = False
         thread = threading.Thread(target=self._run, daemon=True)
         thread.start()
         thread.join(SECONDS)
@@ -68,18 +66,11 @@ class Run:
 
     def _act(self):
         self.reached = True
-        self.late = self.upload is not None and self.upload.failure.cancel.is_set()
         self.act(self.upload)
-
-    @property
-    def should_abort(self):
-        """Whether the ID has arrived, and giving up itself was not interrupted."""
-        return not self.late and bool(getattr(self.upload.mode, "upload_id", ""))
 
     def _write(self):
         target = Target(path=f"{BUCKET}/k")
-        self.upload = Upload(self.client, target)
-        self.upload.patience = 0.1
+        self.upload = run(Upload.begin, self.client, target)
         with PresignedWriter(self.upload, path=target.path) as file:
             for _ in range(4):
                 file.write(bytearray(MIN_PART))
@@ -111,38 +102,28 @@ def client(oss):
 @pytest.mark.parametrize("refused", [False, True])
 @pytest.mark.parametrize(
     "module",
-    [
-        upload,
-        upload_modes,
-        parts_in_flight,
-        receipt_builder,
-        writer,
-        buffer,
-        cancellation,
-        waiting,
-    ],
+    [writer, buffer, engine, limits],
     ids=lambda module: module.__name__.rpartition(".")[2],
 )
 def test_each_line(oss, client, module, act, refused):
     """No lock stays locked, no part stays, and the next upload of the client is whole."""
     if refused:  # what comes of a failure is interrupted, too
         oss.faults.add(Fault(action="UploadPart", status=403, times=None))
-    line, reached, lost = 0, True, 0
+    line, reached = 0, True
     while reached:
-        run = Run(client, module.__file__, line, act)
-        reached = run.reached
+        made = Run(client, module.__file__, line, act)
+        reached = made.reached
         end = time.monotonic() + SECONDS
-        while (left := len(oss.uploads(BUCKET)) > lost) and run.should_abort:
+        while oss.uploads(BUCKET):
             assert time.monotonic() < end, f"line {line}: parts stay"
             time.sleep(0.01)
-        lost += left
         line += 1
-    assert run.raised is (AccessDeniedError if refused else None)
+    assert made.raised is (AccessDeniedError if refused else None)
     assert line > 3
     oss.faults.clear()
     data = bytes(3 * MIN_PART)
-    upload_source(client, Target(path=f"{BUCKET}/next"), MemoryBody.of(data))
+    put(client, Target(path=f"{BUCKET}/next"), MemoryBody.of(data))
     assert oss.objects(BUCKET)["next"] == data
-    del run
+    del made
     gc.collect()
-    assert of_process().memory.used == 0
+    assert memory_budget().used == 0

@@ -6,14 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsspec_osspresigned.client.link_estimate import Link
+from fsspec_osspresigned.client.congestion import Link
 from fsspec_osspresigned.errors import ConfigurationError
-from fsspec_osspresigned.model import (
-    MAX_PART,
-    MAX_PARTS,
-    MAX_SINGLE_PUT,
-    MIN_PART,
-)
+from fsspec_osspresigned.model import MAX_PART, MAX_PARTS, MAX_SINGLE_PUT, MIN_PART
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.base import Grant, MultipartGrant
 from fsspec_osspresigned.units import GIB, KIB, MIB
@@ -176,7 +171,7 @@ def test_small_parts_where_memory_is_short():
     assert sum(s or size for s, size in zip(small, sizes, strict=True)) > 0.99 * sum(
         sizes
     )
-    s3 = plan(Grant(multipart=MultipartGrant(least_part=5 * MIB)), None)
+    s3 = plan(Grant(multipart=MultipartGrant(min_part=5 * MIB)), None)
     assert (s3.early_size(1), s3.early_size(2001)) == (5 * MIB, 5 * MIB)
     assert plan(owners(7, MIB), None).early_size(1) is None  # each URL has its size
     assert plan(owners(7, single=True), None).early_size(9999) == MIN_PART  # on disk
@@ -273,7 +268,7 @@ def test_a_width_that_is_given_is_kept():
 
 def test_the_limits_of_a_store_hold_on_every_link():
     """Parts of S3 have 5 MiB at least, and there are 10,000 at most."""
-    s3 = Grant(multipart=MultipartGrant(least_part=5 * MIB, max_parts=10_000))
+    s3 = Grant(multipart=MultipartGrant(min_part=5 * MIB, max_parts=10_000))
     found = plan_for(s3, Options(), 64 * MIB, path="b/k", link=SLOW)
     assert found.part_size == 8 * MIB
     huge = plan_for(BOTH, Options(), 700 * GIB, path="b/k", large_parts=True, link=SLOW)

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from fsspec_osspresigned.errors import ExclusiveNotEnforcedError, TooLargeError
 from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.model import PartReceipt, Reply
-from fsspec_osspresigned.options.object_options import Target
-from fsspec_osspresigned.upload.receipt_builder import ReceiptBuilder
+from fsspec_osspresigned.options.of_objects import Target
+from fsspec_osspresigned.upload.modes import ReceiptBuilder
 
 
 def part(number: int, data: bytes, *, with_crc=True) -> PartReceipt:

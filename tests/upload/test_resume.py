@@ -10,13 +10,10 @@ from pathlib import Path
 import pytest
 from attrs import evolve
 
-from fsspec_osspresigned.checkpoint.directory import Checkpoint
-from fsspec_osspresigned.checkpoint.journal import JournalPart, head_line, parse
 from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.retry import RetryPolicy
-from fsspec_osspresigned.concurrency.cancellation import Cancellation
-from fsspec_osspresigned.concurrency.line_file import LineFile
 from fsspec_osspresigned.emulator import Emulator, Fault
+from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
     CheckpointInUseError,
@@ -30,20 +27,23 @@ from fsspec_osspresigned.errors import (
     UploadDiscardedError,
     UploadNotFoundError,
 )
+from fsspec_osspresigned.files import LineFile
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.http.body import FileBody, MemoryBody
+from fsspec_osspresigned.http.body import SMALL, FileBody, MemoryBody
 from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import MIN_PART, Action, Operation, PartReceipt
-from fsspec_osspresigned.options.object_options import Target
+from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
+from fsspec_osspresigned.signers import base
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signers.presigned_urls import URLMapSigner
 from fsspec_osspresigned.upload import resume as module
+from fsspec_osspresigned.upload.journal import Checkpoint, JournalPart, head_line, parse
+from fsspec_osspresigned.upload.oss_calls import OSSCalls
 from fsspec_osspresigned.upload.resume import Listing, agreed, is_stale, list_parts
-from fsspec_osspresigned.upload.steps import UploadSteps
-from fsspec_osspresigned.upload.upload import Upload, upload_source
 from fsspec_osspresigned.url_map.source import load
+from tests.uploading import PlainUpload, put
 
 BUCKET, KEY = "examplebucket", "a b/k"
 PATH = f"{BUCKET}/{KEY}"
@@ -51,7 +51,7 @@ DATA = os.urandom(7 * MIN_PART + 11)
 REFUSED = {"action": "UploadPart", "status": 403, "code": "AccessDenied", "times": None}
 
 
-class Signer:
+class Signer(base.Signer):
     """The owner's key, without some actions."""
 
     def __init__(self, oss: Emulator, *refuses: Action) -> None:
@@ -82,7 +82,12 @@ class World:
 
     def client(self, **options) -> Client:
         """Return the engine of a new process."""
-        facts = {"part_size": MIN_PART, "multipart_threshold": MIN_PART, **options}
+        facts = {
+            "part_size": MIN_PART,
+            "multipart_threshold": MIN_PART,
+            "checkpoint": self.checkpoint.directory,
+            **options,
+        }
         return Client(
             Options.from_storage_options(
                 {"signer": "keys", "max_concurrency": 1, **facts}
@@ -90,10 +95,9 @@ class World:
             self.signer,
             Transport(connect_timeout=5.0, progress_timeout=5.0),
             policy=RetryPolicy(retries=1, base=0.0),
-            checkpoint=self.checkpoint,
         )
 
-    def put(self, *, path=PATH, headers=None, tell=None, cancel=None, **options):
+    def put(self, *, path=PATH, headers=None, tell=None, **options):
         """Store the file as one process would, which remembers nothing."""
         checksum = options.pop("checksum", "auto")
         self.progress = 0
@@ -103,12 +107,11 @@ class World:
             if tell is not None:
                 tell()
 
-        return upload_source(
+        return put(
             self.client(**options),
             Target(path=path, headers=headers, checksum=checksum),
             FileBody.of(str(self.file)),
-            progress=count,
-            cancel=cancel,
+            count,
         )
 
     def interrupt(self, part: int = 5, **more):
@@ -129,7 +132,7 @@ class World:
         """Abort all multipart uploads, as another process or a rule of the bucket does."""
         ours, self.signer = self.signer, Signer(self.oss)
         for one in self.oss.uploads(BUCKET):
-            UploadSteps(self.client(), Target(path=PATH)).abort(one.upload_id)
+            run(OSSCalls(self.client(), Target(path=PATH)).abort, one.upload_id)
         self.signer = ours
 
     def actions(self) -> set[str]:
@@ -171,9 +174,12 @@ def test_only_what_is_missing_is_sent(world):
 def test_an_early_end_counts_the_parts_of_earlier_runs(world):
     """A run that is given up at the first part says that four are stored."""
     world.interrupt()
-    cancel = Cancellation()
-    with pytest.raises(UploadDiscardedError) as caught:
-        world.put(tell=cancel.set, cancel=cancel)
+
+    def stop():
+        raise KeyboardInterrupt
+
+    with pytest.raises(UploadDiscardedError, match=r"\(KeyboardInterrupt\)") as caught:
+        world.put(tell=stop)
     assert caught.value.__notes__[-1].startswith("4 of 8 parts, 400 KiB of 700 KiB")
 
 
@@ -193,14 +199,13 @@ def test_a_journal_is_private_and_holds_no_permission(world):
 
 def test_a_cancelled_upload_goes_on(world):
     """Who gives up may come back."""
-    cancel = Cancellation()
 
     def stop():
         if world.progress > 3 * MIN_PART:
-            cancel.set()
+            raise KeyboardInterrupt
 
-    with pytest.raises(UploadDiscardedError):
-        world.put(tell=stop, cancel=cancel)
+    with pytest.raises(UploadDiscardedError, match="interrupted"):
+        world.put(tell=stop)
     world.oss.clear()
     world.put()
     first = world.sent()[0]
@@ -213,13 +218,15 @@ def test_an_upload_that_nobody_blames_is_kept_too(world, caplog):
     """The end of the process discards without an error to speak of."""
     client = world.client()
     source = FileBody.of(str(world.file))
-    upload = Upload(client, Target(path=PATH), size=source.size)
-    facts = (upload.plan, upload.granted)
+    upload = PlainUpload(client, Target(path=PATH), size=source.size)
     caplog.set_level(logging.INFO)
-    upload.resumption = module.resumption_of(client, Target(path=PATH), source, *facts)
+    job = upload.upload.job
+    facts = (job.calls, job.plan, job.granted)
+    resumption = run(module.resumption_of, *facts, source)
+    upload.upload.resumption = resumption
     upload.add(source.part(0, MIN_PART))
     upload.discard()
-    upload.resumption.release()
+    resumption.release()
     assert " of 700 KiB, are stored" in caplog.text
     assert len(world.oss.uploads(BUCKET)) == 1
     world.put()
@@ -247,9 +254,9 @@ def test_a_value_in_parts_has_no_journal(world):
     """Nobody could read it again: it is sent as a whole."""
     client = world.client()
     body = MemoryBody.of(DATA)
-    receipt = upload_source(client, Target(path=PATH), body)
+    receipt = put(client, Target(path=PATH), body)
     assert receipt.size == len(DATA)
-    assert list(client.checkpoint.found()) == []
+    assert list(world.checkpoint.found()) == []
 
 
 @pytest.mark.parametrize("change", [change_size, change_time, replace])
@@ -468,7 +475,7 @@ def test_what_was_completed_and_replaced_is_stored_again(completed):
     client = Client(
         Options.from_storage_options({"signer": "keys"}), completed.signer, Transport()
     )
-    upload_source(client, Target(path=PATH), other)
+    put(client, Target(path=PATH), other)
     completed.oss.clear()
     with pytest.raises(UploadNotFoundError):
         completed.put()
@@ -600,7 +607,7 @@ def owners(oss: Emulator, *, lists: bool = True) -> URLMapSigner:
     client = Client(
         Options.from_storage_options({"signer": "keys"}), Signer(oss), Transport()
     )
-    upload_id, _ = UploadSteps(client, Target(path=PATH)).initiate()
+    upload_id, _ = run(OSSCalls(client, Target(path=PATH)).initiate)
 
     def url(action: Action, **more) -> str:
         one = Operation(
@@ -706,8 +713,8 @@ def test_long_lists_come_in_pages(world, page_size, pages):
     """Each page begins behind the last one."""
     world.interrupt()
     (upload,) = world.oss.uploads(BUCKET)
-    where = world.client(), Target(path=PATH), upload.upload_id, None
-    listing = list_parts(*where, page_size=page_size)
+    where = world.client(), Target(path=PATH), upload.upload_id
+    listing = run(list_parts, *where, page_size=page_size)
     assert (set(listing.parts), listing.whole) == ({1, 2, 3, 4}, True)
     lists = [one for one in world.oss.requests if one.action == "ListParts"]
     assert len(lists) == pages
@@ -716,7 +723,7 @@ def test_long_lists_come_in_pages(world, page_size, pages):
 def test_of_a_presigned_list_only_the_first_page_is_seen():
     """What it does not show is believed."""
     client = FakeClient([page_of([1, 2], more=True), NotSignedError("no second page")])
-    listing = list_parts(client, Target(path=PATH), "U", None)
+    listing = run(list_parts, client, Target(path=PATH), "U")
     assert set(listing.parts) == {1, 2}
     assert not listing.whole
 
@@ -734,7 +741,7 @@ class FakeClient:
     def __init__(self, answers) -> None:
         self.answers = list(answers)
 
-    def call(self, operation, *_):
+    async def call(self, operation, *_):
         answer = self.answers.pop(0)
         if isinstance(answer, Exception):
             raise answer
@@ -759,7 +766,7 @@ def page_of(numbers, *, more: bool) -> bytes:
 def test_a_list_that_does_not_move_on_ends(pages):
     """Nor does one with numbers that no part has."""
     client = FakeClient([page_of(numbers, more=True) for numbers in pages])
-    listing = list_parts(client, Target(path=PATH), "U", None)
+    listing = run(list_parts, client, Target(path=PATH), "U")
     assert not listing.whole
 
 
@@ -775,7 +782,7 @@ def test_a_list_that_does_not_move_on_ends(pages):
 def test_a_list_that_is_none_is_an_error(body):
     """Numbers are numbers."""
     with pytest.raises(NetworkError, match="ListParts is bad"):
-        list_parts(FakeClient([body]), Target(path=PATH), "U", None)
+        run(list_parts, FakeClient([body]), Target(path=PATH), "U")
 
 
 def test_without_an_answer_about_parts_the_journal_is_believed(world):
@@ -864,14 +871,18 @@ def test_progress_is_at_most_two_parts_before_the_journal(world):
         # All parts are in the journal before it is removed, when the object is there.
         most[0] = max(most[0], total[0] - journaled())
 
+    # A smaller part is reported when its reply has come.
+    part_size = SMALL + 1
+    data = os.urandom(7 * part_size + 11)
+    world.file.write_bytes(data)
     world.oss.faults.add(Fault(action="UploadPart", status=500, times=1))
     world.oss.faults.add(Fault(action="UploadPart", delay=0.3, times=None))
-    upload_source(
-        world.client(max_concurrency=6),
+    put(
+        world.client(max_concurrency=6, part_size=part_size),
         Target(path=PATH),
         FileBody.of(str(world.file)),
         progress=progress,
     )
-    assert total[0] == len(DATA)
-    assert MIN_PART <= most[0] <= 2 * MIN_PART
-    assert world.stored() == DATA
+    assert total[0] == len(data)
+    assert part_size <= most[0] <= 2 * part_size
+    assert world.stored() == data

@@ -6,6 +6,7 @@ crashes. Next to it runs a model that only knows for each key which bytes must b
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import gc
 import logging
@@ -27,21 +28,23 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from fsspec_osspresigned.checkpoint.directory import Checkpoint
 from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.retry import RetryPolicy
-from fsspec_osspresigned.concurrency.cancellation import Cancellation
 from fsspec_osspresigned.emulator import Emulator, Fault
+from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import DiscardWarning, OSSPresignedError, Outcome
 from fsspec_osspresigned.http.body import FileBody, MemoryBody
 from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import MIN_PART as PART
-from fsspec_osspresigned.options.object_options import Target
+from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.keys import KeySigner
-from fsspec_osspresigned.upload.file_layers import PresignedWriter
-from fsspec_osspresigned.upload.upload import Upload, upload_source
+from fsspec_osspresigned.upload.journal import Checkpoint
+from fsspec_osspresigned.upload.layers import PresignedWriter
+from fsspec_osspresigned.upload.modes import Multipart
+from fsspec_osspresigned.upload.upload import Upload
+from tests.uploading import put
 
 pytestmark = pytest.mark.slow
 
@@ -101,6 +104,13 @@ class Crash(BaseException):
     """Ends an upload where it is."""
 
 
+async def ended(mode):
+    """Cancel the parts in flight, and wait until they have ended."""
+    mode.cancel()
+    if mode.in_flight:
+        await asyncio.wait(mode.in_flight)
+
+
 class Log(logging.Handler):
     """Remembers what was said."""
 
@@ -115,10 +125,9 @@ class Log(logging.Handler):
 class File:
     """An open writer, and what was written into it."""
 
-    def __init__(self, writer, key, cancel, *, autocommit):
+    def __init__(self, writer, key, *, autocommit):
         self.writer = writer
         self.key = key
-        self.cancel = cancel
         self.autocommit = autocommit
         self.written = b""
         self.settled = False
@@ -158,6 +167,7 @@ class Machine(RuleBasedStateMachine):
                     "max_concurrency": 3,
                     "part_size": PART,
                     "multipart_threshold": PART,
+                    "checkpoint": checkpoint and checkpoint.directory,
                 }
             ),
             KeySigner(
@@ -167,7 +177,6 @@ class Machine(RuleBasedStateMachine):
             ),
             Transport(connect_timeout=5.0, progress_timeout=5.0),
             policy=RetryPolicy(retries=1, base=0.0),
-            checkpoint=checkpoint,
         )
         self.clients.append(client)
         return client
@@ -254,9 +263,7 @@ class Machine(RuleBasedStateMachine):
         """One object may have been there before."""
         if size is not None:
             data = self.some(size)
-            receipt = upload_source(
-                self.client, Target(path=f"{BUCKET}/a"), MemoryBody.of(data)
-            )
+            receipt = put(self.client, Target(path=f"{BUCKET}/a"), MemoryBody.of(data))
             self.is_published("a", data, receipt)
 
     @rule(
@@ -269,10 +276,9 @@ class Machine(RuleBasedStateMachine):
         if len(self.files) == _OPEN:
             self.discard(0)
         path = f"{BUCKET}/{key}"
-        cancel = Cancellation()
-        upload = Upload(self.client, Target(path=path), cancel=cancel)
+        upload = run(Upload.begin, self.client, Target(path=path))
         writer = PresignedWriter(upload, path=path, autocommit=autocommit)
-        file = File(writer, key, cancel, autocommit=autocommit)
+        file = File(writer, key, autocommit=autocommit)
         self.files.append(file)
         self.write_all(file, sizes)
 
@@ -374,8 +380,8 @@ class Machine(RuleBasedStateMachine):
         file = self.one(number)
         self.drop(file)
         upload = file.writer.upload
-        file.cancel.set()
-        upload.mode.wait()
+        if isinstance(upload.mode, Multipart):
+            run(ended, upload.mode)
         self.crashed.add(getattr(upload.mode, "upload_id", ""))
         self.dead.append(file)  # its finalizer would clean up
 
@@ -407,9 +413,7 @@ class Machine(RuleBasedStateMachine):
 
     def store(self, key, source, data, client, progress=None):
         try:
-            receipt = upload_source(
-                client, Target(path=f"{BUCKET}/{key}"), source, progress=progress
-            )
+            receipt = put(client, Target(path=f"{BUCKET}/{key}"), source, progress)
         except OSSPresignedError as error:
             self.is_failed(key, data, error)
             return False

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import logging
 import os
 import threading
 import time
-from collections.abc import Iterator
 
 import pytest
 
 from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.retry import RetryPolicy
-from fsspec_osspresigned.concurrency.cancellation import Cancellation
 from fsspec_osspresigned.emulator import Emulator, Fault
+from fsspec_osspresigned.engine import engine
+from fsspec_osspresigned.engine.engine import blocking, run
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
     CallbackFailedWarning,
@@ -46,14 +47,18 @@ from fsspec_osspresigned.model import (
     PartReceipt,
     Reply,
 )
-from fsspec_osspresigned.options.object_options import Target
+from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
+from fsspec_osspresigned.signers import base
 from fsspec_osspresigned.signers.base import Grant, MultipartGrant
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signers.presigned_urls import URLMapSigner
-from fsspec_osspresigned.upload.steps import UploadSteps
-from fsspec_osspresigned.upload.upload import Upload, upload_source
+from fsspec_osspresigned.upload import upload
+from fsspec_osspresigned.upload.modes import Multipart
+from fsspec_osspresigned.upload.oss_calls import OSSCalls
+from fsspec_osspresigned.upload.upload import TransferContext, Upload, upload_source
 from fsspec_osspresigned.url_map.source import load
+from tests.uploading import PlainUpload, put
 
 BUCKET, PATH = "examplebucket", "examplebucket/a b/k"
 KEY = "a b/k"
@@ -69,7 +74,7 @@ def store_options() -> dict[str, object]:
     return {"versioned": ["versioned"], "callback": lambda _: None}
 
 
-class Signer:
+class Signer(base.Signer):
     """The owner's key, with a grant, and without some actions."""
 
     def __init__(self, oss: Emulator, grant: Grant | None = None, refuses=()) -> None:
@@ -104,15 +109,14 @@ def make(oss: Emulator, signer=None, *, seen=None, retries=3, **options) -> Clie
 
 def store(client: Client, data: bytes = DATA, *, headers=None, path=PATH, **more):
     """Store bytes of known size."""
-    progress, cancel = more.pop("progress", None), more.pop("cancel", None)
+    progress = more.pop("progress", None)
     target = Target(path=path, headers=headers, **more)
-    body = MemoryBody.of(data)
-    return upload_source(client, target, body, progress=progress, cancel=cancel)
+    return put(client, target, MemoryBody.of(data), progress)
 
 
 def stream(client: Client, *pieces: bytes, headers=None):
     """Store pieces whose number nobody knew before."""
-    one = Upload(client, Target(path=PATH, headers=headers))
+    one = PlainUpload(client, Target(path=PATH, headers=headers))
     try:
         for piece in pieces:
             one.add(MemoryBody.of(piece))
@@ -125,6 +129,14 @@ def stream(client: Client, *pieces: bytes, headers=None):
 def actions(oss: Emulator) -> list[str]:
     """Return the calls so far; those of parts are together."""
     return [record.action for record in oss.requests]
+
+
+def wait_until(fact) -> None:
+    """Wait for what happens in the background."""
+    end = time.monotonic() + 20
+    while not fact():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def stored(oss: Emulator) -> bytes | None:
@@ -171,7 +183,7 @@ def test_file(oss, tmp_path):
     """Parts of a file are read where they are needed."""
     (tmp_path / "f").write_bytes(DATA)
     sent = []
-    receipt = upload_source(
+    receipt = put(
         make(oss),
         Target(path=PATH),
         FileBody.of(str(tmp_path / "f")),
@@ -189,7 +201,7 @@ def test_file_that_changes(oss, tmp_path):
         os.utime(tmp_path / "f", ns=(1, 1))
 
     with pytest.raises(SourceChangedError):
-        upload_source(
+        put(
             make(oss, max_concurrency=1),
             Target(path=PATH),
             FileBody.of(str(tmp_path / "f")),
@@ -211,7 +223,7 @@ def test_edit_whose_time_was_set_back(oss, tmp_path, size):
     os.utime(place, ns=(before.st_atime_ns, before.st_mtime_ns))
     assert place.stat().st_mtime_ns == before.st_mtime_ns
     with pytest.raises(SourceChangedError):
-        upload_source(make(oss), Target(path=PATH), source)
+        put(make(oss), Target(path=PATH), source)
     assert stored(oss) is None
 
 
@@ -225,7 +237,7 @@ def test_last_look_before_publishing(oss):
 
     body = Changed(memoryview(bytes(2 * MIN_PART)))
     with pytest.raises(SourceChangedError):
-        upload_source(make(oss), Target(path=PATH), body)
+        put(make(oss), Target(path=PATH), body)
     assert "CompleteMultipartUpload" not in actions(oss)
     assert not oss.uploads(BUCKET)
 
@@ -469,7 +481,7 @@ def test_exclusive(oss, data):
 
 def test_exclusive_is_decided_at_the_end(oss):
     """Who comes second is refused, although the key was free at the beginning."""
-    one = Upload(make(oss), Target(path=PATH, headers=FORBID))
+    one = PlainUpload(make(oss), Target(path=PATH, headers=FORBID))
     for _ in range(2):
         one.add(MemoryBody.of(bytes(MIN_PART)))
     store(make(oss), b"quick")
@@ -489,7 +501,7 @@ def test_exclusive_where_versions_are_kept(oss, data, caplog):
     assert caught.value.path == "versioned/k"
     assert oss.objects("versioned")["k"] == data
     assert "AbortMultipartUpload" not in actions(oss)
-    assert "was cancelled" not in caplog.text
+    assert "was discarded" not in caplog.text
     receipt = store(make(oss), data, path="versioned/k")
     assert receipt.version_id not in (None, caught.value.version_id)
 
@@ -611,9 +623,8 @@ def owners(oss, count=3, *, part_size=MIN_PART, without=(), external=False, **he
         operation = Operation(action=action, bucket=BUCKET, key=KEY, **facts)
         return signer.sign([operation])[0]
 
-    begun = make(oss).call(
-        Operation(action=Action.InitiateMultipartUpload, bucket=BUCKET, key=KEY)
-    )
+    initiate = Operation(action=Action.InitiateMultipartUpload, bucket=BUCKET, key=KEY)
+    begun = run(make(oss).call, initiate)
     upload_id = begun.body.partition(b"<UploadId>")[2].partition(b"<")[0].decode()
     facts = {"upload_id": upload_id}
     complete = sign(Action.CompleteMultipartUpload, headers=headers, **facts)
@@ -675,7 +686,7 @@ def test_owners_upload_that_has_ended(oss, caplog):
 
 def test_owners_upload_that_is_given_up(oss, caplog):
     """A discard on purpose keeps it too, and says so."""
-    one = Upload(make(oss, owners(oss)), Target(path=PATH))
+    one = PlainUpload(make(oss, owners(oss)), Target(path=PATH))
     for start in (0, MIN_PART):
         one.add(MemoryBody.of(DATA[start : start + MIN_PART]))
     one.discard()
@@ -738,10 +749,10 @@ def test_complete_all(oss, proven):
 def test_complete_all_with_foreign_parts(oss):
     """Parts of an earlier try that would end up in the object stop it."""
     signer = owners(oss, **{"x-oss-complete-all": "yes"})
-    long = Upload(make(oss, signer), Target(path=PATH), size=3 * MIN_PART)
+    long = PlainUpload(make(oss, signer), Target(path=PATH), size=3 * MIN_PART)
     for _ in range(3):
         long.add(MemoryBody.of(bytes(MIN_PART)))
-    long.mode.wait()
+    run(long.mode.wait)
     with pytest.raises(IntegrityError, match="not those that were sent"):
         store(make(oss, signer), bytes(2 * MIN_PART))
     assert stored(oss) is None
@@ -753,7 +764,7 @@ class Listing:
     def __init__(self, body: bytes) -> None:
         self.body = body
 
-    def call(self, operation, *_, parse=None, **__):
+    async def call(self, operation, *_, parse=None, **__):
         if operation.action == "ListParts":
             return Reply(status=200, body=self.body)
         return parse(Reply(status=200, headers={"etag": '"E"'}))
@@ -767,7 +778,7 @@ def prove(body: str, count: int) -> None:
     text = f"<ListPartsResult>{body}</ListPartsResult>".encode()
     target = Target(path=PATH)
     grant = MultipartGrant(complete_all=True, complete_all_proven=True)
-    UploadSteps(Listing(text), target).complete("U", parts, None, grant)
+    run(OSSCalls(Listing(text), target).complete, "U", parts, None, grant)
 
 
 def row(number: int, size=5, etag: str | None = None) -> str:
@@ -857,9 +868,11 @@ def test_limit_of_one_put(oss):
     """5 GiB are the end of it, by plan for a size and by count for a stream."""
     client = make(oss, Signer(oss, Grant(multipart=None)))
     with pytest.raises(ConfigurationError, match="5 GiB"):
-        Upload(client, Target(path=PATH), size=MAX_SINGLE_PUT + 1)
-    assert not Upload(client, Target(path=PATH), size=MAX_SINGLE_PUT).plan.multipart
-    one = Upload(client, Target(path=PATH))
+        PlainUpload(client, Target(path=PATH), size=MAX_SINGLE_PUT + 1)
+    assert not PlainUpload(
+        client, Target(path=PATH), size=MAX_SINGLE_PUT
+    ).plan.multipart
+    one = PlainUpload(client, Target(path=PATH))
     one.add(MemoryBody.of(b"a"))
     one.add(MemoryBody.of(b"b"))
     with pytest.raises(
@@ -875,7 +888,7 @@ def test_limit_of_one_put(oss):
 
 def test_discard(oss):
     """Parts are removed; twice, and after the end, it has no effect."""
-    one = Upload(make(oss), Target(path=PATH))
+    one = PlainUpload(make(oss), Target(path=PATH))
     for _ in range(2):
         one.add(MemoryBody.of(bytes(MIN_PART)))
     one.discard()
@@ -889,7 +902,7 @@ def test_discard(oss):
 
 def test_discard_while_another_thread_begins(oss):
     """It waits for the upload ID, and whichever has it removes the upload."""
-    asked, gate, told = threading.Event(), threading.Event(), []
+    asked, gate, errors = threading.Event(), threading.Event(), []
 
     class Slow(Signer):
         def sign(self, operations):
@@ -898,31 +911,55 @@ def test_discard_while_another_thread_begins(oss):
                 assert gate.wait(20)
             return super().sign(operations)
 
-    one = Upload(make(oss, Slow(oss)), Target(path=PATH))
+    one = PlainUpload(make(oss, Slow(oss)), Target(path=PATH))
 
     def work():
         try:
             for _ in range(2):
                 one.add(MemoryBody.of(bytes(MIN_PART)))
         except UploadDiscardedError as error:
-            told.append(error)
+            errors.append(error)
 
     threads = [threading.Thread(target=work), threading.Timer(0.2, gate.set)]
     threads[0].start()
     assert asked.wait(20)
     threads[1].start()
-    one.stop()
     one.discard()
     for thread in threads:
         thread.join(20)
-    assert len(told) == 1
+    assert len(errors) == 1
     assert one.is_over
+    assert actions(oss) == ["InitiateMultipartUpload", "AbortMultipartUpload"]
+    assert not oss.uploads(BUCKET)
+
+
+@pytest.mark.parametrize("at_exit", [False, True])
+def test_discard_does_not_wait_for_ever_for_an_upload_id(oss, monkeypatch, at_exit):
+    """An upload that begins later is removed all the same, and once."""
+    monkeypatch.setattr(upload, "_DISCARD_TIMEOUT", 0.05)
+    monkeypatch.setattr(upload, "_TIMEOUT_AT_EXIT", 0.05)
+    oss.faults.add(Fault(action="InitiateMultipartUpload", delay=1.0))
+    one = PlainUpload(make(oss), Target(path=PATH))
+    one.add(MemoryBody.of(bytes(MIN_PART)))
+
+    def begin():
+        with contextlib.suppress(UploadDiscardedError):
+            one.add(MemoryBody.of(bytes(MIN_PART)))
+
+    thread = threading.Thread(target=begin)
+    thread.start()
+    wait_until(lambda: type(one.mode) is Multipart)
+    one.discard(at_exit=at_exit)
+    assert one.is_over
+    thread.join(20)
+    wait_until(lambda: "AbortMultipartUpload" in actions(oss))
+    assert actions(oss) == ["InitiateMultipartUpload", "AbortMultipartUpload"]
     assert not oss.uploads(BUCKET)
 
 
 def test_discard_before_anything_was_sent(oss):
     """There is nothing to remove."""
-    one = Upload(make(oss), Target(path=PATH))
+    one = PlainUpload(make(oss), Target(path=PATH))
     one.add(MemoryBody.of(b"x"))
     one.discard()
     assert oss.requests == []
@@ -930,7 +967,7 @@ def test_discard_before_anything_was_sent(oss):
 
 def test_after_finish(oss):
     """What is published stays, and cannot be published again as something else."""
-    one = Upload(make(oss), Target(path=PATH))
+    one = PlainUpload(make(oss), Target(path=PATH))
     one.add(MemoryBody.of(b"x"))
     one.finish()
     one.discard()
@@ -944,60 +981,88 @@ def test_after_finish(oss):
 def test_abandon(oss):
     """A finalizer hands the removal to a worker."""
     client = make(oss)
-    one = Upload(client, Target(path=PATH))
+    one = PlainUpload(client, Target(path=PATH))
     for _ in range(2):
         one.add(MemoryBody.of(bytes(MIN_PART)))
     one.abandon()
-    client.files.submit(one.discard).result(5)
-    deadline = time.monotonic() + 5
-    while oss.uploads(BUCKET) and time.monotonic() < deadline:
-        time.sleep(0.01)
-    assert not oss.uploads(BUCKET)
+    wait_until(lambda: not oss.uploads(BUCKET))
+    assert actions(oss).count("AbortMultipartUpload") == 1
 
 
-def test_cancelled_from_above(oss):
-    """Whoever gives up the whole tree gives up each upload in it."""
-    above = Cancellation()
-    one = Upload(make(oss), Target(path=PATH), cancel=above)
-    for _ in range(2):
-        one.add(MemoryBody.of(bytes(MIN_PART)))
-    above.set()
-    with pytest.raises(UploadDiscardedError):
-        one.finish()
-    one.discard()
-    assert not oss.uploads(BUCKET)
-    oss.clear()
-    with pytest.raises(UploadDiscardedError):
-        store(make(oss), cancel=above)
-    assert "PutObject" not in actions(oss)
-
-
-@contextlib.contextmanager
-def busy(client: Client) -> Iterator[None]:
-    """Keep all workers that send parts busy."""
-    gate = threading.Event()
-    jobs = [
-        client.requests.submit(gate.wait, 10) for _ in range(client.options.connections)
-    ]
-    try:
-        yield
-    finally:
-        gate.set()
-        for job in jobs:
-            job.result(10)
-
-
-def test_queued_parts_are_not_sent_after_a_failure(oss):
-    """A part that waits for its turn sees that the upload is given up."""
-    client, above = make(oss), Cancellation()
-    with busy(client):
-        one = Upload(client, Target(path=PATH), cancel=above)
+def test_the_engine_stays_while_an_upload_is_unfinished(oss, monkeypatch):
+    """An upload goes on, or is discarded, after a pause in which no thread was needed."""
+    monkeypatch.setattr(engine, "IDLE", 0.05)
+    monkeypatch.setattr(engine, "_IDLE_CHECK_INTERVAL", 0.05)
+    begun = [PlainUpload(make(oss), Target(path=PATH)) for _ in range(2)]
+    for one in begun:
         for _ in range(2):
             one.add(MemoryBody.of(bytes(MIN_PART)))
-        above.set()
-    one.mode.wait()
-    one.discard()
-    assert "UploadPart" not in actions(oss)
+        run(one.mode.wait)
+    first = engine.current()
+    time.sleep(0.3)
+    assert engine.current() is first
+    begun[0].add(MemoryBody.of(b"x"))
+    begun[0].finish()
+    begun[1].discard()
+    assert stored(oss) == bytes(2 * MIN_PART) + b"x"
+    assert not oss.uploads(BUCKET)
+    wait_until(lambda: engine.current() is not first)
+
+
+def test_a_failure_cancels_the_other_parts(oss):
+    """They send nothing more, and none is in flight when the parts are removed."""
+    for _ in range(3):
+        one = PlainUpload(make(oss), Target(path=PATH))
+        # The store has all of the first part when the second one fails.
+        slow = Fault(action="UploadPart", part_number=1, delay=1.0)
+        fails = Fault(action="UploadPart", part_number=2, delay=0.05, **REFUSING)
+        oss.faults.add(slow, fails)
+        for _ in range(2):
+            one.add(MemoryBody.of(bytes(MIN_PART)))
+        with pytest.raises(AccessDeniedError):
+            one.wait_for_parts()
+        one.discard()
+        assert not one.mode.in_flight
+        assert actions(oss)[-1] == "AbortMultipartUpload"
+        assert not oss.uploads(BUCKET)
+        oss.clear()
+
+
+def test_parts_that_were_added_just_before_a_discard(oss):
+    """A task that is cancelled before its first step has sent nothing."""
+
+    async def add_and_discard():
+        one = await Upload.begin(make(oss), Target(path=PATH))
+        for _ in range(3):
+            await one.add(MemoryBody.of(bytes(MIN_PART)))
+        await one.discard()
+        return one
+
+    one = run(add_and_discard)
+    assert not one.mode.in_flight
+    assert actions(oss)[-1] == "AbortMultipartUpload"
+    assert not oss.uploads(BUCKET)
+
+
+def test_a_cancelled_call_discards(oss):
+    """No request is in flight and no part is left when the caller has its exception."""
+    oss.faults.add(Fault(action="UploadPart", part_number=2, delay=5.0))
+
+    async def cancelled():
+        target = Target(path=PATH)
+        task = asyncio.create_task(
+            upload_source(make(oss), target, MemoryBody.of(DATA))
+        )
+        await blocking(wait_until, lambda: "UploadPart" in actions(oss))
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(cancelled)
+    assert engine.current().tasks == set()
+    assert actions(oss).count("AbortMultipartUpload") == 1
+    assert stored(oss) is None
+    assert not oss.uploads(BUCKET)
 
 
 class Interrupted:
@@ -1011,7 +1076,7 @@ class Interrupted:
 
 def test_interrupt(oss):
     """Ctrl-C gives the upload up, and what follows says so."""
-    one = Upload(make(oss, Signer(oss, Grant(multipart=None))), Target(path=PATH))
+    one = PlainUpload(make(oss, Signer(oss, Grant(multipart=None))), Target(path=PATH))
     one.add(MemoryBody.of(b"a"))
     with pytest.raises(KeyboardInterrupt):
         one.add(Interrupted())
@@ -1021,33 +1086,26 @@ def test_interrupt(oss):
     assert stored(oss) is None
 
 
-def test_no_thread_for_a_part(oss, monkeypatch):
-    """The upload fails at once, and its discard does not wait for that part."""
+def test_discard_does_not_wait_for_ever(oss, caplog, monkeypatch):
+    """A part whose callback hangs is left behind, and the upload is aborted."""
+    caplog.set_level(logging.INFO)
+    monkeypatch.setattr(upload, "_DISCARD_TIMEOUT", 0.05)
+    gate, hangs = threading.Event(), threading.Event()
 
-    def refuse(*_):
-        raise RuntimeError("can't start new thread at interpreter shutdown")
+    def progress(_):
+        hangs.set()
+        gate.wait(20)
 
-    client = make(oss)
-    monkeypatch.setattr(client.requests, "submit", refuse)
-    with pytest.raises(RuntimeError, match="shutdown"):
-        store(client)
-    assert not oss.uploads(BUCKET)
-
-
-@pytest.mark.parametrize("width", [2, 3])
-def test_discard_does_not_wait_for_ever(oss, caplog, width):
-    """Parts that hang are left behind, and the upload is aborted all the same."""
-    client = make(oss, max_concurrency=width)
-    with busy(client):
-        one = Upload(client, Target(path=PATH))
-        one.patience = 0.05
-        for _ in range(2):
-            one.add(MemoryBody.of(bytes(MIN_PART)))
-        one.discard(ValueError("why"))
-        assert "was cancelled: why" in caplog.text
-        assert actions(oss)[-1] == "AbortMultipartUpload"
-    one.mode.wait()
-    assert "UploadPart" not in actions(oss)
+    context = TransferContext(progress=progress)
+    one = PlainUpload(make(oss), Target(path=PATH), context=context)
+    for _ in range(2):
+        one.add(MemoryBody.of(bytes(MIN_PART)))
+    assert hangs.wait(20)
+    one.discard(ValueError("why"))
+    assert "was discarded: why" in caplog.text
+    assert actions(oss)[-1] == "AbortMultipartUpload"
+    gate.set()
+    wait_until(lambda: not one.mode.in_flight)
 
 
 @pytest.mark.parametrize(
@@ -1072,10 +1130,10 @@ def test_abort_that_fails(oss, caplog, fault, words, level):
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
 def test_fork(oss):
     """A child neither publishes nor removes what its parent is sending, nor hangs."""
-    one = Upload(make(oss), Target(path=PATH))
+    one = PlainUpload(make(oss), Target(path=PATH))
     for _ in range(2):
         one.add(MemoryBody.of(bytes(MIN_PART)))
-    one.mode.wait()
+    run(one.mode.wait)
     before = len(oss.requests)
     child = os.fork()
     if not child:
@@ -1097,13 +1155,12 @@ def test_fork(oss):
 
 def test_fork_as_the_child_sees_it(oss, monkeypatch):
     """The same, by the process number alone."""
-    one = Upload(make(oss), Target(path=PATH))
+    one = PlainUpload(make(oss), Target(path=PATH))
     one.add(MemoryBody.of(b"a"))
     with monkeypatch.context() as patch:
         patch.setattr(os, "getpid", lambda: -1)
         with pytest.raises(UploadDiscardedError, match="forked"):
             one.add(MemoryBody.of(b"b"))
-        one.stop()
         one.discard()
         one.abandon()
         assert one.is_over
@@ -1121,7 +1178,7 @@ class Answering:
     def __init__(self, reply: Reply) -> None:
         self.reply = reply
 
-    def call(self, *_, parse, **__):
+    async def call(self, *_, parse, **__):
         return parse(self.reply)
 
 
@@ -1137,13 +1194,13 @@ def test_bad_reply_to_initiate(body, words):
     """No upload ID, no upload."""
     client = Answering(Reply(status=200, body=body))
     with pytest.raises(NetworkError, match=words):
-        UploadSteps(client, Target(path=PATH)).initiate()
+        run(OSSCalls(client, Target(path=PATH)).initiate)
 
 
 def completed(reply: Reply, headers=None):
     """Judge a reply to Complete."""
     target = Target(path=PATH, headers=headers)
-    UploadSteps(Answering(reply), target).complete("U", (), None, MultipartGrant())
+    run(OSSCalls(Answering(reply), target).complete, "U", (), None, MultipartGrant())
 
 
 @pytest.mark.parametrize(

@@ -5,28 +5,29 @@ from __future__ import annotations
 import pytest
 
 from fsspec_osspresigned.client.client import Client
-from fsspec_osspresigned.concurrency.cancellation import Cancellation
 from fsspec_osspresigned.emulator import Emulator
+from fsspec_osspresigned.engine.engine import CarriedError
 from fsspec_osspresigned.errors import NotSignedError, UploadDiscardedError
 from fsspec_osspresigned.http.body import MemoryBody
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import MIN_PART
-from fsspec_osspresigned.options.object_options import Target
+from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
+from fsspec_osspresigned.signers import base
 from fsspec_osspresigned.signers.base import Grant
 from fsspec_osspresigned.signers.keys import KeySigner
-from fsspec_osspresigned.upload.upload import Upload
-from fsspec_osspresigned.upload.upload_modes import (
-    FirstFailure,
+from fsspec_osspresigned.upload.modes import (
     Multipart,
     SinglePut,
     SpooledPut,
+    as_failure,
 )
+from tests.uploading import PlainUpload
 
 BOTH, PUT, PARTS = Grant(), Grant(multipart=None), Grant(single=False)
 
 
-class Signer:
+class Signer(base.Signer):
     """The owner's key with a grant, which may refuse to initiate all the same."""
 
     def __init__(self, oss: Emulator, grant: Grant, *, refuses: bool) -> None:
@@ -60,7 +61,7 @@ def test_mode_after_each_body(oss, grant, refuses, modes):
     options = {"signer": "keys", "part_size": MIN_PART}
     signer = Signer(oss, grant, refuses=refuses)
     client = Client(Options.from_storage_options(options), signer, Transport())
-    one = Upload(client, Target(path="examplebucket/k"))
+    one = PlainUpload(client, Target(path="examplebucket/k"))
     for number, mode in enumerate(modes):
         one.add(MemoryBody.of(bytes([number]) * MIN_PART))
         assert type(one.mode) is mode
@@ -69,21 +70,11 @@ def test_mode_after_each_body(oss, grant, refuses, modes):
     assert oss.objects("examplebucket")["k"] == data
 
 
-def test_first_failure_is_kept():
-    """It cancels what is in flight; what fails because of that is not told."""
-    above = Cancellation()
-    failure = FirstFailure("b/k", Cancellation(above))
-    first = ValueError("first")
-    failure.keep(first)
-    failure.keep(ValueError("second"))
-    assert failure.error is first
-    assert failure.cancel.is_set()
-    assert not above.is_set()
-
-
-def test_interrupt_is_kept_as_an_error():
+def test_what_is_kept_of_a_failure():
     """An interrupt is no error of the upload, so what is kept names it."""
-    failure = FirstFailure("b/k", Cancellation())
-    failure.keep(KeyboardInterrupt())
-    assert isinstance(failure.error, UploadDiscardedError)
-    assert "KeyboardInterrupt" in str(failure.error)
+    first = ValueError("first")
+    assert as_failure(first, "b/k") is first
+    for error in (KeyboardInterrupt(), CarriedError(KeyboardInterrupt())):
+        kept = as_failure(error, "b/k")
+        assert isinstance(kept, UploadDiscardedError)
+        assert "(KeyboardInterrupt)" in str(kept)

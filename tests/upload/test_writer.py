@@ -48,11 +48,7 @@ from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http.body import bytes_in
 from fsspec_osspresigned.model import MIN_PART as PART
 from fsspec_osspresigned.upload.buffer import PartBuffer
-from fsspec_osspresigned.upload.file_layers import (
-    ChainedWriter,
-    PresignedWriter,
-    TextWriter,
-)
+from fsspec_osspresigned.upload.layers import ChainedWriter, PresignedWriter, TextWriter
 
 BUCKET = "examplebucket"
 PATH = f"{BUCKET}/data/k"
@@ -164,7 +160,7 @@ def test_failure_that_the_last_part_finds(store):
     store.oss.faults.add(Fault(action="UploadPart", status=403, code="AccessDenied"))
     file = store.fs.open(PATH, "wb")
     file.write(bytes(2 * PART + 1))
-    assert store.wait_until(lambda: file.upload.failure.error is not None)
+    assert store.wait_until(lambda: file.upload.mode.failure is not None)
     for _ in range(2):
         with pytest.raises(PermissionError):
             file.close()
@@ -923,7 +919,7 @@ class FakeUpload:
     """Keeps what the writer hands over."""
 
     def __init__(self, size_of: Callable[[int], int] = lambda number: PART) -> None:
-        self.plan = self.window = self
+        self.plan = self
         self.size_of = size_of
         self.memory_limit = 1 << 40
         self.bodies: list[bytes] = []
@@ -932,16 +928,16 @@ class FakeUpload:
     def early_size(self, number: int) -> None:
         raise NotImplementedError
 
-    def add(self, body: object, *, more: bool = False) -> None:
+    async def add(self, body: object, *, more: bool = False) -> None:
         self.bodies.append(bytes_in(body))
 
-    def wait_for_memory(self, may: Callable[[], bool]) -> None:
+    async def wait_for_memory(self, may: Callable[[], bool]) -> None:
         raise NotImplementedError
 
-    def finish(self) -> None:
+    async def finish(self) -> None:
         self.ended = "finished"
 
-    def discard(self, reason: BaseException | None = None) -> None:
+    async def discard(self, reason: BaseException | None = None) -> None:
         self.ended = "discarded"
 
     def abandon(self) -> None:

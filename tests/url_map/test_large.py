@@ -81,7 +81,7 @@ def written(path: Path, *, lines=False, full=False, key="data", count=COUNT) -> 
 @pytest.mark.parametrize("full", [False, True], ids=["URLs", "headers"])
 @pytest.mark.parametrize("key", ["data", "数据"])
 def test_memory_of_a_map(lines, full, key, tmp_path):
-    """Opening takes at most twice the file, whatever its form; three times is promised."""
+    """Opening takes less than three times the file, whatever its form."""
     path = written(tmp_path / "urls", lines=lines, full=full, key=key)
     environment = {n: v for n, v in os.environ.items() if not n.startswith("COVERAGE_")}
     ends = [
@@ -100,7 +100,7 @@ def test_memory_of_a_map(lines, full, key, tmp_path):
         f"{size / 1e6:.0f} MB: peak {found['peak'] / size:.2f} times, "
         f"held {found['held'] / size:.2f} times, {found['seconds']:.2f} s of one core"
     )
-    assert found["peak"] <= 2 * size
+    assert found["peak"] <= 3 * size
 
 
 @pytest.mark.slow

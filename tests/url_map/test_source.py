@@ -174,9 +174,12 @@ def test_changed_file_is_read_again(map_file):
     source = load(map_file)
     first = source.current()
     assert source.current() is first
+    assert not source.has_changed
     write(URLMap({"b/k": ENTRY, "b/l": ENTRY}), map_file)
+    assert source.has_changed
     assert set(source.current()) == {"b/k", "b/l"}
     map_file.unlink()
+    assert not source.has_changed
     assert len(source.current()) == 2
 
 

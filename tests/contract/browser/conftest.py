@@ -13,9 +13,8 @@ from typing import Any
 
 import pytest
 
-from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.server.policy import hash_token
-from fsspec_osspresigned.signing import verifying
+from fsspec_osspresigned.emulator import Emulator, verifying
+from fsspec_osspresigned.owner.service.policy import hash_token
 from tests.serve_child import Serve
 
 TOKEN = "browser-test-token-7f3a"

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from fsspec_osspresigned import server
 from fsspec_osspresigned.emulator import Fault
-from fsspec_osspresigned.server.policy import hash_token
-from fsspec_osspresigned.signing.grant_file import GrantTerms, sign_grant
+from fsspec_osspresigned.owner import service
+from fsspec_osspresigned.owner.grants import GrantTerms, sign_grant
+from fsspec_osspresigned.owner.service.policy import hash_token
 from tests.contract.browser.conftest import LOOKING, TOKEN, Page
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(180)]
@@ -503,7 +503,7 @@ def test_files_become_public_only_if_the_person_agrees(world, tmp_path):
 def test_page_without_a_service(world, tmp_path):
     """With a grant the files of the page work from any web server."""
     site = tmp_path / "site"
-    shutil.copytree(Path(server.__file__).parent / "page", site / "ui")
+    shutil.copytree(Path(service.__file__).parent / "page", site / "ui")
     (site / "ui" / "index.html").rename(site / "index.html")
     file = made(tmp_path, "a.bin", 12_345)
 

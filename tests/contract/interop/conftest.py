@@ -22,7 +22,7 @@ from attrs import frozen
 
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.signing import Credentials, presign
+from fsspec_osspresigned.signing import Credentials, PresignRequest
 from tests.contract.interop import table
 
 HERE = Path(__file__).parent
@@ -126,10 +126,10 @@ def sign(oss: Emulator) -> Callable[..., str]:
 
     def made(method: str, key: str, *, by: Identity | None = None, **more: Any) -> str:
         who = by or Identity("v4", OWNER)
-        url = presign(
+        url = PresignRequest(
             who.key, oss.endpoint, method=method, bucket=BUCKET, key=key,
             version=who.version, region=REGION, now=time.time(), expires_in=600, **more,
-        )  # fmt: skip
+        ).url()  # fmt: skip
         return url.reveal()
 
     return made

@@ -11,7 +11,7 @@ import re
 
 import pytest
 
-from fsspec_osspresigned.emulator.calls.table import HANDLERS
+from fsspec_osspresigned.emulator.table import HANDLERS
 from tests.contract.interop import table
 from tests.contract.interop.conftest import HERE, OWNER, library
 

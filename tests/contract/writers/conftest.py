@@ -11,10 +11,10 @@ import pytest
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.model import URL_ACTIONS
-from fsspec_osspresigned.server.app import ServiceRules, create_ruled_app
-from fsspec_osspresigned.server.policy import hash_token, parse_policies
+from fsspec_osspresigned.owner.service.app import ServiceRules, create_ruled_app
+from fsspec_osspresigned.owner.service.policy import hash_token, parse_policies
 from fsspec_osspresigned.signers.keys import KeySigner
-from fsspec_osspresigned.signing import presign
+from fsspec_osspresigned.signing import PresignRequest
 from fsspec_osspresigned.url_map.source import write as write_map
 from fsspec_osspresigned.url_map.url_map import MapEntry, MapRequest
 from tests.contract.writers.matrix import (
@@ -93,7 +93,7 @@ def world(
     monkeypatch.setenv("OSSPRESIGNED_TOKEN_SERVICE", TOKENS[SERVICE])
 
     def signed(name: str, headers: Mapping[str, str] | None) -> MapEntry:
-        url = presign(
+        url = PresignRequest(
             key,
             store.endpoint,
             method="PUT",
@@ -103,7 +103,7 @@ def world(
             region="cn-hangzhou",
             now=time.time(),
             expires_in=600,
-        )
+        ).url()
         return MapEntry(put=MapRequest(url=url, headers=headers))
 
     def make(

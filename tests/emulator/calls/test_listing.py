@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.emulator.calls.listing import cut_page
+from fsspec_osspresigned.emulator.listing import cut_page
 
 KEYS = ["a", "b/1", "b/2", "b/c/3", "d", "ü ü"]
 keys_of = st.lists(st.text("ab/", min_size=1, max_size=5), unique=True).map(sorted)
@@ -150,7 +150,7 @@ def test_pages_are_what_a_plain_loop_finds(keys, prefix, delimiter, most):
     while passed is not None:
         page, prefixes, passed = cut_page(
             keys, prefix=prefix, delimiter=delimiter, after=passed, passed=passed,
-            most=most,
+            limit=most,
         )  # fmt: skip
         assert len(page) + len(prefixes) <= most
         found += [*page, *prefixes]

@@ -1,4 +1,4 @@
-"""GetObject, HeadObject, GetObjectMeta, ACL and tags: ranges and conditions."""
+"""GetObject, HeadObject and GetObjectMeta: ranges and conditions."""
 
 from __future__ import annotations
 
@@ -185,3 +185,14 @@ def test_object_meta(client, refusal, method):
     if method == "GET":
         reply = client.call(method, "meta/absent", query={"objectMeta": ""})
         assert refusal(reply)[:2] == (404, "NoSuchKey")
+
+
+@pytest.mark.parametrize("kind", ["Archive", "ColdArchive", "DeepColdArchive"])
+def test_archived_object(client, refusal, kind):
+    """An archived object can be looked at, and neither read nor copied."""
+    client.put("k", b"data", headers={"x-oss-storage-class": kind})
+    head = client.call("HEAD", "k")
+    assert (head.status_code, head.headers["x-oss-storage-class"]) == (200, kind)
+    copy = {"x-oss-copy-source": "/examplebucket/k"}
+    for reply in (client.call("GET", "k"), client.call("PUT", "c", headers=copy)):
+        assert refusal(reply)[:2] == (403, "InvalidObjectState")

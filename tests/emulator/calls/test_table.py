@@ -18,7 +18,12 @@ from fsspec_osspresigned.parsing import parse
          "DeleteObjectX-oss-delete-recursive"),
         ("GET", "k", {"x-oss-process": "image/resize,w_1"}, "GetObjectX-oss-process"),
         ("GET", "k", {"acl": "", "tagging": ""}, "GetObjectAclTagging"),
-        ("POST", "k", {}, "PostObject"),
+        ("PUT", "k", {"acl": ""}, "PutObjectAcl"),
+        ("PUT", "k", {"tagging": ""}, "PutObjectTagging"),
+        ("PUT", "k", {"symlink": ""}, "PutObjectSymlink"),
+        ("DELETE", "k", {"tagging": ""}, "DeleteObjectTagging"),
+        ("POST", "k", {"restore": ""}, "PostObjectRestore"),
+        ("GET", "", {"stat": ""}, "GetBucketStat"),
         ("GET", "", {"lifecycle": ""}, "GetBucketLifecycle"),
         ("GET", "", {"comp": "token"}, "GetBucketComp"),
         ("GET", "", {"list-type": "2", "policy": ""}, "GetBucketPolicy"),
@@ -27,12 +32,13 @@ from fsspec_osspresigned.parsing import parse
     ],
 )  # fmt: skip
 def test_what_is_not_there_is_named(client, refusal, method, key, query, action):
-    """A call that the emulator does not have is 405 and never taken for another."""
+    """A call that the emulator does not have is 501 and never taken for another."""
     client.put("k", b"precious")
     reply = client.call(method, key, query=query)
-    assert refusal(reply)[:2] == (405, "MethodNotAllowed")
+    assert refusal(reply)[:2] == (501, "NotImplemented")
     assert client.oss.requests[-1].action == action
-    assert parse(reply.content).findtext("ResourceType") == action
+    message = parse(reply.content).findtext("Message")
+    assert message == f"The emulator does not implement {action}."
     assert client.oss.get("examplebucket", "k").data() == b"precious"
 
 

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from fsspec_osspresigned.emulator import Emulator, Fault
-from fsspec_osspresigned.emulator.faults.connection import ClientConnection
+from fsspec_osspresigned.emulator.wire import ClientConnection
 
 BUCKET = "examplebucket"
 ENDS = pytest.mark.parametrize(("reset", "end"), [(False, "closed"), (True, "reset")])

@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from fsspec_osspresigned.emulator import Emulator, Fault
-from fsspec_osspresigned.emulator.faults.refusals import REASONS
+from fsspec_osspresigned.emulator.faults import REASONS
 from tests.emulator.forms import BUCKET, Poster, signed
 
 CRC = "x-oss-hash-crc64ecma"

@@ -8,7 +8,7 @@ import pytest
 
 from fsspec_osspresigned.client.error_codes import from_reply
 from fsspec_osspresigned.emulator import Emulator, Fault
-from fsspec_osspresigned.emulator.faults.refusals import REASONS
+from fsspec_osspresigned.emulator.faults import REASONS
 from fsspec_osspresigned.errors import EndpointForbiddenError
 from fsspec_osspresigned.model import Action, Operation, Reply
 from fsspec_osspresigned.secret import Secret

@@ -9,9 +9,9 @@ import threading
 import pytest
 import requests
 
-from fsspec_osspresigned import cli
 from fsspec_osspresigned.emulator import Emulator, Fault, parse_faults, serve
 from fsspec_osspresigned.errors import ConfigurationError
+from fsspec_osspresigned.tools import cli
 
 
 @pytest.mark.parametrize(

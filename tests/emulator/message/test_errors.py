@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fsspec_osspresigned.emulator import Fault
-from fsspec_osspresigned.emulator.message.errors import ERRORS, USUAL_CODES
+from fsspec_osspresigned.emulator.messages import ERRORS, USUAL_CODES
 
 
 def test_a_status_brings_its_code_and_a_code_its_status():

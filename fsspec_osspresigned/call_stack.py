@@ -1,0 +1,263 @@
+"""What the call stack says: who calls, and tracebacks that are fit to be shown.
+
+Some callers do not say what this package must know. fsspec does not pass on the mode of
+``fsspec.open`` or the exception of a ``with`` block. Compiled code, such as DuckDB, calls
+back while Python waits in one instruction. Callbacks from the same thread, frame and
+instruction therefore belong to one call of the tool, without Python code in between.
+
+Tracebacks of errors are shortened for users, and cleared of large variables.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import functools
+import inspect
+import logging
+import os
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from types import FrameType
+from typing import Any, ParamSpec, TypeVar, cast
+
+from attrs import frozen
+
+from .errors import OSSPresignedError
+
+P = ParamSpec("P")
+T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
+
+# The program's thread that waits for this task, or runs an event loop that waits; and the
+# task of that loop that waits.
+caller_thread: ContextVar[int | None] = ContextVar("osspresigned_caller", default=None)
+caller_task: ContextVar[asyncio.Task[Any] | None] = ContextVar(
+    "osspresigned_caller_task", default=None
+)
+
+FEW_FILES = (
+    "each concurrent request takes a connection, and often a file: raise ulimit -n, or "
+    "lower max_concurrency"
+)
+_INNER = (__name__.partition(".")[0], "fsspec")  # packages between a user and a warning
+_STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
+_log = logging.getLogger(__name__.partition(".")[0])
+_OWN = "fsspec"  # this package, too
+
+
+@frozen
+class NativeCall:
+    """One call into compiled code: its thread, and the Python instruction that waits."""
+
+    thread: int
+    frame: int  # 0 for a thread that compiled code started
+    instruction: int
+
+
+# By thread: the last call of ``isfile``, and its path.
+_last = threading.local()
+
+
+def calling() -> NativeCall:
+    """Return the call into compiled code; skips frames of this package and fsspec."""
+    frame = inspect.currentframe()
+    while frame is not None and _module_of(frame).startswith(_OWN):
+        frame = frame.f_back
+    thread = threading.get_ident()
+    if frame is None:
+        return NativeCall(thread, 0, 0)
+    return NativeCall(thread, id(frame), frame.f_lasti)
+
+
+def duckdb_asks(path: str) -> NativeCall | None:
+    """Record and return the call of ``isfile`` of *path*; None without DuckDB."""
+    if "duckdb" not in sys.modules:
+        return None
+    call = calling()
+    _last.look = call, path
+    return call
+
+
+def duckdb_opens(path: str) -> NativeCall | None:
+    """Return the call of DuckDB that opens *path* now; None if Python code opens it.
+
+    DuckDB opens a file from a thread of its own, which has no Python frame, or after
+    ``isfile`` of the same path in the same call.
+    """
+    if "duckdb" not in sys.modules:
+        return None
+    call = calling()
+    look = getattr(_last, "look", None)
+    return call if not call.frame or look == (call, path) else None
+
+
+def mode_of_open_files() -> str:
+    """Return the mode of the current ``fsspec.open`` or ``open_files``; "" without one."""
+    for frame in _frames_of_fsspec():
+        if (_module_of(frame), frame.f_code.co_name) == ("fsspec.core", "open_files"):
+            return str(frame.f_locals.get("mode"))
+    return ""
+
+
+def is_called_by(module: str) -> bool:
+    """Return whether a function of *module*, a module of fsspec, called this package."""
+    return any(_module_of(frame) == module for frame in _frames_of_fsspec())
+
+
+def leaving() -> BaseException | None:
+    """Return the exception that ends the innermost ``with`` block whose end called this.
+
+    Without a ``with`` block, return the exception that is being handled.
+    """
+    error, frame = sys.exception(), inspect.currentframe()
+    while error is not None and frame is not None:
+        if frame.f_code.co_name == "__exit__":
+            names, rest, _, values = inspect.getargvalues(frame)
+            arguments = [*map(values.get, names), *(values.get(rest or "") or ())]
+            return error if any(value is error for value in arguments) else None
+        frame = frame.f_back
+    return error
+
+
+def _frames_of_fsspec() -> Iterator[FrameType]:
+    frame = inspect.currentframe()
+    while frame is not None and (name := _module_of(frame)).startswith(_OWN):
+        if name.partition(".")[0] == _OWN:
+            yield frame
+        frame = frame.f_back
+
+
+def _module_of(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__"))
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    link: BaseException | None = error
+    while link is not None:
+        yield link
+        link = link.__context__
+
+
+def without_frames(error: E) -> E:
+    """Return *error*, after clearing the variables of its traceback, such as bodies.
+
+    The traceback of an OSError or an interrupt is removed. Other errors are defects of
+    a program, so they keep their tracebacks.
+    """
+    for link in _chain(error):
+        traceback.clear_frames(link.__traceback__)
+        if isinstance(link, OSError) or not isinstance(link, Exception):
+            link.__traceback__ = None
+    return error
+
+
+def hint(error: BaseException) -> str:
+    """Return advice about *error*; "" if there is none."""
+    few = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
+    return FEW_FILES if few else ""
+
+
+def short_traceback(verb: Callable[P, T]) -> Callable[P, T]:
+    """Decorate *verb*: tracebacks of this package's errors end at the call of *verb*.
+
+    The text of such an error says what is wrong and what to do; frames of this package
+    would only hide it in a notebook. Errors of other code keep their frames, and all
+    errors do while the logger ``fsspec_osspresigned`` shows DEBUG. An OSError of the
+    system gets a note with advice, if there is any.
+    """
+    if inspect.iscoroutinefunction(verb):
+
+        @functools.wraps(verb)
+        async def coroutine(*args: P.args, **kwargs: P.kwargs) -> Any:
+            try:
+                return await verb(*args, **kwargs)
+            except OSError as error:
+                _shorten(error)
+                raise
+
+        return cast("Callable[P, T]", coroutine)
+
+    @functools.wraps(verb)
+    def call(*args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return verb(*args, **kwargs)
+        except OSError as error:
+            _shorten(error)
+            if isinstance(error, OSSPresignedError) and "duckdb" in sys.modules:
+                raise error  # noqa: TRY201 - with a frame: without one, DuckDB crashes
+            raise
+
+    return call
+
+
+# No context manager does this: ``contextlib`` puts the frames back.
+def _shorten(error: OSError) -> None:
+    if not isinstance(error, OSSPresignedError):
+        if advice := hint(error):
+            error.add_note(advice)
+    elif not _log.isEnabledFor(logging.DEBUG):
+        for link in _chain(error):
+            if isinstance(link, OSSPresignedError):
+                link.__traceback__ = None
+
+
+def warn_user(text: str, category: type[Warning]) -> None:
+    """Warn about the user's line of code, the innermost one outside of libraries.
+
+    It is a line of the task or thread that waits for this one. If there is none, as in
+    a worker of dask, it is the line at which the main thread waits.
+    """
+    stacks = sys._current_frames()  # noqa: SLF001 - documented, for such uses
+    waiting = [*_frames_of(stacks.get(caller_thread.get() or 0))]
+    awaiting = _frames_of_task(caller_task.get())
+    if awaiting and awaiting[-1] in waiting:  # it is not suspended yet
+        awaiting.clear()
+    main = stacks.get(threading.main_thread().ident or 0)
+    frames = [
+        *_frames_of(inspect.currentframe()),
+        *awaiting,
+        *waiting,
+        *_frames_of(main),
+    ]
+    outer = (frame for frame in frames if _package_of(frame) not in _INNER)
+    of_user = (frame for frame in frames if not _is_library(frame))
+    frame = next(of_user, None) or next(outer, frames[-1])
+    warnings.warn_explicit(
+        text,
+        category,
+        frame.f_code.co_filename,
+        frame.f_lineno,
+        frame.f_globals.get("__name__"),
+        frame.f_globals.setdefault("__warningregistry__", {}),
+    )
+
+
+def _frames_of(frame: FrameType | None) -> Iterator[FrameType]:
+    while frame is not None:
+        yield frame
+        frame = frame.f_back
+
+
+def _frames_of_task(task: asyncio.Task[Any] | None) -> list[FrameType]:
+    frames: list[FrameType] = []
+    coroutine: Any = task and task.get_coro()
+    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
+        frames.insert(0, frame)
+        coroutine = coroutine.cr_await
+    return frames
+
+
+def _is_library(frame: FrameType) -> bool:
+    file = frame.f_code.co_filename
+    is_installed = "site-packages" in file or "dist-packages" in file
+    is_standard = file.startswith((_STANDARD_LIBRARY, "<frozen "))
+    return is_installed or is_standard or _package_of(frame) in _INNER
+
+
+def _package_of(frame: FrameType) -> str:
+    return _module_of(frame).partition(".")[0]

@@ -1,0 +1,300 @@
+"""Congestion: how much is sent to a bucket at a time, and whether at all.
+
+Each bucket has a circuit breaker, a window of small requests, and an estimate of its
+network link. They follow the replies, and are kept only in memory. The part size and the
+number of small requests in flight depend on them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+from attrs import frozen
+
+from ..engine.engine import within_user_code
+from ..engine.limits import RequestLimits
+from ..errors import NetworkError, OSSPresignedError, StoreUnavailableError
+from ..http.body import SMALL, Body
+from ..http.transfer import Exchange
+from ..model import CONNECTIONS, Action, Operation
+from ..options.options import Options
+from ..units import KIB, MIB
+from .retry import RetryPolicy
+
+LATENCY_BOUND = 16 * KIB  # bytes of a body up to which the round trip decides
+_RATE_BOUND = MIB  # bytes of a body from which on the rate decides
+_SHARE = 1 / 8  # of the way to a worse sample
+_MAX_ROUND_TRIP = 15 / 16  # of the time of a large request, at most
+_MAX_SLOWDOWN = 1.5  # times the base: slower replies end the growth of the window
+_STEP = 8  # requests that a round adds, once the limit was met
+_REST = 1.0  # seconds without growth after a refusal: limits count requests a second
+_LIFE = 30.0  # seconds for which the base holds: networks change
+_REFUSALS = (429, 503)
+
+
+class CircuitBreaker:
+    """Circuit breaker of one bucket; *threshold* failures in a row open it.
+
+    While it is open, only one request at a time probes the store, and the next one only
+    after a growing pause. The other requests wait. If the probe fails, they fail with
+    its error, and are not sent.
+
+    *pause* is the number of seconds between the first two probes; it doubles, up to
+    *longest*.
+    """
+
+    def __init__(
+        self,
+        threshold: int,
+        *,
+        pause: float,
+        longest: float,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._threshold = threshold
+        self._pause = self._next_pause = pause
+        self._longest = longest
+        self._clock = clock
+        self._quiet_until = 0.0
+        self._failures = 0
+        self._is_probing = False
+        self._probes = 0
+        self._waiters: set[asyncio.Future[None]] = set()
+        # A factory: the error itself would keep its frames, and their data, alive.
+        self._last: Callable[[str], OSSPresignedError] | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._failures >= self._threshold
+
+    async def enter(self, path: str) -> bool:
+        """Wait until a request may be sent; return True if the request is the probe.
+
+        Code of the user does not wait. If the probe fails during the wait, its error is
+        raised for *path*. ``leave`` must be called when the request has ended.
+        """
+        if within_user_code():
+            return False
+        seen = self._probes
+        while self.is_open and self._last is not None:
+            if self._probes > seen:
+                raise self._last(path)
+            wait = self._quiet_until - self._clock()
+            if not self._is_probing and wait <= 0:
+                self._is_probing = True
+                return True
+            await self._changed(None if self._is_probing else wait)
+        return False
+
+    def leave(self, error: BaseException | None, *, probes: bool) -> None:
+        if error is None and not (self._failures or probes):
+            return  # nearly always
+        if probes:
+            self._is_probing = False
+        if isinstance(error, StoreUnavailableError | NetworkError):
+            self._failures += 1
+            self._last = _again(error)
+            if probes:
+                self._probes += 1
+                self._quiet_until = self._clock() + self._next_pause
+                self._next_pause = min(self._longest, 2 * self._next_pause)
+        elif error is None or getattr(error, "status", None) is not None:
+            self._failures = 0
+            self._next_pause = self._pause
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def _changed(self, seconds: float | None) -> None:
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.add(waiter)
+        try:
+            await asyncio.wait((waiter,), timeout=seconds)
+        finally:
+            self._waiters.discard(waiter)
+
+
+def _again(failure: OSSPresignedError) -> Callable[[str], OSSPresignedError]:
+    kind, retry_after = type(failure), failure.retry_after
+    message = f"not sent, for all requests fail now: {failure.message}"
+
+    def make(path: str) -> OSSPresignedError:
+        error = kind(message, path=path, retry_after=retry_after)
+        if isinstance(error, NetworkError):
+            error.sent = False
+        return error
+
+    return make
+
+
+@frozen
+class Link:
+    """Properties of the link to one bucket's endpoint."""
+
+    round_trip: float  # seconds of a request without a body
+    rate: float  # bytes per second of one connection
+    # This process has begun a multipart upload in the bucket, so they are permitted.
+    parts: bool = False
+
+
+class LinkEstimate:
+    """Moving estimate of the link's properties.
+
+    Several threads may call it without a lock, because a lost sample does not matter. A
+    better sample counts fully and a worse one little, because waiting and other
+    requests on the same link can only make a sample worse.
+    """
+
+    def __init__(self) -> None:
+        self._round_trip: float | None = None
+        self._rate: float | None = None
+        self._parts = False
+
+    @property
+    def link(self) -> Link | None:
+        """The estimate; None until a small and a large request have been answered."""
+        if self._round_trip is None or self._rate is None:
+            return None
+        return Link(self._round_trip, self._rate, self._parts)
+
+    def note(self, action: Action, size: int, seconds: float) -> None:
+        """Record a completed request with a body of *size* bytes."""
+        self._parts |= action is Action.InitiateMultipartUpload
+        if size <= LATENCY_BOUND:
+            self._round_trip = _estimate(self._round_trip, seconds, better=min)
+        elif size >= _RATE_BOUND:
+            waiting = min(self._round_trip or 0, seconds * _MAX_ROUND_TRIP)
+            rate = size / max(seconds - waiting, 1e-6)
+            self._rate = _estimate(self._rate, rate, better=max)
+
+
+def _estimate(
+    old: float | None, new: float, *, better: Callable[[float, float], float]
+) -> float:
+    if old is None or better(old, new) == new:
+        return new
+    return old + _SHARE * (new - old)
+
+
+class RequestWindow:
+    """Limit of the small requests in flight to a bucket; thread-safe like LinkEstimate.
+
+    The window grows while replies take as long as before, and halves after a reply 429
+    or 503 (AIMD: additive increase, multiplicative decrease). A round has as many
+    replies as the window permits requests. The lower quartile of their durations is
+    compared with the base, the least quartile so far, because a queue delays all
+    replies and jitter only some. The window doubles in each round until replies take
+    longer or a reply is 429 or 503; afterwards the window grows by 8 a round.
+    """
+
+    def __init__(
+        self,
+        most: int,
+        *,
+        first: int = CONNECTIONS,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.size = self._first = min(first, most)  # requests that may be in flight
+        self._max, self._clock = most, clock
+        self._doubles = True
+        self._seconds: list[float] = []  # of this round
+        self._is_full = False
+        self._base, self._base_until = 0.0, 0.0
+        self._refused_at = -_REST
+        self._ignored = 0  # refusals of requests that were sent before the last halving
+
+    def note(self, seconds: float, in_flight: int) -> float | None:
+        """Record a reply that took *seconds* with *in_flight* requests in flight.
+
+        Returns the shortest duration of the round in seconds if this reply ends it.
+        """
+        self._ignored = max(0, self._ignored - 1)
+        # What is being signed, or tried again, takes room in the window, too.
+        self._is_full |= in_flight * 4 >= self.size * 3
+        noted = self._seconds  # a refusal in another thread begins a new round
+        noted.append(seconds)
+        if len(noted) < self.size:
+            return None
+        durations, self._seconds = sorted(noted), []
+        is_full, self._is_full = self._is_full, False
+        self._end_round(durations[len(durations) // 4], is_full=is_full)
+        return durations[0]
+
+    def note_failure(self, failure: BaseException) -> None:
+        if not isinstance(failure, StoreUnavailableError):
+            return
+        if failure.status not in _REFUSALS:
+            return
+        if self._ignored:
+            self._ignored -= 1
+            return
+        self._ignored = self.size - 1
+        self.size = max(1, self.size // 2)
+        self._doubles, self._refused_at = False, self._clock()
+        self._seconds = []
+
+    def _end_round(self, quartile: float, *, is_full: bool) -> None:
+        now = self._clock()
+        if now >= self._base_until:
+            # Replies of a smaller window say what the link takes without a queue.
+            is_first = self._base_until == 0
+            self._base, self._base_until = quartile, now + _LIFE
+            if not is_first:
+                self.size = max(min(self.size, self._first), self.size // 2)
+                return
+        self._base = min(self._base, quartile)
+        if quartile > self._base * _MAX_SLOWDOWN:
+            self._doubles = False
+        elif is_full and now - self._refused_at >= _REST:
+            grown = self.size * 2 if self._doubles else self.size + _STEP
+            self.size = min(self._max, grown)
+
+
+class BucketState:
+    """What the requests of one client to one bucket share."""
+
+    def __init__(
+        self, options: Options, policy: RetryPolicy, clock: Callable[[], float]
+    ) -> None:
+        # Half of the longest wait is the mean one of a worker that tries alone.
+        self.breaker = CircuitBreaker(
+            options.connections,
+            pause=policy.base / 2,
+            longest=policy.cap / 2,
+            clock=clock,
+        )
+        self.window = RequestWindow(options.max_small, clock=clock)
+        self.link = LinkEstimate()
+        self.in_flight = 0  # small requests
+        self._large = options.max_connections
+        self.limits = RequestLimits(
+            small=self._max_small,
+            large=self._large,
+            total=options.max_concurrency or max(self._large, options.max_small),
+        )
+
+    def _max_small(self) -> int:
+        if not self.breaker.is_open:
+            return self.window.size
+        # They are not sent, but wait for the probe: if it fails, all fail with it.
+        return max(self.window.size, self._large)
+
+    def note(
+        self,
+        operation: Operation,
+        body: Body,
+        exchange: Exchange,
+        seconds: float,
+        in_flight: int,
+    ) -> None:
+        if body.size > SMALL or exchange.in_thread:
+            if exchange.sink is None:
+                self.link.note(operation.action, body.size, seconds)
+            return
+        shortest = self.window.note(seconds, in_flight)
+        if in_flight == 1 and exchange.sink is None:
+            self.link.note(operation.action, body.size, seconds)
+        elif shortest is not None and body.size <= LATENCY_BOUND:
+            self.link.note(operation.action, 0, shortest)

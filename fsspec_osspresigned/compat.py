@@ -1,0 +1,247 @@
+"""What systems and Pythons lack: functions of some platforms, safe opens, lazy names."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import select
+import stat
+import sys
+import threading
+import time
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any, Self
+
+# Flags of ``os.open`` that only some systems know.
+NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
+_NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # do not wait for the other end of a pipe
+BINARY = getattr(os, "O_BINARY", 0)  # Windows would write CR LF for each line feed
+
+# A file server may hold a lease of a file, which it gives up when the file is opened.
+_LEASE_TRIES, _LEASE_WAIT = 100, 0.05
+
+_POLL_INTERVAL = 0.1  # seconds between two checks whether a wait for a stream is to end
+# Elsewhere, a pipe that no program has opened yet would look like one that has ended.
+_CAN_STOP = sys.platform == "linux"
+
+_moving = threading.Lock()  # a descriptor has one position for all threads
+
+
+def lazy(
+    package: str, modules: str = "", **names: str
+) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
+    """Return ``__all__``, ``__getattr__`` and ``__dir__`` of a package.
+
+    Its public names are *modules* of the package, and *names* by their module, all
+    separated by spaces. Each is loaded on first use.
+    """
+    homes = dict.fromkeys(modules.split(), "")
+    homes |= {name: module for module in names for name in names[module].split()}
+
+    def load(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value: Any = import_module(f".{homes[name] or name}", package)
+        if homes[name]:
+            value = getattr(value, name)
+            setattr(sys.modules[package], name, value)
+        return value
+
+    def public() -> list[str]:
+        return sorted(homes)
+
+    return public(), load, public
+
+
+class SpecialFileError(OSError):
+    """Raised instead of opening a pipe, a socket or a device.
+
+    It is no ``ConfigurationError``, because the file may have been replaced just now.
+    """
+
+
+def open_regular(
+    place: str | os.PathLike[str],
+    flags: int = os.O_RDONLY,
+    mode: int = 0o600,
+    *,
+    one_link: bool = False,
+) -> int:
+    """Open the regular file *place* without waiting for it; return its descriptor.
+
+    The opened file itself is checked, so it does not matter what *place* was before. A
+    new file gets *mode*. *one_link* refuses a file that has another name.
+
+    Raises:
+        SpecialFileError: *place* is a pipe, a socket or a device.
+        IsADirectoryError: *place* is a directory.
+        OSError: the file cannot be opened, or has another name (EMLINK).
+    """
+    try:
+        descriptor = _opened(place, flags | _NONBLOCK | BINARY, mode)
+    except OSError as error:
+        if error.errno == errno.ENXIO:  # a socket, or a pipe that no program reads
+            raise _special(place) from None
+        raise
+    try:
+        _check(os.fstat(descriptor), place, one_link=one_link)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _check(
+    status: os.stat_result, place: str | os.PathLike[str], *, one_link: bool
+) -> None:
+    if stat.S_ISDIR(status.st_mode):
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), place)
+    if not stat.S_ISREG(status.st_mode):
+        raise _special(place)
+    if one_link and status.st_nlink > 1:
+        raise OSError(errno.EMLINK, "a hard link to another file", os.fspath(place))
+
+
+def _special(place: str | os.PathLike[str]) -> SpecialFileError:
+    return SpecialFileError(errno.EINVAL, "not a regular file", os.fspath(place))
+
+
+def _opened(place: str | os.PathLike[str], flags: int, mode: int) -> int:
+    for _ in range(_LEASE_TRIES):
+        with contextlib.suppress(BlockingIOError):
+            return os.open(place, flags, mode)
+        time.sleep(_LEASE_WAIT)
+    return os.open(place, flags, mode)
+
+
+def _at_fork(**functions: Callable[[], object]) -> None:
+    register = getattr(os, "register_at_fork", None)
+    if register is not None:
+        register(**functions)
+
+
+def before_fork(function: Callable[[], object]) -> None:
+    """Call *function* before each fork; does nothing on systems without fork."""
+    _at_fork(before=function)
+
+
+def after_fork_in_child(function: Callable[[], object]) -> None:
+    """Call *function* in each forked child; does nothing on systems without fork."""
+    _at_fork(after_in_child=function)
+
+
+def has_received(descriptor: int) -> bool:
+    """Return whether a socket has unread bytes, or was closed by the peer."""
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(descriptor, select.POLLIN)
+        return bool(poll.poll(0))
+    return bool(select.select([descriptor], [], [], 0)[0])
+
+
+class Stream:
+    """A pipe, a device or a file without a size, open for reading or for *writing*.
+
+    *check* is called ten times a second while a call waits for the other end, and ends
+    the wait by raising an exception; on Linux only. *regular* raises SpecialFileError if
+    *path* is a pipe or a device.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        check: Callable[[], object],
+        *,
+        writing: bool = False,
+        regular: bool = False,
+    ) -> None:
+        self._check, self._is_writing = check, writing
+        flags = BINARY | ((os.O_WRONLY | os.O_TRUNC) if writing else os.O_RDONLY)
+        if regular:
+            self._descriptor = open_regular(path, flags)
+        else:
+            self._descriptor = self._opened(path, flags | (_NONBLOCK * _CAN_STOP))
+
+    def _opened(self, path: str, flags: int) -> int:
+        while True:
+            try:
+                return _opened(path, flags, 0o600)
+            except OSError as error:
+                if error.errno != errno.ENXIO or not (self._is_writing and _CAN_STOP):
+                    raise
+            self._check()  # no program reads the pipe yet
+            time.sleep(_POLL_INTERVAL)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
+    def read(self, size: int) -> bytes:
+        """Return the next bytes, at most *size*; none at the end of the stream."""
+        while True:
+            self._wait()
+            with contextlib.suppress(BlockingIOError):  # another program was faster
+                return os.read(self._descriptor, size)
+
+    def write(self, data: bytes) -> None:
+        """Write all of *data*."""
+        left = memoryview(data)
+        while left:
+            self._wait()
+            with contextlib.suppress(BlockingIOError):
+                left = left[os.write(self._descriptor, left) :]
+
+    def _wait(self) -> None:
+        self._check()
+        if not _CAN_STOP:
+            return
+        poll = select.poll()
+        poll.register(
+            self._descriptor, select.POLLOUT if self._is_writing else select.POLLIN
+        )
+        while not poll.poll(_POLL_INTERVAL * 1000):
+            self._check()
+
+
+def has_free_descriptor() -> bool:
+    """Return whether this process could open one more file now."""
+    try:
+        os.close(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        return False
+    return True
+
+
+def open_files() -> int:
+    """Return how many files this process may open, 1,024 at most."""
+    try:
+        import resource  # noqa: PLC0415 - not on Windows
+    except ImportError:
+        return 512  # the limit of its C library
+    limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    return 1024 if limit == resource.RLIM_INFINITY else min(1024, limit)
+
+
+def read_at(descriptor: int, size: int, offset: int) -> bytes:
+    """Read at most *size* bytes at *offset*; safe for many threads."""
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, size, offset)
+    with _moving:
+        os.lseek(descriptor, offset, os.SEEK_SET)
+        return os.read(descriptor, size)
+
+
+def write_at(descriptor: int, data: memoryview, offset: int) -> None:
+    """Write all of *data* at *offset*; safe for many threads."""
+    while data:
+        if hasattr(os, "pwrite"):
+            done = os.pwrite(descriptor, data, offset)
+        else:
+            with _moving:
+                os.lseek(descriptor, offset, os.SEEK_SET)
+                done = os.write(descriptor, data)
+        data, offset = data[done:], offset + done

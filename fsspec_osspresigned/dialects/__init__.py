@@ -1,0 +1,11 @@
+"""What stores other than OSS want.
+
+Begin with ``facts``: names and limits, which every folder may import. ``s3`` adds the
+checksums that URLs of S3-compatible stores sign.
+"""
+
+from __future__ import annotations
+
+from ..compat import lazy
+
+__all__, __getattr__, __dir__ = lazy(__name__, facts="GOOGLE_QUERY S3_HEADER")

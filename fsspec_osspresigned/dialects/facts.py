@@ -1,0 +1,19 @@
+"""Facts of stores other than OSS: names in URLs, headers and replies, and limits."""
+
+from __future__ import annotations
+
+# Headers of S3: a signature includes each one that is sent.
+S3_HEADER = "x-amz-"
+S3_CHECKSUM = "x-amz-checksum-"  # with the name of the algorithm
+S3_ENCRYPTION = "x-amz-server-side-encryption"
+S3_CUSTOMER_KEY = "x-amz-server-side-encryption-customer-algorithm"
+S3_REQUEST_ID = "x-amz-request-id"
+
+# Query parameters of presigned URLs: of version 4 with a prefix, of version 2 without.
+S3_QUERY, GOOGLE_QUERY = "X-Amz-", "X-Goog-"
+S3_KEY_V2, GOOGLE_KEY_V2 = "AWSAccessKeyId", "GoogleAccessId"
+S3_ALGORITHM, GOOGLE_ALGORITHM = "X-Amz-Algorithm", "X-Goog-Algorithm"
+SIGNATURES = ("X-Amz-Signature", "X-Goog-Signature")
+S3_TOKEN = "X-Amz-Security-Token"  # noqa: S105 - the name of a parameter
+
+S3_MIN_PART = 5 * 1024 * 1024  # bytes; S3 API reference, CompleteMultipartUpload

@@ -1,0 +1,390 @@
+"""Faults: rules that make calls fail, and refusals on demand.
+
+The class :class:`Fault` defines the members of a rule: each has a default, a reader for
+the command line and a check. :mod:`.wire` implements the faults of connections. There is
+one refusal for each cause for which OSS refuses a call.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from fnmatch import fnmatchcase
+from typing import Any
+
+from attrs import Factory, define, evolve, field, fields, frozen
+
+from ..errors import ConfigurationError
+from ..http.checksums import CRC_HEADER
+from ..secret import Secret
+from ..signing.canonical import SKEW, Credentials
+from ..units import bytes_of, oss_moment
+from .messages import (
+    ERRORS,
+    INTERNAL,
+    USUAL_CODES,
+    Call,
+    EmulatorReply,
+    Refusal,
+    RefusedError,
+    http_date,
+    refused,
+)
+from .settings import DEFAULT_REGION, EmulatorSettings
+from .verifying import EXPIRED, verify_call
+
+
+@frozen
+class RefusedCall:
+    call: Call
+    settings: EmulatorSettings
+
+    @property
+    def now(self) -> float:
+        return self.settings.clock()
+
+    @property
+    def is_v4(self) -> bool:
+        form = self.call.form
+        values = self.call.parameters if form is None else form.fields
+        header = self.call.headers.get("authorization", "")
+        return "x-oss-signature-version" in values or header.startswith("OSS4")
+
+    def verified(self, keys: Mapping[str, Credentials]) -> Refusal:
+        refusal = verify_call(self.call, keys.get, now=self.now)
+        assert refusal is not None  # noqa: S101 - none of *keys* has signed
+        return refusal
+
+
+def wrong_region(bucket: str, region: str) -> Refusal:
+    return refused(
+        "AccessDenied",
+        "The bucket you are attempting to access must be addressed using the specified "
+        "endpoint. Please send all future requests to this endpoint.",
+        ec="0003-00001403",
+        Bucket=bucket,
+        Endpoint=f"oss-{region}.aliyuncs.com",
+    ).refusal
+
+
+def _signature(case: RefusedCall) -> Refusal:
+    another, keys = Secret("another"), case.settings.keys.items()
+    return case.verified({i: evolve(k, access_key_secret=another) for i, k in keys})
+
+
+def _expired(case: RefusedCall) -> Refusal:
+    return Refusal(
+        message="Request has expired.",
+        ec="0002-00000236" if case.is_v4 else "0002-00000069",
+        extras={
+            "Expires": oss_moment(case.now - 1),
+            "ServerTime": oss_moment(case.now),
+        },
+    )
+
+
+REASONS: Mapping[str, Callable[[RefusedCall], Refusal]] = {
+    "denied": lambda _: Refusal(
+        message="You have no right to access this object because of bucket policy."
+    ),
+    "expired": lambda case: EXPIRED if case.call.form else _expired(case),
+    "key-disabled": lambda case: evolve(
+        case.verified({}),
+        message="The OSS Access Key Id you provided is disabled.",
+        ec="0002-00000903",
+    ),
+    # OSS sends this for a temporary key that expired some time ago.
+    "key-expired": lambda case: evolve(case.verified({}), ec="0002-00000002"),
+    "key-unknown": lambda case: case.verified({}),
+    "not-yet": lambda case: Refusal(
+        message="Request is not valid yet.",
+        ec="0002-00000235",
+        extras={"ServerTime": oss_moment(case.now)},
+    ),
+    "public-endpoint": lambda _: refused("PublicEndpointForbidden").refusal,
+    "signature": _signature,
+    "skewed": lambda case: (
+        refused(
+            "RequestTimeTooSkewed",
+            MaxAllowedSkewMilliseconds=str(SKEW * 1000),
+            RequestTime=http_date(case.now - 2 * SKEW),
+            ServerTime=oss_moment(case.now),
+        ).refusal
+    ),
+    "token-expired": lambda _: refused("SecurityTokenExpired").refusal,
+    "wrong-region": lambda case: wrong_region(
+        case.call.bucket,
+        DEFAULT_REGION if case.settings.region == "eu-central-1" else "eu-central-1",
+    ),
+}
+
+
+INTERIM = {100: "Continue", 102: "Processing", 103: "Early Hints"}
+
+_FLAGS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
+_is_whole = re.compile(r"-?[0-9]{1,18}").fullmatch
+_is_number = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,9})?").fullmatch
+
+
+def flag(text: str) -> bool:
+    if text not in _FLAGS:
+        raise ValueError(f"{text[:40]!r} is neither yes nor no")
+    return _FLAGS[text]
+
+
+def _whole(text: str) -> int:
+    if not _is_whole(text):
+        raise ValueError(f"{text[:40]!r} is not a whole number")
+    return int(text)
+
+
+def _number(text: str) -> float:
+    if not _is_number(text):
+        raise ValueError(f"{text[:40]!r} is not a number")
+    return float(text)
+
+
+def _position(text: str) -> int:
+    return -bytes_of(text[1:]) if text.startswith("-") else bytes_of(text)
+
+
+def _times(text: str) -> int | None:
+    return None if text == "always" else _whole(text)
+
+
+def _statuses(text: str) -> list[int]:
+    return [_whole(status) for status in text.split("+")]
+
+
+Check = tuple[Callable[[Any], bool], str]
+
+_NOT_NEGATIVE: Check = (lambda value: value >= 0, "is negative")
+_SHARE: Check = (lambda rate: 0 < rate <= 1, "must be above 0, at most 1")
+_STRIKES: Check = (lambda times: times > 0, "never strikes: 1 or more")
+_FINAL: Check = (
+    lambda status: 200 <= status <= 599,  # noqa: PLR2004 - HTTP
+    "ends no request: 200 to 599 (1xx: interim)",
+)
+_REASON: Check = (REASONS.__contains__, f"is unknown: one of {', '.join(REASONS)}")
+_INTERIM: Check = (
+    lambda statuses: set(statuses) <= INTERIM.keys(),
+    f"is unknown: of {', '.join(map(str, INTERIM))}",
+)
+_SPEED: Check = (lambda speed: speed > 0, "never ends: above 0")
+
+
+_TIMES: Any = Factory(lambda fault: 1 if fault.rate is None else None, takes_self=True)
+
+
+def _member(
+    read: Callable[[str], Any] | None,
+    default: Any = None,
+    check: Check | None = None,
+    **options: Any,
+) -> Any:
+    return field(default=default, metadata={"read": read, "check": check}, **options)
+
+
+@frozen(kw_only=True)
+class Fault:
+    """One rule that makes matching requests fail. Every member has a neutral default.
+
+    Members combine. docs/emulator.md describes each of them. Bytes and seconds refer to
+    the request body, unless the name contains ``reply``. A negative position in a reply
+    counts from its end.
+
+    Raises:
+        ConfigurationError: members are out of range; the message lists all of them.
+    """
+
+    action: str | None = _member(None)
+    key: str | None = _member(str)
+    part_number: int | None = _member(_whole)
+    reused: bool | None = _member(flag)
+    after: int = _member(_whole, 0, _NOT_NEGATIVE)
+    rate: float | None = _member(_number, None, _SHARE)
+    seed: int = _member(_whole, 0)
+    times: int | None = _member(_times, _TIMES, _STRIKES)
+    status: int | None = _member(_whole, None, _FINAL)
+    code: str | None = _member(str)
+    message: str | None = _member(str)
+    ec: str = _member(str, "")
+    extras: Mapping[str, str] = _member(None, Factory(dict), hash=False)
+    refuse: str | None = _member(str, None, _REASON)
+    retry_after: str | int | None = _member(str)
+    early: bool = _member(flag, default=False)
+    early_after: int | None = _member(_position, None, _NOT_NEGATIVE)
+    acts: bool = _member(flag, default=False)
+    error_body: bool = _member(flag, default=False)
+    interim: tuple[int, ...] = _member(_statuses, (), _INTERIM, converter=tuple)
+    delay: float = _member(_number, 0.0, _NOT_NEGATIVE)
+    bytes_per_second: float | None = _member(bytes_of, None, _SPEED)
+    cut_after: int | None = _member(_position, None, _NOT_NEGATIVE)
+    stall_after: int | None = _member(_position, None, _NOT_NEGATIVE)
+    cut_reply_after: int | None = _member(_position)
+    stall_reply_after: int | None = _member(_position)
+    stall_for: float | None = _member(_number, None, _NOT_NEGATIVE)
+    drop_reply: bool = _member(flag, default=False)
+    hang_up: bool = _member(flag, default=False)
+    reset: bool = _member(flag, default=False)
+    wrong_crc: bool = _member(flag, default=False)
+    wrong_etag: bool = _member(flag, default=False)
+    no_crc: bool = _member(flag, default=False)
+    no_etag: bool = _member(flag, default=False)
+    clock_jump: float = _member(_number, 0.0)
+
+    def __attrs_post_init__(self) -> None:
+        if problems := list(self._problems()):
+            raise ConfigurationError(problems)
+
+    def _problems(self) -> Iterator[str]:
+        for member in fields(Fault):
+            holds, why = member.metadata["check"] or (None, "")
+            value = getattr(self, member.name)
+            if holds is not None and value is not None and not holds(value):
+                shown = f"{value:g}" if isinstance(value, float) else repr(value)
+                yield f"{member.name}={shown} {why}"
+        if self.refuse is not None and (self.status or self.code) is not None:
+            yield "refuse brings its own status and code: leave those out"
+        if (self.is_early or self.acts) and not (self.refuses or self.error_body):
+            yield "early, early_after and acts need status, code or refuse to answer"
+
+    def matches(self, call: Call, *, reused: bool = False) -> bool:
+        """Return whether the rule matches *call*.
+
+        *reused* says that the connection carried an earlier request.
+        """
+        patterns = (self.action, call.action), (self.key, call.key)
+        return (
+            self.part_number in (None, call.part_number)
+            and self.reused in (None, reused)
+            # A key may hold what reads as a pattern, so equality counts as well.
+            and all(p in (None, t) or fnmatchcase(t, p or "") for p, t in patterns)
+        )
+
+    @property
+    def is_early(self) -> bool:
+        """True if the error is sent before the request body has arrived."""
+        return self.early or self.early_after is not None
+
+    @property
+    def refuses(self) -> bool:
+        """True if the reply is an error with its own status."""
+        is_error = (self.status or self.code or self.refuse) is not None
+        return is_error and not self.error_body
+
+    @property
+    def breaks_somewhere(self) -> bool:
+        """True if a member other than *reset* says where the connection closes."""
+        cuts = self.cut_after is not None or self.cut_reply_after is not None
+        return self.drop_reply or self.hang_up or cuts
+
+    @property
+    def shapes_reply(self) -> bool:
+        """True if a member other than the speed changes how the reply is sent."""
+        shapes = self.cut_reply_after, self.stall_reply_after
+        return self.hang_up or shapes != (None, None)
+
+    @property
+    def refusal(self) -> Refusal:
+        """The error to send; if only status or only code is set, it decides the other."""
+        code = self.code or USUAL_CODES.get(self.status or 500, INTERNAL)
+        status, message, _ = ERRORS.get(code, (400, ERRORS[INTERNAL][1], ""))
+        return Refusal(status=self.status or status, code=code, message=message)
+
+    def error(self, case: RefusedCall) -> RefusedError:
+        """Return the error to send to the refused call."""
+        headers = {"Connection": "close"} if self.is_early and self.hang_up else {}
+        usual = REASONS[self.refuse](case) if self.refuse else self.refusal
+        refusal = evolve(
+            usual,
+            message=self.message or usual.message,
+            ec=self.ec or usual.ec,
+            extras={**usual.extras, **self.extras},
+        )
+        return RefusedError(refusal, headers)
+
+    def distort(self, reply: EmulatorReply) -> EmulatorReply:
+        """Return *reply* with the checksums that this fault falsifies or removes."""
+        headers = dict(reply.headers)
+        body = reply.body
+        etag = headers.get("ETag")
+        if self.wrong_crc and CRC_HEADER in headers:
+            headers[CRC_HEADER] = str(int(headers[CRC_HEADER]) ^ 1)
+        if self.wrong_etag and etag is not None:
+            headers["ETag"] = wrong = f'"{"0" * 32}{etag.strip(chr(34))[32:]}"'
+            if isinstance(body, bytes):
+                body = body.replace(etag.encode(), wrong.encode())
+        if self.no_crc:
+            headers.pop(CRC_HEADER, None)
+        if self.no_etag:
+            headers.pop("ETag", None)
+        if self.retry_after is not None:
+            headers["Retry-After"] = str(self.retry_after)
+        return evolve(reply, headers=headers, body=body)
+
+
+@define
+class _FaultRule:
+    fault: Fault
+    seen: int = 0
+    struck: int = 0
+    tries: Counter[tuple[object, ...]] = field(factory=Counter)
+
+    @property
+    def is_worn_out(self) -> bool:
+        return self.fault.times is not None and self.struck >= self.fault.times
+
+    def strikes(self, call: Call, *, reused: bool) -> bool:
+        if self.is_worn_out or not self.fault.matches(call, reused=reused):
+            return False
+        self.seen += 1
+        if self.seen <= self.fault.after:
+            return False
+        if self.fault.rate is not None:
+            identity = call.action, call.bucket, call.key, call.part_number
+            self.tries[identity] += 1
+            drawn = repr((self.fault.seed, *identity, self.tries[identity])).encode()
+            digest = hashlib.blake2b(drawn, digest_size=8).digest()
+            if int.from_bytes(digest) >= self.fault.rate * 2**64:
+                return False
+        self.struck += 1
+        return True
+
+
+class Faults:
+    """The active rules, in the order of addition."""
+
+    def __init__(self) -> None:
+        self._rules: list[_FaultRule] = []
+        self._lock = threading.Lock()
+
+    def add(self, *faults: Fault) -> None:
+        """Append *faults* to the active rules."""
+        with self._lock:
+            self._rules += map(_FaultRule, faults)
+
+    def clear(self) -> None:
+        """Remove all rules."""
+        with self._lock:
+            self._rules.clear()
+
+    def strike(self, call: Call, *, reused: bool = False) -> Fault | None:
+        """Count this request, and return the fault that applies; None without one."""
+        with self._lock:
+            due = (r.fault for r in self._rules if r.strikes(call, reused=reused))
+            return next(due, None)
+
+    @property
+    def pending(self) -> list[Fault]:
+        """Faults that still apply to a future request."""
+        with self._lock:
+            rules = list(self._rules)
+        return [rule.fault for rule in rules if not rule.is_worn_out]
+
+    def __iter__(self) -> Iterator[Fault]:
+        with self._lock:
+            return iter([rule.fault for rule in self._rules])

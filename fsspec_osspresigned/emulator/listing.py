@@ -1,0 +1,312 @@
+"""Calls that list objects, uploads and parts in pages, or describe a bucket."""
+
+from __future__ import annotations
+
+import base64
+import bisect
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from ..model import STORAGE_CLASS, Action
+from ..units import oss_moment
+from .context import OWNER, CallContext
+from .messages import EmulatorReply, invalid_argument, quoted, refused, xml_reply
+from .store import DELETE_MARKER, StoredObject, StoredUpload
+from .writing import find_upload, names
+
+_T = TypeVar("_T")
+
+_MAX_PAGE = 1000
+_DEFAULT_PAGE = 100
+_PRIVATE = {"Grant": "private"}
+_AFTER_ALL = "\U0010ffff"
+
+
+async def list_objects(context: CallContext) -> EmulatorReply:
+    query, shown = context.call.parameters, _shown(context)
+    is_v2 = context.call.action == Action.ListObjectsV2
+    limit = context.number("max-keys", _DEFAULT_PAGE, minimum=1, maximum=_MAX_PAGE)
+    prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+    passed = query.get("continuation-token" if is_v2 else "marker", "")
+    if is_v2 and passed:
+        passed = read_token(passed)
+    keys, prefixes, following = cut_page(
+        context.bucket.keys,
+        prefix=prefix,
+        delimiter=delimiter,
+        after=passed or (query.get("start-after", "") if is_v2 else ""),
+        passed=passed,
+        limit=limit,
+    )
+    paging: dict[str, Any] = {"Marker": shown(passed), "NextMarker": shown(following)}
+    if is_v2:
+        paging = {
+            "StartAfter": shown(query.get("start-after")),
+            "ContinuationToken": query.get("continuation-token"),
+            "NextContinuationToken": following
+            and base64.urlsafe_b64encode(following.encode()).decode(),
+            "KeyCount": len(keys) + len(prefixes),
+        }
+    shows_owner = not is_v2 or query.get("fetch-owner") == "true"
+    content = {
+        "Name": context.bucket.name,
+        "Prefix": shown(prefix),
+        "MaxKeys": limit,
+        "Delimiter": shown(delimiter),
+        "EncodingType": context.encoding,
+        **paging,
+        "IsTruncated": following is not None,
+        "Contents": [
+            {
+                "Key": shown(stored.key),
+                "LastModified": oss_moment(stored.modified),
+                "ETag": quoted(stored.etag),
+                "Type": stored.kind,
+                "Size": stored.size,
+                "StorageClass": stored.headers[STORAGE_CLASS],
+                "Owner": OWNER if shows_owner else None,
+            }
+            for stored in map(context.bucket.objects.__getitem__, keys)
+        ],
+        "CommonPrefixes": [{"Prefix": shown(p)} for p in prefixes],
+    }
+    return xml_reply("ListBucketResult", content)
+
+
+def cut_page(
+    keys: Sequence[str],
+    *,
+    prefix: str,
+    delimiter: str,
+    after: str,
+    passed: str,
+    limit: int,
+) -> tuple[list[str], list[str], str | None]:
+    """Return one page of *keys* (sorted): keys, common prefixes, and its last entry.
+
+    The page begins after the entry *after*. The third value is the entry after which
+    the next page begins; None at the end. If *passed*, the last entry of the page
+    before, is a common prefix, everything below it is skipped.
+    """
+    listed: list[str] = []
+    prefixes: list[str] = []
+    at = max(bisect.bisect_right(keys, after), bisect.bisect_left(keys, prefix))
+    # A key may end in the delimiter too.
+    if passed and _folded(passed, prefix, delimiter) == passed:
+        at = max(at, _end_of(keys, passed))
+    last = after
+    while at < len(keys) and keys[at].startswith(prefix):
+        if len(listed) + len(prefixes) == limit:
+            return listed, prefixes, last
+        last = keys[at]
+        if head := _folded(last, prefix, delimiter):
+            prefixes.append(last := head)
+            at = _end_of(keys, last)
+        else:
+            listed.append(last)
+            at += 1
+    return listed, prefixes, None
+
+
+def _folded(key: str, prefix: str, delimiter: str) -> str:
+    """Return the common prefix of *key*; empty if no delimiter follows *prefix*."""
+    end = key.find(delimiter, len(prefix)) if delimiter else -1
+    return "" if end < 0 else key[: end + len(delimiter)]
+
+
+def _end_of(keys: Sequence[str], prefix: str) -> int:
+    """Return the index after the last of the sorted *keys* that begin with *prefix*."""
+    return bisect.bisect_right(keys, prefix, key=lambda key: key[: len(prefix)])
+
+
+def read_token(token: str) -> str:
+    try:
+        return base64.b64decode(token, altchars=b"-_", validate=True).decode()
+    except ValueError as error:
+        message = "The continuation-token is invalid."
+        raise invalid_argument(message, "continuation-token") from error
+
+
+async def list_object_versions(context: CallContext) -> EmulatorReply:
+    query, shown = context.call.parameters, _shown(context)
+    if "delimiter" in query:
+        raise refused("NotImplemented", Header="delimiter")
+    prefix, after = query.get("prefix", ""), query.get("key-marker", "")
+    bucket, passed = context.bucket, query.get("version-id-marker", "")
+    plain = {key: {"null": stored} for key, stored in bucket.objects.items()}
+    known = plain | bucket.versions
+    rows: list[tuple[str, str, StoredObject, bool]] = []
+    for key in sorted(known):
+        if not key.startswith(prefix) or key < after:
+            continue
+        ids = list(reversed(known[key]))
+        if key == after:  # without an ID, all versions of the marker's key are passed
+            rest = ids[ids.index(passed) + 1 :] if passed in ids else []
+        else:
+            rest = ids
+        rows += [(key, i, known[key][i], i == ids[0]) for i in rest]
+    page, limits = _cut(context, "keys", rows, _DEFAULT_PAGE)
+    entries: dict[str, list[dict[str, Any]]] = {"DeleteMarker": [], "Version": []}
+    for key, version_id, stored, is_newest in page:
+        entry = {
+            "Key": shown(key),
+            "VersionId": version_id,
+            "IsLatest": is_newest,
+            "LastModified": oss_moment(stored.modified),
+            "Owner": OWNER,
+        }
+        if stored.kind == DELETE_MARKER:
+            entries["DeleteMarker"].append(entry)
+            continue
+        own = {"ETag": quoted(stored.etag), "Type": stored.kind, "Size": stored.size}
+        own["StorageClass"] = stored.headers[STORAGE_CLASS]
+        entries["Version"].append({**entry, **own})
+    content = {
+        "Name": bucket.name,
+        "Prefix": shown(prefix),
+        "KeyMarker": shown(after),
+        "VersionIdMarker": passed,
+        **limits,
+        "EncodingType": context.encoding,
+        "NextKeyMarker": shown(page[-1][0]) if page else "",
+        "NextVersionIdMarker": page[-1][1] if page else "",
+        **entries,
+    }
+    return xml_reply("ListVersionsResult", content)
+
+
+async def list_multipart_uploads(context: CallContext) -> EmulatorReply:
+    query, shown = context.call.parameters, _shown(context)
+    prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+    key, upload_id = query.get("key-marker", ""), query.get("upload-id-marker", "")
+    # Without an ID, all uploads of the marker's key are passed over.
+    after = (key, upload_id or _AFTER_ALL)
+    rows: dict[tuple[str, str], StoredUpload | None] = {}
+    for upload in context.bucket.uploads.values():
+        head = _folded(upload.key, prefix, delimiter)
+        place = (head, "") if head else (upload.key, upload.upload_id)
+        if upload.key.startswith(prefix) and place > after:
+            rows[place] = None if head else upload
+    page, limits = _cut(context, "uploads", sorted(rows))
+    content = {
+        "Bucket": context.bucket.name,
+        "KeyMarker": shown(key),
+        "UploadIdMarker": upload_id,
+        "Prefix": shown(prefix),
+        "Delimiter": shown(delimiter),
+        **limits,
+        "EncodingType": context.encoding,
+        "NextKeyMarker": shown(page[-1][0]) if page else "",
+        "NextUploadIdMarker": page[-1][1] if page else "",
+        "Upload": [
+            {
+                "Key": shown(upload.key),
+                "UploadId": upload.upload_id,
+                "StorageClass": upload.headers[STORAGE_CLASS],
+                "Initiated": oss_moment(upload.initiated),
+            }
+            for upload in filter(None, map(rows.get, page))
+        ],
+        "CommonPrefixes": [{"Prefix": shown(p)} for p, i in page if not i],
+    }
+    return xml_reply("ListMultipartUploadsResult", content)
+
+
+async def list_parts(context: CallContext) -> EmulatorReply:
+    upload = find_upload(context, "0042-00000002")
+    marker = context.number("part-number-marker", 0)
+    parts = [part for number, part in sorted(upload.parts.items()) if number > marker]
+    page, limits = _cut(context, "parts", parts)
+    content = {
+        **names(context),
+        "UploadId": upload.upload_id,
+        "StorageClass": "Standard",
+        "PartNumberMarker": marker,
+        "NextPartNumberMarker": page[-1].number if page else marker,
+        **limits,
+        "Part": [
+            {
+                "PartNumber": part.number,
+                "LastModified": oss_moment(part.modified),
+                "ETag": quoted(part.etag),
+                "HashCrc64ecma": part.crc64,
+                "Size": part.size,
+            }
+            for part in page
+        ],
+    }
+    return xml_reply("ListPartsResult", content)
+
+
+def _cut(
+    context: CallContext, what: str, entries: list[_T], default: int = _MAX_PAGE
+) -> tuple[list[_T], dict[str, Any]]:
+    limit = context.number(f"max-{what}", default, minimum=1, maximum=_MAX_PAGE)
+    limits = {f"Max{what.title()}": limit, "IsTruncated": len(entries) > limit}
+    return entries[:limit], limits
+
+
+def _shown(context: CallContext) -> Callable[[str | None], str | None]:
+    if context.encoding:
+        return lambda key: key and quote(key, safe="", errors="surrogateescape")
+    if context.call.parameters.get("encoding-type"):
+        raise invalid_argument("Invalid Encoding Method.", "encoding-type")
+    return lambda key: key
+
+
+async def list_buckets(context: CallContext) -> EmulatorReply:
+    query, location = context.call.parameters, context.settings.location
+    prefix, marker = query.get("prefix", ""), query.get("marker", "")
+    buckets = context.store.buckets
+    names = sorted(n for n in buckets if n.startswith(prefix) and n > marker)
+    page, limits = _cut(context, "keys", names, _DEFAULT_PAGE)
+    content = {
+        "Prefix": prefix,
+        "Marker": marker,
+        **limits,
+        "NextMarker": page[-1] if len(page) < len(names) else None,
+        "Owner": OWNER,
+        "Buckets": {"Bucket": [_description(name, location) for name in page]},
+    }
+    return xml_reply("ListAllMyBucketsResult", content)
+
+
+def _description(name: str, region: str) -> dict[str, Any]:
+    return {
+        "Name": name,
+        "CreationDate": "2020-01-01T00:00:00.000Z",
+        "Location": f"oss-{region}",
+        "Region": region,
+        "ExtranetEndpoint": f"oss-{region}.aliyuncs.com",
+        "IntranetEndpoint": f"oss-{region}-internal.aliyuncs.com",
+        "StorageClass": "Standard",
+    }
+
+
+async def get_bucket_info(context: CallContext) -> EmulatorReply:
+    description = {
+        **_description(context.bucket.name, context.settings.location),
+        "Owner": OWNER,
+        "AccessControlList": _PRIVATE,
+        "AccessMonitor": "Disabled",
+        "BlockPublicAccess": False,
+        "CrossRegionReplication": "Disabled",
+        "ResourceGroupId": "rg-emulator",
+        "TransferAcceleration": "Disabled",
+        "Comment": "",
+        "ServerSideEncryptionRule": {"SSEAlgorithm": "None"},
+        "DataRedundancyType": "LRS",
+        "Versioning": "Enabled" if context.bucket.versioned else None,
+    }
+    return xml_reply("BucketInfo", {"Bucket": description})
+
+
+async def get_bucket_location(context: CallContext) -> EmulatorReply:
+    return xml_reply("LocationConstraint", f"oss-{context.settings.location}")
+
+
+async def get_bucket_acl(_: CallContext) -> EmulatorReply:
+    """Return the ACL, with which SDKs ask whether the bucket exists."""
+    content = {"Owner": OWNER, "AccessControlList": _PRIVATE}
+    return xml_reply("AccessControlPolicy", content)

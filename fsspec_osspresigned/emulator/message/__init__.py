@@ -1,4 +1,0 @@
-"""HTTP messages of the emulator: parsed requests, and replies to send.
-
-Begin with ``request_head``, the parsed request.
-"""

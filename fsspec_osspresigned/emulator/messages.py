@@ -1,0 +1,357 @@
+"""Messages of the emulator: parsed requests, replies and errors.
+
+The head of a request names the OSS call, its bucket and its key. Errors have the status,
+message and EC of the API reference, "Error codes".
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Iterator, Mapping, MutableMapping
+from email.utils import formatdate
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import unquote, unquote_plus
+from xml.sax.saxutils import escape
+
+from attrs import field, frozen
+
+from ..model import frozen_mapping
+from ..signing.canonical import parse_query
+from ..signing.endpoint import region_of
+
+_is_number = re.compile("[0-9]{1,18}").fullmatch
+_NAME = r"([a-z0-9][a-z0-9-]{1,61}[a-z0-9])"
+_bucket_host = re.compile(
+    rf"{_NAME}(?:\.localhost|\.(?:[a-z0-9-]+\.)?oss[a-z0-9-]*\.aliyuncs\.com)"
+).fullmatch
+
+
+@frozen(kw_only=True)
+class Received:
+    """A received request; bytes that are not UTF-8 become lone surrogates."""
+
+    method: str
+    bucket: str  # from the host or the path; empty for a call on the service
+    key: str  # percent-decoded once; empty for a call on a bucket
+    query: str = field(default="", repr=False)  # not decoded
+    headers: Mapping[str, str] = field(
+        factory=dict, converter=frozen_mapping, repr=False
+    )
+
+
+@frozen(kw_only=True)
+class Refusal:
+    """The error reply of OSS to a request.
+
+    *extras* are further members of the error document; they repeat the request,
+    including secrets, as OSS does.
+    """
+
+    status: int = 403
+    code: str = "AccessDenied"
+    message: str
+    ec: str = ""  # a finer number; empty where the documentation has none
+    extras: Mapping[str, str] = field(
+        factory=dict, converter=frozen_mapping, repr=False
+    )
+
+
+@frozen
+class FormPart:
+    name: str
+    filename: str | None = None
+    content_type: str | None = None
+
+
+@frozen
+class ReceivedForm:
+    """Fields of a form before its file, with names in lower case."""
+
+    fields: Mapping[str, str]
+    file: FormPart
+
+    @property
+    def checked_fields(self) -> Mapping[str, str]:
+        """Fields for the policy; their Content-Type wins over that of the file."""
+        if self.file.content_type is None:
+            return self.fields
+        return {"content-type": self.file.content_type, **self.fields}
+
+
+@frozen(kw_only=True)
+class Call(Received):
+    """The OSS call that a request makes. The first of repeated parameters counts."""
+
+    action: str = ""  # name in the API reference
+    method: str = "GET"
+    path: str = ""  # of the URL as received, not decoded, without the query
+    parameters: Mapping[str, str] = field(factory=dict, repr=False)
+    # Of a PostObject, whose field ``key`` is then the key; None until it was read.
+    form: ReceivedForm | None = field(default=None, repr=False)
+
+    @property
+    def host(self) -> str:
+        return self.headers.get("host", "")
+
+    @property
+    def upload_id(self) -> str | None:
+        return self.parameters.get("uploadId")
+
+    @property
+    def part_number(self) -> int | None:
+        return read_number(self.parameters.get("partNumber", ""))
+
+    @property
+    def region(self) -> str | None:
+        return region_of(self.host)
+
+    @property
+    def content_length(self) -> int | None:
+        """Content-Length in bytes; None for a chunked body or without a body."""
+        return read_number(self.headers.get("content-length", ""))
+
+
+def read_call(scope: MutableMapping[str, Any], cnames: Mapping[str, str]) -> Call:
+    """Return the call of an ASGI *scope*; *cnames* are host -> bucket."""
+    headers: dict[str, str] = {}
+    for header, value in scope["headers"]:
+        # Bytes that are no UTF-8 become lone surrogates.
+        text = value.decode("utf-8", "surrogateescape").strip()
+        headers.setdefault(header.decode("latin-1"), text)
+    path: str = scope["raw_path"].decode("latin-1")
+    query: str = scope["query_string"].decode("latin-1")
+    host = re.sub(r":\d+\Z", "", headers.get("host", "")).lower()
+    match = _bucket_host(host)
+    bucket = cnames.get(host) or (match[1] if match else None)
+    raw_key = path.removeprefix("/")
+    if bucket is None:
+        raw_bucket, _, raw_key = raw_key.partition("/")
+        bucket = unquote(raw_bucket, errors="surrogateescape")
+    return Call(
+        method=scope["method"],
+        bucket=bucket,
+        key=unquote_plus(raw_key, errors="surrogateescape"),
+        path=path,
+        query=query,
+        parameters=dict(reversed(parse_query(query))),
+        headers=headers,
+    )
+
+
+def read_number(text: str) -> int | None:
+    return int(text) if _is_number(text) else None
+
+
+INTERNAL = "InternalError"
+
+# Status, code, EC and message. A fault that names only a status answers the first code of
+# that status. NotImplemented is what OSS answers to conditions on a PutObject.
+_TABLE = """
+203 CallbackFailed 0007-00000203 Error status : 502.
+304 NotModified - Not Modified
+400 InvalidArgument - The request is not valid.
+400 EntityTooLarge - Your proposed upload exceeds the maximum allowed object size.
+400 FieldItemTooLong 0006-00000110 Your post message's field name or value is too long.
+400 EntityTooSmall 0042-00000213 Your proposed upload smaller than the minimum allowed size.
+400 IncompleteBody - The request body terminated unexpectedly.
+400 IncorrectNumberOfFilesInPOSTRequest - POST requires exactly one file upload per request.
+400 InvalidCRC64 - The CRC64 checksum of the data does not match the one you specified.
+400 InvalidDigest - The Content-MD5 you specified was invalid.
+400 InvalidEncryptionAlgorithmError - The Encryption request you specified is not valid.
+400 InvalidObjectName - The specified object is not valid.
+400 InvalidPart - One or more of the specified parts could not be found or the specified entity tag might not have matched the part's entity tag.
+400 InvalidPartOrder - The list of parts was not in ascending order. Parts list must be specified in order by part number.
+400 InvalidPolicyDocument - The policy document is not valid.
+400 InvalidStorageClass - The storage class you specified is not valid.
+400 InvalidTag - The tag you specified is not valid.
+400 MalformedPOSTRequest 0006-00000104 The body of your POST request is not well-formed multipart/form-data.
+400 MalformedXML - The XML you provided was not well-formed.
+400 MaxPOSTPreDataLengthExceededError 0006-00000112 Your POST request fields preceding the upload file were too large.
+400 MetadataTooLarge 0011-00000002 Your metadata headers exceed the maximum allowed metadata size.
+400 MissingArgument - Missing Some Required Arguments: Content-MD5.
+400 NotImplemented - A header you provided implies functionality that is not implemented.
+400 PartNotSequential - Part number of sequential multipart upload must be sequential.
+400 PublicEndpointForbidden 0048-00000401 Not allowed using the OSS public endpoint, please use CNAME instead.
+400 RequestIsNotMultiPartContent - Bucket POST must be of the enclosure-type multipart/form-data.
+400 RequestTimeout - Your socket connection to the server was not read from or written to within the timeout period.
+403 AccessDenied - You have no right to access this object.
+403 AccessForbidden - CORSResponse: This CORS request is not allowed.
+403 InvalidAccessKeyId - The OSS Access Key Id you provided is not valid.
+403 InvalidObjectState - The operation is not valid for the object's state
+403 InvalidSecurityToken 0002-00000006 The security token is invalid.
+403 RequestTimeTooSkewed 0002-00000504 The difference between the request time and the current time is too large.
+403 SecurityTokenExpired 0002-00000007 The security token has expired.
+403 SignatureDoesNotMatch - The request signature does not match.
+403 UserDisable - UserDisable
+404 NoSuchKey 0026-00000001 The specified key does not exist.
+404 NoSuchBucket - The specified bucket does not exist.
+404 NoSuchVersion - The specified version does not exist.
+404 NoSuchUpload - The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.
+405 MethodNotAllowed - The specified method is not allowed against this resource.
+409 FileAlreadyExists 0026-00000002 The object you specified already exists and can not be overwritten.
+409 ObjectNotAppendable 0026-00000208 The object is not appendable
+409 PositionNotEqualToLength 0026-00000016 Position is not equal to file length
+411 MissingContentLength - You must provide the Content-Length HTTP header.
+412 PreconditionFailed - At least one of the pre-conditions you specified did not hold.
+416 InvalidRange - The requested range cannot be satisfied
+429 QpsLimitExceeded - The request rate exceeds the limit.
+500 InternalError - Please contact the server administrator.
+503 ServiceUnavailable - Please reduce your request rate.
+503 TotalQpsLimitExceeded - Please reduce your total request rate.
+503 UploadTrafficRateLimitExceeded - Please reduce your upload traffic.
+"""
+
+
+_ROWS = (line.split(maxsplit=3) for line in _TABLE.strip().split("\n"))
+
+# Code -> status, message and EC.
+ERRORS: Mapping[str, tuple[int, str, str]] = {
+    code: (int(status), message, ec.strip("-")) for status, code, ec, message in _ROWS
+}
+USUAL_CODES = {ERRORS[code][0]: code for code in reversed(list(ERRORS))}
+
+
+class RefusedError(Exception):
+    """Control-flow exception: ends a call with an error reply."""
+
+    def __init__(
+        self, refusal: Refusal, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(refusal.code)
+        self.refusal, self.headers = refusal, headers or {}
+
+
+def refused(
+    code: str,
+    message: str = "",
+    *,
+    ec: str = "",
+    headers: Mapping[str, str] | None = None,
+    **extras: str,
+) -> RefusedError:
+    """Return the error *code* of :data:`ERRORS`; *extras* are further XML elements."""
+    status, usual, usual_ec = ERRORS[code]
+    refusal = Refusal(
+        status=status,
+        code=code,
+        message=message or usual,
+        # The EC of the table belongs to the message of the table.
+        ec=ec or ("" if message else usual_ec),
+        extras=extras,
+    )
+    return RefusedError(refusal, headers)
+
+
+def invalid_argument(
+    message: str, name: str = "", value: str | None = None, *, ec: str = ""
+) -> RefusedError:
+    extras: dict[str, Any] = {"ArgumentName": name} if name else {}
+    if value is not None:
+        extras["ArgumentValue"] = value
+    return refused("InvalidArgument", message, ec=ec, **extras)
+
+
+def too_large(limit: int, ec: str = "") -> RefusedError:
+    return refused("EntityTooLarge", ec=ec, MaxSizeAllowed=str(limit))
+
+
+def too_small(minimum: int, size: int, *, ec: str = "", **extras: Any) -> RefusedError:
+    return refused(
+        "EntityTooSmall",
+        ec=ec,
+        MinSizeAllowed=str(minimum),
+        ProposedSize=str(size),
+        **extras,
+    )
+
+
+# What XML 1.0 cannot hold at all: control characters, surrogates, two non-characters.
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+_TROUBLESHOOT = "https://api.alibabacloud.com/troubleshoot?q="
+_XML = {"Content-Type": "application/xml"}
+
+Content = Mapping[str, Any] | str
+
+
+@frozen(kw_only=True)
+class EmulatorReply:
+    """One reply: a whole body, or chunks that add up to *length* bytes."""
+
+    status: int = 200
+    headers: Mapping[str, str] = field(factory=dict)
+    body: bytes | Iterator[bytes] = b""
+    length: int | None = None
+    code: str | None = None
+
+    @property
+    def content_length(self) -> int:
+        if self.length is not None:
+            return self.length
+        return len(self.body) if isinstance(self.body, bytes) else 0
+
+
+def xml(root: str, content: Content) -> bytes:
+    """Return *content* as an XML document.
+
+    A mapping is a nested element, a list repeats an element, and None is omitted.
+    """
+    # In no namespace: oss2 finds nothing in one, though OSS's own examples show one.
+    text = _element(root, content)
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}'.encode()
+
+
+def _element(name: str, content: Any) -> str:
+    if content is None:
+        return ""
+    if isinstance(content, list):
+        return "".join(_element(name, item) for item in content)
+    if isinstance(content, Mapping):
+        text = "".join(_element(*item) for item in content.items())
+    elif isinstance(content, str):
+        text = escape(_UNPRINTABLE.sub("\ufffd", content), {"\r": "&#13;"})
+    else:
+        text = str(content).lower()
+    return f"<{name}>{text}</{name}>"
+
+
+def xml_reply(
+    root: str, content: Content, headers: Mapping[str, str] | None = None
+) -> EmulatorReply:
+    return EmulatorReply(headers={**_XML, **(headers or {})}, body=xml(root, content))
+
+
+def error_reply(
+    error: RefusedError, call: Call, request_id: str, *, disguised: bool = False
+) -> EmulatorReply:
+    """Return *error* as a reply to *call*; *disguised* sends it with status 200."""
+    refusal = error.refusal
+    content = {
+        "Code": refusal.code,
+        "Message": refusal.message,
+        "RequestId": request_id,
+        "HostId": call.host,
+        **refusal.extras,
+    }
+    headers = dict(error.headers)
+    if refusal.ec:
+        content |= {"EC": refusal.ec, "RecommendDoc": f"{_TROUBLESHOOT}{refusal.ec}"}
+        headers["x-oss-ec"] = refusal.ec
+    body = xml("Error", content)
+    if call.method == "HEAD":  # which has no body
+        headers["x-oss-err"] = base64.b64encode(body).decode()
+    if call.method == "HEAD" or refusal.status == HTTPStatus.NOT_MODIFIED:
+        body = b""
+    else:
+        headers |= _XML
+    status = HTTPStatus.OK if disguised else refusal.status
+    return EmulatorReply(status=status, headers=headers, body=body, code=refusal.code)
+
+
+def quoted(etag: str) -> str:
+    return f'"{etag}"'
+
+
+def http_date(seconds: float) -> str:
+    return formatdate(seconds, usegmt=True)

@@ -1,0 +1,97 @@
+"""Table of the calls that the emulator supports, one row each.
+
+The row of a call in :data:`OPERATIONS` needs only a handler. The row of a call that is
+not in it also gives the method and the parameters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from ..model import COPY_SOURCE, OPERATIONS, Action, Spec
+from ..signing.canonical import OWN_PARAMETERS, SUBRESOURCES
+from . import forms, listing, reading, writing
+from .context import Handler
+from .messages import Call
+
+_OPERATIONS: Mapping[Action, Handler] = {
+    Action.PutObject: writing.put_object,
+    Action.PostObject: forms.post_object,
+    Action.CopyObject: writing.copy_object,
+    Action.DeleteObject: writing.delete_object,
+    Action.GetObject: reading.get_object,
+    Action.HeadObject: reading.head_object,
+    Action.ListObjectsV2: listing.list_objects,
+    Action.InitiateMultipartUpload: writing.initiate_multipart_upload,
+    Action.UploadPart: writing.upload_part,
+    Action.UploadPartCopy: writing.upload_part_copy,
+    Action.ListParts: listing.list_parts,
+    Action.CompleteMultipartUpload: writing.complete_multipart_upload,
+    Action.AbortMultipartUpload: writing.abort_multipart_upload,
+}
+# Calls that only other clients send: methods, what the call is on, its parameter.
+_OTHERS: Mapping[str, tuple[str, Handler]] = {
+    "ListBuckets": ("GET Service", listing.list_buckets),
+    "ListObjects": ("GET Bucket", listing.list_objects),
+    "ListObjectVersions": ("GET Bucket versions", listing.list_object_versions),
+    "ListMultipartUploads": ("GET Bucket uploads", listing.list_multipart_uploads),
+    "GetBucketInfo": ("GET Bucket bucketInfo", listing.get_bucket_info),
+    "GetBucketLocation": ("GET Bucket location", listing.get_bucket_location),
+    "GetBucketAcl": ("GET Bucket acl", listing.get_bucket_acl),
+    "DeleteMultipleObjects": ("POST Bucket delete", writing.delete_multiple_objects),
+    "GetObjectMeta": ("GET,HEAD Object objectMeta", reading.get_object_meta),
+    "AppendObject": ("POST Object append", writing.append_object),
+}
+HANDLERS: Mapping[str, Handler] = {
+    **{action: handler for action, (_, handler) in _OTHERS.items()},
+    **{str(action): handler for action, handler in _OPERATIONS.items()},
+}
+
+
+# Parameters that change how a call is done. Any other one makes the request another call
+# if it has no value, if an SDK signs it as a sub-resource, or if it is OSS's by its name.
+_CHANGES = OWN_PARAMETERS.union(
+    ("callback", "callback-var", "list-type", "marker", "position", "sequential"),
+    ("key-marker", "max-uploads", "upload-id-marker", "version-id-marker"),
+    *(spec.query for spec in OPERATIONS.values()),
+)
+
+
+def _rows() -> Iterator[tuple[str, Spec, str]]:
+    for action, (text, _) in _OTHERS.items():
+        methods, on, *names = text.split()
+        for method in methods.split(","):
+            yield on, Spec(method=method, fixed=dict.fromkeys(names, "")), action
+    for action in _OPERATIONS:
+        spec = OPERATIONS[action]
+        yield "Bucket" if spec.on_bucket or spec.form else "Object", spec, action
+
+
+# With the sub-resources that name the call, those with most of them first.
+_CALLS = sorted(
+    ((on, spec.parameters - _CHANGES, spec, action) for on, spec, action in _rows()),
+    key=lambda row: (-len(row[2].parameters), not row[2].copies),
+)
+
+
+def action_of(call: Call) -> str:
+    """Return the OSS API name of *call*, even if it is not supported."""
+    if call.method == "OPTIONS":
+        return "OptionObject"
+    on = "Service" if not call.bucket else "Object" if call.key else "Bucket"
+    query = call.parameters
+    named = {
+        name
+        for name in query.keys() - _CHANGES
+        if not query[name] or name in SUBRESOURCES or name.startswith("x-oss-")
+    }
+    for where, names, spec, action in _CALLS:
+        if (
+            (where, spec.method, bool(names)) == (on, call.method, bool(named))
+            and named <= names
+            and all(query.get(n) == v for n, v in spec.fixed.items() if v)
+            and (not spec.copies or COPY_SOURCE in call.headers)
+        ):
+            return action
+    strange = (name[:1].upper() + name[1:] for name in sorted(named))
+    return "".join((call.method.title(), on, *strange))

@@ -1,0 +1,482 @@
+"""Signature verification as in OSS, for the emulator and for tests.
+
+It uses only the received request: method, decoded path, raw query, headers, or the fields
+of a form. The signature is in the query, as in a presigned URL, in the header
+``Authorization``, as the SDKs send it, or in a signed POST policy.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+from collections.abc import Callable, Container, Iterable, Mapping
+from email.utils import parsedate_to_datetime
+from functools import partial
+from typing import Any
+
+from attrs import frozen
+
+from ..signing.canonical import (
+    ALGORITHM,
+    MAX_V4_LIFE,
+    SKEW,
+    TERMINATOR,
+    Credentials,
+    canonical_query,
+    canonical_request_v4,
+    day_key,
+    parse_moment,
+    parse_query,
+    sign_v1,
+    sign_v4,
+    string_to_sign_v1,
+    string_to_sign_v4,
+)
+from ..signing.post_policy import (
+    SIGNATURE_FIELDS,
+    TOKEN_FIELD,
+    V4_FIELDS,
+    PolicyFault,
+    PostPolicy,
+    PostPolicyError,
+    lower_names,
+    post_signature,
+)
+from ..units import oss_moment
+from .messages import Call, Received, ReceivedForm, Refusal
+
+EXPIRED = Refusal(
+    message="Invalid according to Policy: Policy expired.", ec="0006-00000213"
+)
+
+ANONYMOUS = Refusal(
+    message="You have no right to access this object because of bucket acl.",
+    ec="0003-00000001",
+)
+_PRODUCTS = ("oss", "oss-cloudbox")
+_PAYLOAD = "x-oss-content-sha256"
+_TOKEN = "x-oss-security-token"  # noqa: S105 - the name of a header
+_is_visible = re.compile(r"[!-~]+").fullmatch
+_is_number = re.compile(r"-?[0-9]{1,15}").fullmatch
+_is_v1_header = re.compile(r"OSS +([^: ]+):(\S+)").fullmatch
+
+
+def verify(
+    received: Received,
+    *,
+    find: Callable[[str], Credentials | None],
+    now: float,
+    regions: Container[str] | None = None,
+) -> Refusal | None:
+    """Return why OSS would refuse *received*; None if the signature is valid."""
+    try:
+        _Verification(received, find, now, regions).run()
+    except RefusedSignature as error:
+        return error.refusal
+    return None
+
+
+class RefusedSignature(Exception):  # noqa: N818 - an answer, not a fault
+    """Control-flow exception; *ec* may be the last digits of ``0002-00000...`` only."""
+
+    def __init__(
+        self,
+        message: str,
+        ec: str = "",
+        *,
+        code: str = "AccessDenied",
+        status: int = 403,
+        **extras: str,
+    ) -> None:
+        if ec and "-" not in ec:
+            ec = f"0002-{ec:0>8}"
+        self.refusal = Refusal(
+            status=status, code=code, message=message, ec=ec, extras=extras
+        )
+
+
+invalid = partial(RefusedSignature, code="InvalidArgument", status=400)
+
+
+@frozen
+class _Claim:
+    credential: str  # key-id/day/region/product/aliyun_v4_request
+    moment: str
+    additional: str  # names of the additional headers, with ";" between them
+    signature: str
+
+    @property
+    def name(self) -> str:
+        return self.credential.rsplit("/", 4)[0]
+
+    @property
+    def scope(self) -> list[str]:
+        return self.credential.rsplit("/", 4)[1:]
+
+    @property
+    def names(self) -> list[str]:
+        names = self.additional.lower()
+        return sorted(set(names.split(";"))) if names else []
+
+
+@frozen
+class _Verification:
+    received: Received
+    find: Callable[[str], Credentials | None]
+    now: float
+    regions: Container[str] | None
+
+    def run(self) -> None:
+        pairs = parse_query(self.received.query)
+        query = dict(reversed(pairs))
+        version = query.get("x-oss-signature-version")
+        is_signed = version is not None or not query.keys().isdisjoint(
+            ("OSSAccessKeyId", "Signature", "Expires")
+        )
+        header = self.received.headers.get("authorization")
+        if header is not None:
+            if is_signed:
+                raise invalid("The request is signed in its header and in its query.")
+            self._header(header, pairs)
+        elif not is_signed:
+            raise RefusedSignature(ANONYMOUS.message, ANONYMOUS.ec)
+        elif version is None:
+            self._query_v1(query)
+        elif version == ALGORITHM:
+            self._query_v4(pairs)
+        else:
+            raise invalid("The signature version is not supported.", "66")
+
+    def _query_v1(self, query: Mapping[str, str]) -> None:
+        # Life first: a URL that is stale and wrong is reported as stale.
+        expires = query.get("Expires")
+        if not expires:
+            word, ec = ("missing", "67") if expires is None else ("empty", "68")
+            raise RefusedSignature(f"The Expires parameter is {word}.", ec)
+        if not _is_number(expires):
+            raise RefusedSignature("Invalid date (should be seconds since epoch)", "70")
+        if self.now > int(expires):
+            raise self._expired("69")
+        for name in ("OSSAccessKeyId", "Signature"):
+            if not query.get(name):
+                raise RefusedSignature(f"The {name} parameter is missing.")
+        if _TOKEN in self.received.headers:
+            text = "Security-token must be provided by query string parameter."
+            raise RefusedSignature(text, code="InvalidRequest", status=400)
+        key = self._key(query["OSSAccessKeyId"], query.get("security-token"))
+        self._compare_v1(key, query, expires, query["Signature"])
+
+    def _query_v4(self, pairs: list[tuple[str, str]]) -> None:
+        query = dict(reversed(pairs))
+        names = ("credential", "date", "additional-headers", "signature")
+        claim = _Claim(*(query.get(f"x-oss-{name}", "") for name in names))
+        self._check_scope(claim)
+        self._check_life(claim, query.get("x-oss-expires"))
+        self._check_additional(claim)
+        key = self._key(claim.name, query.get(_TOKEN))
+        # Only the first signature is left out: a second one is an unsigned addition.
+        at = next(i for i, pair in enumerate(pairs) if pair[0] == "x-oss-signature")
+        self._compare_v4(key, pairs[:at] + pairs[at + 1 :], claim, "201")
+
+    def _header(self, header: str, pairs: list[tuple[str, str]]) -> None:
+        scheme, _, text = header.partition(" ")
+        headers = self.received.headers
+        date = headers.get("x-oss-date") or headers.get("date", "")
+        if match := _is_v1_header(header):
+            self._check_date(date, _parse_date(date))
+            # alibabacloud-oss-v2 sends the second name, which is not signed.
+            token = headers.get(_TOKEN, headers.get("security-token"))
+            key = self._key(match[1], token)
+            self._compare_v1(key, dict(reversed(pairs)), date, match[2])
+            return
+        if scheme != ALGORITHM:
+            raise invalid("The Authorization header is invalid.")
+        named = (piece.strip().partition("=") for piece in text.split(","))
+        values = {name: value for name, _, value in named}
+        names = ("Credential", "AdditionalHeaders", "Signature")
+        credential, additional, signature = (values.get(name, "") for name in names)
+        claim = _Claim(credential, date, additional, signature)
+        self._check_scope(claim)
+        # Go's first SDK sends, and signs, Date as HTTP writes it.
+        moment = _parse_date(date)
+        day = "" if moment is None else oss_moment(moment)[:10].replace("-", "")
+        self._check_date(date, moment if day == claim.scope[0] else None)
+        self._check_additional(claim)
+        key = self._key(claim.name, headers.get(_TOKEN))
+        if headers.get(_PAYLOAD) != "UNSIGNED-PAYLOAD":
+            raise invalid(f"The header {_PAYLOAD} must be UNSIGNED-PAYLOAD.")
+        self._compare_v4(key, pairs, claim)
+
+    def _check_scope(self, claim: _Claim) -> None:
+        if not claim.credential:
+            raise invalid("The x-oss-credential parameter is missing.", "217")
+        scope = claim.scope
+        if len(scope) != 4 or scope[3] != TERMINATOR:  # noqa: PLR2004 - day/region/product/end
+            raise invalid("The x-oss-credential parameter is malformed.", "224")
+        _, region, product, _ = scope
+        if not _is_visible(claim.name):
+            raise invalid("The access key id is malformed.", "222")
+        is_served = self.regions is None or region in self.regions
+        if not _is_visible(region) or not is_served:
+            is_header = "authorization" in self.received.headers
+            message = "The signing region in credential is invalid."
+            if is_header:
+                message = "Invalid signing region in Authorization header."
+            raise invalid(message, "226")
+        if product not in _PRODUCTS:
+            raise invalid("The signing product in credential is invalid.", "227")
+
+    def _check_life(self, claim: _Claim, expires: str | None) -> None:
+        if expires is None:
+            raise invalid("The x-oss-expires parameter is missing.", "215")
+        if not _is_number(expires) or not 1 <= int(expires) <= MAX_V4_LIFE:
+            raise invalid("The x-oss-expires parameter is invalid.", "232")
+        signed_at = parse_moment(claim.moment)
+        if signed_at is None or claim.moment[:8] != claim.scope[0]:
+            raise invalid("The x-oss-date parameter is missing or invalid.")
+        if self.now < signed_at - SKEW:
+            there = oss_moment(self.now)
+            raise RefusedSignature("Request is not valid yet.", "235", ServerTime=there)
+        if self.now > signed_at + int(expires):
+            raise self._expired("236")
+
+    def _expired(self, ec: str) -> RefusedSignature:
+        return RefusedSignature(
+            "Request has expired.", ec, ServerTime=oss_moment(self.now)
+        )
+
+    def _check_date(self, text: str, moment: float | None) -> None:
+        if moment is None:
+            raise RefusedSignature("OSS authentication requires a valid Date.")
+        if abs(self.now - moment) > SKEW:
+            raise RefusedSignature(
+                "The difference between the request time and the current time is too "
+                "large.",
+                "504",
+                code="RequestTimeTooSkewed",
+                MaxAllowedSkewMilliseconds=str(SKEW * 1000),
+                RequestTime=text,
+                ServerTime=oss_moment(self.now),
+            )
+
+    def _check_additional(self, claim: _Claim) -> None:
+        if not claim.signature:
+            raise invalid("The x-oss-signature is missing.")
+        if claim.additional.endswith(";"):
+            raise invalid("The x-oss-additional-headers are malformed.", "210")
+        absent = [name for name in claim.names if name not in self.received.headers]
+        if absent:
+            raise invalid(f"The signed header {absent[0][:80]} was not sent.")
+
+    def _key(self, name: str, sent_token: str | None) -> Credentials:
+        return known_key(self.find, name, sent_token, self.now)
+
+    def _compare_v1(
+        self, key: Credentials, query: Mapping[str, str], expires: str, signature: str
+    ) -> None:
+        received = self.received
+        text = string_to_sign_v1(
+            received.method,
+            received.bucket,
+            received.key,
+            expires=expires,
+            headers=received.headers,
+            query=query,
+        )
+        if not same_text(sign_v1(key.access_key_secret, text), signature):
+            raise mismatch("40", key.access_key_id, signature, text)
+
+    def _compare_v4(
+        self,
+        key: Credentials,
+        pairs: Iterable[tuple[str, str]],
+        claim: _Claim,
+        ec: str = "",
+    ) -> None:
+        received = self.received
+        request = canonical_request_v4(
+            received.method,
+            received.bucket,
+            received.key,
+            query=canonical_query(pairs),
+            headers=received.headers,
+            additional=claim.names,
+        )
+        text = string_to_sign_v4(claim.moment, "/".join(claim.scope), request)
+        signing_key = day_key(key.access_key_secret, *claim.scope[:3])
+        if not same_text(sign_v4(signing_key, text), claim.signature):
+            more = {"CanonicalRequest": request}
+            raise mismatch(ec, claim.name, claim.signature, text, **more)
+
+
+def known_key(
+    find: Callable[[str], Credentials | None],
+    name: str,
+    sent_token: str | None,
+    now: float,
+) -> Credentials:
+    """Return the credentials of the key ID *name*, or raise RefusedSignature."""
+    key = find(name)
+    token = None if key is None else key.security_token
+    if key is None or (token is not None and sent_token is None):
+        text = "The OSS access key id you provided does not exist in our records."
+        code, ec = "InvalidAccessKeyId", "902" if key is None else "3"
+        raise RefusedSignature(text, ec, code=code, OSSAccessKeyId=name)
+    if token is None:
+        if sent_token is not None:
+            text = "The access key id takes no security token."
+            code = "AccessKeyIdAndSecurityTokenNotMatch"
+            raise RefusedSignature(text, "4", code=code)
+        return key
+    if not same_text(token.reveal(), sent_token or ""):
+        text = "The security token is invalid."
+        raise RefusedSignature(text, "6", code="InvalidSecurityToken")
+    if key.expires_at is not None and now >= key.expires_at:
+        text = "The security token has expired."
+        raise RefusedSignature(text, "7", code="SecurityTokenExpired")
+    return key
+
+
+def mismatch(
+    ec: str, name: str, signature: str, text: str, **more: Any
+) -> RefusedSignature:
+    return RefusedSignature(
+        "The request signature we calculated does not match the signature you "
+        "provided. Check your key and signing method.",
+        ec,
+        code="SignatureDoesNotMatch",
+        OSSAccessKeyId=name,
+        SignatureProvided=signature,
+        StringToSign=text,
+        StringToSignBytes=text.encode("utf-8", "surrogateescape").hex(" ").upper(),
+        **more,
+    )
+
+
+def same_text(expected: str, received: str) -> bool:
+    return hmac.compare_digest(
+        expected.encode(), received.encode("utf-8", "surrogateescape")
+    )
+
+
+def _parse_date(text: str) -> float | None:
+    try:
+        return parsedate_to_datetime(text).timestamp()
+    except (OverflowError, ValueError):
+        return parse_moment(text)
+
+
+_MISSING = "The {} form field is missing."
+
+
+def verify_policy(
+    fields: Mapping[str, str],
+    find: Callable[[str], Credentials | None],
+    *,
+    now: float,
+    regions: Container[str] | None = None,
+) -> Refusal | None:
+    """Return why OSS would refuse a form's signature; conditions are not checked."""
+    fields = lower_names(fields)
+    is_v4 = "x-oss-signature-version" in fields
+    check = partial(_check_v4, regions=regions) if is_v4 else _check_v1
+    try:
+        check(fields, find, now)
+    except RefusedSignature as error:
+        return error.refusal
+    return None
+
+
+def _check_v1(
+    fields: Mapping[str, str], find: Callable[[str], Credentials | None], now: float
+) -> None:
+    for name in ("OSSAccessKeyId", "policy", "Signature"):
+        if not fields.get(name.lower()):
+            raise invalid(_MISSING.format(name))
+    key = known_key(find, fields["ossaccesskeyid"], fields.get(TOKEN_FIELD), now)
+    text = fields["policy"]
+    expected = post_signature(key.access_key_secret, text)
+    _compare(expected, fields["signature"], key.access_key_id, text)
+
+
+def _check_v4(
+    fields: Mapping[str, str],
+    find: Callable[[str], Credentials | None],
+    now: float,
+    regions: Container[str] | None,
+) -> None:
+    for name in (*V4_FIELDS, "policy", "x-oss-signature"):
+        if not fields.get(name):
+            raise invalid(_MISSING.format(name))
+    version, credential, date = (fields[name] for name in V4_FIELDS)
+    if version != ALGORITHM:
+        raise invalid("The signature version is not supported.", "66")
+    name, *scope = credential.rsplit("/", 4)
+    if len(scope) != 4 or scope[2:] != ["oss", TERMINATOR] or not _is_visible(name):  # noqa: PLR2004 - day/region/product/end
+        raise invalid("The x-oss-credential form field is malformed.", "708")
+    day, region = scope[:2]
+    signed_at = parse_moment(date)
+    if signed_at is None or date[:8] != day or now < signed_at - SKEW:
+        raise invalid("The x-oss-date form field is invalid.", "709")
+    if regions is not None and region not in regions:
+        raise invalid("The signing region in credential is invalid.", "715")
+    if now > signed_at + MAX_V4_LIFE:
+        raise RefusedSignature("Invalid according to Policy: Policy expired.")
+    key = known_key(find, name, fields.get(TOKEN_FIELD), now)
+    text = fields["policy"]
+    expected = post_signature(key.access_key_secret, text, day=day, region=region)
+    _compare(expected, fields["x-oss-signature"], name, text)
+
+
+def _compare(expected: str, signature: str, name: str, text: str) -> None:
+    if not same_text(expected, signature):
+        raise mismatch("", name, signature, text)
+
+
+# What is wrong with a form -> EC, and the beginning of the message.
+_FAULTS = {
+    PolicyFault.ABSENT: ("0006-00000226", "Policy Condition failed"),
+    PolicyFault.FAILED: ("0006-00000227", "Policy Condition failed"),
+    PolicyFault.EXTRA: ("0006-00000228", "Extra input fields"),
+}
+
+
+def verify_call(
+    call: Call,
+    find: Callable[[str], Credentials | None],
+    *,
+    now: float,
+    regions: Container[str] | None = None,
+) -> Refusal | None:
+    """Like :func:`verify`, also for a form, of which only the file is not checked."""
+    if call.form is None:
+        return verify(call, find=find, now=now, regions=regions)
+    if SIGNATURE_FIELDS.isdisjoint(call.form.fields):
+        return ANONYMOUS
+    refusal = verify_policy(call.form.fields, find, now=now, regions=regions)
+    return refusal or _policy_refusal(call.form, call.bucket, now)
+
+
+def size_range(form: ReceivedForm) -> tuple[int, int] | None:
+    """Return the minimum and maximum file size in bytes; None if any is permitted."""
+    conditions = PostPolicy.parse(form.fields["policy"]).conditions
+    ranges = [c.sizes for c in conditions if c.sizes is not None]
+    if not ranges:
+        return None
+    minimums, maximums = zip(*ranges, strict=True)
+    return max(minimums), min(maximums)
+
+
+def _policy_refusal(form: ReceivedForm, bucket: str, now: float) -> Refusal | None:
+    try:
+        policy = PostPolicy.parse(form.fields["policy"])
+    except PostPolicyError as error:
+        message = f"Invalid Policy: {error.problems[0]}"
+        return Refusal(status=400, code="InvalidPolicyDocument", message=message)
+    for refusal in policy.judge(form.checked_fields, bucket=bucket, size=None, now=now):
+        if refusal.fault is PolicyFault.EXPIRED:
+            return EXPIRED
+        ec, begins = _FAULTS[refusal.fault]
+        message = f"Invalid according to Policy: {begins}: {refusal}"
+        return Refusal(message=message, ec=ec)
+    return None

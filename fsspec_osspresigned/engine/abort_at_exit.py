@@ -1,0 +1,134 @@
+"""Abort at exit: unfinished multipart uploads are aborted when the process ends.
+
+The parts of an unfinished upload cost storage until the owner removes them.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import signal
+import threading
+import time
+import weakref
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from types import FrameType
+from typing import Protocol
+
+from ..errors import UploadDiscardedError
+
+_log = logging.getLogger(__name__)
+
+
+class Abortable(Protocol):
+    """What must not outlive the process: an upload or a temporary file."""
+
+    @property
+    def is_over(self) -> bool:
+        """True if nothing would be left if the process ended now."""
+        ...
+
+    def stop(self) -> None:
+        """Begin to remove what would be left, and do not wait; may be called twice."""
+        ...
+
+
+TERMINATED = "SIGTERM ends this process: nothing more is begun"
+_POLL_INTERVAL = 0.05  # seconds
+_TIMEOUT = 12.0  # seconds from SIGTERM to the end of the process, at most
+_begun: weakref.WeakSet[Abortable] = weakref.WeakSet()
+_terminating = threading.Event()
+
+
+def add(upload: Abortable) -> None:
+    """Register *upload*, to abort it if the process ends first.
+
+    Raises:
+        UploadDiscardedError: SIGTERM was received, so no upload can begin.
+    """
+    refuse_if_terminating()
+    _begun.add(upload)
+    watch()
+
+
+def refuse_if_terminating(path: str | None = None) -> None:
+    """Raise UploadDiscardedError for *path* if SIGTERM was received."""
+    if is_terminating():
+        raise UploadDiscardedError(TERMINATED, path=path)
+
+
+def unfinished(uploads: Iterable[Abortable] = _begun) -> list[Abortable]:
+    while True:
+        with suppress(RuntimeError):  # another thread has begun one
+            return [upload for upload in uploads if not upload.is_over]
+
+
+def is_terminating() -> bool:
+    """Return whether SIGTERM was received, so no work should begin."""
+    return _terminating.is_set()
+
+
+def watch() -> None:
+    """Install a SIGTERM handler that aborts the uploads before the process ends.
+
+    Only the main thread of the main interpreter can set a handler. A handler of the
+    program is kept.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        return
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        with suppress(ValueError):  # the main thread of a subinterpreter
+            signal.signal(signal.SIGTERM, terminate)
+
+
+@atexit.register
+def end_all(
+    seconds: float = _TIMEOUT - 2, uploads: Iterable[Abortable] = _begun
+) -> None:
+    """Abort all unfinished uploads, within at most *seconds*.
+
+    Uploads that other threads begin meanwhile are aborted too.
+    """
+    end = time.monotonic() + seconds
+    failed: list[Abortable] = []
+    while pending := [item for item in unfinished(uploads) if item not in failed]:
+        if time.monotonic() >= end:
+            _log.warning("%d unfinished uploads were left as they are", len(pending))
+            return
+        for upload in pending:
+            try:
+                upload.stop()
+            except Exception as error:  # noqa: BLE001 - the others are to end all the same
+                _log.warning("an unfinished upload could not be aborted: %s", error)
+                failed.append(upload)
+        if not all(item.is_over or item in failed for item in pending):
+            time.sleep(_POLL_INTERVAL)
+
+
+def terminate(
+    number: int, _: FrameType | None = None, then: Callable[[], object] = lambda: None
+) -> None:
+    """Abort the uploads, call *then*, and let the signal end the process.
+
+    The interrupted code may hold any lock. Therefore a thread does the work, and the
+    handler waits for it with a time limit.
+    """
+
+    def end() -> None:
+        end_all()
+        then()
+
+    signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
+    _terminating.set()
+    try:
+        ending = threading.Thread(target=end, daemon=True)
+        ending.start()
+    except RuntimeError:  # no thread can be started
+        end()
+    else:
+        ending.join(_TIMEOUT)
+    finally:
+        os.kill(os.getpid(), number)
+        _terminating.clear()  # something has kept the process alive

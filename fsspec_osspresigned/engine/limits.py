@@ -1,0 +1,220 @@
+"""Limits of a process: requests in flight, and memory of the parts of open files.
+
+A call waits in this order: for the turn of a large file, for memory, for a request. While
+it holds one of them, it waits only for later ones. For memory, it waits only for its own
+parts. Code of the user waits for none: the request that called it holds one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import weakref
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
+from typing import TypeAlias
+
+from attrs import frozen
+
+from .engine import call_of_task, running, within_user_code
+
+
+@frozen
+class RequestLimits:
+    """Maximum numbers of requests in flight, for the requests of one client."""
+
+    # Those of this client with small bodies, which the loop sends. The number depends
+    # on the bucket, and limits those to all buckets.
+    small: Callable[[], int]
+    large: int  # those of the whole process that worker threads send
+    total: int  # both, in the whole process
+
+
+@frozen(eq=False)
+class RequestPlace:
+    """A request in flight, or one that waits."""
+
+    client: object
+    limits: RequestLimits
+    is_small: bool
+
+
+_Waiter: TypeAlias = tuple[RequestPlace, "asyncio.Future[None]"]
+
+
+class RequestLimiter:
+    """Limits the requests in flight of a process, and shares them between its calls.
+
+    A free place goes to the calls in turn, so that a call with many requests delays
+    another call by one request, and not by all. The small and the large requests of a
+    call wait apart, and those of its clients, because only some may have room. A client
+    without a request in flight can always send one.
+    """
+
+    def __init__(self) -> None:
+        self._of_client: Counter[tuple[int, bool]] = Counter()
+        self._small = self._large = 0
+        self._waiting: OrderedDict[object, deque[_Waiter]] = OrderedDict()
+
+    def close(self) -> None:
+        pass  # no request is left when the engine ends
+
+    @property
+    def in_flight(self) -> int:
+        return self._small + self._large
+
+    def enter_nowait(self, place: RequestPlace) -> bool:
+        """Count the request if it may be sent now; return whether it may."""
+        may = within_user_code() or (not self._waiting and self._may(place))
+        if may:
+            self._count(place, 1)
+        return may
+
+    def leave(self, place: RequestPlace) -> None:
+        """End a counted request, and let others in."""
+        self._count(place, -1)
+        if self._waiting:
+            self._admit()
+
+    async def enter(self, place: RequestPlace) -> None:
+        """Wait until the request may be sent, and count it until ``leave``."""
+        future = asyncio.get_running_loop().create_future()
+        call = call_of_task.get(), id(place.client), place.is_small
+        queue = self._waiting.setdefault(call, deque())
+        queue.append((place, future))
+        self._admit()
+        try:
+            await future
+        except asyncio.CancelledError:
+            if (place, future) in queue:
+                queue.remove((place, future))
+                if not queue:
+                    del self._waiting[call]
+            elif not future.cancelled():
+                self._count(place, -1)
+            self._admit()
+            raise
+
+    def _may(self, place: RequestPlace) -> bool:
+        key, limits = id(place.client), place.limits
+        small = self._of_client[key, True]
+        if not small and not self._of_client[key, False]:
+            return True
+        if self.in_flight >= limits.total:
+            return False
+        if place.is_small:
+            return small < limits.small()
+        return self._large < limits.large
+
+    def _count(self, place: RequestPlace, change: int) -> None:
+        key = id(place.client), place.is_small
+        self._of_client[key] += change
+        if not self._of_client[key]:
+            del self._of_client[key]
+        if place.is_small:
+            self._small += change
+        else:
+            self._large += change
+
+    def _admit(self) -> None:
+        # The first request of each call, one call after another.
+        while (call := next(filter(self._may_first, self._waiting), None)) is not None:
+            queue = self._waiting.pop(call)
+            place, future = queue.popleft()
+            if queue:
+                self._waiting[call] = queue  # at the end
+            if not future.done():  # it was cancelled, and does not know yet
+                self._count(place, 1)
+                future.set_result(None)
+
+    def _may_first(self, call: object) -> bool:
+        return self._may(self._waiting[call][0][0])
+
+
+def request_limiter() -> RequestLimiter:
+    return running().own(RequestLimiter)
+
+
+class MemoryAccount:
+    """Memory of the parts of one file, which *budget* counts.
+
+    One thread fills a part at a time. Each number is changed in one step of the
+    interpreter, so an interrupt, or another thread, counts nothing twice.
+    """
+
+    def __init__(self, budget: MemoryBudget) -> None:
+        self._budget = budget
+        self.filling = 0  # bytes of the part that is filled
+        self._parts: dict[object, int] = {}
+        budget.accounts.add(weakref.ref(self))
+
+    @property
+    def used(self) -> int:
+        """Bytes of the part that is filled, and of the others until they are freed."""
+        return self.filling + sum([*self._parts.values()])
+
+    def part(self, size: int) -> Callable[[], int | None]:
+        """Count *size* bytes of a part that is full, until the returned function is called.
+
+        Any thread may call it. It returns *size* the first time, and then None.
+        """
+        key = object()
+        self._parts[key] = size
+        return lambda: self._parts.pop(key, None)
+
+    def clear(self) -> None:
+        """Count nothing more, because the upload of the file has ended."""
+        self.filling = 0
+        self._parts.clear()
+
+    def reserve(self, size: int, limit: int) -> bool:
+        """Add *size* bytes to the part that is filled; return False if there is no room."""
+        with self._budget.lock:
+            if has_room := self.has_room(size, limit):
+                self.filling += size
+        return has_room
+
+    def has_room(self, size: int, limit: int) -> bool:
+        """Return whether there is room for *size* more bytes.
+
+        All accounts together get *limit* bytes. Once they use half of it, each gets an
+        equal share, so that those that come later get memory, too.
+        """
+        used = [account.used for account in self._budget.open_accounts()]
+        total = size + sum(used)
+        if total > limit:
+            return False
+        owners = sum(map(bool, used)) + (not self.used)
+        return total <= limit // 2 or self.used + size <= limit // max(owners, 1)
+
+
+class MemoryBudget:
+    """Memory that the parts of all open files of a process use."""
+
+    def __init__(self) -> None:
+        self.accounts: set[weakref.ref[MemoryAccount]] = set()
+        self.lock = threading.RLock()
+
+    def open_accounts(self) -> list[MemoryAccount]:
+        accounts = []
+        for reference in self.accounts.copy():  # one step of the interpreter
+            account = reference()
+            if account is None:
+                self.accounts.discard(reference)
+            else:
+                accounts.append(account)
+        return accounts
+
+    @property
+    def used(self) -> int:
+        return sum(account.used for account in self.open_accounts())
+
+
+# Keyed by process: a forked child never gives back what its parent uses.
+_budgets: dict[int, MemoryBudget] = {}
+
+
+def memory_budget() -> MemoryBudget:
+    """Return the memory budget of this process, made by its first use."""
+    return _budgets.setdefault(os.getpid(), MemoryBudget())

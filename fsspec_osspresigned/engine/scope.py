@@ -1,0 +1,230 @@
+"""Scope: calls one coroutine function for many jobs, several at a time.
+
+All of them have ended when the scope has: it ends the others if it is cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from itertools import islice
+from typing import Any, Generic, TypeVar
+
+from ..call_stack import without_frames
+from ..errors import ReceiptFailedError, UploadDiscardedError, UploadErrors
+from ..model import Action
+from . import abort_at_exit
+from .engine import blocking
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+ON_ERROR = ("raise", "omit", "return")
+
+# Equal refusals in a row that end the scope: the other jobs would be refused, too.
+_REFUSALS = 16
+_REFUSED = (401, 403)  # HTTP status
+_NO_RESULT = object()  # of a job that has not ended, or failed
+_CHUNK = 128  # jobs that a worker thread takes from an iterator at once
+
+
+async def _chunks_of(jobs: Iterable[T]) -> AsyncIterator[Sequence[T]]:
+    if isinstance(jobs, Sequence):
+        yield jobs
+        return
+    source = iter(jobs)  # read by a worker thread, because it may wait for a disk
+    while chunk := await blocking(lambda: list(islice(source, _CHUNK))):
+        yield chunk
+
+
+class Scope(Generic[T, R]):
+    """Calls *work* for each job; at most *width* calls run at a time.
+
+    *name* returns the name of a job for errors. *on_error*: ``raise`` takes no further
+    job after a failure, and raises it at the end; ``omit`` and ``return`` go on. 16
+    equal refusals (401, 403) in a row end the scope in any case. ``failures`` has the
+    exceptions of failed jobs by name.
+    """
+
+    def __init__(
+        self,
+        work: Callable[[T], Coroutine[Any, Any, R]],
+        name: Callable[[T], str],
+        *,
+        width: int,
+        on_error: str = "raise",
+    ) -> None:
+        self._work, self._name = work, name
+        self._width, self._on_error = width, on_error
+        self._results: list[Any] = []
+        self._refusal: tuple[Any, ...] = ()  # the last failure
+        self._refusals = 0  # equal ones in a row
+        self._failed = self._is_terminated = False
+        self.failures: dict[str, Exception] = {}
+
+    async def run(self, jobs: Iterable[T] | AsyncIterator[Sequence[T]]) -> list[Any]:
+        """Call *work* for all *jobs*; return the results in the order of the jobs.
+
+        A list is read here, another iterable by a worker thread. An asynchronous iterator
+        yields chunks of jobs. With ``on_error="return"``, exceptions stand in place of
+        results.
+
+        Raises:
+            UploadErrors: several jobs failed, or each was refused.
+            Exception: the exception of the only failed job.
+        """
+        await self.run_all(jobs)
+        failures, given_up = self.failures, self._is_refused()
+        if failures and (self._on_error == "raise" or given_up):
+            if len(failures) == 1:
+                raise next(iter(failures.values()))
+            shown = "; ".join(f"{p}: {e}" for p, e in list(failures.items())[:3])
+            actions = {getattr(error, "action", None) for error in failures.values()}
+            what = "deletions" if actions == {Action.DeleteObject} else "transfers"
+            msg = f"{len(failures)} {what} failed: {shown}"
+            if given_up:
+                msg = f"stopped after {_REFUSALS} equal refusals in a row; {msg}"
+            raise UploadErrors(msg, failures=failures)
+        return [result for result in self._results if result is not _NO_RESULT]
+
+    async def run_all(
+        self, jobs: Iterable[T] | AsyncIterator[Sequence[T]]
+    ) -> dict[str, Exception]:
+        """Call *work* for all *jobs*; return the exceptions of failed jobs by name.
+
+        Raises UploadDiscardedError if SIGTERM left jobs undone.
+        """
+        chunks = jobs if isinstance(jobs, AsyncIterator) else _chunks_of(jobs)
+        pending: deque[T] = deque()
+        reading = asyncio.Lock()
+        children = _Children()
+
+        async def take() -> tuple[int, T] | None:
+            while not pending:
+                async with reading:
+                    if not pending:
+                        chunk = await anext(chunks, None)
+                        if chunk is None:
+                            return None
+                        pending.extend(chunk)
+            if self._is_over():
+                return None
+            self._results.append(_NO_RESULT)
+            return len(self._results) - 1, pending.popleft()
+
+        async def child() -> None:
+            taken = await take()
+            if taken is not None and children.count < self._width:
+                children.begin(child())
+            while taken is not None:
+                await self._do(*taken)
+                taken = await take()
+
+        children.begin(child())
+        await children.wait()
+        if self._is_terminated:
+            raise UploadDiscardedError(abort_at_exit.TERMINATED)
+        return self.failures
+
+    async def _do(self, index: int, job: T) -> None:
+        try:
+            result = await self._work(job)
+        except Exception as error:  # noqa: BLE001 - raised at the end
+            self._add_failure(index, self._name(job), error)
+        else:
+            self._results[index] = result
+            self._refusals = 0
+
+    def _is_over(self) -> bool:
+        self._is_terminated |= abort_at_exit.is_terminating()
+        stops = self._on_error == "raise" and self._failed
+        return stops or self._is_terminated or self._is_refused()
+
+    def _is_refused(self) -> bool:
+        return self._refusals >= _REFUSALS
+
+    def _add_failure(self, index: int, name: str, error: Exception) -> None:
+        self.failures[name] = without_frames(error)
+        self._failed |= not isinstance(error, ReceiptFailedError)
+        if self._on_error == "return":
+            self._results[index] = error
+        status = getattr(error, "status", None)
+        refusal = (type(error), status, getattr(error, "code", None))
+        if refusal != self._refusal:
+            self._refusal, self._refusals = refusal, 0
+        self._refusals += status in _REFUSED
+
+
+class _Children:
+    """Tasks that end together: if one of them raises, the others are cancelled."""
+
+    def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._over: asyncio.Future[None] = self._loop.create_future()
+        self.count = 0  # tasks that were begun
+
+    def begin(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        self.count += 1
+        task = self._loop.create_task(coroutine)
+        self._tasks.add(task)
+        task.add_done_callback(self._note_end)
+
+    def _note_end(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        # Only the first error is raised, and asyncio logs none that was looked at.
+        error = None if task.cancelled() else task.exception()
+        if self._over.done():
+            return
+        if task.cancelled():
+            self._over.cancel()
+        elif error is not None:
+            self._over.set_exception(error)
+        elif not self._tasks:
+            self._over.set_result(None)
+
+    async def wait(self) -> None:
+        """Wait until all tasks have ended; raise the first error.
+
+        If the caller is cancelled, the tasks are cancelled, too, as often as it is.
+        """
+        try:
+            await self._over
+        finally:
+            await self._cancel_all()
+            if not self._over.cancelled():
+                self._over.exception()  # a cancellation may have come before it
+
+    async def _cancel_all(self) -> None:
+        cancelled: asyncio.CancelledError | None = None
+        while self._tasks:
+            for task in self._tasks:
+                task.cancel()
+            try:
+                await asyncio.wait(self._tasks)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        if cancelled is not None:
+            raise cancelled
+
+
+async def in_parallel(
+    work: Callable[[T], Coroutine[Any, Any, R]], jobs: Sequence[T], width: int
+) -> list[R]:
+    """Call *work* for all *jobs*, *width* at a time; return the results in order.
+
+    The first failure cancels the others, and is raised when they have ended.
+    """
+    results: dict[int, R] = {}
+    numbered = iter(enumerate(jobs))
+
+    async def child() -> None:
+        for index, job in numbered:
+            results[index] = await work(job)
+
+    children = _Children()
+    for _ in range(max(1, min(width, len(jobs)))):
+        children.begin(child())
+    await children.wait()
+    return [results[index] for index in range(len(jobs))]

@@ -1,0 +1,228 @@
+"""Local files that several processes share: locks, stamps and files of lines.
+
+A lock is exclusive among processes and threads, and is released if its owner dies. A stamp
+detects changes of a file. A line file is append-only and stays readable after a crash.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import weakref
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Self
+
+from attrs import frozen
+
+from .compat import (
+    BINARY,
+    NOFOLLOW,
+    after_fork_in_child,
+    open_regular,
+    read_at,
+    write_at,
+)
+
+_NOTE = 200  # bytes that are read of the owner's name
+
+
+class LockedError(Exception):
+    """The lock is taken; the message names its process, if known."""
+
+
+class FileLock:
+    """An exclusive lock on a separate lock file, which ``release`` removes.
+
+    ``flock`` (on Windows, ``msvcrt.locking``) ends with the process, so a killed
+    process leaves no lock behind. Two threads of one process exclude each other too.
+    """
+
+    def __init__(self, place: str, descriptor: int) -> None:
+        self._place = place
+        self._descriptor: int | None = descriptor
+        _held.add(self)
+
+    @classmethod
+    def take(cls, place: str) -> FileLock:
+        """Lock the file *place* in an existing directory; LockedError if it is taken.
+
+        Raises OSError if the file cannot be created or locked, is not regular, or is a
+        hard link to another file.
+        """
+        while True:
+            flags = os.O_RDWR | os.O_CREAT | NOFOLLOW
+            descriptor = open_regular(place, flags, one_link=True)
+            try:
+                _lock(descriptor)
+                if _is_at(descriptor, place):
+                    _sign(descriptor)
+                    return cls(place, descriptor)
+                os.close(descriptor)  # its last owner removed it just now
+            except BlockingIOError:
+                owner = read_at(descriptor, _NOTE, 0).decode("ascii", "replace")
+                os.close(descriptor)
+                raise LockedError(owner or "another process") from None
+            except BaseException:
+                os.close(descriptor)
+                raise
+
+    def release(self) -> None:
+        """Remove the lock file and unlock; idempotent."""
+        if self._descriptor is not None:
+            with contextlib.suppress(OSError):
+                try:
+                    # First, so that what is locked later is another file.
+                    os.unlink(self._place)
+                except PermissionError:  # Windows removes no open file
+                    self.forget()
+                    os.unlink(self._place)
+            self.forget()
+
+    def forget(self) -> None:
+        """Close the descriptor without removing the lock file; idempotent."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+
+def _lock(descriptor: int) -> None:
+    try:
+        import fcntl  # noqa: PLC0415 - Windows has none
+    except ImportError:
+        msvcrt = import_module("msvcrt")
+        os.lseek(descriptor, _NOTE, os.SEEK_SET)  # others may read the name before it
+        try:
+            msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+        except PermissionError as error:
+            raise BlockingIOError(error.errno, "locked") from None
+    else:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def _is_at(descriptor: int, place: str) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        return os.path.samestat(os.fstat(descriptor), os.stat(place))
+    return False
+
+
+def _sign(descriptor: int) -> None:
+    text = f"process {os.getpid()} on {socket.gethostname()}"
+    with contextlib.suppress(OSError):  # a full disk costs only the name
+        os.ftruncate(descriptor, 0)
+        write_at(descriptor, memoryview(text.encode("ascii", "replace")[:_NOTE]), 0)
+
+
+_held: weakref.WeakSet[FileLock] = weakref.WeakSet()
+
+
+def forget_all() -> None:
+    """Close all inherited locks in a forked child, which would otherwise keep them."""
+    for lock in list(_held):
+        lock.forget()
+
+
+after_fork_in_child(forget_all)
+
+
+@frozen
+class FileStamp:
+    """Time, size and inode of a file, to detect a change; None if there is no file."""
+
+    facts: tuple[int, int, int] | None = None
+
+    @classmethod
+    def read(cls, path: str | os.PathLike[str]) -> FileStamp:
+        try:
+            status = os.stat(path)
+        except OSError:
+            return cls()
+        return cls((status.st_mtime_ns, status.st_size, status.st_ino))
+
+
+class LineFile:
+    """Appends lines to the open file *descriptor*; thread-safe.
+
+    *is_torn* means that the last line is incomplete, so a new line is started. *sync*
+    flushes each line to disk (``fsync``) before ``append`` returns.
+    """
+
+    def __init__(
+        self, descriptor: int, *, is_torn: bool = False, sync: bool = False
+    ) -> None:
+        self._descriptor: int | None = descriptor
+        self._is_torn = is_torn
+        self._sync = sync
+        self._lock = threading.Lock()
+
+    @classmethod
+    def create(cls, place: str, lines: Iterable[bytes], *, sync: bool = False) -> Self:
+        """Replace *place* atomically with a file of *lines*, mode 0600, flushed.
+
+        Raises OSError if it cannot be written; *place* is then unchanged.
+        """
+        new = f"{place}.new"
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(new)  # of a process that died right here
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | BINARY
+        file = cls(os.open(new, flags, 0o600), sync=sync)
+        try:
+            file.append(b"".join(lines))
+            file.flush()
+            file.close()  # Windows renames no open file
+            os.replace(new, place)
+        except BaseException:
+            file.close()
+            with contextlib.suppress(OSError):
+                os.unlink(new)
+            raise
+        # Make the rename last, too; some file systems cannot.
+        with contextlib.suppress(OSError):
+            directory = os.open(os.path.dirname(place), os.O_RDONLY)
+            try:
+                os.fsync(directory)
+            finally:
+                os.close(directory)
+        return cls.reopen(place, sync=sync)
+
+    @classmethod
+    def reopen(cls, place: str, *, is_torn: bool = False, sync: bool = False) -> Self:
+        """Open the regular file *place*, which must not be a link, to append lines."""
+        descriptor = open_regular(place, os.O_WRONLY | os.O_APPEND | NOFOLLOW)
+        return cls(descriptor, is_torn=is_torn, sync=sync)
+
+    def append(self, line: bytes) -> None:
+        """Append *line*, which ends with a line feed; does nothing after ``close``.
+
+        Raises OSError if the disk is full or broken; earlier lines stay complete.
+        """
+        with self._lock:
+            if self._descriptor is None:
+                return
+            data = b"\n" + line if self._is_torn else line
+            self._is_torn = True
+            _write(self._descriptor, data)
+            self._is_torn = False
+            if self._sync:
+                os.fsync(self._descriptor)
+
+    def flush(self) -> None:
+        """Flush all appended lines to disk; raises OSError."""
+        with self._lock:
+            if self._descriptor is not None:
+                os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Close the file; idempotent."""
+        with self._lock:
+            if self._descriptor is not None:
+                os.close(self._descriptor)
+                self._descriptor = None
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    left = memoryview(data)
+    while left:
+        left = left[os.write(descriptor, left) :]

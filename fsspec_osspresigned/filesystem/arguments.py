@@ -1,0 +1,107 @@
+"""Arguments of verbs: paths, and the options of methods for many files."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
+from typing import Any, TypeVar
+
+from attrs import frozen
+from fsspec.utils import stringify_path
+
+from ..client.client import Client
+from ..engine.scope import ON_ERROR, Scope
+from ..errors import ConfigurationError
+from ..url_checks import has_signature, is_web
+
+PROTOCOL = "osspresigned"
+
+T = TypeVar("T")
+
+
+def without_own(protocol: str | tuple[str, ...], path: Any) -> Any:
+    """Return *path*, or each path of a list, without *protocol* of a subclass."""
+    if protocol == PROTOCOL:
+        return path  # the other functions know that one
+    if isinstance(path, list | tuple):
+        return [without_own(protocol, item) for item in path]
+    text = stringify_path(path)
+    for name in (protocol,) if isinstance(protocol, str) else protocol:
+        if isinstance(text, str) and text.startswith(f"{name}://"):
+            return text.removeprefix(f"{name}://")
+    return text
+
+
+def without_protocol(path: Any) -> str:
+    """Return *path* without ``osspresigned://`` and leading slashes.
+
+    Raises:
+        ConfigurationError: *path* is a web URL or has a signature; the message hides
+            it.
+    """
+    name = str(stringify_path(path)).removeprefix(f"{PROTOCOL}://").lstrip("/")
+    if is_web(name) or has_signature(name):
+        raise ConfigurationError(
+            "a URL is in the place of the path bucket/key (it is not shown): give a "
+            "presigned URL as presigned_url='file:upload.url', and leave the path empty"
+        )
+    return name
+
+
+def object_path(client: Client, path: Any, *, keep_slash: bool = False) -> str:
+    """Return ``bucket/key``; an empty path means the object of ``presigned_url``.
+
+    *keep_slash* is for objects that represent directories.
+    """
+    name = without_protocol(path)
+    stripped = name.rstrip("/")
+    if not stripped and client.options.presigned_url is not None:
+        return str(getattr(client.signer, "path", ""))
+    return name if keep_slash else stripped
+
+
+def check_choice(name: str, given: str, allowed: Iterable[str]) -> None:
+    """Raise ValueError unless *given* is one of *allowed*."""
+    if given not in allowed:
+        raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {given!r}")
+
+
+def check_depth(maxdepth: int | None) -> None:
+    if maxdepth is not None and maxdepth < 1:
+        raise ValueError("maxdepth must be at least 1")
+
+
+@frozen
+class BulkOptions:
+    """Options of a method for many files."""
+
+    batch_size: int | None = None  # files at a time; None, -1: ``max_concurrency``
+    on_error: str = "raise"
+
+    @classmethod
+    def take_from(
+        cls, given: dict[str, Any], allowed: Iterable[str] = ON_ERROR
+    ) -> BulkOptions:
+        """Pop them from *given*; the first of *allowed* is the default ``on_error``."""
+        on_error = given.pop("on_error", next(iter(allowed)))
+        check_choice("on_error", on_error, allowed)
+        return cls(given.pop("batch_size", None), on_error)
+
+    async def run(
+        self,
+        client: Client,
+        jobs: Iterable[T] | AsyncIterator[Sequence[T]],
+        work: Callable[[T], Coroutine[Any, Any, Any]],
+        name: Callable[[T], str],
+        *,
+        small: bool = True,
+    ) -> list[Any]:
+        """Call *work* for all *jobs*; raise UploadErrors if several of them failed.
+
+        *jobs* is iterated as calls end. *name* returns a job's path for errors. Jobs are
+        *small* if each is one small request: then more than ``max_concurrency`` run.
+        """
+        usual = client.options.max_small if small else client.options.connections
+        size = usual if self.batch_size in (None, -1) else int(self.batch_size or 1)
+        width = min(max(1, size), usual)
+        scope: Scope[T, Any] = Scope(work, name, width=width, on_error=self.on_error)
+        return await scope.run(jobs)

@@ -1,0 +1,131 @@
+"""Thread-safe calls of fsspec's callbacks."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from fsspec.callbacks import Callback, NoOpCallback
+
+from ..engine.engine import blocking, user_code
+from ..errors import UploadDiscardedError
+from ..units import MIB
+
+if TYPE_CHECKING:
+    from ..upload.resume import UploadEvent
+
+
+class SharedCallback:
+    """An fsspec callback that worker threads call, one at a time.
+
+    It may call any filesystem. With many files, it counts the files, and its branches
+    count the bytes. A callback without branches, such as most bars, counts the bytes
+    of all files. A method ``on_upload_event`` is called with each ``UploadEvent``.
+    """
+
+    def __init__(self, callback: Callback, lock: threading.Lock | None = None) -> None:
+        self.is_heard = not isinstance(callback, NoOpCallback)
+        self._callback = callback
+        self._lock = lock or threading.Lock()
+        self.knows_size = False  # the total of many files
+        kind = type(callback)
+        bases = Callback.branched, Callback.branch
+        self._counts_bytes = (kind.branched, kind.branch) == bases
+
+    @property
+    def on_event(self) -> Callable[[UploadEvent], None] | None:
+        listener = getattr(self._callback, "on_upload_event", None)
+        if listener is None:
+            return None
+
+        def call(event: UploadEvent) -> None:
+            with self._lock, user_code():
+                listener(event)
+
+        return call
+
+    def set_size(self, size: int | None) -> None:
+        with self._lock, user_code():
+            self._callback.set_size(size)
+
+    def expect(self, files: int, size: int | None = None) -> None:
+        """Set the totals; *size* None adds that of each file when it begins."""
+        self.knows_size = size is not None
+        self.set_size(size if self._counts_bytes else files)
+
+    def add(self, count: int) -> None:
+        """Add *count* bytes that were sent; a negative one takes back a failed try."""
+        with self._lock, user_code():
+            self._callback.relative_update(count)
+
+    @asynccontextmanager
+    async def of_file(self, source: str, target: str) -> AsyncIterator[SharedCallback]:
+        """Yield the callback of one file; count the file at the end of the block."""
+        if not self.is_heard:
+            yield self
+        elif self._counts_bytes:
+            yield _OneOfMany(self, self._callback, self._lock)
+        else:
+            branches: list[Any] = []  # stays empty if cancelled before the call
+            try:
+                await blocking(self._branch, branches, source, target)
+                yield SharedCallback(branches[0], self._lock)
+            except BaseException as error:
+                for child in branches:
+                    await blocking(self._leave, child, error)
+                raise
+            await blocking(self._leave, branches[0], None)
+            await blocking(self.add, 1)
+
+    def _branch(self, branches: list[Any], source: str, target: str) -> None:
+        with self._lock, user_code():
+            branches.append(self._callback.branched(source, target).__enter__())
+
+    def _leave(self, child: Any, error: BaseException | None) -> None:
+        with self._lock, user_code():
+            trace = error.__traceback__ if error is not None else None
+            child.__exit__(None if error is None else type(error), error, trace)
+
+
+class _OneOfMany(SharedCallback):
+    """Callback of one file, whose bytes are added to those of all files."""
+
+    def __init__(
+        self, whole: SharedCallback, callback: Callback, lock: threading.Lock
+    ) -> None:
+        super().__init__(callback, lock)
+        self._whole = whole
+        self._size = 0
+
+    def set_size(self, size: int | None) -> None:
+        if not self._whole.knows_size:
+            with self._lock, user_code():
+                total = (self._callback.size or 0) + (size or 0) - self._size
+                self._callback.set_size(total)
+                self._size = size or 0
+
+
+class BlockCopy:
+    """Copies an open source into a sink block by block, in a worker thread."""
+
+    def __init__(self, path: str, callback: SharedCallback) -> None:
+        self._path, self._callback = path, callback  # the object, for errors
+        self._is_stopped = False
+
+    def stop(self) -> None:
+        self._is_stopped = True
+
+    def check(self) -> None:
+        if self._is_stopped:
+            raise UploadDiscardedError("the transfer was cancelled", path=self._path)
+
+    def run(self, source: Any, sink: Any) -> int:
+        size = 0
+        while block := source.read(MIB):
+            self.check()
+            sink.write(block)
+            self._callback.add(len(block))
+            size += len(block)
+        return size

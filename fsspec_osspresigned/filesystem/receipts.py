@@ -1,0 +1,119 @@
+"""Receipts: the list that ``put`` returns, and one JSON line per stored object."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, overload
+
+from ..compat import BINARY, NOFOLLOW, open_regular
+from ..errors import ConfigurationError
+from ..files import LineFile
+from ..model import Receipt
+from ..units import html_table
+
+_SHOWN = 20  # receipts of a long list
+
+
+class ReceiptList(Sequence[Receipt | Exception]):
+    """Immutable list of receipts, in the order of the files."""
+
+    def __init__(self, receipts: Iterable[Receipt | Exception]) -> None:
+        self._receipts = tuple(receipts)
+
+    def __len__(self) -> int:
+        return len(self._receipts)
+
+    @overload
+    def __getitem__(self, index: int) -> Receipt | Exception: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> ReceiptList: ...
+
+    def __getitem__(self, index: Any) -> Any:
+        chosen = self._receipts[index]
+        return ReceiptList(chosen) if isinstance(index, slice) else chosen
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, ReceiptList | list) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]  # like a list's
+
+    def __repr__(self) -> str:
+        shown = [repr(receipt) for receipt in self._receipts[:_SHOWN]]
+        return f"[{', '.join([*shown, *self._more])}]"
+
+    def _repr_html_(self) -> str:
+        rows: list[Sequence[object]] = [
+            (item.path, *item.facts)
+            if isinstance(item, Receipt)
+            else (getattr(item, "path", None) or "", "", "failed", item)
+            for item in self._receipts[:_SHOWN]
+        ]
+        head = ("path", "size", "status", "", "", "")
+        title = f"{len(self)} receipts"
+        return html_table(title, head, [*rows, *((text,) for text in self._more)])
+
+    @property
+    def _more(self) -> list[str]:
+        count = len(self) - _SHOWN
+        return [f"... {count} more"] if count > 0 else []
+
+
+def receipt_writer(place: object) -> Callable[[Receipt], None]:
+    """Return a function that writes receipts to *place*.
+
+    *place* is a directory, which is created if it is missing, or a callable. Other
+    values raise ConfigurationError.
+    """
+    if callable(place):
+        return place
+    if not isinstance(place, str | os.PathLike) or "://" in str(place):
+        raise ConfigurationError("receipts= must be a directory or a callable")
+    directory = Path(os.path.expanduser(place)).absolute()
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        why = getattr(error, "strerror", None) or error
+        raise ConfigurationError(f"receipts={directory}: {why}") from None
+    host = socket.gethostname().partition(".")[0] or "host"
+    name = f"receipts-{host}-{os.getpid()}.jsonl"
+    return ReceiptFile(directory / name, is_shared=True)
+
+
+class ReceiptFile:
+    """Appends receipts to one file, one JSON object a line, without any URL.
+
+    The file is created with mode 0600. *is_shared* is for a name in a directory where
+    other users may write and which they can guess: a link or a pipe of that name is
+    refused.
+    """
+
+    def __init__(self, path: Path, *, is_shared: bool = False) -> None:
+        self.path = path
+        self._is_shared = is_shared
+        self._lock = threading.Lock()
+        self._is_torn = False
+
+    def __call__(self, receipt: Receipt) -> None:
+        line = json.dumps(receipt.as_dict()).encode() + b"\n"
+        with self._lock:  # opened for each line, since the file may be rotated
+            file = LineFile(self._opened(), is_torn=self._is_torn)
+            self._is_torn = True
+            try:
+                file.append(line)
+            except OSError as error:
+                raise OSError(error.errno, error.strerror, str(self.path)) from None
+            finally:
+                file.close()
+            self._is_torn = False
+
+    def _opened(self) -> int:
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | BINARY
+        if self._is_shared:
+            return open_regular(self.path, flags | NOFOLLOW, one_link=True)
+        return os.open(self.path, flags, 0o600)

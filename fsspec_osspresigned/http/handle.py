@@ -1,0 +1,484 @@
+"""Handles: easy handles of libcurl, one for each connection, kept between requests.
+
+A connection leads along a route: direct, or through a proxy of the environment, as the
+library requests finds it.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
+from typing import Any, Protocol, TypeAlias
+from urllib.parse import unquote, urlsplit
+
+import pycurl
+from attrs import field, frozen
+
+from ..compat import after_fork_in_child
+from ..secret import SecretURL
+
+_log = logging.getLogger(__name__)
+
+MAX_ORIGINS = 16  # for which a pool keeps routes and connections
+_UNSENT = 256 * 1024  # bytes that the system may hold back for one connection
+_NOTSENT_LOWAT = 25  # TCP_NOTSENT_LOWAT of Linux, which Python 3.11 does not name
+
+_BUNDLES = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE")
+_PORTS = {"http": 80, "https": 443}
+USER_AGENT = "fsspec-osspresigned"
+_ADDED = {"Accept-Encoding": "identity"}
+# libcurl adds these, unless a line without a value forbids it.
+_NOT_ADDED = ("accept", "content-type", "expect", "transfer-encoding")
+
+# Handles of a parent process. A child that drops them would say goodbye, by TLS, on the
+# connections of its parent.
+_INHERITED: list[Any] = []
+
+
+class ProxyError(OSError):
+    """No connection through the proxy; the cause has the reason."""
+
+
+@frozen(eq=False)
+class Route:
+    """Route to an origin."""
+
+    origin: str  # scheme, host and port, as in the URL
+    proxy: str | None = field(repr=False)  # it may hold a password
+    # File or directory of certificate authorities; None without TLS.
+    authorities: str | None
+    connect_seconds: float  # within which a connection must be open
+    # The first two different request IDs of replies. A simple server may send the same ID
+    # with every reply; then the ID proves nothing.
+    request_ids: set[str] = field(factory=set, repr=False)
+    netloc: str = field(init=False)  # host and port, as in the URL
+    # The header Host: *netloc* in lower case, without a default port.
+    host: str = field(init=False)
+    # Lines of the head of each request, by the names of their headers in lower case; a
+    # signed header replaces its line.
+    lines: Mapping[str, bytes] = field(init=False, repr=False)
+
+    @netloc.default
+    def _netloc_of_origin(self) -> str:
+        return self.origin.partition("://")[2]
+
+    @host.default
+    def _host_of_netloc(self) -> str:
+        scheme = self.origin.partition("://")[0]
+        return self.netloc.lower().removesuffix(f":{_PORTS[scheme]}")
+
+    @lines.default
+    def _lines_of_host(self) -> Mapping[str, bytes]:
+        added = {"Host": self.host, "User-Agent": USER_AGENT} | _ADDED
+        lines = {n.lower(): f"{n}: {v}".encode("latin-1") for n, v in added.items()}
+        return lines | {name: f"{name}:".encode() for name in _NOT_ADDED}
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the server speaks first only if it is at fault: no TLS, no proxy."""
+        return self.proxy is None and self.origin.startswith("http:")
+
+    @property
+    def forwards(self) -> bool:
+        """Whether the proxy gets whole URLs; False if it opens a tunnel."""
+        by_http = self.proxy is not None and self.proxy.startswith("http")
+        return by_http and self.origin.startswith("http:")
+
+    def set_up(self, easy: Any) -> None:
+        milliseconds = max(1, int(self.connect_seconds * 1000))
+        easy.setopt(pycurl.CONNECTTIMEOUT_MS, milliseconds)
+        easy.setopt(pycurl.PROXY, "")
+        if self.authorities is not None:
+            is_directory = os.path.isdir(self.authorities)
+            easy.setopt(
+                pycurl.CAPATH if is_directory else pycurl.CAINFO, self.authorities
+            )
+            easy.setopt(
+                pycurl.PROXY_CAPATH if is_directory else pycurl.PROXY_CAINFO,
+                self.authorities,
+            )
+        if self.proxy is None:
+            return
+        parts = urlsplit(self.proxy)
+        easy.setopt(pycurl.PROXY, f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
+        if parts.username is not None:
+            easy.setopt(pycurl.PROXYUSERNAME, unquote(parts.username))
+            easy.setopt(pycurl.PROXYPASSWORD, unquote(parts.password or ""))
+
+
+def find_route(origin: str, connect_seconds: float = 10.0) -> Route:
+    """Return the route to *origin* that the library requests would use.
+
+    An unusable proxy in the environment raises ProxyError, an unreadable bundle of
+    certificate authorities OSError.
+    """
+    proxy = _proxy_for(origin)
+    secure = origin.startswith("https:") or (proxy or "").startswith("https:")
+    authorities = _authorities() if secure else None
+    return Route(origin, proxy, authorities, connect_seconds)
+
+
+def _proxy_for(origin: str) -> str | None:
+    if not may_have_proxy():
+        return None
+    # Imported here, because it takes a quarter of the time of a first upload.
+    import requests  # noqa: PLC0415
+    from requests.utils import select_proxy  # noqa: PLC0415
+
+    settings: Any = requests.Session().merge_environment_settings(
+        origin, {}, None, None, None
+    )
+    if not (url := select_proxy(origin, settings["proxies"])):
+        return None
+    whole = str(url if "://" in url else f"http://{url}")
+    try:
+        parts = urlsplit(whole)
+        usable = bool(parts.hostname) and parts.port != 0
+    except ValueError as error:
+        raise ProxyError(error) from error
+    if not usable:
+        raise ProxyError("the URL of the proxy has no host")
+    return whole
+
+
+def may_have_proxy() -> bool:
+    """Return False only if neither the environment nor the system names a proxy."""
+    if sys.platform in {"darwin", "win32"}:
+        from urllib.request import getproxies  # noqa: PLC0415 - only here
+
+        return bool(getproxies())  # those of the system's settings, too
+    return any(name.lower().endswith("_proxy") for name in os.environ)
+
+
+def _authorities() -> str:
+    named = (os.environ.get(name) for name in _BUNDLES)
+    bundle = next(filter(None, named), None)
+    if bundle is None:
+        import certifi  # noqa: PLC0415 - only for TLS
+
+        bundle = certifi.where()
+    if not os.path.exists(bundle):
+        raise FileNotFoundError(f"no file with certificate authorities at {bundle}")
+    return bundle
+
+
+# A TCP connection: address of the server, own address, and their ports.
+Addresses: TypeAlias = tuple[str, str, int, int]
+
+
+class Callbacks(Protocol):
+    """Protocol of a request in a handle, which libcurl calls; ``Transfer`` is one."""
+
+    next_watch: float  # by time.monotonic; before it, watch need not be called
+
+    def may_send(self, addresses: Addresses) -> int: ...
+    def read(self, size: int) -> bytes | memoryview | int: ...
+    def take_line(self, line: bytes) -> int | None: ...
+    def write(self, block: bytes) -> int | None: ...
+    def watch(self, moved: int) -> int: ...
+
+
+class Handle:
+    """An easy handle, and the file descriptor of its connection.
+
+    *descriptors* are the file descriptors of the connections by their addresses, which
+    the handles of one multi share. If they are None, libcurl calls ``watch``.
+    """
+
+    request: Callbacks  # none between two requests
+
+    def __init__(
+        self,
+        route: Route,
+        descriptors: dict[Addresses, int] | None = None,
+    ) -> None:
+        self.route = route
+        self.is_watched = descriptors is None
+        self._opened_now: list[int] = []
+        self._kind: tuple[str, bool] | None = None
+        self._is_fresh = False
+        self._descriptors = {} if descriptors is None else descriptors
+        self.easy = easy = pycurl.Curl()
+        for option, value in _ALWAYS:
+            easy.setopt(option, value)
+        easy.setopt(pycurl.URL, f"{route.origin}/")
+        route.set_up(easy)
+        easy.setopt(pycurl.SOCKOPTFUNCTION, self._opened)
+        # Set once: a request that is no longer in the handle can be freed at once.
+        easy.setopt(
+            pycurl.PREREQFUNCTION,
+            lambda *addresses: self.request.may_send(addresses),
+        )
+        easy.setopt(pycurl.READFUNCTION, lambda size: self.request.read(size))  # noqa: PLW0108
+        easy.setopt(pycurl.HEADERFUNCTION, lambda line: self.request.take_line(line))  # noqa: PLW0108
+        easy.setopt(pycurl.WRITEFUNCTION, lambda block: self.request.write(block))  # noqa: PLW0108
+        if self.is_watched:
+            easy.setopt(pycurl.BUFFERSIZE, 64 * 1024)
+            easy.setopt(pycurl.UPLOAD_BUFFERSIZE, 512 * 1024)
+            easy.setopt(pycurl.NOPROGRESS, 0)
+            easy.setopt(pycurl.XFERINFOFUNCTION, self._moved)
+
+    def _moved(self, _: float, received: float, __: float, sent: float) -> int:
+        # libcurl calls this several times for each block.
+        request = self.request
+        if time.monotonic() < request.next_watch:
+            return 0
+        return request.watch(int(received + sent))
+
+    def begin(
+        self,
+        request: Callbacks,
+        method: str,
+        target: SecretURL,
+        lines: list[bytes],
+        size: int | None,
+        *,
+        is_fresh: bool = False,
+    ) -> None:
+        """Set up *request*; *size* None is no body, *is_fresh* opens a connection anyway."""
+        easy, kind = self.easy, (method, size is None)
+        self.request = request
+        self._opened_now.clear()  # those of a request that ended before it was sent
+        if kind != self._kind:
+            easy.setopt(pycurl.HTTPGET, 1)  # resets what an earlier method has set
+            if size is not None:
+                easy.setopt(pycurl.UPLOAD, 1)
+            elif method == "HEAD":
+                easy.setopt(pycurl.NOBODY, 1)
+            easy.setopt(pycurl.CUSTOMREQUEST, method)
+            self._kind = kind
+        if size is not None:
+            easy.setopt(pycurl.INFILESIZE_LARGE, size)
+        easy.setopt(pycurl.HTTPHEADER, lines)
+        easy.setopt(pycurl.REQUEST_TARGET, target.reveal())
+        if is_fresh != self._is_fresh:
+            easy.setopt(pycurl.FRESH_CONNECT, is_fresh)
+            self._is_fresh = is_fresh
+
+    def end(self) -> None:
+        self._opened_now.clear()  # an attempt that was given up opened no connection
+        del self.request
+
+    def _opened(self, descriptor: int, _: int) -> int:
+        self._opened_now.append(descriptor)
+        _log.debug("opening a connection to %s", self.route.origin)
+        with suppress(OSError), socket.socket(fileno=descriptor) as opened:
+            try:
+                if sys.platform == "linux":
+                    opened.setsockopt(socket.IPPROTO_TCP, _NOTSENT_LOWAT, _UNSENT)
+            finally:
+                opened.detach()
+        return pycurl.SOCKOPT_OK
+
+    def connection(self, addresses: Addresses) -> tuple[int, bool]:
+        """Return the file descriptor of the connection between *addresses*; -1 if unknown.
+
+        The second value is whether the current request opened it. Of several addresses
+        that were tried, only one led to a connection.
+        """
+        known, is_new = self._descriptors, bool(self._opened_now)
+        for descriptor in self._opened_now:
+            if _addresses(descriptor) == addresses:
+                for old in [key for key, fd in known.items() if fd == descriptor]:
+                    del known[old]  # of a connection that was closed
+                known[addresses] = descriptor
+        self._opened_now.clear()
+        return known.get(addresses, -1), is_new
+
+    def perform(self) -> tuple[int, str]:
+        """Send and receive; return libcurl's code, 0 for success, and its text."""
+        try:
+            self.easy.perform()
+        except pycurl.error as error:
+            return int(error.args[0]), str(error.args[-1])
+        return 0, ""
+
+    def close(self) -> None:
+        self.easy.close()
+
+
+_ALWAYS: tuple[tuple[int, Any], ...] = (
+    (pycurl.NOSIGNAL, 1),
+    (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
+    (pycurl.HTTP09_ALLOWED, 0),
+    (pycurl.PATH_AS_IS, 1),
+    (pycurl.NETRC, pycurl.NETRC_IGNORED),
+    (pycurl.FOLLOWLOCATION, 0),
+    (pycurl.TCP_NODELAY, 1),
+    (pycurl.MAXCONNECTS, 1),
+    (pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2),
+    (pycurl.HTTP_CONTENT_DECODING, 0),
+)
+
+
+def _addresses(descriptor: int) -> Addresses | None:
+    try:
+        sock = socket.socket(fileno=descriptor)
+    except OSError:
+        return None
+    try:
+        (server, port), (own, own_port) = sock.getpeername()[:2], sock.getsockname()[:2]
+    except (OSError, ValueError):
+        return None
+    else:
+        return server, own, port, own_port
+    finally:
+        sock.detach()
+
+
+class IdleHandles:
+    """Idle handles, the least recently used first; thread-safe.
+
+    At most *most* are kept, each for *seconds*. Surplus handles are closed when one is
+    next taken or kept.
+    """
+
+    def __init__(
+        self,
+        most: int = 64,
+        seconds: float = 60.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._most, self._seconds, self._clock = most, seconds, clock
+        # A finalizer may come back in here, so loops go over a list of the keys.
+        self._lock = threading.RLock()
+        self._since: dict[Handle, float] = {}
+
+    def __len__(self) -> int:
+        return len(self._since)
+
+    def take(self, route: Route) -> Handle | None:
+        with self._lock:
+            self._close_old()
+            latest = reversed(list(self._since))
+            handle = next((idle for idle in latest if idle.route is route), None)
+            if handle is not None:
+                del self._since[handle]
+            return handle
+
+    def keep(self, handle: Handle, most: int | None = None) -> None:
+        """Add an idle *handle*; close it if *most* along its route are kept already.
+
+        *most* may be more than are kept of all routes.
+        """
+        with self._lock:
+            self._close_old()
+            if most is not None:
+                along = sum(idle.route is handle.route for idle in list(self._since))
+                if along >= most:
+                    handle.close()
+                    return
+            surplus = len(self._since) + 1 - max(self._most, most or 0)
+            for oldest in list(self._since)[: max(0, surplus)]:
+                self._close(oldest)
+            self._since[handle] = self._clock()
+
+    def drop(self, routes: Collection[Route] | None = None) -> None:
+        """Close the idle handles along *routes*; None closes all."""
+        with self._lock:
+            chosen = (
+                h for h in list(self._since) if routes is None or h.route in routes
+            )
+            for handle in chosen:
+                self._close(handle)
+
+    def reset(self) -> None:
+        """Set the handles aside in a forked child, which must not use or close them."""
+        self._lock = threading.RLock()  # a thread of the parent may have had it
+        _INHERITED.extend(self._since)
+        self._since = {}
+
+    def _close_old(self) -> None:
+        end = self._clock() - self._seconds
+        for handle in list(self._since):
+            if self._since.get(handle, end) >= end:
+                break
+            self._close(handle)
+
+    def _close(self, handle: Handle) -> None:
+        self._since.pop(handle, None)
+        handle.close()
+
+
+IDLE = IdleHandles()
+
+
+def _drop(idle: IdleHandles, routes: dict[str, Route]) -> None:
+    idle.drop(routes.values())
+
+
+class HandlePool:
+    """Makes handles, and keeps those with a usable connection in *idle*.
+
+    A forked child finds new routes, so it never uses its parent's connections.
+    *size* handles are kept for each origin; more may be in use. A connection that is not
+    open after *connect_seconds* is an error.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        connect_seconds: float,
+        progress_seconds: float,
+        idle: IdleHandles = IDLE,
+    ) -> None:
+        self.size = size
+        self.connect_seconds = connect_seconds
+        self.progress_seconds = progress_seconds
+        self._idle = idle
+        self._lock = threading.Lock()
+        self._routes: dict[str, Route] = {}
+        weakref.finalize(self, _drop, idle, self._routes)
+        _pools.add(self)
+
+    def known_route(self, origin: str) -> Route | None:
+        return self._routes.get(origin)
+
+    def route_to(self, origin: str) -> Route:
+        route = self._routes.get(origin)
+        if route is None:
+            route = find_route(origin, self.connect_seconds)
+            with self._lock:
+                route = self._routes.setdefault(origin, route)
+                surplus = list(self._routes)[:-MAX_ORIGINS]
+                self._idle.drop([self._routes.pop(other) for other in surplus])
+        return route
+
+    def acquire(self, route: Route) -> Handle:
+        return self._idle.take(route) or Handle(route)
+
+    def release(self, handle: Handle, *, reusable: bool) -> None:
+        route = handle.route
+        if reusable and self._routes.get(route.origin) is route:
+            self._idle.keep(handle, self.size)
+        else:
+            handle.close()
+
+    def close(self) -> None:
+        routes = self._routes.copy()
+        self._routes.clear()  # first, so that no handle in use is kept after its request
+        _drop(self._idle, routes)
+
+    def reset(self) -> None:
+        """Forget the routes in a forked child, which must not use their connections."""
+        self._lock = threading.Lock()  # a thread of the parent may have had it
+        self._routes.clear()
+
+
+_pools: weakref.WeakSet[HandlePool] = weakref.WeakSet()
+
+
+def _reset_all() -> None:
+    IDLE.reset()
+    for pool in list(_pools):
+        pool.reset()
+
+
+after_fork_in_child(_reset_all)

@@ -1,0 +1,282 @@
+"""JSON services: small requests to signers and servers of grants, by the library requests.
+
+Each request is sent in the thread of its caller. Requests, urllib3 and their logs see
+the URL without its query, which may be secret: the connection itself adds the query.
+"""
+
+from __future__ import annotations
+
+import encodings.idna  # noqa: F401 - the first exchange would import it, maybe during a fork
+import errno
+import http.client
+import logging
+import math
+import os
+import socket
+import sys
+import threading
+from collections.abc import Mapping
+from contextlib import suppress
+from contextvars import ContextVar
+from typing import Any, Self, cast
+
+import requests
+from attrs import evolve
+from requests.adapters import HTTPAdapter
+from urllib3 import exceptions as of_urllib3
+
+from ..call_stack import without_frames
+from ..errors import ConfigurationError, NetworkError, NetworkTimeoutError, SignerError
+from ..model import Reply
+from ..secret import Secret, SecretURL
+from ..url_checks import http_problem, url_problem
+from .handle import USER_AGENT, ProxyError, find_route
+from .transfer import MAX_ERROR, hint, said
+
+_log = logging.getLogger(__name__)
+
+_SECONDS = 60.0  # of one exchange, at most
+_WINDOWS = 10  # without progress, that fit into one exchange
+_CONNECTIONS = 64  # kept for each host
+_HEADERS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
+
+
+class _TimedCall:
+    """One exchange; *seconds* after its begin, its connection is shut down.
+
+    A time limit of a socket is for each read: it does not end a reply that drips.
+    """
+
+    def __init__(self, query: Secret, seconds: float) -> None:
+        self.query = query
+        self.is_late = self.has_head = False
+        self._socket: socket.socket | None = None
+        self._lock = threading.Lock()
+        self._timer = threading.Timer(seconds, self._end)
+        self._timer.name, self._timer.daemon = "osspresigned-deadline", True
+
+    def __enter__(self) -> Self:
+        try:
+            self._timer.start()
+        except RuntimeError as error:
+            raise OSError(errno.EAGAIN, f"no thread can be started: {error}") from None
+        self._token = _call.set(self)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        _call.reset(self._token)
+        self._watch(None)
+
+    def watch(self, used: Any) -> None:
+        # A duplicate, because TLS replaces the first socket, and any may be closed.
+        self._watch(socket.fromfd(used.fileno(), socket.AF_INET, socket.SOCK_STREAM))
+        if self.is_late:
+            self._end()
+
+    def _watch(self, duplicate: socket.socket | None) -> None:
+        with self._lock:
+            if self._socket is not None:
+                self._socket.close()
+            self._socket = duplicate
+
+    def _end(self) -> None:
+        self.is_late = True
+        with self._lock, suppress(OSError):
+            if self._socket is not None:
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+
+_call: ContextVar[_TimedCall] = ContextVar("osspresigned_service_call")
+
+
+class _Connection:  # a mixin for connections of urllib3
+    debuglevel = 0  # else a switch of http.client would print the token
+    _socket: Any = None
+
+    @property
+    def sock(self) -> Any:
+        """The socket; set before and after the handshake of TLS."""
+        return self._socket
+
+    @sock.setter
+    def sock(self, opened: Any) -> None:
+        self._socket = opened
+        if opened is not None:
+            _call.get().watch(opened)
+
+    def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
+        """Begin the head of a request; *url* lacks the query."""
+        call, connection = _call.get(), cast(Any, super())
+        if self.sock is not None:  # it was kept
+            call.watch(self.sock)
+        connection.putrequest(method, url + call.query.reveal(), *args, **kwargs)
+
+
+class _Adapter(HTTPAdapter):
+    def init_poolmanager(self, *args: Any, **kwargs: Any) -> None:
+        super().init_poolmanager(*args, **kwargs)
+        self.poolmanager.pool_classes_by_scheme = _pools(self.poolmanager)
+
+    def proxy_manager_for(self, proxy: str, **kwargs: Any) -> Any:
+        known = self.proxy_manager.get(proxy)
+        manager = super().proxy_manager_for(proxy, **kwargs)
+        if manager is not known:
+            manager.pool_classes_by_scheme = _pools(manager)
+        return manager
+
+
+def _pools(manager: Any) -> dict[str, Any]:
+    def derived(pool: Any) -> Any:
+        bases = _Connection, pool.ConnectionCls  # such as that for SOCKS
+        return type("Pool", (pool,), {"ConnectionCls": type("Connection", bases, {})})
+
+    return {
+        name: derived(pool) for name, pool in manager.pool_classes_by_scheme.items()
+    }
+
+
+class JSONService:
+    """Sends small requests over connections that it keeps; thread-safe.
+
+    A connection must be open within *connect_timeout* seconds, and bytes must come
+    within *progress_timeout* seconds; None is no limit. *allow_http* permits plain http
+    to other machines. Redirects, cookies and netrc entries are ignored. Proxies and
+    certificate authorities are those that requests would use.
+    """
+
+    def __init__(
+        self,
+        *,
+        connect_timeout: float = 10.0,
+        progress_timeout: float | None = 60.0,
+        allow_http: bool = False,
+    ) -> None:
+        self._timeouts: Any = connect_timeout, progress_timeout
+        self._seconds = min(_SECONDS, _WINDOWS * (progress_timeout or math.inf))
+        self._allow_http = allow_http
+        # By process: a forked child must not use the connections of its parent.
+        self._adapters: dict[int, _Adapter] = {}
+
+    def close(self) -> None:
+        for adapter in self._adapters.values():
+            adapter.close()
+
+    def exchange(
+        self,
+        method: str,
+        url: SecretURL,
+        headers: Mapping[str, str],
+        body: bytes,
+        limit: int,
+    ) -> Reply:
+        """Send one request, and return the reply; that of an error may be cut off.
+
+        Raises:
+            ConfigurationError: the URL is not permitted.
+            NetworkError, NetworkTimeoutError: no complete reply arrived within a
+                minute.
+            SignerError: the reply is longer than *limit* bytes.
+        """
+        if problem := url_problem(url.reveal()) or http_problem(
+            url.reveal(), allow_http=self._allow_http, local=True
+        ):
+            raise ConfigurationError(f"the URL to send to {problem}")
+        shown = url.reveal().partition("?")[0]
+        call = _TimedCall(Secret(url.reveal()[len(shown) :]), self._seconds)
+        outer = sys.exception()
+        try:
+            with call:
+                reply = self._reply(call, method, shown, headers, body, limit)
+        except SignerError as error:
+            failure: BaseException = error.with_traceback(None)
+        except Exception as error:  # noqa: BLE001 - another one is raised
+            failure = self._failure(shown, call, error, outer)
+        except BaseException as error:  # noqa: BLE001 - it is raised again
+            failure = without_frames(error)
+        else:
+            return reply
+        finally:
+            del headers  # a traceback may show the variables of this frame
+        # Outside of the handlers, so that no foreign exception hangs on ours.
+        raise failure
+
+    def _adapter(self) -> _Adapter:
+        pid = os.getpid()
+        if pid not in self._adapters:
+            self._adapters.setdefault(pid, _Adapter(pool_maxsize=_CONNECTIONS))
+        return self._adapters[pid]
+
+    def _reply(
+        self,
+        call: _TimedCall,
+        method: str,
+        shown: str,
+        headers: Mapping[str, str],
+        body: bytes,
+        limit: int,
+    ) -> Reply:
+        route = find_route("/".join(shown.split("/", 3)[:3]))
+        request = requests.PreparedRequest()
+        request.prepare(method, shown, {**_HEADERS, **headers}, data=body)
+        request.url = shown  # as it was given
+        with self._adapter().send(
+            request,
+            stream=True,
+            timeout=self._timeouts,
+            verify=route.authorities or True,
+            proxies={"all": route.proxy} if route.proxy else {},
+        ) as response:
+            call.has_head = not call.is_late
+            reply = Reply(status=response.status_code)
+            max_size = limit + 1 if reply.is_good else min(limit, MAX_ERROR)
+            received = b""
+            while block := response.raw.read(
+                max_size - len(received), decode_content=False
+            ):
+                received += block
+        if call.is_late:  # what came may have been cut
+            raise TimeoutError
+        _log.debug('"%s %s HTTP/1.1" %d', method, shown, reply.status)
+        if len(received) > limit:
+            raise SignerError(f"{shown} answered more than {limit} bytes")
+        names = {name.lower(): value for name, value in response.headers.items()}
+        return evolve(reply, headers=names, body=received, host=route.netloc)
+
+    def _failure(
+        self,
+        shown: str,
+        call: _TimedCall,
+        error: Exception,
+        outer: BaseException | None,
+    ) -> Exception:
+        """Return the package's error for *error*, whose chain ends before *outer*."""
+        if not isinstance(error, OSError | of_urllib3.HTTPError):
+            return without_frames(error)
+        host = shown.split("/", 3)[2]
+        connect, progress = self._timeouts
+        phase = f"{'reading' if call.has_head else 'waiting for'} the answer"
+        chain, cause = list[BaseException](), cast("BaseException | None", error)
+        while cause is not None and cause is not outer:
+            chain.append(cause)
+            context = None if cause.__suppress_context__ else cause.__context__
+            cause = cause.__cause__ or context
+        kinds = tuple(map(type, chain))
+        if call.is_late:
+            return NetworkTimeoutError(f"{host} took too long in all, while {phase}")
+        if of_urllib3.ConnectTimeoutError in kinds:
+            text = f"no connection to {host} within {connect:g} s"
+            return NetworkTimeoutError(text, sent=False)
+        last = chain[-1]
+        is_slow = isinstance(last, TimeoutError) and last.errno is None
+        if is_slow or of_urllib3.ReadTimeoutError in kinds:
+            text = f"no progress with {host} for {progress:g} s while {phase}"
+            return NetworkTimeoutError(text)
+        reason = getattr(last, "strerror", None) or str(last) or type(last).__name__
+        if type(last) is http.client.BadStatusLine:
+            reason = "Received HTTP/0.9 when not allowed"
+        if isinstance(error, ProxyError | requests.exceptions.ProxyError):
+            host = f"proxy or {host}"
+        return NetworkError(
+            f"the connection to {host} failed: {said(reason)}{hint(reason)}"
+        )

@@ -1,0 +1,635 @@
+"""Transfer: one try of one request by a handle of libcurl, and its reply.
+
+libcurl sends the target and the headers as they are given, and parses the reply. This
+module decides what the reply proves: decision 16 lists each kind of reply. An exchange is
+what a request has besides its signature and its body.
+"""
+
+from __future__ import annotations
+
+import errno
+import logging
+import math
+import os
+import re
+import time
+from collections.abc import Callable, Generator, Mapping
+from http import HTTPStatus
+from typing import Protocol, cast, runtime_checkable
+
+import pycurl
+from attrs import field, frozen
+
+from ..call_stack import FEW_FILES
+from ..compat import has_free_descriptor, has_received
+from ..errors import (
+    ConfigurationError,
+    NetworkError,
+    NetworkTimeoutError,
+    TooManyFilesError,
+    UploadDiscardedError,
+)
+from ..model import Reply, SignedRequest
+from ..secret import SecretURL, redact
+from .body import SMALL, Body
+from .checksums import crc64
+from .form import NO_FRAME, form_frame
+from .handle import Addresses, Handle, Route
+from .stall import SOON, ProgressTimer, StalledError, unconfirmed_bytes
+
+_log = logging.getLogger(__name__)
+
+MAX_REPLY = 8 * 1024 * 1024  # a listing of 1,000 keys of 1 KiB, URL-encoded, fits
+MAX_ERROR = 64 * 1024  # bytes that are read of the body of an error
+MAX_HEAD = 256 * 1024  # bytes before the body, 1xx replies included
+MAX_FIELDS = 256  # lines of a head; OSS sends some twenty
+_GOOD = range(200, 300)
+_MAX_REASON = 200
+_JOINED = 64 * 1024  # bytes of small blocks that are sent together
+_NOTHING = memoryview(b"")
+_WINDOWS = 10  # of progress, within which a reply ends, except for an object's body
+_BLANK = (b"\r\n", b"\n")
+_WITH_BODY, _READS = ("PUT", "POST"), ("GET", "HEAD")
+# What would begin a line of its own, or has no byte in a head.
+_UNSENDABLE = re.compile(r"[^\x00-\x09\x0b\x0c\x0e-\xff]")
+# What may be a piece of a header, and would forge lines where it is shown.
+_CONTROL = re.compile(r"[\x00-\x08\x0a-\x1f\x7f]")
+# Lines of a head (RFC 9112, 5), some of them folded.
+_VALUE = r"[^\x00-\x08\x0a-\x1f\x7f]*+\r\n"
+_FIELDS = re.compile(
+    rf"(?:[!#$%&'*+\-.^_`|~0-9A-Za-z]++:{_VALUE}(?:[ \t]{_VALUE})*+)*+"
+)
+_FOLD = re.compile(r"[ \t]*\r\n[ \t]+")
+_LENGTH = re.compile(r"[0-9]{1,18}")
+_UNSHOWN = r"[\x00-\x1f\x7f-\x9f]"  # compiled by its first use
+_AUTHORITY = "; REQUESTS_CA_BUNDLE names the file of a private authority"
+# What OpenSSL, libcurl and Python say, and what it means.
+_TLS_WORDS = (
+    ("certificate verify failed", _AUTHORITY),
+    (
+        "wrong version number",
+        "; the port speaks no TLS: the URL needs http, or another port",
+    ),
+    ("HTTP/0.9", "; the port may speak TLS: the URL needs https"),
+    ("unexpected eof", "; TLS was cut before its end"),
+    ("EOF occurred in violation", "; TLS was cut before its end"),
+)
+
+# Request ID of the last reply on each open connection, by its file descriptor.
+_last_ids: dict[int, str | None] = {}
+
+
+class Sink(Protocol):
+    """Protocol of a receiver of reply bodies; ``begin`` is called again for a retry."""
+
+    def begin(self) -> object:
+        """Discard the bytes written so far."""
+        ...
+
+    def write(self, block: bytes, /) -> object: ...
+
+
+@runtime_checkable
+class CheckingSink(Sink, Protocol):
+    """Protocol of a sink that checks the head of a reply before its body is read."""
+
+    def head(self, status: int, headers: Mapping[str, str]) -> object:
+        """Check the head of a reply; raise to skip its body."""
+        ...
+
+
+@frozen(kw_only=True, eq=False)
+class Exchange:
+    """Unsigned parts of a request, and limits for its exchange."""
+
+    # ``bucket/key`` for error messages; None if the request concerns no object.
+    path: str | None = None
+    with_crc: bool = False
+    # Called in worker threads with the number of bytes sent, and with a negative number
+    # after a failure.
+    progress: Callable[[int], None] | None = None
+    # Such as Range.
+    free_headers: Mapping[str, str] = field(factory=dict, repr=False)
+    # Receives the body of a 2xx reply block by block; None keeps it in the reply.
+    sink: Sink | None = None
+    # Bytes of the reply's body. A longer body is an error; that of an error is cut off.
+    limit: int = MAX_REPLY
+    in_thread: bool = False  # a worker thread sends it, because the reply may be large
+    is_fresh: bool = False  # it opens a connection, because kept ones may be broken
+
+
+PLAIN = Exchange()
+FRESH = Exchange(is_fresh=True)
+
+
+class LargeReplyError(Exception):
+    """The body of a reply is large or of unknown size: a worker thread must read it."""
+
+
+class MalformedReplyError(OSError):
+    """The reply is malformed, cut off, or of another request."""
+
+
+class UnaskedError(OSError):
+    """Bytes, or the end, came before the request was sent, so they are no reply."""
+
+
+class Transfer:
+    """One request with its body, sent once; later its reply or error.
+
+    *on_loop* is for a request that the engine's loop sends: it reports no progress, and
+    refuses a reply that would bring more than ``SMALL`` bytes into a sink.
+    """
+
+    next_watch = 0.0  # by time.monotonic; before it, watch need not be called
+    _timer = ProgressTimer(math.inf)  # until the request begins
+
+    def __init__(
+        self,
+        signed: SignedRequest,
+        body: Body,
+        exchange: Exchange,
+        route: Route,
+        *,
+        on_loop: bool = False,
+    ) -> None:
+        self.signed, self.body, self.exchange = signed, body, exchange
+        self.route = route
+        self.crc64 = 0 if exchange.with_crc else None  # of the bytes sent
+        self.sent = 0  # bytes of *body* that libcurl has taken, in whole blocks
+        self._is_stale = False
+        self._on_loop = on_loop
+        self._frame = NO_FRAME
+        if signed.form is not None:
+            self._frame = form_frame(signed.form, exchange.path)
+        frame = len(self._frame.before) + len(self._frame.after)
+        self._total = body.size + frame
+        self._lines = self._head_lines()
+        self._blocks = self._pieces()
+        self._left = _NOTHING
+        self._taken = 0  # bytes of body and frame that libcurl has read
+        self._handle: Handle | None = None
+        self._descriptor = -1
+        self._requests = 0  # that libcurl began to send
+        self._is_new = False  # whether this request opened the connection
+        self._proxy_lines: list[bytes] = []  # of the head with which a proxy answered
+        self._is_paused = self._is_stopped = False
+        self._error: BaseException | None = None
+        self._status, self._headers = 0, dict[str, str]()
+        self._head: list[bytes] = []  # its lines
+        self._head_bytes = 0
+        self._has_head = self._has_body = self._is_full = False
+        self._is_unconfirmed = False
+        self._received = bytearray()
+        self._body_bytes = 0  # of the reply
+
+    # -- the request ----------------------------------------------------------------------
+
+    def begin(self, handle: Handle, seconds: float) -> None:
+        """Set up *handle*; in one of a multi, call ``watch`` about every second."""
+        method, self._handle = self.signed.method, handle
+        self._timer = ProgressTimer(seconds)
+        size = self._total if self._total or method in _WITH_BODY else None
+        target = _target(self.signed, self.route)
+        is_fresh = self.exchange.is_fresh
+        handle.begin(self, method, target, self._lines, size, is_fresh=is_fresh)
+
+    def begins_again(self) -> bool:
+        """Return whether to perform again: a kept connection was stale, nothing was sent."""
+        is_stale, self._is_stale = self._is_stale, False
+        return is_stale
+
+    def stop(self) -> None:
+        """Make the transfer end within a second; called in another thread.
+
+        While libcurl opens a connection, the transfer ends when that is open or has
+        failed. One with ``may_act`` goes on, so that nothing happens after its end.
+        """
+        self._is_stopped = True
+        self.next_watch = 0.0
+
+    @property
+    def may_act(self) -> bool:
+        """Whether the server has the whole request, and may change something by it."""
+        is_sent = self._requests > 0 and self._is_all_taken
+        return is_sent and self.signed.method not in _READS
+
+    @property
+    def _is_all_taken(self) -> bool:
+        return self._taken >= self._total
+
+    def end(self) -> None:
+        self._blocks.close()
+        self._left = _NOTHING
+        self._error = None  # its frames lead here, and would keep the body
+        if self._handle is None:
+            return
+        self._handle.end()
+        self._handle = None
+
+    def report(self, count: int) -> None:
+        """Report sent bytes to the callback; a negative number subtracts them."""
+        if self.exchange.progress is not None and count and not self._on_loop:
+            self.exchange.progress(count)
+
+    def _head_lines(self) -> list[bytes]:
+        exchange, free = self.exchange, self.exchange.free_headers
+        headers = {**self.signed.headers, **self._frame.headers}
+        names = {name.lower(): name for name in headers}
+        size = str(self._total)
+        # libcurl adds Content-Length.
+        stated = headers.pop(names.get("content-length", ""), size)
+        if free:
+            headers |= {n: v for n, v in free.items() if n.lower() not in names}
+        if stated != size:
+            problem = f"the URL is signed for {stated} bytes, the body has {size}"
+            raise ConfigurationError(problem, path=exchange.path)
+        if _UNSENDABLE.search(
+            "".join((self.signed.method, *headers, *headers.values()))
+        ):
+            problem = "a header holds the end of a line, or what is not Latin-1"
+            raise ConfigurationError(problem, path=exchange.path)
+        own = {name.lower() for name in headers}
+        lines = [line for name, line in self.route.lines.items() if name not in own]
+        for name, value in headers.items():
+            # libcurl sends a header without a value if its line ends with a semicolon.
+            line = f"{name}: {value}" if value else f"{name};"
+            lines.append(line.encode("latin-1"))
+        return lines
+
+    def _pieces(self) -> Generator[memoryview, None, None]:
+        if self._frame.before:
+            yield self._frame.before
+        for block in self.body.blocks():
+            self._check_stopped()
+            if self.crc64 is not None:
+                self.crc64 = crc64(block, self.crc64)
+            yield block
+            self.sent += block.nbytes
+            self.report(block.nbytes)
+        if self._frame.after:
+            yield self._frame.after
+
+    def _check_stopped(self) -> None:
+        if self._is_stopped:
+            raise UploadDiscardedError("the upload was cancelled")
+
+    # -- callbacks of libcurl -------------------------------------------------------------
+    # None of them raises: an exception would end all requests of a multi, for ever.
+
+    def may_send(self, addresses: Addresses) -> int:
+        """Allow one request, by a connection without unread bytes.
+
+        libcurl sends a request again if a kept connection was closed meanwhile, but the
+        server may have acted on the first one.
+        """
+        self._requests += 1
+        self._timer.begin()
+        try:
+            may = self._requests == 1 and self._may_send(addresses)
+        except BaseException as error:  # noqa: BLE001 - raised by `reply`
+            self._error, may = error, False
+        return pycurl.PREREQFUNC_OK if may else pycurl.PREREQFUNC_ABORT
+
+    def _may_send(self, addresses: Addresses) -> bool:
+        self._check_stopped()  # nothing did while the connection was opened
+        handle = cast(Handle, self._handle)
+        self._descriptor, self._is_new = handle.connection(addresses)
+        if self._descriptor >= 0 and has_received(self._descriptor):
+            if not self._is_new:
+                self._is_stale, self._requests = True, 0
+                return False
+            if self.route.is_plain:  # TLS sends tickets, and a proxy its answer
+                raise UnaskedError("the server answered before it was asked")
+        return True
+
+    def read(self, size: int) -> bytes | memoryview | int:
+        """Return the next bytes of the body. An error ends the transfer; ``reply`` raises it."""
+        began = time.monotonic()
+        try:
+            self._check_stopped()
+            if not self._left:
+                self._left = next(self._blocks, self._left)
+                # Reading took time; libcurl itself checks right before each call.
+                is_known = not self._on_loop and self._descriptor >= 0
+                if is_known and has_received(self._descriptor):
+                    self._is_paused = True  # until libcurl has read the answer
+                    self.next_watch = 0.0
+                    return pycurl.READFUNC_PAUSE
+            piece = self._take(size)
+            self._taken += len(piece)
+            if self._taken == self._total:
+                next(self._blocks, None)  # so that the last block counts as sent
+        except BaseException as error:  # noqa: BLE001 - raised by `reply`
+            self._error = error
+            return pycurl.READFUNC_ABORT
+        finally:
+            self._timer.exclude(time.monotonic() - began)
+        return piece
+
+    def _take(self, size: int) -> bytes | memoryview:
+        if not self._left:
+            text = f"the body ends after {self.sent} of {self.body.size} bytes"
+            raise NetworkError(text, path=self.exchange.path, sent=False)
+        left, max_joined = self._left, min(size, _JOINED)
+        self._left = left[size:] or _NOTHING
+        if len(left) >= max_joined:
+            return left[:size]  # libcurl copies it before the next block is read
+        piece = bytes(left)
+        while len(piece) < max_joined and not self._left:
+            self._left = next(self._blocks, self._left)
+            if not 0 < len(self._left) <= max_joined - len(piece):
+                break
+            piece, self._left = piece + bytes(self._left), _NOTHING
+        return piece
+
+    def take_line(self, line: bytes) -> int | None:
+        """Take the next line of a head; the last head is that of the reply."""
+        if not self._requests:
+            self._proxy_lines.append(line)
+            return None  # of a proxy that was asked for a tunnel
+        if self._has_head and self._status >= HTTPStatus.OK:
+            return None  # of a trailer
+        head, is_blank = self._head, line in _BLANK
+        self._head_bytes += len(line)
+        is_first = not head or self._has_head
+        is_too_long = self._head_bytes > MAX_HEAD or len(head) > MAX_FIELDS
+        if not (is_first or is_blank or is_too_long):  # most lines
+            head.append(line)
+            return None
+        if is_too_long:
+            what = "The response has too many headers"
+            if self._head_bytes > MAX_HEAD:
+                what = "The head of the response does not end"
+            self._error = MalformedReplyError(what)
+            return 0
+        try:
+            if is_blank:
+                self._end_head()
+            else:
+                self._take_first(line)
+        except BaseException as error:  # noqa: BLE001 - raised by `reply`
+            self._error = error
+        return 0 if self._error is not None or self._is_full else None
+
+    def _take_first(self, line: bytes) -> None:
+        if self._has_head:  # of a 1xx reply, which is forgotten
+            self._head.clear()
+            self._has_head = False
+        if not self._head and self.route.is_plain and self._total and not self._taken:
+            raise UnaskedError("the server answered before it was asked")
+        self._head.append(line)
+
+    def _end_head(self) -> None:
+        self._has_head = True
+        words = self._head[0].split(None, 2) if self._head else []
+        self._status = int(words[1]) if words[1:] and words[1].isdigit() else 0
+        if self._status < HTTPStatus.OK:
+            return
+        is_good = self._status in _GOOD
+        fields = b"".join(self._head[1:]).decode("latin-1")
+        self._headers = headers = _headers_of(fields)
+        # A reply acknowledges its whole request, at the latest with the first byte.
+        self._is_unconfirmed = unconfirmed_bytes(self._descriptor) > 0
+        if is_good and not self._is_all_taken:
+            raise self._too_early()
+        self._refuse_stray()
+        self._check_length()
+        length = headers.get("content-length")
+        # A multi keeps the connection, unless the callback for its last bytes ends it.
+        is_ended = not self._on_loop or length is not None
+        if self._is_unconfirmed and (is_good or not self._total or not is_ended):
+            raise self._too_early()
+        if self._is_unconfirmed and length == "0":
+            self._is_full = True
+        is_large = length is None or int(length) > SMALL
+        if self._on_loop and is_good and self.exchange.sink is not None and is_large:
+            raise LargeReplyError
+        # A reply that drips makes progress, and could take hours.
+        self._timer.deadline = time.monotonic() + _WINDOWS * self._timer.seconds
+
+    def _check_length(self) -> None:
+        headers = self._headers
+        coding, length = headers.get("transfer-encoding"), headers.get("content-length")
+        if coding is not None and (length is not None or coding.lower() != "chunked"):
+            what = (
+                "two ends" if length is not None else "a transfer coding not asked for"
+            )
+            raise MalformedReplyError(f"The response has {what}")
+        if length is not None and not _LENGTH.fullmatch(length):
+            raise MalformedReplyError("The response has a malformed length")
+        if self._status == HTTPStatus.NO_CONTENT and (coding or (length or "0") != "0"):
+            self._is_full = True  # a body may follow
+
+    def _begin_body(self) -> None:
+        self._has_body = True
+        self._timer.deadline = math.inf  # an object may take its time
+        sink, headers = self.exchange.sink, self._headers
+        if isinstance(sink, CheckingSink):
+            sink.head(self._status, headers)
+        if not {"content-length", "transfer-encoding"} & headers.keys():
+            # Such a body ends with the connection, so a cut one would pass for a whole one.
+            msg = f"{self.route.netloc} does not say how much it sends"
+            raise NetworkError(msg, path=self.exchange.path)
+        if sink is not None:
+            sink.begin()
+
+    def write(self, block: bytes) -> int | None:
+        began = time.monotonic()
+        try:
+            sink, is_good = self.exchange.sink, self._status in _GOOD
+            self._body_bytes += len(block)
+            if is_good and sink is not None:
+                if not self._has_body:
+                    self._begin_body()
+                sink.write(block)
+                return None
+            self._has_body = True
+            limit = self.exchange.limit
+            max_size = limit + 1 if is_good else min(limit, MAX_ERROR)
+            self._received += block[: max_size - len(self._received)]
+            is_last = str(self._body_bytes) == self._headers.get("content-length")
+            is_last = is_last and self._is_unconfirmed
+            self._is_full = len(self._received) >= max_size or is_last
+        except BaseException as error:  # noqa: BLE001 - raised by `reply`
+            self._error = error
+        finally:
+            self._timer.exclude(time.monotonic() - began)
+        return 0 if self._error is not None or self._is_full else None
+
+    def watch(self, moved: int) -> int:
+        """Continue a paused request; return 1 to end it. *moved*: bytes of both bodies."""
+        self.next_watch = time.monotonic() + SOON
+        try:
+            if self._is_paused and self._handle is not None:
+                self._is_paused = False
+                self._handle.easy.pause(pycurl.PAUSE_CONT)
+            if not self.may_act:
+                self._check_stopped()
+            if self._requests:  # libcurl itself limits the time to open a connection
+                self._timer.count(moved + self._head_bytes, self._descriptor)
+        except BaseException as error:  # noqa: BLE001 - raised by `reply`
+            self._error = error
+            return 1
+        return 0
+
+    # -- the reply ------------------------------------------------------------------------
+
+    def reply(self, code: int = 0, text: str = "") -> Reply:
+        """Return the reply, after libcurl has ended with *code*, 0 for success.
+
+        Raises NetworkError if it is not complete, although the server may have acted, and
+        LargeReplyError if a worker thread must make the request.
+        """
+        if self._requests:
+            self._timer.end()
+        ok, exchange = self._status in _GOOD, self.exchange
+        is_early = self.sent < self.body.size or self._is_unconfirmed
+        if self._error is not None:
+            raise self._failure(code, text)
+        # A refusal that comes before all bytes were sent may be cut with its connection.
+        is_refusal = is_early and self._has_head and not ok
+        if code and not (self._is_full or is_refusal):
+            raise self._failure(code, text)
+        if not self._has_head or self._status < HTTPStatus.OK:
+            self._error = MalformedReplyError(
+                "Connection closed before the end of the head"
+            )
+            raise self._failure(0, "")
+        if is_early and (ok or not self._total):
+            raise self._too_early()
+        if ok and exchange.sink is not None and not self._has_body:
+            self._begin_body()
+        if not ok:
+            self.report(-self.sent)
+        elif exchange.sink is None and len(self._received) > exchange.limit:
+            msg = f"{shown(self.signed)} answered more than {exchange.limit} bytes"
+            raise NetworkError(msg, path=exchange.path)
+        if _log.isEnabledFor(logging.DEBUG):
+            line = '"%s %s HTTP/1.1" %d'
+            _log.debug(line, self.signed.method, shown(self.signed), self._status)
+        return Reply(
+            status=self._status,
+            headers=self._headers,
+            body=bytes(self._received[: exchange.limit]),
+            body_bytes=self.sent,
+            crc64=self.crc64,
+            host=self.route.netloc,
+        )
+
+    @property
+    def suspended(self) -> float:
+        return self._timer.suspended
+
+    @property
+    def is_reusable(self) -> bool:
+        return self._error is None and not self._is_full and not self._is_unconfirmed
+
+    def _too_early(self) -> NetworkError:
+        msg = f"{self.route.netloc} answered before all bytes were sent"
+        return NetworkError(msg, path=self.exchange.path, sent=self._is_all_taken)
+
+    def _refuse_stray(self) -> None:
+        """Raise MalformedReplyError if the reply belongs to an earlier request."""
+        ids = self.route.request_ids
+        is_known = self._descriptor >= 0 and not self._is_new
+        last = _last_ids.get(self._descriptor) if is_known else None
+        request_id = self._headers.get("x-oss-request-id")
+        is_missing = request_id is None and self._status in _GOOD
+        is_repeated = last is not None and (is_missing or request_id == last)
+        if is_repeated and len(ids) > 1 and "age" not in self._headers:
+            raise MalformedReplyError("The response is not the one to this request")
+        if request_id and len(ids) < 2:  # noqa: PLR2004 - two tell that they differ
+            ids.add(request_id)
+        if self._descriptor >= 0:
+            _last_ids[self._descriptor] = request_id or last
+
+    def _failure(self, code: int, text: str) -> BaseException:
+        error = self._error
+        known = StalledError | MalformedReplyError | UnaskedError
+        if error is not None and not isinstance(error, known):
+            return error
+        handle = cast(Handle, self._handle)
+        easy, path, host = handle.easy, self.exchange.path, self.route.netloc
+        if self.route.proxy is not None and not self._requests:
+            host = f"proxy or {host}"
+        is_asked = easy.getinfo(pycurl.REQUEST_SIZE) > 0
+        is_kept = self._requests and not easy.getinfo(pycurl.NUM_CONNECTS)
+        is_connected = is_asked or is_kept
+        if error is None and is_connected and self._total and not self._taken:
+            error = UnaskedError("the server closed the connection before it was asked")
+        if isinstance(error, UnaskedError):
+            return NetworkError(f"{host}: {error}", path=path, sent=False)
+        if code == pycurl.E_OPERATION_TIMEDOUT and not is_asked:
+            msg = f"no connection to {host} within {self.route.connect_seconds:g} s"
+            return NetworkTimeoutError(msg, path=path, sent=False)
+        # libcurl does not say why it could open no socket.
+        if code == pycurl.E_COULDNT_CONNECT and not has_free_descriptor():
+            msg = f"no connection to {host}: {os.strerror(errno.EMFILE)}; {FEW_FILES}"
+            return TooManyFilesError(msg, path=path, sent=False)
+        # A server that has less than what was announced cannot have acted on it.
+        is_whole = is_asked and self.sent >= self.body.size
+        if isinstance(error, StalledError):
+            return self._stalled(error, host, is_whole=is_whole)
+        reason = str(error or self._reason(text))
+        msg = f"the connection to {host} failed: {said(reason)}{hint(text, code)}"
+        return NetworkError(msg, path=path, sent=is_whole)
+
+    def _stalled(
+        self, error: StalledError, host: str, *, is_whole: bool
+    ) -> NetworkTimeoutError:
+        phase = "reading the answer" if self._has_head else "waiting for the answer"
+        phase = phase if is_whole else "sending"
+        msg = f"no progress with {host} for {error.seconds:g} s"
+        msg = f"{host} took too long in all," if error.late else msg
+        msg += f" while {phase}: {self.sent} of {self.body.size} bytes sent"
+        if self._has_head:
+            msg += f", {self._body_bytes} received"
+        return NetworkTimeoutError(msg, path=self.exchange.path, sent=is_whole)
+
+    def _reason(self, text: str) -> str:
+        if not self._requests and self._proxy_lines and "CONNECT" in text:
+            line = self._proxy_lines[0].decode("latin-1").partition(" ")[2].strip()
+            return f"Tunnel refused: {line}"
+        if self._requests > 1:
+            return "Connection closed before the end of the head"
+        number = int(cast(Handle, self._handle).easy.getinfo(pycurl.OS_ERRNO))
+        return os.strerror(number) if number else text
+
+
+def hint(text: str, code: int = 0) -> str:
+    """Return advice about a failure of TLS, by *text* or libcurl's *code*; "" if none."""
+    advice = _AUTHORITY if code == pycurl.E_PEER_FAILED_VERIFICATION else ""
+    return next((meaning for words, meaning in _TLS_WORDS if words in text), advice)
+
+
+def _headers_of(fields: str) -> dict[str, str]:
+    """Join repeated headers; MalformedReplyError if a line can be read in two ways."""
+    if not _FIELDS.fullmatch(fields):
+        is_control = _CONTROL.search(fields.replace("\r\n", ""))
+        what = "control characters in a header" if is_control else "a malformed header"
+        raise MalformedReplyError(f"The response has {what}")
+    headers: dict[str, str] = {}
+    for line in _FOLD.sub(" ", fields).split("\r\n")[:-1]:
+        name, _, value = line.partition(":")
+        name, value = name.lower(), value.strip(" \t")
+        headers[name] = f"{headers[name]}, {value}" if name in headers else value
+    return headers
+
+
+def _target(signed: SignedRequest, route: Route) -> SecretURL:
+    """Return the target of a request (RFC 9112, 3), byte for byte as in the URL."""
+    if route.forwards:
+        return signed.url
+    target = signed.url.reveal()[len(route.origin) :]
+    return SecretURL(target if target.startswith("/") else f"/{target}")
+
+
+def shown(signed: SignedRequest) -> str:
+    """Return the URL of *signed* without its query."""
+    return signed.url.reveal().partition("?")[0]
+
+
+def said(reason: str) -> str:
+    """Return foreign text for a message."""
+    return redact(re.sub(_UNSHOWN, " ", reason))[:_MAX_REASON]

@@ -1,0 +1,205 @@
+"""Options of one object: those of the filesystem, overridden by those of the call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from attrs import evolve, field, fields, frozen
+
+from ..errors import ConfigurationError
+from ..model import (
+    FORBID_OVERWRITE,
+    OBJECT_ACL,
+    STORAGE_CLASS,
+    TRAFFIC_LIMIT,
+    Action,
+    Operation,
+    frozen_mapping,
+    split_path,
+)
+from .options import Options, suggestion
+
+_HEADERS = {
+    "content_type": "Content-Type",
+    "storage_class": STORAGE_CLASS,
+    "acl": OBJECT_ACL,
+    "tagging": "x-oss-tagging",
+    "traffic_limit": TRAFFIC_LIMIT,
+}
+# Keywords that fsspec and its users pass to every filesystem, without meaning here.
+_FOREIGN = {
+    *("autocommit", "batch_size", "block_size", "cache_options", "cache_type"),
+    *("blocksize", "chunksize", "default_cache", "fill_cache"),
+    *("max_concurrency", "mode", "size"),
+}
+
+
+@frozen(eq=False)
+class ObjectOptions:
+    """Validated options of one object."""
+
+    options: Options
+    # Whether it must not overwrite -> the headers, which are the same for all objects.
+    _headers: dict[bool, dict[str, str]] = field(factory=dict, init=False)
+
+    @classmethod
+    def from_call(
+        cls, base: Options, given: Mapping[str, Any], *, path: str | None = None
+    ) -> ObjectOptions:
+        """Return the options of a call, completed by those of the filesystem."""
+        given = {n: v for n, v in given.items() if n not in _FOREIGN and v is not None}
+        if not given:
+            return cls(base)
+        known = {a.name: a for a in fields(Options) if a.metadata["per_object"]}
+        problems = []
+        values: dict[str, Any] = {}
+        for name, value in given.items():
+            if name not in known:
+                hint = suggestion(name, [*known, *sorted(_FOREIGN)])
+                problems.append(f"unknown option {name!r} for one object{hint}")
+                continue
+            try:
+                values[name] = known[name].metadata["convert"](value)
+            except ValueError as error:
+                problems.append(f"{name}= must be {error}")
+        if problems:
+            raise ConfigurationError(problems, path=path)
+        for name in ("headers", "metadata"):
+            if name in values:
+                lower = {n.lower() for n in values[name]}
+                inherited = getattr(base, name).items()
+                kept = {n: v for n, v in inherited if n.lower() not in lower}
+                values[name] = {**kept, **values[name]}
+        return cls(evolve(base, **values))
+
+    def target(
+        self,
+        path: str,
+        *,
+        guessed: str | None,
+        exclusive: bool,
+        hidden: bool = False,
+    ) -> Target:
+        """Return the upload target *path*, with the headers that these options set.
+
+        *guessed* is a Content-Type that the signer may drop; None sends none.
+        *exclusive* forbids overwriting. *hidden* forbids it, too, if the signer signs
+        that and the option ``overwrite`` is not given.
+        """
+        if exclusive not in self._headers:
+            self._headers[exclusive] = self._made_headers(path, exclusive=exclusive)
+        headers = self._headers[exclusive]
+        has_type = headers and any(name.lower() == "content-type" for name in headers)
+        optional = {} if guessed is None or has_type else {"Content-Type": guessed}
+        if hidden and self.options.overwrite is None:
+            names = {name.lower() for name in headers}
+            optional |= {} if FORBID_OVERWRITE in names else {FORBID_OVERWRITE: "true"}
+        return Target(
+            path=path,
+            headers=headers,
+            optional_headers=optional,
+            checksum=self.options.checksum,
+        )
+
+    def _made_headers(self, path: str, *, exclusive: bool) -> dict[str, str]:
+        options = self.options
+        named = {f"x-oss-meta-{n.lower()}": v for n, v in options.metadata.items()}
+        named |= {**options.server_side_encryption, **options.callback}
+        named |= {
+            header: str(value)
+            for name, header in _HEADERS.items()
+            if (value := getattr(options, name)) is not None
+        }
+        forced = exclusive or options.overwrite is False
+        lock = {FORBID_OVERWRITE: "true"} if forced else {}
+        headers = {n: v for n, v in options.headers.items() if n.lower() not in lock}
+        lower = {name.lower() for name in headers}
+        if problems := [
+            f"header {name} is given by headers= and by its own option"
+            for name in named
+            if name.lower() in lower
+        ]:
+            raise ConfigurationError(problems, path=path)
+        return {**headers, **named, **lock}
+
+
+@frozen(eq=False, kw_only=True)
+class Target:
+    """Object to store, with the headers to send.
+
+    Required headers must be signed; optional ones may be dropped by the signer.
+    """
+
+    path: str
+    headers: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
+    optional_headers: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
+    checksum: str = "auto"
+
+    @property
+    def exclusive(self) -> bool:
+        """True if an existing object must not be replaced."""
+        lower = {n.lower(): v.lower() for n, v in self.headers.items()}
+        return lower.get(FORBID_OVERWRITE) == "true"
+
+    @property
+    def keeps_hidden(self) -> bool:
+        """True if an object that no look could see is not replaced, if that is signed."""
+        return FORBID_OVERWRITE in self.optional_headers
+
+    @property
+    def content_type(self) -> str | None:
+        for headers in (self.headers, self.optional_headers):
+            for name, value in headers.items():
+                if name.lower() == "content-type":
+                    return value
+        return None
+
+    def operation(
+        self,
+        action: Action,
+        *,
+        headers: Mapping[str, str] | None = None,
+        optional_headers: Mapping[str, str] | None = None,
+        upload_id: str | None = None,
+        part_number: int | None = None,
+        content_length: int | None = None,
+    ) -> Operation:
+        """Return the operation *action* on the object, with its headers for that call.
+
+        *headers* are added to the required ones. *optional_headers* replace those of
+        the object; None keeps these.
+        """
+        bucket, key = split_path(self.path)
+        if optional_headers is None:
+            optional_headers = action.spec.pick(self.optional_headers)
+        return Operation(
+            action=action,
+            bucket=bucket,
+            key=key,
+            headers={**action.spec.pick(self.headers), **(headers or {})},
+            optional_headers=optional_headers,
+            upload_id=upload_id,
+            part_number=part_number,
+            content_length=content_length,
+        )
+
+    def put_operation(
+        self, size: int | None, action: Action = Action.PutObject
+    ) -> Operation:
+        """*size* is in bytes; None if it is unknown."""
+        return self.operation(action, content_length=size)
+
+    def initiate_operation(self) -> Operation:
+        return self.operation(Action.InitiateMultipartUpload)
+
+    def part_operation(
+        self, upload_id: str, number: int, size: int | None
+    ) -> Operation:
+        """*size* is in bytes; None if it is unknown."""
+        return self.operation(
+            Action.UploadPart,
+            upload_id=upload_id,
+            part_number=number,
+            content_length=size,
+        )

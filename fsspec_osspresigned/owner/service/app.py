@@ -1,0 +1,450 @@
+"""Signer service: an ASGI application that serves signer protocol 1 with any signer.
+
+It also replies in the format of OSS's own sample servers: the reply of
+``GET /get_post_signature_for_oss_upload`` is that of "Obtain signature information from the
+server and upload data to OSS" (V4), so existing upload code works with it.
+"""
+
+from __future__ import annotations
+
+import hmac
+import re
+import time
+from collections import Counter
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any
+
+from attrs import asdict, define, field, fields_dict, frozen
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
+
+from ... import parsing
+from ...errors import (
+    ConfigurationError,
+    NotSignedError,
+    OSSPresignedError,
+    TooLargeError,
+)
+from ...model import MAX_PARTS, URL_ACTIONS, Action, Operation, SignedRequest
+from ...signers.base import MAX_REQUESTS, Signer, sign_each
+from ...signers.keys import KeySigner
+from ...signers.wire_protocol import ITEM_STATUS, MAX_REQUEST_BODY
+from ...signing.canonical import MAX_V4_LIFE
+from ...signing.endpoint import check_bucket, check_key
+from ...signing.post_policy import STATUS_FIELD, TOKEN_FIELD
+from ...signing.signed_url import describe
+from ...url_checks import MAX_URL, header_problems
+from ..grants import sign_grant
+from .limits import RateLimits
+from .policy import Policy, ServiceError, hash_token, permitted, place_in, terms_of
+
+PATH = "/get_post_signature_for_oss_upload"
+
+_MEMBERS = {  # form fields -> members, where another one than with underscores
+    "x-oss-signature": "signature",
+    TOKEN_FIELD: "security_token",
+}
+_MAX_DEPTH = 6
+_MAX_VALUES = 20_000  # of JSON in one body; more take longer to parse than to sign
+_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"?')
+_OPERATION = tuple(fields_dict(Operation))
+
+
+@frozen(kw_only=True)
+class ServiceRules:
+    """Signer and policies of the service; a call uses the rules with which it began."""
+
+    signer: Signer
+    tokens: Mapping[str, Policy]  # by the SHA-256 of the bearer token, in hex
+
+
+@frozen(kw_only=True)
+class AccessRecord:
+    """Log record of one call, without tokens, URLs and headers."""
+
+    token: str | None  # name of the policy; None if the token was unknown
+    paths: tuple[str, ...]  # bucket/key of what was asked for, as far as it was valid
+    requests: int
+    status: int  # of the whole call
+    codes: Mapping[str, int]  # how often each code of the protocol was answered
+    milliseconds: float  # from the call's headers to the reply
+    fault: str | None = None  # the class of an exception that should not have been
+    client: str | None = None  # address of the connection, a proxy's if there is one
+    unhashed: str | None = None  # name of a policy whose sha256 is the token itself
+
+
+def create_app(signer: Signer, *, tokens: Mapping[str, Policy]) -> Starlette:
+    """Return the ASGI app of a signer service with fixed policies."""
+    rules = ServiceRules(signer=signer, tokens=dict(tokens))
+    return create_ruled_app(lambda: rules)
+
+
+def create_ruled_app(
+    rules: Callable[[], ServiceRules],
+    *,
+    limits: RateLimits | None = None,
+    tell: Callable[[AccessRecord], object] = lambda _: None,
+    routes: Sequence[BaseRoute] = (),
+) -> Starlette:
+    """Return the ASGI app of a signer service whose policies may change.
+
+    *rules* is called once per call, and *tell* with the record of each call for
+    signatures.
+    """
+    service = _Service(rules, limits or RateLimits(), tell)
+    app = Starlette(
+        routes=[
+            Route("/v1/sign", service.sign, methods=["POST"]),
+            Route(PATH, service.grant),
+            Route("/healthz", _healthz),
+            *routes,
+        ],
+        exception_handlers={HTTPException: _http_error},
+    )
+    # A redirect would lead to the host that the client names.
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _healthz(_: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+async def _http_error(_: Request, error: Any) -> Response:
+    return _problem(error.status_code, error.detail, error.headers)
+
+
+_CODES = {
+    400: "invalid_request",
+    401: "unauthorized",
+    405: "method_not_allowed",
+    408: "incomplete",
+    413: "batch_too_large",
+    429: "rate_limited",
+    500: "unavailable",
+}
+
+
+def _problem(
+    status: int,
+    detail: str,
+    headers: Mapping[str, str] | None = None,
+    code: str | None = None,
+) -> Response:
+    code = code or _CODES.get(status, "not_found")
+    problem: dict[str, Any] = {"status": status, "code": code, "detail": detail}
+    if headers and "Retry-After" in headers:
+        problem["retry_after"] = int(headers["Retry-After"])
+    return JSONResponse(problem, status, headers, "application/problem+json")
+
+
+@define
+class _SignCall:
+    token: str | None = None
+    paths: tuple[str, ...] = ()
+    requests: int = 0
+    codes: Counter[str] = field(factory=Counter)
+    unhashed: str | None = None
+
+
+@frozen
+class _Service:
+    rules: Callable[[], ServiceRules]
+    limits: RateLimits
+    tell: Callable[[AccessRecord], object]
+
+    async def sign(self, request: Request) -> Response:
+        return await self.recorded(request, self.answer)
+
+    async def grant(self, request: Request) -> Response:
+        return await self.recorded(request, self.answer_grant)
+
+    async def recorded(
+        self, request: Request, answer: Callable[..., Awaitable[Response]]
+    ) -> Response:
+        began, fault, call = time.perf_counter(), None, _SignCall()
+        try:
+            response = await answer(request, call)
+        except HTTPException as error:
+            response = _problem(error.status_code, error.detail, error.headers)
+        except ServiceError as error:
+            status = ITEM_STATUS[error.code]
+            response = _problem(status, str(error), code=error.code)
+            if status not in _CODES:
+                call.codes[error.code] += 1
+        except ClientDisconnect:
+            response = _problem(408, "the call was incomplete")
+        except Exception as error:  # noqa: BLE001 - a fault ends one call, and is logged
+            fault = type(error).__name__
+            response = _problem(500, "the signer failed")
+        if response.status_code in _CODES:
+            call.codes[_CODES[response.status_code]] += 1
+        self.tell(
+            AccessRecord(
+                status=response.status_code,
+                milliseconds=round((time.perf_counter() - began) * 1000, 3),
+                fault=fault,
+                client=request.client.host if request.client else None,
+                **asdict(call),
+            )
+        )
+        return response
+
+    def admitted(
+        self, request: Request, call: _SignCall
+    ) -> tuple[ServiceRules, Policy]:
+        rules, authorization = self.rules(), request.headers.get("authorization", "")
+        try:
+            policy = policy_of(rules, authorization)
+        except HTTPException:
+            call.unhashed = unhashed(rules, authorization)
+            raise
+        call.token = policy.name
+        return rules, policy
+
+    async def answer_grant(self, request: Request, call: _SignCall) -> Response:
+        rules, policy = self.admitted(request, call)
+        self.limits.charge(policy, 1)
+        call.requests = 1
+        path = place_in(policy, request.query_params)
+        call.paths = (path,)
+        members = await run_in_threadpool(grant_members, rules.signer, policy, path)
+        return JSONResponse(members, headers={"Cache-Control": "no-store"})
+
+    async def answer(self, request: Request, call: _SignCall) -> Response:
+        rules, policy = self.admitted(request, call)
+        self.limits.charge(policy)
+        async with self.limits.turn(policy, request.stream()) as body:
+            return await run_in_threadpool(self.reply, body, rules.signer, policy, call)
+
+    def reply(
+        self, body: bytes, signer: Signer, policy: Policy, call: _SignCall
+    ) -> Response:
+        requests: list[Any] = []
+        try:
+            requests = _requests_of(body)
+        finally:
+            cost = max(1, len(requests), len(body) * MAX_REQUESTS // MAX_REQUEST_BODY)
+            self.limits.charge(policy, cost)
+        call.requests = len(requests)
+        results: list[dict[str, Any]] = [{} for _ in requests]
+        granted: dict[int, Operation] = {}
+        for index, request in enumerate(requests):
+            try:
+                operation = operation_of(request)
+                call.paths += (operation.path,)
+                granted[index] = permitted(operation, policy)
+            except ServiceError as error:
+                results[index] = _error(error.code, str(error))
+        operations = list(granted.values())
+        # One bad item must not refuse the others.
+        outcomes = sign_each(signer, operations, OSSPresignedError) if granted else ()
+        for index, outcome in zip(granted, outcomes, strict=True):
+            results[index] = _result(outcome, granted[index])
+        call.codes.update(r["error"]["code"] for r in results if "error" in r)
+        return JSONResponse({"results": results}, headers={"Cache-Control": "no-store"})
+
+
+# What the signer raised -> the code of the item.
+_ITEM_CODES: tuple[tuple[type[OSSPresignedError], str], ...] = (
+    (ConfigurationError, "invalid_request"),
+    (TooLargeError, "too_large"),
+    (NotSignedError, "forbidden"),
+)
+
+
+def _result(
+    outcome: SignedRequest | OSSPresignedError, operation: Operation
+) -> dict[str, Any]:
+    if isinstance(outcome, OSSPresignedError):
+        for kind, code in _ITEM_CODES:
+            if isinstance(outcome, kind):
+                return _error(code, outcome.message)
+        wait = getattr(outcome, "retry_after", None)
+        more = {} if wait is None else {"retry_after": wait}
+        return _error("unavailable", "the signer cannot sign now", **more)
+    if operation.action.spec.on_bucket and describe(outcome.url).version == "v1":
+        # Its bearer could put another prefix into the URL.
+        detail = f"V1 signs no prefix: {operation.action} needs a signer of V4"
+        return _error("action_not_granted", detail)
+    url = outcome.url.reveal()
+    if len(url) > MAX_URL:
+        return _error(
+            "invalid_request", f"the URL would be longer than {MAX_URL} bytes"
+        )
+    headers = dict(outcome.headers)
+    result: dict[str, Any] = {"method": outcome.method, "url": url, "headers": headers}
+    if outcome.expires_at is not None:
+        # By the clock of the signature: a second look may be a second later.
+        result["expires_in"] = int(outcome.expires_at - outcome.issued_at)
+    return result
+
+
+def _requests_of(body: bytes) -> list[Any]:
+    if _has_many_values(body):
+        raise HTTPException(413, f"the body has more than {_MAX_VALUES} JSON values")
+    try:
+        call = parsing.loads(body, max_depth=_MAX_DEPTH)
+    except ValueError as error:
+        raise HTTPException(400, f"the body is {error}") from None
+    requests = call.get("requests") if isinstance(call, dict) else None
+    if not isinstance(requests, list) or not requests:
+        raise HTTPException(400, "requests must be a list, and not empty")
+    if len(requests) > MAX_REQUESTS:
+        raise HTTPException(413, f"more than {MAX_REQUESTS} requests")
+    return requests
+
+
+def _has_many_values(body: bytes) -> bool:
+    """Return whether *body* has more than _MAX_VALUES JSON values, without parsing it.
+
+    Each value follows a bracket, a brace or a comma, and has at most two strings, its
+    name and itself. Taking out the strings, which may hold these marks, is slow.
+    """
+    marks = (b"[", b"{", b",")
+    if sum(map(body.count, marks)) <= _MAX_VALUES:
+        return False
+    if body.count(b'"') - body.count(b'\\"') > 4 * _MAX_VALUES:
+        return True
+    return sum(map(_STRING.sub(b"", body).count, marks)) > _MAX_VALUES
+
+
+def grant_members(signer: Signer, policy: Policy, path: str) -> dict[str, str]:
+    """Return the members of the reply with the grant, which is a secret."""
+    if not isinstance(signer, KeySigner) or signer.version != "v4":
+        detail = "this signer makes no grants: it needs a key and V4"
+        raise ServiceError("action_not_granted", detail)
+    try:
+        grant = sign_grant(
+            signer.credentials(),
+            signer.endpoint,
+            terms_of(policy, path),
+            region=signer.region,
+            now=signer.clock(),
+        )
+    except ConfigurationError as error:
+        raise ServiceError("invalid_request", error.message) from None
+    except OSSPresignedError:
+        raise ServiceError("unavailable", "the signer cannot sign now") from None
+    members = {
+        _MEMBERS.get(name, name.replace("-", "_")): value.reveal()
+        for name, value in grant.fields.items()
+        if name != STATUS_FIELD  # which the sample's clients know by themselves
+    }
+    members.setdefault("security_token", "")
+    return {**members, "host": grant.url.removesuffix("/"), "dir": grant.prefix}
+
+
+def policy_of(rules: ServiceRules, authorization: str) -> Policy:
+    """Return the policy of the bearer token; HTTPException 401 if there is none."""
+    scheme, _, token = authorization.partition(" ")
+    digest = hash_token(token.strip())
+    granted = None
+    for known, policy in rules.tokens.items():
+        # All of them are compared, so that time tells nothing.
+        if hmac.compare_digest(known.lower(), digest):
+            granted = policy
+    if granted is None or scheme.lower() != "bearer":
+        headers = {"WWW-Authenticate": "Bearer"}
+        raise HTTPException(401, "no valid bearer token", headers)
+    return granted
+
+
+def unhashed(rules: ServiceRules, authorization: str) -> str | None:
+    """Return the name of the policy that has the token itself instead of its hash."""
+    token = authorization.partition(" ")[2].strip().lower()
+    names = {known.lower(): policy.name for known, policy in rules.tokens.items()}
+    return names.get(token)
+
+
+def _error(code: str, detail: str, **more: Any) -> dict[str, Any]:
+    error = {"status": ITEM_STATUS[code], "code": code, "detail": detail, **more}
+    return {"error": error}
+
+
+def operation_of(request: Any) -> Operation:
+    """Return the operation in *request*, an item of a call; else ServiceError."""
+    if not isinstance(request, dict):
+        raise _invalid(f"a request is {parsing.kind(request)}")
+    try:
+        action = Action(request.get("action", ""))
+    except ValueError:
+        raise _invalid("the action is unknown") from None
+    if action not in URL_ACTIONS:
+        raise _invalid(
+            f"{action} is not called by a URL: its policy is signed as a form"
+        )
+    if nulls := [n for n in _OPERATION if request.get(n, ...) is None]:
+        raise _invalid(f"{', '.join(nulls)} must not be null")
+    spec = action.spec
+    if spec.on_bucket and "key" in request:
+        raise _invalid(f"{action} takes no key")
+    names: dict[str, Any] = {"bucket": _name(request, "bucket", check_bucket)}
+    if not spec.on_bucket:
+        names["key"] = _name(request, "key", check_key)
+    if spec.upload_id:
+        names["upload_id"] = _name(request, "upload_id")
+    needs_body = bool(spec.body)
+    return Operation(
+        action=action,
+        **names,
+        part_number=_number(request, "part_number", MAX_PARTS, needed=spec.part_number),
+        content_length=_number(request, "content_length", 2**53, 0, needed=needs_body),
+        expires_in=_number(request, "expires_in", MAX_V4_LIFE),
+        headers=_headers(request, "headers"),
+        optional_headers=_headers(request, "optional_headers"),
+        query=_strings(request, "query"),
+    )
+
+
+def _invalid(detail: str) -> ServiceError:
+    return ServiceError("invalid_request", detail)
+
+
+def _name(
+    request: Mapping[str, Any],
+    member: str,
+    check: Callable[[str], str | None] = lambda text: (
+        None if text else "must not be empty"
+    ),
+) -> str:
+    value = request.get(member)
+    if not isinstance(value, str):
+        raise _invalid(f"{member} must be a string")
+    if problem := check(value):
+        raise _invalid(f"{member}: {problem}")
+    return value
+
+
+def _number(
+    request: Mapping[str, Any],
+    member: str,
+    maximum: int,
+    minimum: int = 1,
+    *,
+    needed: bool = False,
+) -> int | None:
+    value: Any = request.get(member)
+    if value is None and not needed:
+        return None
+    if not parsing.is_int(value) or not minimum <= value <= maximum:
+        raise _invalid(f"{member} must be a whole number from {minimum} to {maximum}")
+    return int(value)
+
+
+def _strings(request: Mapping[str, Any], member: str) -> Mapping[str, str]:
+    value = request.get(member, {})
+    if isinstance(value, dict) and all(isinstance(v, str) for v in value.values()):
+        return value
+    raise _invalid(f"{member} must be an object of strings")
+
+
+def _headers(request: Mapping[str, Any], member: str) -> Mapping[str, str]:
+    value = _strings(request, member)
+    for problem in header_problems(value):
+        raise _invalid(f"{member}: {problem}")
+    return value

@@ -1,0 +1,582 @@
+"""Policies of the signer service: what they permit, and their TOML file."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import logging
+import re
+import tomllib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+from urllib.parse import unquote
+
+from attrs import define, evolve, field, frozen
+
+from ...errors import ConfigurationError
+from ...model import (
+    ACLS,
+    COPY_SOURCE,
+    FORBID_OVERWRITE,
+    MAX_SINGLE_PUT,
+    OBJECT_ACL,
+    REQUEST_PAYER,
+    STORAGE_CLASS,
+    STORAGE_CLASSES,
+    STYLES,
+    TRAFFIC_LIMIT,
+    Action,
+    HeaderKind,
+    Operation,
+    split_path,
+)
+from ...parsing import is_int
+from ...signing.endpoint import Endpoint, check_bucket
+from ...units import bytes_of, seconds_of, shown_bytes
+from ..grants import GrantTerms
+
+_log = logging.getLogger(__name__)
+
+# Headers that a policy allows unless it has a list of its own. What locks an object or
+# unlocks it, or names a key of KMS, is not among them, nor is what OSS may invent.
+_PLAIN_HEADERS = (
+    *("content-type", "content-md5", "cache-control", "content-disposition"),
+    *("content-encoding", "content-language", "expires"),
+)
+_USUAL_HEADERS = frozenset(
+    (
+        *(*_PLAIN_HEADERS, "x-oss-meta-*", "x-oss-tagging", "x-oss-tagging-directive"),
+        *("x-oss-server-side-encryption", "x-oss-server-side-data-encryption"),
+        *("x-oss-metadata-directive", STORAGE_CLASS, FORBID_OVERWRITE),
+        *(TRAFFIC_LIMIT, REQUEST_PAYER),
+    )
+)
+# They open an object to others, or make it lead elsewhere: only if a policy names them.
+_NAMED_ONLY = frozenset(
+    (
+        *("x-oss-acl", OBJECT_ACL, "x-oss-callback", "x-oss-callback-var"),
+        "x-oss-symlink-target",
+    )
+)
+# The signer alone decides them; as headers they would compete with the URL's.
+_OF_SIGNATURES = (
+    *("x-oss-date", "x-oss-expires", "x-oss-credential", "x-oss-security-token"),
+    *("x-oss-signature", "x-oss-additional-headers", "x-oss-content-sha256"),
+)
+
+
+def _actions(value: Iterable[Action]) -> frozenset[Action]:
+    return frozenset(value)
+
+
+def _prefixes(value: Sequence[str]) -> tuple[str, ...]:
+    bad = [f"the prefix {p!r} must be bucket/..." for p in value if "/" not in p]
+    if bad:
+        raise ConfigurationError(bad)
+    return tuple(value)
+
+
+@frozen(kw_only=True)
+class Policy:
+    """Requests that the service signs for the bearer of one token."""
+
+    name: str  # name for logs
+    # ``bucket/`` or ``bucket/begin/of/key``; a path must begin with one.
+    prefixes: tuple[str, ...] = field(converter=_prefixes)
+    actions: frozenset[Action] = field(converter=_actions)  # permitted calls
+    max_expires_in: int = 3600  # seconds; longer lifetimes are shortened
+    headers: frozenset[str] = frozenset()  # lower-case ACL, callback, symlink headers
+    # Lower-case names of other permitted headers, ``x-oss-meta-*`` for all with that
+    # prefix; None permits the default ones (docs/serve.md).
+    allowed_headers: frozenset[str] | None = None
+    storage_classes: frozenset[str] | None = None  # None permits every value
+    content_types: tuple[str, ...] | None = None  # None permits every value
+    acls: frozenset[str] | None = None  # None permits every value
+    # Like *prefixes*, for the sources of copies; None permits the objects that the same
+    # bearer may read by GetObject.
+    copy_sources: tuple[str, ...] | None = None
+    max_size: int | None = None  # bytes, in a signed Content-Length; None is no limit
+    # Maximum size of one part in bytes. Every part before the last counts as that
+    # large, so the parts together do not exceed *max_size*. None permits one part.
+    max_part_size: int | None = None
+    overwrite: bool = True  # False signs ``x-oss-forbid-overwrite: true`` with writes
+    versions: bool = False  # whether ``versionId`` may be signed, also in copy sources
+    requests_per_minute: int | None = None  # for signatures; None is no limit
+
+    def covers(self, path: str) -> bool:
+        """Return whether *path* begins with a granted prefix, byte for byte."""
+        return path.startswith(self.prefixes)
+
+    def reads(self, source: str) -> bool:
+        """Return whether a copy may read the object *source*, ``bucket/key``."""
+        if self.copy_sources is not None:
+            return source.startswith(self.copy_sources)
+        return Action.GetObject in self.actions and self.covers(source)
+
+
+class ServiceError(Exception):
+    """Refusal of one signing request: error code of the protocol, and a message."""
+
+    def __init__(self, code: str, detail: str) -> None:
+        super().__init__(detail)
+        self.code = code
+
+
+def hash_token(token: str) -> str:
+    """Return the SHA-256 of *token* in hexadecimal, the form in a policy file."""
+    return hashlib.sha256(token.encode()).hexdigest()
+
+
+def permitted(operation: Operation, policy: Policy) -> Operation:
+    """Return *operation* as *policy* permits it: with its headers and its lifetime.
+
+    Optional headers that are not permitted are removed.
+
+    Raises:
+        ServiceError: the policy does not permit the operation.
+    """
+    action = operation.action
+    if action not in policy.actions:
+        raise ServiceError("action_not_granted", f"{action} is not granted")
+    if foreign := operation.query.keys() - action.spec.query:
+        detail = f"{action} takes no parameter {min(foreign)[:40]!r}"
+        raise ServiceError("invalid_request", detail)
+    if "versionId" in operation.query and not policy.versions:
+        raise ServiceError("forbidden", "the policy grants no versions")
+    if not policy.covers(operation.listed_path):
+        raise ServiceError("forbidden", "the path lies outside what is granted")
+    for name, value in operation.headers.items():
+        if not _may_ask(name.lower(), value, action, policy):
+            raise ServiceError("header_refused", f"the header {name!r} is refused")
+    wished = {
+        name: value
+        for name, value in operation.optional_headers.items()
+        if name.lower() != COPY_SOURCE and _may_ask(name.lower(), value, action, policy)
+    }
+    if action.spec.copies:
+        _check_source(operation, policy)
+    life = min(operation.expires_in or policy.max_expires_in, policy.max_expires_in)
+    return evolve(
+        operation,
+        headers={**operation.headers, **_imposed(operation, policy)},
+        optional_headers=wished,
+        expires_in=life,
+    )
+
+
+def _may_ask(name: str, value: str, action: Action, policy: Policy) -> bool:
+    if name.startswith(_OF_SIGNATURES):
+        return False
+    if name in _NAMED_ONLY:
+        return name in policy.headers and (
+            not name.endswith("-acl") or policy.acls is None or value in policy.acls
+        )
+    if name.startswith(COPY_SOURCE):
+        return action.spec.copies
+    if name == FORBID_OVERWRITE and (value == "true" or not policy.overwrite):
+        return value == "true"
+    if name == STORAGE_CLASS and policy.storage_classes is not None:
+        return value in policy.storage_classes
+    if name == "content-type" and policy.content_types is not None:
+        return value in policy.content_types
+    listed = policy.allowed_headers
+    allowed = _USUAL_HEADERS if listed is None else listed
+    begins = tuple(n[:-1] for n in allowed if n.endswith("*"))
+    return name in allowed or name.startswith(begins)
+
+
+def _check_source(operation: Operation, policy: Policy) -> None:
+    lower = {name.lower(): value for name, value in operation.headers.items()}
+    if not (source := lower.get(COPY_SOURCE)):
+        # Its URL would be that of an upload, with no limit of its size.
+        detail = f"{operation.action} needs the header {COPY_SOURCE}"
+        raise ServiceError("invalid_request", detail)
+    path, _, version = source.partition("?")
+    if not policy.reads(unquote(path).removeprefix("/")):
+        raise ServiceError("forbidden", "the copy source lies outside what may be read")
+    if version and not policy.versions:
+        raise ServiceError("forbidden", "the policy grants no versions to copy")
+
+
+def _imposed(operation: Operation, policy: Policy) -> dict[str, str]:
+    imposed = {}
+    action = operation.action
+    if policy.max_size is not None and action.spec.body == "data":
+        length = operation.content_length or 0
+        part = policy.max_part_size or policy.max_size
+        before = part * ((operation.part_number or 1) - 1)
+        if action.spec.part_number and length > part:
+            detail = f"a part may have {shown_bytes(part)}: set part_size={part}"
+            raise ServiceError("too_large", detail)
+        if before + length > policy.max_size:
+            detail = f"an object may have {shown_bytes(policy.max_size)}"
+            if before:
+                detail += f", and a part before the last counts as {shown_bytes(part)}"
+            raise ServiceError("too_large", detail)
+        imposed["Content-Length"] = str(length)
+    demanded = {name.lower() for name in operation.headers}
+    locks = HeaderKind.LOCK in action.spec.headers
+    if not policy.overwrite and locks and FORBID_OVERWRITE not in demanded:
+        imposed[FORBID_OVERWRITE] = "true"
+    return imposed
+
+
+def place_in(policy: Policy, wish: Mapping[str, str]) -> str:
+    """Return the ``bucket/prefix`` in the parameters ``bucket`` and ``dir`` of *wish*.
+
+    A missing parameter defaults to the only value that the policy has.
+
+    Raises:
+        ServiceError: *policy* does not grant it, or a parameter is missing.
+    """
+    if Action.PostObject not in policy.actions:
+        raise ServiceError("action_not_granted", "PostObject is not granted")
+    bucket, folder = wish.get("bucket"), wish.get("dir")
+    places = {path for path in policy.prefixes if bucket in (None, split_path(path)[0])}
+    if folder is not None:
+        if folder and not folder.endswith("/"):
+            folder += "/"
+        buckets = {split_path(path)[0] for path in places}
+        places = {f"{name}/{folder}" for name in buckets}
+        places = {path for path in places if policy.covers(path)}
+    if not places:
+        raise ServiceError("forbidden", "bucket or dir lies outside what is granted")
+    if len(places) > 1:
+        raise ServiceError("invalid_request", "say which: ?bucket=...&dir=...")
+    return places.pop()
+
+
+def terms_of(policy: Policy, path: str) -> GrantTerms:
+    """Return the terms of a grant with the permissions of *policy* below *path*."""
+    bucket, prefix = split_path(path)
+    max_size = min(policy.max_size or MAX_SINGLE_PUT, MAX_SINGLE_PUT)
+    classes = policy.storage_classes
+    # What a policy names has to be sent, which the sample's clients do not. So the ACL is
+    # pinned only where the owner lists some: to the one that comes first by its name,
+    # which is also the closest. By its name Standard is the last class.
+    return GrantTerms(
+        bucket=bucket,
+        prefix=prefix,
+        expires_in=policy.max_expires_in,
+        sizes=(0, max_size),
+        overwrite=policy.overwrite,
+        acl=min(policy.acls or (), default=None),
+        content_types=policy.content_types or (),
+        fields={STORAGE_CLASS: max(classes)} if classes else {},
+    )
+
+
+T = TypeVar("T")
+
+ENVIRONMENT = "environment"
+PROVIDERS = (ENVIRONMENT, "alibabacloud")
+_HASH = re.compile(r"[0-9a-fA-F]{64}")
+_TYPE = re.compile(r"[a-z0-9!#$&^_.+-]+/[a-z0-9!#$&^_.+-]+(; ?[ -~]+)?")
+_HEADER = re.compile(r"[!#$%&'+.^_`|~0-9a-z-]+\*?")
+# RFC 6750, section 2.1: b64token. Shorter ones could be guessed from their hash.
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+_MIN_TOKEN, _MAX_TOKEN = 16, 4096
+_MAX_SHOWN = 40
+_MAX_PER_MINUTE = 1_000_000_000
+
+
+@frozen(kw_only=True)
+class SignerSettings:
+    """Settings of the key signer in a policy file; None uses the environment."""
+
+    region: str | None = None
+    endpoint: str | None = None  # host or URL
+    style: str | None = None
+    credentials: str = ENVIRONMENT
+
+
+@frozen(kw_only=True)
+class Policies:
+    """Content of a policy file; *tokens* maps SHA-256 hashes of tokens to policies."""
+
+    signer: SignerSettings
+    tokens: Mapping[str, Policy] = field(repr=False)
+
+
+def token_problem(token: str) -> str | None:
+    """Return why *token* is not a valid bearer token; None if it is."""
+    if len(token) < _MIN_TOKEN:
+        return f"has less than {_MIN_TOKEN} characters: make one with openssl rand"
+    if len(token) > _MAX_TOKEN or not _TOKEN.fullmatch(token):
+        return "is not what RFC 6750 allows: letters, digits and ._~+/- in one line"
+    return None
+
+
+def parse_policies(text: str) -> Policies:
+    """Return the policies in the TOML *text* of a policy file.
+
+    Raises:
+        ConfigurationError: the message lists every mistake with its place, such as
+            ``tokens[2].actions[0]``.
+    """
+    try:
+        document = tomllib.loads(text)
+    except RecursionError:
+        msg = "the policy is not TOML that can be read: it is nested too deeply"
+        raise ConfigurationError(msg) from None
+    except ValueError as error:
+        raise ConfigurationError(f"the policy is not TOML: {error}") from None
+    problems: list[str] = []
+    top = _Table(document, "", problems)
+    signer = _signer(_Table(top.get("signer", _table, {}), "signer.", problems))
+    tokens: dict[str, Policy] = {}
+    names: dict[str, str] = {}
+    entries = top.get_list("tokens", _table, least=1, required=True) or []
+    for index, entry in enumerate(entries):
+        place = f"tokens[{index}]"
+        table = _Table(entry, f"{place}.", problems)
+        digest = table.get("sha256", _hash, "", required=True)
+        policy = _policy(table)
+        if digest in tokens:
+            table.wrong("sha256", f"is that of {tokens[digest].name!r} too")
+        if policy.name in names:
+            table.wrong("name", f"is that of {names[policy.name]} too")
+        if digest:
+            tokens[digest] = policy
+        if policy.name:
+            names.setdefault(policy.name, place)
+    top.end()
+    buckets = {path.partition("/")[0] for p in tokens.values() for path in p.prefixes}
+    if signer.style == "cname" and len(buckets) > 1:
+        named = ", ".join(sorted(buckets))
+        problems.append(
+            f"signer.style cname is the domain of one bucket, not of {named}"
+        )
+    if problems:
+        raise ConfigurationError(problems)
+    return Policies(signer=signer, tokens=tokens)
+
+
+class _MemberError(Exception):
+    """Raised for an invalid value in the policy file."""
+
+
+@define
+class _Table:
+    """Reader for one table of the policy file, which collects all mistakes."""
+
+    members: Mapping[str, Any]
+    place: str
+    problems: list[str]
+    asked: list[str] = field(factory=list)
+
+    def get(
+        self,
+        name: str,
+        convert: Callable[[Any], T],
+        default: T,
+        *,
+        required: bool = False,
+    ) -> T:
+        """Return the converted member; *default* if it is missing or invalid."""
+        self.asked.append(name)
+        if name in self.members:
+            try:
+                return convert(self.members[name])
+            except _MemberError as error:
+                self.wrong(name, str(error))
+        elif required:
+            self.wrong(name, "is missing")
+        return default
+
+    def get_list(
+        self,
+        name: str,
+        convert: Callable[[Any], T],
+        *,
+        least: int = 0,
+        required: bool = False,
+    ) -> list[T] | None:
+        """Return the converted items of a list; None if it is missing or invalid."""
+        values = self.get(name, _list, None, required=required)
+        before = len(self.problems)
+        if values is not None and len(values) < least:
+            self.wrong(name, "must not be empty")
+        items = []
+        for index, item in enumerate(values or ()):
+            try:
+                items.append(convert(item))
+            except _MemberError as error:
+                self.wrong(f"{name}[{index}]", str(error))
+        return None if values is None or len(self.problems) > before else items
+
+    def wrong(self, name: str, text: str) -> None:
+        self.problems.append(f"{self.place}{name} {text}")
+
+    def end(self) -> None:
+        for name in self.members:
+            if name not in self.asked:
+                near = difflib.get_close_matches(name, self.asked, 1)
+                hint = f": did you mean {near[0]}?" if near else ""
+                self.wrong(name[:_MAX_SHOWN], f"is not known{hint}")
+
+
+def _signer(table: _Table) -> SignerSettings:
+    settings = SignerSettings(
+        style=table.get("style", _one_of(STYLES), None),
+        region=table.get("region", _text, None),
+        endpoint=table.get("endpoint", _text, None),
+        credentials=table.get("credentials", _one_of(PROVIDERS), ENVIRONMENT),
+    )
+    if settings.endpoint is not None:
+        try:
+            Endpoint.parse(settings.endpoint, style=settings.style)
+        except ConfigurationError as error:
+            for problem in error.problems:
+                table.wrong("endpoint", f"is wrong: {problem}")
+    table.end()
+    return settings
+
+
+def _policy(table: _Table) -> Policy:
+    buckets = table.get_list("buckets", _bucket, least=1, required=True) or ()
+    prefixes = table.get_list("prefixes", _prefix, least=1, required=True) or ()
+    headers = table.get_list("headers", _header)
+    acls = table.get_list("acls", _one_of(ACLS)) or ()
+    classes = table.get_list("storage_classes", _one_of(STORAGE_CLASSES))
+    types = table.get_list("content_types", _type, least=1)
+    sources = table.get_list("copy_sources", _source)
+    named = _NAMED_ONLY.intersection(headers or ())
+    policy = Policy(
+        name=table.get("name", _name, "", required=True),
+        prefixes=[f"{bucket}/{prefix}" for bucket in buckets for prefix in prefixes],
+        actions=table.get_list("actions", _action, least=1, required=True) or (),
+        max_expires_in=table.get("max_expires", _life, 3600),
+        headers=named | ({OBJECT_ACL} if acls else set()),
+        allowed_headers=None if headers is None else frozenset(headers),
+        storage_classes=None if classes is None else frozenset(classes),
+        content_types=None if types is None else tuple(types),
+        acls=frozenset(acls),
+        copy_sources=None if sources is None else tuple(sources),
+        max_size=table.get("max_size", _size, None),
+        max_part_size=table.get("max_part_size", _size, None),
+        overwrite=table.get("overwrite", _flag, default=True),
+        versions=table.get("versions", _flag, default=False),
+        requests_per_minute=table.get("requests_per_minute", _count, None),
+    )
+    for index, prefix in enumerate(prefixes):
+        if not prefix or prefix.endswith("/"):
+            continue
+        if Action.PostObject in policy.actions:
+            table.wrong(f"prefixes[{index}]", "needs a slash at its end: PostObject")
+        else:
+            text = "prefix %r of token %r has no slash at its end: it grants %r, too"
+            _log.warning(text, prefix, policy.name, f"{prefix}-other/")
+    copies = sorted(action for action in policy.actions if action.spec.copies)
+    part = policy.max_part_size
+    if policy.copy_sources is not None and not copies:
+        table.wrong("copy_sources", "has no effect: actions name no copy")
+    if policy.max_size is None and part is not None:
+        table.wrong("max_part_size", "has no effect without max_size")
+    if policy.max_size is not None:
+        if Action.UploadPart in policy.actions and part is None:
+            table.wrong("max_part_size", "is missing: max_size and UploadPart need it")
+        for action in copies:
+            table.wrong("max_size", f"cannot be kept by {action}: its size is unsigned")
+    table.end()
+    return policy
+
+
+def _valid(test: Callable[[Any], object], what: str) -> Callable[[Any], Any]:
+    def converter(value: Any) -> Any:
+        if not test(value):
+            raise _MemberError(f"must be {what}")
+        return value
+
+    return converter
+
+
+def _one_of(known: Sequence[str]) -> Callable[[Any], str]:
+    return _valid(known.__contains__, f"one of {', '.join(known)}")
+
+
+_text: Callable[[Any], str] = _valid(lambda v: isinstance(v, str), "a string")
+_flag: Callable[[Any], bool] = _valid(lambda v: isinstance(v, bool), "true or false")
+_list: Callable[[Any], list[Any]] = _valid(lambda v: isinstance(v, list), "a list")
+_table: Callable[[Any], dict[str, Any]] = _valid(
+    lambda v: isinstance(v, dict), "a table"
+)
+_name: Callable[[Any], str] = _valid(
+    lambda v: isinstance(v, str) and v.isprintable() and v.strip(),
+    "a string that can be printed",
+)
+_type: Callable[[Any], str] = _valid(
+    lambda v: isinstance(v, str) and _TYPE.fullmatch(v), "a type such as image/png"
+)
+_count: Callable[[Any], int] = _valid(
+    lambda v: is_int(v) and 1 <= v <= _MAX_PER_MINUTE,
+    f"a whole number from 1 to {_MAX_PER_MINUTE}",
+)
+
+
+def _life(value: Any) -> int:
+    try:
+        return seconds_of(f"{value}s" if is_int(value) else _text(value))
+    except ValueError:
+        raise _MemberError('must be seconds, or "15m", "2h", at most "7d"') from None
+
+
+def _size(value: Any) -> int:
+    try:
+        size = bytes_of(str(value) if is_int(value) else _text(value))
+    except ValueError:
+        size = 0
+    if size < 1:
+        raise _MemberError('must be bytes above 0, or "8MiB", "5GiB"')
+    return size
+
+
+def _hash(value: Any) -> str:
+    # A token that stands here by mistake is never shown.
+    if not isinstance(value, str) or not _HASH.fullmatch(value):
+        raise _MemberError("must be 64 hex digits: osspresigned serve --hash-token")
+    if value.lower() == hash_token(""):
+        raise _MemberError("is the hash of nothing")
+    return value.lower()
+
+
+def _bucket(value: Any) -> str:
+    if problem := check_bucket(_text(value)):
+        raise _MemberError(f"is wrong: {problem}")
+    return str(value)
+
+
+def _prefix(value: Any) -> str:
+    if _text(value)[:1] in ("/", "\\"):
+        raise _MemberError('must not begin with a slash; "" is the whole bucket')
+    return str(value)
+
+
+def _source(value: Any) -> str:
+    bucket, slash, prefix = _text(value).partition("/")
+    if not slash:
+        raise _MemberError("must be bucket/ or bucket/begin/of/key")
+    return f"{_bucket(bucket)}/{_prefix(prefix)}"
+
+
+def _action(value: Any) -> Action:
+    try:
+        return Action(_text(value))
+    except ValueError:
+        near = difflib.get_close_matches(value, list(Action), 1)
+        hint = f": did you mean {near[0]}?" if near else f": use {', '.join(Action)}"
+        raise _MemberError(f"is not an action{hint}") from None
+
+
+def _header(value: Any) -> str:
+    name = _text(value).lower()
+    if name.endswith("-acl"):
+        raise _MemberError("is granted by acls")
+    if name.startswith(COPY_SOURCE):
+        raise _MemberError("comes with the copies; copy_sources bounds it")
+    if name not in _PLAIN_HEADERS and not (
+        name.startswith("x-oss-") and _HEADER.fullmatch(name)
+    ):
+        known = ", ".join(sorted(_PLAIN_HEADERS))
+        raise _MemberError(f"must be x-oss-..., or one of {known}")
+    return name

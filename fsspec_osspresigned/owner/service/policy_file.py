@@ -1,0 +1,111 @@
+"""The policy file, which is loaded again while the service runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field
+
+from ...errors import ConfigurationError
+from ...files import FileStamp
+from ...signers.keys import KeySigner, credential_provider
+from .app import ServiceRules
+from .limits import RateLimits
+from .policy import ENVIRONMENT, SignerSettings, parse_policies
+
+_MAX_POLICY = 16 * 1024 * 1024
+
+
+def make_signer(settings: SignerSettings) -> KeySigner:
+    provider = credential_provider(settings.credentials)
+    from_environment = settings.credentials == ENVIRONMENT
+    signer = KeySigner.from_options(
+        settings.region,
+        settings.endpoint,
+        style=settings.style,
+        credentials=None if from_environment else provider,
+    )
+    key = provider() if from_environment else None
+    if key and key.security_token is not None and key.expires_at is None:
+        msg = "OSS_SESSION_TOKEN is set and OSS_SESSION_EXPIRATION is not"
+        raise ConfigurationError(f"{msg}: the URLs would outlive the temporary key")
+    return signer
+
+
+@define(kw_only=True)
+class PolicyFile:
+    """Rules of the service, from the last valid policy file."""
+
+    path: Path
+    max_bytes: int = _MAX_POLICY
+    say: Callable[..., None]  # writes one event and its facts to the log
+    limits: RateLimits = field(factory=RateLimits)
+    rules: ServiceRules = field(init=False)
+    signer: KeySigner = field(init=False)
+    _settings: SignerSettings | None = field(default=None, init=False)
+    _stamp: object = field(default=None, init=False)  # None: to be read in any case
+    _seen: object = field(default=None, init=False)
+    _problems: Sequence[str] = field(default=(), init=False)
+
+    def load(self) -> dict[str, Any]:
+        """Read the file and return facts for the log; an error keeps the old rules."""
+        self._stamp = FileStamp.read(self.path)
+        policies = parse_policies(self._text())
+        if policies.signer != self._settings:
+            self.signer = make_signer(policies.signer)
+            self._settings = policies.signer
+        self.rules = ServiceRules(signer=self.signer, tokens=policies.tokens)
+        self.limits.keep({policy.name for policy in policies.tokens.values()})
+        return {"tokens": len(policies.tokens)}
+
+    def refresh(self, *, force: bool = False) -> None:
+        """Load the file again if it changed, or with *force*, and log the result.
+
+        The file must be unchanged for one interval, because a partly written file can
+        be a valid policy. A failed load is repeated at each interval, because only the
+        permissions of the file may have been wrong.
+        """
+        now = FileStamp.read(self.path)
+        is_settled, self._seen = now == self._seen, now
+        if not force and (now == self._stamp or not is_settled):
+            return
+        try:
+            facts = self.load()
+        except Exception as error:  # noqa: BLE001 - the next one must still be read
+            problems = getattr(error, "problems", (type(error).__name__,))
+            self._stamp = None
+            if force or problems != self._problems:
+                self.say("policy_refused", problems=list(problems))
+            self._problems = problems
+        else:
+            self._problems = ()
+            self.say("policy_reloaded", **facts)
+
+    def _text(self) -> str:
+        try:
+            with self.path.open("rb") as file:
+                data = file.read(self.max_bytes + 1)
+            if len(data) <= self.max_bytes:
+                return data.decode()
+            problem = f"{self.path} is larger than {self.max_bytes} bytes"
+        except OSError as error:
+            problem = f"cannot read {self.path}: {error.strerror}"
+        except UnicodeDecodeError as error:
+            problem = f"{self.path} is not UTF-8 at byte {error.start}"
+        raise ConfigurationError(problem)
+
+
+async def watch(
+    policy: PolicyFile, hangup: asyncio.Event, seconds: float = 1.0
+) -> None:
+    """Reload *policy* when *hangup* is set, or when its file changes."""
+    while True:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(hangup.wait(), seconds)
+        force = hangup.is_set()
+        hangup.clear()
+        await asyncio.to_thread(policy.refresh, force=force)

@@ -1,0 +1,205 @@
+"""Process of the signer service ``osspresigned serve``, from start to stop.
+
+It speaks plain HTTP. TLS, slow clients and the number of connections are the business
+of the reverse proxy before it. The log is one line of JSON on stdout for each event,
+without secrets.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import queue
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from attrs import define, field, frozen
+
+from ...asgi_server import AnnouncingServer, listen
+from ...units import shown_moment
+from .app import AccessRecord, create_ruled_app
+from .policy_file import PolicyFile, watch
+from .upload_page import page_routes
+
+Say = Callable[..., None]
+
+
+@define
+class LineWriter:
+    """Writes lines to a descriptor: at exit, Python waits for the lock of a file."""
+
+    descriptor: int = 1
+    most: int = 10_000  # lines that wait; more are dropped and counted
+    _lines: queue.SimpleQueue[str | None] | None = field(default=None, init=False)
+    _dropped: int = field(default=0, init=False)
+    _lock: threading.Lock = field(factory=threading.Lock, init=False)
+
+    @contextlib.contextmanager
+    def in_thread(self, patience: float = 1.0) -> Iterator[None]:
+        """Write lines in a thread during the block, so a slow reader delays no call.
+
+        At the end of the block, the thread gets *patience* seconds for queued lines.
+        """
+        lines = self._lines = queue.SimpleQueue()
+        thread = threading.Thread(target=self._drain, args=(lines,), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            self._lines = None
+            lines.put(None)
+            thread.join(patience)
+
+    def put(self, line: str) -> None:
+        lines = self._lines
+        if lines is None:
+            self._write(line)
+        elif lines.qsize() < self.most:
+            lines.put(line)
+        else:  # the next line that is written tells how many were dropped
+            with self._lock:
+                self._dropped += 1
+
+    def _drain(self, lines: queue.SimpleQueue[str | None]) -> None:
+        while (line := lines.get()) is not None:
+            with self._lock:
+                count, self._dropped = self._dropped, 0
+            if count:
+                self._write(_line("log_dropped", lines=count))
+            self._write(line)
+
+    def _write(self, line: str) -> None:
+        data = f"{line}\n".encode()
+        # A log whose reader is gone is no reason to stop signing.
+        with contextlib.suppress(OSError):
+            while data:
+                data = data[os.write(self.descriptor, data) :]
+
+
+STDOUT = LineWriter()
+
+
+class LineHandler(logging.Handler):
+    """Log handler that writes warnings of libraries to the service log."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say("warning", logger=record.name, text=self.format(record))
+
+
+def say(event: str, **facts: Any) -> None:
+    STDOUT.put(_line(event, **facts))
+
+
+def _line(event: str, **facts: Any) -> str:
+    return json.dumps({"time": shown_moment(time.time()), "event": event, **facts})
+
+
+def log_call(record: AccessRecord, say: Say, *, log_keys: bool = False) -> None:
+    facts: dict[str, Any] = {"paths": record.paths} if log_keys else {}
+    if record.fault is not None:
+        facts["fault"] = record.fault
+    if record.status == HTTPStatus.UNAUTHORIZED:
+        facts["client"] = record.client
+    if record.unhashed is not None:
+        problem = f"sha256 of {record.unhashed!r} is the token itself"
+        facts["hint"] = f"{problem}: put there what serve --hash-token prints"
+    refused = sum(record.codes.values())
+    say(
+        "sign",
+        token=record.token,
+        requests=record.requests,
+        signed=record.requests - refused if record.status == HTTPStatus.OK else 0,
+        status=record.status,
+        codes=dict(record.codes),
+        ms=record.milliseconds,
+        **facts,
+    )
+
+
+_IDLE_SECONDS = 75  # a proxy closes its idle connections before
+_STOP_SECONDS = 35
+
+
+@frozen(kw_only=True)
+class ServiceSettings:
+    """Options of ``osspresigned serve``."""
+
+    policy_file: Path
+    host: str = "127.0.0.1"
+    port: int = 0  # 0 takes a free one
+    log_keys: bool = False
+    page: bool = False  # serve the page for browsers, too
+
+
+async def serve(
+    settings: ServiceSettings, policy: PolicyFile, listener: socket.socket
+) -> None:
+    """Serve until SIGTERM or SIGINT, then finish the running calls.
+
+    SIGHUP and a change of the file load the policy again; a policy with mistakes is
+    ignored.
+    """
+    page = page_routes(lambda: policy.signer.endpoint)
+    app = create_ruled_app(
+        lambda: policy.rules,
+        limits=policy.limits,
+        tell=lambda record: log_call(record, say, log_keys=settings.log_keys),
+        routes=page if settings.page else (),
+    )
+    config = uvicorn.Config(
+        app,
+        http="httptools",
+        ws="none",
+        lifespan="off",
+        log_config=None,
+        # What clients do wrong is no warning: they could fill the log with it.
+        log_level="error",
+        access_log=False,
+        server_header=False,
+        timeout_keep_alive=_IDLE_SECONDS,
+        timeout_graceful_shutdown=_STOP_SECONDS,
+    )
+    host = f"[{settings.host}]" if ":" in settings.host else settings.host
+    facts = {
+        "url": f"http://{host}:{listener.getsockname()[1]}",
+        "pid": os.getpid(),
+        "tokens": len(policy.rules.tokens),
+    }
+    server = AnnouncingServer(config, lambda: say("started", **facts))
+    hangup = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, hangup.set)
+    # uvicorn handles these signals while it serves, and raises them again at its end,
+    # which would kill the process.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, server.handle_exit)
+    watching = asyncio.create_task(watch(policy, hangup))
+    await server.serve(sockets=[listener])
+    watching.cancel()
+    await asyncio.wait([watching])
+
+
+@STDOUT.in_thread()
+def launch(settings: ServiceSettings) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        ConfigurationError: policy or keys are invalid; the message lists every mistake.
+        OSError: the service cannot listen on the address.
+    """
+    # Every mistake is reported before the port is taken.
+    policy = PolicyFile(path=settings.policy_file, say=say)
+    policy.load()
+    with listen(settings.host, settings.port) as listener:
+        logging.basicConfig(handlers=[LineHandler()])
+        asyncio.run(serve(settings, policy, listener))
+    say("stopped")

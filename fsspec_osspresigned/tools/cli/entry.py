@@ -1,0 +1,48 @@
+"""Entry point of ``osspresigned``; names the extra to install if it is missing."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line, and return its exit code; docs/cli.md lists the codes.
+
+    *arguments* None uses ``sys.argv``.
+    """
+    _open_closed_streams()
+    try:
+        from . import app  # noqa: PLC0415 - it needs the extra `cli`
+    except KeyboardInterrupt:
+        return 130  # ExitCode.INTERRUPTED, which is not there yet
+    except ModuleNotFoundError as error:
+        if error.name != "click":
+            raise
+        remedy = "pip install 'fsspec-osspresigned[cli]'"
+        text = f"osspresigned needs the package {error.name}: {remedy}"
+        print(text, file=sys.stderr)  # noqa: T201 - without click
+        return 2
+    return app.run(sys.argv[1:] if arguments is None else arguments)
+
+
+def _open_closed_streams() -> None:
+    """Open the null device for each standard stream that was closed, as cron may do.
+
+    Otherwise, the next file or connection would get its descriptor. Messages are
+    lost, but reading from standard input, or writing to standard output, still fails.
+    """
+    streams = (
+        ("stdin", "rb", os.O_WRONLY),
+        ("stdout", "wb", os.O_RDONLY),
+        ("stderr", "wb", os.O_WRONLY),
+    )
+    for name, mode, access in streams:
+        if getattr(sys, name) is None:
+            file: Any = open(os.open(os.devnull, access), mode, buffering=0)  # noqa: SIM115 - until the process ends
+            # Without a buffer, a failed write does not fail again at exit.
+            text = io.TextIOWrapper(file, encoding="utf-8", write_through=True)
+            setattr(sys, name, text)

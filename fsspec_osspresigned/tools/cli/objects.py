@@ -1,0 +1,504 @@
+"""Commands on objects: ls, du, stat, url, get, cat, rm, cp and mv."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+import click
+
+from ...engine.engine import blocking, run
+from ...engine.scope import Scope
+from ...filesystem.destinations import Destination
+from ...filesystem.filesystem import OSSPresignedFileSystem
+from ...filesystem.queries import expand, layout
+from ...secret import SecretURL
+from ...signing.signed_url import describe
+from ...units import short_bytes, shown_end, shown_text
+from ..terminal import ExitCode, Output, interruptible, pairs
+from .options import (
+    DRY_RUN,
+    JSON_LINES,
+    OBJECTS,
+    PLACE,
+    RECURSIVE,
+    SIZE,
+    STRICT,
+    ConnectionOptions,
+    ReportOptions,
+    TransferOptions,
+    confirmed,
+    counted,
+    examples,
+    is_local,
+    object_path,
+    takes,
+)
+from .sync import FilteringCommand, FilterOptions, name_below
+
+_LIFE = 3600  # seconds
+
+_LS = """\
+  osspresigned ls examplebucket/in/ --signer keys
+  osspresigned ls examplebucket --recursive --long --signer keys
+  osspresigned ls examplebucket/in/ -l --bytes --signer keys
+"""
+_DU = """\
+  osspresigned du examplebucket/in/ --signer keys
+  osspresigned du examplebucket/in/ examplebucket/out/ --bytes --signer keys
+"""
+_STAT = """\
+  osspresigned stat examplebucket/out/a.csv --signer keys
+"""
+_URL = """\
+  osspresigned url examplebucket/out/a.csv --signer keys --expires 2h
+  osspresigned url examplebucket/b.csv --method PUT --signer keys > link.url
+"""
+
+_in_bytes = click.option("--bytes", "in_bytes", is_flag=True,
+                         help="Print sizes in bytes.")  # fmt: skip
+
+
+def _shown_size(size: int, *, in_bytes: bool) -> str:
+    return str(size) if in_bytes else short_bytes(size)
+
+
+def _shown_time(when: datetime | None) -> str:
+    return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if when else ""
+
+
+@takes
+@click.command(epilog=examples(_LS))
+@click.argument("path", type=object_path, metavar="BUCKET[/PREFIX]")
+@click.option("--recursive", "-r", is_flag=True, help="List all objects, at any depth.")
+@click.option("--long", "-l", is_flag=True,
+              help="Print size and time; the total goes to standard error.")  # fmt: skip
+@_in_bytes
+@JSON_LINES
+def ls(
+    path: str,
+    *,
+    recursive: bool,
+    long: bool,
+    in_bytes: bool,
+    as_json: bool,
+    connection: ConnectionOptions,
+) -> None:
+    """List objects, if your signer grants that."""
+    filesystem = connection.filesystem(**STRICT)
+    with interruptible():
+        if recursive:
+            items = [*filesystem.find(path, detail=True).values()]
+        else:
+            items = filesystem.ls(path, detail=True)
+    if as_json:
+        for item in items:
+            click.echo(json.dumps(_members(item)))
+        return
+    long = long or in_bytes
+    shown = [
+        ("/", "")
+        if item["type"] == "directory"
+        else ("", _shown_size(item["size"], in_bytes=in_bytes))
+        for item in items
+    ]
+    width = max([9, *(len(size) for _, size in shown)])
+    for item, (slash, size) in zip(items, shown, strict=True):
+        name = shown_text(item["name"]) + slash
+        time_ = _shown_time(item.get("LastModified"))
+        click.echo(f"{size:>{width}}  {time_:20}  {name}" if long else name)
+    if long:
+        files = [item["size"] for item in items if item["type"] != "directory"]
+        total = _shown_size(sum(files), in_bytes=in_bytes)
+        click.echo(f"{counted(len(files), 'object')}, {total}", err=True)
+
+
+def _members(item: dict[str, Any]) -> dict[str, Any]:
+    when = item.get("LastModified")
+    return {
+        "path": item["name"],
+        "type": item["type"],
+        "size": item["size"],
+        "modified": when.isoformat() if when else None,
+        "etag": item.get("ETag"),
+    }
+
+
+@takes
+@click.command(epilog=examples(_DU))
+@OBJECTS
+@_in_bytes
+@JSON_LINES
+def du(
+    paths: tuple[str, ...],
+    *,
+    in_bytes: bool,
+    as_json: bool,
+    connection: ConnectionOptions,
+) -> None:
+    """Sum the sizes of objects below prefixes, if that is granted."""
+    filesystem = connection.filesystem(**STRICT)
+    for path in paths:
+        with interruptible():
+            sizes = filesystem.du(path, total=False)
+            if not sizes:
+                raise FileNotFoundError(2, "nothing there", path)
+        count, size = len(sizes), sum(sizes.values())
+        if as_json:
+            click.echo(json.dumps({"path": path, "objects": count, "size": size}))
+            continue
+        shown = _shown_size(size, in_bytes=in_bytes)
+        click.echo(f"{shown:>9}  {counted(count, 'object'):>12}  {shown_text(path)}")
+
+
+@takes
+@click.command(epilog=examples(_STAT))
+@OBJECTS
+@JSON_LINES
+def stat(
+    paths: tuple[str, ...], *, as_json: bool, connection: ConnectionOptions
+) -> None:
+    """Show size and headers of objects, if your signer grants that."""
+    filesystem = connection.filesystem(**STRICT)
+    for number, path in enumerate(paths):
+        with interruptible():
+            info = filesystem.info(path)
+            if info["type"] == "directory":
+                raise IsADirectoryError(21, "a prefix: ls lists it", path)
+        crc = info.get("crc64")
+        facts: dict[str, Any] = {
+            "content_type": info.get("ContentType"),
+            "storage_class": info.get("StorageClass"),
+            "crc64": None if crc is None else f"{crc:016x}",
+            "version_id": info.get("version_id"),
+        }
+        if as_json:
+            click.echo(json.dumps(_members(info) | facts))
+            continue
+        rows: dict[str, Any] = {
+            "object": shown_text(path),
+            "size": f"{short_bytes(info['size'])} ({info['size']} bytes)",
+            "modified": _shown_time(info.get("LastModified")),
+            "etag": info.get("ETag"),
+            **{name.replace("_", " "): value for name, value in facts.items()},
+        }
+        if number:
+            click.echo()
+        known = [(name, shown_text(str(text))) for name, text in rows.items() if text]
+        for line in pairs(known, Output(sys.stdout).room):
+            click.echo(line)
+
+
+@takes
+@click.command(epilog=examples(_URL))
+@click.argument("path", type=object_path, metavar="BUCKET/KEY")
+@click.option("--method", type=click.Choice(["GET", "PUT", "HEAD", "DELETE"]),
+              default="GET", show_default=True, help="Method of the request.")  # fmt: skip
+@click.option("--size", type=SIZE, metavar="BYTES",
+              help="For PUT: size of the object in bytes, which a signer may require.")  # fmt: skip
+def url(
+    path: str, *, method: str, size: int | None, connection: ConnectionOptions
+) -> None:
+    """Print a presigned URL of one object, which is a secret.
+
+    Anyone with the URL can send that request until it expires.
+    """
+    if size is not None and method != "PUT":
+        raise click.UsageError(f"--size is for --method PUT: {method} sends no object")
+    filesystem = connection.filesystem()
+    with interruptible():
+        life = connection.expires_in or _LIFE
+        signed = filesystem.sign(path, life, method, size=size)
+    click.echo(signed)  # alone, so that it can be piped
+    ends = shown_end(describe(SecretURL(signed)).expires_at, time.time())
+    click.echo(f"a secret, valid for {method} until {ends}", err=True)
+
+
+_STDOUT = "-"
+
+_GET = """\
+  osspresigned get examplebucket/out/a.csv . --signer keys
+  osspresigned get examplebucket/out/ results/ --recursive --signer keys
+  osspresigned get examplebucket/out/ . -r -n --include '*.csv' --signer keys
+  osspresigned get examplebucket/db.sql - --signer keys | psql db
+"""
+_CAT = """\
+  osspresigned cat examplebucket/db.sql --signer keys | psql db
+"""
+
+
+@takes
+@click.command(cls=FilteringCommand, epilog=examples(_GET))
+@OBJECTS
+@click.argument("target", type=PLACE, metavar="DEST")
+@RECURSIVE
+@DRY_RUN
+def get(
+    paths: tuple[str, ...],
+    target: str,
+    *,
+    recursive: bool,
+    dry_run: bool,
+    chosen: FilterOptions,
+    connection: ConnectionOptions,
+    transfer: TransferOptions,
+) -> int:
+    """Download objects to a file, a directory, or standard output.
+
+    DEST is - for standard output. A local file is replaced only after the whole object
+    has arrived and its checksum agrees.
+    """
+    filesystem = connection.filesystem(**STRICT, **transfer.options())
+    several = len(paths) > 1
+    source = list(paths) if several else paths[0]
+    where: str | list[str] = os.path.join(target, "") if several else target
+    if target == _STDOUT:
+        if chosen.rules or dry_run:
+            msg = "with - for standard output, give single objects, without filters and --dry-run"
+            raise click.UsageError(msg)
+        return _print_objects(filesystem, paths, transfer)
+    progress = transfer.progress("fetched", fetching=True, recursive=recursive)
+    if chosen.rules or dry_run:
+        with interruptible():
+            placed = run(layout, filesystem, source, where, recursive, None, local=True)
+            takes_name = chosen.filter.takes
+            jobs = [
+                job
+                for job in placed
+                if not job.is_directory and takes_name(name_below(paths, job.path))
+            ]
+            for job in jobs if dry_run else ():
+                if not recursive and filesystem.info(job.path)["type"] == "directory":
+                    raise IsADirectoryError(21, "a prefix: add --recursive", job.path)
+                _would_place(transfer, "fetch", job, "local")
+        if dry_run:
+            text = f"{counted(len(jobs), 'file')} to fetch"
+            transfer.remark(text, "plan", fetched=len(jobs))
+            return ExitCode.OK
+        source, where = [job.path for job in jobs], [job.target for job in jobs]
+        recursive = False
+    fetch = functools.partial(
+        filesystem.get, callback=progress, on_error=transfer.on_error
+    )
+    act = functools.partial(fetch, source, where, recursive=recursive)
+    return transfer.carry_out("fetched", progress, act)
+
+
+@takes
+@click.command(epilog=examples(_CAT))
+@OBJECTS
+def cat(
+    paths: tuple[str, ...], *, connection: ConnectionOptions, transfer: TransferOptions
+) -> int:
+    """Write objects to standard output, one after the other."""
+    filesystem = connection.filesystem(**STRICT, **transfer.options())
+    return _print_objects(filesystem, paths, transfer)
+
+
+def _print_objects(
+    filesystem: OSSPresignedFileSystem, paths: Sequence[str], transfer: TransferOptions
+) -> int:
+    if transfer.as_json:
+        msg = "--json and the object itself do not fit into one stream"
+        raise click.UsageError(msg)
+    progress = transfer.progress("fetched", files=len(paths), fetching=True)
+
+    def fetch() -> None:
+        out = sys.stdout.buffer
+        for path in paths:
+            with progress.branched(path, _STDOUT) as child:
+                filesystem.get_file(path, out, callback=child)
+                out.flush()
+
+    return transfer.carry_out("fetched", progress, fetch)
+
+
+# Change of one object, given its path and its target; False: there was no object.
+_Change: TypeAlias = Callable[[str, str], bool | None]
+
+_RM = """\
+  osspresigned rm examplebucket/in/a.csv --signer keys
+  osspresigned rm examplebucket/in/ --recursive --dry-run --signer keys
+  osspresigned rm examplebucket/in/ -r --include '*.tmp' --yes --signer keys
+"""
+_CP = """\
+  osspresigned cp examplebucket/in/a.csv examplebucket/kept/ --signer keys
+  osspresigned cp examplebucket/in/ examplebucket/kept/ -r --signer keys
+
+To upload files there is put, to fetch objects get.
+"""
+_MV = """\
+  osspresigned mv examplebucket/in/a.csv examplebucket/in/b.csv --signer keys
+  osspresigned mv examplebucket/in/ examplebucket/done/ -r -n --signer keys
+"""
+
+_originals = click.argument("paths", nargs=-1, required=True, metavar="BUCKET/KEY...")
+_target = click.argument("target", metavar="DEST")
+
+
+@takes
+@click.command(cls=FilteringCommand, epilog=examples(_RM))
+@OBJECTS
+@RECURSIVE
+@DRY_RUN
+@click.option(
+    "--yes", "-y", is_flag=True, help="Do not ask for confirmation with --recursive."
+)
+def rm(
+    paths: tuple[str, ...],
+    *,
+    recursive: bool,
+    dry_run: bool,
+    yes: bool,
+    report: ReportOptions,
+    chosen: FilterOptions,
+    connection: ConnectionOptions,
+) -> int:
+    """Delete objects, if your signer grants that. With --recursive it asks first."""
+    filesystem = connection.filesystem(**STRICT)
+    with interruptible():
+        meant = run(expand, filesystem, list(paths), recursive, markers=True)
+    takes_name = chosen.filter.takes
+    names = [name for name in meant.files if takes_name(name_below(paths, name))]
+
+    def is_there(name: str) -> bool:
+        return meant.kinds[name] is not None or _is_there(filesystem, name)
+
+    if dry_run:
+        for name in filter(is_there, names):
+            report.would(shown_text(name), "delete", path=name)
+        return ExitCode.OK
+    if recursive and names and not yes and not confirmed(names):
+        return ExitCode.FAILED
+
+    def delete(name: str, _: str) -> bool:
+        if is_there(name):
+            filesystem.rm_file(name)
+            return True
+        if not report.as_json:
+            report.err.line(f"{shown_text(name)}: was not there")
+        return False
+
+    jobs = [Destination(name, "") for name in names]
+    return _carry_out(report, "deleted", filesystem, delete, jobs)
+
+
+def _is_there(filesystem: OSSPresignedFileSystem, name: str) -> bool:
+    """Return whether an object exists; True if HeadObject is not granted."""
+    try:
+        kind = filesystem.info(name)["type"]
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        return True
+    if kind == "directory":
+        raise IsADirectoryError(21, "a prefix: add --recursive", name)
+    return True
+
+
+@takes
+@click.command(epilog=examples(_CP))
+@_originals
+@_target
+@RECURSIVE
+@DRY_RUN
+def cp(*, report: ReportOptions, connection: ConnectionOptions, **places: Any) -> int:
+    """Copy objects inside the store, if your signer grants that.
+
+    DEST is BUCKET/KEY for one object, BUCKET/PREFIX/ for several.
+    """
+    filesystem = connection.filesystem(**STRICT)
+    verbs = "copy", "copied"
+    return _place(report, verbs, filesystem, filesystem.cp_file, **places)
+
+
+@takes
+@click.command(epilog=examples(_MV))
+@_originals
+@_target
+@RECURSIVE
+@DRY_RUN
+def mv(*, report: ReportOptions, connection: ConnectionOptions, **places: Any) -> int:
+    """Move objects inside the store: copy, compare, and then delete.
+
+    Your signer must grant reading, writing, HeadObject and deleting.
+    """
+    filesystem = connection.filesystem(**STRICT)
+    verbs = "move", "moved"
+    return _place(report, verbs, filesystem, filesystem.mv_file, **places)
+
+
+def _place(
+    report: ReportOptions,
+    verbs: tuple[str, str],
+    filesystem: OSSPresignedFileSystem,
+    change: _Change,
+    *,
+    paths: tuple[str, ...],
+    target: str,
+    recursive: bool,
+    dry_run: bool,
+) -> int:
+    for path in paths:
+        if "://" not in path and (is_local(path) or os.path.lexists(path)):
+            msg = (
+                f"{path} is a file of this machine: osspresigned put uploads it "
+                f"(write oss://{path} if the object is meant)"
+            )
+            raise click.UsageError(msg)
+    if is_local(target):
+        msg = f"{target} is a place on this machine: osspresigned get fetches objects"
+        raise click.UsageError(msg)
+    names, where = [object_path(path) for path in paths], object_path(target)
+    if len(names) > 1 or "/" not in where:
+        where = f"{where.rstrip('/')}/"
+    with interruptible():
+        if not recursive and (prefix := [name for name in names if name.endswith("/")]):
+            raise IsADirectoryError(21, "a prefix: add --recursive", prefix[0])
+        source = names if len(names) > 1 else names[0]
+        jobs = run(layout, filesystem, source, where, recursive, None)
+    tops = tuple(f"{name.rstrip('/')}/" for name in names)
+    if recursive and any(job.target.startswith(tops) for job in jobs):
+        msg = f"{target} lies in what is copied: name a place outside of it"
+        raise click.UsageError(msg)
+    if dry_run:
+        for job in jobs:
+            _would_place(report, verbs[0], job, "target")
+        return ExitCode.OK
+    return _carry_out(report, verbs[1], filesystem, change, jobs)
+
+
+def _would_place(report: ReportOptions, verb: str, job: Destination, key: str) -> None:
+    """Print what a dry run would do; *key* names the target in an event."""
+    text = f"{verb} {shown_text(job.path)} to {shown_text(job.target)}"
+    report.would(text, verb, **{"path": job.path, key: job.target})
+
+
+def _carry_out(
+    report: ReportOptions,
+    verb: str,
+    filesystem: OSSPresignedFileSystem,
+    change: _Change,
+    jobs: list[Destination],
+) -> int:
+    progress = report.progress(verb, files=len(jobs), fetching=True)
+
+    def work(job: Destination) -> None:
+        with progress.branched(job.path, job.target) as child:
+            if change(job.path, job.target) is not False:
+                child.set_size(0)
+
+    async def call(job: Destination) -> None:
+        await blocking(work, job)
+
+    width = filesystem.client.options.connections
+    scope: Scope[Destination, None] = Scope(
+        call, lambda job: job.path, width=width, on_error="return"
+    )
+    return report.carry_out(verb, progress, lambda: run(scope.run_all, jobs))

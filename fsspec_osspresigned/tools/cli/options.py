@@ -1,0 +1,585 @@
+"""Shared options of commands, collected into frozen values.
+
+:func:`option` declares an option as a field of an attrs class. A command names such
+classes as annotations of its parameters; ``@takes`` adds their options to the command
+and passes one instance of each.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import logging
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import click
+from attrs import field, fields, frozen, has
+
+from ...errors import ConfigurationError, UploadErrors
+from ...filesystem.filesystem import OSSPresignedFileSystem
+from ...filesystem.receipts import ReceiptFile, receipt_writer
+from ...model import (
+    CONNECTIONS,
+    MAX_CONNECTIONS,
+    MAX_SMALL,
+    STORAGE_CLASSES,
+    STYLES,
+    Receipt,
+)
+from ...options.trust import trust
+from ...secret import Secret, resolve_text
+from ...signers.presigned_urls import OneURLSigner
+from ...units import KIB, bytes_of, rate_of, seconds_of, shown_text
+from ...url_checks import is_presigned
+from ...url_map.source import warn_if_exposed
+from ..progress import Display, Events, Lines, RateLimit, Summary, TransferProgress
+from ..terminal import ExitCode, Output, interruptible, log_taken, message_of
+from .profile import use_profile, without_profile_source
+
+C = TypeVar("C", bound=click.Command)
+
+_MAX_URL_FILE = 64 * KIB
+_MIN_RATE = 16 * KIB
+# A slower connection may look idle, and be closed by the store or a proxy.
+_MIN_RATE_EACH = 64 * KIB
+_IN_FLIGHT_KEPT = 2  # requests with a limit of the rate and journals
+# An object that the token may not look at is an error here, not a missing one.
+STRICT = {"unknown": "error"}
+_LOG = "fsspec_osspresigned"
+_OF_FAILURES = f"{_LOG}.upload.upload"
+_NO_OPTIONS = ("profile", "url_file")  # fields that are no storage options
+_MOVING = ("stored", "fetched")  # verbs whose summary counts bytes
+MAX_SHOWN = 10  # names, before a command asks whether to delete them
+_REMEDY = (
+    "a presigned URL on the command line can be read by everybody on this machine (ps) "
+    "and stays in the shell's history: save it in a file and name that, or paste it "
+    "into standard input (-); to upload with it, --url-file FILE or --url-file -"
+)
+
+
+def option(flags: str, text: str | None = None, **settings: Any) -> Any:
+    """Return a field of an options class: a click option that has the field's name.
+
+    *flags* are the flags and, if the option takes a value, its name: ``--jobs -j N``.
+    *settings* are arguments of ``click.Option``; *converter* is passed to the field.
+    """
+    words = flags.split()
+    if not words[-1].startswith("-"):
+        settings["metavar"] = words.pop()
+    default = settings.get("default", () if settings.get("multiple") else None)
+    converter = settings.pop("converter", None)
+    declared = {"flags": words, "settings": {**settings, "help": text}}
+    return field(default=default, converter=converter, metadata=declared)
+
+
+def flag(flags: str, text: str) -> Any:
+    return option(flags, text, is_flag=True, default=False)
+
+
+def mapping(flags: str, text: str, **settings: Any) -> Any:
+    """Return a field of an options class for a repeatable option NAME=VALUE."""
+    settings = {"type": PAIR, "multiple": True, "converter": dict, **settings}
+    return option(flags, text, **settings)
+
+
+def takes(command: C) -> C:
+    """Add the options of the attrs classes that annotate parameters of *command*."""
+    callback: Any = command.callback
+    declared = {
+        name: (kind, [each for each in fields(kind) if "flags" in each.metadata])
+        for name, kind in get_type_hints(callback).items()
+        if has(kind)
+    }
+
+    @functools.wraps(callback)
+    def collected(**values: Any) -> Any:
+        without_profile_source(click.get_current_context(), values)
+        for name, (kind, own) in declared.items():
+            values[name] = kind(**{each.name: values.pop(each.name) for each in own})
+        return callback(**values)
+
+    command.callback = collected
+    for _, own in declared.values():
+        for each in own:
+            names = [*each.metadata["flags"], each.name]
+            command.params.append(click.Option(names, **each.metadata["settings"]))
+    return command
+
+
+def read_by(convert: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Return a click type that calls *convert*; its ValueError becomes a UsageError."""
+
+    def converted(text: str) -> Any:
+        try:
+            return convert(text)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+
+    return converted
+
+
+def _pair_of(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not equals or not name.strip():
+        raise ValueError("write it as NAME=VALUE")
+    return name.strip(), value.strip()
+
+
+def _host_of(text: str) -> tuple[str, str | None]:
+    host, _, bucket = text.lower().partition("=")
+    return host, bucket or None
+
+
+def _signer_of(text: str) -> str:
+    if re.fullmatch(r"(localhost|[^:/]+[.][^:/]+)(:\d+)?(/.*)?", text):
+        raise ValueError(f"write a signer's URL with its scheme: https://{text}")
+    return text
+
+
+def _limit_of(text: str) -> RateLimit:
+    if (rate := rate_of(text)) < _MIN_RATE:
+        raise ValueError(f"{text[:40]!r} is too slow: 16K a second is the least")
+    return RateLimit(rate)
+
+
+def object_path(text: str) -> str:
+    """Return *text* without ``oss://`` or ``osspresigned://``: ``bucket/key``."""
+    return text.removeprefix("osspresigned://").removeprefix("oss://")
+
+
+def is_local(text: str) -> bool:
+    """Return whether *text* can only be a local path, such as ``./in`` or ``/in``."""
+    return text in (".", "..") or bool(re.match(r"/|\.\.?[/\\]|~|[A-Za-z]:[/\\]", text))
+
+
+PLACE = click.Path(readable=False, allow_dash=True)  # the shell completes files
+SIZE = read_by(bytes_of)
+LIFE = read_by(seconds_of)
+PAIR = read_by(_pair_of)
+HOST = read_by(_host_of)
+
+ADDRESSING = click.Choice(STYLES)
+
+OBJECTS = click.argument("paths", nargs=-1, required=True, type=object_path,
+                         metavar="BUCKET/KEY...")  # fmt: skip
+RECURSIVE = click.option("--recursive", "-r", is_flag=True, help="Include directories.")
+DRY_RUN = click.option("--dry-run", "-n", is_flag=True,
+                       help="Print the planned actions, and change nothing.")  # fmt: skip
+JSON_LINES = click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@contextlib.contextmanager
+def needs(name: str) -> Iterator[None]:
+    """Within the block, a missing package is an error that names the extra."""
+    try:
+        yield
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.startswith("fsspec_osspresigned"):
+            raise
+        remedy = f"pip install 'fsspec-osspresigned[{name}]'"
+        msg = f"this needs the package {error.name}: {remedy}"
+        raise click.UsageError(msg) from error
+
+
+def counted(number: int, what: str) -> str:
+    return f"1 {what}" if number == 1 else f"{number} {what}s"
+
+
+def confirmed(
+    names: Sequence[str],
+    prefix: str = "",
+    more: str = "",
+    what: str = "object",
+    verb: str = "delete",
+) -> bool:
+    """Print the first *names*, and ask; UsageError without a terminal."""
+    if not sys.stdin.isatty():
+        msg = "standard input is not a terminal: give --yes, or --dry-run first"
+        raise click.UsageError(msg)
+    for name in names[:MAX_SHOWN]:
+        click.echo(f"{prefix}{shown_text(name)}", err=True)
+    if len(names) > MAX_SHOWN:
+        click.echo(f"and {len(names) - MAX_SHOWN} more{more}", err=True)
+    return click.confirm(f"{verb} {counted(len(names), what)}?", err=True)
+
+
+def without_none(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def refuse_presigned(arguments: Sequence[str]) -> None:
+    """Raise UsageError if an argument is a presigned URL; name the right option."""
+    for argument in arguments:
+        if is_presigned(argument) or is_presigned(argument.partition("=")[2]):
+            raise click.UsageError(_REMEDY)
+
+
+@frozen(kw_only=True)
+class ConnectionOptions:
+    # fmt: off
+    url_map: str | None = option("--map MAP",
+        "URL map: a file, env:NAME, or a URL that fsspec can read.", type=PLACE)
+    signer: str | None = option("--signer SIGNER",
+        "A signer's URL, keys (from the environment), or MODULE:FUNCTION.",
+        type=read_by(_signer_of))
+    signer_token: str | None = option("--token REFERENCE",
+        "The signer's token: env:OSSPRESIGNED_... or file:PATH.")
+    region: str | None = option("--region", "With --signer keys. Default: OSS_REGION.")
+    endpoint: str | None = option("--endpoint",
+        "With --signer keys. Default: OSS_ENDPOINT, or that of the region.")
+    addressing_style: str | None = option("--addressing-style",
+        "With --signer keys: how URLs name the bucket.", type=ADDRESSING)
+    expires_in: int | None = option("--expires LIFE",
+        "Requested lifetime of signatures: 90s, 30m, 2h.  [default: 1h]", type=LIFE)
+    allowed_hosts: Mapping[str, str | None] = mapping("--allowed-host HOST[=BUCKET]",
+        "Further permitted host of signed URLs; may be repeated.", type=HOST)
+    allow_http: bool = flag("--allow-http", "Permit plain http to other machines.")
+    retries: int | None = option("--retries",
+        "Maximum number of retries of a request.  [default: 5]", type=click.IntRange(0, 100))
+    timeout: float | None = option("--timeout SECONDS",
+        "Maximum time without progress.  [default: 60]",
+        type=click.FloatRange(0, min_open=True))
+    profile: str | None = option("--profile NAME",
+        "Take options from the section NAME of the configuration file.",
+        envvar="OSSPRESIGNED_PROFILE", is_eager=True, callback=use_profile)
+    # fmt: on
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Storage options from the command line; a presigned URL is not among them."""
+        names = [each.name for each in fields(type(self))]
+        options = {n: getattr(self, n) for n in names if n not in _NO_OPTIONS}
+        options["allowed_hosts"] = self.allowed_hosts or None
+        options["allow_http"] = self.allow_http or None
+        return without_none(**options)
+
+    @property
+    def has_source(self) -> bool:
+        return not {"url_map", "grant", "signer"}.isdisjoint(self.options)
+
+    def filesystem(self, **more: Any) -> OSSPresignedFileSystem:
+        """Return the filesystem for these options; those in *more* win."""
+        trust(self.options)
+        return OSSPresignedFileSystem(**{**self.options, **more})
+
+
+@frozen(kw_only=True)
+class StoringConnectionOptions(ConnectionOptions):
+    """Connection options of uploads, whose source may be a grant."""
+
+    # fmt: off
+    grant: str | None = option("--grant GRANT",
+        "Grant for a whole prefix: a file, env:NAME, a server's URL, or one that fsspec "
+        "can read.", type=PLACE)
+    # fmt: on
+
+
+@frozen(kw_only=True)
+class UploadConnectionOptions(StoringConnectionOptions):
+    """Connection options of one upload, whose source may be one presigned URL."""
+
+    # fmt: off
+    url_file: str | None = option("--url-file FILE|-",
+        "One presigned URL: in a file, on standard input (-), or env:NAME.", type=PLACE)
+    # fmt: on
+
+    def __attrs_post_init__(self) -> None:
+        if self.url_file is not None and self.has_source:
+            msg = "--url-file stands alone: leave out --map, --grant, --signer"
+            raise click.UsageError(msg)
+
+    def filesystem(self, **more: Any) -> OSSPresignedFileSystem:
+        if self.url_file is None:
+            return super().filesystem(**more)
+        signer = OneURLSigner(_url_reader(self.url_file), allow_http=self.allow_http)
+        return OSSPresignedFileSystem(**{**self.options, **more, "signer": signer})
+
+    def path(self, filesystem: OSSPresignedFileSystem, path: str = "") -> str:
+        """Return *path*; if it is empty, the path of the presigned URL's object."""
+        if path or self.url_file is None:
+            return path
+        return str(getattr(filesystem.client.signer, "path", ""))
+
+
+def _url_reader(place: str) -> Callable[[], Secret]:
+    """Return a reader of the presigned URL; standard input is read immediately."""
+    if place == "-":
+        text = _url_of(_pasted())
+        return lambda: text
+    if not place.startswith("env:"):
+        local = os.path.abspath(os.path.expanduser(place.removeprefix("file:")))
+        with contextlib.suppress(OSError):  # reading it says more
+            warn_if_exposed(Path(local), "presigned URL")
+        place = f"file:{local}"
+    return lambda: _url_of(resolve_text(place).reveal())
+
+
+def _pasted() -> str:
+    if sys.stdin.isatty():
+        msg = "paste the presigned URL (it is not shown), then Enter"
+        return str(click.prompt(msg, hide_input=True, err=True))
+    return sys.stdin.buffer.read(_MAX_URL_FILE).decode("utf-8-sig", "replace")
+
+
+def _url_of(text: str) -> Secret:
+    text = text.removeprefix("\ufeff").strip().strip("<>\"'")
+    if not text:
+        raise ConfigurationError("--url-file holds nothing: paste the presigned URL")
+    # JSON is refused later, by its kind.
+    if ("\n" in text or "\r" in text) and text[0] not in "{[":
+        raise ConfigurationError(
+            "--url-file holds several lines: a presigned URL is one, without breaks"
+        )
+    return Secret(text)
+
+
+@frozen(kw_only=True)
+class ReportOptions:
+    # fmt: off
+    as_json: bool = flag("--json", "Print events as JSON lines, and nothing else.")
+    quiet: bool = flag("--quiet -q", "Print only failures.")
+    verbose: bool = flag("--verbose -v",
+        "Print each finished file, each retry, and resumed uploads.")
+    # fmt: on
+    out: Output = field(factory=lambda: Output(sys.stdout))
+    err: Output = field(factory=lambda: Output(sys.stderr))
+
+    def __attrs_post_init__(self) -> None:
+        if self.quiet and self.verbose:
+            raise click.UsageError("--quiet and --verbose: give one of them")
+
+    @property
+    def rate(self) -> RateLimit | None:
+        return None
+
+    def would(
+        self, text: str, event: str, output: Output | None = None, /, **members: Any
+    ) -> None:
+        """Print *text* to *output* or standard output; with --json, an event."""
+        if self.as_json:
+            Events(self.out).say(event, **members)
+        else:
+            (output or self.out).line(text)
+
+    def remark(self, text: str, event: str, **members: Any) -> None:
+        """Print *text* to standard error unless --quiet; with --json, an event."""
+        if self.as_json or not self.quiet:
+            self.would(text, event, self.err, **members)
+
+    def progress(self, verb: str = "stored", **facts: Any) -> TransferProgress:
+        if self.as_json:
+            display: Display = Events(self.out)
+        elif self.quiet:
+            display = Display()
+        else:
+            display = Lines(self.err, verb if self.verbose else None)
+        return TransferProgress(display, rate=self.rate, **facts)
+
+    def carry_out(
+        self,
+        verb: str,
+        progress: TransferProgress,
+        act: Callable[[], object],
+        also: Callable[[], Sequence[str]] = list,
+    ) -> ExitCode:
+        """Call *act*, print a summary with *verb*, and return the exit code.
+
+        Errors of single files are part of the summary; other errors are raised. *also*
+        is called at the end, and returns more texts for the summary.
+        """
+
+        def summary(*, terminated: bool = False) -> Summary:
+            meter = progress.meter
+            return Summary(
+                verb=verb,
+                done=meter.files_done,
+                files=meter.files,
+                failures=[*progress.failures.values()],
+                size=meter.moved if verb in _MOVING else None,
+                resumed=meter.resumed > 0,
+                seconds=meter.seconds,
+                interrupted=progress.interrupted,
+                terminated=terminated,
+                given_up=progress.given_up,
+                also=also(),
+            )
+
+        try:
+            with (
+                self._log_shown(),
+                interruptible(
+                    progress.interrupt,
+                    at_sigterm=lambda: self._print(summary(terminated=True)),
+                ),
+            ):
+                act()
+        except KeyboardInterrupt:
+            progress.interrupt()
+        except UploadErrors as error:
+            progress.given_up = True
+            for path, failure in error.failures.items():
+                progress.fail(path, "", failure)
+        except OSError as error:
+            failures = progress.failures.values()
+            is_listed = any(error is failure.error for failure in failures)
+            if isinstance(error, BrokenPipeError) or not is_listed:
+                raise
+        end = summary()
+        self._print(end)
+        return end.code
+
+    def _log_shown(self) -> contextlib.AbstractContextManager[None]:
+        if self.as_json or self.quiet:
+            return contextlib.nullcontext()
+
+        def show(record: logging.LogRecord) -> None:
+            if record.name != _OF_FAILURES:  # the summary names failures
+                self.err.line(message_of(record))
+
+        name = _LOG if self.verbose else f"{_LOG}.upload.resume"
+        return log_taken(name, logging.INFO, show)
+
+    def _print(self, summary: Summary) -> None:
+        if self.as_json:
+            Events(self.out).say("end", **summary.as_dict())
+            return
+        *failures, last = summary.lines(self.err.room)
+        for line in failures:
+            self.err.line(self.err.red(line))
+        if not self.quiet or summary.code:
+            self.err.line(last)
+
+
+@frozen(kw_only=True)
+class TransferOptions(ReportOptions):
+    # fmt: off
+    jobs: int | None = option("--jobs",
+        f"Maximum number of concurrent requests.  [default: {CONNECTIONS}, {MAX_CONNECTIONS} "
+        f"where connections are slow, up to {MAX_SMALL} for small files]",
+        type=click.IntRange(1, 1024))
+    rate: RateLimit | None = option("--bwlimit BYTES/s",
+        "Maximum bytes per second of all requests: 500K, 10MiB.",
+        type=read_by(_limit_of))
+    fail_fast: bool = flag("--fail-fast", "Stop at the first failure.")
+    # fmt: on
+
+    @property
+    def on_error(self) -> str:
+        return "raise" if self.fail_fast else "return"
+
+    def options(self) -> dict[str, Any]:
+        """Return storage options; a low rate limit means fewer connections."""
+        jobs = self.jobs
+        if self.rate is not None:
+            fitting = max(1, int(self.rate.per_second // _MIN_RATE_EACH))
+            jobs = min(jobs or CONNECTIONS, fitting)
+        return {} if jobs is None else {"max_concurrency": jobs}
+
+
+@frozen(kw_only=True)
+class StoringOptions:
+    # fmt: off
+    headers: Mapping[str, str] = mapping("--header NAME=VALUE",
+        "Header to sign and send; may be repeated.")
+    metadata: Mapping[str, str] = mapping("--metadata NAME=VALUE",
+        "Header x-oss-meta-NAME; may be repeated.")
+    content_type: str | None = option("--content-type",
+        "Content-Type; by default guessed from the file name.")
+    storage_class: str | None = option("--storage-class", "Storage class of the objects.",
+        type=click.Choice(STORAGE_CLASSES))
+    no_overwrite: bool = flag("--no-overwrite",
+        "Fail instead of replacing an existing object.")
+    part_size: int | None = option("--part-size BYTES",
+        "Size of a part of a large file in bytes.  [default: 1 to 32 MiB, by its size]",
+        type=SIZE)
+    resume: bool = flag("--resume",
+        "Keep journals, and resume uploads of an earlier run.")
+    checkpoint: str | None = option("--checkpoint DIR",
+        "Directory of the journals; implies --resume.  "
+        "[default: ~/.local/state/osspresigned]", type=click.Path(file_okay=False))
+    receipts: str | None = option("--receipts FILE|DIR/|-",
+        "Append a JSON line for each stored object.", type=PLACE)
+    # fmt: on
+
+    @property
+    def keeps_parts(self) -> bool:
+        return self.resume or self.checkpoint is not None
+
+    def options(
+        self, transfer: TransferOptions, stored: Callable[[Receipt], None]
+    ) -> dict[str, Any]:
+        """Return storage options; with --json, *stored* is called for each object.
+
+        Only --json and --receipts set the option ``receipts``, because it tells the
+        package that the owner may complete the uploads from receipts.
+        """
+        takers = [stored] if transfer.as_json else []
+        if self.receipts == "-":
+            if transfer.as_json:
+                msg = "--json prints the receipts already: leave out one"
+                raise click.UsageError(msg)
+            out = transfer.out
+            takers.append(lambda receipt: out.line(json.dumps(receipt.as_dict())))
+        elif self.receipts is not None:
+            takers.append(_keeper(self.receipts))
+
+        def take(receipt: Receipt) -> None:
+            for taker in takers:
+                taker(receipt)
+
+        kept = self.checkpoint or (default_journals() if self.resume else None)
+        limits = transfer.options()
+        if kept is not None and transfer.rate is not None:
+            # All parts in flight are lost with the process, and share the rate.
+            connections = limits["max_concurrency"]
+            limits["max_concurrency"] = min(connections, _IN_FLIGHT_KEPT)
+        return limits | without_none(
+            headers=self.headers or None,
+            metadata=self.metadata or None,
+            content_type=self.content_type,
+            storage_class=self.storage_class,
+            overwrite=False if self.no_overwrite else None,
+            part_size=self.part_size,
+            checkpoint=kept,
+            receipts=take if takers else None,
+        )
+
+
+def _keeper(place: str) -> Callable[[Receipt], None]:
+    if place.endswith("/") or os.path.isdir(place):
+        return receipt_writer(place)
+    path = Path(os.path.expanduser(place)).absolute()
+    if not path.parent.is_dir():
+        msg = f"--receipts {place}: there is no directory {path.parent}"
+        raise click.UsageError(msg)
+    return ReceiptFile(path)
+
+
+def default_journals() -> str:
+    """Return the default directory of journals, in XDG_STATE_HOME or ~/.local/state."""
+    base = os.environ.get("XDG_STATE_HOME") or os.path.expanduser("~/.local/state")
+    return os.path.join(base, "osspresigned")
+
+
+def examples(lines: str) -> str:
+    """Return the end of a help text: the example *lines*, not rewrapped."""
+    return f"Examples:\n\n\b\n{lines}"
+
+
+class UncutGroup(click.Group):
+    """Command group that lists its commands in the order of addition, unabridged."""
+
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
+        cmd.short_help = cmd.get_short_help_str(1000)  # characters, more than any has
+        super().add_command(cmd, name)
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(self.commands)

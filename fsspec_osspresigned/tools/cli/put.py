@@ -1,0 +1,279 @@
+"""Command ``osspresigned put``: uploads of files, trees and standard input."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+import click
+from attrs import define, field, frozen
+
+from ...errors import ConfigurationError
+from ...filesystem.destinations import (
+    Kind,
+    LocalTree,
+    RegularFile,
+    is_special,
+    local_path,
+)
+from ...filesystem.filesystem import OSSPresignedFileSystem
+from ...model import Receipt
+from ...signing.endpoint import check_key
+from ...units import MIB, short_bytes, shown_local, shown_text
+from ...upload.plan import refuse_expired
+from ..sync.plan import Filter
+from ..terminal import ExitCode, Failure, code_of_all, told
+from .options import (
+    DRY_RUN,
+    PLACE,
+    StoringOptions,
+    TransferOptions,
+    UploadConnectionOptions,
+    counted,
+    examples,
+    object_path,
+    takes,
+)
+from .sync import FilteringCommand, FilterOptions, name_below
+
+_STDIN = "-"
+_ALL = Filter()
+_EXAMPLES = """\
+  osspresigned put report.csv --url-file link.url
+  osspresigned put report.csv --url-file -
+  osspresigned put data 'logs/*.gz' examplebucket/in/ --map urls.json
+  osspresigned put data examplebucket/in/ --grant grant.json
+  osspresigned put data examplebucket/in/ --signer keys --exclude '*.tmp' -n
+  pg_dump db | osspresigned put - examplebucket/db.sql \\
+      --signer https://sign.example.com --token env:OSSPRESIGNED_TOKEN
+  osspresigned put big.bin examplebucket/big.bin --signer keys --resume
+
+With --url-file - paste the URL, then press Enter.
+DIR goes to BUCKET/PREFIX/DIR/..., DIR/ without its own name to BUCKET/PREFIX/...
+If DEST has no slash at its end, DIR goes there without its own name, too.
+Directories are always walked. The help of the whole program lists the exit codes.
+"""
+
+
+@define
+class PutPlan:
+    files: dict[str, str] = field(factory=dict)  # bucket/key -> local file
+    size: int = 0  # bytes
+    failures: list[Failure] = field(factory=list)  # cannot be read, and are not tried
+    left_out: list[str] = field(factory=list)  # neither files nor directories
+    pipes: set[str] = field(factory=set)  # that the command line names
+
+    def add(self, sources: Sequence[str], target: str, chosen: Filter = _ALL) -> None:
+        """Add *sources*; as in ``fs.put``, a trailing slash decides the destination."""
+        if not target.partition("/")[0]:
+            raise ConfigurationError(
+                f"{target!r} names no bucket: the last argument is where to, "
+                "BUCKET/KEY or BUCKET/PREFIX/"
+            )
+        problems: list[str] = []
+        for source in sources:
+            try:
+                tree = LocalTree(source, target if "/" in target else f"{target}/")
+            except FileNotFoundError as error:
+                self.failures.append(Failure(source, source, error))
+            else:
+                problems += self._add_tree(tree, [local_path(source)], chosen)
+        if problems:
+            raise ConfigurationError(problems)
+
+    def _add_tree(
+        self, tree: LocalTree, top: Sequence[str], chosen: Filter
+    ) -> Iterator[str]:
+        """Add the entries that *chosen* includes; yield clashes of destinations."""
+        for entry in tree:
+            local, path, name = entry.local, entry.path, name_below(top, entry.local)
+            no_problem = entry.problem is None
+            if not (chosen.takes(name) if no_problem else not chosen.skips(name)):
+                continue
+            if entry.problem is not None:
+                self.failures.append(Failure(path, local, entry.problem))
+            elif entry.is_sent and (wrong := check_key(path.partition("/")[2])):
+                self.failures.append(Failure(path, local, ConfigurationError(wrong)))
+            elif entry.is_sent:
+                if other := self.files.get(path):
+                    yield f"{local} and {other} would both become {path}"
+                self.add_file(local, path, is_pipe=entry.is_pipe)
+            elif entry.kind is not Kind.DIRECTORY:
+                self.left_out.append(f"{local} ({entry.kind.value})")
+
+    def add_file(self, local: str, path: str, *, is_pipe: bool) -> None:
+        """Add a file; if it cannot be read, its upload reports the error later."""
+        self.files[path] = local
+        if is_pipe:
+            self.pipes.add(local)
+        with contextlib.suppress(OSError):
+            self.size += os.path.getsize(local)
+
+
+@takes
+@click.command(cls=FilteringCommand, epilog=examples(_EXAMPLES))
+@click.argument(
+    "arguments", nargs=-1, required=True, type=PLACE, metavar="FILES... DEST"
+)
+@DRY_RUN
+def put(
+    arguments: tuple[str, ...],
+    *,
+    dry_run: bool,
+    chosen: FilterOptions,
+    connection: UploadConnectionOptions,
+    transfer: TransferOptions,
+    storing: StoringOptions,
+) -> int:
+    """Upload files, directories, or standard input.
+
+    FILES are files, directories, patterns, or - for standard input. DEST is BUCKET/KEY
+    for one file, BUCKET/PREFIX/ for several. With --url-file one file goes to the object
+    of that URL, and DEST may be left out.
+    """
+    sources, target = _split(arguments, connection)
+    target = object_path(target)
+    upload = _Put(connection, transfer, storing)
+    if _STDIN not in sources:
+        return upload.files(sources, target, chosen.filter, dry_run=dry_run)
+    if dry_run or chosen.rules:
+        raise click.UsageError("standard input has no filter and no dry run")
+    if len(sources) > 1:
+        msg = "- is standard input, and one object: give no other file"
+        raise click.UsageError(msg)
+    if connection.url_file == _STDIN:
+        raise click.UsageError("standard input is either the file or the URL, not both")
+    if target and (not target.partition("/")[2] or target.endswith("/")):
+        raise click.UsageError(f"{target!r} is not an object: give BUCKET/KEY")
+    return upload.stdin(target)
+
+
+def _split(
+    arguments: Sequence[str], connection: UploadConnectionOptions
+) -> tuple[Sequence[str], str]:
+    if connection.url_file is None:
+        if len(arguments) == 1:
+            raise click.UsageError(
+                f"where to? osspresigned put {arguments[0]} BUCKET/KEY, or --url-file"
+            )
+        return arguments[:-1], arguments[-1]
+    source, *target = arguments
+    if target[1:]:
+        raise click.UsageError("--url-file is one presigned URL, for one file")
+    if os.path.isdir(source):
+        raise click.UsageError(f"{source} is a directory, the URL is for one file")
+    return [source], "".join(target)
+
+
+@frozen
+class _Put:
+    connection: UploadConnectionOptions
+    transfer: TransferOptions
+    storing: StoringOptions
+
+    def _filesystem(self, stored: Callable[[Receipt], None]) -> OSSPresignedFileSystem:
+        return self.connection.filesystem(**self.storing.options(self.transfer, stored))
+
+    def _name(self, *paths: str) -> None:
+        if not (self.transfer.quiet or self.transfer.as_json):
+            self.transfer.err.line(f"to {', '.join(map(shown_text, paths))}")
+
+    def files(
+        self, sources: Sequence[str], target: str, chosen: Filter, *, dry_run: bool
+    ) -> ExitCode:
+        transfer, plan = self.transfer, PutPlan()
+        if target:
+            plan.add(sources, target, chosen)
+        progress = transfer.progress(files=0, size=0)
+        places = plan.files
+        filesystem = self._filesystem(
+            lambda receipt: progress.stored(places.get(receipt.path, ""), receipt)
+        )
+        if not target:
+            local, path = sources[0], self.connection.path(filesystem)
+            plan.add_file(local, path, is_pipe=is_special(local))
+        if not places and not plan.failures:
+            fits = " that the filters include" if chosen.rules else ""
+            raise click.UsageError(f"no file{fits} is in {', '.join(sources)}")
+        if not target:
+            self._name(*places)
+        for name in plan.left_out:
+            transfer.err.line(f"left out: {name}")
+        if dry_run:
+            return self._would(filesystem, plan)
+        progress.meter.files = len(places) + len(plan.failures)
+        progress.meter.size = plan.size
+        for failure in plan.failures:
+            progress.fail(failure.path, failure.local, failure.error)
+
+        def send() -> None:
+            if transfer.fail_fast and progress.failures:
+                return
+            files = [
+                local if local in plan.pipes else RegularFile(local)
+                for local in places.values()
+            ]
+            on_error = transfer.on_error
+            filesystem.put(files, list(places), callback=progress, on_error=on_error)
+
+        return self._ended(transfer.carry_out("stored", progress, send), filesystem)
+
+    def _ended(self, code: ExitCode, filesystem: OSSPresignedFileSystem) -> ExitCode:
+        transfer, options = self.transfer, filesystem.client.options
+        is_silent = self.storing.keeps_parts or transfer.quiet or transfer.as_json
+        if code is ExitCode.INTERRUPTED and not is_silent:
+            hint = "parts of unfinished files are not kept; --resume would keep them"
+            by_grant = options.grant is not None and options.signer is None
+            if self.connection.url_file is not None or by_grant:
+                hint = "each file is one request: the next run sends unfinished files whole"
+            elif options.url_map is not None:
+                hint = (
+                    "the next run sends unfinished files whole; --resume would keep the "
+                    "stored parts of entries with part URLs"
+                )
+            transfer.err.line(hint)
+        return code
+
+    def _would(self, filesystem: OSSPresignedFileSystem, plan: PutPlan) -> ExitCode:
+        transfer, signer, failures = self.transfer, filesystem.client.signer, []
+        total = 0
+        for path, local in plan.files.items():
+            try:
+                refuse_expired(signer.grant(path), path)
+                size = os.path.getsize(local)
+            except OSError as error:
+                failures.append(Failure(path, local, error))
+                continue
+            total += size
+            text = f"store {shown_text(path)} from {shown_local(local)}, {short_bytes(size)}"
+            transfer.would(text, "store", path=path, local=local, size=size)
+        count = len(plan.files) - len(failures)
+        failures += plan.failures
+        for failure in failures:
+            reason = f"cannot be stored: {told(failure.error)}"
+            text = f"{shown_text(failure.path)}: {reason}"
+            transfer.would(text, "failed", transfer.err, **failure.as_dict())
+        text = f"{counted(count, 'file')}, {short_bytes(total)} to store"
+        transfer.remark(text, "plan", files=count, bytes=total)
+        return code_of_all([each.error for each in failures], went_well=count)
+
+    def stdin(self, target: str) -> ExitCode:
+        progress = self.transfer.progress(files=1)
+        filesystem = self._filesystem(functools.partial(progress.stored, _STDIN))
+        path = self.connection.path(filesystem, target)
+        if not target:
+            self._name(path)
+
+        def send() -> None:
+            with (
+                progress.branched(_STDIN, path) as child,
+                filesystem.open(path, "wb") as sink,
+            ):
+                while block := sys.stdin.buffer.read(MIB):
+                    sink.write(block)
+                    child.relative_update(len(block))
+
+        return self.transfer.carry_out("stored", progress, send)

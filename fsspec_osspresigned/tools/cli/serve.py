@@ -1,0 +1,83 @@
+"""Command ``osspresigned serve``: the reference signer service."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+from attrs import fields_dict, frozen
+
+from ...errors import ConfigurationError
+from ...owner.service.policy import hash_token, parse_policies, token_problem
+from ...units import shown_text
+from ...url_checks import is_loopback
+from .options import examples, flag, needs, option, takes
+
+_EXAMPLES = """\
+  openssl rand -hex 32 | osspresigned serve --hash-token
+  osspresigned serve --policy policy.toml --check
+  osspresigned serve --policy policy.toml
+  osspresigned serve --policy policy.toml --ui --port 8081
+"""
+_FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@frozen(kw_only=True)
+class ServeOptions:
+    # fmt: off
+    policy_file: Path | None = option("--policy FILE",
+        "TOML file with tokens and permissions; re-read on change.", type=_FILE)
+    host: str = option("--host", "Address to listen on, for a proxy with TLS.",
+        default="127.0.0.1", show_default=True)
+    port: int = option("--port", "TCP port; 0 selects a free port.",
+        type=click.IntRange(0, 65535), default=8080, show_default=True)
+    log_keys: bool = flag("--log-keys", "Write object names to the access log.")
+    page: bool = flag("--ui",
+        "Also serve a page from which people upload with their browser.")
+    checks: bool = flag("--check",
+        "Check the policy, print the permissions, and exit; needs no key.")
+    wants_hash: bool = flag("--hash-token",
+        "Read a token from stdin, print its hash for the policy, and exit.")
+    # fmt: on
+
+
+@takes
+@click.command(epilog=examples(_EXAMPLES))
+def serve(wanted: ServeOptions) -> None:
+    """Run the reference signer service, which signs URLs by a policy."""
+    if wanted.wants_hash:
+        token = sys.stdin.readline().rstrip("\r\n")
+        if problem := token_problem(token):
+            raise click.UsageError(f"the token {problem}")
+        click.echo(hash_token(token))
+        return
+    if wanted.policy_file is None:
+        raise click.UsageError("serve needs --policy FILE")
+    if wanted.checks:
+        for line in _granted(wanted.policy_file):
+            click.echo(line)
+        return
+    with needs("server"):
+        from ...owner.service.process import ServiceSettings, launch  # noqa: PLC0415 - an extra
+    if not is_loopback(wanted.host):
+        warnings.warn(
+            f"{wanted.host} is not an address of this machine alone: let only a reverse "
+            "proxy with TLS and limits of connections reach it (docs/serve.md)",
+            stacklevel=2,
+        )
+    names = fields_dict(ServiceSettings)
+    launch(ServiceSettings(**{name: getattr(wanted, name) for name in names}))
+
+
+def _granted(policy_file: Path) -> Iterator[str]:
+    try:
+        policies = parse_policies(policy_file.read_text("utf-8"))
+    except UnicodeDecodeError as error:
+        msg = f"{policy_file} is not UTF-8 at byte {error.start}"
+        raise ConfigurationError(msg) from None
+    for policy in policies.tokens.values():
+        places = ", ".join(map(shown_text, policy.prefixes))
+        yield f"{shown_text(policy.name)}: {', '.join(sorted(policy.actions))} in {places}"

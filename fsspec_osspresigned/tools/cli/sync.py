@@ -1,0 +1,392 @@
+"""Command ``osspresigned sync``: transfers of new and changed files.
+
+The filter options --include, --exclude and --filter-from apply in the order in which they
+are typed.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import json
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from glob import has_magic
+from typing import Any
+
+import click
+from attrs import define, fields, frozen
+from click.core import ParameterSource
+
+from ...errors import ConfigurationError
+from ...model import Receipt
+from ...units import short_bytes, shown_text
+from ..progress import TransferProgress
+from ..sync.plan import Extra, Filter, How, Rule
+from ..sync.sync import EventKind, SyncEvent, SyncResult, sync, sync_down
+from ..terminal import ExitCode, code_of_all, told
+from .options import (
+    PLACE,
+    STRICT,
+    StoringConnectionOptions,
+    StoringOptions,
+    TransferOptions,
+    confirmed,
+    examples,
+    flag,
+    is_local,
+    mapping,
+    object_path,
+    option,
+    takes,
+)
+
+_RULES = "fsspec_osspresigned.filter_rules"
+_COMMENTS = ("#", ";")
+
+
+def _read(place: str) -> Iterator[Rule]:
+    try:
+        with click.open_file(place, encoding="utf-8") as file:
+            lines = file.read().splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        why = getattr(error, "strerror", None) or "no text"
+        raise click.UsageError(f"--filter-from {place}: {why}") from None
+    for number, line in enumerate(map(str.strip, lines), 1):
+        if not line or line.startswith(_COMMENTS):
+            continue
+        try:
+            yield Rule.of(line)
+        except ConfigurationError as error:
+            msg = f"--filter-from {place}, line {number}: {error.message}"
+            raise click.UsageError(msg) from None
+
+
+_READERS: dict[str, Callable[[str], Iterable[Rule]]] = {
+    "include": lambda glob: [Rule(takes=True, glob=glob)],
+    "exclude": lambda glob: [Rule(takes=False, glob=glob)],
+    "filter_from": _read,
+}
+
+
+class FilteringCommand(click.Command):
+    """Command that preserves the order in which filter options were typed."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        parsed, _, order = self.make_parser(ctx).parse_args(args=list(args))
+        values = {name: iter(parsed.get(name) or ()) for name in _READERS}
+        ctx.meta[_RULES] = [
+            rule
+            for name in (str(parameter.name) for parameter in order)
+            if name in _READERS
+            for rule in _READERS[name](next(values[name]))
+        ]
+        return super().parse_args(ctx, args)
+
+
+@frozen(kw_only=True)
+class FilterOptions:
+    # fmt: off
+    include: Sequence[str] = option("--include GLOB",
+        "Include files that match. If this is the first rule, exclude all others. May be "
+        "repeated.",
+        multiple=True)
+    exclude: Sequence[str] = option("--exclude GLOB",
+        "Exclude files that match. May be repeated; the last rule that matches decides.",
+        multiple=True)
+    filter_from: Sequence[str] = option("--filter-from FILE",
+        "Read rules from a file: + GLOB or - GLOB per line.", multiple=True, type=PLACE)
+    # fmt: on
+
+    @property
+    def rules(self) -> tuple[Rule, ...]:
+        return tuple(click.get_current_context().meta[_RULES])
+
+    @property
+    def filter(self) -> Filter:
+        return Filter(self.rules)
+
+
+def name_below(arguments: Iterable[str], path: str) -> str:
+    """Return the name by which filters match *path*, which is in one of *arguments*.
+
+    It is relative to that argument, or to the directory before its first wildcard.
+    """
+    for argument in arguments:
+        top = argument.rstrip("/")
+        if has_magic(argument):
+            steps = argument.split("/")
+            top = "/".join(itertools.takewhile(lambda step: not has_magic(step), steps))
+        if path.startswith(f"{top}/") and len(path) > len(top) + 1:
+            return path[len(top) + 1 :]
+    return path.rpartition("/")[2]
+
+
+_EXAMPLES = """\
+  osspresigned sync data examplebucket/backup --signer keys --dry-run
+  osspresigned sync data examplebucket/backup --signer keys --delete --yes
+  osspresigned sync data examplebucket/in --map urls.json --state sent.jsonl
+  osspresigned sync data examplebucket/in --signer https://sign.example.com \\
+      --token env:OSSPRESIGNED_TOKEN --state sent.jsonl --exclude '*.tmp'
+  osspresigned sync data examplebucket/in --grant grant.json \\
+      --state sent.jsonl
+  osspresigned sync s3://theirs/data examplebucket/data --signer keys \\
+      --source-option anon=true --include '*.parquet'
+  osspresigned sync examplebucket/out ./results --signer keys --dry-run
+  osspresigned sync examplebucket/out ./results --signer keys --delete
+
+Of --include and --exclude the last one that fits a name decides. *.csv fits
+in every directory, /a.csv from the top only, tmp/ a directory with all in it, ** also
+slashes.
+"""
+
+
+# Options that a download has no use for.
+_FOR_UPLOADS = (
+    *(each.metadata["flags"][0] for each in fields(StoringOptions)),
+    *("--state", "--source-option", "--grant"),
+)
+
+
+@frozen(kw_only=True)
+class SyncCommandOptions:
+    # fmt: off
+    dry_run: bool = flag("--dry-run -n", "Print the planned actions, and change nothing.")
+    size_only: bool = flag("--size-only", "Compare only sizes, not times.")
+    checksum: bool = flag("--checksum",
+        "Compare the bytes by CRC-64: reads every file.")
+    delete: bool = flag("--delete",
+        "Delete objects that SRC does not have, unless something failed.")
+    yes: bool = flag("--yes -y", "Do not ask before deleting.")
+    max_delete: int | None = option("--max-delete N",
+        "Do nothing if more than N objects would be deleted.", type=click.IntRange(0))
+    state: str | None = option("--state FILE",
+        "Record sent files in FILE; needed if listing is not granted.",
+        type=click.Path(dir_okay=False))
+    always: bool = flag("--always", "Send all files, changed or not.")
+    source_options: Mapping[str, str] = mapping("--source-option NAME=VALUE",
+        "Option of the filesystem of SRC.")
+    # fmt: on
+
+    @property
+    def asks(self) -> bool:
+        return self.delete and not self.yes and not self.dry_run
+
+    def __attrs_post_init__(self) -> None:
+        if self.size_only and self.checksum:
+            raise click.UsageError("--size-only and --checksum: give one of them")
+        if self.max_delete is not None and not self.delete:
+            raise click.UsageError("--max-delete needs --delete")
+        if self.asks and not sys.stdin.isatty():
+            msg = "--delete needs --yes if standard input is not a terminal"
+            raise click.UsageError(msg)
+
+    @property
+    def compare(self) -> How:
+        if self.size_only:
+            return How.SIZE
+        return How.CHECKSUM if self.checksum else How.TIME
+
+
+def _value(text: str) -> Any:
+    """Return the value of JSON text such as ``true``; return other text unchanged."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+@takes
+@click.command(name="sync", cls=FilteringCommand, epilog=examples(_EXAMPLES))
+@click.argument("source", type=PLACE, metavar="SRC")
+@click.argument("destination", type=PLACE, metavar="DEST")
+def sync_command(
+    source: str,
+    destination: str,
+    *,
+    wanted: SyncCommandOptions,
+    chosen: FilterOptions,
+    connection: StoringConnectionOptions,
+    transfer: TransferOptions,
+    storing: StoringOptions,
+) -> int:
+    """Transfer new and changed files from SRC to DEST. Only --delete deletes.
+
+    To upload, SRC is a directory, or the URL of one that fsspec can read, and DEST is
+    BUCKET/PREFIX. To download, SRC is BUCKET/PREFIX, and DEST is a local directory that
+    is written as ./in, /data/in or ~/in. The content of SRC goes right below DEST.
+    """
+    down = is_local(destination)
+    (_check_download if down else _check_upload)(source, destination)
+    root = object_path(source if down else destination).strip("/")
+    done = "fetched" if down else "stored"
+    progress = transfer.progress(done, files=0, size=0)
+    report = _Report(transfer, progress, root, "fetch" if down else "send")
+    common: dict[str, Any] = {
+        "filters": chosen.rules,
+        "compare": wanted.compare,
+        "delete": wanted.delete,
+        "max_delete": wanted.max_delete,
+        "always": wanted.always,
+        "fail_fast": transfer.fail_fast,
+        "confirm": functools.partial(_ask, down=down) if wanted.asks else None,
+        "on_error": "return",
+    }
+    if down:
+        filesystem = connection.filesystem(**STRICT, **transfer.options())
+        both = object_path(source), destination
+        run = functools.partial(sync_down, *both, filesystem=filesystem, **common)
+    else:
+        options = storing.options(transfer, report.stored)
+        run = functools.partial(
+            sync,
+            source,
+            object_path(destination),
+            filesystem=connection.filesystem(**options),
+            source_options={
+                name: _value(text) for name, text in wanted.source_options.items()
+            },
+            state=wanted.state,
+            **common,
+        )
+    if wanted.dry_run:
+        result = run(dry_run=True)
+        report.would(result)
+        return exit_code(result)
+
+    def act() -> None:
+        report.end(run(on_event=report.hear))
+
+    code = transfer.carry_out(done, progress, act, report.counts)
+    # The result also counts files that needed no transfer.
+    return code if report.result is None else exit_code(report.result)
+
+
+def exit_code(result: SyncResult) -> ExitCode:
+    """Return the exit code of a sync; files that need no transfer count as done."""
+    if result.is_complete:
+        return ExitCode.OK
+    would = len(result.plan.send) if result.dry_run else 0
+    went_well = result.sent + result.same + len(result.deleted) + would
+    code = code_of_all(result.problems.values(), went_well=went_well)
+    return code or ExitCode.FAILED
+
+
+def _check_download(source: str, destination: str) -> None:
+    if "://" not in source and (is_local(source) or os.path.lexists(source)):
+        msg = (
+            f"{source} and {destination} are both places on this machine: write "
+            f"oss://{source} if the objects are meant"
+        )
+        raise click.UsageError(msg)
+    context = click.get_current_context()
+    names = {each.opts[0]: str(each.name) for each in context.command.params}
+    origin = context.get_parameter_source
+    for_uploads = [
+        flag
+        for flag in _FOR_UPLOADS
+        if origin(names[flag]) is ParameterSource.COMMANDLINE
+    ]
+    if for_uploads:
+        msg = f"{', '.join(for_uploads)}: only for uploads, and DEST is a directory"
+        raise click.UsageError(msg)
+
+
+def _check_upload(source: str, destination: str) -> None:
+    if "://" not in source and not os.path.lexists(source):
+        why = f"no such local directory (to download, write DEST as ./{destination})"
+        raise FileNotFoundError(2, why, source)
+
+
+def _ask(extra: Sequence[Extra], *, down: bool) -> None:
+    names, what = [each.name for each in extra], "local file" if down else "object"
+    if not confirmed(names, "would be deleted: ", " (--dry-run lists all)", what):
+        raise click.ClickException("nothing was done")
+
+
+@define
+class _Report:
+    transfer: TransferOptions
+    progress: TransferProgress
+    root: str
+    verb: str  # "send" or "fetch"
+    result: SyncResult | None = None
+
+    def stored(self, receipt: Receipt) -> None:
+        name = receipt.path.removeprefix(f"{self.root}/")
+        self.progress.stored(name, receipt)
+
+    def hear(self, event: SyncEvent) -> None:
+        remark, name = self.transfer.remark, event.name
+        if event.kind is EventKind.BYTES:
+            self.progress.move(event.size)
+        elif event.kind in (EventKind.SENT, EventKind.FETCHED):
+            path = f"{self.root}/{name}"
+            self.progress.end_one(path, name, is_file=True, size=event.size)
+        elif event.upload is not None:
+            self.progress.on_upload_event(event.upload)
+        elif event.error is not None:
+            self.progress.fail(f"{self.root}/{name}", name, event.error)
+        elif event.kind is EventKind.PLAN:
+            self.progress.meter.files = event.count
+            self.progress.meter.size = event.size
+        elif event.kind is EventKind.LEFT_OUT:
+            text = f"left out: {shown_text(name)} ({event.why})"
+            remark(text, "left_out", name=name, why=event.why)
+        elif event.kind is EventKind.DELETED:
+            text = f"deleted: {shown_text(name)}"
+            remark(text, "deleted", name=name, size=event.size)
+
+    def would(self, result: SyncResult) -> None:
+        would, plan = self.transfer.would, result.plan
+        for item in plan.send:
+            name, size = item.entry.name, item.entry.size
+            shown = "?" if size is None else short_bytes(size)
+            text = f"{self.verb} {shown_text(name)} ({item.why}, {shown})"
+            would(text, self.verb, name=name, size=size, why=item.why)
+        extra = [] if result.kept else plan.extra
+        for each in extra:
+            text = f"delete {shown_text(each.name)}"
+            would(text, "delete", name=each.name, size=each.size)
+        for name, what in plan.left_out.items():
+            self.hear(SyncEvent(EventKind.LEFT_OUT, name, why=what))
+        for name, error in result.problems.items():
+            text, reason = f"cannot {self.verb} {shown_text(name)}", told(error)
+            err = self.transfer.err
+            would(f"{text}: {reason}", "failed", err, name=name, error=reason)
+        self._say(result, "plan", len(plan.send), len(extra))
+
+    def end(self, result: SyncResult) -> None:
+        self.result = result
+        if self.transfer.as_json:
+            self._say(result, "sync", result.sent, len(result.deleted))
+
+    def counts(self) -> list[str]:
+        return [] if self.result is None else _counted(self.result)
+
+    def _say(self, result: SyncResult, event: str, sent: int, deleted: int) -> None:
+        self.transfer.remark(
+            ", ".join([f"{sent} to {self.verb}", *_counted(result)]),
+            event,
+            **{result.verb: sent},
+            same=result.same,
+            deleted=deleted,
+            kept=result.kept,
+            left_out=len(result.left_out),
+            uncovered=sorted(result.uncovered),
+            exit_code=int(exit_code(result)),
+        )
+
+
+def _counted(result: SyncResult) -> list[str]:
+    extra = [] if result.kept else result.plan.extra
+    counts = {
+        "same": result.same,
+        "to delete": len(extra) if result.dry_run else 0,
+        "deleted": len(result.deleted),
+        "kept, because something failed": result.kept,
+        "left out": len(result.left_out),
+        "not covered": len(result.uncovered) if result.dry_run else 0,
+    }
+    return [f"{number} {what}" for what, number in counts.items() if number]

@@ -1,0 +1,215 @@
+"""Commands ``uploads list`` and ``uploads abort``."""
+
+from __future__ import annotations
+
+import functools
+import json
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import click
+
+from ...client.client import Client
+from ...engine.engine import run
+from ...errors import (
+    CheckpointInUseError,
+    ConfigurationError,
+    OSSPresignedError,
+    UploadNotFoundError,
+)
+from ...model import Action
+from ...options.of_objects import Target
+from ...units import short_bytes, shown_seconds, shown_text
+from ...upload.journal import Checkpoint, FoundJournal, JournalRecord
+from ...upload.oss_calls import is_elsewhere
+from .options import (
+    DRY_RUN,
+    JSON,
+    ConnectionOptions,
+    UncutGroup,
+    confirmed,
+    counted,
+    default_journals,
+    examples,
+    object_path,
+    takes,
+)
+
+_LIST = """\
+  osspresigned uploads list
+  osspresigned uploads list journals examplebucket/in/big.bin
+"""
+_ABORT = """\
+  osspresigned uploads abort --dry-run
+  osspresigned uploads abort journals examplebucket/in/big.bin --signer keys
+  osspresigned uploads abort journals --yes
+"""
+_EXISTING = click.Path(exists=True, file_okay=False)
+_directory = click.argument(
+    "directory", required=False, type=_EXISTING, metavar="[DIR]"
+)
+_paths = click.argument("paths", nargs=-1, type=object_path, metavar="[BUCKET/KEY...]")
+
+
+@click.group(cls=UncutGroup, epilog=examples(_LIST + _ABORT))
+def uploads() -> None:
+    """List or abort the interrupted uploads of a checkpoint directory.
+
+    DIR is the directory of --checkpoint; by default, the one that --resume uses. To
+    resume an upload, run the interrupted command again.
+    """
+
+
+@uploads.command(name="list", epilog=examples(_LIST))
+@_directory
+@_paths
+@JSON
+def list_uploads(directory: str | None, paths: Sequence[str], *, as_json: bool) -> None:
+    """List the uploads whose journals are in DIR.
+
+    Without BUCKET/KEY, all uploads are listed.
+    """
+    now = time.time()
+    checkpoint = Checkpoint(directory or default_journals())
+    rows = [_members(journal, now) for journal in _chosen(checkpoint, paths)]
+    if as_json:
+        click.echo(json.dumps(rows, indent=2))
+        return
+    for row in rows:
+        click.echo(_line(**row))
+    click.echo(counted(len(rows), "upload"))
+
+
+@takes
+@uploads.command(name="abort", epilog=examples(_ABORT))
+@_directory
+@_paths
+@DRY_RUN
+@click.option("--yes", "-y", is_flag=True, help="Do not ask before aborting all.")
+def abort_uploads(
+    directory: str | None,
+    paths: Sequence[str],
+    *,
+    dry_run: bool,
+    yes: bool,
+    connection: ConnectionOptions,
+) -> int:
+    """Abort the uploads whose journals are in DIR, and remove the journals.
+
+    Without BUCKET/KEY the command aborts all uploads, and asks first. The keys in the
+    environment sign, unless --signer or --map is given. The exit code is 1 if an upload
+    could not be aborted, or is in another store; its journal is kept.
+    """
+    checkpoint = Checkpoint(directory or default_journals())
+    chosen = _chosen(checkpoint, paths)
+    names = [
+        shown_text(journal.record.head.path if journal.record else journal.name)
+        for journal in chosen
+    ]
+    if dry_run:
+        for name in names:
+            click.echo(f"{name}: would be aborted")
+        return 0
+    asks = names and not (paths or yes)
+    if asks and not confirmed(names, what="upload", verb="abort"):
+        return 1
+    client = functools.cache(lambda: _client_of(connection))
+    code = 0
+    for name, journal in zip(names, chosen, strict=True):
+        try:
+            click.echo(f"{name}: {_abort(checkpoint, journal.name, client)}")
+        except ConfigurationError:
+            raise
+        except OSSPresignedError as error:
+            click.echo(f"{name}: not aborted: {error.message}", err=True)
+            code = 1
+    return code
+
+
+def _client_of(connection: ConnectionOptions) -> Client:
+    if connection.has_source:
+        return connection.filesystem().client
+    try:
+        return connection.filesystem(signer="keys").client
+    except ConfigurationError as error:
+        other = "without keys, give the --signer or --map that began the uploads"
+        raise ConfigurationError([*error.problems, other]) from None
+
+
+def _chosen(checkpoint: Checkpoint, paths: Sequence[str]) -> list[FoundJournal]:
+    journals = list(checkpoint.found())
+    if not paths:
+        return journals
+    by_path = [(each.record.head.path, each) for each in journals if each.record]
+    if missing := {*paths} - {path for path, _ in by_path}:
+        shown = ", ".join(shown_text(path) for path in sorted(missing))
+        raise click.ClickException(f"no journal in there is of {shown}")
+    return [journal for path, journal in by_path if path in paths]
+
+
+def _members(journal: FoundJournal, now: float) -> dict[str, Any]:
+    if journal.record is None:
+        return {"journal": journal.name, "path": None, "in_use": journal.in_use}
+    head, parts = journal.record.head, journal.record.parts
+    return {
+        "journal": journal.name,
+        "path": head.path,
+        "source": head.source,
+        "size": head.size,
+        "stored": sum(kept.part.size for kept in parts.values()),
+        "parts": head.parts,
+        "parts_stored": len(parts),
+        "age": max(0.0, now - head.created),
+        "upload_id": head.upload_id,
+        "owners": head.owners,
+        "in_use": journal.in_use,
+    }
+
+
+def _line(journal: str, path: str | None, in_use: str | None, **more: Any) -> str:
+    if path is None:
+        return f"{shown_text(journal)}: cannot be read"
+    size, age = short_bytes(more["size"]), shown_seconds(more["age"])
+    owners = ", its owner's" if more["owners"] else ""
+    user = f", in use by {in_use}" if in_use else ""
+    return (
+        f"{shown_text(path)} from {shown_text(more['source'])}: {size}, "
+        f"{more['parts_stored']} of {more['parts']} parts stored, begun {age} ago, "
+        f"upload {more['upload_id']}{owners}{user}"
+    )
+
+
+def _abort(checkpoint: Checkpoint, name: str, client: Callable[[], Client]) -> str:
+    held = checkpoint.hold_name(name)
+    try:
+        if not held.is_ours:
+            raise CheckpointInUseError("its journal cannot be locked or read")
+        message = "the journal could not be read, and is removed"
+        if held.record is not None:
+            message = _end(client, held.record)
+        held.remove()
+    finally:
+        held.release()
+    return message
+
+
+def _end(client: Callable[[], Client], record: JournalRecord) -> str:
+    head = record.head
+    upload = f"upload {head.upload_id}"
+    if head.owners:
+        return f"{upload} is its owner's to abort; the journal is removed"
+    abort = Action.AbortMultipartUpload
+    try:
+        operation = Target(path=head.path).operation(abort, upload_id=head.upload_id)
+        run(lambda: client().call(operation))
+    except UploadNotFoundError as error:
+        if is_elsewhere(error, head.host):
+            began = f"{upload} was begun at {shown_text(head.host)}"
+            asked = shown_text(error.host)
+            raise UploadNotFoundError(
+                f"{began}, and {asked} does not know it: its journal is kept",
+                path=head.path,
+            ) from None
+        return f"{upload} was gone already"
+    return f"{upload} is aborted"

@@ -1,0 +1,56 @@
+"""Demo plan: object paths, environment variables and files of owner and uploader."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from attrs import asdict, frozen
+
+BUCKET = "examplebucket"
+ONE_FILE = f"{BUCKET}/one-url/notes.txt"
+ONE_CSV = f"{BUCKET}/one-url/table.csv"
+PARQUET = f"{BUCKET}/map/table.parquet"
+CSV_GZ = f"{BUCKET}/map/table.csv.gz"
+DASK = f"{BUCKET}/map/dask"
+DASK_PARTS = tuple(f"{DASK}/part.{number}.parquet" for number in range(2))
+LARGE = f"{BUCKET}/map/large.bin"
+DAYS = f"{BUCKET}/grant"
+PARTITIONS = tuple(f"{DAYS}/day={day}/0.parquet" for day in ("mon", "tue"))
+SIGNED = tuple(f"{BUCKET}/signer/{name}.txt" for name in "abc")
+STREAM = f"{BUCKET}/signer/stream.bin"
+
+ONE_URL = (ONE_FILE, ONE_CSV)
+SINGLE_IN_MAP = (PARQUET, CSV_GZ, *DASK_PARTS)
+EVERYTHING = (*ONE_URL, *SINGLE_IN_MAP, LARGE, *PARTITIONS, *SIGNED, STREAM)
+
+URL_FILE, URL_MAP, GRANT = "table.url", "urls.json", "grant.json"
+RECEIPTS = "receipts"  # a directory
+
+URL_VARIABLE = "OSSPRESIGNED_DEMO_URL"
+TOKEN_VARIABLE = "OSSPRESIGNED_DEMO_TOKEN"  # noqa: S105 - a variable's name
+
+
+@frozen
+class DemoPlan:
+    """Files and sizes (in bytes) of one run of the demo; contains no secret."""
+
+    folder: str  # holds everything of this run
+    signer: str  # URL of the service
+    large: int
+    streamed: int  # the stream, whose length is not announced
+    part_size: int
+
+    def file(self, name: str) -> Path:
+        return Path(self.folder, name)
+
+    def source(self, path: str) -> Path:
+        """Return the file whose bytes must arrive in the object *path*."""
+        return Path(self.folder, "sources", path)
+
+    def dump(self) -> str:
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def load(cls, text: str) -> DemoPlan:
+        return cls(**json.loads(text))

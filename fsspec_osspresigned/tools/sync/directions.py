@@ -1,0 +1,327 @@
+"""The two directions of a sync: uploads to a prefix, downloads to a directory.
+
+Also the comparison whether a file and its object have the same bytes.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import re
+import stat
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeAlias
+
+from attrs import field, frozen
+
+from ...client.client import Client
+from ...engine.engine import blocking, run
+from ...engine.scope import Scope
+from ...errors import ConfigurationError, NotSignedError, ObjectNotFoundError
+from ...filesystem.destinations import Destination, refuse_clashes
+from ...filesystem.filesystem import OSSPresignedFileSystem
+from ...http.body import SMALL
+from ...http.checksums import crc64
+from ...model import Action, split_path
+from ...objects import calls
+from ...objects.download import AtomicFile, Download
+from ...signing.endpoint import check_key
+from ...units import MIB
+from ...upload.plan import refuse_expired
+from .plan import Aside, Entry, Item, Plan, Sent, Stored, Why, is_what_was_sent
+from .send import Listener, SyncRoute, batches_of, spread, transfer_all
+from .source import LocalSource, RemoteSource, SyncSource, whole_listing
+
+_is_md5 = re.compile(r"[0-9A-Fa-f]{32}").fullmatch
+
+# The verdict, with what to remember (SAME) or why the source is unreadable (UNSURE).
+Proof: TypeAlias = tuple[Why, Sent | OSError | None]
+
+
+def _etag_there(item: Item) -> str:
+    return item.stored.etag if item.stored else ""
+
+
+@frozen
+class ContentComparison:
+    """Comparison of files below *source* with objects below *root*."""
+
+    client: Client
+    source: SyncSource
+    root: str
+    listed: Callable[[Item], str] = _etag_there  # ETag of an object from a listing
+
+    def resolve(self, plan: Plan) -> dict[str, Sent]:
+        """Compare the bytes of all undecided files of *plan*, several at once.
+
+        Returns name -> record for the sync state, of each equal file. Sends HeadObject
+        for each object whose CRC-64 no earlier run has recorded.
+        """
+        unsure, plan.unsure = plan.unsure, []
+        width = self.client.options.connections
+        scope: Scope[Item, Proof] = Scope(
+            self._prove, lambda item: item.entry.name, width=width
+        )
+        remembered = {}
+        for item, (why, proof) in zip(unsure, run(scope.run, unsure), strict=True):
+            if isinstance(proof, OSError):
+                plan.errors[item.entry.name] = proof
+                continue
+            plan.resolve(item, why)
+            if proof is not None:
+                remembered[item.entry.name] = proof
+        return remembered
+
+    async def _prove(self, item: Item) -> Proof:
+        entry, etag, crc = item.entry, "", None
+        if item.sent is not None and is_what_was_sent(item.stored, item.sent):
+            etag, crc = item.sent.etag, item.sent.crc64
+        if crc is None:
+            try:
+                info = await calls.head(self.client, self.root + entry.name)
+            except ObjectNotFoundError:
+                return Why.NEW, None
+            except PermissionError as error:
+                if not calls.means_unseen(error):
+                    raise
+                etag = self.listed(item) or etag
+            else:
+                etag, crc = str(info["ETag"]), info["crc64"]
+                if entry.size not in (None, info["size"]):
+                    return Why.SIZE, None
+        try:
+            return await blocking(self._compare, entry, etag, crc)
+        except OSError as error:  # of the source: the store is not asked here
+            return Why.UNSURE, error
+
+    def _compare(self, entry: Entry, etag: str, crc: int | None) -> Proof:
+        if crc is None and not _is_md5(etag):
+            return Why.CONTENT, None  # nothing to compare with
+        ours, size, digest = 0, 0, hashlib.md5(usedforsecurity=False)
+        with self.source.open(entry.name) as file:
+            while block := file.read(MIB):
+                size += len(block)
+                if crc is None:
+                    digest.update(block)
+                else:
+                    ours = crc64(block, ours)
+        if digest.hexdigest() != etag.lower() if crc is None else ours != crc:
+            return Why.CONTENT, None
+        return Why.SAME, Sent(size, entry.mtime_ns, entry.tag, etag, crc)
+
+
+def _is_large(entry: Entry) -> bool:
+    return entry.size is None or entry.size > SMALL
+
+
+@frozen(kw_only=True)
+class Downward:
+    """Direction of a sync from a prefix of the store to the local directory *target*.
+
+    A symbolic link in *target* that leads to a directory is never entered.
+    """
+
+    filesystem: OSSPresignedFileSystem
+    source: RemoteSource
+    target: LocalSource
+    fail_fast: bool = False
+    verb = "fetched"  # participle for a transferred file
+    extras = "files"  # what may be deleted
+    clock = -1
+    _real: str = field(init=False)
+
+    @_real.default
+    def _real_target(self) -> str:
+        return os.path.realpath(self.target.root)
+
+    @property
+    def client(self) -> Client:
+        return self.filesystem.client
+
+    @property
+    def root(self) -> str:
+        return self.source.place("")
+
+    def entries(self) -> Iterator[Entry | Aside]:
+        return self.source.entries()
+
+    def listed(self) -> dict[str, Stored] | None:
+        """Return name -> file of the target directory, which may be missing.
+
+        A file whose name no object can have is not listed, and so never deleted.
+        """
+        if not os.path.lexists(self.target.root):
+            return {}
+        prefix = self.root.partition("/")[2]
+        return {
+            entry.name: Stored(entry.size or 0, "", (entry.mtime_ns or 0) / 1e9)
+            for entry in self.target.entries()
+            if isinstance(entry, Entry) and check_key(prefix + entry.name) is None
+        }
+
+    def comparison(self) -> ContentComparison:
+        return ContentComparison(
+            self.client, self.target, self.root, lambda item: item.entry.tag
+        )
+
+    def check(self, plan: Plan) -> None:
+        names = [item.entry.name for item in plan.send]
+        pairs = [Destination(self.root + n, self.target.place(n)) for n in names]
+        refuse_clashes(pairs, local=True, known=True)
+        seen: dict[str, str | None] = {}
+        for name in names:
+            parent = os.path.dirname(name)
+            if parent not in seen:
+                seen[parent] = self._link_above(name)
+        problems = [problem for problem in seen.values() if problem]
+        problems += filter(None, map(self._special, names))
+        if problems:
+            raise ConfigurationError(problems)
+
+    def _link_above(self, name: str) -> str | None:
+        straight = os.path.join(self._real, *name.split("/")[:-1])
+        real = os.path.realpath(os.path.dirname(self.target.place(name)))
+        if os.path.normcase(real) == os.path.normcase(straight):
+            return None
+        return f"{name!r} is below a link to a directory, which is not followed"
+
+    def _special(self, name: str) -> str | None:
+        try:
+            mode = os.stat(self.target.place(name)).st_mode
+        except OSError:
+            return None
+        if stat.S_ISREG(mode):
+            return None
+        return f"{name!r} would replace a pipe, socket or device"
+
+    def check_signed(self, name: str) -> None:
+        """Raise NotSignedError if a download is certain to fail; sends nothing."""
+        operation = calls.operation_on(Action.GetObject, self.root + name)
+        self.client.signer.preflight(operation)
+
+    def check_delete(self, name: str) -> None:
+        """Do nothing, because deleting local files needs no signature."""
+
+    def transfer(self, entries: Iterable[Entry], listener: Listener) -> None:
+        run(
+            transfer_all,
+            self.client,
+            entries,
+            functools.partial(self._fetch, listener),
+            listener,
+            is_large=_is_large,
+            fail_fast=self.fail_fast,
+        )
+
+    async def _fetch(self, listener: Listener, entry: Entry) -> None:
+        """Download one object; its file's modification time is when the download began.
+
+        If the object is replaced during the download, the object is newer than the
+        file, and the next run fetches the object again.
+        """
+        name, began = entry.name, time.time_ns()
+        path, place = self.root + name, self.target.place(name)
+        file, moved = AtomicFile(place), functools.partial(listener.moved, name)
+        heard = moved if listener.hears_bytes else None
+        large = _is_large(entry)
+        try:
+            await blocking(self._refuse_blocked, name, path)
+            await Download(self.client, path, file, heard=heard, in_thread=large).run()
+            await blocking(file.publish)
+        finally:
+            await file.end()
+        await blocking(lambda: os.utime(place, ns=(began, began)))
+
+    def _refuse_blocked(self, name: str, path: str) -> None:
+        if problem := self._link_above(name) or self._special(name):
+            raise ConfigurationError(problem, path=path)
+
+    async def delete(self, name: str) -> None:
+        await blocking(self._delete, name)
+
+    def _delete(self, name: str) -> None:
+        if problem := self._link_above(name):
+            raise ConfigurationError(problem, path=name)
+        os.unlink(self.target.place(name))
+
+
+@frozen(kw_only=True)
+class Upward:
+    """Upload direction of a sync; ``Downward`` has the same members."""
+
+    filesystem: OSSPresignedFileSystem
+    route: SyncRoute
+    executor: Any = None  # runs the uploads in other processes
+    verb = "sent"
+    extras = "objects"
+
+    @property
+    def client(self) -> Client:
+        return self.filesystem.client
+
+    @property
+    def root(self) -> str:
+        return self.route.root
+
+    @property
+    def fail_fast(self) -> bool:
+        return self.route.fail_fast
+
+    @property
+    def clock(self) -> int:
+        """How the clock offset corrects the times of the source.
+
+        1: they are by this machine's clock, those of the destination by the store's.
+        -1: the reverse. 0: the clock of the source is unknown.
+        """
+        return int(self.route.source.is_local)
+
+    def entries(self) -> Iterator[Entry | Aside]:
+        return self.route.source.entries()
+
+    def listed(self) -> dict[str, Stored] | None:
+        """Return name -> object; None if listing is not granted."""
+        listed: dict[str, Stored] = {}
+        try:
+            for info in whole_listing(self.client, *split_path(self.root)):
+                date = info["LastModified"]
+                modified = None if date is None else date.timestamp()
+                name = info["name"].removeprefix(self.root)
+                listed[name] = Stored(info["size"], info["ETag"], modified)
+        except PermissionError as error:
+            if listed or not calls.means_unseen(error):
+                raise
+            return None
+        return listed
+
+    def comparison(self) -> ContentComparison:
+        return ContentComparison(self.client, self.route.source, self.root)
+
+    def check(self, plan: Plan) -> None:
+        """Do nothing, because a store can hold any set of keys."""
+
+    def check_signed(self, name: str) -> None:
+        """Raise NotSignedError if an upload is certain to fail; sends nothing."""
+        path = self.root + name
+        refuse_expired(self.client.signer.grant(path), path)
+
+    def check_delete(self, name: str) -> None:
+        path = self.root + name
+        delete = calls.operation_on(Action.DeleteObject, path)
+        if not run(self.client.can_sign, delete):
+            msg = "delete needs DeleteObject, which is not granted: nothing was changed"
+            raise NotSignedError(msg, path=path, action=delete.action)
+
+    def transfer(self, entries: Iterable[Entry], listener: Listener) -> None:
+        if self.executor is None:
+            self.route.send(self.client, entries, listener)
+        else:
+            batches = batches_of(self.filesystem, self.route, entries)
+            spread(self.executor, batches, listener)
+
+    async def delete(self, name: str) -> None:
+        path = self.root + name
+        await calls.delete(self.client, path)
+        self.client.written.forget(path)

@@ -1,0 +1,402 @@
+"""Sync plan: files to transfer and to delete, computed from two listings.
+
+Filter rules are ordered globs; the last one that matches a name decides.
+"""
+
+from __future__ import annotations
+
+import enum
+import functools
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Self
+
+from attrs import Factory, define, evolve, field, frozen
+from attrs.validators import instance_of, optional
+
+from ...errors import ConfigurationError
+from ...signing.endpoint import check_key
+
+_SIGNS = {"+": True, "-": False}
+_PIECES = re.compile(r"(?s)\*\*/|\*\*|\\.|\[[!^]?+.[^]]*]|.")
+_WILDCARDS = {"**/": "(?:[^/]+/)*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+
+
+@functools.cache
+def _pattern(glob: str) -> re.Pattern[str]:
+    body = glob.removeprefix("/").removesuffix("/")
+    if not body:
+        msg = f"{glob!r} is not a glob: write one as '*.csv' or 'tmp/'"
+        raise ConfigurationError(msg)
+    front = "" if glob.startswith("/") else "(?:.*/)?"
+    # A directory that matches includes everything in it.
+    back = "/.*" if glob.endswith("/") else "(?:/.*)?"
+    return re.compile(f"(?s:{front}{_translated(body)}{back})")
+
+
+def _translated(glob: str) -> str:
+    pieces, depth = [], 0
+    for text in _PIECES.findall(glob):
+        if text in _WILDCARDS:
+            piece = _WILDCARDS[text]
+        elif text == "{":
+            piece, depth = "(?:", depth + 1
+        elif depth and text == ",":
+            piece = "|"
+        elif depth and text == "}":
+            piece, depth = ")", depth - 1
+        elif text == "[":
+            raise ConfigurationError(f"{glob!r} is not a glob: a [ is not closed")
+        elif text[0] == "[":
+            piece = _class(text, glob)
+        else:
+            piece = re.escape(text[-1])
+        pieces.append(piece)
+    if depth:
+        raise ConfigurationError(f"{glob!r} is not a glob: a {{ is not closed")
+    return "".join(pieces)
+
+
+def _class(text: str, glob: str) -> str:
+    """Return the expression of a character class; a leading ``]`` is ordinary."""
+    negation = "^" if text[1] in "!^" else ""
+    members = re.sub(r"([\\\[\]^&~|])", r"\\\1", text[1 + len(negation) : -1])
+    piece = f"(?!/)[{negation}{members}]"
+    try:
+        re.compile(piece)
+    except re.error:
+        msg = f"{glob!r} is not a glob: {text} has a range that runs backwards"
+        raise ConfigurationError(msg) from None
+    return piece
+
+
+@frozen
+class Rule:
+    r"""One filter rule.
+
+    Attributes:
+        takes: True includes the names that the glob matches, False excludes them.
+        glob: ``*`` and ``?`` do not match a slash, ``**`` does; ``[a-z]``, ``{a,b}``
+            and ``\\`` are as in a shell. A glob with a leading slash matches only at the
+            top of the directory, other globs at any depth. A glob with a trailing slash
+            matches only directories.
+
+    Raises:
+        ConfigurationError: *glob* is invalid.
+    """
+
+    takes: bool
+    glob: str = field(validator=lambda _rule, _field, glob: _pattern(glob))
+
+    @classmethod
+    def of(cls, text: str) -> Self:
+        """Return the rule in *text*, ``+ GLOB`` or ``- GLOB`` as in rclone."""
+        sign, space, glob = text.partition(" ")
+        if sign not in _SIGNS or not space:
+            msg = f"{text!r} is not a rule: write '+ GLOB' or '- GLOB'"
+            raise ConfigurationError(msg)
+        return cls(_SIGNS[sign], glob.strip())
+
+    @classmethod
+    def against(cls, name: str) -> Self:
+        """Return a rule that excludes only the file *name*."""
+        return cls(takes=False, glob="/" + re.sub(r"([\\*?\[{])", r"\\\1", name))
+
+    def fits(self, name: str) -> bool:
+        return _pattern(self.glob).fullmatch(name) is not None
+
+
+@frozen
+class Filter:
+    """Ordered filter rules: the last rule that matches a name decides.
+
+    A name that no rule matches is included. But if the first rule includes, only names
+    that a rule includes are included.
+    """
+
+    rules: tuple[Rule, ...] = ()
+
+    @classmethod
+    def of(cls, rules: Iterable[Rule | str]) -> Self:
+        if isinstance(rules, str):
+            raise ConfigurationError("filters= must be a list of rules")
+        return cls(tuple(Rule.of(r) if isinstance(r, str) else r for r in rules))
+
+    def takes(self, name: str) -> bool:
+        for rule in reversed(self.rules):
+            if rule.fits(name):
+                return rule.takes
+        return not (self.rules and self.rules[0].takes)
+
+    def skips(self, directory: str) -> bool:
+        """Return whether the rules exclude everything in *directory*."""
+        for rule in reversed(self.rules):
+            if rule.takes:
+                return False
+            if rule.fits(f"{directory}/"):
+                return True
+        return False
+
+
+# Times that differ by fewer seconds prove nothing: the store's are whole seconds, and
+# so is the measured offset of its clock.
+SLACK = 2.0
+
+_ODD_ON_WINDOWS = re.compile(
+    r'[\x00-\x1f\\:*?"<>|]|[ .](?:/|$)'
+    r"|(?:^|/)(?i:con|prn|aux|nul|com[0-9]|lpt[0-9])(?:[.][^/]*)?(?:/|$)"
+)
+
+
+class How(enum.StrEnum):
+    TIME = "time"
+    SIZE = "size"
+    CHECKSUM = "checksum"
+
+
+class Why(enum.StrEnum):
+    NEW = "new"
+    SIZE = "other size"
+    TIME = "newer"
+    CONTENT = "other content"
+    ALWAYS = "always"
+    SAME = "same"
+    UNSURE = "unsure"  # only its bytes can tell
+
+
+@frozen
+class Entry:
+    """File of the source."""
+
+    name: str  # relative to the source, with slashes
+    size: int | None  # bytes; None if the source does not say
+    mtime_ns: int | None = None  # since the epoch; None if unknown
+    tag: str = ""  # the source's identifier of the content, such as an ETag
+
+
+@frozen
+class Aside:
+    """Entry of the source that a sync leaves out."""
+
+    name: str
+    why: str  # its kind
+    error: OSError | None = None  # if it is unreadable
+
+
+@frozen
+class Stored:
+    """Object or file of the destination, from a listing."""
+
+    size: int
+    etag: str = ""
+    modified: float | None = None  # seconds since the epoch, by the destination's clock
+
+
+@frozen
+class Sent:
+    """Record of a file that an earlier sync sent: source entry, and stored object."""
+
+    size: int = field(validator=instance_of(int))
+    mtime_ns: int | None = field(default=None, validator=optional(instance_of(int)))
+    tag: str = field(default="", validator=instance_of(str))
+    etag: str = field(default="", validator=instance_of(str))
+    crc64: int | None = field(default=None, validator=optional(instance_of(int)))
+
+
+@frozen(kw_only=True)
+class PlanRules:
+    how: How = How.TIME
+    filter: Filter = field(factory=Filter)
+    prefix: str = ""  # of all keys; empty, or with a final slash
+    downward: bool = False  # the destination is a local directory
+    listed: bool = True  # the destination could be listed
+    always: bool = False
+    ahead: float = 0.0  # seconds that the source's clock is ahead of the destination's
+
+
+@frozen
+class Item:
+    """A file of the source with its verdict, and the known facts about its object."""
+
+    entry: Entry
+    why: Why
+    stored: Stored | None = None
+    sent: Sent | None = None
+
+
+@frozen
+class Extra:
+    """An object or file at the destination that the source does not have."""
+
+    name: str
+    size: int
+
+
+@define
+class Plan:
+    """Plan of one sync; names are relative to source and destination.
+
+    Attributes:
+        send: files to send.
+        unsure: files whose bytes must be compared; empty after the comparison.
+        same: number of files that the destination has already.
+        extra: objects that the source does not have, sorted.
+        problems: name -> reason why the file cannot be sent.
+        errors: name -> exception, of source entries that could not be read.
+        left_out: name -> kind, of entries that are not files.
+        found: number of files in the source that the filters include.
+    """
+
+    send: list[Item] = Factory(list)
+    unsure: list[Item] = Factory(list)
+    same: int = 0
+    extra: list[Extra] = Factory(list)
+    problems: dict[str, str] = Factory(dict)
+    errors: dict[str, OSError] = Factory(dict)
+    left_out: dict[str, str] = Factory(dict)
+    found: int = 0
+
+    @property
+    def send_bytes(self) -> int:
+        """Total size of the files to send in bytes; an unknown size counts as 0."""
+        return sum(item.entry.size or 0 for item in self.send)
+
+    def place(self, item: Item) -> None:
+        if item.why is Why.UNSURE:
+            self.unsure.append(item)
+        elif item.why is Why.SAME:
+            self.same += 1
+        else:
+            self.send.append(item)
+
+    def resolve(self, item: Item, why: Why) -> None:
+        """Add *item* with the verdict *why*, found by comparing its bytes."""
+        self.place(evolve(item, why=why))
+
+
+def plan(
+    source: Iterable[Entry | Aside],
+    listed: dict[str, Stored],
+    before: Mapping[str, Sent],
+    rules: PlanRules,
+) -> Plan:
+    """Return the sync plan for *source*, compared with the destination by name.
+
+    *listed* are the objects at the destination, empty if it could not be listed; names
+    that the source has are removed. *before* are the files that earlier runs sent.
+    """
+    result = Plan()
+    unseen: set[str] = set()  # nothing is known of what lies below
+    for entry in source:
+        name, takes = entry.name, rules.filter.takes(entry.name)
+        if isinstance(entry, Aside):
+            if rules.filter.skips(name):
+                continue
+            unseen.add(name)
+            listed.pop(name, None)
+            if entry.error is not None:
+                result.errors[name] = entry.error
+            elif takes:
+                result.left_out[name] = entry.why
+        elif takes:
+            result.found += 1
+            stored, sent = listed.pop(name, None), before.get(name)
+            if rules.downward:
+                problem = local_name_problem(name)
+            else:
+                problem = name_problem(name, rules.prefix)
+            if problem is not None:
+                result.problems[name] = problem
+            else:
+                why = verdict(entry, stored, sent, rules)
+                result.place(Item(entry, why, stored, sent))
+    extra = _extra(listed, unseen, rules.filter)
+    result.extra = sorted(extra, key=lambda each: each.name)
+    return result
+
+
+def verdict(
+    entry: Entry, stored: Stored | None, sent: Sent | None, rules: PlanRules
+) -> Why:
+    """Return why *entry* must be sent; ``UNSURE``: the bytes must be compared."""
+    if stored is None and (rules.listed or sent is None):
+        return Why.NEW
+    if rules.always:
+        return Why.ALWAYS
+    known = stored or sent
+    if known is not None and entry.size not in (None, known.size):
+        return Why.SIZE
+    if rules.how is How.SIZE and entry.size is not None:
+        return Why.SAME
+    if rules.how is not How.TIME:
+        return Why.UNSURE
+    if sent is not None and is_what_was_sent(stored, sent):
+        if entry.mtime_ns is None and not entry.tag:
+            return Why.UNSURE
+        is_same = (entry.mtime_ns, entry.tag) == (sent.mtime_ns, sent.tag)
+        return Why.SAME if is_same else Why.TIME
+    if entry.mtime_ns is None or stored is None or stored.modified is None:
+        return Why.UNSURE
+    younger = entry.mtime_ns / 1e9 - rules.ahead - stored.modified
+    if abs(younger) <= SLACK:
+        return Why.UNSURE
+    return Why.TIME if younger > 0 else Why.SAME
+
+
+def is_what_was_sent(stored: Stored | None, sent: Sent) -> bool:
+    """Return whether *stored* is the object that an earlier run *sent*.
+
+    *stored* is None if the destination could not be listed; the result is then True.
+    """
+    return stored is None or (
+        bool(sent.etag)
+        and sent.etag.lower() == stored.etag.lower()
+        and sent.size == stored.size
+    )
+
+
+def name_problem(name: str, prefix: str) -> str | None:
+    if _leads_out(name):
+        return "a name with '.' or '..' in it is not sent"
+    return check_key(prefix + name)
+
+
+def local_name_problem(name: str, *, windows: bool = os.name == "nt") -> str | None:
+    """Return why a local file cannot have the *name* of a key; None if it can."""
+    if _leads_out(name):
+        return "a key with '.' or '..' in it is not fetched"
+    if "" in name.split("/"):
+        return "a key with a slash at its beginning, or two in a row, is not fetched"
+    if "\0" in name:
+        return "a key with a NUL is not a file name"
+    if windows and _ODD_ON_WINDOWS.search(name):
+        return "the key is not a file name on Windows"
+    return None
+
+
+def _leads_out(name: str) -> bool:
+    return not {".", ".."}.isdisjoint(name.split("/"))
+
+
+def _extra(
+    listed: dict[str, Stored], unseen: set[str], chosen: Filter
+) -> Iterator[Extra]:
+    """Yield the objects that only the destination has and that the sync may delete.
+
+    Never deleted: objects below a directory in *unseen*, those that represent
+    directories (names with a final slash), and those whose names no file can have.
+    """
+    for name, stored in listed.items():
+        if not name or name.endswith("/") or _leads_out(name):
+            continue
+        if chosen.takes(name) and unseen.isdisjoint(_above(name)):
+            yield Extra(name, stored.size)
+
+
+def _above(name: str) -> Iterator[str]:
+    """Yield *name*, its parent directories, and ``""`` for the top directory."""
+    while name:
+        yield name
+        name = name.rpartition("/")[0]
+    yield ""

@@ -1,0 +1,369 @@
+"""Uploads of a sync: several files at once, in this process or by an executor."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import pickle
+from collections.abc import (
+    AsyncIterator,
+    Callable,
+    Coroutine,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from functools import partial
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from attrs import Factory, define, evolve, field, frozen
+
+from ...client.client import Client
+from ...engine.engine import blocking, call_user, run
+from ...engine.scope import Scope
+from ...errors import (
+    ConfigurationError,
+    Outcome,
+    SourceChangedError,
+    UploadDiscardedError,
+)
+from ...filesystem.put import PutCall
+from ...http.body import SMALL, FileBody, MemoryBody
+from ...model import Operation, Receipt
+from ...options.of_objects import Target
+from ...units import MIB
+from ...upload.plan import first_request
+from ...upload.upload import TransferContext, upload_source
+from .plan import Entry
+from .source import RemoteSource, SyncSource
+
+if TYPE_CHECKING:
+    from ...signers.batching import Prefetcher
+    from ...upload.resume import UploadEvent
+
+_HELD = 16 * MIB  # bytes of a remote file that may wait in memory, not on disk
+_LARGE_AT_ONCE = 2  # larger remote files, which have several parts in memory
+
+
+class Listener:
+    """What is notified of transfers."""
+
+    hears_bytes = True  # `moved` does something
+
+    async def begin(self, entry: Entry) -> None:
+        """The transfer of *entry* begins."""
+
+    def moved(self, name: str, count: int) -> None:
+        """*count* bytes moved, negative after a failed try; in worker threads."""
+
+    def on_upload_event(self, entry: Entry, event: UploadEvent) -> None:
+        """An upload is resumed, or can be later; called in a worker thread."""
+
+    async def stored(self, entry: Entry, receipt: Receipt | None) -> None:
+        """A file is stored; *receipt* None: it is fetched."""
+
+    async def failed(self, entry: Entry, error: Exception) -> None:
+        """A file could not be transferred."""
+
+
+async def transfer_all(
+    client: Client,
+    entries: Iterable[Entry] | AsyncIterator[Sequence[Entry]],
+    transfer: Callable[[Entry], Coroutine[Any, Any, Receipt | None]],
+    listener: Listener,
+    *,
+    is_large: Callable[[Entry], bool],
+    fail_fast: bool,
+) -> None:
+    """Call *transfer* for all *entries*, several at once; large ones take turns."""
+    large = asyncio.Semaphore(client.options.connections)
+
+    async def work(entry: Entry) -> None:
+        async with large if is_large(entry) else contextlib.nullcontext():
+            await listener.begin(entry)
+            try:
+                receipt = await transfer(entry)
+            except Exception as error:
+                await listener.failed(entry, error)
+                raise
+            await listener.stored(entry, receipt)
+
+    scope: Scope[Entry, None] = Scope(
+        work,
+        lambda entry: entry.name,
+        width=client.options.max_small,
+        on_error="raise" if fail_fast else "omit",
+    )
+    await scope.run_all(entries)
+
+
+@frozen
+class SyncRoute:
+    """Source, destination and object options that all files of one sync share."""
+
+    source: SyncSource
+    root: str  # bucket and prefix of the keys, with a slash at the end
+    given: Mapping[str, Any] = field(factory=dict)
+    fail_fast: bool = False
+
+    def send(
+        self, client: Client, entries: Iterable[Entry], listener: Listener
+    ) -> None:
+        run(_Sending(self, client, listener).send, entries)
+
+
+class _Sending:
+    """Uploads along *route*; *listener* is called in worker threads."""
+
+    def __init__(self, route: SyncRoute, client: Client, listener: Listener) -> None:
+        self._route, self._client, self._listener = route, client, listener
+        self._call = PutCall.from_options(client, route.given)
+        self._large_streams = asyncio.Semaphore(_LARGE_AT_ONCE)
+        self._prefetcher: Prefetcher | None = None
+
+    async def send(self, entries: Iterable[Entry]) -> None:
+        source, self._prefetcher = self._client.announced(entries, self._opening)
+        is_local = self._route.source.is_local
+
+        def is_large(entry: Entry) -> bool:
+            return not is_local or entry.size is None or entry.size > SMALL
+
+        await transfer_all(
+            self._client,
+            source,
+            self._send,
+            self._listener,
+            is_large=is_large,
+            fail_fast=self._route.fail_fast,
+        )
+
+    async def _opening(self, entry: Entry) -> Operation:
+        target = self._call.target(self._route.root + entry.name)
+        return await first_request(self._client, target, entry.size or 0)
+
+    async def _send(self, entry: Entry) -> Receipt:
+        listener, source = self._listener, self._route.source
+        moved = partial(listener.moved, entry.name) if listener.hears_bytes else None
+        context = TransferContext(
+            prefetcher=self._prefetcher,
+            progress=moved,
+            on_event=partial(listener.on_upload_event, entry),
+        )
+        path = self._route.root + entry.name
+        target = await self._call.checked_target(path)
+        if source.is_local:
+            return await self._send_file(target, source.place(entry.name), context)
+        file = _RemoteFile(source, entry, path)
+        if entry.size is not None and entry.size <= _HELD:
+            body = MemoryBody.of(await blocking(file.read, stop=file.stop))
+            return await upload_source(self._client, target, body, context)
+        async with self._large_streams:
+            writer = await blocking(self._call.writer, target, True, context)
+            return await blocking(file.copy_to, writer, stop=file.stop)
+
+    async def _send_file(
+        self, target: Target, place: str, context: TransferContext, tries: int = 3
+    ) -> Receipt:
+        """Upload a local file; upload it again if it changed during the upload.
+
+        Without the second upload, the object would be newer than the change, and the
+        next sync would skip the file.
+        """
+        body = await blocking(FileBody.of, place)
+        receipt = await upload_source(self._client, target, body, context)
+        try:
+            await blocking(body.check)
+        except FileNotFoundError:
+            return receipt  # it was removed after all of it was sent
+        except SourceChangedError as error:
+            if tries == 1 or target.exclusive:
+                why = "stored, but the file changed while it was sent, so the object is out of date"
+                msg = f"{why}: run sync with --checksum when no program writes to it"
+                facts = {"path": target.path, "outcome": Outcome.STORED}
+                raise SourceChangedError(msg, **facts) from error
+        else:
+            return receipt
+        if context.progress is not None:
+            await call_user(context.progress, -receipt.size)
+        again = evolve(context, prefetcher=None)
+        return await self._send_file(target, place, again, tries - 1)
+
+
+@define
+class _RemoteFile:
+    source: SyncSource
+    entry: Entry
+    path: str  # of the object
+    is_stopped: bool = False
+
+    def stop(self) -> None:
+        self.is_stopped = True
+
+    def _blocks(self) -> Iterator[bytes]:
+        size, count = self.entry.size, 0
+        with self.source.open(self.entry.name) as file:
+            while block := file.read(MIB):
+                if self.is_stopped:
+                    msg = "the upload was cancelled"
+                    raise UploadDiscardedError(msg, path=self.path)
+                count += len(block)
+                if size is not None and count > size:
+                    break
+                yield block
+        if size not in (None, count):
+            msg = f"the source no longer has the {size} bytes that it was listed with"
+            raise SourceChangedError(msg, path=self.path)
+
+    def read(self) -> bytearray:
+        data = bytearray()
+        for block in self._blocks():
+            data += block
+        return data
+
+    def copy_to(self, writer: Any) -> Receipt:
+        """Publish the object; discard it if the file cannot be read to its end."""
+        try:
+            for block in self._blocks():
+                writer.write(block)
+            writer.commit()
+        except BaseException:
+            writer.discard()
+            raise
+        receipt: Receipt = writer.receipt
+        return receipt
+
+
+@frozen
+class BatchLimits:
+    """Limits of a batch for an executor; a larger file is a batch by itself."""
+
+    files: int = 64
+    size: int = 128 * MIB
+    outstanding: int = 128  # batches that an executor has at a time
+
+
+LIMITS = BatchLimits()
+
+
+@frozen
+class Batch:
+    """Files that one worker process uploads: their names, no secrets and no content."""
+
+    filesystem: Any  # pickled by its options
+    route: SyncRoute
+    entries: tuple[Entry, ...]
+
+
+BatchResult: TypeAlias = list[tuple[Entry, Receipt | Exception]]
+_Running: TypeAlias = dict[Future[BatchResult], Batch]
+
+
+@frozen
+class _Collector(Listener):
+    results: BatchResult = Factory(list)
+    hears_bytes = False
+
+    async def stored(self, entry: Entry, receipt: Any) -> None:
+        self.results.append((entry, receipt))
+
+    async def failed(self, entry: Entry, error: Exception) -> None:
+        self.results.append((entry, error))
+
+
+def run_batch(batch: Batch) -> BatchResult:
+    collector = _Collector()
+    batch.route.send(batch.filesystem.client, batch.entries, collector)
+    return collector.results
+
+
+def spread(executor: Any, batches: Iterator[Batch], listener: Listener) -> None:
+    """Upload *batches* through *executor*; return after all uploads have ended.
+
+    *listener* is called when a batch is done, but not while its bytes are sent.
+    """
+    if hasattr(executor, "get_executor"):  # dask must not take equal work for done
+        executor = executor.get_executor(pure=False)
+    running: _Running = {}
+    try:
+        while True:
+            for batch in itertools.islice(batches, LIMITS.outstanding - len(running)):
+                running[_submit(executor, batch, listener)] = batch
+            if not running:
+                return
+            done = wait(running, return_when=FIRST_COMPLETED).done
+            # After the first failure, the others are done and come next.
+            if not all(_collect(each, running.pop(each), listener) for each in done):
+                batches = iter(())
+                running = _without_queued(running)
+    except BaseException:
+        wait(_without_queued(running))
+        raise
+
+
+def _without_queued(running: _Running) -> _Running:
+    return {future: batch for future, batch in running.items() if not future.cancel()}
+
+
+def _submit(executor: Any, batch: Batch, listener: Listener) -> Future[BatchResult]:
+    for entry in batch.entries:
+        run(listener.begin, entry)
+    try:
+        future: Future[BatchResult] = executor.submit(run_batch, batch)
+    except Exception as error:  # noqa: BLE001 - a pool whose processes have died
+        future = Future()
+        future.set_exception(error)
+    return future
+
+
+def _collect(future: Future[BatchResult], batch: Batch, listener: Listener) -> bool:
+    """Report the results of a finished batch; return whether to send more batches."""
+    if future.cancelled():
+        return False
+    error = future.exception()
+    if isinstance(error, Exception):
+        for entry in batch.entries:
+            run(listener.failed, entry, error)
+        return not batch.route.fail_fast
+    results = future.result()
+    for entry, result in results:
+        if isinstance(result, Exception):
+            run(listener.failed, entry, result)
+        else:
+            batch.filesystem.client.written.remember(result, None)
+            run(listener.stored, entry, result)
+    # A batch stops before its end at the first failure, or where all is refused.
+    has_failed = any(isinstance(result, Exception) for _, result in results)
+    is_whole = len(results) == len(batch.entries)
+    return is_whole and not (batch.route.fail_fast and has_failed)
+
+
+def batches_of(
+    filesystem: Any, route: SyncRoute, entries: Iterable[Entry]
+) -> Iterator[Batch]:
+    held: list[Entry] = []
+    size = 0
+    for entry in entries:
+        more = entry.size or 0
+        if held and (len(held) == LIMITS.files or size + more > LIMITS.size):
+            yield Batch(filesystem, route, tuple(held))
+            held, size = [], 0
+        held.append(entry)
+        size += more
+    if held:
+        yield Batch(filesystem, route, tuple(held))
+
+
+def check_portable(executor: Any, filesystem: Any, route: SyncRoute) -> None:
+    """Refuse options that hold secrets, or cannot be pickled."""
+    if isinstance(executor, ThreadPoolExecutor):
+        return
+    if isinstance(route.source, RemoteSource):
+        route.source.check_portable()
+    try:
+        pickle.dumps((filesystem, route))
+    except (TypeError, AttributeError, pickle.PicklingError) as error:
+        msg = f"executor= needs arguments that can be pickled: {error}"
+        raise ConfigurationError(msg) from None

@@ -1,0 +1,232 @@
+"""Sources of a sync: a local directory, or a directory of any fsspec filesystem.
+
+Both classes can be pickled, because they hold only a path, or a filesystem and its
+options.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+from attrs import frozen
+from fsspec.asyn import AsyncFileSystem
+from fsspec.core import url_to_fs
+from fsspec.implementations.local import LocalFileSystem, make_path_posix
+from fsspec.spec import AbstractFileSystem
+from fsspec.utils import stringify_path
+
+from ...client.client import Client
+from ...compat import open_regular
+from ...engine.engine import iterated
+from ...errors import ConfigurationError, ReplyError
+from ...filesystem.destinations import Kind, LocalTree
+from ...model import Action, split_path
+from ...objects.calls import date_of, listing
+from .plan import Aside, Entry
+
+# Names that filesystems give to the modification time, and to the content's identifier.
+_TIMES = ("LastModified", "last_modified", "mtime", "updated", "modified", "created")
+_TAGS = ("ETag", "etag", "blob_id", "md5Hash", "content_md5", "generation", "sha256")
+# Storage options of filesystems that are secrets.
+_SECRETS = ("secret", "password", "account_key", "sas_token", "connection_string", "client_secret", "token")  # fmt: skip
+_WORDS = ("anon", "google_default", "cloud", "cache", "browser")  # tokens of gcsfs
+
+
+@frozen
+class LocalSource:
+    root: str  # absolute
+    is_local = True
+
+    def entries(self) -> Iterator[Entry | Aside]:
+        """Yield files, and an Aside for each entry that is unreadable or not a file."""
+        for entry in LocalTree(self.root, ""):
+            name = entry.path[1:]
+            if entry.problem is not None:
+                yield Aside(name, "unreadable", entry.problem)
+            elif entry.kind is Kind.FILE:
+                try:
+                    status = os.stat(entry.local)
+                except OSError as error:
+                    yield Aside(name, "unreadable", error)
+                else:
+                    yield Entry(name, status.st_size, status.st_mtime_ns)
+            elif entry.kind is not Kind.DIRECTORY:
+                yield Aside(name, entry.kind.value)
+
+    def place(self, name: str) -> str:
+        return f"{self.root.rstrip('/')}/{name}"
+
+    def open(self, name: str) -> Any:
+        return open(self.place(name), "rb", buffering=0, opener=open_regular)
+
+
+@frozen
+class RemoteSource:
+    fs: Any
+    root: str  # without protocol and final slash
+    is_local = False
+
+    @property
+    def _front(self) -> str:
+        return f"{self.root}/" if self.root else str(self.fs.root_marker)
+
+    def entries(self) -> Iterator[Entry | Aside]:
+        """Yield files, and an Aside for each entry that is neither file nor directory.
+
+        An incomplete listing, or a name outside the directory, raises an error.
+        """
+        empty = True
+        for info in self._infos():
+            full = str(info["name"])
+            if full == self.root:
+                raise _no_directory(full)
+            self._check_within(full, self._front)
+            empty = False
+            name = full.removeprefix(self._front)
+            if name.endswith("/") or info.get("type") == "directory":
+                continue  # also an empty object that stands for one
+            if info.get("type") != "file":
+                yield Aside(name, str(info.get("type")))
+                continue
+            size = info.get("size")
+            known = size if isinstance(size, int) and size >= 0 else None
+            yield Entry(name, known, _time(info), _tag(info))
+        if empty and self.root and not self.fs.isdir(self.root):
+            raise FileNotFoundError(2, "the source does not exist", self.root)
+
+    def _infos(self) -> Iterator[Mapping[str, Any]]:
+        if hasattr(self.fs, "client") and self.fs.protocol == "osspresigned":
+            # Not ``find``, which answers from memory where listing is not signed.
+            bucket, key = split_path(self.root)
+            yield from whole_listing(self.fs.client, bucket, f"{key}/" if key else "")
+        elif _finds_by_itself(self.fs):
+            yield from self.fs.find(self.root, detail=True).values()
+        else:
+            yield from self._walked()
+
+    def _walked(self) -> Iterator[Mapping[str, Any]]:
+        """Yield ``info`` of all entries except directories, one directory at a time.
+
+        fsspec's own ``find`` and ``walk`` skip directories that cannot be listed.
+        """
+        stack = [self._front.rstrip("/")]
+        while stack:
+            directory = stack.pop()
+            for info in self.fs.ls(directory or self.fs.root_marker, detail=True):
+                name = str(info["name"]).rstrip("/")
+                if info["type"] != "directory":
+                    yield info
+                elif name != directory:
+                    self._check_within(name, f"{directory}/" if directory else "")
+                    stack.append(name)
+
+    def _check_within(self, full: str, front: str) -> None:
+        if not full.startswith(front):
+            text = f"{full[:200]!r} is listed, but is not in {self.root!r}"
+            raise ConfigurationError(f"the source cannot be trusted: {text}")
+
+    def place(self, name: str) -> str:
+        return self._front + name
+
+    def open(self, name: str) -> Any:
+        return self.fs.open(self.place(name), "rb")
+
+    def check_portable(self) -> None:
+        """Raise ConfigurationError if the storage options hold secrets."""
+        options = self.fs.storage_options
+        named = [n for n in _SECRETS if isinstance(options.get(n), str)]
+        named = [n for n in named if n != "token" or options[n] not in _WORDS]
+        if named:
+            why = f"options {', '.join(named)} would be sent to every worker"
+            msg = f"{why}: let its filesystem find them on the machines that run it"
+            raise ConfigurationError(f"the source's {msg}")
+
+
+SyncSource: TypeAlias = LocalSource | RemoteSource
+
+
+def _finds_by_itself(fs: Any) -> bool:
+    kind = type(fs)
+    if getattr(fs, "fs", None) is not None:
+        return False  # a wrapper: its inner filesystem may walk
+    if isinstance(fs, AsyncFileSystem):
+        return kind._find is not AsyncFileSystem._find  # noqa: SLF001 - made to be overridden
+    return kind.find is not AbstractFileSystem.find
+
+
+def whole_listing(
+    client: Client, bucket: str, prefix: str
+) -> Iterator[Mapping[str, Any]]:
+    """Yield ``info`` of all objects whose keys begin with *prefix*."""
+    for info in iterated(listing(client, bucket, prefix, delimiter="")):
+        if info["type"] != "file":
+            msg = "the listing hides objects in directories that were not asked for"
+            raise ReplyError(msg, path=info["name"], action=Action.ListObjectsV2)
+        yield info
+
+
+def source_of(source: Any, options: Mapping[str, Any]) -> SyncSource:
+    """Return the source for a local path, or an fsspec URL with storage *options*."""
+    text = str(stringify_path(source))
+    path = str(make_path_posix(text))
+    if "://" in text:  # nothing else: a local name may hold "::"
+        fs, path = url_to_fs(text, **options)
+        if not isinstance(fs, LocalFileSystem):
+            return RemoteSource(fs, path.rstrip("/"))
+    if options:
+        msg = "a local source takes no options: they are for sources like s3://..."
+        raise ConfigurationError(msg)
+    if not os.path.lexists(path):
+        raise FileNotFoundError(2, "no such local directory", path)
+    if not os.path.isdir(path):
+        raise _no_directory(path)
+    return LocalSource(path.rstrip("/") or "/")
+
+
+def target_of(target: Any) -> LocalSource:
+    text = str(stringify_path(target))
+    if "://" in text and not text.startswith(("file://", "local://")):
+        why = "is not a local directory: sync_down writes only to local ones"
+        raise ConfigurationError(f"{text[:80]!r} {why}")
+    path = str(make_path_posix(text.partition("://")[2] or text))
+    if os.path.lexists(path) and not os.path.isdir(path):
+        raise ConfigurationError(f"{path!r} is a file: sync needs a directory")
+    return LocalSource(path.rstrip("/") or "/")
+
+
+def _no_directory(path: str) -> ConfigurationError:
+    return ConfigurationError(f"{path!r} is a file: use put for a file")
+
+
+def refuse_overlap(source: SyncSource, bucket: str, prefix: str) -> None:
+    """Refuse objects in common; only the names of buckets and prefixes are compared."""
+    if not isinstance(source, RemoteSource):
+        return
+    protocol = source.fs.protocol
+    names = {protocol} if isinstance(protocol, str) else {*protocol}
+    if names.isdisjoint({"osspresigned", "oss"}):
+        return
+    where, _, key = source.root.lstrip("/").partition("/")
+    front = f"{key}/" if key else ""
+    if where == bucket and (front.startswith(prefix) or prefix.startswith(front)):
+        both = f"{where}/{front} and {bucket}/{prefix} hold the same objects"
+        raise ConfigurationError(f"source and destination overlap: {both}")
+
+
+def _time(info: Mapping[str, Any]) -> int | None:
+    value = next((info[n] for n in _TIMES if info.get(n) is not None), None)
+    if isinstance(value, str):
+        value = date_of(value)
+    if isinstance(value, datetime):
+        value = (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return round(value * 1e9)
+    return None
+
+
+def _tag(info: Mapping[str, Any]) -> str:
+    value = next((info[n] for n in _TAGS if info.get(n)), "")
+    return str(value).strip('"')

@@ -1,0 +1,152 @@
+"""Sync state: a file with a record of each object that was sent.
+
+The format is JSON lines. The first line names the format. Each other line is one
+object, and the last line about an object wins. An incomplete line is ignored, so its
+file is sent again. The file contains no URL, signature or header.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import math
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any, Self
+
+from attrs import asdict
+
+from ...compat import open_regular
+from ...errors import CheckpointInUseError, ConfigurationError
+from ...files import FileLock, LineFile, LockedError
+from .plan import Sent
+
+_log = logging.getLogger(__name__)
+
+_HEAD = {"what": "sent by osspresigned sync", "version": 1}
+
+
+def read_state(place: str | os.PathLike[str]) -> dict[str, Sent]:
+    """Return the records by path, from a state file that is not locked."""
+    return _read(os.path.expanduser(place))[0]
+
+
+def _read(place: str) -> tuple[dict[str, Sent], float]:
+    """Return the records, and the number of lines that later lines replace.
+
+    The number is infinite if the last line is incomplete, so the file is written anew.
+    """
+    rows: dict[str, Sent] = {}
+    count, line = 0, b""
+    try:
+        with open(place, "rb", opener=open_regular) as file:
+            for line in file:
+                members = _members(line)
+                if count == 0 and members != _HEAD:
+                    break
+                _add_row(rows, members)
+                count += 1
+    except FileNotFoundError:
+        pass
+    except OSError as error:
+        raise ConfigurationError(f"cannot read {place}: {error.strerror}") from None
+    if line and not count:
+        msg = f"{place} is not the state of a sync: name another file"
+        raise ConfigurationError(msg)
+    return rows, count - 2 * len(rows) if line.endswith(b"\n") else math.inf
+
+
+def _members(line: bytes) -> dict[str, Any]:
+    with contextlib.suppress(ValueError):
+        if isinstance(members := json.loads(line), dict):
+            return members
+    return {}
+
+
+def _add_row(rows: dict[str, Sent], members: dict[str, Any]) -> None:
+    path = members.pop("path", None)
+    if not isinstance(path, str):
+        return
+    if members == {"deleted": True}:
+        rows.pop(path, None)
+    else:
+        with contextlib.suppress(TypeError):  # other members, or of other types
+            rows[path] = Sent(**members)
+
+
+def state_files(place: str | os.PathLike[str]) -> tuple[str, ...]:
+    """Return the paths of the state file, its lock and its replacement."""
+    real = os.path.realpath(os.path.expanduser(place))
+    return (real, f"{real}.lock", f"{real}.new")
+
+
+class SyncState:
+    """Sync state file, locked by this process, mode 0600; safe for many threads.
+
+    With more than *spare* outdated lines, the file is rewritten.
+    """
+
+    def __init__(self, place: str | os.PathLike[str], spare: int = 1000) -> None:
+        self.place, lock, _ = state_files(place)
+        if os.path.islink(os.path.expanduser(place)) and not os.path.exists(self.place):
+            # Another user may have made that link, to a file that a program would read.
+            msg = f"{os.fspath(place)} is a link to a missing file: create the file, or remove the link"
+            raise ConfigurationError(msg)
+        self._warned = False
+        try:
+            self._lock = FileLock.take(lock)
+        except LockedError as error:
+            msg = f"{error} is using {self.place}: wait until it has ended"
+            raise CheckpointInUseError(msg) from None
+        except OSError as error:
+            raise self._unwritable(error) from None
+        try:
+            # The files that earlier runs have sent, by path.
+            self.rows, superseded = _read(self.place)
+            if superseded > spare:
+                self._file = LineFile.create(self.place, self._lines())
+            else:
+                self._file = LineFile.reopen(self.place)
+        except BaseException as error:
+            self._lock.release()
+            if isinstance(error, OSError) and not isinstance(error, ConfigurationError):
+                raise self._unwritable(error) from None
+            raise
+
+    def _unwritable(self, error: OSError) -> ConfigurationError:
+        return ConfigurationError(f"cannot write {self.place}: {error.strerror}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with contextlib.suppress(OSError):
+            self._file.flush()
+        self._file.close()
+        self._lock.release()
+
+    def record(self, path: str, sent: Sent) -> None:
+        self._append({"path": path, **asdict(sent)})
+
+    def forget(self, path: str) -> None:
+        self._append({"path": path, "deleted": True})
+
+    def _append(self, members: Mapping[str, Any]) -> None:
+        """Append a line; a full disk causes one warning, and the sync continues."""
+        try:
+            self._file.append(_line(members))
+        except OSError as error:
+            if not self._warned:
+                msg = "%s cannot be written (%s): the rest is sent again next time"
+                _log.warning(msg, self.place, error.strerror)
+            self._warned = True
+
+    def _lines(self) -> Iterator[bytes]:
+        yield _line(_HEAD)
+        for path, sent in self.rows.items():
+            yield _line({"path": path, **asdict(sent)})
+
+
+def _line(members: Mapping[str, Any]) -> bytes:
+    return json.dumps(members, separators=(",", ":")).encode() + b"\n"

@@ -1,0 +1,392 @@
+"""Output of commands, exit codes and Ctrl-C.
+
+Lines, tables and warnings go to a stream that may be closed. Each error has an exit code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import errno
+import logging
+import os
+import re
+import shutil
+import signal
+import sys
+import textwrap
+import threading
+import warnings
+from collections.abc import Callable, Collection, Iterator, Sequence
+from types import FrameType
+from typing import Any, TextIO
+
+from attrs import frozen
+
+from ..call_stack import hint
+from ..engine import abort_at_exit
+from ..errors import (
+    ConfigurationError,
+    NetworkError,
+    ObjectNotFoundError,
+    OSSPresignedError,
+    Outcome,
+    SignerError,
+    SignerUnavailableError,
+    StoreUnavailableError,
+    UploadErrors,
+)
+from ..secret import redact
+from ..units import shown_local, shown_text
+
+_GAP = "  "
+_WHOLE = "object"  # the value of this name is not wrapped, because users copy it
+_MIN_WIDTH = 20  # columns
+_USUAL_SIZE = (80, 24)  # of a terminal that does not tell its size
+_CLEAR = "\r\x1b[K"
+_RED, _PLAIN = "\x1b[31m", "\x1b[0m"
+
+
+def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield *rows* as lines of text with aligned columns."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        yield _GAP.join(cells).rstrip()
+
+
+def pairs(rows: Sequence[tuple[str, str]], room: int | None) -> Iterator[str]:
+    """Yield lines with names and values, wrapped to *room* columns; None: no limit."""
+    width = max(len(name) for name, _ in rows)
+    for name, value in rows:
+        head = f"{name:<{width}}{_GAP}"
+        if room is None or name == _WHOLE:
+            yield f"{head}{value}".rstrip()
+        else:
+            yield from wrapped(value, room, head)
+
+
+def table_or_pairs(
+    head: Sequence[str], rows: Sequence[Sequence[str]], room: int | None
+) -> Iterator[str]:
+    """Yield *rows* as a table; if it is too wide, as one block of lines per row."""
+    lines = list(table([head, *rows]))
+    if room is None or max(map(len, lines)) <= room:
+        yield from lines
+        return
+    for number, row in enumerate(rows):
+        yield from [""] if number else []
+        yield from pairs(list(zip(head, row, strict=True)), room)
+
+
+def wrapped(text: str, room: int, head: str = "") -> list[str]:
+    """Return *text* after *head* as lines, wrapped at spaces to *room* columns."""
+    return textwrap.wrap(
+        text,
+        room,
+        initial_indent=head,
+        subsequent_indent=" " * len(head),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+class Output:
+    """Thread-safe stream of whole lines; writes nothing after its reader has exited."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._lock = threading.RLock()
+        self._drawn = False
+        self.closed = False
+        self._terminal = stream.isatty()
+        # A notebook overwrites lines, but has no escape sequence that clears one.
+        in_notebook = type(stream).__module__.partition(".")[0] == "ipykernel"
+        on_terminal = self._terminal and os.environ.get("TERM") != "dumb"
+        self.live = on_terminal or in_notebook
+        self.coloured = self.live and not os.environ.get("NO_COLOR")
+
+    @property
+    def width(self) -> int:
+        usual = _USUAL_SIZE
+        # Standard output may be a pipe while this stream is the terminal.
+        with contextlib.suppress(OSError, ValueError):
+            size = os.get_terminal_size(self._stream.fileno())
+            usual = size if size.columns else usual
+        return max(_MIN_WIDTH, shutil.get_terminal_size(usual).columns - 1)
+
+    @property
+    def room(self) -> int | None:
+        """Columns of a terminal; None for a file or a pipe, which has no limit."""
+        return self.width if self._terminal else None
+
+    def line(self, text: str) -> None:
+        """Write *text* as a line; it replaces a line drawn by :meth:`draw`."""
+        with self._lock:
+            text = self._replacing(text) if self._drawn else text
+            self._drawn = False
+            self._write(f"{text}\n")
+
+    def draw(self, text: str) -> None:
+        """Draw a line that the next one replaces; does nothing outside a terminal."""
+        with self._lock:
+            if self.live:
+                self._drawn = True
+                self._write(self._replacing(text))
+
+    def _replacing(self, text: str) -> str:
+        return f"{_CLEAR}{text}" if self._terminal else f"\r{text:<{self.width}}"
+
+    def red(self, text: str) -> str:
+        return f"{_RED}{text}{_PLAIN}" if self.coloured else text
+
+    def _write(self, text: str) -> None:
+        if self.closed:
+            return
+        try:
+            self._stream.write(text)
+            self._stream.flush()
+        except BrokenPipeError:
+            self.closed = True
+            silence(self._stream)
+
+
+def silence(stream: TextIO) -> None:
+    """Redirect *stream*, whose reader has exited, to the null device."""
+    with contextlib.suppress(OSError, ValueError):
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        try:
+            os.dup2(nowhere, stream.fileno())
+        finally:
+            os.close(nowhere)
+
+
+class _LogLines(logging.Handler):
+    """Log handler that passes records of exactly one level to *take*."""
+
+    def __init__(self, level: int, take: Callable[[logging.LogRecord], object]) -> None:
+        super().__init__(level)
+        self._take = take
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.levelno == self.level:
+            self._take(record)
+
+
+def message_of(record: logging.LogRecord) -> str:
+    """Return the message of *record* without secrets and control characters."""
+    return shown_text(redact(record.getMessage()))
+
+
+@contextlib.contextmanager
+def log_taken(
+    name: str, level: int, take: Callable[[logging.LogRecord], object]
+) -> Iterator[None]:
+    """Within the block, pass records of *level* from the logger *name* to *take*."""
+    log, handler = logging.getLogger(name), _LogLines(level, take)
+    before = log.level
+    log.setLevel(min(level, log.getEffectiveLevel()))
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
+
+
+@contextlib.contextmanager
+def warnings_said() -> Iterator[None]:
+    """Within the block, print each warning as one line on standard error."""
+
+    def say(message: Warning | str, *_: Any, **__: Any) -> None:
+        Output(sys.stderr).line(f"warning: {shown_text(redact(str(message)))}")
+
+    with (
+        warnings.catch_warnings(),
+        log_taken(
+            "fsspec_osspresigned",
+            logging.WARNING,
+            lambda record: say(message_of(record)),
+        ),
+    ):
+        warnings.simplefilter("always", UserWarning)
+        warnings.showwarning = say
+        yield
+
+
+_ALIKE = (
+    *("signer", "region", "endpoint", "addressing_style", "allow_http", "retries"),
+    *("timeout", "metadata", "content_type", "storage_class", "part_size", "receipts"),
+    *("checkpoint", "state", "always", "max_delete", "grant", "profile"),
+)
+FLAGS = {  # storage option -> flag
+    **{name: f"--{name.replace('_', '-')}" for name in _ALIKE},
+    "presigned_url": "--url-file",
+    "url_map": "--map",
+    "signer_token": "--token",
+    "allowed_hosts": "--allowed-host",
+    "headers": "--header",
+    "expires_in": "--expires",
+    "max_concurrency": "--jobs",
+    "size": "--size",
+    "overwrite": "--no-overwrite",  # it is named as overwrite=False alone
+}
+_REWORDED = {  # advice of Python -> of the command line
+    "leave the path empty": "leave DEST out",
+    "give trust_map=True": "set FSSPEC_OSSPRESIGNED_TRUST_MAP=true",
+}
+_ALONE = ("", "True", "False")  # values that have no word in a command
+_OPTION = rf"\b({'|'.join(FLAGS)})=('[^']*'|[^\s,;:)]*)"
+
+
+class ExitCode(enum.IntEnum):
+    """Exit code of a command; docs/cli.md lists their meaning."""
+
+    OK = 0
+    FAILED = 1
+    USAGE = 2
+    DENIED = 3
+    NETWORK = 4
+    UNKNOWN = 5
+    INTERRUPTED = 130
+    NOBODY_READS = 141
+    TERMINATED = 143
+
+
+def code_of(error: BaseException) -> ExitCode:
+    if isinstance(error, UploadErrors):
+        return code_of_all(error.failures.values(), went_well=0)
+    if getattr(error, "outcome", None) is Outcome.UNKNOWN:
+        return ExitCode.UNKNOWN
+    if isinstance(error, ConfigurationError):
+        return ExitCode.USAGE
+    if isinstance(error, NetworkError | SignerUnavailableError | StoreUnavailableError):
+        return ExitCode.NETWORK
+    if isinstance(error, SignerError) and error.status in (401, 403):
+        return ExitCode.DENIED
+    denied = isinstance(error, OSSPresignedError) and isinstance(error, PermissionError)
+    return ExitCode.DENIED if denied else ExitCode.FAILED
+
+
+def code_of_all(errors: Collection[BaseException], *, went_well: int) -> ExitCode:
+    """Return the exit code that all *errors* share; FAILED if codes differ.
+
+    If *went_well*, a number of files, is not 0, any error means FAILED.
+    """
+    codes = {code_of(error) for error in errors}
+    if not codes:
+        return ExitCode.OK
+    return ExitCode.FAILED if went_well or len(codes) > 1 else codes.pop()
+
+
+def why(error: BaseException) -> str:
+    """Return only the reason of *error*: no path, no secret, no traceback."""
+    if isinstance(error, OSSPresignedError):
+        text = error.message
+    elif isinstance(error, OSError) and error.strerror:
+        text = ": ".join(filter(None, (error.strerror, hint(error))))
+    else:
+        text = f"{type(error).__name__}: {error}"
+    return "\n".join(shown_text(line) for line in redact(text).splitlines())
+
+
+def told(error: BaseException) -> str:
+    """Return the reason of *error*, with flags in place of option names."""
+    missing = isinstance(error, ObjectNotFoundError)
+    if missing and getattr(error, "code", None) in (None, "NoSuchKey"):
+        return "nothing there"
+    text = why(error)
+    for ours, theirs in _REWORDED.items():
+        text = text.replace(ours, theirs)
+    tries = getattr(error, "tries", 1)
+    if isinstance(error, NetworkError) and tries > 1:
+        text += f", after {tries} tries"
+    if getattr(error, "errno", None) == errno.EADDRINUSE:
+        text += ": choose another --port"
+    return re.sub(_OPTION, _flag, text)
+
+
+def _flag(match: re.Match[str]) -> str:
+    value = match[2].strip("'")
+    return FLAGS[match[1]] if value in _ALONE else f"{FLAGS[match[1]]} {value}"
+
+
+@frozen
+class Failure:
+    path: str
+    local: str  # the local file: "-" for a stream, empty if there is none
+    error: BaseException
+
+    @property
+    def name(self) -> str:
+        """Shown name: the local file if it cannot be read or written, else the object."""
+        is_ours = isinstance(self.error, OSSPresignedError)
+        if is_ours or not isinstance(self.error, OSError) or self.local in ("", "-"):
+            return shown_text(self.path)
+        return shown_local(self.local)
+
+    @property
+    def outcome(self) -> Outcome:
+        return getattr(self.error, "outcome", Outcome.NOT_STORED)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the failure as members of a JSON object, without any URL."""
+        error = self.error
+        return {
+            "path": self.path,
+            "local": self.local,
+            "error": type(error).__name__,
+            "message": told(error),
+            "outcome": str(self.outcome),
+            **{n: getattr(error, n, None) for n in ("status", "code", "request_id")},
+        }
+
+
+@contextlib.contextmanager
+def interruptible(
+    *stop: Callable[[], object], at_sigterm: Callable[[], object] = lambda: None
+) -> Iterator[None]:
+    """Within the block, make the first Ctrl-C raise KeyboardInterrupt.
+
+    The second Ctrl-C ends the process immediately, also after the block, where uploads
+    may still be aborted. The first Ctrl-C and SIGTERM call *stop* in the signal
+    handler; *stop* must not take a lock. SIGTERM then aborts the uploads, and calls
+    *at_sigterm* in a thread before it ends the process. No signal changes outside the
+    main thread, or if the program handles SIGINT itself.
+    """
+    at_interrupt = signal.getsignal(signal.SIGINT)
+    if (
+        threading.current_thread() is not threading.main_thread()
+        or at_interrupt not in (signal.default_int_handler, signal.SIG_IGN)
+    ):
+        yield
+        return
+
+    def halt(message: bytes) -> None:
+        with contextlib.suppress(OSError):
+            os.write(2, message)
+        for call in stop:
+            call()
+
+    def first(_: int, __: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, lambda *_: os._exit(ExitCode.INTERRUPTED))
+        halt(b"\nending: Ctrl-C again ends at once\n")
+        raise KeyboardInterrupt
+
+    def terminated(number: int, _: FrameType | None) -> None:
+        halt(b"\nterminated: unfinished uploads are ended\n")
+        abort_at_exit.terminate(number, then=at_sigterm)
+
+    usual = signal.SIG_DFL, abort_at_exit.terminate
+    handles_sigterm = signal.getsignal(signal.SIGTERM) in usual
+    if handles_sigterm:
+        signal.signal(signal.SIGTERM, terminated)
+    if at_interrupt is not signal.SIG_IGN:  # as in the background of a script
+        signal.signal(signal.SIGINT, first)
+    try:
+        yield
+    finally:
+        if handles_sigterm and signal.getsignal(signal.SIGTERM) is terminated:
+            signal.signal(signal.SIGTERM, abort_at_exit.terminate)
+        if signal.getsignal(signal.SIGINT) is first:
+            signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -1,0 +1,478 @@
+"""Modes of an upload: one call, one call from a file on disk, or a multipart upload."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import threading
+import time
+import traceback
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
+
+from attrs import Factory, define, evolve, field, frozen
+
+from ..engine.engine import CarriedError, blocking, call_of_task, call_user, running
+from ..engine.limits import memory_budget
+from ..errors import (
+    ExclusiveNotEnforcedError,
+    IntegrityError,
+    TooLargeError,
+    UploadDiscardedError,
+    UploadNotFoundError,
+)
+from ..http.body import EMPTY, Body, PartBody, SpooledBody
+from ..http.checksums import combine
+from ..model import MAX_PARTS, PartReceipt, Receipt, Reply
+from ..options.of_objects import Target
+from ..signers.base import MultipartGrant
+from ..units import shown_moment
+from .oss_calls import CALLBACK_FAILED, OSSCalls
+from .plan import UploadPlan, limit_of
+
+if TYPE_CHECKING:
+    from ..signers.batching import Prefetcher
+    from .resume import Resumption
+
+_log = logging.getLogger(__name__)
+
+# Parts of a stream that are signed first: it may end soon.
+_FIRST_BATCH = 4
+# Seconds of an upload after which its rate says something.
+_WARMED_UP = 2.0
+_MAX_AHEAD = 2  # parts that progress may be before the journal
+
+
+class ConfirmedProgress:
+    """Progress that is at most *max_ahead* bytes before the parts in the journal.
+
+    So a bar does not show what a killed process would lose.
+    """
+
+    def __init__(self, report: Callable[[int], None], max_ahead: int) -> None:
+        self._report, self._max_ahead = report, max_ahead
+        self._lock = threading.Lock()
+        self._sent = self._kept = self._shown = 0
+
+    def __call__(self, count: int) -> None:
+        # *count* sent bytes; a negative number subtracts a failed try.
+        self._move(sent=count, kept=0)
+
+    def keep(self, size: int) -> None:
+        """Count *size* sent bytes as kept, because their part is in the journal."""
+        self._move(sent=-size, kept=size)
+
+    def _move(self, sent: int, kept: int) -> None:
+        with self._lock:
+            self._sent += sent
+            self._kept += kept
+            shown = self._kept + min(self._sent, self._max_ahead)
+            moved, self._shown = shown - self._shown, shown
+        if moved:
+            self._report(moved)
+
+
+def as_failure(error: BaseException, path: str) -> Exception:
+    """Return what an upload of *path* raises from now on, because of *error*."""
+    if isinstance(error, Exception):
+        return error
+    cause = error.error if isinstance(error, CarriedError) else error
+    text = f"the upload was interrupted ({type(cause).__name__})"
+    return UploadDiscardedError(text, path=path)
+
+
+@define
+class ExpiryWatch:
+    """Estimate of when an upload ends; warns once if its URLs expire sooner.
+
+    For uploads whose URLs were all signed in advance.
+    """
+
+    path: str
+    size: int | None  # None for a stream, which is not watched
+    expires_at: float | None  # of the URLs, seconds since the epoch; None if unknown
+    clock: Callable[[], float] = time.monotonic
+    now: Callable[[], float] = time.time
+    _started: float = field(
+        init=False, default=Factory(lambda self: self.clock(), takes_self=True)
+    )
+    _sent: int = field(init=False, default=0)
+
+    def add(self, count: int) -> None:
+        """Count sent bytes, and warn if the URLs will expire too early; on the loop."""
+        self._sent += count
+        spent = self.clock() - self._started
+        if self.size is None or self.expires_at is None or spent < _WARMED_UP:
+            return
+        remaining = (self.size - self._sent) * spent / max(self._sent, 1)
+        late = self.now() + remaining - self.expires_at
+        if late > 0:
+            _log.warning(
+                "%s: at this rate the last parts start after their presigned URLs "
+                "expire, at %s: ask the owner for URLs that live %d s longer, or for larger parts",
+                self.path,
+                shown_moment(self.expires_at),
+                late + 1,
+            )
+            self.expires_at = None
+
+
+class ReceiptBuilder:
+    """Numbers the parts of one upload and records stored parts."""
+
+    def __init__(self, target: Target, max_parts: int = MAX_PARTS) -> None:
+        self._target, self._max_parts = target, max_parts
+        self._numbered = self._retries = self._resigns = 0
+        self._stored: dict[int, PartReceipt] = {}
+        self._verified: set[str] = set()
+        self._started = time.monotonic()
+
+    def next_number(self) -> int:
+        """Return the next part number, from 1; TooLargeError if all are used."""
+        if self._numbered >= self._max_parts:
+            raise TooLargeError(
+                f"all {self._max_parts} parts are used up: more part URLs or larger "
+                "parts are needed; nothing was published",
+                path=self._target.path,
+            )
+        self._numbered += 1
+        return self._numbered
+
+    def add_part(self, part: PartReceipt, verified: str, reply: Reply | None) -> None:
+        """Add a stored part; *reply* is None if an earlier process stored it."""
+        self._stored[part.part_number] = part
+        self._verified.add(verified)
+        self._count(reply)
+
+    def _count(self, reply: Reply | None) -> None:
+        if reply is not None:
+            self._retries += reply.retries
+            self._resigns += reply.resigns
+
+    @property
+    def parts(self) -> tuple[PartReceipt, ...]:
+        """The stored parts by number; AssertionError if a part is missing."""
+        numbers = range(1, self._numbered + 1)
+        if self._stored.keys() != set(numbers):
+            msg = f"parts of {self._target.path} are missing: refusing to complete"
+            raise AssertionError(msg)
+        return tuple(self._stored[n] for n in numbers)
+
+    @property
+    def stored_numbers(self) -> str:
+        """Such as ``1-12, 14``; may be empty."""
+        spans: list[list[int]] = []
+        for number in sorted(self._stored):
+            if spans and spans[-1][1] == number - 1:
+                spans[-1][1] = number
+            else:
+                spans.append([number, number])
+        return ", ".join(f"{a}-{b}" if a < b else str(a) for a, b in spans)
+
+    def crc64(self) -> int | None:
+        """Return the CRC-64 of the whole object; None if that of a part is unknown."""
+        total = 0
+        for part in self.parts:
+            if part.crc64 is None:
+                return None
+            total = combine(total, part.crc64, part.size)
+        return total
+
+    def build(
+        self,
+        reply: Reply | None,
+        size: int,
+        crc64: int | None,
+        verified: str = "none",
+        upload_id: str = "",
+    ) -> Receipt:
+        """Return the receipt of *size* stored bytes.
+
+        *reply* None means that the owner completes the upload. *verified* is the kind
+        of checksum compared for the whole object; ``none`` uses the kind compared for
+        the parts.
+
+        Raises:
+            ExclusiveNotEnforcedError: the object was stored, but the bucket has
+                versioning, so an existing object may be hidden now.
+        """
+        version = reply.headers.get("x-oss-version-id") if reply else None
+        if version and self._target.exclusive:
+            raise ExclusiveNotEnforcedError(
+                f"stored as version {version}, but a bucket that keeps versions ignores "
+                "forbid-overwrite: the previous version is hidden now",
+                path=self._target.path,
+                version_id=version,
+            )
+        self._count(reply)
+        if verified == "none" and len(self._verified) == 1:
+            (verified,) = self._verified
+        status = "stored" if reply else "pending"
+        if reply and reply.status == CALLBACK_FAILED:
+            status = "callback_failed"
+        return Receipt(
+            path=self._target.path,
+            size=size,
+            status=status,
+            etag=reply.etag.strip('"') if reply else "",
+            crc64=crc64,
+            verified=verified,
+            version_id=version,
+            request_id=reply.request_id if reply else None,
+            upload_id=upload_id or None,
+            parts=self.parts if self._numbered else (),
+            retries=self._retries,
+            resigns=self._resigns,
+            seconds=time.monotonic() - self._started,
+            content_type=self._target.content_type,
+        )
+
+
+@frozen(kw_only=True, eq=False)
+class UploadJob:
+    """State that all modes of one upload share."""
+
+    calls: OSSCalls
+    plan: UploadPlan
+    granted: MultipartGrant
+    size: int | None  # None for a stream
+    expires_at: float | None
+    prefetcher: Prefetcher | None
+    receipt: ReceiptBuilder
+
+
+async def put_body(job: UploadJob, body: Body) -> Receipt:
+    reply, verified = await job.calls.put(body, job.prefetcher, job.plan.action)
+    return job.receipt.build(reply, body.size, reply.crc64, verified)
+
+
+class SinglePut:
+    """Upload in one call, which keeps at most one body in memory until the end."""
+
+    def __init__(self, job: UploadJob) -> None:
+        self.body: Body = EMPTY
+        self.bodies = 0
+        self._job = job
+
+    async def add(self, body: Body) -> None:
+        self.body = body
+        self.bodies += 1
+
+    async def wait(self) -> None:
+        """Raise an error if the size is not permitted."""
+        calls, action = self._job.calls, self._job.plan.action
+        if action.spec.form:
+            known = calls.target.put_operation(self.body.size, action)
+            await calls.client.preflight(known)
+
+    async def wait_for_memory(self, may: Callable[[], bool]) -> None:
+        pass  # no part is in flight
+
+    async def publish(self) -> Receipt:
+        return await put_body(self._job, self.body)
+
+    async def close(self) -> None:
+        if isinstance(self.body, PartBody):
+            self.body.release()
+        self.body = EMPTY
+
+
+class SpooledPut(SinglePut):
+    """Upload in one call of a stream that is first written to an unnamed file."""
+
+    def __init__(self, job: UploadJob) -> None:
+        super().__init__(job)
+        self.body = self._spool = SpooledBody()
+
+    async def add(self, body: Body) -> None:
+        plan = self._job.plan
+        if self._spool.size + body.size > plan.largest:
+            limit = limit_of(plan.action, plan.largest)
+            msg = f"{limit}, and no parts are granted; nothing was published"
+            raise TooLargeError(msg, path=self._job.calls.target.path)
+        await blocking(self._spool.append, body)
+        if isinstance(body, PartBody):
+            body.release()
+
+    async def close(self) -> None:
+        await blocking(self._spool.close)  # a cancelled call may be writing to it
+
+
+class Multipart:
+    """Multipart upload, whose parts are tasks of the engine.
+
+    *resumption* None begins a new upload that has no journal. The first ``failure`` of a
+    part cancels the others.
+    """
+
+    body = EMPTY
+
+    def __init__(self, job: UploadJob, resumption: Resumption | None) -> None:
+        options, path = job.calls.client.options, job.calls.target.path
+        self._width = job.plan.width or options.connections
+        self._memory_limit = options.max_memory
+        self.upload_id = ""
+        self.failure: Exception | None = None
+        self._job, self._calls, self._resumption = job, job.calls, resumption
+        self._confirmed: ConfirmedProgress | None = None
+        if resumption is not None:
+            report = job.calls.exchange.progress
+            if report is not None:
+                max_ahead = _MAX_AHEAD * job.plan.part_size
+                self._confirmed = ConfirmedProgress(report, max_ahead)
+            exchange = evolve(
+                job.calls.exchange, with_crc=True, progress=self._confirmed
+            )
+            self._calls = evolve(job.calls, exchange=exchange)
+        self.in_flight: set[asyncio.Task[None]] = set()
+        self._call = call_of_task.get()
+        self._is_discarded = False
+        self._watch = ExpiryWatch(path, job.size, job.expires_at)
+        self._prefetcher: Prefetcher | None = None
+
+    async def begin(self) -> None:
+        """Initiate the upload unless it exists; NotSignedError if not granted."""
+        job, client = self._job, self._calls.client
+        host = ""
+        resumption = self._resumption
+        kept: Collection[int] = ()
+        self.upload_id = job.granted.upload_id or ""
+        if resumption is not None:
+            kept = resumption.kept
+            self.upload_id = self.upload_id or resumption.upload_id
+        if not self.upload_id:
+            self.upload_id, host = await self._calls.initiate(job.prefetcher)
+        if resumption is not None:
+            await blocking(resumption.record_upload, self.upload_id, host)
+        operations = (
+            self._calls.target.part_operation(self.upload_id, number, size)
+            for number, size in job.plan.cut(job.size)
+            if number not in kept
+        )
+        first = _FIRST_BATCH if job.size is None else self._width
+        self._prefetcher = client.prefetcher(
+            lambda: next(operations, None), first=first
+        )
+
+    async def add(self, body: Body) -> None:
+        """Send *body* as the next part; waits while too many are in flight.
+
+        If memory is short, parts that hold memory are sent one by one. Raises the first
+        failure of any part.
+        """
+        memory = memory_budget()
+        while self.in_flight and (
+            len(self.in_flight) >= self._width
+            or (isinstance(body, PartBody) and memory.used >= self._memory_limit)
+        ):
+            await asyncio.wait(self.in_flight, return_when=asyncio.FIRST_COMPLETED)
+            self._check()
+        self._check()
+        number = self._job.receipt.next_number()
+        # Parts go on when the call that added them has returned; they wait for their
+        # turn as one call.
+        context = contextvars.copy_context()
+        context.run(call_of_task.set, self._call)
+        task = running().spawn(self._send_part(number, body), context)
+        self.in_flight.add(task)
+        task.add_done_callback(self.in_flight.discard)
+
+    def _check(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+
+    async def _send_part(self, number: int, body: Body) -> None:
+        try:
+            reply: Reply | None = None
+            kept, resumption = None, self._resumption
+            if resumption is not None and number in resumption.kept:
+                kept = await blocking(resumption.stored_part, number, body)
+            if kept is None:
+                part, verified, reply = await self._calls.send_part(
+                    self.upload_id, number, body, self._prefetcher
+                )
+                if resumption is not None:
+                    await blocking(resumption.record_part, part, verified)
+            else:
+                verified, part = kept.verified, kept.part
+                if self._calls.exchange.progress is not None:
+                    await call_user(self._calls.exchange.progress, part.size)
+            if self._confirmed is not None:
+                await call_user(self._confirmed.keep, part.size)
+            self._job.receipt.add_part(part, verified, reply)
+            self._watch.add(part.size)
+        except BaseException as error:
+            # The error is kept, its frames are not: they would keep the part.
+            traceback.clear_frames(error.__traceback__)
+            if self.failure is None:  # raised by the caller's next step
+                self.failure = as_failure(error, self._calls.target.path)
+            self.cancel()
+            if isinstance(error, asyncio.CancelledError):
+                raise
+        finally:
+            if isinstance(body, PartBody):
+                body.release()
+            del body
+
+    def cancel(self) -> None:
+        for task in list(self.in_flight):
+            if not task.cancelling():  # a second time, it would leave its thread alone
+                task.cancel()
+
+    async def wait(self) -> None:
+        """Wait until no part is in flight; raise the first failure."""
+        while self.in_flight:
+            await asyncio.wait(self.in_flight)
+        self._check()
+
+    async def wait_for_memory(self, may: Callable[[], bool]) -> None:
+        """Wait until *may* returns True, or no part is in flight."""
+        while self.in_flight and not may():
+            await asyncio.wait(self.in_flight, return_when=asyncio.FIRST_COMPLETED)
+        self._check()
+
+    async def publish(self) -> Receipt:
+        """Complete the upload, unless its owner does so; return the receipt."""
+        granted, receipt = self._job.granted, self._job.receipt
+        parts = receipt.parts
+        crc = await blocking(receipt.crc64)
+        reply, verified = None, "none"
+        if granted.completes:
+            try:
+                reply, verified = await self._calls.complete(
+                    self.upload_id, parts, crc, granted
+                )
+            except IntegrityError:  # the parts cannot become the right object
+                if self._resumption is not None:
+                    await blocking(self._resumption.remove)
+                raise
+        size = sum(part.size for part in parts)
+        return receipt.build(reply, size, crc, verified, self.upload_id)
+
+    async def discard(self, reason: BaseException | None, *, once: bool) -> None:
+        """Abort the multipart upload, unless it is the owner's or can be resumed."""
+        if not self.upload_id or self._is_discarded:
+            return
+        self._is_discarded = True
+        resumption = self._resumption
+        if resumption is not None and await blocking(resumption.keeps_parts, reason):
+            return
+        job, client = self._job, self._calls.client
+        if not job.granted.is_owners or client.options.abort_map_uploads:
+            await self._calls.abort(self.upload_id, once=once)
+            return
+        if isinstance(reason, UploadNotFoundError):
+            return  # nothing is kept
+        numbers = job.receipt.stored_numbers
+        parts = f"the parts [{numbers}]" if numbers else "no parts"
+        kept = (
+            f"its owner's multipart upload {self.upload_id} is kept, with {parts}: its "
+            "URLs can be used again"
+        )
+        _log.warning("%s: %s", self._calls.target.path, kept)
+        if reason is not None:
+            reason.add_note(kept)
+
+    async def close(self) -> None:
+        pass  # each part is freed when it has been sent

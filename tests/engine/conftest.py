@@ -1,0 +1,43 @@
+"""The engine's loop in debug mode, and engines that end soon."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from fsspec_osspresigned.engine import engine
+from fsspec_osspresigned.engine.engine import Engine, run
+
+
+async def _set_debug(value: bool) -> None:
+    asyncio.get_running_loop().set_debug(value)
+
+
+@pytest.fixture(autouse=True)
+def debugging() -> Iterator[None]:
+    """Let asyncio check that each call comes from the right thread."""
+    run(_set_debug, True)
+    yield
+    run(_set_debug, False)
+
+
+@pytest.fixture
+def no_engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Engine]]:
+    """Begin with a new engine; those that begin end at once when nothing uses them."""
+    engines = [Engine()]
+    monkeypatch.setattr(engine, "_engines", engines)
+    monkeypatch.setattr(engine, "IDLE", 0.02)
+    monkeypatch.setattr(engine, "_IDLE_CHECK_INTERVAL", 0.005)
+    yield engines
+    wait_until(lambda: all(each.is_over for each in engines if each.loop))
+
+
+def wait_until(is_so: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Wait until *is_so* returns True."""
+    end = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < end, "it does not become true"
+        time.sleep(0.005)

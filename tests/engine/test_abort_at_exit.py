@@ -1,0 +1,397 @@
+"""No multipart upload outlives its process unseen."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import threading
+import time
+
+import pytest
+
+from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.engine import abort_at_exit as unfinished
+from fsspec_osspresigned.errors import UploadDiscardedError
+
+pytestmark = pytest.mark.slow
+
+# A signal that comes just before a sleep does not end it, most often with Python 3.14:
+# so the sleeps are short.
+PROLOGUE = """
+import os, signal, sys, threading, time, warnings
+from fsspec_osspresigned.engine.engine import run
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+fs = OSSPresignedFileSystem(signer="keys", part_size=100 * 1024, retries=1)
+def begun(path="examplebucket/a"):
+    file = fs.open(path, "wb")
+    file.write(bytes(300 * 1024))
+    run(file.upload.wait_for_parts)
+    return file
+def wait():
+    for _ in range(600):
+        time.sleep(0.1)
+"""
+
+IN_A_SUBINTERPRETER = """
+import os, sys
+if sys.version_info >= (3, 13):
+    import _interpreters as interpreters
+    new, run = interpreters.create("legacy"), interpreters.exec
+else:
+    import _xxsubinterpreters as interpreters
+    new, run = interpreters.create(isolated=False), interpreters.run_string
+failure = run(new, '''
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+fs = OSSPresignedFileSystem(signer="keys")
+fs.pipe({f"examplebucket/{n}": b"x" for n in range(3)})
+''')
+print(failure, flush=True)
+os._exit(0 if failure is None else 1)
+"""
+
+
+@pytest.fixture
+def child(oss, monkeypatch):
+    """Return a function that runs Python code as an uploader; yields the process."""
+    key = oss.credentials
+    monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
+    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
+    monkeypatch.setenv("OSS_ENDPOINT", oss.url)
+    monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
+    processes = []
+
+    def start(code: str) -> subprocess.Popen[str]:
+        process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", PROLOGUE + textwrap.dedent(code)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        processes.append(process)
+        return process
+
+    yield start
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def initiated(oss) -> int:
+    """Return how many multipart uploads were begun."""
+    return sum(r.action == "InitiateMultipartUpload" for r in oss.requests)
+
+
+def wait_until(holds) -> None:
+    """Wait for what another process brings about."""
+    for _ in range(1_000):
+        if holds():
+            return
+        time.sleep(0.02)
+    pytest.fail("it never came")
+
+
+def open_uploads(oss) -> int:
+    """Return how many multipart uploads are left."""
+    return len(oss.uploads("examplebucket"))
+
+
+def test_sigterm_aborts_and_then_terminates(child, oss):
+    """SIGTERM still ends the process as it would have, only without leftovers."""
+    process = child("""
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        file = begun()
+        print("ready", flush=True)
+        wait()
+    """)
+    assert process.stdout.readline() == "ready\n"
+    assert open_uploads(oss) == 1
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == -signal.SIGTERM
+    assert (initiated(oss), open_uploads(oss)) == (1, 0)
+    assert not oss.objects("examplebucket")
+
+
+def test_sigterm_for_an_upload_of_another_thread(child, oss):
+    """Whoever made the filesystem in the main thread is safe in every thread."""
+    process = child("""
+        def work():
+            file = begun()
+            print("ready", flush=True)
+            wait()
+        fs.client
+        threading.Thread(target=work, daemon=True).start()
+        wait()
+    """)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == -signal.SIGTERM
+    assert (initiated(oss), open_uploads(oss)) == (1, 0)
+
+
+@pytest.mark.parametrize("on_error", ["raise", "return"])
+def test_sigterm_ends_a_whole_tree(child, oss, tmp_path, on_error):
+    """No file is begun any more, and what was begun leaves nothing."""
+    for number in range(40):
+        (tmp_path / f"{number:02}").write_bytes(bytes(300 * 1024))
+    oss.faults.add(Fault(action="UploadPart", delay=0.05, times=None))
+    process = child(f"""
+        fs = OSSPresignedFileSystem(
+            signer="keys", part_size=100 * 1024, multipart_threshold=100 * 1024
+        )
+        print("ready", flush=True)
+        fs.put({str(tmp_path)!r}, "examplebucket/in", recursive=True,
+               on_error={on_error!r})
+    """)
+    assert process.stdout.readline() == "ready\n"
+    wait_until(lambda: len(oss.objects("examplebucket")) >= 2)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == -signal.SIGTERM
+    assert len(oss.objects("examplebucket")) < 40
+    assert open_uploads(oss) == 0
+
+
+def test_sigterm_while_an_upload_is_begun(child, oss):
+    """An upload whose ID is still on its way is removed when it has come."""
+    oss.faults.add(Fault(action="InitiateMultipartUpload", delay=1.0, times=None))
+    process = child("""
+        def work():
+            begun()
+        fs.client
+        threading.Thread(target=work, daemon=True).start()
+        print("ready", flush=True)
+        wait()
+    """)
+    assert process.stdout.readline() == "ready\n"
+    wait_until(lambda: open_uploads(oss) or initiated(oss))
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == -signal.SIGTERM
+    assert open_uploads(oss) == 0
+
+
+def test_sigint_aborts(child, oss):
+    """Ctrl-C is a KeyboardInterrupt, and leaves nothing behind."""
+    process = child("""
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        with fs.open("examplebucket/a", "wb") as file:
+            file.write(bytes(300 * 1024))
+            run(file.upload.wait_for_parts)
+            print("ready", flush=True)
+            wait()
+    """)
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    assert "KeyboardInterrupt" in process.communicate(timeout=20)[1]
+    assert (initiated(oss), open_uploads(oss)) == (1, 0)
+
+
+def test_exit_aborts_what_a_daemon_thread_was_sending(child, oss):
+    """The interpreter ends; a put_file of a thread nobody waits for ends first."""
+    process = child("""
+        from fsspec_osspresigned.http.body import MemoryBody
+        ready = threading.Event()
+        class Slow:
+            size = 100 * 1024
+            def blocks(self):
+                ready.set()
+                wait()
+        class Source(MemoryBody):
+            def part(self, offset, size):
+                return Slow() if offset else MemoryBody.part(self, offset, size)
+        from fsspec_osspresigned.upload.oss_calls import Target
+        from fsspec_osspresigned.upload.upload import upload_source
+        client = OSSPresignedFileSystem(
+            signer="keys", part_size=100 * 1024, multipart_threshold=100 * 1024
+        ).client
+        def work():
+            body = Source.of(bytes(300 * 1024))
+            run(upload_source, client, Target(path="examplebucket/a"), body)
+        threading.Thread(target=work, daemon=True).start()
+        ready.wait()
+    """)
+    assert process.wait(20) == 0
+    assert (initiated(oss), open_uploads(oss)) == (1, 0)
+
+
+def test_programs_that_handle_sigterm_are_left_alone(child, oss):
+    """A handler of the user's stays; if it exits, exit aborts."""
+    process = child("""
+        def stop(number, frame):
+            sys.exit(7)
+        signal.signal(signal.SIGTERM, stop)
+        file = begun()
+        print(signal.getsignal(signal.SIGTERM) is stop, flush=True)
+        wait()
+    """)
+    assert process.stdout.readline() == "True\n"
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == 7
+    assert (initiated(oss), open_uploads(oss)) == (1, 0)
+
+
+def test_forked_child_ends_nothing_of_its_parent(child, oss):
+    """A child that exits or is terminated leaves the parent's upload alone."""
+    process = child("""
+        file = begun()
+        for end in (lambda: sys.exit(0), lambda: os.kill(os.getpid(), signal.SIGTERM)):
+            pid = os.fork()
+            if not pid:
+                end()
+            os.waitpid(pid, 0)
+        file.close()
+        print(fs.info("examplebucket/a")["size"], flush=True)
+    """)
+    out, err = process.communicate(timeout=30)
+    assert out == f"{300 * 1024}\n", err
+    assert len(oss.objects("examplebucket")) == 1
+
+
+def test_hard_exit_publishes_nothing(child, oss):
+    """os._exit runs nothing of ours: the object is not there, its parts are."""
+    process = child("""
+        file = begun()
+        os._exit(3)
+    """)
+    assert process.wait(20) == 3
+    assert not oss.objects("examplebucket")
+    assert open_uploads(oss) == 1
+
+
+def test_a_store_that_fails_does_not_hold_the_end_up(child, oss):
+    """At the end there is one try; what is left is said with its upload ID."""
+    oss.faults.add(
+        Fault(action="AbortMultipartUpload", status=503, code="SlowDown", times=None)
+    )
+    process = child("""
+        import logging
+        logging.basicConfig(level="WARNING")
+        file = begun()
+    """)
+    err = process.communicate(timeout=30)[1]
+    (upload,) = oss.uploads("examplebucket")
+    assert f"the multipart upload {upload.upload_id} could not be aborted" in err
+    tried = [r for r in oss.requests if r.action == "AbortMultipartUpload"]
+    assert len(tried) == 1
+
+
+class _One:
+    """An upload that counts how often it was stopped."""
+
+    def __init__(self, error: Exception | None = None, tries: int = 1) -> None:
+        self.error = error
+        self.tries = tries
+        self.stops = 0
+        self.is_over = False
+
+    def stop(self) -> None:
+        self.stops += 1
+        if self.error is not None:
+            raise self.error
+        self.is_over = self.stops == self.tries
+
+
+@pytest.fixture
+def handler():
+    """No handler stays."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_each_is_ended_whatever_another_does(caplog):
+    """A failure is told, and the others are given up all the same."""
+    uploads = [_One(), _One(OSError("no")), _One()]
+    unfinished.end_all(uploads=uploads)
+    assert [upload.stops for upload in uploads] == [1] * 3
+    assert "could not be aborted: no" in caplog.text
+
+
+def test_uploads_that_take_their_time_are_waited_for():
+    """All are stopped at once; one that is still at it is looked at again."""
+    uploads = [_One(), _One(tries=3)]
+    unfinished.end_all(uploads=uploads)
+    assert [upload.stops for upload in uploads] == [1, 3]
+
+
+def test_nothing_is_begun_after_sigterm(monkeypatch):
+    """A thread that comes late is told so, instead of leaving parts behind."""
+    monkeypatch.setattr(unfinished, "is_terminating", lambda: True)
+    with pytest.raises(UploadDiscardedError, match="nothing more is begun"):
+        unfinished.add(_One())
+
+
+@pytest.mark.timeout(30)
+def test_patience_ends_whatever_an_upload_does(caplog):
+    """One that never ends does not hold the end of the process."""
+    upload = _One(tries=10**9)
+    began = time.monotonic()
+    unfinished.end_all(0.2, [upload])
+    assert time.monotonic() - began < 10
+    assert "1 unfinished uploads were left" in caplog.text
+
+
+def test_patience_ends(caplog):
+    """What is left when the time is over is counted."""
+    upload = _One()
+    unfinished.end_all(-1.0, [upload])
+    assert upload.stops == 0
+    assert [r.levelno for r in caplog.records] == [logging.WARNING]
+    assert "1 unfinished uploads were left" in caplog.text
+
+
+@pytest.mark.usefixtures("handler")
+def test_sigterm_where_no_thread_can_be_started(monkeypatch):
+    """The handler gives the uploads up itself, and the process still ends."""
+
+    def refused(_):
+        raise RuntimeError("can't start new thread")
+
+    sent = []
+    monkeypatch.setattr(os, "kill", lambda *call: sent.append(call))
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    upload = _One()
+    unfinished.add(upload)
+    signal.getsignal(signal.SIGTERM)(signal.SIGTERM, None)
+    assert upload.stops == 1
+    assert sent == [(os.getpid(), signal.SIGTERM)]
+
+
+@pytest.mark.usefixtures("handler")
+def test_only_the_default_of_sigterm_is_replaced(monkeypatch):
+    """And the signal is sent again, to do what it does by default."""
+    sent = []
+    monkeypatch.setattr(os, "kill", lambda *call: sent.append(call))
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    unfinished.watch()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_IGN
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    other = threading.Thread(target=unfinished.watch)
+    other.start()
+    other.join()
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    upload = _One()
+    unfinished.add(upload)
+    found = signal.getsignal(signal.SIGTERM)
+    assert found not in (signal.SIG_DFL, signal.SIG_IGN)
+    found(signal.SIGTERM, None)
+    assert upload.stops == 1
+    assert sent == [(os.getpid(), signal.SIGTERM)]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 14), reason="its module has another name")
+def test_subinterpreter_sets_no_handler(oss):
+    """The main thread of another interpreter may set none, and stores all the same."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", IN_A_SUBINTERPRETER],
+        capture_output=True,
+        text=True,
+        timeout=40,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(oss.objects("examplebucket")) == 3

@@ -1,0 +1,1059 @@
+"""Calls of coroutines from threads and from other loops: results, interrupts, ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import errno
+import gc
+import itertools
+import os
+import queue
+import random
+import signal
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from fsspec_osspresigned.engine import engine
+from fsspec_osspresigned.engine.engine import (
+    Engine,
+    NoThreadError,
+    awaited,
+    blocking,
+    call_user,
+    in_background,
+    is_engine_thread,
+    iterated,
+    post_later,
+    run,
+    shielded,
+    to_its_end,
+    user_code,
+    within_user_code,
+)
+from tests.engine.conftest import wait_until
+from tests.interrupts import Interrupt, at_line
+
+DAY = 86400.0
+
+
+class Bytes:
+    """Something large, to which a weak reference may refer."""
+
+
+def in_thread(function, *args):
+    """Start *function* in a thread; return the thread and the list of its outcome."""
+    outcome = []
+
+    def work():
+        try:
+            outcome.append(function(*args))
+        except BaseException as error:  # noqa: BLE001 - the test looks at it
+            outcome.append(error)
+
+    thread = threading.Thread(target=work, daemon=True)
+    thread.start()
+    return thread, outcome
+
+
+def outcome_of(started):
+    """Return what a function in a thread has returned or raised."""
+    thread, outcome = started
+    thread.join(10)
+    assert outcome, "it does not end"
+    return outcome[0]
+
+
+async def fail(error):
+    """Raise *error*."""
+    raise error
+
+
+# -- run --------------------------------------------------------------------------------
+
+
+def test_result():
+    """The coroutine runs in the thread of the loop, and its result comes back."""
+
+    async def work(number, *, more):
+        await asyncio.sleep(0)
+        return number + more, is_engine_thread()
+
+    assert run(work, 1, more=2) == (3, True)
+    assert not is_engine_thread()
+
+
+def test_error():
+    """The very exception of the coroutine is raised."""
+    error = ValueError("no")
+    with pytest.raises(ValueError, match="no") as caught:
+        run(fail, error)
+    assert caught.value is error
+
+
+def test_context():
+    """The coroutine sees the context variables of the caller, and sets its own."""
+    variable = contextvars.ContextVar("variable", default=0)
+    variable.set(1)
+
+    async def work():
+        seen = variable.get()
+        variable.set(2)
+        return seen
+
+    assert run(work) == 1
+    assert variable.get() == 1
+
+
+def test_argument_that_is_wrong():
+    """A call that cannot begin raises, as every call does, and harms no other."""
+
+    async def work():
+        return 1
+
+    with pytest.raises(TypeError, match="positional argument"):
+        run(work, 2)
+    assert run(work) == 1
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_call_keeps_nothing(fails):
+    """Arguments, such as the bytes of an object, go with the call, not with the next GC."""
+
+    async def work(data):
+        await blocking(lambda: data)
+        if fails:
+            raise ValueError(data)
+
+    data = Bytes()
+    there = weakref.ref(data)
+    gc.disable()
+    try:
+        with contextlib.suppress(ValueError):
+            run(work, data)
+        del data
+        wait_until(lambda: there() is None)  # the worker thread drops its job, too
+    finally:
+        gc.enable()
+
+
+def test_run_in_a_worker_thread():
+    """Code that a coroutine calls may use the engine, to any depth."""
+
+    def nested(depth):
+        return run(work, depth - 1) + 1 if depth else 0
+
+    async def work(depth):
+        return await blocking(nested, depth)
+
+    assert run(work, 20) == 20
+
+
+def test_run_in_the_thread_of_the_loop():
+    """It would wait for itself: that is refused."""
+
+    async def work():
+        run(work)
+
+    with pytest.raises(RuntimeError, match="in the engine's own thread"):
+        run(work)
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+@pytest.mark.parametrize("in_worker", [False, True])
+def test_interrupt_of_user_code(kind, in_worker):
+    """What ends a program is raised to the caller, and does not end the loop."""
+    error, go = kind(7), threading.Event()
+
+    def raises():
+        raise error
+
+    async def work():
+        await (call_user(raises) if in_worker else fail(error))
+
+    async def other():
+        await blocking(go.wait, 10)
+        return "other"
+
+    started = in_thread(run, other)
+    with pytest.raises(kind) as caught:
+        run(work)
+    assert caught.value is error
+    go.set()
+    assert outcome_of(started) == "other"
+
+
+def test_interrupt_of_user_code_in_a_nested_run():
+    """It goes through each call up to the first one."""
+
+    def raises():
+        raise KeyboardInterrupt
+
+    async def inner():
+        await call_user(raises)
+
+    async def outer():
+        await call_user(run, inner)
+
+    with pytest.raises(KeyboardInterrupt):
+        run(outer)
+
+
+# -- interrupts of the caller -----------------------------------------------------------
+
+
+@contextlib.contextmanager
+def signals(handler):
+    """Let *handler* handle SIGUSR1, and yield a function that sends it to this thread."""
+    previous = signal.signal(signal.SIGUSR1, handler)
+    ident = threading.main_thread().ident
+    try:
+        yield lambda: signal.pthread_kill(ident, signal.SIGUSR1)
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+
+
+def raising(*_):
+    """Raise, as the handler of Ctrl-C does."""
+    raise Interrupt
+
+
+def left_tasks():
+    """Return whether the engine has unfinished work."""
+    current = engine.current()
+    return bool(current.tasks) or bool(current.threads.busy)
+
+
+def test_interrupt_cancels_and_waits():
+    """The exception is raised when the coroutine has cleaned up."""
+    cleaned = []
+
+    async def work(press):
+        press()
+        try:
+            await asyncio.sleep(DAY)
+        finally:
+            await asyncio.sleep(0.05)
+            cleaned.append(True)
+
+    with signals(raising) as press, pytest.raises(Interrupt):
+        run(work, press)
+    assert cleaned == [True]
+    assert not left_tasks()
+
+
+def test_second_interrupt_hurries():
+    """It cancels the cleaning, too; the first exception is raised."""
+    kinds = iter([Interrupt, KeyboardInterrupt])
+
+    def handler(*_):
+        raise next(kinds)
+
+    async def work(press):
+        press()
+        try:
+            await asyncio.sleep(DAY)
+        finally:
+            press()
+            await asyncio.sleep(DAY)
+
+    with signals(handler) as press, pytest.raises(Interrupt):
+        run(work, press)
+    assert not left_tasks()
+
+
+def test_interrupt_that_wakes_no_thread():
+    """A signal that another thread gets interrupts the wait soon."""
+
+    async def work():
+        await blocking(signal.raise_signal, signal.SIGUSR1)
+        await asyncio.sleep(DAY)
+
+    with signals(raising), pytest.raises(Interrupt):
+        run(work)
+
+
+def test_handler_that_returns():
+    """A signal whose handler raises nothing changes nothing, whatever it calls."""
+    seen = queue.SimpleQueue()
+
+    async def inner():
+        return 1
+
+    async def work(press):
+        press()
+        return await blocking(seen.get), 2
+
+    with signals(lambda *_: seen.put(run(inner))) as press:
+        assert run(work, press) == (1, 2)
+
+
+# One that comes in the finalizer of an older loop is dropped by the interpreter.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.parametrize("begins", [False, True])
+def test_interrupt_at_each_line(begins, no_engine):
+    """Wherever it comes, also where the engine begins, nothing stays and nothing hangs."""
+
+    async def work():
+        await asyncio.sleep(0)
+        return "result"
+
+    def act():
+        reached.append(line)
+        raise Interrupt
+
+    def traced():
+        with at_line(engine.__file__, line, act):
+            return run(work)
+
+    reached = []
+    for line in itertools.count():
+        if begins:
+            no_engine[0] = Engine()
+        # In a thread of its own: what a trace function raises in the last line of a
+        # handler leaves the handled exception behind.
+        outcome = outcome_of(in_thread(traced))
+        assert outcome == "result" or (
+            isinstance(outcome, Interrupt) and line in reached
+        )
+        wait_until(lambda: not engine.current().tasks)
+        assert run(work) == "result"
+        if line not in reached:
+            break
+    assert line > 30
+
+
+@pytest.mark.filterwarnings(
+    "ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning"
+)
+def test_storm_of_interrupts():
+    """Of hundreds of calls with interrupts at random moments, no work is left."""
+    dice = random.Random(1)  # noqa: S311 - repeatable
+    shots, ended, seen = [], threading.Event(), {"result": 0, "interrupt": 0}
+    current, begun = engine.current(), set()
+
+    async def work():
+        begun.add(asyncio.current_task())
+        await asyncio.sleep(0)
+        await blocking(time.sleep, 0.0005)
+        await asyncio.sleep(0.0005)
+        return "result"
+
+    def handler(*_):
+        if shots:
+            shots.pop()
+            raise Interrupt
+
+    def attempt():
+        try:
+            try:
+                shots[:] = [1] * dice.randint(1, 2)
+                seen[run(work)] += 1
+            except Interrupt:
+                seen["interrupt"] += 1
+            shots.clear()
+        except Interrupt:
+            shots.clear()
+
+    def storm(press):
+        while not ended.wait(dice.random() * 0.008):
+            press()
+
+    with signals(handler) as press:
+        thread, _ = in_thread(storm, press)
+        for _ in range(600):
+            attempt()
+        ended.set()
+        thread.join()
+        time.sleep(0)  # a last signal
+    assert min(seen.values()) >= 10, seen
+    wait_until(lambda: not left_tasks())
+    assert engine.current() is current
+    assert all(task.done() for task in begun)
+
+
+# -- awaited from another loop ----------------------------------------------------------
+
+
+def test_awaited():
+    """Results and errors come to any loop, and the work is done by the engine's."""
+
+    async def work(number):
+        return number, is_engine_thread()
+
+    async def main():
+        assert not is_engine_thread()
+        numbers = await asyncio.gather(*(awaited(work, n) for n in range(50)))
+        with pytest.raises(ValueError, match="no"):
+            await awaited(fail, ValueError("no"))
+        with pytest.raises(TypeError):
+            await awaited(work)
+        return numbers
+
+    assert asyncio.run(main()) == [(n, True) for n in range(50)]
+
+
+def test_awaited_by_the_engine():
+    """A coroutine of the engine may call the same function."""
+
+    async def work():
+        return await awaited(inner)
+
+    async def inner():
+        return asyncio.current_task()
+
+    async def main():
+        return await work() is asyncio.current_task()
+
+    assert run(main)
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit])
+def test_awaited_code_of_the_user_that_ends_the_program(kind):
+    """What the code raises ends the caller's loop, as it does without an engine."""
+
+    def raises():
+        raise kind
+
+    async def work():
+        await call_user(raises)
+
+    async def main():
+        await awaited(work)
+
+    with pytest.raises(kind):
+        asyncio.run(main())
+
+
+def test_awaited_and_cancelled():
+    """The caller gets on when the coroutine has cleaned up, and a second time at once."""
+    ends, cleaned = queue.SimpleQueue(), []
+
+    async def work(begun):
+        begun.set()
+        try:
+            await asyncio.sleep(DAY)
+        finally:
+            await blocking(ends.get)
+            cleaned.append(True)
+
+    async def main():
+        for hurries in (False, True):
+            begun = threading.Event()
+            task = asyncio.create_task(awaited(work, begun))
+            await asyncio.to_thread(begun.wait, 10)
+            task.cancel()
+            await asyncio.sleep(0.05)
+            assert not task.done()
+            for _ in range(50):  # as anyio does it, in each turn: the same cancellation
+                task.cancel()
+                await asyncio.sleep(0)
+            assert not task.done()
+            if hurries:
+                for _ in range(2):  # the thread ends later
+                    await asyncio.sleep(1.1)
+                    task.cancel()
+            else:
+                ends.put(None)
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        ends.put(None)
+
+    asyncio.run(main())
+    assert cleaned == [True]
+    wait_until(lambda: not left_tasks())
+
+
+def test_awaited_and_timed_out():
+    """``asyncio.timeout`` works as with every coroutine."""
+
+    async def main():
+        async with asyncio.timeout(0.05):
+            await awaited(asyncio.sleep, DAY)
+
+    with pytest.raises(TimeoutError):
+        asyncio.run(main())
+    assert not left_tasks()
+
+
+def test_loop_that_is_closed_while_it_waits():
+    """The call is cancelled, for nobody waits for it any more."""
+    loop = asyncio.new_event_loop()
+    begun, cleaned = threading.Event(), threading.Event()
+
+    async def work():
+        begun.set()
+        try:
+            await asyncio.sleep(DAY)
+        finally:
+            cleaned.set()
+
+    waiting = awaited(work)
+    task = loop.create_task(waiting)
+    loop.call_later(0.05, loop.stop)
+    loop.run_forever()
+    loop.close()
+    assert begun.wait(10)
+    waiting.close()
+    assert cleaned.wait(10)
+    task._log_destroy_pending = False
+
+
+# -- blocking ---------------------------------------------------------------------------
+
+
+def test_blocking():
+    """A function runs in another thread, in the context of the task."""
+    variable = contextvars.ContextVar("variable")
+
+    async def work():
+        variable.set("mine")
+        return await blocking(lambda number: (number, variable.get()), 3)
+
+    assert run(work) == (3, "mine")
+    with pytest.raises(ZeroDivisionError):
+        run(blocking, lambda: 1 / 0)
+
+
+def cancelled(*, again):
+    """Cancel a task that waits for a thread; return what was called, in order."""
+    events, begun, go = [], threading.Event(), threading.Event()
+
+    def function():
+        begun.set()
+        go.wait(10)
+        events.append("function has ended")
+
+    def stop():
+        events.append("stop")
+
+    async def main():
+        task = asyncio.create_task(blocking(function, stop=stop))
+        await blocking(begun.wait, 10)
+        task.cancel()
+        await asyncio.sleep(0.02)
+        assert not task.done()
+        if again:
+            task.cancel()
+        else:
+            go.set()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        events.append("task has ended")
+        go.set()
+
+    run(main)
+    wait_until(lambda: not left_tasks())
+    return events
+
+
+def test_blocking_and_cancelled():
+    """The function is asked to stop, and waited for."""
+    assert cancelled(again=False) == ["stop", "function has ended", "task has ended"]
+
+
+def test_blocking_and_cancelled_twice():
+    """The second time the thread is left alone, and ends by itself."""
+    assert cancelled(again=True) == ["stop", "task has ended", "function has ended"]
+
+
+def test_blocking_function_that_is_cancelled():
+    """CancelledError of a function is one of its caller, such as a nested ``run``."""
+
+    def function():
+        raise asyncio.CancelledError
+
+    with pytest.raises(asyncio.CancelledError):
+        run(blocking, function)
+
+
+def test_many_threads_at_once():
+    """No number of waiting functions keeps another one from its thread."""
+    gate = threading.Barrier(100, timeout=20)
+
+    async def main():
+        return await asyncio.gather(*(blocking(gate.wait) for _ in range(100)))
+
+    assert sorted(run(main)) == list(range(100))
+
+
+def test_user_code_is_known():
+    """Code of the user is marked, also the calls that it makes."""
+
+    async def inner():
+        return within_user_code()
+
+    async def work():
+        marked = await call_user(run, inner)
+        return marked, await blocking(run, inner), within_user_code()
+
+    assert run(work) == (True, False, False)
+    with user_code():
+        assert run(inner)
+    assert not run(inner)
+
+
+# -- to the end, in the background, step by step ----------------------------------------
+
+
+def test_to_its_end():
+    """A cancelled caller waits for what must end, and is cancelled then."""
+    events = []
+
+    async def must_end():
+        await asyncio.sleep(0.05)
+        events.append("end")
+        return 1
+
+    async def main():
+        assert await to_its_end(must_end()) == 1
+        task = asyncio.create_task(to_its_end(must_end()))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        events.append("cancelled")
+        with pytest.raises(ValueError, match="no"):
+            await to_its_end(fail(ValueError("no")))
+
+    run(main)
+    assert events == ["end", "end", "cancelled"]
+
+
+def test_to_its_end_and_cancelled_twice():
+    """The caller goes on, and what must end does so by itself."""
+    ended = threading.Event()
+
+    async def must_end():
+        await asyncio.sleep(0.1)
+        ended.set()
+
+    async def main():
+        task = asyncio.create_task(to_its_end(must_end()))
+        for _ in range(2):
+            await asyncio.sleep(0.01)
+            task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not ended.is_set()
+
+    run(main)
+    assert ended.wait(10)
+
+
+def test_shielded():
+    """A cancelled caller goes on at once, and the error that comes later is nobody's."""
+    ended = threading.Event()
+
+    async def must_end():
+        try:
+            await asyncio.sleep(0.05)
+            raise ValueError("too late")
+        finally:
+            ended.set()
+
+    async def main():
+        with pytest.raises(ValueError, match="too late"):
+            await shielded(must_end())
+        ended.clear()
+        task = asyncio.create_task(shielded(must_end()))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert not ended.is_set()
+
+    run(main)
+    assert ended.wait(10)
+    gc.collect()  # asyncio would log what no task awaited, which the loop guard sees
+
+
+def test_in_background_from_finalizers():
+    """A finalizer may begin work in any thread, also in that of the loop."""
+    done = queue.SimpleQueue()
+
+    async def work():
+        done.put(is_engine_thread())
+
+    class Finalized:
+        def __del__(self):
+            in_background(work)
+
+    async def drop():
+        Finalized()
+
+    Finalized()
+    run(drop)
+    assert [done.get(timeout=10) for _ in range(2)] == [True, True]
+
+
+def test_iterated():
+    """Items come in order, some at a time, and an error comes where it is."""
+
+    async def source():
+        for number in range(5):
+            yield number
+        raise ValueError("no more")
+
+    items = iterated(source(), 2)
+    assert [next(items) for _ in range(4)] == [0, 1, 2, 3]
+    with pytest.raises(ValueError, match="no more"):
+        list(items)
+    assert list(iterated(empty())) == []
+
+
+async def empty():
+    """Yield nothing."""
+    return
+    yield
+
+
+# -- threads and descriptors that are missing -------------------------------------------
+
+
+def refuse(*_):
+    """Do as a system without another thread does."""
+    raise RuntimeError("can't start new thread")
+
+
+def test_no_thread_for_the_engine(no_engine, monkeypatch):
+    """The calling thread does the work, unless it runs an event loop."""
+
+    async def work():
+        return 1
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        assert run(work) == 1
+        with pytest.raises(NoThreadError, match="no thread can be started"):
+            asyncio.run(awaited(work))
+    assert run(work) == 1
+
+
+def refuse_ours(monkeypatch):
+    """Let no thread of an engine start."""
+    start = threading.Thread.start
+
+    def start_others(thread):
+        if thread.name.startswith("osspresigned-"):
+            refuse()
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_others)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_interrupt_at_each_line_without_a_thread(no_engine, monkeypatch):
+    """The loop runs in the interrupted thread itself; the next call gets another one."""
+
+    async def work():
+        await asyncio.sleep(0)
+        return "result"
+
+    def act():
+        reached.append(line)
+        raise KeyboardInterrupt
+
+    def traced():
+        with at_line(engine.__file__, line, act):
+            return run(work)
+
+    refuse_ours(monkeypatch)
+    reached = []
+    for line in itertools.count():
+        no_engine[0] = Engine()
+        outcome = outcome_of(in_thread(traced))
+        assert outcome == "result" or (
+            isinstance(outcome, KeyboardInterrupt) and line in reached
+        )
+        assert run(work) == "result"
+        if line not in reached:
+            break
+    assert line > 60
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_second_interrupt_of_a_loop_without_a_thread(no_engine, monkeypatch):
+    """It comes while the first one cleans up, and the engine ends all the same."""
+    cancel_all, interrupts = Engine._cancel_all, [KeyboardInterrupt()]
+
+    async def work():
+        return 1
+
+    async def interrupted(one):
+        if interrupts:
+            raise interrupts.pop()
+        await cancel_all(one)
+
+    refuse_ours(monkeypatch)
+    monkeypatch.setattr(Engine, "_cancel_all", interrupted)
+    assert isinstance(outcome_of(in_thread(run, work)), KeyboardInterrupt)
+    assert run(work) == 1
+
+
+def test_waiter_whose_engine_ended_without_a_thread(no_engine, monkeypatch):
+    """What nothing can call any more fails, so that nobody waits for it for ever."""
+    refuse_ours(monkeypatch)
+    failures = []
+    post_later(lambda: None, failures.append)
+    assert [type(failure) for failure in failures] == [NoThreadError]
+
+
+def test_finalizer_without_a_thread(no_engine, monkeypatch):
+    """What runs in the background is done with the next call."""
+    done = []
+
+    async def work():
+        done.append(True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        in_background(work)
+    assert not done
+    run(asyncio.sleep, 0)
+    wait_until(lambda: done)
+
+
+def test_no_descriptor_for_the_engine(no_engine, monkeypatch):
+    """The caller gets the error of the system, and the next call tries anew."""
+
+    class NoLoop:
+        def __init__(self):
+            raise OSError(errno.EMFILE, "Too many open files")
+
+    async def work():
+        return 1
+
+    with monkeypatch.context() as patch:
+        patch.setattr(engine, "EngineLoop", NoLoop)
+        for started in [in_thread(run, work) for _ in range(5)]:
+            error = outcome_of(started)
+            assert isinstance(error, OSError)
+            assert error.errno == errno.EMFILE
+        patch.setattr(engine, "is_engine_thread", lambda: False)
+        with pytest.raises(OSError, match="Too many open files"):
+            asyncio.run(awaited(work))
+    assert run(work) == 1
+
+
+# -- the end of an engine ---------------------------------------------------------------
+
+
+def names():
+    """Return the names of the engine's threads."""
+    begun = [thread for thread in threading.enumerate() if thread.ident]
+    return [t.name for t in begun if t.name.startswith("osspresigned-")]
+
+
+class Closes:
+    """An object that an engine owns."""
+
+    closed = 0
+
+    def close(self):
+        type(self).closed += 1
+
+
+def test_engine_ends_when_it_is_idle(no_engine, monkeypatch):
+    """No thread is left; what it owns is closed; the next call begins another one."""
+    monkeypatch.setattr(Closes, "closed", 0)
+
+    async def work():
+        running = engine.running()
+        assert running.own(Closes) is running.own(Closes)
+        await blocking(bool)
+        return running
+
+    before = set(names())
+    first = run(work)
+    wait_until(lambda: first.is_over and first.loop.is_closed())
+    assert Closes.closed == 1
+    assert set(names()) <= before
+    second = run(work)
+    assert second is not first
+    assert not second.is_over
+
+
+def test_engine_in_use_does_not_end(no_engine):
+    """A call that waits, and a thread that works, keep it."""
+
+    async def waits():
+        before = engine.running()
+        await asyncio.sleep(0.2)
+        await blocking(time.sleep, 0.2)
+        return before is engine.running()
+
+    assert run(waits)
+
+
+def test_calls_at_the_end_of_an_engine(no_engine, monkeypatch):
+    """A call that is posted just when the engine ends is not lost."""
+    monkeypatch.setattr(engine, "IDLE", 0.0)
+    monkeypatch.setattr(engine, "_IDLE_CHECK_INTERVAL", 0.0005)
+    engines, count = set(), 200
+
+    async def work(number):
+        engines.add(engine.running())
+        return number
+
+    async def later(number):
+        return await awaited(work, number)
+
+    def many():
+        for number in range(count):
+            assert run(work, number) == number
+            time.sleep(random.random() * 0.001)  # noqa: S311 - any moment will do
+            assert asyncio.run(later(number)) == number
+        return count
+
+    started = [in_thread(many) for _ in range(3)]
+    for each in started:
+        each[0].join(50)
+        assert outcome_of(each) == count
+    assert len(engines) > 5
+
+
+def test_call_posted_after_the_last_look(no_engine):
+    """What an engine took, and did not begin before its end, goes to the next one."""
+    done = threading.Event()
+
+    async def work():
+        return engine.running()
+
+    first = run(work)
+
+    def end():  # as `_look` does, with a call that comes in between
+        first.is_over = True
+        first._posted.append(engine._Posted(done.set, lambda _: None))
+        first.loop.stop()
+
+    first.loop.call_soon_threadsafe(end)
+    assert done.wait(10)
+    assert run(work) is not first
+
+
+# -- forks and exits --------------------------------------------------------------------
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_child_has_an_engine_of_its_own():
+    """Parent and child go on, also where the parent's engine was busy at the fork."""
+    go = threading.Event()
+
+    async def work():
+        await blocking(go.wait)
+        return os.getpid()
+
+    async def pid_of():
+        return os.getpid()
+
+    started = in_thread(run, work)
+    parent = run(pid_of)
+    pid = os.fork()
+    if not pid:  # pragma: no cover - another process
+        status = 1
+        try:
+            is_own = run(pid_of) == os.getpid() != parent
+            status = 0 if is_own and not engine.current().tasks else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    go.set()
+    assert outcome_of(started) == parent
+
+
+def script(text, *options):
+    """Run a program; return the finished process."""
+    return subprocess.run(
+        [sys.executable, *options, "-c", text],
+        capture_output=True,
+        text=True,
+        timeout=50,
+        check=False,
+    )
+
+
+BEGIN = """
+import asyncio, atexit, os, sys, threading, time
+from fsspec_osspresigned.engine.engine import run, blocking, in_background
+async def work(seconds):
+    await blocking(time.sleep, 0)
+    await asyncio.sleep(seconds)
+    return "done"
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "text",
+    [
+        "run(work, 0)",
+        "threading.Thread(target=run, args=(work, 900), daemon=True).start()",
+        "in_background(lambda: work(900))",
+        "in_background(lambda: blocking(time.sleep, 900))",
+    ],
+    ids=["idle", "call", "background", "thread"],
+)
+def test_nothing_waits_at_exit(text):
+    """A process ends at once, whatever its engine is doing, and says nothing."""
+    began = time.monotonic()
+    done = script(f"{BEGIN}{text}\ntime.sleep(0.2)")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert time.monotonic() - began < 30
+
+
+@pytest.mark.slow
+def test_call_at_exit():
+    """A function that runs at exit may use the engine, also for the first time."""
+    # Some Pythons start no thread there, so the engine must have begun before.
+    uses = ["run(work, 0)", ""] if sys.version_info[:2] != (3, 12) else ["run(work, 0)"]
+    for use in uses:
+        text = f"{use}\natexit.register(lambda: print(run(work, 0.01)))"
+        done = script(BEGIN + text)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
+
+
+@pytest.mark.slow
+def test_child_that_ends_in_the_middle_of_its_parents_calls():
+    """It says nothing, ends nothing, and the parent's calls get their results."""
+    text = """
+done = []
+thread = threading.Thread(target=lambda: done.append(run(work, 0.5)))
+thread.start()
+time.sleep(0.2)
+if not (pid := os.fork()):
+    print(run(work, 0), flush=True)
+    sys.exit(0)
+assert os.waitpid(pid, 0)[1] == 0
+thread.join()
+print(*done)
+"""
+    done = script(BEGIN + text, "-W", "ignore::DeprecationWarning")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\ndone\n", "")
+
+
+def test_all_threads_get_the_same_engine(no_engine):
+    """Two engines at a time would share what belongs to one loop."""
+    gate = threading.Barrier(16)
+
+    def first(_):
+        gate.wait()
+        return engine.current()
+
+    with ThreadPoolExecutor(16) as pool:
+        for _ in range(20):
+            (found,) = set(pool.map(first, range(16)))
+            found.is_over = True  # the next ones ask for its successor
+
+
+def test_what_returns_no_coroutine_is_an_error():
+    """The caller does not wait for ever."""
+    with pytest.raises(TypeError):
+        run(lambda: 1)

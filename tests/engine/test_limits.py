@@ -1,0 +1,366 @@
+"""Limits of a process: requests in flight, and memory of the parts of open files."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import random
+import threading
+
+import pytest
+
+from fsspec_osspresigned.engine.engine import blocking, call_user, run
+from fsspec_osspresigned.engine.limits import (
+    MemoryAccount,
+    MemoryBudget,
+    RequestLimiter,
+    RequestLimits,
+    RequestPlace,
+    memory_budget,
+    request_limiter,
+)
+
+DAY = 86400.0
+
+
+class Requests:
+    """Requests of a test in a limiter of its own."""
+
+    def __init__(self, small=2, large=2, total=3):
+        self.limiter = RequestLimiter()
+        self.limits = RequestLimits(small=lambda: small, large=large, total=total)
+        self.order = []
+        self.now = {True: 0, False: 0}
+        self.highest = {True: 0, False: 0}
+
+    @contextlib.asynccontextmanager
+    async def request(self, client="client", *, is_small=True):
+        """Send a request, as a client does."""
+        limiter = self.limiter
+        place = RequestPlace(client, self.limits, is_small)
+        if not limiter.enter_nowait(place):
+            await limiter.enter(place)
+        self.now[is_small] += 1
+        self.highest[is_small] = max(self.highest[is_small], self.now[is_small])
+        try:
+            yield
+        finally:
+            self.now[is_small] -= 1
+            limiter.leave(place)
+
+    def begin(self, name, until=None, **facts):
+        """Begin a request that goes on until an event; return its task."""
+
+        async def send():
+            async with self.request(**facts):
+                self.order.append(name)
+                if until is not None:
+                    await until.wait()
+
+        return asyncio.get_running_loop().create_task(send())
+
+
+async def settle():
+    """Let all tasks go on as far as they can."""
+    for _ in range(20):
+        await asyncio.sleep(0)
+
+
+def in_engine(test):
+    """Make a test of a coroutine function."""
+
+    def call():
+        run(test)
+
+    call.__doc__ = test.__doc__
+    return call
+
+
+@pytest.mark.parametrize(
+    ("small", "large", "total", "highest"),
+    [(2, 3, 100, (2, 3)), (5, 5, 4, (2, 2)), (1, 1, 1, (1, 1))],
+)
+def test_limits(small, large, total, highest):
+    """Small and large requests have their limits, and all together have one."""
+    requests = Requests(small, large, total)
+
+    async def send(is_small):
+        async with requests.request(is_small=is_small):
+            assert requests.limiter.in_flight <= total
+            await asyncio.sleep(0.001)
+
+    async def main():
+        await asyncio.gather(*(send(bool(n % 2)) for n in range(60)))
+
+    run(main)
+    assert (requests.highest[True], requests.highest[False]) == highest
+    assert requests.limiter.in_flight == 0
+
+
+@in_engine
+async def test_client_without_a_request_sends_one():
+    """Whatever others have in flight, and only one beyond the limits."""
+    requests, go = Requests(small=2, large=2, total=2), asyncio.Event()
+    tasks = [requests.begin(n, go) for n in range(2)]
+    tasks += [requests.begin("other", go, client="other") for _ in range(2)]
+    await settle()
+    assert requests.order == [0, 1, "other"]
+    go.set()
+    await asyncio.gather(*tasks)
+
+
+@in_engine
+async def test_small_requests_of_others_do_not_count():
+    """A window is that of one client, and the total that of the process."""
+    requests, go = Requests(small=3, large=1, total=5), asyncio.Event()
+    tasks = [requests.begin(("first", n), go, client="first") for n in range(4)]
+    tasks += [requests.begin(("second", n), go, client="second") for n in range(4)]
+    await settle()
+    assert [name for name, _ in requests.order] == ["first"] * 3 + ["second"] * 2
+    go.set()
+    await asyncio.gather(*tasks)
+
+
+@in_engine
+async def test_small_requests_pass_large_ones():
+    """Where only small ones have room, those of a call wait for no large one of it."""
+    requests, go = Requests(small=2, large=1, total=9), asyncio.Event()
+    tasks = [requests.begin("large", go, is_small=False) for _ in range(3)]
+    tasks += [requests.begin("small", go) for _ in range(2)]
+    await settle()
+    assert requests.order == ["large", "small", "small"]
+    go.set()
+    await asyncio.gather(*tasks)
+
+
+def test_calls_take_turns():
+    """A call with many requests delays another one by one request, and not by all."""
+    requests, go = Requests(small=1, large=1, total=1), threading.Event()
+    begun = threading.Semaphore(0)
+
+    async def many(name, count):
+        async def send():
+            async with requests.request():
+                requests.order.append(name)
+                await blocking(go.wait, 10)
+
+        tasks = [asyncio.create_task(send()) for _ in range(count)]
+        await settle()
+        begun.release()
+        await asyncio.gather(*tasks)
+
+    threads = []
+    for name, count in (("many", 20), ("few", 3), ("one", 1)):
+        thread = threading.Thread(target=run, args=(many, name, count), daemon=True)
+        thread.start()
+        threads.append(thread)
+        assert begun.acquire(timeout=10)
+    go.set()
+    for thread in threads:
+        thread.join(10)
+    # The first request was in flight before the others came.
+    assert requests.order[1:7] == ["many", "few", "one", "many", "few", "many"]
+    assert len(requests.order) == 24
+
+
+@pytest.mark.parametrize("cancelled", [0, 1, 2])
+@pytest.mark.parametrize("leaves_first", [False, True])
+def test_cancelled_waiter(cancelled, leaves_first):
+    """It takes no place, also where it was just let in, or the place came just before."""
+
+    async def main():
+        requests, go = Requests(small=1), asyncio.Event()
+        holder = requests.begin("holder", go)
+        await settle()
+        waiters = [requests.begin(n) for n in range(3)]
+        await settle()
+        if leaves_first:
+            go.set()
+            await asyncio.sleep(0)  # the holder goes on in the next step
+            waiters[cancelled].cancel()
+        else:
+            waiters[cancelled].cancel()
+            go.set()
+        outcomes = await asyncio.gather(holder, *waiters, return_exceptions=True)
+        kinds = [type(each) for each in outcomes[1:]]
+        assert outcomes[0] is None
+        assert kinds.count(asyncio.CancelledError) <= 1
+        others = [n for n in range(3) if n != cancelled]
+        assert [n for n in requests.order if n in others] == others
+        assert requests.limiter.in_flight == 0
+        async with asyncio.timeout(5), requests.request():
+            assert requests.limiter.in_flight == 1
+
+    run(main)
+
+
+@in_engine
+async def test_waiter_behind_a_cancelled_one():
+    """It is let in at once if it has room."""
+    requests, go = Requests(small=1, large=5, total=5), asyncio.Event()
+    tasks = [requests.begin("holder", go)]
+    await settle()
+    blocked = requests.begin("blocked", go)
+    tasks.append(requests.begin("other client", go, client="other"))
+    await settle()
+    blocked.cancel()
+    await settle()
+    assert requests.order == ["holder", "other client"]
+    go.set()
+    await asyncio.gather(*tasks)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_any_order_of_requests_and_cancellations(seed):
+    """Limits hold, and each request that was not cancelled is sent: a property."""
+    dice = random.Random(seed)  # noqa: S311 - repeatable
+    requests = Requests(small=3, large=2, total=4)
+    sent = []
+
+    async def send(number):
+        client, is_small = dice.choice("ab"), dice.random() < 0.6
+        async with requests.request(client, is_small=is_small):
+            assert requests.limiter.in_flight <= 4 + 1  # the other client's only one
+            for _ in range(dice.randrange(4)):
+                await asyncio.sleep(0)
+            sent.append(number)
+
+    async def main():
+        tasks = {}
+        for number in range(300):
+            tasks[number] = asyncio.create_task(send(number))
+            if dice.random() < 0.3:
+                await asyncio.sleep(0)
+            if dice.random() < 0.3:
+                tasks[dice.randrange(number + 1)].cancel()
+        async with asyncio.timeout(20):
+            await asyncio.wait(tasks.values())
+        return [n for n, task in tasks.items() if not task.cancelled()]
+
+    assert sorted(set(run(main)) - set(sent)) == []
+    assert requests.limiter.in_flight == 0
+    assert not requests.limiter._waiting
+    assert not +requests.limiter._of_client
+
+
+def test_user_code_does_not_wait():
+    """A request may be waiting for it, which holds the only place."""
+    requests = Requests(small=1, large=1, total=1)
+
+    async def inner():
+        async with requests.request():
+            return requests.limiter.in_flight
+
+    async def main():
+        async with asyncio.timeout(10), requests.request():
+            return await call_user(run, inner)
+
+    assert run(main) == 2
+    assert requests.limiter.in_flight == 0
+
+
+def test_limiter_of_the_engine():
+    """All calls share one."""
+
+    async def limiter():
+        return request_limiter()
+
+    assert run(limiter) is run(limiter)
+
+
+# -- memory -----------------------------------------------------------------------------
+
+
+def test_parts_are_freed_once():
+    """A part is used until it is freed, once, or until its account is closed."""
+    budget = MemoryBudget()
+    first, second = MemoryAccount(budget), MemoryAccount(budget)
+    first.filling = 5
+    free = second.part(7)
+    second.filling = 2
+    assert (first.used, second.used, budget.used) == (5, 9, 14)
+    assert free() == 7
+    assert free() is None
+    assert (second.used, budget.used) == (2, 7)
+    del first
+    gc.collect()
+    assert budget.used == 2
+    second.part(4)
+    second.clear()
+    assert budget.used == 0
+
+
+@pytest.mark.parametrize(
+    ("mine", "others", "size", "has_room"),
+    [
+        (0, [], 100, True),  # all of it
+        (0, [], 101, False),
+        (40, [], 60, True),
+        (40, [10], 50, False),
+        (40, [10], 10, True),  # beyond half of it: an equal share
+        (41, [20], 10, False),
+        (20, [60], 20, True),
+        (0, [60, 20], 20, True),  # those that come later get memory, too
+        (0, [60, 20], 21, False),
+        (30, [30, 30], 4, False),
+        (10, [0, 0, 0], 90, True),  # files without parts have no share
+    ],
+)
+def test_shares(mine, others, size, has_room):
+    """Above half of the limit, each file that uses memory gets an equal share of it."""
+    budget = MemoryBudget()
+    accounts = [MemoryAccount(budget) for _ in (mine, *others)]
+    for account, used in zip(accounts, (mine, *others), strict=True):
+        account.filling = used
+    assert accounts[0].has_room(size, 100) is has_room
+
+
+def test_accounts_of_many_threads():
+    """Nothing is lost when threads fill, the loop frees, and accounts come and go."""
+    budget = MemoryBudget()
+    kept = MemoryAccount(budget)
+    kept.filling = 10
+
+    async def call(free):
+        free()
+
+    def work():
+        for size in range(1, 60):
+            account = MemoryAccount(budget)
+            assert account.reserve(size, 10**9)
+            assert budget.used >= 10 + account.used
+            free = account.part(account.filling)
+            account.filling = 0
+            run(call, free)
+            assert account.used == 0
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    gc.collect()
+    assert (budget.used, len(budget.open_accounts())) == (10, 1)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_child_has_a_budget_of_its_own():
+    """What the parent uses does not count in a forked child, nor the other way."""
+    ours = memory_budget()
+    assert memory_budget() is ours
+    account = MemoryAccount(ours)
+    account.filling = 1000
+    before = ours.used
+    pid = os.fork()
+    if not pid:  # pragma: no cover - another process
+        status = 1
+        try:
+            theirs = memory_budget()
+            MemoryAccount(theirs).filling = 1
+            status = 0 if theirs is not ours and theirs.used < 1000 else 2
+        finally:
+            os._exit(status)
+    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
+    assert ours.used == before

@@ -1,0 +1,467 @@
+"""Scopes: many jobs, a few at a time, which end together."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import time
+import weakref
+
+import pytest
+
+from fsspec_osspresigned.engine import abort_at_exit
+from fsspec_osspresigned.engine.engine import blocking, call_user, run
+from fsspec_osspresigned.engine.scope import Scope, in_parallel
+from fsspec_osspresigned.errors import (
+    AccessDeniedError,
+    ObjectNotFoundError,
+    ReceiptFailedError,
+    UploadDiscardedError,
+    UploadErrors,
+)
+from fsspec_osspresigned.model import Action
+from tests.engine_calls import Call
+
+DAY = 86400.0
+
+
+def run_all(work, jobs, width=4, **facts):
+    """Run a scope; return its results, or its error."""
+
+    async def main():
+        return await Scope(work, str, width=width, **facts).run(jobs)
+
+    return run(main)
+
+
+class Counting:
+    """Knows how many jobs run, and what the highest number was."""
+
+    def __init__(self):
+        self.now = self.highest = 0
+
+    async def work(self, job):
+        self.now += 1
+        self.highest = max(self.highest, self.now)
+        try:
+            await asyncio.sleep(0.001 * (job % 3))
+            await blocking(bool)
+        finally:
+            self.now -= 1
+        return job * 2
+
+
+# -- results ----------------------------------------------------------------------------
+
+
+async def several(count):
+    """Yield numbers in chunks."""
+    for start in range(0, count, 10):
+        await asyncio.sleep(0)
+        yield range(start, start + 10)
+
+
+@pytest.mark.parametrize("width", [1, 7])
+@pytest.mark.parametrize("kind", [range, lambda n: iter(range(n)), several])
+def test_results_come_in_order(kind, width):
+    """Each job is done once; no more than *width* run at a time."""
+    counting = Counting()
+    assert run_all(counting.work, kind(100), width) == list(range(0, 200, 2))
+    assert counting.highest <= width
+
+
+def test_more_width_than_jobs():
+    """All jobs run at once."""
+    gate = asyncio.Barrier(100)
+
+    async def work(job):
+        await gate.wait()
+        return job
+
+    assert run_all(work, range(100), 1000) == list(range(100))
+
+
+def test_nothing_to_do():
+    """No jobs have no results."""
+    assert run_all(Counting().work, []) == []
+    assert run_all(Counting().work, iter(())) == []
+
+
+def test_iterators_are_read_by_a_thread():
+    """They may wait for a disk, or use a filesystem; the loop goes on meanwhile."""
+    ticks = []
+
+    async def tick():
+        while True:
+            ticks.append(1)
+            await asyncio.sleep(0.001)
+
+    def jobs():
+        for number in range(3):
+            assert threading.current_thread().name.startswith("osspresigned-worker")
+            time.sleep(0.05)
+            assert run(asyncio.sleep, 0, number) == number
+            yield number
+
+    async def work(job):
+        return job
+
+    async def main():
+        ticking = asyncio.create_task(tick())
+        try:
+            return await Scope(work, str, width=2).run(jobs())
+        finally:
+            ticking.cancel()
+
+    assert run(main) == [0, 1, 2]
+    assert len(ticks) > 10
+
+
+def test_few_jobs_are_read_before_they_are_needed():
+    """An endless iterator is not read to its end."""
+    taken = []
+
+    def jobs():
+        for number in range(10_000):
+            taken.append(number)
+            yield number
+
+    async def work(job):
+        if job == 5:
+            raise ValueError(job)
+
+    with pytest.raises(ValueError, match="5"):
+        run_all(work, jobs(), 2)
+    assert len(taken) <= 128
+
+
+# -- failures ---------------------------------------------------------------------------
+
+
+async def fail_of_three(job):
+    """Fail for every third job."""
+    await asyncio.sleep(0)
+    if job % 3 == 2:
+        raise OSError(f"no {job}")
+    return job
+
+
+def test_one_failure_is_raised_as_it_is():
+    """No further job is taken, and those that run go on to their ends."""
+    ended = []
+
+    async def work(job):
+        if job == 1:
+            raise ValueError("only this")
+        await asyncio.sleep(0.02)
+        ended.append(job)
+
+    with pytest.raises(ValueError, match="only this"):
+        run_all(work, range(100), 3)
+    assert 0 in ended
+    assert len(ended) <= 3
+
+
+def test_several_failures_are_one_error():
+    """Each failure of a job that ran is kept, with its name."""
+    gate = asyncio.Barrier(3)
+
+    async def work(job):
+        await gate.wait()
+        raise OSError(job)
+
+    with pytest.raises(UploadErrors, match="3 transfers failed: ") as caught:
+        run_all(work, range(9), 3)
+    assert set(caught.value.failures) == {"0", "1", "2"}
+
+
+def test_failures_that_are_omitted_or_returned():
+    """The others go on; exceptions stand in the place of results, or nothing does."""
+    assert run_all(fail_of_three, range(9), on_error="omit") == [0, 1, 3, 4, 6, 7]
+    results = run_all(fail_of_three, range(9), on_error="return")
+    assert [str(each) for each in results] == [
+        *("0", "1", "no 2", "3", "4", "no 5", "6", "7", "no 8")
+    ]
+
+
+def test_failures_by_name():
+    """They can be asked for without raising any."""
+
+    async def main():
+        scope = Scope(fail_of_three, str, width=2, on_error="return")
+        return await scope.run_all(range(6))
+
+    assert list(run(main)) == ["2", "5"]
+
+
+def test_receipt_that_fails_stops_no_job():
+    """What is stored is done: the others go on, and the failure is raised at the end."""
+    done = []
+
+    async def work(job):
+        done.append(job)
+        if job == 1:
+            raise ReceiptFailedError("stored, but", path="b/k")
+
+    with pytest.raises(ReceiptFailedError):
+        run_all(work, range(5), 1)
+    assert done == [0, 1, 2, 3, 4]
+
+
+def test_iterator_that_fails():
+    """What it raises is raised, and no job is left."""
+    counting = Counting()
+
+    def jobs():
+        yield from range(64)
+        raise RuntimeError("no more")
+
+    with pytest.raises(RuntimeError, match="no more"):
+        run_all(counting.work, jobs())
+    assert counting.now == 0
+
+
+@pytest.mark.parametrize("on_error", ["omit", "return"])
+@pytest.mark.parametrize("kind", [OSError, ValueError])
+def test_records_of_failures_hold_no_variables(on_error, kind):
+    """A failure that is kept does not keep the bytes of its job, nor does its cause."""
+
+    class Bytes:
+        pass
+
+    held = []
+
+    def read(_):
+        raise KeyError(1)
+
+    async def work(_):
+        inner, outer = Bytes(), Bytes()
+        held.extend((weakref.ref(inner), weakref.ref(outer)))
+        try:
+            read(inner)
+        except KeyError:
+            raise kind(outer and "failed")  # noqa: B904 - with its context
+
+    async def main():
+        scope = Scope(work, str, width=2, on_error=on_error)
+        return scope, await scope.run(range(3))
+
+    scope, results = run(main)
+    gc.collect()
+    assert [there() for there in held] == [None] * 6
+    assert [type(error) for error in scope.failures.values()] == [kind] * 3
+    assert len(results) == (3 if on_error == "return" else 0)
+    traces = [error.__traceback__ for error in scope.failures.values()]
+    assert all(trace is None for trace in traces) is (kind is OSError)
+
+
+# -- refusals ---------------------------------------------------------------------------
+
+
+def refusing(*, code="AccessDenied", action=None, every=1):
+    """Return a function that refuses each job but the first of *every*."""
+
+    async def work(job):
+        if every > 1 and job % every == 0:
+            return job
+        error = AccessDeniedError("no", path=f"b/{job}", status=403, action=action)
+        error.code = code if isinstance(code, str) else code(job)
+        raise error
+
+    return work
+
+
+@pytest.mark.parametrize("on_error", ["omit", "return", "raise"])
+def test_equal_refusals_end_the_scope(on_error):
+    """After sixteen in a row no other job would be let in, whatever the caller wants."""
+    count = 1 if on_error == "raise" else 16
+    error = AccessDeniedError if on_error == "raise" else UploadErrors
+    with pytest.raises(error) as caught:
+        run_all(refusing(), range(1000), 1, on_error=on_error)
+    if count > 1:
+        assert len(caught.value.failures) == count
+        assert "stopped after 16 equal refusals in a row; 16 transfers" in str(
+            caught.value
+        )
+
+
+def test_refused_deletions_are_named():
+    """The error says what was refused."""
+    with pytest.raises(UploadErrors, match="16 deletions failed"):
+        run_all(refusing(action=Action.DeleteObject), range(99), 1, on_error="omit")
+
+
+@pytest.mark.parametrize(
+    "work",
+    [refusing(every=16), refusing(code=lambda job: f"Code{job % 2}")],
+    ids=["a success between", "others"],
+)
+def test_refusals_that_differ_end_nothing(work):
+    """A success, or a refusal of another kind, begins the count anew."""
+    results = run_all(work, range(100), 1, on_error="return")
+    assert len(results) == 100
+
+
+def test_other_failures_end_nothing():
+    """Objects that are missing are no refusals."""
+
+    async def work(job):
+        raise ObjectNotFoundError("no", path=f"b/{job}", status=404)
+
+    assert run_all(work, range(100), 1, on_error="omit") == []
+
+
+# -- the end ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("width", [2, 8])
+def test_cancelled_scope_waits_for_all(width):
+    """Its jobs are cancelled, and have cleaned up when it ends."""
+    counting, begun = Counting(), threading.Event()
+
+    async def work(_):
+        counting.now += 1
+        try:
+            if counting.now == width:
+                begun.set()
+            await asyncio.sleep(DAY)
+        finally:
+            await asyncio.sleep(0.02)
+            counting.now -= 1
+
+    async def main():
+        await Scope(work, str, width=width).run(range(100))
+
+    call = Call(main).begin()
+    assert begun.wait(10)
+    call.cancel()
+    assert isinstance(call.wait(), asyncio.CancelledError)
+    assert counting.now == 0
+
+
+@pytest.mark.parametrize("kind", [Scope, in_parallel])
+def test_second_cancellation_reaches_the_cleaning(kind):
+    """It hurries the jobs, and still none outlives the scope."""
+    events, begun = [], threading.Event()
+
+    async def work(_):
+        begun.set()
+        try:
+            await asyncio.sleep(DAY)
+        finally:
+            try:
+                await asyncio.sleep(DAY)
+            finally:
+                await asyncio.sleep(0.02)
+                events.append("job has ended")
+
+    async def main():
+        if kind is Scope:
+            await Scope(work, str, width=1).run([1])
+        else:
+            await in_parallel(work, [1], 1)
+
+    call = Call(main).begin()
+    assert begun.wait(10)
+    call.cancel()
+    assert not call.has_ended
+    call.cancel()
+    assert isinstance(call.wait(), asyncio.CancelledError)
+    assert events == ["job has ended"]
+
+
+@pytest.mark.parametrize("at", [0, 5])
+def test_interrupt_of_user_code_ends_the_scope_at_once(at):
+    """It waits for no other job, whichever of them it comes from."""
+    ended, gate = [], asyncio.Barrier(8)
+
+    def callback():
+        raise KeyboardInterrupt
+
+    async def work(job):
+        await gate.wait()
+        if job == at:
+            await call_user(callback)
+        try:
+            await asyncio.sleep(DAY)
+        finally:
+            ended.append(job)
+
+    with pytest.raises(KeyboardInterrupt):
+        run_all(work, range(100), 8, on_error="return")
+    assert sorted([*ended, at]) == [*range(8)]
+
+
+def test_defect_of_a_name_ends_the_scope():
+    """An error outside of the jobs is raised, and not lost with its task."""
+
+    async def work(job):
+        if job == 3:
+            raise OSError(job)
+        await asyncio.sleep(0.001)
+
+    def name(job):
+        raise LookupError(job)
+
+    async def main():
+        await Scope(work, name, width=4, on_error="omit").run(range(10))
+
+    with pytest.raises(LookupError):
+        run(main)
+
+
+def test_termination_begins_nothing(monkeypatch):
+    """After SIGTERM no job is taken, and what was left undone is said."""
+    done = []
+
+    async def work(job):
+        done.append(job)
+
+    monkeypatch.setattr(abort_at_exit, "is_terminating", lambda: bool(done))
+    with pytest.raises(UploadDiscardedError, match="SIGTERM"):
+        run_all(work, range(10), 1)
+    assert done == [0]
+
+
+# -- in_parallel ------------------------------------------------------------------------
+
+
+def test_in_parallel():
+    """Results come in the order of the jobs, of which *width* run at a time."""
+    counting = Counting()
+
+    async def main(jobs, width):
+        return await in_parallel(counting.work, jobs, width)
+
+    assert run(main, range(50), 4) == list(range(0, 100, 2))
+    assert counting.highest == 4
+    assert run(main, range(3), 100) == [0, 2, 4]
+    assert run(main, [], 4) == []
+
+
+def test_in_parallel_ends_with_the_first_failure(caplog):
+    """The others are cancelled and waited for; of several failures one is raised."""
+    counting = Counting()
+
+    async def work(job):
+        counting.now += 1
+        try:
+            await asyncio.sleep(0 if job in (2, 3) else DAY)
+            raise OSError("no")
+        except asyncio.CancelledError:
+            await asyncio.sleep(0.01)
+            raise ValueError("while it was cancelled") from None
+        finally:
+            counting.now -= 1
+
+    async def main():
+        await in_parallel(work, range(100), 4)
+
+    with pytest.raises(OSError, match="no"):
+        run(main)
+    assert counting.now == 0
+    gc.collect()
+    assert not [
+        each for each in caplog.records if "never retrieved" in each.getMessage()
+    ]

@@ -1,0 +1,166 @@
+"""A lock that one process has, and that ends with it."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import signal
+import stat
+import subprocess
+import sys
+
+import pytest
+
+from fsspec_osspresigned.files import FileLock, LockedError, forget_all
+
+HOLD = (
+    "import sys, time; from fsspec_osspresigned.files import FileLock;"
+    "lock = FileLock.take(sys.argv[1]); print('held', flush=True); time.sleep(60)"
+)
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A path for the lock."""
+    return str(tmp_path / "one.lock")
+
+
+def test_it_excludes_other_processes_until_it_is_killed(place):
+    """The second one is told the pid of the first; SIGKILL leaves nothing behind."""
+    command = [sys.executable, "-c", HOLD, place]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout.readline() == "held\n"
+        with pytest.raises(LockedError, match=rf"^process {child.pid} on "):
+            FileLock.take(place)
+        child.send_signal(signal.SIGKILL)
+    assert os.path.exists(place)
+    FileLock.take(place).release()
+    assert not os.path.exists(place)
+
+
+def test_it_excludes_threads_of_the_same_process(place):
+    """Two takers in one process do not share it, and the file is private."""
+    lock = FileLock.take(place)
+    assert stat.S_IMODE(os.stat(place).st_mode) == 0o600
+    with pytest.raises(LockedError, match=f"process {os.getpid()}"):
+        FileLock.take(place)
+    lock.release()
+    lock.release()
+    FileLock.take(place).release()
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_does_not_keep_it(place):
+    """A child that outlives its parent holds no lock of it, nor removes the file."""
+    lock = FileLock.take(place)
+    waits, says = os.pipe()
+    child = os.fork()
+    if child == 0:  # pragma: no cover - the child ends without its record
+        try:
+            os.close(says)
+            lock.release()
+            os.read(waits, 1)
+        finally:
+            os._exit(0 if sys.exception() is None else 1)
+    os.close(waits)
+    try:
+        with pytest.raises(LockedError):
+            FileLock.take(place)
+        lock.release()
+        FileLock.take(place).release()
+    finally:
+        os.close(says)
+        assert os.waitpid(child, 0)[1] == 0
+
+
+def test_what_is_forgotten_is_free(place):
+    """Forgetting, as a forked child does, closes the descriptor and leaves the file."""
+    lock = FileLock.take(place)
+    forget_all()
+    forget_all()
+    assert os.path.exists(place)
+    FileLock.take(place).release()
+    lock.release()
+
+
+def test_a_file_that_its_last_holder_removed_is_not_taken(place, monkeypatch):
+    """Opened before and locked after its removal, it would be a lock that nobody sees."""
+    first = FileLock.take(place)
+    flock, calls = fcntl.flock, []
+
+    def late(descriptor, how):
+        calls.append(how)
+        if len(calls) == 1:
+            first.release()
+        elif len(calls) == 2:
+            os.unlink(place)
+            with open(place, "xb"):
+                pass
+        flock(descriptor, how)
+
+    monkeypatch.setattr(fcntl, "flock", late)
+    lock = FileLock.take(place)
+    assert len(calls) == 3
+    with pytest.raises(LockedError):
+        FileLock.take(place)
+    lock.release()
+
+
+def test_a_holder_that_has_not_signed_yet_is_another_process(place):
+    """Between the lock and the name in it nothing is known of the holder."""
+    lock = FileLock.take(place)
+    os.truncate(place, 0)
+    with pytest.raises(LockedError, match=r"^another process$"):
+        FileLock.take(place)
+    lock.release()
+
+
+def test_a_full_disk_does_not_spoil_the_lock(place, monkeypatch):
+    """Who holds it stands there for a message only."""
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    FileLock.take(place).release()
+
+
+def test_a_file_system_without_locks_is_an_error(place, monkeypatch):
+    """What ``flock`` says is passed on, and no descriptor is left open."""
+
+    def none(*_):
+        raise OSError(95, "Operation not supported")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    with pytest.raises(OSError, match="not supported"):
+        FileLock.take(place)
+    for name in os.listdir("/dev/fd"):
+        with contextlib.suppress(FileNotFoundError):  # that of the listing is closed
+            assert os.readlink(f"/proc/self/fd/{name}") != place
+
+
+def test_a_hard_link_is_not_written_to(place, tmp_path):
+    """It may be any file of this user, which somebody else gave the name of the lock."""
+    (tmp_path / "victim").write_text("x")
+    os.link(tmp_path / "victim", place)
+    with pytest.raises(OSError, match="hard link"):
+        FileLock.take(place)
+    assert (tmp_path / "victim").read_text() == "x"
+
+
+def test_a_link_is_not_followed(place, tmp_path):
+    """Who can write there cannot make us write elsewhere."""
+    (tmp_path / "victim").write_text("x")
+    os.symlink(tmp_path / "victim", place)
+    with pytest.raises(OSError):
+        FileLock.take(place)
+    assert (tmp_path / "victim").read_text() == "x"
+
+
+def test_a_pipe_is_no_lock(place):
+    """It is refused, and stays."""
+    os.mkfifo(place)
+    with pytest.raises(OSError, match="not a regular file"):
+        FileLock.take(place)
+    assert stat.S_ISFIFO(os.stat(place).st_mode)

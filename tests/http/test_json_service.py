@@ -1,0 +1,486 @@
+"""JSON services: what they answer, what misbehaves, and what nobody may see."""
+
+from __future__ import annotations
+
+import http.client
+import logging
+import os
+import signal
+import socket
+import ssl
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import requests
+import responses
+
+from fsspec_osspresigned.errors import (
+    ConfigurationError,
+    NetworkError,
+    NetworkTimeoutError,
+    SignerError,
+)
+from fsspec_osspresigned.http.json_service import JSONService
+from fsspec_osspresigned.secret import SecretURL
+
+URL = "https://sign.example.com/v1/sign"
+QUERY = "?for=TOPSECRET%2f"
+TOKEN = {"Authorization": "Bearer TOPSECRET"}
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+@pytest.fixture
+def service() -> Iterator[JSONService]:
+    """A service of a test's own servers."""
+    made = JSONService(connect_timeout=5.0, progress_timeout=5.0)
+    yield made
+    made.close()
+
+
+def ask(service: JSONService, url: str = URL, body: bytes = b"{}", **more: Any) -> Any:
+    """Post a small document with a token."""
+    method, limit = more.get("method", "POST"), more.get("limit", 9)
+    return service.exchange(method, SecretURL(url), dict(TOKEN), body, limit)
+
+
+def sends(*pieces: bytes, pause: float = 0.0) -> Any:
+    """Return a script that reads a request and sends *pieces*."""
+
+    def script(peer: Any) -> None:
+        peer.request()
+        for piece in pieces:
+            peer.sock.sendall(piece)
+            peer.server.done.wait(pause)
+
+    return script
+
+
+# -- what a service answers ---------------------------------------------------------------
+
+
+@pytest.mark.parametrize("status", [200, 302, 401, 503])
+@responses.activate
+def test_any_answer_is_returned(service, status):
+    """The caller judges it; redirects are not followed, and cookies are not kept."""
+    headers = {"Retry-After": "7", "Location": "https://other.example.com/"}
+    responses.post(URL, status=status, body=b'{"a":1}', headers=headers)
+    for _ in range(2):
+        reply = ask(service)
+        assert (reply.status, reply.body) == (status, b'{"a":1}')
+        assert (reply.headers["retry-after"], reply.host) == ("7", "sign.example.com")
+    first, second = (call.request for call in responses.calls)
+    assert first.headers == second.headers
+    assert first.body == b"{}"
+    assert {
+        name: first.headers[name] for name in ("Authorization", "Accept-Encoding")
+    } == {
+        **TOKEN,
+        "Accept-Encoding": "identity",
+    }
+
+
+@responses.activate
+def test_netrc_and_cookies_are_ignored(service, monkeypatch, tmp_path):
+    """Nothing but what the caller gives is sent."""
+    (tmp_path / "netrc").write_text("default login me password TOPSECRET\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    responses.get(URL, body=b"", headers={"Set-Cookie": "a=b; Path=/"})
+    for _ in range(2):
+        service.exchange("GET", SecretURL(URL), {}, b"", 9)
+    sent = {name for call in responses.calls for name in call.request.headers}
+    assert sent == {"User-Agent", "Accept-Encoding"}
+
+
+@responses.activate
+def test_lengths_of_answers(service):
+    """A longer answer is an error; a longer refusal is cut off."""
+    responses.post(URL, body=b"123456789")
+    responses.post(URL, body=b"1234567890")
+    responses.post(URL, status=500, body=b"1234567890")
+    assert ask(service).body == b"123456789"
+    with pytest.raises(SignerError, match="/v1/sign answered more than 9 bytes"):
+        ask(service, URL + QUERY)
+    assert ask(service).body == b"123456789"
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        ("http://sign.example.com/", "is plain http"),
+        ("ftp://sign.example.com/", "not an absolute http"),
+        ("https://u:TOPSECRET@sign.example.com/", "user information"),
+    ],
+)
+def test_url_that_is_not_permitted(service, url, words):
+    """Nothing is sent."""
+    with pytest.raises(ConfigurationError, match=words) as caught:
+        ask(service, url)
+    assert "TOPSECRET" not in str(caught.value)
+
+
+@responses.activate
+def test_plain_http_can_be_permitted():
+    """The user may know the network better."""
+    url = URL.replace("https", "http")
+    responses.post(url, body=b"ok")
+    assert ask(JSONService(allow_http=True), url).body == b"ok"
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (requests.ConnectTimeout(), ""),
+        (requests.ConnectionError(ConnectionResetError("Signature=TOPSECRET")), ""),
+        (
+            requests.exceptions.SSLError("certificate verify failed"),
+            "REQUESTS_CA_BUNDLE",
+        ),
+    ],
+)
+@responses.activate
+def test_failures_of_requests_are_ours(service, error, words):
+    """They name the host, and hide what may be secret."""
+    responses.post(URL, body=error)
+    with pytest.raises(NetworkError, match=f"sign.example.com.*{words}") as caught:
+        ask(service)
+    assert "TOPSECRET" not in str(caught.value)
+
+
+# -- over sockets -------------------------------------------------------------------------
+
+
+def test_connections_are_kept(serve, service):
+    """One connection serves many exchanges, and the target leaves as it was given."""
+
+    def script(peer: Any) -> None:
+        while peer.request():
+            peer.answer()
+
+    server = serve(script)
+    for body in (b"{}", b""):
+        assert ask(service, server.origin + "/a/../b" + QUERY, body).body == b"ok"
+    assert ask(service, server.origin + "?x=%2f", method="GET", body=b"").body == b"ok"
+    assert server.targets == ["/a/../b" + QUERY] * 2 + ["/?x=%2f"]
+    assert server.bodies == [b"{}", b"", b""]
+    assert server.accepted == 1
+    assert b"content-length: 0" in server.heads[1].lower()
+
+
+def test_a_connection_that_was_closed_is_opened_anew(serve, service):
+    """The end of an idle connection costs no exchange."""
+    server = serve(sends(OK), sends(OK))
+    for _ in range(2):
+        assert ask(service, server.origin).body == b"ok"
+        time.sleep(0.1)
+    assert server.accepted == 2
+
+
+def test_a_forked_child_opens_its_own_connection(serve, service, monkeypatch):
+    """Two processes must not speak on one connection."""
+
+    def script(peer: Any) -> None:
+        while peer.request():
+            peer.answer()
+
+    server = serve(script)
+    ask(service, server.origin)
+    monkeypatch.setattr(os, "getpid", lambda: -1)
+    ask(service, server.origin)
+    assert server.accepted == 2
+
+
+MISBEHAVING = {
+    "nothing": (sends(), "failed: "),
+    "reset": (lambda peer: (peer.request(), peer.reset()), "Connection reset by peer"),
+    "cut": (sends(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nok"), "failed: "),
+    "no HTTP": (sends(b"hello\r\n\r\n"), "URL needs https"),
+    "endless line": (sends(b"HTTP/1.1 200 OK\r\nA: " + b"a" * 100_000), "failed: "),
+    "endless head": (sends(b"HTTP/1.1 200 OK\r\n" + b"A: a\r\n" * 999), "failed: "),
+}
+
+
+@pytest.mark.parametrize("name", MISBEHAVING)
+def test_servers_that_misbehave(serve, service, name):
+    """Each of them is an error that names the host."""
+    script, words = MISBEHAVING[name]
+    server = serve(script)
+    with pytest.raises(NetworkError, match=words) as caught:
+        ask(service, server.origin + "/sign" + QUERY)
+    assert server.netloc in caught.value.message
+    assert "TOPSECRET" not in shown(caught.value)
+
+
+def test_nobody_listens(service):
+    """The reason of the system is told, and that nothing was sent is not guessed."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    with pytest.raises(
+        NetworkError, match=f"127.0.0.1:{port} failed: Connection refused"
+    ):
+        ask(service, f"http://127.0.0.1:{port}")
+
+
+def test_silence(serve):
+    """A server that accepts and says nothing is given up after the time for progress."""
+    service = JSONService(progress_timeout=0.1)
+    server = serve(lambda peer: peer.server.done.wait(10))
+    with pytest.raises(
+        NetworkTimeoutError, match=r"no progress with .* for 0.1 s while wait"
+    ):
+        ask(service, server.origin)
+
+
+HEAD = b"HTTP/1.1 200 OK\r\n"
+DRIPS = {
+    "head": ((HEAD + b"A: ", *[b"a"] * 200), "waiting for the answer"),
+    "interim": ([b"HTTP/1.1 100 Continue\r\n\r\n"] * 200, "waiting for the answer"),
+    "body": (
+        (HEAD + b"Content-Length: 900\r\n\r\n", *[b"a"] * 200),
+        "reading the answer",
+    ),
+    "chunks": (
+        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", *[b"1\r\na\r\n"] * 200),
+        "reading the answer",
+    ),
+    "body without a length": ((HEAD + b"\r\n", *[b"a"] * 200), "reading the answer"),
+}
+
+
+@pytest.mark.parametrize("name", DRIPS)
+def test_drops_do_not_go_on_for_ever(serve, name):
+    """Bytes that come steadily do not lengthen the exchange, nor look like a whole."""
+    pieces, words = DRIPS[name]
+    service = JSONService(progress_timeout=0.1)
+    server = serve(sends(*pieces, pause=0.05))
+    began = time.monotonic()
+    with pytest.raises(
+        NetworkTimeoutError, match=f"took too long in all, while {words}"
+    ):
+        ask(service, server.origin, limit=1000)
+    assert 0.9 < time.monotonic() - began < 5
+
+
+def test_drops_on_a_kept_connection(serve):
+    """The time limit holds for each exchange, whoever opened the connection."""
+    service = JSONService(progress_timeout=0.1)
+
+    def script(peer: Any) -> None:
+        peer.request()
+        peer.answer()
+        sends(HEAD, *[b"A: a\r\n"] * 90, pause=0.05)(peer)
+
+    server = serve(script)
+    assert ask(service, server.origin).body == b"ok"
+    with pytest.raises(NetworkTimeoutError, match="took too long in all"):
+        ask(service, server.origin)
+    assert server.accepted == 1
+
+
+def test_drops_in_a_handshake(serve, trusted):
+    """A server that drips the records of TLS is given up, too."""
+    service = JSONService(progress_timeout=0.1)
+    hello = b"\x16\x03\x03\x40\x00\x02\x00\x3f\xfc\x03\x03"
+
+    def script(peer: Any) -> None:
+        peer.sock.recv(65536)
+        for byte in hello + bytes(300):
+            peer.sock.sendall(bytes([byte]))
+            peer.server.done.wait(0.05)
+
+    server = serve(script)
+    with pytest.raises(NetworkTimeoutError, match="took too long in all"):
+        ask(service, server.origin.replace("http", "https"))
+
+
+def test_tls(serve, service, certified, authority, monkeypatch):
+    """Certificates are checked as requests checks them; the advice is part of the error."""
+
+    def script(peer: Any) -> None:
+        try:
+            peer.secure(certified)
+        except ssl.SSLError:
+            return
+        while peer.request():
+            peer.answer()
+
+    server = serve(script)
+    url = server.origin.replace("http", "https") + "/sign" + QUERY
+    with pytest.raises(NetworkError, match="REQUESTS_CA_BUNDLE names the file"):
+        ask(service, url)
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", authority.file)
+    for _ in range(2):
+        assert ask(service, url).body == b"ok"
+    assert server.targets == ["/sign" + QUERY] * 2
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", "/nowhere")
+    with pytest.raises(NetworkError, match="no file with certificate authorities at"):
+        ask(service, url)
+
+
+def test_plain_port_for_tls(serve, service):
+    """The scheme of the URL is wrong, and the error says so."""
+
+    def script(peer: Any) -> None:
+        peer.sock.recv(65536)
+        peer.sock.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+
+    server = serve(script)
+    with pytest.raises(NetworkError, match="the port speaks no TLS"):
+        ask(service, server.origin.replace("http", "https"))
+
+
+@pytest.mark.parametrize("secure", [False, True])
+def test_proxy(serve, certified, trusted, monkeypatch, secure):
+    """A proxy of the environment forwards, or opens a tunnel; the query is whole."""
+    service = JSONService(allow_http=True, progress_timeout=5.0)
+
+    def script(peer: Any) -> None:
+        if secure:
+            peer.head()
+            peer.sock.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+            peer.secure(certified)
+        while peer.request():
+            peer.answer()
+
+    proxy = serve(script)
+    scheme = "https" if secure else "http"
+    monkeypatch.setenv(f"{scheme}_proxy", f"http://u:TOPSECRET@{proxy.netloc}")
+    for _ in range(2):
+        assert ask(service, f"{scheme}://b.example/sign{QUERY}").body == b"ok"
+    asked = ["/sign" + QUERY] * 2 if secure else [f"http://b.example/sign{QUERY}"] * 2
+    assert proxy.targets == (["b.example:443"] if secure else []) + asked
+    assert b"proxy-authorization" in proxy.heads[0].lower()
+    assert (b"proxy-authorization" in proxy.heads[-1].lower()) is not secure
+    assert proxy.accepted == 1
+
+
+@pytest.mark.parametrize(
+    ("proxy", "words"),
+    [
+        (
+            "http://u:TOPSECRET@127.0.0.1:1",
+            "proxy or sign.example.com failed: Connection",
+        ),
+        (
+            "http://u:TOPSECRET@127.0.0.1:x",
+            "proxy or sign.example.com failed: Port could",
+        ),
+        ("http://u:TOPSECRET@", "the URL of the proxy has no host"),
+    ],
+)
+def test_unusable_proxy(service, monkeypatch, proxy, words):
+    """The password of the proxy is not shown."""
+    monkeypatch.setenv("https_proxy", proxy)
+    with pytest.raises(NetworkError, match=words) as caught:
+        ask(service)
+    assert "TOPSECRET" not in shown(caught.value)
+
+
+def test_no_thread_can_be_started(serve, service, monkeypatch):
+    """Without its timer an exchange could hang, so it does not begin."""
+
+    def fail(_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Timer, "start", fail)
+    with pytest.raises(NetworkError, match="no thread can be started"):
+        ask(service, serve(sends(OK)).origin)
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
+def test_no_descriptors_and_threads_are_left(serve, service):
+    """Exchanges that fail or end leave nothing behind but one idle connection."""
+
+    def script(peer: Any) -> None:
+        while peer.request():
+            peer.answer()
+
+    server = serve(script)
+    ask(service, server.origin)
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        ask(service, server.origin)
+        with pytest.raises(NetworkError):
+            ask(service, "http://127.0.0.1:1")
+    for timer in threading.enumerate():
+        if isinstance(timer, threading.Timer):
+            timer.join(5)
+            assert not timer.is_alive()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+# -- secrets ------------------------------------------------------------------------------
+
+
+def shown(error: BaseException) -> str:
+    """Return a traceback with the variables of all frames but those of the test."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
+        frames = frames.tb_next
+    found = traceback.TracebackException(
+        type(error), error, frames, capture_locals=True
+    )
+    return "".join(found.format(chain=True))
+
+
+def leave(peer: Any) -> None:
+    """Read a request and go."""
+    peer.request()
+
+
+@pytest.mark.parametrize("script", [leave, lambda peer: peer.reset(), sends(OK)])
+def test_variables_of_a_failure(serve, service, script):
+    """The frames of a failed exchange hold neither its query nor its token."""
+    with pytest.raises((NetworkError, SignerError)) as caught:
+        ask(service, serve(script).origin + "/" + QUERY, limit=1)
+    text = shown(caught.value)
+    assert "in exchange" in text
+    assert "TOPSECRET" not in text
+
+
+@pytest.mark.parametrize("answers", [False, True])
+@pytest.mark.parametrize("raised", [KeyboardInterrupt, RuntimeError])
+def test_variables_of_an_interruption(serve, service, raised, answers):
+    """Neither do those of one that is interrupted: in the request or its answer."""
+
+    def interrupt(peer: Any) -> None:
+        peer.request()
+        if answers:
+            peer.sock.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhe")
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGUSR1)
+        peer.server.done.wait(10)
+
+    def handler(*_: object) -> None:
+        raise raised
+
+    url = serve(interrupt).origin + "/" + QUERY
+    previous = signal.signal(signal.SIGUSR1, handler)
+    try:
+        with pytest.raises(raised) as caught:
+            ask(service, url)
+    finally:
+        signal.signal(signal.SIGUSR1, previous)
+    text = shown(caught.value)
+    assert "in exchange" in text
+    assert "TOPSECRET" not in text
+
+
+def test_logs_and_switches(serve, service, monkeypatch, caplog, capfd):
+    """DEBUG lines show hosts and paths; a switch that prints all reaches nothing."""
+    monkeypatch.setattr(http.client.HTTPConnection, "debuglevel", 1)
+    bad = b"HTTP/1.1 200 OK\r\nno header\r\nContent-Length: 2\r\n\r\nok"
+    server = serve(sends(OK), sends(bad), leave)
+    with caplog.at_level(logging.DEBUG):
+        for _ in range(2):
+            ask(service, server.origin + "/sign" + QUERY)
+        with pytest.raises(NetworkError):
+            ask(service, server.origin + "/sign" + QUERY)
+    lines = [r.getMessage() + str(r.args) + str(r.exc_text) for r in caplog.records]
+    assert any('/sign HTTP/1.1" 200' in line for line in lines)
+    assert any(record.name.startswith("urllib3") for record in caplog.records)
+    assert not any("TOPSECRET" in line for line in lines)
+    printed = capfd.readouterr()
+    assert printed.out + printed.err == ""

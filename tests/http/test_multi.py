@@ -1,0 +1,679 @@
+"""Many small requests at once on the loop, and what servers do to each of them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from fsspec_osspresigned.engine.engine import run, running
+from fsspec_osspresigned.engine.scope import Scope
+from fsspec_osspresigned.errors import (
+    ConfigurationError,
+    NetworkError,
+    NetworkTimeoutError,
+    OSSPresignedError,
+    SourceChangedError,
+)
+from fsspec_osspresigned.http.body import BLOCK, SMALL, FileBody, MemoryBody, PartBody
+from fsspec_osspresigned.http.checksums import crc64
+from fsspec_osspresigned.http.handle import IdleHandles
+from fsspec_osspresigned.http.multi import Multi
+from fsspec_osspresigned.http.transfer import Exchange
+from fsspec_osspresigned.http.transport import Transport
+from fsspec_osspresigned.model import SignedRequest
+from tests.engine_calls import Call
+from tests.http.conftest import Peer, Server
+
+SECONDS = 20.0  # a window that no busy machine lets pass
+
+
+class Loop:
+    """A transport that sends by the loop; ends with the test."""
+
+    def __init__(self, seconds: float = SECONDS) -> None:
+        self.transport = Transport(progress_timeout=seconds, allow_http=True)
+
+    async def _send(
+        self,
+        url: str,
+        data: Any = b"",
+        method: str = "PUT",
+        headers: Any = None,
+        **facts: Any,
+    ) -> Any:
+        body = data if hasattr(data, "blocks") else MemoryBody.of(data)
+        signed = SignedRequest(method=method, url=url, headers=headers)
+        exchange = Exchange(with_crc=True, **facts)
+        return await self.transport.send(signed, body, exchange)
+
+    def send(self, *args: Any, **facts: Any) -> Any:
+        """Send one request, and return its reply."""
+        return run(self._send, *args, **facts)
+
+    def begin(self, *args: Any, **facts: Any) -> Call:
+        """Begin a request with the data, or the body."""
+
+        async def send() -> Any:
+            return await self._send(*args, **facts)
+
+        return Call(send).begin()
+
+    def send_all(self, jobs: list[tuple[Any, ...]], width: int = 64) -> list[Any]:
+        """Send requests at once; return their replies and errors in order."""
+
+        async def send(job: tuple[Any, ...]) -> Any:
+            return await self._send(*job)
+
+        async def main() -> list[Any]:
+            scope = Scope(send, lambda job: job[0], width=width, on_error="return")
+            return await scope.run(jobs)
+
+        return run(main)
+
+
+@pytest.fixture
+def loop() -> Iterator[Callable[..., Loop]]:
+    """Make senders, which are closed at the end, and look for what they leave."""
+    made: list[Loop] = []
+
+    def make(**facts: Any) -> Loop:
+        made.append(Loop(**facts))
+        return made[-1]
+
+    yield make
+    for each in made:
+        each.transport.close()
+    assert run(busy) == 0
+
+
+async def busy() -> int:
+    """Return the number of handles that the loop's multi has in use."""
+    return len(running().own(Multi)._busy)
+
+
+def polite(peer: Peer) -> None:
+    """Answer each request with its own target as the ETag."""
+    while head := peer.request():
+        name = head.split(b" ")[1].decode()
+        peer.answer(f"ETag: {name}", f"x-oss-request-id: {name}")
+
+
+def silent(peer: Peer) -> None:
+    """Read a request, and say nothing."""
+    peer.request()
+    peer.server.done.wait()
+
+
+# -- many requests ----------------------------------------------------------------------
+
+
+def test_requests_share_connections(loop, serve):
+    """Each request gets its own reply, and a connection carries one after the other."""
+    server: Server = serve(polite)
+    jobs = [(f"{server.origin}/b/{n}", b"x" * n) for n in range(200)]
+    replies = loop().send_all(jobs, width=8)
+    for number, reply in enumerate(replies):
+        assert reply.headers["etag"] == f"/b/{number}"
+        assert reply.crc64 == crc64(b"x" * number)
+        assert reply.body_bytes == number
+    assert server.accepted <= 8
+    assert sorted(server.bodies) == [b"x" * n for n in range(200)]
+
+
+def test_many_requests_are_in_flight_at_once(loop, serve):
+    """None of them waits for the reply to another one."""
+    gate = threading.Barrier(100, timeout=SECONDS)
+
+    def together(peer: Peer) -> None:
+        peer.request()
+        gate.wait()
+        peer.answer()
+
+    server: Server = serve(together)
+    jobs = [(f"{server.origin}/b/{n}", b"abc") for n in range(100)]
+    replies = loop().send_all(jobs, width=100)
+    assert [reply.status for reply in replies] == [200] * 100
+
+
+@pytest.mark.parametrize("size", [0, 1, 64 * 1024, 64 * 1024 + 1, SMALL])
+def test_bodies_of_all_sizes_arrive(loop, serve, tmp_path, size):
+    """From memory, from pieces and from a file, also where a peer takes little at a time."""
+    data = random.Random(size).randbytes(size)  # noqa: S311 - repeatable
+    path = tmp_path / "file"
+    path.write_bytes(data)
+    server: Server = serve(polite, small=True)
+    bodies = (
+        data,
+        PartBody((data[: size // 3], memoryview(data)[size // 3 :]), size),
+        FileBody.of(str(path)),
+    )
+    replies = loop().send_all([(f"{server.origin}/b/1", body) for body in bodies])
+    assert [reply.crc64 for reply in replies] == [crc64(data)] * 3
+    assert server.bodies == [data] * 3
+
+
+def test_each_server_has_its_own_connections(loop, serve):
+    """A connection that is free carries no request to another server."""
+    first: Server = serve(polite)
+    second: Server = serve(polite)
+    sender = loop()
+    for server in (first, second):
+        sender.send(f"{server.origin}/b/{server.port}")
+    for server in (first, second):
+        assert server.targets == [f"/b/{server.port}"]
+
+
+def test_requests_go_through_tls(loop, serve, authority, certified, monkeypatch):
+    """TLS is spoken without waiting, and connections are used again."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", authority.file)
+
+    def secure(peer: Peer) -> None:
+        peer.secure(certified)
+        polite(peer)
+
+    server: Server = serve(secure, small=True)
+    origin = server.origin.replace("http", "https")
+    data = random.Random(1).randbytes(BLOCK)  # noqa: S311 - repeatable
+    replies = loop().send_all([(f"{origin}/b/{n}", data) for n in range(8)], width=4)
+    etags = [reply.headers["etag"] for reply in replies]
+    assert etags == [f"/b/{n}" for n in range(8)]
+    assert server.bodies == [data] * 8
+    assert server.accepted <= 4
+
+
+def test_few_idle_handles_are_kept(loop, serve, monkeypatch):
+    """Those of the routes that were not used for the longest time are closed."""
+
+    async def idle() -> IdleHandles:
+        return running().own(Multi)._idle
+
+    monkeypatch.setattr(run(idle), "_most", 3)
+    servers = [serve(polite) for _ in range(6)]
+    sender = loop()
+    for number, server in enumerate(servers * 2):
+        jobs = [(f"{server.origin}/b/{number}/{n}",) for n in range(5)]
+        assert [reply.status for reply in sender.send_all(jobs)] == [200] * 5
+
+    assert len(run(idle)) == 3
+
+
+# -- kept connections -------------------------------------------------------------------
+
+
+def test_connection_closed_while_idle_costs_no_try(loop, serve):
+    """A kept connection that has ended is replaced, and the request is sent once."""
+
+    def once(peer: Peer) -> None:
+        peer.request()
+        peer.answer()
+
+    server: Server = serve(once, polite)
+    sender = loop()
+    sender.send(f"{server.origin}/b/1", b"1")
+    server.threads[1].join(10)  # the end is on its way
+    assert sender.send(f"{server.origin}/b/2", b"2").headers["etag"] == "/b/2"
+    assert (server.accepted, server.bodies) == (2, [b"1", b"2"])
+
+
+@pytest.mark.parametrize("way", ["close", "reset"])
+@pytest.mark.parametrize("data", [b"", b"2"])
+def test_request_on_a_connection_that_ends_is_not_sent_again(loop, serve, way, data):
+    """The server may have acted on it, so its caller decides."""
+
+    def dying(peer: Peer) -> None:
+        peer.request()
+        peer.answer()
+        peer.request()
+        (peer.reset if way == "reset" else peer.sock.close)()
+
+    server: Server = serve(dying, polite)
+    sender = loop()
+    sender.send(f"{server.origin}/b/1", b"1")
+    with pytest.raises(NetworkError) as caught:
+        sender.send(f"{server.origin}/b/2", data)
+    assert caught.value.sent
+    assert server.targets == ["/b/1", "/b/2"]
+
+
+def test_stray_bytes_end_a_connection(loop, serve):
+    """What comes behind a reply is never the beginning of another one."""
+    sent = threading.Event()
+
+    def talkative(peer: Peer) -> None:
+        peer.request()
+        peer.answer("ETag: first")
+        peer.answer("ETag: stray")
+        sent.set()
+        peer.server.done.wait()
+
+    server: Server = serve(talkative, polite)
+    sender = loop()
+    sender.send(f"{server.origin}/b/1")
+    assert sent.wait(10)
+    assert sender.send(f"{server.origin}/b/2").headers["etag"] == "/b/2"
+
+
+def test_stray_reply_is_not_the_one_to_a_request(loop, serve):
+    """A reply that comes once more has the number of another one."""
+
+    def confused(peer: Peer) -> None:
+        for number in (0, 1, 1):
+            peer.request()
+            peer.answer(f"x-oss-request-id: {number}")
+        peer.server.done.wait()
+
+    server: Server = serve(confused, polite)
+    sender = loop()
+    for _ in range(2):
+        assert sender.send(f"{server.origin}/b/1").status == 200
+    with pytest.raises(NetworkError, match="not the one to this request"):
+        sender.send(f"{server.origin}/b/1")
+    assert sender.send(f"{server.origin}/b/2").headers["etag"] == "/b/2"
+    assert server.accepted == 2
+
+
+# -- failures ---------------------------------------------------------------------------
+
+
+def test_no_connection_is_the_end_of_one_request(loop, serve):
+    """A port that refuses fails the requests to it, and no other."""
+    closed: Server = serve(polite)
+    closed.close()
+    server: Server = serve(polite)
+    urls = (f"{closed.origin}/b/1", f"{server.origin}/b/2")
+    refused, reply = loop().send_all([(url,) for url in urls])
+    assert isinstance(refused, NetworkError)
+    assert not refused.sent
+    assert reply.status == 200
+
+
+def test_stall_of_one_delays_no_other(loop, serve):
+    """A server that says nothing makes its own request fail, by the progress timeout."""
+    quiet: Server = serve(silent)
+    server: Server = serve(polite)
+    sender = loop(seconds=1.0)
+    stalled = sender.begin(f"{quiet.origin}/b/stalled", b"abc")
+    for number in range(3):
+        assert sender.send(f"{server.origin}/b/{number}").status == 200
+    assert not stalled.has_ended
+    error = stalled.wait()
+    assert isinstance(error, NetworkTimeoutError)
+    assert "while waiting for the answer: 3 of 3 bytes sent" in str(error)
+    assert error.sent
+
+
+def test_short_window_besides_a_long_one(loop, serve):
+    """Each request has the window of its own transport, and is looked at in time."""
+    quiet: Server = serve(silent)
+    patient = loop().begin(f"{quiet.origin}/b/1", method="GET")
+
+    async def seconds_to_look() -> float:
+        timer = running().own(Multi)._check
+        return timer.when() - asyncio.get_running_loop().time()
+
+    while run(busy) < 1:
+        time.sleep(0.001)
+    assert run(seconds_to_look) <= 1.0
+    hasty = loop(seconds=0.2).begin(f"{quiet.origin}/b/2")
+    while not hasty.has_ended and run(busy) < 2:
+        time.sleep(0.001)
+    assert run(seconds_to_look) <= 0.05
+    error = hasty.wait()
+    assert isinstance(error, NetworkTimeoutError)
+    assert "for 0.2 s" in str(error)
+    assert not patient.has_ended
+    patient.cancel()
+    patient.wait()
+
+
+def test_refusal_in_tiny_chunks_delays_no_other(loop, serve):
+    """Few of its bytes are bytes of the body, so the loop must not wait for more."""
+    sent, other = threading.Event(), threading.Event()
+
+    def tiny(peer: Peer) -> None:
+        peer.request()
+        peer.sock.sendall(
+            b"HTTP/1.1 403 Forbidden\r\nTransfer-Encoding: chunked\r\n\r\n"
+        )
+        peer.sock.sendall(b"1\r\nx\r\n" * 30_000)
+        sent.set()
+        other.wait(SECONDS)
+        peer.sock.sendall(b"0\r\n\r\n")
+
+    def prompt(peer: Peer) -> None:
+        peer.request()
+        other.set()
+        peer.answer()
+
+    server: Server = serve(tiny, prompt)
+    sender = loop()
+    refused = sender.begin(f"{server.origin}/b/1")
+    assert sent.wait(SECONDS)
+    assert sender.send(f"{server.origin}/b/2").status == 200
+    reply = refused.wait()
+    assert (reply.status, reply.body) == (403, b"x" * 30_000)
+
+
+def test_early_refusal_is_the_reply(loop, serve):
+    """A refusal of a body that the server does not read is the outcome."""
+
+    def hasty(peer: Peer) -> None:
+        peer.head()
+        peer.answer(status="403 Forbidden", body=b"no")
+        peer.server.done.wait()
+
+    server: Server = serve(hasty, polite, small=True)
+    sender = loop()
+    reply = sender.send(f"{server.origin}/b/1", bytes(SMALL))
+    assert (reply.status, reply.body) == (403, b"no")
+    # The rest of the refused body must not swallow the next request.
+    assert sender.send(f"{server.origin}/b/2", b"next").status == 200
+    assert (server.accepted, server.bodies) == (2, [b"next"])
+
+
+def test_early_success_is_none(loop, serve):
+    """A 200 to a body that the server has not read proves nothing."""
+
+    def hasty(peer: Peer) -> None:
+        peer.head()
+        peer.answer()
+        peer.server.done.wait()
+
+    server: Server = serve(hasty, small=True)
+    with pytest.raises(NetworkError, match="before all bytes were sent"):
+        loop().send(f"{server.origin}/b/1", bytes(SMALL))
+
+
+def test_failures_of_the_caller_are_its_own(loop, serve, tmp_path):
+    """A file that changed and a callback that fails end one request."""
+    path = tmp_path / "file"
+    path.write_bytes(b"one")
+    body = FileBody.of(str(path))
+    path.write_bytes(b"another")
+
+    def fail(count: int) -> None:
+        raise ValueError("the bar is broken")
+
+    server: Server = serve(polite)
+    sender = loop()
+    calls = [
+        sender.begin(f"{server.origin}/b/1", body),
+        sender.begin(f"{server.origin}/b/2", b"x", progress=fail),
+        sender.begin(f"{server.origin}/b/3", b"x"),
+    ]
+    changed, failed, reply = (call.wait() for call in calls)
+    assert isinstance(changed, SourceChangedError)
+    assert isinstance(failed, ValueError)
+    assert reply.status == 200
+
+
+@pytest.mark.parametrize("blocks", [[b"ab"], [], [b"ab", b"cd"]])
+def test_body_of_another_size_is_not_sent(loop, serve, blocks):
+    """Fewer or more bytes than announced are no object."""
+
+    class Wrong:
+        size = 3
+
+        def blocks(self) -> Iterator[memoryview]:
+            yield from map(memoryview, blocks)
+
+    server: Server = serve(polite)
+    with pytest.raises(NetworkError, match=r"ends after \d of 3 bytes") as caught:
+        loop().send(f"{server.origin}/b/1", Wrong())
+    assert not caught.value.sent
+    assert server.heads == []
+
+
+def test_progress_is_reported_in_a_thread(loop, serve):
+    """A callback may wait, and use a filesystem; the loop goes on meanwhile."""
+    server: Server = serve(polite)
+    sender, counts = loop(), []
+
+    def progress(count: int) -> None:
+        assert sender.send(f"{server.origin}/b/inner").status == 200
+        counts.append(count)
+
+    assert sender.send(f"{server.origin}/b/1", b"abc", progress=progress).status == 200
+    assert counts == [3]
+
+
+def test_progress_of_a_refused_request_is_none(loop, serve):
+    """Bytes that were refused were not sent."""
+    counts: list[int] = []
+    server: Server = serve(lambda peer: peer.request() and peer.answer(status="403 No"))
+    loop().send(f"{server.origin}/b/1", b"abc", progress=counts.append)
+    assert counts == []
+
+
+@pytest.mark.parametrize(
+    ("url", "headers"),
+    [("ftp://127.0.0.1/b/1", None), ("http://127.0.0.1/b/1", {"x": "a\nb"})],
+    ids=["url", "header"],
+)
+def test_request_that_cannot_be_sent_ends_alone(loop, serve, url, headers):
+    """What may not be sent as it is fails, and the others go on."""
+    server: Server = serve(polite)
+    jobs = [(url, b"", "PUT", headers), (f"{server.origin}/b/2",)]
+    wrong, right = loop().send_all(jobs)
+    assert isinstance(wrong, ConfigurationError)
+    assert right.status == 200
+
+
+# -- large replies ----------------------------------------------------------------------
+
+
+class Kept:
+    """Keeps the body of a reply, and counts its beginnings."""
+
+    def __init__(self) -> None:
+        self.data, self.begun = b"", 0
+
+    def begin(self) -> None:
+        self.data = b""
+        self.begun += 1
+
+    def write(self, block: bytes) -> None:
+        self.data += block
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_large_reply_is_read_by_a_thread(loop, serve, chunked):
+    """An object that is large, or of unknown size, is asked for once more, and whole."""
+    data = bytes(range(256)) * (2 * SMALL // 256)
+
+    def generous(peer: Peer) -> None:
+        while peer.request():
+            if chunked:
+                peer.sock.sendall(
+                    b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+                    b"%x\r\n%b\r\n0\r\n\r\n" % (len(data), data)
+                )
+            else:
+                peer.answer(body=data)
+
+    server, kept = serve(generous), Kept()
+    reply = loop().send(f"{server.origin}/b/1", method="GET", sink=kept)
+    assert (reply.status, reply.body) == (200, b"")
+    assert (kept.data, kept.begun) == (data, 1)
+    assert (len(server.heads), server.accepted) == (2, 2)
+    server.threads[1].join(SECONDS)
+    assert not server.threads[1].is_alive()  # the loop's connection is closed
+
+
+def test_small_reply_is_read_by_the_loop(loop, serve):
+    """A small object of known size takes no second request, and a refusal none either."""
+    server = serve(polite)
+    kept = Kept()
+    loop().send(f"{server.origin}/b/1", method="GET", sink=kept)
+    assert (kept.data, len(server.heads)) == (b"ok", 1)
+    refusing = serve(
+        lambda peer: peer.request() and peer.answer(status="403 No", body=bytes(SMALL))
+    )
+    reply = loop().send(f"{refusing.origin}/b/1", method="GET", sink=kept)
+    assert (reply.status, len(refusing.heads)) == (403, 1)
+
+
+# -- cancellation -----------------------------------------------------------------------
+
+
+def until_closed(peer: Peer) -> None:
+    """Say that a request has begun, and that its connection was closed."""
+    peer.request()
+    peer.server.asked.set()
+    while peer.sock.recv(65536):
+        pass
+    peer.server.done.set()
+
+
+def test_cancelled_request_closes_its_connection(loop, serve):
+    """Its reply must reach no other request, and the loop goes on."""
+    server: Server = serve(until_closed, polite)
+    server.asked = threading.Event()
+    sender = loop()
+    call = sender.begin(f"{server.origin}/b/1", method="GET")
+    assert server.asked.wait(SECONDS)
+    assert run(busy) == 1
+    call.cancel()
+    assert isinstance(call.wait(), asyncio.CancelledError)
+    assert run(busy) == 0
+    assert server.done.wait(SECONDS)
+    assert sender.send(f"{server.origin}/b/2").headers["etag"] == "/b/2"
+
+
+def test_request_cancelled_in_a_handshake(loop, serve, authority, monkeypatch):
+    """A connection that is not open yet is closed, too."""
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", authority.file)
+    begun, closed = threading.Event(), threading.Event()
+
+    def slow(peer: Peer) -> None:
+        while peer.sock.recv(65536):
+            begun.set()
+        closed.set()
+
+    server: Server = serve(slow)
+    call = loop().begin(server.origin.replace("http", "https") + "/b/1")
+    assert begun.wait(SECONDS)
+    call.cancel()
+    assert isinstance(call.wait(), asyncio.CancelledError)
+    assert closed.wait(SECONDS)
+
+
+def test_cancelled_in_the_midst_of_others(loop, serve):
+    """Of many requests on few handles, those that were not cancelled get their replies."""
+    server: Server = serve(polite)
+    sender = loop()
+    calls = [sender.begin(f"{server.origin}/b/{n}", b"%d" % n) for n in range(60)]
+    for call in calls[::3]:
+        call.cancel()
+    for number, call in enumerate(calls):
+        outcome = call.wait()
+        if isinstance(outcome, BaseException):
+            assert isinstance(outcome, asyncio.CancelledError)
+            assert number % 3 == 0
+        else:
+            assert outcome.headers["etag"] == f"/b/{number}"
+    assert len(server.heads) == len(set(server.targets))
+
+
+# -- any order of events -----------------------------------------------------------------
+
+
+class Chaos:
+    """A server that does with each request what seeded dice say.
+
+    It remembers the target of each request that it has read as a whole, and what it did.
+    """
+
+    def __init__(self, seed: int) -> None:
+        self._dice = random.Random(seed)  # noqa: S311 - repeatable
+        self.did: list[tuple[str, str, bytes]] = []
+
+    def __call__(self, peer: Peer) -> None:
+        while head := peer.request():
+            name, body = head.split(b" ")[1].decode(), peer.body
+            deed = self._dice.choice(
+                [
+                    *("good", "good", "good", "pieces", "closing", "stray", "refuse"),
+                    *("cut", "reset", "silent", "garbage", "early"),
+                ]
+            )
+            self.did.append((name, deed, body))
+            if not self._do(peer, deed, name):
+                return
+
+    def _do(self, peer: Peer, deed: str, name: str) -> bool:
+        """Answer; return whether the connection goes on."""
+        text = (
+            f"HTTP/1.1 200 OK\r\nContent-Length: 2\r\nETag: {name}\r\n"
+            f"x-oss-request-id: {name}\r\n\r\nok"
+        )
+        if deed == "pieces":
+            at = self._dice.randrange(1, len(text))
+            peer.sock.sendall(text[:at].encode())
+            peer.server.done.wait(0.01)
+            peer.sock.sendall(text[at:].encode())
+        elif deed == "stray":
+            peer.sock.sendall((text + text).encode())
+        elif deed == "refuse":
+            peer.answer(f"x-oss-request-id: {name}", status="503 No", body=b"busy")
+        elif deed == "cut":
+            peer.sock.sendall(text[: self._dice.randrange(1, len(text))].encode())
+        elif deed == "garbage":
+            peer.sock.sendall(b"SSH-2.0-OpenSSH_9.6\r\n")
+        elif deed == "reset":
+            peer.reset()
+        elif deed == "silent":
+            peer.server.done.wait()
+        elif deed == "early":
+            peer.sock.sendall(text.encode())
+            peer.sock.shutdown(socket.SHUT_WR)
+        elif deed != "closing":
+            peer.sock.sendall(text.encode())
+        else:
+            closing = text.replace("ETag", "Connection: close\r\nETag")
+            peer.sock.sendall(closing.encode())
+        return deed in ("good", "pieces", "refuse")
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("tls", [False, True], ids=["plain", "tls"])
+def test_any_order_of_replies_closes_and_stalls(
+    loop, serve, authority, certified, monkeypatch, seed, tls
+):
+    """Each request ends once, with its own reply or one error, whatever others meet.
+
+    A property: the dice of the server are seeded.
+    """
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", authority.file)
+    chaos = Chaos(seed)
+
+    def secure(peer: Peer) -> None:
+        if tls:
+            peer.secure(certified)
+        chaos(peer)
+
+    server: Server = serve(secure)
+    origin = server.origin.replace("http", "https") if tls else server.origin
+    jobs = [(f"{origin}/b/{n}", b"%d" % n * (1 + 997 * n % 3000)) for n in range(60)]
+    outcomes = loop(seconds=1.0).send_all(jobs, width=8)
+    read = {name: body for name, _, body in chaos.did}
+    for (url, data), outcome in zip(jobs, outcomes, strict=True):
+        name = url.removeprefix(origin)
+        if isinstance(outcome, BaseException):
+            assert isinstance(outcome, OSSPresignedError)
+        elif outcome.status == 200:
+            assert outcome.headers["etag"] == name
+            assert outcome.crc64 == crc64(data)
+            assert read[name] == data
+        else:
+            assert outcome.headers["x-oss-request-id"] == name
+            assert outcome.body == b"busy"
+    # A request was sent twice only if nothing of the first one went out.
+    assert len(chaos.did) == len({name for name, *_ in chaos.did})

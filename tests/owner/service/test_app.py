@@ -1,0 +1,453 @@
+"""The reference signer service: what a policy grants, and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+from collections.abc import Iterator
+from typing import Any, ClassVar
+
+import pytest
+from attrs import evolve
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+
+from fsspec_osspresigned.asgi_server import LoopbackServer
+from fsspec_osspresigned.errors import (
+    ConfigurationError,
+    NotSignedError,
+    SignerError,
+    SignerUnavailableError,
+    TooLargeError,
+)
+from fsspec_osspresigned.http.json_service import JSONService
+from fsspec_osspresigned.model import Action, Operation, SignedRequest
+from fsspec_osspresigned.owner.service.app import (
+    Policy,
+    ServiceRules,
+    create_app,
+    hash_token,
+    policy_of,
+)
+from fsspec_osspresigned.secret import Secret
+from fsspec_osspresigned.signers.base import sign_checked
+from fsspec_osspresigned.signers.http import HTTPSigner
+from fsspec_osspresigned.signers.keys import KeySigner
+from fsspec_osspresigned.signing import Credentials, Endpoint
+
+NOW = 1_767_225_600.0
+WRITER = frozenset(Action) - {Action.DeleteObject, Action.GetObject}
+WRITE = Policy(
+    name="write",
+    prefixes=("examplebucket/data/", "other-bucket/"),
+    actions=WRITER,
+    max_expires_in=600,
+    headers=frozenset({"x-oss-object-acl"}),
+)
+ALL = Policy(name="all", prefixes=("examplebucket/",), actions=frozenset(Action))
+TOKENS = {hash_token("writer"): WRITE, hash_token("all").upper(): ALL}
+KEYS = KeySigner(
+    credentials=lambda: Credentials("LTAIfakeid", Secret("fakesecret")),
+    endpoint=Endpoint.parse("https://oss-cn-hangzhou.aliyuncs.com"),
+    region="cn-hangzhou",
+    clock=lambda: NOW,
+)
+
+
+class Picky:
+    """A signer that fails in the way that the key names."""
+
+    failures: ClassVar[dict[str, Exception]] = {
+        "config": ConfigurationError("bad region"),
+        "large": TooLargeError("too many bytes"),
+        "no": NotSignedError("not this one"),
+        "later": SignerUnavailableError("busy", retry_after=7),
+        "broken": SignerError("key secret is missing"),
+    }
+
+    def sign(self, operations):
+        """Sign, or fail for the whole batch."""
+        for operation in operations:
+            if operation.key in self.failures:
+                raise self.failures[operation.key]
+        return [
+            SignedRequest(
+                method=operation.action.method,
+                url=f"https://examplebucket.oss-cn-hangzhou.aliyuncs.com/{operation.key}",
+            )
+            for operation in operations
+        ]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[LoopbackServer]:
+    """The service over an access key."""
+    app = create_app(KEYS, tokens=TOKENS)
+    with LoopbackServer(app) as found:
+        yield found
+
+
+def send(
+    server: LoopbackServer,
+    body: Any,
+    *,
+    token: str | None = "Bearer writer",  # noqa: S107 - made up
+    method: str = "POST",
+    path: str = "/v1/sign",
+) -> tuple[int, Any, http.client.HTTPMessage]:
+    """Return status, JSON and headers of the answer."""
+    connection = http.client.HTTPConnection("127.0.0.1", server.port)
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {} if token is None else {"Authorization": token}
+    try:
+        connection.request(method, path, data, headers)
+        reply = connection.getresponse()
+        return reply.status, json.loads(reply.read()), reply.headers
+    finally:
+        connection.close()
+
+
+def ask(server: LoopbackServer, bearer: str = "writer", **members: Any) -> Any:
+    """Return the result of one request; its members differ from a good PutObject."""
+    request = {
+        "action": "PutObject",
+        "bucket": "examplebucket",
+        "key": "data/k",
+        "content_length": 3,
+        **members,
+    }
+    request = {name: value for name, value in request.items() if value is not ...}
+    status, reply, _ = send(server, {"requests": [request]}, token=f"Bearer {bearer}")
+    assert status == 200
+    assert "fakesecret" not in str(reply)
+    (result,) = reply["results"]
+    return result
+
+
+def refusal(server: LoopbackServer, **members: Any) -> tuple[str, str]:
+    """Return code and detail of a refused request."""
+    error = ask(server, **members)["error"]
+    statuses = {"invalid_request": 400, "action_not_granted": 403}
+    assert error["status"] == statuses.get(error["code"], 403)
+    return error["code"], error["detail"]
+
+
+def test_client_and_service_understand_each_other(server):
+    """What the client asks for comes back signed, bound and in order."""
+    transport = JSONService()
+    client = HTTPSigner(
+        server.url,
+        exchange=transport.exchange,
+        token=lambda: Secret("writer"),
+        clock=lambda: NOW,
+    )
+    common = {"bucket": "examplebucket", "key": "data/k +%.."}
+    upload = {**common, "upload_id": "U"}
+    operations = [
+        Operation(
+            action=Action.PutObject,
+            content_length=0,
+            headers={"x-oss-forbid-overwrite": "true", "x-oss-object-acl": "private"},
+            optional_headers={"Content-Type": "a/b", "x-foreign": "1"},
+            expires_in=60,
+            **common,
+        ),
+        Operation(action=Action.InitiateMultipartUpload, **common),
+        Operation(action=Action.UploadPart, part_number=7, content_length=9, **upload),
+        Operation(action=Action.CompleteMultipartUpload, content_length=9, **upload),
+        Operation(action=Action.AbortMultipartUpload, **upload),
+        Operation(action=Action.ListParts, query={"max-parts": "1000"}, **upload),
+        Operation(
+            action=Action.ListObjectsV2,
+            bucket="examplebucket",
+            query={"prefix": "data/", "delimiter": "/"},
+        ),
+    ]
+    signed = sign_checked(client, operations)
+    assert dict(signed[0].headers) == {
+        "x-oss-forbid-overwrite": "true",
+        "x-oss-object-acl": "private",
+        "Content-Type": "a/b",
+    }
+    assert [r.expires_at for r in signed] == [NOW + 60, *[NOW + 600] * 6]
+    transport.close()
+
+
+def test_service_tells_that_it_lives(server):
+    """A load balancer needs no token."""
+    status, reply, _ = send(server, b"", token=None, method="GET", path="/healthz")
+    assert (status, reply) == (200, {"status": "ok"})
+
+
+@pytest.mark.parametrize(
+    "token",
+    [None, "", "Bearer", "Bearer wrong", "Basic writer", "writer", "Bearer \xe9"],
+)
+def test_unknown_token_is_refused(server, token):
+    """Nothing is said about why."""
+    status, reply, headers = send(server, {"requests": [{}]}, token=token)
+    assert (status, reply["code"]) == (401, "unauthorized")
+    assert headers["WWW-Authenticate"] == "Bearer"
+    assert headers["Content-Type"] == "application/problem+json"
+
+
+@pytest.mark.parametrize("token", ["writer", "all", "nobody's", ""])
+def test_time_does_not_tell_which_token_is_known(monkeypatch, token):
+    """Whatever was given, it is compared with each, in constant time."""
+    compared = []
+
+    def compare(known, given):
+        compared.append(known)
+        return known == given
+
+    monkeypatch.setattr(
+        "fsspec_osspresigned.owner.service.app.hmac.compare_digest", compare
+    )
+    with contextlib.suppress(HTTPException):
+        policy_of(ServiceRules(signer=KEYS, tokens=TOKENS), f"Bearer {token}")
+    assert compared == [known.lower() for known in TOKENS]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"{", 400, "invalid_request"),
+        (b"\xff", 400, "invalid_request"),
+        (b'{"requests": [], "requests": []}', 400, "invalid_request"),
+        (b"[" * 5000, 400, "invalid_request"),
+        ([], 400, "invalid_request"),
+        ({}, 400, "invalid_request"),
+        ({"requests": []}, 400, "invalid_request"),
+        ({"requests": {}}, 400, "invalid_request"),
+        ({"requests": [{}] * 101}, 413, "batch_too_large"),
+        (b" " * (1 << 20) + b"{}", 413, "batch_too_large"),
+        (b'{"requests":[' + b"{}," * 20_000, 413, "batch_too_large"),
+        (b'{"requests":[' + b"[" * 20_000, 413, "batch_too_large"),
+        (b'{"requests":[' + b"1," * 20_000, 413, "batch_too_large"),
+        (b'{"requests":[' + b'"",' * 30_000, 413, "batch_too_large"),
+        (b'{"requests":[' + b'"",' * 50_000, 413, "batch_too_large"),
+        (b'{"requests":[{"a":"' + b"," * 20_000, 400, "invalid_request"),
+    ],
+)
+def test_bad_call_is_refused_as_a_whole(server, body, status, code):
+    """Whole calls fail by problem details."""
+    found, reply, _ = send(server, body)
+    assert (found, reply["code"], reply["status"]) == (status, code, status)
+
+
+def test_brackets_in_strings_are_no_values(server):
+    """A key or a header may hold any number of them, escapes before its end included."""
+    odd = '[{,\\"' * 200
+    request = {"action": "HeadObject", "bucket": "examplebucket", "key": f"data/{odd}"}
+    status, reply, _ = send(server, {"requests": [request] * 100})
+    assert status == 200
+    assert all("url" in result for result in reply["results"])
+
+
+def test_other_places_answer_with_problems(server):
+    """A wrong path or method is told in the same form."""
+    for path in ("/v2/sign", "/v1/sign/"):
+        status, reply, _ = send(server, b"", path=path)
+        assert (status, reply["code"]) == (404, "not_found")
+    status, reply, _ = send(server, b"", method="PUT")
+    assert (status, reply["code"]) == (405, "method_not_allowed")
+
+
+@pytest.mark.parametrize(
+    ("members", "said"),
+    [
+        ({"action": "DropBucket"}, "action is unknown"),
+        ({"action": 3}, "action is unknown"),
+        ({"action": "PostObject"}, "PostObject is not called by a URL"),
+        ({"bucket": ...}, "bucket must be a string"),
+        ({"bucket": None}, "bucket must not be null"),
+        ({"bucket": "B"}, "not a valid name"),
+        ({"key": ...}, "key must be a string"),
+        ({"key": ""}, "key"),
+        ({"key": "/data/k"}, "key"),
+        ({"action": "ListObjectsV2"}, "takes no key"),
+        ({"action": "UploadPart", "part_number": 1}, "upload_id must be a string"),
+        ({"action": "ListParts", "upload_id": ""}, "must not be empty"),
+        ({"action": "UploadPart", "upload_id": "U"}, "part_number must be"),
+        (
+            {"action": "UploadPart", "upload_id": "U", "part_number": 10001},
+            "1 to 10000",
+        ),
+        ({"content_length": ...}, "content_length must be"),
+        ({"content_length": True}, "content_length must be"),
+        ({"content_length": -1}, "content_length must be"),
+        ({"expires_in": 0}, "expires_in must be"),
+        ({"expires_in": 604801}, "expires_in must be"),
+        ({"headers": None}, "headers must not be null"),
+        ({"headers": []}, "headers must be an object"),
+        ({"headers": {"a": 1}}, "headers must be an object"),
+        ({"headers": {"Host": "h", "host": "h"}}, "appears twice"),
+        ({"optional_headers": {"Authorization": "x"}}, "may not be set"),
+        ({"query": {"acl": ""}}, "no parameter 'acl'"),
+        ({"query": {"uploadId": "U"}}, "no parameter 'uploadId'"),
+        ({"action": "HeadObject", "query": {"x-oss-process": "x"}}, "no parameter"),
+        ({"query": {"x-oss-traffic-limit": "\ud800"}}, "not valid Unicode"),
+    ],
+)
+def test_invalid_request_is_refused(server, members, said):
+    """Each rule has its message, and the item alone fails."""
+    code, detail = refusal(server, **members)
+    assert code == "invalid_request"
+    assert said in detail
+
+
+def test_request_that_is_no_object_is_refused(server):
+    """The others of the batch are signed."""
+    good = {"action": "HeadObject", "bucket": "examplebucket", "key": "data/k"}
+    _, reply, headers = send(server, {"requests": [3, good]})
+    assert headers["Cache-Control"] == "no-store"  # they are as good as keys
+    assert reply["results"][0]["error"]["detail"] == "a request is a number"
+    assert reply["results"][1]["method"] == "HEAD"
+
+
+def test_action_outside_the_policy_is_not_granted(server):
+    """The client may remember that."""
+    code, detail = refusal(server, action="DeleteObject")
+    assert (code, detail) == ("action_not_granted", "DeleteObject is not granted")
+    assert ask(server, "all", action="DeleteObject")["method"] == "DELETE"
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"key": "data"},
+        {"key": "secret/k"},
+        {"key": "dat/../data/k"},
+        {"bucket": "examplebucket2"},
+        {"action": "ListObjectsV2", "key": ...},
+        {"action": "ListObjectsV2", "key": ..., "query": {"prefix": "dat"}},
+    ],
+)
+def test_path_outside_the_policy_is_forbidden(server, members):
+    """Prefixes are compared byte for byte, for listings too."""
+    assert refusal(server, **members)[0] == "forbidden"
+
+
+@pytest.mark.parametrize("key", ["data/../x", "data//x", "data/%2e%2e/x", "data/./x"])
+def test_odd_keys_stay_inside_the_prefix(server, key):
+    """A key is opaque: it is signed as it is, never resolved."""
+    url = ask(server, key=key)["url"]
+    path = url.partition("aliyuncs.com/")[2].partition("?")[0]
+    assert path == key.replace("%", "%25")
+
+
+@pytest.mark.parametrize(
+    ("headers", "refused"),
+    [
+        ({"Content-Type": "a", "X-Oss-Meta-A": "1"}, False),
+        ({"x-oss-object-acl": "private"}, False),
+        ({"x-oss-acl": "private"}, True),
+        ({"x-oss-callback": "x"}, True),
+        ({"x-oss-symlink-target": "x"}, True),
+        ({"x-oss-copy-source": "/examplebucket/secret"}, True),
+        ({"X-OSS-Copy-Source-If-Match": "x"}, True),
+        ({"X-Forwarded-For": "x"}, True),
+        ({"Content-Length": "3"}, True),
+    ],
+)
+def test_headers_come_from_a_closed_list(server, headers, refused):
+    """A PutObject grant must not copy, link or open anything."""
+    result = ask(server, headers=headers)
+    assert (result.get("error", {}).get("code") == "header_refused") is refused
+
+
+def test_wished_headers_outside_the_list_are_dropped(server):
+    """A wish is no reason to refuse."""
+    wished = {"x-oss-copy-source": "/examplebucket/x", "X-A": "1", "Content-Type": "a"}
+    assert ask(server, optional_headers=wished)["headers"] == {"Content-Type": "a"}
+    copied = ask(
+        server, "all", action="CopyObject", content_length=..., optional_headers=wished
+    )
+    assert copied["error"]["code"] == "invalid_request"
+
+
+@pytest.mark.parametrize("action", ["CopyObject", "UploadPartCopy"])
+@pytest.mark.parametrize("headers", [{}, {"x-oss-copy-source": ""}])
+def test_copy_without_source_is_refused(server, action, headers):
+    """Its URL would be that of an upload, with no limit of its size."""
+    members = {"upload_id": "U", "part_number": 1} if action != "CopyObject" else {}
+    request = {"action": action, "content_length": ..., "headers": headers, **members}
+    code, detail = refusal(server, bearer="all", **request)
+    assert code == "invalid_request"
+    assert detail == f"{action} needs the header x-oss-copy-source"
+
+
+@pytest.mark.parametrize(
+    ("token", "source", "allowed"),
+    [
+        ("writer", "/examplebucket/data/k", False),
+        ("all", "/examplebucket/data/k%20", True),
+        ("all", "/examplebucket/data/k%20?versionId=x", False),
+        ("all", "examplebucket/k", True),
+        ("all", "/other-bucket/k", False),
+        ("all", "", False),
+    ],
+)
+def test_copies_need_leave_to_read_the_source(server, token, source, allowed):
+    """Otherwise a write grant reads the whole bucket."""
+    result = ask(
+        server,
+        token,
+        action="CopyObject",
+        content_length=...,
+        headers={"x-oss-copy-source": source},
+    )
+    assert ("url" in result) is allowed
+
+
+def test_v1_signs_no_listing():
+    """Its prefix is not signed, so that the URL would list the whole bucket."""
+    app = create_app(evolve(KEYS, version="v1"), tokens=TOKENS)
+    with LoopbackServer(app) as server:
+        assert ask(server)["method"] == "PUT"
+        query = {"prefix": "data/"}
+        more = {"action": "ListObjectsV2", "key": ..., "query": query}
+        code, detail = refusal(server, **more, content_length=...)
+        assert (code, detail[:20]) == ("action_not_granted", "V1 signs no prefix: ")
+
+
+def test_life_is_shortened_to_the_policys(server):
+    """A wish is a wish."""
+    assert ask(server, expires_in=604800)["expires_in"] == 600
+    assert ask(server, expires_in=5)["expires_in"] == 5
+
+
+def picky_app() -> Starlette:
+    """The service over a signer that fails."""
+    policy = evolve(ALL, prefixes=["examplebucket/"])
+    return create_app(Picky(), tokens={hash_token("all"): policy})
+
+
+def test_failures_of_the_signer_become_item_errors():
+    """One bad item does not refuse the others."""
+    keys = ["k", "config", "large", "no", "later", "broken"]
+    with LoopbackServer(picky_app()) as server:
+        requests = [
+            {"action": "HeadObject", "bucket": "examplebucket", "key": key}
+            for key in keys
+        ]
+        _, reply, _ = send(server, {"requests": requests}, token="bearer all")
+    first, *errors = reply["results"]
+    assert set(first) == {"method", "url", "headers"}
+    found = [(e["error"]["status"], e["error"]["code"]) for e in errors]
+    assert found == [
+        (400, "invalid_request"),
+        (413, "too_large"),
+        (403, "forbidden"),
+        (503, "unavailable"),
+        (503, "unavailable"),
+    ]
+    assert errors[3]["error"]["retry_after"] == 7
+    assert "secret" not in errors[4]["error"]["detail"]
+
+
+def test_prefix_must_name_its_bucket():
+    """``data`` would also mean every bucket that begins so."""
+    with pytest.raises(ConfigurationError, match="'data' must be bucket"):
+        evolve(ALL, prefixes=("data", "examplebucket/"))

@@ -1,0 +1,162 @@
+"""The policy is read again when its file changes."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+from typing import ClassVar
+
+from fsspec_osspresigned.owner.service import policy_file as reload
+from fsspec_osspresigned.owner.service.limits import RateLimits
+from fsspec_osspresigned.owner.service.policy import hash_token
+from tests.owner.service.conftest import TOKEN, policy_text
+
+
+def keeper_of(file: Path):
+    """Return a keeper and the list of what it says."""
+    said = []
+    keeper = reload.PolicyFile(
+        path=file, say=lambda event, **facts: said.append((event, facts))
+    )
+    return keeper, said
+
+
+def follow(keeper):
+    """Look at the file as often as it takes to see that it rests."""
+    keeper.refresh()
+    keeper.refresh()
+
+
+def test_keeper_follows_the_file(keys, policy_file):
+    """A change takes effect, a mistake does not, and each is told once."""
+    keeper, said = keeper_of(policy_file)
+    keeper.load()
+    first = keeper.rules
+    follow(keeper)
+    assert not said
+    policy_file.write_text(policy_text("max_expires = 1", "typo = 1", "acls = [3]"))
+    follow(keeper)
+    follow(keeper)
+    assert keeper.rules is first
+    ((event, facts),) = said
+    assert event == "policy_refused"
+    assert [p.partition(" ")[0] for p in facts["problems"]] == [
+        "tokens[0].acls[0]",
+        "tokens[0].typo",
+    ]
+    policy_file.write_text(policy_text("max_expires = 1"))
+    follow(keeper)
+    assert said[1:] == [("policy_reloaded", {"tokens": 1})]
+    assert keeper.rules.tokens[hash_token(TOKEN)].max_expires_in == 1
+    assert keeper.rules.signer is first.signer
+    policy_file.write_text(f'signer.region = "cn-beijing"\n{policy_text()}')
+    follow(keeper)
+    assert keeper.rules.signer.region == "cn-beijing"
+    keeper.refresh(force=True)
+    assert len(said) == 4
+
+
+def test_settings_that_cannot_sign_change_nothing(keys, policy_file):
+    """The old signer and the old tokens stay together."""
+    keeper, said = keeper_of(policy_file)
+    keeper.load()
+    first = keeper.rules
+    policy_file.write_text(
+        'signer.endpoint = "https://oss-cn-beijing.aliyuncs.com"\n'
+        + policy_text("max_expires = 1")
+    )
+    follow(keeper)
+    assert keeper.rules is first
+    assert "does not fit" in said[0][1]["problems"][0]
+
+
+def test_keeper_survives_a_file_that_cannot_be_read(keys, policy_file):
+    """Gone, no text or endless: the old policy stays."""
+    keeper, said = keeper_of(policy_file)
+    keeper.load()
+    first = keeper.rules
+    policy_file.unlink()
+    follow(keeper)
+    follow(keeper)
+    policy_file.write_bytes(b"\xff")
+    follow(keeper)
+    keeper.max_bytes = 10
+    policy_file.write_text(policy_text())
+    follow(keeper)
+    assert keeper.rules is first
+    found = [facts["problems"][0] for _, facts in said]
+    for text, part in zip(found, ("cannot read", "not UTF-8", "larger"), strict=True):
+        assert part in text
+
+
+def test_file_that_is_being_written_is_left_alone(keys, policy_file):
+    """The first half of a policy may be one that grants more."""
+    keeper, said = keeper_of(policy_file)
+    keeper.load()
+    first = keeper.rules
+    for text in (policy_text(), policy_text("max_size = 1"), policy_text()):
+        policy_file.write_text(f"{text}\n# more")
+        keeper.refresh()
+    assert (keeper.rules, said) == (first, [])
+    keeper.refresh()
+    assert said == [("policy_reloaded", {"tokens": 1})]
+
+
+def test_file_that_could_not_be_read_is_tried_again(keys, policy_file):
+    """A policy that takes a token away holds as soon as it can be read."""
+    keeper, said = keeper_of(policy_file)
+    keeper.load()
+    most, keeper.max_bytes = keeper.max_bytes, 10
+    policy_file.write_text(policy_text(token="another-token-00"))
+    follow(keeper)
+    follow(keeper)
+    assert [event for event, _ in said] == ["policy_refused"]
+    keeper.max_bytes = most
+    keeper.refresh()
+    assert [event for event, _ in said] == ["policy_refused", "policy_reloaded"]
+    assert hash_token(TOKEN) not in keeper.rules.tokens
+
+
+def test_fault_does_not_end_the_reading(keys, policy_file):
+    """An unforeseen exception is logged by its class, and the file is read again."""
+
+    class Faulty(RateLimits):
+        faults: ClassVar = [KeyError("secret")]
+
+        def keep(self, names):
+            if self.faults:
+                raise self.faults.pop()
+
+    keeper, said = keeper_of(policy_file)
+    keeper.limits = Faulty()
+    follow(keeper)
+    keeper.refresh()
+    assert said == [
+        ("policy_refused", {"problems": ["KeyError"]}),
+        ("policy_reloaded", {"tokens": 1}),
+    ]
+
+
+def test_watcher_reloads_by_signal_and_by_change(keys, policy_file):
+    """A hangup loads what has not changed, the clock what has."""
+    keeper, said = keeper_of(policy_file)
+    keeper.load()
+
+    async def play():
+        loop = asyncio.get_running_loop()
+        hangup = asyncio.Event()
+        heard = asyncio.Semaphore(0)
+        keeper.say = lambda event, **_: (
+            said.append(event),
+            loop.call_soon_threadsafe(heard.release),
+        )
+        watcher = asyncio.create_task(reload.watch(keeper, hangup, 0.02))
+        hangup.set()
+        await heard.acquire()
+        policy_file.write_text(policy_text("max_expires = 1"))
+        await heard.acquire()
+        watcher.cancel()
+        await asyncio.wait([watcher])
+
+    asyncio.run(play())
+    assert said == ["policy_reloaded"] * 2

@@ -1,0 +1,196 @@
+"""Grants that owners make: what their policies allow, and what is never signed."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from fsspec_osspresigned.emulator.verifying import verify_policy
+from fsspec_osspresigned.errors import ConfigurationError, SignerError
+from fsspec_osspresigned.owner.grants import GrantTerms, sign_grant
+from fsspec_osspresigned.secret import Secret
+from fsspec_osspresigned.signing import Credentials, Endpoint
+from fsspec_osspresigned.signing.post_policy import PolicyCondition, PostPolicy
+from fsspec_osspresigned.units import GIB, MIB
+
+NOW = 1_795_773_600.5  # 2026-11-27T10:00:00Z
+KEY = Credentials("LTAIfakeid", Secret("fakesecret"))
+STS = Credentials("STS.fake", Secret("fakesecret"), Secret("fake-token-1234567"))
+OSS = Endpoint.parse("https://oss-cn-hangzhou.aliyuncs.com")
+
+
+def made(credentials=KEY, endpoint=OSS, version="v4", **terms):
+    """Return a grant for ``examplebucket/in/`` that begins at NOW."""
+    given = {"bucket": "examplebucket", "prefix": "in/", **terms}
+    wanted = GrantTerms(**given)
+    return sign_grant(
+        credentials, endpoint, wanted, version=version, region="cn-hangzhou", now=NOW
+    )
+
+
+def refusals(grant, key="in/a", size=1, bucket="examplebucket", now=NOW, **fields):
+    """Return why a form of *grant* would be refused."""
+    given = {name: value.reveal() for name, value in grant.fields.items()}
+    changed = {name.replace("_", "-"): value for name, value in fields.items()}
+    form = {**given, "key": key, **changed}
+    policy = PostPolicy.parse(grant.fields["policy"])
+    refusal = verify_policy(form, lambda _: KEY, now=NOW)
+    assert refusal is None
+    return [one.text for one in policy.judge(form, bucket=bucket, size=size, now=now)]
+
+
+def test_file_has_the_documented_shape():
+    """Version, address, place, end, and every field of the form but the key."""
+    document = json.loads(made(expires_in=7200).text())
+    fields = document.pop("fields")
+    assert document == {
+        "version": 1,
+        "url": "https://examplebucket.oss-cn-hangzhou.aliyuncs.com/",
+        "bucket": "examplebucket",
+        "prefix": "in/",
+        "expires": "2026-11-27T12:00:00Z",
+    }
+    assert [*fields] == [
+        "success_action_status",
+        "x-oss-object-acl",
+        "policy",
+        "x-oss-signature-version",
+        "x-oss-credential",
+        "x-oss-date",
+        "x-oss-signature",
+    ]
+    assert fields["success_action_status"] == "200"
+    assert fields["x-oss-object-acl"] == "default"
+
+
+def test_repr_shows_no_field():
+    """The fields are as secret as a presigned URL."""
+    grant = made(STS)
+    for name in ("policy", "x-oss-signature", "x-oss-security-token"):
+        assert grant.fields[name].reveal() not in repr(grant)
+
+
+@pytest.mark.parametrize(
+    ("form", "said"),
+    [
+        ({"key": "out/a"}, "key 'out/a'"),
+        ({"key": "in"}, "key 'in'"),
+        ({"bucket": "another-bucket"}, "bucket"),
+        ({"size": 5 * GIB + 1}, "size"),
+        ({"now": NOW + 3600}, "expired"),
+        ({"x_oss_object_acl": "public-read"}, "x-oss-object-acl"),
+    ],
+)
+def test_terms_are_kept(form, said):
+    """Bucket, prefix, size, end and ACL are bound by the policy."""
+    assert refusals(made()) == []
+    (found,) = refusals(made(), **form)
+    assert said in found
+
+
+def test_wishes_of_the_owner_are_bound():
+    """Size, overwriting, ACL, storage class and types go into the policy and the fields."""
+    grant = made(
+        sizes=(1, MIB),
+        overwrite=False,
+        acl="private",
+        content_types=["image/png"],
+        fields={"x-oss-storage-class": "IA"},
+    )
+    assert refusals(grant) == []
+    given = {name: value.reveal() for name, value in grant.fields.items()}
+    assert given["x-oss-forbid-overwrite"] == "true"
+    assert given["x-oss-object-acl"] == "private"
+    assert given["x-oss-content-type"] == "image/png"
+    assert given["x-oss-storage-class"] == "IA"
+    assert refusals(grant, size=0)
+    assert refusals(grant, x_oss_forbid_overwrite="false")
+    assert refusals(grant, x_oss_content_type="text/html")
+    assert refusals(grant, x_oss_storage_class="Archive")
+
+
+def test_one_of_several_types_is_for_the_holder_to_send():
+    """A field that can have two values is no fixed one."""
+    grant = made(content_types=["image/png", "image/jpeg"])
+    assert "x-oss-content-type" not in grant.fields
+    assert refusals(grant, x_oss_content_type="image/jpeg") == []
+    assert refusals(grant, x_oss_content_type="image/svg+xml")
+
+
+def test_acl_can_be_left_open():
+    """Without an ACL the policy does not name the field."""
+    grant = made(acl=None)
+    assert "x-oss-object-acl" not in grant.fields
+    assert refusals(grant, x_oss_object_acl="private") == []
+
+
+def test_v1_is_signed_too():
+    """V1 has other fields; the terms are the same."""
+    grant = made(version="v1")
+    assert {"OSSAccessKeyId", "policy", "Signature"} <= {*grant.fields}
+    assert refusals(grant) == []
+
+
+def test_temporary_key_ends_its_grant():
+    """No grant outlives the key; one of an ended key is not made."""
+    grant = made(
+        Credentials("STS.f", STS.access_key_secret, STS.security_token, NOW + 60.9)
+    )
+    assert grant.expires_at == int(NOW + 60.9)
+    assert "x-oss-security-token" in grant.fields
+    ended = Credentials("STS.f", STS.access_key_secret, STS.security_token, NOW)
+    with pytest.raises(SignerError, match="has expired"):
+        made(ended)
+
+
+def test_path_style_and_cname_are_addresses_too():
+    """The form goes to the root of the bucket, wherever that is."""
+    path = Endpoint.parse("http://127.0.0.1:9000")
+    cname = Endpoint.parse("https://files.example.com", style="cname")
+    assert made(endpoint=path).url == "http://127.0.0.1:9000/examplebucket/"
+    assert made(endpoint=cname).url == "https://files.example.com/"
+
+
+@pytest.mark.parametrize(
+    ("terms", "said"),
+    [
+        ({"bucket": "No"}, "not a valid name"),
+        ({"prefix": "in"}, "end it with a slash"),
+        ({"prefix": "/in/"}, "prefix '/in/' starts with '/'"),
+        ({"prefix": "in/${filename}/"}, "which OSS would replace"),
+        ({"expires_in": 604_801}, "OSS allows 7 days"),
+        ({"expires_in": 0}, "would be valid for 0 s"),
+        ({"sizes": (2, 1)}, "sizes from 2 to 1"),
+        ({"content_types": ["image/", "text/csv"]}, "must be the only content type"),
+    ],
+)
+def test_what_should_not_be_signed(terms, said):
+    """A mistake is told before anything is signed."""
+    with pytest.raises(ConfigurationError, match=said.replace("$", r"\$")):
+        made(**terms)
+
+
+def test_mistakes_are_told_together():
+    """All problems of the terms come at once."""
+    open_ones = {"sizes": (5, 4), "content_types": ["image/", "text/csv"]}
+    with pytest.raises(ConfigurationError) as error:
+        made(bucket="No", prefix="in", expires_in=0, **open_ones)
+    assert len(error.value.problems) == 5
+
+
+@pytest.mark.parametrize(
+    ("types", "operator"), [(["image/"], "starts-with"), (["a/b", "c/d"], "in")]
+)
+def test_content_types_become_a_condition(types, operator):
+    """A type with a slash at its end allows all below it; others are a list."""
+    terms = GrantTerms(bucket="examplebucket", prefix="", content_types=types)
+    wanted = PolicyCondition(operator, "x-oss-content-type", tuple(types))
+    assert terms.conditions()[-1] == wanted
+
+
+def test_cloud_box_is_refused():
+    """How a form is signed for one is not known."""
+    host = "cb-f8z7yvzgwfkl9q0h.cn-hangzhou.oss-cloudbox.aliyuncs.com"
+    with pytest.raises(ConfigurationError, match="cloud box"):
+        made(endpoint=Endpoint.parse(f"https://{host}"))

@@ -1,0 +1,74 @@
+"""The tables of pages that are made from the tables of the package.
+
+``WRITE_OWNER_TABLES=1`` in the environment writes them anew. The reports of
+``osspresigned check store --report`` in docs/service-facts/ fill the last column of the
+facts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from fsspec_osspresigned.owner.conformance_rules import RULES
+from fsspec_osspresigned.owner.store_facts import FACTS
+
+DOCS = Path(__file__).parents[2] / "docs"
+RULES_HEAD = "| rule | what it requires |\n|---|---|\n"
+FACTS_HEAD = """\
+| fact | source | counter-case | needs | emulator | live |
+|---|---|---|---|---|---|
+"""
+
+
+def rules() -> list[str]:
+    """Return the rows of the rules that ``check signer`` tests."""
+    return [f"| `{rule.name}` | {rule.says} |" for rule in RULES]
+
+
+def facts() -> list[str]:
+    """Return the rows of the facts that ``check store`` asks for."""
+    live: dict[str, str] = {}
+    for report in sorted((DOCS / "service-facts").glob("*.json")):
+        document = json.loads(report.read_text(encoding="utf-8"))
+        for fact in document["facts"]:
+            live[fact["name"]] = f"{fact['outcome']}, {document['taken'][:10]}"
+    return [
+        f"| `{fact.name}`: {fact.says} | {fact.source} "
+        f"| {f'`{fact.counter}`' if fact.counter else ''} "
+        f"| {fact.needs.value if fact.needs else ''} "
+        f"| {'as expected' if fact.expected else 'recorded'} "
+        f"| {live.get(fact.name, 'not yet')} |"
+        for fact in FACTS
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "head", "rows"),
+    [
+        ("signer-protocol.md", RULES_HEAD, rules()),
+        (
+            "service-facts.md",
+            FACTS_HEAD,
+            facts(),
+        ),
+    ],
+)
+def test_page_ends_with_the_table(name, head, rows):
+    """The last table of the page has one row for each rule or fact, in their order."""
+    page = DOCS / name
+    text, _, found = page.read_text(encoding="utf-8").partition(head)
+    table = "".join(f"{row}\n" for row in rows)
+    if os.environ.get("WRITE_OWNER_TABLES"):
+        page.write_text(f"{text}{head}{table}", encoding="utf-8")
+        return
+    assert found == table
+
+
+@pytest.mark.parametrize("table", [RULES, FACTS])
+def test_names_are_one_each(table):
+    """A report is read by the names."""
+    assert len({row.name for row in table}) == len(table)

@@ -1,0 +1,251 @@
+"""Systems that lack what POSIX has: uploads work there, whatever has to be done without."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from fsspec_osspresigned import compat
+from fsspec_osspresigned.http.body import has_its_size
+
+BARE = Path(__file__).with_name("bare_system.py")
+
+
+def test_everything_works_without_posix(oss, signed, tmp_path):
+    """Small, in parts, streamed, spooled, resumed, in a transaction; read and listed."""
+    url = tmp_path / "one.url"
+    url.touch(mode=0o600)
+    url.write_text(signed("spooled"))
+    done = subprocess.run(
+        [sys.executable, "-W", "error", str(BARE), str(url)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stderr.splitlines() == []
+    assert done.stdout == "done\n"
+    assert oss.get("examplebucket", "spooled").size == 400 * 1024 * 30
+    assert not oss.uploads("examplebucket")
+
+
+FULL = """
+import errno, os, resource, sys
+from fsspec_osspresigned import OSSPresignedFileSystem
+fs = OSSPresignedFileSystem(signer="keys")
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+for left in range(6):
+    held = []
+    try:
+        while True:
+            held.append(os.open(os.devnull, os.O_RDONLY))
+    except OSError:
+        pass
+    for descriptor in held[:left]:
+        os.close(descriptor)
+    try:
+        fs.pipe_file("examplebucket/full", b"x")
+    except OSError as error:
+        print(type(error).__name__, error, *error.__notes__)
+    for descriptor in held[left:]:
+        os.close(descriptor)
+fs.pipe_file("examplebucket/room", b"x")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it limits no descriptors")
+def test_no_descriptor_is_left(oss):
+    """The engine needs three of them for its loop: a call fails, and waits for nothing."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", FULL],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stderr.splitlines() == []
+    first, *_ = done.stdout.splitlines()
+    assert "Too many open files" in first
+    assert "raise ulimit -n" in first
+    assert oss.get("examplebucket", "room").data() == b"x"
+
+
+def test_bytes_at_an_offset(tmp_path, monkeypatch):
+    """All of them are written, with the calls of POSIX and without."""
+    bitten = getattr(os, "pwrite", None)
+    if bitten is not None:
+        monkeypatch.setattr(os, "pwrite", lambda fd, data, at: bitten(fd, data[:2], at))
+    descriptor = os.open(tmp_path / "f", os.O_RDWR | os.O_CREAT)
+    for lacking in (False, True):
+        if lacking:
+            monkeypatch.delattr(os, "pwrite", raising=False)
+            monkeypatch.delattr(os, "pread", raising=False)
+        compat.write_at(descriptor, memoryview(b"12345"), 3)
+        compat.write_at(descriptor, memoryview(b"abc"), 0)
+        assert compat.read_at(descriptor, 9, 1) == b"bc12345"
+        assert compat.read_at(descriptor, 2, 6) == b"45"
+        assert compat.read_at(descriptor, 2, 8) == b""
+    os.close(descriptor)
+
+
+def test_what_has_come_is_seen_at_once(monkeypatch):
+    """Bytes and the end count; without ``poll`` it is ``select`` that looks."""
+    for lacking in (False, True):
+        if lacking:
+            monkeypatch.delattr(select, "poll", raising=False)
+        here, there = socket.socketpair()
+        descriptor = here.fileno()
+        assert not compat.has_received(descriptor)
+        there.send(b"x")
+        assert compat.has_received(descriptor)
+        here.recv(1)
+        assert not compat.has_received(descriptor)
+        there.close()
+        assert compat.has_received(descriptor)
+        here.close()
+
+
+def test_forks_are_noted_where_there_are_any(monkeypatch):
+    """Elsewhere there is nothing to do."""
+    noted = []
+    monkeypatch.setattr(
+        os, "register_at_fork", lambda **given: noted.append(given), raising=False
+    )
+    compat.before_fork(abs)
+    compat.after_fork_in_child(len)
+    monkeypatch.delattr(os, "register_at_fork")
+    compat.before_fork(abs)
+    compat.after_fork_in_child(len)
+    assert noted == [{"before": abs}, {"after_in_child": len}]
+
+
+@pytest.mark.parametrize("size", [0, 3, 2**20])
+def test_a_system_that_tells_no_blocks_has_honest_files(size):
+    """Files of /proc are of Linux."""
+    assert has_its_size("none", SimpleNamespace(st_size=size))
+
+
+class Names:
+    """One path of each kind, made in a directory."""
+
+    def __init__(self, top):
+        self.file, self.other = top / "file", top / "other"
+        self.link, self.dangling = top / "link", top / "dangling"
+        self.pipe, self.twin, self.directory = top / "pipe", top / "twin", top / "d"
+        self.file.write_bytes(b"file")
+        self.link.symlink_to(self.file)
+        self.dangling.symlink_to(top / "none")
+        os.mkfifo(self.pipe)
+        self.other.write_bytes(b"other")
+        self.twin.hardlink_to(self.other)
+        self.directory.mkdir()
+
+
+@pytest.fixture
+def names(tmp_path):
+    """One path of each kind."""
+    return Names(tmp_path)
+
+
+READ, ADD = os.O_RDONLY, os.O_WRONLY | os.O_APPEND | os.O_CREAT
+
+
+@pytest.mark.parametrize("flags", [READ, ADD])
+def test_a_pipe_is_refused_at_once(names, flags):
+    """No program is at its other end, or one is; devices and sockets are the same."""
+    with pytest.raises(compat.SpecialFileError, match="not a regular file") as caught:
+        compat.open_regular(names.pipe, flags)
+    assert caught.value.filename == str(names.pipe)
+    end = os.open(names.pipe, os.O_RDWR)
+    with pytest.raises(compat.SpecialFileError):
+        compat.open_regular(names.pipe, flags)
+    os.close(end)
+    with pytest.raises(compat.SpecialFileError):
+        compat.open_regular("/dev/null", flags)
+
+
+def test_a_stream_is_copied_whole(names):
+    """A program may write or read whenever it likes, before or after the other end."""
+    data = os.urandom(3_000_000)
+
+    def no_check():
+        pass
+
+    def write():
+        with compat.Stream(str(names.pipe), no_check, writing=True) as stream:
+            stream.write(data)
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    with compat.Stream(str(names.pipe), no_check) as stream:
+        blocks = [*iter(lambda: stream.read(2**20), b"")]
+    writer.join()
+    assert b"".join(blocks) == data
+    with pytest.raises(compat.SpecialFileError):
+        compat.Stream(str(names.pipe), no_check, regular=True)
+
+
+def test_a_socket_and_a_directory_are_refused(names, monkeypatch):
+    """A directory is its own kind of error."""
+    monkeypatch.chdir(names.directory)  # a socket's name must be short
+    with socket.socket(socket.AF_UNIX) as server:
+        server.bind("sock")
+        with pytest.raises(compat.SpecialFileError):
+            compat.open_regular("sock")
+    with pytest.raises(IsADirectoryError):
+        compat.open_regular(names.directory)
+
+
+def test_links_count_where_they_matter(names):
+    """A symbolic link is followed unless it must not be, a second name likewise."""
+    for place in (names.file, names.link, names.twin):
+        descriptor = compat.open_regular(place)
+        assert os.read(descriptor, 9) in (b"file", b"other")
+        os.close(descriptor)
+    for place in (names.link, names.dangling):
+        with pytest.raises(OSError, match="symbolic links"):
+            compat.open_regular(place, ADD | compat.NOFOLLOW)
+    with pytest.raises(OSError, match="hard link to another file"):
+        compat.open_regular(names.twin, ADD, one_link=True)
+    assert not (names.file.parent / "none").exists()
+
+
+def test_a_new_file_is_private(tmp_path):
+    """Unless the caller says otherwise."""
+    os.close(compat.open_regular(tmp_path / "new", ADD, one_link=True))
+    os.close(compat.open_regular(tmp_path / "open", ADD, 0o640))
+    modes = [(tmp_path / name).stat().st_mode & 0o777 for name in ("new", "open")]
+    assert modes[0] == 0o600
+    assert modes[1] | 0o600 == 0o640
+
+
+def test_another_program_gives_its_lease_up(monkeypatch):
+    """A file server does so when the file is opened; it is waited for, but not for ever."""
+    waits = []
+
+    def refuse(*_):
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+
+    def give_up(seconds):
+        waits.append(seconds)
+        if len(waits) == 3:
+            monkeypatch.setattr(os, "open", real)
+
+    real = os.open
+    monkeypatch.setattr("time.sleep", give_up)
+    monkeypatch.setattr(os, "open", refuse)
+    os.close(compat.open_regular("/proc/self/status"))
+    assert len(waits) == 3
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(BlockingIOError):
+        compat.open_regular("/proc/self/status")
+    assert 3 < sum(waits) < 10

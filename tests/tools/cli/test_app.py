@@ -1,0 +1,236 @@
+"""The command line explains itself, with extras and without."""
+
+from __future__ import annotations
+
+import importlib
+import subprocess
+import sys
+
+import pytest
+
+from fsspec_osspresigned import __version__
+from fsspec_osspresigned.errors import NotSignedError
+from fsspec_osspresigned.tools import cli
+from fsspec_osspresigned.tools.cli import app as commands
+
+
+def _fail(error):
+    def function(*args, **kwargs):
+        raise error
+
+    return function
+
+
+@pytest.fixture
+def failing(monkeypatch):
+    """Return a function that lets the command ``demo`` raise what it is given."""
+
+    def install(error):
+        monkeypatch.setattr(commands.demo, "callback", _fail(error))
+
+    return install
+
+
+@pytest.mark.parametrize("command", [[], ["check"]])
+def test_no_summary_of_a_command_is_cut(monkeypatch, capsys, command):
+    """In 80 columns each command is one line."""
+    monkeypatch.setenv("COLUMNS", "80")
+    assert cli.main([*command, "--help"]) == 0
+    said = capsys.readouterr().out
+    lines = said.partition("Commands:\n")[2].partition("\n\n")[0].splitlines()
+    group = (
+        commands.osspresigned.commands["check"] if command else commands.osspresigned
+    )
+    assert "..." not in "".join(lines)
+    assert max(map(len, lines)) < 80
+    assert all(line.endswith(".") for line in lines)
+    assert len(lines) == len(group.commands)
+
+
+def test_without_click_one_line_says_what_to_install(monkeypatch, capsys):
+    """A missing extra is exit 2 and one line that names it."""
+    monkeypatch.delitem(sys.modules, "fsspec_osspresigned.tools.cli.app")
+    monkeypatch.delattr("fsspec_osspresigned.tools.cli.app")
+    monkeypatch.setitem(sys.modules, "click", None)
+    assert cli.main(["--help"]) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "pip install 'fsspec-osspresigned[cli]'" in said
+
+
+def test_another_missing_module_is_not_blamed_on_the_extra(monkeypatch):
+    """What is missing by a fault of ours is raised as it is."""
+    monkeypatch.delitem(sys.modules, "fsspec_osspresigned.tools.cli.app")
+    monkeypatch.delattr("fsspec_osspresigned.tools.cli.app")
+    monkeypatch.setitem(sys.modules, "fsspec_osspresigned.secret", None)
+    with pytest.raises(ModuleNotFoundError, match="secret"):
+        cli.main(["--help"])
+
+
+def test_python_m_shows_help():
+    """``python -m fsspec_osspresigned --help`` lists the commands."""
+    done = subprocess.run(
+        [sys.executable, "-m", "fsspec_osspresigned", "--help"],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert "emulator" in done.stdout
+
+
+def test_python_m_returns_the_exit_code():
+    """``python -m`` exits with what ``main`` returned."""
+    command = [sys.executable, "-m", "fsspec_osspresigned", "nonsense"]
+    assert subprocess.run(command, check=False, capture_output=True).returncode == 2
+
+
+def test_importing_the_main_module_runs_nothing():
+    """``__main__`` acts only when it is the program."""
+    assert importlib.import_module("fsspec_osspresigned.__main__").main is cli.main
+
+
+def test_version(capsys):
+    """``--version`` names program and version."""
+    assert cli.main(["--version"]) == 0
+    assert capsys.readouterr().out == f"osspresigned, version {__version__}\n"
+
+
+def test_unknown_command_is_exit_2(capsys):
+    """A wrong call is told apart from a failure."""
+    assert cli.main(["nonsense"]) == 2
+    assert "No such command" in capsys.readouterr().err
+
+
+def test_names_of_other_tools_are_told_ours(capsys):
+    """Who types what another tool calls it finds the command."""
+    for name, ours in {
+        "copy": "put, get or cp",
+        "mirror": "sync",
+        "presign": "url",
+    }.items():
+        assert cli.main([name, "a", "b"]) == 2
+        assert f"error: {name!r} is called {ours} here\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("call", "advice"),
+    [
+        ("put a b/k --presigned-url x", "Use --url-file."),
+        ("sync a b/k --transfers 4", "Use --jobs."),
+        ("get b/k a --expires-in=4", "Use --expires."),
+        ("put a b/k --url-map x", "Use --map."),
+        ("sync a b/k --url-file x", "put and doctor take it."),
+        ("ls b --presigned-url x", "put and doctor take it."),
+        ("ls b --grant x", "put, sync and doctor take it."),
+        ("ls b --transfers 4", "No such option '--transfers'."),
+        ("put a b/k --job 4", "Did you mean --jobs or --json?"),
+    ],
+)
+def test_options_of_other_tools_are_told_ours(capsys, call, advice):
+    """Not the one that is spelt most alike; and a command that lacks it says why."""
+    assert cli.main(call.split()) == 2
+    said = capsys.readouterr().err
+    assert "error: No such option" in said
+    assert said.count("\n") < 5
+    assert advice in said
+
+
+def test_failure_is_one_line_and_an_exit_code(failing, capsys):
+    """An error of ours is shown with its path and without a traceback."""
+    failing(NotSignedError("no entry in the map", path="examplebucket/a"))
+    assert cli.main(["demo"]) == 3
+    assert capsys.readouterr().err == "error: examplebucket/a: no entry in the map\n"
+
+
+def test_failure_without_path_is_one_line(failing, capsys):
+    """An error that concerns no object names none."""
+    failing(NotSignedError("nothing is signed"))
+    assert cli.main(["demo"]) == 3
+    assert capsys.readouterr().err == "error: nothing is signed\n"
+
+
+def test_foreign_failure_is_named_and_cleaned(failing, capsys):
+    """Another exception shows its type, and no signature that its text holds."""
+    failing(RuntimeError("https://h/k?Signature=c2VjcmV0"))
+    assert cli.main(["demo"]) == 1
+    said = capsys.readouterr().err
+    assert said.startswith("error: RuntimeError: ")
+    assert "c2VjcmV0" not in said
+
+
+def test_failure_of_a_file_names_it(failing, capsys):
+    """An error of the system shows its file and reason, escaped for the terminal."""
+    failing(PermissionError(13, "Permission denied", "a\x1bb"))
+    assert cli.main(["demo"]) == 1
+    assert capsys.readouterr().err == "error: a\\x1bb: Permission denied\n"
+
+
+def test_debug_lets_the_traceback_through(failing):
+    """``--debug`` raises."""
+    failing(RuntimeError("boom"))
+    with pytest.raises(RuntimeError, match="boom"):
+        cli.main(["--debug", "demo"])
+
+
+def test_interrupt_is_exit_130(failing, capsys):
+    """Ctrl-C ends without a traceback."""
+    failing(KeyboardInterrupt())
+    assert cli.main(["demo"]) == 130
+    assert "interrupted" in capsys.readouterr().err
+
+
+def test_exit_code_of_a_command_is_passed_on(monkeypatch):
+    """What a command returns is the exit code; nothing means 0."""
+    monkeypatch.setattr(commands.demo, "callback", lambda **_: 1)
+    assert cli.main(["demo"]) == 1
+    monkeypatch.setattr(commands.demo, "callback", lambda **_: None)
+    assert cli.main(["demo"]) == 0
+
+
+def test_emulator_gets_its_options(monkeypatch, tmp_path):
+    """The command hands over port, directory, buckets, domains and the life of its key."""
+    from fsspec_osspresigned import emulator  # noqa: PLC0415 - an extra
+
+    given = {}
+    monkeypatch.setattr(emulator, "serve", lambda **options: given.update(options))
+    call = ["emulator", "--port", "0", "--root", str(tmp_path), "--bucket", "b"]
+    call += ["--versioned", "v", "--cname", "files.example.com=b", "--sts", "900"]
+    assert cli.main([*call, "--bucket", "c"]) == 0
+    assert given.pop("faults") == []
+    assert given == {
+        "port": 0,
+        "root": tmp_path,
+        "buckets": ("b", "c"),
+        "versioned": ("v",),
+        "cnames": {"files.example.com": "b"},
+        "sts": 900,
+    }
+
+
+def test_missing_server_extra_is_exit_2(monkeypatch, capsys):
+    """A command that needs another extra names that one."""
+    for name in list(sys.modules):
+        if name.startswith("fsspec_osspresigned.emulator"):
+            monkeypatch.delitem(sys.modules, name)
+    error = ModuleNotFoundError("No module named 'uvicorn'", name="uvicorn")
+    monkeypatch.setattr("builtins.__import__", _refusing("uvicorn", error))
+    assert cli.main(["emulator"]) == 2
+    assert "fsspec-osspresigned[server]" in capsys.readouterr().err
+
+
+def _refusing(name, error):
+    real = __import__
+
+    def refuse(wanted, *args, **kwargs):
+        if wanted.split(".")[0] == name:
+            raise error
+        return real(wanted, *args, **kwargs)
+
+    return refuse
+
+
+def test_missing_module_of_ours_is_not_an_extra(monkeypatch, capsys):
+    """A module of ours that is missing is a fault, not an extra."""
+    monkeypatch.setitem(sys.modules, "fsspec_osspresigned.emulator", None)
+    assert cli.main(["emulator"]) == 1
+    assert "ModuleNotFoundError" in capsys.readouterr().err

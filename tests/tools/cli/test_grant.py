@@ -1,0 +1,210 @@
+"""``osspresigned grant``: what its file allows, and where it may go."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+import sys
+import time
+
+import fsspec
+import pytest
+
+from fsspec_osspresigned.errors import NotSignedError
+from fsspec_osspresigned.signing.post_policy import PostPolicy
+from fsspec_osspresigned.tools import cli
+from fsspec_osspresigned.units import MIB
+
+
+@pytest.fixture
+def keys(monkeypatch, tmp_path):
+    """Keys in the environment, and an empty directory."""
+    monkeypatch.setenv("OSS_ACCESS_KEY_ID", "LTAIfakeid")
+    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", "fakesecret")
+    monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
+    monkeypatch.chdir(tmp_path)
+
+
+def grant(*arguments):
+    """Run the command and return its exit code."""
+    return cli.main(["grant", *arguments])
+
+
+def policy_in(place="grant.json"):
+    """Return the policy of a grant file, and its fields."""
+    with open(place, encoding="utf-8") as file:
+        fields = json.load(file)["fields"]
+    return PostPolicy.parse(fields["policy"]), fields
+
+
+@pytest.mark.usefixtures("keys")
+def test_file_is_private_and_told(capsys):
+    """The file is for its owner alone; what was granted is said, and no secret."""
+    assert grant("examplebucket/in/", "--expires", "2h", "--max-size", "1GiB") == 0
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert (
+        "grant for examplebucket/in/ signed: grant.json (mode 0600, a secret)"
+        in said.err
+    )
+    assert "objects of 1 GiB at most; those below it can be replaced" in said.err
+    assert "(1 h 59 min left)" in said.err
+    assert stat.S_IMODE(os.stat("grant.json").st_mode) == 0o600
+    policy, _ = policy_in()
+    assert policy.expires_at == pytest.approx(time.time() + 7200, abs=30)
+
+
+@pytest.mark.usefixtures("keys")
+def test_control_characters_of_the_prefix_are_shown_escaped(capsys):
+    """A prefix that comes from elsewhere cannot forge a line."""
+    assert grant("examplebucket/in\x1b[2J\nforged/") == 0
+    said = capsys.readouterr().err
+    assert "grant for examplebucket/in\\x1b[2J\\nforged/ signed: " in said
+    assert "\x1b" not in said
+
+
+@pytest.mark.usefixtures("keys")
+def test_options_reach_the_policy(capsys):
+    """Each option is a condition, and a field where it has one value."""
+    call = [
+        "oss://examplebucket/in/",
+        "--no-overwrite",
+        "--acl",
+        "private",
+        "-o",
+        "my.grant.json",
+    ]
+    more = ["--min-size", "1", "--max-size", "8MiB", "--storage-class", "IA"]
+    assert grant(*call, *more, "--content-type", "image/png") == 0
+    assert "those below it that exist are kept" in capsys.readouterr().err
+    policy, fields = policy_in("my.grant.json")
+    form = {**fields, "key": "in/a.png"}
+    asked = {"bucket": "examplebucket", "now": time.time()}
+    assert policy.judge(form, size=8 * MIB, **asked) == []
+    assert len(policy.judge(form, size=0, **asked)) == 1
+    assert fields["x-oss-forbid-overwrite"] == "true"
+    assert fields["x-oss-object-acl"] == "private"
+    assert fields["x-oss-storage-class"] == "IA"
+    assert fields["x-oss-content-type"] == "image/png"
+
+
+@pytest.mark.usefixtures("keys")
+def test_pipe_but_no_terminal(capsys, monkeypatch):
+    """A grant goes into a pipe on request, and never to a terminal."""
+    assert grant("examplebucket/in/", "-o", "-") == 0
+    said = capsys.readouterr()
+    assert json.loads(said.out)["bucket"] == "examplebucket"
+    assert "signed: standard output" in said.err
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    assert grant("examplebucket/in/", "-o", "-") == 2
+    assert "do not go to a terminal" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("keys")
+def test_nothing_is_replaced_without_force(capsys):
+    """A file that exists stays, unless --force."""
+    assert grant("examplebucket/in/") == 0
+    assert grant("examplebucket/in/") == 1
+    assert "grant.json is there already" in capsys.readouterr().err
+    assert grant("examplebucket/in/", "--force") == 0
+
+
+@pytest.mark.usefixtures("keys")
+def test_redirected_into_its_own_file(monkeypatch, capsys):
+    """``> grant.json`` is the same file, for its owner alone; ``>>`` keeps what is there."""
+    with open("grant.json", "w", encoding="utf-8") as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        assert grant("examplebucket/in/") == 0
+    assert policy_in()[0].named("key")
+    assert stat.S_IMODE(os.stat("grant.json").st_mode) == 0o600
+    with open("grant.json", "a", encoding="utf-8") as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        assert grant("examplebucket/in/") == 1
+    with open("other", "w", encoding="utf-8") as file:
+        monkeypatch.setattr(sys, "stdout", file)
+        assert grant("examplebucket/in/") == 1
+    assert capsys.readouterr().err.count("grant.json is there already") == 2
+
+
+@pytest.mark.usefixtures("keys")
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (["oss://"], "name a directory, bucket/prefix/, or use --whole-bucket"),
+        (["examplebucket"], "use --whole-bucket"),
+        (["examplebucket/"], "use --whole-bucket"),
+        (["examplebucket/in"], "end it with a slash"),
+        (["examplebucket/in/", "--whole-bucket"], "give one of them"),
+        (["https://examplebucket.example.com/in/"], "not by a URL"),
+        (
+            ["examplebucket/in/", "--min-size", "2", "--max-size", "1"],
+            "sizes from 2 to 1",
+        ),
+        (["examplebucket/in/", "--expires", "8d"], "not a lifetime from 1s to 7d"),
+    ],
+)
+def test_what_is_refused(call, said, capsys):
+    """A grant that would be too wide, or none, is refused with the reason."""
+    assert grant(*call) == 2
+    assert said in " ".join(capsys.readouterr().err.split())
+    assert os.listdir() == []
+
+
+@pytest.mark.usefixtures("keys")
+def test_whole_bucket_on_request(capsys):
+    """``--whole-bucket`` grants every key; a size above OSS's limit is that limit."""
+    assert grant("examplebucket", "--whole-bucket", "--max-size", "1TiB") == 0
+    assert "objects of 5 GiB at most" in capsys.readouterr().err
+    policy, fields = policy_in()
+    form = {**fields, "key": "anything"}
+    assert policy.judge(form, bucket="examplebucket", size=1, now=time.time()) == []
+
+
+@pytest.mark.usefixtures("keys")
+def test_temporary_key_shortens_it(capsys, monkeypatch):
+    """The end of the key is the end of the grant, and that is said."""
+    ends = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 1800))
+    monkeypatch.setenv("OSS_SESSION_TOKEN", "fake-token-1234567")
+    monkeypatch.setenv("OSS_SESSION_EXPIRATION", ends)
+    assert grant("examplebucket/in/", "--expires", "2h") == 0
+    said = capsys.readouterr().err
+    assert f"valid until {ends}" in said
+    assert "the temporary key ends then: shorter than the 2 h asked for" in said
+    monkeypatch.delenv("OSS_SESSION_EXPIRATION")
+    assert grant("examplebucket/in/", "--expires", "2h", "--force") == 0
+    said = capsys.readouterr().err
+    assert said.endswith("if the temporary key ends earlier, so does the grant\n")
+
+
+def test_missing_keys_are_named(capsys, monkeypatch, tmp_path):
+    """Without keys nothing is written."""
+    monkeypatch.chdir(tmp_path)
+    assert grant("examplebucket/in/") == 2
+    assert "OSS_ACCESS_KEY_ID" in capsys.readouterr().err
+    assert os.listdir() == []
+
+
+def test_help_has_examples(capsys):
+    """The examples are whole commands."""
+    assert grant("--help") == 0
+    assert "osspresigned grant examplebucket/incoming/" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("version", ["v4", "v1"])
+def test_file_uploads_with_the_option(oss, version):
+    """What the command writes is all that an uploader needs, for any name."""
+    wishes = ["--max-size", "1MiB", "--no-overwrite", "--signature-version", version]
+    assert grant("examplebucket/in/", *wishes) == 0
+    place = os.path.abspath("grant.json")
+    fs = fsspec.filesystem("osspresigned", grant=place, skip_instance_cache=True)
+    fs.pipe({"examplebucket/in/a b.txt": b"one", "examplebucket/in/deep/c": b"two"})
+    assert oss.get("examplebucket", "in/a b.txt").data() == b"one"
+    assert oss.get("examplebucket", "in/deep/c").data() == b"two"
+    with pytest.raises(FileExistsError):
+        fs.pipe_file("examplebucket/in/a b.txt", b"three")
+    with pytest.raises(NotSignedError, match="in/"):
+        fs.pipe_file("examplebucket/out", b"four")
+    with pytest.raises(NotSignedError, match="size"):
+        fs.pipe_file("examplebucket/in/large", bytes(MIB + 1))
+    assert oss.get("examplebucket", "in/a b.txt").data() == b"one"

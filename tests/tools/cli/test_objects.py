@@ -1,0 +1,450 @@
+"""``get``, ``ls``, ``rm`` and ``url``: what is there, where that is signed."""
+
+from __future__ import annotations
+
+import http.client
+import io
+import json
+import os
+import urllib.request
+
+import pytest
+
+from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.model import Action
+from fsspec_osspresigned.units import MIB
+from tests.tools.cli.conftest import BUCKET, KEYS, Text, stored
+
+FROM = f"{BUCKET}/out/"
+
+
+@pytest.fixture
+def objects(oss, run, tree):
+    """Three objects below ``out/``, and one that stands for a directory."""
+    assert run("put", "data/", FROM, *KEYS).code == 0
+    assert run("put", "-", f"{BUCKET}/top", *KEYS, stdin=b"top").code == 0
+    oss.clear()
+    return oss
+
+
+def files(place):
+    """Return all files below *place* with their bytes."""
+    return {
+        str(one.relative_to(place)): one.read_bytes()
+        for one in place.rglob("*")
+        if one.is_file()
+    }
+
+
+def test_get_one_and_several(run, objects, tmp_path):
+    """A file goes into a directory that is there; several into one that is made."""
+    ended = run("get", f"{FROM}a.csv", ".", *KEYS)
+    assert ended.code == 0
+    assert ended.err.startswith("fetched 1 file, 1 B in ")
+    assert (tmp_path / "a.csv").read_bytes() == b"a"
+    assert run("get", f"{FROM}a.csv", f"{BUCKET}/top", "new", *KEYS).code == 0
+    assert files(tmp_path / "new") == {"a.csv": b"a", "top": b"top"}
+
+
+def test_get_a_directory(run, objects, tmp_path):
+    """Directories are made, and only files are counted."""
+    ended = run("get", FROM, "new/", "--recursive", *KEYS)
+    assert ended.err.startswith("fetched 3 files, 6 B in ")
+    assert files(tmp_path / "new") == {"a.csv": b"a", "b/c.csv": b"cc", "b/d e.bin": b"ddd"}  # fmt: skip
+
+
+@pytest.mark.parametrize("filters", [(), ("--include", "*.csv")])
+def test_get_does_not_wait_for_a_pipe_in_its_target(run, objects, tmp_path, filters):
+    """The object is a failure, and the others arrive."""
+    os.mkfifo(tmp_path / "a.csv")
+    ended = run("get", FROM, "./", "--recursive", *filters, *KEYS)
+    assert ended.code == 1
+    assert "a pipe or device is in the place of the file: remove it" in ended.err
+    assert files(tmp_path)["b/c.csv"] == b"cc"
+
+
+def test_get_to_standard_output(run, objects, monkeypatch):
+    """The bytes and nothing else, one object after the other."""
+    ended = run("get", f"{FROM}b/c.csv", f"{BUCKET}/top", "-", *KEYS)
+    assert ended.out == "cctop"
+    assert run("get", f"{BUCKET}/top", "-", *KEYS, "--json").code == 2
+
+
+def test_get_reads_large_objects_in_pieces(run, oss, tmp_path):
+    """More than one block reaches standard output whole."""
+    data = os.urandom(2 * MIB + 1).hex().encode()
+    (tmp_path / "big").write_bytes(data)
+    assert run("put", "big", f"{BUCKET}/big", *KEYS).code == 0
+    assert run("get", f"{BUCKET}/big", "-", *KEYS, "--quiet").out == data.decode()
+
+
+def test_get_to_standard_output_is_compared(run, objects):
+    """Nothing can be taken back there, so the exit code tells."""
+    objects.faults.add(Fault(action="HeadObject", wrong_crc=True))
+    ended = run("get", f"{BUCKET}/top", "-", *KEYS)
+    assert ended.code == 1
+    assert "the store says CRC-64" in ended.err
+
+
+def test_get_names_what_failed(run, objects, tmp_path):
+    """The others are fetched; of what failed there is no file."""
+    objects.faults.add(Fault(action="GetObject", key="out/a.csv", refuse="denied", times=None))  # fmt: skip
+    ended = run("get", FROM, "new/", "-r", *KEYS)
+    assert ended.code == 1
+    assert ended.err.startswith(f"{FROM}a.csv: not fetched: ")
+    assert "fetched 2 of 3 files" in ended.err
+    assert "a.csv" not in files(tmp_path / "new")
+    ended = run("get", f"{FROM}nowhere", "x", *KEYS, "--json")
+    failed, end = ended.events
+    assert (failed["path"], failed["event"]) == (f"{FROM}nowhere", "failed")
+    assert (failed["local"], failed["error"]) == (str(tmp_path / "x"), "ObjectNotFoundError")  # fmt: skip
+    assert end["exit_code"] == ended.code == 1
+    assert run("get", f"{FROM}nowhere", "-", *KEYS).code == 1
+
+
+def test_get_what_is_not_signed(run, objects, url_map):
+    """Exit 3, and never an empty answer."""
+    assert run("get", f"{FROM}a.csv", "x", "--map", url_map("out/a.csv")).code == 3
+
+
+@pytest.mark.parametrize("command", ["get", "ls", "rm", "url"])
+def test_one_url_is_for_uploads(run, command):
+    """Other commands do not offer it."""
+    ended = run(command, "a", "b", "--url-file", "x")
+    assert ended.code == 2
+    assert "No such option" in ended.err
+
+
+def test_get_takes_the_rate(run, objects, monkeypatch):
+    """``--bwlimit`` holds for reading, too."""
+    taken = []
+    monkeypatch.setattr(
+        "fsspec_osspresigned.tools.progress.RateLimit.take",
+        lambda _, size: taken.append(size),
+    )
+    assert run("get", FROM, "new/", "-r", *KEYS, "--bwlimit", "1M").code == 0
+    assert sum(taken) == 6
+
+
+def test_ls(run, objects):
+    """Names; with --long sizes and times; with --json whatever there is."""
+    assert run("ls", BUCKET, *KEYS).out == f"{FROM}\n{BUCKET}/top\n"
+    long = run("ls", f"osspresigned://{BUCKET}", "-l", *KEYS).out.splitlines()
+    assert long[0].split() == [FROM]
+    size, unit, _, time, name = long[1].split()
+    assert (size, unit, time[-1], name) == ("3", "B", "Z", f"{BUCKET}/top")
+    lines = run("ls", FROM, "-r", "--json", *KEYS).out.splitlines()
+    found = [json.loads(line) for line in lines]
+    assert [one["path"] for one in found] == [f"{FROM}a.csv", f"{FROM}b/c.csv", f"{FROM}b/d e.bin"]  # fmt: skip
+    assert found[0]["size"] == 1
+    assert found[0]["modified"].endswith("+00:00")
+    directory = json.loads(run("ls", BUCKET, "--json", *KEYS).out.splitlines()[0])
+    assert (directory["type"], directory["modified"]) == ("directory", None)
+
+
+def test_paths_may_begin_as_urls_of_oss(run, objects, tree):
+    """Users of other tools write oss://, users of fsspec osspresigned://."""
+    for front in ("oss://", "osspresigned://"):
+        to = f"{front}{BUCKET}/p/"
+        assert run("put", "data/a.csv", to, *KEYS).code == 0
+        assert run("ls", to, *KEYS).out == f"{BUCKET}/p/a.csv\n"
+        assert run("get", f"{to}a.csv", "-", *KEYS).out == "a"
+        assert run("sync", "data/b", to, *KEYS, "--delete", "--yes").code == 0
+        assert run("url", f"{to}c.csv", *KEYS, secret=True).code == 0
+        assert run("rm", f"{to}c.csv", f"{to}d e.bin", *KEYS).err == "deleted 2 files\n"
+
+
+def test_ls_cannot_steer_the_terminal(run, oss, tmp_path):
+    """A key with control characters is shown escaped."""
+    (tmp_path / "f").touch()
+    assert run("put", "f", f"{BUCKET}/a\x1b[31m", *KEYS).code == 0
+    assert run("ls", BUCKET, *KEYS).out == f"{BUCKET}/a\\x1b[31m\n"
+
+
+def test_ls_of_what_is_not_there_or_not_signed(run, objects, url_map):
+    """1 and 3, and a line that says so."""
+    ended = run("ls", f"{BUCKET}/nowhere", *KEYS)
+    assert (ended.code, ended.err) == (1, f"error: {BUCKET}/nowhere: nothing there\n")
+    ended = run("ls", "no-such-bucket", *KEYS)
+    assert ended.code == 1
+    assert "the bucket does not exist" in ended.err
+    ended = run("ls", FROM, "--map", url_map("k"))
+    assert ended.code == 3
+    assert ended.out == ""
+
+
+def test_rm(run, objects):
+    """Objects are deleted; what is not there is no failure, and not called deleted."""
+    call = ("rm", f"{FROM}a.csv", f"{FROM}nowhere", *KEYS)
+    assert run(*call, "--dry-run").out == f"{FROM}a.csv\n"
+    ended = run(*call)
+    assert (ended.code, ended.err) == (
+        0,
+        f"{FROM}nowhere: was not there\ndeleted 1 file\n",
+    )
+    assert "out/a.csv" not in stored(objects)
+    ended = run(*call, "--json")
+    assert (ended.code, ended.err, ended.events[-1]["done"]) == (0, "", 0)
+
+
+def test_rm_where_it_cannot_look(run, objects, signer_of):
+    """Only there it says "deleted" of what may never have been: OSS does not tell."""
+    by = signer_of(Action.DeleteObject)
+    ended = run("rm", f"{FROM}a.csv", f"{FROM}nowhere", *by)
+    assert (ended.code, ended.err) == (0, "deleted 2 files\n")
+    assert "out/a.csv" not in stored(objects)
+
+
+@pytest.mark.parametrize("path", [f"{FROM}b", f"{FROM}b/"])
+@pytest.mark.parametrize("command", [("rm",), ("rm", "--dry-run"), ("get",)])
+def test_a_prefix_needs_recursive(run, objects, tmp_path, command, path):
+    """Without it a prefix is an error that says so: nothing is deleted or fetched."""
+    everything = stored(objects)
+    target = ["new/"] if command == ("get",) else []
+    ended = run(*command, path, *target, *KEYS)
+    assert ended.code == 1
+    assert "add --recursive\n" in ended.err
+    assert stored(objects) == everything
+    assert not files(tmp_path / "new")
+
+
+def test_a_prefix_is_no_stream(run, objects):
+    """Nor is it an empty one."""
+    for more in ((), ("-r",)):
+        ended = run("get", f"{FROM}b", "-", *KEYS, *more)
+        assert (ended.code, ended.out) == (1, "")
+        assert "out/b: not fetched: " in ended.err
+
+
+def test_what_fits_nothing_is_named(run, objects):
+    """As a path, not as a list of Python."""
+    for command in (("rm", f"{FROM}*.none"), ("rm", f"{FROM}none/", "-r", "--yes")):
+        ended = run(*command, *KEYS)
+        assert ended.code == 1
+        assert ended.err == f"error: {command[1]}: nothing there, or not visible\n"
+    ended = run("put", "*.none", FROM, *KEYS)
+    assert ended.err.startswith("*.none: not stored: no local file matches\n")
+
+
+def test_rm_of_a_directory_asks(run, objects, monkeypatch):
+    """At a terminal it asks, elsewhere it wants --yes; a dry run only tells."""
+    everything = stored(objects)
+    ended = run("rm", FROM, "-r", "--dry-run", *KEYS)
+    assert ended.out == f"{FROM}a.csv\n{FROM}b/c.csv\n{FROM}b/d e.bin\n"
+    assert run("rm", FROM, "-r", *KEYS).code == 2
+    monkeypatch.setattr("fsspec_osspresigned.tools.cli.options.MAX_SHOWN", 1)
+    ended = run("rm", FROM, "-r", *KEYS, stdin=b"n\n", terminal=True)
+    assert ended.code == 1
+    assert f"{FROM}a.csv\nand 2 more\ndelete 3 objects?" in ended.err
+    assert stored(objects) == everything
+    monkeypatch.undo()
+
+
+def test_rm_of_a_directory(run, objects, monkeypatch):
+    """Yes is yes, by a key or by an option."""
+    ended = run("rm", f"{FROM}b", "-r", *KEYS, stdin=b"y\n", terminal=True)
+    assert ended.code == 0
+    assert stored(objects).keys() == {"out/a.csv", "top"}
+    ended = run("rm", FROM, "-r", "--yes", "--json", *KEYS)
+    assert ended.events[-1]["done"] == 1
+    assert stored(objects).keys() == {"top"}
+
+
+def test_rm_names_what_failed(run, objects, url_map):
+    """As everywhere."""
+    objects.faults.add(Fault(action="DeleteObject", key="out/a.csv", refuse="denied"))
+    ended = run("rm", f"{FROM}a.csv", f"{BUCKET}/top", *KEYS)
+    assert ended.code == 1
+    assert ended.err.startswith(f"{FROM}a.csv: not deleted: ")
+    assert run("rm", f"{FROM}a.csv", "--map", url_map("k")).code == 3
+
+
+def test_url_is_printed_on_demand_alone(run, objects):
+    """The text on standard output works; what is said about it holds no signature."""
+    ended = run("url", f"{FROM}a.csv", *KEYS, "--expires", "2h", secret=True)
+    with urllib.request.urlopen(ended.out.strip()) as reply:
+        assert reply.read() == b"a"
+    assert "valid for GET until " in ended.err
+    assert "(1 h 59 min left)" in ended.err
+    ended = run("url", f"{BUCKET}/new", "--method", "PUT", *KEYS, secret=True)
+    host, _, target = ended.out.strip().removeprefix("http://").partition("/")
+    connection = http.client.HTTPConnection(host)
+    connection.request("PUT", f"/{target}", b"x")
+    assert connection.getresponse().status == 200
+    connection.close()
+    assert stored(objects)["new"] == b"x"
+    assert "(59 min 59 s left)" in ended.err or "(1 h left)" in ended.err
+
+
+def test_url_of_one_size(run, objects, signer_of):
+    """A signer service wants the size, and the message names the option."""
+    of_signer = signer_of(Action.PutObject)
+    call = ("url", f"{BUCKET}/new", "--method", "PUT", *of_signer)
+    ended = run(*call)
+    assert ended.code == 2
+    assert "needs the exact size of the body: give --size" in ended.err
+    ended = run(*call, "--size", "1", secret=True)
+    assert ended.out.startswith("http")
+    ended = run("url", f"{BUCKET}/new", *KEYS, "--size", "1")
+    assert (ended.code, ended.out) == (2, "")
+
+
+def test_list_that_is_not_signed_is_said(run, url_map):
+    """It is listing that lacks, and not HeadObject."""
+    ended = run("ls", f"{BUCKET}/in/", "--map", url_map("k"))
+    assert ended.code == 3
+    assert "listing is not granted" in ended.err
+
+
+def test_url_that_nobody_signs(run, objects, url_map):
+    """A map of uploads has none to read with."""
+    ended = run("url", f"{FROM}a.csv", "--map", url_map("out/a.csv"))
+    assert (ended.code, ended.out) == (3, "")
+
+
+@pytest.mark.parametrize("command", [("ls", BUCKET), ("get", f"{BUCKET}/top", "-")])
+def test_nobody_reads(run, objects, monkeypatch, command):
+    """A pipe that closes ends it, quietly, with a code of its own."""
+
+    def closed(*_):
+        raise BrokenPipeError(32, "Broken pipe")
+
+    class Closed(Text):
+        write = closed
+
+        @property
+        def buffer(self):
+            return type("Raw", (io.BytesIO,), {"write": closed})()
+
+        text = ""
+
+    monkeypatch.setattr("tests.tools.cli.conftest.Text", lambda *_, **__: Closed())
+    assert run(*command, *KEYS).code == 141
+
+
+def test_get_tells_what_it_would_fetch(run, objects, tmp_path):
+    """Nothing is written; what was not listed is looked at."""
+    ended = run("get", FROM, "new/", "-r", "-n", *KEYS, "--exclude", "b/")
+    assert ended.out == f"fetch {FROM}a.csv to {tmp_path}/new/a.csv\n"
+    assert ended.err == "1 file to fetch\n"
+    ended = run("get", f"{FROM}a.csv", "x", "--dry-run", *KEYS, "--json")
+    assert [one["event"] for one in ended.events] == ["fetch", "plan"]
+    ended = run("get", f"{FROM}none", "x", "--dry-run", *KEYS)
+    assert (ended.code, ended.err) == (1, f"error: {FROM}none: nothing there\n")
+    ended = run("get", f"{FROM}b", "x", "--dry-run", *KEYS)
+    assert (ended.code, ended.err.endswith("add --recursive\n")) == (1, True)
+    assert run("get", f"{FROM}a.csv", "-", "--dry-run", *KEYS).code == 2
+    assert not (tmp_path / "new").exists()
+
+
+def test_cat(run, objects):
+    """The bytes, as ``get`` with a dash."""
+    assert run("cat", f"{FROM}b/c.csv", f"oss://{BUCKET}/top", *KEYS).out == "cctop"
+
+
+def test_ls_counts(run, objects):
+    """The total stands on standard error; --bytes are whole numbers."""
+    ended = run("ls", FROM, "-l", "-r", *KEYS)
+    assert ended.err == "3 objects, 6 B\n"
+    assert run("put", "-", f"{BUCKET}/big", *KEYS, stdin=bytes(2000)).code == 0
+    ended = run("ls", BUCKET, "--bytes", *KEYS)
+    assert ended.out.splitlines()[0].split()[0] == "2000"
+    assert ended.err == "2 objects, 2003\n"
+
+
+def test_du(run, objects):
+    """Bytes and objects of each prefix."""
+    ended = run("du", FROM, f"{BUCKET}/top", *KEYS)
+    assert [line.split() for line in ended.out.splitlines()] == [
+        ["6", "B", "3", "objects", FROM],
+        ["3", "B", "1", "object", f"{BUCKET}/top"],
+    ]
+    found = json.loads(run("du", FROM, *KEYS, "--json").out)
+    assert found == {"path": FROM, "objects": 3, "size": 6}
+    assert run("du", FROM, *KEYS, "--bytes").out.split()[0] == "6"
+    ended = run("du", f"{BUCKET}/none/", *KEYS)
+    assert (ended.code, ended.err) == (1, f"error: {BUCKET}/none/: nothing there\n")
+
+
+def test_stat(run, objects):
+    """What HeadObject tells, of each object."""
+    ended = run("stat", f"{BUCKET}/top", f"{FROM}a.csv", *KEYS)
+    lines = ended.out.splitlines()
+    assert lines[0].split() == ["object", f"{BUCKET}/top"]
+    assert lines[1].split() == ["size", "3", "B", "(3", "bytes)"]
+    assert {line.split()[0] for line in lines if line} >= {"modified", "etag", "crc64"}
+    assert "" in lines
+    found = json.loads(run("stat", f"{BUCKET}/top", *KEYS, "--json").out)
+    assert (found["path"], found["size"]) == (f"{BUCKET}/top", 3)
+    ended = run("stat", f"{FROM}b", *KEYS)
+    assert (ended.code, ended.err.endswith("a prefix: ls lists it\n")) == (1, True)
+    assert run("stat", f"{FROM}none", *KEYS).code == 1
+
+
+def test_cp_and_mv(run, objects):
+    """One object, several, and trees; a move leaves nothing behind."""
+    assert run("cp", f"{FROM}a.csv", f"{BUCKET}/one", *KEYS).err == "copied 1 file\n"
+    ended = run("cp", f"oss://{FROM}", f"oss://{BUCKET}/kept/", "-r", *KEYS, "-v")
+    assert f"{FROM}a.csv: copied to {BUCKET}/kept/a.csv\n" in ended.err
+    assert ended.err.endswith("copied 3 files\n")
+    ended = run("mv", f"{FROM}a.csv", f"{BUCKET}/top", f"{BUCKET}/done", *KEYS)
+    assert (ended.code, ended.err) == (0, "moved 2 files\n")
+    assert stored(objects) == {
+        "done/a.csv": b"a",
+        "done/top": b"top",
+        "one": b"a",
+        "out/b/c.csv": b"cc",
+        "out/b/d e.bin": b"ddd",
+        "kept/a.csv": b"a",
+        "kept/b/c.csv": b"cc",
+        "kept/b/d e.bin": b"ddd",
+    }
+    assert run("cp", f"{BUCKET}/one", "no-such-bucket", *KEYS).code == 1
+
+
+def test_cp_and_mv_only_tell(run, objects):
+    """With a dry run."""
+    before = stored(objects)
+    ended = run("cp", f"{FROM}a.csv", f"{BUCKET}/kept/", "-n", *KEYS)
+    assert ended.out == f"copy {FROM}a.csv to {BUCKET}/kept/a.csv\n"
+    ended = run("mv", f"{FROM}a.csv", f"{BUCKET}/x", "-n", "--json", *KEYS)
+    assert ended.events[0]["target"] == f"{BUCKET}/x"
+    assert stored(objects) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (
+            ("data/a.csv", f"{BUCKET}/x"),
+            "osspresigned put uploads it (write oss://data",
+        ),
+        (("./x", f"{BUCKET}/x"), "./x is a file of this machine"),
+        ((f"{FROM}a.csv", "."), "osspresigned get fetches objects"),
+        ((FROM, f"{FROM}below/", "-r"), "lies in what is copied"),
+        ((FROM, f"{BUCKET}/x/"), "a prefix: add --recursive"),
+        ((f"{FROM}none", f"{BUCKET}/x"), "nothing there"),
+    ],
+)
+@pytest.mark.parametrize("command", ["cp", "mv"])
+def test_what_cp_does_not_do(run, objects, tree, command, words, told):
+    """It says which command does; the store is as it was."""
+    before = stored(objects)
+    ended = run(command, *words, *KEYS)
+    assert ended.code in (1, 2)
+    assert told in ended.err
+    assert stored(objects) == before
+
+
+def test_rm_tells_events(run, objects):
+    """In a dry run, too."""
+    ended = run("rm", f"{FROM}a.csv", "-n", "--json", *KEYS)
+    assert ended.events == [{"event": "delete", "path": f"{FROM}a.csv"}]
+    ended = run("rm", f"{FROM}a.csv", "-v", *KEYS)
+    assert ended.err == f"{FROM}a.csv: deleted\ndeleted 1 file\n"
+
+
+def test_verbose_names_files_that_are_fetched(run, objects):
+    """With where they went, and their bytes."""
+    ended = run("get", FROM, "new/", "-r", "-v", *KEYS)
+    assert f"{FROM}b/c.csv: fetched to new/b/c.csv, 2 B\n" in ended.err

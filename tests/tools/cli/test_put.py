@@ -1,0 +1,803 @@
+"""``osspresigned put``: everything arrives, or is named with its reason."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import stat
+import sys
+import threading
+
+import pytest
+
+from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.errors import ConfigurationError
+from fsspec_osspresigned.files import LineFile
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.tools.cli import options
+from fsspec_osspresigned.tools.cli.put import PutPlan
+from fsspec_osspresigned.units import KIB, MIB
+from fsspec_osspresigned.upload.journal import Checkpoint
+from tests.form_signer import grant_of
+from tests.tools.cli.conftest import BUCKET, KEYS, Text, stored
+
+TO = f"{BUCKET}/in/"
+
+
+def test_directories_files_and_patterns_go_where_slashes_say(run, oss, tree):
+    """A directory keeps its name, with a slash it does not; patterns are resolved."""
+    assert run("put", "data", "data/b/*.bin", TO, *KEYS).code == 0
+    assert stored(oss) == {
+        "in/data/a.csv": b"a",
+        "in/data/b/c.csv": b"cc",
+        "in/data/b/d e.bin": b"ddd",
+        "in/d e.bin": b"ddd",
+    }
+    oss.clear()
+    assert run("put", "data/", f"osspresigned://{TO}x/", *KEYS).code == 0
+    assert stored(oss)["in/x/b/c.csv"] == b"cc"
+
+
+def test_bucket_alone_is_a_directory(run, oss, tree):
+    """``put file bucket`` stores it under its name."""
+    assert run("put", "data/a.csv", BUCKET, *KEYS).code == 0
+    assert stored(oss) == {"a.csv": b"a"}
+
+
+def test_summary_is_one_line(run, tree):
+    """What is stored, its bytes and the rate; standard output stays free."""
+    ended = run("put", "data", TO, *KEYS)
+    assert ended.out == ""
+    assert ended.err.startswith("stored 3 files, 6 B in 0.")
+    assert ended.err.count("\n") == 1
+    assert run("put", "data", TO, *KEYS, "--quiet").err == ""
+
+
+@pytest.mark.parametrize("pasted", ["{}", "{}\n", "\ufeff <{}>\r\n", '"{}"\n\n'])
+def test_one_url_from_standard_input(run, oss, url, tree, pasted):
+    """A URL that is pasted as mail programs give it uploads one file, with no DEST."""
+    text = pasted.format(url("r.csv")).encode()
+    assert run("put", "data/a.csv", "--url-file", "-", stdin=text).code == 0
+    assert stored(oss) == {"r.csv": b"a"}
+
+
+def private(place):
+    """Make a file of mode 0600."""
+    place.touch(0o600)
+    return place
+
+
+def test_url_file_that_others_can_read_is_warned_about(run, oss, url, tree):
+    """The file is a secret, as a map or a grant is."""
+    (tree.parent / "one.url").write_text(url("r.csv"))
+    (tree.parent / "one.url").chmod(0o644)
+    ended = run("put", "data/a.csv", "--url-file", "one.url")
+    assert ended.code == 0
+    assert "one.url holds a presigned URL and can be read by others" in ended.err
+
+
+@pytest.mark.parametrize("how", ["one.url", "file:one.url", "env:ONE"])
+def test_one_url_from_a_file_or_a_variable(run, oss, url, tree, monkeypatch, how):
+    """DEST may name the object of the URL, and no other."""
+    private(tree.parent / "one.url").write_text(url("r.csv"))
+    monkeypatch.setenv("ONE", url("r.csv"))
+    where = f"{BUCKET}/r.csv"
+    ended = run("put", "data/a.csv", "--url-file", how)
+    assert (ended.code, ended.err.splitlines()[0]) == (0, f"to {where}")
+    assert run("put", "data/a.csv", "--url-file", how, "--quiet").err == ""
+    assert run("put", "data/a.csv", where, "--url-file", how).code == 0
+    assert stored(oss) == {"r.csv": b"a"}
+    ended = run("put", "data/a.csv", f"{BUCKET}/other", "--url-file", how)
+    assert ended.code == 3
+    assert "is only for 'examplebucket/r.csv'" in ended.err
+    assert "leave DEST out" in ended.err
+
+
+def test_one_url_of_a_host_without_a_bucket(tmp_path):
+    """Where the URL does not show its bucket, the key alone is its path."""
+    private(tmp_path / "one.url").write_text(
+        "https://files.example.com/r.csv?Expires=1"
+    )
+    connection = options.UploadConnectionOptions(url_file=str(tmp_path / "one.url"))
+    filesystem = connection.filesystem()
+    assert connection.path(filesystem, "") == "r.csv"
+    assert connection.path(filesystem, "b/k") == "b/k"
+
+
+def test_standard_input_to_one_url(run, oss, url, tree):
+    """A stream and a URL from a file go together."""
+    private(tree.parent / "one.url").write_text(url("s"))
+    ended = run("put", "-", "--url-file", "one.url", stdin=b"piped")
+    assert (ended.code, ended.err.splitlines()[0]) == (0, f"to {BUCKET}/s")
+    assert stored(oss) == {"s": b"piped"}
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        (b" \n", "holds nothing"),
+        (b"https://h/k?a=1\nhttps://h/k?a=2", "several lines"),
+        (b"no url", "of --url-file"),
+    ],
+)
+def test_what_is_no_url_is_refused(run, tree, text, why):
+    """A bad paste is said, and not repeated."""
+    ended = run("put", "data/a.csv", "--url-file", "-", stdin=text)
+    assert ended.code == 2
+    assert why in ended.err
+
+
+@pytest.mark.parametrize("command", ["put", "get", "ls", "rm", "url", "doctor", "sign"])  # fmt: skip
+@pytest.mark.parametrize("form", ["{}", "--url-file={}", "--map={}", "--signer={}", f"{TO}k?{{1}}"])  # fmt: skip
+def test_url_as_an_argument_is_refused_with_the_remedy(run, url, tree, command, form):
+    """No command takes one, in no option, nor its query; and none repeats it."""
+    ended = run(command, form.format(url("k"), url("k").partition("?")[2]), TO)
+    assert ended.code == 2
+    assert "--url-file" in ended.err
+    assert "(ps)" in ended.err
+
+
+def test_bad_value_that_holds_a_signature_is_cleaned(run, oss):
+    """What click repeats of a wrong value is cleaned like all else."""
+    ended = run("put", "a", TO, "--jobs", "x-oss-signature=c2VjcmV0c2VjcmV0")
+    assert ended.code == 2
+    assert "c2VjcmV0" not in ended.err
+
+
+def test_standard_input_is_a_stream(run, oss):
+    """Any length, with the headers that were asked for; nothing is announced."""
+    data = os.urandom(3 * MIB)
+    more = ("--content-type", "a/b", "--metadata", "n=v", "--header", "Cache-Control=no-cache")  # fmt: skip
+    ended = run("put", "-", f"{TO}s", *KEYS, *more, "--storage-class", "IA", stdin=data)
+    assert ended.code == 0
+    found = oss.get(BUCKET, "in/s")
+    assert found.data() == data
+    assert found.headers["content-type"] == "a/b"
+    assert found.headers["x-oss-meta-n"] == "v"
+    assert found.headers["cache-control"] == "no-cache"
+
+
+def test_broken_standard_input_publishes_nothing(run, oss, monkeypatch):
+    """If reading it fails, there is no object."""
+
+    class Broken(io.BytesIO):
+        def read(self, *_):
+            raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(Text, "buffer", Broken(), raising=False)
+    monkeypatch.setattr(Text, "text", "")
+    ended = run("put", "-", f"{TO}s", *KEYS)
+    assert ended.code == 1
+    assert stored(oss) == {}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "why"),
+    [
+        (["f"], "where to?"),
+        (["-", "f", TO], "give no other file"),
+        (["-", TO], "is not an object"),
+        (["-", BUCKET], "is not an object"),
+        (["-", "--url-file", "-"], "not both"),
+        (["f", TO, "x", "--url-file", "one.url"], "for one file"),
+        (["f", TO, "--url-file", "x", "--map", "y"], "stands alone"),
+        (["f", TO, "--url-file", "x", "--signer", "y"], "stands alone"),
+        (["f", TO, "--receipts", "-", "--json"], "leave out one"),
+        (["f", TO, "--signer", "keys", "--receipts", "no/such"], "no directory"),
+        (["f", TO, "--bwlimit", "1K"], "too slow"),
+        (["f", TO, "--bwlimit", "quick"], "is not a rate"),
+        (["f", TO, "--part-size", "x"], "is not a size"),
+        (["f", TO, "--header", "x"], "NAME=VALUE"),
+        (["f", TO, "--header", " =x"], "NAME=VALUE"),
+        (["f", TO, "--expires", "8d"], "not a lifetime"),
+        (
+            ["f", TO, "--token", "secret", "--signer", "https://s"],
+            "--token ...: must be a reference: env:OSSPRESIGNED_... or file:PATH\n",
+        ),
+        (["f", TO], "nothing says where signatures come from"),
+        (["f", TO], "give --url-file (one URL, to upload), --map (a file"),
+        (
+            ["f", TO, "--signer", "https://s", "--endpoint", "e"],
+            "--endpoint is for --signer keys",
+        ),
+        (
+            ["f", TO, "--signer", "keys", "--part-size", "1K"],
+            "--part-size 1024: must be",
+        ),
+        (["f", TO, "--signer", "127.0.0.1:80"], "its scheme: https://127.0.0.1:80\n"),
+        (["f", TO, "--signer", "sign.example.com/x"], "https://sign.example.com/x\n"),
+        (["f", "--url-file", "no.url"], "no.url: No such file or directory\n"),
+        (["data/e", TO, "--signer", "keys"], "no file is in data/e"),
+        (["f", "/k", "--signer", "keys"], "names no bucket"),
+        (["data", "--url-file", "-"], "is a directory"),
+        (["data/a.csv", "data/b/../a.csv", TO, "--signer", "keys"], "both become"),
+    ],
+)
+def test_wrong_call_is_exit_2(run, oss, tree, url, arguments, why):
+    """It says what is wrong, before anything is sent."""
+    (tree / "e").mkdir()
+    ended = run("put", *arguments, stdin=url("k").encode())
+    assert ended.code == 2
+    assert why in ended.err
+    assert not oss.requests
+
+
+def test_failures_are_named_with_reason_and_outcome(run, oss, tree):
+    """The others go on; the code is 1, for some of it went well."""
+    oss.faults.add(Fault(key="in/data/a.csv", refuse="denied"))
+    oss.faults.add(Fault(key="in/data/b/c.csv", action="PutObject", drop_reply=True, times=None))  # fmt: skip
+    oss.faults.add(Fault(key="in/data/b/c.csv", action="HeadObject", status=403, times=None))  # fmt: skip
+    ended = run("put", "data", "missing", TO, *KEYS, "--retries", "1")
+    assert ended.code == 1
+    assert "missing: not stored: no such local file\n" in ended.err
+    assert "in/data/a.csv: not stored: " in ended.err
+    assert "in/data/b/c.csv: unknown whether stored: " in ended.err
+    assert "stored 1 of 4 files" in ended.err
+    assert "; 3 failed\n" in ended.err
+
+
+def test_code_tells_what_all_failures_have_in_common(run, oss, url_map, tree):
+    """3 for not signed, 4 for the network, 5 for nobody knows - if nothing went well."""
+    assert run("put", "data", TO, "--map", url_map("else")).code == 3
+    oss.faults.add(Fault(status=503, times=None))
+    assert run("put", "data", TO, *KEYS, "--retries", "0").code == 4
+    oss.faults.clear()
+    oss.faults.add(Fault(action="PutObject", drop_reply=True, times=None))
+    oss.faults.add(Fault(action="HeadObject", status=403, times=None))
+    assert run("put", "data", TO, *KEYS, "--retries", "0").code == 5
+
+
+def test_equal_refusals_end_it(run, oss, url_map, tmp_path):
+    """After 16 of them nobody is let in any more; what is left is counted."""
+    (tmp_path / "many").mkdir()
+    for number in range(40):
+        (tmp_path / "many" / str(number)).touch()
+    oss.faults.add(Fault(refuse="denied", times=None))
+    ended = run("put", "many", TO, *KEYS, "--jobs", "1")
+    assert ended.code == 3
+    assert "16 not stored: " in ended.err
+    assert "  and 6 more (--json names all)\n" in ended.err
+    assert "stored 0 of 40 files" in ended.err
+    assert "; stopped early, 24 left\n" in ended.err
+
+
+def test_store_that_does_not_answer_ends_it(run, oss, tmp_path, monkeypatch):
+    """After so many files without an answer nobody waits for those that are left."""
+    monkeypatch.setattr("fsspec_osspresigned.tools.progress.MAX_SILENT", 2)
+    (tmp_path / "many").mkdir()
+    for number in range(9):
+        (tmp_path / "many" / str(number)).touch()
+    oss.faults.add(Fault(key="in/many/[0468]", times=None, status=503))
+    oss.faults.add(Fault(key="in/many/1", refuse="denied"))
+    oss.faults.add(Fault(key="in/many/5", status=503))
+    ended = run("put", "many", TO, *KEYS, "--jobs", "1", "--retries", "0")
+    assert ended.code == 1
+    assert "stored 2 of 9 files" in ended.err
+    assert "; 4 failed; stopped early, 3 left\n" in ended.err
+
+
+def test_fail_fast_stops(run, oss, tree):
+    """The first failure, of a file or of a name, is the last."""
+    oss.faults.add(Fault(key="in/data/a.csv", refuse="denied"))
+    ended = run("put", "data", TO, *KEYS, "--fail-fast", "--jobs", "1")
+    assert ended.code == 3
+    assert "; 2 left\n" in ended.err
+    ended = run("put", "missing", "data", TO, *KEYS, "--fail-fast", "--quiet")
+    assert ended.code == 1
+    assert "stored 0 of 4 files" in ended.err
+    assert stored(oss) == {}
+
+
+def test_no_overwrite(run, oss, tree):
+    """What is there stays."""
+    assert run("put", "data/a.csv", f"{TO}k", *KEYS, "--no-overwrite").code == 0
+    ended = run("put", "data/b/c.csv", f"{TO}k", *KEYS, "--no-overwrite")
+    assert ended.code == 1
+    assert "already there" in ended.err
+    assert stored(oss) == {"in/k": b"a"}
+
+
+def test_json_events_tell_everything(run, oss, tree):
+    """Nothing but JSON on standard output, nothing at all on the other one."""
+    oss.faults.add(Fault(key="in/data/a.csv", refuse="denied"))
+    ended = run("put", "data", TO, *KEYS, "--json")
+    assert ended.err == ""
+    by_kind = {event["event"]: event for event in ended.events}
+    assert [event["event"] for event in ended.events].count("stored") == 2
+    assert by_kind["failed"]["path"] == f"{TO}data/a.csv"
+    assert by_kind["failed"]["local"] == str(tree / "a.csv")
+    assert by_kind["failed"]["outcome"] == "not stored"
+    assert by_kind["failed"]["status"] == 403
+    assert by_kind["stored"]["local"].startswith(str(tree))
+    assert by_kind["end"] == {
+        "event": "end",
+        "done": 2,
+        "failed": 1,
+        "untried": 0,
+        "bytes": 5,
+        "seconds": by_kind["end"]["seconds"],
+        "interrupted": False,
+        "exit_code": 1,
+    }
+    (event, _) = run("put", "-", f"{TO}s", *KEYS, "--json", stdin=b"x").events
+    assert (event["local"], event["path"]) == ("-", f"{TO}s")
+
+
+def test_receipts_go_to_a_file_a_directory_or_standard_output(run, tree, tmp_path):
+    """JSON lines, in private files that are appended to."""
+    for _ in range(2):
+        assert run("put", "data", TO, *KEYS, "--receipts", "r.jsonl").code == 0
+    lines = (tmp_path / "r.jsonl").read_text().splitlines()
+    assert len(lines) == 6
+    assert json.loads(lines[0])["verified"] == "crc64"
+    assert stat.S_IMODE((tmp_path / "r.jsonl").stat().st_mode) == 0o600
+    assert run("put", "data", TO, *KEYS, "--receipts", "kept/").code == 0
+    assert run("put", "data", TO, *KEYS, "--receipts", "kept", "--json").code == 0
+    (file,) = (tmp_path / "kept").iterdir()
+    assert len(file.read_text().splitlines()) == 6
+    printed = run("put", "data", TO, *KEYS, "--receipts", "-", "--quiet").events
+    assert {one["size"] for one in printed} == {1, 2, 3}
+
+
+def test_stored_without_a_receipt_is_stored(run, oss, tree):
+    """Where receipts cannot be written each object is stored, and said to be."""
+    full = ("--receipts", "/dev/full")
+    ended = run("put", "data", TO, *KEYS, *full)
+    assert ended.code == 1
+    assert "3 stored, but without a receipt: /dev/full: No space left " in ended.err
+    assert re.search(r"^stored 3 files, 6 B .*; 3 failed$", ended.err, re.MULTILINE)
+    assert len(stored(oss)) == 3
+    ended = run("put", "data/a.csv", f"{TO}x", *KEYS, *full)
+    assert f"{TO}x: stored, but without a receipt: /dev/full" in ended.err
+    *_, failed, end = run("put", "data", TO, *KEYS, *full, "--json").events
+    assert (failed["outcome"], failed["error"]) == ("stored", "ReceiptFailedError")
+    assert (end["done"], end["failed"], end["untried"]) == (3, 3, 0)
+
+
+def test_resume_goes_on(run, oss, tmp_path, monkeypatch):
+    """A second run sends what the first has not; both places of journals are used."""
+    (tmp_path / "big").write_bytes(os.urandom(500 * KIB))
+    parts = ("--part-size", "100KiB", "--jobs", "1", "--retries", "0")
+    monkeypatch.setenv("FSSPEC_OSSPRESIGNED_MULTIPART_THRESHOLD", "1")
+    monkeypatch.setattr(
+        "fsspec.config.conf", {"osspresigned": {"multipart_threshold": 100 * KIB}}
+    )
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    for how, place in (
+        (("--resume",), tmp_path / "state" / "osspresigned"),
+        (("--checkpoint", "journals"), tmp_path / "journals"),
+    ):
+        oss.faults.add(Fault(action="UploadPart", part_number=4, refuse="denied"))
+        assert run("put", "big", TO, *KEYS, *parts, *how).code == 3
+        assert len(list(Checkpoint(place).found())) == 1
+        oss.clear()
+        assert run("put", "big", TO, *KEYS, *parts, *how).code == 0
+        sent = [one for one in oss.requests if one.action == "UploadPart"]
+        assert len(sent) == 2
+        assert not list(Checkpoint(place).found())
+
+
+def test_journal_that_cannot_be_written_is_said(run, oss, tmp_path, monkeypatch):
+    """The upload goes on, and one line says that --resume will not help."""
+
+    def full(*_, **__):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(LineFile, "create", full)
+    (tmp_path / "big").write_bytes(bytes(20 * MIB))
+    for more in ((), ("--quiet",), ("--json",)):
+        ended = run("put", "big", TO, *KEYS, "--checkpoint", "journals", *more)
+        assert ended.code == 0
+        assert ended.err.count("warning: ") == 1
+        assert "cannot be used (No space left on device): the upload goes" in ended.err
+
+
+def test_resuming_is_said(run, oss, tmp_path):
+    """What is stored after a failure, and where the next run begins, unless it is quiet."""
+    (tmp_path / "big").write_bytes(bytes(20 * MIB))
+    call = ("put", "big", TO, *KEYS, "--checkpoint", "journals", "--jobs", "1")
+    for more, lines in (((), 1), (("--quiet",), 0), (("--json",), 0)):
+        oss.faults.add(Fault(action="UploadPart", part_number=3, refuse="denied"))
+        ended = run(*call, *more)
+        assert ended.code == 3
+        said = "2 of 10 parts, 4.0 MiB of 20.0 MiB, are stored; "
+        assert ended.err.count(said) == lines
+    assert (
+        f"{BUCKET}/in/big: resumed from 2 of 10 parts, 4.0 MiB of 20.0 MiB\n"
+        in run(*call).err
+    )
+
+
+def test_resuming_is_an_event(run, oss, tmp_path):
+    """With what is stored, in parts and in bytes, at the end and at the next beginning."""
+    (tmp_path / "big").write_bytes(bytes(20 * MIB))
+    call = ("put", "big", TO, *KEYS, "--checkpoint", "kept", "--jobs", "1", "--json")
+    oss.faults.add(Fault(action="UploadPart", part_number=3, refuse="denied"))
+    (kept,) = [one for one in run(*call).events if one["event"] == "kept"]
+    (resumed,) = [one for one in run(*call).events if one["event"] == "resumed"]
+    assert kept == {**resumed, "event": "kept"}
+    assert resumed["path"] == f"{BUCKET}/in/big"
+    assert (resumed["parts_stored"], resumed["parts"]) == (2, 10)
+    assert (resumed["bytes_stored"], resumed["bytes"]) == (4 * MIB, 20 * MIB)
+
+
+def test_resumed_bytes_are_not_counted_as_sent(run, oss, tmp_path):
+    """The summary counts what this run has sent."""
+    (tmp_path / "big").write_bytes(bytes(20 * MIB))
+    call = ("put", "big", TO, *KEYS, "--checkpoint", "kept", "--jobs", "1")
+    for more, said in (
+        ((), "stored 1 file, 16.0 MiB sent in "),
+        (("--json",), f'"bytes": {16 * MIB}, "seconds": '),
+    ):
+        oss.faults.add(Fault(action="UploadPart", part_number=3, refuse="denied"))
+        assert "4.0 MiB sent in" in run(*call).err
+        ended = run(*call, *more)
+        assert ended.code == 0
+        assert said in ended.out + ended.err
+
+
+def test_journals_have_a_place_without_xdg(monkeypatch):
+    """It is below the home directory."""
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    monkeypatch.setenv("HOME", "/home/x")
+    assert options.default_journals() == "/home/x/.local/state/osspresigned"
+
+
+def test_name_that_no_key_can_have_is_a_failure(run, oss, signer, tree):
+    """It is found here: no signer and no store is asked for it."""
+    (tree / "odd\udcff.txt").write_bytes(b"x")
+    by = ("--signer", signer, "--token", "env:OSSPRESIGNED_TOKEN")
+    ended = run("put", "data", TO, *by)
+    assert ended.code == 1
+    assert r"in/data/odd\udcff.txt: not stored: key " in ended.err
+    assert "holds a lone surrogate" in ended.err
+    assert len(stored(oss)) == 3
+
+
+def test_what_is_no_file_is_left_out_and_said(run, oss, tree):
+    """A link to a directory is not followed; a link to a file is read."""
+    (tree / "loop").symlink_to(tree)
+    (tree / "link").symlink_to(tree / "a.csv")
+    ended = run("put", "data", TO, *KEYS)
+    assert ended.code == 0
+    assert "left out: " in ended.err
+    assert "loop (link to a directory)\n" in ended.err
+    assert stored(oss)["in/data/link"] == b"a"
+
+
+def test_directory_that_cannot_be_read_is_a_failure(run, oss, tree, monkeypatch):
+    """The rest is stored all the same."""
+    real = os.scandir
+
+    def scandir(place):
+        if str(place).endswith("/b"):
+            raise PermissionError(13, "Permission denied", place)
+        return real(place)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    ended = run("put", "data", TO, *KEYS)
+    assert ended.code == 1
+    assert ended.err.startswith("data/b: not stored: Permission denied\n")
+    assert stored(oss) == {"in/data/a.csv": b"a"}
+
+
+def test_named_pipe_is_a_stream(run, oss, tmp_path):
+    """What a shell makes of ``<(...)`` is read to its end."""
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(b"flow",))
+    writer.start()
+    ended = run("put", "pipe", f"{TO}p", *KEYS)
+    writer.join()
+    assert ended.code == 0
+    assert stored(oss) == {"in/p": b"flow"}
+
+
+def test_named_pipes_are_streams_by_url_and_in_a_list(run, oss, url, tmp_path):
+    """Also for one presigned URL, and several of them in one command."""
+    (tmp_path / "one.url").touch(mode=0o600)
+    (tmp_path / "one.url").write_text(url("in/p"))
+    by_url = ("put", "pipe", "--url-file", "one.url", "--allow-http")
+    for names, command in (
+        (("pipe",), by_url),
+        (("x", "y"), ("put", "x", "y", TO, *KEYS)),
+    ):
+        for name in names:
+            os.mkfifo(tmp_path / name)
+        writers = [
+            threading.Thread(target=(tmp_path / name).write_bytes, args=(b"flow",))
+            for name in names
+        ]
+        for writer in writers:
+            writer.start()
+        assert run(*command).code == 0
+        for writer in writers:
+            writer.join()
+    assert stored(oss) == dict.fromkeys(("in/p", "in/x", "in/y"), b"flow")
+
+
+def test_file_that_becomes_a_pipe_is_a_failure(run, oss, tree, monkeypatch):
+    """It was a file when the command counted it; the others are stored."""
+    real = OSSPresignedFileSystem.put
+
+    def put(self, *args, **kwargs):
+        (tree / "a.csv").unlink()
+        os.mkfifo(tree / "a.csv")
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(OSSPresignedFileSystem, "put", put)
+    ended = run("put", "data", TO, *KEYS)
+    assert ended.code == 1
+    assert "a.csv: not stored: the file has become a pipe" in ended.err
+    assert set(stored(oss)) == {"in/data/b/c.csv", "in/data/b/d e.bin"}
+
+
+def test_file_that_vanishes_is_a_failure(run, tree, monkeypatch):
+    """A name whose size cannot be asked fails when its turn comes."""
+    (tree / "gone").symlink_to("nowhere")
+    ended = run("put", "data", TO, *KEYS)
+    assert ended.code == 1
+    assert ended.err.startswith("data/gone: not stored: No such file or directory\n")
+
+
+@pytest.mark.parametrize("store_options", [{"callback": lambda _: None}])
+def test_warnings_are_one_line_each(run, oss, tree, monkeypatch):
+    """A callback that failed is said; the object is stored."""
+    monkeypatch.setattr(
+        "fsspec.config.conf",
+        {
+            "osspresigned": {
+                "callback": {"callbackUrl": "http://h/x", "callbackBody": "b"}
+            }
+        },
+    )
+    ended = run("put", "data/a.csv", TO, *KEYS)
+    assert "in/a.csv is stored, but its callback failed\n" in ended.err
+    assert ended.err.startswith("warning: ")
+    assert ended.code == 0
+
+
+def test_signer_service_by_token(run, oss, signer, tree):
+    """The token is read where it is named; a wrong one is exit 3."""
+    call = ("put", "data", TO, "--signer", signer)
+    assert run(*call, "--token", "env:OSSPRESIGNED_TOKEN").code == 0
+    assert len(stored(oss)) == 3
+    (tree.parent / "token").write_text("another-made-up-one")
+    ended = run(*call, "--token", "file:token")
+    assert ended.code == 3
+    assert "(no valid bearer token); check --token\n" in ended.err
+
+
+def test_hosts_and_http_are_options(run, tree, monkeypatch):
+    """What leads elsewhere must have been allowed."""
+    given = {}
+
+    class StopError(ConfigurationError):
+        pass
+
+    def make(**options):
+        given.update(options)
+        raise StopError("stop")
+
+    monkeypatch.setattr(options, "OSSPresignedFileSystem", make)
+    more = ("--allowed-host", "A.example=b", "--allowed-host", "c", "--allow-http")
+    rest = ("--timeout", "5", "--expires", "2h", "--bwlimit", "1M/s", "--region", "r")
+    assert run("put", "data", TO, *KEYS, *more, *rest).code == 2
+    assert given == {
+        "signer": "keys",
+        "allowed_hosts": {"a.example": "b", "c": None},
+        "allow_http": True,
+        "timeout": 5.0,
+        "expires_in": 7200,
+        "region": "r",
+        "max_concurrency": 16,
+    }
+
+
+def test_rate_holds_for_all(run, oss, tree, monkeypatch):
+    """The bytes are handed to the bucket; a slow line gets few connections."""
+    taken = []
+    monkeypatch.setattr(options.RateLimit, "take", lambda _, size: taken.append(size))
+    assert run("put", "data", TO, *KEYS, "--bwlimit", "128K").code == 0
+    assert sum(taken) == 6
+    transfer = options.TransferOptions(rate=options.RateLimit(20 * KIB))
+    assert transfer.options() == {"max_concurrency": 1}
+
+
+def test_plan_of_nothing_is_empty(tmp_path):
+    """A pattern that fits nothing is no error of the plan."""
+    plan = PutPlan()
+    plan.add([str(tmp_path / "*.none")], TO)
+    assert not plan.files
+
+
+def test_terminal_shows_a_line_that_changes(run, oss, tree, monkeypatch):
+    """On a terminal the line is drawn over; failures are red, unless NO_COLOR is set."""
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("fsspec_osspresigned.tools.progress.LIVE_EVERY", 0)
+    ended = run("put", "data", "missing", TO, *KEYS, terminal=True)
+    assert "\r\x1b[K" in ended.err
+    assert "\x1b[31mmissing: not stored: no such local file\x1b[0m\n" in ended.err
+    monkeypatch.setenv("NO_COLOR", "1")
+    ended = run("put", "data", "missing", TO, *KEYS, terminal=True)
+    assert "\x1b[31m" not in ended.err
+    monkeypatch.setenv("TERM", "dumb")
+    assert "\x1b" not in run("put", "data", TO, *KEYS, terminal=True).err
+
+
+@pytest.fixture
+def interrupted(monkeypatch):
+    """``fs.put`` stores one file, and is then interrupted."""
+    from fsspec_osspresigned.filesystem import OSSPresignedFileSystem  # noqa: PLC0415
+
+    real = OSSPresignedFileSystem.put
+
+    def put(self, local, remote, **options):
+        real(self, local[:1], remote[:1], **options)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(OSSPresignedFileSystem, "put", put)
+
+
+def test_interrupt_says_what_is_done(run, oss, tree, interrupted):
+    """Ctrl-C is exit 130, and what was given up is not called a failure."""
+    ended = run("put", "data", TO, *KEYS)
+    assert ended.code == 130
+    assert ended.err.startswith("interrupted: stored 1 of 3 files")
+    *_, last, hint = ended.err.splitlines()
+    assert last.endswith("; 2 left")
+    assert hint == "parts of unfinished files are not kept; --resume would keep them"
+    assert "stdin" not in sys.modules
+
+
+def test_interrupt_says_what_the_next_run_sends(
+    run, oss, tree, interrupted, url, url_map, tmp_path
+):
+    """``--resume`` is advised only where there are parts that it could keep."""
+    (tmp_path / "one.url").touch(0o600)
+    (tmp_path / "one.url").write_text(url("r.csv"))
+    (tmp_path / "grant.json").touch(0o600)
+    (tmp_path / "grant.json").write_text(json.dumps(grant_of(oss, BUCKET, "in/")))
+    whole = "the next run sends unfinished files whole"
+    for to, source, hint in (
+        ((), ("--url-file", "one.url"), f"each file is one request: {whole}"),
+        ((TO,), ("--grant", "grant.json"), f"each file is one request: {whole}"),
+        ((TO,), ("--map", url_map("in/a.csv")), f"{whole}; --resume would keep the "),
+    ):
+        ended = run("put", "data/a.csv", *to, *source)
+        assert ended.code == 130
+        assert ended.err.splitlines()[-1].startswith(hint)
+        assert hint not in run("put", "data/a.csv", *to, *source, "--resume").err
+
+
+def test_resuming_one_url_is_said_to_be_impossible(run, oss, url, tmp_path):
+    """A large file is sent whole in each run; a small one always was."""
+    (tmp_path / "big").write_bytes(bytes(20 * MIB))
+    (tmp_path / "small").write_bytes(b"x")
+    for name, count in (("big", 1), ("small", 0)):
+        text = url(f"{name}.bin").encode()
+        ended = run("put", name, "--url-file", "-", "--resume", stdin=text)
+        assert ended.code == 0
+        assert ended.err.count("a single PUT has no parts to resume") == count
+
+
+def test_lock_that_is_not_signed_is_named_by_its_flag(run, oss, tree, tmp_path):
+    """The user gave no header, so the header alone would say little."""
+    entry = {"url": "https://examplebucket.oss-cn-hangzhou.aliyuncs.com/in/a.csv?Expires=9999999999&OSSAccessKeyId=k&Signature=x", "headers": {}}  # fmt: skip
+    (tmp_path / "urls.json").touch(0o600)
+    (tmp_path / "urls.json").write_text(json.dumps({f"{TO}a.csv": entry}))
+    ended = run("put", "data/a.csv", TO, "--map", "urls.json", "--no-overwrite")
+    assert ended.code == 3
+    assert "x-oss-forbid-overwrite (of --no-overwrite) is not signed" in ended.err
+
+
+def test_put_tells_what_it_would_store(run, oss, tree, url_map, tmp_path):
+    """And what is not signed; nothing is sent."""
+    ended = run("put", "data", f"{BUCKET}/in/", "-n", *KEYS)
+    assert ended.code == 0
+    line = f"store {BUCKET}/in/data/a.csv from data/a.csv, 1 B"
+    assert ended.out.splitlines()[0] == line
+    assert ended.err == "3 files, 6 B to store\n"
+    (tree / "gone").symlink_to("nowhere")
+    call = ("put", "data", f"{BUCKET}/in/", "-n", "--map", url_map("in/data/a.csv"))
+    ended = run(*call)
+    assert (ended.code, ended.out) == (1, f"{line}\n")
+    assert ended.err.count(": cannot be stored: the URL map has no entry") == 3
+    assert ended.err.endswith("\n1 file, 1 B to store\n")
+    events = [one["event"] for one in run(*call, "--json").events]
+    assert events == ["store", "failed", "failed", "failed", "plan"]
+    quiet = run("put", "data/a.csv", f"{BUCKET}/in/", "-n", "-q", *KEYS)
+    assert (quiet.out.count("\n"), quiet.err) == (1, "")
+    assert run("put", "-", f"{BUCKET}/x", "-n", *KEYS).code == 2
+    assert not stored(oss)
+
+
+def test_quiet_and_verbose(run, oss, tree):
+    """Both are a wrong call."""
+    call = ("put", "data/a.csv", f"{BUCKET}/in/", *KEYS)
+    for flag in ("-q", "--quiet"):
+        assert run(*call, flag).err == ""
+    for flag in ("-v", "--verbose"):
+        ended = run(*call, flag)
+        assert ended.err.startswith(f"{BUCKET}/in/a.csv: stored from data/a.csv, 1 B\n")
+        assert "stored 1 file, " in ended.err
+    assert run(*call, "-q", "-v").code == 2
+
+
+def test_verbose_tells_what_was_retried(run, oss, tree):
+    """With its reason."""
+    oss.faults.add(Fault(action="PutObject", status=503, code="ServiceUnavailable"))
+    ended = run("put", "data/a.csv", f"{BUCKET}/in/", *KEYS, "-v")
+    assert ended.code == 0
+    assert re.search("PutObject of .*503.*; retrying in [0-9.]+ s\n", ended.err)
+
+
+def test_json_holds_events_alone(run, oss, tree):
+    """With --verbose, too: what is logged for people is no event."""
+    oss.faults.add(Fault(action="PutObject", status=503, code="ServiceUnavailable"))
+    ended = run("put", "data/a.csv", f"{BUCKET}/in/", *KEYS, "-v", "--json")
+    assert [one["event"] for one in ended.events] == ["stored", "end"]
+    assert ended.code == 0
+    assert "retrying" not in ended.out + ended.err
+
+
+def test_verbose_tells_a_failure_once(run, oss, tree):
+    """In the summary, and not as it happens, too."""
+    oss.faults.add(Fault(action="PutObject", refuse="denied", times=None))
+    ended = run("put", "data/a.csv", f"{BUCKET}/in/", *KEYS, "-v")
+    assert ended.code == 3
+    assert ended.err.count(f"{BUCKET}/in/a.csv") == 1
+    assert ended.err.count("AccessDenied") == 1
+
+
+@pytest.mark.parametrize(
+    ("call", "signed", "below", "right"),
+    [
+        ("sync data in --state s", "in/data/", "in/data/, not below in/", "in/data"),
+        ("put data/ in/", "in/data/", "in/data/, not below in/", "in/data/"),
+        ("put data in/", "in/", "in/, not below in/data/", None),
+        ("put data out/", "in/data/", "in/, not below out/", "in/"),
+    ],
+)
+def test_directory_that_is_signed_elsewhere(
+    run, oss, url_map, tree, call, signed, below, right
+):
+    """One reason names the place that the map has, instead of three guesses a file."""
+    names = [f"{signed}{name}" for name in ("a.csv", "b/c.csv", "b/d e.bin")]
+    verb, source, target, *more = call.split()
+    more += ["--map", url_map(*names)]
+    ended = run(verb, source, f"{BUCKET}/{target}", *more)
+    assert ended.code == 3
+    said = f"3 not stored: the URL map has these below {below}: change DEST ("
+    assert ended.err.replace(f"{BUCKET}/", "").startswith(said)
+    assert ended.err.count("\n") == 5
+    if right is not None:
+        assert run(verb, source, f"{BUCKET}/{right}", *more).code == 0
+        assert [*stored(oss)] == sorted(names)
+
+
+@pytest.mark.parametrize(
+    ("flags", "most"),
+    [
+        (("--bwlimit", "20MiB", "--resume"), 2),
+        (("--bwlimit", "20MiB", "--checkpoint", "kept", "--jobs", "8"), 2),
+        (("--bwlimit", "20MiB", "--resume", "--jobs", "1"), 1),
+        (("--bwlimit", "20MiB"), 16),
+        (("--resume",), None),
+    ],
+)
+def test_few_connections_where_the_rate_is_limited_and_parts_are_kept(
+    run, tree, monkeypatch, flags, most
+):
+    """A killed process loses the parts in flight."""
+    seen = []
+    real = OSSPresignedFileSystem.put
+
+    def put(self, *args, **kwargs):
+        seen.append(self.storage_options.get("max_concurrency"))
+        return real(self, *args, **kwargs)
+
+    monkeypatch.setattr(OSSPresignedFileSystem, "put", put)
+    assert run("put", "data", TO, *KEYS, *flags).code == 0
+    assert seen == [most]

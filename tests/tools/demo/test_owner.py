@@ -1,0 +1,116 @@
+"""The demo does what it says, and does not call good what is not."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+
+from fsspec_osspresigned.http.checksums import crc64
+from fsspec_osspresigned.tools import cli
+from fsspec_osspresigned.tools.demo import owner, plan
+
+pytestmark = pytest.mark.slow
+
+PATH = f"{plan.BUCKET}/a"
+
+
+class Shelf:
+    """Reads objects back from a mapping."""
+
+    def __init__(self, **objects):
+        self.objects = objects
+
+    def get_file(self, path, place):
+        with open(place, "wb") as file:
+            file.write(self.objects[path.rpartition("/")[2]])
+
+
+class Broken:
+    """Cannot read."""
+
+    def get_file(self, path, place):
+        raise PermissionError(path)
+
+
+@pytest.fixture
+def a_plan(tmp_path):
+    """A plan whose object ``a`` must hold ``abc``."""
+    made = plan.DemoPlan(str(tmp_path), "http://127.0.0.1:1", 1, 1, 1)
+    made.source(PATH).parent.mkdir(parents=True)
+    made.source(PATH).write_bytes(b"abc")
+    return made
+
+
+def receipts(size=3, check=None, parts=(), verified="crc64"):
+    """Return the receipt that belongs to ``abc``, but for what is given."""
+    check = crc64(b"abc") if check is None else check
+    receipt = {"path": PATH, "size": size, "seconds": 0.5, "crc64": check}
+    return {PATH: receipt | {"parts": list(parts), "verified": verified}}
+
+
+def test_equal_object_has_no_fault(a_plan):
+    """Size, bytes and CRC-64 agree."""
+    row = owner.examine(a_plan, Shelf(a=b"abc"), receipts(parts=[1, 2]), PATH)
+    assert (row.fault, row.how, row.size) == ("", "2 parts", 3)
+
+
+@pytest.mark.parametrize(
+    ("stored", "receipt", "fault"),
+    [
+        (b"abd", receipts(), "bytes, CRC-64"),
+        (b"abcd", receipts(), "size, bytes, CRC-64"),
+        (b"abc", receipts(check=1), "CRC-64"),
+        (b"abc", receipts(size=4), "size"),
+        (b"abc", receipts(verified="none"), "unproven"),
+        (b"abc", {}, "no receipt"),
+    ],
+    ids=["other", "longer", "receipt-crc", "receipt-size", "unproven", "no-receipt"],
+)
+def test_each_difference_is_a_fault(a_plan, stored, receipt, fault):
+    """Whatever differs is named."""
+    assert owner.examine(a_plan, Shelf(a=stored), receipt, PATH).fault == fault
+
+
+def test_unreadable_object_is_a_fault(a_plan):
+    """An object that cannot be read back is not verified."""
+    row = owner.examine(a_plan, Broken(), receipts(), PATH)
+    assert row.fault == "PermissionError"
+
+
+def test_failed_uploader_fails_the_demo(monkeypatch, capsys):
+    """Exit code 1 and a table that says what is missing."""
+    monkeypatch.setattr(sys, "executable", "/bin/false")
+    assert cli.main(["demo", "--large", "1"]) == 1
+    said = capsys.readouterr().out
+    assert said.count("no receipt") == len(plan.EVERYTHING)
+    assert "FAILED with exit code 1" in said
+    assert "NOT VERIFIED" in said
+
+
+@pytest.mark.slow
+def test_tampered_object_fails_the_demo(monkeypatch, capsys):
+    """One object that somebody has replaced is exit code 1, and only its row says no."""
+    examine = owner.examine
+
+    def after_tampering(a_plan, reader, found, path):
+        if path == plan.ONE_FILE:
+            reader.pipe_file(path, b"not what was sent")
+        return examine(a_plan, reader, found, path)
+
+    monkeypatch.setattr(owner, "examine", after_tampering)
+    assert cli.main(["demo", "--large", "1"]) == 1
+    said = capsys.readouterr().out
+    assert said.count("NO: size, bytes, CRC-64") == 1
+    assert said.count(" yes ") == len(plan.EVERYTHING) - 1
+
+
+@pytest.mark.slow
+def test_whole_demo(monkeypatch, capsys):
+    """Every object of the main job arrives, each in its own way."""
+    monkeypatch.setenv("OSS_ACCESS_KEY_ID", "must not reach the uploader")
+    assert cli.main(["demo", "--large", "20"]) == 0
+    said = capsys.readouterr().out
+    assert said.count("yes") == len(plan.EVERYTHING)
+    assert said.count("3 parts") == 2
+    assert "every byte verified" in said

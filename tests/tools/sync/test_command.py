@@ -1,0 +1,345 @@
+"""``osspresigned sync``: what it does, says, asks and ends with."""
+
+from __future__ import annotations
+
+import json
+
+import click
+import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.tools import cli
+from fsspec_osspresigned.tools.cli import sync as sync_command
+from fsspec_osspresigned.units import MIB
+from tests.tools.sync.conftest import BUCKET, FILES, write
+
+DEST = f"{BUCKET}/backup"
+OBJECTS = {f"backup/{name}": data for name, data in FILES.items()}
+
+
+@pytest.fixture
+def run(environment, source, capsys):
+    """Run the command on the source with keys; return exit code, output and errors."""
+
+    def call(*more, signer=("--signer", "keys"), place=None, to=DEST):
+        code = cli.main(["sync", str(place or source), to, *signer, *more])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+def events(out):
+    """Return the events of JSON lines."""
+    return [json.loads(line) for line in out.splitlines()]
+
+
+def test_all_is_sent_once(run, owner):
+    """And the counts are told on standard error."""
+    code, out, err = run()
+    assert (code, out) == (0, "")
+    assert err.startswith("stored 5 files, ")
+    assert owner.stored() == OBJECTS
+    code, out, err = run(to=f"osspresigned://{DEST}/")
+    assert (code, out) == (0, "")
+    assert err.endswith("; 5 same\n")
+
+
+def test_dry_run_tells_what_the_run_does(run, fs, owner, source):
+    """One line for each object on standard output."""
+    fs.pipe_file(f"{DEST}/old", b"old")
+    (source / "link").symlink_to(source / "logs")
+    fs.pipe_file(f"{DEST}/empty", b"not")
+    code, out, err = run("--dry-run", "--delete")
+    assert code == 0
+    assert sorted(out.splitlines()) == [
+        "delete old",
+        "send a.csv (new, 8 B)",
+        "send empty (other size, 0 B)",
+        "send logs/2026/one.log (new, 400 B)",
+        "send logs/two.log (new, 4 B)",
+        "send ü %2B+&.txt (new, 8 B)",
+    ]
+    assert err.splitlines() == [
+        "left out: link (link to a directory)",
+        "5 to send, 1 to delete, 1 left out",
+    ]
+    assert set(owner.stored()) == {"backup/old", "backup/empty"}
+    code, out, err = run("-n", "--delete", "--json")
+    assert (code, err) == (0, "")
+    told = events(out)
+    assert [e["event"] for e in told] == ["send"] * 5 + ["delete", "left_out", "plan"]
+    assert told[-1]["sent"] == 5
+
+
+def test_size_that_nobody_knows_is_a_question_mark(run, monkeypatch):
+    """Of a source that does not say."""
+    import fsspec  # noqa: PLC0415
+
+    from tests.tools.sync.test_source import MADE, Listed, _Made  # noqa: PLC0415
+
+    fsspec.register_implementation("listed", _Made, clobber=True)
+    MADE["made"] = Listed([{"name": "r/a", "type": "file"}])
+    code, out, _ = run("-n", place="listed://r")
+    assert (code, out) == (0, "send a (new, ?)\n")
+
+
+def test_json_tells_everything(run, fs, owner):
+    """Events, one a line, the last one with the counts."""
+    fs.pipe_file(f"{DEST}/old", b"old")
+    code, out, err = run("--json", "--delete", "--yes")
+    assert (code, err) == (0, "")
+    told = events(out)
+    stored = {e["local"] for e in told if e["event"] == "stored"}
+    assert stored == set(FILES)
+    assert [e["name"] for e in told if e["event"] == "deleted"] == ["old"]
+    (counts,) = (e for e in told if e["event"] == "sync")
+    assert (counts["sent"], counts["deleted"], counts["kept"]) == (5, 1, 0)
+    assert told[-1]["event"] == "end"
+
+
+def test_resumed_uploads_are_events(run, owner, source):
+    """With the parts that are stored, at the end of a run and in the next one."""
+    write(source, {"big": bytes(20 * MIB)})
+    call = ("--json", "--checkpoint", str(source.parent / "kept"), "--jobs", "1")
+    call += ("--exclude", "*", "--include", "big")
+    owner.oss.faults.add(Fault(action="UploadPart", part_number=3, refuse="denied"))
+    (kept,) = [one for one in events(run(*call)[1]) if one["event"] == "kept"]
+    (resumed,) = [one for one in events(run(*call)[1]) if one["event"] == "resumed"]
+    assert kept == {**resumed, "event": "kept"}
+    assert (kept["path"], kept["parts_stored"]) == (f"{DEST}/big", 2)
+
+
+def test_verbose_names_each_file(run):
+    """With what became of it."""
+    _, _, err = run("-v")
+    assert f"{DEST}/a.csv: stored from a.csv, 8 B\n" in err
+
+
+def test_order_of_rules_counts(run, owner):
+    """The last one that fits decides, as in ``aws s3 sync``."""
+    code, out, _ = run("-n", "--exclude", "*", "--include", "*.csv")
+    assert (code, out) == (0, "send a.csv (new, 8 B)\n")
+    assert run("-n", "--include", "*.csv", "--exclude", "*")[1] == ""
+    assert run("-n", "--include=*.csv")[1] == "send a.csv (new, 8 B)\n"
+    rules = ("--exclude", "*", "--include", "logs", "--exclude", "2026/")
+    assert run("-n", *rules)[1] == "send logs/two.log (new, 4 B)\n"
+    code, _, err = run("--exclude", "[")
+    assert (code, "is not a glob" in err) == (2, True)
+
+
+def test_ways_to_compare(run, owner, source):
+    """By size alone, or by the bytes."""
+    run()
+    write(source, {"a.csv": b"x,y\n1,2\n"}, age=-60)
+    assert run("-n", "--size-only")[1] == ""
+    assert run("-n", "--checksum")[1] == "send a.csv (other content, 8 B)\n"
+    assert run("-n")[1] == "send a.csv (newer, 8 B)\n"
+    assert len(run("-n", "--always")[1].splitlines()) == 5
+    assert run("--checksum", "--size-only")[0] == 2
+
+
+def test_state_and_map(run, owner, tmp_path):
+    """What the map covers is sent; the rest is listed, and the exit code is 1."""
+    place = owner.map_file("backup/a.csv", "backup/empty")
+    signer = ("--map", place)
+    code, _, err = run(signer=signer)
+    assert (code, "--state FILE" in err) == (2, True)
+    state = str(tmp_path / "state")
+    code, out, err = run("-n", "--state", state, signer=signer)
+    assert (code, len(out.splitlines())) == (1, 2)
+    assert err.count("cannot send ") == 3
+    assert err.endswith("2 to send, 3 not covered\n")
+    code, out, err = run("-n", "--json", "--state", state, signer=signer)
+    assert [e["event"] for e in events(out)] == ["send"] * 2 + ["failed"] * 3 + ["plan"]
+    code, _, err = run("--state", state, signer=signer)
+    assert code == 1
+    assert "logs/two.log" in err
+    assert err.endswith("; 3 failed\n")
+    assert set(owner.stored()) == {"backup/a.csv", "backup/empty"}
+    code, _, err = run("--state", state, "--exclude", "logs/", "--exclude", "ü*", signer=signer)  # fmt: skip
+    assert (code, "; 2 same" in err) == (0, True)
+
+
+def test_failure_keeps_what_was_to_be_deleted(run, fs, owner, source):
+    """And is told with its reason."""
+    fs.pipe_file(f"{DEST}/old", b"old")
+    owner.oss.faults.add(Fault(key="backup/empty", status=403, code="AccessDenied"))
+    code, _, err = run("--delete", "--yes")
+    assert code == 1
+    assert "stored 4 of 5 files, " in err
+    assert "; 1 failed; 1 kept, because something failed\n" in err
+    assert f"{DEST}/empty: not stored: " in err
+    assert "backup/old" in owner.stored()
+    (source / "x").symlink_to(source / "none")
+    code, out, _ = run("-n", "--delete")
+    assert (code, "delete" in out) == (1, False)
+
+
+def test_somebody_is_asked_before_anything_is_deleted(run, fs, owner, monkeypatch):
+    """On a terminal; No does nothing at all."""
+    fs.pipe({f"{DEST}/old{n:02}": b"old" for n in range(12)})
+    code, _, err = run("--delete")
+    assert (code, "--delete needs --yes" in err) == (2, True)
+    monkeypatch.setattr(sync_command.sys.stdin, "isatty", lambda: True, raising=False)
+    asked = []
+    monkeypatch.setattr(click, "confirm", lambda text, **_: bool(asked.append(text)))
+    code, _, err = run("--delete")
+    assert (code, asked) == (1, ["delete 12 objects?"])
+    assert err.count("would be deleted: old") == 10
+    assert "and 2 more" in err
+    assert "nothing was done" in err
+    assert len(owner.stored()) == 12
+    monkeypatch.setattr(click, "confirm", lambda *_, **__: True)
+    code, _, err = run("--delete", "--quiet")
+    assert (code, owner.stored()) == (0, OBJECTS)
+    fs.pipe_file(f"{DEST}/old", b"old")
+    code, _, err = run("--delete")
+    assert (code, err.count("would be deleted")) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        (("--max-delete", "1"), "needs --delete"),
+        (("--url-file", "x"), "No such option"),
+        (("--source-option", "x"), "NAME=VALUE"),
+    ],
+)
+def test_wrong_calls_are_refused(run, wrong, why):
+    """With exit code 2 and the reason."""
+    code, _, err = run(*wrong)
+    assert (code, why in err) == (2, True)
+
+
+def test_max_delete(run, fs, owner):
+    """Nothing is done if there is more to delete."""
+    fs.pipe({f"{DEST}/{name}": b"old" for name in ("one", "two")})
+    code, _, err = run("--delete", "--yes", "--max-delete", "1")
+    assert (code, "2 objects would be deleted, the limit is 1" in err) == (2, True)
+    assert len(owner.stored()) == 2
+
+
+def test_options_of_the_source_are_read(run, owner):
+    """As JSON where they are some, else as texts."""
+    MemoryFileSystem.store.clear()
+    MemoryFileSystem().pipe_file("/there/a", b"a")
+    options = ("--source-option", "skip_instance_cache=true", "--source-option", "x=y")
+    assert run(*options, place="memory://there")[0] == 0
+    MemoryFileSystem.store.clear()
+    assert owner.stored() == {"backup/a": b"a"}
+
+
+def test_options_of_objects_and_journals(run, owner, oss, tmp_path):
+    """As for put."""
+    where = str(tmp_path / "journals")
+    code, _, _ = run("--metadata", "run=7", "--checkpoint", where, "--jobs", "2", "--bwlimit", "10M")  # fmt: skip
+    assert code == 0
+    assert oss.get(BUCKET, "backup/a.csv").headers["x-oss-meta-run"] == "7"
+
+
+def test_first_failure_stops_the_rest(run, owner):
+    """If that is wanted; what was not tried is counted."""
+    fault = Fault(action="PutObject", status=403, code="AccessDenied", times=None)
+    owner.oss.faults.add(fault)
+    code, _, err = run("--fail-fast", "--jobs", "1")
+    assert code == 3
+    assert "stored 0 of 5" in err
+
+
+def test_source_that_is_not_there(run, tmp_path):
+    """Is an error in one line."""
+    code, _, err = run(place=tmp_path / "none")
+    assert (code, err.count("\n")) == (1, 1)
+
+
+# -- downloads ---------------------------------------------------------------------------
+
+
+@pytest.fixture
+def down(fs, environment, tmp_path, monkeypatch, capsys):
+    """Run a download into ./got; return exit code, output and errors."""
+    fs.pipe({f"{DEST}/{name}": data for name, data in FILES.items()})
+    monkeypatch.chdir(tmp_path)
+
+    def call(*more, place=DEST, to="./got"):
+        code = cli.main(["sync", place, to, "--signer", "keys", *more])
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return call
+
+
+def test_local_destination_is_a_download(down, tmp_path):
+    """In each form of a place on this machine; what is the same is not fetched."""
+    code, out, err = down()
+    assert (code, out) == (0, "")
+    assert err.startswith("fetched 5 files, ")
+    assert (tmp_path / "got" / "logs" / "two.log").read_bytes() == b"two\n"
+    code, _, err = down(place=f"oss://{DEST}/", to=str(tmp_path / "got"))
+    assert (code, err.endswith("; 5 same\n")) == (0, True)
+
+
+def test_dry_run_and_deletion_of_a_download(down, tmp_path, monkeypatch):
+    """The words are those of a download; local files are deleted only if confirmed."""
+    write(tmp_path / "got", {"old": b"old", "a.csv": b"another size"})
+    code, out, err = down("-n", "--delete")
+    assert code == 0
+    lines = out.splitlines()
+    assert lines[0] == "fetch a.csv (other size, 8 B)"
+    assert lines[-1] == "delete old"
+    assert err == "5 to fetch, 1 to delete\n"
+    told = events(down("-n", "--delete", "--json")[1])
+    assert [one["event"] for one in told] == ["fetch"] * 5 + ["delete", "plan"]
+    assert told[-1]["fetched"] == 5
+    monkeypatch.setattr(sync_command.sys.stdin, "isatty", lambda: True, raising=False)
+    asked = []
+    monkeypatch.setattr(click, "confirm", lambda text, **_: bool(asked.append(text)))
+    code, _, err = down("--delete")
+    assert (code, asked) == (1, ["delete 1 local file?"])
+    code, _, err = down("--delete", "--yes", "-v", "--jobs", "2", "--bwlimit", "10M")
+    assert code == 0
+    assert f"{DEST}/a.csv: fetched to a.csv, 8 B\n" in err
+    assert "deleted: old\n" in err
+    assert err.endswith("; 1 deleted\n")
+
+
+@pytest.mark.parametrize(
+    ("place", "more", "why"),
+    [
+        ("./x", (), "both places on this machine: write oss://./x"),
+        ("here", (), "both places on this machine: write oss://here"),
+        (DEST, ("--state", "x"), "--state: only for uploads"),
+        (DEST, ("--header", "a=b", "--resume"), "--header, --resume: only for uploads"),
+        (DEST, ("--grant", "x"), "--grant: only for uploads"),
+    ],
+)
+def test_what_is_no_download_is_refused(down, tmp_path, place, more, why):
+    """With exit code 2, before anything is done."""
+    (tmp_path / "here").mkdir()
+    code, _, err = down(*more, place=place)
+    assert (code, why in " ".join(err.split())) == (2, True)
+    assert not (tmp_path / "got").exists()
+
+
+def test_source_that_is_not_there_may_be_meant_as_a_download(down):
+    """The error says how to write that."""
+    code, _, err = down(to="got")
+    assert (code, err.count("\n")) == (1, 1)
+    assert "to download, write DEST as ./got" in err
+
+
+def test_failed_download_is_told_once(down, owner, tmp_path):
+    """With its path and its reason."""
+    owner.oss.faults.add(Fault(action="GetObject", key="backup/a.csv", refuse="denied"))
+    code, _, err = down()
+    assert code == 1
+    assert err.count(f"{DEST}/a.csv: not fetched: ") == 1
+    assert "fetched 4 of 5 files" in err
+
+
+def test_help_has_examples(run, capsys):
+    """And names the order of rules."""
+    assert cli.main(["sync", "--help"]) == 0
+    assert "the last one that fits" in " ".join(capsys.readouterr().out.split())

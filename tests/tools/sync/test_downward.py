@@ -1,0 +1,520 @@
+"""After a sync down the directory is what the prefix is, and nothing outside changes."""
+
+from __future__ import annotations
+
+import os
+import time
+from urllib.request import Request, urlopen
+
+import pytest
+
+import fsspec_osspresigned
+from fsspec_osspresigned import (
+    ConfigurationError,
+    NotSignedError,
+    SyncEvent,
+    UploadErrors,
+    sync,
+    sync_down,
+)
+from fsspec_osspresigned.client import client
+from fsspec_osspresigned.emulator import Emulator, Fault
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.tools.cli.sync import exit_code
+from fsspec_osspresigned.tools.sync.plan import local_name_problem
+from tests.tools.sync.conftest import BUCKET, FILES, write
+
+SOURCE = f"{BUCKET}/out"
+READING = ("ListObjectsV2", "HeadObject", "GetObject")
+
+
+@pytest.fixture
+def stored(fs):
+    """A filesystem whose prefix has a few objects, and one beside it."""
+    fs.pipe({f"{SOURCE}/{name}": data for name, data in FILES.items()})
+    fs.pipe_file(f"{BUCKET}/outside", b"o")
+    return fs
+
+
+@pytest.fixture
+def target(tmp_path):
+    """A directory that is not there yet."""
+    return tmp_path / "to" / "target"
+
+
+def files(root):
+    """Return name -> bytes of everything below *root* that is not a directory."""
+    return {
+        place.relative_to(root).as_posix(): place.read_bytes()
+        for place in root.rglob("*")
+        if not place.is_dir()
+    }
+
+
+def age(root, seconds):
+    """Make all files below *root* older."""
+    then = time.time() - seconds
+    for name in files(root):
+        os.utime(root / name, (then, then))
+
+
+def reasons(result):
+    """Return name -> verdict of what is to be fetched."""
+    return {item.entry.name: str(item.why) for item in result.plan.send}
+
+
+def put(owner, key, data):
+    """Store an object, whatever its key."""
+    form = {"Content-Type": "application/x-www-form-urlencoded"}  # what urllib adds
+    url = owner.url(key, headers=form)
+    urlopen(Request(url, data=data, method="PUT")).close()
+
+
+# -- what is fetched ---------------------------------------------------------------------
+
+
+def test_all_is_fetched_once(stored, full, owner, target):
+    """The first run fetches all, the second one nothing, whoever signs."""
+    result = sync_down(SOURCE, target, filesystem=full)
+    assert files(target) == FILES
+    assert (result.sent, result.sent_bytes) == (5, sum(map(len, FILES.values())))
+    assert (result.verb, exit_code(result), result.is_complete) == ("fetched", 0, True)
+    age(target, -60)  # else the times are too close to tell
+    owner.oss.clear()
+    result = sync_down(f"osspresigned://{SOURCE}/", str(target), filesystem=full)
+    assert (result.sent, result.same, exit_code(result)) == (0, 5, 0)
+    # Where no reply has told the store's clock, one HeadObject asks for it.
+    assert owner.actions().count("HeadObject") <= 1
+    assert set(owner.actions()) - {"HeadObject"} == {"ListObjectsV2"}
+
+
+def test_a_large_object_is_read_once(stored, owner, target):
+    """An object that is large by the listing is requested once, by a worker thread."""
+    large = bytes(range(256)) * 2000
+    stored.pipe_file(f"{SOURCE}/large", large)
+    owner.oss.clear()
+    sync_down(SOURCE, target, filesystem=stored)
+    assert files(target) == {**FILES, "large": large}
+    assert owner.actions().count("GetObject") == len(FILES) + 1
+
+
+def test_times_that_are_close_are_settled_by_the_bytes(stored, owner, target):
+    """An object of the same seconds is compared, and not fetched."""
+    sync_down(SOURCE, target, filesystem=stored)
+    owner.oss.clear()
+    assert sync_down(SOURCE, target, filesystem=stored).same == 5
+    assert "GetObject" not in owner.actions()
+
+
+def test_only_changes_are_fetched(stored, target):
+    """New ones, those of another size, and those stored after the file was fetched."""
+    sync_down(SOURCE, target, filesystem=stored)
+    age(target, 60)
+    (target / "a.csv").write_bytes(b"longer than it was")
+    (target / "empty").unlink()
+    for name in ("logs/two.log", "logs/2026/one.log"):
+        os.utime(target / name, (time.time() + 60,) * 2)
+    result = sync_down(SOURCE, target, filesystem=stored)
+    odd = next(name for name in FILES if "%" in name)
+    assert reasons(result) == {"a.csv": "other size", "empty": "new", odd: "newer"}
+    assert files(target) == FILES
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"compare": "size"}, {}),
+        ({"compare": "checksum"}, {"a.csv": "other content"}),
+        ({"always": True}, dict.fromkeys(FILES, "always")),
+    ],
+)
+def test_times_need_not_count(stored, target, options, why):
+    """Sizes alone, bytes, or nothing at all decide."""
+    sync_down(SOURCE, target, filesystem=stored)
+    (target / "a.csv").write_bytes(b"A,B\n1,2\n")
+    age(target, -60)
+    assert reasons(sync_down(SOURCE, target, filesystem=stored, **options)) == why
+    assert (files(target) == FILES) == ("a.csv" in why)
+
+
+@pytest.mark.parametrize("offset", [-300, 300])
+def test_clocks_may_differ(monkeypatch, offset, target):
+    """The times of objects are by the store's clock, those of files by this one."""
+    with Emulator(clock=lambda: time.time() + offset) as oss:
+        key = oss.credentials
+        monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
+        monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
+        options = {"signer": "keys", "endpoint": oss.url, "region": "cn-hangzhou"}
+        fs = OSSPresignedFileSystem(**options)
+        fs.pipe({f"{SOURCE}/{name}": b"x" for name in ("older", "younger")})
+        sync_down(SOURCE, target, filesystem=fs)
+        os.utime(target / "older", (time.time() - 60,) * 2)
+        os.utime(target / "younger", (time.time() + 60,) * 2)
+        OSSPresignedFileSystem.clear_instance_cache()
+        client.reset()
+        again = sync_down(SOURCE, target, storage_options=options, dry_run=True)
+        assert reasons(again) == {"older": "newer"}
+
+
+def test_object_that_is_replaced_meanwhile_is_fetched_next_time(
+    stored, target, monkeypatch
+):
+    """The time of a file is that at which its download began."""
+    before = time.time()
+    sync_down(SOURCE, target, filesystem=stored)
+    times = [(target / name).stat().st_mtime for name in FILES]
+    assert all(before - 1 <= one <= time.time() for one in times)
+
+
+def test_whole_bucket_is_a_source(stored, target):
+    """Keys begin right below the directory."""
+    sync_down(BUCKET, target, filesystem=stored)
+    assert files(target)["outside"] == b"o"
+    assert len(files(target)) == 6
+
+
+def test_filters_hold_on_both_sides(stored, target):
+    """What is left out is neither fetched nor deleted."""
+    write(target, {"old.log": b"old", "old.csv": b"old"})
+    rules = ["- *.log"]
+    result = sync_down(SOURCE, target, filesystem=stored, filters=rules, delete=True)
+    assert result.deleted == ["old.csv"]
+    expected = {n: d for n, d in FILES.items() if not n.endswith(".log")}
+    assert files(target) == {**expected, "old.log": b"old"}
+
+
+def test_dry_run_does_nothing(stored, owner, target):
+    """It lists, and makes no directory."""
+    owner.oss.clear()
+    result = sync_down(SOURCE, target, filesystem=stored, dry_run=True, delete=True)
+    assert (reasons(result), result.sent) == (dict.fromkeys(FILES, "new"), 0)
+    # Where no reply has told the store's clock, one HeadObject asks for it.
+    assert owner.actions().count("HeadObject") <= 1
+    assert set(owner.actions()) - {"HeadObject"} == {"ListObjectsV2"}
+    assert not target.exists()
+
+
+def test_events_are_those_of_the_way_up(stored, target):
+    """With fetched in the place of sent."""
+    heard: list[SyncEvent] = []
+    write(target, {"old": b"old"})
+    sync_down(SOURCE, target, filesystem=stored, delete=True, on_event=heard.append)
+    kinds = [str(one.kind) for one in heard if one.kind != "bytes"]
+    assert (kinds[0], kinds[-1]) == ("plan", "deleted")
+    assert kinds.count("begin") == kinds.count("fetched") == 5
+    moved = sum(one.size for one in heard if one.kind == "bytes")
+    assert moved == sum(map(len, FILES.values()))
+
+
+def test_there_and_back(stored, source, target):
+    """What went up comes down as it was, and then nothing is left to do."""
+    sync(source, f"{BUCKET}/both", filesystem=stored)
+    sync_down(f"{BUCKET}/both", target, filesystem=stored)
+    assert files(target) == FILES
+    assert sync(target, f"{BUCKET}/both", filesystem=stored).sent == 0
+
+
+# -- deleting ----------------------------------------------------------------------------
+
+
+def test_delete_deletes_exactly_what_it_lists(stored, target, tmp_path):
+    """Files and links to files; no directory, and nothing that a link leads to."""
+    kept = tmp_path / "kept"
+    write(kept, {"a": b"a"})
+    write(
+        target,
+        {"old": b"old", "logs/older": b"older", ".osspresigned-" + "0" * 16: b""},
+    )
+    (target / "link").symlink_to(kept / "a")
+    (target / "directory").symlink_to(kept)
+    asked = []
+    result = sync_down(
+        SOURCE, target, filesystem=stored, delete=True, confirm=asked.extend
+    )
+    names = ["link", "logs/older", "old"]
+    assert sorted(result.deleted) == sorted(one.name for one in asked) == names
+    assert files(kept) == {"a": b"a"}
+    assert (target / "directory").is_symlink()
+    assert set(files(target)) >= set(FILES)
+
+
+def test_nothing_is_deleted_unless_asked(stored, target):
+    """The default leaves it there, and so does an answer of No."""
+    write(target, {"old": b"old"})
+    sync_down(SOURCE, target, filesystem=stored)
+
+    def no(_):
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sync_down(SOURCE, target, filesystem=stored, delete=True, confirm=no)
+    assert files(target) == {**FILES, "old": b"old"}
+
+
+def test_more_than_may_be_is_not_deleted(stored, target):
+    """The limit is looked at before anything is done."""
+    write(target, {"old": b"old", "older": b"older"})
+    options = {"filesystem": stored, "delete": True}
+    with pytest.raises(
+        ConfigurationError, match="2 files would be deleted, the limit is 1"
+    ):
+        sync_down(SOURCE, target, max_delete=1, **options)
+    assert set(files(target)) == {"old", "older"}
+    assert len(sync_down(SOURCE, target, max_delete=2, **options).deleted) == 2
+
+
+def test_empty_source_deletes_nothing(stored, target):
+    """A prefix with a mistake in it looks like an empty one."""
+    write(target, {"old": b"old"})
+    for more in ({}, {"max_delete": 9}):
+        with pytest.raises(FileNotFoundError, match="the source does not exist"):
+            sync_down(f"{BUCKET}/nope", target, filesystem=stored, delete=True, **more)
+    with pytest.raises(ConfigurationError, match="all 1 files would be deleted"):
+        sync_down(
+            SOURCE, target, filesystem=stored, filters=["- *", "+ old"], delete=True
+        )
+    assert files(target) == {"old": b"old"}
+
+
+def test_nothing_is_deleted_after_a_failure(stored, owner, target):
+    """Neither if a download fails, nor if a key cannot be a file."""
+    write(target, {"old": b"old"})
+    owner.oss.faults.add(Fault(action="GetObject", key="out/a.csv", refuse="denied"))
+    with pytest.raises(UploadErrors, match="4 of 5 files fetched") as caught:
+        sync_down(SOURCE, target, filesystem=stored, delete=True)
+    assert list(caught.value.failures) == ["a.csv"]
+    assert "a.csv" not in files(target)
+    assert "old" in files(target)
+
+
+def test_file_that_cannot_be_deleted_is_a_failure(stored, target, monkeypatch):
+    """It is named, and the others are fetched."""
+    write(target, {"old": b"old"})
+
+    def refuse(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("os.unlink", refuse)
+    result = sync_down(
+        SOURCE, target, filesystem=stored, delete=True, on_error="return"
+    )
+    monkeypatch.undo()
+    assert (list(result.failed), result.kept, result.sent) == (["old"], 1, 5)
+
+
+# -- never outside, and never half -------------------------------------------------------
+
+
+@pytest.mark.parametrize("key", ["../x", "logs/../../x", "a/./b", "/etc/x", "a//b"])
+def test_key_that_leads_out_fails_alone(stored, owner, target, key):
+    """All other objects are fetched, and nothing is beside the directory."""
+    put(owner, f"out/{key}", b"out")
+    with pytest.raises(UploadErrors, match="is not fetched") as caught:
+        sync_down(SOURCE, target, filesystem=stored)
+    assert list(caught.value.failures) == [key]
+    assert files(target.parent) == {f"target/{n}": d for n, d in FILES.items()}
+
+
+@pytest.mark.parametrize(
+    ("name", "fits", "on_windows"),
+    [
+        ("a.csv", True, True),
+        ("a b/.hidden/c", True, True),
+        ("console/x", True, True),
+        ("../a", False, False),
+        ("a\0", False, False),
+        ("C:/a", True, False),
+        ("C:a", True, False),
+        ("a\\..\\b", True, False),
+        ("a/nul.txt", True, False),
+        ("COM1/x", True, False),
+        ("a./b", True, False),
+        ("what?", True, False),
+    ],
+)
+def test_names_that_a_disk_can_hold(name, fits, on_windows):
+    """Windows has drives, a second slash, and names of devices."""
+    assert (local_name_problem(name, windows=False) is None) == fits
+    assert (local_name_problem(name, windows=True) is None) == on_windows
+
+
+def test_link_to_a_directory_is_not_followed(stored, owner, target, tmp_path):
+    """It is found before the first byte, wherever it leads."""
+    (tmp_path / "elsewhere").mkdir()
+    target.mkdir(parents=True)
+    (target / "logs").symlink_to(tmp_path / "elsewhere")
+    owner.oss.clear()
+    with pytest.raises(ConfigurationError, match="link to a directory"):
+        sync_down(SOURCE, target, filesystem=stored)
+    assert "GetObject" not in owner.actions()
+    assert files(tmp_path / "elsewhere") == {}
+
+
+def test_link_that_appears_meanwhile_is_not_followed(stored, target, tmp_path):
+    """The directory of each file is looked at again before its download or deletion."""
+    (tmp_path / "elsewhere").mkdir()
+    write(tmp_path / "elsewhere", {"older": b"older"})
+    write(target, {"logs/older": b"older"})
+
+    def swap(event):
+        if event.kind == "plan":
+            (target / "logs" / "older").unlink()
+            (target / "logs").rmdir()
+            (target / "logs").symlink_to(tmp_path / "elsewhere")
+
+    options = {"filesystem": stored, "on_event": swap, "on_error": "return"}
+    result = sync_down(SOURCE, target, filters=["- *.log"], delete=True, **options)
+    assert list(result.failed) == ["logs/older"]
+    (target / "logs").unlink()
+    write(target, {"logs/older": b"older"})
+    result = sync_down(SOURCE, target, **options)
+    assert set(result.failed) == {"logs/2026/one.log", "logs/two.log"}
+    assert files(tmp_path / "elsewhere") == {"older": b"older"}
+
+
+def test_link_to_a_file_is_replaced_by_the_file(stored, target, tmp_path):
+    """What it leads to stays as it is."""
+    write(tmp_path, {"theirs": b"theirs"})
+    target.mkdir(parents=True)
+    (target / "a.csv").symlink_to(tmp_path / "theirs")
+    sync_down(SOURCE, target, filesystem=stored)
+    assert not (target / "a.csv").is_symlink()
+    assert (tmp_path / "theirs").read_bytes() == b"theirs"
+    assert files(target) == FILES
+
+
+def test_directory_itself_may_be_a_link(stored, target, tmp_path):
+    """It was named by the user."""
+    (tmp_path / "real").mkdir()
+    target.parent.mkdir()
+    target.symlink_to(tmp_path / "real")
+    sync_down(SOURCE, target, filesystem=stored)
+    assert files(tmp_path / "real") == FILES
+
+
+def _file_for_a_directory(target):
+    write(target, {"logs": b"a file"})
+
+
+def _directory_for_a_file(target):
+    (target / "a.csv").mkdir(parents=True)
+
+
+def _pipe_for_a_file(target):
+    target.mkdir(parents=True)
+    os.mkfifo(target / "a.csv")
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (_file_for_a_directory, "needs the directory"),
+        (_directory_for_a_file, "a directory that is there"),
+        (_pipe_for_a_file, "would replace a pipe"),
+    ],
+)
+def test_conflicts_are_found_before_the_first_byte(stored, owner, target, make, why):
+    """Nothing is fetched, and nothing is deleted."""
+    make(target)
+    owner.oss.clear()
+    with pytest.raises(ConfigurationError, match=why):
+        sync_down(SOURCE, target, filesystem=stored, delete=True)
+    assert "GetObject" not in owner.actions()
+
+
+def test_object_below_an_object_is_a_conflict(stored, target):
+    """One of them would be a file, and a directory as well."""
+    stored.pipe_file(f"{SOURCE}/logs", b"an object")
+    with pytest.raises(ConfigurationError, match="would be a file, where"):
+        sync_down(SOURCE, target, filesystem=stored)
+    assert not target.exists()
+
+
+def test_damaged_download_leaves_the_old_file(stored, owner, target):
+    """A file is replaced only if the CRC-64 agrees."""
+    write(target, {"a.csv": b"the old one"})
+    owner.oss.faults.add(
+        Fault(action="GetObject", key="out/a.csv", wrong_crc=True, times=None)
+    )
+    result = sync_down(SOURCE, target, filesystem=stored, on_error="return")
+    assert list(result.failed) == ["a.csv"]
+    assert files(target) == {**FILES, "a.csv": b"the old one"}
+
+
+def test_object_that_goes_meanwhile_fails_alone(stored, owner, target):
+    """Also if others are below its name by then."""
+
+    def swap(event):
+        if event.kind == "plan":
+            stored.rm_file(f"{SOURCE}/a.csv")
+            stored.pipe_file(f"{SOURCE}/a.csv/b", b"b")
+
+    result = sync_down(
+        SOURCE, target, filesystem=stored, on_event=swap, on_error="return"
+    )
+    assert list(result.failed) == ["a.csv"]
+    assert isinstance(result.failed["a.csv"], FileNotFoundError)
+    assert result.sent == 4
+
+
+def test_first_failure_may_stop_the_rest(stored, owner, target):
+    """What was not tried is counted."""
+    owner.oss.faults.add(Fault(action="GetObject", refuse="denied", times=None))
+    fs = OSSPresignedFileSystem(signer="keys", max_concurrency=1)
+    result = sync_down(SOURCE, target, filesystem=fs, fail_fast=True, on_error="return")
+    assert (len(result.failed), result.not_tried) == (1, 4)
+
+
+# -- what is not signed, and wrong calls -------------------------------------------------
+
+
+def test_listing_must_be_signed(stored, only, target):
+    """Else the source is unknown, which is no empty one."""
+    with pytest.raises(NotSignedError):
+        sync_down(SOURCE, target, filesystem=only("GetObject"), delete=True)
+
+
+def test_head_need_not_be_signed(stored, only, target):
+    """The clocks count as equal, and close times are settled by the MD5 of an ETag."""
+    fs = only("ListObjectsV2", "GetObject")
+    assert sync_down(SOURCE, target, filesystem=fs).sent == 5
+    assert sync_down(SOURCE, target, filesystem=fs).same == 5
+    assert files(target) == FILES
+
+
+def test_reading_must_be_signed(stored, only, target):
+    """Each file that is not covered is listed."""
+    fs = only("ListObjectsV2", "HeadObject")
+    result = sync_down(SOURCE, target, filesystem=fs, on_error="return")
+    assert (set(result.uncovered), exit_code(result)) == (set(FILES), 3)
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "why"),
+    [
+        ("", "x", "is not a source: write BUCKET/PREFIX"),
+        ("b/../k", "x", "is not a source"),
+        (SOURCE, "s3://b/k", "not a local directory"),
+        (SOURCE, "file", "is a file"),
+    ],
+)
+def test_places_must_be_what_they_are_to_be(
+    fs, tmp_path, monkeypatch, source, target, why
+):
+    """A prefix of the store, and a local directory."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path, {"file": b""})
+    with pytest.raises(ConfigurationError, match=why):
+        sync_down(source, target, filesystem=fs)
+
+
+def test_url_of_a_local_directory_is_one(stored, target):
+    """As fsspec writes it."""
+    sync_down(SOURCE, f"file://{target}", filesystem=stored)
+    assert files(target) == FILES
+
+
+def test_function_is_public():
+    """Beside its reverse."""
+    assert fsspec_osspresigned.sync_down is sync_down

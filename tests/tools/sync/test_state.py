@@ -1,0 +1,172 @@
+"""What was sent is written down, and survives what happens to files."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+
+import pytest
+
+from fsspec_osspresigned.errors import CheckpointInUseError, ConfigurationError
+from fsspec_osspresigned.tools.sync.plan import Sent
+from fsspec_osspresigned.tools.sync.state import SyncState, read_state
+
+ONE = Sent(3, 17, "t", "e", 2**63)
+TWO = Sent(0)
+
+
+@pytest.fixture
+def place(tmp_path):
+    """Where the state is."""
+    return tmp_path / "state"
+
+
+def test_what_is_noted_is_there_next_time(place):
+    """The last line about an object counts; what was deleted is forgotten."""
+    with SyncState(place) as state:
+        assert state.rows == {}
+        state.record("b/é\n", TWO)
+        state.record("b/é\n", ONE)
+        state.record("b/gone", ONE)
+        state.forget("b/gone")
+        state.forget("b/never")
+    assert stat.S_IMODE(place.stat().st_mode) == 0o600
+    assert read_state(place) == {"b/é\n": ONE}
+    with SyncState(str(place)) as state:
+        assert state.rows == {"b/é\n": ONE}
+    assert os.listdir(place.parent) == ["state"]
+    assert read_state(place.parent / "none") == {}
+
+
+def test_torn_or_strange_lines_do_not_count(place):
+    """The file is written anew then, as a whole."""
+    with SyncState(place) as state:
+        state.record("b/a", ONE)
+    strange = [
+        b"no json",
+        b"[]",
+        b'{"path": 7}',
+        b'{"path": "b/b", "size": "3", "mtime_ns": 1, "tag": "", "etag": "", "crc64": 1}',
+        b'{"path": "b/b", "tag": ""}',
+        b'{"path": "b/b", "size": 3, "more": 1}',
+        b'{"path": "b/c", "size": 3, "mti',
+    ]
+    with place.open("ab") as file:
+        file.write(b"\n".join(strange))
+    assert read_state(place) == {"b/a": ONE}
+    with SyncState(place) as state:
+        assert state.rows == {"b/a": ONE}
+        state.record("b/d", TWO)
+    assert len(place.read_bytes().splitlines()) == 3
+    assert read_state(place) == {"b/a": ONE, "b/d": TWO}
+
+
+def test_superseded_lines_are_dropped_in_time(place):
+    """The file does not grow for ever."""
+    for _ in range(20):
+        with SyncState(place, spare=3) as state:
+            state.record("b/a", ONE)
+    assert len(place.read_bytes().splitlines()) <= 6
+
+
+def test_empty_file_becomes_a_state(place):
+    """As ``mktemp`` makes them."""
+    place.touch()
+    with SyncState(place) as state:
+        state.record("b/a", ONE)
+    assert read_state(place) == {"b/a": ONE}
+
+
+def test_other_files_are_left_alone(place):
+    """Somebody has named the wrong one."""
+    for text in (
+        "precious",
+        json.dumps({"what": "sent by osspresigned sync", "version": 2}),
+    ):
+        place.write_text(text)
+        for read in (read_state, SyncState):
+            with pytest.raises(ConfigurationError, match="not the state of a sync"):
+                read(place)
+        assert place.read_text() == text
+    assert os.listdir(place.parent) == ["state"]
+
+
+def test_one_process_at_a_time(place):
+    """The second is told who is there; afterwards the file is free."""
+    with (
+        SyncState(place),
+        pytest.raises(
+            CheckpointInUseError,
+            match=f"process {os.getpid()} .*wait until it has ended",
+        ),
+    ):
+        SyncState(place)
+    SyncState(place).__exit__(None, None, None)
+
+
+def test_link_is_followed_to_the_file(place, tmp_path):
+    """And stays a link."""
+    link = tmp_path / "link"
+    place.touch()
+    link.symlink_to(place)
+    with SyncState(link) as state:
+        state.record("b/a", ONE)
+    assert link.is_symlink()
+    assert read_state(place) == {"b/a": ONE}
+
+
+def test_place_that_cannot_be_used_is_named(tmp_path):
+    """A directory that is not there, or a file that is a directory."""
+    with pytest.raises(ConfigurationError, match=r"cannot write .*No such file"):
+        SyncState(tmp_path / "none" / "state")
+    (tmp_path / "d").mkdir()
+    with pytest.raises(ConfigurationError, match=r"cannot read .*Is a directory"):
+        SyncState(tmp_path / "d")
+
+
+def full(*_, **__):
+    """Be a full disk."""
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_full_disk_at_the_beginning_is_an_error(place, monkeypatch):
+    """Nothing is left behind."""
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ConfigurationError, match="No space left"):
+        SyncState(place)
+    assert os.listdir(place.parent) == []
+
+
+def test_full_disk_on_the_way_is_told_once(place, monkeypatch, caplog):
+    """What was sent counts more than that it is remembered."""
+    with SyncState(place) as state, monkeypatch.context() as patch:
+        state.record("b/a", ONE)
+        patch.setattr(os, "write", full)
+        state.record("b/b", ONE)
+        state.forget("b/a")
+    assert read_state(place) == {"b/a": ONE}
+    assert caplog.text.count("is sent again next time") == 1
+
+
+def test_a_pipe_is_no_state(place):
+    """It is not waited for, and stays."""
+    os.mkfifo(place)
+    for read in (read_state, SyncState):
+        with pytest.raises(ConfigurationError, match="not a regular file"):
+            read(place)
+    assert stat.S_ISFIFO(place.stat().st_mode)
+    assert os.listdir(place.parent) == ["state"]
+
+
+def test_a_link_to_a_missing_file_creates_nothing(place, tmp_path):
+    """Another user may have made that link."""
+    place.symlink_to(tmp_path / "target")
+    with pytest.raises(ConfigurationError, match=r"state is a link to a missing file"):
+        SyncState(place)
+    assert os.listdir(tmp_path) == ["state"]
+    (tmp_path / "target").touch()
+    with SyncState(place) as state:
+        state.record("b/a", ONE)
+    assert read_state(tmp_path / "target") == {"b/a": ONE}

@@ -1,0 +1,203 @@
+"""Exit codes, reasons, and Ctrl-C."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import threading
+from pathlib import Path
+
+import pytest
+
+from fsspec_osspresigned import errors
+from fsspec_osspresigned.engine import abort_at_exit
+from fsspec_osspresigned.tools import terminal as interruption
+from fsspec_osspresigned.tools.terminal import (
+    ExitCode,
+    code_of,
+    code_of_all,
+    interruptible,
+    told,
+    why,
+)
+
+DOCS = Path(__file__).parent.parent.parent / "docs"
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (errors.NotSignedError("x"), 3),
+        (errors.AccessDeniedError("x"), 3),
+        (errors.BindingError("x"), 3),
+        (errors.SignerError("x", status=401), 3),
+        (errors.SignerError("x", status=400), 1),
+        (errors.ConfigurationError("x"), 2),
+        (errors.NetworkTimeoutError("x"), 4),
+        (errors.SignerUnavailableError("x"), 4),
+        (errors.StoreUnavailableError("x"), 4),
+        (errors.OutcomeUnknownError("x"), 5),
+        (errors.ObjectNotFoundError("x"), 1),
+        (PermissionError(13, "local"), 1),
+        (RuntimeError("x"), 1),
+        (errors.UploadErrors("x", failures={"a": errors.NotSignedError("y")}), 3),
+    ],
+)
+def test_every_error_has_its_code(error, code):
+    """The page lists them; programs rely on them."""
+    assert code_of(error) == code
+
+
+def test_code_of_several():
+    """One kind has its code if nothing went well."""
+    denied, network = errors.NotSignedError("x"), errors.NetworkError("x")
+    assert code_of_all([], went_well=0) is ExitCode.OK
+    assert code_of_all([denied, denied], went_well=0) is ExitCode.DENIED
+    assert code_of_all([denied, denied], went_well=1) is ExitCode.FAILED
+    assert code_of_all([denied, network], went_well=0) is ExitCode.FAILED
+
+
+def test_page_lists_every_code():
+    """Number and name, and no other."""
+    page = (DOCS / "cli.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (\d+) \| `(\w+)` \|", page, re.MULTILINE)
+    assert [(str(int(code)), code.name) for code in ExitCode] == rows
+
+
+def test_reasons_hold_no_secret():
+    """Nor what could steer a terminal; a list of problems keeps its lines."""
+    assert why(errors.ConfigurationError(["a", "b"])) == "2 problems:\n- a\n- b"
+    assert why(FileNotFoundError(2, "No such file", "x")) == "No such file"
+    assert "c2VjcmV0" not in why(ValueError("https://h/k?Signature=c2VjcmV0"))
+    assert why(OSError("odd")) == "OSError: odd"
+    assert why(OSError(24, "Too many open files")).endswith("or lower max_concurrency")
+    assert why(OSError(5, "a\x1b[2J")) == "a\\x1b[2J"
+
+
+@pytest.mark.parametrize(
+    ("error", "text"),
+    [
+        (errors.ConfigurationError("presigned_url= alone: no signer='keys', allow_http=True"), "--url-file alone: no --signer keys, --allow-http"),
+        (errors.ConfigurationError("say max_delete=4, or checkpoint=/a b"), "say --max-delete 4, or --checkpoint /a b"),
+        (errors.ConfigurationError("memory_limit=1 and curl=2"), "memory_limit=1 and curl=2"),
+        (errors.NotSignedError("leave the path empty"), "leave DEST out"),
+        (errors.BindingError("give trust_map=True"), "set FSSPEC_OSSPRESIGNED_TRUST_MAP=true"),
+        (errors.NotSignedError("h (of overwrite=False) is not"), "h (of --no-overwrite) is not"),
+        (errors.ObjectNotFoundError("x", code="NoSuchKey"), "nothing there"),
+        (errors.ObjectNotFoundError("x", code="NoSuchBucket"), "x"),
+    ],
+)  # fmt: skip
+def test_reasons_speak_the_command_line(error, text):
+    """Options are named by their flags, and what has no flag keeps its name."""
+    assert told(error) == text
+
+
+@pytest.fixture
+def default_sigint():
+    """Put Python's own handler in place, and back what was there."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_second_interrupt_ends_the_process(default_sigint, monkeypatch):
+    """The first one raises, and lets those go who wait; the second is the end."""
+    ended, lifted = [], []
+    monkeypatch.setattr(interruption.os, "_exit", ended.append)
+    monkeypatch.setattr(interruption.os, "write", lambda *_: 0)
+    with pytest.raises(KeyboardInterrupt), interruptible(lambda: lifted.append(1)):
+        signal.raise_signal(signal.SIGINT)
+    assert lifted == [1]
+    assert ended == []
+    signal.raise_signal(signal.SIGINT)
+    assert ended == [130]
+
+
+def test_handler_is_put_back(default_sigint):
+    """A command that ends well leaves nothing behind."""
+    with interruptible():
+        assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_no_handler_of_others_is_replaced(default_sigint):
+    """Programs that handle SIGINT keep it; other threads may set none."""
+
+    def own(*_):
+        pass
+
+    signal.signal(signal.SIGINT, own)
+    with interruptible():
+        assert signal.getsignal(signal.SIGINT) is own
+    done = []
+
+    def elsewhere():
+        with interruptible():
+            done.append(1)
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    assert done == [1]
+
+
+def test_tries_without_an_answer_are_told():
+    """How long it was tried tells people that the network is at fault."""
+    error = errors.NetworkError("Connection refused")
+    assert told(error) == "Connection refused"
+    error.tries = 6
+    assert told(error) == "Connection refused, after 6 tries"
+
+
+@pytest.fixture
+def default_sigterm(monkeypatch):
+    """Put the system's own handler in place; return the signals that end the process."""
+    ends = []
+    monkeypatch.setattr(os, "kill", lambda _, number: ends.append(number))
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    yield ends
+    signal.signal(signal.SIGTERM, before)
+
+
+def test_sigterm_is_told_and_ends_the_process(default_sigint, default_sigterm, capfd):
+    """It says that unfinished uploads are ended; the next SIGTERM ends at once."""
+    with interruptible():
+        signal.raise_signal(signal.SIGTERM)
+        assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+    assert capfd.readouterr().err == "\nterminated: unfinished uploads are ended\n"
+    assert default_sigterm == [signal.SIGTERM]
+    assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
+
+
+def test_sigterm_still_ends_uploads_after_the_block(default_sigint, default_sigterm):
+    """What was begun in the block may be unfinished then."""
+    with interruptible():
+        pass
+    assert signal.getsignal(signal.SIGTERM) is abort_at_exit.terminate
+
+
+def test_handlers_of_sigterm_are_kept(default_sigint, default_sigterm):
+    """A program that handles SIGTERM keeps its handler, in the block and after it."""
+    calls = []
+
+    def own(number, _):
+        calls.append(number)
+
+    signal.signal(signal.SIGTERM, own)
+    with interruptible():
+        signal.raise_signal(signal.SIGTERM)
+    assert calls == [signal.SIGTERM]
+    assert signal.getsignal(signal.SIGTERM) is own
+    assert not default_sigterm
+
+
+def test_ignored_ctrl_c_stays_ignored(default_sigint, default_sigterm, capfd):
+    """In the background of a script, Ctrl-C is not for this program; SIGTERM is."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with interruptible():
+        signal.raise_signal(signal.SIGINT)
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    assert "unfinished uploads are ended" in capfd.readouterr().err
+    assert default_sigterm == [signal.SIGTERM]

@@ -1,0 +1,134 @@
+"""The last lines of a command."""
+
+from __future__ import annotations
+
+import pytest
+
+from fsspec_osspresigned import errors
+from fsspec_osspresigned.tools.progress import Summary
+from fsspec_osspresigned.tools.terminal import ExitCode, Failure
+from fsspec_osspresigned.units import MIB
+
+
+def failure(path, error):
+    """Return one that concerns no local file."""
+    return Failure(path, "", error)
+
+
+def test_equal_failures_are_one():
+    """But for the id of the request; ten are named at most."""
+    texts = [f"refused [EC 1, request id {n}]" for n in range(11)]
+    found = [
+        failure(f"b/{n}", errors.AccessDeniedError(t)) for n, t in enumerate(texts)
+    ]
+    found.append(failure("b/x", errors.OutcomeUnknownError("lost [request id 1]")))
+    summary = Summary(verb="stored", done=1, files=13, failures=found)
+    lines = list(summary.lines())
+    assert lines[0] == "11 not stored: refused [EC 1]"
+    assert lines[1:11] == [f"  b/{n}" for n in range(10)]
+    assert lines[11:] == [
+        "  and 1 more (--json names all)",
+        "b/x: unknown whether stored: lost [request id 1]",
+        "stored 1 of 13 files; 12 failed",
+    ]
+    assert summary.code is ExitCode.FAILED
+
+
+def test_local_failures_name_local_files():
+    """What cannot be read is a file; a refusal is about the object."""
+    gone = FileNotFoundError(2, "No such file or directory", "van/0")
+    found = [Failure(f"b/{n}", f"van/{n}", gone) for n in range(2)]
+    found.append(Failure("b/2", "van/2", errors.AccessDeniedError("refused")))
+    found.append(Failure("b/3", "-", OSError(5, "Input/output error")))
+    summary = Summary(verb="stored", done=0, files=4, failures=found)
+    assert list(summary.lines())[:-1] == [
+        "2 not stored: No such file or directory",
+        "  van/0",
+        "  van/1",
+        "b/2: not stored: refused",
+        "b/3: not stored: Input/output error",
+    ]
+
+
+def test_directory_that_is_signed_elsewhere():
+    """A file without an entry does not hide what the others have in common."""
+    found = [
+        failure(f"b/up/{n}", errors.NotSignedError(f"no {n}", nearest=[f"b/{n}"]))
+        for n in range(3)
+    ]
+    found.append(failure("b/up/x", errors.NotSignedError("no x", nearest=["b/1"])))
+    lines = [*Summary(verb="stored", done=0, files=4, failures=found).lines()]
+    assert lines[0].startswith("3 not stored: the URL map has these below b/, not")
+    assert lines[4] == "b/up/x: not stored: no x"
+    few = [*Summary(verb="stored", done=0, files=2, failures=found[2:]).lines()]
+    assert few[0] == "b/up/2: not stored: no 2"
+
+
+def test_long_transfers_end_with_a_clock():
+    """Seconds below a minute, a clock above."""
+    summary = Summary(verb="fetched", done=1, files=1, failures=(), size=MIB, seconds=128)  # fmt: skip
+    assert list(summary.lines()) == ["fetched 1 file, 1.0 MiB in 2:08 (8.0 KiB/s)"]
+
+
+def test_nothing_that_moved_is_not_counted():
+    """No bytes, no time and no rate of nothing; an empty file is something."""
+    nothing = Summary(
+        verb="stored", done=0, files=0, failures=(), size=0, also=["2 same"]
+    )
+    assert list(nothing.lines()) == ["stored 0 files; 2 same"]
+    empty = Summary(verb="stored", done=1, files=1, failures=(), size=0)
+    assert list(empty.lines()) == ["stored 1 file, 0 B in 0.1 s"]
+
+
+@pytest.mark.parametrize(
+    ("room", "last"),
+    [
+        (None, "stored 3 files, 1.3 MiB in 0.5 s (2.7 MiB/s)"),
+        (44, "stored 3 files, 1.3 MiB in 0.5 s (2.7 MiB/s)"),
+        (43, "stored 3 files, 1.3 MiB in 0.5 s"),
+        (32, "stored 3 files, 1.3 MiB in 0.5 s"),
+        (31, "stored 3 files, 1.3 MiB"),
+        (22, "stored 3 files, 1.3\nMiB"),
+    ],
+)
+def test_last_line_fits_the_terminal(room, last):
+    """The rate is left out first, then the time; the rest breaks at a blank."""
+    summary = Summary(verb="stored", done=3, files=3, failures=(), size=1_400_000, seconds=0.5)  # fmt: skip
+    assert list(summary.lines(room)) == [last]
+
+
+def test_what_failed_is_never_left_out():
+    """However narrow it is, the last line tells what is not done."""
+    summary = Summary(
+        verb="stored",
+        done=1,
+        files=100,
+        failures=[failure("b/k", ValueError("no"))],
+        size=MIB,
+        seconds=1,
+        interrupted=True,
+    )
+    assert list(summary.lines(39)) == [
+        "b/k: not stored: ValueError: no",
+        "interrupted: stored 1 of 100 files, 1.0\nMiB sent; 1 failed; 98 left",
+    ]
+
+
+def test_rate_of_a_few_bytes_is_left_out():
+    """Below a mebibyte it is noise; and nothing takes no time at all."""
+    summary = Summary(verb="stored", done=1, files=1, failures=(), size=6, seconds=0.02)
+    assert list(summary.lines()) == ["stored 1 file, 6 B in 0.1 s"]
+
+
+def test_equal_network_failures_are_one():
+    """However often each was tried; and what looks further is named."""
+    found = [failure(f"b/{n}", errors.NetworkError("refused")) for n in range(2)]
+    found[1].error.tries = 6
+    summary = Summary(verb="stored", done=0, files=2, failures=found)
+    assert list(summary.lines()) == [
+        "2 not stored: refused",
+        "  b/0",
+        "  b/1",
+        "osspresigned doctor BUCKET/KEY (or --url-file FILE) looks further",
+        "stored 0 of 2 files; 2 failed",
+    ]

@@ -1,0 +1,397 @@
+"""A directory of journals: found again, held by one, and never in the way of bytes."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import logging
+import os
+import shutil
+import stat
+import subprocess
+import sys
+
+import pytest
+from attrs import evolve
+
+from fsspec_osspresigned.errors import CheckpointInUseError, ConfigurationError
+from fsspec_osspresigned.files import FileLock, LineFile
+from fsspec_osspresigned.http.body import Fingerprint
+from fsspec_osspresigned.model import PartReceipt
+from fsspec_osspresigned.upload import journal as module
+from fsspec_osspresigned.upload.journal import Checkpoint, JournalHead, JournalPart
+from fsspec_osspresigned.upload.resume import demands_of, reason_to_start_over
+
+PATH, SOURCE = "examplebucket/k", "/data/a.bin"
+MARK = Fingerprint(device=1, inode=2, size=250, mtime_ns=3)
+HEAD = JournalHead(
+    path=PATH,
+    source=SOURCE,
+    fingerprint=MARK,
+    part_size=100,
+    parts=3,
+    demands="0" * 64,
+    upload_id="U",
+    owners=False,
+    created=5.0,
+)
+PART = JournalPart(PartReceipt(part_number=1, size=100, etag="E", crc64=1), "crc64")
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A checkpoint in a directory that it makes."""
+    return Checkpoint(tmp_path / "deep" / "journals")
+
+
+def full(*_, **__):
+    """Stand in for a system call on a full disk."""
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_the_directory_is_private_and_may_be_there_already(place):
+    """It is made for the user alone; a second process finds it."""
+    assert stat.S_IMODE(place.directory.stat().st_mode) == 0o700
+    assert Checkpoint(str(place.directory)).directory == place.directory
+
+
+def test_a_directory_that_everybody_can_write_is_refused(tmp_path):
+    """Others could put journals there."""
+    tmp_path.chmod(0o777)
+    with pytest.raises(ConfigurationError, match="everybody can write there"):
+        Checkpoint(tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="groups of files")
+def test_a_directory_of_another_group_is_refused(tmp_path, monkeypatch):
+    """Its members could put journals there; a group of one's own is no danger."""
+    tmp_path.chmod(0o770)
+    Checkpoint(tmp_path)
+    monkeypatch.setattr(os, "getegid", lambda: tmp_path.stat().st_gid + 1)
+    with pytest.raises(ConfigurationError, match="its group can write there"):
+        Checkpoint(tmp_path)
+    tmp_path.chmod(0o750)
+    Checkpoint(tmp_path)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="owners of files")
+def test_a_directory_of_another_user_is_refused(tmp_path, monkeypatch):
+    """Its owner could put journals there; root works in directories of others."""
+    tmp_path.chmod(0o700)
+    owner = tmp_path.stat().st_uid
+    os.chown(tmp_path, owner or 12_345, -1)
+    owner = tmp_path.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    with pytest.raises(ConfigurationError, match="its owner can write there"):
+        Checkpoint(tmp_path)
+    for user in (0, owner):
+        monkeypatch.setattr(os, "geteuid", lambda user=user: user)
+        Checkpoint(tmp_path)
+
+
+def test_a_directory_that_was_removed_is_made_again(place):
+    """A cleaner of old files costs a long-lived process no later journal."""
+    shutil.rmtree(place.directory)
+    held = place.hold(PATH, SOURCE)
+    held.create(HEAD)
+    assert held.keeps
+    assert place.has(PATH, SOURCE)
+    held.release()
+    place.directory.chmod(0o777)
+    with pytest.raises(ConfigurationError, match="everybody can write there"):
+        place.hold(PATH, SOURCE)
+
+
+def test_a_directory_that_cannot_be_made_again_stops_nothing(place, caplog):
+    """The upload goes on without a journal, and it is said."""
+    shutil.rmtree(place.directory)
+    place.directory.touch()
+    assert not place.hold(PATH, SOURCE).is_ours
+    assert "cannot be used (Not a directory)" in caplog.text
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no pipes with names")
+def test_a_pipe_in_the_place_of_a_journal_is_not_waited_for(place, caplog):
+    """The upload goes on without a journal, and the list names what is there."""
+    held = place.hold(PATH, SOURCE)
+    held.release()
+    os.mkfifo(held.place)
+    assert not place.hold(PATH, SOURCE).is_ours
+    assert "not a regular file" in caplog.text
+    (found,) = place.found()
+    assert found.record is None
+
+
+def test_a_place_that_cannot_be_used_is_refused(tmp_path, monkeypatch):
+    """A file, a directory that is not ours to write, a name that no file can have."""
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match=r"checkpoint=.*file: File exists"):
+        Checkpoint(tmp_path / "file")
+    with pytest.raises(ConfigurationError, match="null"):
+        Checkpoint("a\0b")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(ConfigurationError, match="not writable"):
+        Checkpoint(tmp_path)
+
+
+def test_an_upload_is_found_again_by_object_and_file(place):
+    """Another object or another file is another upload."""
+    held = place.hold(PATH, SOURCE)
+    assert held.record is None
+    assert not held.keeps
+    held.create(HEAD)
+    assert held.keeps
+    held.append(PART)
+    held.release()
+    for path, source in (("examplebucket/K", SOURCE), (PATH, "/data/b.bin")):
+        other = place.hold(path, source)
+        assert other.record is None
+        other.release()
+    again = place.hold(PATH, SOURCE)
+    assert again.record.head == HEAD
+    assert again.record.parts == {1: PART}
+    again.resume()
+    assert again.keeps
+    again.append(JournalPart(evolve(PART.part, part_number=2), "none"))
+    again.release()
+    (found,) = place.found()
+    assert set(found.record.parts) == {1, 2}
+    assert found.in_use is None
+
+
+def test_what_is_done_leaves_nothing_behind(place):
+    """Journal and lock are gone."""
+    held = place.hold(PATH, SOURCE)
+    held.create(HEAD)
+    held.remove()
+    held.remove()
+    assert not held.keeps
+    held.release()
+    assert os.listdir(place.directory) == []
+
+
+def test_only_one_is_at_an_upload(place):
+    """The second one is told who has it; the first goes on undisturbed."""
+    held = place.hold(PATH, SOURCE)
+    held.create(HEAD)
+    with pytest.raises(CheckpointInUseError, match=f"process {os.getpid()} on") as e:
+        place.hold(PATH, SOURCE)
+    assert e.value.path == PATH
+    (found,) = place.found()
+    assert found.in_use.startswith(f"process {os.getpid()} on")
+    assert found.record.head == HEAD
+    with pytest.raises(CheckpointInUseError):
+        place.hold_name(found.name)
+    held.release()
+    place.hold_name(found.name).release()
+
+
+def test_a_reader_of_the_list_does_not_turn_an_upload_away(place, monkeypatch):
+    """A lock that is held for a moment is waited for."""
+    held = place.hold(PATH, SOURCE)
+    reader = FileLock.take(held.lock_place + "2")
+    held.release()
+    reader.release()
+    reader = FileLock.take(held.lock_place)
+    monkeypatch.setattr(module.time, "sleep", lambda _: reader.release())
+    place.hold(PATH, SOURCE).release()
+
+
+_DIES = """
+import os, sys
+from fsspec_osspresigned.upload.journal import Checkpoint
+held = Checkpoint(sys.argv[1]).hold("b/k", "/f")
+os.kill(os.getpid(), 9)
+"""
+
+
+def test_a_killed_process_leaves_nothing_that_blocks(place):
+    """Its lock file is there, its lock is not."""
+    command = [sys.executable, "-c", _DIES, str(place.directory)]
+    assert subprocess.run(command, check=False).returncode == -9
+    assert os.listdir(place.directory) != []
+    assert list(place.found()) == []
+    place.hold("b/k", "/f").release()
+    assert os.listdir(place.directory) == []
+
+
+def test_the_lock_of_a_killed_process_is_not_in_use(place):
+    """A journal beside a lock that nobody has is free."""
+    held = place.hold(PATH, SOURCE)
+    held.create(HEAD)
+    held.release()
+    with open(held.lock_place, "w"):
+        pass
+    (found,) = place.found()
+    assert found.in_use is None
+    assert not os.path.exists(held.lock_place)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_forked_child_leaves_the_journal_to_its_parent(place, monkeypatch):
+    """Whatever unwinds in the child, the parent still has its upload for itself."""
+    held = place.hold(PATH, SOURCE)
+    held.create(HEAD)
+    child = os.fork()
+    if child == 0:  # pragma: no cover - the child ends without its record
+        try:
+            held.release()
+        finally:
+            os._exit(0 if sys.exception() is None else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "getpid", lambda: -1)  # as in the child
+        held.release()
+    with pytest.raises(CheckpointInUseError):
+        place.hold(PATH, SOURCE)
+    held.append(PART)
+    held.release()
+    assert place.hold(PATH, SOURCE).record.parts == {1: PART}
+
+
+def test_a_journal_that_cannot_be_read_is_said_and_replaced(place, caplog):
+    """Its upload cannot be found any more, so somebody has to know."""
+    held = place.hold(PATH, SOURCE)
+    held.create(HEAD)
+    held.release()
+    with open(held.place, "r+b") as file:
+        file.write(b"?")
+    (found,) = place.found()
+    assert found.record is None
+    held = place.hold(PATH, SOURCE)
+    assert held.record is None
+    (said,) = caplog.messages
+    assert "cannot be read" in said
+    held.create(HEAD)
+    held.release()
+    assert place.hold(PATH, SOURCE).record.head == HEAD
+
+
+def test_a_full_disk_is_said_once_and_stops_nothing(place, caplog, monkeypatch):
+    """Without a head there is no journal; the upload does not notice."""
+    held = place.hold(PATH, SOURCE)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        held.create(HEAD)
+        held.append(PART)
+    assert not held.keeps
+    held.release()
+    (said,) = caplog.messages
+    assert "No space left" in said
+    assert "the upload goes on" in said
+
+
+def test_a_disk_that_fills_up_later_keeps_what_it_has(place, caplog, monkeypatch):
+    """What is in the journal can be gone on with, and later lines count again."""
+    held = place.hold(PATH, SOURCE)
+    held.create(HEAD)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", full)
+        held.append(PART)
+        held.append(PART)
+    assert held.keeps
+    held.append(PART)
+    held.release()
+    assert len(caplog.messages) == 1
+    again = place.hold(PATH, SOURCE)
+    assert again.record.parts == {1: PART}
+    monkeypatch.setattr(LineFile, "reopen", full)
+    again.resume()
+    again.append(PART)
+    assert again.keeps
+    again.release()
+    assert len(caplog.messages) == 2
+
+
+def test_a_lock_that_cannot_be_made_is_no_checkpoint_and_no_error(place, caplog, monkeypatch):  # fmt: skip
+    """Without a lock nothing is written, since another process might write too."""
+
+    def none(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", none)
+    held = place.hold(PATH, SOURCE)
+    held.create(HEAD)
+    assert not held.keeps
+    held.release()
+    assert "No locks available" in caplog.text
+    assert not [n for n in os.listdir(place.directory) if n.endswith(".jsonl")]
+
+
+def test_what_cannot_be_removed_is_said(place, caplog, monkeypatch):
+    """The next one finds an upload that is gone, and begins anew."""
+    held = place.hold(PATH, SOURCE)
+    held.create(HEAD)
+
+    def refused(*_):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refused)
+        held.remove()
+    assert "cannot be removed: Permission denied" in caplog.text
+    held.release()
+
+
+def test_a_journal_that_nobody_may_read_is_listed(place):
+    """Its name is all there is to say."""
+    os.symlink("/nonexistent", place.directory / f"x{module.SUFFIX}")
+    (found,) = place.found()
+    assert found.record is None
+    assert found.in_use is None
+
+
+def change(**facts):
+    """Return HEAD with another fingerprint."""
+    return evolve(HEAD, fingerprint=evolve(MARK, **facts))
+
+
+@pytest.mark.parametrize(
+    ("new", "reason"),
+    [
+        (HEAD, None),
+        (evolve(HEAD, created=9.0, upload_id=""), None),
+        (change(device=9), None),
+        (change(size=251), "the file has 251 bytes, it had 250"),
+        (change(mtime_ns=4), "the file has changed"),
+        (change(inode=4), "the file has changed"),
+        (evolve(HEAD, part_size=101), "parts have 101 bytes now, they had 100 bytes"),
+        (evolve(HEAD, demands="1" * 64), "other headers are demanded"),
+        (evolve(HEAD, owners=True), "another upload is granted"),
+    ],
+)
+def test_when_an_upload_begins_anew(new, reason):
+    """Whatever makes the stored parts others than those that would be sent now."""
+    assert reason_to_start_over(HEAD, new) == reason
+
+
+def test_an_owners_upload_must_be_the_one_that_is_granted():
+    """A new map brings a new upload."""
+    old = evolve(HEAD, owners=True)
+    assert reason_to_start_over(old, old) is None
+    new = evolve(old, upload_id="V")
+    assert reason_to_start_over(old, new) == "another upload is granted"
+
+
+def test_demands_are_compared_without_being_written_down():
+    """Names count without case and order; the digest does not spell out a value."""
+    one = demands_of({"x-oss-meta-a": "secret", "Content-Type": "text/csv"})
+    assert one == demands_of({"content-type": "text/csv", "X-OSS-Meta-A": " secret"})
+    assert one != demands_of({"x-oss-meta-a": "secret"})
+    assert "secret" not in one
+
+
+def test_log_records_are_of_one_logger(place, caplog, monkeypatch):
+    """They can be turned off by name."""
+
+    def odd(*_, **__):
+        raise OSError("odd")
+
+    held = place.hold(PATH, SOURCE)
+    monkeypatch.setattr(LineFile, "create", odd)
+    held.create(HEAD)
+    held.release()
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert record.name == "fsspec_osspresigned.upload.journal"
+    assert "(odd)" in record.message

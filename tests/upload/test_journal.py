@@ -1,0 +1,396 @@
+"""A journal says what was stored, whatever happened to its writer and to its file."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import stat
+import subprocess
+import sys
+import threading
+
+import hypothesis.strategies as st
+import pytest
+from attrs import evolve
+from hypothesis import given
+
+from fsspec_osspresigned.files import LineFile
+from fsspec_osspresigned.http.body import Fingerprint
+from fsspec_osspresigned.http.checksums import crc64
+from fsspec_osspresigned.model import PartReceipt
+from fsspec_osspresigned.upload.journal import (
+    JournalHead,
+    JournalPart,
+    head_line,
+    line_of,
+    parse,
+    part_line,
+    read,
+)
+
+MARK = Fingerprint(device=1, inode=2, size=2_050, mtime_ns=3)
+HEAD = JournalHead(
+    path="examplebucket/a b/\u00fc",
+    source="/data/\udcff.bin",
+    fingerprint=MARK,
+    part_size=1_000,
+    parts=3,
+    demands="0" * 64,
+    upload_id="0004B9895DBBB6EC98E36",
+    owners=False,
+    created=1_764_000_000.5,
+    host="oss-cn-hangzhou.aliyuncs.com",
+)
+
+
+def kept(number: int, crc: int = 5, verified: str = "crc64") -> JournalPart:
+    """Return one stored part of HEAD."""
+    part = PartReceipt(
+        part_number=number, size=HEAD.size_of(number), etag=f'"E{number}"', crc64=crc
+    )
+    return JournalPart(part, verified)
+
+
+PARTS = [kept(2), kept(1, 2**64 - 1), kept(3, 0, "md5")]
+WHOLE = head_line(HEAD) + b"".join(map(part_line, PARTS))
+
+
+@pytest.fixture
+def place(tmp_path):
+    """A path for the journal."""
+    return str(tmp_path / "one.upload.jsonl")
+
+
+def test_what_was_written_is_read(place):
+    """JournalHead and parts come back as they were, odd names included."""
+    one = LineFile.create(place, [head_line(HEAD)], sync=True)
+    for part in PARTS:
+        one.append(part_line(part))
+    one.close()
+    data = read(place)
+    assert data == WHOLE
+    record = parse(data)
+    assert record.head == HEAD
+    assert record.head.size == 2_050
+    assert record.parts == {part.part.part_number: part for part in PARTS}
+    assert stat.S_IMODE(os.stat(place).st_mode) == 0o600
+    assert os.listdir(os.path.dirname(place)) == ["one.upload.jsonl"]
+
+
+def test_it_is_json_lines():
+    """Anybody can read it: an object a line."""
+    lines = [json.loads(line) for line in WHOLE.splitlines()]
+    assert lines[0]["upload_id"] == HEAD.upload_id
+    assert [line["part_number"] for line in lines[1:]] == [2, 1, 3]
+
+
+def test_cut_at_every_byte_it_says_an_earlier_state_or_nothing():
+    """Parts whose lines are whole count; without a whole head nothing does."""
+    lines = WHOLE.splitlines(keepends=True)
+    ends = [sum(map(len, lines[:n])) for n in range(1, len(lines) + 1)]
+    for length in range(len(WHOLE) + 1):
+        record = parse(WHOLE[:length])
+        if length < ends[0] - 1:
+            assert record is None
+            continue
+        # Only its line end may be missing of a line that counts.
+        count = sum(length >= end - 1 for end in ends[1:])
+        assert list(record.parts.values()) == PARTS[:count]
+        assert record.head == HEAD
+
+
+def test_cut_at_every_byte_it_can_be_gone_on_with(place):
+    """What is appended to a torn journal counts, and nothing that counted is lost."""
+    for length in range(len(head_line(HEAD)), len(WHOLE)):
+        before = dict(parse(WHOLE[:length]).parts)
+        with open(place, "wb") as file:
+            file.write(WHOLE[:length])
+        torn = not WHOLE[:length].endswith(b"\n")
+        one = LineFile.reopen(place, is_torn=torn, sync=True)
+        one.append(part_line(kept(3, 77)))
+        one.append(part_line(kept(1, 78)))
+        one.close()
+        assert parse(read(place)).parts == {**before, 3: kept(3, 77), 1: kept(1, 78)}
+
+
+def test_every_flipped_bit_is_noticed():
+    """A damaged part is none, a damaged head is no journal; nothing else changes."""
+    clean = parse(WHOLE)
+    for at in range(len(WHOLE)):
+        for bit in range(8):
+            data = bytearray(WHOLE)
+            data[at] ^= 1 << bit
+            record = parse(bytes(data))
+            if record is not None:
+                assert record.head == clean.head
+                assert record.parts.items() <= clean.parts.items()
+                assert len(record.parts) >= 1
+
+
+@given(st.binary(max_size=300) | st.text(max_size=300).map(str.encode))
+def test_rubbish_is_no_journal(data):
+    """Whatever is in the file, reading it raises nothing."""
+    assert parse(data) is None
+    assert parse(head_line(HEAD) + data).parts == {}
+
+
+_JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.text(max_size=8), inner, max_size=3)
+    ),
+    max_leaves=8,
+)
+_HEAD_MEMBERS = list(json.loads(head_line(HEAD)))
+_PART_MEMBERS = list(json.loads(part_line(PARTS[0])))
+
+
+@given(st.sampled_from(_HEAD_MEMBERS), _JSON)
+def test_a_head_of_other_types_is_no_journal(name, value):
+    """A right checksum does not make a wrong member right."""
+    members = json.loads(head_line(HEAD))
+    del members["check"]
+    members[name] = value
+    record = parse(line_of(members))
+    assert record is None or type(getattr(record.head, name)) is type(value) or value in (0, 1)  # fmt: skip
+
+
+@given(st.sampled_from(_PART_MEMBERS), _JSON)
+def test_a_part_of_other_types_is_none(name, value):
+    """A wrong number, size or checksum of a part makes it be sent again."""
+    members = json.loads(part_line(PARTS[0]))
+    del members["check"]
+    members[name] = value
+    for one in parse(head_line(HEAD) + line_of(members)).parts.values():
+        assert 1 <= one.part.part_number <= 3
+        assert one.part.size == HEAD.size_of(one.part.part_number)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        line_of({}),
+        line_of({**json.loads(head_line(HEAD)), "version": 3}),
+        line_of({**json.loads(head_line(HEAD)), "fingerprint": {"size": 1}}),
+        line_of({**json.loads(head_line(HEAD)), "parts": 10_001}),
+        line_of({"a": 1})[:-1] + b"\r\n",
+    ],
+)
+def test_another_version_or_an_impossible_head_is_no_journal(line):
+    """Then the upload begins anew."""
+    assert parse(line) is None
+
+
+def test_the_first_version_is_read():
+    """A journal of an earlier release goes on; it does not say which store."""
+    members = json.loads(head_line(HEAD)) | {"version": 1}
+    del members["host"], members["check"]
+    head = parse(line_of(members)).head
+    assert (head.upload_id, head.host) == (HEAD.upload_id, "")
+
+
+def test_text_that_only_looks_like_json_is_no_line():
+    """A checksum over what is no JSON does not make it JSON."""
+    text = b"{oops"
+    line = text + b',"check":"%016x"}' % crc64(text + b"}")
+    assert parse(line) is None
+
+
+def test_of_a_part_sent_twice_the_last_word_counts():
+    """As in the store."""
+    data = WHOLE + part_line(kept(2, 99))
+    assert parse(data).parts[2] == kept(2, 99)
+
+
+@pytest.mark.parametrize("number", [0, 4])
+def test_a_part_outside_of_the_plan_is_none(number):
+    """It cannot be of this upload."""
+    part = evolve(kept(1).part, part_number=number)
+    assert parse(head_line(HEAD) + part_line(JournalPart(part, "none"))).parts == {}
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"size": 7}, {"crc64": "1"}, {"etag": None}, {"verified": "hope"}]
+)
+def test_a_part_with_a_wrong_member_is_none(wrong):
+    """It is sent again, and the parts beside it are not."""
+    members = json.loads(part_line(PARTS[0]))
+    assert wrong.keys() <= members.keys()
+    del members["check"]
+    data = head_line(HEAD) + line_of({**members, **wrong}) + part_line(kept(2))
+    assert parse(data).parts == {2: kept(2)}
+
+
+def test_no_journal_is_none_and_a_huge_file_is_an_error(place):
+    """A file that cannot be a journal is not read into memory."""
+    assert read(place) is None
+    with open(place, "wb") as file:
+        file.write(b"x" * 11)
+    with pytest.raises(OSError, match="too large"):
+        read(place, limit=10)
+
+
+def test_a_link_is_not_followed(place, tmp_path):
+    """Neither when it is read nor when it is replaced."""
+    victim = tmp_path / "victim"
+    victim.write_bytes(WHOLE)
+    os.symlink(victim, place)
+    os.symlink(victim, place + ".new")
+    with pytest.raises(OSError):
+        read(place)
+    with pytest.raises(OSError):
+        LineFile.reopen(place)
+    LineFile.create(place, [head_line(HEAD)], sync=True).close()
+    assert victim.read_bytes() == WHOLE
+    assert not os.path.islink(place)
+
+
+def test_what_a_dead_process_left_half_written_is_replaced(place):
+    """A head that never got its name does not stand in the way."""
+    with open(place + ".new", "wb") as file:
+        file.write(b"half")
+    LineFile.create(place, [head_line(HEAD)], sync=True).close()
+    assert parse(read(place)).head == HEAD
+    assert not os.path.exists(place + ".new")
+
+
+@pytest.mark.parametrize("step", ["open", "write", "fsync", "replace"])
+def test_a_head_that_cannot_be_written_leaves_what_was_there(place, step, monkeypatch):
+    """A full disk at any step of the beginning changes nothing and leaves no file."""
+    with open(place, "wb") as file:
+        file.write(WHOLE)
+
+    def full(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, full)
+        with pytest.raises(OSError, match="No space"):
+            LineFile.create(place, [head_line(HEAD)], sync=True)
+    assert read(place) == WHOLE
+    assert os.listdir(os.path.dirname(place)) == ["one.upload.jsonl"]
+
+
+def test_a_directory_that_cannot_be_synced_is_no_error(place, monkeypatch):
+    """Some file systems refuse it; the rename has happened."""
+    fsync = os.fsync
+
+    def picky(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(errno.EINVAL, "Invalid argument")
+        fsync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", picky)
+    LineFile.create(place, [head_line(HEAD)], sync=True).close()
+    assert parse(read(place)).head == HEAD
+
+
+def test_a_disk_that_fills_up_at_any_byte_loses_one_line(place, monkeypatch):
+    """What came before counts, and so does what is written when there is room again."""
+    for fits in range(len(part_line(kept(1)))):
+        one = LineFile.create(place, [head_line(HEAD)], sync=True)
+        one.append(part_line(PARTS[0]))
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "write", _nearly_full(fits))
+            with pytest.raises(OSError, match="No space"):
+                one.append(part_line(kept(1)))
+        found = set(parse(read(place)).parts)
+        assert found - {1} == {2}
+        one.append(part_line(PARTS[2]))
+        one.close()
+        assert set(parse(read(place)).parts) == found | {3}
+
+
+def _nearly_full(room):
+    """Return an ``os.write`` that takes *room* bytes."""
+    write, left = os.write, [room]
+
+    def limited(descriptor, data):
+        if not left[0]:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        done = write(descriptor, data[: left[0]])
+        left[0] -= done
+        return done
+
+    return limited
+
+
+def test_a_line_that_cannot_be_synced_is_an_error_and_not_torn(place, monkeypatch):
+    """It may or may not last; the next one counts in any case."""
+    one = LineFile.create(place, [head_line(HEAD)], sync=True)
+
+    def broken(_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fsync", broken)
+        with pytest.raises(OSError, match="Input/output"):
+            one.append(part_line(kept(1)))
+    one.append(part_line(kept(2)))
+    one.close()
+    assert set(parse(read(place)).parts) == {1, 2}
+
+
+_LIMITED = """
+import errno, resource, sys
+from fsspec_osspresigned.upload.journal import JournalPart, part_line, parse, read
+from fsspec_osspresigned.files import LineFile
+from fsspec_osspresigned.model import PartReceipt
+place, room = sys.argv[1], int(sys.argv[2])
+data = read(place)
+one = LineFile.reopen(place)
+_, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+resource.setrlimit(resource.RLIMIT_FSIZE, (len(data) + room, most))
+try:
+    part = PartReceipt(part_number=1, size=1000, etag='"E"', crc64=1)
+    one.append(part_line(JournalPart(part, "crc64")))
+except OSError as error:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    print(errno.errorcode[error.errno])
+"""
+
+
+@pytest.mark.parametrize("room", [0, 1, 50])
+def test_a_real_limit_of_the_kernel_tears_a_line(place, room):
+    """Not only a made-up full disk: the kernel takes some bytes, then refuses."""
+    with open(place, "wb") as file:
+        file.write(head_line(HEAD) + part_line(kept(2)))
+    done = subprocess.run(
+        [sys.executable, "-c", _LIMITED, place, str(room)],
+        check=True,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "EFBIG\n"
+    assert os.path.getsize(place) == len(head_line(HEAD) + part_line(kept(2))) + room
+    assert set(parse(read(place)).parts) == {2}
+
+
+def test_lines_of_many_threads_do_not_mix(place):
+    """Sixteen workers append to one journal."""
+    head = evolve(HEAD, fingerprint=evolve(MARK, size=160_000), parts=160)
+    one = LineFile.create(place, [head_line(head)], sync=True)
+
+    def work(first):
+        for number in range(first, 161, 16):
+            part = PartReceipt(part_number=number, size=1000, etag="E" * 40, crc64=1)
+            one.append(part_line(JournalPart(part, "crc64")))
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(1, 17)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    one.close()
+    assert len(parse(read(place)).parts) == 160
+
+
+def test_after_the_end_nothing_is_written(place):
+    """A straggler among the workers finds a closed journal, not somebody's descriptor."""
+    one = LineFile.create(place, [head_line(HEAD)], sync=True)
+    one.close()
+    one.close()
+    one.append(part_line(kept(1)))
+    assert read(place) == head_line(HEAD)

@@ -1,0 +1,289 @@
+"""After a lost reply: stored, not stored, or unknown, and never a guess."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from fsspec_osspresigned.client.client import Client
+from fsspec_osspresigned.client.retry import RetryPolicy, may_have_acted
+from fsspec_osspresigned.emulator import Emulator, Fault
+from fsspec_osspresigned.errors import (
+    AccessDeniedError,
+    IntegrityError,
+    NetworkError,
+    NetworkTimeoutError,
+    NotSignedError,
+    ObjectExistsError,
+    Outcome,
+    OutcomeUnknownError,
+    StoreUnavailableError,
+    UploadNotFoundError,
+)
+from fsspec_osspresigned.http.body import MemoryBody
+from fsspec_osspresigned.http.transport import Transport
+from fsspec_osspresigned.model import FORBID_OVERWRITE, MIN_PART, Action
+from fsspec_osspresigned.options.of_objects import Target
+from fsspec_osspresigned.options.options import Options
+from fsspec_osspresigned.signers.base import Signer
+from fsspec_osspresigned.signers.keys import KeySigner
+from tests.uploading import put
+
+BUCKET, KEY = "examplebucket", "a/b"
+DATA = os.urandom(2 * MIN_PART + 7)
+SMALL = b"small"
+LOST = {"drop_reply": True, "times": None}
+BEFORE = {"status": 500, "times": None}
+
+
+def store(oss: Emulator, data: bytes, *refused: str, retries: int = 1, **target):
+    """Store *data* where the signer signs all but the *refused* actions."""
+    keys = KeySigner(
+        credentials=lambda: oss.credentials, endpoint=oss.endpoint, region=oss.region
+    )
+
+    class Refusing(Signer):
+        def sign(self, operations):
+            for operation in operations:
+                if operation.action in refused:
+                    raise NotSignedError("the test says so", path=operation.path)
+            return keys.sign(operations)
+
+    options = {"signer": "keys", "part_size": MIN_PART, "multipart_threshold": MIN_PART}
+    client = Client(
+        Options.from_storage_options(options),
+        Refusing(),
+        Transport(connect_timeout=5.0, progress_timeout=5.0),
+        policy=RetryPolicy(retries=retries, base=0.0),
+    )
+    where = Target(path=f"{BUCKET}/{KEY}", **target)
+    return put(client, where, MemoryBody.of(data))
+
+
+def stored(oss: Emulator) -> bytes | None:
+    """Return the object."""
+    return oss.objects(BUCKET).get(KEY)
+
+
+@pytest.mark.parametrize("data", [SMALL, DATA], ids=["put", "multipart"])
+@pytest.mark.parametrize("retries", [0, 2])
+def test_stored_although_every_reply_was_lost(oss, data, retries):
+    """HEAD shows size and CRC-64 of what was sent: that is a success."""
+    action = "PutObject" if data is SMALL else "CompleteMultipartUpload"
+    oss.faults.add(Fault(action=action, **LOST))
+    receipt = store(oss, data, retries=retries)
+    assert (receipt.status, receipt.verified) == ("stored", "crc64")
+    assert stored(oss) == data
+    assert oss.requests[-1].action == "HeadObject"
+
+
+def test_stored_is_seen_by_md5_where_there_is_no_crc(oss):
+    """Stores of another kind have a plain ETag to compare."""
+    oss.faults.add(
+        Fault(action="PutObject", **LOST),
+        Fault(action="HeadObject", no_crc=True, times=None),
+    )
+    assert store(oss, SMALL).verified == "md5"
+    assert stored(oss) == SMALL
+
+
+@pytest.mark.parametrize("data", [SMALL, DATA], ids=["put", "multipart"])
+@pytest.mark.parametrize("old", [None, b"old", "same size"])
+def test_not_stored_is_the_first_failure(oss, data, old):
+    """Nothing there, or what was there before: the failure says ``not stored``."""
+    before = os.urandom(len(data)) if old == "same size" else old
+    if before is not None:
+        store(oss, before)
+    action = "PutObject" if data is SMALL else "CompleteMultipartUpload"
+    oss.faults.add(Fault(action=action, **BEFORE))
+    with pytest.raises(StoreUnavailableError) as caught:
+        store(oss, data)
+    assert caught.value.outcome is Outcome.NOT_STORED
+    assert stored(oss) == before
+    assert not oss.uploads(BUCKET)
+
+
+def test_another_md5_is_another_object(oss):
+    """Without a CRC-64 the ETag tells what was there before."""
+    store(oss, b"oldie")
+    oss.faults.add(
+        Fault(action="PutObject", **BEFORE),
+        Fault(action="HeadObject", no_crc=True, times=None),
+    )
+    with pytest.raises(StoreUnavailableError) as caught:
+        store(oss, SMALL)
+    assert caught.value.outcome is Outcome.NOT_STORED
+
+
+def test_unknown_put_keeps_its_failure(oss):
+    """Where nobody may look, a PUT that can simply be tried again says what failed."""
+    oss.faults.add(Fault(action="PutObject", **LOST))
+    with pytest.raises(NetworkError) as caught:
+        store(oss, SMALL, "HeadObject")
+    assert caught.value.outcome is Outcome.UNKNOWN
+    assert any("unknown" in note for note in caught.value.__notes__)
+
+
+def test_unknown_exclusive_put_is_an_error_of_its_own(oss):
+    """Trying again would find the object there, ours or not."""
+    oss.faults.add(Fault(action="PutObject", drop_reply=True))
+    with pytest.raises(OutcomeUnknownError) as caught:
+        store(oss, SMALL, "HeadObject", headers={FORBID_OVERWRITE: "true"})
+    assert caught.value.outcome is Outcome.UNKNOWN
+
+
+def test_unknown_without_a_checksum(oss):
+    """checksum='none' leaves nothing to compare with."""
+    oss.faults.add(Fault(action="PutObject", **LOST))
+    with pytest.raises(NetworkError) as caught:
+        store(oss, SMALL, checksum="none")
+    assert caught.value.outcome is Outcome.UNKNOWN
+
+
+def test_parts_that_are_still_there_prove_that_nothing_was_completed(oss):
+    """Without HEAD, ListParts finds an upload only as long as it is not completed."""
+    oss.faults.add(Fault(action="CompleteMultipartUpload", **BEFORE))
+    with pytest.raises(StoreUnavailableError) as caught:
+        store(oss, DATA, "HeadObject")
+    assert caught.value.outcome is Outcome.NOT_STORED
+    assert "ListParts" in [record.action for record in oss.requests]
+
+
+def test_parts_that_are_gone_prove_nothing(oss):
+    """A completed upload is gone, and so is an aborted one."""
+    oss.faults.add(Fault(action="CompleteMultipartUpload", **LOST))
+    with pytest.raises(OutcomeUnknownError):
+        store(oss, DATA, "HeadObject")
+    assert stored(oss) == DATA
+
+
+def test_upload_that_somebody_aborted(oss):
+    """NoSuchUpload at the first try, and no object: not stored."""
+    oss.faults.add(
+        Fault(
+            action="CompleteMultipartUpload",
+            status=404,
+            code="NoSuchUpload",
+            times=None,
+        )
+    )
+    with pytest.raises(UploadNotFoundError) as caught:
+        store(oss, DATA)
+    assert caught.value.outcome is Outcome.NOT_STORED
+
+
+@pytest.mark.parametrize("action", ["HeadObject", "ListParts"])
+def test_looking_is_tried_again_where_the_store_answers(oss, action):
+    """NoSuchUpload after a lost reply comes from a store that only stumbles now."""
+    oss.faults.add(
+        Fault(action="CompleteMultipartUpload", drop_reply=True, times=1),
+        Fault(action=action, status=503, times=2),
+    )
+    if action == "HeadObject":
+        assert store(oss, DATA, retries=2).verified == "crc64"
+    else:
+        with pytest.raises(OutcomeUnknownError):
+            store(oss, DATA, "HeadObject", retries=2)
+    assert [record.action for record in oss.requests].count(action) == 3
+
+
+@pytest.mark.parametrize("action", ["HeadObject", "ListParts"])
+def test_looking_is_not_tried_again_where_the_store_is_down(oss, action):
+    """All tries of the last step have been used up: one look more, and no waiting."""
+    oss.faults.add(
+        Fault(action="CompleteMultipartUpload", **BEFORE),
+        Fault(action=action, status=503, times=1),
+    )
+    refused = ["HeadObject"] if action == "ListParts" else []
+    with pytest.raises(StoreUnavailableError if not refused else OutcomeUnknownError):
+        store(oss, DATA, *refused, retries=2)
+    assert [record.action for record in oss.requests].count(action) == 1
+
+
+def test_refusal_is_not_looked_into(oss):
+    """What the store refused at the first try is not stored, and costs no HEAD."""
+    for action, data in (("PutObject", SMALL), ("CompleteMultipartUpload", DATA)):
+        oss.faults.add(Fault(action=action, status=403, code="AccessDenied"))
+        with pytest.raises(AccessDeniedError) as caught:
+            store(oss, data)
+        assert caught.value.outcome is Outcome.NOT_STORED
+    store(oss, SMALL)
+    with pytest.raises(ObjectExistsError) as caught:
+        store(oss, b"other", headers={FORBID_OVERWRITE: "true"})
+    assert caught.value.outcome is Outcome.NOT_STORED
+    assert "HeadObject" not in [record.action for record in oss.requests]
+
+
+def test_part_that_fails_is_never_doubtful(oss):
+    """A lost part makes no object, whatever became of it."""
+    oss.faults.add(Fault(action="UploadPart", **LOST))
+    with pytest.raises(NetworkError) as caught:
+        store(oss, DATA)
+    assert caught.value.outcome is Outcome.NOT_STORED
+
+
+@pytest.mark.parametrize("data", [SMALL, DATA], ids=["put", "multipart"])
+def test_wrong_object_is_named_as_visible(oss, data):
+    """A checksum that differs at the last step: stored, and wrong."""
+    action = "PutObject" if data is SMALL else "CompleteMultipartUpload"
+    oss.faults.add(Fault(action=action, wrong_crc=True, times=None))
+    with pytest.raises(IntegrityError) as caught:
+        store(oss, data)
+    assert caught.value.outcome is Outcome.STORED
+    assert any("visible now" in note for note in caught.value.__notes__)
+
+
+@pytest.mark.parametrize("refused", [(), ("HeadObject",)])
+def test_an_object_with_a_wrong_checksum_is_not_forgotten_by_the_retry(oss, refused):
+    """The first try stored it, so the failure of the second is not ``not stored``."""
+    oss.faults.add(
+        Fault(action="PutObject", wrong_crc=True),
+        Fault(action="PutObject", status=503, times=None),
+    )
+    if refused:
+        with pytest.raises(StoreUnavailableError) as caught:
+            store(oss, SMALL, *refused)
+        assert caught.value.outcome is Outcome.UNKNOWN
+    else:
+        assert store(oss, SMALL).verified == "crc64"
+    assert stored(oss) == SMALL
+
+
+def test_object_without_the_checksum_that_was_insisted_on(oss):
+    """It is stored, and nobody has said that it is wrong."""
+    oss.faults.add(Fault(action="PutObject", no_crc=True, times=None))
+    with pytest.raises(IntegrityError, match="reported no") as caught:
+        store(oss, SMALL, checksum="crc64")
+    assert caught.value.outcome is Outcome.STORED
+    assert not any("visible" in n for n in getattr(caught.value, "__notes__", []))
+    assert stored(oss) == SMALL
+
+
+@pytest.mark.parametrize(
+    ("failure", "doubt"),
+    [
+        (NetworkError("x"), True),
+        (NetworkTimeoutError("x", sent=False), False),
+        (StoreUnavailableError("x", status=500), True),
+        (StoreUnavailableError("x", status=502), True),
+        (StoreUnavailableError("x", status=504), True),
+        (StoreUnavailableError("x", status=503), False),
+        (StoreUnavailableError("x", status=429), False),
+        (AccessDeniedError("x", status=403), False),
+        (IntegrityError("x"), True),
+    ],
+)
+def test_which_failures_leave_a_doubt(failure, doubt):
+    """Only what the server may have done, without saying so or with other bytes."""
+    assert may_have_acted(failure) is doubt
+
+
+def test_actions_that_publish():
+    """Only these make an object visible."""
+    assert [action for action in Action if action.publishes] == [
+        Action.PutObject,
+        Action.PostObject,
+        Action.CopyObject,
+        Action.CompleteMultipartUpload,
+    ]
