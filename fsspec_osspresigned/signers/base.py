@@ -129,17 +129,52 @@ class Signer:
         """Do not use the credentials of *refused* again: the store says it expired."""
 
 
-def adapted(own: Any) -> Signer:
-    """Return a signer with the methods that an object of the user has; else defaults."""
-    names = ("sign", "sign_each", "grant", "preflight", "invalidate")
-    methods = {name: getattr(own, name, None) for name in names}
-    methods = {name: method for name, method in methods.items() if method is not None}
-    signer = Signer()
-    vars(signer).update(methods)
-    signer.remote = getattr(own, "remote", False)
-    signer.grant_waits = not methods.keys().isdisjoint(("grant", "preflight"))
-    signer.grants_by_prefix = "preflight" not in methods
-    return signer
+class AdaptedSigner(Signer):
+    """Signer made of plain callables; the default holds for each that is None."""
+
+    def __init__(
+        self,
+        sign: Callable[[Sequence[Operation]], Sequence[SignedRequest]],
+        *,
+        sign_each: Callable[[Sequence[Operation]], Sequence[Outcome]] | None = None,
+        grant: Callable[[str], Grant] | None = None,
+        preflight: Callable[[Operation], None] | None = None,
+        invalidate: Callable[[SignedRequest], None] | None = None,
+        remote: bool = False,
+    ) -> None:
+        self._sign, self._sign_each = sign, sign_each
+        self._grant, self._preflight = grant, preflight
+        self._invalidate = invalidate
+        self.remote = remote
+        self.grant_waits = grant is not None or preflight is not None
+        self.grants_by_prefix = preflight is None
+
+    def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
+        return self._sign(operations)
+
+    def sign_each(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
+        return (self._sign_each or super().sign_each)(operations)
+
+    def grant(self, path: str) -> Grant:
+        return (self._grant or super().grant)(path)
+
+    def preflight(self, operation: Operation) -> None:
+        (self._preflight or super().preflight)(operation)
+
+    def invalidate(self, refused: SignedRequest) -> None:
+        (self._invalidate or super().invalidate)(refused)
+
+
+def adapted(signer: Any) -> AdaptedSigner:
+    """Return a signer for an object of the user with ``sign``, and maybe more of it."""
+    return AdaptedSigner(
+        signer.sign,
+        sign_each=getattr(signer, "sign_each", None),
+        grant=getattr(signer, "grant", None),
+        preflight=getattr(signer, "preflight", None),
+        invalidate=getattr(signer, "invalidate", None),
+        remote=getattr(signer, "remote", False),
+    )
 
 
 class ChainSigner(Signer):
