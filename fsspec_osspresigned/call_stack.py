@@ -1,4 +1,4 @@
-"""What the call stack says: who calls, and tracebacks that are fit to be shown.
+"""Call stacks: detection of calling tools, and short tracebacks.
 
 Some callers do not say what this package must know. fsspec does not pass on the mode of
 ``fsspec.open`` or the exception of a ``with`` block. Compiled code, such as DuckDB, calls

@@ -1,4 +1,4 @@
-"""What systems and Pythons lack: functions of some platforms, safe opens, lazy names."""
+"""Compatibility: functions that some platforms lack, safe opens, lazy names."""
 
 from __future__ import annotations
 

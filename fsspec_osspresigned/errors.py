@@ -64,7 +64,7 @@ class Explanation:
 
 
 class Outcome(enum.StrEnum):
-    """Whether the object of a failed call was stored: yes, no, or unknown."""
+    """State of the object after a failed call."""
 
     NOT_STORED = "not stored"
     STORED = "stored"

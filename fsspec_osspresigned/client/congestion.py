@@ -253,7 +253,7 @@ class RequestWindow:
 
 
 class BucketState:
-    """What the requests of one client to one bucket share."""
+    """Circuit breaker, limits and link of one client's requests to one bucket."""
 
     def __init__(
         self, options: Options, policy: RetryPolicy, clock: Callable[[], float]

@@ -1,4 +1,4 @@
-"""What stores other than OSS want.
+"""Dialects of stores other than OSS.
 
 Begin with ``facts``: names and limits, which every folder may import. ``s3`` adds the
 checksums that URLs of S3-compatible stores sign.

@@ -23,7 +23,7 @@ _log = logging.getLogger(__name__)
 
 
 class Abortable(Protocol):
-    """What must not outlive the process: an upload or a temporary file."""
+    """Protocol of an upload or a temporary file, which must not outlive the process."""
 
     @property
     def is_over(self) -> bool:

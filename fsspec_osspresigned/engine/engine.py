@@ -92,7 +92,7 @@ class Engine:
         # A dict, because `setdefault` is one step of the interpreter.
         self._successor: dict[str, Engine] = {}
         self._posted: deque[_Posted] = deque()
-        self._claims: dict[str, object] = {}  # by whoever runs the loop; at most one
+        self._claims: dict[str, object] = {}  # of the only thread that runs the loop
         self._tasks: set[asyncio.Task[Any]] = set()
         self._owned: dict[Any, Any] = {}
         self._used = 0.0

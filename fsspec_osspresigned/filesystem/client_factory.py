@@ -89,7 +89,7 @@ def configured_options(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _goes_elsewhere(given: Mapping[str, Any], configured: Mapping[str, Any]) -> bool:
-    """Whether a token from fsspec's configuration would go to another server."""
+    """Return whether a token from fsspec's configuration would go to another server."""
     signer, grant = given.get("signer"), given.get("grant")
     if signer not in (None, configured.get("signer")):
         return True

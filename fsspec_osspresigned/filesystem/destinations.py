@@ -179,7 +179,7 @@ class LocalEntry:
 
     @property
     def is_sent(self) -> bool:
-        """Whether ``put`` tries to upload this entry: a file, or an unreadable one."""
+        """True if ``put`` tries to upload this entry: a file, or an unreadable one."""
         return self.kind in (Kind.FILE, Kind.PIPE) or self.problem is not None
 
     @property
@@ -189,12 +189,12 @@ class LocalEntry:
 
     @property
     def is_skipped(self) -> bool:
-        """Whether ``put`` skips this entry with a warning."""
+        """True if ``put`` skips this entry with a warning."""
         return self.kind in (Kind.LINK, Kind.SPECIAL, Kind.UNFINISHED)
 
     @property
     def is_directory(self) -> bool:
-        """Whether ``put`` records this entry as a directory."""
+        """True if ``put`` records this entry as a directory."""
         return self.kind in (Kind.DIRECTORY, Kind.LINK)
 
 

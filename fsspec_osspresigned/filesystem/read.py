@@ -260,7 +260,7 @@ async def _pour(
 
 
 def _is_written_into(place: str) -> bool:
-    """Whether *place* is a device or a pipe, which must not be replaced."""
+    """Return whether *place* is a device or a pipe, which must not be replaced."""
     try:
         mode = os.stat(place).st_mode
     except OSError:

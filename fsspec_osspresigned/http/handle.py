@@ -82,12 +82,12 @@ class Route:
 
     @property
     def is_plain(self) -> bool:
-        """Whether the server speaks first only if it is at fault: no TLS, no proxy."""
+        """True without TLS and proxy: bytes before the request are then an error."""
         return self.proxy is None and self.origin.startswith("http:")
 
     @property
     def forwards(self) -> bool:
-        """Whether the proxy gets whole URLs; False if it opens a tunnel."""
+        """True if the proxy gets whole URLs; False if it opens a tunnel."""
         by_http = self.proxy is not None and self.proxy.startswith("http")
         return by_http and self.origin.startswith("http:")
 

@@ -210,7 +210,7 @@ class Transfer:
 
     @property
     def may_act(self) -> bool:
-        """Whether the server has the whole request, and may change something by it."""
+        """True if the server has the whole request and may change something by it."""
         is_sent = self._requests > 0 and self._is_all_taken
         return is_sent and self.signed.method not in _READS
 

@@ -75,7 +75,7 @@ class Lookup:
         return await self.is_kind(path, "file") and await self.holds(path)
 
     async def shows_object(self, path: str) -> bool:
-        """Whether the store, not the records, has an object of exactly this name."""
+        """Return whether the store, not the records, has an object of exactly this name."""
         try:
             await calls.stat(self.client, path)
         except (FileNotFoundError, PermissionError):
@@ -83,7 +83,7 @@ class Lookup:
         return True
 
     async def shows_directory(self, path: str) -> bool:
-        """Whether *path* is a bucket, or the store has objects below it."""
+        """Return whether *path* is a bucket, or the store has objects below it."""
         bucket, key = split_path(path)
         if not key:
             return bool(bucket)
@@ -93,7 +93,7 @@ class Lookup:
             return False
 
     async def is_object_too(self, path: str) -> bool:
-        """Whether an object has the same name as the directory *path*."""
+        """Return whether an object has the same name as the directory *path*."""
         bucket, key = split_path(path)
         if not key:
             return False
@@ -104,7 +104,7 @@ class Lookup:
         return (first.get("name"), first.get("type")) == (path, "file")
 
     async def holds(self, path: str, *, notes: bool = False) -> bool:
-        """Whether an object is below *path*; *notes* records a blind look there."""
+        """Return whether an object is below *path*; *notes* records a blind look there."""
         is_bucket = not split_path(path)[1]
         try:
             seen = await self._lists(path)

@@ -1,4 +1,4 @@
-"""What the owner of a bucket needs: sign, grant, inspect, check, and serve signatures.
+"""The owner's wing: sign, grant, inspect, check, and serve signatures.
 
 Begin with ``sign``. ``conformance`` checks that a signer follows the protocol,
 ``store_check`` that a store does what this package assumes. ``service`` is the signer

@@ -215,7 +215,7 @@ class Transaction:
 
     @property
     def under_way(self) -> bool:
-        """Whether the transaction has begun in this process and has not ended."""
+        """True if the transaction has begun in this process and has not ended."""
         return bool(self._marks) and self._pid == os.getpid()
 
     def start(self) -> Self:

@@ -67,7 +67,7 @@ _POLL_INTERVAL = 0.5  # seconds after which a discard checks whether the process
 
 @frozen(kw_only=True)
 class TransferContext:
-    """What a transfer has besides its source and its target."""
+    """Prefetcher and listeners of a transfer."""
 
     # Signs the first request together with those of others; None uses the client's signer.
     prefetcher: Prefetcher | None = None

@@ -144,7 +144,7 @@ class PresignedWriter(io.BufferedIOBase):
 
     @property
     def closed(self) -> bool:
-        """Whether the file was closed, published or discarded.
+        """True if the file was closed, published or discarded.
 
         A failed file counts as open until ``close`` has raised, because
         ``TextIOWrapper`` and others do not close a closed file, so would hide the
@@ -154,7 +154,7 @@ class PresignedWriter(io.BufferedIOBase):
 
     @property
     def failed(self) -> bool:
-        """Whether the upload or a write has failed, so nothing is published."""
+        """True if the upload or a write has failed, so nothing is published."""
         return self._failure is not None
 
     def write(self, data: ReadableBuffer, /) -> int:

@@ -49,7 +49,7 @@ _LARGE_AT_ONCE = 2  # larger remote files, which have several parts in memory
 
 
 class Listener:
-    """What is notified of transfers."""
+    """Protocol of a listener to transfers."""
 
     hears_bytes = True  # `moved` does something
 
