@@ -45,11 +45,16 @@ def tracer(file, number, act):
     return trace
 
 
+# A trace function that raises is dropped by Python 3.11 while a call of it may go on.
+_kept = []
+
+
 @contextlib.contextmanager
 def at_line(file, number, act):
     """Call *act* before line *number* of *file* in this thread."""
     before = sys.gettrace()
-    sys.settrace(tracer(file, number, act))
+    _kept.append(tracer(file, number, act))
+    sys.settrace(_kept[-1])
     try:
         yield
     finally:

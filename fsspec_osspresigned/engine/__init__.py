@@ -13,6 +13,5 @@ __all__, __getattr__, __dir__ = lazy(
     __name__,
     "abort_at_exit engine",
     engine="blocking call_user iterated run user_code",
-    limits="MemoryAccount memory_budget",
     scope="Scope",
 )

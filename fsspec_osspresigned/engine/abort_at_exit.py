@@ -9,6 +9,7 @@ import atexit
 import logging
 import os
 import signal
+import sys
 import threading
 import time
 import weakref
@@ -105,6 +106,15 @@ def end_all(
                 failed.append(upload)
         if not all(item.is_over or item in failed for item in pending):
             time.sleep(_POLL_INTERVAL)
+
+
+@atexit.register
+def _let_pyarrow_end() -> None:
+    # A thread of pyarrow drops its filesystem just after ``write_dataset`` has returned.
+    # Up to Python 3.12, it would kill the process if it had to wait for the interpreter
+    # while that ends (C++ ends a process whose thread is ended within a destructor).
+    if "pyarrow" in sys.modules:
+        time.sleep(_POLL_INTERVAL)
 
 
 def terminate(

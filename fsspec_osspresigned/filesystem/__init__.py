@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 __all__, __getattr__, __dir__ = lazy(
     __name__,
     arguments="check_choice without_protocol",
-    client_factory="MAX_MAP client_for read_url",
-    destinations="Destination Kind LocalEntry LocalTree RegularFile is_special local_path "
+    client_factory="client_for read_url",
+    destinations="Destination Kind LocalTree RegularFile is_special local_path "
     "refuse_clashes",
     filesystem="OSSPresignedFileSystem",
     put="PutCall",

@@ -19,8 +19,9 @@ from ..http.transport import Transport
 from ..options.options import ALIAS, Options, portable, renamed
 from ..options.trust import check_trust
 from ..signers import make_signer
-from ..units import MIB, shown_bytes
+from ..units import shown_bytes
 from ..url_checks import is_web
+from ..url_map.url_map import MAX_MAP
 from .arguments import PROTOCOL
 
 # Sources of signatures in fsspec's configuration that an explicit source replaces.
@@ -31,8 +32,6 @@ _REPLACED = {
     "grant": {ALIAS, "presigned_url", "url_map"},
     "url_map": {ALIAS, "presigned_url"},
 }
-
-MAX_MAP = 512 * MIB  # some 500,000 objects
 
 # What the verbs import on first use, here or in libraries.
 _LAZY = (
@@ -115,7 +114,7 @@ def _make(options: Options) -> Client:
     abort_at_exit.watch()  # the first upload may begin in another thread
     connect, progress = options.timeout
     transport = Transport(
-        pool=options.max_small,
+        pool=options.max_connections,
         connect_timeout=connect,
         progress_timeout=progress,
         allow_http=options.allow_http,

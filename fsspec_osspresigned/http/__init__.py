@@ -22,7 +22,7 @@ except ImportError as error:
 
 __all__, __getattr__, __dir__ = lazy(
     __name__,
-    body="Body EMPTY FileBody MemoryBody PartBody SMALL SpooledBody",
+    body="Body EMPTY FileBody MemoryBody SMALL",
     checksums="CRC_HEADER combine crc64 md5_of",
     json_service="JSONService",
     transport="Transport",

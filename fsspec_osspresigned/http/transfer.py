@@ -364,13 +364,19 @@ class Transfer:
             self._error = MalformedReplyError(what)
             return 0
         try:
-            if is_blank:
-                self._end_head()
-            else:
-                self._take_first(line)
+            self._take_line(line, is_blank=is_blank)
         except BaseException as error:  # noqa: BLE001 - raised by `reply`
             self._error = error
         return 0 if self._error is not None or self._is_full else None
+
+    def _take_line(self, line: bytes, *, is_blank: bool) -> None:
+        """Take the first line of a head, or its last one."""
+        if not line.endswith(b"\r\n"):
+            raise MalformedReplyError("A line of the head ends with LF alone")
+        if is_blank:
+            self._end_head()
+        else:
+            self._take_first(line)
 
     def _take_first(self, line: bytes) -> None:
         if self._has_head:  # of a 1xx reply, which is forgotten

@@ -109,7 +109,7 @@ def make_signer(options: Any, opener: Callable[[str], bytes]) -> Signer:
 __all__, __getattr__, __dir__ = lazy(
     __name__,
     "wire_protocol",
-    base="Grant MAX_REQUESTS MultipartGrant Signer sign_checked sign_each",
+    base="Grant MAX_REQUESTS MultipartGrant Signer sign_checked signed_each",
     batching="Prefetcher",
     http="HTTPSigner SignerExchange service_exchange token_source",
     keys="KeySigner credential_provider",

@@ -1,7 +1,4 @@
-"""Signer interface: what a signer grants and signs, and checks of what it signed.
-
-``adapted`` makes a signer of an object of the user, ``ChainSigner`` of other signers.
-"""
+"""Interface of signers, and checks of the requests that they return."""
 
 from __future__ import annotations
 
@@ -84,7 +81,7 @@ class Signer:
     A subclass has ``sign``, and overrides the defaults of the other members that do not
     fit. All methods are called in worker threads of the package, or, if they do not
     wait, on its event loop. An object with ``sign`` that is no subclass may have the
-    other members, too.
+    other methods and ``remote``, too.
 
     Attributes:
         remote: True if each call costs a round trip; operations are then signed in
@@ -93,13 +90,19 @@ class Signer:
             lock.
         grant_waits: the same for ``grant`` and ``preflight``.
         grants_by_prefix: False if the permission for one object tells nothing about
-            the permission for the next.
+            the permission for the next; ``preflight`` is then called for each object.
+            The default is False for a subclass with a ``preflight`` of its own.
     """
 
     remote: bool = False
     waits: bool = True
     grant_waits: bool = True
     grants_by_prefix: bool = True
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "preflight" in vars(cls):
+            cls.grants_by_prefix = vars(cls).get("grants_by_prefix", False)
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
         """Return a signed request for each of *operations*.
@@ -115,7 +118,12 @@ class Signer:
 
         By default, a batch that is refused is signed again one by one.
         """
-        return sign_each(self, operations)
+        try:
+            return self.sign(operations)
+        except NotSignedError as error:
+            if len(operations) == 1:
+                return [error]
+        return [self.sign_each([operation])[0] for operation in operations]
 
     def grant(self, path: str) -> Grant:
         """Return how the object *path* can be uploaded; by default in all ways."""
@@ -166,7 +174,7 @@ class AdaptedSigner(Signer):
 
 
 def adapted(signer: Any) -> AdaptedSigner:
-    """Return a signer for an object of the user with ``sign``, and maybe more of it."""
+    """Return a signer that calls the methods of *signer*, which has at least ``sign``."""
     return AdaptedSigner(
         signer.sign,
         sign_each=getattr(signer, "sign_each", None),
@@ -186,7 +194,6 @@ class ChainSigner(Signer):
     def __init__(self, *signers: Signer) -> None:
         self._signers = signers
         self.remote = any(signer.remote for signer in signers)
-        self.grants_by_prefix = False
 
     @property
     def waits(self) -> bool:  # type: ignore[override]  # depends on the signers
@@ -206,10 +213,10 @@ class ChainSigner(Signer):
         *first, last = self._signers
         for signer in first:
             for index in unsigned:
-                done[index] = signer.sign_each([operations[index]])[0]
+                done[index] = signed_each(signer, [operations[index]])[0]
             unsigned = [i for i in unsigned if isinstance(done[i], NotSignedError)]
         if unsigned:
-            outcomes = last.sign_each([operations[index] for index in unsigned])
+            outcomes = signed_each(last, [operations[index] for index in unsigned])
             done.update(zip(unsigned, outcomes, strict=True))
         return [done[index] for index in range(len(operations))]
 
@@ -238,29 +245,46 @@ def sign_checked(
 ) -> Sequence[SignedRequest]:
     """Return signed requests for *operations*, after checking each of them."""
     signed = signer.sign(operations)
-    if len(signed) != len(operations):
-        msg = f"the signer answered {len(signed)} requests to {len(operations)}"
-        raise SignerError(msg, path=operations[0].path)
+    _check_number(signed, operations)
     for operation, request in zip(operations, signed, strict=True):
         check_signed(operation, request)
     return signed
 
 
-def sign_each(
+def signed_each(
     signer: Signer,
     operations: Sequence[Operation],
     caught: type[OSSPresignedError] = NotSignedError,
-) -> Sequence[Outcome]:
-    """Return a signed request for each of *operations*, or the *caught* error instead.
+) -> list[Outcome]:
+    """Return a checked request, or an error, for each of *operations*.
 
-    If the signer refuses the batch, it is called again for each operation.
+    If ``sign_each`` of *signer* raises the *caught* error, *signer* is asked again for
+    each operation alone.
     """
     try:
-        return sign_checked(signer, operations)
+        outcomes = signer.sign_each(operations)
     except caught as error:
         if len(operations) == 1:
             return [error]
-    return [sign_each(signer, [operation], caught)[0] for operation in operations]
+        return [signed_each(signer, [op], caught)[0] for op in operations]
+    _check_number(outcomes, operations)
+    return list(map(_checked, operations, outcomes))
+
+
+def _check_number(answers: Sequence[object], operations: Sequence[Operation]) -> None:
+    if len(answers) != len(operations):
+        msg = f"the signer answered {len(answers)} requests to {len(operations)}"
+        raise SignerError(msg, path=operations[0].path)
+
+
+def _checked(operation: Operation, outcome: Outcome) -> Outcome:
+    if isinstance(outcome, OSSPresignedError):
+        return outcome
+    try:
+        check_signed(operation, outcome)
+    except OSSPresignedError as error:
+        return error
+    return outcome
 
 
 def all_signed(outcomes: Sequence[SignedRequest | Exception]) -> list[SignedRequest]:

@@ -15,9 +15,9 @@ from typing import TypeVar, cast
 from attrs import define, field
 
 from ..engine.engine import CarriedError, blocking, call_user, running
-from ..errors import NotSignedError, OSSPresignedError, SignerError
+from ..errors import OSSPresignedError
 from ..model import Operation, SignedRequest
-from .base import MAX_REQUESTS, Outcome, Signer, check_signed
+from .base import MAX_REQUESTS, Outcome, Signer, signed_each
 
 T = TypeVar("T")
 
@@ -42,11 +42,6 @@ class _Waiter:
             return
         if isinstance(outcome, BaseException):
             self.future.set_exception(outcome)
-            return
-        try:
-            check_signed(self.operation, outcome)
-        except OSSPresignedError as error:
-            self.future.set_exception(error)
         else:
             self.future.set_result(cast("SignedRequest", outcome))
 
@@ -179,7 +174,7 @@ class Prefetcher:
         failure: BaseException | None = None
         self._invalidated = -math.inf
         try:
-            outcomes = await call_user(_outcomes, self._signer, batch)
+            outcomes = await call_user(signed_each, self._signer, batch)
         except (Exception, CarriedError, asyncio.CancelledError) as error:  # noqa: BLE001 - raised by those who wait
             failure = error
         waiting = self._waiting_by_slot()
@@ -238,19 +233,6 @@ class Prefetcher:
             if _is_signed(outcome, is_over):
                 self._stale.append(operation)
                 del self._held[slot]
-
-
-def _outcomes(signer: Signer, batch: Sequence[Operation]) -> Sequence[Outcome]:
-    try:
-        outcomes = signer.sign_each(batch)
-    except NotSignedError as error:  # which of them is refused is not known
-        if len(batch) == 1:
-            return [error]
-        return [_outcomes(signer, [operation])[0] for operation in batch]
-    if len(outcomes) != len(batch):
-        msg = f"the signer answered {len(outcomes)} requests to {len(batch)}"
-        raise SignerError(msg)
-    return outcomes
 
 
 def _with_path(failure: BaseException, operation: Operation) -> BaseException:

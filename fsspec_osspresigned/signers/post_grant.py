@@ -67,6 +67,11 @@ class LocalGrant:
     def __attrs_post_init__(self) -> None:
         self.current()
 
+    @property
+    def waits(self) -> bool:
+        """True if ``current`` reads the file again."""
+        return self.file.has_changed
+
     def current(self) -> HeldGrant:
         grant, local = self.file.current(), self.file.local
         if grant is not self._checked:
@@ -102,6 +107,7 @@ class FetchedGrant:
         allow_http: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
+        self.waits = True
         self._url = SecretURL(url)
         del url
         text = self._url.reveal
@@ -216,11 +222,9 @@ class PostGrantSigner(Signer):
     clock: Callable[[], float] = time.time
     logged: dict[tuple[str, str], Operation] = field(factory=dict)  # by content types
 
-    grants_by_prefix = False
-
     @property
     def waits(self) -> bool:  # type: ignore[override]  # depends on the source
-        return isinstance(self.source, FetchedGrant)
+        return self.source.waits
 
     grant_waits = waits
 

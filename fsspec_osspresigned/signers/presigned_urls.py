@@ -50,7 +50,7 @@ _SENT_ANYWAY = {"host", "content-length"}
 class _PresignedSigner(Signer, ABC):
     """Base class of signers that return requests from entries of a URL map."""
 
-    waits = grant_waits = grants_by_prefix = False
+    waits = grant_waits = False
     allow_http: bool = False
     clock: Callable[[], float] = time.time
 
@@ -186,9 +186,16 @@ class OneURLSigner(_PresignedSigner):
     """
 
     read: Callable[[], Secret]  # asked for each call, so that the URL can be renewed
+    from_file: bool = field(default=False, kw_only=True)
 
     def __attrs_post_init__(self) -> None:
         _one_object(self.read())
+
+    @property
+    def waits(self) -> bool:  # type: ignore[override]  # depends on the place
+        return self.from_file
+
+    grant_waits = waits
 
     @property
     def path(self) -> str:
@@ -218,11 +225,14 @@ def one_url_signer(options: Any, *_: object) -> OneURLSigner:
     url = options.presigned_url
     if isinstance(url, Secret):
         return OneURLSigner(lambda: url, allow_http=options.allow_http)
-    if url.startswith("file:"):
+    from_file = url.startswith("file:")
+    if from_file:
         place = Path(os.path.expanduser(url.removeprefix("file:")))
         with suppress(OSError):  # reading it says more
             warn_if_exposed(place, "presigned URL")
-    return OneURLSigner(lambda: resolve_text(url), allow_http=options.allow_http)
+    return OneURLSigner(
+        lambda: resolve_text(url), allow_http=options.allow_http, from_file=from_file
+    )
 
 
 def url_map_signer(options: Any, opener: Callable[[str], bytes]) -> URLMapSigner:

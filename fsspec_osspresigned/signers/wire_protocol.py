@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 from attrs import asdict, evolve, frozen
 
 from .. import parsing
-from ..dialects.facts import S3_HEADER
+from ..dialects.facts import S3_HEADER, S3_KEY_V2
 from ..errors import (
     ConfigurationError,
     NotSignedError,
@@ -74,12 +74,16 @@ _PARTS_NEEDED = (
 # What a signer may add by itself, because it changes no meaning: what signs, limits of
 # rate and of addresses, who pays, and whom the store tells. All else may be another call,
 # of today or of tomorrow. The last one signs for Alibaba Cloud CDN, x-id for S3's SDKs.
-_SIGNERS_OWN = OWN_PARAMETERS | frozenset(
-    """
-    AWSAccessKeyId callback callback-var x-oss-callback x-oss-callback-var
+_SIGNERS_OWN = (
+    OWN_PARAMETERS
+    | {S3_KEY_V2}
+    | frozenset(
+        """
+    callback callback-var x-oss-callback x-oss-callback-var
     x-oss-ac-forward-allow x-oss-ac-source-ip x-oss-ac-subnet-mask x-oss-ac-vpc-id
     x-oss-request-payer x-oss-traffic-limit x-id auth_key
     """.split()  # noqa: SIM905 - a list of quoted names is not readable
+    )
 )
 
 

@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from attrs import field, frozen
 
-from ..dialects.facts import S3_HEADER
+from ..dialects.facts import S3_HEADER, S3_KEY_V2
 from ..model import Operation, SignedRequest
 from ..url_checks import decoded_path, oss_bucket
 from .canonical import SIGNATURES, is_subresource, parse_query
@@ -240,7 +240,7 @@ def _headers(
 
 
 def _echoes(document: Mapping[str, str], query: Mapping[str, str]) -> Iterator[str]:
-    ids = ("OSSAccessKeyId", "AWSAccessKeyId")
+    ids = ("OSSAccessKeyId", S3_KEY_V2)
     for what, sent, received in (
         ("signature", _first(query, SIGNATURES), document.get("SignatureProvided")),
         ("access key id", _first(query, ids), _first(document, ids)),

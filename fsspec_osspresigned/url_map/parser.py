@@ -23,11 +23,10 @@ from .. import parsing, url_checks
 from ..errors import ConfigurationError
 from ..model import MAX_PART, MAX_PARTS, MIN_PART, frozen_mapping
 from ..secret import SecretURL, redact
-from ..units import MIB
-from .url_map import EXTRAS, VERSION, Kept, MapEntry, MapRequest, URLMap
+from ..units import KIB, MIB
+from .url_map import EXTRAS, MAX_MAP, VERSION, Kept, MapEntry, MapRequest, URLMap
 
-PIECE = 256 * 1024
-MAX_MAP = 512 * MIB
+_PIECE = 256 * KIB
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")
 # Only LF ends a line, because keys may contain other Unicode line breaks.
 _LINE = re.compile(rb"[^\n]*\n|[^\n]+")
@@ -501,7 +500,7 @@ def _bytes_of(data: bytes | str | BinaryIO) -> bytearray:
         read = bytearray(data)
     else:
         read = bytearray()
-        while len(read) <= MAX_MAP and (piece := data.read(PIECE)):
+        while len(read) <= MAX_MAP and (piece := data.read(_PIECE)):
             read += piece
     if len(read) > MAX_MAP:
         raise ValueError(f"is longer than {MAX_MAP // MIB} MiB")
@@ -517,9 +516,9 @@ def _ascii_json(data: bytearray) -> str:
     """
     decoder = codecs.getincrementaldecoder("utf-8")()
     pieces = []
-    for start in range(0, len(data) + 1, PIECE):
+    for start in range(0, len(data) + 1, _PIECE):
         kept = len(decoder.getstate()[0])
-        end = start + PIECE
+        end = start + _PIECE
         try:
             piece = decoder.decode(data[start:end], final=end > len(data))
         except UnicodeDecodeError as error:

@@ -16,8 +16,10 @@ from attrs import field, frozen
 
 from ..model import OPERATIONS, frozen_mapping
 from ..secret import SecretURL
+from ..units import MIB
 
 VERSION = 1
+MAX_MAP = 512 * MIB  # some 500,000 objects
 # Members that hold one more request beside the upload, and the method of each.
 EXTRAS = {
     spec.slot: spec.method
@@ -148,11 +150,6 @@ def dump(url_map: Mapping[str, MapEntry]) -> str:
         for path, entry in url_map.items()
     )
     return f'{{"version": {VERSION},\n"objects": {{\n{rows}\n}}}}\n'
-
-
-def dump_line(path: str, entry: MapEntry) -> str:
-    """Return one entry as a line of JSON, which is a secret."""
-    return json.dumps({"path": path, **_dump_entry(entry)}) + "\n"
 
 
 def _dump_entry(entry: MapEntry) -> dict[str, Any]:

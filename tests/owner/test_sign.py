@@ -21,14 +21,12 @@ from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
 from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.owner import sign as owner_sign
 from fsspec_osspresigned.owner.sign import Cut, Order, local_objects, too_large
-from fsspec_osspresigned.secret import SecretURL
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.tools import cli
 from fsspec_osspresigned.tools.cli import app
 from fsspec_osspresigned.tools.cli import sign as owner_commands
 from fsspec_osspresigned.units import GIB, KIB, MIB
 from fsspec_osspresigned.url_map.source import load
-from fsspec_osspresigned.url_map.url_map import MapEntry, MapRequest, dump_line
 
 ROOT = Path(__file__).parents[2]
 
@@ -477,13 +475,6 @@ def test_cut_counts_parts():
     """An empty file is one part, and the last part may be short."""
     assert Cut.from_sizes(part_size=MIB, parts=None, file_size=0).parts == 1
     assert Cut.from_sizes(part_size=MIB, parts=None, file_size=MIB + 1).parts == 2
-
-
-def test_bare_entry_is_one_line():
-    """An entry that is only a URL names its member in JSON Lines."""
-    entry = MapEntry(put=MapRequest(url=SecretURL("https://h/k")))
-    line = json.loads(dump_line("b/k", entry))
-    assert line == {"path": "b/k", "url": "https://h/k"}
 
 
 def test_works_as_a_module(keys):

@@ -39,6 +39,26 @@ def test_defaults_of_a_signer():
     assert signer.sign_each([PUT]) == [GOOD]
 
 
+def test_a_preflight_of_ones_own_is_asked_for_each_object():
+    """A subclass that refuses objects need not say so a second time; it may object."""
+
+    class Refusing(Fixed):
+        def preflight(self, operation):
+            raise NotSignedError("no", path=operation.path)
+
+    class Alike(Refusing):
+        grants_by_prefix = True
+
+        def preflight(self, operation):
+            super().preflight(operation)
+
+    class Below(Refusing):
+        pass
+
+    found = [kind.grants_by_prefix for kind in (Fixed, Refusing, Alike, Below)]
+    assert found == [True, False, True, False]
+
+
 def test_objects_of_the_user_keep_their_members():
     """An object that is no subclass is asked for all that it offers."""
 

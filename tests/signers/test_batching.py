@@ -18,7 +18,7 @@ from fsspec_osspresigned.errors import (
     SignerUnavailableError,
 )
 from fsspec_osspresigned.model import Action, Operation, SignedRequest
-from fsspec_osspresigned.signers.base import Signer, sign_each
+from fsspec_osspresigned.signers.base import Signer, signed_each
 from fsspec_osspresigned.signers.batching import Prefetcher, announced
 
 URL = "https://b.oss-cn-hangzhou.aliyuncs.com/k?Signature=x"
@@ -351,7 +351,7 @@ def test_each_of_a_plain_signer_falls_back_to_single_calls():
             return found
 
     service = Picky()
-    found = sign_each(service, [part(1), part(2), part(3)])
+    found = signed_each(service, [part(1), part(2), part(3)])
     assert [type(outcome) for outcome in found] == [
         SignedRequest,
         NotSignedError,
@@ -368,7 +368,7 @@ def test_each_of_a_broken_signer_is_an_error():
             return []
 
     with pytest.raises(SignerError, match="answered 0 requests to 2"):
-        sign_each(Short(), [part(1), part(2)])
+        signed_each(Short(), [part(1), part(2)])
 
 
 def test_a_proven_end_is_the_end_of_all_that_came_with_it():

@@ -81,6 +81,36 @@ def test_the_last_signer_names_the_refusal():
             ask()
 
 
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_sign_each_of_ones_own_may_raise(order):
+    """A refusal that is raised, and not returned, is a refusal of each operation."""
+
+    class Raising(Some):
+        def sign_each(self, operations):
+            return self.sign(operations)
+
+    signers = [Raising("a"), Some("b")]
+    chain = ChainSigner(*(signers[index] for index in order))
+    found = chain.sign_each([put("a"), put("b"), put("c")])
+    kinds = [type(one) for one in found]
+    assert kinds == [SignedRequest, SignedRequest, NotSignedError]
+
+
+def test_all_signers_of_a_chain_drop_what_the_store_refused():
+    """Any of them may have signed it."""
+
+    class Dropping(Some):
+        dropped: tuple[SignedRequest, ...] = ()
+
+        def invalidate(self, refused):
+            self.dropped += (refused,)
+
+    signers = Dropping("a"), Dropping("b")
+    (refused,) = signers[0].sign([put("a")])
+    ChainSigner(*signers).invalidate(refused)
+    assert [signer.dropped for signer in signers] == [(refused,)] * 2
+
+
 def test_the_first_signer_that_can_gives_the_grant():
     """Grant and preflight go along the chain, too."""
     chain = ChainSigner(Some("a", "b"), Some("b"))

@@ -30,7 +30,7 @@ from ...errors import (
     TooLargeError,
 )
 from ...model import MAX_PARTS, URL_ACTIONS, Action, Operation, SignedRequest
-from ...signers.base import MAX_REQUESTS, Signer, sign_each
+from ...signers.base import MAX_REQUESTS, Signer, signed_each
 from ...signers.keys import KeySigner
 from ...signers.wire_protocol import ITEM_STATUS, MAX_REQUEST_BODY
 from ...signing.canonical import MAX_V4_LIFE
@@ -242,7 +242,7 @@ class _Service:
                 results[index] = _error(error.code, str(error))
         operations = list(granted.values())
         # One bad item must not refuse the others.
-        outcomes = sign_each(signer, operations, OSSPresignedError) if granted else ()
+        outcomes = signed_each(signer, operations, OSSPresignedError) if granted else ()
         for index, outcome in zip(granted, outcomes, strict=True):
             results[index] = _result(outcome, granted[index])
         call.codes.update(r["error"]["code"] for r in results if "error" in r)

@@ -14,7 +14,7 @@ import click
 from attrs import frozen
 
 from ...errors import ConfigurationError
-from ...filesystem.client_factory import MAX_MAP, read_url
+from ...filesystem.client_factory import read_url
 from ...model import (
     ACLS,
     FORBID_OVERWRITE,
@@ -36,6 +36,7 @@ from ...signing.signed_url import damage
 from ...units import MIB, shown_bytes, shown_end, shown_seconds, shown_text
 from ...url_checks import is_web
 from ...url_map.source import write_text
+from ...url_map.url_map import MAX_MAP
 from ..terminal import ExitCode, Output, pairs, table_or_pairs
 from .options import (
     ADDRESSING,

@@ -31,7 +31,7 @@ from fsspec_osspresigned.owner.service.app import (
     policy_of,
 )
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.signers.base import sign_checked
+from fsspec_osspresigned.signers.base import Signer, sign_checked
 from fsspec_osspresigned.signers.http import HTTPSigner
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import Credentials, Endpoint
@@ -55,7 +55,7 @@ KEYS = KeySigner(
 )
 
 
-class Picky:
+class Picky(Signer):
     """A signer that fails in the way that the key names."""
 
     failures: ClassVar[dict[str, Exception]] = {
