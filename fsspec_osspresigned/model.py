@@ -22,6 +22,7 @@ MAX_SINGLE_PUT = 5 * GIB
 MAX_POST_OBJECT = MAX_SINGLE_PUT - 8 * MIB
 MIN_PART = 100 * KIB
 MAX_PART = 5 * GIB
+MAX_MAP = 512 * MIB  # bytes of a URL map, some 500,000 objects
 MAX_PARTS = 10_000
 
 # Defaults in bytes: of a part at most, of a part of a large file, and of a file that is

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import threading
 from collections import defaultdict, deque
@@ -228,6 +229,11 @@ class Client:
             return await _parsed(
                 attempts.counted(reply), parse, exchange, in_thread=in_thread
             )
+        except asyncio.CancelledError as cancelled:
+            error = cancelled
+            if operation.action.publishes:  # the store may have acted
+                self.written.forget(operation.path)
+            raise
         except BaseException as caught:
             error = caught
             raise
@@ -389,11 +395,15 @@ def shared_client(options: Options, make: Callable[[Options], Client]) -> Client
     """
     new = (threading.Lock(), WeakValueDictionary[object, Client]())
     lock, clients = _registries.setdefault(os.getpid(), new)
+    key = options.identity()
     with lock:
-        client = clients.get(key := options.identity())
-        if client is None:
-            client = clients[key] = make(options)
-        return client
+        client = clients.get(key)
+    if client is None:
+        # Not under the lock: a signer of the user may use filesystems.
+        made = make(options)
+        with lock:
+            client = clients.setdefault(key, made)
+    return client
 
 
 def reset() -> None:

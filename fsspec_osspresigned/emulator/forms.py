@@ -89,7 +89,7 @@ class IncomingForm:
         raise refused("MalformedPOSTRequest", ec=_NO_FILE)
 
     async def receive_file(self) -> MutableMapping[str, Any]:
-        """Like ASGI for a body; the last bytes come only after the whole form."""
+        """Return the next bytes of the file as an ASGI message; the last come after the form."""
         data, more = await self._up_to_mark()
         if not more:
             await self._finish()
@@ -194,7 +194,7 @@ async def post_object(context: CallContext) -> EmulatorReply:
     sent = context.call
     form = sent.form
     if form is None:  # the path names an object
-        raise refused("MethodNotAllowed")
+        raise refused("MethodNotAllowed", Method="POST", ResourceType="PostObject")
     # From here on it is a call whose headers are the fields.
     call = evolve(sent, parameters={}, headers=_headers(sent, form))
     context = evolve(context, call=call)

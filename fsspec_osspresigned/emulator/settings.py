@@ -35,7 +35,7 @@ _is_unreachable = re.compile(r"(https?://)?[a-z0-9.-]+\.invalid(:\d+)?(/.*)?").f
 
 
 def accept_callback(wanted: Mapping[str, Any]) -> bytes | None:
-    """Act as a callback server, which fails for hosts in ``.invalid``."""
+    """Return the reply of a callback server; None, a failure, for hosts in ``.invalid``."""
     url = str(wanted["callbackUrl"]).split(";")[0]
     return None if _is_unreachable(url) else b'{"Status":"OK"}'
 

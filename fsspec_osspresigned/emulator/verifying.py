@@ -376,7 +376,7 @@ def verify_policy(
     now: float,
     regions: Container[str] | None = None,
 ) -> Refusal | None:
-    """Return why OSS would refuse a form's signature; conditions are not checked."""
+    """Return why OSS would refuse a form's signature, or None. Conditions are not checked."""
     fields = lower_names(fields)
     is_v4 = "x-oss-signature-version" in fields
     check = partial(_check_v4, regions=regions) if is_v4 else _check_v1
@@ -448,7 +448,7 @@ def verify_call(
     now: float,
     regions: Container[str] | None = None,
 ) -> Refusal | None:
-    """Like :func:`verify`, also for a form, of which only the file is not checked."""
+    """Like :func:`verify`, also for a form; the size of its file is not checked."""
     if call.form is None:
         return verify(call, find=find, now=now, regions=regions)
     if SIGNATURE_FIELDS.isdisjoint(call.form.fields):

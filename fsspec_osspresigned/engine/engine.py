@@ -675,9 +675,9 @@ def within_user_code() -> bool:
     return _is_user_code.get()
 
 
-async def to_its_end(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Await *coroutine*; a cancelled caller waits for its end, unless cancelled again."""
-    task = running().spawn(coroutine)
+async def to_its_end(work: Coroutine[Any, Any, T] | asyncio.Task[T]) -> T:
+    """Await *work*; a cancelled caller waits for its end, unless cancelled again."""
+    task = work if isinstance(work, asyncio.Task) else running().spawn(work)
     try:
         return await _unharmed(task)
     except asyncio.CancelledError:

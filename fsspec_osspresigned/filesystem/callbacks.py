@@ -113,13 +113,22 @@ class BlockCopy:
     def __init__(self, path: str, callback: SharedCallback) -> None:
         self._path, self._callback = path, callback  # the object, for errors
         self._is_stopped = False
+        self._sink: Any = None
 
     def stop(self) -> None:
+        """Stop ``run``; called by another thread."""
         self._is_stopped = True
+        if self._sink is not None:
+            self._sink.abandon()
 
     def check(self) -> None:
         if self._is_stopped:
             raise UploadDiscardedError("the transfer was cancelled", path=self._path)
+
+    def discards(self, sink: Any) -> None:
+        """Let ``stop`` discard *sink*, also while its last bytes are sent."""
+        self._sink = sink
+        self.check()
 
     def run(self, source: Any, sink: Any) -> int:
         size = 0

@@ -16,12 +16,12 @@ from ..compat import before_fork
 from ..engine import abort_at_exit
 from ..http.handle import may_have_proxy
 from ..http.transport import Transport
+from ..model import MAX_MAP
 from ..options.options import ALIAS, Options, portable, renamed
 from ..options.trust import check_trust
 from ..signers import make_signer
 from ..units import shown_bytes
 from ..url_checks import is_web
-from ..url_map.url_map import MAX_MAP
 from .arguments import PROTOCOL
 
 # Sources of signatures in fsspec's configuration that an explicit source replaces.

@@ -310,7 +310,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
             )
             return await call.put(tree, progress, bulk)
 
-        with call.cancellable([self._path(rpath)] if isinstance(rpath, str) else rpath):
+        targets = [rpath] if isinstance(rpath, str | os.PathLike) else rpath
+        with call.cancellable(map(self._path, targets)):
             return await awaited(put)
 
     _put = coroutine(put)

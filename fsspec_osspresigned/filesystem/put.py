@@ -204,6 +204,8 @@ class PutCall:
             Stream(file.local, copying.check, regular=file.is_regular) as source,
             self.writer(target, autocommit=transaction is None) as sink,
         ):
+            sink.publish_always = False  # an error would truncate the object
+            copying.discards(sink)
             if transaction is not None:
                 transaction.add(sink)
             copying.run(source, sink)
@@ -382,12 +384,23 @@ class PutCall:
         return self.client.options.on_exception == "publish"
 
     def writer(
-        self, target: Target, autocommit: bool, context: TransferContext = ALONE
+        self,
+        target: Target,
+        autocommit: bool,
+        context: TransferContext = ALONE,
+        *,
+        size: int | None = None,
     ) -> PresignedWriter:
-        """Return a binary file for writing; not for the engine's own thread."""
+        """Return a binary file for writing; not for the engine's own thread.
+
+        *size* in bytes, if it is known, is only used to plan parts.
+        """
         from ..upload.writer import PresignedWriter  # noqa: PLC0415 - only for streams
 
-        upload = run(Upload.begin, self.client, target, context=context)
+        upload = run(Upload.begin, self.client, target, size=size, context=context)
+        if size is not None and not upload.plan.multipart:
+            # A stream of one request waits on disk, not in memory.
+            upload = run(Upload.begin, self.client, target, context=context)
         keep = None
         if self.transaction is not None and not autocommit:
             keep = None if upload.plan.multipart else self.transaction.keep

@@ -155,7 +155,7 @@ class Copying:
             await upload.calls.complete(
                 upload.upload_id, parts, source.number, MultipartGrant()
             )
-            upload.is_ended = True
+            upload.end()
         except BaseException as error:
             await to_its_end(upload.abort(once=not isinstance(error, Exception)))
             raise
@@ -220,22 +220,32 @@ class _UploadOfCopy:
 
     def __init__(self, calls: OSSCalls) -> None:
         self.calls, self.upload_id, self.is_ended = calls, "", False
-        self._pid = os.getpid()
+        self._is_over, self._pid = False, os.getpid()
 
     @property
     def is_over(self) -> bool:
-        return self.is_ended or os.getpid() != self._pid
+        return self._is_over or os.getpid() != self._pid
+
+    def end(self) -> None:
+        self.is_ended = self._is_over = True
 
     async def begin(self) -> None:
-        """Abort the upload if it was given up meanwhile."""
-        self.upload_id, _ = await self.calls.initiate()
-        if self.is_ended:
-            await self.calls.abort(self.upload_id, once=True)
+        """Initiate the upload; abort it if it was given up meanwhile."""
+        try:
+            self.upload_id, _ = await self.calls.initiate()
+            if self.is_ended:
+                await self.calls.abort(self.upload_id, once=True)
+        finally:
+            self._is_over = self.is_ended or not self.upload_id
 
     async def abort(self, *, once: bool) -> None:
         was_ended, self.is_ended = self.is_ended, True
-        if self.upload_id and not was_ended:
+        if not self.upload_id or was_ended:
+            return
+        try:
             await self.calls.abort(self.upload_id, once=once)
+        finally:
+            self._is_over = True
 
     def stop(self) -> None:
         """Begin to abort because the process ends; does not wait."""

@@ -20,5 +20,5 @@ __all__, __getattr__, __dir__ = lazy(
     store_check="FactResult OUTCOMES check",
     store_facts="FACTS",
     store_folder="CheckFolder StoreAccess Trace mainland_endpoint",
-    upload_check="Intent MapProblem check_grant check_map",
+    upload_check="Intent UploadProblem check_grant check_map",
 )

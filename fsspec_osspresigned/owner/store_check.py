@@ -123,7 +123,9 @@ class URLCall:
 class FormCall:
     key: CheckKey
     body: bytes
-    below: str = field(default="", kw_only=True)  # prefix of the policy
+    below: str = field(
+        default="", kw_only=True
+    )  # prefix of the policy, below the directory
     # Further attributes of :class:`GrantTerms`.
     terms: Mapping[str, Any] = field(factory=dict, kw_only=True)
     # Form fields that no condition names; None does not send a field.

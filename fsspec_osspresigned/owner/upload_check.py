@@ -30,7 +30,7 @@ KindAndText: TypeAlias = tuple[str, str]
 
 
 @frozen
-class MapProblem:
+class UploadProblem:
     """One problem of a URL map or a grant: path, description and advice.
 
     Its kind is ``missing``, ``unused``, ``parts``, ``expiry``, ``headers``, ``object``,
@@ -60,13 +60,13 @@ class Intent:
     local: bool = True  # the map comes from the uploader's machine, and may lead to it
 
 
-def check_map(url_map: URLMap, intent: Intent) -> list[MapProblem]:
+def check_map(url_map: URLMap, intent: Intent) -> list[UploadProblem]:
     """Return all problems of *url_map*, in the order of its paths.
 
     The check assumes that the files are sent one after the other, in their order.
     """
     problems = [
-        MapProblem(path, *problem)
+        UploadProblem(path, *problem)
         for path, entry in url_map.items()
         for problem in _check_entry(path, entry, intent)
     ]
@@ -80,17 +80,17 @@ def check_map(url_map: URLMap, intent: Intent) -> list[MapProblem]:
             near = ", ".join(url_map.nearest(path) if missing <= _GUESSED else ())
             hint = f"; nearest: {shown_text(near)}" if near else ""
             text = f"{local} has no URL{hint}"
-            problems.append(MapProblem(path, "missing", text))
+            problems.append(UploadProblem(path, "missing", text))
         else:
             problems += (
-                MapProblem(path, kind, text)
+                UploadProblem(path, kind, text)
                 for kind, text in _check_upload(path, entry, intent, size, sent)
                 if (path, kind) not in known
             )
         sent += size
     if intent.files:
         problems += [
-            MapProblem(path, "unused", "no file goes there: a URL too many")
+            UploadProblem(path, "unused", "no file goes there: a URL too many")
             for path, entry in url_map.items()
             if path not in intent.files and (entry.put is not None or entry.parts)
         ]
@@ -209,7 +209,7 @@ def _timetable(
         yield "complete", entry.complete, size
 
 
-def check_grant(grant: PostGrant, intent: Intent) -> list[MapProblem]:
+def check_grant(grant: PostGrant, intent: Intent) -> list[UploadProblem]:
     """Return all problems of *grant* for the planned uploads *intent*.
 
     The check assumes that the files are sent one after the other, in their order. The
@@ -219,10 +219,10 @@ def check_grant(grant: PostGrant, intent: Intent) -> list[MapProblem]:
     problems = []
     if grant.expires_at <= intent.now:
         ended = f"it expired at {shown_moment(grant.expires_at)}: sign it again"
-        problems.append(MapProblem(place, "expiry", ended))
+        problems.append(UploadProblem(place, "expiry", ended))
     allowed = {"allow_http": intent.allow_http, "local": intent.local}
     if problem := url_checks.http_problem(grant.url, **allowed):
-        problems.append(MapProblem(place, "http", f"its URL {problem}"))
+        problems.append(UploadProblem(place, "http", f"its URL {problem}"))
     sent = 0
     for path, local in intent.files.items():
         size = os.path.getsize(local)
@@ -233,7 +233,7 @@ def check_grant(grant: PostGrant, intent: Intent) -> list[MapProblem]:
 
 def _check_form(
     grant: PostGrant, path: str, size: int, bytes_before: int, intent: Intent
-) -> Iterator[MapProblem]:
+) -> Iterator[UploadProblem]:
     operation = Target(path=path, headers=intent.headers).operation(
         Action.PostObject, content_length=size
     )
@@ -242,7 +242,7 @@ def _check_form(
         sign_form(grant, operation, min(intent.now, grant.expires_at - 1))
     except NotSignedError as error:
         text = error.message.removeprefix(f"the grant does not allow {path!r}: ")
-        yield MapProblem(path, "upload", text)
+        yield UploadProblem(path, "upload", text)
         return
     if intent.rate is None:
         return
@@ -250,4 +250,4 @@ def _check_form(
     if intent.now < grant.expires_at <= intent.now + wait:
         ends = shown_moment(grant.expires_at)
         text = f"would be sent after {shown_seconds(wait)}, the grant ends at {ends}"
-        yield MapProblem(path, "expiry", f"{text}: sign it for longer, or later")
+        yield UploadProblem(path, "expiry", f"{text}: sign it for longer, or later")

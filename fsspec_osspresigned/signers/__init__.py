@@ -111,6 +111,7 @@ __all__, __getattr__, __dir__ = lazy(
     "wire_protocol",
     base="Grant MAX_REQUESTS MultipartGrant Signer sign_checked signed_each",
     batching="Prefetcher",
+    function="as_signer",
     http="HTTPSigner SignerExchange service_exchange token_source",
     keys="KeySigner credential_provider",
     post_form="sign_form",

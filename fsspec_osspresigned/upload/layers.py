@@ -55,6 +55,9 @@ class _Layer:
     def discard(self) -> None:
         self._inner.discard()
 
+    def abandon(self) -> None:
+        self._inner.abandon()
+
     def note_discarded(self, error: BaseException) -> None:
         self._inner.note_discarded(error)
 

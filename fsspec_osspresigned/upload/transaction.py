@@ -122,6 +122,8 @@ class _CancelledCall:
     def discard(self) -> None:
         pass  # the call has left nothing
 
+    abandon = discard
+
 
 def current(client: Client) -> Transaction | None:
     """Return this context's transaction on *client*; None if there is none."""
@@ -411,7 +413,7 @@ class Transaction:
                 if isinstance(file, Upload):
                     await file.wait_for_parts()
                 elif not isinstance(file, _HeldObject):
-                    await blocking(file.wait_for_parts)
+                    await blocking(file.wait_for_parts, stop=file.abandon)
             except Exception as error:  # noqa: BLE001 - raised with all others
                 failures[file.path] = error
         return failures
@@ -435,7 +437,7 @@ class Transaction:
             elif isinstance(file, Upload):
                 await file.finish()
             else:
-                await blocking(file.commit)
+                await blocking(file.commit, stop=file.abandon)
 
         failures: dict[str, Exception] = {}
         # A marker that was written last becomes visible after all the rest.

@@ -14,7 +14,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from attrs import evolve, frozen
 
@@ -224,6 +224,8 @@ class Upload:
         self.mode: SinglePut | Multipart = SinglePut(job)  # until parts are needed
         self._ended = self._over = False
         self._beginning: asyncio.Task[None] | None = None
+        self._finishing: asyncio.Task[Receipt] | None = None
+        self._discarding: asyncio.Task[None] | None = None
         self._pid, self._discard_timeout = os.getpid(), _DISCARD_TIMEOUT
 
     @classmethod
@@ -295,6 +297,13 @@ class Upload:
             OSSPresignedError: the object was not stored, or its bytes differ.
         """
         self._check_alive()
+        self._finishing = running().spawn(self._finish())
+        try:
+            return await self._finishing
+        finally:
+            self._finishing = None  # its error would keep the data
+
+    async def _finish(self) -> Receipt:
         try:
             if self.plan.multipart and type(self.mode) is SinglePut:
                 await self.add(EMPTY)
@@ -322,14 +331,19 @@ class Upload:
     ) -> None:
         """Discard the upload: publish nothing, and remove the parts that were sent.
 
-        Idempotent, and without effect after ``finish`` or in a forked child. Parts are
-        kept if the owner began the upload, or with a checkpoint. *reason* is the logged
-        cause. *at_exit* is for a process that ends: it limits the wait for parts to
-        3 seconds, and the abort is not retried.
+        Idempotent, and without effect after ``finish`` or in a forked child. A
+        ``finish`` under way is cancelled. Parts are kept if the owner began the upload,
+        or with a checkpoint. *reason* is the logged cause. *at_exit* is for a process
+        that ends: it limits the wait for parts to 3 seconds, and the abort is not
+        retried.
         """
         if at_exit:
             self._discard_timeout = _TIMEOUT_AT_EXIT
-        if self._ended or os.getpid() != self._pid:
+        if os.getpid() != self._pid:
+            return
+        if self._ended:
+            if self._discarding is not None and not self._discarding.done():
+                await asyncio.wait((self._discarding,))
             return
         text = f"the upload of {self.path} was cancelled"
         self._set_failure(UploadDiscardedError(text, path=self.path))
@@ -338,10 +352,14 @@ class Upload:
             # record that keeps the exception keeps its frames, and the data.
             _log.info("the upload of %s was discarded: %s", self.path, str(reason))
         self._ended = True
-        await to_its_end(self._discard(reason))
+        self._discarding = running().spawn(self._discard(reason))
+        await to_its_end(self._discarding)
 
     async def _discard(self, reason: BaseException | None) -> None:
         try:
+            if self._finishing is not None:
+                self._finishing.cancel()
+                await self._wait_for((self._finishing,))
             if isinstance(self.mode, Multipart):
                 self.mode.cancel()
                 tasks = [*self.mode.in_flight]
@@ -355,7 +373,7 @@ class Upload:
         finally:
             self._over = True
 
-    async def _wait_for(self, tasks: Collection[asyncio.Task[None]]) -> None:
+    async def _wait_for(self, tasks: Collection[asyncio.Task[Any]]) -> None:
         began = time.monotonic()
         # ``discard`` may shorten the timeout meanwhile.
         while tasks and (left := began + self._discard_timeout - time.monotonic()) > 0:

@@ -306,6 +306,10 @@ class PresignedWriter(io.BufferedIOBase):
             if self._state not in ("published", "discarded"):
                 self._end_upload(None)
 
+    def abandon(self) -> None:
+        """Begin to discard the upload, which ends a call that waits for it."""
+        self.upload.abandon()
+
     def give_up(self, error: BaseException) -> None:
         """Record the first failure, after which nothing can be published."""
         # The error is kept, its frames are not: they would keep the parts.

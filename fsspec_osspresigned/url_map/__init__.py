@@ -12,5 +12,5 @@ __all__, __getattr__, __dir__ = lazy(
     __name__,
     parser="parse",
     source="Opener kind_of load load_file warn_if_exposed write write_text",
-    url_map="EXTRAS MAX_MAP MapEntry MapRequest URLMap dump",
+    url_map="EXTRAS MapEntry MapRequest URLMap dump",
 )

@@ -21,10 +21,10 @@ from attrs import define, field
 
 from .. import parsing, url_checks
 from ..errors import ConfigurationError
-from ..model import MAX_PART, MAX_PARTS, MIN_PART, frozen_mapping
+from ..model import MAX_MAP, MAX_PART, MAX_PARTS, MIN_PART, frozen_mapping
 from ..secret import SecretURL, redact
 from ..units import KIB, MIB
-from .url_map import EXTRAS, MAX_MAP, VERSION, Kept, MapEntry, MapRequest, URLMap
+from .url_map import EXTRAS, VERSION, Kept, MapEntry, MapRequest, URLMap
 
 _PIECE = 256 * KIB
 _BEYOND_ASCII = re.compile(r"[^\x00-\x7f]+")

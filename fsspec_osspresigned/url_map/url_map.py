@@ -16,10 +16,8 @@ from attrs import field, frozen
 
 from ..model import OPERATIONS, frozen_mapping
 from ..secret import SecretURL
-from ..units import MIB
 
 VERSION = 1
-MAX_MAP = 512 * MIB  # some 500,000 objects
 # Members that hold one more request beside the upload, and the method of each.
 EXTRAS = {
     spec.slot: spec.method

@@ -444,13 +444,30 @@ def test_shared_client():
     assert len(made) == 1
 
 
+def test_shared_client_whose_maker_needs_it():
+    """A signer of the user may use a filesystem with the same options, in any thread."""
+    reset()
+    inner, options = [], Options(presigned_url="https://shared.example/k")
+
+    def build(_):
+        thread = threading.Thread(
+            target=lambda: inner.append(shared_client(options, lambda _: make()))
+        )
+        thread.start()
+        thread.join()
+        return make()
+
+    assert shared_client(options, build) is inner[0]
+    reset()
+
+
 def test_shared_client_after_a_fork(monkeypatch):
     """Locks, threads and sockets of the parent are not touched by the child."""
     reset()
     in_child = []
 
     def build(_):
-        # The fork comes here, while the parent holds the lock of its clients.
+        # The fork comes here, while the parent makes its client.
         monkeypatch.setattr(os, "getpid", lambda: -1)
         in_child.append(shared_client(Options(), lambda _: make()))
         return make()

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
+import threading
 import time
 
 import pytest
 
 from fsspec_osspresigned.emulator import Fault, messages
+from fsspec_osspresigned.engine import abort_at_exit
 from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
@@ -71,6 +74,28 @@ def test_a_large_object_is_copied_in_parts(full, owner):
     with pytest.raises(FileExistsError):
         full.cp_file(PATH, COPY, overwrite=False)
     assert not owner.oss.uploads(ROOT)
+
+
+@pytest.mark.usefixtures("in_parts")
+def test_a_copy_does_not_outlive_its_process(fs, owner):
+    """At the end of the interpreter, an unfinished copy is aborted and waited for."""
+    fs.pipe_file(PATH, LARGE)
+    owner.oss.faults.add(Fault(action="UploadPartCopy", status=503, times=None))
+    owner.oss.faults.add(Fault(action="AbortMultipartUpload", delay=0.5))
+
+    def copy():
+        with contextlib.suppress(OSError):
+            fs.cp_file(PATH, COPY)
+
+    thread = threading.Thread(target=copy)
+    thread.start()
+    while "UploadPartCopy" not in owner.actions():
+        time.sleep(0.01)
+    abort_at_exit.end_all()
+    assert not owner.oss.uploads(ROOT)
+    owner.oss.faults.clear()
+    thread.join()
+    assert COPY not in owner.stored()
 
 
 @pytest.mark.usefixtures("in_parts")

@@ -31,6 +31,7 @@ from ...errors import (
 )
 from ...model import MAX_PARTS, URL_ACTIONS, Action, Operation, SignedRequest
 from ...signers.base import MAX_REQUESTS, Signer, signed_each
+from ...signers.function import as_signer
 from ...signers.keys import KeySigner
 from ...signers.wire_protocol import ITEM_STATUS, MAX_REQUEST_BODY
 from ...signing.canonical import MAX_V4_LIFE
@@ -58,7 +59,7 @@ _OPERATION = tuple(fields_dict(Operation))
 class ServiceRules:
     """Signer and policies of the service; a call uses the rules with which it began."""
 
-    signer: Signer
+    signer: Signer = field(converter=as_signer)
     tokens: Mapping[str, Policy]  # by the SHA-256 of the bearer token, in hex
 
 
@@ -78,7 +79,10 @@ class AccessRecord:
 
 
 def create_app(signer: Signer, *, tokens: Mapping[str, Policy]) -> Starlette:
-    """Return the ASGI app of a signer service with fixed policies."""
+    """Return the ASGI app of a signer service with fixed policies.
+
+    *signer* is a Signer, or anything that ``as_signer`` makes one of.
+    """
     rules = ServiceRules(signer=signer, tokens=dict(tokens))
     return create_ruled_app(lambda: rules)
 
@@ -355,7 +359,7 @@ def policy_of(rules: ServiceRules, authorization: str) -> Policy:
 
 
 def unhashed(rules: ServiceRules, authorization: str) -> str | None:
-    """Return the name of the policy that has the token itself instead of its hash."""
+    """Return the name of the policy that has the token itself for a hash, or None."""
     token = authorization.partition(" ")[2].strip().lower()
     names = {known.lower(): policy.name for known, policy in rules.tokens.items()}
     return names.get(token)

@@ -43,7 +43,7 @@ class TokenBucket:
     def wait(self) -> float:
         return max(0.0, self._after(1) - self.clock())
 
-    def spend(self, count: float = 1) -> None:
+    def spend(self, count: float) -> None:
         """Take *count* tokens, even below zero."""
         self._paid = self._after(count)
 

@@ -101,7 +101,7 @@ class Policy:
     max_part_size: int | None = None
     overwrite: bool = True  # False signs ``x-oss-forbid-overwrite: true`` with writes
     versions: bool = False  # whether ``versionId`` may be signed, also in copy sources
-    requests_per_minute: int | None = None  # for signatures; None is no limit
+    requests_per_minute: int | None = None  # signatures a minute in each process
 
     def covers(self, path: str) -> bool:
         """Return whether *path* begins with a granted prefix, byte for byte."""
@@ -326,7 +326,7 @@ def parse_policies(text: str) -> Policies:
     signer = _signer(_Table(top.get("signer", _table, {}), "signer.", problems))
     tokens: dict[str, Policy] = {}
     names: dict[str, str] = {}
-    entries = top.get_list("tokens", _table, least=1, required=True) or []
+    entries = top.get_list("tokens", _table, minimum=1, required=True) or []
     for index, entry in enumerate(entries):
         place = f"tokens[{index}]"
         table = _Table(entry, f"{place}.", problems)
@@ -389,13 +389,13 @@ class _Table:
         name: str,
         convert: Callable[[Any], T],
         *,
-        least: int = 0,
+        minimum: int = 0,
         required: bool = False,
     ) -> list[T] | None:
         """Return the converted items of a list; None if it is missing or invalid."""
         values = self.get(name, _list, None, required=required)
         before = len(self.problems)
-        if values is not None and len(values) < least:
+        if values is not None and len(values) < minimum:
             self.wrong(name, "must not be empty")
         items = []
         for index, item in enumerate(values or ()):
@@ -434,18 +434,18 @@ def _signer(table: _Table) -> SignerSettings:
 
 
 def _policy(table: _Table) -> Policy:
-    buckets = table.get_list("buckets", _bucket, least=1, required=True) or ()
-    prefixes = table.get_list("prefixes", _prefix, least=1, required=True) or ()
+    buckets = table.get_list("buckets", _bucket, minimum=1, required=True) or ()
+    prefixes = table.get_list("prefixes", _prefix, minimum=1, required=True) or ()
     headers = table.get_list("headers", _header)
     acls = table.get_list("acls", _one_of(ACLS)) or ()
     classes = table.get_list("storage_classes", _one_of(STORAGE_CLASSES))
-    types = table.get_list("content_types", _type, least=1)
+    types = table.get_list("content_types", _type, minimum=1)
     sources = table.get_list("copy_sources", _source)
     named = _NAMED_ONLY.intersection(headers or ())
     policy = Policy(
         name=table.get("name", _name, "", required=True),
         prefixes=[f"{bucket}/{prefix}" for bucket in buckets for prefix in prefixes],
-        actions=table.get_list("actions", _action, least=1, required=True) or (),
+        actions=table.get_list("actions", _action, minimum=1, required=True) or (),
         max_expires_in=table.get("max_expires", _life, 3600),
         headers=named | ({OBJECT_ACL} if acls else set()),
         allowed_headers=None if headers is None else frozenset(headers),

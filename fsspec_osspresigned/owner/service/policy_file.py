@@ -102,7 +102,7 @@ class PolicyFile:
 async def watch(
     policy: PolicyFile, hangup: asyncio.Event, seconds: float = 1.0
 ) -> None:
-    """Reload *policy* when *hangup* is set, or when its file changes."""
+    """Reload *policy* when *hangup* is set, or within *seconds* after its file changed."""
     while True:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(hangup.wait(), seconds)

@@ -36,19 +36,22 @@ Say = Callable[..., None]
 
 @define
 class LineWriter:
-    """Writes lines to a descriptor: at exit, Python waits for the lock of a file."""
+    """Writes lines to a descriptor.
+
+    A file object has a lock, for which Python would wait at exit.
+    """
 
     descriptor: int = 1
-    most: int = 10_000  # lines that wait; more are dropped and counted
+    max_lines: int = 10_000  # lines that wait; more are dropped and counted
     _lines: queue.SimpleQueue[str | None] | None = field(default=None, init=False)
     _dropped: int = field(default=0, init=False)
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
 
     @contextlib.contextmanager
-    def in_thread(self, patience: float = 1.0) -> Iterator[None]:
+    def in_thread(self, timeout: float = 1.0) -> Iterator[None]:
         """Write lines in a thread during the block, so a slow reader delays no call.
 
-        At the end of the block, the thread gets *patience* seconds for queued lines.
+        At the end of the block, the thread gets *timeout* seconds for queued lines.
         """
         lines = self._lines = queue.SimpleQueue()
         thread = threading.Thread(target=self._drain, args=(lines,), daemon=True)
@@ -58,13 +61,13 @@ class LineWriter:
         finally:
             self._lines = None
             lines.put(None)
-            thread.join(patience)
+            thread.join(timeout)
 
     def put(self, line: str) -> None:
         lines = self._lines
         if lines is None:
             self._write(line)
-        elif lines.qsize() < self.most:
+        elif lines.qsize() < self.max_lines:
             lines.put(line)
         else:  # the next line that is written tells how many were dropped
             with self._lock:

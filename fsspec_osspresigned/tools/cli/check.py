@@ -36,7 +36,7 @@ from ...owner.store_check import OUTCOMES, FactResult
 from ...owner.store_check import check as check_store
 from ...owner.store_facts import FACTS
 from ...owner.store_folder import CheckFolder, StoreAccess, Trace, mainland_endpoint
-from ...owner.upload_check import Intent, MapProblem, check_grant, check_map
+from ...owner.upload_check import Intent, UploadProblem, check_grant, check_map
 from ...signers.http import token_source
 from ...signers.keys import KeySigner
 from ...signers.post_grant import FetchedGrant
@@ -129,7 +129,7 @@ class CheckFilesOptions:
         what: str,
         facts: Mapping[str, Any],
         intent: Intent,
-        problems: Sequence[MapProblem],
+        problems: Sequence[UploadProblem],
     ) -> int:
         """Print the *problems*; *facts* are more members of the JSON output."""
         code = 1 if problems else 0

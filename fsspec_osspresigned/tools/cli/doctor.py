@@ -20,7 +20,7 @@ from ...client.client import Client
 from ...client.error_codes import OWN_DOMAIN, members
 from ...engine.engine import run
 from ...errors import OSSPresignedError
-from ...model import Action, Operation
+from ...model import Action, Operation, Reply, SignedRequest
 from ...options.of_objects import ObjectOptions, Target
 from ...parsing import clock_offset
 from ...secret import SecretURL
@@ -143,7 +143,7 @@ def about_path(client: Client, path: str, size: int | None) -> Iterator[Finding]
     ends = shown_end(signed.expires_at, now)
     what = "URL" if signed.form is None else "grant"
     yield Finding(f"life of the {what}", ends, noted=signed.is_stale(now))
-    yield from about_host(client, "store", signed.url.shown())
+    yield from about_store(client, signed.url.shown())
     if is_public_mainland(urlsplit(signed.url.shown()).netloc):
         yield Finding("endpoint", _PUBLIC_HOST, noted=True)
     if signed.form is not None:
@@ -192,16 +192,36 @@ def _about_policy(policy: PostPolicy) -> Iterator[Finding]:
         yield Finding("signature", _GRANT_BY_V1, noted=True)
 
 
-def about_host(
-    client: Client, name: str, url: str, *, now: Callable[[], float] = time.time
+def about_store(
+    client: Client, url: str, *, now: Callable[[], float] = time.time
 ) -> Iterator[Finding]:
-    """Yield findings on the host of *url*: whether it replies, and its clock."""
+    """Yield findings on the host of *url*, which is asked as uploads ask it."""
+
+    def ask(root: SecretURL) -> Reply:
+        return run(client.transport.send, SignedRequest(method="HEAD", url=root))
+
+    yield from _about_host("store", url, ask, now)
+
+
+def about_signer(client: Client, url: str) -> Iterator[Finding]:
+    """Yield findings on the host of *url*, which is asked as signers are asked."""
+
+    def ask(root: SecretURL) -> Reply:
+        return service_exchange(client.options)("HEAD", root, {}, b"", _SMALL_REPLY)
+
+    yield from _about_host("signer's host", url, ask, time.time)
+
+
+def _about_host(
+    name: str,
+    url: str,
+    ask: Callable[[SecretURL], Reply],
+    now: Callable[[], float],
+) -> Iterator[Finding]:
     parts = urlsplit(url)
     origin = f"{parts.scheme}://{parts.netloc}"
-    root = SecretURL(f"{origin}/")
     try:
-        exchange = service_exchange(client.options)
-        reply = exchange("HEAD", root, {}, b"", _SMALL_REPLY)
+        reply = ask(SecretURL(f"{origin}/"))
     except OSSPresignedError as error:
         yield _bad(name, error)
         return
@@ -294,7 +314,7 @@ def _findings(
     yield Finding("configuration", "can be used")
     signer = connection.options.get("signer", "")
     if "://" in signer:
-        yield from about_host(filesystem.client, "signer's host", signer)
+        yield from about_signer(filesystem.client, signer)
     if path := connection.path(filesystem, path):
         yield from about_path(filesystem.client, path, size)
     elif isinstance(filesystem.client.signer, PostGrantSigner):

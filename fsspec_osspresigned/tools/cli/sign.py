@@ -18,6 +18,7 @@ from ...filesystem.client_factory import read_url
 from ...model import (
     ACLS,
     FORBID_OVERWRITE,
+    MAX_MAP,
     MAX_PARTS,
     MAX_SINGLE_PUT,
     STORAGE_CLASS,
@@ -36,7 +37,6 @@ from ...signing.signed_url import damage
 from ...units import MIB, shown_bytes, shown_end, shown_seconds, shown_text
 from ...url_checks import is_web
 from ...url_map.source import write_text
-from ...url_map.url_map import MAX_MAP
 from ..terminal import ExitCode, Output, pairs, table_or_pairs
 from .options import (
     ADDRESSING,
@@ -207,8 +207,10 @@ def sign(
     click.echo(f"valid until {shown_end(signed.expires_at, time.time())}", err=True)
 
 
-def _write_secret(text: str, place: str, forget: Callable[[], object] = list) -> str:
-    """Write *text* to *place*; return the words for it, or *forget* if that fails."""
+def _write_secret(
+    text: str, place: str, forget: Callable[[], object] = lambda: None
+) -> str:
+    """Write *text* to *place*; return the place in words. Call *forget* if it fails."""
     if place == "-":
         click.echo(text, nl=False)
         return "standard output"
@@ -258,7 +260,8 @@ def _place(wanted: SignOptions) -> str | None:
 def secret_place(output: str | None, default: str, *, force: bool) -> str:
     """Return the output file for a secret, or ``-`` for a pipe.
 
-    ClickException if the file exists, unless *force*, or cannot be created.
+    ClickException if the file exists, unless *force*, or cannot be created; UsageError
+    for ``-`` at a terminal.
     """
     if output == "-":
         if sys.stdout.isatty():

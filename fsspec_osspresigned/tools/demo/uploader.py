@@ -55,7 +55,7 @@ def one_url(plan: DemoPlan, frame: pd.DataFrame) -> None:
 
 
 def url_map(plan: DemoPlan, frame: pd.DataFrame) -> None:
-    """By pandas, then by dask on two worker processes."""
+    """Upload by a URL map: with pandas, then with dask on two worker processes."""
     say("URL map: pandas parquet, pandas csv.gz")
     storage = options(plan, url_map=str(plan.file(names.URL_MAP)))
     frame.to_parquet(f"osspresigned://{names.PARQUET}", storage_options=storage)
@@ -97,7 +97,7 @@ def large_file(plan: DemoPlan) -> None:
 
 
 def grant(plan: DemoPlan) -> None:
-    """Names of partitions that the owner did not know."""
+    """Upload by a grant: partitions of pandas, whose names the owner did not know."""
     say("grant file: pandas parquet, partitioned by day")
     frame = pd.DataFrame({"day": ["mon", "tue"] * 1_000, "n": range(2_000)})
     layout: Any = {"partition_cols": ["day"], "basename_template": "{i}.parquet"}

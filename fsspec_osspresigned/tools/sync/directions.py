@@ -271,7 +271,7 @@ class Upward:
 
     @property
     def clock(self) -> int:
-        """How the clock offset corrects the times of the source.
+        """The sign with which the clock offset corrects the times of the source.
 
         1: they are by this machine's clock, those of the destination by the store's.
         -1: the reverse. 0: the clock of the source is unknown.

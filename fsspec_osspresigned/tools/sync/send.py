@@ -49,7 +49,7 @@ _LARGE_AT_ONCE = 2  # larger remote files, which have several parts in memory
 
 
 class Listener:
-    """Protocol of a listener to transfers."""
+    """Listener to the transfers of a sync; this one does nothing."""
 
     hears_bytes = True  # `moved` does something
 
@@ -60,7 +60,7 @@ class Listener:
         """*count* bytes moved, negative after a failed try; in worker threads."""
 
     def on_upload_event(self, entry: Entry, event: UploadEvent) -> None:
-        """An upload is resumed, or can be later; called in a worker thread."""
+        """An upload was resumed, or can be resumed; called in a worker thread."""
 
     async def stored(self, entry: Entry, receipt: Receipt | None) -> None:
         """A file is stored; *receipt* None: it is fetched."""
@@ -116,7 +116,10 @@ class SyncRoute:
 
 
 class _Sending:
-    """Uploads along *route*; *listener* is called in worker threads."""
+    """Uploads along *route*.
+
+    ``moved`` and ``on_upload_event`` of *listener* are called in worker threads.
+    """
 
     def __init__(self, route: SyncRoute, client: Client, listener: Listener) -> None:
         self._route, self._client, self._listener = route, client, listener
@@ -161,8 +164,15 @@ class _Sending:
             body = MemoryBody.of(await blocking(file.read, stop=file.stop))
             return await upload_source(self._client, target, body, context)
         async with self._large_streams:
-            writer = await blocking(self._call.writer, target, True, context)
-            return await blocking(file.copy_to, writer, stop=file.stop)
+            return await blocking(
+                self._send_stream, file, target, context, stop=file.stop
+            )
+
+    def _send_stream(
+        self, file: _RemoteFile, target: Target, context: TransferContext
+    ) -> Receipt:
+        writer = self._call.writer(target, True, context, size=file.entry.size)
+        return file.copy_to(writer)
 
     async def _send_file(
         self, target: Target, place: str, context: TransferContext, tries: int = 3
@@ -198,24 +208,31 @@ class _RemoteFile:
     entry: Entry
     path: str  # of the object
     is_stopped: bool = False
+    writer: Any = None
 
     def stop(self) -> None:
         self.is_stopped = True
+        if self.writer is not None:
+            self.writer.abandon()
 
     def _blocks(self) -> Iterator[bytes]:
         size, count = self.entry.size, 0
         with self.source.open(self.entry.name) as file:
             while block := file.read(MIB):
-                if self.is_stopped:
-                    msg = "the upload was cancelled"
-                    raise UploadDiscardedError(msg, path=self.path)
+                self._check_not_stopped()
                 count += len(block)
                 if size is not None and count > size:
                     break
                 yield block
+        self._check_not_stopped()
         if size not in (None, count):
             msg = f"the source no longer has the {size} bytes that it was listed with"
             raise SourceChangedError(msg, path=self.path)
+
+    def _check_not_stopped(self) -> None:
+        if self.is_stopped:
+            msg = "the upload was cancelled"
+            raise UploadDiscardedError(msg, path=self.path)
 
     def read(self) -> bytearray:
         data = bytearray()
@@ -225,6 +242,7 @@ class _RemoteFile:
 
     def copy_to(self, writer: Any) -> Receipt:
         """Publish the object; discard it if the file cannot be read to its end."""
+        self.writer = writer
         try:
             for block in self._blocks():
                 writer.write(block)
@@ -308,8 +326,7 @@ def _without_queued(running: _Running) -> _Running:
 
 
 def _submit(executor: Any, batch: Batch, listener: Listener) -> Future[BatchResult]:
-    for entry in batch.entries:
-        run(listener.begin, entry)
+    run(_begin, batch, listener)
     try:
         future: Future[BatchResult] = executor.submit(run_batch, batch)
     except Exception as error:  # noqa: BLE001 - a pool whose processes have died
@@ -318,26 +335,34 @@ def _submit(executor: Any, batch: Batch, listener: Listener) -> Future[BatchResu
     return future
 
 
+async def _begin(batch: Batch, listener: Listener) -> None:
+    for entry in batch.entries:
+        await listener.begin(entry)
+
+
 def _collect(future: Future[BatchResult], batch: Batch, listener: Listener) -> bool:
     """Report the results of a finished batch; return whether to send more batches."""
     if future.cancelled():
         return False
     error = future.exception()
     if isinstance(error, Exception):
-        for entry in batch.entries:
-            run(listener.failed, entry, error)
+        run(_report, batch, [(entry, error) for entry in batch.entries], listener)
         return not batch.route.fail_fast
     results = future.result()
-    for entry, result in results:
-        if isinstance(result, Exception):
-            run(listener.failed, entry, result)
-        else:
-            batch.filesystem.client.written.remember(result, None)
-            run(listener.stored, entry, result)
+    run(_report, batch, results, listener)
     # A batch stops before its end at the first failure, or where all is refused.
     has_failed = any(isinstance(result, Exception) for _, result in results)
     is_whole = len(results) == len(batch.entries)
     return is_whole and not (batch.route.fail_fast and has_failed)
+
+
+async def _report(batch: Batch, results: BatchResult, listener: Listener) -> None:
+    for entry, result in results:
+        if isinstance(result, Exception):
+            await listener.failed(entry, result)
+        else:
+            batch.filesystem.client.written.remember(result, None)
+            await listener.stored(entry, result)
 
 
 def batches_of(

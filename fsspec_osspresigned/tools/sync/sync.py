@@ -77,8 +77,9 @@ class SyncEvent:
             between; ``deleted`` for each deleted item; ``left_out`` for each entry that
             is not a file; with a checkpoint, ``resumed`` and ``kept`` as in *upload*.
         name: path relative to source and destination; empty for ``plan``.
-        size: number of bytes: of the file; for ``plan`` of all files; for ``bytes`` of
-            the bytes just moved, negative to subtract those of a failed try.
+        size: number of bytes: of the file; for ``plan`` of all files; for ``resumed`` and
+            ``kept`` of the stored parts; for ``bytes`` of the bytes just moved, negative
+            to subtract those of a failed try.
         count: for ``plan``, the number of files to transfer and of those that cannot be
             transferred; else 1.
         why: reason, as text.
@@ -244,7 +245,7 @@ class SyncRun(Listener):
         result.failed.update(planned.errors)
 
     def _listed(self) -> dict[str, Stored] | None:
-        """Return the destination by name; None if it need not be listed, and cannot."""
+        """Return the destination by name; None if it cannot be listed and need not be."""
         listed = self.direction.listed()
         if listed is not None:
             return listed

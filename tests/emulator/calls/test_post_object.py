@@ -260,6 +260,7 @@ def test_a_form_for_an_object(poster, client, refusal):
     """A path that names an object is no address for a form."""
     reply = client.call("POST", "k", data=b"x")
     assert refusal(reply)[:2] == (405, "MethodNotAllowed")
+    assert b"<Method>POST</Method>" in reply.content
     reply = poster.send(form(part("file", b"x")), path="/otherbucket/")
     assert refusal(reply)[:2] == (404, "NoSuchBucket")
 

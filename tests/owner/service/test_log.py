@@ -85,10 +85,10 @@ def test_log_whose_reader_stalls_holds_nobody_up():
     """Lines are dropped instead, and told by their number when there is a reader again."""
     read, write = full_pipe()
     found: list[str] = []
-    writer = process.LineWriter(write, most=5)
+    writer = process.LineWriter(write, max_lines=5)
     with os.fdopen(read, encoding="utf-8") as lines:
         reading = threading.Thread(target=lambda: found.extend(lines))
-        with writer.in_thread(patience=60):
+        with writer.in_thread(timeout=60):
             for number in range(2000):
                 writer.put(f"{number:>10000}")
             reading.start()
@@ -106,7 +106,7 @@ def test_stop_does_not_wait_for_a_reader_that_stalls():
     before = set(threading.enumerate())
     read, write = full_pipe()
     writer = process.LineWriter(write)
-    with writer.in_thread(patience=0.01):
+    with writer.in_thread(timeout=0.01):
         writer.put("x" * 10_000)
     with os.fdopen(read, encoding="utf-8") as lines:
         (writing,) = set(threading.enumerate()) - before

@@ -14,7 +14,7 @@ def test_bucket_refills_evenly_and_allows_one_burst():
         waited = []
         for _ in range(4):
             waited.append(bucket.wait())
-            bucket.spend()
+            bucket.spend(1)
         return waited
 
     assert waits() == [0, 0, 30, 60]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import textwrap
 
 import pytest
 
@@ -106,6 +107,24 @@ def test_they_are_aborted(oss, interrupted, place, capsys):
     assert os.listdir(place) == []
     assert cli.main(["uploads", "list", place]) == 0
     assert capsys.readouterr().out == "0 uploads\n"
+
+
+def test_signer_of_ones_own_is_imported_outside_of_the_engine(
+    oss, interrupted, place, tmp_path, monkeypatch, capsys
+):
+    """A module that uses a filesystem when it is imported can sign the aborts."""
+    text = """
+    from fsspec_osspresigned.engine.engine import is_engine_thread
+    from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+    assert not is_engine_thread()
+    signer = OSSPresignedFileSystem(signer="keys").client.signer
+    """
+    (tmp_path / "own_signer.py").write_text(textwrap.dedent(text))
+    monkeypatch.syspath_prepend(tmp_path)
+    code = cli.main(
+        ["uploads", "abort", place, "--yes", "--signer", "own_signer:signer"]
+    )
+    assert (code, capsys.readouterr().out.count("is aborted")) == (0, 2)
 
 
 def test_it_asks_before_it_aborts_all(oss, interrupted, place, run):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import os
 import pickle
+import signal
+import time
 from datetime import UTC, datetime
 
 import fsspec
@@ -20,12 +22,16 @@ from fsspec_osspresigned import (
     SourceChangedError,
     sync,
 )
+from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART
+from fsspec_osspresigned.options.of_objects import Target
+from fsspec_osspresigned.signers.base import Grant, MultipartGrant, Signer
 from fsspec_osspresigned.tools.sync.plan import Aside, Entry
 from fsspec_osspresigned.tools.sync.send import SyncRoute, check_portable
 from fsspec_osspresigned.tools.sync.source import LocalSource, RemoteSource, source_of
 from fsspec_osspresigned.units import MIB
+from fsspec_osspresigned.upload.oss_calls import OSSCalls
 from tests.tools.sync.conftest import BUCKET, FILES
 
 DEST = f"{BUCKET}/backup"
@@ -271,6 +277,62 @@ def test_stream_is_sent_as_it_is(parts, owner, size, known):
     assert owner.stored() == {"backup/a": data}
     assert not owner.oss.uploads(BUCKET)
     assert _sync_made(parts, compare="checksum").same == 1
+
+
+def test_known_size_plans_the_parts(environment, owner):
+    """URLs of parts without a part size suffice, although a stream would need it."""
+
+    class OwnersParts(Signer):
+        """Signs the three parts of an upload whose part size is open."""
+
+        def __init__(self, keys, upload_id):
+            self.keys, self.upload_id = keys, upload_id
+
+        def sign(self, operations):
+            return self.keys.sign(operations)
+
+        def grant(self, path):
+            parts = MultipartGrant(upload_id=self.upload_id, max_parts=3)
+            return Grant(single=False, multipart=parts)
+
+    keys = OSSPresignedFileSystem(signer="keys").client
+    target = Target(path=f"{BUCKET}/backup/a")
+    upload_id, _ = run(OSSCalls(keys, target).initiate)
+    data = os.urandom(17 * MIB)
+    info = {"name": "r/a", "size": len(data), "type": "file"}
+    MADE["made"] = Listed([info], {"r/a": data})
+    fs = OSSPresignedFileSystem(signer=OwnersParts(keys.signer, upload_id))
+    assert _sync_made(fs).sent_bytes == len(data)
+    assert owner.stored() == {"backup/a": data}
+
+
+class Interrupting(io.BytesIO):
+    """A file during whose last read somebody presses Ctrl-C."""
+
+    def read(self, *args):
+        block = super().read(*args)
+        if not block:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(1)  # another thread may get the signal: then the wait ends first
+        return block
+
+
+@pytest.mark.parametrize("size", [3 * MIN_PART, None])
+def test_ctrl_c_at_the_end_of_a_file_publishes_nothing(parts, owner, size):
+    """A file that was read to its end in a call that is over is not stored."""
+
+    class Source(_Made):
+        def _open(self, path, mode="rb", **_):
+            return Interrupting(self.data[path])
+
+    data = bytes(3 * MIN_PART)
+    info = {"name": "r/a", "size": size, "type": "file"}
+    MADE["made"] = Listed([info], {"r/a": data})
+    fsspec.register_implementation("listed", Source, clobber=True)
+    with pytest.raises(KeyboardInterrupt):
+        sync("listed://r", DEST, filesystem=parts)
+    assert owner.stored() == {}
+    assert not owner.oss.uploads(BUCKET)
 
 
 MADE = {}
