@@ -125,7 +125,10 @@ _TOKEN_REFERENCE = r"env:(?:FSSPEC_)?OSSPRESIGNED_[A-Za-z0-9_]+|file:.+"  # noqa
 
 
 def token_reference(value: Any) -> Any:
-    """Return *value*: a callable, ``env:OSSPRESIGNED_...``, ``file:PATH``; else ValueError."""
+    """Return *value*, a callable or a reference to a token; raise ValueError otherwise.
+
+    References are ``env:OSSPRESIGNED_...`` and ``file:PATH``.
+    """
     text = value if isinstance(value, str) else ""
     if callable(value) or re.fullmatch(_TOKEN_REFERENCE, text):
         return value

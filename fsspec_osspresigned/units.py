@@ -38,7 +38,10 @@ def seconds_of(text: str) -> int:
 
 
 def bytes_of(text: str) -> int:
-    """Return the bytes in a size such as ``8388608``, ``8MiB``, ``10G``; else ValueError."""
+    """Return the bytes in a size such as ``8388608``, ``8MiB`` or ``10G``.
+
+    Raises ValueError if *text* is no size.
+    """
     match = _SIZE.fullmatch(text.strip())
     if not match:
         raise ValueError(f"{text[:40]!r} is not a size: write 8388608, 8MiB or 10GiB")

@@ -25,7 +25,7 @@ from ..errors import (
     ReceiptFailedError,
 )
 from ..http.body import EMPTY, SMALL, Body
-from ..http.transfer import PLAIN, Exchange
+from ..http.transfer import PLAIN, Exchange, LargeReplyError
 from ..http.transport import Transport
 from ..model import (
     FORBID_OVERWRITE,
@@ -42,7 +42,7 @@ from ..secret import redact
 from ..signers.base import MAX_REQUESTS, Grant, Signer, sign_checked
 from ..signing.canonical import is_of_s3
 from .congestion import BucketState
-from .retry import REAL_TIME, Attempts, RetryPolicy, Timing, Verb
+from .retry import REAL_TIME, Attempts, Decision, RetryPolicy, Timing, Verb
 from .written_objects import LOOKS, WrittenObjects
 
 if TYPE_CHECKING:
@@ -152,32 +152,36 @@ class Client:
         limits = self.buckets[operation.bucket].limits
         place = RequestPlace(self, limits, is_small)
         signed, first = None, prefetcher and prefetcher.sign
+        # A signer of the user takes a worker thread for each call, so only requests that
+        # have a place are signed by it.
+        signs_ahead = self.signer.remote or not self.signer.waits
         while True:
             try:
-                is_new = signed is None
-                if signed is None:
-                    signed = await (first or self.signed)(operation)
-                    first = None
+                is_new = signed is None and (first is not None or signs_ahead)
+                if is_new:
+                    sign, first = first or self.signed, None
+                    signed = await sign(operation)
                 if not limiter.enter_nowait(place):
                     await limiter.enter(place)
                     is_new = False
                 try:
-                    if not is_new and signed.is_stale(self._timing.now()):
+                    if signed is None or (
+                        not is_new and signed.is_stale(self._timing.now())
+                    ):
                         signed = await self.signed(operation)
                     return await self._attempt(
                         operation, signed, body, exchange, parse, attempts
                     )
                 finally:
                     limiter.leave(place)
+            except LargeReplyError:
+                exchange = evolve(exchange, in_thread=True)
+                place = RequestPlace(self, limits, is_small=False)
+                continue
             except OSSPresignedError as error:
-                try:
-                    decision = attempts.after(error, last=once)
-                finally:
-                    if error.outcome is Outcome.UNKNOWN:  # the record may be outdated
-                        self.written.forget(operation.path)
-                if isinstance(
-                    error, NetworkError
-                ):  # other kept connections may fail, too
+                decision = self._decided(operation, error, attempts, once=once)
+                # Other kept connections may fail, too.
+                if isinstance(error, NetworkError):
                     exchange = evolve(exchange, is_fresh=True)
             if decision.verb is Verb.SIGN_AGAIN:
                 await self._invalidate(signed, prefetcher)
@@ -193,6 +197,21 @@ class Client:
         if prefetcher is not None:
             prefetcher.invalidate(refused)
         await _ask(self.signer.waits, self.signer.invalidate, refused)
+
+    def _decided(
+        self,
+        operation: Operation,
+        error: OSSPresignedError,
+        attempts: Attempts,
+        *,
+        once: bool,
+    ) -> Decision:
+        """Return what follows *error*; raise it if no try does."""
+        try:
+            return attempts.after(error, last=once)
+        finally:
+            if error.outcome is Outcome.UNKNOWN:  # the record may be outdated
+                self.written.forget(operation.path)
 
     async def _attempt(
         self,
@@ -296,9 +315,8 @@ class Client:
         self, operation: Operation, signed: SignedRequest, reply: Reply
     ) -> None:
         now = self._timing.now
-        if not (
-            reply.is_good and signed.method == "GET"
-        ):  # the Date of a long body is old
+        # The Date of a long body is old.
+        if not (reply.is_good and signed.method == "GET"):
             self.clock_offset = clock_offset(reply.headers, now, self.clock_offset)
         if reply.is_good:
             return

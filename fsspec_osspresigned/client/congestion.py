@@ -142,8 +142,7 @@ class Link:
 class LinkEstimate:
     """Moving estimate of the link's properties.
 
-    Several threads may call it without a lock, because a lost sample does not matter. A
-    better sample counts fully and a worse one little, because waiting and other
+    A better sample counts fully and a worse one little, because waiting and other
     requests on the same link can only make a sample worse.
     """
 
@@ -179,7 +178,7 @@ def _estimate(
 
 
 class RequestWindow:
-    """Limit of the small requests in flight to a bucket; thread-safe like LinkEstimate.
+    """Limit of the small requests in flight to a bucket.
 
     The window grows while replies take as long as before, and halves after a reply 429
     or 503 (AIMD: additive increase, multiplicative decrease). A round has as many
@@ -213,11 +212,10 @@ class RequestWindow:
         self._ignored = max(0, self._ignored - 1)
         # What is being signed, or tried again, takes room in the window, too.
         self._is_full |= in_flight * 4 >= self.size * 3
-        noted = self._seconds  # a refusal in another thread begins a new round
-        noted.append(seconds)
-        if len(noted) < self.size:
+        self._seconds.append(seconds)
+        if len(self._seconds) < self.size:
             return None
-        durations, self._seconds = sorted(noted), []
+        durations, self._seconds = sorted(self._seconds), []
         is_full, self._is_full = self._is_full, False
         self._end_round(durations[len(durations) // 4], is_full=is_full)
         return durations[0]

@@ -113,7 +113,7 @@ def _let_pyarrow_end() -> None:
     # A thread of pyarrow drops its filesystem just after ``write_dataset`` has returned.
     # Up to Python 3.12, it would kill the process if it had to wait for the interpreter
     # while that ends (C++ ends a process whose thread is ended within a destructor).
-    if "pyarrow" in sys.modules:
+    if sys.version_info < (3, 13) and "pyarrow" in sys.modules:
         time.sleep(_POLL_INTERVAL)
 
 

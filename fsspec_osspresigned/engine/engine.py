@@ -8,6 +8,7 @@ import errno
 import functools
 import math
 import queue
+import sys
 import threading
 import time
 from collections import deque
@@ -143,6 +144,9 @@ class Engine:
 
     def _wake(self) -> None:
         if self.loop is None:
+            if sys.is_finalizing():  # Python 3.11 would wait for the thread for ever
+                msg = "no thread can be started while the interpreter ends"
+                raise NoThreadError(errno.EAGAIN, msg)
             # A thread that another one has overtaken ends at once.
             thread = threading.Thread(
                 target=self._main, name="osspresigned-engine", daemon=True
@@ -459,13 +463,15 @@ def run(
     ended; a second one cancels its cleaning, too.
 
     Raises:
-        RuntimeError: this is the thread of the loop.
+        RuntimeError: this is the thread of the loop, or the interpreter ends.
         NoThreadError: the system can start no thread, and this one runs a loop.
     """
     if is_engine_thread():
         raise RuntimeError(
             "a finalizer or a callback waits for the engine in the engine's own thread"
         )
+    if sys.is_finalizing():  # its other threads never run again
+        raise RuntimeError("the interpreter ends, so nothing can be sent")
     outcomes: queue.SimpleQueue[_Outcome] = queue.SimpleQueue()
     call = _Call(
         partial(function, *args, **kwargs), lambda *outcome: outcomes.put(outcome)

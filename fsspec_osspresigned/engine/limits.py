@@ -55,7 +55,9 @@ class RequestLimiter:
     def __init__(self) -> None:
         self._of_client: Counter[tuple[int, bool]] = Counter()
         self._small = self._large = 0
-        self._waiting: OrderedDict[object, deque[_Waiter]] = OrderedDict()
+        # By what decides whether a request may be sent, and by call.
+        self._waiting: OrderedDict[object, OrderedDict[object, deque[_Waiter]]]
+        self._waiting = OrderedDict()
 
     def close(self) -> None:
         pass  # no request is left when the engine ends
@@ -80,8 +82,10 @@ class RequestLimiter:
     async def enter(self, place: RequestPlace) -> None:
         """Wait until the request may be sent, and count it until ``leave``."""
         future = asyncio.get_running_loop().create_future()
-        call = call_of_task.get(), id(place.client), place.is_small
-        queue = self._waiting.setdefault(call, deque())
+        kind = id(place.client), id(place.limits), place.is_small
+        call = call_of_task.get()
+        calls = self._waiting.setdefault(kind, OrderedDict())
+        queue = calls.setdefault(call, deque())
         queue.append((place, future))
         self._admit()
         try:
@@ -90,7 +94,9 @@ class RequestLimiter:
             if (place, future) in queue:
                 queue.remove((place, future))
                 if not queue:
-                    del self._waiting[call]
+                    del calls[call]
+                if not calls:
+                    del self._waiting[kind]
             elif not future.cancelled():
                 self._count(place, -1)
             self._admit()
@@ -119,17 +125,21 @@ class RequestLimiter:
 
     def _admit(self) -> None:
         # The first request of each call, one call after another.
-        while (call := next(filter(self._may_first, self._waiting), None)) is not None:
-            queue = self._waiting.pop(call)
+        while (kind := next(filter(self._may_first, self._waiting), None)) is not None:
+            calls = self._waiting.pop(kind)
+            call, queue = calls.popitem(last=False)
             place, future = queue.popleft()
             if queue:
-                self._waiting[call] = queue  # at the end
+                calls[call] = queue  # at the end
+            if calls:
+                self._waiting[kind] = calls  # likewise
             if not future.done():  # it was cancelled, and does not know yet
                 self._count(place, 1)
                 future.set_result(None)
 
-    def _may_first(self, call: object) -> bool:
-        return self._may(self._waiting[call][0][0])
+    def _may_first(self, kind: object) -> bool:
+        queue = next(iter(self._waiting[kind].values()))
+        return self._may(queue[0][0])
 
 
 def request_limiter() -> RequestLimiter:

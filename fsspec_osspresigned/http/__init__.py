@@ -25,5 +25,6 @@ __all__, __getattr__, __dir__ = lazy(
     body="Body EMPTY FileBody MemoryBody SMALL",
     checksums="CRC_HEADER combine crc64 md5_of",
     json_service="JSONService",
+    transfer="LargeReplyError",
     transport="Transport",
 )

@@ -173,7 +173,7 @@ def has_its_size(path: str, status: os.stat_result) -> bool:
 
 @frozen(eq=False)
 class FileBody:
-    """A range of a regular file, read through one small buffer for each pass.
+    """A range of a regular file, which is opened and read in blocks for each pass.
 
     The last block is sent only after the file was checked again. A server that receives
     fewer bytes than announced stores nothing.
@@ -227,9 +227,8 @@ class FileBody:
                 if left:
                     yield memoryview(block)
             self._check(os.fstat(handle.fileno()))
-        if (
-            block
-        ):  # the file is closed: a block that waits to be sent needs no descriptor
+        # The file is closed: a block that waits to be sent needs no descriptor.
+        if block:
             yield memoryview(block)
 
     def part(self, offset: int, size: int) -> FileBody:

@@ -97,20 +97,28 @@ class Route:
         easy.setopt(pycurl.PROXY, "")
         if self.authorities is not None:
             is_directory = os.path.isdir(self.authorities)
-            easy.setopt(
-                pycurl.CAPATH if is_directory else pycurl.CAINFO, self.authorities
-            )
-            easy.setopt(
-                pycurl.PROXY_CAPATH if is_directory else pycurl.PROXY_CAINFO,
-                self.authorities,
-            )
+            place = os.fsencode(self.authorities)  # pycurl takes only ASCII as text
+            for file, directory in _AUTHORITIES:
+                easy.setopt(directory if is_directory else file, place)
+                # Else libcurl's default would be trusted, too.
+                easy.unsetopt(file if is_directory else directory)
         if self.proxy is None:
             return
         parts = urlsplit(self.proxy)
         easy.setopt(pycurl.PROXY, f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}")
         if parts.username is not None:
-            easy.setopt(pycurl.PROXYUSERNAME, unquote(parts.username))
-            easy.setopt(pycurl.PROXYPASSWORD, unquote(parts.password or ""))
+            easy.setopt(pycurl.PROXYUSERNAME, _of_proxy(parts.username))
+            easy.setopt(pycurl.PROXYPASSWORD, _of_proxy(parts.password or ""))
+
+
+_AUTHORITIES = (
+    (pycurl.CAINFO, pycurl.CAPATH),
+    (pycurl.PROXY_CAINFO, pycurl.PROXY_CAPATH),
+)
+
+
+def _of_proxy(text: str) -> bytes:
+    return unquote(text).encode("latin-1", "replace")  # as requests does
 
 
 def find_route(origin: str, connect_seconds: float = 10.0) -> Route:
@@ -141,8 +149,8 @@ def _proxy_for(origin: str) -> str | None:
     try:
         parts = urlsplit(whole)
         usable = bool(parts.hostname) and parts.port != 0
-    except ValueError as error:
-        raise ProxyError(error) from error
+    except ValueError:  # its text may hold a piece of the password
+        raise ProxyError("the URL of the proxy is malformed") from None
     if not usable:
         raise ProxyError("the URL of the proxy has no host")
     return whole
@@ -314,6 +322,8 @@ _ALWAYS: tuple[tuple[int, Any], ...] = (
     (pycurl.TCP_NODELAY, 1),
     (pycurl.MAXCONNECTS, 1),
     (pycurl.SSLVERSION, pycurl.SSLVERSION_TLSv1_2),
+    (pycurl.PROXY_SSLVERSION, pycurl.SSLVERSION_TLSv1_2),
+    (pycurl.NOPROXY, ""),  # ``find_route`` has read the environment
     (pycurl.HTTP_CONTENT_DECODING, 0),
 )
 

@@ -136,8 +136,19 @@ def _pools(manager: Any) -> dict[str, Any]:
     }
 
 
+# By process: a forked child must not use the connections of its parent.
+_adapters: dict[int, _Adapter] = {}
+
+
+def _adapter() -> _Adapter:
+    pid = os.getpid()
+    if pid not in _adapters:
+        _adapters.setdefault(pid, _Adapter(pool_maxsize=_CONNECTIONS))
+    return _adapters[pid]
+
+
 class JSONService:
-    """Sends small requests over connections that it keeps; thread-safe.
+    """Sends small requests over kept connections, which all services of a process share.
 
     A connection must be open within *connect_timeout* seconds, and bytes must come
     within *progress_timeout* seconds; None is no limit. *allow_http* permits plain http
@@ -155,12 +166,6 @@ class JSONService:
         self._timeouts: Any = connect_timeout, progress_timeout
         self._seconds = min(_SECONDS, _WINDOWS * (progress_timeout or math.inf))
         self._allow_http = allow_http
-        # By process: a forked child must not use the connections of its parent.
-        self._adapters: dict[int, _Adapter] = {}
-
-    def close(self) -> None:
-        for adapter in self._adapters.values():
-            adapter.close()
 
     def exchange(
         self,
@@ -199,13 +204,10 @@ class JSONService:
         finally:
             del headers  # a traceback may show the variables of this frame
         # Outside of the handlers, so that no foreign exception hangs on ours.
-        raise failure
-
-    def _adapter(self) -> _Adapter:
-        pid = os.getpid()
-        if pid not in self._adapters:
-            self._adapters.setdefault(pid, _Adapter(pool_maxsize=_CONNECTIONS))
-        return self._adapters[pid]
+        try:
+            raise failure
+        finally:
+            del failure  # it and this frame would keep each other, and the body
 
     def _reply(
         self,
@@ -220,7 +222,7 @@ class JSONService:
         request = requests.PreparedRequest()
         request.prepare(method, shown, {**_HEADERS, **headers}, data=body)
         request.url = shown  # as it was given
-        with self._adapter().send(
+        with _adapter().send(
             request,
             stream=True,
             timeout=self._timeouts,

@@ -569,8 +569,10 @@ class Transfer:
         if code == pycurl.E_OPERATION_TIMEDOUT and not is_asked:
             msg = f"no connection to {host} within {self.route.connect_seconds:g} s"
             return NetworkTimeoutError(msg, path=path, sent=False)
-        # libcurl does not say why it could open no socket.
-        if code == pycurl.E_COULDNT_CONNECT and not has_free_descriptor():
+        # libcurl does not say why it could open no socket, or nothing at all.
+        is_without = code == pycurl.E_OUT_OF_MEMORY and not is_asked
+        is_without |= code == pycurl.E_COULDNT_CONNECT
+        if is_without and not has_free_descriptor():
             msg = f"no connection to {host}: {os.strerror(errno.EMFILE)}; {FEW_FILES}"
             return TooManyFilesError(msg, path=path, sent=False)
         # A server that has less than what was announced cannot have acted on it.

@@ -17,7 +17,7 @@ from .body import EMPTY, SMALL, Body, MemoryBody, PartBody, loaded
 from .handle import HandlePool, ProxyError, Route
 from .multi import Multi
 from .stall import AWAKE
-from .transfer import PLAIN, Exchange, LargeReplyError, Transfer, said, shown
+from .transfer import PLAIN, Exchange, Transfer, said, shown
 
 
 class Transport:
@@ -63,6 +63,8 @@ class Transport:
             NetworkError: no complete reply; the server may have executed the request.
             NetworkTimeoutError: no connection, or too little progress in time.
             OSError: an error while reading the body or writing to the sink.
+            LargeReplyError: the sink would get more than ``SMALL`` bytes on the loop; ask
+                again with ``in_thread``.
         """
         try:
             route = await self._route(signed, exchange.path)
@@ -94,8 +96,6 @@ class Transport:
         try:
             multi = running().own(Multi)
             reply = await multi.send(transfer, self.pool.progress_seconds)
-        except LargeReplyError:
-            return await self._by_thread(signed, body, exchange, route)
         finally:
             AWAKE.exclude(transfer.suspended)
         if exchange.progress is not None and transfer.sent and reply.is_good:

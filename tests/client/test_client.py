@@ -13,6 +13,11 @@ import pytest
 from fsspec_osspresigned.client.client import Client, reset, shared_client
 from fsspec_osspresigned.client.retry import RetryPolicy, Timing
 from fsspec_osspresigned.engine.engine import blocking, is_engine_thread, run
+from fsspec_osspresigned.engine.limits import (
+    RequestLimits,
+    RequestPlace,
+    request_limiter,
+)
 from fsspec_osspresigned.errors import (
     IntegrityError,
     NetworkError,
@@ -24,12 +29,14 @@ from fsspec_osspresigned.errors import (
     URLExpiredError,
 )
 from fsspec_osspresigned.http.body import EMPTY, SMALL, MemoryBody
+from fsspec_osspresigned.http.transfer import LargeReplyError
 from fsspec_osspresigned.http.transport import Exchange
 from fsspec_osspresigned.model import Action, Operation, Receipt, Reply, SignedRequest
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.base import ChainSigner, Signer
 
 PUT = Operation(action=Action.PutObject, bucket="b", key="k")
+GET = Operation(action=Action.GetObject, bucket="b", key="k")
 EXPIRED = Reply(status=403, headers={"x-oss-ec": "0002-00000069"})
 BUSY = Reply(status=503)
 OK = Reply(status=200)
@@ -106,6 +113,75 @@ def test_another_try(failure, caplog):
     assert (reply.retries, reply.resigns) == (1, 0)
     assert "PutObject of b/k" in caplog.text
     assert "Signature=" not in caplog.text
+
+
+def test_large_reply_takes_the_place_of_a_large_request():
+    """It is asked for again in a thread, costs no try, and does not count as small."""
+    client, places = make(LargeReplyError(), OK), []
+
+    class Watching(Transport):
+        async def send(self, *args):
+            limiter = request_limiter()
+            room = RequestLimits(small=lambda: 1, large=1, total=100)
+            places.append(
+                [
+                    limiter.enter_nowait(RequestPlace(client, room, is_small))
+                    for is_small in (True, False)
+                ]
+            )
+            for entered, is_small in zip(places[-1], (True, False), strict=True):
+                if entered:
+                    limiter.leave(RequestPlace(client, room, is_small))
+            return await super().send(*args)
+
+    client.transport = Watching(LargeReplyError(), OK)
+    reply = run(client.call, GET)
+    assert reply.retries == 0
+    assert [exchange.in_thread for *_, exchange in client.transport.sent] == [
+        False,
+        True,
+    ]
+    assert places == [[False, True], [True, False]]
+    assert len(client.signer.asked) == 1
+
+
+@pytest.mark.parametrize(("waits", "at_most"), [(True, 16), (False, 100)])
+def test_signers_of_the_user_are_called_for_requests_with_a_place(waits, at_most):
+    """Each call takes a thread, so thousands of waiting requests take no thousands."""
+    signer, now = Signing(), [0, 0]
+    signer.waits = waits
+    sign = signer.sign
+
+    def counted(operations):
+        now[0] += 1
+        now[1] = max(now)
+        time.sleep(0.005 if waits else 0)
+        now[0] -= 1
+        return sign(operations)
+
+    signer.sign = counted
+    client = make(*[OK] * 100, signer=signer)
+
+    async def main():
+        await asyncio.gather(*(client.call(PUT) for _ in range(100)))
+
+    run(main)
+    assert len(signer.asked) == 100
+    assert now[1] <= at_most
+
+
+def test_retry_after_a_failed_prefetch_is_signed_by_the_signer():
+    """What was signed ahead is asked once."""
+    client = make(OK)
+    asked = []
+
+    class Failing:
+        async def sign(self, operation):
+            asked.append(operation)
+            raise SignerUnavailableError("busy")
+
+    assert run(lambda: client.call(PUT, prefetcher=Failing())).retries == 1
+    assert (len(asked), len(client.signer.asked)) == (1, 1)
 
 
 def test_signature_is_used_again():

@@ -1006,6 +1006,24 @@ def test_nothing_waits_at_exit(text):
     assert time.monotonic() - began < 30
 
 
+@pytest.mark.parametrize("has_begun", [False, True])
+def test_finalizer_at_the_end_of_the_interpreter(has_begun):
+    """It gets an error: no thread of the engine runs there, and none can start."""
+    text = """
+class Late:
+    def __init__(self, loop=None): self.loop = loop
+    def __del__(self):
+        in_background(work_soon)
+        try: run(work, 0)
+        except RuntimeError as error: print(error)
+async def work_soon(): pass
+late = Late()
+"""
+    done = script(BEGIN + ("run(work, 0)\n" if has_begun else "") + text)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == "the interpreter ends, so nothing can be sent\n"
+
+
 @pytest.mark.slow
 def test_call_at_exit():
     """A function that runs at exit may use the engine, also for the first time."""

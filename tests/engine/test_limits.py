@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from fsspec_osspresigned.engine.engine import blocking, call_user, run
+from fsspec_osspresigned.engine.engine import blocking, call_of_task, call_user, run
 from fsspec_osspresigned.engine.limits import (
     MemoryAccount,
     MemoryBudget,
@@ -121,6 +121,32 @@ async def test_small_requests_of_others_do_not_count():
     assert [name for name, _ in requests.order] == ["first"] * 3 + ["second"] * 2
     go.set()
     await asyncio.gather(*tasks)
+
+
+@in_engine
+async def test_thousands_of_calls_wait_for_each_other():
+    """The work to admit one does not grow with the number of those that wait."""
+    asked = []
+
+    def small():
+        asked.append(1)
+        return 8
+
+    requests = Requests()
+    requests.limits = RequestLimits(small=small, large=8, total=16)
+
+    async def send():
+        call_of_task.set(object())
+        async with requests.request():
+            await asyncio.sleep(0)
+
+    tasks = []
+    for _ in range(2_000):
+        tasks.append(asyncio.create_task(send()))
+        if not len(tasks) % 50:
+            await asyncio.sleep(0)
+    await asyncio.gather(*tasks)
+    assert len(asked) < 10 * len(tasks)
 
 
 @in_engine

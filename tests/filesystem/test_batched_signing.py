@@ -125,7 +125,7 @@ def clock() -> Clock:
 def timed(service, clock) -> Iterator[OSSPresignedFileSystem]:
     """A filesystem that asks the service, and measures time by the clock."""
     transport = JSONService()
-    with service.serving() as url, contextlib.closing(transport):
+    with service.serving() as url:
         token = Secret(TOKEN)
         ask = transport.exchange
         signer = HTTPSigner(url, exchange=ask, token=lambda: token, clock=clock)

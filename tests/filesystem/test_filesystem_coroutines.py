@@ -225,6 +225,12 @@ def test_what_has_not_begun_never_does(fs, owner, gate):
     assert not owner.stored()
 
 
+def until(holds):
+    """Wait until *holds* returns True."""
+    while not holds():
+        time.sleep(0.01)
+
+
 async def cancel(task):
     """Cancel *task*, and wait until the engine knows."""
     task.cancel()
@@ -273,8 +279,7 @@ def test_a_pipe_of_the_system_is_not_published_after_its_end(
     async def main():
         task = asyncio.create_task(fs._put_file(str(fifo), f"{ROOT}/f"))
         await asyncio.to_thread(fifo.write_bytes, bytes(size))
-        while last not in owner.actions():
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(until, lambda: last in owner.actions())
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(task, 10)
@@ -325,8 +330,7 @@ def test_a_cancelled_tree_fails_its_transaction_whatever_names_the_target(
         with fs.transaction:
             await fs._pipe_file(f"{ROOT}/first", b"1")
             task = asyncio.create_task(put())
-            while "UploadPart" not in owner.actions():
-                await asyncio.sleep(0.01)
+            await asyncio.to_thread(until, lambda: "UploadPart" in owner.actions())
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -346,8 +350,7 @@ def test_a_cancelled_write_is_not_remembered_as_undone(blind, oss):
 
     async def main():
         task = asyncio.create_task(fs._pipe_file(f"{ROOT}/a", b"newer"))
-        while not oss.under_way:
-            await asyncio.sleep(0.01)
+        await asyncio.to_thread(until, lambda: oss.under_way)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -11,7 +11,6 @@ import ssl
 import threading
 import time
 import traceback
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -34,11 +33,9 @@ OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 @pytest.fixture
-def service() -> Iterator[JSONService]:
+def service() -> JSONService:
     """A service of a test's own servers."""
-    made = JSONService(connect_timeout=5.0, progress_timeout=5.0)
-    yield made
-    made.close()
+    return JSONService(connect_timeout=5.0, progress_timeout=5.0)
 
 
 def ask(service: JSONService, url: str = URL, body: bytes = b"{}", **more: Any) -> Any:
@@ -366,7 +363,11 @@ def test_proxy(serve, certified, trusted, monkeypatch, secure):
         ),
         (
             "http://u:TOPSECRET@127.0.0.1:x",
-            "proxy or sign.example.com failed: Port could",
+            "proxy or sign.example.com failed: the URL of the proxy is malformed",
+        ),
+        (
+            "http://u:TOPSECRET/PASSWORD@127.0.0.1:1",
+            "proxy or sign.example.com failed: the URL of the proxy is malformed",
         ),
         ("http://u:TOPSECRET@", "the URL of the proxy has no host"),
     ],
@@ -409,7 +410,7 @@ def test_no_descriptors_and_threads_are_left(serve, service):
         if isinstance(timer, threading.Timer):
             timer.join(5)
             assert not timer.is_alive()
-    assert len(os.listdir("/proc/self/fd")) == before
+    assert len(os.listdir("/proc/self/fd")) <= before
 
 
 # -- secrets ------------------------------------------------------------------------------

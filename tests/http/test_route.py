@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
+import pycurl
 import pytest
+import trustme
+from attrs import evolve
 from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 from fsspec_osspresigned.errors import NetworkError
@@ -49,6 +55,69 @@ def test_authorities_of_the_environment(
     assert send(f"https://{server.netloc}{QUERY}", MemoryBody.of(b"a")).status == 200
 
 
+@pytest.mark.parametrize("folder", [False, True])
+def test_authorities_of_the_environment_are_the_only_ones(
+    serve, send, certified, authority, tmp_path, folder
+):
+    """Where libcurl itself would look for authorities does not count."""
+
+    def script(peer):
+        with contextlib.suppress(OSError):
+            peer.secure(certified)
+
+    server = serve(script)
+    (tmp_path / "system.pem").write_bytes(Path(authority.file).read_bytes())
+    (tmp_path / "none").mkdir()
+    other = tmp_path / "other.pem"
+    trustme.CA().cert_pem.write_to_path(other)
+    route = find_route("https://b.example")
+    where = str(tmp_path / "none" if folder else other)
+    easy = pycurl.Curl()
+    easy.setopt(pycurl.URL, f"https://{server.netloc}/")
+    easy.setopt(pycurl.CAINFO, str(tmp_path / "system.pem"))
+    evolve(route, authorities=where).set_up(easy)
+    with pytest.raises(pycurl.error) as caught:
+        easy.perform()
+    easy.close()
+    assert caught.value.args[0] == pycurl.E_PEER_FAILED_VERIFICATION
+
+
+def test_names_beyond_ascii(serve, send, certified, authority, monkeypatch, tmp_path):
+    """The file of authorities may lie below a home of any name."""
+
+    def script(peer):
+        peer.secure(certified)
+        peer.request()
+        peer.answer()
+
+    place = tmp_path / "jos\xe9.pem"
+    place.write_bytes(Path(authority.file).read_bytes())
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(place))
+    server = serve(script)
+    assert send(f"https://{server.netloc}{QUERY}", MemoryBody.of(b"a")).status == 200
+
+
+def test_password_of_a_proxy_beyond_ascii(serve, send, monkeypatch):
+    """It is sent in Latin-1, as requests sends it."""
+    proxy = serve(ok := lambda peer: (peer.request(), peer.answer()))
+    assert ok
+    monkeypatch.setenv("http_proxy", f"http://u:p%C3%A9@{proxy.netloc}")
+    monkeypatch.setenv("no_proxy", "")
+    assert send(f"http://b.example{QUERY}", MemoryBody.of(b"a")).status == 200
+    sent = base64.b64encode("u:p\xe9".encode("latin-1"))
+    assert b"Proxy-Authorization: Basic " + sent in proxy.heads[0]
+
+
+def test_no_proxy_is_read_once(serve, send, monkeypatch):
+    """A value that libcurl reads in another way does not lead past the proxy."""
+    proxy = serve(lambda peer: (peer.request(), peer.answer()))
+    monkeypatch.setenv("http_proxy", f"http://{proxy.netloc}")
+    monkeypatch.setenv("no_proxy", "::/8")
+    origin = "http://127.0.0.1:1"
+    assert find_route(origin).proxy is not None
+    assert send(f"{origin}{QUERY}", MemoryBody.of(b"a")).status == 200
+
+
 def test_authorities_of_certifi(monkeypatch):
     """Without a bundle in the environment, the authorities of certifi are trusted."""
     for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
@@ -80,7 +149,10 @@ def test_proxy_of_the_environment(monkeypatch, system):
     assert find_route("https://b.example").proxy == "http://127.0.0.1:3128"
 
 
-@pytest.mark.parametrize("url", ["socks9://h:1", "http://u:TOPSECRET@h:port"])
+@pytest.mark.parametrize(
+    "url",
+    ["socks9://h:1", "http://u:TOPSECRET@h:port", "http://u:TOPSECRET/AND@h:1"],
+)
 def test_proxy_that_cannot_be_used(send, monkeypatch, url):
     """The proxy is blamed, without its password."""
     monkeypatch.setenv("https_proxy", url)

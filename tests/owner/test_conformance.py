@@ -62,11 +62,9 @@ def service(
 
 
 @pytest.fixture(scope="module")
-def transport() -> Iterator[JSONService]:
+def transport() -> JSONService:
     """Real connections."""
-    found = JSONService()
-    yield found
-    found.close()
+    return JSONService()
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,6 @@ def kit() -> Iterator[Kit]:
             exchange=transport.exchange,
             token=Secret(TOKEN),
         )
-    transport.close()
 
 
 def refused(code: str, status: int = 403) -> Item:

@@ -115,11 +115,9 @@ def clock() -> Time:
 
 
 @pytest.fixture
-def service() -> Iterator[JSONService]:
+def service() -> JSONService:
     """Real connections that give up soon."""
-    found = JSONService(progress_timeout=5.0)
-    yield found
-    found.close()
+    return JSONService(progress_timeout=5.0)
 
 
 @pytest.fixture
@@ -397,7 +395,6 @@ def test_silent_signer_is_given_up(clock):
             clock=clock,
         )
         error = failure(signer)
-        service.close()
     assert isinstance(error, SignerUnavailableError)
     assert "no answer from the signer at 127.0.0.1" in error.message
 

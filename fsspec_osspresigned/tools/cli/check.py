@@ -290,12 +290,11 @@ def signer(url: str, wanted: CheckSignerOptions) -> int:
     """
     from ...http.json_service import JSONService  # noqa: PLC0415 - it loads requests
 
-    service = JSONService(allow_http=wanted.allow_http)
     kit = Kit(
         url=url,
         bucket=wanted.bucket,
         prefix=wanted.prefix,
-        exchange=service.exchange,
+        exchange=JSONService(allow_http=wanted.allow_http).exchange,
         token=token_source(wanted.token)(),
         allowed_hosts=wanted.hosts,
         allowed_headers=frozenset(name.lower() for name in wanted.headers),
@@ -303,15 +302,12 @@ def signer(url: str, wanted: CheckSignerOptions) -> int:
         versions=wanted.versions,
     )
     verdicts = []
-    try:
-        for verdict in run(kit, RULES):
-            verdicts.append(verdict)
-            # If the first rule is broken, none of the others is tried.
-            is_tried = len(verdicts) == 1 or verdicts[0].outcome != "fail"
-            if is_tried and not wanted.as_json:
-                click.echo(verdict.text(verbose=wanted.verbose))
-    finally:
-        service.close()
+    for verdict in run(kit, RULES):
+        verdicts.append(verdict)
+        # If the first rule is broken, none of the others is tried.
+        is_tried = len(verdicts) == 1 or verdicts[0].outcome != "fail"
+        if is_tried and not wanted.as_json:
+            click.echo(verdict.text(verbose=wanted.verbose))
     counts = Counter(verdict.outcome for verdict in verdicts)
     if wanted.as_json:
         members = [verdict.as_dict() for verdict in verdicts]

@@ -171,7 +171,6 @@ def test_client_and_service_understand_each_other(server):
         "Content-Type": "a/b",
     }
     assert [r.expires_at for r in signed] == [NOW + 60, *[NOW + 600] * 6]
-    transport.close()
 
 
 def test_service_tells_that_it_lives(server):
