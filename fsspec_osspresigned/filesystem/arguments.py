@@ -74,14 +74,17 @@ def check_depth(maxdepth: int | None) -> None:
 class BulkOptions:
     """Options of a method for many files."""
 
-    batch_size: int | None = None  # files at a time; None, -1: ``max_concurrency``
+    batch_size: int | None = None  # files at a time; None, -1: up to 128
     on_error: str = "raise"
 
     @classmethod
     def take_from(
         cls, given: dict[str, Any], allowed: Iterable[str] = ON_ERROR
     ) -> BulkOptions:
-        """Pop them from *given*; the first of *allowed* is the default ``on_error``."""
+        """Remove the options from *given*, and return them.
+
+        The first of *allowed* is the default ``on_error``.
+        """
         on_error = given.pop("on_error", next(iter(allowed)))
         check_choice("on_error", on_error, allowed)
         return cls(given.pop("batch_size", None), on_error)

@@ -43,7 +43,7 @@ class Match:
     def destinations(
         self, target: str, *, is_directory: Callable[[str], bool]
     ) -> list[Destination]:
-        """Return one for each name; several sources go into one directory."""
+        """Return the destination of each name; several sources go into one directory."""
         if not self.kinds:
             return []
         exists, is_one = False, isinstance(self.source, str)

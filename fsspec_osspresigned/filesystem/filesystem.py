@@ -76,8 +76,10 @@ class _KeyedByValue(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is u
 
 
 def _id(value: Any) -> int | None:
-    """Two signers or callables may have equal hashes, so their IDs are in the key."""
-    return id(value) if callable(value) or hasattr(value, "sign") else None
+    """Return the ID of a signer or a callable: equal hashes do not make them equal."""
+    if not (callable(value) or hasattr(value, "sign")):
+        return None
+    return id(getattr(value, "__self__", value))  # each bound method is a new object
 
 
 AnyCallback: TypeAlias = Callback | Mapping[str, Any] | None
@@ -287,7 +289,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         this returns or raises.
 
         *kwargs* are options of every object, ``batch_size`` (files at a time, by
-        default ``max_concurrency``) and ``on_error``: ``raise`` stops at the first
+        default up to 128, of which 16 are large) and ``on_error``: ``raise`` stops at the first
         failure, ``return`` returns exceptions in place of receipts, ``omit`` omits
         them. After 16 equal refusals (401, 403) in a row, no further file is sent. A
         transaction returns no receipts.
@@ -348,11 +350,13 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         """Drop the record of a directory; FileExistsError if it contains objects."""
         path = self._path(path)
 
-        async def names() -> list[str]:
-            walk = self._lookup.walk(path, maxdepth=1, withdirs=True)
-            return [item["name"] async for item in walk]
+        async def is_empty() -> bool:
+            async for item in self._lookup.walk(path, maxdepth=1, withdirs=True):
+                if item["name"] != path:
+                    return False
+            return True
 
-        if any(name != path for name in await awaited(names)):
+        if not await awaited(is_empty):
             raise FileExistsError(17, "not empty: rm(recursive=True) deletes all", path)
         self.client.written.forget_directory(path)
 

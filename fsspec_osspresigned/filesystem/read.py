@@ -214,7 +214,11 @@ async def cat_ranges(
 
     async def work(job: MergedRange) -> bytes:
         version = versions.get(job.path)
-        return await lookup.read(job.path, job.start, job.stop, version)
+        # A range without an end may be large.
+        in_thread = job.stop is None
+        return await lookup.read(
+            job.path, job.start, job.stop, version, in_thread=in_thread
+        )
 
     def name(job: MergedRange) -> str:
         return f"{job.path}[{job.start}:{job.stop}] ({job.pieces[0].index})"

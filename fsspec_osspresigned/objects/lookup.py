@@ -225,7 +225,7 @@ class Lookup:
             return len(body)
 
     def _kept(self, path: str, reason: PermissionError) -> bytes:
-        """Without GET, the body kept in memory is the only way to read an object."""
+        """Return the body that was kept in memory; raise *reason* or FileNotFoundError."""
         written = self.client.written
         body = written.body(path)
         if body is not None:
@@ -293,7 +293,7 @@ class Lookup:
     def _list_blindly(
         self, path: str, reason: PermissionError, *, warns: bool = True
     ) -> None:
-        """The list of *path* has only the objects of this process."""
+        """Record that *path* was listed without a look, and warn; raise if that is refused."""
         self.client.written.note_blind_look(f"{path}/")
         if self.client.options.unknown == "error":
             _refuse(path, reason)
@@ -346,7 +346,7 @@ class Lookup:
 
 
 def _refuse(path: str, reason: PermissionError) -> NoReturn:
-    """Only the store can answer the question about *path*."""
+    """Raise the error that only the store can answer the question about *path*."""
     if isinstance(reason, AccessDeniedError):
         raise reason
     action = getattr(reason, "action", None) or Action.HeadObject

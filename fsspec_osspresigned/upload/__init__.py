@@ -17,5 +17,5 @@ __all__, __getattr__, __dir__ = lazy(
     plan="UploadPlan check_plan first_request granted needed_requests plan_for "
     "refuse_expired",
     resume="UploadEvent",
-    upload="TransferContext Upload upload_source",
+    upload="TransferContext upload_source",
 )

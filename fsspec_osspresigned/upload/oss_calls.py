@@ -118,11 +118,11 @@ class OSSCalls:
         self, body: Body, error: OSSPresignedError, action: Action
     ) -> tuple[Reply, str]:
         crc: int | None = None
-        md5: str | None = None
+        md5: Callable[[], str] | None = None
         if self.target.checksum != "none":
             crc = await blocking(crc_of, body)
             if not action.spec.form:
-                md5 = await blocking(md5_of, body)
+                md5 = partial(md5_of, body)
         try:
             reply, verified = await self._reconcile(error, body.size, crc, md5=md5)
         except OutcomeUnknownError as unknown:
@@ -250,13 +250,13 @@ class OSSCalls:
         size: int,
         crc: int | None,
         *,
-        md5: str | None = None,
+        md5: Callable[[], str] | None = None,
         upload_id: str = "",
     ) -> tuple[Reply, str]:
         """Return the reply that shows that the object was stored in spite of *error*.
 
-        Sends HeadObject; if that fails in a multipart upload, also ListParts. *crc* and
-        *md5* are None if they were not computed; *md5* is that of one PUT.
+        Sends HeadObject; if that fails in a multipart upload, also ListParts. *crc* is
+        None if it was not computed. *md5* computes that of one PUT, if it is needed.
 
         Raises:
             OutcomeUnknownError: no granted call can check the object.
@@ -273,7 +273,7 @@ class OSSCalls:
             stored = reply.headers.get("content-length") == str(size)
             if stored:
                 mode = "auto" if md5 is not None else None
-                proof = _compared(reply, head, crc, lambda: md5 or "", mode)
+                proof = await blocking(_compared, reply, head, crc, md5, mode)
                 if proof != "none":
                     return reply, proof
         except (FileNotFoundError, IntegrityError):

@@ -12,6 +12,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import threading
 import time
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, Literal
@@ -350,11 +351,15 @@ async def resumption_of(
         owners=granted.is_owners,
         created=time.time(),
     )
+    is_over = threading.Event()
     with contextlib.ExitStack() as undo:
+        undo.callback(is_over.set)
 
         def hold() -> HeldJournal:
             journal = directory.hold(target.path, local)
             undo.callback(journal.release)  # here, because a cancellation loses it
+            if is_over.is_set():  # cancelled again: nobody has waited
+                journal.release()
             return journal
 
         held = await blocking(hold)
