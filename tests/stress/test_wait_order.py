@@ -77,7 +77,7 @@ WAITS = {
     "signers/batching.py": {"create_future": 1},  # batch
     "tools/sync/send.py": {"Semaphore": 2},  # large
     "upload/modes.py": {"wait": 3},  # memory
-    "upload/upload.py": {"shield": 1, "wait": 1},
+    "upload/upload.py": {"shield": 1, "wait": 2},
 }
 _WAITERS = {"Semaphore", "Lock", "Event", "Condition", "Queue", "Barrier", "wait"}
 _WAITERS |= {"shield", "as_completed", "gather", "wait_for"}

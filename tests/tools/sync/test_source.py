@@ -329,8 +329,13 @@ def test_ctrl_c_at_the_end_of_a_file_publishes_nothing(parts, owner, size):
     info = {"name": "r/a", "size": size, "type": "file"}
     MADE["made"] = Listed([info], {"r/a": data})
     fsspec.register_implementation("listed", Source, clobber=True)
-    with pytest.raises(KeyboardInterrupt):
-        sync("listed://r", DEST, filesystem=parts)
+    # Who starts the tests in the background may have SIGINT ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            sync("listed://r", DEST, filesystem=parts)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert owner.stored() == {}
     assert not owner.oss.uploads(BUCKET)
 
