@@ -45,20 +45,18 @@ def tracer(file, number, act):
     return trace
 
 
-# A trace function that raises is dropped by Python 3.11 while a call of it may go on.
-_kept = []
-
-
 @contextlib.contextmanager
 def at_line(file, number, act):
     """Call *act* before line *number* of *file* in this thread."""
     before = sys.gettrace()
-    _kept.append(tracer(file, number, act))
-    sys.settrace(_kept[-1])
+    # Python 3.11 drops a trace function that raises while a call of it may go on.
+    trace = tracer(file, number, act)
+    sys.settrace(trace)
     try:
         yield
     finally:
         sys.settrace(before)
+        del trace
 
 
 def settle(oss):

@@ -14,7 +14,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Collection
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import evolve, frozen
 
@@ -300,6 +300,10 @@ class Upload:
         self._finishing = running().spawn(self._finish())
         try:
             return await self._finishing
+        except asyncio.CancelledError:
+            if not cast("asyncio.Task[Any]", asyncio.current_task()).cancelling():
+                self._check_alive()  # ``discard`` has cancelled it, and not the caller
+            raise
         finally:
             self._finishing = None  # its error would keep the data
 
