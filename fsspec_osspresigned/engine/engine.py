@@ -464,9 +464,12 @@ def run(
 
     Raises:
         RuntimeError: this is the thread of the loop, or the interpreter ends.
-        NoThreadError: the system can start no thread, and this one runs a loop.
+        NoThreadError: the system can start no thread, and this one runs a loop, which
+            may be that of the engine.
     """
     if is_engine_thread():
+        if running().threads.is_without:
+            raise NoThreadError(errno.EAGAIN, "no thread can be started for this code")
         raise RuntimeError(
             "a finalizer or a callback waits for the engine in the engine's own thread"
         )

@@ -67,7 +67,7 @@ class Threads:
     """Starts worker threads for *loop*, and ends those that are idle.
 
     All methods but ``has_ended`` are called on the loop. ``busy`` is the number of
-    threads that do a job.
+    threads that do a job; ``is_without`` is True while the loop does one in their place.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -75,6 +75,7 @@ class Threads:
         self._idle: list[_Thread] = []
         self._queued: deque[Job] = deque()
         self._count = self.busy = self._tries = 0
+        self.is_without = False
 
     def start(self, job: Job) -> None:
         """Do *job* in an idle thread or a new one.
@@ -110,7 +111,11 @@ class Threads:
         jobs, self._queued = self._queued, deque()
         for job in jobs:
             if is_last:
-                job.run()
+                self.is_without = True
+                try:
+                    job.run()
+                finally:
+                    self.is_without = False
                 job.end()
             else:
                 self.start(job)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import gc
 import threading
 import time
@@ -113,6 +114,22 @@ def test_cancelled_job_that_waits_for_a_thread(no_engine, monkeypatch):
 
     run(main)
     assert done == []
+
+
+def test_job_without_a_thread_that_waits_for_the_engine(no_engine, monkeypatch):
+    """The loop does it, so it cannot wait for the loop: the error says what is missing."""
+
+    async def nothing():
+        pass
+
+    async def main():
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            with pytest.raises(OSError, match="no thread can be started") as caught:
+                await blocking(run, nothing)
+        return caught.value
+
+    assert run(main).errno == errno.EAGAIN
 
 
 def test_thread_that_can_start_later(no_engine, monkeypatch):
