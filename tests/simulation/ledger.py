@@ -1,0 +1,294 @@
+"""The ledger: what callers wrote and were told, and whether that can be true.
+
+Each write has content of its own, so an object names the call that wrote it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import random
+from collections.abc import Iterable
+from contextvars import ContextVar
+from typing import Any
+
+from attrs import define, field
+
+from fsspec_osspresigned.errors import IntegrityError, Outcome
+
+from .network import BUCKETS, Network
+from .world import World
+
+_NOTICED = 1.1  # seconds after which a transfer has noticed that it was cancelled
+_NAMED = 8  # bytes from which on a content names the call that wrote it
+# After these, the store may have acted although the reply says nothing of it.
+_LOSSY = frozenset(
+    [
+        "lose_reply",
+        "cut_reply",
+        "stall_reply",
+        "busy_acted",
+        "no_proof",
+        "false_proof",
+        "lose_whole",
+        "damage",
+        "stall_request",
+        "lose_request",
+        "early",
+        "damage_reply",
+        "slow",
+    ]
+)
+
+
+# The writes of the call that a task makes, which may be cancelled.
+writes_of_call: ContextVar[list[Write] | None] = ContextVar("writes", default=None)
+
+
+class Broken(AssertionError):
+    """An invariant does not hold."""
+
+
+@define(eq=False, repr=False)
+class Write:
+    """One object that a call is to write: all of one of *contents*, or nothing."""
+
+    number: int
+    path: str
+    contents: list[bytes]
+    began: float
+    asked: float = (
+        0.0  # when the call was made; an earlier call may have written the same
+    )
+    ended: float = math.inf
+    said: str = "nothing"  # or "stored", "not stored", "unknown", "interrupted"
+    receipt: Any = None
+    why: BaseException | None = None
+    cancelled: float = math.inf  # when the call was cancelled
+
+    def __repr__(self) -> str:
+        sizes = [len(content) for content in self.contents]
+        return (
+            f"write {self.number} of {self.path} ({sizes} bytes, from {self.began:.3f} to "
+            f"{self.ended:.3f}, said {self.said})"
+        )
+
+    def say(self, said: str, why: BaseException | None = None) -> None:
+        self.said, self.why, self.ended = said, why, World.current.now  # type: ignore[union-attr]
+
+
+@define(eq=False)
+class Ledger:
+    """All writes, deletions and reads of a world."""
+
+    network: Network
+    writes: list[Write] = field(factory=list)
+    # path -> the calls that may delete it, as [began, ended].
+    deletions: dict[str, list[list[float]]] = field(factory=dict)
+    # destination -> source and time of copies.
+    copies: dict[str, list[tuple[str, list[float]]]] = field(factory=dict)
+    texts: list[str] = field(factory=list)  # that a person could see
+    keeps_uploads: bool = False  # a checkpoint is in use
+    may_refuse: bool = False  # the signer may refuse to sign an abort
+    unchecked: bool = False  # ``checksum="none"``: what was damaged is not noticed
+    checked: int = 0
+
+    def content(self, size: int) -> bytes:
+        """Return bytes that no other write has."""
+        number = len(self.writes)
+        head = f"<{number}>".encode()
+        body = random.Random(number).randbytes(max(0, size - len(head)))
+        return (head + body)[:size]
+
+    def write(self, path: str, content: bytes) -> Write:
+        entry = Write(len(self.writes), path, [content], self._now(), self._now())
+        self.writes.append(entry)
+        if (mine := writes_of_call.get()) is not None:
+            mine.append(entry)
+        return entry
+
+    def _now(self) -> float:
+        return self.network.world.now
+
+    def deletes(self, path: str) -> list[float]:
+        span = [self._now(), math.inf]
+        self.deletions.setdefault(path, []).append(span)
+        return span
+
+    def copying(self, source: str, target: str) -> list[float]:
+        span = [self._now(), math.inf]
+        self.copies.setdefault(target, []).append((source, span))
+        return span
+
+    # -- what calls said -----------------------------------------------------------------
+
+    def note_error(self, error: BaseException) -> None:
+        self.texts += [str(error), repr(error), *getattr(error, "__notes__", ())]
+
+    def failed(self, writes: Iterable[Write], error: BaseException) -> None:
+        """Note what *error* says of *writes*, of which each may have failed."""
+        self.note_error(error)
+        failures = getattr(error, "failures", None) or {}
+        for write in writes:
+            if write.said != "nothing":
+                continue
+            named = getattr(error, "path", None) in (None, write.path)
+            own = failures.get(write.path, error if named and not failures else None)
+            if (
+                isinstance(own, (KeyboardInterrupt, asyncio.CancelledError))
+                or own is None
+            ):
+                write.say("interrupted", error)
+            else:
+                outcome = getattr(own, "outcome", Outcome.NOT_STORED)
+                is_damaged = isinstance(own, IntegrityError) and outcome == "stored"
+                write.say("damaged" if is_damaged else str(outcome), own)
+
+    # -- what must hold ------------------------------------------------------------------
+
+    def check_commits(self) -> None:
+        """Each new commit of the store is what one call was to write, and whole."""
+        history = self.network.server.store.history
+        while self.checked < len(history):
+            commit = history[self.checked]
+            path = f"{commit.bucket}/{commit.key}"
+            if commit.data is None:
+                self._check_deletion(path, commit.at)
+            elif not commit.is_damaged and len(commit.data) >= _NAMED:
+                self._check_content(path, commit.data, commit.at, commit.sent_at)
+            self.checked += 1
+
+    def _check_deletion(self, path: str, at: float) -> None:
+        spans = self.deletions.get(path, [])
+        if not any(began <= at <= ended for began, ended in spans):
+            raise Broken(f"{path} was deleted at {at:.3f}, and no call was to")
+
+    def _check_content(self, path: str, data: bytes, at: float, sent_at: float) -> None:
+        owner = self.owner(path, data)
+        if owner is not None and owner.began <= at <= owner.ended:
+            if sent_at > owner.cancelled + _NOTICED:
+                raise Broken(
+                    f"{owner}, cancelled at {owner.cancelled:.3f}, was sent on"
+                )
+            return
+        for source, (began, ended) in self.copies.get(path, []):
+            if began <= at <= ended and data in self._contents(source):
+                return
+        if owner is not None:
+            raise Broken(f"{path} was written at {at:.3f}, after {owner} had ended")
+        raise Broken(f"{path} got {len(data)} bytes that no call was to write there")
+
+    def owner(self, path: str, data: bytes) -> Write | None:
+        owners = [w for w in self.writes if w.path == path and data in w.contents]
+        return owners[-1] if owners else None
+
+    def _contents(self, path: str) -> set[bytes]:
+        return {
+            commit.data
+            for commit in self.network.server.store.history
+            if f"{commit.bucket}/{commit.key}" == path and commit.data is not None
+        }
+
+    def check_said(self, write: Write) -> None:
+        """What a call said of its object is true when it says so."""
+        is_sure = min(map(len, write.contents)) >= _NAMED
+        # Another call may have replaced it before this one could look.
+        bucket, _, key = write.path.partition("/")
+        is_there = self.network.server.store.at(bucket, key) in write.contents
+        commits = [
+            c
+            for c in self.network.server.store.history
+            if f"{c.bucket}/{c.key}" == write.path
+            and c.data in write.contents
+            and write.began <= c.at <= write.ended
+        ]
+        damaged = [
+            c
+            for c in self.network.server.store.history
+            if f"{c.bucket}/{c.key}" == write.path
+            and c.is_damaged
+            and write.began <= c.at <= write.ended
+        ]
+        fates = {
+            e.fate
+            for e in self.network.events
+            if e.path.endswith(("/", write.path.partition("/")[2]))
+            and write.began <= e.at <= write.ended
+        }
+        if write.said == "damaged" and not (damaged or "false_proof" in fates):
+            raise Broken(f"{write} was said damaged, and nothing was: {write.why!r}")
+        is_found = commits or (damaged and self.unchecked) or (is_there and not is_sure)
+        if write.said == "stored" and not is_found:
+            raise Broken(f"{write} was said stored, and is not")
+        own = [commit for commit in commits if commit.at >= write.asked]
+        if write.said == "not stored" and own and is_sure and is_there:
+            raise Broken(f"{write} was said not stored, and is: {write.why!r}")
+        if write.said == "unknown" and not (damaged or fates & _LOSSY):
+            raise Broken(
+                f"{write} was said unknown, and nothing was lost: {write.why!r}"
+            )
+
+    def check_read(
+        self,
+        path: str,
+        data: bytes | None,
+        began: float,
+        start: int = 0,
+        end: int | None = None,
+    ) -> None:
+        """*data* are bytes of one version that existed since *began*; None: of none."""
+        versions = self.versions(path, began)
+        cut = {None if v is None else v[start:end] for v in versions}
+        if data not in cut:
+            size = None if data is None else len(data)
+            sizes = [None if v is None else len(v) for v in versions]
+            raise Broken(
+                f"a read of {path} [{start}:{end}] gave {size} bytes of none of {sizes}"
+            )
+
+    def versions(self, path: str, began: float) -> list[bytes | None]:
+        """Return the contents that an object has had since *began*."""
+        found: list[bytes | None] = [None]
+        for commit in self.network.server.store.history:
+            if f"{commit.bucket}/{commit.key}" != path:
+                continue
+            if commit.at < began:
+                found = [commit.data]
+            else:
+                found.append(commit.data)
+        return found
+
+    def check_end(self) -> None:
+        """After all callers: each word was true, and nothing open is left."""
+        self.check_commits()
+        self._check_uploads()
+        self._check_secrets()
+
+    def _check_uploads(self) -> None:
+        store, events = self.network.server.store, self.network.events
+        for name in BUCKETS:
+            for upload_id, upload in store.buckets[name].uploads.items():
+                if self.keeps_uploads:
+                    continue
+                opened = store.opened[upload_id]
+                told = any(
+                    e.action == "InitiateMultipartUpload"
+                    and e.fate in _LOSSY | {"slow"}
+                    for e in events
+                    if e.at <= opened <= e.ended and upload.key in e.path
+                )
+                tried = any(
+                    e.method == "DELETE" and upload.key in e.path and e.fate != "ok"
+                    for e in events
+                    if e.at >= opened
+                )
+                if not (told or tried or self.may_refuse):
+                    raise Broken(f"upload {upload_id} of {upload.key} is left open")
+
+    def _check_secrets(self) -> None:
+        signatures = {s for s in self.network.server.signatures if len(s) > 8}
+        text = "\n".join(self.texts)
+        for secret in (*sorted(signatures), "simulated-secret-1234567890"):
+            if secret in text:
+                at = text.index(secret)
+                raise Broken(f"a secret is shown: {text[max(0, at - 200) : at + 60]!r}")

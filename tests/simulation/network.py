@@ -1,0 +1,593 @@
+"""The network of a world, and the store at its end.
+
+``install`` puts ``SimulatedHandle`` and ``SimulatedMulti`` in the place of libcurl: all
+code above them is that of the package. The store is the emulator's, without its sockets:
+it verifies each signature, and keeps the history of each object.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+import uuid
+import zlib
+from collections.abc import Awaitable, Callable, Generator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pycurl
+from attrs import define, evolve, field, frozen
+
+from fsspec_osspresigned.emulator.app import App
+from fsspec_osspresigned.emulator.context import CallContext
+from fsspec_osspresigned.emulator.forms import open_form
+from fsspec_osspresigned.emulator.messages import (
+    RefusedError,
+    error_reply,
+    http_date,
+    read_call,
+    refused,
+)
+from fsspec_osspresigned.emulator.settings import (
+    Clock,
+    EmulatorSettings,
+    accept_callback,
+)
+from fsspec_osspresigned.emulator.store import Store
+from fsspec_osspresigned.emulator.table import HANDLERS, action_of
+from fsspec_osspresigned.http import handle as real_handle
+from fsspec_osspresigned.http import transport
+from fsspec_osspresigned.http.body import BLOCK
+from fsspec_osspresigned.http.handle import Addresses, Route
+from fsspec_osspresigned.http.transfer import Transfer
+from fsspec_osspresigned.model import MAX_SINGLE_PUT, MIN_PART, Reply
+from fsspec_osspresigned.secret import SecretURL
+from fsspec_osspresigned.signing import Credentials
+
+from .world import World
+
+KEY = Credentials("LTAI5tSimulated", "simulated-secret-1234567890")
+REGION = "cn-hangzhou"
+HOST = "oss-cn-hangzhou.aliyuncs.com"
+BUCKETS = ("data", "logs")
+_WATCH = 1.0  # seconds between two looks at a transfer
+
+_PUBLISHING = {"PutObject", "PostObject", "CopyObject", "CompleteMultipartUpload"}
+
+
+@frozen
+class Commit:
+    """What the store did to one object, and when; *data* None is a deletion."""
+
+    at: float
+    bucket: str
+    key: str
+    data: bytes | None
+    is_damaged: bool  # a bit was altered on the way
+    sent_at: float = 0.0  # when the store had all of the request
+
+
+class SimulatedStore(Store):
+    """The emulator's store, with a history of all commits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.history: list[Commit] = []
+        self.damages_next = False
+        self.sent_at = 0.0
+        self.opened: dict[str, float] = {}  # upload ID -> when it was initiated
+        self.ended: set[str] = set()
+        self.damaged_parts: set[str] = set()
+
+    def put(self, bucket: Any, stored: Any, *, exclusive: bool = False) -> Any:
+        stored = super().put(bucket, stored, exclusive=exclusive)
+        damaged = self.damages_next
+        data, at = stored.data(), self.sent_at
+        self._note(Commit(_now(), bucket.name, stored.key, data, damaged, at))
+        return stored
+
+    def add_part(self, upload: Any, part: Any, *, ec: str) -> None:
+        super().add_part(upload, part, ec=ec)
+        if self.damages_next:
+            self.damaged_parts.add(upload.upload_id)
+
+    def complete(self, upload: Any, stored: Any, *, exclusive: bool) -> Any:
+        self.damages_next |= upload.upload_id in self.damaged_parts
+        return super().complete(upload, stored, exclusive=exclusive)
+
+    def drop(self, bucket: Any, key: str, *args: Any, **facts: Any) -> Any:
+        gone = super().drop(bucket, key, *args, **facts)
+        if gone is not None:
+            self._note(Commit(_now(), bucket.name, key, None, is_damaged=False))
+        return gone
+
+    def initiate(self, upload: Any) -> None:
+        super().initiate(upload)
+        self.opened[upload.upload_id] = _now()
+
+    def abort(self, upload: Any) -> None:
+        super().abort(upload)
+        self.ended.add(upload.upload_id)
+
+    def _note(self, commit: Commit) -> None:
+        self.history.append(commit)
+        sum_ = None if commit.data is None else zlib.crc32(commit.data)
+        World.current.note(commit.at, commit.key, sum_)  # type: ignore[union-attr]
+
+    def at(self, bucket: str, key: str) -> bytes | None:
+        """Return the bytes of an object now; None if there is none."""
+        stored = self.buckets[bucket].objects.get(key)
+        return None if stored is None else stored.data()
+
+
+def _now() -> float:
+    assert World.current is not None
+    return World.current.now
+
+
+class _Body:
+    """A received body, which the handlers of the emulator read without waiting."""
+
+    def __init__(self, receive: Callable[[], Awaitable[Any]]) -> None:
+        self._receive, self._more, self.received = receive, True, 0
+
+    async def read(self) -> bytes | None:
+        if not self._more:
+            return None
+        message = await self._receive()
+        self._more = message.get("more_body", False)
+        data: bytes = message.get("body", b"")
+        self.received += len(data)
+        return data
+
+    async def into(self, spool: Any, *, limit: int, ec: str = "") -> None:
+        while (data := await self.read()) is not None:
+            spool.write(data)
+
+    async def drain(self) -> None:
+        while await self.read() is not None:
+            pass
+
+    @classmethod
+    def of(cls, data: bytes) -> _Body:
+        async def receive() -> dict[str, Any]:
+            return {"body": data}
+
+        return cls(receive)
+
+
+def _at_once(coroutine: Any) -> Any:
+    """Return the result of a coroutine that waits for nothing."""
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        return end.value
+    raise AssertionError("a handler of the store waits")
+
+
+@frozen
+class Answer:
+    """A reply of the store before the network has it."""
+
+    action: str
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Server:
+    """The store behind the network: one call at a time, each at one moment."""
+
+    def __init__(self) -> None:
+        self.store = SimulatedStore()
+        for name in BUCKETS:
+            self.store.add_bucket(name)
+        self.clock = Clock(time.time)
+        self.settings = EmulatorSettings(
+            keys={KEY.access_key_id: KEY},
+            region=REGION,
+            clock=self.clock,
+            cnames={},
+            origins=(),
+            min_part=MIN_PART,
+            max_put=MAX_SINGLE_PUT,
+            body_timeout=60.0,
+            callback=accept_callback,
+        )
+        self.app = App(self.store, self.settings)
+        self.calls: dict[str, int] = {}
+        self.number = 0
+        self.signatures: set[str] = set()  # that were sent, for the canary
+
+    def act(
+        self, method: str, origin: str, target: str, lines: list[bytes], body: bytes
+    ) -> Answer:
+        """Do what one request asks for."""
+        self.number += 1
+        request_id = f"{self.number:024X}"
+        parts = urlsplit(f"{origin}{target}")
+        headers = []
+        for line in lines:
+            name, colon, value = line.partition(b":")
+            if colon and value:
+                headers.append((name.strip().lower(), value.strip()))
+        headers = [(n, v) for n, v in headers if n != b"content-length"]
+        if body or method in ("PUT", "POST"):
+            headers.append((b"content-length", str(len(body)).encode()))
+        call = read_call(
+            {
+                "method": method,
+                "raw_path": parts.path.encode(),
+                "query_string": parts.query.encode(),
+                "headers": headers,
+            },
+            {},
+        )
+        call = evolve(call, action=action_of(call))
+        for name in ("x-oss-signature", "Signature"):
+            if name in call.parameters:
+                self.signatures.add(call.parameters[name])
+        self.calls[call.action] = self.calls.get(call.action, 0) + 1
+        received = _Body.of(body)
+        try:
+            if call.action == "PostObject" and not call.key:
+                call, form = _at_once(open_form(call, received, max_put=MAX_SINGLE_PUT))
+                received = _Body(form.receive_file)
+            self.app.authenticate(call)
+            if call.action not in HANDLERS:
+                raise refused("NotImplemented")
+            bucket = self.store.bucket(call.bucket)
+            context = CallContext(call, received, bucket, self.store, self.settings)
+            reply = _at_once(HANDLERS[call.action](context))
+        except RefusedError as error:
+            reply = error_reply(error, call, request_id)
+        content = reply.body if isinstance(reply.body, bytes) else b"".join(reply.body)
+        sent = {
+            "Date": http_date(self.clock()),
+            "x-oss-request-id": request_id,
+            **reply.headers,
+            "Content-Length": str(
+                reply.content_length if method == "HEAD" else len(content)
+            ),
+        }
+        if reply.status == 204:
+            del sent["Content-Length"]
+        return Answer(
+            call.action, reply.status, sent, b"" if method == "HEAD" else content
+        )
+
+
+@define
+class Faults:
+    """How often each thing goes wrong, as a share of all exchanges."""
+
+    refuse: float = 0.0  # no connection
+    lose_request: float = 0.0  # the connection ends before the store has all of it
+    lose_whole: float = (
+        0.0  # it ends when the store has all, and the store does not act
+    )
+    lose_reply: float = 0.0  # the store has acted
+    cut_reply: float = 0.0  # within its head or body
+    stall_request: float = 0.0
+    stall_reply: float = 0.0  # the store has acted
+    busy: float = 0.0  # 503
+    busy_acted: float = 0.0  # 500, and the store has acted
+    early: float = 0.0  # 503 before the store has all of it
+    damage: float = 0.0  # one byte of the body is altered on the way
+    no_proof: float = 0.0  # the reply has neither ETag nor CRC-64
+    false_proof: float = 0.0  # ETag and CRC-64 of other bytes
+    damage_reply: float = 0.0  # one byte of the content of a GET
+    slow: float = 0.0  # takes seconds
+
+    def total(self) -> float:
+        return sum(getattr(self, name) for name in self.__slots__ if name[0] != "_")
+
+
+@define
+class Event:
+    """One exchange, for the invariants."""
+
+    at: float
+    method: str
+    path: str
+    action: str = ""
+    fate: str = "ok"
+    acted: bool = False
+    status: int = 0
+    ended: float = math.inf
+    upload_id: str | None = None
+
+
+@define(eq=False)
+class Network:
+    """All exchanges of a world."""
+
+    server: Server
+    world: World
+    faults: Faults = field(factory=Faults)
+    events: list[Event] = field(factory=list)
+    in_flight: int = 0
+    most_in_flight: int = 0
+    is_down: bool = False  # nobody can be reached
+
+    def draw(self) -> str:
+        """Return what happens to the next exchange."""
+        dice = self.world.random.random()
+        for name in self.faults.__slots__:
+            if name[0] == "_":
+                continue
+            share = getattr(self.faults, name)
+            if dice < share:
+                return name
+            dice -= share
+        return "ok"
+
+    def delay(self, mean: float = 0.02) -> float:
+        return min(self.world.random.expovariate(1 / mean), 20 * mean)
+
+
+network: Network | None = None  # that of this world
+
+
+class _Easy:
+    """What ``Transfer`` asks libcurl about a handle."""
+
+    def __init__(self) -> None:
+        self.info: dict[int, int] = {}
+
+    def getinfo(self, what: int) -> int:
+        return self.info.get(what, 0)
+
+    def pause(self, _: int) -> None:
+        pass
+
+
+class SimulatedHandle:
+    """A handle: one connection, and one request at a time."""
+
+    def __init__(
+        self, route: Route, descriptors: dict[Addresses, int] | None = None
+    ) -> None:
+        self.route, self.easy = route, _Easy()
+        self.is_watched = descriptors is None
+        self._is_open = False
+        self._is_new = False
+
+    def begin(
+        self,
+        request: Any,
+        method: str,
+        target: SecretURL,
+        lines: list[bytes],
+        size: int | None,
+        *,
+        is_fresh: bool = False,
+    ) -> None:
+        self.request = request
+        self._method, self._target, self._lines = method, target, lines
+        self._is_fresh, self._size = is_fresh, size or 0
+        self.easy.info.clear()
+
+    def end(self) -> None:
+        del self.request
+
+    def close(self) -> None:
+        self._is_open = False
+
+    def connection(self, _: Addresses) -> tuple[int, bool]:
+        return -1, self._is_new
+
+    def perform(self) -> tuple[int, str]:
+        """Send and receive in this thread."""
+        conversation = self.converse()
+        while True:
+            try:
+                delay = next(conversation)
+            except StopIteration as end:
+                return end.value  # type: ignore[no-any-return]
+            time.sleep(delay)
+
+    def converse(self) -> Generator[float, None, tuple[int, str]]:
+        """Do one exchange; yield seconds to wait, return libcurl's code and text."""
+        assert network is not None
+        net, event = (
+            network,
+            Event(_now(), self._method, self._target.reveal().partition("?")[0]),
+        )
+        net.events.append(event)
+        net.in_flight += 1
+        net.most_in_flight = max(net.most_in_flight, net.in_flight)
+        is_whole = False
+        try:
+            code, text = yield from self._exchange(net, event)
+            is_whole = not code
+        finally:
+            net.in_flight -= 1
+            self._is_open = is_whole
+            event.ended = _now()
+            net.world.note(event.at, event.action, event.fate, event.status)
+        return code, text
+
+    def _wait(self, seconds: float) -> Generator[float, None, bool]:
+        """Wait as libcurl does; return True if the transfer is to end."""
+        while seconds > 0:
+            step = min(seconds, _WATCH)
+            yield step
+            seconds -= step
+            if self.request.watch(self._moved):
+                return True
+        return False
+
+    def _exchange(
+        self, net: Network, event: Event
+    ) -> Generator[float, None, tuple[int, str]]:
+        aborted = pycurl.E_ABORTED_BY_CALLBACK, "Callback aborted"
+        fate, self._moved = net.draw(), 0
+        event.fate = fate
+        dice = net.world.random
+        self._is_new = self._is_fresh or not self._is_open
+        if self._is_new:
+            self.easy.info[pycurl.NUM_CONNECTS] = 1
+            yield net.delay()
+            if net.is_down:
+                event.fate = "down"
+            if event.fate in ("refuse", "down"):
+                return pycurl.E_COULDNT_CONNECT, "Connection refused"
+        self.easy.info[pycurl.REQUEST_SIZE] = 300
+        addresses = ("127.0.0.2", "127.0.0.1", 443, 40000)
+        if self.request.may_send(addresses) != pycurl.PREREQFUNC_OK:
+            return aborted
+        body = bytearray()
+        stop_at = math.inf
+        if fate in ("lose_request", "early", "stall_request"):
+            stop_at = dice.choice((0, 1, 1000, 65536, 200_000))
+        while len(body) < min(self._size, stop_at):
+            piece = self.request.read(BLOCK)
+            if isinstance(piece, int):
+                return aborted
+            body += piece
+            self._moved = len(body)
+            if len(body) > 65536 and (yield from self._wait(net.delay(0.005))):
+                return aborted
+        if fate == "stall_request":
+            yield from self._wait(math.inf)
+            return aborted
+        if fate == "lose_request":
+            return pycurl.E_SEND_ERROR, "Connection reset by peer"
+        sent_at = _now()
+        if (yield from self._wait(net.delay(2.0 if fate == "slow" else 0.02))):
+            return aborted
+        if fate == "early":
+            return (yield from self._reply(net, event, _busy(503)))
+        if fate == "lose_whole":
+            return pycurl.E_GOT_NOTHING, "Empty reply from server"
+        if fate == "busy":
+            return (yield from self._reply(net, event, _busy(503)))
+        store = net.server.store
+        store.sent_at = sent_at
+        if fate == "damage" and body and self._method in ("PUT", "POST"):
+            at = dice.randrange(len(body))
+            body[at] ^= 1 << dice.randrange(8)
+            store.damages_next = True
+        try:
+            answer = net.server.act(
+                self._method,
+                self.route.origin,
+                self._target.reveal(),
+                self._lines,
+                bytes(body),
+            )
+        finally:
+            store.damages_next = False
+        event.acted, event.action = True, answer.action
+        if (yield from self._wait(net.delay())):
+            return aborted
+        if fate == "lose_reply":
+            return pycurl.E_RECV_ERROR, "Connection reset by peer"
+        if fate == "stall_reply":
+            yield from self._wait(math.inf)
+            return aborted
+        if fate == "busy_acted":
+            answer = _busy(500)
+        return (yield from self._reply(net, event, self._altered(net, fate, answer)))
+
+    def _altered(self, net: Network, fate: str, answer: Answer) -> Answer:
+        headers, body = dict(answer.headers), answer.body
+        proofs = [n for n in headers if n.lower() in ("etag", "x-oss-hash-crc64ecma")]
+        if fate == "no_proof":
+            for name in proofs:
+                del headers[name]
+        elif fate == "false_proof" and self._method in ("PUT", "POST"):
+            for name in proofs:
+                is_crc = name.lower() != "etag"
+                headers[name] = "123456789" if is_crc else f'"{"0" * 32}"'
+        elif fate == "damage_reply" and body and answer.action == "GetObject":
+            at = net.world.random.randrange(len(body))
+            body = body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :]
+        return evolve(answer, headers=headers, body=body)
+
+    def _reply(
+        self, net: Network, event: Event, answer: Answer
+    ) -> Generator[float, None, tuple[int, str]]:
+        event.status = answer.status
+        lines = [f"HTTP/1.1 {answer.status} X"]
+        lines += [f"{name}: {value}" for name, value in answer.headers.items()]
+        refused_write = pycurl.E_WRITE_ERROR, "Failed writing"
+        cut = math.inf
+        if event.fate == "cut_reply":
+            cut = net.world.random.randrange(len(lines) + 4)
+        for number, line in enumerate((*lines, "")):
+            if number >= cut:
+                return pycurl.E_RECV_ERROR, "Connection reset by peer"
+            if self.request.take_line(f"{line}\r\n".encode()) is not None:
+                return refused_write
+        step = 16 * 1024
+        for at in range(0, len(answer.body), step):
+            if cut < math.inf and at:
+                return pycurl.E_PARTIAL_FILE, "transfer closed with bytes missing"
+            block = answer.body[at : at + step]
+            if cut < math.inf:
+                block = block[: len(block) // 2]
+            self._moved += len(block)
+            if block and self.request.write(block) is not None:
+                return refused_write
+            if cut < math.inf:
+                return pycurl.E_PARTIAL_FILE, "transfer closed with bytes missing"
+            if at and (yield from self._wait(net.delay(0.002))):
+                return pycurl.E_ABORTED_BY_CALLBACK, "Callback aborted"
+        return 0, ""
+
+
+def _busy(status: int) -> Answer:
+    code = "ServiceUnavailable" if status == 503 else "InternalError"
+    text = f"<Error><Code>{code}</Code><RequestId>{uuid.uuid4().hex[:24]}</RequestId></Error>"
+    headers = {"Content-Length": str(len(text)), "Content-Type": "application/xml"}
+    return Answer("", status, headers, text.encode())
+
+
+class SimulatedMulti:
+    """Sends requests on the running loop, as ``http.multi.Multi`` does."""
+
+    def __init__(self) -> None:
+        self._idle = real_handle.IdleHandles(256)
+
+    def close(self) -> None:
+        self._idle.drop()
+
+    async def send(self, transfer: Transfer, progress_seconds: float) -> Reply:
+        handle: Any = self._idle.take(transfer.route) or SimulatedHandle(
+            transfer.route, {}
+        )
+        try:
+            transfer.begin(handle, progress_seconds)
+            conversation = handle.converse()
+            try:
+                code, text = await _drive(conversation)
+            except asyncio.CancelledError:
+                if transfer.may_act:
+                    await _drive(conversation)
+                conversation.close()
+                raise
+            return transfer.reply(code, text)
+        finally:
+            transfer.end()
+            self._idle.keep(handle)
+
+
+async def _drive(
+    conversation: Generator[float, None, tuple[int, str]],
+) -> tuple[int, str]:
+    while True:
+        try:
+            delay = next(conversation)
+        except StopIteration as end:
+            return end.value  # type: ignore[no-any-return]
+        await asyncio.sleep(delay)
+
+
+def install(net: Network) -> None:
+    global network  # noqa: PLW0603 - one for a process
+    network = net
+    real_handle.Handle = SimulatedHandle  # type: ignore[assignment, misc]
+    transport.Multi = SimulatedMulti  # type: ignore[assignment, misc]

@@ -1,0 +1,129 @@
+"""Planted faults: what the simulation must find if the package had these mistakes.
+
+``python -m tests.simulation.plants`` applies each to a copy of the package, runs seeds
+until one fails, and prints how many it took. A survivor is a missing invariant, or a
+program that nobody draws.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+# Module, what it says, and what the mistake says.
+PLANTS: tuple[tuple[str, str, str], ...] = (
+    # engine
+    ("engine/engine.py", "        if stop is not None:\n            stop()\n", ""),
+    ("engine/engine.py", "        self._todo = None\n        if self._task is None or", "        if self._task is None or"),
+    ("engine/engine.py", "        if not task.done():\n            await asyncio.wait((task,))\n        raise", "        raise"),
+    ("engine/engine.py", "                post_later(call.cancel, call.fail)\n", "                pass\n"),
+    ("engine/engine.py", "                    todo = call.cancel\n        except", "                    raise\n        except"),
+    ("engine/limits.py", "        if self._waiting:\n            self._admit()\n", ""),
+    ("engine/limits.py", "            elif not future.cancelled():\n                self._count(place, -1)\n", ""),
+    ("engine/limits.py", "        if self.in_flight >= limits.total:\n            return False\n", ""),
+    ("engine/scope.py", 'if failures and (self._on_error == "raise" or given_up):', "if failures and given_up:"),
+    ("engine/scope.py", "            await self._cancel_all()\n", "            pass\n"),
+    ("engine/scope.py", "            self._results[index] = error\n", "            pass\n"),
+    ("engine/scope.py", "            for task in self._tasks:\n                task.cancel()\n            try:", "            try:"),
+    # client
+    ("client/client.py", "            if error.outcome is Outcome.UNKNOWN:  # the record may be outdated\n                self.written.forget(operation.path)\n", "            pass\n"),
+    ("client/client.py", "            if operation.action.publishes:  # the store may have acted\n                self.written.forget(operation.path)\n", ""),
+    ("client/client.py", "                    limiter.leave(place)\n", "                    pass\n"),
+    ("client/client.py", "                exchange = evolve(exchange, in_thread=True)\n                place", "                place"),
+    ("client/retry.py", "RetryRule(NetworkError, OFTEN, acted=True)", "RetryRule(NetworkError, OFTEN, acted=False)"),
+    ("client/retry.py", "acted=True, statuses=(500, 502, 504)", "acted=False, statuses=(500, 502, 504)"),
+    ("client/retry.py", "self._doubtful = self._doubtful or may_have_acted(failure)", "self._doubtful = may_have_acted(failure)"),
+    ("client/retry.py", "        if attempt > max_retries or elapsed + wait > self.total:\n            return GIVE_UP\n", ""),
+    ("client/retry.py", "isinstance(failure, NetworkError) and not failure.sent", "isinstance(failure, NetworkError)"),
+    # upload
+    ("upload/oss_calls.py", "        if not reply.etag and CRC_HEADER not in reply.headers:", "        if False:"),
+    ("upload/oss_calls.py", "        return reply, _compared(reply, operation, reply.crc64, md5, mode)", '        return reply, "none"'),
+    ("upload/oss_calls.py", '            stored = reply.headers.get("content-length") == str(size)\n', "            stored = True\n"),
+    ("upload/oss_calls.py", '                if proof != "none":\n', "                if True:\n"),
+    ("upload/oss_calls.py", "        except (FileNotFoundError, IntegrityError):\n            stored = False\n", "        except (FileNotFoundError, IntegrityError):\n            stored = True\n"),
+    ("upload/oss_calls.py", "            if not gone and error.outcome is not Outcome.UNKNOWN:\n                raise\n", "            raise\n"),
+    ("upload/oss_calls.py", "            await self.client.call(operation, once=once)\n        except UploadNotFoundError", "            pass\n        except UploadNotFoundError"),
+    ("upload/oss_calls.py", "for part in parts)\n            body = MemoryBody", "for part in parts[:-1] or parts)\n            body = MemoryBody"),
+    ("upload/modes.py", "                self.failure = as_failure(error, self._calls.target.path)\n", "                pass\n"),
+    ("upload/modes.py", "        if self.failure is not None:\n            raise self.failure\n", "        pass\n"),
+    ("upload/upload.py", "                await self.mode.discard(reason, once=once)\n", "                pass\n"),
+    ("upload/upload.py", "            if isinstance(self.mode, Multipart):\n                await self.wait_for_parts()\n", ""),
+    ("upload/upload.py", "                self._finishing.cancel()\n                await self._wait_for((self._finishing,))\n", "                pass\n"),
+    ("upload/upload.py", "        if self.failure is not None:\n            raise self.failure\n", ""),
+    ("upload/upload.py", "        if self._over:  # the upload was discarded meanwhile\n            await multipart.discard(None, once=True)\n", ""),
+    ("upload/writer.py", "        if error is not None and not self.publish_always:\n            self.note_discarded(error)\n            self.discard()\n        else:\n", "        if True:\n"),
+    ("upload/writer.py", "            if self._buffer.held:\n                is_only_part", "            if self._buffer.held > 1000:\n                is_only_part"),
+    ("upload/transaction.py", "            self.complete(commit=error is None)\n", "            self.complete(commit=True)\n"),
+    ("upload/transaction.py", "            failures = await self._wait_for_parts(chosen) or await self._commit(chosen)", "            failures = await self._commit(chosen)"),
+    ("upload/transaction.py", "for files in (chosen[:-1], chosen[-1:]):", "for files in (chosen[-1:], chosen[:-1]):"),
+    ("upload/resume.py", "if kept is not None and crc_of(body) != kept.part.crc64:", "if kept is not None and False:"),
+    # http
+    ("http/transfer.py", "        return is_sent and self.signed.method not in _READS", "        return False"),
+    ("http/transfer.py", "        if is_good and not self._is_all_taken:\n            raise self._too_early()\n", ""),
+    ("http/transfer.py", "        if code and not (self._is_full or is_refusal):\n            raise self._failure(code, text)\n", ""),
+    ("http/transfer.py", "        is_whole = is_asked and self.sent >= self.body.size", "        is_whole = False"),
+    ("http/transfer.py", "                self.crc64 = crc64(block, self.crc64)\n", "                pass\n"),
+    ("http/body.py", "            self._check(os.fstat(handle.fileno()))\n        # The file", "        # The file"),
+    # objects and sync
+    ("objects/copy.py", "            await to_its_end(upload.abort(once=not isinstance(error, Exception)))\n", ""),
+    ("filesystem/read.py", "        await file.end()\n", "        pass\n"),
+)  # fmt: skip
+
+
+def planted(number: int, place: Path) -> None:
+    """Copy the package to *place* with fault *number*."""
+    module, old, new = PLANTS[number]
+    shutil.copytree(ROOT / "fsspec_osspresigned", place / "fsspec_osspresigned")
+    (place / "tests").symlink_to(ROOT / "tests")
+    file = place / "fsspec_osspresigned" / module
+    text = file.read_text(encoding="utf-8")
+    assert text.count(old) == 1, f"{module} has {text.count(old)} times {old!r}"
+    file.write_text(text.replace(old, new), encoding="utf-8")
+
+
+def search(number: int, seeds: int) -> str:
+    """Run up to *seeds* programs with fault *number*; return what was found, or ""."""
+    with tempfile.TemporaryDirectory(prefix="planted-") as name:
+        place = Path(name)
+        planted(number, place)
+        command = [sys.executable, "-m", "tests.simulation", "--quiet", "--first"]
+        command += ["--seeds", f"1:{seeds}"]
+        done = subprocess.run(
+            command, cwd=place, capture_output=True, text=True, check=False
+        )
+        lines = done.stdout.splitlines() or [done.stderr.strip()[-300:]]
+        return "" if done.returncode == 0 else lines[0]
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="tests.simulation.plants")
+    parser.add_argument("numbers", nargs="*", type=int)
+    parser.add_argument("--seeds", type=int, default=400)
+    given = parser.parse_args()
+    survivors = []
+    for number in given.numbers or range(len(PLANTS)):
+        began = time.monotonic()
+        found = search(number, given.seeds)
+        seconds = time.monotonic() - began
+        module, old, _ = PLANTS[number]
+        what = " ".join(old.split())[:60]
+        print(
+            f"{number:2} {module}: {what}: {seconds:.0f} s: {found[:110] or 'SURVIVES'}",
+            flush=True,
+        )
+        if not found:
+            survivors.append(number)
+    total = len(given.numbers) or len(PLANTS)
+    print(f"{total - len(survivors)} of {total} found; survivors: {survivors}")
+    return bool(survivors)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

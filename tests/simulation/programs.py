@@ -1,0 +1,244 @@
+"""Programs: what the callers of a world do, with which options and which faults.
+
+A program is plain data, which a seed draws, a file can keep, and ``shrink`` makes smaller.
+"""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+Program = dict[str, Any]
+
+_SIZES = (0, 1, 17, 1000, 65_537, 102_400, 102_401, 204_800, 262_145, 333_333, 700_000)
+_KEYS = tuple(f"k{n}" for n in range(5))
+_FAULTS = [
+    "refuse",
+    "lose_request",
+    "lose_whole",
+    "lose_reply",
+    "cut_reply",
+    "stall_request",
+    "stall_reply",
+    "busy",
+    "busy_acted",
+    "early",
+    "damage",
+    "no_proof",
+    "false_proof",
+    "damage_reply",
+    "slow",
+]
+
+# What a caller can do, and how often it is drawn.
+_WEIGHTS = {
+    "pipe": 14,
+    "pipe_many": 5,
+    "put_file": 9,
+    "put_tree": 4,
+    "write": 10,
+    "transaction": 6,
+    "cat": 8,
+    "ranges": 5,
+    "get": 5,
+    "info": 4,
+    "list": 3,
+    "remove": 3,
+    "copy": 4,
+    "move": 2,
+    "sync": 3,
+    "sync_down": 2,
+    "resume": 3,
+    "wait": 3,
+    "gather": 4,
+}
+
+
+def draw(seed: int) -> Program:
+    """Return the program of *seed*."""
+    dice = random.Random(f"program {seed}")
+    return {
+        "seed": seed,
+        "options": _options(dice),
+        "faults": _faults(dice),
+        "signer": dice.choice(("keys", "keys", "user", "service", "grant", "map")),
+        "signer_faults": round(dice.choice((0, 0, 0.1, 0.3)), 2),
+        "few_threads": dice.random() < 0.05,
+        "outages": [
+            [round(dice.uniform(0, 60), 2), round(dice.expovariate(0.2), 2)]
+            for _ in range(dice.choice((0, 0, 0, 1, 2)))
+        ],
+        "disk_changes": [
+            [round(dice.expovariate(2), 3), dice.randrange(6)]
+            for _ in range(dice.choice((0, 0, 0, 2, 5)))
+        ],
+        "callers": [
+            _caller(dice, n) for n in range(dice.choice((1, 1, 2, 3, 5, 8, 12)))
+        ],
+        "exits": dice.random() < 0.2,
+    }
+
+
+def _faults(dice: random.Random) -> dict[str, float]:
+    kind = dice.random()
+    if kind < 0.15:
+        return {}
+    names = dice.sample(_FAULTS, dice.choice((1, 2, 4, len(_FAULTS))))
+    share = dice.choice((0.02, 0.08, 0.2, 0.4)) / len(names)
+    return {name: round(share * dice.uniform(0.3, 1.7), 4) for name in sorted(names)}
+
+
+def _options(dice: random.Random) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+
+    def maybe(share: float, name: str, *values: Any) -> None:
+        if dice.random() < share:
+            options[name] = dice.choice(values)
+
+    maybe(0.7, "part_size", 102_400, 131_072, 204_800)
+    maybe(0.7, "multipart_threshold", 102_400, 204_800, 300_000)
+    maybe(0.5, "max_concurrency", 1, 2, 4, 16)
+    maybe(0.5, "retries", 0, 1, 3, 8)
+    maybe(0.4, "retry_timeout", 1, 10, 60)
+    maybe(0.4, "timeout", 1, 5, 20)
+    maybe(0.2, "memory_limit", 1024 * 1024)
+    maybe(0.2, "overwrite", True, False)
+    maybe(0.2, "checksum", "crc64", "md5", "none")
+    maybe(0.2, "on_exception", "publish")
+    maybe(0.2, "unknown", "error")
+    maybe(0.2, "receipts", True)
+    maybe(0.2, "expires_in", 30, 100)
+    maybe(0.2, "signature_version", "v1")
+    return options
+
+
+def _caller(dice: random.Random, number: int) -> dict[str, Any]:
+    kind = (
+        "main"
+        if number == 0 and dice.random() < 0.5
+        else dice.choice(("thread", "loop"))
+    )
+    count = dice.choice((1, 2, 3, 5, 8))
+    return {
+        "kind": kind,
+        "operations": [_operation(dice, kind) for _ in range(count)],
+        "interrupts": dice.choice((0, 0, 1, 2)) if kind == "main" else 0,
+    }
+
+
+def _operation(dice: random.Random, kind: str, depth: int = 0) -> dict[str, Any]:
+    names = list(_WEIGHTS)
+    if kind != "loop" or depth:
+        names.remove("gather")
+    do = dice.choices(names, [_WEIGHTS[name] for name in names])[0]
+    operation: dict[str, Any] = {"do": do, "key": dice.choice(_KEYS)}
+    if do in ("pipe", "put_file", "resume", "write"):
+        operation["size"] = dice.choice(_SIZES)
+        operation["overwrite"] = dice.choice((None, None, None, True, False))
+        operation["create"] = dice.random() < 0.1
+    if do == "write":
+        operation["step"] = dice.choice((1000, 65_536, 102_400, 300_000))
+        operation["raises"] = dice.random() < 0.2
+        operation["drops"] = dice.random() < 0.1
+    if do in ("pipe_many", "put_tree", "transaction", "sync"):
+        operation["sizes"] = [
+            dice.choice(_SIZES[:7]) for _ in range(dice.choice((1, 3, 9, 20)))
+        ]
+        operation["on_error"] = dice.choice(("raise", "return", "omit"))
+        operation["raises"] = dice.random() < 0.25
+    if do == "transaction":
+        operation["ways"] = [
+            dice.choice(("pipe", "write", "put_file")) for _ in operation["sizes"]
+        ]
+    if do == "ranges":
+        operation["ranges"] = [
+            [
+                dice.choice(_KEYS),
+                *sorted(dice.choices((0, 5, 999, 70_000, 300_000), k=2)),
+            ]
+            for _ in range(dice.choice((1, 4, 10)))
+        ]
+    if do in ("copy", "move"):
+        operation["to"] = dice.choice(_KEYS)
+    if do == "wait":
+        operation["seconds"] = dice.choice((0.01, 1, 40))
+    if do == "gather":
+        operation["operations"] = [
+            _operation(dice, kind, depth + 1) for _ in range(dice.choice((2, 5, 12)))
+        ]
+    if kind == "loop" and dice.random() < 0.2:
+        operation["cancel"] = round(dice.expovariate(5), 4)
+        operation["again"] = dice.random() < 0.2
+    return operation
+
+
+def smaller(program: Program) -> list[Program]:
+    """Return programs with one piece less than *program*, the largest pieces first."""
+    found: list[Program] = []
+    callers = program["callers"]
+    for index in range(len(callers)):
+        if len(callers) > 1:
+            found.append({**program, "callers": callers[:index] + callers[index + 1 :]})
+    for name, empty in (
+        ("faults", {}),
+        ("options", {}),
+        ("outages", []),
+        ("disk_changes", []),
+        ("signer_faults", 0),
+        ("few_threads", False),
+        ("exits", False),
+    ):
+        if program[name]:
+            found.append({**program, name: empty})
+    for name in ("faults", "options"):
+        for key in program[name]:
+            rest = {k: v for k, v in program[name].items() if k != key}
+            found.append({**program, name: rest})
+    for index, caller in enumerate(callers):
+        for changed in _smaller_caller(caller):
+            found.append(
+                {
+                    **program,
+                    "callers": [*callers[:index], changed, *callers[index + 1 :]],
+                }
+            )
+    return found
+
+
+def _smaller_caller(caller: dict[str, Any]) -> list[dict[str, Any]]:
+    found = []
+    operations = caller["operations"]
+    if caller["interrupts"]:
+        found.append({**caller, "interrupts": 0})
+    for index, operation in enumerate(operations):
+        if len(operations) > 1:
+            found.append(
+                {**caller, "operations": operations[:index] + operations[index + 1 :]}
+            )
+        for name in ("operations", "sizes", "ranges"):
+            inner = operation.get(name)
+            if inner and len(inner) > 1:
+                for half in (inner[: len(inner) // 2], inner[len(inner) // 2 :]):
+                    changed = {**operation, name: half}
+                    found.append(
+                        {
+                            **caller,
+                            "operations": [
+                                *operations[:index],
+                                changed,
+                                *operations[index + 1 :],
+                            ],
+                        }
+                    )
+        if operation["do"] == "gather" and len(operation["operations"]) == 1:
+            found.append(
+                {
+                    **caller,
+                    "operations": [
+                        *operations[:index],
+                        *operation["operations"],
+                        *operations[index + 1 :],
+                    ],
+                }
+            )
+    return found

@@ -1,0 +1,62 @@
+"""Programs of the simulation: fixed ones here, fresh ones by ``python -m tests.simulation``."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.simulation.plants import PLANTS
+
+ROOT = Path(__file__).parents[2]
+# Programs that once failed, by a defect of the package.
+FAILED = (301,)
+
+
+def simulate(*given: str) -> subprocess.CompletedProcess[str]:
+    """Run the simulation, in a process whose threads and time it replaces."""
+    command = [sys.executable, "-m", "tests.simulation", *given]
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.timeout(180)
+def test_invariants_hold():
+    """In the first forty programs, whatever the network, the disk and the callers do."""
+    done = simulate("--seeds", "1:41", "--quiet")
+    assert done.stdout == "40 programs, 0 failed\n", done.stdout + done.stderr
+
+
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize("seed", FAILED)
+def test_programs_that_once_failed(seed):
+    """What was mended stays so."""
+    done = simulate("--seed", str(seed))
+    assert ": ok, " in done.stdout, done.stdout
+
+
+@pytest.mark.parametrize("seed", [9, 150])
+def test_a_seed_fixes_everything(seed):
+    """The same program gives the same trace, to the last turn of a thread."""
+    first, second = simulate("--seed", str(seed)), simulate("--seed", str(seed))
+    assert ", trace " in first.stdout
+    assert first.stdout == second.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_invariants_hold_in_many_programs():
+    """In a thousand more."""
+    done = simulate("--seeds", "1000:2000", "--quiet")
+    assert done.stdout == "1000 programs, 0 failed\n", done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(("module", "old", "new"), PLANTS)
+def test_faults_can_be_planted(module, old, new):
+    """Each of them changes one place of the package as it is now."""
+    text = (ROOT / "fsspec_osspresigned" / module).read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    assert new != old

@@ -1,0 +1,349 @@
+"""A world of threads that take turns in an order that a seed decides, and its clock.
+
+Real threads run one at a time. A thread passes its turn on where it takes a lock, waits,
+sleeps, or calls a queue: everything else is one step. Time stands still while a thread can
+run, and then moves on to the next moment for which one waits. ``install`` puts the world
+in the place of ``threading``, ``queue`` and ``time``, before the package is imported.
+"""
+
+from __future__ import annotations
+
+import _thread
+import hashlib
+import math
+import queue
+import random
+import sys
+import threading
+import time
+import traceback
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+EPOCH = 1_700_000_000.0  # seconds since 1970, when a world begins
+
+
+class HangError(Exception):
+    """No thread can ever run again, or there were too many steps."""
+
+
+class Turn:
+    """A thread of the world, and what it waits for."""
+
+    def __init__(self, name: str, number: int) -> None:
+        self.name, self.number = name, number
+        self.gate = _thread.allocate_lock()
+        self.gate.acquire()
+        self.until: Callable[[], bool] | None = None  # None: it can run
+        self.deadline = math.inf
+        self.interrupt: BaseException | None = None  # raised where it waits
+        self.ident = 0
+
+    def can_run(self, now: float) -> bool:
+        if self.until is None or self.interrupt is not None:
+            return True
+        return self.deadline <= now or self.until()
+
+
+class World:
+    """Threads, clock and dice of one simulation."""
+
+    current: World | None = None  # that of this process
+
+    def __init__(self, seed: int, *, max_steps: int = 3_000_000) -> None:
+        self.random = random.Random(seed)
+        self.now = 0.0
+        self.steps, self.max_steps = 0, max_steps
+        self.digest = hashlib.sha256()
+        self.lines: list[str] | None = None  # of the trace, to compare two of them
+        self.turns: list[Turn] = []
+        self.running: Turn | None = None
+        self.count = 0
+        self.at_step: Callable[[], None] = lambda: None  # such as a check, or a crash
+        self.fail: Callable[[BaseException], object] = print  # it ends the process
+        self.few_threads = False  # a new thread may not start
+        self.threads_begun = 0
+
+    def note(self, *facts: object) -> None:
+        """Make *facts* part of the trace, which must be the same for a seed."""
+        self.trace(repr(facts))
+
+    def trace(self, text: str) -> None:
+        self.digest.update(text.encode())
+        if self.lines is not None:
+            self.lines.append(text)
+
+    def begin(self) -> None:
+        """Make this thread the first one."""
+        self.running = self._new("main")
+        self.running.ident = _thread.get_ident()
+        World.current = self
+
+    def _new(self, name: str) -> Turn:
+        turn = Turn(name, self.count)
+        self.count += 1
+        self.turns.append(turn)
+        return turn
+
+    def is_mine(self) -> bool:
+        """True if the calling thread is the one whose turn it is."""
+        return self.running is not None and self.running.ident == _thread.get_ident()
+
+    # -- turns ---------------------------------------------------------------------------
+
+    def wait(
+        self, until: Callable[[], bool] | None = None, timeout: float | None = None
+    ) -> bool:
+        """Let others run; return when *until* is true, or False after *timeout* seconds."""
+        me = self.running
+        assert me is not None
+        me.until = until
+        me.deadline = math.inf if timeout is None else self.now + max(0.0, timeout)
+        self._step()
+        chosen = self._choose()
+        if chosen is not me:
+            self.running = chosen
+            chosen.gate.release()
+            me.gate.acquire()
+        me.until, me.deadline = None, math.inf
+        if me.interrupt is not None:
+            interrupt, me.interrupt = me.interrupt, None
+            raise interrupt
+        return until is None or until()
+
+    def _step(self) -> None:
+        self.steps += 1
+        try:
+            if self.steps > self.max_steps:
+                raise HangError(f"no end after {self.steps} steps\n{self.stacks()}")
+            self.at_step()
+        except BaseException as error:  # noqa: BLE001 - no thread of the world may see it
+            self.fail(error)
+
+    def _choose(self) -> Turn:
+        while True:
+            ready = [turn for turn in self.turns if turn.can_run(self.now)]
+            if ready:
+                chosen = ready[self.random.randrange(len(ready))]
+                self.trace(f"{chosen.number} {self.now:.6f};")
+                return chosen
+            moment = min((turn.deadline for turn in self.turns), default=math.inf)
+            if moment == math.inf:
+                self.fail(HangError(f"all threads wait for ever:\n{self.stacks()}"))
+            self.now = moment
+
+    def stacks(self) -> str:
+        frames = sys._current_frames()  # documented, in spite of its name
+        found = []
+        for turn in self.turns:
+            lines = traceback.format_stack(frames.get(turn.ident))[-8:]
+            found.append(f"-- {turn.name}\n{''.join(lines)}")
+        return "\n".join(found)
+
+    def start(self, name: str, function: Callable[[], object]) -> Turn:
+        turn = self._new(name)
+
+        def main() -> None:
+            turn.ident = _thread.get_ident()
+            turn.gate.acquire()
+            try:
+                function()
+            finally:
+                self._end(turn)
+
+        _thread.start_new_thread(main, ())
+        return turn
+
+    def _end(self, turn: Turn) -> None:
+        self.turns.remove(turn)
+        self._step()
+        chosen = self._choose()
+        self.running = chosen
+        chosen.gate.release()
+
+
+def _world() -> World | None:
+    world = World.current
+    return world if world is not None and world.is_mine() else None
+
+
+# -- what stands in the place of the standard library -----------------------------------
+
+
+class Lock:
+    """``threading.Lock`` and ``RLock``; a thread outside of the world never waits."""
+
+    is_reentrant = False
+
+    def __init__(self) -> None:
+        self._owner: int | None = None
+        self._count = 0
+
+    def acquire(self, blocking: bool = True, timeout: float = -1) -> bool:
+        me, world = _thread.get_ident(), _world()
+        if world is not None and world.random.random() < 0.2:
+            world.wait()
+        if self.is_reentrant and self._owner == me:
+            self._count += 1
+            return True
+        if self._owner is not None:
+            if not blocking:
+                return False
+            assert world is not None, "a lock of the world is taken outside of it"
+            limit = None if timeout < 0 else timeout
+            if not world.wait(lambda: self._owner is None, limit):
+                return False
+        self._owner, self._count = me, 1
+        return True
+
+    def release(self) -> None:
+        if self._owner is None:
+            raise RuntimeError("release unlocked lock")
+        self._count -= 1
+        if not self._count:
+            self._owner = None
+
+    def locked(self) -> bool:
+        return self._owner is not None
+
+    def __enter__(self) -> bool:
+        return self.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+
+class RLock(Lock):
+    is_reentrant = True
+
+
+class Event:
+    def __init__(self) -> None:
+        self._is_set = False
+
+    def is_set(self) -> bool:
+        return self._is_set
+
+    def set(self) -> None:
+        self._is_set = True
+
+    def clear(self) -> None:
+        self._is_set = False
+
+    def wait(self, timeout: float | None = None) -> bool:
+        if self._is_set:
+            return True
+        world = _world()
+        assert world is not None
+        return world.wait(lambda: self._is_set, timeout)
+
+
+class SimpleQueue:
+    """``queue.SimpleQueue``: whether it has an item is seen in the turn of its reader."""
+
+    def __init__(self) -> None:
+        self._items: deque[Any] = deque()
+
+    __class_getitem__ = classmethod(lambda cls, _: cls)
+
+    def put(self, item: Any, block: bool = True, timeout: float | None = None) -> None:
+        self._items.append(item)
+
+    put_nowait = put
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        world = _world()
+        if block and world is not None:
+            world.wait(lambda: bool(self._items), timeout)
+        if not self._items:
+            raise queue.Empty
+        return self._items.popleft()
+
+    def get_nowait(self) -> Any:
+        return self.get(block=False)
+
+    def qsize(self) -> int:
+        return len(self._items)
+
+    def empty(self) -> bool:
+        return not self._items
+
+
+class Thread:
+    """``threading.Thread``, as far as the package and its callers use it."""
+
+    def __init__(
+        self,
+        group: None = None,
+        target: Callable[..., object] | None = None,
+        name: str | None = None,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+        *,
+        daemon: bool | None = None,
+    ) -> None:
+        self._target, self._args, self._kwargs = target, args, kwargs or {}
+        self.name, self.daemon = name or "thread", daemon
+        self._turn: Turn | None = None
+        self._is_over = False
+
+    def start(self) -> None:
+        world = _world()
+        assert world is not None
+        if world.few_threads and world.random.random() < 0.5:
+            raise RuntimeError("can't start new thread")
+        world.threads_begun += 1
+        self._turn = world.start(self.name, self._run)
+        world.wait()
+
+    def _run(self) -> None:
+        _threads[_thread.get_ident()] = self
+        try:
+            self.run()
+        except SystemExit:
+            pass
+        finally:
+            self._is_over = True
+            del _threads[_thread.get_ident()]
+
+    def run(self) -> None:
+        if self._target is not None:
+            self._target(*self._args, **self._kwargs)
+
+    def join(self, timeout: float | None = None) -> None:
+        world = _world()
+        assert world is not None
+        if not self._is_over:
+            world.wait(lambda: self._is_over, timeout)
+
+    def is_alive(self) -> bool:
+        return self._turn is not None and not self._is_over
+
+
+_threads: dict[int, Thread] = {}
+
+
+def _current_thread() -> Any:
+    return _threads.get(_thread.get_ident(), threading.main_thread())
+
+
+def _now() -> float:
+    return World.current.now if World.current is not None else 0.0
+
+
+def _sleep(seconds: float) -> None:
+    world = _world()
+    if world is not None:
+        world.wait(lambda: False, seconds)
+
+
+def install() -> None:
+    """Let all that is imported from now on live in the world; for a whole process."""
+    threading.Lock, threading.RLock = Lock, RLock  # type: ignore[misc, assignment]
+    threading.Event, threading.Thread = Event, Thread  # type: ignore[misc, assignment]
+    threading.current_thread = _current_thread
+    queue.SimpleQueue = SimpleQueue  # type: ignore[misc, assignment]
+    time.monotonic = time.perf_counter = _now
+    time.time = lambda: EPOCH + _now()
+    time.sleep = _sleep
