@@ -92,6 +92,9 @@ class Ledger:
     may_refuse: bool = False  # the signer may refuse to sign an abort
     unchecked: bool = False  # ``checksum="none"``: what was damaged is not noticed
     checked: int = 0
+    transactions: list[list[int]] = field(factory=list)  # numbers of writes
+    downloads: dict[str, str] = field(factory=dict)  # name of a local file -> path
+    resumes: dict[int, str] = field(factory=dict)  # number of a write -> its file
 
     def content(self, size: int) -> bytes:
         """Return bytes that no other write has."""
@@ -261,16 +264,19 @@ class Ledger:
     def check_end(self) -> None:
         """After all callers: each word was true, and nothing open is left."""
         self.check_commits()
-        self._check_uploads()
+        self.check_uploads()
         self._check_secrets()
 
-    def _check_uploads(self) -> None:
+    def check_uploads(self, key: str | None = None, began: float = 0.0) -> None:
+        """No upload is open that could be ended: of one *key* since *began*, or at all."""
         store, events = self.network.server.store, self.network.events
         for name in BUCKETS:
             for upload_id, upload in store.buckets[name].uploads.items():
                 if self.keeps_uploads:
                     continue
-                opened = store.opened[upload_id]
+                opened = store.opened.get(upload_id, -1.0)  # of an earlier life
+                if opened < began or key not in (None, upload.key):
+                    continue
                 told = any(
                     e.action == "InitiateMultipartUpload"
                     and e.fate in _LOSSY | {"slow"}

@@ -75,7 +75,7 @@ def draw(seed: int) -> Program:
         "callers": [
             _caller(dice, n) for n in range(dice.choice((1, 1, 2, 3, 5, 8, 12)))
         ],
-        "exits": dice.random() < 0.2,
+        "crash": int(dice.expovariate(1 / 800)) if dice.random() < 0.15 else 0,
     }
 
 
@@ -122,7 +122,7 @@ def _caller(dice: random.Random, number: int) -> dict[str, Any]:
     return {
         "kind": kind,
         "operations": [_operation(dice, kind) for _ in range(count)],
-        "interrupts": dice.choice((0, 0, 1, 2)) if kind == "main" else 0,
+        "interrupts": dice.choice((0, 1, 3, 8)) if kind == "main" else 0,
     }
 
 
@@ -186,7 +186,7 @@ def smaller(program: Program) -> list[Program]:
         ("disk_changes", []),
         ("signer_faults", 0),
         ("few_threads", False),
-        ("exits", False),
+        ("crash", 0),
     ):
         if program[name]:
             found.append({**program, name: empty})

@@ -7,6 +7,7 @@ import gc
 import itertools
 import logging
 import os
+import pickle
 import random
 import shutil
 import sys
@@ -16,12 +17,12 @@ import time
 import traceback
 import uuid
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from attrs import frozen
+from attrs import evolve, frozen
 
 from fsspec_osspresigned import OSSPresignedFileSystem, sync, sync_down
 from fsspec_osspresigned.engine import engine
@@ -56,6 +57,7 @@ class Result:
     digest: str
     calls: int
     counts: dict[str, int]
+    crashed: str = ""  # the directory that a killed process has left
 
 
 class _Records(logging.Handler):
@@ -135,6 +137,22 @@ class Runner:
             return f"hangs: {error}"
         return f"raised: {''.join(traceback.format_exception(error))}"
 
+    def _crash(self) -> None:
+        """End the process at once, as ``kill -9``; the disk and the store stay."""
+        store, ledger = self.server.store, self.ledger
+        left = {
+            "buckets": store.buckets,
+            "history": store.history,
+            "writes": [(w.number, w.path, w.contents, w.said) for w in ledger.writes],
+            "transactions": ledger.transactions,
+            "downloads": ledger.downloads,
+            "resumes": ledger.resumes,
+        }
+        (self.place / "left.pickle").write_bytes(pickle.dumps(left))
+        result = self._result(None)
+        self.tell(evolve(result, crashed=str(self.place)))
+        os._exit(0)
+
     def _result(self, problem: str | None) -> Result:
         world = self.world
         if os.environ.get("SIMULATION_TEXTS"):
@@ -185,6 +203,8 @@ class Runner:
 
     def _at_step(self) -> None:
         self.ledger.check_commits()
+        if self.world.steps == self.program["crash"]:
+            self._crash()
         limit = 128 + 64 + 16
         if self.network.in_flight > limit:
             raise Broken(f"{self.network.in_flight} requests are in flight")
@@ -311,7 +331,7 @@ class Runner:
     def _main(self, caller: dict[str, Any]) -> None:
         me = self.world.running
         for _ in range(caller["interrupts"]):
-            seconds = self.dice.expovariate(1)
+            seconds = self.dice.expovariate(5)
 
             def press() -> None:
                 if self.main_is_in_call and me is not None:
@@ -377,7 +397,17 @@ class Runner:
                 task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+            if operation["do"] in ("pipe", "put_file") and not operation["again"]:
+                key = operation["key"]
+                is_alone = sum(key in str(o) for o in self._all()) == 1
+                if is_alone:
+                    self.ledger.check_uploads(key, began)
         self._ended(operation, began)
+
+    def _all(self) -> Iterator[Any]:
+        for caller in self.program["callers"]:
+            for operation in caller["operations"]:
+                yield from operation.get("operations", [operation])
 
     # -- operations ----------------------------------------------------------------------
 
@@ -486,6 +516,7 @@ class Runner:
         data = self.ledger.content(operation["size"])
         first = self.ledger.write(self._path(operation), data)
         local = self._source(first)
+        self.ledger.resumes[first.number] = local
         same = type(verbs)(fs)
         await self._guarded([first], same.put_file(local, first.path))
         again = self.ledger.write(first.path, b"")
@@ -573,6 +604,7 @@ class Runner:
         for index, size in enumerate(operation["sizes"]):
             data = self.ledger.content(size)
             writes.append(self.ledger.write(f"{BUCKET}/many/t{index}", data))
+        self.ledger.transactions.append([write.number for write in writes])
 
         def work() -> None:
             with self.fs.transaction:
@@ -650,6 +682,7 @@ class Runner:
     async def _do_get(self, operation: dict[str, Any], verbs: Any) -> None:
         path, began = self._path(operation), self.world.now
         local = self.place / f"got-{next(self.numbers)}"
+        self.ledger.downloads[local.name] = path
         is_old = self.dice.random() < 0.5
         if is_old:
             local.write_bytes(b"old")
@@ -869,15 +902,79 @@ class Awaited:
         await asyncio.sleep(seconds)
 
 
-def simulate(program: Program, tell: Callable[[Result], object]) -> None:
-    """Run *program* in this process, which has no other life."""
+class SecondLife(Runner):
+    """What a later process finds after a crash, and does with it."""
+
+    def _play(self) -> None:
+        left = pickle.loads((self.place / "left.pickle").read_bytes())
+        store, ledger = self.server.store, self.ledger
+        store.buckets, store.history = left["buckets"], left["history"]
+        ledger.checked = len(store.history)
+        ledger.keeps_uploads = True  # a killed process cannot abort
+        contents = {number: c for number, _, c, _ in left["writes"]}
+        paths = {number: path for number, path, _, _ in left["writes"]}
+        self._check_claims(left["writes"])
+        for numbers in left["transactions"]:
+            self._check_transaction([contents[n] for n in numbers], paths[numbers[0]])
+        for name, path in left["downloads"].items():
+            file = self.place / name
+            data = file.read_bytes() if file.exists() else b"old"
+            known = {c.data for c in store.history if f"{c.bucket}/{c.key}" == path}
+            if data not in known | {b"old"}:
+                raise Broken(f"{name} of {path} has {len(data)} bytes of no version")
+        options = dict(self.program["options"], checkpoint=str(self.place / "journals"))
+        for name in ("receipts", "overwrite", "expires_in", "signature_version"):
+            options.pop(name, None)
+        self.fs = OSSPresignedFileSystem(signer="keys", **options)
+        for number, local in left["resumes"].items():
+            if not os.path.exists(local):
+                continue
+            data = Path(local).read_bytes()
+            write = ledger.write(paths[number], data)
+            self.fs.put_file(local, write.path)
+            write.say("stored")
+            bucket, _, key = write.path.partition("/")
+            if store.at(bucket, key) != data:
+                raise Broken(f"{write.path} was resumed, and is not the file")
+
+    def _check_claims(self, writes: list[Any]) -> None:
+        history = self.server.store.history
+        for _, path, contents, said in writes:
+            found = [c for c in history if f"{c.bucket}/{c.key}" == path]
+            is_there = any(c.data in contents or c.is_damaged for c in found)
+            is_sure = min(map(len, contents)) > 8
+            if said == "stored" and is_sure and not is_there:
+                raise Broken(f"{path} was said stored before the crash, and is not")
+
+    def _check_transaction(self, contents: list[list[bytes]], first: str) -> None:
+        bucket = first.partition("/")[0]
+        committed = {c.data for c in self.server.store.history if c.bucket == bucket}
+        sized = [c for c in contents if len(c[0]) > 8]
+        is_last_there = (
+            sized and sized[-1] is contents[-1] and sized[-1][0] in committed
+        )
+        if is_last_there and any(c[0] not in committed for c in sized):
+            msg = "the last object of a transaction is there, another is not"
+            raise Broken(msg)
+
+
+def simulate(
+    program: Program, tell: Callable[[Result], object], place: str = ""
+) -> None:
+    """Run *program* in this process, which has no other life.
+
+    *place* is what an earlier one has left, which a crash has ended.
+    """
     root = "/dev/shm" if os.path.isdir("/dev/shm") else None
-    place = Path(tempfile.mkdtemp(prefix="simulation-", dir=root))
+    here = Path(place or tempfile.mkdtemp(prefix="simulation-", dir=root))
 
     def told(result: Result) -> None:
-        shutil.rmtree(place, ignore_errors=True)
+        if not result.crashed:
+            shutil.rmtree(here, ignore_errors=True)
         tell(result)
 
-    runner = Runner(program, place)
+    if place:
+        program = {**program, "crash": 0, "few_threads": False, "signer_faults": 0}
+    runner = (SecondLife if place else Runner)(program, here)
     runner.tell = told
     told(runner.run())
