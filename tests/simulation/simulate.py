@@ -119,6 +119,7 @@ class Runner:
         self.problems: list[str] = []
         self.numbers = itertools.count()
         self.calls = 0
+        self.clients = 1
         self.main_is_in_call = False
         self.world.fail = self._fail
         if "SIMULATION_TRACE" in os.environ:
@@ -205,8 +206,9 @@ class Runner:
         self.ledger.check_commits()
         if self.world.steps == self.program["crash"]:
             self._crash()
-        limit = 128 + 64 + 16
-        if self.network.in_flight > limit:
+        # Each client can always send one, whatever the others do.
+        limit = self.program["options"].get("max_concurrency") or 128
+        if self.network.in_flight > limit + self.clients:
             raise Broken(f"{self.network.in_flight} requests are in flight")
 
     def _options(self) -> dict[str, Any]:
@@ -513,6 +515,7 @@ class Runner:
         self.ledger.keeps_uploads = True
         options = {**self.options, "checkpoint": str(self.place / "journals")}
         fs = OSSPresignedFileSystem(**options)
+        self.clients = 2
         data = self.ledger.content(operation["size"])
         first = self.ledger.write(self._path(operation), data)
         local = self._source(first)
