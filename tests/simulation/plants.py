@@ -21,10 +21,10 @@ ROOT = Path(__file__).parents[2]
 PLANTS: tuple[tuple[str, str, str], ...] = (
     # engine
     ("engine/engine.py", "        if stop is not None:\n            stop()\n", ""),
-    ("engine/engine.py", "        self._todo = None\n        if self._task is None or", "        if self._task is None or"),
+    ("engine/engine.py", "is done, by this one or the next.\n        return not self.is_over or not self._take_back(posted)", "is done.\n        return True"),
     ("engine/engine.py", "        if not task.done():\n            await asyncio.wait((task,))\n        raise", "        raise"),
     ("engine/engine.py", "                post_later(call.cancel, call.fail)\n", "                pass\n"),
-    ("engine/engine.py", "                    todo = call.cancel\n        except", "                    raise\n        except"),
+    ("engine/threads.py", "            self.busy -= 1\n", ""),
     ("engine/limits.py", "        if self._waiting:\n            self._admit()\n", ""),
     ("engine/limits.py", "            elif not future.cancelled():\n                self._count(place, -1)\n", ""),
     ("engine/limits.py", "        if self.in_flight >= limits.total:\n            return False\n", ""),

@@ -484,6 +484,8 @@ class Runner:
                 raise
             return
         found: dict[str, Any] = {}
+        if on_error == "return" and len(receipts) != len(writes):
+            raise Broken(f"{len(receipts)} results for {len(writes)} objects")
         for item in receipts or ():
             if isinstance(item, BaseException):
                 self.ledger.note_error(item)
