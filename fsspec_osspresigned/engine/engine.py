@@ -20,6 +20,7 @@ from typing import Any, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar, cas
 
 from ..call_stack import caller_task, caller_thread, short_traceback
 from ..compat import after_fork_in_child
+from ..errors import UploadDiscardedError
 from . import abort_at_exit
 from .threads import RETRIES, RETRY_INTERVAL, Job, Threads
 
@@ -42,6 +43,8 @@ IDLE = 25.0  # seconds without use after which the engine ends
 _IDLE_CHECK_INTERVAL = 5.0  # seconds
 _CANCEL_INTERVAL = 1.0  # seconds after a cancellation in which no other one counts
 _POLL_INTERVAL = 0.5  # seconds after which a waiting thread lets a signal handler run
+
+_INTERRUPTED = "the thread that ran the engine was interrupted"
 
 # The call of a verb to which a coroutine belongs; requests in flight are shared by calls.
 call_of_task: ContextVar[object] = ContextVar("osspresigned_call", default=None)
@@ -250,7 +253,7 @@ class Engine:
     async def _cancel_all(self) -> None:
         while tasks := [task for task in self._tasks if not task.done()]:
             for task in tasks:
-                task.cancel()
+                task.cancel(_INTERRUPTED)
             await asyncio.wait(tasks)
 
     def _end(self, loop: Closable) -> None:  # the loop, or its Runner
@@ -466,6 +469,7 @@ def run(
         RuntimeError: this is the thread of the loop, or the interpreter ends.
         NoThreadError: the system can start no thread, and this one runs a loop, which
             may be that of the engine.
+        UploadDiscardedError: another thread ran the engine, and was interrupted.
     """
     if is_engine_thread():
         if running().threads.is_without:
@@ -483,6 +487,9 @@ def run(
     result, error = outcome
     if isinstance(error, CarriedError):
         error = error.error
+    is_cancelled = isinstance(error, asyncio.CancelledError) and interrupt is None
+    if is_cancelled and _INTERRUPTED in cast(BaseException, error).args:
+        error = UploadDiscardedError(f"the call was cancelled: {_INTERRUPTED}")
     if interrupt is not None:
         for note in getattr(error, "__notes__", ()):
             interrupt.add_note(note)

@@ -38,6 +38,7 @@ from fsspec_osspresigned.engine.engine import (
     user_code,
     within_user_code,
 )
+from fsspec_osspresigned.errors import UploadDiscardedError
 from tests.engine.conftest import wait_until
 from tests.interrupts import Interrupt, at_line
 
@@ -793,6 +794,30 @@ def test_second_interrupt_of_a_loop_without_a_thread(no_engine, monkeypatch):
     monkeypatch.setattr(Engine, "_cancel_all", interrupted)
     assert isinstance(outcome_of(in_thread(run, work)), KeyboardInterrupt)
     assert run(work) == 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_call_in_an_engine_whose_thread_is_interrupted(no_engine, monkeypatch):
+    """The interrupt is for the thread that runs the loop; others get an error."""
+    begun = []
+
+    async def served():
+        begun.append(asyncio.Event())
+        await begun[0].wait()
+        raise KeyboardInterrupt
+
+    async def other():
+        begun[0].set()
+        await asyncio.sleep(60)
+
+    refuse_ours(monkeypatch)
+    first = in_thread(run, served)
+    wait_until(lambda: begun)
+    second = in_thread(run, other)
+    assert isinstance(outcome_of(first), KeyboardInterrupt)
+    error = outcome_of(second)
+    assert isinstance(error, UploadDiscardedError)
+    assert "was interrupted" in str(error)
 
 
 def test_waiter_whose_engine_ended_without_a_thread(no_engine, monkeypatch):

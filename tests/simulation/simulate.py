@@ -6,6 +6,7 @@ import asyncio
 import gc
 import itertools
 import logging
+import math
 import os
 import pickle
 import random
@@ -120,6 +121,7 @@ class Runner:
         self.numbers = itertools.count()
         self.calls = 0
         self.clients = 1
+        self.presses = 0
         self.main_is_in_call = False
         self.world.fail = self._fail
         if "SIMULATION_TRACE" in os.environ:
@@ -337,6 +339,7 @@ class Runner:
 
             def press() -> None:
                 if self.main_is_in_call and me is not None:
+                    self.presses += 1
                     me.interrupt = KeyboardInterrupt()
 
             self._background(seconds, press)
@@ -346,8 +349,8 @@ class Runner:
     def _call(self, operation: dict[str, Any], *, is_main: bool = False) -> None:
         """Do one operation by plain verbs."""
         coroutine = self._operation(operation, Plain(self.fs))
-        began = self.world.now
-        self.main_is_in_call = is_main
+        began, known = self.world.now, len(self.ledger.writes)
+        self.main_is_in_call, self.presses = is_main, 0
         try:
             coroutine.send(None)
         except StopIteration:
@@ -356,6 +359,9 @@ class Runner:
             if not is_main:
                 raise
             self.ledger.note_error(error)
+            if self.presses > 1:  # a second one does not wait for what goes on
+                for write in self.ledger.writes[known:]:
+                    write.ended = math.inf
         else:
             raise AssertionError("a plain verb waits")
         finally:
@@ -399,6 +405,9 @@ class Runner:
                 task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+            if operation["again"]:  # likewise
+                for write in writes:
+                    write.ended = math.inf
             if operation["do"] in ("pipe", "put_file") and not operation["again"]:
                 key = operation["key"]
                 is_alone = sum(key in str(o) for o in self._all()) == 1
