@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, ParamSpec, Protocol, TypeAlias, TypeVar, cas
 
 from ..call_stack import caller_task, caller_thread, short_traceback
 from ..compat import after_fork_in_child
-from ..errors import UploadDiscardedError
+from ..errors import Outcome, UploadDiscardedError
 from . import abort_at_exit
 from .threads import RETRIES, RETRY_INTERVAL, Job, Threads
 
@@ -485,11 +485,7 @@ def run(
     )
     outcome, interrupt = _outcome_of(call, call.begin, outcomes)
     result, error = outcome
-    if isinstance(error, CarriedError):
-        error = error.error
-    is_cancelled = isinstance(error, asyncio.CancelledError) and interrupt is None
-    if is_cancelled and _INTERRUPTED in cast(BaseException, error).args:
-        error = UploadDiscardedError(f"the call was cancelled: {_INTERRUPTED}")
+    error = _raised(error)
     if interrupt is not None:
         for note in getattr(error, "__notes__", ()):
             interrupt.add_note(note)
@@ -501,6 +497,16 @@ def run(
     finally:
         # The frames of the error lead here, and would keep each other.
         del error, interrupt, outcome, call
+
+
+def _raised(error: BaseException | None) -> BaseException | None:
+    """Return what the caller of a coroutine that ended with *error* gets."""
+    if isinstance(error, CarriedError):
+        return error.error
+    if isinstance(error, asyncio.CancelledError) and _INTERRUPTED in error.args:
+        text = f"the call was cancelled: {_INTERRUPTED}"
+        return UploadDiscardedError(text, outcome=Outcome.UNKNOWN)
+    return error
 
 
 _Outcome: TypeAlias = tuple[Any, BaseException | None]  # result and error
@@ -550,6 +556,7 @@ async def awaited(
 
     Raises:
         NoThreadError: the system could start no thread for two seconds.
+        UploadDiscardedError: another thread ran the engine, and was interrupted.
     """
     if waits_in_thread.get():
         return run(function, *args, **kwargs)
@@ -583,7 +590,7 @@ async def awaited(
     if error is None:
         return cast(T, result)
     try:
-        raise error.error if isinstance(error, CarriedError) else error
+        raise cast(BaseException, _raised(error))
     finally:
         del error  # its frames lead here, and would keep the arguments
 

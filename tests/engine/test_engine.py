@@ -18,6 +18,7 @@ import threading
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -797,7 +798,8 @@ def test_second_interrupt_of_a_loop_without_a_thread(no_engine, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_call_in_an_engine_whose_thread_is_interrupted(no_engine, monkeypatch):
+@pytest.mark.parametrize("awaits", [False, True])
+def test_call_in_an_engine_whose_thread_is_interrupted(no_engine, monkeypatch, awaits):
     """The interrupt is for the thread that runs the loop; others get an error."""
     begun = []
 
@@ -813,11 +815,13 @@ def test_call_in_an_engine_whose_thread_is_interrupted(no_engine, monkeypatch):
     refuse_ours(monkeypatch)
     first = in_thread(run, served)
     wait_until(lambda: begun)
-    second = in_thread(run, other)
+    call = (lambda: asyncio.run(awaited(other))) if awaits else partial(run, other)
+    second = in_thread(call)
     assert isinstance(outcome_of(first), KeyboardInterrupt)
     error = outcome_of(second)
     assert isinstance(error, UploadDiscardedError)
     assert "was interrupted" in str(error)
+    assert error.outcome == "unknown"
 
 
 def test_waiter_whose_engine_ended_without_a_thread(no_engine, monkeypatch):

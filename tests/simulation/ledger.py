@@ -226,7 +226,8 @@ class Ledger:
         own = [commit for commit in commits if commit.at >= write.asked]
         if write.said == "not stored" and own and is_sure and is_there:
             raise Broken(f"{write} was said not stored, and is: {write.why!r}")
-        if write.said == "unknown" and not (damaged or fates & _LOSSY):
+        is_lost = damaged or fates & _LOSSY or "was interrupted" in str(write.why)
+        if write.said == "unknown" and not is_lost:
             raise Broken(
                 f"{write} was said unknown, and nothing was lost: {write.why!r}"
             )
