@@ -396,7 +396,8 @@ class Runner:
             task = asyncio.ensure_future(work)
             writes_of_call.reset(token)
             await asyncio.sleep(operation["cancel"])
-            if operation["do"] in _ENDS_SOON:
+            # Without a thread, the loop does the work, and hears of nothing meanwhile.
+            if operation["do"] in _ENDS_SOON and not self.program["few_threads"]:
                 for write in writes:
                     write.cancelled = self.world.now
             task.cancel()
