@@ -10,7 +10,6 @@ import math
 import random
 from collections.abc import Iterable
 from contextvars import ContextVar
-from typing import Any
 
 from attrs import define, field
 
@@ -20,7 +19,7 @@ from .network import BUCKETS, Network
 from .world import World
 
 _NOTICED = 1.1  # seconds after which a transfer has noticed that it was cancelled
-_NAMED = 8  # bytes from which on a content names the call that wrote it
+NAMED = 8  # bytes from which on a content names the call that wrote it
 # After these, the store may have acted although the reply says nothing of it.
 _LOSSY = frozenset(
     [
@@ -62,7 +61,6 @@ class Write:
     )
     ended: float = math.inf
     said: str = "nothing"  # or "stored", "not stored", "unknown", "interrupted"
-    receipt: Any = None
     why: BaseException | None = None
     cancelled: float = math.inf  # when the call was cancelled
 
@@ -157,7 +155,7 @@ class Ledger:
             path = f"{commit.bucket}/{commit.key}"
             if commit.data is None:
                 self._check_deletion(path, commit.at)
-            elif not commit.is_damaged and len(commit.data) >= _NAMED:
+            elif not commit.is_damaged and len(commit.data) >= NAMED:
                 self._check_content(path, commit.data, commit.at, commit.sent_at)
             self.checked += 1
 
@@ -194,7 +192,7 @@ class Ledger:
 
     def check_said(self, write: Write) -> None:
         """What a call said of its object is true when it says so."""
-        is_sure = min(map(len, write.contents)) >= _NAMED
+        is_sure = min(map(len, write.contents)) >= NAMED
         # Another call may have replaced it before this one could look.
         bucket, _, key = write.path.partition("/")
         is_there = self.network.server.store.at(bucket, key) in write.contents

@@ -53,8 +53,6 @@ HOST = "oss-cn-hangzhou.aliyuncs.com"
 BUCKETS = ("data", "logs")
 _WATCH = 1.0  # seconds between two looks at a transfer
 
-_PUBLISHING = {"PutObject", "PostObject", "CopyObject", "CompleteMultipartUpload"}
-
 
 @frozen
 class Commit:
@@ -77,7 +75,6 @@ class SimulatedStore(Store):
         self.damages_next = False
         self.sent_at = 0.0
         self.opened: dict[str, float] = {}  # upload ID -> when it was initiated
-        self.ended: set[str] = set()
         self.damaged_parts: set[str] = set()
 
     def put(self, bucket: Any, stored: Any, *, exclusive: bool = False) -> Any:
@@ -105,10 +102,6 @@ class SimulatedStore(Store):
     def initiate(self, upload: Any) -> None:
         super().initiate(upload)
         self.opened[upload.upload_id] = _now()
-
-    def abort(self, upload: Any) -> None:
-        super().abort(upload)
-        self.ended.add(upload.upload_id)
 
     def _note(self, commit: Commit) -> None:
         self.history.append(commit)
@@ -280,9 +273,6 @@ class Faults:
     damage_reply: float = 0.0  # one byte of the content of a GET
     slow: float = 0.0  # takes seconds
 
-    def total(self) -> float:
-        return sum(getattr(self, name) for name in self.__slots__ if name[0] != "_")
-
 
 @define
 class Event:
@@ -296,7 +286,6 @@ class Event:
     acted: bool = False
     status: int = 0
     ended: float = math.inf
-    upload_id: str | None = None
 
 
 @define(eq=False)
@@ -308,7 +297,6 @@ class Network:
     faults: Faults = field(factory=Faults)
     events: list[Event] = field(factory=list)
     in_flight: int = 0
-    most_in_flight: int = 0
     is_down: bool = False  # nobody can be reached
 
     def draw(self) -> str:
@@ -397,7 +385,6 @@ class SimulatedHandle:
         )
         net.events.append(event)
         net.in_flight += 1
-        net.most_in_flight = max(net.most_in_flight, net.in_flight)
         is_whole = False
         try:
             code, text = yield from self._exchange(net, event)

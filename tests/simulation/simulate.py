@@ -25,23 +25,22 @@ from typing import Any
 
 from attrs import evolve, frozen
 
-from fsspec_osspresigned import OSSPresignedFileSystem, sync, sync_down
+from fsspec_osspresigned import OSSPresignedFileSystem
 from fsspec_osspresigned.engine import engine
-from fsspec_osspresigned.errors import NotSignedError, SignerUnavailableError
 from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.owner.grants import GrantTerms, sign_grant
-from fsspec_osspresigned.signers.base import Signer
-from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import Endpoint
 
 from . import loop as loops
 from . import network as networks
-from .ledger import Broken, Ledger, Write, writes_of_call
-from .network import BUCKETS, HOST, KEY, REGION, Faults, Network, Server
+from .ledger import NAMED, Broken, Ledger, Write, writes_of_call
+from .network import HOST, KEY, REGION, Faults, Network, Server
+from .operations import BUCKET, Operations
 from .programs import Program
+from .signers import ServiceSigner, UserSigner, key_signer
+from .verbs import Awaited, Plain
 from .world import EPOCH, HangError, World
 
-BUCKET = BUCKETS[0]
 _END = 3600.0  # virtual seconds that a call may take, at most
 # Operations whose verbs are cancelled; files have no coroutines.
 _ENDS_SOON = ("pipe", "pipe_many", "put_file", "put_tree", "resume")
@@ -72,42 +71,7 @@ class _Records(logging.Handler):
             self.texts.append("".join(traceback.format_exception(*record.exc_info)))
 
 
-class UserSigner(Signer):
-    """A signer of the user: it takes time, and may fail."""
-
-    def __init__(self, world: World, faults: float) -> None:
-        self._keys, self._world, self._faults = _keys(), world, faults
-
-    def sign(self, operations: Any) -> Any:
-        dice = self._world.random
-        time.sleep(dice.expovariate(100))
-        if dice.random() < self._faults:
-            raise SignerUnavailableError("the signer is away", path=operations[0].path)
-        signed = self._keys.sign(operations)
-        if dice.random() < self._faults:
-            time.sleep(dice.expovariate(0.1))
-        return signed
-
-
-class ServiceSigner(UserSigner):
-    """The same far away: many operations a call, and each may be refused by itself."""
-
-    remote = True
-
-    def sign_each(self, operations: Any) -> Any:
-        signed = list(self.sign(operations))
-        dice = self._world.random
-        for index, operation in enumerate(operations):
-            if dice.random() < self._faults / 4:
-                signed[index] = NotSignedError("not this one", path=operation.path)
-        return signed
-
-
-def _keys(**options: Any) -> KeySigner:
-    return KeySigner.from_options(**options)
-
-
-class Runner:
+class Runner(Operations):
     """One program in one world."""
 
     def __init__(self, program: Program, place: Path) -> None:
@@ -238,7 +202,7 @@ class Runner:
         return {"url_map": self._map(), "signer": "keys", **options}
 
     def _map(self) -> dict[str, str]:
-        keys = _keys(expires_in=86_400)
+        keys = key_signer(expires_in=86_400)
         found = {}
         for key in ("k0", "k1", "tree/f0", "many/f0"):
             operation = Operation(action=Action.PutObject, bucket=BUCKET, key=key)
@@ -421,412 +385,6 @@ class Runner:
             for operation in caller["operations"]:
                 yield from operation.get("operations", [operation])
 
-    # -- operations ----------------------------------------------------------------------
-
-    async def _operation(self, operation: dict[str, Any], verbs: Any) -> None:
-        method = getattr(self, f"_do_{operation['do']}")
-        await method(operation, verbs)
-
-    def _path(self, operation: dict[str, Any]) -> str:
-        return f"{BUCKET}/{operation['key']}"
-
-    async def _guarded(self, writes: list[Write], work: Any, ignored: Any = ()) -> Any:
-        """Await *work*, which writes; note what it says of *writes*."""
-        try:
-            result = await work
-        except BaseException as error:
-            self.ledger.failed(writes, error)
-            for write in writes:
-                self.ledger.check_said(write)
-            if not isinstance(error, (Exception, ignored)):
-                raise
-            if isinstance(error, (AssertionError, HangError)):
-                raise
-            if not isinstance(error, (OSError, ValueError)):
-                raise
-            return None
-        for write in writes:
-            if write.said == "nothing":
-                write.say("stored")
-            self.ledger.check_said(write)
-        return result
-
-    def _given(self, operation: dict[str, Any]) -> dict[str, Any]:
-        given: dict[str, Any] = {}
-        if operation.get("overwrite") is not None:
-            given["overwrite"] = operation["overwrite"]
-        return given
-
-    async def _do_pipe(self, operation: dict[str, Any], verbs: Any) -> None:
-        data = self.ledger.content(operation["size"])
-        write = self.ledger.write(self._path(operation), data)
-        given = self._given(operation)
-        if operation["create"]:
-            given["mode"] = "create"
-        await self._guarded([write], verbs.pipe_file(write.path, data, **given))
-
-    async def _do_pipe_many(self, operation: dict[str, Any], verbs: Any) -> None:
-        writes, values = [], {}
-        for index, size in enumerate(operation["sizes"]):
-            data = self.ledger.content(size)
-            writes.append(self.ledger.write(f"{BUCKET}/many/f{index}", data))
-            values[writes[-1].path] = data
-        await self._guarded_many(
-            writes,
-            verbs.pipe(values, on_error=operation["on_error"]),
-            operation["on_error"],
-        )
-
-    async def _guarded_many(
-        self, writes: list[Write], work: Any, on_error: str
-    ) -> None:
-        try:
-            receipts = await work
-        except BaseException as error:
-            for write in writes:
-                if write.path in (getattr(error, "failures", None) or {}):
-                    continue
-                write.said = "nothing"
-            self.ledger.failed(writes, error)
-            for write in writes:
-                self.ledger.check_said(write)
-            if not isinstance(error, (OSError, ValueError)):
-                raise
-            return
-        found: dict[str, Any] = {}
-        if on_error == "return" and len(receipts) != len(writes):
-            raise Broken(f"{len(receipts)} results for {len(writes)} objects")
-        for item in receipts or ():
-            if isinstance(item, BaseException):
-                self.ledger.note_error(item)
-            else:
-                found[item.path] = item
-        for write in writes:
-            if write.path in found or on_error == "raise":
-                write.say("stored")
-            else:
-                write.say("interrupted")  # no error says more of this one
-            self.ledger.check_said(write)
-
-    def _source(self, write: Write) -> str:
-        place = self.place / f"source-{write.number}"
-        place.write_bytes(write.contents[0])
-        return str(place)
-
-    async def _do_put_file(self, operation: dict[str, Any], verbs: Any) -> None:
-        data = self.ledger.content(operation["size"])
-        write = self.ledger.write(self._path(operation), data)
-        local = self._source(write)
-        await self._guarded(
-            [write], verbs.put_file(local, write.path, **self._given(operation))
-        )
-        with suppress(FileNotFoundError):
-            os.unlink(local)
-
-    async def _do_resume(self, operation: dict[str, Any], verbs: Any) -> None:
-        self.ledger.keeps_uploads = True
-        options = {**self.options, "checkpoint": str(self.place / "journals")}
-        fs = OSSPresignedFileSystem(**options)
-        self.clients = 2
-        data = self.ledger.content(operation["size"])
-        first = self.ledger.write(self._path(operation), data)
-        local = self._source(first)
-        self.ledger.resumes[first.number] = local
-        same = type(verbs)(fs)
-        await self._guarded([first], same.put_file(local, first.path))
-        again = self.ledger.write(first.path, b"")
-        again.contents[:], again.began = first.contents, first.began
-        await self._guarded([again], same.put_file(local, first.path))
-        with suppress(FileNotFoundError):
-            os.unlink(local)
-
-    async def _do_put_tree(self, operation: dict[str, Any], verbs: Any) -> None:
-        place = self.place / f"tree-{next(self.numbers)}"
-        place.mkdir()
-        writes = []
-        for index, size in enumerate(operation["sizes"]):
-            data = self.ledger.content(size)
-            writes.append(self.ledger.write(f"{BUCKET}/tree/f{index}", data))
-            (place / f"f{index}").write_bytes(data)
-        await self._guarded_many(
-            writes,
-            verbs.put(
-                f"{place}/",
-                f"{BUCKET}/tree/",
-                recursive=True,
-                on_error=operation["on_error"],
-            ),
-            operation["on_error"],
-        )
-
-    async def _do_write(self, operation: dict[str, Any], verbs: Any) -> None:
-        data = self.ledger.content(operation["size"])
-        write = self.ledger.write(self._path(operation), data)
-        step = operation["step"]
-        given = self._given(operation)
-
-        async def work() -> None:
-            # Files have no coroutines, so a loop calls them in a thread of the world.
-            await verbs.in_thread(
-                lambda: self._write(write, data, step, operation, given)
-            )
-
-        raises = operation["raises"] or operation["drops"]
-        if not raises:
-            await self._guarded([write], work())
-            return
-        try:
-            await work()
-        except _ByUser:
-            pass
-        except BaseException as error:
-            self.ledger.note_error(error)
-            if not isinstance(error, (OSError, ValueError)):
-                write.say("interrupted", error)
-                raise
-        publishes = self.options.get("on_exception") == "publish"
-        write.say("interrupted" if publishes else "not stored")
-        if publishes:
-            write.contents += [data[:n] for n in range(0, len(data) + 1, step)]
-        self.ledger.check_said(write)
-
-    def _write(
-        self,
-        write: Write,
-        data: bytes,
-        step: int,
-        operation: dict[str, Any],
-        given: Any,
-    ) -> None:
-        if self.options.get("on_exception") == "publish":
-            write.contents += [data[:n] for n in range(0, len(data), step)]
-        if operation["drops"]:
-            file = self.fs.open(write.path, "wb", **given)
-            file.write(data[: len(data) // 2])
-            del file
-            gc.collect()
-            return
-        with self.fs.open(write.path, "wb", **given) as file:
-            for number, at in enumerate(range(0, len(data), step)):
-                file.write(data[at : at + step])
-                if operation["raises"] and number == len(data) // step // 2:
-                    raise _ByUser
-            if operation["raises"]:
-                raise _ByUser
-
-    async def _do_transaction(self, operation: dict[str, Any], verbs: Any) -> None:
-        writes = []
-        for index, size in enumerate(operation["sizes"]):
-            data = self.ledger.content(size)
-            writes.append(self.ledger.write(f"{BUCKET}/many/t{index}", data))
-        self.ledger.transactions.append([write.number for write in writes])
-
-        def work() -> None:
-            with self.fs.transaction:
-                for write, way in zip(writes, operation["ways"], strict=True):
-                    if way == "pipe":
-                        self.fs.pipe_file(write.path, write.contents[0])
-                    elif way == "write":
-                        with self.fs.open(write.path, "wb") as file:
-                            file.write(write.contents[0])
-                    else:
-                        self.fs.put_file(self._source(write), write.path)
-                if operation["raises"]:
-                    raise _ByUser
-
-        began = len(self.server.store.history)
-        try:
-            await verbs.in_thread(work)
-        except _ByUser:
-            for write in writes:
-                write.say("not stored")
-        except BaseException as error:
-            self.ledger.failed(writes, error)
-            if not isinstance(error, (OSError, ValueError)):
-                raise
-            self._check_last_comes_last(writes, began)
-        else:
-            for write in writes:
-                write.say("stored")
-        for write in writes:
-            self.ledger.check_said(write)
-
-    def _check_last_comes_last(self, writes: list[Write], began: int) -> None:
-        committed = {
-            w.number
-            for c in self.server.store.history[began:]
-            for w in writes
-            if c.data and c.data in w.contents
-        }
-        sized = [w for w in writes if len(w.contents[0]) > 8]
-        if sized and sized[-1] is writes[-1] and writes[-1].number in committed:
-            missing = [w for w in sized if w.number not in committed]
-            if missing:
-                raise Broken(
-                    f"the last object of a transaction is there, {missing[0]} is not"
-                )
-
-    async def _do_cat(self, operation: dict[str, Any], verbs: Any) -> None:
-        path, began = self._path(operation), self.world.now
-        try:
-            data = await verbs.cat_file(path)
-        except FileNotFoundError as error:
-            self.ledger.note_error(error)
-            if self.program["signer"] != "map":
-                self.ledger.check_read(path, None, began)
-        except (OSError, ValueError) as error:
-            self.ledger.note_error(error)
-        else:
-            self.ledger.check_read(path, bytes(data), began)
-
-    async def _do_ranges(self, operation: dict[str, Any], verbs: Any) -> None:
-        ranges, began = operation["ranges"], self.world.now
-        paths = [f"{BUCKET}/{key}" for key, *_ in ranges]
-        starts, ends = [r[1] for r in ranges], [r[2] for r in ranges]
-        try:
-            found = await verbs.cat_ranges(paths, starts, ends, on_error="return")
-        except (OSError, ValueError) as error:
-            self.ledger.note_error(error)
-            return
-        for path, start, end, data in zip(paths, starts, ends, found, strict=True):
-            if isinstance(data, BaseException):
-                self.ledger.note_error(data)
-            elif self.network.faults.damage_reply == 0 and end > start:
-                self.ledger.check_read(path, bytes(data), began, start, end)
-
-    async def _do_get(self, operation: dict[str, Any], verbs: Any) -> None:
-        path, began = self._path(operation), self.world.now
-        local = self.place / f"got-{next(self.numbers)}"
-        self.ledger.downloads[local.name] = path
-        is_old = self.dice.random() < 0.5
-        if is_old:
-            local.write_bytes(b"old")
-        try:
-            await verbs.get_file(path, str(local))
-        except BaseException as error:
-            self.ledger.note_error(error)
-            left = local.read_bytes() if local.exists() else None
-            if left is not None and not (is_old and left == b"old"):
-                self.ledger.check_read(path, left, began)
-            if not isinstance(error, (OSError, ValueError)):
-                raise
-        else:
-            if local.is_file():
-                self.ledger.check_read(path, local.read_bytes(), began)
-
-    async def _do_info(self, operation: dict[str, Any], verbs: Any) -> None:
-        path, began = self._path(operation), self.world.now
-        try:
-            info = await verbs.info(path)
-        except FileNotFoundError as error:
-            self.ledger.note_error(error)
-            if self.program["signer"] != "map":
-                self.ledger.check_read(path, None, began)
-        except (OSError, ValueError) as error:
-            self.ledger.note_error(error)
-        else:
-            sizes = {len(v) for v in self.ledger.versions(path, began) if v is not None}
-            if info["type"] == "file" and info["size"] not in sizes:
-                raise Broken(
-                    f"info of {path} says {info['size']} bytes, there were {sizes}"
-                )
-
-    async def _do_list(self, operation: dict[str, Any], verbs: Any) -> None:
-        with suppress(OSError, ValueError):
-            await verbs.find(BUCKET)
-
-    async def _do_remove(self, operation: dict[str, Any], verbs: Any) -> None:
-        path = self._path(operation)
-        span = self.ledger.deletes(path)
-        try:
-            await verbs.rm_file(path)
-        except (OSError, ValueError) as error:
-            self.ledger.note_error(error)
-        finally:
-            span[1] = self.world.now
-
-    async def _do_copy(
-        self, operation: dict[str, Any], verbs: Any, move: bool = False
-    ) -> None:
-        source, target = self._path(operation), f"{BUCKET}/{operation['to']}"
-        spans = [self.ledger.copying(source, target)]
-        if move:
-            spans.append(self.ledger.deletes(source))
-        try:
-            if move:
-                await verbs.mv(source, target)
-            else:
-                await verbs.cp_file(source, target)
-        except (OSError, ValueError) as error:
-            self.ledger.note_error(error)
-        finally:
-            for span in spans:
-                span[1] = self.world.now
-
-    async def _do_move(self, operation: dict[str, Any], verbs: Any) -> None:
-        await self._do_copy(operation, verbs, move=True)
-
-    async def _do_sync(self, operation: dict[str, Any], verbs: Any) -> None:
-        number = next(self.numbers)
-        place = self.place / f"sync-{number}"
-        place.mkdir()
-        writes = {}
-        for index, size in enumerate(operation["sizes"]):
-            data = self.ledger.content(size)
-            writes[f"f{index}"] = self.ledger.write(
-                f"{BUCKET}/sync-{number}/f{index}", data
-            )
-            (place / f"f{index}").write_bytes(data)
-
-        def work() -> None:
-            result = sync(
-                str(place),
-                f"{BUCKET}/sync-{number}",
-                filesystem=self.fs,
-                on_error="return",
-            )
-            for name, error in result.failed.items():
-                if name in writes:
-                    self.ledger.failed([writes[name]], error)
-            for name, write in writes.items():
-                if name in result.uncovered:
-                    write.say("not stored")
-                elif write.said == "nothing":
-                    write.say("stored")
-
-        try:
-            await verbs.in_thread(work)
-        except BaseException as error:
-            self.ledger.failed(writes.values(), error)
-            if not isinstance(error, (OSError, ValueError)):
-                raise
-        for write in writes.values():
-            self.ledger.check_said(write)
-
-    async def _do_sync_down(self, operation: dict[str, Any], verbs: Any) -> None:
-        place, began = self.place / f"down-{next(self.numbers)}", self.world.now
-
-        def work() -> None:
-            sync_down(
-                f"{BUCKET}/many", str(place), filesystem=self.fs, on_error="return"
-            )
-
-        try:
-            await verbs.in_thread(work)
-        except BaseException as error:
-            self.ledger.note_error(error)
-            if not isinstance(error, (OSError, ValueError)):
-                raise
-        if place.exists():
-            for file in sorted(place.iterdir()):
-                if file.is_file() and not file.name.startswith("."):
-                    self.ledger.check_read(
-                        f"{BUCKET}/many/{file.name}", file.read_bytes(), began
-                    )
-
-    async def _do_wait(self, operation: dict[str, Any], verbs: Any) -> None:
-        await verbs.sleep(operation["seconds"])
-
     # -- the end -------------------------------------------------------------------------
 
     def _wind_down(self, descriptors: int) -> None:
@@ -846,75 +404,6 @@ class Runner:
             raise Broken(f"tasks are left: {tasks}")
         if len(os.listdir("/proc/self/fd")) > descriptors + 2:
             raise Broken("descriptors are left")
-
-
-class _ByUser(Exception):
-    """An exception of the user's own, within a ``with`` block."""
-
-
-class Plain:
-    """Verbs of a thread."""
-
-    def __init__(self, fs: Any) -> None:
-        self.fs = fs
-
-    def __getattr__(self, name: str) -> Any:
-        verb = getattr(self.fs, name)
-
-        async def call(*args: Any, **kwargs: Any) -> Any:
-            return verb(*args, **kwargs)
-
-        return call
-
-    async def in_thread(self, function: Callable[[], Any]) -> Any:
-        return function()
-
-    async def sleep(self, seconds: float) -> None:
-        time.sleep(seconds)
-
-
-class Awaited:
-    """Verbs of an event loop."""
-
-    def __init__(self, fs: Any) -> None:
-        self.fs = fs
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.fs, f"_{name}")
-
-    async def in_thread(self, function: Callable[[], Any]) -> Any:
-        loop = asyncio.get_running_loop()
-        future = loop.create_future()
-
-        def main() -> None:
-            try:
-                result = function()
-            except BaseException as error:  # noqa: BLE001 - raised by the waiter
-                failure = error
-                loop.call_soon_threadsafe(
-                    lambda: future.done() or future.set_exception(failure)
-                )
-            else:
-                loop.call_soon_threadsafe(
-                    lambda: future.done() or future.set_result(result)
-                )
-
-        world = World.current
-        assert world is not None
-        few, world.few_threads = world.few_threads, False
-        thread = threading.Thread(target=main, name="file")
-        thread.start()
-        world.few_threads = few
-        try:
-            return await future
-        except asyncio.CancelledError:
-            while thread.is_alive():
-                with suppress(asyncio.CancelledError):
-                    await asyncio.sleep(0.01)
-            raise
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
 
 
 class SecondLife(Runner):
@@ -957,14 +446,14 @@ class SecondLife(Runner):
         for _, path, contents, said in writes:
             found = [c for c in history if f"{c.bucket}/{c.key}" == path]
             is_there = any(c.data in contents or c.is_damaged for c in found)
-            is_sure = min(map(len, contents)) > 8
+            is_sure = min(map(len, contents)) >= NAMED
             if said == "stored" and is_sure and not is_there:
                 raise Broken(f"{path} was said stored before the crash, and is not")
 
     def _check_transaction(self, contents: list[list[bytes]], first: str) -> None:
         bucket = first.partition("/")[0]
         committed = {c.data for c in self.server.store.history if c.bucket == bucket}
-        sized = [c for c in contents if len(c[0]) > 8]
+        sized = [c for c in contents if len(c[0]) >= NAMED]
         is_last_there = (
             sized and sized[-1] is contents[-1] and sized[-1][0] in committed
         )

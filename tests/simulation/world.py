@@ -9,6 +9,7 @@ in the place of ``threading``, ``queue`` and ``time``, before the package is imp
 from __future__ import annotations
 
 import _thread
+import contextvars
 import hashlib
 import math
 import queue
@@ -63,7 +64,6 @@ class World:
         self.at_step: Callable[[], None] = lambda: None  # such as a check, or a crash
         self.fail: Callable[[BaseException], object] = print  # it ends the process
         self.few_threads = False  # a new thread may not start
-        self.threads_begun = 0
 
     def note(self, *facts: object) -> None:
         """Make *facts* part of the trace, which must be the same for a seed."""
@@ -144,15 +144,17 @@ class World:
     def start(self, name: str, function: Callable[[], object]) -> Turn:
         turn = self._new(name)
 
-        def main() -> None:
+        def main(box: list[Callable[[], object]]) -> None:
             turn.ident = _thread.get_ident()
             turn.gate.acquire()
             try:
-                function()
+                # All that the thread holds is freed while it has its turn: what a
+                # finalizer does at another moment would not be fixed by the seed.
+                contextvars.Context().run(box.pop())
             finally:
                 self._end(turn)
 
-        _thread.start_new_thread(main, ())
+        _thread.start_new_thread(main, ([function],))
         return turn
 
     def _end(self, turn: Turn) -> None:
@@ -293,7 +295,6 @@ class Thread:
         assert world is not None
         if world.few_threads and world.random.random() < 0.5:
             raise RuntimeError("can't start new thread")
-        world.threads_begun += 1
         self._turn = world.start(self.name, self._run)
         world.wait()
 
@@ -328,6 +329,14 @@ def _current_thread() -> Any:
     return _threads.get(_thread.get_ident(), threading.main_thread())
 
 
+def _get_ident() -> int:
+    # The system gives the number of a thread that has ended to another one, or not.
+    world = _world()
+    if world is None or world.running is None:
+        return _thread.get_ident()
+    return world.running.number + 1
+
+
 def _now() -> float:
     return World.current.now if World.current is not None else 0.0
 
@@ -343,6 +352,7 @@ def install() -> None:
     threading.Lock, threading.RLock = Lock, RLock  # type: ignore[misc, assignment]
     threading.Event, threading.Thread = Event, Thread  # type: ignore[misc, assignment]
     threading.current_thread = _current_thread
+    threading.get_ident = _get_ident
     queue.SimpleQueue = SimpleQueue  # type: ignore[misc, assignment]
     time.monotonic = time.perf_counter = _now
     time.time = lambda: EPOCH + _now()

@@ -1,0 +1,440 @@
+"""Operations of callers: what each does, and what must be true of its result."""
+
+from __future__ import annotations
+
+import gc
+import itertools
+import os
+import random
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from fsspec_osspresigned import OSSPresignedFileSystem, sync, sync_down
+
+from .ledger import NAMED, Broken, Ledger, Write
+from .network import BUCKETS, Network, Server
+from .programs import Program
+from .verbs import ByUserError
+from .world import World
+
+BUCKET = BUCKETS[0]
+
+
+class Operations:
+    """The operations of one program; ``_do_pipe`` does ``pipe``, and so on.
+
+    *verbs* are those of the calling thread or event loop.
+    """
+
+    program: Program
+    place: Path  # directory of local files
+    world: World
+    dice: random.Random
+    server: Server
+    network: Network
+    ledger: Ledger
+    numbers: itertools.count[int]
+    clients: int
+    fs: Any
+    options: dict[str, Any]
+
+    async def _operation(self, operation: dict[str, Any], verbs: Any) -> None:
+        method = getattr(self, f"_do_{operation['do']}")
+        await method(operation, verbs)
+
+    def _path(self, operation: dict[str, Any]) -> str:
+        return f"{BUCKET}/{operation['key']}"
+
+    async def _guarded(self, writes: list[Write], work: Any) -> Any:
+        """Await *work*, which writes; note what it says of *writes*."""
+        try:
+            result = await work
+        except BaseException as error:
+            self.ledger.failed(writes, error)
+            for write in writes:
+                self.ledger.check_said(write)
+            if not isinstance(error, (OSError, ValueError)):
+                raise
+            return None
+        for write in writes:
+            if write.said == "nothing":
+                write.say("stored")
+            self.ledger.check_said(write)
+        return result
+
+    def _given(self, operation: dict[str, Any]) -> dict[str, Any]:
+        given: dict[str, Any] = {}
+        if operation.get("overwrite") is not None:
+            given["overwrite"] = operation["overwrite"]
+        return given
+
+    async def _do_pipe(self, operation: dict[str, Any], verbs: Any) -> None:
+        data = self.ledger.content(operation["size"])
+        write = self.ledger.write(self._path(operation), data)
+        given = self._given(operation)
+        if operation["create"]:
+            given["mode"] = "create"
+        await self._guarded([write], verbs.pipe_file(write.path, data, **given))
+
+    async def _do_pipe_many(self, operation: dict[str, Any], verbs: Any) -> None:
+        writes, values = [], {}
+        for index, size in enumerate(operation["sizes"]):
+            data = self.ledger.content(size)
+            writes.append(self.ledger.write(f"{BUCKET}/many/f{index}", data))
+            values[writes[-1].path] = data
+        await self._guarded_many(
+            writes,
+            verbs.pipe(values, on_error=operation["on_error"]),
+            operation["on_error"],
+        )
+
+    async def _guarded_many(
+        self, writes: list[Write], work: Any, on_error: str
+    ) -> None:
+        try:
+            receipts = await work
+        except BaseException as error:
+            for write in writes:
+                if write.path in (getattr(error, "failures", None) or {}):
+                    continue
+                write.said = "nothing"
+            self.ledger.failed(writes, error)
+            for write in writes:
+                self.ledger.check_said(write)
+            if not isinstance(error, (OSError, ValueError)):
+                raise
+            return
+        found: dict[str, Any] = {}
+        if on_error == "return" and len(receipts) != len(writes):
+            raise Broken(f"{len(receipts)} results for {len(writes)} objects")
+        for item in receipts or ():
+            if isinstance(item, BaseException):
+                self.ledger.note_error(item)
+            else:
+                found[item.path] = item
+        for write in writes:
+            if write.path in found or on_error == "raise":
+                write.say("stored")
+            else:
+                write.say("interrupted")  # no error says more of this one
+            self.ledger.check_said(write)
+
+    def _source(self, write: Write) -> str:
+        place = self.place / f"source-{write.number}"
+        place.write_bytes(write.contents[0])
+        return str(place)
+
+    async def _do_put_file(self, operation: dict[str, Any], verbs: Any) -> None:
+        data = self.ledger.content(operation["size"])
+        write = self.ledger.write(self._path(operation), data)
+        local = self._source(write)
+        await self._guarded(
+            [write], verbs.put_file(local, write.path, **self._given(operation))
+        )
+        with suppress(FileNotFoundError):
+            os.unlink(local)
+
+    async def _do_resume(self, operation: dict[str, Any], verbs: Any) -> None:
+        self.ledger.keeps_uploads = True
+        options = {**self.options, "checkpoint": str(self.place / "journals")}
+        fs = OSSPresignedFileSystem(**options)
+        self.clients = 2
+        data = self.ledger.content(operation["size"])
+        first = self.ledger.write(self._path(operation), data)
+        local = self._source(first)
+        self.ledger.resumes[first.number] = local
+        same = type(verbs)(fs)
+        await self._guarded([first], same.put_file(local, first.path))
+        again = self.ledger.write(first.path, b"")
+        again.contents[:], again.began = first.contents, first.began
+        await self._guarded([again], same.put_file(local, first.path))
+        with suppress(FileNotFoundError):
+            os.unlink(local)
+
+    async def _do_put_tree(self, operation: dict[str, Any], verbs: Any) -> None:
+        place = self.place / f"tree-{next(self.numbers)}"
+        place.mkdir()
+        writes = []
+        for index, size in enumerate(operation["sizes"]):
+            data = self.ledger.content(size)
+            writes.append(self.ledger.write(f"{BUCKET}/tree/f{index}", data))
+            (place / f"f{index}").write_bytes(data)
+        await self._guarded_many(
+            writes,
+            verbs.put(
+                f"{place}/",
+                f"{BUCKET}/tree/",
+                recursive=True,
+                on_error=operation["on_error"],
+            ),
+            operation["on_error"],
+        )
+
+    async def _do_write(self, operation: dict[str, Any], verbs: Any) -> None:
+        data = self.ledger.content(operation["size"])
+        write = self.ledger.write(self._path(operation), data)
+        step = operation["step"]
+        given = self._given(operation)
+
+        async def work() -> None:
+            # Files have no coroutines, so a loop calls them in a thread of the world.
+            await verbs.in_thread(
+                lambda: self._write(write, data, step, operation, given)
+            )
+
+        raises = operation["raises"] or operation["drops"]
+        if not raises:
+            await self._guarded([write], work())
+            return
+        try:
+            await work()
+        except ByUserError:
+            pass
+        except BaseException as error:
+            self.ledger.note_error(error)
+            if not isinstance(error, (OSError, ValueError)):
+                write.say("interrupted", error)
+                raise
+        publishes = self.options.get("on_exception") == "publish"
+        write.say("interrupted" if publishes else "not stored")
+        if publishes:
+            write.contents += [data[:n] for n in range(0, len(data) + 1, step)]
+        self.ledger.check_said(write)
+
+    def _write(
+        self,
+        write: Write,
+        data: bytes,
+        step: int,
+        operation: dict[str, Any],
+        given: Any,
+    ) -> None:
+        if self.options.get("on_exception") == "publish":
+            write.contents += [data[:n] for n in range(0, len(data), step)]
+        if operation["drops"]:
+            file = self.fs.open(write.path, "wb", **given)
+            file.write(data[: len(data) // 2])
+            del file
+            gc.collect()
+            return
+        with self.fs.open(write.path, "wb", **given) as file:
+            for number, at in enumerate(range(0, len(data), step)):
+                file.write(data[at : at + step])
+                if operation["raises"] and number == len(data) // step // 2:
+                    raise ByUserError
+            if operation["raises"]:
+                raise ByUserError
+
+    async def _do_transaction(self, operation: dict[str, Any], verbs: Any) -> None:
+        writes = []
+        for index, size in enumerate(operation["sizes"]):
+            data = self.ledger.content(size)
+            writes.append(self.ledger.write(f"{BUCKET}/many/t{index}", data))
+        self.ledger.transactions.append([write.number for write in writes])
+
+        def work() -> None:
+            with self.fs.transaction:
+                for write, way in zip(writes, operation["ways"], strict=True):
+                    if way == "pipe":
+                        self.fs.pipe_file(write.path, write.contents[0])
+                    elif way == "write":
+                        with self.fs.open(write.path, "wb") as file:
+                            file.write(write.contents[0])
+                    else:
+                        self.fs.put_file(self._source(write), write.path)
+                if operation["raises"]:
+                    raise ByUserError
+
+        began = len(self.server.store.history)
+        try:
+            await verbs.in_thread(work)
+        except ByUserError:
+            for write in writes:
+                write.say("not stored")
+        except BaseException as error:
+            self.ledger.failed(writes, error)
+            if not isinstance(error, (OSError, ValueError)):
+                raise
+            self._check_last_comes_last(writes, began)
+        else:
+            for write in writes:
+                write.say("stored")
+        for write in writes:
+            self.ledger.check_said(write)
+
+    def _check_last_comes_last(self, writes: list[Write], began: int) -> None:
+        committed = {
+            w.number
+            for c in self.server.store.history[began:]
+            for w in writes
+            if c.data and c.data in w.contents
+        }
+        sized = [w for w in writes if len(w.contents[0]) >= NAMED]
+        if sized and sized[-1] is writes[-1] and writes[-1].number in committed:
+            missing = [w for w in sized if w.number not in committed]
+            if missing:
+                raise Broken(
+                    f"the last object of a transaction is there, {missing[0]} is not"
+                )
+
+    async def _do_cat(self, operation: dict[str, Any], verbs: Any) -> None:
+        path, began = self._path(operation), self.world.now
+        try:
+            data = await verbs.cat_file(path)
+        except FileNotFoundError as error:
+            self.ledger.note_error(error)
+            if self.program["signer"] != "map":
+                self.ledger.check_read(path, None, began)
+        except (OSError, ValueError) as error:
+            self.ledger.note_error(error)
+        else:
+            self.ledger.check_read(path, bytes(data), began)
+
+    async def _do_ranges(self, operation: dict[str, Any], verbs: Any) -> None:
+        ranges, began = operation["ranges"], self.world.now
+        paths = [f"{BUCKET}/{key}" for key, *_ in ranges]
+        starts, ends = [r[1] for r in ranges], [r[2] for r in ranges]
+        try:
+            found = await verbs.cat_ranges(paths, starts, ends, on_error="return")
+        except (OSError, ValueError) as error:
+            self.ledger.note_error(error)
+            return
+        for path, start, end, data in zip(paths, starts, ends, found, strict=True):
+            if isinstance(data, BaseException):
+                self.ledger.note_error(data)
+            elif self.network.faults.damage_reply == 0 and end > start:
+                self.ledger.check_read(path, bytes(data), began, start, end)
+
+    async def _do_get(self, operation: dict[str, Any], verbs: Any) -> None:
+        path, began = self._path(operation), self.world.now
+        local = self.place / f"got-{next(self.numbers)}"
+        self.ledger.downloads[local.name] = path
+        is_old = self.dice.random() < 0.5
+        if is_old:
+            local.write_bytes(b"old")
+        try:
+            await verbs.get_file(path, str(local))
+        except BaseException as error:
+            self.ledger.note_error(error)
+            left = local.read_bytes() if local.exists() else None
+            if left is not None and not (is_old and left == b"old"):
+                self.ledger.check_read(path, left, began)
+            if not isinstance(error, (OSError, ValueError)):
+                raise
+        else:
+            if local.is_file():
+                self.ledger.check_read(path, local.read_bytes(), began)
+
+    async def _do_info(self, operation: dict[str, Any], verbs: Any) -> None:
+        path, began = self._path(operation), self.world.now
+        try:
+            info = await verbs.info(path)
+        except FileNotFoundError as error:
+            self.ledger.note_error(error)
+            if self.program["signer"] != "map":
+                self.ledger.check_read(path, None, began)
+        except (OSError, ValueError) as error:
+            self.ledger.note_error(error)
+        else:
+            sizes = {len(v) for v in self.ledger.versions(path, began) if v is not None}
+            if info["type"] == "file" and info["size"] not in sizes:
+                raise Broken(
+                    f"info of {path} says {info['size']} bytes, there were {sizes}"
+                )
+
+    async def _do_list(self, operation: dict[str, Any], verbs: Any) -> None:
+        with suppress(OSError, ValueError):
+            await verbs.find(BUCKET)
+
+    async def _do_remove(self, operation: dict[str, Any], verbs: Any) -> None:
+        path = self._path(operation)
+        span = self.ledger.deletes(path)
+        try:
+            await verbs.rm_file(path)
+        except (OSError, ValueError) as error:
+            self.ledger.note_error(error)
+        finally:
+            span[1] = self.world.now
+
+    async def _do_copy(
+        self, operation: dict[str, Any], verbs: Any, move: bool = False
+    ) -> None:
+        source, target = self._path(operation), f"{BUCKET}/{operation['to']}"
+        spans = [self.ledger.copying(source, target)]
+        if move:
+            spans.append(self.ledger.deletes(source))
+        try:
+            if move:
+                await verbs.mv(source, target)
+            else:
+                await verbs.cp_file(source, target)
+        except (OSError, ValueError) as error:
+            self.ledger.note_error(error)
+        finally:
+            for span in spans:
+                span[1] = self.world.now
+
+    async def _do_move(self, operation: dict[str, Any], verbs: Any) -> None:
+        await self._do_copy(operation, verbs, move=True)
+
+    async def _do_sync(self, operation: dict[str, Any], verbs: Any) -> None:
+        number = next(self.numbers)
+        place = self.place / f"sync-{number}"
+        place.mkdir()
+        writes = {}
+        for index, size in enumerate(operation["sizes"]):
+            data = self.ledger.content(size)
+            writes[f"f{index}"] = self.ledger.write(
+                f"{BUCKET}/sync-{number}/f{index}", data
+            )
+            (place / f"f{index}").write_bytes(data)
+
+        def work() -> None:
+            result = sync(
+                str(place),
+                f"{BUCKET}/sync-{number}",
+                filesystem=self.fs,
+                on_error="return",
+            )
+            for name, error in result.failed.items():
+                if name in writes:
+                    self.ledger.failed([writes[name]], error)
+            for name, write in writes.items():
+                if name in result.uncovered:
+                    write.say("not stored")
+                elif write.said == "nothing":
+                    write.say("stored")
+
+        try:
+            await verbs.in_thread(work)
+        except BaseException as error:
+            self.ledger.failed(writes.values(), error)
+            if not isinstance(error, (OSError, ValueError)):
+                raise
+        for write in writes.values():
+            self.ledger.check_said(write)
+
+    async def _do_sync_down(self, operation: dict[str, Any], verbs: Any) -> None:
+        place, began = self.place / f"down-{next(self.numbers)}", self.world.now
+
+        def work() -> None:
+            sync_down(
+                f"{BUCKET}/many", str(place), filesystem=self.fs, on_error="return"
+            )
+
+        try:
+            await verbs.in_thread(work)
+        except BaseException as error:
+            self.ledger.note_error(error)
+            if not isinstance(error, (OSError, ValueError)):
+                raise
+        if place.exists():
+            for file in sorted(place.iterdir()):
+                if file.is_file() and not file.name.startswith("."):
+                    self.ledger.check_read(
+                        f"{BUCKET}/many/{file.name}", file.read_bytes(), began
+                    )
+
+    async def _do_wait(self, operation: dict[str, Any], verbs: Any) -> None:
+        await verbs.sleep(operation["seconds"])
