@@ -207,12 +207,17 @@ class Stream:
             self._check()
 
 
-def has_free_descriptor() -> bool:
-    """Return whether this process could open one more file now."""
+def has_free_descriptors(count: int) -> bool:
+    """Return whether this process could open *count* more files now."""
+    opened: list[int] = []
     try:
-        os.close(os.open(os.devnull, os.O_RDONLY))
+        while len(opened) < count:
+            opened.append(os.open(os.devnull, os.O_RDONLY))
     except OSError:
         return False
+    finally:
+        for descriptor in opened:
+            os.close(descriptor)
     return True
 
 

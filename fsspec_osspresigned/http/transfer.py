@@ -21,7 +21,7 @@ import pycurl
 from attrs import field, frozen
 
 from ..call_stack import FEW_FILES
-from ..compat import has_free_descriptor, has_received
+from ..compat import has_free_descriptors, has_received
 from ..errors import (
     ConfigurationError,
     NetworkError,
@@ -45,6 +45,7 @@ MAX_HEAD = 256 * 1024  # bytes before the body, 1xx replies included
 MAX_FIELDS = 256  # lines of a head; OSS sends some twenty
 _GOOD = range(200, 300)
 _MAX_REASON = 200
+_DESCRIPTORS = 4  # that libcurl opens for one request in a thread, at most
 _JOINED = 64 * 1024  # bytes of small blocks that are sent together
 _NOTHING = memoryview(b"")
 _WINDOWS = 10  # of progress, within which a reply ends, except for an object's body
@@ -570,9 +571,10 @@ class Transfer:
             msg = f"no connection to {host} within {self.route.connect_seconds:g} s"
             return NetworkTimeoutError(msg, path=path, sent=False)
         # libcurl does not say why it could open no socket, or nothing at all.
-        is_without = code == pycurl.E_OUT_OF_MEMORY and not is_asked
-        is_without |= code == pycurl.E_COULDNT_CONNECT
-        if is_without and not has_free_descriptor():
+        needed = 1 if code == pycurl.E_COULDNT_CONNECT else 0
+        if code == pycurl.E_OUT_OF_MEMORY and not is_asked:
+            needed = _DESCRIPTORS
+        if needed and not has_free_descriptors(needed):
             msg = f"no connection to {host}: {os.strerror(errno.EMFILE)}; {FEW_FILES}"
             return TooManyFilesError(msg, path=path, sent=False)
         # A server that has less than what was announced cannot have acted on it.
