@@ -387,6 +387,14 @@ def test_objects_that_look_alike_are_told_apart(environment):
     assert listed[1] is listed[2] is not listed[0]
 
 
+def test_a_bound_method_is_one_signer(environment):
+    """Each use of its name is a new object, and means the same signer."""
+    one, two = Masked(KeySigner.from_options()), Masked(KeySigner.from_options())
+    first = OSSPresignedFileSystem(signer=one.sign)
+    assert OSSPresignedFileSystem(signer=one.sign) is first
+    assert OSSPresignedFileSystem(signer=two.sign) is not first
+
+
 def test_a_process_of_many_options_drops_unused_clients(environment, monkeypatch):
     """A server with a map for each user does not grow; what is in use stays."""
     monkeypatch.setattr(filesystem, "MAX_INSTANCES", 3)

@@ -187,6 +187,15 @@ def test_a_directory_with_objects_is_not_removed_alone(full, blind):
     assert full.find(ROOT) == [f"{ROOT}/d/e/a"]
 
 
+def test_one_object_shows_that_a_directory_is_not_empty(fs, owner):
+    """A large directory is not listed to its end."""
+    fs.pipe({f"{ROOT}/d/{number:04}": b"" for number in range(1_001)})
+    owner.oss.clear()
+    with pytest.raises(FileExistsError):
+        fs.rmdir(f"{ROOT}/d")
+    assert owner.actions() == ["ListObjectsV2"]
+
+
 def test_a_pattern_lists_only_what_begins_so(fs, owner):
     """What stands before the first wildcard goes to the store."""
     fs.pipe({f"{ROOT}/d/{name}": b"12" for name in ("ab1", "ab2", "b1", "e/ab3")})

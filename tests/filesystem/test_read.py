@@ -36,6 +36,15 @@ PATH = f"{ROOT}/a.bin"
 DATA = bytes(range(256)) * 40
 
 
+def test_range_without_an_end_is_asked_for_once(fs, owner):
+    """It may be large, so a worker thread reads it at once."""
+    data = os.urandom(600_000)
+    fs.pipe_file(PATH, data)
+    owner.oss.clear()
+    assert fs.cat_ranges([PATH], [10], [None]) == [data[10:]]
+    assert owner.actions() == ["GetObject"]
+
+
 def test_ranges_are_those_of_a_slice(full, owner):
     """Whatever start and end are, the bytes are those that a slice has."""
     full.pipe_file(PATH, DATA)

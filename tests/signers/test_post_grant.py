@@ -84,6 +84,21 @@ def test_files_hold_grants(tmp_path, form):
     assert signer.sign([post("out/x")])
 
 
+def test_a_changed_grant_is_read_where_that_may_take_time(tmp_path):
+    """The loop, which all requests share, reads no file, and asks no server."""
+    path = tmp_path / "grant.json"
+    path.write_text(json.dumps(current()))
+    path.chmod(0o600)
+    signer = signer_of(str(path))
+    assert not signer.waits
+    path.write_text(json.dumps(current(["starts-with", "$key", "out/"])))
+    assert signer.waits
+    assert signer.grant_waits
+    signer.sign([post("out/x")])
+    assert not signer.waits
+    assert fetching(never)[0].waits
+
+
 def test_other_places(tmp_path, monkeypatch):
     """A mapping, JSON text, a variable and a URL of fsspec hold grants as well."""
     text = json.dumps(current())

@@ -8,7 +8,9 @@ import pytest
 
 from fsspec_osspresigned.errors import BindingError, ConfigurationError, NotSignedError
 from fsspec_osspresigned.model import Action, Operation
+from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.secret import Secret
+from fsspec_osspresigned.signers import make_signer
 from fsspec_osspresigned.signers.base import ChainSigner, Signer, sign_checked
 from fsspec_osspresigned.signers.presigned_urls import OneURLSigner, URLMapSigner
 from fsspec_osspresigned.url_map.source import load
@@ -391,6 +393,17 @@ def test_url_of_its_object(target):
     """Hosts of one bucket, and those with the bucket in the path, are understood."""
     (request,) = signer(f"{target}?{V1}", trusted=False).sign([put()])
     assert request.url.reveal() == f"{target}?{V1}"
+
+
+def test_a_url_in_a_file_is_read_where_that_may_take_time(tmp_path, monkeypatch):
+    """It is read for each call; a variable is at hand."""
+    place = tmp_path / "one.url"
+    place.touch(mode=0o600)
+    place.write_text(url("k"))
+    monkeypatch.setenv("ONE_URL", url("k"))
+    for reference, waits in ((f"file:{place}", True), ("env:ONE_URL", False)):
+        signer = make_signer(Options(presigned_url=reference), lambda _: b"")
+        assert (signer.waits, signer.grant_waits) == (waits, waits)
 
 
 def test_a_changed_map_is_read_where_that_may_take_time(tmp_path):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 import os
 import stat
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -13,7 +17,7 @@ from attrs import evolve
 from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.retry import RetryPolicy
 from fsspec_osspresigned.emulator import Emulator, Fault
-from fsspec_osspresigned.engine.engine import run
+from fsspec_osspresigned.engine.engine import blocking, run
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
     CheckpointInUseError,
@@ -42,6 +46,7 @@ from fsspec_osspresigned.upload import resume as module
 from fsspec_osspresigned.upload.journal import Checkpoint, JournalPart, head_line, parse
 from fsspec_osspresigned.upload.oss_calls import OSSCalls
 from fsspec_osspresigned.upload.resume import Listing, agreed, is_stale, list_parts
+from fsspec_osspresigned.upload.upload import upload_source
 from fsspec_osspresigned.url_map.source import load
 from tests.uploading import PlainUpload, put
 
@@ -492,6 +497,39 @@ def test_another_process_is_at_it(world):
     held.release()
     world.put()
     assert world.stored() == DATA
+
+
+def test_a_journal_that_nobody_waits_for_is_released(world, monkeypatch):
+    """A call that is cancelled twice does not wait for the lock, nor keep it."""
+    begun, go, hold = threading.Event(), threading.Event(), Checkpoint.hold
+
+    def slow(*args):
+        begun.set()
+        go.wait(20)
+        return hold(*args)
+
+    monkeypatch.setattr(Checkpoint, "hold", slow)
+
+    async def main():
+        body = FileBody.of(str(world.file))
+        call = upload_source(world.client(), Target(path=PATH), body)
+        upload = asyncio.create_task(call)
+        await blocking(begun.wait, 20)
+        for _ in range(2):
+            upload.cancel()
+            await asyncio.sleep(0.01)
+        assert upload.done()
+
+    run(main)
+    go.set()
+    monkeypatch.setattr(Checkpoint, "hold", hold)
+    for _ in range(200):
+        with contextlib.suppress(CheckpointInUseError):
+            world.checkpoint.hold(PATH, str(world.file)).release()
+            break
+        time.sleep(0.05)
+    else:
+        raise AssertionError("the journal stays locked")
 
 
 def test_a_full_disk_does_not_stop_the_upload(world, monkeypatch, caplog):
