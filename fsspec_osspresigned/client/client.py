@@ -248,13 +248,11 @@ class Client:
             return await _parsed(
                 attempts.counted(reply), parse, exchange, in_thread=in_thread
             )
-        except asyncio.CancelledError as cancelled:
-            error = cancelled
-            if operation.action.publishes:  # the store may have acted
-                self.written.forget(operation.path)
-            raise
         except BaseException as caught:
             error = caught
+            is_cancelled = isinstance(caught, asyncio.CancelledError)
+            if is_cancelled and operation.action.publishes:  # the store may have acted
+                self.written.forget(operation.path)
             raise
         finally:
             breaker.leave(error, probes=probes)

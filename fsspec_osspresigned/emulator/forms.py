@@ -89,7 +89,10 @@ class IncomingForm:
         raise refused("MalformedPOSTRequest", ec=_NO_FILE)
 
     async def receive_file(self) -> MutableMapping[str, Any]:
-        """Return the next bytes of the file as an ASGI message; the last come after the form."""
+        """Return the next bytes of the file as an ASGI message.
+
+        The last ones come only after the whole form.
+        """
         data, more = await self._up_to_mark()
         if not more:
             await self._finish()

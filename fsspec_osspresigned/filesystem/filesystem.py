@@ -289,9 +289,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         this returns or raises.
 
         *kwargs* are options of every object, ``batch_size`` (files at a time, by
-        default up to 128, of which 16 are large) and ``on_error``: ``raise`` stops at the first
-        failure, ``return`` returns exceptions in place of receipts, ``omit`` omits
-        them. After 16 equal refusals (401, 403) in a row, no further file is sent. A
+        default up to 128, of which 16 are large) and ``on_error``: ``raise`` stops at
+        the first failure, ``return`` returns exceptions in place of receipts, ``omit``
+        omits them. After 16 equal refusals (401, 403) in a row, no further file is sent. A
         transaction returns no receipts.
 
         Raises:

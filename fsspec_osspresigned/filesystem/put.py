@@ -393,7 +393,8 @@ class PutCall:
     ) -> PresignedWriter:
         """Return a binary file for writing; not for the engine's own thread.
 
-        *size* in bytes, if it is known, is only used to plan parts.
+        *size* is in bytes; None if it is not known. A file that gets fewer or more bytes
+        must be discarded.
         """
         from ..upload.writer import PresignedWriter  # noqa: PLC0415 - only for streams
 

@@ -148,7 +148,7 @@ def _adapter() -> _Adapter:
 
 
 class JSONService:
-    """Sends small requests over kept connections, which all services of a process share.
+    """Sends small requests; thread-safe. All services of a process share connections.
 
     A connection must be open within *connect_timeout* seconds, and bytes must come
     within *progress_timeout* seconds; None is no limit. *allow_http* permits plain http

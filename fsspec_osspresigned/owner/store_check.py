@@ -123,9 +123,8 @@ class URLCall:
 class FormCall:
     key: CheckKey
     body: bytes
-    below: str = field(
-        default="", kw_only=True
-    )  # prefix of the policy, below the directory
+    # Prefix of the policy, below the directory of the check.
+    below: str = field(default="", kw_only=True)
     # Further attributes of :class:`GrantTerms`.
     terms: Mapping[str, Any] = field(factory=dict, kw_only=True)
     # Form fields that no condition names; None does not send a field.

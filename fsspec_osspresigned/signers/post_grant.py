@@ -97,6 +97,8 @@ class FetchedGrant:
         allow_http: permits plain http to other machines.
     """
 
+    waits = True  # ``current`` may ask the server
+
     def __init__(
         self,
         url: str,
@@ -107,7 +109,6 @@ class FetchedGrant:
         allow_http: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.waits = True
         self._url = SecretURL(url)
         del url
         text = self._url.reveal

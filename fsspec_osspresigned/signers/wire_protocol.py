@@ -74,17 +74,15 @@ _PARTS_NEEDED = (
 # What a signer may add by itself, because it changes no meaning: what signs, limits of
 # rate and of addresses, who pays, and whom the store tells. All else may be another call,
 # of today or of tomorrow. The last one signs for Alibaba Cloud CDN, x-id for S3's SDKs.
-_SIGNERS_OWN = (
-    OWN_PARAMETERS
-    | {S3_KEY_V2}
-    | frozenset(
-        """
-    callback callback-var x-oss-callback x-oss-callback-var
-    x-oss-ac-forward-allow x-oss-ac-source-ip x-oss-ac-subnet-mask x-oss-ac-vpc-id
-    x-oss-request-payer x-oss-traffic-limit x-id auth_key
-    """.split()  # noqa: SIM905 - a list of quoted names is not readable
-    )
-)
+_SIGNERS_OWN = {
+    *OWN_PARAMETERS,
+    S3_KEY_V2,
+    *"""
+    callback callback-var x-oss-callback x-oss-callback-var x-oss-ac-forward-allow
+    x-oss-ac-source-ip x-oss-ac-subnet-mask x-oss-ac-vpc-id x-oss-request-payer
+    x-oss-traffic-limit x-id auth_key
+    """.split(),  # noqa: SIM905 - a list of quoted names is not readable
+}
 
 
 def bearer(token: Secret | None) -> dict[str, str]:

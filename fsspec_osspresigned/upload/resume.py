@@ -358,7 +358,7 @@ async def resumption_of(
         def hold() -> HeldJournal:
             journal = directory.hold(target.path, local)
             undo.callback(journal.release)  # here, because a cancellation loses it
-            if is_over.is_set():  # cancelled again: nobody has waited
+            if is_over.is_set():  # a second cancellation has ended the wait for it
                 journal.release()
             return journal
 

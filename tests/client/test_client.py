@@ -171,7 +171,7 @@ def test_signers_of_the_user_are_called_for_requests_with_a_place(waits, at_most
 
 
 def test_retry_after_a_failed_prefetch_is_signed_by_the_signer():
-    """What was signed ahead is asked once."""
+    """The prefetcher is asked for the first try only."""
     client = make(OK)
     asked = []
 

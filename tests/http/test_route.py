@@ -59,7 +59,7 @@ def test_authorities_of_the_environment(
 def test_authorities_of_the_environment_are_the_only_ones(
     serve, send, certified, authority, tmp_path, folder
 ):
-    """Where libcurl itself would look for authorities does not count."""
+    """The default authorities of libcurl are not trusted beside them."""
 
     def script(peer):
         with contextlib.suppress(OSError):

@@ -191,7 +191,7 @@ class Ledger:
         }
 
     def check_said(self, write: Write) -> None:
-        """What a call said of its object is true when it says so."""
+        """Check that the outcome that a call has just reported is true."""
         is_sure = min(map(len, write.contents)) >= NAMED
         # Another call may have replaced it before this one could look.
         bucket, _, key = write.path.partition("/")

@@ -56,7 +56,7 @@ _WATCH = 1.0  # seconds between two looks at a transfer
 
 @frozen
 class Commit:
-    """What the store did to one object, and when; *data* None is a deletion."""
+    """A change of one object in the store; times in seconds, *data* None is a deletion."""
 
     at: float
     bucket: str
@@ -253,7 +253,7 @@ class Server:
 
 @define
 class Faults:
-    """How often each thing goes wrong, as a share of all exchanges."""
+    """The share of exchanges in which each fault happens, from 0 to 1."""
 
     refuse: float = 0.0  # no connection
     lose_request: float = 0.0  # the connection ends before the store has all of it
@@ -297,7 +297,7 @@ class Network:
     faults: Faults = field(factory=Faults)
     events: list[Event] = field(factory=list)
     in_flight: int = 0
-    is_down: bool = False  # nobody can be reached
+    is_down: bool = False  # no connection can be opened
 
     def draw(self) -> str:
         """Return what happens to the next exchange."""
@@ -319,7 +319,7 @@ network: Network | None = None  # that of this world
 
 
 class _Easy:
-    """What ``Transfer`` asks libcurl about a handle."""
+    """The part of a handle of libcurl that ``Transfer`` reads."""
 
     def __init__(self) -> None:
         self.info: dict[int, int] = {}

@@ -101,7 +101,9 @@ class Policy:
     max_part_size: int | None = None
     overwrite: bool = True  # False signs ``x-oss-forbid-overwrite: true`` with writes
     versions: bool = False  # whether ``versionId`` may be signed, also in copy sources
-    requests_per_minute: int | None = None  # signatures a minute in each process
+    requests_per_minute: int | None = (
+        None  # signatures, in each process; None is no limit
+    )
 
     def covers(self, path: str) -> bool:
         """Return whether *path* begins with a granted prefix, byte for byte."""

@@ -199,7 +199,10 @@ def confirmed(
     what: str = "object",
     verb: str = "delete",
 ) -> bool:
-    """Print the first *names*, and return whether the user confirms; UsageError without a terminal."""
+    """Print the first *names*, and return whether the user confirms.
+
+    UsageError without a terminal.
+    """
     if not sys.stdin.isatty():
         msg = "standard input is not a terminal: give --yes, or --dry-run first"
         raise click.UsageError(msg)
