@@ -166,15 +166,15 @@ class Ledger:
 
     def _check_content(self, path: str, data: bytes, at: float, sent_at: float) -> None:
         owner = self.owner(path, data)
-        if owner is not None and owner.began <= at <= owner.ended:
-            if sent_at > owner.cancelled + _NOTICED:
-                raise Broken(
-                    f"{owner}, cancelled at {owner.cancelled:.3f}, was sent on"
-                )
+        is_in_time = owner is not None and owner.began <= at <= owner.ended
+        if is_in_time and sent_at <= owner.cancelled + _NOTICED:
             return
         for source, (began, ended) in self.copies.get(path, []):
             if began <= at <= ended and data in self._contents(source):
                 return
+        if is_in_time:
+            when = f"{owner.cancelled:.3f}"
+            raise Broken(f"{owner}, cancelled at {when}, was sent on at {sent_at:.3f}")
         if owner is not None:
             raise Broken(f"{path} was written at {at:.3f}, after {owner} had ended")
         raise Broken(f"{path} got {len(data)} bytes that no call was to write there")
