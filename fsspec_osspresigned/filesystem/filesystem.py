@@ -10,7 +10,18 @@ import hashlib
 import os
 from collections.abc import AsyncIterator, Mapping
 from datetime import datetime
-from typing import Any, NoReturn, TypeAlias
+from typing import (
+    IO,
+    TYPE_CHECKING,
+    Any,
+    BinaryIO,
+    NoReturn,
+    TextIO,
+    TypeAlias,
+    TypeVar,
+    cast,
+    overload,
+)
 
 from fsspec.asyn import AsyncFileSystem, get_loop, reset_lock
 from fsspec.callbacks import DEFAULT_CALLBACK, Callback
@@ -45,11 +56,26 @@ from .destinations import Destination, local_path
 from .put import PutCall, progress_callback, write_mode
 from .receipts import ReceiptList
 
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    from ..options.storage_options import StorageOptions
+    from .opened import (
+        BytesWriter,
+        ReadBytes,
+        ReadText,
+        TextWriter,
+        WriteBytes,
+        WriteText,
+    )
+
 # Older releases of fsspec keep the loop of the parent in a forked child, without its
 # thread. Newer ones do this themselves.
 after_fork_in_child(reset_lock)
 
 MAX_INSTANCES = 256
+
+F = TypeVar("F", bound="OSSPresignedFileSystem")
 
 _KEY = "instance key"  # no option: the blank keeps a caller from giving it
 
@@ -61,7 +87,7 @@ class _KeyedByValue(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is u
     """
 
     @short_traceback
-    def __call__(cls, **storage_options: Any) -> Any:
+    def __call__(cls: type[F], **storage_options: Any) -> F:
         options = configured_options(cls, storage_options)
         names = (name for name in options if name != "skip_instance_cache")
         values = ((name, hashable(options[name]), _id(options[name])) for name in names)
@@ -69,10 +95,10 @@ class _KeyedByValue(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is u
         token = f"{hash(key) % 2**64:016x}"
         if len(cls._cache) > MAX_INSTANCES:
             cls.clear_instance_cache()
-        fs = super().__call__(**{**options, _KEY: token})
+        fs: Any = super().__call__(**{**options, _KEY: token})  # type: ignore[misc]
         fs.storage_options.pop(_KEY, None)
         fs.token = token
-        return fs
+        return cast("F", fs)
 
 
 def _id(value: Any) -> int | None:
@@ -105,15 +131,16 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     token: str  # set by the metaclass
     _fs_token = property(lambda self: self.token)  # fsspec compares and hashes it
 
-    def __init__(self, **storage_options: Any) -> None:
-        storage_options.pop(_KEY, None)
-        self._options = Options.from_storage_options(storage_options)
+    def __init__(self, **storage_options: Unpack[StorageOptions]) -> None:
+        given: dict[str, Any] = {**storage_options}
+        given.pop(_KEY, None)
+        self._options = Options.from_storage_options(given)
         names = ("batch_size", "use_listings_cache")
-        known = {n: storage_options[n] for n in names if n in storage_options}
+        known = {n: given[n] for n in names if n in given}
         # False would start a thread for fsspec's loop, which few verbs need.
         super().__init__(asynchronous=True, **known)
-        self.asynchronous = bool(storage_options.get("asynchronous"))
-        self._given_loop = (os.getpid(), storage_options.get("loop"))
+        self.asynchronous = bool(given.get("asynchronous"))
+        self._given_loop = (os.getpid(), given.get("loop"))
         self._clients: dict[int, Client] = {}
         self._size_guess = read.SizeGuess()
         _ = self.client
@@ -362,6 +389,56 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
     _rmdir = coroutine(rmdir)
 
+    @overload
+    def open(
+        self,
+        path: str,
+        mode: ReadBytes = "rb",
+        block_size: int | None = None,
+        cache_options: dict[str, Any] | None = None,
+        compression: str | None = None,
+        **kwargs: Any,
+    ) -> BinaryIO: ...
+    @overload
+    def open(
+        self,
+        path: str,
+        mode: ReadText,
+        block_size: int | None = None,
+        cache_options: dict[str, Any] | None = None,
+        compression: str | None = None,
+        **kwargs: Any,
+    ) -> TextIO: ...
+    @overload
+    def open(
+        self,
+        path: str,
+        mode: WriteBytes,
+        block_size: int | None = None,
+        cache_options: dict[str, Any] | None = None,
+        compression: str | None = None,
+        **kwargs: Any,
+    ) -> BytesWriter: ...
+    @overload
+    def open(
+        self,
+        path: str,
+        mode: WriteText,
+        block_size: int | None = None,
+        cache_options: dict[str, Any] | None = None,
+        compression: str | None = None,
+        **kwargs: Any,
+    ) -> TextWriter: ...
+    @overload
+    def open(
+        self,
+        path: str,
+        mode: str,
+        block_size: int | None = None,
+        cache_options: dict[str, Any] | None = None,
+        compression: str | None = None,
+        **kwargs: Any,
+    ) -> IO[Any]: ...
     @short_traceback
     def open(
         self,

@@ -1,9 +1,12 @@
 """A program of a user, as strict type checkers must accept and understand it.
 
-Checked by mypy and pyright against the installed wheel (`.ci/run wheel`), never run.
+Checked by mypy and pyright against the installed package (`.ci/run types`), never run.
+A line with ``type: ignore`` must be an error to both: both report a comment that is not
+needed.
 """
 
-from typing import assert_type
+from pathlib import Path
+from typing import Any, BinaryIO, TextIO, assert_type
 
 from fsspec_osspresigned import (
     OSSPresignedError,
@@ -32,6 +35,39 @@ def upload(fs: OSSPresignedFileSystem) -> int:
     assert_type(receipt.crc64, int | None)
     assert_type(receipt.parts, tuple[PartReceipt, ...])
     return receipt.size
+
+
+def construct(configured: dict[str, Any]) -> OSSPresignedFileSystem:
+    """The class is constructed, with options that are known to type checkers."""
+    fs = OSSPresignedFileSystem(signer="keys", part_size="8MiB", asynchronous=True)
+    assert_type(fs, OSSPresignedFileSystem)
+    OSSPresignedFileSystem(url_map=Path("urls.json"), allowed_hosts=["example.com"])
+    OSSPresignedFileSystem(
+        presigned_url=SecretURL("https://example.com"), timeout=(5, 60)
+    )
+    OSSPresignedFileSystem(sinner="keys")  # type: ignore[call-arg]
+    OSSPresignedFileSystem(signer=object())  # type: ignore[arg-type]
+    OSSPresignedFileSystem(signer="keys", checksum="sha1")  # type: ignore[arg-type]
+    OSSPresignedFileSystem("keys")  # type: ignore[call-arg]
+    return OSSPresignedFileSystem(**configured)
+
+
+def files(fs: OSSPresignedFileSystem, mode: str) -> Receipt | None:
+    """The mode decides whether a file holds bytes or text, and what else it can do."""
+    assert_type(fs.open("examplebucket/a"), BinaryIO)
+    assert_type(fs.open("examplebucket/a", "r", encoding="utf-8"), TextIO)
+    fs.open("examplebucket/a", mode, compression="gzip").close()
+    with fs.open("examplebucket/a", "wb") as file:
+        file.write(b"x")
+        file.write("x")  # type: ignore[call-overload]
+    with fs.open("examplebucket/a", "x") as text:
+        text.write("x")
+        text.write(b"x")  # type: ignore[arg-type]
+        text.commit()
+    with fs.open("examplebucket/a", "rb") as reader:
+        assert_type(reader.read(), bytes)
+        reader.commit()  # type: ignore[attr-defined]
+    return file.receipt
 
 
 def verbs(fs: OSSPresignedFileSystem) -> list[str]:

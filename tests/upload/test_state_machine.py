@@ -481,6 +481,7 @@ def search(examples, steps):
     return Machine.steps
 
 
+@pytest.mark.hypothesis
 @pytest.mark.timeout(180)
 def test_any_sequence_of_steps():
     """After each of some hundred steps every object is what the model says."""

@@ -65,7 +65,7 @@ const STATES = {
 const isOpen = ({ state }) => ["waiting", "sending", "stopping"].includes(state);
 const isClosed = ({ state }) => ["failed", "cancelled"].includes(state);
 const countOf = (state) => rows.filter((row) => row.state === state).length;
-const sumOf = (some, valueOf) => some.reduce((sum, row) => sum + valueOf(row), 0);
+const sumOf = (some, amountOf) => some.reduce((sum, row) => sum + amountOf(row), 0);
 const newRow = () => at("row").content.firstElementChild.cloneNode(true);
 
 /** Give a row of a list its texts, bar and button. */

@@ -5,7 +5,7 @@ import test from "node:test";
 import { LANGUAGES, TEXTS, bytesText, durationText, explain, text, useLanguage } from "./page/texts.js";
 
 const read = (name) => readFileSync(new URL(`page/${name}`, import.meta.url), "utf-8");
-const withoutComments = (script) => script.replace(/^ *\/\*\*[^]*?\*\/|(?<=^|\s)\/\/ .*$/gmu, "");
+const withoutComments = (script) => script.replace(/^ *\/\*\*[\s\S]*?\*\/|(?<=^|\s)\/\/ .*$/gmu, "");
 const scripts = readdirSync(new URL("page", import.meta.url))
   .filter((name) => name.endsWith(".js") && name !== "texts.js")
   .map((name) => [name, withoutComments(read(name))]);
@@ -43,7 +43,7 @@ test("no text stands outside of the table", () => {
     assert.deepEqual(texts, [], name);
     assert.doesNotMatch(script, /textContent = ["`][^"`]/u, name);
   }
-  const shown = markup.replace(/<noscript>[^]*<\/noscript>/u, "").replace(/<[^>]*>/gu, "");
+  const shown = markup.replace(/<noscript>[\s\S]*<\/noscript>/u, "").replace(/<[^>]*>/gu, "");
   assert.equal(shown.trim(), "");
   assert.doesNotMatch(markup, /(?:title|alt|aria-label)="/u);
 });

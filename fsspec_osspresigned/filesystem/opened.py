@@ -1,0 +1,35 @@
+"""Files of ``open`` as type checkers see them; ``upload`` makes those to write."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import BinaryIO, Literal, Self, TextIO, TypeAlias
+
+from ..model import Receipt
+
+ReadBytes: TypeAlias = Literal["rb", "br"]
+WriteBytes: TypeAlias = Literal["wb", "bw", "xb", "bx"]
+ReadText: TypeAlias = Literal["r", "rt", "tr"]
+WriteText: TypeAlias = Literal["w", "wt", "tw", "x", "xt", "tx"]
+
+
+class _Publishes:
+    path: str
+
+    @property
+    @abstractmethod
+    def receipt(self) -> Receipt | None: ...
+    @abstractmethod
+    def commit(self) -> None: ...
+    @abstractmethod
+    def discard(self) -> None: ...
+    @abstractmethod
+    def __enter__(self) -> Self: ...
+
+
+class BytesWriter(_Publishes, BinaryIO):
+    """A binary file whose end publishes an object."""
+
+
+class TextWriter(_Publishes, TextIO):
+    """A text file whose end publishes an object."""

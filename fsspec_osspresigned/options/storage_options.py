@@ -1,0 +1,86 @@
+"""Keywords of the filesystem as type checkers see them: a misspelt one is an error.
+
+``options`` validates and converts the values. A test compares the two lists, and the
+choices of each ``Literal``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict
+
+from ..model import Operation, Receipt
+from ..secret import Secret
+
+
+class Signs(Protocol):
+    """A signer, which needs no base class."""
+
+    def sign(self, operations: Sequence[Operation], /) -> Sequence[Any]: ...
+
+
+Place: TypeAlias = str | os.PathLike[str]
+# Texts come from environment variables, files and URLs.
+Count: TypeAlias = int | str
+Seconds: TypeAlias = float | str
+Size: TypeAlias = int | str
+Switch: TypeAlias = bool | str
+Texts: TypeAlias = Mapping[str, str]
+
+
+class StorageOptions(TypedDict, total=False):
+    """What the constructor of the filesystem takes; None stands for the default."""
+
+    presigned_url: Secret | str | None
+    url: Secret | str | None  # the alias of presigned_url
+    url_map: Secret | Mapping[str, Any] | Sequence[Any] | Place | None
+    grant: Secret | Mapping[str, Any] | Place | None
+    signer: Signs | Callable[..., Any] | str | None
+    signer_token: Callable[[], Any] | str | None
+    region: str | None
+    endpoint: str | None
+    signature_version: Literal["v1", "v4"] | None
+    addressing_style: Literal["virtual", "path", "cname"] | None
+    expires_in: Count | None
+    headers: Texts | None
+    metadata: Texts | None
+    content_type: str | None
+    storage_class: (
+        Literal["Standard", "IA", "Archive", "ColdArchive", "DeepColdArchive"] | None
+    )
+    acl: Literal["default", "private", "public-read", "public-read-write"] | None
+    tagging: Texts | str | None
+    server_side_encryption: Texts | str | None
+    callback: Mapping[str, Any] | str | None
+    traffic_limit: Count | None
+    part_size: Size | None
+    multipart_threshold: Size | None
+    max_concurrency: Count | None
+    memory_limit: Size | None
+    checksum: Literal["auto", "crc64", "md5", "none"] | None
+    overwrite: Switch | None
+    retries: Count | None
+    retry_timeout: Seconds | None
+    timeout: Seconds | Sequence[Seconds] | None
+    on_exception: Literal["discard", "publish"] | None
+    receipts: Callable[[Receipt], object] | Place | None
+    checkpoint: Place | None
+    unknown: Literal["missing", "error"] | None
+    allowed_hosts: Mapping[str, str | None] | Sequence[str] | None
+    allow_http: Switch | None
+    trust_map: Switch | None
+    abort_map_uploads: Switch | None
+    default_block_size: Size | None
+    default_cache_type: str | None
+    # Those of fsspec, its caches and zarr.
+    add_aliases: Any
+    add_docs: Any
+    asynchronous: bool
+    batch_size: int | None
+    default_fill_cache: bool
+    listings_expiry_time: float | None
+    loop: Any
+    max_paths: int | None
+    skip_instance_cache: bool
+    use_listings_cache: bool

@@ -1,0 +1,195 @@
+"""Steps of ``.ci/run``: what they work on, what ends with them, what the summary says."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+CI = Path(__file__).parents[2] / ".ci"
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not CI.exists(), reason="only a checkout has .ci"),
+    pytest.mark.skipif(not shutil.which("git"), reason="no git here"),
+    pytest.mark.skipif(os.name != "posix", reason="process groups"),
+]
+
+SLEEP = 'sleep 600 & echo $! >>"$checkout/pids"'
+STEPS = f"""
+. "$(dirname "${{BASH_SOURCE[0]}}")/machinery.sh"
+MUST='needs:rclone'
+step_fine() {{ true; }}
+step_fails() {{ {SLEEP}; sleep 1; false; echo 'went on'; }}
+step_leaves() {{ {SLEEP}; }}
+step_hangs() {{ {SLEEP}; touch "$checkout/hangs"; sleep 600; }}
+step_files() {{ copy files; find . -type f; cat kept.txt; }}
+step_needs() {{ missing rclone; }}
+step_wants() {{ missing nginx; }}
+step_variables() {{ env; }}
+"""
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A repository of its own, with the steps above."""
+    folder = tmp_path / "checkout"
+    (folder / ".ci").mkdir(parents=True)
+    shutil.copy(CI / "machinery.sh", folder / ".ci")
+    (folder / ".ci" / "run").write_text(STEPS + 'behind=$BEHIND\nrun_steps "$@"\n')
+    (folder / ".gitignore").write_text("pids\nhangs\n")
+    (folder / "kept.txt").write_text("committed")
+    (folder / "gone.txt").write_text("")
+    for arguments in (["init", "-q"], ["add", "."]):
+        subprocess.run(["git", *arguments], cwd=folder, check=True)  # noqa: S607
+    return folder
+
+
+@pytest.fixture
+def start(checkout, tmp_path):
+    """Start steps; the rest of a test that fails is ended."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    started = []
+
+    def begin(*steps, behind="", **variables):
+        # A file, since a pipe would end only with its last writer.
+        with (tmp_path / "output.txt").open("w") as output:
+            done = subprocess.Popen(
+                ["bash", str(checkout / ".ci" / "run"), *steps],  # noqa: S607
+                env={
+                    "PATH": os.environ["PATH"],
+                    "PYTHON": sys.executable,
+                    "TMPDIR": str(temporary),
+                    "BEHIND": behind,
+                    **variables,
+                },
+                stdout=output,
+                stderr=subprocess.STDOUT,
+            )
+        started.append(done)
+        return done
+
+    yield begin
+    for process in started:
+        process.terminate()
+        process.wait(timeout=30)
+    for pid in living(checkout):
+        os.kill(int(pid), signal.SIGKILL)
+    assert not list(temporary.iterdir())
+
+
+@pytest.fixture
+def ended(tmp_path):
+    """Wait for steps; return the exit status and the output."""
+
+    def wait(process):
+        return process.wait(timeout=50), (tmp_path / "output.txt").read_text()
+
+    return wait
+
+
+def living(checkout):
+    """Return the processes that steps have started and that still run."""
+    found, pids = [], checkout / "pids"
+    for pid in pids.read_text().split() if pids.exists() else ():
+        seen = subprocess.run(
+            ["ps", "-o", "stat=", "-p", pid],  # noqa: S607
+            capture_output=True,
+            text=True,
+            check=False,
+        ).stdout.strip()
+        if seen and not seen.startswith("Z"):
+            found.append(pid)
+    return found
+
+
+def test_copy_is_what_git_tracks(checkout, start, ended):
+    """With edits and deletions of the working tree, and no file beside."""
+    (checkout / "stray.py").write_text("")
+    (checkout / "kept.txt").write_text("edited")
+    (checkout / "gone.txt").unlink()
+    status, text = ended(start("files"))
+    assert status == 0
+    copied = text.partition("all passed")[0]
+    assert "./kept.txt" in copied
+    assert "edited" in copied
+    assert "stray" not in copied
+    assert "gone" not in copied
+    assert "neither tested nor built:\nstray.py" in text
+
+
+@pytest.mark.parametrize(("step", "expected"), [("fails", 1), ("leaves", 0)])
+def test_no_process_outlives_its_step(checkout, start, step, expected, ended):
+    """Whether the step fails or not."""
+    status, text = ended(start(step, "fine"))
+    assert status == expected
+    assert "went on" not in text
+    assert ("fails failed" if expected else "all passed") in text
+    assert not living(checkout)
+
+
+def test_steps_behind_end_with_the_run(checkout, start, ended):
+    """A step that fails in front ends the one that runs beside it."""
+    status, text = ended(start("fails", "hangs", behind="hangs"))
+    assert status == 1
+    assert "fails failed" in text
+    assert not living(checkout)
+
+
+def test_steps_behind_are_judged(start, ended):
+    """Their status and their output arrive at their turn."""
+    assert ended(start("fine", "wants", behind="wants"))[0] == 0
+    status, text = ended(start("fine", "fails", behind="fails"))
+    assert status == 1
+    assert "fails failed" in text
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("behind", ["", "hangs"])
+def test_interrupted_run_leaves_nothing(checkout, start, number, behind, ended):
+    """Neither a process nor a directory."""
+    process = start("hangs", behind=behind)
+    end = time.monotonic() + 20
+    while not (checkout / "hangs").exists():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    process.send_signal(number)
+    status, text = ended(process)
+    assert status == 128 + number
+    assert "interrupted" in text
+    assert not living(checkout)
+
+
+def test_missing_part_is_in_the_summary(start, ended):
+    """At the end, after all steps."""
+    status, text = ended(start("needs", "fine"))
+    assert status == 0
+    assert "needs: no rclone here" in text.partition("all passed")[2]
+
+
+def test_missing_part_fails_where_ci_needs_it(start, ended):
+    """That is where CI is set, and the part is named in MUST."""
+    assert ended(start("wants", CI="true"))[0] == 0
+    status, text = ended(start("needs", CI="true"))
+    assert status == 1
+    assert "needs: no rclone here" in text.partition("needs failed")[2]
+
+
+def test_variables_of_the_caller_change_nothing(start, ended):
+    """Except where pip finds packages."""
+    given = {
+        "PYTEST_ADDOPTS": "-k nothing",
+        "PIP_CONSTRAINT": "old.txt",
+        "PYTHONPATH": "elsewhere",
+        "PIP_INDEX_URL": "https://example.com",
+    }
+    status, text = ended(start("variables", **given))
+    assert status == 0
+    assert [name for name in given if f"{name}=" in text] == ["PIP_INDEX_URL"]
