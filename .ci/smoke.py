@@ -1,6 +1,7 @@
-"""What the installed wheel must do with its runtime dependencies and nothing else."""
+"""What the installed wheel must do with one extra or none: python smoke.py [EXTRA]."""
 
 import importlib.util
+import re
 import subprocess
 import sys
 from importlib.metadata import distribution, metadata
@@ -9,6 +10,7 @@ from pathlib import Path
 import fsspec
 
 PACKAGE = "fsspec_osspresigned"
+extra = "".join(sys.argv[1:])
 
 
 def check(fact: object, what: str) -> None:
@@ -30,6 +32,12 @@ about = metadata("fsspec-osspresigned")
 check(about["License-Expression"] == "MIT", "its metadata names the licence")
 check(about["Requires-Python"] == ">=3.11", "and the oldest Python")
 check(about["Description-Content-Type"] == "text/markdown", "and shows README.md")
+shown = re.sub(r"^```.*?^```$", "", about.get_payload(), flags=re.DOTALL | re.MULTILINE)
+links = re.findall(r"\]\(([^)]*)\)|<(?:a|img) [^>]*(?:href|src)=\"([^\"]*)", shown)
+relative = [a + b for a, b in links if not (a + b).startswith(("https://", "#"))]
+check(
+    len(links) > 30 and not relative, f"whose links all lead to the web{relative or ''}"
+)
 check("Typing :: Typed" in about.get_all("Classifier"), "and says that it is typed")
 extras_offered = set(about.get_all("Provides-Extra"))
 check(extras_offered == {"cli", "credentials", "demo", "server"}, "and its extras")
@@ -60,14 +68,48 @@ except OSError as error:
 else:
     check(fact=False, what="an expired URL on a dead port is an error")
 
-done = subprocess.run(
-    [sys.executable, "-m", PACKAGE, "--help"],
-    capture_output=True,
-    text=True,
-    check=False,
-)
-check(done.returncode == 2, "the command exits with 2 without its extra")
+
+def command(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the command and return what it printed."""
+    return subprocess.run(
+        [sys.executable, "-m", PACKAGE, *arguments],
+        capture_output=True,
+        text=True,
+        encoding="utf-8",
+        check=False,
+    )
+
+
+done = command("--help")
+check("Traceback" not in done.stderr, "the command does not end with a traceback")
+has_click = importlib.util.find_spec("click") is not None
 check(
-    "pip install 'fsspec-osspresigned[cli]'" in done.stderr, "and says what to install"
+    has_click == (extra in ("cli", "demo", "server")), "extras bring click, or do not"
 )
-check("Traceback" not in done.stderr, "without a traceback")
+if has_click:
+    check(done.returncode == 0 and "sync" in done.stdout, "the command prints its help")
+else:
+    check(done.returncode == 2, "it exits with 2 without its extra")
+    what = "pip install 'fsspec-osspresigned[cli]'"
+    check(what in done.stderr, "and says what to install")
+if extra == "credentials":
+    chain = importlib.import_module("alibabacloud_credentials.provider")
+    check(chain.DefaultCredentialsProvider, "the chain of credentials is there")
+if extra in ("server", "demo"):
+    emulator = importlib.import_module(f"{PACKAGE}.emulator")
+    service = importlib.import_module(f"{PACKAGE}.owner.service")
+    check(service.create_app, "the signer service can be imported")
+    with emulator.Emulator(buckets=("examplebucket",)) as oss:
+        signers = importlib.import_module(f"{PACKAGE}.signers.keys")
+        keys = signers.KeySigner(
+            credentials=lambda: oss.credentials,
+            endpoint=oss.endpoint,
+            region=oss.region,
+        )
+        store = fsspec.filesystem("osspresigned", signer=keys)
+        store.pipe_file("examplebucket/a", b"x" * 300_000)
+        check(store.cat_file("examplebucket/a") == b"x" * 300_000, "bytes come back")
+if extra == "demo":
+    done = command("demo", "--large", "20")
+    sys.stderr.write(done.stderr if done.returncode else "")
+    check(done.returncode == 0, "the demo runs")
