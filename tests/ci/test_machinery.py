@@ -24,7 +24,6 @@ pytestmark = [
 SLEEP = 'sleep 600 & echo $! >>"$checkout/pids"'
 STEPS = f"""
 . "$(dirname "${{BASH_SOURCE[0]}}")/machinery.sh"
-MUST='needs:rclone'
 step_fine() {{ true; }}
 step_fails() {{ {SLEEP}; sleep 1; false; echo 'went on'; }}
 step_leaves() {{ {SLEEP}; }}
@@ -174,10 +173,10 @@ def test_missing_part_is_in_the_summary(start, ended):
     assert "needs: no rclone here" in text.partition("all passed")[2]
 
 
-def test_missing_part_fails_where_ci_needs_it(start, ended):
-    """That is where CI is set, and the part is named in MUST."""
-    assert ended(start("wants", CI="true"))[0] == 0
-    status, text = ended(start("needs", CI="true"))
+def test_missing_part_fails_where_it_must_run(start, ended):
+    """That is where MUST_RUN names the part."""
+    assert ended(start("wants", MUST_RUN="needs:rclone needs:curl"))[0] == 0
+    status, text = ended(start("needs", MUST_RUN="needs:rclone needs:curl"))
     assert status == 1
     assert "needs: no rclone here" in text.partition("needs failed")[2]
 
