@@ -186,12 +186,18 @@ class Copying:
             return await self._part(source, upload_id, offset // size + 1, span)
 
         parts = tuple(await in_parallel(work, jobs, self.client.options.connections))
-        crc = 0
-        for part in parts:
-            if part.crc64 is None:
-                return parts
-            crc = combine(crc, part.crc64, part.size)
-        _compare(source, source.size, str(crc), self.target.path)
+        sums = [(part.crc64, part.size) for part in parts if part.crc64 is not None]
+        if source.number is not None and len(sums) == len(parts):
+            crc = 0
+            for crc_of_part, size_of_part in sums:
+                crc = combine(crc, crc_of_part, size_of_part)
+            _compare(source, source.size, str(crc), self.target.path)
+        elif not source.etag:  # no condition has kept the parts to one version
+            msg = (
+                "without ETag and CRC-64, a copy in parts could mix two versions of "
+                f"{self.path}: nothing was published"
+            )
+            raise IntegrityError(msg, path=self.target.path)
         return parts
 
     async def _part(

@@ -327,7 +327,8 @@ class PresignedWriter(io.BufferedIOBase):
         except BaseException:  # an interrupt, or a finalizer in the engine's thread
             self.upload.abandon()
             raise
-        self._buffer.end()
+        finally:
+            self._buffer.end()
 
     def check_open(self) -> None:
         """Raise the first failure, or ValueError if the file is closed."""

@@ -18,7 +18,7 @@ import sys
 import time
 from typing import Any
 
-_REAL_TIME, _REAL_SLEEP = time.time, time.sleep
+_REAL_TIME, _REAL_WRITE = time.time, os.write
 
 if os.environ.get("PYTHONHASHSEED") != "0":  # sets of texts have one order
     os.environ["PYTHONHASHSEED"] = "0"
@@ -59,7 +59,7 @@ class Child:
             facts = {n: getattr(result, n) for n in result.__slots__ if n[0] != "_"}
             data = json.dumps(facts).encode()
             while data:
-                data = data[os.write(writer, data) :]
+                data = data[_REAL_WRITE(writer, data) :]
             os._exit(0)
 
         simulate(self.program, tell, self.place)
@@ -172,7 +172,7 @@ def main() -> int:
     given = parser.parse_args()
     never = float("inf")
     if given.file:
-        with open(given.file) as file:
+        with open(given.file, encoding="utf-8") as file:
             program = json.load(file)
         result = Child(program).wait()
         print(shown(program["seed"], result))

@@ -36,6 +36,9 @@ _LOSSY = frozenset(
         "early",
         "damage_reply",
         "slow",
+        "impostor",
+        "early_good",
+        "unframed",
     ]
 )
 
@@ -63,6 +66,7 @@ class Write:
     said: str = "nothing"  # or "stored", "not stored", "unknown", "interrupted"
     why: BaseException | None = None
     cancelled: float = math.inf  # when the call was cancelled
+    is_discarded: bool = False  # by another thread
 
     def __repr__(self) -> str:
         sizes = [len(content) for content in self.contents]
@@ -89,6 +93,10 @@ class Ledger:
     keeps_uploads: bool = False  # a checkpoint is in use
     may_refuse: bool = False  # the signer may refuse to sign an abort
     unchecked: bool = False  # ``checksum="none"``: what was damaged is not noticed
+    is_single: bool = False  # one call follows the other
+    may_look: bool = False  # the signer signs HEAD, and does not fail
+    # Nothing can be read, so the order in which calls ended stands for what is there.
+    is_blind: bool = False
     checked: int = 0
     transactions: list[list[int]] = field(factory=list)  # numbers of writes
     downloads: dict[str, str] = field(factory=dict)  # name of a local file -> path
@@ -229,6 +237,53 @@ class Ledger:
             raise Broken(
                 f"{write} was said unknown, and nothing was lost: {write.why!r}"
             )
+        if write.said == "unknown" and self.is_single:
+            self._check_look(write)
+
+    def _check_look(self, write: Write) -> None:
+        """After a lost reply, the object was looked at; the outcome is what was seen."""
+        if "was interrupted" in str(write.why):
+            return
+        key = write.path.partition("/")[2]
+        events = [
+            e
+            for e in self.network.events
+            if write.asked <= e.at <= write.ended and e.path.endswith(f"/{key}")
+        ]
+        sent = [e.at for e in events if e.method != "HEAD"]
+        looks = [e for e in events if e.method == "HEAD" and e.at >= max(sent)]
+        if not looks and not self.may_look:
+            return
+        if not looks:
+            raise Broken(f"{write} was said unknown, and nobody looked: {write.why!r}")
+        look = looks[-1]
+        if look.fate != "ok" or look.status not in (200, 404):
+            return
+        there = self.network.server.store.at(write.path.partition("/")[0], key)
+        if there is None or len(there) not in map(len, write.contents):
+            raise Broken(f"{write} was said unknown, and was seen not to be there")
+
+    def check_quiet(self, key: str) -> None:
+        """Nothing of a call that has ended is on its way to *key*, or comes from it."""
+        for event in self.network.events:
+            if event.ended == math.inf and event.path.endswith(f"/{key}"):
+                raise Broken(
+                    f"a call of {key} has ended, and its {event.method} of "
+                    f"{event.at:.3f} goes on"
+                )
+
+    def check_order(self, writes: list[Write]) -> None:
+        """No object of a transaction is published before all their parts are stored."""
+        keys = {write.path.partition("/")[2] for write in writes}
+        events = [e for e in self.network.events if e.path[1:] in keys]
+        parts = [e.ended for e in events if e.action == "UploadPart"]
+        published = [
+            e.at
+            for e in events
+            if e.action in ("PutObject", "CompleteMultipartUpload", "PostObject")
+        ]
+        if parts and published and min(published) < max(parts):
+            raise Broken(f"{writes} were published while parts were on their way")
 
     def check_read(
         self,
@@ -254,7 +309,7 @@ class Ledger:
         for commit in self.network.server.store.history:
             if f"{commit.bucket}/{commit.key}" != path:
                 continue
-            if commit.at < began:
+            if commit.at < began and not self.is_blind:
                 found = [commit.data]
             else:
                 found.append(commit.data)

@@ -52,6 +52,7 @@ REGION = "cn-hangzhou"
 HOST = "oss-cn-hangzhou.aliyuncs.com"
 BUCKETS = ("data", "logs")
 _WATCH = 1.0  # seconds between two looks at a transfer
+_SHORTEST = 0.99  # seconds: less than any time limit of a program
 
 
 @frozen
@@ -150,13 +151,13 @@ class _Body:
         return cls(receive)
 
 
-def _at_once(coroutine: Any) -> Any:
+def at_once(coroutine: Any) -> Any:
     """Return the result of a coroutine that waits for nothing."""
     try:
         coroutine.send(None)
     except StopIteration as end:
         return end.value
-    raise AssertionError("a handler of the store waits")
+    raise AssertionError("it waits")
 
 
 @frozen
@@ -225,14 +226,14 @@ class Server:
         received = _Body.of(body)
         try:
             if call.action == "PostObject" and not call.key:
-                call, form = _at_once(open_form(call, received, max_put=MAX_SINGLE_PUT))
+                call, form = at_once(open_form(call, received, max_put=MAX_SINGLE_PUT))
                 received = _Body(form.receive_file)
             self.app.authenticate(call)
             if call.action not in HANDLERS:
                 raise refused("NotImplemented")
             bucket = self.store.bucket(call.bucket)
             context = CallContext(call, received, bucket, self.store, self.settings)
-            reply = _at_once(HANDLERS[call.action](context))
+            reply = at_once(HANDLERS[call.action](context))
         except RefusedError as error:
             reply = error_reply(error, call, request_id)
         content = reply.body if isinstance(reply.body, bytes) else b"".join(reply.body)
@@ -272,6 +273,9 @@ class Faults:
     false_proof: float = 0.0  # ETag and CRC-64 of other bytes
     damage_reply: float = 0.0  # one byte of the content of a GET
     slow: float = 0.0  # takes seconds
+    impostor: float = 0.0  # a proxy says 200, and the store has got nothing
+    early_good: float = 0.0  # 200 before the store has all of it, which does not act
+    unframed: float = 0.0  # a proxy sends the reply in chunks, and may cut it
 
 
 @define
@@ -286,6 +290,14 @@ class Event:
     acted: bool = False
     status: int = 0
     ended: float = math.inf
+
+
+@frozen
+class _Sent:
+    """When the last byte of a request was sent, and what the store then does."""
+
+    at: float = 0.0
+    act: Callable[[], Answer] | None = None
 
 
 @define(eq=False)
@@ -385,16 +397,33 @@ class SimulatedHandle:
         )
         net.events.append(event)
         net.in_flight += 1
-        is_whole = False
+        is_whole, self._sent = False, _Sent()
         try:
             code, text = yield from self._exchange(net, event)
             is_whole = not code
         finally:
             net.in_flight -= 1
             self._is_open = is_whole
+            self._act_later(net, event)
             event.ended = _now()
             net.world.note(event.at, event.action, event.fate, event.status)
         return code, text
+
+    def _act_later(self, net: Network, event: Event) -> None:
+        """Let the store act on what was given up after the last byte was sent.
+
+        Whoever waits for its time limit was told that the outcome is unknown.
+        """
+        sent, dice = self._sent, net.world.random
+        is_soon = _now() - sent.at < _SHORTEST
+        if sent.act is not None and not event.acted and is_soon and dice.random() < 0.7:
+            act, seconds = sent.act, dice.expovariate(2)
+
+            def later() -> None:
+                time.sleep(seconds)
+                act()
+
+            net.world.start("network", later)
 
     def _wait(self, seconds: float) -> Generator[float, None, bool]:
         """Wait as libcurl does; return True if the transfer is to end."""
@@ -427,7 +456,7 @@ class SimulatedHandle:
             return aborted
         body = bytearray()
         stop_at = math.inf
-        if fate in ("lose_request", "early", "stall_request"):
+        if fate in ("lose_request", "early", "early_good", "stall_request"):
             stop_at = dice.choice((0, 1, 1000, 65536, 200_000))
         while len(body) < min(self._size, stop_at):
             piece = self.request.read(BLOCK)
@@ -442,7 +471,20 @@ class SimulatedHandle:
             return aborted
         if fate == "lose_request":
             return pycurl.E_SEND_ERROR, "Connection reset by peer"
-        sent_at = _now()
+        if fate == "early_good" and len(body) < self._size:
+            return (yield from self._reply(net, event, _EARLY))
+        store, sent_at = net.server.store, _now()
+
+        def act() -> Answer:
+            event.acted, store.sent_at = True, sent_at
+            try:
+                return net.server.act(self._method, origin, target, lines, bytes(body))
+            finally:
+                store.damages_next = False
+
+        origin, target, lines = self.route.origin, self._target.reveal(), self._lines
+        is_lost = fate in ("early", "lose_whole", "busy", "impostor")
+        self._sent = _Sent(sent_at, None if is_lost else act)
         if (yield from self._wait(net.delay(2.0 if fate == "slow" else 0.02))):
             return aborted
         if fate == "early":
@@ -451,23 +493,14 @@ class SimulatedHandle:
             return pycurl.E_GOT_NOTHING, "Empty reply from server"
         if fate == "busy":
             return (yield from self._reply(net, event, _busy(503)))
-        store = net.server.store
-        store.sent_at = sent_at
+        if fate == "impostor" and self._method in ("PUT", "POST"):
+            return (yield from self._reply(net, event, _PAGE))
         if fate == "damage" and body and self._method in ("PUT", "POST"):
             at = dice.randrange(len(body))
             body[at] ^= 1 << dice.randrange(8)
             store.damages_next = True
-        try:
-            answer = net.server.act(
-                self._method,
-                self.route.origin,
-                self._target.reveal(),
-                self._lines,
-                bytes(body),
-            )
-        finally:
-            store.damages_next = False
-        event.acted, event.action = True, answer.action
+        answer = act()
+        event.action = answer.action
         if (yield from self._wait(net.delay())):
             return aborted
         if fate == "lose_reply":
@@ -489,6 +522,9 @@ class SimulatedHandle:
             for name in proofs:
                 is_crc = name.lower() != "etag"
                 headers[name] = "123456789" if is_crc else f'"{"0" * 32}"'
+        elif fate == "unframed" and answer.body:
+            headers = {n: v for n, v in headers.items() if n != "Content-Length"}
+            headers["Transfer-Encoding"] = "chunked"
         elif fate == "damage_reply" and body and answer.action == "GetObject":
             at = net.world.random.randrange(len(body))
             body = body[:at] + bytes([body[at] ^ 1]) + body[at + 1 :]
@@ -504,6 +540,8 @@ class SimulatedHandle:
         cut = math.inf
         if event.fate == "cut_reply":
             cut = net.world.random.randrange(len(lines) + 4)
+        elif event.fate == "unframed" and net.world.random.random() < 0.5:
+            cut = len(lines) + 2
         for number, line in enumerate((*lines, "")):
             if number >= cut:
                 return pycurl.E_RECV_ERROR, "Connection reset by peer"
@@ -524,6 +562,12 @@ class SimulatedHandle:
             if at and (yield from self._wait(net.delay(0.002))):
                 return pycurl.E_ABORTED_BY_CALLBACK, "Callback aborted"
         return 0, ""
+
+
+_PAGE = Answer("", 200, {"Content-Length": "6", "Content-Type": "text/html"}, b"<html>")
+_EARLY = Answer(
+    "", 200, {"Content-Length": "0", "ETag": f'"{"0" * 32}"'}, b""
+)  # fmt: skip
 
 
 def _busy(status: int) -> Answer:

@@ -6,6 +6,7 @@ import gc
 import itertools
 import os
 import random
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -59,7 +60,8 @@ class Operations:
             return None
         for write in writes:
             if write.said == "nothing":
-                write.say("stored")
+                # A discarded file is closed without an error.
+                write.say("interrupted" if write.is_discarded else "stored")
             self.ledger.check_said(write)
         return result
 
@@ -136,6 +138,8 @@ class Operations:
             os.unlink(local)
 
     async def _do_resume(self, operation: dict[str, Any], verbs: Any) -> None:
+        if self.program["signer"] == "writer":
+            return  # the other client would not know what this one writes
         self.ledger.keeps_uploads = True
         options = {**self.options, "checkpoint": str(self.place / "journals")}
         fs = OSSPresignedFileSystem(**options)
@@ -147,10 +151,24 @@ class Operations:
         same = type(verbs)(fs)
         await self._guarded([first], same.put_file(local, first.path))
         again = self.ledger.write(first.path, b"")
-        again.contents[:], again.began = first.contents, first.began
+        if operation["edits"]:
+            again.contents[:] = [self._edited(local)]
+        else:
+            again.contents[:], again.began = first.contents, first.began
         await self._guarded([again], same.put_file(local, first.path))
         with suppress(FileNotFoundError):
             os.unlink(local)
+
+    def _edited(self, local: str) -> bytes:
+        """Change a file, and set its modification time back; return its content."""
+        place = Path(local)
+        data, status = bytearray(place.read_bytes()), place.stat()
+        if len(data) > NAMED:
+            data[-1] ^= 1
+            data[len(data) // 2] ^= 1
+        place.write_bytes(data)
+        os.utime(place, ns=(status.st_atime_ns, status.st_mtime_ns))
+        return bytes(data)
 
     async def _do_put_tree(self, operation: dict[str, Any], verbs: Any) -> None:
         place = self.place / f"tree-{next(self.numbers)}"
@@ -219,18 +237,39 @@ class Operations:
             gc.collect()
             return
         with self.fs.open(write.path, "wb", **given) as file:
+            if operation["discard"] is not None:
+                self._discards(file, write, operation["discard"])
             for number, at in enumerate(range(0, len(data), step)):
-                file.write(data[at : at + step])
+                try:
+                    file.write(data[at : at + step])
+                except (OSError, ValueError) as error:
+                    self.ledger.note_error(error)
+                    if not operation["goes_on"]:
+                        raise
                 if operation["raises"] and number == len(data) // step // 2:
                     raise ByUserError
             if operation["raises"]:
                 raise ByUserError
 
+    def _discards(self, file: Any, write: Write, seconds: float) -> None:
+        """Discard *file* in another thread, while this one writes or closes it."""
+
+        def discard() -> None:
+            write.is_discarded = True
+            file.discard()
+            write.cancelled = min(write.cancelled, self.world.now)
+
+        self._background(seconds, discard)
+
+    def _background(self, seconds: float, act: Callable[[], None]) -> Any:
+        raise NotImplementedError
+
     async def _do_transaction(self, operation: dict[str, Any], verbs: Any) -> None:
-        writes = []
+        writes, number = [], next(self.numbers)
         for index, size in enumerate(operation["sizes"]):
             data = self.ledger.content(size)
-            writes.append(self.ledger.write(f"{BUCKET}/many/t{index}", data))
+            folder = f"apart-{number}" if operation["apart"] else "many"
+            writes.append(self.ledger.write(f"{BUCKET}/{folder}/t{index}", data))
         self.ledger.transactions.append([write.number for write in writes])
 
         def work() -> None:
@@ -262,6 +301,8 @@ class Operations:
                 write.say("stored")
         for write in writes:
             self.ledger.check_said(write)
+        if operation["apart"]:
+            self.ledger.check_order(writes)
 
     def _check_last_comes_last(self, writes: list[Write], began: int) -> None:
         committed = {
@@ -284,7 +325,7 @@ class Operations:
             data = await verbs.cat_file(path)
         except FileNotFoundError as error:
             self.ledger.note_error(error)
-            if self.program["signer"] != "map":
+            if self.program["signer"] not in ("map", "writer"):
                 self.ledger.check_read(path, None, began)
         except (OSError, ValueError) as error:
             self.ledger.note_error(error)
@@ -332,7 +373,7 @@ class Operations:
             info = await verbs.info(path)
         except FileNotFoundError as error:
             self.ledger.note_error(error)
-            if self.program["signer"] != "map":
+            if self.program["signer"] not in ("map", "writer"):
                 self.ledger.check_read(path, None, began)
         except (OSError, ValueError) as error:
             self.ledger.note_error(error)
@@ -403,8 +444,11 @@ class Operations:
             for name, write in writes.items():
                 if name in result.uncovered:
                     write.say("not stored")
-                elif write.said == "nothing":
-                    write.say("stored")
+                elif write.said == "nothing":  # those that were not tried have no names
+                    write.say("interrupted" if result.not_tried else "stored")
+            counted = result.sent + len(result.problems) + result.not_tried
+            if counted != len(writes):
+                raise Broken(f"a sync of {len(writes)} files counts {counted}")
 
         try:
             await verbs.in_thread(work)

@@ -6,7 +6,9 @@ A program is plain data, which a seed draws, a file can keep, and ``shrink`` mak
 from __future__ import annotations
 
 import random
-from typing import Any
+from typing import Any, Self
+
+from attrs import frozen
 
 Program = dict[str, Any]
 
@@ -28,7 +30,15 @@ _FAULTS = [
     "false_proof",
     "damage_reply",
     "slow",
+    "impostor",
+    "early_good",
+    "unframed",
 ]
+_LOSSES = (
+    *("lose_request", "lose_whole", "lose_reply", "cut_reply", "stall_reply"),
+    *("busy_acted", "early", "no_proof", "impostor", "early_good", "slow"),
+)
+_SIGNERS = ("keys", "keys", "user", "many", "writer", "http", "http", "grant", "map")
 
 # What a caller can do, and how often it is drawn.
 _WEIGHTS = {
@@ -57,12 +67,29 @@ _WEIGHTS = {
 def draw(seed: int) -> Program:
     """Return the program of *seed*."""
     dice = random.Random(f"program {seed}")
+    choices = _Choices.draw(dice)
+    program = _draw(seed, dice, choices)
+    if dice.random() < 0.25:
+        # One caller, whose calls fail often and are tried seldom.
+        names = dice.sample(_LOSSES, 2)
+        program["options"]["retries"] = dice.choice((0, 1))
+        program["callers"] = [_caller(dice, dice.randrange(2), choices)]
+        program.update(
+            faults={name: dice.choice((0.1, 0.3)) for name in sorted(names)},
+            signer_faults=0,
+            outages=[],
+        )
+    return program
+
+
+def _draw(seed: int, dice: random.Random, choices: _Choices) -> Program:
     return {
         "seed": seed,
         "options": _options(dice),
         "faults": _faults(dice),
-        "signer": dice.choice(("keys", "keys", "user", "service", "grant", "map")),
+        "signer": dice.choice(_SIGNERS),
         "signer_faults": round(dice.choice((0, 0, 0.1, 0.3)), 2),
+        "disk_faults": _disk_faults(dice),
         "few_threads": dice.random() < 0.05,
         "outages": [
             [round(dice.uniform(0, 60), 2), round(dice.expovariate(0.2), 2)]
@@ -73,10 +100,41 @@ def draw(seed: int) -> Program:
             for _ in range(dice.choice((0, 0, 0, 2, 5)))
         ],
         "callers": [
-            _caller(dice, n) for n in range(dice.choice((1, 1, 2, 3, 5, 8, 12)))
+            _caller(dice, n, choices)
+            for n in range(dice.choice((1, 1, 1, 2, 2, 3, 5, 8, 12)))
         ],
         "crash": int(dice.expovariate(1 / 800)) if dice.random() < 0.15 else 0,
     }
+
+
+@frozen
+class _Choices:
+    """What the callers of one program use: often little, so that they meet."""
+
+    keys: list[str]
+    sizes: list[int]
+    weights: dict[str, int]
+
+    @classmethod
+    def draw(cls, dice: random.Random) -> Self:
+        weights = _WEIGHTS
+        if dice.random() < 0.5:
+            names = dice.sample(sorted(_WEIGHTS), dice.choice((1, 2, 4, 7)))
+            weights = {name: _WEIGHTS[name] for name in _WEIGHTS if name in names}
+        sizes = dice.sample(_SIZES, dice.choice((1, 2, 4, len(_SIZES))))
+        keys = _KEYS[: dice.randint(1, len(_KEYS))]
+        if dice.random() < 0.2:  # one object, written and read in turn
+            names = ("pipe", "put_file", "write", "cat", "info")
+            weights = {name: _WEIGHTS[name] for name in names}
+            keys, sizes = _KEYS[:1], dice.sample(_SIZES, 3)
+        return cls(list(keys), sorted(sizes), weights)
+
+
+def _disk_faults(dice: random.Random) -> dict[str, float]:
+    if dice.random() < 0.7:
+        return {}
+    shares = {name: dice.choice((0, 0.05, 0.3)) for name in ("full", "short")}
+    return {name: share for name, share in shares.items() if share}
 
 
 def _faults(dice: random.Random) -> dict[str, float]:
@@ -112,7 +170,7 @@ def _options(dice: random.Random) -> dict[str, Any]:
     return options
 
 
-def _caller(dice: random.Random, number: int) -> dict[str, Any]:
+def _caller(dice: random.Random, number: int, choices: _Choices) -> dict[str, Any]:
     kind = (
         "main"
         if number == 0 and dice.random() < 0.5
@@ -121,28 +179,36 @@ def _caller(dice: random.Random, number: int) -> dict[str, Any]:
     count = dice.choice((1, 2, 3, 5, 8))
     return {
         "kind": kind,
-        "operations": [_operation(dice, kind) for _ in range(count)],
+        "operations": [_operation(dice, kind, choices) for _ in range(count)],
         "interrupts": dice.choice((0, 1, 3, 8)) if kind == "main" else 0,
     }
 
 
-def _operation(dice: random.Random, kind: str, depth: int = 0) -> dict[str, Any]:
-    names = list(_WEIGHTS)
-    if kind != "loop" or depth:
-        names.remove("gather")
-    do = dice.choices(names, [_WEIGHTS[name] for name in names])[0]
-    operation: dict[str, Any] = {"do": do, "key": dice.choice(_KEYS)}
+def _operation(
+    dice: random.Random, kind: str, choices: _Choices, depth: int = 0
+) -> dict[str, Any]:
+    keys, sizes, weights = choices.keys, choices.sizes, choices.weights
+    names = [n for n in weights if n != "gather" or (kind == "loop" and not depth)]
+    do = dice.choices(names or ["pipe"], [weights[n] for n in names] or [1])[0]
+    operation: dict[str, Any] = {"do": do, "key": dice.choice(keys)}
     if do in ("pipe", "put_file", "resume", "write"):
-        operation["size"] = dice.choice(_SIZES)
+        operation["size"] = dice.choice(sizes)
         operation["overwrite"] = dice.choice((None, None, None, True, False))
         operation["create"] = dice.random() < 0.1
+    if do == "resume":
+        operation["edits"] = dice.random() < 0.3
     if do == "write":
         operation["step"] = dice.choice((1000, 65_536, 102_400, 300_000))
         operation["raises"] = dice.random() < 0.2
         operation["drops"] = dice.random() < 0.1
+        operation["goes_on"] = dice.random() < 0.15
+        operation["discard"] = (
+            round(dice.expovariate(5), 4) if dice.random() < 0.15 else None
+        )
     if do in ("pipe_many", "put_tree", "transaction", "sync"):
         operation["sizes"] = [
-            dice.choice(_SIZES[:7]) for _ in range(dice.choice((1, 3, 9, 20)))
+            dice.choice([s for s in sizes if s < 110_000] or [1000])
+            for _ in range(dice.choice((1, 3, 9, 20)))
         ]
         operation["on_error"] = dice.choice(("raise", "return", "omit"))
         operation["raises"] = dice.random() < 0.25
@@ -150,21 +216,26 @@ def _operation(dice: random.Random, kind: str, depth: int = 0) -> dict[str, Any]
         operation["ways"] = [
             dice.choice(("pipe", "write", "put_file")) for _ in operation["sizes"]
         ]
+        if dice.random() < 0.5:
+            operation["sizes"] = [dice.choice(sizes) for _ in operation["sizes"][:4]]
+            operation["ways"] = operation["ways"][:4]
+        operation["apart"] = dice.random() < 0.5
     if do == "ranges":
         operation["ranges"] = [
             [
-                dice.choice(_KEYS),
+                dice.choice(keys),
                 *sorted(dice.choices((0, 5, 999, 70_000, 300_000), k=2)),
             ]
             for _ in range(dice.choice((1, 4, 10)))
         ]
     if do in ("copy", "move"):
-        operation["to"] = dice.choice(_KEYS)
+        operation["to"] = dice.choice(keys)
     if do == "wait":
         operation["seconds"] = dice.choice((0.01, 1, 40))
     if do == "gather":
         operation["operations"] = [
-            _operation(dice, kind, depth + 1) for _ in range(dice.choice((2, 5, 12)))
+            _operation(dice, kind, choices, depth + 1)
+            for _ in range(dice.choice((2, 5, 12)))
         ]
     if kind == "loop" and dice.random() < 0.2:
         operation["cancel"] = round(dice.expovariate(5), 4)
@@ -185,12 +256,13 @@ def smaller(program: Program) -> list[Program]:
         ("outages", []),
         ("disk_changes", []),
         ("signer_faults", 0),
+        ("disk_faults", {}),
         ("few_threads", False),
         ("crash", 0),
     ):
         if program[name]:
             found.append({**program, name: empty})
-    for name in ("faults", "options"):
+    for name in ("faults", "options", "disk_faults"):
         for key in program[name]:
             rest = {k: v for k, v in program[name].items() if k != key}
             found.append({**program, name: rest})

@@ -1,35 +1,58 @@
-"""Signers of a world: one of the user, and one far away; both take time and may fail."""
+"""Signers of a world: two of the user, and a service behind HTTP; all may fail."""
 
 from __future__ import annotations
 
+import io
+import json
+import os
 import time
+from collections.abc import Callable
 from typing import Any
 
+import requests
+import urllib3
+from requests.adapters import HTTPAdapter
+
 from fsspec_osspresigned.errors import NotSignedError, SignerUnavailableError
+from fsspec_osspresigned.model import Action
+from fsspec_osspresigned.owner.service import app as service
+from fsspec_osspresigned.owner.service.policy import Policy, hash_token
 from fsspec_osspresigned.signers.base import Signer
 from fsspec_osspresigned.signers.keys import KeySigner
 
+from .network import BUCKETS, at_once
 from .world import World
+
+_LOOKS = ("GET", "HEAD")
+_URL = "https://signer.example"
+_TOKEN = "simulated-token-1234567890"
+_FATES = (
+    *("away", "late", "busy", "cut", "garbage", "wrong", "expired", "refused"),
+)  # fmt: skip
 
 
 class UserSigner(Signer):
-    """A signer of the user: it takes time, and may fail."""
+    """A signer of the user: it takes time, and may fail; *looks* False signs no reads."""
 
-    def __init__(self, world: World, faults: float) -> None:
+    def __init__(self, world: World, faults: float, *, looks: bool = True) -> None:
         self._keys, self._world, self._faults = key_signer(), world, faults
+        self._looks = looks
 
     def sign(self, operations: Any) -> Any:
         dice = self._world.random
         time.sleep(dice.expovariate(100))
         if dice.random() < self._faults:
             raise SignerUnavailableError("the signer is away", path=operations[0].path)
+        for operation in operations:
+            if not self._looks and operation.action.method in _LOOKS:
+                raise NotSignedError("no reads", path=operation.path)
         signed = self._keys.sign(operations)
         if dice.random() < self._faults:
             time.sleep(dice.expovariate(0.1))
         return signed
 
 
-class ServiceSigner(UserSigner):
+class ManySigner(UserSigner):
     """The same far away: many operations a call, and each may be refused by itself."""
 
     remote = True
@@ -41,6 +64,105 @@ class ServiceSigner(UserSigner):
             if dice.random() < self._faults / 4:
                 signed[index] = NotSignedError("not this one", path=operation.path)
         return signed
+
+
+def http_options(world: World, faults: float) -> dict[str, Any]:
+    """Return the options for a signer service of the package, in this world."""
+    policy = Policy(
+        name="simulated",
+        prefixes=tuple(f"{name}/" for name in BUCKETS),
+        actions=list(Action),
+        max_part_size=8 * 1024 * 1024,
+    )
+    call = _Service(world, faults, policy).call
+
+    def send(_: HTTPAdapter, request: Any, **given: Any) -> requests.Response:
+        return call(request, given["timeout"][1])
+
+    HTTPAdapter.send = send  # type: ignore[method-assign, assignment]
+    os.environ["OSSPRESIGNED_TOKEN"] = _TOKEN
+    return {"signer": _URL, "signer_token": "env:OSSPRESIGNED_TOKEN"}
+
+
+class _Service:
+    """The package's signer service at the end of a connection that may fail."""
+
+    def __init__(self, world: World, faults: float, policy: Policy) -> None:
+        self._world, self._faults = world, faults
+        tokens = {hash_token(_TOKEN): policy}
+        self._app = service.create_app(key_signer(), tokens=tokens)
+        self._expired = service.create_app(key_signer(expires_in=1), tokens=tokens)
+
+    def call(self, request: Any, patience: float | None) -> requests.Response:
+        dice = self._world.random
+        fate = dice.choice(_FATES) if dice.random() < self._faults else "ok"
+        time.sleep(dice.expovariate(50))
+        if fate == "away":
+            raise requests.ConnectionError("Connection refused")
+        if fate == "late":
+            time.sleep(patience or 60.0)
+            cause = urllib3.exceptions.ReadTimeoutError(None, "", "Read timed out")  # type: ignore[arg-type]
+            raise requests.ReadTimeout(cause)
+        if fate == "busy":
+            return _response(503, b"{}")
+        if fate == "refused":
+            return _response(403, b'{"code": "forbidden", "detail": "not now"}')
+        status, body = self._answer(request, is_expired=fate == "expired")
+        if fate == "expired":
+            time.sleep(2.0)
+        if fate == "cut":
+            body = body[: len(body) // 2]
+        if fate == "garbage":
+            body = b"<html>"
+        if fate == "wrong" and status == 200:  # of other objects
+            results = json.loads(body)
+            results["results"].reverse()
+            body = json.dumps(results).encode()
+        return _response(status, body)
+
+    def _answer(self, request: Any, *, is_expired: bool) -> tuple[int, bytes]:
+        app = self._expired if is_expired else self._app
+        parts: list[dict[str, Any]] = []
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": request.body or b""}
+
+        async def send(message: Any) -> None:
+            parts.append(message)
+
+        headers = [
+            (name.lower().encode(), value.encode())
+            for name, value in request.headers.items()
+        ]
+        path, _, query = request.path_url.partition("?")
+        scope = {
+            "type": "http",
+            "method": request.method,
+            "path": path,
+            "raw_path": path.encode(),
+            "query_string": query.encode(),
+            "headers": headers,
+            "client": ("127.0.0.1", 1),
+        }
+        at_once(app(scope, receive, send))
+        body = b"".join(part.get("body", b"") for part in parts)
+        return parts[0]["status"], body
+
+
+def _response(status: int, body: bytes) -> requests.Response:
+    response = requests.Response()
+    response.status_code = status
+    kind = "application/json" if status < 300 else "application/problem+json"
+    response.headers["Content-Type"] = kind
+    response.raw = urllib3.HTTPResponse(io.BytesIO(body), preload_content=False)
+    return response
+
+
+async def _in_this_thread(function: Callable[..., Any], *args: Any) -> Any:
+    return function(*args)
+
+
+service.run_in_threadpool = _in_this_thread
 
 
 def key_signer(**options: Any) -> KeySigner:

@@ -27,23 +27,32 @@ from attrs import evolve, frozen
 
 from fsspec_osspresigned import OSSPresignedFileSystem
 from fsspec_osspresigned.engine import engine
-from fsspec_osspresigned.model import Action, Operation
+from fsspec_osspresigned.engine.limits import RequestLimiter, memory_budget
+from fsspec_osspresigned.model import MIN_PART, Action, Operation
+from fsspec_osspresigned.objects import copy as copies
 from fsspec_osspresigned.owner.grants import GrantTerms, sign_grant
 from fsspec_osspresigned.signing import Endpoint
 
+from . import disk as disks
 from . import loop as loops
 from . import network as networks
+from .disk import Disk
 from .ledger import NAMED, Broken, Ledger, Write, writes_of_call
 from .network import HOST, KEY, REGION, Faults, Network, Server
 from .operations import BUCKET, Operations
 from .programs import Program
-from .signers import ServiceSigner, UserSigner, key_signer
+from .signers import ManySigner, UserSigner, http_options, key_signer
 from .verbs import Awaited, Plain
 from .world import EPOCH, HangError, World
 
 _END = 3600.0  # virtual seconds that a call may take, at most
 # Operations whose verbs are cancelled; files have no coroutines.
 _ENDS_SOON = ("pipe", "pipe_many", "put_file", "put_tree", "resume")
+# Operations after whose end nothing goes on at the key that a name of theirs gives.
+_IS_QUIET = {
+    **dict.fromkeys(("pipe", "put_file", "resume", "cat", "get", "info"), "key"),
+    "copy": "to",
+}
 _IDLE = 120.0  # seconds after which nothing of an idle process is left
 
 
@@ -87,6 +96,7 @@ class Runner(Operations):
         self.clients = 1
         self.presses = 0
         self.main_is_in_call = False
+        self.memory_limit = program["options"].get("memory_limit", math.inf)
         self.world.fail = self._fail
         if "SIMULATION_TRACE" in os.environ:
             self.world.lines = []
@@ -136,6 +146,8 @@ class Runner(Operations):
         world = self.world
         before = len(os.listdir("/proc/self/fd"))
         networks.install(self.network)
+        # So that the objects of a world are large enough for copies in parts.
+        copies.MAX_SINGLE_COPY, copies.COPY_PART = 300_000, 102_400
         engine.EngineLoop = type("Loop", (loops.SimulatedLoop,), {"engine": None})  # type: ignore[misc]
         seeded = random.Random(self.program["seed"])
         uuid.uuid4 = lambda: uuid.UUID(int=seeded.getrandbits(128))
@@ -176,6 +188,9 @@ class Runner(Operations):
         limit = self.program["options"].get("max_concurrency") or 128
         if self.network.in_flight > limit + self.clients:
             raise Broken(f"{self.network.in_flight} requests are in flight")
+        accounts = [a.used for a in memory_budget().open_accounts() if a.used]
+        if sum(accounts) > self.memory_limit + len(accounts) * MIN_PART:
+            raise Broken(f"open files use {sum(accounts)} bytes")
 
     def _options(self) -> dict[str, Any]:
         program = self.program
@@ -191,8 +206,12 @@ class Runner(Operations):
             return {"signer": "keys", **options}
         if signer == "user":
             return {"signer": UserSigner(self.world, faults), **options}
-        if signer == "service":
-            return {"signer": ServiceSigner(self.world, faults), **options}
+        if signer == "many":
+            return {"signer": ManySigner(self.world, faults), **options}
+        if signer == "writer":
+            return {"signer": UserSigner(self.world, faults, looks=False), **options}
+        if signer == "http":
+            return {**http_options(self.world, faults), **options}
         if signer == "grant":
             terms = GrantTerms(bucket=BUCKET, prefix="", expires_in=86_400)
             grant = sign_grant(
@@ -220,6 +239,10 @@ class Runner(Operations):
         self.world.few_threads = program["few_threads"]
         self.ledger.may_refuse = program["signer_faults"] > 0
         self.ledger.unchecked = self.options.get("checksum") == "none"
+        self.ledger.is_single = self._is_single()
+        self.ledger.may_look = self._may_look()
+        self.ledger.is_blind = program["signer"] == "writer" and not self._is_single()
+        disks.install(Disk(self.world, **program["disk_faults"]))
         others = []
         for caller in program["callers"]:
             if caller["kind"] != "main":
@@ -373,12 +396,26 @@ class Runner(Operations):
             if operation["again"]:  # likewise
                 for write in writes:
                     write.ended = math.inf
-            if operation["do"] in ("pipe", "put_file") and not operation["again"]:
-                key = operation["key"]
-                is_alone = sum(key in str(o) for o in self._all()) == 1
-                if is_alone:
+            key = operation.get(_IS_QUIET.get(operation["do"], ""), "")
+            is_alone = sum(f"'{key}'" in str(o) for o in self._all()) == 1
+            if is_alone and not operation["again"]:
+                self.ledger.check_quiet(key)
+                if operation["do"] != "resume":
                     self.ledger.check_uploads(key, began)
         self._ended(operation, began)
+
+    def _may_look(self) -> bool:
+        program = self.program
+        signs = program["signer"] in ("keys", "user", "many", "http")
+        is_up = not program["outages"] and not program["signer_faults"]
+        return signs and is_up
+
+    def _is_single(self) -> bool:
+        """True if one operation follows the other."""
+        callers = self.program["callers"]
+        return len(callers) == 1 and all(
+            operation["do"] != "gather" for operation in callers[0]["operations"]
+        )
 
     def _all(self) -> Iterator[Any]:
         for caller in self.program["callers"]:
@@ -390,6 +427,7 @@ class Runner(Operations):
     def _wind_down(self, descriptors: int) -> None:
         self.network.faults = Faults()
         self.network.is_down = False
+        disks.install(Disk(self.world))
         self.world.few_threads = False
         del self.fs
         OSSPresignedFileSystem.clear_instance_cache()
@@ -402,8 +440,15 @@ class Runner(Operations):
             raise Broken(f"threads are left: {left}\n{self.world.stacks()}")
         if tasks := engine.current().tasks:
             raise Broken(f"tasks are left: {tasks}")
-        if len(os.listdir("/proc/self/fd")) > descriptors + 2:
+        if len(os.listdir("/proc/self/fd")) > descriptors:
             raise Broken("descriptors are left")
+        for limiter in gc.get_objects():
+            if isinstance(limiter, RequestLimiter) and limiter.in_flight:
+                raise Broken(f"{limiter.in_flight} requests count as in flight")
+        if used := memory_budget().used:
+            raise Broken(f"{used} bytes count as used")
+        if left := [f for f in os.listdir(self.place) if f.startswith(".")]:
+            raise Broken(f"temporary files are left: {left}")
 
 
 class SecondLife(Runner):

@@ -11,6 +11,7 @@ import pytest
 from tests.simulation.plants import PLANTS
 
 ROOT = Path(__file__).parents[2]
+FAILED = Path(__file__).parent / "failed"
 
 
 def simulate(*given: str) -> subprocess.CompletedProcess[str]:
@@ -34,6 +35,14 @@ def test_a_seed_fixes_everything(seed):
     first, second = simulate("--seed", str(seed)), simulate("--seed", str(seed))
     assert ", trace " in first.stdout
     assert first.stdout == second.stdout
+
+
+@pytest.mark.parametrize("program", sorted(FAILED.glob("*.json")), ids=lambda p: p.stem)
+def test_programs_that_failed(program):
+    """What has failed once holds now; the name says what the package had wrong."""
+    done = simulate("--file", str(program))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ": ok, " in done.stdout
 
 
 @pytest.mark.slow

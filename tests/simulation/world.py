@@ -322,6 +322,22 @@ class Thread:
         return self._turn is not None and not self._is_over
 
 
+class Timer(Thread):
+    """``threading.Timer``."""
+
+    def __init__(self, interval: float, function: Callable[[], object]) -> None:
+        super().__init__(name="timer")
+        self.interval, self.function = interval, function
+        self.finished = Event()
+
+    def cancel(self) -> None:
+        self.finished.set()
+
+    def run(self) -> None:
+        if not self.finished.wait(self.interval):
+            self.function()
+
+
 _threads: dict[int, Thread] = {}
 
 
@@ -351,6 +367,7 @@ def install() -> None:
     """Let all that is imported from now on live in the world; for a whole process."""
     threading.Lock, threading.RLock = Lock, RLock  # type: ignore[misc, assignment]
     threading.Event, threading.Thread = Event, Thread  # type: ignore[misc, assignment]
+    threading.Timer = Timer  # type: ignore[misc, assignment]
     threading.current_thread = _current_thread
     threading.get_ident = _get_ident
     queue.SimpleQueue = SimpleQueue  # type: ignore[misc, assignment]

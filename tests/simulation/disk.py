@@ -1,0 +1,73 @@
+"""The disk of a world: it may be full, and reads may return fewer bytes than asked for.
+
+``install`` replaces the calls by which the package reads and writes files of the user.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+from typing import Any
+
+from attrs import define, field
+
+from .world import World
+
+_REAL_WRITE, _REAL_WRITE_AT = os.write, getattr(os, "pwrite", None)
+
+
+@define
+class Disk:
+    """The share of calls that fail, and of reads that are short, from 0 to 1."""
+
+    world: World
+    full: float = 0.0
+    short: float = 0.0
+    failed: int = field(init=False, default=0)
+
+    def check_space(self) -> None:
+        if (
+            self.full
+            and self.world.is_mine()
+            and self.world.random.random() < self.full
+        ):
+            self.failed += 1
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def cut(self, size: int) -> int:
+        if self.short and size > 1 and self.world.random.random() < self.short:
+            return self.world.random.randrange(1, size)
+        return size
+
+
+disk: Disk | None = None  # that of this world
+
+
+class _FileIO(io.FileIO):
+    def read(self, size: int | None = -1, /) -> bytes:
+        if disk is not None and size is not None and size > 0:
+            size = disk.cut(size)
+        return super().read(size)
+
+
+def _write(descriptor: int, data: Any, /) -> int:
+    if disk is not None and descriptor > 2:  # not what this process itself says
+        disk.check_space()
+    return _REAL_WRITE(descriptor, data)
+
+
+def _write_at(descriptor: int, data: Any, offset: int, /) -> int:
+    assert _REAL_WRITE_AT is not None
+    if disk is not None:
+        disk.check_space()
+        data = memoryview(data)[: disk.cut(len(data))]
+    return _REAL_WRITE_AT(descriptor, data, offset)
+
+
+def install(new: Disk) -> None:
+    global disk  # noqa: PLW0603 - one for a process
+    disk = new
+    io.FileIO = _FileIO  # type: ignore[misc]
+    os.write = _write
+    os.pwrite = _write_at
