@@ -9,6 +9,7 @@ aborts multipart uploads, with its own key; no byte of an object passes through 
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from functools import partial, reduce
@@ -72,6 +73,7 @@ _TYPED = (Action.PutObject, Action.InitiateMultipartUpload)
 _BINARY = "application/octet-stream"  # what Uppy takes for a file without a type
 _SET_BY_BROWSERS = ("content-length", "host")
 _MAX_VALUES = 4 * MAX_PARTS  # of JSON in the list of all parts
+_NUMBER = re.compile(r"[0-9]{1,5}").fullmatch
 _METADATA = re.compile(r"metadata\[(.+)\]").fullmatch
 # A browser waits for the reply, and the service stops within 35 seconds.
 _PATIENCE = {"retries": 3, "retry_timeout": 25, "timeout": 25}
@@ -108,6 +110,11 @@ class _Ask:
         upload_id = self.request.path_params["upload"]
         return self.operation(action, path, upload_id=upload_id, **members)
 
+    def of_part(self, number: str) -> Operation:
+        if not _NUMBER(number):  # a longer one would be refused by int()
+            raise ServiceError("invalid_request", "a part number must be 1 to 10000")
+        return self.of_upload(Action.UploadPart, part_number=int(number))
+
     def opening(self, action: Action, given: Mapping[str, Any]) -> Operation:
         """Return the operation that stores, or begins, a new object as *given*."""
         name, kind = given.get("filename"), given.get("type")
@@ -124,8 +131,8 @@ class _Ask:
             f"{place}{uuid4()}-{name}",
             headers={"Content-Type": kind or _BINARY},
             optional_headers={
-                f"x-oss-meta-{name}": _header_text(value)
-                for name, value in metadata.items()
+                f"x-oss-meta-{member}": _header_text(value)
+                for member, value in metadata.items()
             },
         )
 
@@ -184,7 +191,7 @@ class _Uppy:
         given, key = ask.document, ask.document.get("key")
         method = str(given.get("method"))
         action = _SIGNED.get((method, "uploadId" in given, "partNumber" in given))
-        if action is None or not isinstance(key, str):
+        if action is None or not key or not isinstance(key, str):
             detail = "Uppy sends no request with this method and these members"
             raise ServiceError("invalid_request", detail)
         headers = {}
@@ -238,21 +245,14 @@ class _Uppy:
         }
 
     async def part(self, ask: _Ask) -> dict[str, Any]:
-        number = ask.request.path_params["part"]
-        (result,) = await ask.signed(
-            ask.of_upload(Action.UploadPart, part_number=number)
-        )
+        (result,) = await ask.signed(ask.of_part(ask.request.path_params["part"]))
         return {"url": result["url"], "expires": result["expires_in"]}
 
     async def batch(self, ask: _Ask) -> dict[str, Any]:
         numbers = ask.parameter("partNumbers").split(",")
-        if not all(number.isdecimal() for number in numbers):
-            raise ServiceError("invalid_request", "partNumbers must be numbers")
         if len(numbers) > MAX_REQUESTS:
             raise HTTPException(413, f"more than {MAX_REQUESTS} requests")
-        results = await ask.signed(
-            *(ask.of_upload(Action.UploadPart, part_number=int(n)) for n in numbers)
-        )
+        results = await ask.signed(*map(ask.of_part, numbers))
         urls = (result["url"] for result in results)
         return {"presignedUrls": dict(zip(numbers, urls, strict=True))}
 
@@ -260,10 +260,8 @@ class _Uppy:
 
     async def begin(self, ask: _Ask) -> dict[str, Any]:
         if ask.policy.max_size is not None:
-            detail = (
-                "the policy has max_size, and Companion is not told the size of parts"
-            )
-            raise ServiceError("too_large", f"{detail}: send a form")
+            detail = "the policy has max_size, so parts need a size: send a form"
+            raise ServiceError("too_large", detail)
         operation = ask.opening(Action.InitiateMultipartUpload, ask.document)
         calls = await self._calls(ask, operation)
         upload_id, _ = await _sent(calls.initiate)
@@ -289,12 +287,9 @@ class _Uppy:
         calls = await self._calls(ask, operation)
         upload_id = str(operation.upload_id)
         await _sent(calls.complete, upload_id, parts, crc, MultipartGrant())
-        location = ask.signer.endpoint.url(operation.bucket, operation.key)
-        return {
-            "location": location,
-            "key": operation.key,
-            "bucket": operation.bucket,
-        }
+        bucket, key = operation.bucket, operation.key
+        location = ask.signer.endpoint.url(bucket, key)
+        return {"location": location, "key": key, "bucket": bucket}
 
     async def abort(self, ask: _Ask) -> dict[str, Any]:
         operation = ask.of_upload(Action.AbortMultipartUpload)
@@ -372,7 +367,7 @@ def _whole_crc(parts: Sequence[PartReceipt]) -> int | None:
 
 def _header_text(value: object) -> str:
     """Return a value of metadata as Companion writes it into a header (RFC 2047)."""
-    text = str(value)
+    text = value if isinstance(value, str) else json.dumps(value)
     if text.isascii() and text.isprintable() and text == text.strip():
         return text
     data = text.encode(errors="replace")
@@ -399,7 +394,7 @@ def uppy_route(service: Service, origins: Sequence[str]) -> Mount:
         route("/multipart/{upload}", uppy.parts),
         route("/multipart/{upload}", uppy.abort, "DELETE"),
         route("/multipart/{upload}/batch", uppy.batch),
-        route("/multipart/{upload}/{part:int}", uppy.part),
+        route("/multipart/{upload}/{part}", uppy.part),
         route("/multipart/{upload}/complete", uppy.complete, "POST"),
     ]
     # A redirect would lead to the host that the client names.
