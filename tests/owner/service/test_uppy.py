@@ -18,7 +18,7 @@ from fsspec_osspresigned.owner.service.process import ServiceSettings
 from fsspec_osspresigned.owner.service.uppy import uppy_route
 from fsspec_osspresigned.parsing import complete_multipart_upload
 from fsspec_osspresigned.signers.keys import KeySigner
-from tests.owner.service.conftest import TOKEN, policy_text
+from tests.owner.service.conftest import TOKEN, Service, policy_text
 
 SITE = "https://app.example.com"
 BUCKET = "examplebucket"
@@ -141,6 +141,7 @@ def test_only_named_sites_may_ask(companion):
         assert (reply[0], reply[2].get(name)) == (401, leave)
 
 
+@pytest.mark.slow
 def test_without_the_option_there_are_no_routes(start):
     """Whoever does not ask for Uppy has nothing more on the network."""
     url = start().url
@@ -149,6 +150,23 @@ def test_without_the_option_there_are_no_routes(start):
     url = start("--uppy", SITE).url
     assert send(url, "GET", "/s3/params")[0] == 401
     assert send(url, "GET", "/s3/params/")[0] == 404
+
+
+@pytest.mark.slow
+def test_the_process_sends_and_stops(oss, policy_file):
+    """The command sends with its own key, writes one line a call, and ends with 0."""
+    service = Service(policy_file, "--uppy", SITE)
+    try:
+        place, key = Companion(service.url, []).begun()
+        assert [upload.key for upload in oss.uploads(BUCKET)] == [key]
+        line = service.until("sign")
+        assert (line["token"], line["signed"], line["status"]) == ("writer", 1, 200)
+        code, out, err = service.end()
+    finally:
+        service.process.kill()
+    assert (code, err) == (0, "")
+    assert TOKEN not in out
+    assert place.rpartition("/")[2] not in out
 
 
 @pytest.mark.parametrize("origin", ["*", "app.example.com", f"{SITE}/", "null"])
