@@ -28,7 +28,7 @@ JSON = {"Content-Type": "application/json"}
 
 def send(url, method, target, body=None, headers=None):
     """Send one request; return status, body and headers of the reply."""
-    with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=20)) as line:
+    with closing(http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)) as line:
         line.request(method, target, body, headers or {})
         reply = line.getresponse()
         return reply.status, reply.read(), reply.headers
@@ -207,7 +207,7 @@ def test_all_calls_of_companion(companion, oss):
     assert [(part["PartNumber"], part["Size"]) for part in parts] == [(1, PART), (2, 5)]
     one = service.good("GET", f"{place}/1?{query}")
     assert one["url"].startswith("http")
-    assert 3590 < one["expires"] <= 3600
+    assert 3500 < one["expires"] <= 3600
     done = service.good("POST", f"{place}/complete?{query}", {"parts": parts[::-1]})
     assert {*done} == {"location", "key", "bucket"}
     assert send(done["location"], "HEAD", urlsplit(done["location"]).path)[0] == 403
@@ -281,7 +281,7 @@ def test_a_form_permits_its_own_object_only(companion, oss):
     form = service.good("GET", f"/params?{query}")
     assert {*form} == {"method", "url", "fields", "expires"}
     assert form["method"] == "POST"
-    assert 3590 < form["expires"] <= 3600
+    assert 3500 < form["expires"] <= 3600
     url, fields = form["url"], form["fields"]
     assert posted(url, fields, b"x" * 10) == 201
     stored = oss.get(BUCKET, fields["key"])
