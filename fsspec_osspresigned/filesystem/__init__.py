@@ -20,7 +20,7 @@ __all__, __getattr__, __dir__ = lazy(
     destinations="Destination Kind LocalTree RegularFile is_special local_path "
     "refuse_clashes",
     filesystem="OSSPresignedFileSystem",
-    put="PutCall",
+    put="PutCall media_type",
     queries="expand layout",
     receipts="ReceiptFile receipt_writer",
 )

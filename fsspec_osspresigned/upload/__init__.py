@@ -13,9 +13,9 @@ from ..compat import lazy
 __all__, __getattr__, __dir__ = lazy(
     __name__,
     journal="Checkpoint FoundJournal JournalRecord",
-    oss_calls="OSSCalls is_elsewhere",
+    oss_calls="OSSCalls bare is_elsewhere",
     plan="UploadPlan check_plan first_request granted needed_requests plan_for "
     "refuse_expired",
-    resume="UploadEvent",
+    resume="UploadEvent list_parts",
     upload="TransferContext upload_source",
 )

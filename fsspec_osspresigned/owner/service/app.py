@@ -11,7 +11,7 @@ import hmac
 import re
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from attrs import asdict, define, field, fields_dict, frozen
@@ -39,7 +39,7 @@ from ...signing.endpoint import check_bucket, check_key
 from ...signing.post_policy import STATUS_FIELD, TOKEN_FIELD
 from ...signing.signed_url import describe
 from ...url_checks import MAX_URL, header_problems
-from ..grants import sign_grant
+from ..grants import GrantTerms, SignedGrant, sign_grant
 from .limits import RateLimits
 from .policy import Policy, ServiceError, hash_token, permitted, place_in, terms_of
 
@@ -92,20 +92,20 @@ def create_ruled_app(
     *,
     limits: RateLimits | None = None,
     tell: Callable[[AccessRecord], object] = lambda _: None,
-    routes: Sequence[BaseRoute] = (),
+    routes: Callable[[Service], Sequence[BaseRoute]] = lambda _: (),
 ) -> Starlette:
     """Return the ASGI app of a signer service whose policies may change.
 
     *rules* is called once per call, and *tell* with the record of each call for
-    signatures.
+    signatures. *routes* returns further routes of the service.
     """
-    service = _Service(rules, limits or RateLimits(), tell)
+    service = Service(rules, limits or RateLimits(), tell)
     app = Starlette(
         routes=[
             Route("/v1/sign", service.sign, methods=["POST"]),
             Route(PATH, service.grant),
             Route("/healthz", _healthz),
-            *routes,
+            *routes(service),
         ],
         exception_handlers={HTTPException: _http_error},
     )
@@ -125,8 +125,10 @@ async def _http_error(_: Request, error: Any) -> Response:
 _CODES = {
     400: "invalid_request",
     401: "unauthorized",
+    404: "not_found",
     405: "method_not_allowed",
     408: "incomplete",
+    409: "object_exists",
     413: "batch_too_large",
     429: "rate_limited",
     500: "unavailable",
@@ -147,7 +149,9 @@ def _problem(
 
 
 @define
-class _SignCall:
+class SignCall:
+    """What the record of a call will tell."""
+
     token: str | None = None
     paths: tuple[str, ...] = ()
     requests: int = 0
@@ -156,7 +160,9 @@ class _SignCall:
 
 
 @frozen
-class _Service:
+class Service:
+    """Answers calls, counts them, and records each."""
+
     rules: Callable[[], ServiceRules]
     limits: RateLimits
     tell: Callable[[AccessRecord], object]
@@ -170,7 +176,7 @@ class _Service:
     async def recorded(
         self, request: Request, answer: Callable[..., Awaitable[Response]]
     ) -> Response:
-        began, fault, call = time.perf_counter(), None, _SignCall()
+        began, fault, call = time.perf_counter(), None, SignCall()
         try:
             response = await answer(request, call)
         except HTTPException as error:
@@ -198,9 +204,7 @@ class _Service:
         )
         return response
 
-    def admitted(
-        self, request: Request, call: _SignCall
-    ) -> tuple[ServiceRules, Policy]:
+    def admitted(self, request: Request, call: SignCall) -> tuple[ServiceRules, Policy]:
         rules, authorization = self.rules(), request.headers.get("authorization", "")
         try:
             policy = policy_of(rules, authorization)
@@ -210,23 +214,25 @@ class _Service:
         call.token = policy.name
         return rules, policy
 
-    async def answer_grant(self, request: Request, call: _SignCall) -> Response:
+    async def answer_grant(self, request: Request, call: SignCall) -> Response:
         rules, policy = self.admitted(request, call)
         self.limits.charge(policy, 1)
         call.requests = 1
+        if Action.PostObject not in policy.actions:
+            raise ServiceError("action_not_granted", "PostObject is not granted")
         path = place_in(policy, request.query_params)
         call.paths = (path,)
         members = await run_in_threadpool(grant_members, rules.signer, policy, path)
         return JSONResponse(members, headers={"Cache-Control": "no-store"})
 
-    async def answer(self, request: Request, call: _SignCall) -> Response:
+    async def answer(self, request: Request, call: SignCall) -> Response:
         rules, policy = self.admitted(request, call)
         self.limits.charge(policy)
         async with self.limits.turn(policy, request.stream()) as body:
             return await run_in_threadpool(self.reply, body, rules.signer, policy, call)
 
     def reply(
-        self, body: bytes, signer: Signer, policy: Policy, call: _SignCall
+        self, body: bytes, signer: Signer, policy: Policy, call: SignCall
     ) -> Response:
         requests: list[Any] = []
         try:
@@ -248,7 +254,7 @@ class _Service:
         # One bad item must not refuse the others.
         outcomes = signed_each(signer, operations, OSSPresignedError) if granted else ()
         for index, outcome in zip(granted, outcomes, strict=True):
-            results[index] = _result(outcome, granted[index])
+            results[index] = result_of(outcome, granted[index])
         call.codes.update(r["error"]["code"] for r in results if "error" in r)
         return JSONResponse({"results": results}, headers={"Cache-Control": "no-store"})
 
@@ -261,9 +267,10 @@ _ITEM_CODES: tuple[tuple[type[OSSPresignedError], str], ...] = (
 )
 
 
-def _result(
+def result_of(
     outcome: SignedRequest | OSSPresignedError, operation: Operation
 ) -> dict[str, Any]:
+    """Return the result of the protocol, which is a secret, or holds ``error``."""
     if isinstance(outcome, OSSPresignedError):
         for kind, code in _ITEM_CODES:
             if isinstance(outcome, kind):
@@ -288,13 +295,18 @@ def _result(
     return result
 
 
-def _requests_of(body: bytes) -> list[Any]:
-    if _has_many_values(body):
-        raise HTTPException(413, f"the body has more than {_MAX_VALUES} JSON values")
+def document_of(body: bytes, max_values: int = _MAX_VALUES) -> Any:
+    """Return what the JSON *body* holds; HTTPException 400 or 413."""
+    if _has_many_values(body, max_values):
+        raise HTTPException(413, f"the body has more than {max_values} JSON values")
     try:
-        call = parsing.loads(body, max_depth=_MAX_DEPTH)
+        return parsing.loads(body, max_depth=_MAX_DEPTH)
     except ValueError as error:
         raise HTTPException(400, f"the body is {error}") from None
+
+
+def _requests_of(body: bytes) -> list[Any]:
+    call = document_of(body)
     requests = call.get("requests") if isinstance(call, dict) else None
     if not isinstance(requests, list) or not requests:
         raise HTTPException(400, "requests must be a list, and not empty")
@@ -303,30 +315,30 @@ def _requests_of(body: bytes) -> list[Any]:
     return requests
 
 
-def _has_many_values(body: bytes) -> bool:
-    """Return whether *body* has more than _MAX_VALUES JSON values, without parsing it.
+def _has_many_values(body: bytes, maximum: int) -> bool:
+    """Return whether *body* has more than *maximum* JSON values, without parsing it.
 
     Each value follows a bracket, a brace or a comma, and has at most two strings, its
     name and itself. Taking out the strings, which may hold these marks, is slow.
     """
     marks = (b"[", b"{", b",")
-    if sum(map(body.count, marks)) <= _MAX_VALUES:
+    if sum(map(body.count, marks)) <= maximum:
         return False
-    if body.count(b'"') - body.count(b'\\"') > 4 * _MAX_VALUES:
+    if body.count(b'"') - body.count(b'\\"') > 4 * maximum:
         return True
-    return sum(map(_STRING.sub(b"", body).count, marks)) > _MAX_VALUES
+    return sum(map(_STRING.sub(b"", body).count, marks)) > maximum
 
 
-def grant_members(signer: Signer, policy: Policy, path: str) -> dict[str, str]:
-    """Return the members of the reply with the grant, which is a secret."""
+def signed_grant(signer: Signer, terms: GrantTerms) -> SignedGrant:
+    """Return the grant of *terms*; ServiceError if *signer* cannot sign it."""
     if not isinstance(signer, KeySigner) or signer.version != "v4":
         detail = "this signer makes no grants: it needs a key and V4"
         raise ServiceError("action_not_granted", detail)
     try:
-        grant = sign_grant(
+        return sign_grant(
             signer.credentials(),
             signer.endpoint,
-            terms_of(policy, path),
+            terms,
             region=signer.region,
             now=signer.clock(),
         )
@@ -334,6 +346,11 @@ def grant_members(signer: Signer, policy: Policy, path: str) -> dict[str, str]:
         raise ServiceError("invalid_request", error.message) from None
     except OSSPresignedError:
         raise ServiceError("unavailable", "the signer cannot sign now") from None
+
+
+def grant_members(signer: Signer, policy: Policy, path: str) -> dict[str, str]:
+    """Return the members of the reply with the grant, which is a secret."""
+    grant = signed_grant(signer, terms_of(policy, path))
     members = {
         _MEMBERS.get(name, name.replace("-", "_")): value.reveal()
         for name, value in grant.fields.items()
@@ -370,15 +387,20 @@ def _error(code: str, detail: str, **more: Any) -> dict[str, Any]:
     return {"error": error}
 
 
-def operation_of(request: Any) -> Operation:
-    """Return the operation in *request*, an item of a call; else ServiceError."""
+def operation_of(
+    request: Any, actions: Collection[Action] = URL_ACTIONS, *, is_sized: bool = True
+) -> Operation:
+    """Return the operation in *request*, an item of a call; else ServiceError.
+
+    With *is_sized*, the size of its body must be among the members, if it has one.
+    """
     if not isinstance(request, dict):
         raise _invalid(f"a request is {parsing.kind(request)}")
     try:
         action = Action(request.get("action", ""))
     except ValueError:
         raise _invalid("the action is unknown") from None
-    if action not in URL_ACTIONS:
+    if action not in actions:
         raise _invalid(
             f"{action} is not called by a URL: its policy is signed as a form"
         )
@@ -392,12 +414,12 @@ def operation_of(request: Any) -> Operation:
         names["key"] = _name(request, "key", check_key)
     if spec.upload_id:
         names["upload_id"] = _name(request, "upload_id")
-    needs_body = bool(spec.body)
+    needs_size = is_sized and bool(spec.body)
     return Operation(
         action=action,
         **names,
         part_number=_number(request, "part_number", MAX_PARTS, needed=spec.part_number),
-        content_length=_number(request, "content_length", 2**53, 0, needed=needs_body),
+        content_length=_number(request, "content_length", 2**53, 0, needed=needs_size),
         expires_in=_number(request, "expires_in", MAX_V4_LIFE),
         headers=_headers(request, "headers"),
         optional_headers=_headers(request, "optional_headers"),

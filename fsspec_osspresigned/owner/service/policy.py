@@ -203,8 +203,13 @@ def _check_source(operation: Operation, policy: Policy) -> None:
 def _imposed(operation: Operation, policy: Policy) -> dict[str, str]:
     imposed = {}
     action = operation.action
-    if policy.max_size is not None and action.spec.body == "data":
-        length = operation.content_length or 0
+    # The policy of a form limits its size.
+    is_limited = action.spec.body == "data" and not action.spec.form
+    if policy.max_size is not None and is_limited:
+        length = operation.content_length
+        if length is None:
+            detail = "the policy has max_size: this needs the size of the body"
+            raise ServiceError("too_large", detail)
         part = policy.max_part_size or policy.max_size
         before = part * ((operation.part_number or 1) - 1)
         if action.spec.part_number and length > part:
@@ -231,8 +236,6 @@ def place_in(policy: Policy, wish: Mapping[str, str]) -> str:
     Raises:
         ServiceError: *policy* does not grant it, or a parameter is missing.
     """
-    if Action.PostObject not in policy.actions:
-        raise ServiceError("action_not_granted", "PostObject is not granted")
     bucket, folder = wish.get("bucket"), wish.get("dir")
     places = {path for path in policy.prefixes if bucket in (None, split_path(path)[0])}
     if folder is not None:
@@ -246,6 +249,16 @@ def place_in(policy: Policy, wish: Mapping[str, str]) -> str:
     if len(places) > 1:
         raise ServiceError("invalid_request", "say which: ?bucket=...&dir=...")
     return places.pop()
+
+
+def object_path(policy: Policy, wish: Mapping[str, str], key: str) -> str:
+    """Return ``bucket/key``, with *key* below the place that :func:`place_in` returns.
+
+    A *key* that already begins with the prefix of this place is taken as it is.
+    """
+    place = place_in(policy, wish)
+    path = f"{split_path(place)[0]}/{key}"
+    return path if path.startswith(place) else place + key
 
 
 def terms_of(policy: Policy, path: str) -> GrantTerms:

@@ -13,6 +13,7 @@ import json
 import logging
 import os
 import queue
+import re
 import signal
 import socket
 import threading
@@ -24,10 +25,12 @@ from typing import Any
 
 import uvicorn
 from attrs import define, field, frozen
+from starlette.routing import BaseRoute
 
 from ...asgi_server import AnnouncingServer, listen
+from ...errors import ConfigurationError
 from ...units import shown_moment
-from .app import AccessRecord, create_ruled_app
+from .app import AccessRecord, Service, create_ruled_app
 from .policy_file import PolicyFile, watch
 from .upload_page import page_routes
 
@@ -133,6 +136,15 @@ _IDLE_SECONDS = 75  # a proxy closes its idle connections before
 _STOP_SECONDS = 35
 
 
+_ORIGIN = re.compile(r"https?://([a-z0-9.-]+|\[[0-9a-f:]+\])(:[0-9]+)?").fullmatch
+
+
+def _check_origins(_: object, __: object, origins: tuple[str, ...]) -> None:
+    rule = "write it as a browser does, https://app.example.com"
+    if bad := [text for text in origins if not _ORIGIN(text)]:
+        raise ConfigurationError([f"origin {text[:80]!r}: {rule}" for text in bad])
+
+
 @frozen(kw_only=True)
 class ServiceSettings:
     """Options of ``osspresigned serve``."""
@@ -142,6 +154,9 @@ class ServiceSettings:
     port: int = 0  # 0 takes a free one
     log_keys: bool = False
     page: bool = False  # serve the page for browsers, too
+    # Web sites, such as ``https://app.example.com``, whose Uppy may use the service;
+    # without one, the service has no routes for Uppy.
+    uppy_origins: tuple[str, ...] = field(default=(), validator=_check_origins)
 
 
 async def serve(
@@ -152,12 +167,20 @@ async def serve(
     SIGHUP and a change of the file load the policy again; a policy with mistakes is
     ignored.
     """
-    page = page_routes(lambda: policy.signer.endpoint)
+
+    def routes(service: Service) -> Iterator[BaseRoute]:
+        if settings.page:
+            yield from page_routes(lambda: policy.signer.endpoint)
+        if settings.uppy_origins:
+            from .uppy import uppy_route  # noqa: PLC0415 - it needs a client of the store
+
+            yield uppy_route(service, settings.uppy_origins)
+
     app = create_ruled_app(
         lambda: policy.rules,
         limits=policy.limits,
         tell=lambda record: log_call(record, say, log_keys=settings.log_keys),
-        routes=page if settings.page else (),
+        routes=lambda service: [*routes(service)],
     )
     config = uvicorn.Config(
         app,

@@ -37,6 +37,9 @@ class ServeOptions:
     log_keys: bool = flag("--log-keys", "Write object names to the access log.")
     page: bool = flag("--ui",
         "Also serve a page from which people upload with their browser.")
+    uppy_origins: tuple[str, ...] = option("--uppy ORIGIN",
+        "Also serve Uppy on this web site, such as https://app.example.com; may be "
+        "repeated.", multiple=True)
     checks: bool = flag("--check",
         "Check the policy, print the permissions, and exit; needs no key.")
     wants_hash: bool = flag("--hash-token",

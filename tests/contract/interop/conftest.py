@@ -24,6 +24,7 @@ from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signing import Credentials, PresignRequest
 from tests.contract.interop import table
+from tests.owner.service.conftest import Service, policy_text
 
 HERE = Path(__file__).parent
 BUCKET = "examplebucket"
@@ -133,6 +134,32 @@ def sign(oss: Emulator) -> Callable[..., str]:
         return url.reveal()
 
     return made
+
+
+SITE = "https://app.example.com"
+
+
+@pytest.fixture
+def served(oss: Emulator, tmp_path: Path) -> Iterator[Callable[..., str]]:
+    """Start ``osspresigned serve`` for uploaders on ``SITE``; return its address.
+
+    The token ``TOKEN`` may upload below ``data/``; *lines* are further ones of its policy.
+    """
+    running = []
+
+    def start(*lines: str) -> str:
+        file = tmp_path / "policy.toml"
+        actions = '"ListParts", "PostObject"'
+        text = policy_text(*lines).replace('"HeadObject"', actions)
+        file.write_text(text, "utf-8")
+        service = Service(file, "--uppy", SITE)
+        running.append(service.process)
+        return service.url
+
+    yield start
+    for process in running:
+        process.kill()
+        process.communicate()
 
 
 @pytest.fixture

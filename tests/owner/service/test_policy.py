@@ -433,8 +433,9 @@ def test_size_is_kept_by_a_signed_length():
     assert refused(evolve(PUT, content_length=11), policy) == (413, "too_large")
     head = evolve(PUT, action=Action.HeadObject, content_length=None)
     assert permitted(head, policy).headers == {}
-    nothing = permitted(evolve(PUT, content_length=None), policy)
-    assert nothing.headers == {"Content-Length": "0"}
+    unknown = evolve(PUT, content_length=None)
+    assert refused(unknown, policy) == (413, "too_large")
+    assert permitted(unknown, POLICY).headers == {}
 
 
 @pytest.mark.parametrize(
