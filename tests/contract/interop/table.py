@@ -23,8 +23,9 @@ SIGNED_THERE = "URLs signed by other tools, used by this filesystem"
 SIGNED_HERE = "URLs signed by this package, used by other clients"
 GRANTS = "Grants of other servers, used by this filesystem"
 FORMS = "Forms signed by this package, sent by other clients"
+TABLES = "Tables of other projects, stored by this filesystem"
 READ_THERE = "Objects written by this filesystem, read by other clients"
-SECTIONS = (CLIENTS, SIGNED_THERE, SIGNED_HERE, GRANTS, FORMS, READ_THERE)
+SECTIONS = (CLIENTS, SIGNED_THERE, SIGNED_HERE, GRANTS, FORMS, TABLES, READ_THERE)
 
 
 @frozen(order=True)
