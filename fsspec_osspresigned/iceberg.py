@@ -15,6 +15,8 @@ from .errors import ConfigurationError
 from .filesystem import OSSPresignedFileSystem
 
 PREFIX = "osspresigned."  # of the properties that are storage options
+# Whoever writes a table can set its properties.
+_OF_THE_USER = {"signer_token", "receipts", "checkpoint"}
 SCHEMES = ("osspresigned", "oss", "s3", "s3a")  # of the locations of tables
 
 
@@ -25,7 +27,8 @@ class OSSFileIO(FileIO):  # type: ignore[misc]  # Any: an optional library
     on. Options without a property come from fsspec's configuration.
 
     Raises:
-        ConfigurationError: options are invalid, or a property names a token.
+        ConfigurationError: options are invalid, or only fsspec's configuration may have
+            them: ``signer_token``, ``receipts`` and ``checkpoint``.
     """
 
     def __init__(self, properties: Properties = EMPTY_DICT) -> None:
@@ -94,11 +97,12 @@ def _options(properties: Properties) -> dict[str, Any]:
         for name, value in properties.items()
         if name.startswith(PREFIX)
     }
-    if "signer_token" in options:
-        # Whoever writes a table can set its properties, and these replace the catalog's.
+    if refused := options.keys() & _OF_THE_USER:
         raise ConfigurationError(
-            f"the property {PREFIX}signer-token is refused, because the properties of a "
-            "table could send the token to another server: set FSSPEC_OSSPRESIGNED_SIGNER "
-            "and FSSPEC_OSSPRESIGNED_SIGNER_TOKEN, and leave both out of the properties"
+            f"the property {PREFIX}{name.replace('_', '-')} is refused, because a table's "
+            "properties replace the catalog's, and could send a token to another server, "
+            f"or choose files of this machine: set FSSPEC_OSSPRESIGNED_{name.upper()}, and "
+            "for a token also FSSPEC_OSSPRESIGNED_SIGNER"
+            for name in sorted(refused)
         )
     return options

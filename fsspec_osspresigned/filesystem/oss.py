@@ -29,19 +29,20 @@ class _TakesKeys(type(OSSPresignedFileSystem)):  # type: ignore[misc]  # fsspec 
         given = _hidden(given)  # no frame of an error may hold the text
         configured = _hidden(apply_config(cls, {}))
         trust(configured)
-        own_key = {name: given.pop(name) for name in _KEY if given.get(name)}
-        key = own_key or {name: configured[name] for name in _KEY if name in configured}
+        own_key = {name: given.pop(name, None) for name in _KEY}
+        has_own_key = any(own_key.values())
+        key = own_key if has_own_key else {n: configured.get(n) for n in _KEY}
         values = {**configured, **given}
         if chosen(renamed(given).get):
-            if own_key:
+            if has_own_key:
                 raise ConfigurationError(
                     "key=, secret= and token= are an access key, and other options name "
                     "another source of signatures: give one of them"
                 )
             if given.get("signer") != "keys":  # what is configured is for another one
                 given = dict.fromkeys(configured.keys() & {*_SIGNING}) | given
-        elif key:
-            given["signer"] = _signer_of(key, values, is_own=bool(own_key))
+        elif any(key.values()):
+            given["signer"] = _signer_of(key, values, is_own=has_own_key)
             given |= dict.fromkeys(_SIGNING)
         elif not chosen(renamed(values).get):
             given["signer"] = "keys"
@@ -69,16 +70,14 @@ def register_oss() -> None:
 
 
 def _hidden(options: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: Secret(value) if name in _KEY[1:] and isinstance(value, str) else value
-        for name, value in options.items()
-    }
+    texts = {n for n in _KEY[1:] if isinstance(options.get(n), str) and options[n]}
+    return options | {name: Secret(options[name]) for name in texts}
 
 
 def _signer_of(
     key: dict[str, Any], values: dict[str, Any], *, is_own: bool
 ) -> KeySigner:
-    name, secret, token = (key.get(part) for part in _KEY)
+    name, secret, token = key.values()
     if not (isinstance(name, str) and isinstance(secret, Secret)):
         raise ConfigurationError(
             "an access key needs key= and secret=, two texts, and for a temporary one token="
