@@ -53,6 +53,7 @@ if TYPE_CHECKING:
         URLExpiredError,
     )
     from .filesystem.filesystem import OSSPresignedFileSystem
+    from .filesystem.oss import register_oss
     from .filesystem.receipts import ReceiptList
     from .model import Action, Operation, PartReceipt, Receipt, SignedRequest
     from .secret import Secret, SecretURL
@@ -118,12 +119,14 @@ __all__ = [
     "UploadErrors",
     "UploadNotFoundError",
     "__version__",
+    "register_oss",
     "sync",
     "sync_down",
 ]
 
 _HOMES = {
     "filesystem": "OSSPresignedFileSystem",
+    "filesystem.oss": "register_oss",
     "filesystem.receipts": "ReceiptList",
     "model": "Action Operation PartReceipt Receipt SignedRequest",
     "secret": "Secret SecretURL",

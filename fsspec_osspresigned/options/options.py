@@ -347,7 +347,9 @@ class Options:
             if not isinstance(value := getattr(self, name), str | os.PathLike | None)
             or value == "-"
         ]
-        texts = {"signer": "'module:function'"}
+        texts = {
+            "signer": "'module:function', or 'keys' with the key in the environment"
+        }
         remedies += [
             f"{name}= is an object of this process: pass {texts.get(name, 'a text')}"
             for name in ("signer", "signer_token", "receipts")

@@ -40,7 +40,16 @@ BUCKET = "examplebucket"
 TOKEN = "a-made-up-token-0"
 SIGNER = "https://sign.example.com"
 LARGE = {"datasets", "torch"}  # in the group `writers-heavy`
-MEDIUM = {"duckdb", "h5py", "joblib", "netCDF4", "polars", "xarray", "zarr"}
+MEDIUM = {
+    "duckdb",
+    "h5py",
+    "joblib",
+    "netCDF4",
+    "polars",
+    "pyiceberg",
+    "xarray",
+    "zarr",
+}
 WRITING = frozenset(
     {
         Action.PutObject,
@@ -112,7 +121,8 @@ SMALL_PAGES = {
     "docs/index.md": {"in/report.csv"},
     "docs/quickstart.md": {"in/report.csv", "data/a.parquet", "data/part.0.parquet"},
     "docs/given.md": {"in/report.csv", "in/a.csv"},
-    "docs/migrating.md": {"in/report.csv", "in/a.parquet"},
+    "docs/migrating.md": {"in/report.csv"},
+    "docs/from-ossfs.md": {"in/a.parquet"},
     "docs/resume.md": {"big.bin"},
     "docs/closing.md": {"rows"},
     "docs/transactions.md": {"day/data.parquet", "day/figures/a", "day/_SUCCESS"},

@@ -1,0 +1,108 @@
+"""FileIO of pyiceberg: tables in OSS, through any source of signatures.
+
+A catalog selects it by the property ``py-io-impl``, with the text
+``fsspec_osspresigned.iceberg.OSSFileIO``.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyiceberg.io import FileIO, InputFile, InputStream, OutputFile, OutputStream
+from pyiceberg.typedef import EMPTY_DICT, Properties
+
+from .errors import ConfigurationError
+from .filesystem import OSSPresignedFileSystem
+
+PREFIX = "osspresigned."  # of the properties that are storage options
+# Whoever writes a table can set its properties.
+_OF_THE_USER = {"signer_token", "receipts", "checkpoint"}
+SCHEMES = ("osspresigned", "oss", "s3", "s3a")  # of the locations of tables
+
+
+class OSSFileIO(FileIO):  # type: ignore[misc]  # Any: an optional library
+    """Files of tables, read and written by :class:`OSSPresignedFileSystem`.
+
+    The property ``osspresigned.part-size`` is the storage option ``part_size``, and so
+    on. Options without a property come from fsspec's configuration.
+
+    Raises:
+        ConfigurationError: options are invalid, or only fsspec's configuration may have
+            them: ``signer_token``, ``receipts`` and ``checkpoint``.
+    """
+
+    def __init__(self, properties: Properties = EMPTY_DICT) -> None:
+        super().__init__(properties)
+        # Its pickle has no secret, so that of this object is refused with one.
+        self._fs = OSSPresignedFileSystem(**_options(properties))
+
+    def new_input(self, location: str) -> InputFile:
+        return _InputFile(self._fs, location)
+
+    def new_output(self, location: str) -> OutputFile:
+        return _OutputFile(self._fs, location)
+
+    def delete(self, location: str | InputFile | OutputFile) -> None:
+        """Delete one object, by one request; OSS does not report a missing one."""
+        name = location if isinstance(location, str) else location.location
+        self._fs.rm_file(_path(name))
+
+
+class _File:
+    def __init__(self, fs: OSSPresignedFileSystem, location: str) -> None:
+        super().__init__(location)  # type: ignore[call-arg]  # InputFile or OutputFile
+        self._fs = fs
+        self._path = _path(location)
+
+    def __len__(self) -> int:
+        return int(self._fs.info(self._path)["size"])
+
+    def exists(self) -> bool:
+        return bool(self._fs.isfile(self._path))
+
+
+class _InputFile(_File, InputFile):  # type: ignore[misc]
+    def open(self, seekable: bool = True) -> InputStream:
+        del seekable  # every file is
+        return self._fs.open(self._path, "rb")
+
+
+class _OutputFile(_File, OutputFile):  # type: ignore[misc]
+    def create(self, overwrite: bool = False) -> OutputStream:
+        """Open the object for writing; without *overwrite*, the store replaces nothing.
+
+        Raises:
+            FileExistsError: the object exists. If another writer stores it later, or HEAD
+                is not granted, ``close`` of the stream raises this error.
+        """
+        return self._fs.open(self._path, "wb" if overwrite else "xb")
+
+    def to_input_file(self) -> InputFile:
+        return _InputFile(self._fs, self.location)
+
+
+def _path(location: str) -> str:
+    scheme, mark, path = location.partition("://")
+    if not mark or scheme not in SCHEMES:
+        schemes = ", ".join(f"{name}://" for name in SCHEMES)
+        raise ConfigurationError(
+            f"OSSFileIO has the locations {schemes}, and not this one", path=location
+        )
+    return path
+
+
+def _options(properties: Properties) -> dict[str, Any]:
+    options = {
+        name.removeprefix(PREFIX).replace("-", "_"): value
+        for name, value in properties.items()
+        if name.startswith(PREFIX)
+    }
+    if refused := options.keys() & _OF_THE_USER:
+        raise ConfigurationError(
+            f"the property {PREFIX}{name.replace('_', '-')} is refused, because a table's "
+            "properties replace the catalog's, and could send a token to another server, "
+            f"or choose files of this machine: set FSSPEC_OSSPRESIGNED_{name.upper()}, and "
+            "for a token also FSSPEC_OSSPRESIGNED_SIGNER"
+            for name in sorted(refused)
+        )
+    return options
