@@ -407,7 +407,9 @@ class Runner(Operations):
     def _may_look(self) -> bool:
         program = self.program
         signs = program["signer"] in ("keys", "user", "many", "http")
-        is_up = not program["outages"] and not program["signer_faults"]
+        is_up = not any(
+            program[name] for name in ("outages", "signer_faults", "few_threads")
+        )
         return signs and is_up
 
     def _is_single(self) -> bool:
