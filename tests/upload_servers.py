@@ -292,6 +292,106 @@ class Companion(UploadServer):
         return {"method": "POST", "url": url, "fields": fields, "expires": self.life}
 
 
+class UppySign(UploadServer):
+    """A back end of ``signRequest`` of Uppy 6; *prefix* is put before each new key."""
+
+    refusal = lambda text: {"error": text}  # noqa: E731 - as in the base class
+    prefix = ""
+
+    def answer(self, method, path, query, given):
+        """Sign one call of the store."""
+        if (method, path) != ("POST", "/presign"):
+            raise RefusedError(404, {"error": "no such path"})
+        call, upload_id = given["method"], given.get("uploadId")
+        key = given["key"]
+        if self.prefix and not key.startswith(self.prefix):
+            key = f"{self.prefix}{key}"
+        wanted: dict[str, str] = {} if upload_id is None else {"uploadId": upload_id}
+        if call == "PUT" and upload_id:
+            wanted["partNumber"] = str(given["partNumber"])
+        elif call == "POST" and not upload_id:
+            wanted["uploads"] = ""
+        elif (call, bool(upload_id)) not in {
+            ("PUT", False),
+            ("POST", True),
+            ("GET", True),
+            ("DELETE", True),
+        }:
+            raise RefusedError(400, {"error": "Unsupported operation"})
+        url = self.presign(call, key, wanted)
+        return {"url": url, "key": key} if self.prefix else {"url": url}
+
+
+class MLflow(UploadServer):
+    """The routes of MLflow's tracking server for uploads."""
+
+    def answer(self, method, path, query, given):
+        """Route as MLflow does; the artifacts are below ``mlartifacts/``."""
+        root = "/api/2.0/mlflow"
+        if path == f"{root}/artifacts/presigned-upload-url":
+            owner = given.get("run_id") or given.get("model_id")
+            headers = {"Content-Type": "text/csv"}
+            key = f"mlruns/{owner}/artifacts/{given['path']}"
+            url = self.presign("PUT", key, {}, headers)
+            return {"presigned_url": url, "headers": headers}
+        step, _, folder = path.removeprefix(f"{root}-artifacts/mpu/").partition("/")
+        if not folder:
+            raise RefusedError(404, {"error_code": "ENDPOINT_NOT_FOUND", "message": ""})
+        key = f"mlartifacts/{unquote(folder)}/{given['path']}"
+        if step == "create":
+            upload_id = self.begin(key)
+            numbers = range(1, given["num_parts"] + 1)
+            urls = [(n, self.part_url(key, upload_id, n)) for n in numbers]
+            credentials = [
+                {"url": url, "part_number": n, "headers": {}} for n, url in urls
+            ]
+            return {"upload_id": upload_id, "credentials": credentials}
+        if step == "abort":
+            self.send("DELETE", key, {"uploadId": given["upload_id"]})
+            return {}
+        parts = [(part["part_number"], part["etag"]) for part in given["parts"]]
+        self.complete(key, given["upload_id"], parts)
+        return {}
+
+
+class LakeFS(UploadServer):
+    """The staging calls of lakeFS; ``linked`` has what they made visible."""
+
+    def __init__(self, oss: Any) -> None:
+        super().__init__(oss)
+        self.linked: dict[str, tuple[str, dict[str, Any]]] = {}
+
+    def answer(self, method, path, query, given):
+        """Route as lakeFS does."""
+        place = path.removeprefix("/api/v1/repositories/")
+        repository, _, branch, _, kind, *rest = map(unquote, place.split("/"))
+        name = f"{repository}/{branch}/{query['path']}"
+        if kind == "backing" and method == "GET":
+            key = f"data/{uuid.uuid4()}"
+            url = self.presign("PUT", key)
+            return {"physical_address": f"s3://{BUCKET}/{key}", "presigned_url": url}
+        if kind == "backing":
+            address = given["staging"]["physical_address"]
+            if self.headers.get("If-None-Match") == "*" and name in self.linked:
+                raise RefusedError(412, {"message": "path already exists"})
+            self.linked[name] = (address.partition(f"{BUCKET}/")[2], given)
+            return {"path": query["path"], "checksum": given["checksum"]}
+        if not rest:
+            key = f"data/{uuid.uuid4()}"
+            address = f"s3://{BUCKET}/{key}"
+            return {"upload_id": self.begin(key), "physical_address": address}
+        key, upload_id = given["physical_address"].partition(f"{BUCKET}/")[2], rest[0]
+        if method == "DELETE":
+            self.send("DELETE", key, {"uploadId": upload_id})
+            return None
+        if rest[1:2] == ["parts"]:
+            return {"presigned_url": self.part_url(key, upload_id, int(rest[2]))}
+        parts = [(part["part_number"], part["etag"]) for part in given["parts"]]
+        self.complete(key, upload_id, parts)
+        self.linked[name] = (key, given)
+        return {"path": query["path"]}
+
+
 def basic(text: str) -> str:
     """Return the header for ``user:password``."""
     return f"Basic {base64.b64encode(text.encode()).decode()}"

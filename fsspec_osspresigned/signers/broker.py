@@ -86,6 +86,7 @@ class OpenUpload:
             store, if there is one.
         part_count: number of parts; None for a stream.
         is_single: True if the server takes one PUT, and a last call about it.
+        content_type: type of the object; None if another process has opened the upload.
         requests: signed requests of parts by number, that came at once.
         sizes: sizes of the parts that were signed, in bytes.
     """
@@ -93,6 +94,7 @@ class OpenUpload:
     values: Mapping[str, str] = field(factory=dict)
     part_count: int | None = None
     is_single: bool = False
+    content_type: str | None = None
     requests: dict[int, SignedRequest] = field(factory=dict)
     sizes: dict[int, int] = field(factory=dict)
     lock: threading.Lock = Factory(threading.Lock)
@@ -432,9 +434,8 @@ def bound_request(
     sent = {n: v for n, v in headers.items() if n.lower() not in _DROPPED}
     signed = describe(url).additional_headers
     lower = {name.lower() for name in sent}
-    guessed = {**operation.optional_headers, **operation.headers}.get("Content-Type")
-    if "content-type" in signed and "content-type" not in lower and guessed:
-        sent["Content-Type"] = guessed  # of which the server was told
+    if "content-type" in signed and "content-type" not in lower:
+        sent["Content-Type"] = type_of(operation)  # of which the server was told
         lower.add("content-type")
     known = lower | _SENT_ANYWAY | CHECKSUMS.keys()
     problem = _place_problem(operation, url, binding, key)
@@ -455,6 +456,13 @@ def bound_request(
         expires_at=end,
         location=location,
     )
+
+
+def type_of(operation: Operation) -> str:
+    """Return the content type of the object, as a server is told."""
+    headers = {**operation.optional_headers, **operation.headers}
+    kinds = (v for name, v in headers.items() if name.lower() == "content-type")
+    return next(kinds, "application/octet-stream")
 
 
 def _place_problem(

@@ -41,6 +41,7 @@ from .broker import (
     OpenUpload,
     ServerRefusedError,
     bound_request,
+    type_of,
 )
 from .description import (
     Call,
@@ -64,7 +65,6 @@ from .wire_protocol import JSON_HEADERS, without_token
 MAX_REPLY = 16 * MIB  # bytes; URLs of 10,000 parts
 _MAX_DEPTH = 16
 _BATCH = 100  # parts, of which one call may sign
-_ANY_TYPE = "application/octet-stream"
 _UNAUTHORIZED = 401
 _EXISTS = (409, 412)
 _CARRIED = {
@@ -167,8 +167,9 @@ class DescribedBroker(Broker):
         if len(pieces) < len(names) or not all(pieces[: len(names)]):
             msg = f"a path must be {'/'.join(names)}"
             raise ConfigurationError(msg, path=path or None)
-        if not path:
-            raise ConfigurationError("a path is missing")
+        if not path or not {".", ".."}.isdisjoint(pieces):
+            msg = "a path is missing, or has a segment '.' or '..'"
+            raise ConfigurationError(msg, path=path or None)
         directory, _, last = path.rpartition("/")
         values = {"path": path, "dir": directory, "name": last}
         if names:
@@ -179,11 +180,9 @@ class DescribedBroker(Broker):
     def _values(
         self, operation: Operation, saved: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
-        headers = {**operation.optional_headers, **operation.headers}
-        kind = {n.lower(): v for n, v in headers.items()}.get("content-type")
         return {
             **self._names(operation.path),
-            "type": kind or _ANY_TYPE,
+            "type": type_of(operation),
             "method": operation.action.method,
             "upload_id": operation.upload_id,
             "number": operation.part_number,
@@ -329,7 +328,10 @@ class DescribedBroker(Broker):
         answer = self._ask(call, self._values(operation))
         count = operation.part_count
         upload = OpenUpload(
-            values=self._saved(call, answer), part_count=count, is_single=is_single
+            values=self._saved(call, answer),
+            part_count=count,
+            is_single=is_single,
+            content_type=type_of(operation),
         )
         if is_single or call.urls is not None:
             numbers = range(1, (count or read.stream_parts) + 1)
@@ -402,6 +404,7 @@ class DescribedBroker(Broker):
         values = self._values(operation, upload.values)
         values |= rows[0] if upload.is_single else {}
         values["size"] = sum(sizes.values())
+        values["type"] = upload.content_type or values["type"]
         wanted = operation.headers.keys() | operation.optional_headers.keys()
         extra = call.create_only if FORBID_OVERWRITE in wanted else {}
         answer = self._ask(call, values, rows, extra)

@@ -230,11 +230,12 @@ class _Reader:
     def _check(self, read: Description) -> None:
         if not (read.request or read.single or read.open):
             self._note("it needs one of the tables request, single and open")
-        for table in ("finish",) if read.open else ():
-            if getattr(read, table) is None:
-                self._note(f"open needs the table {table}")
+        if read.open and not read.finish:
+            self._note("open needs the table finish")
         if read.open and not (read.sign or read.open.urls):
             self._note("open needs urls, or the table sign")
+        for name in sorted(NAMES & {*read.segments}):
+            self._note(f"segments has {name!r}, which means something else")
         single = read.single
         if single and single.grant and any("." not in name for name in single.names):
             self._note("single has a grant, so its call may use only options")
@@ -242,6 +243,9 @@ class _Reader:
             self._note("token needs url and hosts, to which it is sent")
         if read.token is not None and not read.token.startswith("env:"):
             self._note("token must be env:NAME")
+        self._check_names(read)
+
+    def _check_names(self, read: Description) -> None:
         calls = {name: getattr(read, name) for name in _CALLS if getattr(read, name)}
         saved = {name for call in calls.values() for name in call.save} | {"key", "id"}
         known = NAMES | {*read.segments}
@@ -275,18 +279,10 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def filled_path(template: str, values: Values) -> str:
-    """Return the path in *template*, in which values are percent-encoded.
-
-    Raises ConfigurationError if a value would lead to another path.
-    """
+    """Return the path in *template*, in which values are percent-encoded."""
 
     def fill(match: re.Match[str]) -> str:
-        text = str(_value(match, values))
-        segments = text.split("/") if match[1] else [text]
-        if any(segment in (".", "..") for segment in segments):
-            msg = "a path with the segment '.' or '..' cannot be sent to the server"
-            raise ConfigurationError(msg)
-        return quote(text, safe="/" if match[1] else "")
+        return quote(str(_value(match, values)), safe="/" if match[1] else "")
 
     return _HOLE.sub(fill, template)
 

@@ -18,13 +18,23 @@ from fsspec_osspresigned.errors import (
     PublishWarning,
     SignerError,
     TooLargeError,
+    URLExpiredError,
 )
 from fsspec_osspresigned.model import Action
-from tests.upload_servers import Companion, DashScope
+from tests.upload_servers import (
+    Companion,
+    DashScope,
+    LakeFS,
+    MLflow,
+    UploadServer,
+    UppySign,
+    basic,
+)
 
 MIB = 1024 * 1024
 LARGE = memoryview(os.urandom(11 * MIB))  # its repr is short
 KEY = "sk-CANARYdashscope"
+CANARY = "CANARYsecretOfLakeFS"
 
 
 @pytest.fixture
@@ -42,6 +52,28 @@ def companion(oss):
         yield server
 
 
+@pytest.fixture
+def uppy_sign(oss):
+    """A back end that signs what Uppy asks for."""
+    with UppySign(oss) as server:
+        yield server
+
+
+@pytest.fixture
+def mlflow(oss):
+    """A tracking server."""
+    with MLflow(oss) as server:
+        yield server
+
+
+@pytest.fixture
+def lakefs(oss):
+    """A lakeFS that wants an access key and its secret."""
+    with LakeFS(oss) as server:
+        server.token = basic(f"key:{CANARY}")
+        yield server
+
+
 def studio(server, **options):
     """Return a filesystem of files for a model."""
     usual = {
@@ -54,10 +86,14 @@ def studio(server, **options):
 
 def uppy(server, **options):
     """Return a filesystem of Companion's uploads."""
+    return of("companion", server, **options)
+
+
+def of(name, server, path="", **options):
+    """Return a filesystem of *server*, which the description *name* explains."""
     options = {"retries": 1, "part_size": 5 * MIB, **options}
-    return fsspec.filesystem(
-        "osspresigned", broker=f"companion+{server.url}", **options
-    )
+    place = f"{name}+{server.url}{path}"
+    return fsspec.filesystem("osspresigned", broker=place, **options)
 
 
 def stored(oss, location):
@@ -276,3 +312,238 @@ def test_a_filesystem_of_a_broker_can_be_pickled(oss, companion):
     """Another process gets the spelling, and makes its own broker."""
     fs = pickle.loads(pickle.dumps(uppy(companion)))
     assert fs.pipe_file("a/b", b"1").location
+
+
+# -- a server that signs any call ---------------------------------------------------------------
+
+
+def test_a_back_end_of_sign_request_signs_each_call(oss, uppy_sign):
+    """The client sends the XML of the store itself; so resuming works as with a signer."""
+    fs = of("uppy-sign", uppy_sign, "/presign")
+    assert fs.pipe_file("photos/a b.jpg", b"picture").verified == "crc64"
+    receipt = fs.pipe_file("photos/large", LARGE)
+    assert oss.objects("examplebucket") == {
+        "photos/a b.jpg": b"picture",
+        "photos/large": LARGE,
+    }
+    assert receipt.location == "photos/large"
+    assert receipt.verified == "crc64"
+
+
+def test_the_key_of_the_back_end_replaces_the_asked_one(oss, uppy_sign):
+    """All calls of an upload are about the key that the first reply has named."""
+    uppy_sign.prefix = "user-1/"
+    fs = of("uppy-sign", uppy_sign, "/presign")
+    assert fs.pipe_file("a/small", b"1").location == "user-1/a/small"
+    assert fs.pipe_file("a/large", LARGE).location == "user-1/a/large"
+    assert oss.objects("examplebucket") == {
+        "user-1/a/small": b"1",
+        "user-1/a/large": LARGE,
+    }
+    assert fs.url("a/large") == "user-1/a/large"
+
+
+# -- MLflow -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 1, len(LARGE)])
+def test_artifacts_are_parts_whose_urls_come_at_once(oss, mlflow, size):
+    """The server hears the number of parts, and gives exactly their URLs."""
+    fs = of("mlflow-artifacts", mlflow)
+    receipt = fs.pipe_file("0/run/artifacts/a b/model.bin", LARGE[:size])
+    key = "mlartifacts/0/run/artifacts/a b/model.bin"
+    assert oss.objects("examplebucket") == {key: LARGE[:size]}
+    assert receipt.location == "mlflow-artifacts:/0/run/artifacts/a b/model.bin"
+    steps = [call.split("/")[5] for call in mlflow.calls]
+    assert steps == ["create", "complete"]
+    assert parts_sent(oss) == max(1, -(-size // (5 * MIB)))
+
+
+def test_an_artifact_that_fails_is_aborted(oss, mlflow):
+    """Nothing is left at the server after a failure."""
+    mlflow.refuse("complete", 400, document={"message": "run is deleted"})
+    with pytest.raises(OSError, match="run is deleted") as caught:
+        of("mlflow-artifacts", mlflow).pipe_file("0/a", LARGE)
+    assert caught.value.outcome is Outcome.NOT_STORED
+    assert mlflow.calls[-1].endswith("/abort/0")
+    assert not oss.uploads("examplebucket")
+
+
+def test_urls_that_come_once_cannot_be_renewed(oss, mlflow, tmp_path):
+    """An expired part is an error, with a journal too: the server has no other URL."""
+    (tmp_path / "big").write_bytes(LARGE)
+    expired = {"status": 403, "code": "AccessDenied", "ec": "0002-00000236"}
+    oss.faults.add(Fault(action=Action.UploadPart, times=None, **expired))
+    fs = of("mlflow-artifacts", mlflow, checkpoint=str(tmp_path / "journals"))
+    with pytest.raises(URLExpiredError):
+        fs.put_file("big", "0/a")
+    assert not oss.uploads("examplebucket")
+    oss.faults.clear()
+    fs.put_file("big", "0/a")
+    assert oss.objects("examplebucket") == {"mlartifacts/0/a": LARGE}
+
+
+@pytest.mark.parametrize(
+    ("name", "scheme"), [("mlflow", "runs"), ("mlflow-model", "models")]
+)
+def test_an_artifact_is_one_put_with_the_headers_of_the_server(
+    oss, mlflow, name, scheme
+):
+    """The content type is what the server has signed, whatever the name suggests."""
+    receipt = of(name, mlflow).pipe_file("m-1/a/b.pkl", b"model")
+    assert receipt.location == f"{scheme}:/m-1/a/b.pkl"
+    assert oss.objects("examplebucket") == {"mlruns/m-1/artifacts/a/b.pkl": b"model"}
+    (kept,) = oss.store.buckets["examplebucket"].objects.values()
+    assert kept.headers["content-type"] == "text/csv"
+
+
+# -- lakeFS -------------------------------------------------------------------------------------
+
+
+def repository(lakefs, **options):
+    """Return a filesystem of *lakefs*, with its key."""
+    token = {"signer_token": lambda: f"key:{CANARY}"}
+    return of("lakefs", lakefs, **{**token, **options})
+
+
+@pytest.mark.parametrize("size", [0, 5, len(LARGE)])
+def test_objects_are_linked_after_their_bytes_are_stored(oss, lakefs, size):
+    """A last call makes the object visible, also after a single PUT."""
+    receipt = repository(lakefs).pipe_file("repo/main/a b/c.csv", LARGE[:size])
+    key, about = lakefs.linked["repo/main/a b/c.csv"]
+    assert oss.objects("examplebucket")[key] == LARGE[:size]
+    assert about["content_type"] == "text/csv"
+    assert receipt.location == "lakefs://repo/main/a b/c.csv"
+    assert receipt.verified == "crc64"
+    if size <= 5 * MIB:
+        assert about["size_bytes"] == size
+        assert '"' not in about["checksum"]
+
+
+def test_a_stream_is_linked_too(oss, lakefs):
+    """A stream is sent in parts, and discarded with its parts after an exception."""
+    fs = repository(lakefs)
+    with fs.open("repo/main/a", "wb") as file:
+        file.write(LARGE)
+    assert oss.objects("examplebucket")[lakefs.linked["repo/main/a"][0]] == LARGE
+    with pytest.raises(ZeroDivisionError), fs.open("repo/main/b", "wb") as file:
+        file.write(LARGE)
+        raise ZeroDivisionError
+    assert not oss.uploads("examplebucket")
+    assert set(lakefs.linked) == {"repo/main/a"}
+
+
+def test_an_existing_object_is_not_replaced_if_that_is_asked(oss, lakefs):
+    """The last call itself refuses it, before the old object is replaced."""
+    fs = repository(lakefs)
+    fs.pipe_file("repo/main/a", b"old")
+    with pytest.raises(FileExistsError):
+        fs.pipe_file("repo/main/a", b"new", overwrite=False)
+    assert oss.objects("examplebucket")[lakefs.linked["repo/main/a"][0]] == b"old"
+    with pytest.raises(NotSignedError, match="forbid-overwrite"):
+        fs.pipe_file("repo/main/large", LARGE, overwrite=False)
+
+
+def test_a_lost_link_is_repeated(oss, lakefs):
+    """To link the same address once more does no harm."""
+    lakefs.lose("PUT /api/v1/repositories/repo/branches/main/staging/backing")
+    repository(lakefs, retries=2).pipe_file("repo/main/a", b"1")
+    assert oss.objects("examplebucket")[lakefs.linked["repo/main/a"][0]] == b"1"
+
+
+@pytest.mark.parametrize("path", ["repo", "repo/main", "repo/main/../x", "repo//x"])
+def test_paths_that_lead_elsewhere_are_refused(lakefs, path):
+    """A path must name what the server needs, and stay where it belongs."""
+    with pytest.raises(ConfigurationError, match="path"):
+        repository(lakefs).pipe_file(path, b"1")
+    assert not lakefs.calls
+
+
+# -- descriptions of the user -------------------------------------------------------------------
+
+
+class Elsewhere(UploadServer):
+    """A server whose URLs lead to another place than they should."""
+
+    url_of = staticmethod(lambda self: self.presign("PUT", "a/b"))
+
+    def answer(self, method, path, query, given):
+        """Return what the test wants."""
+        return {"url": type(self).url_of(self), "headers": {"Host": "x"}}
+
+
+MINE = """
+location = "mine:{path}"
+[single]
+post = "/sign/{+path}"
+json = { team = "{option.team}" }
+url = "/url"
+headers = "/headers"
+[options]
+team = "whose files these are"
+"""
+
+
+def mine(tmp_path, server, **options):
+    """Return a filesystem of a description that the user wrote and trusts."""
+    place = tmp_path / "mine.toml"
+    if not place.exists():
+        place.write_text(MINE)
+    options = {"broker_options": {"team": "x"}, "retries": 0, **options}
+    return fsspec.filesystem("osspresigned", broker=f"{place}+{server.url}", **options)
+
+
+def test_a_description_of_the_user_is_a_file_that_must_be_trusted(
+    oss, tmp_path, monkeypatch
+):
+    """Options may be those of others, and a description says where a token goes."""
+    with Elsewhere(oss) as server:
+        with pytest.raises(ConfigurationError, match="OSSPRESIGNED_TRUST="):
+            mine(tmp_path, server)
+        monkeypatch.setenv("OSSPRESIGNED_TRUST", str(tmp_path / "mine.toml"))
+        receipt = mine(tmp_path, server).pipe_file("a/b", b"1")
+    assert receipt.location == "mine:a/b"
+    assert oss.objects("examplebucket") == {"a/b": b"1"}
+
+
+@pytest.mark.parametrize(
+    ("url", "match"),
+    [
+        (lambda _: "https://elsewhere.example.com/a/b", "neither an OSS host nor"),
+        (lambda server: server.presign("PUT", "a/b", {"uploadId": "1"}), "'uploadId'"),
+        (lambda _: "ftp://x/a", "not an absolute http"),
+        (lambda _: 5, "no URL"),
+    ],
+)
+def test_urls_that_lead_elsewhere_are_refused(oss, tmp_path, monkeypatch, url, match):
+    """A server's URL must be for this call, at a host that is allowed."""
+    monkeypatch.setenv("OSSPRESIGNED_TRUST", str(tmp_path / "mine.toml"))
+    monkeypatch.setattr(Elsewhere, "url_of", staticmethod(url))
+    with Elsewhere(oss) as server, pytest.raises(SignerError, match=match):
+        mine(tmp_path, server).pipe_file("a/b", b"1")
+    assert not oss.requests
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ("[single]\nget = 5\nurl = '/url'", "needs one of get, post"),
+        ("[single]\nget = '/{what}'\nurl = '/url'", "unknown name {what}"),
+        ("[single]\nget = '/'\nurls = '/url'", "unknown member single.urls"),
+        ("colour = 'red'\n[single]\nget = '/'", "unknown member 'colour'"),
+        ("location = 5\n[single]\nget = '/'", "location has a value of the wrong"),
+        ("base = '/x'", "needs one of the tables"),
+        ("[open]\npost = '/'", "open needs the table finish"),
+        ("token = 'env:X'\n[single]\nget = '/'", "token needs url and hosts"),
+        ("not toml", "is not valid TOML"),
+    ],
+)
+def test_what_is_wrong_in_a_description_is_named(
+    oss, tmp_path, monkeypatch, change, match
+):
+    """The file and the member are named before anything is sent."""
+    place = tmp_path / "mine.toml"
+    place.write_text(change)
+    monkeypatch.setenv("OSSPRESIGNED_TRUST", str(place))
+    with pytest.raises(ConfigurationError, match=match):
+        fsspec.filesystem("osspresigned", broker=f"{place}+https://x.example.com")
