@@ -119,6 +119,7 @@ __all__, __getattr__, __dir__ = lazy(
     "bound_request",
     base="Grant MAX_REQUESTS MultipartGrant Signer sign_checked signed_each",
     batching="Prefetcher",
+    description="names_objects",
     function="as_signer",
     http="HTTPSigner SignerExchange service_exchange token_source",
     keys="KeySigner credential_provider",

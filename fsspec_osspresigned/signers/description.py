@@ -148,6 +148,16 @@ def is_path(place: str) -> bool:
     return place.endswith(SUFFIX)
 
 
+def names_objects(broker: str) -> bool:
+    """Return whether the server that the option *broker* describes names objects itself.
+
+    False for a function, which only the filesystem calls. Raises like ``load``.
+    """
+    place, _ = spelled(broker)
+    is_module = ":" in place and not is_path(place)
+    return not is_module and load(place).names_objects
+
+
 def _built_in(name: str) -> str:
     if not name.replace("-", "").isalnum():
         raise FileNotFoundError(name)
