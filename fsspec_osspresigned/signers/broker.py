@@ -76,6 +76,11 @@ class ServerRefusedError(Exception):
         self.status, self.text = status, clean(text)
         self.retry_after, self.exists = retry_after, exists
 
+    @property
+    def passes(self) -> bool:
+        """True if the server may answer otherwise soon."""
+        return issubclass(signer_error(self.status), SignerUnavailableError)
+
 
 @define(eq=False, repr=False)
 class OpenUpload:

@@ -15,6 +15,7 @@ from .. import parsing
 from ..errors import (
     BindingError,
     ConfigurationError,
+    NetworkError,
     NotSignedError,
     TooLargeError,
 )
@@ -157,9 +158,20 @@ class DescribedBroker(Broker):
         if self._is_form:
             grant = evolve(grant, action=Action.PostObject)
         if read.single is not None and read.single.grant is not None:
-            held = self._current(read.single)
-            grant = evolve(grant, largest=held.largest, expires_at=held.expires_at)
+            return self._limited(grant, read.single)
         return grant
+
+    def _limited(self, grant: Grant, call: Call) -> Grant:
+        """Return *grant* with the limits of the server's own grant."""
+        try:
+            held = self._current(call)
+        except NetworkError:
+            return grant  # ``request`` asks the server again
+        except ServerRefusedError as error:
+            if error.passes:
+                return grant
+            raise
+        return evolve(grant, largest=held.largest, expires_at=held.expires_at)
 
     def _names(self, path: str) -> dict[str, str]:
         """Return the pieces of *path*, by the names that the description gives them."""

@@ -144,6 +144,15 @@ def test_an_expired_policy_is_asked_for_anew(oss, dashscope):
     assert dashscope.calls == ["GET /api/v1/uploads"] * 2
 
 
+def test_a_server_that_is_busy_is_asked_again(oss, dashscope):
+    """No policy yet is no failure yet: the one loop of attempts asks again."""
+    dashscope.refuse("uploads", 503, times=2)
+    dashscope.lose("uploads")
+    with pytest.warns(PublishWarning):
+        receipt = studio(dashscope, retries=4).pipe_file("files/a", b"1")
+    assert stored(oss, receipt.location) == b"1"
+
+
 def test_too_large_a_file_is_refused_before_it_is_sent(oss, dashscope):
     """The limit of the model is that of the policy, and of the reply."""
     dashscope.largest_mb = 1
