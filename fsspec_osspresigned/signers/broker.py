@@ -158,7 +158,7 @@ class Broker(ABC):
             translated.
         batch: number of parts that one call signs; 0 if all URLs come at the beginning.
         resumes: True if a later process can continue an upload, with ``values`` alone.
-        names_objects: as for a :class:`Signer`.
+        names_objects: as for a Signer.
         notice: likewise.
     """
 
