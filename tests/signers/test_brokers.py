@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import time
 
 import fsspec
 import pytest
@@ -17,10 +18,19 @@ from fsspec_osspresigned.errors import (
     OutcomeUnknownError,
     PublishWarning,
     SignerError,
+    SignerUnavailableError,
     TooLargeError,
     URLExpiredError,
 )
 from fsspec_osspresigned.model import Action
+from fsspec_osspresigned.secret import SecretURL
+from fsspec_osspresigned.signers.base import Grant
+from fsspec_osspresigned.signers.broker import (
+    Broker,
+    BrokerContext,
+    ServerRefusedError,
+    bound_request,
+)
 from tests.upload_servers import (
     Companion,
     DashScope,
@@ -513,6 +523,50 @@ def test_a_description_of_the_user_is_a_file_that_must_be_trusted(
         receipt = mine(tmp_path, server).pipe_file("a/b", b"1")
     assert receipt.location == "mine:a/b"
     assert oss.objects("examplebucket") == {"a/b": b"1"}
+
+
+class OwnBroker(Broker):
+    """A server that a module explains: it signs one PUT, and answers in plain text."""
+
+    signs = frozenset({Action.PutObject})
+    host = "127.0.0.1"
+
+    def __init__(self, server):
+        self.server = server
+        self.binding = BrokerContext(exchange=None).binding(self.host)
+
+    def grant(self, path):
+        """One PUT stores an object."""
+        return Grant(multipart=None)
+
+    def request(self, operation):
+        """Sign a PUT of another key than the path has."""
+        if operation.key == "busy":
+            raise ServerRefusedError(429, "later")
+        url = SecretURL(self.server.presign("PUT", f"own/{operation.key}"))
+        location = f"own:{operation.key}"
+        return bound_request(
+            operation, url, {}, self.binding, issued_at=time.time(), location=location
+        )
+
+
+def test_a_module_explains_what_no_description_can(oss):
+    """A Broker of the user stands in the option itself, and errors are those of others."""
+    with UploadServer(oss) as server:
+        options = {"broker": OwnBroker(server), "retries": 0}
+        fs = fsspec.filesystem("osspresigned", **options)
+        assert fs.pipe_file("a/b", b"1").location == "own:b"
+        with pytest.raises(SignerUnavailableError, match="later"):
+            fs.pipe_file("a/busy", b"1")
+    assert oss.objects("examplebucket") == {"own/b": b"1"}
+    with pytest.raises(TypeError, match="broker= is an object of this process"):
+        pickle.dumps(fs)
+
+
+def test_the_name_of_a_module_must_be_trusted():
+    """Options of others cannot choose which code is imported."""
+    with pytest.raises(ConfigurationError, match="would import code"):
+        fsspec.filesystem("osspresigned", broker="os:getcwd+https://x.example.com")
 
 
 @pytest.mark.parametrize(
