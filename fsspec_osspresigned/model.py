@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
 from functools import cached_property
 from types import MappingProxyType
@@ -270,6 +270,8 @@ class Operation:
         optional_headers: *optional* headers, which a signer may drop.
         query: parameters, from the closed list of the signer protocol.
         expires_in: requested lifetime in seconds; None leaves it to the signer.
+        part_count: number of parts that an upload will have that begins; None if it is
+            unknown. Not part of the call.
     """
 
     action: Action
@@ -282,6 +284,7 @@ class Operation:
     optional_headers: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
     query: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
     expires_in: int | None = None
+    part_count: int | None = field(default=None, eq=False)
 
     @property
     def path(self) -> str:
@@ -346,6 +349,11 @@ class SignedRequest:
         expires_at: end of the lifetime, by the same clock; None if unknown.
         form: the form fields to send before the data; None for all calls but
             PostObject.
+        location: name or URL that a server has given the object; None if its path is its
+            name.
+        carry_out: called with the body in a worker thread instead of sending the request,
+            if a server carries out the call in its own words; it returns the reply that
+            OSS would send. None for all others.
     """
 
     method: str
@@ -354,6 +362,8 @@ class SignedRequest:
     issued_at: float = field(factory=time.time)
     expires_at: float | None = None
     form: SignedForm | None = None
+    location: str | None = None
+    carry_out: Callable[[bytes], Reply] | None = field(default=None, repr=False)
 
     def is_stale(self, now: float) -> bool:
         """Return True if less than a quarter of the lifetime and less than 30 s are left.
@@ -381,6 +391,7 @@ class Reply:
     retries: int = 0  # times that the request was sent again
     resigns: int = 0  # times that it was signed again
     host: str = ""  # host and port that replied; empty if unknown
+    location: str | None = None  # name or URL that a server has given the object
 
     @property
     def is_good(self) -> bool:
@@ -429,6 +440,8 @@ class Receipt:
         seconds: duration from the first byte to the final reply.
         stored_at: seconds since the epoch, by this machine's clock.
         content_type: content type that was sent; None if none was sent.
+        location: name or URL that a server of uploads has given the object; None if its
+            path is its name.
     """
 
     path: str
@@ -446,6 +459,7 @@ class Receipt:
     seconds: float = 0.0
     stored_at: float = field(factory=time.time)
     content_type: str | None = None
+    location: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
         """Return the receipt as members of a JSON object; none contains a URL."""

@@ -227,7 +227,8 @@ class Client:
         probes = breaker.is_open and await breaker.enter(operation.path)
         error: BaseException | None = None
         try:
-            if FORBID_OVERWRITE in operation.optional_headers:
+            is_named = self.signer.names_objects  # so nothing is replaced
+            if FORBID_OVERWRITE in operation.optional_headers and not is_named:
                 self._check_lock(operation, signed)
             if is_of_s3(signed.url):
                 signed = await self._with_checksums(operation, signed, body)
@@ -236,7 +237,7 @@ class Client:
             bucket.in_flight += not in_thread
             in_flight = bucket.in_flight
             try:
-                reply = await self.transport.send(signed, body, exchange)
+                reply = await self._reply(signed, body, exchange)
             finally:
                 bucket.in_flight -= not in_thread
             if reply.is_good:
@@ -257,6 +258,14 @@ class Client:
         finally:
             breaker.leave(error, probes=probes)
             del error  # its frames lead here, and would keep each other
+
+    async def _reply(
+        self, signed: SignedRequest, body: Body, exchange: Exchange
+    ) -> Reply:
+        if signed.carry_out is not None:
+            return await _ask(True, signed.carry_out, b"".join(body.blocks()))
+        reply = await self.transport.send(signed, body, exchange)
+        return evolve(reply, location=signed.location) if signed.location else reply
 
     async def signed(self, operation: Operation) -> SignedRequest:
         """Return *operation*, signed by the client's signer."""

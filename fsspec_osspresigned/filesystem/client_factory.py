@@ -24,13 +24,15 @@ from ..units import shown_bytes
 from ..url_checks import is_web
 from .arguments import PROTOCOL
 
+_BROKER = ("broker", "broker_options")
 # Sources of signatures in fsspec's configuration that an explicit source replaces.
 # A map or a grant may be combined with any signer.
 _REPLACED = {
-    "presigned_url": {ALIAS, "url_map", "grant", "signer", "signer_token"},
-    "signer": {ALIAS, "presigned_url", "url_map", "grant"},
-    "grant": {ALIAS, "presigned_url", "url_map"},
-    "url_map": {ALIAS, "presigned_url"},
+    "presigned_url": {ALIAS, "url_map", "grant", "signer", "signer_token", *_BROKER},
+    "signer": {ALIAS, "presigned_url", "url_map", "grant", *_BROKER},
+    "grant": {ALIAS, "presigned_url", "url_map", *_BROKER},
+    "url_map": {ALIAS, "presigned_url", *_BROKER},
+    "broker": {ALIAS, "presigned_url", "url_map", "grant", "signer", "broker_options"},
 }
 
 # What the verbs import on first use, here or in libraries.
@@ -91,6 +93,8 @@ def _goes_elsewhere(given: Mapping[str, Any], configured: Mapping[str, Any]) -> 
     """Return whether a token from fsspec's configuration would go to another server."""
     signer, grant = given.get("signer"), given.get("grant")
     if signer not in (None, configured.get("signer")):
+        return True
+    if given.get("broker") not in (None, configured.get("broker")):
         return True
     # The token stays with its signer if the grant is a file, which takes no token.
     stays = configured.get("signer") is not None and not (

@@ -6,6 +6,7 @@ Filesystems with equal options share one client in a process.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 from collections.abc import AsyncIterator, Mapping
@@ -672,6 +673,18 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         """
         size, name = kwargs.get("size"), self._own(path)
         return run(queries.presigned_url, self.client, name, expiration, method, size)
+
+    def url(self, path: str) -> str:
+        """Return the name or URL that a server of uploads (``broker=``) gave an object.
+
+        It is that of the receipt. Raises FileNotFoundError unless this process has
+        stored the object through such a server.
+        """
+        receipt = self.client.written.receipt(self._path(path))
+        if receipt is None or receipt.location is None:
+            text = "no server of uploads has named an object of this process"
+            raise FileNotFoundError(errno.ENOENT, text, path)
+        return receipt.location
 
     def invalidate_cache(self, path: str | None = None) -> None:
         """Do nothing: no listing is cached."""

@@ -280,5 +280,6 @@ class JSONService:
         if isinstance(error, ProxyError | requests.exceptions.ProxyError):
             host = f"proxy or {host}"
         return NetworkError(
-            f"the connection to {host} failed: {said(reason)}{hint(reason)}"
+            f"the connection to {host} failed: {said(reason)}{hint(reason)}",
+            sent=of_urllib3.NewConnectionError not in kinds,
         )

@@ -165,6 +165,22 @@ def _grant(value: Any) -> Any:
     raise ValueError("a file, a URL, env:NAME or a mapping")
 
 
+def _broker(value: Any) -> Any:
+    if isinstance(value, str) and value.strip():
+        return value.strip()
+    if isinstance(value, str | None) or not hasattr(value, "carries_out"):
+        raise ValueError("a name such as 'dashscope', a file.toml, or a Broker")
+    return value
+
+
+def _texts(value: Any) -> Mapping[str, str]:
+    if not isinstance(value, Mapping) or not all(
+        isinstance(text, str) for pair in value.items() for text in pair
+    ):
+        raise ValueError("a mapping of names to texts")
+    return frozen_mapping(value)
+
+
 def _directory(value: Any) -> str:
     place = os.fspath(value) if isinstance(value, os.PathLike) else value
     if not isinstance(place, str) or not place.strip() or "://" in place:
@@ -225,6 +241,8 @@ class Options:
     url_map: Any = _option(None, shown=_shown_place)
     grant: Any = _option(None, _grant, shown=_shown_place)
     signer: Any = _option(None)
+    broker: Any = _option(None, _broker)
+    broker_options: Mapping[str, str] = _option({}, _texts)
     signer_token: Any = _option(None, token_reference)
     region: str | None = _option(None, _text)
     endpoint: str | None = _option(None, _text)
@@ -348,11 +366,12 @@ class Options:
             or value == "-"
         ]
         texts = {
-            "signer": "'module:function', or 'keys' with the key in the environment"
+            "signer": "'module:function', or 'keys' with the key in the environment",
+            "broker": "'module:function'",
         }
         remedies += [
             f"{name}= is an object of this process: pass {texts.get(name, 'a text')}"
-            for name in ("signer", "signer_token", "receipts")
+            for name in ("signer", "broker", "signer_token", "receipts")
             if not isinstance(getattr(self, name), str | os.PathLike | None)
         ]
         if remedies:
@@ -385,6 +404,8 @@ def portable(given: Mapping[str, Any]) -> dict[str, Any]:
             value = os.fspath(value)
         if isinstance(value, str) and "://" not in value and _is_path(value):
             options[name] = _absolute(value)
+    if ".toml" in str(options.get("broker")):
+        options["broker"] = _absolute_broker(options["broker"])
     for name in ("presigned_url", "url_map", "grant", "signer_token"):
         value = options.get(name)
         if isinstance(value, str) and value.startswith("file:"):
@@ -413,6 +434,13 @@ def _absolute(place: str) -> str:
     return os.path.abspath(os.path.expanduser(place))
 
 
+def _absolute_broker(value: Any) -> Any:
+    from ..signers.description import is_path, spelled  # noqa: PLC0415 - only for files
+
+    place, url = spelled(value) if isinstance(value, str) else ("", None)
+    return "+".join(filter(None, (_absolute(place), url))) if is_path(place) else value
+
+
 def _is_path(text: str) -> bool:
     text = text.strip()
     return bool(text) and not text.startswith(("env:", "file:", "{", "[", "-"))
@@ -425,11 +453,16 @@ def _source_problems(values: dict[str, Any]) -> list[str]:
         problems.append(
             "nothing says where signatures come from: give presigned_url= (one URL, to upload), "
             "url_map= (a file of them), grant= (a file that is one signature for a "
-            "directory) or signer= (a service, 'keys' or a function)"
+            "directory), signer= (a service, 'keys' or a function) or broker= (a server "
+            "of uploads)"
         )
-    if "presigned_url" in used and len(used) > 1:
+    if "presigned_url" in used and len(used) > 1 and "broker" not in used:
         problems.append(
             "presigned_url= stands alone: leave out url_map=, grant= and signer="
+        )
+    if "broker" in used and len(used) > 1:
+        problems.append(
+            "broker= stands alone: leave out presigned_url=, url_map=, grant= and signer="
         )
     takers = [n for n, kind in used.items() if "signer_token" in kind.own_options]
     if values.get("signer_token") is not None and len(takers) > 1:

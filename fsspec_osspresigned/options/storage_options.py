@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol, TypeAlias, TypedDict
 
-from ..model import Operation, Receipt
+from ..model import Action, Operation, Receipt
 from ..secret import Secret
 
 
@@ -18,6 +18,14 @@ class Signs(Protocol):
     """A signer, which needs no base class."""
 
     def sign(self, operations: Sequence[Operation], /) -> Sequence[Any]: ...
+
+
+class Uploads(Protocol):
+    """A server of uploads: a ``Broker``."""
+
+    host: str
+    signs: frozenset[Action]
+    carries_out: frozenset[Action]
 
 
 Place: TypeAlias = str | os.PathLike[str]
@@ -37,6 +45,8 @@ class StorageOptions(TypedDict, total=False):
     url_map: Secret | Mapping[str, Any] | Sequence[Any] | Place | None
     grant: Secret | Mapping[str, Any] | Place | None
     signer: Signs | Callable[..., Any] | str | None
+    broker: Uploads | str | None
+    broker_options: Texts | None
     signer_token: Callable[[], Any] | str | None
     region: str | None
     endpoint: str | None

@@ -14,6 +14,7 @@ __all__, __getattr__, __dir__ = lazy(
     "sign",
     conformance="Kit run",
     conformance_rules="RULES",
+    form_check="form_check",
     grants="GrantTerms sign_grant",
     inspect="about_entry about_grant about_url read share_expired warnings_of",
     sign="Cut Order Signed local_objects",

@@ -61,6 +61,12 @@ SIGNERS = (
         "'keys'; a URL names its own host",
     ),
     SignerKind("signer", "function:function_signer"),
+    SignerKind(
+        "broker",
+        "described_broker:broker_signer",
+        own_options=("signer_token", "broker_options"),
+        hint="a server of uploads, such as 'dashscope'",
+    ),
 )
 
 
@@ -80,12 +86,12 @@ def misplaced_options(value_of: Callable[[str], Any]) -> list[str]:
     if isinstance(signer, str) and re.fullmatch(r"[^:/]+:\d+(/.*)?", signer):
         return [f"signer={signer!r} has no scheme: write https://{signer}"]
     used = {name for kind in chosen(value_of).values() for name in kind.own_options}
-    return [
-        f"{name}= is for signer={kind.hint}"
-        for kind in SIGNERS
-        for name in kind.own_options
-        if kind.hint and name not in used and value_of(name) is not None
-    ]
+    misplaced: dict[str, str] = {}
+    for kind in SIGNERS:
+        for name in kind.own_options:
+            if kind.hint and name not in used and value_of(name):
+                misplaced.setdefault(name, f"{name}= is for {kind.option}={kind.hint}")
+    return [*misplaced.values()]
 
 
 def make_signer(options: Any, opener: Callable[[str], bytes]) -> Signer:
@@ -109,8 +115,11 @@ def make_signer(options: Any, opener: Callable[[str], bytes]) -> Signer:
 __all__, __getattr__, __dir__ = lazy(
     __name__,
     "wire_protocol",
+    broker="Broker BrokerContext BrokerSigner Finished OpenUpload ServerRefusedError "
+    "bound_request",
     base="Grant MAX_REQUESTS MultipartGrant Signer sign_checked signed_each",
     batching="Prefetcher",
+    description="names_objects",
     function="as_signer",
     http="HTTPSigner SignerExchange service_exchange token_source",
     keys="KeySigner credential_provider",

@@ -36,6 +36,7 @@ class MultipartGrant:
             (``x-oss-complete-all``).
         complete_all_proven: True if ListParts is signed too, so stored parts can be
             verified.
+        resumable: True if a later process can continue an upload.
     """
 
     upload_id: str | None = None
@@ -45,6 +46,7 @@ class MultipartGrant:
     completes: bool = True
     complete_all: bool = False
     complete_all_proven: bool = False
+    resumable: bool = True
 
     @property
     def is_owners(self) -> bool:
@@ -92,12 +94,18 @@ class Signer:
         grants_by_prefix: False if the permission for one object tells nothing about
             the permission for the next; ``preflight`` is then called for each object.
             The default is False for a subclass with a ``preflight`` of its own.
+        names_objects: True if a server gives each object a name of its own, so that no
+            upload replaces an object.
+        notice: what a user must know of stored objects, such as their lifetime; may be
+            empty.
     """
 
     remote: bool = False
     waits: bool = True
     grant_waits: bool = True
     grants_by_prefix: bool = True
+    names_objects: bool = False
+    notice: str = ""
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -314,7 +322,11 @@ def check_signed(operation: Operation, request: Any) -> None:
         problem = f"{operation} needs {method}, the signer signed {request.method}"
     elif (request.form is not None) != operation.action.spec.form:
         problem = f"{operation} needs {'a' if request.form is None else 'no'} form"
-    elif request.form and request.form.fields.get("key") != FormValue(operation.key):
+    elif (
+        request.form
+        and request.location is None
+        and request.form.fields.get("key") != FormValue(operation.key)
+    ):
         problem = f"{operation}: the signer made a form for another key"
     if problem:
         raise SignerError(problem, path=operation.path)

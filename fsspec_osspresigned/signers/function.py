@@ -127,7 +127,7 @@ def as_signer(signer: Any, *, allow_http: bool = False) -> Signer:
     """
     shown = "signer"
     if isinstance(signer, str):
-        shown, signer = signer, _imported(signer)
+        shown, signer = signer, imported(signer)
     if isinstance(signer, Signer):
         return signer
     if not isinstance(signer, type):
@@ -139,19 +139,21 @@ def as_signer(signer: Any, *, allow_http: bool = False) -> Signer:
     raise ConfigurationError(msg)
 
 
-def _imported(reference: str) -> Any:
+def imported(reference: str, option: str = "signer") -> Any:
     """Return the object that ``module:name`` names; None if the module lacks it."""
     module, colon, name = reference.partition(":")
     names = name.split(".")
     if not colon or not all(n.isidentifier() for n in (*module.split("."), *names)):
-        msg = f"signer={redact(reference)[:80]!r} is not of the form module:function"
+        msg = f"{option}={redact(reference)[:80]!r} is not of the form module:function"
         raise ConfigurationError(msg)
     try:
-        imported: Any = importlib.import_module(module)
+        loaded: Any = importlib.import_module(module)
     except Exception as error:  # a module of the user's can raise anything
-        msg = f"signer={reference!r}: importing {module} raised {type(error).__name__}"
+        msg = (
+            f"{option}={reference!r}: importing {module} raised {type(error).__name__}"
+        )
         raise ConfigurationError(f"{msg}: {clean(str(error))}") from error
-    return functools.reduce(lambda of, name: getattr(of, name, None), names, imported)
+    return functools.reduce(lambda of, name: getattr(of, name, None), names, loaded)
 
 
 def function_signer(options: Any, *_: object) -> Signer:

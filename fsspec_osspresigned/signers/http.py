@@ -50,26 +50,34 @@ _NEVER_ADDED = tuple(
 _MAX_TOKEN = 4 * KIB
 # RFC 6750, section 2.1: b64token.
 _SYNTAX = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+_PAIR = re.compile(r"[!-9;-~][ -9;-~]*:[ -~]+")  # RFC 7617: user and password
 
 
-def token_source(reference: str | Callable[[], object] | None) -> TokenSource:
+def token_source(
+    reference: str | Callable[[], object] | None,
+    *,
+    pairs: bool = False,
+    is_own: bool = False,
+) -> TokenSource:
     """Return a function that reads the bearer token again at each call.
 
     *reference* is ``env:OSSPRESIGNED_...``, ``file:PATH``, a callable that returns a
-    string, a Secret or None; or None for no token.
+    string, a Secret or None; or None for no token. *pairs* also permits ``user:password``.
+    *is_own* permits any variable: *reference* comes from a trusted description.
     """
     if reference is None:
         return lambda: None
     try:
-        token_reference(reference)
+        if not is_own:
+            token_reference(reference)
     except ValueError as error:
         raise ConfigurationError(f"signer_token= must be {error}") from None
     if callable(reference):
-        return lambda: _from_callable(reference())
-    return lambda: _checked(resolve_text(reference), reference)
+        return lambda: _from_callable(reference(), pairs=pairs)
+    return lambda: _checked(resolve_text(reference), reference, pairs=pairs)
 
 
-def _from_callable(answer: object) -> Secret | None:
+def _from_callable(answer: object, *, pairs: bool) -> Secret | None:
     if answer is None:
         return None
     if not isinstance(answer, str | Secret):
@@ -77,11 +85,13 @@ def _from_callable(answer: object) -> Secret | None:
         raise ConfigurationError(msg)
     held = as_secret(answer)
     del answer  # what is refused must not stay in a variable: tracebacks may show them
-    return _checked(held, "the function of signer_token=")
+    return _checked(held, "the function of signer_token=", pairs=pairs)
 
 
-def _checked(held: Secret, place: str) -> Secret:
-    if len(held.reveal()) > _MAX_TOKEN or not _SYNTAX.fullmatch(held.reveal()):
+def _checked(held: Secret, place: str, *, pairs: bool) -> Secret:
+    is_pair = pairs and _PAIR.fullmatch(held.reveal())
+    fits = is_pair or _SYNTAX.fullmatch(held.reveal())
+    if len(held.reveal()) > _MAX_TOKEN or not fits:
         msg = f"{place} holds no bearer token (RFC 6750: one line, at most 4 KiB)"
         raise ConfigurationError(msg)
     return held

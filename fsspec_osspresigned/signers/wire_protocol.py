@@ -123,7 +123,10 @@ class SignerReply:
 
 def encode(operation: Operation) -> str:
     """Return *operation* as the JSON of one request, without empty members."""
-    members = asdict(operation, filter=lambda _, value: value not in (None, "", {}))
+    members = asdict(
+        operation,
+        filter=lambda each, value: bool(each.eq) and value not in (None, "", {}),
+    )
     return json.dumps(members, default=dict)  # its mappings are read-only ones
 
 

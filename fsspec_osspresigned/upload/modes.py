@@ -226,6 +226,7 @@ class ReceiptBuilder:
             resigns=self._resigns,
             seconds=time.monotonic() - self._started,
             content_type=self._target.content_type,
+            location=reply.location if reply else None,
         )
 
 
@@ -342,7 +343,8 @@ class Multipart:
             kept = resumption.kept
             self.upload_id = self.upload_id or resumption.upload_id
         if not self.upload_id:
-            self.upload_id, host = await self._calls.initiate(job.prefetcher)
+            count = None if job.size is None else sum(1 for _ in job.plan.cut(job.size))
+            self.upload_id, host = await self._calls.initiate(job.prefetcher, count)
         if resumption is not None:
             await blocking(resumption.record_upload, self.upload_id, host)
         operations = (

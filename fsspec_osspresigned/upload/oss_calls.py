@@ -137,9 +137,14 @@ class OSSCalls:
 
     # -- multipart uploads ---------------------------------------------------------------
 
-    async def initiate(self, prefetcher: Prefetcher | None = None) -> tuple[str, str]:
-        """Begin a multipart upload; return its upload ID, and the host of its store."""
-        operation = self.target.initiate_operation()
+    async def initiate(
+        self, prefetcher: Prefetcher | None = None, part_count: int | None = None
+    ) -> tuple[str, str]:
+        """Begin a multipart upload; return its upload ID, and the host of its store.
+
+        *part_count* is the number of its parts; None if it is unknown.
+        """
+        operation = evolve(self.target.initiate_operation(), part_count=part_count)
 
         def parse(reply: Reply) -> tuple[str, str]:
             root = document(reply, operation, "InitiateMultipartUploadResult")

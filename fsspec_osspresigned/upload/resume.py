@@ -332,6 +332,10 @@ async def resumption_of(
     checkpoint = client.options.checkpoint
     if checkpoint is None or not isinstance(source, FileBody):
         return None
+    if plan.multipart and not granted.resumable:
+        text = "%s: the server cannot resume uploads, each run sends the whole file"
+        _log.info(text, target.path)
+        return None
     directory = await blocking(Checkpoint, checkpoint)
     local = await blocking(os.path.abspath, source.path)
     if not plan.multipart and source.size > client.options.threshold:

@@ -28,6 +28,7 @@ from ..errors import (
     ConfigurationError,
     ExclusiveNotEnforcedError,
     NotSignedError,
+    PublishWarning,
     UploadDiscardedError,
 )
 from ..http.body import EMPTY, Body, MemoryBody, PartBody, Source, bytes_in, loaded
@@ -199,6 +200,8 @@ async def _record_stored(
         client.warn_of_replacing(
             receipt.path, "has no effect in a bucket that keeps versions"
         )
+    if client.signer.notice and client.written.warn_once("notice"):
+        warn_user(f"{receipt.location}: {client.signer.notice}", PublishWarning)
     if receipt.status == "callback_failed":
         text = f"{receipt.path} is stored, but its callback failed"
         warn_user(text, CallbackFailedWarning)

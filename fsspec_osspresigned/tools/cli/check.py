@@ -27,9 +27,12 @@ from ...errors import (
     SignatureMismatchError,
 )
 from ...filesystem.client_factory import read_url
+from ...filesystem.filesystem import OSSPresignedFileSystem
 from ...http.transport import Transport
+from ...options.trust import trust
 from ...owner.conformance import Kit, run
 from ...owner.conformance_rules import RULES
+from ...owner.form_check import form_check
 from ...owner.inspect import warnings_of
 from ...owner.sign import local_objects
 from ...owner.store_check import OUTCOMES, FactResult
@@ -50,6 +53,7 @@ from .options import (
     ADDRESSING,
     HOST,
     PLACE,
+    BrokerOptions,
     UncutGroup,
     counted,
     examples,
@@ -59,6 +63,7 @@ from .options import (
     option,
     read_by,
     takes,
+    without_none,
 )
 
 _MEGABYTE = 1_000_000
@@ -74,6 +79,7 @@ _SIGNER_EXAMPLES = """\
 _STORE_EXAMPLES = """\
   osspresigned check store examplebucket --region cn-hangzhou \\
       --report replies.json
+  osspresigned check store --broker dashscope --model qwen-vl-plus
 """
 _GRANT_EXAMPLES = """\
   osspresigned check grant grant.json
@@ -319,8 +325,10 @@ def signer(url: str, wanted: CheckSignerOptions) -> int:
 
 
 @frozen(kw_only=True)
-class CheckStoreOptions:
+class CheckStoreOptions(BrokerOptions):
     # fmt: off
+    token: str | None = option("--token",
+        "The broker's token: env:OSSPRESIGNED_... or file:PATH.")
     region: str | None = option("--region",
         "Default: OSS_REGION, or that of the endpoint.")
     endpoint: str | None = option("--endpoint",
@@ -334,6 +342,29 @@ class CheckStoreOptions:
     yes: bool = flag("--yes -y", "Do not ask first.")
     allow_http: bool = flag("--allow-http", "Permit plain http to other machines.")
     # fmt: on
+
+    def confirms(self, text: str) -> bool:
+        """Ask *text*, unless --yes is given; UsageError without a terminal."""
+        if self.yes:
+            return True
+        if not sys.stdin.isatty():
+            raise click.UsageError("without a terminal to ask at, --yes is needed")
+        return click.confirm(text, err=True)
+
+    def told(self, results: Sequence[FactResult], region: str) -> bool:
+        """Print the counts, write the report, and return whether each fact holds."""
+        counts = Counter(result.outcome for result in results)
+        click.echo(", ".join(f"{counts[o]} {o}" for o in OUTCOMES))
+        if self.report is not None:
+            document = {
+                "version": 1,
+                "taken": shown_moment(time.time()),
+                "region": region,
+                "facts": [result.as_dict() for result in results],
+            }
+            with open(self.report, "w", encoding="utf-8") as file:
+                json.dump(document, file, indent=1)
+        return not (counts["different"] or counts["not asked"])
 
 
 @contextlib.contextmanager
@@ -401,8 +432,8 @@ def _checked(folder: CheckFolder) -> tuple[list[FactResult], list[Trace]]:
     short_help="Check on a real bucket each fact that this program relies on.",
     epilog=examples(_STORE_EXAMPLES),
 )
-@click.argument("bucket")
-def store(bucket: str, wanted: CheckStoreOptions) -> int:
+@click.argument("bucket", required=False)
+def store(bucket: str | None, wanted: CheckStoreOptions) -> int:
     """Check on BUCKET, with the owner's keys, how the store behaves.
 
     This program relies on each checked fact. The check works in a directory of its own
@@ -411,7 +442,14 @@ def store(bucket: str, wanted: CheckStoreOptions) -> int:
     versioning, and 2 MiB are stored for some seconds. The report holds no secret and no
     bucket name. The exit code is 1 if a fact is different or was not asked, or if an
     object could not be removed.
+
+    With --broker and without BUCKET, the facts are checked that one form of this server
+    permits. About five requests are sent, and the two small objects cannot be removed.
     """
+    if (bucket is None) == (wanted.broker is None):
+        raise click.UsageError("give BUCKET or --broker, one of them")
+    if bucket is None:
+        return _check_by_form(wanted)
     signer = KeySigner.from_options(
         region=wanted.region, endpoint=wanted.endpoint, style=wanted.addressing_style
     )
@@ -429,27 +467,36 @@ def store(bucket: str, wanted: CheckStoreOptions) -> int:
     )
     folder = CheckFolder(access=access, prefix=prefix)
     place = shown_text(f"{bucket}/{folder.path}")
-    if not wanted.yes:
-        if not sys.stdin.isatty():
-            raise click.UsageError("without a terminal to ask at, --yes is needed")
-        text = f"send some 160 requests to {place}, for which OSS bills?"
-        if not click.confirm(text, err=True):
-            return ExitCode.OK
+    if not wanted.confirms(f"send some 160 requests to {place}, for which OSS bills?"):
+        return ExitCode.OK
     click.echo(f"all objects of this check: {place}")
     try:
         with _ended_by_signals(), interruptible():
             results, left = _checked(folder)
     finally:
         transport.close()
-    counts = Counter(result.outcome for result in results)
-    click.echo(", ".join(f"{counts[o]} {o}" for o in OUTCOMES))
-    if wanted.report is not None:
-        document = {
-            "version": 1,
-            "taken": shown_moment(time.time()),
-            "region": region,
-            "facts": [result.as_dict() for result in results],
-        }
-        with open(wanted.report, "w", encoding="utf-8") as file:
-            json.dump(document, file, indent=1)
-    return 1 if left or counts["different"] or counts["not asked"] else 0
+    is_fine = wanted.told(results, region)
+    return 0 if is_fine and not left else 1
+
+
+def _check_by_form(wanted: CheckStoreOptions) -> int:
+    options = wanted.with_broker(
+        without_none(signer_token=wanted.token, allow_http=wanted.allow_http or None)
+    )
+    trust(options)
+    transport = Transport(allow_http=wanted.allow_http)
+    checked = form_check(
+        OSSPresignedFileSystem(**options).client.signer,
+        lambda *request: engine.run(transport.send, *request),
+    )
+    if not wanted.confirms(f"store two small objects at {checked.host}, which stay?"):
+        return ExitCode.OK
+    results = []
+    try:
+        with _ended_by_signals(), interruptible():
+            for result in check_store(checked.folder, checked.facts):
+                results.append(result)
+                click.echo(result)
+    finally:
+        transport.close()
+    return 0 if wanted.told(results, checked.region) else 1

@@ -34,6 +34,7 @@ from ...model import (
 )
 from ...options.trust import trust
 from ...secret import Secret, resolve_text
+from ...signers.description import names_objects
 from ...signers.presigned_urls import OneURLSigner
 from ...units import KIB, bytes_of, rate_of, seconds_of, shown_text
 from ...url_checks import is_presigned
@@ -54,6 +55,7 @@ STRICT = {"unknown": "error"}
 _LOG = "fsspec_osspresigned"
 _OF_FAILURES = f"{_LOG}.upload.upload"
 _NO_OPTIONS = ("profile", "url_file")  # fields that are no storage options
+_FILES = "files/"  # destination for a server that gives names itself
 _MOVING = ("stored", "fetched")  # verbs whose summary counts bytes
 MAX_SHOWN = 10  # names, before a command asks whether to delete them
 _REMEDY = (
@@ -265,7 +267,7 @@ class ConnectionOptions:
 
     @property
     def has_source(self) -> bool:
-        return not {"url_map", "grant", "signer"}.isdisjoint(self.options)
+        return not {"url_map", "grant", "signer", "broker"}.isdisjoint(self.options)
 
     def filesystem(self, **more: Any) -> OSSPresignedFileSystem:
         """Return the filesystem for these options; those in *more* win."""
@@ -273,8 +275,29 @@ class ConnectionOptions:
         return OSSPresignedFileSystem(**{**self.options, **more})
 
 
+@frozen(kw_only=True, slots=False)  # other classes have a second base
+class BrokerOptions:
+    # fmt: off
+    broker: str | None = option("--broker NAME[+URL]",
+        "Server of uploads: dashscope, companion+https://..., FILE.toml+https://...",
+        type=PLACE)
+    broker_options: Mapping[str, str] = mapping("--broker-option NAME=VALUE",
+        "Option of the broker; may be repeated.")
+    model: str | None = option("--model NAME", "The same as --broker-option model=NAME.")
+    # fmt: on
+
+    def with_broker(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Return *options* with the storage options of the broker."""
+        own = {**self.broker_options, **without_none(model=self.model)}
+        kept = {
+            n: v for n, v in options.items() if n not in ("model", "broker_options")
+        }
+        more = without_none(broker=self.broker, broker_options=own or None)
+        return {**kept, **more}
+
+
 @frozen(kw_only=True)
-class StoringConnectionOptions(ConnectionOptions):
+class StoringConnectionOptions(ConnectionOptions, BrokerOptions):
     """Connection options of uploads, whose source may be a grant."""
 
     # fmt: off
@@ -282,6 +305,20 @@ class StoringConnectionOptions(ConnectionOptions):
         "Grant for a whole prefix: a file, env:NAME, a server's URL, or one that fsspec "
         "can read.", type=PLACE)
     # fmt: on
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Storage options from the command line; see the base class."""
+        return self.with_broker(super().options)
+
+    @property
+    def default_destination(self) -> str:
+        """Destination of files if none is given; empty if one is needed.
+
+        A server that names objects itself needs none.
+        """
+        is_named = self.broker is not None and names_objects(self.broker)
+        return _FILES if is_named else ""
 
 
 @frozen(kw_only=True)
@@ -295,7 +332,9 @@ class UploadConnectionOptions(StoringConnectionOptions):
 
     def __attrs_post_init__(self) -> None:
         if self.url_file is not None and self.has_source:
-            msg = "--url-file stands alone: leave out --map, --grant, --signer"
+            msg = (
+                "--url-file stands alone: leave out --map, --grant, --signer, --broker"
+            )
             raise click.UsageError(msg)
 
     def filesystem(self, **more: Any) -> OSSPresignedFileSystem:

@@ -15,8 +15,11 @@ from click.core import ParameterSource
 from ...url_checks import is_presigned
 
 # Sources of signatures: one on the command line replaces all of a profile.
-_SOURCES = ("url_map", "grant", "signer", "url_file")
-_OF_SOURCE = ("signer_token", "region", "endpoint", "addressing_style")
+_SOURCES = ("url_map", "grant", "signer", "broker", "url_file")
+_OF_SOURCE = (
+    *("signer_token", "region", "endpoint", "addressing_style"),
+    *("broker_options", "model"),
+)
 # Options of a call, not of a place.
 _NEVER = (
     "profile",

@@ -50,6 +50,7 @@ _EXAMPLES = """\
   pg_dump db | osspresigned put - examplebucket/db.sql \\
       --signer https://sign.example.com --token env:OSSPRESIGNED_TOKEN
   osspresigned put big.bin examplebucket/big.bin --signer keys --resume
+  osspresigned put photo.jpg --broker dashscope --model qwen-vl-plus
 
 With --url-file - paste the URL, then press Enter.
 DIR goes to BUCKET/PREFIX/DIR/..., DIR/ without its own name to BUCKET/PREFIX/...
@@ -132,7 +133,7 @@ def put(
 
     FILES are files, directories, patterns, or - for standard input. DEST is BUCKET/KEY
     for one file, BUCKET/PREFIX/ for several. With --url-file one file goes to the object
-    of that URL, and DEST may be left out.
+    of that URL, and DEST may be left out; also with --broker, if the server gives names.
     """
     sources, target = _split(arguments, connection)
     target = object_path(target)
@@ -155,6 +156,10 @@ def _split(
     arguments: Sequence[str], connection: UploadConnectionOptions
 ) -> tuple[Sequence[str], str]:
     if connection.url_file is None:
+        default = connection.default_destination
+        # A pattern of the shell ends in a file, which is no destination.
+        if default and (len(arguments) == 1 or os.path.isfile(arguments[-1])):
+            return arguments, default
         if len(arguments) == 1:
             raise click.UsageError(
                 f"where to? osspresigned put {arguments[0]} BUCKET/KEY, or --url-file"
@@ -175,7 +180,23 @@ class _Put:
     storing: StoringOptions
 
     def _filesystem(self, stored: Callable[[Receipt], None]) -> OSSPresignedFileSystem:
-        return self.connection.filesystem(**self.storing.options(self.transfer, stored))
+        options = self.storing.options(self.transfer, stored)
+        if self.connection.broker is not None and not self.transfer.as_json:
+            options["receipts"] = self._naming(options.get("receipts"))
+        return self.connection.filesystem(**options)
+
+    def _naming(
+        self, take: Callable[[Receipt], None] | None
+    ) -> Callable[[Receipt], None]:
+        """Return a function that prints the server's name of an object, and calls *take*."""
+
+        def name(receipt: Receipt) -> None:
+            if receipt.location is not None and self.storing.receipts != "-":
+                self.transfer.out.line(receipt.location)
+            if take is not None:
+                take(receipt)
+
+        return name
 
     def _name(self, *paths: str) -> None:
         if not (self.transfer.quiet or self.transfer.as_json):

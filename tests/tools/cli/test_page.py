@@ -13,6 +13,7 @@ import pytest
 from fsspec_osspresigned.tools.cli import app as commands
 from tests.form_signer import grant_of
 from tests.tools.cli.conftest import BUCKET, stored
+from tests.upload_servers import DashScope
 
 PAGE = (Path(__file__).parents[3] / "docs" / "cli.md").read_text("utf-8")
 
@@ -43,8 +44,17 @@ NEW = (*("put", "get", "ls", "cat", "stat", "du", "cp", "mv", "rm", "url", "doct
 
 
 @pytest.fixture
+def studio(oss, monkeypatch):
+    """How a command names Model Studio, which is on this machine."""
+    monkeypatch.setenv("DASHSCOPE_API_KEY", "sk-CANARYdashscope")
+    with DashScope(oss) as server:
+        yield f"--broker dashscope+{server.url}"
+
+
+@pytest.fixture
 def world(oss, run, url, url_map, tmp_path):
     """The files and objects that the page speaks of."""
+    (tmp_path / "photo.jpg").write_bytes(b"picture")
     (tmp_path / "report.csv").write_text("a,b\n")
     (tmp_path / "data" / "x").mkdir(parents=True)
     (tmp_path / "data" / "x" / "1.bin").write_bytes(b"1")
@@ -72,12 +82,15 @@ def test_page_has_every_new_command():
 
 
 @pytest.mark.parametrize("line", dict.fromkeys([*printed(), *helped()]))
-def test_printed_command_works(line, run, world, signer, url, tmp_path, monkeypatch):
+def test_printed_command_works(
+    line, run, world, signer, studio, url, tmp_path, monkeypatch
+):
     """It ends with the code that is written behind it, else with 0."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
     line, _, comment = line.partition(" #")
     wanted = int(re.findall(r"exit code (\d)", f"{comment} exit code 0")[0])
     words = shlex.split(line.replace("https://sign.example.com", signer))
+    words = shlex.split(shlex.join(words).replace("--broker dashscope", studio))
     stdin, shown = b"", None
     if "|" in words:
         at = words.index("|")

@@ -1,0 +1,493 @@
+"""Brokers: servers that open, sign, finish and abort uploads in their own words.
+
+``Broker`` is the interface. ``described_broker`` implements it for servers that a
+description in TOML explains, and a module of a user's own for others. ``BrokerSigner``
+translates: the upload asks for calls of OSS, and gets signed requests, or the replies
+that OSS would send. So retries, limits, journals and errors are those of every upload.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import secrets
+import threading
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from urllib.parse import parse_qsl, urlencode, urlsplit
+from xml.sax.saxutils import escape
+
+from attrs import Factory, define, evolve, field, frozen
+
+from .. import parsing
+from ..dialects.s3 import CHECKSUMS
+from ..errors import (
+    BindingError,
+    NetworkError,
+    NotSignedError,
+    OSSPresignedError,
+    SignerUnavailableError,
+)
+from ..model import (
+    MAX_PARTS,
+    Action,
+    Operation,
+    PartReceipt,
+    Reply,
+    SignedRequest,
+)
+from ..secret import SecretURL
+from ..signing.signed_url import describe
+from ..url_checks import decoded_path, header_problems, oss_bucket, url_problem
+from .base import Grant, Outcome, Signer, all_signed
+from .http import SignerExchange, TokenSource
+from .wire_protocol import URLBinding, clean, signer_error
+
+_STREAM_BATCH = 16  # parts of a stream that are signed together: it may end soon
+_DROPPED = {"host", "content-length", "cache-control"}  # the client sends its own
+_SENT_ANYWAY = {"host", "content-length"}
+_COPIES = ("copy-source", "symlink-target")
+_GONE = (404, 410)
+_HINTS = {
+    **dict.fromkeys((401, 403), "check signer_token="),
+    404: "check its URL",
+    501: "it does not offer this call for its store",
+    **dict.fromkeys(range(300, 400), "redirects are not followed: give its final URL"),
+}
+
+
+class ServerRefusedError(Exception):
+    """A server of uploads answered with an error, or with a reply that is not usable.
+
+    A broker raises it; what the caller of the filesystem gets depends on the call.
+    *text* is shown after it was redacted. *status* is the HTTP status. *exists* means
+    that an object is there which must not be replaced.
+    """
+
+    def __init__(
+        self,
+        status: int,
+        text: str = "",
+        *,
+        retry_after: int | None = None,
+        exists: bool = False,
+    ) -> None:
+        super().__init__(status)
+        self.status, self.text = status, clean(text)
+        self.retry_after, self.exists = retry_after, exists
+
+    @property
+    def passes(self) -> bool:
+        """True if the server may answer otherwise soon."""
+        return issubclass(signer_error(self.status), SignerUnavailableError)
+
+
+@define(eq=False, repr=False)
+class OpenUpload:
+    """A multipart upload at a server.
+
+    Attributes:
+        values: what the server's replies have named; ``id`` is the upload ID of the
+            store, if there is one.
+        part_count: number of parts; None for a stream.
+        is_single: True if the server takes one PUT, and a last call about it.
+        content_type: type of the object; None if another process has opened the upload.
+        requests: signed requests of parts by number, that came at once.
+        sizes: sizes of the parts that were signed, in bytes.
+    """
+
+    values: Mapping[str, str] = field(factory=dict)
+    part_count: int | None = None
+    is_single: bool = False
+    content_type: str | None = None
+    requests: dict[int, SignedRequest] = field(factory=dict)
+    sizes: dict[int, int] = field(factory=dict)
+    lock: threading.Lock = Factory(threading.Lock)
+
+
+@frozen(kw_only=True)
+class BrokerContext:
+    """What a broker gets to know and to use.
+
+    Attributes:
+        url: URL of the server, as the user gave it; None if it was left out.
+        options: the option ``broker_options``.
+        exchange: sends one call to the server; see ``SignerExchange``.
+        token: returns the token of the server, read again at each call; None without one.
+        allowed_hosts: further hosts that signed URLs may have, host -> its bucket; None
+            for any bucket.
+        allow_http: permits plain http to other machines.
+        clock: returns seconds since the epoch.
+    """
+
+    url: str | None = None
+    options: Mapping[str, str] = field(factory=dict)
+    exchange: SignerExchange = field(repr=False)
+    token: TokenSource = field(default=lambda: None, repr=False)
+    allowed_hosts: Mapping[str, str | None] = field(factory=dict)
+    allow_http: bool = False
+    clock: Callable[[], float] = time.time
+
+    def binding(self, host: str) -> URLBinding:
+        """Return the check of URLs from the server at *host*."""
+        return URLBinding(
+            signer_host=host,
+            allowed_hosts=self.allowed_hosts,
+            allow_http=self.allow_http,
+        )
+
+
+@frozen(kw_only=True)
+class Finished:
+    """Result of the call that publishes an object; empty if the server does not say."""
+
+    etag: str = ""
+    location: str | None = None  # name or URL that the server has given the object
+
+
+class Broker(ABC):
+    """Server of uploads. Its methods are called in worker threads, several at a time.
+
+    They raise ServerRefusedError for the server's errors, NetworkError without a reply,
+    and other errors of this package as they are.
+
+    Attributes:
+        host: name of the server, for messages.
+        signs: store calls for which the server returns a signed request.
+        carries_out: store calls that the server carries out itself; their replies are
+            translated.
+        batch: number of parts that one call signs; 0 if all URLs come at the beginning.
+        resumes: True if a later process can continue an upload, with ``values`` alone.
+        names_objects: as for a Signer.
+        notice: likewise.
+    """
+
+    host: str
+    signs: frozenset[Action]
+    carries_out: frozenset[Action] = frozenset()
+    batch: int = 1
+    resumes: bool = False
+    names_objects: bool = False
+    notice: str = ""
+
+    @abstractmethod
+    def grant(self, path: str) -> Grant:
+        """Return how the object *path* can be uploaded."""
+
+    def invalidate(self, refused: SignedRequest) -> None:
+        """Do not return *refused* or older requests again: the store refused it."""
+        del refused
+
+    def request(self, operation: Operation) -> SignedRequest:
+        """Return the signed request for *operation*, which belongs to no open upload."""
+        raise NotImplementedError
+
+    def fulfilled(
+        self, operation: Operation, upload: OpenUpload | None
+    ) -> Mapping[str, str]:
+        """Return the headers of *operation* that the server takes care of.
+
+        *operation* opens or finishes an upload; *upload* is None before it is open.
+        """
+        del operation, upload
+        return {}
+
+    def open(self, operation: Operation) -> OpenUpload:
+        """Open a multipart upload."""
+        raise NotImplementedError
+
+    def sign_parts(
+        self, operation: Operation, upload: OpenUpload, numbers: Sequence[int]
+    ) -> Mapping[int, SignedRequest]:
+        """Return signed requests for the parts *numbers*, each like *operation*."""
+        raise NotImplementedError
+
+    def stored_parts(
+        self, operation: Operation, upload: OpenUpload
+    ) -> Sequence[PartReceipt]:
+        """Return the parts that the store has."""
+        raise NotImplementedError
+
+    def finish(
+        self, operation: Operation, upload: OpenUpload, parts: Mapping[int, str]
+    ) -> Finished:
+        """Publish the object; *parts* are ETags as received, by part number."""
+        raise NotImplementedError
+
+    def abort(self, operation: Operation, upload: OpenUpload) -> None:
+        """Abort the upload, and remove its parts."""
+        raise NotImplementedError
+
+
+class BrokerSigner(Signer):
+    """Signer that translates between the calls of OSS and those of *broker*."""
+
+    def __init__(
+        self, broker: Broker, *, clock: Callable[[], float] = time.time
+    ) -> None:
+        self.names_objects, self.notice = broker.names_objects, broker.notice
+        self._broker, self._clock = broker, clock
+        self._uploads: dict[str, OpenUpload] = {}
+        self._refused_at = -1.0  # issue of the newest request that the store refused
+
+    def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
+        return all_signed(self.sign_each(operations))
+
+    def sign_each(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
+        return [self._outcome(operation) for operation in operations]
+
+    def grant(self, path: str) -> Grant:
+        try:
+            return self._broker.grant(path)
+        except (ServerRefusedError, OSSPresignedError) as error:
+            failure = self._failure(error, path)
+        raise failure
+
+    def invalidate(self, refused: SignedRequest) -> None:
+        self._refused_at = max(self._refused_at, refused.issued_at)
+        self._broker.invalidate(refused)
+
+    def _outcome(self, operation: Operation) -> Outcome:
+        action, broker = operation.action, self._broker
+        try:
+            if action in broker.carries_out:
+                return self._carried_out(operation)
+            if action not in broker.signs:
+                text = f"{operation}: the server at {broker.host} does not offer this"
+                raise NotSignedError(text, path=operation.path, action=action)
+            if operation.upload_id is None or not broker.carries_out:
+                return broker.request(operation)
+            return self._part(operation)
+        except (ServerRefusedError, OSSPresignedError) as error:
+            return self._failure(error, operation.path)
+
+    def _failure(
+        self, error: ServerRefusedError | OSSPresignedError, path: str
+    ) -> OSSPresignedError:
+        """Return the error of a call that only asks for signatures."""
+        if isinstance(error, ServerRefusedError):
+            return signer_error(error.status)(
+                self._told(error),
+                path=path,
+                status=error.status,
+                retry_after=error.retry_after,
+            )
+        if isinstance(error, NetworkError):
+            host = self._broker.host
+            text = f"no answer from the server of uploads at {host}: {error.message}"
+            return SignerUnavailableError(text, path=path)
+        error.path = error.filename = path
+        return error
+
+    def _told(self, error: ServerRefusedError) -> str:
+        text = f"the server of uploads at {self._broker.host}"
+        text += f" answered HTTP {error.status}" if error.status else ""
+        text += f" ({error.text})" if error.text else ""
+        hint = _HINTS.get(error.status)
+        return f"{text}; {hint}" if hint else text
+
+    # -- parts -------------------------------------------------------------------------------
+
+    def _upload(self, operation: Operation) -> OpenUpload:
+        name = operation.upload_id or ""
+        upload = self._uploads.get(name)
+        if upload is None and self._broker.resumes:
+            new = OpenUpload(values=dict(parse_qsl(name)))
+            upload = self._uploads.setdefault(name, new)
+        if upload is None:
+            text = f"{operation}: this process has not opened the upload"
+            raise NotSignedError(text, path=operation.path, action=operation.action)
+        return upload
+
+    def _part(self, operation: Operation) -> SignedRequest:
+        upload, number = self._upload(operation), operation.part_number or 0
+        upload.sizes[number] = operation.content_length or 0
+        batch = self._broker.batch
+        # Parts that one call signs wait for it; those with calls of their own do not.
+        with upload.lock if batch > 1 else contextlib.nullcontext():
+            held = upload.requests.get(number)
+            if held is None or (batch and self._is_over(held)):
+                new = self._broker.sign_parts(
+                    operation, upload, _batch(number, batch, upload.part_count)
+                )
+                upload.requests.update(new)
+                held = new.get(number)
+        if held is None:
+            raise ServerRefusedError(0, f"its reply has no URL for part {number}")
+        return held
+
+    def _is_over(self, held: SignedRequest) -> bool:
+        return held.issued_at <= self._refused_at or held.is_stale(self._clock())
+
+    # -- calls that the server carries out ---------------------------------------------------
+
+    def _carried_out(self, operation: Operation) -> SignedRequest:
+        act = {
+            Action.InitiateMultipartUpload: self._open,
+            Action.ListParts: self._list,
+            Action.CompleteMultipartUpload: self._finish,
+            Action.AbortMultipartUpload: self._abort,
+        }[operation.action]
+
+        def carry_out(body: bytes) -> Reply:
+            try:
+                return act(operation, body)
+            except ServerRefusedError as error:
+                return self._refusal(operation, error)
+            except OSSPresignedError as error:
+                error.path = error.filename = operation.path
+                failure = error.with_traceback(None)
+            raise failure
+
+        return SignedRequest(
+            method=operation.action.method,
+            url=f"https://{self._broker.host}/",
+            headers=self._fulfilled(operation),
+            carry_out=carry_out,
+        )
+
+    def _fulfilled(self, operation: Operation) -> Mapping[str, str]:
+        if not (operation.headers or operation.optional_headers):
+            return {}
+        is_open = operation.upload_id is not None
+        upload = self._upload(operation) if is_open else None
+        return self._broker.fulfilled(operation, upload)
+
+    def _open(self, operation: Operation, _: bytes) -> Reply:
+        upload = self._broker.open(operation)
+        name = upload.values.get("id") or secrets.token_hex(8)
+        if self._broker.resumes:  # all that a later process needs
+            name = urlencode(upload.values)
+        self._uploads[name] = upload
+        text = f"<UploadId>{escape(name)}</UploadId>"
+        return _reply("InitiateMultipartUploadResult", text)
+
+    def _list(self, operation: Operation, _: bytes) -> Reply:
+        parts = self._broker.stored_parts(operation, self._upload(operation))
+        rows = (
+            f"<Part><PartNumber>{part.part_number}</PartNumber><Size>{part.size}</Size>"
+            f"<ETag>{escape(part.etag)}</ETag></Part>"
+            for part in parts
+        )
+        return _reply("ListPartsResult", "".join(rows))
+
+    def _finish(self, operation: Operation, body: bytes) -> Reply:
+        listed = parsing.parse(body, "CompleteMultipartUpload").iter("Part")
+        parts = {
+            int(part.findtext("PartNumber", "")): part.findtext("ETag", "")
+            for part in listed
+        }
+        upload = self._upload(operation)
+        finished = self._broker.finish(operation, upload, parts)
+        self._uploads.pop(operation.upload_id or "", None)
+        text = f"<ETag>{escape(finished.etag)}</ETag>"
+        reply = _reply("CompleteMultipartUploadResult", text)
+        return evolve(reply, location=finished.location)
+
+    def _abort(self, operation: Operation, _: bytes) -> Reply:
+        self._broker.abort(operation, self._upload(operation))
+        self._uploads.pop(operation.upload_id or "", None)
+        return Reply(status=204)
+
+    def _refusal(self, operation: Operation, error: ServerRefusedError) -> Reply:
+        """Return the error that OSS would send."""
+        status, code = error.status, ""
+        if error.exists:
+            status, code = 409, "FileAlreadyExists"
+        elif operation.upload_id is not None and status in _GONE:
+            status, code = 404, "NoSuchUpload"
+        elif status // 100 == 2:  # noqa: PLR2004 - a reply that cannot be used
+            # It may have published the object.
+            status = 502 if operation.action.publishes else 400
+        text = f"<Code>{code}</Code><Message>{escape(self._told(error))}</Message>"
+        wait = error.retry_after
+        headers = {} if wait is None else {"retry-after": str(wait)}
+        return evolve(_reply("Error", text, status), headers=headers)
+
+
+def _batch(number: int, size: int, part_count: int | None) -> Sequence[int]:
+    """Return the part numbers that are signed together with *number*."""
+    if part_count is None:
+        size = min(size, _STREAM_BATCH)
+    if size <= 1:
+        return (number,)
+    first = number - (number - 1) % size
+    return range(first, min(first + size - 1, part_count or MAX_PARTS) + 1)
+
+
+def _reply(root: str, text: str, status: int = 200) -> Reply:
+    return Reply(status=status, body=f"<{root}>{text}</{root}>".encode())
+
+
+def bound_request(
+    operation: Operation,
+    url: SecretURL,
+    headers: Mapping[str, str],
+    binding: URLBinding,
+    *,
+    issued_at: float,
+    lifetime: float | None = None,
+    key: str | None = None,
+    location: str | None = None,
+) -> SignedRequest:
+    """Return the signed request with *url* and *headers* from a server of uploads.
+
+    *operation* has the upload ID of the store. *key* is the server's name of the object;
+    None accepts any. *lifetime* is in seconds from *issued_at*; None takes the end that
+    the URL names. Raises BindingError if the URL is for another call or host.
+    """
+    sent = {n: v for n, v in headers.items() if n.lower() not in _DROPPED}
+    signed = describe(url).additional_headers
+    lower = {name.lower() for name in sent}
+    if "content-type" in signed and "content-type" not in lower:
+        sent["Content-Type"] = type_of(operation)  # of which the server was told
+        lower.add("content-type")
+    known = lower | _SENT_ANYWAY | CHECKSUMS.keys()
+    problem = _place_problem(operation, url, binding, key)
+    problem = problem or next(header_problems(sent), None)
+    if problem is None and any(name.endswith(_COPIES) for name in lower):
+        problem = "a header would copy another object"
+    if problem is None and (lacking := sorted({*signed} - known)):
+        problem = f"its URL was signed with {', '.join(lacking)}, which is not given"
+    if problem:
+        text = f"the server's request for {operation} is refused: {problem}"
+        raise BindingError(text, path=operation.path, action=operation.action)
+    end = describe(url).expires_at if lifetime is None else issued_at + lifetime
+    return SignedRequest(
+        method=operation.action.method,
+        url=url,
+        headers=sent,
+        issued_at=issued_at,
+        expires_at=end,
+        location=location,
+    )
+
+
+def type_of(operation: Operation) -> str:
+    """Return the content type of the object, as a server is told."""
+    headers = {**operation.optional_headers, **operation.headers}
+    kinds = (v for name, v in headers.items() if name.lower() == "content-type")
+    return next(kinds, "application/octet-stream")
+
+
+def _place_problem(
+    operation: Operation, url: SecretURL, binding: URLBinding, key: str | None
+) -> str | None:
+    """Return why *url* does not store data as *key* at a permitted host."""
+    if problem := url_problem(url.reveal()):
+        return f"the URL {problem}"
+    try:
+        path = decoded_path(url.reveal())
+    except ValueError:
+        return "the path of the URL is not UTF-8"
+    if key is not None and not f"/{path}".endswith(f"/{key}"):
+        return "the URL is for another object than the server has named"
+    parts = urlsplit(url.shown())
+    names = (parts.netloc.lower(), (parts.hostname or "").lower())
+    hosts = binding.allowed_hosts
+    allowed = next((hosts[name] for name in names if name in hosts), None)
+    bucket = allowed or oss_bucket(names[1])
+    is_form = operation.action.spec.form  # its path is empty, or names the bucket
+    bucket = bucket or (is_form and path.rstrip("/")) or "BUCKET"
+    place = evolve(operation, bucket=bucket, key="" if is_form else path, query={})
+    return binding.problem(place, url.reveal())

@@ -1,0 +1,612 @@
+"""Uploads through servers that speak their own words; the store verifies what it gets."""
+
+from __future__ import annotations
+
+import os
+import pickle
+import time
+
+import fsspec
+import pytest
+
+from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.errors import (
+    BlindAnswerWarning,
+    ConfigurationError,
+    NotSignedError,
+    Outcome,
+    OutcomeUnknownError,
+    PublishWarning,
+    SignerError,
+    SignerUnavailableError,
+    TooLargeError,
+    URLExpiredError,
+)
+from fsspec_osspresigned.model import Action
+from fsspec_osspresigned.secret import SecretURL
+from fsspec_osspresigned.signers.base import Grant
+from fsspec_osspresigned.signers.broker import (
+    Broker,
+    BrokerContext,
+    ServerRefusedError,
+    bound_request,
+)
+from tests.upload_servers import (
+    Companion,
+    DashScope,
+    LakeFS,
+    MLflow,
+    UploadServer,
+    UppySign,
+    basic,
+)
+
+MIB = 1024 * 1024
+LARGE = memoryview(os.urandom(11 * MIB))  # its repr is short
+KEY = "sk-CANARYdashscope"
+CANARY = "CANARYsecretOfLakeFS"
+
+
+@pytest.fixture
+def dashscope(oss, monkeypatch):
+    """Model Studio's server of policies."""
+    monkeypatch.setenv("DASHSCOPE_API_KEY", KEY)
+    with DashScope(oss) as server:
+        yield server
+
+
+@pytest.fixture
+def companion(oss):
+    """A Companion without a proxy before it."""
+    with Companion(oss) as server:
+        yield server
+
+
+@pytest.fixture
+def uppy_sign(oss):
+    """A back end that signs what Uppy asks for."""
+    with UppySign(oss) as server:
+        yield server
+
+
+@pytest.fixture
+def mlflow(oss):
+    """A tracking server."""
+    with MLflow(oss) as server:
+        yield server
+
+
+@pytest.fixture
+def lakefs(oss):
+    """A lakeFS that wants an access key and its secret."""
+    with LakeFS(oss) as server:
+        server.token = basic(f"key:{CANARY}")
+        yield server
+
+
+def studio(server, **options):
+    """Return a filesystem of files for a model."""
+    usual = {
+        "broker": f"dashscope+{server.url}",
+        "broker_options": {"model": "qwen-vl-plus"},
+        "retries": 1,
+    }
+    return fsspec.filesystem("osspresigned", **{**usual, **options})
+
+
+def uppy(server, **options):
+    """Return a filesystem of Companion's uploads."""
+    return of("companion", server, **options)
+
+
+def of(name, server, path="", **options):
+    """Return a filesystem of *server*, which the description *name* explains."""
+    options = {"retries": 1, "part_size": 5 * MIB, **options}
+    place = f"{name}+{server.url}{path}"
+    return fsspec.filesystem("osspresigned", broker=place, **options)
+
+
+def stored(oss, location):
+    """Return the bytes of the object with the server's name *location*."""
+    return oss.objects("examplebucket").get(location.removeprefix("oss://"))
+
+
+def parts_sent(oss):
+    """Return the number of parts that the store got."""
+    return sum(record.action == Action.UploadPart for record in oss.requests)
+
+
+# -- one form ---------------------------------------------------------------------------------
+
+
+def test_files_for_a_model_are_one_form_each(oss, dashscope):
+    """The receipt has the URL that a model reads, and a warning tells its lifetime."""
+    fs = studio(dashscope)
+    with pytest.warns(PublishWarning, match="48 hours") as caught:
+        receipt = fs.pipe_file("files/photo.jpg", b"picture")
+    assert receipt.location.startswith("oss://dashscope-instant/qwen-vl-plus/")
+    assert receipt.location.endswith("/photo.jpg")
+    assert receipt.location in str(caught[0].message)
+    assert stored(oss, receipt.location) == b"picture"
+    assert receipt.verified == "crc64"
+    assert fs.url("files/photo.jpg") == receipt.location
+    assert dashscope.calls == ["GET /api/v1/uploads"]
+
+
+def test_one_policy_stores_many_files_while_it_is_valid(oss, dashscope):
+    """Names below the first folder keep their place, so equal names do not collide."""
+    fs = studio(dashscope)
+    with pytest.warns(PublishWarning):
+        receipts = fs.pipe({f"files/{n}/a.jpg": bytes([n]) for n in range(20)})
+    assert dashscope.calls == ["GET /api/v1/uploads"]
+    assert len({receipt.location for receipt in receipts}) == 20
+    for receipt in receipts:
+        number = int(receipt.path.split("/")[1])
+        assert stored(oss, receipt.location) == bytes([number])
+
+
+def test_an_expired_policy_is_asked_for_anew(oss, dashscope):
+    """What the store refuses as expired is sent once more, with another policy."""
+    oss.faults.add(Fault(status=403, code="AccessDenied", ec="0006-00000213", times=1))
+    with pytest.warns(PublishWarning):
+        receipt = studio(dashscope).pipe_file("files/a", b"1")
+    assert receipt.resigns == 1
+    assert dashscope.calls == ["GET /api/v1/uploads"] * 2
+
+
+def test_a_server_that_is_busy_is_asked_again(oss, dashscope):
+    """No policy yet is no failure yet: the one loop of attempts asks again."""
+    dashscope.refuse("uploads", 503, times=2)
+    dashscope.lose("uploads")
+    with pytest.warns(PublishWarning):
+        receipt = studio(dashscope, retries=4).pipe_file("files/a", b"1")
+    assert stored(oss, receipt.location) == b"1"
+
+
+def test_too_large_a_file_is_refused_before_it_is_sent(oss, dashscope):
+    """The limit of the model is that of the policy, and of the reply."""
+    dashscope.largest_mb = 1
+    fs = studio(dashscope)
+    with pytest.raises(TooLargeError, match="at most 1048576 bytes"):
+        fs.pipe_file("files/a", bytes(MIB + 1))
+    with (
+        pytest.raises(TooLargeError, match="at most"),
+        fs.open("files/a", "wb") as file,
+    ):
+        for _ in range(20):
+            file.write(bytes(MIB))
+    assert not oss.objects("examplebucket")
+    assert not oss.requests
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"broker_options": None}, "name of the model that will read"),
+        ({"broker_options": {"modell": "x"}}, "no option 'modell'"),
+        ({"signer": "keys"}, "broker= stands alone"),
+        ({"broker": "dashscop"}, "known are companion, dashscope"),
+    ],
+)
+def test_wrong_options_are_named_before_anything_is_asked(dashscope, options, match):
+    """What is missing or wrong is said at once, with what is right."""
+    with pytest.raises(ConfigurationError, match=match):
+        studio(dashscope, **options)
+    assert not dashscope.calls
+
+
+def test_a_missing_key_is_named(oss, dashscope, monkeypatch):
+    """Without a token, the variable that holds it is named."""
+    monkeypatch.delenv("DASHSCOPE_API_KEY")
+    with pytest.raises(ConfigurationError, match="DASHSCOPE_API_KEY is not set"):
+        studio(dashscope).pipe_file("files/a", b"1")
+
+
+def test_a_refusal_hides_the_token(oss, dashscope, monkeypatch):
+    """The server repeats what it got, and the error does not."""
+    monkeypatch.setenv("DASHSCOPE_API_KEY", "sk-CANARYwrong")
+    with pytest.raises(SignerError, match="HTTP 401") as caught:
+        studio(dashscope).pipe_file("files/a", b"1")
+    assert "CANARY" not in str(caught.value)
+    assert "check signer_token=" in str(caught.value)
+
+
+def test_a_token_is_sent_only_where_its_owner_is(oss, dashscope):
+    """Options of others cannot send the token of the environment elsewhere."""
+    with pytest.raises(ConfigurationError, match="OSSPRESIGNED_TRUST"):
+        fsspec.filesystem(
+            "osspresigned",
+            broker="dashscope+https://elsewhere.example.com",
+            broker_options={"model": "m"},
+        )
+
+
+# -- forms and parts --------------------------------------------------------------------------
+
+
+def test_small_files_are_one_form_at_companion(oss, companion):
+    """The server's key is in the receipt; two calls store a small file."""
+    receipt = uppy(companion).pipe_file("photos/a b.jpg", b"picture")
+    assert receipt.location.endswith("-photos/a b.jpg")
+    assert stored(oss, receipt.location) == b"picture"
+    assert companion.calls == ["GET /s3/params"]
+
+
+def test_large_files_are_parts_at_companion(oss, companion):
+    """URLs of parts come together; the server completes the upload."""
+    receipt = uppy(companion).pipe_file("photos/a.bin", LARGE)
+    assert stored(oss, receipt.location) == LARGE
+    assert receipt.verified == "crc64"
+    assert [part.size for part in receipt.parts] == [5 * MIB, 5 * MIB, MIB]
+    kinds = [call.split("/")[-1] for call in companion.calls]
+    assert kinds == ["multipart", "batch", "complete"]
+
+
+def test_a_stream_of_unknown_length_is_stored(oss, companion):
+    """A stream needs no length, and an exception publishes nothing."""
+    fs = uppy(companion)
+    with fs.open("a/b", "wb") as file:
+        for start in range(0, len(LARGE), MIB):
+            file.write(LARGE[start : start + MIB])
+    assert stored(oss, file.receipt.location) == LARGE
+    with pytest.raises(ZeroDivisionError), fs.open("a/c", "wb") as file:
+        file.write(LARGE)
+        raise ZeroDivisionError
+    assert companion.calls[-1].startswith("DELETE ")
+    assert len(oss.objects("examplebucket")) == 1
+    assert not oss.uploads("examplebucket")
+
+
+def test_an_expired_part_is_signed_again(oss, companion):
+    """What the store refuses as expired is asked for once more."""
+    oss.faults.add(
+        Fault(
+            action=Action.UploadPart,
+            status=403,
+            code="AccessDenied",
+            ec="0002-00000236",
+            times=1,
+        )
+    )
+    receipt = uppy(companion, max_concurrency=1).pipe_file("a/b", LARGE)
+    assert receipt.resigns == 1
+    assert stored(oss, receipt.location) == LARGE
+
+
+def test_a_lost_last_reply_is_an_unknown_outcome(oss, companion):
+    """The object may be stored, and nothing that the server offers could tell."""
+    companion.lose("complete", times=2)
+    with pytest.raises(OutcomeUnknownError) as caught:
+        uppy(companion).pipe_file("a/b", LARGE)
+    assert caught.value.outcome is Outcome.UNKNOWN
+    assert len(oss.objects("examplebucket")) == 1
+
+
+def test_a_last_call_that_failed_is_known_to_have_failed(oss, companion):
+    """The server still lists the parts, so nothing was published."""
+    companion.refuse("complete", 503, times=9)
+    with pytest.raises(OSError, match="HTTP 503") as caught:
+        uppy(companion).pipe_file("a/b", LARGE)
+    assert caught.value.outcome is Outcome.NOT_STORED
+    assert not oss.objects("examplebucket")
+    assert not oss.uploads("examplebucket")
+
+
+def test_refused_calls_are_tried_again_as_any_other(oss, companion):
+    """Each call of the server goes through the one loop of attempts."""
+    for piece in ("POST /s3/multipart", "batch", "complete"):
+        companion.refuse(piece, 503)
+    receipt = uppy(companion, retries=3).pipe_file("a/b", LARGE)
+    assert stored(oss, receipt.location) == LARGE
+    assert receipt.retries >= 1
+
+
+def test_an_upload_is_resumed_by_another_client(oss, companion, tmp_path):
+    """The journal has what a later process needs; stored parts are not sent again."""
+    (tmp_path / "big").write_bytes(LARGE)
+    options = {"checkpoint": str(tmp_path / "journals")}
+    companion.refuse("complete", 400, document={"error": "not now"})
+    with pytest.raises(OSError, match="not now"):
+        uppy(companion, **options).put_file("big", "a/big")
+    sent = parts_sent(oss)
+    uppy(companion, retries=2, **options).put_file("big", "a/big")
+    assert parts_sent(oss) == sent == 3
+    assert [*oss.objects("examplebucket").values()] == [LARGE]
+
+
+def test_what_a_server_does_not_offer_is_refused(oss, companion):
+    """Headers that no call of the server takes are refused before the first byte."""
+    fs = uppy(companion)
+    with pytest.raises(NotSignedError, match="x-oss-meta-a"):
+        fs.pipe_file("a/b", LARGE, metadata={"a": "b"})
+    with (
+        pytest.warns(BlindAnswerWarning),
+        pytest.raises(FileNotFoundError, match="not visible"),
+    ):
+        fs.cat_file("a/c")
+    assert not oss.requests
+
+
+def test_a_filesystem_of_a_broker_can_be_pickled(oss, companion):
+    """Another process gets the spelling, and makes its own broker."""
+    fs = pickle.loads(pickle.dumps(uppy(companion)))
+    assert fs.pipe_file("a/b", b"1").location
+
+
+# -- a server that signs any call ---------------------------------------------------------------
+
+
+def test_a_back_end_of_sign_request_signs_each_call(oss, uppy_sign):
+    """The client sends the XML of the store itself; so resuming works as with a signer."""
+    fs = of("uppy-sign", uppy_sign, "/presign")
+    assert fs.pipe_file("photos/a b.jpg", b"picture").verified == "crc64"
+    receipt = fs.pipe_file("photos/large", LARGE)
+    assert oss.objects("examplebucket") == {
+        "photos/a b.jpg": b"picture",
+        "photos/large": LARGE,
+    }
+    assert receipt.location == "photos/large"
+    assert receipt.verified == "crc64"
+
+
+def test_the_key_of_the_back_end_replaces_the_asked_one(oss, uppy_sign):
+    """All calls of an upload are about the key that the first reply has named."""
+    uppy_sign.prefix = "user-1/"
+    fs = of("uppy-sign", uppy_sign, "/presign")
+    assert fs.pipe_file("a/small", b"1").location == "user-1/a/small"
+    assert fs.pipe_file("a/large", LARGE).location == "user-1/a/large"
+    assert oss.objects("examplebucket") == {
+        "user-1/a/small": b"1",
+        "user-1/a/large": LARGE,
+    }
+    assert fs.url("a/large") == "user-1/a/large"
+
+
+# -- MLflow -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("size", [0, 1, len(LARGE)])
+def test_artifacts_are_parts_whose_urls_come_at_once(oss, mlflow, size):
+    """The server hears the number of parts, and gives exactly their URLs."""
+    fs = of("mlflow-artifacts", mlflow)
+    receipt = fs.pipe_file("0/run/artifacts/a b/model.bin", LARGE[:size])
+    key = "mlartifacts/0/run/artifacts/a b/model.bin"
+    assert oss.objects("examplebucket") == {key: LARGE[:size]}
+    assert receipt.location == "mlflow-artifacts:/0/run/artifacts/a b/model.bin"
+    steps = [call.split("/")[5] for call in mlflow.calls]
+    assert steps == ["create", "complete"]
+    assert parts_sent(oss) == max(1, -(-size // (5 * MIB)))
+
+
+def test_an_artifact_that_fails_is_aborted(oss, mlflow):
+    """Nothing is left at the server after a failure."""
+    mlflow.refuse("complete", 400, document={"message": "run is deleted"})
+    with pytest.raises(OSError, match="run is deleted") as caught:
+        of("mlflow-artifacts", mlflow).pipe_file("0/a", LARGE)
+    assert caught.value.outcome is Outcome.NOT_STORED
+    assert mlflow.calls[-1].endswith("/abort/0")
+    assert not oss.uploads("examplebucket")
+
+
+def test_urls_that_come_once_cannot_be_renewed(oss, mlflow, tmp_path):
+    """An expired part is an error, with a journal too: the server has no other URL."""
+    (tmp_path / "big").write_bytes(LARGE)
+    expired = {"status": 403, "code": "AccessDenied", "ec": "0002-00000236"}
+    oss.faults.add(Fault(action=Action.UploadPart, times=None, **expired))
+    fs = of("mlflow-artifacts", mlflow, checkpoint=str(tmp_path / "journals"))
+    with pytest.raises(URLExpiredError):
+        fs.put_file("big", "0/a")
+    assert not oss.uploads("examplebucket")
+    oss.faults.clear()
+    fs.put_file("big", "0/a")
+    assert oss.objects("examplebucket") == {"mlartifacts/0/a": LARGE}
+
+
+@pytest.mark.parametrize(
+    ("name", "scheme"), [("mlflow", "runs"), ("mlflow-model", "models")]
+)
+def test_an_artifact_is_one_put_with_the_headers_of_the_server(
+    oss, mlflow, name, scheme
+):
+    """The content type is what the server has signed, whatever the name suggests."""
+    receipt = of(name, mlflow).pipe_file("m-1/a/b.pkl", b"model")
+    assert receipt.location == f"{scheme}:/m-1/a/b.pkl"
+    assert oss.objects("examplebucket") == {"mlruns/m-1/artifacts/a/b.pkl": b"model"}
+    (kept,) = oss.store.buckets["examplebucket"].objects.values()
+    assert kept.headers["content-type"] == "text/csv"
+
+
+# -- lakeFS -------------------------------------------------------------------------------------
+
+
+def repository(lakefs, **options):
+    """Return a filesystem of *lakefs*, with its key."""
+    token = {"signer_token": lambda: f"key:{CANARY}"}
+    return of("lakefs", lakefs, **{**token, **options})
+
+
+@pytest.mark.parametrize("size", [0, 5, len(LARGE)])
+def test_objects_are_linked_after_their_bytes_are_stored(oss, lakefs, size):
+    """A last call makes the object visible, also after a single PUT."""
+    receipt = repository(lakefs).pipe_file("repo/main/a b/c.csv", LARGE[:size])
+    key, about = lakefs.linked["repo/main/a b/c.csv"]
+    assert oss.objects("examplebucket")[key] == LARGE[:size]
+    assert about["content_type"] == "text/csv"
+    assert receipt.location == "lakefs://repo/main/a b/c.csv"
+    assert receipt.verified == "crc64"
+    if size <= 5 * MIB:
+        assert about["size_bytes"] == size
+        assert '"' not in about["checksum"]
+
+
+def test_a_stream_is_linked_too(oss, lakefs):
+    """A stream is sent in parts, and discarded with its parts after an exception."""
+    fs = repository(lakefs)
+    with fs.open("repo/main/a", "wb") as file:
+        file.write(LARGE)
+    assert oss.objects("examplebucket")[lakefs.linked["repo/main/a"][0]] == LARGE
+    with pytest.raises(ZeroDivisionError), fs.open("repo/main/b", "wb") as file:
+        file.write(LARGE)
+        raise ZeroDivisionError
+    assert not oss.uploads("examplebucket")
+    assert set(lakefs.linked) == {"repo/main/a"}
+
+
+def test_an_existing_object_is_not_replaced_if_that_is_asked(oss, lakefs):
+    """The last call itself refuses it, before the old object is replaced."""
+    fs = repository(lakefs)
+    fs.pipe_file("repo/main/a", b"old")
+    with pytest.raises(FileExistsError):
+        fs.pipe_file("repo/main/a", b"new", overwrite=False)
+    assert oss.objects("examplebucket")[lakefs.linked["repo/main/a"][0]] == b"old"
+    with pytest.raises(NotSignedError, match="forbid-overwrite"):
+        fs.pipe_file("repo/main/large", LARGE, overwrite=False)
+
+
+def test_a_lost_link_is_repeated(oss, lakefs):
+    """To link the same address once more does no harm."""
+    lakefs.lose("PUT /api/v1/repositories/repo/branches/main/staging/backing")
+    repository(lakefs, retries=2).pipe_file("repo/main/a", b"1")
+    assert oss.objects("examplebucket")[lakefs.linked["repo/main/a"][0]] == b"1"
+
+
+@pytest.mark.parametrize("path", ["repo", "repo/main", "repo/main/../x", "repo//x"])
+def test_paths_that_lead_elsewhere_are_refused(lakefs, path):
+    """A path must name what the server needs, and stay where it belongs."""
+    with pytest.raises(ConfigurationError, match="path"):
+        repository(lakefs).pipe_file(path, b"1")
+    assert not lakefs.calls
+
+
+# -- descriptions of the user -------------------------------------------------------------------
+
+
+class Elsewhere(UploadServer):
+    """A server whose URLs lead to another place than they should."""
+
+    url_of = staticmethod(lambda self: self.presign("PUT", "a/b"))
+
+    def answer(self, method, path, query, given):
+        """Return what the test wants."""
+        return {"url": type(self).url_of(self), "headers": {"Host": "x"}}
+
+
+MINE = """
+location = "mine:{path}"
+[single]
+post = "/sign/{+path}"
+json = { team = "{option.team}" }
+url = "/url"
+headers = "/headers"
+[options]
+team = "whose files these are"
+"""
+
+
+def mine(tmp_path, server, **options):
+    """Return a filesystem of a description that the user wrote and trusts."""
+    place = tmp_path / "mine.toml"
+    if not place.exists():
+        place.write_text(MINE)
+    options = {"broker_options": {"team": "x"}, "retries": 0, **options}
+    return fsspec.filesystem("osspresigned", broker=f"{place}+{server.url}", **options)
+
+
+def test_a_description_of_the_user_is_a_file_that_must_be_trusted(
+    oss, tmp_path, monkeypatch
+):
+    """Options may be those of others, and a description says where a token goes."""
+    with Elsewhere(oss) as server:
+        with pytest.raises(ConfigurationError, match="OSSPRESIGNED_TRUST="):
+            mine(tmp_path, server)
+        monkeypatch.setenv("OSSPRESIGNED_TRUST", str(tmp_path / "mine.toml"))
+        receipt = mine(tmp_path, server).pipe_file("a/b", b"1")
+    assert receipt.location == "mine:a/b"
+    assert oss.objects("examplebucket") == {"a/b": b"1"}
+
+
+class OwnBroker(Broker):
+    """A server that a module explains: it signs one PUT, and answers in plain text."""
+
+    signs = frozenset({Action.PutObject})
+    host = "127.0.0.1"
+
+    def __init__(self, server):
+        self.server = server
+        self.binding = BrokerContext(exchange=None).binding(self.host)
+
+    def grant(self, path):
+        """One PUT stores an object."""
+        return Grant(multipart=None)
+
+    def request(self, operation):
+        """Sign a PUT of another key than the path has."""
+        if operation.key == "busy":
+            raise ServerRefusedError(429, "later")
+        url = SecretURL(self.server.presign("PUT", f"own/{operation.key}"))
+        location = f"own:{operation.key}"
+        return bound_request(
+            operation, url, {}, self.binding, issued_at=time.time(), location=location
+        )
+
+
+def test_a_module_explains_what_no_description_can(oss):
+    """A Broker of the user stands in the option itself, and errors are those of others."""
+    with UploadServer(oss) as server:
+        options = {"broker": OwnBroker(server), "retries": 0}
+        fs = fsspec.filesystem("osspresigned", **options)
+        assert fs.pipe_file("a/b", b"1").location == "own:b"
+        with pytest.raises(SignerUnavailableError, match="later"):
+            fs.pipe_file("a/busy", b"1")
+    assert oss.objects("examplebucket") == {"own/b": b"1"}
+    with pytest.raises(TypeError, match="broker= is an object of this process"):
+        pickle.dumps(fs)
+
+
+def test_the_name_of_a_module_must_be_trusted():
+    """Options of others cannot choose which code is imported."""
+    with pytest.raises(ConfigurationError, match="would import code"):
+        fsspec.filesystem("osspresigned", broker="os:getcwd+https://x.example.com")
+
+
+@pytest.mark.parametrize(
+    ("url", "match"),
+    [
+        (lambda _: "https://elsewhere.example.com/a/b", "neither an OSS host nor"),
+        (lambda server: server.presign("PUT", "a/b", {"uploadId": "1"}), "'uploadId'"),
+        (lambda _: "ftp://x/a", "not an absolute http"),
+        (lambda _: 5, "no URL"),
+    ],
+)
+def test_urls_that_lead_elsewhere_are_refused(oss, tmp_path, monkeypatch, url, match):
+    """A server's URL must be for this call, at a host that is allowed."""
+    monkeypatch.setenv("OSSPRESIGNED_TRUST", str(tmp_path / "mine.toml"))
+    monkeypatch.setattr(Elsewhere, "url_of", staticmethod(url))
+    with Elsewhere(oss) as server, pytest.raises(SignerError, match=match):
+        mine(tmp_path, server).pipe_file("a/b", b"1")
+    assert not oss.requests
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ("[single]\nget = 5\nurl = '/url'", "needs one of get, post"),
+        ("[single]\nget = '/{what}'\nurl = '/url'", "unknown name {what}"),
+        ("[single]\nget = '/'\nurls = '/url'", "unknown member single.urls"),
+        ("colour = 'red'\n[single]\nget = '/'", "unknown member 'colour'"),
+        ("location = 5\n[single]\nget = '/'", "location has a value of the wrong"),
+        ("base = '/x'", "needs one of the tables"),
+        ("[open]\npost = '/'", "open needs the table finish"),
+        ("token = 'env:X'\n[single]\nget = '/'", "token needs url and hosts"),
+        ("not toml", "is not valid TOML"),
+    ],
+)
+def test_what_is_wrong_in_a_description_is_named(
+    oss, tmp_path, monkeypatch, change, match
+):
+    """The file and the member are named before anything is sent."""
+    place = tmp_path / "mine.toml"
+    place.write_text(change)
+    monkeypatch.setenv("OSSPRESIGNED_TRUST", str(place))
+    with pytest.raises(ConfigurationError, match=match):
+        fsspec.filesystem("osspresigned", broker=f"{place}+https://x.example.com")

@@ -1,0 +1,109 @@
+"""``osspresigned put --broker``: a file, no destination, and the name that a server gives."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.model import Action
+from tests.tools.cli.conftest import BUCKET
+from tests.upload_servers import Companion, DashScope
+
+
+@pytest.fixture
+def studio(oss, monkeypatch):
+    """Model Studio, and the options for it."""
+    monkeypatch.setenv("DASHSCOPE_API_KEY", "sk-CANARYdashscope")
+    with DashScope(oss) as server:
+        yield "--broker", f"dashscope+{server.url}", "--model", "qwen-vl-plus"
+
+
+def test_a_file_for_a_model_needs_no_destination(run, oss, studio, tree):
+    """Standard output is the URL for the call of the model; a warning says how long."""
+    ended = run("put", "data/a.csv", *studio)
+    assert ended.code == 0
+    assert ended.out.startswith("oss://dashscope-instant/qwen-vl-plus/")
+    key = ended.out.strip().removeprefix("oss://")
+    assert oss.objects(BUCKET) == {key: b"a"}
+    assert "48 hours" in ended.err
+    assert "X-DashScope-OssResourceResolve: enable" in ended.err
+
+
+def test_several_files_need_none_either(run, oss, studio, tree):
+    """A pattern of the shell ends in a file, which is sent, and is no destination."""
+    ended = run("put", "data/a.csv", "data/b/c.csv", *studio)
+    assert len(ended.out.splitlines()) == 2
+    assert sorted(oss.objects(BUCKET).values()) == [b"a", b"cc"]
+
+
+def test_events_have_the_location(run, oss, studio, tree):
+    """With --json, standard output has events alone."""
+    ended = run("put", "data/a.csv", *studio, "--json")
+    locations = [event.get("location") for event in ended.events]
+    assert [f"oss://{key}" for key in oss.objects(BUCKET)] == [*filter(None, locations)]
+
+
+def test_receipts_have_it_too(run, oss, studio, tree):
+    """``--receipts -`` prints the whole receipt instead of the location."""
+    ended = run("put", "data/a.csv", *studio, "--receipts", "-")
+    (receipt,) = map(json.loads, ended.out.splitlines())
+    assert receipt["location"].startswith("oss://")
+
+
+def test_other_servers_need_a_destination(run, oss, tree):
+    """A server that takes the name of the client has to hear it."""
+    ended = run("put", "data/a.csv", "--broker", "lakefs+https://lake.example.com")
+    assert ended.code == 2
+    assert "where to?" in ended.err
+
+
+def test_a_missing_model_is_named(run, oss, studio, tree):
+    """What the server needs is said before anything is sent."""
+    ended = run("put", "data/a.csv", *studio[:2])
+    assert ended.code != 0
+    assert "name of the model that will read the file" in ended.err
+
+
+def test_companion_prints_its_key(run, oss, tree):
+    """The key that the server has given is what a program needs."""
+    with Companion(oss) as server:
+        broker = ("--broker", f"companion+{server.url}")
+        ended = run("put", "data/a.csv", "photos/a.csv", *broker)
+    assert ended.out.strip() in oss.objects(BUCKET)
+
+
+# -- check store --------------------------------------------------------------------------------
+
+
+def test_a_store_is_checked_by_the_forms_of_a_server(run, oss, studio, tmp_path):
+    """The facts that one form permits hold, and the report is that of a bucket."""
+    ended = run("check", "store", *studio, "--yes", "--report", "facts.json")
+    assert ended.code == 0, ended.out
+    *lines, count = ended.out.splitlines()
+    assert count.startswith("5 as expected, 0 different")
+    report = json.loads((tmp_path / "facts.json").read_text(encoding="utf-8"))
+    assert [fact["name"] for fact in report["facts"]] == [
+        *("form-v1", "form-forbid", "form-unlisted"),
+        *("form-condition", "form-signature"),
+    ]
+    assert len(lines) == 5
+    assert "CANARY" not in ended.out
+    assert len(oss.objects(BUCKET)) == 2
+
+
+def test_a_store_that_does_not_refuse_is_told(run, oss, studio):
+    """A refusal that does not come is a difference, and the code says so."""
+    oss.faults.add(
+        Fault(action=Action.PostObject, status=500, code="InternalError", times=None)
+    )
+    ended = run("check", "store", *studio, "--yes")
+    assert ended.code == 1
+
+
+def test_a_bucket_or_a_broker_is_checked(run, studio):
+    """Neither and both are mistakes."""
+    assert run("check", "store").code == 2
+    assert run("check", "store", BUCKET, *studio).code == 2
+    assert run("check", "store", *studio).code == 2  # no terminal, and no --yes
