@@ -250,8 +250,10 @@ class Ledger:
             for e in self.network.events
             if write.asked <= e.at <= write.ended and e.path.endswith(f"/{key}")
         ]
-        sent = [e.at for e in events if e.method != "HEAD"]
-        looks = [e for e in events if e.method == "HEAD" and e.at >= max(sent)]
+        sent = [e.at for e in events if e.method in ("PUT", "POST")]
+        # A form names its object in its body.
+        last = max(sent, default=write.asked)
+        looks = [e for e in events if e.method == "HEAD" and e.at >= last]
         if not looks and not self.may_look:
             return
         if not looks:

@@ -69,17 +69,26 @@ def draw(seed: int) -> Program:
     dice = random.Random(f"program {seed}")
     choices = _Choices.draw(dice)
     program = _draw(seed, dice, choices)
-    if dice.random() < 0.25:
-        # One caller, whose calls fail often and are tried seldom.
-        names = dice.sample(_LOSSES, 2)
-        program["options"]["retries"] = dice.choice((0, 1))
-        program["callers"] = [_caller(dice, dice.randrange(2), choices)]
-        program.update(
-            faults={name: dice.choice((0.1, 0.3)) for name in sorted(names)},
-            signer_faults=0,
-            outages=[],
-        )
+    if dice.random() < (0.7 if program["signer"] == "writer" else 0.3):
+        program.update(_lossy(dice, program["options"]))
     return program
+
+
+def _lossy(dice: random.Random, options: dict[str, Any]) -> Program:
+    """One caller of one object or few, whose calls fail often and are tried seldom."""
+    names = dice.sample(_LOSSES, 2)
+    choices = _Choices.of_one_object(dice)
+    caller = _caller(dice, dice.randrange(2), choices)
+    caller["operations"] += _caller(dice, 1, choices)["operations"]
+    options = {**options, "retries": dice.choice((0, 1))}
+    options["checksum"] = dice.choice(("auto", "auto", "none"))
+    return {
+        "options": options,
+        "faults": {name: dice.choice((0.1, 0.3)) for name in sorted(names)},
+        "signer_faults": 0,
+        "outages": [],
+        "callers": [caller],
+    }
 
 
 def _draw(seed: int, dice: random.Random, choices: _Choices) -> Program:
@@ -123,11 +132,13 @@ class _Choices:
             weights = {name: _WEIGHTS[name] for name in _WEIGHTS if name in names}
         sizes = dice.sample(_SIZES, dice.choice((1, 2, 4, len(_SIZES))))
         keys = _KEYS[: dice.randint(1, len(_KEYS))]
-        if dice.random() < 0.2:  # one object, written and read in turn
-            names = ("pipe", "put_file", "write", "cat", "info")
-            weights = {name: _WEIGHTS[name] for name in names}
-            keys, sizes = _KEYS[:1], dice.sample(_SIZES, 3)
         return cls(list(keys), sorted(sizes), weights)
+
+    @classmethod
+    def of_one_object(cls, dice: random.Random) -> Self:
+        names = ("pipe", "put_file", "write", "cat", "info")
+        weights = {name: _WEIGHTS[name] for name in names}
+        return cls(list(_KEYS[:1]), sorted(dice.sample(_SIZES, 3)), weights)
 
 
 def _disk_faults(dice: random.Random) -> dict[str, float]:
