@@ -16,7 +16,7 @@ from urllib.parse import quote, urlsplit
 from attrs import asdict, frozen
 
 from ..client.error_codes import ErrorReply, clean
-from ..dialects.facts import S3_CHECKSUM, S3_HEADER
+from ..dialects.facts import GOOGLE_QUERY, S3_CHECKSUM, S3_HEADER, S3_QUERY
 from ..errors import Refused, ReplyError, StoreUnavailableError
 from ..model import Action, Operation, SignedRequest
 from ..parsing import moment
@@ -65,6 +65,7 @@ class Explained:
 
 _FORBIDDEN = 403
 _FORM = re.compile("according to Policy|Invalid Policy|MaxSizeAllowed")
+_LISTS = (f"{S3_QUERY}SignedHeaders", f"{GOOGLE_QUERY}SignedHeaders")
 _EMPTY_CRC = (f"{S3_CHECKSUM}crc32", "AAAAAA==")  # of an empty body
 _VAGUE = ("InvalidArgument", "InvalidRequest")  # codes of many causes
 _UNSENT = " was not sent"  # in a line of a comparison
@@ -247,6 +248,9 @@ def _of_pieces(pieces: SignedPieces, *, signs_type: bool) -> Iterator[Cause]:
             "send no Content-Type if none was signed, otherwise exactly the signed one; or "
             f"ask the owner to sign {kind!r}"
         )
+        if any("content-type" in pieces.query.get(n, "").split(";") for n in _LISTS):
+            cause = f"Content-Type {kind!r} was sent, but the URL is signed with another one"
+            remedy = f"send exactly the signed one, or ask the owner to sign {kind!r}"
         if unasked := UNASKED.get(kind.partition(";")[0].strip()):
             cause, remedy = f"{cause}: {unasked[0]}", f"{remedy} ({unasked[1]})"
         yield Cause("likely", cause, remedy)

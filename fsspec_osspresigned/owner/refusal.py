@@ -46,7 +46,7 @@ _EC = re.compile(r"\b[0-9]{4}-[0-9]{8}\b")
 _STATUS = re.compile(
     r"""(?ix) HTTP/[0-9.]+ \s+ ([1-5][0-9]{2})\b
     | (?: status(?:[ _-]?code)? | response[ ]?code | StatusCodeError )
-      ["']? \s* [:=] \s* ([1-5][0-9]{2})\b
+      ["'\]]? \s* [:=(] \s* ([1-5][0-9]{2})\b
     | \b([45][0-9]{2}) [ ] (?:Client|Server)[ ]Error """
 )
 _HEADER = re.compile(
@@ -187,7 +187,7 @@ def _document(text: str, headers: Mapping[str, str]) -> dict[str, str]:
         document.setdefault("Message", match[2])
     if "Code" not in document and (code := _code_in(text)):
         document["Code"] = code
-    if ec := _EC.search(headers.get("x-oss-ec", "") or text):
+    if ec := _EC.search(headers.get("x-oss-ec", "")) or _EC.search(text):
         document["EC"] = ec[0]
     for header, value in headers.items():
         if header.endswith("request-id"):

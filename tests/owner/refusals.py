@@ -190,7 +190,17 @@ THREADS = (
         "the URL has no signature",
         "copy the whole URL again",
     ),
-    # Seen by the store, but not by the URL.
+    Thread(
+        "kubeshop/testkube#5146: a Content-Type that Google Cloud Storage requires",
+        "failed saving file: status code: 403 / message: <?xml version='1.0' encoding='UTF-8'?><Error><Code>SignatureDoesNotMatch</Code><Message>Access denied.</Message>"
+        "<Details>The request signature we calculated does not match the signature you provided.</Details><StringToSign>GOOG4-RSA-SHA256\n20240311T214020Z\n"
+        f"20240311/auto/storage/goog4_request\n{V4_SIGNATURE}</StringToSign><CanonicalRequest>PUT\n/examplebucket/smoke.mp4\n"
+        "X-Goog-Algorithm=GOOG4-RSA-SHA256&amp;X-Goog-Date=20240311T214020Z&amp;X-Goog-Expires=1799&amp;X-Goog-SignedHeaders=content-type%3Bhost\n"
+        "content-type:video/mp4\nhost:storage.googleapis.com\n\ncontent-type;host\nUNSIGNED-PAYLOAD</CanonicalRequest></Error>",
+        "Content-Type 'video/mp4' was sent, but the URL is signed with another one",
+        "send exactly the signed one",
+    ),
+    # What only a part of the reply tells.
     Thread(
         "boto/boto3#4400: only the exception of boto3",
         f"botocore.exceptions.ClientError: An error occurred (SignatureDoesNotMatch) when calling the PutObject operation: {MISMATCH}",
@@ -377,6 +387,14 @@ THREADS = (
     Thread(
         "electron-userland/electron-builder#8674: the bucket in the path",
         "x SecondLevelDomainForbidden: Please use virtual hosted style to access.\n\tstatus code: 403, request id: 672F8365A8317D3434CC276F, host id: \ngithub.com/develar/app-builder/pkg/publisher.upload",
+        "the bucket must be in the host of the URL",
+        "sign a virtual-hosted URL",
+        "SecondLevelDomainForbidden",
+    ),
+    Thread(
+        "vectordotdev/vector#20746: the reply as Rust shows it",
+        'Response { status: StatusCode(403), headers: Headers { headers: {"server": HeaderValue { _private: H0("AliyunOSS") }, "x-oss-ec": HeaderValue { _private: H0("0003-00001401") }} }, '
+        r'body: SdkBody { inner: Once(Some(b"<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n<Error>\n  <Code>SecondLevelDomainForbidden</Code>\n',
         "the bucket must be in the host of the URL",
         "sign a virtual-hosted URL",
         "SecondLevelDomainForbidden",
