@@ -12,5 +12,5 @@ from ..compat import lazy
 __all__, __getattr__, __dir__ = lazy(
     __name__,
     client="Client",
-    error_codes="OWN_DOMAIN clean from_reply members name",
+    error_codes="ErrorReply MEANINGS OWN_DOMAIN clean from_reply mark members name",
 )

@@ -75,6 +75,7 @@ _REFUSALS = {
     "ExpiredToken": _TOKEN_ENDED,
     "InvalidToken": _TOKEN_INVALID,
     "AuthorizationHeaderMalformed": _ELSEWHERE,
+    "ExpiredRequest": _EXPIRED,  # Cloudflare R2, "Error codes"
 }
 _UPLOAD_ENDED = (
     "it was completed or aborted: start again; for a URL map with parts, ask its owner "
@@ -96,7 +97,10 @@ OWN_DOMAIN = (
     "internal host, or for a bucket outside mainland China"
 )
 _OTHERS: Mapping[str, tuple[type[ReplyError], str]] = {
-    "SecondLevelDomainForbidden": (AccessDeniedError, "sign a virtual-hosted URL"),
+    "SecondLevelDomainForbidden": (
+        AccessDeniedError,
+        "the bucket must be in the host of the URL: sign a virtual-hosted URL",
+    ),
     "0048-00000401": (EndpointForbiddenError, OWN_DOMAIN),
     "PublicEndpointForbidden": (EndpointForbiddenError, OWN_DOMAIN),
     "InvalidObjectState": (
@@ -123,6 +127,14 @@ _OTHERS: Mapping[str, tuple[type[ReplyError], str]] = {
     "InvalidCRC64": (DamagedBodyError, "the body was damaged in transit"),
     "IncompleteBody": (DamagedBodyError, "the body was truncated in transit"),
     "RequestTimeout": (DamagedBodyError, "the body arrived too slowly"),
+    "MissingContentLength": (
+        InvalidRequestError,
+        "the request has no Content-Length: send it, and no Transfer-Encoding: chunked",
+    ),
+    "AccessForbidden": (
+        AccessDeniedError,
+        "the bucket's CORS rules do not allow this origin, method or header: tell the owner",
+    ),
     "EntityTooSmall": (
         InvalidRequestError,
         "parts but the last need 100 KiB at least, 5 MiB at S3: set part_size",
@@ -251,7 +263,7 @@ def from_reply(
     if offset is None:
         offset = parsing.clock_offset({"date": document.get("ServerTime", "")}, now)
     ec = hide(name(reply.headers.get("x-oss-ec") or document.get("EC", "")))
-    case = _ErrorReply(
+    case = ErrorReply(
         status=reply.status,
         document=document,
         code=hide(name(document.get("Code", ""))) or _CODES.get(ec, ""),
@@ -377,8 +389,11 @@ def _hider(signed: SignedRequest | None) -> Callable[[str], str]:
 
 
 @frozen(kw_only=True)
-class _ErrorReply:
-    """One error reply with its request; *code* and *ec* are empty if missing."""
+class ErrorReply:
+    """One error reply with its request; *code* and *ec* are empty if missing.
+
+    *url* has the facts of the presigned URL of the request.
+    """
 
     status: int
     document: Mapping[str, str]
@@ -394,7 +409,15 @@ class _ErrorReply:
         """Seconds since the epoch by the store's clock; None if unknown."""
         return None if self.offset is None else self.now() - self.offset
 
+    @property
+    def end(self) -> float | None:
+        """End of the URL's life, seconds since the epoch; None if unknown."""
+        if self.url.expires_at is not None:
+            return self.url.expires_at
+        return _moment(self.document.get("Expires", ""))
+
     def meaning(self) -> tuple[type[ReplyError], str, Refused | None]:
+        """Return the exception, the advice without a reason, and the reason if known."""
         table = {**MEANINGS, **_OF_FORMS} if self.form else MEANINGS
         fine = table.get(self.ec, Meaning())
         coarse = table.get(self.code, Meaning())
@@ -417,13 +440,14 @@ class _ErrorReply:
             return Meaning(AccessDeniedError, reason=Refused.WRONG_REGION)
         url, store = self.url, self.store
         if store is not None:
-            if url.expires_at is not None and store > url.expires_at + _BLUR:
+            if self.end is not None and store > self.end + _BLUR:
                 return _EXPIRED
             if url.signed_at is not None and store < url.signed_at - _EARLY - _BLUR:
                 return _NOT_YET
         return _DENIED
 
     def explain(self, reason: Refused, hide: Callable[[str], str]) -> Explanation:
+        """Return the explanation of *reason*; *hide* removes the secrets of the request."""
         if reason is Refused.EXPIRED:
             reason, cause, remedy = self._expired()
         elif reason is Refused.NOT_YET_VALID:
@@ -459,7 +483,7 @@ class _ErrorReply:
 
     def _expired(self) -> tuple[Refused, str, str]:
         cause, remedy = "the URL has expired", "ask for a new one"
-        end, store, offset = self.url.expires_at, self.store, self.offset
+        end, store, offset = self.end, self.store, self.offset
         if end is None or store is None or offset is None:
             return Refused.EXPIRED, cause, remedy
         if store - end >= 1:
@@ -486,8 +510,8 @@ class _ErrorReply:
         return f"{cause} ({clocks})" if clocks else cause
 
     def _dated(self) -> str:
-        request_time = parsing.moment(self.document.get("RequestTime", ""))
-        store_time = parsing.moment(self.document.get("ServerTime", ""))
+        request_time = _moment(self.document.get("RequestTime", ""))
+        store_time = _moment(self.document.get("ServerTime", ""))
         if request_time is None or store_time is None:
             return "the clock that dated the request is not the store's"
         offset = _shown_offset(request_time - store_time)
@@ -508,7 +532,7 @@ class _ErrorReply:
 
 
 def _mismatch(
-    comparison: Comparison, case: _ErrorReply, hide: Callable[[str], str]
+    comparison: Comparison, case: ErrorReply, hide: Callable[[str], str]
 ) -> Explanation:
     other = "ask the owner which, and send them with content_type= or headers="
     if "without Content-Type" not in comparison.sent:
@@ -536,6 +560,11 @@ def _mismatch(
         differences=tuple(map(hide, comparison.spoilt + comparison.changed)),
         clock_offset=case.offset,
     )
+
+
+def _moment(text: str) -> float | None:
+    # S3 writes the time of a request as the request does.
+    return parse_moment(text) if parsing.moment(text) is None else parsing.moment(text)
 
 
 def _shown_offset(offset: float) -> str:

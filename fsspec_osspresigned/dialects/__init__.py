@@ -8,4 +8,6 @@ from __future__ import annotations
 
 from ..compat import lazy
 
-__all__, __getattr__, __dir__ = lazy(__name__, facts="GOOGLE_QUERY S3_HEADER")
+__all__, __getattr__, __dir__ = lazy(
+    __name__, facts="GOOGLE_KEY_V2 GOOGLE_QUERY S3_CHECKSUM S3_HEADER S3_QUERY S3_TOKEN"
+)

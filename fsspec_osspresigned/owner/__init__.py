@@ -1,8 +1,8 @@
 """The owner's wing: sign, grant, inspect, check, and serve signatures.
 
 Begin with ``sign``. ``conformance`` checks that a signer follows the protocol,
-``store_check`` that a store does what this package assumes. ``service`` is the signer
-service with its page.
+``store_check`` that a store does what this package assumes. ``explain`` says why a store
+refused the upload of any program. ``service`` is the signer service with its page.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ __all__, __getattr__, __dir__ = lazy(
     "sign",
     conformance="Kit run",
     conformance_rules="RULES",
+    explain="Explained explain_refusal",
     form_check="form_check",
     grants="GrantTerms sign_grant",
     inspect="about_entry about_grant about_url read share_expired warnings_of",
+    refusal="MAX_TEXT read_refusal",
     sign="Cut Order Signed local_objects",
     store_check="FactResult OUTCOMES check",
     store_facts="FACTS",

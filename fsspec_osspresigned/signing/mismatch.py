@@ -16,6 +16,7 @@ from attrs import field, frozen
 
 from ..dialects.facts import S3_HEADER, S3_KEY_V2
 from ..model import Operation, SignedRequest
+from ..secret import SecretURL
 from ..url_checks import decoded_path, oss_bucket
 from .canonical import SIGNATURES, is_subresource, parse_query
 from .signed_url import SignedURL, describe
@@ -48,7 +49,9 @@ class Comparison:
 
 
 @frozen(kw_only=True)
-class _SignedPieces:
+class SignedPieces:
+    """What a signature includes of one request; parameters and headers are decoded."""
+
     method: str
     path: str = field(repr=False)
     query: Mapping[str, str] = field(repr=False)
@@ -68,7 +71,7 @@ def compare(
     url = describe(signed.url)
     parts = urlsplit(signed.url.reveal())
     pairs = parse_query(parts.query)
-    sent = _SignedPieces(
+    sent = SignedPieces(
         method=signed.method,
         path=f"/{decoded_path(signed.url.reveal(), 'surrogateescape')}",
         query=dict(reversed(pairs)),
@@ -76,7 +79,7 @@ def compare(
             name.lower(): " ".join(v.split()) for name, v in signed.headers.items()
         },
     )
-    received = _received(document, url, sent.query)
+    received = received_request(document, signed.url)
     changed: list[str] = []
     if received is not None:
         if (method := hide(received.method)) != sent.method:
@@ -115,10 +118,15 @@ def unsent_headers(signed: SignedRequest) -> tuple[str, ...]:
     )
 
 
-def _received(
-    document: Mapping[str, str], url: SignedURL, sent: Mapping[str, str]
-) -> _SignedPieces | None:
-    if url.is_v4:
+def received_request(
+    document: Mapping[str, str], url: SecretURL
+) -> SignedPieces | None:
+    """Return the request that the store received, by its error *document*.
+
+    *url* is the presigned URL of the request; it may be empty if it is not known. None
+    if the document does not say what was received.
+    """
+    if describe(url).is_v4 or "CanonicalRequest" in document:
         return _read_canonical(document.get("CanonicalRequest", ""))
     try:
         # The bytes survive what XML does to blanks and controls.
@@ -126,10 +134,11 @@ def _received(
     except ValueError:
         octets = b""
     text = octets.decode("utf-8", "surrogateescape")
-    return _read_v1(text or document.get("StringToSign", ""), sent)
+    query = dict(reversed(parse_query(urlsplit(url.reveal()).query)))
+    return _read_v1(text or document.get("StringToSign", ""), query)
 
 
-def _read_v1(text: str, sent: Mapping[str, str]) -> _SignedPieces | None:
+def _read_v1(text: str, sent: Mapping[str, str]) -> SignedPieces | None:
     lines = text.split("\n", 4)
     if len(lines) < 5:  # noqa: PLR2004 - method, MD5, type, expiry, the rest
         return None
@@ -142,7 +151,7 @@ def _read_v1(text: str, sent: Mapping[str, str]) -> _SignedPieces | None:
     signed_parameters = {name: sent[name] for name in filter(is_subresource, sent)}
     path, query = _split_resource(rest, signed_parameters)
     query = {"Expires": expires, **query}
-    return _SignedPieces(method=method, path=path, query=query, headers=_tidy(headers))
+    return SignedPieces(method=method, path=path, query=query, headers=_tidy(headers))
 
 
 def _split_resource(
@@ -166,12 +175,12 @@ def _split_resource(
     return path, {name: value for name, _, value in parameters}
 
 
-def _read_canonical(text: str) -> _SignedPieces | None:
+def _read_canonical(text: str) -> SignedPieces | None:
     lines = text.split("\n")
     if len(lines) < 6:  # noqa: PLR2004 - method, path, query, blank, names, payload
         return None
     headers = (line.partition(":") for line in lines[3:-3])
-    return _SignedPieces(
+    return SignedPieces(
         method=lines[0],
         path=unquote(lines[1], errors="surrogateescape"),
         query=dict(reversed(parse_query(lines[2]))),
@@ -253,9 +262,7 @@ def _first(values: Mapping[str, str], names: tuple[str, ...]) -> str:
     return next((values[name] for name in names if values.get(name)), "")
 
 
-def _unsent(
-    signed: SignedRequest, sent: _SignedPieces, url: SignedURL
-) -> Iterator[str]:
+def _unsent(signed: SignedRequest, sent: SignedPieces, url: SignedURL) -> Iterator[str]:
     for name in unsent_headers(signed):
         yield f"{_spell(name)} is signed by the URL and was not sent"
     if url.version == "s3-v4":
@@ -278,7 +285,7 @@ def _spoilt_url(pairs: list[tuple[str, str]], url: SignedURL) -> Iterator[str]:
         yield "the signature in the URL is incomplete: V4's has 64 hexadecimal digits"
 
 
-def _summary(sent: _SignedPieces, url: SignedURL) -> str:
+def _summary(sent: SignedPieces, url: SignedURL) -> str:
     headers = [
         f"{_spell(name)} {_cut(value)}" if name in _SHOWN else _spell(name)
         for name, value in sorted(sent.headers.items())

@@ -109,6 +109,15 @@ CASES = [
     ),
     ("RequestTimeTooSkewed", "", 403, {}, Refused.CLOCK_SKEW, "is not the store's"),
     (
+        "RequestTimeTooSkewed",
+        "",
+        403,
+        {"RequestTime": "20260101T003000Z", "ServerTime": "2026-01-01T00:01:00Z"},
+        Refused.CLOCK_SKEW,
+        "the request is dated 1740 s ahead of the store's clock",
+    ),
+    ("ExpiredRequest", "", 403, {}, Refused.EXPIRED, "ask for a new one"),
+    (
         "AccessDenied",
         "0003-00001403",
         403,

@@ -16,6 +16,7 @@ from ...units import shown_text
 from ..terminal import ExitCode, code_of, silence, told, warnings_said
 from .check import check
 from .doctor import doctor
+from .explain import explain_command
 from .objects import cat, cp, du, get, ls, mv, rm, stat, url
 from .options import PAIR, UncutGroup, examples, needs, refuse_presigned
 from .put import put
@@ -117,8 +118,8 @@ def osspresigned(context: click.Context, /, *, debug: bool) -> None:
     context.obj["debug"] = debug
 
 
-_FIRST = (put, sync_command, get, ls, cat, stat, du, cp, mv, rm, url, doctor, uploads)
-for command in (*_FIRST, sign, grant, inspect, check):
+_FIRST = (put, sync_command, get, ls, cat, stat, du, cp, mv, rm, url, doctor)
+for command in (*_FIRST, explain_command, uploads, sign, grant, inspect, check):
     osspresigned.add_command(command)
 
 

@@ -72,6 +72,7 @@ def world(oss, run, url, url_map, tmp_path):
     (tmp_path / "grant.json").touch(0o600)
     (tmp_path / "grant.json").write_text(json.dumps(grant_of(oss, BUCKET, "in/")))
     (tmp_path / "rules").write_text("- *.tmp\n")
+    (tmp_path / "refusal.txt").write_text("HTTP/1.1 403 Forbidden\n")
     return oss
 
 

@@ -1,0 +1,88 @@
+"""Command ``osspresigned explain``: why a store refused the upload of any program."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator
+
+import click
+
+from ...errors import ConfigurationError
+from ...owner.explain import Explained, explain_refusal
+from ...owner.refusal import MAX_TEXT, read_refusal
+from ...units import shown_text
+from ..terminal import Output, code_of, pairs, without_echo
+from .options import JSON, PLACE, examples
+
+_EXAMPLES = """\
+  osspresigned explain refusal.txt
+  osspresigned explain SignatureDoesNotMatch
+  osspresigned explain --json < refusal.txt
+"""
+_TOKEN = re.compile("(?i)security-?token")  # beside a URL, what a shell must not keep
+
+
+@click.command(name="explain", epilog=examples(_EXAMPLES))
+@click.argument("texts", nargs=-1, type=PLACE, metavar="[FILE|TEXT|-]...")
+@JSON
+def explain_command(*, texts: tuple[str, ...], as_json: bool) -> int:
+    """Explain why a store refused an upload of any program.
+
+    The store is OSS or an S3-compatible one. Give everything that you have: the reply of
+    the store, the output of curl -v, the exception of an SDK, and the presigned URL, in a
+    FILE or on standard input (-). TEXT must not contain a presigned URL or a token.
+    Without an argument, paste the refusal; it is not shown. Nothing is sent. No
+    signature, token or key ID is printed. The exit code is that of an upload by put.
+    """
+    explained = explain_refusal(read_refusal("\n".join(map(_read, texts or ("-",)))))
+    out = Output(sys.stdout)
+    if as_json:
+        out.line(json.dumps(explained.as_dict(), indent=2))
+    else:
+        for line in pairs([*_rows(explained)], out.room):
+            out.line(line)
+    return code_of(explained.kind(""))
+
+
+def _read(place: str) -> str:
+    """Return the text of standard input (``-``), of a file, or *place* itself."""
+    if place == "-":
+        if sys.stdin.isatty():
+            with without_echo(sys.stdin):
+                click.echo("paste the refusal (it is not shown), then Ctrl-D", err=True)
+                return sys.stdin.read()
+        data = sys.stdin.buffer.read(MAX_TEXT + 1)
+    elif os.path.isfile(place):
+        with open(place, "rb") as file:
+            data = file.read(MAX_TEXT + 1)
+    elif _TOKEN.search(place):
+        msg = "the text holds a token: save it in a file, or pipe it"
+        raise click.UsageError(msg)
+    elif re.fullmatch(r"\S*[./]\S*", place):
+        raise ConfigurationError(f"there is no file {place}")
+    else:
+        return place
+    return data.decode("utf-8-sig", "replace")
+
+
+def _rows(explained: Explained) -> Iterator[tuple[str, str]]:
+    status = f"HTTP {explained.status}" if explained.status else ""
+    marks = [f"EC {explained.ec}"] if explained.ec else []
+    marks += [f"request ID {explained.request_id}"] if explained.request_id else []
+    named = " ".join(filter(None, (status, explained.code)))
+    yield "refusal", ", ".join(filter(None, (named, *marks)))
+    if explained.message:
+        yield "message", shown_text(explained.message)
+    yield from explained.url
+    if explained.sent:
+        yield "sent", shown_text(explained.sent)
+    if explained.received:
+        yield "received", shown_text(explained.received)
+    for line in explained.differences:
+        yield "difference", shown_text(line)
+    for each in explained.causes:
+        yield each.evidence, shown_text(each.cause)
+        yield "remedy", shown_text(each.remedy)
