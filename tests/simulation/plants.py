@@ -56,7 +56,7 @@ PLANTS: tuple[tuple[str, str, str], ...] = (
     ("upload/upload.py", "                await self.mode.discard(reason, once=once)\n", "                pass\n"),
     ("upload/upload.py", "            if isinstance(self.mode, Multipart):\n                await self.wait_for_parts()\n", ""),
     ("upload/upload.py", "                self._finishing.cancel()\n                await self._wait_for((self._finishing,))\n", "                pass\n"),
-    ("upload/upload.py", "        if self.failure is not None:\n            raise self.failure\n", ""),
+    ("objects/calls.py", "    if stated is not None and str(stated) != str(crc):\n", "    if False:\n"),
     ("upload/upload.py", "        if self._over:  # the upload was discarded meanwhile\n            await multipart.discard(None, once=True)\n", ""),
     ("upload/writer.py", "        if error is not None and not self.publish_always:\n            self.note_discarded(error)\n            self.discard()\n        else:\n", "        if True:\n"),
     ("upload/writer.py", "            if self._buffer.held:\n                is_only_part", "            if self._buffer.held > 1000:\n                is_only_part"),
@@ -66,7 +66,7 @@ PLANTS: tuple[tuple[str, str, str], ...] = (
     ("upload/resume.py", "if kept is not None and crc_of(body) != kept.part.crc64:", "if kept is not None and False:"),
     # http
     ("http/transfer.py", "        return is_sent and self.signed.method not in _READS", "        return False"),
-    ("http/transfer.py", "        if is_good and not self._is_all_taken:\n            raise self._too_early()\n", ""),
+    ("http/transport.py", "blocking(self._perform, transfer, stop=transfer.stop)", "blocking(self._perform, transfer)"),
     ("http/transfer.py", "        if code and not (self._is_full or is_refusal):\n            raise self._failure(code, text)\n", ""),
     ("http/transfer.py", "        is_whole = is_asked and self.sent >= self.body.size", "        is_whole = False"),
     ("http/transfer.py", "                self.crc64 = crc64(block, self.crc64)\n", "                pass\n"),

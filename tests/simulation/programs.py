@@ -37,6 +37,14 @@ _FAULTS = [
 _LOSSES = (
     *("lose_request", "lose_whole", "lose_reply", "cut_reply", "stall_reply"),
     *("busy_acted", "early", "no_proof", "impostor", "early_good", "slow"),
+    *("unframed", "damage_reply", "damage", "false_proof"),
+)
+_FEW = (
+    ("pipe", "put_file", "write", "cat", "info"),
+    ("pipe", "put_file", "cat", "ranges", "get"),
+    ("pipe", "copy", "cat", "move"),
+    ("resume", "info"),
+    ("transaction", "pipe_many"),
 )
 _SIGNERS = ("keys", "keys", "user", "many", "writer", "http", "http", "grant", "map")
 
@@ -77,7 +85,7 @@ def draw(seed: int) -> Program:
 def _lossy(dice: random.Random, options: dict[str, Any]) -> Program:
     """One caller of one object or few, whose calls fail often and are tried seldom."""
     names = dice.sample(_LOSSES, 2)
-    choices = _Choices.of_one_object(dice)
+    choices = _Choices.of_few(dice)
     caller = _caller(dice, dice.randrange(2), choices)
     caller["operations"] += _caller(dice, 1, choices)["operations"]
     options = {**options, "retries": dice.choice((0, 1))}
@@ -135,10 +143,12 @@ class _Choices:
         return cls(list(keys), sorted(sizes), weights)
 
     @classmethod
-    def of_one_object(cls, dice: random.Random) -> Self:
-        names = ("pipe", "put_file", "write", "cat", "info")
+    def of_few(cls, dice: random.Random) -> Self:
+        """Few kinds of calls of one or two objects, one after the other."""
+        names = dice.choice(_FEW)
         weights = {name: _WEIGHTS[name] for name in names}
-        return cls(list(_KEYS[:1]), sorted(dice.sample(_SIZES, 3)), weights)
+        keys = _KEYS[: 1 + ("copy" in names)]
+        return cls(list(keys), sorted(dice.sample(_SIZES, 3)), weights)
 
 
 def _disk_faults(dice: random.Random) -> dict[str, float]:

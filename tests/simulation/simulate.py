@@ -95,6 +95,7 @@ class Runner(Operations):
         self.calls = 0
         self.clients = 1
         self.presses = 0
+        self.interruptible: list[Write] = []  # that an interrupt ends
         self.main_is_in_call = False
         self.memory_limit = program["options"].get("memory_limit", math.inf)
         self.world.fail = self._fail
@@ -328,6 +329,8 @@ class Runner(Operations):
                 if self.main_is_in_call and me is not None:
                     self.presses += 1
                     me.interrupt = KeyboardInterrupt()
+                    for write in self.interruptible:
+                        write.cancelled = min(write.cancelled, self.world.now)
 
             self._background(seconds, press)
         for operation in caller["operations"]:
@@ -338,6 +341,12 @@ class Runner(Operations):
         coroutine = self._operation(operation, Plain(self.fs))
         began, known = self.world.now, len(self.ledger.writes)
         self.main_is_in_call, self.presses = is_main, 0
+        writes: list[Write] = []
+        token = writes_of_call.set(writes)
+        if is_main:
+            ends = operation["do"] in (*_ENDS_SOON, "transaction", "write")
+            is_heard = ends and not self.program["few_threads"]
+            self.interruptible = writes if is_heard else []
         try:
             coroutine.send(None)
         except StopIteration:
@@ -352,6 +361,7 @@ class Runner(Operations):
         else:
             raise AssertionError("a plain verb waits")
         finally:
+            writes_of_call.reset(token)
             self.main_is_in_call = False
             if is_main and self.world.turns[0].interrupt is not None:
                 self.world.turns[0].interrupt = None
@@ -397,8 +407,11 @@ class Runner(Operations):
                 for write in writes:
                     write.ended = math.inf
             key = operation.get(_IS_QUIET.get(operation["do"], ""), "")
-            is_alone = sum(f"'{key}'" in str(o) for o in self._all()) == 1
-            if is_alone and not operation["again"]:
+            is_alone = (
+                self.ledger.is_single
+                or sum(f"'{key}'" in str(o) for o in self._all()) == 1
+            )
+            if key and is_alone and not operation["again"]:
                 self.ledger.check_quiet(key)
                 if operation["do"] != "resume":
                     self.ledger.check_uploads(key, began)
