@@ -272,6 +272,8 @@ class Operation:
         expires_in: requested lifetime in seconds; None leaves it to the signer.
         part_count: number of parts that an upload will have that begins; None if it is
             unknown. Not part of the call.
+        final_headers: required headers of the call that will publish an upload that
+            begins. Not part of the call.
     """
 
     action: Action
@@ -285,6 +287,9 @@ class Operation:
     query: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
     expires_in: int | None = None
     part_count: int | None = field(default=None, eq=False)
+    final_headers: Mapping[str, str] = field(
+        factory=dict, converter=frozen_mapping, eq=False
+    )
 
     @property
     def path(self) -> str:

@@ -13,16 +13,14 @@ import secrets
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from collections.abc import Callable, Collection, Mapping, Sequence
+from urllib.parse import parse_qsl, urlencode
 from xml.sax.saxutils import escape
 
 from attrs import Factory, define, evolve, field, frozen
 
 from .. import parsing
-from ..dialects.s3 import CHECKSUMS
 from ..errors import (
-    BindingError,
     NetworkError,
     NotSignedError,
     OSSPresignedError,
@@ -36,17 +34,11 @@ from ..model import (
     Reply,
     SignedRequest,
 )
-from ..secret import SecretURL
-from ..signing.signed_url import describe
-from ..url_checks import decoded_path, header_problems, oss_bucket, url_problem
-from .base import Grant, Outcome, Signer, all_signed
+from .base import Grant, Outcome, Signer, all_signed, check_signed
 from .http import SignerExchange, TokenSource
 from .wire_protocol import URLBinding, clean, signer_error
 
 _STREAM_BATCH = 16  # parts of a stream that are signed together: it may end soon
-_DROPPED = {"host", "content-length", "cache-control"}  # the client sends its own
-_SENT_ANYWAY = {"host", "content-length"}
-_COPIES = ("copy-source", "symlink-target")
 _GONE = (404, 410)
 _HINTS = {
     **dict.fromkeys((401, 403), "check signer_token="),
@@ -69,7 +61,7 @@ class ServerRefusedError(Exception):
         status: int,
         text: str = "",
         *,
-        retry_after: int | None = None,
+        retry_after: float | None = None,
         exists: bool = False,
     ) -> None:
         super().__init__(status)
@@ -91,7 +83,6 @@ class OpenUpload:
             store, if there is one.
         part_count: number of parts; None for a stream.
         is_single: True if the server takes one PUT, and a last call about it.
-        content_type: type of the object; None if another process has opened the upload.
         requests: signed requests of parts by number, that came at once.
         sizes: sizes of the parts that were signed, in bytes.
     """
@@ -99,7 +90,6 @@ class OpenUpload:
     values: Mapping[str, str] = field(factory=dict)
     part_count: int | None = None
     is_single: bool = False
-    content_type: str | None = None
     requests: dict[int, SignedRequest] = field(factory=dict)
     sizes: dict[int, int] = field(factory=dict)
     lock: threading.Lock = Factory(threading.Lock)
@@ -135,14 +125,6 @@ class BrokerContext:
             allowed_hosts=self.allowed_hosts,
             allow_http=self.allow_http,
         )
-
-
-@frozen(kw_only=True)
-class Finished:
-    """Result of the call that publishes an object; empty if the server does not say."""
-
-    etag: str = ""
-    location: str | None = None  # name or URL that the server has given the object
 
 
 class Broker(ABC):
@@ -184,13 +166,13 @@ class Broker(ABC):
 
     def fulfilled(
         self, operation: Operation, upload: OpenUpload | None
-    ) -> Mapping[str, str]:
-        """Return the headers of *operation* that the server takes care of.
+    ) -> Collection[str]:
+        """Return names, in lower case, of headers that the server takes care of.
 
         *operation* opens or finishes an upload; *upload* is None before it is open.
         """
         del operation, upload
-        return {}
+        return ()
 
     def open(self, operation: Operation) -> OpenUpload:
         """Open a multipart upload."""
@@ -210,8 +192,11 @@ class Broker(ABC):
 
     def finish(
         self, operation: Operation, upload: OpenUpload, parts: Mapping[int, str]
-    ) -> Finished:
-        """Publish the object; *parts* are ETags as received, by part number."""
+    ) -> str | None:
+        """Publish the object; return the server's name or URL of it, if it has one.
+
+        *parts* are ETags as received, by part number.
+        """
         raise NotImplementedError
 
     def abort(self, operation: Operation, upload: OpenUpload) -> None:
@@ -339,19 +324,19 @@ class BrokerSigner(Signer):
                 failure = error.with_traceback(None)
             raise failure
 
-        return SignedRequest(
+        # What the last call cannot do is refused before the first byte.
+        wanted = {**operation.final_headers, **operation.headers}
+        upload = self._upload(operation) if operation.upload_id else None
+        names = self._broker.fulfilled(operation, upload)
+        headers = {**operation.optional_headers, **wanted}
+        signed = SignedRequest(
             method=operation.action.method,
             url=f"https://{self._broker.host}/",
-            headers=self._fulfilled(operation),
+            headers={n: v for n, v in headers.items() if n.lower() in names},
             carry_out=carry_out,
         )
-
-    def _fulfilled(self, operation: Operation) -> Mapping[str, str]:
-        if not (operation.headers or operation.optional_headers):
-            return {}
-        is_open = operation.upload_id is not None
-        upload = self._upload(operation) if is_open else None
-        return self._broker.fulfilled(operation, upload)
+        check_signed(evolve(operation, headers=wanted), signed)
+        return signed
 
     def _open(self, operation: Operation, _: bytes) -> Reply:
         upload = self._broker.open(operation)
@@ -378,11 +363,9 @@ class BrokerSigner(Signer):
             for part in listed
         }
         upload = self._upload(operation)
-        finished = self._broker.finish(operation, upload, parts)
+        location = self._broker.finish(operation, upload, parts)
         self._uploads.pop(operation.upload_id or "", None)
-        text = f"<ETag>{escape(finished.etag)}</ETag>"
-        reply = _reply("CompleteMultipartUploadResult", text)
-        return evolve(reply, location=finished.location)
+        return evolve(_reply("CompleteMultipartUploadResult", ""), location=location)
 
     def _abort(self, operation: Operation, _: bytes) -> Reply:
         self._broker.abort(operation, self._upload(operation))
@@ -401,7 +384,7 @@ class BrokerSigner(Signer):
             status = 502 if operation.action.publishes else 400
         text = f"<Code>{code}</Code><Message>{escape(self._told(error))}</Message>"
         wait = error.retry_after
-        headers = {} if wait is None else {"retry-after": str(wait)}
+        headers = {} if wait is None else {"retry-after": f"{wait:.0f}"}
         return evolve(_reply("Error", text, status), headers=headers)
 
 
@@ -417,77 +400,3 @@ def _batch(number: int, size: int, part_count: int | None) -> Sequence[int]:
 
 def _reply(root: str, text: str, status: int = 200) -> Reply:
     return Reply(status=status, body=f"<{root}>{text}</{root}>".encode())
-
-
-def bound_request(
-    operation: Operation,
-    url: SecretURL,
-    headers: Mapping[str, str],
-    binding: URLBinding,
-    *,
-    issued_at: float,
-    lifetime: float | None = None,
-    key: str | None = None,
-    location: str | None = None,
-) -> SignedRequest:
-    """Return the signed request with *url* and *headers* from a server of uploads.
-
-    *operation* has the upload ID of the store. *key* is the server's name of the object;
-    None accepts any. *lifetime* is in seconds from *issued_at*; None takes the end that
-    the URL names. Raises BindingError if the URL is for another call or host.
-    """
-    sent = {n: v for n, v in headers.items() if n.lower() not in _DROPPED}
-    signed = describe(url).additional_headers
-    lower = {name.lower() for name in sent}
-    if "content-type" in signed and "content-type" not in lower:
-        sent["Content-Type"] = type_of(operation)  # of which the server was told
-        lower.add("content-type")
-    known = lower | _SENT_ANYWAY | CHECKSUMS.keys()
-    problem = _place_problem(operation, url, binding, key)
-    problem = problem or next(header_problems(sent), None)
-    if problem is None and any(name.endswith(_COPIES) for name in lower):
-        problem = "a header would copy another object"
-    if problem is None and (lacking := sorted({*signed} - known)):
-        problem = f"its URL was signed with {', '.join(lacking)}, which is not given"
-    if problem:
-        text = f"the server's request for {operation} is refused: {problem}"
-        raise BindingError(text, path=operation.path, action=operation.action)
-    end = describe(url).expires_at if lifetime is None else issued_at + lifetime
-    return SignedRequest(
-        method=operation.action.method,
-        url=url,
-        headers=sent,
-        issued_at=issued_at,
-        expires_at=end,
-        location=location,
-    )
-
-
-def type_of(operation: Operation) -> str:
-    """Return the content type of the object, as a server is told."""
-    headers = {**operation.optional_headers, **operation.headers}
-    kinds = (v for name, v in headers.items() if name.lower() == "content-type")
-    return next(kinds, "application/octet-stream")
-
-
-def _place_problem(
-    operation: Operation, url: SecretURL, binding: URLBinding, key: str | None
-) -> str | None:
-    """Return why *url* does not store data as *key* at a permitted host."""
-    if problem := url_problem(url.reveal()):
-        return f"the URL {problem}"
-    try:
-        path = decoded_path(url.reveal())
-    except ValueError:
-        return "the path of the URL is not UTF-8"
-    if key is not None and not f"/{path}".endswith(f"/{key}"):
-        return "the URL is for another object than the server has named"
-    parts = urlsplit(url.shown())
-    names = (parts.netloc.lower(), (parts.hostname or "").lower())
-    hosts = binding.allowed_hosts
-    allowed = next((hosts[name] for name in names if name in hosts), None)
-    bucket = allowed or oss_bucket(names[1])
-    is_form = operation.action.spec.form  # its path is empty, or names the bucket
-    bucket = bucket or (is_form and path.rstrip("/")) or "BUCKET"
-    place = evolve(operation, bucket=bucket, key="" if is_form else path, query={})
-    return binding.problem(place, url.reveal())

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from io import BytesIO
-from typing import Any
+from typing import Any, Generic, TypeVar
 from urllib.parse import urlsplit
 
 from attrs import define, evolve, field, frozen
@@ -55,6 +55,9 @@ class HeldGrant:
     fetched: bool  # from a server, which is trusted less than a file
 
 
+Held = TypeVar("Held", bound=HeldGrant)
+
+
 @define(eq=False, repr=False)
 class LocalGrant:
     """A grant from a file or another place that the user named."""
@@ -86,50 +89,23 @@ class LocalGrant:
         """Do nothing, because ``current`` reads the file again."""
 
 
-class FetchedGrant:
-    """A grant from a server, fetched again before it expires.
+class RenewedGrant(Generic[Held]):
+    """A grant that *fetch* returns, fetched again before it expires.
 
-    Args:
-        url: URL of the server, with an optional query.
-        token: reads the bearer token; called again once if the token is refused.
-        allowed_hosts: further permitted hosts of forms, host -> its bucket; None for
-            any bucket.
-        allow_http: permits plain http to other machines.
+    *fetch* gets the time, seconds since the epoch.
     """
 
     waits = True  # ``current`` may ask the server
 
     def __init__(
-        self,
-        url: str,
-        *,
-        exchange: SignerExchange,
-        token: TokenSource = lambda: None,
-        allowed_hosts: Mapping[str, str | None] | None = None,
-        allow_http: bool = False,
-        clock: Callable[[], float] = time.time,
+        self, fetch: Callable[[float], Held], clock: Callable[[], float]
     ) -> None:
-        self._url = SecretURL(url)
-        del url
-        text = self._url.reveal
-        problem = url_problem(text()) or http_problem(
-            text(), allow_http=allow_http, local=True
-        )
-        if problem:
-            raise ConfigurationError(f"grant={self._url.shown()!r} {problem}")
-        self._host = urlsplit(text()).hostname or ""
-        self._exchange = exchange
-        self._token = token
-        self._allowed = dict(allowed_hosts or {})
-        self._binding = URLBinding(
-            signer_host=self._host, allowed_hosts=self._allowed, allow_http=allow_http
-        )
-        self._clock = clock
+        self._fetch, self._clock = fetch, clock
         self._lock = threading.Lock()
-        self._held: HeldGrant | None = None
+        self._held: Held | None = None
         self._rest = (0.0, 0.0)  # time in which the server is not asked again
 
-    def current(self) -> HeldGrant:
+    def current(self) -> Held:
         """Return the current grant; fetch one if there is none or it expires soon.
 
         Raises:
@@ -146,7 +122,7 @@ class FetchedGrant:
                 return usable
             held, until = self._held, now + _PAUSE
             try:
-                held = self._held = self._fetched(now)
+                held = self._held = self._fetch(now)
             except SignerUnavailableError:
                 if held is None or held.grant.expires_at <= now:
                     raise
@@ -154,7 +130,7 @@ class FetchedGrant:
             self._rest = (now, until)
             return held
 
-    def _in_hand(self, now: float) -> HeldGrant | None:
+    def _in_hand(self, now: float) -> Held | None:
         """Return the grant unless it expires soon, or the best one during a rest."""
         held, (begin, end) = self._held, self._rest
         if held is None or begin <= now < end:
@@ -168,6 +144,45 @@ class FetchedGrant:
         with self._lock:
             if self._held is not None and self._held.issued_at <= issued_at:
                 self._held = None
+
+
+class FetchedGrant(RenewedGrant[HeldGrant]):
+    """A grant from a server, by one call without a body.
+
+    Args:
+        url: URL of the server, with an optional query.
+        token: reads the bearer token; called again once if the token is refused.
+        allowed_hosts: further permitted hosts of forms, host -> its bucket; None for
+            any bucket.
+        allow_http: permits plain http to other machines.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        exchange: SignerExchange,
+        token: TokenSource = lambda: None,
+        allowed_hosts: Mapping[str, str | None] | None = None,
+        allow_http: bool = False,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        super().__init__(self._fetched, clock)
+        self._url = SecretURL(url)
+        del url
+        text = self._url.reveal
+        problem = url_problem(text()) or http_problem(
+            text(), allow_http=allow_http, local=True
+        )
+        if problem:
+            raise ConfigurationError(f"grant={self._url.shown()!r} {problem}")
+        self._host = urlsplit(text()).hostname or ""
+        self._exchange = exchange
+        self._token = token
+        self._allowed = dict(allowed_hosts or {})
+        self._binding = URLBinding(
+            signer_host=self._host, allowed_hosts=self._allowed, allow_http=allow_http
+        )
 
     def _fetched(self, now: float, *, reread: bool = True) -> HeldGrant:
         token = self._token()

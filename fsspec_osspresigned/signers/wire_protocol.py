@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
@@ -45,6 +46,7 @@ _MAX_DEPTH = 16
 _MAX_DETAIL = 300
 _MAX_WAIT = 1_000_000  # seconds, eleven days
 _QUERY = re.compile(r"(https?://[^\s?\"'<>]*)\?[^\s\"'<>]*", re.IGNORECASE)
+_ANY = "BUCKET"  # in a message, if a server may choose the bucket
 _FRAME = len('{"requests": []}')
 
 _UNGRANTED = "action_not_granted"
@@ -88,9 +90,14 @@ _SIGNERS_OWN = {
 def bearer(token: Secret | None) -> dict[str, str]:
     """Return the header with the bearer *token*; empty for None.
 
+    A token ``user:password``, which few sources permit, is sent as Basic (RFC 7617).
     Callers must not assign the result to a variable, which a traceback could show.
     """
-    return {} if token is None else {"Authorization": f"Bearer {token.reveal()}"}
+    if token is None:
+        return {}
+    if ":" not in token.reveal():
+        return {"Authorization": f"Bearer {token.reveal()}"}
+    return {"Authorization": f"Basic {b64encode(token.reveal().encode()).decode()}"}
 
 
 def without_token(reply: Reply, token: Secret | None) -> Reply:
@@ -278,6 +285,7 @@ class URLBinding:
     def problem(self, operation: Operation, url: str) -> str | None:
         """Return why *url* is not for exactly *operation*; None if it is.
 
+        An operation without a bucket permits any at a permitted host.
         The text names the host, rule or option, never a part of the query.
         """
         # A signer on this machine may lead to this machine.
@@ -311,10 +319,10 @@ class URLBinding:
             if not names and host != self.signer_host.lower():
                 return (
                     f"the host {host} is neither an OSS host nor the signer's own: if it is "
-                    f'right, allow it with allowed_hosts={{"{host}": "{bucket}"}}'
+                    f'right, allow it with allowed_hosts={{"{host}": "{bucket or _ANY}"}}'
                 )
             keys |= {f"{bucket}/{key}", operation.path}
-        elif bound != bucket:
+        elif bucket and bound != bucket:
             return f"the host {host} belongs to bucket {bound!r}, not to {bucket!r}"
         if keys.isdisjoint(paths):
             return f"the path of the URL at {host} is not that of {operation.path!r}"

@@ -144,7 +144,12 @@ class OSSCalls:
 
         *part_count* is the number of its parts; None if it is unknown.
         """
-        operation = evolve(self.target.initiate_operation(), part_count=part_count)
+        last = self.target.operation(Action.CompleteMultipartUpload)
+        operation = evolve(
+            self.target.initiate_operation(),
+            part_count=part_count,
+            final_headers=last.headers,
+        )
 
         def parse(reply: Reply) -> tuple[str, str]:
             root = document(reply, operation, "InitiateMultipartUploadResult")

@@ -25,11 +25,11 @@ from fsspec_osspresigned.errors import (
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.secret import SecretURL
 from fsspec_osspresigned.signers.base import Grant
+from fsspec_osspresigned.signers.bound_request import bound_request
 from fsspec_osspresigned.signers.broker import (
     Broker,
     BrokerContext,
     ServerRefusedError,
-    bound_request,
 )
 from tests.upload_servers import (
     Companion,
@@ -319,6 +319,14 @@ def test_what_a_server_does_not_offer_is_refused(oss, companion):
     fs = uppy(companion)
     with pytest.raises(NotSignedError, match="x-oss-meta-a"):
         fs.pipe_file("a/b", LARGE, metadata={"a": "b"})
+    with pytest.raises(NotSignedError, match="x-oss-object-acl"):
+        fs.pipe_file("a/b", LARGE, acl="private")
+    with (
+        pytest.raises(NotSignedError, match="x-oss-object-acl"),
+        fs.open("a/b", "wb", acl="private") as file,
+    ):
+        file.write(LARGE)
+    assert "POST /s3/multipart" not in companion.calls
     with (
         pytest.warns(BlindAnswerWarning),
         pytest.raises(FileNotFoundError, match="not visible"),
@@ -523,6 +531,38 @@ def test_a_description_of_the_user_is_a_file_that_must_be_trusted(
         receipt = mine(tmp_path, server).pipe_file("a/b", b"1")
     assert receipt.location == "mine:a/b"
     assert oss.objects("examplebucket") == {"a/b": b"1"}
+
+
+EXACT = """
+[open]
+post = "/s3/multipart"
+json = { filename = "{path}", type = "{type}" }
+save = { key = "/key", id = "/uploadId" }
+[sign]
+get = "/s3/multipart/{upload.id}/batch"
+query = { key = "{upload.key}", partNumbers = "{numbers}" }
+urls = "/presignedUrls"
+key = "{path}"
+[finish]
+post = "/s3/multipart/{upload.id}/complete"
+[abort]
+delete = "/s3/multipart/{upload.id}"
+query = { key = "{upload.key}" }
+"""
+
+
+def test_a_description_can_demand_the_key_of_the_user(
+    oss, tmp_path, monkeypatch, companion
+):
+    """A server that renames the object is refused before a part is sent."""
+    place = tmp_path / "exact.toml"
+    place.write_text(EXACT)
+    monkeypatch.setenv("OSSPRESIGNED_TRUST", str(place))
+    fs = of(place, companion)
+    with pytest.raises(SignerError, match="another object than 'a/b'"):
+        fs.pipe_file("a/b", LARGE)
+    assert parts_sent(oss) == 0
+    assert not oss.uploads("examplebucket")
 
 
 class OwnBroker(Broker):

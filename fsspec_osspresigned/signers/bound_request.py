@@ -1,0 +1,93 @@
+"""Signed requests from servers of uploads, each checked against the call it is for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from attrs import evolve
+
+from ..dialects.s3 import CHECKSUMS
+from ..errors import BindingError
+from ..model import Operation, SignedRequest
+from ..secret import SecretURL
+from ..signing.signed_url import describe
+from ..url_checks import decoded_path, header_problems, url_problem
+from .wire_protocol import URLBinding
+
+_DROPPED = {"host", "content-length", "cache-control"}  # the client sends its own
+_SENT_ANYWAY = {"host", "content-length", *CHECKSUMS}
+_COPIES = ("copy-source", "symlink-target")
+
+
+def bound_request(
+    operation: Operation,
+    url: SecretURL,
+    headers: Mapping[str, str],
+    binding: URLBinding,
+    *,
+    issued_at: float,
+    lifetime: float | None = None,
+    key: str | None = None,
+    location: str | None = None,
+) -> SignedRequest:
+    """Return the signed request with *url* and *headers* from a server of uploads.
+
+    *operation* has the upload ID of the store. *key* is the server's name of the object;
+    None accepts any. *lifetime* is in seconds from *issued_at*; None takes the end that
+    the URL names. Raises BindingError if the URL is for another call or host.
+    """
+    signed = describe(url)
+    sent = {n: v for n, v in headers.items() if n.lower() not in _DROPPED}
+    if "content-type" in signed.additional_headers and "content-type" not in {
+        name.lower() for name in sent
+    }:
+        sent["Content-Type"] = type_of(operation)  # of which the server was told
+    problems = (
+        *_place_problems(operation, url, binding, key),
+        *header_problems(sent),
+        *_name_problems({n.lower() for n in sent}, signed.additional_headers),
+    )
+    if problems:
+        text = f"the server's request for {operation} is refused: {problems[0]}"
+        raise BindingError(text, path=operation.path, action=operation.action)
+    return SignedRequest(
+        method=operation.action.method,
+        url=url,
+        headers=sent,
+        issued_at=issued_at,
+        expires_at=signed.expires_at if lifetime is None else issued_at + lifetime,
+        location=location,
+    )
+
+
+def type_of(operation: Operation) -> str:
+    """Return the content type of the object, as a server is told."""
+    headers = {**operation.optional_headers, **operation.headers}
+    types = (v for name, v in headers.items() if name.lower() == "content-type")
+    return next(types, "application/octet-stream")
+
+
+def _place_problems(
+    operation: Operation, url: SecretURL, binding: URLBinding, key: str | None
+) -> Iterator[str]:
+    """Yield why *url* does not store data as *key* at a permitted host."""
+    if problem := url_problem(url.reveal()):
+        yield f"the URL {problem}"
+        return
+    # Any bucket and key of the server's, at a permitted host; a form has them in fields,
+    # and its path is empty or names the bucket.
+    path = decoded_path(url.reveal(), "replace")
+    place = evolve(operation, bucket="", key=path, query={})
+    if operation.action.spec.form:
+        place = evolve(place, bucket=path.rstrip("/"), key="")
+    elif key is not None and not f"/{path}".endswith(f"/{key}"):
+        yield f"the URL is for another object than {key!r}"
+    if problem := binding.problem(place, url.reveal()):
+        yield problem
+
+
+def _name_problems(names: set[str], signed: tuple[str, ...]) -> Iterator[str]:
+    if any(name.endswith(_COPIES) for name in names):
+        yield "a header would copy another object"
+    if lacking := sorted({*signed} - names - _SENT_ANYWAY):
+        yield f"its URL was signed with {', '.join(lacking)}, which is not given"

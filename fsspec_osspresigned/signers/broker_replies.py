@@ -1,0 +1,146 @@
+"""Replies of servers of uploads, read by the pointers of a description."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from attrs import evolve, frozen
+
+from .. import parsing
+from ..errors import ConfigurationError
+from ..model import PartReceipt, Reply, SignedForm
+from ..secret import FormValue, Secret, SecretURL
+from ..signing.post_policy import form_values
+from .broker import ServerRefusedError
+from .description import Call
+from .post_grant_parser import PostGrant, read_grant
+from .templates import at
+
+_MAX_DEPTH = 16
+_MAX_DIGITS = 9
+
+
+@frozen(repr=False)
+class Answer:
+    """Reply to *call*, and when the call was sent, seconds since the epoch.
+
+    It has no repr, because the reply contains URLs. A member that must be there raises
+    ServerRefusedError if it is not.
+    """
+
+    call: Call
+    document: Any
+    sent_at: float
+
+    def at(self, pointer: str | None) -> Any:
+        return None if pointer is None else at(self.document, pointer)
+
+    def saved(self) -> dict[str, str]:
+        """Return the values for later calls, by name."""
+        saved = {}
+        for name, pointer in self.call.save.items():
+            value = self.at(pointer)
+            if isinstance(value, str | int) and str(value):
+                saved[name] = str(value)
+            elif not pointer.endswith("?"):
+                raise ServerRefusedError(200, f"its reply has nothing at {pointer}")
+        return saved
+
+    def url(self) -> SecretURL:
+        value = self.at(self.call.url)
+        if isinstance(value, str):
+            return SecretURL(value)
+        raise ServerRefusedError(200, "its reply has no URL")
+
+    def headers(self) -> dict[str, str]:
+        """Return headers from an object, or a list of objects with name and value."""
+        value = self.at(self.call.headers)
+        if isinstance(value, list):
+            value = {str(at(item, "/name")): at(item, "/value") for item in value}
+        pairs = value.items() if isinstance(value, dict) else ()
+        return {name: str(text) for name, text in pairs}
+
+    def seconds(self) -> float | None:
+        """Return the lifetime in seconds; None if the reply does not say it."""
+        return _number(self.at(self.call.lifetime)) or None
+
+    def largest_mb(self) -> int | None:
+        return _number(self.at(self.call.largest_mb))
+
+    def form(self, key: str | None) -> SignedForm:
+        """Return the form, which must be for *key*; None accepts any."""
+        fields = self.at(self.call.fields)
+        if not isinstance(fields, dict) or not isinstance(fields.get("key"), str):
+            del fields
+            raise ServerRefusedError(
+                200, "its reply has no fields of a form with a key"
+            )
+        if key is not None and fields["key"] != key:
+            del fields
+            raise ServerRefusedError(
+                200, f"its form is for another object than {key!r}"
+            )
+        hidden: dict[str, Secret] = {
+            **form_values({n: str(v) for n, v in fields.items() if n != "key"}),
+            "key": FormValue(fields["key"]),
+        }
+        return SignedForm(fields=hidden)
+
+    def items(self, numbers: Sequence[int]) -> Mapping[int, Answer]:
+        """Return what the reply has about each part, by number.
+
+        *numbers* are those of a list whose items have none.
+        """
+        call = self.call
+        if call.urls is None:
+            return {numbers[0]: self}
+        items = self.at(call.urls)
+        if isinstance(items, list):
+            named = (at(i, call.number) for i in items) if call.number else numbers
+            items = dict(zip(map(str, named), items, strict=False))
+        pairs = items.items() if isinstance(items, dict) else ()
+        return {
+            number: evolve(self, document=item)
+            for name, item in pairs
+            if (number := _number(name)) is not None
+        }
+
+    def parts(self) -> list[PartReceipt]:
+        try:
+            return [
+                PartReceipt(
+                    part_number=int(at(item, self.call.number or "")),
+                    size=int(at(item, self.call.size)),
+                    etag=str(at(item, self.call.etag)),
+                )
+                for item in self.at(self.call.list)
+            ]
+        except (TypeError, ValueError):
+            pass
+        raise ServerRefusedError(200, "its reply is no list of parts")
+
+    def grant(self, allowed_hosts: Mapping[str, str | None]) -> PostGrant:
+        try:
+            return read_grant(
+                self.at(self.call.grant) or {}, allowed_hosts=allowed_hosts
+            )
+        except ConfigurationError as error:
+            problems = "; ".join(error.problems)
+        raise ServerRefusedError(200, f"its reply is no grant: {problems}")
+
+
+def answer_of(reply: Reply, call: Call, sent_at: float) -> Answer:
+    """Return *reply* to *call*; that of an error may be empty, or no JSON."""
+    try:
+        document = parsing.loads(reply.body, max_depth=_MAX_DEPTH)
+    except ValueError:
+        document = None
+        if reply.is_good and reply.body:
+            raise ServerRefusedError(reply.status, "its reply is not JSON") from None
+    return Answer(call, document, sent_at)
+
+
+def _number(value: Any) -> int | None:
+    text = str(value)
+    return int(text) if text.isdecimal() and len(text) <= _MAX_DIGITS else None
