@@ -115,7 +115,7 @@ def make_signer(options: Any, opener: Callable[[str], bytes]) -> Signer:
 __all__, __getattr__, __dir__ = lazy(
     __name__,
     "wire_protocol",
-    bound_request="bound_request",
+    bound="bound_request",
     broker="Broker BrokerContext BrokerSigner OpenUpload ServerRefusedError",
     base="Grant MAX_REQUESTS MultipartGrant Signer sign_checked signed_each",
     batching="Prefetcher",

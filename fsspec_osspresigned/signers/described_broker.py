@@ -28,7 +28,7 @@ from ..secret import SecretURL
 from ..units import MIB
 from ..url_checks import http_problem
 from .base import Grant, MultipartGrant
-from .bound_request import bound_request, type_of
+from .bound import bound_request, type_of
 from .broker import (
     Broker,
     BrokerContext,

@@ -25,7 +25,7 @@ from fsspec_osspresigned.errors import (
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.secret import SecretURL
 from fsspec_osspresigned.signers.base import Grant
-from fsspec_osspresigned.signers.bound_request import bound_request
+from fsspec_osspresigned.signers.bound import bound_request
 from fsspec_osspresigned.signers.broker import (
     Broker,
     BrokerContext,
