@@ -415,6 +415,8 @@ class _ErrorReply:
     def _denied(self) -> Meaning:
         if "Endpoint" in self.document:
             return Meaning(AccessDeniedError, reason=Refused.WRONG_REGION)
+        if self.document.get("Message", "").startswith("Request has expired"):
+            return _EXPIRED  # a clock cannot show it in the first seconds
         url, store = self.url, self.store
         if store is not None:
             if url.expires_at is not None and store > url.expires_at + _BLUR:

@@ -428,6 +428,14 @@ text/html
         errors.URLExpiredError,
         "the URL has expired 20 min ago",
     ),
+    # SeaweedFS, for a URL that ended: it names no time.
+    (
+        HEAD.format("AccessDenied")
+        + """<Message>Request has expired</Message><Resource>/b/k</Resource></Error>""",
+        "v4",
+        errors.URLExpiredError,
+        "the URL has expired",
+    ),
     # S3, for a clock that is off.
     (
         HEAD.format("RequestTimeTooSkewed")
