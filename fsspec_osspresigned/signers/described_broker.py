@@ -510,6 +510,8 @@ class DescribedBroker(Broker):
         self, reply: Reply, answer: _Answer, *, creates: bool
     ) -> ServerRefusedError:
         text = answer.at(self._description.error)
+        if text is None:
+            text = answer.at("/detail")  # of a problem document (RFC 9457)
         wait = reply.headers.get("retry-after", "")
         return ServerRefusedError(
             reply.status,
