@@ -31,7 +31,7 @@ from fsspec_osspresigned.signing.post_policy import (
 BUCKET = "examplebucket"
 
 
-class RefusedError(Exception):
+class OtherStatusError(Exception):
     """An answer with another status than 200."""
 
     def __init__(self, status: int, document: Any = None) -> None:
@@ -63,7 +63,7 @@ class UploadServer:
             def log_message(self, *_: object) -> None:
                 pass
 
-        for method in ("POST", "PUT", "DELETE"):
+        for method in ("HEAD", "POST", "PUT", "DELETE"):
             setattr(Handler, f"do_{method}", Handler.do_GET)
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         self._http.daemon_threads = True
@@ -123,13 +123,14 @@ class UploadServer:
                 given = json.loads(body) if body else None
                 query = dict(parse_qsl(parts.query, keep_blank_values=True))
                 document = self.answer(handler.command, parts.path, query, given)
-            except RefusedError as error:
+            except OtherStatusError as error:
                 status, document = error.status, error.document
         if lost is not None:
             handler.close_connection = True
             handler.connection.shutdown(2)
             return
-        data = b"" if document is None else json.dumps(document).encode()
+        is_empty = document is None or handler.command == "HEAD"
+        data = b"" if is_empty else json.dumps(document).encode()
         handler.send_response(status)
         handler.send_header("Content-Type", "application/json")
         handler.send_header("Content-Length", str(len(data)))
@@ -174,7 +175,7 @@ class UploadServer:
         except urllib.error.HTTPError as error:
             with error:
                 code = parsing.parse(error.read(), "Error").findtext("Code")
-            raise RefusedError(500, type(self).refusal(f"S3: {code}")) from None
+            raise OtherStatusError(500, type(self).refusal(f"S3: {code}")) from None
         return parsing.parse(data) if data else None
 
     def begin(self, key: str) -> str:
@@ -216,9 +217,11 @@ class DashScope(UploadServer):
     def answer(self, method, path, query, given):
         """Return a policy for a new directory."""
         if (method, path) != ("GET", "/api/v1/uploads"):
-            raise RefusedError(404, {"code": "NotFound", "message": "no such path"})
+            raise OtherStatusError(404, {"code": "NotFound", "message": "no such path"})
         if query.get("action") != "getPolicy" or not query.get("model"):
-            raise RefusedError(400, {"code": "InvalidParameter", "message": "model"})
+            raise OtherStatusError(
+                400, {"code": "InvalidParameter", "message": "model"}
+            )
         folder = f"dashscope-instant/{query['model']}/{uuid.uuid4()}"
         terms = GrantTerms(
             bucket=BUCKET,
@@ -258,7 +261,9 @@ class Companion(UploadServer):
             return self._params(query["filename"])
         if not rest:
             if not given["type"]:
-                raise RefusedError(400, {"error": "s3: content type must be a string"})
+                raise OtherStatusError(
+                    400, {"error": "s3: content type must be a string"}
+                )
             key = f"{uuid.uuid4()}-{given['filename']}"
             return {"key": key, "uploadId": self.begin(key), "bucket": BUCKET}
         upload_id, key = rest[0], query["key"]
@@ -301,7 +306,7 @@ class UppySign(UploadServer):
     def answer(self, method, path, query, given):
         """Sign one call of the store."""
         if (method, path) != ("POST", "/presign"):
-            raise RefusedError(404, {"error": "no such path"})
+            raise OtherStatusError(404, {"error": "no such path"})
         call, upload_id = given["method"], given.get("uploadId")
         key = given["key"]
         if self.prefix and not key.startswith(self.prefix):
@@ -317,7 +322,7 @@ class UppySign(UploadServer):
             ("GET", True),
             ("DELETE", True),
         }:
-            raise RefusedError(400, {"error": "Unsupported operation"})
+            raise OtherStatusError(400, {"error": "Unsupported operation"})
         url = self.presign(call, key, wanted)
         return {"url": url, "key": key} if self.prefix else {"url": url}
 
@@ -336,7 +341,9 @@ class MLflow(UploadServer):
             return {"presigned_url": url, "headers": headers}
         step, _, folder = path.removeprefix(f"{root}-artifacts/mpu/").partition("/")
         if not folder:
-            raise RefusedError(404, {"error_code": "ENDPOINT_NOT_FOUND", "message": ""})
+            raise OtherStatusError(
+                404, {"error_code": "ENDPOINT_NOT_FOUND", "message": ""}
+            )
         key = f"mlartifacts/{unquote(folder)}/{given['path']}"
         if step == "create":
             upload_id = self.begin(key)
@@ -363,33 +370,88 @@ class LakeFS(UploadServer):
 
     def answer(self, method, path, query, given):
         """Route as lakeFS does."""
+        if path == "/api/v1/config":
+            return {"storage_config": self._store()}
         place = path.removeprefix("/api/v1/repositories/")
-        repository, _, branch, _, kind, *rest = map(unquote, place.split("/"))
+        repository, *inner = map(unquote, place.split("/"))
+        if not inner:
+            place = {"storage_namespace": f"s3://{BUCKET}/", "default_branch": "main"}
+            return {"id": repository, "creation_date": 1, **place}
+        _, branch, group, *rest = inner
+        kind, *rest = rest if group == "staging" else (group,)
         name = f"{repository}/{branch}/{query['path']}"
+        if kind == "objects":  # lakefs-spec looks before it creates
+            raise OtherStatusError(200 if name in self.linked else 404)
         if kind == "backing" and method == "GET":
-            key = f"data/{uuid.uuid4()}"
-            url = self.presign("PUT", key)
-            return {"physical_address": f"s3://{BUCKET}/{key}", "presigned_url": url}
+            return self._location(query)
         if kind == "backing":
-            address = given["staging"]["physical_address"]
+            if not given["checksum"]:
+                raise OtherStatusError(400, {"message": "checksum is required"})
             if self.headers.get("If-None-Match") == "*" and name in self.linked:
-                raise RefusedError(412, {"message": "path already exists"})
-            self.linked[name] = (address.partition(f"{BUCKET}/")[2], given)
-            return {"path": query["path"], "checksum": given["checksum"]}
+                raise OtherStatusError(412, {"message": "path already exists"})
+            address = given["staging"]["physical_address"]
+            return self._link(name, address, given["checksum"], given)
         if not rest:
-            key = f"data/{uuid.uuid4()}"
-            address = f"s3://{BUCKET}/{key}"
-            return {"upload_id": self.begin(key), "physical_address": address}
-        key, upload_id = given["physical_address"].partition(f"{BUCKET}/")[2], rest[0]
+            return self._created(int(query.get("parts", 0)))
+        return self._of_upload(method, name, given, *rest)
+
+    def _location(self, query: Mapping[str, str]) -> Any:
+        key = f"data/{uuid.uuid4()}"
+        location = {"physical_address": f"s3://{BUCKET}/{key}"}
+        if query.get("presign", "").lower() == "true":
+            location["presigned_url"] = self.presign("PUT", key)
+            location["presigned_url_expiry"] = int(time.time()) + self.life
+        return location
+
+    def _of_upload(
+        self, method: str, name: str, given: Any, upload_id: str, *part: str
+    ) -> Any:
+        address = given["physical_address"]
+        key = _key(address)
         if method == "DELETE":
             self.send("DELETE", key, {"uploadId": upload_id})
-            return None
-        if rest[1:2] == ["parts"]:
-            return {"presigned_url": self.part_url(key, upload_id, int(rest[2]))}
+            raise OtherStatusError(204)
+        if part:
+            return {"presigned_url": self.part_url(key, upload_id, int(part[1]))}
         parts = [(part["part_number"], part["etag"]) for part in given["parts"]]
-        self.complete(key, upload_id, parts)
-        self.linked[name] = (key, given)
-        return {"path": query["path"]}
+        etag = self.complete(key, upload_id, parts)
+        return self._link(name, address, etag.strip('"'), given)
+
+    def _created(self, count: int) -> Any:
+        key = f"data/{uuid.uuid4()}"
+        upload_id = self.begin(key)
+        urls = [self.part_url(key, upload_id, n) for n in range(1, count + 1)]
+        reply = {"upload_id": upload_id, "physical_address": f"s3://{BUCKET}/{key}"}
+        raise OtherStatusError(
+            201, {**reply, "presigned_urls": urls} if urls else reply
+        )
+
+    def _link(self, name: str, address: str, checksum: str, given: Any) -> Any:
+        self.linked[name] = (_key(address), given)
+        return {
+            "path": name.split("/", 2)[2],
+            "path_type": "object",
+            "physical_address": address,
+            "checksum": checksum,
+            "mtime": int(time.time()),
+        }
+
+    def _store(self) -> dict[str, Any]:
+        return {
+            "blockstore_type": "s3",
+            "blockstore_namespace_example": "s3://example-bucket/",
+            "blockstore_namespace_ValidityRegex": "^s3://",
+            "pre_sign_support": True,
+            "pre_sign_support_ui": True,
+            "pre_sign_multipart_upload": True,
+            "import_support": False,
+            "import_validity_regex": "^s3://",
+        }
+
+
+def _key(address: str) -> str:
+    """Return the key of an object at the store from its physical address."""
+    return address.partition(f"{BUCKET}/")[2]
 
 
 def basic(text: str) -> str:

@@ -440,7 +440,8 @@ class ErrorReply:
             return Meaning(AccessDeniedError, reason=Refused.WRONG_REGION)
         url, store = self.url, self.store
         if store is not None:
-            if self.end is not None and store > self.end + _BLUR:
+            # A new signature costs less than an upload that fails at its end.
+            if self.end is not None and store > self.end - _BLUR:
                 return _EXPIRED
             if url.signed_at is not None and store < url.signed_at - _EARLY - _BLUR:
                 return _NOT_YET

@@ -319,6 +319,8 @@ class DescribedBroker(Broker):
         if reply.is_good:
             return answer
         text = answer.at(self._description.error)
+        if text is None:
+            text = answer.at("/detail")  # of a problem document (RFC 9457)
         problem = problem_of_reply(reply.status, reply.headers, b"")
         raise ServerRefusedError(
             reply.status,

@@ -7,9 +7,7 @@ import json
 import os
 import re
 import shutil
-import socket
 import subprocess
-import time
 from pathlib import Path
 from typing import ClassVar
 
@@ -18,10 +16,9 @@ import pytest
 
 from fsspec_osspresigned.errors import IntegrityError
 from fsspec_osspresigned.model import SignedRequest
-from tests.contract.interop.conftest import HERE, absent, library, program
+from tests.contract.interop.conftest import BUCKET, HERE, absent, library, made, program
 from tests.contract.interop.table import READ_THERE, SIGNED_THERE
 
-BUCKET = "examplebucket"
 PART = 5 * 2**20  # the smallest part of S3
 DATA = os.urandom(2 * PART + 12_345)
 ODD = [
@@ -74,63 +71,6 @@ def s3rver(tmp_path_factory):
         process.stdin.close()
 
 
-@pytest.fixture(scope="session")
-def seaweedfs(tmp_path_factory):
-    """SeaweedFS, a store that is used in earnest; it verifies both versions."""
-    runner = program("weed")
-    place = tmp_path_factory.mktemp("seaweedfs")
-    keys = {"accessKey": "S3RVER", "secretKey": "S3RVER"}
-    identity = {"name": "owner", "credentials": [keys], "actions": ["Admin"]}
-    (place / "keys").write_text(json.dumps({"identities": [identity]}))
-    ports = free_ports(4)
-    names = ("master.port", "volume.port", "filer.port", "s3.port")
-    given = [f"-{name}={port}" for name, port in zip(names, ports, strict=True)]
-    # The ports of its own protocol are 10,000 above unless they are given.
-    inner = zip(names, free_ports(4), strict=True)
-    given += [f"-{name}.grpc={port}" for name, port in inner]
-    fixed = ["-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-filer", "-s3", "-volume.max=20"]
-    fixed += [
-        "-s3.port.iceberg=0",
-        "-s3.port.lance=0",
-        "-master.telemetry=false",
-        "-master.volumeSizeLimitMB=64",
-    ]
-    fixed += [f"-dir={place}", f"-s3.config={place / 'keys'}"]
-    with subprocess.Popen(
-        [runner, "server", *fixed, *given],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    ) as process:
-        address = f"http://127.0.0.1:{ports[-1]}"
-        try:
-            make_bucket(made(address, "S3RVER", "s3v4"))
-            yield address
-        finally:
-            process.terminate()
-
-
-def free_ports(count):
-    """Return ports that nothing listens on."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
-
-
-def make_bucket(owner):
-    """Make the bucket as soon as a store that is starting can do so."""
-    errors = library("botocore.exceptions")
-    for _ in range(300):
-        try:
-            owner.create_bucket(Bucket=BUCKET)
-        except (errors.BotoCoreError, errors.ClientError):
-            time.sleep(0.1)
-        else:
-            return
-    pytest.fail("SeaweedFS did not start")
-
-
 SERVERS = ("moto", "s3rver", "seaweedfs")
 
 
@@ -150,21 +90,6 @@ def each(what: str, **notes: str) -> pytest.MarkDecorator:
             )
             for name in SERVERS
         ],
-    )
-
-
-def made(address, secret, version):
-    """Return boto3 at a server, path style."""
-    return library("boto3").client(
-        "s3",
-        endpoint_url=address,
-        aws_access_key_id="S3RVER",
-        aws_secret_access_key=secret,
-        region_name="us-east-1",
-        config=library("botocore.config").Config(
-            signature_version=version,
-            s3={"addressing_style": "path"},
-        ),
     )
 
 
