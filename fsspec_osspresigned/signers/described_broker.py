@@ -620,8 +620,9 @@ def broker_signer(options: Any, _: object) -> BrokerSigner:
     given = options.broker
     if isinstance(given, Broker):
         return BrokerSigner(given)
-    place, url = spelled(given)
-    is_module = ":" in place and not is_path(place)
+    is_function = callable(given)
+    place, url = ("", None) if is_function else spelled(given)
+    is_module = is_function or (":" in place and not is_path(place))
     description = None if is_module else load(place)
     reference = options.signer_token
     is_own = reference is None and description is not None
@@ -637,9 +638,9 @@ def broker_signer(options: Any, _: object) -> BrokerSigner:
     )
     if description is not None:
         return BrokerSigner(DescribedBroker(description, context))
-    make = imported(place, "broker")
+    make = given if is_function else imported(place, "broker")
     broker = make(context) if callable(make) else make
     if not isinstance(broker, Broker):
-        msg = f"broker={place!r} made a {type(broker).__name__}, not a Broker"
+        msg = f"broker={place or given!r} made a {type(broker).__name__}, not a Broker"
         raise ConfigurationError(msg)
     return BrokerSigner(broker)

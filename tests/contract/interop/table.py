@@ -24,11 +24,12 @@ SIGNED_HERE = "URLs signed by this package, used by other clients"
 GRANTS = "Grants of other servers, used by this filesystem"
 FORMS = "Forms signed by this package, sent by other clients"
 SERVED = "Uploaders of web sites, signed for by `osspresigned serve`"
+BROKERS = "Servers of uploads, used by this filesystem"
 TABLES = "Tables of other projects, stored by this filesystem"
 READ_THERE = "Objects written by this filesystem, read by other clients"
 SECTIONS = (
     *(CLIENTS, SIGNED_THERE, SIGNED_HERE, GRANTS, FORMS),
-    *(SERVED, TABLES, READ_THERE),
+    *(SERVED, BROKERS, TABLES, READ_THERE),
 )
 
 
