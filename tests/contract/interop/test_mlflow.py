@@ -20,7 +20,7 @@ from tests.contract.interop.relay import Relay
 from tests.contract.interop.table import BROKERS
 from tests.contract.interop.test_s3 import free_ports, made
 
-pytestmark = pytest.mark.timeout(300)  # the servers start slowly
+pytestmark = pytest.mark.timeout(600)  # the servers start slowly
 
 MIB = 2**20
 DATA = os.urandom(11 * MIB)
@@ -101,7 +101,7 @@ def stop(process):
 
 def wait_for(url):
     """Wait until a server answers."""
-    end = time.monotonic() + 240
+    end = time.monotonic() + 500
     while True:
         try:
             return urllib.request.urlopen(url).close()
