@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import threading
+import time
+from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import urlsplit
 
@@ -84,14 +86,16 @@ class Relay:
             released.wait()
             handler.close_connection = True
             return
-        status, headers, data = (403, {}, EXPIRED)
+        # By then, the clock of the store is beyond the end of the URL.
+        late = formatdate(time.time() + 2 * 3600, usegmt=True)
+        status, headers, data = (403, {"Date": late}, EXPIRED)
         if fault != "expire":
             status, headers, data = self._passed_on(handler, body)
         if fault == "lose":
             handler.close_connection = True
             handler.connection.shutdown(2)
             return
-        handler.send_response(status)
+        handler.send_response_only(status)
         for name, value in headers.items():
             if name.lower() not in (
                 "connection",
