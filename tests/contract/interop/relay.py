@@ -97,12 +97,7 @@ class Relay:
             return
         handler.send_response_only(status)
         for name, value in headers.items():
-            if name.lower() not in (
-                "connection",
-                "transfer-encoding",
-                "date",
-                "server",
-            ):
+            if name.lower() not in ("connection", "transfer-encoding"):
                 handler.send_header(name, value)
         if handler.command != "HEAD" and "content-length" not in map(
             str.lower, headers
