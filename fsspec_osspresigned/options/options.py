@@ -168,8 +168,10 @@ def _grant(value: Any) -> Any:
 def _broker(value: Any) -> Any:
     if isinstance(value, str) and value.strip():
         return value.strip()
-    if isinstance(value, str | None) or not hasattr(value, "carries_out"):
-        raise ValueError("a name such as 'dashscope', a file.toml, or a Broker")
+    if not (callable(value) or hasattr(value, "carries_out")):
+        raise ValueError(
+            "a name such as 'dashscope', a file.toml, a Broker, or a function"
+        )
     return value
 
 

@@ -45,7 +45,7 @@ class StorageOptions(TypedDict, total=False):
     url_map: Secret | Mapping[str, Any] | Sequence[Any] | Place | None
     grant: Secret | Mapping[str, Any] | Place | None
     signer: Signs | Callable[..., Any] | str | None
-    broker: Uploads | str | None
+    broker: Uploads | Callable[..., Any] | str | None
     broker_options: Texts | None
     signer_token: Callable[[], Any] | str | None
     region: str | None

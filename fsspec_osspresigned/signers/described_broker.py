@@ -382,10 +382,12 @@ def _check_options(description: Description, given: Mapping[str, str]) -> None:
 
 def broker_signer(options: Any, _: object) -> BrokerSigner:
     """Return the signer for the options ``broker`` and ``broker_options``."""
-    if isinstance(options.broker, Broker):
-        return BrokerSigner(options.broker)
-    place, url = spelled(options.broker)
-    description = None if is_function(place) else load(place)
+    given = options.broker
+    if isinstance(given, Broker):
+        return BrokerSigner(given)
+    place, url = ("", None) if callable(given) else spelled(given)
+    explains = callable(given) or is_function(place)
+    description = None if explains else load(place)
     reference, is_own = options.signer_token, False
     if reference is None and description is not None:
         reference, is_own = description.token, True
@@ -399,9 +401,9 @@ def broker_signer(options: Any, _: object) -> BrokerSigner:
     )
     if description is not None:
         return BrokerSigner(DescribedBroker(description, context))
-    make = imported(place, "broker")
+    make = given if callable(given) else imported(place, "broker")
     broker = make(context) if callable(make) else make
     if not isinstance(broker, Broker):
-        msg = f"broker={place!r} made a {type(broker).__name__}, not a Broker"
+        msg = f"broker={place or given!r} made a {type(broker).__name__}, not a Broker"
         raise ConfigurationError(msg)
     return BrokerSigner(broker)

@@ -590,10 +590,16 @@ class OwnBroker(Broker):
         )
 
 
-def test_a_module_explains_what_no_description_can(oss):
-    """A Broker of the user stands in the option itself, and errors are those of others."""
+@pytest.mark.parametrize("is_function", [False, True])
+def test_a_module_explains_what_no_description_can(oss, is_function):
+    """A Broker of the user, or its function, stands in the option itself.
+
+    Errors are those of others.
+    """
     with UploadServer(oss) as server:
-        options = {"broker": OwnBroker(server), "retries": 0}
+        own = OwnBroker(server)
+        broker = (lambda context: own) if is_function else own
+        options = {"broker": broker, "retries": 0}
         fs = fsspec.filesystem("osspresigned", **options)
         assert fs.pipe_file("a/b", b"1").location == "own:b"
         with pytest.raises(SignerUnavailableError, match="later"):

@@ -351,3 +351,19 @@ def made(address, secret, version):
             s3={"addressing_style": "path"},
         ),
     )
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[str]:
+    """The server of moto; it does not verify signatures."""
+    server = library("moto.server")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("AWS_ACCESS_KEY_ID", "fake")
+        thread = server.ThreadedMotoServer(
+            ip_address="127.0.0.1", port=0, verbose=False
+        )
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{thread.get_host_and_port()[1]}"
+        finally:
+            thread.stop()

@@ -16,7 +16,7 @@ import pytest
 
 from fsspec_osspresigned.errors import IntegrityError
 from fsspec_osspresigned.model import SignedRequest
-from tests.contract.interop.conftest import BUCKET, HERE, absent, library, made, program
+from tests.contract.interop.conftest import BUCKET, HERE, absent, made, program
 from tests.contract.interop.table import READ_THERE, SIGNED_THERE
 
 PART = 5 * 2**20  # the smallest part of S3
@@ -32,22 +32,6 @@ ODD = [
     "&=;,:@$",
     "!'()*",
 ]
-
-
-@pytest.fixture(scope="session")
-def moto(tmp_path_factory):
-    """The server of moto; it does not verify signatures."""
-    server = library("moto.server")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("AWS_ACCESS_KEY_ID", "fake")
-        thread = server.ThreadedMotoServer(
-            ip_address="127.0.0.1", port=0, verbose=False
-        )
-        thread.start()
-        try:
-            yield f"http://127.0.0.1:{thread.get_host_and_port()[1]}"
-        finally:
-            thread.stop()
 
 
 @pytest.fixture(scope="session")

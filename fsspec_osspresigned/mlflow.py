@@ -1,0 +1,140 @@
+"""Artifact repository of MLflow: artifacts go to the store in parts, by presigned URLs.
+
+MLflow loads ``artifact_repository`` for the scheme ``mlflow-artifacts`` wherever this
+package is installed. Without ``OSSPRESIGNED_MLFLOW=true`` in the environment, artifacts
+are stored as MLflow itself stores them.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
+
+from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repo import verify_artifact_path
+from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
+from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.rest_utils import http_request
+
+if TYPE_CHECKING:
+    from .filesystem import OSSPresignedFileSystem
+    from .model import Reply
+    from .secret import SecretURL
+    from .signers.broker import Broker, BrokerContext
+
+VARIABLE = "OSSPRESIGNED_MLFLOW"
+_ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
+
+
+def artifact_repository(
+    artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None
+) -> MlflowArtifactsRepository:
+    """Return the repository for *artifact_uri*: MLflow's own, unless the user chose ours."""
+    is_chosen = os.environ.get(VARIABLE, "").strip().lower() in ("true", "1")
+    kind = PresignedArtifactRepository if is_chosen else MlflowArtifactsRepository
+    return kind(artifact_uri, tracking_uri=tracking_uri, registry_uri=registry_uri)
+
+
+class PresignedArtifactRepository(MlflowArtifactsRepository):  # type: ignore[misc]  # Any: an optional library
+    """Stores artifacts by :class:`OSSPresignedFileSystem`; reads them as MLflow does.
+
+    Storage options, such as ``allowed_hosts``, come from fsspec's configuration.
+    """
+
+    def log_artifact(self, local_file: str, artifact_path: str | None = None) -> None:
+        """Store *local_file* below *artifact_path*; an artifact there is replaced.
+
+        Raises:
+            OutcomeUnknownError: the server's last reply was lost.
+            OSError: nothing was stored.
+        """
+        path = self._path(artifact_path, os.path.basename(local_file))
+        self._fs.put_file(local_file, path)
+
+    def log_artifacts(self, local_dir: str, artifact_path: str | None = None) -> None:
+        """Store each file in *local_dir* below *artifact_path*, several at a time.
+
+        Raises:
+            OSError: a file was not stored; ``UploadErrors`` if several were not.
+        """
+        files = [*_files(local_dir)]
+        paths = [
+            self._path(artifact_path, os.path.relpath(file, local_dir))
+            for file in files
+        ]
+        if files:
+            self._fs.put(files, paths)
+
+    def _path(self, artifact_path: str | None, name: str) -> str:
+        verify_artifact_path(artifact_path)
+        root = self.artifact_uri.partition(_ARTIFACTS)[2]
+        pieces = (unquote(root).strip("/"), artifact_path or "", name)
+        return "/".join(filter(None, pieces))
+
+    @property
+    def _fs(self) -> OSSPresignedFileSystem:
+        from .filesystem import OSSPresignedFileSystem  # noqa: PLC0415 - only if used
+
+        server = self.artifact_uri.partition(_ARTIFACTS)[0]
+        return OSSPresignedFileSystem(broker=_broker_of(server))
+
+
+def _files(folder: str) -> Iterator[str]:
+    for place, _, names in os.walk(folder):
+        for name in names:
+            yield os.path.join(place, name)
+
+
+@functools.cache  # filesystems with the same function share their connections
+def _broker_of(server: str) -> Any:
+    """Return the function that makes the broker of *server*."""
+
+    def make(context: BrokerContext) -> Broker:
+        from attrs import evolve  # noqa: PLC0415 - only if used
+
+        from .signers.described_broker import DescribedBroker  # noqa: PLC0415
+        from .signers.description import load  # noqa: PLC0415
+
+        call = functools.partial(_exchange, server)
+        own = evolve(context, url=server, exchange=call)
+        return DescribedBroker(load("mlflow-artifacts"), own)
+
+    return make
+
+
+def _exchange(
+    server: str,
+    method: str,
+    url: SecretURL,
+    headers: Mapping[str, str],
+    body: bytes,
+    largest: int,
+) -> Reply:
+    """Send a call to *server* with the credentials, headers and TLS settings of MLflow."""
+    from .errors import NetworkError, SignerError  # noqa: PLC0415 - only if used
+    from .model import Reply  # noqa: PLC0415
+
+    answer, failure = None, ""
+    try:
+        answer = http_request(
+            get_default_host_creds(server),
+            url.reveal().removeprefix(server),
+            method,
+            max_retries=0,  # the filesystem retries
+            retry_codes=(),
+            raise_on_status=False,
+            extra_headers=headers,
+            data=body,
+            allow_redirects=False,
+        )
+    except MlflowException as error:  # its text may repeat the password of a URL
+        failure = type(error.__context__ or error).__name__
+    if answer is None:
+        raise NetworkError(failure)
+    if len(answer.content) > largest:
+        raise SignerError(f"the reply has more than {largest} bytes")
+    names = {name.lower(): value for name, value in answer.headers.items()}
+    return Reply(status=answer.status_code, headers=names, body=answer.content)
