@@ -23,7 +23,7 @@ from fsspec_osspresigned.errors import (
 )
 from fsspec_osspresigned.http.body import MemoryBody
 from fsspec_osspresigned.http.transport import Transport
-from fsspec_osspresigned.model import FORBID_OVERWRITE, MIN_PART, Action
+from fsspec_osspresigned.model import FORBID_OVERWRITE, MIN_PART
 from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.base import Signer
@@ -277,13 +277,3 @@ def test_object_without_the_checksum_that_was_insisted_on(oss):
 def test_which_failures_leave_a_doubt(failure, doubt):
     """Only what the server may have done, without saying so or with other bytes."""
     assert may_have_acted(failure) is doubt
-
-
-def test_actions_that_publish():
-    """Only these make an object visible."""
-    assert [action for action in Action if action.publishes] == [
-        Action.PutObject,
-        Action.PostObject,
-        Action.CopyObject,
-        Action.CompleteMultipartUpload,
-    ]

@@ -48,7 +48,7 @@ from fsspec_osspresigned.upload.oss_calls import OSSCalls
 from fsspec_osspresigned.upload.resume import Listing, agreed, is_stale, list_parts
 from fsspec_osspresigned.upload.upload import upload_source
 from fsspec_osspresigned.url_map.source import load
-from tests.uploading import PlainUpload, put
+from tests.uploading import put
 
 BUCKET, KEY = "examplebucket", "a b/k"
 PATH = f"{BUCKET}/{KEY}"
@@ -202,43 +202,6 @@ def test_a_journal_is_private_and_holds_no_permission(world):
     assert parse(text.encode()).head.path == PATH
 
 
-def test_a_cancelled_upload_goes_on(world):
-    """Who gives up may come back."""
-
-    def stop():
-        if world.progress > 3 * MIN_PART:
-            raise KeyboardInterrupt
-
-    with pytest.raises(UploadDiscardedError, match="interrupted"):
-        world.put(tell=stop)
-    world.oss.clear()
-    world.put()
-    first = world.sent()[0]
-    assert first > 3
-    assert world.sent() == list(range(first, 9))
-    assert world.stored() == DATA
-
-
-def test_an_upload_that_nobody_blames_is_kept_too(world, caplog):
-    """The end of the process discards without an error to speak of."""
-    client = world.client()
-    source = FileBody.of(str(world.file))
-    upload = PlainUpload(client, Target(path=PATH), size=source.size)
-    caplog.set_level(logging.INFO)
-    job = upload.upload.job
-    facts = (job.calls, job.plan, job.granted)
-    resumption = run(module.resumption_of, *facts, source)
-    upload.upload.resumption = resumption
-    upload.add(source.part(0, MIN_PART))
-    upload.discard()
-    resumption.release()
-    assert " of 700 KiB, are stored" in caplog.text
-    assert len(world.oss.uploads(BUCKET)) == 1
-    world.put()
-    assert world.stored() == DATA
-    assert world.oss.uploads(BUCKET) == []
-
-
 def change_size(world):
     world.file.write_bytes(DATA + b"x")
 
@@ -301,16 +264,6 @@ def test_bytes_that_changed_unseen_are_sent_again(world, caplog):
     assert world.sent() == [2, 5, 6, 7, 8]
     assert world.stored() == world.file.read_bytes()
     assert "part 2 of" in caplog.text
-
-
-def test_parts_that_the_store_lost_are_sent_again(world):
-    """What ListParts does not show does not count."""
-    world.interrupt()
-    (upload,) = world.oss.uploads(BUCKET)
-    del upload.parts[3]
-    world.put()
-    assert world.sent() == [3, 5, 6, 7, 8]
-    assert world.stored() == DATA
 
 
 def test_parts_that_the_store_has_otherwise_are_sent_again(world):
@@ -394,15 +347,6 @@ def test_a_journal_that_names_no_store_is_as_before(world, elsewhere):
     elsewhere.put()
     assert elsewhere.stored() == DATA
     assert world.journals() == []
-
-
-def test_where_listing_is_not_signed_the_journal_is_believed(world):
-    """Few signers grant it; Complete names the ETags in any case."""
-    world.signer.refuses = [Action.ListParts]
-    world.interrupt()
-    world.put()
-    assert world.sent() == [5, 6, 7, 8]
-    assert world.stored() == DATA
 
 
 def test_a_gone_upload_that_nobody_can_see_fails_once(world):
