@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import os
 import random
 import threading
 
@@ -18,7 +17,6 @@ from fsspec_osspresigned.engine.limits import (
     RequestLimiter,
     RequestLimits,
     RequestPlace,
-    memory_budget,
     request_limiter,
 )
 
@@ -369,24 +367,3 @@ def test_accounts_of_many_threads():
         thread.join(30)
     gc.collect()
     assert (budget.used, len(budget.open_accounts())) == (10, 1)
-
-
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_child_has_a_budget_of_its_own():
-    """What the parent uses does not count in a forked child, nor the other way."""
-    ours = memory_budget()
-    assert memory_budget() is ours
-    account = MemoryAccount(ours)
-    account.filling = 1000
-    before = ours.used
-    pid = os.fork()
-    if not pid:  # pragma: no cover - another process
-        status = 1
-        try:
-            theirs = memory_budget()
-            MemoryAccount(theirs).filling = 1
-            status = 0 if theirs is not ours and theirs.used < 1000 else 2
-        finally:
-            os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    assert ours.used == before
