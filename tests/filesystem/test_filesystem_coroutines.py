@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import http.server
 import io
@@ -236,25 +235,6 @@ async def cancel(task):
     task.cancel()
     await asyncio.sleep(0)
     await awaited(asyncio.sleep, 0)
-
-
-def test_a_cancelled_pipe_of_the_system_is_not_published(fs, owner, tmp_path):
-    """A source without a size is a stream: it is given up between two blocks."""
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-
-    async def main():
-        task = asyncio.create_task(fs._put_file(str(fifo), f"{ROOT}/f"))
-        with await asyncio.to_thread(open, fifo, "wb", 0) as file:
-            file.write(b"1")
-            await cancel(task)
-            with contextlib.suppress(BrokenPipeError):
-                file.write(b"2")
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    asyncio.run(main())
-    assert not owner.stored()
 
 
 @pytest.mark.parametrize("size", [1, SIZE])

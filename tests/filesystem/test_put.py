@@ -343,17 +343,6 @@ def test_a_missing_source_is_an_error(blind, owner, tmp_path):
     assert not owner.actions()
 
 
-def test_options_of_a_put_reach_every_object(blind, owner, tree):
-    """Metadata of the call is stored with each file; a typo is an error."""
-    blind.put(str(tree), f"{ROOT}/t", recursive=True, metadata={"k": "v"})
-    found = [owner.oss.get(ROOT, key).headers["x-oss-meta-k"] for key in owner.stored()]
-    assert found == ["v", "v"]
-    count = len(owner.oss.requests)
-    with pytest.raises((ConfigurationError, UploadErrors), match="metdata"):
-        blind.put(str(tree), f"{ROOT}/t", recursive=True, metdata={"k": "v"})
-    assert len(owner.oss.requests) == count
-
-
 @pytest.mark.timeout(60)
 def test_receipts_may_use_the_same_filesystem(only, owner, tmp_path):
     """Each receipt is stored beside its object, by the verbs for many, at once."""
