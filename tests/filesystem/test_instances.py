@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import gc
 import json
-import multiprocessing
 import os
 import pickle
 import subprocess
@@ -15,7 +14,6 @@ import threading
 import traceback
 import warnings
 import weakref
-from concurrent.futures import ProcessPoolExecutor
 from importlib.util import find_spec
 from types import ModuleType
 
@@ -425,18 +423,6 @@ def test_the_asynchronous_twin_shares_connections_memory_and_transaction(fs, own
 
     asyncio.run(main())
     assert owner.stored() == {"a": b"a"}
-
-
-@pytest.mark.slow
-def test_a_process_pool_of_spawned_workers(fs, owner):
-    """Fresh interpreters make the filesystem from its options."""
-    paths = [f"{ROOT}/{n}" for n in range(4)]
-    with ProcessPoolExecutor(
-        2, mp_context=multiprocessing.get_context("spawn")
-    ) as pool:
-        futures = [pool.submit(fs.pipe_file, path, b"x") for path in paths]
-        assert [future.result().path for future in futures] == paths
-    assert len(owner.stored()) == 4
 
 
 def test_what_a_reference_means_now_counts(owner):
