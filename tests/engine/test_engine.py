@@ -767,6 +767,25 @@ def test_interrupt_at_each_line_without_a_thread(no_engine, monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_second_interrupt_of_a_loop_without_a_thread(no_engine, monkeypatch):
+    """It comes while the first one cleans up, and the engine ends all the same."""
+    cancel_all, interrupts = Engine._cancel_all, [KeyboardInterrupt()]
+
+    async def work():
+        return 1
+
+    async def interrupted(one):
+        if interrupts:
+            raise interrupts.pop()
+        await cancel_all(one)
+
+    refuse_ours(monkeypatch)
+    monkeypatch.setattr(Engine, "_cancel_all", interrupted)
+    assert isinstance(outcome_of(in_thread(run, work)), KeyboardInterrupt)
+    assert run(work) == 1
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("awaits", [False, True])
 def test_call_in_an_engine_whose_thread_is_interrupted(no_engine, monkeypatch, awaits):
     """The interrupt is for the thread that runs the loop; others get an error."""
@@ -913,6 +932,25 @@ def test_calls_at_the_end_of_an_engine(no_engine, monkeypatch):
         each[0].join(50)
         assert outcome_of(each) == count
     assert len(engines) > 5
+
+
+def test_call_posted_after_the_last_look(no_engine):
+    """What an engine took, and did not begin before its end, goes to the next one."""
+    done = threading.Event()
+
+    async def work():
+        return engine.running()
+
+    first = run(work)
+
+    def end():  # as `_look` does, with a call that comes in between
+        first.is_over = True
+        first._posted.append(engine._Posted(done.set, lambda _: None))
+        first.loop.stop()
+
+    first.loop.call_soon_threadsafe(end)
+    assert done.wait(10)
+    assert run(work) is not first
 
 
 # -- forks and exits --------------------------------------------------------------------
