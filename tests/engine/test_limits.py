@@ -220,22 +220,6 @@ def test_cancelled_waiter(cancelled, leaves_first):
     run(main)
 
 
-@in_engine
-async def test_waiter_behind_a_cancelled_one():
-    """It is let in at once if it has room."""
-    requests, go = Requests(small=1, large=5, total=5), asyncio.Event()
-    tasks = [requests.begin("holder", go)]
-    await settle()
-    blocked = requests.begin("blocked", go)
-    tasks.append(requests.begin("other client", go, client="other"))
-    await settle()
-    blocked.cancel()
-    await settle()
-    assert requests.order == ["holder", "other client"]
-    go.set()
-    await asyncio.gather(*tasks)
-
-
 @pytest.mark.parametrize("seed", range(5))
 def test_any_order_of_requests_and_cancellations(seed):
     """Limits hold, and each request that was not cancelled is sent: a property."""

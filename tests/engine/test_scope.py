@@ -70,17 +70,6 @@ def test_results_come_in_order(kind, width):
     assert counting.highest <= width
 
 
-def test_more_width_than_jobs():
-    """All jobs run at once."""
-    gate = asyncio.Barrier(100)
-
-    async def work(job):
-        await gate.wait()
-        return job
-
-    assert run_all(work, range(100), 1000) == list(range(100))
-
-
 def test_iterators_are_read_by_a_thread():
     """They may wait for a disk, or use a filesystem; the loop goes on meanwhile."""
     ticks = []
@@ -222,31 +211,6 @@ def test_other_failures_end_nothing():
 
 
 # -- the end ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("width", [2, 8])
-def test_cancelled_scope_waits_for_all(width):
-    """Its jobs are cancelled, and have cleaned up when it ends."""
-    counting, begun = Counting(), threading.Event()
-
-    async def work(_):
-        counting.now += 1
-        try:
-            if counting.now == width:
-                begun.set()
-            await asyncio.sleep(DAY)
-        finally:
-            await asyncio.sleep(0.02)
-            counting.now -= 1
-
-    async def main():
-        await Scope(work, str, width=width).run(range(100))
-
-    call = Call(main).begin()
-    assert begun.wait(10)
-    call.cancel()
-    assert isinstance(call.wait(), asyncio.CancelledError)
-    assert counting.now == 0
 
 
 @pytest.mark.parametrize("kind", [Scope, in_parallel])

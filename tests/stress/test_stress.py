@@ -20,8 +20,6 @@ from tests.stress.walk import ROOT, Worker
 
 pytestmark = pytest.mark.slow
 
-THREADS = 32
-
 
 @contextlib.contextmanager
 def within(seconds: float) -> Iterator[None]:
@@ -47,43 +45,6 @@ def fs(monkeypatch) -> Iterator[OSSPresignedFileSystem]:
         )
         made.oss = oss
         yield made
-
-
-def storm(fs, place, rounds: int, threads: int = THREADS) -> None:
-    """Let *threads* workers loose on one filesystem, and compare what is stored."""
-    workers = [Worker(fs, f"w{n:02}", place) for n in range(threads)]
-    running = [threading.Thread(target=w.run, args=(rounds,)) for w in workers]
-    for thread in running:
-        thread.start()
-    for thread in running:
-        thread.join()
-    failed = [worker.error for worker in workers if worker.error is not None]
-    assert not failed
-    wanted = {
-        f"{worker.name}/{key}": data
-        for worker in workers
-        for key, data in worker.wanted.items()
-    }
-    found = fs.oss.objects(ROOT)
-    assert set(found) == set(wanted)
-    assert all(bytes(found[key]) == data for key, data in wanted.items())
-    assert not fs.oss.uploads(ROOT)
-    assert not fs._intrans
-
-
-@pytest.mark.slow
-def test_32_threads_on_one_filesystem(fs, tmp_path):
-    """Mixed verbs and transactions: each thread finds exactly what it wrote."""
-    with within(50):
-        storm(fs, tmp_path, rounds=2)
-
-
-@pytest.mark.heavy
-@pytest.mark.timeout(600)
-def test_32_threads_for_long(fs, tmp_path):
-    """The same, until every pair of verbs has met."""
-    with within(550):
-        storm(fs, tmp_path, rounds=100)
 
 
 def fork(run) -> int:

@@ -19,7 +19,6 @@ from fsspec_osspresigned.errors import (
     Outcome,
     OutcomeUnknownError,
     StoreUnavailableError,
-    UploadNotFoundError,
 )
 from fsspec_osspresigned.http.body import MemoryBody
 from fsspec_osspresigned.http.transport import Transport
@@ -158,21 +157,6 @@ def test_parts_that_are_gone_prove_nothing(oss):
     assert stored(oss) == DATA
 
 
-def test_upload_that_somebody_aborted(oss):
-    """NoSuchUpload at the first try, and no object: not stored."""
-    oss.faults.add(
-        Fault(
-            action="CompleteMultipartUpload",
-            status=404,
-            code="NoSuchUpload",
-            times=None,
-        )
-    )
-    with pytest.raises(UploadNotFoundError) as caught:
-        store(oss, DATA)
-    assert caught.value.outcome is Outcome.NOT_STORED
-
-
 @pytest.mark.parametrize("action", ["HeadObject", "ListParts"])
 def test_looking_is_tried_again_where_the_store_answers(oss, action):
     """NoSuchUpload after a lost reply comes from a store that only stumbles now."""
@@ -213,14 +197,6 @@ def test_refusal_is_not_looked_into(oss):
         store(oss, b"other", headers={FORBID_OVERWRITE: "true"})
     assert caught.value.outcome is Outcome.NOT_STORED
     assert "HeadObject" not in [record.action for record in oss.requests]
-
-
-def test_part_that_fails_is_never_doubtful(oss):
-    """A lost part makes no object, whatever became of it."""
-    oss.faults.add(Fault(action="UploadPart", **LOST))
-    with pytest.raises(NetworkError) as caught:
-        store(oss, DATA)
-    assert caught.value.outcome is Outcome.NOT_STORED
 
 
 @pytest.mark.parametrize("data", [SMALL, DATA], ids=["put", "multipart"])

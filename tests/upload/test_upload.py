@@ -25,11 +25,9 @@ from fsspec_osspresigned.errors import (
     InvalidRequestError,
     NetworkError,
     NotSignedError,
-    ObjectExistsError,
     Outcome,
     OutcomeUnknownError,
     ReceiptFailedError,
-    SourceChangedError,
     TooLargeError,
     UploadDiscardedError,
     UploadNotFoundError,
@@ -54,7 +52,7 @@ from fsspec_osspresigned.signers.presigned_urls import URLMapSigner
 from fsspec_osspresigned.upload import upload
 from fsspec_osspresigned.upload.modes import Multipart
 from fsspec_osspresigned.upload.oss_calls import OSSCalls
-from fsspec_osspresigned.upload.upload import TransferContext, Upload
+from fsspec_osspresigned.upload.upload import TransferContext
 from fsspec_osspresigned.url_map.source import load
 from tests.uploading import PlainUpload, put
 
@@ -175,21 +173,6 @@ def test_every_size(oss, size, streamed, single):
     assert receipt.request_id
     assert bool(receipt.upload_id) == in_parts
     assert len(oss.requests) == (count + 2 if in_parts else 1)
-
-
-def test_last_look_before_publishing(oss):
-    """What it raises keeps the object from being published, and parts are removed."""
-
-    class Changed(MemoryBody):
-        def check(self):
-            assert actions(oss).count("UploadPart") == 2
-            raise SourceChangedError("changed")
-
-    body = Changed(memoryview(bytes(2 * MIN_PART)))
-    with pytest.raises(SourceChangedError):
-        put(make(oss), Target(path=PATH), body)
-    assert "CompleteMultipartUpload" not in actions(oss)
-    assert not oss.uploads(BUCKET)
 
 
 def test_headers_go_where_they_belong(oss):
@@ -313,31 +296,6 @@ def test_lost_reply_without_a_crc_of_ours(oss):
     oss.faults.add(Fault(action="CompleteMultipartUpload", drop_reply=True))
     with pytest.raises(OutcomeUnknownError):
         store(make(oss), checksum="none")
-
-
-def test_lost_reply_of_an_exclusive_put(oss):
-    """The 409 of the second try is looked into: it may be our own object."""
-    oss.faults.add(Fault(action="PutObject", drop_reply=True))
-    receipt = store(make(oss), b"abc", headers=FORBID)
-    assert (receipt.status, receipt.retries, receipt.verified) == ("stored", 1, "crc64")
-    assert receipt.crc64 == crc64(b"abc")
-    oss.faults.add(Fault(action="PutObject", status=500))
-    with pytest.raises(ObjectExistsError):
-        store(make(oss), b"xyz", headers=FORBID)
-    assert stored(oss) == b"abc"
-
-
-def test_exclusive_is_decided_at_the_end(oss):
-    """Who comes second is refused, although the key was free at the beginning."""
-    one = PlainUpload(make(oss), Target(path=PATH, headers=FORBID))
-    for _ in range(2):
-        one.add(MemoryBody.of(bytes(MIN_PART)))
-    store(make(oss), b"quick")
-    with pytest.raises(ObjectExistsError):
-        one.finish()
-    one.discard()
-    assert stored(oss) == b"quick"
-    assert not oss.uploads(BUCKET)
 
 
 @pytest.mark.parametrize("data", [b"abc", DATA], ids=["single", "parts"])
@@ -696,39 +654,6 @@ def test_limit_of_one_put(oss):
 # -- giving up --------------------------------------------------------------------------
 
 
-def test_discard_while_another_thread_begins(oss):
-    """It waits for the upload ID, and whichever has it removes the upload."""
-    asked, gate, errors = threading.Event(), threading.Event(), []
-
-    class Slow(Signer):
-        def sign(self, operations):
-            if operations[0].action == "InitiateMultipartUpload":
-                asked.set()
-                assert gate.wait(20)
-            return super().sign(operations)
-
-    one = PlainUpload(make(oss, Slow(oss)), Target(path=PATH))
-
-    def work():
-        try:
-            for _ in range(2):
-                one.add(MemoryBody.of(bytes(MIN_PART)))
-        except UploadDiscardedError as error:
-            errors.append(error)
-
-    threads = [threading.Thread(target=work), threading.Timer(0.2, gate.set)]
-    threads[0].start()
-    assert asked.wait(20)
-    threads[1].start()
-    one.discard()
-    for thread in threads:
-        thread.join(20)
-    assert len(errors) == 1
-    assert one.is_over
-    assert actions(oss) == ["InitiateMultipartUpload", "AbortMultipartUpload"]
-    assert not oss.uploads(BUCKET)
-
-
 @pytest.mark.parametrize("at_exit", [False, True])
 def test_discard_does_not_wait_for_ever_for_an_upload_id(oss, monkeypatch, at_exit):
     """An upload that begins later is removed all the same, and once."""
@@ -790,22 +715,6 @@ def test_a_failure_cancels_the_other_parts(oss):
         assert actions(oss)[-1] == "AbortMultipartUpload"
         assert not oss.uploads(BUCKET)
         oss.clear()
-
-
-def test_parts_that_were_added_just_before_a_discard(oss):
-    """A task that is cancelled before its first step has sent nothing."""
-
-    async def add_and_discard():
-        one = await Upload.begin(make(oss), Target(path=PATH))
-        for _ in range(3):
-            await one.add(MemoryBody.of(bytes(MIN_PART)))
-        await one.discard()
-        return one
-
-    one = run(add_and_discard)
-    assert not one.mode.in_flight
-    assert actions(oss)[-1] == "AbortMultipartUpload"
-    assert not oss.uploads(BUCKET)
 
 
 def test_discard_does_not_wait_for_ever(oss, caplog, monkeypatch):
