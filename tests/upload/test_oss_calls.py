@@ -14,7 +14,6 @@ from fsspec_osspresigned.errors import (
     IntegrityError,
     NetworkError,
     NetworkTimeoutError,
-    NotSignedError,
     ObjectExistsError,
     Outcome,
     OutcomeUnknownError,
@@ -25,9 +24,7 @@ from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import FORBID_OVERWRITE, MIN_PART
 from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
-from fsspec_osspresigned.signers.base import Signer
-from fsspec_osspresigned.signers.keys import KeySigner
-from tests.uploading import put
+from tests.uploading import OwnerSigner, put
 
 BUCKET, KEY = "examplebucket", "a/b"
 DATA = os.urandom(2 * MIN_PART + 7)
@@ -38,21 +35,10 @@ BEFORE = {"status": 500, "times": None}
 
 def store(oss: Emulator, data: bytes, *refused: str, retries: int = 1, **target):
     """Store *data* where the signer signs all but the *refused* actions."""
-    keys = KeySigner(
-        credentials=lambda: oss.credentials, endpoint=oss.endpoint, region=oss.region
-    )
-
-    class Refusing(Signer):
-        def sign(self, operations):
-            for operation in operations:
-                if operation.action in refused:
-                    raise NotSignedError("the test says so", path=operation.path)
-            return keys.sign(operations)
-
     options = {"signer": "keys", "part_size": MIN_PART, "multipart_threshold": MIN_PART}
     client = Client(
         Options.from_storage_options(options),
-        Refusing(),
+        OwnerSigner(oss, refuses=refused),
         Transport(connect_timeout=5.0, progress_timeout=5.0),
         policy=RetryPolicy(retries=retries, base=0.0),
     )

@@ -39,8 +39,6 @@ from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import MIN_PART, Action, Operation, PartReceipt
 from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
-from fsspec_osspresigned.signers import base
-from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signers.presigned_urls import URLMapSigner
 from fsspec_osspresigned.upload import resume as module
 from fsspec_osspresigned.upload.journal import Checkpoint, JournalPart, head_line, parse
@@ -48,30 +46,12 @@ from fsspec_osspresigned.upload.oss_calls import OSSCalls
 from fsspec_osspresigned.upload.resume import Listing, agreed, is_stale, list_parts
 from fsspec_osspresigned.upload.upload import upload_source
 from fsspec_osspresigned.url_map.source import load
-from tests.uploading import put
+from tests.uploading import OwnerSigner, put
 
 BUCKET, KEY = "examplebucket", "a b/k"
 PATH = f"{BUCKET}/{KEY}"
 DATA = os.urandom(7 * MIN_PART + 11)
 REFUSED = {"action": "UploadPart", "status": 403, "code": "AccessDenied", "times": None}
-
-
-class Signer(base.Signer):
-    """The owner's key, without some actions."""
-
-    def __init__(self, oss: Emulator, *refuses: Action) -> None:
-        self.keys = KeySigner(
-            credentials=lambda: oss.credentials,
-            endpoint=oss.endpoint,
-            region=oss.region,
-        )
-        self.refuses = refuses
-
-    def sign(self, operations):
-        for operation in operations:
-            if operation.action in self.refuses:
-                raise NotSignedError("the test says so", path=operation.path)
-        return self.keys.sign(operations)
 
 
 class World:
@@ -82,7 +62,7 @@ class World:
         self.file = place / "local.bin"
         self.file.write_bytes(DATA)
         self.checkpoint = Checkpoint(place / "journals")
-        self.signer = Signer(oss)
+        self.signer = OwnerSigner(oss)
         self.progress = 0
 
     def client(self, **options) -> Client:
@@ -135,7 +115,7 @@ class World:
 
     def abort_all(self) -> None:
         """Abort all multipart uploads, as another process or a rule of the bucket does."""
-        ours, self.signer = self.signer, Signer(self.oss)
+        ours, self.signer = self.signer, OwnerSigner(self.oss)
         for one in self.oss.uploads(BUCKET):
             run(OSSCalls(self.client(), Target(path=PATH)).abort, one.upload_id)
         self.signer = ours
@@ -585,9 +565,9 @@ def test_every_state_of_the_journal_leads_to_the_same_object(world):
 
 def owners(oss: Emulator, *, lists: bool = True) -> URLMapSigner:
     """Return a map with the parts of an upload that its owner has begun."""
-    keys = Signer(oss).keys
+    keys = OwnerSigner(oss).keys
     client = Client(
-        Options.from_storage_options({"signer": "keys"}), Signer(oss), Transport()
+        Options.from_storage_options({"signer": "keys"}), OwnerSigner(oss), Transport()
     )
     upload_id, _ = run(OSSCalls(client, Target(path=PATH)).initiate)
 

@@ -45,16 +45,14 @@ from fsspec_osspresigned.model import (
 )
 from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
-from fsspec_osspresigned.signers import base
 from fsspec_osspresigned.signers.base import Grant, MultipartGrant
-from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signers.presigned_urls import URLMapSigner
 from fsspec_osspresigned.upload import upload
 from fsspec_osspresigned.upload.modes import Multipart
 from fsspec_osspresigned.upload.oss_calls import OSSCalls
 from fsspec_osspresigned.upload.upload import TransferContext
 from fsspec_osspresigned.url_map.source import load
-from tests.uploading import PlainUpload, put
+from tests.uploading import OwnerSigner, PlainUpload, put
 
 BUCKET, PATH = "examplebucket", "examplebucket/a b/k"
 KEY = "a b/k"
@@ -70,33 +68,12 @@ def store_options() -> dict[str, object]:
     return {"versioned": ["versioned"], "callback": lambda _: None}
 
 
-class Signer(base.Signer):
-    """The owner's key, with a grant, and without some actions."""
-
-    def __init__(self, oss: Emulator, grant: Grant | None = None, refuses=()) -> None:
-        self.keys = KeySigner(
-            credentials=lambda: oss.credentials,
-            endpoint=oss.endpoint,
-            region=oss.region,
-        )
-        self.given, self.refuses = grant or Grant(), set(refuses)
-
-    def grant(self, path: str) -> Grant:
-        return self.given
-
-    def sign(self, operations):
-        for operation in operations:
-            if operation.action in self.refuses:
-                raise NotSignedError("the test says so", path=operation.path)
-        return self.keys.sign(operations)
-
-
 def make(oss: Emulator, signer=None, *, seen=None, retries=3, **options) -> Client:
     """Return a client that never waits between tries."""
     facts = {"part_size": MIN_PART, "multipart_threshold": MIN_PART, **options}
     return Client(
         Options.from_storage_options({"signer": "keys", "max_concurrency": 3, **facts}),
-        signer or Signer(oss),
+        signer or OwnerSigner(oss),
         Transport(connect_timeout=5.0, progress_timeout=5.0),
         policy=RetryPolicy(retries=retries, base=0.0),
         note=seen,
@@ -151,7 +128,7 @@ SIZES = [0, 1, MIN_PART - 1, MIN_PART, MIN_PART + 1, 2 * MIN_PART, 3 * MIN_PART 
 def test_every_size(oss, size, streamed, single):
     """Empty, exact multiples, one byte more or less: what is stored is what was given."""
     data = os.urandom(size)
-    client = make(oss, Signer(oss, Grant(single=single)))
+    client = make(oss, OwnerSigner(oss, Grant(single=single)))
     if streamed:
         cuts = range(0, size, MIN_PART)
         receipt = stream(client, *(data[at : at + MIN_PART] for at in cuts))
@@ -281,7 +258,7 @@ def test_lost_reply_and_an_object_of_another_size_there(oss):
 def test_lost_reply_that_nobody_can_clear_up(oss):
     """Without HEAD, or without a CRC, the outcome stays unknown and is called so."""
     oss.faults.add(Fault(action="CompleteMultipartUpload", drop_reply=True, times=None))
-    blind = make(oss, Signer(oss, refuses=["HeadObject"]))
+    blind = make(oss, OwnerSigner(oss, refuses=["HeadObject"]))
     with pytest.raises(OutcomeUnknownError, match="HEAD failed"):
         store(blind)
     assert stored(oss) == DATA
@@ -403,7 +380,7 @@ def test_part_without_an_etag(oss):
 
 def owners(oss, count=3, *, part_size=MIN_PART, without=(), external=False, **headers):
     """Begin an upload as the owner does and return a signer of its URL map."""
-    signer = Signer(oss)
+    signer = OwnerSigner(oss)
 
     def sign(action, **facts):
         operation = Operation(action=action, bucket=BUCKET, key=KEY, **facts)
@@ -602,11 +579,11 @@ def test_more_parts_than_urls(oss):
 
 def test_expired_grant(oss):
     """What can no longer start is refused before the first byte."""
-    signer = Signer(oss, Grant(expires_at=time.time() - 1))
+    signer = OwnerSigner(oss, Grant(expires_at=time.time() - 1))
     with pytest.raises(NotSignedError, match="expired at") as caught:
         store(make(oss, signer))
     assert caught.value.path == PATH
-    store(make(oss, Signer(oss, Grant(expires_at=time.time() + 99))))
+    store(make(oss, OwnerSigner(oss, Grant(expires_at=time.time() + 99))))
     assert stored(oss) == DATA
 
 
@@ -615,7 +592,7 @@ def test_expired_grant(oss):
 
 def test_spool_when_initiate_is_refused(oss):
     """The signer's word comes late; the stream goes on by way of the disk."""
-    refusing = Signer(oss, refuses=["InitiateMultipartUpload"])
+    refusing = OwnerSigner(oss, refuses=["InitiateMultipartUpload"])
     stream(make(oss, refusing), b"a" * MIN_PART, b"b")
     assert stored(oss) == b"a" * MIN_PART + b"b"
     refusing.given = Grant(single=False)
@@ -634,7 +611,7 @@ class Huge:
 
 def test_limit_of_one_put(oss):
     """5 GiB are the end of it, by plan for a size and by count for a stream."""
-    client = make(oss, Signer(oss, Grant(multipart=None)))
+    client = make(oss, OwnerSigner(oss, Grant(multipart=None)))
     with pytest.raises(ConfigurationError, match="5 GiB"):
         PlainUpload(client, Target(path=PATH), size=MAX_SINGLE_PUT + 1)
     assert not PlainUpload(
