@@ -54,13 +54,8 @@ os._exit(0 if failure is None else 1)
 
 
 @pytest.fixture
-def child(oss, monkeypatch):
+def child(oss):
     """Return a function that runs Python code as an uploader; yields the process."""
-    key = oss.credentials
-    monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
-    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
-    monkeypatch.setenv("OSS_ENDPOINT", oss.url)
-    monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
     processes = []
 
     def start(code: str) -> subprocess.Popen[str]:

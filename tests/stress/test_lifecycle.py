@@ -14,7 +14,6 @@ import textwrap
 import pytest
 
 from fsspec_osspresigned.emulator import Fault
-from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART as PART
 
 pytestmark = pytest.mark.slow
@@ -32,19 +31,7 @@ def wait(child):
 
 
 @pytest.fixture
-def uploader(oss, monkeypatch):
-    """Set what ``signer="keys"`` reads, here and in child processes."""
-    key = oss.credentials
-    monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
-    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
-    monkeypatch.setenv("OSS_ENDPOINT", oss.url)
-    monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
-    yield
-    OSSPresignedFileSystem.clear_instance_cache()
-
-
-@pytest.fixture
-def run(uploader):
+def run(oss):
     """Return a function that runs code in a new interpreter, which must end well."""
 
     def one(code: str, *, exit_code: int = 0, silent: bool = True) -> str:

@@ -14,7 +14,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from tests.stress.walk import ROOT, Worker
 
@@ -32,19 +31,13 @@ def within(seconds: float) -> Iterator[None]:
 
 
 @pytest.fixture
-def fs(monkeypatch) -> Iterator[OSSPresignedFileSystem]:
+def fs(oss) -> OSSPresignedFileSystem:
     """One filesystem for all, with small parts, and its store as ``fs.oss``."""
-    with Emulator() as oss:
-        key = oss.credentials
-        monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
-        monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
-        monkeypatch.setenv("OSS_ENDPOINT", oss.url)
-        monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
-        made = OSSPresignedFileSystem(
-            signer="keys", part_size="100KiB", multipart_threshold="150KiB"
-        )
-        made.oss = oss
-        yield made
+    made = OSSPresignedFileSystem(
+        signer="keys", part_size="100KiB", multipart_threshold="150KiB"
+    )
+    made.oss = oss
+    return made
 
 
 def fork(run) -> int:
