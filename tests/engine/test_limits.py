@@ -20,8 +20,6 @@ from fsspec_osspresigned.engine.limits import (
     request_limiter,
 )
 
-DAY = 86400.0
-
 
 class Requests:
     """Requests of a test in a limiter of its own."""
