@@ -13,6 +13,11 @@ import pytest
 from fsspec_osspresigned.client.client import Client, reset, shared_client
 from fsspec_osspresigned.client.retry import RetryPolicy, Timing
 from fsspec_osspresigned.engine.engine import blocking, is_engine_thread, run
+from fsspec_osspresigned.engine.limits import (
+    RequestLimits,
+    RequestPlace,
+    request_limiter,
+)
 from fsspec_osspresigned.errors import (
     IntegrityError,
     NetworkError,
@@ -24,12 +29,16 @@ from fsspec_osspresigned.errors import (
     URLExpiredError,
 )
 from fsspec_osspresigned.http.body import EMPTY, SMALL, MemoryBody
+from fsspec_osspresigned.http.transfer import LargeReplyError
 from fsspec_osspresigned.http.transport import Exchange
-from fsspec_osspresigned.model import Action, Operation, Reply, SignedRequest
+from fsspec_osspresigned.model import Action, Operation, Receipt, Reply, SignedRequest
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.base import ChainSigner, Signer
 
 PUT = Operation(action=Action.PutObject, bucket="b", key="k")
+
+
+GET = Operation(action=Action.GetObject, bucket="b", key="k")
 EXPIRED = Reply(status=403, headers={"x-oss-ec": "0002-00000069"})
 BUSY = Reply(status=503)
 OK = Reply(status=200)
@@ -106,6 +115,36 @@ def test_another_try(failure, caplog):
     assert (reply.retries, reply.resigns) == (1, 0)
     assert "PutObject of b/k" in caplog.text
     assert "Signature=" not in caplog.text
+
+
+def test_large_reply_takes_the_place_of_a_large_request():
+    """It is asked for again in a thread, costs no try, and does not count as small."""
+    client, places = make(LargeReplyError(), OK), []
+
+    class Watching(Transport):
+        async def send(self, *args):
+            limiter = request_limiter()
+            room = RequestLimits(small=lambda: 1, large=1, total=100)
+            places.append(
+                [
+                    limiter.enter_nowait(RequestPlace(client, room, is_small))
+                    for is_small in (True, False)
+                ]
+            )
+            for entered, is_small in zip(places[-1], (True, False), strict=True):
+                if entered:
+                    limiter.leave(RequestPlace(client, room, is_small))
+            return await super().send(*args)
+
+    client.transport = Watching(LargeReplyError(), OK)
+    reply = run(client.call, GET)
+    assert reply.retries == 0
+    assert [exchange.in_thread for *_, exchange in client.transport.sent] == [
+        False,
+        True,
+    ]
+    assert places == [[False, True], [True, False]]
+    assert len(client.signer.asked) == 1
 
 
 @pytest.mark.parametrize(("waits", "at_most"), [(True, 16), (False, 100)])
@@ -387,6 +426,18 @@ def test_can_sign():
     with pytest.raises(SignerError):
         run(client.can_sign, PUT)
     assert client.transport.sent == []
+
+
+@pytest.mark.parametrize(
+    ("failure", "kept"), [(NetworkError("cut"), None), (BUSY, b"old")]
+)
+def test_what_may_have_been_replaced_is_not_answered(failure, kept):
+    """A body of before is forgotten if a later one may be stored, and kept if not."""
+    client = make(failure, retries=0)
+    run(client.note, Receipt(path="b/k", size=3), b"old")
+    with pytest.raises((NetworkError, StoreUnavailableError)):
+        run(client.call, PUT)
+    assert client.written.body("b/k") == kept
 
 
 def test_shared_client_whose_maker_needs_it():

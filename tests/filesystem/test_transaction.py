@@ -412,6 +412,18 @@ def test_the_last_one_for_a_path_counts(blind, owner):
     assert [receipt.path for receipt in found.receipts] == [f"{ROOT}/a", f"{ROOT}/b"]
 
 
+def test_the_last_object_is_published_after_all_others(blind, owner):
+    """A marker that was written last stands for all the rest."""
+    names = [f"{n:02}" for n in range(20)]
+    with blind.transaction:
+        for name in names:
+            write(blind, name)
+        write(blind, "_SUCCESS")
+    keys = [record.key for record in owner.oss.requests]
+    assert keys[-1] == "_SUCCESS"
+    assert sorted(keys[:-1]) == names
+
+
 def test_several_that_cannot_be_published_are_all_named(blind, owner):
     """Each file whose body failed is told, and nothing is published."""
     raises = pytest.raises(UploadErrors, match="none of 3 objects")
