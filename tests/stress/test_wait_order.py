@@ -385,6 +385,18 @@ def run_all(fs: Any, place: Path) -> None:
     sync("memory://source", f"{ROOT}/synced", filesystem=fs)
 
 
+@pytest.mark.parametrize("width", [1, 2])
+def test_callback_uses_the_filesystem_while_all_places_are_taken(oss, tmp_path, width):
+    """Each request in flight waits for a callback, which sends requests of all kinds."""
+    fs = OSSPresignedFileSystem(signer="keys", max_concurrency=width, **OPTIONS)
+    fs.pipe_file(f"{ROOT}/seed", b"x")
+    for number in range(3):
+        (tmp_path / f"{number}").write_bytes(bytes(3 * MIN_PART))
+    sources = [str(tmp_path / f"{number}") for number in range(3)]
+    fs.put(sources, [f"{ROOT}/{n}" for n in range(3)], callback=Reads(fs))
+    assert {len(value) for value in oss.objects(ROOT).values()} == {1, 3 * MIN_PART}
+
+
 # -- code of the user --------------------------------------------------------------------
 
 
