@@ -7,6 +7,8 @@ import pytest
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.filesystem.destinations import (
     Destination,
+    Match,
+    paired,
     refuse_clashes,
     refuse_escapes,
 )
@@ -44,3 +46,10 @@ def test_two_objects_for_one_place_are_refused():
     refuse_clashes(
         [Destination("b/x", "t"), Destination("b/x/", "t", is_directory=True)]
     )
+
+
+def test_nothing_goes_nowhere():
+    """Without names there are no destinations."""
+    assert Match("b/*", {}, True).destinations("t", is_directory=bool) == []
+    with pytest.raises(ValueError, match="2 sources for 1"):
+        paired(["a", "b"], ["c"])
