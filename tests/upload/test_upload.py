@@ -655,6 +655,19 @@ def test_discard_does_not_wait_for_ever_for_an_upload_id(oss, monkeypatch, at_ex
     assert not oss.uploads(BUCKET)
 
 
+def test_after_finish(oss):
+    """What is published stays, and cannot be published again as something else."""
+    one = PlainUpload(make(oss), Target(path=PATH))
+    one.add(MemoryBody.of(b"x"))
+    one.finish()
+    one.discard()
+    one.abandon()
+    with pytest.raises(UploadDiscardedError):
+        one.finish()
+    assert stored(oss) == b"x"
+    assert actions(oss) == ["PutObject"]
+
+
 def test_the_engine_stays_while_an_upload_is_unfinished(oss, monkeypatch):
     """An upload goes on, or is discarded, after a pause in which no thread was needed."""
     monkeypatch.setattr(engine, "IDLE", 0.05)
