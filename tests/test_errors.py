@@ -71,23 +71,11 @@ def test_family_and_errno(kind, family, number):
 
 
 @pytest.mark.parametrize("kind", CLASSES)
-def test_pickles(kind):
-    """All facts, also those of subclasses and the notes, survive a pickle."""
-    error = kind("what")
-    error.path, error.code, error.tries = "b/k", "Code", 4
-    error.add_note("a note")
-    again = pickle.loads(pickle.dumps(error))
-    assert type(again) is kind
-    assert again.__dict__ == error.__dict__
-    assert (again.errno, again.message, again.filename) == (error.errno, "what", "b/k")
-
-
-@pytest.mark.parametrize("kind", CLASSES)
-@pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
-def test_every_class_is_whole(kind, protocol):
-    """Errno, path and each fact are there, and survive pickles and copies alike."""
+def test_every_class_is_whole(kind):
+    """Errno, path, each fact and the notes survive pickles and copies alike."""
     error = kind("what")
     error.filename = "b/k"
+    error.add_note("a note")
     vars(error).update(
         {
             "path": "b/k",
@@ -106,10 +94,12 @@ def test_every_class_is_whole(kind, protocol):
     assert error.errno in errno.errorcode
     assert error.errno == kind("other").errno
     assert str(error) == f"[Errno {error.errno}] what: 'b/k'"
+    pickles = [pickle.dumps(error, n) for n in range(pickle.HIGHEST_PROTOCOL + 1)]
     copies = copy.copy(error), copy.deepcopy(error)
-    for again in (pickle.loads(pickle.dumps(error, protocol)), *copies):
+    for again in (*map(pickle.loads, pickles), *copies):
         assert type(again) is kind
         assert again.__dict__ == error.__dict__
+        assert again.message == "what"
         assert str(again) == str(error)
         assert (again.errno, again.filename) == (error.errno, "b/k")
 
@@ -122,16 +112,17 @@ def test_failures_of_several_survive():
 
 
 @pytest.mark.parametrize("code", [*CODES, "Other"])
-@pytest.mark.parametrize("status", [400, 403, 404, 409, 503])
-def test_every_reply_is_told_whole(status, code):
+def test_every_reply_is_told_whole(code):
     """Code, EC and request id stand in the message, path and errno beside it."""
-    error = reply(status, code, ec="0017-00000902")
-    assert f"HTTP {status} {code}" in error.message
-    assert error.message.endswith("[EC 0017-00000902, request id R-1]")
-    assert (error.code, error.ec, error.request_id) == (code, "0017-00000902", "R-1")
-    assert error.filename == error.path == "b/k"
-    assert error.errno == type(error)("what").errno
-    assert error.reason is MEANINGS.get(code, Meaning()).reason
+    facts = code, "0017-00000902", "R-1"
+    for status in (400, 403, 404, 409, 503):
+        error = reply(status, code, ec="0017-00000902")
+        assert f"HTTP {status} {code}" in error.message
+        assert error.message.endswith("[EC 0017-00000902, request id R-1]")
+        assert (error.code, error.ec, error.request_id) == facts
+        assert error.filename == error.path == "b/k"
+        assert error.errno == type(error)("what").errno
+        assert error.reason is MEANINGS.get(code, Meaning()).reason
 
 
 def test_special_facts():
@@ -195,11 +186,6 @@ def test_reply_becomes(status, code, kind):
     assert f"PutObject was refused with HTTP {status}" in error.message
 
 
-def test_redirect_is_explained():
-    """A redirect says that it was not followed."""
-    assert "redirects are not followed" in reply(307).message
-
-
 @pytest.mark.parametrize(
     ("ec", "kind", "words"),
     [
@@ -216,13 +202,6 @@ def test_ec_decides_first(ec, kind, words):
         assert words in error.message
         assert error.ec == ec
         assert f"[EC {ec}, request id R-1]" in error.message
-
-
-def test_another_region_is_named():
-    """A 403 that names an endpoint means that the bucket is elsewhere."""
-    error = reply(403, "AccessDenied", more="<Endpoint>oss-cn-x</Endpoint>")
-    assert "another region" in error.message
-    assert "another region" not in reply(403, "AccessDenied").message
 
 
 def test_head_carries_its_document_in_a_header():
@@ -242,22 +221,6 @@ def test_strange_bodies(body):
     error = failure(502, {}, body)
     assert type(error) is errors.StoreUnavailableError
     assert error.request_id is None
-
-
-def test_message_of_the_server_is_cut_and_cleaned():
-    """What echoes a signature is blanked, and nothing is endless."""
-    error = reply(403, "AccessDenied", message="Signature=ABC123 " + "x" * 999)
-    assert "ABC123" not in str(error)
-    assert "<hidden>" in error.message
-    assert len(error.message) < 500
-
-
-def test_echoed_elements_are_not_taken_over():
-    """Key ids and string-to-sign of a refusal stay in the reply."""
-    more = "<OSSAccessKeyId>LTAI</OSSAccessKeyId><StringToSign>sts-9</StringToSign>"
-    error = reply(403, "SignatureDoesNotMatch", more=more)
-    assert "LTAI" not in str(error) + repr(error.__dict__)
-    assert "sts-9" not in str(error) + repr(error.__dict__)
 
 
 @pytest.mark.parametrize(

@@ -82,16 +82,6 @@ def test_importing_the_package_loads_nothing_else():
     assert _run(code) == ""
 
 
-def test_using_the_filesystem_loads_no_server_and_no_command_line():
-    """Neither the extras nor pandas are on the way to an upload."""
-    code = (
-        "import sys; from fsspec_osspresigned import OSSPresignedFileSystem;"
-        "print(*sorted({'click', 'rich', 'starlette', 'uvicorn', 'pandas', 'dask'}"
-        " & set(sys.modules)))"
-    )
-    assert _run(code) == ""
-
-
 def test_the_command_is_the_same_by_module_and_by_script():
     """The script entry point is what ``python -m`` runs."""
     (point,) = entry_points(group="console_scripts", name="osspresigned")

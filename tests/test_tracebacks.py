@@ -37,17 +37,12 @@ def _not_debugging():
 
 
 @pytest.fixture
-def only_writing(oss, monkeypatch):
+def only_writing(oss):
     """A filesystem whose looks the store refuses, after a moment."""
-    key = oss.credentials
-    monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
-    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
     for action in ("HeadObject", "GetObject", "ListObjectsV2"):
         denied = Fault(action=action, refuse="denied", delay=0.02, times=None)
         oss.faults.add(denied)
-    return fsspec_osspresigned.OSSPresignedFileSystem(
-        signer="keys", endpoint=oss.url, region="cn-hangzhou"
-    )
+    return fsspec_osspresigned.OSSPresignedFileSystem(signer="keys")
 
 
 def deep(error, levels=5):

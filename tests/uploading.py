@@ -4,13 +4,41 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections.abc import Collection, Sequence
 
 from fsspec_osspresigned.client.client import Client
+from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.engine.engine import run
+from fsspec_osspresigned.errors import NotSignedError
 from fsspec_osspresigned.http.body import Body
-from fsspec_osspresigned.model import Receipt
+from fsspec_osspresigned.model import Operation, Receipt, SignedRequest
 from fsspec_osspresigned.options.of_objects import Target
+from fsspec_osspresigned.signers.base import Grant, Signer
+from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.upload.upload import TransferContext, Upload, upload_source
+
+
+class OwnerSigner(Signer):
+    """The key of the store's owner, with a grant, and without some actions."""
+
+    def __init__(
+        self, oss: Emulator, grant: Grant | None = None, refuses: Collection[str] = ()
+    ) -> None:
+        self.keys = KeySigner(
+            credentials=lambda: oss.credentials,
+            endpoint=oss.endpoint,
+            region=oss.region,
+        )
+        self.given, self.refuses = grant or Grant(), refuses
+
+    def grant(self, path: str) -> Grant:
+        return self.given
+
+    def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:
+        for operation in operations:
+            if operation.action in self.refuses:
+                raise NotSignedError("the test says so", path=operation.path)
+        return self.keys.sign(operations)
 
 
 class PlainUpload:

@@ -8,7 +8,7 @@ import pytest
 
 from fsspec_osspresigned.client.congestion import CircuitBreaker
 from fsspec_osspresigned.client.retry import RetryPolicy
-from fsspec_osspresigned.emulator import Emulator, Fault
+from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.engine.engine import call_user, run
 from fsspec_osspresigned.errors import (
     NetworkError,
@@ -255,27 +255,17 @@ def test_user_code_does_not_wait():
     assert not breaker.is_open
 
 
-def test_an_outage_is_asked_by_one(monkeypatch):
+def test_an_outage_is_asked_by_one(oss):
     """Sixteen workers with five retries each would send 96 requests; they do not."""
-    with Emulator() as oss:
-        key = oss.credentials
-        monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
-        monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
-        fs = OSSPresignedFileSystem(
-            signer="keys",
-            endpoint=oss.url,
-            region="cn-hangzhou",
-            max_concurrency=16,
-            retries=5,
-        )
-        fs.client.policy = RetryPolicy(retries=5, base=0.02)
-        oss.faults.add(
-            Fault(action="PutObject", status=503, code="ServiceUnavailable", times=None)
-        )
-        with pytest.raises(OSError, match="transfers failed"):
-            fs.pipe({f"examplebucket/{n}": b"x" for n in range(64)})
-        sent = [record for record in oss.requests if record.action == "PutObject"]
-        assert 16 <= len(sent) <= 40
-        oss.faults.clear()
+    fs = OSSPresignedFileSystem(signer="keys", max_concurrency=16)
+    fs.client.policy = RetryPolicy(retries=5, base=0.02)
+    oss.faults.add(
+        Fault(action="PutObject", status=503, code="ServiceUnavailable", times=None)
+    )
+    with pytest.raises(OSError, match="transfers failed"):
         fs.pipe({f"examplebucket/{n}": b"x" for n in range(64)})
-        assert len(oss.objects("examplebucket")) == 64
+    sent = [record for record in oss.requests if record.action == "PutObject"]
+    assert 16 <= len(sent) <= 40
+    oss.faults.clear()
+    fs.pipe({f"examplebucket/{n}": b"x" for n in range(64)})
+    assert len(oss.objects("examplebucket")) == 64

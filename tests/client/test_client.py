@@ -36,6 +36,8 @@ from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.base import ChainSigner, Signer
 
 PUT = Operation(action=Action.PutObject, bucket="b", key="k")
+
+
 GET = Operation(action=Action.GetObject, bucket="b", key="k")
 EXPIRED = Reply(status=403, headers={"x-oss-ec": "0002-00000069"})
 BUSY = Reply(status=503)
@@ -257,39 +259,11 @@ def test_what_is_parsed_is_returned():
     assert moved == [-3]
 
 
-def test_parse_that_fails_without_progress():
-    """The failure of the last try is what parse has raised."""
-
-    def parse(_):
-        raise IntegrityError("differs")
-
-    with pytest.raises(IntegrityError) as caught:
-        run(make(OK, OK, retries=1).call, PUT, parse=parse)
-    assert caught.value.tries == 2
-
-
 @pytest.mark.parametrize("error", [ValueError("x"), OSError(28, "disk full")])
 def test_errors_of_the_source_pass_through(error):
     """What is not ours is not tried again."""
     with pytest.raises(type(error)):
         run(make(error).call, PUT)
-
-
-def test_cancelled_while_waiting():
-    """A wait ends when the upload is given up, and nothing is sent after it."""
-    policy = RetryPolicy(retries=5, base=1000.0, cap=1000.0, total=1e6)
-    client = make(BUSY, OK, policy=policy)
-
-    async def main():
-        task = asyncio.ensure_future(client.call(PUT))
-        await asyncio.sleep(0.05)
-        assert client.transport.sent
-        task.cancel()
-        await asyncio.wait((task,), timeout=10)
-        return task.cancelled()
-
-    assert run(main)
-    assert len(client.transport.sent) == 1
 
 
 def test_refusal_of_writing_is_not_remembered():
@@ -298,28 +272,6 @@ def test_refusal_of_writing_is_not_remembered():
     with pytest.raises(NotSignedError):
         run(client.call, PUT)
     assert run(client.call, PUT).status == 200
-
-
-def test_no_more_requests_at_once_than_allowed():
-    """However many calls there are, the server sees a bounded crowd."""
-    crowd, counts = [], []
-
-    class Crowded:
-        async def send(self, *_, **__):
-            crowd.append(1)
-            counts.append(len(crowd))
-            await asyncio.sleep(0.01)
-            crowd.pop()
-            return OK
-
-    client = Client(Options(max_concurrency=2), Signing(), Crowded())
-
-    async def main():
-        await asyncio.gather(*(client.call(PUT) for _ in range(6)))
-
-    run(main)
-    assert len(counts) == 6
-    assert max(counts) == 2
 
 
 class Watched(Signing):
@@ -476,16 +428,6 @@ def test_can_sign():
     assert client.transport.sent == []
 
 
-def test_notes():
-    """A receipt is remembered, with or without somebody to tell."""
-    seen = []
-    client = make(note=seen.append)
-    run(client.note, Receipt(path="b/k", size=3), b"abc")
-    assert client.written.body("b/k") == b"abc"
-    assert [receipt.path for receipt in seen] == ["b/k"]
-    run(make().note, Receipt(path="b/k", size=3))
-
-
 @pytest.mark.parametrize(
     ("failure", "kept"), [(NetworkError("cut"), None), (BUSY, b"old")]
 )
@@ -496,28 +438,6 @@ def test_what_may_have_been_replaced_is_not_answered(failure, kept):
     with pytest.raises((NetworkError, StoreUnavailableError)):
         run(client.call, PUT)
     assert client.written.body("b/k") == kept
-
-
-def test_policy_comes_from_the_options():
-    """Retries and total are those of the user."""
-    client = Client(Options(retries=1, retry_timeout=7.0), Signing(), Transport())
-    assert (client.policy.retries, client.policy.total) == (1, 7.0)
-
-
-def test_shared_client():
-    """Equal options share one client; a forked child begins anew."""
-    made = []
-
-    def build(options):
-        made.append(options)
-        return make()
-
-    options = Options(presigned_url="https://shared.example/k")
-    first = shared_client(options, build)
-    assert (
-        shared_client(Options(presigned_url="https://shared.example/k"), build) is first
-    )
-    assert len(made) == 1
 
 
 def test_shared_client_whose_maker_needs_it():

@@ -50,20 +50,6 @@ def test_objects_and_directories_are_listed_level_by_level():
     assert not memory.is_directory("other")
 
 
-def test_an_object_and_a_directory_may_share_a_name():
-    """A flat store allows both, and both are shown."""
-    memory = WrittenObjects()
-    memory.remember(Receipt(path="b/x", size=1), None)
-    memory.remember(Receipt(path="b/x/y", size=1), None)
-    kinds = [(item["name"], item["type"]) for item in memory.children("b")]
-    assert kinds == [("b/x", "file"), ("b/x", "directory")]
-    memory.forget("b/x")
-    assert names(memory.children("b")) == {"b/x": "directory"}
-    memory.remember(Receipt(path="b/x", size=1), None)
-    memory.forget("b/x/y")
-    assert names(memory.children("b")) == {"b/x": "file"}
-
-
 def test_small_bodies_are_kept_up_to_a_limit():
     """The least recently used bodies go first; what was not kept is None."""
     memory = WrittenObjects(max_body=8, max_bodies=2 * (4 + BODY_COST))
@@ -227,12 +213,6 @@ def test_what_is_forgotten_is_gone():
     assert memory.receipt("b/x") is None
     assert memory.body("b/x") is None
     assert not memory.is_directory("b")
-
-
-def test_a_warning_is_due_once_a_root():
-    """Each bucket is worth one warning."""
-    memory = WrittenObjects()
-    assert [memory.warn_once(root) for root in "aab"] == [True, False, True]
 
 
 def test_copies_of_own_objects_are_own_objects():

@@ -489,18 +489,6 @@ def test_awaited_and_cancelled():
     wait_until(lambda: not left_tasks())
 
 
-def test_awaited_and_timed_out():
-    """``asyncio.timeout`` works as with every coroutine."""
-
-    async def main():
-        async with asyncio.timeout(0.05):
-            await awaited(asyncio.sleep, DAY)
-
-    with pytest.raises(TimeoutError):
-        asyncio.run(main())
-    assert not left_tasks()
-
-
 def test_loop_that_is_closed_while_it_waits():
     """The call is cancelled, for nobody waits for it any more."""
     loop = asyncio.new_event_loop()

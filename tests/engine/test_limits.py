@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import os
 import random
 import threading
 
@@ -18,11 +17,8 @@ from fsspec_osspresigned.engine.limits import (
     RequestLimiter,
     RequestLimits,
     RequestPlace,
-    memory_budget,
     request_limiter,
 )
-
-DAY = 86400.0
 
 
 class Requests:
@@ -222,22 +218,6 @@ def test_cancelled_waiter(cancelled, leaves_first):
     run(main)
 
 
-@in_engine
-async def test_waiter_behind_a_cancelled_one():
-    """It is let in at once if it has room."""
-    requests, go = Requests(small=1, large=5, total=5), asyncio.Event()
-    tasks = [requests.begin("holder", go)]
-    await settle()
-    blocked = requests.begin("blocked", go)
-    tasks.append(requests.begin("other client", go, client="other"))
-    await settle()
-    blocked.cancel()
-    await settle()
-    assert requests.order == ["holder", "other client"]
-    go.set()
-    await asyncio.gather(*tasks)
-
-
 @pytest.mark.parametrize("seed", range(5))
 def test_any_order_of_requests_and_cancellations(seed):
     """Limits hold, and each request that was not cancelled is sent: a property."""
@@ -369,24 +349,3 @@ def test_accounts_of_many_threads():
         thread.join(30)
     gc.collect()
     assert (budget.used, len(budget.open_accounts())) == (10, 1)
-
-
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
-def test_child_has_a_budget_of_its_own():
-    """What the parent uses does not count in a forked child, nor the other way."""
-    ours = memory_budget()
-    assert memory_budget() is ours
-    account = MemoryAccount(ours)
-    account.filling = 1000
-    before = ours.used
-    pid = os.fork()
-    if not pid:  # pragma: no cover - another process
-        status = 1
-        try:
-            theirs = memory_budget()
-            MemoryAccount(theirs).filling = 1
-            status = 0 if theirs is not ours and theirs.used < 1000 else 2
-        finally:
-            os._exit(status)
-    assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
-    assert ours.used == before

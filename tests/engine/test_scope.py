@@ -16,7 +16,6 @@ from fsspec_osspresigned.engine.scope import Scope, in_parallel
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
     ObjectNotFoundError,
-    ReceiptFailedError,
     UploadDiscardedError,
     UploadErrors,
 )
@@ -71,23 +70,6 @@ def test_results_come_in_order(kind, width):
     assert counting.highest <= width
 
 
-def test_more_width_than_jobs():
-    """All jobs run at once."""
-    gate = asyncio.Barrier(100)
-
-    async def work(job):
-        await gate.wait()
-        return job
-
-    assert run_all(work, range(100), 1000) == list(range(100))
-
-
-def test_nothing_to_do():
-    """No jobs have no results."""
-    assert run_all(Counting().work, []) == []
-    assert run_all(Counting().work, iter(())) == []
-
-
 def test_iterators_are_read_by_a_thread():
     """They may wait for a disk, or use a filesystem; the loop goes on meanwhile."""
     ticks = []
@@ -118,24 +100,6 @@ def test_iterators_are_read_by_a_thread():
     assert len(ticks) > 10
 
 
-def test_few_jobs_are_read_before_they_are_needed():
-    """An endless iterator is not read to its end."""
-    taken = []
-
-    def jobs():
-        for number in range(10_000):
-            taken.append(number)
-            yield number
-
-    async def work(job):
-        if job == 5:
-            raise ValueError(job)
-
-    with pytest.raises(ValueError, match="5"):
-        run_all(work, jobs(), 2)
-    assert len(taken) <= 128
-
-
 # -- failures ---------------------------------------------------------------------------
 
 
@@ -147,44 +111,6 @@ async def fail_of_three(job):
     return job
 
 
-def test_one_failure_is_raised_as_it_is():
-    """No further job is taken, and those that run go on to their ends."""
-    ended = []
-
-    async def work(job):
-        if job == 1:
-            raise ValueError("only this")
-        await asyncio.sleep(0.02)
-        ended.append(job)
-
-    with pytest.raises(ValueError, match="only this"):
-        run_all(work, range(100), 3)
-    assert 0 in ended
-    assert len(ended) <= 3
-
-
-def test_several_failures_are_one_error():
-    """Each failure of a job that ran is kept, with its name."""
-    gate = asyncio.Barrier(3)
-
-    async def work(job):
-        await gate.wait()
-        raise OSError(job)
-
-    with pytest.raises(UploadErrors, match="3 transfers failed: ") as caught:
-        run_all(work, range(9), 3)
-    assert set(caught.value.failures) == {"0", "1", "2"}
-
-
-def test_failures_that_are_omitted_or_returned():
-    """The others go on; exceptions stand in the place of results, or nothing does."""
-    assert run_all(fail_of_three, range(9), on_error="omit") == [0, 1, 3, 4, 6, 7]
-    results = run_all(fail_of_three, range(9), on_error="return")
-    assert [str(each) for each in results] == [
-        *("0", "1", "no 2", "3", "4", "no 5", "6", "7", "no 8")
-    ]
-
-
 def test_failures_by_name():
     """They can be asked for without raising any."""
 
@@ -193,20 +119,6 @@ def test_failures_by_name():
         return await scope.run_all(range(6))
 
     assert list(run(main)) == ["2", "5"]
-
-
-def test_receipt_that_fails_stops_no_job():
-    """What is stored is done: the others go on, and the failure is raised at the end."""
-    done = []
-
-    async def work(job):
-        done.append(job)
-        if job == 1:
-            raise ReceiptFailedError("stored, but", path="b/k")
-
-    with pytest.raises(ReceiptFailedError):
-        run_all(work, range(5), 1)
-    assert done == [0, 1, 2, 3, 4]
 
 
 def test_iterator_that_fails():
@@ -272,20 +184,6 @@ def refusing(*, code="AccessDenied", action=None, every=1):
     return work
 
 
-@pytest.mark.parametrize("on_error", ["omit", "return", "raise"])
-def test_equal_refusals_end_the_scope(on_error):
-    """After sixteen in a row no other job would be let in, whatever the caller wants."""
-    count = 1 if on_error == "raise" else 16
-    error = AccessDeniedError if on_error == "raise" else UploadErrors
-    with pytest.raises(error) as caught:
-        run_all(refusing(), range(1000), 1, on_error=on_error)
-    if count > 1:
-        assert len(caught.value.failures) == count
-        assert "stopped after 16 equal refusals in a row; 16 transfers" in str(
-            caught.value
-        )
-
-
 def test_refused_deletions_are_named():
     """The error says what was refused."""
     with pytest.raises(UploadErrors, match="16 deletions failed"):
@@ -313,31 +211,6 @@ def test_other_failures_end_nothing():
 
 
 # -- the end ----------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("width", [2, 8])
-def test_cancelled_scope_waits_for_all(width):
-    """Its jobs are cancelled, and have cleaned up when it ends."""
-    counting, begun = Counting(), threading.Event()
-
-    async def work(_):
-        counting.now += 1
-        try:
-            if counting.now == width:
-                begun.set()
-            await asyncio.sleep(DAY)
-        finally:
-            await asyncio.sleep(0.02)
-            counting.now -= 1
-
-    async def main():
-        await Scope(work, str, width=width).run(range(100))
-
-    call = Call(main).begin()
-    assert begun.wait(10)
-    call.cancel()
-    assert isinstance(call.wait(), asyncio.CancelledError)
-    assert counting.now == 0
 
 
 @pytest.mark.parametrize("kind", [Scope, in_parallel])

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import gc
 import threading
 import time
-import weakref
 
 import pytest
 
 from fsspec_osspresigned.engine import threads
 from fsspec_osspresigned.engine.engine import blocking, run, running
-from tests.engine.conftest import wait_until
 
 
 def refuse(*_):
@@ -46,27 +43,6 @@ def test_idle_threads_end(no_engine):
         return await blocking(int, "7")
 
     assert run(main) == 7
-
-
-def test_idle_thread_keeps_no_data():
-    """The bytes of a job are freed when it ends, not with the next job."""
-
-    class Bytes:
-        pass
-
-    data = Bytes()
-    there = weakref.ref(data)
-
-    async def main(data):
-        await blocking(lambda: data)
-
-    gc.disable()
-    try:
-        run(main, data)
-        del data
-        wait_until(lambda: there() is None)
-    finally:
-        gc.enable()
 
 
 def test_jobs_wait_for_a_thread(no_engine, monkeypatch):

@@ -22,14 +22,9 @@ VERBS = sorted(
 
 
 @pytest.fixture
-def fs(oss, monkeypatch):
+def fs(oss):
     """A filesystem that may do everything."""
-    key = oss.credentials
-    monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
-    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
-    return OSSPresignedFileSystem(
-        signer="keys", endpoint=oss.url, region="cn-hangzhou", max_concurrency=1
-    )
+    return OSSPresignedFileSystem(signer="keys", max_concurrency=1)
 
 
 @pytest.mark.parametrize("name", VERBS)

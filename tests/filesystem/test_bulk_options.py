@@ -55,16 +55,6 @@ def test_equal_refusals_in_a_row_end_it(only, owner):
         assert len(owner.oss.requests) <= 17
 
 
-def test_refusals_between_successes_do_not_end_it(only, owner):
-    """Some prefixes may be forbidden: only a run of equal answers is one."""
-    fs = only(max_concurrency=1)
-    for n in range(0, 60, 2):
-        fault = Fault(action="PutObject", key=f"{n:02}", times=None, status=403)
-        owner.oss.faults.add(fault)
-    found = fs.pipe({f"{ROOT}/{n:02}": b"x" for n in range(60)}, on_error="omit")
-    assert len(found) == 30
-
-
 def test_what_a_map_does_not_have_costs_nothing(owner):
     """Files without an entry fail one by one, and those with one are stored."""
     fs = OSSPresignedFileSystem(url_map=owner.map_file("40"))

@@ -15,13 +15,9 @@ import pytest
 from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.filesystem.client_factory import client_for, read_url
-from fsspec_osspresigned.model import Action, Operation, Receipt
+from fsspec_osspresigned.model import Receipt
 from fsspec_osspresigned.options.options import Options
-from fsspec_osspresigned.signers.base import ChainSigner
-from fsspec_osspresigned.signers.function import FunctionSigner
-from fsspec_osspresigned.signers.http import HTTPSigner
 from fsspec_osspresigned.signers.keys import KeySigner
-from fsspec_osspresigned.signers.presigned_urls import OneURLSigner, URLMapSigner
 
 URL = "https://b.oss-cn-hangzhou.aliyuncs.com/k?Expires=9999999999&Signature=S"
 
@@ -43,37 +39,6 @@ def keys(monkeypatch):
     monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", "secret")
 
 
-def test_one_url():
-    """A URL is a signer of its own object."""
-    signer = client(url=URL).signer
-    assert isinstance(signer, OneURLSigner)
-    assert signer.grant("b/k").multipart is None
-
-
-def test_url_by_reference_is_read_anew(monkeypatch):
-    """A renewed variable is used at the next call."""
-    monkeypatch.setenv("ASSEMBLY_URL", URL)
-    signer = client(url="env:ASSEMBLY_URL").signer
-    monkeypatch.setenv("ASSEMBLY_URL", URL.replace("/k?", "/other?"))
-    assert signer.path == "b/other"
-
-
-def test_url_map_file(tmp_path):
-    """A map is read from its file."""
-    (tmp_path / "m.json").write_text(json.dumps({"b/k": URL}), encoding="utf-8")
-    (tmp_path / "m.json").chmod(0o600)
-    signer = client(url_map=tmp_path / "m.json").signer
-    assert isinstance(signer, URLMapSigner)
-    assert signer.grant("b/k").single
-
-
-def test_url_map_elsewhere():
-    """A map that is not on this machine is read by fsspec."""
-    fsspec.filesystem("memory").pipe_file("/m", json.dumps({"b/k": URL}).encode())
-    signer = client(url_map="memory://m").signer
-    assert signer.grant("b/k").single
-
-
 def test_keys(keys):
     """The options of the key signer reach it."""
     signer = client(
@@ -86,44 +51,6 @@ def test_keys(keys):
     assert isinstance(signer, KeySigner)
     assert (signer.region, signer.expires_in) == ("cn-x", 77)
     assert signer.endpoint.host == "127.0.0.1:9"
-
-
-def test_service():
-    """An address on the web is a signer service."""
-    made = client(signer="https://sign.example/v1", signer_token="env:OSSPRESIGNED_T")
-    assert isinstance(made.signer, HTTPSigner)
-
-
-def test_function():
-    """Any function signs."""
-    assert isinstance(client(signer=sign).signer, FunctionSigner)
-
-
-def test_imported_function(tmp_path, monkeypatch):
-    """A function is named by module and name."""
-    (tmp_path / "assembly_signer_of_test.py").write_text(
-        f"def sign(operations): return [{URL!r}] * len(operations)", encoding="utf-8"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    monkeypatch.setenv("OSSPRESIGNED_TRUST", "assembly_signer_of_test:sign")
-    made = client(signer="assembly_signer_of_test:sign")
-    operation = Operation(action=Action.PutObject, bucket="b", key="k")
-    assert made.signer.sign([operation])[0].url.reveal() == URL
-
-
-def test_map_before_another_signer(keys):
-    """What the map has not is signed by the other one."""
-    made = client(url_map={"b/k": URL}, signer="keys", region="cn-hangzhou")
-    assert isinstance(made.signer, ChainSigner)
-    assert made.signer.grant("b/k").multipart is None
-    assert made.signer.grant("b/other").multipart is not None
-
-
-def test_equal_options_share_a_client():
-    """One client a process and set of options."""
-    given = {"url": URL, "retries": 2}
-    assert client(**given) is client(**given)
-    assert client(**given) is not client(**given, allow_http=True)
 
 
 def test_options_reach_the_transport(tmp_path):

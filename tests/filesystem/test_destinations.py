@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import threading
@@ -70,28 +71,28 @@ def by_fsspec(lpath, rpath, *, recursive, maxdepth, dest_is_dir):
     return {path: target for path, target in both if not os.path.isdir(path)}
 
 
-@pytest.mark.parametrize("dest_is_dir", [False, True])
-@pytest.mark.parametrize("maxdepth", [None, 1, 2, 3])
 @pytest.mark.parametrize("recursive", [False, True])
 @pytest.mark.parametrize(
     "what",
     ["", "/", "/a", "/*", "/s*", "/sub*", "/**", "/*.txt", "/sub", "/empty", "list"],
 )
-def test_the_layout_is_that_of_fsspec(tree, what, recursive, maxdepth, dest_is_dir):
+def test_the_layout_is_that_of_fsspec(tree, what, recursive):
     """Every combination gives the destinations that stock fsspec computes."""
     lpath = f"{tree}{what}" if what != "list" else [f"{tree}/sub", f"{tree}/a"]
-    for rpath in ("dst", "dst/"):
-        is_dir = dest_is_dir or rpath.endswith("/")
+    for rpath, maxdepth, dest_is_dir in itertools.product(
+        ("dst", "dst/"), (None, 1, 2, 3), (False, True)
+    ):
         found = of(
             lpath,
             rpath,
             recursive=recursive,
             maxdepth=maxdepth,
-            is_directory=lambda _: dest_is_dir,
+            is_directory=lambda _, known=dest_is_dir: known,
         )
+        is_dir = dest_is_dir or rpath.endswith("/")
         assert found == by_fsspec(
             lpath, rpath, recursive=recursive, maxdepth=maxdepth, dest_is_dir=is_dir
-        )
+        ), (rpath, maxdepth, dest_is_dir)
 
 
 def test_overlapping_sources_are_sent_once(tree):

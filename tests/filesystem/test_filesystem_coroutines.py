@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
 import http.server
 import io
@@ -22,7 +21,6 @@ from fsspec_osspresigned.engine.engine import awaited
 from fsspec_osspresigned.errors import UploadDiscardedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http import body
-from fsspec_osspresigned.model import Receipt
 from fsspec_osspresigned.upload.transaction import Transaction
 
 ROOT = "examplebucket"
@@ -112,20 +110,6 @@ def test_a_cancelled_file_is_not_published(fs, owner, gate, tmp_path):
     assert not owner.stored()
 
 
-def test_a_cancelled_tree_stops(fs, owner, gate, tmp_path):
-    """Neither what is under way is published, nor any other file begun."""
-    for number in range(50):
-        (tmp_path / f"{number}").write_bytes(bytes(SIZE // 10))
-
-    async def main():
-        task = asyncio.create_task(fs._put(str(tmp_path), f"{ROOT}/t", recursive=True))
-        await gate.cancel(task)
-
-    asyncio.run(main())
-    assert owner.actions().count("PutObject") <= 2
-    assert not owner.stored()
-
-
 @pytest.mark.parametrize("many", [False, True])
 @pytest.mark.parametrize("size", [10, 3 * SIZE])
 def test_a_transaction_fails_with_a_cancelled_call(fs, owner, monkeypatch, size, many):
@@ -208,23 +192,6 @@ def test_nothing_happens_after_a_cancellation(size):
         server.shutdown()
 
 
-def test_what_has_not_begun_never_does(fs, owner, gate):
-    """Its worker never takes it; more cancellations change nothing."""
-
-    async def main():
-        values = {f"{ROOT}/{n}": b"x" * SIZE for n in range(3)}
-        tasks = [asyncio.create_task(fs._pipe_file(*pair)) for pair in values.items()]
-        assert await asyncio.to_thread(gate.begun.wait, 20)
-        for task in tasks * 2:
-            task.cancel()
-            await asyncio.sleep(0)
-        gate.open.set()
-        return await asyncio.gather(*tasks, return_exceptions=True)
-
-    assert all(isinstance(one, asyncio.CancelledError) for one in asyncio.run(main()))
-    assert not owner.stored()
-
-
 def until(holds):
     """Wait until *holds* returns True."""
     while not holds():
@@ -236,25 +203,6 @@ async def cancel(task):
     task.cancel()
     await asyncio.sleep(0)
     await awaited(asyncio.sleep, 0)
-
-
-def test_a_cancelled_pipe_of_the_system_is_not_published(fs, owner, tmp_path):
-    """A source without a size is a stream: it is given up between two blocks."""
-    fifo = tmp_path / "fifo"
-    os.mkfifo(fifo)
-
-    async def main():
-        task = asyncio.create_task(fs._put_file(str(fifo), f"{ROOT}/f"))
-        with await asyncio.to_thread(open, fifo, "wb", 0) as file:
-            file.write(b"1")
-            await cancel(task)
-            with contextlib.suppress(BrokenPipeError):
-                file.write(b"2")
-        with pytest.raises(asyncio.CancelledError):
-            await task
-
-    asyncio.run(main())
-    assert not owner.stored()
 
 
 @pytest.mark.parametrize("size", [1, SIZE])
@@ -449,63 +397,6 @@ def test_no_own_name_replaces_another_one_of_fsspec():
         *("_cache", "_fs_token", "_instantiation_lock", "_latest", "_open", "_pid"),
         *("_strip_protocol", "_walk"),  # that one is an asynchronous generator
     }
-
-
-def test_hundreds_of_coroutines_in_several_loops(fs, owner):
-    """Those that are cancelled disturb no other, and nothing of them is left."""
-    outcomes = {}
-
-    async def main(name):
-        values = {f"{ROOT}/{name}/{n}": b"%d" % n * 100 for n in range(300)}
-        tasks = [
-            asyncio.create_task(fs._pipe_file(path, value))
-            for path, value in values.items()
-        ]
-        await asyncio.sleep(0.01)
-        for task in tasks[::3]:
-            task.cancel()
-        done = await asyncio.gather(*tasks, return_exceptions=True)
-        stored = [path for path, one in zip(values, done, strict=True) if one]
-        kept = [path for n, path in enumerate(values) if n % 3]
-        infos = await asyncio.gather(*map(fs._info, kept))
-        data = await asyncio.gather(*map(fs._cat_file, kept))
-        outcomes[name] = (
-            {type(one) for one in done} <= {Receipt, asyncio.CancelledError},
-            set(kept) <= set(stored),
-            [info["size"] for info in infos] == [len(values[path]) for path in kept],
-            data == [values[path] for path in kept],
-        )
-
-    threads = [
-        threading.Thread(target=lambda name=name: asyncio.run(main(name)))
-        for name in "abc"
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(50)
-        assert not thread.is_alive()
-    assert outcomes == dict.fromkeys("abc", (True,) * 4)
-    owner.wait_for_engine()
-
-
-def test_a_loop_that_ends_leaves_nothing(fs, owner):
-    """``asyncio.run`` cancels what is left, and the caller's loop is closed then."""
-    owner.oss.faults.add(Fault(action="PutObject", delay=0.05, times=None))
-    begun = []
-
-    async def main():
-        for n in range(20):
-            write = fs._pipe_file(f"{ROOT}/{n}", b"x")
-            begun.append(asyncio.create_task(write))
-        await asyncio.sleep(0.03)
-
-    asyncio.run(main())
-    assert all(task.cancelled() for task in begun)
-    stored = owner.stored()
-    owner.wait_for_engine()
-    time.sleep(0.1)
-    assert owner.stored() == stored
 
 
 @pytest.mark.parametrize("limit", [1, None])

@@ -12,7 +12,6 @@ import pytest
 
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
-    ConfigurationError,
     NotSignedError,
     TooLargeError,
     URLExpiredError,
@@ -246,14 +245,6 @@ def test_no_overwriting(oss, grant):
     with pytest.raises(FileExistsError):
         fs.pipe_file(f"{ROOT}/a", b"")
     assert oss.objects(BUCKET) == {"in/a": DATA}
-
-
-def test_more_than_one_form_holds(fs, tmp_path):
-    """A sparse file of 5 GiB is refused at once, with what could send it."""
-    with (tmp_path / "huge").open("wb") as file:
-        file.truncate(5 * 1024**3)
-    with pytest.raises(ConfigurationError, match="use a signer or part URLs"):
-        fs.put_file(str(tmp_path / "huge"), f"{ROOT}/huge")
 
 
 def test_a_grant_that_is_renewed_in_its_file(oss, grant):

@@ -234,19 +234,6 @@ def test_a_pattern_lists_only_what_begins_so(fs, owner):
     assert set(owner.actions()) == {"ListObjectsV2"}
 
 
-def test_an_object_and_a_directory_may_share_a_name(fs):
-    """Both are found, and the object is shown."""
-    fs.pipe({f"{ROOT}/x": b"1", f"{ROOT}/x/y": b"2", f"{ROOT}/x-": b"3"})
-    found = fs.find(ROOT, withdirs=True, detail=True)
-    assert {name: item["type"] for name, item in found.items()} == {
-        ROOT: "directory",
-        f"{ROOT}/x": "file",
-        f"{ROOT}/x-": "file",
-        f"{ROOT}/x/y": "file",
-    }
-    assert list(found) == sorted(found)
-
-
 def page(**members):
     """Return a listing page as a store might write it."""
     rows = "".join(f"<{name}>{text}</{name}>" for name, text in members.items())

@@ -80,21 +80,6 @@ def test_a_map_grants_every_verb(make, owner):
     assert fs.sign(f"{ROOT}/d/b").startswith(owner.oss.url)
 
 
-def test_a_map_of_get_only_reads(make, owner):
-    """A GET is enough to look, to open and to fetch."""
-    owner.oss.clear()
-    fs = make({f"{ROOT}/a": {"get": owner.url("a", "GET")}})
-    with pytest.raises(FileNotFoundError):
-        fs.info(f"{ROOT}/a")
-    keys = make({f"{ROOT}/a": owner.url("a")})
-    keys.pipe_file(f"{ROOT}/a", b"1")
-    fs = make({f"{ROOT}/a": {"get": owner.url("a", "GET")}})
-    assert fs.info(f"{ROOT}/a")["size"] == 1
-    assert fs.open(f"{ROOT}/a").read() == b"1"
-    with pytest.warns(BlindAnswerWarning):
-        assert not fs.exists(f"{ROOT}/other")
-
-
 def test_a_listing_url_lists_just_what_it_was_signed_for(make, owner):
     """Another prefix, delimiter or page is no answer to the question."""
     fs = make(

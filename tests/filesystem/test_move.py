@@ -202,18 +202,6 @@ def test_a_cancelled_copy_is_aborted(fs, owner, action):
     assert set(owner.stored()) == {"a"}
 
 
-@pytest.mark.usefixtures("in_parts")
-def test_an_interrupted_copy_is_aborted(fs, owner, interrupt_at):
-    """Ctrl-C waits for the parts under way, and leaves none."""
-    fs.pipe_file(PATH, LARGE)
-    owner.oss.faults.add(Fault(action="UploadPartCopy", delay=0.2, times=None))
-    interrupt_at(fs, "UploadPartCopy", 2)
-    with pytest.raises(KeyboardInterrupt):
-        fs.cp_file(PATH, COPY)
-    assert not owner.oss.uploads(ROOT)
-    assert set(owner.stored()) == {"a"}
-
-
 def test_a_copy_is_of_one_version_and_compared(full, owner):
     """The source's ETag goes along, and the reply's CRC-64 is that of the source."""
     full.pipe_file(PATH, b"1")

@@ -86,16 +86,17 @@ VERBS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("verb", VERBS)
+ALIKE = [
+    URL.partition("?")[0],
+    URL.replace("https://", "HTTP:/"),
+    f"{ROOT}/a.csv?{_QUERY}",
+    f"{ROOT}/a.csv?{_V4}",
+]
+
+
 @pytest.mark.parametrize(
-    "path",
-    [
-        URL,
-        URL.partition("?")[0],
-        URL.replace("https://", "HTTP:/"),
-        f"{ROOT}/a.csv?{_QUERY}",
-        f"{ROOT}/a.csv?{_V4}",
-    ],
+    ("verb", "path"),
+    [*((verb, URL) for verb in VERBS), *(("pipe_file", path) for path in ALIKE)],
 )
 def test_a_url_is_no_path(fs, owner, tmp_path, caplog, verb, path):
     """It is refused before anything is sent or logged, not repeated, and told its place."""

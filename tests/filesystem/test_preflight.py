@@ -36,17 +36,9 @@ def filesystem_of(tmp_path):
 @pytest.fixture
 def owners_upload(oss, owner):
     """Return the entry of a multipart upload that its owner has initiated."""
-    keys = {
-        "endpoint": oss.url,
-        "region": "cn-hangzhou",
-        "signer": "keys",
-    }
 
-    def make(monkeypatch, **more):
-        key = oss.credentials
-        monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
-        monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
-        fs = OSSPresignedFileSystem(**keys)
+    def make(**more):
+        fs = OSSPresignedFileSystem(signer="keys")
         target = Target(path=f"{BUCKET}/a")
         upload_id, _ = run(OSSCalls(fs.client, target).initiate)
         oss.clear()
@@ -147,7 +139,7 @@ def test_end_of_an_owners_upload_is_checked_first(
     filesystem_of, owners_upload, owner, monkeypatch
 ):
     """Before parts are sent it is known that Complete will take the headers."""
-    entry = owners_upload(monkeypatch)
+    entry = owners_upload()
     fs = filesystem_of(entry)
     private = {"headers": {"x-oss-object-acl": "private"}}
     with pytest.raises(NotSignedError, match="CompleteMultipartUpload"):
@@ -162,7 +154,7 @@ def test_end_of_an_owners_upload_is_checked_first(
 
 def test_owner_who_completes_needs_receipts(filesystem_of, owners_upload, monkeypatch):
     """Where the owner completes there is no end to check, but receipts to write."""
-    entry = owners_upload(monkeypatch, complete="external")
+    entry = owners_upload(complete="external")
     with pytest.raises(ConfigurationError, match="receipts"):
         filesystem_of(entry).pipe_file(f"{BUCKET}/a", b"x")
     told = []

@@ -18,16 +18,6 @@ def test_nobody_is_told_when_nobody_listens():
     assert not SharedCallback(NoOpCallback()).is_heard
 
 
-def test_a_callback_is_told_size_and_bytes():
-    """Negative numbers take back a failed try."""
-    callback = Callback()
-    told = SharedCallback(callback)
-    told.set_size(10)
-    for sent in (6, -6, 10):
-        told.add(sent)
-    assert (callback.size, callback.value) == (10, 10)
-
-
 @contextlib.contextmanager
 def file_of(shared):
     """The callback of a file, as a transfer on the engine's loop has it."""

@@ -163,20 +163,6 @@ def test_several_failures_are_all_named(blind, owner):
     assert not owner.stored()
 
 
-def test_an_interrupt_stops_and_waits(blind, owner, tmp_path, interrupt_at):
-    """After Ctrl-C nothing more is sent or published."""
-    (tmp_path / "f").write_bytes(bytes(3_000_000))
-    interrupt_at(blind, "PutObject", 2)
-    names = [f"{ROOT}/{n}" for n in range(50)]
-    with pytest.raises(KeyboardInterrupt):
-        blind.put([tmp_path / "f"] * 50, names, batch_size=2)
-    stored, count = owner.stored(), len(owner.oss.requests)
-    assert count <= 2
-    owner.wait_for_engine()
-    time.sleep(0.05)
-    assert (owner.stored(), len(owner.oss.requests)) == (stored, count)
-
-
 class Files(Callback):
     """Notes what fsspec's contract says: files here, bytes at the branches."""
 
@@ -341,17 +327,6 @@ def test_a_missing_source_is_an_error(blind, owner, tmp_path):
     with pytest.raises(FileNotFoundError):
         blind.put(tmp_path / "dangling", f"{ROOT}/f")
     assert not owner.actions()
-
-
-def test_options_of_a_put_reach_every_object(blind, owner, tree):
-    """Metadata of the call is stored with each file; a typo is an error."""
-    blind.put(str(tree), f"{ROOT}/t", recursive=True, metadata={"k": "v"})
-    found = [owner.oss.get(ROOT, key).headers["x-oss-meta-k"] for key in owner.stored()]
-    assert found == ["v", "v"]
-    count = len(owner.oss.requests)
-    with pytest.raises((ConfigurationError, UploadErrors), match="metdata"):
-        blind.put(str(tree), f"{ROOT}/t", recursive=True, metdata={"k": "v"})
-    assert len(owner.oss.requests) == count
 
 
 @pytest.mark.timeout(60)

@@ -10,7 +10,6 @@ import logging
 import os
 import pickle
 import signal
-import threading
 
 import fsspec
 import pytest
@@ -553,27 +552,3 @@ def test_an_expired_url_is_no_missing_object(fs, owner):
     for look in (fs.info, fs.cat_file, fs.open, fs.ls, fs.find):
         with pytest.raises(URLExpiredError):
             look(PATH)
-
-
-def test_readers_of_one_file_do_not_disturb_each_other(fs):
-    """Each has its own place, whatever thread it is in."""
-    fs.pipe_file(PATH, DATA)
-    found = []
-
-    def read(at):
-        with fs.open(PATH, block_size=64) as file:
-            file.seek(at)
-            found.append(file.read(100) == DATA[at : at + 100])
-
-    threads = [threading.Thread(target=read, args=(n * 100,)) for n in range(16)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert found == [True] * 16
-
-
-def test_an_own_body_is_a_file_in_memory(blind):
-    """Where nobody signs GET, reading back works on what was kept."""
-    blind.pipe_file(PATH, b"own")
-    assert isinstance(blind.open(PATH), io.BytesIO)

@@ -86,13 +86,6 @@ def test_a_map_stores_what_it_lists_and_nothing_else(owner):
     assert f"{BUCKET}/a.csv" in caught.value.nearest
 
 
-def test_an_inline_map_works_in_this_process(owner):
-    """A mapping needs no file."""
-    url_map = {f"{BUCKET}/a": owner.url("a")}
-    fsspec.filesystem("osspresigned", url_map=url_map).pipe(f"{BUCKET}/a", b"1")
-    assert owner.stored() == {"a": b"1"}
-
-
 def test_a_map_is_read_through_fsspec(owner):
     """The map may lie wherever fsspec reads; from there it must not lead to loopback."""
     with open(owner.map_file("a"), "rb") as file:

@@ -424,21 +424,6 @@ def test_the_last_object_is_published_after_all_others(blind, owner):
     assert sorted(keys[:-1]) == names
 
 
-def test_nothing_is_published_if_one_cannot_be(parted, owner):
-    """A part that failed after the file was closed is found before anything is out."""
-    gate = Fault(action="UploadPart", key="bad", part_number=3, status=403)
-    owner.oss.faults.add(gate)
-    with pytest.raises(OSError, match="bad") as caught, parted.transaction:
-        write(parted, "good")
-        file = parted.open(f"{ROOT}/bad", "wb")
-        file.write(bytes(5 * PART // 2))
-        with contextlib.suppress(AccessDeniedError):
-            file.close()
-    assert "none of 2 objects" in "".join(caught.value.__notes__)
-    assert not owner.stored()
-    assert not owner.oss.uploads(ROOT)
-
-
 def test_several_that_cannot_be_published_are_all_named(blind, owner):
     """Each file whose body failed is told, and nothing is published."""
     raises = pytest.raises(UploadErrors, match="none of 3 objects")

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import os
-import stat
 import threading
 
-import fsspec
 import pytest
 
 from fsspec_osspresigned.client.error_codes import from_reply
-from fsspec_osspresigned.emulator import Fault, StoredObject
+from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
     BlindAnswerWarning,
     ConfigurationError,
     IntegrityError,
     NetworkError,
-    NotSignedError,
     ReplyError,
     UploadErrors,
 )
@@ -32,28 +29,6 @@ PATH = f"{ROOT}/a.json"
 def headers(owner, key="a.json"):
     """Return what is stored beside an object."""
     return owner.oss.get(ROOT, key).headers
-
-
-def test_options_of_the_filesystem_and_of_the_call(only, owner):
-    """The call's options lie over the constructor's."""
-    fs = only(
-        content_type="text/plain",
-        metadata={"a": "1", "b": "1"},
-        headers={"Cache-Control": "no-cache"},
-        storage_class="IA",
-    )
-    fs.pipe_file(PATH, b"1")
-    assert headers(owner)["content-type"] == "text/plain"
-    assert headers(owner)["x-oss-storage-class"] == "IA"
-    with fs.open(
-        PATH, "wb", content_type="a/b", metadata={"b": "2"}, storage_class="Standard"
-    ) as file:
-        file.write(b"2")
-    found = headers(owner)
-    assert found["content-type"] == "a/b"
-    assert found["cache-control"] == "no-cache"
-    assert found["x-oss-storage-class"] == "Standard"
-    assert (found["x-oss-meta-a"], found["x-oss-meta-b"]) == ("1", "2")
 
 
 @pytest.mark.parametrize(
@@ -120,22 +95,6 @@ def test_a_bad_layer_leaves_no_open_file(blind, owner):
     assert not owner.actions()
 
 
-def test_text_and_compression_are_written_and_read(fs, owner):
-    """The layers of our own close in the right order."""
-    with fs.open(PATH, "w", encoding="utf-16", newline="\r\n") as file:
-        file.write("ä\n")
-    assert owner.stored()["a.json"].decode("utf-16") == "ä\r\n"
-    path = f"{ROOT}/a.txt.gz"
-    with fs.open(path, "wt", compression="infer") as file:
-        file.write("text")
-    assert owner.stored()["a.txt.gz"][:2] == b"\x1f\x8b"
-    with fs.open(path, "rt", compression="gzip") as file:
-        assert file.read() == "text"
-    with fs.open(PATH, "wb", compression="infer") as file:
-        file.write(b"plain")
-    assert fs.cat_file(PATH) == b"plain"
-
-
 @pytest.mark.parametrize(
     "create",
     [
@@ -171,19 +130,6 @@ def test_touch_replaces_only_if_told(fs, owner):
     assert owner.stored() == {"a.json": b""}
 
 
-def test_a_transaction_publishes_at_its_end(blind, owner):
-    """Files of a transaction appear together, or not at all."""
-    with blind.transaction:
-        with blind.open(PATH, "wb") as file:
-            file.write(b"1")
-        with fsspec.open(
-            f"osspresigned://{ROOT}/b", "wb", signer=blind.storage_options["signer"]
-        ) as f:
-            f.write(b"2")
-        assert not owner.stored()
-    assert owner.stored() == {"a.json": b"1", "b": b"2"}
-
-
 def test_copying_keeps_what_belongs_to_the_object(fs, owner):
     """Metadata of the source stays, unless other is demanded."""
     fs.pipe_file(PATH, b"1", metadata={"k": "v"}, content_type="a/b")
@@ -213,119 +159,6 @@ def test_a_reply_to_a_copy_is_read(fs, owner, monkeypatch):
     fs.pipe_file(PATH, b"1")
     with pytest.raises(ReplyError, match="CopyObject is bad"):
         fs.cp_file(PATH, f"{ROOT}/d")
-
-
-def test_reading_where_everything_is_signed(fs, owner, tmp_path):
-    """Ranges, files and listings come from the store."""
-    fs.pipe_file(PATH, bytes(range(200)), metadata={"k": "v"})
-    data = bytes(range(200))
-    for start, end in [
-        (None, None),
-        (0, None),
-        (5, None),
-        (None, 5),
-        (5, 10),
-        (-5, None),
-        (-10, -5),
-        (5, -5),
-        (10, 5),
-        (150, 1000),
-        (300, None),
-        (300, 400),
-        (-300, None),
-    ]:
-        assert fs.cat_file(PATH, start, end) == data[start:end]
-    assert fs.cat([PATH]) == {PATH: data}
-    with fs.open(PATH, block_size=50) as file:
-        file.seek(100)
-        assert file.read(10) == data[100:110]
-        assert file.read() == data[110:]
-    with pytest.raises(FileNotFoundError):
-        fs.open(f"{ROOT}/none")
-    with pytest.raises(FileNotFoundError):
-        fs.info(f"{ROOT}/none")
-    info = fs.info(PATH)
-    assert info["size"] == 200
-    assert info["crc64"] == owner.oss.get(ROOT, "a.json").crc64
-    assert fs.created(PATH) == fs.modified(PATH) == info["LastModified"]
-    assert fs.ls(ROOT)[0]["LastModified"].tzinfo is not None
-    target = tmp_path / "new" / "a"
-    umask = os.umask(0o027)
-    try:
-        fs.get(ROOT, str(tmp_path / "new"), recursive=True)
-    finally:
-        os.umask(umask)
-    found = [path for path in tmp_path.rglob("*") if path.is_file()]
-    assert [path.read_bytes() for path in found] == [data]
-    assert stat.S_IMODE(found[0].stat().st_mode) == 0o640
-    with pytest.raises(FileNotFoundError):
-        fs.get_file(f"{ROOT}/none", target)
-
-
-def test_a_broken_download_leaves_the_old_file(fs, owner, tmp_path, monkeypatch):
-    """A local file is replaced only when everything has arrived and fits its CRC."""
-    fs.pipe_file(PATH, b"12345")
-    owner.oss.faults.add(Fault(action="GetObject", wrong_crc=True, times=None))
-    target = tmp_path / "a"
-    target.write_bytes(b"old")
-    for read in (lambda: fs.get_file(PATH, target), lambda: fs.cat_file(PATH)):
-        with pytest.raises(IntegrityError):
-            read()
-    assert target.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["a"]
-
-
-def test_listing_and_finding(fs, owner):
-    """One listing request finds a whole tree, with odd slashes and markers."""
-    for key in ("d/a", "d/e/f/g", "d//x", "d/m/", "dd"):
-        owner_put(owner, key)
-    assert fs.ls(f"{ROOT}/d", detail=False) == [
-        f"{ROOT}/d/a",
-        f"{ROOT}/d/e",
-        f"{ROOT}/d/m",
-    ]
-    owner.oss.clear()
-    names = [f"{ROOT}/{key}" for key in ("d//x", "d/a", "d/e/f/g", "d/m/")]
-    assert fs.find(f"{ROOT}/d") == names
-    assert owner.actions() == ["ListObjectsV2"]
-    assert fs.find(f"{ROOT}/d", maxdepth=1) == [f"{ROOT}/d/a"]
-    assert fs.find(ROOT, maxdepth=2, withdirs=True) == [
-        ROOT,
-        f"{ROOT}/d",
-        f"{ROOT}/d/a",
-        f"{ROOT}/d/e",
-        f"{ROOT}/d/m",
-        f"{ROOT}/dd",
-    ]
-    assert fs.find(f"{ROOT}/d/a") == [f"{ROOT}/d/a"]
-    assert fs.find(f"{ROOT}/none") == []
-    assert fs.ls(f"{ROOT}/d/a", detail=False) == [f"{ROOT}/d/a"]
-    assert fs.isdir(f"{ROOT}/d/e")
-    assert fs.glob(f"{ROOT}/d/**/g") == [f"{ROOT}/d/e/f/g"]
-    with pytest.raises(FileNotFoundError):
-        fs.ls(f"{ROOT}/none")
-    fs.mkdir(f"{ROOT}/made")
-    assert fs.ls(f"{ROOT}/made") == []
-    with pytest.raises(ValueError, match="maxdepth"):
-        fs.find(ROOT, maxdepth=0)
-
-
-def owner_put(owner, key):
-    """Store an object as somebody else would."""
-    bucket = owner.oss.store.buckets[ROOT]
-    like = StoredObject(
-        key=key, etag="E", crc64=0, headers={"x-oss-storage-class": "IA"}
-    )
-    owner.oss.store.put(bucket, like, exclusive=False)
-
-
-def test_listings_come_in_pages(fs, owner, monkeypatch):
-    """More than one page is one answer."""
-    monkeypatch.setattr("fsspec_osspresigned.objects.calls.PAGE_SIZE", 2)
-    fs.pipe({f"{ROOT}/p/{n}": b"" for n in range(5)})
-    owner.oss.clear()
-    assert len(fs.ls(f"{ROOT}/p")) == 5
-    assert owner.actions() == ["ListObjectsV2"] * 3
 
 
 def test_a_listing_that_is_none_is_an_error(fs, monkeypatch):
@@ -367,15 +200,6 @@ def test_an_asynchronous_file_says_that_it_is_none(blind):
         asyncio.run(blind.open_async(PATH, "wb"))
 
 
-def test_put_only_keys_are_not_stopped_by_a_denied_listing(fs, owner):
-    """A store that denies looking leaves the layout to the slashes."""
-    owner.oss.faults.add(Fault(action="ListObjectsV2", status=403, times=None))
-    fs.put(__file__, f"{ROOT}/name")
-    assert set(owner.stored()) == {"name"}
-    with pytest.raises(FileNotFoundError):
-        fs.info(f"{ROOT}/none")
-
-
 @pytest.mark.parametrize("code", ["AccessDenied", None])
 def test_a_denied_look_is_no_mistake(code):
     """Some stores answer a HEAD with 403 and nothing that tells why."""
@@ -402,23 +226,6 @@ def test_downloads_at_once_do_not_touch_the_umask(fs, tmp_path):
     after = os.umask(before)
     assert after == before
     assert len(list(tmp_path.iterdir())) == 8
-
-
-def test_nothing_is_removed_without_permission(only, owner):
-    """A refusal for an object that HEAD shows is a PermissionError only for own ones."""
-    fs = only("HeadObject")
-    fs.pipe_file(PATH, b"x")
-    with pytest.raises(NotSignedError):
-        fs.rm_file(PATH)
-    assert "a.json" in owner.stored()
-
-
-def test_a_bucket_stays(fs, owner):
-    """Removing everything in a bucket leaves the bucket itself alone."""
-    fs.pipe({f"{ROOT}/{n}": b"x" for n in "ab"})
-    fs.rm(ROOT, recursive=True)
-    assert not owner.stored()
-    assert fs.isdir(ROOT)
 
 
 @pytest.mark.parametrize("text", [None, "", "yesterday"])

@@ -77,13 +77,6 @@ def test_every_size_arrives_whole(parts, owner, tmp_path, size):
     assert set(pins[1:]) <= {etag}
 
 
-def test_a_large_object_arrives_in_each_world(full, tmp_path):
-    """Ranges need no signature of their own."""
-    full.pipe_file(PATH, bytes(9 * 1024 * 1024))
-    full.get_file(PATH, tmp_path / "a")
-    assert (tmp_path / "a").read_bytes() == bytes(9 * 1024 * 1024)
-
-
 def test_an_object_that_is_replaced_meanwhile_is_an_error(parts, owner, tmp_path):
     """Ranges of two versions never make one file."""
     parts.pipe_file(PATH, LARGE)
@@ -174,17 +167,6 @@ def test_a_retry_after_a_smaller_version_leaves_nothing_of_the_larger_one(
 
     full.get_file(PATH, tmp_path / "a", callback=Replaces())
     assert (tmp_path / "a").read_bytes() == now
-
-
-def test_ranges_that_fail_are_one_failure(parts, owner, tmp_path):
-    """A file has one error, and leaves nothing behind."""
-    parts.pipe_file(PATH, LARGE)
-    owner.oss.faults.add(
-        Fault(action="GetObject", after=1, refuse="denied", delay=0.05, times=None)
-    )
-    with pytest.raises(AccessDeniedError):
-        parts.get_file(PATH, tmp_path / "a")
-    assert left(tmp_path) == []
 
 
 def test_a_cancelled_download_leaves_nothing(parts, owner, tmp_path):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import warnings
 
 import pytest
@@ -58,16 +57,6 @@ def test_own_objects_answer(blind):
     assert blind.created(path) == blind.modified(path)
     assert abs(blind.created(path).timestamp() - receipt.stored_at) < 1e-3
     blind.invalidate_cache()
-
-
-def test_list_of_own_objects_says_that_it_is_partial(blind):
-    """Once per bucket: objects of others may be there."""
-    blind.pipe_file(f"{ROOT}/d/a", b"a")
-    with pytest.warns(BlindAnswerWarning, match="only objects that this process wrote"):
-        assert blind.ls(f"{ROOT}/d", detail=False) == [f"{ROOT}/d/a"]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert blind.ls(ROOT, detail=False) == [f"{ROOT}/d"]
 
 
 @pytest.mark.parametrize("ask", ["find", "glob", "du"])
@@ -191,19 +180,6 @@ def test_the_unknown_is_an_error_if_that_is_wanted(only):
     assert fs.exists(f"{ROOT}/x")
 
 
-def test_removing_and_copying_own_objects_is_forbidden(blind):
-    """An own object is there, so it is not missing: nobody signs its removal."""
-    blind.pipe_file(f"{ROOT}/d/x", b"x")
-    for change in (
-        lambda: blind.rm_file(f"{ROOT}/d/x"),
-        lambda: blind.rm(f"{ROOT}/d", recursive=True),
-        lambda: blind.cp_file(f"{ROOT}/d/x", f"{ROOT}/y"),
-    ):
-        with pytest.raises(NotSignedError, match="not granted"):
-            change()
-    assert blind.exists(f"{ROOT}/d/x")
-
-
 def test_directories_are_remembered(blind, oss):
     """Writers make directories and look at them: OSS has none, so we keep them."""
     blind.mkdir(f"{ROOT}/a/b", create_parents=True, mode=0o777)
@@ -221,34 +197,6 @@ def test_directories_are_remembered(blind, oss):
     with pytest.warns(BlindAnswerWarning):
         assert not blind.isdir(f"{ROOT}/c")
     assert not oss.requests
-
-
-def test_memory_is_shared_by_equal_options_in_every_thread(environment):
-    """Zarr's asynchronous twin and other threads know what was written."""
-
-    def refuse(operations):
-        raise PermissionError
-
-    one, twin = (
-        OSSPresignedFileSystem(signer=refuse),
-        OSSPresignedFileSystem(signer=refuse, asynchronous=True, batch_size=3),
-    )
-    assert one is not twin
-    assert one.client is twin.client
-    found = []
-    thread = threading.Thread(
-        target=lambda: found.append(OSSPresignedFileSystem(signer=refuse))
-    )
-    thread.start()
-    thread.join()
-    assert found == [one]
-    assert (
-        OSSPresignedFileSystem(signer=refuse, unknown="error").client is not one.client
-    )
-    assert (
-        OSSPresignedFileSystem(signer=refuse, use_listings_cache=False).client
-        is one.client
-    )
 
 
 def test_what_is_seen_wins_over_what_is_remembered(only):

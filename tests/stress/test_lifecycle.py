@@ -7,19 +7,13 @@ files), ``test_unfinished.py`` (signals, ``os._exit``), ``filesystem/test_instan
 
 from __future__ import annotations
 
-import asyncio
-import gc
-import pickle
 import subprocess
 import sys
 import textwrap
-import threading
 
 import pytest
 
 from fsspec_osspresigned.emulator import Fault
-from fsspec_osspresigned.errors import DiscardWarning
-from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART as PART
 
 pytestmark = pytest.mark.slow
@@ -37,19 +31,7 @@ def wait(child):
 
 
 @pytest.fixture
-def uploader(oss, monkeypatch):
-    """Set what ``signer="keys"`` reads, here and in child processes."""
-    key = oss.credentials
-    monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
-    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
-    monkeypatch.setenv("OSS_ENDPOINT", oss.url)
-    monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
-    yield
-    OSSPresignedFileSystem.clear_instance_cache()
-
-
-@pytest.fixture
-def run(uploader):
+def run(oss):
     """Return a function that runs code in a new interpreter, which must end well."""
 
     def one(code: str, *, exit_code: int = 0, silent: bool = True) -> str:
@@ -196,46 +178,6 @@ def test_forked_child_cannot_go_on_with_its_parents_file(run, oss, compression, 
     assert not oss.uploads(BUCKET)
 
 
-def test_fork_out_of_a_thread_that_writes(run, oss):
-    """Locks that other threads of the parent hold do not stop the child."""
-    run("""
-        stop = threading.Event()
-        def work(name):
-            n = 0
-            while not stop.is_set():
-                fs.pipe_file(f"examplebucket/{name}", b"x" * (n := n + 1))
-        threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
-        for thread in threads:
-            thread.start()
-        codes = []
-        for turn in range(5):
-            child = os.fork()
-            if not child:
-                fs.pipe_file(f"examplebucket/child/{turn}", b"c")
-                os._exit(0)
-            codes.append(wait(child))
-        stop.set()
-        for thread in threads:
-            thread.join()
-        assert codes == [0] * 5
-    """)
-    assert {f"child/{n}" for n in range(5)} < set(stored(oss))
-
-
-def test_hard_exit_of_a_forked_child_leaves_the_parent_alone(run, oss):
-    """os._exit in a child, as multiprocessing does it, ends nothing of ours."""
-    run("""
-        file = fs.open("examplebucket/a", "wb")
-        file.write(bytes(3 * PART))
-        child = os.fork()
-        if not child:
-            os._exit(0)
-        wait(child)
-        file.close()
-    """)
-    assert stored(oss) == {"a": bytes(3 * PART)}
-
-
 @pytest.mark.parametrize("daemon", [True, False])
 def test_exit_with_open_files_in_threads(run, oss, daemon):
     """What threads left open is not published, leaves no parts, and is warned about."""
@@ -304,76 +246,3 @@ def test_exit_waits_for_threads_that_are_waited_for(run, oss):
         threading.Thread(target=work).start()
     """)
     assert stored(oss) == {"a": bytes(5 * PART)}
-
-
-def test_threads_share_one_instance(uploader, oss):
-    """Each writes its own files, all at once: every object is its own writer's."""
-    fs = OSSPresignedFileSystem(signer="keys", part_size=PART, max_concurrency=3)
-    failures = []
-
-    def work(n):
-        try:
-            for turn in range(3):
-                with fs.open(f"{BUCKET}/{n}/{turn}", "wb") as file:
-                    for _ in range(3):
-                        file.write(bytes([n]) * (PART - 7))
-        except BaseException as error:  # noqa: BLE001 - told by the test
-            failures.append(error)
-
-    threads = [threading.Thread(target=work, args=(n,)) for n in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
-    assert stored(oss) == {
-        f"{n}/{turn}": bytes([n]) * 3 * (PART - 7)
-        for n in range(8)
-        for turn in range(3)
-    }
-
-
-def test_threads_share_one_file(uploader, oss):
-    """Each write is whole, in some order."""
-    fs = OSSPresignedFileSystem(signer="keys", part_size=PART, max_concurrency=3)
-    with fs.open(f"{BUCKET}/a", "wb") as file:
-        threads = [
-            threading.Thread(
-                target=lambda n=n: [file.write(bytes([n]) * 1000) for _ in range(100)]
-            )
-            for n in range(6)
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
-        assert file.tell() == 600_000
-    data = stored(oss)["a"]
-    pieces = [data[n : n + 1000] for n in range(0, len(data), 1000)]
-    assert all(len(set(piece)) == 1 for piece in pieces)
-    assert sorted(piece[0] for piece in pieces) == [
-        n for n in range(6) for _ in range(100)
-    ]
-
-
-def test_files_inside_a_running_loop(uploader, oss):
-    """As in a notebook: they publish, are collected and refuse pickling as elsewhere."""
-    fs = OSSPresignedFileSystem(signer="keys", part_size=PART)
-
-    async def cell():
-        with fs.open(f"{BUCKET}/good", "wb") as file:
-            file.write(bytes(3 * PART))
-        left = fs.open(f"{BUCKET}/left", "wb")
-        left.write(bytes(3 * PART))
-        with pytest.raises(TypeError, match="cannot be pickled"):
-            pickle.dumps(left)
-        with pytest.warns(DiscardWarning, match="was never closed"):
-            del left
-            gc.collect()
-        with pytest.raises(ZeroDivisionError), fs.open(f"{BUCKET}/bad", "wb") as file:
-            file.write(bytes(3 * PART))
-            1 / 0  # noqa: B018 - the body raises
-        await asyncio.sleep(0)
-
-    asyncio.run(cell())
-    assert stored(oss) == {"good": bytes(3 * PART)}

@@ -178,23 +178,6 @@ def test_signal_ends_the_calls(oss, name, number):
 
 
 @pytest.mark.slow
-def test_progress_callback_gathers_calls(oss):
-    """A callback may await calls of the filesystem that waits for the callback."""
-    run_code("""
-        fs = OSSPresignedFileSystem(signer="keys", asynchronous=True)
-        file = Path("source")
-        file.write_bytes(b"x")
-        class Gathers(Callback):
-            def relative_update(self, inc=1):
-                asyncio.run(together(fs._put_file("source", f"{ROOT}/inner")))
-        asyncio.run(together(*(
-            fs._put_file("source", f"{ROOT}/{n}", callback=Gathers()) for n in range(20)
-        )))
-    """)
-    assert len(oss.objects(BUCKET)) == 21
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("call", ["fs._pipe_file(path, b'')", "fs._pipe({path: b''})"])
 def test_receipts_callback_awaits_calls(oss, call):
     """A callback may await calls, although all threads of the filesystem run callbacks."""

@@ -14,13 +14,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from tests.stress.walk import ROOT, Worker
 
 pytestmark = pytest.mark.slow
-
-THREADS = 32
 
 
 @contextlib.contextmanager
@@ -34,56 +31,13 @@ def within(seconds: float) -> Iterator[None]:
 
 
 @pytest.fixture
-def fs(monkeypatch) -> Iterator[OSSPresignedFileSystem]:
+def fs(oss) -> OSSPresignedFileSystem:
     """One filesystem for all, with small parts, and its store as ``fs.oss``."""
-    with Emulator() as oss:
-        key = oss.credentials
-        monkeypatch.setenv("OSS_ACCESS_KEY_ID", key.access_key_id)
-        monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", key.access_key_secret.reveal())
-        monkeypatch.setenv("OSS_ENDPOINT", oss.url)
-        monkeypatch.setenv("OSS_REGION", "cn-hangzhou")
-        made = OSSPresignedFileSystem(
-            signer="keys", part_size="100KiB", multipart_threshold="150KiB"
-        )
-        made.oss = oss
-        yield made
-
-
-def storm(fs, place, rounds: int, threads: int = THREADS) -> None:
-    """Let *threads* workers loose on one filesystem, and compare what is stored."""
-    workers = [Worker(fs, f"w{n:02}", place) for n in range(threads)]
-    running = [threading.Thread(target=w.run, args=(rounds,)) for w in workers]
-    for thread in running:
-        thread.start()
-    for thread in running:
-        thread.join()
-    failed = [worker.error for worker in workers if worker.error is not None]
-    assert not failed
-    wanted = {
-        f"{worker.name}/{key}": data
-        for worker in workers
-        for key, data in worker.wanted.items()
-    }
-    found = fs.oss.objects(ROOT)
-    assert set(found) == set(wanted)
-    assert all(bytes(found[key]) == data for key, data in wanted.items())
-    assert not fs.oss.uploads(ROOT)
-    assert not fs._intrans
-
-
-@pytest.mark.slow
-def test_32_threads_on_one_filesystem(fs, tmp_path):
-    """Mixed verbs and transactions: each thread finds exactly what it wrote."""
-    with within(50):
-        storm(fs, tmp_path, rounds=2)
-
-
-@pytest.mark.heavy
-@pytest.mark.timeout(600)
-def test_32_threads_for_long(fs, tmp_path):
-    """The same, until every pair of verbs has met."""
-    with within(550):
-        storm(fs, tmp_path, rounds=100)
+    made = OSSPresignedFileSystem(
+        signer="keys", part_size="100KiB", multipart_threshold="150KiB"
+    )
+    made.oss = oss
+    return made
 
 
 def fork(run) -> int:

@@ -28,7 +28,7 @@ from fsspec_osspresigned import sync
 from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.congestion import CircuitBreaker
 from fsspec_osspresigned.emulator import Fault
-from fsspec_osspresigned.engine.engine import run, user_code, within_user_code
+from fsspec_osspresigned.engine.engine import within_user_code
 from fsspec_osspresigned.engine.limits import RequestLimiter
 from fsspec_osspresigned.errors import NetworkError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
@@ -385,9 +385,6 @@ def run_all(fs: Any, place: Path) -> None:
     sync("memory://source", f"{ROOT}/synced", filesystem=fs)
 
 
-# -- code of the user --------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("width", [1, 2])
 def test_callback_uses_the_filesystem_while_all_places_are_taken(oss, tmp_path, width):
     """Each request in flight waits for a callback, which sends requests of all kinds."""
@@ -400,35 +397,12 @@ def test_callback_uses_the_filesystem_while_all_places_are_taken(oss, tmp_path, 
     assert {len(value) for value in oss.objects(ROOT).values()} == {1, 3 * MIN_PART}
 
 
+# -- code of the user --------------------------------------------------------------------
+
+
 def breaker() -> CircuitBreaker:
     """Return a circuit breaker that one failure opens."""
     made = CircuitBreaker(1, pause=0.0, longest=0.0)
     made.leave(NetworkError("no answer", path="b/k"), probes=False)
     assert made.is_open
     return made
-
-
-def test_code_of_the_user_does_not_wait_for_a_probe():
-    """A callback of the probe itself may send requests."""
-
-    async def both() -> tuple[bool, bool]:
-        made = breaker()
-        first = await made.enter("b/k")
-        with user_code():
-            return first, await asyncio.wait_for(made.enter("b/k"), 5)
-
-    assert run(both) == (True, False)
-
-
-def test_probe_is_given_back_by_its_end():
-    """Another request was answered before the probe; later ones still probe."""
-
-    async def again() -> bool:
-        made = breaker()
-        assert await made.enter("b/k")
-        made.leave(None, probes=False)
-        made.leave(None, probes=True)
-        made.leave(NetworkError("no answer", path="b/k"), probes=False)
-        return await asyncio.wait_for(made.enter("b/k"), 5)
-
-    assert run(again)

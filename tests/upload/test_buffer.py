@@ -16,7 +16,7 @@ from fsspec_osspresigned.engine.limits import MemoryAccount, MemoryBudget
 from fsspec_osspresigned.http.body import BLOCK, bytes_in
 from fsspec_osspresigned.units import KIB, MIB
 from fsspec_osspresigned.upload.buffer import PartBuffer
-from fsspec_osspresigned.upload.writer import PresignedWriter, bytes_of
+from fsspec_osspresigned.upload.writer import PresignedWriter
 
 FOREVER = 1 << 60
 LEAST = 100 * KIB  # bytes of the smallest part that OSS permits
@@ -182,16 +182,6 @@ def test_any_writes_while_memory_is_short(writes, busy, size):
     found = parts.close()
     assert b"".join(found) == whole
     assert all(LEAST <= len(part) <= size for part in found[:-1])
-
-
-def test_full_part_waits():
-    """A part that is full goes when there is more: it may be the only one."""
-    parts = Parts(100)
-    parts.write(bytes(100))
-    assert parts.buffer.held == 100
-    assert not parts.upload.bodies
-    parts.write(b"x")
-    assert parts.close() == [bytes(100), b"x"]
 
 
 # -- what is kept, and what is copied ---------------------------------------------------
@@ -419,19 +409,6 @@ def test_small_parts_are_not_all():
     assert sizes == [128 * KIB, 128 * KIB, *[2 * MIB] * 3, 1792 * KIB]
 
 
-def test_files_that_come_later_get_memory_too():
-    """Where half of the memory is used, each file gets an equal share of it."""
-    memory = MemoryBudget()
-    one, two, three = (taken(memory, size) for size in (4, 2, 0))
-    assert one.has_room(4, 20)  # half of all is for any of them
-    assert one.has_room(6, 20)
-    assert not one.has_room(7, 20)
-    assert two.has_room(8, 20)
-    assert three.has_room(6, 20)
-    assert not three.has_room(7, 20)
-    assert not three.has_room(15, 20)
-
-
 def test_memory_is_given_back_once():
     """A part that is released twice frees its bytes, and its buffer, once."""
     parts = Parts(MIB)
@@ -456,10 +433,3 @@ def test_memory_of_parts_that_were_lost():
     assert parts.memory.used > 3 * MIB
     parts.file.discard()
     assert parts.memory.used == 0
-
-
-def test_bytes_of_anything():
-    """Any buffer is seen as its bytes."""
-    assert (
-        bytes(bytes_of(array.array("H", [1, 2]))) == array.array("H", [1, 2]).tobytes()
-    )

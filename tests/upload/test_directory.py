@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import logging
 import os
 import shutil
 import stat
@@ -267,20 +266,6 @@ def test_a_journal_that_cannot_be_read_is_said_and_replaced(place, caplog):
     assert place.hold(PATH, SOURCE).record.head == HEAD
 
 
-def test_a_full_disk_is_said_once_and_stops_nothing(place, caplog, monkeypatch):
-    """Without a head there is no journal; the upload does not notice."""
-    held = place.hold(PATH, SOURCE)
-    with monkeypatch.context() as patch:
-        patch.setattr(os, "write", full)
-        held.create(HEAD)
-        held.append(PART)
-    assert not held.keeps
-    held.release()
-    (said,) = caplog.messages
-    assert "No space left" in said
-    assert "the upload goes on" in said
-
-
 def test_a_disk_that_fills_up_later_keeps_what_it_has(place, caplog, monkeypatch):
     """What is in the journal can be gone on with, and later lines count again."""
     held = place.hold(PATH, SOURCE)
@@ -365,33 +350,9 @@ def test_when_an_upload_begins_anew(new, reason):
     assert reason_to_start_over(HEAD, new) == reason
 
 
-def test_an_owners_upload_must_be_the_one_that_is_granted():
-    """A new map brings a new upload."""
-    old = evolve(HEAD, owners=True)
-    assert reason_to_start_over(old, old) is None
-    new = evolve(old, upload_id="V")
-    assert reason_to_start_over(old, new) == "another upload is granted"
-
-
 def test_demands_are_compared_without_being_written_down():
     """Names count without case and order; the digest does not spell out a value."""
     one = demands_of({"x-oss-meta-a": "secret", "Content-Type": "text/csv"})
     assert one == demands_of({"content-type": "text/csv", "X-OSS-Meta-A": " secret"})
     assert one != demands_of({"x-oss-meta-a": "secret"})
     assert "secret" not in one
-
-
-def test_log_records_are_of_one_logger(place, caplog, monkeypatch):
-    """They can be turned off by name."""
-
-    def odd(*_, **__):
-        raise OSError("odd")
-
-    held = place.hold(PATH, SOURCE)
-    monkeypatch.setattr(LineFile, "create", odd)
-    held.create(HEAD)
-    held.release()
-    (record,) = caplog.records
-    assert record.levelno == logging.WARNING
-    assert record.name == "fsspec_osspresigned.upload.journal"
-    assert "(odd)" in record.message

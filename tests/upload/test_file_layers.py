@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import gzip
-import io
-
 import pytest
 
-from fsspec_osspresigned.errors import UploadDiscardedError
 from fsspec_osspresigned.http.body import bytes_in
-from fsspec_osspresigned.upload.layers import ChainedWriter, PresignedWriter, TextWriter
+from fsspec_osspresigned.upload.layers import PresignedWriter, TextWriter
 from fsspec_osspresigned.upload.plan import UploadPlan
 
 
@@ -48,53 +44,6 @@ class Upload:
 def upload():
     """Return an upload that keeps what it is given."""
     return Upload()
-
-
-def layers(upload):
-    """Return text over gzip over a writer, which waits for its commit."""
-    binary = PresignedWriter(upload, path="b/k", autocommit=False)
-    chain = ChainedWriter(gzip.GzipFile(fileobj=binary, mode="wb"), binary)
-    return TextWriter(chain, encoding="utf-8")
-
-
-def test_commit_ends_all_layers(upload):
-    """Text is encoded, the codec ended, and the upload published once."""
-    file = layers(upload)
-    file.write("h\u00e4")
-    with pytest.raises(UploadDiscardedError, match="still open"):
-        file.wait_for_parts()
-    file.commit()
-    file.commit()
-    assert gzip.decompress(upload.data) == "h\u00e4".encode()
-    assert upload.ends == ["published"]
-    assert (file.path, file.receipt) == ("b/k", None)
-    file.close()
-
-
-def test_discard_drops_the_codec(upload):
-    """Nothing is sent, and no layer complains when it is collected."""
-    file = layers(upload)
-    file.write("text")
-    file.discard()
-    assert (upload.data, upload.ends) == (b"", ["discarded"])
-    with pytest.raises(ValueError, match="closed"):
-        file.write("more")
-
-
-def test_codec_that_fails_discards(upload):
-    """Of a stream whose codec has failed nothing is published."""
-
-    class Failing(io.BytesIO):
-        def write(self, _):
-            raise OSError("failed")
-
-    binary = PresignedWriter(upload, path="b/k")
-    chain = ChainedWriter(Failing(), binary)
-    with pytest.raises(OSError, match="failed"):
-        chain.write(b"x")
-    with pytest.raises(OSError, match="failed"):
-        chain.close()
-    assert "published" not in upload.ends
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from attrs import evolve
 from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.retry import RetryPolicy
 from fsspec_osspresigned.emulator import Fault
-from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
     CallbackFailedWarning,
@@ -21,7 +20,6 @@ from fsspec_osspresigned.errors import (
     IntegrityError,
     NetworkError,
     NotSignedError,
-    ObjectExistsError,
     Outcome,
     OutcomeUnknownError,
     Refused,
@@ -37,7 +35,6 @@ from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing.post_policy import PolicyCondition
-from fsspec_osspresigned.upload.transaction import Transaction
 from tests.form_signer import FormSigner
 from tests.uploading import PlainUpload, put
 
@@ -111,30 +108,6 @@ def test_file_is_streamed(oss, tmp_path):
     assert len(moved) > 10
 
 
-def test_properties_are_fields(oss):
-    """What a PutObject sends as headers is stored from the fields of the form."""
-    store(
-        oss,
-        headers={"Content-Type": "text/csv", "x-oss-meta-a": "1"},
-        optional_headers={"Cache-Control": "no-cache"},
-    )
-    found = oss.get(BUCKET, KEY).headers
-    names = ("content-type", "x-oss-meta-a", "cache-control")
-    assert [found[name] for name in names] == ["text/csv", "1", "no-cache"]
-    assert stored(oss) == DATA
-
-
-def test_stream_waits_on_disk(oss):
-    """One form needs the length, so a stream is spooled and sent at its end."""
-    upload = PlainUpload(client_of(FormSigner(oss)), Target(path=PATH))
-    for _ in range(3):
-        upload.add(MemoryBody.of(DATA))
-    assert stored(oss) is None
-    receipt = upload.finish()
-    assert stored(oss) == 3 * DATA
-    assert (receipt.verified, receipt.parts) == ("crc64", ())
-
-
 def test_checkpoint_of_a_form(oss, tmp_path, caplog):
     """There are no parts to keep: a large file is told so, and sent as a whole."""
     caplog.set_level(logging.INFO, "fsspec_osspresigned.upload.resume")
@@ -148,18 +121,6 @@ def test_checkpoint_of_a_form(oss, tmp_path, caplog):
     (said,) = [record.getMessage() for record in caplog.records]
     assert said.startswith(f"{BUCKET}/large: a grant has no parts to resume")
     assert actions(oss) == ["PostObject"] * 2
-
-
-def test_transaction_of_forms(oss):
-    """Small objects are forms of the commit, and none is sent before it."""
-    client = client_of(FormSigner(oss))
-    with Transaction(client) as transaction:
-        for name in "abc":
-            where = Target(path=f"{BUCKET}/in/{name}")
-            run(transaction.add_source, where, MemoryBody.of(DATA))
-        assert not oss.requests
-    assert actions(oss) == ["PostObject"] * 3
-    assert oss.objects(BUCKET) == {f"in/{name}": DATA for name in "abc"}
 
 
 # -- what is refused before the first byte -------------------------------------------------
@@ -320,16 +281,6 @@ def test_own_first_try_may_be_what_exists(oss, by_policy):
     with pytest.raises(OutcomeUnknownError, match="unknown") as caught:
         store(oss, signer=signer, headers={} if by_policy else lock)
     assert caught.value.outcome is Outcome.UNKNOWN
-
-
-def test_object_that_exists(oss):
-    """The first try tells it surely, and nothing was replaced."""
-    store(oss, b"old")
-    with pytest.raises(ObjectExistsError) as caught:
-        store(oss, headers={FORBID_OVERWRITE: "true"})
-    assert caught.value.outcome is Outcome.NOT_STORED
-    assert "already there" in str(caught.value)
-    assert stored(oss) == b"old"
 
 
 # -- refusals ------------------------------------------------------------------------------

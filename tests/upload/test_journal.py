@@ -385,12 +385,3 @@ def test_lines_of_many_threads_do_not_mix(place):
         thread.join()
     one.close()
     assert len(parse(read(place)).parts) == 160
-
-
-def test_after_the_end_nothing_is_written(place):
-    """A straggler among the workers finds a closed journal, not somebody's descriptor."""
-    one = LineFile.create(place, [head_line(HEAD)], sync=True)
-    one.close()
-    one.close()
-    one.append(part_line(kept(1)))
-    assert read(place) == head_line(HEAD)

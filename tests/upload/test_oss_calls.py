@@ -14,21 +14,17 @@ from fsspec_osspresigned.errors import (
     IntegrityError,
     NetworkError,
     NetworkTimeoutError,
-    NotSignedError,
     ObjectExistsError,
     Outcome,
     OutcomeUnknownError,
     StoreUnavailableError,
-    UploadNotFoundError,
 )
 from fsspec_osspresigned.http.body import MemoryBody
 from fsspec_osspresigned.http.transport import Transport
-from fsspec_osspresigned.model import FORBID_OVERWRITE, MIN_PART, Action
+from fsspec_osspresigned.model import FORBID_OVERWRITE, MIN_PART
 from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
-from fsspec_osspresigned.signers.base import Signer
-from fsspec_osspresigned.signers.keys import KeySigner
-from tests.uploading import put
+from tests.uploading import OwnerSigner, put
 
 BUCKET, KEY = "examplebucket", "a/b"
 DATA = os.urandom(2 * MIN_PART + 7)
@@ -39,21 +35,10 @@ BEFORE = {"status": 500, "times": None}
 
 def store(oss: Emulator, data: bytes, *refused: str, retries: int = 1, **target):
     """Store *data* where the signer signs all but the *refused* actions."""
-    keys = KeySigner(
-        credentials=lambda: oss.credentials, endpoint=oss.endpoint, region=oss.region
-    )
-
-    class Refusing(Signer):
-        def sign(self, operations):
-            for operation in operations:
-                if operation.action in refused:
-                    raise NotSignedError("the test says so", path=operation.path)
-            return keys.sign(operations)
-
     options = {"signer": "keys", "part_size": MIN_PART, "multipart_threshold": MIN_PART}
     client = Client(
         Options.from_storage_options(options),
-        Refusing(),
+        OwnerSigner(oss, refuses=refused),
         Transport(connect_timeout=5.0, progress_timeout=5.0),
         policy=RetryPolicy(retries=retries, base=0.0),
     )
@@ -158,21 +143,6 @@ def test_parts_that_are_gone_prove_nothing(oss):
     assert stored(oss) == DATA
 
 
-def test_upload_that_somebody_aborted(oss):
-    """NoSuchUpload at the first try, and no object: not stored."""
-    oss.faults.add(
-        Fault(
-            action="CompleteMultipartUpload",
-            status=404,
-            code="NoSuchUpload",
-            times=None,
-        )
-    )
-    with pytest.raises(UploadNotFoundError) as caught:
-        store(oss, DATA)
-    assert caught.value.outcome is Outcome.NOT_STORED
-
-
 @pytest.mark.parametrize("action", ["HeadObject", "ListParts"])
 def test_looking_is_tried_again_where_the_store_answers(oss, action):
     """NoSuchUpload after a lost reply comes from a store that only stumbles now."""
@@ -213,14 +183,6 @@ def test_refusal_is_not_looked_into(oss):
         store(oss, b"other", headers={FORBID_OVERWRITE: "true"})
     assert caught.value.outcome is Outcome.NOT_STORED
     assert "HeadObject" not in [record.action for record in oss.requests]
-
-
-def test_part_that_fails_is_never_doubtful(oss):
-    """A lost part makes no object, whatever became of it."""
-    oss.faults.add(Fault(action="UploadPart", **LOST))
-    with pytest.raises(NetworkError) as caught:
-        store(oss, DATA)
-    assert caught.value.outcome is Outcome.NOT_STORED
 
 
 @pytest.mark.parametrize("data", [SMALL, DATA], ids=["put", "multipart"])
@@ -277,13 +239,3 @@ def test_object_without_the_checksum_that_was_insisted_on(oss):
 def test_which_failures_leave_a_doubt(failure, doubt):
     """Only what the server may have done, without saying so or with other bytes."""
     assert may_have_acted(failure) is doubt
-
-
-def test_actions_that_publish():
-    """Only these make an object visible."""
-    assert [action for action in Action if action.publishes] == [
-        Action.PutObject,
-        Action.PostObject,
-        Action.CopyObject,
-        Action.CompleteMultipartUpload,
-    ]

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsspec_osspresigned.errors import ExclusiveNotEnforcedError, TooLargeError
 from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.model import PartReceipt, Reply
 from fsspec_osspresigned.options.of_objects import Target
@@ -59,14 +58,6 @@ def test_missing_part_is_never_published():
         assert builder.parts
 
 
-def test_parts_run_out():
-    """No number is given out that cannot be signed."""
-    builder = ReceiptBuilder(Target(path="b/k"), 2)
-    assert [builder.next_number(), builder.next_number()] == [1, 2]
-    with pytest.raises(TooLargeError, match="all 2 parts are used up"):
-        builder.next_number()
-
-
 @pytest.mark.parametrize(
     ("stored", "numbers"),
     [((), ""), ((3,), "3"), ((1, 2, 3), "1-3"), ((5, 1, 2, 4, 8), "1-2, 4-5, 8")],
@@ -81,25 +72,6 @@ def test_stored_numbers_for_people(stored, numbers):
     assert builder.stored_numbers == numbers
 
 
-@pytest.mark.parametrize(
-    ("parts", "whole", "verified"),
-    [
-        ([], "crc64", "crc64"),
-        ([], "none", "none"),
-        (["md5", "md5"], "none", "md5"),
-        (["md5", "crc64"], "none", "none"),
-        (["md5", "none"], "crc64", "crc64"),
-    ],
-)
-def test_what_verified_it(parts, whole, verified):
-    """What proved the whole object, else what proved each of its parts."""
-    builder = ReceiptBuilder(Target(path="b/k"))
-    for proof in parts:
-        builder.add_part(part(builder.next_number(), b"a"), proof, None)
-    receipt = builder.build(Reply(status=200), len(parts), None, whole)
-    assert (receipt.verified, receipt.status) == (verified, "stored")
-
-
 def test_retries_add_up():
     """Those of all parts and of the last step; a part of another process has none."""
     builder = ReceiptBuilder(Target(path="b/k"))
@@ -110,11 +82,3 @@ def test_retries_add_up():
     assert (receipt.retries, receipt.resigns) == (3, 1)
     assert (receipt.status, receipt.upload_id) == ("callback_failed", "U")
     assert builder.build(None, 2, None).status == "pending"
-
-
-def test_version_over_an_exclusive_object():
-    """A version is no receipt where nothing was to be replaced."""
-    target = Target(path="b/k", headers={"x-oss-forbid-overwrite": "true"})
-    reply = Reply(status=200, headers={"x-oss-version-id": "V"})
-    with pytest.raises(ExclusiveNotEnforcedError, match="stored as version V"):
-        ReceiptBuilder(target).build(reply, 0, None)

@@ -5,46 +5,23 @@ from __future__ import annotations
 import pytest
 
 from fsspec_osspresigned.client.client import Client
-from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.engine.engine import CarriedError
-from fsspec_osspresigned.errors import NotSignedError, UploadDiscardedError
+from fsspec_osspresigned.errors import UploadDiscardedError
 from fsspec_osspresigned.http.body import MemoryBody
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import MIN_PART
 from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
-from fsspec_osspresigned.signers import base
 from fsspec_osspresigned.signers.base import Grant
-from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.upload.modes import (
     Multipart,
     SinglePut,
     SpooledPut,
     as_failure,
 )
-from tests.uploading import PlainUpload
+from tests.uploading import OwnerSigner, PlainUpload
 
 BOTH, PUT, PARTS = Grant(), Grant(multipart=None), Grant(single=False)
-
-
-class Signer(base.Signer):
-    """The owner's key with a grant, which may refuse to initiate all the same."""
-
-    def __init__(self, oss: Emulator, grant: Grant, *, refuses: bool) -> None:
-        self.keys = KeySigner(
-            credentials=lambda: oss.credentials,
-            endpoint=oss.endpoint,
-            region=oss.region,
-        )
-        self.given, self.refuses = grant, refuses
-
-    def grant(self, path: str) -> Grant:
-        return self.given
-
-    def sign(self, operations):
-        if self.refuses and operations[0].action == "InitiateMultipartUpload":
-            raise NotSignedError("the test says so", path=operations[0].path)
-        return self.keys.sign(operations)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +36,8 @@ class Signer(base.Signer):
 def test_mode_after_each_body(oss, grant, refuses, modes):
     """The mode changes once at most, and the object has all bytes in any of them."""
     options = {"signer": "keys", "part_size": MIN_PART}
-    signer = Signer(oss, grant, refuses=refuses)
+    refused = ["InitiateMultipartUpload"] if refuses else []
+    signer = OwnerSigner(oss, grant, refused)
     client = Client(Options.from_storage_options(options), signer, Transport())
     one = PlainUpload(client, Target(path="examplebucket/k"))
     for number, mode in enumerate(modes):
