@@ -396,7 +396,7 @@ def outcome(data: object) -> str:
     return repr(dict(url_map))
 
 
-@given(documents())
+@given(documents() | st.binary())
 def test_only_our_errors_come_out(data):
     """Whatever stands in a map, reading it is a map or a ConfigurationError."""
     assert CANARY not in outcome(data)

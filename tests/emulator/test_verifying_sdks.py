@@ -29,8 +29,8 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fsspec_osspresigned.errors import ConfigurationError
-from fsspec_osspresigned.secret import Secret, SecretURL
-from fsspec_osspresigned.signing import Credentials, Endpoint, PresignRequest, describe
+from fsspec_osspresigned.secret import Secret
+from fsspec_osspresigned.signing import Credentials, Endpoint, PresignRequest
 from fsspec_osspresigned.signing.endpoint import check_key
 
 with warnings.catch_warnings():
@@ -266,43 +266,3 @@ def test_v2_sdk_forgets_oss_parameters_in_v1(name):
     made = facts(ours("v1", None, **request))
     assert made == facts(oss2_url("v1", None, **request))
     assert made != facts(v2_url("v1", None, **request))
-
-
-CLIENTS = {
-    version: sdk.Client(
-        sdk.config.Config(
-            region=REGION,
-            credentials_provider=sdk.credentials.StaticCredentialsProvider(ID, SECRET),
-            signature_version=version,
-        )
-    )
-    for version in ("v1", "v4")
-}
-
-
-@given(version=versions, key=keys, part=st.booleans())
-def test_same_as_v2_client(version, key, part):
-    """Its whole client, on its own clock, writes the URL that we write for that time."""
-    if part:
-        asked = sdk.UploadPartRequest(BUCKET, key, part_number=7, upload_id="U+/ =")
-        query, own_headers = {"partNumber": "7", "uploadId": "U+/ ="}, {}
-    else:
-        asked = sdk.PutObjectRequest(
-            BUCKET, key, content_type="text/csv", metadata={"a": "1 b"}
-        )
-        query = {}
-        own_headers = {"Content-Type": "text/csv", "x-oss-meta-a": "1 b"}
-    result = CLIENTS[version].presign(asked, expires=dt.timedelta(hours=1))
-    found = describe(SecretURL(result.url))
-    assert found.version == version
-    made = ours(
-        version,
-        None,
-        method=result.method,
-        key=key,
-        headers=own_headers,
-        query=query,
-        now=found.signed_at or 0,
-        expires_in=int((found.expires_at or 0) - (found.signed_at or 0)),
-    )
-    assert facts(made) == facts(result.url)

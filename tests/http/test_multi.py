@@ -22,7 +22,7 @@ from fsspec_osspresigned.errors import (
     OSSPresignedError,
     SourceChangedError,
 )
-from fsspec_osspresigned.http.body import BLOCK, SMALL, FileBody, MemoryBody, PartBody
+from fsspec_osspresigned.http.body import SMALL, FileBody, MemoryBody, PartBody
 from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.http.handle import IdleHandles
 from fsspec_osspresigned.http.multi import Multi
@@ -175,24 +175,6 @@ def test_each_server_has_its_own_connections(loop, serve):
         assert server.targets == [f"/b/{server.port}"]
 
 
-def test_requests_go_through_tls(loop, serve, authority, certified, monkeypatch):
-    """TLS is spoken without waiting, and connections are used again."""
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", authority.file)
-
-    def secure(peer: Peer) -> None:
-        peer.secure(certified)
-        polite(peer)
-
-    server: Server = serve(secure, small=True)
-    origin = server.origin.replace("http", "https")
-    data = random.Random(1).randbytes(BLOCK)  # noqa: S311 - repeatable
-    replies = loop().send_all([(f"{origin}/b/{n}", data) for n in range(8)], width=4)
-    etags = [reply.headers["etag"] for reply in replies]
-    assert etags == [f"/b/{n}" for n in range(8)]
-    assert server.bodies == [data] * 8
-    assert server.accepted <= 4
-
-
 def test_few_idle_handles_are_kept(loop, serve, monkeypatch):
     """Those of the routes that were not used for the longest time are closed."""
 
@@ -210,21 +192,6 @@ def test_few_idle_handles_are_kept(loop, serve, monkeypatch):
 
 
 # -- kept connections -------------------------------------------------------------------
-
-
-def test_connection_closed_while_idle_costs_no_try(loop, serve):
-    """A kept connection that has ended is replaced, and the request is sent once."""
-
-    def once(peer: Peer) -> None:
-        peer.request()
-        peer.answer()
-
-    server: Server = serve(once, polite)
-    sender = loop()
-    sender.send(f"{server.origin}/b/1", b"1")
-    server.threads[1].join(10)  # the end is on its way
-    assert sender.send(f"{server.origin}/b/2", b"2").headers["etag"] == "/b/2"
-    assert (server.accepted, server.bodies) == (2, [b"1", b"2"])
 
 
 @pytest.mark.parametrize("way", ["close", "reset"])
@@ -245,43 +212,6 @@ def test_request_on_a_connection_that_ends_is_not_sent_again(loop, serve, way, d
         sender.send(f"{server.origin}/b/2", data)
     assert caught.value.sent
     assert server.targets == ["/b/1", "/b/2"]
-
-
-def test_stray_bytes_end_a_connection(loop, serve):
-    """What comes behind a reply is never the beginning of another one."""
-    sent = threading.Event()
-
-    def talkative(peer: Peer) -> None:
-        peer.request()
-        peer.answer("ETag: first")
-        peer.answer("ETag: stray")
-        sent.set()
-        peer.server.done.wait()
-
-    server: Server = serve(talkative, polite)
-    sender = loop()
-    sender.send(f"{server.origin}/b/1")
-    assert sent.wait(10)
-    assert sender.send(f"{server.origin}/b/2").headers["etag"] == "/b/2"
-
-
-def test_stray_reply_is_not_the_one_to_a_request(loop, serve):
-    """A reply that comes once more has the number of another one."""
-
-    def confused(peer: Peer) -> None:
-        for number in (0, 1, 1):
-            peer.request()
-            peer.answer(f"x-oss-request-id: {number}")
-        peer.server.done.wait()
-
-    server: Server = serve(confused, polite)
-    sender = loop()
-    for _ in range(2):
-        assert sender.send(f"{server.origin}/b/1").status == 200
-    with pytest.raises(NetworkError, match="not the one to this request"):
-        sender.send(f"{server.origin}/b/1")
-    assert sender.send(f"{server.origin}/b/2").headers["etag"] == "/b/2"
-    assert server.accepted == 2
 
 
 # -- failures ---------------------------------------------------------------------------
@@ -364,36 +294,6 @@ def test_refusal_in_tiny_chunks_delays_no_other(loop, serve):
     assert sender.send(f"{server.origin}/b/2").status == 200
     reply = refused.wait()
     assert (reply.status, reply.body) == (403, b"x" * 30_000)
-
-
-def test_early_refusal_is_the_reply(loop, serve):
-    """A refusal of a body that the server does not read is the outcome."""
-
-    def hasty(peer: Peer) -> None:
-        peer.head()
-        peer.answer(status="403 Forbidden", body=b"no")
-        peer.server.done.wait()
-
-    server: Server = serve(hasty, polite, small=True)
-    sender = loop()
-    reply = sender.send(f"{server.origin}/b/1", bytes(SMALL))
-    assert (reply.status, reply.body) == (403, b"no")
-    # The rest of the refused body must not swallow the next request.
-    assert sender.send(f"{server.origin}/b/2", b"next").status == 200
-    assert (server.accepted, server.bodies) == (2, [b"next"])
-
-
-def test_early_success_is_none(loop, serve):
-    """A 200 to a body that the server has not read proves nothing."""
-
-    def hasty(peer: Peer) -> None:
-        peer.head()
-        peer.answer()
-        peer.server.done.wait()
-
-    server: Server = serve(hasty, small=True)
-    with pytest.raises(NetworkError, match="before all bytes were sent"):
-        loop().send(f"{server.origin}/b/1", bytes(SMALL))
 
 
 def test_failures_of_the_caller_are_its_own(loop, serve, tmp_path):

@@ -15,7 +15,6 @@ from fsspec_osspresigned.errors import (
     NetworkError,
     NetworkTimeoutError,
     ReplyError,
-    StoreUnavailableError,
 )
 from fsspec_osspresigned.http import transfer as connection
 from fsspec_osspresigned.http.body import BLOCK, EMPTY, MemoryBody
@@ -33,18 +32,6 @@ def ok(peer):
     """Answer every request."""
     while peer.request():
         peer.answer()
-
-
-def raw(*answers):
-    """Answer with prepared bytes, then end the connection."""
-
-    def script(peer):
-        for answer in answers:
-            peer.request()
-            peer.sock.sendall(answer)
-        peer.sock.shutdown(socket.SHUT_WR)
-
-    return script
 
 
 class Sink(io.BytesIO):
@@ -125,8 +112,10 @@ def test_server_that_has_gone(serve, send):
     server = serve(ok)
     assert send(server.origin + QUERY).status == 200
     server.close()
-    with pytest.raises(NetworkError, match="refused"):
+    with pytest.raises(NetworkError, match="refused") as caught:
         send(server.origin + QUERY)
+    assert not caught.value.sent
+    assert "TOPSECRET" not in str(caught.value)
 
 
 @pytest.mark.parametrize("reads", [0, 1, 8])
@@ -420,13 +409,6 @@ def test_interim_answer_in_the_middle_of_a_request(serve, send_by_thread):
     assert send_by_thread(serve(script).origin + QUERY, body).status == 201
 
 
-def test_protocol_that_nobody_asked_for(serve, send):
-    """A switch of protocols is no answer."""
-    server = serve(raw(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n"))
-    with pytest.raises(NetworkError):
-        send(server.origin + QUERY)
-
-
 # -- answers before the end of the request ----------------------------------------------
 
 DENIED = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"
@@ -475,13 +457,16 @@ def then_read(peer):
 
 @pytest.mark.parametrize("script", [then_stop, then_read])
 def test_early_refusal(serve, send_by_thread, script):
-    """The answer is the outcome, although not all bytes were sent."""
+    """The answer is the outcome, and the rest of the body swallows no later request."""
     server = serve(script, ok, small=True)
     sent = []
     reply = send_by_thread(
         server.origin + QUERY, BIG, seconds=0.3, progress=sent.append
     )
     assert (reply.status, reply.body, sum(sent)) == (403, DENIED, 0)
+    reply = send_by_thread(server.origin + QUERY, MemoryBody.of(b"next"), seconds=0.3)
+    assert reply.status == 200
+    assert (server.accepted, server.bodies) == (2, [b"next"])
 
 
 def test_early_refusal_in_tls(serve, send_by_thread, certified, trusted):
@@ -517,19 +502,6 @@ def test_early_refusal_and_a_reset(serve, call, certified, trusted, script, is_s
     assert sum(sent) == 0
 
 
-def test_half_sent_connection_is_not_used_again(serve, send_by_thread):
-    """The rest of a refused body must not swallow the next request."""
-    server = serve(then_stop, ok, small=True)
-    assert send_by_thread(server.origin + QUERY, BIG, seconds=0.2).status == 403
-    assert (
-        send_by_thread(
-            server.origin + QUERY, MemoryBody.of(b"next"), seconds=0.2
-        ).status
-        == 200
-    )
-    assert (server.accepted, server.bodies) == (2, [b"next"])
-
-
 @pytest.mark.parametrize("way", ["close", "reset"])
 def test_early_end(serve, send_by_thread, way):
     """No answer to half a body: the server cannot have acted on it."""
@@ -541,18 +513,6 @@ def test_early_end(serve, send_by_thread, way):
     with pytest.raises(NetworkError, match=r"failed: [A-Z]") as caught:
         send_by_thread(serve(leave, small=True).origin + QUERY, BIG)
     assert not caught.value.sent
-
-
-def test_end_without_an_answer(serve, send):
-    """No answer to all of it: whether the server acted is unknown."""
-
-    def leave(peer):
-        peer.head()
-        peer.sock.close()
-
-    with pytest.raises(NetworkError, match=r"failed: [A-Z]") as caught:
-        send(serve(leave).origin + QUERY)
-    assert caught.value.sent
 
 
 def test_early_success(serve, send_by_thread):
@@ -569,37 +529,6 @@ def test_early_success(serve, send_by_thread):
 
 # -- lies -------------------------------------------------------------------------------
 
-LENGTHS = {
-    "cut": b"Content-Length: 9\r\n",
-    "none": b"",
-    "negative": b"Content-Length: -5\r\n",
-    "no number": b"Content-Length: five\r\n",
-    "two": b"Content-Length: 5\r\nContent-Length: 6\r\n",
-    "cut chunk": b"Transfer-Encoding: chunked\r\n",
-    "other coding": b"Transfer-Encoding: gzip, chunked\r\n",
-    "gzip": b"Transfer-Encoding: gzip\r\nContent-Length: 5\r\n",
-}
-
-
-@pytest.mark.parametrize("length", LENGTHS.values(), ids=LENGTHS.keys())
-def test_body_of_doubtful_length(serve, send, length):
-    """An object is never taken for whole unless the server said how long it is."""
-    body = b"9\r\nhel" if b": chunked" in length else b"hello"
-    server = serve(raw(b"HTTP/1.1 200 OK\r\n" + length + b"\r\n" + body))
-    with pytest.raises(NetworkError):
-        send(server.origin + QUERY, method="GET", sink=Sink())
-
-
-def test_chunked_answer(serve, send):
-    """A whole chunked answer is as good as any."""
-    answer = (
-        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: Chunked\r\n\r\n2\r\nhe\r\n3;x=y\r\n"
-    )
-    server = serve(raw(answer + b"llo\r\n0\r\nTrailer: x\r\n\r\n"))
-    sink = Sink()
-    send(server.origin + QUERY, method="GET", sink=sink)
-    assert sink.getvalue() == b"hello"
-
 
 @pytest.mark.parametrize("status", ["403 Forbidden", "500 Oops"])
 def test_long_error(serve, send, status):
@@ -615,24 +544,6 @@ def test_long_error(serve, send, status):
     assert len(reply.body) == connection.MAX_ERROR
     assert send(server.origin + QUERY).status == 200
     assert server.accepted == 2
-
-
-@pytest.mark.parametrize(
-    "head",
-    [b"HTTP", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nETag: x\r\nx-oss-hash-crc"],
-)
-def test_cut_head(serve, send, head):
-    """A head without its end is no answer, whatever headers have come."""
-    with pytest.raises(NetworkError) as caught:
-        send(serve(raw(head)).origin + QUERY)
-    assert caught.value.sent
-
-
-def test_cut_error(serve, call):
-    """An error that was cut after a whole request is tried again."""
-    cut = raw(b"HTTP/1.1 403 No\r\nContent-Length: 99\r\n\r\n" + DENIED)
-    server = serve(cut, ok)
-    assert call(server.origin + QUERY, MemoryBody.of(b"abc")).retries == 1
 
 
 def test_endless_answer(serve, send):
@@ -664,18 +575,6 @@ def test_control_characters_in_a_header(serve, send, bad):
     assert bad not in str(caught.value)
 
 
-def test_folded_header(serve, send):
-    """A folded header is one line (RFC 9112, 5.2)."""
-
-    def script(peer):
-        peer.request()
-        peer.answer("X-Oss-Meta-A: one\r\n  two", "X-Oss-Meta-B: caf\xe9 \x85")
-
-    headers = send(serve(script).origin + QUERY).headers
-    assert headers["x-oss-meta-a"].split() == ["one", "two"]
-    assert headers["x-oss-meta-b"].startswith("caf\xe9")
-
-
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_redirects(serve, call, status):
     """No redirect is followed; the error names the rule and not where it leads."""
@@ -692,18 +591,6 @@ def test_redirects(serve, call, status):
     assert (error.status, error.tries, elsewhere.accepted) == (status, 1, 0)
     for hidden in ("ELSEWHERE", "TOPSECRET", "?"):
         assert hidden not in str(error)
-
-
-BUSY = b"HTTP/1.1 503 Busy\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
-
-
-def test_refused_for_now_is_tried_again(serve, call):
-    """The policy, not the transport, decides what an answer is worth."""
-    server = serve(raw(BUSY), ok)
-    assert call(server.origin + QUERY, MemoryBody.of(b"abc")).retries == 1
-    with pytest.raises(StoreUnavailableError):
-        busy = serve(raw(BUSY))
-        call(busy.origin + QUERY, retries=0)
 
 
 def test_stall_after_an_early_interim_answer(serve, send_by_thread):

@@ -75,6 +75,7 @@ def test_debug_logs(serve, send, monkeypatch, caplog):
                 send(f"http://{number}.example{QUERY}")
     lines = [r.getMessage() + str(r.args) + str(r.exc_text) for r in caplog.records]
     assert any("http.handle" in record.name for record in caplog.records)
+    assert any('/b/k HTTP/1.1" 200' in line for line in lines)
     assert not any("TOPSECRET" in line for line in lines)
 
 

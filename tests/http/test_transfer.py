@@ -184,6 +184,7 @@ REFUSED = {
     "bare end": (OK, "Content-Length: 5\r\n\nhell"),
     "two ends": (OK, "Content-Length: 5", "Transfer-Encoding: chunked"),
     "other coding": (OK, "Transfer-Encoding: gzip"),
+    "coding and length": (OK, "Transfer-Encoding: gzip", "Content-Length: 5"),
     "two codings": (OK, "Transfer-Encoding: gzip, chunked"),
     "upgrade": ("HTTP/1.1 101 Go", "Connection: upgrade", "Upgrade: x"),
     "blank line": ("", OK),

@@ -125,13 +125,6 @@ def test_acl_can_be_left_open():
     assert refusals(grant, x_oss_object_acl="private") == []
 
 
-def test_v1_is_signed_too():
-    """V1 has other fields; the terms are the same."""
-    grant = made(version="v1")
-    assert {"OSSAccessKeyId", "policy", "Signature"} <= {*grant.fields}
-    assert refusals(grant) == []
-
-
 def test_temporary_key_ends_its_grant():
     """No grant outlives the key; one of an ended key is not made."""
     grant = made(

@@ -9,8 +9,6 @@ import json
 import os
 import shlex
 import stat
-import subprocess
-import sys
 from pathlib import Path
 
 import fsspec
@@ -475,12 +473,3 @@ def test_cut_counts_parts():
     """An empty file is one part, and the last part may be short."""
     assert Cut.from_sizes(part_size=MIB, parts=None, file_size=0).parts == 1
     assert Cut.from_sizes(part_size=MIB, parts=None, file_size=MIB + 1).parts == 2
-
-
-def test_works_as_a_module(keys):
-    """``python -m fsspec_osspresigned sign`` does the same."""
-    command = [sys.executable, "-m", "fsspec_osspresigned", "sign", "examplebucket/a"]
-    done = subprocess.run(command, check=False, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    uploader().pipe_file("examplebucket/a", b"1")
-    assert stored(keys, "a") == b"1"

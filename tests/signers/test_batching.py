@@ -18,7 +18,7 @@ from fsspec_osspresigned.errors import (
     SignerUnavailableError,
 )
 from fsspec_osspresigned.model import Action, Operation, SignedRequest
-from fsspec_osspresigned.signers.base import Signer, signed_each
+from fsspec_osspresigned.signers.base import Signer
 from fsspec_osspresigned.signers.batching import Prefetcher, announced
 
 URL = "https://b.oss-cn-hangzhou.aliyuncs.com/k?Signature=x"
@@ -338,37 +338,6 @@ def test_low_mark_does_not_wait_for_a_call_under_way():
     run(main)
     settle()
     assert gate.calls[0] == [1, 2, 3, 4]
-
-
-def test_each_of_a_plain_signer_falls_back_to_single_calls():
-    """A signer that only raises is asked for each alone, so one refusal stays one."""
-
-    class Picky(Service):
-        def sign(self, operations):
-            found = super().sign(operations)
-            if any(operation.part_number == 2 for operation in operations):
-                raise NotSignedError("no", path="b/k", action="UploadPart")
-            return found
-
-    service = Picky()
-    found = signed_each(service, [part(1), part(2), part(3)])
-    assert [type(outcome) for outcome in found] == [
-        SignedRequest,
-        NotSignedError,
-        SignedRequest,
-    ]
-    assert service.calls == [[1, 2, 3], [1], [2], [3]]
-
-
-def test_each_of_a_broken_signer_is_an_error():
-    """A signer that answers another number of requests is not asked again."""
-
-    class Short(Signer):
-        def sign(self, operations):
-            return []
-
-    with pytest.raises(SignerError, match="answered 0 requests to 2"):
-        signed_each(Short(), [part(1), part(2)])
 
 
 def test_a_proven_end_is_the_end_of_all_that_came_with_it():

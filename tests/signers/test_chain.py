@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from fsspec_osspresigned.errors import NotSignedError
+from fsspec_osspresigned.errors import NotSignedError, SignerError
 from fsspec_osspresigned.model import Action, Operation, SignedRequest
 from fsspec_osspresigned.signers.base import ChainSigner, Grant, Signer
 
@@ -25,7 +25,8 @@ class Some(Signer):
         self.calls.append([operation.key for operation in operations])
         for operation in operations:
             self.preflight(operation)
-        return [SignedRequest(method="PUT", url=URL) for _ in operations]
+        urls = [URL.replace("/k", f"/k/{o.key}") for o in operations]
+        return [SignedRequest(method="PUT", url=url) for url in urls]
 
     def grant(self, path):
         self.preflight(put(path.removeprefix("b/")))
@@ -52,7 +53,8 @@ def test_refused_operations_go_to_the_next_signer_in_one_call():
     first, last = Some("a"), Far("b", "c")
     chain = ChainSigner(first, last)
     found = chain.sign([put("b"), put("a"), put("c")])
-    assert [type(one) for one in found] == [SignedRequest] * 3
+    keys = [request.url.reveal().partition("/k/")[2][0] for request in found]
+    assert keys == ["b", "a", "c"]
     assert (first.calls, last.calls) == ([["b"], ["a"], ["c"]], [["b", "c"]])
     assert chain.remote
     assert not ChainSigner(first).remote
@@ -117,3 +119,14 @@ def test_the_first_signer_that_can_gives_the_grant():
     assert chain.grant("b/b").expires_at == 2.0
     assert ChainSigner(Some("a", "c"), Some("b")).grant("b/b").expires_at == 1.0
     chain.preflight(put("a"))
+
+
+def test_a_short_answer_is_noticed():
+    """Requests never slide to another operation's place."""
+
+    class Short(Signer):
+        def sign(self, operations):
+            return [SignedRequest(method="PUT", url=URL)]
+
+    with pytest.raises(SignerError, match="answered 1 requests to 2"):
+        ChainSigner(Some("a"), Short()).sign([put("a"), put("y"), put("z")])

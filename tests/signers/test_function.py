@@ -15,7 +15,7 @@ from fsspec_osspresigned.errors import (
 )
 from fsspec_osspresigned.model import Action, Operation, SignedRequest
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.signers.base import ChainSigner, Grant, Signer
+from fsspec_osspresigned.signers.base import Signer
 from fsspec_osspresigned.signers.function import FunctionSigner, as_signer
 from fsspec_osspresigned.signers.http import token_source
 
@@ -158,65 +158,6 @@ def test_a_class_is_no_signer():
     """Neither a Signer's class nor another one can sign."""
     with pytest.raises(ConfigurationError):
         as_signer(int)
-
-
-class Only(Signer):
-    """A signer of one key."""
-
-    def __init__(self, key: str, *, remote: bool = False) -> None:
-        self.key = key
-        self.remote = remote
-        self.asked: list[list[str]] = []
-
-    def sign(self, operations):
-        """Sign if every key is the one."""
-        self.asked.append([operation.key for operation in operations])
-        if {operation.key for operation in operations} != {self.key}:
-            raise NotSignedError("not mine", path=operations[0].path)
-        url = f"https://b.oss-cn-hangzhou.aliyuncs.com/{self.key}"
-        return [SignedRequest(method="PUT", url=url) for _ in operations]
-
-    def grant(self, path):
-        """Grant the one key, without parts."""
-        if path != f"b/{self.key}":
-            raise NotSignedError("not mine", path=path)
-        return Grant(multipart=None)
-
-
-def test_chain_asks_in_order_and_keeps_the_order():
-    """The map is asked first; what it lacks goes to the next in one call."""
-    first, last = Only("a"), Only("c", remote=True)
-    chain = ChainSigner(first, last)
-    urls = [r.url.reveal()[-1] for r in chain.sign([put("c"), put("a"), put("c")])]
-    assert urls == ["c", "a", "c"]
-    assert last.asked == [["c", "c"]]
-    assert chain.sign([put("a")])
-    assert len(last.asked) == 1
-    with pytest.raises(NotSignedError):
-        chain.sign([put("z")])
-    assert chain.remote
-    assert not ChainSigner(first).remote
-
-
-def test_chain_grants_what_the_first_that_knows_grants():
-    """A signer without a word of its own grants everything."""
-    chain = ChainSigner(Only("a"), Only("c"))
-    assert chain.grant("b/a").multipart is None
-    assert chain.grant("b/c").multipart is None
-    with pytest.raises(NotSignedError):
-        chain.grant("b/z")
-    assert ChainSigner(Only("a"), signer([])).grant("b/z").multipart is not None
-
-
-def test_chain_notices_a_short_answer():
-    """Requests never slide to another operation's place."""
-
-    class Short(Signer):
-        def sign(self, operations):
-            return [SignedRequest(method="PUT", url=URL)]
-
-    with pytest.raises(SignerError, match="answered 1 requests to 2"):
-        ChainSigner(Only("a"), Short()).sign([put("a"), put("y"), put("z")])
 
 
 def test_token_comes_from_its_reference(monkeypatch, tmp_path):

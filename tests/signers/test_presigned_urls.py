@@ -182,20 +182,6 @@ def test_entry_without_a_way_to_finish_is_refused(entry, said):
         signer(entry).grant("b/k")
 
 
-def test_complete_that_was_signed_for_no_body_is_refused():
-    """Its MD5 is that of an empty body: right only if there is to be no list of parts."""
-    headers = {"Content-MD5": "1B2M2Y8AsgTpgAmY7PhCfg=="}
-    entry = {"parts": PARTS, "complete": {"url": url(), "headers": headers}}
-    complete = put(action=Action.CompleteMultipartUpload, upload_id="U")
-    found = refusal(signer(entry), complete)
-    assert (
-        "signed with a Content-MD5, which cannot match the list of parts"
-        in found.message
-    )
-    headers["x-oss-complete-all"] = "yes"
-    assert signer(entry).sign([complete])
-
-
 def test_unknown_end_stays_unknown():
     """A URL that tells no time is not given one."""
     assert signer(f"{HOST}/k").grant("b/k").expires_at is None

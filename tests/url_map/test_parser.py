@@ -300,62 +300,6 @@ def test_a_url_as_member_name_keeps_its_query():
     )
 
 
-JSON = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers()
-    | st.floats(allow_nan=False)
-    | st.text()
-    | st.sampled_from([url("k"), part(1), "PUT", "2026-11-25T10:00:00Z"]),
-    lambda inner: (
-        st.lists(inner)
-        | st.dictionaries(
-            st.text()
-            | st.sampled_from(
-                [
-                    "version",
-                    "objects",
-                    "path",
-                    "url",
-                    "parts",
-                    "headers",
-                    "b/k",
-                    "expires_at",
-                    "upload_id",
-                    "part_number",
-                    "part_size",
-                    "complete",
-                    "abort",
-                    "get",
-                    "method",
-                ]
-            ),
-            inner,
-        )
-    ),
-)
-
-
-def outcome(data: bytes | str) -> str:
-    """Return what parsing *data* ends with: the map's text, or the refusal."""
-    try:
-        return repr(parse(data))
-    except ConfigurationError as error:
-        return str(error)
-
-
-@given(JSON)
-def test_any_json_is_a_map_or_a_configuration_error(value):
-    """Nothing but ConfigurationError comes out, whatever stands in the file."""
-    assert CANARY not in outcome(json.dumps(value))
-
-
-@given(st.binary() | st.text())
-def test_any_text_is_a_map_or_a_configuration_error(data):
-    """Bytes that are no JSON at all are refused the same way."""
-    outcome(data)
-
-
 TIMES = st.none() | st.integers(0, 4_000_000_000).map(float)
 HEADERS = st.none() | st.dictionaries(
     st.sampled_from(["Content-Type", "x-oss-meta-a"]), st.sampled_from(["a", "b c", ""])
@@ -411,16 +355,3 @@ def test_equal_headers_are_one_value():
     assert sent[2] is sent[3]
     ends = [entry.expires_at for entry in entries]
     assert ends[0] == ends[1] == ends[2] - 1
-
-
-def test_nearest_keys_are_likely_ones():
-    """A typo, a wrong bucket and a wrong folder find what was meant."""
-    entry = MapEntry(put=MapRequest(url=SecretURL(url("k"))))
-    keys = [f"b/data/part-{n:05}.parquet" for n in range(3000)]
-    found = URLMap(dict.fromkeys([*keys, "b/report.csv"], entry))
-    assert found.nearest("b/reprot.csv") == ("b/report.csv",)
-    assert found.nearest("other/report.csv") == ("b/report.csv",)
-    assert found.nearest("b/data/part-00017.parqet")[0] == "b/data/part-00017.parquet"
-    assert len(found.nearest("b/data/part-0017.parquet")) == 3
-    assert found.nearest("zzzzzzzzzzzzzzzzzz") == ()
-    assert URLMap({}).nearest("b/k") == ()

@@ -310,11 +310,3 @@ def test_the_least_part_can_be_chosen(make_client):
         assert client.complete("k", upload, parts).status_code == 200
         assert oss.get(BUCKET, "k").data() == b"abc"
         assert oss.uploads(BUCKET) == []
-
-
-def test_two_completes_at_once(client, key, refusal):
-    """The second Complete of an upload finds it gone."""
-    upload = client.initiate(key)
-    parts = etags(client, key, upload, b"x")
-    assert client.complete(key, upload, parts).status_code == 200
-    assert refusal(client.complete(key, upload, parts))[:2] == (404, "NoSuchUpload")

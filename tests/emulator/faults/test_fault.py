@@ -84,33 +84,6 @@ def test_a_status_can_be_anything(client, oss, refusal):
     assert refusal(client.call("GET", "k"))[:2] == (418, "InternalError")
 
 
-def test_acting_and_failing_all_the_same(client, oss, refusal):
-    """acts=True stores the object and still answers the status."""
-    oss.faults.add(Fault(status=500, acts=True))
-    assert refusal(client.call("PUT", "acted", data=b"x"))[:2] == (500, "InternalError")
-    assert oss.get(BUCKET, "acted").data() == b"x"
-
-
-def test_a_dropped_reply(client, oss):
-    """drop_reply acts and breaks the connection; the record has no status."""
-    oss.faults.add(Fault(action="PutObject", drop_reply=True))
-    with pytest.raises(requests.ConnectionError):
-        client.call("PUT", "dropped", data=b"x" * 100_000)
-    assert oss.get(BUCKET, "dropped").size == 100_000
-    assert oss.requests[-1].status is None
-    client.put("dropped", b"again")
-
-
-def test_a_cut_body(client, oss):
-    """cut_after breaks the connection within the body and stores nothing."""
-    oss.faults.add(Fault(cut_after=200_000))
-    with pytest.raises(requests.ConnectionError):
-        client.call("PUT", "cut", data=b"x" * 10_000_000)
-    assert oss.get(BUCKET, "cut") is None
-    assert oss.requests[-1].status is None
-    assert 200_000 <= oss.requests[-1].bytes < 10_000_000
-
-
 def test_wrong_checksums(client, oss):
     """Wrong CRC-64 and ETag differ from the right ones; the object is right."""
     right = client.put("sums", b"x").headers
@@ -172,13 +145,6 @@ def test_one_part_of_one_object(client, oss):
     )
     statuses = [client.part("parts", upload, n, b"x").status_code for n in (1, 2, 3, 2)]
     assert statuses == [200, 500, 200, 500]
-
-
-def test_a_delay(client, oss):
-    """A delay holds the answer back, not the act."""
-    oss.faults.add(Fault(delay=0.05))
-    client.put("slow")
-    assert oss.get(BUCKET, "slow") is not None
 
 
 def test_leaving_does_not_wait_for_a_delay(monkeypatch, make_client):

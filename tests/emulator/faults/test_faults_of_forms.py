@@ -60,18 +60,6 @@ def test_a_cut_in_a_large_form(poster, oss):
     assert oss.get(BUCKET, "k") is None
 
 
-@pytest.mark.parametrize(
-    "members",
-    [{"drop_reply": True}, {"drop_reply": True, "reset": True}, {"cut_reply_after": 5}],
-)  # fmt: skip
-def test_a_lost_reply(poster, oss, members):
-    """The object is stored, and its client does not hear of it."""
-    oss.faults.add(Fault(action="PostObject", **members))
-    with pytest.raises(requests.ConnectionError):
-        poster.post("k", b"abcdef")
-    assert oss.get(BUCKET, "k").data() == b"abcdef"
-
-
 def test_a_stall(poster, oss):
     """A stalled file goes on after its time, and arrives whole."""
     oss.faults.add(Fault(stall_after=3, stall_for=0.05))
@@ -183,9 +171,3 @@ def test_a_policy_that_ends_midway(make_client, refusal, version):
         expected = (403, "AccessDenied", "0006-00000213")
         assert refusal(poster.post("b", fields=fields)) == expected
         assert oss.objects(BUCKET).keys() == {"a"}
-
-
-def test_interim_answers_and_a_delay(poster, oss):
-    """What comes before the answer does not change it."""
-    oss.faults.add(Fault(interim=(100, 100), delay=0.01))
-    assert poster.post("k").status_code == 204

@@ -185,12 +185,6 @@ def test_missing_keys_are_named(capsys, monkeypatch, tmp_path):
     assert os.listdir() == []
 
 
-def test_help_has_examples(capsys):
-    """The examples are whole commands."""
-    assert grant("--help") == 0
-    assert "osspresigned grant examplebucket/incoming/" in capsys.readouterr().out
-
-
 @pytest.mark.parametrize("version", ["v4", "v1"])
 def test_file_uploads_with_the_option(oss, version):
     """What the command writes is all that an uploader needs, for any name."""

@@ -42,19 +42,6 @@ def test_help_fits(capsys, monkeypatch, words, columns):
         assert len(line) <= columns or not can_break
 
 
-@pytest.mark.parametrize("words", [(), ("uploads",), ("check",)], ids=" ".join)
-def test_sentences_of_commands_are_whole(capsys, monkeypatch, words):
-    """A list of commands cuts none."""
-    group = osspresigned
-    for word in words:
-        group = group.commands[word]
-    text = " ".join(" ".join(shown(capsys, monkeypatch, words, 80)).split())
-    for one in group.commands.values():
-        said = one.get_short_help_str(1000)
-        assert not said.endswith("...")
-        assert said in text
-
-
 @pytest.mark.parametrize("words", ALL[1:], ids=" ".join)
 def test_help_has_examples(capsys, monkeypatch, words):
     """Each is a command of that name."""

@@ -17,7 +17,6 @@ from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.files import LineFile
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.tools.cli import options
-from fsspec_osspresigned.tools.cli.put import PutPlan
 from fsspec_osspresigned.units import KIB, MIB
 from fsspec_osspresigned.upload.journal import Checkpoint
 from tests.form_signer import grant_of
@@ -483,17 +482,6 @@ def test_directory_that_cannot_be_read_is_a_failure(run, oss, tree, monkeypatch)
     assert stored(oss) == {"in/data/a.csv": b"a"}
 
 
-def test_named_pipe_is_a_stream(run, oss, tmp_path):
-    """What a shell makes of ``<(...)`` is read to its end."""
-    os.mkfifo(tmp_path / "pipe")
-    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(b"flow",))
-    writer.start()
-    ended = run("put", "pipe", f"{TO}p", *KEYS)
-    writer.join()
-    assert ended.code == 0
-    assert stored(oss) == {"in/p": b"flow"}
-
-
 def test_named_pipes_are_streams_by_url_and_in_a_list(run, oss, url, tmp_path):
     """Also for one presigned URL, and several of them in one command."""
     (tmp_path / "one.url").touch(mode=0o600)
@@ -603,13 +591,6 @@ def test_rate_holds_for_all(run, oss, tree, monkeypatch):
     assert sum(taken) == 6
     transfer = options.TransferOptions(rate=options.RateLimit(20 * KIB))
     assert transfer.options() == {"max_concurrency": 1}
-
-
-def test_plan_of_nothing_is_empty(tmp_path):
-    """A pattern that fits nothing is no error of the plan."""
-    plan = PutPlan()
-    plan.add([str(tmp_path / "*.none")], TO)
-    assert not plan.files
 
 
 def test_terminal_shows_a_line_that_changes(run, oss, tree, monkeypatch):

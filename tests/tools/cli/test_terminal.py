@@ -142,14 +142,6 @@ def test_url_is_pasted_and_not_shown(oss, url, tree):
     assert "Traceback" not in child.output
 
 
-def test_no_color_on_a_terminal(oss):
-    """NO_COLOR leaves no colour."""
-    child = Child("put", "missing", TO, *KEYS, NO_COLOR="1")
-    assert child.end() == 1
-    assert "\x1b[3" not in child.output
-    assert "missing: not stored: no such local file" in child.output
-
-
 def test_ctrl_c_ends_in_good_order(big):
     """Exit 130, parts removed, the line says what was done; nothing is published."""
     child = Child("put", "big.bin", TO, *KEYS, "--bwlimit", "2M")

@@ -11,7 +11,6 @@ from fsspec.implementations.memory import MemoryFileSystem
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.tools import cli
 from fsspec_osspresigned.tools.cli import sync as sync_command
-from fsspec_osspresigned.units import MIB
 from tests.tools.sync.conftest import BUCKET, FILES, write
 
 DEST = f"{BUCKET}/backup"
@@ -97,18 +96,6 @@ def test_json_tells_everything(run, fs, owner):
     (counts,) = (e for e in told if e["event"] == "sync")
     assert (counts["sent"], counts["deleted"], counts["kept"]) == (5, 1, 0)
     assert told[-1]["event"] == "end"
-
-
-def test_resumed_uploads_are_events(run, owner, source):
-    """With the parts that are stored, at the end of a run and in the next one."""
-    write(source, {"big": bytes(20 * MIB)})
-    call = ("--json", "--checkpoint", str(source.parent / "kept"), "--jobs", "1")
-    call += ("--exclude", "*", "--include", "big")
-    owner.oss.faults.add(Fault(action="UploadPart", part_number=3, refuse="denied"))
-    (kept,) = [one for one in events(run(*call)[1]) if one["event"] == "kept"]
-    (resumed,) = [one for one in events(run(*call)[1]) if one["event"] == "resumed"]
-    assert kept == {**resumed, "event": "kept"}
-    assert (kept["path"], kept["parts_stored"]) == (f"{DEST}/big", 2)
 
 
 def test_verbose_names_each_file(run):

@@ -8,7 +8,6 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-import fsspec_osspresigned
 from fsspec_osspresigned import (
     ConfigurationError,
     NotSignedError,
@@ -457,14 +456,6 @@ def test_object_that_goes_meanwhile_fails_alone(stored, owner, target):
     assert result.sent == 4
 
 
-def test_first_failure_may_stop_the_rest(stored, owner, target):
-    """What was not tried is counted."""
-    owner.oss.faults.add(Fault(action="GetObject", refuse="denied", times=None))
-    fs = OSSPresignedFileSystem(signer="keys", max_concurrency=1)
-    result = sync_down(SOURCE, target, filesystem=fs, fail_fast=True, on_error="return")
-    assert (len(result.failed), result.not_tried) == (1, 4)
-
-
 # -- what is not signed, and wrong calls -------------------------------------------------
 
 
@@ -513,8 +504,3 @@ def test_url_of_a_local_directory_is_one(stored, target):
     """As fsspec writes it."""
     sync_down(SOURCE, f"file://{target}", filesystem=stored)
     assert files(target) == FILES
-
-
-def test_function_is_public():
-    """Beside its reverse."""
-    assert fsspec_osspresigned.sync_down is sync_down

@@ -232,27 +232,11 @@ def _after_storing(fs, path, act, monkeypatch):
     monkeypatch.setattr(fs.client, "call", call)
 
 
-def test_always_sends_all(fs, owner, source):
-    """Whatever is known."""
-    sync(source, DEST, filesystem=fs)
-    result = sync(source, DEST, filesystem=fs, always=True)
-    assert (result.sent, result.same) == (5, 0)
-
-
 def test_options_of_objects_are_for_each(fs, oss, source):
     """Headers are stored with every object."""
     sync(source, DEST, filesystem=fs, metadata={"run": "7"}, content_type="a/b")
     headers = oss.get(BUCKET, "backup/a.csv").headers
     assert headers["x-oss-meta-run"] == "7"
-
-
-def test_filters_hold_on_both_sides(fs, owner, source):
-    """What they leave out is neither sent nor deleted."""
-    fs.pipe_file(f"{DEST}/old.log", b"old")
-    fs.pipe_file(f"{DEST}/old.csv", b"old")
-    result = sync(source, DEST, filesystem=fs, filters=["+ *.csv"], delete=True)
-    assert result.deleted == ["old.csv"]
-    assert set(owner.stored()) == {"backup/a.csv", "backup/old.log"}
 
 
 def test_large_file_goes_on_after_a_crash(environment, owner, source, tmp_path):
@@ -343,12 +327,6 @@ def test_delete_deletes_exactly_what_it_lists(stored, owner, source):
     assert sorted(e.name for e in events if e.kind == "deleted") == names
     assert owner.stored() == OBJECTS
     assert not stored.client.written.receipt(f"{DEST}/old")
-
-
-def test_nothing_is_deleted_unless_asked(stored, owner, source):
-    """The default leaves it there."""
-    sync(source, DEST, filesystem=stored)
-    assert len(owner.stored()) == 7
 
 
 def test_whoever_says_no_stops_all(stored, owner, source):
@@ -680,32 +658,7 @@ def test_service_that_signs_only_some_writes(
     assert (again.sent, again.same, exit_code(again)) == (0, 102, 1)
 
 
-def test_remote_signer_is_asked_when_it_is_time(only, owner, source):
-    """What it will not sign counts as not covered."""
-    blind = only()
-    sign = blind.client.signer.sign
-
-    def refuse(operations):
-        for operation in operations:
-            if "logs" in operation.key:
-                raise NotSignedError("not here", path=operation.path)
-        return sign(operations)
-
-    blind.client.signer.sign = refuse
-    result = sync(source, DEST, filesystem=blind, always=True, on_error="return")
-    assert set(result.uncovered) == {"logs/two.log", "logs/2026/one.log"}
-    assert (result.sent, exit_code(result)) == (3, 1)
-
-
 # -- failures ----------------------------------------------------------------------------
-
-
-def test_all_others_are_tried_after_a_failure(fs, owner, source):
-    """The error names the file, and the result counts."""
-    owner.oss.faults.add(Fault(key="backup/empty", status=400, code="X"))
-    with pytest.raises(UploadErrors, match=r"4 of 5 files sent.*: empty: "):
-        sync(source, DEST, filesystem=fs)
-    assert len(owner.stored()) == 4
 
 
 def test_store_that_is_never_there_is_a_matter_of_the_network(only, owner, source):
@@ -827,12 +780,6 @@ def test_destination_must_name_a_bucket(fs, source, destination):
     """There is no default."""
     with pytest.raises(ConfigurationError, match="write BUCKET/PREFIX"):
         sync(source, destination, filesystem=fs)
-
-
-def test_options_of_the_destination_make_its_filesystem(environment, owner, source):
-    """Where nobody has one."""
-    sync(source, DEST, storage_options={"signer": "keys"})
-    assert owner.stored() == OBJECTS
 
 
 def test_module_does_not_hide_the_function():
