@@ -15,10 +15,9 @@ import pytest
 from fsspec.config import conf
 
 from fsspec_osspresigned.errors import OutcomeUnknownError, URLExpiredError
-from tests.contract.interop.conftest import Lazy, library
+from tests.contract.interop.conftest import Lazy, free_ports, library, made
 from tests.contract.interop.relay import Relay
 from tests.contract.interop.table import UPLOAD_SERVERS
-from tests.contract.interop.test_s3 import free_ports, made
 
 pytestmark = pytest.mark.timeout(600)  # the servers start slowly
 
