@@ -85,7 +85,9 @@ class DescribedBroker(Broker):
         self._context, self._description = context, description
         self._binding = context.binding(urlsplit(self._base).hostname or "")
         self._grants = RenewedGrant(self._fetched, context.clock)
-        self._keys: dict[str, str] = {}  # path -> key of its upload at the server
+        self._keys: dict[
+            str, str
+        ] = {}  # path -> key of its upload in parts at the server
         self.host = urlsplit(self._base).netloc
         self.names_objects = description.names_objects
         self.notice, self.resumes = description.notice, description.resumes
@@ -167,7 +169,8 @@ class DescribedBroker(Broker):
         saved = {"key": path if is_new else self._keys.get(path, path)}
         answer = self._ask("request", self._values(operation, saved))
         saved |= answer.saved()
-        self._keys[path] = saved["key"]
+        if operation.action is Action.InitiateMultipartUpload:
+            self._keys[path] = saved["key"]
         return self._signed(answer, operation, saved)
 
     def _form_of_grant(self, call: Call, operation: Operation) -> SignedRequest:
