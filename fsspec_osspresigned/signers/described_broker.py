@@ -375,7 +375,7 @@ def _check_options(description: Description, given: Mapping[str, str]) -> None:
     name, known = description.name, description.options
     problems = [f"broker={name!r} has no option {n!r}" for n in given if n not in known]
     problems += [
-        f"broker={name!r} needs broker_options={{{n!r}: ...}}: {meaning}"
+        f"broker={name!r} needs broker_options= with {n!r}: {meaning}"
         for n, meaning in known.items()
         if not given.get(n)
     ]

@@ -241,6 +241,7 @@ _ALIKE = (
     *("signer", "region", "endpoint", "addressing_style", "allow_http", "retries"),
     *("timeout", "metadata", "content_type", "storage_class", "part_size", "receipts"),
     *("checkpoint", "state", "always", "max_delete", "grant", "profile"),
+    *("broker", "model"),
 )
 FLAGS = {  # storage option -> flag
     **{name: f"--{name.replace('_', '-')}" for name in _ALIKE},
@@ -248,6 +249,7 @@ FLAGS = {  # storage option -> flag
     "url_map": "--map",
     "signer_token": "--token",
     "allowed_hosts": "--allowed-host",
+    "broker_options": "--broker-option",
     "headers": "--header",
     "expires_in": "--expires",
     "max_concurrency": "--jobs",

@@ -252,7 +252,7 @@ def test_a_stream_of_unknown_length_is_stored(oss, companion):
     with pytest.raises(ZeroDivisionError), fs.open("a/c", "wb") as file:
         file.write(LARGE)
         raise ZeroDivisionError
-    assert companion.calls[-1].startswith("DELETE ")
+    assert any(call.startswith("DELETE ") for call in companion.calls)
     assert len(oss.objects("examplebucket")) == 1
     assert not oss.uploads("examplebucket")
 
