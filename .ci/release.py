@@ -1,4 +1,4 @@
-"""What must be true of a tag before it is built: python .ci/release.py TAG ADDRESS."""
+"""Check a tag before its release is built: python .ci/release.py TAG ADDRESS."""
 
 import re
 import sys

@@ -1,4 +1,4 @@
-"""What the installed wheel must do with one extra or none: python smoke.py [EXTRA]."""
+"""Check the installed wheel, with one extra or none: python smoke.py [EXTRA]."""
 
 import importlib.util
 import re

@@ -13,7 +13,7 @@ import time
 import urllib.request
 import uuid
 from collections.abc import Callable, Mapping
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, ClassVar
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -27,6 +27,7 @@ from fsspec_osspresigned.signing.post_policy import (
     sign_policy,
     signature_conditions,
 )
+from tests.loopback_server import LoopbackServer
 
 BUCKET = "examplebucket"
 
@@ -39,45 +40,20 @@ class OtherStatusError(Exception):
         self.status, self.document = status, document
 
 
-class UploadServer:
-    """A server on a loopback port, while the ``with`` block runs."""
+class UploadServer(LoopbackServer):
+    """A server of uploads."""
 
     life: int = 600  # seconds of signatures
     token: str | None = None  # what Authorization must be
     refusal: ClassVar[Callable[[str], Any]] = lambda text: {"message": text}
 
     def __init__(self, oss: Any) -> None:
+        super().__init__()
         self.oss = oss
         self.calls: list[str] = []
         self.lost: list[str] = []
         self.refused: dict[str, tuple[int, int, Any]] = {}
         self._lock = threading.Lock()
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def do_GET(self) -> None:
-                server.serve(self)
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        for method in ("HEAD", "POST", "PUT", "DELETE"):
-            setattr(Handler, f"do_{method}", Handler.do_GET)
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._http.server_port}"
-
-    def __enter__(self):
-        self._thread = threading.Thread(target=self._http.serve_forever)
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
 
     def lose(self, piece: str, times: int = 1) -> None:
         """Carry out the next calls with *piece* in them, and close without an answer."""

@@ -84,7 +84,8 @@ def _signer_of(
         )
     given = {name: values.get(name) for name in (*_SIGNING, "allow_http")}
     options = Options.from_storage_options({"signer": "keys", **given})
-    if not is_own:  # else whoever chose the endpoint has the key
+    # A caller that passes its own key may send it to any endpoint.
+    if not is_own:
         check_trust(options, {})
     credentials = Credentials(name, secret, token or None)
     signing = (getattr(options, name) for name in _SIGNING)

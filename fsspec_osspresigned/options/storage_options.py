@@ -38,7 +38,7 @@ Texts: TypeAlias = Mapping[str, str]
 
 
 class StorageOptions(TypedDict, total=False):
-    """What the constructor of the filesystem takes; None stands for the default."""
+    """Options of the filesystem's constructor; None stands for the default."""
 
     presigned_url: Secret | str | None
     url: Secret | str | None  # the alias of presigned_url

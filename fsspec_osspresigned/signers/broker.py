@@ -97,7 +97,7 @@ class OpenUpload:
 
 @frozen(kw_only=True)
 class BrokerContext:
-    """What a broker gets to know and to use.
+    """Settings of the user and functions that a broker is made with.
 
     Attributes:
         url: URL of the server, as the user gave it; None if it was left out.

@@ -471,6 +471,32 @@ def test_an_existing_object_is_not_replaced_if_that_is_asked(oss, lakefs):
         fs.pipe_file("repo/main/large", LARGE, overwrite=False)
 
 
+EXPIRED = {"status": 403, "code": "AccessDenied", "ec": "0002-00000236"}
+
+
+def test_an_expired_part_is_signed_again_at_lakefs(oss, lakefs):
+    """The server signs each part anew; for a single PUT it gives one URL."""
+    fs = repository(lakefs)
+    oss.faults.add(Fault(action=Action.UploadPart, times=1, **EXPIRED))
+    assert fs.pipe_file("repo/main/large", LARGE).resigns == 1
+    assert oss.objects("examplebucket")[lakefs.linked["repo/main/large"][0]] == LARGE
+    oss.faults.add(Fault(action=Action.PutObject, times=1, **EXPIRED))
+    with pytest.raises(PermissionError) as caught:
+        fs.pipe_file("repo/main/small", b"1")
+    assert caught.value.outcome is Outcome.NOT_STORED
+    assert set(lakefs.linked) == {"repo/main/large"}
+    fs.pipe_file("repo/main/small", b"1")
+    assert oss.objects("examplebucket")[lakefs.linked["repo/main/small"][0]] == b"1"
+
+
+def test_a_lost_end_of_parts_at_lakefs_is_an_unknown_outcome(oss, lakefs):
+    """The object is linked by then, and no call of the server could tell."""
+    lakefs.lose("PUT /api/v1/repositories/repo/branches/main/staging/pmpu/", times=9)
+    with pytest.raises(OutcomeUnknownError):
+        repository(lakefs, retries=1).pipe_file("repo/main/large", LARGE)
+    assert set(lakefs.linked) == {"repo/main/large"}
+
+
 def test_a_lost_link_is_repeated(oss, lakefs):
     """To link the same address once more does no harm."""
     lakefs.lose("PUT /api/v1/repositories/repo/branches/main/staging/backing")

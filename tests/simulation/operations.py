@@ -321,16 +321,22 @@ class Operations:
 
     async def _do_cat(self, operation: dict[str, Any], verbs: Any) -> None:
         path, began = self._path(operation), self.world.now
+        data = await self._looked(path, verbs.cat_file(path))
+        if data is not None:
+            self.ledger.check_read(path, bytes(data), began)
+
+    async def _looked(self, path: str, work: Any) -> Any:
+        """Await *work*, which reads *path*; None if it failed, or nothing is there."""
+        began = self.world.now
         try:
-            data = await verbs.cat_file(path)
+            return await work
         except FileNotFoundError as error:
             self.ledger.note_error(error)
             if self.program["signer"] not in ("map", "writer"):
                 self.ledger.check_read(path, None, began)
         except (OSError, ValueError) as error:
             self.ledger.note_error(error)
-        else:
-            self.ledger.check_read(path, bytes(data), began)
+        return None
 
     async def _do_ranges(self, operation: dict[str, Any], verbs: Any) -> None:
         ranges, began = operation["ranges"], self.world.now
@@ -369,17 +375,10 @@ class Operations:
 
     async def _do_info(self, operation: dict[str, Any], verbs: Any) -> None:
         path, began = self._path(operation), self.world.now
-        try:
-            info = await verbs.info(path)
-        except FileNotFoundError as error:
-            self.ledger.note_error(error)
-            if self.program["signer"] not in ("map", "writer"):
-                self.ledger.check_read(path, None, began)
-        except (OSError, ValueError) as error:
-            self.ledger.note_error(error)
-        else:
+        info = await self._looked(path, verbs.info(path))
+        if info is not None and info["type"] == "file":
             sizes = {len(v) for v in self.ledger.versions(path, began) if v is not None}
-            if info["type"] == "file" and info["size"] not in sizes:
+            if info["size"] not in sizes:
                 raise Broken(
                     f"info of {path} says {info['size']} bytes, there were {sizes}"
                 )

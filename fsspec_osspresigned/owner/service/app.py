@@ -150,7 +150,7 @@ def _problem(
 
 @define
 class SignCall:
-    """What the record of a call will tell."""
+    """Facts about a call, collected for its record in the access log."""
 
     token: str | None = None
     paths: tuple[str, ...] = ()

@@ -155,7 +155,7 @@ _Answer: TypeAlias = Callable[[_Ask], Awaitable[Any]]
 @define(eq=False)
 class _Uppy:
     service: Service
-    # A shared client lives as long as somebody keeps it.
+    # Filesystems share a client by a weak reference, so this one is kept here.
     _client: Client | None = field(default=None, init=False)
 
     async def respond(self, answer: _Answer, request: Request) -> Response:

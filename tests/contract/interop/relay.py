@@ -6,8 +6,10 @@ import http.client
 import threading
 import time
 from email.utils import formatdate
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from urllib.parse import urlsplit
+
+from tests.loopback_server import LoopbackServer
 
 # What S3 says of a URL whose time is over.
 EXPIRED = (
@@ -15,7 +17,7 @@ EXPIRED = (
 )
 
 
-class Relay:
+class Relay(LoopbackServer):
     """Passes requests on to *target*, while the ``with`` block runs.
 
     ``calls`` has method and URL of each, ``tokens`` its Authorization. A request whose
@@ -25,39 +27,17 @@ class Relay:
     """
 
     def __init__(self, target: str) -> None:
+        super().__init__()
         self.target = target
         self.calls: list[str] = []
         self.tokens: list[str | None] = []
         self.faults: dict[str, tuple[str, int]] = {}
         self.released = threading.Event()
         self._lock = threading.Lock()
-        relay = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def handle_any(self) -> None:
-                relay.handle(self)
-
-            do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_any  # noqa: N815
-
-            def log_message(self, *_: object) -> None:
-                pass
-
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
-        self.url = f"http://127.0.0.1:{self._http.server_port}"
-
-    def __enter__(self):
-        self._thread = threading.Thread(target=self._http.serve_forever)
-        self._thread.start()
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.released.set()
-        self._http.shutdown()
-        self._thread.join()
-        self._http.server_close()
+        super().__exit__()
 
     def reset(self) -> None:
         """Forget faults and calls."""
@@ -76,7 +56,7 @@ class Relay:
                     return fault
         return None
 
-    def handle(self, handler: BaseHTTPRequestHandler) -> None:
+    def serve(self, handler: BaseHTTPRequestHandler) -> None:
         """Answer one request."""
         released = self.released
         body = handler.rfile.read(int(handler.headers.get("Content-Length") or 0))
