@@ -489,14 +489,6 @@ def test_an_expired_part_is_signed_again_at_lakefs(oss, lakefs):
     assert oss.objects("examplebucket")[lakefs.linked["repo/main/small"][0]] == b"1"
 
 
-def test_a_lost_end_of_parts_at_lakefs_is_an_unknown_outcome(oss, lakefs):
-    """The object is linked by then, and no call of the server could tell."""
-    lakefs.lose("PUT /api/v1/repositories/repo/branches/main/staging/pmpu/", times=9)
-    with pytest.raises(OutcomeUnknownError):
-        repository(lakefs, retries=1).pipe_file("repo/main/large", LARGE)
-    assert set(lakefs.linked) == {"repo/main/large"}
-
-
 def test_a_lost_link_is_repeated(oss, lakefs):
     """To link the same address once more does no harm."""
     lakefs.lose("PUT /api/v1/repositories/repo/branches/main/staging/backing")
