@@ -232,7 +232,7 @@ def test_head_of_the_greatest_size(serve, send):
     server = serve(raw(written(*head)), raw(written(*head[:-1], head[-1] + "b")))
     assert len(send(server.origin + QUERY).headers["x-b"]) == rest
     with pytest.raises(NetworkError, match="does not end"):
-        send(server.origin + QUERY, is_fresh=True)  # the first one may not be closed yet
+        send(server.origin + QUERY, is_fresh=True)  # one may be half closed
 
 
 def test_too_many_headers(serve, send):
@@ -243,7 +243,7 @@ def test_too_many_headers(serve, send):
     )
     assert send(server.origin + QUERY).status == 200
     with pytest.raises(NetworkError, match="too many headers"):
-        send(server.origin + QUERY, is_fresh=True)  # the first one may not be closed yet
+        send(server.origin + QUERY, is_fresh=True)  # one may be half closed
 
 
 BAD_CHUNKS = {
