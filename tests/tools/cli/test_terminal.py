@@ -138,7 +138,8 @@ def test_url_is_pasted_and_not_shown(oss, url, tree):
     child = Child("put", "data/a.csv", "--url-file", "-")
     child.read("then Enter: ")
     child.read(press=b"\x03")
-    assert child.end() == 130
+    # A second Ctrl-C may find the program at its end. A shell says 130 for both.
+    assert child.end() in {130, -signal.SIGINT}
     assert "Traceback" not in child.output
 
 
