@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import threading
 import time
 import urllib.request
@@ -51,13 +52,14 @@ class UploadServer(LoopbackServer):
         super().__init__()
         self.oss = oss
         self.calls: list[str] = []
-        self.lost: list[str] = []
+        self.lost: list[re.Pattern[str]] = []
         self.refused: dict[str, tuple[int, int, Any]] = {}
         self._lock = threading.Lock()
 
-    def lose(self, piece: str, times: int = 1) -> None:
-        """Carry out the next calls with *piece* in them, and close without an answer."""
-        self.lost += [piece] * times
+    def lose(self, piece: str | re.Pattern[str], times: int = 1) -> None:
+        """Carry out the next calls in which *piece* is found; close without an answer."""
+        found = re.compile(re.escape(piece)) if isinstance(piece, str) else piece
+        self.lost += [found] * times
 
     def refuse(self, piece: str, status: int, times: int = 1, document: Any = None):
         """Answer the next calls with *piece* in them by *status*."""
@@ -76,7 +78,7 @@ class UploadServer(LoopbackServer):
         call = f"{handler.command} {unquote(parts.path)}"
         with self._lock:
             self.calls.append(call)
-            lost = next((p for p in self.lost if p in call), None)
+            lost = next((p for p in self.lost if p.search(call)), None)
             refused = next((p for p in self.refused if p in call), None)
             status, document = 200, None
             if lost is not None:

@@ -5,14 +5,19 @@ That the SDK, unchanged, uploads by that server shows that the server is like th
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+import sys
+import time
 
 import fsspec
 import pytest
 
-from fsspec_osspresigned.errors import SignerError, TooLargeError
+from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.errors import Outcome, SignerError, TooLargeError
 from tests.contract.interop.conftest import BUCKET, Lazy, library
-from tests.contract.interop.table import UPLOAD_CLIENTS
+from tests.contract.interop.table import UPLOAD_CLIENTS, UPLOAD_SERVERS
 from tests.upload_servers import DashScope
 
 oss_utils = Lazy("dashscope.utils.oss_utils")
@@ -21,6 +26,12 @@ sdk_errors = Lazy("dashscope.common.error")
 KEY = "sk-CANARYdashscope"
 MODEL = "qwen-vl-plus"
 URL = re.compile(rf"oss://(dashscope-instant/{MODEL}/[0-9a-f-]{{36}}/photo ü\.jpg)")
+UPLOAD = """
+import fsspec, json, sys
+options, source = json.loads(sys.argv[1])
+print(fsspec.filesystem("osspresigned", **options).put_file(source, "a/b").location)
+"""
+deletes = pytest.mark.filterwarnings("ignore:.*Model Studio deletes")
 
 
 @pytest.fixture
@@ -46,16 +57,16 @@ def by_sdk(path, key=KEY, **options):
     return oss_utils.OssUtils.upload(MODEL, str(path), key, **options)
 
 
+def filesystem(server, key=KEY, **options):
+    """Return this filesystem at *server*."""
+    broker = {"broker": f"dashscope+{server.url}", "broker_options": {"model": MODEL}}
+    options = {"signer_token": lambda: key, "retries": 0, **options}
+    return fsspec.filesystem("osspresigned", **broker, **options)
+
+
 def by_filesystem(server, path, key=KEY):
     """Upload by this filesystem; return the URL for the model."""
-    fs = fsspec.filesystem(
-        "osspresigned",
-        broker=f"dashscope+{server.url}",
-        broker_options={"model": MODEL},
-        signer_token=lambda: key,
-        retries=0,
-    )
-    return fs.put_file(path, f"files/{path.name}").location
+    return filesystem(server, key).put_file(path, f"files/{path.name}").location
 
 
 def row(what, note=""):
@@ -63,8 +74,14 @@ def row(what, note=""):
     return pytest.mark.interop(UPLOAD_CLIENTS, "dashscope", what, note=note)
 
 
+def serves(what, note=""):
+    """Give a test a cell in the row of Model Studio."""
+    who = "server of our tests for Model Studio"
+    return pytest.mark.interop(UPLOAD_SERVERS, who, what, note=note)
+
+
 @row("small files", "one form")
-@pytest.mark.filterwarnings("ignore:Model Studio deletes")
+@deletes
 def test_same_upload(oss, server, photo):
     """Both ask for the same policy, and store the same object with the same headers."""
     stored = []
@@ -82,7 +99,7 @@ def test_refusals(oss, server, photo):
     """Both report a wrong key, a busy server, and a file that is too large."""
     upload_error = sdk_errors.UploadFileException
     with pytest.raises(upload_error, match="wrong"):
-        by_sdk(photo, "sk-CANARYwrong")
+        by_sdk(photo, "sk-of-somebody")  # the SDK repeats what the server says of it
     with pytest.raises(SignerError, match="HTTP 401"):
         by_filesystem(server, photo, "sk-CANARYwrong")
     busy = {"code": "Throttling.RateQuota", "message": "too many requests"}
@@ -102,7 +119,7 @@ def test_refusals(oss, server, photo):
 
 
 @row("one policy for several files")
-@pytest.mark.filterwarnings("ignore:Model Studio deletes")
+@deletes
 def test_same_name(oss, server, photo):
     """A policy stores other files, and does not replace what it has stored."""
     url, policy = by_sdk(photo)
@@ -113,3 +130,62 @@ def test_same_name(oss, server, photo):
     again, _ = by_sdk(other, upload_certificate=policy)
     assert url.rpartition("/")[0] == again.rpartition("/")[0]
     assert sorted(oss.objects(BUCKET).values()) == [b"another", b"picture"]
+
+
+def key_of(url):
+    """Return the key of the object that a model reads by *url*."""
+    return url.removeprefix("oss://")
+
+
+@serves("small files", "one form each, one policy for many")
+@deletes
+def test_small_files(oss, server):
+    """Each file is one form; a policy that is valid serves all of them."""
+    data = {f"files/{n}/a.txt": b"x" * n for n in range(1, 41)}
+    receipts = filesystem(server).pipe(data)
+    stored = {r.path: oss.objects(BUCKET)[key_of(r.location)] for r in receipts}
+    assert stored == data
+    assert len(oss.objects(BUCKET)) == 40
+    assert server.calls == ["GET /api/v1/uploads"]
+
+
+@serves("expired URL", "a new policy")
+@deletes
+def test_expired_policy(oss, server, photo):
+    """A policy that ends on the way to the store is replaced by another one."""
+    oss.faults.add(Fault(action="PostObject", refuse="expired", times=1))
+    url = by_filesystem(server, photo)
+    assert oss.objects(BUCKET) == {key_of(url): b"picture"}
+    assert server.calls == ["GET /api/v1/uploads"] * 2
+
+
+@serves("killed client", "nothing is stored; the second run stores it")
+def test_killed_client(oss, server, tmp_path, monkeypatch):
+    """Half a form is no object; the second run of the same program stores the file."""
+    source = tmp_path / "large"
+    source.write_bytes(bytes(2**20) * 20)
+    monkeypatch.setenv("DASHSCOPE_API_KEY", KEY)
+    oss.faults.add(Fault(action="PostObject", stall_after=100_000))
+    broker = {"broker": f"dashscope+{server.url}", "broker_options": {"model": MODEL}}
+    command = [sys.executable, "-W", "ignore", "-c", UPLOAD]
+    command.append(json.dumps([broker, str(source)]))
+    with subprocess.Popen(command) as child:
+        while not oss.held:
+            assert child.poll() is None
+            time.sleep(0.02)
+        child.kill()
+    oss.faults.clear()
+    assert oss.objects(BUCKET) == {}
+    url = subprocess.check_output(command, text=True).strip()
+    assert oss.objects(BUCKET) == {key_of(url): source.read_bytes()}
+
+
+@serves("lost last reply", "unknown")
+@pytest.mark.parametrize("retries", [0, 2])
+def test_lost_reply(oss, server, photo, retries):
+    """Nobody may look at the object, so no outcome is claimed; it is not sent twice."""
+    oss.faults.add(Fault(action="PostObject", drop_reply=True, times=1))
+    with pytest.raises(OSError, match=r"unknown|connection") as caught:
+        filesystem(server, retries=retries).put_file(photo, "files/photo.jpg")
+    assert caught.value.outcome is Outcome.UNKNOWN
+    assert list(oss.objects(BUCKET).values()) == [b"picture"]

@@ -5,15 +5,21 @@ That the clients, unchanged, upload by that server shows that it is like the rea
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import subprocess
+import sys
+import time
 
 import fsspec
 import pytest
 import requests
 
+from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.errors import OutcomeUnknownError
 from tests.contract.interop.conftest import BUCKET, Lazy
-from tests.contract.interop.table import UPLOAD_CLIENTS
+from tests.contract.interop.table import UPLOAD_CLIENTS, UPLOAD_SERVERS
 from tests.upload_servers import LakeFS, basic
 
 lakefs_sdk = Lazy("lakefs_sdk")
@@ -22,6 +28,13 @@ lakefs_spec = Lazy("lakefs_spec")
 SECRET = "CANARYsecretOfLakeFS"
 PART = 5 * 1024 * 1024
 LARGE = memoryview(os.urandom(PART + 12_345))
+LINK = "PUT /api/v1/repositories/repo/branches/main/staging/backing"
+FINISH = "PUT /api/v1/repositories/repo/branches/main/staging/pmpu/"
+UPLOAD = """
+import fsspec, json, sys
+options, source, path = json.loads(sys.argv[1])
+fsspec.filesystem("osspresigned", **options).put_file(source, path)
+"""
 
 
 @pytest.fixture
@@ -56,20 +69,31 @@ def spec(server):
 
 
 @pytest.fixture
-def fs(server):
-    """This filesystem."""
-    return fsspec.filesystem(
-        "osspresigned",
-        broker=f"lakefs+{server.url}",
-        signer_token=lambda: f"key:{SECRET}",
-        part_size=PART,
-        retries=0,
-    )
+def options(server, monkeypatch):
+    """What this filesystem is made of, here and in child processes."""
+    monkeypatch.setenv("OSSPRESIGNED_LAKEFS", f"key:{SECRET}")
+    broker = {
+        "broker": f"lakefs+{server.url}",
+        "signer_token": "env:OSSPRESIGNED_LAKEFS",
+    }
+    return {**broker, "part_size": PART, "retries": 0, "max_concurrency": 1}
+
+
+@pytest.fixture
+def fs(options):
+    """This filesystem, without retries."""
+    return fsspec.filesystem("osspresigned", **options)
 
 
 def row(who, what, note=""):
     """Give a test a cell of docs/interop.md."""
     return pytest.mark.interop(UPLOAD_CLIENTS, who, what, note=note)
+
+
+def serves(what, note=""):
+    """Give a test a cell in the row of lakeFS."""
+    who = "server of our tests for lakeFS"
+    return pytest.mark.interop(UPLOAD_SERVERS, who, what, note=note)
 
 
 def steps(server):
@@ -122,6 +146,7 @@ def put(url, data):
 
 
 @row("lakefs-sdk", "parts")
+@serves("parts")
 def test_parts(oss, server, sdk, fs):
     """The calls of an upload in parts are those of the API, and so are the replies."""
     api = lakefs_sdk.ExperimentalApi(sdk)
@@ -149,6 +174,7 @@ def test_parts(oss, server, sdk, fs):
 
 
 @row("lakefs-sdk", "abort")
+@serves("abort")
 def test_abort(oss, server, sdk, fs):
     """Both remove the parts by the same call."""
     api = lakefs_sdk.ExperimentalApi(sdk)
@@ -165,3 +191,66 @@ def test_abort(oss, server, sdk, fs):
         raise ZeroDivisionError
     assert oss.uploads(BUCKET) == []
     assert steps(server)[-1] == last
+
+
+@serves("small files", "one PUT and one link each")
+def test_small_files(oss, server, fs):
+    """Each file is linked once, with its bytes."""
+    data = {f"repo/main/small/ü +{n} (1).csv": b"x" * n for n in range(1, 41)}
+    receipts = fs.pipe(data)
+    assert [receipt.location for receipt in receipts] == [f"lakefs://{p}" for p in data]
+    assert {path: linked(oss, server, path)[0] for path in server.linked} == data
+    assert server.calls.count(LINK) == 40
+
+
+@serves("expired URL", "a part: signed again")
+def test_expired_url(oss, server, fs):
+    """URLs that expire while an earlier part is sent are asked for again."""
+    server.life = 2
+    oss.faults.add(Fault(action="UploadPart", part_number=1, delay=3, times=1))
+    receipt = fs.pipe_file("repo/main/a", LARGE)
+    assert linked(oss, server, "repo/main/a")[0] == LARGE
+    assert receipt.verified == "crc64"
+
+
+@serves("killed client", "begins anew; its parts stay in the store")
+def test_killed_client(oss, server, options, tmp_path):
+    """Nothing is visible; the second run of the same program stores the file whole."""
+    source = tmp_path / "large"
+    source.write_bytes(LARGE)
+    oss.faults.add(Fault(action="UploadPart", part_number=2, stall_after=1000))
+    given = json.dumps([options, str(source), "repo/main/a"])
+    command = [sys.executable, "-c", UPLOAD, given]
+    with subprocess.Popen(command) as child:
+        while not any(upload.parts for upload in oss.uploads(BUCKET)):
+            assert child.poll() is None
+            time.sleep(0.02)
+        child.kill()
+    oss.faults.clear()
+    assert server.linked == {}
+    subprocess.run(command, check=True)
+    assert linked(oss, server, "repo/main/a")[0] == LARGE
+    assert len(oss.uploads(BUCKET)) == 1  # the server has no call that lists it
+
+
+@serves("lost last reply", "a link: repeated; of parts: unknown")
+def test_lost_link(oss, server, options):
+    """To link the same address once more does no harm."""
+    server.lose(LINK)
+    fsspec.filesystem("osspresigned", **{**options, "retries": 1}).pipe_file(
+        "repo/main/a", b"1"
+    )
+    assert server.calls.count(LINK) == 2
+    assert linked(oss, server, "repo/main/a")[0] == b"1"
+
+
+@pytest.mark.parametrize("retries", [0, 2])
+def test_lost_end_of_parts(oss, server, options, retries):
+    """The server does not know a finished upload, so no outcome is claimed."""
+    server.lose(re.compile(rf"{FINISH}[^/]+$"))
+    fs = fsspec.filesystem("osspresigned", **{**options, "retries": retries})
+    with pytest.raises(OutcomeUnknownError):
+        fs.pipe_file("repo/main/a", LARGE)
+    assert linked(oss, server, "repo/main/a")[0] == LARGE
+    fs.pipe_file("repo/main/a", LARGE)
+    assert linked(oss, server, "repo/main/a")[0] == LARGE

@@ -297,6 +297,25 @@ def test_a_presigned_put_that_fails(servers, store, owner, fault):
     assert owner.get_object(Bucket=STORE, Key=f"{key}/a.bin")["Body"].read() == DATA
 
 
+@does("killed client", who=DIRECT, note="nothing is stored; begins anew")
+def test_a_killed_presigned_put(servers, store, owner, tmp_path):
+    """Half a PUT is no artifact; the second run of the same program stores it."""
+    _, name, key = direct(servers, store, "mlflow")
+    (tmp_path / "a.bin").write_bytes(DATA)
+    store.faults["PUT "] = ("hold", 1)
+    command = [sys.executable, "-m", "fsspec_osspresigned", "put", "a.bin"]
+    command += [f"{name}/a.bin", "--broker", f"mlflow+{servers[DIRECT].url}"]
+    with subprocess.Popen(command, cwd=tmp_path) as child:
+        while not sent(store, "PUT "):
+            assert child.poll() is None
+            time.sleep(0.05)
+        child.kill()
+    store.released.set()
+    assert owner.list_objects_v2(Bucket=STORE, Prefix=key)["KeyCount"] == 0
+    subprocess.run(command, cwd=tmp_path, check=True)
+    assert owner.get_object(Bucket=STORE, Key=f"{key}/a.bin")["Body"].read() == DATA
+
+
 def direct(servers, store, kind):
     """Return a filesystem of a new run or model, its name there, and its key."""
     relay = servers[DIRECT]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import pickle
+import random
 import subprocess
 import sys
 import threading
@@ -55,17 +56,11 @@ ROWS = pa.table(
         "amount": [0.5, None, 2.5, -1.0],
     }
 )
-# Enough bytes for many parts of the smallest size, in any process.
-LARGE = """
-import pyarrow as pa, random
-draw = random.Random(1)
-ROWS = pa.table({"n": range(5, 20_005), "name": [draw.randbytes(8).hex() for _ in range(20_000)],
-                 "amount": [draw.random() for _ in range(20_000)]})
-"""
 KILLED = """
-import json, sys
+import json, pyarrow.parquet as pq, sys
 from pyiceberg.catalog import load_catalog
-load_catalog("lake", **json.loads(sys.argv[1])).load_table("days.t").append(ROWS)
+rows = pq.read_table(sys.argv[2])
+load_catalog("lake", **json.loads(sys.argv[1])).load_table("days.t").append(rows)
 """
 
 
@@ -204,12 +199,14 @@ def test_concurrent_appends(table, catalog, oss):
     check_whole(oss)
 
 
-@does("killed writer")
-def test_killed_writer(table, properties, catalog, oss):
-    """A writer that dies in the middle of a file leaves the table as it was."""
+@does("killed client")
+def test_killed_writer(table, properties, catalog, oss, tmp_path):
+    """A writer that dies in a file leaves the table as it was; the next run appends."""
+    pq.write_table(many(20_000), tmp_path / "rows")
     before = {**oss.objects(BUCKET)}
     oss.faults.add(Fault(action="UploadPart", after=2, stall_after=1000))
-    command = [sys.executable, "-c", LARGE + KILLED, json.dumps(properties)]
+    command = [sys.executable, "-c", KILLED, json.dumps(properties)]
+    command.append(str(tmp_path / "rows"))
     with subprocess.Popen(command) as child:
         while not any(upload.parts for upload in oss.uploads(BUCKET)):
             assert child.poll() is None
@@ -218,8 +215,47 @@ def test_killed_writer(table, properties, catalog, oss):
     oss.faults.clear()
     assert {**oss.objects(BUCKET)} == before
     assert rows(catalog.load_table("days.t")) == ROWS.to_pylist()
-    table.append(ROWS)
-    assert len(rows(table)) == 8
+    subprocess.run(command, check=True)
+    assert len(rows(catalog.load_table("days.t"))) == 4 + 20_000
+    check_whole(oss)
+
+
+def many(count: int) -> Any:
+    """Return rows enough for a file of many parts."""
+    draw = random.Random(1)  # noqa: S311 - a fixed file
+    names = [draw.randbytes(8).hex() for _ in range(count)]
+    amounts = [draw.random() for _ in range(count)]
+    return pa.table({"n": range(5, 5 + count), "name": names, "amount": amounts})
+
+
+@does("parts")
+@does("expired URL")
+def test_expired_urls(table, catalog, oss):
+    """What the store refuses as expired is signed again: data, manifests, metadata."""
+    for action in ("PutObject", "UploadPart", "CompleteMultipartUpload"):
+        oss.faults.add(Fault(action=action, after=1, refuse="expired", times=1))
+    large = many(20_000)
+    table.append(large)
+    refused = [r.action for r in oss.requests if r.status == 403]
+    assert {"PutObject", "UploadPart"} <= set(refused)
+    want = [*ROWS.to_pylist(), *large.to_pylist()]
+    assert rows(catalog.load_table("days.t")) == want
+    check_whole(oss)
+
+
+@does("lost last reply")
+@pytest.mark.parametrize("action", ["PutObject", "CompleteMultipartUpload"])
+def test_lost_last_replies(table, catalog, oss, action):
+    """An object that is stored although no reply came is found by its checksum."""
+    oss.faults.add(Fault(action=action, drop_reply=True, times=2))
+    large = many(20_000)
+    table.append(large)
+    assert rows(catalog.load_table("days.t")) == [
+        *ROWS.to_pylist(),
+        *large.to_pylist(),
+    ]
+    assert oss.uploads(BUCKET) == []
+    check_whole(oss)
 
 
 def test_what_exists_is_not_replaced(table):

@@ -9,8 +9,9 @@ import fsspec
 import pytest
 
 from fsspec_osspresigned.emulator import Fault
-from fsspec_osspresigned.errors import SignerError
+from fsspec_osspresigned.errors import OutcomeUnknownError, SignerError
 from tests.contract.interop.conftest import BUCKET
+from tests.contract.interop.relay import Relay
 from tests.contract.interop.table import UPLOAD_SERVERS
 from tests.owner.service.conftest import TOKEN
 
@@ -46,13 +47,13 @@ def filesystem(served):
     def made(way, *lines, token=TOKEN, **options):
         if not urls:
             urls.append(served(*lines))
-        return fsspec.filesystem(
-            "osspresigned",
-            broker=f"{way}+{urls[0]}{WAYS[way]}",
-            signer_token=lambda: token,
-            part_size=5 * MIB,
-            **{"retries": 2, "skip_instance_cache": True, **options},
-        )
+        usual = {
+            "broker": f"{way}+{urls[0]}{WAYS[way]}",
+            "part_size": 5 * MIB,
+            "retries": 2,
+        }
+        options = {"signer_token": lambda: token, **usual, **options}
+        return fsspec.filesystem("osspresigned", skip_instance_cache=True, **options)
 
     return made
 
@@ -117,6 +118,34 @@ def test_resume(oss, filesystem, way, tmp_path):
     check(oss, receipt, LARGE)
     assert called(oss, "UploadPart")[before:] == [200]
     assert oss.uploads(BUCKET) == []
+
+
+@each_way(
+    "lost last reply", companion="the store's: yes; else unknown", uppy_sign="unknown"
+)
+def test_a_lost_reply_of_the_store(oss, filesystem, way):
+    """The service looks at the object; who has only Uppy's signatures cannot look."""
+    lost = {"action": "CompleteMultipartUpload", "drop_reply": True}
+    oss.faults.add(Fault(**lost, times=1))
+    fs = filesystem(way)
+    if way == "companion":
+        check(oss, fs.pipe_file("a/b.csv", LARGE), LARGE)
+    else:
+        with pytest.raises(OutcomeUnknownError):
+            fs.pipe_file("a/b.csv", LARGE)
+    assert [bytes(data) for data in oss.objects(BUCKET).values()] == [LARGE]
+    assert oss.uploads(BUCKET) == []
+
+
+def test_a_lost_reply_of_the_service(oss, filesystem):
+    """The finished upload is unknown to the repetition, so no outcome is claimed."""
+    url = filesystem("companion").storage_options["broker"].partition("+")[2]
+    with Relay(url) as relay:
+        relay.faults["/complete"] = ("lose", 1)
+        fs = filesystem("companion", broker=f"companion+{relay.url}")
+        with pytest.raises(OutcomeUnknownError):
+            fs.pipe_file("a/b.csv", LARGE)
+    assert [bytes(data) for data in oss.objects(BUCKET).values()] == [LARGE]
 
 
 @each_way("abort")
