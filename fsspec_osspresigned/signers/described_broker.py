@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
-from attrs import evolve, frozen
+from attrs import evolve, field, frozen
 
 from ..errors import (
     BindingError,
@@ -71,6 +71,7 @@ class _HeldGrant(HeldGrant):
 
     saved: Mapping[str, str]
     largest: int | None  # bytes
+    keys: dict[str, object] = field(factory=dict, eq=False)  # that it was used for
 
 
 class DescribedBroker(Broker):
@@ -179,7 +180,11 @@ class DescribedBroker(Broker):
             msg = f"the server takes at most {held.largest} bytes; the file has {size}"
             raise TooLargeError(msg, path=operation.path)
         values = self._values(operation, held.saved)
-        key = filled(call.key or "{path}", values)
+        key, mine = filled(call.key or "{path}", values), object()
+        if self.names_objects and held.keys.setdefault(key, mine) is not mine:
+            # By this grant, the store would refuse a second object of the name.
+            self._grants.drop(held.issued_at)
+            return self._form_of_grant(call, operation)
         check_acl(held.grant, operation)
         signed = sign_form(
             held.grant,

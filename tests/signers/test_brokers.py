@@ -145,6 +145,15 @@ def test_one_policy_stores_many_files_while_it_is_valid(oss, dashscope):
         assert stored(oss, receipt.location) == bytes([number])
 
 
+def test_the_same_name_again_gets_another_policy(oss, dashscope):
+    """A second file of a name replaces nothing and is not refused: it has its own URL."""
+    fs = studio(dashscope)
+    with pytest.warns(PublishWarning):
+        receipts = [fs.pipe_file("files/a.jpg", bytes([n])) for n in range(3)]
+    assert [stored(oss, r.location) for r in receipts] == [b"\0", b"\1", b"\2"]
+    assert dashscope.calls == ["GET /api/v1/uploads"] * 3
+
+
 def test_an_expired_policy_is_asked_for_anew(oss, dashscope):
     """What the store refuses as expired is sent once more, with another policy."""
     oss.faults.add(Fault(status=403, code="AccessDenied", ec="0006-00000213", times=1))
