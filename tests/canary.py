@@ -84,6 +84,7 @@ BY_DESIGN = (
         "examples print what they sign",
     ),
     (r"test_entry_made_in_a_browser", r"file .*/browser\.mjs", "its STS key"),
+    (r"test_", r"file .*/node/page\.mjs", "the page of a user, with the user's token"),
     (r"test_commands_print_what_the_p", r"file .*\.json", "maps that owners make"),
     (r"test_directory_uploads_where_p", r"file .*\.json", "likewise"),
     (r"test_examples_of_the_help_work", r"file .*\.json", "likewise"),
