@@ -68,7 +68,7 @@ def test_a_callback_may_call_its_own_filesystem(environment, tmp_path, limit):
     )
     for number in range(12):
         (tmp_path / "out" / f"{number}").parent.mkdir(exist_ok=True)
-        (tmp_path / "out" / f"{number}").write_bytes(bytes(1024 * 1024))
+        (tmp_path / "out" / f"{number}").write_bytes(bytes(300 * 1024))
     notes = {f"examplebucket/notes/{number}": b"x" for number in range(3)}
 
     class Notes(Callback):
