@@ -72,3 +72,9 @@ def test_page_ends_with_the_table(name, head, rows):
 def test_names_are_one_each(table):
     """A report is read by the names."""
     assert len({row.name for row in table}) == len(table)
+
+
+def test_page_says_that_no_real_bucket_was_asked():
+    """As long as there is no report of one."""
+    page = (DOCS / "service-facts.md").read_text(encoding="utf-8")
+    assert ("**None was checked on the real service yet.**" in page) == (not live())
