@@ -103,7 +103,8 @@ def targets(results: Results) -> tables.Table:
 
 def network(results: Results) -> tables.Table:
     """Return what was reached as on a network, without the targets."""
-    return [[*line[:3], line[4]] for line in tables.targets(results, NETWORK)]
+    found = tables.targets(results, NETWORK)
+    return [[*line[:3], line[4].partition(" of ")[0]] for line in found]
 
 
 def write(results: Results, docs: Path) -> int:
