@@ -160,13 +160,12 @@ def judged(results: Results) -> Table:
     few = sum(share <= _FEW for share, *_ in losses)
     worst = max((share for share, _, _, rate in losses if rate), default=1.0)
     is_met = few / len(losses) >= _ENOUGH and worst <= _WORST
-    run = next(row["run"] for rows in cells(results).values() for row in rows)
     return [
         [
             "defaults, once the link is known: cells within 15 % of the best; the worst",
             f"{few} of {len(losses)}; {worst:.2f} with a cap",
-            *("best cell", "", f"{_ENOUGH:.0%}; {_WORST:g} with a cap"),
-            *("", "", "", f"{run + 1}", "yes" if is_met else "**no**"),
+            *("", f"{_ENOUGH:.0%}; {_WORST:g} with a cap"),
+            *("", "yes" if is_met else "**no**"),
         ]
     ]
 

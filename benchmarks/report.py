@@ -19,11 +19,11 @@ import argparse
 import importlib.util
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from . import defaults, scale, tables
+from . import defaults, tables
 from .results import (
     Results,
     UnreadableError,
@@ -32,29 +32,20 @@ from .results import (
     merged,
     place_of,
     read,
-    series,
     worst,
 )
 from .results import filled as filled_up
-from .tables import GROUPS, SERIES, markdown, plain
+from .tables import NETWORK, markdown, plain
 from .work import GIB
 
 ROOT = Path(__file__).parent.parent
 _NONE = "*Not measured.*"
 _MEASURED = {  # suite -> what it measures
-    "targets": "speed and memory against the targets and other clients",
-    "rough": "difficult conditions",
-    "growth": "how time and memory grow with the work",
-    "defaults": "part sizes and connections, to choose the defaults",
-    "all": "all of the suites",
-}
-_ALT = {
-    "put": "One PUT: time of every client over that of curl",
-    "multipart": "A file in parts: time of every client over that of the loop by hand",
-    "stream": "A stream: time of every client over that of the file object by hand",
-    "small": "Small files: time of every client over that of the reference",
-    "get": "Downloads: time of every client over that of the loop by hand",
-    "start": "A new interpreter: time of every client over that of the script by hand",
+    "targets": "targets and clients",
+    "rough": "bad input",
+    "growth": "growth",
+    "defaults": "defaults",
+    "all": "all",
 }
 
 
@@ -86,21 +77,23 @@ def main(given: Sequence[str] | None = None) -> int:
 
 def told(results: Results) -> str:
     """Return all tables for a terminal."""
-    texts = [machine(results).replace("`", "").replace("**", "")]
+    head = machine(results).replace("`", "").replace("**", "")
     results = worst(results)
-    texts.append("Targets\n\n" + plain(targets(results)))
-    for group, (title, _) in GROUPS.items():
-        if tables.peers_of(results, group):
-            head = f"{title}: ratio, processor, memory"
-            texts.append(f"{head}\n\n{plain(tables.peers(results, group))}")
-    if _has(results, "rough-"):
-        texts.append("Bad input\n\n" + plain(tables.rough(results)))
-    for name, (_, title) in SERIES.items():
-        if series(results, name):
-            texts.append(f"Growth: {title}\n\n{plain(tables.growth(results, name))}")
-    if series(results, "sweep"):
-        texts.append("Defaults\n\n" + plain(defaults.table(results)))
-    return "\n\n".join(texts)
+    return "\n\n".join(
+        [
+            head,
+            *(
+                f"{title}\n\n{plain(table)}"
+                for title, table in (
+                    ("Targets", targets(results)),
+                    ("Clients", tables.peers(results)),
+                    ("Growth", tables.growth(results)),
+                    ("Defaults", defaults.table(results)),
+                )
+                if len(table) > 1
+            ),
+        ]
+    )
 
 
 def targets(results: Results) -> tables.Table:
@@ -108,58 +101,51 @@ def targets(results: Results) -> tables.Table:
     return [*tables.targets(results), *defaults.judged(results)]
 
 
-def _has(results: Results, start: str) -> bool:
-    return any(row["name"].startswith(start) for row in results["rows"])
-
-
-def _has_targets(results: Results) -> bool:
-    return len(targets(results)) > 1
+def network(results: Results) -> tables.Table:
+    """Return what was reached as on a network, without the targets."""
+    found = tables.targets(results, NETWORK)
+    return [[*line[:3], line[4].partition(" of ")[0]] for line in found]
 
 
 def write(results: Results, docs: Path) -> int:
     """Write pages, plots and the JSON they come from; 1 if plots cannot be drawn."""
     folder = docs / "performance"
     folder.mkdir(parents=True, exist_ok=True)
-    status, drawn = 0, []
-    everything, results = results, worst(results)
+    status = 0
     if importlib.util.find_spec("matplotlib") is None:
         print("no plots: there is no matplotlib", file=sys.stderr)
         status = 1
-        drawn = sorted(path.name for path in folder.glob("*.svg"))
     else:
         from . import plots  # noqa: PLC0415 - the tables need no matplotlib
 
-        drawn = plots.draw(results, folder)
+        drawn = plots.draw(worst(results), folder)
         for path in folder.glob("*.svg"):
             if path.name not in drawn:
                 path.unlink()
-    places = {
-        "performance.md": {
-            "targets": _table(_has_targets(results), targets, results),
-            "peers": peers(results, drawn),
-            "rough": _table(_has(results, "rough-"), tables.rough, results),
-        },
-        "benchmarks.md": {"machine": machine(everything), "setup": setup(results)},
-        "growth.md": {
-            "growth": growth(results, drawn),
-            "defaults": sweep(results, drawn),
-        },
-        "scale.md": {
-            "carries": markdown(scale.carries(results)),
-            "spread": _table(bool(series(results, "dask")), scale.spread, results),
-        },
-    }
-    for name, pieces in places.items():
+    for name, texts in pieces(results).items():
         path = docs / name
-        path.write_text(filled(path.read_text(), pieces, name))
-    (folder / "results.json").write_text(compact(everything))
+        path.write_text(filled(path.read_text(), texts, name))
+    (folder / "results.json").write_text(compact(results))
     return status
 
 
-def _table(
-    known: bool, make: Callable[[Results], tables.Table], results: Results
-) -> str:
-    return markdown(make(results)) if known else _NONE
+def pieces(results: Results) -> dict[str, dict[str, str]]:
+    """Return for each page what stands between its markers."""
+    shown = worst(results)
+    return {
+        "performance.md": {"network": _table(network(shown))},
+        "measurements.md": {
+            "machine": machine(results),
+            "targets": _table(targets(shown)),
+            "peers": _table(tables.peers(shown)),
+            "growth": _table(tables.growth(shown)),
+            "defaults": defaults.said(shown) or _NONE,
+        },
+    }
+
+
+def _table(table: tables.Table) -> str:
+    return markdown(table) if len(table) > 1 else _NONE
 
 
 def filled(page: str, pieces: Mapping[str, str], name: str) -> str:
@@ -186,31 +172,22 @@ def machine(results: Results) -> str:
     lines = []
     for number, place in enumerate(places, 1):
         lines += _described(machines[place], f"Machine {number}: " if several else "")
-    for number, run in enumerate(results["runs"], 1):
-        count = sum(
-            row["run"] == number - 1
-            or any(one.get("run") == number - 1 for one in row["candidates"].values())
-            for row in results["rows"]
-        )
-        where = f"machine {places.index(place_of(run)[:2]) + 1}" if several else ""
-        line = _told_run(run, number, where or f"the {run['machine']['cpu']}", count)
-        if run["quick"]:
-            line += " **A quick run: its figures prove that bytes arrive, and say "
-            line += "nothing about time.**"
-        lines.append(line)
+        runs = [run for run in results["runs"] if place_of(run)[:2] == place]
+        lines.append(f"* Runs: {', '.join(dict.fromkeys(map(_told_run, runs)))}.")
     for name, why in sorted(results["missing"].items()):
         lines.append(f"* Left out: `{name}`, {why}.")
+    if any(run["quick"] for run in results["runs"]):
+        lines.append(
+            "* **A quick run proves that bytes arrive, and nothing about time.**"
+        )
     return "\n".join(lines)
 
 
-def _told_run(run: Mapping[str, Any], number: int, where: str, count: int) -> str:
-    """Return a line about one run, whose figures *count* rows use."""
-    what = _MEASURED.get(run["suite"], f"the suite {run['suite']}")
-    rounds, day = run["rounds"], run["taken"][:10]
-    times = {1: "once", 2: "twice"}.get(rounds, f"{rounds} times")
-    used = "1 row uses" if count == 1 else f"{count} rows use"
-    line = f"* **Run {number}** measured {what}, on {day}, on {where}. Each client ran "
-    return f"{line}{times} for each row; {used} its figures."
+def _told_run(run: Mapping[str, Any]) -> str:
+    """Return what a run measured, when, and how often each client ran."""
+    what = _MEASURED.get(run["suite"], run["suite"])
+    quick = ", quick" if run["quick"] else ""
+    return f"{what} {run['taken'][:10]} ({run['rounds']} x{quick})"
 
 
 def _described(machine: Mapping[str, Any], name: str) -> list[str]:
@@ -231,65 +208,6 @@ def version_of(text: str) -> str:
     """Return the version in the first line that a program says of itself."""
     found = re.search(r"\d+(\.\d+)+\w*", text)
     return found[0] if found else text
-
-
-def peers(results: Results, drawn: Sequence[str]) -> str:
-    """Return plots and tables of all groups."""
-    texts = []
-    for group, (title, _) in GROUPS.items():
-        rows = tables.peers_of(results, group)
-        if rows:
-            plot = _image(f"peers-{group}", _ALT[group], drawn)
-            texts.append(f"### {title}\n\n{plot}")
-            texts.append(markdown(tables.peers(results, group)))
-    return "\n\n".join(texts) or _NONE
-
-
-def setup(results: Results) -> str:
-    """Return how each peer was set up."""
-    lines = [["", "what proves the bytes", "how it was set up"]]
-    shown = {
-        name
-        for group in GROUPS
-        for row in tables.peers_of(results, group)
-        for name in row["candidates"]
-    }
-    for name, about in results["about"].items():
-        if name in shown:
-            lines.append([f"`{name}`", about["checks"], about["note"]])
-    return markdown(lines) if shown else _NONE
-
-
-def _image(name: str, alt: str, drawn: Sequence[str]) -> str:
-    if f"{name}.svg" not in drawn:
-        return ""
-    return f"![{alt}](performance/{name}.svg)"
-
-
-def growth(results: Results, drawn: Sequence[str]) -> str:
-    """Return plots and tables of all series."""
-    texts = []
-    for name, (_, title) in SERIES.items():
-        if series(results, name):
-            plot = _image(f"growth-{name}", f"Time and memory: {title}", drawn)
-            texts.append(f"**{title[0].upper()}{title[1:]}**\n\n{plot}".strip())
-            texts.append(markdown(tables.growth(results, name)))
-    return "\n\n".join(texts) or _NONE
-
-
-def sweep(results: Results, drawn: Sequence[str]) -> str:
-    """Return plots and table of the defaults."""
-    if not series(results, "sweep"):
-        return _NONE
-    cut = "Time over part size, for each size, rate and latency"
-    whole = "Time over size: one body against parts, for each rate and latency"
-    texts = [
-        _image("defaults-parts", cut, drawn),
-        _image("defaults-threshold", whole, drawn),
-        defaults.said(results),
-        markdown(defaults.table(results)),
-    ]
-    return "\n\n".join(filter(None, texts))
 
 
 if __name__ == "__main__":

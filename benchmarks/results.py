@@ -204,9 +204,8 @@ def judged_again(results: Results) -> Results:
 def worst(results: Results) -> Results:
     """Return each row once: of each candidate and target the worst of all machines.
 
-    Candidates and targets have the number of their run as `run` if it is not the row's,
-    and candidates the medians of the others as `elsewhere`, {run: ratio}. The points of
-    a curve without targets are all of the first machine that has it.
+    Candidates and targets have the number of their run as `run` if it is not the row's.
+    The points of a curve without targets are all of the first machine that has it.
     """
     found: dict[str, dict[str, Any]] = {}
     of_series: dict[str, tuple[str, str, str]] = {}
@@ -228,21 +227,10 @@ def worst(results: Results) -> Results:
 def _worsen(shown: dict[str, Any], row: Mapping[str, Any]) -> None:
     """Put into *shown* what is worse in *row*, the same work on another machine."""
     for name, one in row["candidates"].items():
-        taken = {"run": row["run"], **one}
-        have = shown["candidates"].get(name)
-        if have is None:
-            shown["candidates"][name] = taken
+        known = name in shown["candidates"]
+        if not known or _share(row, name) > _share(shown, name):
+            shown["candidates"][name] = {"run": row["run"], **one}
             shown["failed"].pop(name, None)
-            continue
-        other = have
-        if _share(row, name) > _share(shown, name):
-            shown["candidates"][name] = taken = {**taken}
-        else:
-            taken, other = have, taken
-        told = {**have.get("elsewhere", {})}
-        if other["ratio"]:
-            told[other.get("run", shown["run"])] = other["ratio"]["median"]
-        taken["elsewhere"] = told
     for target in row["targets"]:
         same = [
             number

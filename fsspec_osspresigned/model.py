@@ -26,14 +26,14 @@ MAX_MAP = 512 * MIB  # bytes of a URL map, some 500,000 objects
 MAX_PARTS = 10_000
 
 # Defaults in bytes: of a part at most, of a part of a large file, and of a file that is
-# sent in one piece (docs/growth.md has the curves).
+# sent in one piece (docs/measurements.md has the curves).
 LARGEST_PART = 8 * MIB
 LARGEST_FILE_PART = 32 * MIB
 THRESHOLD = 8 * MIB
 # Requests in flight by default, and for one object over connections that are slow.
 CONNECTIONS = 16
 MAX_CONNECTIONS = 32
-# Small requests in flight by default, if the link bears them (docs/scale.md).
+# Small requests in flight by default, if the link bears them (docs/performance.md).
 MAX_SMALL = 128
 
 

@@ -1,7 +1,7 @@
 """Whatever fails, in whatever writer: nothing is published, and the writer hears of it.
 
-The table in docs/failure-table.md is written from these cases; run this module with
-``WRITE_FAILURE_TABLE=1`` in the environment to write it anew.
+The lists in docs/fault-table.md are written from these cases; run this module with
+``WRITE_FAILURE_TABLE=1`` in the environment to write them anew.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import time
 import warnings
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
 
 import dask.dataframe
 import fastparquet.writer
@@ -33,11 +32,12 @@ from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.errors import DiscardWarning
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART as PART
+from tests import marked
 from tests.stress.cells import grant_of
 
 pytestmark = pytest.mark.slow
 
-PAGE = Path(__file__).parents[2] / "docs" / "failure-table.md"
+PLACE = ("fault-table.md", "writers")
 BUCKET = "examplebucket"
 OLD = b"what was there before"
 PUBLISHING = ("PutObject", "PostObject", "CompleteMultipartUpload")
@@ -222,29 +222,18 @@ FAILURES: Mapping[str, Fault | None] = {
 IN_PARTS = FAILURES.keys() - {CLOSE, FORM_BODY, FORM}
 
 
-PAGE_START = """\
-# Failure table
-
-Each cell is the result of a test in `tests/stress/test_failure_table.py`, which also generates this page. In every test, the previous object
-stays unchanged, no multipart upload is left open, and the writing program gets the named exception: `Boom` if its own code fails, an `OSError` of this package if the store fails. In the tests of this table, retries are turned off.
-
-"""
-
-
 def error_of(failure: str) -> str:
     """Return the name of the exception that the writer must see."""
     return "Boom" if failure in (BODY, FORM_BODY) else "StoreUnavailableError"
 
 
-def page() -> str:
-    """Return docs/failure-table.md."""
-    rule = "|".join(["---"] * (len(FAILURES) + 1))
-    rows = [
-        f"| {name} | {' | '.join(f'`{error_of(failure)}`' for failure in FAILURES)} |"
-        for name in WRITERS
-    ]
-    head = f"| writer | {' | '.join(FAILURES)} |\n|{rule}|\n"
-    return PAGE_START + head + "\n".join(rows) + "\n"
+def listed() -> str:
+    """Return the writers and failures, with the exception that each writer sees."""
+    by_error: dict[str, list[str]] = {}
+    for failure in FAILURES:
+        by_error.setdefault(error_of(failure), []).append(failure)
+    lines = [f"* `{error}`: {'; '.join(those)}" for error, those in by_error.items()]
+    return "\n".join([f"* writers: {'; '.join(WRITERS)}", *lines, ""])
 
 
 @pytest.fixture(scope="module")
@@ -328,7 +317,7 @@ def test_failure_publishes_nothing(server, fs, parts, monkeypatch, name, failure
 
 
 def test_page_shows_what_is_tested():
-    """docs/failure-table.md is what this module would write."""
+    """The lists of docs/fault-table.md are what this module would write."""
     if os.environ.get("WRITE_FAILURE_TABLE"):
-        PAGE.write_text(page(), encoding="utf-8")
-    assert PAGE.read_text(encoding="utf-8") == page()
+        marked.write(*PLACE, listed())
+    assert marked.read(*PLACE) == listed()

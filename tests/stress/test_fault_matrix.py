@@ -1,7 +1,7 @@
 """Every fault of the emulator, in every kind of upload, with every kind of signer.
 
-The tables in docs/fault-table.md are written from these cells: run
-``WRITE_FAULT_TABLE=1 pytest -m heavy tests/stress/test_fault_matrix.py`` to write them anew.
+The table in docs/fault-table.md is written from these cells: run
+``WRITE_FAULT_TABLE=1 pytest -m heavy tests/stress/test_fault_matrix.py`` to write it anew.
 By default each fault is met a few times; the heavy run goes through all cells.
 """
 
@@ -32,9 +32,12 @@ from fsspec_osspresigned.owner.service.app import ServiceRules, create_ruled_app
 from fsspec_osspresigned.owner.service.policy import hash_token, parse_policies
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import PresignRequest
+from tests import marked
 from tests.stress.cells import (
+    A_PART,
     AT_ONCE,
     CELLS,
+    COMPLETE,
     GRANT,
     HOUR,
     INITIATE,
@@ -50,7 +53,6 @@ from tests.stress.cells import (
     SMALL,
     STEPS,
     TROUBLES,
-    WAYS,
     Cell,
     Seen,
     cross_section,
@@ -60,7 +62,7 @@ from tests.stress.cells import (
 
 pytestmark = pytest.mark.slow
 
-PAGE = Path(__file__).parents[2] / "docs" / "fault-table.md"
+PLACE = ("fault-table.md", "faults")
 BUCKET = "examplebucket"
 TOKEN = "a-made-up-token-0"
 POLICY = f"""
@@ -356,87 +358,86 @@ def run_all(
 
 # -- the page ---------------------------------------------------------------------------
 
-PAGE_START = """\
-# Fault table
-
-The [emulator](emulator.md) applies each of its faults to every kind of upload. The test then compares the visible object with the bytes sent and with the previous object. Each cell is the result for all kinds of upload in its heading. *`pipe` of many* sends seven small objects at the same time; the fault strikes one of them. In every cell, the following is true:
-
-* The visible object is completely the new object or completely the old object, never truncated and never mixed.
-* An object that was reported as stored *is* stored, byte for byte.
-* The outcome in an error (`error.outcome`: not stored, stored, unknown) is correct. If HeadObject is granted, the outcome is never *unknown*.
-* No multipart upload of the package is left open, with two exceptions: an upload whose ID never arrived, which has no parts, and an upload that cannot
-  be aborted because the store's clock is wrong, whose ID is logged. An upload that the owner began is not aborted.
-* A fault on one of many objects changes nothing for the other objects: each of these is stored by one request. Only a wrong clock of the store affects all objects.
-* After *not stored*, the same upload succeeds with the same filesystem as soon as the fault ends.
-
-The cells have this format:
-
-* `stored, 2x` means a success at the second try. `3x` is the number of tries of the failing call, with `retries=2`.
-* For an error, the cell names its class and its outcome. After *unknown*, the text in parentheses says whether the object is in fact stored.
-* If the connection breaks during a request, it depends on chance whether the request was sent completely. Without HeadObject, the outcome of such a request may be *not stored* or *unknown*.
-* A fault that is always permanent has no value in the column *once*.
-
-Results that depend on the signer are listed separately:
-
-* **keys** sign every call, so the filesystem can check the object after a lost reply.
-* The **URL map** has the URLs of the upload itself and ListParts, but no HeadObject.
-* The signer **service** grants writing, but no reading.
-* The **grant** is one signed policy in a file. With a grant, each object is sent in a form, and nothing can be read.
-
-`tests/stress/test_fault_matrix.py` tests all cells and generates this page:
-`WRITE_FAULT_TABLE=1 pytest -m heavy tests/stress/test_fault_matrix.py`.
-
-"""
-LASTS = "-"
+CALLS: Mapping[str, tuple[str, ...]] = {
+    "PUT, form": AT_ONCE,
+    "initiate": (INITIATE,),
+    "part": (A_PART,),
+    "complete": (COMPLETE,),
+}
+EVERY, OTHERS, SAME, NEVER = "every", "others", "the same", "-"
+HEAD = "| fault | call | once | always |\n|---|---|---|---|\n"
+Said = Mapping[tuple[str, str, str, str], str]  # step, fault, signer, how often -> text
 
 
-def page(seen: Mapping[Cell, Seen]) -> str:
-    """Return docs/fault-table.md."""
-    texts: dict[tuple[str, str, str], dict[str, set[str]]] = {}
-    for cell in CELLS:
-        field = texts.setdefault((cell.step, cell.name, cell.often), {})
-        field.setdefault(cell.signer, set()).add(cell.text(seen[cell]))
-    lines = []
-    for step in STEPS:
-        lines += [
-            f"## {step}: {', '.join(WAYS[step][:-1])} and {WAYS[step][-1]}\n",
-            "| fault | once | always |\n|---|---|---|",
-        ]
-        for name, trouble in TROUBLES.items():
-            if step in trouble.steps:
-                fields = [_text(texts.get((step, name, often))) for often in OFTEN]
-                lines.append(f"| {' | '.join((name, *fields))} |")
-        lines.append("")
-    return PAGE_START + "\n".join(lines).rstrip() + "\n"
+def table(said: Said) -> str:
+    """Return the table: faults and calls with the same outcomes share a row."""
+    faults: dict[tuple[tuple[str, str, str], ...], list[str]] = {}
+    for name, trouble in TROUBLES.items():
+        calls: dict[tuple[str, str], list[str]] = {}
+        for call, steps in CALLS.items():
+            if set(steps) & set(trouble.steps):
+                once, always = (_field(said, steps, name, often) for often in OFTEN)
+                fields = (once, SAME if once == always else always)
+                calls.setdefault(fields, []).append(call)
+        rows = tuple((", ".join(who), *fields) for fields, who in calls.items())
+        if len(rows) == 1 and len(next(iter(calls.values()))) > 1:
+            rows = ((EVERY, *rows[0][1:]),)
+        faults.setdefault(rows, []).append(name)
+    lines = [
+        f"| {' | '.join((' / '.join(names) if row is rows[0] else '', *row))} |\n"
+        for rows, names in faults.items()
+        for row in rows
+    ]
+    return HEAD + "".join(lines)
 
 
-def _text(field: Mapping[str, set[str]] | None) -> str:
-    """Return a field of the table: the signers that agree have their words in common."""
-    if field is None:
-        return LASTS
+def _field(said: Said, steps: tuple[str, ...], name: str, often: str) -> str:
+    """Return a field: the signers that agree have their words in common."""
     groups: dict[str, list[str]] = {}
-    for signer, texts in field.items():
-        groups.setdefault(" or ".join(sorted(texts)), []).append(signer)
-    if len(groups) == 1:
-        return next(iter(groups))
-    return "; ".join(f"{', '.join(who)}: {text}" for text, who in groups.items())
+    for step in steps:
+        for signer in SIGNERS[step]:
+            if text := said.get((step, name, signer, often)):
+                groups.setdefault(text, []).append(signer)
+    if len(groups) <= 1:
+        return next(iter(groups), NEVER)
+    (*first, (last, _)) = sorted(groups.items(), key=lambda one: len(one[1]))
+    texts = [f"{', '.join(who)}: {text}" for text, who in first]
+    return "; ".join([*texts, f"{OTHERS}: {last}"])
 
 
-def read_page() -> dict[tuple[str, str, str, str], str]:
-    """Return step, trouble, signer and how often -> what the page says."""
+def read_table() -> dict[tuple[str, str, str, str], str]:
+    """Return step, fault, signer and how often -> what the page says."""
     found: dict[tuple[str, str, str, str], str] = {}
-    step = ""
-    for line in PAGE.read_text(encoding="utf-8").splitlines():
-        if line.startswith("## "):
-            step = line[3:].partition(": ")[0]
-        elif step and line.startswith("| ") and not line.startswith("| fault |"):
-            name, *fields = line.strip("| ").split(" | ")
-            for often, field in zip(OFTEN, fields, strict=True):
-                for group in field.split("; "):
-                    who, _, text = group.rpartition(": ")
-                    for signer in who.split(", ") if who else SIGNERS[step]:
-                        found[step, name, signer, often] = text
+    names: list[str] = []
+    for line in marked.read(*PLACE).removeprefix(HEAD).splitlines():
+        fault, calls, once, always = line.removeprefix("|").removesuffix("|").split("|")
+        names = fault.strip().split(" / ") if fault.strip() else names
+        told = list(CALLS) if calls.strip() == EVERY else None
+        for name in names:
+            for call, steps in CALLS.items():
+                if call not in (told or _calls(calls)):
+                    continue
+                for step in set(steps) & set(TROUBLES[name].steps):
+                    fields = [once.strip(), always.strip()]
+                    if fields[1] == SAME:
+                        fields[1] = fields[0]
+                    for often, field in zip(OFTEN, fields, strict=True):
+                        for signer in SIGNERS[step] if field != NEVER else ():
+                            found[step, name, signer, often] = _of(field, signer)
     return found
+
+
+def _calls(text: str) -> list[str]:
+    return [call for call in CALLS if f", {call}," in f", {text.strip()},"]
+
+
+def _of(field: str, signer: str) -> str:
+    """Return what a field says of *signer*."""
+    groups = [group.rpartition(": ") for group in field.split("; ")]
+    for who, _, text in groups:
+        if signer in who.split(", "):
+            return text
+    return groups[-1][2]
 
 
 # -- the tests --------------------------------------------------------------------------
@@ -444,7 +445,7 @@ def read_page() -> dict[tuple[str, str, str, str], str]:
 
 def check_all(seen: Mapping[Cell, Seen], wrong: Mapping[Cell, str]) -> None:
     """Fail with everything that is wrong, or is not what the page says."""
-    said = read_page()
+    said = read_table()
     found = [f"{cell}: {text}" for cell, text in wrong.items()]
     for cell, what in seen.items():
         expected = said.get((cell.step, cell.name, cell.signer, cell.often))
@@ -478,19 +479,20 @@ def test_every_fault_somewhere(environment, tmp_path):
     check_all(seen, wrong)
 
 
-def test_page_has_every_row():
-    """docs/fault-table.md has the rows of this module, and no others."""
-    found = {(step, name) for step, name, _, _ in read_page()}
-    assert found == {(cell.step, cell.name) for cell in CELLS}
+def test_page_has_every_cell():
+    """The table is in the form that is written, for the cells of this module."""
+    said = read_table()
+    assert said.keys() == {(c.step, c.name, c.signer, c.often) for c in CELLS}
+    assert table(said) == marked.read(*PLACE)
 
 
 @pytest.mark.heavy
 @pytest.mark.timeout(1_200)
 def test_every_fault_everywhere(environment, tmp_path):
-    """Every field of docs/fault-table.md is what happens."""
+    """Every field of the table is what happens."""
     seen, wrong = run_all(CELLS, tmp_path, 6)
     assert not wrong, "\n".join(f"{cell}: {text}" for cell, text in wrong.items())
     if os.environ.get("WRITE_FAULT_TABLE"):
-        PAGE.write_text(page(seen), encoding="utf-8")
+        said = {(c.step, c.name, c.signer, c.often): c.text(seen[c]) for c in CELLS}
+        marked.write(*PLACE, table(said))
     check_all(seen, wrong)
-    assert PAGE.read_text(encoding="utf-8") == page(seen)

@@ -1,7 +1,7 @@
 """The suites of other projects as judges: what differs from them is known, with its reason.
 
-Each suite runs in a process of its own against the emulator. The table in
-docs/ecosystem.md is written from the cases below; run this module with
+Each suite runs in a process of its own against the emulator. A table in
+docs/interop.md is written from the cases below; run this module with
 ``WRITE_ECOSYSTEM_TABLE=1`` in the environment to write it anew.
 """
 
@@ -18,9 +18,11 @@ from pathlib import Path
 import pytest
 from attrs import field, frozen
 
+from tests import marked
+
 HERE = Path(__file__).parent
 ROOT = HERE.parents[2]
-PAGE = ROOT / "docs" / "ecosystem.md"
+PLACE = ("interop.md", "suites")
 ALL = bool(os.environ.get("ALL_ECOSYSTEM"))  # what is missing is an error
 
 APPEND = "an object cannot be appended to"
@@ -40,7 +42,6 @@ class Suite:
         name: how the table calls it.
         tests: pytest's arguments.
         needs: module without which it cannot run, or the variable that names its source.
-        how: what leads its tests to our store.
         least: tests that must have passed, so that an empty run is no success.
         differences: pattern of test names -> why they fail.
         plugin: the module that leads their file system to our store.
@@ -49,20 +50,17 @@ class Suite:
     name: str
     tests: tuple[str, ...]
     needs: str
-    how: str
     least: int
     differences: Mapping[str, str] = field(factory=dict)
     plugin: str = "tests.contract.ecosystem.redirect"
 
 
 _OWN = ("--noconftest", "--import-mode=importlib", "-o", "asyncio_mode=auto")
-_MEMORY = "unmodified; `memory://` is mapped to a bucket"
 SUITES = (
     Suite(
         name="universal_pathlib: `BaseTests`",
         tests=(*_OWN, str(HERE / "upath_suite.py")),
         needs="UPATH_SOURCE",
-        how="a subclass, as for its other kinds of paths",
         least=115,
         differences={
             "test_rename_with_target_absolute[[]plain_*]": "a local path does not exist in a bucket, and a store has no `cwd()`",
@@ -73,14 +71,12 @@ SUITES = (
         name="zarr: `StoreTests` and two state machines",
         tests=(*_OWN, str(HERE / "zarr_suite.py")),
         needs="zarr",
-        how="a subclass, as for its other stores",
         least=65,
     ),
     Suite(
         name="pyarrow: `test_fs`",
         tests=("--pyargs", "pyarrow.tests.test_fs", "-k", "fsspec and memory"),
         needs="pyarrow",
-        how=_MEMORY,
         least=26,
         differences={
             "test_open_append_stream*": APPEND,
@@ -94,14 +90,12 @@ SUITES = (
         name="pandas: `io/test_fsspec`",
         tests=("--pyargs", "pandas.tests.io.test_fsspec", "-k", "not s3"),
         needs="pandas",
-        how=_MEMORY,
         least=25,
     ),
     Suite(
         name="dask: `bytes/test_s3`",
         tests=(*_OWN, str(HERE / "dask_suite.py")),
         needs="s3fs",
-        how="unmodified tests; `s3://` is mapped to a bucket, and the fixtures fill the emulator's bucket",
         least=25,
         differences={
             "test_parquet_wstoragepars*": "reads attributes that only s3fs instances have"
@@ -111,7 +105,6 @@ SUITES = (
         name="dask: `dataframe/io/test_parquet`",
         tests=(*_OWN, str(HERE / "dask_parquet_suite.py")),
         needs="dask",
-        how="unmodified tests; their temporary directories are `memory://`, mapped to a bucket. Seven tests are omitted because they also fail on a local disk or use only a local disk, and one because dask overwrites its own input in it without noticing",
         least=240,
         differences={
             "test_null_partition_pyarrow[[]processes]": PROCESSES,
@@ -129,10 +122,10 @@ SUITES = (
         name="ossfs: all tests",
         tests=(
             f"{os.environ.get('OSSFS_SOURCE', '')}/tests",
+            # ossfs fails the former too with a recent fsspec; an endpoint is an option.
             *("-k", "not small_files and not set_endpoint"),
         ),
         needs="OSSFS_SOURCE",
-        how="unmodified, with the [`oss://`](from-ossfs.md) of this package in place of the module `ossfs`; oss2 fills and reads the bucket. `test_put_small_files` and `test_get_small_files` are omitted because ossfs fails them too with a recent fsspec, and `test_set_endpoint` because an endpoint cannot be changed later",
         least=85,
         differences={
             "test_ls_dir[[]*": SLASH,
@@ -166,29 +159,14 @@ SUITES = (
     ),
 )
 
-_PAGE = """\
-# Other projects' tests
 
-The following test suites of other projects test file systems. The suites run with this package and the [emulator](emulator.md), with all calls signed. `tests/contract/ecosystem` runs them
-and generates this page. fsspec's own abstract suite runs with the other tests. A difference that is not listed fails the test run, and so does a listed difference that no longer occurs.
-
-| suite | how it runs | differences |
-|---|---|---|
-{rows}
-"""
-
-
-def page() -> str:
-    """Return docs/ecosystem.md."""
-    rows = []
-    for suite in SUITES:
-        reasons: dict[str, list[str]] = {}
-        for pattern, why in suite.differences.items():
-            shown = pattern.replace("[[]", "[")
-            reasons.setdefault(why, []).append(f"`{shown}`")
-        told = "; ".join(f"{', '.join(p)}: {why}" for why, p in reasons.items())
-        rows.append(f"| {suite.name} | {suite.how} | {told or 'none'} |")
-    return _PAGE.format(rows="\n".join(rows))
+def table() -> str:
+    """Return the table of docs/interop.md: why tests of each suite fail."""
+    rows = [
+        f"| {suite.name} | {'; '.join(dict.fromkeys(suite.differences.values())) or 'none'} |"
+        for suite in SUITES
+    ]
+    return "\n".join(["| suite | differences |", "|---|---|", *rows, ""])
 
 
 def outcomes(suite: Suite, report: Path) -> dict[str, str]:
@@ -252,7 +230,7 @@ def test_suite(suite, tmp_path):
 
 
 def test_page_shows_the_differences():
-    """docs/ecosystem.md is what this module would write."""
+    """The table of docs/interop.md is what this module would write."""
     if os.environ.get("WRITE_ECOSYSTEM_TABLE"):
-        PAGE.write_text(page(), encoding="utf-8")
-    assert PAGE.read_text(encoding="utf-8") == page()
+        marked.write(*PLACE, table())
+    assert marked.read(*PLACE) == table()

@@ -15,8 +15,7 @@ from attrs import frozen
 
 PAGE = Path(__file__).parents[3] / "docs" / "interop.md"
 _VERSION = re.compile(r" \d[\w.+-]*$")
-COLUMNS = 7  # of a table, beside the client: more do not fit a page
-BEGIN, END = "<!-- tables -->", "<!-- end of tables -->"
+PLACE = ("interop.md", "tables")
 
 CLIENTS = "Clients of other projects against the emulator"
 SIGNED_THERE = "URLs signed by other tools, used by this filesystem"
@@ -55,23 +54,28 @@ def cells_of(items: Iterable[object]) -> list[Cell]:
 
 
 def tables(cells: Iterable[Cell]) -> str:
-    """Return the tables in Markdown, without versions."""
-    lines = []
+    """Return the tables in Markdown, without versions: what was tried of each client.
+
+    What has the same note stands together, with the note in parentheses.
+    """
+    lines: list[str] = []
     for section in SECTIONS:
         rows: dict[str, dict[str, str]] = {}
         for cell in (c for c in cells if c.section == section):
             row = rows.setdefault(cell.who, {})
-            row[cell.what] = cell.note or row.get(cell.what) or "yes"
-        columns = sorted({what for row in rows.values() for what in row})
-        lines += ["", f"### {section}"]
-        for begin in range(0, len(columns), COLUMNS):
-            some = columns[begin : begin + COLUMNS]
-            lines += ["", f"| client | {' | '.join(some)} |"]
-            lines.append(f"|---|{'---|' * len(some)}")
-            for who in sorted(rows, key=str.lower):
-                said = [rows[who].get(what, "-") for what in some]
-                lines.append(f"| {who} | {' | '.join(said)} |")
-    return "\n".join([*lines, ""])
+            row[cell.what] = cell.note or row.get(cell.what, "")
+        lines += [f"### {section}", "", "| client | tried |", "|---|---|"]
+        for who in sorted(rows, key=str.lower):
+            notes: dict[str, list[str]] = {}
+            for what, note in sorted(rows[who].items(), key=lambda one: one[1] != ""):
+                notes.setdefault(note, []).append(what)
+            told = [
+                f"{', '.join(sorted(whats))}{f' ({note})' if note else ''}"
+                for note, whats in notes.items()
+            ]
+            lines.append(f"| {who} | {'; '.join(told)} |")
+        lines.append("")
+    return "\n".join(lines)
 
 
 def version_of(name: str) -> str:
@@ -124,16 +128,3 @@ def _each_name(text: str, change: Callable[[str], str]) -> str:
         return f"| {', '.join(names)} |"
 
     return re.sub(r"(?m)^\| (?!client \|)([^|]+?) \|", row, text)
-
-
-def on_page() -> str:
-    """Return the tables that the page has."""
-    text = PAGE.read_text("utf-8")
-    return text.partition(BEGIN)[2].partition(END)[0]
-
-
-def write(text: str) -> None:
-    """Put *text* between the marks of the page."""
-    head, _, rest = PAGE.read_text("utf-8").partition(BEGIN)
-    tail = rest.partition(END)[2]
-    PAGE.write_text(f"{head}{BEGIN}\n{text}\n{END}{tail}", "utf-8")

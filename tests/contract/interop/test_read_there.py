@@ -25,7 +25,7 @@ WROTE = {
     "put/ü+ a/b.bin": "put_file in parts",
     "stream/a~%.bin": "a stream in parts",
     "frame/a.csv": "pandas",
-    "frame/a.csv.gz": "pandas, compressed",
+    "frame/a.csv.gz": "compressed pandas",
     "small": "one PUT",
 }
 
