@@ -13,7 +13,7 @@ PAIRS = {"README.md": "README.zh-CN.md"} | {
     f"docs/{page.name}": f"docs/zh/{page.name}" for page in ROOT.glob("docs/zh/*.md")
 }
 FRONT = {"README.md", "docs/index.md"}  # each leads its readers to other pages
-FENCE = re.compile(r"^```(.*)\n([^`]*)^```$", re.MULTILINE)
+FENCE = re.compile(r"^```([^\n]*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
 def read(name: str) -> str:
