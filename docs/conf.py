@@ -1,8 +1,12 @@
 """Configuration of the documentation."""
 
 from importlib.metadata import version as _version
+from typing import Any
+
+from sphinx.application import Sphinx
 
 project = "fsspec-osspresigned"
+language = "en"
 author = "The fsspec-osspresigned authors"
 copyright = f"2026, {author}"
 release = version = _version(project)
@@ -26,3 +30,15 @@ html_theme = "furo"
 html_title = "fsspec-osspresigned"
 html_static_path = ["_static"]
 html_css_files = ["tables.css"]
+
+
+def _tell_language(
+    _app: Sphinx, page: str, _template: str, context: dict[str, Any], _document: object
+) -> None:
+    """Browsers and screen readers take the pages in ``zh`` for Chinese."""
+    if page.startswith("zh/"):
+        context["language"] = "zh-CN"
+
+
+def setup(app: Sphinx) -> None:
+    app.connect("html-page-context", _tell_language)
