@@ -406,6 +406,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
             self.meter.running.pop(path, None)
             if isinstance(error, self._skips):
                 self._skipped += 1
+                self._silent = 0
                 self.meter.files -= 1
                 with contextlib.suppress(OSError):
                     self.meter.size -= os.path.getsize(local)
@@ -627,7 +628,7 @@ def _without_path(reason: str, failure: Failure) -> str:
     )
     for name, place in ((path, "BUCKET/KEY"), (path.partition("/")[2], "KEY")):
         reason = reason.replace(shown_text(repr(name)), place) if name else reason
-    return reason.replace(shown_text(path), "BUCKET/KEY")
+    return reason.replace(shown_text(path), "BUCKET/KEY") if path else reason
 
 
 def _misplaced(failures: Collection[Failure]) -> tuple[tuple[str, str], str] | None:

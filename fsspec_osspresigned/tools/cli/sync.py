@@ -51,7 +51,7 @@ _COMMENTS = ("#", ";")
 def _lines(place: str, option: str) -> list[str]:
     try:
         with click.open_file(place, encoding="utf-8") as file:
-            return file.read().split("\n")
+            return str(file.read()).split("\n")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "no text"
         raise click.UsageError(f"{option} {place}: {why}") from None
@@ -89,13 +89,25 @@ class FilteringCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         parsed, _, order = self.make_parser(ctx).parse_args(args=list(args))
         values = {name: iter(parsed.get(name) or ()) for name in _READERS}
-        ctx.meta[_RULES] = [
-            rule
+        typed = [
+            (name, next(values[name]))
             for name in (str(parameter.name) for parameter in order)
             if name in _READERS
-            for rule in _READERS[name](next(values[name]))
         ]
-        return super().parse_args(ctx, args)
+        rest = super().parse_args(ctx, args)
+        # First, so that a rule that is typed decides.
+        of_profile = [
+            (name, value)
+            for name in _READERS
+            if ctx.get_parameter_source(name) is ParameterSource.DEFAULT_MAP
+            for value in ctx.params[name]
+        ]
+        ctx.meta[_RULES] = [
+            rule
+            for name, value in (*of_profile, *typed)
+            for rule in _READERS[name](value)
+        ]
+        return rest
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; names of --files-from that it did not find are a failure."""
@@ -262,7 +274,8 @@ def sync_command(
     root = object_path(source if down else destination).strip("/")
     done = "fetched" if down else "stored"
     progress = transfer.progress(done, files=0, size=0)
-    report = _Report(transfer, progress, root, "fetch" if down else "send")
+    verb = "compare" if wanted.check else "fetch" if down else "send"
+    report = _Report(transfer, progress, root, verb)
     common: dict[str, Any] = {
         "filters": chosen.rules,
         "compare": wanted.compare,
@@ -352,7 +365,7 @@ class _Report:
     transfer: TransferOptions
     progress: TransferProgress
     root: str
-    verb: str  # "send" or "fetch"
+    verb: str  # "send", "fetch" or "compare"
     result: SyncResult | None = None
 
     def stored(self, receipt: Receipt) -> None:
