@@ -426,5 +426,5 @@ def test_endless_zeros_are_no_map(tmp_path):
     with path.open("wb") as file:
         file.truncate(MEGABYTE)
     path.chmod(0o600)
-    with pytest.raises(ConfigurationError, match="not JSON: Expecting value at line 1"):
+    with pytest.raises(ConfigurationError, match="this is neither a URL map nor a grant"):
         load(Path(path))
