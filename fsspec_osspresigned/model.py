@@ -413,6 +413,11 @@ class Reply:
         return self.headers.get(S3_REQUEST_ID) if of_oss is None else of_oss
 
 
+def _crc_as_text(_: object, attribute: Any, value: Any) -> Any:
+    is_crc = attribute is not None and attribute.name == "crc64" and value is not None
+    return str(value) if is_crc else value
+
+
 @frozen(kw_only=True)
 class PartReceipt:
     """One stored part: its number, bytes, ETag and CRC-64 (None if not computed)."""
@@ -467,8 +472,11 @@ class Receipt:
     location: str | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the receipt as members of a JSON object; none contains a URL."""
-        return asdict(self)
+        """Return the receipt as members of a JSON object; none contains a URL.
+
+        CRC-64s are text, because JavaScript rounds numbers above 2**53.
+        """
+        return asdict(self, value_serializer=_crc_as_text)
 
     @property
     def facts(self) -> tuple[str, ...]:

@@ -142,6 +142,16 @@ def token_reference(value: Any) -> Any:
     raise ValueError("a reference: env:OSSPRESIGNED_... or file:PATH")
 
 
+def _here() -> str:
+    """A worker has its own environment and files, so messages name its process."""
+    import multiprocessing  # noqa: PLC0415 - only for errors
+    import socket  # noqa: PLC0415
+
+    if multiprocessing.parent_process() is None:
+        return ""
+    return f" in the worker process {os.getpid()} on {socket.gethostname()}"
+
+
 def resolve_text(reference: str) -> Secret:
     """Return the text to which ``env:NAME`` or ``file:PATH`` refers, as a Secret.
 
@@ -152,7 +162,7 @@ def resolve_text(reference: str) -> Secret:
     text, missing = reference, ""
     if kind == "env":
         text = os.environ.get(place, "")
-        missing = f"the environment variable {place} is not set"
+        missing = f"the environment variable {place} is not set{_here()}"
     elif kind == "file":
         missing = f"{place} is empty"
         try:
@@ -162,7 +172,9 @@ def resolve_text(reference: str) -> Secret:
             raise ConfigurationError(f"{place} is not UTF-8") from None
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise ConfigurationError(f"cannot read {place}: {reason}") from None
+            raise ConfigurationError(
+                f"cannot read {place}: {reason}{_here()}"
+            ) from None
     if missing and not text.strip():
         raise ConfigurationError(missing)
     return Secret(text.strip())

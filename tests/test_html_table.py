@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from fsspec_osspresigned.errors import UploadErrors
+from fsspec_osspresigned.filesystem.receipts import ReceiptList
 from fsspec_osspresigned.model import PartReceipt, Receipt
 from fsspec_osspresigned.units import html_table
 
@@ -41,6 +44,13 @@ def test_a_receipt_is_one_line_and_a_table():
     assert "etag" not in shown
     assert "1 part," in repr(Receipt(path="b/k", size=1, parts=parts[:1]))
     assert "one request" in repr(Receipt(path="b/k", size=1))
+
+
+@pytest.mark.parametrize(("count", "title"), [(1, "1 receipt"), (2, "2 receipts")])
+def test_receipts_are_counted(count, title):
+    """One is not several."""
+    shown = ReceiptList([Receipt(path="b/k", size=1)] * count)._repr_html_()
+    assert f"<caption>{title}</caption>" in shown
 
 
 def test_several_failures_are_counted_and_shown():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -14,6 +15,7 @@ from ..errors import ConfigurationError
 from ..url_checks import has_signature, is_web
 
 PROTOCOL = "osspresigned"
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 T = TypeVar("T")
 
@@ -32,18 +34,21 @@ def without_own(protocol: str | tuple[str, ...], path: Any) -> Any:
 
 
 def without_protocol(path: Any) -> str:
-    """Return *path* without ``osspresigned://`` and leading slashes.
+    """Return *path* without ``osspresigned://``, ``oss://`` and leading slashes.
 
     Raises:
-        ConfigurationError: *path* is a web URL or has a signature; the message hides
-            it.
+        ConfigurationError: *path* is a web URL or has a signature, and the message hides
+            it; or it has another scheme.
     """
-    name = str(stringify_path(path)).removeprefix(f"{PROTOCOL}://").lstrip("/")
+    text = str(stringify_path(path)).removeprefix(f"{PROTOCOL}://")
+    name = text.removeprefix("oss://").lstrip("/")
     if is_web(name) or has_signature(name):
         raise ConfigurationError(
             "a URL is in the place of the path bucket/key (it is not shown): give a "
             "presigned URL as presigned_url='file:upload.url', and leave the path empty"
         )
+    if scheme := _SCHEME.match(name):
+        raise ConfigurationError(f"{scheme[0]} is no scheme here: write bucket/key")
     return name
 
 

@@ -40,6 +40,7 @@ from ..objects.lookup import Lookup
 from ..options.of_objects import ObjectOptions
 from ..options.options import Options, hashable, surroundings
 from ..options.trust import trust
+from ..signers import chosen
 from ..upload import transaction
 from ..upload.transaction import Transaction
 from . import queries, read
@@ -163,6 +164,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
             return None
         pid, loop = self._given_loop
         return (loop if pid == os.getpid() else None) or get_loop()
+
+    def __repr__(self) -> str:
+        sources = chosen(lambda name: getattr(self._options, name, None))
+        return f"<{type(self).__name__}, signatures from {' and '.join(sources)}>"
 
     @property
     def fsid(self) -> str:

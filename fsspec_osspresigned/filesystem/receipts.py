@@ -55,7 +55,7 @@ class ReceiptList(Sequence[Receipt | Exception]):
             for item in self._receipts[:_SHOWN]
         ]
         head = ("path", "size", "status", "", "", "")
-        title = f"{len(self)} receipts"
+        title = "1 receipt" if len(self) == 1 else f"{len(self)} receipts"
         return html_table(title, head, [*rows, *((text,) for text in self._more)])
 
     @property

@@ -51,6 +51,13 @@ FOREIGN = {
 CHAINED = frozenset({"fo", "target_protocol", "target_options"})
 ALIAS = "url"  # of presigned_url, which fsspec.url_to_fs cannot pass on
 
+# Options of s3fs and ossfs that have no other name here.
+_OF_OTHERS = dict.fromkeys(
+    ("key", "secret"),
+    ": signer='keys' takes the access key from the environment "
+    "(OSS_ACCESS_KEY_ID, OSS_ACCESS_KEY_SECRET)",
+)
+
 _TRUE = {"true", "1", "yes", "on"}
 _FALSE = {"false", "0", "no", "off"}
 _MEMORY = 256 * MIB
@@ -304,7 +311,8 @@ class Options:
                 problems.append("presigned_url= and url= are one option: give one")
                 continue
             if name not in known:
-                problems.append(f"unknown option {name!r}{suggestion(name, known)}")
+                advice = _OF_OTHERS.get(name) or suggestion(name, known)
+                problems.append(f"unknown option {name!r}{advice}")
                 continue
             try:
                 values[name] = known[name].metadata["convert"](value)

@@ -90,7 +90,7 @@ def check_map(url_map: URLMap, intent: Intent) -> list[UploadProblem]:
         sent += size
     if intent.files:
         problems += [
-            UploadProblem(path, "unused", "no file goes there: a URL too many")
+            UploadProblem(path, "unused", "no file uses this URL")
             for path, entry in url_map.items()
             if path not in intent.files and (entry.put is not None or entry.parts)
         ]

@@ -6,7 +6,7 @@ import base64
 import json
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias, TypeVar, cast
 
 from attrs import frozen
 
@@ -15,6 +15,7 @@ from ..model import MAX_PARTS, MIN_PART, Action, Operation, SignedRequest
 from ..secret import FormValue
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 MAX_REQUESTS = 100  # operations of one call, where a signer signs by calls
 
@@ -196,7 +197,7 @@ def adapted(signer: Any) -> AdaptedSigner:
 class ChainSigner(Signer):
     """Signs each operation with the first of *signers* that can sign it.
 
-    If none can, the error of the last signer is raised.
+    If none can, the error of the last signer is raised, with the reasons of all.
     """
 
     def __init__(self, *signers: Signer) -> None:
@@ -221,11 +222,13 @@ class ChainSigner(Signer):
         *first, last = self._signers
         for signer in first:
             for index in unsigned:
-                done[index] = signed_each(signer, [operations[index]])[0]
+                outcome = signed_each(signer, [operations[index]])[0]
+                done[index] = _with_reason(outcome, done.get(index))
             unsigned = [i for i in unsigned if isinstance(done[i], NotSignedError)]
         if unsigned:
             outcomes = signed_each(last, [operations[index] for index in unsigned])
-            done.update(zip(unsigned, outcomes, strict=True))
+            for index, outcome in zip(unsigned, outcomes, strict=True):
+                done[index] = _with_reason(outcome, done[index])
         return [done[index] for index in range(len(operations))]
 
     def grant(self, path: str) -> Grant:
@@ -239,13 +242,22 @@ class ChainSigner(Signer):
             signer.invalidate(refused)
 
     def _first(self, ask: Callable[[Signer], T]) -> T:
-        *first, last = self._signers
-        for signer in first:
+        refusal: NotSignedError | None = None
+        for signer in self._signers:
             try:
                 return ask(signer)
-            except NotSignedError:
-                continue
-        return ask(last)
+            except NotSignedError as error:
+                refusal = _with_reason(error, refusal)
+        raise cast("NotSignedError", refusal)
+
+
+def _with_reason(outcome: R, before: object) -> R | NotSignedError:
+    """Return *outcome*; if *before* is a refusal, too, one with both reasons."""
+    if not (isinstance(outcome, NotSignedError) and isinstance(before, NotSignedError)):
+        return outcome
+    facts = {n: v for n, v in vars(outcome).items() if not n.startswith("__")}
+    facts["nearest"] = (*before.nearest, *outcome.nearest)
+    return NotSignedError(f"{before.message}; {outcome.message}", **facts)
 
 
 def sign_checked(

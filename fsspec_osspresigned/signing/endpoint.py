@@ -79,7 +79,13 @@ def check_key(key: str) -> str | None:
     try:
         size = len(key.encode())
     except UnicodeEncodeError:
-        return f"key {key[:80]!r} is not valid Unicode: it holds a lone surrogate"
+        try:
+            key.encode(errors="surrogateescape")
+        except UnicodeEncodeError:
+            return f"key {key[:80]!r} is not valid Unicode: it holds a lone surrogate"
+        # Python's text for bytes of a file name that are not UTF-8.
+        why = "is from a file name that is not UTF-8 (it holds a lone surrogate)"
+        return f"key {key[:80]!r} {why}: rename the file"
     if not size:
         return "the key is empty: name an object"
     if size > MAX_KEY_BYTES:

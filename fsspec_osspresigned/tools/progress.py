@@ -6,9 +6,11 @@ failures.
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
+import os
 import re
 import sys
 import threading
@@ -23,7 +25,16 @@ from fsspec.callbacks import Callback
 from ..errors import Outcome, UploadDiscardedError
 from ..model import Receipt
 from ..units import MIB, short_bytes, shown_local, shown_text
-from .terminal import ExitCode, Failure, Output, code_of, code_of_all, told, wrapped
+from .terminal import (
+    ExitCode,
+    Failure,
+    Output,
+    code_of,
+    code_of_all,
+    last_columns,
+    told,
+    wrapped,
+)
 
 if TYPE_CHECKING:
     from ..upload.resume import UploadEvent
@@ -33,6 +44,7 @@ _NAP = 0.1  # seconds after which a wait looks whether the limit was lifted
 _WINDOW = 15.0  # seconds that the measured rate looks back
 _SPACING = 0.25  # seconds between two samples of it
 _MIN_BAR, _MAX_BAR = 8, 40  # characters
+_MIN_NAME, _MAX_NAME = 12, 30  # columns
 # After so many files without an answer, one after the other, the rest is not tried:
 # each of them has waited for its retries.
 MAX_SILENT = 16
@@ -53,6 +65,7 @@ class Meter:
     files_failed: int = 0
     done: int = 0  # bytes that this run transferred, or that an earlier run stored
     resumed: int = 0  # bytes that an earlier run stored, as far as known
+    running: dict[str, None] = field(factory=dict)  # paths under way, oldest first
     started: float = field(
         init=False, default=Factory(lambda self: self.clock(), takes_self=True)
     )
@@ -117,10 +130,20 @@ class Meter:
             longer = f"{text}  {wanted}" if text else wanted
             if wanted and len(longer) <= width:
                 text = longer
-        room = min(width - len(text) - 3, _MAX_BAR)
+        space = width - len(text) - 3
+        # Half of it for names, so that the bar keeps its length when they change.
+        name_room = min(space // 2, _MAX_NAME) if self.running else 0
+        name_room = name_room if name_room >= _MIN_NAME else 0
+        room = min(space - name_room, _MAX_BAR)
         if room >= _MIN_BAR:
             text = f"[{'#' * round(room * self.share):<{room}}] {text}"
-        return text
+        return text + (self._oldest(name_room) if name_room else "")
+
+    def _oldest(self, room: int) -> str:
+        """Return the name of the oldest file under way, in at most *room* columns."""
+        others = f" +{len(self.running) - 1}" if len(self.running) > 1 else ""
+        name = shown_text(next(iter(self.running)).rstrip("/").rpartition("/")[2])
+        return f"  {last_columns(name, room - len(others) - 2)}{others}"
 
     def sentence(self) -> str:
         ends = "" if self.left is None else f", {short_seconds(self.left)} left"
@@ -169,6 +192,9 @@ class Display:
     def failed(self, failure: Failure) -> None:
         """A file has failed."""
 
+    def skipped(self, path: str, local: str) -> None:
+        """A file was skipped, because its object exists."""
+
 
 class Lines(Display):
     """Progress as text: a bar on a terminal, elsewhere a line at intervals.
@@ -190,6 +216,11 @@ class Lines(Display):
         if local not in ("", "-"):
             text += f" {_ENDS[self._verb]} {shown_local(local)}"
         self._output.line(f"{text}, {short_bytes(size)}" if size else text)
+
+    def skipped(self, path: str, local: str) -> None:
+        del local
+        if self._verb is not None:
+            self._output.line(f"{shown_text(path)}: skipped, it exists")
 
 
 class Events(Display):
@@ -223,6 +254,9 @@ class Events(Display):
 
     def failed(self, failure: Failure) -> None:
         self.say("failed", **failure.as_dict())
+
+    def skipped(self, path: str, local: str) -> None:
+        self.say("skipped", path=path, local=local)
 
 
 class BytesProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
@@ -284,7 +318,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
     """Callback of ``put`` and ``get``: counts bytes, keeps failures, limits the rate.
 
     *files* None takes their number from fsspec; *size* None adds up the sizes in bytes
-    of the files as they start.
+    of the files as they start. A file with an error of *skips* is skipped.
     """
 
     def __init__(
@@ -296,9 +330,11 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         rate: RateLimit | None = None,
         fetching: bool = False,
         recursive: bool = True,
+        skips: tuple[type[Exception], ...] = (),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         super().__init__()
+        self._skips, self._skipped = skips, 0
         self.meter = Meter(clock, files=files or 0, size=size or 0)
         self.failures: dict[str, Failure] = {}  # by bucket/key
         self.interrupted = False
@@ -309,6 +345,11 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         self._rate, self._fetching, self._recursive = rate, fetching, recursive
         self._lock = threading.Lock()
         self._clock, self._shown = clock, clock()
+
+    @property
+    def also(self) -> list[str]:
+        """More counts for the summary."""
+        return [f"{self._skipped} skipped"] if self._skipped else []
 
     def interrupt(self) -> None:
         """End the rate limit and the bar; takes no lock.
@@ -328,14 +369,20 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         path, local = (path_1, path_2) if self._fetching else (path_2, path_1)
         if self.given_up:
             raise UploadDiscardedError("not tried: no server has replied", path=path)
+        self.begin(path)
         return _FileProgress(self, path, local, may_be_directory=self._fetching)
+
+    def begin(self, path: str) -> None:
+        with self._lock:
+            self.meter.running[path] = None
 
     def end_one(
         self, path: str = "", local: str = "", *, is_file: bool, size: int | None = None
     ) -> None:
         """Count a file as successful; subtract a directory from the number of files."""
         if not (is_file or self._recursive):
-            self.fail(path, local, IsADirectoryError(21, "a prefix: add --recursive"))
+            error = IsADirectoryError(21, "a prefix: add --recursive", path)
+            self.fail(path, local, error)
             return
         with self._lock:
             self._silent = 0
@@ -344,7 +391,8 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
                 self._display.ended(path, local, size)
             else:
                 self.meter.files -= 1
-            self._show()
+            self._show()  # with its name: the next file has not begun
+            self.meter.running.pop(path, None)
 
     def stored(self, local: str, receipt: Receipt) -> None:
         with self._lock:
@@ -355,7 +403,15 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         if self.interrupted and isinstance(error, UploadDiscardedError):
             return
         with self._lock:
-            if path not in self.failures:
+            self.meter.running.pop(path, None)
+            if isinstance(error, self._skips):
+                self._skipped += 1
+                self._silent = 0
+                self.meter.files -= 1
+                with contextlib.suppress(OSError):
+                    self.meter.size -= os.path.getsize(local)
+                self._display.skipped(path, local)
+            elif path not in self.failures:
                 failure = self.failures[path] = Failure(path, local, error)
                 self.meter.files_failed += 1
                 self.meter.files_done += failure.outcome is Outcome.STORED
@@ -456,7 +512,7 @@ class RateLimit:
 _REQUEST = re.compile(
     r" \[request id [^]]*\]|, request id [^]]*(?=\])|, after \d+ tries\Z"
 )
-_DOCTOR = "osspresigned doctor BUCKET/KEY (or --url-file FILE) looks further"
+_DOCTOR = "to find the cause, run: osspresigned doctor BUCKET/KEY (or --url-file FILE)"
 _MAX_PATHS = 10  # shown of equal failures
 
 
@@ -509,7 +565,7 @@ class Summary:
         reasons: dict[str, list[Failure]] = {}
         misplaced = _misplaced(self.failures)
         for failure in self.failures:
-            reason = _REQUEST.sub("", self._reason(failure))
+            reason = _without_path(_REQUEST.sub("", self._reason(failure)), failure)
             if misplaced and misplaced[0] in _directories(failure):
                 reason = misplaced[1]
             reasons.setdefault(reason, []).append(failure)
@@ -527,7 +583,10 @@ class Summary:
         begin = "interrupted: " if self.interrupted else ""
         of = "" if self.done == self.files else f" of {self.files}"
         begin += f"{self.verb} {self.done}{of} {'file' if self.files == 1 else 'files'}"
-        end = f"; {len(self.failures)} failed" if self.failures else ""
+        failed = [f for f in self.failures if f.outcome is not Outcome.STORED]
+        end = f"; {len(failed)} failed" if failed else ""
+        if incomplete := len(self.failures) - len(failed):
+            end += f"; {incomplete} of them not as requested"
         if self.untried:
             end += f"; {'stopped early, ' if self.given_up else ''}{self.untried} left"
         if self.also:
@@ -559,6 +618,17 @@ class Summary:
             "interrupted": self.interrupted,
             "exit_code": int(self.code),
         }
+
+
+def _without_path(reason: str, failure: Failure) -> str:
+    """Return *reason* without what is particular to the object: its path, near paths."""
+    path, nearest = failure.path, ", ".join(_nearest(failure))
+    reason = (
+        reason.replace(f"; nearest: {shown_text(nearest)}", "") if nearest else reason
+    )
+    for name, place in ((path, "BUCKET/KEY"), (path.partition("/")[2], "KEY")):
+        reason = reason.replace(shown_text(repr(name)), place) if name else reason
+    return reason.replace(shown_text(path), "BUCKET/KEY") if path else reason
 
 
 def _misplaced(failures: Collection[Failure]) -> tuple[tuple[str, str], str] | None:

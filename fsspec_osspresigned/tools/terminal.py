@@ -16,6 +16,7 @@ import signal
 import sys
 import textwrap
 import threading
+import unicodedata
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from types import FrameType
@@ -45,6 +46,26 @@ _MIN_WIDTH = 20  # columns
 _USUAL_SIZE = (80, 24)  # of a terminal that does not tell its size
 _CLEAR = "\r\x1b[K"
 _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
+
+
+def columns(text: str) -> int:
+    """Return how many columns of a terminal *text* takes: wide characters take two."""
+    return sum(_columns_of(character) for character in text)
+
+
+def _columns_of(character: str) -> int:
+    if unicodedata.combining(character):
+        return 0
+    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
+
+
+def last_columns(text: str, room: int) -> str:
+    """Return *text*, or its end after three dots, in at most *room* columns."""
+    if columns(text) <= room:
+        return text
+    while text and columns(text) > room - 3:
+        text = text[1:]
+    return f"...{text}"
 
 
 def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -345,10 +366,13 @@ class Failure:
     @property
     def name(self) -> str:
         """Shown name: the local file if it cannot be read or written, else the object."""
-        is_ours = isinstance(self.error, OSSPresignedError)
-        if is_ours or not isinstance(self.error, OSError) or self.local in ("", "-"):
-            return shown_text(self.path)
-        return shown_local(self.local)
+        error = self.error
+        is_local = isinstance(error, OSError) and not (
+            isinstance(error, OSSPresignedError) or error.filename == self.path
+        )
+        if is_local and self.local not in ("", "-"):
+            return shown_local(self.local)
+        return shown_text(self.path)
 
     @property
     def outcome(self) -> Outcome:
@@ -399,7 +423,7 @@ def interruptible(
         raise KeyboardInterrupt
 
     def terminated(number: int, _: FrameType | None) -> None:
-        halt(b"\nterminated: unfinished uploads are ended\n")
+        halt(b"\nterminated: unfinished uploads are discarded\n")
         abort_at_exit.terminate(number, then=at_sigterm)
 
     usual = signal.SIG_DFL, abort_at_exit.terminate

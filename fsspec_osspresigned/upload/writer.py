@@ -113,6 +113,9 @@ class PresignedWriter(io.BufferedIOBase):
         self._released = self._silent = self._is_dropped = False
         _unfinished.add(self)
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.path!r}, {self._state}>"
+
     def fileno(self) -> int:
         """Raise UnsupportedOperation: there is no descriptor to write to."""
         raise io.UnsupportedOperation("a presigned upload has no file descriptor")

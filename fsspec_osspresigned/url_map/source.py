@@ -203,8 +203,8 @@ def _parse_at(
                 return parse(file)
             except ConfigurationError as error:
                 problems = [*error.problems]
-                if file.seekable() and (other := _mistaken_for(kind, file)):
-                    problems = [mistaken(other)]
+                if file.seekable() and (problem := _mistaken_for(kind, file)):
+                    problems = [problem]
         problems = [f"{name}: {problem}" for problem in problems]
     except Exception as error:  # noqa: BLE001 - a foreign opener raises what it likes
         # What it says may hold its URL; its kind is enough.
@@ -227,12 +227,17 @@ def kind_of(data: bytes) -> str:
 
 
 def _mistaken_for(kind: str, file: BinaryIO) -> str:
-    """Return the kind of secret in *file* if it is not *kind*, else an empty text."""
+    """Return what *file* is if it is not *kind*, as advice, else an empty text."""
     file.seek(0)
-    seen = kind_of(file.read(MIB))
+    data = file.read(MIB)
+    seen = kind_of(data)
     # A URL map may be one URL alone.
     right = {"URL map": ("URL map", _ONE_URL), "grant": ("grant",)}
-    return "" if seen in right.get(kind, (seen,)) else seen
+    if kind in right and seen not in ("", *right[kind]):
+        return mistaken(seen)
+    text = data.removeprefix(codecs.BOM_UTF8).lstrip()
+    is_neither = not seen and text and text[:1] not in (b"{", b"[")
+    return "this is neither a URL map nor a grant" if is_neither else ""
 
 
 def mistaken(kind: str) -> str:

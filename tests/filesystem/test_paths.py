@@ -22,7 +22,7 @@ def test_paths_lose_their_protocol_one_or_many(fs):
     assert fs._strip_protocol(paths) == [f"{ROOT}/a", f"{ROOT}/b"]
 
 
-@pytest.mark.parametrize("front", ["/", "osspresigned:///"])
+@pytest.mark.parametrize("front", ["/", "osspresigned:///", "oss://"])
 def test_a_leading_slash_means_nothing(fs, owner, tmp_path, front):
     """Other filesystems take and return such names; ours are always without."""
     root = f"{front}{ROOT}"
@@ -43,6 +43,23 @@ def test_a_leading_slash_means_nothing(fs, owner, tmp_path, front):
     assert sorted(os.listdir(tmp_path / "got")) == ["a", "b", "c", "e"]
     fs.rm(f"{root}/d", recursive=True)
     assert not owner.stored()
+
+
+def test_a_scheme_of_another_store_is_named(fs, owner):
+    """It is no bucket, and nothing is sent."""
+    words = "s3:// is no scheme here: write bucket/key"
+    for call in (lambda path: fs.pipe_file(path, b"a"), fs.ls, fs.open):
+        with pytest.raises(ConfigurationError, match=words):
+            call(f"s3://{ROOT}/a")
+    assert not owner.stored()
+
+
+def test_filesystem_and_files_name_themselves(fs):
+    """By the source of signatures and the path: no secret."""
+    assert repr(fs) == "<OSSPresignedFileSystem, signatures from signer>"
+    with fs.open(f"{ROOT}/a", "wb") as file:
+        assert repr(file) == f"<PresignedWriter '{ROOT}/a', open>"
+    assert repr(file) == f"<PresignedWriter '{ROOT}/a', published>"
 
 
 def test_a_catalogue_that_drops_the_host_of_a_url(fs, owner, environment):

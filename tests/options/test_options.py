@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -169,6 +172,14 @@ def test_a_part_of_a_name_is_understood(name, meant):
     """The command line says --token and --map; a value is never repeated."""
     found = problems(signer="https://s.example.com", **{name: "TOPSECRET"})
     assert found == (f"unknown option {name!r}: did you mean {meant!r}?",)
+
+
+@pytest.mark.parametrize("name", ["key", "secret"])
+def test_options_of_other_filesystems_are_explained(name):
+    """As s3fs and ossfs take an access key."""
+    (found,) = problems(signer="https://s.example.com", **{name: "TOPSECRET"})
+    assert found.startswith(f"unknown option {name!r}: signer='keys' takes the access")
+    assert "OSS_ACCESS_KEY_SECRET" in found
 
 
 def test_bad_values_are_not_shown_where_they_may_be_secret():
@@ -386,6 +397,16 @@ def test_reference_that_leads_nowhere(tmp_path, place, content, words):
     (tmp_path / "f").write_bytes(content)
     with pytest.raises(ConfigurationError, match=words):
         resolve_text(place.format(tmp_path))
+
+
+@pytest.mark.parametrize("reference", ["env:NOT_SET_ANYWHERE", "file:/no/such/file"])
+def test_reference_that_leads_nowhere_in_a_worker(reference):
+    """A worker has an environment and files of its own, so it is named."""
+    with ProcessPoolExecutor(1, get_context("spawn")) as pool:
+        worker = pool.submit(os.getpid).result()
+        error = pool.submit(resolve_text, reference).exception()
+    assert isinstance(error, ConfigurationError)
+    assert f"in the worker process {worker} on {socket.gethostname()}" in error.message
 
 
 # -- the options of one object ----------------------------------------------------------

@@ -199,7 +199,7 @@ def test_owner_completes_from_the_receipts(keys, tmp_path, capsys):
     call = ["sign", "examplebucket/big.bin", "--parts", "3", "--part-size", "100KiB"]
     assert cli.main([*call, "--owner-completes", "--content-type", "a/b"]) == 0
     (upload,) = keys.uploads("examplebucket")
-    assert f"upload {upload.upload_id}, which you complete" in capsys.readouterr().err
+    assert f"upload {upload.upload_id} (you complete it)" in capsys.readouterr().err
     with open("urls.json") as file:
         (entry,) = json.load(file)["objects"].values()
     assert entry["complete"] == "external"

@@ -402,7 +402,7 @@ def test_command_prints_a_table(place, capsys):
     call = ["check", "map", str(place), str(place.parent / "a"), "--to"]
     assert cli.main([*call, "examplebucket/", "--rate", "1"]) == 1
     assert capsys.readouterr().out.splitlines() == [
-        "examplebucket/b  unused  no file goes there: a URL too many",
+        "examplebucket/b  unused  no file uses this URL",
         "2 objects in the map, 1 file, 0 s at that rate: 1 problem",
     ]
     assert cli.main([*call, "examplebucket/c/", "--header", "a=b"]) == 1

@@ -71,15 +71,19 @@ def test_a_chain_waits_if_one_of_its_signers_does():
     assert (elsewhere.waits, elsewhere.grant_waits) == (True, True)
 
 
-def test_the_last_signer_names_the_refusal():
-    """What no signer signs is refused in the words of the last one."""
-    chain = ChainSigner(Some("a"), Some("b", name="the last"))
-    with pytest.raises(NotSignedError, match="not of the last"):
+def test_a_refusal_has_the_reasons_of_all_signers():
+    """What no signer signs is refused in the words of each, with the last one's facts."""
+    last = Some("b", name="the last")
+    chain = ChainSigner(Some("a", name="the first"), Some("c", name="the second"), last)
+    words = "not of the first; .*not of the second; .*not of the last"
+    with pytest.raises(NotSignedError, match=words):
         chain.sign([put("a"), put("z")])
     found = chain.sign_each([put("a"), put("z")])
     assert [type(one) for one in found] == [SignedRequest, NotSignedError]
+    (alone,) = last.sign_each([put("z")])
+    assert (found[1].path, found[1].action) == (alone.path, alone.action)
     for ask in (lambda: chain.grant("b/z"), lambda: chain.preflight(put("z"))):
-        with pytest.raises(NotSignedError, match="not of the last"):
+        with pytest.raises(NotSignedError, match=words):
             ask()
 
 

@@ -161,11 +161,11 @@ def default_sigterm(monkeypatch):
 
 
 def test_sigterm_is_told_and_ends_the_process(default_sigint, default_sigterm, capfd):
-    """It says that unfinished uploads are ended; the next SIGTERM ends at once."""
+    """It says that unfinished uploads are discarded; the next SIGTERM ends at once."""
     with interruptible():
         signal.raise_signal(signal.SIGTERM)
         assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
-    assert capfd.readouterr().err == "\nterminated: unfinished uploads are ended\n"
+    assert capfd.readouterr().err == "\nterminated: unfinished uploads are discarded\n"
     assert default_sigterm == [signal.SIGTERM]
     assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL
 
@@ -199,5 +199,5 @@ def test_ignored_ctrl_c_stays_ignored(default_sigint, default_sigterm, capfd):
         signal.raise_signal(signal.SIGINT)
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-    assert "unfinished uploads are ended" in capfd.readouterr().err
+    assert "unfinished uploads are discarded" in capfd.readouterr().err
     assert default_sigterm == [signal.SIGTERM]

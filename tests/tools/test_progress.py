@@ -55,6 +55,22 @@ def test_meter_shows_what_fits(clock):
     )
 
 
+def test_meter_names_files_under_way(clock):
+    """The oldest one by its end, and how many more; never more than the width."""
+    meter = Meter(clock, files=10, size=100 * MIB)
+    clock.now += 1
+    meter.move(50 * MIB)
+    meter.running = {"b/in/a.csv": None}
+    assert meter.line(100).endswith("0/10 files  a.csv")
+    meter.running = {f"b/in/{'x' * 40}.csv": None, "b/in/a.csv": None}
+    assert meter.line(100).endswith(f"0/10 files  ...{'x' * 12}.csv +1")
+    meter.running = {"b/in/\N{CJK UNIFIED IDEOGRAPH-5317}" * 20: None}
+    for width in range(1, 120):
+        line = meter.line(width)
+        assert len(line) + line.count("\N{CJK UNIFIED IDEOGRAPH-5317}") <= width
+    assert "in" not in meter.line(60)
+
+
 def test_meter_looks_back_only_so_far(clock):
     """The rate is that of late; what is taken back makes none below zero."""
     meter = Meter(clock, size=1000)
@@ -189,3 +205,13 @@ def test_resumed_bytes_are_not_limited(clock):
     assert taken == [40]
     assert progress.meter.share == 1
     assert progress.meter.rate == pytest.approx(10)
+
+
+def test_files_under_way_are_those_that_have_not_ended(clock):
+    """However they end."""
+    progress = TransferProgress(Display(), clock=clock)
+    for name in "abc":
+        progress.begin(f"b/{name}")
+    progress.end_one("b/a", "a", is_file=True)
+    progress.fail("b/b", "b", ValueError("no"))
+    assert [*progress.meter.running] == ["b/c"]

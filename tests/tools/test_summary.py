@@ -129,6 +129,6 @@ def test_equal_network_failures_are_one():
         "2 not stored: refused",
         "  b/0",
         "  b/1",
-        "osspresigned doctor BUCKET/KEY (or --url-file FILE) looks further",
+        "to find the cause, run: osspresigned doctor BUCKET/KEY (or --url-file FILE)",
         "stored 0 of 2 files; 2 failed",
     ]

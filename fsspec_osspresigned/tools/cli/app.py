@@ -161,6 +161,8 @@ osspresigned.add_command(serve)
 def run(arguments: Sequence[str]) -> int:
     """Run the command with *arguments*, and return its exit code."""
     session = {"debug": False}
+    if arguments[:1] == ["help"]:
+        arguments = [*arguments[1:], "--help"]
     try:
         refuse_presigned(arguments)
         code = osspresigned.main(

@@ -95,7 +95,10 @@ _GRANT_EXAMPLES = """\
     cls=UncutGroup, epilog=examples(_MAP_EXAMPLES + _GRANT_EXAMPLES + _SIGNER_EXAMPLES)
 )
 def check() -> None:
-    """Check maps, grants, signers and stores before the first upload."""
+    """Check maps, grants, signers and stores before the first upload.
+
+    To compare files with what is stored, use sync --check.
+    """
 
 
 @frozen(kw_only=True)

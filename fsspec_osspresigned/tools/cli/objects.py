@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import itertools
 import json
 import os
 import sys
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from glob import has_magic
 from typing import Any, TypeAlias
 
 import click
@@ -43,10 +46,12 @@ from .options import (
 from .sync import FilteringCommand, FilterOptions, name_below
 
 _LIFE = 3600  # seconds
+_PREFIX = "a prefix: ls lists it"
 
 _LS = """\
   osspresigned ls examplebucket/in/ --signer keys
   osspresigned ls examplebucket --recursive --long --signer keys
+  osspresigned ls 'examplebucket/in/*.csv' --signer keys
   osspresigned ls examplebucket/in/ -l --bytes --signer keys
 """
 _DU = """\
@@ -75,7 +80,7 @@ def _shown_time(when: datetime | None) -> str:
 
 @takes
 @click.command(epilog=examples(_LS))
-@click.argument("path", type=object_path, metavar="BUCKET[/PREFIX]")
+@click.argument("path", type=object_path, metavar="BUCKET[/PREFIX or PATTERN]")
 @click.option("--recursive", "-r", is_flag=True, help="List all objects, at any depth.")
 @click.option("--long", "-l", is_flag=True,
               help="Print size and time; the total goes to standard error.")  # fmt: skip
@@ -93,10 +98,7 @@ def ls(
     """List objects, if your signer grants that."""
     filesystem = connection.filesystem(**STRICT)
     with interruptible():
-        if recursive:
-            items = [*filesystem.find(path, detail=True).values()]
-        else:
-            items = filesystem.ls(path, detail=True)
+        items = _listed(filesystem, path, recursive=recursive)
     if as_json:
         for item in items:
             click.echo(json.dumps(_members(item)))
@@ -117,6 +119,32 @@ def ls(
         files = [item["size"] for item in items if item["type"] != "directory"]
         total = _shown_size(sum(files), in_bytes=in_bytes)
         click.echo(f"{counted(len(files), 'object')}, {total}", err=True)
+
+
+def _listed(
+    filesystem: OSSPresignedFileSystem, path: str, *, recursive: bool
+) -> list[dict[str, Any]]:
+    """Return the objects at *path*, or those that match it if it is a pattern."""
+
+    def find(name: str) -> list[dict[str, Any]]:
+        return [*filesystem.find(name, detail=True).values()]
+
+    try:
+        items = find(path) if recursive else filesystem.ls(path, detail=True)
+    except FileNotFoundError:
+        items = []
+        if not has_magic(path):
+            raise
+    if items or not has_magic(path):
+        return items
+    matching = [*filesystem.glob(path, detail=True).values()]
+    if not matching:
+        raise FileNotFoundError(2, "nothing there", path)
+    if not recursive:
+        return matching
+    directories = [item["name"] for item in matching if item["type"] == "directory"]
+    files = [item for item in matching if item["type"] != "directory"]
+    return [*files, *itertools.chain.from_iterable(map(find, directories))]
 
 
 def _members(item: dict[str, Any]) -> dict[str, Any]:
@@ -170,12 +198,12 @@ def stat(
         with interruptible():
             info = filesystem.info(path)
             if info["type"] == "directory":
-                raise IsADirectoryError(21, "a prefix: ls lists it", path)
+                raise IsADirectoryError(21, _PREFIX, path)
         crc = info.get("crc64")
         facts: dict[str, Any] = {
             "content_type": info.get("ContentType"),
             "storage_class": info.get("StorageClass"),
-            "crc64": None if crc is None else f"{crc:016x}",
+            "crc64": None if crc is None else str(crc),
             "version_id": info.get("version_id"),
         }
         if as_json:
@@ -278,8 +306,7 @@ def get(
                     raise IsADirectoryError(21, "a prefix: add --recursive", job.path)
                 _would_place(transfer, "fetch", job, "local")
         if dry_run:
-            text = f"{counted(len(jobs), 'file')} to fetch"
-            transfer.remark(text, "plan", fetched=len(jobs))
+            _total(transfer, len(jobs), "file", "fetch", "fetched")
             return ExitCode.OK
         source, where = [job.path for job in jobs], [job.target for job in jobs]
         recursive = False
@@ -301,6 +328,12 @@ def cat(
     return _print_objects(filesystem, paths, transfer)
 
 
+def _refuse_prefix(filesystem: OSSPresignedFileSystem, path: str) -> None:
+    with contextlib.suppress(FileNotFoundError, PermissionError):
+        if filesystem.info(path)["type"] == "directory":
+            raise IsADirectoryError(21, _PREFIX, path)
+
+
 def _print_objects(
     filesystem: OSSPresignedFileSystem, paths: Sequence[str], transfer: TransferOptions
 ) -> int:
@@ -313,7 +346,11 @@ def _print_objects(
         out = sys.stdout.buffer
         for path in paths:
             with progress.branched(path, _STDOUT) as child:
-                filesystem.get_file(path, out, callback=child)
+                try:
+                    filesystem.get_file(path, out, callback=child)
+                except FileNotFoundError:
+                    _refuse_prefix(filesystem, path)
+                    raise
                 out.flush()
 
     return transfer.carry_out("fetched", progress, fetch)
@@ -371,8 +408,10 @@ def rm(
         return meant.kinds[name] is not None or _is_there(filesystem, name)
 
     if dry_run:
-        for name in filter(is_there, names):
-            report.would(shown_text(name), "delete", path=name)
+        there = [*filter(is_there, names)]
+        for name in there:
+            report.would(f"delete {shown_text(name)}", "delete", path=name)
+        _total(report, len(there), "object", "delete", "deleted")
         return ExitCode.OK
     if recursive and names and not yes and not confirmed(names):
         return ExitCode.FAILED
@@ -470,8 +509,15 @@ def _place(
     if dry_run:
         for job in jobs:
             _would_place(report, verbs[0], job, "target")
+        _total(report, len(jobs), "object", *verbs)
         return ExitCode.OK
     return _carry_out(report, verbs[1], filesystem, change, jobs)
+
+
+def _total(report: ReportOptions, count: int, what: str, verb: str, done: str) -> None:
+    """Print the last line of a dry run."""
+    text = f"{counted(count, what)} to {verb}"
+    report.remark(text, "plan", **{done: count})
 
 
 def _would_place(report: ReportOptions, verb: str, job: Destination, key: str) -> None:

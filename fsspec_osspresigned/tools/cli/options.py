@@ -152,7 +152,10 @@ def _limit_of(text: str) -> RateLimit:
 
 def object_path(text: str) -> str:
     """Return *text* without ``oss://`` or ``osspresigned://``: ``bucket/key``."""
-    return text.removeprefix("osspresigned://").removeprefix("oss://")
+    path = text.removeprefix("osspresigned://").removeprefix("oss://")
+    if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
+        raise click.UsageError(f"{scheme[0]} is no scheme here: write BUCKET/KEY")
+    return path
 
 
 def is_local(text: str) -> bool:
@@ -450,7 +453,7 @@ class ReportOptions:
                 interrupted=progress.interrupted,
                 terminated=terminated,
                 given_up=progress.given_up,
-                also=also(),
+                also=[*also(), *progress.also],
             )
 
         try:
@@ -533,7 +536,7 @@ class StoringOptions:
     metadata: Mapping[str, str] = mapping("--metadata NAME=VALUE",
         "Header x-oss-meta-NAME; may be repeated.")
     content_type: str | None = option("--content-type",
-        "Content-Type; by default guessed from the file name.")
+        "Content-Type; by default guessed from the name of the object.")
     storage_class: str | None = option("--storage-class", "Storage class of the objects.",
         type=click.Choice(STORAGE_CLASSES))
     no_overwrite: bool = flag("--no-overwrite",

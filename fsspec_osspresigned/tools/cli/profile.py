@@ -27,11 +27,13 @@ _NEVER = (
     "dry-run",
     "yes",
     "delete",
+    "check",
+    "files-from",
     "recursive",
     "state",
     "help",
 )
-_PLACES = ("map", "grant", "checkpoint", "receipts")
+_PLACES = ("map", "grant", "checkpoint", "receipts", "filter-from")
 _REFERENCES = ("env:", "file:")
 
 
@@ -161,6 +163,8 @@ def _problem(flag: str, value: Any) -> str | None:
 def _converted(flag: str, value: Any, folder: str) -> Any:
     if isinstance(value, dict):
         return [f"{name}={text}" for name, text in value.items()]
+    if flag in _PLACES and isinstance(value, list):
+        return [_converted(flag, item, folder) for item in value]
     if flag in _PLACES and isinstance(value, str):
         plain = "://" not in value and not value.startswith("env:") and value != "-"
         return _path(value, folder) if plain else value

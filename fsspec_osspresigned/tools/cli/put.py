@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 import click
 from attrs import define, field, frozen
 
-from ...errors import ConfigurationError
+from ...errors import ConfigurationError, ObjectExistsError
 from ...filesystem.destinations import (
     Kind,
     LocalTree,
@@ -49,6 +49,7 @@ _EXAMPLES = """\
   osspresigned put data examplebucket/in/ --signer keys --exclude '*.tmp' -n
   pg_dump db | osspresigned put - examplebucket/db.sql \\
       --signer https://sign.example.com --token env:OSSPRESIGNED_TOKEN
+  osspresigned put data examplebucket/in/ --signer keys --ignore-existing
   osspresigned put big.bin examplebucket/big.bin --signer keys --resume
   osspresigned put photo.jpg --broker dashscope --model qwen-vl-plus
 
@@ -120,10 +121,13 @@ class PutPlan:
     "arguments", nargs=-1, required=True, type=PLACE, metavar="FILES... DEST"
 )
 @DRY_RUN
+@click.option("--ignore-existing", is_flag=True,
+              help="Skip files whose object exists.")  # fmt: skip
 def put(
     arguments: tuple[str, ...],
     *,
     dry_run: bool,
+    ignore_existing: bool,
     chosen: FilterOptions,
     connection: UploadConnectionOptions,
     transfer: TransferOptions,
@@ -137,11 +141,14 @@ def put(
     """
     sources, target = _split(arguments, connection)
     target = object_path(target)
-    upload = _Put(connection, transfer, storing)
+    if ignore_existing and transfer.fail_fast:
+        raise click.UsageError("--ignore-existing and --fail-fast: give one of them")
+    upload = _Put(connection, transfer, storing, ignore_existing)
     if _STDIN not in sources:
         return upload.files(sources, target, chosen.filter, dry_run=dry_run)
-    if dry_run or chosen.rules:
-        raise click.UsageError("standard input has no filter and no dry run")
+    if dry_run or chosen.rules or ignore_existing:
+        msg = "standard input has no filter, no dry run and no --ignore-existing"
+        raise click.UsageError(msg)
     if len(sources) > 1:
         msg = "- is standard input, and one object: give no other file"
         raise click.UsageError(msg)
@@ -178,11 +185,14 @@ class _Put:
     connection: UploadConnectionOptions
     transfer: TransferOptions
     storing: StoringOptions
+    ignores_existing: bool = False
 
     def _filesystem(self, stored: Callable[[Receipt], None]) -> OSSPresignedFileSystem:
         options = self.storing.options(self.transfer, stored)
         if self.connection.broker is not None and not self.transfer.as_json:
             options["receipts"] = self._naming(options.get("receipts"))
+        if self.ignores_existing:
+            options["overwrite"] = False
         return self.connection.filesystem(**options)
 
     def _naming(
@@ -208,7 +218,8 @@ class _Put:
         transfer, plan = self.transfer, PutPlan()
         if target:
             plan.add(sources, target, chosen)
-        progress = transfer.progress(files=0, size=0)
+        ignored = (ObjectExistsError,) if self.ignores_existing else ()
+        progress = transfer.progress(files=0, size=0, skips=ignored)
         places = plan.files
         filesystem = self._filesystem(
             lambda receipt: progress.stored(places.get(receipt.path, ""), receipt)
@@ -260,10 +271,12 @@ class _Put:
 
     def _would(self, filesystem: OSSPresignedFileSystem, plan: PutPlan) -> ExitCode:
         transfer, signer, failures = self.transfer, filesystem.client.signer, []
-        total = 0
+        count = total = 0
         for path, local in plan.files.items():
             try:
                 refuse_expired(signer.grant(path), path)
+                if self.ignores_existing and filesystem.exists(path):
+                    continue
                 size = os.path.getsize(local)
             except OSError as error:
                 failures.append(Failure(path, local, error))
@@ -271,7 +284,7 @@ class _Put:
             total += size
             text = f"store {shown_text(path)} from {shown_local(local)}, {short_bytes(size)}"
             transfer.would(text, "store", path=path, local=local, size=size)
-        count = len(plan.files) - len(failures)
+            count += 1
         failures += plan.failures
         for failure in failures:
             reason = f"cannot be stored: {told(failure.error)}"

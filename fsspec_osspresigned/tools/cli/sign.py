@@ -202,7 +202,7 @@ def sign(
             size = shown_bytes(entry.part_size or 0)
             what += f" in up to {len(entry.parts)} parts of {size}"
             what += f", upload {entry.upload_id}"
-            what += ", which you complete" if entry.complete == "external" else ""
+            what += " (you complete it)" if entry.complete == "external" else ""
     click.echo(f"{signed.method} of {what} signed: {where}", err=True)
     click.echo(f"valid until {shown_end(signed.expires_at, time.time())}", err=True)
 

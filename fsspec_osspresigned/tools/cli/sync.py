@@ -23,10 +23,11 @@ from ...errors import ConfigurationError
 from ...model import Receipt
 from ...units import short_bytes, shown_text
 from ..progress import TransferProgress
-from ..sync.plan import Extra, Filter, How, Rule
+from ..sync.plan import Extra, Filter, How, NameList, Rule, Why
 from ..sync.sync import EventKind, SyncEvent, SyncResult, sync, sync_down
 from ..terminal import ExitCode, code_of_all, told
 from .options import (
+    MAX_SHOWN,
     PLACE,
     STRICT,
     StoringConnectionOptions,
@@ -42,18 +43,22 @@ from .options import (
     takes,
 )
 
+_ONLY_HERE = "only in SRC"
 _RULES = "fsspec_osspresigned.filter_rules"
 _COMMENTS = ("#", ";")
 
 
-def _read(place: str) -> Iterator[Rule]:
+def _lines(place: str, option: str) -> list[str]:
     try:
         with click.open_file(place, encoding="utf-8") as file:
-            lines = file.read().splitlines()
+            return str(file.read()).split("\n")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "no text"
-        raise click.UsageError(f"--filter-from {place}: {why}") from None
-    for number, line in enumerate(map(str.strip, lines), 1):
+        raise click.UsageError(f"{option} {place}: {why}") from None
+
+
+def _read(place: str) -> Iterator[Rule]:
+    for number, line in enumerate(map(str.strip, _lines(place, "--filter-from")), 1):
         if not line or line.startswith(_COMMENTS):
             continue
         try:
@@ -63,10 +68,18 @@ def _read(place: str) -> Iterator[Rule]:
             raise click.UsageError(msg) from None
 
 
-_READERS: dict[str, Callable[[str], Iterable[Rule]]] = {
+def _names(place: str) -> Iterator[NameList]:
+    lines = (line.removesuffix("\r") for line in _lines(place, "--files-from"))
+    # As `find .` and rclone write them.
+    names = (line.removeprefix("./").removeprefix("/") for line in lines)
+    yield NameList(frozenset(filter(None, names)))
+
+
+_READERS: dict[str, Callable[[str], Iterable[Rule | NameList]]] = {
     "include": lambda glob: [Rule(takes=True, glob=glob)],
     "exclude": lambda glob: [Rule(takes=False, glob=glob)],
     "filter_from": _read,
+    "files_from": _names,
 }
 
 
@@ -76,13 +89,38 @@ class FilteringCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         parsed, _, order = self.make_parser(ctx).parse_args(args=list(args))
         values = {name: iter(parsed.get(name) or ()) for name in _READERS}
-        ctx.meta[_RULES] = [
-            rule
+        typed = [
+            (name, next(values[name]))
             for name in (str(parameter.name) for parameter in order)
             if name in _READERS
-            for rule in _READERS[name](next(values[name]))
         ]
-        return super().parse_args(ctx, args)
+        rest = super().parse_args(ctx, args)
+        # First, so that a rule that is typed decides.
+        of_profile = [
+            (name, value)
+            for name in _READERS
+            if ctx.get_parameter_source(name) is ParameterSource.DEFAULT_MAP
+            for value in ctx.params[name]
+        ]
+        ctx.meta[_RULES] = [
+            rule
+            for name, value in (*of_profile, *typed)
+            for rule in _READERS[name](value)
+        ]
+        return rest
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; names of --files-from that it did not find are a failure."""
+        code = super().invoke(ctx)
+        lists = (rule for rule in ctx.meta[_RULES] if isinstance(rule, NameList))
+        missing = sorted({name for each in lists for name in each.names - each.seen})
+        for name in missing[:MAX_SHOWN]:
+            click.echo(
+                f"{shown_text(name)}: named in --files-from, not found", err=True
+            )
+        if len(missing) > MAX_SHOWN:
+            click.echo(f"and {len(missing) - MAX_SHOWN} more", err=True)
+        return code or (ExitCode.FAILED if missing else code)
 
 
 @frozen(kw_only=True)
@@ -97,10 +135,18 @@ class FilterOptions:
         multiple=True)
     filter_from: Sequence[str] = option("--filter-from FILE",
         "Read rules from a file: + GLOB or - GLOB per line.", multiple=True, type=PLACE)
+    files_from: Sequence[str] = option("--files-from FILE",
+        "Only the files that FILE names, one per line, relative to the directory.",
+        multiple=True, type=PLACE)
     # fmt: on
 
+    def __attrs_post_init__(self) -> None:
+        if self.files_from and (self.include or self.exclude or self.filter_from):
+            msg = "--files-from stands alone: leave out --include, --exclude, --filter-from"
+            raise click.UsageError(msg)
+
     @property
-    def rules(self) -> tuple[Rule, ...]:
+    def rules(self) -> tuple[Rule | NameList, ...]:
         return tuple(click.get_current_context().meta[_RULES])
 
     @property
@@ -133,6 +179,7 @@ _EXAMPLES = """\
       --state sent.jsonl
   osspresigned sync s3://theirs/data examplebucket/data --signer keys \\
       --source-option anon=true --include '*.parquet'
+  osspresigned sync data examplebucket/in --signer keys --check
   osspresigned sync examplebucket/out ./results --signer keys --dry-run
   osspresigned sync examplebucket/out ./results --signer keys --delete
 
@@ -153,6 +200,8 @@ _FOR_UPLOADS = (
 class SyncCommandOptions:
     # fmt: off
     dry_run: bool = flag("--dry-run -n", "Print the planned actions, and change nothing.")
+    check: bool = flag("--check",
+        "Only compare the bytes of both sides; the exit code is 1 if they differ.")
     size_only: bool = flag("--size-only", "Compare only sizes, not times.")
     checksum: bool = flag("--checksum",
         "Compare the bytes by CRC-64: reads every file.")
@@ -174,6 +223,9 @@ class SyncCommandOptions:
         return self.delete and not self.yes and not self.dry_run
 
     def __attrs_post_init__(self) -> None:
+        if self.check and (self.delete or self.always or self.dry_run):
+            msg = "--check changes nothing: leave out --delete, --always and --dry-run"
+            raise click.UsageError(msg)
         if self.size_only and self.checksum:
             raise click.UsageError("--size-only and --checksum: give one of them")
         if self.max_delete is not None and not self.delete:
@@ -186,7 +238,7 @@ class SyncCommandOptions:
     def compare(self) -> How:
         if self.size_only:
             return How.SIZE
-        return How.CHECKSUM if self.checksum else How.TIME
+        return How.CHECKSUM if self.checksum or self.check else How.TIME
 
 
 def _value(text: str) -> Any:
@@ -222,7 +274,8 @@ def sync_command(
     root = object_path(source if down else destination).strip("/")
     done = "fetched" if down else "stored"
     progress = transfer.progress(done, files=0, size=0)
-    report = _Report(transfer, progress, root, "fetch" if down else "send")
+    verb = "compare" if wanted.check else "fetch" if down else "send"
+    report = _Report(transfer, progress, root, verb)
     common: dict[str, Any] = {
         "filters": chosen.rules,
         "compare": wanted.compare,
@@ -250,6 +303,8 @@ def sync_command(
             state=wanted.state,
             **common,
         )
+    if wanted.check:
+        return report.differences(run(dry_run=True))
     if wanted.dry_run:
         result = run(dry_run=True)
         report.would(result)
@@ -310,7 +365,7 @@ class _Report:
     transfer: TransferOptions
     progress: TransferProgress
     root: str
-    verb: str  # "send" or "fetch"
+    verb: str  # "send", "fetch" or "compare"
     result: SyncResult | None = None
 
     def stored(self, receipt: Receipt) -> None:
@@ -321,6 +376,8 @@ class _Report:
         remark, name = self.transfer.remark, event.name
         if event.kind is EventKind.BYTES:
             self.progress.move(event.size)
+        elif event.kind is EventKind.BEGIN:
+            self.progress.begin(f"{self.root}/{name}")
         elif event.kind in (EventKind.SENT, EventKind.FETCHED):
             path = f"{self.root}/{name}"
             self.progress.end_one(path, name, is_file=True, size=event.size)
@@ -349,13 +406,49 @@ class _Report:
         for each in extra:
             text = f"delete {shown_text(each.name)}"
             would(text, "delete", name=each.name, size=each.size)
-        for name, what in plan.left_out.items():
+        self._rest(result)
+        self._say(result, "plan", len(plan.send), len(extra))
+
+    def differences(self, result: SyncResult) -> ExitCode:
+        """Print how the two sides differ, and return the exit code."""
+        found = [
+            (
+                each.entry.name,
+                each.entry.size,
+                _ONLY_HERE if each.why is Why.NEW else each.why,
+            )
+            for each in result.plan.send
+        ]
+        found += [(each.name, each.size, "only in DEST") for each in result.unmatched]
+        for name, size, why in found:
+            shown = "" if size is None else f", {short_bytes(size)}"
+            text = f"{shown_text(name)}: {why}{shown}"
+            self.transfer.would(text, "differs", name=name, size=size, why=why)
+        self._rest(result)
+        code = ExitCode.FAILED if found else ExitCode.OK
+        if result.problems:
+            code = code_of_all(
+                result.problems.values(), went_well=len(found) + result.same
+            )
+        self.transfer.remark(
+            f"{len(found)} different, {result.same} same",
+            "check",
+            different=len(found),
+            same=result.same,
+            exit_code=int(code),
+        )
+        return code
+
+    def _rest(self, result: SyncResult) -> None:
+        """Print what is no file, and what failed."""
+        for name, what in result.plan.left_out.items():
             self.hear(SyncEvent(EventKind.LEFT_OUT, name, why=what))
         for name, error in result.problems.items():
             text, reason = f"cannot {self.verb} {shown_text(name)}", told(error)
             err = self.transfer.err
-            would(f"{text}: {reason}", "failed", err, name=name, error=reason)
-        self._say(result, "plan", len(plan.send), len(extra))
+            self.transfer.would(
+                f"{text}: {reason}", "failed", err, name=name, error=reason
+            )
 
     def end(self, result: SyncResult) -> None:
         self.result = result

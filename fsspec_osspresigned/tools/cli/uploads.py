@@ -107,11 +107,14 @@ def abort_uploads(
         shown_text(journal.record.head.path if journal.record else journal.name)
         for journal in chosen
     ]
+    if not names:
+        click.echo("no upload to abort")
+        return 0
     if dry_run:
         for name in names:
             click.echo(f"{name}: would be aborted")
         return 0
-    asks = names and not (paths or yes)
+    asks = not (paths or yes)
     if asks and not confirmed(names, what="upload", verb="abort"):
         return 1
     client = functools.cache(lambda: _client_of(connection))

@@ -156,7 +156,7 @@ def examine(
     faults = {
         "size": back.stat().st_size != receipt["size"],
         "bytes": not same,
-        "CRC-64": check != receipt["crc64"],
+        "CRC-64": str(check) != receipt["crc64"],
         "unproven": receipt["verified"] != "crc64",
     }
     fault = ", ".join(name for name, differs in faults.items() if differs)

@@ -10,7 +10,7 @@ import functools
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Self
+from typing import ClassVar, Self
 
 from attrs import Factory, define, evolve, field, frozen
 from attrs.validators import instance_of, optional
@@ -108,6 +108,21 @@ class Rule:
 
 
 @frozen
+class NameList:
+    """Rule that includes the files of a list; ``seen`` are those that were found."""
+
+    takes: ClassVar[bool] = True
+    names: frozenset[str]
+    seen: set[str] = field(factory=set, eq=False)
+
+    def fits(self, name: str) -> bool:
+        is_named = name in self.names
+        if is_named:
+            self.seen.add(name)
+        return is_named
+
+
+@frozen
 class Filter:
     """Ordered filter rules: the last rule that matches a name decides.
 
@@ -115,10 +130,10 @@ class Filter:
     that a rule includes are included.
     """
 
-    rules: tuple[Rule, ...] = ()
+    rules: tuple[Rule | NameList, ...] = ()
 
     @classmethod
-    def of(cls, rules: Iterable[Rule | str]) -> Self:
+    def of(cls, rules: Iterable[Rule | NameList | str]) -> Self:
         if isinstance(rules, str):
             raise ConfigurationError("filters= must be a list of rules")
         return cls(tuple(Rule.of(r) if isinstance(r, str) else r for r in rules))

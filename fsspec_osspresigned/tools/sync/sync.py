@@ -119,6 +119,8 @@ class SyncResult:
         kept: number of extra objects or files that were not deleted because of another
             failure.
         seconds: duration.
+        unmatched: objects or files of the destination that the source does not have,
+            also without *delete*; empty if the destination cannot be listed.
     """
 
     plan: Plan
@@ -132,6 +134,7 @@ class SyncResult:
     not_tried: int = 0
     kept: int = 0
     seconds: float = 0.0
+    unmatched: list[Extra] = Factory(list)
 
     @property
     def same(self) -> int:
@@ -236,8 +239,8 @@ class SyncRun(Listener):
         if self.held is not None:
             for name, row in proved.items():
                 self.held.record(root + name, row)
-        if not self.delete:
-            planned.extra.clear()
+        result.unmatched = planned.extra
+        planned.extra = planned.extra if self.delete else []
         planned.send = list(self._covered(planned.send))
         side.check(planned)
         for name, problem in planned.problems.items():

@@ -176,7 +176,7 @@ def test_rows_say_where_each_file_goes(world, tmp_path):
     page.type("folder", "granted/other")
     page.choose(made(tmp_path, "b.bin", 10))
     assert places() == [
-        "in examplebucket/granted/a.bin",
+        "stored as examplebucket/granted/a.bin",
         "to examplebucket/granted/other/b.bin",
     ]
     page.type("folder", "granted/third/")
@@ -457,7 +457,7 @@ def test_a_grant_file_chooses_no_key(world, tmp_path):
     page.choose(*files)
     page.start()
     assert page.ends() == ["stored", "stored"]
-    assert "in examplebucket/granted/a.bin" in page.text()
+    assert "stored as examplebucket/granted/a.bin" in page.text()
     assert world.oss.objects("examplebucket") == {
         f"granted/{file.name}": file.read_bytes() for file in files
     }

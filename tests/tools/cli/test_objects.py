@@ -173,10 +173,25 @@ def test_ls_of_what_is_not_there_or_not_signed(run, objects, url_map):
     assert "listing is not granted" in ended.err
 
 
+def test_ls_of_a_pattern(run, objects):
+    """It lists what matches; with -r also what is below; a literal name comes first."""
+    assert run("ls", f"{FROM}*.csv", *KEYS).out == f"{FROM}a.csv\n"
+    assert run("ls", f"{FROM}*", *KEYS).out == f"{FROM}a.csv\n{FROM}b/\n"
+    assert (
+        run("ls", f"{FROM}b*", "-r", *KEYS).out == f"{FROM}b/c.csv\n{FROM}b/d e.bin\n"
+    )
+    ended = run("ls", f"{FROM}*.none", *KEYS)
+    assert (ended.code, ended.err) == (1, f"error: {FROM}*.none: nothing there\n")
+    run("put", "-", f"{BUCKET}/[b]/x", *KEYS, stdin=b"x")
+    run("put", "-", f"{BUCKET}/b/y", *KEYS, stdin=b"y")
+    assert run("ls", f"{BUCKET}/[b]", *KEYS).out == f"{BUCKET}/[b]/x\n"
+
+
 def test_rm(run, objects):
     """Objects are deleted; what is not there is no failure, and not called deleted."""
     call = ("rm", f"{FROM}a.csv", f"{FROM}nowhere", *KEYS)
-    assert run(*call, "--dry-run").out == f"{FROM}a.csv\n"
+    ended = run(*call, "--dry-run")
+    assert (ended.out, ended.err) == (f"delete {FROM}a.csv\n", "1 object to delete\n")
     ended = run(*call)
     assert (ended.code, ended.err) == (
         0,
@@ -230,7 +245,8 @@ def test_rm_of_a_directory_asks(run, objects, monkeypatch):
     """At a terminal it asks, elsewhere it wants --yes; a dry run only tells."""
     everything = stored(objects)
     ended = run("rm", FROM, "-r", "--dry-run", *KEYS)
-    assert ended.out == f"{FROM}a.csv\n{FROM}b/c.csv\n{FROM}b/d e.bin\n"
+    names = "a.csv", "b/c.csv", "b/d e.bin"
+    assert ended.out == "".join(f"delete {FROM}{name}\n" for name in names)
     assert run("rm", FROM, "-r", *KEYS).code == 2
     monkeypatch.setattr("fsspec_osspresigned.tools.cli.options.MAX_SHOWN", 1)
     ended = run("rm", FROM, "-r", *KEYS, stdin=b"n\n", terminal=True)
@@ -432,7 +448,10 @@ def test_what_cp_does_not_do(run, objects, tree, command, words, told):
 def test_rm_tells_events(run, objects):
     """In a dry run, too."""
     ended = run("rm", f"{FROM}a.csv", "-n", "--json", *KEYS)
-    assert ended.events == [{"event": "delete", "path": f"{FROM}a.csv"}]
+    assert ended.events == [
+        {"event": "delete", "path": f"{FROM}a.csv"},
+        {"event": "plan", "deleted": 1},
+    ]
     ended = run("rm", f"{FROM}a.csv", "-v", *KEYS)
     assert ended.err == f"{FROM}a.csv: deleted\ndeleted 1 file\n"
 

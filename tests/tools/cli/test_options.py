@@ -43,7 +43,7 @@ def test_failure_that_is_told_is_not_raised():
     assert transfer.carry_out("stored", progress, fail) is ExitCode.NETWORK
     told, hint, summary = err.text.splitlines()
     assert told == "b/k: not stored: gone"
-    assert hint.startswith("osspresigned doctor ")
+    assert hint.startswith("to find the cause, run: osspresigned doctor ")
     assert re.fullmatch("stored 0 of 1 file; 1 failed", summary)
 
 

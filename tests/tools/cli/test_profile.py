@@ -38,6 +38,26 @@ def test_profile_stands_for_options(run, oss, tree, config, monkeypatch):
     assert run("ls", TO, "--profile", "lab").code == 1
 
 
+def test_filters_of_a_profile_hold(run, oss, tree, config):
+    """Before those that are typed, and with files relative to the configuration."""
+    place = config('[lab]\nsigner = "keys"\nexclude = ["*.csv"]\n')
+    call = ("put", "data/", TO, "--profile", "lab", "--dry-run")
+    assert run(*call).out.count("store ") == 1
+    assert run(*call, "--include", "/a.csv").out.count("store ") == 2
+    config('[lab]\nsigner = "keys"\nfilter-from = ["rules"]\n')
+    (place.parent / "rules").write_text("- b/\n")
+    assert run(*call).out.startswith(f"store {TO}a.csv from ")
+
+
+def test_options_of_one_call_are_not_for_a_profile(run, tree, config):
+    """A comparison or a list that holds for every call is a mistake."""
+    for option in ("check = true", 'files-from = ["list"]'):
+        config(f'[lab]\nsigner = "keys"\n{option}\n')
+        ended = run("sync", "data", TO, "--profile", "lab")
+        assert ended.code == 2
+        assert "unknown key" in ended.err
+
+
 def test_what_is_typed_wins(run, oss, tree, config, signer, url_map):
     """A source that is typed replaces that of the profile, with its token."""
     config(

@@ -16,6 +16,7 @@ from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.files import LineFile
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
+from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.tools.cli import options
 from fsspec_osspresigned.units import KIB, MIB
 from fsspec_osspresigned.upload.journal import Checkpoint
@@ -346,7 +347,9 @@ def test_stored_without_a_receipt_is_stored(run, oss, tree):
     ended = run("put", "data", TO, *KEYS, *full)
     assert ended.code == 1
     assert "3 stored, but without a receipt: /dev/full: No space left " in ended.err
-    assert re.search(r"^stored 3 files, 6 B .*; 3 failed$", ended.err, re.MULTILINE)
+    assert re.search(
+        r"^stored 3 files, 6 B .*; 3 of them not as requested$", ended.err, re.MULTILINE
+    )
     assert len(stored(oss)) == 3
     ended = run("put", "data/a.csv", f"{TO}x", *KEYS, *full)
     assert f"{TO}x: stored, but without a receipt: /dev/full" in ended.err
@@ -782,3 +785,72 @@ def test_few_connections_where_the_rate_is_limited_and_parts_are_kept(
     monkeypatch.setattr(OSSPresignedFileSystem, "put", put)
     assert run("put", "data", TO, *KEYS, *flags).code == 0
     assert seen == [most]
+
+
+def test_existing_objects_are_skipped(run, oss, tree):
+    """They keep their bytes, are no failure, and are counted."""
+    assert run("put", "data/a.csv", TO, *KEYS).code == 0
+    (tree / "a.csv").write_bytes(b"changed")
+    call = ("put", "data/", TO, *KEYS, "--ignore-existing")
+    ended = run(*call, "--dry-run")
+    assert (ended.out.count("store "), ended.err) == (2, "2 files, 5 B to store\n")
+    ended = run(*call, "--verbose")
+    assert ended.code == 0
+    assert f"{TO}a.csv: skipped, it exists\n" in ended.err
+    assert re.search(r"^stored 2 files, 5 B .*; 1 skipped$", ended.err, re.MULTILINE)
+    assert stored(oss)["in/a.csv"] == b"a"
+    ended = run(*call, "--json")
+    assert [event["event"] for event in ended.events if "rate" not in event] == [
+        *(["skipped"] * 3),
+        "end",
+    ]
+    assert (ended.code, ended.events[-1]["failed"]) == (0, 0)
+
+
+def test_existing_object_is_skipped_where_looking_is_not_granted(
+    run, oss, tree, signer_of
+):
+    """The store refuses to replace it, which is no failure either."""
+    assert run("put", "data/a.csv", TO, *KEYS).code == 0
+    (tree / "a.csv").write_bytes(b"changed")
+    ended = run(
+        "put", "data/a.csv", TO, *signer_of(Action.PutObject), "--ignore-existing"
+    )
+    assert (ended.code, ended.err) == (0, "stored 0 files; 1 skipped\n")
+    assert stored(oss) == {"in/a.csv": b"a"}
+
+
+@pytest.mark.parametrize(
+    ("call", "why"),
+    [
+        (("data", TO, "--fail-fast"), "give one of them"),
+        (("-", f"{TO}x"), "no --ignore-existing"),
+    ],
+)
+def test_calls_that_cannot_skip(run, tree, call, why):
+    """They are refused before anything is sent."""
+    ended = run("put", *call, *KEYS, "--ignore-existing")
+    assert ended.code == 2
+    assert why in ended.err
+
+
+@pytest.mark.parametrize("command", ["put", "sync"])
+def test_files_of_a_list(run, oss, tree, tmp_path, command):
+    """Each line names a file; one that is not there makes the command fail."""
+    text = "./b/d e.bin\r\n\n/a.csv\nb/none\n"
+    (tmp_path / "list").write_text(text, newline="")
+    ended = run(command, "data/", TO, *KEYS, "--files-from", "list")
+    assert ended.code == 1
+    assert "b/none: named in --files-from, not found\n" in ended.err
+    assert stored(oss) == {"in/a.csv": b"a", "in/b/d e.bin": b"ddd"}
+
+
+def test_files_of_a_list_from_standard_input(run, oss, tree):
+    """As ``find`` writes it; other filters do not fit with it."""
+    call = ("put", "data/", TO, *KEYS, "--files-from", "-")
+    assert run(*call, stdin=b"./a.csv\n").code == 0
+    assert stored(oss) == {"in/a.csv": b"a"}
+    ended = run(*call, "--exclude", "*.bin", stdin=b"a.csv\n")
+    assert ended.code == 2
+    assert "--files-from stands alone" in ended.err
+    assert run(*call[:-1], "nowhere").code == 2

@@ -202,7 +202,7 @@ def test_sigterm_removes_the_parts(big):
     child.read(" 1")
     child.process.terminate()
     assert child.end() == -signal.SIGTERM
-    _, _, rest = child.output.partition("terminated: unfinished uploads are ended")
+    _, _, rest = child.output.partition("terminated: unfinished uploads are discarded")
     last = rest.replace("\x1b[K", "").split("\r")  # the bar does not go on
     assert re.fullmatch(
         r"\s*interrupted: stored 0 of 1 file.*; 1 left\s*", "".join(last)
@@ -227,7 +227,7 @@ def test_sigterm_is_told_in_the_background(big, tmp_path):
     child.terminate()
     events, said = child.communicate(timeout=50)
     assert child.returncode == -signal.SIGTERM
-    assert said == "\nterminated: unfinished uploads are ended\n"
+    assert said == "\nterminated: unfinished uploads are discarded\n"
     end = json.loads(events.splitlines()[-1])
     shown = {name: end[name] for name in ("event", "done", "failed", "untried")}
     assert shown == {"event": "end", "done": 0, "failed": 0, "untried": 1}

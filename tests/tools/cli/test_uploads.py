@@ -99,6 +99,14 @@ def test_without_a_directory_it_is_that_of_resume(place, monkeypatch, capsys):
     assert capsys.readouterr().out.endswith("\n0 uploads\n")
 
 
+@pytest.mark.parametrize("more", [(), ("--yes",), ("--dry-run",)])
+def test_nothing_to_abort_is_said(place, monkeypatch, capsys, more):
+    """Silence would look like success."""
+    monkeypatch.setenv("XDG_STATE_HOME", place)
+    assert cli.main(["uploads", "abort", *more]) == 0
+    assert capsys.readouterr().out == "no upload to abort\n"
+
+
 def test_they_are_aborted(oss, interrupted, place, capsys):
     """All of them, and nothing is left."""
     assert cli.main(["uploads", "abort", place, "--yes"]) == 0

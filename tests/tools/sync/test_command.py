@@ -330,3 +330,48 @@ def test_help_has_examples(run, capsys):
     """And names the order of rules."""
     assert cli.main(["sync", "--help"]) == 0
     assert "the last one that fits" in " ".join(capsys.readouterr().out.split())
+
+
+def test_check_compares_both_sides(run, owner, source):
+    """Each difference is a line, in both directions; nothing is sent."""
+    code, out, err = run("--check")
+    assert (code, err) == (1, "5 different, 0 same\n")
+    assert "a.csv: only in SRC, 8 B\n" in out
+    assert not owner.stored()
+    run()
+    assert run("--check") == (0, "", "0 different, 5 same\n")
+    assert run("--check", place=DEST, to=f"{source}/") == run("--check")
+    write(source, {"a.csv": b"a,b\n1,3\n"}, age=3600)
+    (source / "empty").unlink()
+    code, out, err = run("--check")
+    assert (code, err) == (1, "2 different, 3 same\n")
+    assert out == "a.csv: other content, 8 B\nempty: only in DEST, 0 B\n"
+    assert run("--check", "--size-only")[1] == "empty: only in DEST, 0 B\n"
+    assert owner.stored() == OBJECTS
+    code, out, _ = run("--check", "--json")
+    assert [each["event"] for each in events(out)] == ["differs", "differs", "check"]
+    assert events(out)[-1] == {
+        "event": "check",
+        "different": 2,
+        "same": 3,
+        "exit_code": code,
+    }
+
+
+@pytest.mark.parametrize("other", ["--delete", "--always", "--dry-run"])
+def test_check_changes_nothing(run, other):
+    """So options that do are refused."""
+    code, _, err = run("--check", other)
+    assert code == 2
+    assert "--check changes nothing" in err
+
+
+def test_check_names_what_it_cannot_read(run, source):
+    """It is neither equal nor different."""
+    run()
+    (source / "a.csv").unlink()
+    (source / "a.csv").symlink_to(source / "nowhere")
+    code, out, err = run("--check")
+    assert (code, out) == (1, "")
+    assert err.startswith("cannot compare a.csv: ")
+    assert err.endswith("\n0 different, 4 same\n")

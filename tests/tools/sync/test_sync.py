@@ -778,7 +778,7 @@ def test_what_is_said_wrong_is_refused(fs, source, wrong, why):
 )
 def test_destination_must_name_a_bucket(fs, source, destination):
     """There is no default."""
-    with pytest.raises(ConfigurationError, match="write BUCKET/PREFIX"):
+    with pytest.raises(ConfigurationError, match=r"write (BUCKET/PREFIX|bucket/key)"):
         sync(source, destination, filesystem=fs)
 
 

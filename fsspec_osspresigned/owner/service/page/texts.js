@@ -50,7 +50,7 @@ export const TEXTS = {
   tryAgain: ["Try again", "重试"],
   labelled: ["{label}: {name}", "{label}：{name}"],
   goesTo: ["to {place}", "上传到 {place}"],
-  storedIn: ["in {place}", "已存储到 {place}"],
+  storedIn: ["stored as {place}", "已存储到 {place}"],
   ready: ["Ready", "待上传"],
   waiting: ["Waiting", "排队中"],
   stopping: ["Cancelling", "正在取消"],

@@ -1,0 +1,145 @@
+"""Messages about input that is wrong: they name the mistake, once."""
+
+from __future__ import annotations
+
+import json
+import os
+
+import pytest
+
+from fsspec_osspresigned.model import Action
+from tests.form_signer import grant_of
+from tests.tools.cli.conftest import BUCKET, KEYS, stored
+
+
+@pytest.fixture
+def grant(oss, tmp_path):
+    """A file with a grant for ``granted/``."""
+    (tmp_path / "grant.json").touch(0o600)
+    text = json.dumps(grant_of(oss, BUCKET, "granted/"))
+    (tmp_path / "grant.json").write_text(text)
+    return "grant.json"
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        ("put", "data", f"s3://{BUCKET}/in/"),
+        ("put", "data/a.csv", f"https://{BUCKET}.oss-cn-hangzhou.aliyuncs.com/x"),
+        ("get", f"s3://{BUCKET}/in/x", "."),
+        ("ls", f"gs://{BUCKET}"),
+        ("cp", f"{BUCKET}/a", f"s3://{BUCKET}/b"),
+        ("sync", "data", f"s3://{BUCKET}/in"),
+        ("doctor", f"s3://{BUCKET}/in/x"),
+    ],
+)
+def test_scheme_of_another_store(run, oss, tree, call):
+    """It is named, and nothing is sent."""
+    ended = run(*call, *KEYS)
+    scheme = next(text for text in call if "://" in text).partition("://")[0]
+    assert ended.code == 2
+    assert f"error: {scheme}:// is no scheme here: write BUCKET/KEY\n" in ended.err
+    assert not oss.requests
+
+
+@pytest.mark.parametrize("option", ["--map", "--grant"])
+def test_file_that_is_no_map_and_no_grant(run, tree, tmp_path, option):
+    """What it is not is said, and not where its JSON is wrong."""
+    (tmp_path / "report.csv").touch(0o600)
+    (tmp_path / "report.csv").write_text("day,n\n")
+    ended = run("put", "data/a.csv", f"{BUCKET}/in/", option, "report.csv")
+    why = "this is neither a URL map nor a grant"
+    assert (ended.code, ended.err) == (2, f"error: {tmp_path}/report.csv: {why}\n")
+
+
+def test_prefix_in_place_of_an_object(run, tree):
+    """The prefix is named, not the local file; ``cat`` says what ``stat`` says."""
+    run("put", "data/", f"{BUCKET}/in/", *KEYS)
+    prefix = f"{BUCKET}/in/"
+    ended = run("get", prefix, "new", *KEYS)
+    assert f"{BUCKET}/in: not fetched: a prefix: add --recursive\n" in ended.err
+    for call in (("cat", prefix), ("get", prefix, "-")):
+        ended = run(*call, *KEYS)
+        assert ended.code == 1
+        assert f"{prefix}: not fetched: a prefix: ls lists it\n" in ended.err
+    assert "nothing there" in run("cat", f"{BUCKET}/nowhere", *KEYS).err
+
+
+def test_map_and_grant_both_give_their_reason(run, tree, url_map, grant):
+    """Neither hides the other."""
+    source = ("--map", url_map("in/x"), "--grant", grant)
+    ended = run("put", "data/a.csv", f"{BUCKET}/other/", *source)
+    assert ended.code == 3
+    assert "the URL map has no entry for" in ended.err
+    assert "the grant does not allow" in ended.err
+
+
+def test_refusals_that_differ_only_in_the_path_are_one(
+    run, tree, url_map, grant, signer_of
+):
+    """The reason comes once, by a map, a grant and a signer."""
+    sources = {
+        "the URL map has no entry for BUCKET/KEY": ("--map", url_map("in/x")),
+        "the grant does not allow BUCKET/KEY: key KEY does not meet": (
+            "--grant",
+            grant,
+        ),
+        "the signer refused PutObject of BUCKET/KEY": signer_of(Action.GetObject),
+    }
+    for reason, source in sources.items():
+        ended = run("put", "data/", f"{BUCKET}/other/", *source)
+        first, *names, last = ended.err.splitlines()
+        assert first.startswith(f"3 not stored: {reason}"), ended.err
+        assert sorted(names) == [
+            f"  {BUCKET}/other/{name}" for name in ("a.csv", "b/c.csv", "b/d e.bin")
+        ]
+        assert last == "stored 0 of 3 files; 3 failed"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")
+def test_file_name_that_is_not_utf8(run, oss, tree):
+    """It is the name of the file that is wrong; the others arrive."""
+    with open(os.fsencode(tree) + b"/n\xff", "wb"):
+        pass
+    ended = run("put", "data/", f"{BUCKET}/in/", *KEYS)
+    assert ended.code == 1
+    assert "is from a file name that is not UTF-8" in ended.err
+    assert len(stored(oss)) == 3
+
+
+def test_stored_without_a_receipt_is_not_counted_as_failed(run, tree):
+    """The line does not call one file both stored and failed."""
+    ended = run("put", "data/a.csv", f"{BUCKET}/in/", *KEYS, "--receipts", "/dev/full")
+    assert ended.code == 1
+    assert ended.err.endswith("; 1 of them not as requested\n")
+    assert "failed" not in ended.err
+
+
+def test_help_is_a_command_too(run):
+    """As in git and cargo."""
+    assert run("help", "put").out == run("put", "--help").out
+    assert run("help").out == run("--help").out
+
+
+def test_crc_is_the_same_text_everywhere(run, oss, tree):
+    """Decimal, as the store's header: JavaScript would round the number."""
+    path = f"{BUCKET}/in/a.csv"
+    event = run("put", "data/a.csv", path, *KEYS, "--json").events[0]
+    crc = str(oss.get(BUCKET, "in/a.csv").crc64)
+    assert event["crc64"] == crc
+    assert run("stat", path, *KEYS, "--json").events[0]["crc64"] == crc
+    receipt = run("put", "data/a.csv", path, *KEYS, "--receipts", "-").out
+    assert json.loads(receipt)["crc64"] == crc
+
+
+@pytest.mark.parametrize("verb", ["cp", "mv", "get"])
+def test_dry_run_ends_with_a_total(run, tree, verb):
+    """As that of ``put`` does."""
+    run("put", "data/", f"{BUCKET}/in/", *KEYS)
+    ended = run(verb, f"{BUCKET}/in/", "./new/" if verb == "get" else f"{BUCKET}/new/", "-rn", *KEYS)  # fmt: skip
+    wanted = {
+        "cp": "3 objects to copy\n",
+        "mv": "3 objects to move\n",
+        "get": "3 files to fetch\n",
+    }
+    assert ended.err == wanted[verb]
