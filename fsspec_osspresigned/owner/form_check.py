@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from attrs import define, evolve, frozen
+from attrs import define, evolve, field, frozen
 
 from ..errors import ConfigurationError
 from ..http.body import MemoryBody
@@ -32,16 +32,24 @@ class FormFolder(CheckFolder):
     """Folder in which a server of uploads lets the check store objects."""
 
     signer: Signer
+    _forms: dict[tuple[CheckKey, int], Any] = field(factory=dict, init=False)
 
     def signed(self, key: CheckKey, size: int) -> Any:
-        """Return the form for the object *key* of *size* bytes."""
+        """Return the form for the object *key* of *size* bytes; always the same one.
+
+        Of another form, the server may give the object another name.
+        """
+        if (key, size) in self._forms:
+            return self._forms[key, size]
         operation = Operation(
             action=Action.PostObject,
             bucket=_PLACE,
             key=f"{self.path}{key}",
             content_length=size,
         )
-        return sign_checked(self.signer, [operation])[0]
+        (form,) = sign_checked(self.signer, [operation])
+        self._forms[key, size] = form
+        return form
 
     def post(
         self,

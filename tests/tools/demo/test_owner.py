@@ -45,7 +45,7 @@ def a_plan(tmp_path):
 def receipts(size=3, check=None, parts=(), verified="crc64"):
     """Return the receipt that belongs to ``abc``, but for what is given."""
     check = crc64(b"abc") if check is None else check
-    receipt = {"path": PATH, "size": size, "seconds": 0.5, "crc64": check}
+    receipt = {"path": PATH, "size": size, "seconds": 0.5, "crc64": str(check)}
     return {PATH: receipt | {"parts": list(parts), "verified": verified}}
 
 
