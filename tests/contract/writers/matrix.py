@@ -24,7 +24,7 @@ KINDS = {
     MAP: "URL map",
     GRANT: "grant",
     WRITES: "write-only signer",
-    SERVICE: "signer of all verbs",
+    SERVICE: "full signer",
     KEYS: "keys",
 }
 BLIND = (ONE, MAP, GRANT, WRITES)

@@ -7,12 +7,9 @@ it as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from tests.contract.writers.matrix import (
     BLIND,
     GRANT,
-    KINDS,
     MAP,
     ONE,
     SERVICE,
@@ -29,7 +26,7 @@ _ARRAY = Fails("ContainsArrayError", "An array exists")
 _DELETES = Fails(  # NotSignedError for one object, UploadErrors for several
     "OSSPresignedError",
     "DeleteObject",
-    advice="to replace, the signer must grant DeleteObject",
+    advice="needs DeleteObject",
 )
 _EXISTS = Fails("FileExistsError", "")
 _ADDS = Note("adds its files, under new names", word="adds files")
@@ -131,14 +128,13 @@ def cell(case: Case) -> str:
     own = words.get((WRITES, False), told)
     others = words.get((WRITES, True), own)
     by_url = words.get((MAP, True), others)
+    mark = "" if by_url == others else "\\*"  # explained above the table
     parts = [told]
     if own != told:
         parts.append(f"write-only: {own}")
     if others.partition(" (")[0] != own.partition(" (")[0]:
         parts.append(f"write-only, another process: {others}")
-    if by_url != others:
-        parts.append(f"by URLs or a map, another process: {by_url}")
-    return "; ".join(parts)
+    return "; ".join(parts) + mark
 
 
 def _word(outcome: Outcome) -> str:

@@ -30,7 +30,6 @@ from tests.contract.writers import (
     dask_writers,
     file_writers,
     fsspec_writers,
-    half_way,
     heavy_writers,
     other_writers,
     pandas_writers,
@@ -59,11 +58,10 @@ PAGE_START = """\
 
 This table says by which source of signatures each tested writer works, and what a second run does to the result of the first. [Recipes](recipes.md) shows how to write with each tool.
 
-*Works by* counts these sources: **one URL** for one object of a known name, a **URL map** for several, a **grant** and a **write-only signer** for any names below a prefix, a **signer of all verbs** (also reading, listing, copying, deleting), and **keys**. The first four are *write-only*. *Signer* in a list means both signers, and *all* means all six.
-
-*Again* is what a second run does: **replaces** means silently, **refuses** means that it raises and the first result stays. With write-only permission, *another process* [cannot see](when.md#nothing-is-replaced-after-a-blind-look) the first result.
-
-If a writer fails half-way, it raises, and the object that it was writing is not published; an older one stays. Objects that the tool has already finished stay as well, except in [a transaction](when.md#transactions). `tests/contract/writers` tests each cell with the tool itself, on a store that verifies every signature; *from* is the oldest version that the tests install.
+* **Works by**: *one URL* for one object of a known name, a *URL map* for several, a *grant* and a *write-only signer* for any names below a prefix (these four are *write-only*), a *full signer*, which also signs reading, listing, copying and deleting, and *keys*. *Signer* stands for both signers.
+* **Again**: *replaces* means silently; *refuses* means that the tool raises and the first result stays. With write-only permission, another process [cannot see](when.md#nothing-is-replaced-after-a-blind-look) the first result. **\\* By one URL or a URL map, another process replaces it, with a warning.**
+* If a writer fails half-way, it raises, and the object that it was writing is not published; an older one stays. Objects that the tool has already finished stay as well, except in [a transaction](when.md#transactions).
+* **From**: the oldest version that `pyproject.toml` permits for the tests.
 
 | tool | writer | works by | again | note |
 |---|---|---|---|---|
@@ -98,7 +96,13 @@ def page() -> str:
         f"| {versioned(group)} | {'; '.join(titles)} | {' | '.join(cells)} |\n"
         for (group, *cells), titles in rows.items()
     )
-    return f"{PAGE_START}{table}{PAGE_END}{'; '.join(t.title for t in WRAPPERS)}.\n"
+    return f"{PAGE_START}{table}{PAGE_END}{', '.join(wrappers())}.\n"
+
+
+def wrappers() -> Iterable[str]:
+    """Return each wrapper once, without its arguments and formats."""
+    titles = (re.sub(r"\(.*\)", "", tool.title).partition(",")[0] for tool in WRAPPERS)
+    return dict.fromkeys(titles)
 
 
 def versioned(group: str) -> str:
