@@ -156,14 +156,14 @@ class Fails:
             if self.leaves and self.partly
             else ""
         )
-        said = f'"{self.text}"' if self.text else ""
+        said = f'"{self.text}"' if self.text and not self.advice else ""
         return "; ".join(filter(None, (said, self.advice, left)))
 
 
 EXCLUSIVE = Fails(
     "SignatureMismatchError",
     "x-oss-forbid-overwrite",
-    advice="sign the URL with that header",
+    advice="sign the URL with `x-oss-forbid-overwrite`",
 )
 
 
@@ -173,11 +173,11 @@ class Note:
 
     Attributes:
         text: what to know.
-        word: what stands in the cell.
+        word: what the table says of a second run.
     """
 
     text: str
-    word: str = "works, with a note"
+    word: str = "replaces"
 
     def __str__(self) -> str:
         """Return what to know."""

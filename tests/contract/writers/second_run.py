@@ -81,7 +81,7 @@ _LOOKING = {
 }
 _KEPT = Fails("ObjectExistsError", "stays as it is")
 _KEPT_BY_DUCKDB = Fails("OSSPresignedError", "stays as it is")
-WARNED = Note("replaces, with a warning", word="**replaces**, with a warning")
+WARNED = Note("replaces, with a warning", word="warns")
 # The checks of these runs hold for an empty folder only.
 _ONCE = {
     *("transaction_open", "transaction_pipe_put", "put_recursive_newdir"),

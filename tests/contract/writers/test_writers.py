@@ -92,10 +92,11 @@ def page() -> str:
     for case in cases:
         told = (case.group, case.works_by(), second_run.cell(case), case.to_know())
         rows.setdefault(told, []).append(case.title)
-    table = "".join(
-        f"| {versioned(group)} | {'; '.join(titles)} | {' | '.join(cells)} |\n"
-        for (group, *cells), titles in rows.items()
-    )
+    table, above = "", ""
+    for (group, *cells), titles in rows.items():
+        tool = group if group == above else versioned(group)
+        table += f"| {tool} | {'; '.join(titles)} | {' | '.join(cells)} |\n"
+        above = group
     return f"{PAGE_START}{table}{PAGE_END}{', '.join(wrappers())}.\n"
 
 
