@@ -11,6 +11,7 @@ import json
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -39,7 +40,9 @@ DOCS = ROOT / "docs"
 BUCKET = "examplebucket"
 TOKEN = "a-made-up-token-0"
 SIGNER = "https://sign.example.com"
-LARGE = {"datasets", "torch"}  # in the group `writers-heavy`
+LARGE = {  # in the group `writers-heavy`
+    *("dagster", "datasets", "datatrove", "geopandas", "prefect", "torch"),
+}
 MEDIUM = {
     "duckdb",
     "h5py",
@@ -121,11 +124,10 @@ SMALL_PAGES = {
     "docs/index.md": {"in/report.csv"},
     "docs/quickstart.md": {"in/report.csv", "data/a.parquet", "data/part.0.parquet"},
     "docs/given.md": {"in/report.csv", "in/a.csv"},
-    "docs/migrating.md": {"in/report.csv"},
-    "docs/from-ossfs.md": {"in/a.parquet"},
+    "docs/from-ossfs.md": {"in/report.csv", "in/a.parquet"},
     "docs/resume.md": {"big.bin"},
-    "docs/closing.md": {"rows"},
-    "docs/transactions.md": {"day/data.parquet", "day/figures/a", "day/_SUCCESS"},
+    "docs/uploading.md": {"in/exports/a.csv"},
+    "docs/when.md": {"rows", "day/data.parquet", "day/figures/a", "day/_SUCCESS"},
 }
 
 
@@ -138,14 +140,11 @@ def test_python_of_a_page_runs(page, oss, world):
     options = {"signer": world, "signer_token": "file:osspresigned-token"}
     fs = OSSPresignedFileSystem(**options)
     space: dict[str, object] = {}
-    if page == "docs/closing.md":
-        space = {
-            "f": fs.open(f"{BUCKET}/rows", "wb"),
-            "rows": iter([b"1", b"2"]),
-        }
-    elif page == "docs/transactions.md":
+    if page == "docs/when.md":
         space = {"fs": fs, "options": options, "df": pd.DataFrame({"n": [1]})}
-        Path("figures/").mkdir(exist_ok=True)
+        space |= {"f": fs.open(f"{BUCKET}/rows", "wb"), "rows": iter([b"1", b"2"])}
+    elif page == "docs/uploading.md":
+        space = {"fs": fs}
     elif page == "docs/resume.md":
         space = {"fsspec": fsspec}
     for code in blocks(read(page)):
@@ -169,7 +168,7 @@ def recipes() -> list[object]:
         names = imported(code) | ({"h5netcdf"} if "h5netcdf" in code else set())
         marks = []
         if names & LARGE:
-            marks = [pytest.mark.writers_heavy]
+            marks = [pytest.mark.writers_heavy, pytest.mark.timeout(300)]
         elif names & MEDIUM:
             marks = [pytest.mark.writers]
         if "rsync(" in code:
@@ -209,36 +208,13 @@ def test_recipe_runs_alone(code, names, oss, world):
     assert stored(oss) > {"in/a.bin"}
 
 
-@pytest.mark.writers
-def test_python_of_the_page_of_writers_runs(oss, world, tmp_path):
-    """Its block needs every library that it shows."""
-    names = ("polars", "h5py", "netCDF4", "xarray", "h5netcdf")
-    if not os.environ.get("ALL_WRITERS") and None in map(find_spec, names):
-        pytest.skip(f"one of {', '.join(names)} is missing: .ci/run writers has them")
-    (code,) = blocks(read("docs/writers.md"))
-    space: dict[str, object] = {
-        "options": {"signer": world, "signer_token": "file:osspresigned-token"}
-    }
-    before = """
-import fsspec, h5py, netCDF4, numpy as np, polars, pyarrow as pa, xarray
-import pyarrow.parquet as pq
-polars_frame = polars.DataFrame({"n": [1]})
-table = pa.table({"n": [1]})
-numbers = np.arange(3)
-xarray_dataset = xarray.Dataset({"t": ("x", np.arange(3.0))})
-"""
-    run(before, space, world)
-    run(code.replace("bucket/", f"{BUCKET}/"), space, world)
-    assert stored(oss) == {"a.parquet", "b.parquet", "c.h5", "d.nc", "e.nc"}
-
-
 def test_every_tool_of_the_table_has_a_recipe():
-    """Whoever looks for a section of docs/writers.md finds the tool in the recipes."""
-    headings = re.findall(r"^## (.*)$", read("docs/writers.md"), re.MULTILINE)
-    tools = {re.split(r"[ ,]", heading)[0] for heading in headings}
-    text = read("docs/recipes.md")
-    general = {"other", "file", "fsspec", "chains", "tools", "Hugging", "Bodies"}
-    assert {tool for tool in tools - general if f"## {tool}" not in text} <= {"HDF5"}
+    """Whoever looks for a tool of docs/writers.md finds it in the recipes."""
+    rows = re.findall(r"^\| (\w+)[^|]* \| `", read("docs/writers.md"), re.MULTILINE)
+    titles = " ".join(re.findall(r"^## (.*)$", read("docs/recipes.md"), re.MULTILINE))
+    general = {"other", "file", "fsspec", "chains", "tools", "Hugging"}
+    assert len(set(rows)) > 10
+    assert {tool for tool in set(rows) - general if tool not in titles} == set()
 
 
 def test_every_link_has_a_text():
@@ -255,6 +231,26 @@ def interrupt(oss: Emulator) -> None:
     with pytest.raises(PermissionError):
         OSSPresignedFileSystem(**options).put_file("big.bin", f"{BUCKET}/big.bin")
     assert any(Path(".cache/uploads").iterdir())
+
+
+@pytest.mark.skipif(not shutil.which("sh"), reason="the commands are those of a shell")
+def test_a_job_gets_a_folder(oss, world, monkeypatch):
+    """The commands of the recipe store the results, and then keep what is there."""
+    section = read("docs/recipes.md").partition("## A folder for a job")[2]
+    (code,) = blocks(section, "sh")
+    program = Path("bin/osspresigned")
+    program.parent.mkdir()
+    program.write_text(
+        f'#!/bin/sh\nexec {sys.executable} -m fsspec_osspresigned "$@"\n'
+    )
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent.absolute()}:{os.environ['PATH']}")
+    for expected in (0, 1):
+        done = subprocess.run(["sh", "-c", code], capture_output=True, check=False)  # noqa: S607 - whichever shell is there
+        assert done.returncode == expected, done.stderr
+        Path("job.json").unlink()
+        Path("results/a").write_text("another")
+    assert oss.objects(BUCKET)["jobs/42/a"] == b"a,b\n"
 
 
 @pytest.mark.parametrize("page", ["docs/given.md", "docs/resume.md"])

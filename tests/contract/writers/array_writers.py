@@ -8,10 +8,10 @@ from typing import Any
 from tests.contract.writers.data import numbers, same_numbers
 from tests.contract.writers.matrix import Fails, Group, Note, World
 
-case = Group("zarr 3", "zarr", "numpy")
+case = Group("zarr", "zarr", "numpy")
 CHUNKS = tuple(f"a.zarr/c/{i}/{j}" for i in (0, 1) for j in (0, 1))
 META = "a.zarr/zarr.json"
-SEEKS = "use `simplecache::osspresigned://`, as noted above"
+SEEKS = "use `simplecache::osspresigned://`"
 
 
 def array(w: World, name: str = "a.zarr", **options: Any) -> Any:

@@ -49,12 +49,3 @@ ABORTS = frozenset({"pd_to_orc"})
 def is_tried(case: Case) -> bool:
     """Return whether the writer can fail half-way: others only raise."""
     return case.runs_in(WRITES) and not isinstance(case.outcome(WRITES), Fails)
-
-
-def cell(case: Case) -> str:
-    """Return what the table says about a writer that fails half-way."""
-    if not is_tried(case):
-        return "-"
-    if case.id in ABORTS:
-        return "not published; pyarrow may abort the process"
-    return "whole objects" if case.id in WHOLE else "not published"

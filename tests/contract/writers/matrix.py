@@ -24,7 +24,7 @@ KINDS = {
     MAP: "URL map",
     GRANT: "grant",
     WRITES: "write-only signer",
-    SERVICE: "signer of all verbs",
+    SERVICE: "full signer",
     KEYS: "keys",
 }
 BLIND = (ONE, MAP, GRANT, WRITES)
@@ -156,14 +156,14 @@ class Fails:
             if self.leaves and self.partly
             else ""
         )
-        said = f'"{self.text}"' if self.text else ""
+        said = f'"{self.text}"' if self.text and not self.advice else ""
         return "; ".join(filter(None, (said, self.advice, left)))
 
 
 EXCLUSIVE = Fails(
     "SignatureMismatchError",
     "x-oss-forbid-overwrite",
-    advice="sign the URL with that header",
+    advice="sign the URL with `x-oss-forbid-overwrite`",
 )
 
 
@@ -173,11 +173,11 @@ class Note:
 
     Attributes:
         text: what to know.
-        word: what stands in the cell.
+        word: what the table says of a second run.
     """
 
     text: str
-    word: str = "works, with a note"
+    word: str = "replaces"
 
     def __str__(self) -> str:
         """Return what to know."""
@@ -219,21 +219,31 @@ class Case:
         """Return how the writer must fare in a world."""
         return self.outcomes[kind]
 
-    def cell(self, kind: str) -> str:
-        """Return what the table says about a world."""
-        if not self.runs_in(kind):
-            return "-"
-        outcome = self.outcome(kind)
-        if isinstance(outcome, Fails):
-            return f"`{outcome.error}`"
-        return outcome.word if outcome else "works"
+    def works_by(self) -> str:
+        """Return by which sources the writer works, as the table says it."""
+        works = [
+            kind
+            for kind in KINDS
+            if self.runs_in(kind) and not isinstance(self.outcome(kind), Fails)
+        ]
+        known = {
+            tuple(KINDS): "all",
+            tuple(KINDS)[1:]: "all but one URL",
+            tuple(KINDS)[2:]: "grant, signer, keys",
+            (): "none",
+        }
+        return known.get(tuple(works)) or ", ".join(KINDS[kind] for kind in works)
 
     def to_know(self) -> str:
-        """Return what the table says besides."""
+        """Return the note of the table: errors, and what to do instead."""
         kinds = [kind for kind in KINDS if self.runs_in(kind)]
         said: dict[str, list[str]] = {}
         for kind in kinds:
-            if text := str(self.outcome(kind) or ""):
+            outcome = self.outcome(kind)
+            text = str(outcome or "")
+            if isinstance(outcome, Fails):
+                text = f"`{outcome.error}`" + (f": {text}" if text else "")
+            if text:
                 said.setdefault(text, []).append(kind)
         told = []
         for text, where in said.items():

@@ -102,10 +102,7 @@ def polars_sink_ndjson_fileobj(w: World) -> None:
     same(pl.read_ndjson(w.local("a.ndjson")).to_pandas())
 
 
-duckdb = Group(
-    "DuckDB, `register_filesystem` and `with fs.transaction`",
-    *("duckdb", "pandas", "pyarrow"),
-)
+duckdb = Group("DuckDB, in a transaction", "duckdb", "pandas", "pyarrow")
 REFUSED = Fails(
     "Error",
     "with fs.transaction",

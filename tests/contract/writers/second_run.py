@@ -7,12 +7,9 @@ it as it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from tests.contract.writers.matrix import (
     BLIND,
     GRANT,
-    KINDS,
     MAP,
     ONE,
     SERVICE,
@@ -29,7 +26,7 @@ _ARRAY = Fails("ContainsArrayError", "An array exists")
 _DELETES = Fails(  # NotSignedError for one object, UploadErrors for several
     "OSSPresignedError",
     "DeleteObject",
-    advice="to replace, the signer must grant DeleteObject",
+    advice="needs DeleteObject",
 )
 _EXISTS = Fails("FileExistsError", "")
 _ADDS = Note("adds its files, under new names", word="adds files")
@@ -84,11 +81,16 @@ _LOOKING = {
 }
 _KEPT = Fails("ObjectExistsError", "stays as it is")
 _KEPT_BY_DUCKDB = Fails("OSSPresignedError", "stays as it is")
-WARNED = Note("replaces, with a warning", word="a warning")
+WARNED = Note("replaces, with a warning", word="warns")
 # The checks of these runs hold for an empty folder only.
 _ONCE = {
     *("transaction_open", "transaction_pipe_put", "put_recursive_newdir"),
     "kedro_versions",
+}
+# They read, touch what exists, or discard: nothing is there to replace.
+_STORES_NOTHING = {
+    *("simplecache_read", "filecache_read", "blockcache_read", "zip_chain_read"),
+    *("upath_touch", "upath_touch_existing", "transaction_discarded"),
 }
 
 
@@ -112,26 +114,30 @@ def other_process(case: Case, kind: str) -> Outcome:
     return _OF_SECOND_RUN.get(case.id)
 
 
-def cells(case: Case) -> list[str]:
+def cell(case: Case) -> str:
     """Return what the table says about a second run, and about another process."""
-    return [_cell(case, same_process), _cell(case, other_process)]
+    kinds = [kind for kind in TRIED if is_tried(case, kind)]
+    if not kinds or case.id in _STORES_NOTHING:
+        return ""
+    words = {
+        (kind, other): _word(outcome(case, kind))
+        for kind in kinds
+        for other, outcome in ((False, same_process), (True, other_process))
+    }
+    told = words.get((SERVICE, False), "")
+    own = words.get((WRITES, False), told)
+    others = words.get((WRITES, True), own)
+    by_url = words.get((MAP, True), others)
+    mark = "" if by_url == others else "\\*"  # explained above the table
+    parts = [told]
+    if own != told:
+        parts.append(f"write-only: {own}")
+    if others.partition(" (")[0] != own.partition(" (")[0]:
+        parts.append(f"write-only, another process: {others}")
+    return "; ".join(parts) + mark
 
 
-def _cell(case: Case, outcome: Callable[[Case, str], Outcome]) -> str:
-    kinds = [kind for kind in KINDS if kind in TRIED and is_tried(case, kind)]
-    texts: dict[str, list[str]] = {}
-    for kind in kinds:
-        texts.setdefault(_text(outcome(case, kind)), []).append(kind)
-    if kinds == [SERVICE]:
-        return f"{KINDS[SERVICE]}: {next(iter(texts))}"
-    if len(texts) <= 1:
-        return next(iter(texts), "-")
-    blind = [text for text, where in texts.items() if set(where) <= set(BLIND)][::-1]
-    seeing = [text for text in texts if text not in blind and text != "works"]
-    return "; ".join([*seeing, f"write-only: {' or '.join(blind)}"])
-
-
-def _text(outcome: Outcome) -> str:
+def _word(outcome: Outcome) -> str:
     if isinstance(outcome, Fails):
-        return f"`{outcome.error}`" + (f"; {outcome.advice}" if outcome.advice else "")
-    return "works" if outcome is None else outcome.word
+        return f"refuses ({outcome.advice})" if outcome.advice else "refuses"
+    return "replaces" if outcome is None else outcome.word

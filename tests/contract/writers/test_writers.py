@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import fnmatch
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 import warnings
 from collections.abc import Callable, Iterable
-from itertools import groupby
 from pathlib import Path
 
 import pytest
@@ -30,7 +30,6 @@ from tests.contract.writers import (
     dask_writers,
     file_writers,
     fsspec_writers,
-    half_way,
     heavy_writers,
     other_writers,
     pandas_writers,
@@ -50,83 +49,27 @@ from tests.contract.writers.matrix import (
 )
 from tests.contract.writers.wrappers import WRAPPERS
 
-PAGE = Path(__file__).parents[3] / "docs" / "writers.md"
+ROOT = Path(__file__).parents[3]
+PAGE = ROOT / "docs" / "writers.md"
 ALL = bool(os.environ.get("ALL_WRITERS"))  # what is missing is an error
 
 PAGE_START = """\
 # Writers
 
-Each cell is a test of `tests/contract/writers`, which also generates this page. In each test, the tool itself writes to a store that verifies every signature, and the tool's own reader must read the result.
+This table says by which source of signatures each tested writer works, and what a second run does to the result of the first. [Recipes](recipes.md) shows how to write with each tool.
 
-The columns are six sources of signatures:
+* **Works by**: *one URL* for one object of a known name, a *URL map* for several, a *grant* and a *write-only signer* for any names below a prefix (these four are *write-only*), a *full signer*, which also signs reading, listing, copying and deleting, and *keys*. *Signer* stands for both signers.
+* **Again**: *replaces* means silently; *refuses* means that the tool raises and the first result stays. With write-only permission, another process [cannot see](when.md#nothing-is-replaced-after-a-blind-look) the first result. **\\* By one URL or a URL map, another process replaces it, with a warning.**
+* If a writer fails half-way, it raises, and the object that it was writing is not published; an older one stays. Objects that the tool has already finished stay as well, except in [a transaction](when.md#transactions).
+* **From**: the oldest version that `pyproject.toml` permits for the tests.
 
-* **one URL**: the presigned URL of one PUT, `presigned_url="file:upload.url"`. A dash in this column means that the row writes several objects, or one object whose name the tool chooses. The tests pass the path of the URL's object; the path may be empty (`osspresigned://`) unless the tool derives a format or a compression from it.
-* **URL map**: presigned URLs of one PUT each, for names that are known in advance. A dash in this column means that the tool chooses the names of its files, or that the row needs objects of other writers. Rows with a dash need a signer.
-* **grant**: one [grant](grant.md) for the directory, in a file; each object is sent in one form.
-* **write-only signer**: the [signer service](serve.md) with a policy of PutObject and the four calls of a multipart upload.
-* **signer of all verbs**: the signer service with a policy that also grants reading, listing, copying and deleting.
-* **keys**: `signer="keys"`.
-
-**Fails half-way** is what is stored if the tool fails in the middle of what it writes, with the write-only signer. In every case, the tool raises.
-
-* **not published**: the object that the tool was writing is not published, and an older object of that name stays. Other objects, which the tool has finished, stay as well; [a transaction](transactions.md) publishes all or none.
-* **whole objects**: the tool passes complete values or files. Each object is stored completely or not at all, and those before the failure stay.
-* A dash: the row only raises.
-
-The first four sources do not grant reading: *write-only* in a cell. With these sources, the filesystem knows the objects that this process wrote, and can read small bodies back. All other objects
-are reported as missing, with one warning, or are refused with `unknown="error"`. If the missing permission to read changes the result of a writer, the cell of the writer says so.
-
-Two columns say what happens if the same writer runs again on its own result, with all sources but keys:
-
-* **second run, same process**: the filesystem knows the result of the first run.
-* **another process**: the result of the first run cannot be seen where only writing is signed. *Works* means that the objects are replaced. A tool that looks for existing
-  objects first, and is told that there are none, does not replace any: an object that exists raises `ObjectExistsError`, and stays as it is ([why](write-only.md#nothing-is-replaced-after-a-blind-look)).
-  *A warning* stands for one URL and URL maps. Their URLs were signed without the header `x-oss-forbid-overwrite`, so the object is replaced, and a `BlindAnswerWarning` at your line of code says so.
-
-An error in one of these two columns leaves the result of the first run unchanged. A dash means that a second run cannot be compared with the first.
-
-If a cell names an error, the tool raises this error, and nothing is published unless the cell says otherwise. Further notes:
-
-* `generic.rsync` and `pyarrow.fs.copy_files` ignore errors. With `on_error="raise"`, `generic.rsync` raises errors. Errors of `copy_files` are only in the log of `fsspec_osspresigned.upload.upload`; use `fs.put` instead, which reports every file.
-* Libraries that seek while writing (HDF5, netCDF, video) can write to `simplecache::osspresigned://...`, a local file that is sent
-  when it is closed, unless an exception closes it.
-* polars and pyarrow do not support fsspec's URLs. Pass polars an open file, and pass pyarrow the argument `filesystem=`.
-* An object cannot be appended to (`mode="a"`). Tools that append by adding files (dask, zarr, xarray) work if they can read the existing
-  files, which includes files written by the same process.
-* `UPath("osspresigned://bucket/key", signer=...)` of universal_pathlib is registered. The `touch` of such a path never replaces an object: the store itself refuses, so the URL must be signed with `x-oss-forbid-overwrite`.
-
-```python
-with fsspec.open("osspresigned://bucket/a.parquet", "wb", **options) as file:
-    polars_frame.write_parquet(file)
-
-pq.write_table(
-    table, "bucket/b.parquet", filesystem=fsspec.filesystem("osspresigned", **options)
-)
-
-url = "simplecache::osspresigned://bucket/c.h5"
-with fsspec.open(url, "wb", osspresigned=options) as file, h5py.File(file, "w") as out:
-    out["numbers"] = numbers
-
-url = "simplecache::osspresigned://bucket/d.nc"
-with (
-    fsspec.open(url, "wb", osspresigned=options) as file,
-    netCDF4.Dataset(file.name, "w") as out,
-):
-    out.createDimension("x", 3)
-
-with fsspec.open("osspresigned://bucket/e.nc", "wb", **options) as file:
-    file.write(xarray_dataset.to_netcdf(engine="h5netcdf"))
-```
+| tool | writer | works by | again | note |
+|---|---|---|---|---|
 """
 
 
-RUNS = ("second run, same process", "another process")
 PAGE_END = """
-## Bodies that raise
-
-Each of these wrappers and tools closes its file while an exception of its body, or of the data that it writes, passes. The exception reaches you, nothing is published, and no parts are left, with a grant, with the write-only signer and with keys:
-
-"""
+The bodies of these wrappers and tools may raise: the exception reaches you, nothing is published, and no parts are left: """
 
 MODULES = (  # in the order of the page
     pandas_writers,
@@ -143,20 +86,36 @@ FILES = {module.__file__ for module in MODULES}
 
 def page() -> str:
     """Return docs/writers.md."""
-    text = PAGE_START
     order = {module.__name__: place for place, module in enumerate(MODULES)}
     cases = sorted(CASES.values(), key=lambda case: order[case.run.__module__])
-    for group, rows in groupby(cases, lambda case: case.group):
-        columns = ["writer", *KINDS.values(), *RUNS, "notes", "fails half-way"]
-        text += f"\n## {group}\n\n| {' | '.join(columns)} |\n"
-        text += f"|{'---|' * len(columns)}\n"
-        for case in rows:
-            cells = [case.title, *map(case.cell, KINDS)]
-            cells += [*second_run.cells(case), case.to_know()]
-            cells.append(half_way.cell(case))
-            text += f"| {' | '.join(cells)} |\n"
-    titles = "".join(f"* {tool.title}\n" for tool in WRAPPERS)
-    return f"{text}{PAGE_END}{titles}"
+    rows: dict[tuple[str, ...], list[str]] = {}
+    for case in cases:
+        told = (case.group, case.works_by(), second_run.cell(case), case.to_know())
+        rows.setdefault(told, []).append(case.title)
+    table, above = "", ""
+    for (group, *cells), titles in rows.items():
+        tool = group if group == above else versioned(group)
+        table += f"| {tool} | {'; '.join(titles)} | {' | '.join(cells)} |\n"
+        above = group
+    return f"{PAGE_START}{table}{PAGE_END}{', '.join(wrappers())}.\n"
+
+
+def wrappers() -> Iterable[str]:
+    """Return each wrapper once, without its arguments and formats."""
+    titles = (re.sub(r"\(.*\)", "", tool.title).partition(",")[0] for tool in WRAPPERS)
+    return dict.fromkeys(titles)
+
+
+def versioned(group: str) -> str:
+    """Return the name of a tool with the oldest version that its tests install."""
+    name = group.partition(",")[0].replace("_", "-")
+    name = {"PyTorch": "torch", "Hugging Face `datasets`": "datasets"}.get(name, name)
+    found = re.search(
+        rf'^ *"{re.escape(name.partition(" ")[0].lower())}(?:\[[\w,-]*\])?>=([\d.]+)',
+        (ROOT / "pyproject.toml").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    return f"{group}, from {found[1]}" if found else group
 
 
 def runs(
