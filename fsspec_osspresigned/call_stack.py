@@ -67,9 +67,10 @@ _last = threading.local()
 
 
 def calling() -> NativeCall:
-    """Return the native call from which this package was called, or called itself.
+    """Return the instruction outside of this package and fsspec that waits for this call.
 
-    Its instruction is the innermost one outside of this package and fsspec.
+    Compiled code, such as DuckDB, may be in between. A thread that compiled code started
+    has no such instruction, so its ``frame`` is 0.
     """
     frame = inspect.currentframe()
     while frame is not None and _module_of(frame).startswith(_OWN):

@@ -342,7 +342,7 @@ class UploadDiscardedError(OSSPresignedError):
 
 
 class CheckpointInUseError(OSSPresignedError, BlockingIOError):
-    """Another process runs the same upload with the same checkpoint directory."""
+    """Another process or thread runs the same upload with the same checkpoint directory."""
 
     _errno = _errno.EAGAIN
 

@@ -313,10 +313,11 @@ class LocalTree:
         return len(prefix.rpartition("/")[0] if exists else prefix)
 
     def _common_prefix(self) -> tuple[str, int]:
-        """Return the common path of all entries, and their number: 0, 1, or 2 for more.
+        """Return the common path of all entries, and their number.
 
         A single source with its whole content is not listed for that. Its common path
-        is its own, and the number is 1 for a file or an empty directory, otherwise 2.
+        is its own, and the number is 1 for a file or an empty directory. For any other
+        directory it is 2, which stands for all larger numbers.
         """
         if self._recursive and self._maxdepth is None and len(self._tops) == 1:
             top = self._tops[0]

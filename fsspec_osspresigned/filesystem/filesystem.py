@@ -218,9 +218,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     def transaction(self) -> Transaction:
         """The transaction of this context, or a new one if there is none.
 
-        ``with fs.transaction`` publishes all objects or none. Writes of the program's
-        other threads are not part of the transaction. Filesystems with equal options
-        share it.
+        ``with fs.transaction`` publishes at its end what the block wrote; after an
+        exception in the block, nothing. Writes of the program's other threads are not
+        part of the transaction. Filesystems with equal options share it.
         """
         return transaction.current(self.client) or Transaction(self.client)
 

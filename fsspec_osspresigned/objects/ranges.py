@@ -181,7 +181,8 @@ class MergedRange:
         """Return this range extended by *piece*, which does not begin before it.
 
         Return None if more than *gap* bytes are between them, or if both together have
-        more than *max_size* bytes.
+        more than *max_size* bytes. A range to the end of the object can always be
+        extended.
         """
         if self.stop is not None:
             end = max(self.stop, piece.start if piece.stop is None else piece.stop)
