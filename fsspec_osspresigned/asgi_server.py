@@ -19,12 +19,12 @@ _STOP_SECONDS = 10.0
 def listen(host: str, port: int) -> socket.socket:
     """Return a listening socket whose connections send small packets immediately.
 
-    Accepted sockets inherit TCP_NODELAY. asyncio sets it only on sockets that name
-    their protocol; without it, the body of a reply waits 40 ms after its head.
-
-    A *host* with a colon is IPv6. *port* 0 lets the system choose a free port. Raises
-    OSError if the port is taken.
+    *host* is a name or an IPv4 address, or with a colon an IPv6 address. *port* 0 lets
+    the system choose a free port. Raises OSError if the socket cannot be bound to them,
+    for example because the port is taken.
     """
+    # Accepted sockets inherit TCP_NODELAY. asyncio sets it only on sockets that name
+    # their protocol; without it, the body of a reply waits 40 ms after its head.
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.create_server((host, port), family=family, backlog=512)
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
@@ -37,10 +37,10 @@ async def settle() -> None:
 
 
 async def stop_accepting(listeners: Iterable[socket.socket]) -> None:
-    """Stop accepting connections; wait until those just accepted are set up.
+    """Stop accepting connections, and wait until asyncio has set up the accepted ones.
 
-    If the server closes too early, asyncio drops a connection that is not yet set up,
-    without closing its socket.
+    A server that closes earlier would drop such a connection without closing its
+    socket.
     """
     loop = asyncio.get_running_loop()
     for listener in listeners:
@@ -49,7 +49,10 @@ async def stop_accepting(listeners: Iterable[socket.socket]) -> None:
 
 
 class AnnouncingServer(uvicorn.Server):
-    """A server that signals when it listens, and drops no connection when it stops."""
+    """uvicorn server that calls *listening* as soon as it accepts connections.
+
+    When it stops, it waits for connections that are accepted but not yet set up.
+    """
 
     def __init__(self, config: uvicorn.Config, listening: Callable[[], object]) -> None:
         super().__init__(config)
@@ -68,14 +71,13 @@ class AnnouncingServer(uvicorn.Server):
 class LoopbackServer:
     """Serve *app* on 127.0.0.1 in a thread while the ``with`` block runs.
 
-    Entering the block returns when connections are accepted. Leaving it stops the
-    server and frees the port; a request that still runs a second later is cancelled.
-    *port* 0 lets the system choose a free port, whose number the attribute ``port``
-    then has.
+    The block begins when connections are accepted. Leaving it stops the server and
+    frees the port; a request that still runs a second later is cancelled. *port* 0
+    lets the system choose a free port; the attribute ``port`` then has its number.
 
     Raises:
         OSError: the port is taken.
-        RuntimeError: the app failed to start.
+        RuntimeError: the app failed to start, or did not start within 30 seconds.
     """
 
     def __init__(self, app: Any, port: int = 0) -> None:

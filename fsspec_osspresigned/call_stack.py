@@ -52,7 +52,10 @@ _OWN = "fsspec"  # this package, too
 
 @frozen
 class NativeCall:
-    """One call into compiled code: its thread, and the Python instruction that waits."""
+    """One call into compiled code, identified by the Python instruction that waits for it.
+
+    Callbacks of the compiled code during one call have equal values.
+    """
 
     thread: int
     frame: int  # 0 for a thread that compiled code started
@@ -64,7 +67,11 @@ _last = threading.local()
 
 
 def calling() -> NativeCall:
-    """Return the call into compiled code; skips frames of this package and fsspec."""
+    """Return the instruction outside of this package and fsspec that waits for this call.
+
+    Compiled code, such as DuckDB, may be in between. A thread that compiled code started
+    has no such instruction, so its ``frame`` is 0.
+    """
     frame = inspect.currentframe()
     while frame is not None and _module_of(frame).startswith(_OWN):
         frame = frame.f_back
@@ -75,7 +82,10 @@ def calling() -> NativeCall:
 
 
 def duckdb_asks(path: str) -> NativeCall | None:
-    """Record and return the call of ``isfile`` of *path*; None without DuckDB."""
+    """Record that ``isfile(path)`` is called now, and return the native call.
+
+    Returns None if DuckDB is not imported.
+    """
     if "duckdb" not in sys.modules:
         return None
     call = calling()
@@ -84,10 +94,10 @@ def duckdb_asks(path: str) -> NativeCall | None:
 
 
 def duckdb_opens(path: str) -> NativeCall | None:
-    """Return the call of DuckDB that opens *path* now; None if Python code opens it.
+    """Return the native call if DuckDB is opening *path* now; None if Python code is.
 
-    DuckDB opens a file from a thread of its own, which has no Python frame, or after
-    ``isfile`` of the same path in the same call.
+    DuckDB opens a file in a thread of its own, which has no Python frame, or right
+    after it has called ``isfile`` of the same path in the same native call.
     """
     if "duckdb" not in sys.modules:
         return None
@@ -97,7 +107,7 @@ def duckdb_opens(path: str) -> NativeCall | None:
 
 
 def mode_of_open_files() -> str:
-    """Return the mode of the current ``fsspec.open`` or ``open_files``; "" without one."""
+    """Return the mode of the ``fsspec.open`` or ``open_files`` that called this, or ""."""
     for frame in _frames_of_fsspec():
         if (_module_of(frame), frame.f_code.co_name) == ("fsspec.core", "open_files"):
             return str(frame.f_locals.get("mode"))
@@ -105,14 +115,15 @@ def mode_of_open_files() -> str:
 
 
 def is_called_by(module: str) -> bool:
-    """Return whether a function of *module*, a module of fsspec, called this package."""
+    """Return whether this package was called by the fsspec module *module*."""
     return any(_module_of(frame) == module for frame in _frames_of_fsspec())
 
 
 def leaving() -> BaseException | None:
-    """Return the exception that ends the innermost ``with`` block whose end called this.
+    """Return the exception with which the ``__exit__`` that called this was called.
 
-    Without a ``with`` block, return the exception that is being handled.
+    Returns None if its ``with`` block ended without an exception. If no ``__exit__`` is
+    on the call stack, returns the exception that is being handled, or None.
     """
     error, frame = sys.exception(), inspect.currentframe()
     while error is not None and frame is not None:
@@ -144,10 +155,11 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def without_frames(error: E) -> E:
-    """Return *error*, after clearing the variables of its traceback, such as bodies.
+    """Clear the local variables in the tracebacks of *error* and its context; return it.
 
-    The traceback of an OSError or an interrupt is removed. Other errors are defects of
-    a program, so they keep their tracebacks.
+    The variables would keep the bodies of requests in memory. The traceback of an
+    OSError or an interrupt is removed. Other errors are defects of a program, so they
+    keep their tracebacks.
     """
     for link in _chain(error):
         traceback.clear_frames(link.__traceback__)
@@ -157,7 +169,7 @@ def without_frames(error: E) -> E:
 
 
 def hint(error: BaseException) -> str:
-    """Return advice about *error*; "" if there is none."""
+    """Return advice if *error* means that too many files are open; otherwise ""."""
     few = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
     return FEW_FILES if few else ""
 
@@ -168,7 +180,7 @@ def short_traceback(verb: Callable[P, T]) -> Callable[P, T]:
     The text of such an error says what is wrong and what to do; frames of this package
     would only hide it in a notebook. Errors of other code keep their frames, and all
     errors do while the logger ``fsspec_osspresigned`` shows DEBUG. An OSError of the
-    system gets a note with advice, if there is any.
+    system gets the advice of ``hint`` as a note.
     """
     if inspect.iscoroutinefunction(verb):
 
@@ -207,10 +219,11 @@ def _shorten(error: OSError) -> None:
 
 
 def warn_user(text: str, category: type[Warning]) -> None:
-    """Warn about the user's line of code, the innermost one outside of libraries.
+    """Issue a warning that points at the user's code, the innermost line outside libraries.
 
-    It is a line of the task or thread that waits for this one. If there is none, as in
-    a worker of dask, it is the line at which the main thread waits.
+    The line is looked for in this thread, then in the task and the thread that wait for
+    this one. If they run only libraries, as in a worker of dask, it is the line at which
+    the main thread waits.
     """
     stacks = sys._current_frames()  # noqa: SLF001 - documented, for such uses
     waiting = [*_frames_of(stacks.get(caller_thread.get() or 0))]

@@ -32,10 +32,11 @@ _moving = threading.Lock()  # a descriptor has one position for all threads
 def lazy(
     package: str, modules: str = "", **names: str
 ) -> tuple[list[str], Callable[[str], Any], Callable[[], list[str]]]:
-    """Return ``__all__``, ``__getattr__`` and ``__dir__`` of a package.
+    """Return ``__all__``, ``__getattr__`` and ``__dir__`` for *package*.
 
-    Its public names are *modules* of the package, and *names* by their module, all
-    separated by spaces. Each is loaded on first use.
+    *modules* are its public modules. Each keyword of *names* is a module, and its value
+    the public names in that module. Names in one text are separated by spaces. A name is
+    loaded on first use.
     """
     homes = dict.fromkeys(modules.split(), "")
     homes |= {name: module for module in names for name in names[module].split()}
@@ -56,9 +57,9 @@ def lazy(
 
 
 class SpecialFileError(OSError):
-    """Raised instead of opening a pipe, a socket or a device.
+    """A pipe, a socket or a device is in the place of a regular file; it was not opened.
 
-    It is no ``ConfigurationError``, because the file may have been replaced just now.
+    This is no ``ConfigurationError``, because the file may have been replaced just now.
     """
 
 
@@ -69,15 +70,16 @@ def open_regular(
     *,
     one_link: bool = False,
 ) -> int:
-    """Open the regular file *place* without waiting for it; return its descriptor.
+    """Open *place* if it is a regular file, and return its descriptor.
 
-    The opened file itself is checked, so it does not matter what *place* was before. A
-    new file gets *mode*. *one_link* refuses a file that has another name.
+    A pipe is refused without waiting for its other end. The check is made on the opened
+    file, so a replacement of *place* at the last moment is noticed. A new file gets
+    *mode*. *one_link* refuses a file that has a second name (a hard link).
 
     Raises:
         SpecialFileError: *place* is a pipe, a socket or a device.
         IsADirectoryError: *place* is a directory.
-        OSError: the file cannot be opened, or has another name (EMLINK).
+        OSError: the file cannot be opened, or *one_link* refuses it (EMLINK).
     """
     try:
         descriptor = _opened(place, flags | _NONBLOCK | BINARY, mode)
@@ -123,12 +125,12 @@ def _at_fork(**functions: Callable[[], object]) -> None:
 
 
 def before_fork(function: Callable[[], object]) -> None:
-    """Call *function* before each fork; does nothing on systems without fork."""
+    """Register *function* to run before each fork; does nothing on systems without fork."""
     _at_fork(before=function)
 
 
 def after_fork_in_child(function: Callable[[], object]) -> None:
-    """Call *function* in each forked child; does nothing on systems without fork."""
+    """Register *function* to run in each forked child; does nothing without fork."""
     _at_fork(after_in_child=function)
 
 
@@ -144,9 +146,10 @@ def has_received(descriptor: int) -> bool:
 class Stream:
     """A pipe, a device or a file without a size, open for reading or for *writing*.
 
-    *check* is called ten times a second while a call waits for the other end, and ends
-    the wait by raising an exception; on Linux only. *regular* raises SpecialFileError if
-    *path* is a pipe or a device.
+    *check* is called before each read and write, and on Linux ten times a second while
+    one of them waits for the other end. An exception that it raises ends the call.
+    *regular* means that *path* must be a regular file; otherwise SpecialFileError is
+    raised.
     """
 
     def __init__(
@@ -181,7 +184,7 @@ class Stream:
         os.close(self._descriptor)
 
     def read(self, size: int) -> bytes:
-        """Return the next bytes, at most *size*; none at the end of the stream."""
+        """Return the next bytes, at most *size*; ``b""`` at the end of the stream."""
         while True:
             self._wait()
             with contextlib.suppress(BlockingIOError):  # another program was faster
@@ -222,7 +225,7 @@ def has_free_descriptors(count: int) -> bool:
 
 
 def open_files() -> int:
-    """Return how many files this process may open, 1,024 at most."""
+    """Return how many files this process may have open: at most 1,024, on Windows 512."""
     try:
         import resource  # noqa: PLC0415 - not on Windows
     except ImportError:

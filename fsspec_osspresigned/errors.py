@@ -1,8 +1,8 @@
 """Errors and warnings of this package, derived from builtin ones: see docs/errors.md.
 
 A message names the problem and the remedy. It never contains a query string, a
-signature or a token. All errors can be pickled. ``client.retry`` decides by their
-class.
+signature or a token. All errors can be pickled. ``client.retry`` decides by the class
+of an error whether to send a request again.
 """
 
 from __future__ import annotations
@@ -183,7 +183,9 @@ class BindingError(SignerError, PermissionError):
 
 
 class ReplyError(OSSPresignedError):
-    """The store replied with an error that has no more specific class.
+    """The store replied with an error, or its reply is invalid.
+
+    Errors with a known meaning have subclasses.
 
     Attributes:
         explanation: explanation of a refusal; None if the cause is unknown.
@@ -252,7 +254,9 @@ class StoreUnavailableError(ReplyError):
 
 
 class NetworkError(OSSPresignedError, ConnectionError):
-    """No reply: the connection was refused, reset or closed.
+    """No complete reply: the connection was refused, reset or closed.
+
+    A reply that confirms nothing, such as the page of a proxy, counts as no reply.
 
     Attributes:
         sent: True if the whole request was sent, so the server may have executed it.
@@ -276,10 +280,13 @@ class TooManyFilesError(NetworkError):
 
 
 class IntegrityError(OSSPresignedError):
-    """The checksum that the store reports does not match the bytes sent.
+    """The store does not confirm the bytes that were sent, received or copied.
+
+    A checksum, an ETag or a list of parts differs from theirs, or is missing.
 
     Attributes:
-        differs: False if the store reported no checksum, and one was required.
+        differs: False if the store reported no checksum, although the option
+            ``checksum`` requires one.
     """
 
     differs = True
@@ -292,13 +299,16 @@ class TooLargeError(OSSPresignedError):
 
 
 class SourceChangedError(OSSPresignedError):
-    """The local file or buffer changed while it was read; nothing was published."""
+    """A local file, a buffer or an object changed while it was read.
+
+    No object was published, and no local file was replaced.
+    """
 
 
 class ExclusiveNotEnforcedError(OSSPresignedError):
-    """The object was stored, although it may have replaced another one.
+    """The object was stored, but may have replaced one that it must not replace.
 
-    OSS ignores forbid-overwrite in a bucket with versioning.
+    OSS ignores ``x-oss-forbid-overwrite`` in a bucket with versioning.
 
     Attributes:
         version_id: the version that was created.
@@ -332,13 +342,13 @@ class UploadDiscardedError(OSSPresignedError):
 
 
 class CheckpointInUseError(OSSPresignedError, BlockingIOError):
-    """Another process runs the same upload with the same checkpoint directory."""
+    """Another process or thread runs the same upload with the same checkpoint directory."""
 
     _errno = _errno.EAGAIN
 
 
 class UploadErrors(OSSPresignedError):  # noqa: N818 - it holds several
-    """Several transfers failed.
+    """Several calls of one method failed, or a transaction published only some objects.
 
     Attributes:
         failures: path -> exception, in the order in which they failed.

@@ -47,10 +47,12 @@ class FileLock:
 
     @classmethod
     def take(cls, place: str) -> FileLock:
-        """Lock the file *place* in an existing directory; LockedError if it is taken.
+        """Create and lock the lock file *place*, without waiting; return the lock.
 
-        Raises OSError if the file cannot be created or locked, is not regular, or is a
-        hard link to another file.
+        Raises:
+            LockedError: another process or thread has the lock.
+            OSError: the file cannot be created or locked, is not regular, or has a
+                second name (a hard link). Its directory must exist.
         """
         while True:
             flags = os.O_RDWR | os.O_CREAT | NOFOLLOW
@@ -119,7 +121,7 @@ _held: weakref.WeakSet[FileLock] = weakref.WeakSet()
 
 
 def forget_all() -> None:
-    """Close all inherited locks in a forked child, which would otherwise keep them."""
+    """Close all locks of the parent in a forked child, which would otherwise hold them."""
     for lock in list(_held):
         lock.forget()
 
@@ -129,7 +131,10 @@ after_fork_in_child(forget_all)
 
 @frozen
 class FileStamp:
-    """Time, size and inode of a file, to detect a change; None if there is no file."""
+    """Time, size and inode of a file: stamps that differ mean that the file has changed.
+
+    ``facts`` is None if the file is missing or cannot be looked up.
+    """
 
     facts: tuple[int, int, int] | None = None
 
@@ -159,8 +164,9 @@ class LineFile:
 
     @classmethod
     def create(cls, place: str, lines: Iterable[bytes], *, sync: bool = False) -> Self:
-        """Replace *place* atomically with a file of *lines*, mode 0600, flushed.
+        """Replace *place* with a file of *lines*, and return it, open to append more.
 
+        The file has mode 0600, and is flushed to disk before it is renamed to *place*.
         Raises OSError if it cannot be written; *place* is then unchanged.
         """
         new = f"{place}.new"
@@ -189,7 +195,10 @@ class LineFile:
 
     @classmethod
     def reopen(cls, place: str, *, is_torn: bool = False, sync: bool = False) -> Self:
-        """Open the regular file *place*, which must not be a link, to append lines."""
+        """Open *place*, a regular file and no symbolic link, to append lines.
+
+        Raises OSError if it cannot be opened.
+        """
         descriptor = open_regular(place, os.O_WRONLY | os.O_APPEND | NOFOLLOW)
         return cls(descriptor, is_torn=is_torn, sync=sync)
 

@@ -21,14 +21,16 @@ SCHEMES = ("osspresigned", "oss", "s3", "s3a")  # of the locations of tables
 
 
 class OSSFileIO(FileIO):  # type: ignore[misc]  # Any: an optional library
-    """Files of tables, read and written by :class:`OSSPresignedFileSystem`.
+    """FileIO that reads and writes files of tables by :class:`OSSPresignedFileSystem`.
 
-    The property ``osspresigned.part-size`` is the storage option ``part_size``, and so
-    on. Options without a property come from fsspec's configuration.
+    Each property ``osspresigned.NAME`` is a storage option: ``osspresigned.part-size``
+    is ``part_size``. fsspec's configuration gives the options that no property sets. A
+    source of signatures that a property sets replaces the configured ones, and a token
+    that is configured for another server is not used.
 
     Raises:
-        ConfigurationError: options are invalid, or only fsspec's configuration may have
-            them: ``signer_token``, ``receipts`` and ``checkpoint``.
+        ConfigurationError: an option is invalid; or a property sets ``signer_token``,
+            ``receipts`` or ``checkpoint``, which only fsspec's configuration may set.
     """
 
     def __init__(self, properties: Properties = EMPTY_DICT) -> None:
@@ -43,7 +45,7 @@ class OSSFileIO(FileIO):  # type: ignore[misc]  # Any: an optional library
         return _OutputFile(self._fs, location)
 
     def delete(self, location: str | InputFile | OutputFile) -> None:
-        """Delete one object, by one request; OSS does not report a missing one."""
+        """Delete one object by one request; a missing object is no error."""
         name = location if isinstance(location, str) else location.location
         self._fs.rm_file(_path(name))
 
@@ -69,7 +71,7 @@ class _InputFile(_File, InputFile):  # type: ignore[misc]
 
 class _OutputFile(_File, OutputFile):  # type: ignore[misc]
     def create(self, overwrite: bool = False) -> OutputStream:
-        """Open the object for writing; without *overwrite*, the store replaces nothing.
+        """Open the object for writing; without *overwrite*, an existing one is kept.
 
         Raises:
             FileExistsError: the object exists. If another writer stores it later, or HEAD

@@ -32,7 +32,11 @@ _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 def artifact_repository(
     artifact_uri: str, tracking_uri: str | None = None, registry_uri: str | None = None
 ) -> MlflowArtifactsRepository:
-    """Return the repository for *artifact_uri*: MLflow's own, unless the user chose ours."""
+    """Return the repository for *artifact_uri*, for MLflow's registry of schemes.
+
+    It is MLflow's own, unless ``OSSPRESIGNED_MLFLOW`` in the environment is ``true`` or
+    ``1``.
+    """
     is_chosen = os.environ.get(VARIABLE, "").strip().lower() in ("true", "1")
     kind = PresignedArtifactRepository if is_chosen else MlflowArtifactsRepository
     return kind(artifact_uri, tracking_uri=tracking_uri, registry_uri=registry_uri)
@@ -48,7 +52,8 @@ class PresignedArtifactRepository(MlflowArtifactsRepository):  # type: ignore[mi
         """Store *local_file* below *artifact_path*; an artifact there is replaced.
 
         Raises:
-            OutcomeUnknownError: the server's last reply was lost.
+            OutcomeUnknownError: the server's last reply was lost, so the artifact may be
+                stored or not.
             OSError: nothing was stored.
         """
         path = self._path(artifact_path, os.path.basename(local_file))
@@ -90,7 +95,7 @@ def _files(folder: str) -> Iterator[str]:
 
 @functools.cache  # filesystems with the same function share their connections
 def _broker_of(server: str) -> Any:
-    """Return the function that makes the broker of *server*."""
+    """Return a function that makes the broker of *server*, for the option ``broker``."""
 
     def make(context: BrokerContext) -> Broker:
         from attrs import evolve  # noqa: PLC0415 - only if used
@@ -113,7 +118,11 @@ def _exchange(
     body: bytes,
     largest: int,
 ) -> Reply:
-    """Send a call to *server* with the credentials, headers and TLS settings of MLflow."""
+    """Send a call to *server* as MLflow does, with its credentials and TLS settings.
+
+    Raises NetworkError without a reply, and SignerError if the body of the reply has
+    more than *largest* bytes.
+    """
     from .errors import NetworkError, SignerError  # noqa: PLC0415 - only if used
     from .model import Reply  # noqa: PLC0415
 

@@ -270,10 +270,10 @@ class Operation:
         optional_headers: *optional* headers, which a signer may drop.
         query: parameters, from the closed list of the signer protocol.
         expires_in: requested lifetime in seconds; None leaves it to the signer.
-        part_count: number of parts that an upload will have that begins; None if it is
-            unknown. Not part of the call.
-        final_headers: required headers of the call that will publish an upload that
-            begins. Not part of the call.
+        part_count: for InitiateMultipartUpload, the number of parts that will follow;
+            None if it is unknown. For the signer only: the store does not get it.
+        final_headers: for InitiateMultipartUpload, the required headers of the call
+            that will publish the object. For the signer only.
     """
 
     action: Action
@@ -330,11 +330,12 @@ def _frozen_fields(value: Mapping[str, Secret]) -> Mapping[str, Secret]:
 
 @frozen(kw_only=True)
 class SignedForm:
-    """Fields of a signed form that permits storing one object; their values are secret.
+    """Fields of a signed HTML form (PostObject) that permits storing one object.
 
     Attributes:
-        fields: names and values in the order in which they are sent, before the data; a
-            ``FormValue`` is a value that is not secret by itself, such as the key.
+        fields: names and values in the order in which they are sent, before the data.
+            Values are hidden in output; a ``FormValue``, such as the key, is hidden
+            although it is no secret.
     """
 
     fields: Mapping[str, Secret] = field(converter=_frozen_fields, repr=False)
@@ -356,9 +357,9 @@ class SignedRequest:
             PostObject.
         location: name or URL that a server has given the object; None if its path is its
             name.
-        carry_out: called with the body in a worker thread instead of sending the request,
-            if a server carries out the call in its own words; it returns the reply that
-            OSS would send. None for all others.
+        carry_out: function that executes the call on a server with another protocol. It
+            is called with the body in a worker thread, instead of sending the request,
+            and returns the reply that OSS would send. None sends the request.
     """
 
     method: str
@@ -373,7 +374,7 @@ class SignedRequest:
     def is_stale(self, now: float) -> bool:
         """Return True if less than a quarter of the lifetime and less than 30 s are left.
 
-        Without an expiry time, return False.
+        *now* is in seconds since the epoch. Without an expiry time, return False.
         """
         if self.expires_at is None:
             return False
@@ -480,7 +481,7 @@ class Receipt:
 
     @property
     def facts(self) -> tuple[str, ...]:
-        """The main facts of the upload: size, status, verification, number of parts."""
+        """Texts of size, status, verified checksum, number of parts, and duration."""
         parts = f"{len(self.parts)} part{'s' if len(self.parts) != 1 else ''}"
         return (
             short_bytes(self.size),

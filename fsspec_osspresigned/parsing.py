@@ -141,9 +141,9 @@ def _is_deeper(value: Any, limit: int) -> bool:
 
 
 def decoder(hook: Callable[[list[tuple[str, Any]]], Any]) -> json.JSONDecoder:
-    """Return a decoder that refuses NaN, and makes each object with *hook*.
+    """Return a JSON decoder that refuses NaN, and makes each object by calling *hook*.
 
-    *hook* gets the members in their order, with duplicates.
+    *hook* gets a list of the members as they stand, duplicates included.
     """
     return json.JSONDecoder(
         object_pairs_hook=hook,
@@ -159,9 +159,12 @@ _DECODER = decoder(_unique)
 def parse(body: bytes, root: str | None = None) -> Element:
     """Return the root element of the XML *body*, with tags without namespaces.
 
-    A document type declaration is refused before parsing, so no entity is ever
-    expanded. The caller limits the size of *body*. ValueError if *body* is not XML in
-    UTF-8, has another root than *root*, or more elements than any reply of a store.
+    No entity is ever expanded, because a document type declaration is refused before
+    parsing. The caller limits the size of *body*.
+
+    Raises:
+        ValueError: *body* is not XML in UTF-8, has a document type declaration, another
+            root than *root* (None accepts any), or more than 100,000 tags or attributes.
     """
     from xml.etree.ElementTree import ParseError, fromstring  # noqa: PLC0415 - see top
     from xml.parsers.expat import ErrorString  # noqa: PLC0415 - see top

@@ -125,9 +125,10 @@ _TOKEN_REFERENCE = r"env:(?:FSSPEC_)?OSSPRESIGNED_[A-Za-z0-9_]+|file:.+"  # noqa
 
 
 def token_reference(value: Any) -> Any:
-    """Return *value*, a callable or a reference to a token; raise ValueError otherwise.
+    """Return *value* if it is a callable or a reference to a token; else raise ValueError.
 
-    References are ``env:OSSPRESIGNED_...`` and ``file:PATH``.
+    References are ``env:OSSPRESIGNED_...``, ``env:FSSPEC_OSSPRESIGNED_...`` and
+    ``file:PATH``.
     """
     text = value if isinstance(value, str) else ""
     if callable(value) or re.fullmatch(_TOKEN_REFERENCE, text):
@@ -143,7 +144,10 @@ def token_reference(value: Any) -> Any:
 
 
 def _here() -> str:
-    """A worker has its own environment and files, so messages name its process."""
+    """Return `` in the worker process ...`` for messages; "" in the main process.
+
+    A worker has its own environment and files, so a message must name its process.
+    """
     import multiprocessing  # noqa: PLC0415 - only for errors
     import socket  # noqa: PLC0415
 
@@ -155,8 +159,8 @@ def _here() -> str:
 def resolve_text(reference: str) -> Secret:
     """Return the text to which ``env:NAME`` or ``file:PATH`` refers, as a Secret.
 
-    Any other text is returned unchanged. Raises ConfigurationError if the variable or
-    file cannot be read, or is empty.
+    Any other text is the secret itself. Blanks around the text are removed. Raises
+    ConfigurationError if the variable or file cannot be read, or is empty.
     """
     kind, _, place = reference.partition(":")
     text, missing = reference, ""

@@ -71,7 +71,7 @@ def shown_bytes(size: int) -> str:
 
 
 def short_bytes(number: float) -> str:
-    """Return *number* in three digits and a unit: ``12.3 MiB``."""
+    """Return *number* of bytes with about three digits and a unit: ``12.3 MiB``."""
     for unit in ("B", "KiB", "MiB", "GiB"):
         if number < 1000:  # noqa: PLR2004 - three digits
             digits = 0 if unit == "B" or number >= 100 else 1  # noqa: PLR2004
@@ -105,7 +105,10 @@ def oss_moment(moment: float) -> str:
 
 
 def shown_end(moment: float | None, now: float) -> str:
-    """Return an expiry time as text, with the time left until then."""
+    """Return an expiry time as text, with the time left, or since it has EXPIRED.
+
+    *moment* and *now* are seconds since the epoch; *moment* None is ``not visible``.
+    """
     if moment is None:
         return "not visible"
     if moment <= now:
@@ -114,7 +117,7 @@ def shown_end(moment: float | None, now: float) -> str:
 
 
 def shown_local(path: str) -> str:
-    """Return the local *path* for terminals, relative to the working directory if below."""
+    """Return the local *path* for terminals; relative if it is in the working directory."""
     return shown_text(path.removeprefix(f"{os.getcwd()}/"))
 
 

@@ -55,7 +55,10 @@ def has_signature(text: str) -> bool:
 
 
 def url_problem(url: str) -> str | None:
-    """Return why *url* cannot be a target, without a piece of it; None if it can."""
+    """Return why *url* is invalid as the target of a request, or None if it is valid.
+
+    The text quotes nothing from *url*, which may hold a signature.
+    """
     if len(url) > MAX_URL:
         return f"is longer than {MAX_URL} bytes"
     if match := _URL.fullmatch(url):
@@ -116,10 +119,11 @@ def own_header_problem(
     signed: tuple[str, ...],
     content_length: int | None,
 ) -> str | None:
-    """Return why Host or Content-Length of *headers* must not be sent, else None.
+    """Return why a Host or Content-Length in *headers* must not be sent, or None.
 
-    *signed* holds the ``x-oss-additional-headers`` of *url* in lower case.
-    *content_length* is None for a request without a body.
+    Either must be signed, and equal to what the request to *url* sends anyway. *signed*
+    holds the ``x-oss-additional-headers`` of *url* in lower case. *content_length* None
+    means a request without a body.
     """
     real = {"host": urlsplit(url).netloc, "content-length": str(content_length or 0)}
     for name, value in headers.items():
@@ -178,9 +182,9 @@ def with_plus(url: str) -> str:
 
 
 def as_read(url: str, key: str) -> str:
-    """Return *url* so that its store reads *key* in it, if a ``+`` can mean *key*.
+    """Return *url*, with ``%2B`` for ``+`` if only then its path ends in *key*.
 
-    OSS signs the decoded key, so that other escapes need no other signature.
+    The signature stays valid, because OSS signs the decoded key.
     """
     literal = with_plus(url)
     if literal == url or decoded_path(url).endswith(key):
@@ -209,9 +213,11 @@ def is_oss_endpoint(host: str) -> bool:
 
 
 def object_of(url: str) -> tuple[str | None, str]:
-    """Return bucket and key of *url*; bucket None if the host does not contain it.
+    """Return bucket and key of *url*; bucket None if the URL does not tell it.
 
-    Raises ValueError if the decoded bytes of its path are not UTF-8.
+    The bucket is in the host, or at the start of the path if the host is an address,
+    ``localhost`` or an endpoint of OSS. Raises ValueError if the decoded bytes of the
+    path are not UTF-8.
     """
     host = (urlsplit(url).hostname or "").lower()
     path = decoded_path(url)

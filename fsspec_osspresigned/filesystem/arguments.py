@@ -21,7 +21,10 @@ T = TypeVar("T")
 
 
 def without_own(protocol: str | tuple[str, ...], path: Any) -> Any:
-    """Return *path*, or each path of a list, without *protocol* of a subclass."""
+    """Return *path*, or a list of paths, without the scheme that a subclass has.
+
+    *protocol* is the subclass's. The scheme ``osspresigned://`` stays.
+    """
     if protocol == PROTOCOL:
         return path  # the other functions know that one
     if isinstance(path, list | tuple):
@@ -53,9 +56,10 @@ def without_protocol(path: Any) -> str:
 
 
 def object_path(client: Client, path: Any, *, keep_slash: bool = False) -> str:
-    """Return ``bucket/key``; an empty path means the object of ``presigned_url``.
+    """Return *path* as ``bucket/key``; an empty one means the object of ``presigned_url``.
 
-    *keep_slash* is for objects that represent directories.
+    A trailing slash is removed, unless *keep_slash* is set: names of objects that
+    represent directories end in a slash.
     """
     name = without_protocol(path)
     stripped = name.rstrip("/")
@@ -103,10 +107,11 @@ class BulkOptions:
         *,
         small: bool = True,
     ) -> list[Any]:
-        """Call *work* for all *jobs*; raise UploadErrors if several of them failed.
+        """Call *work* for all *jobs*, several at a time; return the results in order.
 
-        *jobs* is iterated as calls end. *name* returns a job's path for errors. Jobs are
-        *small* if each is one small request: then more than ``max_concurrency`` run.
+        *jobs* is iterated as calls end. *name* returns a job's path for errors. *small*
+        means that each job is one small request: then up to ``max_small`` of them run
+        at a time, otherwise ``max_concurrency``. Raises like ``Scope.run``.
         """
         usual = client.options.max_small if small else client.options.connections
         size = usual if self.batch_size in (None, -1) else int(self.batch_size or 1)

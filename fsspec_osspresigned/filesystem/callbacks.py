@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 
 
 class SharedCallback:
-    """An fsspec callback that worker threads call, one at a time.
+    """Wrapper by which worker threads call an fsspec callback, one thread at a time.
 
-    It may call any filesystem. With many files, it counts the files, and its branches
-    count the bytes. A callback without branches, such as most bars, counts the bytes
-    of all files. A method ``on_upload_event`` is called with each ``UploadEvent``.
+    The callback may use any filesystem. In a transfer of many files, a callback with
+    branches counts the files, and its branches count the bytes. A callback without
+    branches, such as most bars, counts the bytes of all files. If the callback has a
+    method ``on_upload_event``, it is called with each ``UploadEvent``.
     """
 
     def __init__(self, callback: Callback, lock: threading.Lock | None = None) -> None:
@@ -51,7 +52,10 @@ class SharedCallback:
             self._callback.set_size(size)
 
     def expect(self, files: int, size: int | None = None) -> None:
-        """Set the totals; *size* None adds that of each file when it begins."""
+        """Set the total of a transfer of many *files*, which have *size* bytes together.
+
+        With *size* None, the size of each file is added when the file begins.
+        """
         self.knows_size = size is not None
         self.set_size(size if self._counts_bytes else files)
 
@@ -62,7 +66,7 @@ class SharedCallback:
 
     @asynccontextmanager
     async def of_file(self, source: str, target: str) -> AsyncIterator[SharedCallback]:
-        """Yield the callback of one file; count the file at the end of the block."""
+        """Yield the callback of one file; count the file when the block succeeds."""
         if not self.is_heard:
             yield self
         elif self._counts_bytes:
@@ -90,7 +94,7 @@ class SharedCallback:
 
 
 class _OneOfMany(SharedCallback):
-    """Callback of one file, whose bytes are added to those of all files."""
+    """Callback of one of many files, which adds its bytes to those of the others."""
 
     def __init__(
         self, whole: SharedCallback, callback: Callback, lock: threading.Lock
@@ -116,7 +120,7 @@ class BlockCopy:
         self._sink: Any = None
 
     def stop(self) -> None:
-        """Stop ``run``; called by another thread."""
+        """Stop ``run``, from another thread, and discard the sink."""
         self._is_stopped = True
         if self._sink is not None:
             self._sink.abandon()
@@ -126,7 +130,11 @@ class BlockCopy:
             raise UploadDiscardedError("the transfer was cancelled", path=self._path)
 
     def discards(self, sink: Any) -> None:
-        """Let ``stop`` discard *sink*, also while its last bytes are sent."""
+        """Let ``stop`` discard *sink*, a file of this filesystem open for writing.
+
+        That also ends the publishing of its object, after ``run``. Raises
+        UploadDiscardedError if ``stop`` was called before.
+        """
         self._sink = sink
         self.check()
 

@@ -49,7 +49,7 @@ _LAZY_WITH_PROXY = ("requests",)
 
 
 def read_url(place: str, limit: int = MAX_MAP) -> bytes:
-    """Read a URL map with fsspec's filesystem for *place*.
+    """Return the bytes of a URL map, read from *place* by fsspec's filesystem for it.
 
     Raises:
         OSError: the map is longer than *limit* bytes, or cannot be read.
@@ -67,9 +67,11 @@ def read_url(place: str, limit: int = MAX_MAP) -> bytes:
 
 
 def configured_options(kind: type, given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the options *given*, completed by fsspec's configuration for *kind*.
+    """Return the options *given*, completed by fsspec's configuration for class *kind*.
 
-    Names are the current ones, sorted; paths are absolute, and secrets hidden.
+    A source of signatures in *given* replaces configured ones (``_REPLACED``). Old names
+    of options are replaced by the current ones, which are sorted. Paths are absolute,
+    and secrets hidden.
     """
     given, configured = renamed(given), apply_config(kind, {})
     replaced = {
@@ -139,7 +141,8 @@ def _make(options: Options) -> Client:
 def load_lazy_modules() -> None:
     """Import all modules that the verbs import on first use.
 
-    The lock of an import in another thread would stay taken in a forked child.
+    It runs before each fork: if another thread imports a module meanwhile, the lock of
+    that import stays taken in the child for ever.
     """
     package = __name__.partition(".")[0]
     names = [*(f"{package}.{name}" for name in _LAZY), *_LAZY_LIBRARIES]

@@ -26,7 +26,7 @@ _MAX_SHOWN = 20
 
 @frozen(eq=False)
 class Match:
-    """Result of expanding paths and patterns: the matching objects and directories."""
+    """Objects and directories that the paths or patterns of a call match."""
 
     source: Any  # as it was given
     kinds: Mapping[str, str | None]  # sorted; None for what was not looked up
@@ -43,7 +43,11 @@ class Match:
     def destinations(
         self, target: str, *, is_directory: Callable[[str], bool]
     ) -> list[Destination]:
-        """Return the destination of each name; several sources go into one directory."""
+        """Return the destination of each name at *target*, by fsspec's rules.
+
+        *is_directory* tells whether *target* is a directory. A list of sources goes
+        into the directory *target*, without the directories of their names.
+        """
         if not self.kinds:
             return []
         exists, is_one = False, isinstance(self.source, str)
@@ -79,9 +83,9 @@ def refuse_clashes(
 ) -> None:
     """Raise ConfigurationError if two objects have the same destination.
 
-    On a disk (*local*), a destination must not be a file and a directory at once, and
-    must fit the existing files. *known* means that each source is known to be an object
-    or a directory.
+    On a disk (*local*), a destination must also not be a file and a directory at once,
+    nor need a directory where a file exists. *known* means that each source is known to
+    be an object or a directory; only then may no object replace an existing directory.
     """
     seen: dict[str, str] = {}
     problems: list[str] = []
@@ -160,7 +164,10 @@ _is_unfinished = re.compile(r"\.osspresigned-[0-9a-f]{16}").fullmatch  # by ``ge
 
 @frozen
 class RegularFile(os.PathLike[str]):
-    """Local path for ``put``, which must not be a pipe when its turn comes."""
+    """Local path that ``put`` uploads only if it is a regular file when its turn comes.
+
+    A pipe or a device that has replaced the file is refused, and not read.
+    """
 
     local: str
 
@@ -205,7 +212,7 @@ class LocalTree:
     directory, not with the tree. A name that exists is used literally, even if it
     looks like a pattern. *rpath* is a path without protocol, or a list as long as
     *lpath*. *is_directory* tells whether a destination without a trailing slash is a
-    directory.
+    directory. *path_of* turns a destination into ``bucket/key``.
 
     Raises:
         FileNotFoundError: *lpath* does not exist.
@@ -252,7 +259,10 @@ class LocalTree:
 
     @property
     def unwalked(self) -> str | None:
-        """The first source directory that is skipped because *recursive* is missing."""
+        """The first source directory that is skipped because *recursive* is missing.
+
+        None if there is no such directory.
+        """
         if self._recursive or self._pairs is not None:
             return None
         kinds = ((top, _kind_of_top(top)) for top in self._tops)
@@ -303,10 +313,11 @@ class LocalTree:
         return len(prefix.rpartition("/")[0] if exists else prefix)
 
     def _common_prefix(self) -> tuple[str, int]:
-        """Return the common parent path of all files, and how many files there are.
+        """Return the common path of all entries, and their number.
 
-        For one directory with its whole content, the parent path is the directory, and
-        the number is 2, or 1 if the directory is empty.
+        A single source with its whole content is not listed for that. Its common path
+        is its own, and the number is 1 for a file or an empty directory. For any other
+        directory it is 2, which stands for all larger numbers.
         """
         if self._recursive and self._maxdepth is None and len(self._tops) == 1:
             top = self._tops[0]
@@ -340,7 +351,7 @@ def _tops(paths: Iterable[str], maxdepth: int | None) -> Iterator[str]:
 
 
 def _kind_of_top(path: str) -> Kind:
-    """The caller named *path*, so symbolic links are followed."""
+    """Return the kind of a path that the caller named, so symbolic links are followed."""
     return Kind.DIRECTORY if os.path.isdir(path) else Kind.FILE
 
 
@@ -362,7 +373,10 @@ def _is_empty(directory: str) -> bool:
 
 
 def _walk(top: str, depth: int | None) -> Iterator[LocalEntry]:
-    """Links to directories are not followed: they may lead outside, or in a circle."""
+    """Yield the entries below *top*, at most *depth* levels deep; None sets no limit.
+
+    Links to directories are not followed: they may lead outside, or in a circle.
+    """
     stack = [_listed(top)]
     while stack:
         entry = next(stack[-1], None)
@@ -376,7 +390,10 @@ def _walk(top: str, depth: int | None) -> Iterator[LocalEntry]:
 
 
 def _listed(directory: str) -> Iterator[LocalEntry]:
-    """Yield sorted entries; an unreadable *directory* is itself one, with its error."""
+    """Yield the sorted entries of *directory*.
+
+    If it cannot be read, yield one entry for *directory* itself, with the error.
+    """
     try:
         with os.scandir(directory) as entries:
             # Texts take less memory than entries; a directory may hold very many.

@@ -83,9 +83,11 @@ _KEY = "instance key"  # no option: the blank keeps a caller from giving it
 
 
 class _KeyedByValue(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is untyped
-    """Gives fsspec's instance cache a key of the options' values, and a bound.
+    """Metaclass: fsspec's instance cache compares options by value, and is bounded.
 
-    fsspec compares the texts of options, and those of two secrets may be the same.
+    fsspec itself compares the ``repr`` of options, which different objects may share.
+    The environment variables that a client depends on are compared, too. Above
+    ``MAX_INSTANCES`` instances, the cache is cleared.
     """
 
     @short_traceback
@@ -104,7 +106,10 @@ class _KeyedByValue(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is u
 
 
 def _id(value: Any) -> int | None:
-    """Return the ID of a signer or a callable: equal hashes do not make them equal."""
+    """Return the ID of a signer or a callable, of which two may have equal hashes.
+
+    Return None for other values.
+    """
     if not (callable(value) or hasattr(value, "sign")):
         return None
     return id(getattr(value, "__self__", value))  # each bound method is a new object
@@ -117,12 +122,13 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     """Filesystem of objects in Alibaba Cloud OSS, accessed through presigned URLs.
 
     Paths are ``bucket/key``. The storage options are those of
-    :class:`~fsspec_osspresigned.options.options.Options`; exactly one of
-    ``presigned_url``, ``url_map``, ``grant`` and ``signer`` gives the source of
-    signatures (a map and a grant may be combined with a signer). Equal options return
-    the same instance, unless fsspec is older than 2026.9 or ``asynchronous`` is set:
-    then each thread has its own, and all share one client. A forked child opens its own
-    connections.
+    :class:`~fsspec_osspresigned.options.options.Options`. Exactly one of
+    ``presigned_url``, ``url_map``, ``grant``, ``signer`` and ``broker`` gives the source
+    of signatures; only a map and a grant may be combined with a signer.
+
+    Equal options return the same instance. If fsspec is older than 2026.9, or with
+    ``asynchronous``, each thread has its own instance, and all share one client. A
+    forked child opens its own connections.
 
     Raises:
         ConfigurationError: options are invalid; the message lists all problems.
@@ -175,10 +181,12 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         return f"osspresigned-{self.token}"
 
     def __reduce__(self) -> Any:
-        """Raise TypeError if the options contain a secret.
+        """Pickle the class, the options and the blind looks.
 
-        A pickle is as trusted as code, so its options are trusted when it is loaded.
-        The blind looks are in it, because workers write what this process looked at.
+        Raises TypeError if the options contain a secret. A pickle is as trusted as
+        code, so its options are trusted when it is loaded. A blind look is a path about
+        which the records answered, because the store could not be asked; workers that
+        write there must not replace an object that the records did not know.
         """
         self._options.check_portable()
         looks = self.client.written.blind_looks()
@@ -208,10 +216,11 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
     @property
     def transaction(self) -> Transaction:
-        """Transaction of this context: ``with fs.transaction`` publishes all or none.
+        """The transaction of this context, or a new one if there is none.
 
-        Writes of other threads are not part of the transaction. Filesystems with equal
-        options share the transaction.
+        ``with fs.transaction`` publishes at its end what the block wrote; after an
+        exception in the block, nothing. Writes of the program's other threads are not
+        part of the transaction. Filesystems with equal options share it.
         """
         return transaction.current(self.client) or Transaction(self.client)
 
@@ -222,7 +231,11 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         return begun
 
     def end_transaction(self) -> None:
-        """Publish everything that this context wrote since ``start_transaction``."""
+        """Publish everything that this context wrote since ``start_transaction``.
+
+        Raises RuntimeError if none was started, and otherwise like
+        ``Transaction.complete``.
+        """
         current = transaction.current(self.client)
         if current is None:
             raise RuntimeError("no transaction was begun here")
@@ -262,7 +275,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         ``batch_size``, ``on_error`` and the returned receipts are as in :meth:`put`.
 
         Raises:
-            UploadErrors: several values failed.
+            UploadErrors: several values failed. The error of a single one is raised
+                itself.
         """
         bulk = BulkOptions.take_from(kwargs)
         values = {path: value} if isinstance(path, str) else path
@@ -282,12 +296,14 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         mode: str = "overwrite",
         **kwargs: Any,
     ) -> Receipt | None:
-        """Store one local file and return the receipt.
+        """Store one local file as the object *rpath*, and return the receipt.
 
-        In a transaction, or for a directory, which is only recorded, return None. A
-        file without a size, such as a pipe, is stored as a stream. *callback* is an
-        fsspec callback that counts the bytes sent, or a mapping with the OSS
-        callback. *mode* and *kwargs* are as in :meth:`pipe_file`.
+        Return None in a transaction, and for a directory: nothing is sent for it, only
+        a record is made in memory, with a warning. A file without a size, such as a
+        pipe, is stored as a stream. A trailing slash of *rpath* is ignored.
+
+        *callback* is an fsspec callback, which counts the bytes sent, or an OSS callback
+        (a mapping or a text). *mode* and *kwargs* are as in :meth:`pipe_file`.
 
         Raises:
             SourceChangedError: the file changed during the upload; nothing was
@@ -324,11 +340,12 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         *kwargs* are options of every object, ``batch_size`` (files at a time, by
         default up to 128, of which 16 are large) and ``on_error``: ``raise`` stops at
         the first failure, ``return`` returns exceptions in place of receipts, ``omit``
-        omits them. After 16 equal refusals (401, 403) in a row, no further file is sent. A
-        transaction returns no receipts.
+        omits them. After 16 equal refusals (401, 403) in a row, no further file is
+        sent, and the refusals are raised in any case. A transaction returns no receipts.
 
         Raises:
-            UploadErrors: several files failed, or each was refused.
+            UploadErrors: several files failed. The error of a single one is raised
+                itself.
         """
         bulk = BulkOptions.take_from(kwargs)
         progress, call = progress_callback(callback, kwargs), self._call(kwargs, mode)
@@ -370,7 +387,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     async def makedirs(self, path: str, exist_ok: bool = False, **_: Any) -> None:  # noqa: ARG002 - fsspec's
         """Record a directory in memory, like :meth:`mkdir`.
 
-        ``fsspec.open`` calls this before it opens: ValueError for a mode that appends.
+        ``fsspec.open`` calls this before it opens a file. If its mode changes or
+        appends to an object, ValueError is raised here.
         """
         if mode := call_stack.mode_of_open_files():
             write_mode(mode)
@@ -508,8 +526,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         """Return name, size, type and further properties of an object or directory.
 
         If HEAD and GET are not granted, only objects written by this process are known.
-        Others are reported as missing, with a warning, or raise an error
-        (option ``unknown``).
+        Others are reported as missing, with a warning. With ``unknown="error"``, they
+        raise PermissionError instead.
         """
         return await awaited(self._lookup.info, self._path(path))
 
@@ -519,7 +537,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     async def exists(self, path: str, **_: Any) -> bool:
         """Return whether an object or directory exists.
 
-        See :meth:`info` for the permissions that it needs.
+        The answer needs the permissions of :meth:`info`.
         """
         with contextlib.suppress(FileNotFoundError):
             return bool(await self._info(path))
@@ -540,10 +558,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
     @verb
     async def isdir(self, path: str) -> bool:
-        """Return whether *path* is a directory, also beside an object of its name.
+        """Return whether *path* is a directory, even if an object has the same name.
 
-        As with s3fs, an object may have the name of a directory: then both ``isdir``
-        and ``isfile`` are True. PermissionError as in :meth:`info`.
+        In that case, ``isfile`` is True as well, as with s3fs. PermissionError as in
+        :meth:`info`.
         """
         return await awaited(self._lookup.is_directory, self._path(path))
 
@@ -553,10 +571,14 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     async def ls(
         self, path: str, detail: bool = True, *, markers: bool = False, **_: Any
     ) -> list[Any]:
-        """Return the direct children of a directory.
+        """Return the direct children of a directory, or the object *path* itself.
 
-        *markers* includes the object that represents the directory itself, whose name
-        ends in a slash. See :meth:`info` for permissions.
+        They are dictionaries as of :meth:`info`; with *detail* False, names. *markers*
+        includes the object that represents the directory itself, whose name ends in a
+        slash.
+
+        Without ListObjectsV2, only objects written by this process are listed, with a
+        warning. With ``unknown="error"``, PermissionError is raised instead.
         """
         items = await awaited(self._lookup.ls, self._path(path), markers=markers)
         return items if detail else [item["name"] for item in items]
@@ -592,13 +614,17 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
     @short_traceback
     def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
-        """Return the names that match a pattern; lists the pattern's literal prefix."""
+        """Return the names that match a pattern.
+
+        The directory before the first special character is listed: only its children if
+        no slash follows in the pattern, otherwise all objects below it.
+        """
         return AbstractFileSystem.glob(self, path, maxdepth=maxdepth, **kwargs)
 
     def walk(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
         """Yield path, directories and files of each directory, as fsspec does.
 
-        The object that represents a directory is a file without a name.
+        The object that represents a directory is one of its files, with an empty name.
         """
         return super().walk(path, maxdepth=maxdepth, **{"markers": True, **kwargs})
 
@@ -612,9 +638,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
     @verb
     async def du(self, path: str, total: bool = True, **kwargs: Any) -> Any:
-        """Return the bytes under *path*; with *total* False, name -> bytes.
+        """Return the number of bytes under *path*; with *total* False, name -> number.
 
-        One listing is needed.
+        All sizes come from one listing.
         """
         items = await self._find(path, **{**kwargs, "detail": True})
         sizes = {name: item["size"] for name, item in items.items()}
@@ -630,7 +656,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
     @short_traceback
     def created(self, path: str) -> datetime:
-        """Return the time at which an object was stored."""
+        """Return the time at which an object was stored.
+
+        Raises NotImplementedError if the store does not report it.
+        """
         moment = self._object_info(path).get("LastModified")
         if not isinstance(moment, datetime):
             raise NotImplementedError(f"the store does not say when {path} was stored")
@@ -664,7 +693,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         return {n.removeprefix(front): v for n, v in headers if n.startswith(front)}
 
     def getxattr(self, path: str, attr: str, **_: Any) -> str | None:
-        """Return one item of :meth:`metadata`; None if it does not exist."""
+        """Return one item of :meth:`metadata`; None if it does not exist.
+
+        In *attr*, case is ignored, and an underscore stands for a hyphen.
+        """
         return self.metadata(path).get(attr.lower().replace("_", "-"))
 
     @short_traceback
@@ -682,8 +714,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     def url(self, path: str) -> str:
         """Return the name or URL that a server of uploads (``broker=``) gave an object.
 
-        It is that of the receipt. Raises FileNotFoundError unless this process has
-        stored the object through such a server.
+        It is the receipt's ``location``. Raises FileNotFoundError unless this process
+        has stored the object through such a server.
         """
         receipt = self.client.written.receipt(self._path(path))
         if receipt is None or receipt.location is None:
@@ -700,7 +732,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     def cat_file(
         self, path: str, start: int | None = None, end: int | None = None, **_: Any
     ) -> bytes:
-        """Return an object, or its bytes *start* to *end* (exclusive)."""
+        """Return an object, or its bytes *start* to *end* (exclusive).
+
+        Negative numbers count from the end of the object.
+        """
         path = self._path(path)
         return run(self._lookup.read, path, start, end, in_thread=True)
 
@@ -717,7 +752,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     ) -> Any:
         """Return the bytes of one object, or path -> bytes of several objects.
 
-        Several objects are downloaded at the same time.
+        Several objects are downloaded at the same time. *on_error* is as in :meth:`put`.
         """
         kwargs["on_error"] = on_error
         bulk, name = BulkOptions.take_from(kwargs), self._own(path)
@@ -734,9 +769,11 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     async def cat_ranges(
         self, paths: Any, starts: Any, ends: Any, max_gap: Any = None, **kwargs: Any
     ) -> list[Any]:
-        """Return the bytes of many ranges, one of each path, start and end.
+        """Return the bytes of many ranges; each path has a range, from start to end.
 
-        Ranges of an object at most *max_gap* bytes apart become one request.
+        *starts* and *ends* are lists, or one value for all paths. Ranges of an object at
+        most *max_gap* bytes apart become one request; None merges none. ``on_error`` is
+        ``return`` by default: exceptions stand in place of bytes.
         """
         bulk = BulkOptions.take_from(kwargs, ("return", "raise"))
         names = self._own(paths)
@@ -756,8 +793,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     ) -> None:
         """Download one object into a file, which is replaced only when complete.
 
-        A large object is read in ranges of one version. The CRC-64 of the received
-        bytes is compared with the store's.
+        *lpath* may also be an open file, a pipe or a device, which get the bytes as
+        they come. If *rpath* is a directory, *lpath* is created as one. A large object
+        is read in ranges of one version. The CRC-64 of the received bytes is compared
+        with the store's.
         """
         path = self._path(rpath)
         local = lpath if isfilelike(lpath) else os.fspath(stringify_path(lpath))
@@ -881,7 +920,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     async def rm(
         self, path: Any, recursive: bool = False, maxdepth: Any = None, **kwargs: Any
     ) -> None:
-        """Delete objects, one request each; OSS does not report missing ones."""
+        """Delete objects, one request each; a missing object is no error."""
         if isinstance(path, str) and self._duckdb_removes(self._path(path)):
             return
         bulk, name = BulkOptions.take_from(kwargs), self._own(path)
@@ -896,7 +935,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
     @verb
     async def rm_file(self, path: str) -> None:
-        """Delete one object."""
+        """Delete one object by one request; a missing object is no error."""
         await awaited(self._lookup.remove, self._path(path))
 
     _rm_file = coroutine(rm_file)

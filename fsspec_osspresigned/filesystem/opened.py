@@ -28,8 +28,8 @@ class _Publishes:
 
 
 class BytesWriter(_Publishes, BinaryIO):
-    """A binary file whose end publishes an object."""
+    """Type of a binary file open for writing; ``close`` publishes its object."""
 
 
 class TextWriter(_Publishes, TextIO):
-    """A text file whose end publishes an object."""
+    """Type of a text file open for writing; ``close`` publishes its object."""

@@ -64,7 +64,8 @@ class OSSFileSystem(OSSPresignedFileSystem, metaclass=_TakesKeys):
 def register_oss() -> None:
     """Use this package for ``oss://`` in this process, also if ossfs is installed.
 
-    fsspec's configuration for the filesystem is that of ``oss``: ``FSSPEC_OSS_REGION``.
+    The filesystem reads fsspec's configuration for ``oss``, such as
+    ``FSSPEC_OSS_REGION``.
     """
     fsspec.register_implementation(OSSFileSystem.protocol, OSSFileSystem, clobber=True)
 

@@ -95,7 +95,7 @@ class PutCall:
         return cls(client, options, mode == "create", transaction)
 
     def target(self, path: str) -> Target:
-        """Return the upload target for *path*; sends nothing."""
+        """Return the object *path* with the headers to send; sends nothing."""
         guessed = media_type(path.rpartition("/")[2])
         hidden = self.client.written.may_hide(path)
         return self.options.target(
@@ -103,7 +103,7 @@ class PutCall:
         )
 
     async def checked_target(self, path: str) -> Target:
-        """Return the upload target for *path*; *create* checks for an existing object.
+        """Return ``target(path)``; if ``create`` is set, first check for an object there.
 
         The check asks HEAD, if granted, whether the object exists, so that no bytes are
         sent in vain. The store's own check at the end decides.
@@ -123,7 +123,10 @@ class PutCall:
 
     @contextlib.contextmanager
     def cancellable(self, paths: Iterable[str]) -> Iterator[None]:
-        """Let the transaction fail if the block, which writes *paths*, is cancelled."""
+        """Let the transaction fail if the block is cancelled while it writes *paths*.
+
+        Does nothing without a transaction.
+        """
         try:
             yield
         except asyncio.CancelledError:
@@ -137,7 +140,8 @@ class PutCall:
     ) -> Receipt | None:
         """Store one buffer of bytes; return None in a transaction.
 
-        *prefetcher* signs the first request together with those of other values.
+        *prefetcher* signs the first request together with those of other values; None
+        signs it alone.
         """
         body = MemoryBody.of(value)
         target = await self.checked_target(path)
@@ -170,7 +174,11 @@ class PutCall:
         *,
         may_be_pipe: bool,
     ) -> Receipt | None:
-        """Without *may_be_pipe*, refuse a pipe or device, and do not read it."""
+        """Store *file*; return None in a transaction, or for a directory.
+
+        Without *may_be_pipe*, a pipe or a device is not read, and raises
+        SourceChangedError.
+        """
         if file.problem is not None:
             raise file.problem
         if file.is_directory:
@@ -257,7 +265,10 @@ class PutCall:
     def _files(
         self, tree: Iterable[LocalEntry], skipped: list[LocalEntry]
     ) -> Iterator[tuple[LocalEntry, LocalFile]]:
-        """Yield files, in a worker thread; small ones are read here."""
+        """Yield the files to send, for a worker thread; small files are read here.
+
+        Entries that ``put`` skips are added to *skipped*; directories are recorded.
+        """
         for entry in tree:
             if entry.is_sent:
                 yield entry, local_file(entry.local, reads=True)
@@ -287,7 +298,13 @@ class PutCall:
         size_of: Callable[[T], int],
         bulk: BulkOptions,
     ) -> ReceiptList:
-        """Sign first requests together; run ``max_concurrency`` large jobs at most."""
+        """Call *store* for each of *jobs*, several at a time; return the receipts in order.
+
+        At most ``max_concurrency`` jobs larger than ``SMALL`` run at a time. *store* gets
+        a prefetcher, which signs the first requests of several jobs together; None in a
+        transaction, or if the signer is in this process. None returned by *store*, as in
+        a transaction, is left out of the list.
+        """
         client = self.client
 
         async def opening(job: T) -> Operation:
@@ -317,10 +334,11 @@ class PutCall:
         text: Mapping[str, Any] | None = None,
         autocommit: bool = True,
     ) -> Any:
-        """Return a file for writing, with layers for *text* and compression.
+        """Return a file for writing, with layers for text and compression.
 
-        Without *autocommit*, the object is published by the transaction or by
-        ``commit``.
+        *codec* is the name of a compression; None means none. *text* holds the options
+        of the text layer, unless *binary* is set. Without *autocommit*, the object is
+        published by the transaction or by ``commit``.
         """
         name = get_compression(path, codec)
         file: Any = self.writer(run(self.checked_target, path), autocommit)
@@ -341,9 +359,10 @@ class PutCall:
         return file
 
     def of_opener(self, path: str) -> tuple[PutCall, str]:
-        """Return the call and the path of the object for a file that is opened now.
+        """Return the call and the path with which to open a file for writing at *path*.
 
-        A file of DuckDB belongs to the transaction around its statement.
+        They differ from this call and *path* only for DuckDB, whose file belongs to the
+        transaction around its statement.
 
         Raises:
             ConfigurationError: the tool that opens the file could publish a part of it.
@@ -361,9 +380,10 @@ class PutCall:
         raise ConfigurationError(_DUCKDB, path=path)
 
     def check_cache(self, path: Any) -> None:
-        """Raise the exception that ends the ``with`` block of a file of ``simplecache::``.
+        """Raise the exception that has ended the ``with`` block of a ``simplecache::`` file.
 
-        The cache puts its file in spite of the exception.
+        The cache uploads its file in spite of the exception. Does nothing without such
+        an exception, for other callers, or with ``on_exception="publish"``.
         """
         error = call_stack.leaving()
         if (
@@ -391,10 +411,11 @@ class PutCall:
         *,
         size: int | None = None,
     ) -> PresignedWriter:
-        """Return a binary file for writing; not for the engine's own thread.
+        """Return a binary file for writing.
 
-        *size* is in bytes; None if it is not known. A file that gets fewer or more bytes
-        must be discarded.
+        It blocks until the engine answers, so the engine's thread must not call it.
+        *size* is in bytes; None if it is not known. The caller must discard a file that
+        gets fewer or more bytes.
         """
         from ..upload.writer import PresignedWriter  # noqa: PLC0415 - only for streams
 
@@ -418,7 +439,7 @@ class PutCall:
 
 @frozen
 class LocalFile:
-    """A local path that was looked at, for one upload."""
+    """What ``local_file`` has found at a local path."""
 
     local: str
     is_directory: bool = False
@@ -428,7 +449,11 @@ class LocalFile:
 
 
 def local_file(local: str, *, reads: bool = False) -> LocalFile:
-    """Look at the path *local*, in a worker thread; *reads* also reads a small file."""
+    """Return what is at the path *local*; an error becomes its ``problem``.
+
+    *reads* also reads a file of up to 64 KiB into memory. It waits for the disk, so only
+    worker threads may call it.
+    """
     try:
         status = os.stat(local)
         if stat.S_ISDIR(status.st_mode):
@@ -445,7 +470,7 @@ def local_file(local: str, *, reads: bool = False) -> LocalFile:
 
 
 def _totals(tree: Iterable[LocalEntry]) -> tuple[int, int]:
-    """Return the number of files, and of their bytes."""
+    """Return the number of files in *tree* that are sent, and of their bytes."""
     files = size = 0
     for entry in tree:
         if entry.is_sent:
@@ -487,7 +512,11 @@ _media_types = cache(_OwnTypes)
 
 
 def progress_callback(callback: Any, options: dict[str, Any]) -> SharedCallback:
-    """Wrap fsspec's callback; move an OSS callback (a mapping) into *options*."""
+    """Return *callback*, which is fsspec's, wrapped for worker threads.
+
+    An OSS callback (a mapping or a text) is moved into *options* instead, as
+    ``callback``.
+    """
     if isinstance(callback, Mapping | str):
         options["callback"] = callback
         callback = None

@@ -29,7 +29,7 @@ Info = dict[str, Any]
 
 
 async def find(walk: AsyncIterator[Info], detail: bool) -> Any:
-    """Return sorted names; with *detail*, name -> ``info``."""
+    """Return the sorted names of what *walk* yields; with *detail*, name -> ``info``."""
     if not detail:
         return sorted({item["name"] async for item in walk})
     items: dict[str, Info] = {}
@@ -157,7 +157,11 @@ async def layout(
 def local_tree(
     client: Client, lpath: Any, rpath: Any, recursive: bool, maxdepth: int | None
 ) -> destinations.LocalTree:
-    """For worker threads: it reads directories."""
+    """Return the local files and directories of a ``put``, with their destinations.
+
+    It reads directories, and blocks until the engine answers, so only worker threads may
+    call it. Directories at *rpath* no longer count as newly created ones.
+    """
     is_one = isinstance(rpath, str | os.PathLike)
     targets = [without_protocol(path) for path in ([rpath] if is_one else rpath)]
     for path in targets:
@@ -173,14 +177,22 @@ def local_tree(
 
 
 def _is_directory(client: Client) -> Callable[[str], bool]:
-    """For worker threads: the function waits for the engine."""
+    """Return a function that tells whether a path is a directory in the store.
+
+    The function blocks until the engine answers, so only worker threads may call it.
+    """
     return lambda path: run(Lookup(client).shows_directory, path)
 
 
 async def presigned_url(
     client: Client, path: str, expiration: int, method: str, size: int | None
 ) -> str:
-    """Raise NotSignedError also for a URL that needs further headers."""
+    """Return a presigned URL for ``fs.sign``.
+
+    Raises:
+        NotSignedError: the call is not granted, or the URL needs further headers.
+        ValueError: *method* or *expiration* is invalid.
+    """
     action = PLAIN_ACTIONS.get(method.upper())
     if action is None or expiration < 1:
         allowed = ", ".join(PLAIN_ACTIONS)
@@ -229,7 +241,10 @@ async def copy(
 
 
 def goes_nowhere(source: str, target: str, recursive: bool) -> bool:
-    """Raise ConfigurationError for a *recursive* move of *source* into itself."""
+    """Return whether *source* and *target* are equal, so that a move has nothing to do.
+
+    Raises ConfigurationError for a *recursive* move of *source* into itself.
+    """
     if recursive and target.startswith(f"{source}/"):
         raise ConfigurationError(
             f"{source!r} cannot be moved into itself, to {target!r}: name a place "
@@ -241,7 +256,10 @@ def goes_nowhere(source: str, target: str, recursive: bool) -> bool:
 async def move(
     call: PutCall, destinations: Sequence[Destination], bulk: BulkOptions
 ) -> None:
-    """Copy all, verify each copy with HEAD, and then delete: no object is ever lost."""
+    """Copy all objects, verify each copy with HEAD, and only then delete the sources.
+
+    Raises ConfigurationError if a destination is also a source.
+    """
     client, lookup = call.client, Lookup(call.client)
     sources = {item.path for item in destinations}
     moved = [item for item in destinations if item.path != item.target]

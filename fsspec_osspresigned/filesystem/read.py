@@ -38,10 +38,10 @@ _MAX_MERGED = 64 * MIB  # bytes of ranges that become one request
 
 
 class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is untyped
-    """File open for reading, which fsspec's caches read in ranges.
+    """File open for reading, of which fsspec's read cache requests ranges.
 
     All ranges are of the version at the time of ``open``: each request requires its
-    ETag. A replaced object raises SourceChangedError.
+    ETag. If the object was replaced, SourceChangedError is raised.
     """
 
     cache: Any  # of fsspec, in whose steps the object is read
@@ -109,9 +109,11 @@ def open_reader(
     cache_options: dict[str, Any] | None = None,
     **given: Any,
 ) -> Any:
-    """Return a file open for reading; raise ValueError for an unknown *cache_type*.
+    """Return a file open for reading.
 
-    ``default_cache`` (dask) is an alias of *cache_type*, ``blocksize`` of *block_size*.
+    If GetObject is not granted, it is the body that this process has kept. dask writes
+    ``default_cache`` for *cache_type*, and ``blocksize`` for *block_size*. An unknown
+    *cache_type* raises ValueError.
     """
     client: Client = filesystem.client
     options = ObjectOptions.from_call(client.options, given, path=path).options
@@ -133,7 +135,7 @@ def open_reader(
 
 
 async def _readable_info(client: Client, path: str) -> dict[str, Any] | None:
-    """Return None if reading the object is not granted."""
+    """Return the ``info`` of an object; None if reading the object is not granted."""
     if not await Lookup(client).can_sign(Action.GetObject, path):
         return None
     try:
@@ -144,10 +146,10 @@ async def _readable_info(client: Client, path: str) -> dict[str, Any] | None:
 
 @define(eq=False)
 class SizeGuess:
-    """Guess whether the next object is large: it is if the last one was.
+    """Guess whether the next object is large, from the size of the last one.
 
-    A worker thread then reads the object, because the loop would request a large object
-    in vain.
+    A worker thread then reads the object. The engine's loop would request it in vain: it
+    gives up a large object, which is then requested again.
     """
 
     is_large: bool = False
@@ -162,7 +164,7 @@ class SizeGuess:
         start: int | None = None,
         end: int | None = None,
     ) -> bytes:
-        """Do ``Lookup.read``, which knows the size of most ranges beforehand."""
+        """Read like ``Lookup.read``, and note the size if it read to the end."""
         data = await lookup.read(path, start, end, in_thread=self.is_large)
         if end is None and (start or 0) >= 0:
             self.note(len(data))
@@ -284,10 +286,11 @@ async def download(
     may_be_pipe: bool = True,
     in_thread: bool = True,
 ) -> int | None:
-    """Return the size in bytes; None for a directory, which is not created.
+    """Download an object into *local*, and return its size in bytes.
 
-    Without *may_be_pipe*, a pipe or device at *local* raises FileExistsError and is not
-    opened. *in_thread*: the object may be large.
+    Return None if *path* is a directory; it is not created. Without *may_be_pipe*, a
+    pipe or device at *local* raises FileExistsError and is not opened. *in_thread* means
+    that a worker thread reads, because the object may be large.
     """
     client: Client = filesystem.client
     lookup = Lookup(client)
@@ -323,7 +326,11 @@ async def get(
     bulk: BulkOptions,
     named: str | None,
 ) -> None:
-    """*named* is the destination that the caller named: it may be a pipe or device."""
+    """Download the objects of *destinations*, several at a time; create directories.
+
+    *named* is the destination that the caller of ``fs.get`` named, None for a list. Only
+    that one may be a pipe or a device.
+    """
     if callback.is_heard:
         await blocking(callback.expect, len(destinations))
     client, guess = filesystem.client, SizeGuess()

@@ -20,7 +20,10 @@ _SHOWN = 20  # receipts of a long list
 
 
 class ReceiptList(Sequence[Receipt | Exception]):
-    """Immutable list of receipts, in the order of the files."""
+    """Immutable list of receipts, in the order of the files.
+
+    With ``on_error="return"``, it holds an exception in place of a missing receipt.
+    """
 
     def __init__(self, receipts: Iterable[Receipt | Exception]) -> None:
         self._receipts = tuple(receipts)
@@ -67,8 +70,9 @@ class ReceiptList(Sequence[Receipt | Exception]):
 def receipt_writer(place: object) -> Callable[[Receipt], None]:
     """Return a function that writes receipts to *place*.
 
-    *place* is a directory, which is created if it is missing, or a callable. Other
-    values raise ConfigurationError.
+    *place* is a directory, which is created if it is missing, or a callable, which is
+    returned itself. ConfigurationError is raised for other values, and if the directory
+    cannot be created.
     """
     if callable(place):
         return place
@@ -88,9 +92,8 @@ def receipt_writer(place: object) -> Callable[[Receipt], None]:
 class ReceiptFile:
     """Appends receipts to one file, one JSON object a line, without any URL.
 
-    The file is created with mode 0600. *is_shared* is for a name in a directory where
-    other users may write and which they can guess: a link or a pipe of that name is
-    refused.
+    The file is created with mode 0600. *is_shared* means that other users may write to
+    its directory and can guess its name: then a link or a pipe of that name is refused.
     """
 
     def __init__(self, path: Path, *, is_shared: bool = False) -> None:

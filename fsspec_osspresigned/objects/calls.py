@@ -59,10 +59,10 @@ async def head(client: Client, path: str) -> dict[str, Any]:
 
 
 def means_unseen(error: PermissionError) -> bool:
-    """Return whether *error* only means that HeadObject or GetObject is not granted.
+    """Return whether *error* means that HeadObject or GetObject is not granted.
 
-    An expired URL, an archived object or a disabled account is a different error. A 403
-    reply to HEAD may have no error document.
+    False for other refusals, such as an expired URL, an archived object or a disabled
+    account. A 403 reply to HEAD without an error document counts as not granted.
     """
     if not isinstance(error, AccessDeniedError):
         return isinstance(error, NotSignedError)
@@ -70,12 +70,12 @@ def means_unseen(error: PermissionError) -> bool:
 
 
 async def headers_of(client: Client, path: str) -> Mapping[str, str]:
-    """Names are in lower case (HeadObject)."""
+    """Return the headers of the reply to HeadObject, with names in lower case."""
     return (await client.call(operation_on(Action.HeadObject, path))).headers
 
 
 def size_of(headers: Mapping[str, str], path: str) -> int:
-    """Raise ReplyError if the *headers* of a HEAD reply have no size."""
+    """Return the size of an object from the *headers* of a HEAD reply; else ReplyError."""
     text = headers.get("content-length", "")
     if not is_number(text):
         raise _sizeless(Action.HeadObject, path)
@@ -110,7 +110,10 @@ def _date(text: str) -> datetime | None:
 
 
 async def stat(client: Client, path: str) -> dict[str, Any]:
-    """Return ``fs.info`` from HEAD, or from GET if HEAD is not granted."""
+    """Return ``fs.info`` of an object from HEAD, or from GET if HEAD is not granted.
+
+    Raises NotSignedError if neither is granted.
+    """
     try:
         return await head(client, path)
     except NotSignedError as error:
@@ -136,12 +139,13 @@ async def fetch(
 ) -> None:
     """Read one range of an object into the sink of *piece* (GetObject).
 
-    An error raised by *check* fails the try; None checks only the length. *in_thread*:
-    a worker thread reads, because the range is large.
+    *check* is called with each reply, and raises an error to make the try fail; None
+    checks only the length. *in_thread* means that a worker thread reads, because the
+    range is large.
 
     Raises:
         SourceChangedError: the object was replaced.
-        WholeError: the range is outside the object.
+        WholeError: the range is outside the object, or the store ignores ranges.
     """
     exchange = Exchange(free_headers=piece.free, sink=piece, in_thread=in_thread)
     operation = operation_on(Action.GetObject, piece.path)
@@ -170,8 +174,8 @@ async def read(
     """Return bytes *start* to *end* (exclusive) of an object (GetObject).
 
     None means the start or the end of the object; negative numbers count from its end.
-    Only *version* is accepted; None accepts any. *in_thread*: a worker thread reads,
-    because the object may be large.
+    Only *version* is accepted; None accepts any. *in_thread* means that a worker thread
+    reads, because the object may be large.
 
     Raises:
         IntegrityError: the whole object was read and its CRC-64 differs.
@@ -237,7 +241,10 @@ async def _bytes_of(sink: MemorySink) -> bytes:
 
 
 def check_whole(stated: str | int | None, crc: int, path: str) -> None:
-    """Raise IntegrityError if *crc* differs from the CRC-64 that the store *stated*."""
+    """Raise IntegrityError if *crc* differs from the CRC-64 that the store *stated*.
+
+    *stated* None means that the store reported none; then nothing is compared.
+    """
     if stated is not None and str(stated) != str(crc):
         shown = str(stated)[:24]
         msg = f"GetObject: the store says CRC-64 {shown}, {crc} was received"
@@ -245,7 +252,10 @@ def check_whole(stated: str | int | None, crc: int, path: str) -> None:
 
 
 async def delete(client: Client, path: str) -> None:
-    """Delete one object; OSS does not report a missing object."""
+    """Delete one object; a missing object is no error.
+
+    Raises NetworkError if the reply has a body, which confirms nothing.
+    """
     operation = operation_on(Action.DeleteObject, path)
 
     def check(reply: Reply) -> None:
@@ -293,7 +303,10 @@ async def listing(
 
 
 def _next_token(page: Element, last: str | None) -> str:
-    """Return an empty token after the last page."""
+    """Return the continuation token of *page*; "" after the last page.
+
+    Raises ValueError if the token is missing, or is *last*, that of the request.
+    """
     if (page.findtext("IsTruncated") or "").lower() != "true":
         return ""
     token = page.findtext("NextContinuationToken") or ""

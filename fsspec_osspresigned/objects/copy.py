@@ -45,7 +45,10 @@ _CARRIED = (
 
 @frozen
 class SourceHead:
-    """HEAD reply for the source of a copy; two are equal if the version is the same."""
+    """HEAD reply for the source of a copy.
+
+    Two are equal if size, ETag and CRC-64 are: then the object was not replaced.
+    """
 
     size: int
     etag: str  # as the header has it, like the CRC-64
@@ -66,7 +69,10 @@ class SourceHead:
 
 @frozen
 class Copying:
-    """Copy of the object *path* to *target*; *source* None is read with HEAD."""
+    """Copies the object *path* to *target*, inside the store.
+
+    *source* is the HEAD reply for *path*; None requests it, if HEAD is granted.
+    """
 
     client: Client
     path: str
@@ -78,6 +84,10 @@ class Copying:
 
         Content-Type and metadata are copied from the source, unless *target* sets any
         of them; then none are copied (OSS API reference, ``x-oss-metadata-directive``).
+
+        Raises:
+            IntegrityError: the copy differs from its source.
+            SourceChangedError: the source was replaced during the copy.
         """
         source = self.source or await self._look()
         try:
@@ -161,7 +171,7 @@ class Copying:
             raise
 
     def _carrying(self, source: SourceHead) -> Target:
-        """Add the headers that CopyObject would copy from the source."""
+        """Return the target with the headers that CopyObject would copy from *source*."""
         if self._replaces:
             return self.target
         if "x-oss-tagging-count" in source.headers:
@@ -177,7 +187,10 @@ class Copying:
     async def _parts(
         self, source: SourceHead, upload_id: str
     ) -> tuple[PartReceipt, ...]:
-        """Raise IntegrityError if the copied parts differ from the source."""
+        """Copy all parts, several at a time; return their receipts in order.
+
+        Raises IntegrityError if they differ from *source*, or may be of two versions.
+        """
         size = max(COPY_PART, -(-source.size // MAX_PARTS))
         jobs = range(0, source.size, size)
 
@@ -222,7 +235,7 @@ class Copying:
 
 
 class _UploadOfCopy:
-    """Multipart upload of a copy, which ``abort_at_exit`` ends with the process."""
+    """Multipart upload of a copy; ``abort_at_exit`` aborts it if the process ends."""
 
     def __init__(self, calls: OSSCalls) -> None:
         self.calls, self.upload_id, self.is_ended = calls, "", False
@@ -236,7 +249,7 @@ class _UploadOfCopy:
         self.is_ended = self._is_over = True
 
     async def begin(self) -> None:
-        """Initiate the upload; abort it if it was given up meanwhile."""
+        """Initiate the upload; abort it if ``abort`` was called meanwhile."""
         try:
             self.upload_id, _ = await self.calls.initiate()
             if self.is_ended:
@@ -265,7 +278,14 @@ def _condition(source: SourceHead | None) -> dict[str, str]:
 
 
 async def prove(client: Client, source: SourceHead, path: str) -> None:
-    """Raise IntegrityError if a HEAD of the copy *path* does not match *source*."""
+    """Check with HEAD that the object *path* is a copy of *source*.
+
+    Size and CRC-64 are compared; if a CRC-64 is unknown, size and ETag.
+
+    Raises:
+        IntegrityError: the copy is missing, or is not proved to be equal.
+        PermissionError: HEAD is not granted.
+    """
     try:
         copy = await SourceHead.fetch(client, path)
     except FileNotFoundError as error:

@@ -48,7 +48,7 @@ class AtomicFile:
 
     @property
     def is_over(self) -> bool:
-        """True if the process, ending now, would leave no temporary file of its own."""
+        """True if this process has no temporary file that would be left if it ended now."""
         return not self._name or os.getpid() != self._pid
 
     def resize(self, size: int) -> None:
@@ -56,7 +56,7 @@ class AtomicFile:
             os.ftruncate(descriptor, size)
 
     def cut(self, size: int) -> None:
-        """Drop what was written after the first *size* bytes."""
+        """Shorten the file to *size* bytes."""
         if self.begun:
             self.resize(size)
         else:
@@ -77,9 +77,10 @@ class AtomicFile:
 
     @contextlib.contextmanager
     def _descriptor_in_use(self) -> Iterator[int]:
-        """Yield the descriptor, which is not closed within the block.
+        """Yield the descriptor, and keep it open within the block.
 
-        A thread that was left alone would else write into another file.
+        Otherwise, a thread that still writes after a cancellation could write into
+        another file, which got the same descriptor.
         """
         with self._lock:
             descriptor = self._opened()
@@ -106,14 +107,17 @@ class AtomicFile:
             self._name = ""
 
     async def end(self) -> None:
-        """Remove the file unless it was published; nothing can be written any more."""
+        """Remove the file unless it was published; later writes raise an error."""
         if self.begun or self._name:
             await blocking(self.discard)
         else:
             self.discard()
 
     def stop(self) -> None:
-        """Remove the unpublished file, to which other threads may still write."""
+        """Remove the unpublished file when the process ends.
+
+        The descriptor stays open, because other threads may still write.
+        """
         if not self.is_over:
             self.discard(closes=False)
 
@@ -185,12 +189,12 @@ class RangeWriter:
 
 @frozen(eq=False)
 class Download:
-    """Download of one object; the file is complete when ``run`` returns.
+    """Download of one object; *file* is complete when ``run`` returns.
 
-    *heard* is called from several threads with the number of bytes received, or a
-    negative number before a retry; None is no callback. *on_size* is called once with
-    the size of the object. *in_thread*: a worker thread reads, because the object may be
-    large.
+    *heard* is called by several threads with the number of bytes received, or with a
+    negative number before a retry; None disables it. *on_size* is called once with the
+    size of the object. *in_thread* means that worker threads read, because the object
+    may be large.
     """
 
     client: Client
@@ -251,9 +255,10 @@ class Download:
     async def _first_and_rest(
         self, first: Range, writer: RangeWriter
     ) -> list[RangeWriter]:
-        """Read *first*, and the others beside it if a worker thread reads.
+        """Read *first* and the other ranges of the object; return the writers of the others.
 
-        Return those; *first* has a version if there are others.
+        If worker threads read, all are read at the same time. If there are others, they
+        have the version of *first*; otherwise its ``version`` is None.
         """
         head, engine = asyncio.Event(), running()
 

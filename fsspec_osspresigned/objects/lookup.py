@@ -5,8 +5,9 @@ reported as missing, with one warning per bucket, or raise an error
 (``unknown="error"``). A 403 reply of the store has the same effect as a refusal of the
 signer.
 
-Such a look is recorded as blind. What is then written to its place does not replace an
-object (``PutCall.target``), because a tool acts on the answer.
+A question that the records answer is recorded as a blind look at that path. A tool acts
+on the answer, so a later write there must not replace an object that the records do not
+know: the upload forbids overwriting, if the signer signs that (``PutCall.target``).
 """
 
 from __future__ import annotations
@@ -45,7 +46,10 @@ class Lookup:
         return bool(operation.key) and await self.client.can_sign(operation)
 
     async def info(self, path: str, *, notes: bool = True) -> Info:
-        """*notes* False does not record a blind look."""
+        """Return the ``info`` of an object or directory.
+
+        *notes* False records no blind look.
+        """
         bucket, key = split_path(path)
         if not key and not self.client.written.receipt(path):
             if bucket:  # a missing one is an error
@@ -62,20 +66,26 @@ class Lookup:
             return _directory(path)
 
     async def is_kind(self, path: str, kind: str) -> bool:
-        """It records no blind look: DuckDB asks this of a file that it overwrites."""
+        """Return whether *path* exists and is of *kind*, ``file`` or ``directory``.
+
+        It records no blind look, because DuckDB asks this before it overwrites a file.
+        """
         try:
             return bool((await self.info(path, notes=False))["type"] == kind)
         except FileNotFoundError:
             return False
 
     async def is_directory(self, path: str) -> bool:
-        """Also True beside an object of that name."""
+        """Return whether *path* is a directory, even if an object has the same name."""
         if await self.is_kind(path, "directory"):
             return True
         return await self.is_kind(path, "file") and await self.holds(path)
 
     async def shows_object(self, path: str) -> bool:
-        """Return whether the store, not the records, has an object of exactly this name."""
+        """Return whether the store shows an object of exactly this name.
+
+        False also if HEAD and GET are not granted: the records are not asked.
+        """
         try:
             await calls.stat(self.client, path)
         except (FileNotFoundError, PermissionError):
@@ -83,7 +93,10 @@ class Lookup:
         return True
 
     async def shows_directory(self, path: str) -> bool:
-        """Return whether *path* is a bucket, or the store has objects below it."""
+        """Return whether *path* is a bucket, or the store lists objects below it.
+
+        False also if listing is not granted: the records are not asked.
+        """
         bucket, key = split_path(path)
         if not key:
             return bool(bucket)
@@ -93,7 +106,10 @@ class Lookup:
             return False
 
     async def is_object_too(self, path: str) -> bool:
-        """Return whether an object has the same name as the directory *path*."""
+        """Return whether an object has the same name as the directory *path*.
+
+        The store is asked for a listing; the records answer if that is not granted.
+        """
         bucket, key = split_path(path)
         if not key:
             return False
@@ -104,7 +120,12 @@ class Lookup:
         return (first.get("name"), first.get("type")) == (path, "file")
 
     async def holds(self, path: str, *, notes: bool = False) -> bool:
-        """Return whether an object is below *path*; *notes* records a blind look there."""
+        """Return whether *path* is a bucket, has objects below it, or was just created.
+
+        If listing is not granted, the records answer. If they know nothing, *notes*
+        records a blind look below *path*. PermissionError is raised if this process may
+        have written more there than is recorded.
+        """
         is_bucket = not split_path(path)[1]
         try:
             seen = await self._lists(path)
@@ -120,7 +141,11 @@ class Lookup:
         return seen or is_bucket or self.client.written.is_new_directory(path)
 
     async def ls(self, path: str, *, markers: bool = False) -> list[Info]:
-        """*markers* includes the object that represents the directory itself."""
+        """Return the sorted ``info`` of the children of *path*, or of the object itself.
+
+        *markers* includes the object that represents the directory itself, whose name
+        ends in a slash.
+        """
         written = self.client.written
         try:
             listed = await self._listed(path)
@@ -156,8 +181,9 @@ class Lookup:
         """Yield everything below *path*, or *path* itself if it is an object.
 
         *withdirs* includes directories, *markers* objects whose names end in a slash.
-        Names relative to *path* must begin with *prefix*; without one, *path* itself is
-        included. *warns* warns if the answer is from the records.
+        Names relative to *path* must begin with *prefix*; without *prefix*, *path*
+        itself is included. *warns* issues a warning if listing is not granted, so that
+        the records answer.
         """
         written = self.client.written
         reason: PermissionError | None = None
@@ -187,7 +213,11 @@ class Lookup:
     def _recorded(
         self, path: str, prefix: str, reason: PermissionError, *, warns: bool
     ) -> Iterable[Info]:
-        """Raise *reason* if this process may have written more than is recorded."""
+        """Return the ``info`` of what is recorded below *path*, and record a blind look.
+
+        *reason* is the refusal of the listing. It is raised if this process may have
+        written more than is recorded, or with ``unknown="error"`` if there is a record.
+        """
         written = self.client.written
         if written.is_unrecorded(path, below=True):
             raise reason
@@ -206,7 +236,11 @@ class Lookup:
         *,
         in_thread: bool = False,
     ) -> bytes:
-        """Without GET, return the body that was kept; *in_thread*: it may be large."""
+        """Return bytes of an object like ``calls.read``.
+
+        If GetObject is not granted, the body that this process has kept is used.
+        *in_thread* means that a worker thread reads, because the object may be large.
+        """
         try:
             return await calls.read(
                 self.client, path, start, end, version, in_thread=in_thread
@@ -225,7 +259,14 @@ class Lookup:
             return len(body)
 
     def _kept(self, path: str, reason: PermissionError) -> bytes:
-        """Return the body that was kept in memory; raise *reason* or FileNotFoundError."""
+        """Return the body of an object of this process that was kept in memory.
+
+        Raises:
+            NotSignedError: this process wrote the object, but its body was not kept;
+                *reason* is the cause.
+            FileNotFoundError: *path* is a recorded directory.
+            OSError: the error of :meth:`blind`, if *path* is not recorded.
+        """
         written = self.client.written
         body = written.body(path)
         if body is not None:
@@ -252,7 +293,10 @@ class Lookup:
 
     @contextlib.contextmanager
     def changing(self, path: str) -> Iterator[None]:
-        """Own objects aside, replace NotSignedError by the error of :meth:`blind`."""
+        """Replace a NotSignedError of the block by the error of :meth:`blind`.
+
+        It is not replaced if this process wrote *path*, or may have written it.
+        """
         written = self.client.written
         try:
             yield
@@ -267,9 +311,9 @@ class Lookup:
     ) -> NoReturn:
         """Raise the error for an object that cannot be checked, because of *reason*.
 
-        FileNotFoundError is raised after one warning per bucket. If *path* may be an
-        object of this process that is no longer recorded, *reason* is raised instead.
-        *notes* False does not record a blind look.
+        FileNotFoundError is raised after one warning per bucket. PermissionError
+        (``_refuse``) is raised with ``unknown="error"``, or if *path* may be an object of
+        this process that is no longer recorded. *notes* False records no blind look.
         """
         if notes:
             self.client.written.note_blind_look(path)
@@ -293,7 +337,11 @@ class Lookup:
     def _list_blindly(
         self, path: str, reason: PermissionError, *, warns: bool = True
     ) -> None:
-        """Record that *path* was listed without a look, and warn; raise if that is refused."""
+        """Record a blind look below *path*, and warn once per bucket.
+
+        With ``unknown="error"``, raise PermissionError instead of the warning. *warns*
+        False does not warn. *reason* is the refusal of the listing.
+        """
         self.client.written.note_blind_look(f"{path}/")
         if self.client.options.unknown == "error":
             _refuse(path, reason)
@@ -308,7 +356,10 @@ class Lookup:
     async def _listed(
         self, path: str, prefix: str = "", *, delimiter: str = "/"
     ) -> AsyncIterator[Info]:
-        """Raise PermissionError here, not during the iteration."""
+        """Return the entries of a listing, whose first page is requested here.
+
+        So PermissionError is raised here, not during the iteration.
+        """
         bucket, key = split_path(path)
         within = f"{key}/{prefix}" if key else prefix
         entries = listing(self.client, bucket, within, delimiter=delimiter)
@@ -330,7 +381,15 @@ class Lookup:
     async def _alone(
         self, path: str, reason: PermissionError | None, *, warns: bool
     ) -> Info | None:
-        """Return an object, not a directory; *reason* is the refusal of a listing."""
+        """Return the ``info`` of the object *path*; None if there is none.
+
+        None also for a directory and for a bucket. *reason* is the refusal of a listing
+        of *path*, None if it was granted. After a refusal, a missing object is recorded
+        as a blind listing (``_list_blindly``, which gets *warns*).
+
+        Raises PermissionError with ``unknown="error"``, or if this process may have
+        written *path*.
+        """
         if not split_path(path)[1] and not self.client.written.receipt(path):
             return None
         with contextlib.suppress(FileNotFoundError):
@@ -346,7 +405,11 @@ class Lookup:
 
 
 def _refuse(path: str, reason: PermissionError) -> NoReturn:
-    """Raise the error that only the store can answer the question about *path*."""
+    """Raise PermissionError, because only the store knows about *path*.
+
+    It is *reason* if the store replied 403, otherwise a NotSignedError that names the
+    missing permission.
+    """
     if isinstance(reason, AccessDeniedError):
         raise reason
     action = getattr(reason, "action", None) or Action.HeadObject
@@ -377,7 +440,10 @@ async def _chained(
 async def _below(
     root: str, maxdepth: int | None, listed: AsyncIterator[Info]
 ) -> AsyncIterator[Info]:
-    """Yield what is to *maxdepth* levels below *root*, each directory once."""
+    """Yield the objects at most *maxdepth* levels below *root*, and their directories.
+
+    *maxdepth* None sets no limit. Each directory is yielded once.
+    """
     seen: set[str] = set()
     async for item in listed:
         name = item["name"]

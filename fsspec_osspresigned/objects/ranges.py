@@ -28,7 +28,7 @@ _is_range = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})").fullm
 class Version:
     """Version of an object that all ranges of one read must have; thread-safe.
 
-    Unknown properties are taken from the first reply.
+    If ETag or size is unknown, that of the first reply is taken.
     """
 
     etag: str = ""  # as the header has it
@@ -73,7 +73,10 @@ class MemorySink:
 
 @define(eq=False)
 class Range:
-    """One requested range of an object, and the sink that checks the reply."""
+    """One requested range of an object, and the sink of the reply.
+
+    It checks the reply, and hands its bytes to *sink*.
+    """
 
     path: str
     start: int  # with *stop* None, a negative number counts from the end
@@ -98,7 +101,11 @@ class Range:
         return {"Range": f"bytes={span}", **({"If-Match": etag} if etag else {})}
 
     def head(self, status: int, headers: Mapping[str, str]) -> None:
-        """Check that the reply has the accepted version and covers the range."""
+        """Check that the reply has the accepted version and covers the range.
+
+        Raises WholeError before the bytes of the whole object are received, unless
+        ``takes_whole`` accepts them.
+        """
         self.partial = status == HTTPStatus.PARTIAL_CONTENT
         if not self.partial:
             size = headers.get("content-length", "")
@@ -171,7 +178,12 @@ class MergedRange:
     pieces: tuple[RangePiece, ...]
 
     def joined(self, piece: RangePiece, gap: int, max_size: int) -> MergedRange | None:
-        """Extend it by *piece*, which begins later; None if *piece* is too far away."""
+        """Return this range extended by *piece*, which does not begin before it.
+
+        Return None if more than *gap* bytes are between them, or if both together have
+        more than *max_size* bytes. A range to the end of the object can always be
+        extended.
+        """
         if self.stop is not None:
             end = max(self.stop, piece.start if piece.stop is None else piece.stop)
             if piece.start - self.stop > gap or end - self.start > max_size:
@@ -192,11 +204,15 @@ class MergedRange:
 def merged(
     paths: Sequence[str], starts: Any, ends: Any, gap: int | None, max_size: int
 ) -> list[MergedRange]:
-    """Return the ranges to read for ``cat_ranges``, without empty ones.
+    """Return the ranges to read for ``cat_ranges``.
 
-    *starts* and *ends* are one value for all, or one for each of *paths*. Ranges at
-    most *gap* bytes apart are merged, up to *max_size* bytes or the size of the largest
-    piece; *gap* None merges none. Lists that differ in length raise ValueError.
+    *starts* and *ends* are one value for all, or one for each of *paths*. Lists that
+    differ in length raise ValueError.
+
+    Ranges of an object at most *gap* bytes apart are merged, up to *max_size* bytes; a
+    range to the end of the object is not counted beyond its start. Ranges with a
+    negative offset are never merged. *gap* None merges none, and keeps empty ranges,
+    which are otherwise left out.
     """
     count = len(paths)
     starts = list(starts) if isinstance(starts, Iterable) else [starts] * count

@@ -2,8 +2,8 @@
 
 Begin with ``upload``. ``plan`` decides how to split an object into parts,
 ``modes`` sends it in one request or in parts, and ``oss_calls`` calls the store.
-``writer`` is the file that ``open`` returns. ``journal`` keeps what a later process needs to
-resume an upload.
+``writer`` is the file that ``open`` returns. ``journal`` records what a later process
+needs to resume an upload.
 """
 
 from __future__ import annotations

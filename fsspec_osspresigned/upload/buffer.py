@@ -26,10 +26,10 @@ class PartBuffer:
     At most one of ``_room`` and ``free`` is positive: after a copy, the next copy is
     fast, and after a kept object, the next kept object.
 
-    All buffers may use *limit* bytes of *memory* together. *size_of* returns the size in
-    bytes of a part; *early* returns its smallest size if memory is short, or None if it
-    must have its planned size. *wait* waits until a condition holds, or no part of this
-    file is in flight.
+    All buffers of *memory* may use *limit* bytes together. *size_of* returns the size in
+    bytes of a part, by its number from 1. *early* returns the smallest size that the
+    part may have if memory is short, or None if it must have its planned size. *wait*
+    gets a condition, and returns when it holds, or no part of this file is in flight.
     """
 
     def __init__(
@@ -71,7 +71,10 @@ class PartBuffer:
         return self._max_kept - self.free
 
     def copy(self, data: memoryview | bytes, size: int) -> bool:
-        """Append a copy of *data*, *size* bytes; return False if they do not fit."""
+        """Append a copy of *data*, which has *size* bytes; return False if it does not fit.
+
+        False also means that ``fill`` must first make room, which may take memory.
+        """
         if not 0 < size <= self._room:
             return False
         end = self._end + size
@@ -82,10 +85,10 @@ class PartBuffer:
         return True
 
     def fill(self, view: memoryview, *, whole: int | None) -> int:
-        """Append some bytes of *view* and return how many; 0 if the part must be sent.
+        """Append some bytes of *view*, and return their number; 0 if the part must be sent.
 
-        If the part is not full then, memory is short: the caller sends the part with
-        the next ``lacking`` bytes of *view*, and waits until it is stored.
+        If it must be sent although it is not full, memory is short: the caller then
+        sends it with the next ``lacking`` bytes of *view*, and waits until it is stored.
 
         *whole* is the size of the immutable object that contains *view*; None if the
         bytes of *view* can change.
@@ -133,19 +136,22 @@ class PartBuffer:
         return body
 
     def close(self) -> None:
-        """Free the part and all buffers; those in flight are freed when they return."""
+        """Free the part and all idle chunks; those of parts in flight when they return."""
         self._closed = True
         self._account.filling = 0
         self._reset()
         self._free_idle()
 
     def end(self) -> None:
-        """Close, and count no memory any more, because the upload has ended."""
+        """Close the buffer after the end of the upload, and count none of its memory."""
         self.close()
         self._account.clear()
 
     def _make_free(self, size: int, lacking: int) -> bool:
-        """Lease memory for *size* more bytes that are kept; return False without room."""
+        """Lease memory to keep *size* more bytes without a copy; return False without room.
+
+        *lacking* is the number of bytes until the part is full.
+        """
         self._end_piece()
         short = size - (self._leased - self._kept)
         if short > 0:
@@ -175,7 +181,10 @@ class PartBuffer:
         return True
 
     def _take_room(self, min_size: int, max_size: int) -> int:
-        """Lease memory; return the number of bytes, 0 if there is no room."""
+        """Lease memory for *min_size* to *max_size* bytes; return how many, 0 without room.
+
+        Without room, first wait for parts of this file.
+        """
         doubled = min(max_size, max(_FIRST, self.held, min_size))
         usual = doubled if self.number == 1 else max_size
         if not self._reserve(usual):
@@ -187,7 +196,10 @@ class PartBuffer:
         return usual
 
     def _take_min(self, size: int, lacking: int) -> int:
-        """Lease memory although there is no room; 0 if the part can be sent instead."""
+        """Lease memory beyond the limit, and return how many bytes.
+
+        Return 0 if the part, with the next *size* bytes, is large enough to be sent.
+        """
         early = self._early(self.number)
         if early is None:
             taken = min(lacking, max(_FIRST, self.held))

@@ -154,7 +154,10 @@ def _part(line: bytes, head: JournalHead) -> JournalPart | None:
 
 
 def read(place: str, limit: int = _LIMIT) -> bytes | None:
-    """Return the bytes of a regular file of up to *limit* bytes; None if it is missing."""
+    """Return the bytes of the regular file *place*; None if it is missing.
+
+    Raises OSError if it cannot be read, or has more than *limit* bytes.
+    """
     try:
         descriptor = open_regular(place, os.O_RDONLY | NOFOLLOW)
     except FileNotFoundError:
@@ -190,7 +193,10 @@ class HeldJournal:
         return self.place.removesuffix(SUFFIX) + _LOCK
 
     def lock(self) -> None:
-        """Raise LockedError if another process has the journal."""
+        """Lock the journal; raise LockedError if another process keeps it locked.
+
+        Two short waits let a listing of the journals end.
+        """
         for delay in _LOCK_DELAYS:
             with contextlib.suppress(LockedError):
                 self._lock = FileLock.take(self.lock_place)
@@ -199,7 +205,13 @@ class HeldJournal:
         self._lock = FileLock.take(self.lock_place)
 
     def acquire(self) -> Self:
-        """Lock the journal and read its content; raises like ``Checkpoint.hold``."""
+        """Lock the journal, read its content into ``record``, and return the object.
+
+        An OSError of the disk is logged, and the upload goes on without a journal.
+
+        Raises:
+            CheckpointInUseError: another process or thread has the journal.
+        """
         try:
             self.lock()
             data = read(self.place)
@@ -352,7 +364,10 @@ class Checkpoint:
         return HeldJournal(path, self._place(path, source)).acquire()
 
     def hold_name(self, name: str) -> HeldJournal:
-        """Like :meth:`hold`, by the file name that :meth:`found` returned."""
+        """Return the locked journal with the file name *name*, which :meth:`found` gave.
+
+        Raises CheckpointInUseError like :meth:`hold`.
+        """
         return HeldJournal(name, str(self.directory / name)).acquire()
 
     def has(self, path: str, source: str) -> bool:
@@ -363,7 +378,7 @@ class Checkpoint:
         return str(self.directory / hashlib.sha256(name).hexdigest()[:32]) + SUFFIX
 
     def found(self) -> Iterator[FoundJournal]:
-        """Yield all journals in the directory, including unreadable ones."""
+        """Yield all journals in the directory, including unreadable ones and those in use."""
         for name in sorted(os.listdir(self.directory)):
             if name.endswith(SUFFIX):
                 yield self._read(name)

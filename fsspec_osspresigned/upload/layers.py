@@ -112,9 +112,9 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
         return view.nbytes
 
     def flush(self) -> None:
-        """Flush nothing, because flushing a codec makes the compressed data larger.
+        """Raise the first failure of the upload; write nothing.
 
-        Raises the first failure of the upload.
+        To flush a codec would make the compressed data larger.
         """
         self._inner.flush()
 
@@ -143,7 +143,10 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
                 self._drop_codec()
 
     def _finish(self) -> None:
-        """Write the end of the compressed stream, once; publish nothing if that fails."""
+        """Write the end of the compressed stream to the file below; idempotent.
+
+        If that fails, the upload is discarded, and the error raised.
+        """
         if self._ended:
             return
         self._ended = True
@@ -166,7 +169,10 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
 
 
 class TextWriter(_Layer, io.TextIOWrapper):
-    """Text layer of a file; an exception in its ``with`` block discards the file."""
+    """Text layer on the file *binary*, which ``close`` closes and publishes, too.
+
+    An exception in its ``with`` block discards the file below.
+    """
 
     def __init__(
         self, binary: PresignedWriter | ChainedWriter, **text_options: Any

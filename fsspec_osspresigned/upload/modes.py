@@ -45,9 +45,10 @@ _MAX_AHEAD = 2  # parts that progress may be before the journal
 
 
 class ConfirmedProgress:
-    """Progress that is at most *max_ahead* bytes before the parts in the journal.
+    """Reports progress that is at most *max_ahead* bytes ahead of the journal.
 
-    So a bar does not show what a killed process would lose.
+    So a progress bar shows little more than what a killed process would keep: the parts
+    in the journal.
     """
 
     def __init__(self, report: Callable[[int], None], max_ahead: int) -> None:
@@ -74,7 +75,10 @@ class ConfirmedProgress:
 
 
 def as_failure(error: BaseException, path: str) -> Exception:
-    """Return what an upload of *path* raises from now on, because of *error*."""
+    """Return the exception that later calls of an upload of *path* raise after *error*.
+
+    It is *error* itself, or UploadDiscardedError if *error* is an interrupt.
+    """
     if isinstance(error, Exception):
         return error
     cause = error.error if isinstance(error, CarriedError) else error
@@ -84,9 +88,9 @@ def as_failure(error: BaseException, path: str) -> Exception:
 
 @define
 class ExpiryWatch:
-    """Estimate of when an upload ends; warns once if its URLs expire sooner.
+    """Estimates when an upload will end, and warns once if its URLs expire before.
 
-    For uploads whose URLs were all signed in advance.
+    It is for uploads whose URLs were all signed in advance.
     """
 
     path: str
@@ -100,7 +104,10 @@ class ExpiryWatch:
     _sent: int = field(init=False, default=0)
 
     def add(self, count: int) -> None:
-        """Count sent bytes, and warn if the URLs will expire too early; on the loop."""
+        """Count sent bytes, and log a warning if the URLs will expire too early.
+
+        Only the thread of the engine's loop may call it.
+        """
         self._sent += count
         spent = self.clock() - self._started
         if self.size is None or self.expires_at is None or spent < _WARMED_UP:
@@ -161,7 +168,7 @@ class ReceiptBuilder:
 
     @property
     def stored_numbers(self) -> str:
-        """Such as ``1-12, 14``; may be empty."""
+        """The numbers of the stored parts as text, such as ``1-12, 14``; may be empty."""
         spans: list[list[int]] = []
         for number in sorted(self._stored):
             if spans and spans[-1][1] == number - 1:
@@ -261,7 +268,7 @@ class SinglePut:
         self.bodies += 1
 
     async def wait(self) -> None:
-        """Raise an error if the size is not permitted."""
+        """Raise the signer's error if the policy of a form does not permit the size."""
         calls, action = self._job.calls, self._job.plan.action
         if action.spec.form:
             known = calls.target.put_operation(self.body.size, action)
@@ -280,7 +287,7 @@ class SinglePut:
 
 
 class SpooledPut(SinglePut):
-    """Upload in one call of a stream that is first written to an unnamed file."""
+    """Upload in one call of a stream, which is first written to an unnamed local file."""
 
     def __init__(self, job: UploadJob) -> None:
         super().__init__(job)
@@ -303,8 +310,8 @@ class SpooledPut(SinglePut):
 class Multipart:
     """Multipart upload, whose parts are tasks of the engine.
 
-    *resumption* None begins a new upload that has no journal. The first ``failure`` of a
-    part cancels the others.
+    *resumption* has the journal of the upload; None means an upload without a journal.
+    The first failure of a part cancels the others, and becomes ``failure``.
     """
 
     body = EMPTY
@@ -333,7 +340,10 @@ class Multipart:
         self._prefetcher: Prefetcher | None = None
 
     async def begin(self) -> None:
-        """Initiate the upload unless it exists; NotSignedError if not granted."""
+        """Initiate the upload, unless its owner or an earlier process has initiated it.
+
+        Raises NotSignedError if a multipart upload is not granted.
+        """
         job, client = self._job, self._calls.client
         host = ""
         resumption = self._resumption
@@ -358,10 +368,10 @@ class Multipart:
         )
 
     async def add(self, body: Body) -> None:
-        """Send *body* as the next part; waits while too many are in flight.
+        """Begin to send *body* as the next part; first wait while too many are in flight.
 
-        If memory is short, parts that hold memory are sent one by one. Raises the first
-        failure of any part.
+        If memory is short, a part that holds memory waits until there is memory again,
+        or no other part is in flight. Raises the first failure of any part.
         """
         memory = memory_budget()
         while self.in_flight and (
@@ -453,7 +463,12 @@ class Multipart:
         return receipt.build(reply, size, crc, verified, self.upload_id)
 
     async def discard(self, reason: BaseException | None, *, once: bool) -> None:
-        """Abort the multipart upload, unless it is the owner's or can be resumed."""
+        """Abort the multipart upload, unless it is the owner's or can be resumed.
+
+        The option ``abort_map_uploads`` aborts the owner's, too. *reason* is the error
+        that ended the upload, which gets a note if parts are kept; None if there is
+        none. With *once*, a failed abort is not retried.
+        """
         if not self.upload_id or self._is_discarded:
             return
         self._is_discarded = True

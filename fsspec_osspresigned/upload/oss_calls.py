@@ -45,8 +45,8 @@ CALLBACK_FAILED = 203
 class OSSCalls:
     """Calls to the store for one object, with the checks of their replies.
 
-    The argument *prefetcher* of its methods signs the first try; None uses the client's
-    signer.
+    The kind of checksum that methods return is ``crc64``, ``md5`` or ``none``. Their
+    argument *prefetcher* signs the first try of a call; None uses the client's signer.
     """
 
     client: Client
@@ -61,7 +61,7 @@ class OSSCalls:
         prefetcher: Prefetcher | None = None,
         action: Action = Action.PutObject,
     ) -> tuple[Reply, str]:
-        """Store *body* by one call, *action*; return the reply and the checksum kind.
+        """Store *body* by the call *action*; return the reply and the kind of checksum.
 
         Raises:
             IntegrityError: the store published other bytes than were sent.
@@ -86,7 +86,7 @@ class OSSCalls:
         body: Body,
         prefetcher: Prefetcher | None = None,
     ) -> tuple[PartReceipt, str, Reply]:
-        """Send one part; return the stored part, the checksum kind, and the reply."""
+        """Send one part; return its receipt, the kind of checksum, and the reply."""
         operation = self.target.part_operation(upload_id, number, body.size)
         reply, verified = await self._send(operation, body, prefetcher)
         part = part_receipt(operation, body.size, reply.etag, reply.crc64)
@@ -140,9 +140,9 @@ class OSSCalls:
     async def initiate(
         self, prefetcher: Prefetcher | None = None, part_count: int | None = None
     ) -> tuple[str, str]:
-        """Begin a multipart upload; return its upload ID, and the host of its store.
+        """Begin a multipart upload; return its ID, and host and port of its store.
 
-        *part_count* is the number of its parts; None if it is unknown.
+        *part_count* is the number of parts that will follow; None if it is unknown.
         """
         last = self.target.operation(Action.CompleteMultipartUpload)
         operation = evolve(
@@ -168,9 +168,11 @@ class OSSCalls:
         crc: int | None,
         granted: MultipartGrant,
     ) -> tuple[Reply, str]:
-        """Publish *parts* as one object; return the reply and the checksum kind.
+        """Publish *parts* as one object; return the reply and the kind of checksum.
 
-        *crc* is the CRC-64 of the whole object; None compares nothing.
+        *crc* is the CRC-64 of the whole object; None compares nothing. If *granted* says
+        that the signed call takes no list of parts, it publishes all stored parts. They
+        are then first compared with *parts*, if ListParts is signed, too.
 
         Raises:
             IntegrityError: the published object has other bytes; or the stored parts
@@ -228,9 +230,10 @@ class OSSCalls:
     ) -> bool:
         """Abort the multipart upload, which removes its parts.
 
-        A failure is logged with the upload ID. With *once*, a failed call is not retried,
-        for a process that is ending. Returns False if the upload was begun at *host*, and
-        another store replied NoSuchUpload; True otherwise, even after a failure.
+        A failure is logged with the upload ID, and not raised. With *once*, a failed call
+        is not retried, for a process that is ending. *host* is where the upload was
+        begun, empty if unknown: if another host replies NoSuchUpload, False is returned.
+        In all other cases True is returned, even after a failure.
         """
         path = self.target.path
         operation = self.target.operation(
@@ -263,10 +266,12 @@ class OSSCalls:
         md5: Callable[[], str] | None = None,
         upload_id: str = "",
     ) -> tuple[Reply, str]:
-        """Return the reply that shows that the object was stored in spite of *error*.
+        """Find out whether the object was stored in spite of *error*.
 
-        Sends HeadObject; if that fails in a multipart upload, also ListParts. *crc* is
-        None if it was not computed. *md5* computes that of one PUT, if it is needed.
+        Return the reply to HeadObject that proves it, and the kind of checksum. *crc* is
+        None if it was not computed. *md5* computes the MD5 of a single PUT, if it is
+        needed. If HeadObject fails for a multipart upload, ListParts tells whether the
+        upload is still open, so not completed.
 
         Raises:
             OutcomeUnknownError: no granted call can check the object.
@@ -327,7 +332,7 @@ def document(
 def part_receipt(
     operation: Operation, size: int, etag: str, crc: int | None
 ) -> PartReceipt:
-    """Raise IntegrityError if the reply has no ETag."""
+    """Return the receipt of a stored part; raise IntegrityError without an *etag*."""
     number = operation.part_number or 0
     if not etag:
         msg = f"the reply to part {number} has no ETag, which Complete needs"
@@ -336,7 +341,7 @@ def part_receipt(
 
 
 def listed_parts(listing: Element) -> list[PartReceipt]:
-    """Raise ValueError if a part has no number or size."""
+    """Return the parts in a reply to ListParts; ValueError without a number or size."""
     return [
         PartReceipt(
             part_number=int(part.findtext("PartNumber", "")),
@@ -349,7 +354,7 @@ def listed_parts(listing: Element) -> list[PartReceipt]:
 
 
 def is_elsewhere(error: UploadNotFoundError, host: str) -> bool:
-    """Return whether *error* is from another store than *host*."""
+    """Return whether *error* is from another host than *host*; False if one is unknown."""
     return bool(host and error.host) and error.host != host
 
 
@@ -395,7 +400,11 @@ def _compared(
 
 
 def _completed(reply: Reply, operation: Operation, target: Target) -> Reply:
-    """Return *reply* with the ETag, which some stores send only in the body."""
+    """Check the reply to CompleteMultipartUpload, and return it with its ETag.
+
+    Some stores send the ETag only in the body. Raises OSSPresignedError for an error
+    document after a 200, and NetworkError for a reply that confirms nothing.
+    """
     text = reply.body.lstrip()
     is_json = text.startswith(b"{")  # a callback server answers in OSS's place
     if reply.status != CALLBACK_FAILED and not is_json and b"<Error>" in text[:512]:

@@ -70,7 +70,7 @@ class UploadPlan:
         return min(self.part_size << doublings, MAX_PART)
 
     def early_size(self, number: int) -> int | None:
-        """Return the smallest size in bytes of part *number* if memory is short.
+        """Return the smallest size in bytes that part *number* may have if memory is short.
 
         None means that the part must have its planned size.
         """
@@ -81,7 +81,10 @@ class UploadPlan:
         return self.min_part if number <= _SMALL_PARTS else max(MIB, self.min_part)
 
     def cut(self, size: int | None) -> Iterator[tuple[int, int]]:
-        """Yield number and size in bytes of each part; *size* None yields all possible."""
+        """Yield number and size in bytes of each part of an object of *size* bytes.
+
+        *size* None, for a stream, yields all parts that it may have.
+        """
         remaining = size
         for number in range(1, self.max_parts + 1):
             part = self.size_of(number)
@@ -105,9 +108,9 @@ def plan_for(
     """Return the plan for an object of *size* bytes; None stands for a stream.
 
     Without the option ``part_size``, larger objects have larger parts, up to 8 MiB, or
-    up to 32 MiB with *large_parts*. The network *link*, if it is known and neither
-    options nor grant fix the part size, replaces this rule: the plan is then the one
-    with the shortest estimated time.
+    up to 32 MiB with *large_parts*. If the network *link* is known, and neither options
+    nor grant fix the part size, the plan is instead the one with the shortest estimated
+    time.
 
     Raises:
         ConfigurationError: the granted requests cannot store the object; the message
@@ -151,7 +154,12 @@ def plan_for(
 def _fitted(
     size: int, options: Options, parts: MultipartGrant, link: Link
 ) -> UploadPlan | None:
-    """Return the plan with the shortest estimated time on *link*, or None."""
+    """Return the plan with the shortest estimated time on *link*.
+
+    Of plans that take almost as long, the one with the fewest requests is chosen. Return
+    None if options or grant fix the parts. Return None also up to the threshold, until a
+    multipart upload has begun on *link*.
+    """
     is_fixed = options.part_size or options.multipart_threshold or parts.part_size
     if is_fixed or parts.is_owners:
         return None
@@ -188,7 +196,10 @@ def _fitted(
 
 
 def limit_of(action: Action, largest: int | None = None) -> str:
-    """Return a text with the largest permitted body of *action*, or with *largest*."""
+    """Return a text for errors that tells the largest body of *action*.
+
+    That is *largest* bytes; None stands for the limit of OSS.
+    """
     name = "the form of a grant" if action.spec.form else "one PUT"
     maximum = action.spec.largest if largest is None else largest
     room = " (5 GiB with its fields)" if maximum == MAX_POST_OBJECT else ""
@@ -272,7 +283,10 @@ async def granted(client: Client, path: str) -> Grant:
 
 
 async def first_request(client: Client, target: Target, size: int) -> Operation:
-    """Return the first request of an upload of *size* bytes; raises as ``plan_for``."""
+    """Return the first request of an upload of *size* bytes, not yet signed.
+
+    Raises like ``plan_for``.
+    """
     grant = await granted(client, target.path)
     if plan_for(grant, client.options, size, path=target.path).multipart:
         return target.initiate_operation()
@@ -320,7 +334,10 @@ def check_plan(
 def needed_requests(
     target: Target, grant: Grant, plan: UploadPlan, size: int | None
 ) -> Iterator[Operation]:
-    """Yield the requests that the upload needs, or may need if it is a stream."""
+    """Yield requests that the upload needs, to check that they are granted.
+
+    A stream may need them; its *size* is None. Parts are represented by the first one.
+    """
     # A form of known size is judged where it is signed, right before it is sent.
     is_form = plan.action.spec.form and size is not None
     if grant.single and not plan.multipart and not is_form:

@@ -44,7 +44,7 @@ _log = logging.getLogger(__name__)
 
 @frozen(kw_only=True)
 class UploadEvent:
-    """An upload was resumed, or ended early and can be resumed."""
+    """Event for listeners: an upload was resumed, or has ended early and can be resumed."""
 
     kind: Literal["resumed", "kept"]  # kept: the stored parts wait for a later process
     path: str  # ``bucket/key``
@@ -77,11 +77,12 @@ class Listing:
 def agreed(
     kept: Mapping[int, JournalPart], listing: Listing, head: JournalHead
 ) -> dict[int, JournalPart]:
-    """Return the parts that are stored according to the journal and the store.
+    """Return the parts that need not be sent again, by number.
 
-    *kept* is from the journal. A part counts if both agree, or if the store could not
-    list parts. A part that only the store has counts if its CRC-64 is known, because
-    the process may have been killed before it wrote the journal.
+    *kept* are those of the journal. Such a part counts if the listing has the same part,
+    or is incomplete and ends before it. Any other part in the listing counts if it has
+    the planned size and the store reports its CRC-64, because the process may have been
+    killed before it wrote the journal.
     """
     last = max(listing.parts, default=0)
     stored: dict[int, JournalPart] = {}
@@ -120,7 +121,14 @@ def is_stale(error: BaseException | None) -> bool:
 async def list_parts(
     client: Client, target: Target, upload_id: str, *, page_size: int = 1000
 ) -> Listing:
-    """Return the stored parts of an upload, *page_size* with each request."""
+    """Return the stored parts of an upload; each request lists *page_size* of them.
+
+    The list is incomplete if only the request for its first page is signed.
+
+    Raises:
+        NotSignedError: ListParts is not granted.
+        UploadNotFoundError: the upload was completed, aborted or expired.
+    """
     parts: dict[int, PartReceipt] = {}
     marker = 0
     while True:
@@ -150,7 +158,11 @@ async def list_parts(
 
 
 class Resumption:
-    """Journal and stored parts of a resumable upload, locked until ``release``."""
+    """Journal and stored parts of a resumable upload.
+
+    The journal is locked for this process until ``release``. *on_event* is called when
+    the upload is resumed, and when its parts are kept for a later process.
+    """
 
     def __init__(
         self,
@@ -166,7 +178,11 @@ class Resumption:
     async def find(self, client: Client, target: Target) -> bool:
         """Resume the upload in the journal, or abort it and start over.
 
-        Returns False if the upload is in another store, so its journal is kept.
+        Returns True if the journal can be used for this upload, also if it is new.
+        Returns False if it belongs to an upload in another store, and must be kept.
+
+        Raises:
+            UploadNotFoundError: the owner initiated the upload, which no longer exists.
         """
         record = self._held.record
         if record is None:
@@ -207,7 +223,10 @@ class Resumption:
             self._held.create(self._head)
 
     def stored_part(self, number: int, body: Body) -> JournalPart | None:
-        """Return part *number* if it is stored with the bytes of *body*."""
+        """Return part *number* if it is stored with the bytes of *body*; otherwise None.
+
+        It reads *body*, to compare the CRC-64.
+        """
         kept = self.kept.get(number)
         if kept is not None and crc_of(body) != kept.part.crc64:
             _log.warning(
@@ -228,7 +247,11 @@ class Resumption:
         self._held.remove()
 
     def keeps_parts(self, error: BaseException | None) -> bool:
-        """Return whether the stored parts are kept; if so, add a note to *error*."""
+        """Return whether the stored parts are kept for a later process after *error*.
+
+        If so, *error* gets a note, and the listener is called. If *error* means that the
+        upload can never be resumed, its journal is removed.
+        """
         gone = error.__context__ if isinstance(error, OutcomeUnknownError) else error
         in_other_store = isinstance(gone, UploadNotFoundError) and is_elsewhere(
             gone, self._head.host
@@ -285,7 +308,11 @@ def reason_to_start_over(old: JournalHead, new: JournalHead) -> str | None:
 async def _start_over(
     held: HeldJournal, client: Client, target: Target, reason: str
 ) -> bool:
-    """Abort the journaled upload; return False if it is kept, as it is in another store."""
+    """Abort the upload in the journal and remove the journal; log *reason*.
+
+    Return False, and keep the journal, if the upload is in another store. An upload that
+    the owner initiated is not aborted.
+    """
     _log.warning("%s: starting over: %s", target.path, reason)
     if held.record is not None and not (head := held.record.head).owners:
         calls = OSSCalls(client, target)
@@ -306,7 +333,10 @@ def _log_kept(head: JournalHead) -> bool:
 
 
 def demands_of(headers: Mapping[str, str]) -> str:
-    """Return a digest of the required headers, whose values may be confidential."""
+    """Return a digest of the required headers for the journal.
+
+    The headers themselves may be confidential.
+    """
     lines = sorted(f"{name.lower()}:{value.strip()}" for name, value in headers.items())
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
@@ -318,14 +348,16 @@ async def resumption_of(
     source: Source,
     on_event: Callable[[UploadEvent], object] | None = None,
 ) -> Resumption | None:
-    """Return the resumption of an upload, locked until ``release``.
+    """Return the journal and the stored parts of an upload, locked until ``release``.
 
-    Returns None if *source* is not a local file that is sent in parts: a value in
-    memory is lost with its process, and a single PUT is sent again as a whole.
+    Returns None if the upload is not resumable: without the option ``checkpoint``, if
+    *source* is not a local file that is sent in parts, if the server cannot resume
+    uploads, or if the journal belongs to an upload in another store. If the file is now
+    sent in a single PUT, an earlier upload of it in parts is aborted.
 
     Raises:
         CheckpointInUseError: another process or thread runs this upload.
-        ConfigurationError: the directory cannot be used.
+        ConfigurationError: the directory of ``checkpoint`` cannot be used.
         UploadNotFoundError: the owner's multipart upload no longer exists.
     """
     client, target = calls.client, calls.target

@@ -56,7 +56,7 @@ _begun: ContextVar[tuple[Transaction, ...]] = ContextVar("osspresigned", default
 
 
 class HeldCopies:
-    """Copies of small objects: *limit* bytes in memory, others in an unnamed file."""
+    """Copies of small objects: up to *limit* bytes in memory, more in an unnamed file."""
 
     def __init__(self, limit: int = MEMORY) -> None:
         self._limit = limit
@@ -107,7 +107,7 @@ class _HeldObject:
 
 @frozen
 class _CancelledCall:
-    """A call of a transaction that was cancelled, in the place of its object *path*."""
+    """Stands in a transaction for an object whose call was cancelled, and makes it fail."""
 
     path: str
     receipt: None = None
@@ -134,10 +134,11 @@ def current(client: Client) -> Transaction | None:
 
 
 def around_duckdb(client: Client, path: str, call: NativeCall) -> Transaction | None:
-    """Return the transaction around DuckDB's statement *call*; None if there is none.
+    """Return the transaction around DuckDB's statement *call*, which writes *path*.
 
-    A thread of DuckDB has no context. DuckDB looks for the target of a statement in the
-    thread that runs it, so the transaction of *path* is the one in which it looked.
+    A thread of DuckDB has no context. But DuckDB first looks for the target of a
+    statement in the thread that runs it, so *path* belongs to the transaction in which
+    DuckDB looked for it. Return None if there is none, or more than one.
     """
     if call.frame:
         return current(client)
@@ -155,11 +156,12 @@ def around_duckdb(client: Client, path: str, call: NativeCall) -> Transaction | 
 
 @define(eq=False)
 class DuckDBFiles:
-    """Files of a transaction that DuckDB writes.
+    """Files that DuckDB writes in a transaction.
 
     If a statement fails, DuckDB closes its file as usual, looks for it, and deletes it.
-    If the target of a statement exists, DuckDB writes ``tmp_NAME`` and renames it. Such
-    a file is added under the name of the target, because parts cannot be renamed.
+    If the target of a statement exists, DuckDB writes ``tmp_NAME`` and renames that. The
+    transaction then holds the file under the name of the target, because an upload that
+    has begun cannot be renamed.
     """
 
     looks: dict[str, NativeCall] = field(factory=dict)
@@ -187,7 +189,10 @@ class DuckDBFiles:
         return target if target in self.looks else path
 
     def rename(self, path: str, target: str) -> bool:
-        """Return whether *path* is a file that was added as *target*."""
+        """Note that DuckDB renames *path*; return whether it is held as *target*.
+
+        If False, it is no file of this transaction.
+        """
         known = self.targets.get(path) == target
         if known:
             del self.targets[path]
@@ -195,10 +200,11 @@ class DuckDBFiles:
 
 
 class Transaction:
-    """Collects objects, and at the end publishes all of them or none.
+    """Collects objects, and publishes them at its end; none of them after an exception.
 
-    Nested blocks form one transaction: everything is published at the outermost end,
-    and an exception that leaves an inner block discards the objects of that block.
+    If publishing itself fails, some of them may be published (``complete``). Nested
+    blocks form one transaction: everything is published at the outermost end, and an
+    exception that leaves an inner block discards the objects of that block.
 
     Attributes:
         files: objects that wait to be published.
@@ -262,10 +268,11 @@ class Transaction:
         have the same path, the last one wins.
 
         Raises:
-            UploadErrors: some objects were published and some were not; ``.receipts``,
-                ``.failures`` and ``.discarded`` list them.
-            UploadDiscardedError: a file was still open; nothing was published.
-            Exception: a failure before the first object was published.
+            UploadErrors: several objects failed, or some were published before one
+                failed; ``.receipts``, ``.failures`` and ``.discarded`` list them.
+            UploadDiscardedError: the only failure was a file that was still open;
+                nothing was published.
+            Exception: any other single failure, if nothing was published.
         """
         if not self.under_way:
             return
@@ -295,7 +302,10 @@ class Transaction:
                 _begun.set(_under_way())
 
     def _end_block(self, *, keep: bool = False) -> list[Pending]:
-        """End the innermost block; remove and return its objects, unless *keep*."""
+        """End the innermost block; remove its objects from the transaction, return them.
+
+        With *keep*, leave them in the transaction, and return none.
+        """
         with self._lock:
             mark = self._marks.pop()
             if keep:
@@ -305,7 +315,7 @@ class Transaction:
             return files
 
     def add(self, file: Pending) -> None:
-        """Add an open upload, to be published at the end."""
+        """Add an upload that is not published yet; the end of the transaction does so."""
         with self._lock:
             self.files.append(file)
 
@@ -316,10 +326,10 @@ class Transaction:
     async def add_source(
         self, target: Target, source: Source, context: TransferContext = ALONE
     ) -> None:
-        """Send *source* without publishing it; *source* is not needed afterwards.
+        """Add the object *target* with the bytes of *source*.
 
         The parts of a large object are sent now. A small object is copied, and sent at
-        the end. Raises like :func:`upload_source`.
+        the end. So *source* may change afterwards. Raises like :func:`upload_source`.
         """
         upload = await Upload.begin(
             self.client, target, size=source.size, context=context
@@ -351,13 +361,19 @@ class Transaction:
             return any(file.path == path for file in self.files)
 
     def duckdb_looks(self, path: str, call: NativeCall) -> bool:
-        """Return whether DuckDB, which looks for *path*, wrote it in this transaction."""
+        """Record that DuckDB looks for *path*; return whether it wrote it before.
+
+        That is, whether the transaction holds a file that DuckDB has opened as *path*.
+        """
         self.duckdb.looks[path] = call
         target = self.duckdb.targets.get(path, path)
         return target in self.duckdb.opened and self.holds(target)
 
     def duckdb_removes(self, path: str, call: NativeCall) -> bool:
-        """Discard the file *path* and return True, if DuckDB's statement *call* wrote it."""
+        """Discard the file *path* if DuckDB's statement *call* wrote it, and return True.
+
+        Otherwise do nothing, and return False.
+        """
         if self.duckdb.looks.get(path) != call:
             return False
         target = self.duckdb.targets.pop(path, path)

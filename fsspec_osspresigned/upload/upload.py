@@ -68,7 +68,7 @@ _POLL_INTERVAL = 0.5  # seconds after which a discard checks whether the process
 
 @frozen(kw_only=True)
 class TransferContext:
-    """Prefetcher and listeners of a transfer."""
+    """What a caller adds to an upload: a prefetcher, and listeners for its progress."""
 
     # Signs the first request together with those of others; None uses the client's signer.
     prefetcher: Prefetcher | None = None
@@ -95,7 +95,7 @@ async def upload_source(
     Raises:
         ConfigurationError, NotSignedError: the grant does not permit this upload;
             nothing was sent.
-        CheckpointInUseError: another process runs this upload.
+        CheckpointInUseError: another process or thread runs this upload.
         OSSPresignedError: the source changed while it was read, or could not be stored.
     """
     try:
@@ -240,17 +240,21 @@ class Upload:
         size: int | None = None,
         context: TransferContext = ALONE,
     ) -> Self:
-        """Return an upload to *target*; asks the signer for its grant, sends nothing.
+        """Return an upload to *target*, after asking the signer what it grants.
 
-        *size* is in bytes; None stands for a stream. Raises like ``plan_for`` and
-        ``check_plan``.
+        Nothing is sent to the store. *size* is in bytes; None stands for a stream.
+        Raises like ``plan_for`` and ``check_plan``, and NotSignedError if a request that
+        the upload needs is not granted.
         """
         return cls(await _job_for(client, target, size, context=context))
 
     async def add(self, body: Body, *, more: bool = False) -> None:
         """Add the next bytes of the object; waits while too many parts are in flight.
 
-        *more* means that other bytes follow, so *body* is sent as a part at once.
+        *more* means that other bytes follow, so *body* is sent as a part at once. If no
+        multipart upload is granted, all bytes are instead written to a local file, which
+        ``finish`` sends in one call.
+
         *body* must not change until ``finish`` or ``discard`` returns, and must have
         the size of the plan unless it is the last. Raises the first failure of any
         part, and TooLargeError if the granted requests cannot hold all bytes.
@@ -339,10 +343,11 @@ class Upload:
         """Discard the upload: publish nothing, and remove the parts that were sent.
 
         Idempotent, and without effect after ``finish`` or in a forked child. A
-        ``finish`` under way is cancelled. Parts are kept if the owner began the upload,
-        or with a checkpoint. *reason* is the logged cause. *at_exit* is for a process
-        that ends: it limits the wait for parts to 3 seconds, and the abort is not
-        retried.
+        ``finish`` under way is cancelled. Parts are kept if the owner initiated the
+        upload, or if a journal lets a later process resume it. *reason* is the error
+        that ended the upload; it is logged, and gets a note if parts are kept. *at_exit*
+        is for a process that ends: it limits the wait for requests in flight to
+        3 seconds, and the abort is not retried.
         """
         if at_exit:
             self._discard_timeout = _TIMEOUT_AT_EXIT
@@ -396,7 +401,7 @@ class Upload:
         return self._client.options.max_memory
 
     def early_size(self, number: int) -> int | None:
-        """Like ``UploadPlan.early_size``, of the present plan."""
+        """Return ``early_size`` of the present plan, which may change when parts begin."""
         return self.plan.early_size(number)
 
     @property
@@ -405,7 +410,7 @@ class Upload:
         return self._over or os.getpid() != self._pid
 
     def abandon(self) -> None:
-        """Discard the upload from a finalizer, in the background."""
+        """Begin to discard the upload, and do not wait; a finalizer may call it."""
         if not self._ended and os.getpid() == self._pid:
             in_background(self.discard)
 
@@ -420,7 +425,10 @@ class Upload:
             await self.mode.add(body)
 
     async def _begin_multipart(self, first_of: int | None) -> bool:
-        """Begin the multipart upload; return False if only one PutObject is granted."""
+        """Begin the multipart upload; return False if only a single call is granted.
+
+        Raises NotSignedError if a single call cannot store the object either.
+        """
         single, multipart = self.mode, Multipart(self.job, self.resumption)
         self.mode = multipart  # before there is anything to abort
         abort_at_exit.add(self)

@@ -132,7 +132,7 @@ class PresignedWriter(io.BufferedIOBase):
         return f"write to {url}, a local file that is uploaded when it is closed"
 
     def writable(self) -> bool:
-        """Return True; raise like ``write`` if the file can no longer be written."""
+        """Return True, or raise like ``write`` if the file can no longer be written."""
         self.check_open()
         return True
 
@@ -142,16 +142,16 @@ class PresignedWriter(io.BufferedIOBase):
         return self.upload.receipt
 
     def tell(self) -> int:
-        """Return the bytes written so far."""
+        """Return the number of bytes written so far."""
         return self._sent + self._buffer.held
 
     @property
     def closed(self) -> bool:
-        """True if the file was closed, published or discarded.
+        """True once ``close``, ``commit`` or ``discard`` was called, even if it failed.
 
-        A failed file counts as open until ``close`` has raised, because
-        ``TextIOWrapper`` and others do not close a closed file, so would hide the
-        error.
+        After a failed write, the file counts as open until ``close`` has raised that
+        error, or ``discard`` was called. ``TextIOWrapper`` and others do not close a
+        closed file, and would hide the error.
         """
         return self._released
 
@@ -192,16 +192,18 @@ class PresignedWriter(io.BufferedIOBase):
         return size
 
     def flush(self) -> None:
-        """Send nothing, because bytes wait until their part is full.
+        """Raise the first failure of the upload; send nothing.
 
-        Raises the first failure of the upload.
+        Bytes wait until their part is full.
         """
         if self._failure is not None and not self._silent:
             raise self._failure
 
     @short_traceback
     def close(self) -> None:
-        """Publish the object; discard it if an exception is leaving the body.
+        """Publish the object, unless an exception is leaving the code that wrote it.
+
+        The module says how that is recognized. The file is then discarded.
 
         Raises:
             OSError: the upload failed; raised again by every later call.
@@ -238,7 +240,7 @@ class PresignedWriter(io.BufferedIOBase):
                 self._end()
 
     def note_discarded(self, error: BaseException) -> None:
-        """Add a note to *error*, which leaves the ``with`` block."""
+        """Add a note to *error*, which leaves the ``with`` block: nothing is published."""
         if self._state != "published" and error is not self._failure:
             error.add_note(
                 f"{self.path} was not published: an exception left its with block"
@@ -249,12 +251,16 @@ class PresignedWriter(io.BufferedIOBase):
             self.drop(self.upload.abandon)
 
     def _dealloc_warn(self, _: object) -> None:
-        """Publish nothing when the finalizer of a wrapper closes this file.
+        """Let the ``close`` that follows publish nothing, because a wrapper was dropped.
 
-        The finalizers of ``io.TextIOWrapper`` and ``io.BufferedWriter`` call this (CPython,
-        Modules/_io), then ``flush``, ``write`` and ``close``. The wrapper was never closed.
-        If a write had failed, the wrapper has lost its bytes, so the object would be
-        truncated. ``__del__`` discards the upload, unless the program holds the file.
+        The finalizer of an ``io.TextIOWrapper`` or ``io.BufferedWriter`` that was never
+        closed calls this, and then ``write``, ``flush`` and ``close`` (CPython,
+        Modules/_io). The wrapper may have lost bytes in a failed write, so its object
+        could be truncated.
+
+        Later bytes are ignored, and ``close`` makes the file a failed one. ``__del__``
+        then discards the upload; while the program holds the file, its methods raise.
+        Does nothing if the file is closed already.
         """
         if not self.closed:
             self._is_dropped = self._silent = True
@@ -278,7 +284,11 @@ class PresignedWriter(io.BufferedIOBase):
     # -- publishing ----------------------------------------------------------------------
 
     def wait_for_parts(self) -> None:
-        """Send everything without publishing; raises like ``commit``."""
+        """Wait until all parts of the closed file are stored, without publishing.
+
+        Raises UploadDiscardedError if the file is still open, and otherwise like
+        ``commit``.
+        """
         with self._lock:
             if self._state == "open" and self._failure is None:
                 raise UploadDiscardedError(
@@ -293,7 +303,8 @@ class PresignedWriter(io.BufferedIOBase):
         """Publish the object now, even while an exception is being handled.
 
         Raises:
-            OSError: the upload failed; nothing was published.
+            OSError: the upload failed. Nothing was published, unless the ``outcome`` of
+                the error says otherwise.
             ValueError: the file was discarded.
         """
         with self._lock:
@@ -310,11 +321,14 @@ class PresignedWriter(io.BufferedIOBase):
                 self._end_upload(None)
 
     def abandon(self) -> None:
-        """Begin to discard the upload, which ends a call that waits for it."""
+        """Begin to discard the upload, and do not wait; ends a call that waits for it."""
         self.upload.abandon()
 
     def give_up(self, error: BaseException) -> None:
-        """Record the first failure, after which nothing can be published."""
+        """Record *error* as the failure of the file, if it is the first; discard the upload.
+
+        Nothing can be published afterwards.
+        """
         # The error is kept, its frames are not: they would keep the parts.
         without_frames(error)
         if self._failure is None:
@@ -370,7 +384,10 @@ class PresignedWriter(io.BufferedIOBase):
                 self.commit()
 
     def _close_body(self) -> None:
-        """Send the last bytes; only ``commit`` or ``discard`` may follow."""
+        """Send the last bytes, or keep those of the only part for ``commit``.
+
+        Only ``commit`` or ``discard`` may follow.
+        """
         self._released = True
         try:
             if self._buffer.held:
@@ -403,7 +420,11 @@ class PresignedWriter(io.BufferedIOBase):
         raise leaving
 
     def drop(self, give_up: Callable[[], None]) -> None:
-        """Discard the unpublished file by calling *give_up*, and warn of it."""
+        """Discard the unpublished file, and warn that it was never closed or committed.
+
+        *give_up* discards the upload. Does nothing if the file was published or
+        discarded, or in a forked child.
+        """
         if self._state in ("published", "discarded") or os.getpid() != self._pid:
             return
         missing = "closed" if self._state == "open" else "committed"
@@ -434,8 +455,8 @@ class PresignedWriter(io.BufferedIOBase):
     def _send(self, view: memoryview) -> int:
         """Send the part, and return how many bytes of *view* were sent with it.
 
-        A part that is not full is sent because memory is short. It takes bytes of
-        *view* along without a copy, so it is stored when this returns.
+        A part that is not full is sent because memory is short. It then takes bytes of
+        *view* along without a copy, so this waits until it is stored.
         """
         size = min(self._buffer.lacking, view.nbytes)
         body = self._buffer.take(view[:size] if size else None)
