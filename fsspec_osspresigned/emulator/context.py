@@ -82,7 +82,11 @@ class CallContext:
         return self.bucket.find(self.call.key, self.call.parameters.get("versionId"))
 
     def check_exclusive(self) -> None:
-        """Refuse an exclusive call early, before its body, if the object exists."""
+        """Raise RefusedError if the call forbids overwriting and its object exists.
+
+        Handlers call it before they receive the body; :meth:`put` checks again. In a
+        bucket with versioning, it does nothing.
+        """
         self.bucket.check_free(self.call.key, exclusive=self.is_exclusive)
 
     def put(self, stored: StoredObject) -> StoredObject:
@@ -127,7 +131,11 @@ class CallContext:
     def after_callback(
         self, reply: EmulatorReply, wanted: Mapping[str, Any] | None
     ) -> EmulatorReply:
-        """Run the callback *wanted*; if it fails, the object stays stored."""
+        """Run the callback *wanted*, and return *reply* with its body.
+
+        None runs no callback. If it fails, RefusedError is raised, and the object stays
+        stored.
+        """
         if wanted is None:
             return reply
         headers = {n: v for n, v in reply.headers.items() if n != "Content-Type"}
@@ -220,7 +228,10 @@ def read_properties(call: Call) -> dict[str, str]:
 
 
 def traffic_limit(call: Call) -> float | None:
-    """Return the traffic limit of *call* in bytes per second; None if invalid."""
+    """Return the traffic limit of *call* in bytes per second.
+
+    None if it has none, or an invalid one.
+    """
     form = {} if call.form is None else call.form.fields
     places = form, call.headers, call.parameters
     text = next(filter(None, (place.get(TRAFFIC_LIMIT) for place in places)), "")
@@ -239,7 +250,10 @@ def check_traffic_limit(call: Call) -> None:
 
 
 def shown(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return those stored *headers* that GET and HEAD return."""
+    """Return the headers of GET and HEAD replies for the stored *headers*.
+
+    The ACL is left out, and tags are only counted.
+    """
     visible = {n: v for n, v in headers.items() if n not in (OBJECT_ACL, TAGGING)}
     if TAGGING in headers:
         visible["x-oss-tagging-count"] = str(len(_read_tags(headers[TAGGING])))

@@ -1,8 +1,8 @@
 """Faults: rules that make calls fail, and refusals on demand.
 
-The class :class:`Fault` defines the members of a rule: each has a default, a reader for
-the command line and a check. :mod:`.wire` implements the faults of connections. There is
-one refusal for each cause for which OSS refuses a call.
+The class :class:`Fault` defines the members of a rule: each has a default, a reader for the
+command line and a check. :mod:`.wire` implements the faults of connections. :data:`REASONS`
+has one refusal for each cause for which OSS refuses a call.
 """
 
 from __future__ import annotations
@@ -296,7 +296,7 @@ class Fault:
         return Refusal(status=self.status or status, code=code, message=message)
 
     def error(self, case: RefusedCall) -> RefusedError:
-        """Return the error to send to the refused call."""
+        """Return the error to send as the reply to *case*."""
         headers = {"Connection": "close"} if self.is_early and self.hang_up else {}
         usual = REASONS[self.refuse](case) if self.refuse else self.refusal
         refusal = evolve(
@@ -308,7 +308,11 @@ class Fault:
         return RefusedError(refusal, headers)
 
     def distort(self, reply: EmulatorReply) -> EmulatorReply:
-        """Return *reply* with the checksums that this fault falsifies or removes."""
+        """Return *reply* with the headers that this fault falsifies, removes or adds.
+
+        These are checksums, of which a false ETag is also in the body, and
+        ``Retry-After``.
+        """
         headers = dict(reply.headers)
         body = reply.body
         etag = headers.get("ETag")
@@ -356,14 +360,14 @@ class _FaultRule:
 
 
 class Faults:
-    """The active rules, in the order of addition."""
+    """The rules of an emulator, in the order of addition; for many threads."""
 
     def __init__(self) -> None:
         self._rules: list[_FaultRule] = []
         self._lock = threading.Lock()
 
     def add(self, *faults: Fault) -> None:
-        """Append *faults* to the active rules."""
+        """Append *faults* to the rules."""
         with self._lock:
             self._rules += map(_FaultRule, faults)
 

@@ -91,7 +91,7 @@ class IncomingForm:
     async def receive_file(self) -> MutableMapping[str, Any]:
         """Return the next bytes of the file as an ASGI message.
 
-        The last ones come only after the whole form.
+        The last bytes are returned only after the whole form has arrived.
         """
         data, more = await self._up_to_mark()
         if not more:
@@ -99,7 +99,10 @@ class IncomingForm:
         return {"type": "http.request", "body": data, "more_body": more}
 
     async def _finish(self) -> None:
-        """Read and ignore the fields after the file, as OSS does."""
+        """Read the form to its end; fields after the file are ignored, as by OSS.
+
+        RefusedError if there is a second file, or another Content-MD5.
+        """
         while await self._has_part():
             if (await self._read_head()).name == _FILE:
                 raise refused("IncorrectNumberOfFilesInPOSTRequest")
@@ -181,7 +184,10 @@ def _decoded(data: bytes) -> str:
 async def open_form(
     call: Call, body: IncomingBody, *, max_put: int
 ) -> tuple[Call, IncomingForm]:
-    """Return the call with the fields of the form in *body*, and the form."""
+    """Return the call with the fields of the form in *body*, and the form.
+
+    The form's file is not read yet. RefusedError if the fields are invalid.
+    """
     check_length(call, max_put)
     incoming = IncomingForm(body, call.headers)
     form = await incoming.read_fields()

@@ -83,11 +83,12 @@ def cut_page(
     passed: str,
     limit: int,
 ) -> tuple[list[str], list[str], str | None]:
-    """Return one page of *keys* (sorted): keys, common prefixes, and its last entry.
+    """Return one page of the sorted *keys*: its keys, its common prefixes, its end.
 
-    The page begins after the entry *after*. The third value is the entry after which
-    the next page begins; None at the end. If *passed*, the last entry of the page
-    before, is a common prefix, everything below it is skipped.
+    The page has at most *limit* entries, and begins after the entry *after*. Its end is
+    the entry after which the next page begins, or None if this page is the last one.
+    *passed* is the last entry of the page before. If that is a common prefix, all keys
+    below it are skipped.
     """
     listed: list[str] = []
     prefixes: list[str] = []
@@ -307,6 +308,6 @@ async def get_bucket_location(context: CallContext) -> EmulatorReply:
 
 
 async def get_bucket_acl(_: CallContext) -> EmulatorReply:
-    """Return the ACL, with which SDKs ask whether the bucket exists."""
+    """Return the ACL; SDKs send this call to ask whether the bucket exists."""
     content = {"Owner": OWNER, "AccessControlList": _PRIVATE}
     return xml_reply("AccessControlPolicy", content)

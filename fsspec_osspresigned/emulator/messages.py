@@ -109,7 +109,7 @@ class Call(Received):
 
     @property
     def content_length(self) -> int | None:
-        """Content-Length in bytes; None for a chunked body or without a body."""
+        """Content-Length in bytes; None if the header is missing or invalid."""
         return read_number(self.headers.get("content-length", ""))
 
 

@@ -87,7 +87,10 @@ def _headers(stored: StoredObject) -> dict[str, str]:
 
 
 def check_conditions(call: Call, stored: StoredObject, prefix: str = "") -> None:
-    """Refuse a call with 304 or 412 by its headers *prefix* + ``if-...``."""
+    """Raise RefusedError, 304 or 412, if a conditional header does not hold.
+
+    *prefix* begins the names of these headers: *prefix* + ``if-...``.
+    """
 
     def condition(name: str) -> str | None:
         return call.headers.get(f"{prefix}if-{name}")
@@ -122,7 +125,8 @@ def wanted_range(call: Call, size: int) -> tuple[int, int] | None:
     """Return start and end offset (exclusive) of a range; None for the whole object.
 
     For a range outside the object, OSS returns the whole object, unless standard
-    behavior is requested (API reference, GetObject, ``x-oss-range-behavior``).
+    behavior is requested (API reference, GetObject, ``x-oss-range-behavior``): then
+    RefusedError is raised.
     """
     match = _is_range(call.headers.get("range", "").replace(" ", ""))
     if not match or not (match[1] or match[2]):
@@ -143,7 +147,10 @@ def wanted_range(call: Call, size: int) -> tuple[int, int] | None:
 
 
 def copied_range(call: Call, size: int) -> tuple[int, int]:
-    """Return start and end offset (exclusive) of the bytes to copy."""
+    """Return start and end offset (exclusive) of the bytes to copy.
+
+    RefusedError for a range outside the source.
+    """
     text = call.headers.get("x-oss-copy-source-range")
     if text is None:
         return 0, size

@@ -134,7 +134,7 @@ class Emulator:
     style (``BUCKET.localhost:PORT``) and the host names in *cnames*.
 
     Args:
-        credentials: accepted access keys, the owner's first; None creates one.
+        credentials: accepted access keys, the owner's first; None uses a fixed one.
         buckets: names of the buckets that exist.
         root: directory of a disk store; None stores everything temporarily.
         region: region that V4 signatures must name; None accepts any.
@@ -275,7 +275,7 @@ class Emulator:
             self._server = None
 
     def close(self) -> None:
-        """Stop the server, and free the memory of its objects."""
+        """Stop the server, and remove its temporary files; a disk store stays."""
         self.stop()
         self.store.close()
 
@@ -301,7 +301,7 @@ def serve(
         port: TCP port; 0 lets the system choose a free port.
         out: stream to print to; None is standard output.
         stop: event that ends the emulator.
-        sts: lifetime of a temporary (STS) key in seconds; None creates a long-term key.
+        sts: lifetime of a temporary (STS) key in seconds; None uses a long-term key.
         options: arguments of :class:`Emulator`.
 
     Raises:

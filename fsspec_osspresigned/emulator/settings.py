@@ -35,7 +35,7 @@ _is_unreachable = re.compile(r"(https?://)?[a-z0-9.-]+\.invalid(:\d+)?(/.*)?").f
 
 
 def accept_callback(wanted: Mapping[str, Any]) -> bytes | None:
-    """Return the reply of a callback server; None, a failure, for hosts in ``.invalid``."""
+    """Return a callback server's reply; None, a failure, for hosts in ``.invalid``."""
     url = str(wanted["callbackUrl"]).split(";")[0]
     return None if _is_unreachable(url) else b'{"Status":"OK"}'
 
@@ -57,7 +57,10 @@ class EmulatorSettings:
         return self.region or DEFAULT_REGION
 
     def allowed(self, origin: str | None) -> str | None:
-        """Return Access-Control-Allow-Origin for *origin*; None if CORS refuses it."""
+        """Return Access-Control-Allow-Origin for *origin*; None if CORS refuses it.
+
+        None also for a request without an origin.
+        """
         if origin is None:
             return None
         return next((name for name in ("*", origin) if name in self.origins), None)

@@ -116,7 +116,10 @@ class Spool:
 
 
 class Folder:
-    """Directory of body files; those in *path* are kept, None is temporary."""
+    """Directory of body files.
+
+    *path* None is a temporary directory, which is removed by ``close`` or at exit.
+    """
 
     def __init__(self, path: Path | None = None) -> None:
         self._is_open = True
@@ -299,10 +302,11 @@ class Contents(Mapping[str, bytes]):
 
 
 class Store:
-    """Buckets of the emulator, for many threads; *root* None keeps them in memory.
+    """Buckets of the emulator, for many threads.
 
-    Two processes must not open the same *root*: the second would delete the bodies
-    that the first receives.
+    *root* is the directory of a disk store; None keeps objects in memory, and large
+    ones in temporary files. Two processes must not open the same *root*: the second
+    would delete the bodies that the first receives.
     """
 
     def __init__(self, root: Path | None = None) -> None:
@@ -327,7 +331,11 @@ class Store:
     def put(
         self, bucket: Bucket, stored: StoredObject, *, exclusive: bool = False
     ) -> StoredObject:
-        """Publish *stored* atomically, and return it with its version ID."""
+        """Publish *stored* atomically, and return it with its version ID.
+
+        With *exclusive*, RefusedError if the object exists, unless *bucket* has
+        versioning.
+        """
         with self._lock:
             bucket.check_free(stored.key, exclusive=exclusive)
             if bucket.versioned and stored.version_id is None:
@@ -343,7 +351,10 @@ class Store:
     def replace(
         self, bucket: Bucket, stored: StoredObject, before: StoredObject | None
     ) -> StoredObject:
-        """Publish *stored* if *before* is still the object; None means no object."""
+        """Publish *stored* if *before* is still the current object; else RefusedError.
+
+        *before* None means that there is no object.
+        """
         with self._lock:
             current = bucket.objects.get(stored.key)
             if current is not before:
@@ -360,7 +371,8 @@ class Store:
     ) -> StoredObject | None:
         """Delete an object or a version, and return it; None if it was missing.
 
-        A deletion without a version ID may store a delete marker, which is returned.
+        With versioning but no version ID, nothing is deleted: a delete marker is
+        stored, dated *now*, and returned.
         """
         with self._lock:
             if bucket.versioned and version_id is None:
@@ -414,10 +426,10 @@ def wrong_position(current: StoredObject | None) -> RefusedError:
 
 @define
 class _StoreLog:
-    """Log of a disk store: one JSON file for each object, upload and part.
+    """Records of a disk store: one JSON file for each object, upload and part.
 
-    Each file is replaced atomically, after the body file that it names. Without a root,
-    the log does nothing.
+    Each is written atomically, after the body file that it names. Without a root,
+    nothing is written or read.
     """
 
     root: Path | None

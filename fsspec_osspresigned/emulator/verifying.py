@@ -77,7 +77,10 @@ def verify(
 
 
 class RefusedSignature(Exception):  # noqa: N818 - an answer, not a fault
-    """Control-flow exception; *ec* may be the last digits of ``0002-00000...`` only."""
+    """Control-flow exception: the signature is refused.
+
+    *ec* may be only the last digits of an EC that begins with ``0002-00000``.
+    """
 
     def __init__(
         self,
@@ -376,7 +379,10 @@ def verify_policy(
     now: float,
     regions: Container[str] | None = None,
 ) -> Refusal | None:
-    """Return why OSS would refuse a form's signature, or None. Conditions are not checked."""
+    """Return why OSS would refuse a form's signature, or None if it is valid.
+
+    The conditions of the policy are not checked.
+    """
     fields = lower_names(fields)
     is_v4 = "x-oss-signature-version" in fields
     check = partial(_check_v4, regions=regions) if is_v4 else _check_v1
@@ -448,7 +454,10 @@ def verify_call(
     now: float,
     regions: Container[str] | None = None,
 ) -> Refusal | None:
-    """Like :func:`verify`, also for a form; the size of its file is not checked."""
+    """Return why OSS would refuse *call*, also if it is a form; None if it is valid.
+
+    Of a form, signature and conditions are checked, but not the size of its file.
+    """
     if call.form is None:
         return verify(call, find=find, now=now, regions=regions)
     if SIGNATURE_FIELDS.isdisjoint(call.form.fields):
@@ -458,7 +467,10 @@ def verify_call(
 
 
 def size_range(form: ReceivedForm) -> tuple[int, int] | None:
-    """Return the minimum and maximum file size in bytes; None if any is permitted."""
+    """Return the minimum and maximum size in bytes that the policy of *form* permits.
+
+    None if the policy has no condition on the size.
+    """
     conditions = PostPolicy.parse(form.fields["policy"]).conditions
     ranges = [c.sizes for c in conditions if c.sizes is not None]
     if not ranges:

@@ -55,7 +55,7 @@ class ClientConnection:
     gone: asyncio.Event = field(factory=asyncio.Event)
 
     def break_off(self, *, reset: bool) -> None:
-        """Close the connection: now by RST, or by FIN after all written bytes."""
+        """Close the connection: at once with a RST, or after all written bytes."""
         if reset:
             peer: socket.socket = self.transport.get_extra_info("socket")
             peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
@@ -64,7 +64,10 @@ class ClientConnection:
             self.transport.close()
 
     async def wait(self, seconds: float | None) -> None:
-        """Wait *seconds*, None forever; DisconnectedError if the client disconnects."""
+        """Wait *seconds*; None waits until the client disconnects.
+
+        DisconnectedError if the client disconnects.
+        """
         time = asyncio.get_running_loop().time
         end = time() + (math.inf if seconds is None else seconds)
         self.waiting += 1
@@ -158,7 +161,11 @@ async def cut() -> None:
 def in_order(
     *effects: tuple[int | None, Effect], total: int = sys.maxsize
 ) -> list[PlacedEffect]:
-    """Return the faults by position within *total* bytes; -1 is the last byte."""
+    """Return *effects* sorted by their positions; None leaves an effect out.
+
+    Positions are within *total* bytes; negative ones count from the end: -1 is before
+    the last byte.
+    """
     placed = [
         (min(at, total) if at >= 0 else max(0, total + at), effect)
         for at, effect in effects
@@ -171,8 +178,8 @@ class IncomingBody:
     """Reads a request body once, in order, at most a few MiB of it at a time.
 
     Its methods raise RefusedError (too large, or no bytes for *timeout* seconds),
-    DisconnectedError or CutError. *pace* waits as long as a number of bytes should
-    take.
+    DisconnectedError or CutError. *pace*, if set, is called with a number of bytes, and
+    waits as long as they should take.
     """
 
     def __init__(self, receive: Receive, *, timeout: float) -> None:

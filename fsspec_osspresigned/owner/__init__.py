@@ -1,4 +1,4 @@
-"""The owner's wing: sign, grant, inspect, check, and serve signatures.
+"""Tools for owners: sign, grant, inspect, check, and serve signatures.
 
 Begin with ``sign``. ``conformance`` checks that a signer follows the protocol,
 ``store_check`` that a store does what this package assumes. ``explain`` says why a store

@@ -93,7 +93,11 @@ class Kit:
         return {**request, **members}
 
     def probe(self, name: str = "k", **members: Any) -> Request:
-        """Return a signing request for a granted action, PutObject if possible."""
+        """Return a request for a granted action, PutObject if possible.
+
+        *members* replace its members. RuleSkippedError if no action on one object is
+        granted.
+        """
         for action in self.granted:
             if not (action.spec.copies or action.spec.on_bucket):
                 return self.request(action, name, **members)
@@ -105,12 +109,16 @@ class Kit:
             raise RuleSkippedError(f"{action} is not granted")
 
     def needs_prefix(self) -> None:
-        """Raise RuleSkippedError if no key is outside the granted prefix."""
+        """Raise RuleSkippedError if no key lies outside of the granted prefix."""
         if not self.prefix:
             raise RuleSkippedError("every key is said to be granted")
 
     def post(self, body: bytes, authorization: str | None = None) -> Reply:
-        """Send one call; *authorization* None sends the token, an empty text none."""
+        """Send *body* as one call to the signer, and return the reply.
+
+        *authorization* None sends the token; an empty text sends no such header.
+        RuleBrokenError if no reply comes, or if it is HTTP 429.
+        """
         headers = {**wire_protocol.JSON_HEADERS}
         if authorization is None:
             headers |= wire_protocol.bearer(self.token)
@@ -128,12 +136,19 @@ class Kit:
         return reply
 
     def raw(self, *requests: Request, **members: Any) -> list[Any]:
-        """Return the unparsed results of a call with the further *members*."""
+        """Send *requests* in one call, and return the results as JSON values.
+
+        *members* are further members of the call. For errors, see :meth:`document`.
+        """
         body = json.dumps({"requests": requests, **members}).encode()
         return self.document(self.post(body), len(requests))
 
     def document(self, reply: Reply, count: int) -> list[Any]:
-        """Return the *count* results in *reply*; RuleBrokenError for another number."""
+        """Return the *count* results in *reply* as JSON values.
+
+        RuleBrokenError if the reply is refused, invalid, or has another number of
+        results.
+        """
         if reply.status != HTTPStatus.OK:
             problem = wire_protocol.problem_of_reply(
                 reply.status, reply.headers, reply.body
@@ -152,13 +167,16 @@ class Kit:
         return results
 
     def results(self, *requests: Request, **members: Any) -> list[Result]:
-        """Return the parsed results of a call with the further *members*."""
+        """Send *requests* in one call, and return the parsed results.
+
+        *members* are further members of the call. For errors, see :meth:`document`.
+        """
         results = self.raw(*requests, **members)
         body = json.dumps({"results": results}).encode()
         return wire_protocol.decode(body, len(requests))
 
     def ask(self, cases: Cases) -> Iterator[tuple[str, Request, Result]]:
-        """Yield each of *cases* with its result; one call requests all of them."""
+        """Request all *cases* in one call; yield name, request and result of each."""
         results = self.results(*cases.values())
         for (what, request), result in zip(cases.items(), results, strict=True):
             self.sent = request
@@ -224,7 +242,7 @@ class Verdict:
     sent: str = ""  # the request, or the body of the call; the last one if all pass
 
     def text(self, *, verbose: bool) -> str:
-        """Return the verdict as text; a failure, or *verbose*, has the request, too."""
+        """Return the verdict as text, with the request if it failed or if *verbose*."""
         mark = "FAIL" if self.outcome == "fail" else self.outcome
         reason = f"\n      {self.reason}" if self.reason else ""
         sent = (

@@ -76,7 +76,7 @@ _OPEN = ("content-type", "content-md5", "host")  # headers whose values are no s
 def explain_refusal(
     refusal: Refusal, *, now: Callable[[], float] = time.time
 ) -> Explained:
-    """Return *refusal* with its causes; *now* is this machine's clock."""
+    """Return *refusal* with at least one cause; *now* is this machine's clock."""
     hide = _hider(refusal)
     case = _case(refusal, now)
     kind, _, reason = case.meaning()
@@ -235,7 +235,10 @@ def _of_mismatch(
 
 
 def _of_pieces(pieces: SignedPieces, *, signs_type: bool) -> Iterator[Cause]:
-    """Yield the causes that the request suggests, as the store received it."""
+    """Yield the causes that *pieces*, the request as it reached the store, suggests.
+
+    *signs_type* says that the signature may cover a Content-Type.
+    """
     if pieces.method in ("GET", "HEAD"):
         cause = f"the store received {pieces.method}, and an upload is signed for PUT"
         yield Cause("likely", cause, "send PUT; a browser that opens the URL sends GET")

@@ -1,6 +1,7 @@
-"""Check of a store through a server of uploads: the facts that one form permits.
+"""Check of a store by one form that a server of uploads signs.
 
-The objects stay, because a form cannot delete.
+Only the facts that such a form permits are checked. The objects stay, because a form cannot
+delete.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ class FormFolder(CheckFolder):
     _forms: dict[tuple[CheckKey, int], Any] = field(factory=dict, init=False)
 
     def signed(self, key: CheckKey, size: int) -> Any:
-        """Return the form for the object *key* of *size* bytes; always the same one.
+        """Return the signed request, a form, that stores *size* bytes as *key*.
 
-        Of another form, the server may give the object another name.
+        It is signed once: of a second form, the server could name another object.
         """
         if (key, size) in self._forms:
             return self._forms[key, size]
@@ -61,10 +62,11 @@ class FormFolder(CheckFolder):
         credentials: Credentials,
         **_: Any,
     ) -> Reply:
-        """Send *body* as a form of the server.
+        """Send *body* with a form of the server, and return the reply.
 
-        With *below*, the key is outside of its policy. With other *credentials* than
-        those of ``access``, the signature is wrong.
+        If *below* is not empty, the key that is sent lies outside of the form's policy.
+        If *credentials* are not those of ``access``, the signature that is sent is
+        wrong. *unlisted* replaces fields of the form; None leaves one out.
         """
         signed = self.signed(key, len(body))
         fields: dict[str, Secret] = dict(signed.form.fields)

@@ -137,8 +137,8 @@ def sign_grant(
     *now*, the start of the lifetime, is seconds since the epoch.
 
     Raises:
-        ConfigurationError: the terms cannot or should not be signed; the message lists
-            all problems.
+        ConfigurationError: the terms cannot or should not be signed, and the message
+            lists all problems; or the endpoint is that of a CloudBox.
         SignerError: the temporary key has expired.
     """
     if endpoint.product != "oss":

@@ -113,7 +113,7 @@ class Refusal:
 
     @property
     def key_id(self) -> str:
-        """ID of the access key as the store received it, with blanks around it."""
+        """Access key ID as the store received it, blanks included; empty if unknown."""
         return next(filter(None, map(self.document.get, _KEY_IDS)), "")
 
 

@@ -49,7 +49,10 @@ class Cut:
     def from_sizes(
         cls, *, part_size: int, parts: int | None, file_size: int | None
     ) -> Cut:
-        """Return the division of *file_size* bytes, or of *parts* parts."""
+        """Return the division into *parts* parts; with None, that of *file_size* bytes.
+
+        ConfigurationError if OSS does not accept the size or the number of the parts.
+        """
         if not MIN_PART <= part_size <= MAX_PART:
             wrong = f"parts of {shown_bytes(part_size)}"
             raise ConfigurationError(f"{wrong}: OSS takes 100 KiB to 5 GiB")
@@ -102,7 +105,7 @@ class Signed:
         return dump(self.entries)
 
     def url_text(self) -> str:
-        """Return the URL of the only object, which is a secret."""
+        """Return the URL, which is a secret, if there is only one object."""
         (request,) = self.requests.values()
         return request.url.reveal()
 
@@ -110,11 +113,13 @@ class Signed:
 def local_objects(sources: Sequence[str], to: str) -> dict[str, str]:
     """Return path -> local file for *sources* below *to*, placed like ``fs.put``.
 
-    *to* is ``bucket/prefix/``, or ``bucket/key`` for one file.
+    *to* is ``bucket/prefix/``, or ``bucket/key`` for one file. A file that cannot be an
+    object is left out with a warning.
 
     Raises:
         ConfigurationError: no file was found, two have the same destination, or *to*
             has no bucket.
+        OSError: a source is missing, or a directory cannot be read.
     """
     to = to.removeprefix("osspresigned://")
     if not to.partition("/")[0]:
@@ -141,7 +146,7 @@ def local_objects(sources: Sequence[str], to: str) -> dict[str, str]:
 
 
 def _is_left_out(local: str, path: str) -> bool:
-    """Return whether *local* cannot be the object *path*, after a warning."""
+    """Return whether *local* cannot be stored as *path*; warn if so."""
     problem = ""
     if os.path.islink(local) and not os.path.exists(local):
         problem = "is a link to nothing"
@@ -163,7 +168,7 @@ def too_large(files: Mapping[str, str]) -> Iterator[str]:
 def sign(signer: KeySigner, paths: Sequence[str], order: Order) -> Signed:
     """Sign the requests of *order* for each of *paths*.
 
-    With parts, a multipart upload is begun for the only path.
+    With parts, there must be one path, and its multipart upload is begun.
 
     Raises:
         ConfigurationError: OSS would refuse a request; the message lists all paths.

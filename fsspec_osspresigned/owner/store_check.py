@@ -91,11 +91,11 @@ class Needs(enum.Enum):
 
 @frozen
 class URLCall:
-    """One request; the check adds what only a run knows.
+    """One request of a fact, without what only a run of the check knows.
 
-    That is bucket, directory and time; the ID of the upload that the fact began; and to
-    CompleteMultipartUpload the list of the parts, if neither a body nor
-    ``x-oss-complete-all`` stands for it.
+    The check adds bucket, directory and time, and the ID of the upload that the fact
+    began. To CompleteMultipartUpload it adds the list of parts, unless a body or
+    ``x-oss-complete-all`` takes its place.
     """
 
     action: Action
@@ -181,14 +181,14 @@ class FactResult:
 
 
 class _StepFailedError(Exception):
-    """Control-flow exception: why a fact is not asked for."""
+    """Control-flow exception: a request before the last one was refused."""
 
 
 def check(folder: CheckFolder, facts: Iterable[Fact]) -> Iterator[FactResult]:
     """Check each of *facts* in *folder*; yield the results in the same order.
 
     Raises:
-        OSSPresignedError: a control request failed.
+        OSSPresignedError: a fact with ``is_control`` failed, which ends the check.
     """
     succeeded: set[str | None] = {None}
     for fact in facts:

@@ -1,7 +1,8 @@
-"""Folder of one check of a store: its name, what the check left in it, and its removal.
+"""Folder of one check of a store: requests on its objects, and their removal.
 
-A check stores objects only below a random folder of its own. A later check finds what an
-interrupted one left by the name of its folder and by the keys, which are fixed.
+A check stores objects only in a folder of its own with a random name. If a check was
+interrupted, a later one removes its objects, too. It recognises them, because the beginning
+of the folder's name and the names of the objects are fixed.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ Send: TypeAlias = Callable[[SignedRequest, Body], Reply]
 
 
 class CheckKey(enum.StrEnum):
-    """Names of all objects that a check stores in its folder."""
+    """All keys that a check uses, relative to its folder."""
 
     OBJECT = "object"
     SECOND = "second"
@@ -81,7 +82,8 @@ class StoreAccess:
 
         *headers* are signed and sent; *unsigned* ones are only sent, and None omits a
         signed header of that name. *plus* writes blanks in the path as ``+``. *changes*
-        are attributes of a :class:`PresignRequest`, and are signed even if invalid.
+        are attributes of a :class:`PresignRequest`, and are signed even if invalid. The
+        reply is returned whatever its status.
         """
         terms: dict[str, Any] = {
             "credentials": self.credentials,
@@ -110,7 +112,10 @@ class StoreAccess:
 
 @frozen
 class Trace:
-    """One object, version or open multipart upload; without IDs, the object itself."""
+    """What a check may leave: an object, a version, or an open multipart upload.
+
+    Without IDs, it is the object itself.
+    """
 
     key: str
     version_id: str | None = None
@@ -191,7 +196,7 @@ class CheckFolder:
         query: Mapping[str, str],
         **request: Any,
     ) -> Reply:
-        """Sign and send one call on the object *key* of the folder.
+        """Sign and send one call on the object *key*, and note what it may leave.
 
         *request* holds further arguments of :meth:`StoreAccess.request`.
         """
@@ -222,7 +227,7 @@ class CheckFolder:
     ) -> Reply:
         """Send *body* as a form that is signed for the prefix *below* of the folder.
 
-        *unlisted* fields are sent in addition; None does not send a field. *terms* are
+        *unlisted* fields replace those of the form; None leaves one out. *terms* are
         attributes of :class:`GrantTerms`.
         """
         access = self.access
@@ -250,10 +255,10 @@ class CheckFolder:
         return reply
 
     def clean_up(self) -> list[Trace]:
-        """Remove all that this check made and earlier ones left; return what is left.
+        """Remove what this check and earlier ones stored; return what is left of it.
 
-        Nothing but the names of checks in directories of checks is removed. Without the
-        permission to list, only what the requests of this check made is known.
+        Only the fixed names of objects in folders of checks are removed. Without the
+        permission to list, only what this check stored is known.
         """
         was_versioned = self.is_versioned
         with contextlib.suppress(OSSPresignedError):
@@ -319,10 +324,14 @@ class CheckFolder:
 
 
 def mainland_endpoint(endpoint: Endpoint, region: str) -> Endpoint | None:
-    """Return the public endpoint for an own domain in mainland China, or None."""
-    public = Endpoint.parse(public_endpoint(region or None))
-    is_other = endpoint.style == "cname" and is_public_mainland(public.host)
-    return public if is_other else None
+    """Return the region's public endpoint, if *endpoint* is an own domain of a bucket.
+
+    None for other endpoints, and for regions that are empty or not in mainland China.
+    """
+    if not region or endpoint.style != "cname":
+        return None
+    public = Endpoint.parse(public_endpoint(region))
+    return public if is_public_mainland(public.host) else None
 
 
 def upload_id_of(reply: Reply) -> str:

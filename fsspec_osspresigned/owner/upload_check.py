@@ -46,9 +46,9 @@ class UploadProblem:
 class Intent:
     """Planned uploads, to check a URL map or a grant against.
 
-    *files* are path -> local file; empty checks only the map. *headers* are the
-    required headers of the uploads; *receipts* and *allow_http* are the uploader's
-    options.
+    *files* are path -> local file; if empty, only the map or grant itself is checked.
+    *headers* are the required headers of the uploads; *receipts* and *allow_http* are
+    the uploader's options.
     """
 
     files: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
@@ -61,9 +61,10 @@ class Intent:
 
 
 def check_map(url_map: URLMap, intent: Intent) -> list[UploadProblem]:
-    """Return all problems of *url_map*, in the order of its paths.
+    """Return all problems of *url_map* for the planned uploads *intent*.
 
-    The check assumes that the files are sent one after the other, in their order.
+    Those of the map itself come first, then those of the files, then unused URLs. The
+    check assumes that the files are sent one after the other, in their order.
     """
     problems = [
         UploadProblem(path, *problem)
@@ -196,7 +197,7 @@ def _check_upload(
 def _timetable(
     entry: MapEntry, plan: UploadPlan, size: int
 ) -> Iterator[tuple[str, MapRequest, int]]:
-    """Yield the requests of an upload, each with the bytes sent before it."""
+    """Yield name and request of each call of an upload, with the bytes sent before."""
     if not plan.multipart and entry.put is not None:
         yield "url", entry.put, 0
         return

@@ -1,5 +1,5 @@
-"""The tools: the command line, synchronisation, progress and the demo.
+"""The command line, synchronisation, the display of progress, and the demo.
 
-Begin with ``cli``. ``sync`` is also a function of the package. ``terminal`` maps errors to
-exit codes, and ``progress`` shows what goes on.
+Begin with ``cli``. The package also exports ``sync`` and ``sync_down``. ``terminal`` maps
+errors to exit codes, and ``progress`` shows the progress of transfers.
 """

@@ -104,7 +104,7 @@ class Meter:
 
     @property
     def share(self) -> float:
-        """Completed fraction of bytes, 0 to 1; of files if there are no bytes."""
+        """Completed fraction of bytes, 0 to 1; of files if the size in bytes is 0."""
         if self.size:
             return min(1.0, self.done / self.size)
         return self.files_done / self.files if self.files else 0.0
@@ -114,7 +114,10 @@ class Meter:
         return f", {self.files_failed} failed" if self.files_failed else ""
 
     def line(self, width: int) -> str:
-        """Return at most *width* characters; the bar fills the rest of the line."""
+        """Return the state as one line: a bar, numbers, and the oldest running file.
+
+        What does not fit into *width* characters is left out.
+        """
         done, size = short_bytes(self.done), short_bytes(self.size)
         number, _, unit = done.partition(" ")
         text = ""
@@ -140,7 +143,10 @@ class Meter:
         return text + (self._oldest(name_room) if name_room else "")
 
     def _oldest(self, room: int) -> str:
-        """Return the name of the oldest file under way, in at most *room* columns."""
+        """Return the name of the oldest running file, and the number of other ones.
+
+        The text has at most *room* columns.
+        """
         others = f" +{len(self.running) - 1}" if len(self.running) > 1 else ""
         name = shown_text(next(iter(self.running)).rstrip("/").rpartition("/")[2])
         return f"  {last_columns(name, room - len(others) - 2)}{others}"
@@ -153,7 +159,7 @@ class Meter:
         return f"{files}{short_bytes(self.done)}{size}, {rate}{ends}{self._failed}"
 
     def text(self, output: Output, label: str = "") -> str:
-        """Return *label* with a bar for a terminal, else with a sentence."""
+        """Return *label* and the state: as a bar for a terminal, else as a sentence."""
         if output.live:
             return label + self.line(output.width - len(label))
         return label + self.sentence()
@@ -178,28 +184,28 @@ class Display:
     every = float("inf")  # seconds between two calls of `moved`
 
     def moved(self, meter: Meter) -> None:
-        """The counters have changed."""
+        """Show the counters of *meter*, which have changed."""
 
     def stored(self, local: str, receipt: Receipt) -> None:
-        """An object was stored."""
+        """Show that the file *local* was stored, with its *receipt*."""
 
     def uploading(self, event: UploadEvent) -> None:
-        """An upload was resumed, or can be resumed later."""
+        """Show that an upload was resumed, or can be resumed later."""
 
     def ended(self, path: str, local: str, size: int | None) -> None:
-        """A file has ended; *size* in bytes is None if it was never known."""
+        """Show that a file succeeded; *size* in bytes is None if it was never known."""
 
     def failed(self, failure: Failure) -> None:
-        """A file has failed."""
+        """Show that a file failed, and why."""
 
     def skipped(self, path: str, local: str) -> None:
-        """A file was skipped, because its object exists."""
+        """Show that a file was skipped, because its object exists."""
 
 
 class Lines(Display):
     """Progress as text: a bar on a terminal, elsewhere a line at intervals.
 
-    With a *verb*, also a line for each finished file.
+    With a *verb*, such as ``stored``, each finished or skipped file has a line, too.
     """
 
     def __init__(self, output: Output, verb: str | None = None) -> None:
@@ -297,7 +303,7 @@ class BytesProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
         return int(self.value)
 
     def call(self, hook_name: str | None = None, **kwargs: Any) -> None:
-        """Redraw the bar if *every* seconds have passed or all bytes are transferred."""
+        """Redraw the bar after *every* seconds, and when all bytes are transferred."""
         super().call(hook_name, **kwargs)
         meter, output = self._meter, self._output
         meter.size = self.total
@@ -317,8 +323,10 @@ class BytesProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
 class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
     """Callback of ``put`` and ``get``: counts bytes, keeps failures, limits the rate.
 
-    *files* None takes their number from fsspec; *size* None adds up the sizes in bytes
-    of the files as they start. A file with an error of *skips* is skipped.
+    *files* is the number of files; None takes it from fsspec. *size* is their size in
+    bytes; None adds up the sizes of the files as they start. *fetching* is True for
+    downloads. *recursive* False makes a directory a failure. An error whose class is in
+    *skips* makes its file a skipped one.
     """
 
     def __init__(
@@ -348,13 +356,14 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
 
     @property
     def also(self) -> list[str]:
-        """More counts for the summary."""
+        """Further counts for the summary, such as ``2 skipped``."""
         return [f"{self._skipped} skipped"] if self._skipped else []
 
     def interrupt(self) -> None:
-        """End the rate limit and the bar; takes no lock.
+        """Note an interruption: end the rate limit, and stop drawing the bar.
 
-        Discarded uploads no longer count as failures.
+        From then on, discarded uploads do not count as failures. Takes no lock, so a
+        signal handler may call it.
         """
         self.interrupted = True
         if self._rate is not None:
@@ -379,7 +388,10 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
     def end_one(
         self, path: str = "", local: str = "", *, is_file: bool, size: int | None = None
     ) -> None:
-        """Count a file as successful; subtract a directory from the number of files."""
+        """Count a file as successful; subtract a directory from the number of files.
+
+        Without *recursive*, a directory counts as a failure.
+        """
         if not (is_file or self._recursive):
             error = IsADirectoryError(21, "a prefix: add --recursive", path)
             self.fail(path, local, error)
@@ -399,7 +411,11 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
             self._display.stored(local, receipt)
 
     def fail(self, path: str, local: str, error: BaseException) -> None:
-        """Record the failure of a file, once for each path."""
+        """Record the failure of a file, once for each path.
+
+        An error in *skips* counts the file as skipped instead. After an interruption, a
+        discarded upload is not recorded.
+        """
         if self.interrupted and isinstance(error, UploadDiscardedError):
             return
         with self._lock:
@@ -448,7 +464,10 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
 
 
 class _FileProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
-    """Progress callback of one file; a directory never gets a size."""
+    """Progress callback of one file.
+
+    In a download, it is for a directory if it never gets a size.
+    """
 
     def __init__(
         self, root: TransferProgress, path: str, local: str, *, may_be_directory: bool
@@ -504,7 +523,10 @@ class RateLimit:
             self.sleep(min(left, _NAP))
 
     def lift(self) -> None:
-        """End the limit and all waits; takes no lock, for signal handlers."""
+        """Remove the rate limit, and end all waits for it.
+
+        Takes no lock, so a signal handler may call it.
+        """
         self._lifted = True
 
 
@@ -621,7 +643,10 @@ class Summary:
 
 
 def _without_path(reason: str, failure: Failure) -> str:
-    """Return *reason* without what is particular to the object: its path, near paths."""
+    """Return *reason* with placeholders for the path, and without similar paths.
+
+    So the same failure of several files has one text.
+    """
     path, nearest = failure.path, ", ".join(_nearest(failure))
     reason = (
         reason.replace(f"; nearest: {shown_text(nearest)}", "") if nearest else reason
@@ -632,10 +657,11 @@ def _without_path(reason: str, failure: Failure) -> str:
 
 
 def _misplaced(failures: Collection[Failure]) -> tuple[tuple[str, str], str] | None:
-    """Return two directories, and a message that explains most failures by them.
+    """Return a pair of directories and a message, if they explain most failures.
 
     The first directory is the destination of the files; in the second, the URL map has
-    files of the same names. Returns None if the failures have no such pair.
+    files of the same names. Returns None if no pair explains more than half of the
+    failures for which the map has similar paths.
     """
     lacking = [failure for failure in failures if _nearest(failure)]
     counts = Counter(pair for failure in lacking for pair in {*_directories(failure)})
@@ -656,7 +682,10 @@ def _nearest(failure: Failure) -> Sequence[str]:
 
 
 def _directories(failure: Failure) -> Iterator[tuple[str, str]]:
-    """Yield pairs of directories: of the file, and of a similar path in the map."""
+    """Yield pairs of directories: of the file, and of a similar path in the URL map.
+
+    The end that both paths have in common is cut off.
+    """
     own = failure.path.split("/")
     for path in _nearest(failure):
         other = path.split("/")

@@ -77,7 +77,11 @@ def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def pairs(rows: Sequence[tuple[str, str]], room: int | None) -> Iterator[str]:
-    """Yield lines with names and values, wrapped to *room* columns; None: no limit."""
+    """Yield each name and value as lines, wrapped to *room* columns.
+
+    *room* None wraps nothing. The value of ``object`` is never wrapped, because users
+    copy it.
+    """
     width = max(len(name) for name, _ in rows)
     for name, value in rows:
         head = f"{name:<{width}}{_GAP}"
@@ -149,7 +153,7 @@ class Output:
             self._write(f"{text}\n")
 
     def draw(self, text: str) -> None:
-        """Draw a line that the next one replaces; does nothing outside a terminal."""
+        """Draw a line that the next one replaces; nothing for a file or a pipe."""
         with self._lock:
             if self.live:
                 self._drawn = True
@@ -240,7 +244,10 @@ def log_taken(
 
 @contextlib.contextmanager
 def warnings_said() -> Iterator[None]:
-    """Within the block, print each warning as one line on standard error."""
+    """Within the block, print each warning as one line on standard error.
+
+    This includes warnings that the package logs.
+    """
 
     def say(message: Warning | str, *_: Any, **__: Any) -> None:
         Output(sys.stderr).line(f"warning: {shown_text(redact(str(message)))}")
@@ -317,7 +324,8 @@ def code_of(error: BaseException) -> ExitCode:
 def code_of_all(errors: Collection[BaseException], *, went_well: int) -> ExitCode:
     """Return the exit code that all *errors* share; FAILED if codes differ.
 
-    If *went_well*, a number of files, is not 0, any error means FAILED.
+    *went_well* is a number of files; unless it is 0, any error means FAILED. Without
+    errors, the code is OK.
     """
     codes = {code_of(error) for error in errors}
     if not codes:
@@ -337,7 +345,10 @@ def why(error: BaseException) -> str:
 
 
 def told(error: BaseException) -> str:
-    """Return the reason of *error*, with flags in place of option names."""
+    """Return the reason of *error* in the words of the command line.
+
+    It has flags in place of storage options: ``--map`` for ``url_map=``.
+    """
     missing = isinstance(error, ObjectNotFoundError)
     if missing and getattr(error, "code", None) in (None, "NoSuchKey"):
         return "nothing there"

@@ -96,8 +96,8 @@ def create_ruled_app(
 ) -> Starlette:
     """Return the ASGI app of a signer service whose policies may change.
 
-    *rules* is called once per call, and *tell* with the record of each call for
-    signatures. *routes* returns further routes of the service.
+    *rules* is called at the beginning of each call. *tell* gets the record of each call
+    for signatures. *routes* returns further routes of the service.
     """
     service = Service(rules, limits or RateLimits(), tell)
     app = Starlette(
@@ -161,7 +161,7 @@ class SignCall:
 
 @frozen
 class Service:
-    """Answers calls, counts them, and records each."""
+    """Answers calls within their limits, and tells a record of each."""
 
     rules: Callable[[], ServiceRules]
     limits: RateLimits
@@ -270,7 +270,10 @@ _ITEM_CODES: tuple[tuple[type[OSSPresignedError], str], ...] = (
 def result_of(
     outcome: SignedRequest | OSSPresignedError, operation: Operation
 ) -> dict[str, Any]:
-    """Return the result of the protocol, which is a secret, or holds ``error``."""
+    """Return *outcome* as a result of the signer protocol.
+
+    A signed result is a secret; an error has only the member ``error``.
+    """
     if isinstance(outcome, OSSPresignedError):
         for kind, code in _ITEM_CODES:
             if isinstance(outcome, kind):
@@ -296,7 +299,10 @@ def result_of(
 
 
 def document_of(body: bytes, max_values: int = _MAX_VALUES) -> Any:
-    """Return what the JSON *body* holds; HTTPException 400 or 413."""
+    """Return the value of the JSON *body*.
+
+    HTTPException 400 if it is invalid, 413 if it has more than *max_values* values.
+    """
     if _has_many_values(body, max_values):
         raise HTTPException(413, f"the body has more than {max_values} JSON values")
     try:
@@ -319,7 +325,8 @@ def _has_many_values(body: bytes, maximum: int) -> bool:
     """Return whether *body* has more than *maximum* JSON values, without parsing it.
 
     Each value follows a bracket, a brace or a comma, and has at most two strings, its
-    name and itself. Taking out the strings, which may hold these marks, is slow.
+    name and itself. So a count of these marks, or of quotes, often decides. If not, the
+    strings, which may hold such marks, are taken out, which is slow.
     """
     marks = (b"[", b"{", b",")
     if sum(map(body.count, marks)) <= maximum:
@@ -330,7 +337,10 @@ def _has_many_values(body: bytes, maximum: int) -> bool:
 
 
 def signed_grant(signer: Signer, terms: GrantTerms) -> SignedGrant:
-    """Return the grant of *terms*; ServiceError if *signer* cannot sign it."""
+    """Return the grant of *terms*.
+
+    ServiceError if *signer* has no key for V4, or cannot sign *terms*.
+    """
     if not isinstance(signer, KeySigner) or signer.version != "v4":
         detail = "this signer makes no grants: it needs a key and V4"
         raise ServiceError("action_not_granted", detail)
@@ -349,7 +359,7 @@ def signed_grant(signer: Signer, terms: GrantTerms) -> SignedGrant:
 
 
 def grant_members(signer: Signer, policy: Policy, path: str) -> dict[str, str]:
-    """Return the members of the reply with the grant, which is a secret."""
+    """Return the grant below *path* as members of the reply, which is a secret."""
     grant = signed_grant(signer, terms_of(policy, path))
     members = {
         _MEMBERS.get(name, name.replace("-", "_")): value.reveal()
@@ -361,7 +371,7 @@ def grant_members(signer: Signer, policy: Policy, path: str) -> dict[str, str]:
 
 
 def policy_of(rules: ServiceRules, authorization: str) -> Policy:
-    """Return the policy of the bearer token; HTTPException 401 if there is none."""
+    """Return the policy of the bearer token; HTTPException 401 if none has it."""
     scheme, _, token = authorization.partition(" ")
     digest = hash_token(token.strip())
     granted = None
@@ -376,7 +386,10 @@ def policy_of(rules: ServiceRules, authorization: str) -> Policy:
 
 
 def unhashed(rules: ServiceRules, authorization: str) -> str | None:
-    """Return the name of the policy that has the token itself for a hash, or None."""
+    """Return the name of the policy whose hash is the token itself, or None.
+
+    The log then tells the owner of this mistake.
+    """
     token = authorization.partition(" ")[2].strip().lower()
     names = {known.lower(): policy.name for known, policy in rules.tokens.items()}
     return names.get(token)
@@ -390,9 +403,10 @@ def _error(code: str, detail: str, **more: Any) -> dict[str, Any]:
 def operation_of(
     request: Any, actions: Collection[Action] = URL_ACTIONS, *, is_sized: bool = True
 ) -> Operation:
-    """Return the operation in *request*, an item of a call; else ServiceError.
+    """Return the operation in *request*, which is one item of a call.
 
-    With *is_sized*, the size of its body must be among the members, if it has one.
+    *actions* are those that are accepted. With *is_sized*, an operation with a body
+    needs its ``content_length``. ServiceError if the request is invalid.
     """
     if not isinstance(request, dict):
         raise _invalid(f"a request is {parsing.kind(request)}")

@@ -54,7 +54,7 @@ class TokenBucket:
 
 @define
 class RateLimits:
-    """Limits of one token by policy name; the service replies 429 above them.
+    """Limits of each token, by the name of its policy; above one, the reply is 429.
 
     One batch may exceed the limit of a minute, but not two at the same time.
     """
@@ -68,7 +68,10 @@ class RateLimits:
     _lock: threading.Lock = field(factory=threading.Lock, init=False)
 
     def charge(self, policy: Policy, cost: int = 0) -> None:
-        """Charge *cost* requests to *policy*; HTTPException 429 above its limit."""
+        """Charge *cost* requests to *policy*; HTTPException 429 above its limit.
+
+        A *cost* of 0 only checks the limit.
+        """
         limit = policy.requests_per_minute
         if limit is None:
             return

@@ -130,7 +130,7 @@ def hash_token(token: str) -> str:
 
 
 def permitted(operation: Operation, policy: Policy) -> Operation:
-    """Return *operation* as *policy* permits it: with its headers and its lifetime.
+    """Return *operation* with the headers and the lifetime that *policy* imposes.
 
     Optional headers that are not permitted are removed.
 

@@ -52,7 +52,10 @@ class PolicyFile:
     _problems: Sequence[str] = field(default=(), init=False)
 
     def load(self) -> dict[str, Any]:
-        """Read the file and return facts for the log; an error keeps the old rules."""
+        """Read the file, use its rules, and return facts for the log.
+
+        ConfigurationError if it is invalid; the old rules then stay.
+        """
         self._stamp = FileStamp.read(self.path)
         policies = parse_policies(self._text())
         if policies.signer != self._settings:
@@ -102,7 +105,11 @@ class PolicyFile:
 async def watch(
     policy: PolicyFile, hangup: asyncio.Event, seconds: float = 1.0
 ) -> None:
-    """Reload *policy* when *hangup* is set, or within *seconds* after its file changed."""
+    """Load *policy* again when *hangup* is set, and after its file changed.
+
+    The file is looked at every *seconds*, and loaded when a second look finds no
+    further change. Runs until it is cancelled.
+    """
     while True:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(hangup.wait(), seconds)

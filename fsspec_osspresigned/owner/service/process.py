@@ -1,8 +1,7 @@
 """Process of the signer service ``osspresigned serve``, from start to stop.
 
-It speaks plain HTTP. TLS, slow clients and the number of connections are the business
-of the reverse proxy before it. The log is one line of JSON on stdout for each event,
-without secrets.
+It speaks plain HTTP. TLS, slow clients and the number of connections are left to a reverse
+proxy. The log is one line of JSON on stdout for each event, without secrets.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ Say = Callable[..., None]
 class LineWriter:
     """Writes lines to a descriptor.
 
-    A file object has a lock, for which Python would wait at exit.
+    It uses no file object, because Python would wait at exit for the lock of one.
     """
 
     descriptor: int = 1

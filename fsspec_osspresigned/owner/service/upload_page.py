@@ -37,8 +37,9 @@ _HEADERS = {
 def page_routes(endpoint: Callable[[], Endpoint]) -> list[Route]:
     """Return the routes of the upload page: ``/`` and its files below ``/ui/``.
 
-    The page may send requests to the buckets of *endpoint*, which is called for each
-    reply, and to the service itself; a browser refuses all others.
+    By its Content-Security-Policy, the page can send requests only to the service
+    itself and to the host of *endpoint*, with any bucket before it in virtual-hosted
+    style. *endpoint* is called for each reply, because a new policy file may change it.
     """
     folder = files(__package__).joinpath("page")
     contents = {

@@ -1,9 +1,9 @@
 """Routes for Uppy, an uploader of web sites: ``/s3/...``.
 
-``/s3/presign`` answers what the function ``signRequest`` of Uppy's plugin AwsS3 is asked
-for. The other routes are those of Companion, Uppy's own server (``controllers/s3`` of
-@uppy/companion 6.2.2). Like Companion, the service itself begins, lists, completes and
-aborts multipart uploads, with its own key; no byte of an object passes through it.
+``/s3/presign`` serves the function ``signRequest`` of Uppy's plugin AwsS3. The other routes
+are those of Companion, Uppy's own server (``controllers/s3`` of @uppy/companion 6.2.2).
+Like Companion, the service itself begins, lists, completes and aborts multipart uploads,
+with its own key; no byte of an object passes through it.
 """
 
 from __future__ import annotations
@@ -104,7 +104,7 @@ class _Ask:
         return permitted(operation, self.policy)
 
     def of_upload(self, action: Action, **members: Any) -> Operation:
-        """Return the operation on the upload that the address names."""
+        """Return the operation on the upload that the path of the request names."""
         query = self.request.query_params
         path = object_path(self.policy, query, self.parameter("key"))
         upload_id = self.request.path_params["upload"]
@@ -116,7 +116,11 @@ class _Ask:
         return self.of_upload(Action.UploadPart, part_number=int(number))
 
     def opening(self, action: Action, given: Mapping[str, Any]) -> Operation:
-        """Return the operation that stores, or begins, a new object as *given*."""
+        """Return the operation that stores a new object, or begins its upload.
+
+        *given* has ``filename``, ``type`` and ``metadata``. The key gets a random name
+        in front, so it never replaces another object.
+        """
         name, kind = given.get("filename"), given.get("type")
         metadata = given.get("metadata") or {}
         if not isinstance(name, str) or not name:
@@ -137,7 +141,10 @@ class _Ask:
         )
 
     async def signed(self, *operations: Operation) -> list[dict[str, Any]]:
-        """Return the results of the signer protocol, which are secrets."""
+        """Sign *operations*; return results of the signer protocol, which are secrets.
+
+        ServiceError if one of them cannot be signed.
+        """
         self.call.requests = len(operations)
         outcomes = await run_in_threadpool(
             signed_each, self.signer, operations, OSSPresignedError
@@ -317,7 +324,10 @@ class _Uppy:
 
 
 async def _sent(function: Callable[..., Coroutine[Any, Any, Any]], *args: Any) -> Any:
-    """Call *function*, which sends to the store, and translate its errors."""
+    """Call *function*, which sends to the store, and return its result.
+
+    Errors become HTTPException 404 or 409, or ServiceError.
+    """
     try:
         return await awaited(function, *args)
     except OSSPresignedError as error:
@@ -348,7 +358,7 @@ def _document(request: Request, body: bytes) -> Mapping[str, Any]:
 
 
 def _wanted(document: Mapping[str, Any]) -> dict[int, str]:
-    """Return part number -> ETag without quotes."""
+    """Return part number -> ETag without quotes, from ``parts`` of *document*."""
     try:
         wanted = {part["PartNumber"]: bare(part["ETag"]) for part in document["parts"]}
     except (AttributeError, KeyError, TypeError):

@@ -1,7 +1,7 @@
 """The command line ``osspresigned``.
 
-Begin with ``app``, which holds the group of commands. ``entry`` is the entry point of
-the program; it works without the extra ``cli``.
+Begin with ``app``, which holds the group of commands. ``entry`` is the entry point of the
+program. Without the extra ``cli``, it says what to install.
 """
 
 from .entry import main

@@ -88,7 +88,10 @@ logging.getLogger("fsspec_osspresigned").addHandler(logging.NullHandler())
 
 
 class _NobodyReadsError(Exception):
-    """The reader of standard output has closed the pipe; click would exit with 1."""
+    """Raised when the reader of standard output has closed the pipe.
+
+    click turns a BrokenPipeError into exit code 1; this error leads to 141.
+    """
 
 
 class _Commands(UncutGroup):
@@ -159,7 +162,10 @@ osspresigned.add_command(serve)
 
 
 def run(arguments: Sequence[str]) -> int:
-    """Run the command with *arguments*, and return its exit code."""
+    """Run the command with *arguments*, and return its exit code.
+
+    Errors are printed to standard error. With --debug, unexpected ones are raised.
+    """
     session = {"debug": False}
     if arguments[:1] == ["help"]:
         arguments = [*arguments[1:], "--help"]
@@ -198,9 +204,10 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _advised(error: click.NoSuchOption) -> click.UsageError:
-    """Return an error about an unknown option: its name here, or why it is missing.
+    """Return the error about an unknown option, with advice on what to use instead.
 
-    The text is this package's own, because the text of click differs between releases.
+    It names this program's option, or says why the command has none. Its text does not
+    come from click, because click's text differs between releases.
     """
     name = _SAME.get(error.option_name, error.option_name)
     command = error.ctx.command if error.ctx else osspresigned

@@ -116,7 +116,10 @@ class CheckFilesOptions:
     # fmt: on
 
     def intent(self, files: Sequence[str], *, local: bool) -> Intent:
-        """Return the uploads to check; *local*: the signatures are in a local file."""
+        """Return the planned uploads, to check a map or a grant against.
+
+        *local* says that the map or the grant comes from this machine.
+        """
         return Intent(
             files=local_objects(files, self.to) if self.to is not None else {},
             headers=self.headers,
@@ -140,7 +143,11 @@ class CheckFilesOptions:
         intent: Intent,
         problems: Sequence[UploadProblem],
     ) -> int:
-        """Print the *problems*; *facts* are more members of the JSON output."""
+        """Print *problems* as text or JSON; return 1 if there are any, else 0.
+
+        *what* begins the last line of the text. *facts* are further members of the
+        JSON.
+        """
         code = 1 if problems else 0
         if self.as_json:
             listed = [
@@ -178,7 +185,7 @@ class CheckGrantOptions(CheckFilesOptions):
     # fmt: on
 
     def read(self, place: str) -> tuple[PostGrant, bool]:
-        """Return the grant at *place*, and whether it is on this machine."""
+        """Return the grant at *place*, and whether *place* is on this machine."""
         if is_web(place):
             from ...http.json_service import JSONService  # noqa: PLC0415 - it loads requests
 
@@ -347,7 +354,10 @@ class CheckStoreOptions(BrokerOptions):
     # fmt: on
 
     def confirms(self, text: str) -> bool:
-        """Ask *text*, unless --yes is given; UsageError without a terminal."""
+        """Return whether the user confirms *text*; with --yes, True without asking.
+
+        UsageError if standard input is not a terminal.
+        """
         if self.yes:
             return True
         if not sys.stdin.isatty():
@@ -355,7 +365,11 @@ class CheckStoreOptions(BrokerOptions):
         return click.confirm(text, err=True)
 
     def told(self, results: Sequence[FactResult], region: str) -> bool:
-        """Print the counts, write the report, and return whether each fact holds."""
+        """Print the counts, write the report if one is wanted, and return the verdict.
+
+        It is False if a fact is different or was not asked. A skipped fact does not
+        count.
+        """
         counts = Counter(result.outcome for result in results)
         click.echo(", ".join(f"{counts[o]} {o}" for o in OUTCOMES))
         if self.report is not None:
@@ -372,7 +386,7 @@ class CheckStoreOptions(BrokerOptions):
 
 @contextlib.contextmanager
 def _ended_by_signals() -> Iterator[None]:
-    """Within the block, let SIGTERM and SIGHUP raise SystemExit, so that it cleans up.
+    """Within the block, let SIGTERM and SIGHUP raise SystemExit, so clean-up runs.
 
     Signals that the program ignores or handles itself stay as they are.
     """
@@ -394,7 +408,10 @@ def _ended_by_signals() -> Iterator[None]:
 
 
 def _check_free(folder: CheckFolder) -> None:
-    """Raise ConfigurationError if the store lists anything in the check's folder."""
+    """Raise ConfigurationError if the store lists an object in the check's folder.
+
+    If the keys may not list the bucket, print a note, and return.
+    """
     try:
         is_free = folder.is_free()
     except AccessDeniedError as error:
@@ -446,8 +463,9 @@ def store(bucket: str | None, wanted: CheckStoreOptions) -> int:
     bucket name. The exit code is 1 if a fact is different or was not asked, or if an
     object could not be removed.
 
-    With --broker and without BUCKET, the facts are checked that one form of this server
-    permits. About five requests are sent, and the two small objects cannot be removed.
+    With --broker instead of BUCKET, the check uses one form that the broker signs, and
+    checks only the facts that this form permits. About five requests are sent, and the
+    two small objects cannot be removed.
     """
     if (bucket is None) == (wanted.broker is None):
         raise click.UsageError("give BUCKET or --broker, one of them")

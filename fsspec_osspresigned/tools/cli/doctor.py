@@ -116,7 +116,11 @@ def proxy_shown(text: str) -> str:
 
 
 def about_path(client: Client, path: str, size: int | None) -> Iterator[Finding]:
-    """Yield findings for an upload of *size* bytes, without uploading; None: 1 MiB."""
+    """Yield findings for an upload of *size* bytes to *path*; nothing is uploaded.
+
+    *size* None assumes 1 MiB. An error in the plan or of the signer is the last
+    finding.
+    """
     stage, is_given = "plan", size is not None
     size = MIB if size is None else size
     try:
@@ -195,7 +199,10 @@ def _about_policy(policy: PostPolicy) -> Iterator[Finding]:
 def about_store(
     client: Client, url: str, *, now: Callable[[], float] = time.time
 ) -> Iterator[Finding]:
-    """Yield findings on the host of *url*, which is asked as uploads ask it."""
+    """Yield findings on the host of *url*, and on its clock.
+
+    Sends an unsigned HEAD through the same transport as uploads.
+    """
 
     def ask(root: SecretURL) -> Reply:
         return run(client.transport.send, SignedRequest(method="HEAD", url=root))
@@ -204,7 +211,10 @@ def about_store(
 
 
 def about_signer(client: Client, url: str) -> Iterator[Finding]:
-    """Yield findings on the host of *url*, which is asked as signers are asked."""
+    """Yield findings on the host of *url*, and on its clock.
+
+    Sends a HEAD in the same way as requests for signatures.
+    """
 
     def ask(root: SecretURL) -> Reply:
         return service_exchange(client.options)("HEAD", root, {}, b"", _SMALL_REPLY)

@@ -32,8 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _open_closed_streams() -> None:
     """Open the null device for each standard stream that was closed, as cron may do.
 
-    Otherwise, the next file or connection would get its descriptor. Messages are
-    lost, but reading from standard input, or writing to standard output, still fails.
+    Otherwise, the next file or connection would get the descriptor of that stream.
+    Messages are lost, but reading from standard input, or writing to standard output,
+    still fails.
     """
     streams = (
         ("stdin", "rb", os.O_WRONLY),

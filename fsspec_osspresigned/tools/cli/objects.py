@@ -124,7 +124,11 @@ def ls(
 def _listed(
     filesystem: OSSPresignedFileSystem, path: str, *, recursive: bool
 ) -> list[dict[str, Any]]:
-    """Return the objects at *path*, or those that match it if it is a pattern."""
+    """Return ``info`` of the entries at *path*, or of those that match it as a pattern.
+
+    A pattern is used only if no entry has *path* itself as its name. FileNotFoundError
+    if nothing matches.
+    """
 
     def find(name: str) -> list[dict[str, Any]]:
         return [*filesystem.find(name, detail=True).values()]
@@ -429,7 +433,10 @@ def rm(
 
 
 def _is_there(filesystem: OSSPresignedFileSystem, name: str) -> bool:
-    """Return whether an object exists; True if HeadObject is not granted."""
+    """Return whether an object exists; True if HeadObject is not granted.
+
+    IsADirectoryError for a prefix.
+    """
     try:
         kind = filesystem.info(name)["type"]
     except FileNotFoundError:
@@ -515,13 +522,19 @@ def _place(
 
 
 def _total(report: ReportOptions, count: int, what: str, verb: str, done: str) -> None:
-    """Print the last line of a dry run."""
+    """Print the last line of a dry run: how many objects or files it would change.
+
+    *done* is the name of the number in the JSON event.
+    """
     text = f"{counted(count, what)} to {verb}"
     report.remark(text, "plan", **{done: count})
 
 
 def _would_place(report: ReportOptions, verb: str, job: Destination, key: str) -> None:
-    """Print what a dry run would do; *key* names the target in an event."""
+    """Print one action of a dry run: *verb*, and both ends of *job*.
+
+    *key* is the name of the target in the JSON event.
+    """
     text = f"{verb} {shown_text(job.path)} to {shown_text(job.target)}"
     report.would(text, verb, **{"path": job.path, key: job.target})
 

@@ -85,13 +85,19 @@ def flag(flags: str, text: str) -> Any:
 
 
 def mapping(flags: str, text: str, **settings: Any) -> Any:
-    """Return a field of an options class for a repeatable option NAME=VALUE."""
+    """Return a field of an options class for a repeatable option NAME=VALUE.
+
+    The value of the field is a dictionary.
+    """
     settings = {"type": PAIR, "multiple": True, "converter": dict, **settings}
     return option(flags, text, **settings)
 
 
 def takes(command: C) -> C:
-    """Add the options of the attrs classes that annotate parameters of *command*."""
+    """Add the options of the attrs classes that annotate parameters of *command*.
+
+    Returns *command*, whose function then gets an instance of each class.
+    """
     callback: Any = command.callback
     declared = {
         name: (kind, [each for each in fields(kind) if "flags" in each.metadata])
@@ -151,7 +157,10 @@ def _limit_of(text: str) -> RateLimit:
 
 
 def object_path(text: str) -> str:
-    """Return *text* without ``oss://`` or ``osspresigned://``: ``bucket/key``."""
+    """Return *text* without ``oss://`` or ``osspresigned://``: ``bucket/key``.
+
+    UsageError for any other scheme.
+    """
     path = text.removeprefix("osspresigned://").removeprefix("oss://")
     if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
         raise click.UsageError(f"{scheme[0]} is no scheme here: write BUCKET/KEY")
@@ -182,7 +191,10 @@ JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 @contextlib.contextmanager
 def needs(name: str) -> Iterator[None]:
-    """Within the block, a missing package is an error that names the extra."""
+    """Within the block, raise UsageError for a missing package.
+
+    The error names the extra *name* to install.
+    """
     try:
         yield
     except ModuleNotFoundError as error:
@@ -204,9 +216,9 @@ def confirmed(
     what: str = "object",
     verb: str = "delete",
 ) -> bool:
-    """Print the first *names*, and return whether the user confirms.
+    """Print the first *names*, ask whether to *verb* all, and return the answer.
 
-    UsageError without a terminal.
+    UsageError if standard input is not a terminal.
     """
     if not sys.stdin.isatty():
         msg = "standard input is not a terminal: give --yes, or --dry-run first"
@@ -273,7 +285,10 @@ class ConnectionOptions:
         return not {"url_map", "grant", "signer", "broker"}.isdisjoint(self.options)
 
     def filesystem(self, **more: Any) -> OSSPresignedFileSystem:
-        """Return the filesystem for these options; those in *more* win."""
+        """Return the filesystem for these options; an option in *more* wins.
+
+        The options count as trusted, because the user typed them.
+        """
         trust(self.options)
         return OSSPresignedFileSystem(**{**self.options, **more})
 
@@ -290,7 +305,10 @@ class BrokerOptions:
     # fmt: on
 
     def with_broker(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return *options* with the storage options of the broker."""
+        """Return *options* and those of the broker as storage options.
+
+        ``--model`` becomes one of ``broker_options``.
+        """
         own = {**self.broker_options, **without_none(model=self.model)}
         kept = {
             n: v for n, v in options.items() if n not in ("model", "broker_options")
@@ -301,7 +319,7 @@ class BrokerOptions:
 
 @frozen(kw_only=True)
 class StoringConnectionOptions(ConnectionOptions, BrokerOptions):
-    """Connection options of uploads, whose source may be a grant."""
+    """Connection options of uploads, which may also use a grant or a broker."""
 
     # fmt: off
     grant: str | None = option("--grant GRANT",
@@ -316,9 +334,10 @@ class StoringConnectionOptions(ConnectionOptions, BrokerOptions):
 
     @property
     def default_destination(self) -> str:
-        """Destination of files if none is given; empty if one is needed.
+        """Destination of files if the user names none; empty if one is required.
 
-        A server that names objects itself needs none.
+        It is ``files/``, a placeholder, for a broker that names objects itself. A
+        presigned URL needs no destination either, but does not use this one.
         """
         is_named = self.broker is not None and names_objects(self.broker)
         return _FILES if is_named else ""
@@ -326,7 +345,10 @@ class StoringConnectionOptions(ConnectionOptions, BrokerOptions):
 
 @frozen(kw_only=True)
 class UploadConnectionOptions(StoringConnectionOptions):
-    """Connection options of one upload, whose source may be one presigned URL."""
+    """Connection options of uploads, which may also use one presigned URL.
+
+    UsageError if there is another source of signatures beside the URL.
+    """
 
     # fmt: off
     url_file: str | None = option("--url-file FILE|-",
@@ -347,14 +369,21 @@ class UploadConnectionOptions(StoringConnectionOptions):
         return OSSPresignedFileSystem(**{**self.options, **more, "signer": signer})
 
     def path(self, filesystem: OSSPresignedFileSystem, path: str = "") -> str:
-        """Return *path*; if it is empty, the path of the presigned URL's object."""
+        """Return *path*, or the path of the presigned URL's object if *path* is empty.
+
+        Empty if there is no presigned URL, or if it does not show its object.
+        """
         if path or self.url_file is None:
             return path
         return str(getattr(filesystem.client.signer, "path", ""))
 
 
 def _url_reader(place: str) -> Callable[[], Secret]:
-    """Return a reader of the presigned URL; standard input is read immediately."""
+    """Return a function that reads the presigned URL at *place*.
+
+    Standard input (``-``) is read immediately, and only once; a file or a variable is
+    read on every call.
+    """
     if place == "-":
         text = _url_of(_pasted())
         return lambda: text
@@ -407,14 +436,21 @@ class ReportOptions:
     def would(
         self, text: str, event: str, output: Output | None = None, /, **members: Any
     ) -> None:
-        """Print *text* to *output* or standard output; with --json, an event."""
+        """Print *text*; with --json, print *event* with *members* instead.
+
+        *output* None prints the text to standard output, where events always go.
+        """
         if self.as_json:
             Events(self.out).say(event, **members)
         else:
             (output or self.out).line(text)
 
     def remark(self, text: str, event: str, **members: Any) -> None:
-        """Print *text* to standard error unless --quiet; with --json, an event."""
+        """Print *text* to standard error, unless --quiet is given.
+
+        With --json, print *event* with *members* to standard output instead, even with
+        --quiet.
+        """
         if self.as_json or not self.quiet:
             self.would(text, event, self.err, **members)
 
@@ -436,8 +472,8 @@ class ReportOptions:
     ) -> ExitCode:
         """Call *act*, print a summary with *verb*, and return the exit code.
 
-        Errors of single files are part of the summary; other errors are raised. *also*
-        is called at the end, and returns more texts for the summary.
+        The summary also covers errors of single files, and Ctrl-C. Other errors are
+        raised. *also* is called at the end, and returns more texts for the summary.
         """
 
         def summary(*, terminated: bool = False) -> Summary:
@@ -520,7 +556,10 @@ class TransferOptions(ReportOptions):
         return "raise" if self.fail_fast else "return"
 
     def options(self) -> dict[str, Any]:
-        """Return storage options; a low rate limit means fewer connections."""
+        """Return storage options: the number of connections, or none for the default.
+
+        A low --bwlimit reduces the number, because a slow connection may look idle.
+        """
         jobs = self.jobs
         if self.rate is not None:
             fitting = max(1, int(self.rate.per_second // _MIN_RATE_EACH))
@@ -562,8 +601,8 @@ class StoringOptions:
     ) -> dict[str, Any]:
         """Return storage options; with --json, *stored* is called for each object.
 
-        Only --json and --receipts set the option ``receipts``, because it tells the
-        package that the owner may complete the uploads from receipts.
+        Only --json and --receipts set the option ``receipts``. With that option, the
+        package assumes that the owner may complete the uploads from receipts.
         """
         takers = [stored] if transfer.as_json else []
         if self.receipts == "-":
@@ -619,7 +658,10 @@ def examples(lines: str) -> str:
 
 
 class UncutGroup(click.Group):
-    """Command group that lists its commands in the order of addition, unabridged."""
+    """Command group that lists its commands in the order of addition.
+
+    Their texts are not cut off.
+    """
 
     def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         cmd.short_help = cmd.get_short_help_str(1000)  # characters, more than any has

@@ -45,16 +45,21 @@ def config_file() -> str:
 def use_profile(
     context: click.Context, _: click.Parameter, name: str | None
 ) -> str | None:
-    """Make the options of profile *name* the defaults of the command."""
+    """Make the options of profile *name* the defaults of the command.
+
+    A callback of click, which returns *name*. UsageError if the profile is missing or
+    invalid.
+    """
     if name is not None and not context.resilient_parsing:
         context.default_map = _checked(context, name)
     return name
 
 
 def without_profile_source(context: click.Context, values: dict[str, Any]) -> None:
-    """Remove the profile's signer from *values* if the command line names another.
+    """Remove the profile's source of signatures if the command line names one.
 
-    The profile's token must not be sent to another signer.
+    In *values*, that source and the options that belong to it become None. Otherwise,
+    the profile's token would be sent to another signer.
     """
     origin = context.get_parameter_source
     if any(origin(name) is ParameterSource.COMMANDLINE for name in _SOURCES):
@@ -145,7 +150,10 @@ def _known(context: click.Context) -> dict[str, click.Option]:
 
 
 def _problem(flag: str, value: Any) -> str | None:
-    """Return a message without the value, which may be a secret."""
+    """Return why *value* is invalid for *flag*, or None if it is valid.
+
+    The text does not quote *value*, which may be a secret.
+    """
     texts = [*value.values()] if isinstance(value, dict) else value
     texts = texts if isinstance(texts, list) else [texts]
     if any(not isinstance(text, str | int | float) for text in texts):

@@ -69,7 +69,14 @@ class PutPlan:
     pipes: set[str] = field(factory=set)  # that the command line names
 
     def add(self, sources: Sequence[str], target: str, chosen: Filter = _ALL) -> None:
-        """Add *sources*; as in ``fs.put``, a trailing slash decides the destination."""
+        """Add the files of *sources* that *chosen* includes, each with its destination.
+
+        As in ``fs.put``, a slash at the end of *target* keeps the name of a directory
+        in the destination, unless the source has one, too. Without that slash, the name
+        is left out. A source that does not exist is added to ``failures``.
+
+        ConfigurationError if *target* has no bucket, or two files one destination.
+        """
         if not target.partition("/")[0]:
             raise ConfigurationError(
                 f"{target!r} names no bucket: the last argument is where to, "
@@ -89,7 +96,10 @@ class PutPlan:
     def _add_tree(
         self, tree: LocalTree, top: Sequence[str], chosen: Filter
     ) -> Iterator[str]:
-        """Add the entries that *chosen* includes; yield clashes of destinations."""
+        """Add the entries that *chosen* includes; yield clashes of destinations.
+
+        *top* has the source, to which the names that filters match are relative.
+        """
         for entry in tree:
             local, path, name = entry.local, entry.path, name_below(top, entry.local)
             no_problem = entry.problem is None
@@ -136,8 +146,9 @@ def put(
     """Upload files, directories, or standard input.
 
     FILES are files, directories, patterns, or - for standard input. DEST is BUCKET/KEY
-    for one file, BUCKET/PREFIX/ for several. With --url-file one file goes to the object
-    of that URL, and DEST may be left out; also with --broker, if the server gives names.
+    for one file, BUCKET/PREFIX/ for several. DEST may be left out with --url-file,
+    which takes one file for the object of that URL, and with --broker, if the server
+    gives names.
     """
     sources, target = _split(arguments, connection)
     target = object_path(target)
@@ -198,7 +209,10 @@ class _Put:
     def _naming(
         self, take: Callable[[Receipt], None] | None
     ) -> Callable[[Receipt], None]:
-        """Return a function that prints the server's name of an object, and calls *take*."""
+        """Return a function for receipts that prints the server's name of an object.
+
+        It then calls *take*, unless that is None.
+        """
 
         def name(receipt: Receipt) -> None:
             if receipt.location is not None and self.storing.receipts != "-":

@@ -210,7 +210,10 @@ def sign(
 def _write_secret(
     text: str, place: str, forget: Callable[[], object] = lambda: None
 ) -> str:
-    """Write *text* to *place*; return the place in words. Call *forget* if it fails."""
+    """Write *text* to *place*, and return a description of the place for messages.
+
+    If the file cannot be written, *forget* is called, and OSError raised.
+    """
     if place == "-":
         click.echo(text, nl=False)
         return "standard output"
@@ -247,7 +250,10 @@ def _objects(sources: tuple[str, ...]) -> list[str]:
 
 
 def _place(wanted: SignOptions) -> str | None:
-    """Return the output file; None means that one URL is printed."""
+    """Return the output file; None means that one URL is printed.
+
+    UsageError if the options do not fit together.
+    """
     if wanted.printed:
         if wanted.output is not None:
             raise click.UsageError("--print writes no file: leave out --output")
@@ -317,8 +323,9 @@ def inspect(reference: str) -> int:
     """Describe a presigned URL, a URL map or a grant.
 
     Signatures are not shown. REFERENCE is a file or file:PATH, env:NAME, - for standard
-    input, or any URL that fsspec can read, as of a server of grants. The exit code is 3 if the signature has
-    expired, 1 if only some entries of a map have, and 2 if a URL was cut off or changed.
+    input, or any URL that fsspec can read, such as that of a server of grants. The exit
+    code is 3 if the signature has expired, 1 if only some entries of a map have, and 2
+    if a URL was cut off or changed.
     """
     signed = read(reference, _read_place)
     now, room = time.time(), Output(sys.stdout).room

@@ -110,7 +110,11 @@ class FilteringCommand(click.Command):
         return rest
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command; names of --files-from that it did not find are a failure."""
+        """Run the command, and return its exit code.
+
+        Prints the names of --files-from that were not found; they turn exit code 0 to
+        1.
+        """
         code = super().invoke(ctx)
         lists = (rule for rule in ctx.meta[_RULES] if isinstance(rule, NameList))
         missing = sorted({name for each in lists for name in each.names - each.seen})
@@ -440,7 +444,7 @@ class _Report:
         return code
 
     def _rest(self, result: SyncResult) -> None:
-        """Print what is no file, and what failed."""
+        """Print the entries of the source that are not files, and the failures."""
         for name, what in result.plan.left_out.items():
             self.hear(SyncEvent(EventKind.LEFT_OUT, name, why=what))
         for name, error in result.problems.items():

@@ -130,7 +130,7 @@ def signer(plan: DemoPlan) -> None:
 
 
 def options(plan: DemoPlan, path: str = "", **own: Any) -> dict[str, Any]:
-    """Return storage options; receipts go into the directory *path*."""
+    """Return the options *own* and ``receipts``, a directory with the name *path*."""
     return {"receipts": str(plan.file(names.RECEIPTS) / path), **own}
 
 

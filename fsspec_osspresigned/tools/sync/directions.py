@@ -1,6 +1,6 @@
 """The two directions of a sync: uploads to a prefix, downloads to a directory.
 
-Also the comparison whether a file and its object have the same bytes.
+``ContentComparison`` finds out whether files and objects have the same bytes.
 """
 
 from __future__ import annotations
@@ -54,10 +54,11 @@ class ContentComparison:
     listed: Callable[[Item], str] = _etag_there  # ETag of an object from a listing
 
     def resolve(self, plan: Plan) -> dict[str, Sent]:
-        """Compare the bytes of all undecided files of *plan*, several at once.
+        """Compare the bytes of the files in ``plan.unsure``, several at once.
 
-        Returns name -> record for the sync state, of each equal file. Sends HeadObject
-        for each object whose CRC-64 no earlier run has recorded.
+        Each gets its verdict in *plan*; one that cannot be read goes to
+        ``plan.errors``. Returns name -> record for the sync state, of each equal file.
+        Sends HeadObject for each object whose CRC-64 no earlier run has recorded.
         """
         unsure, plan.unsure = plan.unsure, []
         width = self.client.options.connections
@@ -148,7 +149,7 @@ class Downward:
         return self.source.entries()
 
     def listed(self) -> dict[str, Stored] | None:
-        """Return name -> file of the target directory, which may be missing.
+        """Return name -> file of the target directory; empty if it does not exist.
 
         A file whose name no object can have is not listed, and so never deleted.
         """
@@ -197,7 +198,10 @@ class Downward:
         return f"{name!r} would replace a pipe, socket or device"
 
     def check_signed(self, name: str) -> None:
-        """Raise NotSignedError if a download is certain to fail; sends nothing."""
+        """Raise NotSignedError if it is already known that no download is signed.
+
+        Sends nothing, so the signer may still refuse later.
+        """
         operation = calls.operation_on(Action.GetObject, self.root + name)
         self.client.signer.preflight(operation)
 
@@ -216,10 +220,10 @@ class Downward:
         )
 
     async def _fetch(self, listener: Listener, entry: Entry) -> None:
-        """Download one object; its file's modification time is when the download began.
+        """Download one object, and date its file to the beginning of the download.
 
-        If the object is replaced during the download, the object is newer than the
-        file, and the next run fetches the object again.
+        If the object is replaced meanwhile, it is newer than the file, and the next run
+        fetches it again.
         """
         name, began = entry.name, time.time_ns()
         path, place = self.root + name, self.target.place(name)
@@ -249,7 +253,7 @@ class Downward:
 
 @frozen(kw_only=True)
 class Upward:
-    """Upload direction of a sync; ``Downward`` has the same members."""
+    """Direction of a sync that uploads; ``Downward`` has the same members."""
 
     filesystem: OSSPresignedFileSystem
     route: SyncRoute
@@ -271,10 +275,10 @@ class Upward:
 
     @property
     def clock(self) -> int:
-        """The sign with which the clock offset corrects the times of the source.
+        """Factor of the clock offset with which the times of the source are corrected.
 
-        1: they are by this machine's clock, those of the destination by the store's.
-        -1: the reverse. 0: the clock of the source is unknown.
+        1: this machine dates the source, and the store dates the destination. -1: the
+        reverse. 0: it is unknown which clock dates the source, so nothing is corrected.
         """
         return int(self.route.source.is_local)
 
@@ -282,7 +286,7 @@ class Upward:
         return self.route.source.entries()
 
     def listed(self) -> dict[str, Stored] | None:
-        """Return name -> object; None if listing is not granted."""
+        """Return name -> object below the prefix; None if listing is not granted."""
         listed: dict[str, Stored] = {}
         try:
             for info in whole_listing(self.client, *split_path(self.root)):
@@ -303,7 +307,10 @@ class Upward:
         """Do nothing, because a store can hold any set of keys."""
 
     def check_signed(self, name: str) -> None:
-        """Raise NotSignedError if an upload is certain to fail; sends nothing."""
+        """Raise NotSignedError if it is already known that no upload is signed.
+
+        Sends nothing, so the signer may still refuse later.
+        """
         path = self.root + name
         refuse_expired(self.client.signer.grant(path), path)
 

@@ -59,7 +59,11 @@ def _translated(glob: str) -> str:
 
 
 def _class(text: str, glob: str) -> str:
-    """Return the expression of a character class; a leading ``]`` is ordinary."""
+    """Return the regular expression for the class *text*, such as ``[a-z]``.
+
+    A leading ``]`` is an ordinary character. ConfigurationError for a range that runs
+    backwards.
+    """
     negation = "^" if text[1] in "!^" else ""
     members = re.sub(r"([\\\[\]^&~|])", r"\\\1", text[1 + len(negation) : -1])
     piece = f"(?!/)[{negation}{members}]"
@@ -91,7 +95,10 @@ class Rule:
 
     @classmethod
     def of(cls, text: str) -> Self:
-        """Return the rule in *text*, ``+ GLOB`` or ``- GLOB`` as in rclone."""
+        """Return the rule in *text*, ``+ GLOB`` or ``- GLOB`` as in rclone.
+
+        ConfigurationError for any other text.
+        """
         sign, space, glob = text.partition(" ")
         if sign not in _SIGNS or not space:
             msg = f"{text!r} is not a rule: write '+ GLOB' or '- GLOB'"
@@ -109,7 +116,7 @@ class Rule:
 
 @frozen
 class NameList:
-    """Rule that includes the files of a list; ``seen`` are those that were found."""
+    """Rule that includes the files in *names*; *seen* collects those it has met."""
 
     takes: ClassVar[bool] = True
     names: frozenset[str]
@@ -126,8 +133,7 @@ class NameList:
 class Filter:
     """Ordered filter rules: the last rule that matches a name decides.
 
-    A name that no rule matches is included. But if the first rule includes, only names
-    that a rule includes are included.
+    A name that no rule matches is included, unless the first rule is one that includes.
     """
 
     rules: tuple[Rule | NameList, ...] = ()
@@ -145,7 +151,7 @@ class Filter:
         return not (self.rules and self.rules[0].takes)
 
     def skips(self, directory: str) -> bool:
-        """Return whether the rules exclude everything in *directory*."""
+        """Return whether the rules certainly exclude everything in *directory*."""
         for rule in reversed(self.rules):
             if rule.takes:
                 return False
@@ -210,7 +216,10 @@ class Stored:
 
 @frozen
 class Sent:
-    """Record of a file that an earlier sync sent: source entry, and stored object."""
+    """Record of a file that an earlier sync sent.
+
+    It has size, time and tag of the file, and ETag and CRC-64 of its object.
+    """
 
     size: int = field(validator=instance_of(int))
     mtime_ns: int | None = field(default=None, validator=optional(instance_of(int)))
@@ -232,7 +241,7 @@ class PlanRules:
 
 @frozen
 class Item:
-    """A file of the source with its verdict, and the known facts about its object."""
+    """A file of the source with its verdict *why*, and known facts on its object."""
 
     entry: Entry
     why: Why
@@ -256,7 +265,8 @@ class Plan:
         send: files to send.
         unsure: files whose bytes must be compared; empty after the comparison.
         same: number of files that the destination has already.
-        extra: objects that the source does not have, sorted.
+        extra: objects or files that only the destination has and the sync may delete,
+            sorted; empty for a sync without *delete*.
         problems: name -> reason why the file cannot be sent.
         errors: name -> exception, of source entries that could not be read.
         left_out: name -> kind, of entries that are not files.
@@ -298,8 +308,9 @@ def plan(
 ) -> Plan:
     """Return the sync plan for *source*, compared with the destination by name.
 
-    *listed* are the objects at the destination, empty if it could not be listed; names
-    that the source has are removed. *before* are the files that earlier runs sent.
+    *listed* are the objects at the destination; pass an empty dictionary if it could
+    not be listed. Each name that the source has is removed from *listed*. *before* are
+    the records of files that earlier runs sent, by name.
     """
     result = Plan()
     unseen: set[str] = set()  # nothing is known of what lies below
@@ -334,7 +345,10 @@ def plan(
 def verdict(
     entry: Entry, stored: Stored | None, sent: Sent | None, rules: PlanRules
 ) -> Why:
-    """Return why *entry* must be sent; ``UNSURE``: the bytes must be compared."""
+    """Return why *entry* must be sent; ``SAME`` if it need not be sent.
+
+    ``UNSURE`` means that only a comparison of the bytes can decide.
+    """
     if stored is None and (rules.listed or sent is None):
         return Why.NEW
     if rules.always:
@@ -362,7 +376,8 @@ def verdict(
 def is_what_was_sent(stored: Stored | None, sent: Sent) -> bool:
     """Return whether *stored* is the object that an earlier run *sent*.
 
-    *stored* is None if the destination could not be listed; the result is then True.
+    Compares ETag and size. True if *stored* is None, as for a destination that could
+    not be listed.
     """
     return stored is None or (
         bool(sent.etag)
@@ -399,8 +414,9 @@ def _extra(
 ) -> Iterator[Extra]:
     """Yield the objects that only the destination has and that the sync may delete.
 
-    Never deleted: objects below a directory in *unseen*, those that represent
-    directories (names with a final slash), and those whose names no file can have.
+    Left out are objects that *chosen* excludes, objects in or below *unseen*, names
+    with a final slash, which represent directories, and names with ``.`` or ``..`` in
+    them.
     """
     for name, stored in listed.items():
         if not name or name.endswith("/") or _leads_out(name):

@@ -49,24 +49,30 @@ _LARGE_AT_ONCE = 2  # larger remote files, which have several parts in memory
 
 
 class Listener:
-    """Listener to the transfers of a sync; this one does nothing."""
+    """Base class of listeners to the transfers of a sync, which does nothing."""
 
     hears_bytes = True  # `moved` does something
 
     async def begin(self, entry: Entry) -> None:
-        """The transfer of *entry* begins."""
+        """Note that the transfer of *entry* begins."""
 
     def moved(self, name: str, count: int) -> None:
-        """*count* bytes moved, negative after a failed try; in worker threads."""
+        """Note that *count* more bytes of the file *name* were transferred.
+
+        A negative *count* takes back those of a failed try. Called in worker threads.
+        """
 
     def on_upload_event(self, entry: Entry, event: UploadEvent) -> None:
-        """An upload was resumed, or can be resumed; called in a worker thread."""
+        """Note that the upload of *entry* was resumed, or can be resumed later.
+
+        Called in a worker thread.
+        """
 
     async def stored(self, entry: Entry, receipt: Receipt | None) -> None:
-        """A file is stored; *receipt* None: it is fetched."""
+        """Note that *entry* was stored or, with *receipt* None, fetched."""
 
     async def failed(self, entry: Entry, error: Exception) -> None:
-        """A file could not be transferred."""
+        """Note that the transfer of *entry* failed with *error*."""
 
 
 async def transfer_all(
@@ -78,7 +84,12 @@ async def transfer_all(
     is_large: Callable[[Entry], bool],
     fail_fast: bool,
 ) -> None:
-    """Call *transfer* for all *entries*, several at once; large ones take turns."""
+    """Call *transfer* for all *entries*, several at once; return when all have ended.
+
+    Of the entries that *is_large* selects, only as many run at once as there are
+    connections. Failures go to *listener*, and are not raised. With *fail_fast*, no
+    entry begins after the first failure, otherwise after 16 equal refusals in a row.
+    """
     large = asyncio.Semaphore(client.options.connections)
 
     async def work(entry: Entry) -> None:
@@ -116,9 +127,9 @@ class SyncRoute:
 
 
 class _Sending:
-    """Uploads along *route*.
+    """Uploads of one sync in this process, along *route*.
 
-    ``moved`` and ``on_upload_event`` of *listener* are called in worker threads.
+    Worker threads call ``moved`` and ``on_upload_event`` of *listener*.
     """
 
     def __init__(self, route: SyncRoute, client: Client, listener: Listener) -> None:
@@ -177,10 +188,11 @@ class _Sending:
     async def _send_file(
         self, target: Target, place: str, context: TransferContext, tries: int = 3
     ) -> Receipt:
-        """Upload a local file; upload it again if it changed during the upload.
+        """Upload a local file, and upload it again if it changed during the upload.
 
-        Without the second upload, the object would be newer than the change, and the
-        next sync would skip the file.
+        Otherwise, the object would be newer than the change, and the next sync would
+        skip the file. SourceChangedError if the file changed in the last of *tries*
+        uploads, or if the object may be stored only once.
         """
         body = await blocking(FileBody.of, place)
         receipt = await upload_source(self._client, target, body, context)
@@ -241,7 +253,10 @@ class _RemoteFile:
         return data
 
     def copy_to(self, writer: Any) -> Receipt:
-        """Publish the object; discard it if the file cannot be read to its end."""
+        """Copy the file to *writer*, publish the object, and return its receipt.
+
+        If the file cannot be read to its end, the object is discarded.
+        """
         self.writer = writer
         try:
             for block in self._blocks():
@@ -300,7 +315,8 @@ def run_batch(batch: Batch) -> BatchResult:
 def spread(executor: Any, batches: Iterator[Batch], listener: Listener) -> None:
     """Upload *batches* through *executor*; return after all uploads have ended.
 
-    *listener* is called when a batch is done, but not while its bytes are sent.
+    *listener* hears ``begin`` when a batch is submitted, ``stored`` or ``failed`` when
+    it is done, and never ``moved``.
     """
     if hasattr(executor, "get_executor"):  # dask must not take equal work for done
         executor = executor.get_executor(pure=False)
@@ -382,7 +398,11 @@ def batches_of(
 
 
 def check_portable(executor: Any, filesystem: Any, route: SyncRoute) -> None:
-    """Refuse options that hold secrets, or cannot be pickled."""
+    """Raise ConfigurationError if the sync cannot run in other processes.
+
+    The options of the source must not hold secrets, and *filesystem* and *route* must
+    be picklable. An executor of threads needs neither.
+    """
     if isinstance(executor, ThreadPoolExecutor):
         return
     if isinstance(route.source, RemoteSource):

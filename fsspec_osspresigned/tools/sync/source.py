@@ -76,7 +76,9 @@ class RemoteSource:
     def entries(self) -> Iterator[Entry | Aside]:
         """Yield files, and an Aside for each entry that is neither file nor directory.
 
-        An incomplete listing, or a name outside the directory, raises an error.
+        A directory that cannot be listed raises the error of its filesystem.
+        ConfigurationError if the source is a file, or lists a name outside of it;
+        FileNotFoundError if it does not exist.
         """
         empty = True
         for info in self._infos():
@@ -160,7 +162,10 @@ def _finds_by_itself(fs: Any) -> bool:
 def whole_listing(
     client: Client, bucket: str, prefix: str
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield ``info`` of all objects whose keys begin with *prefix*."""
+    """Yield ``info`` of all objects whose keys begin with *prefix*.
+
+    ReplyError if the store folds objects into directories, which would hide them.
+    """
     for info in iterated(listing(client, bucket, prefix, delimiter="")):
         if info["type"] != "file":
             msg = "the listing hides objects in directories that were not asked for"
@@ -169,7 +174,11 @@ def whole_listing(
 
 
 def source_of(source: Any, options: Mapping[str, Any]) -> SyncSource:
-    """Return the source for a local path, or an fsspec URL with storage *options*."""
+    """Return the source for a local path, or an fsspec URL with storage *options*.
+
+    FileNotFoundError if a local path is missing; ConfigurationError if it is a file, or
+    if *options* are given for it.
+    """
     text = str(stringify_path(source))
     path = str(make_path_posix(text))
     if "://" in text:  # nothing else: a local name may hold "::"
@@ -202,7 +211,10 @@ def _no_directory(path: str) -> ConfigurationError:
 
 
 def refuse_overlap(source: SyncSource, bucket: str, prefix: str) -> None:
-    """Refuse objects in common; only the names of buckets and prefixes are compared."""
+    """Raise ConfigurationError if *source* and destination have objects in common.
+
+    Only names of buckets and prefixes are compared, and only for a source in OSS.
+    """
     if not isinstance(source, RemoteSource):
         return
     protocol = source.fs.protocol

@@ -28,14 +28,18 @@ _HEAD = {"what": "sent by osspresigned sync", "version": 1}
 
 
 def read_state(place: str | os.PathLike[str]) -> dict[str, Sent]:
-    """Return the records by path, from a state file that is not locked."""
+    """Return the records of a state file by path, without locking the file.
+
+    Empty if the file is missing. ConfigurationError if it is not a state file.
+    """
     return _read(os.path.expanduser(place))[0]
 
 
 def _read(place: str) -> tuple[dict[str, Sent], float]:
-    """Return the records, and the number of lines that later lines replace.
+    """Return the records by path, and how far outdated lines outnumber them.
 
-    The number is infinite if the last line is incomplete, so the file is written anew.
+    That number is infinite if the last line is incomplete, so that the file is
+    rewritten.
     """
     rows: dict[str, Sent] = {}
     count, line = 0, b""
@@ -84,7 +88,12 @@ def state_files(place: str | os.PathLike[str]) -> tuple[str, ...]:
 class SyncState:
     """Sync state file, locked by this process, mode 0600; safe for many threads.
 
-    With more than *spare* outdated lines, the file is rewritten.
+    It is rewritten on opening if its last line is incomplete, or if outdated lines
+    outnumber its records by *spare* or more.
+
+    Raises:
+        CheckpointInUseError: another process uses the file.
+        ConfigurationError: the file cannot be read or written, or is no state file.
     """
 
     def __init__(self, place: str | os.PathLike[str], spare: int = 1000) -> None:
@@ -133,7 +142,7 @@ class SyncState:
         self._append({"path": path, "deleted": True})
 
     def _append(self, members: Mapping[str, Any]) -> None:
-        """Append a line; a full disk causes one warning, and the sync continues."""
+        """Append a line; if that fails, as on a full disk, warn once and continue."""
         try:
             self._file.append(_line(members))
         except OSError as error:

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 
 
 class EventKind(enum.StrEnum):
-    """Kinds of sync events."""
+    """Kinds of sync events; :class:`SyncEvent` says when each of them comes."""
 
     PLAN = "plan"
     BEGIN = "begin"
@@ -72,16 +72,17 @@ class SyncEvent:
     """One step of a sync.
 
     Attributes:
-        kind: ``plan`` comes once, before the first byte; ``begin`` and then ``sent`` or
-            ``fetched``, ``failed`` or ``uncovered`` for every file; ``bytes`` in
-            between; ``deleted`` for each deleted item; ``left_out`` for each entry that
-            is not a file; with a checkpoint, ``resumed`` and ``kept`` as in *upload*.
+        kind: ``plan`` comes once, before the first byte. Each file to transfer has
+            ``begin`` and then ``sent``, ``fetched``, ``failed`` or ``uncovered``, with
+            ``bytes`` in between; a failure that the plan shows has no ``begin``.
+            ``deleted`` comes for each deleted item, ``left_out`` for each entry that is
+            not a file; with a checkpoint, ``resumed`` and ``kept`` as in *upload*.
         name: path relative to source and destination; empty for ``plan``.
-        size: number of bytes: of the file; for ``plan`` of all files; for ``resumed`` and
-            ``kept`` of the stored parts; for ``bytes`` of the bytes just moved, negative
-            to subtract those of a failed try.
-        count: for ``plan``, the number of files to transfer and of those that cannot be
-            transferred; else 1.
+        size: number of bytes: of the file, 0 if unknown; for ``plan`` of all files to
+            transfer; for ``resumed`` and ``kept`` of the stored parts; for ``bytes`` of
+            the bytes just moved, negative to subtract those of a failed try.
+        count: for ``plan``, the number of files to transfer, including those that
+            cannot be transferred; else 1.
         why: reason, as text.
         error: the exception of a failure; None for all other events.
         upload: for ``resumed`` and ``kept``, the parts that are stored; else None.
@@ -96,7 +97,7 @@ class SyncEvent:
     upload: UploadEvent | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """Return the event as members of a JSON object."""
+        """Return the event as a JSON object's members, without *error* and *upload*."""
         names = ("name", "size", "count", "why")
         return {"event": self.kind.value, **{n: getattr(self, n) for n in names}}
 
@@ -116,8 +117,8 @@ class SyncResult:
             and of items that could not be deleted.
         uncovered: name -> exception: files for which no signature is available.
         not_tried: number of files whose transfer was planned, but not tried.
-        kept: number of extra objects or files that were not deleted because of another
-            failure.
+        kept: number of objects or files that should have been deleted, but were not,
+            because something failed.
         seconds: duration.
         unmatched: objects or files of the destination that the source does not have,
             also without *delete*; empty if the destination cannot be listed.
@@ -153,7 +154,7 @@ class SyncResult:
 
     @property
     def is_complete(self) -> bool:
-        """True if the destination now matches the source as requested."""
+        """True if no transfer and no deletion failed or was left out."""
         return not (self.failed or self.uncovered or self.not_tried or self.kept)
 
     def check(self) -> None:
@@ -171,7 +172,11 @@ class SyncResult:
 
 @define(kw_only=True)
 class SyncRun(Listener):
-    """One run of a sync; its attributes are the options of :func:`sync`."""
+    """One run of a sync; ``end`` carries it out.
+
+    Its attributes are mostly options of :func:`sync`. *direction* decides between
+    upload and download.
+    """
 
     direction: Upward | Downward
     rules: PlanRules = field(factory=PlanRules)
@@ -190,7 +195,11 @@ class SyncRun(Listener):
         return self.direction.root
 
     def end(self, on_error: str) -> SyncResult:
-        """Run the sync to its end; *on_error* ``raise`` raises failures at the end."""
+        """Run the sync, and return its result.
+
+        With *on_error* ``raise``, an incomplete sync raises UploadErrors at its end;
+        with ``return``, it does not.
+        """
         started = time.monotonic()
         check_choice("on_error", on_error, ("raise", "return"))
         if self.max_delete is not None and not self.delete:
@@ -248,7 +257,11 @@ class SyncRun(Listener):
         result.failed.update(planned.errors)
 
     def _listed(self) -> dict[str, Stored] | None:
-        """Return the destination by name; None if it cannot be listed and need not be."""
+        """Return name -> entry of the destination; None if listing is not granted.
+
+        NotSignedError if *delete* needs the listing; ConfigurationError if neither
+        *state* nor *always* makes up for it.
+        """
         listed = self.direction.listed()
         if listed is not None:
             return listed
@@ -266,8 +279,9 @@ class SyncRun(Listener):
     def _clock_offset(self, name: str) -> float:
         """Return how many seconds this machine's clock is ahead of the store's.
 
-        Any reply except a listing shows the store's clock. Before the first reply,
-        HeadObject is sent. If that fails, the clocks are assumed to be equal.
+        Any reply shows the store's clock, except a successful GET, such as a listing.
+        Before the first such reply, HeadObject is sent. If that fails, the clocks are
+        assumed to be equal.
         """
         client = self.direction.client
         if client.clock_offset is None:
@@ -285,7 +299,11 @@ class SyncRun(Listener):
                 yield item
 
     def _check_delete(self) -> None:
-        """Refuse to delete too much, all for an empty source, or without a grant."""
+        """Raise an error if the planned deletions are too many, or not granted.
+
+        ConfigurationError for more than *max_delete* or, without that limit, if the
+        source has no file. NotSignedError if deleting is not granted.
+        """
         extras, plan, limit = self.direction.extras, self.result.plan, self.max_delete
         if not plan.extra:
             return
@@ -346,7 +364,7 @@ class SyncRun(Listener):
         await self._emit(EventKind.BEGIN, entry.name, entry.size or 0)
 
     def moved(self, name: str, count: int) -> None:
-        """Report without a lock, because ``on_event`` may wait."""
+        """Report bytes to ``on_event``, without a lock, because that may wait."""
         if self.on_event is not None:
             with user_code():
                 self.on_event(SyncEvent(EventKind.BYTES, name, count))
@@ -356,7 +374,10 @@ class SyncRun(Listener):
         self._report(kind, entry.name, size, upload=event)
 
     async def stored(self, entry: Entry, receipt: Receipt | None) -> None:
-        """Count a file; add it to the state if its upload is complete."""
+        """Count and report a transferred file.
+
+        It is added to the state, unless its owner must still complete the upload.
+        """
         kind, size = EventKind.FETCHED, entry.size or 0
         if receipt is not None:
             kind, size = EventKind.SENT, receipt.size
@@ -432,8 +453,9 @@ def sync(
         delete: at the end, delete objects that the source does not have, unless
             something failed.
         max_delete: maximum number of deletions; a run that would delete more is
-            refused. None is no limit.
-        state: file with a record of each file sent; needed if listing is not granted.
+            refused. None is no limit, but refuses to delete if the source has no file.
+        state: file with a record of each file sent; needed if listing is not granted,
+            unless *always* is set.
         always: send all files, changed or not.
         fail_fast: stop at the first failure; by default all files are tried.
         dry_run: return the plan in the result, and change nothing.
@@ -447,8 +469,10 @@ def sync(
         given: options for every object, such as ``content_type``.
 
     Raises:
-        ConfigurationError: an option is invalid; nothing was done.
-        NotSignedError: deleting is not granted; nothing was done.
+        ConfigurationError: an option is invalid or missing; nothing was done.
+        NotSignedError: *delete* is set, and listing or deleting is not granted; nothing
+            was done.
+        FileNotFoundError: the source does not exist.
         CheckpointInUseError: another process uses *state*.
         UploadErrors: some files failed or have no signature; the others are done.
     """
@@ -512,7 +536,7 @@ def sync_down(
         delete: at the end, delete local files that the source does not have, unless
             something failed.
         max_delete: maximum number of deletions; a run that would delete more is
-            refused. None is no limit.
+            refused. None is no limit, but refuses to delete if the source has no file.
         always: fetch all objects, changed or not.
         fail_fast: stop at the first failure; by default all files are tried.
         dry_run: return the plan in the result, and change nothing.
@@ -551,7 +575,10 @@ def sync_down(
 
 
 def _against_state(source: SyncSource, state: Any) -> Iterator[Rule]:
-    """Yield rules that exclude the state file, if it is in the source."""
+    """Yield rules that exclude the state file, its lock and its replacement.
+
+    Yields nothing for those that are not in the source.
+    """
     if state is None or not isinstance(source, LocalSource):
         return
     front = source.place("")
