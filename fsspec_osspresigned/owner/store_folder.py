@@ -320,7 +320,9 @@ class CheckFolder:
 
 def mainland_endpoint(endpoint: Endpoint, region: str) -> Endpoint | None:
     """Return the public endpoint for an own domain in mainland China, or None."""
-    public = Endpoint.parse(public_endpoint(region or None))
+    if not region:
+        return None
+    public = Endpoint.parse(public_endpoint(region))
     is_other = endpoint.style == "cname" and is_public_mainland(public.host)
     return public if is_other else None
 
