@@ -412,7 +412,7 @@ async def _parsed(
     try:
         return await blocking(parse, reply) if in_thread else parse(reply)
     except OSSPresignedError:
-        if exchange.progress is not None:  # they do not count
+        if exchange.progress is not None:  # the bytes of a failed try do not count
             await call_user(exchange.progress, -reply.body_bytes)
         raise
 

@@ -72,10 +72,9 @@ class CircuitBreaker:
     async def enter(self, path: str) -> bool:
         """Wait until a request may be sent; return True if the request is the probe.
 
-        Returns False if the breaker is closed, and at once for a request of the user's
-        code, which never waits. If a probe fails during the wait, an error like that of the
-        probe is raised for *path*. Otherwise ``leave`` must be called when the request has
-        ended.
+        Returns False if the breaker is closed, or for a request within the user's code,
+        which never waits. If a probe fails during the wait, an error like that of the probe
+        is raised for *path*. Otherwise ``leave`` must be called when the request has ended.
         """
         if within_user_code():
             return False
@@ -191,7 +190,7 @@ class RequestWindow:
     requests.
 
     At the end of a round, the lower quartile of its durations is compared with the base.
-    The base is the least quartile so far, measured anew every 30 s. A quartile serves,
+    The base is the least quartile so far, measured anew every 30 s. A quartile is used,
     because a queue delays all replies, and jitter only some. The window doubles in each
     round until replies take longer or a reply is 429 or 503; afterwards it grows by 8 a
     round.
@@ -286,7 +285,7 @@ class BucketState:
     def _max_small(self) -> int:
         if not self.breaker.is_open:
             return self.window.size
-        # They are not sent, but wait for the probe: if it fails, all fail with it.
+        # The requests wait for the probe, and are not sent if it fails.
         return max(self.window.size, self._large)
 
     def note(

@@ -252,9 +252,9 @@ def from_reply(
 ) -> ReplyError:
     """Return the exception for an error reply of the store, explained if possible.
 
-    The EC number takes precedence over the code, and the code over the HTTP status. Only
-    Code, Message, RequestId and EC are shown: other members repeat keys, tokens and
-    signatures.
+    The EC number takes precedence over the code, and the code over the HTTP status. Of the
+    reply, only Code, Message, RequestId, EC and what explains a refusal are quoted: other
+    members repeat keys, tokens and signatures.
 
     *signed* is the request; without it, the explanation is shorter. *offset* is how many
     seconds this machine's clock, *now*, is ahead of the store's; None if unknown.

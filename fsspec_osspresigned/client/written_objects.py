@@ -4,15 +4,15 @@ Write-only URLs cannot check which objects exist, but generic tools ask for that
 record answers for objects of this process, and keeps small bodies for tools that read
 back their own metadata (zarr, xarray).
 
-A look is a request that asks for objects: HeadObject, GetObject or a listing. Where the
-store answers a listing and another look, objects are not recorded, and this record cannot
-tell whether the process wrote them. Permissions depend on prefixes. A reply in a directory
-is therefore valid for everything below the directory, and a reply at the top of a bucket
-only for objects at the top.
+A look is a request that asks about objects: HeadObject, GetObject or a listing. Where
+the store answers a listing and another look, objects are not recorded, and this record
+cannot tell whether the process wrote them. Permissions depend on prefixes. A reply in a
+directory is therefore valid for everything below the directory, and a reply at the top of
+a bucket only for objects at the top.
 
-A look is blind if it was answered without the store, for example because nothing signs
-it. Blind looks are recorded, because an object that they missed must not be replaced
-(decision 13).
+A look is blind if it was answered without the store, for example because the signer
+refuses it. Blind looks are recorded, because an object that they missed must not be
+replaced (decision 13).
 """
 
 from __future__ import annotations

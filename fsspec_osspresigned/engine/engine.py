@@ -54,7 +54,7 @@ _is_user_code: ContextVar[bool] = ContextVar("osspresigned_user_code", default=F
 
 
 class CarriedError(BaseException):
-    """Carries *error*, raised by code of the user, that is no Exception (SystemExit).
+    """Carries an *error* of the user's code that is no Exception, such as SystemExit.
 
     If a coroutine raised *error* itself, asyncio would end its loop, or take the task for
     cancelled. ``run`` raises *error* in the thread of its caller.

@@ -25,10 +25,10 @@ from .engine import call_of_task, running, within_user_code
 class RequestLimits:
     """Maximum numbers of requests in flight, for the requests of one client."""
 
-    # Those of this client with small bodies, which the loop sends. The number depends
-    # on the bucket, and limits those to all buckets.
+    # Requests of this client with small bodies, to all buckets; the loop sends them. The
+    # number depends on the bucket.
     small: Callable[[], int]
-    large: int  # those of the whole process that worker threads send
+    large: int  # requests of the whole process that worker threads send
     total: int  # both, in the whole process
 
 
@@ -58,7 +58,7 @@ class RequestLimiter:
     def __init__(self) -> None:
         self._of_client: Counter[tuple[int, bool]] = Counter()
         self._small = self._large = 0
-        # By what decides whether a request may be sent, and by call.
+        # Client, bucket and size -> call -> requests that wait.
         self._waiting: OrderedDict[object, OrderedDict[object, deque[_Waiter]]]
         self._waiting = OrderedDict()
 
@@ -168,7 +168,7 @@ class MemoryAccount:
         return self.filling + sum([*self._parts.values()])
 
     def part(self, size: int) -> Callable[[], int | None]:
-        """Count a full part of *size* bytes; return a function that ends this.
+        """Count a full part of *size* bytes; return a function that stops counting it.
 
         Any thread may call the function. It returns *size* the first time, and then None.
         """

@@ -1,4 +1,4 @@
-"""Timers: detect stalled connections, and leave out time in which the process slept."""
+"""Timers: detect stalled connections, and leave out time of a suspended process."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ProgressTimer:
         self._looked, self._paused = time.monotonic(), 0.0
 
     def end(self) -> None:
-        """Add to ``suspended`` what the process was suspended since the last ``count``."""
+        """Add the time of a suspension since the last ``count`` to ``suspended``."""
         now = time.monotonic()
         self.suspended += max(0.0, now - self._looked - self._paused - _STEP)
         self._looked, self._paused = now, 0.0

@@ -295,7 +295,7 @@ class Transfer:
     # None of them raises: an exception would end all requests of a multi, for ever.
 
     def may_send(self, addresses: Addresses) -> int:
-        """Return libcurl's code for sending the request on this connection, or not.
+        """Return whether libcurl may send the request on this connection, as its code.
 
         The request is sent once: libcurl would send it again if a kept connection was
         closed meanwhile, but the server may have acted on it. A kept connection with unread
@@ -673,5 +673,8 @@ def shown(signed: SignedRequest) -> str:
 
 
 def said(reason: str) -> str:
-    """Return the foreign text *reason* for a message: cut, without secrets and controls."""
+    """Return foreign text for a message: shortened, without secrets.
+
+    Control characters become blanks.
+    """
     return redact(re.sub(_UNSHOWN, " ", reason))[:_MAX_REASON]

@@ -50,7 +50,10 @@ class ObjectOptions:
         """Return the options *given* to a call, completed by those of the filesystem.
 
         ``headers`` and ``metadata`` of both are merged by name. Keywords that fsspec passes
-        to every filesystem are ignored. Raises ConfigurationError, which lists all problems.
+        to every filesystem are ignored.
+
+        Raises:
+            ConfigurationError: options are invalid; the message lists all problems.
         """
         given = {n: v for n, v in given.items() if n not in _FOREIGN and v is not None}
         if not given:

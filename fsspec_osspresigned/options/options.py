@@ -337,7 +337,8 @@ class Options:
     def threshold(self) -> int:
         """Size in bytes above which an object is sent in parts.
 
-        The threshold applies only while the speed of the network link is unknown.
+        If neither ``multipart_threshold`` nor ``part_size`` is given, the threshold applies
+        only while the speed of the network link is unknown.
         """
         return self.multipart_threshold or THRESHOLD
 

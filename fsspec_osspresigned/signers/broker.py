@@ -70,7 +70,7 @@ class ServerRefusedError(Exception):
 
     @property
     def passes(self) -> bool:
-        """True if the server may answer otherwise soon."""
+        """True if the server may give another answer soon."""
         return issubclass(signer_error(self.status), SignerUnavailableError)
 
 
@@ -161,7 +161,10 @@ class Broker(ABC):
         del refused
 
     def request(self, operation: Operation) -> SignedRequest:
-        """Return the signed request for *operation*, which belongs to no open upload."""
+        """Return the signed request for *operation*.
+
+        It has no upload ID, unless the broker carries out no calls itself.
+        """
         raise NotImplementedError
 
     def fulfilled(

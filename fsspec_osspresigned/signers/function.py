@@ -124,7 +124,7 @@ def as_signer(signer: Any, *, allow_http: bool = False) -> Signer:
     """Return *signer* as a Signer.
 
     *signer* is a Signer, another object with a method ``sign``, a function, or the
-    ``module:name`` of one of these. A class is none of these.
+    ``module:name`` of one of these. A class is refused.
 
     Raises ConfigurationError if *signer* is none of these, or cannot be imported.
     """

@@ -295,7 +295,7 @@ def _signed_headers(operation: Operation) -> dict[str, str]:
 
 
 def _misfits(operation: Operation, headers: Mapping[str, str]) -> Iterator[str]:
-    """Yield what *operation* lacks, or must not have; each text completes its name."""
+    """Yield what *operation* lacks or must not have, such as "needs a key"."""
     spec, number = operation.action.spec, operation.part_number
     if spec.upload_id and not operation.upload_id:
         yield "needs the upload_id"

@@ -89,7 +89,7 @@ def sign_form(
 def _fields(
     grant: PostGrant, operation: Operation
 ) -> tuple[dict[str, str], Mapping[str, Secret]]:
-    """Return the form fields of the object, and those of *grant* that stay beside them."""
+    """Return the form fields of the object, and the remaining fields of *grant*."""
     new = {"key": operation.key}
     if operation.headers:
         of_object = form_fields(_of_object(operation.headers))

@@ -106,12 +106,12 @@ class RenewedGrant(Generic[Held]):
         self._rest = (0.0, 0.0)  # time in which the server is not asked again
 
     def current(self) -> Held:
-        """Return the current grant; fetch one if there is none or it expires soon.
+        """Return the current grant; call *fetch* if there is none or it expires soon.
 
         Raises:
             SignerUnavailableError: the server cannot be reached, and no grant is valid.
-            SignerError: the reply of the server is not a grant.
-            BindingError: the grant names a host that is not permitted.
+            Exception: any other error of *fetch*, such as SignerError for a reply that is
+                not a grant, or BindingError for a host that is not permitted.
         """
         # Not under the lock, which is held while another thread fetches one.
         if (usable := self._in_hand(self._clock())) is not None:

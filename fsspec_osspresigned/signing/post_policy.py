@@ -345,7 +345,10 @@ def _without_escaped_dollars(data: bytes) -> bytes:
 
 
 def policy_text(conditions: Iterable[PolicyCondition], *, expires_at: float) -> str:
-    """Return a policy as base64; *expires_at* is in whole seconds since the epoch."""
+    """Return a policy as base64.
+
+    *expires_at* is in seconds since the epoch, and is cut to whole seconds.
+    """
     document = {
         "expiration": oss_moment(expires_at),
         "conditions": [condition.as_json() for condition in conditions],
