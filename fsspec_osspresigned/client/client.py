@@ -60,7 +60,7 @@ def _itself(reply: Reply) -> Any:
 
 
 class Client:
-    """Sends requests for all filesystems with equal options, signed by one signer.
+    """Signs and sends the requests of all filesystems with equal options.
 
     *policy* None uses the retry policy of the options. *note* is called with each
     receipt.
@@ -68,7 +68,7 @@ class Client:
     Attributes:
         written: record of the objects that this process has written.
         buckets: bucket -> its circuit breaker, limits and link.
-        s3_buckets: buckets with signed URLs of S3-compatible stores.
+        s3_buckets: buckets for which URLs of S3-compatible stores were signed.
         clock_offset: seconds by which this machine's clock is ahead of the store's,
             from the last reply; None before the first one.
     """
@@ -137,7 +137,7 @@ class Client:
 
         Each try sends *body* from its start. *parse* reads a 2xx reply; an error that it
         raises fails the try. *prefetcher* signs the first try; the client's own signer
-        signs the others. *once* permits no retry.
+        signs all later tries. *once* permits no retry.
 
         Raises:
             NotSignedError: the signer does not sign the operation.
@@ -206,7 +206,10 @@ class Client:
         *,
         once: bool,
     ) -> Decision:
-        """Return what follows *error*; raise it if no try does."""
+        """Return how *operation* is retried after *error*: later, or with a new signature.
+
+        Raises *error* if there is no retry; *once* permits none.
+        """
         try:
             return attempts.after(error, last=once)
         finally:
@@ -275,11 +278,14 @@ class Client:
         return (await _ask(waits, sign_checked, self.signer, [operation]))[0]
 
     async def grant(self, path: str) -> Grant:
-        """Return how the signer permits uploading *path*."""
+        """Return the signer's ``Grant`` for *path*: the ways to upload that it permits."""
         return await _ask(self.signer.grant_waits, self.signer.grant, path)
 
     async def preflight(self, operation: Operation) -> None:
-        """Raise the error with which the signer is certain to refuse *operation*."""
+        """Raise the signer's error if it is certain to refuse *operation*.
+
+        Nothing is sent to the store.
+        """
         await _ask(self.signer.grant_waits, self.signer.preflight, operation)
 
     async def _with_checksums(
@@ -305,9 +311,10 @@ class Client:
         self.warn_of_replacing(operation.path, "is not signed")
 
     def warn_of_replacing(self, path: str, why: str) -> None:
-        """Warn once per bucket that an object which no look could see may be replaced.
+        """Warn once per bucket that storing *path* may replace an object that is hidden.
 
-        *why* says why ``x-oss-forbid-overwrite`` does not prevent it.
+        The object is hidden because no permission allows looking for it. *why* says why
+        ``x-oss-forbid-overwrite`` does not prevent the replacement.
         """
         bucket = split_path(path)[0]
         if self.written.warn_once(f"replacing in {bucket}"):
@@ -348,9 +355,10 @@ class Client:
     def prefetcher(
         self, coming: Callable[[], Operation | None], *, first: int, low: int = 0
     ) -> Prefetcher | None:
-        """Return a prefetcher; None if the signer is in this process, so batches save nothing.
+        """Return a prefetcher, which signs requests in batches; None for a local signer.
 
-        *coming*, *first* and *low* are as in ``Prefetcher``.
+        A signer in this process answers at once, so batches save nothing. *coming*,
+        *first* and *low* are as in ``Prefetcher``.
         """
         if not self.signer.remote:
             return None
@@ -366,8 +374,9 @@ class Client:
     ) -> tuple[Iterable[Job] | AsyncIterator[list[Job]], Prefetcher | None]:
         """Return *jobs*, and a prefetcher that signs their first requests in batches.
 
-        *opening* returns the first request of a job. Up to 200 jobs are read ahead. The
-        prefetcher is None if the signer is in this process.
+        *opening* returns the first request of a job. The jobs that are returned come in
+        chunks, because up to 200 are read ahead. If the signer is in this process, *jobs*
+        are returned unchanged, and the prefetcher is None.
         """
         first_requests: deque[Operation] = deque()
         prefetcher = self.prefetcher(
@@ -403,7 +412,7 @@ async def _parsed(
     try:
         return await blocking(parse, reply) if in_thread else parse(reply)
     except OSSPresignedError:
-        if exchange.progress is not None:  # they do not count
+        if exchange.progress is not None:  # the bytes of a failed try do not count
             await call_user(exchange.progress, -reply.body_bytes)
         raise
 

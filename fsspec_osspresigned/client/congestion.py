@@ -1,4 +1,4 @@
-"""Congestion: how much is sent to a bucket at a time, and whether at all.
+"""Congestion: limits on what is sent to a bucket at a time.
 
 Each bucket has a circuit breaker, a window of small requests, and an estimate of its
 network link. They follow the replies, and are kept only in memory. The part size and the
@@ -38,8 +38,8 @@ class CircuitBreaker:
     """Circuit breaker of one bucket; *threshold* failures in a row open it.
 
     While it is open, only one request at a time probes the store, and the next one only
-    after a growing pause. The other requests wait. If the probe fails, they fail with
-    its error, and are not sent.
+    after a pause. All other requests wait. If the probe fails, the waiting requests fail
+    with an error like that of the probe, and are not sent.
 
     *pause* is the number of seconds between the first two probes; it doubles, up to
     *longest*.
@@ -72,8 +72,9 @@ class CircuitBreaker:
     async def enter(self, path: str) -> bool:
         """Wait until a request may be sent; return True if the request is the probe.
 
-        Code of the user does not wait. If the probe fails during the wait, its error is
-        raised for *path*. ``leave`` must be called when the request has ended.
+        Returns False if the breaker is closed, or for a request within the user's code,
+        which never waits. If a probe fails during the wait, an error like that of the probe
+        is raised for *path*. Otherwise ``leave`` must be called when the request has ended.
         """
         if within_user_code():
             return False
@@ -131,7 +132,7 @@ def _again(failure: OSSPresignedError) -> Callable[[str], OSSPresignedError]:
 
 @frozen
 class Link:
-    """Properties of the link to one bucket's endpoint."""
+    """Round trip and rate of the network link to one bucket's endpoint."""
 
     round_trip: float  # seconds of a request without a body
     rate: float  # bytes per second of one connection
@@ -140,10 +141,10 @@ class Link:
 
 
 class LinkEstimate:
-    """Moving estimate of the link's properties.
+    """Estimate of the network link to one bucket's endpoint, from completed requests.
 
-    A better sample counts fully and a worse one little, because waiting and other
-    requests on the same link can only make a sample worse.
+    A better sample replaces the estimate. A worse one moves it by an eighth, because
+    waiting and other requests on the same link can only make a sample worse.
     """
 
     def __init__(self) -> None:
@@ -153,13 +154,17 @@ class LinkEstimate:
 
     @property
     def link(self) -> Link | None:
-        """The estimate; None until a small and a large request have been answered."""
+        """The estimate; None until both its round trip and its rate are known.
+
+        A request with a body of at most 16 KiB tells the round trip. One with a body of at
+        least 1 MiB tells the rate.
+        """
         if self._round_trip is None or self._rate is None:
             return None
         return Link(self._round_trip, self._rate, self._parts)
 
     def note(self, action: Action, size: int, seconds: float) -> None:
-        """Record a completed request with a body of *size* bytes."""
+        """Record a completed request that sent *size* bytes and took *seconds*."""
         self._parts |= action is Action.InitiateMultipartUpload
         if size <= LATENCY_BOUND:
             self._round_trip = _estimate(self._round_trip, seconds, better=min)
@@ -180,12 +185,15 @@ def _estimate(
 class RequestWindow:
     """Limit of the small requests in flight to a bucket.
 
-    The window grows while replies take as long as before, and halves after a reply 429
-    or 503 (AIMD: additive increase, multiplicative decrease). A round has as many
-    replies as the window permits requests. The lower quartile of their durations is
-    compared with the base, the least quartile so far, because a queue delays all
-    replies and jitter only some. The window doubles in each round until replies take
-    longer or a reply is 429 or 503; afterwards the window grows by 8 a round.
+    The window halves after a reply 429 or 503, and grows in rounds (AIMD: additive
+    increase, multiplicative decrease). A round has as many replies as the window permits
+    requests.
+
+    At the end of a round, the lower quartile of its durations is compared with the base.
+    The base is the least quartile so far, measured anew every 30 s. A quartile is used,
+    because a queue delays all replies, and jitter only some. The window doubles in each
+    round until replies take longer or a reply is 429 or 503; afterwards it grows by 8 a
+    round.
     """
 
     def __init__(
@@ -207,7 +215,8 @@ class RequestWindow:
     def note(self, seconds: float, in_flight: int) -> float | None:
         """Record a reply that took *seconds* with *in_flight* requests in flight.
 
-        Returns the shortest duration of the round in seconds if this reply ends it.
+        Returns the shortest duration of the round in seconds if this reply ends the round,
+        else None.
         """
         self._ignored = max(0, self._ignored - 1)
         # What is being signed, or tried again, takes room in the window, too.
@@ -276,7 +285,7 @@ class BucketState:
     def _max_small(self) -> int:
         if not self.breaker.is_open:
             return self.window.size
-        # They are not sent, but wait for the probe: if it fails, all fail with it.
+        # The requests wait for the probe, and are not sent if it fails.
         return max(self.window.size, self._large)
 
     def note(

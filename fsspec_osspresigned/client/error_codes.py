@@ -252,8 +252,9 @@ def from_reply(
 ) -> ReplyError:
     """Return the exception for an error reply of the store, explained if possible.
 
-    The EC takes precedence over the code, and the code over the HTTP status. Only Code,
-    Message, RequestId and EC are used: other members repeat keys, tokens and signatures.
+    The EC number takes precedence over the code, and the code over the HTTP status. Of the
+    reply, only Code, Message, RequestId, EC and what explains a refusal are quoted: other
+    members repeat keys, tokens and signatures.
 
     *signed* is the request; without it, the explanation is shorter. *offset* is how many
     seconds this machine's clock, *now*, is ahead of the store's; None if unknown.
@@ -337,9 +338,9 @@ def _facts(signed: SignedRequest | None) -> SignedURL:
 
 
 def members(body: bytes, headers: Mapping[str, str]) -> Mapping[str, str]:
-    """Return the members of an ``<Error>`` document; empty if there is none.
+    """Return the members of the ``<Error>`` document in *body*; empty if there is none.
 
-    For HEAD, the document is in the header ``x-oss-err``, in base64.
+    The reply to a HEAD has no body; its document is in the header ``x-oss-err``, in base64.
     """
     try:
         if not body and "x-oss-err" in headers:
@@ -351,7 +352,7 @@ def members(body: bytes, headers: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def clean(text: str) -> str:
-    """Return the store's message as one line, at most 300 characters, no secrets."""
+    """Return the store's message as one line, at most 300 characters, without secrets."""
     text = "".join(c if c.isprintable() else " " for c in text)
     text = redact(_QUERY.sub("?<hidden>", " ".join(text.split())))
     text = re.sub(_CONDITION, lambda m: f"{m[1]}<hidden>", text)
@@ -392,7 +393,8 @@ def _hider(signed: SignedRequest | None) -> Callable[[str], str]:
 class ErrorReply:
     """One error reply with its request; *code* and *ec* are empty if missing.
 
-    *url* has the facts of the presigned URL of the request.
+    *form* means that the request sent a form. *url* has the facts of the presigned URL, or
+    of the fields of that form.
     """
 
     status: int
@@ -411,13 +413,17 @@ class ErrorReply:
 
     @property
     def end(self) -> float | None:
-        """End of the URL's life, seconds since the epoch; None if unknown."""
+        """Expiry time of the URL, seconds since the epoch; None if unknown."""
         if self.url.expires_at is not None:
             return self.url.expires_at
         return _moment(self.document.get("Expires", ""))
 
     def meaning(self) -> tuple[type[ReplyError], str, Refused | None]:
-        """Return the exception, the advice without a reason, and the reason if known."""
+        """Return the class of the exception, advice for the user, and the reason.
+
+        The reason is that of a refusal, such as an expired URL; None if there is none. The
+        advice is for replies without a reason; it may be empty.
+        """
         table = {**MEANINGS, **_OF_FORMS} if self.form else MEANINGS
         fine = table.get(self.ec, Meaning())
         coarse = table.get(self.code, Meaning())
@@ -448,7 +454,10 @@ class ErrorReply:
         return _DENIED
 
     def explain(self, reason: Refused, hide: Callable[[str], str]) -> Explanation:
-        """Return the explanation of *reason*; *hide* removes the secrets of the request."""
+        """Return cause and remedy of a refusal for *reason*.
+
+        *hide* removes the secrets of the request from a text.
+        """
         if reason is Refused.EXPIRED:
             reason, cause, remedy = self._expired()
         elif reason is Refused.NOT_YET_VALID:

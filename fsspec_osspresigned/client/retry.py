@@ -98,7 +98,7 @@ def may_have_acted(failure: OSSPresignedError) -> bool:
 
 @frozen(kw_only=True, eq=False)
 class RetryPolicy:
-    """Limits of all retries."""
+    """Limits of the retries of a call: their number, their time and their delays."""
 
     retries: int = 5  # at most; 0 disables them
     # Seconds from the first try after which no retry starts. Time in which the process

@@ -4,13 +4,15 @@ Write-only URLs cannot check which objects exist, but generic tools ask for that
 record answers for objects of this process, and keeps small bodies for tools that read
 back their own metadata (zarr, xarray).
 
-An object is not recorded where the store itself answers HeadObject and a listing; then
-this record does not know whether the process wrote it. Permissions depend on prefixes, so
-a reply in a directory is valid for everything below it, and one at the top of a bucket
-only for the top.
+A look is a request that asks about objects: HeadObject, GetObject or a listing. Where
+the store answers a listing and another look, objects are not recorded, and this record
+cannot tell whether the process wrote them. Permissions depend on prefixes. A reply in a
+directory is therefore valid for everything below the directory, and a reply at the top of
+a bucket only for objects at the top.
 
-A look is blind if it was answered without the store. Blind looks are recorded, because
-the objects that they missed must not be replaced (decision 13).
+A look is blind if it was answered without the store, for example because the signer
+refuses it. Blind looks are recorded, because an object that they missed must not be
+replaced (decision 13).
 """
 
 from __future__ import annotations
@@ -73,14 +75,16 @@ class _BlindLook(NamedTuple):
 class WrittenObjects:
     """Record of the objects and directories that this process wrote; thread-safe.
 
-    Above *most* objects or created directories, the least recently used tenth is
-    dropped. Bodies of up to *max_body* bytes are kept, up to *max_bodies* bytes in
-    total, including ``BODY_COST`` for each; the least recently used are dropped first.
+    Above *most* objects or created directories, the least recently used tenth is dropped.
+
+    Bodies of up to *max_body* bytes are kept. Together they have up to *max_bodies* bytes,
+    including ``BODY_COST`` for each; the least recently used are dropped first.
+
     The cost of a query depends on the depth of its path or the number of its results,
     never on the total number of objects.
 
-    Blind looks are never dropped: above ``MAX_BLIND`` places, those of the directory that
-    has most of them become one place, the directory.
+    Blind looks (see the module) are never dropped. Above ``MAX_BLIND`` places, those in the
+    directory with the most of them are replaced by the directory.
     """
 
     def __init__(
@@ -124,7 +128,10 @@ class WrittenObjects:
                 self._keep(evolve(own, path=path, etag=""), body)
 
     def remember_directory(self, path: str, *, asked: bool = False) -> None:
-        """Record a directory; *asked* means that the user created it, so it is empty."""
+        """Record a directory.
+
+        *asked* means that the user created it, so it is new and empty.
+        """
         with self._lock:
             if path not in self._directories:
                 for old in self._surplus(self._directories):
@@ -159,7 +166,7 @@ class WrittenObjects:
             return receipt
 
     def body(self, path: str) -> bytes | None:
-        """Return the body of an object of this process; None if it was not kept."""
+        """Return the bytes of the object *path*; None if they were not kept."""
         with self._lock:
             data = self._bodies.get(path)
             if data is not None:
@@ -178,7 +185,10 @@ class WrittenObjects:
             return path in self._new
 
     def descendants(self, path: str, begin: str = "") -> Iterator[dict[str, Any]]:
-        """Yield ``info`` of what is below *path*, if its name there begins with *begin*."""
+        """Yield ``info`` of each object and each created directory below *path*.
+
+        Only those are yielded whose name relative to *path* begins with *begin*.
+        """
         with self._lock:
             names = [*self._within.get(path, ())]
             for name in names:  # the loop adds to them
@@ -258,10 +268,11 @@ class WrittenObjects:
     # -- directories in which the store answers ---------------------------------------------
 
     def answered(self, look: Operation) -> bool:
-        """Note that the store answered *look*; True at the first time in its directory.
+        """Record that the store answered *look*.
 
-        Records that are no longer needed are dropped. Above ``MAX_READABLE`` directories,
-        answers in others are ignored.
+        Returns True if this is the first answer to its action in its directory. Records
+        that are no longer needed are then dropped. Above ``MAX_READABLE`` directories,
+        answers in further directories are ignored, and False is returned.
         """
         place = look.listed_path.rpartition("/")[0]
         with self._lock:
@@ -288,7 +299,10 @@ class WrittenObjects:
                 self._keep(receipt, self._bodies.get(path))
 
     def _readable(self, path: str) -> tuple[str, bool]:
-        """Return the highest parent where the store answers or "", and if GetObject does."""
+        """Return the highest parent of *path* where the store answers looks, or "".
+
+        The second value is whether the store answers GetObject for *path*.
+        """
         if not self._answered:
             return "", False
         parents = [*_upwards(path)][:0:-1]
@@ -321,7 +335,7 @@ class WrittenObjects:
             self._add_blind(place, _BlindLook(time.time_ns(), before.since))
 
     def blind_looks(self) -> dict[str, int]:
-        """Return the blind looks for ``add_blind_looks`` of another process."""
+        """Return the recorded blind looks, for ``add_blind_looks`` in another process."""
         # Without the lock, which a fork may have left taken.
         looks = tuple(self._blind.items())
         return {place: look.stamp for place, look in looks}
@@ -329,7 +343,8 @@ class WrittenObjects:
     def add_blind_looks(self, looks: Mapping[str, int]) -> None:
         """Record blind looks of another process, whose answers this process acts on.
 
-        What this process wrote before, the other process did not see.
+        These looks also missed what this process had written before, which the other
+        process did not know.
         """
         now = time.time()
         with self._lock:
@@ -351,7 +366,10 @@ class WrittenObjects:
             self._blind[widest] = _BlindLook(max(stamps), max(times))
 
     def may_hide(self, path: str) -> bool:
-        """Return whether a blind look may have missed an object at *path*."""
+        """Return whether a blind look may have missed an object at *path*.
+
+        False where the store answers looks itself.
+        """
         with self._lock:
             since = self._blind_since(path) if self._blind else None
             if since is None or self._readable(path)[0]:

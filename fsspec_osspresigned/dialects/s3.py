@@ -88,7 +88,10 @@ def with_checksums(
 
 
 def _signed_checksums(signed: SignedRequest) -> Iterator[tuple[str, str | None]]:
-    """Yield name and value of each signed checksum; value None if the sender sets it."""
+    """Yield name and value of each signed checksum.
+
+    The value is None if the sender sets it.
+    """
     listed = describe(signed.url).additional_headers
     pairs = parse_query(urlsplit(signed.url.reveal()).query)
     in_query = {n.lower(): v for n, v in pairs if n.lower().startswith(S3_CHECKSUM)}

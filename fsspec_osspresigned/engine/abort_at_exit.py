@@ -74,8 +74,8 @@ def is_terminating() -> bool:
 def watch() -> None:
     """Install a SIGTERM handler that aborts the uploads before the process ends.
 
-    Only the main thread of the main interpreter can set a handler. A handler of the
-    program is kept.
+    Only the main thread of the main interpreter can set a handler, so nothing is done in
+    other threads. A handler that the program has set stays.
     """
     if threading.current_thread() is not threading.main_thread():
         return
@@ -88,7 +88,7 @@ def watch() -> None:
 def end_all(
     seconds: float = _TIMEOUT - 2, uploads: Iterable[Abortable] = _begun
 ) -> None:
-    """Abort all unfinished uploads, within at most *seconds*.
+    """Abort all unfinished uploads, within at most *seconds*; log those that are left.
 
     Uploads that other threads begin meanwhile are aborted too.
     """
@@ -120,7 +120,7 @@ def _let_pyarrow_end() -> None:
 def terminate(
     number: int, _: FrameType | None = None, then: Callable[[], object] = lambda: None
 ) -> None:
-    """Abort the uploads, call *then*, and let the signal end the process.
+    """Handle a signal: abort the uploads, call *then*, and let the signal end the process.
 
     The interrupted code may hold any lock. Therefore a thread does the work, and the
     handler waits for it with a time limit.

@@ -1,4 +1,4 @@
-"""The event loop of an engine."""
+"""Engine: the event loop of all filesystems, and functions that call coroutines on it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from .threads import RETRIES, RETRY_INTERVAL, Job, Threads
 
 
 class EngineLoop(asyncio.SelectorEventLoop):
-    """The event loop of an *engine*, an ``engine.Engine``."""
+    """Event loop of an engine, the ``Engine`` in its attribute *engine*."""
 
     engine: Any
 
@@ -54,9 +54,10 @@ _is_user_code: ContextVar[bool] = ContextVar("osspresigned_user_code", default=F
 
 
 class CarriedError(BaseException):
-    """Carries an *error* of code of the user that is no Exception, such as SystemExit.
+    """Carries an *error* of the user's code that is no Exception, such as SystemExit.
 
-    asyncio would end its loop, or take the task for cancelled. ``run`` raises *error*.
+    If a coroutine raised *error* itself, asyncio would end its loop, or take the task for
+    cancelled. ``run`` raises *error* in the thread of its caller.
     """
 
     def __init__(self, error: BaseException) -> None:
@@ -88,7 +89,7 @@ class _Posted(NamedTuple):
 
 
 class Engine:
-    """One loop with its worker threads, and the objects that belong to the loop."""
+    """One event loop with its worker threads, and the objects that belong to the loop."""
 
     def __init__(self) -> None:
         self.loop: EngineLoop | None = None
@@ -115,9 +116,12 @@ class Engine:
     ) -> bool:
         """Call *function* on the loop soon; return False if the engine has ended.
 
-        If the system has no descriptors for a loop, *fail* is called instead, in
-        another thread. A finalizer and a signal handler may call this. Raises
-        NoThreadError.
+        The first call starts the thread of the loop. If the system has no descriptors for a
+        loop, *fail* is called instead, in another thread. A finalizer and a signal handler
+        may call this method.
+
+        Raises:
+            NoThreadError: the thread of the loop cannot be started.
         """
         posted = _Posted(function, fail)
         self._posted.append(posted)
@@ -133,7 +137,10 @@ class Engine:
     def defer(
         self, function: Callable[[], object], fail: Callable[[OSError], object]
     ) -> bool:
-        """Like ``post``, but *function* waits for the next ``post``; starts no thread."""
+        """Queue *function* without starting the engine's thread; the next ``post`` does.
+
+        Returns False if the engine has ended, as ``post`` does.
+        """
         posted = _Posted(function, fail)
         self._posted.append(posted)
         return not self.is_over or not self._take_back(posted)
@@ -166,11 +173,11 @@ class Engine:
     def serve(
         self, function: Callable[[], object], fail: Callable[[OSError], object]
     ) -> bool:
-        """Call *function* on the loop, which runs in this thread until all has ended.
+        """Run the loop in this thread, call *function* on it, and return when it is idle.
 
-        This is for a process that can start no thread. Returns False if another thread
-        runs the loop. An interrupt cancels all that runs on the loop, and is raised at
-        the end.
+        This is for a process that can start no thread. Returns False, without calling
+        *function*, if another thread runs the loop. If the loop cannot be made, *fail* is
+        called. An interrupt cancels all that runs on the loop, and is raised at the end.
 
         Raises:
             NoThreadError: this thread runs an event loop already.
@@ -311,7 +318,10 @@ class Engine:
         return task
 
     def own(self, kind: Callable[[], C]) -> C:
-        """Return the engine's only object of a *kind*; it is made by the first use."""
+        """Return the engine's only object of a *kind*, which the first call makes.
+
+        The engine closes the object when it ends.
+        """
         if kind not in self._owned:
             self._owned[kind] = kind()
         return self._owned[kind]  # type: ignore[no-any-return]  # it made it
@@ -321,7 +331,7 @@ _engines = [Engine()]  # only that of this process
 
 
 def current() -> Engine:
-    """Return the engine of this process, which may not have begun yet."""
+    """Return the engine of this process; its loop may not run yet."""
     engine = _engines[0]
     # Each engine has one successor, whichever thread asks first: two engines at a time
     # would share limits and futures that belong to one loop.
@@ -331,7 +341,7 @@ def current() -> Engine:
 
 
 def running() -> Engine:
-    """Return the engine of the running loop; call it in a coroutine of the engine."""
+    """Return the engine of the running loop, for a coroutine of the engine."""
     return asyncio.get_running_loop().engine  # type: ignore[attr-defined,no-any-return]
 
 
@@ -353,9 +363,9 @@ def _ignore(_: OSError) -> None:
 def post(
     function: Callable[[], object], fail: Callable[[OSError], object] = _ignore
 ) -> None:
-    """Call *function* on the loop soon, or *fail* if there is none; never waits.
+    """Call *function* on the loop soon, or *fail* if no loop can be made; never wait.
 
-    Raises NoThreadError.
+    Raises NoThreadError if the thread of the loop cannot be started.
     """
     while not current().post(function, fail):
         pass
@@ -364,10 +374,10 @@ def post(
 def post_later(
     function: Callable[[], object], fail: Callable[[OSError], object] = _ignore
 ) -> None:
-    """Call *function* on the loop soon; never raises.
+    """Call *function* on the loop soon; never raise.
 
-    If no thread can be started, *fail* is called; without *fail*, *function* is called
-    with what is posted next.
+    If the thread of the loop cannot be started, *fail* gets the error. Without *fail*,
+    *function* waits until something else is posted.
     """
     try:
         post(function, fail)
@@ -398,9 +408,10 @@ def _post_or_serve(
 
 
 class _Call:
-    """A coroutine function that is called on the loop, for a waiter elsewhere.
+    """A call of a coroutine function on the loop, for a waiter in another thread or loop.
 
-    *ended* is called on the loop with the result and the error; one of them is None.
+    *ended* gets the result and the error, which is None after a success. It is called on
+    the loop, or in any thread if the call could not begin.
     """
 
     def __init__(
@@ -462,8 +473,9 @@ def run(
 ) -> T:
     """Call the coroutine *function* on the engine's loop, and wait for its result.
 
-    An exception of a signal handler cancels the coroutine, and is raised when that has
-    ended; a second one cancels its cleaning, too.
+    An exception that a signal handler raises here (Ctrl-C) cancels the coroutine. It is
+    raised when the coroutine has ended. A second one cancels what the coroutine does to
+    clean up, too.
 
     Raises:
         RuntimeError: this is the thread of the loop, or the interpreter ends.
@@ -500,7 +512,7 @@ def run(
 
 
 def _raised(error: BaseException | None) -> BaseException | None:
-    """Return what the caller of a coroutine that ended with *error* gets."""
+    """Return the exception to raise for *error*, with which a coroutine has ended."""
     if isinstance(error, CarriedError):
         return error.error
     if isinstance(error, asyncio.CancelledError) and _INTERRUPTED in error.args:
@@ -517,9 +529,10 @@ def _outcome_of(
     todo: Callable[[], object] | None,
     outcomes: queue.SimpleQueue[_Outcome],
 ) -> tuple[_Outcome, BaseException | None]:
-    """Do *todo* on the loop; return the outcome of *call*, and the first interrupt.
+    """Call *todo* on the loop, and wait for the outcome of *call*.
 
-    Each exception of a signal handler cancels the call.
+    Returns the outcome and the first interrupt, an exception of a signal handler; None if
+    there was none. Each interrupt cancels *call*.
     """
     interrupt: BaseException | None = None
     # A signal handler may raise between any two steps. The inner ``try`` catches what is
@@ -551,8 +564,8 @@ async def awaited(
 ) -> T:
     """Call the coroutine *function* on the engine's loop; await it in any event loop.
 
-    If the caller is cancelled, CancelledError is raised when the call has ended, so its
-    buffers may be used again.
+    In a plain method (``verb``), the thread waits instead. If the caller is cancelled,
+    CancelledError is raised when the call has ended, so its buffers may be used again.
 
     Raises:
         NoThreadError: the system could start no thread for two seconds.
@@ -652,8 +665,8 @@ async def blocking(
 ) -> T:
     """Call *function* in a worker thread, in the context of this task.
 
-    A cancelled task calls *stop*, and waits until *function* has ended; if it is
-    cancelled again, the thread goes on alone.
+    If the task is cancelled, it calls *stop*, and waits until *function* has ended. If
+    it is cancelled again, it waits no longer, and *function* runs on alone.
     """
     context = contextvars.copy_context()
     job, threads = Job(partial(context.run, function, *args)), running().threads
@@ -677,15 +690,20 @@ async def blocking(
 
 
 async def call_user(function: Callable[..., T], *args: Any) -> T:
-    """Call *function*, code of the user, in a worker thread; it may use filesystems."""
+    """Call *function*, which is code of the user, in a worker thread.
+
+    *function* may use filesystems: their requests do not wait for others, see
+    ``user_code``.
+    """
     return await blocking(user_code()(function), *args)
 
 
 @contextmanager
 def user_code() -> Iterator[None]:
-    """Mark the block as code of the user; its requests do not wait for others.
+    """Mark the block as code of the user; no limit makes its requests wait.
 
-    A request in flight may be waiting for this code.
+    A request in flight may be waiting for this code, so waiting for that request could
+    last for ever.
     """
     token = _is_user_code.set(True)
     try:
@@ -699,7 +717,11 @@ def within_user_code() -> bool:
 
 
 async def to_its_end(work: Coroutine[Any, Any, T] | asyncio.Task[T]) -> T:
-    """Await *work*; a cancelled caller waits for its end, unless cancelled again."""
+    """Await *work*, which a cancellation of the caller does not cancel.
+
+    A cancelled caller waits until *work* has ended; if it is cancelled again, *work* runs
+    on alone.
+    """
     task = work if isinstance(work, asyncio.Task) else running().spawn(work)
     try:
         return await _unharmed(task)
@@ -710,7 +732,7 @@ async def to_its_end(work: Coroutine[Any, Any, T] | asyncio.Task[T]) -> T:
 
 
 async def shielded(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Await *coroutine*, which goes on alone if the caller is cancelled."""
+    """Await *coroutine*, which runs on alone if the caller is cancelled."""
     return await _unharmed(running().spawn(coroutine))
 
 
@@ -722,7 +744,7 @@ async def _unharmed(task: asyncio.Task[T]) -> T:
 
 
 def in_background(function: Callable[[], Coroutine[Any, Any, object]]) -> None:
-    """Call the coroutine *function* on the loop, and do not wait; for finalizers."""
+    """Call the coroutine *function* on the loop without waiting; finalizers may do so."""
     post_later(lambda: running().spawn(function(), contextvars.Context()))
 
 
@@ -744,7 +766,10 @@ after_fork_in_child(_replace_parent_engine)
 
 
 def verb(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
-    """Return the plain function of *method*, which awaits nothing but ``awaited``."""
+    """Return the plain function of *method*: it runs *method*, and waits for its result.
+
+    *method* may await only ``awaited``.
+    """
 
     @functools.wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:

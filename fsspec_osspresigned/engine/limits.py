@@ -2,7 +2,8 @@
 
 A call waits in this order: for the turn of a large file, for memory, for a request. While
 it holds one of them, it waits only for later ones. For memory, it waits only for its own
-parts. Code of the user waits for none: the request that called it holds one.
+parts. Code of the user waits for none of them, because the call that runs this code may
+hold one.
 """
 
 from __future__ import annotations
@@ -24,16 +25,16 @@ from .engine import call_of_task, running, within_user_code
 class RequestLimits:
     """Maximum numbers of requests in flight, for the requests of one client."""
 
-    # Those of this client with small bodies, which the loop sends. The number depends
-    # on the bucket, and limits those to all buckets.
+    # Requests of this client with small bodies, to all buckets; the loop sends them. The
+    # number depends on the bucket.
     small: Callable[[], int]
-    large: int  # those of the whole process that worker threads send
+    large: int  # requests of the whole process that worker threads send
     total: int  # both, in the whole process
 
 
 @frozen(eq=False)
 class RequestPlace:
-    """A request in flight, or one that waits."""
+    """A request of *client*, in flight or waiting to be sent."""
 
     client: object
     limits: RequestLimits
@@ -46,16 +47,18 @@ _Waiter: TypeAlias = tuple[RequestPlace, "asyncio.Future[None]"]
 class RequestLimiter:
     """Limits the requests in flight of a process, and shares them between its calls.
 
-    A free place goes to the calls in turn, so that a call with many requests delays
-    another call by one request, and not by all. The small and the large requests of a
-    call wait apart, and those of its clients, because only some may have room. A client
-    without a request in flight can always send one.
+    When a request ends, the next call in turn may send one. A call with many requests
+    therefore delays another call by one request, and not by all.
+
+    Requests wait in separate queues for each client, each bucket and each size, small or
+    large, because only some of these may have room. A client without a request in flight
+    can always send one.
     """
 
     def __init__(self) -> None:
         self._of_client: Counter[tuple[int, bool]] = Counter()
         self._small = self._large = 0
-        # By what decides whether a request may be sent, and by call.
+        # Client, bucket and size -> call -> requests that wait.
         self._waiting: OrderedDict[object, OrderedDict[object, deque[_Waiter]]]
         self._waiting = OrderedDict()
 
@@ -67,14 +70,14 @@ class RequestLimiter:
         return self._small + self._large
 
     def enter_nowait(self, place: RequestPlace) -> bool:
-        """Count the request if it may be sent now; return whether it may."""
+        """Count the request as in flight if it may be sent now; return whether it may."""
         may = within_user_code() or (not self._waiting and self._may(place))
         if may:
             self._count(place, 1)
         return may
 
     def leave(self, place: RequestPlace) -> None:
-        """End a counted request, and let others in."""
+        """Stop counting a request that has ended, and admit requests that wait."""
         self._count(place, -1)
         if self._waiting:
             self._admit()
@@ -147,7 +150,7 @@ def request_limiter() -> RequestLimiter:
 
 
 class MemoryAccount:
-    """Memory of the parts of one file, which *budget* counts.
+    """Memory that the parts of one open file use, as a share of *budget*.
 
     One thread fills a part at a time. Each number is changed in one step of the
     interpreter, so an interrupt, or another thread, counts nothing twice.
@@ -161,13 +164,13 @@ class MemoryAccount:
 
     @property
     def used(self) -> int:
-        """Bytes of the part that is filled, and of the others until they are freed."""
+        """Bytes of the part that is being filled, and of full parts not freed yet."""
         return self.filling + sum([*self._parts.values()])
 
     def part(self, size: int) -> Callable[[], int | None]:
-        """Count *size* bytes of a part that is full, until the returned function is called.
+        """Count a full part of *size* bytes; return a function that stops counting it.
 
-        Any thread may call it. It returns *size* the first time, and then None.
+        Any thread may call the function. It returns *size* the first time, and then None.
         """
         key = object()
         self._parts[key] = size
@@ -179,7 +182,10 @@ class MemoryAccount:
         self._parts.clear()
 
     def reserve(self, size: int, limit: int) -> bool:
-        """Add *size* bytes to the part that is filled; return False if there is no room."""
+        """Count *size* more bytes of the part that is being filled, if there is room.
+
+        Returns whether there was room within *limit*, see ``has_room``.
+        """
         with self._budget.lock:
             if has_room := self.has_room(size, limit):
                 self.filling += size
@@ -188,8 +194,8 @@ class MemoryAccount:
     def has_room(self, size: int, limit: int) -> bool:
         """Return whether there is room for *size* more bytes.
 
-        All accounts together get *limit* bytes. Once they use half of it, each gets an
-        equal share, so that those that come later get memory, too.
+        All accounts together get *limit* bytes. Once they use half of it, each account gets
+        an equal share, so that later files get memory, too.
         """
         used = [account.used for account in self._budget.open_accounts()]
         total = size + sum(used)
@@ -226,5 +232,5 @@ _budgets: dict[int, MemoryBudget] = {}
 
 
 def memory_budget() -> MemoryBudget:
-    """Return the memory budget of this process, made by its first use."""
+    """Return the memory budget of this process, which the first call makes."""
     return _budgets.setdefault(os.getpid(), MemoryBudget())

@@ -1,6 +1,7 @@
 """Scope: calls one coroutine function for many jobs, several at a time.
 
-All of them have ended when the scope has: it ends the others if it is cancelled.
+When a scope returns or raises, all its calls have ended. If a scope is cancelled, it
+cancels its calls, and waits until they have ended.
 """
 
 from __future__ import annotations
@@ -41,10 +42,12 @@ async def _chunks_of(jobs: Iterable[T]) -> AsyncIterator[Sequence[T]]:
 class Scope(Generic[T, R]):
     """Calls *work* for each job; at most *width* calls run at a time.
 
-    *name* returns the name of a job for errors. *on_error*: ``raise`` takes no further
-    job after a failure, and raises it at the end; ``omit`` and ``return`` go on. 16
-    equal refusals (401, 403) in a row end the scope in any case. ``failures`` has the
-    exceptions of failed jobs by name.
+    *name* returns the name of a job for errors. ``failures`` has the exceptions of failed
+    jobs by name.
+
+    With *on_error* ``raise``, no further job begins after a failure (ReceiptFailedError
+    aside), and ``run`` raises at the end. With ``omit`` and ``return``, all jobs are done.
+    16 equal refusals (401, 403) in a row end the scope in any case.
     """
 
     def __init__(
@@ -67,12 +70,14 @@ class Scope(Generic[T, R]):
         """Call *work* for all *jobs*; return the results in the order of the jobs.
 
         A list is read here, another iterable by a worker thread. An asynchronous iterator
-        yields chunks of jobs. With ``on_error="return"``, exceptions stand in place of
-        results.
+        yields chunks of jobs. Failed jobs have no result; with ``on_error="return"``, their
+        exceptions are results.
 
         Raises:
-            UploadErrors: several jobs failed, or each was refused.
-            Exception: the exception of the only failed job.
+            UploadErrors: several jobs failed, and ``on_error`` is ``raise``, or 16 equal
+                refusals ended the scope.
+            Exception: likewise, the exception of the only failed job.
+            UploadDiscardedError: SIGTERM left jobs undone.
         """
         await self.run_all(jobs)
         failures, given_up = self.failures, self._is_refused()
@@ -93,7 +98,8 @@ class Scope(Generic[T, R]):
     ) -> dict[str, Exception]:
         """Call *work* for all *jobs*; return the exceptions of failed jobs by name.
 
-        Raises UploadDiscardedError if SIGTERM left jobs undone.
+        Never raises the exception of a job. Raises UploadDiscardedError if SIGTERM left
+        jobs undone.
         """
         chunks = jobs if isinstance(jobs, AsyncIterator) else _chunks_of(jobs)
         pending: deque[T] = deque()
@@ -157,7 +163,7 @@ class Scope(Generic[T, R]):
 
 
 class _Children:
-    """Tasks that end together: if one of them raises, the others are cancelled."""
+    """Tasks that end together: if one of them raises, all are cancelled."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -187,7 +193,7 @@ class _Children:
     async def wait(self) -> None:
         """Wait until all tasks have ended; raise the first error.
 
-        If the caller is cancelled, the tasks are cancelled, too, as often as it is.
+        Each cancellation of the caller cancels the tasks, too.
         """
         try:
             await self._over
@@ -214,7 +220,7 @@ async def in_parallel(
 ) -> list[R]:
     """Call *work* for all *jobs*, *width* at a time; return the results in order.
 
-    The first failure cancels the others, and is raised when they have ended.
+    The first failure cancels all other calls, and is raised when they have ended.
     """
     results: dict[int, R] = {}
     numbered = iter(enumerate(jobs))

@@ -1,7 +1,7 @@
 """Worker threads of an engine: for files, large bodies, services and code of the user.
 
-There is no limit: a thread may wait for code of the user that needs another thread. The
-callers bound how much they do at a time.
+Their number is not limited, because a thread may wait for code of the user that needs
+another thread. The callers limit how much they do at a time.
 """
 
 from __future__ import annotations
@@ -66,8 +66,9 @@ class _Thread:
 class Threads:
     """Starts worker threads for *loop*, and ends those that are idle.
 
-    All methods but ``has_ended`` are called on the loop. ``busy`` is the number of
-    threads that do a job; ``is_without`` is True while the loop does one in their place.
+    All methods but ``has_ended`` are called on the loop. ``busy`` is the number of threads
+    that do a job. ``is_without`` is True while the loop itself does a job, for want of a
+    thread.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -80,8 +81,8 @@ class Threads:
     def start(self, job: Job) -> None:
         """Do *job* in an idle thread or a new one.
 
-        If no thread can be started, the job waits for one of the others up to two
-        seconds, and is then done by the loop, which it holds up.
+        If no thread can be started, the job waits up to two seconds for a busy thread. Then
+        the loop does it, and does nothing else meanwhile.
         """
         if self._idle:
             thread = self._idle.pop()
@@ -98,7 +99,7 @@ class Threads:
         thread.inbox.put(job)
 
     def forget(self, job: Job) -> bool:
-        """Remove *job*; return False if it does not wait for a thread any more."""
+        """Remove *job* from the queue; return False if it was not waiting for a thread."""
         try:
             self._queued.remove(job)
         except ValueError:
@@ -125,7 +126,7 @@ class Threads:
             self._tries = 0
 
     def has_ended(self, thread: _Thread, job: Job) -> None:
-        """Take back *thread*, in which this is called."""
+        """Tell the loop that *thread* has done *job*; called in that thread."""
         try:
             self._loop.call_soon_threadsafe(self._take_back, thread, job)
         except RuntimeError:  # the loop is closed, so nothing takes the thread back

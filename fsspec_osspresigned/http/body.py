@@ -36,7 +36,7 @@ class Body(Protocol):
     def size(self) -> int: ...
 
     def blocks(self) -> Iterator[memoryview]:
-        """Yield the bytes from the start in blocks, each valid until the next is read.
+        """Yield the bytes from the start in blocks; each is valid until the next is read.
 
         Raises SourceChangedError if the source has changed.
         """
@@ -97,7 +97,7 @@ def bytes_in(body: Body) -> bytes:
 
 @frozen(eq=False)
 class PartBody:
-    """One part of a stream, held in several pieces of memory."""
+    """One part of a stream, held in memory as several pieces."""
 
     pieces: tuple[memoryview | bytes, ...]
     size: int
@@ -105,7 +105,7 @@ class PartBody:
     given_back: Callable[[], object] | None = None
 
     def blocks(self) -> Iterator[memoryview]:
-        """Yield the bytes: large pieces in slices, small pieces joined."""
+        """Yield the bytes: slices of large pieces, and small pieces joined."""
         # A part may have thousands of pieces: nothing here runs for each small one.
         sizes = [*map(len, self.pieces)]
         ends = [0, *accumulate(sizes)]
@@ -159,10 +159,10 @@ class Fingerprint:
 
 
 def has_its_size(path: str, status: os.stat_result) -> bool:
-    """Return whether a regular file has the size in its stat; /proc files do not.
+    """Return whether the content of a regular file has the size that its stat states.
 
-    Only a small file without disk blocks is read for this check; a large one is a sparse
-    file, so its size is right.
+    Files in /proc do not. Only a small file without disk blocks is read for this check; a
+    large one is a sparse file, so its size is right.
     """
     # Systems without such files report no blocks either.
     if getattr(status, "st_blocks", 1) or status.st_size > BLOCK:
@@ -175,8 +175,8 @@ def has_its_size(path: str, status: os.stat_result) -> bool:
 class FileBody:
     """A range of a regular file, which is opened and read in blocks for each pass.
 
-    The last block is sent only after the file was checked again. A server that receives
-    fewer bytes than announced stores nothing.
+    The last block is sent only after a check that the file has not changed. A server that
+    receives fewer bytes than announced stores nothing.
     """
 
     path: str
@@ -188,9 +188,11 @@ class FileBody:
     def of(cls, path: str, status: os.stat_result | None = None) -> FileBody:
         """Return a body of the whole file *path*; *status* is its current stat result.
 
+        Without *status*, the size that stat states is checked, too. With *status*, a small
+        file is not opened yet: what makes it unreadable is raised when the body is sent.
+
         Raises:
-            FileNotFoundError, PermissionError: the file cannot be read. For a small
-                regular file, this is raised only when the body is sent.
+            FileNotFoundError, PermissionError: the file cannot be read.
             IsADirectoryError: *path* is a directory.
             ConfigurationError: *path* is not a regular file, or does not have the size
                 of its stat.

@@ -67,7 +67,10 @@ def combine(first: int, second: int, second_length: int) -> int:
 
 
 def _is_by_key(headers: Mapping[str, str]) -> bool:
-    """Return whether KMS, SM4 or a customer's key encrypts: no MD5 is promised then."""
+    """Return whether the object is encrypted with KMS, SM4 or a customer's key.
+
+    The store then does not promise that the ETag is an MD5.
+    """
     by_kms = any(headers.get(name, "AES256") != "AES256" for name in _ENCRYPTION)
     return by_kms or S3_CUSTOMER_KEY in headers
 
@@ -81,7 +84,7 @@ def compare(
     what: object,
     path: str,
 ) -> str:
-    """Compare the store's checksum with the bytes sent; return its kind.
+    """Compare the store's checksum in *headers* with the bytes sent; return its kind.
 
     The kind is ``crc64``, ``md5`` (hexadecimal, computed only if needed) or ``none``.
     The mode ``auto`` compares *crc* if both sides have it, else MD5 with a plain ETag.

@@ -59,7 +59,8 @@ NO_FRAME = FormFrame(memoryview(b""), memoryview(b""), {})
 def form_frame(form: SignedForm, path: str | None = None) -> FormFrame:
     """Return the bytes around the data of *form*; the boundary has 128 random bits.
 
-    Raises ConfigurationError, which names all fields that cannot be sent unchanged.
+    Raises ConfigurationError, which names all fields that cannot be sent unchanged, or says
+    that the fields have more than 8 MiB.
     """
     boundary = os.urandom(16).hex()
     problems: list[str] = []

@@ -1,7 +1,7 @@
 """Handles: easy handles of libcurl, one for each connection, kept between requests.
 
-A connection leads along a route: direct, or through a proxy of the environment, as the
-library requests finds it.
+A route is the way to a server: direct, or through a proxy. The proxy is the one that the
+library requests would find in the environment.
 """
 
 from __future__ import annotations
@@ -43,12 +43,12 @@ _INHERITED: list[Any] = []
 
 
 class ProxyError(OSError):
-    """No connection through the proxy; the cause has the reason."""
+    """The environment names a proxy whose URL is unusable."""
 
 
 @frozen(eq=False)
 class Route:
-    """Route to an origin."""
+    """Way to an origin (scheme, host and port): direct, or through a proxy."""
 
     origin: str  # scheme, host and port, as in the URL
     proxy: str | None = field(repr=False)  # it may hold a password
@@ -82,12 +82,15 @@ class Route:
 
     @property
     def is_plain(self) -> bool:
-        """True without TLS and proxy: bytes before the request are then an error."""
+        """True if the route has neither TLS nor a proxy.
+
+        On such a connection, bytes that come before the request are an error.
+        """
         return self.proxy is None and self.origin.startswith("http:")
 
     @property
     def forwards(self) -> bool:
-        """True if the proxy gets whole URLs; False if it opens a tunnel."""
+        """True if an HTTP proxy gets whole URLs; False for a tunnel, or without a proxy."""
         by_http = self.proxy is not None and self.proxy.startswith("http")
         return by_http and self.origin.startswith("http:")
 
@@ -124,8 +127,11 @@ def _of_proxy(text: str) -> bytes:
 def find_route(origin: str, connect_seconds: float = 10.0) -> Route:
     """Return the route to *origin* that the library requests would use.
 
-    An unusable proxy in the environment raises ProxyError, an unreadable bundle of
-    certificate authorities OSError.
+    A connection must be open within *connect_seconds*.
+
+    Raises:
+        ProxyError: the environment names a proxy whose URL is unusable.
+        FileNotFoundError: the bundle of certificate authorities is missing.
     """
     proxy = _proxy_for(origin)
     secure = origin.startswith("https:") or (proxy or "").startswith("https:")
@@ -182,7 +188,7 @@ Addresses: TypeAlias = tuple[str, str, int, int]
 
 
 class Callbacks(Protocol):
-    """Protocol of a request in a handle, which libcurl calls; ``Transfer`` is one."""
+    """Protocol of what libcurl calls during a request; ``Transfer`` is one."""
 
     next_watch: float  # by time.monotonic; before it, watch need not be called
 
@@ -196,8 +202,9 @@ class Callbacks(Protocol):
 class Handle:
     """An easy handle, and the file descriptor of its connection.
 
-    *descriptors* are the file descriptors of the connections by their addresses, which
-    the handles of one multi share. If they are None, libcurl calls ``watch``.
+    *descriptors* has the file descriptors of connections by their addresses; the handles
+    of one multi share it. None means that the handle belongs to no multi; libcurl then
+    calls ``watch`` of the request.
     """
 
     request: Callbacks  # none between two requests
@@ -250,7 +257,11 @@ class Handle:
         *,
         is_fresh: bool = False,
     ) -> None:
-        """Set up *request*; *size* None is no body, *is_fresh* opens a connection anyway."""
+        """Set up *request*, to be sent next.
+
+        *size* is the number of bytes of its body; None sends no body. *is_fresh* opens a
+        new connection, even if one is kept.
+        """
         easy, kind = self.easy, (method, size is None)
         self.request = request
         self._opened_now.clear()  # those of a request that ended before it was sent
@@ -288,8 +299,8 @@ class Handle:
     def connection(self, addresses: Addresses) -> tuple[int, bool]:
         """Return the file descriptor of the connection between *addresses*; -1 if unknown.
 
-        The second value is whether the current request opened it. Of several addresses
-        that were tried, only one led to a connection.
+        The second value is whether the current request opened the connection. libcurl may
+        have tried several addresses of a server, but only one led to a connection.
         """
         known, is_new = self._descriptors, bool(self._opened_now)
         for descriptor in self._opened_now:
@@ -301,7 +312,7 @@ class Handle:
         return known.get(addresses, -1), is_new
 
     def perform(self) -> tuple[int, str]:
-        """Send and receive; return libcurl's code, 0 for success, and its text."""
+        """Send and receive; return libcurl's code (0 for success) and error text."""
         try:
             self.easy.perform()
         except pycurl.error as error:
@@ -346,8 +357,8 @@ def _addresses(descriptor: int) -> Addresses | None:
 class IdleHandles:
     """Idle handles, the least recently used first; thread-safe.
 
-    At most *most* are kept, each for *seconds*. Surplus handles are closed when one is
-    next taken or kept.
+    At most *most* are kept, each for *seconds*. Handles beyond these limits are closed
+    when a handle is next taken or added.
     """
 
     def __init__(
@@ -376,7 +387,8 @@ class IdleHandles:
     def keep(self, handle: Handle, most: int | None = None) -> None:
         """Add an idle *handle*; close it if *most* along its route are kept already.
 
-        *most* may be more than are kept of all routes.
+        A *most* above the limit for all routes raises that limit for this call. None is no
+        limit for one route.
         """
         with self._lock:
             self._close_old()
@@ -427,7 +439,6 @@ def _drop(idle: IdleHandles, routes: dict[str, Route]) -> None:
 class HandlePool:
     """Makes handles, and keeps those with a usable connection in *idle*.
 
-    A forked child finds new routes, so it never uses its parent's connections.
     *size* handles are kept for each origin; more may be in use. A connection that is not
     open after *connect_seconds* is an error.
     """
@@ -477,7 +488,7 @@ class HandlePool:
         _drop(self._idle, routes)
 
     def reset(self) -> None:
-        """Forget the routes in a forked child, which must not use their connections."""
+        """Forget all routes in a forked child, so it never uses a parent's connection."""
         self._lock = threading.Lock()  # a thread of the parent may have had it
         self._routes.clear()
 

@@ -42,9 +42,11 @@ _HEADERS = {"User-Agent": USER_AGENT, "Accept-Encoding": "identity"}
 
 
 class _TimedCall:
-    """One exchange; *seconds* after its begin, its connection is shut down.
+    """Time limit of one exchange: after *seconds*, its connection is shut down.
 
-    A time limit of a socket is for each read: it does not end a reply that drips.
+    A context manager; the connection used within it reports its socket to ``watch``. The
+    timeout of a socket is for each read, and does not end a reply that comes byte by byte.
+    *query* is the secret end of the URL, which the connection appends.
     """
 
     def __init__(self, query: Secret, seconds: float) -> None:
@@ -96,7 +98,7 @@ class _Connection:  # a mixin for connections of urllib3
 
     @property
     def sock(self) -> Any:
-        """The socket; set before and after the handshake of TLS."""
+        """The socket, which urllib3 sets before and after the handshake of TLS."""
         return self._socket
 
     @sock.setter
@@ -106,7 +108,7 @@ class _Connection:  # a mixin for connections of urllib3
             _call.get().watch(opened)
 
     def putrequest(self, method: str, url: str, *args: Any, **kwargs: Any) -> None:
-        """Begin the head of a request; *url* lacks the query."""
+        """Begin the head of a request; append the secret query, which *url* lacks."""
         call, connection = _call.get(), cast(Any, super())
         if self.sock is not None:  # it was kept
             call.watch(self.sock)
@@ -151,9 +153,10 @@ class JSONService:
     """Sends small requests; thread-safe. All services of a process share connections.
 
     A connection must be open within *connect_timeout* seconds, and bytes must come
-    within *progress_timeout* seconds; None is no limit. *allow_http* permits plain http
-    to other machines. Redirects, cookies and netrc entries are ignored. Proxies and
-    certificate authorities are those that requests would use.
+    within *progress_timeout* seconds; None is no limit. An exchange takes at most a minute
+    in all. *allow_http* permits plain http to other machines. Redirects, cookies and netrc
+    entries are ignored. Proxies and certificate authorities are those that requests would
+    use.
     """
 
     def __init__(
@@ -175,12 +178,11 @@ class JSONService:
         body: bytes,
         limit: int,
     ) -> Reply:
-        """Send one request, and return the reply; that of an error may be cut off.
+        """Send one request, and return the reply; the body of an error may be cut off.
 
         Raises:
             ConfigurationError: the URL is not permitted.
-            NetworkError, NetworkTimeoutError: no complete reply arrived within a
-                minute.
+            NetworkError, NetworkTimeoutError: no complete reply arrived in time.
             SignerError: the reply is longer than *limit* bytes.
         """
         if problem := url_problem(url.reveal()) or http_problem(
@@ -252,7 +254,11 @@ class JSONService:
         error: Exception,
         outer: BaseException | None,
     ) -> Exception:
-        """Return the package's error for *error*, whose chain ends before *outer*."""
+        """Return the exception to raise for *error*, described by its first cause.
+
+        An error that is not of the network is returned as it is. *outer* is the exception
+        that was handled before the exchange; the search for causes ends there.
+        """
         if not isinstance(error, OSError | of_urllib3.HTTPError):
             return without_frames(error)
         host = shown.split("/", 3)[2]

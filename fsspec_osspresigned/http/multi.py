@@ -26,7 +26,7 @@ _WRITES = {pycurl.POLL_OUT, pycurl.POLL_INOUT}
 
 
 class Multi:
-    """Sends requests on the running loop; ``own`` it by the engine."""
+    """Sends requests on the running loop; make it by ``Engine.own``, which closes it."""
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
@@ -47,7 +47,10 @@ class Multi:
         self._curl.setopt(pycurl.M_MAXCONNECTS, _CONNECTIONS)
 
     async def send(self, transfer: Transfer, progress_seconds: float) -> Reply:
-        """Send the request, and return the reply; raises like ``Transfer.reply``."""
+        """Send the request of *transfer*; return or raise what ``Transfer.reply`` does.
+
+        Enough bytes must move within *progress_seconds*.
+        """
         route = transfer.route
         handle = self._idle.take(route) or Handle(route, self._descriptors)
         window = min(_CHECK, progress_seconds / _CHECKS)
@@ -164,7 +167,7 @@ class Multi:
         )
 
     def _end_stalled(self) -> None:
-        """End the requests that have stalled: libcurl looks at them only when bytes move."""
+        """End the requests that have stalled; libcurl calls nothing while no bytes move."""
         self._check = None
         for easy, busy in self._busy.items():
             if busy.is_over:  # its reply waits for the task

@@ -1,4 +1,4 @@
-"""Time that counts: stalled connections, and clocks without suspended time."""
+"""Timers: detect stalled connections, and leave out time of a suspended process."""
 
 from __future__ import annotations
 
@@ -44,17 +44,20 @@ class ProgressTimer:
         self._paused += seconds
 
     def begin(self) -> None:
-        """Count the time from now on, when the connection is open."""
+        """Start to count time, because the connection is open."""
         self._looked, self._paused = time.monotonic(), 0.0
 
     def end(self) -> None:
-        """Count the time since the last look: the process may have been suspended."""
+        """Add the time of a suspension since the last ``count`` to ``suspended``."""
         now = time.monotonic()
         self.suspended += max(0.0, now - self._looked - self._paused - _STEP)
         self._looked, self._paused = now, 0.0
 
     def count(self, moved: int, descriptor: int) -> None:
-        """Count *moved*, the bytes since the start; StalledError if too few in a window."""
+        """Record that *moved* bytes have moved since the start, on socket *descriptor*.
+
+        Raises StalledError if too few moved within a window, or the deadline has passed.
+        """
         now = time.monotonic()
         if now - self._looked < SOON:  # such as at the end, after the last bytes
             return
@@ -81,7 +84,7 @@ class ProgressTimer:
 
 
 def unconfirmed_bytes(descriptor: int) -> int:
-    """Return the number of sent bytes without acknowledgement; 0 if it is unknown."""
+    """Return the number of bytes sent but not acknowledged; 0 if it is unknown."""
     try:
         import fcntl  # noqa: PLC0415 - not on Windows
         import termios  # noqa: PLC0415 - not on Windows
@@ -96,8 +99,8 @@ class AwakeClock:
     """Monotonic clock of one task, without the time while the process was suspended.
 
     A process cannot notice that it was suspended (SIGSTOP, a debugger, a frozen
-    container). But a request is looked at about every second, so the time beyond that
-    was not spent waiting.
+    container). But the progress of a request is checked about every second. If a check
+    comes much later, the excess counts as suspended.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:

@@ -1,8 +1,8 @@
 """Transfer: one try of one request by a handle of libcurl, and its reply.
 
-libcurl sends the target and the headers as they are given, and parses the reply. This
-module decides what the reply proves: decision 16 lists each kind of reply. An exchange is
-what a request has besides its signature and its body.
+libcurl sends the target and the headers as they are given, and adds Content-Length. It
+passes on the reply: the lines of its head, and blocks of its body. This module reads the
+head, and decides what the reply proves: decision 16 lists each kind of reply.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ _last_ids: dict[int, str | None] = {}
 
 
 class Sink(Protocol):
-    """Protocol of a receiver of reply bodies; ``begin`` is called again for a retry."""
+    """Protocol of a receiver of reply bodies; each try calls ``begin`` before ``write``."""
 
     def begin(self) -> object:
         """Discard the bytes written so far."""
@@ -124,7 +124,10 @@ FRESH = Exchange(is_fresh=True)
 
 
 class LargeReplyError(Exception):
-    """The body of a reply is large or of unknown size: a worker thread must read it."""
+    """The body of a reply is large or of unknown size: a worker thread must read it.
+
+    This is control flow: the loop has not read the body, and the request is sent again.
+    """
 
 
 class MalformedReplyError(OSError):
@@ -132,14 +135,17 @@ class MalformedReplyError(OSError):
 
 
 class UnaskedError(OSError):
-    """Bytes, or the end, came before the request was sent, so they are no reply."""
+    """Bytes, or the end of the connection, came before the request was sent.
+
+    Such bytes are no reply to the request.
+    """
 
 
 class Transfer:
-    """One request with its body, sent once; later its reply or error.
+    """One request and its body, sent at most once; ``reply`` returns the reply.
 
-    *on_loop* is for a request that the engine's loop sends: it reports no progress, and
-    refuses a reply that would bring more than ``SMALL`` bytes into a sink.
+    *on_loop* is for a request that the engine's loop sends. It reports no progress. It
+    refuses a reply for a sink that has more than ``SMALL`` bytes, or states no length.
     """
 
     next_watch = 0.0  # by time.monotonic; before it, watch need not be called
@@ -187,7 +193,10 @@ class Transfer:
     # -- the request ----------------------------------------------------------------------
 
     def begin(self, handle: Handle, seconds: float) -> None:
-        """Set up *handle*; in one of a multi, call ``watch`` about every second."""
+        """Set up *handle*; enough bytes must move within each window of *seconds*.
+
+        If *handle* belongs to a multi, call ``watch`` about every second.
+        """
         method, self._handle = self.signed.method, handle
         self._timer = ProgressTimer(seconds)
         size = self._total if self._total or method in _WITH_BODY else None
@@ -196,7 +205,10 @@ class Transfer:
         handle.begin(self, method, target, self._lines, size, is_fresh=is_fresh)
 
     def begins_again(self) -> bool:
-        """Return whether to perform again: a kept connection was stale, nothing was sent."""
+        """Return whether the handle must perform again, and forget that.
+
+        This is so after a kept connection proved stale, before anything was sent.
+        """
         is_stale, self._is_stale = self._is_stale, False
         return is_stale
 
@@ -204,14 +216,15 @@ class Transfer:
         """Make the transfer end within a second; called in another thread.
 
         While libcurl opens a connection, the transfer ends when that is open or has
-        failed. One with ``may_act`` goes on, so that nothing happens after its end.
+        failed. If ``may_act`` is True, the transfer waits for the reply, so that the server
+        does nothing after the transfer has ended.
         """
         self._is_stopped = True
         self.next_watch = 0.0
 
     @property
     def may_act(self) -> bool:
-        """True if the server has the whole request and may change something by it."""
+        """True if the server may have the whole request, and may change something by it."""
         is_sent = self._requests > 0 and self._is_all_taken
         return is_sent and self.signed.method not in _READS
 
@@ -229,7 +242,10 @@ class Transfer:
         self._handle = None
 
     def report(self, count: int) -> None:
-        """Report sent bytes to the callback; a negative number subtracts them."""
+        """Report *count* sent bytes to the callback; a negative number subtracts them.
+
+        Does nothing on the loop.
+        """
         if self.exchange.progress is not None and count and not self._on_loop:
             self.exchange.progress(count)
 
@@ -279,10 +295,11 @@ class Transfer:
     # None of them raises: an exception would end all requests of a multi, for ever.
 
     def may_send(self, addresses: Addresses) -> int:
-        """Allow one request, by a connection without unread bytes.
+        """Return whether libcurl may send the request on this connection, as its code.
 
-        libcurl sends a request again if a kept connection was closed meanwhile, but the
-        server may have acted on the first one.
+        The request is sent once: libcurl would send it again if a kept connection was
+        closed meanwhile, but the server may have acted on it. A kept connection with unread
+        bytes is stale, and is not used.
         """
         self._requests += 1
         self._timer.begin()
@@ -345,7 +362,10 @@ class Transfer:
         return piece
 
     def take_line(self, line: bytes) -> int | None:
-        """Take the next line of a head; the last head is that of the reply."""
+        """Take the next line of a head; return 0 to end the transfer.
+
+        The last head is that of the reply; those of a proxy and of 1xx replies come before.
+        """
         if not self._requests:
             self._proxy_lines.append(line)
             return None  # of a proxy that was asked for a tunnel
@@ -465,7 +485,10 @@ class Transfer:
         return 0 if self._error is not None or self._is_full else None
 
     def watch(self, moved: int) -> int:
-        """Continue a paused request; return 1 to end it. *moved*: bytes of both bodies."""
+        """Continue a paused request, and check its progress; return 1 to end it, else 0.
+
+        *moved* is the number of bytes that were sent and received of both bodies.
+        """
         self.next_watch = time.monotonic() + SOON
         try:
             if self._is_paused and self._handle is not None:
@@ -485,8 +508,11 @@ class Transfer:
     def reply(self, code: int = 0, text: str = "") -> Reply:
         """Return the reply, after libcurl has ended with *code*, 0 for success.
 
-        Raises NetworkError if it is not complete, although the server may have acted, and
-        LargeReplyError if a worker thread must make the request.
+        Raises:
+            LargeReplyError: a worker thread must send the request.
+            NetworkError: there is no complete reply. The server may have acted, unless
+                ``sent`` of the error is False.
+            Exception: what the body or the sink has raised.
         """
         if self._requests:
             self._timer.end()
@@ -608,13 +634,19 @@ class Transfer:
 
 
 def hint(text: str, code: int = 0) -> str:
-    """Return advice about a failure of TLS, by *text* or libcurl's *code*; "" if none."""
+    """Return advice about a failure of TLS; "" if there is none.
+
+    *text* is the error's text, *code* is libcurl's.
+    """
     advice = _AUTHORITY if code == pycurl.E_PEER_FAILED_VERIFICATION else ""
     return next((meaning for words, meaning in _TLS_WORDS if words in text), advice)
 
 
 def _headers_of(fields: str) -> dict[str, str]:
-    """Join repeated headers; MalformedReplyError if a line can be read in two ways."""
+    """Return the headers in *fields*, with names in lower case and repeated ones joined.
+
+    Raises MalformedReplyError if a line can be read in two ways.
+    """
     if not _FIELDS.fullmatch(fields):
         is_control = _CONTROL.search(fields.replace("\r\n", ""))
         what = "control characters in a header" if is_control else "a malformed header"
@@ -641,5 +673,8 @@ def shown(signed: SignedRequest) -> str:
 
 
 def said(reason: str) -> str:
-    """Return foreign text for a message."""
+    """Return foreign text for a message: shortened, without secrets.
+
+    Control characters become blanks.
+    """
     return redact(re.sub(_UNSHOWN, " ", reason))[:_MAX_REASON]

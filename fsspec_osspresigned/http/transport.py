@@ -23,10 +23,12 @@ from .transfer import PLAIN, Exchange, Transfer, said, shown
 class Transport:
     """Sends requests over kept connections; one per process and set of options.
 
-    Worker threads keep *pool* connections for each host, and the loop keeps those of
-    all transports together. Enough bytes must move within *progress_timeout* seconds
-    (256 bytes for each second), while sending, waiting for the reply and reading the
-    reply; None is no limit. *allow_http* permits plain http to other machines.
+    Worker threads keep *pool* connections for each host. The loop keeps its own, for all
+    transports together.
+
+    Enough bytes must move within *progress_timeout* seconds (256 bytes for each second),
+    while sending, waiting for the reply and reading the reply; None is no limit.
+    *allow_http* permits plain http to other machines.
     """
 
     def __init__(
@@ -45,8 +47,8 @@ class Transport:
     def close(self) -> None:
         """Close the idle connections of worker threads.
 
-        Those of the loop, which other transports use too, are closed when nothing has
-        used them for two minutes, or nothing the engine for half a minute.
+        The connections of the loop stay, because other transports use them. They are closed
+        after two minutes without use, or when the engine was idle for half a minute.
         """
         self.pool.close()
 
@@ -55,16 +57,16 @@ class Transport:
     ) -> Reply:
         """Send *signed* unchanged, and *body* once; return the server's reply.
 
-        A body of up to ``SMALL`` bytes is sent by the engine's loop, after a file was
-        read; a larger one by a worker thread.
+        The engine's loop sends a body of up to ``SMALL`` bytes; a file is read before that.
+        A worker thread sends a larger body, and every exchange with ``in_thread``.
 
         Raises:
             ConfigurationError: the URL or a header cannot be sent unchanged.
             NetworkError: no complete reply; the server may have executed the request.
             NetworkTimeoutError: no connection, or too little progress in time.
             OSError: an error while reading the body or writing to the sink.
-            LargeReplyError: the sink would get more than ``SMALL`` bytes on the loop; ask
-                again with ``in_thread``.
+            LargeReplyError: the sink would get more than ``SMALL`` bytes on the loop; call
+                again with ``in_thread`` in the exchange.
         """
         try:
             route = await self._route(signed, exchange.path)

@@ -83,7 +83,10 @@ def encryption(value: Any) -> Mapping[str, str]:
 
 
 def callback(value: Any) -> Mapping[str, str]:
-    """*value* is OSS's own JSON, as a mapping or a text, with ``callback-var``."""
+    """Return the headers of a callback.
+
+    *value* is OSS's own JSON, as a mapping or a text, with ``callback-var``.
+    """
     if isinstance(value, str):
         with suppress(ValueError):
             value = json.loads(value)

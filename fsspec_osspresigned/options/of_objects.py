@@ -47,7 +47,14 @@ class ObjectOptions:
     def from_call(
         cls, base: Options, given: Mapping[str, Any], *, path: str | None = None
     ) -> ObjectOptions:
-        """Return the options of a call, completed by those of the filesystem."""
+        """Return the options *given* to a call, completed by those of the filesystem.
+
+        ``headers`` and ``metadata`` of both are merged by name. Keywords that fsspec passes
+        to every filesystem are ignored.
+
+        Raises:
+            ConfigurationError: options are invalid; the message lists all problems.
+        """
         given = {n: v for n, v in given.items() if n not in _FOREIGN and v is not None}
         if not given:
             return cls(base)
@@ -83,9 +90,9 @@ class ObjectOptions:
     ) -> Target:
         """Return the upload target *path*, with the headers that these options set.
 
-        *guessed* is a Content-Type that the signer may drop; None sends none.
-        *exclusive* forbids overwriting. *hidden* forbids it, too, if the signer signs
-        that and the option ``overwrite`` is not given.
+        *guessed* is a Content-Type for objects without one, which the signer may drop; None
+        sends none. *exclusive* forbids overwriting. *hidden* asks the signer to forbid it,
+        unless the option ``overwrite`` is given.
         """
         if exclusive not in self._headers:
             self._headers[exclusive] = self._made_headers(path, exclusive=exclusive)
@@ -144,7 +151,10 @@ class Target:
 
     @property
     def keeps_hidden(self) -> bool:
-        """True if an object that no look could see is not replaced, if that is signed."""
+        """True if the signer is asked to forbid replacing an object that is hidden.
+
+        An object is hidden if no permission allows looking for it.
+        """
         return FORBID_OVERWRITE in self.optional_headers
 
     @property
@@ -167,8 +177,8 @@ class Target:
     ) -> Operation:
         """Return the operation *action* on the object, with its headers for that call.
 
-        *headers* are added to the required ones. *optional_headers* replace those of
-        the object; None keeps these.
+        *headers* are added to the required ones. *optional_headers* replace those of the
+        object; None keeps those of the object.
         """
         bucket, key = split_path(self.path)
         if optional_headers is None:
@@ -187,7 +197,10 @@ class Target:
     def put_operation(
         self, size: int | None, action: Action = Action.PutObject
     ) -> Operation:
-        """*size* is in bytes; None if it is unknown."""
+        """Return the operation that stores the whole object.
+
+        *size* is in bytes; None if it is unknown.
+        """
         return self.operation(action, content_length=size)
 
     def initiate_operation(self) -> Operation:
@@ -196,7 +209,10 @@ class Target:
     def part_operation(
         self, upload_id: str, number: int, size: int | None
     ) -> Operation:
-        """*size* is in bytes; None if it is unknown."""
+        """Return the operation that uploads part *number*.
+
+        *size* is in bytes; None if it is unknown.
+        """
         return self.operation(
             Action.UploadPart,
             upload_id=upload_id,

@@ -114,7 +114,10 @@ def _seconds(value: Any) -> float:
 
 
 def _timeout(value: Any) -> tuple[float, float]:
-    """Return the timeouts for connecting and for progress; a number is the latter."""
+    """Return the timeouts for connecting and for progress, in seconds.
+
+    A single number is the timeout for progress, and for connecting if it is less than 10 s.
+    """
     if not isinstance(value, list | tuple):
         number = _seconds(value)
         return min(10.0, number), number
@@ -223,7 +226,11 @@ def _option(
     shown: Any = True,
     per_object: bool = False,
 ) -> Any:
-    """*shown*: whether, or by which function, a repr shows the value."""
+    """Return the field of an option for attrs.
+
+    *convert* validates a value. *shown* is whether a repr shows the value, or a function
+    that makes its text. *per_object* permits the option in calls for one object.
+    """
     metadata = {"convert": convert, "per_object": per_object}
     return field(default=default, metadata=metadata, repr=shown)
 
@@ -232,7 +239,10 @@ _per_object = functools.partial(_option, per_object=True)
 
 
 def _shown_place(value: Any) -> str:
-    """The query of a URL may hold a token, so it is not shown."""
+    """Return the text of *value* for a repr.
+
+    The query of a URL is left out, because it may hold a token.
+    """
     if isinstance(value, str) and "://" in value:
         return SecretURL(value).shown()
     is_shown = isinstance(value, str | os.PathLike | Secret | None)
@@ -327,18 +337,19 @@ class Options:
     def threshold(self) -> int:
         """Size in bytes above which an object is sent in parts.
 
-        The threshold applies only while the speed of the network link is unknown.
+        If neither ``multipart_threshold`` nor ``part_size`` is given, the threshold applies
+        only while the speed of the network link is unknown.
         """
         return self.multipart_threshold or THRESHOLD
 
     @property
     def connections(self) -> int:
-        """Maximum number of files, or of parts of one object, in flight."""
+        """Usual number of files, or of parts of one object, in flight at a time."""
         return self.max_concurrency or CONNECTIONS
 
     @property
     def max_connections(self) -> int:
-        """Maximum number of requests in flight in the process.
+        """Maximum number of large requests, which worker threads send, in the process.
 
         One object has that many parts in flight only if its connections are slow.
         """
@@ -346,7 +357,7 @@ class Options:
 
     @property
     def max_small(self) -> int:
-        """Maximum number of small requests in flight in the process.
+        """Maximum number of small requests of one client in flight, if the link bears it.
 
         By default a quarter of the files that the process may open, 16 to 128.
         """
@@ -355,17 +366,17 @@ class Options:
 
     @property
     def largest_part(self) -> int:
-        """Maximum size of a part in bytes, unless only larger parts fit the object."""
+        """Maximum size of a part in bytes; a very large object may need larger ones."""
         return self.part_size or LARGEST_PART
 
     @property
     def max_memory(self) -> int:
-        """Maximum number of bytes that all streams buffer before writers wait."""
+        """Number of bytes that all open files together may buffer before writers wait."""
         default = max(_MEMORY, self.largest_part * (self.connections + 1))
         return self.memory_limit or default
 
     def check_portable(self) -> None:
-        """Raise TypeError if the options contain secrets, which must not be pickled."""
+        """Raise TypeError if the options hold secrets or objects that cannot be pickled."""
         remedies = []
         if isinstance(self.presigned_url, Secret):
             remedies.append("presigned_url= holds the URL: pass env:NAME or file:PATH")
@@ -406,7 +417,10 @@ def renamed(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def portable(given: Mapping[str, Any]) -> dict[str, Any]:
-    """Return *given* with current option names, absolute paths and hidden secrets."""
+    """Return *given* with current option names and absolute paths, and hide its secrets.
+
+    Secrets get types whose ``repr`` hides them.
+    """
     options = renamed(given)
     for name in ("url_map", "grant", "receipts", "checkpoint"):
         value = options.get(name)
@@ -429,7 +443,11 @@ def portable(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _hidden(name: str, value: Any) -> Any:
-    """Return *value* in a type whose ``repr`` hides it, if it holds signatures itself."""
+    """Return the value of the option *name* in a type whose ``repr`` hides it.
+
+    A text that only names a place is returned as it is: ``env:NAME``, ``file:PATH``, or the
+    path or URL of a map or grant.
+    """
     if isinstance(value, str):
         if name == "presigned_url":
             is_reference = value.startswith(("env:", "file:")) or not value.strip()
@@ -484,7 +502,7 @@ def _source_problems(values: dict[str, Any]) -> list[str]:
 
 
 def suggestion(name: str, known: Iterable[str]) -> str:
-    """Return the end of a sentence that names the most similar of *known*."""
+    """Return the end of a message that names the most similar of *known*; "" if none is."""
     from difflib import get_close_matches  # noqa: PLC0415 - only for a typo
 
     close = get_close_matches(name, list(known), n=1)
@@ -493,7 +511,7 @@ def suggestion(name: str, known: Iterable[str]) -> str:
 
 
 def _show(name: str, value: Any) -> str:
-    """A value that may be a secret becomes ``...``."""
+    """Return *value* shortened for a message; ``...`` if it may be a secret."""
     if name in (
         ALIAS,
         "presigned_url",
@@ -508,12 +526,15 @@ def _show(name: str, value: Any) -> str:
 
 
 def surroundings() -> tuple[str | None, ...]:
-    """Return the environment variables that a client depends on."""
+    """Return the values of the environment variables that a client with keys depends on."""
     return tuple(os.environ.get(name) for name in ("OSS_ENDPOINT", "OSS_REGION"))
 
 
 def hashable(value: Any) -> Any:
-    """Return a hashable key that is equal if *value* is equal or the same object."""
+    """Return a hashable key for *value*.
+
+    Keys are equal if the values are equal, or the same object if they cannot be hashed.
+    """
     if isinstance(value, Mapping):
         return frozenset((k, hashable(v)) for k, v in value.items())
     if isinstance(value, list | tuple):

@@ -1,4 +1,4 @@
-"""Options set by the user: those that have an effect only if the user set them.
+"""Trust: security-relevant options, which have an effect only if the user set them.
 
 Options may come from untrusted data: a catalog, a JSON file, the arguments of a job.
 Such data must not choose which code is imported, to which host the user's keys sign,
@@ -82,7 +82,11 @@ def _problems(options: Options, trusted: set[str | None]) -> Iterator[str]:
 
 
 def _broker_problems(options: Options, trusted: set[str | None]) -> Iterator[str]:
-    """Yield why code, a file or a token of the environment must not be used."""
+    """Yield why the broker must not be used.
+
+    It may import code or read a file, or send a token of the environment to a host that
+    its description does not name.
+    """
     from ..signers.description import is_path, load, spelled  # noqa: PLC0415 - only for brokers
 
     place, url = spelled(options.broker)
@@ -108,7 +112,7 @@ def _broker_problems(options: Options, trusted: set[str | None]) -> Iterator[str
 
 
 def _endpoint_problems(options: Options, trusted: set[str | None]) -> Iterator[str]:
-    """Yield why requests signed with the user's keys must not be sent."""
+    """Yield why requests signed with the user's keys must not go to the endpoint."""
     text, style = options.endpoint, options.addressing_style
     place = _parsed(text or os.environ.get(_ENDPOINT), style)
     if place is None:

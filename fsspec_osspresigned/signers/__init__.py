@@ -71,7 +71,10 @@ SIGNERS = (
 
 
 def chosen(value_of: Callable[[str], Any]) -> dict[str, SignerKind]:
-    """Return the selected kinds by option; *value_of* returns None for one not set."""
+    """Return the kinds of signers that the options select, by the name of the option.
+
+    *value_of* returns the value of an option, None if it is not set.
+    """
     kinds: dict[str, SignerKind] = {}
     for kind in SIGNERS:
         value = value_of(kind.option)
@@ -95,10 +98,11 @@ def misplaced_options(value_of: Callable[[str], Any]) -> list[str]:
 
 
 def make_signer(options: Any, opener: Callable[[str], bytes]) -> Signer:
-    """Return the signer that *options* select; several signers are tried in order.
+    """Return the signer that *options* select.
 
-    *opener* returns the bytes of a remote URL map. Raises ConfigurationError if a URL,
-    map, signer, key or token cannot be used.
+    If they select several signers, the first one that can sign an operation signs it.
+    *opener* returns the bytes of a remote URL map. Raises ConfigurationError if a URL, map,
+    signer, key or token cannot be used.
     """
     signers: list[Signer] = []
     for kind in chosen(lambda name: getattr(options, name)).values():

@@ -140,14 +140,17 @@ class Signer:
         return _ALL_WAYS
 
     def preflight(self, operation: Operation) -> None:
-        """Raise the error of ``sign`` if that is certain, without a call to a service."""
+        """Raise the error of ``sign`` if that is certain; the default raises nothing.
+
+        An implementation should decide by what it has, without a call to a service.
+        """
 
     def invalidate(self, refused: SignedRequest) -> None:
-        """Do not use the credentials of *refused* again: the store says it expired."""
+        """Do not use the credentials of *refused* again: the store says they expired."""
 
 
 class AdaptedSigner(Signer):
-    """Signer made of plain callables; the default holds for each that is None."""
+    """Signer made of plain callables; None stands for the default of ``Signer``."""
 
     def __init__(
         self,
@@ -216,7 +219,10 @@ class ChainSigner(Signer):
         return all_signed(self.sign_each(operations))
 
     def sign_each(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
-        """Ask the last signer in one batch for all that the others refused."""
+        """Sign each operation with the first signer that does not refuse it.
+
+        The last signer gets one batch: all operations that the signers before it refused.
+        """
         done: dict[int, Outcome] = {}
         unsigned = list(range(len(operations)))
         *first, last = self._signers
@@ -252,7 +258,7 @@ class ChainSigner(Signer):
 
 
 def _with_reason(outcome: R, before: object) -> R | NotSignedError:
-    """Return *outcome*; if *before* is a refusal, too, one with both reasons."""
+    """Return *outcome*; if it and *before* are refusals, return one with both reasons."""
     if not (isinstance(outcome, NotSignedError) and isinstance(before, NotSignedError)):
         return outcome
     facts = {n: v for n, v in vars(outcome).items() if not n.startswith("__")}
@@ -263,7 +269,10 @@ def _with_reason(outcome: R, before: object) -> R | NotSignedError:
 def sign_checked(
     signer: Signer, operations: Sequence[Operation]
 ) -> Sequence[SignedRequest]:
-    """Return signed requests for *operations*, after checking each of them."""
+    """Return the requests that *signer* signs for *operations*, each checked.
+
+    Raises the errors of ``sign`` and of ``check_signed``.
+    """
     signed = signer.sign(operations)
     _check_number(signed, operations)
     for operation, request in zip(operations, signed, strict=True):
@@ -278,8 +287,8 @@ def signed_each(
 ) -> list[Outcome]:
     """Return a checked request, or an error, for each of *operations*.
 
-    If ``sign_each`` of *signer* raises the *caught* error, *signer* is asked again for
-    each operation alone.
+    If ``sign_each`` of *signer* raises an error of the class *caught*, *signer* is asked
+    again for each operation alone, and the error takes the place of its request.
     """
     try:
         outcomes = signer.sign_each(operations)
@@ -318,7 +327,12 @@ def all_signed(outcomes: Sequence[SignedRequest | Exception]) -> list[SignedRequ
 
 
 def check_signed(operation: Operation, request: Any) -> None:
-    """Raise an error if *request* is not for *operation*, or lacks a header."""
+    """Check that *request* is for *operation*, and has its required headers.
+
+    Raises:
+        SignerError: *request* is for another call or key, or no SignedRequest.
+        NotSignedError: a required header is not signed.
+    """
     if not isinstance(request, SignedRequest):  # any object can call itself a signer
         msg = f"the signer returned a {type(request).__name__}, not a SignedRequest"
         raise SignerError(msg, path=operation.path)

@@ -1,4 +1,4 @@
-"""Prefetcher: signs the operations of many coroutines in few calls, and ahead."""
+"""Prefetcher: signs the operations of many coroutines in few calls, some in advance."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class _Waiter:
             self.future.set_result(cast("SignedRequest", outcome))
 
     def forget(self) -> None:
-        """Let asyncio not log an error that the coroutine did not take."""
+        """Keep asyncio from logging an error that the coroutine did not take."""
         if self.future.done() and not self.future.cancelled():
             self.future.exception()
 
@@ -56,17 +56,17 @@ def _slot(operation: Operation) -> tuple[object, ...]:
 
 
 class Prefetcher:
-    """Batches the operations of several coroutines, and signs others ahead.
+    """Batches the operations of several coroutines, and signs further ones in advance.
 
-    The signer is called by one worker thread at a time; what is asked meanwhile is part
-    of the next call. The number of operations signed ahead grows up to the number that
-    was used in half the lifetime of the last batch, so that few URLs expire unused.
+    One worker thread at a time calls the signer; operations that arrive meanwhile go into
+    the next call. The number of operations signed in advance grows, up to the number that
+    will be used in half the lifetime of the last batch, so that few URLs expire unused.
 
     Each operation of *coming* is signed once, roughly in the order of *coming*. If the
     operation that is requested then differs (another length), it is signed separately.
 
     Args:
-        coming: returns the next operation to sign ahead, None if none is known yet.
+        coming: returns the next operation to sign in advance, None if none is known yet.
         first: number of operations in the first batch.
         low: number of requests left at which the next batch is signed.
         clock: returns monotonic seconds.
@@ -114,14 +114,14 @@ class Prefetcher:
     def invalidate(self, refused: SignedRequest) -> None:
         """Drop all requests signed no later than *refused*, so they are signed again.
 
-        The store would refuse each of them too, if the signer stated too long a lifetime.
-        What a call under way signs ahead may be of the same age.
+        If the signer stated too long a lifetime, the store would refuse each of them, too.
+        This includes requests of a call to the signer that is under way.
         """
         self._invalidated = max(self._invalidated, refused.issued_at)
         self._put_back(lambda signed: signed.issued_at <= refused.issued_at)
 
     async def _call(self) -> None:
-        """Call the signer, until no coroutine waits and enough is signed ahead."""
+        """Call the signer until no coroutine waits and enough is signed in advance."""
         works = True
         try:
             while True:
@@ -136,9 +136,10 @@ class Prefetcher:
             self._is_calling = False
 
     def _next_batch(self, *, works: bool) -> tuple[list[Operation], bool]:
-        """Return the operations of the next call, and whether they were announced.
+        """Return the operations of the next call, and whether they are those of *coming*.
 
-        After a call that failed (not *works*), nothing is signed that nobody waits for.
+        After a call that failed (*works* is False), there is no further call unless a
+        coroutine waits.
         """
         waiting = [waiter for waiter in self._waiting if not waiter.future.done()]
         alone = [waiter for waiter in waiting if waiter.alone]
@@ -169,7 +170,10 @@ class Prefetcher:
         return batch
 
     async def _sign(self, batch: Sequence[Operation], *, is_announced: bool) -> bool:
-        """Give out the signatures of *batch*; return whether the call succeeded."""
+        """Sign *batch*, and give the results to the coroutines that wait; keep the rest.
+
+        Returns whether the call to the signer succeeded.
+        """
         outcomes: Sequence[Outcome | None] = [None] * len(batch)
         failure: BaseException | None = None
         self._invalidated = -math.inf
@@ -203,7 +207,10 @@ class Prefetcher:
         return waiting
 
     def _keep(self, operation: Operation, outcome: Outcome | None) -> None:
-        """Keep what was signed ahead; None is for a call that failed."""
+        """Keep the result of an operation that no coroutine waits for yet.
+
+        *outcome* None means that the call failed.
+        """
         slot = _slot(operation)
         if outcome is None:
             self._failed.add(slot)
@@ -213,7 +220,10 @@ class Prefetcher:
             self._held[slot] = operation, outcome
 
     def _serve(self, waiter: _Waiter) -> None:
-        """Give *waiter* its request that was signed ahead, unless that expires soon."""
+        """Give *waiter* its request that was signed in advance, unless that expires soon.
+
+        A request for another length is dropped, and the operation is then signed alone.
+        """
         now, slot = self._now(), _slot(waiter.operation)
         held = self._held.get(slot)
         if held is not None and _is_signed(
@@ -251,10 +261,10 @@ async def announced(
     opening: Callable[[T], Awaitable[Operation]],
     coming: deque[Operation],
 ) -> AsyncIterator[list[T]]:
-    """Yield *jobs* in chunks; append the first requests of up to 200 later jobs to *coming*.
+    """Yield *jobs* in chunks, after adding the first requests of later jobs to *coming*.
 
-    A worker thread reads *jobs*. An error of *opening* is ignored here, because the job
-    itself raises it again.
+    A worker thread reads up to 200 jobs ahead. An error of *opening* is ignored here,
+    because the job itself raises it again.
     """
     source = iter(jobs)
 

@@ -61,7 +61,7 @@ def bound_request(
 
 
 def type_of(operation: Operation) -> str:
-    """Return the content type of the object, as a server is told."""
+    """Return the content type of the object, by default application/octet-stream."""
     headers = {**operation.optional_headers, **operation.headers}
     types = (v for name, v in headers.items() if name.lower() == "content-type")
     return next(types, "application/octet-stream")

@@ -1,7 +1,7 @@
-"""Brokers: servers that open, sign, finish and abort uploads in their own words.
+"""Brokers: servers that open, sign, finish and abort uploads by protocols of their own.
 
 ``Broker`` is the interface. ``described_broker`` implements it for servers that a
-description in TOML explains, and a module of a user's own for others. ``BrokerSigner``
+description in TOML explains; a user's own module may do so for others. ``BrokerSigner``
 translates: the upload asks for calls of OSS, and gets signed requests, or the replies
 that OSS would send. So retries, limits, journals and errors are those of every upload.
 """
@@ -70,7 +70,7 @@ class ServerRefusedError(Exception):
 
     @property
     def passes(self) -> bool:
-        """True if the server may answer otherwise soon."""
+        """True if the server may give another answer soon."""
         return issubclass(signer_error(self.status), SignerUnavailableError)
 
 
@@ -82,8 +82,8 @@ class OpenUpload:
         values: what the server's replies have named; ``id`` is the upload ID of the
             store, if there is one.
         part_count: number of parts; None for a stream.
-        is_single: True if the server takes one PUT, and a last call about it.
-        requests: signed requests of parts by number, that came at once.
+        is_single: True if one PUT sends the object, and a last call publishes it.
+        requests: signed requests of parts by number.
         sizes: sizes of the parts that were signed, in bytes.
     """
 
@@ -140,8 +140,8 @@ class Broker(ABC):
             translated.
         batch: number of parts that one call signs; 0 if all URLs come at the beginning.
         resumes: True if a later process can continue an upload, with ``values`` alone.
-        names_objects: as for a Signer.
-        notice: likewise.
+        names_objects: as for a ``Signer``.
+        notice: as for a ``Signer``.
     """
 
     host: str
@@ -161,7 +161,10 @@ class Broker(ABC):
         del refused
 
     def request(self, operation: Operation) -> SignedRequest:
-        """Return the signed request for *operation*, which belongs to no open upload."""
+        """Return the signed request for *operation*.
+
+        It has no upload ID, unless the broker carries out no calls itself.
+        """
         raise NotImplementedError
 
     def fulfilled(
@@ -175,7 +178,7 @@ class Broker(ABC):
         return ()
 
     def open(self, operation: Operation) -> OpenUpload:
-        """Open a multipart upload."""
+        """Open a multipart upload; *operation* is the InitiateMultipartUpload."""
         raise NotImplementedError
 
     def sign_parts(
@@ -249,7 +252,7 @@ class BrokerSigner(Signer):
     def _failure(
         self, error: ServerRefusedError | OSSPresignedError, path: str
     ) -> OSSPresignedError:
-        """Return the error of a call that only asks for signatures."""
+        """Return the exception for *error*, raised by a call that asks for signatures."""
         if isinstance(error, ServerRefusedError):
             return signer_error(error.status)(
                 self._told(error),
@@ -373,7 +376,7 @@ class BrokerSigner(Signer):
         return Reply(status=204)
 
     def _refusal(self, operation: Operation, error: ServerRefusedError) -> Reply:
-        """Return the error that OSS would send."""
+        """Return *error* as the error reply that OSS would send to *operation*."""
         status, code = error.status, ""
         if error.exists:
             status, code = 409, "FileAlreadyExists"

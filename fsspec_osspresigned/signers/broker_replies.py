@@ -25,8 +25,8 @@ _MAX_DIGITS = 9
 class Answer:
     """Reply to *call*, and when the call was sent, seconds since the epoch.
 
-    It has no repr, because the reply contains URLs. A member that must be there raises
-    ServerRefusedError if it is not.
+    It has no repr, because the reply contains URLs. Methods raise ServerRefusedError if the
+    reply lacks a member that must be there.
     """
 
     call: Call
@@ -54,7 +54,10 @@ class Answer:
         raise ServerRefusedError(200, "its reply has no URL")
 
     def headers(self) -> dict[str, str]:
-        """Return headers from an object, or a list of objects with name and value."""
+        """Return the headers to send, by name.
+
+        In the reply, they are an object, or a list of objects with name and value.
+        """
         value = self.at(self.call.headers)
         if isinstance(value, list):
             value = {str(at(item, "/name")): at(item, "/value") for item in value}
@@ -69,7 +72,10 @@ class Answer:
         return _number(self.at(self.call.largest_mb))
 
     def form(self, key: str | None) -> SignedForm:
-        """Return the form, which must be for *key*; None accepts any."""
+        """Return the signed form in the reply.
+
+        Raises ServerRefusedError if the form is not for *key*; None accepts any key.
+        """
         fields = self.at(self.call.fields)
         if not isinstance(fields, dict) or not isinstance(fields.get("key"), str):
             del fields
@@ -88,9 +94,9 @@ class Answer:
         return SignedForm(fields=hidden)
 
     def items(self, numbers: Sequence[int]) -> Mapping[int, Answer]:
-        """Return what the reply has about each part, by number.
+        """Return what the reply says about each part, by part number.
 
-        *numbers* are those of a list whose items have none.
+        *numbers* are the part numbers for a list whose items have no number.
         """
         call = self.call
         if call.urls is None:
@@ -131,7 +137,11 @@ class Answer:
 
 
 def answer_of(reply: Reply, call: Call, sent_at: float) -> Answer:
-    """Return *reply* to *call*; that of an error may be empty, or no JSON."""
+    """Return *reply* to *call* as an Answer.
+
+    The reply with an error may be empty, or no JSON. Raises ServerRefusedError if any other
+    reply is not JSON.
+    """
     try:
         document = parsing.loads(reply.body, max_depth=_MAX_DEPTH)
     except ValueError:

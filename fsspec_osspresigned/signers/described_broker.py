@@ -67,7 +67,7 @@ _TABLES = {
 
 @frozen
 class _HeldGrant(HeldGrant):
-    """A grant that stores several objects, and what its server has said about it."""
+    """A grant with which several objects can be stored, and other facts of its reply."""
 
     saved: Mapping[str, str]
     largest: int | None  # bytes
@@ -75,7 +75,7 @@ class _HeldGrant(HeldGrant):
 
 
 class DescribedBroker(Broker):
-    """Broker that executes *description*."""
+    """Broker for the server that *description* explains."""
 
     def __init__(self, description: Description, context: BrokerContext) -> None:
         self._base = base_url(description, context.url)
@@ -143,7 +143,10 @@ class DescribedBroker(Broker):
     def _values(
         self, operation: Operation, saved: Mapping[str, str] | None = None
     ) -> dict[str, Any]:
-        """Return the values of templates; *saved* are those of the upload."""
+        """Return the values of templates for *operation*.
+
+        *saved* are the values that earlier replies named for the upload.
+        """
         saved = saved or {}
         return {
             **self._names(operation.path),
@@ -305,9 +308,10 @@ class DescribedBroker(Broker):
     def _ask(
         self, table: str, values: Values, *, creates: bool = False, reread: bool = True
     ) -> Answer:
-        """Send the call *table*; raise ServerRefusedError for an error.
+        """Send the call *table* of the description, and return the reply.
 
-        *creates* means that no object may be replaced.
+        *creates* means that no object may be replaced. *reread* permits a second try with
+        the token read again. Raises ServerRefusedError for a reply with an error.
         """
         call: Call = getattr(self._description, table)
         url = SecretURL(self._base + filled_url(call.path, call.query, values))
@@ -340,7 +344,7 @@ class DescribedBroker(Broker):
     def _signed(
         self, answer: Answer, operation: Operation, saved: Mapping[str, str]
     ) -> SignedRequest:
-        """Return the request in *answer*; *saved* are the values of the upload."""
+        """Return the signed request in *answer*; *saved* are the values of the upload."""
         call, values = answer.call, self._values(operation, saved)
         key = saved.get("key") if call.key is None else filled(call.key, values)
         signed = bound_request(

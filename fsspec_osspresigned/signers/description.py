@@ -94,7 +94,10 @@ class Call:
 
 @frozen(kw_only=True)
 class Description:
-    """What a description says; ``name`` is for messages."""
+    """Content of a description: calls to a server of uploads, and facts about the server.
+
+    ``name`` is the built-in name or the file, and stands in messages.
+    """
 
     name: str
     url: str | None = _member()  # of the server, unless the user gives another
@@ -159,7 +162,10 @@ def load(place: str) -> Description:
 
 
 def spelled(text: str) -> tuple[str, str | None]:
-    """Return the name, file or function in ``NAME+https://...``, and the URL, if any."""
+    """Split ``NAME+https://...`` into the name and the URL, which is None if missing.
+
+    The name may also be a file or a function.
+    """
     match = re.fullmatch(r"(?s)(.+?)\+(https?://.*)", text)
     return (match[1], match[2]) if match else (text, None)
 
@@ -177,7 +183,7 @@ def is_function(place: str) -> bool:
 def names_objects(broker: str) -> bool:
     """Return whether the server that the option *broker* describes names objects itself.
 
-    False for a function, which only the filesystem calls. Raises like ``load``.
+    Returns False for a function, which only the filesystem calls. Raises like ``load``.
     """
     place, _ = spelled(broker)
     return not is_function(place) and load(place).names_objects
@@ -216,7 +222,7 @@ def _built_in(name: str) -> str:
 def _description(
     place: str, members: Mapping[str, Any], problems: list[str]
 ) -> Description:
-    """Return the description with the valid *members*; note the others in *problems*."""
+    """Return the description with the valid *members*; add what is wrong to *problems*."""
     calls = {t: _call(t, members[t], problems) for t in _CALLS if t in members}
     others = {name: value for name, value in members.items() if name not in calls}
     allowed = fields_dict(Description).keys() - {"name"}
@@ -244,7 +250,7 @@ def _valid(
     prefix: str,
     problems: list[str],
 ) -> dict[str, Any]:
-    """Return the *members* that are valid fields of *kind*; note the others."""
+    """Return the *members* that are valid fields of *kind*; add the rest to *problems*."""
     valid = {}
     for name, value in members.items():
         member = fields_dict(kind).get(name)

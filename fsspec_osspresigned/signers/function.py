@@ -121,9 +121,12 @@ def _raised(error: BaseException) -> str:
 
 
 def as_signer(signer: Any, *, allow_http: bool = False) -> Signer:
-    """Return *signer*, a Signer, a function, or ``module:name``, as a Signer.
+    """Return *signer* as a Signer.
 
-    Raises ConfigurationError if it is none of these, or cannot be imported.
+    *signer* is a Signer, another object with a method ``sign``, a function, or the
+    ``module:name`` of one of these. A class is refused.
+
+    Raises ConfigurationError if *signer* is none of these, or cannot be imported.
     """
     shown = "signer"
     if isinstance(signer, str):
@@ -140,7 +143,10 @@ def as_signer(signer: Any, *, allow_http: bool = False) -> Signer:
 
 
 def imported(reference: str, option: str = "signer") -> Any:
-    """Return the object that ``module:name`` names; None if the module lacks it."""
+    """Return the object that ``module:name`` names; None if the module lacks it.
+
+    Raises ConfigurationError if *reference* has another form, or the import fails.
+    """
     module, colon, name = reference.partition(":")
     names = name.split(".")
     if not colon or not all(n.isidentifier() for n in (*module.split("."), *names)):

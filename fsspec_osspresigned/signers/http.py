@@ -61,9 +61,9 @@ def token_source(
 ) -> TokenSource:
     """Return a function that reads the bearer token again at each call.
 
-    *reference* is ``env:OSSPRESIGNED_...``, ``file:PATH``, a callable that returns a
-    string, a Secret or None; or None for no token. *pairs* also permits ``user:password``.
-    *is_own* permits any variable: *reference* comes from a trusted description.
+    *reference* is ``env:OSSPRESIGNED_...``, ``file:PATH``, or a callable that returns a
+    string, a Secret or None; None is no token. *pairs* also permits ``user:password``.
+    *is_own* permits any variable, because *reference* comes from a trusted description.
     """
     if reference is None:
         return lambda: None
@@ -107,7 +107,7 @@ def _misnamed(operation: Operation) -> ConfigurationError | None:
 
 
 class HTTPSigner(Signer):
-    """Client of ``POST {url}/v1/sign``, which checks each signed request it gets.
+    """Client of a signer service: calls ``POST {url}/v1/sign``, and checks the results.
 
     Args:
         url: the signer's URL; it may have a path, no query and no user information.
@@ -178,7 +178,10 @@ class HTTPSigner(Signer):
     def _refusal(
         self, problem: SignerProblem, operation: Operation
     ) -> OSSPresignedError:
-        """Return the error; remember the refusal if the action reads."""
+        """Return the error for *problem*.
+
+        A refusal of HEAD, GET or a listing that holds for the bucket is remembered.
+        """
         error = wire_protocol.error_of_item(problem, operation)
         looks = operation.action.method in ("HEAD", "GET")
         if looks and isinstance(error, NotSignedError) and error.final:
@@ -193,7 +196,11 @@ class HTTPSigner(Signer):
         *,
         reread: bool = True,
     ) -> Sequence[Outcome]:
-        """Send one call; retry it once with a new token, or in halves if too large."""
+        """Send one call to the service, and return its results.
+
+        A call is sent again with a new token if the token is refused, and in halves if the
+        service finds it too large.
+        """
         try:
             token = self._token()
         except ConfigurationError as error:

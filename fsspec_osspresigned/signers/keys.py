@@ -174,7 +174,9 @@ class KeySigner(Signer):
             if not text and (problem := region_problem(region)):
                 problems.append(problem)
             try:
-                place = Endpoint.parse(text or public_endpoint(region), style=style)
+                place = Endpoint.parse(
+                    text or public_endpoint(region or ""), style=style
+                )
             except ConfigurationError as error:
                 problems += error.problems
         else:
@@ -293,7 +295,7 @@ def _signed_headers(operation: Operation) -> dict[str, str]:
 
 
 def _misfits(operation: Operation, headers: Mapping[str, str]) -> Iterator[str]:
-    """Yield a text for each member that *operation* lacks, or must not have."""
+    """Yield what *operation* lacks or must not have, such as "needs a key"."""
     spec, number = operation.action.spec, operation.part_number
     if spec.upload_id and not operation.upload_id:
         yield "needs the upload_id"

@@ -68,7 +68,7 @@ def sign_form(
 ) -> SignedRequest:
     """Return the form for *operation*; NotSignedError lists why *grant* forbids it.
 
-    *now* and *issued_at*, the start of the grant's lifetime (None is *now*), are seconds
+    *issued_at* is the start of the grant's lifetime; None takes *now*. Both are seconds
     since the epoch.
     """
     new, kept = _fields(grant, operation)
@@ -89,7 +89,7 @@ def sign_form(
 def _fields(
     grant: PostGrant, operation: Operation
 ) -> tuple[dict[str, str], Mapping[str, Secret]]:
-    """Return the form fields of the object, and then those of the grant."""
+    """Return the form fields of the object, and the remaining fields of *grant*."""
     new = {"key": operation.key}
     if operation.headers:
         of_object = form_fields(_of_object(operation.headers))
@@ -109,7 +109,7 @@ def _fields(
 
 
 def _allowed(grant: PostGrant, field: str, *values: str) -> str | None:
-    """Return the first of *values* that the policy allows for *field*."""
+    """Return the first of *values* that the policy allows for *field*; None if none is."""
     rules = grant.policy.named(field)
     return next((v for v in values if all(rule.allows(v) for rule in rules)), None)
 
@@ -129,8 +129,8 @@ def _types(
 ) -> dict[str, str]:
     """Return the form fields with the content type: those that the policy names.
 
-    If the policy names none, this is the field ``Content-Type``. A guessed type that the
-    policy does not allow is replaced, if the policy allows the type of any bytes.
+    If the policy names none, this is the field ``Content-Type``. *required* is sent in any
+    case. If the policy forbids *guessed*, application/octet-stream is sent if allowed.
     """
     names = [n for n in (_TYPE, TYPE_FIELD) if grant.policy.named(n) or grant.has(n)]
     if required is not None:
@@ -145,7 +145,10 @@ def _types(
 
 
 def other_type(operation: Operation, signed: SignedRequest) -> tuple[str, str] | None:
-    """Return the guessed content type and that of the form, if both are known and differ."""
+    """Return the guessed content type and the form's, if both are known and differ.
+
+    Returns None otherwise.
+    """
     guessed, form = _guessed_type(operation), signed.form
     if guessed is None or form is None:
         return None

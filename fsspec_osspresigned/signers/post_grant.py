@@ -72,7 +72,7 @@ class LocalGrant:
 
     @property
     def waits(self) -> bool:
-        """True if ``current`` reads the file again."""
+        """True if ``current`` would read the file again, because it has changed."""
         return self.file.has_changed
 
     def current(self) -> HeldGrant:
@@ -86,13 +86,13 @@ class LocalGrant:
         return HeldGrant(grant, self.clock(), fetched=False)
 
     def drop(self, issued_at: float) -> None:
-        """Do nothing, because ``current`` reads the file again."""
+        """Do nothing, because ``current`` reads a changed file again."""
 
 
 class RenewedGrant(Generic[Held]):
-    """A grant that *fetch* returns, fetched again before it expires.
+    """A grant from *fetch*, which is called again before the grant expires.
 
-    *fetch* gets the time, seconds since the epoch.
+    *fetch* gets the time in seconds since the epoch.
     """
 
     waits = True  # ``current`` may ask the server
@@ -106,12 +106,12 @@ class RenewedGrant(Generic[Held]):
         self._rest = (0.0, 0.0)  # time in which the server is not asked again
 
     def current(self) -> Held:
-        """Return the current grant; fetch one if there is none or it expires soon.
+        """Return the current grant; call *fetch* if there is none or it expires soon.
 
         Raises:
             SignerUnavailableError: the server cannot be reached, and no grant is valid.
-            SignerError: the reply of the server is not a grant.
-            BindingError: the grant names a host that is not permitted.
+            Exception: any other error of *fetch*, such as SignerError for a reply that is
+                not a grant, or BindingError for a host that is not permitted.
         """
         # Not under the lock, which is held while another thread fetches one.
         if (usable := self._in_hand(self._clock())) is not None:
@@ -131,7 +131,10 @@ class RenewedGrant(Generic[Held]):
             return held
 
     def _in_hand(self, now: float) -> Held | None:
-        """Return the grant unless it expires soon, or the best one during a rest."""
+        """Return the last grant; None if there is none, or it expires soon.
+
+        Shortly after a call to the server, a grant that expires soon is returned, too.
+        """
         held, (begin, end) = self._held, self._rest
         if held is None or begin <= now < end:
             return held
@@ -140,7 +143,7 @@ class RenewedGrant(Generic[Held]):
         return held if held.grant.expires_at - now >= min(30.0, life / 4) else None
 
     def drop(self, issued_at: float) -> None:
-        """Discard the grant if it was fetched no later than *issued_at*."""
+        """Forget the grant if it was fetched no later than *issued_at*."""
         with self._lock:
             if self._held is not None and self._held.issued_at <= issued_at:
                 self._held = None
@@ -264,7 +267,7 @@ class PostGrantSigner(Signer):
         return signed
 
     def _log_type(self, operation: Operation, guessed: str, sent: str) -> None:
-        """Warn once for each pair that the grant stores the type *sent* instead."""
+        """Warn that the grant stores the type *sent*, once for each pair of types."""
         if self.logged.setdefault((guessed, sent), operation) is operation:
             _log.warning(
                 "%s: its name suggests the type %s, but the grant stores it as %s",

@@ -158,7 +158,7 @@ def read_grant(
 
 
 class _Reader:
-    """Reader of one grant; its methods record problems, and return None then."""
+    """Reader of one grant; its methods record what is wrong in ``problems``."""
 
     def __init__(self, allowed_hosts: Mapping[str, str | None]) -> None:
         self.problems: list[str] = []
@@ -311,7 +311,7 @@ class _Reader:
     def _place(
         self, members: Mapping[str, Any], named: list[PolicyCondition]
     ) -> tuple[str, str] | None:
-        """Return the bucket's root URL and name."""
+        """Return the bucket's root URL and name; None after a problem."""
         names = [condition.values[0] for condition in named]
         bucket = members.get("bucket", names[0] if names else None)
         host = members.get("host", members.get("endpoint"))
@@ -423,7 +423,7 @@ def _completed(fields: Mapping[str, str], policy: PostPolicy) -> dict[str, str]:
 def root_of(
     host: str, bucket: str | None, allowed_hosts: Mapping[str, str | None]
 ) -> tuple[str, str] | str:
-    """Return the bucket's root URL at *host*, and the bucket; a text if invalid.
+    """Return the bucket's root URL at *host*, and the bucket; a text if *host* is invalid.
 
     *host* may lack its scheme, have slashes around it, or be the host of a region
     without the bucket.

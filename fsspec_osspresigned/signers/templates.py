@@ -2,8 +2,8 @@
 
 A template such as ``/multipart/{upload.id}`` has names in braces: ``{+name}`` keeps
 slashes in a path, ``{name:int}`` is a number in JSON, and a member with ``{name?}`` is
-left out without a value. A list in JSON is repeated for each part. A pointer (RFC 6901)
-that ends in ``?`` may lead nowhere.
+left out if the name has no value. A list in JSON is repeated for each part. A pointer
+(RFC 6901) that ends in ``?`` may lead nowhere.
 """
 
 from __future__ import annotations
@@ -47,7 +47,10 @@ def filled_url(path: str, query: Mapping[str, Any], values: Values) -> str:
 
 
 def filled_json(template: Any, values: Values) -> Any:
-    """Return *template* with *values*; ``values["parts"]`` has those of each part."""
+    """Return *template* with *values* in place of its names.
+
+    A list is repeated for each item of ``values["parts"]``, which has the part's values.
+    """
     if isinstance(template, str):
         match = _HOLE.fullmatch(template)
         if match is None:

@@ -192,7 +192,7 @@ def _result(result: Any, place: str) -> SignerReply | SignerProblem:
 
 
 def problem_of(members: Mapping[str, Any], status: int) -> SignerProblem:
-    """Return the problem in the JSON *members*; invalid members are left out."""
+    """Return the problem in the JSON *members*, without members that are invalid."""
     code, wait = members.get("code"), members.get("retry_after")
     detail = members.get("detail") or members.get("title") or ""
     if isinstance(wait, bool) or not isinstance(wait, (int, float)):
@@ -208,7 +208,7 @@ def problem_of(members: Mapping[str, Any], status: int) -> SignerProblem:
 def problem_of_reply(
     status: int, headers: Mapping[str, str], data: bytes
 ) -> SignerProblem:
-    """Return the problem of a reply with an error status and any body."""
+    """Return the problem in a reply with an error status; *data* may be anything."""
     members: Any = None
     if "json" in headers.get("content-type", ""):
         with suppress(ValueError):
@@ -227,7 +227,10 @@ def clean(text: str) -> str:
 
 
 def error_of_item(problem: SignerProblem, operation: Operation) -> OSSPresignedError:
-    """Return the exception, of a class by the code of *problem*, else by the status."""
+    """Return the exception for *problem*, the service's refusal of one *operation*.
+
+    Its class depends on the code of *problem*, or else on the status.
+    """
     status = ITEM_STATUS.get(problem.code, problem.status)
     family = _FAMILIES.get(status, signer_error(status))
     text, hint = f"the signer refused {operation}", None
@@ -285,8 +288,8 @@ class URLBinding:
     def problem(self, operation: Operation, url: str) -> str | None:
         """Return why *url* is not for exactly *operation*; None if it is.
 
-        An operation without a bucket permits any at a permitted host.
-        The text names the host, rule or option, never a part of the query.
+        An operation without a bucket permits any bucket at a permitted host. The text names
+        the host, rule or option, never a part of the query.
         """
         # A signer on this machine may lead to this machine.
         problem = url_problem(url) or http_problem(

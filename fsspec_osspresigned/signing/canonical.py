@@ -106,7 +106,7 @@ def quote_path(text: str) -> str:
 
 
 def parse_query(raw: str) -> list[tuple[str, str]]:
-    """Return the decoded parameters of a query in order; ``a`` has an empty value."""
+    """Return the decoded parameters of a query in order; without ``=``, the value is ""."""
     # Bytes that are no UTF-8 become lone surrogates, and ``quote`` gives them back.
     return parse_qsl(raw, keep_blank_values=True, errors="surrogateescape")
 

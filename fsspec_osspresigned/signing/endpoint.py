@@ -61,9 +61,9 @@ def is_public_mainland(host: str) -> bool:
     return region.startswith("cn-") and region != _OFFSHORE and "-internal." not in host
 
 
-def public_endpoint(region: str | None) -> str:
-    """Return the URL of the public host of *region*; do not pass None."""
-    return f"https://oss-{_PUBLIC_NAMES.get(region or '', region)}.aliyuncs.com"
+def public_endpoint(region: str) -> str:
+    """Return the URL of the public host of *region*."""
+    return f"https://oss-{_PUBLIC_NAMES.get(region, region)}.aliyuncs.com"
 
 
 def check_bucket(bucket: str) -> str | None:
@@ -159,7 +159,10 @@ class Endpoint:
         return f"{bucket}.{self.host}" if is_in_host else self.host
 
     def url(self, bucket: str, key: str = "") -> str:
-        """Return the URL of an object, or of the bucket, without a query."""
+        """Return the URL of the object *key*, or of the bucket if *key* is empty.
+
+        The URL has no query.
+        """
         # Dots and double slashes stay: they are part of the name.
         path = f"{bucket}/" if self.style == "path" and bucket else ""
         return f"{self.scheme}://{self.netloc(bucket)}/{path}{quote_path(key)}"

@@ -1,4 +1,4 @@
-"""POST policies: made, signed, parsed and checked; the caller passes the time.
+"""POST policies: make, sign, parse and check them; the caller passes the time.
 
 A policy is a JSON text in base64. Its signature covers exactly that text, so the text
 is passed on unchanged. The conditions are those of the API reference, PostObject.
@@ -65,7 +65,10 @@ _MAX_SHOWN = 200
 
 
 def form_values(fields: Mapping[str, str]) -> dict[str, Secret]:
-    """Return *fields* with values that no repr shows; those that grant access as Secret."""
+    """Return *fields* with values that no repr shows.
+
+    A value that grants access becomes a Secret, any other one a FormValue.
+    """
     return {
         name: (Secret if name.lower() in SECRET_FIELDS else FormValue)(value)
         for name, value in fields.items()
@@ -160,7 +163,10 @@ class PolicyCondition:
 
 
 def read_condition(item: Any) -> PolicyCondition | str:
-    """Return the condition in *item*, a member of a policy; a text if it is invalid."""
+    """Return the condition in *item*, a member of a policy; a text if it is invalid.
+
+    The text completes "condition N of the policy ...".
+    """
     # A text, not an exception: a traceback would show the values.
     if isinstance(item, dict):
         if len(item) != 1:
@@ -339,7 +345,10 @@ def _without_escaped_dollars(data: bytes) -> bytes:
 
 
 def policy_text(conditions: Iterable[PolicyCondition], *, expires_at: float) -> str:
-    """Return a policy as base64; *expires_at* is in whole seconds since the epoch."""
+    """Return a policy as base64.
+
+    *expires_at* is in seconds since the epoch, and is cut to whole seconds.
+    """
     document = {
         "expiration": oss_moment(expires_at),
         "conditions": [condition.as_json() for condition in conditions],
@@ -359,7 +368,7 @@ def post_signature(
 def signature_conditions(
     credentials: Credentials, *, version: str, region: str | None, now: float
 ) -> list[PolicyCondition]:
-    """Return the conditions that a policy of :func:`sign_policy` must have."""
+    """Return the conditions that a policy of :func:`sign_policy` must have; none for V1."""
     fields = _signature_fields(credentials, version, region, now)
     if version == "v1":  # whether V1 takes the token among them is not documented
         return []
@@ -376,10 +385,12 @@ def sign_policy(
 ) -> dict[str, str]:
     """Return the form fields of a signed policy, in the order in which they are sent.
 
-    *text* is a result of :func:`policy_text`; V4 needs *region* (without ``oss-``), and
-    :func:`signature_conditions` in the text, for the same *now* in seconds since the
-    epoch. Raises ConfigurationError, which lists why OSS would refuse the policy, or
-    PostPolicyError if *text* is none.
+    *text* is a result of :func:`policy_text`. V4 needs *region* (without ``oss-``), and
+    :func:`signature_conditions` in the text for the same *now*, in seconds since the epoch.
+
+    Raises:
+        ConfigurationError: OSS would refuse the policy; the message lists all reasons.
+        PostPolicyError: *text* is not a policy.
     """
     problems = [*credential_problems(credentials)]
     if version not in ("v1", "v4"):

@@ -1,4 +1,4 @@
-"""Presigned URLs of OSS, V1 and V4: checked and signed; the caller passes the time."""
+"""Presigned URLs of OSS, V1 and V4: check and sign them; the caller passes the time."""
 
 from __future__ import annotations
 
@@ -62,7 +62,10 @@ class PresignRequest:
     additional_headers: Collection[str] = field(kw_only=True, default=())  # V4 only
 
     def url(self) -> SecretURL:
-        """Return the presigned URL; ConfigurationError lists why OSS would refuse it."""
+        """Return the presigned URL.
+
+        Raises ConfigurationError, which lists why OSS would refuse the request.
+        """
         if problems := [*self.problems()]:
             raise ConfigurationError(problems)
         return self.unchecked_url()
@@ -270,6 +273,6 @@ def _problems_of_v1(key: str, query: Mapping[str, str]) -> Iterator[str]:
 
 @cache
 def _signed() -> str:
-    """Return a regular expression for ``?`` or ``&`` and a parameter that V1 signs."""
+    """Return the pattern of a parameter that V1 signs, without ``?`` or ``&`` before it."""
     names = "|".join(map(re.escape, sorted(SUBRESOURCES)))
     return rf"(?:x-oss-[^=&?]*|{names})(?:[=&?]|$)"

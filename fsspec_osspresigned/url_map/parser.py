@@ -127,7 +127,7 @@ class _TooManyProblems(Exception):  # noqa: N818 - ends the reading, is no error
 
 @define
 class _MapReader:
-    """Reader of one URL map; each method returns None after it recorded a problem."""
+    """Reader of one URL map; its methods record what is wrong in *problems*."""
 
     problems: list[str] = field(factory=list)
     entries: dict[str, Kept] = field(factory=dict)
@@ -147,7 +147,10 @@ class _MapReader:
             raise _TooManyProblems
 
     def text(self, data: bytearray) -> None:
-        """Read the text of a map, and empty *data*; ValueError if it is not JSON."""
+        """Read the text of a map, in JSON or by lines; empty *data* to save memory.
+
+        Raises ValueError if a text in JSON is not UTF-8.
+        """
         self.is_text = True
         decoder = parsing.decoder(self.decoded)
         if _is_lines(data):
@@ -187,7 +190,7 @@ class _MapReader:
                 self.item(value, self.place)
 
     def decoded(self, pairs: list[tuple[str, Any]]) -> Any:
-        """Return a JSON object, as a request if it is a valid one and nothing more."""
+        """Return a JSON object: a request if it is valid and nothing more, else a dict."""
         members = dict(pairs)
         if len(members) != len(pairs):
             for name, count in Counter(name for name, _ in pairs).items():
@@ -349,7 +352,11 @@ class _MapReader:
     def requests(
         self, members: Mapping[str, Any], place: str
     ) -> Iterator[tuple[str, Any, str, str]]:
-        """Yield member, value, place and method of each request except the parts."""
+        """Yield slot, value, place and method of an entry's requests, except its parts.
+
+        The slot is the field of ``MapEntry``. The entry's own ``url`` has the slot of its
+        method, ``put`` by default.
+        """
         for slot, method in EXTRAS.items():
             if slot in members:
                 yield slot, members[slot], f"{place}.{slot}", method
@@ -369,7 +376,10 @@ class _MapReader:
     def members(
         self, value: Any, place: str, known: frozenset[str]
     ) -> dict[str, Any] | None:
-        """Return the known members of *value*; record likely typos as problems."""
+        """Return the known members of *value*, without aliases; None if it is no object.
+
+        A likely typo is recorded as a problem. Other unknown members are ignored.
+        """
         if not isinstance(value, Mapping):
             self.note(place, f"is {parsing.kind(value)}, not a URL or an object")
             return None
@@ -472,7 +482,7 @@ class _MapReader:
     def upload_id(
         self, members: Mapping[str, Any], parts: Sequence[MapRequest], place: str
     ) -> str | None:
-        """Return the upload ID in the member, or else in the URLs of the parts."""
+        """Return the upload ID in the member, or else in the URLs of the parts, or None."""
         place = f"{place}.upload_id"
         own_id = members.get("upload_id")
         if "upload_id" in members and (not isinstance(own_id, str) or not own_id):
@@ -510,7 +520,7 @@ def _bytes_of(data: bytes | str | BinaryIO) -> bytearray:
 
 
 def _ascii_json(data: bytearray) -> str:
-    """Return the JSON text *data* with all other characters escaped, and empty *data*.
+    """Return the JSON text *data* with characters beyond ASCII escaped, and empty *data*.
 
     In a text with one emoji, every character would take four bytes.
     """
@@ -537,7 +547,10 @@ def _lines_of(data: bytearray) -> Iterator[tuple[int, bytes]]:
 
 
 def _is_lines(data: bytearray) -> bool:
-    """Return whether each line of *data* has one URL or one JSON object."""
+    """Return whether *data* has one URL, or one JSON object, in each line.
+
+    The first two lines decide.
+    """
     lines = (line for _, line in _lines_of(data))
     first, second = next(lines, b""), next(lines, b"")
     if first[:6].lower().startswith((b"https:", b"http:")):

@@ -99,7 +99,10 @@ MapSource = FileSource[URLMap]
 def load(
     place: Place, opener: Opener | None = None, *, allow_http: bool = False
 ) -> MapSource:
-    """Return the URL map at *place*: a mapping or list, or a place for ``load_file``."""
+    """Return a source of the URL map at *place*.
+
+    *place* is a mapping, a list, or a place for ``load_file``.
+    """
     if not isinstance(place, Secret | str | os.PathLike):
         url_map = place if isinstance(place, URLMap) else parse(place)
         return FileSource(lambda: url_map, path=None, local=True)
@@ -115,7 +118,7 @@ def load_file(
     kind: str = "URL map",
     option: str = "url_map",
 ) -> FileSource[T]:
-    """Return the result of *parse* for the text at *place*.
+    """Return a source of what *parse* returns for the text at *place*, which is read now.
 
     *place* is JSON text, a path, ``file:PATH``, ``env:NAME``, ``-`` for standard input,
     or any URL that *opener* can read. The text is a secret, so plain http is permitted
@@ -196,7 +199,10 @@ def write_text(text: str, path: str | os.PathLike[str]) -> None:
 def _parse_at(
     name: str, open_: Callable[[], BinaryIO], parse: Callable[[BinaryIO], T], kind: str
 ) -> T:
-    """Return the parsed content; messages of problems begin with the place *name*."""
+    """Return the parsed content of the place *name*.
+
+    Raises ConfigurationError, whose problems begin with *name*.
+    """
     try:
         with open_() as file:
             try:
@@ -227,7 +233,7 @@ def kind_of(data: bytes) -> str:
 
 
 def _mistaken_for(kind: str, file: BinaryIO) -> str:
-    """Return what *file* is if it is not *kind*, as advice, else an empty text."""
+    """Return advice if *file* has something other than *kind*, else an empty text."""
     file.seek(0)
     data = file.read(MIB)
     seen = kind_of(data)

@@ -105,10 +105,13 @@ def test_a_walk_enters_what_the_page_names(oss, tmp_path, title, size, sender):
 
     All run in the engine's thread, but a large body is sent by a worker thread.
     """
-    calls = entered(first_put(oss, tmp_path, size))
     steps, names = walk(title)
     if title == "One large file":
         names |= walk("One small PUT")[1]
+    for _ in range(3):  # on a busy machine, a timer or a lost connection enters more
+        calls = entered(first_put(oss, tmp_path, size))
+        if {call.module for call in calls} == {VERB, *names}:
+            break
     left = iter(calls)
     threads = [
         next((call.thread for call in left if call[:2] == step), f"{step}: not there")
