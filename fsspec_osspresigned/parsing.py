@@ -76,7 +76,8 @@ def loads(
         )
     except json.JSONDecodeError as error:
         where = f"at line {error.lineno} column {error.colno}"
-        raise ValueError(f"not JSON: {error.msg} {where}") from None
+        what = error.msg.removesuffix(" starting at")
+        raise ValueError(f"not JSON: {what} {where}") from None
     except RecursionError:
         raise ValueError("nested too deeply") from None
     if max_depth is not None and _is_deeper(value, max_depth):

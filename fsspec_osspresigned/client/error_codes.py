@@ -83,8 +83,9 @@ _UPLOAD_ENDED = (
 )
 _HIDDEN_OBJECT = (
     "the object is already there, and stays as it is: it was reported as missing, because "
-    "HeadObject or listing is not granted. Ask the signer for that permission, use another "
-    "name, or give overwrite=True to replace objects that cannot be seen"
+    "HeadObject or listing is not granted. Ask the signer for that permission, or use "
+    "another name. The storage option overwrite=True replaces objects that cannot be seen: "
+    "an append would then replace the table"
 )
 _NO_KMS_KEY = (
     "there is no such KMS key: correct server_side_encryption, or tell the owner"
@@ -559,7 +560,10 @@ def _mismatch(
             f"the store received exactly what was sent ({comparison.sent}), so the URL was "
             "signed for another method or other headers"
         )
-        remedy = f"{other}; if they agree, the signer's secret is not that of its key"
+        remedy = (
+            f"{other}; if they agree, the signer's secret is not that of its key (with "
+            "signer='keys', check OSS_ACCESS_KEY_SECRET first)"
+        )
     else:
         cause = f"{comparison.sent} is not what was signed, and the store does not say what it got"
         remedy = f"{other}, and the URL untouched"

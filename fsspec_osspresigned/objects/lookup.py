@@ -327,7 +327,8 @@ class Lookup:
             text = (
                 f"looking into {root!r} is not signed (HeadObject, GetObject, "
                 f"ListObjectsV2){why}: objects that this process did not write count as "
-                "missing, and are not replaced if that is signed (unknown='error' refuses)"
+                "missing, and are kept if the signature can forbid replacing "
+                "(unknown='error' refuses)"
             )
             warn_user(text, BlindAnswerWarning)
         raise FileNotFoundError(

@@ -24,7 +24,7 @@ from ...model import Receipt
 from ...signing.endpoint import check_key
 from ...units import MIB, short_bytes, shown_local, shown_text
 from ...upload.plan import refuse_expired
-from ..sync.plan import Filter
+from ..sync.plan import Filter, NameList
 from ..terminal import ExitCode, Failure, code_of_all, told
 from .options import (
     DRY_RUN,
@@ -242,7 +242,9 @@ class _Put:
             local, path = sources[0], self.connection.path(filesystem)
             plan.add_file(local, path, is_pipe=is_special(local))
         if not places and not plan.failures:
-            fits = " that the filters include" if chosen.rules else ""
+            named = any(isinstance(rule, NameList) for rule in chosen.rules)
+            fits = " that the list names" if named else " that the filters include"
+            fits = fits if chosen.rules else ""
             raise click.UsageError(f"no file{fits} is in {', '.join(sources)}")
         if not target:
             self._name(*places)
