@@ -249,6 +249,13 @@ def test_what_is_not_known_is_not_explained(code, status):
             Refused.CLOCK_SKEW,
             "1 h 1 min ago, which went unnoticed because the clock of this machine is 7200",
         ),
+        (
+            3599,
+            3602,
+            Refused.CLOCK_SKEW,
+            "2 s ago, which went unnoticed because the clock of this machine is 3 s behind",
+        ),
+        (3600, 3602, Refused.EXPIRED, "has expired 2 s ago: ask"),
     ],
 )
 def test_expiry_and_clocks(version, here, store, reason, words):

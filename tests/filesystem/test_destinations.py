@@ -95,10 +95,11 @@ def test_the_layout_is_that_of_fsspec(tree, what, recursive):
         ), (rpath, maxdepth, dest_is_dir)
 
 
-def test_overlapping_sources_are_sent_once(tree):
+@pytest.mark.parametrize("others", [["sub"], ["sub", "a"]])
+def test_overlapping_sources_are_sent_once(tree, others):
     """A file that several of the names reach has one destination."""
     found = LocalTree(
-        [str(tree), str(tree / "sub"), str(tree / "a")],
+        [str(tree), *(str(tree / name) for name in others)],
         "dst",
         recursive=True,
         maxdepth=None,

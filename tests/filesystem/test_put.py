@@ -407,6 +407,7 @@ def test_an_empty_or_sparse_file_is_what_it_says(blind, owner, tmp_path):
     for name, size in (("empty", 0), ("hole", 100_000), ("large hole", 300_000)):
         with open(tmp_path / name, "wb") as file:
             file.truncate(size)
+        assert body.FileBody.of(tmp_path / name).size == size
         blind.put_file(tmp_path / name, f"{ROOT}/{name}")
         assert owner.stored()[name] == bytes(size)
 

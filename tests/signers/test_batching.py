@@ -423,6 +423,9 @@ def test_two_ask_for_the_same():
     found = together(ahead_of(service, 1, 2), part(1), part(1))
     assert [type(each) for each in found] == [SignedRequest] * 2
     assert service.calls == [[1, 2], [1]]
+    service.calls.clear()
+    together(Prefetcher(service), part(1), part(1))
+    assert service.calls == [[1, 1]]
 
 
 def test_who_is_cancelled_leaves_nothing_behind():

@@ -212,6 +212,7 @@ def test_cut(size, parts):
 # Of the public internet, of a fast and of a far one, of a machine in the same room.
 SLOW, FAST = Link(0.02, 10e6, parts=True), Link(0.02, 200e6, parts=True)
 FAR, NEAR = Link(0.1, 50e6, parts=True), Link(0.001, 1e9, parts=True)
+WIDE = Link(0.1, 1e9, parts=True)  # far and fast
 
 
 @pytest.mark.parametrize(
@@ -228,6 +229,8 @@ FAR, NEAR = Link(0.1, 50e6, parts=True), Link(0.001, 1e9, parts=True)
         (FAR, 16 * MIB, (2 * MIB, 16)),
         (NEAR, 4 * MIB, None),
         (NEAR, GIB, (32 * MIB, 32)),
+        (WIDE, 64 * MIB, None),
+        (WIDE, 64 * MIB + 1, (32 * MIB, 16)),
     ],
 )
 def test_a_known_link_decides(link, size, parts):
