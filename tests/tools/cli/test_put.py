@@ -850,6 +850,9 @@ def test_files_of_a_list_from_standard_input(run, oss, tree):
     call = ("put", "data/", TO, *KEYS, "--files-from", "-")
     assert run(*call, stdin=b"./a.csv\n").code == 0
     assert stored(oss) == {"in/a.csv": b"a"}
+    ended = run(*call, stdin=b"data/a.csv\n")
+    assert ended.code == 2
+    assert "no file that the list names is in data/" in ended.err
     ended = run(*call, "--exclude", "*.bin", stdin=b"a.csv\n")
     assert ended.code == 2
     assert "--files-from stands alone" in ended.err
