@@ -334,8 +334,8 @@ class SignedForm:
 
     Attributes:
         fields: names and values in the order in which they are sent, before the data.
-            Values are hidden in output; a ``FormValue``, such as the key, is hidden
-            although it is no secret.
+            All values are hidden in output, even a ``FormValue``, such as the key, which
+            is no secret.
     """
 
     fields: Mapping[str, Secret] = field(converter=_frozen_fields, repr=False)

@@ -422,8 +422,9 @@ class ErrorReply:
     def meaning(self) -> tuple[type[ReplyError], str, Refused | None]:
         """Return the class of the exception, advice for the user, and the reason.
 
-        The reason is that of a refusal, such as an expired URL; None if there is none. The
-        advice is for replies without a reason; it may be empty.
+        The reason says why the store refused the request, such as an expired URL; None if
+        no reason of ``Refused`` applies. Its explanation replaces the advice, which may be
+        empty.
         """
         table = {**MEANINGS, **_OF_FORMS} if self.form else MEANINGS
         fine = table.get(self.ec, Meaning())

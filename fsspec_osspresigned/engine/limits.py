@@ -83,7 +83,7 @@ class RequestLimiter:
             self._admit()
 
     async def enter(self, place: RequestPlace) -> None:
-        """Wait until the request may be sent, and count it until ``leave``."""
+        """Wait until request *place* may be sent; it is in flight until ``leave``."""
         future = asyncio.get_running_loop().create_future()
         kind = id(place.client), id(place.limits), place.is_small
         call = call_of_task.get()
@@ -177,7 +177,7 @@ class MemoryAccount:
         return lambda: self._parts.pop(key, None)
 
     def clear(self) -> None:
-        """Count nothing more, because the upload of the file has ended."""
+        """Set all numbers to zero, because the upload of the file has ended."""
         self.filling = 0
         self._parts.clear()
 

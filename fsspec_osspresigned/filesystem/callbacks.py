@@ -132,8 +132,8 @@ class BlockCopy:
     def discards(self, sink: Any) -> None:
         """Let ``stop`` discard *sink*, a file of this filesystem open for writing.
 
-        That also ends the publishing of its object, after ``run``. Raises
-        UploadDiscardedError if ``stop`` was called before.
+        ``stop`` then also interrupts the publishing of the object, which follows ``run``.
+        Raises UploadDiscardedError if ``stop`` was called before.
         """
         self._sink = sink
         self.check()

@@ -155,8 +155,8 @@ class JSONService:
     A connection must be open within *connect_timeout* seconds, and bytes must come
     within *progress_timeout* seconds; None is no limit. An exchange takes at most a minute
     in all. *allow_http* permits plain http to other machines. Redirects, cookies and netrc
-    entries are ignored. Proxies and certificate authorities are those that requests would
-    use.
+    entries are ignored. Proxies and certificate authorities are those that the library
+    ``requests`` would use.
     """
 
     def __init__(

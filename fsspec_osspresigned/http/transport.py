@@ -23,11 +23,12 @@ from .transfer import PLAIN, Exchange, Transfer, said, shown
 class Transport:
     """Sends requests over kept connections; one per process and set of options.
 
-    Worker threads keep *pool* connections for each host. The loop keeps its own, for all
-    transports together.
+    For worker threads, each transport keeps up to *pool* idle connections to each host.
+    The connections of the loop are shared by all transports.
 
-    Enough bytes must move within *progress_timeout* seconds (256 bytes for each second),
-    while sending, waiting for the reply and reading the reply; None is no limit.
+    A request fails if *progress_timeout* seconds pass in which fewer than 256 bytes a
+    second have moved, be it while sending, waiting for the reply or reading it; None is no
+    limit.
     *allow_http* permits plain http to other machines.
     """
 

@@ -293,9 +293,10 @@ class Lookup:
 
     @contextlib.contextmanager
     def changing(self, path: str) -> Iterator[None]:
-        """Replace a NotSignedError of the block by the error of :meth:`blind`.
+        """Replace a NotSignedError that the block raises by the error of :meth:`blind`.
 
-        It is not replaced if this process wrote *path*, or may have written it.
+        If this process wrote *path*, or may have written it, the NotSignedError stays,
+        because the object must not be reported as missing.
         """
         written = self.client.written
         try:

@@ -2,7 +2,7 @@
 
 Begin with ``sign``. ``conformance`` checks that a signer follows the protocol,
 ``store_check`` that a store does what this package assumes. ``explain`` says why a store
-refused the upload of any program. ``service`` is the signer service with its page.
+refused an upload, by whichever program. ``service`` is the signer service with its page.
 """
 
 from __future__ import annotations

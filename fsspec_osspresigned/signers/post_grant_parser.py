@@ -229,7 +229,7 @@ class _Reader:
         return {**members, "all": document}
 
     def _own_end(self, document: Mapping[str, Any]) -> float:
-        """Return the expiry time in the package's own format; infinity in others."""
+        """Return when a grant in the package's own format expires; else infinity."""
         version = document.get("version")
         if not parsing.is_int(version):
             return _NEVER

@@ -1,4 +1,4 @@
-"""Client side of signer protocol 1: requests, results, errors, and URL binding."""
+"""Client side of signer protocol 1: requests, results, errors, checks of signed URLs."""
 
 from __future__ import annotations
 
