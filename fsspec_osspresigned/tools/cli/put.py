@@ -287,11 +287,12 @@ class _Put:
 
     def _would(self, filesystem: OSSPresignedFileSystem, plan: PutPlan) -> ExitCode:
         transfer, signer, failures = self.transfer, filesystem.client.signer, []
-        count = total = 0
+        count = total = skipped = 0
         for path, local in plan.files.items():
             try:
                 refuse_expired(signer.grant(path), path)
                 if self.ignores_existing and filesystem.exists(path):
+                    skipped += 1
                     continue
                 size = os.path.getsize(local)
             except OSError as error:
@@ -307,6 +308,7 @@ class _Put:
             text = f"{shown_text(failure.path)}: {reason}"
             transfer.would(text, "failed", transfer.err, **failure.as_dict())
         text = f"{counted(count, 'file')}, {short_bytes(total)} to store"
+        text += f"; {skipped} skipped" if skipped else ""
         transfer.remark(text, "plan", files=count, bytes=total)
         return code_of_all([each.error for each in failures], went_well=count)
 

@@ -793,7 +793,8 @@ def test_existing_objects_are_skipped(run, oss, tree):
     (tree / "a.csv").write_bytes(b"changed")
     call = ("put", "data/", TO, *KEYS, "--ignore-existing")
     ended = run(*call, "--dry-run")
-    assert (ended.out.count("store "), ended.err) == (2, "2 files, 5 B to store\n")
+    said = "2 files, 5 B to store; 1 skipped\n"
+    assert (ended.out.count("store "), ended.err) == (2, said)
     ended = run(*call, "--verbose")
     assert ended.code == 0
     assert f"{TO}a.csv: skipped, it exists\n" in ended.err
