@@ -888,6 +888,7 @@ def test_engine_ends_when_it_is_idle(no_engine, monkeypatch):
     before = set(names())
     first = run(work)
     wait_until(lambda: first.is_over and first.loop.is_closed())
+    assert not first.post(lambda: None)  # so the caller asks the next one
     assert Closes.closed == 1
     wait_until(lambda: set(names()) <= before)  # a thread ends a moment later
     second = run(work)
