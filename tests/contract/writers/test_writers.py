@@ -61,7 +61,7 @@ This table says by which source of signatures each tested writer works, and what
 * **Works by**: *one URL* for one object of a known name, a *URL map* for several, a *grant* and a *write-only signer* for any names below a prefix (these four are *write-only*), a *full signer*, which also signs reading, listing, copying and deleting, and *keys*. *Signer* stands for both signers.
 * **Again**: *replaces* means silently; *refuses* means that the tool raises and the first result stays. With write-only permission, another process [cannot see](when.md#nothing-is-replaced-after-a-blind-look) the first result. **\\* By one URL or a URL map, another process replaces it, with a warning.**
 * If a writer fails half-way, it raises, and the object that it was writing is not published; an older one stays. Objects that the tool has already finished stay as well, except in [a transaction](when.md#transactions).
-* **From**: the oldest version that `pyproject.toml` permits for the tests.
+* **From**: the oldest version that the tests may use.
 
 | tool | writer | works by | again | note |
 |---|---|---|---|---|
