@@ -150,7 +150,7 @@ def test_failure_that_the_last_part_finds(store):
     """What failed while nobody wrote is raised by close, and nothing is published."""
     store.oss.faults.add(Fault(action="UploadPart", status=403, code="AccessDenied"))
     file = store.fs.open(PATH, "wb")
-    file.write(bytes(2 * PART + 1))
+    file.write(bytes(PART + 1))  # a second part would find the failure of the first
     assert store.wait_until(lambda: file.upload.mode.failure is not None)
     for _ in range(2):
         with pytest.raises(PermissionError):
