@@ -46,6 +46,9 @@ from .verbs import Awaited, Plain
 from .world import EPOCH, HangError, World
 
 _END = 3600.0  # virtual seconds that a call may take, at most
+# The same for each file of a tree, if they go one after the other: retries of the PUT for
+# 300 s, its last try, and as much for the look that follows.
+_END_OF_FILE = 720.0
 # Operations whose verbs are cancelled; files have no coroutines.
 _ENDS_SOON = ("pipe", "pipe_many", "put_file", "put_tree", "resume")
 # Operations after whose end nothing goes on at the key that a name of theirs gives.
@@ -370,7 +373,9 @@ class Runner(Operations):
     def _ended(self, operation: dict[str, Any], began: float) -> None:
         self.calls += 1
         self.world.note(operation["do"], self.world.now)
-        if self.world.now - began > _END:
+        if self.world.now - began > max(
+            _END, _END_OF_FILE * len(operation.get("sizes", ()))
+        ):
             raise Broken(f"{operation} took {self.world.now - began:.0f} s")
 
     async def _awaits(self, operations: list[dict[str, Any]]) -> None:
