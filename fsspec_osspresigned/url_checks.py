@@ -42,6 +42,12 @@ def is_web(text: str) -> bool:
     return text.lstrip()[:6].lower().startswith(("https:", "http:"))
 
 
+def scheme_of(text: str) -> str:
+    """Return the scheme with which *text* begins, such as ``s3://``, or ""."""
+    found = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text)
+    return found[0] if found else ""
+
+
 def is_presigned(text: str) -> bool:
     """Return whether *text* is a presigned URL, or a path with the query of one."""
     # What is public, such as the URL of a map on one's own server, has no query.

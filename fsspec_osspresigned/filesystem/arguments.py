@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from typing import Any, TypeVar
 
@@ -12,10 +11,9 @@ from fsspec.utils import stringify_path
 from ..client.client import Client
 from ..engine.scope import ON_ERROR, Scope
 from ..errors import ConfigurationError
-from ..url_checks import has_signature, is_web
+from ..url_checks import has_signature, is_web, scheme_of
 
 PROTOCOL = "osspresigned"
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 
 T = TypeVar("T")
 
@@ -50,8 +48,8 @@ def without_protocol(path: Any) -> str:
             "a URL is in the place of the path bucket/key (it is not shown): give a "
             "presigned URL as presigned_url='file:upload.url', and leave the path empty"
         )
-    if scheme := _SCHEME.match(name):
-        raise ConfigurationError(f"{scheme[0]} is no scheme here: write bucket/key")
+    if scheme := scheme_of(name):
+        raise ConfigurationError(f"{scheme} is no scheme here: write bucket/key")
     return name
 
 

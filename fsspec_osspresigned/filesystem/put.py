@@ -439,7 +439,7 @@ class PutCall:
 
 @frozen
 class LocalFile:
-    """What ``local_file`` has found at a local path."""
+    """Result of ``local_file``: what a local path is."""
 
     local: str
     is_directory: bool = False

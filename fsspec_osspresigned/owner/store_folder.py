@@ -112,7 +112,7 @@ class StoreAccess:
 
 @frozen
 class Trace:
-    """What a check may leave: an object, a version, or an open multipart upload.
+    """Trace that a check may leave: an object, a version, or an open multipart upload.
 
     Without IDs, it is the object itself.
     """

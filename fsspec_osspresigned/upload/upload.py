@@ -68,7 +68,7 @@ _POLL_INTERVAL = 0.5  # seconds after which a discard checks whether the process
 
 @frozen(kw_only=True)
 class TransferContext:
-    """What a caller adds to an upload: a prefetcher, and listeners for its progress."""
+    """Prefetcher and progress listeners that a caller gives to an upload."""
 
     # Signs the first request together with those of others; None uses the client's signer.
     prefetcher: Prefetcher | None = None

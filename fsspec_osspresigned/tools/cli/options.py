@@ -37,7 +37,7 @@ from ...secret import Secret, resolve_text
 from ...signers.description import names_objects
 from ...signers.presigned_urls import OneURLSigner
 from ...units import KIB, bytes_of, rate_of, seconds_of, shown_text
-from ...url_checks import is_presigned
+from ...url_checks import is_presigned, scheme_of
 from ...url_map.source import warn_if_exposed
 from ..progress import Display, Events, Lines, RateLimit, Summary, TransferProgress
 from ..terminal import ExitCode, Output, interruptible, log_taken, message_of
@@ -162,8 +162,8 @@ def object_path(text: str) -> str:
     UsageError for any other scheme.
     """
     path = text.removeprefix("osspresigned://").removeprefix("oss://")
-    if scheme := re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", path):
-        raise click.UsageError(f"{scheme[0]} is no scheme here: write BUCKET/KEY")
+    if scheme := scheme_of(path):
+        raise click.UsageError(f"{scheme} is no scheme here: write BUCKET/KEY")
     return path
 
 

@@ -415,7 +415,7 @@ class _Report:
 
     def differences(self, result: SyncResult) -> ExitCode:
         """Print how the two sides differ, and return the exit code."""
-        found = [
+        differing = [
             (
                 each.entry.name,
                 each.entry.size,
@@ -423,21 +423,23 @@ class _Report:
             )
             for each in result.plan.send
         ]
-        found += [(each.name, each.size, "only in DEST") for each in result.unmatched]
-        for name, size, why in found:
+        differing += [
+            (each.name, each.size, "only in DEST") for each in result.unmatched
+        ]
+        for name, size, why in differing:
             shown = "" if size is None else f", {short_bytes(size)}"
             text = f"{shown_text(name)}: {why}{shown}"
             self.transfer.would(text, "differs", name=name, size=size, why=why)
         self._rest(result)
-        code = ExitCode.FAILED if found else ExitCode.OK
+        code = ExitCode.FAILED if differing else ExitCode.OK
         if result.problems:
             code = code_of_all(
-                result.problems.values(), went_well=len(found) + result.same
+                result.problems.values(), went_well=len(differing) + result.same
             )
         self.transfer.remark(
-            f"{len(found)} different, {result.same} same",
+            f"{len(differing)} different, {result.same} same",
             "check",
-            different=len(found),
+            different=len(differing),
             same=result.same,
             exit_code=int(code),
         )
