@@ -580,7 +580,7 @@ def test_figures_of_the_pages_are_those_of_the_results():
 
 
 def test_page_quotes_the_record_of_the_engine():
-    """What the present engine changed is told with the figures of its decision."""
+    """The page compares the engines by the figures of decision 17."""
     docs = report.ROOT / "docs"
     record = (docs / "decisions" / "0017-one-engine.md").read_text("utf-8")
     rows = re.findall(

@@ -88,7 +88,7 @@ def test_test_that_failed_once_is_named(judge):
 
 
 def test_two_that_failed_once_are_red(judge):
-    """That is no rare event any more; for whoever wants it, neither is one."""
+    """Two failures of one command are too many. With CHANCE=red, one is."""
     other = ONCE.replace("test_flaky", "test_other").replace('"runs"', '"others"')
     status, noted, _ = judge(ONCE + other)
     assert status == 1

@@ -181,15 +181,9 @@ def test_scheduled_task_may_run_again(oss, signer):
     assert oss.get(BUCKET, key).headers["x-oss-meta-rows"] == "3"
 
 
+@pytest.mark.usefixtures("command_on_path")
 def test_ci_artifacts(oss, signed, monkeypatch):
     """The map comes from a variable; a file that it lacks fails the job beforehand."""
-    program = Path("bin/osspresigned")
-    program.parent.mkdir()
-    program.write_text(
-        f'#!/bin/sh\nexec {sys.executable} -m fsspec_osspresigned "$@"\n'
-    )
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{Path('bin').absolute()}:{os.environ['PATH']}")
     Path("built").mkdir()
     for name in ("a.whl", "b.tar.gz"):
         Path("built", name).write_text(name)

@@ -234,17 +234,11 @@ def interrupt(oss: Emulator) -> None:
 
 
 @pytest.mark.skipif(not shutil.which("sh"), reason="the commands are those of a shell")
-def test_a_job_gets_a_folder(oss, world, monkeypatch):
+@pytest.mark.usefixtures("world", "command_on_path")
+def test_a_job_gets_a_folder(oss):
     """The commands of the recipe store the results, and then keep what is there."""
     section = read("docs/recipes.md").partition("## A folder for a job")[2]
     (code,) = blocks(section, "sh")
-    program = Path("bin/osspresigned")
-    program.parent.mkdir()
-    program.write_text(
-        f'#!/bin/sh\nexec {sys.executable} -m fsspec_osspresigned "$@"\n'
-    )
-    program.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{program.parent.absolute()}:{os.environ['PATH']}")
     for expected in (0, 1):
         done = subprocess.run(["sh", "-c", code], capture_output=True, check=False)  # noqa: S607 - whichever shell is there
         assert done.returncode == expected, done.stderr

@@ -316,6 +316,15 @@ def seaweedfs(tmp_path_factory):
             process.terminate()
 
 
+def kill_during(command, is_reached, **options):
+    """Run a program, and kill it as soon as *is_reached* returns True."""
+    with subprocess.Popen(command, **options) as child:
+        while not is_reached():
+            assert child.poll() is None
+            time.sleep(0.02)
+        child.kill()
+
+
 def free_ports(count):
     """Return ports that nothing listens on."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]

@@ -9,14 +9,13 @@ import json
 import re
 import subprocess
 import sys
-import time
 
 import fsspec
 import pytest
 
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import Outcome, SignerError, TooLargeError
-from tests.contract.interop.conftest import BUCKET, Lazy, library
+from tests.contract.interop.conftest import BUCKET, Lazy, kill_during, library
 from tests.contract.interop.table import UPLOAD_CLIENTS, UPLOAD_SERVERS
 from tests.upload_servers import DashScope
 
@@ -99,7 +98,7 @@ def test_refusals(oss, server, photo):
     """Both report a wrong key, a busy server, and a file that is too large."""
     upload_error = sdk_errors.UploadFileException
     with pytest.raises(upload_error, match="wrong"):
-        by_sdk(photo, "sk-of-somebody")  # the SDK repeats what the server says of it
+        by_sdk(photo, "sk-of-somebody")  # the SDK shows the server's reply
     with pytest.raises(SignerError, match="HTTP 401"):
         by_filesystem(server, photo, "sk-CANARYwrong")
     busy = {"code": "Throttling.RateQuota", "message": "too many requests"}
@@ -169,11 +168,7 @@ def test_killed_client(oss, server, tmp_path, monkeypatch):
     broker = {"broker": f"dashscope+{server.url}", "broker_options": {"model": MODEL}}
     command = [sys.executable, "-W", "ignore", "-c", UPLOAD]
     command.append(json.dumps([broker, str(source)]))
-    with subprocess.Popen(command) as child:
-        while not oss.held:
-            assert child.poll() is None
-            time.sleep(0.02)
-        child.kill()
+    kill_during(command, lambda: oss.held)
     oss.faults.clear()
     assert oss.objects(BUCKET) == {}
     url = subprocess.check_output(command, text=True).strip()

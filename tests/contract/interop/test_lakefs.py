@@ -10,7 +10,6 @@ import os
 import re
 import subprocess
 import sys
-import time
 
 import fsspec
 import pytest
@@ -18,7 +17,7 @@ import requests
 
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import OutcomeUnknownError
-from tests.contract.interop.conftest import BUCKET, Lazy
+from tests.contract.interop.conftest import BUCKET, Lazy, kill_during
 from tests.contract.interop.table import UPLOAD_CLIENTS, UPLOAD_SERVERS
 from tests.upload_servers import LakeFS, basic
 
@@ -70,7 +69,7 @@ def spec(server):
 
 @pytest.fixture
 def options(server, monkeypatch):
-    """What this filesystem is made of, here and in child processes."""
+    """Options of this filesystem, also for child processes."""
     monkeypatch.setenv("OSSPRESIGNED_LAKEFS", f"key:{SECRET}")
     broker = {
         "broker": f"lakefs+{server.url}",
@@ -221,11 +220,7 @@ def test_killed_client(oss, server, options, tmp_path):
     oss.faults.add(Fault(action="UploadPart", part_number=2, stall_after=1000))
     given = json.dumps([options, str(source), "repo/main/a"])
     command = [sys.executable, "-c", UPLOAD, given]
-    with subprocess.Popen(command) as child:
-        while not any(upload.parts for upload in oss.uploads(BUCKET)):
-            assert child.poll() is None
-            time.sleep(0.02)
-        child.kill()
+    kill_during(command, lambda: any(upload.parts for upload in oss.uploads(BUCKET)))
     oss.faults.clear()
     assert server.linked == {}
     subprocess.run(command, check=True)

@@ -15,7 +15,13 @@ import pytest
 from fsspec.config import conf
 
 from fsspec_osspresigned.errors import OutcomeUnknownError, URLExpiredError
-from tests.contract.interop.conftest import Lazy, free_ports, library, made
+from tests.contract.interop.conftest import (
+    Lazy,
+    free_ports,
+    kill_during,
+    library,
+    made,
+)
 from tests.contract.interop.relay import Relay
 from tests.contract.interop.table import UPLOAD_SERVERS
 
@@ -228,11 +234,11 @@ def test_a_killed_client(store, owner, client, run, large, tmp_path):
     options = {f"FSSPEC_OSSPRESIGNED_{n.upper()}": v for n, v in OPTIONS.items()}
     command = [sys.executable, "-c", UPLOAD, run, str(large)]
     environment = {**os.environ, **options}
-    with subprocess.Popen(command, env=environment) as child:
-        while not (sent(store, "partNumber=3") and sent(store, "PUT ") == 3):
-            assert child.poll() is None
-            time.sleep(0.05)
-        child.kill()
+    kill_during(
+        command,
+        lambda: sent(store, "partNumber=3") and sent(store, "PUT ") == 3,
+        env=environment,
+    )
     store.released.set()
     assert names(client, run) == {}
     subprocess.run(command, env=environment, check=True)
@@ -305,11 +311,7 @@ def test_a_killed_presigned_put(servers, store, owner, tmp_path):
     store.faults["PUT "] = ("hold", 1)
     command = [sys.executable, "-m", "fsspec_osspresigned", "put", "a.bin"]
     command += [f"{name}/a.bin", "--broker", f"mlflow+{servers[DIRECT].url}"]
-    with subprocess.Popen(command, cwd=tmp_path) as child:
-        while not sent(store, "PUT "):
-            assert child.poll() is None
-            time.sleep(0.05)
-        child.kill()
+    kill_during(command, lambda: sent(store, "PUT "), cwd=tmp_path)
     store.released.set()
     assert owner.list_objects_v2(Bucket=STORE, Prefix=key)["KeyCount"] == 0
     subprocess.run(command, cwd=tmp_path, check=True)

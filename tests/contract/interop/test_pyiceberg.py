@@ -9,7 +9,6 @@ import random
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -26,7 +25,7 @@ from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import ConfigurationError, ObjectExistsError
 from fsspec_osspresigned.owner.service.policy import hash_token
-from tests.contract.interop.conftest import BUCKET, OWNER, REGION, Lazy
+from tests.contract.interop.conftest import BUCKET, OWNER, REGION, Lazy, kill_during
 from tests.contract.interop.table import TABLES
 from tests.serve_child import Serve
 
@@ -207,11 +206,7 @@ def test_killed_writer(table, properties, catalog, oss, tmp_path):
     oss.faults.add(Fault(action="UploadPart", after=2, stall_after=1000))
     command = [sys.executable, "-c", KILLED, json.dumps(properties)]
     command.append(str(tmp_path / "rows"))
-    with subprocess.Popen(command) as child:
-        while not any(upload.parts for upload in oss.uploads(BUCKET)):
-            assert child.poll() is None
-            time.sleep(0.02)
-        child.kill()
+    kill_during(command, lambda: any(upload.parts for upload in oss.uploads(BUCKET)))
     oss.faults.clear()
     assert {**oss.objects(BUCKET)} == before
     assert rows(catalog.load_table("days.t")) == ROWS.to_pylist()
@@ -231,7 +226,7 @@ def many(count: int) -> Any:
 @does("parts")
 @does("expired URL")
 def test_expired_urls(table, catalog, oss):
-    """What the store refuses as expired is signed again: data, manifests, metadata."""
+    """Data, manifests and metadata are signed again if the store says "expired"."""
     for action in ("PutObject", "UploadPart", "CompleteMultipartUpload"):
         oss.faults.add(Fault(action=action, after=1, refuse="expired", times=1))
     large = many(20_000)
