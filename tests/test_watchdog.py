@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import queue
 import threading
 import time
 
@@ -29,6 +30,14 @@ def eventually(true):
     return value
 
 
+@pytest.fixture
+def gate():
+    """An event that is set at the end, so that a failure leaves no thread behind."""
+    event, set_event = threading.Event(), threading.Event.set
+    yield event
+    set_event(event)
+
+
 def begin_waiting(gate, *timeout):
     """Start a thread that waits for code of the user, which waits for *gate*."""
     thread = threading.Thread(target=run, args=(call_user, gate.wait, *timeout))
@@ -36,9 +45,8 @@ def begin_waiting(gate, *timeout):
     return thread
 
 
-def test_thread_that_waits_for_ever_is_found():
+def test_thread_that_waits_for_ever_is_found(gate):
     """A worker in an endless wait is reported with its stack; until another works."""
-    gate = threading.Event()
     waits = begin_waiting(gate)
     (stack,) = eventually(watchdog.stuck).values()
     assert "in wait" in stack
@@ -52,9 +60,8 @@ def test_thread_that_waits_for_ever_is_found():
     eventually(lambda: not watchdog.stuck() and not watchdog.unfinished())
 
 
-def test_stuck_thread_fails_one_test():
+def test_stuck_thread_fails_one_test(gate):
     """The tests after the one that left it pass, until another thread is stuck."""
-    gate = threading.Event()
     dog = watchdog.Watchdog(grace=0.0)
     waits = []
     for number in (1, 2):
@@ -68,9 +75,8 @@ def test_stuck_thread_fails_one_test():
         thread.join()
 
 
-def test_thread_that_waits_for_a_lock_is_found():
+def test_thread_that_waits_for_a_lock_is_found(gate):
     """A lock that stays taken shows in the line that waits for it."""
-    gate = threading.Event()
 
     class Waits(Callback):
         def relative_update(self, inc=1):
@@ -85,6 +91,34 @@ def test_thread_that_waits_for_a_lock_is_found():
     for thread in threads:
         thread.join()
     assert not watchdog.stuck()
+
+
+def test_thread_that_starts_another_is_no_finding(gate, monkeypatch):
+    """It waits until the other one has begun, which a busy machine may delay."""
+    set_event, late = threading.Event.set, queue.SimpleQueue()
+
+    def set_late(event):
+        if threading.get_ident() != starter:
+            late.put(None)
+            gate.wait()
+        set_event(event)
+
+    def start():
+        nonlocal starter
+        starter = threading.get_ident()
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Event, "set", set_late)
+            threading.Thread(target=int).start()
+
+    starter = None
+    calls = threading.Thread(target=run, args=(call_user, start))
+    calls.start()
+    late.get()
+    for _ in range(100):  # it may not wait at first
+        assert not watchdog.stuck()
+        time.sleep(0.001)
+    set_event(gate)
+    calls.join()
 
 
 def test_coroutine_that_waits_for_ever_is_found():
