@@ -478,6 +478,11 @@ async def _discard(files: Sequence[Pending]) -> None:
                 await blocking(file.discard)
         except Exception as error:  # noqa: BLE001 - the others must be discarded too
             _log.warning("%s could not be discarded: %s", file.path, error)
+        except BaseException:  # cancelled: the others are discarded, and nobody waits
+            for other in files:
+                if not isinstance(other, _HeldObject):
+                    other.abandon()
+            raise
 
 
 def _summary(files: Sequence[Pending]) -> str:

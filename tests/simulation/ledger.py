@@ -97,6 +97,7 @@ class Ledger:
     may_look: bool = False  # the signer signs HEAD, and does not fail
     # Nothing can be read, so the order in which calls ended stands for what is there.
     is_blind: bool = False
+    must_succeed: bool = False  # what fails is worth a retry, and retries are many
     checked: int = 0
     transactions: list[list[int]] = field(factory=list)  # numbers of writes
     downloads: dict[str, str] = field(factory=dict)  # name of a local file -> path
@@ -132,6 +133,8 @@ class Ledger:
     # -- what calls said -----------------------------------------------------------------
 
     def note_error(self, error: BaseException) -> None:
+        if self.must_succeed and not isinstance(error, FileNotFoundError):
+            raise Broken(f"a call failed that could be tried again: {error!r}")
         self.texts += [str(error), repr(error), *getattr(error, "__notes__", ())]
 
     def failed(self, writes: Iterable[Write], error: BaseException) -> None:
@@ -254,7 +257,10 @@ class Ledger:
         # A form names its object in its body.
         last = max(sent, default=write.asked)
         looks = [e for e in events if e.method == "HEAD" and e.at >= last]
-        if not looks and not self.may_look:
+        # The first failure of several objects cancels the others.
+        others = [w for w in self.writes if w.began == write.began and w is not write]
+        is_first = all(w.said in ("nothing", "stored", "interrupted") for w in others)
+        if not looks and not (self.may_look and is_first):
             return
         if not looks:
             raise Broken(f"{write} was said unknown, and nobody looked: {write.why!r}")
@@ -265,12 +271,19 @@ class Ledger:
         if there is None or len(there) not in map(len, write.contents):
             raise Broken(f"{write} was said unknown, and was seen not to be there")
 
-    def check_quiet(self, key: str) -> None:
-        """Nothing of a call that has ended is on its way to *key*, or comes from it."""
+    def check_quiet(self, key: str, began: float) -> None:
+        """Nothing of a call that has ended is on its way to *key*, or comes from it.
+
+        The call has begun at *began*.
+        """
         for event in self.network.events:
-            # The reply to Initiate is waited for, but not for ever: its upload is
-            # aborted when it comes.
-            if event.method == "POST" and event.fate.startswith("stall"):
+            if event.at < began:
+                continue
+            # The replies to Initiate and to a part are waited for, but not for ever: the
+            # upload is aborted when the first comes, and before the second does.
+            is_harmless = event.method == "POST" or event.is_part
+            is_late = is_harmless and event.fate.startswith("stall")
+            if is_late or event.is_initiate:
                 continue
             if event.ended == math.inf and event.path.endswith(f"/{key}"):
                 raise Broken(
@@ -319,6 +332,10 @@ class Ledger:
                 found = [commit.data]
             else:
                 found.append(commit.data)
+            if (
+                commit.is_damaged and self.unchecked
+            ):  # the client remembers what it sent
+                found += [c for w in self.writes if w.path == path for c in w.contents]
         return found
 
     def check_end(self) -> None:

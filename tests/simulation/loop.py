@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
+from collections import deque
 from collections.abc import Coroutine
 from typing import Any
 
@@ -43,6 +44,15 @@ class Task(asyncio.Task):  # type: ignore[type-arg]
 
     def __eq__(self, other: object) -> bool:
         return self is other
+
+
+class Posts(deque):  # type: ignore[type-arg]
+    """What threads have posted to an engine, which may end just before they do."""
+
+    def append(self, item: Any) -> None:
+        assert World.current is not None
+        World.current.hold()
+        super().append(item)
 
 
 class SimulatedLoop(asyncio.AbstractEventLoop):

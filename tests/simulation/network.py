@@ -290,6 +290,8 @@ class Event:
     acted: bool = False
     status: int = 0
     ended: float = math.inf
+    is_part: bool = False  # of an upload
+    is_initiate: bool = False
 
 
 @frozen
@@ -391,10 +393,11 @@ class SimulatedHandle:
     def converse(self) -> Generator[float, None, tuple[int, str]]:
         """Do one exchange; yield seconds to wait, return libcurl's code and text."""
         assert network is not None
-        net, event = (
-            network,
-            Event(_now(), self._method, self._target.reveal().partition("?")[0]),
-        )
+        net = network
+        path, _, query = self._target.reveal().partition("?")
+        event = Event(_now(), self._method, path)
+        event.is_part = "partNumber=" in query
+        event.is_initiate = self._method == "POST" and "uploads" in query.split("&")
         net.events.append(event)
         net.in_flight += 1
         is_whole, self._sent = False, _Sent()
@@ -458,13 +461,14 @@ class SimulatedHandle:
         stop_at = math.inf
         if fate in ("lose_request", "early", "early_good", "stall_request"):
             stop_at = dice.choice((0, 1, 1000, 65536, 200_000))
+        pause = 0.5 if fate == "slow" else 0.005
         while len(body) < min(self._size, stop_at):
             piece = self.request.read(BLOCK)
             if isinstance(piece, int):
                 return aborted
             body += piece
             self._moved = len(body)
-            if len(body) > 65536 and (yield from self._wait(net.delay(0.005))):
+            if len(body) > 65536 and (yield from self._wait(net.delay(pause))):
                 return aborted
         if fate == "stall_request":
             yield from self._wait(math.inf)
@@ -547,7 +551,7 @@ class SimulatedHandle:
                 return pycurl.E_RECV_ERROR, "Connection reset by peer"
             if self.request.take_line(f"{line}\r\n".encode()) is not None:
                 return refused_write
-        step = 16 * 1024
+        step, pause = 16 * 1024, 0.2 if event.fate == "slow" else 0.002
         for at in range(0, len(answer.body), step):
             if cut < math.inf and at:
                 return pycurl.E_PARTIAL_FILE, "transfer closed with bytes missing"
@@ -559,7 +563,7 @@ class SimulatedHandle:
                 return refused_write
             if cut < math.inf:
                 return pycurl.E_PARTIAL_FILE, "transfer closed with bytes missing"
-            if at and (yield from self._wait(net.delay(0.002))):
+            if at and (yield from self._wait(net.delay(pause))):
                 return pycurl.E_ABORTED_BY_CALLBACK, "Callback aborted"
         return 0, ""
 
@@ -598,8 +602,9 @@ class SimulatedMulti:
             except asyncio.CancelledError:
                 if transfer.may_act:
                     await _drive(conversation)
-                conversation.close()
                 raise
+            finally:  # also after one more cancellation
+                conversation.close()
             return transfer.reply(code, text)
         finally:
             transfer.end()

@@ -70,7 +70,7 @@ PLANTS: tuple[tuple[str, str, str], ...] = (
     ("http/transfer.py", "        if code and not (self._is_full or is_refusal):\n            raise self._failure(code, text)\n", ""),
     ("http/transfer.py", "        is_whole = is_asked and self.sent >= self.body.size", "        is_whole = False"),
     ("http/transfer.py", "                self.crc64 = crc64(block, self.crc64)\n", "                pass\n"),
-    ("http/body.py", "            self._check(os.fstat(handle.fileno()))\n        # The file", "        # The file"),
+    ("http/body.py", "memoryview(block)\n            self._check(os.fstat(handle.fileno()))\n", "memoryview(block)\n"),
     # objects and sync
     ("objects/copy.py", "            await to_its_end(upload.abort(once=not isinstance(error, Exception)))\n", ""),
     ("filesystem/read.py", "        await file.end()\n", "        pass\n"),

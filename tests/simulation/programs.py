@@ -39,6 +39,10 @@ _LOSSES = (
     *("busy_acted", "early", "no_proof", "impostor", "early_good", "slow"),
     *("unframed", "damage_reply", "damage", "false_proof"),
 )
+# What makes a call last, so that it can be cancelled in each of its steps.
+_DELAYS = ("stall_request", "stall_reply", "slow", "busy", "busy_acted", "lose_whole")
+# What a retry mends, whatever the call.
+_MENDED = ("refuse", "lose_request", "cut_reply", "busy", "early", "unframed", "slow")
 _FEW = (
     ("pipe", "put_file", "write", "cat", "info"),
     ("pipe", "put_file", "cat", "ranges", "get"),
@@ -79,6 +83,14 @@ def draw(seed: int) -> Program:
     program = _draw(seed, dice, choices)
     if dice.random() < (0.7 if program["signer"] == "writer" else 0.3):
         program.update(_lossy(dice, program["options"]))
+    elif dice.random() < 0.2:
+        program.update(_cancelled(dice, program["options"]))
+    elif dice.random() < 0.05:
+        program.update(_held(dice))
+    elif dice.random() < 0.1:
+        program.update(_patient(dice))
+    elif dice.random() < 0.05:
+        program.update(_edited(dice))
     return program
 
 
@@ -99,6 +111,119 @@ def _lossy(dice: random.Random, options: dict[str, Any]) -> Program:
     }
 
 
+def _cancelled(dice: random.Random, options: dict[str, Any]) -> Program:
+    """One caller whose calls last, and are cancelled at any moment."""
+    names = dice.sample(_DELAYS, 2)
+    kind = dice.choice(("main", "loop"))
+    verbs = ["put_file", "pipe", "copy", "resume", "get"]
+    if kind == "main":
+        verbs += ["write", "transaction"]
+    choices = _Choices(
+        keys=list(_KEYS[:2]),
+        sizes=list(_SIZES[-4:]),
+        weights=dict.fromkeys(verbs, 1),
+    )
+    caller = _caller(dice, 0, choices)
+    caller.update(kind=kind, interrupts=0)
+    if kind == "main":
+        caller.update(interrupts=dice.choice((1, 3)), within=dice.choice((0.2, 2, 20)))
+    else:
+        caller["operations"] = [
+            {
+                **_operation(dice, "thread", choices),
+                "cancel": _moment(dice),
+                "again": False,
+            }
+            for _ in range(3)
+        ]
+    options = {**options, "part_size": 102_400, "retries": dice.choice((0, 1, 5))}
+    options["multipart_threshold"] = dice.choice((102_400, 102_400, 1_000_000))
+    return {
+        "options": options,
+        "faults": {name: dice.choice((0.1, 0.3)) for name in sorted(names)},
+        "signer": dice.choice(("keys", "user", "many", "http")),
+        "signer_faults": 0,
+        "outages": [],
+        "callers": [caller],
+    }
+
+
+def _held(dice: random.Random) -> Program:
+    """Callers that are held back between two lines, while engines end."""
+    choices = _Choices.of_few(dice)
+    return {
+        "holds": 0.3,
+        "few_threads": False,
+        "crash": 0,
+        "callers": [
+            {
+                "kind": dice.choice(("thread", "loop")),
+                "operations": [
+                    {"do": "wait", "seconds": 40}
+                    if number % 3 == 1
+                    else _operation(dice, "thread", choices)
+                    for number in range(8)
+                ],
+                "interrupts": 0,
+            }
+            for _ in range(dice.choice((1, 1, 2)))
+        ],
+    }
+
+
+def _patient(dice: random.Random) -> Program:
+    """One caller, whose calls fail at times, and who has retries enough for each."""
+    verbs = ("pipe", "put_file", "copy", "cat", "get", "ranges", "info")
+    choices = _Choices(list(_KEYS[:2]), list(_SIZES), dict.fromkeys(verbs, 1))
+    operations = [_operation(dice, "thread", choices) for _ in range(12)]
+    for operation in operations:
+        operation.update(overwrite=None, create=False)
+    names = dice.sample(_MENDED, 2)
+    return {
+        "is_patient": True,
+        "options": {
+            "part_size": 102_400,
+            "multipart_threshold": 102_400,
+            "retries": 12,
+        },
+        "faults": dict.fromkeys(sorted(names), 0.1),
+        "signer": dice.choice(("keys", "user", "many", "http")),
+        "signer_faults": 0,
+        "disk_faults": {},
+        "disk_changes": [],
+        "outages": [],
+        "few_threads": False,
+        "crash": 0,
+        "callers": [
+            {
+                "kind": dice.choice(("thread", "loop")),
+                "operations": operations,
+                "interrupts": 0,
+            }
+        ],
+    }
+
+
+def _edited(dice: random.Random) -> Program:
+    """One caller, whose files change while they are sent in one request."""
+    choices = _Choices(list(_KEYS[:1]), [700_000, 1_500_000], {"put_file": 1})
+    operations = [_operation(dice, "thread", choices) for _ in range(3)]
+    changes = [[round(dice.uniform(0, 20), 2), dice.randrange(24)] for _ in range(8)]
+    return {
+        "options": {"multipart_threshold": 2_000_000},
+        "faults": {"slow": 0.8},
+        "signer_faults": 0,
+        "outages": [],
+        "disk_changes": changes,
+        "callers": [{"kind": "thread", "operations": operations, "interrupts": 0}],
+    }
+
+
+def _moment(dice: random.Random) -> float:
+    """Return seconds from 0.01 to 30; each power of ten is as likely as another one."""
+    return round(10 ** dice.uniform(-2, 1.5), 3)
+
+
 def _draw(seed: int, dice: random.Random, choices: _Choices) -> Program:
     return {
         "seed": seed,
@@ -113,7 +238,7 @@ def _draw(seed: int, dice: random.Random, choices: _Choices) -> Program:
             for _ in range(dice.choice((0, 0, 0, 1, 2)))
         ],
         "disk_changes": [
-            [round(dice.expovariate(2), 3), dice.randrange(6)]
+            [round(dice.expovariate(2), 3), dice.randrange(24)]
             for _ in range(dice.choice((0, 0, 0, 2, 5)))
         ],
         "callers": [
@@ -279,9 +404,10 @@ def smaller(program: Program) -> list[Program]:
         ("signer_faults", 0),
         ("disk_faults", {}),
         ("few_threads", False),
+        ("holds", 0),
         ("crash", 0),
     ):
-        if program[name]:
+        if program.get(name):
             found.append({**program, name: empty})
     for name in ("faults", "options", "disk_faults"):
         for key in program[name]:

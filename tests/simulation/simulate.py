@@ -53,7 +53,9 @@ _END_OF_FILE = 720.0
 _ENDS_SOON = ("pipe", "pipe_many", "put_file", "put_tree", "resume")
 # Operations after whose end nothing goes on at the key that a name of theirs gives.
 _IS_QUIET = {
-    **dict.fromkeys(("pipe", "put_file", "resume", "cat", "get", "info"), "key"),
+    **dict.fromkeys(
+        ("pipe", "put_file", "write", "resume", "cat", "get", "info"), "key"
+    ),
     "copy": "to",
 }
 _IDLE = 120.0  # seconds after which nothing of an idle process is left
@@ -153,6 +155,7 @@ class Runner(Operations):
         # So that the objects of a world are large enough for copies in parts.
         copies.MAX_SINGLE_COPY, copies.COPY_PART = 300_000, 102_400
         engine.EngineLoop = type("Loop", (loops.SimulatedLoop,), {"engine": None})  # type: ignore[misc]
+        engine.deque = loops.Posts  # type: ignore[attr-defined, misc]
         seeded = random.Random(self.program["seed"])
         uuid.uuid4 = lambda: uuid.UUID(int=seeded.getrandbits(128))
         random.seed(self.program["seed"])
@@ -241,9 +244,11 @@ class Runner(Operations):
         self.fs = OSSPresignedFileSystem(**self.options)
         self.network.faults = Faults(**program["faults"])
         self.world.few_threads = program["few_threads"]
+        self.world.holds = program.get("holds", 0.0)
         self.ledger.may_refuse = program["signer_faults"] > 0
         self.ledger.unchecked = self.options.get("checksum") == "none"
         self.ledger.is_single = self._is_single()
+        self.ledger.must_succeed = program.get("is_patient", False)
         self.ledger.may_look = self._may_look()
         self.ledger.is_blind = program["signer"] == "writer" and not self._is_single()
         disks.install(Disk(self.world, **program["disk_faults"]))
@@ -286,7 +291,7 @@ class Runner(Operations):
             return
         file = files[index % len(files)]
         data = file.read_bytes()
-        how = index % 3
+        how = index % 4  # it is cut, grows, is replaced, is written again
         number = int(file.name.rpartition("-")[2])
         write = next((w for w in self.ledger.writes if w.number == number), None)
         new = (
@@ -326,7 +331,7 @@ class Runner(Operations):
     def _main(self, caller: dict[str, Any]) -> None:
         me = self.world.running
         for _ in range(caller["interrupts"]):
-            seconds = self.dice.expovariate(5)
+            seconds = self.dice.expovariate(1 / caller.get("within", 0.2))
 
             def press() -> None:
                 if self.main_is_in_call and me is not None:
@@ -346,9 +351,9 @@ class Runner(Operations):
         self.main_is_in_call, self.presses = is_main, 0
         writes: list[Write] = []
         token = writes_of_call.set(writes)
+        ends = operation["do"] in (*_ENDS_SOON, "transaction", "write")
+        is_heard = ends and not self.program["few_threads"]
         if is_main:
-            ends = operation["do"] in (*_ENDS_SOON, "transaction", "write")
-            is_heard = ends and not self.program["few_threads"]
             self.interruptible = writes if is_heard else []
         try:
             coroutine.send(None)
@@ -361,6 +366,8 @@ class Runner(Operations):
             if self.presses > 1:  # a second one does not wait for what goes on
                 for write in self.ledger.writes[known:]:
                     write.ended = math.inf
+            elif is_heard:
+                self._check_quiet(operation, began)
         else:
             raise AssertionError("a plain verb waits")
         finally:
@@ -411,16 +418,20 @@ class Runner(Operations):
             if operation["again"]:  # likewise
                 for write in writes:
                     write.ended = math.inf
-            key = operation.get(_IS_QUIET.get(operation["do"], ""), "")
-            is_alone = (
-                self.ledger.is_single
-                or sum(f"'{key}'" in str(o) for o in self._all()) == 1
-            )
-            if key and is_alone and not operation["again"]:
-                self.ledger.check_quiet(key)
-                if operation["do"] != "resume":
-                    self.ledger.check_uploads(key, began)
+            if not operation["again"]:
+                self._check_quiet(operation, began)
         self._ended(operation, began)
+
+    def _check_quiet(self, operation: dict[str, Any], began: float) -> None:
+        """Check that nothing goes on, or is left, of an operation that was cancelled."""
+        key = operation.get(_IS_QUIET.get(operation["do"], ""), "")
+        is_alone = (
+            self.ledger.is_single or sum(f"'{key}'" in str(o) for o in self._all()) == 1
+        )
+        if key and is_alone:
+            self.ledger.check_quiet(key, began)
+            if operation["do"] != "resume":
+                self.ledger.check_uploads(key, began)
 
     def _may_look(self) -> bool:
         program = self.program
@@ -448,7 +459,7 @@ class Runner(Operations):
         self.network.faults = Faults()
         self.network.is_down = False
         disks.install(Disk(self.world))
-        self.world.few_threads = False
+        self.world.few_threads, self.world.holds = False, 0.0
         del self.fs
         OSSPresignedFileSystem.clear_instance_cache()
         gc.collect()

@@ -64,6 +64,7 @@ class World:
         self.at_step: Callable[[], None] = lambda: None  # such as a check, or a crash
         self.fail: Callable[[BaseException], object] = print  # it ends the process
         self.few_threads = False  # a new thread may not start
+        self.holds = 0.0  # the share of posts before which a caller is held back
 
     def note(self, *facts: object) -> None:
         """Make *facts* part of the trace, which must be the same for a seed."""
@@ -111,6 +112,12 @@ class World:
             interrupt, me.interrupt = me.interrupt, None
             raise interrupt
         return until is None or until()
+
+    def hold(self) -> None:
+        """Let a caller stand still between two lines, as the system may let it."""
+        is_caller = self.is_mine() and self.running.name.startswith(("main", "caller"))
+        if is_caller and self.random.random() < self.holds:
+            self.wait(lambda: False, self.random.choice((0.01, 1, 40)))
 
     def _step(self) -> None:
         self.steps += 1
