@@ -613,16 +613,22 @@ def test_to_its_end():
     """A cancelled caller waits for what must end, and is cancelled then."""
     events = []
 
-    async def must_end():
-        await asyncio.sleep(0.05)
+    async def must_end(gate):
+        await gate.wait()
         events.append("end")
         return 1
 
     async def main():
-        assert await to_its_end(must_end()) == 1
-        task = asyncio.create_task(to_its_end(must_end()))
+        gate = asyncio.Event()
+        task = asyncio.create_task(to_its_end(must_end(gate)))
+        gate.set()
+        assert await task == 1
+        gate.clear()
+        task = asyncio.create_task(to_its_end(must_end(gate)))
         await asyncio.sleep(0.01)
         task.cancel()
+        await asyncio.sleep(0.01)
+        gate.set()
         with pytest.raises(asyncio.CancelledError):
             await task
         events.append("cancelled")
@@ -637,18 +643,20 @@ def test_to_its_end_and_cancelled_twice():
     """The caller goes on, and what must end does so by itself."""
     ended = threading.Event()
 
-    async def must_end():
-        await asyncio.sleep(0.1)
+    async def must_end(gate):
+        await gate.wait()
         ended.set()
 
     async def main():
-        task = asyncio.create_task(to_its_end(must_end()))
+        gate = asyncio.Event()
+        task = asyncio.create_task(to_its_end(must_end(gate)))
         for _ in range(2):
             await asyncio.sleep(0.01)
             task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert not ended.is_set()
+        gate.set()
 
     run(main)
     assert ended.wait(10)
@@ -658,23 +666,27 @@ def test_shielded():
     """A cancelled caller goes on at once, and the error that comes later is nobody's."""
     ended = threading.Event()
 
-    async def must_end():
+    async def must_end(gate):
         try:
-            await asyncio.sleep(0.05)
+            await gate.wait()
             raise ValueError("too late")
         finally:
             ended.set()
 
     async def main():
+        gate = asyncio.Event()
+        gate.set()
         with pytest.raises(ValueError, match="too late"):
-            await shielded(must_end())
+            await shielded(must_end(gate))
         ended.clear()
-        task = asyncio.create_task(shielded(must_end()))
+        gate.clear()
+        task = asyncio.create_task(shielded(must_end(gate)))
         await asyncio.sleep(0.01)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         assert not ended.is_set()
+        gate.set()
 
     run(main)
     assert ended.wait(10)

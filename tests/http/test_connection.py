@@ -182,7 +182,7 @@ def test_silence_in_a_tunnel_in_tls(serve, send, certified, trusted, monkeypatch
     proxy = serve(tunnel_in_tls(certified, silent))
     monkeypatch.setenv("https_proxy", f"https://{proxy.netloc}")
     with pytest.raises(NetworkTimeoutError, match="waiting for the answer: 3 of 3"):
-        send("https://b.example/k?x", MemoryBody.of(b"abc"), seconds=0.15)
+        send("https://b.example/k?x", MemoryBody.of(b"abc"), seconds=0.5)
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "::1"])

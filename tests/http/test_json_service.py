@@ -169,10 +169,17 @@ def test_connections_are_kept(serve, service):
 
 def test_a_connection_that_was_closed_is_opened_anew(serve, service):
     """The end of an idle connection costs no exchange."""
-    server = serve(sends(OK), sends(OK))
+    closed = threading.Semaphore(0)
+
+    def script(peer: Any) -> None:
+        sends(OK)(peer)
+        peer.sock.close()
+        closed.release()
+
+    server = serve(script, script)
     for _ in range(2):
         assert ask(service, server.origin).body == b"ok"
-        time.sleep(0.1)
+        assert closed.acquire(timeout=10)
     assert server.accepted == 2
 
 
