@@ -276,8 +276,13 @@ class Ledger:
 
         The call has begun at *began*.
         """
-        for event in self.network.events:
-            if event.at < began:
+        events, opened = self.network.events, self.network.server.store.opened
+        # An earlier call, which was cancelled, may have left an upload to be aborted.
+        is_left = any(e.is_initiate and e.at < began < e.ended for e in events)
+        for event in events:
+            is_abort = event.method == "DELETE" and event.upload_id
+            is_older = opened.get(event.upload_id, began) < began
+            if event.at < began or (is_abort and (is_left or is_older)):
                 continue
             # The replies to Initiate and to a part are waited for, but not for ever: the
             # upload is aborted when the first comes, and before the second does.

@@ -14,7 +14,7 @@ import uuid
 import zlib
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pycurl
 from attrs import define, evolve, field, frozen
@@ -292,6 +292,7 @@ class Event:
     ended: float = math.inf
     is_part: bool = False  # of an upload
     is_initiate: bool = False
+    upload_id: str = ""
 
 
 @frozen
@@ -396,6 +397,7 @@ class SimulatedHandle:
         net = network
         path, _, query = self._target.reveal().partition("?")
         event = Event(_now(), self._method, path)
+        event.upload_id = parse_qs(query).get("uploadId", [""])[0]
         event.is_part = "partNumber=" in query
         event.is_initiate = self._method == "POST" and "uploads" in query.split("&")
         net.events.append(event)

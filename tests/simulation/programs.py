@@ -101,7 +101,7 @@ def _lossy(dice: random.Random, options: dict[str, Any]) -> Program:
     caller = _caller(dice, dice.randrange(2), choices)
     caller["operations"] += _caller(dice, 1, choices)["operations"]
     options = {**options, "retries": dice.choice((0, 1))}
-    options["checksum"] = dice.choice(("auto", "auto", "none"))
+    options["checksum"] = dice.choice(("auto", "none"))
     return {
         "options": options,
         "faults": {name: dice.choice((0.1, 0.3)) for name in sorted(names)},
@@ -123,19 +123,13 @@ def _cancelled(dice: random.Random, options: dict[str, Any]) -> Program:
         sizes=list(_SIZES[-4:]),
         weights=dict.fromkeys(verbs, 1),
     )
-    caller = _caller(dice, 0, choices)
-    caller.update(kind=kind, interrupts=0)
-    if kind == "main":
-        caller.update(interrupts=dice.choice((1, 3)), within=dice.choice((0.2, 2, 20)))
-    else:
-        caller["operations"] = [
-            {
-                **_operation(dice, "thread", choices),
-                "cancel": _moment(dice),
-                "again": False,
-            }
-            for _ in range(3)
-        ]
+    operations = [_operation(dice, "thread", choices) for _ in range(3)]
+    for operation in operations:
+        if kind == "main":
+            operation["interrupt"] = _moment(dice)
+        else:
+            operation.update(cancel=_moment(dice), again=False)
+    caller = {"kind": kind, "operations": operations, "interrupts": 0}
     options = {**options, "part_size": 102_400, "retries": dice.choice((0, 1, 5))}
     options["multipart_threshold"] = dice.choice((102_400, 102_400, 1_000_000))
     return {

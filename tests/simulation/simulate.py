@@ -329,20 +329,20 @@ class Runner(Operations):
         return self._started(guarded, f"caller-{caller['kind']}")
 
     def _main(self, caller: dict[str, Any]) -> None:
-        me = self.world.running
         for _ in range(caller["interrupts"]):
-            seconds = self.dice.expovariate(1 / caller.get("within", 0.2))
-
-            def press() -> None:
-                if self.main_is_in_call and me is not None:
-                    self.presses += 1
-                    me.interrupt = KeyboardInterrupt()
-                    for write in self.interruptible:
-                        write.cancelled = min(write.cancelled, self.world.now)
-
-            self._background(seconds, press)
+            self._background(self.dice.expovariate(5), self._press)
         for operation in caller["operations"]:
+            if "interrupt" in operation:
+                self._background(operation["interrupt"], self._press)
             self._call(operation, is_main=True)
+
+    def _press(self) -> None:
+        """Press Ctrl-C: the main thread gets an exception where it waits."""
+        if self.main_is_in_call:
+            self.presses += 1
+            self.world.turns[0].interrupt = KeyboardInterrupt()
+            for write in self.interruptible:
+                write.cancelled = min(write.cancelled, self.world.now)
 
     def _call(self, operation: dict[str, Any], *, is_main: bool = False) -> None:
         """Do one operation by plain verbs."""
