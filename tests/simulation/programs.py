@@ -115,14 +115,10 @@ def _cancelled(dice: random.Random, options: dict[str, Any]) -> Program:
     """One caller whose calls last, and are cancelled at any moment."""
     names = dice.sample(_DELAYS, 2)
     kind = dice.choice(("main", "loop"))
-    verbs = ["put_file", "pipe", "copy", "resume", "get"]
+    weights = dict.fromkeys(("put_file", "pipe", "copy", "resume", "get"), 1)
     if kind == "main":
-        verbs += ["write", "transaction"]
-    choices = _Choices(
-        keys=list(_KEYS[:2]),
-        sizes=list(_SIZES[-4:]),
-        weights=dict.fromkeys(verbs, 1),
-    )
+        weights |= {"write": 2, "transaction": 4}
+    choices = _Choices(list(_KEYS[:2]), list(_SIZES[-4:]), weights)
     operations = [_operation(dice, "thread", choices) for _ in range(3)]
     for operation in operations:
         if kind == "main":
