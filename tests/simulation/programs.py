@@ -122,7 +122,8 @@ def _cancelled(dice: random.Random, options: dict[str, Any]) -> Program:
     operations = [_operation(dice, "thread", choices) for _ in range(3)]
     for operation in operations:
         if kind == "main":
-            operation["interrupt"] = _moment(dice)
+            count = dice.choice((1, 1, 1, 3))
+            operation["interrupts"] = [_moment(dice) for _ in range(count)]
         else:
             operation.update(cancel=_moment(dice), again=False)
     caller = {"kind": kind, "operations": operations, "interrupts": 0}

@@ -332,8 +332,8 @@ class Runner(Operations):
         for _ in range(caller["interrupts"]):
             self._background(self.dice.expovariate(5), self._press)
         for operation in caller["operations"]:
-            if "interrupt" in operation:
-                self._background(operation["interrupt"], self._press)
+            for seconds in operation.get("interrupts", ()):
+                self._background(seconds, self._press)
             self._call(operation, is_main=True)
 
     def _press(self) -> None:
