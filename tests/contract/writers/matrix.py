@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
 from collections.abc import Callable
 from pathlib import Path
@@ -122,6 +123,8 @@ class World:
 
         OSSPresignedFileSystem.clear_instance_cache()
         client.reset()
+        # dask takes an equal expression that is not freed yet, with its old filesystem.
+        gc.collect()
 
     def source(self, name: str, data: bytes) -> Path:
         """Make a local file to upload."""
