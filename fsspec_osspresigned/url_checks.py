@@ -44,8 +44,8 @@ def is_web(text: str) -> bool:
 
 def scheme_of(text: str) -> str:
     """Return the scheme with which *text* begins, such as ``s3://``, or ""."""
-    found = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text)
-    return found[0] if found else ""
+    scheme = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text)
+    return scheme[0] if scheme else ""
 
 
 def is_presigned(text: str) -> bool:

@@ -58,9 +58,8 @@ def _is_endless(frame: FrameType) -> bool:
     ):
         if frame.f_locals.get("timeout") is not None:
             return False
-        if (
-            frame.f_code is threading.Thread.start.__code__
-        ):  # until the other one begins
+        # It waits until the new thread begins.
+        if frame.f_code is threading.Thread.start.__code__:
             return False
         frame = frame.f_back
     return any(part in file for part in _WAITS)

@@ -478,7 +478,8 @@ async def _discard(files: Sequence[Pending]) -> None:
                 await blocking(file.discard)
         except Exception as error:  # noqa: BLE001 - the others must be discarded too
             _log.warning("%s could not be discarded: %s", file.path, error)
-        except BaseException:  # cancelled: the others are discarded, and nobody waits
+        except BaseException:
+            # This task is cancelled, so the engine discards the rest in the background.
             for other in files:
                 if not isinstance(other, _HeldObject):
                     other.abandon()

@@ -1,4 +1,4 @@
-"""What several tests of pages need."""
+"""Fixtures of the tests of pages."""
 
 from __future__ import annotations
 

@@ -337,9 +337,8 @@ class Ledger:
                 found = [commit.data]
             else:
                 found.append(commit.data)
-            if (
-                commit.is_damaged and self.unchecked
-            ):  # the client remembers what it sent
+            # The client remembers what it sent, and has not noticed the damage.
+            if commit.is_damaged and self.unchecked:
                 found += [c for w in self.writes if w.path == path for c in w.contents]
         return found
 
@@ -370,8 +369,8 @@ class Ledger:
                     for e in events
                     if e.at >= opened
                 )
-                # Without a thread for the call to a signer, nobody can end it; the log
-                # names the upload then.
+                # An abort needs a signature. Without a thread to ask the signer, the log
+                # names the upload instead.
                 unsigned = any(
                     upload_id in text and "no thread can be started" in text
                     for text in self.texts

@@ -47,7 +47,7 @@ class Task(asyncio.Task):  # type: ignore[type-arg]
 
 
 class Posts(deque):  # type: ignore[type-arg]
-    """What threads have posted to an engine, which may end just before they do."""
+    """Queue of an engine: a thread may be held back just before it appends."""
 
     def append(self, item: Any) -> None:
         assert World.current is not None

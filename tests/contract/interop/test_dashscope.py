@@ -98,7 +98,8 @@ def test_refusals(oss, server, photo):
     """Both report a wrong key, a busy server, and a file that is too large."""
     upload_error = sdk_errors.UploadFileException
     with pytest.raises(upload_error, match="wrong"):
-        by_sdk(photo, "sk-of-somebody")  # the SDK shows the server's reply
+        # The SDK's error shows its key, so the filesystem gets another one.
+        by_sdk(photo, "sk-of-somebody")
     with pytest.raises(SignerError, match="HTTP 401"):
         by_filesystem(server, photo, "sk-CANARYwrong")
     busy = {"code": "Throttling.RateQuota", "message": "too many requests"}
