@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from fsspec_osspresigned.engine.engine import post, running
+from fsspec_osspresigned.engine.engine import current, running
 
 
 class Call:
@@ -25,7 +25,8 @@ class Call:
 
     def begin(self) -> Call:
         """Begin the call."""
-        post(self._begin)
+        current().start()
+        current().post(self._begin)
         return self
 
     def _begin(self) -> None:
@@ -47,7 +48,7 @@ class Call:
             self._task.cancel()
             asyncio.get_running_loop().call_later(0.01, knows.set)
 
-        post(now)
+        current().post(now)
         assert knows.wait(10)
 
     @property

@@ -320,6 +320,7 @@ def test_no_loop_on_a_condition_inside_a_lock():
 PRIVATE = {
     "tools.terminal: os._exit": "documented: the only exit that waits for no thread",
     "call_stack: sys._current_frames": "documented: the only way to lines of other threads",
+    "engine.engine: sys._current_frames": "documented: it says what holds up the engine",
     "filesystem.queries: filesystem._glob": "fsspec's coroutine, which the class inherits",
     "tools.sync.source: AsyncFileSystem._find": "fsspec's coroutine, which subclasses write",
     "tools.sync.source: kind._find": "the same, of another filesystem",

@@ -13,8 +13,8 @@ from fsspec.callbacks import Callback
 from fsspec_osspresigned.engine.engine import (
     blocking,
     call_user,
+    current,
     in_background,
-    post,
     run,
 )
 from fsspec_osspresigned.filesystem.callbacks import SharedCallback
@@ -135,7 +135,7 @@ def test_coroutine_that_waits_for_ever_is_found():
     with pytest.raises(pytest.fail.Exception, match="hang"):
         list(dog.pytest_runtest_teardown())
     assert list(dog.pytest_runtest_teardown()) == [None]
-    post(waiter[0].cancel)
+    current().post(waiter[0].cancel)
     eventually(lambda: not watchdog.unfinished())
 
 

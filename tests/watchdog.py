@@ -38,7 +38,8 @@ def stuck() -> dict[object, str]:
             ident == threading.main_thread().ident
             or not ours
             or ours[-1].co_filename in _SERVERS
-            or ours[0].co_qualname in ("_Thread._main", "Engine._main")  # idle
+            or ours[0].co_qualname
+            in ("_Thread._main", "Engine._main", "_Background._main")  # idle
             or codes[0].co_filename == engine.__file__  # waits for what is unfinished
         ):
             continue

@@ -15,13 +15,13 @@ from __future__ import annotations
 
 import asyncio
 import enum
-import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
 
 from attrs import evolve, frozen
 
+from ..engine.logs import Logger
 from ..errors import (
     DamagedBodyError,
     IntegrityError,
@@ -35,7 +35,7 @@ from ..errors import (
 from ..http.stall import AWAKE
 from ..model import Operation, Reply
 
-_log = logging.getLogger(__name__)
+_log = Logger(__name__)
 
 
 class Verb(enum.Enum):

@@ -12,6 +12,6 @@ from ..compat import lazy
 __all__, __getattr__, __dir__ = lazy(
     __name__,
     "abort_at_exit engine",
-    engine="awaited blocking call_user iterated run user_code",
+    engine="awaited blocking call_user iterated run user_code waiting",
     scope="Scope",
 )

@@ -19,6 +19,7 @@ from types import FrameType
 from typing import Protocol
 
 from ..errors import UploadDiscardedError
+from . import background
 
 _log = logging.getLogger(__name__)
 
@@ -39,6 +40,7 @@ class Abortable(Protocol):
 TERMINATED = "SIGTERM ends this process: nothing more is begun"
 _POLL_INTERVAL = 0.05  # seconds
 _TIMEOUT = 12.0  # seconds from SIGTERM to the end of the process, at most
+_LOG_TIMEOUT = 1.0  # seconds for what the engine has logged at the end
 _begun: weakref.WeakSet[Abortable] = weakref.WeakSet()
 _terminating = threading.Event()
 
@@ -74,14 +76,22 @@ def is_terminating() -> bool:
 def watch() -> None:
     """Install a SIGTERM handler that aborts the uploads before the process ends.
 
-    Only the main thread of the main interpreter can set a handler, so nothing is done in
-    other threads. A handler that the program has set stays.
+    Only the main thread can set a handler, so nothing is done in other threads. A handler
+    that the program has set stays.
+
+    Raises:
+        RuntimeError: this is the main thread of a subinterpreter.
     """
     if threading.current_thread() is not threading.main_thread():
         return
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        with suppress(ValueError):  # the main thread of a subinterpreter
+        try:
             signal.signal(signal.SIGTERM, terminate)
+        except ValueError:
+            text = (
+                "a subinterpreter cannot use this package: call it in another process"
+            )
+            raise RuntimeError(text) from None
 
 
 @atexit.register
@@ -92,7 +102,13 @@ def end_all(
 
     Uploads that other threads begin meanwhile are aborted too.
     """
-    end = time.monotonic() + seconds
+    try:
+        _end_all(time.monotonic() + seconds, uploads)
+    finally:
+        background.finish(_LOG_TIMEOUT)
+
+
+def _end_all(end: float, uploads: Iterable[Abortable]) -> None:
     failed: list[Abortable] = []
     while pending := [item for item in unfinished(uploads) if item not in failed]:
         if time.monotonic() >= end:

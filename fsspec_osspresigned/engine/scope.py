@@ -16,7 +16,7 @@ from ..call_stack import without_frames
 from ..errors import ReceiptFailedError, UploadDiscardedError, UploadErrors
 from ..model import Action
 from . import abort_at_exit
-from .engine import blocking
+from .engine import waiting
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -34,8 +34,8 @@ async def _chunks_of(jobs: Iterable[T]) -> AsyncIterator[Sequence[T]]:
     if isinstance(jobs, Sequence):
         yield jobs
         return
-    source = iter(jobs)  # read by a worker thread, because it may wait for a disk
-    while chunk := await blocking(lambda: list(islice(source, _CHUNK))):
+    source = iter(jobs)  # code of the user, which may wait for anything
+    while chunk := await waiting(lambda: list(islice(source, _CHUNK))):
         yield chunk
 
 

@@ -1,19 +1,29 @@
-"""Worker threads of an engine: for files, large bodies, services and code of the user.
-
-Their number is not limited, because a thread may wait for code of the user that needs
-another thread. The callers limit how much they do at a time.
-"""
+"""Worker threads of the engine, which are reused, and end when they are idle."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import math
 import queue
 import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-RETRY_INTERVAL, RETRIES = 0.05, 40  # seconds between tries to start a thread
+IDLE = 25.0  # seconds without a job after which a thread ends
+
+_local = threading.local()
+
+
+def enter_own_thread() -> None:
+    """Mark the calling thread as one of the engine."""
+    _local.is_own = True
+
+
+def is_own_thread() -> bool:
+    """Return whether the calling thread is one of the engine."""
+    return getattr(_local, "is_own", False)
 
 
 class Job:
@@ -48,53 +58,61 @@ class Job:
 class _Thread:
     """A daemon thread; it does the jobs that are put into its *inbox*, until None."""
 
-    def __init__(self, threads: Threads, number: int) -> None:
+    def __init__(self, threads: Threads, name: str) -> None:
         self.inbox: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self.idle_since = 0.0
         self._threads = threads
-        threading.Thread(
-            target=self._main, name=f"osspresigned-worker-{number}", daemon=True
-        ).start()
+        threading.Thread(target=self._main, name=name, daemon=True).start()
 
     def _main(self) -> None:
-        while (job := self.inbox.get()) is not None:
+        enter_own_thread()
+        while True:
+            try:
+                job = self.inbox.get(timeout=IDLE)
+            except queue.Empty:
+                self._threads.has_idled(self)
+                continue
+            if job is None:
+                return
             job.run()
             self._threads.has_ended(self, job)
             del job  # an idle thread must not keep a part's buffer alive
 
 
 class Threads:
-    """Starts worker threads for *loop*, and ends those that are idle.
+    """Starts worker threads for *loop*, at most *most* of them.
 
-    All methods but ``has_ended`` are called on the loop. ``busy`` is the number of threads
-    that do a job. ``is_without`` is True while the loop itself does a job, for want of a
-    thread.
+    All methods but ``has_idled`` and ``has_ended`` are called on the loop.
+
+    Attributes:
+        busy: number of threads that do a job.
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, name: str, most: float = math.inf
+    ) -> None:
+        self._loop, self._name, self._most = loop, name, most
         self._idle: list[_Thread] = []
         self._queued: deque[Job] = deque()
-        self._count = self.busy = self._tries = 0
-        self.is_without = False
+        self._number = self.busy = 0
 
     def start(self, job: Job) -> None:
-        """Do *job* in an idle thread or a new one.
+        """Do *job* in an idle thread, in a new one, or in the next one that is done.
 
-        If no thread can be started, the job waits up to two seconds for a busy thread. Then
-        the loop does it, and does nothing else meanwhile.
+        Raises:
+            OSError: the system can start no thread (EAGAIN).
         """
         if self._idle:
             thread = self._idle.pop()
-        else:
+        elif self.busy < self._most:
             try:
-                thread = _Thread(self, self._count + 1)
-            except RuntimeError:
-                self._queued.append(job)
-                if not self._tries:
-                    self._try_again()
-                return
-            self._count += 1
+                thread = _Thread(self, f"{self._name}-{self._number + 1}")
+            except RuntimeError as error:
+                text = f"no thread can be started: {error}"
+                raise OSError(errno.EAGAIN, text) from None
+            self._number += 1
+        else:
+            self._queued.append(job)
+            return
         self.busy += 1
         thread.inbox.put(job)
 
@@ -106,48 +124,23 @@ class Threads:
             return False
         return True
 
-    def _try_again(self) -> None:
-        self._tries += 1
-        is_last = self._tries > RETRIES or not self._count
-        jobs, self._queued = self._queued, deque()
-        for job in jobs:
-            if is_last:
-                self.is_without = True
-                try:
-                    job.run()
-                finally:
-                    self.is_without = False
-                job.end()
-            else:
-                self.start(job)
-        if self._queued:
-            self._loop.call_later(RETRY_INTERVAL, self._try_again)
-        else:
-            self._tries = 0
-
     def has_ended(self, thread: _Thread, job: Job) -> None:
         """Tell the loop that *thread* has done *job*; called in that thread."""
-        try:
-            self._loop.call_soon_threadsafe(self._take_back, thread, job)
-        except RuntimeError:  # the loop is closed, so nothing takes the thread back
-            thread.inbox.put(None)
+        self._loop.call_soon_threadsafe(self._take_back, thread, job)
+
+    def has_idled(self, thread: _Thread) -> None:
+        """Let *thread* end if it has no job; called in that thread."""
+        self._loop.call_soon_threadsafe(self._end_idle, thread)
 
     def _take_back(self, thread: _Thread, job: Job) -> None:
         if self._queued:
             thread.inbox.put(self._queued.popleft())
         else:
             self.busy -= 1
-            thread.idle_since = self._loop.time()
             self._idle.append(thread)
         job.end()
 
-    def end_idle(self, seconds: float) -> None:
-        limit = self._loop.time() - seconds
-        ended = [thread for thread in self._idle if thread.idle_since <= limit]
-        self._idle = [thread for thread in self._idle if thread.idle_since > limit]
-        self._count -= len(ended)
-        for thread in ended:
+    def _end_idle(self, thread: _Thread) -> None:
+        if thread in self._idle:
+            self._idle.remove(thread)
             thread.inbox.put(None)
-
-    def end(self) -> None:
-        self.end_idle(-1.0)  # all idle ones

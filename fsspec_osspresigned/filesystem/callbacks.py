@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from fsspec.callbacks import Callback, NoOpCallback
 
-from ..engine.engine import blocking, user_code
+from ..engine.engine import user_code, waiting
 from ..errors import UploadDiscardedError
 from ..units import MIB
 
@@ -74,14 +74,14 @@ class SharedCallback:
         else:
             branches: list[Any] = []  # stays empty if cancelled before the call
             try:
-                await blocking(self._branch, branches, source, target)
+                await waiting(self._branch, branches, source, target)
                 yield SharedCallback(branches[0], self._lock)
             except BaseException as error:
                 for child in branches:
-                    await blocking(self._leave, child, error)
+                    await waiting(self._leave, child, error)
                 raise
-            await blocking(self._leave, branches[0], None)
-            await blocking(self.add, 1)
+            await waiting(self._leave, branches[0], None)
+            await waiting(self.add, 1)
 
     def _branch(self, branches: list[Any], source: str, target: str) -> None:
         with self._lock, user_code():

@@ -33,7 +33,7 @@ from .. import call_stack
 from ..call_stack import short_traceback
 from ..client.client import Client
 from ..compat import after_fork_in_child
-from ..engine.engine import awaited, blocking, coroutine, run, verb
+from ..engine.engine import awaited, coroutine, run, verb, waiting
 from ..model import Receipt
 from ..objects import calls
 from ..objects.lookup import Lookup
@@ -352,7 +352,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         call.check_cache(rpath)
 
         async def put() -> ReceiptList:
-            tree = await blocking(
+            tree = await waiting(
                 queries.local_tree,
                 self.client,
                 lpath,

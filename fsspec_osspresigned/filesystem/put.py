@@ -28,7 +28,7 @@ from .. import call_stack
 from ..call_stack import warn_user
 from ..client.client import Client
 from ..compat import Stream
-from ..engine.engine import blocking, run
+from ..engine.engine import blocking, run, waiting
 from ..errors import (
     ConfigurationError,
     DiscardWarning,
@@ -195,12 +195,12 @@ class PutCall:
         target = await self.checked_target(path)
         if file.body is None:
             copying = BlockCopy(path, callback)
-            return await blocking(
+            return await waiting(
                 self._put_stream, file, target, copying, stop=copying.stop
             )
         context = TransferContext(prefetcher=prefetcher, on_event=callback.on_event)
         if callback.is_heard:
-            await blocking(callback.set_size, file.body.size)
+            await waiting(callback.set_size, file.body.size)
             context = evolve(context, progress=callback.add)
         return await self._store(target, file.body, context)
 
@@ -228,7 +228,7 @@ class PutCall:
         bytes.
         """
         if callback.is_heard:
-            await blocking(lambda: callback.expect(*_totals(tree)))
+            await waiting(lambda: callback.expect(*_totals(tree)))
         skipped: list[LocalEntry] = []
         is_sent = False
 
@@ -257,7 +257,7 @@ class PutCall:
             more = "" if len(skipped) == 1 else f" and {len(skipped) - 1} more"
             text = f"put left out what is neither a file nor a directory: {first}{more}"
             warn_user(text, PublishWarning)
-        if not is_sent and (directory := await blocking(lambda: tree.unwalked)):
+        if not is_sent and (directory := await waiting(lambda: tree.unwalked)):
             text = f"nothing was sent: {directory} is a directory, give recursive=True"
             warn_user(text, PublishWarning)
         return receipts

@@ -14,7 +14,7 @@ from typing import Any
 from attrs import evolve
 
 from ..client.client import Client
-from ..engine.engine import blocking, run
+from ..engine.engine import blocking, run, waiting
 from ..errors import ConfigurationError, NotSignedError, OSSPresignedError
 from ..model import PLAIN_ACTIONS, Operation, split_path
 from ..objects.copy import Copying, SourceHead, prove
@@ -138,7 +138,7 @@ async def layout(
         # A trailing slash of a path in the store means a directory, so it is kept.
         root = place(target) if local else without_protocol(target)
         is_directory = os.path.isdir if local else _is_directory(client)
-        placed = await blocking(
+        placed = await waiting(
             partial(match.destinations, root, is_directory=is_directory)
         )
         if local:

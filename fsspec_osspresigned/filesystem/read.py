@@ -20,7 +20,7 @@ from fsspec.utils import isfilelike
 
 from ..client.client import Client
 from ..compat import Stream
-from ..engine.engine import blocking, run
+from ..engine.engine import blocking, run, waiting
 from ..http.body import SMALL
 from ..http.checksums import crc64
 from ..model import Action
@@ -262,7 +262,7 @@ async def _pour(
             with Stream(local, copying.check, writing=True) as sink:
                 return copying.run(source, sink)
 
-    return await blocking(pour, stop=copying.stop)
+    return await waiting(pour, stop=copying.stop)
 
 
 def _is_written_into(place: str) -> bool:
@@ -332,7 +332,7 @@ async def get(
     that one may be a pipe or a device.
     """
     if callback.is_heard:
-        await blocking(callback.expect, len(destinations))
+        await waiting(callback.expect, len(destinations))
     client, guess = filesystem.client, SizeGuess()
     large = asyncio.Semaphore(client.options.connections)
 

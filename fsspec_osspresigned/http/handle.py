@@ -6,7 +6,6 @@ library requests would find in the environment.
 
 from __future__ import annotations
 
-import logging
 import os
 import socket
 import sys
@@ -22,9 +21,10 @@ import pycurl
 from attrs import field, frozen
 
 from ..compat import after_fork_in_child
+from ..engine.logs import Logger
 from ..secret import SecretURL
 
-_log = logging.getLogger(__name__)
+_log = Logger(__name__)
 
 MAX_ORIGINS = 16  # for which a pool keeps routes and connections
 _UNSENT = 256 * 1024  # bytes that the system may hold back for one connection

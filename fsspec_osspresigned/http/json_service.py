@@ -9,7 +9,6 @@ from __future__ import annotations
 import encodings.idna  # noqa: F401 - the first exchange would import it, maybe during a fork
 import errno
 import http.client
-import logging
 import math
 import os
 import socket
@@ -26,6 +25,7 @@ from requests.adapters import HTTPAdapter
 from urllib3 import exceptions as of_urllib3
 
 from ..call_stack import without_frames
+from ..engine.logs import Logger, route_records
 from ..errors import ConfigurationError, NetworkError, NetworkTimeoutError, SignerError
 from ..model import Reply
 from ..secret import Secret, SecretURL
@@ -33,7 +33,9 @@ from ..url_checks import http_problem, url_problem
 from .handle import USER_AGENT, ProxyError, find_route
 from .transfer import MAX_ERROR, hint, said
 
-_log = logging.getLogger(__name__)
+_log = Logger(__name__)
+route_records("urllib3.connectionpool")
+route_records("urllib3.util.retry")
 
 _SECONDS = 60.0  # of one exchange, at most
 _WINDOWS = 10  # without progress, that fit into one exchange

@@ -22,6 +22,7 @@ from attrs import field, frozen
 
 from ..call_stack import FEW_FILES
 from ..compat import has_free_descriptors, has_received
+from ..engine.logs import Logger
 from ..errors import (
     ConfigurationError,
     NetworkError,
@@ -37,7 +38,7 @@ from .form import NO_FRAME, form_frame
 from .handle import Addresses, Handle, Route
 from .stall import SOON, ProgressTimer, StalledError, unconfirmed_bytes
 
-_log = logging.getLogger(__name__)
+_log = Logger(__name__)
 
 MAX_REPLY = 8 * 1024 * 1024  # a listing of 1,000 keys of 1 KiB, URL-encoded, fits
 MAX_ERROR = 64 * 1024  # bytes that are read of the body of an error
@@ -538,7 +539,7 @@ class Transfer:
         elif exchange.sink is None and len(self._received) > exchange.limit:
             msg = f"{shown(self.signed)} answered more than {exchange.limit} bytes"
             raise NetworkError(msg, path=exchange.path)
-        if _log.isEnabledFor(logging.DEBUG):
+        if _log.shows(logging.DEBUG):
             line = '"%s %s HTTP/1.1" %d'
             _log.debug(line, self.signed.method, shown(self.signed), self._status)
         return Reply(

@@ -7,7 +7,6 @@ Without HEAD, the reply of the store is trusted.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Mapping
 from urllib.parse import quote
@@ -17,6 +16,7 @@ from attrs import evolve, field, frozen
 from ..client.client import Client
 from ..engine import abort_at_exit
 from ..engine.engine import in_background, to_its_end
+from ..engine.logs import Logger
 from ..engine.scope import in_parallel
 from ..errors import IntegrityError, InvalidRequestError, ObjectExistsError, ReplyError
 from ..http.checksums import CRC_HEADER, combine
@@ -28,7 +28,7 @@ from ..upload.oss_calls import OSSCalls, document, part_receipt
 from . import calls
 from .ranges import changed, is_changed
 
-_log = logging.getLogger(__name__)
+_log = Logger(__name__)
 
 # OSS API reference, CopyObject: larger objects need UploadPartCopy.
 MAX_SINGLE_COPY = 1 * GIB

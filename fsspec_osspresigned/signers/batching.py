@@ -14,7 +14,7 @@ from typing import TypeVar, cast
 
 from attrs import define, field
 
-from ..engine.engine import CarriedError, blocking, call_user, running
+from ..engine.engine import CarriedError, call_user, running, waiting
 from ..errors import OSSPresignedError
 from ..model import Operation, SignedRequest
 from .base import MAX_REQUESTS, Outcome, Signer, signed_each
@@ -269,7 +269,7 @@ async def announced(
     source = iter(jobs)
 
     async def chunk() -> list[T]:
-        read = await blocking(lambda: list(islice(source, MAX_REQUESTS)))
+        read = await waiting(lambda: list(islice(source, MAX_REQUESTS)))
         for job in read:
             with suppress(OSError, TypeError, ValueError):
                 coming.append(await opening(job))

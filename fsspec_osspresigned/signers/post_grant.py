@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -15,6 +14,7 @@ from urllib.parse import urlsplit
 
 from attrs import define, evolve, field, frozen
 
+from ..engine.logs import Logger
 from ..errors import (
     BindingError,
     ConfigurationError,
@@ -40,7 +40,7 @@ from .wire_protocol import (
     without_token,
 )
 
-_log = logging.getLogger(__name__)
+_log = Logger(__name__)
 
 _ONE_FORM = Grant(single=True, multipart=None, action=Action.PostObject)
 # Seconds for which a server is not asked again that answers with an old grant, or does

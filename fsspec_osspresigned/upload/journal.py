@@ -15,7 +15,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import logging
 import os
 import re
 import stat
@@ -29,13 +28,14 @@ from attrs import asdict, field, frozen
 from attrs.validators import and_, ge, in_, instance_of, le
 
 from ..compat import NOFOLLOW, open_regular
+from ..engine.logs import Logger
 from ..errors import CheckpointInUseError, ConfigurationError
 from ..files import FileLock, LineFile, LockedError
 from ..http.body import Fingerprint
 from ..http.checksums import crc64
 from ..model import CHECKSUMS, MAX_PARTS, PartReceipt
 
-_log = logging.getLogger(__name__)
+_log = Logger(__name__)
 
 VERSION = 2
 SUFFIX = ".upload.jsonl"

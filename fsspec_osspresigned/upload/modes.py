@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import logging
 import threading
 import time
 import traceback
@@ -15,6 +14,7 @@ from attrs import Factory, define, evolve, field, frozen
 
 from ..engine.engine import CarriedError, blocking, call_of_task, call_user, running
 from ..engine.limits import memory_budget
+from ..engine.logs import Logger
 from ..errors import (
     ExclusiveNotEnforcedError,
     IntegrityError,
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ..signers.batching import Prefetcher
     from .resume import Resumption
 
-_log = logging.getLogger(__name__)
+_log = Logger(__name__)
 
 # Parts of a stream that are signed first: it may end soon.
 _FIRST_BATCH = 4

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import logging
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from attrs import evolve, frozen
 from .. import parsing
 from ..client.client import Client
 from ..engine.engine import blocking
+from ..engine.logs import Logger
 from ..errors import (
     IntegrityError,
     NetworkError,
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from ..signers.batching import Prefetcher
 
-_log = logging.getLogger(__name__)
+_log = Logger(__name__)
 
 CALLBACK_FAILED = 203
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import logging
 import os
 import threading
 import time
@@ -20,7 +19,8 @@ from typing import Any, Literal
 from attrs import asdict, evolve, frozen
 
 from ..client.client import Client
-from ..engine.engine import blocking, user_code
+from ..engine.engine import blocking, user_code, waiting
+from ..engine.logs import Logger
 from ..errors import (
     InvalidRequestError,
     NetworkError,
@@ -39,7 +39,7 @@ from .journal import Checkpoint, HeldJournal, JournalHead, JournalPart
 from .oss_calls import OSSCalls, bare, crc_of, document, is_elsewhere, listed_parts
 from .plan import UploadPlan
 
-_log = logging.getLogger(__name__)
+_log = Logger(__name__)
 
 
 @frozen(kw_only=True)
@@ -212,7 +212,7 @@ class Resumption:
         self._head, self.upload_id, self.kept = old, old.upload_id, kept
         self._stored |= kept.keys()
         await blocking(self._held.resume)
-        event = await blocking(self._report, "resumed", kept)
+        event = await waiting(self._report, "resumed", kept)
         _log.info("%s: resumed from %s", event.path, event.text)
         return True
 

@@ -8,7 +8,6 @@ in the same context take part in it, also in worker threads of this package.
 from __future__ import annotations
 
 import atexit
-import logging
 import os
 import threading
 import warnings
@@ -21,7 +20,8 @@ from attrs import define, field, frozen
 
 from ..call_stack import NativeCall
 from ..client.client import Client
-from ..engine.engine import blocking, call_user, run, to_its_end
+from ..engine.engine import blocking, call_user, run, to_its_end, waiting
+from ..engine.logs import Logger
 from ..engine.scope import Scope
 from ..errors import (
     DiscardWarning,
@@ -47,7 +47,7 @@ Pending: TypeAlias = (
     " | TextWriter"
 )
 
-_log = logging.getLogger(__name__)
+_log = Logger(__name__)
 
 # Bytes that all small objects of one transaction may have in memory.
 MEMORY = 32 * MIB
@@ -429,7 +429,7 @@ class Transaction:
                 if isinstance(file, Upload):
                     await file.wait_for_parts()
                 elif not isinstance(file, _HeldObject):
-                    await blocking(file.wait_for_parts, stop=file.abandon)
+                    await waiting(file.wait_for_parts, stop=file.abandon)
             except Exception as error:  # noqa: BLE001 - raised with all others
                 failures[file.path] = error
         return failures
@@ -453,7 +453,7 @@ class Transaction:
             elif isinstance(file, Upload):
                 await file.finish()
             else:
-                await blocking(file.commit, stop=file.abandon)
+                await waiting(file.commit, stop=file.abandon)
 
         failures: dict[str, Exception] = {}
         # A marker that was written last becomes visible after all the rest.
@@ -475,7 +475,7 @@ async def _discard(files: Sequence[Pending]) -> None:
             if isinstance(file, Upload):
                 await file.discard()
             elif not isinstance(file, _HeldObject):
-                await blocking(file.discard)
+                await waiting(file.discard)
         except Exception as error:  # noqa: BLE001 - the others must be discarded too
             _log.warning("%s could not be discarded: %s", file.path, error)
         except BaseException:

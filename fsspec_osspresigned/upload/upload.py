@@ -10,7 +10,6 @@ completed.
 from __future__ import annotations
 
 import asyncio
-import logging
 import os
 import time
 from collections.abc import Callable, Collection
@@ -23,6 +22,7 @@ from ..client.client import Client
 from ..client.written_objects import BODY_CAP
 from ..engine import abort_at_exit
 from ..engine.engine import blocking, in_background, running, to_its_end
+from ..engine.logs import Logger
 from ..errors import (
     CallbackFailedWarning,
     ConfigurationError,
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from ..signers.batching import Prefetcher
     from .resume import Resumption, UploadEvent
 
-_log = logging.getLogger(__name__)
+_log = Logger(__name__)
 
 # Seconds that a discard waits for requests in flight before it aborts the upload.
 _DISCARD_TIMEOUT, _TIMEOUT_AT_EXIT = 30.0, 3.0

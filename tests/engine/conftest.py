@@ -1,4 +1,4 @@
-"""The engine's loop in debug mode, and engines that end soon."""
+"""The engine's loop in debug mode, and processes without an engine."""
 
 from __future__ import annotations
 
@@ -25,14 +25,9 @@ def debugging() -> Iterator[None]:
 
 
 @pytest.fixture
-def no_engine(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Engine]]:
-    """Begin with a new engine; those that begin end at once when nothing uses them."""
-    engines = [Engine()]
-    monkeypatch.setattr(engine, "_engines", engines)
-    monkeypatch.setattr(engine, "IDLE", 0.02)
-    monkeypatch.setattr(engine, "_IDLE_CHECK_INTERVAL", 0.005)
-    yield engines
-    wait_until(lambda: all(each.is_over for each in engines if each.loop))
+def no_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Begin with a new engine, as in a process that has made no call."""
+    monkeypatch.setattr(engine, "_engine", Engine())
 
 
 def wait_until(is_so: Callable[[], bool], seconds: float = 10.0) -> None:

@@ -7,7 +7,6 @@ import contextlib
 import contextvars
 import errno
 import gc
-import itertools
 import os
 import queue
 import random
@@ -16,32 +15,29 @@ import subprocess
 import sys
 import threading
 import time
+import types
 import weakref
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 
 import pytest
 
 from fsspec_osspresigned.engine import engine
 from fsspec_osspresigned.engine.engine import (
-    Engine,
-    NoThreadError,
     awaited,
     blocking,
     call_user,
     in_background,
     is_engine_thread,
     iterated,
-    post_later,
     run,
     shielded,
     to_its_end,
     user_code,
+    waiting,
     within_user_code,
 )
-from fsspec_osspresigned.errors import UploadDiscardedError
 from tests.engine.conftest import wait_until
-from tests.interrupts import Interrupt, at_line
+from tests.interrupts import Interrupt
 
 DAY = 86400.0
 
@@ -153,9 +149,9 @@ def test_run_in_a_worker_thread():
         return run(work, depth - 1) + 1 if depth else 0
 
     async def work(depth):
-        return await blocking(nested, depth)
+        return await waiting(nested, depth)
 
-    assert run(work, 20) == 20
+    assert run(work, 100) == 100
 
 
 def test_run_in_the_thread_of_the_loop():
@@ -229,8 +225,7 @@ def raising(*_):
 
 def left_tasks():
     """Return whether the engine has unfinished work."""
-    current = engine.current()
-    return bool(current.tasks) or bool(current.threads.busy)
+    return engine.current().is_busy
 
 
 def test_interrupt_cancels_and_waits():
@@ -295,57 +290,6 @@ def test_handler_that_returns():
 
     with signals(lambda *_: seen.put(run(inner))) as press:
         assert run(work, press) == (1, 2)
-
-
-def interrupt_each_line(kind, begin):
-    """Interrupt a call at each line of the engine in turn; return how many there are.
-
-    *begin* is called before each. The next call must return its result in any case.
-    """
-
-    async def work():
-        await asyncio.sleep(0)
-        return "result"
-
-    def begin_work():
-        begun.append(work())
-        return begun[-1]
-
-    def act():
-        reached.append(line)
-        raise kind
-
-    def traced():
-        with at_line(engine.__file__, line, act):
-            return run(begin_work)
-
-    reached, begun = [], []
-    for line in itertools.count():
-        begin()
-        # In a thread of its own: what a trace function raises in the last line of a
-        # handler leaves the handled exception behind.
-        outcome = outcome_of(in_thread(traced))
-        assert outcome == "result" or (isinstance(outcome, kind) and line in reached)
-        wait_until(lambda: not engine.current().tasks)
-        assert run(work) == "result"
-        if line not in reached:
-            break
-    for coroutine in begun:  # one that never ran would warn, perhaps in another test
-        coroutine.close()
-    return line
-
-
-# One that comes in the finalizer of an older loop is dropped by the interpreter.
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("begins", [False, True])
-def test_interrupt_at_each_line(begins, no_engine):
-    """Wherever it comes, also where the engine begins, nothing stays and nothing hangs."""
-
-    def begin():
-        if begins:
-            no_engine[0] = Engine()
-
-    assert interrupt_each_line(Interrupt, begin) > 30
 
 
 @pytest.mark.filterwarnings(
@@ -580,14 +524,70 @@ def test_blocking_function_that_is_cancelled():
         run(blocking, function)
 
 
-def test_many_threads_at_once():
-    """No number of waiting functions keeps another one from its thread."""
+def test_at_most_64_threads():
+    """Any number of calls shares the engine's threads, and each is done."""
+    seen = set()
+
+    def work(number):
+        seen.update(names())
+        time.sleep(0.001)
+        return number
+
+    async def main():
+        return await asyncio.gather(*(blocking(work, n) for n in range(500)))
+
+    assert run(main) == list(range(500))
+    assert len([name for name in seen if "user" not in name]) <= 64
+
+
+def test_any_number_of_threads_that_wait():
+    """Functions that wait for each other keep no other function from its thread."""
     gate = threading.Barrier(100, timeout=20)
 
     async def main():
-        return await asyncio.gather(*(blocking(gate.wait) for _ in range(100)))
+        return await asyncio.gather(*(waiting(gate.wait) for _ in range(100)))
 
     assert sorted(run(main)) == list(range(100))
+
+
+def test_code_of_the_user_below_code_of_the_user():
+    """Its own work needs threads, while others wait for it in all that are limited."""
+    gate = threading.Barrier(100, timeout=20)
+
+    def of_user(number):
+        gate.wait()  # each has a thread
+        return run(blocking, lambda: number)
+
+    async def work(number):
+        with user_code():
+            return await blocking(of_user, number)
+
+    async def main():
+        return await asyncio.gather(*(work(n) for n in range(100)))
+
+    assert run(main) == list(range(100))
+
+
+def test_function_that_does_not_end(monkeypatch):
+    """A cancelled call leaves it alone after a while."""
+    monkeypatch.setattr(engine, "GRACE", 0.05)
+    begun, go = threading.Event(), threading.Event()
+
+    def stays():
+        begun.set()
+        go.wait(60)
+
+    async def main():
+        task = asyncio.create_task(awaited(call_user, stays))
+        await asyncio.to_thread(begun.wait, 10)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    assert not go.is_set()
+    go.set()
+    wait_until(lambda: not left_tasks())
 
 
 def test_user_code_is_known():
@@ -598,7 +598,7 @@ def test_user_code_is_known():
 
     async def work():
         marked = await call_user(run, inner)
-        return marked, await blocking(run, inner), within_user_code()
+        return marked, await waiting(run, inner), within_user_code()
 
     assert run(work) == (True, False, False)
     with user_code():
@@ -733,237 +733,141 @@ async def empty():
     yield
 
 
-# -- threads and descriptors that are missing -------------------------------------------
-
-
-def refuse(*_):
-    """Do as a system without another thread does."""
-    raise RuntimeError("can't start new thread")
+# -- an engine that cannot begin, or does not answer ------------------------------------
 
 
 def test_no_thread_for_the_engine(no_engine, monkeypatch):
-    """The calling thread does the work, unless it runs an event loop."""
+    """The caller gets the error of the system, and the next call tries anew."""
+
+    def refuse(*_):
+        raise RuntimeError("can't start new thread")
 
     async def work():
         return 1
 
     with monkeypatch.context() as patch:
         patch.setattr(threading.Thread, "start", refuse)
-        assert run(work) == 1
-        with pytest.raises(NoThreadError, match="no thread can be started"):
+        with pytest.raises(OSError, match="no thread can be started"):
+            run(work)
+        with pytest.raises(OSError, match="no thread can be started"):
             asyncio.run(awaited(work))
+        in_background(work)  # a finalizer gets no error
     assert run(work) == 1
-
-
-def refuse_ours(monkeypatch):
-    """Let no thread of an engine start."""
-    start = threading.Thread.start
-
-    def start_others(thread):
-        if thread.name.startswith("osspresigned-"):
-            refuse()
-        start(thread)
-
-    monkeypatch.setattr(threading.Thread, "start", start_others)
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_interrupt_at_each_line_without_a_thread(no_engine, monkeypatch):
-    """The loop runs in the interrupted thread itself; the next call gets another one."""
-
-    def begin():
-        no_engine[0] = Engine()
-
-    refuse_ours(monkeypatch)
-    assert interrupt_each_line(KeyboardInterrupt, begin) > 60
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_second_interrupt_of_a_loop_without_a_thread(no_engine, monkeypatch):
-    """It comes while the first one cleans up, and the engine ends all the same."""
-    cancel_all, interrupts = Engine._cancel_all, [KeyboardInterrupt()]
-
-    async def work():
-        return 1
-
-    async def interrupted(one):
-        if interrupts:
-            raise interrupts.pop()
-        await cancel_all(one)
-
-    refuse_ours(monkeypatch)
-    monkeypatch.setattr(Engine, "_cancel_all", interrupted)
-    assert isinstance(outcome_of(in_thread(run, work)), KeyboardInterrupt)
-    assert run(work) == 1
-
-
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-@pytest.mark.parametrize("awaits", [False, True])
-def test_call_in_an_engine_whose_thread_is_interrupted(no_engine, monkeypatch, awaits):
-    """The interrupt is for the thread that runs the loop; others get an error."""
-    begun = []
-
-    async def served():
-        begun.append(asyncio.Event())
-        await begun[0].wait()
-        raise KeyboardInterrupt
-
-    async def other():
-        begun[0].set()
-        await asyncio.sleep(60)
-
-    refuse_ours(monkeypatch)
-    first = in_thread(run, served)
-    wait_until(lambda: begun)
-    call = (lambda: asyncio.run(awaited(other))) if awaits else partial(run, other)
-    second = in_thread(call)
-    assert isinstance(outcome_of(first), KeyboardInterrupt)
-    error = outcome_of(second)
-    assert isinstance(error, UploadDiscardedError)
-    assert "was interrupted" in str(error)
-    assert error.outcome == "unknown"
-
-
-def test_waiter_whose_engine_ended_without_a_thread(no_engine, monkeypatch):
-    """What nothing can call any more fails, so that nobody waits for it for ever."""
-    refuse_ours(monkeypatch)
-    failures = []
-    post_later(lambda: None, failures.append)
-    assert [type(failure) for failure in failures] == [NoThreadError]
-
-
-def test_finalizer_without_a_thread(no_engine, monkeypatch):
-    """What runs in the background is done with the next call."""
-    done = []
-
-    async def work():
-        done.append(True)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(threading.Thread, "start", refuse)
-        in_background(work)
-    assert not done
-    run(asyncio.sleep, 0)
-    wait_until(lambda: done)
 
 
 def test_no_descriptor_for_the_engine(no_engine, monkeypatch):
-    """The caller gets the error of the system, and the next call tries anew."""
+    """Likewise."""
 
     class NoLoop:
         def __init__(self):
             raise OSError(errno.EMFILE, "Too many open files")
 
-    async def work():
-        return 1
-
     with monkeypatch.context() as patch:
         patch.setattr(engine, "EngineLoop", NoLoop)
-        for started in [in_thread(run, work) for _ in range(5)]:
-            error = outcome_of(started)
-            assert isinstance(error, OSError)
-            assert error.errno == errno.EMFILE
-        patch.setattr(engine, "is_engine_thread", lambda: False)
-        with pytest.raises(OSError, match="Too many open files"):
-            asyncio.run(awaited(work))
-    assert run(work) == 1
+        for started in [in_thread(run, asyncio.sleep, 0) for _ in range(5)]:
+            assert outcome_of(started).errno == errno.EMFILE
+    assert run(asyncio.sleep, 0, 1) == 1
 
 
-# -- the end of an engine ---------------------------------------------------------------
+def test_all_threads_get_the_same_engine(no_engine):
+    """Two loops at a time would share what belongs to one."""
+    gate = threading.Barrier(16)
+
+    async def loop():
+        return asyncio.get_running_loop()
+
+    def first(_):
+        gate.wait()
+        return run(loop)
+
+    with ThreadPoolExecutor(16) as pool:
+        assert len(set(pool.map(first, range(16)))) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "question", "name"),
+    [
+        ("gevent.monkey", "is_module_patched", "gevent"),
+        ("eventlet.patcher", "is_monkey_patched", "eventlet"),
+    ],
+)
+def test_threads_that_are_none(monkeypatch, module, question, name):
+    """The first call says what replaces the threads of this process."""
+    patched = types.ModuleType(module)
+    setattr(patched, question, lambda _: True)
+    monkeypatch.setitem(sys.modules, module, patched)
+    with pytest.raises(RuntimeError, match=f"{name} has replaced Python's threads"):
+        engine.Engine().start()
+
+
+class Stuck:
+    """An engine's thread that a finalizer of the program holds up."""
+
+    def __init__(self):
+        self.lock = threading.Lock()
+        self.lock.acquire()
+
+    def hold(self):
+        """Do in the engine's thread what a finalizer may do."""
+        stuck = threading.Event()
+
+        def finalizer_that_waits():
+            stuck.set()
+            with self.lock:
+                pass
+
+        run(asyncio.sleep, 0)
+        engine.current().post(finalizer_that_waits)
+        assert stuck.wait(10)
+
+
+@pytest.fixture
+def stuck(monkeypatch):
+    """An engine that does not answer until the end of the test."""
+    monkeypatch.setattr(engine, "GRACE", 0.05)
+    held = Stuck()
+    yield held
+    held.lock.release()
+
+
+def test_interrupt_that_the_engine_does_not_answer(stuck):
+    """It is raised all the same, and a note names what holds up the engine."""
+
+    def press_later():
+        time.sleep(0.1)
+        press()
+
+    with signals(raising) as press:
+        stuck.hold()
+        started = in_thread(press_later)
+        with pytest.raises(Interrupt) as caught:
+            run(asyncio.sleep, 0)
+        started[0].join()
+    (note,) = caught.value.__notes__
+    assert "the engine does not answer" in note
+    assert "finalizer_that_waits" in note
+
+
+def test_cancellation_that_the_engine_does_not_answer(stuck):
+    """An event loop goes on, too."""
+
+    async def main():
+        stuck.hold()
+        task = asyncio.create_task(awaited(asyncio.sleep, 0))
+        await asyncio.sleep(0.01)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError) as caught:
+            await task
+        return caught.value.__notes__
+
+    (note,) = asyncio.run(main())
+    assert "finalizer_that_waits" in note
 
 
 def names():
     """Return the names of the engine's threads."""
     begun = [thread for thread in threading.enumerate() if thread.ident]
     return [t.name for t in begun if t.name.startswith("osspresigned-")]
-
-
-class Closes:
-    """An object that an engine owns."""
-
-    closed = 0
-
-    def close(self):
-        type(self).closed += 1
-
-
-def test_engine_ends_when_it_is_idle(no_engine, monkeypatch):
-    """No thread is left; what it owns is closed; the next call begins another one."""
-    monkeypatch.setattr(Closes, "closed", 0)
-
-    async def work():
-        running = engine.running()
-        assert running.own(Closes) is running.own(Closes)
-        await blocking(bool)
-        return running
-
-    before = set(names())
-    first = run(work)
-    wait_until(lambda: first.is_over and first.loop.is_closed())
-    assert not first.post(lambda: None)  # so the caller asks the next one
-    assert Closes.closed == 1
-    wait_until(lambda: set(names()) <= before)  # a thread ends a moment later
-    second = run(work)
-    assert second is not first
-    assert not second.is_over
-
-
-def test_engine_in_use_does_not_end(no_engine):
-    """A call that waits, and a thread that works, keep it."""
-
-    async def waits():
-        before = engine.running()
-        await asyncio.sleep(0.2)
-        await blocking(time.sleep, 0.2)
-        return before is engine.running()
-
-    assert run(waits)
-
-
-def test_calls_at_the_end_of_an_engine(no_engine, monkeypatch):
-    """A call that is posted just when the engine ends is not lost."""
-    monkeypatch.setattr(engine, "IDLE", 0.0)
-    monkeypatch.setattr(engine, "_IDLE_CHECK_INTERVAL", 0.0005)
-    engines, count = set(), 200
-
-    async def work(number):
-        engines.add(engine.running())
-        return number
-
-    async def later(number):
-        return await awaited(work, number)
-
-    def many():
-        for number in range(count):
-            assert run(work, number) == number
-            time.sleep(random.random() * 0.001)  # noqa: S311 - any moment will do
-            assert asyncio.run(later(number)) == number
-        return count
-
-    started = [in_thread(many) for _ in range(3)]
-    for each in started:
-        each[0].join(50)
-        assert outcome_of(each) == count
-    assert len(engines) > 5
-
-
-def test_call_posted_after_the_last_look(no_engine):
-    """What an engine took, and did not begin before its end, goes to the next one."""
-    done = threading.Event()
-
-    async def work():
-        return engine.running()
-
-    first = run(work)
-
-    def end():  # as `_look` does, with a call that comes in between
-        first.is_over = True
-        first._posted.append(engine._Posted(done.set, lambda _: None))
-        first.loop.stop()
-
-    first.loop.call_soon_threadsafe(end)
-    assert done.wait(10)
-    assert run(work) is not first
 
 
 # -- forks and exits --------------------------------------------------------------------
@@ -1082,20 +986,6 @@ print(*done)
 """
     done = script(BEGIN + text, "-W", "ignore::DeprecationWarning")
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\ndone\n", "")
-
-
-def test_all_threads_get_the_same_engine(no_engine):
-    """Two engines at a time would share what belongs to one loop."""
-    gate = threading.Barrier(16)
-
-    def first(_):
-        gate.wait()
-        return engine.current()
-
-    with ThreadPoolExecutor(16) as pool:
-        for _ in range(20):
-            (found,) = set(pool.map(first, range(16)))
-            found.is_over = True  # the next ones ask for its successor
 
 
 def test_what_returns_no_coroutine_is_an_error():

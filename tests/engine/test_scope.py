@@ -81,7 +81,7 @@ def test_iterators_are_read_by_a_thread():
 
     def jobs():
         for number in range(3):
-            assert threading.current_thread().name.startswith("osspresigned-worker")
+            assert threading.current_thread().name.startswith("osspresigned-user")
             time.sleep(0.05)
             assert run(asyncio.sleep, 0, number) == number
             yield number

@@ -424,3 +424,26 @@ def test_progress_of_a_coroutine_may_call_the_filesystem(environment, tmp_path, 
 
     asyncio.run(main())
     assert places == {"osspresigned-worker"}
+
+
+@pytest.mark.parametrize("verb", ["put_file", "get_file"])
+def test_many_awaited_calls_share_the_threads(environment, tmp_path, verb):
+    """Each waits for its turn: no more than 64 threads of the engine are there."""
+    fs, count, most = OSSPresignedFileSystem(signer="keys"), 400, 0
+    (tmp_path / "f").write_bytes(b"some bytes")
+    fs.put_file(str(tmp_path / "f"), f"{ROOT}/f")
+
+    async def one(number):
+        nonlocal most
+        if verb == "put_file":
+            await fs._put_file(str(tmp_path / "f"), f"{ROOT}/{number}")
+        else:
+            await fs._get_file(f"{ROOT}/f", str(tmp_path / f"got-{number}"))
+        names = [thread.name.rpartition("-")[0] for thread in threading.enumerate()]
+        most = max(most, names.count("osspresigned-worker"))
+
+    async def main():
+        await asyncio.gather(*(one(number) for number in range(count)))
+
+    asyncio.run(main())
+    assert most <= 62

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import operator
 import re
 import sys
@@ -33,10 +32,10 @@ class Entry(NamedTuple):
     thread: str
 
 
-def entered(run: Callable[[], object]) -> list[Entry]:
+def entered(run: Callable[[], object], patch: pytest.MonkeyPatch) -> list[Entry]:
     """Return the calls that *run* makes in all threads, in order; not the store's.
 
-    The threads are the caller's, the engine's, and the workers, which begin anew.
+    The threads are the caller's, and those of a new engine.
     """
     calls: list[Entry] = []
 
@@ -49,16 +48,7 @@ def entered(run: Callable[[], object]) -> list[Entry]:
                 thread = threading.current_thread().name
                 calls.append(Entry(name, code.co_qualname, thread))
 
-    async def begin() -> None:
-        engine.running().threads.end()
-        await asyncio.sleep(0.1)  # they have ended
-        sys.setprofile(enter)
-
-    async def end() -> None:
-        sys.setprofile(None)
-        engine.running().threads.end()
-
-    engine.run(begin)
+    patch.setattr(engine, "_engine", engine.Engine())
     threading.setprofile(enter)
     sys.setprofile(enter)
     try:
@@ -66,7 +56,6 @@ def entered(run: Callable[[], object]) -> list[Entry]:
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
-        engine.run(end)
     return calls
 
 
@@ -100,7 +89,9 @@ def first_put(oss: object, tmp_path: Path, size: int) -> Callable[[], object]:
         ("One large file", 17 << 20, "osspresigned-worker"),
     ],
 )
-def test_a_walk_enters_what_the_page_names(oss, tmp_path, title, size, sender):
+def test_a_walk_enters_what_the_page_names(
+    oss, tmp_path, monkeypatch, title, size, sender
+):
     """The steps come in the order of the page, and nothing else is entered.
 
     All run in the engine's thread, but a large body is sent by a worker thread.
@@ -109,7 +100,7 @@ def test_a_walk_enters_what_the_page_names(oss, tmp_path, title, size, sender):
     if title == "One large file":
         names |= walk("One small PUT")[1]
     for _ in range(3):  # on a busy machine, a timer or a lost connection enters more
-        calls = entered(first_put(oss, tmp_path, size))
+        calls = entered(first_put(oss, tmp_path, size), monkeypatch)
         if {call.module for call in calls} == {VERB, *names}:
             break
     left = iter(calls)

@@ -6,6 +6,7 @@ Each write has content of its own, so an object names the call that wrote it.
 from __future__ import annotations
 
 import asyncio
+import errno
 import math
 import random
 from collections.abc import Iterable
@@ -149,6 +150,8 @@ class Ledger:
             if (
                 isinstance(own, (KeyboardInterrupt, asyncio.CancelledError))
                 or own is None
+                or getattr(own, "errno", None)
+                == errno.EAGAIN  # of the system: no thread
             ):
                 write.say("interrupted", error)
             else:

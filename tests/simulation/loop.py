@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import heapq
 import itertools
-from collections import deque
 from collections.abc import Coroutine
 from typing import Any
 
@@ -44,15 +43,6 @@ class Task(asyncio.Task):  # type: ignore[type-arg]
 
     def __eq__(self, other: object) -> bool:
         return self is other
-
-
-class Posts(deque):  # type: ignore[type-arg]
-    """Queue of an engine: a thread may be held back just before it appends."""
-
-    def append(self, item: Any) -> None:
-        assert World.current is not None
-        World.current.hold()
-        super().append(item)
 
 
 class SimulatedLoop(asyncio.AbstractEventLoop):
@@ -97,7 +87,14 @@ class SimulatedLoop(asyncio.AbstractEventLoop):
         self._ready.append(handle)
         return handle
 
-    call_soon_threadsafe = call_soon
+    def call_soon_threadsafe(
+        self, callback: Any, *args: Any, context: Any = None
+    ) -> Any:
+        self.world.hold()  # a thread may be held back just before
+        return self.call_soon(callback, *args, context=context)
+
+    def set_exception_handler(self, handler: Any) -> None:
+        pass  # each is a problem here
 
     def call_at(
         self, when: float, callback: Any, *args: Any, context: Any = None

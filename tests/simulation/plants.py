@@ -21,9 +21,9 @@ ROOT = Path(__file__).parents[2]
 PLANTS: tuple[tuple[str, str, str], ...] = (
     # engine
     ("engine/engine.py", "        if stop is not None:\n            stop()\n", ""),
-    ("engine/engine.py", "is done, by this one or the next.\n        return not self.is_over or not self._take_back(posted)", "is done.\n        return True"),
+    ("engine/engine.py", "        self.is_over = True\n        self.put(_Outcome(result, error))", "        self.put(_Outcome(result, error))"),
     ("engine/engine.py", "        if not task.done():\n            await asyncio.wait((task,))\n        raise", "        raise"),
-    ("engine/engine.py", "                post_later(call.cancel, call.fail)\n", "                pass\n"),
+    ("engine/engine.py", "                engine.post(call.cancel)\n", "                pass\n"),
     ("engine/threads.py", "            self.busy -= 1\n", ""),
     ("engine/limits.py", "        if self._waiting:\n            self._admit()\n", ""),
     ("engine/limits.py", "            elif not future.cancelled():\n                self._count(place, -1)\n", ""),

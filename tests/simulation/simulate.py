@@ -58,7 +58,10 @@ _IS_QUIET = {
     ),
     "copy": "to",
 }
-_IDLE = 120.0  # seconds after which nothing of an idle process is left
+_IDLE = (
+    120.0  # seconds after which nothing of an idle process is left, but these threads
+)
+_STAYS = ("osspresigned-engine", "osspresigned-log")
 
 
 @frozen
@@ -155,7 +158,6 @@ class Runner(Operations):
         # So that the objects of a world are large enough for copies in parts.
         copies.MAX_SINGLE_COPY, copies.COPY_PART = 300_000, 102_400
         engine.EngineLoop = type("Loop", (loops.SimulatedLoop,), {"engine": None})  # type: ignore[misc]
-        engine.deque = loops.Posts  # type: ignore[attr-defined, misc]
         seeded = random.Random(self.program["seed"])
         uuid.uuid4 = lambda: uuid.UUID(int=seeded.getrandbits(128))
         random.seed(self.program["seed"])
@@ -466,7 +468,8 @@ class Runner(Operations):
         time.sleep(_IDLE)
         gc.collect()
         self.ledger.check_end()
-        left = [turn.name for turn in self.world.turns[1:]]
+        names = [turn.name for turn in self.world.turns[1:]]
+        left = [name for name in names if name not in _STAYS]
         if left:
             raise Broken(f"threads are left: {left}\n{self.world.stacks()}")
         if tasks := engine.current().tasks:

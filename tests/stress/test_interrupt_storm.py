@@ -326,7 +326,6 @@ def test_storm(oss, tmp_path, capsys, monkeypatch, caplog, seed):
     assert len(left) <= ends["cut"] / 25 + 2
     assert memory_budget().used == 0
     assert run(in_flight) == 0
-    while (current().tasks or current().threads.busy) and time.monotonic() < end:
+    while current().is_busy and time.monotonic() < end:
         time.sleep(0.05)
-    assert not current().tasks
-    assert not current().threads.busy
+    assert not current().is_busy

@@ -66,7 +66,8 @@ def order() -> list[str]:
 WAITS = {
     "client/client.py": {"enter": 2},  # requests, circuit
     "client/congestion.py": {"create_future": 1, "wait": 1},  # circuit
-    "engine/engine.py": {"create_future": 1, "wait": 5, "SimpleQueue": 2},
+    "engine/background.py": {"SimpleQueue": 1},
+    "engine/engine.py": {"Event": 1, "wait": 2, "wait_for": 2, "SimpleQueue": 2},
     "engine/limits.py": {"create_future": 1},  # requests
     "engine/scope.py": {"Lock": 1, "create_future": 1, "wait": 1},  # jobs
     "engine/threads.py": {"create_future": 1, "SimpleQueue": 1},

@@ -14,7 +14,6 @@ import pytest
 from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.retry import RetryPolicy
 from fsspec_osspresigned.emulator import Emulator, Fault
-from fsspec_osspresigned.engine import engine
 from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
@@ -666,26 +665,6 @@ def test_after_finish(oss):
         one.finish()
     assert stored(oss) == b"x"
     assert actions(oss) == ["PutObject"]
-
-
-def test_the_engine_stays_while_an_upload_is_unfinished(oss, monkeypatch):
-    """An upload goes on, or is discarded, after a pause in which no thread was needed."""
-    monkeypatch.setattr(engine, "IDLE", 0.05)
-    monkeypatch.setattr(engine, "_IDLE_CHECK_INTERVAL", 0.05)
-    begun = [PlainUpload(make(oss), Target(path=PATH)) for _ in range(2)]
-    for one in begun:
-        for _ in range(2):
-            one.add(MemoryBody.of(bytes(MIN_PART)))
-        run(one.mode.wait)
-    first = engine.current()
-    time.sleep(0.3)
-    assert engine.current() is first
-    begun[0].add(MemoryBody.of(b"x"))
-    begun[0].finish()
-    begun[1].discard()
-    assert stored(oss) == bytes(2 * MIN_PART) + b"x"
-    assert not oss.uploads(BUCKET)
-    wait_until(lambda: engine.current() is not first)
 
 
 def test_a_failure_cancels_the_other_parts(oss):

@@ -16,7 +16,7 @@ from typing import Any, TypeAlias
 
 import click
 
-from ...engine.engine import blocking, run
+from ...engine.engine import run, waiting
 from ...engine.scope import Scope
 from ...filesystem.destinations import Destination
 from ...filesystem.filesystem import OSSPresignedFileSystem
@@ -554,7 +554,7 @@ def _carry_out(
                 child.set_size(0)
 
     async def call(job: Destination) -> None:
-        await blocking(work, job)
+        await waiting(work, job)
 
     width = filesystem.client.options.connections
     scope: Scope[Destination, None] = Scope(

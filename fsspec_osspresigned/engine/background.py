@@ -1,0 +1,75 @@
+"""A thread for functions of the program for which no thread waits, such as log handlers."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from collections.abc import Callable
+from contextlib import suppress
+
+from ..compat import after_fork_in_child
+
+_MOST = 10_000  # functions that wait; more are dropped, because one of them blocks
+_POLL_INTERVAL = 0.02  # seconds
+
+
+class _Background:
+    def __init__(self) -> None:
+        self._functions: queue.SimpleQueue[Callable[[], object]] = queue.SimpleQueue()
+        self._has_thread = False
+        self._called = self._put = 0
+
+    def put(self, function: Callable[[], object]) -> None:
+        if self._functions.qsize() >= _MOST:
+            return
+        self._put += 1
+        self._functions.put(function)
+        if not self._has_thread:
+            with suppress(RuntimeError):  # none can be started: ``finish`` calls it
+                threading.Thread(
+                    target=self._main, name="osspresigned-log", daemon=True
+                ).start()
+                self._has_thread = True
+
+    def _main(self) -> None:
+        while True:
+            self._call(self._functions.get())
+
+    def _call(self, function: Callable[[], object]) -> None:
+        with suppress(Exception):  # of a handler: no caller could get it
+            function()
+        self._called += 1
+
+    def finish(self, seconds: float) -> None:
+        if not self._has_thread:
+            with suppress(queue.Empty):
+                while True:
+                    self._call(self._functions.get_nowait())
+        end = time.monotonic() + seconds
+        while self._called < self._put and time.monotonic() < end:
+            time.sleep(_POLL_INTERVAL)
+
+
+_background = _Background()
+
+
+def put(function: Callable[[], object]) -> None:
+    """Let the thread call *function*, after those that were put before; never wait.
+
+    Only the engine's thread may call it. An exception of *function* is ignored.
+    """
+    _background.put(function)
+
+
+def finish(seconds: float) -> None:
+    """Wait until all functions were called, at most *seconds*."""
+    _background.finish(seconds)
+
+
+def _begin_anew() -> None:
+    global _background  # noqa: PLW0603 - one for each process
+    _background = _Background()
+
+
+after_fork_in_child(_begin_anew)
