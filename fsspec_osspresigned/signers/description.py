@@ -17,7 +17,7 @@ from attrs import Factory, field, fields_dict, frozen, validators
 from ..errors import ConfigurationError
 from ..model import MIN_PART
 from ..url_checks import url_problem
-from .templates import names_in
+from .templates import lists_in, names_in
 
 SUFFIX = ".toml"
 _METHODS = ("get", "post", "put", "delete")
@@ -28,6 +28,8 @@ _NAMES = frozenset(
         *("upload_id", "count", "number", "numbers", "etag", "bare_etag"),
     )
 )
+# Names that differ for each part, so a list in JSON can be repeated for each.
+_OF_PART = frozenset(("number", "etag", "bare_etag"))
 # Calls, and the members that each may have besides method, query and json.
 _SIGNED = ("url", "headers", "lifetime", "key")
 _CALLS: Mapping[str, Collection[str]] = {
@@ -282,7 +284,19 @@ def _inconsistencies(read: Description) -> Iterator[str]:
             yield problem
     for name in sorted(_NAMES & {*read.segments}):
         yield f"segments has {name!r}, which means something else"
+    yield from _unfilled_lists(read)
     yield from _unknown_names(read)
+
+
+def _unfilled_lists(read: Description) -> Iterator[str]:
+    for table in _CALLS:
+        call: Call | None = getattr(read, table)
+        for place, template in lists_in(call and call.json, f"{table}.json"):
+            if table not in ("finish", "single_finish"):
+                yield f"{place} is a list, which only finish and single_finish can have"
+            elif _OF_PART.isdisjoint(names_in(template)):
+                names = "{number}, {etag} or {bare_etag}"
+                yield f"{place} is a list without {names}, which differ for each part"
 
 
 def _unknown_names(read: Description) -> Iterator[str]:

@@ -31,6 +31,16 @@ def names_in(template: Any) -> Iterator[str]:
             yield from names_in(item)
 
 
+def lists_in(template: Any, place: str) -> Iterator[tuple[str, list[Any]]]:
+    """Yield each list in the JSON *template*, with its place, a dotted name."""
+    if isinstance(template, list):
+        yield place, template
+        template = dict(enumerate(template))
+    if isinstance(template, Mapping):
+        for name, item in template.items():
+            yield from lists_in(item, f"{place}.{name}")
+
+
 def filled(template: str, values: Values) -> str:
     return _HOLE.sub(lambda match: str(_value(match, values)), template)
 
