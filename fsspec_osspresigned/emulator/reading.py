@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from email.utils import parsedate_to_datetime
 
-from ..model import STORAGE_CLASS
+from ..model import OBJECT_ACL, STORAGE_CLASS
 from .context import (
     HTTP_PROPERTIES,
+    OWNER,
     CallContext,
     check_traffic_limit,
     checksums,
@@ -21,6 +22,7 @@ from .messages import (
     invalid_argument,
     quoted,
     refused,
+    xml_reply,
 )
 from .store import APPENDABLE, NEXT_POSITION, StoredObject
 
@@ -68,6 +70,12 @@ async def get_object_meta(context: CallContext) -> EmulatorReply:
         },
         length=stored.size if context.call.method == "HEAD" else None,
     )
+
+
+async def get_object_acl(context: CallContext) -> EmulatorReply:
+    acl = context.find_object().headers.get(OBJECT_ACL, "default")
+    content = {"Owner": OWNER, "AccessControlList": {"Grant": acl}}
+    return xml_reply("AccessControlPolicy", content)
 
 
 def check_readable(stored: StoredObject) -> None:

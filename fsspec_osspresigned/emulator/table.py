@@ -40,6 +40,7 @@ _OTHERS: Mapping[str, tuple[str, Handler]] = {
     "GetBucketAcl": ("GET Bucket acl", listing.get_bucket_acl),
     "DeleteMultipleObjects": ("POST Bucket delete", writing.delete_multiple_objects),
     "GetObjectMeta": ("GET,HEAD Object objectMeta", reading.get_object_meta),
+    "GetObjectAcl": ("GET Object acl", reading.get_object_acl),
     "AppendObject": ("POST Object append", writing.append_object),
 }
 HANDLERS: Mapping[str, Handler] = {

@@ -42,6 +42,7 @@ class Expected:
     ec: str | None = None  # EC in the error document, or ``x-oss-ec``
     # Name -> value of headers that must be present; None accepts any value.
     headers: Mapping[str, str | None] = field(factory=dict)
+    exact: bool = False  # letter case of values counts
     holds: tuple[str, ...] = ()  # texts that the body must contain
 
     @property
@@ -55,10 +56,11 @@ class Expected:
             ("EC", self.ec, _ec(reply, error)),
         ]
         pairs += [(n, v, reply.headers.get(n)) for n, v in self.headers.items()]
+        as_compared = str if self.exact else str.lower
         texts = [
             f"{what} is {name(seen or '') or 'another'}, not {expected}"
             for what, expected, seen in pairs
-            if expected is not None and seen and expected.lower() != seen.lower()
+            if expected and seen and as_compared(expected) != as_compared(seen)
         ]
         needed = {what for what, expected, _ in pairs if expected is not None}
         needed |= self.headers.keys()
