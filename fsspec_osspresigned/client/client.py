@@ -230,8 +230,7 @@ class Client:
         probes = breaker.is_open and await breaker.enter(operation.path)
         error: BaseException | None = None
         try:
-            is_named = self.signer.names_objects  # so nothing is replaced
-            if FORBID_OVERWRITE in operation.optional_headers and not is_named:
+            if FORBID_OVERWRITE in operation.optional_headers:
                 self._check_lock(operation, signed)
             if is_of_s3(signed.url):
                 signed = await self._with_checksums(operation, signed, body)

@@ -280,6 +280,8 @@ def from_reply(
         reason = reason or Refused.MISMATCH
     if signed and case.code == "FileAlreadyExists":
         advice = _advice_to_keep(operation, signed) or advice
+    if case.code == "MissingRequiredHeader":
+        advice = _advice_to_add(name(document.get("HeaderName", "")))
     explanation = None
     if reason is Refused.MISMATCH and signed is not None and signed.form is None:
         explanation = _mismatch(compare(document, signed, operation, hide), case, hide)
@@ -287,7 +289,10 @@ def from_reply(
         explanation = case.explain(reason, hide)
     request_id = hide(mark(reply.request_id or document.get("RequestId", "")))
     message = clean(hide(document.get("Message", ""))).rstrip(".")
-    text = f"{operation.action} was refused with HTTP {reply.status}"
+    # What a server of uploads carries out may be another call.
+    is_sent = signed is None or signed.carry_out is None
+    text = str(operation.action) if is_sent else "the call"
+    text += f" was refused with HTTP {reply.status}"
     text += f" {case.code}" if case.code else ""
     text += (f" ({message})" if message else "") + f": {explanation or advice}"
     marked = [f"EC {case.ec}"] if case.ec else []
@@ -310,6 +315,12 @@ def _advice_to_keep(operation: Operation, signed: SignedRequest) -> str:
     if not forbids_overwrite(signed):
         return "it may not be replaced, or a directory has its name: use another key"
     return _HIDDEN_OBJECT if FORBID_OVERWRITE in operation.optional_headers else ""
+
+
+def _advice_to_add(header: str) -> str:
+    if header == "x-ms-blob-type":  # Azure Blob Storage
+        return f"give headers= with {header}: BlockBlob"
+    return f"give headers= with {header or 'the header'} that the store requires"
 
 
 def forbids_overwrite(signed: SignedRequest) -> bool:

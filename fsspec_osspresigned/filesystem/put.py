@@ -92,7 +92,11 @@ class PutCall:
         """Combine the options *given* in the call with those of the filesystem."""
         options = ObjectOptions.from_call(client.options, given)
         check_choice("mode", mode, ("overwrite", "create"))
-        return cls(client, options, mode == "create", transaction)
+        create = mode == "create"
+        if client.signer.names_objects:  # each upload gets a new name: nothing to forbid
+            options = ObjectOptions(evolve(options.options, overwrite=True))
+            create = False
+        return cls(client, options, create, transaction)
 
     def target(self, path: str) -> Target:
         """Return the object *path* with the headers to send; sends nothing."""

@@ -34,7 +34,7 @@ from ..model import (
     Reply,
     SignedRequest,
 )
-from .base import Grant, Outcome, Signer, all_signed, check_signed
+from .base import Grant, Outcome, Signer, all_signed
 from .http import SignerExchange, TokenSource
 from .wire_protocol import URLBinding, clean, signer_error
 
@@ -331,15 +331,17 @@ class BrokerSigner(Signer):
         wanted = {**operation.final_headers, **operation.headers}
         upload = self._upload(operation) if operation.upload_id else None
         names = self._broker.fulfilled(operation, upload)
+        if refused := [n for n in wanted if n.lower() not in names]:
+            text = f"{operation}: the server of uploads at {self._broker.host}"
+            text += f" cannot set {', '.join(refused)}: leave it out"
+            raise NotSignedError(text, path=operation.path, action=operation.action)
         headers = {**operation.optional_headers, **wanted}
-        signed = SignedRequest(
+        return SignedRequest(
             method=operation.action.method,
             url=f"https://{self._broker.host}/",
             headers={n: v for n, v in headers.items() if n.lower() in names},
             carry_out=carry_out,
         )
-        check_signed(evolve(operation, headers=wanted), signed)
-        return signed
 
     def _open(self, operation: Operation, _: bytes) -> Reply:
         upload = self._broker.open(operation)

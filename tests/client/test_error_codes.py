@@ -504,6 +504,20 @@ def test_endpoint_that_is_closed_is_known_by_its_number():
     assert isinstance(found, ValueError)
 
 
+@pytest.mark.parametrize(
+    ("header", "advice"),
+    [
+        ("x-ms-blob-type", "headers= with x-ms-blob-type: BlockBlob"),
+        ("x-ms-other", "headers= with x-ms-other"),
+        ("a b", "headers= with the header"),
+    ],
+)
+def test_a_header_that_azure_requires_is_named(header, advice):
+    """The refusal says which header is missing, and where to give it."""
+    reply = refused("MissingRequiredHeader", status=400, HeaderName=header)
+    assert advice in str(error(reply))
+
+
 def test_directory_in_the_way_of_an_object():
     """FileAlreadyExists without forbid-overwrite is no matter of overwriting."""
     reply = refused("FileAlreadyExists", status=409)

@@ -251,6 +251,18 @@ def test_large_files_are_parts_at_companion(oss, companion):
     assert kinds == ["multipart", "batch", "complete"]
 
 
+@pytest.mark.parametrize("data", [b"picture", LARGE], ids=["form", "parts"])
+def test_a_server_that_names_objects_replaces_none(oss, companion, data):
+    """``overwrite=False`` and mode x are fulfilled: the same path is another object."""
+    fs = uppy(companion, overwrite=False)
+    receipts = [fs.pipe_file("a/b", data), fs.pipe_file("a/b", data, mode="create")]
+    with fs.open("a/b", "xb") as file:
+        file.write(data)
+    locations = {receipt.location for receipt in (*receipts, file.receipt)}
+    assert len(locations) == 3
+    assert all(stored(oss, location) == data for location in locations)
+
+
 def test_a_stream_of_unknown_length_is_stored(oss, companion):
     """A stream needs no length, and an exception publishes nothing."""
     fs = uppy(companion)
@@ -473,10 +485,10 @@ def test_an_existing_object_is_not_replaced_if_that_is_asked(oss, lakefs):
     """The last call itself refuses it, before the old object is replaced."""
     fs = repository(lakefs)
     fs.pipe_file("repo/main/a", b"old")
-    with pytest.raises(FileExistsError):
+    with pytest.raises(FileExistsError, match="the call was refused with HTTP 409"):
         fs.pipe_file("repo/main/a", b"new", overwrite=False)
     assert oss.objects("examplebucket")[lakefs.linked["repo/main/a"][0]] == b"old"
-    with pytest.raises(NotSignedError, match="forbid-overwrite"):
+    with pytest.raises(NotSignedError, match="cannot set x-oss-forbid-overwrite"):
         fs.pipe_file("repo/main/large", LARGE, overwrite=False)
 
 
