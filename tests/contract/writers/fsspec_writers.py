@@ -1,4 +1,4 @@
-"""The verbs of fsspec, its chains of filesystems, and what imitates DVC and kedro."""
+"""The verbs of fsspec, its chains of filesystems, and what imitates kedro."""
 
 from __future__ import annotations
 
@@ -494,8 +494,8 @@ def kedro_versions(w: World) -> None:
     assert [name.split("/")[-2] for name in found] == ["2026-01-01", "2026-01-02"]
 
 
-@tools("`put_file(callback=, max_concurrency=)` as DVC does", "o/1", "o/2", "o/3")
-def dvc_like(w: World) -> None:
+@tools("`put_file(callback=, max_concurrency=)` in threads", "o/1", "o/2", "o/3")
+def put_in_threads(w: World) -> None:
     fs = w.fs
     more = {"max_concurrency": 2} if hasattr(fs, "max_concurrency") else {}
     done: list[int] = []
@@ -515,8 +515,8 @@ def dvc_like(w: World) -> None:
     assert done == [len(BIG)] * 3
 
 
-@tools("`open` and `copyfileobj` by blocks, as DVC streams", "o/1")
-def dvc_stream(w: World) -> None:
+@tools("`open` and `copyfileobj` by blocks", "o/1")
+def copy_blocks(w: World) -> None:
     import shutil
 
     with w.fs.open(w.path("o/1"), "wb") as file:

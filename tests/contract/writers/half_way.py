@@ -23,7 +23,7 @@ CACHED = frozenset(
 # They give the filesystem values and files that are complete.
 WHOLE = frozenset(
     {
-        *("asyn_wrapper_pipe", "transaction_pipe_put", "dvc_like"),
+        *("asyn_wrapper_pipe", "transaction_pipe_put", "put_in_threads"),
         *("dask_array_to_zarr", "dask_array_to_zarr_overwrite"),
         *("generic_cp", "generic_pipe", "generic_rsync", "generic_rsync_always"),
         *("generic_rsync_delete", "generic_rsync_opts", "generic_rsync_swallows"),
