@@ -26,7 +26,7 @@ MAX_MAP = 512 * MIB  # bytes of a URL map, some 500,000 objects
 MAX_PARTS = 10_000
 
 # Defaults in bytes: of a part at most, of a part of a large file, and of a file that is
-# sent in one piece (docs/measurements.md has the curves).
+# sent in one piece (docs/measurements.md has the reasons).
 LARGEST_PART = 8 * MIB
 LARGEST_FILE_PART = 32 * MIB
 THRESHOLD = 8 * MIB

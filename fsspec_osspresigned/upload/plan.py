@@ -42,7 +42,7 @@ _SMALL_PARTS = 2_000
 # connections, two in a large file. A resumed upload must have the same parts, so
 # `max_concurrency` does not count.
 _CONNECTIONS = 16
-# For plans on a known link; fitted to the curves of docs/measurements.md.
+# For plans on a known link; fitted to uploads of 1 MiB to 10 GiB (docs/measurements.md).
 _PART_SIZES = tuple(MIB << power for power in range(7))
 _PART_COST = 0.0008  # seconds for each part
 _NEARLY = 1.1  # factor of the shortest time that a plan with fewer requests may take

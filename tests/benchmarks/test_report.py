@@ -579,26 +579,6 @@ def test_figures_of_the_pages_are_those_of_the_results():
         assert text == report.filled(text, texts, page)
 
 
-def test_page_quotes_the_record_of_the_engine():
-    """The page compares the engines by the figures of decision 17."""
-    docs = report.ROOT / "docs"
-    record = (docs / "decisions" / "0017-one-engine.md").read_text("utf-8")
-    rows = re.findall(
-        r"^\| (.*?) \| [\d.]+ m?s \| .* \| ([\d.]+) \|$", record, re.MULTILINE
-    )
-    ratios = {work: float(ratio) for work, ratio in rows}
-    page = (docs / "performance.md").read_text("utf-8")
-    wide = ratios.pop("the same at 20 ms, 128 in flight (wall time)")
-    narrow = ratios.pop("the same at 20 ms, 32 in flight (wall time)")
-    assert 0.97 < narrow < 1.03
-    assert (
-        f"equal with 32 requests in flight at 20 ms, {wide} times the time with 128"
-        in page
-    )
-    least, most = min(ratios.values()), max(ratios.values())
-    assert f"{least:.1f} to {most:.1f} times" in page
-
-
 def test_plots_are_svg_on_white_ground_and_the_same_each_time(tmp_path, results):
     """A picture changes in the history only if its figures do."""
     pytest.importorskip("matplotlib")
