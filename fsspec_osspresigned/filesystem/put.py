@@ -93,7 +93,7 @@ class PutCall:
         options = ObjectOptions.from_call(client.options, given)
         check_choice("mode", mode, ("overwrite", "create"))
         create = mode == "create"
-        if client.signer.names_objects:  # each upload gets a new name: nothing to forbid
+        if client.signer.names_objects:  # so nothing is replaced
             options = ObjectOptions(evolve(options.options, overwrite=True))
             create = False
         return cls(client, options, create, transaction)

@@ -683,7 +683,10 @@ def test_urls_that_lead_elsewhere_are_refused(oss, tmp_path, monkeypatch, url, m
         ("base = '/x'", "needs one of the tables"),
         ("[open]\npost = '/'", "open needs the table finish"),
         ("token = 'env:X'\n[single]\nget = '/'", "token needs url and hosts"),
-        ("[single]\nget = '/'\njson.a = {b = ['c']}", "single.json.a.b is a list, which only"),
+        (
+            "[single]\nget = '/'\njson.a = {b = ['c']}",
+            "single.json.a.b is a list, which only",
+        ),
         (
             "[open]\npost = '/'\nurls = '/u'\n[finish]\npost = '/'\njson.a = ['{size}']",
             "finish.json.a is a list without {number}",
