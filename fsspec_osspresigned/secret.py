@@ -6,18 +6,23 @@ import hashlib
 import os
 import re
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
 from .errors import ConfigurationError
 from .units import KIB
 
-# Compiled by their first use: most processes have nothing to blank out.
+# Compiled by their first use: most processes have nothing to blank out. A name stands in
+# a query, a header, JSON (also in a string of JSON), or in a tag of XML.
 _SENSITIVE = r"""(?ix)
-    \b( (?:x-(?:oss|amz)-)?(?:signature|security-token|credential)
-      | ossaccesskeyid | awsaccesskeyid | accesskeyid | sig
+    (?<![a-z0-9])
+    ( (?:x-(?:oss|amz)-)?
+      (?:signature(?:provided)?|(?:security|session)-?token|credential)
+    | ossaccesskeyid | awsaccesskeyid | access[-_]?key[-_]?(?:id|secret)
+    | secret[-_]?access[-_]?key | sig
     )
-    (\s*[=:]\s*|%3D)
+    ((?:\\*["'])?\s*[=:]\s*(?:\\*["'])?|%3D|>)
     [^\s&"'<>;,)]+ """
 _BEARER = r"(?i)\b(bearer|basic)\s+(?!tokens?\b)[a-z0-9._~+/=-]+"
 
@@ -118,6 +123,27 @@ def redact(text: str) -> str:
     """
     text = re.sub(_SENSITIVE, lambda m: f"{m[1]}{m[2]}<hidden>", text)
     return re.sub(_BEARER, lambda m: f"{m[1]} <hidden>", text)
+
+
+def without(data: bytes, secret: Secret) -> bytes:
+    """Return *data* with *secret* blanked out.
+
+    A program that repeats the secret may have escaped any of its characters, as JSON or
+    URLs do, once or more. Another encoding of it is another secret.
+    """
+    return _forms(secret).sub(b"<hidden>", data)
+
+
+@lru_cache(maxsize=16)  # the longest token takes 0.2 s
+def _forms(secret: Secret) -> re.Pattern[bytes]:
+    # Each alternative begins with a character of its own, so that a search is fast.
+    pattern = ""
+    for byte in secret.reveal().encode():
+        char = "[ +]" if chr(byte) == " " else re.escape(chr(byte))
+        code = re.sub("[a-f]", lambda m: f"[{m[0]}{m[0].upper()}]", f"{byte:02x}")
+        escaped = rf"\\\\{{0,3}}(?:{char}|u00{code})"
+        pattern += rf"(?:{char}|{escaped}|%(?:25){{0,2}}{code})"
+    return re.compile(pattern.encode("latin-1"))
 
 
 # Options of others may choose a reference, and must not send keys of OSS as a token.

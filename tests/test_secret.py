@@ -76,6 +76,13 @@ def test_shown(url, shown):
         "accessKeyId = TOPSECRET",
         "Authorization: Bearer TOPSECRET",
         "basic TOPSECRET==",
+        '{"signature": "TOPSECRET"}',
+        '{"x-oss-security-token":"TOPSECRET"}',
+        r"{\"sessionToken\": \"TOPSECRET\"}",
+        "{'AccessKeySecret': 'TOPSECRET'}",
+        "<SignatureProvided>TOPSECRET=</SignatureProvided>",
+        "<OSSAccessKeyId>TOPSECRET</OSSAccessKeyId>",
+        "AWS_SECRET_ACCESS_KEY=TOPSECRET",
     ],
 )
 def test_redact(text):
@@ -89,7 +96,15 @@ def test_redact_leaves_the_rest():
     text = "no signature was sent for b/k?partNumber=3"
     assert redact(text) == text
     assert redact("no valid bearer token") == "no valid bearer token"
+    document = "<Code>SignatureDoesNotMatch</Code><Message>signature</Message>"
+    assert redact(document) == document
     assert redact("bearer token8") == "bearer <hidden>"
+
+
+def test_redact_is_linear():
+    """Text that almost is a secret does not hold up a message."""
+    for text in ('signature"', "signature\\", "signature ", "signature=\"'"):
+        assert redact(text * 20_000 + " " * 200_000)
 
 
 def test_form_values_hide_as_secrets_do():

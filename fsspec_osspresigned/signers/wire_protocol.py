@@ -23,7 +23,7 @@ from ..errors import (
     TooLargeError,
 )
 from ..model import THRESHOLD, Action, Operation, Reply
-from ..secret import Secret, redact
+from ..secret import Secret, redact, without
 from ..signing.canonical import OWN_PARAMETERS
 from ..units import MIB, shown_bytes
 from ..url_checks import (
@@ -101,11 +101,26 @@ def bearer(token: Secret | None) -> dict[str, str]:
 
 
 def without_token(reply: Reply, token: Secret | None) -> Reply:
-    """Return *reply* with *token* hidden in its body, because a server may repeat it."""
+    """Return *reply* with *token* hidden in its body, because a server may repeat it.
+
+    Of a pair, the password alone is hidden only in a reply with an error, because it may
+    be a word that URLs have, too.
+    """
+    body = reply.body
+    for form in _repeated(token, is_good=reply.is_good):
+        body = without(body, form)
+    return evolve(reply, body=body)
+
+
+def _repeated(token: Secret | None, *, is_good: bool) -> Iterator[Secret]:
     if token is None:
-        return reply
-    hidden = reply.body.replace(token.reveal().encode(), b"<hidden>")
-    return evolve(reply, body=hidden)
+        return
+    yield token
+    if ":" in token.reveal():
+        yield Secret(b64encode(token.reveal().encode()).decode().rstrip("="))
+        password = Secret(token.reveal().partition(":")[2])
+        if password.reveal() and not is_good:
+            yield password
 
 
 @frozen(kw_only=True)
