@@ -16,7 +16,7 @@ MAX_HEADERS = 8 * KIB
 
 # Percent escapes must be whole; "#" would cut the URL, a blank would split the request.
 _URL = re.compile(
-    r"""(?x) [Hh][Tt][Tt][Pp][Ss]?://
+    r"""(?x) https?://
     ( (?: \[[0-9A-Fa-f:.]+\] | [A-Za-z0-9._~-]+ ) (?: :[0-9]{1,5} )?+ )
     (?: [/?] [!"$&-~]*+ (?: %[0-9A-Fa-f]{2} [!"$&-~]*+ )*+ )?+ """
 )
@@ -72,6 +72,8 @@ def url_problem(url: str) -> str | None:
     scheme, colon, rest = url.partition("://")
     if not colon or scheme.lower() not in ("http", "https"):
         return "is not an absolute http or https URL"
+    if not scheme.islower():  # everybody reads these alike
+        return f"has a scheme in capitals: write {scheme.lower()}://"
     if not url.isascii() or not url.isprintable() or " " in url:
         return "holds a blank, a control character or a character outside ASCII"
     if "#" in url:
@@ -146,11 +148,11 @@ def own_header_problem(
 
 @lru_cache(maxsize=64)
 def is_loopback(host: str) -> bool:
-    """Return whether the name or address *host* stands for this machine."""
+    """Return whether the name or address *host* stands for this machine everywhere."""
     host = host.lower().strip("[]")
-    if f".{host}".endswith(".localhost"):
-        return True
-    return is_address(host) and ipaddress.ip_address(host).is_loopback
+    return host == "localhost" or (
+        is_address(host) and ipaddress.ip_address(host).is_loopback
+    )
 
 
 def http_problem(url: str, *, allow_http: bool, local: bool) -> str | None:
@@ -160,12 +162,25 @@ def http_problem(url: str, *, allow_http: bool, local: bool) -> str | None:
     from this machine, so that it may lead to this machine over http.
     """
     parts = urlsplit(url)
-    if parts.scheme.lower() == "https":
+    if parts.scheme == "https":
         return None
-    if is_loopback(parts.hostname or ""):
+    host = parts.hostname or ""
+    if is_loopback(host) or host.endswith(".localhost"):  # libcurl asks no DNS for it
         problem = "leads to this machine over http, but comes from another machine"
         return None if local else problem
     return None if allow_http else "is plain http: use https, or allow_http=True"
+
+
+def service_problem(url: str, *, allow_http: bool) -> str | None:
+    """Return why *url* must not be that of a service, which may get a token, or None.
+
+    *allow_http* permits plain http to other machines.
+    """
+    problem = url_problem(url) or http_problem(url, allow_http=allow_http, local=True)
+    host = urlsplit(url).hostname or "" if problem is None else ""
+    if not host.endswith(".localhost") or allow_http or url.startswith("https:"):
+        return problem
+    return "has a name that DNS may lead to another machine: write localhost or https"
 
 
 def decoded_path(url: str, errors: str = "strict") -> str:

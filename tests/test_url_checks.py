@@ -12,6 +12,7 @@ from fsspec_osspresigned.url_checks import (
     is_loopback,
     object_of,
     own_header_problem,
+    service_problem,
     url_problem,
 )
 
@@ -21,7 +22,7 @@ from fsspec_osspresigned.url_checks import (
     [
         "https://b.oss-cn-hangzhou.aliyuncs.com/k?Signature=a%2B",
         "http://127.0.0.1:9000/b/k",
-        "HTTP://[::1]:9/b",
+        "http://[::1]:9/b",
         "https://h",
         "https://h?a:b:c",
         "https://h/@{}|\\^'\"<>~/.././/",
@@ -37,6 +38,7 @@ def test_good_urls_pass(url):
     [
         ("ftp://x", "absolute http or https"),
         ("k?Signature=x", "absolute http or https"),
+        ("HTTPS://h/", "in capitals: write https://"),
         ("https://a@b/", "user information"),
         ("https://a:b@c:1/x", "user information"),
         ("https://a/ b", "a blank"),
@@ -110,8 +112,27 @@ def test_own_headers_must_be_signed_and_true(headers, signed, problem):
 
 def test_loopback_is_this_machine_only():
     """Names and addresses of this machine, and no other."""
-    assert all(map(is_loopback, ["localhost", "b.localhost", "127.9.9.9", "[::1]"]))
+    assert all(map(is_loopback, ["localhost", "127.9.9.9", "[::1]"]))
     assert not any(map(is_loopback, ["10.0.0.1", "example.com", "localhost.com"]))
+
+
+@pytest.mark.parametrize(
+    ("url", "allow_http", "fine"),
+    [
+        ("http://b.localhost:9/", False, False),
+        ("http://b.localhost:9/", True, True),
+        ("https://b.localhost/", False, True),
+        ("http://localhost:9/", False, True),
+        ("https://h/ ", True, False),
+    ],
+)
+def test_a_name_below_localhost_is_no_service(url, allow_http, fine):
+    """A resolver may ask DNS where it is, and the token would go there in clear text.
+
+    URLs of stores may have such names, which libcurl leads to this machine.
+    """
+    assert (service_problem(url, allow_http=allow_http) is None) is fine
+    assert http_problem("http://b.localhost:9/", allow_http=False, local=True) is None
 
 
 @pytest.mark.parametrize(

@@ -29,7 +29,7 @@ from ..engine.logs import Logger, route_records
 from ..errors import ConfigurationError, NetworkError, NetworkTimeoutError, SignerError
 from ..model import Reply
 from ..secret import Secret, SecretURL
-from ..url_checks import http_problem, url_problem
+from ..url_checks import service_problem
 from .handle import USER_AGENT, ProxyError, find_route
 from .transfer import MAX_ERROR, hint, said
 
@@ -187,9 +187,7 @@ class JSONService:
             NetworkError, NetworkTimeoutError: no complete reply arrived in time.
             SignerError: the reply is longer than *limit* bytes.
         """
-        if problem := url_problem(url.reveal()) or http_problem(
-            url.reveal(), allow_http=self._allow_http, local=True
-        ):
+        if problem := service_problem(url.reveal(), allow_http=self._allow_http):
             raise ConfigurationError(f"the URL to send to {problem}")
         shown = url.reveal().partition("?")[0]
         call = _TimedCall(Secret(url.reveal()[len(shown) :]), self._seconds)

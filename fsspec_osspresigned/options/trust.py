@@ -78,37 +78,15 @@ def _problems(options: Options, trusted: set[str | None]) -> Iterator[str]:
     if signer == "keys":
         yield from _endpoint_problems(options, trusted)
     if isinstance(options.broker, str) and options.broker not in trusted:
-        yield from _broker_problems(options, trusted)
+        from ..signers.description import is_path, spelled  # noqa: PLC0415 - only for brokers
 
-
-def _broker_problems(options: Options, trusted: set[str | None]) -> Iterator[str]:
-    """Yield why the broker must not be used.
-
-    It may import code or read a file, or send a token of the environment to a host that
-    its description does not name.
-    """
-    from ..signers.description import is_path, load, spelled  # noqa: PLC0415 - only for brokers
-
-    place, url = spelled(options.broker)
-    if is_path(place) or ":" in place:
-        if place not in trusted:
+        place, _ = spelled(options.broker)
+        if (is_path(place) or ":" in place) and place not in trusted:
             what = "read a description" if is_path(place) else "import code"
             yield (
                 f"broker={_shown(place)} would {what}, and options may be those of "
                 f"others: set {VARIABLE}={_shown(place)}"
             )
-        return
-    description = load(place)
-    if description.token is None or options.signer_token is not None or url is None:
-        return
-    parts = urlsplit(url)
-    name = parts.hostname or ""
-    is_known = parts.scheme == "https" and name in description.hosts
-    if not (is_known or is_loopback(name)):
-        yield (
-            f"broker={_shown(options.broker)} would send {description.token} to {name}, "
-            f"and options may be those of others: set {VARIABLE}={_shown(options.broker)}"
-        )
 
 
 def _endpoint_problems(options: Options, trusted: set[str | None]) -> Iterator[str]:

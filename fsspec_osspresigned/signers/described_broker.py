@@ -26,7 +26,7 @@ from ..model import (
 )
 from ..secret import SecretURL
 from ..units import MIB
-from ..url_checks import http_problem
+from ..url_checks import is_loopback, service_problem
 from .base import Grant, MultipartGrant
 from .bound import bound_request, type_of
 from .broker import (
@@ -79,8 +79,7 @@ class DescribedBroker(Broker):
 
     def __init__(self, description: Description, context: BrokerContext) -> None:
         self._base = base_url(description, context.url)
-        problem = http_problem(self._base, allow_http=context.allow_http, local=True)
-        if problem:
+        if problem := service_problem(self._base, allow_http=context.allow_http):
             raise ConfigurationError(f"the URL of the broker {problem}")
         _check_options(description, context.options)
         self._context, self._description = context, description
@@ -89,7 +88,8 @@ class DescribedBroker(Broker):
         self._keys: dict[
             str, str
         ] = {}  # path -> key of its upload in parts at the server
-        self.host = urlsplit(self._base).netloc
+        self._origin = urlsplit(self._base)[:2]
+        self.host = self._origin[1]
         self.names_objects = description.names_objects
         self.notice, self.resumes = description.notice, description.resumes
         sign = description.sign
@@ -315,6 +315,8 @@ class DescribedBroker(Broker):
         """
         call: Call = getattr(self._description, table)
         url = SecretURL(self._base + filled_url(call.path, call.query, values))
+        if urlsplit(url.reveal())[:2] != self._origin:
+            raise ConfigurationError(f"the call {table!r} would leave {self.host}")
         body = b""
         if call.json is not None:
             body = json.dumps(filled_json(call.json, values)).encode()
@@ -392,6 +394,25 @@ def _check_options(description: Description, given: Mapping[str, str]) -> None:
         raise ConfigurationError(problems)
 
 
+def _own_token(description: Description, given: str | None) -> str:
+    """Return the reference to the token that *description* names.
+
+    *given* is the user's URL of the server. Raises ConfigurationError if the token is for
+    other hosts; this machine may have it.
+    """
+    parts, token = urlsplit(base_url(description, given)), str(description.token)
+    name = parts.hostname or ""
+    is_known = parts.scheme == "https" and name in description.hosts
+    if not (is_known or is_loopback(name)):
+        hosts = ", ".join(description.hosts)
+        msg = (
+            f"broker={description.name!r} sends {token} only to {hosts}, by https: for "
+            f"{name}, give signer_token="
+        )
+        raise ConfigurationError(msg)
+    return token
+
+
 def broker_signer(options: Any, _: object) -> BrokerSigner:
     """Return the signer for the options ``broker`` and ``broker_options``."""
     given = options.broker
@@ -401,8 +422,8 @@ def broker_signer(options: Any, _: object) -> BrokerSigner:
     explains = callable(given) or is_function(place)
     description = None if explains else load(place)
     reference, is_own = options.signer_token, False
-    if reference is None and description is not None:
-        reference, is_own = description.token, True
+    if reference is None and description is not None and description.token:
+        reference, is_own = _own_token(description, url), True
     context = BrokerContext(
         url=url,
         options=options.broker_options,

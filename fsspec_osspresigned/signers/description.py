@@ -105,7 +105,7 @@ class Description:
     url: str | None = _member()  # of the server, unless the user gives another
     hosts: Sequence[str] = _member(
         _TEXTS, Factory(list)
-    )  # may get the token of the environment
+    )  # the only ones that get *token*
     base: str = _member(default="")  # path below which the calls are
     token: str | None = _member()  # env:NAME, if the user gives none
     segments: Sequence[str] = _member(
@@ -201,9 +201,10 @@ def base_url(description: Description, given: str | None) -> str:
         name = description.name
         msg = f"broker={name!r} needs the server's URL: write '{name}+https://...'"
         raise ConfigurationError(msg)
+    url = url.rstrip("/") + description.base
     if problem := url_problem(url) or ("has a query" if "?" in url else None):
         raise ConfigurationError(f"the URL of the broker {problem}")
-    return url.rstrip("/") + description.base
+    return url
 
 
 def built_in_names() -> list[str]:
@@ -282,16 +283,21 @@ def _inconsistencies(read: Description) -> Iterator[str]:
     ):  # fmt: skip
         if not is_fine:
             yield problem
+    calls = {name: getattr(read, name) for name in _CALLS if getattr(read, name)}
+    paths = {f"{name}.{call.method.lower()}": call.path for name, call in calls.items()}
+    for place, path in {"base": read.base, **paths}.items():
+        # Anything else could name another host, or another port.
+        if path and not path.startswith("/"):
+            yield f"{place} = {path!r} must be empty or begin with '/'"
     for name in sorted(_NAMES & {*read.segments}):
         yield f"segments has {name!r}, which means something else"
-    yield from _unfilled_lists(read)
-    yield from _unknown_names(read)
+    yield from _unfilled_lists(calls)
+    yield from _unknown_names(read, calls)
 
 
-def _unfilled_lists(read: Description) -> Iterator[str]:
-    for table in _CALLS:
-        call: Call | None = getattr(read, table)
-        for place, template in lists_in(call and call.json, f"{table}.json"):
+def _unfilled_lists(calls: Mapping[str, Call]) -> Iterator[str]:
+    for table, call in calls.items():
+        for place, template in lists_in(call.json, f"{table}.json"):
             if table not in ("finish", "single_finish"):
                 yield f"{place} is a list, which only finish and single_finish can have"
             elif _OF_PART.isdisjoint(names_in(template)):
@@ -299,8 +305,7 @@ def _unfilled_lists(read: Description) -> Iterator[str]:
                 yield f"{place} is a list without {names}, which differ for each part"
 
 
-def _unknown_names(read: Description) -> Iterator[str]:
-    calls = {name: getattr(read, name) for name in _CALLS if getattr(read, name)}
+def _unknown_names(read: Description, calls: Mapping[str, Call]) -> Iterator[str]:
     saved = {name for call in calls.values() for name in call.save} | {"key", "id"}
     known = {*_NAMES, *read.segments, *read.option_names}
     known |= {f"upload.{name}" for name in saved}

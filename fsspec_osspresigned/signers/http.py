@@ -27,9 +27,8 @@ from ..units import KIB
 from ..url_checks import (
     as_read,
     header_problems,
-    http_problem,
     own_header_problem,
-    url_problem,
+    service_problem,
 )
 from . import wire_protocol
 from .base import Outcome, Signer, all_signed
@@ -130,10 +129,8 @@ class HTTPSigner(Signer):
         allow_http: bool = False,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        if problem := (
-            url_problem(url)
-            or http_problem(url, allow_http=allow_http, local=True)
-            or ("has a query: give the signer's base URL" if "?" in url else None)
+        if problem := service_problem(url, allow_http=allow_http) or (
+            "has a query: give the signer's base URL" if "?" in url else None
         ):
             raise ConfigurationError(f"signer={SecretURL(url).shown()!r} {problem}")
         self._url = SecretURL(f"{url.rstrip('/')}/v1/sign")

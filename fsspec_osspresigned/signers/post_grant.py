@@ -26,7 +26,7 @@ from ..errors import (
 from ..model import Action, Operation, Reply, SignedRequest
 from ..secret import SecretURL
 from ..units import shown_text
-from ..url_checks import http_problem, url_problem
+from ..url_checks import http_problem, service_problem
 from ..url_map.source import FileSource, load_file
 from .base import Grant, Signer
 from .http import SignerExchange, TokenSource, service_exchange, token_source
@@ -174,10 +174,7 @@ class FetchedGrant(RenewedGrant[HeldGrant]):
         self._url = SecretURL(url)
         del url
         text = self._url.reveal
-        problem = url_problem(text()) or http_problem(
-            text(), allow_http=allow_http, local=True
-        )
-        if problem:
+        if problem := service_problem(text(), allow_http=allow_http):
             raise ConfigurationError(f"grant={self._url.shown()!r} {problem}")
         self._host = urlsplit(text()).hostname or ""
         self._exchange = exchange

@@ -22,7 +22,7 @@ from fsspec_osspresigned.errors import (
     TooLargeError,
     URLExpiredError,
 )
-from fsspec_osspresigned.model import Action
+from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.secret import SecretURL
 from fsspec_osspresigned.signers.base import Grant
 from fsspec_osspresigned.signers.bound import bound_request
@@ -31,6 +31,8 @@ from fsspec_osspresigned.signers.broker import (
     BrokerContext,
     ServerRefusedError,
 )
+from fsspec_osspresigned.signers.described_broker import DescribedBroker
+from fsspec_osspresigned.signers.description import Call, Description
 from tests.upload_servers import (
     Companion,
     DashScope,
@@ -220,14 +222,29 @@ def test_a_refusal_hides_the_token(oss, dashscope, monkeypatch):
     assert "check signer_token=" in str(caught.value)
 
 
-def test_a_token_is_sent_only_where_its_owner_is(oss, dashscope):
-    """Options of others cannot send the token of the environment elsewhere."""
-    with pytest.raises(ConfigurationError, match="OSSPRESIGNED_TRUST"):
-        fsspec.filesystem(
-            "osspresigned",
-            broker="dashscope+https://elsewhere.example.com",
-            broker_options={"model": "m"},
-        )
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://elsewhere.example.com",
+        "https://dashscope.aliyuncs.com.example.com",
+        "http://dashscope.aliyuncs.com",
+        "http://x.localhost:9",
+    ],
+)
+def test_a_token_is_sent_only_where_its_owner_is(dashscope, monkeypatch, url):
+    """The token that a description names goes to its hosts only, also if all is trusted.
+
+    A token of the user goes to the user's URL.
+    """
+    options = {
+        "broker": f"dashscope+{url}",
+        "broker_options": {"model": "m"},
+        "allow_http": True,
+    }
+    monkeypatch.setenv("OSSPRESIGNED_TRUST", options["broker"])
+    with pytest.raises(ConfigurationError, match=r"for .*, give signer_token="):
+        fsspec.filesystem("osspresigned", **options)
+    fsspec.filesystem("osspresigned", **options, signer_token=lambda: "tok")
 
 
 # -- forms and parts --------------------------------------------------------------------------
@@ -691,6 +708,14 @@ def test_urls_that_lead_elsewhere_are_refused(oss, tmp_path, monkeypatch, url, m
             "[open]\npost = '/'\nurls = '/u'\n[finish]\npost = '/'\njson.a = ['{size}']",
             "finish.json.a is a list without {number}",
         ),
+            "base = '.evil.example'\n[single]\nget = '/'",
+            "base = '.evil.example' must be",
+        ),
+        ("base = ':9999'\n[single]\nget = '/'", "must be empty or begin with '/'"),
+        ("base = '/a?b'\n[single]\nget = '/'", "has a query"),
+        ("[single]\nget = '.evil.example/x'", "single.get = '.evil.example/x' must be"),
+        ("[single]\nget = '{+path}'", "must be empty or begin with '/'"),
+        ("[open]\npost = '/'\n[finish]\nput = '.{name}'", "finish.put = '.{name}'"),
         ("not toml", "is not valid TOML"),
     ],
 )
@@ -703,3 +728,19 @@ def test_what_is_wrong_in_a_description_is_named(
     monkeypatch.setenv("OSSPRESIGNED_TRUST", str(place))
     with pytest.raises(ConfigurationError, match=match):
         fsspec.filesystem("osspresigned", broker=f"{place}+https://x.example.com")
+
+
+@pytest.mark.parametrize("path", [".evil.example", ":99/a", "@evil.example/{name}"])
+def test_no_call_leaves_the_server(path):
+    """A description that was not loaded from a file moves no token to another host."""
+    sent = []
+    broker = DescribedBroker(
+        Description(name="mine", single=Call(method="GET", path=path)),
+        BrokerContext(
+            url="https://good.example", exchange=lambda *call: sent.append(call)
+        ),
+    )
+    operation = Operation(action=Action.PutObject, bucket="b", key="k")
+    with pytest.raises(ConfigurationError, match="would leave good.example"):
+        broker.request(operation)
+    assert not sent
