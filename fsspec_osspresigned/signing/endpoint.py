@@ -10,7 +10,7 @@ from attrs import frozen
 
 from ..errors import ConfigurationError
 from ..model import STYLES
-from ..url_checks import is_address
+from ..url_checks import is_address, oss_bucket
 from .canonical import quote_path
 
 Style = Literal["virtual", "path", "cname"]
@@ -135,6 +135,11 @@ class Endpoint:
             host += "" if port is None else f":{port}"
             if is_ip and style == "virtual":
                 text = "an IP address cannot carry a bucket name: use path style"
+                problems.append(text)
+            # OSS would take the first segment of a key for the bucket.
+            is_shared = name.endswith(".aliyuncs.com") and oss_bucket(name) is None
+            if is_shared and style == "cname":
+                text = f"{name[:80]} is not the domain of one bucket: use virtual style"
                 problems.append(text)
         style = style or ("path" if is_bare else "virtual")
         if style not in STYLES:

@@ -143,6 +143,30 @@ def test_no_signature_leads_away(name, monkeypatch):
         ).open()
 
 
+@pytest.mark.parametrize(
+    "own",
+    [
+        {"OSS_REGION": "cn-hangzhou"},
+        {"OSS_ENDPOINT": f"https://{OSS}"},
+        {"OSS_ENDPOINT": "oss-accelerate.aliyuncs.com", "OSS_REGION": "cn-hangzhou"},
+        {"OSS_ENDPOINT": f"s3.{OSS}"},
+    ],
+)
+@pytest.mark.parametrize("given", [{}, {"endpoint": OSS, "region": "cn-hangzhou"}])
+def test_no_directory_is_taken_for_a_bucket(monkeypatch, own, given):
+    """No style makes ``evilbucket`` in a path the bucket of a request.
+
+    OSS would read a key without its own bucket so at each host that many buckets share.
+    """
+    for name, value in own.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("OSS_ACCESS_KEY_ID", "LTAI5tExample")
+    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", "secret")
+    options = {"signer": "keys", "addressing_style": "cname", **given}
+    with pytest.raises(ConfigurationError, match="domain of one bucket|keys sign"):
+        fsspec.filesystem("osspresigned", **options).sign("examplebucket/evilbucket/x")
+
+
 def test_clear_text_is_for_the_user_to_allow(monkeypatch):
     """Options do not make what keys sign readable on the way to the user's endpoint."""
     given = {"signer": "keys", "allow_http": True}

@@ -27,9 +27,10 @@ def sign(
     version, *, key="dir/a.csv", headers=None, query=None, style="virtual", **more
 ):
     """Sign a PUT, and say what it is for."""
+    host = "files.example.com" if style == "cname" else "oss-cn-hangzhou.aliyuncs.com"
     url = PresignRequest(
         KEY,
-        Endpoint.parse("oss-cn-hangzhou.aliyuncs.com", style=style),
+        Endpoint.parse(host, style=style),
         method=more.pop("method", "PUT"),
         bucket=BUCKET,
         key=key,
