@@ -11,7 +11,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 from attrs import frozen
 
 from ..errors import ConfigurationError, NotSignedError, OSSPresignedError, SignerError
-from ..model import MAX_PARTS, MIN_PART, Action, Operation, SignedRequest
+from ..model import MAX_PARTS, MIN_PART, OBJECT_ACL, Action, Operation, SignedRequest
 from ..secret import FormValue
 
 T = TypeVar("T")
@@ -367,6 +367,8 @@ def _missing_headers(operation: Operation, request: SignedRequest) -> list[str]:
         sent |= {n.lower(): v.reveal() for n, v in request.form.fields.items()}
         sent.setdefault("content-type", sent.get("x-oss-content-type", ""))
     is_form = operation.action.spec.form
+    # A server of uploads may sign for S3, which has other names for it.
+    sent.setdefault(OBJECT_ACL, sent.get("acl" if is_form else "x-amz-acl", ""))
     missing = []
     for name, value in operation.headers.items():
         as_sent = form_fields({name: value}) if is_form else {name: value}

@@ -12,7 +12,7 @@ from ..model import Operation, SignedRequest
 from ..secret import SecretURL
 from ..signing.signed_url import describe
 from ..url_checks import decoded_path, header_problems, url_problem
-from .wire_protocol import URLBinding
+from .wire_protocol import URLBinding, acl_problem
 
 _DROPPED = {"host", "content-length", "cache-control"}  # the client sends its own
 _SENT_ANYWAY = {"host", "content-length", *CHECKSUMS}
@@ -42,10 +42,12 @@ def bound_request(
         name.lower() for name in sent
     }:
         sent["Content-Type"] = type_of(operation)  # of which the server was told
+    acl = acl_problem(sent, operation)
     problems = (
         *_place_problems(operation, url, binding, key),
         *header_problems(sent),
         *_name_problems({n.lower() for n in sent}, signed.additional_headers),
+        *([f"the header {acl}"] if acl else []),
     )
     if problems:
         text = f"the server's request for {operation} is refused: {problems[0]}"

@@ -188,7 +188,7 @@ class DescribedBroker(Broker):
             # By this grant, the store would refuse a second object of the name.
             self._grants.drop(held.issued_at)
             return self._form_of_grant(call, operation)
-        check_acl(held.grant, operation)
+        check_acl(held.grant.fields, operation)
         signed = sign_form(
             held.grant,
             evolve(operation, bucket=held.grant.bucket, key=key),
@@ -359,7 +359,11 @@ class DescribedBroker(Broker):
             key=key,
             location=None if operation.part_number else self._location(values),
         )
-        return signed if call.fields is None else evolve(signed, form=answer.form(key))
+        if call.fields is None:
+            return signed
+        form = answer.form(key)
+        check_acl(form.fields, operation)
+        return evolve(signed, form=form)
 
     def _location(self, values: Values) -> str | None:
         template = self._description.location

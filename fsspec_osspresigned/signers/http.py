@@ -43,8 +43,9 @@ SignerExchange = Callable[[str, SecretURL, Mapping[str, str], bytes, int], Reply
 # short enough that a new grant is soon seen.
 _REFUSAL_LIFE = 5.0
 # Headers that a signer may not add: they would read, link or open something else.
-_NEVER_ADDED = tuple(
-    f"x-oss-{name}" for name in ("copy-source", "symlink-target", "object-acl", "acl")
+_NEVER_ADDED = (
+    *("x-oss-copy-source", "x-oss-symlink-target", "x-oss-object-acl", "x-oss-acl"),
+    *("x-amz-copy-source", "x-amz-acl", "x-amz-grant-"),
 )
 _MAX_TOKEN = 4 * KIB
 # RFC 6750, section 2.1: b64token.

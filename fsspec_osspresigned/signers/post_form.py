@@ -31,6 +31,7 @@ from ..signing.post_policy import (
 from ..units import shown_moment
 from .base import form_fields
 from .post_grant_parser import PostGrant
+from .wire_protocol import acl_problem
 
 _META = "x-oss-meta-"
 _SSE = "x-oss-server-side-"
@@ -215,18 +216,11 @@ def life_problems(grant: PostGrant, now: float) -> Iterator[str]:
         yield f"it is not valid before {begins}: check the clock of this machine"
 
 
-def check_acl(grant: PostGrant, operation: Operation) -> None:
-    """Raise NotSignedError if *grant*, but not *operation*, makes the object public."""
-    requested = {n.lower(): v for n, v in operation.headers.items()}.get(OBJECT_ACL)
-    for name, value in grant.fields.items():
-        acl = value.reveal() if name.lower() in (OBJECT_ACL, "acl") else ""
-        if acl.startswith("public") and acl != requested:
-            text = f"{operation}: the grant makes the object {acl}"
-            raise NotSignedError(
-                f"{text}: give acl={acl!r} to confirm",
-                path=operation.path,
-                action=operation.action,
-            )
+def check_acl(fields: Mapping[str, Secret], operation: Operation) -> None:
+    """Raise NotSignedError if *fields*, but not *operation*, make the object public."""
+    if problem := acl_problem({n: v.reveal() for n, v in fields.items()}, operation):
+        text = f"{operation}: the form field {problem}"
+        raise NotSignedError(text, path=operation.path, action=operation.action)
 
 
 def check_path(grant: PostGrant, path: str, now: float) -> None:

@@ -256,7 +256,7 @@ class PostGrantSigner(Signer):
             )
         held = self._held(operation.path)
         if held.fetched:
-            check_acl(held.grant, operation)
+            check_acl(held.grant.fields, operation)
         issued_at = held.issued_at
         signed = sign_form(held.grant, operation, self.clock(), issued_at=issued_at)
         if types := other_type(operation, signed):

@@ -22,7 +22,7 @@ from ..errors import (
     SignerUnavailableError,
     TooLargeError,
 )
-from ..model import THRESHOLD, Action, Operation, Reply
+from ..model import OBJECT_ACL, THRESHOLD, Action, Operation, Reply
 from ..secret import Secret, redact, without
 from ..signing.canonical import OWN_PARAMETERS
 from ..units import MIB, shown_bytes
@@ -85,6 +85,23 @@ _SIGNERS_OWN = {
     x-oss-traffic-limit x-id auth_key
     """.split(),  # noqa: SIM905 - a list of quoted names is not readable
 }
+# What gives others access to an object: headers, form fields, and parameters of S3.
+_is_acl = re.compile(r"acl|x-oss-(?:object-)?acl|x-amz-(?:acl|grant-.*)").fullmatch
+_CLOSED = ("default", "private", "bucket-owner-full-control", "bucket-owner-read")
+
+
+def acl_problem(given: Mapping[str, str], operation: Operation) -> str | None:
+    """Return why *given*, headers or fields from a server, make an object public.
+
+    None if they do not, or if *operation* asks for it.
+    """
+    requested = {n.lower(): v for n, v in operation.headers.items()}.get(OBJECT_ACL)
+    for name, value in given.items():
+        # A value that is unknown here may be one of a store's.
+        if _is_acl(name.lower()) and value not in (*_CLOSED, requested):
+            shown = repr(value[:40])
+            return f"{name} gives others access: give acl={shown} to confirm"
+    return None
 
 
 def bearer(token: Secret | None) -> dict[str, str]:
@@ -364,4 +381,6 @@ def _query_problem(operation: Operation, url: str) -> str | None:
     for name in sorted(raw.keys() - wanted.keys() - _SIGNERS_OWN):
         if name and not name.lower().startswith(S3_HEADER):  # of its signatures
             return f"the parameter {name[:40]!r} may turn the URL into another call"
+        if problem := acl_problem({name: unquote(raw[name])}, operation):
+            return f"the parameter {problem}"
     return None

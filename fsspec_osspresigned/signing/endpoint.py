@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from typing import Literal, cast
 from urllib.parse import urlsplit
 
@@ -96,6 +97,15 @@ def check_key(key: str) -> str | None:
     return None
 
 
+def _style_problems(name: str, style: str | None) -> Iterator[str]:
+    """Yield why the host *name* cannot be used with *style*."""
+    if style == "virtual" and is_address(name):
+        yield "an IP address cannot carry a bucket name: use path style"
+    # OSS would take the first segment of a key for the bucket.
+    if style == "cname" and name.endswith(".aliyuncs.com") and oss_bucket(name) is None:
+        yield f"{name[:80]} is not the domain of one bucket: use virtual style"
+
+
 @frozen
 class Endpoint:
     """Address of OSS, and the position of the bucket in URLs."""
@@ -133,14 +143,7 @@ class Endpoint:
             is_bare = is_ip or name == "localhost"
             host = f"[{name}]" if ":" in name else name
             host += "" if port is None else f":{port}"
-            if is_ip and style == "virtual":
-                text = "an IP address cannot carry a bucket name: use path style"
-                problems.append(text)
-            # OSS would take the first segment of a key for the bucket.
-            is_shared = name.endswith(".aliyuncs.com") and oss_bucket(name) is None
-            if is_shared and style == "cname":
-                text = f"{name[:80]} is not the domain of one bucket: use virtual style"
-                problems.append(text)
+            problems += _style_problems(name, style)
         style = style or ("path" if is_bare else "virtual")
         if style not in STYLES:
             problems.append(f"endpoint style {style[:20]!r}: use {', '.join(STYLES)}")

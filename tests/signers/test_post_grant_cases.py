@@ -52,7 +52,7 @@ def signed(case: dict[str, Any]):
         optional_headers={"Content-Type": file["type"]},
     )
     grant = read_grant(document_of(case))
-    check_acl(grant, operation)
+    check_acl(grant.fields, operation)
     return sign_form(grant, operation, parsing.moment(case.get("now", ALL["now"])))
 
 

@@ -112,7 +112,7 @@ export function readGrant(text, { secure = false, now = Date.now() } = {}) {
         expires === undefined ? Infinity : timeOf(expires),
       ),
       // Whether everybody can read what is stored.
-      isPublic: ["x-oss-object-acl", "acl"].some((name) => has[name]?.startsWith("public")),
+      isPublic: ["x-oss-object-acl", "acl"].some((name) => !["private", "default", undefined].includes(has[name])),
     };
     demand(["https:", "http:"].includes(url.protocol));
   } catch {
