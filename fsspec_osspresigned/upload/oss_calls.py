@@ -30,6 +30,7 @@ from ..http.transfer import FRESH, PLAIN, Exchange
 from ..model import Action, Operation, PartReceipt, Reply
 from ..options.of_objects import Target
 from ..signers.base import MultipartGrant
+from ..units import KIB
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
     from ..signers.batching import Prefetcher
 
 _log = Logger(__name__)
+
+_MAX_UPLOAD_ID = 8 * KIB  # characters; that of a server of uploads can be long
 
 CALLBACK_FAILED = 203
 
@@ -154,7 +157,8 @@ class OSSCalls:
         def parse(reply: Reply) -> tuple[str, str]:
             root = document(reply, operation, "InitiateMultipartUploadResult")
             upload_id = (root.findtext("UploadId") or "").strip()
-            if not upload_id:
+            is_name = upload_id.isprintable() and len(upload_id) <= _MAX_UPLOAD_ID
+            if not (upload_id and is_name):
                 msg = f"the reply to {operation.action} has no UploadId"
                 raise NetworkError(msg, path=operation.path)
             return upload_id, reply.host

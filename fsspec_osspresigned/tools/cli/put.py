@@ -216,7 +216,7 @@ class _Put:
 
         def name(receipt: Receipt) -> None:
             if receipt.location is not None and self.storing.receipts != "-":
-                self.transfer.out.line(receipt.location)
+                self.transfer.out.line(shown_text(receipt.location))
             if take is not None:
                 take(receipt)
 
@@ -249,7 +249,7 @@ class _Put:
         if not target:
             self._name(*places)
         for name in plan.left_out:
-            transfer.err.line(f"left out: {name}")
+            transfer.err.line(f"left out: {shown_text(name)}")
         if dry_run:
             return self._would(filesystem, plan)
         progress.meter.files = len(places) + len(plan.failures)

@@ -179,7 +179,7 @@ def _line(journal: str, path: str | None, in_use: str | None, **more: Any) -> st
     return (
         f"{shown_text(path)} from {shown_text(more['source'])}: {size}, "
         f"{more['parts_stored']} of {more['parts']} parts stored, begun {age} ago, "
-        f"upload {more['upload_id']}{owners}{user}"
+        f"upload {shown_text(more['upload_id'])}{owners}{user}"
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.model import Action
 from tests.tools.cli.conftest import BUCKET
-from tests.upload_servers import Companion, DashScope
+from tests.upload_servers import Companion, DashScope, UploadServer
 
 
 @pytest.fixture
@@ -72,6 +72,38 @@ def test_companion_prints_its_key(run, oss, tree):
         broker = ("--broker", f"companion+{server.url}")
         ended = run("put", "data/a.csv", "photos/a.csv", *broker)
     assert ended.out.strip() in oss.objects(BUCKET)
+
+
+HOSTILE = "b\x1b[2J\x07\x9b1mc\u202e\nFAKE: stored"
+NAMING = """
+location = "{upload.name}"
+[single]
+post = "/sign/{+path}"
+url = "/url"
+save = { name = "/name" }
+"""
+
+
+class Naming(UploadServer):
+    """A server that gives each object a name for terminals."""
+
+    def answer(self, method, path, query, given):
+        """Sign a PUT."""
+        return {"url": self.presign("PUT", "a"), "name": HOSTILE}
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_no_name_of_a_server_moves_the_cursor(run, oss, tree, tmp_path, terminal):
+    """It is one line of printable characters, also in a pipe."""
+    place = tmp_path / "naming.toml"
+    place.write_text(NAMING)
+    with Naming(oss) as server:
+        broker = ("--broker", f"{place}+{server.url}")
+        ended = run("put", "data/a.csv", "x/a", *broker, terminal=terminal)
+    assert ended.code == 0
+    (line,) = ended.out.splitlines()
+    assert line.isprintable()
+    assert line.startswith(r"b\x1b[2J\x07\x9b1mc\u202e\nFAKE")
 
 
 # -- check store --------------------------------------------------------------------------------
