@@ -32,7 +32,6 @@ from ...filesystem import client_for, media_type
 from ...http.checksums import combine
 from ...model import (
     MAX_PARTS,
-    MAX_SINGLE_PUT,
     OPERATIONS,
     Action,
     Operation,
@@ -48,7 +47,6 @@ from ...signers.wire_protocol import MAX_REQUEST_BODY
 from ...signing.post_policy import STATUS_FIELD, TYPE_FIELD
 from ...upload.oss_calls import OSSCalls, bare
 from ...upload.resume import list_parts
-from ..grants import GrantTerms
 from .app import (
     Service,
     SignCall,
@@ -57,7 +55,7 @@ from .app import (
     result_of,
     signed_grant,
 )
-from .policy import Policy, ServiceError, object_path, permitted, place_in
+from .policy import Policy, ServiceError, object_path, permitted, place_in, terms_of
 
 # Method, and whether uploadId and partNumber are among the members -> the call.
 _SIGNED = {
@@ -72,6 +70,7 @@ _SIGNED = {
 _TYPED = (Action.PutObject, Action.InitiateMultipartUpload)
 _BINARY = "application/octet-stream"  # what Uppy takes for a file without a type
 _SET_BY_BROWSERS = ("content-length", "host")
+_PAGE = 1000  # parts in one reply of the store
 _MAX_VALUES = 4 * MAX_PARTS  # of JSON in the list of all parts
 _NUMBER = re.compile(r"[0-9]{1,5}").fullmatch
 _METADATA = re.compile(r"metadata\[(.+)\]").fullmatch
@@ -233,14 +232,16 @@ class _Uppy:
         operation = ask.opening(Action.PostObject, given)
         fields = {**operation.headers, **operation.optional_headers}
         fields[TYPE_FIELD] = fields.pop("Content-Type")
-        policy = ask.policy
-        terms = GrantTerms(
-            bucket=operation.bucket,
+        terms = terms_of(ask.policy, operation.path)
+        # A browser sends all fields, so each one can be pinned.
+        terms = evolve(
+            terms,
             prefix="",
             key=operation.key,
-            expires_in=operation.expires_in or policy.max_expires_in,
-            sizes=(0, min(policy.max_size or MAX_SINGLE_PUT, MAX_SINGLE_PUT)),
-            fields={**fields, STATUS_FIELD: "201"},
+            expires_in=operation.expires_in or terms.expires_in,
+            acl=terms.acl or "default",
+            content_types=(),  # the type is one of the fields
+            fields={**terms.fields, **fields, STATUS_FIELD: "201"},
         )
         grant = await run_in_threadpool(signed_grant, ask.signer, terms)
         signed = {name: value.reveal() for name, value in grant.fields.items()}
@@ -307,7 +308,11 @@ class _Uppy:
     async def _stored(self, ask: _Ask, operation: Operation) -> dict[int, PartReceipt]:
         calls = await self._calls(ask, operation)
         upload_id = str(operation.upload_id)
-        listing = await _sent(list_parts, calls.client, calls.target, upload_id)
+        listing = await _sent(
+            partial(list_parts, page_size=_PAGE), calls.client, calls.target, upload_id
+        )
+        # The store was asked once more for each full page.
+        self.service.limits.spend(ask.policy, len(listing.parts) // _PAGE)
         return dict(listing.parts)
 
     async def _calls(self, ask: _Ask, operation: Operation) -> OSSCalls:

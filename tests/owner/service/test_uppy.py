@@ -8,6 +8,7 @@ from contextlib import closing
 from urllib.parse import parse_qs, quote, urlencode, urlsplit
 
 import pytest
+from attrs import evolve
 
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Fault
@@ -298,6 +299,26 @@ def test_a_form_permits_its_own_object_only(companion, oss):
     assert service.refused("GET", f"/params?{query}")[:2] == (400, "invalid_request")
 
 
+def test_a_form_keeps_the_terms_of_the_policy(companion, oss):
+    """Storage class, ACL and protection are pinned, as in a grant."""
+    service = companion(
+        'storage_classes = ["Standard"]', 'acls = ["private"]', "overwrite = false"
+    )
+    query = urlencode({"filename": "a", "type": "text/csv"})
+    form = service.good("GET", f"/params?{query}")
+    url, fields = form["url"], form["fields"]
+    assert fields["x-oss-object-acl"] == "private"
+    for changed in (
+        {"x-oss-storage-class": "DeepColdArchive"},
+        {"x-oss-object-acl": "public-read"},
+        {"x-oss-forbid-overwrite": "false"},
+    ):
+        assert posted(url, {**fields, **changed}, b"x") == 403
+    assert posted(url, fields, b"x") == 201
+    assert oss.get(BUCKET, fields["key"]).headers["x-oss-storage-class"] == "Standard"
+    assert posted(url, fields, b"y") == 409
+
+
 def test_sizes_are_signed_where_the_policy_limits_them(companion, oss):
     """Without a size nothing is signed, and with one no other body is taken."""
     service = companion('max_size = "300KiB"', 'max_part_size = "100KiB"')
@@ -427,6 +448,19 @@ def test_limits_and_log_are_those_of_other_calls(companion):
     assert first.paths == (f"{BUCKET}/data/a",) * 3
     assert (second.codes, third.codes) == ({"batch_too_large": 1}, {"rate_limited": 1})
     assert all(text not in str(service.told) for text in (TOKEN, "signature"))
+
+
+def test_long_lists_of_parts_are_charged(companion, oss):
+    """Each thousand parts are a call to the store, also for a call without an effect."""
+    service = companion("requests_per_minute = 6")
+    place, query, _ = service.sent((PART,))
+    (upload,) = oss.uploads(BUCKET)
+    upload.parts |= {n: evolve(upload.parts[1], number=n) for n in range(2, 4001)}
+    wrong = {"parts": [{"PartNumber": 1, "ETag": "0" * 32}]}
+    assert service.refused("POST", f"{place}/complete?{query}", wrong)[0] == 400
+    lists = [record for record in oss.requests if record.action == "ListParts"]
+    assert len(lists) == 4
+    assert service.refused("GET", f"{place}/1?{query}")[:2] == (429, "rate_limited")
 
 
 def test_what_the_store_refuses_is_told(companion, oss):
