@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
+from attrs import evolve
 from mlflow.exceptions import MlflowException
 from mlflow.store.artifact.artifact_repo import verify_artifact_path
 from mlflow.store.artifact.mlflow_artifacts_repo import MlflowArtifactsRepository
@@ -22,10 +23,11 @@ from mlflow.utils.rest_utils import http_request
 if TYPE_CHECKING:
     from .filesystem import OSSPresignedFileSystem
     from .model import Reply
-    from .secret import SecretURL
+    from .secret import Secret, SecretURL
     from .signers.broker import Broker, BrokerContext
 
 VARIABLE = "OSSPRESIGNED_MLFLOW"
+_BLOCK = 64 * 1024  # bytes of a reply
 _ARTIFACTS = "/api/2.0/mlflow-artifacts/artifacts"
 
 
@@ -98,8 +100,6 @@ def _broker_of(server: str) -> Any:
     """Return a function that makes the broker of *server*, for the option ``broker``."""
 
     def make(context: BrokerContext) -> Broker:
-        from attrs import evolve  # noqa: PLC0415 - only if used
-
         from .signers.described_broker import DescribedBroker  # noqa: PLC0415
         from .signers.description import load  # noqa: PLC0415
 
@@ -125,10 +125,11 @@ def _exchange(
     """
     from .errors import NetworkError, SignerError  # noqa: PLC0415 - only if used
     from .model import Reply  # noqa: PLC0415
+    from .signers.wire_protocol import without_token  # noqa: PLC0415
 
-    answer, failure = None, ""
+    received, reply, failure = bytearray(), Reply(status=0), ""
     try:
-        answer = http_request(
+        with http_request(
             get_default_host_creds(server),
             url.reveal().removeprefix(server),
             method,
@@ -138,12 +139,29 @@ def _exchange(
             extra_headers=headers,
             data=body,
             allow_redirects=False,
-        )
-    except MlflowException as error:  # its text may repeat the password of a URL
+            stream=True,
+        ) as answer:
+            names = {name.lower(): value for name, value in answer.headers.items()}
+            reply = Reply(status=answer.status_code, headers=names)
+            for block in answer.iter_content(_BLOCK):
+                received += block
+                if len(received) > largest:
+                    break
+    except (MlflowException, OSError) as error:  # may repeat the password of a URL
         failure = type(error.__context__ or error).__name__
-    if answer is None:
+    if failure:
         raise NetworkError(failure)
-    if len(answer.content) > largest:
+    if len(received) > largest:
         raise SignerError(f"the reply has more than {largest} bytes")
-    names = {name.lower(): value for name, value in answer.headers.items()}
-    return Reply(status=answer.status_code, headers=names, body=answer.content)
+    reply = evolve(reply, body=bytes(received))
+    return without_token(reply, _token_of(server))
+
+
+def _token_of(server: str) -> Secret | None:
+    """Return what MLflow sends to *server*: a token, ``user:password``, or None."""
+    from .secret import Secret  # noqa: PLC0415 - only if used
+
+    known = get_default_host_creds(server)
+    if known.username and known.password:
+        return Secret(f"{known.username}:{known.password}")
+    return Secret(known.token) if known.token else None

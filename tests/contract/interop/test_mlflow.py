@@ -24,6 +24,7 @@ from tests.contract.interop.conftest import (
 )
 from tests.contract.interop.relay import Relay
 from tests.contract.interop.table import UPLOAD_SERVERS
+from tests.loopback_server import LoopbackServer
 
 pytestmark = pytest.mark.timeout(600)  # the servers start slowly
 
@@ -32,6 +33,7 @@ DATA = os.urandom(11 * MIB)
 STORE = "artifacts"
 PROXIED, DIRECT = "mlflow, --serve-artifacts", "mlflow, --no-serve-artifacts"
 TOKEN = "token-of-mlflow-4711"
+PASSWORD = "CANARY-of-mlflow"
 OPTIONS = {"part_size": "5MiB", "retries": "1"}
 UPLOAD = """
 import mlflow, sys
@@ -332,3 +334,47 @@ def direct(servers, store, kind):
         name, place = model.model_id, model.artifact_location
     fs = fsspec.filesystem("osspresigned", broker=f"{kind}+{relay.url}", retries=1)
     return fs, name, place.removeprefix(f"s3://{STORE}/")
+
+
+class Odd(LoopbackServer):
+    """A tracking server that repeats the password, or says more than anybody wants."""
+
+    endless = False
+    sent = 0
+
+    def serve(self, request):
+        """Answer each call."""
+        request.rfile.read(int(request.headers["Content-Length"]))
+        code, length = (200, 10**12) if self.endless else (400, None)
+        body = b'{"message": "bad password: ' + PASSWORD.encode() + b'"}'
+        request.send_response(code)
+        request.send_header("Content-Length", str(length or len(body)))
+        request.end_headers()
+        with contextlib.suppress(OSError):
+            request.wfile.write(body)
+            while self.endless:
+                request.wfile.write(bytes(MIB))
+                self.sent += MIB
+        request.close_connection = True
+
+
+@pytest.mark.parametrize("endless", [False, True])
+def test_an_odd_server(monkeypatch, tmp_path, endless):
+    """The password that MLflow sends shows in no error; a reply is not read for ever."""
+    library("mlflow")
+    from fsspec_osspresigned.mlflow import artifact_repository  # noqa: PLC0415
+
+    monkeypatch.setenv("MLFLOW_TRACKING_USERNAME", "user")
+    monkeypatch.setenv("MLFLOW_TRACKING_PASSWORD", PASSWORD)
+    monkeypatch.setenv("OSSPRESIGNED_MLFLOW", "true")
+    monkeypatch.setitem(conf, "osspresigned", {"retries": "0"})
+    file = tmp_path / "a.bin"
+    file.write_bytes(b"1")
+    with Odd() as server:
+        server.endless = endless
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", server.url)
+        place = "mlflow-artifacts:/0/r/artifacts"
+        with pytest.raises(OSError, match="more than" if endless else "HTTP 400") as at:
+            artifact_repository(place).log_artifact(str(file))
+    assert PASSWORD not in repr(at.value)
+    assert server.sent < 64 * MIB
