@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -94,9 +96,9 @@ class Answer:
         return SignedForm(fields=hidden)
 
     def items(self, numbers: Sequence[int]) -> Mapping[int, Answer]:
-        """Return what the reply says about each part, by part number.
+        """Return what the reply says about the parts *numbers*, by part number.
 
-        *numbers* are the part numbers for a list whose items have no number.
+        A list whose items have no number has them in this order.
         """
         call = self.call
         if call.urls is None:
@@ -105,11 +107,11 @@ class Answer:
         if isinstance(items, list):
             named = (at(i, call.number) for i in items) if call.number else numbers
             items = dict(zip(map(str, named), items, strict=False))
-        pairs = items.items() if isinstance(items, dict) else ()
+        pairs = items if isinstance(items, dict) else {}
         return {
-            number: evolve(self, document=item)
-            for name, item in pairs
-            if (number := _number(name)) is not None
+            number: evolve(self, document=pairs[str(number)])
+            for number in numbers
+            if str(number) in pairs
         }
 
     def parts(self) -> list[PartReceipt]:
@@ -140,10 +142,12 @@ def answer_of(reply: Reply, call: Call, sent_at: float) -> Answer:
     """Return *reply* to *call* as an Answer.
 
     The reply with an error may be empty, or no JSON. Raises ServerRefusedError if any other
-    reply is not JSON.
+    reply is not JSON, or holds a lone surrogate.
     """
     try:
         document = parsing.loads(reply.body, max_depth=_MAX_DEPTH)
+        if re.search(rb"(?i)\\ud[89a-f]", reply.body):  # else each text can be sent
+            json.dumps(document, ensure_ascii=False).encode()
     except ValueError:
         document = None
         if reply.is_good and reply.body:

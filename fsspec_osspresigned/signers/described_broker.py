@@ -25,7 +25,7 @@ from ..model import (
     SignedRequest,
 )
 from ..secret import SecretURL
-from ..units import MIB
+from ..units import KIB, MIB
 from ..url_checks import is_loopback, service_problem
 from .base import Grant, MultipartGrant
 from .bound import bound_request, type_of
@@ -53,6 +53,7 @@ from .templates import Values, filled, filled_json, filled_url
 from .wire_protocol import JSON_HEADERS, bearer, problem_of_reply, without_token
 
 _MAX_REPLY = 16 * MIB  # bytes; URLs of 10,000 parts
+_MAX_ITEM = 16 * KIB  # bytes; in the mean, what a reply says about a part
 _BATCH = 100  # parts, of which one call may sign
 _STREAM_PARTS = 1000  # for which URLs are requested at once if the size is unknown
 _UNAUTHORIZED = 401
@@ -240,8 +241,9 @@ class DescribedBroker(Broker):
 
     def open(self, operation: Operation) -> OpenUpload:
         is_single = self._is_single(operation)
-        answer = self._ask("single" if is_single else "open", self._values(operation))
-        count = operation.part_count
+        table, count = "single" if is_single else "open", operation.part_count
+        values = self._values(operation)
+        answer = self._ask(table, values, parts=count or _STREAM_PARTS)
         upload = OpenUpload(
             values={**answer.saved(), "type": type_of(operation)},
             part_count=count,
@@ -260,7 +262,8 @@ class DescribedBroker(Broker):
             raise NotSignedError(text, path=operation.path, action=operation.action)
         values = self._values(operation, upload.values)
         values["numbers"] = ",".join(map(str, numbers))
-        return self._requests(self._ask("sign", values), operation, upload, numbers)
+        answer = self._ask("sign", values, parts=len(numbers))
+        return self._requests(answer, operation, upload, numbers)
 
     def _requests(
         self,
@@ -282,7 +285,8 @@ class DescribedBroker(Broker):
     def stored_parts(
         self, operation: Operation, upload: OpenUpload
     ) -> Sequence[PartReceipt]:
-        return self._ask("parts", self._values(operation, upload.values)).parts()
+        values = self._values(operation, upload.values)
+        return self._ask("parts", values, parts=MAX_PARTS).parts()
 
     def finish(
         self, operation: Operation, upload: OpenUpload, parts: Mapping[int, str]
@@ -306,12 +310,19 @@ class DescribedBroker(Broker):
     # -- calls --------------------------------------------------------------------------------
 
     def _ask(
-        self, table: str, values: Values, *, creates: bool = False, reread: bool = True
+        self,
+        table: str,
+        values: Values,
+        *,
+        parts: int = 1,
+        creates: bool = False,
+        reread: bool = True,
     ) -> Answer:
         """Send the call *table* of the description, and return the reply.
 
-        *creates* means that no object may be replaced. *reread* permits a second try with
-        the token read again. Raises ServerRefusedError for a reply with an error.
+        *parts* is the number of parts that the reply may speak of. *creates* means that
+        no object may be replaced. *reread* permits a second try with the token read
+        again. Raises ServerRefusedError for a reply with an error.
         """
         call: Call = getattr(self._description, table)
         url = SecretURL(self._base + filled_url(call.path, call.query, values))
@@ -324,10 +335,14 @@ class DescribedBroker(Broker):
         token, sent_at = self._context.token(), self._context.clock()
         # No variable of a frame that a traceback may show holds the token's header.
         reply = self._context.exchange(
-            call.method, url, headers | bearer(token), body, _MAX_REPLY
+            call.method,
+            url,
+            headers | bearer(token),
+            body,
+            min(_MAX_REPLY, MIB + parts * _MAX_ITEM),
         )
         if reply.status == _UNAUTHORIZED and token is not None and reread:
-            return self._ask(table, values, creates=creates, reread=False)
+            return self._ask(table, values, parts=parts, creates=creates, reread=False)
         reply = without_token(reply, token)
         answer = answer_of(reply, call, sent_at)
         if reply.is_good:

@@ -155,6 +155,8 @@ def load(place: str) -> Description:
         raise ConfigurationError(msg) from None
     except ValueError as error:  # no TOML, or no UTF-8
         raise ConfigurationError(f"{shown} is not valid TOML: {error}") from None
+    except RecursionError:
+        raise ConfigurationError(f"{shown} is nested too deeply") from None
     problems: list[str] = []
     description = _description(place, members, problems)
     problems = problems or [*_inconsistencies(description)]
@@ -258,7 +260,7 @@ def _valid(
     for name, value in members.items():
         member = fields_dict(kind).get(name)
         if member is None or name not in allowed:
-            problems.append(f"unknown member {prefix + name if prefix else repr(name)}")
+            problems.append(f"unknown member {(prefix + name)[:60]!r}")
             continue
         try:
             if member.validator is not None:

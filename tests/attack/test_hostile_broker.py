@@ -5,10 +5,17 @@ from __future__ import annotations
 import fsspec
 import pytest
 
-from fsspec_osspresigned.errors import NotSignedError, SignerError
+from fsspec_osspresigned.errors import (
+    NetworkError,
+    NotSignedError,
+    OSSPresignedError,
+    SignerError,
+)
 from tests.upload_servers import Companion, UppySign
 
 BUCKET = "examplebucket"
+MIB = 1024 * 1024
+LARGE = memoryview(bytes(11 * MIB))  # its repr is short
 # Names of headers, fields and parameters that give others access, and their values.
 OPENING = {
     "OSS": ("x-oss-object-acl", "public-read"),
@@ -51,10 +58,38 @@ class OpenUppySign(UppySign):
         return document if self.in_query else document | {"headers": self.more}
 
 
-def of(name, server, path=""):
+class HostileCompanion(Companion):
+    """A Companion whose reply to each call passes *spoil*, with the path of the call."""
+
+    def __init__(self, oss, spoil):
+        super().__init__(oss)
+        self.spoil = spoil
+
+    def answer(self, method, path, query, given):
+        """Return the spoilt reply."""
+        return self.spoil(path, super().answer(method, path, query, given))
+
+
+FLEETING = """
+base = "/s3"
+[open]
+post = "/multipart"
+json = { filename = "{path}", type = "{type}" }
+save = { key = "/key", id = "/uploadId" }
+[sign]
+get = "/multipart/{upload.id}/batch"
+query = { key = "{upload.key}", partNumbers = "{numbers}" }
+urls = "/presignedUrls"
+[finish]
+post = "/multipart/{upload.id}/complete"
+"""
+
+
+def of(name, server, path="", **options):
     """Return a filesystem of the server."""
     place = f"{name}+{server.url}{path}"
-    return fsspec.filesystem("osspresigned", broker=place, retries=0)
+    options = {"retries": 0, "part_size": 5 * MIB, **options}
+    return fsspec.filesystem("osspresigned", broker=place, **options)
 
 
 @pytest.mark.parametrize("name", [*OPENING, "form of S3"])
@@ -105,3 +140,63 @@ def test_an_acl_that_was_asked_for_is_sent(oss):
             fs.pipe_file("a", b"2", acl="private")
         fs.pipe_file("b", b"2", acl="public-read")
     assert sorted(oss.objects(BUCKET).values()) == [b"1", b"2"]
+
+
+def spoilt(member, value):
+    """Return a function that sets *member* of each reply that has it."""
+
+    def spoil(_, document):
+        has = isinstance(document, dict) and member in document
+        return document | {member: value} if has else document
+
+    return spoil
+
+
+@pytest.mark.parametrize("member", ["key", "uploadId", "presignedUrls", "fields"])
+def test_a_lone_surrogate_is_no_name(oss, member):
+    """JSON can spell it, and no request can send it."""
+    value = {"1": "\ud800", "key": "\ud800"} if "s" in member else "\ud800"
+    data = b"1" if member == "fields" else LARGE
+    with (
+        HostileCompanion(oss, spoilt(member, value)) as server,
+        pytest.raises(OSSPresignedError, match="its reply is not JSON"),
+    ):
+        of("companion", server).pipe_file("a", data)
+    assert not oss.objects(BUCKET)
+
+
+@pytest.mark.parametrize("name", ["x" * 1_000_000, "a\nFAKE: stored", "\x9b1m"])
+def test_an_upload_id_is_short_and_printable(oss, caplog, monkeypatch, tmp_path, name):
+    """Logs and lists of uploads have it, so it is not taken from the reply as it is."""
+    (tmp_path / "mine.toml").write_text(FLEETING)
+    monkeypatch.setenv("OSSPRESIGNED_TRUST", f"{tmp_path}/mine.toml")
+    with HostileCompanion(oss, spoilt("uploadId", name)) as server:
+        fs = fsspec.filesystem(
+            "osspresigned", broker=f"{tmp_path}/mine.toml+{server.url}", retries=0
+        )
+        with pytest.raises(NetworkError, match="no UploadId"):
+            fs.pipe_file("a", LARGE)
+    assert not any(len(record.getMessage()) > 2000 for record in caplog.records)
+
+
+def test_only_the_parts_that_were_asked_for_are_looked_at(oss):
+    """A reply about other parts costs nothing but its bytes, and those have a limit."""
+    bad = {str(n): "ftp://elsewhere.example.com" for n in range(5000, 9000)}
+
+    def more(_, document):
+        urls = isinstance(document, dict) and document.get("presignedUrls")
+        return {"presignedUrls": {**bad, **urls}} if urls else document
+
+    with HostileCompanion(oss, more) as server:
+        of("companion", server).pipe_file("a", LARGE)
+    assert [*oss.objects(BUCKET).values()] == [bytes(LARGE)]
+
+
+def test_a_reply_is_as_long_as_its_parts_need(oss):
+    """16 KiB for each part are enough, and the rest is not read."""
+    with (
+        HostileCompanion(oss, lambda _, document: [document] * 4000) as server,
+        pytest.raises(SignerError, match="answered more than"),
+    ):
+        of("companion", server).pipe_file("a", b"1")
+    assert not oss.requests
