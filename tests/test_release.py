@@ -140,6 +140,22 @@ def test_only_the_job_that_publishes_proves_who_it_is():
             assert not any("checkout" in step["uses"] for step in job["steps"])
 
 
+def test_what_builds_a_release_is_pinned_by_hash():
+    """The job whose files are published installs and runs no other package."""
+    lines = [line for line in read(".ci/build.txt").splitlines() if line[0] != "#"]
+    pin = re.compile(r"([\w-]+)==[\d.]+ --hash=sha256:[0-9a-f]{64}")
+    names = {pin.fullmatch(line)[1] for line in lines}
+    backend = PYPROJECT["build-system"]["requires"]
+    assert names > {"build", *(re.match(r"[\w-]+", need)[0] for need in backend)}
+    build = documents(".github/workflows")["release.yml"]["jobs"]["build"]
+    release, *others = [step["run"] for step in build["steps"] if "run" in step]
+    assert release.startswith("python .ci/release.py ")
+    assert others == [
+        "python -m pip install --require-hashes -r .ci/build.txt",
+        "python -m build --no-isolation --outdir dist",
+    ]
+
+
 def test_every_action_is_pinned_by_commit():
     """With the version in a comment, and one commit for each action."""
     pins = {}
