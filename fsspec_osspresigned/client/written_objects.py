@@ -118,13 +118,18 @@ class WrittenObjects:
                 self.trust_store(receipt.path)
             self._keep(receipt, data)
 
-    def remember_copy(self, source: str, path: str) -> None:
-        """Record *path* as a copy of *source*, if this process wrote *source*."""
+    def remember_copy(self, source: str, path: str, crc64: str | None) -> None:
+        """Record *path* as a copy of *source*, if *crc64* proves it.
+
+        *crc64* is the CRC-64 of the copy, in decimal. If it is None, or *source* is
+        recorded with another one, *path* is not recorded: *source* may have been
+        replaced before the store copied it, or afterwards.
+        """
         with self._lock:
             own, body = self._objects.get(source), self._bodies.get(source)
             self.forget(path)
             self.trust_store(path)
-            if own is not None:
+            if own and own.crc64 is not None and str(own.crc64) == crc64:
                 self._keep(evolve(own, path=path, etag=""), body)
 
     def remember_directory(self, path: str, *, asked: bool = False) -> None:

@@ -218,8 +218,8 @@ async def presigned_url(
 async def copy_one(call: PutCall, item: Destination) -> None:
     target = await call.checked_target(item.target)
     with Lookup(call.client).changing(item.path):
-        await Copying(call.client, item.path, target).run()
-    call.client.written.remember_copy(item.path, item.target)
+        crc = await Copying(call.client, item.path, target).run()
+    call.client.written.remember_copy(item.path, item.target, crc)
 
 
 async def copy(
@@ -275,10 +275,10 @@ async def move(
         with lookup.changing(item.path):
             source = await SourceHead.fetch(client, item.path)
             target = await call.checked_target(item.target)
-            await Copying(client, item.path, target, source).run()
+            crc = await Copying(client, item.path, target, source).run()
             await prove(client, source, item.target)
             proved[item.path] = source
-        client.written.remember_copy(item.path, item.target)
+        client.written.remember_copy(item.path, item.target, crc)
 
     async def delete(path: str) -> None:
         if proved[path] != await SourceHead.fetch(client, path):

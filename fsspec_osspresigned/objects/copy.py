@@ -79,11 +79,13 @@ class Copying:
     target: Target
     source: SourceHead | None = None
 
-    async def run(self) -> None:
+    async def run(self) -> str | None:
         """Copy the object; up to 1 GiB takes one CopyObject call.
 
         Content-Type and metadata are copied from the source, unless *target* sets any
         of them; then none are copied (OSS API reference, ``x-oss-metadata-directive``).
+
+        Returns the CRC-64 of the copy, in decimal; None if the store does not tell it.
 
         Raises:
             IntegrityError: the copy differs from its source.
@@ -92,9 +94,8 @@ class Copying:
         source = self.source or await self._look()
         try:
             if source is not None and source.size > MAX_SINGLE_COPY:
-                await self._in_parts(source)
-            else:
-                await self._at_once(source)
+                return await self._in_parts(source)
+            return await self._at_once(source)
         except InvalidRequestError as error:
             if source is not None and is_changed(error):
                 raise changed(self.path) from error
@@ -110,7 +111,7 @@ class Copying:
 
     # -- one request --------------------------------------------------------------------
 
-    async def _at_once(self, source: SourceHead | None) -> None:
+    async def _at_once(self, source: SourceHead | None) -> str | None:
         headers = {**self.target.headers, **self._named}
         if self._replaces:
             headers["x-oss-metadata-directive"] = "REPLACE"
@@ -135,16 +136,18 @@ class Copying:
                 await prove(self.client, source, self.target.path)
             except (IntegrityError, PermissionError):
                 raise error from None
-            return
+            return source.crc64
         if source is None or source.crc64 is None:
-            return
+            return stated
         if stated is not None:
             _compare(source, source.size, stated, self.target.path)
-            return
+            return stated
         try:
             await prove(self.client, source, self.target.path)
         except PermissionError:
             _log.info("%s: HeadObject of the copy is not granted", self.target.path)
+            return None
+        return source.crc64
 
     @property
     def _named(self) -> dict[str, str]:
@@ -156,7 +159,7 @@ class Copying:
 
     # -- in parts -----------------------------------------------------------------------
 
-    async def _in_parts(self, source: SourceHead) -> None:
+    async def _in_parts(self, source: SourceHead) -> str | None:
         upload = _UploadOfCopy(OSSCalls(self.client, self._carrying(source)))
         abort_at_exit.add(upload)
         try:
@@ -166,6 +169,7 @@ class Copying:
                 upload.upload_id, parts, source.number, MultipartGrant()
             )
             upload.end()
+            return source.crc64
         except BaseException as error:
             await to_its_end(upload.abort(once=not isinstance(error, Exception)))
             raise

@@ -219,17 +219,28 @@ def test_copies_of_own_objects_are_own_objects():
     """Size and body go along, the ETag need not; what was there before is forgotten."""
     memory = WrittenObjects()
     memory.remember(Receipt(path="b/x", size=1, etag="E", crc64=5), b"x")
-    memory.remember(Receipt(path="b/large", size=9), None)
-    memory.remember_copy("b/x", "b/y")
-    memory.remember_copy("b/large", "b/z")
+    memory.remember(Receipt(path="b/large", size=9, crc64=6), None)
+    memory.remember_copy("b/x", "b/y", "5")
+    memory.remember_copy("b/large", "b/z", "6")
     assert (memory.receipt("b/y").size, memory.receipt("b/y").crc64) == (1, 5)
     assert memory.receipt("b/y").etag == ""
     assert memory.body("b/y") == memory.body("b/x") == b"x"
     assert (memory.receipt("b/z").size, memory.body("b/z")) == (9, None)
-    memory.remember_copy("b/none", "b/y")
+    memory.remember_copy("b/none", "b/y", "5")
     assert memory.receipt("b/y") is None
     assert memory.body("b/y") is None
     assert names(memory.descendants("b", "z")) == {"b/z": "file"}
+
+
+@pytest.mark.parametrize(("known", "stated"), [(5, "6"), (5, None), (None, "None")])
+def test_a_copy_that_may_be_of_another_version_is_unknown(known, stated):
+    """Its CRC-64 is another one, or the store or the record does not tell it."""
+    memory = WrittenObjects()
+    memory.remember(Receipt(path="b/x", size=1, crc64=known), b"x")
+    memory.remember(Receipt(path="b/y", size=1, crc64=7), b"y")
+    memory.remember_copy("b/x", "b/y", stated)
+    assert memory.receipt("b/y") is None
+    assert memory.body("b/y") is None
 
 
 def test_directory_just_made_is_there_until_something_is_written():

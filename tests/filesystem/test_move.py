@@ -28,6 +28,7 @@ from fsspec_osspresigned.errors import (
     UploadErrors,
     URLExpiredError,
 )
+from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.objects import copy as copying
 from fsspec_osspresigned.options.of_objects import Target
 
@@ -260,6 +261,18 @@ def test_a_copy_where_nobody_may_look(only, owner):
     with pytest.raises(FileNotFoundError):
         fs.cp_file(f"{ROOT}/none", COPY)
     assert fs.cat_file(COPY) == b"1"
+
+
+def test_a_copy_of_what_another_process_wrote_is_not_read_from_memory(only, owner):
+    """The store copies what is there, which is not what this process wrote."""
+    fs = only("CopyObject")
+    fs.pipe_file(PATH, b"own")
+    OSSPresignedFileSystem(signer="keys").pipe_file(PATH, b"of another")
+    fs.cp_file(PATH, COPY)
+    assert owner.stored()["c"] == b"of another"
+    with pytest.warns(BlindAnswerWarning), pytest.raises(FileNotFoundError):
+        fs.cat_file(COPY)
+    assert not fs.exists(COPY)
 
 
 def test_a_source_that_the_store_lets_nobody_look_at(fs, owner):
