@@ -4,6 +4,10 @@
 --seeds A:B       those programs
 --minutes M       fresh programs on all cores, for that long
 --file PATH       a program from a file
+--limit SECONDS   of real time for one program; one that takes longer is undecided,
+                  because the machine may be slow
+
+The exit code is 1 if a program failed, and 2 if all of them are undecided.
 """
 
 from __future__ import annotations
@@ -16,6 +20,7 @@ import select
 import signal
 import sys
 import time
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 _REAL_TIME, _REAL_WRITE = time.time, os.write
@@ -36,14 +41,14 @@ world.install()
 from .programs import Program, draw, smaller  # noqa: E402
 from .simulate import simulate  # noqa: E402
 
-_LIMIT = 120.0  # real seconds for one program
+_UNDECIDED = "undecided: it did not end within the limit of real time"
 
 
 class Child:
     """One program in a process of its own."""
 
-    def __init__(self, program: Program, place: str = "") -> None:
-        self.program, self.began = program, _REAL_TIME()
+    def __init__(self, program: Program, limit: float, place: str = "") -> None:
+        self.program, self.limit, self.end = program, limit, _REAL_TIME() + limit
         self.place = place  # what an earlier life has left
         sys.stdout.flush()
         self.reader, writer = os.pipe()
@@ -66,28 +71,30 @@ class Child:
 
     def result(self) -> dict[str, Any] | None:
         """Return how the program ended; None while it runs."""
-        ready, _, _ = select.select([self.reader], [], [], 0)
-        if ready:
-            block = os.read(self.reader, 1 << 16)
-            self.data += block
-            if block:
-                return None
-            os.waitpid(self.pid, 0)
-            os.close(self.reader)
-            if not self.data:
-                return {"problem": "the process died"}
-            result: dict[str, Any] = json.loads(self.data)
-            if not result["crashed"]:
-                return result
-            second = Child(self.program, result["crashed"]).wait()
-            second["digest"] = f"{result['digest']}+{second.get('digest', '')}"
-            return {**second, "calls": result["calls"]}
-        if _REAL_TIME() - self.began > _LIMIT:
+        if _REAL_TIME() >= self.end:
             os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-            os.close(self.reader)
-            return {"problem": f"no end within {_LIMIT:.0f} real seconds"}
-        return None
+            self._bury()
+            return {"problem": _UNDECIDED}
+        ready, _, _ = select.select([self.reader], [], [], 0)
+        if not ready:
+            return None
+        block = os.read(self.reader, 1 << 16)
+        self.data += block
+        if block:
+            return None
+        self._bury()
+        if not self.data:
+            return {"problem": "the process died"}
+        result: dict[str, Any] = json.loads(self.data)
+        if not result["crashed"]:
+            return result
+        second = Child(self.program, self.limit, result["crashed"]).wait()
+        second["digest"] = f"{result['digest']}+{second.get('digest', '')}"
+        return {**second, "calls": result["calls"]}
+
+    def _bury(self) -> None:
+        os.waitpid(self.pid, 0)
+        os.close(self.reader)
 
     def wait(self) -> dict[str, Any]:
         while (result := self.result()) is None:
@@ -109,14 +116,15 @@ def kind(problem: str) -> str:
     return problem[:40]
 
 
-def shrink(program: Program, problem: str, seconds: float) -> Program:
+def shrink(child: Child, problem: str, seconds: float) -> Program:
     """Return the smallest program found that fails in the same way."""
+    program = child.program
     end = _REAL_TIME() + seconds
     while _REAL_TIME() < end:
         for candidate in smaller(program):
             if _REAL_TIME() > end:
                 break
-            result = Child(candidate).wait()
+            result = Child(candidate, child.limit).wait()
             if result["problem"] and kind(result["problem"]) == kind(problem):
                 program = candidate
                 break
@@ -126,37 +134,40 @@ def shrink(program: Program, problem: str, seconds: float) -> Program:
 
 
 def run_all(
-    seeds: Any, until: float, *, quiet: bool, shrinks: float, first_only: bool = False
+    programs: Iterator[Program], until: float, given: argparse.Namespace
 ) -> int:
-    running: list[tuple[int, Child]] = []
+    """Begin *programs* before the time *until*, and return the exit code."""
+    running: list[Child] = []
     cores = os.cpu_count() or 1
-    failed = done = 0
-    seeds = iter(seeds)
+    failed = undecided = done = 0
     while True:
         while len(running) < cores and _REAL_TIME() < until:
-            seed = next(seeds, None)
-            if seed is None:
+            program = next(programs, None)
+            if program is None:
                 break
-            running.append((seed, Child(draw(seed))))
+            running.append(Child(program, given.limit))
         if not running:
             break
-        select.select([child.reader for _, child in running], [], [], 0.5)
-        for pair in list(running):
-            seed, child = pair
+        select.select([child.reader for child in running], [], [], 0.5)
+        for child in list(running):
             if (result := child.result()) is None:
                 continue
-            running.remove(pair)
+            running.remove(child)
             done += 1
-            if result["problem"] or not quiet:
-                print(shown(seed, result), flush=True)
-            if result["problem"]:
+            problem = result["problem"]
+            if problem or not given.quiet:
+                print(shown(child.program["seed"], result), flush=True)
+            if problem == _UNDECIDED:
+                undecided += 1
+            elif problem:
                 failed += 1
-                until = 0.0 if first_only else until
-                if shrinks:
-                    small = shrink(child.program, result["problem"], shrinks)
+                until = 0.0 if given.first else until
+                if given.shrink:
+                    small = shrink(child, problem, given.shrink)
                     print(json.dumps(small), flush=True)
-    print(f"{done} programs, {failed} failed")
-    return failed
+    more = f", {undecided} undecided" if undecided else ""
+    print(f"{done} programs, {failed} failed{more}")
+    return 1 if failed else 2 if 0 < undecided == done else 0
 
 
 def main() -> int:
@@ -165,42 +176,30 @@ def main() -> int:
     parser.add_argument("--seeds")
     parser.add_argument("--minutes", type=float)
     parser.add_argument("--file")
+    parser.add_argument("--limit", type=float, default=120.0, metavar="SECONDS")
     parser.add_argument("--program", action="store_true", help="print the program")
     parser.add_argument("--shrink", type=float, default=0.0, metavar="SECONDS")
     parser.add_argument("--quiet", action="store_true")
     parser.add_argument("--first", action="store_true", help="end at the first failure")
     given = parser.parse_args()
-    never = float("inf")
+    until = float("inf")
+    seeds: Iterable[int]
     if given.file:
         with open(given.file, encoding="utf-8") as file:
-            program = json.load(file)
-        result = Child(program).wait()
-        print(shown(program["seed"], result))
-        return bool(result["problem"])
+            return run_all(iter([json.load(file)]), until, given)
     if given.seed is not None:
+        seeds = [given.seed]
         if given.program:
             print(json.dumps(draw(given.seed), indent=1))
-        return run_all([given.seed], never, quiet=False, shrinks=given.shrink) and 1
-    if given.seeds:
+    elif given.seeds:
         first, _, last = given.seeds.partition(":")
         seeds = range(int(first), int(last))
-        return (
-            run_all(
-                seeds,
-                never,
-                quiet=given.quiet,
-                shrinks=given.shrink,
-                first_only=given.first,
-            )
-            and 1
-        )
-    first = secrets.randbelow(10**9)
-    print(f"seeds from {first}")
-    until = _REAL_TIME() + 60 * (given.minutes or 1)
-    return (
-        run_all(iter(range(first, 10**10)), until, quiet=True, shrinks=given.shrink)
-        and 1
-    )
+    else:
+        start = secrets.randbelow(10**9)
+        print(f"seeds from {start}")
+        until = _REAL_TIME() + 60 * (given.minutes or 1)
+        seeds, given.quiet = range(start, 10**10), True
+    return run_all(map(draw, seeds), until, given)
 
 
 if __name__ == "__main__":

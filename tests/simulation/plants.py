@@ -8,6 +8,7 @@ program that nobody draws.
 from __future__ import annotations
 
 import argparse
+import re
 import shutil
 import subprocess
 import sys
@@ -88,8 +89,12 @@ def planted(number: int, place: Path) -> None:
     file.write_text(text.replace(old, new), encoding="utf-8")
 
 
-def search(number: int, seeds: int) -> str:
-    """Run up to *seeds* programs with fault *number*; return what was found, or ""."""
+def found(number: int, seeds: int) -> str:
+    """Return what an invariant says of one of *seeds* programs with fault *number*.
+
+    "" means that none says anything. That a process dies, cannot be loaded or has no end
+    is no word of an invariant, and is printed.
+    """
     with tempfile.TemporaryDirectory(prefix="planted-") as name:
         place = Path(name)
         planted(number, place)
@@ -98,8 +103,18 @@ def search(number: int, seeds: int) -> str:
         done = subprocess.run(
             command, cwd=place, capture_output=True, text=True, check=False
         )
-        lines = done.stdout.splitlines() or [done.stderr.strip()[-300:]]
-        return "" if done.returncode == 0 else lines[0]
+    said = judgement(done.stdout)
+    if not said and done.returncode:
+        print(done.stdout[-300:] + done.stderr[-300:])
+    return said
+
+
+def judgement(output: str) -> str:
+    """Return the line in which an invariant did not hold; "" if there is none."""
+    line = re.search(
+        r"^seed \d+: (broken|hangs|raised|unraisable): .*", output, re.MULTILINE
+    )
+    return line[0] if line else ""
 
 
 def main() -> int:
@@ -110,15 +125,15 @@ def main() -> int:
     survivors = []
     for number in given.numbers or range(len(PLANTS)):
         began = time.monotonic()
-        found = search(number, given.seeds)
+        said = found(number, given.seeds)
         seconds = time.monotonic() - began
         module, old, _ = PLANTS[number]
         what = " ".join(old.split())[:60]
         print(
-            f"{number:2} {module}: {what}: {seconds:.0f} s: {found[:110] or 'SURVIVES'}",
+            f"{number:2} {module}: {what}: {seconds:.0f} s: {said[:110] or 'SURVIVES'}",
             flush=True,
         )
-        if not found:
+        if not said:
             survivors.append(number)
     total = len(given.numbers) or len(PLANTS)
     print(f"{total - len(survivors)} of {total} found; survivors: {survivors}")

@@ -121,6 +121,8 @@ class Runner(Operations):
             return f"broken: {error}"
         if isinstance(error, HangError):
             return f"hangs: {error}"
+        if isinstance(error, (ImportError, SyntaxError)):
+            return f"cannot be loaded: {error!r}"
         return f"raised: {''.join(traceback.format_exception(error))}"
 
     def _crash(self) -> None:

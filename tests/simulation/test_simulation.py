@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.plants import PLANTS
+from tests.simulation.plants import PLANTS, judgement
 
 ROOT = Path(__file__).parents[2]
 FAILED = Path(__file__).parent / "failed"
@@ -26,7 +26,8 @@ def simulate(*given: str) -> subprocess.CompletedProcess[str]:
 def test_invariants_hold():
     """In the first forty programs, whatever the network, the disk and the callers do."""
     done = simulate("--seeds", "1:41", "--quiet")
-    assert done.stdout == "40 programs, 0 failed\n", done.stdout + done.stderr
+    assert "40 programs, 0 failed" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0
 
 
 @pytest.mark.parametrize("seed", [9, 150])
@@ -45,12 +46,40 @@ def test_programs_that_failed(program):
     assert ": ok, " in done.stdout
 
 
+def test_a_program_without_an_end_is_undecided():
+    """A slow machine fails no program, and finds no planted fault."""
+    done = simulate("--seeds", "1:3", "--limit", "0")
+    assert done.stdout.count("undecided: it did not end within") == 2
+    assert done.stdout.endswith("2 programs, 0 failed, 2 undecided\n")
+    assert done.returncode == 2
+    assert judgement(done.stdout) == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "is_found"),
+    [
+        ("seed 3: broken: data/k1 is not there", True),
+        ("seed 3: hangs: all threads wait", True),
+        ("seed 3: raised: Traceback (most recent call last):", True),
+        ("seed 3: unraisable: ValueError() in None", True),
+        ("seed 3: cannot be loaded: ImportError('no name')", False),
+        ("seed 3: the process died", False),
+        ("seed 3: ok, 4 calls", False),
+        ("ImportError: no name", False),
+    ],
+)
+def test_only_an_invariant_finds_a_planted_fault(line, is_found):
+    """What keeps the simulation from running says nothing about the fault."""
+    assert bool(judgement(f"seeds from 3\n{line}\n1 programs, 1 failed\n")) == is_found
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_invariants_hold_in_many_programs():
     """In a thousand more."""
     done = simulate("--seeds", "1000:2000", "--quiet")
-    assert done.stdout == "1000 programs, 0 failed\n", done.stdout + done.stderr
+    assert "1000 programs, 0 failed" in done.stdout, done.stdout + done.stderr
+    assert done.returncode == 0
 
 
 @pytest.mark.parametrize(("module", "old", "new"), PLANTS)
