@@ -22,6 +22,7 @@ from fsspec_osspresigned.errors import UploadDiscardedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http import body
 from fsspec_osspresigned.upload.transaction import Transaction
+from tests.http.conftest import serve  # noqa: F401 - a fixture
 
 ROOT = "examplebucket"
 SIZE = 3_000_000
@@ -176,7 +177,9 @@ class LateHandler(http.server.BaseHTTPRequestHandler):
 def test_nothing_happens_after_a_cancellation(size):
     """A request that the store has as a whole may act, so its reply is waited for."""
     with Late() as server:
-        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        serving = threading.Thread(target=server.serve_forever, args=(0.01,))
+        serving.daemon = True  # also if the test fails
+        serving.start()
         url = f"http://127.0.0.1:{server.server_port}/{ROOT}/a?x-oss-signature=a"
         fs = OSSPresignedFileSystem(url_map={f"{ROOT}/a": url})
 
@@ -190,6 +193,67 @@ def test_nothing_happens_after_a_cancellation(size):
 
         assert asyncio.run(main())
         server.shutdown()
+
+
+def test_a_cancelled_call_ends_although_the_server_takes_nothing(serve, tmp_path):
+    """The server neither reads the body nor closes, and the call does not wait for it."""
+    begun, ended = threading.Event(), threading.Event()
+
+    def takes_nothing(peer):
+        peer.head()
+        begun.set()
+        ended.wait(60)
+
+    server = serve(takes_nothing, small=True)
+    url = f"{server.origin}/{ROOT}/a?x-oss-signature=a"
+    fs = OSSPresignedFileSystem(url_map={f"{ROOT}/a": url}, timeout=(60, 60))
+    source = tmp_path / "file"
+    source.touch()
+    os.truncate(source, 20 * SIZE)  # more than the buffers of the system hold
+
+    async def main():
+        task = asyncio.create_task(fs._put_file(str(source), f"{ROOT}/a"))
+        assert await asyncio.to_thread(begun.wait, 20)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asyncio.wait_for(task, 30)
+
+    asyncio.run(main())
+    ended.set()
+
+
+@pytest.mark.parametrize("action", ["InitiateMultipartUpload", "UploadPart"])
+def test_a_cancelled_upload_in_parts_is_aborted(fs, owner, action):
+    """Also while its upload ID is on its way, and nothing goes on afterwards."""
+    owner.oss.faults.add(Fault(action=action, delay=0.3))
+
+    async def main():
+        task = asyncio.create_task(fs._pipe_file(f"{ROOT}/a", bytes(2 * SIZE)))
+        await asyncio.to_thread(owner.wait_for_faults)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        return owner.oss.uploads(ROOT)
+
+    assert not asyncio.run(main())
+    assert not owner.stored()
+
+
+def test_parts_of_a_failed_upload_have_ended_when_it_is_aborted(fs, owner):
+    """The store has all of the first one, so its reply is waited for."""
+    owner.oss.faults.add(
+        Fault(action="UploadPart", part_number=1, delay=1.0),
+        Fault(action="UploadPart", part_number=2, delay=0.05, status=403),
+    )
+    file = fs.open(f"{ROOT}/a", "wb")
+    with pytest.raises(PermissionError):
+        file.write(bytes(SIZE))
+        file.close()
+    file.discard()
+    until(lambda: not owner.oss.under_way)
+    assert owner.actions()[-1] == "AbortMultipartUpload"
+    assert not owner.oss.uploads(ROOT)
+    assert not owner.stored()
 
 
 def until(holds):

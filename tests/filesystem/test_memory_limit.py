@@ -22,6 +22,7 @@ from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http.body import MemoryBody
 from fsspec_osspresigned.http.checksums import md5_of
 from fsspec_osspresigned.model import MIN_PART, SignedRequest
+from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.units import KIB, MIB
 from tests.form_signer import grant_of
 
@@ -227,6 +228,59 @@ def test_threads_that_write_large_files(fs, owner, memory):
         assert stored[f"large/{number}"] == content(number, 2 * MIB + 500 * KIB)
     assert most[0] - before <= LIMIT + 12 * MIN_PART
     wait_until(lambda: memory.used == before)
+
+
+class Hesitant:
+    """Signs parts when *changed* is set, or a moment later."""
+
+    def __init__(self):
+        self._keys = KeySigner.from_options()
+        self.changed = threading.Event()
+
+    def sign(self, operations):
+        """Wait, so that what was passed to ``write`` may change before it is sent."""
+        if operations[0].action == "UploadPart":
+            self.changed.wait(0.1)
+        return self._keys.sign(operations)
+
+
+@pytest.mark.parametrize("size", [150 * KIB, MIB, 2 * MIB + 1])
+def test_a_buffer_that_changes_after_write_at_the_limit(environment, owner, size):
+    """The bytes are sent from it, as no memory is left for a copy, and sent as written."""
+    signer = Hesitant()
+    fs = OSSPresignedFileSystem(
+        signer=signer, memory_limit="1MiB", part_size="1MiB", max_concurrency=4
+    )
+    buffer = bytearray(size)
+    with fs.open(f"{BUCKET}/full", "wb") as full:
+        full.write(content(9, MIB))
+        with fs.open(f"{BUCKET}/own", "wb") as file:
+            for number in range(3):
+                signer.changed.clear()
+                buffer[:] = content(number, size)
+                file.write(buffer)
+                buffer[:] = bytes(size)
+                signer.changed.set()
+    wanted = b"".join(content(number, size) for number in range(3))
+    assert owner.stored()["own"] == wanted
+    assert owner.stored()["full"] == content(9, MIB)
+
+
+def test_small_files_of_a_transaction_leave_the_memory_to_others(fs, owner):
+    """Once closed, they wait as copies, and the parts of a large file are whole."""
+    data = [content(number, 120 * KIB) for number in range(60)]
+    large = content(99, 3 * MIB + 1)
+    with fs.transaction:
+        for number, one in enumerate(data):
+            with fs.open(f"{BUCKET}/{number}", "wb") as file:
+                file.write(bytearray(one))
+        with fs.open(f"{BUCKET}/large", "wb") as file:
+            for start in range(0, len(large), 100_000):
+                file.write(bytearray(large[start : start + 100_000]))
+    stored = {f"{number}": one for number, one in enumerate(data)} | {"large": large}
+    assert owner.stored() == stored
+    parts = [r.bytes for r in owner.oss.requests if r.action == "UploadPart"]
+    assert sorted(parts) == [1, MIB, MIB, MIB]
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")

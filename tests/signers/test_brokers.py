@@ -708,6 +708,7 @@ def test_urls_that_lead_elsewhere_are_refused(oss, tmp_path, monkeypatch, url, m
             "[open]\npost = '/'\nurls = '/u'\n[finish]\npost = '/'\njson.a = ['{size}']",
             "finish.json.a is a list without {number}",
         ),
+        (
             "base = '.evil.example'\n[single]\nget = '/'",
             "base = '.evil.example' must be",
         ),

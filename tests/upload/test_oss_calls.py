@@ -171,6 +171,17 @@ def test_looking_is_not_tried_again_where_the_store_is_down(oss, action):
     assert [record.action for record in oss.requests].count(action) == 1
 
 
+@pytest.mark.parametrize("acts", [False, True])
+@pytest.mark.parametrize("code", ["InternalError", "NotInAnyTable"])
+def test_an_error_document_behind_a_200_of_complete_is_not_final(oss, code, acts):
+    """The store may have completed the upload, so the call is made again."""
+    oss.faults.add(
+        Fault(action="CompleteMultipartUpload", code=code, error_body=True, acts=acts)
+    )
+    assert store(oss, DATA).verified == "crc64"
+    assert stored(oss) == DATA
+
+
 def test_refusal_is_not_looked_into(oss):
     """What the store refused at the first try is not stored, and costs no HEAD."""
     for action, data in (("PutObject", SMALL), ("CompleteMultipartUpload", DATA)):
