@@ -10,8 +10,9 @@ Closing while an exception is in flight:
 3. Such a discard is reported: the exception gets a note and is raised again, with a
    warning, because ``except StopIteration: f.close()`` cannot be distinguished from it.
 4. ``commit()`` and ``discard()`` are explicit. Garbage collection and the end of the
-   interpreter discard, with a warning. If compiled code drops one file and opens the
-   next, ``open`` raises an error, so that the statement that called that code fails.
+   interpreter discard, with a warning; so does a ``close`` that a finalizer calls. If
+   compiled code drops one file and opens the next, ``open`` raises an error, so that
+   the statement that called that code fails.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from ..engine.limits import memory_budget
 from ..errors import DiscardWarning, UploadDiscardedError
 from ..http.body import Body
 from .buffer import KEPT, PartBuffer
+from .finalizers import in_finalizer
 from .upload import Upload
 
 if TYPE_CHECKING:
@@ -97,6 +99,7 @@ class PresignedWriter(io.BufferedIOBase):
         self.upload = upload
         self._keep = keep
         self._at_open = _in_flight()
+        self._is_of_finalizer = in_finalizer()
         self._lock = threading.RLock()
         self._pid = os.getpid()
         self._sent = 0  # bytes of the parts before the one that is written
@@ -264,6 +267,10 @@ class PresignedWriter(io.BufferedIOBase):
         """
         if not self.closed:
             self._is_dropped = self._silent = True
+
+    def _is_closed_by_finalizer(self) -> bool:
+        # One that opened the file itself, to save something, closes it as a program does.
+        return not (self.publish_always or self._is_of_finalizer) and in_finalizer()
 
     def _end_dropped(self) -> None:
         self._buffer.close()

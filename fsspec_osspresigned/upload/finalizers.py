@@ -1,0 +1,65 @@
+"""Finalizers: whether one of them, and not the program, closes a file.
+
+A wrapper of another library may close the file when the program drops it, for example
+after an exception. What it wrote until then is not the whole object.
+"""
+
+from __future__ import annotations
+
+import dis
+import gc
+import inspect
+import threading
+from types import FrameType
+from typing import Any
+
+_PACKAGE = __name__.partition(".")[0]
+
+# Instructions that drop a reference. None of them calls a function, but ``__setattr__``
+# and its kin, which a program may write in Python and then have a frame of their own.
+_DROPS = ("POP_", "STORE_", "DELETE_", "END_")
+
+
+class _Collection:
+    """The run of the garbage collector, which this thread or another may be in."""
+
+    thread: int | None = None
+
+    def note(self, phase: str, _: Any) -> None:
+        self.thread = threading.get_ident() if phase == "start" else None
+
+
+_collection = _Collection()
+gc.callbacks.append(_collection.note)
+
+
+def in_finalizer() -> bool:
+    """Return whether a finalizer is running in this thread.
+
+    It is a method ``__del__``, one that the garbage collector calls, or one of compiled
+    code: then the Python code that runs is at an instruction that calls nothing.
+    ``close`` methods of wrappers may be in between.
+
+    Not recognized is a finalizer of compiled code that runs because a call returns, as
+    that of a local variable does. It looks as if the call had closed the file.
+    """
+    if _collection.thread == threading.get_ident():
+        return True
+    frame = inspect.currentframe()
+    while frame is not None and (_is_own(frame) or frame.f_code.co_name == "close"):
+        frame = frame.f_back
+    if frame is not None and _instruction(frame).startswith(_DROPS):
+        return True
+    while frame is not None and frame.f_code.co_name != "__del__":
+        frame = frame.f_back
+    return frame is not None
+
+
+def _is_own(frame: FrameType) -> bool:
+    return str(frame.f_globals.get("__name__")).partition(".")[0] == _PACKAGE
+
+
+def _instruction(frame: FrameType) -> str:
+    """Return the name of the instruction that *frame* executes; "" if it has none."""
+    # Code of other compilers than CPython's may have none.
+    return "".join(dis.opname[op] for op in frame.f_code.co_code[frame.f_lasti :][:1])
