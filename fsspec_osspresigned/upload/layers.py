@@ -42,9 +42,6 @@ class _Layer:
     def check_open(self) -> None:
         self._inner.check_open()
 
-    def seek(self, offset: int, whence: int = 0, /) -> int:
-        return self._inner.seek(offset, whence)
-
     def wait_for_parts(self) -> None:
         self._inner.wait_for_parts()
 
@@ -118,6 +115,10 @@ class ChainedWriter(_Layer, io.BufferedIOBase):
         """
         self._inner.flush()
 
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Raise UnsupportedOperation, as the file below does."""
+        return self._inner.seek(offset if whence else offset - self._position, 1)
+
     def tell(self) -> int:
         """Return the number of bytes written, before compression."""
         return self._position
@@ -190,6 +191,11 @@ class TextWriter(_Layer, io.TextIOWrapper):
             mark, self._mark = self._mark, ""
             super().write(mark)
         return super().write(text)
+
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Raise UnsupportedOperation, as the file below does."""
+        self.flush()  # the position of the file below counts
+        return self._inner.seek(offset, whence)
 
     def close(self) -> None:
         """Encode the remaining text, then close the file below.

@@ -123,9 +123,20 @@ class PresignedWriter(io.BufferedIOBase):
         """Raise UnsupportedOperation: there is no descriptor to write to."""
         raise io.UnsupportedOperation("a presigned upload has no file descriptor")
 
-    def seek(self, offset: int, whence: int = 0, /) -> int:  # noqa: ARG002 - in vain
-        """Raise UnsupportedOperation: sent bytes cannot be changed."""
-        raise io.UnsupportedOperation(
+    def seek(self, offset: int, whence: int = 0, /) -> int:
+        """Raise UnsupportedOperation: sent bytes cannot be changed.
+
+        Unless the file is already there, it is also given up: a library that ignores the
+        exception would write the next bytes to the wrong place.
+        """
+        with self._lock:
+            is_there = offset == (0 if whence else self.tell())
+            if not (is_there or self.closed):
+                self.give_up(self._no_seek())
+        raise self._no_seek()
+
+    def _no_seek(self) -> io.UnsupportedOperation:
+        return io.UnsupportedOperation(
             f"a file that is uploaded while it is written cannot seek: {self._remedy}"
         )
 
@@ -213,7 +224,7 @@ class PresignedWriter(io.BufferedIOBase):
             BaseException: the exception in flight, because of which the file was
                 discarded.
         """
-        if self._is_dropped and not self._released:  # by the finalizer of a wrapper
+        if not self._released and (self._is_dropped or self._is_closed_by_finalizer()):
             self._end_dropped()
             return
         with self._lock:
@@ -245,9 +256,9 @@ class PresignedWriter(io.BufferedIOBase):
     def note_discarded(self, error: BaseException) -> None:
         """Add a note to *error*, which leaves the ``with`` block: nothing is published."""
         if self._state != "published" and error is not self._failure:
-            error.add_note(
-                f"{self.path} was not published: an exception left its with block"
-            )
+            is_of_seek = isinstance(self._failure, io.UnsupportedOperation)
+            why = self._failure if is_of_seek else "an exception left its with block"
+            error.add_note(f"{self.path} was not published: {why}")
 
     def __del__(self) -> None:
         if getattr(self, "_state", ""):  # a worker sends what there is to send

@@ -853,7 +853,7 @@ def test_position_counts_and_nothing_seeks(store):
         file.write(b"abc")
         assert file.tell() == 3
         assert (file.name, file.path, file.mode) == (PATH, PATH, "wb")
-        for call in (lambda: file.seek(0), file.fileno, file.read, file.truncate):
+        for call in (lambda: file.seek(3), file.fileno, file.read, file.truncate):
             with pytest.raises(io.UnsupportedOperation):
                 call()
         with pytest.raises(io.UnsupportedOperation, match="has no file descriptor"):
@@ -1182,10 +1182,81 @@ def test_seek_names_the_remedy(store, mode, codec):
     assert not store.oss.objects("examplebucket")
 
 
-def test_a_seek_that_was_caught_is_no_failure(store):
+# Offset and whence, where the file has two bytes.
+HARMLESS = [(2, 0), (0, 1), (0, 2)]
+AWAY = [(0, 0), (3, 0), (-1, 1), (-1, 2)]
+
+
+@pytest.mark.parametrize("codec", [None, "gzip"])
+@pytest.mark.parametrize("seek", HARMLESS)
+def test_a_seek_to_where_the_file_is_does_no_harm(store, seek, codec):
     """A writer that only tries whether a file can seek goes on."""
-    with store.fs.open(PATH, "wb") as file:
+    with store.fs.open(PATH, "wb", compression=codec) as file:
+        file.write(b"ab")
         with pytest.raises(io.UnsupportedOperation):
-            file.seek(0, 2)
-        file.write(b"x")
+            file.seek(*seek)
+        file.write(b"c")
+    assert (CODECS[codec] if codec else bytes)(store.get()) == b"abc"
+
+
+@pytest.mark.parametrize("ends_by", ["close", "__exit__"])
+@pytest.mark.parametrize("codec", [None, "gzip"])
+@pytest.mark.parametrize("seek", AWAY)
+def test_a_library_that_ignores_a_refused_seek_publishes_nothing(
+    store, seek, codec, ends_by
+):
+    """Its next bytes belong elsewhere, so every later call raises, and names the remedy."""
+    store.fs.pipe_file(PATH, OLD)
+    file = store.fs.open(PATH, "wb", compression=codec)
+    file.write(b"ab")
+    with contextlib.suppress(io.UnsupportedOperation):
+        file.seek(*seek)
+    end = getattr(file, ends_by)
+    arguments = (None,) * 3 if ends_by == "__exit__" else ()
+    calls = [lambda: file.write(b"header"), file.flush, lambda: end(*arguments)]
+    for call in calls:
+        with pytest.raises(io.UnsupportedOperation, match="simplecache::"):
+            call()
+    assert store.get() == OLD
+    assert store.wait_until(lambda: not store.oss.uploads(BUCKET))
+
+
+def test_an_exception_after_a_refused_seek_names_it(store):
+    """What a library raises because its writes fail does not say why."""
+    with pytest.raises(AssertionError) as caught, store.fs.open(PATH, "wb") as file:
+        with contextlib.suppress(OSError):
+            file.seek(4)
+        raise AssertionError
+    (note,) = caught.value.__notes__
+    assert "simplecache::" in note
+
+
+@pytest.mark.parametrize("codec", [None, "gzip"])
+def test_a_seek_in_a_text_file(store, codec):
+    """Text that is not encoded yet counts for the position."""
+    with store.fs.open(PATH, "w", compression=codec) as file:
+        for where in ((0, 0), (0, 1), (0, 2)):
+            with pytest.raises(io.UnsupportedOperation):
+                file.seek(*where)
+        file.write("ab")
+        for where in ((2, 0), (0, 1), (0, 2)):
+            with pytest.raises(io.UnsupportedOperation):
+                file.seek(*where)
+    assert (CODECS[codec] if codec else bytes)(store.get()) == b"ab"
+    file = store.fs.open(PATH, "w", compression=codec)
+    file.write("x")
+    for call in (lambda: file.seek(0), file.close):
+        with pytest.raises(io.UnsupportedOperation):
+            call()
+    assert store.get() != b"x"
+
+
+def test_a_seek_after_the_end_changes_nothing(store):
+    """The object is published, and stays the one that was written."""
+    file = store.fs.open(PATH, "wb")
+    file.write(b"x")
+    file.close()
+    with pytest.raises(io.UnsupportedOperation):
+        file.seek(0)
+    file.close()
     assert store.get() == b"x"

@@ -16,6 +16,7 @@ CACHED = frozenset(
         "simplecache_netcdf4",
         "simplecache_open_files",
         "simplecache_seeker",
+        "simplecache_soundfile",
         "simplecache_write",
         "filecache_write",
     }

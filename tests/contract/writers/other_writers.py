@@ -1,12 +1,15 @@
-"""Writers of polars, DuckDB, UPath, smart_open and kerchunk-like tools."""
+"""Writers of polars, DuckDB, UPath, smart_open, kerchunk-like tools and soundfile."""
 
 from __future__ import annotations
 
 import json
 from typing import Any
+from unittest import mock
 
 from tests.contract.writers.data import ROWS, frame, same
 from tests.contract.writers.matrix import EXCLUSIVE, Fails, Group, Note, World
+
+SEEKS = "use `simplecache::osspresigned://`"
 
 polars = Group("polars", "polars", "pandas", "pyarrow")
 OWN_STORE = Fails(
@@ -339,3 +342,53 @@ def joblib_dump_compressed(w: World) -> None:
     with w.open("a.joblib.gz") as file:
         joblib.dump(numbers(), file, compress=3)
     same_numbers(joblib.load(w.local("a.joblib.gz")))
+
+
+def sound() -> Any:
+    """Return a second of noise."""
+    import numpy as np
+
+    return np.random.default_rng(5).uniform(-1, 1, 8_000).astype("f4")
+
+
+def unprinted() -> Any:
+    """Let the library ignore what our file raises, without printing it."""
+    return mock.patch("sys.unraisablehook")
+
+
+@more(
+    "`soundfile.write`, WAV",
+    "a.wav",
+    needs=("soundfile", "numpy"),
+    every=Fails("UnsupportedOperation", "seek", advice=SEEKS),
+)
+def soundfile_wav(w: World) -> None:
+    import soundfile
+
+    with unprinted(), w.open("a.wav") as file:
+        soundfile.write(file, sound(), 8_000, format="WAV")
+
+
+@more(
+    "`soundfile.write`, FLAC",
+    "a.flac",
+    needs=("soundfile", "numpy"),
+    every=Fails("UnsupportedOperation", "seek", advice=SEEKS),
+)
+def soundfile_flac(w: World) -> None:
+    import soundfile
+
+    with unprinted(), w.open("a.flac") as file:
+        soundfile.write(file, sound(), 8_000, format="FLAC")
+
+
+@more("`soundfile.write` on `simplecache::`", "a.wav", needs=("soundfile", "numpy"))
+def simplecache_soundfile(w: World) -> None:
+    import fsspec
+    import soundfile
+
+    url = f"simplecache::{w.url('a.wav')}"
+    with fsspec.open(url, "wb", osspresigned=w.options) as file:
+        soundfile.write(file, sound(), 8_000, format="WAV", subtype="FLOAT")
+    found, rate = soundfile.read(w.local("a.wav"), dtype="f4")
+    assert (found.tolist(), rate) == (sound().tolist(), 8_000)
