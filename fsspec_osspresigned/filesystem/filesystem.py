@@ -199,6 +199,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
     @classmethod
     def _strip_protocol(cls, path: Any) -> Any:
+        # For fsspec's own code. A subclass that changes paths overrides ``_path`` too.
         if isinstance(path, list):
             return [cls._strip_protocol(item) for item in path]
         return without_protocol(without_own(cls.protocol, path)).rstrip("/")
@@ -508,6 +509,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
             return read.open_reader(self, self._path(path), **kwargs)
         return self.open(path, mode, autocommit=autocommit, **kwargs)
 
+    async def set_session(self) -> None:
+        """Do nothing; other filesystems of fsspec open their connections here."""
+
     async def open_async(self, path: str, mode: str = "rb", **_: Any) -> NoReturn:
         """Raise NotImplementedError; use ``_pipe_file`` and ``_cat_file`` instead."""
         raise NotImplementedError(
@@ -719,7 +723,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         """
         receipt = self.client.written.receipt(self._path(path))
         if receipt is None or receipt.location is None:
-            text = "no server of uploads has named an object of this process"
+            text = (
+                "no server of uploads has named an object of this process; "
+                "fs.sign(path) returns a presigned URL"
+            )
             raise FileNotFoundError(errno.ENOENT, text, path)
         return receipt.location
 
@@ -920,7 +927,11 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     async def rm(
         self, path: Any, recursive: bool = False, maxdepth: Any = None, **kwargs: Any
     ) -> None:
-        """Delete objects, one request each; a missing object is no error."""
+        """Delete objects, one request each.
+
+        A missing object is no error, nor is a directory without *recursive*: no object
+        has its name, so nothing is deleted.
+        """
         if isinstance(path, str) and self._duckdb_removes(self._path(path)):
             return
         bulk, name = BulkOptions.take_from(kwargs), self._own(path)

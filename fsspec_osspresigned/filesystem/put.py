@@ -530,8 +530,9 @@ def progress_callback(callback: Any, options: dict[str, Any]) -> SharedCallback:
 def write_mode(mode: str) -> str:
     kind = mode.replace("b", "", 1).replace("t", "", 1)
     if kind not in ("w", "x"):
-        raise ValueError(
-            f"mode {mode!r}: an object cannot be changed in place; write a new one "
-            "with 'wb' or 'xb'"
-        )
+        remedy = "write a new one with 'wb' or 'xb'"
+        if "a" in kind:
+            remedy = "log to a local file, then put or sync it"
+        text = f"mode {mode!r}: an object cannot be changed in place; {remedy}"
+        raise ValueError(text)
     return "create" if kind == "x" else "overwrite"

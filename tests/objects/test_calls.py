@@ -78,9 +78,10 @@ def test_an_unknown_option_is_refused_before_the_first_byte(blind, owner, write)
 
 @pytest.mark.parametrize("mode", ["a", "ab", "r+b", "w+b", "r+", "wbx", "", "rw"])
 def test_objects_are_not_changed_in_place(blind, owner, mode):
-    """Appending and updating are refused when the file is opened."""
-    with pytest.raises(ValueError, match="cannot be changed in place"):
+    """Appending and updating are refused when the file is opened, with a remedy."""
+    with pytest.raises(ValueError, match="cannot be changed in place") as caught:
         blind.open(PATH, mode)
+    assert ("log to a local file" in str(caught.value)) is ("a" in mode)
     with pytest.raises(ValueError, match="cannot be changed in place"):
         blind._open(PATH, mode=mode)
     assert not owner.actions()
@@ -198,6 +199,12 @@ def test_an_asynchronous_file_says_that_it_is_none(blind):
     """The names of what works stand in the error."""
     with pytest.raises(NotImplementedError, match="_pipe_file"):
         asyncio.run(blind.open_async(PATH, "wb"))
+
+
+def test_code_for_any_asynchronous_filesystem_may_begin_a_session(blind, owner):
+    """There is none to begin, so nothing is sent."""
+    asyncio.run(blind.set_session())
+    assert not owner.actions()
 
 
 @pytest.mark.parametrize("code", ["AccessDenied", None])

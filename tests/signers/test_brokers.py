@@ -132,6 +132,8 @@ def test_files_for_a_model_are_one_form_each(oss, dashscope):
     assert stored(oss, receipt.location) == b"picture"
     assert receipt.verified == "crc64"
     assert fs.url("files/photo.jpg") == receipt.location
+    with pytest.raises(FileNotFoundError, match=r"fs\.sign"):
+        fs.url("files/other.jpg")
     assert dashscope.calls == ["GET /api/v1/uploads"]
 
 
