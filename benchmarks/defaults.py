@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from fsspec_osspresigned.client.congestion import Link
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.signers.base import Grant
 from fsspec_osspresigned.upload.plan import plan_for
@@ -15,9 +14,6 @@ from .tables import Table, seconds
 from .work import MIB
 
 _FEW = 1.15
-_ENOUGH, _WORST = 85 / 92, 1.6  # of the cells; of any, on a link with a cap
-# Seconds in which the sink answers, and bytes a second of a connection without a cap.
-_ANSWER, _NO_CAP = 0.001, 1.2e9
 _LINE = 2  # points of which a line is drawn
 
 
@@ -32,27 +28,10 @@ def in_one(work: Mapping[str, Any]) -> bool:
     return work["verb"] == "put" or work["part_size"] >= work["size"]
 
 
-def default_cell(
-    rows: Sequence[Mapping[str, Any]], *, known: bool = False
-) -> Mapping[str, Any] | None:
-    """Return the cell of one link and size that is nearest to what defaults do.
-
-    *known* is what they do once the process has sent something over this link.
-    """
-    work = rows[0]["work"]
-    size, options = work["size"], Options()
-    link = Link(
-        round_trip=work["latency"] + _ANSWER, rate=work["rate"] or _NO_CAP, parts=True
-    )
-    plan = plan_for(
-        Grant(),
-        options,
-        size,
-        path="examplebucket/key",
-        large_parts=True,
-        link=link if known else None,
-    )
-    width = plan.width or options.connections
+def default_cell(rows: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    """Return the cell of one link and size that is nearest to what defaults do."""
+    options = Options()
+    plan = plan_for(Grant(), options, rows[0]["work"]["size"], path="examplebucket/key")
     fits = [row for row in rows if in_one(row["work"]) != plan.multipart]
     if not plan.multipart or not fits:
         return fits[0] if fits else None
@@ -60,7 +39,7 @@ def default_cell(
     def far(row: Mapping[str, Any]) -> tuple[float, float]:
         work = row["work"]
         off = work["part_size"] / plan.part_size
-        return abs(work["concurrency"] - width), max(off, 1 / off)
+        return abs(work["concurrency"] - options.connections), max(off, 1 / off)
 
     return min(fits, key=far)
 
@@ -83,16 +62,12 @@ def wall(row: Mapping[str, Any]) -> float:
 
 def table(results: Results) -> Table:
     """Return for each size and link the best cell, and what the defaults take."""
-    head = ["size", "latency, rate", "best", ""]
-    lines = [[*head, "link unknown", "of the best", "link known", "of the best"]]
+    lines = [["size", "latency, rate", "best", "", "defaults", "of the best"]]
     for rows in cells(results).values():
-        best, shown = min(rows, key=wall), []
-        for known in (False, True):
-            ours = default_cell(rows, known=known)
-            if ours is None:
-                shown += ["-", ""]
-            else:
-                shown += [_cut(ours["work"]), f"{wall(ours) / wall(best):.2f}"]
+        best, ours = min(rows, key=wall), default_cell(rows)
+        shown = ["-", ""]
+        if ours is not None:
+            shown = [_cut(ours["work"]), f"{wall(ours) / wall(best):.2f}"]
         work = best["work"]
         size = f"{work['size'] / MIB:,.0f} MiB"
         lines.append([size, link(work), _cut(work), seconds(wall(best)), *shown])
@@ -142,59 +117,23 @@ def thresholds(
 
 def said(results: Results) -> str:
     """Return on how many links the defaults lose, and where most."""
-    texts = [_losses(results, known=known) for known in (False, True)]
-    skipped = len(results["skipped"])
-    if any(texts) and skipped:
-        texts.append(
-            f"{skipped} combinations of settings and link were not measured, because the "
-            "link alone would take too long."
-        )
-    return " ".join(filter(None, texts))
-
-
-def judged(results: Results) -> Table:
-    """Return the line of the table of targets; none without a sweep."""
-    losses = _shares(results, known=True)
-    if not losses:
-        return []
-    few = sum(share <= _FEW for share, *_ in losses)
-    worst = max((share for share, _, _, rate in losses if rate), default=1.0)
-    is_met = few / len(losses) >= _ENOUGH and worst <= _WORST
-    return [
-        [
-            "defaults, once the link is known: cells within 15 % of the best; the worst",
-            f"{few} of {len(losses)}; {worst:.2f} with a cap",
-            *("", f"{_ENOUGH:.0%}; {_WORST:g} with a cap"),
-            *("", "yes" if is_met else "**no**"),
-        ]
-    ]
-
-
-def _shares(results: Results, *, known: bool) -> list[tuple[float, int, str, float]]:
-    """Return what the defaults lose on each link: share, size, link and rate."""
     losses = []
-    for (_, rate, size), rows in cells(results).items():
-        ours = default_cell(rows, known=known)
+    for (_, _, size), rows in cells(results).items():
+        ours = default_cell(rows)
         if ours is not None and len(rows) > 1:
-            share = wall(ours) / min(map(wall, rows))
-            losses.append((share, size, link(ours["work"]), rate))
-    return losses
-
-
-def _losses(results: Results, *, known: bool) -> str:
-    losses = _shares(results, known=known)
+            losses.append((wall(ours) / min(map(wall, rows)), size, link(ours["work"])))
     if not losses:
         return ""
     few = sum(share <= _FEW for share, *_ in losses)
-    worst, size, where, _ = max(losses)
-    when = "once the link is known" if known else "while the link is unknown"
+    worst, size, where = max(losses)
     text = (
-        f"{when.capitalize()}, the defaults take at most {_FEW * 100 - 100:.0f} % longer "
-        f"than the best settings on {few} of {len(losses)} pairs of size and link; at "
-        f"worst they take {worst:.2f} times as long ({size / MIB:,.0f} MiB at {where})"
+        f"The defaults take at most {_FEW * 100 - 100:.0f} % longer than the best settings "
+        f"on {few} of {len(losses)} pairs of size and link; at worst they take "
+        f"{worst:.2f} times as long ({size / MIB:,.0f} MiB at {where})."
     )
-    capped = [loss for loss in losses if loss[3]]
-    if capped and not max(losses)[3]:
-        worst, size, where, _ = max(capped)
-        text += f", {worst:.2f} times on a link with a cap ({size / MIB:,.0f} MiB at {where})"
-    return text + "."
+    if skipped := len(results["skipped"]):
+        text += (
+            f" {skipped} combinations of settings and link were not measured, because the "
+            "link alone would take too long."
+        )
+    return text

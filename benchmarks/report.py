@@ -85,7 +85,7 @@ def told(results: Results) -> str:
             *(
                 f"{title}\n\n{plain(table)}"
                 for title, table in (
-                    ("Targets", targets(results)),
+                    ("Targets", tables.targets(results)),
                     ("Clients", tables.peers(results)),
                     ("Growth", tables.growth(results)),
                     ("Defaults", defaults.table(results)),
@@ -94,11 +94,6 @@ def told(results: Results) -> str:
             ),
         ]
     )
-
-
-def targets(results: Results) -> tables.Table:
-    """Return the table of targets, with that of the defaults at its end."""
-    return [*tables.targets(results), *defaults.judged(results)]
 
 
 def network(results: Results) -> tables.Table:
@@ -136,7 +131,7 @@ def pieces(results: Results) -> dict[str, dict[str, str]]:
         "performance.md": {"network": _table(network(shown))},
         "measurements.md": {
             "machine": machine(results),
-            "targets": _table(targets(shown)),
+            "targets": _table(tables.targets(shown)),
             "peers": _table(tables.peers(shown)),
             "growth": _table(tables.growth(shown)),
             "defaults": defaults.said(shown) or _NONE,

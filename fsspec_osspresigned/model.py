@@ -25,12 +25,11 @@ MAX_PART = 5 * GIB
 MAX_MAP = 512 * MIB  # bytes of a URL map, some 500,000 objects
 MAX_PARTS = 10_000
 
-# Defaults in bytes: of a part at most, of a part of a large file, and of a file that is
-# sent in one piece (docs/measurements.md has the reasons).
+# Defaults in bytes: of a part at most, and of an object that is sent in one piece
+# (docs/measurements.md has the reasons).
 LARGEST_PART = 8 * MIB
-LARGEST_FILE_PART = 32 * MIB
 THRESHOLD = 8 * MIB
-# Requests in flight by default, and for one object over connections that are slow.
+# Requests in flight by default: of one call or object, and large ones of the process.
 CONNECTIONS = 16
 MAX_CONNECTIONS = 32
 # Small requests in flight by default, if the link bears them (docs/performance.md).

@@ -67,7 +67,7 @@ class Client:
 
     Attributes:
         written: record of the objects that this process has written.
-        buckets: bucket -> its circuit breaker, limits and link.
+        buckets: bucket -> its circuit breaker and limits.
         s3_buckets: buckets for which URLs of S3-compatible stores were signed.
         clock_offset: seconds by which this machine's clock is ahead of the store's,
             from the last reply; None before the first one.
@@ -242,9 +242,8 @@ class Client:
                 reply = await self._reply(signed, body, exchange)
             finally:
                 bucket.in_flight -= not in_thread
-            if reply.is_good:
-                seconds = self._timing.clock() - began
-                bucket.note(operation, body, exchange, seconds, in_flight)
+            if reply.is_good and not in_thread:
+                bucket.window.note(self._timing.clock() - began, in_flight)
             if operation.action in LOOKS and self.signer.grants_by_prefix:
                 await self._note_answer(operation, reply)
             self._raise_for_status(operation, signed, reply)

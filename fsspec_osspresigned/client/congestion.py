@@ -1,8 +1,8 @@
 """Congestion: limits on what is sent to a bucket at a time.
 
-Each bucket has a circuit breaker, a window of small requests, and an estimate of its
-network link. They follow the replies, and are kept only in memory. The part size and the
-number of small requests in flight depend on them.
+Each bucket has a circuit breaker and a window of small requests. They follow the
+replies, are kept only in memory, and decide how many requests are in flight, never what
+is sent.
 """
 
 from __future__ import annotations
@@ -11,22 +11,13 @@ import asyncio
 import time
 from collections.abc import Callable
 
-from attrs import frozen
-
 from ..engine.engine import within_user_code
 from ..engine.limits import RequestLimits
 from ..errors import NetworkError, OSSPresignedError, StoreUnavailableError
-from ..http.body import SMALL, Body
-from ..http.transfer import Exchange
-from ..model import CONNECTIONS, Action, Operation
+from ..model import CONNECTIONS
 from ..options.options import Options
-from ..units import KIB, MIB
 from .retry import RetryPolicy
 
-LATENCY_BOUND = 16 * KIB  # bytes of a body up to which the round trip decides
-_RATE_BOUND = MIB  # bytes of a body from which on the rate decides
-_SHARE = 1 / 8  # of the way to a worse sample
-_MAX_ROUND_TRIP = 15 / 16  # of the time of a large request, at most
 _MAX_SLOWDOWN = 1.5  # times the base: slower replies end the growth of the window
 _STEP = 8  # requests that a round adds, once the limit was met
 _REST = 1.0  # seconds without growth after a refusal: limits count requests a second
@@ -130,58 +121,6 @@ def _again(failure: OSSPresignedError) -> Callable[[str], OSSPresignedError]:
     return make
 
 
-@frozen
-class Link:
-    """Round trip and rate of the network link to one bucket's endpoint."""
-
-    round_trip: float  # seconds of a request without a body
-    rate: float  # bytes per second of one connection
-    # This process has begun a multipart upload in the bucket, so they are permitted.
-    parts: bool = False
-
-
-class LinkEstimate:
-    """Estimate of the network link to one bucket's endpoint, from completed requests.
-
-    A better sample replaces the estimate. A worse one moves it by an eighth, because
-    waiting and other requests on the same link can only make a sample worse.
-    """
-
-    def __init__(self) -> None:
-        self._round_trip: float | None = None
-        self._rate: float | None = None
-        self._parts = False
-
-    @property
-    def link(self) -> Link | None:
-        """The estimate; None until both its round trip and its rate are known.
-
-        A request with a body of at most 16 KiB tells the round trip. One with a body of at
-        least 1 MiB tells the rate.
-        """
-        if self._round_trip is None or self._rate is None:
-            return None
-        return Link(self._round_trip, self._rate, self._parts)
-
-    def note(self, action: Action, size: int, seconds: float) -> None:
-        """Record a completed request that sent *size* bytes and took *seconds*."""
-        self._parts |= action is Action.InitiateMultipartUpload
-        if size <= LATENCY_BOUND:
-            self._round_trip = _estimate(self._round_trip, seconds, better=min)
-        elif size >= _RATE_BOUND:
-            waiting = min(self._round_trip or 0, seconds * _MAX_ROUND_TRIP)
-            rate = size / max(seconds - waiting, 1e-6)
-            self._rate = _estimate(self._rate, rate, better=max)
-
-
-def _estimate(
-    old: float | None, new: float, *, better: Callable[[float, float], float]
-) -> float:
-    if old is None or better(old, new) == new:
-        return new
-    return old + _SHARE * (new - old)
-
-
 class RequestWindow:
     """Limit of the small requests in flight to a bucket.
 
@@ -212,22 +151,17 @@ class RequestWindow:
         self._refused_at = -_REST
         self._ignored = 0  # refusals of requests that were sent before the last halving
 
-    def note(self, seconds: float, in_flight: int) -> float | None:
-        """Record a reply that took *seconds* with *in_flight* requests in flight.
-
-        Returns the shortest duration of the round in seconds if this reply ends the round,
-        else None.
-        """
+    def note(self, seconds: float, in_flight: int) -> None:
+        """Record a reply that took *seconds* with *in_flight* requests in flight."""
         self._ignored = max(0, self._ignored - 1)
         # What is being signed, or tried again, takes room in the window, too.
         self._is_full |= in_flight * 4 >= self.size * 3
         self._seconds.append(seconds)
         if len(self._seconds) < self.size:
-            return None
+            return
         durations, self._seconds = sorted(self._seconds), []
         is_full, self._is_full = self._is_full, False
         self._end_round(durations[len(durations) // 4], is_full=is_full)
-        return durations[0]
 
     def note_failure(self, failure: BaseException) -> None:
         if not isinstance(failure, StoreUnavailableError):
@@ -260,7 +194,7 @@ class RequestWindow:
 
 
 class BucketState:
-    """Circuit breaker, limits and link of one client's requests to one bucket."""
+    """Circuit breaker and limits of one client's requests to one bucket."""
 
     def __init__(
         self, options: Options, policy: RetryPolicy, clock: Callable[[], float]
@@ -273,7 +207,6 @@ class BucketState:
             clock=clock,
         )
         self.window = RequestWindow(options.max_small, clock=clock)
-        self.link = LinkEstimate()
         self.in_flight = 0  # small requests
         self._large = options.max_connections
         self.limits = RequestLimits(
@@ -287,21 +220,3 @@ class BucketState:
             return self.window.size
         # The requests wait for the probe, and are not sent if it fails.
         return max(self.window.size, self._large)
-
-    def note(
-        self,
-        operation: Operation,
-        body: Body,
-        exchange: Exchange,
-        seconds: float,
-        in_flight: int,
-    ) -> None:
-        if body.size > SMALL or exchange.in_thread:
-            if exchange.sink is None:
-                self.link.note(operation.action, body.size, seconds)
-            return
-        shortest = self.window.note(seconds, in_flight)
-        if in_flight == 1 and exchange.sink is None:
-            self.link.note(operation.action, body.size, seconds)
-        elif shortest is not None and body.size <= LATENCY_BOUND:
-            self.link.note(operation.action, 0, shortest)

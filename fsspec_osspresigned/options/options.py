@@ -335,11 +335,7 @@ class Options:
 
     @property
     def threshold(self) -> int:
-        """Size in bytes above which an object is sent in parts.
-
-        If neither ``multipart_threshold`` nor ``part_size`` is given, the threshold applies
-        only while the speed of the network link is unknown.
-        """
+        """Size in bytes above which an object is sent in parts."""
         return self.multipart_threshold or THRESHOLD
 
     @property
@@ -349,10 +345,7 @@ class Options:
 
     @property
     def max_connections(self) -> int:
-        """Maximum number of large requests, which worker threads send, in the process.
-
-        One object has that many parts in flight only if its connections are slow.
-        """
+        """Maximum number of large requests, which worker threads send, in the process."""
         return self.max_concurrency or MAX_CONNECTIONS
 
     @property

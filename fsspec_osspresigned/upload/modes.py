@@ -318,7 +318,7 @@ class Multipart:
 
     def __init__(self, job: UploadJob, resumption: Resumption | None) -> None:
         options, path = job.calls.client.options, job.calls.target.path
-        self._width = job.plan.width or options.connections
+        self._width = options.connections
         self._memory_limit = options.max_memory
         self.upload_id = ""
         self.failure: Exception | None = None

@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from itertools import product
 
 from attrs import evolve, frozen
 
 from ..client.client import Client
-from ..client.congestion import Link
 from ..dialects.facts import S3_MIN_PART
 from ..errors import ConfigurationError, NotSignedError
 from ..model import (
-    LARGEST_FILE_PART,
     LARGEST_PART,
     MAX_PART,
     MAX_PARTS,
@@ -38,14 +35,9 @@ _CONSTANT_PARTS = 5_000
 _DOUBLE_EVERY = 500
 # Parts of a stream that may be as small as OSS permits if memory is short: 200 MB.
 _SMALL_PARTS = 2_000
-# If neither options nor grant fix the part size, there is one part for each of 16
-# connections, two in a large file. A resumed upload must have the same parts, so
-# `max_concurrency` does not count.
-_CONNECTIONS = 16
-# For plans on a known link; fitted to uploads of 1 MiB to 10 GiB (docs/measurements.md).
-_PART_SIZES = tuple(MIB << power for power in range(7))
-_PART_COST = 0.0008  # seconds for each part
-_NEARLY = 1.1  # factor of the shortest time that a plan with fewer requests may take
+# Parts of a file up to 128 MiB: one for each of 16 connections. The size of the file alone
+# decides, because a resumed upload must have the same parts.
+_PARTS = 16
 
 
 @frozen(kw_only=True)
@@ -60,7 +52,6 @@ class UploadPlan:
     max_parts: int = MAX_PARTS
     grows: bool = False  # later parts of a stream get larger
     spools: bool = False  # a stream goes to disk first: only one call is granted
-    width: int | None = None  # maximum number of parts in flight; None uses the options
 
     def size_of(self, number: int) -> int:
         """Return the size in bytes of part *number*, from 1; the last may be smaller."""
@@ -102,15 +93,12 @@ def plan_for(
     size: int | None,
     *,
     path: str,
-    large_parts: bool = False,
-    link: Link | None = None,
 ) -> UploadPlan:
     """Return the plan for an object of *size* bytes; None stands for a stream.
 
-    Without the option ``part_size``, larger objects have larger parts, up to 8 MiB, or
-    up to 32 MiB with *large_parts*. If the network *link* is known, and neither options
-    nor grant fix the part size, the plan is instead the one with the shortest estimated
-    time.
+    Above the threshold, an object is sent in parts. If neither options nor grant fix
+    their size, it is a sixteenth of the object, in whole MiB, from 1 to 8 MiB; or more, if
+    there would be too many parts. Equal arguments give equal plans.
 
     Raises:
         ConfigurationError: the granted requests cannot store the object; the message
@@ -121,10 +109,6 @@ def plan_for(
     parts = grant.multipart
     fits_single = grant.single and size <= grant.action.spec.largest
     single = UploadPlan(action=grant.action, multipart=False, part_size=max(size, 1))
-    if fits_single and parts is not None and link is not None:
-        fitted = _fitted(size, options, parts, link)
-        if fitted is not None:
-            return fitted if fitted.multipart else single
     if fits_single and (parts is None or size <= options.threshold):
         return single
     problems = []
@@ -135,8 +119,7 @@ def plan_for(
         if grant.action.spec.form:
             problems[-1] += ": use a signer or part URLs"
         raise ConfigurationError(problems, path=path)
-    largest = LARGEST_FILE_PART if large_parts else LARGEST_PART
-    wanted = options.part_size or _adapted(size, largest)
+    wanted = options.part_size or min(_whole_mib(-(-size // _PARTS)), LARGEST_PART)
     cut = parts.part_size or _part_size_for(size, wanted, parts)
     misfits = list(_misfits(size, cut, parts))
     if not misfits:
@@ -149,50 +132,6 @@ def plan_for(
     if fits_single:
         return single
     raise ConfigurationError(problems + misfits, path=path)
-
-
-def _fitted(
-    size: int, options: Options, parts: MultipartGrant, link: Link
-) -> UploadPlan | None:
-    """Return the plan with the shortest estimated time on *link*.
-
-    Of plans that take almost as long, the one with the fewest requests is chosen. Return
-    None if options or grant fix the parts. Return None also up to the threshold, until a
-    multipart upload has begun on *link*.
-    """
-    is_fixed = options.part_size or options.multipart_threshold or parts.part_size
-    if is_fixed or parts.is_owners:
-        return None
-    # The store may refuse a multipart upload until one has begun on *link*.
-    if not (link.parts or size > options.threshold):
-        return None
-    plans: list[tuple[float, UploadPlan]] = []
-    if size <= _PART_SIZES[-1]:
-        seconds = link.round_trip + size / link.rate
-        plans.append((seconds, UploadPlan(multipart=False, part_size=1)))
-    for width, part_size in product(
-        {options.connections, options.max_connections}, _PART_SIZES
-    ):
-        count = -(-size // part_size)
-        if not 1 < count <= parts.max_parts or part_size < parts.min_part:
-            continue
-        waves = -(-count // width)
-        seconds = (waves + 2) * link.round_trip + waves * part_size / link.rate
-        plan = UploadPlan(
-            multipart=True,
-            part_size=part_size,
-            min_part=parts.min_part,
-            max_parts=parts.max_parts,
-            width=width,
-        )
-        plans.append((seconds + count * _PART_COST, plan))
-    limit = min((seconds for seconds, _ in plans), default=0) * _NEARLY
-    fast = [plan for seconds, plan in plans if seconds <= limit]
-    return min(  # the one with the fewest requests
-        fast,
-        key=lambda plan: (plan.multipart, plan.width or 0, -plan.part_size),
-        default=None,
-    )
 
 
 def limit_of(action: Action, largest: int | None = None) -> str:
@@ -221,17 +160,15 @@ def _misfits(size: int, cut: int, parts: MultipartGrant) -> Iterator[str]:
         yield f"parts of {cut} bytes are above the maximum of 5 GiB"
 
 
-def _adapted(size: int, largest: int) -> int:
-    one_each, two_each = -(-size // _CONNECTIONS), -(-size // (2 * _CONNECTIONS))
-    part = one_each if one_each <= LARGEST_PART else max(two_each, LARGEST_PART)
-    return max(MIB, min(-(-part // MIB) * MIB, largest))
+def _whole_mib(size: int) -> int:
+    return max(1, -(-size // MIB)) * MIB
 
 
 def _part_size_for(size: int, wanted: int, parts: MultipartGrant) -> int:
     minimum = max(parts.min_part, -(-size // parts.max_parts))
     if parts.is_owners:
         return minimum  # the URL map's rule: as many parts as there are URLs
-    return wanted if minimum <= wanted else -(-minimum // MIB) * MIB
+    return wanted if minimum <= wanted else _whole_mib(minimum)
 
 
 def _plan_stream(grant: Grant, part_size: int, path: str) -> UploadPlan:

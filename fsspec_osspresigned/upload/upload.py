@@ -33,7 +33,7 @@ from ..errors import (
 )
 from ..http.body import EMPTY, Body, MemoryBody, PartBody, Source, bytes_in, loaded
 from ..http.transfer import Exchange
-from ..model import Receipt, split_path
+from ..model import Receipt
 from ..options.of_objects import Target
 from ..signers.base import MultipartGrant
 from .modes import (
@@ -111,7 +111,7 @@ class _SmallPartsError(ConfigurationError):
 async def _upload(
     client: Client, target: Target, source: Source, context: TransferContext
 ) -> Receipt:
-    job = await _job_for(client, target, source.size, at_hand=True, context=context)
+    job = await _job_for(client, target, source.size, context=context)
     if not job.plan.multipart and client.options.checkpoint is None:
         return await _upload_at_once(job, source)
     upload = Upload(job)
@@ -156,23 +156,12 @@ async def _job_for(
     target: Target,
     size: int | None,
     *,
-    at_hand: bool = False,
     context: TransferContext = ALONE,
 ) -> UploadJob:
     abort_at_exit.refuse_if_terminating(target.path)
     grant = await granted(client, target.path)
     refuse_expired(grant, target.path)
-    # Large parts are lost with the process that sends them, so not with a journal.
-    large_parts = at_hand and client.options.checkpoint is None
-    bucket = split_path(target.path)[0]
-    plan = plan_for(
-        grant,
-        client.options,
-        size,
-        path=target.path,
-        large_parts=large_parts,
-        link=client.buckets[bucket].link.link if large_parts else None,
-    )
+    plan = plan_for(grant, client.options, size, path=target.path)
     check_plan(client.options, target, grant, plan)
     if not client.signer.grants_by_prefix:  # else the requests need not be made
         for operation in needed_requests(target, grant, plan, size):

@@ -326,14 +326,6 @@ def test_default_cell_is_what_the_package_would_do(results):
     assert "1 combinations" in defaults.said(results)
 
 
-def test_default_cell_of_a_known_link(results):
-    """A slow link gets smaller parts for the same object, or parts at all."""
-    rows = defaults.cells(results)[0.02, 50e6, 128 * MIB]
-    work = defaults.default_cell(rows, known=True)["work"]
-    assert not defaults.in_one(work)
-    assert "once the link is known" in defaults.said(results).lower()
-
-
 def test_curve_compares_part_sizes_at_one_width(results):
     """What more connections bring is another question."""
     rows = defaults.cells(results)[0.02, 50e6, 128 * MIB]
@@ -455,15 +447,6 @@ def test_row_is_judged_by_the_target_of_today(results):
         ("rss", target.rss),
         ("ratio", 1),
     ]
-
-
-def test_defaults_are_judged_as_one_line(results):
-    """How many cells are near the best, and the worst of them, beside what is asked."""
-    (line,) = defaults.judged(results)
-    assert len(line) == len(tables.targets(results)[0])
-    assert re.fullmatch(r"\d+ of 12; \d\.\d\d with a cap", line[1])
-    assert line[-1] in ("yes", "**no**")
-    assert defaults.judged({**results, "rows": []}) == []
 
 
 def test_quick_run_adds_nothing_to_a_real_one(tmp_path):

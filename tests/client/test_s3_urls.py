@@ -79,7 +79,6 @@ def big(tmp_path):
 @pytest.mark.parametrize("kept", [False, True])
 def test_parts_are_not_below_the_limit_of_s3(oss, big, tmp_path, kept, options):
     """The first URL tells the store's kind; from then on no upload is begun in vain."""
-    options = {**options, "multipart_threshold": "8MiB"}  # whatever the link is
     if kept:
         options = {**options, "checkpoint": str(tmp_path / "kept")}
     signer = S3Signer()

@@ -26,8 +26,6 @@ from fsspec_osspresigned.errors import (
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http import body
 from fsspec_osspresigned.http.body import SMALL
-from fsspec_osspresigned.model import Action
-from fsspec_osspresigned.units import MIB
 
 ROOT = "examplebucket"
 
@@ -410,48 +408,6 @@ def test_an_empty_or_sparse_file_is_what_it_says(blind, owner, tmp_path):
         assert body.FileBody.of(tmp_path / name).size == size
         blind.put_file(tmp_path / name, f"{ROOT}/{name}")
         assert owner.stored()[name] == bytes(size)
-
-
-def test_parts_follow_the_link(environment, owner, tmp_path):
-    """A slow link that was learned gives the next file parts, and a quick one does not."""
-    (tmp_path / "a").write_bytes(body := bytes(range(256)) * 12 * 1024)  # 3 MiB
-    keys = OSSPresignedFileSystem(signer="keys")
-    link = keys.client.buckets[ROOT].link
-    keys.put_file(str(tmp_path / "a"), f"{ROOT}/first")
-    assert link.link is None  # no small request yet
-    keys.pipe_file(f"{ROOT}/small", b"x")
-    assert link.link is not None
-    for _ in range(100):
-        link.note(Action.InitiateMultipartUpload, 0, 0.001)
-        link.note(Action.UploadPart, MIB, 1.0)
-    keys.put_file(str(tmp_path / "a"), f"{ROOT}/slow")
-    assert owner.actions().count("UploadPart") == 3
-    link.note(Action.UploadPart, MIB, 0.001)
-    keys.put_file(str(tmp_path / "a"), f"{ROOT}/quick")
-    assert owner.actions().count("UploadPart") == 3
-    large = dict.fromkeys(("first", "slow", "quick"), body)
-    assert owner.stored() == {"small": b"x", **large}
-
-
-def test_a_slow_link_widens(environment, owner, tmp_path, monkeypatch):
-    """An object whose connections are slow has more than 16 parts in flight."""
-    with open(tmp_path / "a", "wb") as file:
-        file.truncate(34 * MIB)
-    keys = OSSPresignedFileSystem(signer="keys")
-    link = keys.client.buckets[ROOT].link
-    link.note(Action.InitiateMultipartUpload, 0, 0.001)
-    link.note(Action.UploadPart, MIB, 1.0)
-    send, together = keys.client.transport.send, asyncio.Barrier(17)
-
-    async def sent(signed, body, exchange):
-        if body.size == 2 * MIB:
-            async with asyncio.timeout(30):
-                await together.wait()
-        return await send(signed, body, exchange)
-
-    monkeypatch.setattr(keys.client.transport, "send", sent)
-    keys.put_file(str(tmp_path / "a"), f"{ROOT}/wide")
-    assert owner.actions().count("UploadPart") == 17
 
 
 @pytest.mark.parametrize("first", ["", "mimetypes.init()"])

@@ -6,7 +6,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsspec_osspresigned.client.congestion import Link
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.model import MAX_PART, MAX_PARTS, MAX_SINGLE_PUT, MIN_PART
 from fsspec_osspresigned.options.options import Options
@@ -27,9 +26,7 @@ def owners(count: int, part_size: int | None = None, *, single=False, **more) ->
 def plan(grant: Grant, size: int | None, **more) -> UploadPlan:
     """Plan with the default options."""
     facts = {"part_size": 8 * MIB, "multipart_threshold": 16 * MIB, **more}
-    large_parts = facts.pop("large_parts", False)
-    options = Options(**facts)
-    return plan_for(grant, options, size, path="b/k", large_parts=large_parts)
+    return plan_for(grant, Options(**facts), size, path="b/k")
 
 
 @pytest.mark.parametrize(
@@ -59,25 +56,29 @@ def test_plan(grant, size, multipart, part_size):
 @pytest.mark.parametrize(
     ("size", "part_size"),
     [
+        (8 * MIB, None),
         (8 * MIB + 1, MIB),
         (16 * MIB, MIB),
         (16 * MIB + 1, 2 * MIB),
         (112 * MIB, 7 * MIB),
         (112 * MIB + 1, 8 * MIB),
-        (256 * MIB, 8 * MIB),
-        (256 * MIB + 1, 9 * MIB),
-        (GIB, 32 * MIB),
-        (100 * GIB, 32 * MIB),
-        (400 * GIB, 41 * MIB),
+        (10_000 * 8 * MIB, 8 * MIB),
+        (10_000 * 8 * MIB + 1, 9 * MIB),
+        (10_000 * 41 * MIB, 41 * MIB),
     ],
 )
-def test_parts_of_a_size_that_is_ours(size, part_size):
-    """Every connection has a part, and two of a large file; a stream does not know."""
-    more = {"part_size": None, "multipart_threshold": 8 * MIB, "large_parts": True}
-    found = plan(BOTH, size, **more)
-    assert (found.multipart, found.part_size) == (True, part_size)
-    assert plan(BOTH, None, **more).part_size == 8 * MIB
-    assert plan(BOTH, GIB, part_size=None).part_size == 8 * MIB
+def test_default_rule(size, part_size):
+    """The size of an object alone says how it is cut; a checkpoint changes nothing."""
+    for options in (Options(), Options(checkpoint="/journals")):
+        found = plan_for(BOTH, options, size, path="b/k")
+        assert (found.part_size if found.multipart else None) == part_size
+        assert plan_for(BOTH, options, None, path="b/k").part_size == 8 * MIB
+
+
+def test_parts_of_other_stores_have_5_mib_at_least():
+    """So do those of a size that the default rule would make smaller."""
+    s3 = Grant(multipart=MultipartGrant(min_part=5 * MIB))
+    assert plan_for(s3, Options(), 9 * MIB, path="b/k").part_size == 5 * MIB
 
 
 @pytest.mark.parametrize(
@@ -207,72 +208,3 @@ def test_cut(size, parts):
     assert (
         list(UploadPlan(multipart=True, part_size=10, max_parts=3).cut(size)) == parts
     )
-
-
-# Of the public internet, of a fast and of a far one, of a machine in the same room.
-SLOW, FAST = Link(0.02, 10e6, parts=True), Link(0.02, 200e6, parts=True)
-FAR, NEAR = Link(0.1, 50e6, parts=True), Link(0.001, 1e9, parts=True)
-WIDE = Link(0.1, 1e9, parts=True)  # far and fast
-
-
-@pytest.mark.parametrize(
-    ("link", "size", "parts"),
-    [
-        (SLOW, 512 * KIB, None),
-        (SLOW, MIB + 1, None),
-        (SLOW, 3 * MIB, (MIB, 16)),
-        (SLOW, 8 * MIB, (MIB, 16)),
-        (SLOW, 256 * MIB, (8 * MIB, 32)),
-        (FAST, 4 * MIB, None),
-        (FAST, 64 * MIB, (4 * MIB, 16)),
-        (FAR, 4 * MIB, None),
-        (FAR, 16 * MIB, (2 * MIB, 16)),
-        (NEAR, 4 * MIB, None),
-        (NEAR, GIB, (32 * MIB, 32)),
-        (WIDE, 64 * MIB, None),
-        (WIDE, 64 * MIB + 1, (32 * MIB, 16)),
-    ],
-)
-def test_a_known_link_decides(link, size, parts):
-    """One PUT, or parts and their number in flight: what takes the least time there."""
-    found = plan_for(Grant(), Options(), size, path="b/k", link=link)
-    assert ((found.part_size, found.width) if found.multipart else None) == parts
-
-
-@pytest.mark.parametrize(
-    ("more", "grant"),
-    [
-        ({"part_size": 2 * MIB}, BOTH),
-        ({"multipart_threshold": 8 * MIB}, BOTH),
-        ({}, Grant(multipart=MultipartGrant(part_size=2 * MIB))),
-        ({}, SINGLE),
-        ({}, owners(9, single=True)),
-    ],
-)
-def test_what_is_given_goes_before_the_link(more, grant):
-    """Options and grants that say how an object is cut are obeyed on every link."""
-    options = Options(**more)
-    given = plan_for(grant, options, 8 * MIB, path="b/k")
-    assert plan_for(grant, options, 8 * MIB, path="b/k", link=SLOW) == given
-
-
-def test_a_small_object_needs_a_permission_that_was_seen():
-    """Parts below the threshold are not tried on a signer that may refuse them."""
-    unseen = Link(0.02, 10e6)
-    assert not plan_for(BOTH, Options(), 8 * MIB, path="b/k", link=unseen).multipart
-    assert plan_for(BOTH, Options(), 8 * MIB + 1, path="b/k", link=unseen).multipart
-
-
-def test_a_width_that_is_given_is_kept():
-    """A slow link widens the default alone."""
-    options = Options(max_concurrency=4)
-    assert plan_for(BOTH, options, 256 * MIB, path="b/k", link=SLOW).width == 4
-
-
-def test_the_limits_of_a_store_hold_on_every_link():
-    """Parts of S3 have 5 MiB at least, and there are 10,000 at most."""
-    s3 = Grant(multipart=MultipartGrant(min_part=5 * MIB, max_parts=10_000))
-    found = plan_for(s3, Options(), 64 * MIB, path="b/k", link=SLOW)
-    assert found.part_size == 8 * MIB
-    huge = plan_for(BOTH, Options(), 700 * GIB, path="b/k", large_parts=True, link=SLOW)
-    assert huge == plan_for(BOTH, Options(), 700 * GIB, path="b/k", large_parts=True)

@@ -128,8 +128,7 @@ def about_path(client: Client, path: str, size: int | None) -> Iterator[Finding]
         target = ObjectOptions(options).target(path, guessed=None, exclusive=False)
         grant = run(granted, client, path)
         refuse_expired(grant, path)
-        large = options.checkpoint is None
-        cut = plan_for(grant, options, size, path=path, large_parts=large)
+        cut = plan_for(grant, options, size, path=path)
         check_plan(options, target, grant, cut)
         for operation in needed_requests(target, grant, cut, size):
             client.signer.preflight(operation)

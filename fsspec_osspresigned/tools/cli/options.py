@@ -26,7 +26,6 @@ from ...filesystem.filesystem import OSSPresignedFileSystem
 from ...filesystem.receipts import ReceiptFile, receipt_writer
 from ...model import (
     CONNECTIONS,
-    MAX_CONNECTIONS,
     MAX_SMALL,
     STORAGE_CLASSES,
     STYLES,
@@ -542,8 +541,8 @@ class ReportOptions:
 class TransferOptions(ReportOptions):
     # fmt: off
     jobs: int | None = option("--jobs",
-        f"Maximum number of concurrent requests.  [default: {CONNECTIONS}, {MAX_CONNECTIONS} "
-        f"where connections are slow, up to {MAX_SMALL} for small files]",
+        f"Maximum number of concurrent requests.  [default: {CONNECTIONS}, up to "
+        f"{MAX_SMALL} for small files]",
         type=click.IntRange(1, 1024))
     rate: RateLimit | None = option("--bwlimit BYTES/s",
         "Maximum bytes per second of all requests: 500K, 10MiB.",

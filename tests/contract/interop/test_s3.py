@@ -265,7 +265,7 @@ class S3Signer:
 def test_all_verbs(owner, address, tmp_path):
     """A signer of S3 URLs serves a file that OSS would take in small parts, and the rest."""
     signer = S3Signer(made(address, "S3RVER", "s3v4"))
-    fs = uploader([], signer=signer, multipart_threshold="8MiB")
+    fs = uploader([], signer=signer)
     source = tmp_path / "source"
     source.write_bytes(DATA[: 2 * PART - 1])
     for name in ("one", "two"):

@@ -114,10 +114,3 @@ def test_the_base_is_measured_again():
     link.time += 31
     assert link.rounds(0.05) == [64]
     assert link.rounds(0.05) == [128]
-
-
-def test_the_round_trip_is_told_once_a_round():
-    """It is the least of the round: waiting can only make a reply later."""
-    link = Link()
-    told = [link.window.note(0.02 + number / 100, 16) for number in range(16)]
-    assert told == [None] * 15 + [0.02]
