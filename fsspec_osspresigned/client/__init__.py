@@ -1,8 +1,8 @@
 """One call to the store: sign the request, send it, check the reply, retry.
 
 Begin with ``client``. ``error_codes`` turns replies into errors. ``retry`` decides
-whether a failed call is sent again. ``congestion`` finds how many small requests the
-link takes at a time.
+whether a failed call is sent again. ``congestion`` finds how many requests the link takes
+at a time.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ from ..parsing import clock_offset
 from ..secret import redact
 from ..signers.base import MAX_REQUESTS, Grant, Signer, sign_checked
 from ..signing.canonical import is_of_s3
-from .congestion import BucketState
+from .congestion import BucketState, LargeWindow, RequestWindow
 from .retry import REAL_TIME, Attempts, Decision, RetryPolicy, Timing, Verb
 from .written_objects import LOOKS, WrittenObjects
 
@@ -170,7 +170,7 @@ class Client:
                     ):
                         signed = await self.signed(operation)
                     return await self._attempt(
-                        operation, signed, body, exchange, parse, attempts
+                        operation, signed, body, exchange, parse, attempts, place
                     )
                 finally:
                     limiter.leave(place)
@@ -224,6 +224,7 @@ class Client:
         exchange: Exchange,
         parse: Callable[[Reply], T],
         attempts: Attempts,
+        place: RequestPlace,
     ) -> T:
         bucket = self.buckets[operation.bucket]
         breaker = bucket.breaker
@@ -234,21 +235,28 @@ class Client:
                 self._check_lock(operation, signed)
             if is_of_s3(signed.url):
                 signed = await self._with_checksums(operation, signed, body)
-            in_thread = body.size > SMALL or exchange.in_thread
-            began = self._timing.clock()
-            bucket.in_flight += not in_thread
-            in_flight = bucket.in_flight
-            try:
-                reply = await self._reply(signed, body, exchange)
-            finally:
-                bucket.in_flight -= not in_thread
-            if reply.is_good and not in_thread:
-                bucket.window.note(self._timing.clock() - began, in_flight)
+            if place.is_small:
+                bucket.small.in_flight += 1
+                began, in_flight = self._timing.clock(), bucket.small.in_flight
+                try:
+                    reply = await self._reply(signed, body, exchange)
+                finally:
+                    bucket.small.in_flight -= 1
+                if reply.is_good:
+                    bucket.small.note(self._timing.clock() - began, in_flight)
+            else:
+                size = body.size or self.options.largest_part  # of a range that is read
+                with bucket.watching(place, size):
+                    reply = await self._reply(signed, body, exchange)
+                if reply.is_good:
+                    is_awaited = request_limiter().is_awaited(place)
+                    bucket.large.note(size, is_awaited=is_awaited)
             if operation.action in LOOKS and self.signer.grants_by_prefix:
                 await self._note_answer(operation, reply)
-            self._raise_for_status(operation, signed, reply)
+            window = bucket.small if place.is_small else bucket.large
+            self._raise_for_status(operation, signed, reply, window)
             return await _parsed(
-                attempts.counted(reply), parse, exchange, in_thread=in_thread
+                attempts.counted(reply), parse, exchange, in_thread=not place.is_small
             )
         except BaseException as caught:
             error = caught
@@ -324,7 +332,11 @@ class Client:
             warn_user(text, BlindAnswerWarning)
 
     def _raise_for_status(
-        self, operation: Operation, signed: SignedRequest, reply: Reply
+        self,
+        operation: Operation,
+        signed: SignedRequest,
+        reply: Reply,
+        window: RequestWindow | LargeWindow,
     ) -> None:
         now = self._timing.now
         # The Date of a long body is old.
@@ -337,7 +349,7 @@ class Client:
         failure = from_reply(
             operation, reply, signed, now=now, offset=self.clock_offset
         )
-        self.buckets[operation.bucket].window.note_failure(failure)
+        window.note_failure(failure)
         raise failure
 
     async def _note_answer(self, look: Operation, reply: Reply) -> None:

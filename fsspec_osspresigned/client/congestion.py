@@ -1,18 +1,19 @@
 """Congestion: limits on what is sent to a bucket at a time.
 
-Each bucket has a circuit breaker and a window of small requests. They follow the
-replies, are kept only in memory, and decide how many requests are in flight, never what
-is sent.
+Each bucket has a circuit breaker, a window of small requests, and one of large requests,
+which worker threads send. They follow the replies, are kept only in memory, and decide how
+many requests are in flight, never what is sent.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from ..engine.engine import within_user_code
-from ..engine.limits import RequestLimits
+from ..engine.limits import RequestLimits, RequestPlace, request_limiter
 from ..errors import NetworkError, OSSPresignedError, StoreUnavailableError
 from ..model import CONNECTIONS
 from ..options.options import Options
@@ -20,9 +21,13 @@ from .retry import RetryPolicy
 
 _MAX_SLOWDOWN = 1.5  # times the base: slower replies end the growth of the window
 _STEP = 8  # requests that a round adds, once the limit was met
-_REST = 1.0  # seconds without growth after a refusal: limits count requests a second
+_REST = 1.0  # seconds without growth after a refusal, or after growth in vain
 _LIFE = 30.0  # seconds for which the base holds: networks change
 _REFUSALS = (429, 503)
+_FIRST_LARGE = 4
+_GAIN = 1.1  # times the rate that twice the large requests must bring
+_QUICK = 250e6  # bytes a second of a connection that needs few others
+_MIN_SLOW, _MAX_SLOW = 0.005, 0.1  # seconds after which a large request is slow
 
 
 class CircuitBreaker:
@@ -121,12 +126,36 @@ def _again(failure: OSSPresignedError) -> Callable[[str], OSSPresignedError]:
     return make
 
 
-class RequestWindow:
+class _Window:
+    """Limit of requests in flight to a bucket, which halves after a reply 429 or 503."""
+
+    def __init__(self, most: int, first: int, clock: Callable[[], float]) -> None:
+        self.size = self._first = min(first, most)  # requests that may be in flight
+        self._max, self._clock = most, clock
+        self._ignored = 0  # refusals of requests that were sent before the last halving
+
+    def note_failure(self, failure: BaseException) -> None:
+        if not isinstance(failure, StoreUnavailableError):
+            return
+        if failure.status not in _REFUSALS:
+            return
+        if self._ignored:
+            self._ignored -= 1
+            return
+        self._ignored = self.size - 1
+        self.size = max(1, self.size // 2)
+        self._rest()
+
+    def _rest(self) -> None:
+        """Do not grow for some time, because the window has just halved."""
+        raise NotImplementedError
+
+
+class RequestWindow(_Window):
     """Limit of the small requests in flight to a bucket.
 
-    The window halves after a reply 429 or 503, and grows in rounds (AIMD: additive
-    increase, multiplicative decrease). A round has as many replies as the window permits
-    requests.
+    The window grows in rounds (AIMD: additive increase, multiplicative decrease). A round
+    has as many replies as the window permits requests.
 
     At the end of a round, the lower quartile of its durations is compared with the base.
     The base is the least quartile so far, measured anew every 30 s. A quartile is used,
@@ -142,14 +171,13 @@ class RequestWindow:
         first: int = CONNECTIONS,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.size = self._first = min(first, most)  # requests that may be in flight
-        self._max, self._clock = most, clock
+        super().__init__(most, first, clock)
         self._doubles = True
         self._seconds: list[float] = []  # of this round
         self._is_full = False
         self._base, self._base_until = 0.0, 0.0
         self._refused_at = -_REST
-        self._ignored = 0  # refusals of requests that were sent before the last halving
+        self.in_flight = 0
 
     def note(self, seconds: float, in_flight: int) -> None:
         """Record a reply that took *seconds* with *in_flight* requests in flight."""
@@ -163,16 +191,7 @@ class RequestWindow:
         is_full, self._is_full = self._is_full, False
         self._end_round(durations[len(durations) // 4], is_full=is_full)
 
-    def note_failure(self, failure: BaseException) -> None:
-        if not isinstance(failure, StoreUnavailableError):
-            return
-        if failure.status not in _REFUSALS:
-            return
-        if self._ignored:
-            self._ignored -= 1
-            return
-        self._ignored = self.size - 1
-        self.size = max(1, self.size // 2)
+    def _rest(self) -> None:
         self._doubles, self._refused_at = False, self._clock()
         self._seconds = []
 
@@ -193,6 +212,77 @@ class RequestWindow:
             self.size = min(self._max, grown)
 
 
+class LargeWindow(_Window):
+    """Limit of the large requests in flight to a bucket, which worker threads send.
+
+    The window begins with 4: on a quick link, more threads only cost time. It is measured
+    in rounds, which have twice as many replies as it permits requests. After a round, the
+    window doubles. If the next round has not a tenth more bytes a second, the window gets
+    its old size back, and rests for a second.
+
+    A slow link gets its connections at once: if no round has ended, and no reply comes in
+    the time that a request takes at 250 MB/s, the window opens as far as it may.
+    """
+
+    def __init__(
+        self,
+        most: int,
+        *,
+        first: int = _FIRST_LARGE,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(most, first, clock)
+        self.answered = 0  # requests
+        self._began: float | None = None  # the round; None while the window has room
+        self._bytes = self._replies = 0  # of this round
+        self._is_measured = False  # a round has ended
+        # Size and rate before it doubled.
+        self._before: tuple[int, float] | None = None
+        self._rests_until = 0.0
+
+    def note(self, size: int, *, is_awaited: bool) -> None:
+        """Record a reply to a request that has moved *size* bytes.
+
+        *is_awaited* means that the window has no room for another request, which waits.
+        """
+        self.answered += 1
+        self._ignored = max(0, self._ignored - 1)
+        if not is_awaited:  # the rate is not that of the window
+            self._began = None
+            return
+        self._bytes += size
+        self._replies += 1
+        now = self._clock()
+        if self._began is not None:
+            if self._replies < 2 * self.size:
+                return
+            self._end_round(self._bytes, now - self._began)
+        self._began, self._bytes, self._replies = now, 0, 0
+
+    def note_slow(self, answered: int) -> None:
+        """Record that a request takes long, while others wait.
+
+        *answered* is what the window's ``answered`` was when the request began.
+        """
+        is_quick = self._is_measured or self.answered > answered
+        if not is_quick and self._clock() >= self._rests_until:
+            self.size = self._max
+
+    def _end_round(self, count: int, seconds: float) -> None:
+        self._is_measured = True
+        rate, now = count / max(seconds, 1e-6), self._clock()
+        before, self._before = self._before, None
+        if before is not None and rate < before[1] * _GAIN:
+            self.size, self._rests_until = before[0], now + _REST
+        elif now >= self._rests_until and self.size < self._max:
+            self._before = self.size, rate
+            self.size = min(self._max, 2 * self.size)
+
+    def _rest(self) -> None:
+        self._before = self._began = None
+        self._rests_until = self._clock() + _REST
+
+
 class BucketState:
     """Circuit breaker and limits of one client's requests to one bucket."""
 
@@ -206,17 +296,35 @@ class BucketState:
             longest=policy.cap / 2,
             clock=clock,
         )
-        self.window = RequestWindow(options.max_small, clock=clock)
-        self.in_flight = 0  # small requests
-        self._large = options.max_connections
+        self.small = RequestWindow(options.max_small, clock=clock)
+        self.large = LargeWindow(options.max_connections, clock=clock)
+        self._max_large = options.max_connections
         self.limits = RequestLimits(
             small=self._max_small,
-            large=self._large,
-            total=options.max_concurrency or max(self._large, options.max_small),
+            large=lambda: self.large.size,
+            threads=self._max_large,
+            total=options.max_concurrency or max(self._max_large, options.max_small),
         )
 
     def _max_small(self) -> int:
         if not self.breaker.is_open:
-            return self.window.size
+            return self.small.size
         # The requests wait for the probe, and are not sent if it fails.
-        return max(self.window.size, self._large)
+        return max(self.small.size, self._max_large)
+
+    @contextmanager
+    def watching(self, place: RequestPlace, size: int) -> Iterator[None]:
+        """Let the window grow if the large request *place*, of *size* bytes, takes long."""
+        limiter, answered = request_limiter(), self.large.answered
+
+        def note() -> None:
+            if limiter.is_awaited(place):
+                self.large.note_slow(answered)
+                limiter.admit()
+
+        seconds = min(max(size / _QUICK, _MIN_SLOW), _MAX_SLOW)
+        timer = asyncio.get_running_loop().call_later(seconds, note)
+        try:
+            yield
+        finally:
+            timer.cancel()

@@ -25,11 +25,12 @@ from .engine import call_of_task, running, within_user_code
 class RequestLimits:
     """Maximum numbers of requests in flight, for the requests of one client."""
 
-    # Requests of this client with small bodies, to all buckets; the loop sends them. The
-    # number depends on the bucket.
+    # Requests of this client, to all buckets: with small bodies, which the loop sends, and
+    # large ones, which worker threads send. The numbers depend on the bucket.
     small: Callable[[], int]
-    large: int  # requests of the whole process that worker threads send
-    total: int  # both, in the whole process
+    large: Callable[[], int]
+    threads: int  # large requests in the whole process
+    total: int  # all requests in the whole process
 
 
 @frozen(eq=False)
@@ -42,6 +43,10 @@ class RequestPlace:
 
 
 _Waiter: TypeAlias = tuple[RequestPlace, "asyncio.Future[None]"]
+
+
+def _kind(place: RequestPlace) -> tuple[int, int, bool]:
+    return id(place.client), id(place.limits), place.is_small
 
 
 class RequestLimiter:
@@ -69,6 +74,10 @@ class RequestLimiter:
     def in_flight(self) -> int:
         return self._small + self._large
 
+    def is_awaited(self, place: RequestPlace) -> bool:
+        """Return whether a request like *place* waits until it may be sent."""
+        return _kind(place) in self._waiting
+
     def enter_nowait(self, place: RequestPlace) -> bool:
         """Count the request as in flight if it may be sent now; return whether it may."""
         may = within_user_code() or (not self._waiting and self._may(place))
@@ -80,17 +89,17 @@ class RequestLimiter:
         """Stop counting a request that has ended, and admit requests that wait."""
         self._count(place, -1)
         if self._waiting:
-            self._admit()
+            self.admit()
 
     async def enter(self, place: RequestPlace) -> None:
         """Wait until request *place* may be sent; it is in flight until ``leave``."""
         future = asyncio.get_running_loop().create_future()
-        kind = id(place.client), id(place.limits), place.is_small
+        kind = _kind(place)
         call = call_of_task.get()
         calls = self._waiting.setdefault(kind, OrderedDict())
         queue = calls.setdefault(call, deque())
         queue.append((place, future))
-        self._admit()
+        self.admit()
         try:
             await future
         except asyncio.CancelledError:
@@ -102,7 +111,7 @@ class RequestLimiter:
                     del self._waiting[kind]
             elif not future.cancelled():
                 self._count(place, -1)
-            self._admit()
+            self.admit()
             raise
 
     def _may(self, place: RequestPlace) -> bool:
@@ -114,7 +123,8 @@ class RequestLimiter:
             return False
         if place.is_small:
             return small < limits.small()
-        return self._large < limits.large
+        large = self._of_client[key, False]
+        return large < limits.large() and self._large < limits.threads
 
     def _count(self, place: RequestPlace, change: int) -> None:
         key = id(place.client), place.is_small
@@ -126,7 +136,8 @@ class RequestLimiter:
         else:
             self._large += change
 
-    def _admit(self) -> None:
+    def admit(self) -> None:
+        """Let those requests that wait be sent that the limits permit by now."""
         # The first request of each call, one call after another.
         while (kind := next(filter(self._may_first, self._waiting), None)) is not None:
             calls = self._waiting.pop(kind)

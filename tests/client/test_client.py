@@ -124,7 +124,7 @@ def test_large_reply_takes_the_place_of_a_large_request():
     class Watching(Transport):
         async def send(self, *args):
             limiter = request_limiter()
-            room = RequestLimits(small=lambda: 1, large=1, total=100)
+            room = RequestLimits(small=lambda: 1, large=lambda: 1, threads=1, total=100)
             places.append(
                 [
                     limiter.enter_nowait(RequestPlace(client, room, is_small))
@@ -399,7 +399,7 @@ def test_large_requests_do_not_widen_the_window_of_small_ones():
 
     transport = Held()
     client = Client(Options(), Signing(), transport)
-    window = client.buckets["b"].window
+    window = client.buckets["b"].small
     large = MemoryBody.of(bytes(SMALL + 1))
 
     async def main():

@@ -26,7 +26,9 @@ class Requests:
 
     def __init__(self, small=2, large=2, total=3):
         self.limiter = RequestLimiter()
-        self.limits = RequestLimits(small=lambda: small, large=large, total=total)
+        self.limits = RequestLimits(
+            small=lambda: small, large=lambda: large, threads=large, total=total
+        )
         self.order = []
         self.now = {True: 0, False: 0}
         self.highest = {True: 0, False: 0}
@@ -129,7 +131,7 @@ async def test_thousands_of_calls_wait_for_each_other():
         return 8
 
     requests = Requests()
-    requests.limits = RequestLimits(small=small, large=8, total=16)
+    requests.limits = RequestLimits(small=small, large=lambda: 8, threads=8, total=16)
 
     async def send():
         call_of_task.set(object())

@@ -26,6 +26,7 @@ from fsspec_osspresigned.errors import (
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http import body
 from fsspec_osspresigned.http.body import SMALL
+from fsspec_osspresigned.units import MIB
 
 ROOT = "examplebucket"
 
@@ -408,6 +409,25 @@ def test_an_empty_or_sparse_file_is_what_it_says(blind, owner, tmp_path):
         assert body.FileBody.of(tmp_path / name).size == size
         blind.put_file(tmp_path / name, f"{ROOT}/{name}")
         assert owner.stored()[name] == bytes(size)
+
+
+def test_silent_store_gets_all_parts_that_may_be_in_flight(
+    environment, owner, tmp_path, monkeypatch
+):
+    """A part that takes long is no reason to wait with the others."""
+    (tmp_path / "a").write_bytes(bytes(16 * MIB))
+    keys = OSSPresignedFileSystem(signer="keys")
+    send, together = keys.client.transport.send, asyncio.Barrier(16)
+
+    async def sent(signed, body, exchange):
+        if body.size == MIB:
+            async with asyncio.timeout(30):
+                await together.wait()
+        return await send(signed, body, exchange)
+
+    monkeypatch.setattr(keys.client.transport, "send", sent)
+    keys.put_file(str(tmp_path / "a"), f"{ROOT}/a")
+    assert owner.actions().count("UploadPart") == 16
 
 
 @pytest.mark.parametrize("first", ["", "mimetypes.init()"])
