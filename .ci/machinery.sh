@@ -1,162 +1,119 @@
-# How steps run; `.ci/run` says which there are. A script that sources this defines a
-# function `step_NAME` for each step, and then calls `run_steps`.
+# How steps run. A script that sources this defines `prepare` for what all steps need and
+# `step_NAME` for each step, and then calls `run_steps`.
 #
-#   MUST_RUN='lint:node' parts that may not be skipped, each as STEP:PART
-#   PYTHON=python3.12    the interpreter to use instead of python3
-#
-# Each step works on a copy of what git tracks, with the edits of the working tree, and
-# is a process group of its own. The group ends with its step, and all end with the run.
-# The summary at the end says what was skipped, and which tests depend on chance.
+# Three steps run at a time, since most of them wait more than they compute. Each is a
+# process, works on a copy of what git tracks, with the edits of the working tree, and
+# shows its output when it ends. The first one that fails ends the run, and with the run
+# ends all that its steps have left running.
 set -euo pipefail
 
 checkout=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 python=${PYTHON:-python3}
-work=$(mktemp -d)
-must_run=${MUST_RUN:-}
-step=
-groups=
-behind=
-times=
-failed='nothing was run'
+group=
 
 # What the caller has set for other programs must not change what is tested. Only where
 # pip finds packages, and how it gets there, is the machine's.
 for name in $(compgen -e); do
     case $name in
-    PIP_INDEX_URL | PIP_EXTRA_INDEX_URL | PIP_FIND_LINKS | PIP_TRUSTED_HOST) ;;
-    PIP_CONFIG_FILE | PIP_CERT | PIP_CLIENT_CERT | PIP_PROXY | PIP_CACHE_DIR) ;;
-    PIP_DEFAULT_TIMEOUT | PIP_TIMEOUT | PIP_RETRIES) ;;
+    PIP_*INDEX* | PIP_FIND_LINKS | PIP_*HOST | PIP_CONFIG_FILE | PIP_*CERT) ;;
+    PIP_PROXY | PIP_CACHE_DIR | PIP_*TIMEOUT | PIP_RETRIES) ;;
     PIP_* | PYTEST_* | PYTHON?* | HYPOTHESIS_* | COVERAGE_* | MYPY* | RUFF_*) unset "$name" ;;
     esac
 done
 unset name VIRTUAL_ENV NODE_PATH
 export CI=true PIP_DISABLE_PIP_VERSION_CHECK=1
 
-copy() { # copy NAME: a fresh copy of what git tracks, its path in $here
+copy() { # copy NAME: a fresh copy of what git tracks, without deleted files, in $here
     here=$work/$1
     mkdir "$here"
-    local file
-    git -C "$checkout" ls-files -z >"$work/$1.files"
-    while IFS= read -r -d '' file; do # a tracked file may be deleted, and not committed
-        if [ -e "$checkout/$file" ] || [ -L "$checkout/$file" ]; then
-            printf '%s\0' "$file"
-        fi
-    done <"$work/$1.files" | tar -C "$checkout" --null -T - -cf - | tar -C "$here" -xf -
+    { git -C "$checkout" ls-files && git -C "$checkout" ls-files --deleted; } |
+        sort | uniq -u | tar -C "$checkout" -T - -cf - | tar -C "$here" -xf -
     cd "$here"
-}
-
-environment() { # environment NAME: an empty one with a pip that knows groups
-    "$python" -m venv "$work/$1"
-    "$work/$1/bin/pip" install -q 'pip>=25.1'
-    bin=$work/$1/bin
 }
 
 missing() { # missing PART: notes that it is skipped; False where it must run
     echo "$step: no $1 here: what needs it is skipped" | tee -a "$work/skipped"
-    case " $must_run " in
+    case " ${MUST_RUN:-} " in
     *" $step:$1 "*) echo 'MUST_RUN names it.' && return 1 ;;
     esac
 }
 
-chance() { # chance COMMAND...: runs pytest; a test that depends on chance is named
-    WORK=$work STEP=$step "$python" .ci/chance.py "$@"
+tested() { # tested PYTEST...: two tests of a run may fail at first, on a busy machine
+    # They run again with all of their files in the same order, so that a test fails
+    # again if it depends on another one.
+    local status=0 failed
+    "$@" 2>&1 | tee "$work/$step.pytest" || status=$?
+    sed -n "s/^SKIPPED/$step: &/p" "$work/$step.pytest" >>"$work/skipped"
+    [ "$status" = 1 ] || return "$status" # a leak, which the canary finds, is never forgiven
+    failed=$(sed -n 's/^ *"\(.*\)": true,*$/\1/p' .pytest_cache/v/cache/lastfailed)
+    sed "s/^/$step: /" <<<"$failed" >>"$work/again"
+    [ "$(wc -l <"$work/again")" -le 2 ] || return 1
+    echo '!!! Failed. Once more, with the rest of the file:'
+    "$@" --randomly-seed=last -o testpaths="$(sed 's/::.*//' <<<"$failed" | sort -u | xargs)"
 }
 
-begin() { # begin COMMAND...: in a process group of its own, its ID in $group
-    set -m
-    "$@" </dev/null &
+one_step() { # one_step NAME: in a process of its own
+    step=$1
+    exec 3>&1
+    [ "$(wc -l <"$work/steps")" = 1 ] || exec >"$work/$step.txt" 2>&1
+    printf '\n========== %s ==========\n' "$step"
+    trap 'trap - EXIT; exit 143' TERM # another one has failed
+    trap 'ended $?' EXIT
+    "step_$step"
+}
+
+ended() { # ended STATUS
+    trap '' TERM
+    until mkdir "$work/turn" 2>/dev/null; do sleep 0.1; done # to show it in one piece
+    [ ! -e "$work/$step.txt" ] || cat "$work/$step.txt" >&3
+    printf '%-12s %4d s\n' "$step" "$SECONDS" >>"$work/times"
+    [ "$1" = 0 ] || { echo "$step failed" >>"$work/failed" && kill "$PPID"; }
+    rmdir "$work/turn"
+}
+
+run_steps() { # run_steps STEP...
+    if [ "$1" = --one ]; then
+        work=$WORK
+        one_step "$2"
+        return
+    fi
+    work=$(mktemp -d)
+    export WORK=$work
+    trap finish EXIT
+    trap 'exit 130' INT
+    trap 'exit 143' TERM
+    trap 'exit 129' HUP
+    prepare
+    printf '%s\n' "$@" >"$work/steps"
+    set -m # a process group of its own
+    xargs -n 1 -P 3 bash "$0" --one <"$work/steps" &
     set +m
     group=$!
-    groups="$groups $group"
-}
-
-end() { # end GROUP: ends what is left of it
-    local _
-    kill -TERM -- "-$1" 2>/dev/null || return 0
-    for _ in 1 2 3 4 5 6 7 8 9 10; do
-        sleep 0.1
-        kill -0 -- "-$1" 2>/dev/null || return 0
-    done
-    kill -KILL -- "-$1" 2>/dev/null || true
-}
-
-one_step() {
-    step=$1
-    "step_$1"
-}
-
-run_behind() { # run_behind STEP...: one after the other, while others run in front
-    local name status
-    for name in "$@"; do
-        status=0
-        (one_step "$name") >"$work/$name.txt" 2>&1 &
-        wait $! || status=$?
-        echo "$status" >"$work/$name.part"
-        mv "$work/$name.part" "$work/$name.status"
-    done
-}
-
-run_steps() { # run_steps STEP...: up to the first that fails; $behind run beside the others
-    local name from status back=
-    failed='interrupted'
-    if [ -n "$behind" ]; then
-        begin run_behind $behind
-        back=$group
-    fi
-    for name in "$@"; do
-        from=$SECONDS
-        printf '\n========== %s ==========\n' "$name"
-        status=0
-        case " $behind " in
-        *" $name "*)
-            until [ -e "$work/$name.status" ] || ! kill -0 "$back" 2>/dev/null; do sleep 1; done
-            cat "$work/$name.txt"
-            status=$(cat "$work/$name.status")
-            ;;
-        *)
-            begin one_step "$name"
-            wait "$group" || status=$?
-            end "$group"
-            ;;
-        esac
-        times+=$(printf '%-10s %4d s' "$name" $((SECONDS - from)))$'\n'
-        if [ "$status" != 0 ]; then
-            failed="$name failed"
-            exit 1
-        fi
-    done
-    failed=
-}
-
-summary() {
-    local passed='all passed'
-    [ ! -e "$work/chance" ] || passed='passed, but not each test at once: see below'
-    printf '\n========== %s ==========\n%s%-10s %4d s\n' \
-        "${failed:-$passed}" "$times" all "$SECONDS"
-    local untracked
-    untracked=$(git -C "$checkout" ls-files --others --exclude-standard) || true
-    [ -z "$untracked" ] ||
-        printf '\nNot tracked by git, so neither tested nor built:\n%s\n' "$untracked"
-    if [ -e "$work/skipped" ]; then
-        printf '\nSkipped:\n'
-        sort "$work/skipped"
-    fi
-    if [ -e "$work/chance" ]; then
-        printf '\nThese failed, and passed when tried again:\n'
-        sort "$work/chance"
-    fi
+    wait "$group"
 }
 
 finish() {
-    local status=$? one
+    local status=$? untracked what
     trap - EXIT
     trap '' INT TERM HUP
-    for one in $groups; do end "$one"; done
-    summary
+    if [ -n "$group" ] && kill -TERM -- "-$group" 2>/dev/null; then
+        sleep 1
+        kill -KILL -- "-$group" 2>/dev/null || true
+    fi
+    if [ ! -e "$work/failed" ]; then
+        [ "$status" = 0 ] && what='all passed' || what=interrupted
+    else
+        what=$(cat "$work/failed")
+        status=1
+    fi
+    printf '\n========== %s ==========\n' "$what"
+    cat "$work/times" 2>/dev/null || true
+    printf '%-12s %4d s\n' all "$SECONDS"
+    untracked=$(git -C "$checkout" ls-files --others --exclude-standard) || true
+    [ -z "$untracked" ] ||
+        printf '\nNot tracked by git, so neither tested nor built:\n%s\n' "$untracked"
+    [ ! -s "$work/skipped" ] || { printf '\nSkipped:\n' && sort -u "$work/skipped"; }
+    [ ! -e "$work/again" ] || { printf '\nFailed at first:\n' && cat "$work/again"; }
     rm -rf "$work"
     exit "$status"
 }
-trap finish EXIT
-trap 'exit 130' INT
-trap 'exit 143' TERM
-trap 'exit 129' HUP

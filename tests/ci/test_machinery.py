@@ -1,4 +1,4 @@
-"""Steps of ``.ci/run``: what they work on, what ends with them, what the summary says."""
+"""Steps of ``.ci/run``: what they work on, what ends with them, when they are red."""
 
 from __future__ import annotations
 
@@ -24,14 +24,36 @@ pytestmark = [
 SLEEP = 'sleep 600 & echo $! >>"$checkout/pids"'
 STEPS = f"""
 . "$(dirname "${{BASH_SOURCE[0]}}")/machinery.sh"
+prepare() {{ true; }}
 step_fine() {{ true; }}
 step_fails() {{ {SLEEP}; sleep 1; false; echo 'went on'; }}
 step_leaves() {{ {SLEEP}; }}
 step_hangs() {{ {SLEEP}; touch "$checkout/hangs"; sleep 600; }}
 step_files() {{ copy files; find . -type f; cat kept.txt; }}
 step_needs() {{ missing rclone; }}
-step_wants() {{ missing nginx; }}
 step_variables() {{ env; }}
+step_suite() {{ copy suite; tested {sys.executable} -m pytest -q test_it.py; }}
+run_steps "$@"
+"""
+
+# Fails when it runs for the first time.
+UPSET = """
+import pathlib
+def test_upset():
+    place = pathlib.Path({name!r})
+    was_here = place.exists()
+    place.touch()
+    assert was_here
+"""
+# One of them fails, whatever the order.
+ORDER = """
+done = []
+def test_one():
+    done.append(1)
+    assert done == [1]
+def test_two():
+    done.append(2)
+    assert done == [2]
 """
 
 
@@ -41,10 +63,12 @@ def checkout(tmp_path):
     folder = tmp_path / "checkout"
     (folder / ".ci").mkdir(parents=True)
     shutil.copy(CI / "machinery.sh", folder / ".ci")
-    (folder / ".ci" / "run").write_text(STEPS + 'behind=$BEHIND\nrun_steps "$@"\n')
+    (folder / ".ci" / "run").write_text(STEPS)
     (folder / ".gitignore").write_text("pids\nhangs\n")
+    (folder / "pytest.ini").write_text("[pytest]\naddopts = -ra\n")
     (folder / "kept.txt").write_text("committed")
     (folder / "gone.txt").write_text("")
+    (folder / "test_it.py").write_text("")
     for arguments in (["init", "-q"], ["add", "."]):
         subprocess.run(["git", *arguments], cwd=folder, check=True)  # noqa: S607
     return folder
@@ -57,16 +81,14 @@ def start(checkout, tmp_path):
     temporary.mkdir()
     started = []
 
-    def begin(*steps, behind="", **variables):
+    def begin(*steps, **variables):
         # A file, since a pipe would end only with its last writer.
         with (tmp_path / "output.txt").open("w") as output:
             done = subprocess.Popen(
                 ["bash", str(checkout / ".ci" / "run"), *steps],  # noqa: S607
                 env={
                     "PATH": os.environ["PATH"],
-                    "PYTHON": sys.executable,
                     "TMPDIR": str(temporary),
-                    "BEHIND": behind,
                     **variables,
                 },
                 stdout=output,
@@ -124,37 +146,23 @@ def test_copy_is_what_git_tracks(checkout, start, ended):
     assert "neither tested nor built:\nstray.py" in text
 
 
-@pytest.mark.parametrize(("step", "expected"), [("fails", 1), ("leaves", 0)])
-def test_no_process_outlives_its_step(checkout, start, step, expected, ended):
-    """Whether the step fails or not."""
-    status, text = ended(start(step, "fine"))
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [(["leaves", "fine"], 0), (["fails"], 1), (["hangs", "fails", "fine"], 1)],
+)
+def test_no_process_outlives_the_run(checkout, start, steps, expected, ended):
+    """A step that fails ends those that run beside it."""
+    status, text = ended(start(*steps))
     assert status == expected
     assert "went on" not in text
-    assert ("fails failed" if expected else "all passed") in text
+    assert ("= fails failed =" if expected else "= all passed =") in text
     assert not living(checkout)
-
-
-def test_steps_behind_end_with_the_run(checkout, start, ended):
-    """A step that fails in front ends the one that runs beside it."""
-    status, text = ended(start("fails", "hangs", behind="hangs"))
-    assert status == 1
-    assert "fails failed" in text
-    assert not living(checkout)
-
-
-def test_steps_behind_are_judged(start, ended):
-    """Their status and their output arrive at their turn."""
-    assert ended(start("fine", "wants", behind="wants"))[0] == 0
-    status, text = ended(start("fine", "fails", behind="fails"))
-    assert status == 1
-    assert "fails failed" in text
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("behind", ["", "hangs"])
-def test_interrupted_run_leaves_nothing(checkout, start, number, behind, ended):
+def test_interrupted_run_leaves_nothing(checkout, start, number, ended):
     """Neither a process nor a directory."""
-    process = start("hangs", behind=behind)
+    process = start("hangs", "leaves")
     end = time.monotonic() + 20
     while not (checkout / "hangs").exists():
         assert time.monotonic() < end
@@ -167,15 +175,10 @@ def test_interrupted_run_leaves_nothing(checkout, start, number, behind, ended):
 
 
 def test_missing_part_is_in_the_summary(start, ended):
-    """At the end, after all steps."""
-    status, text = ended(start("needs", "fine"))
+    """At the end, after all steps; it fails where MUST_RUN names it."""
+    status, text = ended(start("needs", "fine", MUST_RUN="fine:rclone needs:curl"))
     assert status == 0
     assert "needs: no rclone here" in text.partition("all passed")[2]
-
-
-def test_missing_part_fails_where_it_must_run(start, ended):
-    """That is where MUST_RUN names the part."""
-    assert ended(start("wants", MUST_RUN="needs:rclone needs:curl"))[0] == 0
     status, text = ended(start("needs", MUST_RUN="needs:rclone needs:curl"))
     assert status == 1
     assert "needs: no rclone here" in text.partition("needs failed")[2]
@@ -192,3 +195,38 @@ def test_variables_of_the_caller_change_nothing(start, ended):
     status, text = ended(start("variables", **given))
     assert status == 0
     assert [name for name in given if f"{name}=" in text] == ["PIP_INDEX_URL"]
+
+
+@pytest.mark.parametrize("upset", [1, 2, 3])
+def test_tests_that_were_upset_pass_once_more(checkout, start, upset, ended):
+    """Up to two of a run, which the summary names."""
+    tests = [
+        UPSET.format(name=str(checkout / f"upset-{n}")).replace("upset():", f"{n}():")
+        for n in range(upset)
+    ]
+    (checkout / "test_it.py").write_text("".join(tests))
+    status, text = ended(start("suite"))
+    assert status == int(upset > 2)
+    named = text.partition("Failed at first:\n")[2]
+    assert named.count("suite: test_it.py::test_") == upset
+
+
+@pytest.mark.parametrize(
+    "tests", [ORDER, "def test_broken(): assert 0", "import no_such_module"]
+)
+def test_broken_or_dependent_test_is_red(checkout, start, tests, ended):
+    """Also one that fails only after others, and passes alone."""
+    (checkout / "test_it.py").write_text(tests)
+    status, text = ended(start("suite"))
+    assert status == 1
+    assert "= suite failed =" in text
+
+
+def test_skipped_tests_are_in_the_summary(checkout, start, ended):
+    """With their reasons."""
+    skipped = "import pytest\n@pytest.mark.skip('no nginx')\ndef test_it(): pass\n"
+    (checkout / "test_it.py").write_text(skipped)
+    status, text = ended(start("suite"))
+    assert status == 0
+    summary = text.partition("all passed")[2]
+    assert "suite: SKIPPED [1] test_it.py:2: no nginx" in summary

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,10 @@ from tests.simulation.plants import PLANTS, judgement
 
 ROOT = Path(__file__).parents[2]
 FAILED = Path(__file__).parent / "failed"
+
+pytestmark = pytest.mark.skipif(
+    not os.path.isdir("/proc/self/fd"), reason="the simulation runs on Linux only"
+)
 
 
 def simulate(*given: str) -> subprocess.CompletedProcess[str]:
