@@ -169,10 +169,10 @@ class Copying:
                 upload.upload_id, parts, source.number, MultipartGrant()
             )
             upload.end()
-            return source.crc64
         except BaseException as error:
             await to_its_end(upload.abort(once=not isinstance(error, Exception)))
             raise
+        return source.crc64
 
     def _carrying(self, source: SourceHead) -> Target:
         """Return the target with the headers that CopyObject would copy from *source*."""
