@@ -378,7 +378,7 @@ def _result(outcome: _Outcome, interrupt: BaseException | None) -> Any:
     if isinstance(error, CarriedError):
         error = error.error
     if interrupt is not None:
-        for note in getattr(error, "__notes__", ()):
+        for note in getattr(error, "__notes__", ()):  # what a cancelled call has left
             interrupt.add_note(note)
         error = interrupt
     if error is None:
@@ -482,9 +482,8 @@ async def _until_ended(
 ) -> tuple[_Outcome, BaseException | None]:
     """Begin *call*, and wait for its outcome; return it, and what has cancelled the call."""
     engine, interrupt = current(), None
-    end = next_cancel = (
-        math.inf
-    )  # when to give up, and when a cancellation counts again
+    # When to give up, and when a cancellation counts again.
+    end = next_cancel = math.inf
     engine.post(call.begin)
     while True:
         arrived.clear()

@@ -27,6 +27,7 @@ ON_ERROR = ("raise", "omit", "return")
 _REFUSALS = 16
 _REFUSED = (401, 403)  # HTTP status
 _NO_RESULT = object()  # of a job that has not ended, or failed
+_NOTES = 3  # that a cancellation shows of its jobs
 _CHUNK = 128  # jobs that a worker thread takes from an iterator at once
 
 
@@ -64,6 +65,7 @@ class Scope(Generic[T, R]):
         self._refusal: tuple[Any, ...] = ()  # the last failure
         self._refusals = 0  # equal ones in a row
         self._failed = self._is_terminated = False
+        self._notes: list[str] = []  # of cancelled jobs: what they may have left
         self.failures: dict[str, Exception] = {}
 
     async def run(self, jobs: Iterable[T] | AsyncIterator[Sequence[T]]) -> list[Any]:
@@ -128,16 +130,29 @@ class Scope(Generic[T, R]):
                 taken = await take()
 
         children.begin(child())
-        await children.wait()
+        await self._until_ended(children)
         if self._is_terminated:
             raise UploadDiscardedError(abort_at_exit.TERMINATED)
         return self.failures
+
+    async def _until_ended(self, children: _Children) -> None:
+        try:
+            await children.wait()
+        except asyncio.CancelledError as error:
+            for note in self._notes[:_NOTES]:
+                error.add_note(note)
+            if (others := len(self._notes) - _NOTES) > 0:
+                error.add_note(f"and so for {others} others")
+            raise
 
     async def _do(self, index: int, job: T) -> None:
         try:
             result = await self._work(job)
         except Exception as error:  # noqa: BLE001 - raised at the end
             self._add_failure(index, self._name(job), error)
+        except asyncio.CancelledError as error:
+            self._notes += getattr(error, "__notes__", ())
+            raise
         else:
             self._results[index] = result
             self._refusals = 0

@@ -65,7 +65,9 @@ class Multi:
             except asyncio.CancelledError:
                 if transfer.may_act and not busy.is_over:
                     busy.ended = self._loop.create_future()
-                    await busy.ended  # so that nothing happens after the cancellation
+                    # So that nothing happens after the cancellation.
+                    grace = transfer.exchange.grace
+                    await asyncio.wait((busy.ended,), timeout=grace)
                 raise
             finally:
                 del self._busy[handle.easy]

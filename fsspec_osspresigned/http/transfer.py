@@ -50,6 +50,7 @@ _DESCRIPTORS = 4  # that libcurl opens for one request in a thread, at most
 _JOINED = 64 * 1024  # bytes of small blocks that are sent together
 _NOTHING = memoryview(b"")
 _WINDOWS = 10  # of progress, within which a reply ends, except for an object's body
+GRACE = 3.0  # seconds that a cancelled request waits for its reply
 _BLANK = (b"\r\n", b"\n")
 _WITH_BODY, _READS = ("PUT", "POST"), ("GET", "HEAD")
 # What would begin a line of its own, or has no byte in a head.
@@ -118,6 +119,8 @@ class Exchange:
     limit: int = MAX_REPLY
     in_thread: bool = False  # a worker thread sends it, because the reply may be large
     is_fresh: bool = False  # it opens a connection, because kept ones may be broken
+    # Seconds that it waits for its reply after a cancellation, if the server may act.
+    grace: float = GRACE
 
 
 PLAIN = Exchange()
@@ -182,6 +185,7 @@ class Transfer:
         self._is_new = False  # whether this request opened the connection
         self._proxy_lines: list[bytes] = []  # of the head with which a proxy answered
         self._is_paused = self._is_stopped = False
+        self._waits_until = 0.0  # by time.monotonic, once it is stopped
         self._error: BaseException | None = None
         self._status, self._headers = 0, dict[str, str]()
         self._head: list[bytes] = []  # its lines
@@ -217,9 +221,10 @@ class Transfer:
         """Make the transfer end within a second; called in another thread.
 
         While libcurl opens a connection, the transfer ends when that is open or has
-        failed. If ``may_act`` is True, the transfer waits for the reply, so that the server
-        does nothing after the transfer has ended.
+        failed. If ``may_act`` is True, the transfer waits for the reply, at most for the
+        seconds of grace: else the server would do something after the transfer has ended.
         """
+        self._waits_until = time.monotonic() + self.exchange.grace
         self._is_stopped = True
         self.next_watch = 0.0
 
@@ -228,6 +233,14 @@ class Transfer:
         """True if the server may have the whole request, and may change something by it."""
         is_sent = self._requests > 0 and self._is_all_taken
         return is_sent and self.signed.method not in _READS
+
+    def note_silence(self, cancelled: BaseException) -> None:
+        """Add a note to *cancelled* if the server may have acted, and has not answered."""
+        if self.may_act and not (self._has_head and self._status >= HTTPStatus.OK):
+            what = f"{self.signed.method} of {self.exchange.path or shown(self.signed)}"
+            cancelled.add_note(
+                f"whether the {what} took effect is unknown: it was sent, and not answered"
+            )
 
     @property
     def _is_all_taken(self) -> bool:
@@ -495,7 +508,7 @@ class Transfer:
             if self._is_paused and self._handle is not None:
                 self._is_paused = False
                 self._handle.easy.pause(pycurl.PAUSE_CONT)
-            if not self.may_act:
+            if not self.may_act or time.monotonic() >= self._waits_until:
                 self._check_stopped()
             if self._requests:  # libcurl itself limits the time to open a connection
                 self._timer.count(moved + self._head_bytes, self._descriptor)

@@ -7,7 +7,9 @@ Redirects, cookies and netrc entries are ignored.
 
 from __future__ import annotations
 
+import asyncio
 import math
+from collections.abc import Callable
 
 from ..engine.engine import blocking, call_user, running
 from ..errors import ConfigurationError, NetworkError
@@ -18,6 +20,8 @@ from .handle import HandlePool, ProxyError, Route
 from .multi import Multi
 from .stall import AWAKE
 from .transfer import PLAIN, Exchange, Transfer, said, shown
+
+_STOPPING = 1.5  # seconds after which a thread that was stopped has ended
 
 
 class Transport:
@@ -99,6 +103,9 @@ class Transport:
         try:
             multi = running().own(Multi)
             reply = await multi.send(transfer, self.pool.progress_seconds)
+        except asyncio.CancelledError as error:
+            transfer.note_silence(error)
+            raise
         finally:
             AWAKE.exclude(transfer.suspended)
         if exchange.progress is not None and transfer.sent and reply.is_good:
@@ -110,7 +117,10 @@ class Transport:
     ) -> Reply:
         transfer = Transfer(signed, body, exchange, route)
         try:
-            return await blocking(self._perform, transfer, stop=transfer.stop)
+            return await _stoppable(self._perform, transfer)
+        except asyncio.CancelledError as error:
+            transfer.note_silence(error)
+            raise
         finally:
             AWAKE.exclude(transfer.suspended)
 
@@ -151,3 +161,24 @@ class Transport:
             reason = said(error.strerror or str(error) or type(error).__name__)
         msg = f"the connection to {by}{origin.partition('://')[2]} failed: {reason}"
         raise NetworkError(msg, path=path, sent=False)
+
+
+async def _stoppable(perform: Callable[[Transfer], Reply], transfer: Transfer) -> Reply:
+    """Call *perform* in a worker thread; a cancelled caller stops *transfer*.
+
+    If the thread goes on after the time of grace, because the lookup of a name cannot be
+    ended, it is left alone. It sends nothing more.
+    """
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    timers: list[asyncio.TimerHandle] = []
+
+    def stop() -> None:
+        transfer.stop()
+        seconds = transfer.exchange.grace + _STOPPING
+        timers.append(loop.call_later(seconds, task.cancel))  # type: ignore[union-attr]
+
+    try:
+        return await blocking(perform, transfer, stop=stop)
+    finally:
+        for timer in timers:
+            timer.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Callable
 from functools import partial
@@ -42,6 +43,7 @@ _log = Logger(__name__)
 _MAX_UPLOAD_ID = 8 * KIB  # characters; that of a server of uploads can be long
 
 CALLBACK_FAILED = 203
+_NOT_AWAITED = Exchange(grace=0.0)  # of an abort, which can only come too late
 
 
 @frozen(eq=False)
@@ -234,8 +236,8 @@ class OSSCalls:
     ) -> bool:
         """Abort the multipart upload, which removes its parts.
 
-        A failure is logged with the upload ID, and not raised. With *once*, a failed call
-        is not retried, for a process that is ending. *host* is where the upload was
+        A failure is logged with the upload ID, and not raised; so is a cancellation, which
+        is raised. With *once*, a failed call is not retried. *host* is where the upload was
         begun, empty if unknown: if another host replies NoSuchUpload, False is returned.
         In all other cases True is returned, even after a failure.
         """
@@ -244,19 +246,21 @@ class OSSCalls:
             Action.AbortMultipartUpload, upload_id=upload_id
         )
         try:
-            await self.client.call(operation, once=once)
+            await self.client.call(operation, exchange=_NOT_AWAITED, once=once)
         except UploadNotFoundError as error:
             if is_elsewhere(error, host):
                 return False
             _log.info("%s: upload %s no longer exists", path, upload_id)
-        except OSError as error:
+        except (OSError, asyncio.CancelledError) as error:
             _log.warning(
                 "%s: the multipart upload %s could not be aborted; its parts cost "
                 "storage until the owner removes them: %s",
                 path,
                 upload_id,
-                error,
+                str(error) or "the store took too long",
             )
+            if isinstance(error, asyncio.CancelledError):
+                raise
         return True
 
     # -- after a lost reply --------------------------------------------------------------

@@ -22,7 +22,7 @@ from ..call_stack import NativeCall
 from ..client.client import Client
 from ..engine.engine import blocking, call_user, run, to_its_end, waiting
 from ..engine.logs import Logger
-from ..engine.scope import Scope
+from ..engine.scope import Scope, in_parallel
 from ..errors import (
     DiscardWarning,
     ReceiptFailedError,
@@ -30,7 +30,7 @@ from ..errors import (
     UploadErrors,
 )
 from ..http.body import Body, MemoryBody, Source, SpooledBody, bytes_in
-from ..model import Action, Receipt
+from ..model import CONNECTIONS, Action, Receipt
 from ..options.of_objects import Target
 from ..signers.base import MAX_REQUESTS
 from ..units import MIB
@@ -391,18 +391,21 @@ class Transaction:
     async def _publish(self, files: Sequence[Pending]) -> None:
         last = {file.path: file for file in files}
         chosen = [file for file in files if last[file.path] is file]
+        reason: BaseException | None = None
         try:
             await _discard([file for file in files if last[file.path] is not file])
             failures = await self._wait_for_parts(chosen) or await self._commit(chosen)
         except BaseException as error:
             error.add_note(_summary(chosen))
+            reason = error
             raise
         finally:
             self.receipts = [
                 file.receipt for file in chosen if file.receipt is not None
             ]
             unpublished = [file for file in chosen if file.receipt is None]
-            await to_its_end(_discard(unpublished))
+            await to_its_end(_discard(unpublished, reason))
+            del reason
         if not failures:
             return
         if len(failures) == 1 and not self.receipts:
@@ -469,21 +472,26 @@ def _under_way() -> tuple[Transaction, ...]:  # in this context
     return tuple(transaction for transaction in _begun.get() if transaction.under_way)
 
 
-async def _discard(files: Sequence[Pending]) -> None:
-    for file in files:
+async def _discard(
+    files: Sequence[Pending], reason: BaseException | None = None
+) -> None:
+    async def work(file: Pending) -> None:
         try:
             if isinstance(file, Upload):
-                await file.discard()
+                await file.discard(reason)
             elif not isinstance(file, _HeldObject):
                 await waiting(file.discard)
         except Exception as error:  # noqa: BLE001 - the others must be discarded too
             _log.warning("%s could not be discarded: %s", file.path, error)
-        except BaseException:
-            # This task is cancelled, so the engine discards the rest in the background.
-            for other in files:
-                if not isinstance(other, _HeldObject):
-                    other.abandon()
-            raise
+
+    try:
+        await in_parallel(work, files, CONNECTIONS)
+    except BaseException:
+        # This task is cancelled, so the engine discards the rest in the background.
+        for file in files:
+            if not isinstance(file, _HeldObject):
+                file.abandon()
+        raise
 
 
 def _summary(files: Sequence[Pending]) -> str:

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import evolve, frozen
@@ -21,7 +21,7 @@ from ..call_stack import warn_user
 from ..client.client import Client
 from ..client.written_objects import BODY_CAP
 from ..engine import abort_at_exit
-from ..engine.engine import blocking, in_background, running, to_its_end
+from ..engine.engine import blocking, in_background, running
 from ..engine.logs import Logger
 from ..errors import (
     CallbackFailedWarning,
@@ -62,8 +62,9 @@ if TYPE_CHECKING:
 _log = Logger(__name__)
 
 # Seconds that a discard waits for requests in flight before it aborts the upload.
-_DISCARD_TIMEOUT, _TIMEOUT_AT_EXIT = 30.0, 3.0
-_POLL_INTERVAL = 0.5  # seconds after which a discard checks whether the process ends
+_DISCARD_TIMEOUT = 30.0
+_SHORT = 3.0  # seconds that it waits for them, and for the abort, after an interrupt
+_POLL_INTERVAL = 0.5  # seconds after which a discard checks whether it must be short
 
 
 @frozen(kw_only=True)
@@ -204,6 +205,10 @@ def _small_bytes(body: Body, size: int) -> bytes | None:
     return bytes_in(body) if isinstance(body, MemoryBody | PartBody) else None
 
 
+def _soon() -> float:
+    return asyncio.get_running_loop().time() + _SHORT
+
+
 class Upload:
     """Upload of one object. One coroutine at a time may use it."""
 
@@ -218,7 +223,8 @@ class Upload:
         self._beginning: asyncio.Task[None] | None = None
         self._finishing: asyncio.Task[Receipt] | None = None
         self._discarding: asyncio.Task[None] | None = None
-        self._pid, self._discard_timeout = os.getpid(), _DISCARD_TIMEOUT
+        self._pid, self._is_short = os.getpid(), False
+        self._abort_limit: asyncio.Timeout | None = None  # none before the abort
 
     @classmethod
     async def begin(
@@ -334,12 +340,14 @@ class Upload:
         Idempotent, and without effect after ``finish`` or in a forked child. A
         ``finish`` under way is cancelled. Parts are kept if the owner initiated the
         upload, or if a journal lets a later process resume it. *reason* is the error
-        that ended the upload; it is logged, and gets a note if parts are kept. *at_exit*
-        is for a process that ends: it limits the wait for requests in flight to
-        3 seconds, and the abort is not retried.
+        that ended the upload; it is logged, and gets a note if parts are kept.
+
+        If *reason* is an interrupt, or with *at_exit*, for a process that ends, the wait
+        for requests in flight takes at most 3 seconds; so does the abort, which is not
+        retried. A cancellation has the same effect; one more ends the wait at once.
         """
-        if at_exit:
-            self._discard_timeout = _TIMEOUT_AT_EXIT
+        if at_exit or not isinstance(reason, Exception | None):
+            self._hurry()
         if os.getpid() != self._pid:
             return
         if self._ended:
@@ -354,7 +362,19 @@ class Upload:
             _log.info("the upload of %s was discarded: %s", self.path, str(reason))
         self._ended = True
         self._discarding = running().spawn(self._discard(reason))
-        await to_its_end(self._discarding)
+        try:
+            await asyncio.wait((self._discarding,))
+        except asyncio.CancelledError:
+            if not self._is_short:
+                self._hurry()
+                await asyncio.wait((self._discarding,))
+            raise
+        self._discarding.result()
+
+    def _hurry(self) -> None:
+        self._is_short = True
+        if self._abort_limit is not None:
+            self._abort_limit.reschedule(_soon())
 
     async def _discard(self, reason: BaseException | None) -> None:
         try:
@@ -368,17 +388,23 @@ class Upload:
                 if self._beginning is not None and not self._beginning.done():
                     tasks.append(self._beginning)
                 await self._wait_for(tasks)
-                once = self._discard_timeout == _TIMEOUT_AT_EXIT
-                await self.mode.discard(reason, once=once)
+                await self._abort(self.mode, reason)
             await self.mode.close()
         finally:
             self._over = True
 
+    async def _abort(self, mode: Multipart, reason: BaseException | None) -> None:
+        short = self._is_short
+        self._abort_limit = asyncio.timeout_at(_soon() if short else None)
+        with suppress(TimeoutError):  # what is left was logged
+            async with self._abort_limit:
+                await mode.discard(reason, once=short)
+
     async def _wait_for(self, tasks: Collection[asyncio.Task[Any]]) -> None:
-        began = time.monotonic()
-        # ``discard`` may shorten the timeout meanwhile.
-        while tasks and (left := began + self._discard_timeout - time.monotonic()) > 0:
-            _, tasks = await asyncio.wait(tasks, timeout=min(left, _POLL_INTERVAL))
+        waited = 0.0
+        while tasks and waited < (_SHORT if self._is_short else _DISCARD_TIMEOUT):
+            _, tasks = await asyncio.wait(tasks, timeout=_POLL_INTERVAL)
+            waited += _POLL_INTERVAL
 
     def stop(self) -> None:
         """Begin to discard the upload because the process ends; does not wait."""

@@ -452,6 +452,22 @@ def test_cancelled_request_closes_its_connection(loop, serve):
     assert sender.send(f"{server.origin}/b/2").headers["etag"] == "/b/2"
 
 
+def test_cancelled_request_that_may_act_waits_for_its_reply(loop, serve):
+    """A second cancellation ends the wait; both say that the outcome is unknown."""
+    server: Server = serve(until_closed)
+    server.asked = threading.Event()
+    call = loop().begin(f"{server.origin}/b/1", b"x", path="b/1", grace=SECONDS)
+    assert server.asked.wait(SECONDS)
+    call.cancel()
+    assert not call.has_ended
+    call.cancel()
+    error = call.wait(SECONDS / 2)
+    assert isinstance(error, asyncio.CancelledError)
+    assert error.__notes__ == [
+        "whether the PUT of b/1 took effect is unknown: it was sent, and not answered"
+    ]
+
+
 def test_request_cancelled_in_a_handshake(loop, serve, authority, monkeypatch):
     """A connection that is not open yet is closed, too."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", authority.file)

@@ -13,6 +13,7 @@ import time
 import uuid
 import zlib
 from collections.abc import Awaitable, Callable, Generator
+from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -603,7 +604,9 @@ class SimulatedMulti:
                 code, text = await _drive(conversation)
             except asyncio.CancelledError:
                 if transfer.may_act:
-                    await _drive(conversation)
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(transfer.exchange.grace):
+                            await _drive(conversation)
                 raise
             finally:  # also after one more cancellation
                 conversation.close()
