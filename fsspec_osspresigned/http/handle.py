@@ -124,6 +124,12 @@ def _of_proxy(text: str) -> bytes:
     return unquote(text).encode("latin-1", "replace")  # as requests does
 
 
+def origin_of(url: str) -> str:
+    """Return the scheme, in lower case, the host and the port of *url*, without a query."""
+    scheme, _, rest = url.partition("://")
+    return f"{scheme.lower()}://{rest.partition('/')[0]}"
+
+
 def find_route(origin: str, connect_seconds: float = 10.0) -> Route:
     """Return the route to *origin* that the library requests would use.
 
@@ -326,6 +332,7 @@ class Handle:
 _ALWAYS: tuple[tuple[int, Any], ...] = (
     (pycurl.NOSIGNAL, 1),
     (pycurl.HTTP_VERSION, pycurl.CURL_HTTP_VERSION_1_1),
+    (pycurl.PROTOCOLS, pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS),
     (pycurl.HTTP09_ALLOWED, 0),
     (pycurl.PATH_AS_IS, 1),
     (pycurl.NETRC, pycurl.NETRC_IGNORED),

@@ -45,6 +45,10 @@ MAX_ERROR = 64 * 1024  # bytes that are read of the body of an error
 MAX_HEAD = 256 * 1024  # bytes before the body, 1xx replies included
 MAX_FIELDS = 256  # lines of a head; OSS sends some twenty
 _GOOD = range(200, 300)
+_TOO_LARGE = 100  # CURLE_TOO_LARGE, which pycurl does not name
+# Blocks of a reply's body that may be tiny, and the bytes of a block that is not: each
+# block costs the loop the same time.
+_MAX_TINY, _TINY = 10_000, 16
 _MAX_REASON = 200
 _DESCRIPTORS = 4  # that libcurl opens for one request in a thread, at most
 _JOINED = 64 * 1024  # bytes of small blocks that are sent together
@@ -193,7 +197,7 @@ class Transfer:
         self._has_head = self._has_body = self._is_full = False
         self._is_unconfirmed = False
         self._received = bytearray()
-        self._body_bytes = 0  # of the reply
+        self._body_bytes = self._body_blocks = 0  # of the reply
 
     # -- the request ----------------------------------------------------------------------
 
@@ -480,6 +484,12 @@ class Transfer:
         try:
             sink, is_good = self.exchange.sink, self._status in _GOOD
             self._body_bytes += len(block)
+            self._body_blocks += 1
+            is_tiny = self._body_blocks > _MAX_TINY and (
+                self._body_bytes < self._body_blocks * _TINY
+            )
+            if is_tiny and is_good:
+                self._error = MalformedReplyError("The response comes in tiny pieces")
             if is_good and sink is not None:
                 if not self._has_body:
                     self._begin_body()
@@ -491,7 +501,7 @@ class Transfer:
             self._received += block[: max_size - len(self._received)]
             is_last = str(self._body_bytes) == self._headers.get("content-length")
             is_last = is_last and self._is_unconfirmed
-            self._is_full = len(self._received) >= max_size or is_last
+            self._is_full = len(self._received) >= max_size or is_last or is_tiny
         except BaseException as error:  # noqa: BLE001 - raised by `reply`
             self._error = error
         finally:
@@ -569,6 +579,11 @@ class Transfer:
         return self._timer.suspended
 
     @property
+    def has_connection(self) -> bool:
+        """True if libcurl had a connection for the request."""
+        return self._requests > 0
+
+    @property
     def is_reusable(self) -> bool:
         return self._error is None and not self._is_full and not self._is_unconfirmed
 
@@ -621,7 +636,7 @@ class Transfer:
         is_whole = is_asked and self.sent >= self.body.size
         if isinstance(error, StalledError):
             return self._stalled(error, host, is_whole=is_whole)
-        reason = str(error or self._reason(text))
+        reason = str(error or self._reason(code, text))
         msg = f"the connection to {host} failed: {said(reason)}{hint(text, code)}"
         return NetworkError(msg, path=path, sent=is_whole)
 
@@ -637,14 +652,16 @@ class Transfer:
             msg += f", {self._body_bytes} received"
         return NetworkTimeoutError(msg, path=self.exchange.path, sent=is_whole)
 
-    def _reason(self, text: str) -> str:
+    def _reason(self, code: int, text: str) -> str:
         if not self._requests and self._proxy_lines and "CONNECT" in text:
             line = self._proxy_lines[0].decode("latin-1").partition(" ")[2].strip()
             return f"Tunnel refused: {line}"
         if self._requests > 1:
             return "Connection closed before the end of the head"
         number = int(cast(Handle, self._handle).easy.getinfo(pycurl.OS_ERRNO))
-        return os.strerror(number) if number else text
+        if code == _TOO_LARGE:  # a multi gives no text
+            return "A line of the response is too long"
+        return os.strerror(number) if number else text or f"error {code} of libcurl"
 
 
 def hint(text: str, code: int = 0) -> str:

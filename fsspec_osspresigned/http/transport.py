@@ -9,19 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from functools import partial
 
-from ..engine.engine import blocking, call_user, running
+from ..engine.engine import blocking, call_user, in_background, running
 from ..errors import ConfigurationError, NetworkError
 from ..model import Reply, SignedRequest
 from ..url_checks import http_problem, url_problem
 from .body import EMPTY, SMALL, Body, MemoryBody, PartBody, loaded
-from .handle import HandlePool, ProxyError, Route
+from .handle import HandlePool, ProxyError, Route, origin_of
 from .multi import Multi
 from .stall import AWAKE
 from .transfer import PLAIN, Exchange, Transfer, said, shown
-
-_STOPPING = 1.5  # seconds after which a thread that was stopped has ended
 
 
 class Transport:
@@ -117,7 +115,7 @@ class Transport:
     ) -> Reply:
         transfer = Transfer(signed, body, exchange, route)
         try:
-            return await _stoppable(self._perform, transfer)
+            return await blocking(self._perform, transfer, stop=transfer.stop)
         except asyncio.CancelledError as error:
             transfer.note_silence(error)
             raise
@@ -138,13 +136,16 @@ class Transport:
             raise
         finally:
             transfer.end()
-            self.pool.release(handle, reusable=reusable)
+            if transfer.has_connection:
+                self.pool.release(handle, reusable=reusable)
+            else:  # libcurl may wait in there until the system has looked up the name
+                in_background(partial(blocking, handle.close))
         return reply
 
     async def _route(self, signed: SignedRequest, path: str | None) -> Route:
         text = signed.url.reveal()
         problem = url_problem(text)
-        origin = "/".join(shown(signed).split("/", 3)[:3])
+        origin = origin_of(shown(signed))
         if problem is None and origin not in self._allowed:
             problem = http_problem(text, allow_http=self._allow_http, local=True)
             if problem is None:
@@ -161,24 +162,3 @@ class Transport:
             reason = said(error.strerror or str(error) or type(error).__name__)
         msg = f"the connection to {by}{origin.partition('://')[2]} failed: {reason}"
         raise NetworkError(msg, path=path, sent=False)
-
-
-async def _stoppable(perform: Callable[[Transfer], Reply], transfer: Transfer) -> Reply:
-    """Call *perform* in a worker thread; a cancelled caller stops *transfer*.
-
-    If the thread goes on after the time of grace, because the lookup of a name cannot be
-    ended, it is left alone. It sends nothing more.
-    """
-    task, loop = asyncio.current_task(), asyncio.get_running_loop()
-    timers: list[asyncio.TimerHandle] = []
-
-    def stop() -> None:
-        transfer.stop()
-        seconds = transfer.exchange.grace + _STOPPING
-        timers.append(loop.call_later(seconds, task.cancel))  # type: ignore[union-attr]
-
-    try:
-        return await blocking(perform, transfer, stop=stop)
-    finally:
-        for timer in timers:
-            timer.cancel()

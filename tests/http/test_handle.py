@@ -11,8 +11,9 @@ import fsspec
 import pytest
 
 from fsspec_osspresigned.engine.engine import run
+from fsspec_osspresigned.errors import NetworkError
 from fsspec_osspresigned.http.body import SMALL
-from fsspec_osspresigned.http.handle import MAX_ORIGINS, HandlePool, IdleHandles
+from fsspec_osspresigned.http.handle import MAX_ORIGINS, Handle, HandlePool, IdleHandles
 from fsspec_osspresigned.http.transfer import Exchange
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import SignedRequest
@@ -236,3 +237,19 @@ def test_filesystems_share_the_connections_of_the_loop(serve):
     gc.collect()
     assert [client() for client in clients] == [None] * 20
     assert (len(server.bodies), server.accepted) == (20, 1)
+
+
+def test_failure_does_not_wait_until_its_handle_is_closed(send_by_thread, monkeypatch):
+    """Libcurl closes a handle only when the system has ended the lookup of a name."""
+    lookup, closed = threading.Event(), threading.Event()
+
+    def close(handle):
+        assert lookup.wait(10)
+        handle.easy.close()
+        closed.set()
+
+    monkeypatch.setattr(Handle, "close", close)
+    with pytest.raises(NetworkError, match="refused"):
+        send_by_thread(f"{ORIGIN}/b/k")
+    lookup.set()
+    assert closed.wait(10)

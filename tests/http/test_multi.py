@@ -269,7 +269,10 @@ def test_short_window_besides_a_long_one(loop, serve):
 
 
 def test_refusal_in_tiny_chunks_delays_no_other(loop, serve):
-    """Few of its bytes are bytes of the body, so the loop must not wait for more."""
+    """Few of its bytes are bytes of the body, so the loop must not wait for more.
+
+    Its body is cut off, because each piece costs the loop the same time.
+    """
     sent, other = threading.Event(), threading.Event()
 
     def tiny(peer: Peer) -> None:
@@ -293,7 +296,24 @@ def test_refusal_in_tiny_chunks_delays_no_other(loop, serve):
     assert sent.wait(SECONDS)
     assert sender.send(f"{server.origin}/b/2").status == 200
     reply = refused.wait()
-    assert (reply.status, reply.body) == (403, b"x" * 30_000)
+    assert reply.status == 403
+    assert reply.body == b"x" * len(reply.body)
+    assert 1000 < len(reply.body) < 30_000
+
+
+@pytest.mark.parametrize("kept", [False, True], ids=["body", "sink"])
+def test_reply_in_tiny_chunks_is_an_error(loop, serve, kept):
+    """A megabyte of them would hold up the loop for seconds."""
+
+    def tiny(peer: Peer) -> None:
+        peer.request()
+        peer.sock.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+        peer.sock.sendall(b"1\r\nx\r\n" * 30_000 + b"0\r\n\r\n")
+
+    server: Server = serve(tiny)
+    sink = Kept() if kept else None
+    with pytest.raises(NetworkError, match="comes in tiny pieces"):
+        loop().send(f"{server.origin}/b/1", method="GET", sink=sink)
 
 
 def test_failures_of_the_caller_are_its_own(loop, serve, tmp_path):

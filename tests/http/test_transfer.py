@@ -246,6 +246,13 @@ def test_too_many_headers(serve, send):
         send(server.origin + QUERY, is_fresh=True)  # one may be half closed
 
 
+def test_line_without_an_end(serve, send):
+    """A head whose only line is longer than libcurl takes is refused with a reason."""
+    server = serve(raw(written(OK, "X-A: " + "a" * 200_000)))
+    with pytest.raises(NetworkError, match="line of the response is too long"):
+        send(server.origin + QUERY)
+
+
 BAD_CHUNKS = {
     "negative": b"-1\r\n",
     "sign": b"+5\r\nhello\r\n0\r\n\r\n",
