@@ -210,20 +210,6 @@ class Stream:
             self._check()
 
 
-def has_free_descriptors(count: int) -> bool:
-    """Return whether this process could open *count* more files now."""
-    opened: list[int] = []
-    try:
-        while len(opened) < count:
-            opened.append(os.open(os.devnull, os.O_RDONLY))
-    except OSError:
-        return False
-    finally:
-        for descriptor in opened:
-            os.close(descriptor)
-    return True
-
-
 def open_files() -> int:
     """Return how many files this process may have open: at most 1,024, on Windows 512."""
     try:

@@ -272,13 +272,6 @@ class NetworkTimeoutError(NetworkError, TimeoutError):
     _errno = _errno.ETIMEDOUT
 
 
-class TooManyFilesError(NetworkError):
-    """No connection, because this process may open no more files."""
-
-    _errno = _errno.EMFILE
-    sent = False
-
-
 class IntegrityError(OSSPresignedError):
     """The store does not confirm the bytes that were sent, received or copied.
 

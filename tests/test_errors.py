@@ -33,7 +33,6 @@ FAMILIES = [
     (errors.InvalidRequestError, ValueError, errno.EINVAL),
     (errors.NetworkError, ConnectionError, errno.ECONNRESET),
     (errors.NetworkTimeoutError, TimeoutError, errno.ETIMEDOUT),
-    (errors.TooManyFilesError, ConnectionError, errno.EMFILE),
     (errors.TooLargeError, OSError, errno.EFBIG),
     (errors.UploadDiscardedError, OSError, errno.ECANCELED),
     (errors.CheckpointInUseError, BlockingIOError, errno.EAGAIN),

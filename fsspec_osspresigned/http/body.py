@@ -213,11 +213,7 @@ class FileBody:
 
     def blocks(self) -> Iterator[memoryview]:
         left, block = self.size, b""
-        try:
-            handle = io.FileIO(self.path, opener=open_regular)
-        except SpecialFileError:  # the file was replaced, for example by a pipe
-            raise self._changed() from None
-        with handle:
+        with self._opened() as handle:
             self._check(os.fstat(handle.fileno()))
             if self.offset:
                 handle.seek(self.offset)
@@ -237,13 +233,14 @@ class FileBody:
         return FileBody(self.path, self.offset + offset, size, self.fingerprint)
 
     def check(self) -> None:
+        with self._opened() as handle:
+            self._check(os.fstat(handle.fileno()))
+
+    def _opened(self) -> io.FileIO:
         try:
-            handle = io.FileIO(self.path, opener=open_regular)
-        except OSError:  # no descriptor is free, or the file is no longer readable
-            self._check(os.stat(self.path))
-        else:
-            with handle:
-                self._check(os.fstat(handle.fileno()))
+            return io.FileIO(self.path, opener=open_regular)
+        except SpecialFileError:  # the file was replaced, for example by a pipe
+            raise self._changed() from None
 
     def _check(self, status: os.stat_result) -> None:
         if not self.fingerprint.fits(status):

@@ -7,7 +7,6 @@ head, and decides what the reply proves: decision 16 lists each kind of reply.
 
 from __future__ import annotations
 
-import errno
 import logging
 import math
 import os
@@ -20,14 +19,12 @@ from typing import Protocol, cast, runtime_checkable
 import pycurl
 from attrs import field, frozen
 
-from ..call_stack import FEW_FILES
-from ..compat import has_free_descriptors, has_received
+from ..compat import has_received
 from ..engine.logs import Logger
 from ..errors import (
     ConfigurationError,
     NetworkError,
     NetworkTimeoutError,
-    TooManyFilesError,
     UploadDiscardedError,
 )
 from ..model import Reply, SignedRequest
@@ -45,12 +42,14 @@ MAX_ERROR = 64 * 1024  # bytes that are read of the body of an error
 MAX_HEAD = 256 * 1024  # bytes before the body, 1xx replies included
 MAX_FIELDS = 256  # lines of a head; OSS sends some twenty
 _GOOD = range(200, 300)
+# Codes of libcurl without an errno if it could open no socket, or nothing at all.
+_UNOPENED = (pycurl.E_COULDNT_CONNECT, pycurl.E_OUT_OF_MEMORY)
+_FEW_FILES = "too many open files? Raise ulimit -n, or lower max_concurrency"
 _TOO_LARGE = 100  # CURLE_TOO_LARGE, which pycurl does not name
 # Blocks of a reply's body that may be tiny, and the bytes of a block that is not: each
 # block costs the loop the same time.
 _MAX_TINY, _TINY = 10_000, 16
 _MAX_REASON = 200
-_DESCRIPTORS = 4  # that libcurl opens for one request in a thread, at most
 _JOINED = 64 * 1024  # bytes of small blocks that are sent together
 _NOTHING = memoryview(b"")
 _WINDOWS = 10  # of progress, within which a reply ends, except for an object's body
@@ -625,13 +624,6 @@ class Transfer:
         if code == pycurl.E_OPERATION_TIMEDOUT and not is_asked:
             msg = f"no connection to {host} within {self.route.connect_seconds:g} s"
             return NetworkTimeoutError(msg, path=path, sent=False)
-        # libcurl does not say why it could open no socket, or nothing at all.
-        needed = 1 if code == pycurl.E_COULDNT_CONNECT else 0
-        if code == pycurl.E_OUT_OF_MEMORY and not is_asked:
-            needed = _DESCRIPTORS
-        if needed and not has_free_descriptors(needed):
-            msg = f"no connection to {host}: {os.strerror(errno.EMFILE)}; {FEW_FILES}"
-            return TooManyFilesError(msg, path=path, sent=False)
         # A server that has less than what was announced cannot have acted on it.
         is_whole = is_asked and self.sent >= self.body.size
         if isinstance(error, StalledError):
@@ -659,9 +651,13 @@ class Transfer:
         if self._requests > 1:
             return "Connection closed before the end of the head"
         number = int(cast(Handle, self._handle).easy.getinfo(pycurl.OS_ERRNO))
+        if number:
+            return os.strerror(number)
+        if code in _UNOPENED:  # libcurl does not say why
+            return f"{text}; {_FEW_FILES}"
         if code == _TOO_LARGE:  # a multi gives no text
             return "A line of the response is too long"
-        return os.strerror(number) if number else text or f"error {code} of libcurl"
+        return text or f"error {code} of libcurl"
 
 
 def hint(text: str, code: int = 0) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-import io
 import os
 from random import Random
 
@@ -105,20 +103,6 @@ def test_replaced_file(file):
     other.write_bytes(bytes(status.st_size))
     os.utime(other, ns=(status.st_atime_ns, status.st_mtime_ns))
     other.replace(file)
-    with pytest.raises(SourceChangedError):
-        body.check()
-
-
-def test_check_needs_no_descriptor(file, monkeypatch):
-    """A change is noticed although too many files are open, or no change is reported."""
-    body = FileBody.of(str(file))
-
-    def refuse(*_, **__):
-        raise OSError(errno.EMFILE, "Too many open files")
-
-    monkeypatch.setattr(io, "FileIO", refuse)
-    body.check()
-    os.utime(file, ns=(1, 1))
     with pytest.raises(SourceChangedError):
         body.check()
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import io
+import os
 import socket
+import sys
 import traceback
 
 import pytest
@@ -342,3 +345,26 @@ def test_cancelled_between_blocks(serve):
 def test_foreign_reasons_are_cleaned(reason, shown):
     """What libcurl or the system says holds no secret, and nothing for a terminal."""
     assert said(reason) == shown
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="it limits no descriptors")
+def test_no_descriptor_for_a_connection(send):
+    """The error says what may be the reason, because libcurl does not."""
+    import resource  # noqa: PLC0415 - not on Windows
+
+    nowhere = f"http://127.0.0.1:1/b/k{QUERY}"
+    with pytest.raises(NetworkError, match="refused"):
+        send(nowhere)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    held = []
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))
+        with contextlib.suppress(OSError):
+            while True:
+                held.append(os.open(os.devnull, os.O_RDONLY))
+        with pytest.raises(NetworkError, match="Raise ulimit -n"):
+            send(nowhere)
+    finally:
+        for descriptor in held:
+            os.close(descriptor)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
