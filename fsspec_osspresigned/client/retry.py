@@ -32,7 +32,6 @@ from ..errors import (
     StoreUnavailableError,
     URLExpiredError,
 )
-from ..http.stall import AWAKE
 from ..model import Operation, Reply
 
 _log = Logger(__name__)
@@ -101,9 +100,7 @@ class RetryPolicy:
     """Limits of the retries of a call: their number, their time and their delays."""
 
     retries: int = 5  # at most; 0 disables them
-    # Seconds from the first try after which no retry starts. Time in which the process
-    # was suspended does not count.
-    total: float = 300.0
+    total: float = 300.0  # seconds from the first try after which no retry starts
     base: float = 0.25  # seconds of the first delay, at most; doubles with each try
     cap: float = 20.0  # seconds of any delay; a longer Retry-After ends the retries
 
@@ -137,8 +134,6 @@ class Timing:
     """Clocks and random numbers of a client."""
 
     clock: Callable[[], float] = time.monotonic  # monotonic, for waiting
-    # Without the seconds in which the process was suspended: for the time limit.
-    awake: Callable[[], float] = AWAKE
     now: Callable[[], float] = time.time  # since the epoch, for expiry
     draw: Callable[[], float] = random.random  # in [0, 1), uniform, for jitter
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
@@ -157,7 +152,7 @@ class Attempts:
         self._operation = operation
         self._policy = policy
         self._timing = timing
-        self._started = timing.awake()
+        self._started = timing.clock()
         self._count = 1
         self._doubtful = False
 
@@ -173,7 +168,7 @@ class Attempts:
         Raises *failure* if there is no retry or this try is the *last*. It then has its
         ``tries``, and its ``outcome`` if a try may have stored an object.
         """
-        spent = self._timing.awake() - self._started
+        spent = self._timing.clock() - self._started
         decision = self._policy.decide(
             failure,
             attempt=self._count - self._resigns,

@@ -1,12 +1,10 @@
-"""Timers: detect stalled connections, and leave out time of a suspended process."""
+"""Timers: detect stalled connections."""
 
 from __future__ import annotations
 
 import math
 import sys
 import time
-from collections.abc import Callable
-from contextvars import ContextVar
 
 # Bytes a second below which a connection counts as stalled. Sixteen connections that
 # share an uplink of 64 kbit/s are faster.
@@ -26,15 +24,14 @@ class StalledError(TimeoutError):
 class ProgressTimer:
     """Enforces a minimum transfer rate of one connection.
 
-    Only time spent waiting for the network counts, so a slow source or sink, or a
-    suspended process, is not mistaken for a slow network. A new window starts as soon
-    as enough bytes have moved.
+    Only time spent waiting for the network counts, so a slow source or sink, or a busy
+    machine, is not mistaken for a slow network. A new window starts as soon as enough
+    bytes have moved.
     """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds  # of a window; inf is no limit
         self.deadline = math.inf  # of the whole request, by time.monotonic
-        self.suspended = 0.0  # seconds for which the process was suspended
         self._looked = time.monotonic()
         self._paused = self._waited = 0.0
         self._moved = self._gained = 0
@@ -47,12 +44,6 @@ class ProgressTimer:
         """Start to count time, because the connection is open."""
         self._looked, self._paused = time.monotonic(), 0.0
 
-    def end(self) -> None:
-        """Add the time of a suspension since the last ``count`` to ``suspended``."""
-        now = time.monotonic()
-        self.suspended += max(0.0, now - self._looked - self._paused - _STEP)
-        self._looked, self._paused = now, 0.0
-
     def count(self, moved: int, descriptor: int) -> None:
         """Record that *moved* bytes have moved since the start, on socket *descriptor*.
 
@@ -61,9 +52,7 @@ class ProgressTimer:
         now = time.monotonic()
         if now - self._looked < SOON:  # such as at the end, after the last bytes
             return
-        passed = max(0.0, now - self._looked - self._paused)
-        step = min(passed, _STEP)
-        self.suspended += passed - step
+        step = min(max(0.0, now - self._looked - self._paused), _STEP)
         self._waited += step
         self._looked, self._paused = now, 0.0
         gained, self._moved = moved - self._moved, moved
@@ -93,26 +82,3 @@ def unconfirmed_bytes(descriptor: int) -> int:
     except (OSError, ValueError, ImportError):
         return 0
     return int.from_bytes(packed, sys.byteorder)
-
-
-class AwakeClock:
-    """Monotonic clock of one task, without the time while the process was suspended.
-
-    A process cannot notice that it was suspended (SIGSTOP, a debugger, a frozen
-    container). But the progress of a request is checked about every second. If a check
-    comes much later, the excess counts as suspended.
-    """
-
-    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._clock = clock
-        self._suspended: ContextVar[float] = ContextVar("suspended", default=0.0)
-
-    def exclude(self, seconds: float) -> None:
-        if seconds:
-            self._suspended.set(self._suspended.get() + seconds)
-
-    def __call__(self) -> float:
-        return self._clock() - self._suspended.get()
-
-
-AWAKE = AwakeClock()

@@ -537,8 +537,6 @@ class Transfer:
                 ``sent`` of the error is False.
             Exception: what the body or the sink has raised.
         """
-        if self._requests:
-            self._timer.end()
         ok, exchange = self._status in _GOOD, self.exchange
         is_early = self.sent < self.body.size or self._is_unconfirmed
         if self._error is not None:
@@ -572,10 +570,6 @@ class Transfer:
             crc64=self.crc64,
             host=self.route.netloc,
         )
-
-    @property
-    def suspended(self) -> float:
-        return self._timer.suspended
 
     @property
     def has_connection(self) -> bool:

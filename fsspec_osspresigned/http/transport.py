@@ -18,7 +18,6 @@ from ..url_checks import http_problem, url_problem
 from .body import EMPTY, SMALL, Body, MemoryBody, PartBody, loaded
 from .handle import HandlePool, ProxyError, Route, origin_of
 from .multi import Multi
-from .stall import AWAKE
 from .transfer import PLAIN, Exchange, Transfer, said, shown
 
 
@@ -104,8 +103,6 @@ class Transport:
         except asyncio.CancelledError as error:
             transfer.note_silence(error)
             raise
-        finally:
-            AWAKE.exclude(transfer.suspended)
         if exchange.progress is not None and transfer.sent and reply.is_good:
             await call_user(exchange.progress, transfer.sent)
         return reply
@@ -119,8 +116,6 @@ class Transport:
         except asyncio.CancelledError as error:
             transfer.note_silence(error)
             raise
-        finally:
-            AWAKE.exclude(transfer.suspended)
 
     def _perform(self, transfer: Transfer) -> Reply:
         handle, reusable = self.pool.acquire(transfer.route), False
