@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import sys
 import time
 
-# Bytes a second below which a connection counts as stalled. Sixteen connections that
-# share an uplink of 64 kbit/s are faster.
+# Bytes a second below which a connection counts as stalled.
 SLOWEST = 256.0
 SOON = 0.05  # seconds between two checks, at least: libcurl offers many
 _STEP = 1.25  # seconds between two checks, at most: more time was not spent waiting
@@ -35,7 +33,6 @@ class ProgressTimer:
         self._looked = time.monotonic()
         self._paused = self._waited = 0.0
         self._moved = self._gained = 0
-        self._queued: int | None = None
 
     def exclude(self, seconds: float) -> None:
         self._paused += seconds
@@ -44,8 +41,8 @@ class ProgressTimer:
         """Start to count time, because the connection is open."""
         self._looked, self._paused = time.monotonic(), 0.0
 
-    def count(self, moved: int, descriptor: int) -> None:
-        """Record that *moved* bytes have moved since the start, on socket *descriptor*.
+    def count(self, moved: int) -> None:
+        """Record that *moved* bytes have moved since the start.
 
         Raises StalledError if too few moved within a window, or the deadline has passed.
         """
@@ -56,29 +53,11 @@ class ProgressTimer:
         self._waited += step
         self._looked, self._paused = now, 0.0
         gained, self._moved = moved - self._moved, moved
-        before, self._queued, is_first = self._queued, None, False
-        if not gained and self._waited >= self.seconds / 4:
-            # Megabytes may wait in the system while it delivers them slowly.
-            self._queued = unconfirmed_bytes(descriptor)
-            is_first = before is None and self._queued > 0
-            gained = max(0, (before or 0) - self._queued)
         self._gained += gained
         if self._gained and self._gained >= SLOWEST * self.seconds:
             self._gained, self._waited = 0, 0.0
         late = now >= self.deadline
         # Bytes that moved since the last look may be the last ones.
         waited = self._waited - step if gained else self._waited
-        if late or (waited >= self.seconds and not is_first):
+        if late or waited >= self.seconds:
             raise StalledError(self.seconds, late=late)
-
-
-def unconfirmed_bytes(descriptor: int) -> int:
-    """Return the number of bytes sent but not acknowledged; 0 if it is unknown."""
-    try:
-        import fcntl  # noqa: PLC0415 - not on Windows
-        import termios  # noqa: PLC0415 - not on Windows
-
-        packed = fcntl.ioctl(descriptor, termios.TIOCOUTQ, bytes(4))
-    except (OSError, ValueError, ImportError):
-        return 0
-    return int.from_bytes(packed, sys.byteorder)

@@ -33,7 +33,7 @@ from .body import SMALL, Body
 from .checksums import crc64
 from .form import NO_FRAME, form_frame
 from .handle import Addresses, Handle, Route
-from .stall import SOON, ProgressTimer, StalledError, unconfirmed_bytes
+from .stall import SOON, ProgressTimer, StalledError
 
 _log = Logger(__name__)
 
@@ -194,7 +194,6 @@ class Transfer:
         self._head: list[bytes] = []  # its lines
         self._head_bytes = 0
         self._has_head = self._has_body = self._is_full = False
-        self._is_unconfirmed = False
         self._received = bytearray()
         self._body_bytes = self._body_blocks = 0  # of the reply
 
@@ -433,19 +432,11 @@ class Transfer:
         is_good = self._status in _GOOD
         fields = b"".join(self._head[1:]).decode("latin-1")
         self._headers = headers = _headers_of(fields)
-        # A reply acknowledges its whole request, at the latest with the first byte.
-        self._is_unconfirmed = unconfirmed_bytes(self._descriptor) > 0
         if is_good and not self._is_all_taken:
             raise self._too_early()
         self._refuse_stray()
         self._check_length()
         length = headers.get("content-length")
-        # A multi keeps the connection, unless the callback for its last bytes ends it.
-        is_ended = not self._on_loop or length is not None
-        if self._is_unconfirmed and (is_good or not self._total or not is_ended):
-            raise self._too_early()
-        if self._is_unconfirmed and length == "0":
-            self._is_full = True
         is_large = length is None or int(length) > SMALL
         if self._on_loop and is_good and self.exchange.sink is not None and is_large:
             raise LargeReplyError
@@ -498,9 +489,7 @@ class Transfer:
             limit = self.exchange.limit
             max_size = limit + 1 if is_good else min(limit, MAX_ERROR)
             self._received += block[: max_size - len(self._received)]
-            is_last = str(self._body_bytes) == self._headers.get("content-length")
-            is_last = is_last and self._is_unconfirmed
-            self._is_full = len(self._received) >= max_size or is_last or is_tiny
+            self._is_full = len(self._received) >= max_size or is_tiny
         except BaseException as error:  # noqa: BLE001 - raised by `reply`
             self._error = error
         finally:
@@ -520,7 +509,7 @@ class Transfer:
             if not self.may_act or time.monotonic() >= self._waits_until:
                 self._check_stopped()
             if self._requests:  # libcurl itself limits the time to open a connection
-                self._timer.count(moved + self._head_bytes, self._descriptor)
+                self._timer.count(moved + self._head_bytes)
         except BaseException as error:  # noqa: BLE001 - raised by `reply`
             self._error = error
             return 1
@@ -538,7 +527,7 @@ class Transfer:
             Exception: what the body or the sink has raised.
         """
         ok, exchange = self._status in _GOOD, self.exchange
-        is_early = self.sent < self.body.size or self._is_unconfirmed
+        is_early = self.sent < self.body.size
         if self._error is not None:
             raise self._failure(code, text)
         # A refusal that comes before all bytes were sent may be cut with its connection.
@@ -550,7 +539,7 @@ class Transfer:
                 "Connection closed before the end of the head"
             )
             raise self._failure(0, "")
-        if is_early and (ok or not self._total):
+        if is_early and ok:
             raise self._too_early()
         if ok and exchange.sink is not None and not self._has_body:
             self._begin_body()
@@ -578,7 +567,7 @@ class Transfer:
 
     @property
     def is_reusable(self) -> bool:
-        return self._error is None and not self._is_full and not self._is_unconfirmed
+        return self._error is None and not self._is_full
 
     def _too_early(self) -> NetworkError:
         msg = f"{self.route.netloc} answered before all bytes were sent"

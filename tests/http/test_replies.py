@@ -345,17 +345,6 @@ def test_error_of_a_gateway_has_no_number(serve, send):
     assert (found, server.accepted) == ([200, 502, 200], 1)
 
 
-@pytest.mark.parametrize("status", ["200 OK", "404 Not Found"])
-def test_answer_of_a_server_that_has_not_the_request_yet(
-    serve, send, monkeypatch, status
-):
-    """A response confirms the bytes it answers: one that does not belongs elsewhere."""
-    monkeypatch.setattr(connection, "unconfirmed_bytes", lambda _: 1)
-    server = serve(lambda peer: peer.request() and peer.answer(status=status))
-    with pytest.raises(NetworkError, match="before all bytes were sent"):
-        send(server.origin + QUERY, method="DELETE")
-
-
 # -- answers before the answer ----------------------------------------------------------
 
 
