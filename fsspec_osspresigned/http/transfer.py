@@ -39,8 +39,6 @@ _log = Logger(__name__)
 
 MAX_REPLY = 8 * 1024 * 1024  # a listing of 1,000 keys of 1 KiB, URL-encoded, fits
 MAX_ERROR = 64 * 1024  # bytes that are read of the body of an error
-MAX_HEAD = 256 * 1024  # bytes before the body, 1xx replies included
-MAX_FIELDS = 256  # lines of a head; OSS sends some twenty
 _GOOD = range(200, 300)
 # Codes of libcurl without an errno if it could open no socket, or nothing at all.
 _UNOPENED = (pycurl.E_COULDNT_CONNECT, pycurl.E_OUT_OF_MEMORY)
@@ -389,17 +387,9 @@ class Transfer:
             return None  # of a trailer
         head, is_blank = self._head, line in _BLANK
         self._head_bytes += len(line)
-        is_first = not head or self._has_head
-        is_too_long = self._head_bytes > MAX_HEAD or len(head) > MAX_FIELDS
-        if not (is_first or is_blank or is_too_long):  # most lines
+        if head and not (self._has_head or is_blank):  # most lines
             head.append(line)
             return None
-        if is_too_long:
-            what = "The response has too many headers"
-            if self._head_bytes > MAX_HEAD:
-                what = "The head of the response does not end"
-            self._error = MalformedReplyError(what)
-            return 0
         try:
             self._take_line(line, is_blank=is_blank)
         except BaseException as error:  # noqa: BLE001 - raised by `reply`
@@ -639,7 +629,7 @@ class Transfer:
         if code in _UNOPENED:  # libcurl does not say why
             return f"{text}; {_FEW_FILES}"
         if code == _TOO_LARGE:  # a multi gives no text
-            return "A line of the response is too long"
+            return "The head of the response is too large"
         return text or f"error {code} of libcurl"
 
 

@@ -12,7 +12,6 @@ import pytest
 
 from fsspec_osspresigned.errors import NetworkError
 from fsspec_osspresigned.http.body import MemoryBody
-from fsspec_osspresigned.http.transfer import MAX_HEAD
 
 QUERY = "/b/k?x-oss-signature=TOPSECRET"
 OK = "HTTP/1.1 200 OK"
@@ -188,7 +187,7 @@ REFUSED = {
     "two codings": (OK, "Transfer-Encoding: gzip, chunked"),
     "upgrade": ("HTTP/1.1 101 Go", "Connection: upgrade", "Upgrade: x"),
     "blank line": ("", OK),
-    "endless": (OK, *["X-A: " + "a" * 1000] * 300),
+    "endless": (OK, *["X-A: " + "a" * 1000] * 400),
     "endlessly coming": ("HTTP/1.1 100 Continue", "") * 20_000,
     "no length": (OK, "Server: x"),
 }
@@ -223,33 +222,10 @@ def test_cut_heads(serve, send):
     assert server.accepted == len(data)
 
 
-def test_head_of_the_greatest_size(serve, send):
-    """A head may be as long as it may."""
-    line = "X-A: " + "a" * 8000
-    lines = [line] * (MAX_HEAD // (len(line) + 2))
-    rest = MAX_HEAD - len(written(OK, "Content-Length: 0", *lines, "X-B: "))
-    head = (OK, "Content-Length: 0", *lines, "X-B: " + "b" * rest)
-    server = serve(raw(written(*head)), raw(written(*head[:-1], head[-1] + "b")))
-    assert len(send(server.origin + QUERY).headers["x-b"]) == rest
-    with pytest.raises(NetworkError, match="does not end"):
-        send(server.origin + QUERY, is_fresh=True)  # one may be half closed
-
-
-def test_too_many_headers(serve, send):
-    """A hundred headers are no attack; a head of thousands is no reply."""
-    head = (OK, "Content-Length: 0", "X-A: 0")
-    server = serve(
-        raw(written(*head, *["X-A: 1"] * 240)), raw(written(*head, *["X-A: 1"] * 300))
-    )
-    assert send(server.origin + QUERY).status == 200
-    with pytest.raises(NetworkError, match="too many headers"):
-        send(server.origin + QUERY, is_fresh=True)  # one may be half closed
-
-
 def test_line_without_an_end(serve, send):
     """A head whose only line is longer than libcurl takes is refused with a reason."""
     server = serve(raw(written(OK, "X-A: " + "a" * 200_000)))
-    with pytest.raises(NetworkError, match="line of the response is too long"):
+    with pytest.raises(NetworkError, match="head of the response is too large"):
         send(server.origin + QUERY)
 
 
@@ -266,8 +242,8 @@ BAD_CHUNKS = {
     "no end": b"5\r\nhello",
     "cut": b"5\r\nhel",
     "end": b"",
-    "endless extension": b"5;" + b"a" * (MAX_HEAD + 1),
-    "endless trailer": b"0\r\nX-A: " + b"a" * (MAX_HEAD + 1),
+    "endless extension": b"5;" + b"a" * 300_000,
+    "endless trailer": b"0\r\nX-A: " + b"a" * 300_000,
     "no last chunk": b"5\r\nhello\r\n",
     "bad second chunk": b"5\r\nhello\r\nzz\r\n",
 }
