@@ -6,7 +6,6 @@ import hashlib
 import os
 import re
 from contextlib import suppress
-from functools import lru_cache
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
@@ -123,27 +122,6 @@ def redact(text: str) -> str:
     """
     text = re.sub(_SENSITIVE, lambda m: f"{m[1]}{m[2]}<hidden>", text)
     return re.sub(_BEARER, lambda m: f"{m[1]} <hidden>", text)
-
-
-def without(data: bytes, secret: Secret) -> bytes:
-    """Return *data* with *secret* blanked out.
-
-    A program that repeats the secret may have escaped any of its characters, as JSON or
-    URLs do, once or more. Another encoding of it is another secret.
-    """
-    return _forms(secret).sub(b"<hidden>", data)
-
-
-@lru_cache(maxsize=16)  # the longest token takes 0.2 s
-def _forms(secret: Secret) -> re.Pattern[bytes]:
-    # Each alternative begins with a character of its own, so that a search is fast.
-    pattern = ""
-    for byte in secret.reveal().encode():
-        char = "[ +]" if chr(byte) == " " else re.escape(chr(byte))
-        code = re.sub("[a-f]", lambda m: f"[{m[0]}{m[0].upper()}]", f"{byte:02x}")
-        escaped = rf"\\\\{{0,3}}(?:{char}|u00{code})"
-        pattern += rf"(?:{char}|{escaped}|%(?:25){{0,2}}{code})"
-    return re.compile(pattern.encode("latin-1"))
 
 
 # Options of others may choose a reference, and must not send keys of OSS as a token.

@@ -8,6 +8,9 @@ S3_CHECKSUM = "x-amz-checksum-"  # with the name of the algorithm
 S3_ENCRYPTION = "x-amz-server-side-encryption"
 S3_CUSTOMER_KEY = "x-amz-server-side-encryption-customer-algorithm"
 S3_REQUEST_ID = "x-amz-request-id"
+# Who may do what with an object, by a name of the store or by accounts.
+S3_ACL, S3_GRANT = "x-amz-acl", "x-amz-grant-"
+S3_COPY_SOURCE = "x-amz-copy-source"
 
 # Query parameters of presigned URLs: of version 4 with a prefix, of version 2 without.
 S3_QUERY, GOOGLE_QUERY = "X-Amz-", "X-Goog-"

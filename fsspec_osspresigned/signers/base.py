@@ -10,6 +10,7 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 from attrs import frozen
 
+from ..dialects.facts import S3_ACL
 from ..errors import ConfigurationError, NotSignedError, OSSPresignedError, SignerError
 from ..model import MAX_PARTS, MIN_PART, OBJECT_ACL, Action, Operation, SignedRequest
 from ..secret import FormValue
@@ -368,7 +369,7 @@ def _missing_headers(operation: Operation, request: SignedRequest) -> list[str]:
         sent.setdefault("content-type", sent.get("x-oss-content-type", ""))
     is_form = operation.action.spec.form
     # A server of uploads may sign for S3, which has other names for it.
-    sent.setdefault(OBJECT_ACL, sent.get("acl" if is_form else "x-amz-acl", ""))
+    sent.setdefault(OBJECT_ACL, sent.get("acl" if is_form else S3_ACL, ""))
     missing = []
     for name, value in operation.headers.items():
         as_sent = form_fields({name: value}) if is_form else {name: value}

@@ -9,6 +9,7 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
+from ..dialects.facts import S3_ACL, S3_COPY_SOURCE, S3_GRANT
 from ..errors import (
     BindingError,
     ConfigurationError,
@@ -45,7 +46,7 @@ _REFUSAL_LIFE = 5.0
 # Headers that a signer may not add: they would read, link or open something else.
 _NEVER_ADDED = (
     *("x-oss-copy-source", "x-oss-symlink-target", "x-oss-object-acl", "x-oss-acl"),
-    *("x-amz-copy-source", "x-amz-acl", "x-amz-grant-"),
+    *(S3_COPY_SOURCE, S3_ACL, S3_GRANT),
 )
 _MAX_TOKEN = 4 * KIB
 # RFC 6750, section 2.1: b64token.

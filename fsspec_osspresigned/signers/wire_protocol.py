@@ -7,13 +7,14 @@ import re
 from base64 import b64encode
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
+from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from attrs import asdict, evolve, frozen
 
 from .. import parsing
-from ..dialects.facts import S3_HEADER, S3_KEY_V2
+from ..dialects.facts import S3_ACL, S3_GRANT, S3_HEADER, S3_KEY_V2
 from ..errors import (
     ConfigurationError,
     NotSignedError,
@@ -23,7 +24,7 @@ from ..errors import (
     TooLargeError,
 )
 from ..model import OBJECT_ACL, THRESHOLD, Action, Operation, Reply
-from ..secret import Secret, redact, without
+from ..secret import Secret, redact
 from ..signing.canonical import OWN_PARAMETERS
 from ..units import MIB, shown_bytes
 from ..url_checks import (
@@ -86,7 +87,9 @@ _SIGNERS_OWN = {
     """.split(),  # noqa: SIM905 - a list of quoted names is not readable
 }
 # What gives others access to an object: headers, form fields, and parameters of S3.
-_is_acl = re.compile(r"acl|x-oss-(?:object-)?acl|x-amz-(?:acl|grant-.*)").fullmatch
+_is_acl = re.compile(
+    rf"acl|x-oss-acl|{OBJECT_ACL}|{S3_ACL}|{S3_GRANT}.*", re.DOTALL
+).fullmatch
 _CLOSED = ("default", "private", "bucket-owner-full-control", "bucket-owner-read")
 
 
@@ -138,6 +141,27 @@ def _repeated(token: Secret | None, *, is_good: bool) -> Iterator[Secret]:
         password = Secret(token.reveal().partition(":")[2])
         if password.reveal() and not is_good:
             yield password
+
+
+def without(data: bytes, secret: Secret) -> bytes:
+    """Return *data* with *secret* blanked out.
+
+    A program that repeats the secret may have escaped any of its characters, as JSON or
+    URLs do, once or more. Another encoding of it is another secret.
+    """
+    return _forms(secret).sub(b"<hidden>", data)
+
+
+@lru_cache(maxsize=16)  # the longest token takes 0.2 s
+def _forms(secret: Secret) -> re.Pattern[bytes]:
+    # Each alternative begins with a character of its own, so that a search is fast.
+    pattern = ""
+    for byte in secret.reveal().encode():
+        char = "[ +]" if chr(byte) == " " else re.escape(chr(byte))
+        code = re.sub("[a-f]", lambda m: f"[{m[0]}{m[0].upper()}]", f"{byte:02x}")
+        escaped = rf"\\\\{{0,3}}(?:{char}|u00{code})"
+        pattern += rf"(?:{char}|{escaped}|%(?:25){{0,2}}{code})"
+    return re.compile(pattern.encode("latin-1"))
 
 
 @frozen(kw_only=True)
