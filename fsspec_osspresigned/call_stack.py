@@ -10,18 +10,14 @@ Tracebacks of errors are shortened for users, and cleared of large variables.
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import functools
 import inspect
 import logging
-import os
 import sys
 import threading
 import traceback
-import warnings
 from collections.abc import Callable, Iterator
-from contextvars import ContextVar
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -33,19 +29,10 @@ P = ParamSpec("P")
 T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
 
-# The program's thread that waits for this task, or runs an event loop that waits; and the
-# task of that loop that waits.
-caller_thread: ContextVar[int | None] = ContextVar("osspresigned_caller", default=None)
-caller_task: ContextVar[asyncio.Task[Any] | None] = ContextVar(
-    "osspresigned_caller_task", default=None
-)
-
 FEW_FILES = (
     "each concurrent request takes a connection, and often a file: raise ulimit -n, or "
     "lower max_concurrency"
 )
-_INNER = (__name__.partition(".")[0], "fsspec")  # packages between a user and a warning
-_STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
 _log = logging.getLogger(__name__.partition(".")[0])
 _OWN = "fsspec"  # this package, too
 
@@ -216,61 +203,3 @@ def _shorten(error: OSError) -> None:
         for link in _chain(error):
             if isinstance(link, OSSPresignedError):
                 link.__traceback__ = None
-
-
-def warn_user(text: str, category: type[Warning]) -> None:
-    """Issue a warning that points at the user's code, the innermost line outside libraries.
-
-    The line is looked for in this thread, then in the task and the thread that wait for
-    this one. If they run only libraries, as in a worker of dask, it is the line at which
-    the main thread waits.
-    """
-    stacks = sys._current_frames()  # noqa: SLF001 - documented, for such uses
-    waiting = [*_frames_of(stacks.get(caller_thread.get() or 0))]
-    awaiting = _frames_of_task(caller_task.get())
-    if awaiting and awaiting[-1] in waiting:  # it is not suspended yet
-        awaiting.clear()
-    main = stacks.get(threading.main_thread().ident or 0)
-    frames = [
-        *_frames_of(inspect.currentframe()),
-        *awaiting,
-        *waiting,
-        *_frames_of(main),
-    ]
-    outer = (frame for frame in frames if _package_of(frame) not in _INNER)
-    of_user = (frame for frame in frames if not _is_library(frame))
-    frame = next(of_user, None) or next(outer, frames[-1])
-    warnings.warn_explicit(
-        text,
-        category,
-        frame.f_code.co_filename,
-        frame.f_lineno,
-        frame.f_globals.get("__name__"),
-        frame.f_globals.setdefault("__warningregistry__", {}),
-    )
-
-
-def _frames_of(frame: FrameType | None) -> Iterator[FrameType]:
-    while frame is not None:
-        yield frame
-        frame = frame.f_back
-
-
-def _frames_of_task(task: asyncio.Task[Any] | None) -> list[FrameType]:
-    frames: list[FrameType] = []
-    coroutine: Any = task and task.get_coro()
-    while (frame := getattr(coroutine, "cr_frame", None)) is not None:
-        frames.insert(0, frame)
-        coroutine = coroutine.cr_await
-    return frames
-
-
-def _is_library(frame: FrameType) -> bool:
-    file = frame.f_code.co_filename
-    is_installed = "site-packages" in file or "dist-packages" in file
-    is_standard = file.startswith((_STANDARD_LIBRARY, "<frozen "))
-    return is_installed or is_standard or _package_of(frame) in _INNER
-
-
-def _package_of(frame: FrameType) -> str:
-    return _module_of(frame).partition(".")[0]

@@ -319,7 +319,6 @@ def test_no_loop_on_a_condition_inside_a_lock():
 # Private names of others that the package uses, and why.
 PRIVATE = {
     "tools.terminal: os._exit": "documented: the only exit that waits for no thread",
-    "call_stack: sys._current_frames": "documented: the only way to lines of other threads",
     "engine.engine: sys._current_frames": "documented: it says what holds up the engine",
     "filesystem.queries: filesystem._glob": "fsspec's coroutine, which the class inherits",
     "tools.sync.source: AsyncFileSystem._find": "fsspec's coroutine, which subclasses write",

@@ -5,19 +5,16 @@ from __future__ import annotations
 import asyncio
 import linecache
 import logging
-import subprocess
-import sys
 import threading
 import traceback
+import warnings
 
 import pytest
-from fsspec.asyn import sync
 
 import fsspec_osspresigned
 from fsspec_osspresigned.call_stack import (
     hint,
     short_traceback,
-    warn_user,
     without_frames,
 )
 from fsspec_osspresigned.emulator import Fault
@@ -126,38 +123,22 @@ def test_a_refusal_fills_no_screen():
     assert sum("fsspec_osspresigned" in name for name in names[1:]) <= 1
 
 
-def test_a_warning_names_the_line_of_the_user(oss):
-    """Neither a line of this package nor one of fsspec is anybody's to change."""
-    fs = fsspec_osspresigned.OSSPresignedFileSystem(
-        url_map={"examplebucket/x": "https://h/x?Signature=made"},
-        allowed_hosts={"h": "examplebucket"},
-    )
-    with pytest.warns(BlindAnswerWarning, match=r"HeadObject") as caught:
-        assert not fs.exists("examplebucket/y")
-    assert [one.filename for one in caught] == [__file__]
-
-
-def in_thread(function, *args):
-    """Call *function* in a thread, which the main thread waits for."""
-    thread = threading.Thread(target=function, args=args)
-    thread.start()
-    thread.join()
+def look(fs):
+    """Look at an object that nobody granted."""
+    assert not fs.exists("examplebucket/y")  # here, in a function
 
 
 async def looks(fs):
-    """Look at an object that nobody granted."""
+    """Do the same in a coroutine."""
     await asyncio.sleep(0)
     assert not await fs._exists("examplebucket/y")  # here, in a coroutine
 
 
-def look(fs):
-    """Do the same with a plain method."""
-    assert not fs.exists("examplebucket/y")  # here, in a function
-
-
-def of_threads(fs):
+def of_thread(fs):
     """Do the same in a thread."""
-    in_thread(look, fs)
+    thread = threading.Thread(target=look, args=(fs,))
+    thread.start()
+    thread.join()
 
 
 def of_loop(fs):
@@ -165,76 +146,23 @@ def of_loop(fs):
     asyncio.run(looks(fs))
 
 
-def of_loop_in_thread(fs):
-    """Do the same in the event loop of a thread."""
-    in_thread(of_loop, fs)
-
-
-def of_fsspec(fs):
-    """Do the same in the loop of fsspec."""
-    sync(fs.loop, fs._exists, "examplebucket/y")  # here, for the loop of fsspec
-
-
-@pytest.mark.parametrize(
-    "call", [look, of_threads, of_loop, of_loop_in_thread, of_fsspec]
-)
-def test_a_warning_names_the_line_that_waits(only_writing, call):
-    """Also in another thread, for a coroutine, and after a reply of the store."""
+@pytest.mark.parametrize("call", [look, of_thread, of_loop])
+def test_a_warning_names_the_line_that_called(only_writing, call):
+    """Neither a line of this package nor one of fsspec is anybody's to change."""
     with pytest.warns(BlindAnswerWarning, match="not signed") as caught:
         call(only_writing)
     assert [one.filename for one in caught] == [__file__]
     assert "# here, " in linecache.getline(__file__, caught[0].lineno)
 
 
-def module(name, file):
-    """Return code that warns, and the variables with which it is the module *name*."""
-    code = compile("warn_user('look out', UserWarning)", file, "exec")
-    return code, {"__name__": name, "warn_user": warn_user}
-
-
-INSTALLED = ("library", "/usr/lib/python3/dist-packages/library.py")
-
-
-@pytest.mark.parametrize(
-    "name",
-    [
-        ("fsspec.some", "/checkout/fsspec/some.py"),
-        ("pyarrow.fs", "/venv/lib/python3/site-packages/pyarrow/fs.py"),
-        INSTALLED,
-        ("threading", threading.__file__),
-        ("runpy", "<frozen runpy>"),
-    ],
-)
-def test_lines_of_libraries_are_not_the_users(name):
-    """The warning is about the line that called the library."""
-    code, variables = module(*name)
-    with pytest.warns(UserWarning, match="look out") as caught:
-        exec(code, variables)  # noqa: S102 - this line
-    assert [one.filename for one in caught] == [__file__]
-    assert "this line" in linecache.getline(__file__, caught[0].lineno)
-
-
-def test_a_thread_without_a_line_of_the_user_names_that_of_the_main_thread():
-    """A worker of dask or pyarrow has none: the main thread waits for it there."""
-    thread = threading.Thread(target=exec, args=module(*INSTALLED))
-    with pytest.warns(UserWarning, match="look out") as caught:
-        thread.start()
-        thread.join()
-    assert [one.filename for one in caught] == [__file__]
-
-
-def test_a_program_that_is_installed_has_the_first_line_outside(tmp_path):
-    """Where no line is the user's own, it is that of the caller of this package."""
-    app = tmp_path / "site-packages" / "app.py"
-    app.parent.mkdir()
-    app.write_text(
-        "from fsspec_osspresigned.call_stack import warn_user\n"
-        "warn_user('look out', UserWarning)\n"
-    )
-    done = subprocess.run(
-        [sys.executable, str(app)], capture_output=True, text=True, check=True
-    )
-    assert f"{app}:2: UserWarning: look out" in done.stderr
+def test_a_warning_is_shown_by_the_thread_that_waits(only_writing):
+    """What shows it may use the filesystem, which it could not in the engine's thread."""
+    threads = []
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        warnings.showwarning = lambda *_: threads.append(threading.get_ident())
+        look(only_writing)
+    assert threads == [threading.get_ident()]
 
 
 def test_what_to_do_is_a_note():

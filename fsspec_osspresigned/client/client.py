@@ -13,9 +13,9 @@ from weakref import WeakValueDictionary
 
 from attrs import evolve
 
-from ..call_stack import warn_user
 from ..engine.engine import blocking, call_user, shielded
 from ..engine.limits import RequestPlace, request_limiter
+from ..engine.warn import warn_user
 from ..errors import (
     BlindAnswerWarning,
     NetworkError,

@@ -23,7 +23,7 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
-from ..call_stack import caller_task, caller_thread, short_traceback
+from ..call_stack import short_traceback
 from ..compat import after_fork_in_child
 from . import abort_at_exit, background
 from .threads import Job, Threads, enter_own_thread, is_own_thread
@@ -265,20 +265,17 @@ class _Call:
         self,
         function: Callable[[], Coroutine[Any, Any, Any]],
         put: Callable[[Any], object],
-        waiter: asyncio.Task[Any] | None = None,
     ) -> None:
         abort_at_exit.watch()  # only the main thread can, and it may have to each time
         self.put = put
         self._function: Any = function  # None once it has begun
         self._context = contextvars.copy_context()
-        self._context.run(self._enter, waiter)
+        self._context.run(self._enter)
         self._task: asyncio.Task[Any] | None = None
 
-    def _enter(self, waiter: asyncio.Task[Any] | None) -> None:
+    def _enter(self) -> None:
         call_of_task.set(object())
         _waiting_call.set(self)
-        caller_thread.set(threading.get_ident())
-        caller_task.set(waiter)
         waits_in_thread.set(False)
 
     def begin(self) -> None:  # on the loop
@@ -322,13 +319,14 @@ def in_waiting_thread(function: Callable[[], object]) -> None:
     """Let the thread that waits for this call call *function*, before the call returns.
 
     Without one, as for what runs in the background, a thread of its own calls it. Any
-    thread of the engine may use this; functions are called in order.
+    other thread than the engine's calls it itself. Functions are called in order.
     """
-    call = _waiting_call.get()
-    if is_engine_thread():
-        _hand_over(call, function)
+    if not is_own_thread():
+        function()
+    elif is_engine_thread():
+        _hand_over(_waiting_call.get(), function)
     else:  # before the end of the job of this thread
-        current().post(partial(_hand_over, call, function))
+        current().post(partial(_hand_over, _waiting_call.get(), function))
 
 
 def _hand_over(call: _Call | None, function: Callable[[], object]) -> None:
@@ -336,14 +334,6 @@ def _hand_over(call: _Call | None, function: Callable[[], object]) -> None:
         background.put(function)
     else:
         call.put(function)
-
-
-def _take(item: Callable[[], object]) -> None:
-    """Call *item*, which a call has handed to this thread, or hand it on."""
-    if is_own_thread():  # code of the user, for which another thread waits
-        in_waiting_thread(item)
-    else:
-        item()
 
 
 def run(
@@ -416,7 +406,7 @@ def _wait_for(
                     item = items.get(timeout=_POLL_INTERVAL)
                     if type(item) is _Outcome:
                         return item, interrupt
-                    _take(item)
+                    in_waiting_thread(item)  # or one that waits for this one
                 except queue.Empty:
                     if not call.is_heard and time.monotonic() >= end:
                         return _unanswered(engine), interrupt
@@ -465,7 +455,7 @@ async def awaited(
             loop.call_soon_threadsafe(arrived.set)
 
     current().start()
-    call = _Call(partial(function, *args, **kwargs), put, asyncio.current_task())
+    call = _Call(partial(function, *args, **kwargs), put)
     try:
         outcome, interrupt = await _until_ended(call, items, arrived)
     except GeneratorExit:  # the caller's loop was closed
@@ -492,7 +482,7 @@ async def _until_ended(
                 item = items.get()
                 if type(item) is _Outcome:
                     return item, interrupt
-                _take(item)
+                in_waiting_thread(item)  # or one that waits for this one
             # One that is cancelled waits in steps: the engine may not answer.
             await asyncio.wait_for(
                 arrived.wait(), None if interrupt is None else _POLL_INTERVAL

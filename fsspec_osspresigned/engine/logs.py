@@ -55,10 +55,7 @@ class Logger:
         record = self._logger.makeRecord(
             self._logger.name, level, code.co_filename, line, text, args, None, code.co_name
         )  # fmt: skip
-        if is_own_thread():
-            in_waiting_thread(partial(_handle, record))
-        else:
-            _handle(record)
+        in_waiting_thread(partial(_handle, record))
 
 
 def _handle(record: logging.LogRecord) -> None:

@@ -25,10 +25,10 @@ from fsspec.compression import compr
 from fsspec.core import get_compression
 
 from .. import call_stack
-from ..call_stack import warn_user
 from ..client.client import Client
 from ..compat import Stream
 from ..engine.engine import blocking, run, waiting
+from ..engine.warn import warn_user
 from ..errors import (
     ConfigurationError,
     DiscardWarning,

@@ -18,9 +18,9 @@ from typing import Any, NoReturn
 
 from attrs import frozen
 
-from ..call_stack import warn_user
 from ..client.client import Client
 from ..client.written_objects import info_of
+from ..engine.warn import warn_user
 from ..errors import AccessDeniedError, BlindAnswerWarning, NotSignedError
 from ..model import Action, split_path
 from . import calls

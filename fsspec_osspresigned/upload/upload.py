@@ -17,12 +17,12 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 from attrs import evolve, frozen
 
-from ..call_stack import warn_user
 from ..client.client import Client
 from ..client.written_objects import BODY_CAP
 from ..engine import abort_at_exit
 from ..engine.engine import blocking, in_background, running
 from ..engine.logs import Logger
+from ..engine.warn import warn_user
 from ..errors import (
     CallbackFailedWarning,
     ConfigurationError,

@@ -29,9 +29,10 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from ..call_stack import NativeCall, calling, short_traceback, warn_user, without_frames
+from ..call_stack import NativeCall, calling, short_traceback, without_frames
 from ..engine.engine import run
 from ..engine.limits import memory_budget
+from ..engine.warn import warn_user
 from ..errors import DiscardWarning, UploadDiscardedError
 from ..http.body import Body
 from .buffer import KEPT, PartBuffer

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, Generic, TypeVar
 from urllib.parse import unquote, urlsplit
 
-from ..call_stack import warn_user
+from ..engine.warn import warn_user
 from ..errors import ConfigurationError, ExposedMapWarning, UnreadableMapWarning
 from ..files import FileStamp
 from ..secret import Secret, SecretURL

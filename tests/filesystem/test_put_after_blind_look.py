@@ -223,7 +223,7 @@ def test_a_copy_keeps_an_object(only, owner, old):
 # -- where the header cannot be sent -------------------------------------------------------
 
 
-def test_a_url_without_the_header_warns_once_at_the_users_line(owner, fs):
+def test_a_url_without_the_header_warns_once(owner, fs):
     """What a map signs was signed before; the object is replaced, and that is said."""
     fs.pipe({f"{ROOT}/{name}": b"old" for name in "ab"})
     by_map = OSSPresignedFileSystem(url_map=owner.map_file("a", "b"))

@@ -1,0 +1,27 @@
+"""Warnings to the user, which a plain method issues at the line that called it."""
+
+from __future__ import annotations
+
+import inspect
+import warnings
+from functools import partial
+
+from .engine import in_waiting_thread
+
+
+def warn_user(text: str, category: type[Warning]) -> None:
+    """Warn in the thread that waits for the call in progress, before the call returns.
+
+    The warning points at the innermost line outside this package and fsspec.
+    """
+    in_waiting_thread(partial(_warn, text, category))
+
+
+def _warn(text: str, category: type[Warning]) -> None:
+    frame, level = inspect.currentframe(), 1
+    # The name of this package begins with that of fsspec.
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(
+        "fsspec"
+    ):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, category, stacklevel=level)
