@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-import weakref
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from typing import TypeAlias
@@ -160,23 +159,49 @@ def request_limiter() -> RequestLimiter:
     return running().own(RequestLimiter)
 
 
+class MemoryBudget:
+    """Memory that the parts of all open files of a process use."""
+
+    def __init__(self) -> None:
+        # Account -> its bytes; without accounts that use none. A sum of these numbers
+        # costs little, also with a thousand files.
+        self.accounts: dict[object, int] = {}
+        self.lock = threading.RLock()  # a finalizer may change them at any time
+
+    @property
+    def used(self) -> int:
+        return sum(self.accounts.values())
+
+
 class MemoryAccount:
     """Memory that the parts of one open file use, as a share of *budget*.
 
-    One thread fills a part at a time. Each number is changed in one step of the
-    interpreter, so an interrupt, or another thread, counts nothing twice.
+    One thread fills a part at a time; any thread may free parts. Each change counts all
+    anew, so an interrupt between two steps leaves no mistake behind.
     """
 
     def __init__(self, budget: MemoryBudget) -> None:
-        self._budget = budget
-        self.filling = 0  # bytes of the part that is filled
+        self._budget, self._key = budget, object()
+        self._filling = 0
         self._parts: dict[object, int] = {}
-        budget.accounts.add(weakref.ref(self))
+
+    def __del__(self) -> None:
+        self._budget.accounts.pop(self._key, None)
+
+    @property
+    def filling(self) -> int:
+        """Bytes of the part that is being filled."""
+        return self._filling
+
+    @filling.setter
+    def filling(self, size: int) -> None:
+        self._filling = size
+        self._count()
 
     @property
     def used(self) -> int:
         """Bytes of the part that is being filled, and of full parts not freed yet."""
-        return self.filling + sum([*self._parts.values()])
+        return self._budget.accounts.get(self._key, 0)
 
     def part(self, size: int) -> Callable[[], int | None]:
         """Count a full part of *size* bytes; return a function that stops counting it.
@@ -184,13 +209,20 @@ class MemoryAccount:
         Any thread may call the function. It returns *size* the first time, and then None.
         """
         key = object()
+
+        def free() -> int | None:
+            freed = self._parts.pop(key, None)
+            self._count()
+            return freed
+
         self._parts[key] = size
-        return lambda: self._parts.pop(key, None)
+        self._count()
+        return free
 
     def clear(self) -> None:
-        """Set all numbers to zero, because the upload of the file has ended."""
-        self.filling = 0
+        """Count no memory any more, because the upload of the file has ended."""
         self._parts.clear()
+        self.filling = 0
 
     def reserve(self, size: int, limit: int) -> bool:
         """Count *size* more bytes of the part that is being filled, if there is room.
@@ -208,34 +240,19 @@ class MemoryAccount:
         All accounts together get *limit* bytes. Once they use half of it, each account gets
         an equal share, so that later files get memory, too.
         """
-        used = [account.used for account in self._budget.open_accounts()]
-        total = size + sum(used)
+        total, used = size + self._budget.used, self.used
         if total > limit:
             return False
-        owners = sum(map(bool, used)) + (not self.used)
-        return total <= limit // 2 or self.used + size <= limit // max(owners, 1)
+        owners = len(self._budget.accounts) + (not used)
+        return total <= limit // 2 or used + size <= limit // owners
 
-
-class MemoryBudget:
-    """Memory that the parts of all open files of a process use."""
-
-    def __init__(self) -> None:
-        self.accounts: set[weakref.ref[MemoryAccount]] = set()
-        self.lock = threading.RLock()
-
-    def open_accounts(self) -> list[MemoryAccount]:
-        accounts = []
-        for reference in self.accounts.copy():  # one step of the interpreter
-            account = reference()
-            if account is None:
-                self.accounts.discard(reference)
+    def _count(self) -> None:
+        accounts = self._budget.accounts
+        with self._budget.lock:
+            if used := self._filling + sum(self._parts.values()):
+                accounts[self._key] = used
             else:
-                accounts.append(account)
-        return accounts
-
-    @property
-    def used(self) -> int:
-        return sum(account.used for account in self.open_accounts())
+                accounts.pop(self._key, None)
 
 
 # Keyed by process: a forked child never gives back what its parent uses.

@@ -99,6 +99,25 @@ def test_hundreds_of_files_in_one_thread(fs, owner, memory):
     wait_until(lambda: memory.used == before)  # though all the files are still here
 
 
+def test_first_write_costs_the_same_with_many_open_files(environment, memory):
+    """It calls as many functions with a hundred open files as with two."""
+    fs = OSSPresignedFileSystem(signer="keys")
+    files, calls = [], []
+
+    def count(frame: object, event: str, arg: object) -> None:
+        calls[-1] += event in ("call", "c_call")
+
+    for number in range(100):
+        files.append(fs.open(f"{BUCKET}/many/{number}", "wb"))
+        calls.append(0)
+        sys.setprofile(count)
+        files[-1].write(bytes(5_000))
+        sys.setprofile(None)
+    for file in files:
+        file.discard()
+    assert calls[1] == calls[99]
+
+
 def written_in_turn(files, size, step, memory):
     """Write *size* bytes of each of *files* in turn; return the most memory in use."""
     most = 0

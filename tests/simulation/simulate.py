@@ -199,7 +199,7 @@ class Runner(Operations):
         limit = self.program["options"].get("max_concurrency") or 128
         if self.network.in_flight > limit + self.clients:
             raise Broken(f"{self.network.in_flight} requests are in flight")
-        accounts = [a.used for a in memory_budget().open_accounts() if a.used]
+        accounts = [*memory_budget().accounts.values()]
         if sum(accounts) > self.memory_limit + len(accounts) * MIN_PART:
             raise Broken(f"open files use {sum(accounts)} bytes")
 
