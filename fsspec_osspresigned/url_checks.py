@@ -20,6 +20,10 @@ _URL = re.compile(
     ( (?: \[[0-9A-Fa-f:.]+\] | [A-Za-z0-9._~-]+ ) (?: :[0-9]{1,5} )?+ )
     (?: [/?] [!"$&-~]*+ (?: %[0-9A-Fa-f]{2} [!"$&-~]*+ )*+ )?+ """
 )
+# What may follow the host, from its slash on, where no escape is broken.
+is_plain_target = re.compile(
+    r"""(?x) / [!"$&-~]*+ (?: %[0-9A-Fa-f]{2} [!"$&-~]*+ )*+ """
+).fullmatch
 _BAD_ESCAPE = r"%(?![0-9A-Fa-f]{2})"  # compiled by its first use
 _TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FORBIDDEN = frozenset(

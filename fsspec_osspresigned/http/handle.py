@@ -64,6 +64,15 @@ class Route:
     # Lines of the head of each request, by the names of their headers in lower case; a
     # signed header replaces its line.
     lines: Mapping[str, bytes] = field(init=False, repr=False)
+    # Lines of the heads of requests, by the ``id`` of their signed headers and the method.
+    kept_lines: dict[tuple[int, str], tuple[Any, list[bytes]]] = field(
+        factory=dict, init=False, repr=False
+    )
+    # True without TLS and without a proxy: on such a connection, bytes that come before the
+    # request are an error.
+    is_plain: bool = field(init=False)
+    # True if an HTTP proxy gets whole URLs; False for a tunnel, or without a proxy.
+    forwards: bool = field(init=False)
 
     @netloc.default
     def _netloc_of_origin(self) -> str:
@@ -80,17 +89,12 @@ class Route:
         lines = {n.lower(): f"{n}: {v}".encode("latin-1") for n, v in added.items()}
         return lines | {name: f"{name}:".encode() for name in _NOT_ADDED}
 
-    @property
-    def is_plain(self) -> bool:
-        """True if the route has neither TLS nor a proxy.
-
-        On such a connection, bytes that come before the request are an error.
-        """
+    @is_plain.default
+    def _is_without_tls(self) -> bool:
         return self.proxy is None and self.origin.startswith("http:")
 
-    @property
-    def forwards(self) -> bool:
-        """True if an HTTP proxy gets whole URLs; False for a tunnel, or without a proxy."""
+    @forwards.default
+    def _has_http_proxy(self) -> bool:
         by_http = self.proxy is not None and self.proxy.startswith("http")
         return by_http and self.origin.startswith("http:")
 
@@ -200,7 +204,6 @@ class Callbacks(Protocol):
 
     def may_send(self, addresses: Addresses) -> int: ...
     def read(self, size: int) -> bytes | memoryview | int: ...
-    def take_line(self, line: bytes) -> int | None: ...
     def write(self, block: bytes) -> int | None: ...
     def watch(self, moved: int) -> int: ...
 
@@ -209,8 +212,11 @@ class Handle:
     """An easy handle, and the file descriptor of its connection.
 
     *descriptors* has the file descriptors of connections by their addresses; the handles
-    of one multi share it. None means that the handle belongs to no multi; libcurl then
-    calls ``watch`` of the request.
+    of one multi share it, and call *opened* with each new descriptor. None means that the
+    handle belongs to no multi; libcurl then calls ``watch`` of the request.
+
+    Attributes:
+        head: all lines that libcurl has received of heads since ``begin``.
     """
 
     request: Callbacks  # none between two requests
@@ -219,12 +225,18 @@ class Handle:
         self,
         route: Route,
         descriptors: dict[Addresses, int] | None = None,
+        opened: Callable[[int], object] = lambda _: None,
     ) -> None:
         self.route = route
         self.is_watched = descriptors is None
+        self.head: list[bytes] = []
         self._opened_now: list[int] = []
+        self._tell_opened = opened
+        # What is set: method and whether it has a body, its size, and the lines.
         self._kind: tuple[str, bool] | None = None
-        self._is_fresh = False
+        self._size: int | None = None
+        self._lines: list[bytes] | None = None
+        self._is_fresh = self._has_source = False
         self._descriptors = {} if descriptors is None else descriptors
         self.easy = easy = pycurl.Curl()
         for option, value in _ALWAYS:
@@ -237,8 +249,9 @@ class Handle:
             pycurl.PREREQFUNCTION,
             lambda *addresses: self.request.may_send(addresses),
         )
-        easy.setopt(pycurl.READFUNCTION, lambda size: self.request.read(size))  # noqa: PLW0108
-        easy.setopt(pycurl.HEADERFUNCTION, lambda line: self.request.take_line(line))  # noqa: PLW0108
+        self._read: Callable[[int], Any] = lambda size: self.request.read(size)  # noqa: PLW0108
+        easy.setopt(pycurl.READFUNCTION, self._read)
+        easy.setopt(pycurl.HEADERFUNCTION, self.head.append)
         easy.setopt(pycurl.WRITEFUNCTION, lambda block: self.request.write(block))  # noqa: PLW0108
         if self.is_watched:
             easy.setopt(pycurl.BUFFERSIZE, 64 * 1024)
@@ -261,15 +274,18 @@ class Handle:
         lines: list[bytes],
         size: int | None,
         *,
+        source: Callable[[int], bytes] | None = None,
         is_fresh: bool = False,
     ) -> None:
         """Set up *request*, to be sent next.
 
-        *size* is the number of bytes of its body; None sends no body. *is_fresh* opens a
-        new connection, even if one is kept.
+        *size* is the number of bytes of its body; None sends no body. *source* returns the
+        next bytes; without it, ``read`` of *request* does. *is_fresh* opens a new
+        connection, even if one is kept.
         """
         easy, kind = self.easy, (method, size is None)
         self.request = request
+        self.head.clear()
         self._opened_now.clear()  # those of a request that ended before it was sent
         if kind != self._kind:
             easy.setopt(pycurl.HTTPGET, 1)  # resets what an earlier method has set
@@ -279,9 +295,15 @@ class Handle:
                 easy.setopt(pycurl.NOBODY, 1)
             easy.setopt(pycurl.CUSTOMREQUEST, method)
             self._kind = kind
-        if size is not None:
+        if size is not None and size != self._size:
             easy.setopt(pycurl.INFILESIZE_LARGE, size)
-        easy.setopt(pycurl.HTTPHEADER, lines)
+            self._size = size
+        if lines is not self._lines:
+            easy.setopt(pycurl.HTTPHEADER, lines)
+            self._lines = lines
+        if source is not None or self._has_source:
+            easy.setopt(pycurl.READFUNCTION, source or self._read)
+            self._has_source = source is not None
         easy.setopt(pycurl.REQUEST_TARGET, target.reveal())
         if is_fresh != self._is_fresh:
             easy.setopt(pycurl.FRESH_CONNECT, is_fresh)
@@ -291,8 +313,19 @@ class Handle:
         self._opened_now.clear()  # an attempt that was given up opened no connection
         del self.request
 
+    def shut(self) -> None:
+        """Make the connection of the last request unusable, if libcurl has kept it."""
+        descriptor = self.easy.getinfo(pycurl.ACTIVESOCKET)
+        if descriptor >= 0:
+            with suppress(OSError), socket.socket(fileno=descriptor) as kept:
+                try:
+                    kept.shutdown(socket.SHUT_RDWR)
+                finally:
+                    kept.detach()
+
     def _opened(self, descriptor: int, _: int) -> int:
         self._opened_now.append(descriptor)
+        self._tell_opened(descriptor)
         _log.debug("opening a connection to %s", self.route.origin)
         with suppress(OSError), socket.socket(fileno=descriptor) as opened:
             try:
@@ -309,13 +342,15 @@ class Handle:
         have tried several addresses of a server, but only one led to a connection.
         """
         known, is_new = self._descriptors, bool(self._opened_now)
+        if not is_new:
+            return known.get(addresses, -1), False
         for descriptor in self._opened_now:
             if _addresses(descriptor) == addresses:
                 for old in [key for key, fd in known.items() if fd == descriptor]:
                     del known[old]  # of a connection that was closed
                 known[addresses] = descriptor
         self._opened_now.clear()
-        return known.get(addresses, -1), is_new
+        return known.get(addresses, -1), True
 
     def perform(self) -> tuple[int, str]:
         """Send and receive; return libcurl's code (0 for success) and error text."""
@@ -378,17 +413,22 @@ class IdleHandles:
         # A finalizer may come back in here, so loops go over a list of the keys.
         self._lock = threading.RLock()
         self._since: dict[Handle, float] = {}
+        self._along: dict[Route, list[Handle]] = {}  # the latest last; none is empty
 
     def __len__(self) -> int:
         return len(self._since)
 
     def take(self, route: Route) -> Handle | None:
+        """Return the handle along *route* that was used last; None if there is none."""
         with self._lock:
             self._close_old()
-            latest = reversed(list(self._since))
-            handle = next((idle for idle in latest if idle.route is route), None)
-            if handle is not None:
-                del self._since[handle]
+            handles = self._along.get(route)
+            if handles is None:
+                return None
+            handle = handles.pop()
+            if not handles:
+                del self._along[route]
+            del self._since[handle]
             return handle
 
     def keep(self, handle: Handle, most: int | None = None) -> None:
@@ -399,40 +439,42 @@ class IdleHandles:
         """
         with self._lock:
             self._close_old()
-            if most is not None:
-                along = sum(idle.route is handle.route for idle in list(self._since))
-                if along >= most:
-                    handle.close()
-                    return
+            if most is not None and len(self._along.get(handle.route, ())) >= most:
+                handle.close()
+                return
             surplus = len(self._since) + 1 - max(self._most, most or 0)
-            for oldest in list(self._since)[: max(0, surplus)]:
-                self._close(oldest)
+            if surplus > 0:
+                for oldest in list(self._since)[:surplus]:
+                    self._close(oldest)
+            self._along.setdefault(handle.route, []).append(handle)
             self._since[handle] = self._clock()
 
     def drop(self, routes: Collection[Route] | None = None) -> None:
         """Close the idle handles along *routes*; None closes all."""
         with self._lock:
-            chosen = (
-                h for h in list(self._since) if routes is None or h.route in routes
-            )
-            for handle in chosen:
-                self._close(handle)
+            chosen = list(self._along if routes is None else routes)
+            for route in chosen:
+                for handle in list(self._along.get(route, ())):
+                    self._close(handle)
 
     def reset(self) -> None:
         """Set the handles aside in a forked child, which must not use or close them."""
         self._lock = threading.RLock()  # a thread of the parent may have had it
         _INHERITED.extend(self._since)
-        self._since = {}
+        self._since, self._along = {}, {}
 
     def _close_old(self) -> None:
-        end = self._clock() - self._seconds
-        for handle in list(self._since):
-            if self._since.get(handle, end) >= end:
-                break
-            self._close(handle)
+        end, since = self._clock() - self._seconds, self._since
+        while (oldest := next(iter(since), None)) is not None and since[oldest] < end:
+            self._close(oldest)
 
     def _close(self, handle: Handle) -> None:
-        self._since.pop(handle, None)
+        if self._since.pop(handle, None) is None:
+            return  # a finalizer was faster
+        handles = self._along[handle.route]
+        handles.remove(handle)
+        if not handles:
+            del self._along[handle.route]
         handle.close()
 
 

@@ -6,13 +6,13 @@ import asyncio
 import errno
 import math
 import os
-from collections.abc import Callable
+import selectors
+from contextlib import suppress
 from contextvars import Context
-from typing import Any
+from typing import Any, cast
 
 import pycurl
 
-from ..model import Reply
 from .handle import Addresses, Handle, IdleHandles
 from .transfer import Transfer
 
@@ -20,61 +20,82 @@ _CHECK = 1.0  # seconds between two checks for stalled requests, at most
 _CHECKS = 4  # within one window in which enough bytes must move
 _CONNECTIONS = 256  # that are kept; more may be in use
 _KEPT = 256  # idle handles
+_EMPTY_LOOKS = 16  # in a row, after which the selector is made anew
 
-_READS = {pycurl.POLL_IN, pycurl.POLL_INOUT}
-_WRITES = {pycurl.POLL_OUT, pycurl.POLL_INOUT}
+_UNWATCHED = (pycurl.POLL_NONE, pycurl.POLL_REMOVE)
 
 
 class Multi:
-    """Sends requests on the running loop; make it by ``Engine.own``, which closes it."""
+    """Sends requests on the running loop; make it by ``Engine.own``, which closes it.
+
+    libcurl's sockets are watched by a selector of their own, which the loop watches as one
+    file. A socket stays in it between two requests, so the next one costs no change there.
+    """
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._timeout_at, self._acts_soon = math.inf, False
+        self._timeouts: list[
+            int
+        ] = []  # milliseconds that libcurl asked for; the last holds
         self._descriptors: dict[Addresses, int] = {}
         self._idle = IdleHandles(_KEPT)
-        self._busy: dict[Any, _Busy] = {}
+        self._busy: dict[Any, Transfer] = {}
         self._check: asyncio.TimerHandle | None = None
         self._check_seconds = math.inf  # seconds for which it was set
+        self._watched: dict[int, int] = {}  # descriptor -> events, by libcurl's wish
+        self._empty_looks = 0
         try:
             self._curl = pycurl.CurlMulti()
         except pycurl.error as error:  # it lacks descriptors, but does not say so
             text = f"{os.strerror(errno.EMFILE)}: {error}"
             raise OSError(errno.EMFILE, text) from None
-        self._curl.setopt(pycurl.M_SOCKETFUNCTION, self._set_events)
-        self._curl.setopt(pycurl.M_TIMERFUNCTION, self._schedule)
+        self._selector: Any = selectors.DefaultSelector()
+        # That of Windows cannot be watched by another one.
+        self._is_nested = hasattr(self._selector, "fileno")
+        if self._is_nested:
+            self._watch_selector()
+        watch = self._watch if self._is_nested else self._watch_by_loop
+        self._curl.setopt(pycurl.M_SOCKETFUNCTION, watch)
+        self._curl.setopt(pycurl.M_TIMERFUNCTION, self._timeouts.append)
         self._curl.setopt(pycurl.M_MAXCONNECTS, _CONNECTIONS)
 
-    async def send(self, transfer: Transfer, progress_seconds: float) -> Reply:
-        """Send the request of *transfer*; return or raise what ``Transfer.reply`` does.
+    def begin(self, transfer: Transfer, progress_seconds: float) -> None:
+        """Begin to send the request of *transfer*, whose ``ended`` tells its end.
 
-        Enough bytes must move within *progress_seconds*.
+        Enough bytes must move within *progress_seconds*. Call ``end`` when it has ended, or
+        is no longer awaited.
         """
-        route = transfer.route
-        handle = self._idle.take(route) or Handle(route, self._descriptors)
-        window = min(_CHECK, progress_seconds / _CHECKS)
-        busy = _Busy(transfer, window, self._loop.create_future())
+        route, busy = transfer.route, self._busy
+        handle = self._idle.take(route) or Handle(
+            route, self._descriptors, self._forget
+        )
+        transfer.ended = asyncio.Future(loop=self._loop)
+        transfer.window = window = min(_CHECK, progress_seconds / _CHECKS)
         try:
             transfer.begin(handle, progress_seconds)
             self._curl.add_handle(handle.easy)
-            self._busy[handle.easy] = busy
-            try:
-                self._check_within(window)
-                return transfer.reply(*await busy.ended)
-            except asyncio.CancelledError:
-                if transfer.may_act and not busy.is_over:
-                    busy.ended = self._loop.create_future()
-                    # So that nothing happens after the cancellation.
-                    grace = transfer.exchange.grace
-                    await asyncio.wait((busy.ended,), timeout=grace)
-                raise
-            finally:
-                del self._busy[handle.easy]
-                self._curl.remove_handle(handle.easy)
-        finally:
+        except BaseException:
             transfer.end()
-            self._idle.keep(handle)
+            handle.close()
+            raise
+        busy[handle.easy] = transfer
+        if len(busy) == 1:
+            self._act_now()
+        elif not self._acts_soon:
+            self._acts_soon = True
+            self._loop.call_soon(self._act_now)
+        if self._check is None or window < self._check_seconds:
+            self._check_within(window)
+
+    def end(self, transfer: Transfer) -> None:
+        """Take back the handle of *transfer*; close its connection if it is in use."""
+        handle = cast(Handle, transfer.handle)
+        del self._busy[handle.easy]
+        self._curl.remove_handle(handle.easy)
+        transfer.end()
+        self._idle.keep(handle)
 
     def close(self) -> None:
         for timer in (self._timer, self._check):
@@ -82,31 +103,88 @@ class Multi:
                 timer.cancel()
         self._idle.drop()
         self._curl.close()
+        if self._is_nested:
+            self._loop.remove_reader(self._selector.fileno())
+        self._selector.close()
 
-    # -- callbacks of libcurl -------------------------------------------------------------
+    # -- sockets --------------------------------------------------------------------------
 
-    def _set_events(self, what: int, descriptor: int, _: Any, __: Any) -> None:
-        loop = self._loop
-        if what in _READS:
-            self._add(loop.add_reader, descriptor, pycurl.CSELECT_IN)
-        else:
-            loop.remove_reader(descriptor)
-        if what in _WRITES:
-            self._add(loop.add_writer, descriptor, pycurl.CSELECT_OUT)
-        else:
-            loop.remove_writer(descriptor)
-
-    def _add(self, add: Callable[..., Any], descriptor: int, event: int) -> None:
+    def _watch(self, what: int, descriptor: int, _: Any, __: Any) -> None:
+        """Note what libcurl wants to know of a socket; libcurl calls this."""
+        if what in _UNWATCHED:
+            self._watched.pop(descriptor, None)
+            return
+        self._watched[descriptor] = what  # pycurl's numbers are those of ``selectors``
+        known = self._selector.get_map().get(descriptor)
+        if known is not None and known.events == what:
+            return
         try:
-            # In an empty context: that of a task would live as long as the connection.
-            Context().run(add, descriptor, self._act, descriptor, event)
+            if known is None:
+                self._selector.register(descriptor, what)
+            else:
+                self._selector.modify(descriptor, what)
         except OSError as error:  # such as too many descriptors for the system to watch
-            # An exception would end libcurl's multi for ever, and no request would learn it.
-            for busy in self._busy.values():
-                busy.end(pycurl.E_ABORTED_BY_CALLBACK, str(error))
+            self._fail_all(error)
 
-    def _schedule(self, milliseconds: int) -> None:
+    def _forget(self, descriptor: int) -> None:
+        """Stop watching a socket; a new one may have the number of one that was closed."""
+        with suppress(KeyError):
+            self._selector.unregister(descriptor)
+
+    def _fail_all(self, error: OSError) -> None:
+        # An exception would end libcurl's multi for ever, and no request would learn it.
+        for transfer in self._busy.values():
+            if transfer.outcome is None:
+                transfer.finish(pycurl.E_ABORTED_BY_CALLBACK, str(error))
+
+    def _act_on_ready(self) -> None:
+        ready = self._selector.select(0)
+        self._empty_looks = 0 if ready else self._empty_looks + 1
+        if self._empty_looks >= _EMPTY_LOOKS:
+            self._renew_selector()
+        for key, events in ready:
+            if key.fd in self._watched:
+                self._curl.socket_action(key.fd, events)
+            else:  # an idle connection has ended; libcurl sees that before it is used
+                self._forget(key.fd)
+        self._take_ended()
+
+    def _watch_selector(self) -> None:
+        # In an empty context: that of a task would live as long as the multi.
+        place = self._selector.fileno()
+        Context().run(self._loop.add_reader, place, self._act_on_ready)
+
+    def _renew_selector(self) -> None:
+        # A socket that was closed here, and lives on in a forked child, stays in the
+        # selector of the system for ever, and is always ready.
+        self._loop.remove_reader(self._selector.fileno())
+        self._selector.close()
+        self._selector, self._empty_looks = selectors.DefaultSelector(), 0
+        self._watch_selector()
+        for descriptor, what in self._watched.items():
+            self._selector.register(descriptor, what)
+
+    def _watch_by_loop(self, what: int, descriptor: int, _: Any, __: Any) -> None:
+        events = 0 if what in _UNWATCHED else what
+        for event, add, remove in (
+            (pycurl.POLL_IN, self._loop.add_reader, self._loop.remove_reader),
+            (pycurl.POLL_OUT, self._loop.add_writer, self._loop.remove_writer),
+        ):
+            if not events & event:
+                remove(descriptor)
+                continue
+            try:
+                # In an empty context: that of a task would live as long as the connection.
+                Context().run(add, descriptor, self._act, descriptor, event)
+            except OSError as error:
+                self._fail_all(error)
+
+    # -- timers of libcurl ----------------------------------------------------------------
+
+    def _take_timeouts(self) -> None:
         # Most calls say "at once", or set a later time than a timer that runs already.
+        milliseconds = self._timeouts[-1]
+        self._timeouts.clear()
         self._timeout_at = math.inf
         if milliseconds == 0:
             if not self._acts_soon:
@@ -124,12 +202,6 @@ class Multi:
             self._timeout_at, self._act_in_time, context=Context()
         )
 
-    # -- on the loop ---------------------------------------------------------------------
-
-    def _act_now(self) -> None:
-        self._acts_soon = False
-        self._act(pycurl.SOCKET_TIMEOUT, 0)
-
     def _act_in_time(self) -> None:
         self._timer = None
         if self._loop.time() >= self._timeout_at:
@@ -138,8 +210,17 @@ class Multi:
         elif self._timeout_at < math.inf:
             self._set_timer()
 
+    # -- on the loop ---------------------------------------------------------------------
+
+    def _act_now(self) -> None:
+        self._acts_soon = False
+        self._act(pycurl.SOCKET_TIMEOUT, 0)
+
     def _act(self, descriptor: int, event: int) -> None:
         self._curl.socket_action(descriptor, event)
+        self._take_ended()
+
+    def _take_ended(self) -> None:
         left = 1
         while left:
             left, done, failed = self._curl.info_read()
@@ -147,16 +228,20 @@ class Multi:
                 self._end(easy, 0, "")
             for easy, code, text in failed:
                 self._end(easy, code, text)
+        if self._timeouts:
+            self._take_timeouts()
 
     def _end(self, easy: Any, code: int, text: str) -> None:
-        busy = self._busy.get(easy)
-        if busy is None or busy.is_over:
+        transfer = self._busy.get(easy)
+        if transfer is None or transfer.outcome is not None:
             return
-        if busy.transfer.begins_again():
+        if code and transfer.begins_again():
             self._curl.remove_handle(easy)
             self._curl.add_handle(easy)
         else:
-            busy.end(code, text)
+            transfer.finish(code, text)
+
+    # -- stalled requests -----------------------------------------------------------------
 
     def _check_within(self, seconds: float) -> None:
         if self._check is not None:
@@ -171,33 +256,12 @@ class Multi:
     def _end_stalled(self) -> None:
         """End the requests that have stalled; libcurl calls nothing while no bytes move."""
         self._check = None
-        for easy, busy in self._busy.items():
-            if busy.is_over:  # its reply waits for the task
+        for easy, transfer in self._busy.items():
+            if transfer.outcome is not None:  # it waits for its task
                 continue
             sent = easy.getinfo(pycurl.SIZE_UPLOAD_T)
             received = easy.getinfo(pycurl.SIZE_DOWNLOAD_T)
-            if busy.transfer.watch(int(sent + received)):
-                busy.end(pycurl.E_ABORTED_BY_CALLBACK, "")
+            if transfer.watch(int(sent + received)):
+                transfer.finish(pycurl.E_ABORTED_BY_CALLBACK, "")
         if self._busy:
-            self._check_within(min(busy.window for busy in self._busy.values()))
-
-
-class _Busy:
-    """A transfer that is under way."""
-
-    __slots__ = ("ended", "is_over", "transfer", "window")
-
-    def __init__(
-        self,
-        transfer: Transfer,
-        window: float,
-        ended: asyncio.Future[tuple[int, str]],
-    ) -> None:
-        self.transfer, self.window = transfer, window
-        self.ended = ended  # gets libcurl's code and text
-        self.is_over = False  # they came, perhaps when *ended* was already cancelled
-
-    def end(self, code: int, text: str) -> None:
-        self.is_over = True
-        if not self.ended.done():
-            self.ended.set_result((code, text))
+            self._check_within(min(each.window for each in self._busy.values()))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 
 # Bytes a second below which a connection counts as stalled.
@@ -25,26 +24,25 @@ class ProgressTimer:
     Only time spent waiting for the network counts, so a slow source or sink, or a busy
     machine, is not mistaken for a slow network. A new window starts as soon as enough
     bytes have moved.
+
+    *seconds* is the length of a window; inf is no limit. *began* is the moment at which
+    the connection was open, by ``time.monotonic``.
     """
 
-    def __init__(self, seconds: float) -> None:
-        self.seconds = seconds  # of a window; inf is no limit
-        self.deadline = math.inf  # of the whole request, by time.monotonic
-        self._looked = time.monotonic()
+    def __init__(self, seconds: float, began: float) -> None:
+        self.seconds = seconds
+        self._looked = began
         self._paused = self._waited = 0.0
         self._moved = self._gained = 0
 
     def exclude(self, seconds: float) -> None:
         self._paused += seconds
 
-    def begin(self) -> None:
-        """Start to count time, because the connection is open."""
-        self._looked, self._paused = time.monotonic(), 0.0
-
-    def count(self, moved: int) -> None:
+    def count(self, moved: int, deadline: float) -> None:
         """Record that *moved* bytes have moved since the start.
 
-        Raises StalledError if too few moved within a window, or the deadline has passed.
+        Raises StalledError if too few moved within a window, or *deadline* has passed, by
+        ``time.monotonic``.
         """
         now = time.monotonic()
         if now - self._looked < SOON:  # such as at the end, after the last bytes
@@ -56,7 +54,7 @@ class ProgressTimer:
         self._gained += gained
         if self._gained and self._gained >= SLOWEST * self.seconds:
             self._gained, self._waited = 0, 0.0
-        late = now >= self.deadline
+        late = now >= deadline
         # Bytes that moved since the last look may be the last ones.
         waited = self._waited - step if gained else self._waited
         if late or waited >= self.seconds:

@@ -7,13 +7,14 @@ head, and decides what the reply proves: decision 16 lists each kind of reply.
 
 from __future__ import annotations
 
+import asyncio
+import io
 import logging
 import math
 import os
 import re
 import time
 from collections.abc import Callable, Generator, Mapping
-from http import HTTPStatus
 from typing import Protocol, cast, runtime_checkable
 
 import pycurl
@@ -39,7 +40,7 @@ _log = Logger(__name__)
 
 MAX_REPLY = 8 * 1024 * 1024  # a listing of 1,000 keys of 1 KiB, URL-encoded, fits
 MAX_ERROR = 64 * 1024  # bytes that are read of the body of an error
-_GOOD = range(200, 300)
+_OK, _NO_CONTENT, _GOOD = 200, 204, range(200, 300)
 # Codes of libcurl without an errno if it could open no socket, or nothing at all.
 _UNOPENED = (pycurl.E_COULDNT_CONNECT, pycurl.E_OUT_OF_MEMORY)
 _FEW_FILES = "too many open files? Raise ulimit -n, or lower max_concurrency"
@@ -52,7 +53,12 @@ _JOINED = 64 * 1024  # bytes of small blocks that are sent together
 _NOTHING = memoryview(b"")
 _WINDOWS = 10  # of progress, within which a reply ends, except for an object's body
 GRACE = 3.0  # seconds that a cancelled request waits for its reply
-_BLANK = (b"\r\n", b"\n")
+_BLANK = b"\r\n"
+# Bytes of a body that libcurl takes together with the head; the loop has all of them.
+_AT_ONCE = 64 * 1024
+_KEPT_LINES = 256  # heads of requests that a route keeps
+_UNASKED = "the server answered before it was asked"
+_NO_HEADERS: Mapping[str, str] = {}
 _WITH_BODY, _READS = ("PUT", "POST"), ("GET", "HEAD")
 # What would begin a line of its own, or has no byte in a head.
 _UNSENDABLE = re.compile(r"[^\x00-\x09\x0b\x0c\x0e-\xff]")
@@ -151,10 +157,39 @@ class Transfer:
 
     *on_loop* is for a request that the engine's loop sends. It reports no progress. It
     refuses a reply for a sink that has more than ``SMALL`` bytes, or states no length.
+
+    Raises what *body* raises, because a small one is read at once.
     """
 
+    # On the loop: what the sender waits for, and the reply or the error, once it is over.
+    ended: asyncio.Future[None]
+    outcome: Reply | BaseException | None = None
+    window = 0.0  # seconds between two looks of the loop for progress
+
     next_watch = 0.0  # by time.monotonic; before it, watch need not be called
-    _timer = ProgressTimer(math.inf)  # until the request begins
+    crc64: int | None = None  # of the bytes sent
+    _seconds = math.inf  # of a window in which enough bytes must move
+    _timer: ProgressTimer | None = None  # none before the first look
+    _deadline = math.inf  # of the whole request, by time.monotonic
+    _began = 0.0  # when the connection was open
+    _frame = NO_FRAME
+    _source: io.BytesIO | None = None  # of a small body
+    _blocks: Generator[memoryview, None, None] | None = None  # of any other
+    _left = _NOTHING
+    _read_bytes = _sent = (
+        0  # that libcurl has taken of the blocks: with and without frame
+    )
+    handle: Handle | None = None  # while the request is under way
+    _descriptor = -1
+    _requests = 0  # that libcurl began to send
+    _is_new = False  # whether this request opened the connection
+    _is_stale = _is_paused = _is_stopped = False
+    _waits_until = 0.0  # by time.monotonic, once it is stopped
+    _error: BaseException | None = None
+    _status, _headers = 0, _NO_HEADERS
+    _has_head = _has_body = _is_full = False
+    _received: bytes | bytearray = b""
+    _body_bytes = _body_blocks = 0  # of the reply
 
     def __init__(
         self,
@@ -167,33 +202,16 @@ class Transfer:
     ) -> None:
         self.signed, self.body, self.exchange = signed, body, exchange
         self.route = route
-        self.crc64 = 0 if exchange.with_crc else None  # of the bytes sent
-        self.sent = 0  # bytes of *body* that libcurl has taken, in whole blocks
-        self._is_stale = False
         self._on_loop = on_loop
-        self._frame = NO_FRAME
+        self._total = body.size
         if signed.form is not None:
-            self._frame = form_frame(signed.form, exchange.path)
-        frame = len(self._frame.before) + len(self._frame.after)
-        self._total = body.size + frame
+            frame = self._frame = form_frame(signed.form, exchange.path)
+            self._total += len(frame.before) + len(frame.after)
         self._lines = self._head_lines()
-        self._blocks = self._pieces()
-        self._left = _NOTHING
-        self._taken = 0  # bytes of body and frame that libcurl has read
-        self._handle: Handle | None = None
-        self._descriptor = -1
-        self._requests = 0  # that libcurl began to send
-        self._is_new = False  # whether this request opened the connection
-        self._proxy_lines: list[bytes] = []  # of the head with which a proxy answered
-        self._is_paused = self._is_stopped = False
-        self._waits_until = 0.0  # by time.monotonic, once it is stopped
-        self._error: BaseException | None = None
-        self._status, self._headers = 0, dict[str, str]()
-        self._head: list[bytes] = []  # its lines
-        self._head_bytes = 0
-        self._has_head = self._has_body = self._is_full = False
-        self._received = bytearray()
-        self._body_bytes = self._body_blocks = 0  # of the reply
+        if on_loop and self._total <= _AT_ONCE:
+            self._load()
+        else:
+            self._blocks = self._pieces()
 
     # -- the request ----------------------------------------------------------------------
 
@@ -202,12 +220,17 @@ class Transfer:
 
         If *handle* belongs to a multi, call ``watch`` about every second.
         """
-        method, self._handle = self.signed.method, handle
-        self._timer = ProgressTimer(seconds)
-        size = self._total if self._total or method in _WITH_BODY else None
-        target = _target(self.signed, self.route)
-        is_fresh = self.exchange.is_fresh
-        handle.begin(self, method, target, self._lines, size, is_fresh=is_fresh)
+        method, self.handle, self._seconds = self.signed.method, handle, seconds
+        source = self._source
+        handle.begin(
+            self,
+            method,
+            _target(self.signed, self.route),
+            self._lines,
+            self._total if self._total or method in _WITH_BODY else None,
+            source=source.read if source is not None and self._total else None,
+            is_fresh=self.exchange.is_fresh,
+        )
 
     def begins_again(self) -> bool:
         """Return whether the handle must perform again, and forget that.
@@ -236,24 +259,52 @@ class Transfer:
 
     def note_silence(self, cancelled: BaseException) -> None:
         """Add a note to *cancelled* if the server may have acted, and has not answered."""
-        if self.may_act and not (self._has_head and self._status >= HTTPStatus.OK):
+        if self.may_act and not self._has_head:
             what = f"{self.signed.method} of {self.exchange.path or shown(self.signed)}"
             cancelled.add_note(
                 f"whether the {what} took effect is unknown: it was sent, and not answered"
             )
 
     @property
+    def sent(self) -> int:
+        """Bytes of *body* that libcurl has taken, in whole blocks."""
+        if self._source is None:
+            return self._sent
+        return self.body.size if self._is_all_taken else 0
+
+    @property
+    def _taken(self) -> int:
+        """Bytes of body and frame that libcurl has read."""
+        return self._read_bytes if self._source is None else self._source.tell()
+
+    @property
     def _is_all_taken(self) -> bool:
         return self._taken >= self._total
 
+    def finish(self, code: int, text: str) -> None:
+        """Decide the outcome, and wake the sender; called on the loop.
+
+        *code* and *text* are as for ``reply``. A connection that must not be used again is
+        made unusable now, because another request could begin on it.
+        """
+        try:
+            self.outcome = self.reply(code, text)
+        except BaseException as error:  # noqa: BLE001 - raised by the sender
+            self.outcome = error.with_traceback(None)
+        if not self.is_reusable and self.handle is not None:
+            self.handle.shut()
+        if not self.ended.done():
+            self.ended.set_result(None)
+
     def end(self) -> None:
-        self._blocks.close()
-        self._left = _NOTHING
+        if self._blocks is not None:
+            self._blocks.close()
+            self._left = _NOTHING
         self._error = None  # its frames lead here, and would keep the body
-        if self._handle is None:
+        if self.handle is None:
             return
-        self._handle.end()
-        self._handle = None
+        self.handle.end()
+        self.handle = None
 
     def report(self, count: int) -> None:
         """Report *count* sent bytes to the callback; a negative number subtracts them.
@@ -264,20 +315,34 @@ class Transfer:
             self.exchange.progress(count)
 
     def _head_lines(self) -> list[bytes]:
+        route, headers = self.route, self.signed.headers
+        is_plain = not self.exchange.free_headers and self._frame is NO_FRAME
+        key = id(headers), self.signed.method
+        kept = route.kept_lines.get(key) if is_plain else None
+        if kept is not None and kept[0] is headers:
+            return kept[1]
+        lines, is_stated = self._made_lines()
+        if is_plain and not is_stated:
+            if len(route.kept_lines) >= _KEPT_LINES:
+                route.kept_lines.clear()
+            route.kept_lines[key] = headers, lines
+        return lines
+
+    def _made_lines(self) -> tuple[list[bytes], bool]:
+        # The second value is whether the size of the body is signed.
         exchange, free = self.exchange, self.exchange.free_headers
         headers = {**self.signed.headers, **self._frame.headers}
         names = {name.lower(): name for name in headers}
         size = str(self._total)
         # libcurl adds Content-Length.
-        stated = headers.pop(names.get("content-length", ""), size)
+        stated = headers.pop(names.get("content-length", ""), None)
         if free:
             headers |= {n: v for n, v in free.items() if n.lower() not in names}
-        if stated != size:
+        if stated is not None and stated != size:
             problem = f"the URL is signed for {stated} bytes, the body has {size}"
             raise ConfigurationError(problem, path=exchange.path)
-        if _UNSENDABLE.search(
-            "".join((self.signed.method, *headers, *headers.values()))
-        ):
+        texts = self.signed.method, *headers, *headers.values()
+        if _UNSENDABLE.search("".join(texts)):
             problem = "a header holds the end of a line, or what is not Latin-1"
             raise ConfigurationError(problem, path=exchange.path)
         own = {name.lower() for name in headers}
@@ -286,9 +351,24 @@ class Transfer:
             # libcurl sends a header without a value if its line ends with a semicolon.
             line = f"{name}: {value}" if value else f"{name};"
             lines.append(line.encode("latin-1"))
-        return lines
+        return lines, stated is not None
+
+    def _load(self) -> None:
+        """Read a small body; libcurl takes all of it at once, together with the head."""
+        whole = b""
+        for block in self.body.blocks():
+            whole = whole + block if whole else bytes(block)
+        if len(whole) != self.body.size:
+            raise self._too_short(len(whole))
+        if self.exchange.with_crc:
+            self.crc64 = crc64(whole)
+        if self._frame is not NO_FRAME:
+            whole = b"".join((self._frame.before, whole, self._frame.after))
+        self._source = io.BytesIO(whole)
 
     def _pieces(self) -> Generator[memoryview, None, None]:
+        if self.exchange.with_crc:
+            self.crc64 = 0
         if self._frame.before:
             yield self._frame.before
         for block in self.body.blocks():
@@ -296,17 +376,28 @@ class Transfer:
             if self.crc64 is not None:
                 self.crc64 = crc64(block, self.crc64)
             yield block
-            self.sent += block.nbytes
+            self._sent += block.nbytes
             self.report(block.nbytes)
         if self._frame.after:
             yield self._frame.after
+
+    def _too_short(self, size: int) -> NetworkError:
+        text = f"the body ends after {size} of {self.body.size} bytes"
+        return NetworkError(text, path=self.exchange.path, sent=False)
 
     def _check_stopped(self) -> None:
         if self._is_stopped:
             raise UploadDiscardedError("the upload was cancelled")
 
+    def _progress(self) -> ProgressTimer:
+        if self._timer is None:
+            self._timer = ProgressTimer(self._seconds, self._began)
+        return self._timer
+
     # -- callbacks of libcurl -------------------------------------------------------------
-    # None of them raises: an exception would end all requests of a multi, for ever.
+    # None of them raises: an exception would end all requests of a multi, for ever. The
+    # lines of heads are collected by the handle, without a call of Python code; a head is
+    # read when its body begins, or at the end.
 
     def may_send(self, addresses: Addresses) -> int:
         """Return whether libcurl may send the request on this connection, as its code.
@@ -316,7 +407,7 @@ class Transfer:
         bytes is stale, and is not used.
         """
         self._requests += 1
-        self._timer.begin()
+        self._began = time.monotonic()
         try:
             may = self._requests == 1 and self._may_send(addresses)
         except BaseException as error:  # noqa: BLE001 - raised by `reply`
@@ -324,15 +415,17 @@ class Transfer:
         return pycurl.PREREQFUNC_OK if may else pycurl.PREREQFUNC_ABORT
 
     def _may_send(self, addresses: Addresses) -> bool:
-        self._check_stopped()  # nothing did while the connection was opened
-        handle = cast(Handle, self._handle)
+        if self._is_stopped:  # nothing was looked at while the connection was opened
+            self._check_stopped()
+        handle = cast(Handle, self.handle)
         self._descriptor, self._is_new = handle.connection(addresses)
+        handle.head.clear()  # of a proxy that has opened a tunnel
         if self._descriptor >= 0 and has_received(self._descriptor):
             if not self._is_new:
                 self._is_stale, self._requests = True, 0
                 return False
             if self.route.is_plain:  # TLS sends tickets, and a proxy its answer
-                raise UnaskedError("the server answered before it was asked")
+                raise UnaskedError(_UNASKED)
         return True
 
     def read(self, size: int) -> bytes | memoryview | int:
@@ -340,8 +433,10 @@ class Transfer:
         began = time.monotonic()
         try:
             self._check_stopped()
+            if not self._has_head and cast(Handle, self.handle).head:
+                self._read_head()  # libcurl asks for more, although an answer has begun
             if not self._left:
-                self._left = next(self._blocks, self._left)
+                self._left = self._next_block()
                 # Reading took time; libcurl itself checks right before each call.
                 is_known = not self._on_loop and self._descriptor >= 0
                 if is_known and has_received(self._descriptor):
@@ -349,93 +444,129 @@ class Transfer:
                     self.next_watch = 0.0
                     return pycurl.READFUNC_PAUSE
             piece = self._take(size)
-            self._taken += len(piece)
-            if self._taken == self._total:
-                next(self._blocks, None)  # so that the last block counts as sent
+            self._read_bytes += len(piece)
+            if self._read_bytes == self._total:
+                self._next_block()  # so that the last block counts as sent
         except BaseException as error:  # noqa: BLE001 - raised by `reply`
             self._error = error
             return pycurl.READFUNC_ABORT
         finally:
-            self._timer.exclude(time.monotonic() - began)
+            self._progress().exclude(time.monotonic() - began)
         return piece
+
+    def _next_block(self) -> memoryview:
+        return next(cast("Generator[memoryview]", self._blocks), self._left)
 
     def _take(self, size: int) -> bytes | memoryview:
         if not self._left:
-            text = f"the body ends after {self.sent} of {self.body.size} bytes"
-            raise NetworkError(text, path=self.exchange.path, sent=False)
+            raise self._too_short(self._sent)
         left, max_joined = self._left, min(size, _JOINED)
         self._left = left[size:] or _NOTHING
         if len(left) >= max_joined:
             return left[:size]  # libcurl copies it before the next block is read
         piece = bytes(left)
         while len(piece) < max_joined and not self._left:
-            self._left = next(self._blocks, self._left)
+            self._left = self._next_block()
             if not 0 < len(self._left) <= max_joined - len(piece):
                 break
             piece, self._left = piece + bytes(self._left), _NOTHING
         return piece
 
-    def take_line(self, line: bytes) -> int | None:
-        """Take the next line of a head; return 0 to end the transfer.
-
-        The last head is that of the reply; those of a proxy and of 1xx replies come before.
-        """
-        if not self._requests:
-            self._proxy_lines.append(line)
-            return None  # of a proxy that was asked for a tunnel
-        if self._has_head and self._status >= HTTPStatus.OK:
-            return None  # of a trailer
-        head, is_blank = self._head, line in _BLANK
-        self._head_bytes += len(line)
-        if head and not (self._has_head or is_blank):  # most lines
-            head.append(line)
-            return None
+    def write(self, block: bytes) -> int | None:
+        began = time.monotonic()
         try:
-            self._take_line(line, is_blank=is_blank)
+            self._write(block)
         except BaseException as error:  # noqa: BLE001 - raised by `reply`
             self._error = error
+        if not self._on_loop:
+            self._progress().exclude(time.monotonic() - began)
         return 0 if self._error is not None or self._is_full else None
 
-    def _take_line(self, line: bytes, *, is_blank: bool) -> None:
-        """Take the first line of a head, or its last one."""
-        if not line.endswith(b"\r\n"):
-            raise MalformedReplyError("A line of the head ends with LF alone")
-        if is_blank:
-            self._end_head()
-        else:
-            self._take_first(line)
-
-    def _take_first(self, line: bytes) -> None:
-        if self._has_head:  # of a 1xx reply, which is forgotten
-            self._head.clear()
-            self._has_head = False
-        if not self._head and self.route.is_plain and self._total and not self._taken:
-            raise UnaskedError("the server answered before it was asked")
-        self._head.append(line)
-
-    def _end_head(self) -> None:
-        self._has_head = True
-        words = self._head[0].split(None, 2) if self._head else []
-        self._status = int(words[1]) if words[1:] and words[1].isdigit() else 0
-        if self._status < HTTPStatus.OK:
+    def _write(self, block: bytes) -> None:
+        if not self._has_head and not self._read_head():
+            raise MalformedReplyError("The response has no head")
+        sink, is_good = self.exchange.sink, self._status in _GOOD
+        self._body_bytes += len(block)
+        self._body_blocks += 1
+        is_tiny = self._body_blocks > _MAX_TINY and (
+            self._body_bytes < self._body_blocks * _TINY
+        )
+        if is_tiny and is_good:
+            raise MalformedReplyError("The response comes in tiny pieces")
+        if is_good and sink is not None:
+            if not self._has_body:
+                self._begin_body()
+            sink.write(block)
             return
+        self._has_body = True
+        if not self._received:
+            self._received = bytearray()
+        limit = self.exchange.limit
+        max_size = limit + 1 if is_good else min(limit, MAX_ERROR)
+        self._received += block[: max_size - len(self._received)]
+        self._is_full = self._is_full or len(self._received) >= max_size or is_tiny
+
+    def watch(self, moved: int) -> int:
+        """Continue a paused request, and check its progress; return 1 to end it, else 0.
+
+        *moved* is the number of bytes that were sent and received of both bodies.
+        """
+        self.next_watch = time.monotonic() + SOON
+        try:
+            if self._is_paused and self.handle is not None:
+                self._is_paused = False
+                self.handle.easy.pause(pycurl.PAUSE_CONT)
+            if not self.may_act or time.monotonic() >= self._waits_until:
+                self._check_stopped()
+            if self._requests:  # libcurl itself limits the time to open a connection
+                head = sum(map(len, cast(Handle, self.handle).head))
+                self._progress().count(moved + head, self._deadline)
+        except BaseException as error:  # noqa: BLE001 - raised by `reply`
+            self._error = error
+            return 1
+        return 0
+
+    # -- the head of the reply ------------------------------------------------------------
+
+    def _read_head(self) -> bool:
+        """Read the head of the reply if it is complete; return whether it is.
+
+        1xx replies, which come before it, are forgotten; lines behind it are of a trailer.
+        """
+        lines, start = cast(Handle, self.handle).head, 0
+        for _ in range(lines.count(_BLANK)):
+            end = lines.index(_BLANK, start)
+            words = lines[start].split(None, 2)
+            self._status = int(words[1]) if words[1:] and words[1].isdigit() else 0
+            if self._status >= _OK:
+                self._has_head = True
+                self._judge_head(lines[start:end])
+                return True
+            start = end + 1
+        return False
+
+    def _judge_head(self, lines: list[bytes]) -> None:
+        taken = self._taken
+        if self._total and not taken and self.route.is_plain:
+            raise UnaskedError(_UNASKED)
+        if not lines[0].endswith(_BLANK):
+            raise MalformedReplyError("A line of the head ends with LF alone")
         is_good = self._status in _GOOD
-        fields = b"".join(self._head[1:]).decode("latin-1")
-        self._headers = headers = _headers_of(fields)
-        if is_good and not self._is_all_taken:
+        headers = _headers_of(b"".join(lines[1:]).decode("latin-1"))
+        self._headers = headers
+        if is_good and taken < self._total:
             raise self._too_early()
         self._refuse_stray()
-        self._check_length()
         length = headers.get("content-length")
+        self._check_length(length)
         is_large = length is None or int(length) > SMALL
         if self._on_loop and is_good and self.exchange.sink is not None and is_large:
             raise LargeReplyError
         # A reply that drips makes progress, and could take hours.
-        self._timer.deadline = time.monotonic() + _WINDOWS * self._timer.seconds
+        self._deadline = time.monotonic() + _WINDOWS * self._seconds
 
-    def _check_length(self) -> None:
-        headers = self._headers
-        coding, length = headers.get("transfer-encoding"), headers.get("content-length")
+    def _check_length(self, length: str | None) -> None:
+        coding = self._headers.get("transfer-encoding")
         if coding is not None and (length is not None or coding.lower() != "chunked"):
             what = (
                 "two ends" if length is not None else "a transfer coding not asked for"
@@ -443,12 +574,12 @@ class Transfer:
             raise MalformedReplyError(f"The response has {what}")
         if length is not None and not _LENGTH.fullmatch(length):
             raise MalformedReplyError("The response has a malformed length")
-        if self._status == HTTPStatus.NO_CONTENT and (coding or (length or "0") != "0"):
+        if self._status == _NO_CONTENT and (coding or (length or "0") != "0"):
             self._is_full = True  # a body may follow
 
     def _begin_body(self) -> None:
         self._has_body = True
-        self._timer.deadline = math.inf  # an object may take its time
+        self._deadline = math.inf  # an object may take its time
         sink, headers = self.exchange.sink, self._headers
         if isinstance(sink, CheckingSink):
             sink.head(self._status, headers)
@@ -458,52 +589,6 @@ class Transfer:
             raise NetworkError(msg, path=self.exchange.path)
         if sink is not None:
             sink.begin()
-
-    def write(self, block: bytes) -> int | None:
-        began = time.monotonic()
-        try:
-            sink, is_good = self.exchange.sink, self._status in _GOOD
-            self._body_bytes += len(block)
-            self._body_blocks += 1
-            is_tiny = self._body_blocks > _MAX_TINY and (
-                self._body_bytes < self._body_blocks * _TINY
-            )
-            if is_tiny and is_good:
-                self._error = MalformedReplyError("The response comes in tiny pieces")
-            if is_good and sink is not None:
-                if not self._has_body:
-                    self._begin_body()
-                sink.write(block)
-                return None
-            self._has_body = True
-            limit = self.exchange.limit
-            max_size = limit + 1 if is_good else min(limit, MAX_ERROR)
-            self._received += block[: max_size - len(self._received)]
-            self._is_full = len(self._received) >= max_size or is_tiny
-        except BaseException as error:  # noqa: BLE001 - raised by `reply`
-            self._error = error
-        finally:
-            self._timer.exclude(time.monotonic() - began)
-        return 0 if self._error is not None or self._is_full else None
-
-    def watch(self, moved: int) -> int:
-        """Continue a paused request, and check its progress; return 1 to end it, else 0.
-
-        *moved* is the number of bytes that were sent and received of both bodies.
-        """
-        self.next_watch = time.monotonic() + SOON
-        try:
-            if self._is_paused and self._handle is not None:
-                self._is_paused = False
-                self._handle.easy.pause(pycurl.PAUSE_CONT)
-            if not self.may_act or time.monotonic() >= self._waits_until:
-                self._check_stopped()
-            if self._requests:  # libcurl itself limits the time to open a connection
-                self._timer.count(moved + self._head_bytes)
-        except BaseException as error:  # noqa: BLE001 - raised by `reply`
-            self._error = error
-            return 1
-        return 0
 
     # -- the reply ------------------------------------------------------------------------
 
@@ -516,15 +601,17 @@ class Transfer:
                 ``sent`` of the error is False.
             Exception: what the body or the sink has raised.
         """
-        ok, exchange = self._status in _GOOD, self.exchange
-        is_early = self.sent < self.body.size
+        if not self._has_head and self._error is None and self._requests:
+            self._read_head_at_end()
+        ok, exchange, sent = self._status in _GOOD, self.exchange, self.sent
+        is_early = sent < self.body.size
         if self._error is not None:
             raise self._failure(code, text)
         # A refusal that comes before all bytes were sent may be cut with its connection.
         is_refusal = is_early and self._has_head and not ok
         if code and not (self._is_full or is_refusal):
             raise self._failure(code, text)
-        if not self._has_head or self._status < HTTPStatus.OK:
+        if not self._has_head:
             self._error = MalformedReplyError(
                 "Connection closed before the end of the head"
             )
@@ -534,7 +621,7 @@ class Transfer:
         if ok and exchange.sink is not None and not self._has_body:
             self._begin_body()
         if not ok:
-            self.report(-self.sent)
+            self.report(-sent)
         elif exchange.sink is None and len(self._received) > exchange.limit:
             msg = f"{shown(self.signed)} answered more than {exchange.limit} bytes"
             raise NetworkError(msg, path=exchange.path)
@@ -544,11 +631,17 @@ class Transfer:
         return Reply(
             status=self._status,
             headers=self._headers,
-            body=bytes(self._received[: exchange.limit]),
-            body_bytes=self.sent,
+            body=bytes(self._received[: exchange.limit]) if self._received else b"",
+            body_bytes=sent,
             crc64=self.crc64,
             host=self.route.netloc,
         )
+
+    def _read_head_at_end(self) -> None:
+        try:
+            self._read_head()
+        except BaseException as error:  # noqa: BLE001 - raised by `reply`
+            self._error = error
 
     @property
     def has_connection(self) -> bool:
@@ -583,7 +676,7 @@ class Transfer:
         known = StalledError | MalformedReplyError | UnaskedError
         if error is not None and not isinstance(error, known):
             return error
-        handle = cast(Handle, self._handle)
+        handle = cast(Handle, self.handle)
         easy, path, host = handle.easy, self.exchange.path, self.route.netloc
         if self.route.proxy is not None and not self._requests:
             host = f"proxy or {host}"
@@ -618,12 +711,13 @@ class Transfer:
         return NetworkTimeoutError(msg, path=self.exchange.path, sent=is_whole)
 
     def _reason(self, code: int, text: str) -> str:
-        if not self._requests and self._proxy_lines and "CONNECT" in text:
-            line = self._proxy_lines[0].decode("latin-1").partition(" ")[2].strip()
+        head = cast(Handle, self.handle).head
+        if not self._requests and head and "CONNECT" in text:
+            line = head[0].decode("latin-1").partition(" ")[2].strip()
             return f"Tunnel refused: {line}"
         if self._requests > 1:
             return "Connection closed before the end of the head"
-        number = int(cast(Handle, self._handle).easy.getinfo(pycurl.OS_ERRNO))
+        number = int(cast(Handle, self.handle).easy.getinfo(pycurl.OS_ERRNO))
         if number:
             return os.strerror(number)
         if code in _UNOPENED:  # libcurl does not say why

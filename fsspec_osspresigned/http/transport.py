@@ -10,15 +10,18 @@ from __future__ import annotations
 import asyncio
 import math
 from functools import partial
+from typing import cast
 
 from ..engine.engine import blocking, call_user, in_background, running
 from ..errors import ConfigurationError, NetworkError
 from ..model import Reply, SignedRequest
-from ..url_checks import http_problem, url_problem
+from ..url_checks import MAX_URL, http_problem, is_plain_target, url_problem
 from .body import EMPTY, SMALL, Body, MemoryBody, PartBody, loaded
-from .handle import HandlePool, ProxyError, Route, origin_of
+from .handle import MAX_ORIGINS, HandlePool, ProxyError, Route, origin_of
 from .multi import Multi
 from .transfer import PLAIN, Exchange, Transfer, said, shown
+
+_AFTER_SCHEME = len("https://")
 
 
 class Transport:
@@ -44,7 +47,8 @@ class Transport:
         window = math.inf if progress_timeout is None else progress_timeout
         self.pool = HandlePool(pool, connect_timeout, window)
         self._allow_http = allow_http
-        self._allowed: set[str] = set()
+        # Routes to origins that were checked, by the origins.
+        self._allowed: dict[str, Route] = {}
 
     def close(self) -> None:
         """Close the idle connections of worker threads.
@@ -70,52 +74,43 @@ class Transport:
             LargeReplyError: the sink would get more than ``SMALL`` bytes on the loop; call
                 again with ``in_thread`` in the exchange.
         """
+        route = self._known_route(signed) or await self._route(signed, exchange.path)
+        in_thread = exchange.in_thread or body.size > SMALL
+        if not (in_thread or isinstance(body, MemoryBody | PartBody)):
+            body = await _loaded(body, exchange)
+        transfer = Transfer(signed, body, exchange, route, on_loop=not in_thread)
         try:
-            route = await self._route(signed, exchange.path)
-            if exchange.in_thread or body.size > SMALL:
-                reply = await self._by_thread(signed, body, exchange, route)
-            else:
-                reply = await self._by_loop(signed, body, exchange, route)
-        except Exception as error:  # noqa: BLE001 - it is raised again
-            # The frames below hold the request, and a traceback may show their variables.
-            failure = error.with_traceback(None)
-        else:
-            return reply
-        # Outside of the handlers, so that no foreign exception hangs on ours.
-        try:
-            raise failure
-        finally:
-            del failure  # it and this frame would keep each other, and the body
-
-    async def _by_loop(
-        self, signed: SignedRequest, body: Body, exchange: Exchange, route: Route
-    ) -> Reply:
-        if not isinstance(body, MemoryBody | PartBody):
-            whole = await blocking(loaded, body)
-            if whole.size != body.size:
-                text = f"the body ends after {whole.size} of {body.size} bytes"
-                raise NetworkError(text, path=exchange.path, sent=False)
-            body = whole
-        transfer = Transfer(signed, body, exchange, route, on_loop=True)
-        try:
-            multi = running().own(Multi)
-            reply = await multi.send(transfer, self.pool.progress_seconds)
+            if in_thread:
+                return await blocking(self._perform, transfer, stop=transfer.stop)
+            outcome = await self._by_loop(transfer)
         except asyncio.CancelledError as error:
             transfer.note_silence(error)
             raise
-        if exchange.progress is not None and transfer.sent and reply.is_good:
+        if isinstance(outcome, BaseException):
+            try:
+                raise outcome
+            finally:
+                # It and this frame would keep each other, and the body.
+                del outcome, transfer
+        if exchange.progress is not None and transfer.sent and outcome.is_good:
             await call_user(exchange.progress, transfer.sent)
-        return reply
+        return outcome
 
-    async def _by_thread(
-        self, signed: SignedRequest, body: Body, exchange: Exchange, route: Route
-    ) -> Reply:
-        transfer = Transfer(signed, body, exchange, route)
+    async def _by_loop(self, transfer: Transfer) -> Reply | BaseException:
+        multi = running().own(Multi)
+        multi.begin(transfer, self.pool.progress_seconds)
         try:
-            return await blocking(self._perform, transfer, stop=transfer.stop)
-        except asyncio.CancelledError as error:
-            transfer.note_silence(error)
+            await transfer.ended
+        except asyncio.CancelledError:
+            if transfer.may_act and transfer.outcome is None:
+                transfer.ended = asyncio.get_running_loop().create_future()
+                # So that nothing happens after the cancellation.
+                grace = transfer.exchange.grace
+                await asyncio.wait((transfer.ended,), timeout=grace)
             raise
+        finally:
+            multi.end(transfer)
+        return cast("Reply | BaseException", transfer.outcome)
 
     def _perform(self, transfer: Transfer) -> Reply:
         handle, reusable = self.pool.acquire(transfer.route), False
@@ -126,9 +121,10 @@ class Transport:
                 code, text = handle.perform()
             reply = transfer.reply(code, text)
             reusable = transfer.is_reusable and not code
-        except BaseException:
+        except BaseException as error:  # noqa: BLE001 - it is raised again
             transfer.report(-transfer.sent)
-            raise
+            # The frames below hold pieces of the body, and a traceback may show them.
+            raise error.with_traceback(None)  # noqa: B904 - the same error
         finally:
             transfer.end()
             if transfer.has_connection:
@@ -137,23 +133,42 @@ class Transport:
                 in_background(partial(blocking, handle.close))
         return reply
 
+    def _known_route(self, signed: SignedRequest) -> Route | None:
+        """Return the route to the origin of *signed* if it was used before, and is allowed.
+
+        None means that ``_route`` has to look at the URL.
+        """
+        text = signed.url.reveal()
+        end = text.find("/", _AFTER_SCHEME)
+        route = self._allowed.get(text[:end])
+        if route is None or not is_plain_target(text, end) or len(text) > MAX_URL:
+            return None
+        return route if self.pool.known_route(route.origin) is route else None
+
     async def _route(self, signed: SignedRequest, path: str | None) -> Route:
         text = signed.url.reveal()
         problem = url_problem(text)
-        origin = origin_of(shown(signed))
-        if problem is None and origin not in self._allowed:
-            problem = http_problem(text, allow_http=self._allow_http, local=True)
-            if problem is None:
-                self._allowed.add(origin)
+        problem = problem or http_problem(text, allow_http=self._allow_http, local=True)
         if problem:
             raise ConfigurationError(f"the URL to send to {problem}", path=path)
-        route = self.pool.known_route(origin)
-        if route is not None:
-            return route
+        origin = origin_of(shown(signed))
         try:
-            return await blocking(self.pool.route_to, origin)
+            route = await blocking(self.pool.route_to, origin)
         except OSError as error:
             by = "proxy or " if isinstance(error, ProxyError) else ""
             reason = said(error.strerror or str(error) or type(error).__name__)
+        else:
+            if len(self._allowed) >= MAX_ORIGINS:
+                self._allowed.clear()
+            self._allowed[origin] = route
+            return route
         msg = f"the connection to {by}{origin.partition('://')[2]} failed: {reason}"
         raise NetworkError(msg, path=path, sent=False)
+
+
+async def _loaded(body: Body, exchange: Exchange) -> MemoryBody:
+    whole = await blocking(loaded, body)
+    if whole.size != body.size:
+        text = f"the body ends after {whole.size} of {body.size} bytes"
+        raise NetworkError(text, path=exchange.path, sent=False)
+    return whole

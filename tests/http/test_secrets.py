@@ -151,6 +151,8 @@ def test_head_is_hidden_while_it_is_sent(serve, send):
     server = serve(ok)
     send(server.origin + QUERY, Looking.of(b"abc"))
     assert server.targets == [QUERY]
-    assert {"read", "_main"} <= {name for name, _ in seen}
+    names = {name for name, _ in seen}
+    assert "_main" in names
+    assert not names.isdisjoint({"read", "_load"})
     ours = [text for name, text in seen if not name.startswith("test_")]
     assert not [text for text in ours if "TOPSECRET" in text]

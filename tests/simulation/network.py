@@ -13,7 +13,6 @@ import time
 import uuid
 import zlib
 from collections.abc import Awaitable, Callable, Generator
-from contextlib import suppress
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -42,7 +41,7 @@ from fsspec_osspresigned.http import transport
 from fsspec_osspresigned.http.body import BLOCK
 from fsspec_osspresigned.http.handle import Addresses, Route
 from fsspec_osspresigned.http.transfer import Transfer
-from fsspec_osspresigned.model import MAX_SINGLE_PUT, MIN_PART, Reply
+from fsspec_osspresigned.model import MAX_SINGLE_PUT, MIN_PART
 from fsspec_osspresigned.secret import SecretURL
 from fsspec_osspresigned.signing import Credentials
 
@@ -354,6 +353,7 @@ class SimulatedHandle:
         self, route: Route, descriptors: dict[Addresses, int] | None = None
     ) -> None:
         self.route, self.easy = route, _Easy()
+        self.head: list[bytes] = []
         self.is_watched = descriptors is None
         self._is_open = False
         self._is_new = False
@@ -366,9 +366,11 @@ class SimulatedHandle:
         lines: list[bytes],
         size: int | None,
         *,
+        source: Callable[[int], bytes] | None = None,
         is_fresh: bool = False,
     ) -> None:
-        self.request = request
+        self.request, self._read = request, source or request.read
+        self.head.clear()
         self._method, self._target, self._lines = method, target, lines
         self._is_fresh, self._size = is_fresh, size or 0
         self.easy.info.clear()
@@ -376,8 +378,10 @@ class SimulatedHandle:
     def end(self) -> None:
         del self.request
 
-    def close(self) -> None:
+    def shut(self) -> None:
         self._is_open = False
+
+    close = shut
 
     def connection(self, _: Addresses) -> tuple[int, bool]:
         return -1, self._is_new
@@ -466,7 +470,7 @@ class SimulatedHandle:
             stop_at = dice.choice((0, 1, 1000, 65536, 200_000))
         pause = 0.5 if fate == "slow" else 0.005
         while len(body) < min(self._size, stop_at):
-            piece = self.request.read(BLOCK)
+            piece = self._read(BLOCK)
             if isinstance(piece, int):
                 return aborted
             body += piece
@@ -552,8 +556,7 @@ class SimulatedHandle:
         for number, line in enumerate((*lines, "")):
             if number >= cut:
                 return pycurl.E_RECV_ERROR, "Connection reset by peer"
-            if self.request.take_line(f"{line}\r\n".encode()) is not None:
-                return refused_write
+            self.head.append(f"{line}\r\n".encode())
         step, pause = 16 * 1024, 0.2 if event.fate == "slow" else 0.002
         for at in range(0, len(answer.body), step):
             if cut < math.inf and at:
@@ -589,42 +592,38 @@ class SimulatedMulti:
 
     def __init__(self) -> None:
         self._idle = real_handle.IdleHandles(256)
+        self._busy: dict[Any, Generator[float, None, tuple[int, str]]] = {}
 
     def close(self) -> None:
         self._idle.drop()
 
-    async def send(self, transfer: Transfer, progress_seconds: float) -> Reply:
+    def begin(self, transfer: Transfer, progress_seconds: float) -> None:
         handle: Any = self._idle.take(transfer.route) or SimulatedHandle(
             transfer.route, {}
         )
-        try:
-            transfer.begin(handle, progress_seconds)
-            conversation = handle.converse()
-            try:
-                code, text = await _drive(conversation)
-            except asyncio.CancelledError:
-                if transfer.may_act:
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(transfer.exchange.grace):
-                            await _drive(conversation)
-                raise
-            finally:  # also after one more cancellation
-                conversation.close()
-            return transfer.reply(code, text)
-        finally:
-            transfer.end()
-            self._idle.keep(handle)
+        loop = asyncio.get_running_loop()
+        transfer.ended = loop.create_future()
+        transfer.begin(handle, progress_seconds)
+        self._busy[handle] = handle.converse()
+        self._go_on(transfer, handle)
 
-
-async def _drive(
-    conversation: Generator[float, None, tuple[int, str]],
-) -> tuple[int, str]:
-    while True:
+    def _go_on(self, transfer: Transfer, handle: Any) -> None:
+        conversation = self._busy.get(handle)
+        if conversation is None or handle is not transfer.handle:
+            return  # it was given up
         try:
             delay = next(conversation)
         except StopIteration as end:
-            return end.value  # type: ignore[no-any-return]
-        await asyncio.sleep(delay)
+            transfer.finish(*end.value)
+        else:
+            loop = asyncio.get_running_loop()
+            loop.call_later(delay, self._go_on, transfer, handle)
+
+    def end(self, transfer: Transfer) -> None:
+        handle: Any = transfer.handle
+        self._busy.pop(handle).close()
+        transfer.end()
+        self._idle.keep(handle)
 
 
 def install(net: Network) -> None:
