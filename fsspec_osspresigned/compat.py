@@ -18,6 +18,7 @@ from typing import Any, Self
 NOFOLLOW = getattr(os, "O_NOFOLLOW", 0)
 _NONBLOCK = getattr(os, "O_NONBLOCK", 0)  # do not wait for the other end of a pipe
 BINARY = getattr(os, "O_BINARY", 0)  # Windows would write CR LF for each line feed
+READ_ONLY = os.O_RDONLY | _NONBLOCK | BINARY
 
 # A file server may hold a lease of a file, which it gives up when the file is opened.
 _LEASE_TRIES, _LEASE_WAIT = 100, 0.05

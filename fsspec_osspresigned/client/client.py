@@ -36,6 +36,7 @@ from ..model import (
     SignedRequest,
     split_path,
 )
+from ..options.of_objects import ObjectOptions
 from ..options.options import Options
 from ..parsing import clock_offset
 from ..secret import redact
@@ -91,6 +92,8 @@ class Client:
         )
         self.written = WrittenObjects()
         self.s3_buckets: set[str] = set()
+        # Of calls without options of their own: they share what is made of these.
+        self.object_options = ObjectOptions(options)
         self.clock_offset: float | None = None
         self._timing = timing
         self._note = note

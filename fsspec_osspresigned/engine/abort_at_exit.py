@@ -42,7 +42,8 @@ _POLL_INTERVAL = 0.05  # seconds
 _TIMEOUT = 12.0  # seconds from SIGTERM to the end of the process, at most
 _LOG_TIMEOUT = 1.0  # seconds for what the engine has logged at the end
 _begun: weakref.WeakSet[Abortable] = weakref.WeakSet()
-_terminating = threading.Event()
+_is_terminating = False
+_is_watching = False  # SIGTERM has a handler, ours or one of the program
 
 
 def add(upload: Abortable) -> None:
@@ -70,7 +71,7 @@ def unfinished(uploads: Iterable[Abortable] = _begun) -> list[Abortable]:
 
 def is_terminating() -> bool:
     """Return whether SIGTERM was received, so no work should begin."""
-    return _terminating.is_set()
+    return _is_terminating
 
 
 def watch() -> None:
@@ -82,7 +83,8 @@ def watch() -> None:
     Raises:
         RuntimeError: this is the main thread of a subinterpreter.
     """
-    if threading.current_thread() is not threading.main_thread():
+    global _is_watching  # noqa: PLW0603 - one handler for each process
+    if _is_watching or threading.current_thread() is not threading.main_thread():
         return
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         try:
@@ -92,6 +94,7 @@ def watch() -> None:
                 "a subinterpreter cannot use this package: call it in another process"
             )
             raise RuntimeError(text) from None
+    _is_watching = True
 
 
 @atexit.register
@@ -146,8 +149,9 @@ def terminate(
         end_all()
         then()
 
+    global _is_terminating  # noqa: PLW0603 - of the process
     signal.signal(number, signal.SIG_DFL)  # a second one ends the process at once
-    _terminating.set()
+    _is_terminating = True
     try:
         ending = threading.Thread(target=end, daemon=True)
         ending.start()
@@ -157,4 +161,4 @@ def terminate(
         ending.join(_TIMEOUT)
     finally:
         os.kill(os.getpid(), number)
-        _terminating.clear()  # something has kept the process alive
+        _is_terminating = False  # something has kept the process alive

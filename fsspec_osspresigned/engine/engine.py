@@ -37,13 +37,11 @@ GRACE = 5.0  # seconds that the work of a cancelled call gets to end
 _CANCEL_INTERVAL = 1.0  # seconds after a cancellation in which no other one counts
 _POLL_INTERVAL = 0.5  # seconds after which a waiting thread lets a signal handler run
 
-# The call of a verb to which a coroutine belongs; requests in flight are shared by calls.
-call_of_task: ContextVar[object] = ContextVar("osspresigned_call", default=None)
 # Whether ``awaited`` waits in the calling thread, because a plain method called it.
 waits_in_thread: ContextVar[bool] = ContextVar("osspresigned_waits", default=False)
-_waiting_call: ContextVar[_Call | None] = ContextVar(
-    "osspresigned_waiting", default=None
-)
+# The call of a verb to which a coroutine belongs: its thread waits, and calls share the
+# requests in flight.
+call_of_task: ContextVar[_Call | None] = ContextVar("osspresigned_call", default=None)
 _is_user_code: ContextVar[bool] = ContextVar("osspresigned_user_code", default=False)
 
 
@@ -77,8 +75,10 @@ class Engine:
     The thread of the loop begins with the first call, and ends with the process.
     """
 
+    loop: EngineLoop  # once ``start`` has returned
+
     def __init__(self) -> None:
-        self.loop: EngineLoop | None = None
+        self._has_loop = False
         self._lock = threading.RLock()  # a finalizer may start the engine meanwhile
         self._ident = 0
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -93,7 +93,7 @@ class Engine:
             OSError: the system has no thread or no descriptor for it.
             RuntimeError: gevent or eventlet has replaced the threads of this process.
         """
-        if self.loop is not None:
+        if self._has_loop:
             return
         _refuse_green_threads()
         loop = EngineLoop()  # asyncio logs here, and a handler may use the engine
@@ -102,7 +102,7 @@ class Engine:
 
     def _has_begun(self, loop: EngineLoop) -> bool:
         with self._lock:
-            if self.loop is not None:
+            if self._has_loop:
                 return False
             thread = threading.Thread(
                 target=self._main, args=(loop,), name="osspresigned-engine", daemon=True
@@ -113,7 +113,7 @@ class Engine:
                 loop.close()
                 text = f"no thread can be started: {error}"
                 raise OSError(errno.EAGAIN, text) from None
-            self.loop = loop
+            self.loop, self._has_loop = loop, True
         return True
 
     def post(self, function: Callable[[], object]) -> None:
@@ -121,7 +121,7 @@ class Engine:
 
         A finalizer and a signal handler may call this method.
         """
-        cast(EngineLoop, self.loop).call_soon_threadsafe(function)
+        self.loop.call_soon_threadsafe(function)
 
     @property
     def tasks(self) -> set[asyncio.Task[Any]]:  # for tests
@@ -144,9 +144,9 @@ class Engine:
 
     def _main(self, loop: EngineLoop) -> None:
         with self._lock:  # the thread that started this one may have been interrupted
-            if self.loop not in (None, loop):
+            if self._has_loop and self.loop is not loop:
                 return
-            self.loop = loop
+            self.loop, self._has_loop = loop, True
         self._ident = threading.get_ident()
         enter_own_thread()
         loop.engine = self
@@ -166,7 +166,7 @@ class Engine:
         context: contextvars.Context | None = None,
     ) -> asyncio.Task[T]:
         # The engine keeps the task until it ends; asyncio does not.
-        task = cast(EngineLoop, self.loop).create_task(coroutine, context=context)
+        task = self.loop.create_task(coroutine, context=context)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
@@ -269,14 +269,10 @@ class _Call:
         abort_at_exit.watch()  # only the main thread can, and it may have to each time
         self.put = put
         self._function: Any = function  # None once it has begun
-        self._context = contextvars.copy_context()
-        self._context.run(self._enter)
+        self._context = context = contextvars.copy_context()
+        context.run(call_of_task.set, self)
+        context.run(waits_in_thread.set, False)
         self._task: asyncio.Task[Any] | None = None
-
-    def _enter(self) -> None:
-        call_of_task.set(object())
-        _waiting_call.set(self)
-        waits_in_thread.set(False)
 
     def begin(self) -> None:  # on the loop
         function, self._function = self._function, None
@@ -324,9 +320,9 @@ def in_waiting_thread(function: Callable[[], object]) -> None:
     if not is_own_thread():
         function()
     elif is_engine_thread():
-        _hand_over(_waiting_call.get(), function)
+        _hand_over(call_of_task.get(), function)
     else:  # before the end of the job of this thread
-        current().post(partial(_hand_over, _waiting_call.get(), function))
+        current().post(partial(_hand_over, call_of_task.get(), function))
 
 
 def _hand_over(call: _Call | None, function: Callable[[], object]) -> None:
@@ -350,16 +346,17 @@ def run(
             eventlet has replaced the threads.
         OSError: the system has no thread or no descriptor for the loop.
     """
-    if is_engine_thread():
+    if is_own_thread() and is_engine_thread():
         raise RuntimeError(
             "a finalizer or a callback waits for the engine in the engine's own thread"
         )
     if sys.is_finalizing():  # its other threads never run again
         raise RuntimeError("the interpreter ends, so nothing can be sent")
-    current().start()
+    _engine.start()
     items: queue.SimpleQueue[Any] = queue.SimpleQueue()
     call = _Call(partial(function, *args, **kwargs), items.put)
-    return cast(T, _result(*_wait_for(call, call.begin, items)))
+    result: T = _result(*_wait_for(call, call.begin, items))
+    return result
 
 
 def _result(outcome: _Outcome, interrupt: BaseException | None) -> Any:
@@ -388,7 +385,7 @@ def _wait_for(
     Returns the outcome and the first interrupt, an exception of a signal handler; None if
     there was none. Each interrupt cancels *call*.
     """
-    engine, interrupt, end = current(), None, math.inf
+    engine, interrupt, end = _engine, None, math.inf
     # A signal handler may raise between any two steps. The inner ``try`` catches what is
     # raised while this thread posts or waits, the outer one what is raised in the inner
     # handlers. These call nothing, because a handler of signals may run after each call.
@@ -464,7 +461,8 @@ async def awaited(
     except BaseException:  # of a signal handler: the loop does not run on
         _wait_for(call, call.cancel, items)
         raise
-    return cast(T, _result(outcome, interrupt))
+    result: T = _result(outcome, interrupt)
+    return result
 
 
 async def _until_ended(
@@ -580,7 +578,8 @@ async def _by_thread(
         raise
     error = job.error
     if error is None:
-        return cast(T, job.result)
+        result: T = job.result
+        return result
     job.error = None
     try:
         raise error if isinstance(error, Exception) else CarriedError(error)
@@ -664,12 +663,14 @@ def verb(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
 
     @functools.wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> T:
-        context = contextvars.copy_context()
-        context.run(waits_in_thread.set, True)
+        token = waits_in_thread.set(True)
         try:
-            context.run(method(*args, **kwargs).send, None)
+            method(*args, **kwargs).send(None)
         except StopIteration as end:
-            return cast(T, end.value)
+            result: T = end.value
+            return result
+        finally:
+            waits_in_thread.reset(token)
         raise RuntimeError("the verb awaits what no thread can wait for")
 
     plain = short_traceback(call)

@@ -64,7 +64,7 @@ class Scope(Generic[T, R]):
         self._results: list[Any] = []
         self._refusal: tuple[Any, ...] = ()  # the last failure
         self._refusals = 0  # equal ones in a row
-        self._failed = self._is_terminated = False
+        self._stops = self._is_given_up = self._is_terminated = False
         self._notes: list[str] = []  # of cancelled jobs: what they may have left
         self.failures: dict[str, Exception] = {}
 
@@ -82,7 +82,7 @@ class Scope(Generic[T, R]):
             UploadDiscardedError: SIGTERM left jobs undone.
         """
         await self.run_all(jobs)
-        failures, given_up = self.failures, self._is_refused()
+        failures, given_up = self.failures, self._is_given_up
         if failures and (self._on_error == "raise" or given_up):
             if len(failures) == 1:
                 raise next(iter(failures.values()))
@@ -103,71 +103,61 @@ class Scope(Generic[T, R]):
         Never raises the exception of a job. Raises UploadDiscardedError if SIGTERM left
         jobs undone.
         """
-        chunks = jobs if isinstance(jobs, AsyncIterator) else _chunks_of(jobs)
-        pending: deque[T] = deque()
-        reading = asyncio.Lock()
-        children = _Children()
-
-        async def take() -> tuple[int, T] | None:
-            while not pending:
-                async with reading:
-                    if not pending:
-                        chunk = await anext(chunks, None)
-                        if chunk is None:
-                            return None
-                        pending.extend(chunk)
-            if self._is_over():
-                return None
-            self._results.append(_NO_RESULT)
-            return len(self._results) - 1, pending.popleft()
-
-        async def child() -> None:
-            taken = await take()
-            if taken is not None and children.count < self._width:
-                children.begin(child())
-            while taken is not None:
-                await self._do(*taken)
-                taken = await take()
-
-        children.begin(child())
-        await self._until_ended(children)
-        if self._is_terminated:
-            raise UploadDiscardedError(abort_at_exit.TERMINATED)
-        return self.failures
-
-    async def _until_ended(self, children: _Children) -> None:
+        self._chunks = jobs if isinstance(jobs, AsyncIterator) else _chunks_of(jobs)
+        self._pending: deque[T] = deque()
+        self._reading = asyncio.Lock()
+        self._children = _Children()
+        self._children.begin(self._child())
         try:
-            await children.wait()
+            await self._children.wait()
         except asyncio.CancelledError as error:
             for note in self._notes[:_NOTES]:
                 error.add_note(note)
             if (others := len(self._notes) - _NOTES) > 0:
                 error.add_note(f"and so for {others} others")
             raise
+        if self._is_terminated:
+            raise UploadDiscardedError(abort_at_exit.TERMINATED)
+        return self.failures
 
-    async def _do(self, index: int, job: T) -> None:
-        try:
-            result = await self._work(job)
-        except Exception as error:  # noqa: BLE001 - raised at the end
-            self._add_failure(index, self._name(job), error)
-        except asyncio.CancelledError as error:
-            self._notes += getattr(error, "__notes__", ())
-            raise
-        else:
-            self._results[index] = result
-            self._refusals = 0
+    async def _child(self) -> None:
+        """Do jobs until there is no other; the first job of each child begins another child."""
+        pending, is_first = self._pending, True
+        while (pending or await self._read()) and not self._is_over():
+            job, index = pending.popleft(), len(self._results)
+            self._results.append(_NO_RESULT)
+            if is_first and self._children.count < self._width:
+                self._children.begin(self._child())
+            is_first = False
+            try:
+                self._results[index] = await self._work(job)
+            except Exception as error:  # noqa: BLE001 - raised at the end
+                self._add_failure(index, self._name(job), error)
+            except asyncio.CancelledError as error:
+                self._notes += getattr(error, "__notes__", ())
+                raise
+            else:
+                self._refusals = 0
+
+    async def _read(self) -> bool:
+        """Read the next jobs, and return whether there are any."""
+        while not self._pending:
+            async with self._reading:
+                if not self._pending:
+                    chunk = await anext(self._chunks, None)
+                    if chunk is None:
+                        return False
+                    self._pending.extend(chunk)
+        return True
 
     def _is_over(self) -> bool:
         self._is_terminated |= abort_at_exit.is_terminating()
-        stops = self._on_error == "raise" and self._failed
-        return stops or self._is_terminated or self._is_refused()
-
-    def _is_refused(self) -> bool:
-        return self._refusals >= _REFUSALS
+        return self._stops or self._is_terminated
 
     def _add_failure(self, index: int, name: str, error: Exception) -> None:
         self.failures[name] = without_frames(error)
-        self._failed |= not isinstance(error, ReceiptFailedError)
+        if self._on_error == "raise" and not isinstance(error, ReceiptFailedError):
+            self._stops = True
         if self._on_error == "return":
             self._results[index] = error
         status = getattr(error, "status", None)
@@ -175,6 +165,8 @@ class Scope(Generic[T, R]):
         if refusal != self._refusal:
             self._refusal, self._refusals = refusal, 0
         self._refusals += status in _REFUSED
+        if self._refusals >= _REFUSALS:
+            self._is_given_up = self._stops = True
 
 
 class _Children:

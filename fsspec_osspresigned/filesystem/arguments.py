@@ -59,7 +59,9 @@ def object_path(client: Client, path: Any, *, keep_slash: bool = False) -> str:
     A trailing slash is removed, unless *keep_slash* is set: names of objects that
     represent directories end in a slash.
     """
-    name = without_protocol(path)
+    # Most paths hold neither a scheme nor a signature.
+    is_plain = type(path) is str and ":" not in path and "=" not in path
+    name = path.lstrip("/") if is_plain else without_protocol(path)
     stripped = name.rstrip("/")
     if not stripped and client.options.presigned_url is not None:
         return str(getattr(client.signer, "path", ""))

@@ -205,7 +205,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         return without_protocol(without_own(cls.protocol, path)).rstrip("/")
 
     def _path(self, path: Any, *, keep_slash: bool = False) -> str:
-        path = without_own(self.protocol, path)
+        if self.protocol != PROTOCOL:
+            path = without_own(self.protocol, path)
         return object_path(self.client, path, keep_slash=keep_slash)
 
     def _own(self, path: Any) -> Any:
@@ -247,8 +248,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     # the caller, what it awaits on the engine's loop.
 
     def _call(self, given: Mapping[str, Any], mode: str = "overwrite") -> PutCall:
-        current = transaction.current(self.client)
-        return PutCall.from_options(self.client, given, mode, current)
+        client = self.client
+        return PutCall.from_options(client, given, mode, transaction.current(client))
 
     @verb
     async def pipe_file(
@@ -262,8 +263,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         a directory.
         """
         call, path = self._call(kwargs, mode), self._path(path, keep_slash=True)
-        with call.cancellable([path]):
-            return await awaited(call.pipe_file, path, value)
+        return await call.on_engine([path], call.pipe_file, path, value)
 
     _pipe_file = coroutine(pipe_file)
 
@@ -283,8 +283,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         values = {path: value} if isinstance(path, str) else path
         pairs = [(self._path(p, keep_slash=True), v) for p, v in values.items()]
         call = self._call(kwargs, mode)
-        with call.cancellable(path for path, _ in pairs):
-            return await awaited(call.pipe, pairs, bulk)
+        paths = (path for path, _ in pairs)
+        return await call.on_engine(paths, call.pipe, pairs, bulk)
 
     _pipe = coroutine(pipe)
 
@@ -313,8 +313,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         progress = progress_callback(callback, kwargs)
         call, path = self._call(kwargs, mode), self._path(rpath)
         local = os.fspath(stringify_path(lpath))
-        with call.cancellable([path]):
-            return await awaited(call.put_file, local, path, progress)
+        return await call.on_engine([path], call.put_file, local, path, progress)
 
     _put_file = coroutine(put_file)
 
@@ -364,8 +363,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
             return await call.put(tree, progress, bulk)
 
         targets = [rpath] if isinstance(rpath, str | os.PathLike) else rpath
-        with call.cancellable(map(self._path, targets)):
-            return await awaited(put)
+        return await call.on_engine(map(self._path, targets), put)
 
     _put = coroutine(put)
 

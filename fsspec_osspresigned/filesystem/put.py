@@ -17,7 +17,7 @@ from collections.abc import (
     Sequence,
 )
 from functools import cache, lru_cache
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from attrs import evolve, frozen
 from fsspec.callbacks import DEFAULT_CALLBACK
@@ -26,8 +26,8 @@ from fsspec.core import get_compression
 
 from .. import call_stack
 from ..client.client import Client
-from ..compat import Stream
-from ..engine.engine import blocking, run, waiting
+from ..compat import READ_ONLY, Stream
+from ..engine.engine import awaited, blocking, run, waiting
 from ..engine.warn import warn_user
 from ..errors import (
     ConfigurationError,
@@ -36,7 +36,7 @@ from ..errors import (
     PublishWarning,
     SourceChangedError,
 )
-from ..http.body import SMALL, FileBody, MemoryBody, Source, has_its_size, loaded
+from ..http.body import SMALL, FileBody, MemoryBody, Source, has_its_size
 from ..model import Operation, Receipt
 from ..objects import calls
 from ..options.of_objects import ObjectOptions, Target
@@ -49,10 +49,11 @@ from .callbacks import BlockCopy, SharedCallback
 from .receipts import ReceiptList
 
 if TYPE_CHECKING:
-    from ..signers.batching import Prefetcher
     from ..upload.writer import PresignedWriter
     from .destinations import LocalEntry, LocalTree
 
+P = ParamSpec("P")
+R = TypeVar("R")
 T = TypeVar("T")
 
 _READ_AHEAD = 64 * KIB  # bytes of a file that is read before its turn comes
@@ -90,8 +91,11 @@ class PutCall:
         transaction: Transaction | None = None,
     ) -> PutCall:
         """Combine the options *given* in the call with those of the filesystem."""
-        options = ObjectOptions.from_call(client.options, given)
-        check_choice("mode", mode, ("overwrite", "create"))
+        options = client.object_options
+        if given:
+            options = ObjectOptions.from_call(client.options, given)
+        if mode != "overwrite":
+            check_choice("mode", mode, ("overwrite", "create"))
         create = mode == "create"
         if client.signer.names_objects:  # so nothing is replaced
             options = ObjectOptions(evolve(options.options, overwrite=True))
@@ -117,43 +121,46 @@ class PutCall:
         """
         target = self.target(path)
         if target.exclusive:
-            if self.transaction is not None and self.transaction.holds(path):
-                msg = "the transaction has an object for this path already"
-                raise ObjectExistsError(msg, path=path)
-            with contextlib.suppress(FileNotFoundError, PermissionError):
-                await calls.head(self.client, path)
-                raise ObjectExistsError("the object is already there", path=path)
+            await self._refuse_existing(path)
         return target
 
-    @contextlib.contextmanager
-    def cancellable(self, paths: Iterable[str]) -> Iterator[None]:
-        """Let the transaction fail if the block is cancelled while it writes *paths*.
+    async def _refuse_existing(self, path: str) -> None:
+        if self.transaction is not None and self.transaction.holds(path):
+            msg = "the transaction has an object for this path already"
+            raise ObjectExistsError(msg, path=path)
+        with contextlib.suppress(FileNotFoundError, PermissionError):
+            await calls.head(self.client, path)
+            raise ObjectExistsError("the object is already there", path=path)
 
-        Does nothing without a transaction.
+    async def on_engine(
+        self,
+        paths: Iterable[str],
+        function: Callable[P, Coroutine[Any, Any, R]],
+        *args: P.args,
+        **kwargs: P.kwargs,
+    ) -> R:
+        """Await *function*, which writes *paths*, as ``awaited`` does.
+
+        If it is cancelled, the transaction fails.
         """
         try:
-            yield
+            return await awaited(function, *args, **kwargs)
         except asyncio.CancelledError:
             if self.transaction is not None:
                 for path in paths:
                     self.transaction.fail(path)
             raise
 
-    async def pipe_file(
-        self, path: str, value: Any, prefetcher: Prefetcher | None = None
-    ) -> Receipt | None:
-        """Store one buffer of bytes; return None in a transaction.
-
-        *prefetcher* signs the first request together with those of other values; None
-        signs it alone.
-        """
-        body = MemoryBody.of(value)
-        target = await self.checked_target(path)
-        return await self._store(target, body, TransferContext(prefetcher=prefetcher))
+    async def pipe_file(self, path: str, value: Any) -> Receipt | None:
+        """Store one buffer of bytes; return None in a transaction."""
+        return await self._store(path, MemoryBody.of(value), ALONE)
 
     async def _store(
-        self, target: Target, body: Source, context: TransferContext
+        self, path: str, body: Source, context: TransferContext
     ) -> Receipt | None:
+        target = self.target(path)
+        if target.exclusive:
+            await self._refuse_existing(path)
         if self.transaction is None:
             return await upload_source(self.client, target, body, context)
         await self.transaction.add_source(target, body, context)
@@ -167,14 +174,14 @@ class PutCall:
         In a transaction, or for a directory, which is only recorded, return None.
         """
         file = await blocking(local_file, local)
-        return await self._put_file(file, path, callback, may_be_pipe=True)
+        return await self._put_file(file, path, callback, ALONE, may_be_pipe=True)
 
     async def _put_file(
         self,
         file: LocalFile,
         path: str,
         callback: SharedCallback,
-        prefetcher: Prefetcher | None = None,
+        context: TransferContext,
         *,
         may_be_pipe: bool,
     ) -> Receipt | None:
@@ -196,17 +203,17 @@ class PutCall:
         if not (file.is_regular or may_be_pipe):
             msg = "the file has become a pipe, socket or device, which was not read"
             raise SourceChangedError(msg, path=file.local)
-        target = await self.checked_target(path)
         if file.body is None:
+            target = await self.checked_target(path)
             copying = BlockCopy(path, callback)
             return await waiting(
                 self._put_stream, file, target, copying, stop=copying.stop
             )
-        context = TransferContext(prefetcher=prefetcher, on_event=callback.on_event)
+        context = evolve(context, on_event=callback.on_event)
         if callback.is_heard:
             await waiting(callback.set_size, file.body.size)
             context = evolve(context, progress=callback.add)
-        return await self._store(target, file.body, context)
+        return await self._store(path, file.body, context)
 
     def _put_stream(
         self, file: LocalFile, target: Target, copying: BlockCopy
@@ -236,18 +243,25 @@ class PutCall:
         skipped: list[LocalEntry] = []
         is_sent = False
 
-        async def store(
-            job: tuple[LocalEntry, LocalFile], prefetcher: Prefetcher | None
+        async def put_entry(
+            entry: LocalEntry, file: LocalFile, context: TransferContext
         ) -> Receipt | None:
-            nonlocal is_sent
-            is_sent = True
-            entry, file = job
             if entry.problem is not None:
                 raise entry.problem
             async with callback.of_file(entry.local, entry.path) as child:
                 return await self._put_file(
-                    file, entry.path, child, prefetcher, may_be_pipe=entry.is_pipe
+                    file, entry.path, child, context, may_be_pipe=entry.is_pipe
                 )
+
+        def store(
+            job: tuple[LocalEntry, LocalFile], context: TransferContext
+        ) -> Coroutine[Any, Any, Receipt | None]:
+            nonlocal is_sent
+            is_sent = True
+            entry, file = job
+            if type(file.body) is MemoryBody and not callback.is_heard:  # most are
+                return self._store(entry.path, file.body, context)
+            return put_entry(entry, file, context)
 
         receipts = await self._store_all(
             self._files(tree, skipped),
@@ -275,7 +289,8 @@ class PutCall:
         """
         for entry in tree:
             if entry.is_sent:
-                yield entry, local_file(entry.local, reads=True)
+                read = local_file if entry.is_pipe else _read_file
+                yield entry, read(entry.local)
                 continue
             if entry.is_skipped:
                 skipped.append(entry)
@@ -288,26 +303,26 @@ class PutCall:
         """Store values in memory, several at a time; raises like ``put``."""
         return await self._store_all(
             pairs,
-            lambda pair, prefetcher: self.pipe_file(*pair, prefetcher),
+            lambda pair, context: self._store(pair[0], MemoryBody.of(pair[1]), context),
             lambda pair: pair[0],
-            lambda pair: MemoryBody.of(pair[1]).size,
+            lambda pair: memoryview(pair[1]).nbytes,
             bulk,
         )
 
     async def _store_all(
         self,
         jobs: Iterable[T],
-        store: Callable[[T, Prefetcher | None], Coroutine[Any, Any, Receipt | None]],
+        store: Callable[[T, TransferContext], Coroutine[Any, Any, Receipt | None]],
         path_of: Callable[[T], str],
         size_of: Callable[[T], int],
         bulk: BulkOptions,
     ) -> ReceiptList:
         """Call *store* for each of *jobs*, several at a time; return the receipts in order.
 
-        At most ``max_concurrency`` jobs larger than ``SMALL`` run at a time. *store* gets
-        a prefetcher, which signs the first requests of several jobs together; None in a
-        transaction, or if the signer is in this process. None returned by *store*, as in
-        a transaction, is left out of the list.
+        At most ``max_concurrency`` jobs larger than ``SMALL`` run at a time. *store* gets a
+        context with a prefetcher, which signs the first requests of several jobs together;
+        without one in a transaction, or if the signer is in this process. None returned
+        by *store*, as in a transaction, is left out of the list.
         """
         client = self.client
 
@@ -315,16 +330,19 @@ class PutCall:
             return await first_request(client, self.target(path_of(job)), size_of(job))
 
         source: Iterable[T] | AsyncIterator[Sequence[T]] = jobs
-        prefetcher = None
+        context = ALONE
         if self.transaction is None:
             source, prefetcher = client.announced(jobs, opening)
+            if prefetcher is not None:
+                context = TransferContext(prefetcher=prefetcher)
         large = asyncio.Semaphore(client.options.connections)
 
-        async def work(job: T) -> Receipt | None:
-            if size_of(job) <= SMALL:
-                return await store(job, prefetcher)
+        async def store_in_turn(job: T) -> Receipt | None:
             async with large:
-                return await store(job, prefetcher)
+                return await store(job, context)
+
+        def work(job: T) -> Coroutine[Any, Any, Receipt | None]:
+            return store(job, context) if size_of(job) <= SMALL else store_in_turn(job)
 
         receipts = await bulk.run(client, source, work, path_of)
         return ReceiptList(receipt for receipt in receipts if receipt is not None)
@@ -452,11 +470,10 @@ class LocalFile:
     problem: Exception | None = None  # why the path cannot be read
 
 
-def local_file(local: str, *, reads: bool = False) -> LocalFile:
+def local_file(local: str) -> LocalFile:
     """Return what is at the path *local*; an error becomes its ``problem``.
 
-    *reads* also reads a file of up to 64 KiB into memory. It waits for the disk, so only
-    worker threads may call it.
+    It waits for the disk, so only worker threads may call it.
     """
     try:
         status = os.stat(local)
@@ -465,12 +482,27 @@ def local_file(local: str, *, reads: bool = False) -> LocalFile:
         is_regular = stat.S_ISREG(status.st_mode)
         if not (is_regular and has_its_size(local, status)):
             return LocalFile(local, is_regular=is_regular)
-        body = FileBody.of(local, status)
-        return LocalFile(
-            local, body=loaded(body) if reads and body.size <= _READ_AHEAD else body
-        )
+        return LocalFile(local, body=FileBody.of(local, status))
     except OSError as error:
         return LocalFile(local, problem=error)
+
+
+def _read_file(local: str) -> LocalFile:
+    """Do the same; the body of a regular file of up to 64 KiB is read into memory."""
+    with contextlib.suppress(OSError):  # ``local_file`` tells which
+        descriptor = os.open(local, READ_ONLY)
+        try:
+            before = os.fstat(descriptor)
+            if stat.S_ISREG(before.st_mode) and before.st_size <= _READ_AHEAD:
+                data = os.read(descriptor, before.st_size + 1)
+                after = os.fstat(descriptor)
+                times = {before.st_mtime_ns, after.st_mtime_ns}
+                # A file of another size, as in /proc, is a stream.
+                if {len(data), after.st_size} == {before.st_size} and len(times) == 1:
+                    return LocalFile(local, body=MemoryBody(memoryview(data)))
+        finally:
+            os.close(descriptor)
+    return local_file(local)
 
 
 def _totals(tree: Iterable[LocalEntry]) -> tuple[int, int]:

@@ -14,6 +14,7 @@ import time
 import weakref
 from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
+from contextvars import Context
 from typing import Any, Protocol, TypeAlias
 from urllib.parse import unquote, urlsplit
 
@@ -201,6 +202,7 @@ class Callbacks(Protocol):
     """Protocol of what libcurl calls during a request; ``Transfer`` is one."""
 
     next_watch: float  # by time.monotonic; before it, watch need not be called
+    context: Context  # of the task that sends, for what is logged
 
     def may_send(self, addresses: Addresses) -> int: ...
     def read(self, size: int) -> bytes | memoryview | int: ...
@@ -326,7 +328,8 @@ class Handle:
     def _opened(self, descriptor: int, _: int) -> int:
         self._opened_now.append(descriptor)
         self._tell_opened(descriptor)
-        _log.debug("opening a connection to %s", self.route.origin)
+        line = "opening a connection to %s"
+        self.request.context.run(_log.debug, line, self.route.origin)
         with suppress(OSError), socket.socket(fileno=descriptor) as opened:
             try:
                 if sys.platform == "linux":

@@ -15,6 +15,7 @@ import os
 import re
 import time
 from collections.abc import Callable, Generator, Mapping
+from contextvars import copy_context
 from typing import Protocol, cast, runtime_checkable
 
 import pycurl
@@ -202,6 +203,7 @@ class Transfer:
     ) -> None:
         self.signed, self.body, self.exchange = signed, body, exchange
         self.route = route
+        self.context = copy_context()
         self._on_loop = on_loop
         self._total = body.size
         if signed.form is not None:
@@ -627,7 +629,8 @@ class Transfer:
             raise NetworkError(msg, path=exchange.path)
         if _log.shows(logging.DEBUG):
             line = '"%s %s HTTP/1.1" %d'
-            _log.debug(line, self.signed.method, shown(self.signed), self._status)
+            target = shown(self.signed)
+            self.context.run(_log.debug, line, self.signed.method, target, self._status)
         return Reply(
             status=self._status,
             headers=self._headers,

@@ -186,7 +186,8 @@ class Copying:
             for name, value in source.headers.items()
             if name in _CARRIED or name.startswith("x-oss-meta-")
         }
-        return evolve(self.target, headers={**carried, **self.target.headers})
+        kind = evolve(self.target.kind, headers={**carried, **self.target.headers})
+        return Target(self.target.path, kind)
 
     async def _parts(
         self, source: SourceHead, upload_id: str

@@ -16,7 +16,6 @@ from ..model import (
     Action,
     Operation,
     frozen_mapping,
-    split_path,
 )
 from .options import Options, suggestion
 
@@ -40,8 +39,8 @@ class ObjectOptions:
     """Validated options of one object."""
 
     options: Options
-    # Whether it must not overwrite -> the headers, which are the same for all objects.
-    _headers: dict[bool, dict[str, str]] = field(factory=dict, init=False)
+    # What ``target`` is asked for -> the kind, which many objects share.
+    _kinds: dict[Any, TargetKind] = field(factory=dict, init=False)
 
     @classmethod
     def from_call(
@@ -94,20 +93,23 @@ class ObjectOptions:
         sends none. *exclusive* forbids overwriting. *hidden* asks the signer to forbid it,
         unless the option ``overwrite`` is given.
         """
-        if exclusive not in self._headers:
-            self._headers[exclusive] = self._made_headers(path, exclusive=exclusive)
-        headers = self._headers[exclusive]
-        has_type = headers and any(name.lower() == "content-type" for name in headers)
-        optional = {} if guessed is None or has_type else {"Content-Type": guessed}
-        if hidden and self.options.overwrite is None:
-            names = {name.lower() for name in headers}
-            optional |= {} if FORBID_OVERWRITE in names else {FORBID_OVERWRITE: "true"}
-        return Target(
-            path=path,
-            headers=headers,
-            optional_headers=optional,
-            checksum=self.options.checksum,
-        )
+        wanted = guessed, exclusive, hidden
+        kind = self._kinds.get(wanted)
+        if kind is None:
+            kind = self._kinds[wanted] = self._made_kind(path, *wanted)
+        return Target(path, kind)
+
+    def _made_kind(
+        self, path: str, guessed: str | None, exclusive: bool, hidden: bool
+    ) -> TargetKind:
+        headers = self._made_headers(path, exclusive=exclusive)
+        names = {name.lower() for name in headers}
+        optional = {}
+        if guessed is not None and "content-type" not in names:
+            optional["Content-Type"] = guessed
+        if hidden and self.options.overwrite is None and FORBID_OVERWRITE not in names:
+            optional[FORBID_OVERWRITE] = "true"
+        return TargetKind(headers, optional, self.options.checksum)
 
     def _made_headers(self, path: str, *, exclusive: bool) -> dict[str, str]:
         options = self.options
@@ -131,39 +133,102 @@ class ObjectOptions:
         return {**headers, **named, **lock}
 
 
-@frozen(eq=False, kw_only=True)
-class Target:
-    """Object to store, with the headers to send.
+@frozen(eq=False)
+class TargetKind:
+    """What the objects of a call with the same headers share.
 
     Required headers must be signed; optional ones may be dropped by the signer.
+
+    Attributes:
+        exclusive: an existing object must not be replaced.
+        keeps_hidden: the signer is asked to forbid replacing an object that is hidden. An
+            object is hidden if no permission allows looking for it.
     """
 
-    path: str
     headers: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
     optional_headers: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
     checksum: str = "auto"
+    exclusive: bool = field(init=False)
+    keeps_hidden: bool = field(init=False)
+    content_type: str | None = field(init=False)
+    # Action -> the required and the optional headers of its call.
+    _picked: dict[Action, tuple[Mapping[str, str], Mapping[str, str]]] = field(
+        factory=dict, init=False
+    )
 
-    @property
-    def exclusive(self) -> bool:
-        """True if an existing object must not be replaced."""
+    @exclusive.default
+    def _is_exclusive(self) -> bool:
         lower = {n.lower(): v.lower() for n, v in self.headers.items()}
         return lower.get(FORBID_OVERWRITE) == "true"
 
-    @property
-    def keeps_hidden(self) -> bool:
-        """True if the signer is asked to forbid replacing an object that is hidden.
-
-        An object is hidden if no permission allows looking for it.
-        """
+    @keeps_hidden.default
+    def _asks_to_keep_hidden(self) -> bool:
         return FORBID_OVERWRITE in self.optional_headers
 
-    @property
-    def content_type(self) -> str | None:
+    @content_type.default
+    def _type(self) -> str | None:
         for headers in (self.headers, self.optional_headers):
             for name, value in headers.items():
                 if name.lower() == "content-type":
                     return value
         return None
+
+    def picked(self, action: Action) -> tuple[Mapping[str, str], Mapping[str, str]]:
+        """Return the required and the optional headers that the call *action* takes."""
+        found = self._picked.get(action)
+        if found is None:
+            pick = action.spec.pick
+            found = self._picked[action] = (
+                frozen_mapping(pick(self.headers)),
+                frozen_mapping(pick(self.optional_headers)),
+            )
+        return found
+
+
+_PLAIN = TargetKind()
+
+
+@frozen(eq=False)
+class Target:
+    """Object to store, with the headers to send."""
+
+    path: str
+    kind: TargetKind = _PLAIN
+
+    @classmethod
+    def of(
+        cls,
+        path: str,
+        headers: Mapping[str, str] | None = None,
+        optional_headers: Mapping[str, str] | None = None,
+        checksum: str = "auto",
+    ) -> Target:
+        """Return the target *path* with these headers; None means none."""
+        return cls(path, TargetKind(headers, optional_headers, checksum))
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self.kind.headers
+
+    @property
+    def optional_headers(self) -> Mapping[str, str]:
+        return self.kind.optional_headers
+
+    @property
+    def checksum(self) -> str:
+        return self.kind.checksum
+
+    @property
+    def exclusive(self) -> bool:
+        return self.kind.exclusive
+
+    @property
+    def keeps_hidden(self) -> bool:
+        return self.kind.keeps_hidden
+
+    @property
+    def content_type(self) -> str | None:
+        return self.kind.content_type
 
     def operation(
         self,
@@ -180,15 +245,14 @@ class Target:
         *headers* are added to the required ones. *optional_headers* replace those of the
         object; None keeps those of the object.
         """
-        bucket, key = split_path(self.path)
-        if optional_headers is None:
-            optional_headers = action.spec.pick(self.optional_headers)
+        bucket, _, key = self.path.partition("/")
+        required, optional = self.kind.picked(action)
         return Operation(
             action=action,
             bucket=bucket,
             key=key,
-            headers={**action.spec.pick(self.headers), **(headers or {})},
-            optional_headers=optional_headers,
+            headers={**required, **headers} if headers else required,
+            optional_headers=optional if optional_headers is None else optional_headers,
             upload_id=upload_id,
             part_number=part_number,
             content_length=content_length,

@@ -244,7 +244,7 @@ def _wished(_: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
 def _uploads(kit: Kit) -> Iterator[str]:
     complete, abort = Action.CompleteMultipartUpload, Action.AbortMultipartUpload
     wish = {"Content-Type": "text/csv"}
-    target = Target(path=f"{kit.bucket}/{kit.key('a.csv')}", optional_headers=wish)
+    target = Target.of(path=f"{kit.bucket}/{kit.key('a.csv')}", optional_headers=wish)
     sent = (
         target.put_operation(3),
         target.initiate_operation(),

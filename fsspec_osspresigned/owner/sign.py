@@ -205,7 +205,7 @@ def sign(signer: KeySigner, paths: Sequence[str], order: Order) -> Signed:
 
 
 def _in_parts(signer: KeySigner, path: str, order: Order, cut: Cut) -> MapEntry:
-    target = Target(path=path, headers=order.headers)
+    target = Target.of(path=path, headers=order.headers)
     client = _client(signer)
     upload, _ = run(OSSCalls(client, target).initiate)
 
@@ -236,7 +236,7 @@ def forget(signer: KeySigner, signed: Signed) -> None:
     """Abort the multipart uploads of *signed*, whose URLs will not be handed out."""
     for path, entry in signed.entries.items():
         if entry.upload_id is not None:
-            target = Target(
+            target = Target.of(
                 path=path, headers=entry.abort.headers if entry.abort else None
             )
             run(OSSCalls(_client(signer), target).abort, entry.upload_id)

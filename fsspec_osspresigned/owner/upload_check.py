@@ -167,7 +167,7 @@ def _check_upload(
     path: str, entry: MapEntry, intent: Intent, size: int, bytes_before: int
 ) -> Iterator[KindAndText]:
     options = Options(signer="keys", receipts=intent.receipts or None)
-    target = Target(path=path, headers=intent.headers)
+    target = Target.of(path=path, headers=intent.headers)
     plan = None
     try:
         grant = grant_of(entry, path)
@@ -235,7 +235,7 @@ def check_grant(grant: PostGrant, intent: Intent) -> list[UploadProblem]:
 def _check_form(
     grant: PostGrant, path: str, size: int, bytes_before: int, intent: Intent
 ) -> Iterator[UploadProblem]:
-    operation = Target(path=path, headers=intent.headers).operation(
+    operation = Target.of(path=path, headers=intent.headers).operation(
         Action.PostObject, content_length=size
     )
     try:

@@ -529,7 +529,7 @@ def test_at_most_64_threads():
     seen = set()
 
     def work(number):
-        seen.update(names())
+        seen.add(threading.get_ident())
         time.sleep(0.001)
         return number
 
@@ -537,7 +537,7 @@ def test_at_most_64_threads():
         return await asyncio.gather(*(blocking(work, n) for n in range(500)))
 
     assert run(main) == list(range(500))
-    assert len([name for name in seen if "user" not in name]) <= 64
+    assert len(seen) <= 62  # with that of the loop, and one for log records
 
 
 def test_any_number_of_threads_that_wait():
@@ -862,12 +862,6 @@ def test_cancellation_that_the_engine_does_not_answer(stuck):
 
     (note,) = asyncio.run(main())
     assert "finalizer_that_waits" in note
-
-
-def names():
-    """Return the names of the engine's threads."""
-    begun = [thread for thread in threading.enumerate() if thread.ident]
-    return [t.name for t in begun if t.name.startswith("osspresigned-")]
 
 
 # -- forks and exits --------------------------------------------------------------------

@@ -289,7 +289,7 @@ def test_an_exclusive_copy_whose_first_reply_was_lost(only, owner):
     """What stands in the way may be our own copy."""
     fs = only("CopyObject", "HeadObject")
     fs.pipe_file(PATH, b"1")
-    target = Target(path=COPY, headers={"x-oss-forbid-overwrite": "true"})
+    target = Target.of(path=COPY, headers={"x-oss-forbid-overwrite": "true"})
     owner.oss.faults.add(Fault(action="CopyObject", drop_reply=True))
     run(copying.Copying(fs.client, PATH, target).run)
     fs.pipe_file(PATH, b"2")

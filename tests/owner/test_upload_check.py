@@ -360,7 +360,7 @@ def test_check_and_upload_agree(entry, headers, size, file):
     problems = check_map(url_map, intent)
     client = client_for(Options(url_map=url_map))
     try:
-        run(Upload.begin, client, Target(path=path, headers=headers), size=size)
+        run(Upload.begin, client, Target.of(path=path, headers=headers), size=size)
     except (ConfigurationError, NotSignedError):
         assert problems
     else:

@@ -94,7 +94,7 @@ class World:
 
         return put(
             self.client(**options),
-            Target(path=path, headers=headers, checksum=checksum),
+            Target.of(path=path, headers=headers, checksum=checksum),
             FileBody.of(str(self.file)),
             count,
         )

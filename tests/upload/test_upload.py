@@ -82,13 +82,13 @@ def make(oss: Emulator, signer=None, *, seen=None, retries=3, **options) -> Clie
 def store(client: Client, data: bytes = DATA, *, headers=None, path=PATH, **more):
     """Store bytes of known size."""
     progress = more.pop("progress", None)
-    target = Target(path=path, headers=headers, **more)
+    target = Target.of(path=path, headers=headers, **more)
     return put(client, target, MemoryBody.of(data), progress)
 
 
 def stream(client: Client, *pieces: bytes, headers=None):
     """Store pieces whose number nobody knew before."""
-    one = PlainUpload(client, Target(path=PATH, headers=headers))
+    one = PlainUpload(client, Target.of(path=PATH, headers=headers))
     try:
         for piece in pieces:
             one.add(MemoryBody.of(piece))
@@ -169,7 +169,7 @@ def test_headers_go_where_they_belong(oss):
     assert receipt.content_type == "a/b"
     assert oss.get(BUCKET, KEY).headers["content-type"] == "a/b"
     assert Target(path=PATH).content_type is None
-    both = Target(
+    both = Target.of(
         path=PATH, headers={"content-type": "x"}, optional_headers={"Content-Type": "y"}
     )
     assert both.content_type == "x"
@@ -799,7 +799,7 @@ def test_bad_reply_to_initiate(body, words):
 
 def completed(reply: Reply, headers=None):
     """Judge a reply to Complete."""
-    target = Target(path=PATH, headers=headers)
+    target = Target.of(path=PATH, headers=headers)
     run(OSSCalls(Answering(reply), target).complete, "U", (), None, MultipartGrant())
 
 

@@ -320,7 +320,7 @@ class _Uppy:
         self._client = client = await run_in_threadpool(client_for, options)
         return OSSCalls(
             client,
-            Target(
+            Target.of(
                 path=operation.path,
                 headers=operation.headers,
                 optional_headers=operation.optional_headers,
