@@ -1,9 +1,8 @@
 """Call stacks: detection of calling tools, and short tracebacks.
 
 Some callers do not say what this package must know. fsspec does not pass on the mode of
-``fsspec.open`` or the exception of a ``with`` block. Compiled code, such as DuckDB, calls
-back while Python waits in one instruction. Callbacks from the same thread, frame and
-instruction therefore belong to one call of the tool, without Python code in between.
+``fsspec.open`` or the exception of a ``with`` block. DuckDB does not say whether its
+statement failed.
 
 Tracebacks of errors are shortened for users, and cleared of large variables.
 """
@@ -21,8 +20,6 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, ParamSpec, TypeVar, cast
 
-from attrs import frozen
-
 from .errors import OSSPresignedError
 
 P = ParamSpec("P")
@@ -37,60 +34,45 @@ _log = logging.getLogger(__name__.partition(".")[0])
 _OWN = "fsspec"  # this package, too
 
 
-@frozen
-class NativeCall:
-    """One call into compiled code, identified by the Python instruction that waits for it.
-
-    Callbacks of the compiled code during one call have equal values.
-    """
-
-    thread: int
-    frame: int  # 0 for a thread that compiled code started
-    instruction: int
-
-
-# By thread: the last call of ``isfile``, and its path.
+# By thread: the last call of ``isfile`` and its path, if DuckDB may have made it.
 _last = threading.local()
 
 
-def calling() -> NativeCall:
-    """Return the instruction outside of this package and fsspec that waits for this call.
+def is_thread_of_duckdb() -> bool:
+    """Return whether compiled code began this thread, which has no Python code, for DuckDB.
 
-    Compiled code, such as DuckDB, may be in between. A thread that compiled code started
-    has no such instruction, so its ``frame`` is 0.
+    Another library may have begun it, if DuckDB is imported too.
+    """
+    return "duckdb" in sys.modules and _calling() is None
+
+
+def note_look(path: str) -> None:
+    """Record that ``isfile(path)`` is called now."""
+    if "duckdb" in sys.modules:
+        _last.look = _calling(), path
+
+
+def duckdb_opens(path: str) -> bool:
+    """Return whether DuckDB, and not Python code, is opening *path* now.
+
+    DuckDB opens a file in a thread of its own, or right after it has called ``isfile`` of
+    the same path in the same instruction of Python code.
+    """
+    if "duckdb" not in sys.modules:
+        return False
+    call = _calling()
+    return call is None or getattr(_last, "look", None) == (call, path)
+
+
+def _calling() -> tuple[int, int] | None:
+    """Return frame and instruction outside this package and fsspec that wait for this call.
+
+    None if there are none.
     """
     frame = inspect.currentframe()
     while frame is not None and _module_of(frame).startswith(_OWN):
         frame = frame.f_back
-    thread = threading.get_ident()
-    if frame is None:
-        return NativeCall(thread, 0, 0)
-    return NativeCall(thread, id(frame), frame.f_lasti)
-
-
-def duckdb_asks(path: str) -> NativeCall | None:
-    """Record that ``isfile(path)`` is called now, and return the native call.
-
-    Returns None if DuckDB is not imported.
-    """
-    if "duckdb" not in sys.modules:
-        return None
-    call = calling()
-    _last.look = call, path
-    return call
-
-
-def duckdb_opens(path: str) -> NativeCall | None:
-    """Return the native call if DuckDB is opening *path* now; None if Python code is.
-
-    DuckDB opens a file in a thread of its own, which has no Python frame, or right
-    after it has called ``isfile`` of the same path in the same native call.
-    """
-    if "duckdb" not in sys.modules:
-        return None
-    call = calling()
-    look = getattr(_last, "look", None)
-    return call if not call.frame or look == (call, path) else None
+    return None if frame is None else (id(frame), frame.f_lasti)
 
 
 def mode_of_open_files() -> str:

@@ -2,70 +2,49 @@
 
 from __future__ import annotations
 
-import _thread
 import contextlib
-import queue
 import sys
-import threading
 
 import pytest
 
 from fsspec_osspresigned import call_stack
-from fsspec_osspresigned.call_stack import calling
+from tests.filesystem.compiled import in_own_thread
 
 
-def test_callbacks_of_one_call_are_alike():
-    """``map`` calls back from one instruction; two lines of Python are two calls."""
-    one, two = map(lambda _: calling(), range(2))  # noqa: C417 - not a comprehension
-    assert one.thread == two.thread == threading.get_ident()
-    first = calling()
-    second = calling()
-    assert first != second
-    assert first.frame == second.frame
-
-
-def test_each_thread_has_its_own():
-    """The same line in two threads is two calls."""
-    found = []
-    for _ in range(2):
-        thread = threading.Thread(target=lambda: found.append(calling()))
-        thread.start()
-        thread.join()
-    assert found[0].frame
-    assert threading.get_ident() not in {one.thread for one in found}
-
-
-def test_thread_that_compiled_code_started():
-    """Frames of fsspec and this package do not count, and below them there is none."""
-    names = {"__name__": "fsspec.spec", "calling": calling, "found": queue.Queue()}
-    names |= {"settrace": sys.settrace, "trace": threading.gettrace()}
-    code = "def run(): settrace(trace); found.put(calling())"  # as Python's threads do
-    exec(code, names)  # noqa: S102 - a module by name
-    _thread.start_new_thread(names["run"], ())
-    found = names["found"].get(timeout=10)
-    assert (found.frame, found.instruction) == (0, 0)
-    assert found.thread != threading.get_ident()
+@pytest.fixture
+def duckdb(monkeypatch):
+    """Pretend that DuckDB is loaded."""
+    monkeypatch.setitem(sys.modules, "duckdb", object())
 
 
 def test_duckdb_is_seen_only_if_it_is_loaded(monkeypatch):
     """Without it, no call is taken for one of DuckDB, whatever the stack is."""
     monkeypatch.delitem(sys.modules, "duckdb", raising=False)
-    for ask in (call_stack.duckdb_asks, call_stack.duckdb_opens):  # one instruction
-        assert ask("bucket/key") is None
-    monkeypatch.setitem(sys.modules, "duckdb", object())
-    seen = [ask("b/k") for ask in (call_stack.duckdb_asks, call_stack.duckdb_opens)]
-    assert seen[0] == seen[1] is not None
-    call_stack.duckdb_asks("b/k")
-    assert call_stack.duckdb_opens("b/k") is None
-    seen = [
-        ask(path)
-        for ask, path in (
-            (call_stack.duckdb_asks, "b/1"),
-            (call_stack.duckdb_opens, "b/2"),
-        )
-    ]
-    assert seen[0] is not None
-    assert seen[1] is None
+    assert not in_own_thread(call_stack.is_thread_of_duckdb)
+    assert not in_own_thread(call_stack.duckdb_opens, "b/k")
+
+
+def test_a_thread_without_python_code_is_taken_for_one_of_duckdb(duckdb):
+    """Frames of fsspec and this package do not count."""
+    assert in_own_thread(call_stack.is_thread_of_duckdb)
+    assert in_own_thread(call_stack.duckdb_opens, "b/k")
+    assert not call_stack.is_thread_of_duckdb()
+    assert not call_stack.duckdb_opens("b/k")
+
+
+def test_duckdb_opens_what_the_same_instruction_has_looked_for(duckdb):
+    """Two lines of Python code are no call of DuckDB, nor are two paths."""
+
+    def call(*steps):
+        for step, path in steps:  # one instruction, as of compiled code
+            found = step(path)
+        return found
+
+    look, opens = call_stack.note_look, call_stack.duckdb_opens
+    assert call((look, "b/k"), (opens, "b/k"))
+    assert not call((look, "b/k"), (opens, "b/other"))
+    look("b/k")
+    assert not opens("b/k")
 
 
 class Block:

@@ -34,6 +34,7 @@ from ..call_stack import short_traceback
 from ..client.client import Client
 from ..compat import after_fork_in_child
 from ..engine.engine import awaited, coroutine, run, verb, waiting
+from ..errors import ConfigurationError
 from ..model import Receipt
 from ..objects import calls
 from ..objects.lookup import Lookup
@@ -491,7 +492,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         text = {name: kwargs.pop(name) for name in names if name in kwargs}
         autocommit = kwargs.pop("autocommit", None)
         call = self._call(kwargs, write_mode(mode))
-        call, path = call.of_opener(self._path(path, keep_slash=True))
+        path = self._path(path, keep_slash=True)
+        call = call.of_opener(path)
         return call.open(
             path,
             binary="b" in mode,
@@ -551,9 +553,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     async def isfile(self, path: str) -> bool:
         """Return whether *path* is an object; PermissionError as in :meth:`info`."""
         name = self._path(path)
-        call, current = call_stack.duckdb_asks(name), transaction.current(self.client)
-        if call is not None and current and current.duckdb_looks(name, call):
-            return True
+        call_stack.note_look(name)
         return await awaited(self._lookup.is_kind, name, "file")
 
     _isfile = coroutine(isfile)
@@ -909,8 +909,14 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         """
         if isinstance(path1, str) and isinstance(path2, str):
             ends = self._path(path1), self._path(path2)
-            if queries.goes_nowhere(*ends, recursive) or self._duckdb_renames(*ends):
+            if queries.goes_nowhere(*ends, recursive):
                 return
+            if transaction.is_held(self.client, ends[0]):
+                text = (
+                    "it waits for the end of its transaction, so it cannot be moved; "
+                    "in a COPY of DuckDB, give USE_TMP_FILE false"
+                )
+                raise ConfigurationError(text, path=ends[0])
         bulk = BulkOptions.take_from(kwargs, ("raise",))
         call = PutCall.from_options(self.client, kwargs)
         source, target = self._own(path1), self._own(path2)
@@ -930,8 +936,6 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         A missing object is no error, nor is a directory without *recursive*: no object
         has its name, so nothing is deleted.
         """
-        if isinstance(path, str) and self._duckdb_removes(self._path(path)):
-            return
         bulk, name = BulkOptions.take_from(kwargs), self._own(path)
 
         async def rm() -> None:
@@ -948,17 +952,6 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         await awaited(self._lookup.remove, self._path(path))
 
     _rm_file = coroutine(rm_file)
-
-    def _duckdb_removes(self, path: str) -> bool:
-        current = transaction.current(self.client)
-        return current is not None and current.duckdb_removes(
-            path, call_stack.calling()
-        )
-
-    def _duckdb_renames(self, path: str, target: str) -> bool:
-        call = call_stack.calling()
-        around = transaction.around_duckdb(self.client, target, call)
-        return around is not None and around.duckdb.rename(path, target)
 
 
 def _unpickled(

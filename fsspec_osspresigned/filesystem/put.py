@@ -42,7 +42,7 @@ from ..objects import calls
 from ..options.of_objects import ObjectOptions, Target
 from ..units import KIB
 from ..upload.plan import first_request
-from ..upload.transaction import Transaction, around_duckdb
+from ..upload.transaction import Transaction, around_statement
 from ..upload.upload import ALONE, TransferContext, Upload, upload_source
 from .arguments import BulkOptions, check_choice
 from .callbacks import BlockCopy, SharedCallback
@@ -61,7 +61,7 @@ _READ_AHEAD = 64 * KIB  # bytes of a file that is read before its turn comes
 _DUCKDB = (
     "DuckDB closes a file alike whether its statement succeeded or failed, so a failure "
     "would publish a truncated object: run the statement in `with fs.transaction:`, "
-    "without USE_TMP_FILE; or write a local file, and fs.put_file it"
+    "with USE_TMP_FILE false; or write a local file, and fs.put_file it"
 )
 _ZIP = (
     "zip:// finishes its archive when it is garbage-collected, also after an exception, "
@@ -380,26 +380,22 @@ class PutCall:
             self.transaction.add(file)
         return file
 
-    def of_opener(self, path: str) -> tuple[PutCall, str]:
-        """Return the call and the path with which to open a file for writing at *path*.
+    def of_opener(self, path: str) -> PutCall:
+        """Return the call with which to open a file for writing at *path*.
 
-        They differ from this call and *path* only for DuckDB, whose file belongs to the
-        transaction around its statement.
+        It is this one, unless DuckDB opens the file in a thread of its own.
 
         Raises:
             ConfigurationError: the tool that opens the file could publish a part of it.
         """
         if call_stack.is_called_by("fsspec.implementations.zip"):
             raise ConfigurationError(_ZIP, path=path)
-        call = call_stack.duckdb_opens(path)
-        if call is None:
-            return self, path
-        around = around_duckdb(self.client, path, call)
-        if around is not None:
-            return evolve(self, transaction=around), around.duckdb.open(path)
-        if self._publishes_always:
-            return self, path
-        raise ConfigurationError(_DUCKDB, path=path)
+        if not call_stack.duckdb_opens(path):
+            return self
+        around = around_statement(self.client)
+        if around is None and not self._publishes_always:
+            raise ConfigurationError(_DUCKDB, path=path)
+        return evolve(self, transaction=around)
 
     def check_cache(self, path: Any) -> None:
         """Raise the exception that has ended the ``with`` block of a ``simplecache::`` file.

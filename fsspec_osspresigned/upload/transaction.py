@@ -16,9 +16,9 @@ from collections.abc import Iterable, Sequence
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Self, TypeAlias
 
-from attrs import define, field, frozen
+from attrs import define, frozen
 
-from ..call_stack import NativeCall
+from ..call_stack import is_thread_of_duckdb
 from ..client.client import Client
 from ..engine.engine import blocking, call_user, run, to_its_end, waiting
 from ..engine.logs import Logger
@@ -133,70 +133,30 @@ def current(client: Client) -> Transaction | None:
     return None
 
 
-def around_duckdb(client: Client, path: str, call: NativeCall) -> Transaction | None:
-    """Return the transaction around DuckDB's statement *call*, which writes *path*.
+def around_statement(client: Client) -> Transaction | None:
+    """Return the transaction around a statement of DuckDB; None if several may be meant.
 
-    A thread of DuckDB has no context. But DuckDB first looks for the target of a
-    statement in the thread that runs it, so *path* belongs to the transaction in which
-    DuckDB looked for it. Return None if there is none, or more than one.
+    A thread of DuckDB has no context, so each transaction on *client* may be meant there.
     """
-    if call.frame:
-        return current(client)
+    seen = _seen_here(client)
+    return seen[0] if len(seen) == 1 else None
+
+
+def is_held(client: Client, path: str) -> bool:
+    """Return whether the transaction of this context has an unpublished object *path*.
+
+    In a thread of DuckDB, any transaction on *client* counts.
+    """
+    return any(one.holds(path) for one in _seen_here(client))
+
+
+def _seen_here(client: Client) -> list[Transaction]:
+    own = current(client)
+    if own is not None or not is_thread_of_duckdb():
+        return [] if own is None else [own]
     with _open_lock:
         begun = list(_open)
-    around = [
-        transaction
-        for transaction in begun
-        if transaction.client is client
-        and transaction.under_way
-        and transaction.duckdb.looked_for(path)
-    ]
-    return around[0] if len(around) == 1 else None
-
-
-@define(eq=False)
-class DuckDBFiles:
-    """Files that DuckDB writes in a transaction.
-
-    If a statement fails, DuckDB closes its file as usual, looks for it, and deletes it.
-    If the target of a statement exists, DuckDB writes ``tmp_NAME`` and renames that. The
-    transaction then holds the file under the name of the target, because an upload that
-    has begun cannot be renamed.
-    """
-
-    looks: dict[str, NativeCall] = field(factory=dict)
-    opened: set[str] = field(factory=set)
-    targets: dict[str, str] = field(factory=dict)  # of files not yet renamed
-
-    def looked_for(self, path: str) -> bool:
-        """Return whether DuckDB looked for *path*, or for a directory above it."""
-        path = self._target_of(path)
-        while path and path not in self.looks:
-            path = path.rpartition("/")[0]
-        return bool(path)
-
-    def open(self, path: str) -> str:
-        """Return the path of the object for a file that DuckDB opens as *path*."""
-        target = self._target_of(path)
-        if target != path:
-            self.targets[path] = target
-        self.opened.add(target)
-        return target
-
-    def _target_of(self, path: str) -> str:
-        folder, slash, name = path.rpartition("/")
-        target = f"{folder}{slash}{name.removeprefix('tmp_')}"
-        return target if target in self.looks else path
-
-    def rename(self, path: str, target: str) -> bool:
-        """Note that DuckDB renames *path*; return whether it is held as *target*.
-
-        If False, it is no file of this transaction.
-        """
-        known = self.targets.get(path) == target
-        if known:
-            del self.targets[path]
-        return known
+    return [one for one in begun if one.client is client and one.under_way]
 
 
 class Transaction:
@@ -219,7 +179,6 @@ class Transaction:
         self._copies = HeldCopies()
         self._lock = threading.Lock()
         self._pid = os.getpid()
-        self.duckdb = DuckDBFiles()
 
     @property
     def under_way(self) -> bool:
@@ -296,7 +255,6 @@ class Transaction:
             if not self._marks:
                 self._copies.close()
                 self._copies = HeldCopies()
-                self.duckdb = DuckDBFiles()
                 with _open_lock:
                     _open.discard(self)
                 _begun.set(_under_way())
@@ -360,34 +318,6 @@ class Transaction:
         with self._lock:
             return any(file.path == path for file in self.files)
 
-    def duckdb_looks(self, path: str, call: NativeCall) -> bool:
-        """Record that DuckDB looks for *path*; return whether it wrote it before.
-
-        That is, whether the transaction holds a file that DuckDB has opened as *path*.
-        """
-        self.duckdb.looks[path] = call
-        target = self.duckdb.targets.get(path, path)
-        return target in self.duckdb.opened and self.holds(target)
-
-    def duckdb_removes(self, path: str, call: NativeCall) -> bool:
-        """Discard the file *path* if DuckDB's statement *call* wrote it, and return True.
-
-        Otherwise do nothing, and return False.
-        """
-        if self.duckdb.looks.get(path) != call:
-            return False
-        target = self.duckdb.targets.pop(path, path)
-        with self._lock:
-            written = self._files_at(target)
-            if target not in self.duckdb.opened or not written:
-                return False
-            self.files.remove(written[-1])
-        run(_discard, written[-1:])
-        return True
-
-    def _files_at(self, path: str) -> list[Pending]:
-        return [file for file in self.files if file.path == path]
-
     async def _publish(self, files: Sequence[Pending]) -> None:
         last = {file.path: file for file in files}
         chosen = [file for file in files if last[file.path] is file]
@@ -422,11 +352,7 @@ class Transaction:
 
     async def _wait_for_parts(self, files: Iterable[Pending]) -> dict[str, Exception]:
         """Wait until the parts of all objects are sent; return path -> failure."""
-        msg = "DuckDB did not finish it: it did not rename its tmp_ file"
-        failures: dict[str, Exception] = {
-            path: UploadDiscardedError(msg, path=path)
-            for path in self.duckdb.targets.values()
-        }
+        failures: dict[str, Exception] = {}
         for file in files:
             try:
                 if isinstance(file, Upload):

@@ -10,9 +10,7 @@ Closing while an exception is in flight:
 3. Such a discard is reported: the exception gets a note and is raised again, with a
    warning, because ``except StopIteration: f.close()`` cannot be distinguished from it.
 4. ``commit()`` and ``discard()`` are explicit. Garbage collection and the end of the
-   interpreter discard, with a warning; so does a ``close`` that a finalizer calls. If
-   compiled code drops one file and opens the next, ``open`` raises an error, so that
-   the statement that called that code fails.
+   interpreter discard, with a warning; so does a ``close`` that a finalizer calls.
 """
 
 from __future__ import annotations
@@ -29,7 +27,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from ..call_stack import NativeCall, calling, short_traceback, without_frames
+from ..call_stack import short_traceback, without_frames
 from ..engine.engine import run
 from ..engine.limits import memory_budget
 from ..engine.warn import warn_user
@@ -93,8 +91,6 @@ class PresignedWriter(io.BufferedIOBase):
         buffer: PartBuffer | None = None,
     ) -> None:
         super().__init__()
-        self._opened_by = calling()
-        _refuse_after_drop(self._opened_by)
         self.path = self.name = path
         self.autocommit, self.publish_always = autocommit, publish_always
         self.upload = upload
@@ -447,9 +443,6 @@ class PresignedWriter(io.BufferedIOBase):
         if self._state in ("published", "discarded") or os.getpid() != self._pid:
             return
         missing = "closed" if self._state == "open" else "committed"
-        by = self._opened_by
-        if missing == "closed" and sys.exception() is None and calling() == by:
-            _dropped[by.thread] = by, self.path
         self._forget()
         self._released = self._silent = True
         give_up()
@@ -484,20 +477,6 @@ class PresignedWriter(io.BufferedIOBase):
         if size:
             run(self.upload.wait_for_memory, lambda: False)
         return size
-
-
-# Thread -> the compiled call that opened the file it dropped last, and its path.
-_dropped: dict[int, tuple[NativeCall, str]] = {}
-
-
-def _refuse_after_drop(call: NativeCall) -> None:
-    dropped_by, path = _dropped.pop(call.thread, (None, ""))
-    if dropped_by == call:
-        raise UploadDiscardedError(
-            "it was opened and dropped without close, so it was not stored, and a "
-            "retry may drop it again: write into a local directory, and put that",
-            path=path,
-        )
 
 
 # Only to find unfinished files at exit; it keeps nothing alive.

@@ -46,14 +46,16 @@ def copy(
     *,
     call: Callable[..., Any] = in_same_thread,
     fails: bool = False,
-    renames: bool = True,
+    use_tmp_file: bool = False,
 ) -> None:
     """Write *data* as ``COPY ... TO`` does; if it *fails*, write half of it.
 
-    *call* calls what DuckDB may call in any of its threads.
+    *call* calls what DuckDB may call in any of its threads. *use_tmp_file* is an option of
+    the statement.
     """
     target = path
-    if fs.isfile(f"osspresigned://{target}"):
+    existed = fs.isfile(f"osspresigned://{target}")
+    if use_tmp_file and existed:
         folder, _, name = target.rpartition("/")
         path = f"{folder}/tmp_{name}"  # noqa: S108 - a key
     call(fs.isfile, path)
@@ -61,8 +63,8 @@ def copy(
     file.write(data[: len(data) // 2] if fails else data)
     call(file.close)
     if fails:
-        if fs.isfile(path):
+        if path == target and not existed and fs.isfile(path):
             fs.rm(path)
         raise ZeroDivisionError
-    if path != target and renames:
+    if path != target:
         call(fs.mv, path, target)

@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from fsspec_osspresigned.errors import ConfigurationError, UploadDiscardedError
+from fsspec_osspresigned.errors import ConfigurationError
 from tests.filesystem import compiled
 from tests.filesystem.compiled import in_own_thread, in_same_thread
 
@@ -56,7 +56,7 @@ def test_outside_of_a_transaction_it_is_refused(fs, owner, call):
 @pytest.mark.parametrize("older", [False, True])
 @pytest.mark.parametrize("kind", ["fs", "blind"])
 def test_a_transaction_publishes_it(request, owner, call, older, kind):
-    """The object is new or replaced, without a ``tmp_`` object that is renamed."""
+    """The object is new or replaced."""
     fs = request.getfixturevalue(kind)
     before = {"a.csv": b"older"} if older else {}
     if older:
@@ -70,91 +70,59 @@ def test_a_transaction_publishes_it(request, owner, call, older, kind):
 
 @threads
 @pytest.mark.parametrize("older", [False, True])
-@pytest.mark.parametrize("handled", [False, True])
-def test_a_statement_that_fails_publishes_nothing(fs, owner, call, older, handled):
-    """The older object stays, also if the block handles the error and goes on."""
+def test_a_statement_that_fails_publishes_nothing(fs, owner, call, older):
+    """Its exception leaves the block; the older object stays."""
     wanted = {"a.csv": b"older"} if older else {}
     if older:
         fs.pipe_file(PATH, b"older")
-    with raises(ZeroDivisionError, when=not handled), fs.transaction:
-        with raises(ZeroDivisionError, when=handled):
-            compiled.copy(fs, PATH, b"whole", call=call, fails=True)
-        fs.pipe_file(f"{ROOT}/other", b"x")
-    assert owner.stored() == wanted | ({"other": b"x"} if handled else {})
+    with pytest.raises(ZeroDivisionError), fs.transaction:
+        compiled.copy(fs, PATH, b"whole", call=call, fails=True)
+    assert owner.stored() == wanted
     assert "DeleteObject" not in owner.actions()
 
 
 @threads
 def test_several_statements_with_one_target(fs, owner, call):
-    """The last one that succeeds is published."""
+    """The last one is published."""
     with fs.transaction:
         for data in (b"first", b"second"):
             compiled.copy(fs, PATH, data, call=call)
-        with pytest.raises(ZeroDivisionError):
-            compiled.copy(fs, PATH, b"third", call=call, fails=True)
     assert owner.stored() == {"a.csv": b"second"}
 
 
-def test_a_statement_that_ends_neither_way(fs, owner):
-    """A temporary file that is not renamed is no success: nothing is published."""
-    fs.pipe_file(PATH, b"older")
-    with pytest.raises(UploadDiscardedError, match="did not rename"), fs.transaction:
-        compiled.copy(fs, PATH, b"whole", renames=False)
-    assert owner.stored() == {"a.csv": b"older"}
-    with fs.transaction:  # the next one knows nothing of it
-        fs.pipe_file(PATH, b"newer")
-    assert owner.stored() == {"a.csv": b"newer"}
-
-
-def test_files_below_a_directory_that_was_looked_for(fs, owner):
-    """Partitions belong to the transaction in which their directory was looked for."""
+def test_several_files_of_one_statement(fs, owner):
+    """Threads of DuckDB write partitions into the only transaction that there is."""
     with fs.transaction:
-        assert not fs.isfile(f"{ROOT}/table")
         for name in ("table/n=1/0.csv", "table/n=2/0.csv"):
             in_own_thread(fs.open, f"{ROOT}/{name}", "wb").close()
-        with pytest.raises(ConfigurationError):
-            in_own_thread(fs.open, f"{ROOT}/elsewhere", "wb")
+        assert not owner.stored()
     assert owner.stored() == {"table/n=1/0.csv": b"", "table/n=2/0.csv": b""}
 
 
-def test_transactions_of_several_threads(fs, owner):
-    """Each statement belongs to its own transaction, and to none if two may be meant."""
-    failures = []
-
-    def work(name):
-        try:
-            for number in range(20):
-                with contextlib.suppress(ZeroDivisionError), fs.transaction:
-                    path = f"{ROOT}/{name}-{number}"
-                    compiled.copy(
-                        fs, path, b"whole", call=in_own_thread, fails=number % 2
-                    )
-        except BaseException as error:  # noqa: BLE001 - shown by the assertion
-            failures.append(error)
-
-    workers = [threading.Thread(target=work, args=(name,)) for name in "abc"]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    assert not failures
-    wanted = {f"{name}-{n}": b"whole" for name in "abc" for n in range(0, 20, 2)}
-    assert owner.stored() == wanted
+@threads
+def test_a_temporary_file_is_refused(fs, owner, call):
+    """An upload that has begun cannot be renamed; the error names the option."""
+    fs.pipe_file(PATH, b"older")
+    refused = pytest.raises(ConfigurationError, match="USE_TMP_FILE false")
+    with refused as caught, fs.transaction:
+        compiled.copy(fs, PATH, b"whole", call=call, use_tmp_file=True)
+    assert caught.value.filename == TEMPORARY
+    assert owner.stored() == {"a.csv": b"older"}
+    assert "CopyObject" not in owner.actions()
 
 
-def test_a_target_of_two_transactions(fs, owner):
-    """A thread of compiled code cannot say which one is meant, so it is refused."""
+def test_a_thread_of_duckdb_cannot_say_which_transaction_is_meant(fs, owner):
+    """If two are under way, its file is refused, and nothing is published."""
 
     def other():
         with fs.transaction:
-            fs.isfile(PATH)
-            looked.set()
+            begun.set()
             done.wait(10)
 
-    looked, done = threading.Event(), threading.Event()
+    begun, done = threading.Event(), threading.Event()
     thread = threading.Thread(target=other)
     thread.start()
-    assert looked.wait(10)
+    assert begun.wait(10)
     with pytest.raises(ConfigurationError), fs.transaction:
         compiled.copy(fs, PATH, b"whole", call=in_own_thread)
     done.set()
@@ -162,30 +130,34 @@ def test_a_target_of_two_transactions(fs, owner):
     assert not owner.stored()
 
 
+def test_transactions_of_several_threads(fs, owner):
+    """In the thread that runs its statement, DuckDB is in the transaction of that."""
+
+    def work(name):
+        with contextlib.suppress(ZeroDivisionError), fs.transaction:
+            compiled.copy(fs, f"{ROOT}/{name}", b"whole", fails=name == "b")
+
+    workers = [threading.Thread(target=work, args=(name,)) for name in "abc"]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert owner.stored() == {"a": b"whole", "c": b"whole"}
+
+
 def test_python_code_is_not_taken_for_it(fs, owner):
-    """Looking, writing, renaming and removing by Python code is as ever."""
+    """Looking, writing and removing by Python code is as ever."""
     fs.isfile(PATH)
     with fs.open(PATH, "wb") as file:
         file.write(b"1")
     with fs.transaction:
         fs.isfile(PATH)
-        with fs.open(TEMPORARY, "wb") as file:
-            file.write(b"2")
-        with pytest.raises(FileNotFoundError):
-            fs.mv(TEMPORARY, PATH)
+        fs.pipe_file(PATH, b"2")
+        with pytest.raises(ConfigurationError, match="cannot be moved"):
+            fs.mv(PATH, f"{ROOT}/b")
         fs.rm(PATH)
-    assert owner.stored() == {"tmp_a.csv": b"2"}
-
-
-def test_removing_what_another_statement_wrote(fs, owner):
-    """``rm`` of compiled code discards only what the same statement opened."""
-    fs.pipe_file(PATH, b"older")
-    with fs.transaction:
-        fs.pipe_file(PATH, b"newer")
-        for verb in (fs.isfile, fs.rm):  # one instruction, as of compiled code
-            verb(PATH)
-        assert "a.csv" not in owner.stored()
-    assert owner.stored() == {"a.csv": b"newer"}
+        assert not owner.stored()
+    assert owner.stored() == {"a.csv": b"2"}
 
 
 @looks

@@ -22,7 +22,7 @@ import time
 import warnings
 import weakref
 import zipfile
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import fsspec
@@ -953,37 +953,6 @@ def test_unclosed_file_is_discarded_by_a_worker(store, monkeypatch, mode, codec)
     assert store.wait_until(lambda: not store.oss.uploads(BUCKET))
     assert threading.main_thread() not in threads
     assert store.is_untouched()
-
-
-def opened_and_dropped(store, names):
-    """Let compiled code open files and drop each of them, as DuckDB's EXPORT does."""
-    paths = [f"{BUCKET}/data/{name}" for name in names]
-    deque(map(functools.partial(store.fs.open, mode="wb"), paths), maxlen=0)
-
-
-def test_tool_that_drops_a_file_and_opens_the_next_gets_an_error(store):
-    """Its statement must not succeed with a file lost; the error comes once."""
-    with (
-        pytest.warns(DiscardWarning, match="data/one was never closed"),
-        pytest.raises(UploadDiscardedError, match="dropped without close") as caught,
-    ):
-        opened_and_dropped(store, ["one", "two"])
-    assert caught.value.filename == f"{BUCKET}/data/one"
-    for _ in range(2):  # what comes later has not lost it
-        with pytest.warns(DiscardWarning):
-            opened_and_dropped(store, ["three"])
-        store.fs.open(PATH, "wb").close()
-    assert store.get() == b""
-
-
-def test_files_dropped_while_an_exception_is_handled_do_not_disturb(store):
-    """The exception says more, and a second error would hide it."""
-    with pytest.warns(DiscardWarning) as found:
-        try:
-            raise Boom
-        except Boom:
-            opened_and_dropped(store, ["one", "two"])
-    assert len(found) == 2
 
 
 def test_file_closed_but_never_committed_is_discarded(store):

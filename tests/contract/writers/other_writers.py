@@ -130,27 +130,27 @@ def copy(w: World, name: str, options: str) -> None:
         execute(w, f"COPY source TO '{w.url(name)}' ({options})")
 
 
-@duckdb("`COPY`, Parquet", "a.parquet")
+@duckdb("`COPY`, Parquet, `USE_TMP_FILE false`", "a.parquet")
 def duckdb_copy_parquet(w: World) -> None:
     import pandas as pd
 
-    copy(w, "a.parquet", "FORMAT parquet")
+    copy(w, "a.parquet", "FORMAT parquet, USE_TMP_FILE false")
     same(pd.read_parquet(w.local("a.parquet")))
 
 
-@duckdb("`COPY`, CSV", "a.csv")
+@duckdb("`COPY`, CSV, `USE_TMP_FILE false`", "a.csv")
 def duckdb_copy_csv(w: World) -> None:
     import pandas as pd
 
-    copy(w, "a.csv", "FORMAT csv, HEADER")
+    copy(w, "a.csv", "FORMAT csv, HEADER, USE_TMP_FILE false")
     same(pd.read_csv(w.local("a.csv")))
 
 
-@duckdb("`COPY`, JSON", "a.json")
+@duckdb("`COPY`, JSON, `USE_TMP_FILE false`", "a.json")
 def duckdb_copy_json(w: World) -> None:
     import pandas as pd
 
-    copy(w, "a.json", "FORMAT json")
+    copy(w, "a.json", "FORMAT json, USE_TMP_FILE false")
     same(pd.read_json(w.local("a.json"), lines=True, precise_float=True))
 
 
@@ -162,15 +162,27 @@ def duckdb_copy_per_thread(w: World) -> None:
     same(pd.read_parquet(w.local("t")))
 
 
-@duckdb("`relation.write_parquet`", "a.parquet")
+@duckdb("`relation.write_parquet`, `use_tmp_file=False`", "a.parquet")
 def duckdb_write_parquet(w: World) -> None:
     import duckdb as library
     import pandas as pd
 
     with library.connect() as connection, w.fs.transaction:
         connection.register_filesystem(w.fs)
-        connection.from_df(frame()).write_parquet(w.url("a.parquet"))
+        connection.from_df(frame()).write_parquet(
+            w.url("a.parquet"), use_tmp_file=False
+        )
     same(pd.read_parquet(w.local("a.parquet")))
+
+
+@duckdb(
+    "`COPY` onto an object, without `USE_TMP_FILE false`",
+    every=Fails("Error", "USE_TMP_FILE false", leaves=("a.csv",)),
+    blind=Note("it cannot see the object, and replaces it"),
+)
+def duckdb_copy_renames(w: World) -> None:
+    w.before("a.csv")
+    copy(w, "a.csv", "FORMAT csv")
 
 
 @duckdb("`COPY` outside of a transaction", "a.csv", every=REFUSED)
