@@ -61,5 +61,6 @@ def _is_own(frame: FrameType) -> bool:
 
 def _instruction(frame: FrameType) -> str:
     """Return the name of the instruction that *frame* executes; "" if it has none."""
+    code, at = frame.f_code.co_code, frame.f_lasti
     # Code of other compilers than CPython's may have none.
-    return "".join(dis.opname[op] for op in frame.f_code.co_code[frame.f_lasti :][:1])
+    return "".join(dis.opname[op] for op in code[at : at + 1])
