@@ -97,9 +97,10 @@ class Client:
         self.clock_offset: float | None = None
         self._timing = timing
         self._note = note
+        self._grant_of_all = signer.grant_of_all
         self._batches = self.prefetcher(lambda: None, first=MAX_REQUESTS)
         self.buckets: defaultdict[str, BucketState] = defaultdict(
-            lambda: BucketState(options, self.policy, timing.clock)
+            lambda: BucketState(self, options, self.policy, timing.clock)
         )
 
     async def note(self, receipt: Receipt, data: bytes | None = None) -> None:
@@ -151,9 +152,9 @@ class Client:
             exchange = evolve(exchange, path=operation.path)
         attempts = Attempts(operation, self.policy, self._timing)
         limiter = request_limiter()
+        bucket = self.buckets[operation.bucket]
         is_small = body.size <= SMALL and not exchange.in_thread
-        limits = self.buckets[operation.bucket].limits
-        place = RequestPlace(self, limits, is_small)
+        place = bucket.place_of_small if is_small else bucket.place_of_large
         signed, first = None, prefetcher and prefetcher.sign
         # A signer of the user takes a worker thread for each call, so only requests that
         # have a place are signed by it.
@@ -179,7 +180,7 @@ class Client:
                     limiter.leave(place)
             except LargeReplyError:
                 exchange = evolve(exchange, in_thread=True)
-                place = RequestPlace(self, limits, is_small=False)
+                place = bucket.place_of_large
                 continue
             except OSSPresignedError as error:
                 decision = self._decided(operation, error, attempts, once=once)
@@ -288,7 +289,10 @@ class Client:
 
     async def grant(self, path: str) -> Grant:
         """Return the signer's ``Grant`` for *path*: the ways to upload that it permits."""
-        return await _ask(self.signer.grant_waits, self.signer.grant, path)
+        grant = self._grant_of_all
+        if grant is None:
+            grant = await _ask(self.signer.grant_waits, self.signer.grant, path)
+        return grant
 
     async def preflight(self, operation: Operation) -> None:
         """Raise the signer's error if it is certain to refuse *operation*.

@@ -284,10 +284,14 @@ class LargeWindow(_Window):
 
 
 class BucketState:
-    """Circuit breaker and limits of one client's requests to one bucket."""
+    """Circuit breaker and limits of the requests of *client* to one bucket."""
 
     def __init__(
-        self, options: Options, policy: RetryPolicy, clock: Callable[[], float]
+        self,
+        client: object,
+        options: Options,
+        policy: RetryPolicy,
+        clock: Callable[[], float],
     ) -> None:
         # Half of the longest wait is the mean one of a worker that tries alone.
         self.breaker = CircuitBreaker(
@@ -299,12 +303,14 @@ class BucketState:
         self.small = RequestWindow(options.max_small, clock=clock)
         self.large = LargeWindow(options.max_connections, clock=clock)
         self._max_large = options.max_connections
-        self.limits = RequestLimits(
+        limits = RequestLimits(
             small=self._max_small,
             large=lambda: self.large.size,
             threads=self._max_large,
             total=options.max_concurrency or max(self._max_large, options.max_small),
         )
+        self.place_of_small = RequestPlace(client, limits, is_small=True)
+        self.place_of_large = RequestPlace(client, limits, is_small=False)
 
     def _max_small(self) -> int:
         if not self.breaker.is_open:

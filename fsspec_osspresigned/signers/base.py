@@ -135,6 +135,11 @@ class Signer:
                 return [error]
         return [self.sign_each([operation])[0] for operation in operations]
 
+    @property
+    def grant_of_all(self) -> Grant | None:
+        """The grant if it is the same for all objects; None if ``grant`` must be called."""
+        return _ALL_WAYS if type(self).grant is Signer.grant else None
+
     def grant(self, path: str) -> Grant:
         """Return how the object *path* can be uploaded; by default in all ways."""
         del path
@@ -175,6 +180,10 @@ class AdaptedSigner(Signer):
 
     def sign_each(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
         return (self._sign_each or super().sign_each)(operations)
+
+    @property
+    def grant_of_all(self) -> Grant | None:
+        return _ALL_WAYS if self._grant is None else None
 
     def grant(self, path: str) -> Grant:
         return (self._grant or super().grant)(path)

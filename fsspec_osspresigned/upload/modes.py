@@ -24,7 +24,7 @@ from ..errors import (
 )
 from ..http.body import EMPTY, Body, PartBody, SpooledBody
 from ..http.checksums import combine
-from ..model import MAX_PARTS, PartReceipt, Receipt, Reply
+from ..model import MAX_PARTS, Action, PartReceipt, Receipt, Reply
 from ..options.of_objects import Target
 from ..signers.base import MultipartGrant
 from ..units import shown_moment
@@ -42,6 +42,7 @@ _FIRST_BATCH = 4
 # Seconds of an upload after which its rate says something.
 _WARMED_UP = 2.0
 _MAX_AHEAD = 2  # parts that progress may be before the journal
+_NO_REPLY = Reply(status=0)  # of an upload that its owner completes
 
 
 class ConfirmedProgress:
@@ -125,7 +126,58 @@ class ExpiryWatch:
             self.expires_at = None
 
 
-class ReceiptBuilder:
+def receipt_of(
+    target: Target,
+    reply: Reply | None,
+    size: int,
+    crc64: int | None,
+    verified: str,
+    *,
+    seconds: float,
+    upload_id: str = "",
+    parts: tuple[PartReceipt, ...] = (),
+) -> Receipt:
+    """Return the receipt of *size* stored bytes, which took *seconds*.
+
+    *reply* None means that the owner completes the upload. *verified* is the kind of
+    checksum compared for the whole object.
+
+    Raises:
+        ExclusiveNotEnforcedError: the object was stored, but the bucket has versioning, so
+            an existing object may be hidden now.
+    """
+    if reply is None:
+        reply, status = _NO_REPLY, "pending"
+    else:
+        status = "callback_failed" if reply.status == CALLBACK_FAILED else "stored"
+    version = reply.headers.get("x-oss-version-id")
+    if version and target.exclusive:
+        raise ExclusiveNotEnforcedError(
+            f"stored as version {version}, but a bucket that keeps versions ignores "
+            "forbid-overwrite: the previous version is hidden now",
+            path=target.path,
+            version_id=version,
+        )
+    return Receipt(
+        path=target.path,
+        size=size,
+        status=status,
+        etag=reply.etag.strip('"'),
+        crc64=crc64,
+        verified=verified,
+        version_id=version,
+        request_id=reply.request_id,
+        upload_id=upload_id or None,
+        parts=parts,
+        retries=reply.retries,
+        resigns=reply.resigns,
+        seconds=seconds,
+        content_type=target.content_type,
+        location=reply.location,
+    )
+
+
+class PartList:
     """Numbers the parts of one upload and records stored parts."""
 
     def __init__(self, target: Target, max_parts: int = MAX_PARTS) -> None:
@@ -186,7 +238,7 @@ class ReceiptBuilder:
             total = combine(total, part.crc64, part.size)
         return total
 
-    def build(
+    def receipt(
         self,
         reply: Reply | None,
         size: int,
@@ -194,47 +246,25 @@ class ReceiptBuilder:
         verified: str = "none",
         upload_id: str = "",
     ) -> Receipt:
-        """Return the receipt of *size* stored bytes.
+        """Return the receipt of the object that the parts have become; see ``receipt_of``.
 
-        *reply* None means that the owner completes the upload. *verified* is the kind
-        of checksum compared for the whole object; ``none`` uses the kind compared for
-        the parts.
-
-        Raises:
-            ExclusiveNotEnforcedError: the object was stored, but the bucket has
-                versioning, so an existing object may be hidden now.
+        *verified* ``none`` stands for the kind of checksum compared for the parts.
         """
-        version = reply.headers.get("x-oss-version-id") if reply else None
-        if version and self._target.exclusive:
-            raise ExclusiveNotEnforcedError(
-                f"stored as version {version}, but a bucket that keeps versions ignores "
-                "forbid-overwrite: the previous version is hidden now",
-                path=self._target.path,
-                version_id=version,
-            )
-        self._count(reply)
         if verified == "none" and len(self._verified) == 1:
             (verified,) = self._verified
-        status = "stored" if reply else "pending"
-        if reply and reply.status == CALLBACK_FAILED:
-            status = "callback_failed"
-        return Receipt(
-            path=self._target.path,
-            size=size,
-            status=status,
-            etag=reply.etag.strip('"') if reply else "",
-            crc64=crc64,
-            verified=verified,
-            version_id=version,
-            request_id=reply.request_id if reply else None,
-            upload_id=upload_id or None,
-            parts=self.parts if self._numbered else (),
-            retries=self._retries,
-            resigns=self._resigns,
-            seconds=time.monotonic() - self._started,
-            content_type=self._target.content_type,
-            location=reply.location if reply else None,
+        seconds = time.monotonic() - self._started
+        receipt = receipt_of(
+            self._target,
+            reply,
+            size,
+            crc64,
+            verified,
+            seconds=seconds,
+            upload_id=upload_id,
+            parts=self.parts,
         )
+        retries = receipt.retries + self._retries
+        return evolve(receipt, retries=retries, resigns=receipt.resigns + self._resigns)
 
 
 @frozen(kw_only=True, eq=False)
@@ -247,12 +277,18 @@ class UploadJob:
     size: int | None  # None for a stream
     expires_at: float | None
     prefetcher: Prefetcher | None
-    receipt: ReceiptBuilder
 
 
-async def put_body(job: UploadJob, body: Body) -> Receipt:
-    reply, verified = await job.calls.put(body, job.prefetcher, job.plan.action)
-    return job.receipt.build(reply, body.size, reply.crc64, verified)
+async def put_body(
+    calls: OSSCalls, action: Action, body: Body, prefetcher: Prefetcher | None
+) -> Receipt:
+    """Store *body* by one call; return the receipt. Raises like ``OSSCalls.put``."""
+    began = time.monotonic()
+    reply, verified = await calls.put(body, prefetcher, action)
+    seconds = time.monotonic() - began
+    return receipt_of(
+        calls.target, reply, body.size, reply.crc64, verified, seconds=seconds
+    )
 
 
 class SinglePut:
@@ -278,7 +314,8 @@ class SinglePut:
         pass  # no part is in flight
 
     async def publish(self) -> Receipt:
-        return await put_body(self._job, self.body)
+        job = self._job
+        return await put_body(job.calls, job.plan.action, self.body, job.prefetcher)
 
     async def close(self) -> None:
         if isinstance(self.body, PartBody):
@@ -323,6 +360,7 @@ class Multipart:
         self.upload_id = ""
         self.failure: Exception | None = None
         self._job, self._calls, self._resumption = job, job.calls, resumption
+        self._parts = PartList(job.calls.target, job.plan.max_parts)
         self._confirmed: ConfirmedProgress | None = None
         if resumption is not None:
             report = job.calls.exchange.progress
@@ -381,7 +419,7 @@ class Multipart:
             await asyncio.wait(self.in_flight, return_when=asyncio.FIRST_COMPLETED)
             self._check()
         self._check()
-        number = self._job.receipt.next_number()
+        number = self._parts.next_number()
         # Parts go on when the call that added them has returned; they wait for their
         # turn as one call.
         context = contextvars.copy_context()
@@ -412,7 +450,7 @@ class Multipart:
                     await call_user(self._calls.exchange.progress, part.size)
             if self._confirmed is not None:
                 await call_user(self._confirmed.keep, part.size)
-            self._job.receipt.add_part(part, verified, reply)
+            self._parts.add_part(part, verified, reply)
             self._watch.add(part.size)
         except BaseException as error:
             # The error is kept, its frames are not: they would keep the part.
@@ -446,9 +484,8 @@ class Multipart:
 
     async def publish(self) -> Receipt:
         """Complete the upload, unless its owner does so; return the receipt."""
-        granted, receipt = self._job.granted, self._job.receipt
-        parts = receipt.parts
-        crc = await blocking(receipt.crc64)
+        granted, parts = self._job.granted, self._parts.parts
+        crc = await blocking(self._parts.crc64)
         reply, verified = None, "none"
         if granted.completes:
             try:
@@ -460,7 +497,7 @@ class Multipart:
                     await blocking(self._resumption.remove)
                 raise
         size = sum(part.size for part in parts)
-        return receipt.build(reply, size, crc, verified, self.upload_id)
+        return self._parts.receipt(reply, size, crc, verified, self.upload_id)
 
     async def discard(self, reason: BaseException | None, *, once: bool) -> None:
         """Abort the multipart upload, unless it is the owner's or can be resumed.
@@ -481,7 +518,7 @@ class Multipart:
             return
         if isinstance(reason, UploadNotFoundError):
             return  # nothing is kept
-        numbers = job.receipt.stored_numbers
+        numbers = self._parts.stored_numbers
         parts = f"the parts [{numbers}]" if numbers else "no parts"
         kept = (
             f"its owner's multipart upload {self.upload_id} is kept, with {parts}: its "

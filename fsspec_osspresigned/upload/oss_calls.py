@@ -75,8 +75,11 @@ class OSSCalls:
             OSSPresignedError: its ``outcome`` says whether the object may be stored.
         """
         operation = self.target.put_operation(body.size, action)
+        parse = partial(self._confirmed, operation, body)
         try:
-            return await self._send(operation, body, prefetcher)
+            return await self.client.call(
+                operation, body, self.exchange, parse=parse, prefetcher=prefetcher
+            )
         except IntegrityError as error:
             raise _as_stored(error)  # noqa: B904 - it is the same error
         except OSSPresignedError as error:
@@ -93,17 +96,12 @@ class OSSCalls:
     ) -> tuple[PartReceipt, str, Reply]:
         """Send one part; return its receipt, the kind of checksum, and the reply."""
         operation = self.target.part_operation(upload_id, number, body.size)
-        reply, verified = await self._send(operation, body, prefetcher)
-        part = part_receipt(operation, body.size, reply.etag, reply.crc64)
-        return part, verified, reply
-
-    async def _send(
-        self, operation: Operation, body: Body, prefetcher: Prefetcher | None
-    ) -> tuple[Reply, str]:
         parse = partial(self._confirmed, operation, body)
-        return await self.client.call(
+        reply, verified = await self.client.call(
             operation, body, self.exchange, parse=parse, prefetcher=prefetcher
         )
+        part = part_receipt(operation, body.size, reply.etag, reply.crc64)
+        return part, verified, reply
 
     def _confirmed(
         self, operation: Operation, body: Body, reply: Reply

@@ -87,12 +87,15 @@ class UploadPlan:
                 return
 
 
+_WHOLE = {  # what one request stores, however many bytes there are
+    action: UploadPlan(action=action, multipart=False, part_size=MAX_SINGLE_PUT)
+    for action in (Action.PutObject, Action.PostObject)
+}
+_PUT = _WHOLE[Action.PutObject]
+
+
 def plan_for(
-    grant: Grant,
-    options: Options,
-    size: int | None,
-    *,
-    path: str,
+    grant: Grant, options: Options, size: int | None, *, path: str
 ) -> UploadPlan:
     """Return the plan for an object of *size* bytes; None stands for a stream.
 
@@ -108,9 +111,8 @@ def plan_for(
         return _plan_stream(grant, options.part_size or LARGEST_PART, path)
     parts = grant.multipart
     fits_single = grant.single and size <= grant.action.spec.largest
-    single = UploadPlan(action=grant.action, multipart=False, part_size=max(size, 1))
     if fits_single and (parts is None or size <= options.threshold):
-        return single
+        return _WHOLE[grant.action]
     problems = []
     if grant.single and not fits_single:
         problems.append(f"{limit_of(grant.action)}, the object has {shown_bytes(size)}")
@@ -130,7 +132,7 @@ def plan_for(
             max_parts=parts.max_parts,
         )
     if fits_single:
-        return single
+        return _WHOLE[grant.action]
     raise ConfigurationError(problems + misfits, path=path)
 
 
@@ -207,6 +209,27 @@ def _plan_stream(grant: Grant, part_size: int, path: str) -> UploadPlan:
 
 
 # -- before the first byte ---------------------------------------------------------------
+
+
+async def planned(
+    client: Client, target: Target, size: int | None
+) -> tuple[UploadPlan, Grant]:
+    """Return the plan for an upload of *size* bytes to *target*, and its grant.
+
+    *size* None stands for a stream. Nothing is sent to the store. Raises like ``plan_for``,
+    ``refuse_expired`` and ``check_plan``, and NotSignedError if a request that the upload
+    needs is not granted.
+    """
+    grant = await granted(client, target.path)
+    if grant.expires_at is not None:
+        refuse_expired(grant, target.path)
+    plan = plan_for(grant, client.options, size, path=target.path)
+    if plan is not _PUT:  # which has no conditions
+        check_plan(client.options, target, grant, plan)
+    if not client.signer.grants_by_prefix:  # else the requests need not be made
+        for operation in needed_requests(target, grant, plan, size):
+            await client.preflight(operation)
+    return plan, grant
 
 
 async def granted(client: Client, path: str) -> Grant:

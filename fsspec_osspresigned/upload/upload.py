@@ -35,10 +35,9 @@ from ..http.body import EMPTY, Body, MemoryBody, PartBody, Source, bytes_in, loa
 from ..http.transfer import Exchange
 from ..model import Receipt
 from ..options.of_objects import Target
-from ..signers.base import MultipartGrant
+from ..signers.base import Grant, MultipartGrant
 from .modes import (
     Multipart,
-    ReceiptBuilder,
     SinglePut,
     SpooledPut,
     UploadJob,
@@ -46,14 +45,7 @@ from .modes import (
     put_body,
 )
 from .oss_calls import OSSCalls
-from .plan import (
-    check_plan,
-    granted,
-    needed_requests,
-    plan_for,
-    refuse_expired,
-    too_small,
-)
+from .plan import UploadPlan, granted, planned, too_small
 
 if TYPE_CHECKING:
     from ..signers.batching import Prefetcher
@@ -99,23 +91,43 @@ async def upload_source(
         CheckpointInUseError: another process or thread runs this upload.
         OSSPresignedError: the source changed while it was read, or could not be stored.
     """
+    abort_at_exit.refuse_if_terminating(target.path)
+    plan, grant = await planned(client, target, source.size)
+    if plan.multipart or client.options.checkpoint is not None:
+        upload = Upload(_job(client, target, source.size, plan, grant, context))
+        try:
+            return await _upload(upload, source, context)
+        except _SmallPartsError:  # the client knows the limit by now
+            context = evolve(context, prefetcher=None)
+            return await upload_source(client, target, source, context)
     try:
-        return await _upload(client, target, source, context)
-    except _SmallPartsError:  # the client knows the limit by now
-        return await _upload(client, target, source, evolve(context, prefetcher=None))
+        body: Body = source
+        if not isinstance(source, MemoryBody):
+            body = await _readable_again(source)
+        calls = _calls(client, target, context)
+        receipt = await put_body(calls, plan.action, body, context.prefetcher)
+    except ExclusiveNotEnforcedError:  # it was published
+        raise
+    except BaseException as error:
+        reason = str(error) or type(error).__name__
+        _log.info("the upload of %s failed: %s", target.path, reason)
+        raise
+    data = _small_bytes(body, receipt.size)
+    return await _record_stored(client, target, receipt, data)
 
 
 class _SmallPartsError(ConfigurationError):
     """A signed URL is for an S3 store, which requires larger parts."""
 
 
-async def _upload(
-    client: Client, target: Target, source: Source, context: TransferContext
-) -> Receipt:
-    job = await _job_for(client, target, source.size, context=context)
-    if not job.plan.multipart and client.options.checkpoint is None:
-        return await _upload_at_once(job, source)
-    upload = Upload(job)
+async def _readable_again(source: Source) -> Body:
+    if isinstance(source, MemoryBody) or source.size > BODY_CAP:
+        return source
+    return await blocking(loaded, source)
+
+
+async def _upload(upload: Upload, source: Source, context: TransferContext) -> Receipt:
+    job, client = upload.job, upload.job.calls.client
     try:
         if client.options.checkpoint is not None:
             from .resume import resumption_of  # noqa: PLC0415 - loads the journal
@@ -133,60 +145,36 @@ async def _upload(
             await blocking(upload.resumption.release)
 
 
-async def _upload_at_once(job: UploadJob, source: Source) -> Receipt:
-    try:
-        body = await _readable_again(source)
-        receipt = await put_body(job, body)
-    except ExclusiveNotEnforcedError:  # it was published
-        raise
-    except BaseException as error:
-        reason = str(error) or type(error).__name__
-        _log.info("the upload of %s failed: %s", job.calls.target.path, reason)
-        raise
-    return await _record_stored(job, receipt, _small_bytes(body, receipt.size))
-
-
-async def _readable_again(source: Source) -> Body:
-    if isinstance(source, MemoryBody) or source.size > BODY_CAP:
-        return source
-    return await blocking(loaded, source)
-
-
-async def _job_for(
-    client: Client,
-    target: Target,
-    size: int | None,
-    *,
-    context: TransferContext = ALONE,
-) -> UploadJob:
-    abort_at_exit.refuse_if_terminating(target.path)
-    grant = await granted(client, target.path)
-    refuse_expired(grant, target.path)
-    plan = plan_for(grant, client.options, size, path=target.path)
-    check_plan(client.options, target, grant, plan)
-    if not client.signer.grants_by_prefix:  # else the requests need not be made
-        for operation in needed_requests(target, grant, plan, size):
-            await client.preflight(operation)
+def _calls(client: Client, target: Target, context: TransferContext) -> OSSCalls:
     exchange = Exchange(
         path=target.path, progress=context.progress, with_crc=target.checksum != "none"
     )
+    return OSSCalls(client, target, exchange)
+
+
+def _job(
+    client: Client,
+    target: Target,
+    size: int | None,
+    plan: UploadPlan,
+    grant: Grant,
+    context: TransferContext,
+) -> UploadJob:
     return UploadJob(
-        calls=OSSCalls(client, target, exchange),
+        calls=_calls(client, target, context),
         plan=plan,
         granted=grant.multipart or MultipartGrant(),
         size=size,
         expires_at=grant.expires_at,
         prefetcher=context.prefetcher,
-        receipt=ReceiptBuilder(target, plan.max_parts),
     )
 
 
 async def _record_stored(
-    job: UploadJob, receipt: Receipt, data: bytes | None
+    client: Client, target: Target, receipt: Receipt, data: bytes | None
 ) -> Receipt:
-    client = job.calls.client
     await client.note(receipt, data)
-    if receipt.version_id and job.calls.target.keeps_hidden:
+    if receipt.version_id and target.keeps_hidden:
         client.warn_of_replacing(
             receipt.path, "has no effect in a bucket that keeps versions"
         )
@@ -237,11 +225,12 @@ class Upload:
     ) -> Self:
         """Return an upload to *target*, after asking the signer what it grants.
 
-        Nothing is sent to the store. *size* is in bytes; None stands for a stream.
-        Raises like ``plan_for`` and ``check_plan``, and NotSignedError if a request that
-        the upload needs is not granted.
+        Nothing is sent to the store. *size* is in bytes; None stands for a stream. Raises
+        like ``planned``.
         """
-        return cls(await _job_for(client, target, size, context=context))
+        abort_at_exit.refuse_if_terminating(target.path)
+        plan, grant = await planned(client, target, size)
+        return cls(_job(client, target, size, plan, grant, context))
 
     async def add(self, body: Body, *, more: bool = False) -> None:
         """Add the next bytes of the object; waits while too many parts are in flight.
@@ -324,7 +313,8 @@ class Upload:
         self.receipt = receipt
         data = _small_bytes(body, receipt.size)  # before the body is released
         await self._published()
-        return await _record_stored(self.job, receipt, data)
+        target = self.job.calls.target
+        return await _record_stored(self._client, target, receipt, data)
 
     async def _published(self) -> None:
         self._ended = self._over = True
