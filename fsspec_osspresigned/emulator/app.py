@@ -12,7 +12,7 @@ from typing import Any
 from attrs import define, evolve, field, frozen
 
 from ..http.checksums import CRC_HEADER
-from ..model import OBJECT_ACL, Action
+from ..model import Action
 from ..signing.canonical import SIGNATURES, TOKENS
 from ..signing.endpoint import check_key
 from ..signing.post_policy import SIGNATURE_FIELDS
@@ -32,7 +32,7 @@ from .messages import (
 from .settings import EmulatorSettings
 from .store import Bucket, Store
 from .table import HANDLERS, action_of
-from .verifying import ANONYMOUS, verify_call
+from .verifying import verify_call
 from .wire import (
     CutError,
     DisconnectedError,
@@ -103,8 +103,6 @@ _EXPOSED = (
     "ETag, Content-Length, Content-Range, Date, x-oss-request-id, x-oss-ec, "
     f"x-oss-version-id, x-oss-next-append-position, {CRC_HEADER}"
 )
-_READS = (Action.GetObject, Action.HeadObject)
-_PUBLIC = ("public-read", "public-read-write")
 _WITHOUT_LENGTH = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
@@ -209,16 +207,10 @@ class App:
             now=self._settings.clock(),
             regions=None if region is None else {region},
         )
-        if refusal is not None and not self._is_public(call, refusal):
+        if refusal is not None:
             raise RefusedError(refusal)
         if region is not None and call.region not in (None, region):
             raise RefusedError(wrong_region(call.bucket, region))
-
-    def _is_public(self, call: Call, refusal: Refusal) -> bool:
-        if refusal.ec != ANONYMOUS.ec or call.action not in _READS:
-            return False
-        stored = self._store.bucket(call.bucket).objects.get(call.key)
-        return stored is not None and stored.headers.get(OBJECT_ACL, "") in _PUBLIC
 
     async def _prepare(self, visit: _Visit) -> None:
         fault, body, connection = visit.fault, visit.body, visit.wire.connection

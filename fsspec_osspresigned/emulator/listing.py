@@ -303,10 +303,6 @@ async def get_bucket_info(context: CallContext) -> EmulatorReply:
     return xml_reply("BucketInfo", {"Bucket": description})
 
 
-async def get_bucket_location(context: CallContext) -> EmulatorReply:
-    return xml_reply("LocationConstraint", f"oss-{context.settings.location}")
-
-
 async def get_bucket_acl(_: CallContext) -> EmulatorReply:
     """Return the ACL; SDKs send this call to ask whether the bucket exists."""
     content = {"Owner": OWNER, "AccessControlList": _PRIVATE}

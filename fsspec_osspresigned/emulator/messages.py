@@ -172,7 +172,6 @@ _TABLE = """
 400 MetadataTooLarge 0011-00000002 Your metadata headers exceed the maximum allowed metadata size.
 400 MissingArgument - Missing Some Required Arguments: Content-MD5.
 400 NotImplemented - A header you provided implies functionality that is not implemented.
-400 PartNotSequential - Part number of sequential multipart upload must be sequential.
 400 PublicEndpointForbidden 0048-00000401 Not allowed using the OSS public endpoint, please use CNAME instead.
 400 RequestIsNotMultiPartContent - Bucket POST must be of the enclosure-type multipart/form-data.
 400 RequestTimeout - Your socket connection to the server was not read from or written to within the timeout period.

@@ -68,7 +68,7 @@ async def get_object_meta(context: CallContext) -> EmulatorReply:
             "Last-Modified": http_date(stored.modified),
             **checksums(stored.etag, stored.crc64),
         },
-        length=stored.size if context.call.method == "HEAD" else None,
+        length=stored.size,
     )
 
 

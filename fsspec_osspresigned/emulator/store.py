@@ -209,7 +209,6 @@ class StoredUpload:
     key: str
     headers: Mapping[str, str]
     initiated: float
-    sequential: bool = False
     parts: dict[int, Piece] = field(factory=dict)
 
 

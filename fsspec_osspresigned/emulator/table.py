@@ -29,17 +29,17 @@ _OPERATIONS: Mapping[Action, Handler] = {
     Action.CompleteMultipartUpload: writing.complete_multipart_upload,
     Action.AbortMultipartUpload: writing.abort_multipart_upload,
 }
-# Calls that only other clients send: methods, what the call is on, its parameter.
+# Calls that only the clients of docs/interop.md and `check store` send: method, what the
+# call is on, its parameter.
 _OTHERS: Mapping[str, tuple[str, Handler]] = {
     "ListBuckets": ("GET Service", listing.list_buckets),
     "ListObjects": ("GET Bucket", listing.list_objects),
     "ListObjectVersions": ("GET Bucket versions", listing.list_object_versions),
     "ListMultipartUploads": ("GET Bucket uploads", listing.list_multipart_uploads),
     "GetBucketInfo": ("GET Bucket bucketInfo", listing.get_bucket_info),
-    "GetBucketLocation": ("GET Bucket location", listing.get_bucket_location),
     "GetBucketAcl": ("GET Bucket acl", listing.get_bucket_acl),
     "DeleteMultipleObjects": ("POST Bucket delete", writing.delete_multiple_objects),
-    "GetObjectMeta": ("GET,HEAD Object objectMeta", reading.get_object_meta),
+    "GetObjectMeta": ("HEAD Object objectMeta", reading.get_object_meta),
     "GetObjectAcl": ("GET Object acl", reading.get_object_acl),
     "AppendObject": ("POST Object append", writing.append_object),
 }
@@ -52,7 +52,7 @@ HANDLERS: Mapping[str, Handler] = {
 # Parameters that change how a call is done. Any other one makes the request another call
 # if it has no value, if an SDK signs it as a sub-resource, or if it is OSS's by its name.
 _CHANGES = OWN_PARAMETERS.union(
-    ("callback", "callback-var", "list-type", "marker", "position", "sequential"),
+    ("callback", "callback-var", "list-type", "marker", "position"),
     ("key-marker", "max-uploads", "upload-id-marker", "version-id-marker"),
     *(spec.query for spec in OPERATIONS.values()),
 )
@@ -60,9 +60,8 @@ _CHANGES = OWN_PARAMETERS.union(
 
 def _rows() -> Iterator[tuple[str, Spec, str]]:
     for action, (text, _) in _OTHERS.items():
-        methods, on, *names = text.split()
-        for method in methods.split(","):
-            yield on, Spec(method=method, fixed=dict.fromkeys(names, "")), action
+        method, on, *names = text.split()
+        yield on, Spec(method=method, fixed=dict.fromkeys(names, "")), action
     for action in _OPERATIONS:
         spec = OPERATIONS[action]
         yield "Bucket" if spec.on_bucket or spec.form else "Object", spec, action

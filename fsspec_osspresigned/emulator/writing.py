@@ -208,7 +208,6 @@ async def initiate_multipart_upload(context: CallContext) -> EmulatorReply:
         key=context.call.key,
         headers=headers,
         initiated=context.now,
-        sequential="sequential" in context.call.parameters,
     )
     context.store.initiate(upload)
     content = {**names(context), "UploadId": upload.upload_id}
@@ -290,10 +289,7 @@ def _place(context: CallContext, ec: str) -> tuple[int, StoredUpload]:
     if number is None or not 1 <= number <= MAX_PARTS:
         message = "Part number must be an integer between 1 and 10000, inclusive."
         raise invalid_argument(message, "partNumber", text, ec="0017-00000220")
-    upload = find_upload(context, ec)
-    if upload.sequential and number > len(upload.parts) + 1:
-        raise refused("PartNotSequential")
-    return number, upload
+    return number, find_upload(context, ec)
 
 
 def _all_parts(upload: StoredUpload, value: str, body: bytes) -> list[Piece]:

@@ -172,19 +172,16 @@ def test_the_clock_of_the_server_shows(make_client):
         )
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_object_meta(client, refusal, method):
+def test_object_meta(client):
     """GetObjectMeta tells length, ETag, time and checksum, and no body."""
     put = client.put("meta/a", b"abc")
-    reply = client.call(method, "meta/a", query={"objectMeta": ""})
+    reply = client.call("HEAD", "meta/a", query={"objectMeta": ""})
     assert reply.status_code == 200
-    assert reply.content == b""
     assert reply.headers["ETag"] == put.headers["ETag"]
     assert "Last-Modified" in reply.headers
-    assert reply.headers["Content-Length"] == {"GET": "0", "HEAD": "3"}[method]
-    if method == "GET":
-        reply = client.call(method, "meta/absent", query={"objectMeta": ""})
-        assert refusal(reply)[:2] == (404, "NoSuchKey")
+    assert reply.headers["Content-Length"] == "3"
+    reply = client.call("HEAD", "meta/absent", query={"objectMeta": ""})
+    assert reply.status_code == 404
 
 
 @pytest.mark.parametrize("kind", ["Archive", "ColdArchive", "DeepColdArchive"])

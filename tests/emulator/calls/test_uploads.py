@@ -242,14 +242,6 @@ def test_parts_from_another_object(client, key, tree, refusal):
     assert client.oss.get(BUCKET, key).data() == PART + b"0123456789" + b"89"
 
 
-def test_sequential_uploads(client, key, refusal):
-    """A sequential upload refuses a part that leaves a gap."""
-    upload = client.initiate(key, query={"sequential": ""})
-    client.part(key, upload, 1, PART)
-    assert refusal(client.part(key, upload, 3, b"x"))[:2] == (400, "PartNotSequential")
-    assert client.part(key, upload, 2, b"x").status_code == 200
-
-
 def test_encryption_is_set_at_the_beginning(client, key, refusal):
     """Encryption headers on a part are refused."""
     upload = client.initiate(key, headers={"x-oss-server-side-encryption": "KMS"})

@@ -63,7 +63,6 @@ seen.left = (await store.list({ 'max-keys': 100 })).objects.map(object => object
 
 // buckets
 seen.buckets = (await store.listBuckets()).buckets.map(bucket => bucket.name)
-seen.location = (await store.getBucketLocation(options.bucket)).location
 seen.info = (await store.getBucketInfo(options.bucket)).bucket.Name
 seen.acl = (await store.getBucketACL(options.bucket)).acl
 
