@@ -55,7 +55,7 @@ tested() { # tested PYTEST...: two tests of a run may fail at first, on a busy m
 one_step() { # one_step NAME: in a process of its own
     step=$1
     exec 3>&1
-    [ "$(wc -l <"$work/steps")" = 1 ] || exec >"$work/$step.txt" 2>&1
+    [ "$(wc -l <"$work/steps")" = 1 ] || exec >"$work/$step.output" 2>&1
     printf '\n========== %s ==========\n' "$step"
     trap 'trap - EXIT; exit 143' TERM # another one has failed
     trap 'ended $?' EXIT
@@ -65,7 +65,7 @@ one_step() { # one_step NAME: in a process of its own
 ended() { # ended STATUS
     trap '' TERM
     until mkdir "$work/turn" 2>/dev/null; do sleep 0.1; done # to show it in one piece
-    [ ! -e "$work/$step.txt" ] || cat "$work/$step.txt" >&3
+    [ ! -e "$work/$step.output" ] || cat "$work/$step.output" >&3
     printf '%-12s %4d s\n' "$step" "$SECONDS" >>"$work/times"
     [ "$1" = 0 ] || { echo "$step failed" >>"$work/failed" && kill "$PPID"; }
     rmdir "$work/turn"
