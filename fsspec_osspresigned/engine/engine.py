@@ -23,7 +23,6 @@ from contextvars import ContextVar
 from functools import partial
 from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
 
-from ..call_stack import short_traceback
 from ..compat import after_fork_in_child
 from . import abort_at_exit, background
 from .threads import Job, Threads, enter_own_thread, is_own_thread
@@ -300,7 +299,7 @@ class _Call:
             try:
                 task.result()
             except asyncio.CancelledError as error:  # it may have notes
-                self._end(None, error.with_traceback(None))
+                self._end(None, error)
         elif (failure := task.exception()) is not None:
             self._end(None, failure)
         else:
@@ -580,11 +579,7 @@ async def _by_thread(
     if error is None:
         result: T = job.result
         return result
-    job.error = None
-    try:
-        raise error if isinstance(error, Exception) else CarriedError(error)
-    finally:
-        del error
+    raise error if isinstance(error, Exception) else CarriedError(error)
 
 
 async def call_user(function: Callable[..., T], *args: Any) -> T:
@@ -673,9 +668,8 @@ def verb(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
             waits_in_thread.reset(token)
         raise RuntimeError("the verb awaits what no thread can wait for")
 
-    plain = short_traceback(call)
-    plain.coroutine = short_traceback(method)  # type: ignore[attr-defined]  # see below
-    return plain
+    call.coroutine = method  # type: ignore[attr-defined]  # see below
+    return call
 
 
 def coroutine(verb: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:

@@ -7,12 +7,12 @@ cancels its calls, and waits until they have ended.
 from __future__ import annotations
 
 import asyncio
+import traceback
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
 from itertools import islice
 from typing import Any, Generic, TypeVar
 
-from ..call_stack import without_frames
 from ..errors import ReceiptFailedError, UploadDiscardedError, UploadErrors
 from ..model import Action
 from . import abort_at_exit
@@ -155,7 +155,11 @@ class Scope(Generic[T, R]):
         return self._stops or self._is_terminated
 
     def _add_failure(self, index: int, name: str, error: Exception) -> None:
-        self.failures[name] = without_frames(error)
+        link: BaseException | None = error
+        while link is not None:  # the bodies of many files would stay in its frames
+            traceback.clear_frames(link.__traceback__)
+            link = link.__context__
+        self.failures[name] = error
         if self._on_error == "raise" and not isinstance(error, ReceiptFailedError):
             self._stops = True
         if self._on_error == "return":

@@ -30,7 +30,6 @@ from fsspec.spec import AbstractFileSystem
 from fsspec.utils import isfilelike, stringify_path
 
 from .. import call_stack
-from ..call_stack import short_traceback
 from ..client.client import Client
 from ..compat import after_fork_in_child
 from ..engine.engine import awaited, coroutine, run, verb, waiting
@@ -91,7 +90,6 @@ class _KeyedByValue(type(AsyncFileSystem)):  # type: ignore[misc]  # fsspec is u
     ``MAX_INSTANCES`` instances, the cache is cleared.
     """
 
-    @short_traceback
     def __call__(cls: type[F], **storage_options: Any) -> F:
         options = configured_options(cls, storage_options)
         names = (name for name in options if name != "skip_instance_cache")
@@ -463,7 +461,6 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         compression: str | None = None,
         **kwargs: Any,
     ) -> IO[Any]: ...
-    @short_traceback
     def open(
         self,
         path: str,
@@ -614,7 +611,6 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
     _find = coroutine(find)
 
-    @short_traceback
     def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
         """Return the names that match a pattern.
 
@@ -656,7 +652,6 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
             raise IsADirectoryError(21, "a directory, not an object", path)
         return info
 
-    @short_traceback
     def created(self, path: str) -> datetime:
         """Return the time at which an object was stored.
 
@@ -671,19 +666,16 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         """Return the time at which an object was stored, as :meth:`created` does."""
         return self.created(path)
 
-    @short_traceback
     def checksum(self, path: str) -> int:
         """Return a number that changes when the bytes of an object change."""
         return int(self.ukey(path)[:16], 16)
 
-    @short_traceback
     def ukey(self, path: str) -> str:
         """Return a key for fsspec's caches that changes with the bytes of an object."""
         info = self._object_info(path)
         facts = (info["size"], info.get("ETag") or info.get("crc64"))
         return hashlib.sha256(repr(facts).encode()).hexdigest()
 
-    @short_traceback
     def metadata(self, path: str, **_: Any) -> dict[str, str]:
         """Return the user metadata of an object, with names in lower case.
 
@@ -701,7 +693,6 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         """
         return self.metadata(path).get(attr.lower().replace("_", "-"))
 
-    @short_traceback
     def sign(
         self, path: str, expiration: int = 100, method: str = "GET", **kwargs: Any
     ) -> str:
@@ -733,7 +724,6 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
     # -- reading -------------------------------------------------------------------------
 
-    @short_traceback
     def cat_file(
         self, path: str, start: int | None = None, end: int | None = None, **_: Any
     ) -> bytes:
@@ -744,7 +734,6 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         path = self._path(path)
         return run(self._lookup.read, path, start, end, in_thread=True)
 
-    @short_traceback
     async def _cat_file(
         self, path: str, start: int | None = None, end: int | None = None, **_: Any
     ) -> bytes:

@@ -129,12 +129,6 @@ def _of_proxy(text: str) -> bytes:
     return unquote(text).encode("latin-1", "replace")  # as requests does
 
 
-def origin_of(url: str) -> str:
-    """Return the scheme, in lower case, the host and the port of *url*, without a query."""
-    scheme, _, rest = url.partition("://")
-    return f"{scheme.lower()}://{rest.partition('/')[0]}"
-
-
 def find_route(origin: str, connect_seconds: float = 10.0) -> Route:
     """Return the route to *origin* that the library requests would use.
 

@@ -24,13 +24,12 @@ from attrs import evolve
 from requests.adapters import HTTPAdapter
 from urllib3 import exceptions as of_urllib3
 
-from ..call_stack import without_frames
 from ..engine.logs import Logger, route_records
 from ..errors import ConfigurationError, NetworkError, NetworkTimeoutError, SignerError
 from ..model import Reply
 from ..secret import Secret, SecretURL
 from ..url_checks import service_problem
-from .handle import USER_AGENT, ProxyError, find_route, origin_of
+from .handle import USER_AGENT, ProxyError, find_route
 from .transfer import MAX_ERROR, hint, said
 
 _log = Logger(__name__)
@@ -195,21 +194,14 @@ class JSONService:
         try:
             with call:
                 reply = self._reply(call, method, shown, headers, body, limit)
-        except SignerError as error:
-            failure: BaseException = error.with_traceback(None)
+        except SignerError:
+            raise
         except Exception as error:  # noqa: BLE001 - another one is raised
             failure = self._failure(shown, call, error, outer)
-        except BaseException as error:  # noqa: BLE001 - it is raised again
-            failure = without_frames(error)
         else:
             return reply
-        finally:
-            del headers  # a traceback may show the variables of this frame
-        # Outside of the handlers, so that no foreign exception hangs on ours.
-        try:
-            raise failure
-        finally:
-            del failure  # it and this frame would keep each other, and the body
+        # Outside of the handler: the text of a foreign exception may show the URL.
+        raise failure
 
     def _reply(
         self,
@@ -220,7 +212,7 @@ class JSONService:
         body: bytes,
         limit: int,
     ) -> Reply:
-        route = find_route(origin_of(shown))
+        route = find_route("/".join(shown.split("/", 3)[:3]))
         request = requests.PreparedRequest()
         request.prepare(method, shown, {**_HEADERS, **headers}, data=body)
         request.url = shown  # as it was given
@@ -260,7 +252,7 @@ class JSONService:
         that was handled before the exchange; the search for causes ends there.
         """
         if not isinstance(error, OSError | of_urllib3.HTTPError):
-            return without_frames(error)
+            return error
         host = shown.split("/", 3)[2]
         connect, progress = self._timeouts
         phase = f"{'reading' if call.has_head else 'waiting for'} the answer"

@@ -324,7 +324,7 @@ class BrokerSigner(Signer):
                 return self._refusal(operation, error)
             except OSSPresignedError as error:
                 error.path = error.filename = operation.path
-                failure = error.with_traceback(None)
+                failure = error
             raise failure
 
         # What the last call cannot do is refused before the first byte.

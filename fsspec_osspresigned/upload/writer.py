@@ -21,13 +21,13 @@ import io
 import os
 import sys
 import threading
+import traceback
 import warnings
 import weakref
 from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, NoReturn, Self
 
-from ..call_stack import short_traceback, without_frames
 from ..engine.engine import run
 from ..engine.limits import memory_budget
 from ..engine.warn import warn_user
@@ -210,7 +210,6 @@ class PresignedWriter(io.BufferedIOBase):
         if self._failure is not None and not self._silent:
             raise self._failure
 
-    @short_traceback
     def close(self) -> None:
         """Publish the object, unless an exception is leaving the code that wrote it.
 
@@ -225,8 +224,8 @@ class PresignedWriter(io.BufferedIOBase):
             self._end_dropped()
             return
         with self._lock:
-            leaving, traceback = _in_flight()
-            is_known = leaving is self._at_open[0] and traceback is self._at_open[1]
+            leaving, trace = _in_flight()
+            is_known = leaving is self._at_open[0] and trace is self._at_open[1]
             if leaving is not None and not (
                 is_known or self.publish_always or self.closed
             ):
@@ -241,7 +240,6 @@ class PresignedWriter(io.BufferedIOBase):
         self.check_open()
         return self
 
-    @short_traceback
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if error is not None and not self.publish_always:
             self.note_discarded(error)
@@ -313,7 +311,6 @@ class PresignedWriter(io.BufferedIOBase):
                 )
             self._last_step(lambda: run(self.upload.wait_for_parts))
 
-    @short_traceback
     def commit(self) -> None:
         """Publish the object now, even while an exception is being handled.
 
@@ -344,8 +341,8 @@ class PresignedWriter(io.BufferedIOBase):
 
         Nothing can be published afterwards.
         """
-        # The error is kept, its frames are not: they would keep the parts.
-        without_frames(error)
+        # The error is kept; the variables of its frames would keep the parts.
+        traceback.clear_frames(error.__traceback__)
         if self._failure is None:
             text = f"writing was interrupted ({type(error).__name__})"
             interrupted = UploadDiscardedError(text, path=self.path)

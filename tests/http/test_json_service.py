@@ -119,12 +119,6 @@ def test_url_that_is_not_permitted(service, url, words):
     assert "TOPSECRET" not in str(caught.value)
 
 
-def test_scheme_in_capitals(service, serve):
-    """It means the same."""
-    origin = serve(sends(OK)).origin
-    assert ask(service, origin.replace("http", "HTTP")).body == b"ok"
-
-
 @responses.activate
 def test_plain_http_can_be_permitted():
     """The user may know the network better."""

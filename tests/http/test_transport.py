@@ -61,14 +61,6 @@ def everything(error: BaseException) -> str:
 # -- the request ------------------------------------------------------------------------
 
 
-def test_scheme_in_capitals(serve, send):
-    """It is the same way, by the same connection."""
-    server = serve(ok)
-    assert send(f"{server.origin}/b/1{QUERY}").status == 200
-    assert send(f"{server.origin}/b/2{QUERY}".replace("http", "HTTP")).status == 200
-    assert (server.accepted, server.targets[1]) == (1, f"/b/2{QUERY}")
-
-
 @pytest.mark.parametrize(("tail", "target"), [("", "/"), ("?a=%2b", "/?a=%2b")])
 def test_url_without_a_path(serve, send, tail, target):
     """The root stands in for a missing path."""

@@ -73,12 +73,12 @@ WAITS = {
     "engine/threads.py": {"create_future": 1, "SimpleQueue": 1},
     "filesystem/put.py": {"Semaphore": 1},  # large
     "filesystem/read.py": {"Semaphore": 2},  # large
-    "http/multi.py": {"create_future": 2},
+    "http/transport.py": {"create_future": 1, "wait": 1},
     "objects/download.py": {"Event": 1},
     "signers/batching.py": {"create_future": 1},  # batch
     "tools/sync/send.py": {"Semaphore": 2},  # large
     "upload/modes.py": {"wait": 3},  # memory
-    "upload/upload.py": {"shield": 1, "wait": 2},
+    "upload/upload.py": {"shield": 1, "wait": 4},
 }
 _WAITERS = {"Semaphore", "Lock", "Event", "Condition", "Queue", "Barrier", "wait"}
 _WAITERS |= {"shield", "as_completed", "gather", "wait_for"}

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import Factory, define, evolve, field, frozen
 
-from ...call_stack import short_traceback
 from ...engine.engine import blocking, run, user_code
 from ...engine.scope import Scope
 from ...errors import ConfigurationError, NotSignedError, UploadErrors
@@ -412,7 +411,6 @@ class SyncRun(Listener):
                 self.on_event(SyncEvent(kind, name, size, **facts))
 
 
-@short_traceback
 def sync(
     source: Any,
     destination: str,
@@ -499,7 +497,6 @@ def sync(
     return run.end(on_error)
 
 
-@short_traceback
 def sync_down(
     source: str,
     destination: Any,
