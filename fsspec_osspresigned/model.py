@@ -8,7 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from collections.abc import Set as AbstractSet
 from functools import cached_property
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NoReturn
 
 from attrs import asdict, field, frozen
 
@@ -240,12 +240,27 @@ PLAIN_ACTIONS: Mapping[str, Action] = MappingProxyType(
 )
 
 
+class FrozenDict(dict[str, str]):
+    """A dictionary that cannot be changed, so that objects can share it."""
+
+    def __refuse(self, *_: object, **__: object) -> NoReturn:
+        raise TypeError("it cannot be changed: make a copy with dict()")
+
+    __setitem__ = __delitem__ = __ior__ = __refuse
+    pop = popitem = clear = update = setdefault = __refuse
+
+    def __reduce__(self) -> tuple[type[FrozenDict], tuple[dict[str, str]]]:
+        return FrozenDict, (dict(self),)
+
+
 def frozen_mapping(value: Mapping[str, str] | None) -> Mapping[str, str]:
-    """Return a read-only copy of *value*; None means empty."""
-    return MappingProxyType(dict(value)) if value else _EMPTY
+    """Return a read-only copy of *value*, or itself if it is read-only; None is empty."""
+    if type(value) is FrozenDict:
+        return value
+    return FrozenDict(value) if value else _EMPTY
 
 
-_EMPTY: Mapping[str, str] = MappingProxyType({})
+_EMPTY = FrozenDict()
 
 
 def split_path(path: str) -> tuple[str, str]:
@@ -281,13 +296,15 @@ class Operation:
     upload_id: str | None = None
     part_number: int | None = None
     content_length: int | None = None
-    headers: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
-    optional_headers: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
-    query: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
+    headers: Mapping[str, str] = field(default=_EMPTY, converter=frozen_mapping)
+    optional_headers: Mapping[str, str] = field(
+        default=_EMPTY, converter=frozen_mapping
+    )
+    query: Mapping[str, str] = field(default=_EMPTY, converter=frozen_mapping)
     expires_in: int | None = None
     part_count: int | None = field(default=None, eq=False)
     final_headers: Mapping[str, str] = field(
-        factory=dict, converter=frozen_mapping, eq=False
+        default=_EMPTY, converter=frozen_mapping, eq=False
     )
 
     @property
@@ -363,7 +380,7 @@ class SignedRequest:
 
     method: str
     url: SecretURL = field(converter=_secret_url)
-    headers: Mapping[str, str] = field(factory=dict, converter=frozen_mapping)
+    headers: Mapping[str, str] = field(default=_EMPTY, converter=frozen_mapping)
     issued_at: float = field(factory=time.time)
     expires_at: float | None = None
     form: SignedForm | None = None
@@ -388,7 +405,7 @@ class Reply:
     status: int
     # Names are in lower case.
     headers: Mapping[str, str] = field(
-        factory=dict, converter=frozen_mapping, repr=False
+        default=_EMPTY, converter=frozen_mapping, repr=False
     )
     body: bytes = field(default=b"", repr=False)  # what was read; may repeat the token
     body_bytes: int = 0  # of the request, that were sent

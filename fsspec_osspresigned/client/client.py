@@ -162,7 +162,9 @@ class Client:
         while True:
             try:
                 is_new = signed is None and (first is not None or signs_ahead)
-                if is_new:
+                if is_new and first is None:
+                    signed = self.signer.sign_at_once(operation)
+                if is_new and signed is None:
                     sign, first = first or self.signed, None
                     signed = await sign(operation)
                 if not limiter.enter_nowait(place):

@@ -129,6 +129,11 @@ def _of_proxy(text: str) -> bytes:
     return unquote(text).encode("latin-1", "replace")  # as requests does
 
 
+def origin_of(url: str) -> str:
+    """Return the scheme, the host and the port of *url*, which has no query."""
+    return "/".join(url.split("/", 3)[:3])
+
+
 def find_route(origin: str, connect_seconds: float = 10.0) -> Route:
     """Return the route to *origin* that the library requests would use.
 

@@ -29,7 +29,7 @@ from ..errors import ConfigurationError, NetworkError, NetworkTimeoutError, Sign
 from ..model import Reply
 from ..secret import Secret, SecretURL
 from ..url_checks import service_problem
-from .handle import USER_AGENT, ProxyError, find_route
+from .handle import USER_AGENT, ProxyError, find_route, origin_of
 from .transfer import MAX_ERROR, hint, said
 
 _log = Logger(__name__)
@@ -212,7 +212,7 @@ class JSONService:
         body: bytes,
         limit: int,
     ) -> Reply:
-        route = find_route("/".join(shown.split("/", 3)[:3]))
+        route = find_route(origin_of(shown))
         request = requests.PreparedRequest()
         request.prepare(method, shown, {**_HEADERS, **headers}, data=body)
         request.url = shown  # as it was given

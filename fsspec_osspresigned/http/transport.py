@@ -17,7 +17,7 @@ from ..errors import ConfigurationError, NetworkError
 from ..model import Reply, SignedRequest
 from ..url_checks import MAX_URL, http_problem, is_plain_target, url_problem
 from .body import EMPTY, SMALL, Body, MemoryBody, PartBody, loaded
-from .handle import MAX_ORIGINS, HandlePool, ProxyError, Route
+from .handle import MAX_ORIGINS, HandlePool, ProxyError, Route, origin_of
 from .multi import Multi
 from .transfer import PLAIN, Exchange, Transfer, said, shown
 
@@ -151,7 +151,7 @@ class Transport:
         problem = problem or http_problem(text, allow_http=self._allow_http, local=True)
         if problem:
             raise ConfigurationError(f"the URL to send to {problem}", path=path)
-        origin = "/".join(shown(signed).split("/", 3)[:3])
+        origin = origin_of(shown(signed))
         try:
             route = await blocking(self.pool.route_to, origin)
         except OSError as error:

@@ -111,6 +111,8 @@ class Signer:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "sign" in vars(cls) and "sign_at_once" not in vars(cls):
+            cls.sign_at_once = Signer.sign_at_once  # type: ignore[method-assign]
         if "preflight" in vars(cls):
             cls.grants_by_prefix = vars(cls).get("grants_by_prefix", False)
 
@@ -122,6 +124,14 @@ class Signer:
             SignerError: the signer cannot sign now.
         """
         raise NotImplementedError
+
+    def sign_at_once(self, operation: Operation) -> SignedRequest | None:
+        """Return *operation* signed, if that needs neither a wait nor a check; else None.
+
+        It is called on the event loop. The default returns None: ``sign`` is called then.
+        """
+        del operation
+        return None
 
     def sign_each(self, operations: Sequence[Operation]) -> Sequence[Outcome]:
         """Return a signed request for each operation, or NotSignedError in its place.

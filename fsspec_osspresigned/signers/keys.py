@@ -8,15 +8,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from ..errors import ConfigurationError, SignerError, SignerUnavailableError
 from ..model import COPY_SOURCE, MAX_PARTS, OPERATIONS, Operation, SignedRequest
 from ..parsing import moment
 from ..secret import Secret
 from ..signing.canonical import Credentials, is_always_signed
-from ..signing.endpoint import Endpoint, public_endpoint
-from ..signing.presigning import PresignRequest, region_problem
+from ..signing.endpoint import Endpoint, check_key, public_endpoint
+from ..signing.presigning import PresignRequest, PresignTemplate, region_problem
 from .base import Signer
 
 _ID = "OSS_ACCESS_KEY_ID"
@@ -26,6 +26,7 @@ _END = "OSS_SESSION_EXPIRATION"
 _OWN = frozenset().union(*(spec.parameters for spec in OPERATIONS.values()))
 # Bind the connection rather than the object: signed only on demand.
 _ON_DEMAND = frozenset({"content-length", "host"})
+_MAX_KINDS = 64  # of requests, for which a signer keeps what they share
 
 
 def environment_credentials() -> Credentials:
@@ -134,6 +135,31 @@ def credential_provider(name: str) -> Callable[[], Credentials]:
         raise ConfigurationError(msg) from None
 
 
+@frozen(kw_only=True, eq=False)
+class _Template:
+    """What has signed a request, and what other requests of that second share with it."""
+
+    template: PresignTemplate
+    second: int  # since the epoch
+    method: str
+    headers: Mapping[str, str]
+    expires_at: float | None
+
+
+def _kind(operation: Operation) -> object:
+    """Return what the signatures of requests depend on, beside their keys and the time."""
+    return (
+        operation.action,
+        operation.bucket,
+        operation.expires_in,
+        *operation.headers.items(),
+        None,
+        *operation.optional_headers.items(),
+        None,
+        *operation.query.items(),
+    )
+
+
 @frozen(kw_only=True)
 class KeySigner(Signer):
     """Signs every operation with an access key that this process holds."""
@@ -146,6 +172,10 @@ class KeySigner(Signer):
     expires_in: int = 3600  # lifetime in seconds, unless the operation has its own
     clock: Callable[[], float] = field(default=time.time, repr=False)
     _bound: dict[str, str] = field(factory=dict, init=False, repr=False, eq=False)
+    # What has signed in this second, by what such requests have in common.
+    _templates: dict[object, _Template] = field(
+        factory=dict, init=False, repr=False, eq=False
+    )
 
     @classmethod
     def from_options(
@@ -213,6 +243,50 @@ class KeySigner(Signer):
         credentials = self.credentials()
         return [self._sign(credentials, operation) for operation in operations]
 
+    def sign_at_once(self, operation: Operation) -> SignedRequest | None:
+        """Sign *operation* if one that differs only in its key was signed in this second.
+
+        So credentials are read once a second, and all but the key was checked then.
+        """
+        now = self.clock()
+        known = self._templates.get(_kind(operation))
+        if known is None or known.second != int(now) or check_key(operation.key):
+            return None
+        return SignedRequest(
+            method=known.method,
+            url=known.template.url(operation.key),
+            headers=known.headers,
+            issued_at=now,
+            expires_at=known.expires_at,
+        )
+
+    def invalidate(self, refused: SignedRequest) -> None:
+        del refused
+        self._templates.clear()
+
+    def _learn(
+        self, operation: Operation, request: PresignRequest, signed: SignedRequest
+    ) -> None:
+        lower = {name.lower() for name in signed.headers}
+        depends = (
+            operation.action.spec.parameters or operation.query or not operation.key
+        )
+        if self.version == "v1" or depends or lower & _ON_DEMAND:
+            return
+        kind, second = _kind(operation), int(signed.issued_at)
+        known = self._templates.get(kind)
+        if known is not None and known.second == second:
+            return
+        if len(self._templates) >= _MAX_KINDS:
+            self._templates.clear()
+        self._templates[kind] = _Template(
+            template=evolve(request, key="").template(),
+            second=second,
+            method=signed.method,
+            headers=signed.headers,
+            expires_at=signed.expires_at,
+        )
+
     def _sign(self, credentials: Credentials, operation: Operation) -> SignedRequest:
         now = self.clock()
         life = self.expires_in if operation.expires_in is None else operation.expires_in
@@ -229,34 +303,37 @@ class KeySigner(Signer):
             *self._unkept(operation, headers),
             *self._unbound(operation),
         ]
+        request = PresignRequest(
+            credentials,
+            self.endpoint,
+            method=operation.action.method,
+            bucket=operation.bucket,
+            key=operation.key,
+            headers=headers,
+            query={**operation.query, **operation.parameters},
+            version=self.version,
+            region=self.region,
+            product=self.endpoint.product,
+            now=now,
+            expires_in=life,
+            additional_headers=() if self.version == "v1" else extra,
+        )
         url = None
         try:
-            url = PresignRequest(
-                credentials,
-                self.endpoint,
-                method=operation.action.method,
-                bucket=operation.bucket,
-                key=operation.key,
-                headers=headers,
-                query={**operation.query, **operation.parameters},
-                version=self.version,
-                region=self.region,
-                product=self.endpoint.product,
-                now=now,
-                expires_in=life,
-                additional_headers=() if self.version == "v1" else extra,
-            ).url()
+            url = request.url()
         except ConfigurationError as error:
             problems += error.problems
         if problems or url is None:
             raise ConfigurationError(problems, path=operation.path)
-        return SignedRequest(
+        signed = SignedRequest(
             method=operation.action.method,
             url=url,
             headers=headers,
             issued_at=now,
             expires_at=float(int(now) + life),
         )
+        self._learn(operation, request, signed)
+        return signed
 
     def _unbound(self, operation: Operation) -> Iterator[str]:
         if self.endpoint.style != "cname":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Collection, Iterator, Mapping
 from functools import cache, lru_cache
@@ -24,6 +25,7 @@ from .canonical import (
     is_always_signed,
     is_subresource,
     quote,
+    quote_path,
     sign_v1,
     sign_v4,
     string_to_sign_v1,
@@ -33,6 +35,8 @@ from .canonical import (
 from .endpoint import Endpoint, check_bucket, check_key
 
 _NONE: Mapping[str, str] = MappingProxyType({})
+_BLOCK = 64  # bytes of a block of SHA-256
+_OF_NOTHING = hashlib.sha256().hexdigest()
 
 _is_token = re.compile(r"[A-Za-z0-9!#$%&'*+.^_`|~-]+").fullmatch
 _is_visible = re.compile(r"[!-~]+").fullmatch
@@ -76,6 +80,30 @@ class PresignRequest:
         headers = self.headers and {n.lower(): v for n, v in self.headers.items()}
         return SecretURL(f"{base}?{sign(headers)}")
 
+    def template(self) -> PresignTemplate:
+        """Return what signs requests that differ from this one only in their keys, by V4.
+
+        Raises ConfigurationError, which lists why OSS would refuse this request.
+        """
+        if problems := [*self.problems()]:
+            raise ConfigurationError(problems)
+        headers = {n.lower(): v for n, v in self.headers.items()}
+        scope, query, names = self._parts_v4(headers)
+        whole = canonical_request_v4(
+            self.method, self.bucket, "", query=query, headers=headers, additional=names
+        )
+        before = f"{self.method}\n/{self.bucket}/"
+        moment, region = written_moment(int(self.now)), self.region or ""
+        secret = self.credentials.access_key_secret
+        return PresignTemplate(
+            f"{self.endpoint.url(self.bucket)}",
+            f"?{query}&x-oss-signature=",
+            before=before,
+            after=whole.removeprefix(before),
+            start=string_to_sign_v4(moment, scope, "").removesuffix(_OF_NOTHING),
+            key=day_key(secret, moment[:8], region, self.product),
+        )
+
     def _query_v1(self, headers: Mapping[str, str]) -> str:
         credentials, parameters = self.credentials, dict(self.query)
         expires = str(int(self.now) + self.expires_in)
@@ -96,7 +124,8 @@ class PresignRequest:
             f"&Expires={expires}&Signature={quote(signature)}"
         )
 
-    def _query_v4(self, headers: Mapping[str, str]) -> str:
+    def _parts_v4(self, headers: Mapping[str, str]) -> tuple[str, str, list[str]]:
+        # Scope, canonical query, and names of the additional headers.
         moment, region = written_moment(int(self.now)), self.region or ""
         day = moment[:8]
         scope = f"{day}/{region}/{self.product}/{TERMINATOR}"
@@ -109,6 +138,11 @@ class PresignRequest:
             written = canonical_query({**self.query, **_own(*v4_parameters)}.items())
         else:
             written = _own_query(*v4_parameters)
+        return scope, written, names
+
+    def _query_v4(self, headers: Mapping[str, str]) -> str:
+        moment, region = written_moment(int(self.now)), self.region or ""
+        scope, written, names = self._parts_v4(headers)
         request = canonical_request_v4(
             self.method,
             self.bucket,
@@ -119,7 +153,8 @@ class PresignRequest:
         )
         text = string_to_sign_v4(moment, scope, request)
         secret = self.credentials.access_key_secret
-        signature = sign_v4(day_key(secret, day, region, self.product), text)
+        key = day_key(secret, moment[:8], region, self.product)
+        signature = sign_v4(key, text)
         return f"{written}&x-oss-signature={signature}"
 
     def problems(self) -> Iterator[str]:
@@ -164,6 +199,35 @@ class PresignRequest:
                 yield f"additional header {name[:80]!r} is not among the headers"
             elif "_" in name:
                 yield f"header {name[:80]!r} cannot be signed: it has an underscore"
+
+
+class PresignTemplate:
+    """Signs requests of one second, by V4, that differ only in their keys.
+
+    Its formula is that of ``sign_v4``; what does not depend on the key was hashed before.
+    """
+
+    def __init__(
+        self, base: str, query: str, *, before: str, after: str, start: str, key: bytes
+    ) -> None:
+        self._base, self._query = base, Secret(query)
+        self._before, self._after, self._start = before, after, start
+        # HMAC (RFC 2104): two hashes that begin with the key.
+        block = key.ljust(_BLOCK, b"\0")
+        self._inner = hashlib.sha256(bytes(byte ^ 0x36 for byte in block))
+        self._outer = hashlib.sha256(bytes(byte ^ 0x5C for byte in block))
+
+    def url(self, key: str) -> SecretURL:
+        """Return the presigned URL of the object *key*, which ``check_key`` permits."""
+        path = quote_path(key)
+        request = f"{self._before}{path}{self._after}".encode(
+            "utf-8", "surrogateescape"
+        )
+        text = self._start + hashlib.sha256(request).hexdigest()
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(text.encode())
+        outer.update(inner.digest())
+        return SecretURL(f"{self._base}{path}{self._query.reveal()}{outer.hexdigest()}")
 
 
 def _own(

@@ -7,14 +7,13 @@ from bisect import bisect
 from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, datetime
 from functools import cached_property
-from types import MappingProxyType
 from typing import Any, Literal, TypeAlias
 from unicodedata import normalize
 from urllib.parse import quote, unquote
 
 from attrs import field, frozen
 
-from ..model import OPERATIONS, frozen_mapping
+from ..model import OPERATIONS, FrozenDict, frozen_mapping
 from ..secret import SecretURL
 
 VERSION = 1
@@ -28,7 +27,7 @@ EXTRAS = {
 
 def _headers(value: Mapping[str, str] | None) -> Mapping[str, str] | None:
     # What is frozen is shared: 100,000 entries often have the same headers.
-    if value is None or isinstance(value, MappingProxyType):
+    if value is None or isinstance(value, FrozenDict):
         return value
     return frozen_mapping(value)
 
