@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from functools import lru_cache
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -47,6 +47,11 @@ _MAX_DEPTH = 16
 _MAX_DETAIL = 300
 _MAX_WAIT = 1_000_000  # seconds, eleven days
 _QUERY = re.compile(r"(https?://[^\s?\"'<>]*)\?[^\s\"'<>]*", re.IGNORECASE)
+_HIDDEN = b"<hidden>"
+# A character in JSON, or in JSON in JSON; a byte in a URL, or in a URL in a URL.
+_ESCAPE = re.compile(
+    rb"(?s)\\{1,4}(?:u00([0-9a-fA-F]{2})|(.))|%(?:25){0,2}([0-9a-fA-F]{2})"
+)
 _ANY = "BUCKET"  # in a message, if a server may choose the bucket
 _FRAME = len('{"requests": []}')
 
@@ -133,35 +138,48 @@ def without_token(reply: Reply, token: Secret | None) -> Reply:
 
 
 def _repeated(token: Secret | None, *, is_good: bool) -> Iterator[Secret]:
+    """Yield what a server may make of *token*, apart from escapes."""
     if token is None:
         return
     yield token
     if ":" in token.reveal():
         yield Secret(b64encode(token.reveal().encode()).decode().rstrip("="))
         password = Secret(token.reveal().partition(":")[2])
-        if password.reveal() and not is_good:
+        if not is_good:
             yield password
+            yield Secret(password.reveal().replace(" ", "+"))  # in a form
 
 
 def without(data: bytes, secret: Secret) -> bytes:
-    """Return *data* with *secret* blanked out.
+    """Return *data* with *secret* blanked out, also if characters of it are escaped.
 
-    A program that repeats the secret may have escaped any of its characters, as JSON or
-    URLs do, once or more. Another encoding of it is another secret.
+    JSON and URLs escape, and so does JSON in JSON. Time and memory grow with *data* only.
     """
-    return _forms(secret).sub(b"<hidden>", data)
+    size = len(secret.reveal().encode())
+    data = data.replace(secret.reveal().encode(), _HIDDEN) if size else data
+    plain = _ESCAPE.sub(_unescaped, data)
+    at = plain.find(secret.reveal().encode()) if size else -1
+    if at < 0:
+        return data
+    places, excess = (
+        [],
+        [0],
+    )  # of escapes in *plain*; bytes that they take more in *data*
+    for escape in _ESCAPE.finditer(data):
+        places.append(escape.start() - excess[-1])
+        excess.append(excess[-1] + len(escape[0]) - 1)
+    pieces, end = [], 0
+    while at >= 0:
+        pieces += [data[end : at + excess[bisect_left(places, at)]], _HIDDEN]
+        at += size
+        end = at + excess[bisect_left(places, at)]
+        at = plain.find(secret.reveal().encode(), at)
+    return b"".join([*pieces, data[end:]])
 
 
-@lru_cache(maxsize=16)  # the longest token takes 0.2 s
-def _forms(secret: Secret) -> re.Pattern[bytes]:
-    # Each alternative begins with a character of its own, so that a search is fast.
-    pattern = ""
-    for byte in secret.reveal().encode():
-        char = "[ +]" if chr(byte) == " " else re.escape(chr(byte))
-        code = re.sub("[a-f]", lambda m: f"[{m[0]}{m[0].upper()}]", f"{byte:02x}")
-        escaped = rf"\\\\{{0,3}}(?:{char}|u00{code})"
-        pattern += rf"(?:{char}|{escaped}|%(?:25){{0,2}}{code})"
-    return re.compile(pattern.encode("latin-1"))
+def _unescaped(escape: re.Match[bytes]) -> bytes:
+    code = escape[1] or escape[3]
+    return bytes.fromhex(code.decode()) if code else escape[2]
 
 
 @frozen(kw_only=True)

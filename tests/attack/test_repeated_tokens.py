@@ -12,8 +12,12 @@ from urllib.parse import quote, quote_plus
 
 import fsspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fsspec_osspresigned.errors import SignerError
+from fsspec_osspresigned.secret import Secret
+from fsspec_osspresigned.signers.wire_protocol import without
 from tests.loopback_server import LoopbackServer
 
 TOKEN = "tok/CANARY+secret/4711=="
@@ -97,6 +101,29 @@ def test_no_spelling_of_the_token_is_shown(server, caplog, kind, spelling):
     assert "<hidden>" in shown
     for piece in ("CANARY", "4711", "secret"):
         assert piece not in shown
+
+
+ESCAPES = (
+    lambda char: char,
+    lambda char: rf"\u{ord(char):04x}",
+    lambda char: rf"\\u{ord(char):04X}",
+    lambda char: f"%{ord(char):02X}",
+    lambda char: f"%25{ord(char):02x}",
+    lambda char: char.replace("/", r"\/"),
+)
+
+
+@given(
+    token=st.text("abAB09/+=-._~", min_size=5, max_size=40),
+    escapes=st.lists(st.sampled_from(ESCAPES), min_size=40, max_size=40),
+    times=st.integers(1, 3),
+)
+def test_any_mixture_of_escapes_is_hidden(token, escapes, times):
+    """The text around it stays as it is, and JSON stays JSON."""
+    spelt = "".join(escape(char) for escape, char in zip(escapes, token, strict=False))
+    body = '{"m": "' + rf"X \n\"%20|{spelt}\\ Y" * times + '"}'
+    left = json.loads(without(body.encode(), Secret(token)))["m"]
+    assert left == 'X \n"%20|<hidden>\\ Y' * times
 
 
 @pytest.mark.parametrize("spelling", SPELLINGS)
