@@ -7,7 +7,7 @@
 --limit SECONDS   of real time for one program; one that takes longer is undecided,
                   because the machine may be slow
 
-The exit code is 1 if a program failed, and 2 if all of them are undecided.
+The exit code is 1 if a program failed, or 400 left something unreached, and 2 if all of them are undecided.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ import select
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -39,8 +40,10 @@ from . import world  # noqa: E402 - before anything of the package
 world.install()
 
 from .programs import Program, draw, smaller  # noqa: E402
+from .reached import wanted  # noqa: E402
 from .simulate import simulate  # noqa: E402
 
+_MANY = 400  # programs, which must reach together all that is wanted
 _UNDECIDED = "undecided: it did not end within the limit of real time"
 
 
@@ -90,7 +93,8 @@ class Child:
             return result
         second = Child(self.program, self.limit, result["crashed"]).wait()
         second["digest"] = f"{result['digest']}+{second.get('digest', '')}"
-        return {**second, "calls": result["calls"]}
+        both = Counter(result["reached"]) + Counter(second.get("reached", {}))
+        return {**second, "calls": result["calls"], "reached": both}
 
     def _bury(self) -> None:
         os.waitpid(self.pid, 0)
@@ -102,11 +106,15 @@ class Child:
         return result
 
 
+def requests(result: dict[str, Any]) -> int:
+    return sum(n for name, n in result["reached"].items() if name[:5] == "call ")
+
+
 def shown(seed: int, result: dict[str, Any]) -> str:
     if result["problem"]:
         return f"seed {seed}: {result['problem']}"
     return (
-        f"seed {seed}: ok, {result['calls']} calls, {sum(result['counts'].values())} requests, "
+        f"seed {seed}: ok, {result['calls']} calls, {requests(result)} requests, "
         f"{result['steps']} steps, {result['seconds']:.0f} s, trace {result['digest']}"
     )
 
@@ -140,6 +148,7 @@ def run_all(
     running: list[Child] = []
     cores = os.cpu_count() or 1
     failed = undecided = done = 0
+    longest, reached = 0.0, Counter[str]()
     while True:
         while len(running) < cores and _REAL_TIME() < until:
             program = next(programs, None)
@@ -155,6 +164,8 @@ def run_all(
             running.remove(child)
             done += 1
             problem = result["problem"]
+            reached.update(result.get("reached", {}))
+            longest = max(longest, result.get("longest", 0.0))
             if problem or not given.quiet:
                 print(shown(child.program["seed"], result), flush=True)
             if problem == _UNDECIDED:
@@ -166,8 +177,13 @@ def run_all(
                     small = shrink(child, problem, given.shrink)
                     print(json.dumps(small), flush=True)
     more = f", {undecided} undecided" if undecided else ""
+    missing = [name for name in wanted() if not reached[name]] if done >= _MANY else []
+    if missing:
+        print(f"never reached: {', '.join(missing)}")
+    if done >= _MANY:
+        print(f"the longest wait after an interrupt or a cancellation: {longest:.1f} s")
     print(f"{done} programs, {failed} failed{more}")
-    return 1 if failed else 2 if 0 < undecided == done else 0
+    return 1 if failed or missing else 2 if 0 < undecided == done else 0
 
 
 def main() -> int:

@@ -6,17 +6,20 @@ Each write has content of its own, so an object names the call that wrote it.
 from __future__ import annotations
 
 import asyncio
-import errno
 import math
 import random
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from contextvars import ContextVar
+from typing import Any
 
 from attrs import define, field
 
 from fsspec_osspresigned.errors import IntegrityError, Outcome
 
+from .causes import Circumstances, unexplained
 from .network import BUCKETS, Network
+from .verbs import operation_of_caller
 from .world import World
 
 _NOTICED = 1.1  # seconds after which a transfer has noticed that it was cancelled
@@ -100,6 +103,10 @@ class Ledger:
     is_blind: bool = False
     must_succeed: bool = False  # what fails is worth a retry, and retries are many
     checked: int = 0
+    seen: Counter[str] = field(factory=Counter)  # see ``reached``
+    options: Mapping[str, Any] = field(factory=dict)
+    # Causes of errors that no exchange shows; see ``causes``.
+    other_faults: set[str] = field(factory=set)
     transactions: list[list[int]] = field(factory=list)  # numbers of writes
     downloads: dict[str, str] = field(factory=dict)  # name of a local file -> path
     resumes: dict[int, str] = field(factory=dict)  # number of a write -> its file
@@ -137,6 +144,23 @@ class Ledger:
         if self.must_succeed and not isinstance(error, FileNotFoundError):
             raise Broken(f"a call failed that could be tried again: {error!r}")
         self.texts += [str(error), repr(error), *getattr(error, "__notes__", ())]
+        self.seen[f"{operation_of_caller.get()[2]} raised"] += 1
+        for each in (getattr(error, "failures", None) or {"": error}).values():
+            if why := unexplained(each, self._circumstances(each)):
+                raise Broken(f"{each!r} was raised, but {why}")
+
+    def _circumstances(self, error: BaseException) -> Circumstances:
+        began, paths, _ = operation_of_caller.get()
+        faults = set(self.other_faults)
+        keys = [path.partition("/")[2] for path in paths]
+        for event in self.network.events:
+            is_own = not keys or event.path.endswith(("/", *keys))
+            if event.fate != "ok" and event.ended >= began and is_own:
+                faults.add(event.fate)
+        named = getattr(error, "path", None) or getattr(error, "filename", None)
+        names = [named] if isinstance(named, str) else [*paths]
+        there = {v is not None for name in names for v in self.versions(name, began)}
+        return Circumstances(faults, self._now() - began, self.options, there)
 
     def failed(self, writes: Iterable[Write], error: BaseException) -> None:
         """Note what *error* says of *writes*, of which each may have failed."""
@@ -147,12 +171,8 @@ class Ledger:
                 continue
             named = getattr(error, "path", None) in (None, write.path)
             own = failures.get(write.path, error if named and not failures else None)
-            if (
-                isinstance(own, (KeyboardInterrupt, asyncio.CancelledError))
-                or own is None
-                or getattr(own, "errno", None)
-                == errno.EAGAIN  # of the system: no thread
-            ):
+            ends = (KeyboardInterrupt, asyncio.CancelledError)
+            if own is None or isinstance(own, ends):
                 write.say("interrupted", error)
             else:
                 outcome = getattr(own, "outcome", Outcome.NOT_STORED)
@@ -345,6 +365,25 @@ class Ledger:
                 found += [c for w in self.writes if w.path == path for c in w.contents]
         return found
 
+    def lasting(self, prefix: str, began: float) -> list[str]:
+        """Return the names below *prefix* that one version has had since *began*."""
+        paths = {f"{c.bucket}/{c.key}" for c in self.network.server.store.history}
+        return [
+            path.removeprefix(prefix)
+            for path in sorted(paths)
+            if path.startswith(prefix) and None not in self.versions(path, began)
+        ]
+
+    def check_listing(self, root: str, sizes: Mapping[str, int], began: float) -> None:
+        """*sizes* by path are those of a listing of *root* that took from *began* on."""
+        for path, size in sizes.items():
+            versions = {v and len(v) for v in self.versions(path, began)}
+            if size not in versions | ({0} if b"" in self.versions(path, began) else set()):
+                raise Broken(f"a listing has {path} with {size} bytes, not {versions}")
+        for name in self.lasting(f"{root}/", began):
+            if f"{root}/{name}" not in sizes:
+                raise Broken(f"a listing of {root} has no {name}")
+
     def check_end(self) -> None:
         """After all callers: each word was true, and nothing open is left."""
         self.check_commits()
@@ -372,13 +411,7 @@ class Ledger:
                     for e in events
                     if e.at >= opened
                 )
-                # An abort needs a signature. Without a thread to ask the signer, the log
-                # names the upload instead.
-                unsigned = any(
-                    upload_id in text and "no thread can be started" in text
-                    for text in self.texts
-                )
-                if not (told or tried or unsigned or self.may_refuse):
+                if not (told or tried or self.may_refuse):
                     raise Broken(f"upload {upload_id} of {upload.key} is left open")
 
     def _check_secrets(self) -> None:

@@ -313,9 +313,13 @@ class Network:
     events: list[Event] = field(factory=list)
     in_flight: int = 0
     is_down: bool = False  # no connection can be opened
+    parts_left: int | None = None  # that arrive, before each later one is lost
 
-    def draw(self) -> str:
+    def draw(self, event: Event) -> str:
         """Return what happens to the next exchange."""
+        if self.parts_left is not None and event.is_part:
+            self.parts_left -= 1
+            return "ok" if self.parts_left >= 0 else "lose_request"
         dice = self.world.random.random()
         for name in self.faults.__slots__:
             if name[0] == "_":
@@ -449,7 +453,7 @@ class SimulatedHandle:
         self, net: Network, event: Event
     ) -> Generator[float, None, tuple[int, str]]:
         aborted = pycurl.E_ABORTED_BY_CALLBACK, "Callback aborted"
-        fate, self._moved = net.draw(), 0
+        fate, self._moved = net.draw(event), 0
         event.fate = fate
         dice = net.world.random
         self._is_new = self._is_fresh or not self._is_open

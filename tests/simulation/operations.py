@@ -16,10 +16,15 @@ from fsspec_osspresigned import OSSPresignedFileSystem, sync, sync_down
 from .ledger import NAMED, Broken, Ledger, Write
 from .network import BUCKETS, Network, Server
 from .programs import Program
-from .verbs import ByUserError
+from .verbs import ByUserError, operation_of_caller
 from .world import World
 
 BUCKET = BUCKETS[0]
+# Operations of the objects ``key`` and ``to``, and of no others.
+_OF_KEYS = frozenset(
+    ["pipe", "put_file", "write", "resume", "cat", "get", "info"]
+    + ["remove", "copy", "move"]
+)
 
 
 class Operations:
@@ -42,7 +47,17 @@ class Operations:
 
     async def _operation(self, operation: dict[str, Any], verbs: Any) -> None:
         method = getattr(self, f"_do_{operation['do']}")
-        await method(operation, verbs)
+        keys = [operation.get("key"), operation.get("to")]
+        is_of_keys = operation["do"] in _OF_KEYS
+        paths = [f"{BUCKET}/{key}" for key in keys if key and is_of_keys]
+        token = operation_of_caller.set((self.world.now, paths, operation["do"]))
+        failed = self.ledger.seen[f"{operation['do']} raised"]
+        try:
+            await method(operation, verbs)
+            if failed == self.ledger.seen[f"{operation['do']} raised"]:
+                self.ledger.seen[f"{operation['do']} returned"] += 1
+        finally:
+            operation_of_caller.reset(token)
 
     def _path(self, operation: dict[str, Any]) -> str:
         return f"{BUCKET}/{operation['key']}"
@@ -240,8 +255,10 @@ class Operations:
             if operation["discard"] is not None:
                 self._discards(file, write, operation["discard"])
             for number, at in enumerate(range(0, len(data), step)):
+                chunk = bytearray(data[at : at + step])
                 try:
-                    file.write(data[at : at + step])
+                    file.write(chunk)
+                    chunk[:] = bytes(len(chunk))  # it was taken, or copied
                 except (OSError, ValueError) as error:
                     self.ledger.note_error(error)
                     if not operation["goes_on"]:
@@ -256,6 +273,7 @@ class Operations:
 
         def discard() -> None:
             write.is_discarded = True
+            self.ledger.other_faults.add("discard")
             file.discard()
             write.cancelled = min(write.cancelled, self.world.now)
 
@@ -370,8 +388,7 @@ class Operations:
             if not isinstance(error, (OSError, ValueError)):
                 raise
         else:
-            if local.is_file():
-                self.ledger.check_read(path, local.read_bytes(), began)
+            self.ledger.check_read(path, local.read_bytes(), began)
 
     async def _do_info(self, operation: dict[str, Any], verbs: Any) -> None:
         path, began = self._path(operation), self.world.now
@@ -384,8 +401,15 @@ class Operations:
                 )
 
     async def _do_list(self, operation: dict[str, Any], verbs: Any) -> None:
-        with suppress(OSError, ValueError):
-            await verbs.find(BUCKET)
+        began = self.world.now
+        try:
+            found = await verbs.find(BUCKET, detail=True)
+        except (OSError, ValueError) as error:
+            self.ledger.note_error(error)
+            return
+        self.ledger.check_listing(
+            BUCKET, {name: info["size"] for name, info in found.items()}, began
+        )
 
     async def _do_remove(self, operation: dict[str, Any], verbs: Any) -> None:
         path = self._path(operation)
@@ -394,6 +418,9 @@ class Operations:
             await verbs.rm_file(path)
         except (OSError, ValueError) as error:
             self.ledger.note_error(error)
+        else:
+            if None not in self.ledger.versions(path, span[0]):
+                raise Broken(f"{path} was removed, and was there all the time")
         finally:
             span[1] = self.world.now
 
@@ -411,9 +438,27 @@ class Operations:
                 await verbs.cp_file(source, target)
         except (OSError, ValueError) as error:
             self.ledger.note_error(error)
+        else:
+            self._check_copied(source, target, spans[0][0], move=move)
         finally:
             for span in spans:
                 span[1] = self.world.now
+
+    def _check_copied(
+        self, source: str, target: str, began: float, *, move: bool
+    ) -> None:
+        if move and source == target:
+            return
+        versions = self.ledger.versions(source, began)
+        copies = [
+            commit
+            for commit in self.server.store.history
+            if f"{commit.bucket}/{commit.key}" == target and commit.at >= began
+        ]
+        if not any(c.data is not None and c.data in versions for c in copies):
+            raise Broken(f"{source} was copied to {target}, which is none of it")
+        if move and None not in versions:
+            raise Broken(f"{source} was moved, and was there all the time")
 
     async def _do_move(self, operation: dict[str, Any], verbs: Any) -> None:
         await self._do_copy(operation, verbs, move=True)
@@ -462,16 +507,26 @@ class Operations:
         place, began = self.place / f"down-{next(self.numbers)}", self.world.now
 
         def work() -> None:
-            sync_down(
+            result = sync_down(
                 f"{BUCKET}/many", str(place), filesystem=self.fs, on_error="return"
             )
+            failed.extend(result.problems.values())
+            missing.extend(result.problems)
 
+        failed: list[Exception] = []
+        missing: list[str] = []
         try:
             await verbs.in_thread(work)
         except BaseException as error:
             self.ledger.note_error(error)
             if not isinstance(error, (OSError, ValueError)):
                 raise
+        else:
+            for error in failed:
+                self.ledger.note_error(error)
+            for name in self.ledger.lasting(f"{BUCKET}/many/", began):
+                if name not in missing and not (place / name).is_file():
+                    raise Broken(f"sync_down has not fetched {name}")
         if place.exists():
             for file in sorted(place.iterdir()):
                 if file.is_file() and not file.name.startswith("."):

@@ -75,6 +75,8 @@ _WEIGHTS = {
     "gather": 4,
 }
 
+VERBS = tuple(name for name in _WEIGHTS if name not in ("wait", "gather"))
+
 
 def draw(seed: int) -> Program:
     """Return the program of *seed*."""
@@ -91,6 +93,8 @@ def draw(seed: int) -> Program:
         program.update(_patient(dice))
     elif dice.random() < 0.05:
         program.update(_edited(dice))
+    elif dice.random() < 0.05:
+        program.update(_crowded(dice))
     return program
 
 
@@ -144,7 +148,6 @@ def _held(dice: random.Random) -> Program:
     choices = _Choices.of_few(dice)
     return {
         "holds": 0.3,
-        "few_threads": False,
         "crash": 0,
         "callers": [
             {
@@ -183,7 +186,6 @@ def _patient(dice: random.Random) -> Program:
         "disk_faults": {},
         "disk_changes": [],
         "outages": [],
-        "few_threads": False,
         "crash": 0,
         "callers": [
             {
@@ -210,20 +212,43 @@ def _edited(dice: random.Random) -> Program:
     }
 
 
+def _crowded(dice: random.Random) -> Program:
+    """A hundred calls at once, each of which keeps a thread busy for a while."""
+    choices = _Choices(["k0"], [17, 110_000], {dice.choice(("put_file", "write")): 1})
+    operations = [_operation(dice, "thread", choices) for _ in range(100)]
+    for number, operation in enumerate(operations):
+        operation.update(key=f"crowd{number}", raises=False, drops=False)
+    return {
+        "faults": {"slow": 0.8},
+        "options": {"max_concurrency": 100},
+        "signer": "user",
+        "signer_faults": 0,
+        "disk_faults": {},
+        "outages": [],
+        "callers": [
+            {
+                "kind": "loop",
+                "operations": [{"do": "gather", "operations": operations}],
+                "interrupts": 0,
+            }
+        ],
+    }
+
+
 def _moment(dice: random.Random) -> float:
     """Return seconds from 0.01 to 30; each power of ten is as likely as another one."""
     return round(10 ** dice.uniform(-2, 1.5), 3)
 
 
 def _draw(seed: int, dice: random.Random, choices: _Choices) -> Program:
+    options = _options(dice)
     return {
         "seed": seed,
-        "options": _options(dice),
+        "options": options,
         "faults": _faults(dice),
         "signer": dice.choice(_SIGNERS),
         "signer_faults": round(dice.choice((0, 0, 0.1, 0.3)), 2),
         "disk_faults": _disk_faults(dice),
-        "few_threads": dice.random() < 0.05,
         "outages": [
             [round(dice.uniform(0, 60), 2), round(dice.expovariate(0.2), 2)]
             for _ in range(dice.choice((0, 0, 0, 1, 2)))
@@ -236,6 +261,10 @@ def _draw(seed: int, dice: random.Random, choices: _Choices) -> Program:
             _caller(dice, n, choices)
             for n in range(dice.choice((1, 1, 1, 2, 2, 3, 5, 8, 12)))
         ],
+        "zone": dice.choice(("UTC", "Asia/Shanghai", "America/St_Johns")),
+        # Seconds by which the store's clock is ahead.
+        "skew": 0 if "expires_in" in options else dice.choice((0, 0, -600, 600)),
+        "logs": dice.random() < 0.1,  # a handler of log records writes into the store
         "crash": int(dice.expovariate(1 / 800)) if dice.random() < 0.15 else 0,
     }
 
@@ -394,8 +423,9 @@ def smaller(program: Program) -> list[Program]:
         ("disk_changes", []),
         ("signer_faults", 0),
         ("disk_faults", {}),
-        ("few_threads", False),
         ("holds", 0),
+        ("skew", 0),
+        ("logs", False),
         ("crash", 0),
     ):
         if program.get(name):

@@ -34,20 +34,20 @@ _FATES = (
 class UserSigner(Signer):
     """A signer of the user: it takes time, and may fail; *looks* False signs no reads."""
 
-    def __init__(self, world: World, faults: float, *, looks: bool = True) -> None:
-        self._keys, self._world, self._faults = key_signer(), world, faults
+    def __init__(self, world: World, *, looks: bool = True) -> None:
+        self._keys, self._world = key_signer(), world
         self._looks = looks
 
     def sign(self, operations: Any) -> Any:
         dice = self._world.random
         time.sleep(dice.expovariate(100))
-        if dice.random() < self._faults:
+        if dice.random() < self._world.signer_faults:
             raise SignerUnavailableError("the signer is away", path=operations[0].path)
         for operation in operations:
             if not self._looks and operation.action.method in _LOOKS:
                 raise NotSignedError("no reads", path=operation.path)
         signed = self._keys.sign(operations)
-        if dice.random() < self._faults:
+        if dice.random() < self._world.signer_faults:
             time.sleep(dice.expovariate(0.1))
         return signed
 
@@ -61,12 +61,12 @@ class ManySigner(UserSigner):
         signed = list(self.sign(operations))
         dice = self._world.random
         for index, operation in enumerate(operations):
-            if dice.random() < self._faults / 4:
+            if dice.random() < self._world.signer_faults / 4:
                 signed[index] = NotSignedError("not this one", path=operation.path)
         return signed
 
 
-def http_options(world: World, faults: float) -> dict[str, Any]:
+def http_options(world: World) -> dict[str, Any]:
     """Return the options for a signer service of the package, in this world."""
     policy = Policy(
         name="simulated",
@@ -74,7 +74,7 @@ def http_options(world: World, faults: float) -> dict[str, Any]:
         actions=list(Action),
         max_part_size=8 * 1024 * 1024,
     )
-    call = _Service(world, faults, policy).call
+    call = _Service(world, policy).call
 
     def send(_: HTTPAdapter, request: Any, **given: Any) -> requests.Response:
         return call(request, given["timeout"][1])
@@ -87,15 +87,15 @@ def http_options(world: World, faults: float) -> dict[str, Any]:
 class _Service:
     """The package's signer service at the end of a connection that may fail."""
 
-    def __init__(self, world: World, faults: float, policy: Policy) -> None:
-        self._world, self._faults = world, faults
+    def __init__(self, world: World, policy: Policy) -> None:
+        self._world = world
         tokens = {hash_token(_TOKEN): policy}
         self._app = service.create_app(key_signer(), tokens=tokens)
         self._expired = service.create_app(key_signer(expires_in=1), tokens=tokens)
 
     def call(self, request: Any, patience: float | None) -> requests.Response:
         dice = self._world.random
-        fate = dice.choice(_FATES) if dice.random() < self._faults else "ok"
+        fate = dice.choice(_FATES) if dice.random() < self._world.signer_faults else "ok"
         time.sleep(dice.expovariate(50))
         if fate == "away":
             raise requests.ConnectionError("Connection refused")

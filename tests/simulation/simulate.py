@@ -36,7 +36,9 @@ from fsspec_osspresigned.signing import Endpoint
 from . import disk as disks
 from . import loop as loops
 from . import network as networks
+from . import reached
 from .disk import Disk
+from .ending import Ending
 from .ledger import NAMED, Broken, Ledger, Write, writes_of_call
 from .network import HOST, KEY, REGION, Faults, Network, Server
 from .operations import BUCKET, Operations
@@ -45,6 +47,7 @@ from .signers import ManySigner, UserSigner, http_options, key_signer
 from .verbs import Awaited, Plain
 from .world import EPOCH, HangError, World
 
+_STOPS = 30.0  # seconds that an interrupt or a cancellation may take
 _END = 3600.0  # virtual seconds that a call may take, at most
 # The same for each file of a tree, if they go one after the other: retries of the PUT for
 # 300 s, its last try, and as much for the look that follows.
@@ -61,6 +64,8 @@ _IS_QUIET = {
 _IDLE = (
     120.0  # seconds after which nothing of an idle process is left, but these threads
 )
+_OWN_THREADS = ("osspresigned-engine", "osspresigned-worker", "osspresigned-log")
+_MOST_THREADS = 64
 _STAYS = ("osspresigned-engine", "osspresigned-log")
 
 
@@ -73,19 +78,34 @@ class Result:
     seconds: float  # virtual
     digest: str
     calls: int
-    counts: dict[str, int]
+    reached: dict[str, int]
+    longest: float  # seconds from an interrupt or cancellation to the end of a call
     crashed: str = ""  # the directory that a killed process has left
 
 
 class _Records(logging.Handler):
-    def __init__(self, texts: list[str]) -> None:
+    def __init__(self, ledger: Ledger) -> None:
         super().__init__(logging.DEBUG)
-        self.texts = texts
+        self.ledger = ledger
+        self.fs: Any = None  # into which it writes each tenth record
+        self.count = 0
+
+    def createLock(self) -> None:
+        self.lock = None  # it would be held while others write
 
     def emit(self, record: logging.LogRecord) -> None:
-        self.texts.append(record.getMessage())
+        texts = self.ledger.texts
+        texts.append(record.getMessage())
         if record.exc_info:
-            self.texts.append("".join(traceback.format_exception(*record.exc_info)))
+            texts.append("".join(traceback.format_exception(*record.exc_info)))
+        self.count += 1
+        if self.fs is not None and self.count % 10 == 0:
+            data = self.ledger.content(100)
+            write = self.ledger.write(f"{BUCKET}/log-{self.count}", data)
+            with suppress(OSError, ValueError):
+                self.fs.pipe_file(write.path, data, overwrite=True)
+                write.say("stored")
+                self.ledger.check_said(write)
 
 
 class Runner(Operations):
@@ -102,7 +122,8 @@ class Runner(Operations):
         self.numbers = itertools.count()
         self.calls = 0
         self.clients = 1
-        self.presses = 0
+        self.presses, self.pressed = 0, math.inf  # number and time of interrupts
+        self.longest = 0.0  # seconds from an interrupt or cancellation to its end
         self.interruptible: list[Write] = []  # that an interrupt ends
         self.main_is_in_call = False
         self.memory_limit = program["options"].get("memory_limit", math.inf)
@@ -137,6 +158,7 @@ class Runner(Operations):
             "resumes": ledger.resumes,
         }
         (self.place / "left.pickle").write_bytes(pickle.dumps(left))
+        ledger.seen["crash"] += 1
         result = self._result(None)
         self.tell(evolve(result, crashed=str(self.place)))
         os._exit(0)
@@ -148,8 +170,9 @@ class Runner(Operations):
         if world.lines is not None:
             Path(os.environ["SIMULATION_TRACE"]).write_text("\n".join(world.lines))
         digest = world.digest.hexdigest()[:16]
-        counts = dict(self.server.calls)
-        return Result(problem, world.steps, world.now, digest, self.calls, counts)
+        counts = reached.reached(self.network, self.ledger)
+        facts = world.steps, world.now, digest, self.calls
+        return Result(problem, *facts, counts, self.longest)
 
     # -- set-up --------------------------------------------------------------------------
 
@@ -157,19 +180,24 @@ class Runner(Operations):
         world = self.world
         before = len(os.listdir("/proc/self/fd"))
         networks.install(self.network)
+        reached.install()
         # So that the objects of a world are large enough for copies in parts.
         copies.MAX_SINGLE_COPY, copies.COPY_PART = 300_000, 102_400
         engine.EngineLoop = type("Loop", (loops.SimulatedLoop,), {"engine": None})  # type: ignore[misc]
         seeded = random.Random(self.program["seed"])
         uuid.uuid4 = lambda: uuid.UUID(int=seeded.getrandbits(128))
         random.seed(self.program["seed"])
+        os.environ["TZ"] = self.program.get("zone", "UTC")
+        time.tzset()
+        self.server.clock.jump(self.program.get("skew", 0))
         os.environ.update(
             OSS_ACCESS_KEY_ID=KEY.access_key_id,
             OSS_ACCESS_KEY_SECRET=KEY.access_key_secret.reveal(),
             OSS_REGION=REGION,
         )
         logging.getLogger("fsspec_osspresigned").setLevel(logging.DEBUG)
-        logging.getLogger().addHandler(_Records(self.ledger.texts))
+        self.records = _Records(self.ledger)
+        logging.getLogger().addHandler(self.records)
         warnings.simplefilter("always")
         warnings.showwarning = lambda message, *_, **__: self.ledger.texts.append(
             str(message)
@@ -182,6 +210,7 @@ class Runner(Operations):
         gc.disable()
         try:
             self._play()
+            self._end_well()
             self._wind_down(before)
         except BaseException as error:  # noqa: BLE001 - told with the seed
             return self._result(self._told(error))
@@ -200,6 +229,9 @@ class Runner(Operations):
         if self.network.in_flight > limit + self.clients:
             raise Broken(f"{self.network.in_flight} requests are in flight")
         accounts = [*memory_budget().accounts.values()]
+        own = [t for t in self.world.turns if t.name.startswith(_OWN_THREADS)]
+        if len(own) > _MOST_THREADS:
+            raise Broken(f"the engine has {len(own)} threads")
         if sum(accounts) > self.memory_limit + len(accounts) * MIN_PART:
             raise Broken(f"open files use {sum(accounts)} bytes")
 
@@ -209,20 +241,20 @@ class Runner(Operations):
         if options.get("receipts") is True:
             options["receipts"] = str(self.place / "receipts")
             os.makedirs(options["receipts"], exist_ok=True)
-        signer, faults = program["signer"], program["signer_faults"]
+        signer, world = program["signer"], self.world
         by_keys = {"expires_in", "signature_version"}
         if signer != "keys":
             options = {n: v for n, v in options.items() if n not in by_keys}
         if signer == "keys":
             return {"signer": "keys", **options}
         if signer == "user":
-            return {"signer": UserSigner(self.world, faults), **options}
+            return {"signer": UserSigner(world), **options}
         if signer == "many":
-            return {"signer": ManySigner(self.world, faults), **options}
+            return {"signer": ManySigner(world), **options}
         if signer == "writer":
-            return {"signer": UserSigner(self.world, faults, looks=False), **options}
+            return {"signer": UserSigner(world, looks=False), **options}
         if signer == "http":
-            return {**http_options(self.world, faults), **options}
+            return {**http_options(world), **options}
         if signer == "grant":
             terms = GrantTerms(bucket=BUCKET, prefix="", expires_in=86_400)
             grant = sign_grant(
@@ -246,10 +278,13 @@ class Runner(Operations):
         program = self.program
         self.options = self._options()
         self.fs = OSSPresignedFileSystem(**self.options)
+        self.records.fs = self.fs if program.get("logs") else None
         self.network.faults = Faults(**program["faults"])
-        self.world.few_threads = program["few_threads"]
+        self.world.signer_faults = program["signer_faults"]
         self.world.holds = program.get("holds", 0.0)
         self.ledger.may_refuse = program["signer_faults"] > 0
+        self.ledger.options = self.options
+        self.ledger.other_faults |= {name for name, is_on in self._other_faults() if is_on}
         self.ledger.unchecked = self.options.get("checksum") == "none"
         self.ledger.is_single = self._is_single()
         self.ledger.must_succeed = program.get("is_patient", False)
@@ -263,7 +298,7 @@ class Runner(Operations):
         for begins, lasts in program["outages"]:
             others.append(self._background(begins, lambda s=lasts: self._outage(s)))
         for begins, index in program["disk_changes"]:
-            self._background(begins, lambda n=index: self._change_file(n))
+            others.append(self._background(begins, lambda n=index: self._change_file(n)))
         for caller in program["callers"]:
             if caller["kind"] == "main":
                 self._main(caller)
@@ -278,10 +313,8 @@ class Runner(Operations):
         return self._started(later, "background")
 
     def _started(self, function: Callable[[], None], name: str) -> Any:
-        few, self.world.few_threads = self.world.few_threads, False
         thread = threading.Thread(target=function, name=name)
         thread.start()
-        self.world.few_threads = few
         return thread
 
     def _outage(self, seconds: float) -> None:
@@ -343,7 +376,9 @@ class Runner(Operations):
     def _press(self) -> None:
         """Press Ctrl-C: the main thread gets an exception where it waits."""
         if self.main_is_in_call:
+            self.ledger.seen["second interrupt" if self.presses else "interrupt"] += 1
             self.presses += 1
+            self.pressed = min(self.pressed, self.world.now)
             self.world.turns[0].interrupt = KeyboardInterrupt()
             for write in self.interruptible:
                 write.cancelled = min(write.cancelled, self.world.now)
@@ -352,13 +387,12 @@ class Runner(Operations):
         """Do one operation by plain verbs."""
         coroutine = self._operation(operation, Plain(self.fs))
         began, known = self.world.now, len(self.ledger.writes)
-        self.main_is_in_call, self.presses = is_main, 0
+        self.main_is_in_call, self.presses, self.pressed = is_main, 0, math.inf
         writes: list[Write] = []
         token = writes_of_call.set(writes)
         ends = operation["do"] in (*_ENDS_SOON, "transaction", "write")
-        is_heard = ends and not self.program["few_threads"]
         if is_main:
-            self.interruptible = writes if is_heard else []
+            self.interruptible = writes if ends else []
         try:
             coroutine.send(None)
         except StopIteration:
@@ -370,7 +404,7 @@ class Runner(Operations):
             if self.presses > 1:  # a second one does not wait for what goes on
                 for write in self.ledger.writes[known:]:
                     write.ended = math.inf
-            elif is_heard:
+            elif ends:
                 self._check_quiet(operation, began)
         else:
             raise AssertionError("a plain verb waits")
@@ -379,7 +413,15 @@ class Runner(Operations):
             self.main_is_in_call = False
             if is_main and self.world.turns[0].interrupt is not None:
                 self.world.turns[0].interrupt = None
+        if is_main:
+            self._check_end(operation, self.pressed)
         self._ended(operation, began)
+
+    def _check_end(self, operation: dict[str, Any], stopped: float) -> None:
+        seconds = self.world.now - stopped
+        self.longest = max(self.longest, seconds)
+        if seconds > _STOPS:
+            raise Broken(f"{operation} went on for {seconds:.1f} s after its end")
 
     def _ended(self, operation: dict[str, Any], began: float) -> None:
         self.calls += 1
@@ -409,16 +451,18 @@ class Runner(Operations):
             task = asyncio.ensure_future(work)
             writes_of_call.reset(token)
             await asyncio.sleep(operation["cancel"])
-            # Without a thread, the loop does the work, and hears of nothing meanwhile.
-            if operation["do"] in _ENDS_SOON and not self.program["few_threads"]:
+            if operation["do"] in _ENDS_SOON:
                 for write in writes:
                     write.cancelled = self.world.now
             task.cancel()
+            self.ledger.seen["cancellation"] += 1
+            stopped = self.world.now
             if operation["again"]:
                 await asyncio.sleep(1.5)
                 task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
+            self._check_end(operation, stopped)
             if operation["again"]:  # likewise
                 for write in writes:
                     write.ended = math.inf
@@ -437,12 +481,21 @@ class Runner(Operations):
             if operation["do"] != "resume":
                 self.ledger.check_uploads(key, began)
 
+    def _other_faults(self) -> Iterator[tuple[str, object]]:
+        program = self.program
+        is_limited = program["signer"] in ("writer", "map", "grant")
+        yield "signer", program["signer_faults"] or is_limited
+        yield "blind", program["signer"] in ("writer", "map")
+        yield "edit", program["disk_changes"] or any(o.get("edits") for o in self._all())
+        yield "disk", program["disk_faults"]
+        yield "rival", not self._is_single()
+        yield "expiry", "expires_in" in self.options
+        yield "discard", any(o["do"] == "transaction" for o in self._all())
+
     def _may_look(self) -> bool:
         program = self.program
         signs = program["signer"] in ("keys", "user", "many", "http")
-        is_up = not any(
-            program[name] for name in ("outages", "signer_faults", "few_threads")
-        )
+        is_up = not program["outages"] and not program["signer_faults"]
         return signs and is_up
 
     def _is_single(self) -> bool:
@@ -459,11 +512,34 @@ class Runner(Operations):
 
     # -- the end -------------------------------------------------------------------------
 
-    def _wind_down(self, descriptors: int) -> None:
+    def _end_well(self) -> None:
+        """Without faults, let callers of each kind do each verb once more."""
         self.network.faults = Faults()
-        self.network.is_down = False
         disks.install(Disk(self.world))
-        self.world.few_threads, self.world.holds = False, 0.0
+        self.world.signer_faults = self.world.holds = 0.0
+        self.ledger.must_succeed = False  # some steps fail on purpose
+        self.records.fs = None
+        fs, given = self.fs, dict(self.options)
+        is_limited = self.program["signer"] in ("map", "grant", "writer")
+        if is_limited:  # these do not sign each call
+            given = {n: v for n, v in given.items() if n not in ("url_map", "grant")}
+            fs = OSSPresignedFileSystem(**{**given, "signer": "keys"})
+        for is_loop in sorted({c["kind"] == "loop" for c in self.program["callers"]}):
+            self._end(fs, is_loop, lambda ending: ending.all)
+            if is_limited and "url_map" not in self.options:
+                self._end(self.fs, is_loop, lambda ending: ending.writes)
+
+    def _end(self, fs: Any, is_loop: bool, steps: Callable[[Ending], Any]) -> None:
+        name = f"end-{type(self).__name__}-{next(self.numbers)}"
+        publishes = self.options.get("on_exception") == "publish"
+        ending = Ending(fs, self.ledger, name, self.place, publishes=publishes)
+        if is_loop:
+            loops.run(steps(ending)(Awaited(fs)))
+        else:
+            with suppress(StopIteration):
+                steps(ending)(Plain(fs)).send(None)
+
+    def _wind_down(self, descriptors: int) -> None:
         del self.fs
         OSSPresignedFileSystem.clear_instance_cache()
         gc.collect()
@@ -510,7 +586,8 @@ class SecondLife(Runner):
         options = dict(self.program["options"], checkpoint=str(self.place / "journals"))
         for name in ("receipts", "overwrite", "expires_in", "signature_version"):
             options.pop(name, None)
-        self.fs = OSSPresignedFileSystem(signer="keys", **options)
+        self.options = {"signer": "keys", **options}
+        self.fs = OSSPresignedFileSystem(**self.options)
         for number, local in left["resumes"].items():
             if not os.path.exists(local):
                 continue
@@ -559,7 +636,7 @@ def simulate(
         tell(result)
 
     if place:
-        program = {**program, "crash": 0, "few_threads": False, "signer_faults": 0}
+        program = {**program, "crash": 0, "signer_faults": 0}
     runner = (SecondLife if place else Runner)(program, here)
     runner.tell = told
     told(runner.run())

@@ -5,11 +5,16 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
+from contextvars import ContextVar
 from typing import Any
 
-from .world import World
+
+# When the operation of a caller began, the paths that it uses (none for all), its name.
+operation_of_caller: ContextVar[tuple[float, Sequence[str], str]] = ContextVar(
+    "operation", default=(0.0, (), "")
+)
 
 
 class ByUserError(Exception):
@@ -50,7 +55,10 @@ class Awaited:
         loop = asyncio.get_running_loop()
         future = loop.create_future()
 
+        operation = operation_of_caller.get()
+
         def main() -> None:
+            operation_of_caller.set(operation)
             try:
                 result = function()
             except BaseException as error:  # noqa: BLE001 - raised by the waiter
@@ -63,12 +71,8 @@ class Awaited:
                     lambda: future.done() or future.set_result(result)
                 )
 
-        world = World.current
-        assert world is not None
-        few, world.few_threads = world.few_threads, False
         thread = threading.Thread(target=main, name="file")
         thread.start()
-        world.few_threads = few
         try:
             return await future
         except asyncio.CancelledError:

@@ -63,7 +63,7 @@ class World:
         self.count = 0
         self.at_step: Callable[[], None] = lambda: None  # such as a check, or a crash
         self.fail: Callable[[BaseException], object] = print  # it ends the process
-        self.few_threads = False  # a new thread may not start
+        self.signer_faults = 0.0  # the share of calls that a signer fails
         self.holds = 0.0  # the share of posts before which a caller is held back
 
     def note(self, *facts: object) -> None:
@@ -300,8 +300,6 @@ class Thread:
     def start(self) -> None:
         world = _world()
         assert world is not None
-        if world.few_threads and world.random.random() < 0.5:
-            raise RuntimeError("can't start new thread")
         self._turn = world.start(self.name, self._run)
         world.wait()
 

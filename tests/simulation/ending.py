@@ -1,0 +1,369 @@
+"""The end of a program: without faults, each verb succeeds and does what it says.
+
+The filesystem is the one that the callers have used, so what their faults broke in it
+shows here. Each step knows what the store must have afterwards, to the byte.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fsspec_osspresigned import OSSPresignedFileSystem, sync, sync_down
+
+from .ledger import Broken, Ledger
+from .network import BUCKETS, Network
+from .verbs import ByUserError
+from .world import World
+
+_PATIENCE = 60.0  # virtual seconds that one step may take
+_SMALL, _LARGE = 1000, 262_145
+
+
+class Ending:
+    """The steps of one caller, by *verbs* of *fs*; its objects stand below *folder*."""
+
+    def __init__(
+        self, fs: Any, ledger: Ledger, folder: str, place: Path, *, publishes: bool
+    ) -> None:
+        self.fs, self.ledger, self.place = fs, ledger, place / folder
+        self.root, self.publishes = f"{BUCKETS[0]}/{folder}", publishes
+        self.network: Network = ledger.network
+        self.place.mkdir()
+
+    def _data(self, name: str, size: int) -> tuple[str, bytes]:
+        """Return the path of an object, and what is to be written there."""
+        path = f"{self.root}/{name}"
+        data = self.ledger.content(size)
+        self.ledger.write(path, data)
+        return path, data
+
+    def _local(self, name: str, data: bytes) -> str:
+        (self.place / name).write_bytes(data)
+        return str(self.place / name)
+
+    def _at(self, path: str) -> bytes | None:
+        bucket, _, key = path.partition("/")
+        return self.network.server.store.at(bucket, key)
+
+    def _is(self, path: str, data: bytes | None) -> None:
+        found = self._at(path)
+        if found != data:
+            sizes = [None if d is None else len(d) for d in (found, data)]
+            raise Broken(f"at the end, {path} has {sizes[0]} bytes, not {sizes[1]}")
+
+    @contextmanager
+    def _step(self, what: str) -> Iterator[None]:
+        """Let a step end in time; its objects are written by it, and by no later one."""
+        world: World = self.network.world
+        began, first = world.now, len(self.ledger.writes)
+        try:
+            yield
+        except OSError as error:
+            raise Broken(f"at the end, {what} fails: {error!r}") from error
+        for write in self.ledger.writes[first:]:
+            write.ended = world.now
+        if world.now - began > _PATIENCE:
+            raise Broken(f"at the end, {what} takes {world.now - began:.0f} s")
+
+    def _calls(self) -> int:
+        return sum(self.network.server.calls.values())
+
+    async def writes(self, verbs: Any) -> None:
+        """Write by each way that needs nothing but a signature for it."""
+        for size in (_SMALL, _LARGE):
+            with self._step("pipe_file"):
+                path, data = self._data(f"piped-{size}", size)
+                receipt = await verbs.pipe_file(path, data)
+                self._is(path, data)
+                if (receipt.path, receipt.size) != (path, size):
+                    raise Broken(f"the receipt of {path} is {receipt}")
+        with self._step("put_file"):
+            path, data = self._data("put", _LARGE)
+            await verbs.put_file(self._local("put", data), path)
+            self._is(path, data)
+        with self._step("open"):
+            await verbs.in_thread(self._opened)
+        with self._step("transaction"):
+            await verbs.in_thread(self._transaction)
+
+    def _opened(self) -> None:
+        """Fill files in turn from one buffer, which changes as soon as it is written."""
+        count = 12 if "memory_limit" in self.fs.storage_options else 2
+        objects = [self._data(f"opened{number}", _LARGE) for number in range(count)]
+        files = [self.fs.open(path, "wb") for path, _ in objects]
+        buffer = bytearray(70_000)
+        for at in range(0, _LARGE, len(buffer)):
+            for file, (_, data) in zip(files, objects, strict=True):
+                size = len(data[at : at + len(buffer)])
+                buffer[:size] = data[at : at + size]
+                file.write(memoryview(buffer)[:size])
+                buffer[:] = bytes(len(buffer))
+        for file, (path, data) in zip(files, objects, strict=True):
+            self._is(path, None)
+            file.close()
+            self._is(path, data)
+        path, data = self._data("raised", _LARGE)
+        with self._raised(), self.fs.open(path, "wb") as file:
+            file.write(data)
+            raise ByUserError
+        self._is(path, data if self.publishes else None)
+
+    @contextmanager
+    def _raised(self) -> Iterator[None]:
+        try:
+            yield
+        except ByUserError:
+            return
+        raise Broken("an exception of the user is lost")
+
+    def _transaction(self) -> None:
+        names = ("first", "second", "third")
+        for is_kept in (False, True):
+            objects = [
+                self._data(name, size)
+                for name, size in zip(names, (_SMALL, _LARGE, _SMALL), strict=True)
+            ]
+            (first, one), (second, two), (third, three) = objects
+            value = bytearray(one)
+
+            def work() -> None:
+                with self.fs.transaction:
+                    self.fs.pipe_file(first, value)
+                    value[:] = bytes(len(value))
+                    with self.fs.open(second, "wb") as file:
+                        file.write(two)
+                    self.fs.put_file(self._local("third", three), third)
+                    for path, _ in objects:
+                        self._is(path, None)
+                    if not is_kept:
+                        raise ByUserError
+
+            if is_kept:
+                work()
+            else:
+                with self._raised():
+                    work()
+            for path, data in objects:
+                self._is(path, data if is_kept else None)
+
+    async def all(self, verbs: Any) -> None:
+        """Do each verb, with a signer that grants each call."""
+        await self.writes(verbs)
+        await self._reads(verbs)
+        await self._changes(verbs)
+        await self._trees(verbs)
+        with self._step("sync"):
+            await verbs.in_thread(self._sync)
+        with self._step("a call beside a great one"):
+            await verbs.in_thread(self._beside)
+        with self._step("resume"):
+            await verbs.in_thread(self._broken_off)
+
+    async def _reads(self, verbs: Any) -> None:
+        path, data = f"{self.root}/put", self._at(f"{self.root}/put")
+        assert data is not None
+        with self._step("a read"):
+            info = await verbs.info(path)
+            local = self.place / "got"
+            await verbs.get_file(path, str(local))
+            ranges = await verbs.cat_ranges([path] * 3, [0, 5, 90_000], [9, 99_999, -7])
+            spans = [data[0:9], data[5:99_999], data[90_000:-7]]
+            found = {
+                "cat_file": await verbs.cat_file(path) == data,
+                "cat_file of a range": await verbs.cat_file(path, 7, -9) == data[7:-9],
+                "cat_ranges": [bytes(item) for item in ranges] == spans,
+                "get_file": local.read_bytes() == data,
+                "info": (info["size"], info["type"]) == (len(data), "file"),
+                "exists": await verbs.exists(path),
+                "not exists": not await verbs.exists(f"{path}-not"),
+                "open": await verbs.in_thread(lambda: self._read(path)) == data,
+            }
+        with self._step("a read of nothing"):
+            try:
+                await verbs.cat_file(f"{path}-not")
+            except FileNotFoundError:
+                pass
+            else:
+                raise Broken("an object that is not there is read")
+        if wrong := [name for name, is_right in found.items() if not is_right]:
+            raise Broken(f"at the end, {', '.join(wrong)} of {path} is wrong")
+
+    def _read(self, path: str) -> bytes:
+        with self.fs.open(path, "rb") as file:
+            file.seek(50_000)
+            tail = file.read()
+            file.seek(0)
+            return bytes(file.read(50_000) + tail)
+
+    async def _changes(self, verbs: Any) -> None:
+        path, moved = f"{self.root}/put", f"{self.root}/moved"
+        data = self._at(path)
+        with self._step("cp_file"):
+            copied, _ = self._data("copied", 0)
+            self.ledger.copying(path, copied)
+            await verbs.cp_file(path, copied)
+            self._is(copied, data)
+        with self._step("mv"):
+            self.ledger.copying(copied, moved)
+            self.ledger.deletes(copied)
+            await verbs.mv(copied, moved)
+            self._is(copied, None)
+            self._is(moved, data)
+        with self._step("overwrite=False"):
+            _, other = self._data("moved", _SMALL)
+            try:
+                await verbs.pipe_file(moved, other, overwrite=False)
+            except FileExistsError:
+                self._is(moved, data)
+            else:
+                raise Broken(f"{moved} was replaced")
+        with self._step("rm_file"):
+            self.ledger.deletes(moved)
+            await verbs.rm_file(moved)
+            self._is(moved, None)
+
+    async def _trees(self, verbs: Any) -> None:
+        sizes = {"a": 0, "b": 17, "c/d": _SMALL}
+        local, there = self.place / "tree", f"{self.root}/tree"
+        back = self.place / "back"
+        (local / "c").mkdir(parents=True)
+        objects = {}
+        for name, size in sizes.items():
+            path, objects[name] = self._data(f"tree/{name}", size)
+            (local / name).write_bytes(objects[name])
+        with self._step("a tree"):
+            await verbs.put(f"{local}/", f"{there}/", recursive=True)
+            for name, data in objects.items():
+                self._is(f"{there}/{name}", data)
+            names = await verbs.find(there)
+            tops = await verbs.ls(there, detail=False)
+            await verbs.get(f"{there}/", f"{back}/", recursive=True)
+            found = {
+                "find": names == [f"{there}/{name}" for name in sizes],
+                "ls": sorted(tops) == [f"{there}/{name}" for name in ("a", "b", "c")],
+                "get": _files(back) == objects,
+            }
+            if wrong := [name for name, is_right in found.items() if not is_right]:
+                raise Broken(f"at the end, {', '.join(wrong)} of {there} is wrong")
+            for name in sizes:
+                self.ledger.deletes(f"{there}/{name}")
+            await verbs.rm(there, recursive=True)
+            for name in sizes:
+                self._is(f"{there}/{name}", None)
+
+    def _sync(self) -> None:
+        local, down = self.place / "up", self.place / "down"
+        local.mkdir()
+        there = f"{self.root}/synced"
+        objects = {}
+        for name, size in (("x", 17), ("y", _LARGE)):
+            path, objects[name] = self._data(f"synced/{name}", size)
+            _written(local / name, objects[name])
+        time.sleep(5)  # a file as new as its object would be sent again
+        counts = []
+        for _ in range(2):
+            counts.append(sync(str(local), there, filesystem=self.fs).sent)
+            for name, data in objects.items():
+                self._is(f"{there}/{name}", data)
+        for _ in range(2):
+            counts.append(sync_down(there, str(down), filesystem=self.fs).sent)
+        if _files(down) != objects:
+            raise Broken("at the end, sync_down fetches other files")
+        (local / "x").unlink()
+        self.ledger.deletes(f"{there}/x")
+        sync(str(local), there, filesystem=self.fs, delete=True)
+        self._is(f"{there}/x", None)
+        sync_down(there, str(down), filesystem=self.fs, delete=True)
+        if sorted(_files(down)) != ["y"] or counts != [2, 0, 2, 0]:
+            raise Broken(f"at the end, syncs moved {counts} files")
+
+    def _like(self, **options: Any) -> Any:
+        """Return a filesystem with other *options*, which sends parts of 100 KiB."""
+        given = {**self.fs.storage_options, "part_size": 102_400}
+        given["multipart_threshold"] = 102_400
+        return OSSPresignedFileSystem(**{**given, **options})
+
+    def _beside(self) -> None:
+        """A small call waits for the requests in flight of a great one, not for all."""
+        fs = self._like(max_concurrency=1)
+        great, data = self._data("great", 1_000_000)
+        small, other = self._data("small", _SMALL)
+        thread = threading.Thread(target=lambda: fs.pipe_file(great, data))
+        thread.start()
+        time.sleep(0.2)
+        first = len(self.network.events)
+        fs.pipe_file(small, other)
+        events = [event.path for event in self.network.events[first:]]
+        before = events.index(f"/{small.partition('/')[2]}")
+        thread.join()
+        self._is(great, data)
+        if before > 2:
+            raise Broken(f"a small call waited for {before} requests of a great one")
+
+    def _broken_off(self) -> None:
+        self._aborted(self._like(retries=0))
+        self._resumed(self._like(retries=0, checkpoint=str(self.place / "journals")))
+
+    def _aborted(self, fs: Any) -> None:
+        """A transaction whose parts fail publishes nothing, and leaves nothing open."""
+        objects = [self._data(f"lost{number}", _LARGE) for number in range(2)]
+        self.network.parts_left = 4
+        try:
+            with fs.transaction:
+                for path, data in objects:
+                    fs.pipe_file(path, data)
+        except ConnectionError:
+            pass
+        else:
+            raise Broken("a transaction without its parts succeeds")
+        finally:
+            self.network.parts_left = None
+        for path, _ in objects:
+            self._is(path, None)
+        if self._uploads("lost"):
+            raise Broken("uploads of a failed transaction are left open")
+
+    def _uploads(self, name: str) -> list[Any]:
+        uploads = self.network.server.store.buckets[BUCKETS[0]].uploads.values()
+        key = f"{self.root}/{name}".partition("/")[2]
+        return [upload for upload in uploads if upload.key.startswith(key)]
+
+    def _resumed(self, fs: Any) -> None:
+        """Break an upload off after one part; the next call sends no part twice."""
+        path, data = self._data("resumed", _LARGE)
+        local = self._local("resumed", data)
+        self.network.parts_left = 1
+        try:
+            fs.put_file(local, path)
+        except ConnectionError:
+            pass
+        else:
+            raise Broken("an upload without its parts succeeds")
+        finally:
+            self.network.parts_left = None
+        (upload,) = self._uploads("resumed")
+        missing, before = 3 - len(upload.parts), self.network.server.calls["UploadPart"]
+        fs.put_file(local, path)
+        self._is(path, data)
+        sent = self.network.server.calls["UploadPart"] - before
+        if sent != missing:
+            raise Broken(f"a resumed upload sent {sent} of {missing} missing parts")
+
+
+def _written(file: Path, data: bytes) -> None:
+    file.write_bytes(data)
+    os.utime(file, (time.time(), time.time()))
+
+
+def _files(place: Path) -> dict[str, bytes]:
+    return {
+        str(file.relative_to(place)): file.read_bytes()
+        for file in sorted(place.rglob("*"))
+        if file.is_file()
+    }
