@@ -33,7 +33,6 @@ if os.environ.get("PYTHONHASHSEED") != "0":  # sets of texts have one order
 import concurrent.futures.thread  # noqa: E402, F401 - it keeps locks of the system
 
 import fsspec  # noqa: E402, F401 - likewise
-import requests  # noqa: E402, F401 - likewise
 
 from . import world  # noqa: E402 - before anything of the package
 
@@ -106,7 +105,7 @@ class Child:
         return result
 
 
-def requests(result: dict[str, Any]) -> int:
+def _requests(result: dict[str, Any]) -> int:
     return sum(n for name, n in result["reached"].items() if name[:5] == "call ")
 
 
@@ -114,7 +113,7 @@ def shown(seed: int, result: dict[str, Any]) -> str:
     if result["problem"]:
         return f"seed {seed}: {result['problem']}"
     return (
-        f"seed {seed}: ok, {result['calls']} calls, {requests(result)} requests, "
+        f"seed {seed}: ok, {result['calls']} calls, {_requests(result)} requests, "
         f"{result['steps']} steps, {result['seconds']:.0f} s, trace {result['digest']}"
     )
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 from attrs import frozen
@@ -29,7 +30,7 @@ _BUSY = {"busy", "busy_acted", "early"}
 # The first class of an error decides. Beside the faults of ``network.Faults``:
 # ``signer`` fails or does not sign this, ``blind``: nor any read, ``edit`` of a local file, ``disk`` that is full,
 # ``rival``, another call of the same object, ``discard`` by the program, ``expiry`` of URLs.
-_CAUSES: tuple[tuple[type[BaseException], Set[str]], ...] = (
+_CAUSES: tuple[tuple[type[BaseException], AbstractSet[str]], ...] = (
     (errors.URLExpiredError, {"expiry", "signer"}),
     (errors.SignatureMismatchError, {"signer"}),
     (errors.NotSignedError, {"signer"}),
@@ -56,10 +57,10 @@ _LONGEST = 20.0  # seconds of the longest wait before a retry
 class Circumstances:
     """What has happened since a call began."""
 
-    faults: Set[str]
+    faults: AbstractSet[str]
     seconds: float
     options: Mapping[str, Any]
-    there: Set[bool]  # whether the object was there, at any time
+    there: AbstractSet[bool]  # whether the object was there, at any time
 
 
 def unexplained(error: BaseException, seen: Circumstances) -> str:
@@ -89,7 +90,10 @@ def _too_early(error: BaseException, seen: Circumstances) -> str:
     if not isinstance(error, kinds):
         return ""
     assert isinstance(error, OSSPresignedError)
-    retries, limit = seen.options.get("retries", 5), seen.options.get("retry_timeout", 300)
+    retries, limit = (
+        seen.options.get("retries", 5),
+        seen.options.get("retry_timeout", 300),
+    )
     wait = max(min(_LONGEST, 0.25 * 2.0 ** (error.tries - 1)), error.retry_after or 0.0)
     if error.tries > retries or seen.seconds + wait > limit:
         return ""

@@ -123,34 +123,32 @@ class Ending:
         raise Broken("an exception of the user is lost")
 
     def _transaction(self) -> None:
-        names = ("first", "second", "third")
+        sizes = {"first": _SMALL, "second": _LARGE, "third": _SMALL}
         for is_kept in (False, True):
-            objects = [
-                self._data(name, size)
-                for name, size in zip(names, (_SMALL, _LARGE, _SMALL), strict=True)
-            ]
-            (first, one), (second, two), (third, three) = objects
-            value = bytearray(one)
-
-            def work() -> None:
-                with self.fs.transaction:
-                    self.fs.pipe_file(first, value)
-                    value[:] = bytes(len(value))
-                    with self.fs.open(second, "wb") as file:
-                        file.write(two)
-                    self.fs.put_file(self._local("third", three), third)
-                    for path, _ in objects:
-                        self._is(path, None)
-                    if not is_kept:
-                        raise ByUserError
-
+            objects = [self._data(name, size) for name, size in sizes.items()]
             if is_kept:
-                work()
+                self._publish(objects)
             else:
                 with self._raised():
-                    work()
+                    self._publish(objects, fails=True)
             for path, data in objects:
                 self._is(path, data if is_kept else None)
+
+    def _publish(
+        self, objects: list[tuple[str, bytes]], *, fails: bool = False
+    ) -> None:
+        (first, one), (second, two), (third, three) = objects
+        with self.fs.transaction:
+            value = bytearray(one)
+            self.fs.pipe_file(first, value)
+            value[:] = bytes(len(value))
+            with self.fs.open(second, "wb") as file:
+                file.write(two)
+            self.fs.put_file(self._local("third", three), third)
+            for path, _ in objects:
+                self._is(path, None)
+            if fails:
+                raise ByUserError
 
     async def all(self, verbs: Any) -> None:
         """Do each verb, with a signer that grants each call."""
@@ -235,7 +233,7 @@ class Ending:
         (local / "c").mkdir(parents=True)
         objects = {}
         for name, size in sizes.items():
-            path, objects[name] = self._data(f"tree/{name}", size)
+            _, objects[name] = self._data(f"tree/{name}", size)
             (local / name).write_bytes(objects[name])
         with self._step("a tree"):
             await verbs.put(f"{local}/", f"{there}/", recursive=True)
@@ -263,7 +261,7 @@ class Ending:
         there = f"{self.root}/synced"
         objects = {}
         for name, size in (("x", 17), ("y", _LARGE)):
-            path, objects[name] = self._data(f"synced/{name}", size)
+            _, objects[name] = self._data(f"synced/{name}", size)
             _written(local / name, objects[name])
         time.sleep(5)  # a file as new as its object would be sent again
         counts = []

@@ -378,7 +378,9 @@ class Ledger:
         """*sizes* by path are those of a listing of *root* that took from *began* on."""
         for path, size in sizes.items():
             versions = {v and len(v) for v in self.versions(path, began)}
-            if size not in versions | ({0} if b"" in self.versions(path, began) else set()):
+            if size not in versions | (
+                {0} if b"" in self.versions(path, began) else set()
+            ):
                 raise Broken(f"a listing has {path} with {size} bytes, not {versions}")
         for name in self.lasting(f"{root}/", began):
             if f"{root}/{name}" not in sizes:

@@ -21,9 +21,9 @@ from .world import World
 
 BUCKET = BUCKETS[0]
 # Operations of the objects ``key`` and ``to``, and of no others.
-_OF_KEYS = frozenset(
-    ["pipe", "put_file", "write", "resume", "cat", "get", "info"]
-    + ["remove", "copy", "move"]
+_OF_KEYS = (
+    *("pipe", "put_file", "write", "resume", "cat", "get", "info"),
+    *("remove", "copy", "move"),
 )
 
 

@@ -95,7 +95,9 @@ class _Service:
 
     def call(self, request: Any, patience: float | None) -> requests.Response:
         dice = self._world.random
-        fate = dice.choice(_FATES) if dice.random() < self._world.signer_faults else "ok"
+        fate = (
+            dice.choice(_FATES) if dice.random() < self._world.signer_faults else "ok"
+        )
         time.sleep(dice.expovariate(50))
         if fate == "away":
             raise requests.ConnectionError("Connection refused")

@@ -90,9 +90,6 @@ class _Records(logging.Handler):
         self.fs: Any = None  # into which it writes each tenth record
         self.count = 0
 
-    def createLock(self) -> None:
-        self.lock = None  # it would be held while others write
-
     def emit(self, record: logging.LogRecord) -> None:
         texts = self.ledger.texts
         texts.append(record.getMessage())
@@ -284,7 +281,9 @@ class Runner(Operations):
         self.world.holds = program.get("holds", 0.0)
         self.ledger.may_refuse = program["signer_faults"] > 0
         self.ledger.options = self.options
-        self.ledger.other_faults |= {name for name, is_on in self._other_faults() if is_on}
+        self.ledger.other_faults |= {
+            name for name, is_on in self._other_faults() if is_on
+        }
         self.ledger.unchecked = self.options.get("checksum") == "none"
         self.ledger.is_single = self._is_single()
         self.ledger.must_succeed = program.get("is_patient", False)
@@ -298,7 +297,9 @@ class Runner(Operations):
         for begins, lasts in program["outages"]:
             others.append(self._background(begins, lambda s=lasts: self._outage(s)))
         for begins, index in program["disk_changes"]:
-            others.append(self._background(begins, lambda n=index: self._change_file(n)))
+            others.append(
+                self._background(begins, lambda n=index: self._change_file(n))
+            )
         for caller in program["callers"]:
             if caller["kind"] == "main":
                 self._main(caller)
@@ -486,7 +487,10 @@ class Runner(Operations):
         is_limited = program["signer"] in ("writer", "map", "grant")
         yield "signer", program["signer_faults"] or is_limited
         yield "blind", program["signer"] in ("writer", "map")
-        yield "edit", program["disk_changes"] or any(o.get("edits") for o in self._all())
+        yield (
+            "edit",
+            program["disk_changes"] or any(o.get("edits") for o in self._all()),
+        )
         yield "disk", program["disk_faults"]
         yield "rival", not self._is_single()
         yield "expiry", "expires_in" in self.options

@@ -10,7 +10,6 @@ from contextlib import suppress
 from contextvars import ContextVar
 from typing import Any
 
-
 # When the operation of a caller began, the paths that it uses (none for all), its name.
 operation_of_caller: ContextVar[tuple[float, Sequence[str], str]] = ContextVar(
     "operation", default=(0.0, (), "")
