@@ -156,22 +156,25 @@ def without(data: bytes, secret: Secret) -> bytes:
     JSON and URLs escape, and so does JSON in JSON. Time and memory grow with *data* only.
     """
     size = len(secret.reveal().encode())
-    data = data.replace(secret.reveal().encode(), _HIDDEN) if size else data
     plain = _ESCAPE.sub(_unescaped, data)
     at = plain.find(secret.reveal().encode()) if size else -1
-    if at < 0:
-        return data
-    places, excess = (
-        [],
-        [0],
-    )  # of escapes in *plain*; bytes that they take more in *data*
+    if at >= 0:
+        data = _cut(data, plain, at, secret)
+    # A password may have what looks like an escape.
+    return data.replace(secret.reveal().encode(), _HIDDEN) if size else data
+
+
+def _cut(data: bytes, plain: bytes, at: int, secret: Secret) -> bytes:
+    """Return *data* without *secret*, which is first at *at* in *plain*."""
+    # Where escapes begin in *plain*, and the bytes that they take more in *data* so far.
+    places, excess = [], [0]
     for escape in _ESCAPE.finditer(data):
         places.append(escape.start() - excess[-1])
         excess.append(excess[-1] + len(escape[0]) - 1)
     pieces, end = [], 0
     while at >= 0:
         pieces += [data[end : at + excess[bisect_left(places, at)]], _HIDDEN]
-        at += size
+        at += len(secret.reveal().encode())
         end = at + excess[bisect_left(places, at)]
         at = plain.find(secret.reveal().encode(), at)
     return b"".join([*pieces, data[end:]])

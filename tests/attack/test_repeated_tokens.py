@@ -126,6 +126,13 @@ def test_any_mixture_of_escapes_is_hidden(token, escapes, times):
     assert left == 'X \n"%20|<hidden>\\ Y' * times
 
 
+def test_a_token_after_a_backslash_leaves_json():
+    """The message stays, although only the first character is escaped."""
+    body = b'{"detail": "got \\/abcdef"}'
+    left = without(body, Secret("/abcdef"))
+    assert json.loads(left) == {"detail": "got <hidden>"}
+
+
 @pytest.mark.parametrize("spelling", SPELLINGS)
 @pytest.mark.parametrize("repeated", [PAIR, PASSWORD, BASE64, BASE64.rstrip("=")])
 def test_no_piece_of_a_pair_is_shown(server, caplog, spelling, repeated):
