@@ -19,6 +19,7 @@ from attrs import evolve, frozen
 
 from ..client.client import Client
 from ..client.written_objects import BODY_CAP
+from ..dialects.facts import S3_MIN_PART
 from ..engine import abort_at_exit
 from ..engine.engine import blocking, in_background, running
 from ..engine.logs import Logger
@@ -97,7 +98,9 @@ async def upload_source(
         upload = Upload(_job(client, target, source.size, plan, grant, context))
         try:
             return await _upload(upload, source, context)
-        except _SmallPartsError:  # the client knows the limit by now
+        except _SmallPartsError:
+            if plan.min_part >= S3_MIN_PART:  # it was known, and the grant is smaller
+                raise
             context = evolve(context, prefetcher=None)
             return await upload_source(client, target, source, context)
     try:

@@ -17,6 +17,7 @@ from fsspec_osspresigned.engine.limits import MemoryAccount, memory_budget
 from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action, Operation, SignedRequest
+from fsspec_osspresigned.signers.base import Grant, MultipartGrant
 from fsspec_osspresigned.signers.keys import KeySigner
 
 ROOT = "examplebucket"
@@ -128,6 +129,20 @@ def test_a_first_stream_is_refused_where_memory_is_short(oss):
         file.write(bytes(MIB))
     file.discard()
     del others
+    assert not oss.uploads(ROOT)
+
+
+def test_grant_with_parts_too_small_for_s3_is_refused(oss):
+    """Once: the second try has nothing to learn."""
+
+    class Granting(S3Signer):
+        def grant(self, path):
+            return Grant(single=False, multipart=MultipartGrant(part_size=MIB))
+
+    fs = filesystem(Granting())
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="5 MiB of S3"):
+            fs.pipe_file(f"{ROOT}/k", b"abc")
     assert not oss.uploads(ROOT)
 
 
