@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
@@ -70,8 +70,8 @@ class Client:
         written: record of the objects that this process has written.
         buckets: bucket -> its circuit breaker and limits.
         s3_buckets: buckets for which URLs of S3-compatible stores were signed.
-        clock_offset: seconds by which this machine's clock is ahead of the store's,
-            from the last reply; None before the first one.
+        clock_offset: seconds by which this machine's clock is ahead of the store's, from
+            the first reply or the last refusal; None before.
     """
 
     def __init__(
@@ -148,31 +148,27 @@ class Client:
             OSSPresignedError: the failure of the last try, with its ``tries``, and with
                 its ``outcome`` if a try may have stored an object.
         """
-        if exchange.path != operation.path:
-            exchange = evolve(exchange, path=operation.path)
-        attempts = Attempts(operation, self.policy, self._timing)
-        limiter = request_limiter()
+        if exchange.path != (path := operation.path):
+            exchange = evolve(exchange, path=path)
+        limiter, began = request_limiter(), self._timing.clock()
         bucket = self.buckets[operation.bucket]
         is_small = body.size <= SMALL and not exchange.in_thread
         place = bucket.place_of_small if is_small else bucket.place_of_large
-        signed, first = None, prefetcher and prefetcher.sign
-        # A signer of the user takes a worker thread for each call, so only requests that
-        # have a place are signed by it.
-        signs_ahead = self.signer.remote or not self.signer.waits
+        attempts: Attempts | None = None  # none before the first failure
+        signed, ahead = None, prefetcher
         while True:
             try:
-                is_new = signed is None and (first is not None or signs_ahead)
-                if is_new and first is None:
-                    signed = self.signer.sign_at_once(operation)
-                if is_new and signed is None:
-                    sign, first = first or self.signed, None
-                    signed = await sign(operation)
+                is_old = signed is not None
+                if signed is None:
+                    first, ahead = ahead, None
+                    quick = first is None and self.signer.sign_at_once(operation)
+                    signed = quick or await self._signed_ahead(operation, first)
                 if not limiter.enter_nowait(place):
                     await limiter.enter(place)
-                    is_new = False
+                    is_old = True
                 try:
                     if signed is None or (
-                        not is_new and signed.is_stale(self._timing.now())
+                        is_old and signed.is_stale(self._timing.now())
                     ):
                         signed = await self.signed(operation)
                     return await self._attempt(
@@ -185,6 +181,9 @@ class Client:
                 place = bucket.place_of_large
                 continue
             except OSSPresignedError as error:
+                attempts = attempts or Attempts(
+                    operation, self.policy, self._timing, began
+                )
                 decision = self._decided(operation, error, attempts, once=once)
                 # Other kept connections may fail, too.
                 if isinstance(error, NetworkError):
@@ -194,6 +193,20 @@ class Client:
                 signed = None
             else:
                 await self._timing.sleep(decision.seconds)
+
+    async def _signed_ahead(
+        self, operation: Operation, prefetcher: Prefetcher | None
+    ) -> SignedRequest | None:
+        """Sign *operation* before it has a place; return None if that must come first.
+
+        A signer of the user takes a worker thread for each call, so only requests that have
+        a place are signed by it.
+        """
+        if prefetcher is not None:
+            return await prefetcher.sign(operation)
+        if self.signer.remote or not self.signer.waits:
+            return await self.signed(operation)
+        return None
 
     async def _invalidate(
         self, refused: SignedRequest | None, prefetcher: Prefetcher | None
@@ -229,7 +242,7 @@ class Client:
         body: Body,
         exchange: Exchange,
         parse: Callable[[Reply], T],
-        attempts: Attempts,
+        attempts: Attempts | None,
         place: RequestPlace,
     ) -> T:
         bucket = self.buckets[operation.bucket]
@@ -237,50 +250,74 @@ class Client:
         probes = breaker.is_open and await breaker.enter(operation.path)
         error: BaseException | None = None
         try:
-            if FORBID_OVERWRITE in operation.optional_headers:
-                self._check_lock(operation, signed)
-            if is_of_s3(signed.url):
-                signed = await self._with_checksums(operation, signed, body)
+            if FORBID_OVERWRITE in operation.optional_headers or is_of_s3(signed.url):
+                signed = await self._prepared(operation, signed, body)
             if place.is_small:
                 bucket.small.in_flight += 1
                 began, in_flight = self._timing.clock(), bucket.small.in_flight
                 try:
-                    reply = await self._reply(signed, body, exchange)
+                    reply = await self._sending(signed, body, exchange)
                 finally:
                     bucket.small.in_flight -= 1
-                if reply.is_good:
+                if is_good := reply.is_good:
                     bucket.small.note(self._timing.clock() - began, in_flight)
             else:
-                size = body.size or self.options.largest_part  # of a range that is read
-                with bucket.watching(place, size):
-                    reply = await self._reply(signed, body, exchange)
-                if reply.is_good:
-                    is_awaited = request_limiter().is_awaited(place)
-                    bucket.large.note(size, is_awaited=is_awaited)
+                reply = await self._send_large(signed, body, exchange, place, bucket)
+                is_good = reply.is_good
             if operation.action in LOOKS and self.signer.grants_by_prefix:
                 await self._note_answer(operation, reply)
-            window = bucket.small if place.is_small else bucket.large
-            self._raise_for_status(operation, signed, reply, window)
-            return await _parsed(
-                attempts.counted(reply), parse, exchange, in_thread=not place.is_small
-            )
+            if not is_good or self.clock_offset is None:
+                window = bucket.small if place.is_small else bucket.large
+                self._raise_for_status(operation, signed, reply, window)
+            if signed.location is not None or attempts is not None:
+                reply = _completed(reply, signed, attempts)
+            if place.is_small and exchange.progress is None:
+                return parse(reply)
+            return await _parsed(reply, parse, exchange, in_thread=not place.is_small)
         except BaseException as caught:
             error = caught
-            is_cancelled = isinstance(caught, asyncio.CancelledError)
-            if is_cancelled and operation.action.publishes:  # the store may have acted
-                self.written.forget(operation.path)
+            self._forget_cancelled(caught, operation)
             raise
         finally:
             breaker.leave(error, probes=probes)
             del error  # its frames lead here, and would keep each other
 
-    async def _reply(
-        self, signed: SignedRequest, body: Body, exchange: Exchange
+    def _forget_cancelled(self, error: BaseException, operation: Operation) -> None:
+        is_cancelled = isinstance(error, asyncio.CancelledError)
+        if is_cancelled and operation.action.publishes:  # the store may have acted
+            self.written.forget(operation.path)
+
+    async def _prepared(
+        self, operation: Operation, signed: SignedRequest, body: Body
+    ) -> SignedRequest:
+        if FORBID_OVERWRITE in operation.optional_headers:
+            self._check_lock(operation, signed)
+        if is_of_s3(signed.url):
+            return await self._with_checksums(operation, signed, body)
+        return signed
+
+    async def _send_large(
+        self,
+        signed: SignedRequest,
+        body: Body,
+        exchange: Exchange,
+        place: RequestPlace,
+        bucket: BucketState,
     ) -> Reply:
-        if signed.carry_out is not None:
-            return await _ask(True, signed.carry_out, b"".join(body.blocks()))
-        reply = await self.transport.send(signed, body, exchange)
-        return evolve(reply, location=signed.location) if signed.location else reply
+        size = body.size or self.options.largest_part  # of a range that is read
+        with bucket.watching(place, size):
+            reply = await self._sending(signed, body, exchange)
+        if reply.is_good:
+            is_awaited = request_limiter().is_awaited(place)
+            bucket.large.note(size, is_awaited=is_awaited)
+        return reply
+
+    def _sending(
+        self, signed: SignedRequest, body: Body, exchange: Exchange
+    ) -> Coroutine[Any, Any, Reply]:
+        if signed.carry_out is None:
+            return self.transport.send(signed, body, exchange)
+        return _ask(True, signed.carry_out, b"".join(body.blocks()))
 
     async def signed(self, operation: Operation) -> SignedRequest:
         """Return *operation*, signed by the client's signer."""
@@ -423,6 +460,12 @@ async def _ask(waits: bool, function: Callable[..., R], *args: Any) -> R:
         return function(*args)
     # A cancelled caller does not wait: a service may be silent for a minute.
     return await shielded(call_user(function, *args))
+
+
+def _completed(reply: Reply, signed: SignedRequest, attempts: Attempts | None) -> Reply:
+    if signed.location:
+        reply = evolve(reply, location=signed.location)
+    return reply if attempts is None else attempts.counted(reply)
 
 
 async def _parsed(

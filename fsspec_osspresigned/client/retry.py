@@ -143,16 +143,19 @@ REAL_TIME = Timing()
 
 
 class Attempts:
-    """Counts the tries of one operation, and asks the retry policy after a failure."""
+    """Counts the tries of one operation, and asks the retry policy after a failure.
+
+    *started* is the moment of the first try, by ``timing.clock``.
+    """
 
     def __init__(
-        self, operation: Operation, policy: RetryPolicy, timing: Timing
+        self, operation: Operation, policy: RetryPolicy, timing: Timing, started: float
     ) -> None:
         self._resigns = 0
         self._operation = operation
         self._policy = policy
         self._timing = timing
-        self._started = timing.clock()
+        self._started = started
         self._count = 1
         self._doubtful = False
 

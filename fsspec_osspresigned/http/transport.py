@@ -79,13 +79,18 @@ class Transport:
         if not (in_thread or isinstance(body, MemoryBody | PartBody)):
             body = await _loaded(body, exchange)
         transfer = Transfer(signed, body, exchange, route, on_loop=not in_thread)
+        if in_thread:
+            return await self._by_thread(transfer)
+        multi = running().own(Multi)
+        multi.begin(transfer, self.pool.progress_seconds)
         try:
-            if in_thread:
-                return await blocking(self._perform, transfer, stop=transfer.stop)
-            outcome = await self._by_loop(transfer)
+            await transfer.ended
         except asyncio.CancelledError as error:
-            transfer.note_silence(error)
+            await _silence_after(error, transfer)
             raise
+        finally:
+            multi.end(transfer)
+        outcome = cast("Reply | BaseException", transfer.outcome)
         if isinstance(outcome, BaseException):
             try:
                 raise outcome
@@ -96,21 +101,12 @@ class Transport:
             await call_user(exchange.progress, transfer.sent)
         return outcome
 
-    async def _by_loop(self, transfer: Transfer) -> Reply | BaseException:
-        multi = running().own(Multi)
-        multi.begin(transfer, self.pool.progress_seconds)
+    async def _by_thread(self, transfer: Transfer) -> Reply:
         try:
-            await transfer.ended
-        except asyncio.CancelledError:
-            if transfer.may_act and transfer.outcome is None:
-                transfer.ended = asyncio.get_running_loop().create_future()
-                # So that nothing happens after the cancellation.
-                grace = transfer.exchange.grace
-                await asyncio.wait((transfer.ended,), timeout=grace)
+            return await blocking(self._perform, transfer, stop=transfer.stop)
+        except asyncio.CancelledError as error:
+            transfer.note_silence(error)
             raise
-        finally:
-            multi.end(transfer)
-        return cast("Reply | BaseException", transfer.outcome)
 
     def _perform(self, transfer: Transfer) -> Reply:
         handle, reusable = self.pool.acquire(transfer.route), False
@@ -164,6 +160,21 @@ class Transport:
             return route
         msg = f"the connection to {by}{origin.partition('://')[2]} failed: {reason}"
         raise NetworkError(msg, path=path, sent=False)
+
+
+async def _silence_after(cancelled: asyncio.CancelledError, transfer: Transfer) -> None:
+    """Wait for the reply to a request that may have acted, at most for its grace.
+
+    So nothing happens after the cancellation; else *cancelled* gets a note.
+    """
+    try:
+        if transfer.may_act and transfer.outcome is None:
+            transfer.ended = asyncio.get_running_loop().create_future()
+            await asyncio.wait((transfer.ended,), timeout=transfer.exchange.grace)
+    except asyncio.CancelledError as again:
+        transfer.note_silence(again)
+        raise
+    transfer.note_silence(cancelled)
 
 
 async def _loaded(body: Body, exchange: Exchange) -> MemoryBody:
