@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import IO, Protocol
 
-from attrs import field, frozen
+from attrs import frozen
 
 from ..compat import SpecialFileError, open_regular, read_at, write_at
 from ..errors import ConfigurationError, SourceChangedError
@@ -55,16 +55,13 @@ class Source(Body, Protocol):
         ...
 
 
-@frozen(eq=False)
 class MemoryBody:
     """Body in a buffer, which the caller must not change until the upload ends."""
 
-    view: memoryview
-    size: int = field(init=False)  # in bytes
+    __slots__ = ("__weakref__", "size", "view")
 
-    @size.default
-    def _size_of_view(self) -> int:
-        return self.view.nbytes
+    def __init__(self, view: memoryview) -> None:
+        self.view, self.size = view, view.nbytes
 
     @classmethod
     def of(cls, data: bytes | bytearray | memoryview) -> MemoryBody:

@@ -423,7 +423,9 @@ class IdleHandles:
     def take(self, route: Route) -> Handle | None:
         """Return the handle along *route* that was used last; None if there is none."""
         with self._lock:
-            self._close_old()
+            since = self._since.values()
+            if since and next(iter(since)) < self._clock() - self._seconds:
+                self._close_old()
             handles = self._along.get(route)
             if handles is None:
                 return None
@@ -440,7 +442,9 @@ class IdleHandles:
         limit for one route.
         """
         with self._lock:
-            self._close_old()
+            since = self._since.values()
+            if since and next(iter(since)) < self._clock() - self._seconds:
+                self._close_old()
             if most is not None and len(self._along.get(handle.route, ())) >= most:
                 handle.close()
                 return

@@ -7,9 +7,8 @@ import errno
 import math
 import os
 import selectors
-from contextlib import suppress
 from contextvars import Context
-from typing import Any, cast
+from typing import Any
 
 import pycurl
 
@@ -44,7 +43,9 @@ class Multi:
         self._busy: dict[Any, Transfer] = {}
         self._check: asyncio.TimerHandle | None = None
         self._check_seconds = math.inf  # seconds for which it was set
-        self._watched: dict[int, int] = {}  # descriptor -> events, by libcurl's wish
+        # Descriptor -> events, by libcurl's wish, and in the selector.
+        self._watched: dict[int, int] = {}
+        self._selected: dict[int, int] = {}
         self._empty_looks = 0
         try:
             self._curl = pycurl.CurlMulti()
@@ -67,7 +68,7 @@ class Multi:
         Enough bytes must move within *progress_seconds*. Call ``end`` when it has ended, or
         is no longer awaited.
         """
-        route, busy = transfer.route, self._busy
+        route = transfer.route
         handle = self._idle.take(route) or Handle(
             route, self._descriptors, self._forget
         )
@@ -80,10 +81,10 @@ class Multi:
             transfer.end()
             handle.close()
             raise
-        busy[handle.easy] = transfer
-        if len(busy) == 1:
-            self._act_now()
-        elif not self._acts_soon:
+        self._busy[handle.easy] = transfer
+        if (
+            not self._acts_soon
+        ):  # not now: calls that never wait would hold up all others
             self._acts_soon = True
             self._loop.call_soon(self._act_now)
         if self._check is None or window < self._check_seconds:
@@ -91,7 +92,7 @@ class Multi:
 
     def end(self, transfer: Transfer) -> None:
         """Take back the handle of *transfer*; close its connection if it is in use."""
-        handle = cast(Handle, transfer.handle)
+        handle = transfer.handle
         del self._busy[handle.easy]
         self._curl.remove_handle(handle.easy)
         transfer.end()
@@ -115,20 +116,21 @@ class Multi:
             self._watched.pop(descriptor, None)
             return
         self._watched[descriptor] = what  # pycurl's numbers are those of ``selectors``
-        known = self._selector.get_map().get(descriptor)
-        if known is not None and known.events == what:
+        known = self._selected.get(descriptor)
+        if known == what:
             return
         try:
             if known is None:
                 self._selector.register(descriptor, what)
             else:
                 self._selector.modify(descriptor, what)
+            self._selected[descriptor] = what
         except OSError as error:  # such as too many descriptors for the system to watch
             self._fail_all(error)
 
     def _forget(self, descriptor: int) -> None:
         """Stop watching a socket; a new one may have the number of one that was closed."""
-        with suppress(KeyError):
+        if self._selected.pop(descriptor, None) is not None:
             self._selector.unregister(descriptor)
 
     def _fail_all(self, error: OSError) -> None:
@@ -161,7 +163,8 @@ class Multi:
         self._selector.close()
         self._selector, self._empty_looks = selectors.DefaultSelector(), 0
         self._watch_selector()
-        for descriptor, what in self._watched.items():
+        self._selected = self._watched.copy()
+        for descriptor, what in self._selected.items():
             self._selector.register(descriptor, what)
 
     def _watch_by_loop(self, what: int, descriptor: int, _: Any, __: Any) -> None:

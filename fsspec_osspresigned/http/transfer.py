@@ -16,7 +16,7 @@ import re
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextvars import copy_context
-from typing import Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast, runtime_checkable
 
 import pycurl
 from attrs import field, frozen
@@ -164,7 +164,7 @@ class Transfer:
 
     # On the loop: what the sender waits for, and the reply or the error, once it is over.
     ended: asyncio.Future[None]
-    outcome: Reply | BaseException | None = None
+    outcome: Any = None
     window = 0.0  # seconds between two looks of the loop for progress
 
     next_watch = 0.0  # by time.monotonic; before it, watch need not be called
@@ -175,12 +175,12 @@ class Transfer:
     _began = 0.0  # when the connection was open
     _frame = NO_FRAME
     _source: io.BytesIO | None = None  # of a small body
-    _blocks: Generator[memoryview, None, None] | None = None  # of any other
+    _blocks: Generator[memoryview, None, None]  # of any other
     _left = _NOTHING
     _read_bytes = _sent = (
         0  # that libcurl has taken of the blocks: with and without frame
     )
-    handle: Handle | None = None  # while the request is under way
+    handle: Handle = cast(Handle, None)  # while the request is under way
     _descriptor = -1
     _requests = 0  # that libcurl began to send
     _is_new = False  # whether this request opened the connection
@@ -284,7 +284,7 @@ class Transfer:
         return self._taken >= self._total
 
     def finish(self, code: int, text: str) -> None:
-        """Decide the outcome, and wake the sender; called on the loop.
+        """Decide the outcome, and wake the sender; called once, on the loop.
 
         *code* and *text* are as for ``reply``. A connection that must not be used again is
         made unusable now, because another request could begin on it.
@@ -293,20 +293,19 @@ class Transfer:
             self.outcome = self.reply(code, text)
         except BaseException as error:  # noqa: BLE001 - raised by the sender
             self.outcome = error.with_traceback(None)
-        if not self.is_reusable and self.handle is not None:
+        if self._error is not None or self._is_full:
             self.handle.shut()
         if not self.ended.done():
             self.ended.set_result(None)
 
     def end(self) -> None:
-        if self._blocks is not None:
+        if self._source is None:
             self._blocks.close()
             self._left = _NOTHING
         self._error = None  # its frames lead here, and would keep the body
-        if self.handle is None:
-            return
-        self.handle.end()
-        self.handle = None
+        if self.handle is not None:  # else it has not begun
+            self.handle.end()
+            del self.handle
 
     def report(self, count: int) -> None:
         """Report *count* sent bytes to the callback; a negative number subtracts them.
@@ -410,33 +409,30 @@ class Transfer:
         """
         self._requests += 1
         self._began = time.monotonic()
-        try:
-            may = self._requests == 1 and self._may_send(addresses)
-        except BaseException as error:  # noqa: BLE001 - raised by `reply`
-            self._error, may = error, False
-        return pycurl.PREREQFUNC_OK if may else pycurl.PREREQFUNC_ABORT
-
-    def _may_send(self, addresses: Addresses) -> bool:
-        if self._is_stopped:  # nothing was looked at while the connection was opened
-            self._check_stopped()
-        handle = cast(Handle, self.handle)
+        handle = self.handle
+        # Nothing was looked at while the connection was opened.
+        if self._requests > 1 or self._is_stopped:
+            return pycurl.PREREQFUNC_ABORT
         self._descriptor, self._is_new = handle.connection(addresses)
         handle.head.clear()  # of a proxy that has opened a tunnel
         if self._descriptor >= 0 and has_received(self._descriptor):
             if not self._is_new:
                 self._is_stale, self._requests = True, 0
-                return False
+                return pycurl.PREREQFUNC_ABORT
             if self.route.is_plain:  # TLS sends tickets, and a proxy its answer
-                raise UnaskedError(_UNASKED)
-        return True
+                self._error = UnaskedError(_UNASKED)
+                return pycurl.PREREQFUNC_ABORT
+        return pycurl.PREREQFUNC_OK
 
     def read(self, size: int) -> bytes | memoryview | int:
         """Return the next bytes of the body. An error ends the transfer; ``reply`` raises it."""
         began = time.monotonic()
         try:
             self._check_stopped()
-            if not self._has_head and cast(Handle, self.handle).head:
+            if not self._has_head and self.handle.head:
                 self._read_head()  # libcurl asks for more, although an answer has begun
+                if self._error is not None:
+                    return pycurl.READFUNC_ABORT
             if not self._left:
                 self._left = self._next_block()
                 # Reading took time; libcurl itself checks right before each call.
@@ -457,7 +453,7 @@ class Transfer:
         return piece
 
     def _next_block(self) -> memoryview:
-        return next(cast("Generator[memoryview]", self._blocks), self._left)
+        return next(self._blocks, self._left)
 
     def _take(self, size: int) -> bytes | memoryview:
         if not self._left:
@@ -487,6 +483,8 @@ class Transfer:
     def _write(self, block: bytes) -> None:
         if not self._has_head and not self._read_head():
             raise MalformedReplyError("The response has no head")
+        if self._error is not None:
+            return
         sink, is_good = self.exchange.sink, self._status in _GOOD
         self._body_bytes += len(block)
         self._body_blocks += 1
@@ -515,13 +513,13 @@ class Transfer:
         """
         self.next_watch = time.monotonic() + SOON
         try:
-            if self._is_paused and self.handle is not None:
+            if self._is_paused:
                 self._is_paused = False
                 self.handle.easy.pause(pycurl.PAUSE_CONT)
             if not self.may_act or time.monotonic() >= self._waits_until:
                 self._check_stopped()
             if self._requests:  # libcurl itself limits the time to open a connection
-                head = sum(map(len, cast(Handle, self.handle).head))
+                head = sum(map(len, self.handle.head))
                 self._progress().count(moved + head, self._deadline)
         except BaseException as error:  # noqa: BLE001 - raised by `reply`
             self._error = error
@@ -531,18 +529,21 @@ class Transfer:
     # -- the head of the reply ------------------------------------------------------------
 
     def _read_head(self) -> bool:
-        """Read the head of the reply if it is complete; return whether it is.
+        """Read and judge the head of the reply if it is complete; return whether it is.
 
         1xx replies, which come before it, are forgotten; lines behind it are of a trailer.
         """
-        lines, start = cast(Handle, self.handle).head, 0
+        lines, start = self.handle.head, 0
         for _ in range(lines.count(_BLANK)):
             end = lines.index(_BLANK, start)
             words = lines[start].split(None, 2)
             self._status = int(words[1]) if words[1:] and words[1].isdigit() else 0
             if self._status >= _OK:
                 self._has_head = True
-                self._judge_head(lines[start:end])
+                try:
+                    self._judge_head(lines[start:end])
+                except BaseException as error:  # noqa: BLE001 - raised by `reply`
+                    self._error = error
                 return True
             start = end + 1
         return False
@@ -604,7 +605,7 @@ class Transfer:
             Exception: what the body or the sink has raised.
         """
         if not self._has_head and self._error is None and self._requests:
-            self._read_head_at_end()
+            self._read_head()
         ok, exchange, sent = self._status in _GOOD, self.exchange, self.sent
         is_early = sent < self.body.size
         if self._error is not None:
@@ -640,12 +641,6 @@ class Transfer:
             host=self.route.netloc,
         )
 
-    def _read_head_at_end(self) -> None:
-        try:
-            self._read_head()
-        except BaseException as error:  # noqa: BLE001 - raised by `reply`
-            self._error = error
-
     @property
     def has_connection(self) -> bool:
         """True if libcurl had a connection for the request."""
@@ -679,7 +674,7 @@ class Transfer:
         known = StalledError | MalformedReplyError | UnaskedError
         if error is not None and not isinstance(error, known):
             return error
-        handle = cast(Handle, self.handle)
+        handle = self.handle
         easy, path, host = handle.easy, self.exchange.path, self.route.netloc
         if self.route.proxy is not None and not self._requests:
             host = f"proxy or {host}"
@@ -714,13 +709,13 @@ class Transfer:
         return NetworkTimeoutError(msg, path=self.exchange.path, sent=is_whole)
 
     def _reason(self, code: int, text: str) -> str:
-        head = cast(Handle, self.handle).head
+        head = self.handle.head
         if not self._requests and head and "CONNECT" in text:
             line = head[0].decode("latin-1").partition(" ")[2].strip()
             return f"Tunnel refused: {line}"
         if self._requests > 1:
             return "Connection closed before the end of the head"
-        number = int(cast(Handle, self.handle).easy.getinfo(pycurl.OS_ERRNO))
+        number = int(self.handle.easy.getinfo(pycurl.OS_ERRNO))
         if number:
             return os.strerror(number)
         if code in _UNOPENED:  # libcurl does not say why

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import math
 from functools import partial
-from typing import cast
 
 from ..engine.engine import blocking, call_user, in_background, running
 from ..errors import ConfigurationError, NetworkError
@@ -56,6 +55,7 @@ class Transport:
         The connections of the loop stay, because other transports use them. They are closed
         after two minutes without use, or when the engine was idle for half a minute.
         """
+        self._allowed.clear()
         self.pool.close()
 
     async def send(
@@ -90,7 +90,7 @@ class Transport:
             raise
         finally:
             multi.end(transfer)
-        outcome = cast("Reply | BaseException", transfer.outcome)
+        outcome: Reply | BaseException = transfer.outcome
         if isinstance(outcome, BaseException):
             try:
                 raise outcome
@@ -136,10 +136,8 @@ class Transport:
         """
         text = signed.url.reveal()
         end = text.find("/", _AFTER_SCHEME)
-        route = self._allowed.get(text[:end])
-        if route is None or not is_plain_target(text, end) or len(text) > MAX_URL:
-            return None
-        return route if self.pool.known_route(route.origin) is route else None
+        is_plain = is_plain_target(text, end) and len(text) <= MAX_URL
+        return self._allowed.get(text[:end]) if is_plain else None
 
     async def _route(self, signed: SignedRequest, path: str | None) -> Route:
         text = signed.url.reveal()
