@@ -23,7 +23,6 @@ from attrs import field, frozen
 
 from ..compat import after_fork_in_child
 from ..engine.logs import Logger
-from ..secret import SecretURL
 
 _log = Logger(__name__)
 
@@ -213,8 +212,8 @@ class Handle:
     """An easy handle, and the file descriptor of its connection.
 
     *descriptors* has the file descriptors of connections by their addresses; the handles
-    of one multi share it, and call *opened* with each new descriptor. None means that the
-    handle belongs to no multi; libcurl then calls ``watch`` of the request.
+    of one multi share it. None means that the handle belongs to no multi; libcurl then
+    calls ``watch`` of the request.
 
     Attributes:
         head: all lines that libcurl has received of heads since ``begin``.
@@ -226,13 +225,11 @@ class Handle:
         self,
         route: Route,
         descriptors: dict[Addresses, int] | None = None,
-        opened: Callable[[int], object] = lambda _: None,
     ) -> None:
         self.route = route
         self.is_watched = descriptors is None
         self.head: list[bytes] = []
         self._opened_now: list[int] = []
-        self._tell_opened = opened
         # What is set: method and whether it has a body, its size, and the lines.
         self._kind: tuple[str, bool] | None = None
         self._size: int | None = None
@@ -271,7 +268,7 @@ class Handle:
         self,
         request: Callbacks,
         method: str,
-        target: SecretURL,
+        target: str,
         lines: list[bytes],
         size: int | None,
         *,
@@ -305,7 +302,7 @@ class Handle:
         if source is not None or self._has_source:
             easy.setopt(pycurl.READFUNCTION, source or self._read)
             self._has_source = source is not None
-        easy.setopt(pycurl.REQUEST_TARGET, target.reveal())
+        easy.setopt(pycurl.REQUEST_TARGET, target)
         if is_fresh != self._is_fresh:
             easy.setopt(pycurl.FRESH_CONNECT, is_fresh)
             self._is_fresh = is_fresh
@@ -326,7 +323,6 @@ class Handle:
 
     def _opened(self, descriptor: int, _: int) -> int:
         self._opened_now.append(descriptor)
-        self._tell_opened(descriptor)
         line = "opening a connection to %s"
         self.request.context.run(_log.debug, line, self.route.origin)
         with suppress(OSError), socket.socket(fileno=descriptor) as opened:
@@ -347,7 +343,7 @@ class Handle:
         if not is_new:
             return known.get(addresses, -1), False
         for descriptor in self._opened_now:
-            if _addresses(descriptor) == addresses:
+            if addresses_of(descriptor) == addresses:
                 for old in [key for key, fd in known.items() if fd == descriptor]:
                     del known[old]  # of a connection that was closed
                 known[addresses] = descriptor
@@ -383,7 +379,8 @@ _ALWAYS: tuple[tuple[int, Any], ...] = (
 )
 
 
-def _addresses(descriptor: int) -> Addresses | None:
+def addresses_of(descriptor: int) -> Addresses | None:
+    """Return the ends of a connection; None if *descriptor* is none."""
     try:
         sock = socket.socket(fileno=descriptor)
     except OSError:

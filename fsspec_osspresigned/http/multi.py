@@ -6,29 +6,44 @@ import asyncio
 import errno
 import math
 import os
-import selectors
+import select
+import sys
+import weakref
+from contextlib import suppress
 from contextvars import Context
 from typing import Any
 
 import pycurl
 
-from .handle import Addresses, Handle, IdleHandles
+from ..compat import after_fork_in_child
+from .handle import Addresses, Handle, IdleHandles, addresses_of
 from .transfer import Transfer
 
 _CHECK = 1.0  # seconds between two checks for stalled requests, at most
 _CHECKS = 4  # within one window in which enough bytes must move
 _CONNECTIONS = 256  # that are kept; more may be in use
 _KEPT = 256  # idle handles
-_EMPTY_LOOKS = 16  # in a row, after which the selector is made anew
 
 _UNWATCHED = (pycurl.POLL_NONE, pycurl.POLL_REMOVE)
+_HAS_EPOLL = sys.platform == "linux"
+if _HAS_EPOLL:
+    _MASKS = {
+        pycurl.POLL_IN: select.EPOLLIN,
+        pycurl.POLL_OUT: select.EPOLLOUT,
+        pycurl.POLL_INOUT: select.EPOLLIN | select.EPOLLOUT,
+    }
+    _ACTIONS = {
+        select.EPOLLIN: pycurl.CSELECT_IN,
+        select.EPOLLOUT: pycurl.CSELECT_OUT,
+    }
+    _ALL = pycurl.CSELECT_IN | pycurl.CSELECT_OUT  # of errors and ends, too
 
 
 class Multi:
     """Sends requests on the running loop; make it by ``Engine.own``, which closes it.
 
-    libcurl's sockets are watched by a selector of their own, which the loop watches as one
-    file. A socket stays in it between two requests, so the next one costs no change there.
+    On Linux, libcurl's sockets are watched by an epoll of their own, which the loop watches
+    as one file. A socket stays in it between two requests. Elsewhere, the loop watches each.
     """
 
     def __init__(self) -> None:
@@ -43,21 +58,18 @@ class Multi:
         self._busy: dict[Any, Transfer] = {}
         self._check: asyncio.TimerHandle | None = None
         self._check_seconds = math.inf  # seconds for which it was set
-        # Descriptor -> events, by libcurl's wish, and in the selector.
-        self._watched: dict[int, int] = {}
-        self._selected: dict[int, int] = {}
-        self._empty_looks = 0
+        self._watched: set[int] = set()  # sockets, by libcurl's wish
         try:
             self._curl = pycurl.CurlMulti()
         except pycurl.error as error:  # it lacks descriptors, but does not say so
             text = f"{os.strerror(errno.EMFILE)}: {error}"
             raise OSError(errno.EMFILE, text) from None
-        self._selector: Any = selectors.DefaultSelector()
-        # That of Windows cannot be watched by another one.
-        self._is_nested = hasattr(self._selector, "fileno")
-        if self._is_nested:
-            self._watch_selector()
-        watch = self._watch if self._is_nested else self._watch_by_loop
+        watch = self._watch if _HAS_EPOLL else self._watch_by_loop
+        if _HAS_EPOLL:
+            self._epoll = select.epoll()
+            # In an empty context: that of a task would live as long as the multi.
+            Context().run(self._loop.add_reader, self._epoll, self._act_on_ready)
+            _multis.add(self)
         self._curl.setopt(pycurl.M_SOCKETFUNCTION, watch)
         self._curl.setopt(pycurl.M_TIMERFUNCTION, self._timeouts.append)
         self._curl.setopt(pycurl.M_MAXCONNECTS, _CONNECTIONS)
@@ -69,9 +81,7 @@ class Multi:
         is no longer awaited.
         """
         route = transfer.route
-        handle = self._idle.take(route) or Handle(
-            route, self._descriptors, self._forget
-        )
+        handle = self._idle.take(route) or Handle(route, self._descriptors)
         transfer.ended = asyncio.Future(loop=self._loop)
         transfer.window = window = min(_CHECK, progress_seconds / _CHECKS)
         try:
@@ -104,34 +114,29 @@ class Multi:
                 timer.cancel()
         self._idle.drop()
         self._curl.close()
-        if self._is_nested:
-            self._loop.remove_reader(self._selector.fileno())
-        self._selector.close()
+        if _HAS_EPOLL:
+            self._loop.remove_reader(self._epoll)
+            self._epoll.close()
 
     # -- sockets --------------------------------------------------------------------------
 
     def _watch(self, what: int, descriptor: int, _: Any, __: Any) -> None:
         """Note what libcurl wants to know of a socket; libcurl calls this."""
         if what in _UNWATCHED:
-            self._watched.pop(descriptor, None)
+            self._watched.discard(
+                descriptor
+            )  # it stays in the epoll, for the next request
             return
-        self._watched[descriptor] = what  # pycurl's numbers are those of ``selectors``
-        known = self._selected.get(descriptor)
-        if known == what:
-            return
+        self._watched.add(descriptor)
         try:
-            if known is None:
-                self._selector.register(descriptor, what)
-            else:
-                self._selector.modify(descriptor, what)
-            self._selected[descriptor] = what
+            # The system knows best: libcurl does not tell of sockets that it closes, nor
+            # that a new one has the number of an old one.
+            try:
+                self._epoll.modify(descriptor, _MASKS[what])
+            except FileNotFoundError:
+                self._epoll.register(descriptor, _MASKS[what])
         except OSError as error:  # such as too many descriptors for the system to watch
             self._fail_all(error)
-
-    def _forget(self, descriptor: int) -> None:
-        """Stop watching a socket; a new one may have the number of one that was closed."""
-        if self._selected.pop(descriptor, None) is not None:
-            self._selector.unregister(descriptor)
 
     def _fail_all(self, error: OSError) -> None:
         # An exception would end libcurl's multi for ever, and no request would learn it.
@@ -140,32 +145,27 @@ class Multi:
                 transfer.finish(pycurl.E_ABORTED_BY_CALLBACK, str(error))
 
     def _act_on_ready(self) -> None:
-        ready = self._selector.select(0)
-        self._empty_looks = 0 if ready else self._empty_looks + 1
-        if self._empty_looks >= _EMPTY_LOOKS:
-            self._renew_selector()
-        for key, events in ready:
-            if key.fd in self._watched:
-                self._curl.socket_action(key.fd, events)
+        for descriptor, events in self._epoll.poll(0):
+            if descriptor in self._watched:
+                action = _ACTIONS.get(events, _ALL)
+                self._curl.socket_action(descriptor, action)
             else:  # an idle connection has ended; libcurl sees that before it is used
-                self._forget(key.fd)
+                with suppress(OSError):
+                    self._epoll.unregister(descriptor)
         self._take_ended()
 
-    def _watch_selector(self) -> None:
-        # In an empty context: that of a task would live as long as the multi.
-        place = self._selector.fileno()
-        Context().run(self._loop.add_reader, place, self._act_on_ready)
+    def forget_in_child(self) -> None:
+        """Let go of the sockets, which are those of the parent process.
 
-    def _renew_selector(self) -> None:
-        # A socket that was closed here, and lives on in a forked child, stays in the
-        # selector of the system for ever, and is always ready.
-        self._loop.remove_reader(self._selector.fileno())
-        self._selector.close()
-        self._selector, self._empty_looks = selectors.DefaultSelector(), 0
-        self._watch_selector()
-        self._selected = self._watched.copy()
-        for descriptor, what in self._selected.items():
-            self._selector.register(descriptor, what)
+        They stay open as long as a process has them, and would then stay in the epoll of
+        the parent, always ready. Their numbers stay in use, so that nothing of libcurl
+        writes into another file.
+        """
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for addresses, descriptor in self._descriptors.items():
+            if addresses_of(descriptor) == addresses:
+                os.dup2(nothing, descriptor, inheritable=False)
+        os.close(nothing)
 
     def _watch_by_loop(self, what: int, descriptor: int, _: Any, __: Any) -> None:
         events = 0 if what in _UNWATCHED else what
@@ -268,3 +268,15 @@ class Multi:
                 transfer.finish(pycurl.E_ABORTED_BY_CALLBACK, "")
         if self._busy:
             self._check_within(min(each.window for each in self._busy.values()))
+
+
+_multis: weakref.WeakSet[Multi] = weakref.WeakSet()
+
+
+def _forget_all() -> None:
+    for multi in list(_multis):
+        multi.forget_in_child()
+    _multis.clear()
+
+
+after_fork_in_child(_forget_all)

@@ -30,7 +30,7 @@ from ..errors import (
     UploadDiscardedError,
 )
 from ..model import Reply, SignedRequest
-from ..secret import SecretURL, redact
+from ..secret import redact
 from .body import SMALL, Body
 from .checksums import crc64
 from .form import NO_FRAME, form_frame
@@ -272,7 +272,7 @@ class Transfer:
         """Bytes of *body* that libcurl has taken, in whole blocks."""
         if self._source is None:
             return self._sent
-        return self.body.size if self._is_all_taken else 0
+        return self.body.size if self._source.tell() >= self._total else 0
 
     @property
     def _taken(self) -> int:
@@ -549,7 +549,8 @@ class Transfer:
         return False
 
     def _judge_head(self, lines: list[bytes]) -> None:
-        taken = self._taken
+        source = self._source
+        taken = self._read_bytes if source is None else source.tell()
         if self._total and not taken and self.route.is_plain:
             raise UnaskedError(_UNASKED)
         if not lines[0].endswith(_BLANK):
@@ -751,12 +752,12 @@ def _headers_of(fields: str) -> dict[str, str]:
     return headers
 
 
-def _target(signed: SignedRequest, route: Route) -> SecretURL:
+def _target(signed: SignedRequest, route: Route) -> str:
     """Return the target of a request (RFC 9112, 3), byte for byte as in the URL."""
-    if route.forwards:
-        return signed.url
-    target = signed.url.reveal()[len(route.origin) :]
-    return SecretURL(target if target.startswith("/") else f"/{target}")
+    target = signed.url.reveal()
+    if not route.forwards:
+        target = target[len(route.origin) :]
+    return target if route.forwards or target.startswith("/") else f"/{target}"
 
 
 def shown(signed: SignedRequest) -> str:

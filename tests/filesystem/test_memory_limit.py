@@ -115,7 +115,9 @@ def test_first_write_costs_the_same_with_many_open_files(environment, memory):
         sys.setprofile(None)
     for file in files:
         file.discard()
-    assert min(calls[1:10]) == min(calls[90:])  # a collection of garbage may come between
+    assert min(calls[1:10]) == min(
+        calls[90:]
+    )  # a collection of garbage may come between
 
 
 def written_in_turn(files, size, step, memory):

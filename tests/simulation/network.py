@@ -42,7 +42,6 @@ from fsspec_osspresigned.http.body import BLOCK
 from fsspec_osspresigned.http.handle import Addresses, Route
 from fsspec_osspresigned.http.transfer import Transfer
 from fsspec_osspresigned.model import MAX_SINGLE_PUT, MIN_PART
-from fsspec_osspresigned.secret import SecretURL
 from fsspec_osspresigned.signing import Credentials
 
 from .world import World
@@ -366,7 +365,7 @@ class SimulatedHandle:
         self,
         request: Any,
         method: str,
-        target: SecretURL,
+        target: str,
         lines: list[bytes],
         size: int | None,
         *,
@@ -404,7 +403,7 @@ class SimulatedHandle:
         """Do one exchange; yield seconds to wait, return libcurl's code and text."""
         assert network is not None
         net = network
-        path, _, query = self._target.reveal().partition("?")
+        path, _, query = self._target.partition("?")
         event = Event(_now(), self._method, path)
         event.upload_id = parse_qs(query).get("uploadId", [""])[0]
         event.is_part = "partNumber=" in query
@@ -497,7 +496,7 @@ class SimulatedHandle:
             finally:
                 store.damages_next = False
 
-        origin, target, lines = self.route.origin, self._target.reveal(), self._lines
+        origin, target, lines = self.route.origin, self._target, self._lines
         is_lost = fate in ("early", "lose_whole", "busy", "impostor")
         self._sent = _Sent(sent_at, None if is_lost else act)
         if (yield from self._wait(net.delay(2.0 if fate == "slow" else 0.02))):
