@@ -223,15 +223,20 @@ class WrittenObjects:
         path = receipt.path
         if path in self._objects or path in self._bodies:
             self._forget_object(path)
-        readable, has_get = self._readable(path)
+        readable, has_get = self._readable(path) if self._answered else ("", False)
         if readable:
             self._unknown.add(readable)
             self.remember_directory(readable)
         else:
-            for old in self._surplus(self._objects):
-                self._forget_object(old)
+            if len(self._objects) >= self._most:
+                for old in self._surplus(self._objects):
+                    self._forget_object(old)
             self._objects[path] = receipt
-            self._link(path)
+            siblings = self._within.get(path.rpartition("/")[0])
+            if siblings is None:
+                self._link(path)
+            else:  # most objects have some
+                siblings.add(path)
         if data is not None and len(data) <= self._max_body and not has_get:
             self._bodies[path] = data
             self._held += len(data) + BODY_COST
@@ -308,8 +313,6 @@ class WrittenObjects:
 
         The second value is whether the store answers GetObject for *path*.
         """
-        if not self._answered:
-            return "", False
         parents = [*_upwards(path)][:0:-1]
         answered: set[Action] = set()
         readable = ""
@@ -369,6 +372,10 @@ class WrittenObjects:
             looks = [self._blind.pop(p) for p in merged & self._blind.keys()]
             stamps, times = zip(*looks, strict=True)
             self._blind[widest] = _BlindLook(max(stamps), max(times))
+
+    @property
+    def has_blind_looks(self) -> bool:
+        return bool(self._blind)
 
     def may_hide(self, path: str) -> bool:
         """Return whether a blind look may have missed an object at *path*.

@@ -59,7 +59,7 @@ def add(upload: Abortable) -> None:
 
 def refuse_if_terminating(path: str | None = None) -> None:
     """Raise UploadDiscardedError for *path* if SIGTERM was received."""
-    if is_terminating():
+    if _is_terminating:
         raise UploadDiscardedError(TERMINATED, path=path)
 
 

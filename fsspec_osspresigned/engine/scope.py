@@ -123,7 +123,10 @@ class Scope(Generic[T, R]):
     async def _child(self) -> None:
         """Do jobs until there is no other; the first job of each child begins another child."""
         pending, is_first = self._pending, True
-        while (pending or await self._read()) and not self._is_over():
+        while (pending or await self._read()) and not self._stops:
+            if abort_at_exit.is_terminating():
+                self._is_terminated = True
+                break
             job, index = pending.popleft(), len(self._results)
             self._results.append(_NO_RESULT)
             if is_first and self._children.count < self._width:
@@ -149,10 +152,6 @@ class Scope(Generic[T, R]):
                         return False
                     self._pending.extend(chunk)
         return True
-
-    def _is_over(self) -> bool:
-        self._is_terminated |= abort_at_exit.is_terminating()
-        return self._stops or self._is_terminated
 
     def _add_failure(self, index: int, name: str, error: Exception) -> None:
         link: BaseException | None = error

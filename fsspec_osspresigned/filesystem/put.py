@@ -16,7 +16,7 @@ from collections.abc import (
     Mapping,
     Sequence,
 )
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from attrs import evolve, frozen
@@ -105,7 +105,8 @@ class PutCall:
     def target(self, path: str) -> Target:
         """Return the object *path* with the headers to send; sends nothing."""
         guessed = media_type(path.rpartition("/")[2])
-        hidden = self.client.written.may_hide(path)
+        written = self.client.written
+        hidden = written.has_blind_looks and written.may_hide(path)
         return self.options.target(
             path, guessed=guessed, exclusive=self.create, hidden=hidden
         )
@@ -159,7 +160,7 @@ class PutCall:
         self, path: str, body: Source, context: TransferContext
     ) -> Receipt | None:
         target = self.target(path)
-        if target.exclusive:
+        if target.kind.exclusive:
             await self._refuse_existing(path)
         if self.transaction is None:
             return await upload_source(self.client, target, body, context)
@@ -254,13 +255,17 @@ class PutCall:
                 )
 
         def store(
-            job: tuple[LocalEntry, LocalFile], context: TransferContext
+            job: tuple[LocalEntry, LocalFile],
+            context: TransferContext,
+            large: asyncio.Semaphore,
         ) -> Coroutine[Any, Any, Receipt | None]:
             nonlocal is_sent
             is_sent = True
             entry, file = job
             if type(file.body) is MemoryBody and not callback.is_heard:  # most are
                 return self._store(entry.path, file.body, context)
+            if file.body is not None and file.body.size > SMALL:
+                return _in_turn(large, put_entry, entry, file, context)
             return put_entry(entry, file, context)
 
         receipts = await self._store_all(
@@ -301,9 +306,18 @@ class PutCall:
         self, pairs: Sequence[tuple[str, Any]], bulk: BulkOptions
     ) -> ReceiptList:
         """Store values in memory, several at a time; raises like ``put``."""
+
+        def store(
+            pair: tuple[str, Any], context: TransferContext, large: asyncio.Semaphore
+        ) -> Coroutine[Any, Any, Receipt | None]:
+            body = MemoryBody.of(pair[1])
+            if body.size > SMALL:
+                return _in_turn(large, self._store, pair[0], body, context)
+            return self._store(pair[0], body, context)
+
         return await self._store_all(
             pairs,
-            lambda pair, context: self._store(pair[0], MemoryBody.of(pair[1]), context),
+            store,
             lambda pair: pair[0],
             lambda pair: memoryview(pair[1]).nbytes,
             bulk,
@@ -312,17 +326,18 @@ class PutCall:
     async def _store_all(
         self,
         jobs: Iterable[T],
-        store: Callable[[T, TransferContext], Coroutine[Any, Any, Receipt | None]],
+        store: Callable[..., Coroutine[Any, Any, Receipt | None]],
         path_of: Callable[[T], str],
         size_of: Callable[[T], int],
         bulk: BulkOptions,
     ) -> ReceiptList:
         """Call *store* for each of *jobs*, several at a time; return the receipts in order.
 
-        At most ``max_concurrency`` jobs larger than ``SMALL`` run at a time. *store* gets a
-        context with a prefetcher, which signs the first requests of several jobs together;
-        without one in a transaction, or if the signer is in this process. None returned
-        by *store*, as in a transaction, is left out of the list.
+        Besides the job, *store* gets *large*, a semaphore for jobs larger than ``SMALL``, of which at most
+        ``max_concurrency`` run at a time, and *context* with a prefetcher, which signs the
+        first requests of several jobs together; without one in a transaction, or if the
+        signer is in this process. None returned by *store*, as in a transaction, is left
+        out of the list.
         """
         client = self.client
 
@@ -336,16 +351,9 @@ class PutCall:
             if prefetcher is not None:
                 context = TransferContext(prefetcher=prefetcher)
         large = asyncio.Semaphore(client.options.connections)
-
-        async def store_in_turn(job: T) -> Receipt | None:
-            async with large:
-                return await store(job, context)
-
-        def work(job: T) -> Coroutine[Any, Any, Receipt | None]:
-            return store(job, context) if size_of(job) <= SMALL else store_in_turn(job)
-
+        work = partial(store, context=context, large=large)
         receipts = await bulk.run(client, source, work, path_of)
-        return ReceiptList(receipt for receipt in receipts if receipt is not None)
+        return ReceiptList([receipt for receipt in receipts if receipt is not None])
 
     def open(
         self,
@@ -453,6 +461,16 @@ class PutCall:
         )
         writer.mode = "xb" if self.create else "wb"
         return writer
+
+
+async def _in_turn(
+    large: asyncio.Semaphore,
+    work: Callable[P, Coroutine[Any, Any, R]],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> R:
+    async with large:
+        return await work(*args, **kwargs)
 
 
 @frozen

@@ -115,8 +115,9 @@ async def upload_source(
         reason = str(error) or type(error).__name__
         _log.info("the upload of %s failed: %s", target.path, reason)
         raise
-    data = _small_bytes(body, receipt.size)
-    return await _record_stored(client, target, receipt, data)
+    await client.note(receipt, _small_bytes(body, receipt.size))
+    _warn_of(client, target, receipt)
+    return receipt
 
 
 class _SmallPartsError(ConfigurationError):
@@ -173,10 +174,8 @@ def _job(
     )
 
 
-async def _record_stored(
-    client: Client, target: Target, receipt: Receipt, data: bytes | None
-) -> Receipt:
-    await client.note(receipt, data)
+def _warn_of(client: Client, target: Target, receipt: Receipt) -> None:
+    """Warn of what is odd about an object that was stored."""
     if receipt.version_id and target.keeps_hidden:
         client.warn_of_replacing(
             receipt.path, "has no effect in a bucket that keeps versions"
@@ -186,14 +185,18 @@ async def _record_stored(
     if receipt.status == "callback_failed":
         text = f"{receipt.path} is stored, but its callback failed"
         warn_user(text, CallbackFailedWarning)
-    return receipt
 
 
 def _small_bytes(body: Body, size: int) -> bytes | None:
     # None for a large body, or one that is not in memory.
     if body.size != size or size > BODY_CAP:
         return None
-    return bytes_in(body) if isinstance(body, MemoryBody | PartBody) else None
+    if type(body) is MemoryBody:
+        whole = body.view.obj
+        return (
+            whole if type(whole) is bytes and len(whole) == size else bytes(body.view)
+        )
+    return bytes_in(body) if isinstance(body, PartBody) else None
 
 
 def _soon() -> float:
@@ -316,8 +319,9 @@ class Upload:
         self.receipt = receipt
         data = _small_bytes(body, receipt.size)  # before the body is released
         await self._published()
-        target = self.job.calls.target
-        return await _record_stored(self._client, target, receipt, data)
+        await self._client.note(receipt, data)
+        _warn_of(self._client, self.job.calls.target, receipt)
+        return receipt
 
     async def _published(self) -> None:
         self._ended = self._over = True
