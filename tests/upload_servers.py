@@ -1,7 +1,7 @@
 """Servers that hand out presigned uploads in their own words, in front of the emulator.
 
 Each has the keys of the store's owner, and signs with them; the store verifies what it
-gets. ``calls`` has each call, ``lose`` and ``refuse`` are faults.
+gets. ``calls`` has each call, ``lose``, ``spoil`` and ``refuse`` are faults.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ class UploadServer(LoopbackServer):
         self.oss = oss
         self.calls: list[str] = []
         self.lost: list[re.Pattern[str]] = []
+        self.spoiled: list[str] = []
         self.refused: dict[str, tuple[int, int, Any]] = {}
         self._lock = threading.Lock()
 
@@ -60,6 +61,10 @@ class UploadServer(LoopbackServer):
         """Carry out the next calls in which *piece* is found; close without an answer."""
         found = re.compile(re.escape(piece)) if isinstance(piece, str) else piece
         self.lost += [found] * times
+
+    def spoil(self, piece: str) -> None:
+        """Carry out the next call with *piece* in it; answer with a page."""
+        self.spoiled.append(piece)
 
     def refuse(self, piece: str, status: int, times: int = 1, document: Any = None):
         """Answer the next calls with *piece* in them by *status*."""
@@ -109,6 +114,9 @@ class UploadServer(LoopbackServer):
             return
         is_empty = document is None or handler.command == "HEAD"
         data = b"" if is_empty else json.dumps(document).encode()
+        if spoiled := [piece for piece in self.spoiled if piece in call]:
+            self.spoiled.remove(spoiled[0])
+            data = b"<html>Welcome</html>"
         handler.send_response(status)
         handler.send_header("Content-Type", "application/json")
         handler.send_header("Content-Length", str(len(data)))

@@ -6,7 +6,9 @@ import asyncio
 import contextlib
 import gc
 import random
+import sys
 import threading
+import time
 
 import pytest
 
@@ -323,6 +325,33 @@ def test_shares(mine, others, size, has_room):
     for account, used in zip(accounts, (mine, *others), strict=True):
         account.filling = used
     assert accounts[0].has_room(size, 100) is has_room
+
+
+def test_two_threads_do_not_take_the_last_memory():
+    """What one of them finds free, another one does not take meanwhile."""
+    budget = MemoryBudget()
+    begin, most = threading.Barrier(3), [0]
+
+    def yielding(*_):
+        time.sleep(0)  # another thread goes on, at each line and each call
+        return yielding
+
+    def work():
+        account = MemoryAccount(budget)
+        begin.wait(30)
+        sys.settrace(yielding)
+        for _ in range(50):
+            if account.reserve(100, 100):
+                most[0] = max(most[0], budget.used)
+                account.clear()
+        sys.settrace(None)
+
+    threads = [threading.Thread(target=work) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(50)
+    assert most[0] == 100
 
 
 def test_accounts_of_many_threads():

@@ -27,6 +27,7 @@ from fsspec_osspresigned.owner.service.app import create_app
 from fsspec_osspresigned.owner.service.policy import Policy, hash_token
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import PresignRequest
+from tests.http.conftest import serve  # noqa: F401 - a fixture
 
 BUCKET = "examplebucket"
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
+from attrs import evolve
 
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.errors import BlindAnswerWarning
@@ -20,7 +21,7 @@ from fsspec_osspresigned.http.json_service import JSONService
 from fsspec_osspresigned.owner.service.app import ServiceRules, create_ruled_app
 from fsspec_osspresigned.owner.service.policy import hash_token, parse_policies
 from fsspec_osspresigned.secret import Secret
-from fsspec_osspresigned.signers.base import Grant, MultipartGrant
+from fsspec_osspresigned.signers.base import Grant, MultipartGrant, Signer
 from fsspec_osspresigned.signers.http import HTTPSigner
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import Credentials, Endpoint
@@ -86,6 +87,40 @@ def service(oss) -> Service:
         region="cn-hangzhou",
     )
     return Service(signer)
+
+
+class Overstating(Signer):
+    """Says of the URLs of its first call that they are valid, although they are not."""
+
+    remote = True
+
+    def __init__(self, oss) -> None:
+        self.calls = 0
+        self._facts = {
+            "credentials": lambda: oss.credentials,
+            "endpoint": oss.endpoint,
+            "region": "cn-hangzhou",
+        }
+
+    def sign(self, operations):
+        """Sign at an earlier time first."""
+        self.calls += 1
+        now = time.time()
+        signed_at = now - 7200 if self.calls == 1 else now
+        keys = KeySigner(**self._facts, clock=lambda: signed_at)
+        life = {"issued_at": now, "expires_at": now + 3600}
+        return [evolve(signed, **life) for signed in keys.sign(operations)]
+
+
+def test_urls_that_came_with_an_expired_one_are_not_sent(oss, owner):
+    """The store has refused one of them: the others are signed again, in one call."""
+    signer = Overstating(oss)
+    fs = OSSPresignedFileSystem(signer=signer, max_concurrency=1)
+    values = {f"{BUCKET}/{number}": b"x" for number in range(60)}
+    fs.pipe(values)
+    assert len(owner.stored()) == 60
+    assert [record.status for record in oss.requests].count(403) == 1
+    assert signer.calls <= 3
 
 
 @pytest.mark.slow

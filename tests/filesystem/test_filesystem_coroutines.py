@@ -22,7 +22,6 @@ from fsspec_osspresigned.errors import UploadDiscardedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.http import body
 from fsspec_osspresigned.upload.transaction import Transaction
-from tests.http.conftest import serve  # noqa: F401 - a fixture
 
 ROOT = "examplebucket"
 SIZE = 3_000_000

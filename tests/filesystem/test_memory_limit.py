@@ -401,6 +401,42 @@ def counted():
         thread.join(10)
 
 
+def test_a_retry_uses_no_other_kept_connection(oss, environment):
+    """All of them may be broken, as after a change of the network."""
+    fs = OSSPresignedFileSystem(signer="keys", retries=1)
+    oss.faults.add(Fault(action="PutObject", delay=0.1, times=8))
+    fs.pipe({f"{BUCKET}/{number}": b"x" for number in range(8)})
+    oss.faults.add(Fault(reused=True, reset=True, times=None))
+    for number in range(3):
+        fs.pipe_file(f"{BUCKET}/{number}", b"y")
+    assert [*oss.objects(BUCKET).values()].count(b"y") == 3
+    assert len({record.connection for record in oss.requests}) > 8
+
+
+def test_failed_requests_count_no_longer_as_in_flight(oss, environment):
+    """Otherwise a client that sends one request at a time would seem to send many."""
+    fs = OSSPresignedFileSystem(signer="keys", retries=0)
+    fs.pipe_file(f"{BUCKET}/first", b"x")
+    for _ in range(60):
+        oss.faults.add(Fault(action="PutObject", reset=True))
+        with pytest.raises(OSError, match="connection"):
+            fs.pipe_file(f"{BUCKET}/failed", b"x")
+        fs.pipe_file(f"{BUCKET}/stored", b"x")
+    oss.clear()
+    oss.faults.add(Fault(action="PutObject", delay=1.0, times=None))
+    values = {f"{BUCKET}/{number}": b"x" for number in range(100)}
+    thread = threading.Thread(target=fs.pipe, args=(values,), daemon=True)
+    thread.start()
+    most = count = 0
+    while not oss.requests:  # the first reply
+        most, count = max(most, count), oss.under_way
+        time.sleep(0.002)
+    oss.faults.clear()
+    thread.join(50)
+    assert not thread.is_alive()
+    assert most <= 16
+
+
 @pytest.mark.parametrize("widths", [(4, 4), (3, 8), (1, 6), (1, 1)])
 def test_filesystems_share_what_is_in_flight(counted, owner, widths):
     """Two filesystems have no more in flight than one, and one more; neither starves."""

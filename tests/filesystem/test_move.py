@@ -25,6 +25,7 @@ from fsspec_osspresigned.errors import (
     OSSPresignedError,
     ReplyError,
     SourceChangedError,
+    UploadDiscardedError,
     UploadErrors,
     URLExpiredError,
 )
@@ -215,6 +216,40 @@ def test_a_copy_is_of_one_version_and_compared(full, owner):
     owner.oss.faults.add(Fault(action="CopyObject", wrong_crc=True))
     with pytest.raises(IntegrityError, match="its source"):
         full.cp_file(PATH, COPY)
+
+
+def test_an_exclusive_copy_onto_an_equal_object_fails(fs, owner):
+    """The object was there before, so this copy has not stored it."""
+    fs.pipe_file(PATH, b"1")
+    fs.pipe_file(COPY, b"1")
+    with pytest.raises(ObjectExistsError):
+        fs.cp_file(PATH, COPY, overwrite=False)
+    # Another process stores it after the look.
+    owner.oss.faults.add(Fault(action="HeadObject", key="c", status=404))
+    with pytest.raises(ObjectExistsError):
+        fs.cp_file(PATH, COPY, overwrite=False)
+    assert owner.actions()[-1] == "CopyObject"
+
+
+@pytest.mark.usefixtures("in_parts")
+def test_a_copy_has_no_more_parts_than_the_store_takes(fs, owner, monkeypatch):
+    """Its parts get larger instead, also where the size is no multiple of them."""
+    monkeypatch.setattr(copying, "MAX_PARTS", 5)
+    fs.pipe_file(PATH, LARGE)
+    fs.cp_file(PATH, COPY)
+    assert owner.actions().count("UploadPartCopy") == 5
+    assert owner.stored()["c"] == LARGE
+
+
+@pytest.mark.usefixtures("in_parts")
+def test_no_copy_in_parts_begins_after_sigterm(fs, owner, monkeypatch):
+    """Its parts would outlive the process."""
+    fs.pipe_file(PATH, LARGE)
+    owner.oss.clear()
+    monkeypatch.setattr(abort_at_exit, "is_terminating", lambda: True)
+    with pytest.raises(UploadDiscardedError, match="nothing more is begun"):
+        fs.cp_file(PATH, COPY)
+    assert "InitiateMultipartUpload" not in owner.actions()
 
 
 def test_a_source_that_is_replaced_meanwhile(fs, owner):

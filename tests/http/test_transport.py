@@ -148,6 +148,16 @@ def test_headers_that_were_signed_win(serve, send):
     assert server.heads[0].lower().count(b"content-length") == 1
 
 
+@pytest.mark.parametrize("name", ["Range", "range", "RANGE"])
+def test_no_free_header_replaces_a_signed_one(serve, send, name):
+    """Its value is part of the signature."""
+    server = serve(ok)
+    free = {"Range": "bytes=0-"}
+    send(server.origin + "/k", headers={name: "bytes=5-9"}, free_headers=free)
+    assert headers_of(server)["range"] == "bytes=5-9"
+    assert server.heads[0].lower().count(b"\r\nrange:") == 1
+
+
 def test_signed_for_another_length(send):
     """A body that cannot be sent as signed is refused at once."""
     headers = {"Content-Length": "4"}

@@ -322,6 +322,18 @@ def test_a_lost_last_reply_is_an_unknown_outcome(oss, companion):
     assert len(oss.objects("examplebucket")) == 1
 
 
+@pytest.mark.parametrize("retries", [0, 1])
+def test_a_last_reply_that_cannot_be_read_is_an_unknown_outcome(
+    oss, companion, retries
+):
+    """The server, or a page before it, has answered 200: the object may be stored."""
+    companion.spoil("complete")
+    with pytest.raises(OSError, match="whether the object is stored is unknown") as it:
+        uppy(companion, retries=retries).pipe_file("a/b", LARGE)
+    assert it.value.outcome is Outcome.UNKNOWN
+    assert len(oss.objects("examplebucket")) == 1
+
+
 def test_a_last_call_that_failed_is_known_to_have_failed(oss, companion):
     """The server still lists the parts, so nothing was published."""
     companion.refuse("complete", 503, times=9)

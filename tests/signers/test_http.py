@@ -232,6 +232,24 @@ def test_answer_becomes_a_signed_request(broken, signer):
     assert signer.grant("b/k") == Grant()
 
 
+@pytest.mark.parametrize("seconds", [100, 901])
+def test_the_time_that_a_slow_signer_takes_is_part_of_the_life(
+    broken, signer, clock, seconds
+):
+    """The signer may have signed right after the call was sent."""
+
+    def slow(requests: list[dict[str, Any]]) -> Any:
+        clock.now += seconds
+        return all_good(requests)
+
+    broken.answers = [slow]
+    if seconds > 900:
+        assert "had expired when it arrived" in str(failure(signer))
+    else:
+        (request,) = signer.sign([put()])
+        assert (request.issued_at, request.expires_at) == (NOW, NOW + 900)
+
+
 def test_life_is_read_from_the_url_only_where_it_is_not_said(broken, signer):
     """A V1 URL tells its end itself."""
     late = url() + f"&OSSAccessKeyId=i&Expires={int(NOW) + 50}"

@@ -46,6 +46,7 @@ from fsspec_osspresigned.upload.oss_calls import OSSCalls
 from fsspec_osspresigned.upload.resume import Listing, agreed, is_stale, list_parts
 from fsspec_osspresigned.upload.upload import upload_source
 from fsspec_osspresigned.url_map.source import load
+from tests.power_cut import PowerCut
 from tests.uploading import OwnerSigner, put
 
 BUCKET, KEY = "examplebucket", "a b/k"
@@ -246,6 +247,18 @@ def test_bytes_that_changed_unseen_are_sent_again(world, caplog):
     assert "part 2 of" in caplog.text
 
 
+def test_a_part_that_changed_does_not_count_as_stored(world):
+    """If the run ends before it was sent again, the error counts one part less."""
+    world.interrupt()
+    status = world.file.stat()
+    with world.file.open("r+b") as file:
+        file.seek(MIN_PART)
+        file.write(b"other")
+    os.utime(world.file, ns=(status.st_atime_ns, status.st_mtime_ns))
+    error = world.interrupt(part=2)
+    assert error.__notes__[-1].startswith("3 of 8 parts, 300 KiB of 700 KiB")
+
+
 def test_parts_that_the_store_has_otherwise_are_sent_again(world):
     """A part that somebody replaced is not taken for ours."""
     world.interrupt()
@@ -265,6 +278,30 @@ def test_a_part_that_was_not_written_down_is_found_at_the_store(world):
     assert world.sent() == [5, 6, 7, 8]
     assert world.stored() == DATA
     assert receipt.crc64 == crc64(DATA)
+
+
+def test_the_line_after_a_torn_one_counts(world):
+    """A process that was killed in the midst of a line costs the part of that line."""
+    world.signer.refuses = [Action.ListParts]  # only the journal knows
+    world.interrupt()
+    (journal,) = world.journals()
+    journal.write_bytes(journal.read_bytes()[:-9])
+    world.interrupt(part=6)
+    world.put()
+    assert world.sent() == [6, 7, 8]
+    assert world.stored() == DATA
+
+
+def test_a_power_cut_takes_no_line_of_a_journal(world, monkeypatch):
+    """A part that is in the journal is there to stay, in a new journal and a resumed one."""
+    disk = PowerCut(monkeypatch)
+    for part, stored in ((3, 2), (6, 5)):
+        world.interrupt(part=part)
+        (journal,) = world.journals()
+        disk.check(journal)
+        assert len(parse(journal.read_bytes()).parts) == stored
+    world.put()
+    assert world.stored() == DATA
 
 
 def test_an_upload_that_is_gone_starts_over(world, caplog):

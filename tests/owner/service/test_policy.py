@@ -506,6 +506,24 @@ def test_copy_sources_replace_what_may_be_read(source, allowed):
         assert refused(copy, policy) == (403, "forbidden")
 
 
+@pytest.mark.parametrize("name", ["x-oss-copy-source", "X-OSS-Copy-Source"])
+def test_an_optional_copy_source_is_never_signed(name):
+    """Only the demanded one is compared with what may be read."""
+    actions = {Action.CopyObject, Action.GetObject}
+    copy = Operation(
+        action=Action.CopyObject,
+        bucket="b-1",
+        key="d/k",
+        headers={"x-oss-copy-source": "/b-1/d/x"},
+        optional_headers={name: "/b-2/secret"},
+    )
+    allowed = permitted(copy, evolve(POLICY, actions=actions))
+    assert allowed.headers == copy.headers
+    assert not allowed.optional_headers
+    alone = evolve(copy, headers={})
+    assert refused(alone, evolve(POLICY, actions=actions)) == (400, "invalid_request")
+
+
 def test_version_of_a_copy_source_must_be_granted():
     """Else a copy would read what was overwritten, and GetObject could fetch it."""
     source = {"x-oss-copy-source": "/b-1/d/x?versionId=v"}

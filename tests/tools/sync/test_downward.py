@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from urllib.request import Request, urlopen
 
@@ -155,14 +156,27 @@ def test_clocks_may_differ(monkeypatch, offset, target):
         assert reasons(again) == {"older": "newer"}
 
 
-def test_object_that_is_replaced_meanwhile_is_fetched_next_time(
-    stored, target, monkeypatch
-):
+def test_object_that_is_replaced_meanwhile_is_fetched_next_time(stored, owner, target):
     """The time of a file is that at which its download began."""
+    old, new = FILES["a.csv"], FILES["a.csv"].upper()
+    stall = {"stall_reply_after": 1, "stall_for": 0.5}
+    owner.oss.faults.add(Fault(action="GetObject", key="out/a.csv", **stall))
+    replaced: list[float] = []
+
+    def replace():
+        owner.wait_for_faults()  # the download has begun
+        replaced.append(time.time())
+        put(owner, "out/a.csv", new)
+
     before = time.time()
+    thread = threading.Thread(target=replace)
+    thread.start()
     sync_down(SOURCE, target, filesystem=stored)
-    times = [(target / name).stat().st_mtime for name in FILES]
-    assert all(before - 1 <= one <= time.time() for one in times)
+    thread.join()
+    assert (target / "a.csv").read_bytes() == old
+    assert before - 1 <= (target / "a.csv").stat().st_mtime <= replaced[0]
+    sync_down(SOURCE, target, filesystem=stored)
+    assert (target / "a.csv").read_bytes() == new
 
 
 def test_whole_bucket_is_a_source(stored, target):

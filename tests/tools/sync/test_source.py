@@ -371,6 +371,33 @@ def test_stream_of_another_size_is_not_published(parts, owner, size, more):
     assert not owner.oss.uploads(BUCKET)
 
 
+@pytest.mark.parametrize("size", [10, 3 * MIN_PART, 17 * MIB])
+def test_a_source_that_never_ends_is_not_read_for_ever(parts, owner, size):
+    """No more is read than what shows that it is longer than it was listed."""
+    reads = []
+
+    class Endless(io.RawIOBase):
+        def readable(self):
+            return True
+
+        def read(self, count=-1):
+            reads.append(count)
+            assert len(reads) < 40, "it is read on and on"
+            return bytes(min(count, MIB) if count > 0 else MIB)
+
+    class Source(_Made):
+        def _open(self, path, mode="rb", **_):
+            return Endless()
+
+    info = {"name": "r/a", "size": size, "type": "file"}
+    MADE["made"] = Listed([info], {})
+    fsspec.register_implementation("listed", Source, clobber=True)
+    result = sync("listed://r", DEST, filesystem=parts, on_error="return")
+    assert isinstance(result.failed["a"], SourceChangedError)
+    assert owner.stored() == {}
+    assert not owner.oss.uploads(BUCKET)
+
+
 def test_large_stream_waits_on_disk_where_one_put_is_granted(owner):
     """A URL map of single PUTs takes it, too."""
     data = bytes(16 * MIB + 1)

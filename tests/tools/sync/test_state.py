@@ -12,6 +12,7 @@ import pytest
 from fsspec_osspresigned.errors import CheckpointInUseError, ConfigurationError
 from fsspec_osspresigned.tools.sync.plan import Sent
 from fsspec_osspresigned.tools.sync.state import SyncState, read_state
+from tests.power_cut import PowerCut
 
 ONE = Sent(3, 17, "t", "e", 2**63)
 TWO = Sent(0)
@@ -61,6 +62,16 @@ def test_torn_or_strange_lines_do_not_count(place):
         state.record("b/d", TWO)
     assert len(place.read_bytes().splitlines()) == 3
     assert read_state(place) == {"b/a": ONE, "b/d": TWO}
+
+
+def test_a_power_cut_after_the_end_takes_nothing(place, monkeypatch):
+    """Nor does one after the file was written anew."""
+    disk = PowerCut(monkeypatch)
+    for number in range(20):
+        with SyncState(place, spare=3) as state:
+            state.record(f"b/{number % 4}", ONE)
+        disk.check(place)
+    assert len(read_state(place)) == 4
 
 
 def test_superseded_lines_are_dropped_in_time(place):
