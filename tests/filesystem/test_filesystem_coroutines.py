@@ -194,7 +194,7 @@ def test_nothing_happens_after_a_cancellation(size):
         server.shutdown()
 
 
-def test_a_cancelled_call_ends_although_the_server_takes_nothing(serve, tmp_path):  # noqa: F811
+def test_a_cancelled_call_ends_although_the_server_takes_nothing(serve, tmp_path):
     """The server neither reads the body nor closes, and the call does not wait for it."""
     begun, ended = threading.Event(), threading.Event()
 

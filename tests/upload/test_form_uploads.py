@@ -66,7 +66,7 @@ def client_of(signer: FormSigner, *, retries: int = 1, **options) -> Client:
 def store(oss, data: bytes = DATA, *, retries: int = 1, signer=None, **target):
     """Store *data* by a form."""
     client = client_of(signer or FormSigner(oss), retries=retries)
-    where = Target(path=PATH, **target)
+    where = Target.of(PATH, **target)
     return put(client, where, MemoryBody.of(data))
 
 

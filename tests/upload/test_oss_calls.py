@@ -42,7 +42,7 @@ def store(oss: Emulator, data: bytes, *refused: str, retries: int = 1, **target)
         Transport(connect_timeout=5.0, progress_timeout=5.0),
         policy=RetryPolicy(retries=retries, base=0.0),
     )
-    where = Target(path=f"{BUCKET}/{KEY}", **target)
+    where = Target.of(f"{BUCKET}/{KEY}", **target)
     return put(client, where, MemoryBody.of(data))
 
 
