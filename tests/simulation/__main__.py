@@ -33,7 +33,7 @@ if os.environ.get("PYTHONHASHSEED") != "0":  # sets of texts have one order
 import concurrent.futures.thread  # noqa: E402, F401 - it keeps locks of the system
 
 import fsspec  # noqa: E402, F401 - likewise
-import requests  # noqa: E402, F401 - the same goes for a log handler of what it imports
+import requests  # noqa: E402, F401 - likewise
 
 from . import world  # noqa: E402 - before anything of the package
 

@@ -90,6 +90,10 @@ class _Records(logging.Handler):
         self.fs: Any = None  # into which it writes each tenth record
         self.count = 0
 
+    def handle(self, record: logging.LogRecord) -> bool:  # without a lock
+        self.emit(record)
+        return True
+
     def emit(self, record: logging.LogRecord) -> None:
         texts = self.ledger.texts
         texts.append(record.getMessage())
