@@ -9,12 +9,16 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from fsspec.callbacks import Callback
+
 from fsspec_osspresigned import OSSPresignedFileSystem, sync, sync_down
+from fsspec_osspresigned.engine.limits import memory_budget
+from fsspec_osspresigned.errors import SourceChangedError
 
 from .ledger import Broken, Ledger
 from .network import BUCKETS, Network
@@ -85,8 +89,11 @@ class Ending:
                     raise Broken(f"the receipt of {path} is {receipt}")
         with self._step("put_file"):
             path, data = self._data("put", _LARGE)
-            await verbs.put_file(self._local("put", data), path)
+            counted = Callback()
+            await verbs.put_file(self._local("put", data), path, callback=counted)
             self._is(path, data)
+            if counted.value != _LARGE:
+                raise Broken(f"{counted.value} of {_LARGE} bytes were counted")
         with self._step("open"):
             await verbs.in_thread(self._opened)
         with self._step("transaction"):
@@ -150,6 +157,27 @@ class Ending:
             if fails:
                 raise ByUserError
 
+    async def remembered(self, verbs: Any) -> None:
+        """Write, and look at what was written, which the signer grants nobody to see."""
+        await self.writes(verbs)
+        with self._step("a look at the records"):
+            written = {f"{self.root}/put": _LARGE, f"{self.root}/first": _SMALL}
+            sizes = {path: (await verbs.info(path))["size"] for path in written}
+            names = await verbs.find(self.root)
+            tops = await verbs.ls(self.root.rpartition("/")[0], detail=False)
+            found = {
+                "info": sizes == written,
+                "exists": await verbs.exists(f"{self.root}/put"),
+                "isdir": await verbs.isdir(self.root),
+                "find": set(written) <= set(names),
+                "ls": self.root in tops,
+            }
+        self._all(found, self.root)
+
+    def _all(self, found: Mapping[str, object], what: str) -> None:
+        if wrong := [name for name, is_right in found.items() if not is_right]:
+            raise Broken(f"at the end, {', '.join(wrong)} of {what} is wrong")
+
     async def all(self, verbs: Any) -> None:
         """Do each verb, with a signer that grants each call."""
         await self.writes(verbs)
@@ -158,6 +186,10 @@ class Ending:
         await self._trees(verbs)
         with self._step("sync"):
             await verbs.in_thread(self._sync)
+        with self._step("an object that is replaced while it is read"):
+            await verbs.in_thread(self._replaced)
+        with self._step("the memory of an open file"):
+            await verbs.in_thread(self._memory)
         with self._step("a call beside a great one"):
             await verbs.in_thread(self._beside)
         with self._step("resume"):
@@ -169,7 +201,10 @@ class Ending:
         with self._step("a read"):
             info = await verbs.info(path)
             local = self.place / "got"
-            await verbs.get_file(path, str(local))
+            local.write_bytes(b"old")
+            local.chmod(0o640)
+            counted = Callback()
+            await verbs.get_file(path, str(local), callback=counted)
             ranges = await verbs.cat_ranges([path] * 3, [0, 5, 90_000], [9, 99_999, -7])
             spans = [data[0:9], data[5:99_999], data[90_000:-7]]
             found = {
@@ -177,6 +212,8 @@ class Ending:
                 "cat_file of a range": await verbs.cat_file(path, 7, -9) == data[7:-9],
                 "cat_ranges": [bytes(item) for item in ranges] == spans,
                 "get_file": local.read_bytes() == data,
+                "mode": local.stat().st_mode & 0o777 == 0o640,
+                "callback": counted.value == len(data),
                 "info": (info["size"], info["type"]) == (len(data), "file"),
                 "exists": await verbs.exists(path),
                 "not exists": not await verbs.exists(f"{path}-not"),
@@ -189,8 +226,7 @@ class Ending:
                 pass
             else:
                 raise Broken("an object that is not there is read")
-        if wrong := [name for name, is_right in found.items() if not is_right]:
-            raise Broken(f"at the end, {', '.join(wrong)} of {path} is wrong")
+        self._all(found, path)
 
     def _read(self, path: str) -> bytes:
         with self.fs.open(path, "rb") as file:
@@ -241,14 +277,15 @@ class Ending:
                 self._is(f"{there}/{name}", data)
             names = await verbs.find(there)
             tops = await verbs.ls(there, detail=False)
+            tree = await verbs.find(there, withdirs=True, maxdepth=1)
             await verbs.get(f"{there}/", f"{back}/", recursive=True)
             found = {
                 "find": names == [f"{there}/{name}" for name in sizes],
                 "ls": sorted(tops) == [f"{there}/{name}" for name in ("a", "b", "c")],
                 "get": _files(back) == objects,
+                "find of directories": set(tree) == {there, *tops},
             }
-            if wrong := [name for name, is_right in found.items() if not is_right]:
-                raise Broken(f"at the end, {', '.join(wrong)} of {there} is wrong")
+            self._all(found, there)
             for name in sizes:
                 self.ledger.deletes(f"{there}/{name}")
             await verbs.rm(there, recursive=True)
@@ -273,19 +310,73 @@ class Ending:
             counts.append(sync_down(there, str(down), filesystem=self.fs).sent)
         if _files(down) != objects:
             raise Broken("at the end, sync_down fetches other files")
-        (local / "x").unlink()
         self.ledger.deletes(f"{there}/x")
-        sync(str(local), there, filesystem=self.fs, delete=True)
-        self._is(f"{there}/x", None)
-        sync_down(there, str(down), filesystem=self.fs, delete=True)
+        for deletes in (False, True):
+            if not deletes:
+                (local / "x").unlink()
+            up = sync(str(local), there, filesystem=self.fs, delete=deletes)
+            self._is(f"{there}/x", None if deletes else objects["x"])
+            if not deletes:
+                sync_down(there, str(down), filesystem=self.fs)
+                continue
+            (there_before, at_down) = up.deleted, sorted(_files(down))
+            gone = sync_down(there, str(down), filesystem=self.fs, delete=True)
+            if (there_before, at_down, gone.deleted) != (["x"], ["x", "y"], ["x"]):
+                raise Broken(f"syncs deleted {there_before} and {gone.deleted}")
         if sorted(_files(down)) != ["y"] or counts != [2, 0, 2, 0]:
             raise Broken(f"at the end, syncs moved {counts} files")
+        self._sync_edited(local, there)
+
+    def _sync_edited(self, local: Path, there: str) -> None:
+        """Send a file that changed right after its upload, and tell each event."""
+        events: list[tuple[str, str]] = []
+        path, data = self._data("synced/y", _LARGE)
+        _written(local / "y", data)
+        given: dict[str, Any] = {"filesystem": self.fs, "state": self.place / "state"}
+        given["on_event"] = lambda event: events.append((str(event.kind), event.name))
+        sent = sync(str(local), there, overwrite=True, **given).sent
+        self._is(path, data)
+        again = sync(str(local), there, overwrite=True, **given).sent
+        kinds = [kind for kind, _ in events if kind != "bytes"]
+        if (sent, again, kinds) != (1, 0, ["plan", "begin", "sent", "plan"]):
+            raise Broken(f"syncs sent {sent} and {again} files, and told {kinds}")
 
     def _like(self, **options: Any) -> Any:
         """Return a filesystem with other *options*, which sends parts of 100 KiB."""
         given = {**self.fs.storage_options, "part_size": 102_400}
         given["multipart_threshold"] = 102_400
         return OSSPresignedFileSystem(**{**given, **options})
+
+    def _replaced(self) -> None:
+        """A file that is open for reading never mixes two versions."""
+        path, old = self._data("replaced", _SMALL)
+        self.fs.pipe_file(path, old)
+        _, new = self._data("replaced", _SMALL)
+        with self.fs.open(path, "rb", block_size=100) as file:
+            first = file.read(100)
+            self.fs.pipe_file(path, new, overwrite=True)
+            try:
+                rest = file.read()
+            except SourceChangedError:
+                return
+        if first + rest != old:
+            raise Broken("a file was read from two versions of an object")
+
+    def _memory(self) -> None:
+        """The memory of parts that are stored is given back while the file is open."""
+        part = 102_400
+        fs = self._like(memory_limit=1024 * 1024)
+        path, data = self._data("long", 8 * part)
+        before = memory_budget().used
+        with fs.open(path, "wb") as file:
+            file.write(data)
+            time.sleep(10)
+            used = memory_budget().used - before
+        self._is(path, data)
+        if used > 4 * part:
+            raise Broken(f"an open file without parts in flight uses {used} bytes")
+        if memory_budget().used != before:
+            raise Broken("a closed file uses memory")
 
     def _beside(self) -> None:
         """A small call waits for the requests in flight of a great one, not for all."""
@@ -301,7 +392,7 @@ class Ending:
         before = events.index(f"/{small.partition('/')[2]}")
         thread.join()
         self._is(great, data)
-        if before > 2:
+        if before > 4:
             raise Broken(f"a small call waited for {before} requests of a great one")
 
     def _broken_off(self) -> None:

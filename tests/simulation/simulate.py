@@ -52,6 +52,8 @@ _END = 3600.0  # virtual seconds that a call may take, at most
 # The same for each file of a tree, if they go one after the other: retries of the PUT for
 # 300 s, its last try, and as much for the look that follows.
 _END_OF_FILE = 720.0
+# Operations without coroutines: a loop lets a thread do them.
+_IN_THREADS = ("write", "transaction", "sync", "sync_down")
 # Operations whose verbs are cancelled; files have no coroutines.
 _ENDS_SOON = ("pipe", "pipe_many", "put_file", "put_tree", "resume")
 # Operations after whose end nothing goes on at the key that a name of theirs gives.
@@ -65,6 +67,7 @@ _IDLE = (
     120.0  # seconds after which nothing of an idle process is left, but these threads
 )
 _OWN_THREADS = ("osspresigned-engine", "osspresigned-worker", "osspresigned-log")
+_NO_HANDLERS = ("osspresigned-engine", "osspresigned-worker")
 _MOST_THREADS = 64
 _STAYS = ("osspresigned-engine", "osspresigned-log")
 
@@ -95,6 +98,8 @@ class _Records(logging.Handler):
         return True
 
     def emit(self, record: logging.LogRecord) -> None:
+        if threading.current_thread().name.startswith(_NO_HANDLERS):
+            raise Broken("a log handler runs in a thread of the engine")
         texts = self.ledger.texts
         texts.append(record.getMessage())
         if record.exc_info:
@@ -467,7 +472,8 @@ class Runner(Operations):
                 task.cancel()
             with suppress(asyncio.CancelledError):
                 await task
-            self._check_end(operation, stopped)
+            if operation["do"] not in _IN_THREADS:
+                self._check_end(operation, stopped)
             if operation["again"]:  # likewise
                 for write in writes:
                     write.ended = math.inf
@@ -533,19 +539,21 @@ class Runner(Operations):
             given = {n: v for n, v in given.items() if n not in ("url_map", "grant")}
             fs = OSSPresignedFileSystem(**{**given, "signer": "keys"})
         for is_loop in sorted({c["kind"] == "loop" for c in self.program["callers"]}):
-            self._end(fs, is_loop, lambda ending: ending.all)
+            self._end(fs, is_loop, "all")
             if is_limited and "url_map" not in self.options:
-                self._end(self.fs, is_loop, lambda ending: ending.writes)
+                is_blind = self.program["signer"] == "writer"
+                steps = "remembered" if is_blind else "writes"
+                self._end(self.fs, is_loop, steps)
 
-    def _end(self, fs: Any, is_loop: bool, steps: Callable[[Ending], Any]) -> None:
+    def _end(self, fs: Any, is_loop: bool, steps: str) -> None:
         name = f"end-{type(self).__name__}-{next(self.numbers)}"
         publishes = self.options.get("on_exception") == "publish"
         ending = Ending(fs, self.ledger, name, self.place, publishes=publishes)
         if is_loop:
-            loops.run(steps(ending)(Awaited(fs)))
+            loops.run(getattr(ending, steps)(Awaited(fs)))
         else:
             with suppress(StopIteration):
-                steps(ending)(Plain(fs)).send(None)
+                getattr(ending, steps)(Plain(fs)).send(None)
 
     def _wind_down(self, descriptors: int) -> None:
         del self.fs
@@ -567,7 +575,7 @@ class Runner(Operations):
                 raise Broken(f"{limiter.in_flight} requests count as in flight")
         if used := memory_budget().used:
             raise Broken(f"{used} bytes count as used")
-        if left := [f for f in os.listdir(self.place) if f.startswith(".")]:
+        if left := [file.name for file in self.place.rglob(".*")]:
             raise Broken(f"temporary files are left: {left}")
 
 
