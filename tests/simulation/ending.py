@@ -373,7 +373,7 @@ class Ending:
             time.sleep(10)
             used = memory_budget().used - before
         self._is(path, data)
-        if used > 4 * part:
+        if used > part:
             raise Broken(f"an open file without parts in flight uses {used} bytes")
         if memory_budget().used != before:
             raise Broken("a closed file uses memory")
