@@ -7,7 +7,8 @@
 --limit SECONDS   of real time for one program; one that takes longer is undecided,
                   because the machine may be slow
 
-The exit code is 1 if a program failed, or 400 left something unreached, and 2 if all of them are undecided.
+The exit code is 1 if a program failed, or if 400 or more left something unreached that
+``reached`` names, and 2 if all of them are undecided.
 """
 
 from __future__ import annotations

@@ -310,36 +310,37 @@ class Ending:
             counts.append(sync_down(there, str(down), filesystem=self.fs).sent)
         if _files(down) != objects:
             raise Broken("at the end, sync_down fetches other files")
+        (local / "x").unlink()
         self.ledger.deletes(f"{there}/x")
-        for deletes in (False, True):
-            if not deletes:
-                (local / "x").unlink()
-            up = sync(str(local), there, filesystem=self.fs, delete=deletes)
-            self._is(f"{there}/x", None if deletes else objects["x"])
-            if not deletes:
-                sync_down(there, str(down), filesystem=self.fs)
-                continue
-            (there_before, at_down) = up.deleted, sorted(_files(down))
-            gone = sync_down(there, str(down), filesystem=self.fs, delete=True)
-            if (there_before, at_down, gone.deleted) != (["x"], ["x", "y"], ["x"]):
-                raise Broken(f"syncs deleted {there_before} and {gone.deleted}")
+        sync(str(local), there, filesystem=self.fs)
+        self._is(f"{there}/x", objects["x"])
+        up = sync(str(local), there, filesystem=self.fs, delete=True)
+        self._is(f"{there}/x", None)
+        sync_down(there, str(down), filesystem=self.fs)
+        kept = sorted(_files(down))
+        gone = sync_down(there, str(down), filesystem=self.fs, delete=True)
+        if (up.deleted, kept, gone.deleted) != (["x"], ["x", "y"], ["x"]):
+            raise Broken(f"syncs deleted {up.deleted} and {gone.deleted}")
         if sorted(_files(down)) != ["y"] or counts != [2, 0, 2, 0]:
             raise Broken(f"at the end, syncs moved {counts} files")
         self._sync_edited(local, there)
 
     def _sync_edited(self, local: Path, there: str) -> None:
         """Send a file that changed right after its upload, and tell each event."""
-        events: list[tuple[str, str]] = []
+        events: list[Any] = []
         path, data = self._data("synced/y", _LARGE)
         _written(local / "y", data)
         given: dict[str, Any] = {"filesystem": self.fs, "state": self.place / "state"}
-        given["on_event"] = lambda event: events.append((str(event.kind), event.name))
+        given["on_event"] = events.append
         sent = sync(str(local), there, overwrite=True, **given).sent
         self._is(path, data)
         again = sync(str(local), there, overwrite=True, **given).sent
-        kinds = [kind for kind, _ in events if kind != "bytes"]
+        kinds = [str(event.kind) for event in events if event.kind != "bytes"]
+        told = sum(event.size for event in events if event.kind == "bytes")
         if (sent, again, kinds) != (1, 0, ["plan", "begin", "sent", "plan"]):
             raise Broken(f"syncs sent {sent} and {again} files, and told {kinds}")
+        if told != _LARGE:
+            raise Broken(f"a sync told of {told} bytes, and sent {_LARGE}")
 
     def _like(self, **options: Any) -> Any:
         """Return a filesystem with other *options*, which sends parts of 100 KiB."""

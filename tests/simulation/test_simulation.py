@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from fsspec_osspresigned import errors
+from tests.simulation.causes import Circumstances, unexplained
 from tests.simulation.plants import PLANTS, judgement
 
 ROOT = Path(__file__).parents[2]
@@ -76,6 +79,24 @@ def test_a_program_without_an_end_is_undecided():
 def test_only_an_invariant_finds_a_planted_fault(line, is_found):
     """What keeps the simulation from running says nothing about the fault."""
     assert bool(judgement(f"seeds from 3\n{line}\n1 programs, 1 failed\n")) == is_found
+
+
+@pytest.mark.parametrize(
+    ("error", "faults", "is_explained"),
+    [
+        (OSError(errno.EBADF, "Bad file descriptor"), {"disk", "refuse"}, False),
+        (OSError(errno.ENOSPC, "No space left"), {"disk"}, True),
+        (OSError(errno.ENOSPC, "No space left"), {"refuse"}, False),
+        (ValueError("list.remove(x): x not in list"), {"refuse"}, False),
+        (errors.NetworkError("cut off", tries=6), {"cut_reply"}, True),
+        (errors.NetworkError("cut off", tries=5), {"cut_reply"}, False),
+        (errors.NetworkError("cut off", tries=6), {"busy"}, False),
+    ],
+)
+def test_an_error_needs_a_fault_of_its_kind(error, faults, is_explained):
+    """One of the interpreter is never explained, and retries must be used up."""
+    seen = Circumstances(faults, seconds=1.0, options={}, there={True})
+    assert (unexplained(error, seen) == "") == is_explained
 
 
 @pytest.mark.slow
