@@ -82,11 +82,9 @@ def command(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 done = command("--help")
 check("Traceback" not in done.stderr, "the command does not end with a traceback")
-has_click = importlib.util.find_spec("click") is not None
-check(
-    has_click == (extra in ("cli", "demo", "server")), "extras bring click, or do not"
-)
-if has_click:
+has_rich = importlib.util.find_spec("rich") is not None
+check(has_rich == (extra in ("cli", "demo")), "extras bring rich, or do not")
+if has_rich:
     check(done.returncode == 0 and "sync" in done.stdout, "the command prints its help")
 else:
     check(done.returncode == 2, "it exits with 2 without its extra")

@@ -57,7 +57,6 @@ if TYPE_CHECKING:
     from .model import Action, Operation, PartReceipt, Receipt, SignedRequest
     from .secret import Secret, SecretURL
     from .signers.base import Grant, MultipartGrant, Signer
-    from .tools.progress import BytesProgress
     from .tools.sync.sync import SyncEvent, SyncResult, sync, sync_down
 
     __version__: str
@@ -68,7 +67,6 @@ __all__ = [
     "Action",
     "BindingError",
     "BlindAnswerWarning",
-    "BytesProgress",
     "CallbackFailedWarning",
     "CheckpointInUseError",
     "ConfigurationError",
@@ -129,7 +127,6 @@ _HOMES = {
     "model": "Action Operation PartReceipt Receipt SignedRequest",
     "secret": "Secret SecretURL",
     "signers.base": "Grant MultipartGrant Signer",
-    "tools.progress": "BytesProgress",
     "tools.sync.sync": "SyncEvent SyncResult sync sync_down",
 }
 _others = set(__all__) - {"__version__"} - set(" ".join(_HOMES.values()).split())

@@ -16,7 +16,6 @@ import signal
 import sys
 import textwrap
 import threading
-import unicodedata
 import warnings
 from collections.abc import Callable, Collection, Iterator, Sequence
 from types import FrameType
@@ -43,29 +42,7 @@ from ..units import shown_local, shown_text
 _GAP = "  "
 _WHOLE = "object"  # the value of this name is not wrapped, because users copy it
 _MIN_WIDTH = 20  # columns
-_USUAL_SIZE = (80, 24)  # of a terminal that does not tell its size
-_CLEAR = "\r\x1b[K"
 _RED, _PLAIN = "\x1b[31m", "\x1b[0m"
-
-
-def columns(text: str) -> int:
-    """Return how many columns of a terminal *text* takes: wide characters take two."""
-    return sum(_columns_of(character) for character in text)
-
-
-def _columns_of(character: str) -> int:
-    if unicodedata.combining(character):
-        return 0
-    return 2 if unicodedata.east_asian_width(character) in "WF" else 1
-
-
-def last_columns(text: str, room: int) -> str:
-    """Return *text*, or its end after three dots, in at most *room* columns."""
-    if columns(text) <= room:
-        return text
-    while text and columns(text) > room - 3:
-        text = text[1:]
-    return f"...{text}"
 
 
 def table(rows: Sequence[Sequence[str]]) -> Iterator[str]:
@@ -121,59 +98,34 @@ class Output:
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
+        # While a bar is drawn, sys.stderr writes above it.
+        self._is_stderr = stream is sys.stderr
         self._lock = threading.RLock()
-        self._drawn = False
         self.closed = False
-        self._terminal = stream.isatty()
-        # A notebook overwrites lines, but has no escape sequence that clears one.
-        in_notebook = type(stream).__module__.partition(".")[0] == "ipykernel"
-        on_terminal = self._terminal and os.environ.get("TERM") != "dumb"
-        self.live = on_terminal or in_notebook
-        self.coloured = self.live and not os.environ.get("NO_COLOR")
-
-    @property
-    def width(self) -> int:
-        usual = _USUAL_SIZE
-        # Standard output may be a pipe while this stream is the terminal.
-        with contextlib.suppress(OSError, ValueError):
-            size = os.get_terminal_size(self._stream.fileno())
-            usual = size if size.columns else usual
-        return max(_MIN_WIDTH, shutil.get_terminal_size(usual).columns - 1)
+        live = stream.isatty() and os.environ.get("TERM") != "dumb"
+        self._coloured = live and not os.environ.get("NO_COLOR")
 
     @property
     def room(self) -> int | None:
         """Columns of a terminal; None for a file or a pipe, which has no limit."""
-        return self.width if self._terminal else None
+        if not self._stream.isatty():
+            return None
+        return max(_MIN_WIDTH, shutil.get_terminal_size().columns - 1)
 
     def line(self, text: str) -> None:
-        """Write *text* as a line; it replaces a line drawn by :meth:`draw`."""
         with self._lock:
-            text = self._replacing(text) if self._drawn else text
-            self._drawn = False
-            self._write(f"{text}\n")
-
-    def draw(self, text: str) -> None:
-        """Draw a line that the next one replaces; nothing for a file or a pipe."""
-        with self._lock:
-            if self.live:
-                self._drawn = True
-                self._write(self._replacing(text))
-
-    def _replacing(self, text: str) -> str:
-        return f"{_CLEAR}{text}" if self._terminal else f"\r{text:<{self.width}}"
+            if self.closed:
+                return
+            stream = sys.stderr if self._is_stderr else self._stream
+            try:
+                stream.write(f"{text}\n")
+                stream.flush()
+            except BrokenPipeError:
+                self.closed = True
+                silence(self._stream)
 
     def red(self, text: str) -> str:
-        return f"{_RED}{text}{_PLAIN}" if self.coloured else text
-
-    def _write(self, text: str) -> None:
-        if self.closed:
-            return
-        try:
-            self._stream.write(text)
-            self._stream.flush()
-        except BrokenPipeError:
-            self.closed = True
-            silence(self._stream)
+        return f"{_RED}{text}{_PLAIN}" if self._coloured else text
 
 
 def silence(stream: TextIO) -> None:

@@ -20,11 +20,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130  # ExitCode.INTERRUPTED, which is not there yet
     except ModuleNotFoundError as error:
-        if error.name != "click":
+        if error.name not in ("click", "rich"):
             raise
         remedy = "pip install 'fsspec-osspresigned[cli]'"
         text = f"osspresigned needs the package {error.name}: {remedy}"
-        print(text, file=sys.stderr)  # noqa: T201 - without click
+        print(text, file=sys.stderr)  # noqa: T201 - no click is there
         return 2
     return app.run(sys.argv[1:] if arguments is None else arguments)
 

@@ -15,6 +15,7 @@ from glob import has_magic
 from typing import Any, TypeAlias
 
 import click
+from attrs import evolve
 
 from ...engine.engine import run, waiting
 from ...engine.scope import Scope
@@ -344,7 +345,10 @@ def _print_objects(
     if transfer.as_json:
         msg = "--json and the object itself do not fit into one stream"
         raise click.UsageError(msg)
-    progress = transfer.progress("fetched", files=len(paths), fetching=True)
+    alone = not sys.stdout.isatty()
+    if not alone:  # nothing but the objects, and what failed
+        transfer = evolve(transfer, quiet=not transfer.verbose)
+    progress = transfer.progress("fetched", bar=alone, files=len(paths), fetching=True)
 
     def fetch() -> None:
         out = sys.stdout.buffer

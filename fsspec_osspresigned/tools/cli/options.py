@@ -38,7 +38,8 @@ from ...signers.presigned_urls import OneURLSigner
 from ...units import KIB, bytes_of, rate_of, seconds_of, shown_text
 from ...url_checks import is_presigned, scheme_of
 from ...url_map.source import warn_if_exposed
-from ..progress import Display, Events, Lines, RateLimit, Summary, TransferProgress
+from ..progress import MOVING, RateLimit, TransferProgress
+from ..summary import Summary
 from ..terminal import ExitCode, Output, interruptible, log_taken, message_of
 from .profile import use_profile, without_profile_source
 
@@ -55,7 +56,6 @@ _LOG = "fsspec_osspresigned"
 _OF_FAILURES = f"{_LOG}.upload.upload"
 _NO_OPTIONS = ("profile", "url_file")  # fields that are no storage options
 _FILES = "files/"  # destination for a server that gives names itself
-_MOVING = ("stored", "fetched")  # verbs whose summary counts bytes
 MAX_SHOWN = 10  # names, before a command asks whether to delete them
 _REMEDY = (
     "a presigned URL on the command line can be read by everybody on this machine (ps) "
@@ -432,6 +432,9 @@ class ReportOptions:
     def rate(self) -> RateLimit | None:
         return None
 
+    def event(self, event: str, **members: Any) -> None:
+        self.out.line(json.dumps({"event": event, **members}))
+
     def would(
         self, text: str, event: str, output: Output | None = None, /, **members: Any
     ) -> None:
@@ -440,7 +443,7 @@ class ReportOptions:
         *output* None prints the text to standard output, where events always go.
         """
         if self.as_json:
-            Events(self.out).say(event, **members)
+            self.event(event, **members)
         else:
             (output or self.out).line(text)
 
@@ -453,14 +456,17 @@ class ReportOptions:
         if self.as_json or not self.quiet:
             self.would(text, event, self.err, **members)
 
-    def progress(self, verb: str = "stored", **facts: Any) -> TransferProgress:
-        if self.as_json:
-            display: Display = Events(self.out)
-        elif self.quiet:
-            display = Display()
-        else:
-            display = Lines(self.err, verb if self.verbose else None)
-        return TransferProgress(display, rate=self.rate, **facts)
+    def progress(
+        self, verb: str = "stored", *, bar: bool = True, **facts: Any
+    ) -> TransferProgress:
+        return TransferProgress(
+            verb,
+            bar=bar and not (self.as_json or self.quiet),
+            say=self.err.line if self.verbose and not self.as_json else None,
+            event=self.event if self.as_json else None,
+            rate=self.rate,
+            **facts,
+        )
 
     def carry_out(
         self,
@@ -475,28 +481,30 @@ class ReportOptions:
         raised. *also* is called at the end, and returns more texts for the summary.
         """
 
-        def summary(*, terminated: bool = False) -> Summary:
-            meter = progress.meter
-            return Summary(
+        def end(*, terminated: bool = False) -> ExitCode:
+            progress.close()
+            summary = Summary(
                 verb=verb,
-                done=meter.files_done,
-                files=meter.files,
+                done=progress.files_done,
+                files=progress.files,
                 failures=[*progress.failures.values()],
-                size=meter.moved if verb in _MOVING else None,
-                resumed=meter.resumed > 0,
-                seconds=meter.seconds,
+                size=progress.moved if verb in MOVING else None,
+                resumed=progress.bytes_resumed > 0,
+                seconds=progress.seconds,
                 interrupted=progress.interrupted,
                 terminated=terminated,
                 given_up=progress.given_up,
                 also=[*also(), *progress.also],
             )
+            self._print(summary)
+            return summary.code
 
         try:
             with (
+                progress,
                 self._log_shown(),
                 interruptible(
-                    progress.interrupt,
-                    at_sigterm=lambda: self._print(summary(terminated=True)),
+                    progress.interrupt, at_sigterm=lambda: end(terminated=True)
                 ),
             ):
                 act()
@@ -511,9 +519,7 @@ class ReportOptions:
             is_listed = any(error is failure.error for failure in failures)
             if isinstance(error, BrokenPipeError) or not is_listed:
                 raise
-        end = summary()
-        self._print(end)
-        return end.code
+        return end()
 
     def _log_shown(self) -> contextlib.AbstractContextManager[None]:
         if self.as_json or self.quiet:
@@ -528,9 +534,9 @@ class ReportOptions:
 
     def _print(self, summary: Summary) -> None:
         if self.as_json:
-            Events(self.out).say("end", **summary.as_dict())
+            self.event("end", **summary.as_dict())
             return
-        *failures, last = summary.lines(self.err.room)
+        *failures, last = summary.lines()
         for line in failures:
             self.err.line(self.err.red(line))
         if not self.quiet or summary.code:

@@ -252,8 +252,8 @@ class _Put:
             transfer.err.line(f"left out: {shown_text(name)}")
         if dry_run:
             return self._would(filesystem, plan)
-        progress.meter.files = len(places) + len(plan.failures)
-        progress.meter.size = plan.size
+        progress.files = len(places) + len(plan.failures)
+        progress.bytes = plan.size
         for failure in plan.failures:
             progress.fail(failure.path, failure.local, failure.error)
 

@@ -390,8 +390,8 @@ class _Report:
         elif event.error is not None:
             self.progress.fail(f"{self.root}/{name}", name, event.error)
         elif event.kind is EventKind.PLAN:
-            self.progress.meter.files = event.count
-            self.progress.meter.size = event.size
+            self.progress.files = event.count
+            self.progress.bytes = event.size
         elif event.kind is EventKind.LEFT_OUT:
             text = f"left out: {shown_text(name)} ({event.why})"
             remark(text, "left_out", name=name, why=event.why)

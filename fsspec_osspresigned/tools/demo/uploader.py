@@ -11,7 +11,7 @@ import pandas as pd
 
 from ...secret import redact
 from ...units import MIB
-from ..progress import BytesProgress
+from ..progress import TransferProgress
 from . import plan as names
 from .plan import DemoPlan
 
@@ -91,9 +91,8 @@ def large_file(plan: DemoPlan) -> None:
     fs = fsspec.filesystem(
         "osspresigned", **options(plan, url_map=str(plan.file(names.URL_MAP)))
     )
-    progress = BytesProgress(label="  ", stream=sys.stderr)
-    fs.put(str(source), names.LARGE, callback=progress)
-    progress.close()
+    with TransferProgress(bar=True) as progress:
+        fs.put(str(source), names.LARGE, callback=progress)
 
 
 def grant(plan: DemoPlan) -> None:
