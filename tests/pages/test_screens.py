@@ -107,10 +107,10 @@ def test_commands_of_a_screen_exist(screenshots, name):
 
 
 def test_what_was_drawn_over_is_gone(screenshots):
-    """A carriage return goes back to the first column, with or without clearing."""
+    """A line that is erased is drawn anew, also after the cursor has gone up to it."""
     seen = screenshots.visible
-    assert seen("a\r\nlong line\r\x1b[Kend\r\n") == "a\nend"
-    assert seen("long line\rend\nx") == "endg line\nx"
+    assert seen("a\r\n\x1b[?25lbar\r\x1b[2Kend\r\n") == "a\nend"
+    assert seen("a\nbar\n\x1b[?25h\r\x1b[1A\x1b[2Kend\n") == "a\nend"
 
 
 def test_what_varies_is_made_steady(screenshots):
