@@ -280,7 +280,9 @@ def _read(master: int, screen: Screen) -> str:
         if not block:
             break
         output += decoder.decode(block)
-        if screen.until is not None and re.search(screen.until, _COLOURS.sub("", visible(output))):
+        if screen.until is not None and re.search(
+            screen.until, _COLOURS.sub("", visible(output))
+        ):
             return output
     if screen.until is not None:
         raise MissedError(f"{screen.title}: {screen.until} was not to be seen")

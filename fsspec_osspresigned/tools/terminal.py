@@ -220,8 +220,7 @@ def warnings_said() -> Iterator[None]:
 _ALIKE = (
     *("signer", "region", "endpoint", "addressing_style", "allow_http", "retries"),
     *("timeout", "metadata", "content_type", "storage_class", "part_size", "receipts"),
-    *("checkpoint", "state", "always", "max_delete", "grant", "profile"),
-    *("broker", "model"),
+    *("checkpoint", "state", "always", "max_delete", "grant", "broker"),
 )
 FLAGS = {  # storage option -> flag
     **{name: f"--{name.replace('_', '-')}" for name in _ALIKE},

@@ -128,7 +128,7 @@ def test_list_of_files_uploads(keys, tmp_path):
 def test_headers_are_signed_and_sent(keys):
     """What the owner demands is stored with the object, and must be sent."""
     call = ["sign", "examplebucket/a", "--content-type", "text/csv"]
-    call += ["--storage-class", "IA", "--header", "x-oss-meta-team=blue"]
+    call += ["--header", "x-oss-storage-class=IA", "--header", "x-oss-meta-team=blue"]
     assert cli.main([*call, "--no-overwrite", "--expires", "2h"]) == 0
     entry = load("urls.json").current()["examplebucket/a"]
     assert dict(entry.put.headers) == {

@@ -13,7 +13,7 @@ import click
 
 from ...secret import redact
 from ...units import shown_text
-from ..terminal import ExitCode, code_of, silence, told, warnings_said
+from ..terminal import FLAGS, ExitCode, code_of, silence, told, warnings_said
 from .check import check
 from .doctor import doctor
 from .explain import explain_command
@@ -70,13 +70,6 @@ _ELSEWHERE = {  # names of other tools
     "info": "stat",
     "size": "du",
     "mirror": "sync",
-}
-_SAME = {  # storage options, and an option of rclone
-    "--presigned-url": "--url-file",
-    "--url-map": "--map",
-    "--signer-token": "--token",
-    "--expires-in": "--expires",
-    "--transfers": "--jobs",
 }
 _FOR_UPLOADS = {  # why a command does not have an option
     "--url-file": "One URL is for one object: put and doctor take it.",
@@ -209,10 +202,13 @@ def _advised(error: click.NoSuchOption) -> click.UsageError:
     It names this program's option, or says why the command has none. Its text does not
     come from click, because click's text differs between releases.
     """
-    name = _SAME.get(error.option_name, error.option_name)
+    storage_option = error.option_name.removeprefix("--").replace("-", "_")
+    name = FLAGS.get(storage_option, error.option_name)
     command = error.ctx.command if error.ctx else osspresigned
     advice = _FOR_UPLOADS.get(name)
-    if any(name in parameter.opts for parameter in command.params):
+    if name in ("-r", "--recursive") and command in (put, sync_command):
+        advice = "Directories are always included: leave it out."
+    elif any(name in parameter.opts for parameter in command.params):
         advice = f"Use {name}."
     elif not advice and error.possibilities:
         advice = f"Did you mean {' or '.join(error.possibilities)}?"

@@ -50,16 +50,12 @@ from ...url_checks import is_loopback, is_web
 from ...url_map.source import load, load_file
 from ..terminal import ExitCode, interruptible, table
 from .options import (
-    ADDRESSING,
-    HOST,
     PLACE,
     BrokerOptions,
     UncutGroup,
     counted,
     examples,
     flag,
-    mapping,
-    object_path,
     option,
     read_by,
     takes,
@@ -79,7 +75,8 @@ _SIGNER_EXAMPLES = """\
 _STORE_EXAMPLES = """\
   osspresigned check store examplebucket --region cn-hangzhou \\
       --report replies.json
-  osspresigned check store --broker dashscope --model qwen-vl-plus
+  osspresigned check store --broker dashscope \\
+      --broker-option model=qwen-vl-plus
 """
 _GRANT_EXAMPLES = """\
   osspresigned check grant grant.json
@@ -104,15 +101,14 @@ def check() -> None:
 @frozen(kw_only=True)
 class CheckFilesOptions:
     # fmt: off
-    to: str | None = option("--to BUCKET/PREFIX/",
-        "Destination of FILES, as for fs.put().", type=object_path)
+    to: str | None = option("--to")
     rate: float | None = option("--rate MB/s",
         "Expected rate, to check that no signature expires too early.",
         type=read_by(functools.partial(rate_of, plain=_MEGABYTE)))
-    headers: Mapping[str, str] = mapping("--header NAME=VALUE",
+    headers: Mapping[str, str] = option("--header",
         "Header that the uploads will send; may be repeated.")
-    allow_http: bool = flag("--allow-http", "The uploader sets allow_http=True.")
-    as_json: bool = flag("--json", "Print JSON.")
+    allow_http: bool = option("--allow-http", "The uploader sets allow_http=True.")
+    as_json: bool = option("--json")
     # fmt: on
 
     def intent(self, files: Sequence[str], *, local: bool) -> Intent:
@@ -178,10 +174,8 @@ class CheckMapOptions(CheckFilesOptions):
 @frozen(kw_only=True)
 class CheckGrantOptions(CheckFilesOptions):
     # fmt: off
-    token: str | None = option("--token",
-        "Bearer token for the server of GRANT: env:OSSPRESIGNED_... or file:PATH.")
-    hosts: Mapping[str, str | None] = mapping("--allowed-host HOST[=BUCKET]",
-        "Further permitted host of the grant; may be repeated.", type=HOST)
+    token: str | None = option("--token")
+    hosts: Mapping[str, str | None] = option("--allowed-host")
     # fmt: on
 
     def read(self, place: str) -> tuple[PostGrant, bool]:
@@ -268,17 +262,15 @@ class CheckSignerOptions:
     bucket: str = option("--bucket", "Bucket for which the token has permission.  [required]")
     prefix: str = option("--prefix",
         "Prefix for which the token has permission; '' for all keys.  [required]")
-    token: str | None = option("--token",
-        "Bearer token: env:OSSPRESIGNED_... or file:PATH.")
-    hosts: Mapping[str, str | None] = mapping("--allowed-host HOST[=BUCKET]",
-        "Further permitted host of signed URLs; may be repeated.", type=HOST)
+    token: str | None = option("--token")
+    hosts: Mapping[str, str | None] = option("--allowed-host")
     headers: Sequence[str] = option("--allowed-header NAME",
         "ACL, callback or symlink header that the policy grants.", multiple=True)
     versions: bool = flag("--versions", "The policy permits copying of versions.")
-    allow_http: bool = flag("--allow-http", "Permit plain http to other machines.")
+    allow_http: bool = option("--allow-http")
     verbose: bool = flag("--verbose -v",
         "Also show the last request of each rule that passes.")
-    as_json: bool = flag("--json", "Print JSON.")
+    as_json: bool = option("--json")
     # fmt: on
 
     def __attrs_post_init__(self) -> None:
@@ -337,20 +329,16 @@ def signer(url: str, wanted: CheckSignerOptions) -> int:
 @frozen(kw_only=True)
 class CheckStoreOptions(BrokerOptions):
     # fmt: off
-    token: str | None = option("--token",
-        "The broker's token: env:OSSPRESIGNED_... or file:PATH.")
-    region: str | None = option("--region",
-        "Default: OSS_REGION, or that of the endpoint.")
-    endpoint: str | None = option("--endpoint",
-        "Default: OSS_ENDPOINT, or the region's public endpoint.")
-    addressing_style: str | None = option("--addressing-style",
-        "How URLs name the bucket.", type=ADDRESSING)
+    token: str | None = option("--token")
+    region: str | None = option("--region")
+    endpoint: str | None = option("--endpoint")
+    addressing_style: str | None = option("--addressing-style")
     prefix: str = option("--prefix",
         "Directory in which the check makes its own.  [default: the bucket's root]",
         default="")
     report: str | None = option("--report FILE", "Write the replies as JSON to FILE.")
-    yes: bool = flag("--yes -y", "Do not ask first.")
-    allow_http: bool = flag("--allow-http", "Permit plain http to other machines.")
+    yes: bool = option("--yes")
+    allow_http: bool = option("--allow-http")
     # fmt: on
 
     def confirms(self, text: str) -> bool:
@@ -501,8 +489,11 @@ def store(bucket: str | None, wanted: CheckStoreOptions) -> int:
 
 
 def _check_by_form(wanted: CheckStoreOptions) -> int:
-    options = wanted.with_broker(
-        without_none(signer_token=wanted.token, allow_http=wanted.allow_http or None)
+    options = without_none(
+        broker=wanted.broker,
+        broker_options=wanted.broker_options or None,
+        signer_token=wanted.token,
+        allow_http=wanted.allow_http or None,
     )
     trust(options)
     transport = Transport(allow_http=wanted.allow_http)

@@ -15,7 +15,7 @@ from glob import has_magic
 from typing import Any, TypeAlias
 
 import click
-from attrs import evolve
+from attrs import evolve, frozen
 
 from ...engine.engine import run, waiting
 from ...engine.scope import Scope
@@ -27,11 +27,8 @@ from ...signing.signed_url import describe
 from ...units import short_bytes, shown_end, shown_text
 from ..terminal import ExitCode, Output, interruptible, pairs
 from .options import (
-    DRY_RUN,
-    JSON_LINES,
     OBJECTS,
     PLACE,
-    RECURSIVE,
     SIZE,
     STRICT,
     ConnectionOptions,
@@ -42,6 +39,7 @@ from .options import (
     examples,
     is_local,
     object_path,
+    option,
     takes,
 )
 from .sync import FilteringCommand, FilterOptions, name_below
@@ -53,11 +51,10 @@ _LS = """\
   osspresigned ls examplebucket/in/ --signer keys
   osspresigned ls examplebucket --recursive --long --signer keys
   osspresigned ls 'examplebucket/in/*.csv' --signer keys
-  osspresigned ls examplebucket/in/ -l --bytes --signer keys
 """
 _DU = """\
   osspresigned du examplebucket/in/ --signer keys
-  osspresigned du examplebucket/in/ examplebucket/out/ --bytes --signer keys
+  osspresigned du examplebucket/in/ examplebucket/out/ --json --signer keys
 """
 _STAT = """\
   osspresigned stat examplebucket/out/a.csv --signer keys
@@ -67,13 +64,6 @@ _URL = """\
   osspresigned url examplebucket/b.csv --method PUT --signer keys > link.url
 """
 
-_in_bytes = click.option("--bytes", "in_bytes", is_flag=True,
-                         help="Print sizes in bytes.")  # fmt: skip
-
-
-def _shown_size(size: int, *, in_bytes: bool) -> str:
-    return str(size) if in_bytes else short_bytes(size)
-
 
 def _shown_time(when: datetime | None) -> str:
     return when.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ") if when else ""
@@ -82,17 +72,13 @@ def _shown_time(when: datetime | None) -> str:
 @takes
 @click.command(epilog=examples(_LS))
 @click.argument("path", type=object_path, metavar="BUCKET[/PREFIX or PATTERN]")
-@click.option("--recursive", "-r", is_flag=True, help="List all objects, at any depth.")
 @click.option("--long", "-l", is_flag=True,
               help="Print size and time; the total goes to standard error.")  # fmt: skip
-@_in_bytes
-@JSON_LINES
 def ls(
     path: str,
     *,
     recursive: bool,
     long: bool,
-    in_bytes: bool,
     as_json: bool,
     connection: ConnectionOptions,
 ) -> None:
@@ -104,21 +90,17 @@ def ls(
         for item in items:
             click.echo(json.dumps(_members(item)))
         return
-    long = long or in_bytes
     shown = [
-        ("/", "")
-        if item["type"] == "directory"
-        else ("", _shown_size(item["size"], in_bytes=in_bytes))
+        ("/", "") if item["type"] == "directory" else ("", short_bytes(item["size"]))
         for item in items
     ]
-    width = max([9, *(len(size) for _, size in shown)])
     for item, (slash, size) in zip(items, shown, strict=True):
         name = shown_text(item["name"]) + slash
         time_ = _shown_time(item.get("LastModified"))
-        click.echo(f"{size:>{width}}  {time_:20}  {name}" if long else name)
+        click.echo(f"{size:>9}  {time_:20}  {name}" if long else name)
     if long:
         files = [item["size"] for item in items if item["type"] != "directory"]
-        total = _shown_size(sum(files), in_bytes=in_bytes)
+        total = short_bytes(sum(files))
         click.echo(f"{counted(len(files), 'object')}, {total}", err=True)
 
 
@@ -166,12 +148,9 @@ def _members(item: dict[str, Any]) -> dict[str, Any]:
 @takes
 @click.command(epilog=examples(_DU))
 @OBJECTS
-@_in_bytes
-@JSON_LINES
 def du(
     paths: tuple[str, ...],
     *,
-    in_bytes: bool,
     as_json: bool,
     connection: ConnectionOptions,
 ) -> None:
@@ -186,14 +165,14 @@ def du(
         if as_json:
             click.echo(json.dumps({"path": path, "objects": count, "size": size}))
             continue
-        shown = _shown_size(size, in_bytes=in_bytes)
-        click.echo(f"{shown:>9}  {counted(count, 'object'):>12}  {shown_text(path)}")
+        click.echo(
+            f"{short_bytes(size):>9}  {counted(count, 'object'):>12}  {shown_text(path)}"
+        )
 
 
 @takes
 @click.command(epilog=examples(_STAT))
 @OBJECTS
-@JSON_LINES
 def stat(
     paths: tuple[str, ...], *, as_json: bool, connection: ConnectionOptions
 ) -> None:
@@ -270,8 +249,6 @@ _CAT = """\
 @click.command(cls=FilteringCommand, epilog=examples(_GET))
 @OBJECTS
 @click.argument("target", type=PLACE, metavar="DEST")
-@RECURSIVE
-@DRY_RUN
 def get(
     paths: tuple[str, ...],
     target: str,
@@ -390,11 +367,6 @@ _target = click.argument("target", metavar="DEST")
 @takes
 @click.command(cls=FilteringCommand, epilog=examples(_RM))
 @OBJECTS
-@RECURSIVE
-@DRY_RUN
-@click.option(
-    "--yes", "-y", is_flag=True, help="Do not ask for confirmation with --recursive."
-)
 def rm(
     paths: tuple[str, ...],
     *,
@@ -452,36 +424,52 @@ def _is_there(filesystem: OSSPresignedFileSystem, name: str) -> bool:
     return True
 
 
+@frozen(kw_only=True)
+class PlaceOptions:
+    recursive: bool = option("--recursive")
+    dry_run: bool = option("--dry-run")
+
+
 @takes
 @click.command(epilog=examples(_CP))
 @_originals
 @_target
-@RECURSIVE
-@DRY_RUN
-def cp(*, report: ReportOptions, connection: ConnectionOptions, **places: Any) -> int:
+def cp(
+    paths: tuple[str, ...],
+    target: str,
+    *,
+    how: PlaceOptions,
+    report: ReportOptions,
+    connection: ConnectionOptions,
+) -> int:
     """Copy objects inside the store, if your signer grants that.
 
     DEST is BUCKET/KEY for one object, BUCKET/PREFIX/ for several.
     """
     filesystem = connection.filesystem(**STRICT)
     verbs = "copy", "copied"
-    return _place(report, verbs, filesystem, filesystem.cp_file, **places)
+    return _place(report, verbs, filesystem, filesystem.cp_file, paths, target, how)
 
 
 @takes
 @click.command(epilog=examples(_MV))
 @_originals
 @_target
-@RECURSIVE
-@DRY_RUN
-def mv(*, report: ReportOptions, connection: ConnectionOptions, **places: Any) -> int:
+def mv(
+    paths: tuple[str, ...],
+    target: str,
+    *,
+    how: PlaceOptions,
+    report: ReportOptions,
+    connection: ConnectionOptions,
+) -> int:
     """Move objects inside the store: copy, compare, and then delete.
 
     Your signer must grant reading, writing, HeadObject and deleting.
     """
     filesystem = connection.filesystem(**STRICT)
     verbs = "move", "moved"
-    return _place(report, verbs, filesystem, filesystem.mv_file, **places)
+    return _place(report, verbs, filesystem, filesystem.mv_file, paths, target, how)
 
 
 def _place(
@@ -489,11 +477,9 @@ def _place(
     verbs: tuple[str, str],
     filesystem: OSSPresignedFileSystem,
     change: _Change,
-    *,
-    paths: tuple[str, ...],
+    paths: Sequence[str],
     target: str,
-    recursive: bool,
-    dry_run: bool,
+    how: PlaceOptions,
 ) -> int:
     for path in paths:
         if "://" not in path and (is_local(path) or os.path.lexists(path)):
@@ -509,15 +495,17 @@ def _place(
     if len(names) > 1 or "/" not in where:
         where = f"{where.rstrip('/')}/"
     with interruptible():
-        if not recursive and (prefix := [name for name in names if name.endswith("/")]):
+        if not how.recursive and (
+            prefix := [name for name in names if name.endswith("/")]
+        ):
             raise IsADirectoryError(21, "a prefix: add --recursive", prefix[0])
         source = names if len(names) > 1 else names[0]
-        jobs = run(layout, filesystem, source, where, recursive, None)
+        jobs = run(layout, filesystem, source, where, how.recursive, None)
     tops = tuple(f"{name.rstrip('/')}/" for name in names)
-    if recursive and any(job.target.startswith(tops) for job in jobs):
+    if how.recursive and any(job.target.startswith(tops) for job in jobs):
         msg = f"{target} lies in what is copied: name a place outside of it"
         raise click.UsageError(msg)
-    if dry_run:
+    if how.dry_run:
         for job in jobs:
             _would_place(report, verbs[0], job, "target")
         _total(report, len(jobs), "object", *verbs)

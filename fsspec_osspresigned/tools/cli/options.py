@@ -41,7 +41,6 @@ from ...url_map.source import warn_if_exposed
 from ..progress import MOVING, RateLimit, TransferProgress
 from ..summary import Summary
 from ..terminal import ExitCode, Output, interruptible, log_taken, message_of
-from .profile import use_profile, without_profile_source
 
 C = TypeVar("C", bound=click.Command)
 
@@ -54,7 +53,6 @@ _IN_FLIGHT_KEPT = 2  # requests with a limit of the rate and journals
 STRICT = {"unknown": "error"}
 _LOG = "fsspec_osspresigned"
 _OF_FAILURES = f"{_LOG}.upload.upload"
-_NO_OPTIONS = ("profile", "url_file")  # fields that are no storage options
 _FILES = "files/"  # destination for a server that gives names itself
 MAX_SHOWN = 10  # names, before a command asks whether to delete them
 _REMEDY = (
@@ -62,61 +60,6 @@ _REMEDY = (
     "and stays in the shell's history: save it in a file and name that, or paste it "
     "into standard input (-); to upload with it, --url-file FILE or --url-file -"
 )
-
-
-def option(flags: str, text: str | None = None, **settings: Any) -> Any:
-    """Return a field of an options class: a click option that has the field's name.
-
-    *flags* are the flags and, if the option takes a value, its name: ``--jobs -j N``.
-    *settings* are arguments of ``click.Option``; *converter* is passed to the field.
-    """
-    words = flags.split()
-    if not words[-1].startswith("-"):
-        settings["metavar"] = words.pop()
-    default = settings.get("default", () if settings.get("multiple") else None)
-    converter = settings.pop("converter", None)
-    declared = {"flags": words, "settings": {**settings, "help": text}}
-    return field(default=default, converter=converter, metadata=declared)
-
-
-def flag(flags: str, text: str) -> Any:
-    return option(flags, text, is_flag=True, default=False)
-
-
-def mapping(flags: str, text: str, **settings: Any) -> Any:
-    """Return a field of an options class for a repeatable option NAME=VALUE.
-
-    The value of the field is a dictionary.
-    """
-    settings = {"type": PAIR, "multiple": True, "converter": dict, **settings}
-    return option(flags, text, **settings)
-
-
-def takes(command: C) -> C:
-    """Add the options of the attrs classes that annotate parameters of *command*.
-
-    Returns *command*, whose function then gets an instance of each class.
-    """
-    callback: Any = command.callback
-    declared = {
-        name: (kind, [each for each in fields(kind) if "flags" in each.metadata])
-        for name, kind in get_type_hints(callback).items()
-        if has(kind)
-    }
-
-    @functools.wraps(callback)
-    def collected(**values: Any) -> Any:
-        without_profile_source(click.get_current_context(), values)
-        for name, (kind, own) in declared.items():
-            values[name] = kind(**{each.name: values.pop(each.name) for each in own})
-        return callback(**values)
-
-    command.callback = collected
-    for _, own in declared.values():
-        for each in own:
-            names = [*each.metadata["flags"], each.name]
-            command.params.append(click.Option(names, **each.metadata["settings"]))
-    return command
 
 
 def read_by(convert: Callable[[str], Any]) -> Callable[[str], Any]:
@@ -175,16 +118,116 @@ PLACE = click.Path(readable=False, allow_dash=True)  # the shell completes files
 SIZE = read_by(bytes_of)
 LIFE = read_by(seconds_of)
 PAIR = read_by(_pair_of)
-HOST = read_by(_host_of)
-
-ADDRESSING = click.Choice(STYLES)
-
 OBJECTS = click.argument("paths", nargs=-1, required=True, type=object_path,
                          metavar="BUCKET/KEY...")  # fmt: skip
-RECURSIVE = click.option("--recursive", "-r", is_flag=True, help="Include directories.")
-DRY_RUN = click.option("--dry-run", "-n", is_flag=True,
-                       help="Print the planned actions, and change nothing.")  # fmt: skip
-JSON_LINES = click.option("--json", "as_json", is_flag=True, help="Print JSON lines.")
+
+_FLAG: dict[str, Any] = {"is_flag": True, "default": False}
+_PAIRS: dict[str, Any] = {"type": PAIR, "multiple": True, "converter": dict}
+
+
+def _row(flags: str, text: str, **settings: Any) -> tuple[str, dict[str, Any]]:
+    return flags.split(maxsplit=1)[0], {"flags": flags, "help": text, **settings}
+
+
+# The options that several commands have, by their first flag.
+SHARED: dict[str, dict[str, Any]] = dict([
+    _row("--recursive -r", "Include directories.", **_FLAG),
+    _row("--dry-run -n", "Print the planned actions, and change nothing.", **_FLAG),
+    _row("--yes -y", "Do not ask first.", **_FLAG),
+    _row("--json", "Print JSON.", **_FLAG),
+    _row("--token REFERENCE", "Bearer token: env:OSSPRESIGNED_... or file:PATH."),
+    _row("--region", "For keys.  [default: OSS_REGION, or that of the endpoint]"),
+    _row("--endpoint",
+         "For keys.  [default: OSS_ENDPOINT, or the region's public endpoint]"),
+    _row("--addressing-style",
+         "For keys: how URLs name the bucket: in the host (virtual), in the path, or by a "
+         "domain of its own (cname).", type=click.Choice(STYLES)),
+    _row("--allowed-host HOST[=BUCKET]",
+         "Further permitted host of signed URLs; may be repeated.",
+         **{**_PAIRS, "type": read_by(_host_of)}),
+    _row("--allow-http", "Permit plain http to other machines.", **_FLAG),
+    _row("--to BUCKET/PREFIX/", "Destination of local files, as for fs.put().",
+         type=object_path),
+    _row("--header NAME=VALUE", "Header to sign and send; may be repeated.", **_PAIRS),
+    _row("--content-type", "Content-Type to sign and send."),
+    _row("--storage-class", "Storage class of the objects.",
+         type=click.Choice(STORAGE_CLASSES)),
+    _row("--no-overwrite", "Do not permit replacing an existing object.", **_FLAG),
+    _row("--part-size BYTES", "Size of a part in bytes.", type=SIZE),
+    _row("--expires LIFE", "Lifetime of signatures: 90s, 30m, 2h, 7d.  [default: 1h]",
+         type=LIFE),
+    _row("--output -o FILE", "Output file, which is secret; - for a pipe.", type=PLACE),
+    _row("--force", "Replace the file if it exists.", **_FLAG),
+    _row("--port", "TCP port; 0 selects a free port.", type=click.IntRange(0, 65535),
+         show_default=True),
+])  # fmt: skip
+
+
+def option(flags: str, text: str | None = None, **settings: Any) -> Any:
+    """Return a field of an options class: a click option that has the field's name.
+
+    *flags* are the flags and, if the option takes a value, its name: ``--jobs -j N``.
+    *settings* are arguments of ``click.Option``; *converter* is passed to the field. What
+    is left out is that of the row of ``SHARED`` with the same flag.
+    """
+    settings = {**SHARED.get(flags, {}), **settings}
+    if text is not None:
+        settings["help"] = text
+    words = settings.pop("flags", flags).split()
+    if not words[-1].startswith("-"):
+        settings["metavar"] = words.pop()
+    default = settings.get("default", () if settings.get("multiple") else None)
+    converter = settings.pop("converter", None)
+    declared = {"flags": words, "settings": settings}
+    return field(default=default, converter=converter, metadata=declared)
+
+
+def flag(flags: str, text: str) -> Any:
+    return option(flags, text, is_flag=True, default=False)
+
+
+def mapping(flags: str, text: str, **settings: Any) -> Any:
+    """Return a field of an options class for a repeatable option NAME=VALUE.
+
+    The value of the field is a dictionary.
+    """
+    settings = {"type": PAIR, "multiple": True, "converter": dict, **settings}
+    return option(flags, text, **settings)
+
+
+def takes(command: C) -> C:
+    """Add the options that annotate or name the parameters of *command*.
+
+    A parameter whose annotation is an attrs class gets an instance with all its options.
+    A parameter that has the name of a row of ``SHARED`` gets the value of that option.
+    Returns *command*.
+    """
+    callback: Any = command.callback
+    known = {parameter.name for parameter in command.params}
+    declared = {}
+    for name, kind in get_type_hints(callback).items():
+        flag = f"--{name.removeprefix('as_').replace('_', '-')}"
+        if has(kind):
+            own = [each for each in fields(kind) if "flags" in each.metadata]
+            declared[name] = kind, [each.name for each in own]
+            command.params += [_parameter(each.name, each.metadata) for each in own]
+        elif flag in SHARED and name not in known:
+            command.params.append(_parameter(name, option(flag).metadata))
+
+    @functools.wraps(callback)
+    def collected(**values: Any) -> Any:
+        for name, (kind, own) in declared.items():
+            values[name] = kind(**{each: values.pop(each) for each in own})
+        return callback(**values)
+
+    command.callback = collected
+    return command
+
+
+def _parameter(name: str, declared: Mapping[str, Any]) -> click.Option:
+    return click.Option([*declared["flags"], name], **declared["settings"])
+
+
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 
@@ -248,35 +291,28 @@ class ConnectionOptions:
     signer: str | None = option("--signer SIGNER",
         "A signer's URL, keys (from the environment), or MODULE:FUNCTION.",
         type=read_by(_signer_of))
-    signer_token: str | None = option("--token REFERENCE",
-        "The signer's token: env:OSSPRESIGNED_... or file:PATH.")
-    region: str | None = option("--region", "With --signer keys. Default: OSS_REGION.")
-    endpoint: str | None = option("--endpoint",
-        "With --signer keys. Default: OSS_ENDPOINT, or that of the region.")
-    addressing_style: str | None = option("--addressing-style",
-        "With --signer keys: how URLs name the bucket.", type=ADDRESSING)
-    expires_in: int | None = option("--expires LIFE",
-        "Requested lifetime of signatures: 90s, 30m, 2h.  [default: 1h]", type=LIFE)
-    allowed_hosts: Mapping[str, str | None] = mapping("--allowed-host HOST[=BUCKET]",
-        "Further permitted host of signed URLs; may be repeated.", type=HOST)
-    allow_http: bool = flag("--allow-http", "Permit plain http to other machines.")
+    signer_token: str | None = option("--token")
+    region: str | None = option("--region")
+    endpoint: str | None = option("--endpoint")
+    addressing_style: str | None = option("--addressing-style")
+    expires_in: int | None = option("--expires")
+    allowed_hosts: Mapping[str, str | None] = option("--allowed-host")
+    allow_http: bool = option("--allow-http")
     retries: int | None = option("--retries",
         "Maximum number of retries of a request.  [default: 5]", type=click.IntRange(0, 100))
     timeout: float | None = option("--timeout SECONDS",
         "Maximum time without progress.  [default: 60]",
         type=click.FloatRange(0, min_open=True))
-    profile: str | None = option("--profile NAME",
-        "Take options from the section NAME of the configuration file.",
-        envvar="OSSPRESIGNED_PROFILE", is_eager=True, callback=use_profile)
     # fmt: on
 
     @property
     def options(self) -> dict[str, Any]:
         """Storage options from the command line; a presigned URL is not among them."""
         names = [each.name for each in fields(type(self))]
-        options = {n: getattr(self, n) for n in names if n not in _NO_OPTIONS}
+        options = {name: getattr(self, name) for name in names if name != "url_file"}
         options["allowed_hosts"] = self.allowed_hosts or None
         options["allow_http"] = self.allow_http or None
+        options["broker_options"] = options.get("broker_options") or None
         return without_none(**options)
 
     @property
@@ -300,20 +336,7 @@ class BrokerOptions:
         type=PLACE)
     broker_options: Mapping[str, str] = mapping("--broker-option NAME=VALUE",
         "Option of the broker; may be repeated.")
-    model: str | None = option("--model NAME", "The same as --broker-option model=NAME.")
     # fmt: on
-
-    def with_broker(self, options: Mapping[str, Any]) -> dict[str, Any]:
-        """Return *options* and those of the broker as storage options.
-
-        ``--model`` becomes one of ``broker_options``.
-        """
-        own = {**self.broker_options, **without_none(model=self.model)}
-        kept = {
-            n: v for n, v in options.items() if n not in ("model", "broker_options")
-        }
-        more = without_none(broker=self.broker, broker_options=own or None)
-        return {**kept, **more}
 
 
 @frozen(kw_only=True)
@@ -325,11 +348,6 @@ class StoringConnectionOptions(ConnectionOptions, BrokerOptions):
         "Grant for a whole prefix: a file, env:NAME, a server's URL, or one that fsspec "
         "can read.", type=PLACE)
     # fmt: on
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """Storage options from the command line; see the base class."""
-        return self.with_broker(super().options)
 
     @property
     def default_destination(self) -> str:
@@ -416,7 +434,7 @@ def _url_of(text: str) -> Secret:
 @frozen(kw_only=True)
 class ReportOptions:
     # fmt: off
-    as_json: bool = flag("--json", "Print events as JSON lines, and nothing else.")
+    as_json: bool = option("--json", "Print events as JSON lines, and nothing else.")
     quiet: bool = flag("--quiet -q", "Print only failures.")
     verbose: bool = flag("--verbose -v",
         "Print each finished file, each retry, and resumed uploads.")
@@ -575,19 +593,16 @@ class TransferOptions(ReportOptions):
 @frozen(kw_only=True)
 class StoringOptions:
     # fmt: off
-    headers: Mapping[str, str] = mapping("--header NAME=VALUE",
-        "Header to sign and send; may be repeated.")
+    headers: Mapping[str, str] = option("--header")
     metadata: Mapping[str, str] = mapping("--metadata NAME=VALUE",
         "Header x-oss-meta-NAME; may be repeated.")
     content_type: str | None = option("--content-type",
         "Content-Type; by default guessed from the name of the object.")
-    storage_class: str | None = option("--storage-class", "Storage class of the objects.",
-        type=click.Choice(STORAGE_CLASSES))
-    no_overwrite: bool = flag("--no-overwrite",
+    storage_class: str | None = option("--storage-class")
+    no_overwrite: bool = option("--no-overwrite",
         "Fail instead of replacing an existing object.")
-    part_size: int | None = option("--part-size BYTES",
-        "Size of a part of a large file in bytes.  [default: 1 to 32 MiB, by its size]",
-        type=SIZE)
+    part_size: int | None = option("--part-size",
+        "Size of a part of a large file in bytes.  [default: 1 to 32 MiB, by its size]")
     resume: bool = flag("--resume",
         "Keep journals, and resume uploads of an earlier run.")
     checkpoint: str | None = option("--checkpoint DIR",

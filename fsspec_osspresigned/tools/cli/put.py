@@ -27,7 +27,6 @@ from ...upload.plan import refuse_expired
 from ..sync.plan import Filter, NameList
 from ..terminal import ExitCode, Failure, code_of_all, told
 from .options import (
-    DRY_RUN,
     PLACE,
     StoringOptions,
     TransferOptions,
@@ -51,7 +50,8 @@ _EXAMPLES = """\
       --signer https://sign.example.com --token env:OSSPRESIGNED_TOKEN
   osspresigned put data examplebucket/in/ --signer keys --ignore-existing
   osspresigned put big.bin examplebucket/big.bin --signer keys --resume
-  osspresigned put photo.jpg --broker dashscope --model qwen-vl-plus
+  osspresigned put photo.jpg --broker dashscope \\
+      --broker-option model=qwen-vl-plus
 
 With --url-file - paste the URL, then press Enter.
 DIR goes to BUCKET/PREFIX/DIR/..., DIR/ without its own name to BUCKET/PREFIX/...
@@ -130,7 +130,6 @@ class PutPlan:
 @click.argument(
     "arguments", nargs=-1, required=True, type=PLACE, metavar="FILES... DEST"
 )
-@DRY_RUN
 @click.option("--ignore-existing", is_flag=True,
               help="Skip files whose object exists.")  # fmt: skip
 def put(

@@ -32,8 +32,7 @@ class ServeOptions:
         "TOML file with tokens and permissions; re-read on change.", type=_FILE)
     host: str = option("--host", "Address to listen on, for a proxy with TLS.",
         default="127.0.0.1", show_default=True)
-    port: int = option("--port", "TCP port; 0 selects a free port.",
-        type=click.IntRange(0, 65535), default=8080, show_default=True)
+    port: int = option("--port", default=8080)
     log_keys: bool = flag("--log-keys", "Write object names to the access log.")
     page: bool = flag("--ui",
         "Also serve a page from which people upload with their browser.")

@@ -22,7 +22,6 @@ from ...model import (
     MAX_PARTS,
     MAX_SINGLE_PUT,
     STORAGE_CLASS,
-    STORAGE_CLASSES,
     split_path,
 )
 from ...owner import sign as owner_sign
@@ -39,9 +38,6 @@ from ...url_checks import is_web
 from ...url_map.source import write_text
 from ..terminal import ExitCode, Output, pairs, table_or_pairs
 from .options import (
-    ADDRESSING,
-    LIFE,
-    PAIR,
     PLACE,
     SIZE,
     counted,
@@ -74,13 +70,9 @@ class SigningKeyOptions:
     """Options of commands that sign with the access key in the environment."""
 
     # fmt: off
-    region: str | None = option("--region",
-        "Default: OSS_REGION, or that of the endpoint.")
-    endpoint: str | None = option("--endpoint",
-        "Default: OSS_ENDPOINT, or the region's public endpoint.")
-    addressing_style: str | None = option("--addressing-style",
-        "How URLs name the bucket: in the host (virtual), in the path, or by a domain of its "
-        "own (cname).", type=ADDRESSING)
+    region: str | None = option("--region")
+    endpoint: str | None = option("--endpoint")
+    addressing_style: str | None = option("--addressing-style")
     signature_version: str = option("--signature-version", "Version of the signatures.",
         type=click.Choice(["v4", "v1"]), default="v4", show_default=True)
     # fmt: on
@@ -99,33 +91,26 @@ class SigningKeyOptions:
 @frozen(kw_only=True)
 class SignOptions:
     # fmt: off
-    to: str | None = option("--to BUCKET/PREFIX/",
-        "Destination of local files and directories, as for fs.put().",
-        type=object_path)
+    to: str | None = option("--to")
     method: owner_sign.Method = option("--method", "Method of the requests that are signed.",
         type=click.Choice(["PUT", "GET", "HEAD", "DELETE"]), default="PUT",
         show_default=True)
-    expires: int = option("--expires LIFE", "Lifetime of the URLs: 90s, 30m, 2h, 7d.",
-        type=LIFE, default="1h", show_default=True)
+    expires: int = option("--expires", default="1h")
     parts: int | None = option("--parts",
         "Begin a multipart upload, and sign this many parts.",
         type=click.IntRange(1, MAX_PARTS))
     file_size: int | None = option("--file-size BYTES",
         "Begin a multipart upload, and sign the parts of this many bytes.", type=SIZE)
-    part_size: int | None = option("--part-size BYTES",
-        "Size of a part in bytes.  [default: 8MiB]", type=SIZE)
+    part_size: int | None = option("--part-size",
+        "Size of a part in bytes.  [default: 8MiB]")
     owner_completes: bool = flag("--owner-completes",
         "With parts: sign no Complete; the owner completes from receipts.")
-    headers: Sequence[tuple[str, str]] = option("--header NAME=VALUE",
-        "Sign this header; may be repeated.", type=PAIR, multiple=True)
-    content_type: str | None = option("--content-type", "Sign this Content-Type.")
-    storage_class: str | None = option("--storage-class", "Sign this storage class.",
-        type=click.Choice(STORAGE_CLASSES))
-    no_overwrite: bool = flag("--no-overwrite",
-        "Sign a header that forbids replacing an existing object.")
-    output: str | None = option("--output FILE",
-        "Output file, which is secret; - for a pipe.  [default: urls.json]", type=PLACE)
-    force: bool = flag("--force", "Replace the file if it exists.")
+    headers: Sequence[tuple[str, str]] = option("--header", converter=None)
+    content_type: str | None = option("--content-type")
+    no_overwrite: bool = option("--no-overwrite")
+    output: str | None = option("--output",
+        "Output file, which is secret; - for a pipe.  [default: urls.json]")
+    force: bool = option("--force")
     printed: bool = flag("--print",
         "Print the URL of a single object instead of writing a file.")
     # fmt: on
@@ -137,7 +122,6 @@ class SignOptions:
     def order(self) -> Order:
         named = {
             "Content-Type": self.content_type,
-            "x-oss-storage-class": self.storage_class,
             FORBID_OVERWRITE: "true" if self.no_overwrite else None,
         }
         wanted = without_none(**named)
@@ -363,23 +347,21 @@ _EXAMPLES = """\
 @frozen(kw_only=True)
 class GrantOptions:
     # fmt: off
-    expires: int = option("--expires LIFE", "Lifetime of the grant: 90s, 30m, 2h, 7d.",
-        type=LIFE, default="1h", show_default=True)
+    expires: int = option("--expires", default="1h")
     max_size: int = option("--max-size BYTES", "Maximum size of one object in bytes.",
         type=SIZE, default="5GiB", show_default=True)
     min_size: int = option("--min-size BYTES", "Minimum size of one object in bytes.",
         type=SIZE, default="0", show_default=True)
     content_types: Sequence[str] = option("--content-type TYPE",
         "Allow only this type; may be repeated.  [default: all]", multiple=True)
-    no_overwrite: bool = flag("--no-overwrite", "Do not permit replacing an existing object.")
+    no_overwrite: bool = option("--no-overwrite")
     acl: str = option("--acl", "ACL of every object.", type=click.Choice(ACLS),
         default="default", show_default=True)
-    storage_class: str | None = option("--storage-class", "Storage class of every object.",
-        type=click.Choice(STORAGE_CLASSES))
+    storage_class: str | None = option("--storage-class")
     whole_bucket: bool = flag("--whole-bucket", "Grant every key of the bucket.")
-    output: str | None = option("--output -o FILE",
-        "Output file, which is secret; - for a pipe.  [default: grant.json]", type=PLACE)
-    force: bool = flag("--force", "Replace the file if it exists.")
+    output: str | None = option("--output",
+        "Output file, which is secret; - for a pipe.  [default: grant.json]")
+    force: bool = option("--force")
     # fmt: on
 
     def terms(self, path: str) -> GrantTerms:

@@ -94,20 +94,10 @@ class FilteringCommand(click.Command):
             for name in (str(parameter.name) for parameter in order)
             if name in _READERS
         ]
-        rest = super().parse_args(ctx, args)
-        # First, so that a rule that is typed decides.
-        of_profile = [
-            (name, value)
-            for name in _READERS
-            if ctx.get_parameter_source(name) is ParameterSource.DEFAULT_MAP
-            for value in ctx.params[name]
-        ]
         ctx.meta[_RULES] = [
-            rule
-            for name, value in (*of_profile, *typed)
-            for rule in _READERS[name](value)
+            rule for name, value in typed for rule in _READERS[name](value)
         ]
-        return rest
+        return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, and return its exit code.
@@ -203,7 +193,7 @@ _FOR_UPLOADS = (
 @frozen(kw_only=True)
 class SyncCommandOptions:
     # fmt: off
-    dry_run: bool = flag("--dry-run -n", "Print the planned actions, and change nothing.")
+    dry_run: bool = option("--dry-run")
     check: bool = flag("--check",
         "Only compare the bytes of both sides; the exit code is 1 if they differ.")
     size_only: bool = flag("--size-only", "Compare only sizes, not times.")
@@ -211,7 +201,7 @@ class SyncCommandOptions:
         "Compare the bytes by CRC-64: reads every file.")
     delete: bool = flag("--delete",
         "Delete objects that SRC does not have, unless something failed.")
-    yes: bool = flag("--yes -y", "Do not ask before deleting.")
+    yes: bool = option("--yes")
     max_delete: int | None = option("--max-delete N",
         "Do nothing if more than N objects would be deleted.", type=click.IntRange(0))
     state: str | None = option("--state FILE",

@@ -24,8 +24,6 @@ from ...units import short_bytes, shown_seconds, shown_text
 from ...upload.journal import Checkpoint, FoundJournal, JournalRecord
 from ...upload.oss_calls import is_elsewhere
 from .options import (
-    DRY_RUN,
-    JSON,
     ConnectionOptions,
     UncutGroup,
     confirmed,
@@ -61,10 +59,10 @@ def uploads() -> None:
     """
 
 
+@takes
 @uploads.command(name="list", epilog=examples(_LIST))
 @_directory
 @_paths
-@JSON
 def list_uploads(directory: str | None, paths: Sequence[str], *, as_json: bool) -> None:
     """List the uploads whose journals are in DIR.
 
@@ -85,8 +83,6 @@ def list_uploads(directory: str | None, paths: Sequence[str], *, as_json: bool) 
 @uploads.command(name="abort", epilog=examples(_ABORT))
 @_directory
 @_paths
-@DRY_RUN
-@click.option("--yes", "-y", is_flag=True, help="Do not ask before aborting all.")
 def abort_uploads(
     directory: str | None,
     paths: Sequence[str],

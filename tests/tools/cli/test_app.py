@@ -47,15 +47,24 @@ def test_no_summary_of_a_command_is_cut(monkeypatch, capsys, command):
     assert len(lines) == len(group.commands)
 
 
-def test_without_click_one_line_says_what_to_install(monkeypatch, capsys):
+@pytest.mark.parametrize("package", ["click", "rich"])
+def test_without_the_extra_one_line_says_what_to_install(package):
     """A missing extra is exit 2 and one line that names it."""
-    monkeypatch.delitem(sys.modules, "fsspec_osspresigned.tools.cli.app")
-    monkeypatch.delattr("fsspec_osspresigned.tools.cli.app")
-    monkeypatch.setitem(sys.modules, "click", None)
-    assert cli.main(["--help"]) == 2
-    said = capsys.readouterr().err
-    assert said.count("\n") == 1
-    assert "pip install 'fsspec-osspresigned[cli]'" in said
+    code = (
+        "import sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, *_):\n"
+        f"        if name == {package!r}: raise ModuleNotFoundError(name, name=name)\n"
+        "sys.meta_path.insert(0, Finder())\n"
+        "from fsspec_osspresigned.tools import cli\n"
+        "sys.exit(cli.main(['--help']))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'fsspec-osspresigned[cli]'" in done.stderr
 
 
 def test_another_missing_module_is_not_blamed_on_the_extra(monkeypatch):
@@ -105,7 +114,9 @@ def test_names_of_other_tools_are_told_ours(capsys):
     ("call", "advice"),
     [
         ("put a b/k --presigned-url x", "Use --url-file."),
-        ("sync a b/k --transfers 4", "Use --jobs."),
+        ("sync a b/k --max-concurrency 4", "Use --jobs."),
+        ("put -r a b/k", "Directories are always included: leave it out."),
+        ("sync --recursive a b/k", "Directories are always included: leave it out."),
         ("get b/k a --expires-in=4", "Use --expires."),
         ("put a b/k --url-map x", "Use --map."),
         ("sync a b/k --url-file x", "put and doctor take it."),

@@ -17,7 +17,12 @@ def studio(oss, monkeypatch):
     """Model Studio, and the options for it."""
     monkeypatch.setenv("DASHSCOPE_API_KEY", "sk-CANARYdashscope")
     with DashScope(oss) as server:
-        yield "--broker", f"dashscope+{server.url}", "--model", "qwen-vl-plus"
+        yield (
+            "--broker",
+            f"dashscope+{server.url}",
+            "--broker-option",
+            "model=qwen-vl-plus",
+        )
 
 
 def test_a_file_for_a_model_needs_no_destination(run, oss, studio, tree):
