@@ -63,6 +63,17 @@ def test_a_bar_is_drawn_and_removed(monkeypatch, clock):
     assert screen.text.count("\x1b[?25l") == screen.text.count("\x1b[?25h") == 1
 
 
+def test_a_bar_of_files(monkeypatch, clock):
+    """A command that transfers no bytes counts files."""
+    screen = Screen(monkeypatch)
+    with TransferProgress("deleted", bar=True, files=4, clock=clock) as bar:
+        clock.now = 5.0
+        bar.end_one("b/c", is_file=True)
+    assert "25%" in screen.text
+    assert "1/4 files" in screen.text
+    assert "bytes" not in screen.text
+
+
 @pytest.mark.parametrize("how", ["closed", "interrupted", "off", "no terminal"])
 def test_no_bar_is_drawn(monkeypatch, clock, how):
     """After the end, after an interruption, without a terminal, and unless asked for."""

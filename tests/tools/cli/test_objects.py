@@ -347,8 +347,13 @@ def test_get_tells_what_it_would_fetch(run, objects, tmp_path):
 
 
 def test_cat(run, objects):
-    """The bytes, as ``get`` with a dash."""
-    assert run("cat", f"{FROM}b/c.csv", f"oss://{BUCKET}/top", *KEYS).out == "cctop"
+    """The bytes, as ``get`` with a dash; nothing stands among them on a terminal."""
+    call = ("cat", f"{FROM}b/c.csv", f"oss://{BUCKET}/top", *KEYS)
+    assert run(*call).out == "cctop"
+    ended = run(*call, terminal=True)
+    assert (ended.out, ended.err) == ("cctop", "")
+    ended = run(*call, "-v", terminal=True)
+    assert ended.err.startswith(f"{FROM}b/c.csv: fetched, 2 B\n")
 
 
 def test_ls_counts(run, objects):
