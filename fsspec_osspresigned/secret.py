@@ -174,7 +174,7 @@ def resolve_text(reference: str) -> Secret:
     elif kind == "file":
         missing = f"{place} is empty"
         try:
-            with open(os.path.expanduser(place), encoding="utf-8") as handle:
+            with open(os.path.expanduser(place), encoding="utf-8-sig") as handle:
                 text = handle.read(64 * KIB)
         except UnicodeDecodeError:
             raise ConfigurationError(f"{place} is not UTF-8") from None

@@ -32,12 +32,10 @@ from ...model import (
     Receipt,
 )
 from ...options.trust import trust
-from ...secret import Secret, resolve_text
+from ...secret import Secret
 from ...signers.description import names_objects
-from ...signers.presigned_urls import OneURLSigner
 from ...units import KIB, bytes_of, rate_of, seconds_of, shown_text
 from ...url_checks import is_presigned, scheme_of
-from ...url_map.source import warn_if_exposed
 from ..progress import MOVING, RateLimit, TransferProgress
 from ..summary import Summary
 from ..terminal import ExitCode, Output, interruptible, log_taken, message_of
@@ -380,10 +378,9 @@ class UploadConnectionOptions(StoringConnectionOptions):
             raise click.UsageError(msg)
 
     def filesystem(self, **more: Any) -> OSSPresignedFileSystem:
-        if self.url_file is None:
-            return super().filesystem(**more)
-        signer = OneURLSigner(_url_reader(self.url_file), allow_http=self.allow_http)
-        return OSSPresignedFileSystem(**{**self.options, **more, "signer": signer})
+        if self.url_file is not None:
+            more["presigned_url"] = _presigned_url(self.url_file)
+        return super().filesystem(**more)
 
     def path(self, filesystem: OSSPresignedFileSystem, path: str = "") -> str:
         """Return *path*, or the path of the presigned URL's object if *path* is empty.
@@ -395,32 +392,19 @@ class UploadConnectionOptions(StoringConnectionOptions):
         return str(getattr(filesystem.client.signer, "path", ""))
 
 
-def _url_reader(place: str) -> Callable[[], Secret]:
-    """Return a function that reads the presigned URL at *place*.
-
-    Standard input (``-``) is read immediately, and only once; a file or a variable is
-    read on every call.
-    """
-    if place == "-":
-        text = _url_of(_pasted())
-        return lambda: text
-    if not place.startswith("env:"):
-        local = os.path.abspath(os.path.expanduser(place.removeprefix("file:")))
-        with contextlib.suppress(OSError):  # reading it says more
-            warn_if_exposed(Path(local), "presigned URL")
-        place = f"file:{local}"
-    return lambda: _url_of(resolve_text(place).reveal())
-
-
-def _pasted() -> str:
+def _presigned_url(place: str) -> Secret | str:
+    """Return the presigned URL of standard input (``-``), or a reference to *place*."""
+    if place.startswith("env:"):
+        return place
+    if place != "-":
+        local = os.path.expanduser(place.removeprefix("file:"))
+        return f"file:{os.path.abspath(local)}"
     if sys.stdin.isatty():
         msg = "paste the presigned URL (it is not shown), then Enter"
-        return str(click.prompt(msg, hide_input=True, err=True))
-    return sys.stdin.buffer.read(_MAX_URL_FILE).decode("utf-8-sig", "replace")
-
-
-def _url_of(text: str) -> Secret:
-    text = text.removeprefix("\ufeff").strip().strip("<>\"'")
+        text = str(click.prompt(msg, hide_input=True, err=True))
+    else:
+        text = sys.stdin.buffer.read(_MAX_URL_FILE).decode("utf-8-sig", "replace")
+    text = text.strip().strip("<>\"'")
     if not text:
         raise ConfigurationError("--url-file holds nothing: paste the presigned URL")
     # JSON is refused later, by its kind.
