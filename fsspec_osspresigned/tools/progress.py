@@ -62,8 +62,8 @@ def _columns(*, in_bytes: bool, wide: bool) -> list[ProgressColumn]:
         columns += [
             DownloadColumn(binary_units=True),
             TimeRemainingColumn(compact=True),
+            _RateColumn(),
         ]
-        columns.append(_RateColumn())
     if not wide:
         return columns
     rest = Column(ratio=1, no_wrap=True)

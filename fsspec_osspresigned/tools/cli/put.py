@@ -90,6 +90,8 @@ class PutPlan:
                 self.failures.append(Failure(source, source, error))
             else:
                 problems += self._add_tree(tree, [local_path(source)], chosen)
+        if problems and not target.endswith("/"):
+            problems.append("for several files, end the destination with a slash")
         if problems:
             raise ConfigurationError(problems)
 
@@ -150,6 +152,10 @@ def put(
     gives names.
     """
     sources, target = _split(arguments, connection)
+    for source in sources:
+        if source.startswith(("oss://", "osspresigned://")):
+            msg = f"{source} is an object: osspresigned get downloads it"
+            raise click.UsageError(msg)
     target = object_path(target)
     if ignore_existing and transfer.fail_fast:
         raise click.UsageError("--ignore-existing and --fail-fast: give one of them")

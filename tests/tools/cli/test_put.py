@@ -213,6 +213,11 @@ def test_broken_standard_input_publishes_nothing(run, oss, monkeypatch):
         (["f", "/k", "--signer", "keys"], "names no bucket"),
         (["data", "--url-file", "-"], "is a directory"),
         (["data/a.csv", "data/b/../a.csv", TO, "--signer", "keys"], "both become"),
+        (
+            ["data/a.csv", "data/b/c.csv", f"{BUCKET}/in", "--signer", "keys"],
+            "end the destination with a slash",
+        ),
+        ([f"oss://{BUCKET}/in/a.csv", "."], "osspresigned get downloads it"),
     ],
 )
 def test_wrong_call_is_exit_2(run, oss, tree, url, arguments, why):
