@@ -1,162 +1,224 @@
-"""The one command: builds the sink, makes the data, runs and compares everybody.
+"""Measures all works with all clients, interleaved, and records what they took.
 
-    python -m benchmarks --quick
-    python -m benchmarks --rounds 5 --out build/bench
-    python -m benchmarks --rows put-1g,small-0ms --only osspresigned,boto3
-    python -m benchmarks --rows=-many-* --only ours
-    python -m benchmarks --suite rough
+    python -m benchmarks             prints the tables
+    python -m benchmarks --record    ... and writes them into docs/measurements.md
+    python -m benchmarks --quick     small bodies, whose checksums are compared; no time
+    python -m benchmarks --only pipe,put --rounds 9
 
-Tables come from `benchmarks.report`, which also reads the JSON of several runs at once.
-
-Only one run at a time on a machine that does nothing else says anything about time.
+Each run is a process of its own, against the sink (`sink.c`), which is another. In each
+round all clients of a work run one after the other, so a slow minute affects all alike.
+Only a machine that does nothing else says anything about time.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import shutil
+import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from contextlib import ExitStack, suppress
+from datetime import UTC, datetime
 from pathlib import Path
+from statistics import median
 from typing import Any
 
-from attrs import evolve
+from fastcrc import crc64
 
 from . import report
-from .data import Data
-from .measure import Plan, run
-from .suites import growth, rough, sweep
-from .work import GRANT, MAP, OURS, ROWS, SERVE, Row, quick
+from .clients import BUCKET, CLIENTS, OURS, missing
+from .sink import Sink, ask, pattern
+from .work import GIB, MIB, WORKS, Work
 
-_SUITES = ("targets", "rough", "growth", "defaults")
-_OURS, _NONE = frozenset((OURS, MAP, SERVE, GRANT)), frozenset[str]()
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(filter(None, text.split(",")))
+ROOT = Path(__file__).parent.parent
+_TIMEOUT = 300.0
 
 
-def _arguments(given: Sequence[str] | None) -> argparse.Namespace:
+class WrongError(Exception):
+    """A client failed, or other bytes arrived than were sent."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit status."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
-    parser.add_argument("--quick", action="store_true", help="correctness, not time")
-    parser.add_argument("--suite", choices=(*_SUITES, "all"), default="targets")
-    parser.add_argument(
-        "--rows", type=_names, help="names, or beginnings with a *; after a - left out"
-    )
-    parser.add_argument(
-        "--only", type=_names, default=(), help="candidates to run; ours: all of ours"
-    )
-    parser.add_argument("--rounds", type=int, help="measured rounds (5; sweep 1)")
-    parser.add_argument("--out", type=Path, help="directory, or FILE.json, of results")
-    parser.add_argument("--docs", type=Path, help="directory of pages to fill in")
-    parser.add_argument("--data", type=Path, help="directory of files, kept for later")
-    parser.add_argument("--stop", type=float, default=10.0, help="rest of a writer")
-    parser.add_argument("--cell-limit", type=float, default=8.0, metavar="SECONDS")
-    parser.add_argument("--all-peers", action="store_true", help="none may be missing")
-    parser.add_argument("--list", action="store_true", help="name the rows, and end")
-    return parser.parse_args(given)
+    parser.add_argument("--only", help="names of works, with commas")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--quick", action="store_true", help="that bytes arrive")
+    parser.add_argument("--record", action="store_true", help="write results and page")
+    given = parser.parse_args(arguments)
+    names = given.only.split(",") if given.only else [work.name for work in WORKS]
+    works = [work for work in WORKS if work.name in names]
+    if len(works) != len(names) or (given.record and (given.only or given.quick)):
+        parser.error(f"works: {', '.join(work.name for work in WORKS)}; record all")
+    started = time.monotonic()
+    lost = {name: why for name in CLIENTS if (why := missing(name))}
+    for why in lost.values():
+        print(f"left out: {why}", flush=True)
+    rows, wrong = [], []
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=_memory()) as folder:
+        for work in works:
+            clients = [OURS, *(name for name in work.clients if name not in lost)]
+            try:
+                rows.append(_row(work, clients, Path(folder), given))
+                print(json.dumps(rows[-1]), flush=True)
+            except WrongError as error:
+                wrong.append(f"wrong: {work.name}: {error}")
+                print(wrong[-1], flush=True)
+    print(f"{time.monotonic() - started:.0f} s")
+    if given.quick or wrong:
+        return bool(wrong)
+    found = {
+        "taken": datetime.now(UTC).isoformat(timespec="seconds"),
+        "rounds": given.rounds,
+        "machine": report.machine(),
+        "rows": rows,
+    }
+    print(report.table(found))
+    if given.record:
+        report.record(found)
+    return 0
 
 
-def rows_of(
-    suite: str, *, stop: float, limit: float
-) -> tuple[list[Row], list[dict[str, object]]]:
-    """Return the rows of a suite, and the cells that it leaves out."""
-    if suite == "all":
-        rows: list[Row] = []
-        skipped: list[dict[str, object]] = []
-        for one in _SUITES:
-            more, left = rows_of(one, stop=stop, limit=limit)
-            rows, skipped = rows + more, skipped + left
-        return rows, skipped
-    if suite == "defaults":
-        return sweep(limit)
-    known = {"targets": ROWS, "rough": rough(stop), "growth": growth()}
-    return list(known[suite]), []
+def _memory() -> str | None:
+    """Return a directory in memory with room for all files; None: there is none."""
+    place = "/dev/shm"  # noqa: S108 - a directory of its own is made there
+    with suppress(OSError):
+        if shutil.disk_usage(place).free > 3 * GIB:
+            return place
+    return None
 
 
-def chosen(rows: Sequence[Row], names: Sequence[str] | None) -> list[Row]:
-    """Return the rows that are named; a name may end with a star.
-
-    A name after a minus leaves its rows out; with no other names, of all.
+def _row(
+    work: Work, clients: list[str], folder: Path, given: argparse.Namespace
+) -> dict[str, Any]:
+    """Run one work and return its medians.
 
     Raises:
-        ValueError: A name fits none.
+        WrongError: Naming the client.
     """
-    left_out = [name[1:] for name in names or () if name.startswith("-")]
-    wanted = [name for name in names or () if not name.startswith("-")]
-    found = [] if wanted else list(rows)
-    for name in wanted:
-        found += [row for row in _called(rows, name) if row not in found]
-    for name in left_out:
-        without = _called(rows, name)
-        found = [row for row in found if row not in without]
+    size = work.quick() if given.quick else work
+    source = _source(size, folder)
+    taken: dict[str, list[dict[str, Any]]] = {name: [] for name in clients}
+    row: dict[str, Any] = {"name": work.name, "clients": {}}
+    with ExitStack() as stack:
+        sink = stack.enter_context(
+            Sink(
+                latency=size.latency,
+                rate=size.rate,
+                tls=size.tls,
+                crc=given.quick,
+                size=size.size if size.reads else 0,
+            )
+        )
+        for _ in range(1 if given.quick else given.rounds):
+            for name in clients:
+                taken[name].append(_run(work, name, sink, source, given.quick))
+        if work.calls:
+            counted = _run(work, OURS, sink, source, given.quick, calls=True)
+            row["calls"] = round(counted["calls"])
+    for name, runs in taken.items():
+        count = size.of(name).count
+        one = {key: median(run[key] for run in runs) for key in ("wall", "cpu", "rss")}
+        ratios = [
+            (ours["wall"] / size.count) / (run["wall"] / count)
+            for ours, run in zip(taken[OURS], runs, strict=True)
+        ]
+        row["clients"][name] = {
+            "count": count,
+            "wall": float(f"{one['wall']:.3g}"),
+            "cpu": float(f"{one['cpu']:.3g}"),
+            "rss": int(one["rss"]),
+            "ratio": float(f"{median(ratios):.3g}"),
+        }
+    return row
+
+
+def _source(work: Work, folder: Path) -> Path:
+    """Return a directory with the files of a work; made once for each size."""
+    place = folder / f"{work.size}x{work.count}"
+    if work.verb == "first" or work.reads:
+        place = folder / "none"
+    if place.exists():
+        return place
+    place.mkdir()
+    if place.name == "none":
+        return place
+    for at in range(work.count):
+        with (place / f"{at:06d}.bin").open("wb") as file:
+            for start in range(0, work.size, 64 * MIB):
+                file.write(os.urandom(min(64 * MIB, work.size - start)))
+    return place
+
+
+def _run(
+    work: Work, name: str, sink: Sink, source: Path, quick: bool, *, calls: bool = False
+) -> dict[str, Any]:
+    """Run one client in a process of its own and return what `one` printed."""
+    with tempfile.TemporaryDirectory(prefix="one-", dir=source.parent) as target:
+        given = {
+            "client": name,
+            "work": work.name,
+            "quick": quick,
+            "calls": calls,
+            "url": sink.url,
+            "ca": sink.ca,
+            "source": str(source),
+            "target": target,
+        }
+        try:
+            done = subprocess.run(
+                [sys.executable, "-m", "benchmarks.one", json.dumps(given)],
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=_TIMEOUT,
+                cwd=ROOT,
+            )
+        except subprocess.TimeoutExpired:
+            raise WrongError(f"{name}: did not end in {_TIMEOUT:.0f} s") from None
+        if done.returncode:
+            raise WrongError(f"{name}: {done.stderr.strip()[-1000:]}")
+        found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+        size = (work.quick() if quick else work).of(name)
+        if not calls:
+            _counted(size, name, found["stats"])
+        if quick:
+            _proved(size, name, sink, source, Path(target))
     return found
 
 
-def _called(rows: Sequence[Row], name: str) -> list[Row]:
-    stem = name.removesuffix("*")
-    fits = [
-        row
-        for row in rows
-        if row.name == name or (stem != name and row.name.startswith(stem))
-    ]
-    if not fits:
-        raise ValueError(f"no row is called {name}: --list names them")
-    return fits
+def _counted(work: Work, name: str, stats: dict[str, int]) -> None:
+    """Refuse a run of which not exactly the bytes and objects arrived."""
+    total = work.size * work.count
+    wanted: dict[str, int] = {}
+    if work.verb == "info":
+        wanted = {"heads": work.count}
+    elif work.reads:
+        wanted = {"sent": total}
+    elif work.verb != "first":
+        wanted = {"bytes": total, "objects": work.count}
+    stats = {**stats, "objects": stats["puts"] + stats["completed"]}
+    found = {key: stats[key] for key in wanted}
+    if found != wanted:
+        raise WrongError(f"{name}: {found}, not {wanted}")
 
 
-def main(given: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status: 1 if anything was wrong."""
-    arguments = _arguments(given)
-    rows, skipped = rows_of(
-        arguments.suite, stop=arguments.stop, limit=arguments.cell_limit
-    )
-    try:
-        rows = chosen(rows, arguments.rows)
-    except ValueError as error:
-        print(error, file=sys.stderr)
-        return 2
-    if arguments.list:
-        for row in rows:
-            print(f"{row.name:26} {row.title}")
-        return 0
-    if arguments.quick:
-        rows = [quick(row) for row in rows]
-    usual = 1 if arguments.quick or arguments.suite == "defaults" else 5
-    with tempfile.TemporaryDirectory(prefix="bench-data-") as scratch:
-        plan = Plan(
-            rows=rows,
-            data=Data(arguments.data or Path(scratch)),
-            suite=arguments.suite,
-            rounds=arguments.rounds or usual,
-            only=frozenset(arguments.only)
-            | (_OURS if "ours" in arguments.only else _NONE),
-            quick=arguments.quick,
-            all_peers=arguments.all_peers,
-            say=lambda line: print(line, flush=True),
-            skipped=skipped,
-        )
-        path = _place(arguments.out or Path(scratch), arguments.suite)
-        result = run(evolve(plan, done=lambda result: _write(path, result)))
-        told = ["--docs", str(arguments.docs)] if arguments.docs else ["--print"]
-        status = report.main([str(path), *told]) if result["rows"] else 0
-    for line in result["wrong"]:
-        print(f"wrong: {line}", file=sys.stderr)
-    return 1 if result["wrong"] else status
-
-
-def _place(out: Path, suite: str) -> Path:
-    path = out if out.suffix == ".json" else out / f"{suite}.json"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    return path
-
-
-def _write(path: Path, result: dict[str, Any]) -> None:
-    """Write after every row: a run of hours may be interrupted."""
-    fresh = path.with_suffix(".part")
-    fresh.write_text(json.dumps(result, indent=1) + "\n")
-    fresh.replace(path)
+def _proved(work: Work, name: str, sink: Sink, source: Path, target: Path) -> None:
+    """Compare the checksum of each object that was stored, or file that was read."""
+    if work.verb in ("first", "cat", "info"):
+        return
+    for at in range(work.count):
+        key = f"{at:06d}.bin"
+        if work.reads:
+            same = target.joinpath(key).read_bytes() == pattern(0, work.size)
+        else:
+            told = ask(sink.url, sink.ca, f"/{BUCKET}/bench/{key}", method="HEAD")
+            same = int(told) == crc64.xz(source.joinpath(key).read_bytes())
+        if not same:
+            raise WrongError(f"{name}: {key}: other bytes arrived")
 
 
 if __name__ == "__main__":

@@ -98,6 +98,22 @@ def pattern(offset: int, size: int) -> bytes:
     return (_period() * times)[first : first + size]
 
 
+def ask(url: str, ca: str | None, path: str, method: str = "GET") -> str:
+    """Return what a sink replies; to HEAD, the CRC-64 of the object."""
+    host = url.partition("://")[2]
+    link = http.client.HTTPConnection(host, timeout=30)
+    if ca is not None:
+        context = ssl.create_default_context(cafile=ca)
+        link = http.client.HTTPSConnection(host, timeout=30, context=context)
+    try:
+        link.request(method, path, headers={"Connection": "close"})
+        reply = link.getresponse()
+        body = reply.read().decode("latin-1")
+        return body or reply.getheader("x-oss-hash-crc64ecma", "")
+    finally:
+        link.close()
+
+
 class Sink:
     """A sink that runs in a process of its own, on a free port of 127.0.0.1.
 
@@ -205,24 +221,11 @@ class Sink:
         once; ``crc64``: the checksums of all whole bodies XORed, 0 without ``crc``.
         These calls themselves are not counted.
         """
-        return dict(json.loads(self._control("/__stats")))
+        return dict(json.loads(ask(self.url, self.ca, "/__stats")))
 
     def reset(self) -> None:
         """Set the counters to 0 and forget all objects; uploads begun stay open."""
-        self._control("/__reset")
-
-    def _control(self, path: str) -> bytes:
-        link = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        if self.ca is not None:
-            context = ssl.create_default_context(cafile=self.ca)
-            link = http.client.HTTPSConnection(
-                "127.0.0.1", self.port, timeout=30, context=context
-            )
-        try:
-            link.request("GET", path, headers={"Connection": "close"})
-            return link.getresponse().read()
-        finally:
-            link.close()
+        ask(self.url, self.ca, "/__reset")
 
     def _certify(self) -> list[str]:
         import trustme  # noqa: PLC0415 - only TLS needs it

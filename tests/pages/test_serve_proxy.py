@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from benchmarks.service_attacks import NGINX, proxy
+from tests.nginx import NGINX, proxy
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART, Action
