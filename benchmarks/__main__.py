@@ -102,6 +102,7 @@ def _row(
     size = work.quick() if given.quick else work
     source = _source(size, folder)
     taken: dict[str, list[dict[str, Any]]] = {name: [] for name in clients}
+    calls: list[float] = []
     row: dict[str, Any] = {"name": work.name, "clients": {}}
     with ExitStack() as stack:
         sink = stack.enter_context(
@@ -116,9 +117,11 @@ def _row(
         for _ in range(1 if given.quick else given.rounds):
             for name in clients:
                 taken[name].append(_run(work, name, sink, source, given.quick))
-        if work.calls:
-            counted = _run(work, OURS, sink, source, given.quick, calls=True)
-            row["calls"] = round(counted["calls"])
+            if work.calls:
+                found = _run(work, OURS, sink, source, given.quick, calls=True)
+                calls.append(found["calls"])
+    if calls:
+        row["calls"] = round(median(calls))
     for name, runs in taken.items():
         count = size.of(name).count
         one = {key: median(run[key] for run in runs) for key in ("wall", "cpu", "rss")}

@@ -4,15 +4,14 @@
  *
  * One thread a connection; bodies are thrown away, so that the client is what limits.
  * It answers what OSS and S3 clients ask on their way to upload and download objects:
- * PUT, forms, multipart, append, HEAD, GET with ranges, DELETE. No signature is looked
- * at.
+ * PUT, multipart, HEAD, GET with ranges, DELETE, with bodies of known length. No
+ * signature is looked at.
  * Sizes and checksums of what came are remembered for HEAD, and GET answers a fixed
  * pattern of that size: SHAKE-128("fsspec-osspresigned"), PERIOD bytes, repeated.
  *
  * -p PORT  0 (default) takes a free one; the port is the first line on stdout
  * -l MS    wait before each answer     -b BYTES  a second, per connection and direction
- * -s N:F   every Nth connection has the Fth part of -b          -C  CRC-64 of each body
- * -g SIZE  of objects that nobody put  -G SIZE   the same for keys beneath small/
+ * -g SIZE  of objects that were never put           -C  CRC-64 of each body
  * -c CERT -k KEY  TLS, PEM files       -w  end as soon as standard input ends
  */
 #define _GNU_SOURCE
@@ -37,34 +36,28 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 #define HEAD_MAX 65536
 #define BUFFER (256 * 1024) /* stays in the cache while its CRC is computed */
 #define WRITE (1024 * 1024) /* bytes a write of an object's body */
 #define PERIOD 1048573      /* a prime: no part begins where the pattern does */
 #define MAX_PARTS 10000
-#define MAX_LINE 32768 /* of a form; the longest holds the policy */
 #define SECOND INT64_C(1000000000)
 #define LEAST(a, b) ((a) < (b) ? (a) : (b))
 
-/* An ETag of 32 digits and nothing else is taken for an MD5 and compared by clients;
- * this is given where no Content-MD5 says which one is right. */
-#define NO_MD5 "\"73696e6b73696e6b73696e6b73696e6b-1\""
+/* An ETag of 32 digits and nothing else is taken for an MD5 and compared by clients. */
+#define ETAG "\"73696e6b73696e6b73696e6b73696e6b-1\""
 
 static struct {
-    double latency, rate, factor;
-    uint64_t size, small;
-    long every;
+    double latency, rate;
+    uint64_t size;
     bool crc;
     SSL_CTX *tls;
-} option = {.factor = 1};
+} option;
 
 static struct {
-    atomic_ullong requests, puts, parts, gets, heads, appends, initiated, completed,
-        deletes, bytes, sent, crc64, connections, open_connections, busy, max_busy;
+    atomic_ullong requests, puts, parts, gets, heads, initiated, completed, deletes,
+         bytes, sent, crc64, connections, open_connections, busy, max_busy;
 } count;
 
 static char started[40]; /* Last-Modified of everything */
@@ -101,9 +94,9 @@ static uint64_t combine(uint64_t a, uint64_t b, uint64_t bytes_of_b)
     return multiply(a, power_of_x(8 * bytes_of_b)) ^ b;
 }
 
-/* Works on the bare remainder, without the inversions at both ends. */
-static uint64_t by_tables(uint64_t state, const uint8_t *data, size_t size)
+static uint64_t crc64(uint64_t crc, const uint8_t *data, size_t size)
 {
+    uint64_t state = ~crc;
     for (; size >= 8; data += 8, size -= 8) {
         uint64_t word = 0;
         for (int i = 7; i >= 0; i--)
@@ -115,45 +108,8 @@ static uint64_t by_tables(uint64_t state, const uint8_t *data, size_t size)
     }
     for (; size; data++, size--)
         state = table[0][(state ^ *data) & 255] ^ state >> 8;
-    return state;
+    return ~state;
 }
-
-static uint64_t (*crc_step)(uint64_t, const uint8_t *, size_t) = by_tables;
-
-#if defined(__x86_64__)
-static uint64_t fold_64[2], fold_16[2];
-
-/* Moves 16 bytes forward over the distance that *by* stands for, onto *data*. */
-__attribute__((target("pclmul,sse4.1"))) static inline __m128i fold(
-    __m128i state, __m128i by, __m128i data)
-{
-    __m128i first = _mm_clmulepi64_si128(state, by, 0x00);
-    __m128i second = _mm_clmulepi64_si128(state, by, 0x11);
-    return _mm_xor_si128(_mm_xor_si128(first, second), data);
-}
-
-/* Four lanes of 16 bytes, since a product takes longer than the next one may start. */
-__attribute__((target("pclmul,sse4.1"))) static uint64_t by_folding(
-    uint64_t state, const uint8_t *data, size_t size)
-{
-    if (size < 128)
-        return by_tables(state, data, size);
-    const __m128i far = _mm_loadu_si128((const __m128i *)fold_64);
-    const __m128i near = _mm_loadu_si128((const __m128i *)fold_16);
-    __m128i lane[4];
-    for (int i = 0; i < 4; i++)
-        lane[i] = _mm_loadu_si128((const __m128i *)data + i);
-    lane[0] = _mm_xor_si128(lane[0], _mm_cvtsi64_si128((long long)state));
-    for (data += 64, size -= 64; size >= 64; data += 64, size -= 64)
-        for (int i = 0; i < 4; i++)
-            lane[i] = fold(lane[i], far, _mm_loadu_si128((const __m128i *)data + i));
-    for (int i = 1; i < 4; i++)
-        lane[i] = fold(lane[i - 1], near, lane[i]);
-    uint8_t last[16];
-    _mm_storeu_si128((__m128i *)last, lane[3]);
-    return by_tables(by_tables(0, last, 16), data, size);
-}
-#endif
 
 static void prepare_crc(void)
 {
@@ -168,21 +124,6 @@ static void prepare_crc(void)
             uint64_t rest = table[more - 1][n];
             table[more][n] = table[0][rest & 255] ^ rest >> 8;
         }
-#if defined(__x86_64__)
-    if (!__builtin_cpu_supports("pclmul") || getenv("SINK_NO_PCLMUL"))
-        return;
-    /* A carry-less product of two reflected factors comes out times x. */
-    fold_64[0] = power_of_x(512 + 64 - 1);
-    fold_64[1] = power_of_x(512 - 1);
-    fold_16[0] = power_of_x(128 + 64 - 1);
-    fold_16[1] = power_of_x(128 - 1);
-    crc_step = by_folding;
-#endif
-}
-
-static uint64_t crc64(uint64_t crc, const void *data, size_t size)
-{
-    return ~crc_step(~crc, data, size);
 }
 
 /* --- the pattern ------------------------------------------------------------------ */
@@ -223,14 +164,11 @@ struct object {
     struct object *next;
     uint64_t size, crc, pattern_crc;
     bool has_crc, has_pattern_crc;
-    char etag[48];
     char name[];
 };
 
 struct part {
     uint64_t size, crc;
-    uint8_t md5[16];
-    bool here, has_md5;
 };
 
 struct upload {
@@ -323,24 +261,12 @@ static bool look_up(const char *name, bool with_pattern, struct object *found)
     if (there)
         return true;
     static _Thread_local uint64_t known_size = 0, known_crc = 0;
-    const char *key = strchr(name + 1, '/');
-    bool small = option.small && key && !strncmp(key, "/small/", 7);
-    uint64_t size = small ? option.small : option.size;
+    uint64_t size = option.size;
     if (size != known_size)
         known_crc = pattern_crc(known_size = size);
-    *found = (struct object){.size = size, .etag = NO_MD5, .has_crc = true,
-                             .crc = known_crc, .pattern_crc = known_crc};
+    *found = (struct object){.size = size, .has_crc = true, .crc = known_crc,
+                             .pattern_crc = known_crc};
     return size > 0;
-}
-
-static void hexadecimal(char *to, const uint8_t md5[16], int parts)
-{
-    *to++ = '"';
-    for (int i = 0; i < 16; i++)
-        to += sprintf(to, "%02x", md5[i]);
-    if (parts)
-        to += sprintf(to, "-%d", parts);
-    strcpy(to, "\"");
 }
 
 /* --- time --------------------------------------------------------------------------- */
@@ -385,14 +311,12 @@ struct connection {
     size_t start, end; /* of what was received and not yet used */
     uint8_t buffer[BUFFER];
     char head[HEAD_MAX + 1];
-    char place[2048]; /* bucket and key of a form */
 };
 
 struct request {
-    char *method, *path, *query, *range, *boundary;
+    char *method, *path, *query, *range;
     uint64_t length;
-    uint8_t md5[16];
-    bool is_head, chunked, aws_chunked, expects, closes, has_md5;
+    bool is_head, chunked, expects, closes;
 };
 
 static ssize_t receive(struct connection *c, void *to, size_t most, int flags)
@@ -435,80 +359,10 @@ static bool deliver(struct connection *c, const void *data, size_t size, int fla
 
 /* --- bodies ---------------------------------------------------------------------------- */
 
-/* A body in chunks or of known length; S3's signed chunks lie within one of either. */
-struct body {
-    struct body *outer;
-    uint64_t left; /* of the chunk */
-    bool chunked, begun, done;
-};
-
-static bool more(struct connection *c, struct body *b);
-
-static int next_byte(struct connection *c, struct body *b)
+/* Takes at most *left* bytes of a body; returns how many. */
+static size_t take(struct connection *c, uint64_t left, uint64_t *crc)
 {
-    if (b && !more(c, b))
-        return -1;
-    if (c->start == c->end && !fill(c))
-        return -1;
-    if (b)
-        b->left--;
-    return c->buffer[c->start++];
-}
-
-/* Reads a line from the socket, or from within the body *b*; -1 if there is none. */
-static int next_line(struct connection *c, struct body *b, char *line, int room)
-{
-    for (int length = 0; length < room;) {
-        int byte = next_byte(c, b);
-        if (byte < 0)
-            return -1;
-        if (byte == '\n') {
-            length -= length && line[length - 1] == '\r';
-            line[length] = 0;
-            return length;
-        }
-        line[length++] = (char)byte;
-    }
-    return -1;
-}
-
-/* Whether bytes are left; enters the next chunk, and passes over the trailers. */
-static bool more(struct connection *c, struct body *b)
-{
-    char line[1024], *end;
-    if (b->left || b->done || c->broken)
-        return b->left && !c->broken;
-    b->done = true;
-    if (!b->chunked)
-        return false;
-    bool ok = !b->begun || next_line(c, b->outer, line, sizeof line) == 0;
-    ok = ok && next_line(c, b->outer, line, sizeof line) > 0;
-    b->left = ok ? strtoull(line, &end, 16) : 0;
-    if (!ok || end == line || *line == '-') {
-        c->broken = true;
-        return false;
-    }
-    b->begun = true;
-    if (b->left) {
-        b->done = false;
-        return true;
-    }
-    while (next_line(c, b->outer, line, sizeof line) > 0)
-        ;
-    return false;
-}
-
-/* Takes some bytes off the body; returns how many. */
-static size_t take(struct connection *c, struct body *b, uint64_t *crc)
-{
-    uint64_t most = LEAST(b->left, c->step);
-    if (b->outer) {
-        if (!more(c, b->outer)) {
-            c->broken = true;
-            return 0;
-        }
-        most = LEAST(most, b->outer->left);
-    }
+    uint64_t most = LEAST(left, c->step);
     size_t got = LEAST(c->end - c->start, most);
     if (!got && !option.crc && !c->ssl) {
         /* Throws them away within the kernel: nothing is copied. */
@@ -526,94 +380,32 @@ static size_t take(struct connection *c, struct body *b, uint64_t *crc)
             *crc = crc64(*crc, c->buffer + c->start, got);
         c->start += got;
     }
-    b->left -= got;
-    if (b->outer)
-        b->outer->left -= got;
     pace(&c->in, c->rate, got);
     return got;
 }
 
 static void tell_to_continue(struct connection *c, const struct request *r)
 {
-    if (r->expects && c->start == c->end && (r->chunked || r->length))
+    if (r->expects && c->start == c->end && r->length)
         deliver(c, "HTTP/1.1 100 Continue\r\n\r\n", 25, 0);
     if (c->in < now())
         c->in = now(); /* time without a body is not saved up */
 }
 
-/* Takes what is left of the body *b*; counts it if *counted*. */
-static uint64_t take_rest(
-    struct connection *c, struct body *b, bool counted, uint64_t *crc)
+/* Takes the whole body; counts it if *counted*. Returns its CRC-64. */
+static uint64_t take_all(struct connection *c, const struct request *r, bool counted)
 {
-    uint64_t size = 0;
-    while (more(c, b)) {
-        size_t got = take(c, b, crc);
-        size += got;
+    uint64_t crc = 0;
+    tell_to_continue(c, r);
+    for (uint64_t left = r->length; left && !c->broken;) {
+        size_t got = take(c, left, &crc);
+        left -= got;
         if (counted)
             count.bytes += got;
     }
-    return size;
-}
-
-/* Takes the whole body; counts its payload if *counted*. */
-static uint64_t take_all(
-    struct connection *c, const struct request *r, bool counted, uint64_t *crc)
-{
-    struct body raw = {.left = r->chunked ? 0 : r->length, .chunked = r->chunked};
-    struct body inner = {.outer = &raw, .chunked = true};
-    struct body *b = r->aws_chunked ? &inner : &raw;
-    uint64_t ignored = 0;
-    tell_to_continue(c, r);
-    *crc = 0;
-    uint64_t size = take_rest(c, b, counted, crc);
-    if (b->outer)
-        take_rest(c, &raw, false, &ignored);
     if (counted && option.crc && !c->broken)
-        count.crc64 ^= *crc;
-    return size;
-}
-
-/* Reads a form up to the bytes of its file; path and key become the path. */
-static bool read_fields(struct connection *c, struct request *r, struct body *raw)
-{
-    char line[MAX_LINE];
-    bool is_key = false, is_file = false, has_key = false;
-    while (next_line(c, raw, line, sizeof line) >= 0) {
-        if (!strncasecmp(line, "Content-Disposition:", 20)) {
-            is_key = strstr(line, " name=\"key\"");
-            is_file = strstr(line, " name=\"file\"");
-        } else if (!*line && is_file) {
-            return has_key;
-        } else if (!*line && is_key && next_line(c, raw, line, sizeof line) > 0) {
-            int size = snprintf(c->place, sizeof c->place, "%s%s", r->path, line);
-            has_key = size < (int)sizeof c->place;
-        }
-    }
-    return false;
-}
-
-/* Takes a form; counts the bytes of its file, which must be the last part. */
-static bool take_form(
-    struct connection *c, struct request *r, uint64_t *size, uint64_t *crc)
-{
-    char end[128], line[128];
-    struct body raw = {.left = r->length};
-    int tail = snprintf(end, sizeof end, "--%s--", r->boundary);
-    tell_to_continue(c, r);
-    *crc = 0;
-    if (r->chunked || tail >= (int)sizeof end || !read_fields(c, r, &raw) ||
-        raw.left < (uint64_t)tail + 4)
-        return false;
-    struct body file = {.left = raw.left - (uint64_t)tail - 4};
-    *size = take_rest(c, &file, true, crc);
-    raw.left = (uint64_t)tail + 4; /* with the ends of two lines */
-    if (c->broken || next_line(c, &raw, line, sizeof line) ||
-        next_line(c, &raw, line, sizeof line) != tail || strcmp(line, end))
-        return false;
-    if (option.crc)
-        count.crc64 ^= *crc;
-    r->path = c->place;
-    return true;
+        count.crc64 ^= crc;
+    return crc;
 }
 
 /* --- heads ----------------------------------------------------------------------------- */
@@ -648,10 +440,6 @@ static void read_header(struct request *r, const char *name, char *value)
         r->length = strtoull(value, NULL, 10);
     else if (!strcasecmp(name, "Transfer-Encoding"))
         r->chunked = strcasestr(value, "chunked");
-    else if (!strcasecmp(name, "Content-Encoding"))
-        r->aws_chunked |= strcasestr(value, "aws-chunked") != NULL;
-    else if (!strcasecmp(name, "x-amz-content-sha256"))
-        r->aws_chunked |= !strncmp(value, "STREAMING-", 10);
     else if (!strcasecmp(name, "Expect"))
         r->expects = strcasestr(value, "100-continue");
     else if (!strcasecmp(name, "Connection"))
@@ -659,15 +447,6 @@ static void read_header(struct request *r, const char *name, char *value)
                     (r->closes && !strcasestr(value, "keep-alive"));
     else if (!strcasecmp(name, "Range"))
         r->range = value;
-    else if (!strcasecmp(name, "Content-Type") &&
-             !strncasecmp(value, "multipart/form-data;", 20) &&
-             (value = strstr(value, "boundary=")))
-        r->boundary = value + 9;
-    else if (!strcasecmp(name, "Content-MD5") && strlen(value) == 24) {
-        uint8_t raw[18];
-        r->has_md5 = EVP_DecodeBlock(raw, (uint8_t *)value, 24) == 18;
-        memcpy(r->md5, raw, 16);
-    }
 }
 
 /* Reads one head into *r*: 1; 0 if the connection ended, -1 if it is no HTTP, -2 if it
@@ -703,8 +482,6 @@ static int read_head(struct connection *c, struct request *r)
     char *version = r->path ? strtok_r(NULL, " ", &rest) : NULL;
     if (!version || strncmp(version, "HTTP/1.", 7))
         return -1;
-    if (!strncmp(r->path, "http", 4) && (rest = strstr(r->path, "://")))
-        r->path = (rest = strchr(rest + 3, '/')) ? rest : r->path;
     if (*r->path != '/')
         return -1;
     r->closes = version[7] == '0';
@@ -828,10 +605,10 @@ static void answer_object(struct connection *c, const struct request *r)
     int status = choose(r->range, found.size, &from, &to);
     char headers[1024], head[2048];
     int at = snprintf(headers, sizeof headers,
-                      "Content-Type: application/octet-stream\r\nETag: %s\r\n"
+                      "Content-Type: application/octet-stream\r\nETag: " ETAG "\r\n"
                       "Last-Modified: %s\r\nAccept-Ranges: bytes\r\n"
                       "x-oss-object-type: Normal\r\n",
-                      found.etag, started);
+                      started);
     if (!r->is_head || found.has_crc)
         at += snprintf(headers + at, sizeof headers - (size_t)at,
                        "x-oss-hash-crc64ecma: %" PRIu64 "\r\n",
@@ -900,42 +677,25 @@ static void store_part(const struct request *r, uint64_t size, uint64_t crc)
                sizeof(struct part) * (size_t)(room - there->room));
         there->room = room;
     }
-    if (there) {
-        struct part *part = &there->parts[number - 1];
-        *part = (struct part){size, crc, {0}, true, r->has_md5};
-        memcpy(part->md5, r->md5, 16);
-    }
+    if (there)
+        there->parts[number - 1] = (struct part){size, crc};
     pthread_mutex_unlock(&lock);
 }
 
 /* Joins all parts that came, whichever of them the body names. */
 static bool join_parts(const struct request *r, struct object *made)
 {
-    *made = (struct object){.has_crc = option.crc, .etag = NO_MD5};
+    *made = (struct object){.has_crc = option.crc};
     pthread_mutex_lock(&lock);
     struct upload **slot = upload_slot(upload_number(r));
     bool known = *slot;
     if (known) {
-        EVP_MD_CTX *context = EVP_MD_CTX_new();
-        EVP_DigestInit_ex(context, EVP_md5(), NULL);
-        int parts = 0;
-        bool with_md5 = true;
         for (int i = 0; i < (*slot)->room; i++) {
             const struct part *part = &(*slot)->parts[i];
-            if (!part->here)
-                continue;
-            parts++;
-            with_md5 &= part->has_md5;
-            EVP_DigestUpdate(context, part->md5, 16);
             made->size += part->size;
             if (option.crc)
                 made->crc = combine(made->crc, part->crc, part->size);
         }
-        uint8_t md5[16];
-        EVP_DigestFinal_ex(context, md5, NULL);
-        EVP_MD_CTX_free(context);
-        if (parts && with_md5)
-            hexadecimal(made->etag, md5, parts);
         forget_upload(slot);
     }
     pthread_mutex_unlock(&lock);
@@ -978,45 +738,29 @@ static void answer_complete(struct connection *c, const struct request *r)
     }
     escape(key, sizeof key, r->path + 1);
     snprintf(body, sizeof body,
-             "<CompleteMultipartUploadResult><Location>/%s</Location><ETag>%s</ETag>"
+             "<CompleteMultipartUploadResult><Location>/%s</Location><ETag>" ETAG "</ETag>"
              "</CompleteMultipartUploadResult>",
-             key, made.etag);
+             key);
     count.completed++;
     answer(c, r, 200, headers, body);
 }
 
-/* Answers PutObject, PostObject, UploadPart and AppendObject, after their body. */
-static void answer_bytes(
-    struct connection *c, const struct request *r, uint64_t size, uint64_t crc)
+/* Answers PutObject and UploadPart, after their body. */
+static void answer_bytes(struct connection *c, const struct request *r, uint64_t crc)
 {
-    struct object made = {.size = size, .crc = crc, .has_crc = option.crc,
-                          .etag = NO_MD5};
-    const char *position = parameter(r, "position");
-    char headers[256] = "";
-    int at = 0;
-    if (r->has_md5)
-        hexadecimal(made.etag, r->md5, 0);
+    struct object made = {.size = r->length, .crc = crc, .has_crc = option.crc};
+    char headers[256];
     if (parameter(r, "uploadId")) {
         count.parts++;
-        store_part(r, size, crc);
-    } else if (position) {
-        struct object before = {0};
-        uint64_t offset = strtoull(position, NULL, 10);
-        if (offset && look_up(r->path, false, &before))
-            made.crc = combine(before.crc, crc, size);
-        made.size = offset + size;
-        remember(r->path, &made);
-        count.appends++;
-        at = snprintf(headers, sizeof headers,
-                      "x-oss-next-append-position: %" PRIu64 "\r\n", made.size);
+        store_part(r, r->length, crc);
     } else {
         count.puts++;
         remember(r->path, &made);
     }
-    at += snprintf(headers + at, sizeof headers - (size_t)at, "ETag: %s\r\n", made.etag);
+    int at = snprintf(headers, sizeof headers, "ETag: " ETAG "\r\n");
     if (option.crc)
         snprintf(headers + at, sizeof headers - (size_t)at,
-                 "x-oss-hash-crc64ecma: %" PRIu64 "\r\n", made.crc);
+                 "x-oss-hash-crc64ecma: %" PRIu64 "\r\n", crc);
     answer(c, r, 200, headers, "");
 }
 
@@ -1035,34 +779,6 @@ static void answer_delete(struct connection *c, const struct request *r)
     answer(c, r, 204, "", "");
 }
 
-/* Answers what clients ask before they start: all is there, and empty. */
-static void answer_list(struct connection *c, const struct request *r)
-{
-    const char *body = "<ListBucketResult><IsTruncated>false</IsTruncated><KeyCount>0"
-                       "</KeyCount><MaxKeys>1000</MaxKeys></ListBucketResult>";
-    if (parameter(r, "uploadId"))
-        body = "<ListPartsResult><NextPartNumberMarker>0</NextPartNumberMarker>"
-               "<IsTruncated>false</IsTruncated></ListPartsResult>";
-    else if (parameter(r, "location"))
-        body = "<LocationConstraint>oss-cn-hangzhou</LocationConstraint>";
-    else if (parameter(r, "bucketInfo"))
-        body = "<BucketInfo><Bucket><Name>examplebucket</Name>"
-               "<Location>oss-cn-hangzhou</Location><StorageClass>Standard</StorageClass>"
-               "<CreationDate>2026-01-01T00:00:00.000Z</CreationDate>"
-               "<ExtranetEndpoint>oss-cn-hangzhou.aliyuncs.com</ExtranetEndpoint>"
-               "<IntranetEndpoint>oss-cn-hangzhou-internal.aliyuncs.com</IntranetEndpoint>"
-               "<Owner><ID>1</ID><DisplayName>1</DisplayName></Owner>"
-               "<AccessControlList><Grant>private</Grant></AccessControlList>"
-               "</Bucket></BucketInfo>";
-    else if (parameter(r, "delete"))
-        body = "<DeleteResult></DeleteResult>";
-    else if (!r->path[1])
-        body = "<ListAllMyBucketsResult><Buckets></Buckets></ListAllMyBucketsResult>";
-    else if (strcmp(r->method, "GET"))
-        body = "";
-    answer(c, r, 200, "Content-Type: application/xml\r\n", body);
-}
-
 /* Answers the harness; neither counted nor delayed. */
 static void answer_control(struct connection *c, const struct request *r)
 {
@@ -1070,7 +786,7 @@ static void answer_control(struct connection *c, const struct request *r)
     if (!strcmp(r->path, "/__reset")) {
         unsigned long long open = count.open_connections;
         count.requests = count.puts = count.parts = count.gets = count.heads = 0;
-        count.appends = count.initiated = count.completed = count.deletes = 0;
+        count.initiated = count.completed = count.deletes = 0;
         count.bytes = count.sent = count.crc64 = count.max_busy = 0;
         count.connections = open;
         pthread_mutex_lock(&lock);
@@ -1082,11 +798,11 @@ static void answer_control(struct connection *c, const struct request *r)
 #define SHOWN(name) "\"" #name "\": %llu, "
         snprintf(body, sizeof body,
                  "{" SHOWN(requests) SHOWN(puts) SHOWN(parts) SHOWN(gets) SHOWN(heads)
-                     SHOWN(appends) SHOWN(initiated) SHOWN(completed) SHOWN(deletes)
+                     SHOWN(initiated) SHOWN(completed) SHOWN(deletes)
                          SHOWN(bytes) SHOWN(sent) SHOWN(connections)
                              SHOWN(open_connections) SHOWN(crc64) "\"max_busy\": %llu}",
                  count.requests, count.puts, count.parts, count.gets, count.heads,
-                 count.appends, count.initiated, count.completed, count.deletes,
+                 count.initiated, count.completed, count.deletes,
                  count.bytes, count.sent, count.connections, count.open_connections,
                  count.crc64, count.max_busy);
     }
@@ -1108,9 +824,8 @@ static void begin(struct connection *c)
 
 static void serve(struct connection *c, struct request *r)
 {
-    uint64_t crc;
     if (!strncmp(r->path, "/__", 3)) {
-        take_all(c, r, false, &crc);
+        take_all(c, r, false);
         answer_control(c, r);
         return;
     }
@@ -1118,34 +833,27 @@ static void serve(struct connection *c, struct request *r)
     const char *slash = strchr(r->path + 1, '/');
     bool object = slash && slash[1], put = object && !strcmp(r->method, "PUT");
     bool post = object && !strcmp(r->method, "POST");
-    bool bytes = put || (post && parameter(r, "append"));
-    bool form = r->boundary && !strcmp(r->method, "POST");
-    uint64_t size;
-    if (form && !take_form(c, r, &size, &crc)) {
-        if (!c->broken)
-            answer_error(c, r, 400, "MalformedPOSTRequest");
+    if (r->chunked) {
+        answer_error(c, r, 411, "MissingContentLength");
         c->broken = true;
-    } else if (!form) {
-        size = take_all(c, r, bytes, &crc);
+        return;
     }
+    uint64_t crc = take_all(c, r, put);
     if (c->broken)
         return;
     if (option.latency)
         sleep_until(now() + (int64_t)(option.latency * 1e6));
-    if (bytes || form) {
-        answer_bytes(c, r, size, crc);
+    if (put) {
+        answer_bytes(c, r, crc);
     } else if (post && parameter(r, "uploads")) {
         answer_initiate(c, r);
     } else if (post && parameter(r, "uploadId")) {
         answer_complete(c, r);
     } else if (!strcmp(r->method, "DELETE")) {
         answer_delete(c, r);
-    } else if (object && !parameter(r, "uploadId") &&
-               (r->is_head || !strcmp(r->method, "GET"))) {
+    } else if (object && (r->is_head || !strcmp(r->method, "GET"))) {
         (r->is_head ? &count.heads : &count.gets)[0]++;
         answer_object(c, r);
-    } else if (r->is_head || strstr("GET PUT POST", r->method)) {
-        answer_list(c, r);
     } else {
         answer_error(c, r, 405, "MethodNotAllowed");
     }
@@ -1250,14 +958,12 @@ static int listen_on(int port)
 
 static void accept_one(int listener, const pthread_attr_t *attributes)
 {
-    static long number;
     int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
     if (fd < 0)
         return;
     struct connection *c = must(calloc(1, sizeof *c));
-    bool slow = option.every && ++number % option.every == 0;
     c->fd = fd;
-    c->rate = option.rate / (slow ? option.factor : 1);
+    c->rate = option.rate;
     c->step = BUFFER;
     if (c->rate && c->rate / 200 < BUFFER) /* 5 ms */
         c->step = c->rate < 200 * 1024 ? 1024 : (size_t)(c->rate / 200);
@@ -1273,18 +979,12 @@ int main(int argc, char **argv)
     const char *certificate = NULL, *key = NULL;
     int chosen, port = 0;
     bool watch = false;
-    while ((chosen = getopt(argc, argv, "p:l:b:s:g:G:c:k:Cw")) != -1) {
+    while ((chosen = getopt(argc, argv, "p:l:b:g:c:k:Cw")) != -1) {
         switch (chosen) {
         case 'p': port = atoi(optarg); break;
         case 'l': option.latency = strtod(optarg, NULL); break;
         case 'b': option.rate = strtod(optarg, NULL); break;
-        case 's':
-            if (sscanf(optarg, "%ld:%lf", &option.every, &option.factor) != 2 ||
-                option.every < 1 || option.factor <= 0)
-                fail("-s takes N:FACTOR");
-            break;
         case 'g': option.size = strtoull(optarg, NULL, 10); break;
-        case 'G': option.small = strtoull(optarg, NULL, 10); break;
         case 'c': certificate = optarg; break;
         case 'k': key = optarg; break;
         case 'C': option.crc = true; break;

@@ -135,8 +135,6 @@ class Sink:
         tls: bool = False,
         crc: bool = False,
         size: int = 0,
-        small: int = 0,
-        slow: tuple[int, float] | None = None,
         port: int = 0,
     ) -> None:
         """Start nothing yet.
@@ -147,22 +145,17 @@ class Sink:
             tls: whether to speak TLS, with a certificate made for the occasion.
             crc: whether to compute and answer the CRC-64 of each body.
             size: bytes of each object that was never put; 0 if such objects do not exist.
-            small: the same for keys beneath ``small/``; 0 makes them like all others.
-            slow: ``(n, factor)`` makes each nth connection *factor* times slower.
             port: where to listen; 0 takes a free one.
 
         Raises:
-            ValueError: *slow* without *rate*, or a negative number.
+            ValueError: A number is negative.
         """
-        if min(latency, rate or 0, size, small, port) < 0:
+        if min(latency, rate or 0, size, port) < 0:
             raise ValueError("latency, rate and sizes are not negative")
-        if slow is not None and not rate:
-            raise ValueError("slow needs a rate that it is the fraction of")
         self._tls = tls
         self._arguments = ["-w", "-p", str(port), "-l", repr(latency * 1000)]
-        self._arguments += ["-g", str(size), "-G", str(small)]
+        self._arguments += ["-g", str(size)]
         self._arguments += ["-b", repr(float(rate))] if rate else []
-        self._arguments += ["-s", f"{slow[0]}:{float(slow[1])!r}"] if slow else []
         self._arguments += ["-C"] if crc else []
         self._process: subprocess.Popen[bytes] | None = None
         self._folder: tempfile.TemporaryDirectory[str] | None = None
@@ -215,7 +208,7 @@ class Sink:
         """Return what came since the start or the last reset.
 
         ``requests``, and of them ``puts`` (PutObject), ``parts``, ``gets``, ``heads``,
-        ``appends``, ``initiated``, ``completed``, ``deletes``; ``bytes`` of bodies of
+        ``initiated``, ``completed``, ``deletes``; ``bytes`` of bodies of
         objects and parts received, ``sent`` of bodies of objects; ``connections`` that
         made a request, ``open_connections`` of them; ``max_busy``: most requests at
         once; ``crc64``: the checksums of all whole bodies XORed, 0 without ``crc``.
@@ -242,20 +235,13 @@ class Sink:
         return ["-c", str(folder / "cert.pem"), "-k", str(folder / "key.pem")]
 
 
-def _slow(text: str) -> tuple[int, float]:
-    number, _, factor = text.partition(":")
-    return int(number), float(factor)
-
-
 def main() -> None:
     """Run one until it is interrupted."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.sink")
     parser.add_argument("--port", type=int, default=0, help="0: a free one")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds")
     parser.add_argument("--rate", type=float, help="bytes a second and connection")
-    parser.add_argument("--slow", type=_slow, metavar="N:FACTOR")
     parser.add_argument("--size", type=int, default=0, help="of objects to download")
-    parser.add_argument("--small", type=int, default=0, help="those beneath small/")
     parser.add_argument("--tls", action="store_true")
     parser.add_argument("--crc", action="store_true", help="answer the CRC-64")
     with Sink(**vars(parser.parse_args())) as sink:

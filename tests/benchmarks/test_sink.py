@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import json
 import os
 import re
@@ -53,7 +51,7 @@ def http():
 @pytest.fixture
 def sink():
     """Run one that computes checksums and serves objects."""
-    with Sink(crc=True, size=SIZE, small=1_000) as made:
+    with Sink(crc=True, size=SIZE) as made:
         yield made
 
 
@@ -90,11 +88,8 @@ def filesystem(monkeypatch, sink, **options):
 # ---------------------------------------------------------------- bodies that come
 
 
-@pytest.mark.parametrize("portable", [False, True])
-def test_crc_is_that_of_fastcrc(monkeypatch, http, portable):
-    """By folding and by tables, bodies of all lengths have the CRC of fastcrc."""
-    if portable:
-        monkeypatch.setenv("SINK_NO_PCLMUL", "1")
+def test_crc_is_that_of_fastcrc(http):
+    """Bodies of all lengths have the CRC of fastcrc."""
     wanted = 0
     with Sink(crc=True) as sink:
         for size in [*range(34), 63, 64, 127, 128, 129, 191, 192, 1_000, 700_001]:
@@ -108,15 +103,14 @@ def test_crc_is_that_of_fastcrc(monkeypatch, http, portable):
 @pytest.mark.parametrize("crc", [False, True])
 @pytest.mark.parametrize("tls", [False, True])
 def test_bodies_are_counted(http, crc, tls):
-    """Every byte of a body of known length, or in chunks, is counted once."""
+    """Every byte of a body is counted once."""
     data = os.urandom(2_000_003)
     with Sink(crc=crc, tls=tls) as sink:
         http.verify = sink.ca or True
         url = f"{sink.url}/examplebucket/a"
-        plain = http.put(url, data=data)
-        chunked = http.put(url, data=iter([data[:1], data[1:70_000], data[70_000:]]))
+        replies = [http.put(url, data=data) for _ in range(2)]
         stats = sink.stats()
-    for reply in (plain, chunked):
+    for reply in replies:
         assert reply.status_code == 200
         assert re.fullmatch("[0-9A-F]{24}", reply.headers["x-oss-request-id"])
         assert reply.headers.get(CRC) == (str(crc64.xz(data)) if crc else None)
@@ -125,72 +119,11 @@ def test_bodies_are_counted(http, crc, tls):
     assert stats["connections"] == stats["open_connections"] == stats["max_busy"] == 1
 
 
-def test_etag_is_the_md5_where_one_was_sent(sink, http):
-    """An ETag looks like an MD5 only if it is the right one."""
-    url = f"{sink.url}/examplebucket/a"
-    md5 = hashlib.md5(b"data", usedforsecurity=False)
-    sent = {"Content-MD5": base64.b64encode(md5.digest()).decode()}
-    reply = http.put(url, data=b"data", headers=sent)
-    assert reply.headers["ETag"] == f'"{md5.hexdigest()}"'
-    assert http.head(url).headers["ETag"] == f'"{md5.hexdigest()}"'
-    reply = http.put(url, data=b"data")
-    assert re.fullmatch('"[0-9a-f]{32}-1"', reply.headers["ETag"])
-
-
-@pytest.mark.parametrize("crc", [False, True])
-@pytest.mark.parametrize("tls", [False, True])
-def test_file_of_a_form_is_the_object(http, crc, tls):
-    """Only the last part of a form is counted, and its key names the object."""
-    data = b"\r\n--" + os.urandom(700_001) + b"\r\n"
-    fields = {"key": "in/a b", "policy": "x" * 20_000, "empty": ""}
-    with Sink(crc=crc, tls=tls) as sink:
-        http.verify = sink.ca or True
-        for body in (data, b"", data):
-            reply = http.post(
-                f"{sink.url}/examplebucket/", data=fields, files={"file": body}
-            )
-            assert reply.status_code == 200
-            assert reply.headers.get(CRC) == (str(crc64.xz(body)) if crc else None)
-        found = http.head(f"{sink.url}/examplebucket/in/a b")
-        stats = sink.stats()
-    assert found.headers["Content-Length"] == str(len(data))
-    assert stats["bytes"] == 2 * len(data)
-    assert (stats["puts"], stats["connections"]) == (3, 1)
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
-        b'--b\r\nContent-Disposition: form-data; name="file"\r\n\r\nx\r\n--b--\r\n',
-        b'--b\r\nContent-Disposition: form-data; name="key"\r\n\r\nx\r\n--b--\r\n',
-        b"nonsense",
-    ],
-)
-def test_form_without_key_or_file_is_refused(sink, body):
-    """Nothing is stored by a form that lacks its key, or its file."""
-    head = b"POST /examplebucket/ HTTP/1.1\r\nConnection: close\r\n"
-    head += b"Content-Type: multipart/form-data; boundary=b\r\n"
-    reply = talk(sink, head + b"Content-Length: %d\r\n\r\n" % len(body) + body)
-    assert b" 400 " in reply
+def test_body_without_a_length_is_refused(sink):
+    """Chunks are not read: the answer is 411."""
+    head = b"PUT /a/b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert b" 411 " in talk(sink, head)
     assert sink.stats()["puts"] == 0
-
-
-@pytest.mark.parametrize("outer", ["length", "chunked"])
-def test_chunks_of_s3_are_taken_off(sink, outer):
-    """Of a body in S3's signed chunks, only the payload is counted and checked."""
-    inner = b"5;chunk-signature=00\r\nhello\r\n6\r\n world\r\n0\r\nx-amz-t: 1\r\n\r\n"
-    head = b"PUT /examplebucket/a HTTP/1.1\r\nConnection: close\r\n"
-    head += b"Content-Encoding: aws-chunked\r\n"
-    if outer == "length":
-        request = head + b"Content-Length: %d\r\n\r\n" % len(inner) + inner
-    else:
-        request = head + b"Transfer-Encoding: chunked\r\n\r\n"
-        for piece in (inner[:9], inner[9:30], inner[30:]):
-            request += b"%x\r\n%s\r\n" % (len(piece), piece)
-        request += b"0\r\n\r\n"
-    reply = talk(sink, request)
-    assert f"{CRC}: {crc64.xz(b'hello world')}".encode() in reply
-    assert sink.stats()["bytes"] == 11
 
 
 def test_expecting_client_is_told_to_continue(sink):
@@ -228,8 +161,6 @@ def test_nonsense_is_refused(sink):
     assert b" 200 " in talk(sink, long)
     assert b" 431 " in talk(sink, b"GET /a/b HTTP/1.1\r\nx: " + b"y" * 65_536)
     assert b" 405 " in talk(sink, b"TRACE /a/b HTTP/1.0\r\n\r\n")
-    broken = b"PUT /a/b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n"
-    assert talk(sink, broken) == b""
     assert sink.stats()["puts"] == 0
 
 
@@ -245,7 +176,7 @@ def test_half_a_body_is_no_object(sink, http):
     assert http.head(f"{sink.url}/a/half").headers["Content-Length"] == str(SIZE)
 
 
-# -------------------------------------------------------------------- multipart, append
+# ---------------------------------------------------------------------------- multipart
 
 
 def test_multipart_has_the_checksum_of_the_whole(sink, http):
@@ -255,20 +186,13 @@ def test_multipart_has_the_checksum_of_the_whole(sink, http):
     assert "<Bucket>examplebucket</Bucket><Key>a &#38;b</Key>" in begun.text
     upload = re.search("<UploadId>(.+)</UploadId>", begun.text)[1]
     parts = [os.urandom(n) for n in (300_000, 200_000, 7)]
-    md5s = [hashlib.md5(part, usedforsecurity=False).digest() for part in parts]
     for number in (3, 1, 2):
-        part, md5 = parts[number - 1], md5s[number - 1]
-        reply = http.put(
-            f"{url}?partNumber={number}&uploadId={upload}",
-            data=part,
-            headers={"Content-MD5": base64.b64encode(md5).decode()},
-        )
+        part = parts[number - 1]
+        reply = http.put(f"{url}?partNumber={number}&uploadId={upload}", data=part)
         assert reply.headers[CRC] == str(crc64.xz(part))
     done = http.post(f"{url}?uploadId={upload}", data=b"<CompleteMultipartUpload/>")
     whole = b"".join(parts)
     assert done.headers[CRC] == str(crc64.xz(whole))
-    etag = hashlib.md5(b"".join(md5s), usedforsecurity=False).hexdigest()
-    assert f'<ETag>"{etag}-3"</ETag>' in done.text
     assert http.head(url).headers["Content-Length"] == str(len(whole))
     again = http.post(f"{url}?uploadId={upload}", data=b"")
     assert again.status_code == 200
@@ -276,17 +200,6 @@ def test_multipart_has_the_checksum_of_the_whole(sink, http):
     stats = sink.stats()
     assert (stats["initiated"], stats["parts"], stats["completed"]) == (1, 3, 2)
     assert stats["bytes"] == len(whole)
-
-
-def test_appended_bytes_go_on(sink, http):
-    """Each append tells where the next one goes, and the CRC of everything so far."""
-    url = f"{sink.url}/examplebucket/log"
-    first = http.post(f"{url}?append&position=0", data=b"hello ")
-    assert first.headers["x-oss-next-append-position"] == "6"
-    then = http.post(f"{url}?append&position=6", data=b"world")
-    assert then.headers["x-oss-next-append-position"] == "11"
-    assert then.headers[CRC] == str(crc64.xz(b"hello world"))
-    assert sink.stats()["appends"] == 2
 
 
 # --------------------------------------------------------------------- what it serves
@@ -317,7 +230,6 @@ def test_get_is_the_pattern(sink, http):
     none = http.get(url, headers={"Range": f"bytes={SIZE}-"})
     assert (none.status_code, none.headers["Content-Range"]) == (416, f"bytes */{SIZE}")
     assert http.get(url, headers={"Range": "bytes=0-1,5-6"}).status_code == 200
-    assert len(http.get(f"{sink.url}/examplebucket/small/x").content) == 1_000
 
 
 def test_head_tells_what_was_put(sink, http):
@@ -344,20 +256,6 @@ def test_nothing_is_there_without_a_size(http):
         assert "<Code>NoSuchKey</Code>" in reply.text
 
 
-def test_bucket_is_there_and_empty(sink, http):
-    """What S3 clients ask a bucket before they start, is answered."""
-    bucket = f"{sink.url}/examplebucket"
-    assert http.head(bucket).status_code == 200
-    assert "<KeyCount>0</KeyCount>" in http.get(f"{bucket}/?list-type=2").text
-    assert "LocationConstraint" in http.get(f"{bucket}?location").text
-    assert "DeleteResult" in http.post(f"{bucket}?delete", data=b"<x/>").text
-    assert "ListAllMyBuckets" in http.get(sink.url).text
-    parts = http.get(f"{bucket}/key", params={"uploadId": "0" * 32})
-    assert "<IsTruncated>false</IsTruncated></ListPartsResult>" in parts.text
-    assert http.put(bucket).status_code == 200
-    assert sink.stats()["puts"] == 0
-
-
 # --------------------------------------------------------------- time, many at once
 
 
@@ -379,7 +277,7 @@ def test_latency_delays_only_who_asks(http):
 @pytest.mark.parametrize("tls", [False, True])
 def test_rate_holds_in_both_directions(http, tls):
     """A mebibyte at 4 MiB/s takes a quarter of a second, up and down."""
-    with Sink(rate=4 * MIB, size=MIB, tls=tls, slow=(50, 2)) as sink:
+    with Sink(rate=4 * MIB, size=MIB, tls=tls) as sink:
         http.verify = sink.ca or True
         begun = time.monotonic()
         http.put(f"{sink.url}/examplebucket/up", data=bytes(MIB))
@@ -387,17 +285,6 @@ def test_rate_holds_in_both_directions(http, tls):
         assert http.get(f"{sink.url}/examplebucket/down").content == pattern(0, MIB)
         assert half - begun >= 0.2
         assert time.monotonic() - half >= 0.2
-
-
-def test_slow_connection_is_every_nth():
-    """Of two connections, the second has a quarter of the rate."""
-    with Sink(rate=16 * MIB, size=MIB, slow=(2, 4)) as sink:
-        took = []
-        for _ in range(2):
-            begun = time.monotonic()
-            talk(sink, b"GET /a/b HTTP/1.1\r\nConnection: close\r\n\r\n")
-            took.append(time.monotonic() - begun)
-    assert took[1] >= 0.2
 
 
 def test_counters_hold_with_many_threads(sink):
@@ -493,8 +380,6 @@ def test_sink_ends_with_who_started_it(program):
 
 def test_wrong_arguments_are_refused():
     """What makes no sense is an error before anything starts."""
-    with pytest.raises(ValueError, match="slow needs a rate"):
-        Sink(slow=(8, 4))
     with pytest.raises(ValueError, match="not negative"):
         Sink(latency=-1)
 
