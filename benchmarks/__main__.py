@@ -187,13 +187,13 @@ def _run(
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         size = (work.quick() if quick else work).of(name)
         if not calls:
-            _counted(size, name, found["stats"])
+            counted(size, name, found["stats"])
         if quick:
             _proved(size, name, sink, source, Path(target))
     return found
 
 
-def _counted(work: Work, name: str, stats: dict[str, int]) -> None:
+def counted(work: Work, name: str, stats: dict[str, int]) -> None:
     """Refuse a run of which not exactly the bytes and objects arrived."""
     total = work.size * work.count
     wanted: dict[str, int] = {}

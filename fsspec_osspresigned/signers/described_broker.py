@@ -337,7 +337,7 @@ class DescribedBroker(Broker):
         reply = self._context.exchange(
             call.method,
             url,
-            headers | bearer(token),
+            HiddenMapping(headers | bearer(token)),
             body,
             min(_MAX_REPLY, MIB + parts * _MAX_ITEM),
         )

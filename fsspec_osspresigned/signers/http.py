@@ -210,7 +210,7 @@ class HTTPSigner(Signer):
             reply = self._exchange(
                 "POST",
                 self._url,
-                {**wire_protocol.JSON_HEADERS, **wire_protocol.bearer(token)},
+                HiddenMapping(wire_protocol.JSON_HEADERS | wire_protocol.bearer(token)),
                 data,
                 wire_protocol.MAX_REPLY,
             )

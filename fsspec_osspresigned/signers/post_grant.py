@@ -190,7 +190,7 @@ class FetchedGrant(RenewedGrant[HeldGrant]):
             # No variable of a frame that a traceback may show holds the headers.
             headers = {"Accept": "application/json"}
             reply = self._exchange(
-                "GET", self._url, headers | bearer(token), b"", MAX_GRANT
+                "GET", self._url, HiddenMapping(headers | bearer(token)), b"", MAX_GRANT
             )
         except NetworkError as error:
             text = f"no answer from the server of the grant at {self._host}: {error.message}"

@@ -24,7 +24,7 @@ from ..errors import (
     TooLargeError,
 )
 from ..model import OBJECT_ACL, THRESHOLD, Action, Operation, Reply
-from ..secret import Secret, redact
+from ..secret import HiddenMapping, Secret, redact
 from ..signing.canonical import OWN_PARAMETERS
 from ..units import MIB, shown_bytes
 from ..url_checks import (
@@ -121,8 +121,9 @@ def bearer(token: Secret | None) -> dict[str, str]:
     if token is None:
         return {}
     if ":" not in token.reveal():
-        return {"Authorization": f"Bearer {token.reveal()}"}
-    return {"Authorization": f"Basic {b64encode(token.reveal().encode()).decode()}"}
+        return HiddenMapping(Authorization=f"Bearer {token.reveal()}")
+    encoded = b64encode(token.reveal().encode()).decode()
+    return HiddenMapping(Authorization=f"Basic {encoded}")
 
 
 def without_token(reply: Reply, token: Secret | None) -> Reply:

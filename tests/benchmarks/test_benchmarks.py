@@ -45,10 +45,10 @@ def test_table_has_times_of_one_object_and_the_ratios_of_other_clients():
 def test_run_of_which_not_everything_arrived_is_refused(missing):
     """A client that sends less is no faster one."""
     stats = {"bytes": WORK.size * WORK.count, "puts": WORK.count, "completed": 0}
-    command._counted(WORK, "curl", stats)
+    command.counted(WORK, "curl", stats)
     less = {key: stats[key] - missing.get(key, 0) for key in stats}
     with pytest.raises(command.WrongError, match="curl"):
-        command._counted(WORK, "curl", less)
+        command.counted(WORK, "curl", less)
 
 
 @pytest.mark.slow

@@ -6,7 +6,6 @@ import os
 
 import pytest
 
-from tests.nginx import NGINX, proxy
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART, Action
@@ -14,6 +13,7 @@ from fsspec_osspresigned.owner.service.app import create_app
 from fsspec_osspresigned.owner.service.policy import Policy, hash_token
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import Endpoint
+from tests.nginx import NGINX, proxy
 
 TOKEN = "a-made-up-token-behind-a-proxy"
 

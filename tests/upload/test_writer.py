@@ -683,7 +683,7 @@ def test_interrupted_write_stays_interrupt(store, opened, monkeypatch):
 
 
 def test_an_interrupted_block_says_that_nothing_is_published(store, monkeypatch):
-    """Ctrl-C in a cell: what it says is all that a notebook shows, in few lines."""
+    """The note says what became of the file."""
 
     def interrupt(*_, **__):
         raise KeyboardInterrupt
@@ -694,7 +694,6 @@ def test_an_interrupted_block_says_that_nothing_is_published(store, monkeypatch)
     assert caught.value.__notes__ == [
         f"{PATH} was not published: an exception left its with block"
     ]
-    assert len(caught.traceback) <= 3
     with pytest.raises(RuntimeError) as after, store.fs.open(PATH, "wb") as file:
         file.commit()
         raise RuntimeError
