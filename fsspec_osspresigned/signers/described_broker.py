@@ -24,7 +24,7 @@ from ..model import (
     PartReceipt,
     SignedRequest,
 )
-from ..secret import SecretURL
+from ..secret import HiddenMapping, SecretURL
 from ..units import KIB, MIB
 from ..url_checks import is_loopback, service_problem
 from .base import Grant, MultipartGrant

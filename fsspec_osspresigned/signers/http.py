@@ -20,7 +20,7 @@ from ..errors import (
     SignerUnavailableError,
 )
 from ..model import Operation, Reply, SignedRequest
-from ..secret import Secret, SecretURL, resolve_text, token_reference
+from ..secret import HiddenMapping, Secret, SecretURL, resolve_text, token_reference
 from ..signing.canonical import as_secret
 from ..signing.endpoint import check_key
 from ..signing.signed_url import describe

@@ -24,7 +24,7 @@ from ..errors import (
     SignerUnavailableError,
 )
 from ..model import Action, Operation, Reply, SignedRequest
-from ..secret import SecretURL
+from ..secret import HiddenMapping, SecretURL
 from ..units import shown_text
 from ..url_checks import http_problem, service_problem
 from ..url_map.source import FileSource, load_file

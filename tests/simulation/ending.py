@@ -173,6 +173,35 @@ class Ending:
                 "ls": self.root in tops,
             }
         self._all(found, self.root)
+        await self._directories(verbs)
+        with self._step("sync without a listing"):
+            await verbs.in_thread(self._sync_blind)
+
+    async def _directories(self, verbs: Any) -> None:
+        new = f"{self.root}/new"
+        with self._step("makedirs"):
+            await verbs.makedirs(new)
+            found = {
+                "a directory": await verbs.isdir(self.root),
+                "no directory": not await verbs.isdir(f"{self.root}-not"),
+                "makedirs": await verbs.isdir(new),
+            }
+            await verbs.rmdir(new)
+            found["rmdir"] = not await verbs.exists(new)
+        self._all(found, self.root)
+
+    def _sync_blind(self) -> None:
+        local = self.place / "blind"
+        local.mkdir()
+        path, data = self._data("blind/x", _SMALL)
+        _written(local / "x", data)
+        there = path.rpartition("/")[0]
+        result = sync(
+            str(local), there, filesystem=self.fs, always=True, overwrite=True
+        )
+        self._is(path, data)
+        if (result.sent, result.verb) != (1, "sent"):
+            raise Broken(f"a sync says that {result.sent} files were {result.verb}")
 
     def _all(self, found: Mapping[str, object], what: str) -> None:
         if wrong := [name for name, is_right in found.items() if not is_right]:
@@ -183,6 +212,7 @@ class Ending:
         await self.writes(verbs)
         await self._reads(verbs)
         await self._changes(verbs)
+        await self._directories(verbs)
         await self._trees(verbs)
         with self._step("sync"):
             await verbs.in_thread(self._sync)
@@ -319,6 +349,8 @@ class Ending:
         sync_down(there, str(down), filesystem=self.fs)
         kept = sorted(_files(down))
         gone = sync_down(there, str(down), filesystem=self.fs, delete=True)
+        if gone.verb != "fetched":
+            raise Broken(f"sync_down says that files were {gone.verb}")
         if (up.deleted, kept, gone.deleted) != (["x"], ["x", "y"], ["x"]):
             raise Broken(f"syncs deleted {up.deleted} and {gone.deleted}")
         if sorted(_files(down)) != ["y"] or counts != [2, 0, 2, 0]:

@@ -292,7 +292,7 @@ class Operations:
 
         def work() -> None:
             with self.fs.transaction:
-                for write, way in zip(writes, operation["ways"], strict=True):
+                for write, way in zip(writes, operation["ways"], strict=False):
                     if way == "pipe":
                         self.fs.pipe_file(write.path, write.contents[0])
                     elif way == "write":
