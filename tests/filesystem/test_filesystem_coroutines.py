@@ -195,13 +195,20 @@ def test_nothing_happens_after_a_cancellation(size):
 
 
 def test_a_cancelled_call_ends_although_the_server_takes_nothing(serve, tmp_path):
-    """The server neither reads the body nor closes, and the call does not wait for it."""
+    """The call does not wait for the server, and sends no more when that reads again."""
     begun, ended = threading.Event(), threading.Event()
+    taken, is_read = [0], threading.Event()
 
     def takes_nothing(peer):
         peer.head()
         begun.set()
         ended.wait(60)
+        taken[0] = len(peer.ahead)
+        try:
+            while taken[0] < 20 * SIZE and (block := peer.sock.recv(1 << 20)):
+                taken[0] += len(block)
+        finally:  # also after a reset
+            is_read.set()
 
     server = serve(takes_nothing, small=True)
     url = f"{server.origin}/{ROOT}/a?x-oss-signature=a"
@@ -213,12 +220,15 @@ def test_a_cancelled_call_ends_although_the_server_takes_nothing(serve, tmp_path
     async def main():
         task = asyncio.create_task(fs._put_file(str(source), f"{ROOT}/a"))
         assert await asyncio.to_thread(begun.wait, 20)
+        await asyncio.sleep(0.5)  # the buffers of the system get full
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await asyncio.wait_for(task, 30)
 
     asyncio.run(main())
     ended.set()
+    assert is_read.wait(20)
+    assert taken[0] < 20 * SIZE
 
 
 @pytest.mark.parametrize("action", ["InitiateMultipartUpload", "UploadPart"])
