@@ -312,7 +312,7 @@ def test_uploads_that_take_their_time_are_waited_for():
 
 def test_nothing_is_begun_after_sigterm(monkeypatch):
     """A thread that comes late is told so, instead of leaving parts behind."""
-    monkeypatch.setattr(unfinished, "is_terminating", lambda: True)
+    monkeypatch.setattr(unfinished, "_is_terminating", True)
     with pytest.raises(UploadDiscardedError, match="nothing more is begun"):
         unfinished.add(_One())
 
