@@ -3,7 +3,7 @@
     python -m benchmarks             prints the tables
     python -m benchmarks --record    ... and writes them into docs/measurements.md
     python -m benchmarks --quick     small bodies, whose checksums are compared; no time
-    python -m benchmarks --only pipe,put --rounds 9
+    python -m benchmarks --only pipe,put --rounds 9 --before ../another-checkout
 
 Each run is a process of its own, against the sink (`sink.c`), which is another. In each
 round all clients of a work run one after the other, so a slow minute affects all alike.
@@ -31,7 +31,7 @@ from fastcrc import crc64
 from . import report
 from .clients import BUCKET, CLIENTS, OURS, missing
 from .sink import Sink, ask, pattern
-from .work import GIB, MIB, WORKS, Work
+from .work import BEFORE, GIB, MIB, WORKS, Work
 
 ROOT = Path(__file__).parent.parent
 _TIMEOUT = 300.0
@@ -48,11 +48,14 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="that bytes arrive")
     parser.add_argument("--record", action="store_true", help="write results and page")
+    parser.add_argument("--before", help="another checkout, as one more client")
     given = parser.parse_args(arguments)
     names = given.only.split(",") if given.only else [work.name for work in WORKS]
     works = [work for work in WORKS if work.name in names]
-    if len(works) != len(names) or (given.record and (given.only or given.quick)):
-        parser.error(f"works: {', '.join(work.name for work in WORKS)}; record all")
+    if len(works) != len(names):
+        parser.error(f"works: {', '.join(work.name for work in WORKS)}")
+    if given.record and (given.only or given.quick or given.before):
+        parser.error("only a whole run can be recorded")
     started = time.monotonic()
     lost = {name: why for name in CLIENTS if (why := missing(name))}
     for why in lost.values():
@@ -60,7 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
     rows, wrong = [], []
     with tempfile.TemporaryDirectory(prefix="bench-", dir=_memory()) as folder:
         for work in works:
-            clients = [OURS, *(name for name in work.clients if name not in lost)]
+            clients = [OURS, *([BEFORE] if given.before else [])]
+            clients += [name for name in work.clients if name not in lost]
             try:
                 rows.append(_row(work, clients, Path(folder), given))
                 print(json.dumps(rows[-1]), flush=True)
@@ -116,9 +120,9 @@ def _row(
         )
         for _ in range(1 if given.quick else given.rounds):
             for name in clients:
-                taken[name].append(_run(work, name, sink, source, given.quick))
+                taken[name].append(_run(work, name, sink, source, given))
             if work.calls:
-                found = _run(work, OURS, sink, source, given.quick, calls=True)
+                found = _run(work, OURS, sink, source, given, calls=True)
                 calls.append(found["calls"])
     if calls:
         row["calls"] = round(median(calls))
@@ -157,14 +161,21 @@ def _source(work: Work, folder: Path) -> Path:
 
 
 def _run(
-    work: Work, name: str, sink: Sink, source: Path, quick: bool, *, calls: bool = False
+    work: Work,
+    name: str,
+    sink: Sink,
+    source: Path,
+    options: argparse.Namespace,
+    *,
+    calls: bool = False,
 ) -> dict[str, Any]:
     """Run one client in a process of its own and return what `one` printed."""
     with tempfile.TemporaryDirectory(prefix="one-", dir=source.parent) as target:
         given = {
             "client": name,
             "work": work.name,
-            "quick": quick,
+            "quick": options.quick,
+            "before": options.before,
             "calls": calls,
             "url": sink.url,
             "ca": sink.ca,
@@ -185,10 +196,10 @@ def _run(
         if done.returncode:
             raise WrongError(f"{name}: {done.stderr.strip()[-1000:]}")
         found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-        size = (work.quick() if quick else work).of(name)
+        size = (work.quick() if options.quick else work).of(name)
         if not calls:
             counted(size, name, found["stats"])
-        if quick:
+        if options.quick:
             _proved(size, name, sink, source, Path(target))
     return found
 

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from attrs import frozen
 
-from .work import FEWER, MIB, Work
+from .work import BEFORE, FEWER, MIB, Work
 
 BUCKET = "examplebucket"
 REGION = "cn-hangzhou"
@@ -351,6 +351,7 @@ class Curl:
 OURS = "osspresigned"
 CLIENTS: dict[str, type[Ours | Each | Curl]] = {
     OURS: Ours,
+    BEFORE: Ours,
     FEWER: Ours,
     "obstore": Obstore,
     "boto3": Boto3,

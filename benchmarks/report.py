@@ -16,14 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from .clients import OURS
-from .work import FEWER, MIB, WORKS
+from .work import BEFORE, FEWER, MIB, WORKS
 
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = DOCS / "measurements.md"
 RESULTS = DOCS / "performance" / "results.json"
 _PACKAGES = ("fsspec-osspresigned", "fsspec", "pycurl", "fastcrc", "obstore", "boto3")
 _HEADS = ("work", "time", "processor time", "memory", "Python calls of an object")
-_PEERS = ("obstore", "curl", "boto3")
+_PEERS = ("obstore", "curl", "boto3", BEFORE)
 
 
 def machine() -> str:
@@ -53,7 +53,9 @@ def machine() -> str:
 def table(found: dict[str, Any]) -> str:
     """Return the table of all works that ran, and what they ran on."""
     rows = {row["name"]: row for row in found["rows"]}
-    lines = [[*_HEADS, *(f"to {name}" for name in _PEERS)]]
+    seen = {name for row in found["rows"] for name in row["clients"]}
+    peers = [name for name in _PEERS if name in seen]
+    lines = [[*_HEADS, *(f"to {name}" for name in peers)]]
     lines.append(["---"] * len(lines[0]))
     for work in WORKS:
         if work.name not in rows:
@@ -72,7 +74,7 @@ def table(found: dict[str, Any]) -> str:
                 _time(ours["cpu"], ours["count"]),
                 f"{ours['rss'] / MIB:.0f} MiB",
                 str(row.get("calls", "")),
-                *(_ratio(row["clients"].get(name)) for name in _PEERS),
+                *(_ratio(row["clients"].get(name)) for name in peers),
             ]
         )
     text = "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from attrs import evolve, frozen
 
 KIB, MIB, GIB = 1 << 10, 1 << 20, 1 << 30
+BEFORE = "before"  # this package in another checkout
 FEWER = "100 open"  # this package again, with fewer streams
 LESS = {"boto3": 5, FEWER: 10}  # of many objects these do each nth; boto3 is slow
 

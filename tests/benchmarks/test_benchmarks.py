@@ -35,7 +35,7 @@ def test_table_has_times_of_one_object_and_the_ratios_of_other_clients():
     }
     lines = report.table(found).splitlines()
     assert lines[2] == (
-        "| `put` of 5,000 files of 4 KiB | 0.200 ms | 0.100 ms | 3 MiB | 90 | 0.50 |  |  |"
+        "| `put` of 5,000 files of 4 KiB | 0.200 ms | 0.100 ms | 3 MiB | 90 | 0.50 |"
     )
     assert "1.20 x that with 100 open | 1.00 s |" in lines[3]
     assert lines[-1] == "A machine. Medians of 5 rounds, 2026-11-28."
