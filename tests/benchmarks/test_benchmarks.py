@@ -41,6 +41,24 @@ def test_table_has_times_of_one_object_and_the_ratios_of_other_clients():
     assert lines[-1] == "A machine. Medians of 5 rounds, 2026-11-28."
 
 
+def test_results_are_kept_and_the_page_is_written(monkeypatch, tmp_path):
+    """What was recorded is read again, and the text around the table stays."""
+    monkeypatch.setattr(report, "PAGE", tmp_path / "page.md")
+    monkeypatch.setattr(report, "RESULTS", tmp_path / "made" / "results.json")
+    page = "Before.\n\n<!-- begin results -->\nold\n<!-- end results -->\n\nAfter.\n"
+    report.PAGE.write_text(page, "utf-8")
+    ours = {"count": 1, "wall": 2.0, "cpu": 1.0, "rss": 0, "ratio": 1.0}
+    rows = [{"name": "parts", "clients": {"osspresigned": ours}}]
+    found = {"taken": "2026-11-28", "rounds": 5, "machine": "A machine", "rows": rows}
+    report.record(found)
+    assert report.recorded() == found
+    written = report.PAGE.read_text("utf-8")
+    assert "| 1 GiB in parts, defaults | 2.00 s | 1.00 s | 0 MiB |" in written
+    assert written.startswith("Before.")
+    assert written.endswith("After.\n")
+    assert "old" not in written
+
+
 @pytest.mark.parametrize("missing", [{"bytes": 1}, {"puts": 1}])
 def test_run_of_which_not_everything_arrived_is_refused(missing):
     """A client that sends less is no faster one."""
