@@ -12,7 +12,7 @@ from typing import Any, NoReturn
 
 from attrs import asdict, field, frozen
 
-from .dialects.facts import S3_REQUEST_ID
+from .other_stores import S3_REQUEST_ID
 from .secret import Secret, SecretURL
 from .units import GIB, KIB, MIB, html_table, short_bytes, shown_moment
 

@@ -15,7 +15,7 @@ from fsspec.asyn import AsyncFileSystem
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "fsspec_osspresigned"
-FACTS = "dialects.facts"
+FACTS = "other_stores"
 PAGE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
 
 
@@ -156,7 +156,7 @@ def test_imports_point_down(module):
 # What all wings share; the other folders are the wing of the filesystem.
 VOCABULARY = {
     FACTS,
-    *("asgi_server", "call_stack", "compat", "errors", "files", "model", "parsing"),
+    *("asgi_server", "callers", "compat", "errors", "files", "model", "parsing"),
     *("secret", "units", "url_checks"),
 }
 
@@ -320,7 +320,7 @@ def test_no_loop_on_a_condition_inside_a_lock():
 PRIVATE = {
     "tools.terminal: os._exit": "documented: the only exit that waits for no thread",
     "engine.engine: sys._current_frames": "documented: it says what holds up the engine",
-    "filesystem.queries: filesystem._glob": "fsspec's coroutine, which the class inherits",
+    "filesystem.trees: filesystem._glob": "fsspec's coroutine, which the class inherits",
     "tools.sync.source: AsyncFileSystem._find": "fsspec's coroutine, which subclasses write",
     "tools.sync.source: kind._find": "the same, of another filesystem",
 }

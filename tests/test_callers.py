@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from fsspec_osspresigned import call_stack
+from fsspec_osspresigned import callers
 from tests.filesystem.compiled import in_own_thread
 
 
@@ -20,16 +20,16 @@ def duckdb(monkeypatch):
 def test_duckdb_is_seen_only_if_it_is_loaded(monkeypatch):
     """Without it, no call is taken for one of DuckDB, whatever the stack is."""
     monkeypatch.delitem(sys.modules, "duckdb", raising=False)
-    assert not in_own_thread(call_stack.is_thread_of_duckdb)
-    assert not in_own_thread(call_stack.duckdb_opens, "b/k")
+    assert not in_own_thread(callers.is_thread_of_duckdb)
+    assert not in_own_thread(callers.duckdb_opens, "b/k")
 
 
 def test_a_thread_without_python_code_is_taken_for_one_of_duckdb(duckdb):
     """Frames of fsspec and this package do not count."""
-    assert in_own_thread(call_stack.is_thread_of_duckdb)
-    assert in_own_thread(call_stack.duckdb_opens, "b/k")
-    assert not call_stack.is_thread_of_duckdb()
-    assert not call_stack.duckdb_opens("b/k")
+    assert in_own_thread(callers.is_thread_of_duckdb)
+    assert in_own_thread(callers.duckdb_opens, "b/k")
+    assert not callers.is_thread_of_duckdb()
+    assert not callers.duckdb_opens("b/k")
 
 
 def test_duckdb_opens_what_the_same_instruction_has_looked_for(duckdb):
@@ -40,7 +40,7 @@ def test_duckdb_opens_what_the_same_instruction_has_looked_for(duckdb):
             found = step(path)
         return found
 
-    look, opens = call_stack.note_look, call_stack.duckdb_opens
+    look, opens = callers.note_look, callers.duckdb_opens
     assert call((look, "b/k"), (opens, "b/k"))
     assert not call((look, "b/k"), (opens, "b/other"))
     look("b/k")
@@ -50,7 +50,7 @@ def test_duckdb_opens_what_the_same_instruction_has_looked_for(duckdb):
 class Block:
     """Keeps what ended it; also for what it calls at its end."""
 
-    def __init__(self, end=call_stack.leaving):
+    def __init__(self, end=callers.leaving):
         self.end = end
 
     def __enter__(self):
@@ -82,13 +82,13 @@ def test_the_exception_that_ends_a_block():
     with contextlib.ExitStack() as stack:
         left = []
         stack.push(lambda *_: True)
-        stack.callback(lambda: left.append(call_stack.leaving()))
+        stack.callback(lambda: left.append(callers.leaving()))
         raise error
     assert left == [error]
-    assert call_stack.leaving() is None
+    assert callers.leaving() is None
     with pytest.raises(KeyError):
         try:
             raise error
         finally:
-            left.append(call_stack.leaving())
+            left.append(callers.leaving())
     assert left == [error, error]

@@ -12,7 +12,7 @@ from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import NotSignedError
 from fsspec_osspresigned.http.body import Body
 from fsspec_osspresigned.model import Operation, Receipt, SignedRequest
-from fsspec_osspresigned.options.of_objects import Target
+from fsspec_osspresigned.options.target import Target
 from fsspec_osspresigned.signers.base import Grant, Signer
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.upload.upload import TransferContext, Upload, upload_source

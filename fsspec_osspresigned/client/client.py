@@ -36,8 +36,8 @@ from ..model import (
     SignedRequest,
     split_path,
 )
-from ..options.of_objects import ObjectOptions
 from ..options.options import Options
+from ..options.target import ObjectOptions
 from ..parsing import clock_offset
 from ..secret import redact
 from ..signers.base import MAX_REQUESTS, Grant, Signer, sign_checked

@@ -19,9 +19,9 @@ from fastcrc import crc32 as _fastcrc
 from ..errors import NotSignedError
 from ..http.body import EMPTY, Body
 from ..model import Operation, SignedRequest
+from ..other_stores import S3_CHECKSUM
 from ..signing.canonical import parse_query
 from ..signing.signed_url import describe
-from .facts import S3_CHECKSUM
 
 
 def _crc(update: Callable[[Any, int], int]) -> Callable[[Body], str]:

@@ -21,6 +21,6 @@ __all__, __getattr__, __dir__ = lazy(
     "refuse_clashes",
     filesystem="OSSPresignedFileSystem",
     put="PutCall media_type",
-    queries="expand layout",
+    trees="expand layout",
     receipts="ReceiptFile receipt_writer",
 )

@@ -38,7 +38,7 @@ _REPLACED = {
 # What the verbs import on first use, here or in libraries.
 _LAZY = (
     *("upload.journal", "client.error_codes", "dialects.s3"),
-    *("signers.batching", "upload.layers"),
+    *("signers.batching", "upload.codecs"),
     *("upload.resume", "upload.writer"),
 )
 _LAZY_LIBRARIES = (

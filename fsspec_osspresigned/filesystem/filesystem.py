@@ -29,7 +29,7 @@ from fsspec.callbacks import DEFAULT_CALLBACK, Callback
 from fsspec.spec import AbstractFileSystem
 from fsspec.utils import isfilelike, stringify_path
 
-from .. import call_stack
+from .. import callers
 from ..client.client import Client
 from ..compat import after_fork_in_child
 from ..engine.engine import awaited, coroutine, run, verb, waiting
@@ -37,13 +37,13 @@ from ..errors import ConfigurationError
 from ..model import Receipt
 from ..objects import calls
 from ..objects.lookup import Lookup
-from ..options.of_objects import ObjectOptions
 from ..options.options import Options, hashable, surroundings
+from ..options.target import ObjectOptions
 from ..options.trust import trust
 from ..signers import chosen
 from ..upload import transaction
 from ..upload.transaction import Transaction
-from . import queries, read
+from . import read, trees
 from .arguments import (
     PROTOCOL,
     BulkOptions,
@@ -352,7 +352,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
         async def put() -> ReceiptList:
             tree = await waiting(
-                queries.local_tree,
+                trees.local_tree,
                 self.client,
                 lpath,
                 self._own(rpath),
@@ -388,7 +388,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         ``fsspec.open`` calls this before it opens a file. If its mode changes or
         appends to an object, ValueError is raised here.
         """
-        if mode := call_stack.mode_of_open_files():
+        if mode := callers.mode_of_open_files():
             write_mode(mode)
         await self._mkdir(path)
 
@@ -550,7 +550,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     async def isfile(self, path: str) -> bool:
         """Return whether *path* is an object; PermissionError as in :meth:`info`."""
         name = self._path(path)
-        call_stack.note_look(name)
+        callers.note_look(name)
         return await awaited(self._lookup.is_kind, name, "file")
 
     _isfile = coroutine(isfile)
@@ -607,7 +607,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
             markers=True,
             warns=True,
         )
-        return await awaited(queries.find, walk, detail)
+        return await awaited(trees.find, walk, detail)
 
     _find = coroutine(find)
 
@@ -702,7 +702,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         ``DELETE``. *expiration* is in seconds; the signer may shorten it.
         """
         size, name = kwargs.get("size"), self._own(path)
-        return run(queries.presigned_url, self.client, name, expiration, method, size)
+        return run(trees.presigned_url, self.client, name, expiration, method, size)
 
     def url(self, path: str) -> str:
         """Return the name or URL that a server of uploads (``broker=``) gave an object.
@@ -752,7 +752,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         bulk, name = BulkOptions.take_from(kwargs), self._own(path)
 
         async def cat() -> Any:
-            match = await queries.expand(self, name, recursive)
+            match = await trees.expand(self, name, recursive)
             return await read.cat(self.client, match, bulk, **kwargs)
 
         return await awaited(cat)
@@ -819,7 +819,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         named = None if isinstance(lpath, list | tuple) else local_path(lpath)
         local = named or [*map(local_path, lpath)]
         destinations = await awaited(
-            queries.layout, self, source, local, recursive, maxdepth, local=True
+            trees.layout, self, source, local, recursive, maxdepth, local=True
         )
         shared = SharedCallback(callback)
         await awaited(read.get, self, destinations, shared, bulk, named)
@@ -833,7 +833,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         """Copy one object inside the store; verify the copy if HEAD is granted."""
         destination = Destination(self._path(path1), self._path(path2))
         call = PutCall.from_options(self.client, kwargs)
-        await awaited(queries.copy_one, call, destination)
+        await awaited(trees.copy_one, call, destination)
 
     _cp_file = coroutine(cp_file)
 
@@ -856,9 +856,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         call = PutCall.from_options(self.client, kwargs)
         source, target = self._own(path1), self._own(path2)
         destinations = await awaited(
-            queries.layout, self, source, target, recursive, maxdepth
+            trees.layout, self, source, target, recursive, maxdepth
         )
-        await awaited(queries.copy, call, destinations, bulk)
+        await awaited(trees.copy, call, destinations, bulk)
 
     async def _copy(
         self,
@@ -877,7 +877,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         """Move one object: copy it, verify the copy, delete the source."""
         destination = Destination(self._path(path1), self._path(path2))
         call = PutCall.from_options(self.client, kwargs)
-        await awaited(queries.move, call, [destination], BulkOptions())
+        await awaited(trees.move, call, [destination], BulkOptions())
 
     _mv_file = coroutine(mv_file)
 
@@ -898,7 +898,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         """
         if isinstance(path1, str) and isinstance(path2, str):
             ends = self._path(path1), self._path(path2)
-            if queries.goes_nowhere(*ends, recursive):
+            if trees.goes_nowhere(*ends, recursive):
                 return
             if transaction.is_held(self.client, ends[0]):
                 text = (
@@ -910,9 +910,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         call = PutCall.from_options(self.client, kwargs)
         source, target = self._own(path1), self._own(path2)
         destinations = await awaited(
-            queries.layout, self, source, target, recursive, maxdepth
+            trees.layout, self, source, target, recursive, maxdepth
         )
-        await awaited(queries.move, call, destinations, bulk)
+        await awaited(trees.move, call, destinations, bulk)
 
     _mv = coroutine(mv)
 
@@ -928,8 +928,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         bulk, name = BulkOptions.take_from(kwargs), self._own(path)
 
         async def rm() -> None:
-            match = await queries.expand(self, name, recursive, maxdepth, markers=True)
-            await queries.remove(self.client, match, bulk)
+            match = await trees.expand(self, name, recursive, maxdepth, markers=True)
+            await trees.remove(self.client, match, bulk)
 
         await awaited(rm)
 

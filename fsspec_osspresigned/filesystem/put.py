@@ -24,7 +24,7 @@ from fsspec.callbacks import DEFAULT_CALLBACK
 from fsspec.compression import compr
 from fsspec.core import get_compression
 
-from .. import call_stack
+from .. import callers
 from ..client.client import Client
 from ..compat import READ_ONLY, Stream
 from ..engine.engine import awaited, blocking, run, waiting
@@ -39,7 +39,7 @@ from ..errors import (
 from ..http.body import SMALL, FileBody, MemoryBody, Source, has_its_size
 from ..model import Operation, Receipt
 from ..objects import calls
-from ..options.of_objects import ObjectOptions, Target
+from ..options.target import ObjectOptions, Target
 from ..units import KIB
 from ..upload.plan import first_request
 from ..upload.transaction import Transaction, around_statement
@@ -374,11 +374,11 @@ class PutCall:
         file: Any = self.writer(run(self.checked_target, path), autocommit)
         try:
             if name is not None:
-                from ..upload.layers import ChainedWriter  # noqa: PLC0415 - or none
+                from ..upload.codecs import ChainedWriter  # noqa: PLC0415 - or none
 
                 file = ChainedWriter(compr[name](file, mode="w"), file)
             if not binary:
-                from ..upload.layers import TextWriter  # noqa: PLC0415 - or none
+                from ..upload.codecs import TextWriter  # noqa: PLC0415 - or none
 
                 file = TextWriter(file, **(text or {}))
         except BaseException:
@@ -396,9 +396,9 @@ class PutCall:
         Raises:
             ConfigurationError: the tool that opens the file could publish a part of it.
         """
-        if call_stack.is_called_by("fsspec.implementations.zip"):
+        if callers.is_called_by("fsspec.implementations.zip"):
             raise ConfigurationError(_ZIP, path=path)
-        if not call_stack.duckdb_opens(path):
+        if not callers.duckdb_opens(path):
             return self
         around = around_statement(self.client)
         if around is None and not self._publishes_always:
@@ -411,11 +411,11 @@ class PutCall:
         The cache uploads its file in spite of the exception. Does nothing without such
         an exception, for other callers, or with ``on_exception="publish"``.
         """
-        error = call_stack.leaving()
+        error = callers.leaving()
         if (
             error is None
             or self._publishes_always
-            or not call_stack.is_called_by("fsspec.implementations.cached")
+            or not callers.is_called_by("fsspec.implementations.cached")
         ):
             return
         names = ", ".join([path] if isinstance(path, str) else path)

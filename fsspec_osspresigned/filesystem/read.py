@@ -28,7 +28,7 @@ from ..objects import calls
 from ..objects.download import AtomicFile, Download
 from ..objects.lookup import Lookup
 from ..objects.ranges import MergedRange, Version, changed, merged
-from ..options.of_objects import ObjectOptions
+from ..options.target import ObjectOptions
 from ..units import MIB
 from .arguments import BulkOptions, check_choice, object_path
 from .callbacks import BlockCopy, SharedCallback

@@ -9,8 +9,8 @@ from functools import cache, lru_cache
 
 from fastcrc import crc64 as _fastcrc
 
-from ..dialects.facts import S3_CUSTOMER_KEY, S3_ENCRYPTION
 from ..errors import IntegrityError
+from ..other_stores import S3_CUSTOMER_KEY, S3_ENCRYPTION
 from .body import Body
 
 CRC_HEADER = "x-oss-hash-crc64ecma"

@@ -21,7 +21,7 @@ from ..engine.scope import in_parallel
 from ..errors import IntegrityError, InvalidRequestError, ObjectExistsError, ReplyError
 from ..http.checksums import CRC_HEADER, combine
 from ..model import FORBID_OVERWRITE, MAX_PARTS, Action, PartReceipt, Reply
-from ..options.of_objects import Target
+from ..options.target import Target
 from ..signers.base import MultipartGrant
 from ..units import GIB, MIB
 from ..upload.oss_calls import OSSCalls, document, part_receipt

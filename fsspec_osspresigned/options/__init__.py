@@ -10,6 +10,6 @@ from ..compat import lazy
 __all__, __getattr__, __dir__ = lazy(
     __name__,
     "trust",
-    of_objects="ObjectOptions Target",
+    target="ObjectOptions Target",
     options="Options",
 )

@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 
 from .. import parsing
 from ..model import COPY_SOURCE, OBJECT_ACL, Action, Reply
-from ..options.of_objects import Target
+from ..options.target import Target
 from ..secret import SecretURL
 from ..signers import wire_protocol
 from ..signers.base import MAX_REQUESTS

@@ -16,9 +16,9 @@ from urllib.parse import quote, urlsplit
 from attrs import asdict, frozen
 
 from ..client.error_codes import ErrorReply, clean
-from ..dialects.facts import GOOGLE_QUERY, S3_CHECKSUM, S3_HEADER, S3_QUERY
 from ..errors import Refused, ReplyError, StoreUnavailableError
 from ..model import Action, Operation, SignedRequest
+from ..other_stores import GOOGLE_QUERY, S3_CHECKSUM, S3_HEADER, S3_QUERY
 from ..parsing import moment
 from ..secret import SecretURL, redact
 from ..signing.canonical import parse_query

@@ -11,7 +11,7 @@ from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from .. import url_checks
-from ..dialects import GOOGLE_QUERY, S3_HEADER
+from ..other_stores import GOOGLE_QUERY, S3_HEADER
 from ..errors import ConfigurationError
 from ..model import FORBID_OVERWRITE, MAX_SINGLE_PUT, OBJECT_ACL
 from ..secret import SecretURL

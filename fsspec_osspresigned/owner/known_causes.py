@@ -10,8 +10,8 @@ from typing import Literal
 
 from attrs import frozen
 
-from ..dialects.facts import S3_TOKEN
 from ..errors import Refused
+from ..other_stores import S3_TOKEN
 
 Evidence = Literal["proven", "likely", "possible"]
 EVIDENCE: tuple[Evidence, ...] = ("proven", "likely", "possible")

@@ -14,8 +14,8 @@ from urllib.parse import urlsplit
 from attrs import field, frozen
 
 from ..client.error_codes import MEANINGS, mark, members, name
-from ..dialects.facts import GOOGLE_KEY_V2, GOOGLE_QUERY, S3_QUERY
 from ..errors import ConfigurationError
+from ..other_stores import GOOGLE_KEY_V2, GOOGLE_QUERY, S3_QUERY
 from ..secret import SecretURL
 from ..signing.canonical import SIGNATURES, TOKENS, parse_query
 from ..units import KIB

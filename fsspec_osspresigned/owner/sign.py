@@ -26,8 +26,8 @@ from ..model import (
     frozen_mapping,
     split_path,
 )
-from ..options.of_objects import Target
 from ..options.options import Options
+from ..options.target import Target
 from ..signers.keys import KeySigner
 from ..units import shown_bytes, shown_text
 from ..upload.oss_calls import OSSCalls

@@ -12,8 +12,8 @@ from attrs import field, frozen
 from .. import url_checks
 from ..errors import ConfigurationError, NotSignedError
 from ..model import Action, frozen_mapping, split_path
-from ..options.of_objects import Target
 from ..options.options import Options
+from ..options.target import Target
 from ..signers.post_form import sign_form
 from ..signers.post_grant_parser import PostGrant
 from ..signers.presigned_urls import complete_problem, expiry, grant_of, request_of

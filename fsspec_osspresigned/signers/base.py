@@ -10,9 +10,9 @@ from typing import Any, TypeAlias, TypeVar, cast
 
 from attrs import frozen
 
-from ..dialects.facts import S3_ACL
 from ..errors import ConfigurationError, NotSignedError, OSSPresignedError, SignerError
 from ..model import MAX_PARTS, MIN_PART, OBJECT_ACL, Action, Operation, SignedRequest
+from ..other_stores import S3_ACL
 from ..secret import FormValue
 
 T = TypeVar("T")

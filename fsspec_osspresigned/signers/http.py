@@ -9,7 +9,6 @@ from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
 
-from ..dialects.facts import S3_ACL, S3_COPY_SOURCE, S3_GRANT
 from ..errors import (
     BindingError,
     ConfigurationError,
@@ -20,6 +19,7 @@ from ..errors import (
     SignerUnavailableError,
 )
 from ..model import Operation, Reply, SignedRequest
+from ..other_stores import S3_ACL, S3_COPY_SOURCE, S3_GRANT
 from ..secret import HiddenMapping, Secret, SecretURL, resolve_text, token_reference
 from ..signing.canonical import as_secret
 from ..signing.endpoint import check_key

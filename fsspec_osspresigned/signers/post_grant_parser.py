@@ -16,8 +16,7 @@ from urllib.parse import urlsplit
 
 from attrs import evolve, field, frozen
 
-from .. import parsing
-from ..dialects import facts
+from .. import other_stores, parsing
 from ..errors import ConfigurationError
 from ..model import FORBID_OVERWRITE, OBJECT_ACL, STORAGE_CLASS, TRAFFIC_LIMIT
 from ..secret import Secret
@@ -384,10 +383,10 @@ def _is_grant(document: Any) -> bool:
 
 def _other_store(fields: Mapping[str, str]) -> str | None:
     names = [name.lower() for name in fields]
-    google = (facts.GOOGLE_QUERY.lower(), facts.GOOGLE_KEY_V2.lower())
+    google = (other_stores.GOOGLE_QUERY.lower(), other_stores.GOOGLE_KEY_V2.lower())
     if any(name.startswith(google) for name in names):
         return "Google Cloud Storage"
-    s3 = (f"{facts.S3_HEADER}signature", facts.S3_KEY_V2.lower())
+    s3 = (f"{other_stores.S3_HEADER}signature", other_stores.S3_KEY_V2.lower())
     return "S3" if any(name in s3 for name in names) else None
 
 

@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 from attrs import define, evolve, field
 
-from ..dialects.facts import S3_MIN_PART
 from ..dialects.s3 import CHECKSUMS
 from ..errors import BindingError, ConfigurationError, NotSignedError
 from ..model import FORBID_OVERWRITE, MIN_PART, Action, Operation, SignedRequest
+from ..other_stores import S3_MIN_PART
 from ..secret import Secret, SecretURL, resolve_text
 from ..signing.canonical import parse_query
 from ..signing.signed_url import damage, describe

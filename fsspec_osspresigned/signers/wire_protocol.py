@@ -14,7 +14,6 @@ from urllib.parse import unquote, urlsplit
 from attrs import asdict, evolve, frozen
 
 from .. import parsing
-from ..dialects.facts import S3_ACL, S3_GRANT, S3_HEADER, S3_KEY_V2
 from ..errors import (
     ConfigurationError,
     NotSignedError,
@@ -24,6 +23,7 @@ from ..errors import (
     TooLargeError,
 )
 from ..model import OBJECT_ACL, THRESHOLD, Action, Operation, Reply
+from ..other_stores import S3_ACL, S3_GRANT, S3_HEADER, S3_KEY_V2
 from ..secret import HiddenMapping, Secret, redact
 from ..signing.canonical import OWN_PARAMETERS
 from ..units import MIB, shown_bytes

@@ -21,7 +21,7 @@ from urllib.parse import parse_qsl
 from attrs import field, frozen
 from attrs.converters import optional
 
-from ..dialects import facts
+from .. import other_stores
 from ..secret import Secret, SecretURL
 
 ALGORITHM = "OSS4-HMAC-SHA256"
@@ -50,8 +50,8 @@ SUBRESOURCES = frozenset(
 )
 
 # Parameters of a signature in a query: V1's, those of V2 and V4, and S3's secret ones.
-SIGNATURES = ("x-oss-signature", *facts.SIGNATURES, "Signature")
-TOKENS = ("x-oss-security-token", facts.S3_TOKEN, "security-token")
+SIGNATURES = ("x-oss-signature", *other_stores.SIGNATURES, "Signature")
+TOKENS = ("x-oss-security-token", other_stores.S3_TOKEN, "security-token")
 OWN_PARAMETERS = frozenset(
     """
     Expires OSSAccessKeyId Signature security-token x-oss-access-key-id
@@ -59,7 +59,7 @@ OWN_PARAMETERS = frozenset(
     x-oss-security-token x-oss-signature x-oss-signature-version
     """.split()  # noqa: SIM905 - as the list above
 )
-_S3_V4, _S3_V2 = f"{facts.S3_ALGORITHM}=", f"{facts.S3_KEY_V2}="
+_S3_V4, _S3_V2 = f"{other_stores.S3_ALGORITHM}=", f"{other_stores.S3_KEY_V2}="
 SECRET_PARAMETERS = frozenset(name.lower() for name in SIGNATURES + TOKENS)
 
 _is_unreserved = re.compile(r"[A-Za-z0-9._~-]*").fullmatch

@@ -14,8 +14,8 @@ from urllib.parse import unquote, urlsplit
 
 from attrs import field, frozen
 
-from ..dialects.facts import S3_HEADER, S3_KEY_V2
 from ..model import Operation, SignedRequest
+from ..other_stores import S3_HEADER, S3_KEY_V2
 from ..secret import SecretURL
 from ..url_checks import decoded_path, oss_bucket
 from .canonical import SIGNATURES, is_subresource, parse_query

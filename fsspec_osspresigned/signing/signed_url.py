@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 
 from attrs import frozen
 
-from ..dialects.facts import (
+from ..other_stores import (
     GOOGLE_ALGORITHM,
     GOOGLE_KEY_V2,
     GOOGLE_QUERY,

@@ -23,7 +23,6 @@ from typing import Any, TextIO
 
 from attrs import frozen
 
-from ..call_stack import hint
 from ..engine import abort_at_exit
 from ..errors import (
     ConfigurationError,
@@ -284,12 +283,16 @@ def code_of_all(errors: Collection[BaseException], *, went_well: int) -> ExitCod
     return ExitCode.FAILED if went_well or len(codes) > 1 else codes.pop()
 
 
+_FEW_FILES = "raise ulimit -n, or lower --max-concurrency"
+
+
 def why(error: BaseException) -> str:
     """Return only the reason of *error*: no path, no secret, no traceback."""
     if isinstance(error, OSSPresignedError):
         text = error.message
     elif isinstance(error, OSError) and error.strerror:
-        text = ": ".join(filter(None, (error.strerror, hint(error))))
+        few = error.errno in (errno.EMFILE, errno.ENFILE)
+        text = f"{error.strerror}: {_FEW_FILES}" if few else error.strerror
     else:
         text = f"{type(error).__name__}: {error}"
     return "\n".join(shown_text(line) for line in redact(text).splitlines())

@@ -25,7 +25,7 @@ from ..errors import (
 from ..http.body import EMPTY, Body, PartBody, SpooledBody
 from ..http.checksums import combine
 from ..model import MAX_PARTS, Action, PartReceipt, Receipt, Reply
-from ..options.of_objects import Target
+from ..options.target import Target
 from ..signers.base import MultipartGrant
 from ..units import shown_moment
 from .oss_calls import CALLBACK_FAILED, OSSCalls

@@ -29,7 +29,7 @@ from ..http.body import EMPTY, Body, MemoryBody
 from ..http.checksums import CRC_HEADER, compare, crc64, md5_of
 from ..http.transfer import FRESH, PLAIN, Exchange
 from ..model import Action, Operation, PartReceipt, Reply
-from ..options.of_objects import Target
+from ..options.target import Target
 from ..signers.base import MultipartGrant
 from ..units import KIB
 

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from attrs import evolve, frozen
 
 from ..client.client import Client
-from ..dialects.facts import S3_MIN_PART
 from ..errors import ConfigurationError, NotSignedError
 from ..model import (
     LARGEST_PART,
@@ -24,8 +23,9 @@ from ..model import (
     Operation,
     split_path,
 )
-from ..options.of_objects import Target
 from ..options.options import Options
+from ..options.target import Target
+from ..other_stores import S3_MIN_PART
 from ..signers.base import Grant, MultipartGrant
 from ..units import MIB, shown_bytes, shown_moment
 

@@ -32,7 +32,7 @@ from ..errors import (
 )
 from ..http.body import Body, FileBody, Source
 from ..model import MAX_PARTS, Action, PartReceipt
-from ..options.of_objects import Target
+from ..options.target import Target
 from ..signers.base import MultipartGrant
 from ..units import short_bytes, shown_bytes, shown_text
 from .journal import Checkpoint, HeldJournal, JournalHead, JournalPart

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Self, TypeAlias
 
 from attrs import define, frozen
 
-from ..call_stack import is_thread_of_duckdb
+from ..callers import is_thread_of_duckdb
 from ..client.client import Client
 from ..engine.engine import blocking, call_user, run, to_its_end, waiting
 from ..engine.logs import Logger
@@ -31,14 +31,14 @@ from ..errors import (
 )
 from ..http.body import Body, MemoryBody, Source, SpooledBody, bytes_in
 from ..model import CONNECTIONS, Action, Receipt
-from ..options.of_objects import Target
+from ..options.target import Target
 from ..signers.base import MAX_REQUESTS
 from ..units import MIB
 from .upload import ALONE, TransferContext, Upload, upload_source
 
 if TYPE_CHECKING:
     from ..signers.batching import Prefetcher
-    from .layers import ChainedWriter, TextWriter
+    from .codecs import ChainedWriter, TextWriter
     from .writer import PresignedWriter
 
 # An object that is published when its transaction ends.

@@ -19,7 +19,6 @@ from attrs import evolve, frozen
 
 from ..client.client import Client
 from ..client.written_objects import BODY_CAP
-from ..dialects.facts import S3_MIN_PART
 from ..engine import abort_at_exit
 from ..engine.engine import blocking, in_background, running
 from ..engine.logs import Logger
@@ -35,7 +34,8 @@ from ..errors import (
 from ..http.body import EMPTY, Body, MemoryBody, PartBody, Source, bytes_in, loaded
 from ..http.transfer import Exchange
 from ..model import Receipt
-from ..options.of_objects import Target
+from ..options.target import Target
+from ..other_stores import S3_MIN_PART
 from ..signers.base import Grant, MultipartGrant
 from .modes import (
     Multipart,

@@ -31,8 +31,8 @@ from fsspec_osspresigned.model import (
     SignedRequest,
 )
 from fsspec_osspresigned.objects import calls
-from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
+from fsspec_osspresigned.options.target import Target
 from fsspec_osspresigned.signers.base import MultipartGrant, Signer
 from fsspec_osspresigned.upload.oss_calls import OSSCalls
 

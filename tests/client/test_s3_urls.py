@@ -12,11 +12,11 @@ from urllib.request import Request, urlopen
 
 import pytest
 
-from fsspec_osspresigned.dialects.facts import S3_MIN_PART
 from fsspec_osspresigned.engine.limits import MemoryAccount, memory_budget
 from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action, Operation, SignedRequest
+from fsspec_osspresigned.other_stores import S3_MIN_PART
 from fsspec_osspresigned.signers.base import Grant, MultipartGrant
 from fsspec_osspresigned.signers.keys import KeySigner
 

@@ -20,8 +20,8 @@ from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.http.body import BLOCK, Body, FileBody, MemoryBody, SpooledBody
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import MIN_PART
-from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
+from fsspec_osspresigned.options.target import Target
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.upload.transaction import HeldCopies
 from fsspec_osspresigned.upload.upload import TransferContext, Upload

@@ -31,7 +31,7 @@ from fsspec_osspresigned.errors import (
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.objects import copy as copying
-from fsspec_osspresigned.options.of_objects import Target
+from fsspec_osspresigned.options.target import Target
 
 ROOT = "examplebucket"
 PATH = f"{ROOT}/a"

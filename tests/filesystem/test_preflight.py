@@ -11,7 +11,7 @@ from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action, Operation
-from fsspec_osspresigned.options.of_objects import Target
+from fsspec_osspresigned.options.target import Target
 from fsspec_osspresigned.signers.base import ChainSigner, Signer
 from fsspec_osspresigned.signing import PresignRequest
 from fsspec_osspresigned.upload.oss_calls import OSSCalls

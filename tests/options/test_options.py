@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsspec_osspresigned.errors import ConfigurationError
-from fsspec_osspresigned.options.of_objects import ObjectOptions
 from fsspec_osspresigned.options.options import Options, portable
+from fsspec_osspresigned.options.target import ObjectOptions
 from fsspec_osspresigned.secret import Secret, resolve_text
 from fsspec_osspresigned.units import GIB, KIB, MIB
 

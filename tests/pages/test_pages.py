@@ -275,8 +275,8 @@ def test_page_of_options_lists_every_option():
     listed = [name for row in rows for name in re.findall(r"`(\w+)`", row)]
     known = [field.name for field in attrs.fields(Options)]
     assert sorted(listed) == sorted(known)
-    of_objects = re.findall(r"^\| `(\w+)` \|", second, re.MULTILINE)
-    assert set(of_objects) <= set(known)
+    target = re.findall(r"^\| `(\w+)` \|", second, re.MULTILINE)
+    assert set(target) <= set(known)
 
 
 def shown(value: object) -> set[str]:

@@ -27,8 +27,8 @@ from fsspec_osspresigned.filesystem.put import PutCall
 from fsspec_osspresigned.http.json_service import JSONService
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import Action, Operation, split_path
-from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
+from fsspec_osspresigned.options.target import Target
 from fsspec_osspresigned.owner.service.app import (
     AccessRecord,
     ServiceRules,

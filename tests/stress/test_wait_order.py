@@ -82,7 +82,7 @@ WAITS = {
 }
 _WAITERS = {"Semaphore", "Lock", "Event", "Condition", "Queue", "Barrier", "wait"}
 _WAITERS |= {"shield", "as_completed", "gather", "wait_for"}
-_LAYERS = {"call_stack", "client", "engine", "filesystem", "http", "objects"}
+_LAYERS = {"callers", "client", "engine", "filesystem", "http", "objects"}
 _LAYERS |= {"signers", "tools/sync", "upload"}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from fsspec_osspresigned.http.body import bytes_in
-from fsspec_osspresigned.upload.layers import PresignedWriter, TextWriter
+from fsspec_osspresigned.upload.codecs import PresignedWriter, TextWriter
 from fsspec_osspresigned.upload.plan import UploadPlan
 
 

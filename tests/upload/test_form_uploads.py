@@ -31,8 +31,8 @@ from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import FORBID_OVERWRITE, MAX_POST_OBJECT, Action
 from fsspec_osspresigned.options import header_values
-from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
+from fsspec_osspresigned.options.target import Target
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing.post_policy import PolicyCondition
 from tests.form_signer import FormSigner

@@ -22,8 +22,8 @@ from fsspec_osspresigned.errors import (
 from fsspec_osspresigned.http.body import MemoryBody
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import FORBID_OVERWRITE, MIN_PART
-from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
+from fsspec_osspresigned.options.target import Target
 from tests.uploading import OwnerSigner, put
 
 BUCKET, KEY = "examplebucket", "a/b"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.model import PartReceipt, Reply
-from fsspec_osspresigned.options.of_objects import Target
+from fsspec_osspresigned.options.target import Target
 from fsspec_osspresigned.upload.modes import PartList
 
 

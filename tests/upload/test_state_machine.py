@@ -37,11 +37,11 @@ from fsspec_osspresigned.http.body import FileBody, MemoryBody
 from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import MIN_PART as PART
-from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
+from fsspec_osspresigned.options.target import Target
 from fsspec_osspresigned.signers.keys import KeySigner
+from fsspec_osspresigned.upload.codecs import PresignedWriter
 from fsspec_osspresigned.upload.journal import Checkpoint
-from fsspec_osspresigned.upload.layers import PresignedWriter
 from fsspec_osspresigned.upload.modes import Multipart
 from fsspec_osspresigned.upload.upload import Upload
 from tests.uploading import put

@@ -42,8 +42,8 @@ from fsspec_osspresigned.model import (
     PartReceipt,
     Reply,
 )
-from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
+from fsspec_osspresigned.options.target import Target
 from fsspec_osspresigned.signers.base import Grant, MultipartGrant
 from fsspec_osspresigned.signers.presigned_urls import URLMapSigner
 from fsspec_osspresigned.upload import upload

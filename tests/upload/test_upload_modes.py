@@ -10,8 +10,8 @@ from fsspec_osspresigned.errors import UploadDiscardedError
 from fsspec_osspresigned.http.body import MemoryBody
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import MIN_PART
-from fsspec_osspresigned.options.of_objects import Target
 from fsspec_osspresigned.options.options import Options
+from fsspec_osspresigned.options.target import Target
 from fsspec_osspresigned.signers.base import Grant
 from fsspec_osspresigned.upload.modes import (
     Multipart,

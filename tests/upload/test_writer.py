@@ -39,7 +39,7 @@ from fsspec_osspresigned.errors import (
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART as PART
 from fsspec_osspresigned.upload.buffer import PartBuffer
-from fsspec_osspresigned.upload.layers import ChainedWriter, PresignedWriter, TextWriter
+from fsspec_osspresigned.upload.codecs import ChainedWriter, PresignedWriter, TextWriter
 
 BUCKET = "examplebucket"
 PATH = f"{BUCKET}/data/k"

@@ -38,8 +38,8 @@ from ...model import (
     PartReceipt,
     split_path,
 )
-from ...options.of_objects import Target
 from ...options.options import Options
+from ...options.target import Target
 from ...parsing import is_int
 from ...signers.base import MAX_REQUESTS, MultipartGrant, signed_each
 from ...signers.keys import KeySigner

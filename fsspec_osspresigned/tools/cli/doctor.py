@@ -21,7 +21,7 @@ from ...client.error_codes import OWN_DOMAIN, members
 from ...engine.engine import run
 from ...errors import OSSPresignedError
 from ...model import Action, Operation, Reply, SignedRequest
-from ...options.of_objects import ObjectOptions, Target
+from ...options.target import ObjectOptions, Target
 from ...parsing import clock_offset
 from ...secret import SecretURL
 from ...signers.base import Grant, MultipartGrant, sign_checked

@@ -21,7 +21,7 @@ from ...engine.engine import run, waiting
 from ...engine.scope import Scope
 from ...filesystem.destinations import Destination
 from ...filesystem.filesystem import OSSPresignedFileSystem
-from ...filesystem.queries import expand, layout
+from ...filesystem.trees import expand, layout
 from ...secret import SecretURL
 from ...signing.signed_url import describe
 from ...units import short_bytes, shown_end, shown_text

@@ -19,7 +19,7 @@ from ...errors import (
     UploadNotFoundError,
 )
 from ...model import Action
-from ...options.of_objects import Target
+from ...options.target import Target
 from ...units import short_bytes, shown_seconds, shown_text
 from ...upload.journal import Checkpoint, FoundJournal, JournalRecord
 from ...upload.oss_calls import is_elsewhere

@@ -33,7 +33,7 @@ from ...errors import (
 from ...filesystem.put import PutCall
 from ...http.body import SMALL, FileBody, MemoryBody
 from ...model import Operation, Receipt
-from ...options.of_objects import Target
+from ...options.target import Target
 from ...units import MIB
 from ...upload.plan import first_request
 from ...upload.upload import TransferContext, upload_source

@@ -19,7 +19,7 @@ from ...filesystem.arguments import check_choice, without_protocol
 from ...filesystem.filesystem import OSSPresignedFileSystem
 from ...model import Action, Receipt, split_path
 from ...objects import calls
-from ...options.of_objects import ObjectOptions
+from ...options.target import ObjectOptions
 from ..terminal import why
 from .directions import Downward, Upward
 from .plan import (

@@ -46,7 +46,7 @@ def test_the_wrong_place(client, oss, refusal):
     assert refusal(append(client, "append/b", "x", b""))[:2] == (400, "InvalidArgument")
 
 
-def test_other_kinds_of_objects(client, refusal):
+def test_other_kinds_target(client, refusal):
     """What was put cannot be appended to; what was appended can be put over."""
     client.put("append/c", b"x")
     reply = append(client, "append/c", 1, b"y")

@@ -218,7 +218,7 @@ def test_options_of_the_source_are_read(run, owner):
     assert owner.stored() == {"backup/a": b"a"}
 
 
-def test_options_of_objects_and_journals(run, owner, oss, tmp_path):
+def test_options_target_and_journals(run, owner, oss, tmp_path):
     """As for put."""
     where = str(tmp_path / "journals")
     code, _, _ = run("--metadata", "run=7", "--checkpoint", where, "--jobs", "2", "--bwlimit", "10M")  # fmt: skip

@@ -25,7 +25,7 @@ from fsspec_osspresigned import (
 from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART
-from fsspec_osspresigned.options.of_objects import Target
+from fsspec_osspresigned.options.target import Target
 from fsspec_osspresigned.signers.base import Grant, MultipartGrant, Signer
 from fsspec_osspresigned.tools.sync.plan import Aside, Entry
 from fsspec_osspresigned.tools.sync.send import SyncRoute, check_portable

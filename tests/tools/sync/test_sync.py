@@ -232,7 +232,7 @@ def _after_storing(fs, path, act, monkeypatch):
     monkeypatch.setattr(fs.client, "call", call)
 
 
-def test_options_of_objects_are_for_each(fs, oss, source):
+def test_options_target_are_for_each(fs, oss, source):
     """Headers are stored with every object."""
     sync(source, DEST, filesystem=fs, metadata={"run": "7"}, content_type="a/b")
     headers = oss.get(BUCKET, "backup/a.csv").headers

@@ -1,4 +1,4 @@
-"""Call stacks: what the tool that calls does not say.
+"""Callers: what the tool that calls does not say, read from the call stack.
 
 Some callers do not say what this package must know. fsspec does not pass on the mode of
 ``fsspec.open`` or the exception of a ``with`` block. DuckDB does not say whether its
@@ -7,17 +7,12 @@ statement failed.
 
 from __future__ import annotations
 
-import errno
 import inspect
 import sys
 import threading
 from collections.abc import Iterator
 from types import FrameType
 
-FEW_FILES = (
-    "each concurrent request takes a connection, and often a file: raise ulimit -n, or "
-    "lower max_concurrency"
-)
 _OWN = "fsspec"  # this package, too
 
 
@@ -101,9 +96,3 @@ def _frames_of_fsspec() -> Iterator[FrameType]:
 
 def _module_of(frame: FrameType) -> str:
     return str(frame.f_globals.get("__name__"))
-
-
-def hint(error: BaseException) -> str:
-    """Return advice if *error* means that too many files are open; otherwise ""."""
-    few = isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
-    return FEW_FILES if few else ""
