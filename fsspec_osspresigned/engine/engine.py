@@ -615,15 +615,15 @@ def within_user_code() -> bool:
 async def to_its_end(work: Coroutine[Any, Any, T] | asyncio.Task[T]) -> T:
     """Await *work*, which a cancellation of the caller does not cancel.
 
-    A cancelled caller waits until *work* has ended; if it is cancelled again, *work* runs
-    on alone.
+    A cancelled caller waits until *work* has ended, but at most ``GRACE`` seconds. After
+    that, or if it is cancelled again, *work* runs on alone.
     """
     task = work if isinstance(work, asyncio.Task) else running().spawn(work)
     try:
         return await _unharmed(task)
     except asyncio.CancelledError:
         if not task.done():
-            await asyncio.wait((task,))
+            await asyncio.wait((task,), timeout=GRACE)
         raise
 
 

@@ -46,7 +46,7 @@ _MENDED = ("refuse", "lose_request", "cut_reply", "busy", "early", "unframed", "
 _FEW = (
     ("pipe", "put_file", "write", "cat", "info"),
     ("pipe", "put_file", "cat", "ranges", "get"),
-    ("pipe", "copy", "cat", "move"),
+    ("pipe", "copy", "cat", "move", "remove"),
     ("resume", "info"),
     ("transaction", "pipe_many"),
 )
@@ -242,6 +242,8 @@ def _moment(dice: random.Random) -> float:
 
 def _draw(seed: int, dice: random.Random, choices: _Choices) -> Program:
     options = _options(dice)
+    # Seconds by which the store is ahead: a URL is then valid for two seconds.
+    late = options.get("expires_in", 602) - 2
     return {
         "seed": seed,
         "options": options,
@@ -263,7 +265,7 @@ def _draw(seed: int, dice: random.Random, choices: _Choices) -> Program:
         ],
         "zone": dice.choice(("UTC", "Asia/Shanghai", "America/St_Johns")),
         # Seconds by which the store's clock is ahead.
-        "skew": 0 if "expires_in" in options else dice.choice((0, 0, -600, 600)),
+        "skew": dice.choice((0, 0, -600, late)),
         "logs": dice.random() < 0.1,  # a handler of log records writes into the store
         "crash": int(dice.expovariate(1 / 800)) if dice.random() < 0.15 else 0,
     }

@@ -47,7 +47,7 @@ from .signers import ManySigner, UserSigner, http_options, key_signer
 from .verbs import Awaited, Plain
 from .world import EPOCH, HangError, World
 
-_STOPS = 30.0  # seconds that an interrupt or a cancellation may take
+_STOPS = 7.0  # seconds that an interrupt or a cancellation may take
 _END = 3600.0  # virtual seconds that a call may take, at most
 # The same for each file of a tree, if they go one after the other: retries of the PUT for
 # 300 s, its last try, and as much for the look that follows.
