@@ -11,9 +11,9 @@ from typing import BinaryIO
 from urllib.parse import urlsplit
 
 from .. import url_checks
-from ..other_stores import GOOGLE_QUERY, S3_HEADER
 from ..errors import ConfigurationError
 from ..model import FORBID_OVERWRITE, MAX_SINGLE_PUT, OBJECT_ACL
+from ..other_stores import GOOGLE_QUERY, S3_HEADER
 from ..secret import SecretURL
 from ..signers.post_grant_parser import MAX_GRANT, PostGrant, parse_grant
 from ..signers.presigned_urls import expiry
