@@ -182,6 +182,7 @@ def test_keys_and_tokens(uploaded, way, version):
         assert error.reason is Refused.UNKNOWN_KEY
         assert "does not know the key" in error.message
         OSSPresignedFileSystem.clear_instance_cache()
+        time.sleep(1.0)  # keys are read from the environment once a second
         error = uploaded(way, version, oss.url, key=STS)
         assert error.reason is Refused.TOKEN_ENDED
         assert type(error) is errors.URLExpiredError
