@@ -15,8 +15,8 @@ from .ledger import Ledger
 from .network import Faults, Network
 from .programs import VERBS
 
-# Replies that no store of a world gives.
-_NEVER = {f"rule {RULES[0]}"}
+# What no program reaches: the reply 501, and a URL that the store refuses as expired.
+_NEVER = {f"rule {RULES[0]}", f"decision {Verb.SIGN_AGAIN}"}
 _ACTIONS = (
     *("PutObject", "PostObject", "CopyObject", "GetObject", "HeadObject"),
     *("DeleteObject", "ListObjectsV2", "InitiateMultipartUpload", "UploadPart"),
@@ -58,8 +58,8 @@ def wanted() -> Iterator[str]:
     """Yield what the programs of a long run must reach together."""
     yield from (f"fault {name}" for name in Faults.__slots__ if name[0] != "_")
     yield from (f"fault {name}" for name in ("ok", "down"))
-    yield from (f"rule {rule}" for rule in RULES if f"rule {rule}" not in _NEVER)
-    yield from (f"decision {verb}" for verb in Verb)
+    decided = (*(f"rule {rule}" for rule in RULES), *(f"decision {v}" for v in Verb))
+    yield from (name for name in decided if name not in _NEVER)
     yield from (f"outcome {outcome}" for outcome in Outcome)
     yield from ("outcome damaged", "outcome interrupted")
     yield from (f"call {action}" for action in _ACTIONS)
