@@ -23,7 +23,7 @@ PLANTS: tuple[tuple[str, str, str], ...] = (
     # engine
     ("engine/engine.py", "        if stop is not None:\n            stop()\n", ""),
     ("engine/engine.py", "        self.is_over = True\n        self.put(_Outcome(result, error))", "        self.put(_Outcome(result, error))"),
-    ("engine/engine.py", "        if not task.done():\n            await asyncio.wait((task,))\n        raise", "        raise"),
+    ("engine/engine.py", "        if not task.done():\n            await asyncio.wait((task,), timeout=GRACE)\n        raise", "        raise"),
     ("engine/engine.py", "                engine.post(call.cancel)\n", "                pass\n"),
     ("engine/threads.py", "            self.busy -= 1\n", ""),
     ("engine/limits.py", "        if self._waiting:\n            self.admit()\n", ""),
