@@ -81,6 +81,8 @@ def unexplained(error: BaseException, seen: Circumstances) -> str:
         return "" if is_unseen else "the object was there all the time"
     if isinstance(error, errors.ReplyError):
         return "" if (_CUTS | _LIES) & seen.faults else "nothing was replaced"
+    if isinstance(error, ValueError) and str(error).endswith("is closed"):
+        return "" if "discard" in seen.faults else "the file was open"
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "" if "disk" in seen.faults else "the disk was not full"
     return "no fault has this effect"
