@@ -263,6 +263,8 @@ class Runner(Operations):
         if signer == "http":
             return {**http_options(world), **options}
         if signer == "grant":
+            if options.get("checksum") == "md5":  # which a form cannot be compared by
+                del options["checksum"]
             terms = GrantTerms(bucket=BUCKET, prefix="", expires_in=86_400)
             grant = sign_grant(
                 KEY, Endpoint.parse(HOST), terms, region=REGION, now=EPOCH
