@@ -43,7 +43,6 @@ _TIMEOUT = 12.0  # seconds from SIGTERM to the end of the process, at most
 _LOG_TIMEOUT = 1.0  # seconds for what the engine has logged at the end
 _begun: weakref.WeakSet[Abortable] = weakref.WeakSet()
 _is_terminating = False
-_is_watching = False  # SIGTERM has a handler, ours or one of the program
 
 
 def add(upload: Abortable) -> None:
@@ -83,8 +82,7 @@ def watch() -> None:
     Raises:
         RuntimeError: this is the main thread of a subinterpreter.
     """
-    global _is_watching  # noqa: PLW0603 - one handler for each process
-    if _is_watching or threading.current_thread() is not threading.main_thread():
+    if threading.current_thread() is not threading.main_thread():
         return
     if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         try:
@@ -94,7 +92,6 @@ def watch() -> None:
                 "a subinterpreter cannot use this package: call it in another process"
             )
             raise RuntimeError(text) from None
-    _is_watching = True
 
 
 @atexit.register
