@@ -283,7 +283,7 @@ def code_of_all(errors: Collection[BaseException], *, went_well: int) -> ExitCod
     return ExitCode.FAILED if went_well or len(codes) > 1 else codes.pop()
 
 
-_FEW_FILES = "raise ulimit -n, or lower --max-concurrency"
+_FEW_FILES = "raise ulimit -n, or lower max_concurrency"
 
 
 def why(error: BaseException) -> str:
