@@ -40,7 +40,7 @@ _CAUSES: tuple[tuple[type[BaseException], AbstractSet[str]], ...] = (
     (errors.NetworkError, _CUTS | _STALLS | {"no_proof"}),
     (errors.StoreUnavailableError, _BUSY),
     (errors.DamagedBodyError, {"damage"}),
-    (errors.IntegrityError, _LIES),
+    (errors.IntegrityError, _LIES | {"rival"}),  # which replaces the source of a copy
     (errors.OutcomeUnknownError, _CUTS | _STALLS | _LIES | _BUSY),
     (errors.SourceChangedError, {"edit", "rival", "damage_reply"}),
     (errors.UploadDiscardedError, {"discard"}),
