@@ -47,7 +47,7 @@ _CAUSES: tuple[tuple[type[BaseException], AbstractSet[str]], ...] = (
     (errors.CheckpointInUseError, {"rival"}),
     (errors.UploadNotFoundError, {"rival", "discard"} | _CUTS | _STALLS | _BUSY),
     (errors.ReceiptFailedError, {"disk"}),
-    (errors.ConfigurationError, {"blind"}),
+    (errors.ConfigurationError, {"blind", "signer"}),
 )
 _ENDS = (KeyboardInterrupt, asyncio.CancelledError, ByUserError)
 _LONGEST = 20.0  # seconds of the longest wait before a retry
