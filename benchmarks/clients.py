@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @frozen
 class Job:
-    """What a verb moves.
+    """The files and objects of one run of a verb.
 
     Attributes:
         work: Its size and count are those of this job.

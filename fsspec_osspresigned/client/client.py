@@ -280,7 +280,7 @@ class Client:
             raise
         finally:
             breaker.leave(error, probes=probes)
-            del error  # its frames lead here, and would keep each other
+            del error  # its frames lead here: the body in them would stay in memory
 
     def _forget_cancelled(self, error: BaseException, operation: Operation) -> None:
         is_cancelled = isinstance(error, asyncio.CancelledError)

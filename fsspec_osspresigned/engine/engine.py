@@ -132,7 +132,7 @@ class Engine:
 
     @property
     def place(self) -> str:
-        """Where the thread of the loop is now, as file, line and function."""
+        """The file, line and function that the thread of the loop executes now."""
         frame = sys._current_frames().get(self._ident)  # noqa: SLF001 - documented
         if frame is None:
             return "nowhere"
@@ -179,19 +179,16 @@ class Engine:
 
 def _refuse_green_threads() -> None:
     # Their threads are not threads: the loop would run in that of its callers.
-    gevent, eventlet = (
-        sys.modules.get("gevent.monkey"),
-        sys.modules.get("eventlet.patcher"),
-    )
-    by = gevent is not None and gevent.is_module_patched("thread") and "gevent"
-    by = by or (
-        eventlet is not None and eventlet.is_monkey_patched("thread") and "eventlet"
-    )
-    if by:
-        raise RuntimeError(
-            f"{by} has replaced Python's threads, which this package needs: call it in "
-            "another process, or do not patch `thread`"
-        )
+    for name, has_patched in (
+        ("gevent.monkey", "is_module_patched"),
+        ("eventlet.patcher", "is_monkey_patched"),
+    ):
+        module = sys.modules.get(name)
+        if module is not None and getattr(module, has_patched)("thread"):
+            raise RuntimeError(
+                f"{name.partition('.')[0]} has replaced Python's threads, which this "
+                "package needs: call it in another process, or do not patch `thread`"
+            )
 
 
 def _report(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -372,7 +369,7 @@ def _result(outcome: _Outcome, interrupt: BaseException | None) -> Any:
     try:
         raise error
     finally:
-        # The frames of the error lead here, and would keep each other.
+        # The frames of the error lead here: a body in them would stay in memory.
         del error, interrupt, outcome
 
 

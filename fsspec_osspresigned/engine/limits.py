@@ -66,9 +66,6 @@ class RequestLimiter:
         self._waiting: OrderedDict[object, OrderedDict[object, deque[_Waiter]]]
         self._waiting = OrderedDict()
 
-    def close(self) -> None:
-        pass  # no request is left when the engine ends
-
     @property
     def in_flight(self) -> int:
         return self._small + self._large

@@ -511,9 +511,6 @@ class HandlePool:
         weakref.finalize(self, _drop, idle, self._routes)
         _pools.add(self)
 
-    def known_route(self, origin: str) -> Route | None:
-        return self._routes.get(origin)
-
     def route_to(self, origin: str) -> Route:
         route = self._routes.get(origin)
         if route is None:

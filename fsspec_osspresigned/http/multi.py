@@ -50,9 +50,8 @@ class Multi:
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._timeout_at, self._acts_soon = math.inf, False
-        self._timeouts: list[
-            int
-        ] = []  # milliseconds that libcurl asked for; the last holds
+        # Milliseconds that libcurl asked for; the last holds.
+        self._timeouts: list[int] = []
         self._descriptors: dict[Addresses, int] = {}
         self._idle = IdleHandles(_KEPT)
         self._busy: dict[Any, Transfer] = {}
@@ -92,9 +91,8 @@ class Multi:
             handle.close()
             raise
         self._busy[handle.easy] = transfer
-        if (
-            not self._acts_soon
-        ):  # not now: calls that never wait would hold up all others
+        if not self._acts_soon:
+            # Not now: calls that never wait would hold up all others.
             self._acts_soon = True
             self._loop.call_soon(self._act_now)
         if self._check is None or window < self._check_seconds:
@@ -107,16 +105,6 @@ class Multi:
         self._curl.remove_handle(handle.easy)
         transfer.end()
         self._idle.keep(handle)
-
-    def close(self) -> None:
-        for timer in (self._timer, self._check):
-            if timer is not None:
-                timer.cancel()
-        self._idle.drop()
-        self._curl.close()
-        if _HAS_EPOLL:
-            self._loop.remove_reader(self._epoll)
-            self._epoll.close()
 
     # -- sockets --------------------------------------------------------------------------
 

@@ -292,6 +292,7 @@ class Transfer:
         try:
             self.outcome = self.reply(code, text)
         except BaseException as error:  # noqa: BLE001 - raised by the sender
+            # Its frames have this transfer: the body would stay in memory.
             self.outcome = error.with_traceback(None)
         if self._error is not None or self._is_full:
             self.handle.shut()

@@ -52,8 +52,7 @@ class Transport:
     def close(self) -> None:
         """Close the idle connections of worker threads.
 
-        The connections of the loop stay, because other transports use them. They are closed
-        after two minutes without use, or when the engine was idle for half a minute.
+        The connections of the loop stay, because other transports use them.
         """
         self._allowed.clear()
         self.pool.close()

@@ -135,7 +135,7 @@ class ObjectOptions:
 
 @frozen(eq=False)
 class TargetKind:
-    """What the objects of a call with the same headers share.
+    """The headers of a target, and what follows from them; many targets share it.
 
     Required headers must be signed; optional ones may be dropped by the signer.
 
@@ -152,7 +152,7 @@ class TargetKind:
     keeps_hidden: bool = field(init=False)
     content_type: str | None = field(init=False)
     # Action -> the required and the optional headers of its call.
-    _picked: dict[Action, tuple[Mapping[str, str], Mapping[str, str]]] = field(
+    _headers_of: dict[Action, tuple[Mapping[str, str], Mapping[str, str]]] = field(
         factory=dict, init=False
     )
 
@@ -175,14 +175,14 @@ class TargetKind:
 
     def picked(self, action: Action) -> tuple[Mapping[str, str], Mapping[str, str]]:
         """Return the required and the optional headers that the call *action* takes."""
-        found = self._picked.get(action)
-        if found is None:
+        headers = self._headers_of.get(action)
+        if headers is None:
             pick = action.spec.pick
-            found = self._picked[action] = (
+            headers = self._headers_of[action] = (
                 frozen_mapping(pick(self.headers)),
                 frozen_mapping(pick(self.optional_headers)),
             )
-        return found
+        return headers
 
 
 _PLAIN = TargetKind()

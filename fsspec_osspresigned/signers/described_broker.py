@@ -86,9 +86,8 @@ class DescribedBroker(Broker):
         self._context, self._description = context, description
         self._binding = context.binding(urlsplit(self._base).hostname or "")
         self._grants = RenewedGrant(self._fetched, context.clock)
-        self._keys: dict[
-            str, str
-        ] = {}  # path -> key of its upload in parts at the server
+        # Path -> key of its upload in parts at the server.
+        self._keys: dict[str, str] = {}
         self._origin = urlsplit(self._base)[:2]
         self.host = self._origin[1]
         self.names_objects = description.names_objects

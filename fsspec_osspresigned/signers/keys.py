@@ -137,7 +137,7 @@ def credential_provider(name: str) -> Callable[[], Credentials]:
 
 @frozen(kw_only=True, eq=False)
 class _Template:
-    """What has signed a request, and what other requests of that second share with it."""
+    """A signature without its object key, and the requests of one second that it fits."""
 
     template: PresignTemplate
     second: int  # since the epoch

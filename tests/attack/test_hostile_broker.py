@@ -106,7 +106,7 @@ def test_no_form_opens_the_object_unasked(oss, name):
 @pytest.mark.parametrize("in_query", [False, True])
 @pytest.mark.parametrize("name", OPENING)
 def test_no_request_opens_the_object_unasked(oss, name, in_query):
-    """Neither a header nor a parameter gives others access, if nobody asked for it."""
+    """A header or parameter that gives others access is refused, unless the user asked for it."""
     field, value = OPENING[name]
     with OpenUppySign(oss) as server:
         server.more, server.in_query = {field: value}, in_query

@@ -42,7 +42,7 @@ def test_table_has_times_of_one_object_and_the_ratios_of_other_clients():
 
 
 def test_results_are_kept_and_the_page_is_written(monkeypatch, tmp_path):
-    """What was recorded is read again, and the text around the table stays."""
+    """The recorded results can be read again, and the page keeps the text around the table."""
     monkeypatch.setattr(report, "PAGE", tmp_path / "page.md")
     monkeypatch.setattr(report, "RESULTS", tmp_path / "made" / "results.json")
     page = "Before.\n\n<!-- begin results -->\nold\n<!-- end results -->\n\nAfter.\n"

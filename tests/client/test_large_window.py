@@ -1,4 +1,4 @@
-"""How many large requests are in flight on links of several kinds; no time passes."""
+"""LargeWindow: its limit on links of several kinds. The clock is simulated."""
 
 from __future__ import annotations
 
