@@ -333,11 +333,10 @@ class PutCall:
     ) -> ReceiptList:
         """Call *store* for each of *jobs*, several at a time; return the receipts in order.
 
-        Besides the job, *store* gets *large*, a semaphore for jobs larger than ``SMALL``, of which at most
-        ``max_concurrency`` run at a time, and *context* with a prefetcher, which signs the
-        first requests of several jobs together; without one in a transaction, or if the
-        signer is in this process. None returned by *store*, as in a transaction, is left
-        out of the list.
+        *store* also gets *large*, a semaphore that lets ``max_concurrency`` jobs larger than
+        ``SMALL`` run at a time. Its *context* has a prefetcher, which signs the first
+        requests of several jobs together; it has none in a transaction, or if the signer is
+        in this process. A receipt that is None, as in a transaction, is left out.
         """
         client = self.client
 

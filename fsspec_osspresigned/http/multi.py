@@ -40,7 +40,7 @@ if _HAS_EPOLL:
 
 
 class Multi:
-    """Sends requests on the running loop; make it by ``Engine.own``, which closes it.
+    """Sends requests on the running loop; make it by ``Engine.own``.
 
     On Linux, libcurl's sockets are watched by an epoll of their own, which the loop watches
     as one file. A socket stays in it between two requests. Elsewhere, the loop watches each.
@@ -111,9 +111,8 @@ class Multi:
     def _watch(self, what: int, descriptor: int, _: Any, __: Any) -> None:
         """Note what libcurl wants to know of a socket; libcurl calls this."""
         if what in _UNWATCHED:
-            self._watched.discard(
-                descriptor
-            )  # it stays in the epoll, for the next request
+            # It stays in the epoll, for the next request.
+            self._watched.discard(descriptor)
             return
         self._watched.add(descriptor)
         try:
