@@ -127,7 +127,8 @@ def _exchange(
     from .model import Reply  # noqa: PLC0415
     from .signers.wire_protocol import without_token  # noqa: PLC0415
 
-    received, reply, failure = bytearray(), Reply(status=0), ""
+    received: bytes | None = b""
+    reply, failure = Reply(status=0), ""
     try:
         with http_request(
             get_default_host_creds(server),
@@ -143,18 +144,28 @@ def _exchange(
         ) as answer:
             names = {name.lower(): value for name, value in answer.headers.items()}
             reply = Reply(status=answer.status_code, headers=names)
-            for block in answer.iter_content(_BLOCK):
-                received += block
-                if len(received) > largest:
-                    break
+            received = _read(answer, largest)
     except (MlflowException, OSError) as error:  # may repeat the password of a URL
         failure = type(error.__context__ or error).__name__
     if failure:
         raise NetworkError(failure)
-    if len(received) > largest:
+    if received is None:
         raise SignerError(f"the reply has more than {largest} bytes")
-    reply = evolve(reply, body=bytes(received))
+    reply = evolve(reply, body=received)
     return without_token(reply, _token_of(server))
+
+
+def _read(answer: Any, largest: int) -> bytes | None:
+    """Return the body of *answer*, or None if it has more than *largest* bytes.
+
+    A frame of an error must not hold the body: it may repeat the password.
+    """
+    received = bytearray()
+    for block in answer.iter_content(_BLOCK):
+        received += block
+        if len(received) > largest:
+            return None
+    return bytes(received)
 
 
 def _token_of(server: str) -> Secret | None:
