@@ -270,6 +270,9 @@ def split_path(path: str) -> tuple[str, str]:
     return bucket, key
 
 
+_MAPPINGS = ("headers", "optional_headers", "query", "final_headers", "digests")
+
+
 @frozen(kw_only=True)
 class Operation:
     """One OSS API call on one object, before it is signed.
@@ -289,6 +292,12 @@ class Operation:
             None if it is unknown. For the signer only: the store does not get it.
         final_headers: for InitiateMultipartUpload, the required headers of the call
             that will publish the object. For the signer only.
+        object_size: for InitiateMultipartUpload, the bytes of the object; None for a
+            stream. For the signer only.
+        part_size: for InitiateMultipartUpload, the bytes of each part but the last. For
+            the signer only.
+        digests: hexadecimal digests of the object, by the names that the signer wants in
+            its ``digests``. For the signer only.
     """
 
     action: Action
@@ -303,10 +312,13 @@ class Operation:
     expires_in: int | None = None
     part_count: int | None = field(default=None, eq=False)
     final_headers: Mapping[str, str] = field(default=_EMPTY, eq=False)
+    object_size: int | None = field(default=None, eq=False)
+    part_size: int | None = field(default=None, eq=False)
+    digests: Mapping[str, str] = field(default=_EMPTY, eq=False)
 
     def __attrs_post_init__(self) -> None:
         # A converter of each would be called for each object; nearly all are frozen.
-        for name in ("headers", "optional_headers", "query", "final_headers"):
+        for name in _MAPPINGS:
             if type(value := getattr(self, name)) is not FrozenDict:
                 object.__setattr__(self, name, frozen_mapping(value))
 
@@ -379,16 +391,21 @@ class SignedRequest:
         carry_out: function that executes the call on a server with another protocol. It
             is called with the body in a worker thread, instead of sending the request,
             and returns the reply that OSS would send. None sends the request.
+        assumed_etag: ETag of a good reply that has none, if the server itself compares
+            the bytes with a digest; None if the reply must have an ETag or a checksum.
     """
 
     method: str
     url: SecretURL = field(converter=_secret_url)
-    headers: Mapping[str, str] = field(default=_EMPTY, converter=frozen_mapping)
+    headers: Mapping[str, str] = field(
+        default=_EMPTY, converter=frozen_mapping, repr=False
+    )
     issued_at: float = field(factory=time.time)
     expires_at: float | None = None
     form: SignedForm | None = None
     location: str | None = None
-    carry_out: Callable[[bytes], Reply] | None = field(default=None, repr=False)
+    carry_out: Callable[[Any], Reply] | None = field(default=None, repr=False)
+    assumed_etag: str | None = None
 
     def is_stale(self, now: float) -> bool:
         """Return True if less than a quarter of the lifetime and less than 30 s are left.

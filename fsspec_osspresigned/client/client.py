@@ -270,7 +270,8 @@ class Client:
             if not is_good or (self.clock_offset is None and "date" in reply.headers):
                 window = bucket.small if place.is_small else bucket.large
                 self._raise_for_status(operation, signed, reply, window)
-            if signed.location is not None or attempts is not None:
+            has_more = signed.location is not None or signed.assumed_etag is not None
+            if has_more or attempts is not None:
                 reply = _completed(reply, signed, attempts)
             if place.is_small and exchange.progress is None:
                 return parse(reply)
@@ -323,7 +324,7 @@ class Client:
     ) -> Coroutine[Any, Any, Reply]:
         if signed.carry_out is None:
             return self.transport.send(signed, body, exchange, operation.path)
-        return _ask(True, signed.carry_out, b"".join(body.blocks()))
+        return _ask(True, signed.carry_out, body)
 
     async def signed(self, operation: Operation) -> SignedRequest:
         """Return *operation*, signed by the client's signer."""
@@ -471,6 +472,8 @@ async def _ask(waits: bool, function: Callable[..., R], *args: Any) -> R:
 def _completed(reply: Reply, signed: SignedRequest, attempts: Attempts | None) -> Reply:
     if signed.location:
         reply = evolve(reply, location=signed.location)
+    if signed.assumed_etag and not reply.etag:
+        reply = evolve(reply, headers={**reply.headers, "etag": signed.assumed_etag})
     return reply if attempts is None else attempts.counted(reply)
 
 

@@ -100,6 +100,8 @@ class Signer:
             upload replaces an object.
         notice: what a user must know of stored objects, such as their lifetime; may be
             empty.
+        digests: names of digests, sha256 and md5, that an operation which opens an upload
+            must have.
     """
 
     remote: bool = False
@@ -108,6 +110,7 @@ class Signer:
     grants_by_prefix: bool = True
     names_objects: bool = False
     notice: str = ""
+    digests: frozenset[str] = frozenset()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

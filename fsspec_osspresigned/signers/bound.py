@@ -29,12 +29,14 @@ def bound_request(
     lifetime: float | None = None,
     key: str | None = None,
     location: str | None = None,
+    is_own: bool = False,
 ) -> SignedRequest:
     """Return the signed request with *url* and *headers* from a server of uploads.
 
     *operation* has the upload ID of the store. *key* is the server's name of the object;
     None accepts any. *lifetime* is in seconds from *issued_at*; None takes the end that
-    the URL names. Raises BindingError if the URL is for another call or host.
+    the URL names. *is_own* means that the URL is one of the server itself, which may then
+    give an Authorization for it. Raises BindingError if the URL is for another call or host.
     """
     signed = describe(url)
     sent = {n: v for n, v in headers.items() if n.lower() not in _DROPPED}
@@ -42,10 +44,10 @@ def bound_request(
         name.lower() for name in sent
     }:
         sent["Content-Type"] = type_of(operation)  # of which the server was told
-    acl = acl_problem(sent, operation)
+    acl, own = acl_problem(sent, operation), {"authorization"} if is_own else set()
     problems = (
         *_place_problems(operation, url, binding, key),
-        *header_problems(sent),
+        *header_problems({n: v for n, v in sent.items() if n.lower() not in own}),
         *_name_problems({n.lower() for n in sent}, signed.additional_headers),
         *([f"the header {acl}"] if acl else []),
     )

@@ -26,6 +26,7 @@ from ..errors import (
     OSSPresignedError,
     SignerUnavailableError,
 )
+from ..http.body import Body, bytes_in
 from ..model import (
     MAX_PARTS,
     Action,
@@ -140,8 +141,7 @@ class Broker(ABC):
             translated.
         batch: number of parts that one call signs; 0 if all URLs come at the beginning.
         resumes: True if a later process can continue an upload, with ``values`` alone.
-        names_objects: as for a ``Signer``.
-        notice: as for a ``Signer``.
+        names_objects, notice, digests: as for a ``Signer``.
     """
 
     host: str
@@ -151,6 +151,7 @@ class Broker(ABC):
     resumes: bool = False
     names_objects: bool = False
     notice: str = ""
+    digests: frozenset[str] = frozenset()
 
     @abstractmethod
     def grant(self, path: str) -> Grant:
@@ -214,6 +215,7 @@ class BrokerSigner(Signer):
         self, broker: Broker, *, clock: Callable[[], float] = time.time
     ) -> None:
         self.names_objects, self.notice = broker.names_objects, broker.notice
+        self.digests = broker.digests
         self._broker, self._clock = broker, clock
         self._uploads: dict[str, OpenUpload] = {}
         self._refused_at = -1.0  # issue of the newest request that the store refused
@@ -317,7 +319,7 @@ class BrokerSigner(Signer):
             Action.AbortMultipartUpload: self._abort,
         }[operation.action]
 
-        def carry_out(body: bytes) -> Reply:
+        def carry_out(body: Body) -> Reply:
             try:
                 return act(operation, body)
             except ServerRefusedError as error:
@@ -343,7 +345,7 @@ class BrokerSigner(Signer):
             carry_out=carry_out,
         )
 
-    def _open(self, operation: Operation, _: bytes) -> Reply:
+    def _open(self, operation: Operation, _: Body) -> Reply:
         upload = self._broker.open(operation)
         name = upload.values.get("id") or secrets.token_hex(8)
         if self._broker.resumes:  # all that a later process needs
@@ -352,7 +354,7 @@ class BrokerSigner(Signer):
         text = f"<UploadId>{escape(name)}</UploadId>"
         return _reply("InitiateMultipartUploadResult", text)
 
-    def _list(self, operation: Operation, _: bytes) -> Reply:
+    def _list(self, operation: Operation, _: Body) -> Reply:
         parts = self._broker.stored_parts(operation, self._upload(operation))
         rows = (
             f"<Part><PartNumber>{part.part_number}</PartNumber><Size>{part.size}</Size>"
@@ -361,18 +363,18 @@ class BrokerSigner(Signer):
         )
         return _reply("ListPartsResult", "".join(rows))
 
-    def _finish(self, operation: Operation, body: bytes) -> Reply:
-        listed = parsing.parse(body, "CompleteMultipartUpload").iter("Part")
+    def _finish(self, operation: Operation, body: Body) -> Reply:
+        document = parsing.parse(bytes_in(body), "CompleteMultipartUpload")
         parts = {
             int(part.findtext("PartNumber", "")): part.findtext("ETag", "")
-            for part in listed
+            for part in document.iter("Part")
         }
         upload = self._upload(operation)
         location = self._broker.finish(operation, upload, parts)
         self._uploads.pop(operation.upload_id or "", None)
         return evolve(_reply("CompleteMultipartUploadResult", ""), location=location)
 
-    def _abort(self, operation: Operation, _: bytes) -> Reply:
+    def _abort(self, operation: Operation, _: Body) -> Reply:
         self._broker.abort(operation, self._upload(operation))
         self._uploads.pop(operation.upload_id or "", None)
         return Reply(status=204)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
 
 from attrs import evolve, frozen
@@ -14,6 +16,7 @@ from ..errors import ConfigurationError
 from ..model import PartReceipt, Reply, SignedForm
 from ..secret import FormValue, Secret, SecretURL
 from ..signing.post_policy import form_values
+from ..signing.signed_url import describe
 from .broker import ServerRefusedError
 from .description import Call
 from .post_grant_parser import PostGrant, read_grant
@@ -49,26 +52,45 @@ class Answer:
                 raise ServerRefusedError(200, f"its reply has nothing at {pointer}")
         return saved
 
-    def url(self) -> SecretURL:
+    def url(self) -> SecretURL | None:
+        """Return the URL; None if it may be absent, and the server has the object already."""
         value = self.at(self.call.url)
         if isinstance(value, str):
             return SecretURL(value)
+        if value is None and self.call.url.endswith("?"):
+            return None
         raise ServerRefusedError(200, "its reply has no URL")
 
-    def headers(self) -> dict[str, str]:
-        """Return the headers to send, by name.
+    def headers(self, url: SecretURL) -> dict[str, str]:
+        """Return the headers to send with *url*, by name.
 
-        In the reply, they are an object, or a list of objects with name and value.
+        In the reply, they are an object, or a list of objects with name and value. Those of
+        the description are added if the signature of *url* includes them.
         """
         value = self.at(self.call.headers)
         if isinstance(value, list):
             value = {str(at(item, "/name")): at(item, "/value") for item in value}
         pairs = value.items() if isinstance(value, dict) else ()
-        return {name: str(text) for name, text in pairs}
+        signed = describe(url).additional_headers if self.call.send else ()
+        own = {n: v for n, v in self.call.send.items() if n.lower() in signed}
+        return own | {name: str(text) for name, text in pairs}
 
     def seconds(self) -> float | None:
         """Return the lifetime in seconds; None if the reply does not say it."""
-        return _number(self.at(self.call.lifetime)) or None
+        end = self.at(self.call.expires)
+        if end is None:
+            return _number(self.at(self.call.lifetime)) or None
+        with suppress(TypeError, ValueError, OverflowError):
+            if not (isinstance(end, str) and not end.isdecimal()):
+                return float(end) - self.sent_at
+            moment = datetime.fromisoformat(end)
+            if moment.tzinfo is None:
+                moment = moment.replace(tzinfo=UTC)
+            return moment.timestamp() - self.sent_at
+        return None
+
+    def part_bytes(self) -> int | None:
+        return _number(self.at(self.call.part_bytes))
 
     def largest_mb(self) -> int | None:
         return _number(self.at(self.call.largest_mb))
@@ -107,12 +129,9 @@ class Answer:
         if isinstance(items, list):
             named = (at(i, call.number) for i in items) if call.number else numbers
             items = dict(zip(map(str, named), items, strict=False))
-        pairs = items if isinstance(items, dict) else {}
-        return {
-            number: evolve(self, document=pairs[str(number)])
-            for number in numbers
-            if str(number) in pairs
-        }
+        pairs = items.items() if isinstance(items, dict) else ()
+        known = {int(n): item for n, item in pairs if n.isascii() and n.isdecimal()}
+        return {n: evolve(self, document=known[n]) for n in numbers if n in known}
 
     def parts(self) -> list[PartReceipt]:
         try:

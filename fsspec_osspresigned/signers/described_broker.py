@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import json
+import secrets
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlencode, urljoin, urlsplit
 
 from attrs import evolve, field, frozen
 
@@ -14,6 +17,7 @@ from ..errors import (
     ConfigurationError,
     NetworkError,
     NotSignedError,
+    OSSPresignedError,
     TooLargeError,
 )
 from ..model import (
@@ -22,10 +26,11 @@ from ..model import (
     Action,
     Operation,
     PartReceipt,
+    Reply,
     SignedRequest,
 )
-from ..secret import HiddenMapping, SecretURL
-from ..units import KIB, MIB
+from ..secret import HiddenMapping, Secret, SecretURL
+from ..units import KIB, MIB, shown_text
 from ..url_checks import is_loopback, service_problem
 from .base import Grant, MultipartGrant
 from .bound import bound_request, type_of
@@ -38,6 +43,7 @@ from .broker import (
 )
 from .broker_replies import Answer, answer_of
 from .description import (
+    DIGESTS,
     Call,
     Description,
     base_url,
@@ -49,14 +55,15 @@ from .function import imported
 from .http import service_exchange, token_source
 from .post_form import check_acl, sign_form
 from .post_grant import HeldGrant, RenewedGrant
-from .templates import Values, filled, filled_json, filled_url
+from .templates import OF_OBJECT, PARTS, Values, filled, filled_json, filled_url
 from .wire_protocol import JSON_HEADERS, bearer, problem_of_reply, without_token
 
 _MAX_REPLY = 16 * MIB  # bytes; URLs of 10,000 parts
 _MAX_ITEM = 16 * KIB  # bytes; in the mean, what a reply says about a part
 _BATCH = 100  # parts, of which one call may sign
 _STREAM_PARTS = 1000  # for which URLs are requested at once if the size is unknown
-_UNAUTHORIZED = 401
+_LIFE = 3600  # seconds
+_UNAUTHORIZED, _REFUSED = 401, 403
 _EXISTS = (409, 412)
 _TABLES = {
     Action.InitiateMultipartUpload: "open",
@@ -92,8 +99,14 @@ class DescribedBroker(Broker):
         self.host = self._origin[1]
         self.names_objects = description.names_objects
         self.notice, self.resumes = description.notice, description.resumes
-        sign = description.sign
-        self.batch = 0 if sign is None else _BATCH if "numbers" in sign.names else 1
+        self.digests = DIGESTS & description.names
+        self._facts = OF_OBJECT & description.names
+        sign, self.batch = description.sign, 0
+        if sign is not None:
+            is_for_many = sign.repeats or not sign.names.isdisjoint(
+                ("numbers", "count")
+            )
+            self.batch = _BATCH if is_for_many else 1
         self.signs, self.carries_out = _actions(description)
 
     # -- what may be uploaded -----------------------------------------------------------------
@@ -110,7 +123,7 @@ class DescribedBroker(Broker):
         grant = Grant(
             single=not self.signs <= {Action.UploadPart},
             action=Action.PostObject if single and single.is_form else Action.PutObject,
-            multipart=parts if in_parts or read.single_finish else None,
+            multipart=parts if in_parts or _is_finished(read) else None,
         )
         if single is None or single.grant is None:
             return grant
@@ -147,18 +160,26 @@ class DescribedBroker(Broker):
 
         *saved* are the values that earlier replies named for the upload.
         """
-        saved = saved or {}
-        return {
+        saved, size = saved or {}, operation.object_size
+        life = operation.expires_in or _LIFE
+        end = datetime.fromtimestamp(int(self._context.clock()) + life, UTC)
+        values = {
             **self._names(operation.path),
             **self._options(),
-            **{f"upload.{name}": value for name, value in saved.items()},
-            "type": saved.get("type") or type_of(operation),
+            "content_type": type_of(operation),
             "method": operation.action.method,
             "upload_id": operation.upload_id,
             "number": operation.part_number,
-            "size": operation.content_length,
-            "count": operation.part_count or _STREAM_PARTS,
+            "size": operation.content_length if size is None else size,
+            "part_size": operation.part_size or size,
+            "part_count": operation.part_count,
+            "expires_at": end.isoformat().replace("+00:00", "Z"),
+            **operation.digests,
         }
+        for name, value in saved.items():
+            # What was known of the object when its upload began, or what a reply has named.
+            values[name[1:] if name.startswith(".") else f"upload.{name}"] = value
+        return values
 
     # -- single requests ----------------------------------------------------------------------
 
@@ -226,31 +247,45 @@ class DescribedBroker(Broker):
         tables = ("single", "single_finish") if is_single else ("open", "finish")
         calls = [getattr(self._description, table) for table in tables]
         names = set()
-        if any("type" in call.names for call in calls):
+        if any(call and "content_type" in call.names for call in calls):
             names.add("content-type")
-        if any(call.create_only for call in calls):
+        if any(call and call.create_only for call in calls):
             names.add(FORBID_OVERWRITE)
         return names
 
     def _is_single(self, operation: Operation) -> bool:
         read = self._description
-        return read.single_finish is not None and (
-            operation.part_count == 1 or read.open is None
-        )
+        return _is_finished(read) and (operation.part_count == 1 or read.open is None)
 
     def open(self, operation: Operation) -> OpenUpload:
         is_single = self._is_single(operation)
-        table, count = "single" if is_single else "open", operation.part_count
-        values = self._values(operation)
-        answer = self._ask(table, values, parts=count or _STREAM_PARTS)
+        table, values = "single" if is_single else "open", self._values(operation)
+        call: Call = getattr(self._description, table)
+        count = operation.part_count
+        if count is None and call.urls is not None:  # no others come later
+            count = values["part_count"] = _STREAM_PARTS
+        numbers = range(1, (count or 0) + 1)
+        if call.repeats:
+            values[PARTS] = [{"number": number} for number in numbers]
+        answer = self._ask(table, values, parts=len(numbers))
+        known = {name: values[name] for name in self._facts if values[name] is not None}
+        facts = {"content_type": values["content_type"], **known}
         upload = OpenUpload(
-            values={**answer.saved(), "type": type_of(operation)},
-            part_count=count,
+            values={
+                **answer.saved(),
+                **{f".{name}": str(value) for name, value in facts.items()},
+            },
+            part_count=operation.part_count,
             is_single=is_single,
         )
-        if is_single or answer.call.urls is not None:
-            numbers = range(1, (count or _STREAM_PARTS) + 1)
-            upload.requests |= self._requests(answer, operation, upload, numbers)
+        cut, wanted = answer.part_bytes(), operation.part_size
+        if cut is not None and cut != wanted and len(numbers) > 1:
+            with suppress(ServerRefusedError, OSSPresignedError):
+                self.abort(operation, upload)
+            msg = f"the server has parts of {cut} bytes, not of {wanted}: give part_size={cut}"
+            raise ConfigurationError(msg, path=operation.path)
+        if is_single or call.urls is not None:
+            upload.requests |= self._requests(answer, operation, upload, numbers or [1])
         return upload
 
     def sign_parts(
@@ -260,7 +295,10 @@ class DescribedBroker(Broker):
             text = f"{operation}: the server gives URLs only when an upload begins"
             raise NotSignedError(text, path=operation.path, action=operation.action)
         values = self._values(operation, upload.values)
+        values |= {"first": numbers[0], "count": len(numbers)}
         values["numbers"] = ",".join(map(str, numbers))
+        if self._description.sign.repeats:
+            values[PARTS] = [{"number": number} for number in numbers]
         answer = self._ask("sign", values, parts=len(numbers))
         return self._requests(answer, operation, upload, numbers)
 
@@ -271,14 +309,16 @@ class DescribedBroker(Broker):
         upload: OpenUpload,
         numbers: Sequence[int],
     ) -> dict[int, SignedRequest]:
-        place = evolve(
-            operation,
-            action=Action.PutObject if upload.is_single else Action.UploadPart,
-            upload_id=None if upload.is_single else upload.values.get("id"),
-        )
+        items, place = answer.items(numbers), evolve(operation, action=Action.PutObject)
+        if not upload.is_single:
+            named = upload.values.get("id") or upload.values.get(".id")
+            if named is None:  # then all URLs must be for the upload of the first one
+                named = _upload_id_in(next(iter(items.values()), None))
+                upload.values = {**upload.values, ".id": named}
+            place = evolve(operation, action=Action.UploadPart, upload_id=named)
         return {
             number: self._signed(item, evolve(place, part_number=number), upload.values)
-            for number, item in answer.items(numbers).items()
+            for number, item in items.items()
         }
 
     def stored_parts(
@@ -294,13 +334,22 @@ class DescribedBroker(Broker):
             {"number": number, "etag": etag, "bare_etag": etag.strip('"')}
             for number, etag in sorted(parts.items())
         ]
-        values = self._values(operation, upload.values)
-        values |= {**rows[0], "parts": rows, "size": sum(upload.sizes.values())}
-        table = "single_finish" if upload.is_single else "finish"
+        size = str(
+            sum(upload.sizes.values())
+        )  # of a stream, whose size is known by now
+        values = self._values(operation, {".size": size, **upload.values})
+        values |= rows[0] if upload.is_single else {}
+        values[PARTS] = rows
         wanted = operation.headers.keys() | operation.optional_headers.keys()
-        answer = self._ask(table, values, creates=FORBID_OVERWRITE in wanted)
-        saved = {f"upload.{name}": value for name, value in answer.saved().items()}
-        return self._location({**values, **saved})
+        creates = FORBID_OVERWRITE in wanted
+        for table in ("single_finish" if upload.is_single else "finish", "register"):
+            call: Call | None = getattr(self._description, table)
+            if call is not None and not (
+                call.path.endswith("?}") and not filled(call.path, values)
+            ):
+                answer = self._ask(table, values, creates=creates)
+                values |= {f"upload.{n}": v for n, v in answer.saved().items()}
+        return self._location(values)
 
     def abort(self, operation: Operation, upload: OpenUpload) -> None:
         if self._description.abort is not None and not upload.is_single:
@@ -324,19 +373,17 @@ class DescribedBroker(Broker):
         again. Raises ServerRefusedError for a reply with an error.
         """
         call: Call = getattr(self._description, table)
-        url = SecretURL(self._base + filled_url(call.path, call.query, values))
-        if urlsplit(url.reveal())[:2] != self._origin:
-            raise ConfigurationError(f"the call {table!r} would leave {self.host}")
-        body = b""
-        if call.json is not None:
-            body = json.dumps(filled_json(call.json, values)).encode()
-        headers = {**JSON_HEADERS, **(call.create_only if creates else {})}
-        token, sent_at = self._context.token(), self._context.clock()
+        url, is_server = self._place(table, call, values)
+        token = self._context.token() if is_server else None
+        kind, body = _body(call, values)
+        headers = {**JSON_HEADERS, "Content-Type": kind}
+        headers |= call.create_only if creates else {}
+        sent_at = self._context.clock()
         # No variable of a frame that a traceback may show holds the token's header.
         reply = self._context.exchange(
             call.method,
             url,
-            HiddenMapping(headers | bearer(token)),
+            HiddenMapping(headers | self._own_headers(token)),
             body,
             min(_MAX_REPLY, MIB + parts * _MAX_ITEM),
         )
@@ -344,17 +391,56 @@ class DescribedBroker(Broker):
             return self._ask(table, values, parts=parts, creates=creates, reread=False)
         reply = without_token(reply, token)
         answer = answer_of(reply, call, sent_at)
-        if reply.is_good:
+        failure = None if call.failure is None else answer.at(call.failure)
+        if reply.is_good and failure is None:
             return answer
-        text = answer.at(self._description.error)
+        text = answer.at(self._description.error) if failure is None else failure
         if text is None:
             text = answer.at("/detail")  # of a problem document (RFC 9457)
         problem = problem_of_reply(reply.status, reply.headers, b"")
         raise ServerRefusedError(
-            reply.status,
+            _REFUSED if reply.is_good else reply.status,
             text if isinstance(text, str) else "",
             retry_after=problem.retry_after,
             exists=creates and bool(call.create_only) and reply.status in _EXISTS,
+        )
+
+    def _place(self, table: str, call: Call, values: Values) -> tuple[SecretURL, bool]:
+        """Return the URL of *call*, and whether it is at the server that the user named.
+
+        A URL that a reply has named may also be at a host that the user permits. It gets
+        no token.
+        """
+        is_named = call.path.startswith("{")
+        url = SecretURL(
+            urljoin(
+                f"{self._base}/", filled_url(filled(call.path, values), call.query, {})
+            )
+            if is_named
+            else self._base + filled_url(call.path, call.query, values)
+        )
+        origin = urlsplit(url.reveal())[:2]
+        if origin == self._origin:
+            return url, True
+        allowed = is_named and origin[1] in self._context.allowed_hosts
+        if not allowed or service_problem(
+            url.reveal(), allow_http=self._context.allow_http
+        ):
+            text = f"the call {table!r} would leave {self.host}"
+            if is_named:
+                text += f": a reply names {shown_text(origin[1])}, which allowed_hosts= may permit"
+            raise ConfigurationError(text)
+        return url, False
+
+    def _own_headers(self, token: Secret | None) -> dict[str, str]:
+        """Return the headers of the description and the token; secret, as of ``bearer``."""
+        own = self._description.headers
+        with_token = {name for name, text in own.items() if "{token}" in text}
+        if token is None:
+            return {name: text for name, text in own.items() if name not in with_token}
+        return HiddenMapping(
+            **({} if with_token else bearer(token)),
+            **{n: t.replace("{token}", token.reveal()) for n, t in own.items()},
         )
 
     def _signed(
@@ -363,16 +449,29 @@ class DescribedBroker(Broker):
         """Return the signed request in *answer*; *saved* are the values of the upload."""
         call, values = answer.call, self._values(operation, saved)
         key = saved.get("key") if call.key is None else filled(call.key, values)
+        etag = f'"{values[call.compares]}"' if call.compares else None
+        location = None if operation.part_number else self._location(values)
+        url = answer.url()
+        if url is None:  # the server has the object already
+            return SignedRequest(
+                method=operation.action.method,
+                url=f"https://{self.host}/",
+                carry_out=lambda _: Reply(status=200, headers={"etag": etag or ""}),
+                location=location,
+            )
         signed = bound_request(
             operation,
-            answer.url(),
-            answer.headers(),
+            url,
+            answer.headers(url),
             self._binding,
             issued_at=answer.sent_at,
             lifetime=answer.seconds(),
             key=key,
-            location=None if operation.part_number else self._location(values),
+            location=location,
+            is_own=urlsplit(url.reveal())[:2] == self._origin,
         )
+        if etag is not None:
+            signed = evolve(signed, assumed_etag=etag)
         if call.fields is None:
             return signed
         form = answer.form(key)
@@ -384,18 +483,51 @@ class DescribedBroker(Broker):
         return None if template is None else filled(template, values)
 
 
+def _upload_id_in(answer: Answer | None) -> str:
+    url = None if answer is None else answer.url()
+    query = "" if url is None else urlsplit(url.reveal()).query
+    return dict(parse_qsl(query)).get("uploadId", "")
+
+
+def _body(call: Call, values: Values) -> tuple[str, bytes]:
+    """Return the content type and the bytes of the body of *call*."""
+    if call.form:
+        return "application/x-www-form-urlencoded", urlencode(
+            filled_json(call.form, values)
+        ).encode()
+    if call.multipart:
+        boundary = secrets.token_hex(16)
+        start = f"--{boundary}\r\nContent-Disposition: form-data; name="
+        fields = filled_json(call.multipart, values).items()
+        texts = ((n, v if isinstance(v, str) else json.dumps(v)) for n, v in fields)
+        pieces = [f'{start}"{name}"\r\n\r\n{text}\r\n' for name, text in texts]
+        body = "".join([*pieces, f"--{boundary}--\r\n"]).encode()
+        return f"multipart/form-data; boundary={boundary}", body
+    body = (
+        b""
+        if call.json is None
+        else json.dumps(filled_json(call.json, values)).encode()
+    )
+    return JSON_HEADERS["Content-Type"], body
+
+
+def _is_finished(read: Description) -> bool:
+    """Return whether a last call must follow a single PUT."""
+    return bool(read.single and (read.single_finish or read.register))
+
+
 def _actions(read: Description) -> tuple[frozenset[Action], frozenset[Action]]:
     """Return the store calls that the server signs, and those that it carries out."""
     if read.request is not None:
         signs = {Action.PutObject, Action.UploadPart, *_TABLES}
         return frozenset(signs), frozenset()
     carried = {action for action, table in _TABLES.items() if getattr(read, table)}
-    if read.single_finish is not None:
+    if _is_finished(read):
         carried |= {Action.InitiateMultipartUpload, Action.CompleteMultipartUpload}
     if carried:  # an upload without a call for it leaves nothing behind to remove
         carried.add(Action.AbortMultipartUpload)
     signs = {Action.UploadPart} if carried else set()
-    if read.single is not None and read.single_finish is None:
+    if read.single is not None and not _is_finished(read):
         signs.add(Action.PostObject if read.single.is_form else Action.PutObject)
     return frozenset(signs), frozenset(carried)
 

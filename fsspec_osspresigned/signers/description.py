@@ -8,90 +8,113 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib.resources import files
+from itertools import chain
 from typing import Any
 
-from attrs import Factory, field, fields_dict, frozen, validators
+from attrs import Factory, fields_dict, frozen
 
 from ..errors import ConfigurationError
 from ..model import MIN_PART
-from ..url_checks import url_problem
-from .templates import lists_in, names_in
+from ..url_checks import header_problems, url_problem
+from .templates import OF_PART, names_in, repeated_in
 
 SUFFIX = ".toml"
+DIGESTS = frozenset(("sha256", "md5"))  # of the object, which is read for them first
 _METHODS = ("get", "post", "put", "delete")
-# Names that every call may use; values of an operation, or of a finished upload.
-_NAMES = frozenset(
+_BODIES = ("json", "form", "multipart")
+# Names that every call may use.
+_FACTS = frozenset(
     (
-        *("path", "dir", "name", "type", "size", "method"),
-        *("upload_id", "count", "number", "numbers", "etag", "bare_etag"),
+        *("path", "dir", "name", "content_type", "expires_at"),
+        *("size", "part_size", "part_count", *DIGESTS),
     )
 )
-# Names that differ for each part, so a list in JSON can be repeated for each.
-_OF_PART = frozenset(("number", "etag", "bare_etag"))
-# Calls, and the members that each may have besides method, query and json.
-_SIGNED = ("url", "headers", "lifetime", "key")
+_SIGNED = ("url", "headers", "send", "lifetime", "expires", "key", "failure")
+# The calls, and the members of each that read its reply.
 _CALLS: Mapping[str, Collection[str]] = {
     "request": (*_SIGNED, "save"),
-    "single": (*_SIGNED, "save", "fields", "grant", "largest_mb"),
-    "single_finish": ("save", "create_only"),
-    "open": (*_SIGNED, "save", "urls", "number"),
+    "single": (*_SIGNED, "save", "fields", "grant", "largest_mb", "compares"),
+    "single_finish": ("save", "create_only", "failure"),
+    "open": (*_SIGNED, "save", "urls", "number", "part_bytes"),
     "sign": (*_SIGNED, "urls", "number"),
-    "parts": ("list", "number", "size", "etag"),
-    "finish": ("save", "create_only"),
+    "parts": ("list", "number", "size", "etag", "failure"),
+    "finish": ("save", "create_only", "failure"),
+    "register": ("save", "failure"),
     "abort": (),
 }
-
-
-_TEXT = validators.instance_of(str)
-_SIZE = validators.and_(validators.instance_of(int), validators.gt(0))
-_TEXTS = validators.deep_iterable(_TEXT, validators.instance_of(list))
-_FLAG = validators.instance_of(bool)
-_TABLE = validators.deep_mapping(_TEXT, _TEXT, validators.instance_of(dict))
-
-
-def _member(check: Any = _TEXT, default: Any = None) -> Any:
-    return field(default=default, validator=validators.optional(check))
+# Further names of a call: those of itself, and those of each part, in what is repeated.
+_OF_CALL: Mapping[str, Collection[str]] = {
+    "request": ("method", "upload_id", "number", "upload.key"),
+    "sign": ("number", "numbers", "first", "count"),
+    "single_finish": OF_PART,
+}
+_OF_PARTS: Mapping[str, Collection[str]] = {
+    "open": ("number",),
+    "sign": ("number",),
+    "finish": OF_PART,
+    "single_finish": OF_PART,
+}
+# Calls whose replies come before that of a call, so that it may use what they have named.
+_BEFORE: Mapping[str, Collection[str]] = {
+    **dict.fromkeys(("sign", "parts", "finish", "abort"), ("open",)),
+    "single_finish": ("single",),
+    "register": ("single", "single_finish", "open", "finish"),
+}
+_NAMED_URL = re.compile(r"\{upload\.[a-z0-9_]+\??\}")
+_HEADER = re.compile(r"\s*\[\s*([\w.-]+)\s*\]\s*(?:#.*)?")
+_MEMBER = re.compile(r"\s*\"?([\w.-]+)\"?\s*=")
 
 
 @frozen(kw_only=True)
 class Call:
-    """One call to the server. Members that name parts of the reply are JSON pointers."""
+    """One call to the server. Members that read the reply are JSON pointers."""
 
     method: str
-    path: str  # a template, below the base URL
-    query: Mapping[str, str] = _member(_TABLE, Factory(dict))  # templates
+    # A template: a path below the base URL, or a URL that an earlier reply has named.
+    path: str
+    query: Mapping[str, str] = Factory(dict)  # templates
     json: Any = None  # templates; None sends no body
-    create_only: Mapping[str, str] = _member(
-        _TABLE, Factory(dict)
-    )  # headers: replace no object
-    save: Mapping[str, str] = _member(
-        _TABLE, Factory(dict)
-    )  # name -> pointer, for later calls
-    url: str = _member(
-        default=""
-    )  # of the signed request; in each of *urls* if several
-    urls: str | None = _member()  # list, or object by part number
-    number: str | None = _member()  # of a part, in each of *urls* or *list*
-    headers: str | None = _member()  # to send: an object, or a list of name and value
-    lifetime: str | None = _member()  # seconds; None if the URL says it
-    fields: str | None = _member()  # of a form
-    grant: str | None = _member()  # grant for a form of OSS
-    key: str | None = _member()  # template for the key; None is the saved key, if any
-    largest_mb: str | None = _member()  # maximum size of the object in MiB
-    list: str = _member(default="")  # of stored parts
-    size: str = _member(default="")  # in each of *list*, likewise
-    etag: str = _member(default="")
+    form: Mapping[str, str] = Factory(dict)  # the body as a form, in place of JSON
+    multipart: Mapping[str, Any] = Factory(dict)  # likewise, each field JSON or a text
+    create_only: Mapping[str, str] = Factory(dict)  # headers: replace no object
+    save: Mapping[str, str] = Factory(dict)  # name -> pointer, for later calls
+    failure: str | None = None  # what makes the reply a refusal, if it is there
+    url: str = ""  # of the signed request; in each of *urls* if several
+    urls: str | None = None  # list, or object by part number
+    number: str | None = None  # of a part, in each of *urls* or *list*
+    headers: str | None = None  # to send: an object, or a list of name and value
+    send: Mapping[str, str] = Factory(dict)  # headers to send if the URL signs them
+    lifetime: str | None = None  # seconds; without it and *expires*, the URL says it
+    expires: str | None = None  # the end, as RFC 3339 or in seconds since the epoch
+    fields: str | None = None  # of a form
+    grant: str | None = None  # grant for a form of OSS
+    key: str | None = None  # template for the key; None is the saved key, if any
+    largest_mb: str | None = None  # maximum size of the object in MiB
+    part_bytes: str | None = None  # size that the server gives the parts
+    compares: str | None = None  # the digest with which the server compares the bytes
+    list: str = ""  # of stored parts
+    size: str = ""  # in each of *list*, likewise
+    etag: str = ""
 
     @property
     def is_form(self) -> bool:
         return bool(self.fields or self.grant)
 
     @property
+    def body(self) -> Any:
+        return self.json or self.form or self.multipart
+
+    @property
     def names(self) -> set[str]:
         """The names in the templates of the request."""
-        return {*names_in([self.path, self.query, self.json])}
+        return {*names_in([self.path, self.query, self.body])}
+
+    @property
+    def repeats(self) -> bool:
+        """True if the body has a piece for each part."""
+        return next(repeated_in(self.body), None) is not None
 
 
 @frozen(kw_only=True)
@@ -102,22 +125,19 @@ class Description:
     """
 
     name: str
-    url: str | None = _member()  # of the server, unless the user gives another
-    hosts: Sequence[str] = _member(
-        _TEXTS, Factory(list)
-    )  # the only ones that get *token*
-    base: str = _member(default="")  # path below which the calls are
-    token: str | None = _member()  # env:NAME, if the user gives none
-    segments: Sequence[str] = _member(
-        _TEXTS, Factory(list)
-    )  # names for segments of a path
-    location: str | None = _member()  # template for the server's name of the object
-    error: str = _member(default="/message")  # pointer to the message in an error
-    notice: str = _member(default="")
-    names_objects: bool = _member(_FLAG, False)
-    resumes: bool = _member(_FLAG, False)
-    min_part: int = _member(_SIZE, MIN_PART)  # bytes
-    options: Mapping[str, str] = _member(_TABLE, Factory(dict))  # name -> what it is
+    url: str | None = None  # of the server, unless the user gives another
+    hosts: Sequence[str] = ()  # the only ones that get *token*
+    base: str = ""  # path below which the calls are
+    token: str | None = None  # env:NAME, if the user gives none
+    headers: Mapping[str, str] = Factory(dict)  # of each call; one may have {token}
+    segments: Sequence[str] = ()  # names for segments of a path
+    location: str | None = None  # template for the server's name of the object
+    error: str = "/message"  # pointer to the message in an error
+    notice: str = ""
+    names_objects: bool = False
+    resumes: bool = False
+    min_part: int = MIN_PART  # bytes
+    options: Mapping[str, str] = Factory(dict)  # name -> what it is
     request: Call | None = None  # signs any call of the store
     single: Call | None = None  # signs a PUT or a form
     single_finish: Call | None = None  # publishes what the PUT has stored
@@ -125,26 +145,76 @@ class Description:
     sign: Call | None = None
     parts: Call | None = None
     finish: Call | None = None
+    register: Call | None = None  # the last call, after a PUT and after *finish*
     abort: Call | None = None
 
     @property
-    def option_names(self) -> set[str]:
-        """The names of the options in templates."""
-        return {f"option.{name}" for name in self.options}
+    def calls(self) -> dict[str, Call]:
+        return {name: call for name in _CALLS if (call := getattr(self, name))}
+
+    @property
+    def names(self) -> set[str]:
+        """The names in all templates."""
+        found = set().union(*(call.names for call in self.calls.values()))
+        return found | {*names_in(self.location)}
+
+
+# Types of members; all others are texts.
+_TYPES: Mapping[str, type] = {
+    **dict.fromkeys(("query", "form", "save", "send", "create_only", "options"), dict),
+    **dict.fromkeys(("hosts", "segments"), list),
+    **dict.fromkeys(("names_objects", "resumes"), bool),
+    "json": object,
+    "multipart": object,
+    "min_part": int,
+}
+
+
+def _fits(kind: type, value: Any) -> bool:
+    if kind is dict:
+        return isinstance(value, dict) and _fits(list, [*value.values()])
+    if kind is list:
+        return isinstance(value, list) and all(isinstance(v, str) for v in value)
+    if kind is int:
+        return type(value) is int and value > 0
+    if kind is object:  # JSON, so no date of TOML
+        nested = value.values() if isinstance(value, dict) else value
+        if isinstance(value, dict | list):
+            return all(_fits(object, item) for item in nested)
+        return isinstance(value, str | int | float)
+    return isinstance(value, kind)
+
+
+class _Problems:
+    """What is wrong in the file *shown*, each with the line of *text* where it stands."""
+
+    def __init__(self, shown: str, text: str) -> None:
+        self._shown, self._lines = shown, dict[tuple[str, str], int]()
+        self.found: list[str] = []
+        table = ""
+        for number, line in enumerate(text.splitlines(), 1):
+            if header := _HEADER.fullmatch(line):
+                table = header[1]
+                self._lines.setdefault((table, ""), number)
+            elif member := _MEMBER.match(line):
+                self._lines.setdefault((table, member[1].partition(".")[0]), number)
+
+    def add(self, text: str, table: str = "", member: str = "") -> None:
+        places = ((table, member), (f"{table}.{member}", ""), (table, ""), ("", table))
+        line = next((self._lines[p] for p in places if p in self._lines), None)
+        at = "" if line is None else f", line {line}"
+        self.found.append(f"{self._shown}{at}: {text}")
 
 
 def load(place: str) -> Description:
     """Return the description in the file *place*, or the built-in one of this name.
 
-    Raises ConfigurationError, which lists all problems.
+    Raises ConfigurationError, which lists all problems with their lines.
     """
     shown = f"the description {place}"
     try:
-        if is_path(place):
-            with open(place, "rb") as file:
-                members = tomllib.load(file)
-        else:
-            members = tomllib.loads(_built_in(place))
+        text = _text_of(place)
+        members = tomllib.loads(text)
     except OSError as error:
         msg = f"{shown} cannot be read: {error.strerror}"
         if not is_path(place):
@@ -157,12 +227,27 @@ def load(place: str) -> Description:
         raise ConfigurationError(f"{shown} is not valid TOML: {error}") from None
     except RecursionError:
         raise ConfigurationError(f"{shown} is nested too deeply") from None
-    problems: list[str] = []
-    description = _description(place, members, problems)
-    problems = problems or [*_inconsistencies(description)]
-    if problems:
-        raise ConfigurationError([f"{shown}: {problem}" for problem in problems])
+    problems = _Problems(shown, text)
+    calls = {t: _call(t, members[t], problems) for t in _CALLS if t in members}
+    others = {name: value for name, value in members.items() if name not in calls}
+    allowed = fields_dict(Description).keys() - {"name"}
+    values = _valid(others, allowed, "", problems)
+    description = Description(name=place, **{**values, **calls})
+    if not problems.found:
+        _check(description, problems)
+    if problems.found:
+        raise ConfigurationError(problems.found)
     return description
+
+
+def _text_of(place: str) -> str:
+    if is_path(place):
+        with open(place, encoding="utf-8") as file:
+            return file.read()
+    if not place.replace("-", "").isalnum():
+        raise FileNotFoundError(place)
+    built_in = files(__package__) / "brokers" / f"{place}{SUFFIX}"
+    return built_in.read_text(encoding="utf-8")
 
 
 def spelled(text: str) -> tuple[str, str | None]:
@@ -214,106 +299,125 @@ def built_in_names() -> list[str]:
     return sorted(p.name.removesuffix(SUFFIX) for p in places if is_path(p.name))
 
 
-def _built_in(name: str) -> str:
-    if not name.replace("-", "").isalnum():
-        raise FileNotFoundError(name)
-    place = files(__package__) / "brokers" / f"{name}{SUFFIX}"
-    return place.read_text(encoding="utf-8")
-
-
 # -- members of a file -------------------------------------------------------------------
 
 
-def _description(
-    place: str, members: Mapping[str, Any], problems: list[str]
-) -> Description:
-    """Return the description with the valid *members*; add what is wrong to *problems*."""
-    calls = {t: _call(t, members[t], problems) for t in _CALLS if t in members}
-    others = {name: value for name, value in members.items() if name not in calls}
-    allowed = fields_dict(Description).keys() - {"name"}
-    values = _valid(Description, others, allowed, "", problems)
-    return Description(name=place, **{**values, **calls})
-
-
-def _call(table: str, members: Any, problems: list[str]) -> Call | None:
+def _call(table: str, members: Any, problems: _Problems) -> Call | None:
     members = members if isinstance(members, dict) else {}
     methods = [name for name in _METHODS if name in members]
     if len(methods) != 1 or not isinstance(members[methods[0]], str):
-        text = f"{table} needs one of {', '.join(_METHODS)}, a path"
-        problems.append(text)
+        problems.add(f"{table} needs one of {', '.join(_METHODS)}, a path", table)
         return None
+    if len(bodies := [name for name in _BODIES if name in members]) > 1:
+        problems.add(f"{table} has {' and '.join(bodies)}: give one body", table)
     others = {name: value for name, value in members.items() if name not in methods}
-    allowed = ("query", "json", *_CALLS[table])
-    values = _valid(Call, others, allowed, f"{table}.", problems)
+    values = _valid(others, ("query", *_BODIES, *_CALLS[table]), table, problems)
     return Call(method=methods[0].upper(), path=members[methods[0]], **values)
 
 
 def _valid(
-    kind: type,
     members: Mapping[str, Any],
     allowed: Collection[str],
-    prefix: str,
-    problems: list[str],
+    table: str,
+    problems: _Problems,
 ) -> dict[str, Any]:
-    """Return the *members* that are valid fields of *kind*; add the rest to *problems*."""
-    valid = {}
+    """Return the *members* of valid names and types; add the rest to *problems*."""
+    valid, prefix = {}, f"{table}." if table else ""
     for name, value in members.items():
-        member = fields_dict(kind).get(name)
-        if member is None or name not in allowed:
-            problems.append(f"unknown member {(prefix + name)[:60]!r}")
-            continue
-        try:
-            if member.validator is not None:
-                member.validator(None, member, value)
+        # The headers of calls are a table, those of a signed request a pointer.
+        kind = dict if name == "headers" and not table else _TYPES.get(name, str)
+        if name not in allowed:
+            problems.add(f"unknown member {(prefix + name)[:60]!r}", table, name)
+        elif not _fits(kind, value):
+            problems.add(f"{prefix}{name} has a value of the wrong type", table, name)
+        else:
             valid[name] = value
-        except (TypeError, ValueError):
-            problems.append(f"{prefix}{name} has a value of the wrong type")
     return valid
 
 
-def _inconsistencies(read: Description) -> Iterator[str]:
+def _check(read: Description, problems: _Problems) -> None:
+    """Add to *problems* what is missing, misplaced, or never filled."""
     single, opened, token = read.single, read.open, read.token or ""
+    options = {f"option.{name}" for name in read.options}
     by_grant = single.names if single and single.grant else set()
-    for is_fine, problem in (
-        (read.request or single or opened, "it needs one of the tables request, single and open"),
-        (not opened or read.finish, "open needs the table finish"),
-        (not opened or read.sign or opened.urls, "open needs urls, or the table sign"),
-        (not read.single_finish or single, "single_finish needs the table single"),
-        (by_grant <= read.option_names, "single has a grant, so its call may use only options"),
-        (not token or (read.url and read.hosts), "token needs url and hosts, to which it is sent"),
-        (not token or token.startswith("env:"), "token must be env:NAME"),
+    compares = single.compares if single else None
+    is_there_already = single is not None and single.url.endswith("?")
+    for is_fine, table, problem in (
+        (read.request or single or opened, "", "it needs one of the tables request, single and open"),
+        (not opened or read.finish, "open", "open needs the table finish"),
+        (not opened or read.sign or opened.urls, "open", "open needs urls, or the table sign"),
+        (not read.single_finish or single, "single_finish", "single_finish needs the table single"),
+        (by_grant <= options, "single", "single has a grant, so its call may use only options"),
+        (not is_there_already or compares, "single",
+         "single.url may be absent only if compares= says how the server knows the object"),
+        (not token or (read.url and read.hosts), "token", "token needs url and hosts, to which it is sent"),
+        (not token or token.startswith("env:"), "token", "token must be env:NAME"),
     ):  # fmt: skip
         if not is_fine:
-            yield problem
-    calls = {name: getattr(read, name) for name in _CALLS if getattr(read, name)}
-    paths = {f"{name}.{call.method.lower()}": call.path for name, call in calls.items()}
-    for place, path in {"base": read.base, **paths}.items():
+            problems.add(problem, table)
+    if compares not in (None, *DIGESTS):
+        problems.add("single.compares must be sha256 or md5", "single", "compares")
+    for name in sorted(_FACTS & {*read.segments}):
+        problems.add(
+            f"segments has {name!r}, which means something else", "", "segments"
+        )
+    own = {n: v for n, v in read.headers.items() if n.lower() != "authorization"}
+    for problem in header_problems(own):
+        problems.add(f"headers: {problem}", "", "headers")
+    known = {*_FACTS, *read.segments, *options}
+    _check_names(read, known, problems)
+    for table, call in read.calls.items():
+        member = call.method.lower()
+        is_path = not call.path or call.path.startswith("/")
         # Anything else could name another host, or another port.
-        if path and not path.startswith("/"):
-            yield f"{place} = {path!r} must be empty or begin with '/'"
-    for name in sorted(_NAMES & {*read.segments}):
-        yield f"segments has {name!r}, which means something else"
-    yield from _unfilled_lists(calls)
-    yield from _unknown_names(read, calls)
+        if not (is_path or _NAMED_URL.fullmatch(call.path)):
+            problems.add(
+                f"{table}.{member} = {call.path!r} must be empty, begin with '/', or be a "
+                "URL that a reply has named, {upload.NAME}",
+                table,
+                member,
+            )
+    if read.base and not read.base.startswith("/"):
+        text = f"base = {read.base!r} must be empty or begin with '/'"
+        problems.add(text, "", "base")
 
 
-def _unfilled_lists(calls: Mapping[str, Call]) -> Iterator[str]:
-    for table, call in calls.items():
-        for place, template in lists_in(call.json, f"{table}.json"):
-            if table not in ("finish", "single_finish"):
-                yield f"{place} is a list, which only finish and single_finish can have"
-            elif _OF_PART.isdisjoint(names_in(template)):
-                names = "{number}, {etag} or {bare_etag}"
-                yield f"{place} is a list without {names}, which differ for each part"
+def _check_names(read: Description, known: set[str], problems: _Problems) -> None:
+    saved = {table: {f"upload.{n}" for n in c.save} for table, c in read.calls.items()}
+    saved.setdefault("request", set()).add("upload.key")
+
+    def check(template: Any, names: Collection[str], table: str, member: str) -> None:
+        for name in sorted({*names_in(template)} - known - {*names}):
+            text = f"{table and table + '.'}{member} has {{{name}}}, which "
+            never = (
+                "no reply before has named"
+                if "upload." in name
+                else "means nothing here"
+            )
+            problems.add(text + never, table, member)
+
+    for table, call in read.calls.items():
+        before = (saved.get(t, ()) for t in _BEFORE.get(table, ()))
+        own = {*chain.from_iterable(before), *_OF_CALL.get(table, ())}
+        each = own | {*_OF_PARTS.get(table, ())}
+        for member in ("query", *_BODIES):
+            template = getattr(call, member)
+            check([*repeated_in(template)], each, table, member)
+            check(_unrepeated(template), own, table, member)
+        check(call.path, own, table, call.method.lower())
+        check(call.key, own | saved.get(table, set()), table, "key")
+    check(read.location, set(chain.from_iterable(saved.values())), "", "location")
+    check([*read.headers.values()], ("token",), "", "headers")
 
 
-def _unknown_names(read: Description, calls: Mapping[str, Call]) -> Iterator[str]:
-    saved = {name for call in calls.values() for name in call.save} | {"key", "id"}
-    known = {*_NAMES, *read.segments, *read.option_names}
-    known |= {f"upload.{name}" for name in saved}
-    places = {name: call.names for name, call in calls.items()}
-    places |= {f"{n}.key": {*names_in(call.key)} for n, call in calls.items()}
-    places["location"] = {*names_in(read.location)}
-    for place, names in places.items():
-        for name in sorted(names - known):
-            yield f"{place} has the unknown name {{{name}}}"
+def _unrepeated(template: Any) -> Any:
+    """Return the JSON *template* without what is repeated for each part."""
+    if isinstance(template, Mapping):
+        return {
+            name: _unrepeated(item)
+            for name, item in template.items()
+            if OF_PART.isdisjoint(names_in(name))
+        }
+    if isinstance(template, list):
+        return [_unrepeated(t) for t in template if OF_PART.isdisjoint(names_in(t))]
+    return template

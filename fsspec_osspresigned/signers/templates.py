@@ -2,7 +2,9 @@
 
 A template such as ``/multipart/{upload.id}`` has names in braces: ``{+name}`` keeps
 slashes in a path, ``{name:int}`` is a number in JSON, and a member with ``{name?}`` is
-left out if the name has no value. A list in JSON is repeated for each part. A pointer
+left out if the name has no value. What names a part is repeated for each part: an element
+of a list with ``{number}``, ``{etag}`` or ``{bare_etag}`` in it, and a member of an object
+with one of them in its own name. All else in JSON stands as it is written. A pointer
 (RFC 6901) that ends in ``?`` may lead nowhere.
 """
 
@@ -15,7 +17,13 @@ from urllib.parse import quote, urlencode
 
 from ..errors import ConfigurationError
 
-_HOLE = re.compile(r"\{(\+?)([a-z_]+(?:\.[a-z_]+)?)(:int)?(\??)\}")
+# Names whose values differ for each part.
+OF_PART = frozenset(("number", "etag", "bare_etag"))
+# Names whose values a stream has only at its end.
+OF_OBJECT = frozenset(("size", "part_size", "part_count", "sha256", "md5"))
+PARTS = "parts"  # the value that has these names for each part of a call
+_NAME = r"[a-z_][a-z0-9_]*"
+_HOLE = re.compile(rf"\{{(\+?)({_NAME}(?:\.{_NAME})?)(:int)?(\??)\}}")
 _ABSENT: Any = object()
 
 Values = Mapping[str, Any]
@@ -25,20 +33,30 @@ def names_in(template: Any) -> Iterator[str]:
     """Yield the names in *template*, a text or JSON."""
     if isinstance(template, str):
         yield from (match[2] for match in _HOLE.finditer(template))
-    elif isinstance(template, Mapping | list):
-        nested = template.values() if isinstance(template, Mapping) else template
-        for item in nested:
+    elif isinstance(template, Mapping):
+        for name, item in template.items():
+            yield from names_in(name)
+            yield from names_in(item)
+    elif isinstance(template, list):
+        for item in template:
             yield from names_in(item)
 
 
-def lists_in(template: Any, place: str) -> Iterator[tuple[str, list[Any]]]:
-    """Yield each list in the JSON *template*, with its place, a dotted name."""
-    if isinstance(template, list):
-        yield place, template
-        template = dict(enumerate(template))
+def repeated_in(template: Any) -> Iterator[Any]:
+    """Yield what is repeated for each part in the JSON *template*."""
     if isinstance(template, Mapping):
         for name, item in template.items():
-            yield from lists_in(item, f"{place}.{name}")
+            if OF_PART.isdisjoint(names_in(name)):
+                yield from repeated_in(item)
+            else:
+                yield {name: item}
+    elif isinstance(template, list):
+        for item in template:
+            yield from repeated_in(item) if _is_alike(item) else (item,)
+
+
+def _is_alike(item: Any) -> bool:
+    return OF_PART.isdisjoint(names_in(item))
 
 
 def filled(template: str, values: Values) -> str:
@@ -59,7 +77,7 @@ def filled_url(path: str, query: Mapping[str, Any], values: Values) -> str:
 def filled_json(template: Any, values: Values) -> Any:
     """Return *template* with *values* in place of its names.
 
-    A list is repeated for each item of ``values["parts"]``, which has the part's values.
+    ``values["parts"]`` has the values of each part, for what is repeated.
     """
     if isinstance(template, str):
         match = _HOLE.fullmatch(template)
@@ -68,18 +86,32 @@ def filled_json(template: Any, values: Values) -> Any:
         value = _value(match, values)
         return int(value) if match[3] and value is not _ABSENT else value
     if isinstance(template, Mapping):
-        members = ((name, filled_json(v, values)) for name, v in template.items())
+        members = (
+            (filled(name, row), filled_json(item, row))
+            for name, item in template.items()
+            for row in _rows(name, values)
+        )
         return {name: value for name, value in members if value is not _ABSENT}
     if isinstance(template, list):
-        parts = values.get("parts", ())
-        return [filled_json(t, {**values, **part}) for part in parts for t in template]
+        return [filled_json(t, row) for t in template for row in _rows(t, values)]
     return template
+
+
+def _rows(template: Any, values: Values) -> Iterator[Values]:
+    if PARTS not in values or _is_alike(template):
+        yield values
+        return
+    others = {name: value for name, value in values.items() if name != PARTS}
+    yield from ({**others, **part} for part in values[PARTS])
 
 
 def _value(match: re.Match[str], values: Values) -> Any:
     value = values.get(match[2])
     if value is None and not match[4]:
-        raise ConfigurationError(f"the server's replies have named no {match[2]!r}")
+        text = f"{{{match[2]}}} has no value in this upload"
+        if match[2] in OF_OBJECT:
+            text = f"the server needs the {match[2]} before the upload begins, and a stream has none: upload a file"
+        raise ConfigurationError(text)
     return _ABSENT if value is None else value
 
 

@@ -606,7 +606,7 @@ def test_a_description_of_the_user_is_a_file_that_must_be_trusted(
 EXACT = """
 [open]
 post = "/s3/multipart"
-json = { filename = "{path}", type = "{type}" }
+json = { filename = "{path}", type = "{content_type}" }
 save = { key = "/key", id = "/uploadId" }
 [sign]
 get = "/s3/multipart/{upload.id}/batch"
@@ -707,7 +707,10 @@ def test_urls_that_lead_elsewhere_are_refused(oss, tmp_path, monkeypatch, url, m
     ("change", "match"),
     [
         ("[single]\nget = 5\nurl = '/url'", "needs one of get, post"),
-        ("[single]\nget = '/{what}'\nurl = '/url'", "unknown name {what}"),
+        (
+            "[single]\nget = '/{what}'\nurl = '/url'",
+            "line 2: single.get has {what}, which means nothing",
+        ),
         ("[single]\nget = '/'\nurls = '/url'", "unknown member 'single.urls'"),
         ("colour = 'red'\n[single]\nget = '/'", "unknown member 'colour'"),
         ("location = 5\n[single]\nget = '/'", "location has a value of the wrong"),
@@ -715,13 +718,23 @@ def test_urls_that_lead_elsewhere_are_refused(oss, tmp_path, monkeypatch, url, m
         ("[open]\npost = '/'", "open needs the table finish"),
         ("token = 'env:X'\n[single]\nget = '/'", "token needs url and hosts"),
         (
-            "[single]\nget = '/'\njson.a = {b = ['c']}",
-            "single.json.a.b is a list, which only",
+            "[single]\nget = '/'\njson.a = ['{etag}']",
+            "line 3: single.json has {etag}, which means nothing here",
         ),
         (
-            "[open]\npost = '/'\nurls = '/u'\n[finish]\npost = '/'\njson.a = ['{size}']",
-            "finish.json.a is a list without {number}",
+            "[open]\npost = '/'\nurls = '/u'\n[finish]\npost = '/'\njson = ['{upload.id}']",
+            "line 6: finish.json has {upload.id}, which no reply before has named",
         ),
+        ("[single]\nget = '/'\njson = {}\nform = {}", "line 1: .*has json and form"),
+        (
+            "[single]\nget = '/'\njson = 2026-01-01",
+            "single.json has a value of the wrong",
+        ),
+        (
+            "headers = {A = '{secret}'}\n[single]\nget = '/'",
+            "line 1: headers has {secret}",
+        ),
+        ("[single]\nget = '/'\nurl = '/u?'", "may be absent only if compares= says"),
         (
             "base = '.evil.example'\n[single]\nget = '/'",
             "base = '.evil.example' must be",
@@ -729,7 +742,7 @@ def test_urls_that_lead_elsewhere_are_refused(oss, tmp_path, monkeypatch, url, m
         ("base = ':9999'\n[single]\nget = '/'", "must be empty or begin with '/'"),
         ("base = '/a?b'\n[single]\nget = '/'", "has a query"),
         ("[single]\nget = '.evil.example/x'", "single.get = '.evil.example/x' must be"),
-        ("[single]\nget = '{+path}'", "must be empty or begin with '/'"),
+        ("[single]\nget = '{+path}'", "must be empty, begin with '/', or be a URL"),
         ("[open]\npost = '/'\n[finish]\nput = '.{name}'", "finish.put = '.{name}'"),
         ("not toml", "is not valid TOML"),
         ("a = " + "[" * 5000 + "]" * 5000, "nested too deeply"),
