@@ -14,6 +14,7 @@ S3_COPY_SOURCE = "x-amz-copy-source"
 
 # Query parameters of presigned URLs: of version 4 with a prefix, of version 2 without.
 S3_QUERY, GOOGLE_QUERY = "X-Amz-", "X-Goog-"
+AZURE_REQUEST_ID = "x-ms-request-id"
 S3_KEY_V2, GOOGLE_KEY_V2 = "AWSAccessKeyId", "GoogleAccessId"
 S3_ALGORITHM, GOOGLE_ALGORITHM = "X-Amz-Algorithm", "X-Goog-Algorithm"
 SIGNATURES = ("X-Amz-Signature", "X-Goog-Signature")

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import cache, lru_cache
 
 from fastcrc import crc64 as _fastcrc
 
 from ..errors import IntegrityError
-from ..other_stores import S3_CUSTOMER_KEY, S3_ENCRYPTION
+from ..other_stores import AZURE_REQUEST_ID, S3_CUSTOMER_KEY, S3_ENCRYPTION
 from .body import Body
 
 CRC_HEADER = "x-oss-hash-crc64ecma"
+_MD5_HEADER = "content-md5"
+_MD5_BYTES = 16
 
 _POLYNOMIAL = 0xC96C5795D7870F42  # CRC-64/XZ (ECMA-182), reflected
 _ONE = 1 << 63  # x^0: in a reflected CRC the highest bit is the lowest power
@@ -102,15 +106,28 @@ def compare(
     if mode == "crc64":
         msg = f"{what}: the store reported no {CRC_HEADER}; checksum='auto' takes MD5"
         raise IntegrityError(msg, path=path, differs=False)
-    plain = _PLAIN_MD5.fullmatch(headers.get("etag", ""))
-    if mode in ("auto", "md5") and plain and not _is_by_key(headers):
-        if plain[1].lower() != (ours := md5()):
-            msg = f"{what}: the store has MD5 {plain[1].lower()}, {ours} was sent"
+    digest = _stated_md5(headers)
+    if mode in ("auto", "md5") and digest:
+        if digest != (ours := md5()):
+            msg = f"{what}: the store has MD5 {digest}, {ours} was sent"
             raise IntegrityError(msg, path=path)
         return "md5"
     if mode == "md5":
-        msg = (
-            f"{what}: the ETag of the reply is not an MD5; checksum='auto' accepts that"
-        )
+        msg = f"{what}: the reply has no MD5; checksum='auto' accepts that"
         raise IntegrityError(msg, path=path, differs=False)
     return "none"
+
+
+def _stated_md5(headers: Mapping[str, str]) -> str | None:
+    """Return the MD5 of the object that the store states, in hexadecimal; None if none.
+
+    Azure states it as Content-MD5; OSS and others as the ETag of a plain object.
+    """
+    if _is_by_key(headers):
+        return None
+    if AZURE_REQUEST_ID in headers:  # of others, it is the MD5 of the reply (RFC 1864)
+        with suppress(ValueError):
+            digest = base64.b64decode(headers.get(_MD5_HEADER, ""), validate=True)
+            return digest.hex() if len(digest) == _MD5_BYTES else None
+    plain = _PLAIN_MD5.fullmatch(headers.get("etag", ""))
+    return plain[1].lower() if plain else None

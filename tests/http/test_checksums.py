@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import os
 
@@ -43,6 +44,10 @@ def test_combine_long_lengths():
     assert combine(7, 0, 3 << 32) == one
 
 
+AZURE = {"x-ms-request-id": "1", "etag": '"0x8D4BCC2E4835CD0"'}
+MD5_OF_AZURE = base64.b64encode(bytes.fromhex(MD5)).decode()
+
+
 def check(headers, mode="auto", crc: int | None = 5, md5=MD5):
     """Compare and return by what."""
     return compare(
@@ -61,6 +66,9 @@ def check(headers, mode="auto", crc: int | None = 5, md5=MD5):
         ({"etag": f'"{MD5}-3"'}, "auto", 5, "none"),
         ({CRC_HEADER: "6", "etag": "0" * 32}, "none", 5, "none"),
         ({}, "auto", 5, "none"),
+        (AZURE | {"content-md5": MD5_OF_AZURE}, "auto", None, "md5"),
+        (AZURE | {"content-md5": "no base64"}, "auto", None, "none"),
+        ({"content-md5": "AAAAAAAAAAAAAAAAAAAAAA=="}, "auto", None, "none"),
         ({"etag": MD5, "x-oss-server-side-encryption": "AES256"}, "auto", 5, "md5"),
         ({"etag": "0" * 32, "x-oss-server-side-encryption": "KMS"}, "auto", 5, "none"),
         ({"etag": "0" * 32, "x-amz-server-side-encryption": "SM4"}, "auto", 5, "none"),
@@ -87,7 +95,13 @@ def test_what_is_compared(headers, mode, crc, found):
         ({CRC_HEADER: "6"}, "crc64", 5, "5 was sent"),
         ({"etag": MD5}, "crc64", 5, "reported no x-oss-hash-crc64ecma"),
         ({"etag": "0" * 32}, "auto", 5, f"{'0' * 32}, {MD5} was sent"),
-        ({"etag": "x"}, "md5", 5, "not an MD5"),
+        ({"etag": "x"}, "md5", 5, "the reply has no MD5"),
+        (
+            AZURE | {"content-md5": "AAAAAAAAAAAAAAAAAAAAAA=="},
+            "auto",
+            5,
+            f"{'0' * 32}, ",
+        ),
     ],
 )
 def test_differences(headers, mode, crc, words):
