@@ -257,10 +257,10 @@ def frozen_mapping(value: Mapping[str, str] | None) -> Mapping[str, str]:
     """Return a read-only copy of *value*, or itself if it is read-only; None is empty."""
     if type(value) is FrozenDict:
         return value
-    return FrozenDict(value) if value else _EMPTY
+    return FrozenDict(value) if value else NO_HEADERS
 
 
-_EMPTY = FrozenDict()
+NO_HEADERS = FrozenDict()
 
 
 def split_path(path: str) -> tuple[str, str]:
@@ -296,15 +296,15 @@ class Operation:
     upload_id: str | None = None
     part_number: int | None = None
     content_length: int | None = None
-    headers: Mapping[str, str] = field(default=_EMPTY, converter=frozen_mapping)
+    headers: Mapping[str, str] = field(default=NO_HEADERS, converter=frozen_mapping)
     optional_headers: Mapping[str, str] = field(
-        default=_EMPTY, converter=frozen_mapping
+        default=NO_HEADERS, converter=frozen_mapping
     )
-    query: Mapping[str, str] = field(default=_EMPTY, converter=frozen_mapping)
+    query: Mapping[str, str] = field(default=NO_HEADERS, converter=frozen_mapping)
     expires_in: int | None = None
     part_count: int | None = field(default=None, eq=False)
     final_headers: Mapping[str, str] = field(
-        default=_EMPTY, converter=frozen_mapping, eq=False
+        default=NO_HEADERS, converter=frozen_mapping, eq=False
     )
 
     @property
@@ -380,7 +380,7 @@ class SignedRequest:
 
     method: str
     url: SecretURL = field(converter=_secret_url)
-    headers: Mapping[str, str] = field(default=_EMPTY, converter=frozen_mapping)
+    headers: Mapping[str, str] = field(default=NO_HEADERS, converter=frozen_mapping)
     issued_at: float = field(factory=time.time)
     expires_at: float | None = None
     form: SignedForm | None = None
@@ -405,7 +405,7 @@ class Reply:
     status: int
     # Names are in lower case.
     headers: Mapping[str, str] = field(
-        default=_EMPTY, converter=frozen_mapping, repr=False
+        default=NO_HEADERS, converter=frozen_mapping, repr=False
     )
     body: bytes = field(default=b"", repr=False)  # what was read; may repeat the token
     body_bytes: int = 0  # of the request, that were sent

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
 
@@ -18,8 +19,9 @@ from attrs import define, evolve, field, frozen
 from ..errors import InvalidRequestError, NetworkError, ReplyError, SourceChangedError
 from ..http.checksums import crc64
 from ..http.transfer import Sink
-from ..model import Action
+from ..model import Action, FrozenDict
 
+_PARTIAL_CONTENT = 206
 is_number = re.compile(r"[0-9]{1,20}").fullmatch
 _is_range = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})").fullmatch
 
@@ -71,6 +73,13 @@ class MemorySink:
         return b"".join(self._blocks)
 
 
+@lru_cache(maxsize=32)  # most files of a call begin with the same range
+def _headers(start: int, stop: int | None, etag: str) -> Mapping[str, str]:
+    last = "" if stop is None else stop - 1
+    span = f"{start}" if start < 0 else f"{start}-{last}"
+    return FrozenDict({"Range": f"bytes={span}"} | ({"If-Match": etag} if etag else {}))
+
+
 @define(eq=False)
 class Range:
     """One requested range of an object, and the sink of the reply.
@@ -93,12 +102,11 @@ class Range:
     _taken: int = field(default=0, init=False)
 
     @property
-    def free(self) -> dict[str, str]:
+    def free(self) -> Mapping[str, str]:
         """Unsigned headers to send with the request."""
-        last = "" if self.stop is None else self.stop - 1
-        span = f"{self.start}" if self.start < 0 else f"{self.start}-{last}"
-        etag = self.version.etag if self.version else ""
-        return {"Range": f"bytes={span}", **({"If-Match": etag} if etag else {})}
+        return _headers(
+            self.start, self.stop, self.version.etag if self.version else ""
+        )
 
     def head(self, status: int, headers: Mapping[str, str]) -> None:
         """Check that the reply has the accepted version and covers the range.
@@ -106,7 +114,7 @@ class Range:
         Raises WholeError before the bytes of the whole object are received, unless
         ``takes_whole`` accepts them.
         """
-        self.partial = status == HTTPStatus.PARTIAL_CONTENT
+        self.partial = status == _PARTIAL_CONTENT
         if not self.partial:
             size = headers.get("content-length", "")
             self._see(headers, int(size) if is_number(size) else None)

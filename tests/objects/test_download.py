@@ -255,6 +255,34 @@ def test_a_first_range_that_is_replaced_before_its_end(parts, owner, tmp_path):
     assert left(tmp_path) == []
 
 
+def test_no_file_appears_after_a_cancellation(fs, tmp_path, monkeypatch):
+    """Files that wait for a slow disk are dropped; those that it writes are waited for."""
+    fs.pipe({f"{ROOT}/t/{n}": b"x" for n in range(60)})
+    link, has_begun = os.link, threading.Event()
+
+    def slow(*args, **kwargs):
+        has_begun.set()
+        time.sleep(0.02)
+        link(*args, **kwargs)
+
+    monkeypatch.setattr(os, "link", slow)
+
+    async def cancelled():
+        getting = asyncio.create_task(
+            fs._get(f"{ROOT}/t", str(tmp_path / "t"), recursive=True)
+        )
+        await asyncio.to_thread(has_begun.wait, 20)
+        getting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await getting
+
+    asyncio.run(cancelled())
+    before = left(tmp_path / "t")
+    assert len(before) < 60
+    time.sleep(0.3)
+    assert left(tmp_path / "t") == before
+
+
 @pytest.mark.parametrize("verb", ["get", "get_file"])
 def test_an_interrupt_ends_all_and_leaves_nothing(
     parts, owner, tmp_path, monkeypatch, verb, interrupt_at
