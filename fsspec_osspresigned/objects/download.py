@@ -244,7 +244,7 @@ class Publisher:
         self._waiting.append((file, published))
         if len(self._waiting) > _EACH * self._jobs:
             self._jobs += 1
-            running().spawn(self._work())
+            _ = running().spawn(self._work())
         await published
 
     async def _work(self) -> None:
