@@ -700,14 +700,15 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
     ) -> list[Any]:
         """Return the bytes of many ranges; each path has a range, from start to end.
 
-        *starts* and *ends* are lists, or one value for all paths. Ranges of an object at
-        most *max_gap* bytes apart become one request; None merges none. ``on_error`` is
-        ``return`` by default: exceptions stand in place of bytes.
+        *starts* and *ends* are lists, or one value for all paths. ``on_error`` is
+        ``return`` by default: exceptions stand in place of bytes. Any *max_gap* raises
+        NotImplementedError, as in other filesystems of fsspec.
         """
+        if max_gap is not None:
+            raise NotImplementedError("max_gap: merge_offset_ranges of fsspec.utils")
         bulk = BulkOptions.take_from(kwargs, ("return", "raise"))
-        names = self._own(paths)
         return await awaited(
-            read.cat_ranges, self.client, names, starts, ends, max_gap, bulk
+            read.cat_ranges, self.client, self._own(paths), starts, ends, bulk
         )
 
     @verb

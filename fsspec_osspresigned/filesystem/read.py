@@ -6,7 +6,14 @@ import asyncio
 import io
 import os
 from collections import Counter
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from typing import Any
 
 from attrs import define
@@ -24,14 +31,11 @@ from ..model import Action
 from ..objects import calls
 from ..objects.download import AtomicFile, Download, Publisher, is_written_into
 from ..objects.lookup import Lookup
-from ..objects.ranges import MergedRange, Version, changed, merged
+from ..objects.ranges import Version, changed
 from ..options.target import ObjectOptions
-from ..units import MIB
 from .arguments import BulkOptions, check_choice, in_turn, object_path
 from .callbacks import BlockCopy, SharedCallback
 from .destinations import Destination, Match
-
-_MAX_MERGED = 64 * MIB  # bytes of ranges that become one request
 
 
 class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is untyped
@@ -195,41 +199,35 @@ async def cat(
 
 
 async def cat_ranges(
-    client: Client,
-    paths: Sequence[str],
-    starts: Any,
-    ends: Any,
-    max_gap: int | None,
-    bulk: BulkOptions,
+    client: Client, paths: Sequence[str], starts: Any, ends: Any, bulk: BulkOptions
 ) -> list[Any]:
+    """Return the bytes of a range of each path; all ranges of a path have one version.
+
+    *starts* and *ends* are one value for all, or one for each of *paths*. Lists that
+    differ in length raise ValueError.
+    """
     if not isinstance(paths, list | tuple):
         raise TypeError("paths must be a list, with one path for each range")
-    lookup = Lookup(client)
+    lookup, count = Lookup(client), len(paths)
     names = [object_path(client, path) for path in paths]
-    jobs = merged(names, starts, ends, max_gap, _MAX_MERGED)
+    starts = list(starts) if isinstance(starts, Iterable) else [starts] * count
+    ends = list(ends) if isinstance(ends, Iterable) else [ends] * count
+    if len(starts) != count or len(ends) != count:
+        raise ValueError(f"{count} paths, {len(starts)} starts, {len(ends)} ends")
+    several = Counter(names)
+    versions = {name: Version() for name in names if several[name] > 1}
 
-    count = Counter(job.path for job in jobs)
-    versions = {path: Version() for path in count if count[path] > 1}
-
-    async def work(job: MergedRange) -> bytes:
-        version = versions.get(job.path)
+    async def work(job: tuple[int, str, int | None, int | None]) -> bytes:
+        _, path, start, end = job
         # A range without an end may be large.
-        in_thread = job.stop is None
         return await lookup.read(
-            job.path, job.start, job.stop, version, in_thread=in_thread
+            path, start, end, versions.get(path), in_thread=end is None
         )
 
-    def name(job: MergedRange) -> str:
-        return f"{job.path}[{job.start}:{job.stop}] ({job.pieces[0].index})"
-
-    done = await bulk.run(client, jobs, work, name)
-    results: list[Any] = [b""] * len(paths)
-    for job, data in zip(jobs, done, strict=True):
-        whole = isinstance(data, Exception) or len(job.pieces) == 1
-        pieces = [(p.index, data) for p in job.pieces] if whole else job.cut(data)
-        for index, piece in pieces:
-            results[index] = piece
-    return results
+    jobs = list(zip(range(count), names, starts, ends, strict=True))
+    return await bulk.run(
+        client, jobs, work, lambda job: f"{job[1]}[{job[2]}:{job[3]}] ({job[0]})"
+    )
 
 
 async def get_file(
