@@ -239,7 +239,7 @@ async def get_file(
     if isfilelike(local) or await blocking(is_written_into, local):
         await _pour(filesystem, path, local, shared)
         return
-    job = _download(client, path, local, shared, in_thread=True)
+    job = _download(client, path, local, shared)
 
     async def publish(file: AtomicFile) -> None:
         await blocking(file.publish)
@@ -267,12 +267,11 @@ async def _pour(
 
 
 def _download(
-    client: Client, path: str, local: str, callback: SharedCallback, *, in_thread: bool
+    client: Client, path: str, local: str, callback: SharedCallback, **more: Any
 ) -> Download:
-    heard, on_size = None, None
     if callback.is_heard:
-        heard, on_size = callback.add, callback.set_size
-    return Download(client, path, AtomicFile(local), heard, on_size, in_thread)
+        more |= {"heard": callback.add, "on_size": callback.set_size}
+    return Download(client, path, AtomicFile(local), **more)
 
 
 async def _run(
@@ -310,9 +309,8 @@ async def get(
     """
     if callback.is_heard:
         await waiting(callback.expect, len(destinations))
-    client, guess = filesystem.client, SizeGuess()
-    lookup, publisher = Lookup(client), Publisher()
-    large = asyncio.Semaphore(client.options.connections)
+    client, publisher = filesystem.client, Publisher()
+    lookup, turns = Lookup(client), asyncio.Semaphore(client.options.connections)
 
     async def fetch(item: Destination, callback: SharedCallback = callback) -> None:
         path, local = item.path, item.target
@@ -321,17 +319,12 @@ async def get(
         elif local == named and await blocking(is_written_into, local):
             await _pour(filesystem, path, local, callback)
         else:
-            job = _download(client, path, local, callback, in_thread=guess.is_large)
-            size = await _run(job, lookup, publisher.publish)
-            guess.is_large = (size or 0) > SMALL
+            job = _download(client, path, local, callback, turns=turns)
+            await _run(job, lookup, publisher.publish)
 
     async def fetch_heard(item: Destination) -> None:
         async with callback.of_file(item.path, item.target) as child:
             await fetch(item, child)
 
-    one = fetch_heard if callback.is_heard else fetch
-
-    def work(item: Destination) -> Coroutine[Any, Any, None]:
-        return in_turn(large, one, item) if guess.is_large else one(item)
-
+    work = fetch_heard if callback.is_heard else fetch
     await bulk.run(client, destinations, work, lambda item: item.path)

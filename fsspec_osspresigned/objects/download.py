@@ -11,10 +11,11 @@ import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import cache
 from typing import Any
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from ..client.client import Client
 from ..compat import BINARY, write_at
@@ -26,7 +27,7 @@ from ..http.body import SMALL
 from ..http.checksums import CRC_HEADER, combine, crc64
 from ..model import Reply
 from . import calls
-from .ranges import Range, Version, WholeError
+from .ranges import MemorySink, Range, Version, WholeError
 
 _EACH = 16  # files that a job publishes at once; more that wait begin another job
 
@@ -70,7 +71,7 @@ class AtomicFile:
         self.place = place
         self._name, self._pid = "", os.getpid()
         self._descriptor = -1
-        self._held = bytearray()  # the first bytes, until the file is created
+        self._held = b""  # the whole content of a small file, until it is created
         self._writing = 0  # threads that use the descriptor
         self._is_discarded = False
         self._lock = threading.Lock()
@@ -88,23 +89,12 @@ class AtomicFile:
         with self._descriptor_in_use() as descriptor:
             os.ftruncate(descriptor, size)
 
-    def cut(self, size: int) -> None:
-        """Shorten the file to *size* bytes."""
-        if self.begun:
-            self.resize(size)
-        else:
-            del self._held[size:]
+    def hold(self, data: bytes) -> None:
+        """Keep *data*, the whole content, in memory until ``publish``."""
+        self._held = data
 
     def write(self, data: bytes, offset: int) -> None:
-        """Write *data* at *offset*.
-
-        The first ``SMALL`` bytes stay in memory until more follow, or until ``publish``.
-        """
-        with self._lock:
-            is_next = self._descriptor < 0 and offset <= len(self._held)
-            if is_next and offset + len(data) <= SMALL:
-                self._held[offset:] = data
-                return
+        """Write *data* at *offset*."""
         with self._descriptor_in_use() as descriptor:
             write_at(descriptor, memoryview(data), offset)
 
@@ -198,7 +188,6 @@ class AtomicFile:
         if self._descriptor < 0:
             self._descriptor = self._made()
             write_at(self._descriptor, memoryview(self._held), 0)
-            self._held = bytearray()
         return self._descriptor
 
     def _made(self) -> int:
@@ -278,6 +267,15 @@ def _publish_all(files: Sequence[AtomicFile]) -> list[Exception | None]:
     return errors
 
 
+class _FirstBytes(MemorySink):
+    """Sink for the first range; it raises WholeError if a large object comes instead."""
+
+    def write(self, block: bytes, /) -> None:
+        super().write(block)
+        if self.size > SMALL:
+            raise WholeError
+
+
 @define(eq=False)
 class RangeWriter:
     """Sink that writes a range into a file at *offset*, and computes its CRC-64."""
@@ -288,28 +286,23 @@ class RangeWriter:
     crc64: int = 0
 
     def begin(self) -> None:
-        heard = self.download.heard
-        if self.size and heard is not None:
-            heard(-self.size)
+        self.download.progress(-self.size)
         self.size = self.crc64 = 0
 
     def write(self, block: bytes, /) -> None:
-        heard = self.download.heard
         self.download.file.write(block, self.offset + self.size)
         self.size += len(block)
         self.crc64 = crc64(block, self.crc64)
-        if heard is not None:
-            heard(len(block))
+        self.download.progress(len(block))
 
 
 @frozen(eq=False)
 class Download:
     """Download of one object; *file* is complete when ``run`` returns.
 
-    *heard* is called by several threads with the number of bytes received, or with a
-    negative number before a retry; None disables it. *on_size* is called once with the
-    size of the object. *in_thread* means that worker threads read, because the object
-    may be large.
+    *on_size* is called once with the size of the object. *heard* is called by several
+    threads with the number of bytes received, or with a negative number before a retry.
+    None disables them. At most as many large objects as *turns* has are read at a time.
     """
 
     client: Client
@@ -317,113 +310,77 @@ class Download:
     file: AtomicFile
     heard: Callable[[int], object] | None = None
     on_size: Callable[[int], object] | None = None
-    in_thread: bool = True
+    turns: AbstractAsyncContextManager[object] = field(factory=nullcontext)
+
+    def progress(self, count: int) -> None:
+        if self.heard is not None and count:
+            self.heard(count)
 
     async def run(self) -> int:
         """Download the object, and return its size.
 
-        A small object takes one request. A larger one is read in ranges, all of the same
-        version as the first reply. If worker threads read, the other ranges start as soon
-        as the head of the first reply has arrived.
+        The first request is for the first ``SMALL`` bytes, or a part if that is smaller.
+        Worker threads read what follows in ranges of a part, all of the same version.
 
         Raises:
             IntegrityError: the CRC-64 differs.
             SourceChangedError: the object was replaced during the download.
         """
-        in_thread = self.in_thread or self.heard is not None
-        step = self.client.options.largest_part
-        writer = RangeWriter(self, 0)
-        stop = step if in_thread else min(step, SMALL)
-        first = Range(self.path, 0, stop, writer, takes_whole=True)
-        rest: list[RangeWriter] | None = None
+        sink = _FirstBytes()
+        stop = min(self.client.options.largest_part, SMALL)
+        first = Range(self.path, 0, stop, sink, takes_whole=True)
         try:
-            if in_thread:
-                rest = await self._first_and_rest(first, writer, step)
-            else:
-                await self._get(first, writer, in_thread=False)
+            await self._get(first, sink, in_thread=False)
+            is_all = not first.partial or first.total == sink.size
         except WholeError:  # other stores have no range of an empty object
-            first.partial, first.total = False, 0
-            writer.begin()
-        whole = first.total is None or not first.partial
-        total = writer.size if whole else first.total or 0
-        if rest is None:
-            if self.on_size is not None:
-                await call_user(self.on_size, total)
-            if total > writer.size and first.etag:
-                rest = await self._rest(Version(first.etag, total), stop)
-        if rest is not None:
-            self._check(first, writer, rest)
-            return total
-        if total != writer.size:
+            is_all, first.partial = first.total == 0, False
+            sink.begin()
+        if is_all:
+            await self.fill(sink.bytes())
+            return sink.size
+        async with self.turns:
+            if first.partial and first.etag:
+                return await self._add_rest(first, sink)
             # Without an ETag, two ranges could be of two versions: get all in one.
+            writer = RangeWriter(self, 0)
             everything = Range(self.path, 0, None, writer, takes_whole=True)
             await self._get(everything, writer, in_thread=True)
-            total = writer.size
-        # A failed try may have left more, if the object was larger then.
-        if self.file.begun:
-            await blocking(self.file.cut, total)
-        else:
-            self.file.cut(total)
-        return total
-
-    async def _first_and_rest(
-        self, first: Range, writer: RangeWriter, stop: int
-    ) -> list[RangeWriter] | None:
-        """Read *first*, which ends at *stop*, and the others at the same time, in threads.
-
-        Return the writers of the others, which have the version of *first*. None means
-        that *first* is all, or that its version is unknown.
-        """
-        head, engine = asyncio.Event(), running()
-
-        def on_head() -> None:  # in the thread that reads
-            total = first.total or 0
-            has_more = first.partial and first.etag and total > stop
-            if has_more and first.version is None:
-                first.version = Version(first.etag, total)
-                if self.on_size is not None:
-                    self.on_size(total)  # before its first bytes
-                engine.post(head.set)
-
-        async def begin() -> None:
-            try:
-                await self._get(first, writer, in_thread=True)
-            finally:
-                head.set()
-
-        async def go_on() -> list[RangeWriter] | None:
-            await head.wait()
-            version = first.version
-            return None if version is None else await self._rest(version, stop)
-
-        first.on_head = on_head
-        works: Sequence[Callable[[], Coroutine[Any, Any, Any]]] = (begin, go_on)
-        rest: list[RangeWriter] | None
-        _, rest = await in_parallel(lambda work: work(), works, 2)
-        return rest
+            # A failed try may have left more, if the object was larger then.
+            await blocking(self.file.resize, writer.size)
+            await self._tell(writer.size, 0)
+            return writer.size
 
     async def fill(self, body: bytes) -> None:
-        """Write *body*, which was kept in memory, as the whole object."""
+        """Take *body* as the whole object."""
+        self.file.hold(body)
+        if self.heard is not None or self.on_size is not None:
+            await self._tell(len(body), len(body))
+
+    async def _tell(self, size: int, count: int) -> None:
+        """Tell the callbacks the *size* of the object, and that *count* bytes came."""
         if self.on_size is not None:
-            await call_user(self.on_size, len(body))
-        await blocking(self.file.write, body, 0)
+            await call_user(self.on_size, size)
         if self.heard is not None:
-            await call_user(self.heard, len(body))
+            await call_user(self.progress, count)
 
     def _get(
-        self, piece: Range, writer: RangeWriter, *, in_thread: bool
+        self, piece: Range, sink: MemorySink | RangeWriter, *, in_thread: bool
     ) -> Coroutine[Any, Any, None]:
         def check(_: Reply) -> None:
             piece.check()
-            if not piece.partial or piece.total == writer.size:
+            if not piece.partial or piece.total == sink.size:
                 stated = piece.headers.get(CRC_HEADER)
-                calls.check_whole(stated, writer.crc64, self.path)
+                calls.check_whole(stated, sink.crc64, self.path)
 
         return calls.fetch(self.client, piece, check, in_thread=in_thread)
 
-    async def _rest(self, version: Version, begin: int) -> list[RangeWriter]:
-        total, step = version.total or 0, self.client.options.largest_part
+    async def _add_rest(self, first: Range, begun: MemorySink) -> int:
+        """Write the bytes of *first*, which *begun* has, and read all that follows."""
+        total, step = first.total or 0, self.client.options.largest_part
+        version = Version(first.etag, total)
+        await self._tell(total, begun.size)
         await blocking(self.file.resize, total)
+        await blocking(self.file.write, begun.bytes(), 0)
 
         async def work(offset: int) -> RangeWriter:
             writer = RangeWriter(self, offset)
@@ -432,14 +389,13 @@ class Download:
             await calls.fetch(self.client, piece, in_thread=True)
             return writer
 
-        jobs = range(begin, total, step)
-        return await in_parallel(work, jobs, self.client.options.connections)
-
-    def _check(self, first: Range, begun: RangeWriter, rest: list[RangeWriter]) -> None:
+        jobs = range(begun.size, total, step)
+        rest = await in_parallel(work, jobs, self.client.options.connections)
         crc, size = begun.crc64, begun.size
         for writer in rest:
             crc, size = combine(crc, writer.crc64, writer.size), size + writer.size
-        if size != first.total:
-            msg = f"{size} bytes came, {first.total} were announced"
+        if size != total:
+            msg = f"{size} bytes came, {total} were announced"
             raise NetworkError(msg, path=self.path)
         calls.check_whole(first.headers.get(CRC_HEADER), crc, self.path)
+        return total

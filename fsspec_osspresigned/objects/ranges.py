@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
 from http import HTTPStatus
 from typing import Any
@@ -93,7 +93,6 @@ class Range:
     sink: Sink
     version: Version | None = field(default=None, kw_only=True)  # None accepts any
     takes_whole: bool = field(default=False, kw_only=True)  # or the whole object
-    on_head: Callable[[], None] = field(default=lambda: None, kw_only=True)
     expected: int | None = field(default=None, init=False)  # bytes of the reply
     total: int | None = field(default=None, init=False)  # bytes of the whole object
     etag: str = field(default="", init=False)  # as the header has it
@@ -141,7 +140,6 @@ class Range:
     def begin(self) -> None:
         self._taken = 0
         self.sink.begin()
-        self.on_head()
 
     def write(self, block: bytes, /) -> None:
         self._taken += len(block)
