@@ -71,8 +71,7 @@ def means_unseen(error: PermissionError) -> bool:
 
 async def headers_of(client: Client, path: str) -> Mapping[str, str]:
     """Return the headers of the reply to HeadObject, with names in lower case."""
-    operation = operation_on(Action.HeadObject, path)
-    return (await client.call(operation, EMPTY, Exchange(path=path))).headers
+    return (await client.call(operation_on(Action.HeadObject, path))).headers
 
 
 def size_of(headers: Mapping[str, str], path: str) -> int:
@@ -115,9 +114,8 @@ async def stat(client: Client, path: str) -> dict[str, Any]:
 
     Raises NotSignedError if neither is granted.
     """
-    operation = operation_on(Action.HeadObject, path)
     try:
-        reply = await client.call(operation, EMPTY, Exchange(path=path))
+        reply = await client.call(operation_on(Action.HeadObject, path))
     except NotSignedError as error:
         refused = error
     else:
@@ -151,9 +149,7 @@ async def fetch(
         SourceChangedError: the object was replaced.
         WholeError: the range is outside the object, or the store ignores ranges.
     """
-    exchange = Exchange(
-        path=piece.path, free_headers=piece.free, sink=piece, in_thread=in_thread
-    )
+    exchange = Exchange(free_headers=piece.free, sink=piece, in_thread=in_thread)
     operation = operation_on(Action.GetObject, piece.path)
     try:
         await client.call(operation, EMPTY, exchange, parse=check or piece.check)
@@ -209,7 +205,7 @@ async def _read_whole(client: Client, path: str, *, in_thread: bool) -> bytes:
         check_whole(reply.headers.get(CRC_HEADER), sink.crc64, path)
 
     operation = operation_on(Action.GetObject, path)
-    exchange = Exchange(path=path, sink=sink, in_thread=in_thread)
+    exchange = Exchange(sink=sink, in_thread=in_thread)
     await client.call(operation, EMPTY, exchange, parse=check)
     return await _bytes_of(sink)
 

@@ -327,7 +327,7 @@ class Download:
             SourceChangedError: the object was replaced during the download.
         """
         sink = _FirstBytes()
-        stop = min(self.client.options.largest_part, SMALL)
+        stop = min(self.client.options.piece_size, SMALL)
         first = Range(self.path, 0, stop, sink, takes_whole=True)
         try:
             await self._get(first, sink, in_thread=False)
@@ -376,7 +376,7 @@ class Download:
 
     async def _add_rest(self, first: Range, begun: MemorySink) -> int:
         """Write the bytes of *first*, which *begun* has, and read all that follows."""
-        total, step = first.total or 0, self.client.options.largest_part
+        total, step = first.total or 0, self.client.options.piece_size
         version = Version(first.etag, total)
         await self._tell(total, begun.size)
         await blocking(self.file.resize, total)
