@@ -11,11 +11,10 @@ import stat
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import cache
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, frozen
 
 from ..client.client import Client
 from ..compat import BINARY, write_at
@@ -302,7 +301,7 @@ class Download:
 
     *on_size* is called once with the size of the object. *heard* is called by several
     threads with the number of bytes received, or with a negative number before a retry.
-    None disables them. At most as many large objects as *turns* has are read at a time.
+    None disables them.
     """
 
     client: Client
@@ -310,7 +309,6 @@ class Download:
     file: AtomicFile
     heard: Callable[[int], object] | None = None
     on_size: Callable[[int], object] | None = None
-    turns: AbstractAsyncContextManager[object] = field(factory=nullcontext)
 
     def progress(self, count: int) -> None:
         if self.heard is not None and count:
@@ -332,23 +330,23 @@ class Download:
         try:
             await self._get(first, sink, in_thread=False)
             is_all = not first.partial or first.total == sink.size
-        except WholeError:  # other stores have no range of an empty object
+        except WholeError:
+            # Some stores have no range of an empty object, others no ranges at all.
             is_all, first.partial = first.total == 0, False
             sink.begin()
         if is_all:
             await self.fill(sink.bytes())
             return sink.size
-        async with self.turns:
-            if first.partial and first.etag:
-                return await self._add_rest(first, sink)
-            # Without an ETag, two ranges could be of two versions: get all in one.
-            writer = RangeWriter(self, 0)
-            everything = Range(self.path, 0, None, writer, takes_whole=True)
-            await self._get(everything, writer, in_thread=True)
-            # A failed try may have left more, if the object was larger then.
-            await blocking(self.file.resize, writer.size)
-            await self._tell(writer.size, 0)
-            return writer.size
+        if first.partial and first.etag:
+            return await self._add_rest(first, sink)
+        # Without an ETag, two ranges could be of two versions: get all in one.
+        writer = RangeWriter(self, 0)
+        everything = Range(self.path, 0, None, writer, takes_whole=True)
+        await self._get(everything, writer, in_thread=True)
+        # A failed try may have left more, if the object was larger then.
+        await blocking(self.file.resize, writer.size)
+        await self._tell(writer.size, 0)
+        return writer.size
 
     async def fill(self, body: bytes) -> None:
         """Take *body* as the whole object."""
