@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from attrs import field, frozen
 
-from ..model import Operation, SignedRequest
+from ..model import SignedRequest
 from ..other_stores import S3_HEADER, S3_KEY_V2
 from ..secret import SecretURL
 from ..url_checks import decoded_path, oss_bucket
@@ -61,12 +61,12 @@ class SignedPieces:
 def compare(
     document: Mapping[str, str],
     signed: SignedRequest,
-    operation: Operation,
+    key: str,
     hide: Callable[[str], str] = str,
 ) -> Comparison:
     """Compare the string to sign in the store's error *document* with the request sent.
 
-    *hide* removes the secrets of the request, before texts are shortened.
+    *key* is that of the object, empty if it is unknown. *hide* removes the secrets of the request, before texts are shortened.
     """
     url = describe(signed.url)
     parts = urlsplit(signed.url.reveal())
@@ -98,10 +98,10 @@ def compare(
     changed += _echoes(document, sent.query)
     spoilt = [*_unsent(signed, sent, url), *_spoilt_url(pairs, url)]
     # Another key is none of our business: a URL map may send a path anywhere.
-    end = f"/{operation.key}"
-    if not sent.path.endswith(end) and unquote(sent.path).endswith(end):
+    end = f"/{key}"
+    if key and not sent.path.endswith(end) and unquote(sent.path).endswith(end):
         means = f"the path of the URL means {_cut(sent.path)}, percent-encoded twice"
-        spoilt.append(f"the key is {_cut(operation.key)} and {means}")
+        spoilt.append(f"the key is {_cut(key)} and {means}")
     return Comparison(
         told=received is not None,
         changed=tuple(changed),

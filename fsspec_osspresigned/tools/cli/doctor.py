@@ -16,8 +16,9 @@ from urllib.parse import urlsplit
 import click
 from attrs import frozen
 
+from ...client.causes import OWN_DOMAIN
 from ...client.client import Client
-from ...client.error_codes import OWN_DOMAIN, members
+from ...client.error_codes import members
 from ...engine.engine import run
 from ...errors import OSSPresignedError
 from ...model import Action, Operation, Reply, SignedRequest
