@@ -514,7 +514,7 @@ def _compared(
     url = SecretURL("") if signed is None else signed.url
     pieces = received_request(refusal.document, url)
     if signed is None:
-        return Comparison(told=pieces is not None), pieces
+        return Comparison(), pieces
     if pieces is not None and not refusal.has_headers:
         # What arrived is all that is known, but for the host, which is in the URL.
         headers = {n: v for n, v in pieces.headers.items() if n != "host"}

@@ -23,8 +23,9 @@ from .signed_url import SignedURL, describe
 
 # The transport writes them, so their values are not known here.
 _TRANSPORTS = frozenset(("host", "content-length", "user-agent", "accept-encoding"))
-# Their values hold no secret; of all other headers only the names are shown.
-_SHOWN = frozenset(("content-type", "content-md5"))
+_METHOD, _PATH, _PARAMETER = "the method", "the path", "query parameter "
+# Their values hold no secret; of all other pieces only the names are shown.
+_SHOWN = frozenset((_METHOD, _PATH, "Content-Type", "Content-MD5"))
 # Parameters that every store signs in V1; a store may not know the others.
 _SURE = frozenset(
     """
@@ -42,7 +43,6 @@ _MAX_SHOWN = 80
 class Comparison:
     """Differences between the request sent and the request that the store received."""
 
-    told: bool  # whether the store said what it received
     changed: tuple[str, ...] = ()  # on the way, one line each
     spoilt: tuple[str, ...] = ()  # wrong as it was sent, one line each
     sent: str = ""  # the signed pieces of what was sent, for people
@@ -66,7 +66,8 @@ def compare(
 ) -> Comparison:
     """Compare the string to sign in the store's error *document* with the request sent.
 
-    *key* is that of the object, empty if it is unknown. *hide* removes the secrets of the request, before texts are shortened.
+    *key* is that of the object, empty if it is unknown. *hide* removes the secrets of the
+    request, before texts are shortened.
     """
     url = describe(signed.url)
     parts = urlsplit(signed.url.reveal())
@@ -82,19 +83,10 @@ def compare(
     received = received_request(document, signed.url)
     changed: list[str] = []
     if received is not None:
-        if (method := hide(received.method)) != sent.method:
-            arrived = repr(method[:20])
-            changed.append(
-                f"the method was sent as {sent.method} and arrived as {arrived}"
-            )
-        bucket = oss_bucket(parts.hostname or "")
-        changed += _path(hide(received.path), sent.path, bucket)
         # A bare plus is a blank for some stores and a plus for others.
         blank = " " if "+" in parts.query else "+"
-        changed += _query(received.query, sent.query, url, blank)
-        headers = received.headers.items()
-        shown = {n: hide(v) if n in _SHOWN else v for n, v in headers}
-        changed += _headers(shown, sent.headers, url)
+        ours, theirs = _named(sent, url, blank), _named(received, url, blank)
+        changed += _changes(ours, theirs, url, hide)
     changed += _echoes(document, sent.query)
     spoilt = [*_unsent(signed, sent, url), *_spoilt_url(pairs, url)]
     # Another key is none of our business: a URL map may send a path anywhere.
@@ -103,7 +95,6 @@ def compare(
         means = f"the path of the URL means {_cut(sent.path)}, percent-encoded twice"
         spoilt.append(f"the key is {_cut(key)} and {means}")
     return Comparison(
-        told=received is not None,
         changed=tuple(changed),
         spoilt=tuple(spoilt),
         sent=_summary(sent, url),
@@ -193,59 +184,62 @@ def _tidy(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in tidy.items() if name and value}
 
 
-def _path(received: str, sent: str, bucket: str | None) -> Iterator[str]:
-    if received == sent:
-        return
-    head = received.removesuffix(sent)
-    # The store adds the bucket to the path if the host names the bucket.
-    if received.endswith(sent) and re.fullmatch("/[^/]+", head):
-        if bucket and head[1:] != bucket:
-            other = repr(head[1:][:_MAX_SHOWN])
-            yield f"the request for bucket {bucket!r} arrived at bucket {other}"
-        return
-    line = f"the path was sent as {_cut(sent)} and arrived as {_cut(received)}"
-    if "/../" in sent or "/./" in sent or "//" in sent:
-        line += " (dot segments or double slashes were collapsed)"
-    yield line
+def _named(request: SignedPieces, url: SignedURL, blank: str) -> dict[str, str]:
+    """Return the pieces of *request* that were signed, by the names that people know."""
+    named = {_METHOD: request.method, _PATH: request.path}
+    for name, value in request.query.items():
+        if name not in SIGNATURES:
+            named[f"{_PARAMETER}{name[:_MAX_SHOWN]}"] = value.replace("+", blank)
+    for name, value in request.headers.items():
+        named[_spell(name)] = _port_free(value) if name == "host" else value
+    if _port_free(url.host) and "host" not in request.headers:
+        named["host"] = _port_free(url.host)
+    return named
 
 
-def _query(
-    received: Mapping[str, str], sent: Mapping[str, str], url: SignedURL, blank: str
+def _changes(
+    ours: Mapping[str, str],
+    theirs: Mapping[str, str],
+    url: SignedURL,
+    hide: Callable[[str], str],
 ) -> Iterator[str]:
-    for name in sorted(received.keys() | sent.keys()):
-        shown = f"query parameter {name[:_MAX_SHOWN]}"
-        if name in SIGNATURES:
+    bucket = re.escape(oss_bucket(url.host) or "") or "[^/]+"
+    for name in sorted(ours.keys() | theirs.keys()):
+        sent, arrived = ours.get(name), theirs.get(name)
+        # The store adds the bucket to the path if the host names the bucket.
+        with_bucket = f"/{bucket}{re.escape(ours[_PATH])}"
+        if name == _PATH and re.fullmatch(with_bucket, theirs[_PATH]):
             continue
-        if name not in sent:
-            yield f"{shown} arrived and was not sent"
-        elif name not in received:
-            if url.is_v4 or name in _SURE:
-                yield f"{shown} was sent and did not arrive"
-        elif received[name].replace("+", blank) != sent[name].replace("+", blank):
-            yield f"{shown} arrived with another value"
-
-
-def _headers(
-    received: Mapping[str, str], sent: Mapping[str, str], url: SignedURL
-) -> Iterator[str]:
-    signed = {name for name in sent if url.covers(name)}
-    for name in sorted(received.keys() | signed):
-        ours, theirs = sent.get(name), received.get(name)
-        as_sent, as_received = (
+        if sent == arrived or _is_unknown(name, sent, arrived, url):
+            continue
+        values = (sent, arrived if arrived is None else hide(arrived))
+        as_sent, as_arrived = (
             f" as {_cut(value)}" if name in _SHOWN and value is not None else ""
-            for value in (ours, theirs)
+            for value in values
         )
-        if ours is None and name in _TRANSPORTS:
-            if name == "host" and _port_free(theirs or "") != _port_free(url.host):
-                yield f"{name} arrived with another value"
-        elif ours is None:
-            yield f"{_spell(name)} arrived{as_received} and was not sent"
-        elif theirs is None:
-            yield f"{_spell(name)} was sent{as_sent} and did not arrive"
-        elif theirs != ours and as_sent:
-            yield f"{_spell(name)} was sent{as_sent} and arrived{as_received}"
-        elif theirs != ours:
-            yield f"{_spell(name)} arrived with another value"
+        if sent is None:
+            yield f"{name} arrived{as_arrived} and was not sent"
+        elif arrived is None:
+            yield f"{name} was sent{as_sent} and did not arrive"
+        elif as_sent:
+            yield f"{name} was sent{as_sent} and arrived{as_arrived}"
+        else:
+            yield f"{name} arrived with another value"
+
+
+def _is_unknown(
+    name: str, sent: str | None, arrived: str | None, url: SignedURL
+) -> bool:
+    """Return whether the signature need not include *name*, or its value is unknown."""
+    if name.startswith(_PARAMETER):
+        sure = url.is_v4 or name.removeprefix(_PARAMETER) in _SURE
+        return arrived is None and not sure
+    if name in (_METHOD, _PATH):
+        return False
+    lower = name.lower()
+    if arrived is None:
+        return lower == "host" or not url.covers(lower)
+    return sent is None and lower in _TRANSPORTS
 
 
 def _echoes(document: Mapping[str, str], query: Mapping[str, str]) -> Iterator[str]:
@@ -287,9 +281,11 @@ def _spoilt_url(pairs: list[tuple[str, str]], url: SignedURL) -> Iterator[str]:
 
 def _summary(sent: SignedPieces, url: SignedURL) -> str:
     headers = [
-        f"{_spell(name)} {_cut(value)}" if name in _SHOWN else _spell(name)
+        f"{shown} {_cut(value)}" if shown in _SHOWN else shown
         for name, value in sorted(sent.headers.items())
-        if name in _SHOWN or name.startswith(S3_HEADER) or url.covers(name)
+        if (shown := _spell(name)) in _SHOWN
+        or name.startswith(S3_HEADER)
+        or url.covers(name)
     ]
     if "content-type" not in sent.headers:
         headers.insert(0, "without Content-Type")

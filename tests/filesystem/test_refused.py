@@ -354,7 +354,7 @@ CHANGES = [
     (
         lambda head: head.replace(b"PUT", b"POST", 1),
         {},
-        "the method was sent as PUT and arrived as 'POST'",
+        "the method was sent as 'PUT' and arrived as 'POST'",
     ),
 ]
 

@@ -77,19 +77,19 @@ def test_what_arrived_as_it_was_sent_differs_in_nothing(version, style, key):
     query = {"partNumber": "1", "uploadId": "A&B"} if "?" not in key else {}
     signed, key = sign(version, key=key, headers=headers, query=query, style=style)
     found = compare(document(received(signed, style=style)), signed, key)
-    assert (found.told, found.changed, found.spoilt) == (True, (), ())
+    assert (found.changed, found.spoilt) == ((), ())
     assert found.sent == "PUT Content-Type 'text/csv', x-oss-meta-a"
 
 
 CHANGES = [
-    ({"method": "POST"}, "the method was sent as PUT and arrived as 'POST'"),
+    ({"method": "POST"}, "the method was sent as 'PUT' and arrived as 'POST'"),
     (
         {"key": "dir/b.csv"},
         "the path was sent as '/dir/a.csv' and arrived as '/examplebucket/dir/b.csv'",
     ),
     (
         {"bucket": "other"},
-        "the request for bucket 'examplebucket' arrived at bucket 'other'",
+        "the path was sent as '/dir/a.csv' and arrived as '/other/dir/a.csv'",
     ),
     ({"headers": {}}, "Content-Type was sent as 'text/csv' and did not arrive"),
     (
@@ -182,14 +182,6 @@ def test_question_marks_of_a_key_are_not_those_of_a_query(resource, extra):
     )
 
 
-def test_collapsed_paths_are_recognised():
-    """Dot segments that a proxy collapses are told as such."""
-    signed, key = sign("v4", key="a/../b")
-    found = compare(document(received(signed, key="b")), signed, key)
-    (line,) = found.changed
-    assert line.endswith("(dot segments or double slashes were collapsed)")
-
-
 def test_an_object_of_the_store_itself():
     """A path that arrives without its bucket is a difference, not an accident."""
     signed, key = sign("v4")
@@ -236,7 +228,6 @@ def test_additional_headers():
     bare = SignedRequest(method="PUT", url=signed.url)
     assert unsent_headers(bare) == ("content-language",)
     found = compare({}, bare, key)
-    assert not found.told
     assert found.spoilt == ("content-language is signed by the URL and was not sent",)
 
 
@@ -293,7 +284,7 @@ def test_a_store_that_does_not_say(version, told):
     """Without the store's text nothing is claimed about the way."""
     signed, key = sign(version)
     found = compare(told, signed, key)
-    assert (found.told, found.changed) == (False, ())
+    assert found.changed == ()
 
 
 def test_text_is_read_where_bytes_are_missing():
@@ -327,7 +318,7 @@ def test_s3():
     headers = {"Content-Type": "text/csv"}
     signed = SignedRequest(method="PUT", url=S3, headers=headers)
     found = compare({"CanonicalRequest": S3_TEXT.format("text/csv")}, signed, key)
-    assert (found.told, found.changed, found.spoilt) == (True, (), ())
+    assert (found.changed, found.spoilt) == ((), ())
     bare = SignedRequest(method="PUT", url=S3)
     found = compare({"CanonicalRequest": S3_TEXT.format("")}, bare, key)
     assert found.spoilt == ("Content-Type is signed by the URL and was not sent",)
