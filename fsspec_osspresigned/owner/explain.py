@@ -79,7 +79,7 @@ def explain(text: str, *, now: Callable[[], float] = time.time) -> Explained:
     if not (refusal.code or refusal.ec) or (is_mismatch and pieces is None):
         more.append(_NO_BODY)
     causes, differences = ranked(refusal, reason, hide, more)
-    described = () if signed is None else about_url(url, now())
+    facts = () if signed is None else about_url(url, now())
     sent = (
         ""
         if signed is None or not refusal.has_headers
@@ -95,7 +95,7 @@ def explain(text: str, *, now: Callable[[], float] = time.time) -> Explained:
         ec=refusal.ec,
         request_id=hide(mark(refusal.document.get("RequestId", ""))),
         message=clean(hide(refusal.document.get("Message", ""))),
-        url=tuple((key, hide(value)) for key, value in described),
+        url=tuple((fact.name, hide(fact.text)) for fact in facts),
         sent=hide(sent),
         received="" if pieces is None else hide(_shown(pieces.method, pieces.headers)),
         differences=differences,

@@ -12,6 +12,7 @@ import fsspec
 import pytest
 
 from fsspec_osspresigned.asgi_server import LoopbackServer
+from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.signing.endpoint import region_of
@@ -176,6 +177,52 @@ def test_url_without_a_signature_is_noted(run, oss, url, tmp_path):
         "note",
         "the URL shows none: it may be no presigned URL",
     )
+
+
+def test_edited_url_is_no_ok(run, url, tmp_path):
+    """Without the key only the store can check a signature, and doctor says so."""
+    (tmp_path / "one.url").write_text(url("k").replace("/k?", "/other?"))
+    found = lines(run("doctor", "--url-file", "one.url"))
+    assert found["signature"] == (
+        "note",
+        "only the store can tell whether the URL was edited",
+    )
+
+
+@pytest.mark.parametrize("path", [PATH, BUCKET])
+def test_keys_that_work(run, oss, path):
+    """A signed look at the bucket shows it; a missing object is no problem."""
+    ended = run("doctor", path, *KEYS)
+    assert ended.code == 0
+    assert lines(ended)["bucket"] == (
+        "ok",
+        "is there, and the store accepts the signature",
+    )
+    assert "signature" not in lines(ended)
+    oss.faults.add(Fault(refuse="denied", times=None))
+    assert run("doctor", path, *KEYS).code == 0  # the key is known, and may not look
+
+
+@pytest.mark.parametrize(
+    ("path", "variable", "words"),
+    [
+        (PATH, "OSS_ACCESS_KEY_SECRET", "correct OSS_ACCESS_KEY_SECRET"),
+        (BUCKET, "OSS_ACCESS_KEY_SECRET", "correct OSS_ACCESS_KEY_SECRET"),
+        (PATH, "OSS_ACCESS_KEY_ID", "correct OSS_ACCESS_KEY_ID"),
+        (PATH, "OSS_REGION", "set --region or OSS_REGION to that of the bucket"),
+        ("nosuchbucket/a", "", "the bucket does not exist: check its name, and --reg"),
+    ],
+)
+def test_what_is_wrong_with_keys_is_named(run, oss, monkeypatch, path, variable, words):
+    """A wrong secret, key ID, region or bucket is found before an upload."""
+    if variable:
+        monkeypatch.setenv(variable, "cn-beijing")
+    ended = run("doctor", path, *KEYS)
+    word, text = lines(ended)["bucket"]
+    assert word == "BAD"
+    assert ended.code != 0
+    assert words in text
+    assert "owner" not in text
 
 
 @pytest.mark.parametrize(
