@@ -9,18 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Literal
-from urllib.parse import urlsplit
 
 from attrs import evolve, field, frozen
 
 from .. import parsing
 from ..errors import Refused
 from ..model import SignedRequest
-from ..other_stores import GOOGLE_QUERY, S3_CHECKSUM, S3_HEADER, S3_QUERY, S3_TOKEN
+from ..other_stores import GOOGLE_QUERY, S3_HEADER, S3_QUERY, S3_TOKEN
 from ..secret import SecretURL
-from ..signing.canonical import parse_moment, parse_query
+from ..signing.canonical import parse_moment
 from ..signing.endpoint import region_of
-from ..signing.mismatch import Comparison, SignedPieces, compare, received_request
+from ..signing.mismatch import Comparison, compare, received_request
 from ..signing.signed_url import SignedURL, damage
 from ..units import shown_end, shown_seconds
 
@@ -53,7 +52,7 @@ class Refusal:
     form: bool = False  # the request sent a form
     by_keys: bool = False  # this process signed it, with an access key that it holds
     signed: SignedRequest | None = None
-    has_headers: bool = True  # whether the headers of *signed* are all that were sent
+    is_sent: bool = True  # whether *signed* is what was sent, rather than what arrived
     url: SignedURL  # facts of the presigned URL, or of the fields of a form
     object_key: str = ""
     row: str = ""  # name of the row of the table that applies, whatever the code is
@@ -179,7 +178,6 @@ _ROWS = (
         "InvalidObjectState", "the object is archived", "its owner restores it first",
         "restore it first",
     ),
-    _Row("BucketDisable", "the bucket is disabled", _OWNER),
     _Row("KmsInDebt", "the bill of KMS is unpaid", _OWNER),
     _Row(
         "TransferAccelerationDisabled", "the bucket has no acceleration",
@@ -219,8 +217,6 @@ _ROWS = (
     _Row(
         "InvalidDigest BadDigest InvalidCRC64", "the body was damaged in transit", _AGAIN
     ),
-    _Row("IncompleteBody", "the body was truncated in transit", _AGAIN),
-    _Row("RequestTimeout", "the body arrived too slowly", _AGAIN),
     _Row(
         "MissingContentLength", "the request has no Content-Length",
         "send it, and no Transfer-Encoding: chunked",
@@ -228,11 +224,6 @@ _ROWS = (
     _Row(  # Azure Blob Storage
         "MissingRequiredHeader", "the store requires a header",
         "give it with headers=, such as x-ms-blob-type: BlockBlob",
-    ),
-    _Row(
-        "AccessForbidden",
-        "the bucket's CORS rules do not allow this origin, method or header",
-        _OWNER,
     ),
     _Row(
         "EntityTooSmall", "parts but the last need 100 KiB at least, 5 MiB at S3",
@@ -246,10 +237,6 @@ _ROWS = (
         "EntityTooLarge", "the grant allows smaller files only, and 5 GiB at most",
         "a signer or part URLs could send it", form=True,
     ),
-    _Row("InvalidPart", "a listed part is not the one stored", _AGAIN),
-    _Row("InvalidPartOrder", "parts must be listed in order", _AGAIN),
-    _Row("InvalidPolicyDocument", "the policy of the grant is not valid", _OWNER, form=True),
-    _Row("MalformedPOSTRequest", "the form was cut or changed on the way", _AGAIN, form=True),
     _Row("QpsLimitExceeded", "too many requests", "use fewer at once"),
     _Row(
         "redirect", "redirects are not followed", "sign a URL of the final host",
@@ -267,6 +254,11 @@ _NAMED = {
 }
 # By what the message says, and no code.
 _MESSAGES = (
+    _Row(
+        "(?i)x-amz-checksum-crc32=AAAAAA(?:==|%3D%3D)",
+        "the URL is signed with the checksum of an empty body, as SDKs do by themselves",
+        "sign without checksums (requestChecksumCalculation WHEN_REQUIRED)",
+    ),
     _Row(
         r"aws-chunked|MultiChunkedEncoding|0017-00000804",
         "the SDK sent the body in chunks, followed by a checksum (aws-chunked), which "
@@ -350,7 +342,6 @@ _OTHER_SECRET = Cause(
     "compare the text that the signer signs with what the store received, and check the "
     "secret for blanks around it",
 )
-_EMPTY_CRC = (f"{S3_CHECKSUM}crc32", "AAAAAA==")  # of an empty body
 _LISTS = (f"{S3_QUERY}SignedHeaders", f"{GOOGLE_QUERY}SignedHeaders")
 _NOTABLE = 30.0  # seconds of clock offset that may be a cause
 _VAGUE = ("InvalidArgument", "InvalidRequest")  # codes of many causes
@@ -368,33 +359,22 @@ def ranked(
     Differences are those of the request from its signature, one line each. *hide*
     removes the secrets of the request from a text.
     """
-    differs: tuple[str, ...] = ()
-    causes = [*_of_checksum(refusal), *_of_code(refusal, reason), *more]
+    found, signed = Comparison(), refusal.signed
+    causes = [*_of_code(refusal, reason), *more]
     if reason is Refused.MISMATCH and not refusal.form:
-        found, pieces = _compared(refusal, hide)
-        differs = found.spoilt + found.changed
-        causes += _of_mismatch(refusal, found, pieces)
+        if signed is not None:
+            found = compare(refusal.document, signed, refusal.object_key, hide)
+        causes += _of_mismatch(refusal, found)
     causes += _of_url(refusal)
     causes.sort(key=lambda each: EVIDENCE.index(each.evidence))
     return tuple(
         Cause(each.evidence, _line(hide(each.cause)), _line(hide(each.remedy)))
         for each in causes
-    ), differs
+    ), found.spoilt + found.changed
 
 
 def _line(text: str) -> str:
     return "".join(c if c.isprintable() else " " for c in text)
-
-
-def _of_checksum(refusal: Refusal) -> Iterator[Cause]:
-    url = "" if refusal.signed is None else refusal.signed.url.reveal()
-    if _EMPTY_CRC in {(key.lower(), v) for key, v in parse_query(urlsplit(url).query)}:
-        yield Cause(
-            "proven" if refusal.code == "BadDigest" else "likely",
-            "the URL is signed with the checksum of an empty body, as SDKs do by "
-            "themselves",
-            "sign without checksums (requestChecksumCalculation WHEN_REQUIRED)",
-        )
 
 
 def _of_code(refusal: Refusal, reason: Refused | None) -> Iterator[Cause]:
@@ -421,25 +401,17 @@ def _of_code(refusal: Refusal, reason: Refused | None) -> Iterator[Cause]:
         if reason is not Refused.MISMATCH or refusal.form:
             yield _of_reason(refusal, reason)
         return
-    for name in (
-        refusal.row,
-        refusal.ec,
-        refusal.code,
-        _by_status(refusal.status or 0),
-    ):
-        if named := _row(name, form=refusal.form):
+    for name in (refusal.row, refusal.ec, refusal.code, _by_status(refusal.status)):
+        if named := _NAMED.get((name, refusal.form)) or _NAMED.get((name, False)):
             yield _cause(refusal, named)
             return
 
 
-def _by_status(status: int) -> str:
+def _by_status(status: int | None) -> str:
+    status = status or 0
     if status >= 500 or status in (408, 429):  # noqa: PLR2004 - HTTP status class
         return "unavailable"
     return "redirect" if 300 <= status < 400 else ""  # noqa: PLR2004 - as above
-
-
-def _row(name: str, *, form: bool) -> _Row | None:
-    return _NAMED.get((name, form)) or _NAMED.get((name, False))
 
 
 def _cause(
@@ -459,7 +431,7 @@ def _cause(
 
 def _of_reason(refusal: Refusal, reason: Refused) -> Cause:
     row = _NAMED.get((reason, refusal.form)) or _NAMED[reason, False]
-    store, end, begin = refusal.store, refusal.end, refusal.url.signed_at
+    store, end = refusal.store, refusal.end
     if reason is Refused.WRONG_REGION:
         return _elsewhere(refusal, row)
     if reason is Refused.CLOCK_SKEW:
@@ -469,8 +441,6 @@ def _of_reason(refusal: Refusal, reason: Refused) -> Cause:
     cause = row.cause
     if reason is Refused.EXPIRED and store and end and store - end >= 1:
         cause += f" {shown_seconds(store - end)} ago"
-    elif reason is Refused.NOT_YET_VALID and store and begin:
-        cause += f": it was signed for {shown_seconds(begin - store)} from now"
     return _cause(refusal, row, cause)
 
 
@@ -506,31 +476,7 @@ def _elsewhere(refusal: Refusal, row: _Row) -> Cause:
     return found
 
 
-def _compared(
-    refusal: Refusal, hide: Callable[[str], str]
-) -> tuple[Comparison, SignedPieces | None]:
-    """Return how the request differs from its signature, and how it arrived."""
-    signed = refusal.signed
-    url = SecretURL("") if signed is None else signed.url
-    pieces = received_request(refusal.document, url)
-    if signed is None:
-        return Comparison(), pieces
-    if pieces is not None and not refusal.has_headers:
-        # What arrived is all that is known, but for the host, which is in the URL.
-        headers = {n: v for n, v in pieces.headers.items() if n != "host"}
-        signed = evolve(signed, method=pieces.method, headers=headers)
-    found = compare(refusal.document, signed, refusal.object_key, hide)
-    if (
-        pieces is None and not refusal.has_headers
-    ):  # no header is missed if none is known
-        spoilt = (line for line in found.spoilt if not line.endswith("was not sent"))
-        found = evolve(found, spoilt=tuple(spoilt))
-    return found, pieces
-
-
-def _of_mismatch(
-    refusal: Refusal, found: Comparison, pieces: SignedPieces | None
-) -> Iterator[Cause]:
+def _of_mismatch(refusal: Refusal, found: Comparison) -> Iterator[Cause]:
     """Yield the causes of a signature that does not match."""
     if refusal.signed is not None and (problem := damage(refusal.signed.url)):
         remedy = "copy the whole URL again, or ask for a new one"
@@ -549,15 +495,15 @@ def _of_mismatch(
     if refusal.by_keys:
         yield _OWN_SECRET
         return
-    yield from _of_pieces(refusal, found, pieces)
+    yield from _of_pieces(refusal, found)
     yield _OTHER_SECRET
 
 
-def _of_pieces(
-    refusal: Refusal, found: Comparison, pieces: SignedPieces | None
-) -> Iterator[Cause]:
-    """Yield the causes that *pieces*, the request as it arrived, suggests."""
-    sent = f" ({found.sent})" if found.sent and refusal.has_headers else ""
+def _of_pieces(refusal: Refusal, found: Comparison) -> Iterator[Cause]:
+    """Yield the causes that the request as it arrived suggests."""
+    url = SecretURL("") if refusal.signed is None else refusal.signed.url
+    pieces = received_request(refusal.document, url)
+    sent = f" ({found.sent})" if found.sent and pieces else ""
     edited = Cause(
         "likely",
         "the URL was changed or cut, or it is signed for another method or other headers "
@@ -576,8 +522,7 @@ def _of_pieces(
             f"ask the owner to sign {kind!r}"
         )
         if any("content-type" in pieces.query.get(n, "").split(";") for n in _LISTS):
-            cause = f"Content-Type {kind!r} was sent, but the URL is signed with another one"
-            remedy = f"send exactly the signed one, or ask the owner to sign {kind!r}"
+            cause = cause.replace("probably signed without one, or", "signed")
         if unasked := _UNASKED.get(kind.partition(";")[0].strip()):
             cause, remedy = f"{cause}: {unasked[0]}", f"{remedy} ({unasked[1]})"
         yield Cause("likely", cause, remedy)

@@ -55,9 +55,23 @@ _TOKEN_INVALID = Meaning(URLExpiredError, Refused.TOKEN_INVALID)
 _ELSEWHERE = Meaning(reason=Refused.WRONG_REGION)
 _KEY_DISABLED = Meaning(AccessDeniedError, Refused.KEY_DISABLED)
 
+# Codes and EC numbers that are no refusals of a signature.
+_KINDS: Mapping[type[ReplyError], str] = {
+    EndpointForbiddenError: "0048-00000401 PublicEndpointForbidden",
+    AccessDeniedError: "SecondLevelDomainForbidden InvalidObjectState BucketDisable "
+    "KmsInDebt TransferAccelerationDisabled AccessForbidden",
+    ObjectNotFoundError: "NoSuchKey NoSuchBucket",
+    UploadNotFoundError: "NoSuchUpload",
+    ObjectExistsError: "FileAlreadyExists ObjectAlreadyExists FileImmutable",
+    InvalidRequestError: "KeyNotFound AliasNotFound PreconditionFailed EntityTooSmall "
+    "EntityTooLarge MissingContentLength InvalidPart InvalidPartOrder",
+    DamagedBodyError: "InvalidDigest BadDigest InvalidCRC64 IncompleteBody RequestTimeout",
+    StoreUnavailableError: "QpsLimitExceeded",
+}
 # OSS API reference, "Error codes". An EC number decides before the code. The causes are
 # in ``causes``.
 MEANINGS = {
+    **{code: Meaning(kind) for kind, codes in _KINDS.items() for code in codes.split()},
     "0002-00000007": _TOKEN_ENDED,
     "0002-00000069": _EXPIRED,
     "0002-00000226": _ELSEWHERE,
@@ -66,7 +80,6 @@ MEANINGS = {
     "0002-00000418": _EXPIRED,
     "0002-00000903": _KEY_DISABLED,
     "0002-00000904": _KEY_DISABLED,
-    "0048-00000401": Meaning(EndpointForbiddenError),
     "AccessDenied": _DENIED,
     "SignatureDoesNotMatch": Meaning(SignatureMismatchError, Refused.MISMATCH),
     "SecurityTokenExpired": _TOKEN_ENDED,
@@ -76,33 +89,6 @@ MEANINGS = {
     "InvalidAccessKeyId": Meaning(AccessDeniedError, Refused.UNKNOWN_KEY),
     "UserDisable": Meaning(AccessDeniedError, Refused.ACCOUNT_DISABLED),
     "PermanentRedirect": _ELSEWHERE,
-    "SecondLevelDomainForbidden": Meaning(AccessDeniedError),
-    "PublicEndpointForbidden": Meaning(EndpointForbiddenError),
-    "InvalidObjectState": Meaning(AccessDeniedError),
-    "BucketDisable": Meaning(AccessDeniedError),
-    "KmsInDebt": Meaning(AccessDeniedError),
-    "TransferAccelerationDisabled": Meaning(AccessDeniedError),
-    "KeyNotFound": Meaning(InvalidRequestError),
-    "AliasNotFound": Meaning(InvalidRequestError),
-    "NoSuchKey": Meaning(ObjectNotFoundError),
-    "NoSuchBucket": Meaning(ObjectNotFoundError),
-    "NoSuchUpload": Meaning(UploadNotFoundError),
-    "FileAlreadyExists": Meaning(ObjectExistsError),
-    "ObjectAlreadyExists": Meaning(ObjectExistsError),
-    "FileImmutable": Meaning(ObjectExistsError),
-    "PreconditionFailed": Meaning(InvalidRequestError),
-    "InvalidDigest": Meaning(DamagedBodyError),
-    "BadDigest": Meaning(DamagedBodyError),
-    "InvalidCRC64": Meaning(DamagedBodyError),
-    "IncompleteBody": Meaning(DamagedBodyError),
-    "RequestTimeout": Meaning(DamagedBodyError),
-    "MissingContentLength": Meaning(InvalidRequestError),
-    "AccessForbidden": Meaning(AccessDeniedError),
-    "EntityTooSmall": Meaning(InvalidRequestError),
-    "EntityTooLarge": Meaning(InvalidRequestError),
-    "InvalidPart": Meaning(InvalidRequestError),
-    "InvalidPartOrder": Meaning(InvalidRequestError),
-    "QpsLimitExceeded": Meaning(StoreUnavailableError),
     # Codes of S3 alone.
     "ExpiredToken": _TOKEN_ENDED,
     "InvalidToken": _TOKEN_INVALID,

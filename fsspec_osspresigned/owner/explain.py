@@ -82,7 +82,7 @@ def explain(text: str, *, now: Callable[[], float] = time.time) -> Explained:
     facts = () if signed is None else about_url(url, now())
     sent = (
         ""
-        if signed is None or not refusal.has_headers
+        if signed is None or not refusal.is_sent
         else _shown(
             signed.method,
             {n: v for n, v in signed.headers.items() if refusal.url.covers(n)},

@@ -19,6 +19,7 @@ from ..other_stores import GOOGLE_KEY_V2, GOOGLE_QUERY, S3_QUERY
 from ..parsing import moment
 from ..secret import SecretURL
 from ..signing.canonical import SIGNATURES, TOKENS, parse_query
+from ..signing.mismatch import received_request
 from ..signing.signed_url import describe
 from ..units import KIB
 from ..url_checks import has_signature, url_problem
@@ -116,6 +117,17 @@ def read_refusal(text: str, now: float) -> Refusal:
     sent = None if request is None else dict(_LINE.findall(request[3]))
     sent = None if sent is None else {n.lower(): v.strip() for n, v in sent.items()}
     url = _presigned(text, request and request[2], sent or {})
+    method = request[1] if request else "PUT"
+    if url is not None and sent is None:
+        # What arrived is all that is known, but for the host, which is in the URL; else
+        # no header may be missed.
+        sent = dict.fromkeys(describe(url).additional_headers, "")
+        if pieces := received_request(document, url):
+            sent = {n: v for n, v in pieces.headers.items() if n != "host"}
+            method = pieces.method
+    signed = None
+    if url is not None:
+        signed = SignedRequest(method=method, url=url, headers=sent or {})
     server = moment(document.get("ServerTime", ""))
     ec = name(document.get("EC", ""))
     return Refusal(
@@ -125,12 +137,8 @@ def read_refusal(text: str, now: float) -> Refusal:
         document=document,
         text=text,
         form=bool(_FORM.search(text)) or ec.startswith("0006-"),
-        signed=None
-        if url is None
-        else SignedRequest(
-            method=request[1] if request else "PUT", url=url, headers=sent or {}
-        ),
-        has_headers=sent is not None,
+        signed=signed,
+        is_sent=request is not None,
         url=describe(url or SecretURL("")),
         # The refusal is of another day, so the only clock is the store's.
         now=now if server is None else server,

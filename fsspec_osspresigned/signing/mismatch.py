@@ -15,7 +15,7 @@ from urllib.parse import unquote, urlsplit
 from attrs import field, frozen
 
 from ..model import SignedRequest
-from ..other_stores import S3_HEADER, S3_KEY_V2
+from ..other_stores import S3_HEADER
 from ..secret import SecretURL
 from ..url_checks import decoded_path, oss_bucket
 from .canonical import SIGNATURES, is_subresource, parse_query
@@ -26,13 +26,6 @@ _TRANSPORTS = frozenset(("host", "content-length", "user-agent", "accept-encodin
 _METHOD, _PATH, _PARAMETER = "the method", "the path", "query parameter "
 # Their values hold no secret; of all other pieces only the names are shown.
 _SHOWN = frozenset((_METHOD, _PATH, "Content-Type", "Content-MD5"))
-# Parameters that every store signs in V1; a store may not know the others.
-_SURE = frozenset(
-    """
-    acl append callback callback-var partNumber position security-token sequential
-    symlink tagging uploadId uploads
-    """.split()  # noqa: SIM905 - as the longer list in signature
-)
 _SPELT = {"content-md5": "Content-MD5", "content-type": "Content-Type"}
 _is_v1_signature = re.compile(r"[A-Za-z0-9+/]{27}=").fullmatch
 _is_v4_signature = re.compile(r"[0-9a-f]{64}").fullmatch
@@ -87,7 +80,6 @@ def compare(
         blank = " " if "+" in parts.query else "+"
         ours, theirs = _named(sent, url, blank), _named(received, url, blank)
         changed += _changes(ours, theirs, url, hide)
-    changed += _echoes(document, sent.query)
     spoilt = [*_unsent(signed, sent, url), *_spoilt_url(pairs, url)]
     # Another key is none of our business: a URL map may send a path anywhere.
     end = f"/{key}"
@@ -154,14 +146,10 @@ def _split_resource(
     parameters that were sent.
     """
     items = [f"{name}={sent[name]}" if sent[name] else name for name in sorted(sent)]
-    tail = f"?{'&'.join(items)}"
-    if items and text.endswith(tail):
+    tail = f"?{'&'.join(items)}" if items else ""
+    if text.endswith(tail):
         return text.removesuffix(tail), sent
     path, _, query = text.partition("?")
-    # Nor is the key encoded: parameters begin with one that V1 signs.
-    while query and not is_subresource(re.split("[=&?]", query, maxsplit=1)[0]):
-        skipped, _, query = query.partition("?")
-        path = f"{path}?{skipped}"
     parameters = (item.partition("=") for item in query.split("&") if item)
     return path, {name: value for name, _, value in parameters}
 
@@ -231,29 +219,14 @@ def _is_unknown(
     name: str, sent: str | None, arrived: str | None, url: SignedURL
 ) -> bool:
     """Return whether the signature need not include *name*, or its value is unknown."""
-    if name.startswith(_PARAMETER):
-        sure = url.is_v4 or name.removeprefix(_PARAMETER) in _SURE
-        return arrived is None and not sure
+    if name.startswith(_PARAMETER):  # stores differ in what they sign by V1
+        return arrived is None and not url.is_v4
     if name in (_METHOD, _PATH):
         return False
     lower = name.lower()
     if arrived is None:
         return lower == "host" or not url.covers(lower)
     return sent is None and lower in _TRANSPORTS
-
-
-def _echoes(document: Mapping[str, str], query: Mapping[str, str]) -> Iterator[str]:
-    ids = ("OSSAccessKeyId", S3_KEY_V2)
-    for what, sent, received in (
-        ("signature", _first(query, SIGNATURES), document.get("SignatureProvided")),
-        ("access key id", _first(query, ids), _first(document, ids)),
-    ):
-        if sent and received and received != sent:
-            yield f"the {what} arrived with another value"
-
-
-def _first(values: Mapping[str, str], names: tuple[str, ...]) -> str:
-    return next((values[name] for name in names if values.get(name)), "")
 
 
 def _unsent(signed: SignedRequest, sent: SignedPieces, url: SignedURL) -> Iterator[str]:
@@ -269,7 +242,7 @@ def _spoilt_url(pairs: list[tuple[str, str]], url: SignedURL) -> Iterator[str]:
     names = [name for name, _ in pairs]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"query parameter {name[:_MAX_SHOWN]} appears twice in the URL"
-    signature = _first(dict(reversed(pairs)), SIGNATURES)
+    signature = next((value for name, value in pairs if name in SIGNATURES), "")
     if url.version == "v1" and not _is_v1_signature(signature):
         if _is_v1_signature(signature.replace(" ", "+")):
             yield "the signature in the URL holds an unescaped '+', which means a space"

@@ -137,7 +137,7 @@ def test_a_url_that_is_not_valid_yet(uploaded, way):
     with Emulator([KEY]) as oss:
         error = uploaded(way, "v4", oss.url, at=7500)
     assert error.reason is Refused.NOT_YET_VALID
-    assert "it was signed for 2 h " in error.message
+    assert "is not valid yet: check the clock" in error.message
 
 
 FAULTS = [

@@ -198,7 +198,7 @@ THREADS = (
         "X-Goog-Algorithm=GOOG4-RSA-SHA256&amp;X-Goog-Date=20240311T214020Z&amp;X-Goog-Expires=1799&amp;X-Goog-SignedHeaders=content-type%3Bhost\n"
         "content-type:video/mp4\nhost:storage.googleapis.com\n\ncontent-type;host\nUNSIGNED-PAYLOAD</CanonicalRequest></Error>",
         "Content-Type 'video/mp4' was sent, but the URL is signed with another one",
-        "send exactly the signed one",
+        "otherwise exactly the signed one",
     ),
     # What only a part of the reply tells.
     Thread(

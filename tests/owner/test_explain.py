@@ -112,16 +112,6 @@ def test_headers_of_the_store_may_be_signed_otherwise():
     assert "private" not in repr(result)
 
 
-def test_url_of_another_request_is_noticed():
-    """The signature of the URL is not the one that the store received."""
-    text = v1("PUT\n\n\n1608690732\n/examplebucket/in/a.csv")
-    text["SignatureProvided"] = "x" * 27 + "="
-    url = f"{OSS}/in/a.csv?{query_v1(1608690732)}\n"
-    result = explained(url + oss("SignatureDoesNotMatch", MISMATCH, **text))
-    assert result.differences == ("the signature arrived with another value",)
-    assert result.causes[0].evidence == "proven"
-
-
 def test_expiry_is_judged_by_the_clock_of_the_store():
     """A URL that was valid on the day of the refusal is no cause."""
     url = f"{OSS}/a.csv?{query_v1(1608690732)}\n"

