@@ -15,7 +15,7 @@ from attrs import evolve, field, frozen
 from .. import parsing
 from ..errors import Refused
 from ..model import SignedRequest
-from ..other_stores import GOOGLE_QUERY, S3_HEADER, S3_QUERY, S3_TOKEN
+from ..other_stores import GOOGLE_QUERY, S3_CHECKSUM, S3_HEADER, S3_QUERY, S3_TOKEN
 from ..secret import SecretURL
 from ..signing.canonical import parse_moment
 from ..signing.endpoint import region_of
@@ -255,7 +255,7 @@ _NAMED = {
 # By what the message says, and no code.
 _MESSAGES = (
     _Row(
-        "(?i)x-amz-checksum-crc32=AAAAAA(?:==|%3D%3D)",
+        f"(?i){S3_CHECKSUM}crc32=AAAAAA(?:==|%3D%3D)",
         "the URL is signed with the checksum of an empty body, as SDKs do by themselves",
         "sign without checksums (requestChecksumCalculation WHEN_REQUIRED)",
     ),

@@ -24,7 +24,6 @@ from ...engine.engine import run
 from ...errors import ConfigurationError, OSSPresignedError, Refused
 from ...filesystem.client_factory import read_url
 from ...model import MAX_MAP, Action, Operation, Reply, SignedRequest, split_path
-from ...objects.calls import head, listing
 from ...options.target import ObjectOptions, Target
 from ...owner.inspect import described, read
 from ...parsing import clock_offset
@@ -190,8 +189,10 @@ def _doubt(client: Client, signed: SignedRequest) -> str:
 
 def _about_look(client: Client, path: str) -> Iterator[Finding]:
     """Yield whether the store accepts a signed look at *path*, an object or a bucket."""
+    bucket, key = split_path(path)
+    action = Action.HeadObject if key else Action.ListObjectsV2
     try:
-        run(_look, client, path)
+        run(client.call, Operation(action=action, bucket=bucket, key=key))
     except OSSPresignedError as error:
         # Without a code, a refusal does not say whether the key or the permission is bad.
         if isinstance(error, PermissionError) and not error.code:
@@ -202,14 +203,6 @@ def _about_look(client: Client, path: str) -> Iterator[Finding]:
             yield _bad("bucket", error)
             return
     yield Finding("bucket", "is there, and the store accepts the signature")
-
-
-async def _look(client: Client, path: str) -> None:
-    bucket, key = split_path(path)
-    if key:
-        await head(client, path)
-    else:
-        await anext(listing(client, bucket, ""), None)
 
 
 def _operations(
@@ -341,7 +334,7 @@ _EXAMPLES = """\
 def doctor(
     what: str, *, size: int | None, as_json: bool, connection: UploadConnectionOptions
 ) -> int:
-    """Check for problems before an upload, or describe a URL, a URL map or a grant.
+    """Check for problems before an upload, or describe signatures.
 
     Without an argument or with BUCKET/KEY, checks versions, proxies, clock, signer and
     store, and shows the plan of an upload. With keys, asks the store about the bucket or
