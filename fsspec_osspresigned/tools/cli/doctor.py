@@ -191,8 +191,9 @@ def _about_look(client: Client, path: str) -> Iterator[Finding]:
     """Yield whether the store accepts a signed look at *path*, an object or a bucket."""
     bucket, key = split_path(path)
     action = Action.HeadObject if key else Action.ListObjectsV2
+    look = Operation(action=action, bucket=bucket, key=key)
     try:
-        run(client.call, Operation(action=action, bucket=bucket, key=key))
+        run(lambda: client.call(look))
     except OSSPresignedError as error:
         # Without a code, a refusal does not say whether the key or the permission is bad.
         if isinstance(error, PermissionError) and not error.code:
