@@ -323,48 +323,21 @@ def gateway(oss: Emulator, change):
 CHANGES = [
     (
         lambda head: head + b"\r\nContent-Type: text/html",
-        {},
         "Content-Type arrived as 'text/html' and was not sent",
     ),
     (
-        lambda head: head.replace(b"\r\nContent-Type: text/csv", b""),
-        {"Content-Type": "text/csv"},
-        "Content-Type was sent as 'text/csv' and did not arrive",
-    ),
-    (
-        lambda head: head.replace(b"text/csv", b"text/plain"),
-        {"Content-Type": "text/csv"},
-        "Content-Type was sent as 'text/csv' and arrived as 'text/plain'",
-    ),
-    (
-        lambda head: head + b"\r\nx-oss-meta-via: gateway",
-        {},
-        "x-oss-meta-via arrived and was not sent",
-    ),
-    (
         lambda head: head.replace(b"/a.csv", b"/A.csv", 1),
-        {},
         f"the path was sent as '/{PATH}' and arrived as '/{BUCKET}/dir/A.csv'",
-    ),
-    (
-        lambda head: head.replace(b" HTTP/1.1", b"&x-oss-via=1 HTTP/1.1", 1),
-        {},
-        "query parameter x-oss-via arrived and was not sent",
-    ),
-    (
-        lambda head: head.replace(b"PUT", b"POST", 1),
-        {},
-        "the method was sent as 'PUT' and arrived as 'POST'",
     ),
 ]
 
 
 @VERSIONS
-@pytest.mark.parametrize(("change", "headers", "line"), CHANGES)
-def test_what_changes_on_the_way_is_named(uploaded, version, change, headers, line):
+@pytest.mark.parametrize(("change", "line"), CHANGES)
+def test_what_changes_on_the_way_is_named(uploaded, version, change, line):
     """The store's text beside the request shows header, parameter or path."""
     with Emulator([STS]) as oss, gateway(oss, change) as address:
-        error = uploaded("url_map", version, address, key=STS, headers=headers)
+        error = uploaded("url_map", version, address, key=STS)
     assert type(error) is errors.SignatureMismatchError
     assert error.explanation.differences == (line,)
     assert line in error.message
