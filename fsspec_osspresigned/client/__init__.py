@@ -13,5 +13,5 @@ __all__, __getattr__, __dir__ = lazy(
     __name__,
     causes="Cause OWN_DOMAIN Refusal ranked",
     client="Client",
-    error_codes="MEANINGS clean from_reply mark meaning members name",
+    error_codes="MEANINGS clean from_reply hider mark meaning members name",
 )

@@ -21,7 +21,7 @@ from ..signing.canonical import parse_moment
 from ..signing.endpoint import region_of
 from ..signing.mismatch import Comparison, compare, received_request
 from ..signing.signed_url import SignedURL, damage
-from ..units import shown_end, shown_seconds
+from ..units import shown_seconds
 
 Evidence = Literal["proven", "likely", "possible"]
 EVIDENCE: tuple[Evidence, ...] = ("proven", "likely", "possible")
@@ -51,7 +51,7 @@ class Refusal:
     text: str = field(repr=False)  # the message, or all that a user has pasted
     form: bool = False  # the request sent a form
     by_keys: bool = False  # this process signed it, with an access key that it holds
-    signed: SignedRequest | None = None
+    signed: SignedRequest | None = field(default=None, repr=False)
     is_sent: bool = True  # whether *signed* is what was sent, rather than what arrived
     url: SignedURL  # facts of the presigned URL, or of the fields of a form
     object_key: str = ""
@@ -344,7 +344,6 @@ _OTHER_SECRET = Cause(
 )
 _LISTS = (f"{S3_QUERY}SignedHeaders", f"{GOOGLE_QUERY}SignedHeaders")
 _NOTABLE = 30.0  # seconds of clock offset that may be a cause
-_VAGUE = ("InvalidArgument", "InvalidRequest")  # codes of many causes
 _is_host = re.compile(r"[a-z0-9.-]{1,80}").fullmatch
 
 
@@ -365,7 +364,6 @@ def ranked(
         if signed is not None:
             found = compare(refusal.document, signed, refusal.object_key, hide)
         causes += _of_mismatch(refusal, found)
-    causes += _of_url(refusal)
     causes.sort(key=lambda each: EVIDENCE.index(each.evidence))
     return tuple(
         Cause(each.evidence, _line(hide(each.cause)), _line(hide(each.remedy)))
@@ -532,22 +530,6 @@ def _of_pieces(refusal: Refusal, found: Comparison) -> Iterator[Cause]:
     if own:
         cause = f"{', '.join(own)[:200]} arrived; the URL may be signed without them, or with other values"
         yield Cause("possible", cause, "send exactly the headers that are signed")
-
-
-def _of_url(refusal: Refusal) -> Iterator[Cause]:
-    """Yield the causes that the URL and the status alone suggest."""
-    denied = refusal.code == "AccessDenied" and not refusal.ec
-    end = refusal.url.expires_at if denied or not refusal.code else None
-    if refusal.store is None and end is not None and end < refusal.now:
-        cause = f"the URL has expired: {shown_end(end, refusal.now)}"
-        yield Cause("possible" if denied else "likely", cause, "ask for a new one")
-    is_v1 = refusal.url.version == "v1" and not refusal.form
-    if is_v1 and (denied or refusal.code in _VAGUE):
-        cause = "the URL has a V1 signature, which new buckets refuse"
-        remedy = "ask the owner for a URL with a V4 signature"
-        if refusal.by_keys:
-            remedy = "set signature_version=v4"
-        yield Cause("possible", cause, remedy)
 
 
 def _moment(text: str) -> float | None:

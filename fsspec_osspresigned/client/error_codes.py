@@ -30,6 +30,7 @@ from ..errors import (
     URLExpiredError,
 )
 from ..model import FORBID_OVERWRITE, Operation, Reply, SignedRequest
+from ..other_stores import GOOGLE_KEY_V2, GOOGLE_QUERY, S3_KEY_V2, S3_QUERY
 from ..secret import SecretURL, redact
 from ..signing.canonical import SECRET_PARAMETERS, parse_moment, parse_query, quote
 from ..signing.mismatch import unsent_headers
@@ -118,7 +119,15 @@ _BLUR = 2.0  # seconds: Date has whole ones, and the reply travels for a moment
 _EARLY = 900.0  # seconds that V4 allows a signer's clock to be ahead
 _FORBIDDEN = 403
 _OF_HEADERS = ("InvalidArgument", "InvalidRequest")  # codes for a missing signed header
-_SECRET = SECRET_PARAMETERS | SECRET_FIELDS
+_SECRET = (
+    SECRET_PARAMETERS
+    | SECRET_FIELDS
+    | {
+        *("signatureprovided", "securitytoken", "ossaccesskeyid", S3_KEY_V2.lower()),
+        *("x-oss-credential", "x-oss-access-key-id", f"{S3_QUERY}Credential".lower()),
+        *(f"{GOOGLE_QUERY}Credential".lower(), GOOGLE_KEY_V2.lower()),
+    }
+)
 _MIN_HIDDEN = 8  # characters: shorter values would blank out half of a message
 _MAX_MESSAGE = 300
 # Any query: gateways echo whole URLs, and a signed one is a permission.
@@ -162,8 +171,8 @@ def from_reply(
     machine's clock, *now*, is ahead of the store's; None if unknown. *by_keys* says that
     this process has signed with an access key that it holds.
     """
-    hide = _hider(signed)
     document = members(reply.body, reply.headers)
+    hide = hider(signed, document)
     if offset is None:
         offset = parsing.clock_offset({"date": document.get("ServerTime", "")}, now)
     ec = hide(name(reply.headers.get("x-oss-ec") or document.get("EC", "")))
@@ -347,16 +356,24 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     return float(value) if value.isdecimal() and len(value) < 7 else None  # noqa: PLR2004 - eleven days
 
 
-def _hider(signed: SignedRequest | None) -> Callable[[str], str]:
+def hider(
+    signed: SignedRequest | None, document: Mapping[str, str]
+) -> Callable[[str], str]:
+    """Return a function that removes the secrets of request and reply from a text."""
+    pairs = [*document.items()]
+    if signed is not None:
+        pairs += parse_query(urlsplit(signed.url.reveal()).query)
+        pairs += [*signed.headers.items(), *_fields(signed).items()]
+    values = {value.strip() for name, value in pairs if name.lower() in _SECRET}
+    # A credential begins with the key ID.
+    values |= {value.partition("/")[0] for value in values}
+    # Of two secrets, one may begin with the other.
+    secrets = sorted((v for v in values if len(v) >= _MIN_HIDDEN), key=len)[::-1]
+
     def hide(text: str) -> str:
-        if signed is None:
-            return text
-        query = parse_query(urlsplit(signed.url.reveal()).query)
-        sent = (*query, *signed.headers.items(), *_fields(signed).items())
-        for name, value in sent:
-            if name.lower() in _SECRET and len(value) >= _MIN_HIDDEN:
-                for spelt in (value, quote(value), value.replace(" ", "+")):
-                    text = text.replace(spelt, "<hidden>")
-        return text
+        for secret in secrets:
+            for spelt in (secret, quote(secret), secret.replace(" ", "+")):
+                text = text.replace(spelt, "<hidden>")
+        return redact(text)
 
     return hide

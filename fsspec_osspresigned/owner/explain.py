@@ -8,17 +8,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from typing import Any
-from urllib.parse import quote
 
 from attrs import asdict, frozen
 
-from ..client.causes import Cause, Refusal, ranked
-from ..client.error_codes import clean, mark, meaning
+from ..client.causes import Cause, ranked
+from ..client.error_codes import clean, hider, mark, meaning
 from ..errors import Refused, ReplyError
-from ..secret import SecretURL, redact
+from ..secret import SecretURL
 from ..signing.mismatch import received_request
 from .inspect import about_url
-from .refusal import read_refusal, secrets_of
+from .refusal import read_refusal
 
 
 @frozen(kw_only=True)
@@ -69,7 +68,8 @@ def explain(text: str, *, now: Callable[[], float] = time.time) -> Explained:
         ConfigurationError: *text* is too long, or has neither status nor code.
     """
     refusal = read_refusal(text, now())
-    hide, signed = _hider(refusal), refusal.signed
+    signed = refusal.signed
+    hide = hider(signed, refusal.document)
     kind, reason = meaning(refusal)
     url = SecretURL("") if signed is None else signed.url
     pieces, more = received_request(refusal.document, url), []
@@ -101,19 +101,6 @@ def explain(text: str, *, now: Callable[[], float] = time.time) -> Explained:
         differences=differences,
         causes=causes or (_NO_RULE,),
     )
-
-
-def _hider(refusal: Refusal) -> Callable[[str], str]:
-    # Of two secrets, one may begin with the other.
-    secrets = sorted(secrets_of(refusal), key=len, reverse=True)
-
-    def hide(text: str) -> str:
-        for secret in secrets:
-            for spelt in (secret, quote(secret, safe="")):
-                text = text.replace(spelt, "<hidden>")
-        return redact(text)
-
-    return hide
 
 
 def _shown(method: str, headers: Mapping[str, str]) -> str:

@@ -9,16 +9,13 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
 from ..client.causes import Refusal
 from ..client.error_codes import MEANINGS, members, name
 from ..errors import ConfigurationError
 from ..model import SignedRequest
-from ..other_stores import GOOGLE_KEY_V2, GOOGLE_QUERY, S3_QUERY
 from ..parsing import moment
 from ..secret import SecretURL
-from ..signing.canonical import SIGNATURES, TOKENS, parse_query
 from ..signing.mismatch import received_request
 from ..signing.signed_url import describe
 from ..units import KIB
@@ -73,16 +70,7 @@ _LOOSE_V1 = re.compile(
     re.DOTALL,
 )
 _KEY_IDS = ("OSSAccessKeyId", "AWSAccessKeyId")
-_SECRET = {
-    member.lower()
-    for member in (
-        *(*SIGNATURES, *TOKENS, *_KEY_IDS, "SignatureProvided", "SecurityToken"),
-        *("x-oss-credential", "x-oss-access-key-id", f"{S3_QUERY}Credential"),
-        *(f"{GOOGLE_QUERY}Credential", GOOGLE_KEY_V2),
-    )
-}
 _VAGUE = ("InvalidArgument", "InvalidRequest", "NotImplemented")  # without a meaning
-_MIN_SECRET = 8  # characters: a shorter value would blank out half of a message
 _REFUSED = 300  # the lowest status of a reply that stored nothing
 _FORM = re.compile("according to Policy|Invalid Policy|MaxSizeAllowed")
 
@@ -212,13 +200,3 @@ def _presigned(
     usable = (url for url in signed if url_problem(url) is None)
     url = next(usable, None)
     return None if url is None else SecretURL(url)
-
-
-def secrets_of(refusal: Refusal) -> set[str]:
-    """Return the texts of *refusal* that must not be shown: signatures, tokens, key IDs."""
-    url = "" if refusal.signed is None else refusal.signed.url.reveal()
-    pairs = [*parse_query(urlsplit(url).query), *refusal.document.items()]
-    values = {value.strip() for key, value in pairs if key.lower() in _SECRET}
-    # A credential begins with the key ID.
-    values |= {value.partition("/")[0] for value in values}
-    return {value for value in values if len(value) >= _MIN_SECRET}
