@@ -6,7 +6,7 @@ Class and causes are those of ``client.error_codes`` and ``client.causes``.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from attrs import asdict, frozen
@@ -15,7 +15,7 @@ from ..client.causes import Cause, ranked
 from ..client.error_codes import clean, hider, mark, meaning
 from ..errors import Refused, ReplyError
 from ..secret import SecretURL
-from ..signing.mismatch import received_request
+from ..signing.mismatch import received_request, sent_request, summary
 from .inspect import about_url
 from .refusal import read_refusal
 
@@ -42,7 +42,6 @@ class Explained:
         return {"error": self.kind.__name__, **members, "url": dict(self.url)}
 
 
-_OPEN = ("content-type", "content-md5", "host")  # headers whose values are no secrets
 _NO_RULE = Cause(
     "possible",
     "no rule is known for this refusal",
@@ -80,14 +79,9 @@ def explain(text: str, *, now: Callable[[], float] = time.time) -> Explained:
         more.append(_NO_BODY)
     causes, differences = ranked(refusal, reason, hide, more)
     facts = () if signed is None else about_url(url, now())
-    sent = (
-        ""
-        if signed is None or not refusal.is_sent
-        else _shown(
-            signed.method,
-            {n: v for n, v in signed.headers.items() if refusal.url.covers(n)},
-        )
-    )
+    sent = ""
+    if signed is not None and refusal.is_sent:
+        sent = summary(sent_request(signed), refusal.url)
     return Explained(
         kind=kind,
         status=refusal.status,
@@ -97,15 +91,7 @@ def explain(text: str, *, now: Callable[[], float] = time.time) -> Explained:
         message=clean(hide(refusal.document.get("Message", ""))),
         url=tuple((fact.name, hide(fact.text)) for fact in facts),
         sent=hide(sent),
-        received="" if pieces is None else hide(_shown(pieces.method, pieces.headers)),
+        received="" if pieces is None else hide(summary(pieces, refusal.url)),
         differences=differences,
         causes=causes or (_NO_RULE,),
     )
-
-
-def _shown(method: str, headers: Mapping[str, str]) -> str:
-    """Return a request without values that may be secret."""
-    shown = [] if "content-type" in headers else ["no content-type"]
-    for header, value in sorted(headers.items()):
-        shown.append(f"{header} {value[:80]!r}" if header in _OPEN else header)
-    return f"{method}, {', '.join(shown)}"

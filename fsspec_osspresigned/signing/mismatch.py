@@ -65,14 +65,7 @@ def compare(
     url = describe(signed.url)
     parts = urlsplit(signed.url.reveal())
     pairs = parse_query(parts.query)
-    sent = SignedPieces(
-        method=signed.method,
-        path=f"/{decoded_path(signed.url.reveal(), 'surrogateescape')}",
-        query=dict(reversed(pairs)),
-        headers={
-            name.lower(): " ".join(v.split()) for name, v in signed.headers.items()
-        },
-    )
+    sent = sent_request(signed)
     received = received_request(document, signed.url)
     changed: list[str] = []
     if received is not None:
@@ -89,7 +82,19 @@ def compare(
     return Comparison(
         changed=tuple(changed),
         spoilt=tuple(spoilt),
-        sent=_summary(sent, url),
+        sent=summary(sent, url),
+    )
+
+
+def sent_request(signed: SignedRequest) -> SignedPieces:
+    """Return what a signature can include of *signed*."""
+    url = signed.url.reveal()
+    headers = signed.headers.items()
+    return SignedPieces(
+        method=signed.method,
+        path=f"/{decoded_path(url, 'surrogateescape')}",
+        query=dict(reversed(parse_query(urlsplit(url).query))),
+        headers={name.lower(): " ".join(value.split()) for name, value in headers},
     )
 
 
@@ -252,7 +257,8 @@ def _spoilt_url(pairs: list[tuple[str, str]], url: SignedURL) -> Iterator[str]:
         yield "the signature in the URL is incomplete: V4's has 64 hexadecimal digits"
 
 
-def _summary(sent: SignedPieces, url: SignedURL) -> str:
+def summary(sent: SignedPieces, url: SignedURL) -> str:
+    """Return the signed pieces of *sent*, for people; values that may be secret are not shown."""
     headers = [
         f"{shown} {_cut(value)}" if shown in _SHOWN else shown
         for name, value in sorted(sent.headers.items())

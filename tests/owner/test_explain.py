@@ -86,7 +86,7 @@ def test_dump_of_curl_shows_what_was_sent_and_what_arrived():
     assert (result.status, result.ec) == (403, "0002-00000040")
     assert result.kind is SignatureMismatchError
     assert dict(result.url)["object"] == "examplebucket/in/a.csv"
-    assert result.sent == result.received == f"PUT, content-type {TYPE!r}"
+    assert result.sent == result.received == f"PUT Content-Type {TYPE!r}"
     assert result.differences == ()
     evidence = [cause.evidence for cause in result.causes]
     assert evidence == ["likely", "possible", "possible"]
@@ -106,7 +106,7 @@ def test_headers_of_the_store_may_be_signed_otherwise():
     """Their names are shown, and not their values."""
     text = "PUT\n\n\n1608690732\nx-oss-meta-a:private\n/examplebucket/in/a.csv"
     result = explained(oss("SignatureDoesNotMatch", MISMATCH, **v1(text)))
-    assert result.received == "PUT, no content-type, x-oss-meta-a"
+    assert result.received == "PUT without Content-Type, x-oss-meta-a"
     causes = [cause.cause for cause in result.causes]
     assert any(cause.startswith("x-oss-meta-a arrived") for cause in causes)
     assert "private" not in repr(result)

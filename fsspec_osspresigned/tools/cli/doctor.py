@@ -23,7 +23,7 @@ from ...client.error_codes import members
 from ...engine.engine import run
 from ...errors import ConfigurationError, OSSPresignedError, Refused
 from ...filesystem.client_factory import read_url
-from ...model import MAX_MAP, Action, Operation, Reply, SignedRequest, split_path
+from ...model import MAX_MAP, Action, Operation, SignedRequest, split_path
 from ...options.target import ObjectOptions, Target
 from ...owner.inspect import described, read
 from ...parsing import clock_offset
@@ -69,6 +69,7 @@ _OWN = ("FSSPEC_OSSPRESIGNED_", "OSSPRESIGNED_", "OSS_")
 TRUST = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 _BY_V1 = "it is of version V1, which new buckets refuse"
 _FORM_VERSION = "x-oss-signature-version"
+_STORE = "store"
 _SMALL_REPLY = 64 * 1024
 # OSS refuses a V4 signature whose clock differs by more ("RequestTimeTooSkewed").
 _MAX_SKEW = 900.0
@@ -164,7 +165,7 @@ def about_path(client: Client, path: str, size: int | None) -> Iterator[Finding]
     ends = shown_end(signed.expires_at, now)
     what = "URL" if signed.form is None else "grant"
     yield Finding(f"life of the {what}", ends, noted=signed.is_stale(now))
-    found = [*about_store(client, signed.url.shown())]
+    found = [*about_host(client, _STORE, signed.url.shown())]
     yield from found
     if client.holds_keys and found and not found[0].code:
         yield from _about_look(client, path)
@@ -241,42 +242,23 @@ def _described(source: SecretURL | URLMap | PostGrant) -> Iterator[Finding]:
         yield Finding(fact.name, fact.text, code, noted=bool(fact.problem))
 
 
-def about_store(
-    client: Client, url: str, *, now: Callable[[], float] = time.time
+def about_host(
+    client: Client, name: str, url: str, *, now: Callable[[], float] = time.time
 ) -> Iterator[Finding]:
     """Yield findings on the host of *url*, and on its clock.
 
-    Sends an unsigned HEAD through the same transport as uploads.
+    *name* is ``store`` or ``signer's host``. Sends an unsigned HEAD in the same way as
+    uploads, or as requests for signatures.
     """
-
-    def ask(root: SecretURL) -> Reply:
-        return run(client.transport.send, SignedRequest(method="HEAD", url=root))
-
-    yield from _about_host("store", url, ask, now)
-
-
-def about_signer(client: Client, url: str) -> Iterator[Finding]:
-    """Yield findings on the host of *url*, and on its clock.
-
-    Sends a HEAD in the same way as requests for signatures.
-    """
-
-    def ask(root: SecretURL) -> Reply:
-        return service_exchange(client.options)("HEAD", root, {}, b"", _SMALL_REPLY)
-
-    yield from _about_host("signer's host", url, ask, time.time)
-
-
-def _about_host(
-    name: str,
-    url: str,
-    ask: Callable[[SecretURL], Reply],
-    now: Callable[[], float],
-) -> Iterator[Finding]:
     parts = urlsplit(url)
     origin = f"{parts.scheme}://{parts.netloc}"
     try:
-        reply = ask(SecretURL(f"{origin}/"))
+        root = SecretURL(f"{origin}/")
+        if name == _STORE:
+            reply = run(client.transport.send, SignedRequest(method="HEAD", url=root))
+        else:
+            service = service_exchange(client.options)
+            reply = service("HEAD", root, {}, b"", _SMALL_REPLY)
     except OSSPresignedError as error:
         yield _bad(name, error)
         return
@@ -405,7 +387,7 @@ def _findings(
     yield Finding("configuration", "can be used")
     signer = connection.options.get("signer", "")
     if "://" in signer:
-        yield from about_signer(filesystem.client, signer)
+        yield from about_host(filesystem.client, "signer's host", signer)
     path = connection.path(filesystem, path)
     if path and not split_path(path)[1]:
         yield from _about_look(filesystem.client, path)

@@ -17,7 +17,7 @@ from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.signing.endpoint import region_of
 from fsspec_osspresigned.tools.cli import doctor
-from fsspec_osspresigned.tools.cli.doctor import about_machine, about_store, proxy_shown
+from fsspec_osspresigned.tools.cli.doctor import about_host, about_machine, proxy_shown
 from fsspec_osspresigned.tools.terminal import ExitCode
 from fsspec_osspresigned.units import GIB, MIB
 from tests.tools.cli.conftest import BUCKET, KEYS, stored
@@ -267,7 +267,7 @@ def test_clocks(oss, signer):
 
     def clock(offset):
         now = lambda: time.time() + offset  # noqa: E731 - two lines would be no better
-        *_, last = about_store(client, oss.url, now=now)
+        *_, last = about_host(client, "store", oss.url, now=now)
         return last
 
     assert re.fullmatch(
@@ -284,7 +284,7 @@ def test_host_without_a_clock(oss, monkeypatch):
     """It is noted that nothing can be compared."""
     client = OSSPresignedFileSystem(signer="keys").client
     monkeypatch.setattr(doctor, "clock_offset", lambda *_: None)
-    *_, last = about_store(client, oss.url)
+    *_, last = about_host(client, "store", oss.url)
     assert (last.word, last.text) == ("note", "it does not tell its time")
 
 
@@ -301,7 +301,7 @@ def test_closed_public_host(signer):
     client = OSSPresignedFileSystem(signer="keys").client
     with LoopbackServer(closed_host) as server:
         place = f"http://127.0.0.1:{server.port}"
-        found, *_ = about_store(client, place)
+        found, *_ = about_host(client, "store", place)
     assert (found.word, found.code) == ("BAD", ExitCode.FAILED)
     assert found.text.startswith("PublicEndpointForbidden: the account may not use ")
     for way in ("addressing style cname", "internal host", "outside mainland China"):
@@ -312,7 +312,7 @@ def test_store_is_asked_as_by_uploads(oss, signer, monkeypatch):
     """What the HTTP client of services cannot reach is no proof against the store."""
     monkeypatch.setattr(doctor, "service_exchange", None)
     client = OSSPresignedFileSystem(signer="keys").client
-    found, *_ = about_store(client, oss.url)
+    found, *_ = about_host(client, "store", oss.url)
     assert found.word == "ok"
 
 
@@ -331,7 +331,7 @@ def test_store_is_asked_as_by_uploads(oss, signer, monkeypatch):
 )
 def test_public_host_of_mainland_china_is_noted(run, oss, monkeypatch, host, noted):
     """It may be closed to a new account, so it is a note and not bad."""
-    monkeypatch.setattr(doctor, "about_store", lambda *_: ())
+    monkeypatch.setattr(doctor, "about_host", lambda *_: ())
     call = ("doctor", PATH, *KEYS, "--endpoint", f"https://{host}")
     ended = run(*call, "--region", region_of(host) or "cn-hangzhou")
     found = lines(ended)
