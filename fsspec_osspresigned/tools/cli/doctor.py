@@ -68,6 +68,7 @@ EXTRAS = ("click", "starlette", "uvicorn", "alibabacloud-credentials")
 _OWN = ("FSSPEC_OSSPRESIGNED_", "OSSPRESIGNED_", "OSS_")
 TRUST = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
 _BY_V1 = "it is of version V1, which new buckets refuse"
+_EDITED = "only the store can tell whether a URL was edited"
 _FORM_VERSION = "x-oss-signature-version"
 _STORE = "store"
 _SMALL_REPLY = 64 * 1024
@@ -185,7 +186,7 @@ def _doubt(client: Client, signed: SignedRequest) -> str:
     if version == "v1":
         return _BY_V1
     is_fresh = client.holds_keys or client.signer.remote
-    return "" if is_fresh else "only the store can tell whether the URL was edited"
+    return "" if is_fresh else _EDITED
 
 
 def _about_look(client: Client, path: str) -> Iterator[Finding]:
@@ -240,6 +241,8 @@ def _described(source: SecretURL | URLMap | PostGrant) -> Iterator[Finding]:
     for fact in described(source, time.time()):
         code = _CODES.get(fact.problem, ExitCode.OK)
         yield Finding(fact.name, fact.text, code, noted=bool(fact.problem))
+    if not isinstance(source, PostGrant):
+        yield Finding("signature", _EDITED, noted=True)
 
 
 def about_host(

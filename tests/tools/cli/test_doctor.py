@@ -182,11 +182,12 @@ def test_url_without_a_signature_is_noted(run, oss, url, tmp_path):
 def test_edited_url_is_no_ok(run, url, tmp_path):
     """Without the key only the store can check a signature, and doctor says so."""
     (tmp_path / "one.url").write_text(url("k").replace("/k?", "/other?"))
-    found = lines(run("doctor", "--url-file", "one.url"))
-    assert found["signature"] == (
-        "note",
-        "only the store can tell whether the URL was edited",
-    )
+    for how in (["--url-file", "one.url"], ["one.url"]):
+        found = lines(run("doctor", *how))
+        assert found["signature"] == (
+            "note",
+            "only the store can tell whether a URL was edited",
+        )
 
 
 @pytest.mark.parametrize("path", [PATH, BUCKET])
