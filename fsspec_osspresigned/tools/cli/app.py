@@ -21,7 +21,7 @@ from .objects import cat, cp, du, get, ls, mv, rm, stat, url
 from .options import PAIR, UncutGroup, examples, needs, refuse_presigned
 from .put import put
 from .serve import serve
-from .sign import grant, inspect, sign
+from .sign import grant, sign
 from .sync import sync_command
 from .uploads import uploads
 
@@ -70,6 +70,7 @@ _ELSEWHERE = {  # names of other tools
     "info": "stat",
     "size": "du",
     "mirror": "sync",
+    "inspect": "doctor",
 }
 _FOR_UPLOADS = {  # why a command does not have an option
     "--url-file": "One URL is for one object: put and doctor take it.",
@@ -115,7 +116,7 @@ def osspresigned(context: click.Context, /, *, debug: bool) -> None:
 
 
 _FIRST = (put, sync_command, get, ls, cat, stat, du, cp, mv, rm, url, doctor)
-for command in (*_FIRST, explain_command, uploads, sign, grant, inspect, check):
+for command in (*_FIRST, explain_command, uploads, sign, grant, check):
     osspresigned.add_command(command)
 
 
