@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
-from pathlib import Path
 from types import FrameType
 from typing import Any, Self, TextIO, TypeVar, cast
 
@@ -136,7 +135,6 @@ class Emulator:
     Args:
         credentials: accepted access keys, the owner's first; None uses a fixed one.
         buckets: names of the buckets that exist.
-        root: directory of a disk store; None stores everything temporarily.
         region: region that V4 signatures must name; None accepts any.
         host: address to listen on.
         port: TCP port; 0 takes a free one.
@@ -167,7 +165,6 @@ class Emulator:
         credentials: Iterable[Credentials] | None = None,
         buckets: Iterable[str] = (DEFAULT_BUCKET,),
         *,
-        root: Path | None = None,
         region: str | None = DEFAULT_REGION,
         host: str = _LOOPBACK,
         port: int = 0,
@@ -197,7 +194,7 @@ class Emulator:
             body_timeout=body_timeout,
             callback=callback,
         )
-        self.store = Store(root)
+        self.store = Store()
         versioned = frozenset(versioned)
         for bucket in dict.fromkeys((*buckets, *versioned)):
             if (problem := check_bucket(bucket)) is not None:
@@ -275,7 +272,7 @@ class Emulator:
             self._server = None
 
     def close(self) -> None:
-        """Stop the server, and remove its temporary files; a disk store stays."""
+        """Stop the server, and remove all objects."""
         self.stop()
         self.store.close()
 

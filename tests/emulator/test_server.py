@@ -72,10 +72,10 @@ def test_nothing_is_logged_of_a_signature(client, caplog):
     assert not [r for r in server if "ignature" in r.getMessage()]
 
 
-def test_serve_prints_how_to_reach_it(tmp_path):
+def test_serve_prints_how_to_reach_it():
     """It says URL, keys and buckets, and ends when it is told to."""
     out, stop = io.StringIO(), threading.Event()
-    options = {"root": tmp_path, "out": out, "stop": stop, "buckets": ["some-bucket"]}
+    options = {"out": out, "stop": stop, "buckets": ["some-bucket"]}
     thread = threading.Thread(target=serve, kwargs={"port": 0, **options})
     thread.start()
     while "Ctrl-C" not in out.getvalue():

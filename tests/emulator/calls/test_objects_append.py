@@ -99,13 +99,3 @@ def test_append_to_what_is_gone_meanwhile(client, oss, monkeypatch, refusal):
     reply = append(client, "append/f", 3, b"def")
     assert refusal(reply)[:2] == (409, "PositionNotEqualToLength")
     assert reply.headers[NEXT] == "0"
-
-
-def test_appended_objects_outlive_the_server(make_client, tmp_path):
-    """A disk store finds them again, and they are appended to."""
-    for position, data in ((0, b"abc"), (3, b"def")):
-        with Emulator(root=tmp_path) as oss:
-            reply = append(make_client(oss), "k", position, data)
-            assert reply.status_code == 200, reply.text
-            stored = oss.get(BUCKET, "k")
-    assert stored.size == 6
