@@ -15,12 +15,13 @@ from types import FrameType
 from typing import Any, Self, TextIO, TypeVar, cast
 
 import uvicorn
+from starlette.middleware.cors import CORSMiddleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ..asgi_server import listen, settle, stop_accepting
 from ..errors import ConfigurationError
-from ..model import MAX_SINGLE_PUT, MIN_PART
+from ..http.checksums import CRC_HEADER
 from ..secret import Secret
 from ..signing.canonical import Credentials
 from ..signing.endpoint import Endpoint, check_bucket
@@ -66,10 +67,22 @@ class _EmulatorProtocol(HttpToolsProtocol):
         self.scope["extensions"] = {WIRE: wire}  # type: ignore[dict-item]
 
 
+_EXPOSED = (
+    *("ETag", "Content-Length", "Content-Range", "Date", CRC_HEADER, "x-oss-ec"),
+    *("x-oss-next-append-position", "x-oss-request-id", "x-oss-version-id"),
+)
+
+
 class _EmulatorServer:
     def __init__(self, app: App, listener: socket.socket) -> None:
         self._config = uvicorn.Config(
-            app,
+            CORSMiddleware(
+                app,
+                allow_origins=["*"],
+                allow_methods=["GET", "PUT", "POST", "DELETE", "HEAD"],
+                allow_headers=["*"],
+                expose_headers=_EXPOSED,
+            ),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -143,10 +156,6 @@ class Emulator:
         faults: initial rules; :attr:`faults` adds more.
         cnames: host name -> bucket.
         versioned: buckets with versioning, which ignore forbid-overwrite.
-        origins: origins that CORS allows.
-        min_part: minimum size in bytes of every part except the last.
-        max_put: maximum size of one body in bytes.
-        body_timeout: seconds to wait for the next bytes of a body.
         callback: function that acts as callback server; its result None is a failure.
 
     Attributes:
@@ -173,10 +182,6 @@ class Emulator:
         faults: Iterable[Fault] = (),
         cnames: Mapping[str, str] | None = None,
         versioned: Iterable[str] = (),
-        origins: Iterable[str] = ("*",),
-        min_part: int = MIN_PART,
-        max_put: int = MAX_SINGLE_PUT,
-        body_timeout: float = 60.0,
         callback: Callback = accept_callback,
     ) -> None:
         keys = list(credentials or [_KEY])
@@ -188,10 +193,6 @@ class Emulator:
             region=region,
             clock=self.clock,
             cnames={name.lower(): bucket for name, bucket in (cnames or {}).items()},
-            origins=tuple(origins),
-            min_part=min_part,
-            max_put=max_put,
-            body_timeout=body_timeout,
             callback=callback,
         )
         self.store = Store()

@@ -43,7 +43,7 @@ from ..signing.post_policy import (
     post_signature,
 )
 from ..units import oss_moment
-from .messages import Call, Received, ReceivedForm, Refusal
+from .messages import Call, ReceivedForm, Refusal
 
 EXPIRED = Refusal(
     message="Invalid according to Policy: Policy expired.", ec="0006-00000213"
@@ -61,16 +61,44 @@ _is_number = re.compile(r"-?[0-9]{1,15}").fullmatch
 _is_v1_header = re.compile(r"OSS +([^: ]+):(\S+)").fullmatch
 
 
+FindKey = Callable[[str], Credentials | None]
+
+
 def verify(
-    received: Received,
+    call: Call, *, find: FindKey, now: float, regions: Container[str] | None = None
+) -> Refusal | None:
+    """Return why OSS would refuse *call*; None if it is signed well.
+
+    Of a form, signature and conditions are checked, but not the size of its file.
+    """
+    judge = _Verification(call, find, now, regions)
+    if call.form is None:
+        return _refusal(judge.run)
+    if SIGNATURE_FIELDS.isdisjoint(call.form.fields):
+        return ANONYMOUS
+    return _refusal(partial(judge.form, call.form.fields)) or _policy_refusal(
+        call.form, call.bucket, now
+    )
+
+
+def verify_policy(
+    fields: Mapping[str, str],
+    find: FindKey,
     *,
-    find: Callable[[str], Credentials | None],
     now: float,
     regions: Container[str] | None = None,
 ) -> Refusal | None:
-    """Return why OSS would refuse *received*; None if the signature is valid."""
+    """Return why OSS would refuse a form's signature, or None if it is valid.
+
+    The conditions of the policy are not checked.
+    """
+    judge = _Verification(Call(bucket="", key=""), find, now, regions)
+    return _refusal(partial(judge.form, lower_names(fields)))
+
+
+def _refusal(check: Callable[[], None]) -> Refusal | None:
     try:
-        _Verification(received, find, now, regions).run()
+        check()
     except RefusedSignature as error:
         return error.refusal
     return None
@@ -124,8 +152,8 @@ class _Claim:
 
 @frozen
 class _Verification:
-    received: Received
-    find: Callable[[str], Credentials | None]
+    received: Call
+    find: FindKey
     now: float
     regions: Container[str] | None
 
@@ -272,7 +300,26 @@ class _Verification:
             raise invalid(f"The signed header {absent[0][:80]} was not sent.")
 
     def _key(self, name: str, sent_token: str | None) -> Credentials:
-        return known_key(self.find, name, sent_token, self.now)
+        """Return the credentials of the key ID *name*, or raise RefusedSignature."""
+        key = self.find(name)
+        token = None if key is None else key.security_token
+        if key is None or (token is not None and sent_token is None):
+            text = "The OSS access key id you provided does not exist in our records."
+            code, ec = "InvalidAccessKeyId", "902" if key is None else "3"
+            raise RefusedSignature(text, ec, code=code, OSSAccessKeyId=name)
+        if token is None:
+            if sent_token is not None:
+                text = "The access key id takes no security token."
+                code = "AccessKeyIdAndSecurityTokenNotMatch"
+                raise RefusedSignature(text, "4", code=code)
+            return key
+        if not _same(token.reveal(), sent_token or ""):
+            text = "The security token is invalid."
+            raise RefusedSignature(text, "6", code="InvalidSecurityToken")
+        if key.expires_at is not None and self.now >= key.expires_at:
+            text = "The security token has expired."
+            raise RefusedSignature(text, "7", code="SecurityTokenExpired")
+        return key
 
     def _compare_v1(
         self, key: Credentials, query: Mapping[str, str], expires: str, signature: str
@@ -286,7 +333,7 @@ class _Verification:
             headers=received.headers,
             query=query,
         )
-        if not same_text(sign_v1(key.access_key_secret, text), signature):
+        if not _same(sign_v1(key.access_key_secret, text), signature):
             raise mismatch("40", key.access_key_id, signature, text)
 
     def _compare_v4(
@@ -307,37 +354,46 @@ class _Verification:
         )
         text = string_to_sign_v4(claim.moment, "/".join(claim.scope), request)
         signing_key = day_key(key.access_key_secret, *claim.scope[:3])
-        if not same_text(sign_v4(signing_key, text), claim.signature):
+        if not _same(sign_v4(signing_key, text), claim.signature):
             more = {"CanonicalRequest": request}
             raise mismatch(ec, claim.name, claim.signature, text, **more)
 
+    def form(self, fields: Mapping[str, str]) -> None:
+        """Check the signature of the policy in *fields*, whose names are lower case."""
+        if "x-oss-signature-version" in fields:
+            self._form_v4(fields)
+            return
+        for name in ("OSSAccessKeyId", "policy", "Signature"):
+            if not fields.get(name.lower()):
+                raise invalid(f"The {name} form field is missing.")
+        key = self._key(fields["ossaccesskeyid"], fields.get(TOKEN_FIELD))
+        text = fields["policy"]
+        if not _same(post_signature(key.access_key_secret, text), fields["signature"]):
+            raise mismatch("", key.access_key_id, fields["signature"], text)
 
-def known_key(
-    find: Callable[[str], Credentials | None],
-    name: str,
-    sent_token: str | None,
-    now: float,
-) -> Credentials:
-    """Return the credentials of the key ID *name*, or raise RefusedSignature."""
-    key = find(name)
-    token = None if key is None else key.security_token
-    if key is None or (token is not None and sent_token is None):
-        text = "The OSS access key id you provided does not exist in our records."
-        code, ec = "InvalidAccessKeyId", "902" if key is None else "3"
-        raise RefusedSignature(text, ec, code=code, OSSAccessKeyId=name)
-    if token is None:
-        if sent_token is not None:
-            text = "The access key id takes no security token."
-            code = "AccessKeyIdAndSecurityTokenNotMatch"
-            raise RefusedSignature(text, "4", code=code)
-        return key
-    if not same_text(token.reveal(), sent_token or ""):
-        text = "The security token is invalid."
-        raise RefusedSignature(text, "6", code="InvalidSecurityToken")
-    if key.expires_at is not None and now >= key.expires_at:
-        text = "The security token has expired."
-        raise RefusedSignature(text, "7", code="SecurityTokenExpired")
-    return key
+    def _form_v4(self, fields: Mapping[str, str]) -> None:
+        for name in (*V4_FIELDS, "policy", "x-oss-signature"):
+            if not fields.get(name):
+                raise invalid(f"The {name} form field is missing.")
+        version, credential, date = (fields[name] for name in V4_FIELDS)
+        if version != ALGORITHM:
+            raise invalid("The signature version is not supported.", "66")
+        name, *scope = credential.rsplit("/", 4)
+        if len(scope) != 4 or scope[2:] != ["oss", TERMINATOR] or not _is_visible(name):  # noqa: PLR2004 - day/region/product/end
+            raise invalid("The x-oss-credential form field is malformed.", "708")
+        day, region = scope[:2]
+        signed_at = parse_moment(date)
+        if signed_at is None or date[:8] != day or self.now < signed_at - SKEW:
+            raise invalid("The x-oss-date form field is invalid.", "709")
+        if self.regions is not None and region not in self.regions:
+            raise invalid("The signing region in credential is invalid.", "715")
+        if self.now > signed_at + MAX_V4_LIFE:
+            raise RefusedSignature("Invalid according to Policy: Policy expired.")
+        key = self._key(name, fields.get(TOKEN_FIELD))
+        text, signature = fields["policy"], fields["x-oss-signature"]
+        expected = post_signature(key.access_key_secret, text, day=day, region=region)
+        if not _same(expected, signature):
+            raise mismatch("", name, signature, text)
 
 
 def mismatch(
@@ -356,7 +412,7 @@ def mismatch(
     )
 
 
-def same_text(expected: str, received: str) -> bool:
+def _same(expected: str, received: str) -> bool:
     return hmac.compare_digest(
         expected.encode(), received.encode("utf-8", "surrogateescape")
     )
@@ -369,101 +425,12 @@ def _parse_date(text: str) -> float | None:
         return parse_moment(text)
 
 
-_MISSING = "The {} form field is missing."
-
-
-def verify_policy(
-    fields: Mapping[str, str],
-    find: Callable[[str], Credentials | None],
-    *,
-    now: float,
-    regions: Container[str] | None = None,
-) -> Refusal | None:
-    """Return why OSS would refuse a form's signature, or None if it is valid.
-
-    The conditions of the policy are not checked.
-    """
-    fields = lower_names(fields)
-    is_v4 = "x-oss-signature-version" in fields
-    check = partial(_check_v4, regions=regions) if is_v4 else _check_v1
-    try:
-        check(fields, find, now)
-    except RefusedSignature as error:
-        return error.refusal
-    return None
-
-
-def _check_v1(
-    fields: Mapping[str, str], find: Callable[[str], Credentials | None], now: float
-) -> None:
-    for name in ("OSSAccessKeyId", "policy", "Signature"):
-        if not fields.get(name.lower()):
-            raise invalid(_MISSING.format(name))
-    key = known_key(find, fields["ossaccesskeyid"], fields.get(TOKEN_FIELD), now)
-    text = fields["policy"]
-    expected = post_signature(key.access_key_secret, text)
-    _compare(expected, fields["signature"], key.access_key_id, text)
-
-
-def _check_v4(
-    fields: Mapping[str, str],
-    find: Callable[[str], Credentials | None],
-    now: float,
-    regions: Container[str] | None,
-) -> None:
-    for name in (*V4_FIELDS, "policy", "x-oss-signature"):
-        if not fields.get(name):
-            raise invalid(_MISSING.format(name))
-    version, credential, date = (fields[name] for name in V4_FIELDS)
-    if version != ALGORITHM:
-        raise invalid("The signature version is not supported.", "66")
-    name, *scope = credential.rsplit("/", 4)
-    if len(scope) != 4 or scope[2:] != ["oss", TERMINATOR] or not _is_visible(name):  # noqa: PLR2004 - day/region/product/end
-        raise invalid("The x-oss-credential form field is malformed.", "708")
-    day, region = scope[:2]
-    signed_at = parse_moment(date)
-    if signed_at is None or date[:8] != day or now < signed_at - SKEW:
-        raise invalid("The x-oss-date form field is invalid.", "709")
-    if regions is not None and region not in regions:
-        raise invalid("The signing region in credential is invalid.", "715")
-    if now > signed_at + MAX_V4_LIFE:
-        raise RefusedSignature("Invalid according to Policy: Policy expired.")
-    key = known_key(find, name, fields.get(TOKEN_FIELD), now)
-    text = fields["policy"]
-    expected = post_signature(key.access_key_secret, text, day=day, region=region)
-    _compare(expected, fields["x-oss-signature"], name, text)
-
-
-def _compare(expected: str, signature: str, name: str, text: str) -> None:
-    if not same_text(expected, signature):
-        raise mismatch("", name, signature, text)
-
-
 # What is wrong with a form -> EC, and the beginning of the message.
 _FAULTS = {
     PolicyFault.ABSENT: ("0006-00000226", "Policy Condition failed"),
     PolicyFault.FAILED: ("0006-00000227", "Policy Condition failed"),
     PolicyFault.EXTRA: ("0006-00000228", "Extra input fields"),
 }
-
-
-def verify_call(
-    call: Call,
-    find: Callable[[str], Credentials | None],
-    *,
-    now: float,
-    regions: Container[str] | None = None,
-) -> Refusal | None:
-    """Return why OSS would refuse *call*, also if it is a form; None if it is valid.
-
-    Of a form, signature and conditions are checked, but not the size of its file.
-    """
-    if call.form is None:
-        return verify(call, find=find, now=now, regions=regions)
-    if SIGNATURE_FIELDS.isdisjoint(call.form.fields):
-        return ANONYMOUS
-    refusal = verify_policy(call.form.fields, find, now=now, regions=regions)
-    return refusal or _policy_refusal(call.form, call.bucket, now)
 
 
 def size_range(form: ReceivedForm) -> tuple[int, int] | None:

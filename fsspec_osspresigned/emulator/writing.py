@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -16,7 +15,7 @@ from attrs import evolve
 
 from .. import parsing
 from ..http.checksums import combine
-from ..model import COPY_SOURCE, MAX_PARTS, OBJECT_ACL
+from ..model import COPY_SOURCE, MAX_PARTS, MAX_SINGLE_PUT, MIN_PART, OBJECT_ACL
 from ..units import oss_moment
 from .context import (
     ENCRYPTION,
@@ -53,9 +52,6 @@ from .store import (
 _MAX_COMPLETE_BODY = 4 * 1024 * 1024
 _MAX_DELETE_BODY = 2 * 1024 * 1024
 _MAX_DELETE_KEYS = 1000
-# Control characters, which SDKs write although XML forbids them -> placeholders.
-_CONTROLS = {code: 0xF0000 + code for code in range(0x20) if chr(code) not in "\t\n\r"}
-_REFERENCE = re.compile("&#(?:x([0-9a-fA-F]{1,2})|([0-9]{1,2}));")
 # The key of an object that its client encrypted: a copy without it cannot be read.
 _CLIENT_ENCRYPTION = f"{META}client-side-encryption-"
 
@@ -91,8 +87,8 @@ async def append_object(context: CallContext) -> EmulatorReply:
     if position != (before.size if before else 0):
         raise wrong_position(before)
     piece = await context.receive_body()
-    if position + piece.size > context.settings.max_put:
-        raise too_large(context.settings.max_put)
+    if position + piece.size > MAX_SINGLE_PUT:
+        raise too_large(MAX_SINGLE_PUT)
     start = before or StoredObject(key=key, etag="", crc64=0, headers=headers)
     # OSS does not document of what the ETag of an appendable object is the MD5.
     text = f"{start.etag}{piece.etag}".encode()
@@ -172,15 +168,10 @@ async def delete_multiple_objects(context: CallContext) -> EmulatorReply:
         raise refused("MissingArgument")
     body = await context.receive_document(_MAX_DELETE_BODY)
     try:
-        text = _REFERENCE.sub(_placeholder, body.decode().translate(_CONTROLS))
-        tree = parsing.parse(text.encode(), "Delete")
+        tree = parsing.parse(body, "Delete")
     except ValueError as error:
         raise refused("MalformedXML") from error
-    controls = {placeholder: code for code, placeholder in _CONTROLS.items()}
-    keys = [
-        (element.findtext("Key") or "").translate(controls)
-        for element in tree.iterfind("Object")
-    ]
+    keys = [element.findtext("Key") or "" for element in tree.iterfind("Object")]
     if not keys or not all(keys) or len(keys) > _MAX_DELETE_KEYS:
         raise refused("MalformedXML")
     for key in keys:
@@ -191,11 +182,6 @@ async def delete_multiple_objects(context: CallContext) -> EmulatorReply:
     rows = [{"Key": key} for key in shown]
     content = {"EncodingType": context.encoding, "Deleted": rows}
     return xml_reply("DeleteResult", content)
-
-
-def _placeholder(reference: re.Match[str]) -> str:
-    code = int(reference[1], 16) if reference[1] else int(reference[2])
-    return chr(_CONTROLS[code]) if code in _CONTROLS else reference[0]
 
 
 async def initiate_multipart_upload(context: CallContext) -> EmulatorReply:
@@ -252,10 +238,9 @@ async def complete_multipart_upload(context: CallContext) -> EmulatorReply:
         parts = _listed_parts(upload, body)
     else:
         parts = _all_parts(upload, wants_all, body)
-    min_part = context.settings.min_part
     for part in parts[:-1]:
-        if part.size < min_part:
-            raise too_small(min_part, part.size, PartNumber=str(part.number))
+        if part.size < MIN_PART:
+            raise too_small(MIN_PART, part.size, PartNumber=str(part.number))
     stored = context.store.complete(
         upload, _joined(context, upload, parts), exclusive=context.is_exclusive
     )

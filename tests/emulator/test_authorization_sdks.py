@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsspec_osspresigned.emulator.messages import Received
+from fsspec_osspresigned.emulator.messages import Call
 from fsspec_osspresigned.emulator.verifying import verify
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signing import Credentials
@@ -107,7 +107,7 @@ def judge(method, bucket, key, query, headers, token):
     """Return the code of the refusal; None for a good signature."""
     known = {ID: Credentials(ID, Secret(SECRET), token)}
     refusal = verify(
-        Received(
+        Call(
             method=method,
             bucket=bucket,
             key=key,
