@@ -52,6 +52,8 @@ from .store import (
 _MAX_COMPLETE_BODY = 4 * 1024 * 1024
 _MAX_DELETE_BODY = 2 * 1024 * 1024
 _MAX_DELETE_KEYS = 1000
+# Control characters, which oss2 writes although XML forbids them -> placeholders.
+_CONTROLS = {code: 0xF0000 + code for code in range(0x20) if chr(code) not in "\t\n\r"}
 # The key of an object that its client encrypted: a copy without it cannot be read.
 _CLIENT_ENCRYPTION = f"{META}client-side-encryption-"
 
@@ -168,10 +170,15 @@ async def delete_multiple_objects(context: CallContext) -> EmulatorReply:
         raise refused("MissingArgument")
     body = await context.receive_document(_MAX_DELETE_BODY)
     try:
-        tree = parsing.parse(body, "Delete")
+        text = body.decode().translate(_CONTROLS)
+        tree = parsing.parse(text.encode(), "Delete")
     except ValueError as error:
         raise refused("MalformedXML") from error
-    keys = [element.findtext("Key") or "" for element in tree.iterfind("Object")]
+    controls = {placeholder: code for code, placeholder in _CONTROLS.items()}
+    keys = [
+        (element.findtext("Key") or "").translate(controls)
+        for element in tree.iterfind("Object")
+    ]
     if not keys or not all(keys) or len(keys) > _MAX_DELETE_KEYS:
         raise refused("MalformedXML")
     for key in keys:

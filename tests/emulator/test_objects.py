@@ -375,11 +375,11 @@ def test_deletion_of_many(client, tree):
         query = {"delete": "", **query}
         return client.call("POST", "", query=query, headers=headers, data=body)
 
-    for key in ("a", "b ü", "c"):
+    for key in ("a", "b ü\f", "c"):  # oss2 writes what XML forbids
         client.put(key)
-    reply = tree(delete("a", "absent", "b ü", **{"encoding-type": "url"}))
+    reply = tree(delete("a", "absent", "b ü\f", **{"encoding-type": "url"}))
     found = [element.text for element in reply.iterfind("Deleted/Key")]
-    assert found == ["a", "absent", "b%20%C3%BC"]
+    assert found == ["a", "absent", "b%20%C3%BC%0C"]
     assert delete("c", quiet="true").content == b""
     assert client.oss.objects(BUCKET) == {}
     for keys in ((), ("",), "k" * 1001):
