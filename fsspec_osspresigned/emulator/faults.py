@@ -11,11 +11,12 @@ import hashlib
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from attrs import Factory, define, evolve, field, fields, fields_dict, frozen
+from attrs import Factory, define, evolve, field, fields_dict, frozen
+from attrs.validators import and_, deep_iterable, ge, gt, in_, le, optional
 
 from ..errors import ConfigurationError
 from ..http.checksums import CRC_HEADER
@@ -110,27 +111,10 @@ REASONS: Mapping[str, Callable[[Call, EmulatorSettings], Refusal]] = {
 }
 
 
-_FLAGS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
-_is_whole = re.compile(r"-?[0-9]{1,18}").fullmatch
-_is_number = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,9})?").fullmatch
-
-
 def _flag(text: str) -> bool:
-    if text not in _FLAGS:
+    if text not in ("yes", "no"):
         raise ValueError(f"{text[:40]!r} is neither yes nor no")
-    return _FLAGS[text]
-
-
-def _whole(text: str) -> int:
-    if not _is_whole(text):
-        raise ValueError(f"{text[:40]!r} is not a whole number")
-    return int(text)
-
-
-def _number(text: str) -> float:
-    if not _is_number(text):
-        raise ValueError(f"{text[:40]!r} is not a number")
-    return float(text)
+    return text == "yes"
 
 
 def _position(text: str) -> int:
@@ -138,28 +122,11 @@ def _position(text: str) -> int:
 
 
 def _times(text: str) -> int | None:
-    return None if text == "always" else _whole(text)
+    return None if text == "always" else int(text)
 
 
 def _statuses(text: str) -> list[int]:
-    return [_whole(status) for status in text.split("+")]
-
-
-Check = tuple[Callable[[Any], bool], str]
-
-_NOT_NEGATIVE: Check = (lambda value: value >= 0, "is negative")
-_SHARE: Check = (lambda rate: 0 < rate <= 1, "must be above 0, at most 1")
-_STRIKES: Check = (lambda times: times > 0, "never strikes: 1 or more")
-_FINAL: Check = (
-    lambda status: 200 <= status <= 599,  # noqa: PLR2004 - HTTP
-    "ends no request: 200 to 599 (1xx: interim)",
-)
-_REASON: Check = (REASONS.__contains__, f"is unknown: one of {', '.join(REASONS)}")
-_INTERIM: Check = (
-    lambda statuses: set(statuses) <= INTERIM.keys(),
-    f"is unknown: of {', '.join(map(str, INTERIM))}",
-)
-_SPEED: Check = (lambda speed: speed > 0, "never ends: above 0")
+    return [int(status) for status in text.split("+")]
 
 
 _TIMES: Any = Factory(lambda fault: 1 if fault.rate is None else None, takes_self=True)
@@ -168,10 +135,12 @@ _TIMES: Any = Factory(lambda fault: 1 if fault.rate is None else None, takes_sel
 def _member(
     read: Callable[[str], Any] | None,
     default: Any = None,
-    check: Check | None = None,
+    check: Callable[[Any, Any, Any], Any] | None = None,
     **options: Any,
 ) -> Any:
-    return field(default=default, metadata={"read": read, "check": check}, **options)
+    validator = None if check is None else optional(check)
+    metadata = {"read": read}
+    return field(default=default, validator=validator, metadata=metadata, **options)
 
 
 @frozen(kw_only=True)
@@ -183,34 +152,36 @@ class Fault:
     counts from its end.
 
     Raises:
-        ConfigurationError: members are out of range; the message lists all of them.
+        ValueError: a member is out of range.
     """
 
     action: str | None = _member(None)
     key: str | None = _member(str)
-    part_number: int | None = _member(_whole)
+    part_number: int | None = _member(int)
     reused: bool | None = _member(_flag)
-    after: int = _member(_whole, 0, _NOT_NEGATIVE)
-    rate: float | None = _member(_number, None, _SHARE)
-    seed: int = _member(_whole, 0)
-    times: int | None = _member(_times, _TIMES, _STRIKES)
-    status: int | None = _member(_whole, None, _FINAL)
+    after: int = _member(int, 0, ge(0))
+    rate: float | None = _member(float, None, and_(gt(0), le(1)))
+    seed: int = _member(int, 0)
+    times: int | None = _member(_times, _TIMES, ge(1))
+    status: int | None = _member(int, None, and_(ge(200), le(599)))
     code: str | None = _member(str)
     ec: str = _member(str, "")
     extras: Mapping[str, str] = _member(None, Factory(dict), hash=False)
-    refuse: str | None = _member(str, None, _REASON)
+    refuse: str | None = _member(str, None, in_(tuple(REASONS)))
     retry_after: str | int | None = _member(str)
-    early_after: int | None = _member(_position, None, _NOT_NEGATIVE)
+    early_after: int | None = _member(_position, None, ge(0))
     acts: bool = _member(_flag, default=False)
     error_body: bool = _member(_flag, default=False)
-    interim: tuple[int, ...] = _member(_statuses, (), _INTERIM, converter=tuple)
-    delay: float = _member(_number, 0.0, _NOT_NEGATIVE)
-    bytes_per_second: float | None = _member(bytes_of, None, _SPEED)
-    cut_after: int | None = _member(_position, None, _NOT_NEGATIVE)
-    stall_after: int | None = _member(_position, None, _NOT_NEGATIVE)
+    interim: tuple[int, ...] = _member(
+        _statuses, (), deep_iterable(in_(tuple(INTERIM))), converter=tuple
+    )
+    delay: float = _member(float, 0.0, ge(0))
+    bytes_per_second: float | None = _member(bytes_of, None, gt(0))
+    cut_after: int | None = _member(_position, None, ge(0))
+    stall_after: int | None = _member(_position, None, ge(0))
     cut_reply_after: int | None = _member(_position)
     stall_reply_after: int | None = _member(_position)
-    stall_for: float | None = _member(_number, None, _NOT_NEGATIVE)
+    stall_for: float | None = _member(float, None, ge(0))
     drop_reply: bool = _member(_flag, default=False)
     hang_up: bool = _member(_flag, default=False)
     reset: bool = _member(_flag, default=False)
@@ -218,24 +189,14 @@ class Fault:
     wrong_etag: bool = _member(_flag, default=False)
     no_crc: bool = _member(_flag, default=False)
     no_etag: bool = _member(_flag, default=False)
-    clock_jump: float = _member(_number, 0.0)
+    clock_jump: float = _member(float, 0.0)
 
     def __attrs_post_init__(self) -> None:
-        if problems := list(self._problems()):
-            raise ConfigurationError(problems)
-
-    def _problems(self) -> Iterator[str]:
-        for member in fields(Fault):
-            holds, why = member.metadata["check"] or (None, "")
-            value = getattr(self, member.name)
-            if holds is not None and value is not None and not holds(value):
-                shown = f"{value:g}" if isinstance(value, float) else repr(value)
-                yield f"{member.name}={shown} {why}"
         if self.refuse is not None and (self.status or self.code) is not None:
-            yield "refuse brings its own status and code: leave those out"
+            raise ValueError("refuse brings its own status and code: leave those out")
         is_early = self.early_after is not None
         if (is_early or self.acts) and not (self.refuses or self.error_body):
-            yield "early_after and acts need status, code or refuse to answer"
+            raise ValueError("early_after and acts need status, code or refuse")
 
     def matches(self, call: Call, *, reused: bool = False) -> bool:
         """Return whether the rule matches *call*.
@@ -362,25 +323,21 @@ class Faults:
 
 
 _SHORT = {"part": "part_number", "slow": "bytes_per_second"}
-_WHERE = {
-    *("action", "key", "part_number", "reused", "after", "rate", "seed", "times"),
-    "stall_for",
-}
 
 
 def parse_faults(texts: Iterable[str]) -> list[Fault]:
     """Return the faults in *texts*, in the format of docs/emulator.md.
 
     Raises:
-        ConfigurationError: some faults are invalid; the message lists all mistakes.
+        ConfigurationError: some faults are invalid; the message has one line for each.
     """
     faults: list[Fault] = []
     problems: list[str] = []
     for text in texts:
         try:
             faults.append(_parse(text))
-        except ConfigurationError as error:
-            problems += [f"fault {text[:80]!r}: {line}" for line in error.problems]
+        except ValueError as error:
+            problems.append(f"fault {text[:80]!r}: {error.args[0]}")
     if problems:
         raise ConfigurationError(problems)
     return faults
@@ -388,43 +345,26 @@ def parse_faults(texts: Iterable[str]) -> list[Fault]:
 
 def _parse(text: str) -> Fault:
     action, *pieces = (piece.strip() for piece in re.split(r"(?<!\\):", text))
-    problems: list[str] = []
-    members: dict[str, Any] = {}
-    if action not in ("", "*"):
-        members["action"] = action
-        if not set(action) & set("*?[") and action not in HANDLERS:
-            problems.append(
-                f"{action!r} is not an action: an API name such as UploadPart, or *"
-            )
+    if action not in HANDLERS and not set(action) & set("*?["):
+        raise ValueError(
+            f"{action!r} is not an action: an API name such as UploadPart, or *"
+        )
+    members: dict[str, Any] = {"action": None if action == "*" else action}
+    extras: dict[str, str] = {}
     for piece in pieces:
+        written, has_value, value = piece.replace("\\:", ":").partition("=")
+        if written.startswith("extra."):
+            extras[written.removeprefix("extra.")] = value
+            continue
+        name = _SHORT.get(written, written.replace("-", "_"))
+        member = fields_dict(Fault).get(name)
+        read = None if member is None else member.metadata["read"]
+        if read is None:
+            raise ValueError(f"{written!r} is not a member of a fault")
+        if not has_value and read is not _flag:
+            raise ValueError(f"{written!r} needs a value: {written}=...")
         try:
-            _read_member(piece.replace("\\:", ":"), members)
+            members[name] = read(value if has_value else "yes")
         except ValueError as error:
-            problems.append(str(error))
-    if not problems and members.keys() <= _WHERE:
-        problems.append("nothing goes wrong: add what does, such as status=503")
-    if problems:
-        raise ConfigurationError(problems)
-    return Fault(**members)
-
-
-def _read_member(piece: str, members: dict[str, Any]) -> None:
-    written, has_value, value = piece.partition("=")
-    written = written.strip()
-    if written.startswith("extra."):
-        members.setdefault("extras", {})[written.partition(".")[2]] = value
-        return
-    name = written.replace("-", "_")
-    name = _SHORT.get(name, name)
-    member = fields_dict(Fault).get(name)
-    read = None if member is None else member.metadata["read"]
-    if read is None:
-        raise ValueError(f"{written!r} is not a member of a fault")
-    if name in members:
-        raise ValueError(f"{written!r} is given twice")
-    if not has_value and read is not _flag:
-        raise ValueError(f"{written!r} needs a value: {written}=...")
-    try:
-        members[name] = read(value if has_value else "yes")
-    except ValueError as error:
-        raise ValueError(f"{written}: {error}") from error
+            raise ValueError(f"{written}: {error}") from error
+    return Fault(extras=extras, **members)
