@@ -149,7 +149,6 @@ class Emulator:
         credentials: accepted access keys, the owner's first; None uses a fixed one.
         buckets: names of the buckets that exist.
         region: region that V4 signatures must name; None accepts any.
-        host: address to listen on.
         port: TCP port; 0 takes a free one.
         clock: returns seconds since the epoch, the source of the server's clock.
         clock_offset: seconds by which the server is ahead of *clock*; may be negative.
@@ -175,7 +174,6 @@ class Emulator:
         buckets: Iterable[str] = (DEFAULT_BUCKET,),
         *,
         region: str | None = DEFAULT_REGION,
-        host: str = _LOOPBACK,
         port: int = 0,
         clock: Callable[[], float] = time.time,
         clock_offset: float = 0.0,
@@ -201,7 +199,7 @@ class Emulator:
             if (problem := check_bucket(bucket)) is not None:
                 raise ConfigurationError(problem)
             self.store.add_bucket(bucket, versioned=bucket in versioned)
-        self._address = (host, port)
+        self._port = port
         self._app = App(self.store, settings)
         self.faults = self._app.faults
         self.faults.add(*faults)
@@ -210,8 +208,7 @@ class Emulator:
     @property
     def url(self) -> str:
         """URL with scheme, address and port; the path begins with the bucket."""
-        host, port = self._address
-        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        return f"http://{_LOOPBACK}:{self._port}"
 
     @property
     def endpoint(self) -> Endpoint:
@@ -262,8 +259,8 @@ class Emulator:
 
         Raises OSError if the port is taken.
         """
-        listener = listen(*self._address)
-        self._address = (self._address[0], listener.getsockname()[1])
+        listener = listen(_LOOPBACK, self._port)
+        self._port = listener.getsockname()[1]
         self._server = _EmulatorServer(self._app, listener)
 
     def stop(self) -> None:

@@ -58,13 +58,6 @@ def test_a_bad_bucket_name_is_an_error():
         Emulator(buckets=["B"])
 
 
-def test_ipv6():
-    """An IPv6 address is served, and in brackets in the URL."""
-    with Emulator(host="::1") as oss:
-        assert oss.url.startswith("http://[::1]:")
-        assert requests.get(oss.url, timeout=5).status_code == 403
-
-
 def test_nothing_is_logged_of_a_signature(client, caplog):
     """The server writes no log line with a query in it."""
     client.put("k")
@@ -146,11 +139,3 @@ def test_an_emulator_that_never_started_leaves_nothing():
         oss = Emulator()
         oss.close()
         assert oss.requests == []
-
-
-def test_requests_under_way():
-    """Nothing is, before it starts and when all is answered."""
-    store = Emulator()
-    assert store.under_way == 0
-    with store:
-        assert store.under_way == 0
