@@ -44,7 +44,7 @@ from .wire import IncomingBody
 
 _FILE = "file"
 _NO_FILE = "0006-00000107"
-_MAX_FIELD = 8 * MIB
+_MAX_FIELD = 2 * MIB
 _LINE, _END, _BLANK = b"\r\n", b"--", b"\r\n\r\n"
 _TOO_LARGE, _TOO_SMALL = "0006-00000003", "0006-00000004"
 

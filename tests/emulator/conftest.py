@@ -6,7 +6,6 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
-from typing import Any
 from xml.etree.ElementTree import Element
 
 import pytest
@@ -15,6 +14,7 @@ import requests
 from fsspec_osspresigned import parsing as xmldoc
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.signing import PresignRequest
+from tests.emulator.authorization import OWNER, STS
 from tests.emulator.forms import Poster
 
 BUCKET = "examplebucket"
@@ -174,24 +174,20 @@ def refusal(reply: requests.Response) -> tuple[int, str, str]:
 
 @pytest.fixture(scope="package")
 def shared_oss() -> Iterator[Emulator]:
-    """One emulator for the tests that leave no trace in it but objects."""
-    with Emulator() as oss:
+    """One emulator for many tests, with a permanent and a temporary key."""
+    with Emulator([OWNER, STS]) as oss:
         yield oss
 
 
 @pytest.fixture
-def oss(shared_oss: Emulator, store_options: dict[str, Any]) -> Iterator[Emulator]:
-    """The shared emulator, emptied; one of its own for a test with options."""
-    if store_options:
-        with Emulator(**store_options) as own:
-            yield own
-        return
+def oss(shared_oss: Emulator) -> Emulator:
+    """The shared emulator, emptied."""
     shared_oss.clear()
+    shared_oss.clock.offset = 0
     for bucket in shared_oss.store.buckets.values():
         bucket.objects.clear()
         bucket.uploads.clear()
-    yield shared_oss
-    shared_oss.clear()
+    return shared_oss
 
 
 @pytest.fixture

@@ -37,12 +37,6 @@ TEXTS = st.one_of(
 
 
 @pytest.fixture
-def store_options():
-    """A permanent and a temporary key."""
-    return {"credentials": [OWNER, STS]}
-
-
-@pytest.fixture
 def call(oss, make_client):
     """Send a request that is signed in its header."""
     return sender(oss, make_client(oss))

@@ -34,12 +34,6 @@ both = pytest.mark.parametrize("version", ["v1", "v4"])
 
 
 @pytest.fixture
-def store_options():
-    """A permanent and a temporary key."""
-    return {"credentials": [OWNER, STS]}
-
-
-@pytest.fixture
 def fields() -> dict[str, str]:
     """Signed fields, with the key ``k``."""
     return {**signed(OWNER), "key": "k"}
@@ -462,7 +456,7 @@ ONE = form(part("key", "k"), part("file", "k"))
         (None, ONE.replace(b"\r\nk", b"\r\n\xff"), "InvalidArgument"),
         (None, form(part("file", "k", "Content-Transfer-Encoding: base64")),
          "NotImplemented"),
-        (None, form(part("n", "v" * 9 * MIB)), "MaxPOSTPreDataLengthExceededError"),
+        (None, form(part("n", "v" * 3 * MIB)), "MaxPOSTPreDataLengthExceededError"),
     ],
     ids=range(13),
 )  # fmt: skip
