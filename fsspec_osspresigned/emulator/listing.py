@@ -280,14 +280,6 @@ async def get_bucket_info(context: CallContext) -> EmulatorReply:
         **_description(context.bucket.name, context.settings.location),
         "Owner": OWNER,
         "AccessControlList": _PRIVATE,
-        "AccessMonitor": "Disabled",
-        "BlockPublicAccess": False,
-        "CrossRegionReplication": "Disabled",
-        "ResourceGroupId": "rg-emulator",
-        "TransferAcceleration": "Disabled",
-        "Comment": "",
-        "ServerSideEncryptionRule": {"SSEAlgorithm": "None"},
-        "DataRedundancyType": "LRS",
         "Versioning": "Enabled" if context.bucket.versioned else None,
     }
     return xml_reply("BucketInfo", {"Bucket": description})

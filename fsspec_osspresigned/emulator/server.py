@@ -11,7 +11,6 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
-from types import FrameType
 from typing import Any, Self, TextIO, TypeVar, cast
 
 import uvicorn
@@ -290,12 +289,13 @@ def serve(
     sts: int | None = None,
     **options: Any,
 ) -> None:
-    """Run an emulator until SIGINT, SIGTERM or *stop*; print its address and keys.
+    """Run an emulator until *stop*, or SIGINT or SIGTERM; print its address and keys.
 
     Args:
         port: TCP port; 0 lets the system choose a free port.
         out: stream to print to; None is standard output.
-        stop: event that ends the emulator.
+        stop: event that ends the emulator; None handles the two signals instead, and
+            must be called in the main thread.
         sts: lifetime of a temporary (STS) key in seconds; None uses a long-term key.
         options: arguments of :class:`Emulator`.
 
@@ -303,22 +303,14 @@ def serve(
         OSError: the port is taken.
     """
     done = stop or threading.Event()
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        done.set()
-
-    before: dict[signal.Signals, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        before = {s: signal.signal(s, end) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        if sts is not None:
-            options["credentials"] = [_sts_key(sts + options.get("clock_offset", 0))]
-        with Emulator(port=port, **options) as oss:
-            print(_description(oss), file=out or sys.stdout, flush=True)
-            done.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    if stop is None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: done.set())
+    if sts is not None:
+        options["credentials"] = [_sts_key(sts + options.get("clock_offset", 0))]
+    with Emulator(port=port, **options) as oss:
+        print(_description(oss), file=out or sys.stdout, flush=True)
+        done.wait()
 
 
 def _sts_key(seconds: float) -> Credentials:
