@@ -15,7 +15,7 @@ from attrs import evolve
 
 from .. import parsing
 from ..http.checksums import combine
-from ..model import COPY_SOURCE, MAX_PARTS, MAX_SINGLE_PUT, MIN_PART, OBJECT_ACL
+from ..model import COPY_SOURCE, MAX_PARTS, MIN_PART, OBJECT_ACL
 from ..units import oss_moment
 from .context import (
     ENCRYPTION,
@@ -34,7 +34,6 @@ from .messages import (
     invalid_argument,
     quoted,
     refused,
-    too_large,
     too_small,
     xml_reply,
 )
@@ -54,8 +53,6 @@ _MAX_DELETE_BODY = 2 * 1024 * 1024
 _MAX_DELETE_KEYS = 1000
 # Control characters, which oss2 writes although XML forbids them -> placeholders.
 _CONTROLS = {code: 0xF0000 + code for code in range(0x20) if chr(code) not in "\t\n\r"}
-# The key of an object that its client encrypted: a copy without it cannot be read.
-_CLIENT_ENCRYPTION = f"{META}client-side-encryption-"
 
 
 async def put_object(context: CallContext) -> EmulatorReply:
@@ -89,8 +86,6 @@ async def append_object(context: CallContext) -> EmulatorReply:
     if position != (before.size if before else 0):
         raise wrong_position(before)
     piece = await context.receive_body()
-    if position + piece.size > MAX_SINGLE_PUT:
-        raise too_large(MAX_SINGLE_PUT)
     start = before or StoredObject(key=key, etag="", crc64=0, headers=headers)
     # OSS does not document of what the ETag of an appendable object is the MD5.
     text = f"{start.etag}{piece.etag}".encode()
@@ -114,8 +109,6 @@ async def copy_object(context: CallContext) -> EmulatorReply:
     source = copy_source(context)
     if "content-type" not in context.call.headers:
         headers["content-type"] = source.headers["content-type"]
-    keys = {n: v for n, v in source.headers.items() if n.startswith(_CLIENT_ENCRYPTION)}
-    headers = {**keys, **headers}
     if _copies(context, "x-oss-metadata-directive"):
         headers = _replaced(headers, source.headers, (*HTTP_PROPERTIES, META))
     if _copies(context, "x-oss-tagging-directive"):

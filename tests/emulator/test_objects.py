@@ -260,17 +260,6 @@ def test_copies_keep_or_replace_properties(client, tree):
     assert client.oss.get(BUCKET, "copy").data() == b"data"
 
 
-def test_a_copy_keeps_the_key_of_the_client(client):
-    """Metadata of encryption by the client stays, unless other is given."""
-    names = [f"x-oss-meta-client-side-encryption-{n}" for n in ("key", "start")]
-    client.put("k", headers={**dict.fromkeys(names, "1"), "x-oss-meta-a": "1"})
-    directive = {"x-oss-metadata-directive": "REPLACE", names[1]: "2"}
-    client.call("PUT", "new", headers={COPY: f"/{BUCKET}/k", **directive})
-    stored = client.oss.get(BUCKET, "new").headers
-    assert [stored[name] for name in names] == ["1", "2"]
-    assert "x-oss-meta-a" not in stored
-
-
 def test_forbid_overwrite_holds_to_the_end(client, refusal):
     """A key that is taken while the body comes in is not overwritten."""
 
