@@ -12,9 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from fsspec_osspresigned.owner.check import Intent, check_grant
 from fsspec_osspresigned.owner.grants import GrantTerms, sign_grant
 from fsspec_osspresigned.owner.inspect import about_grant, warnings_of
-from fsspec_osspresigned.owner.upload_check import Intent, check_grant
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signers.post_grant_parser import read_grant
 from fsspec_osspresigned.signing import Credentials, Endpoint
@@ -147,7 +147,7 @@ def test_v1_with_a_lasting_key_is_a_warning():
 def problems(found, files=None, **more):
     """Return kind and text of what stands in the way."""
     intent = Intent(files=files or {}, **{"now": NOW, **more})
-    return [(one.path, one.kind, one.text) for one in check_grant(found, intent)]
+    return [(one.path, one.name, one.reason) for one in check_grant(found, intent)]
 
 
 def test_grant_alone():
@@ -350,7 +350,7 @@ def test_check_grant_alone_and_for_files(tmp_path, capsys):
     assert found["grant"]["bucket"] == "examplebucket"
     assert found["warnings"] == []
     assert found["files"] == 1
-    assert found["problems"][0]["kind"] == "upload"
+    assert found["results"][0]["name"] == "upload"
 
 
 def test_check_grant_tells_warnings(place, capsys):

@@ -15,7 +15,7 @@ from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
 from fsspec_osspresigned.filesystem.client_factory import client_for
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.options.target import Target
-from fsspec_osspresigned.owner.upload_check import Intent, check_map
+from fsspec_osspresigned.owner.check import Intent, check_map
 from fsspec_osspresigned.secret import Secret, SecretURL
 from fsspec_osspresigned.signing import Credentials, Endpoint, PresignRequest
 from fsspec_osspresigned.tools import cli
@@ -67,7 +67,7 @@ def found(entry, *, path="examplebucket/a", **intent):
     url_map = URLMap({path: entry})
     problems = check_map(url_map, Intent(now=NOW, **intent))
     assert {p.path for p in problems} <= {path}
-    return [(p.kind, p.text) for p in problems]
+    return [(p.name, p.reason) for p in problems]
 
 
 @pytest.fixture
@@ -264,8 +264,8 @@ def test_files_are_sent_one_after_the_other(file):
         }
     )
     problems = check_map(url_map, Intent(files=files, rate=1000.0, now=NOW))
-    assert [(p.path, p.kind) for p in problems] == [("examplebucket/b", "expiry")]
-    assert "url would be sent after 17 min 28 s" in problems[0].text
+    assert [(p.path, p.name) for p in problems] == [("examplebucket/b", "expiry")]
+    assert "url would be sent after 17 min 28 s" in problems[0].reason
 
 
 def test_coverage(file):
@@ -275,11 +275,11 @@ def test_coverage(file):
     reading = MapEntry(get=signed("r"))
     url_map = URLMap({"examplebucket/x/date.csv": entry, "examplebucket/r": reading})
     missing, unused = check_map(url_map, Intent(files=files, now=NOW))
-    assert (missing.kind, unused.kind) == ("missing", "unused")
+    assert (missing.name, unused.name) == ("missing", "unused")
     assert missing.path == "examplebucket/x/data.csv"
-    assert "has no URL; nearest: examplebucket/x/date.csv" in missing.text
+    assert "has no URL; nearest: examplebucket/x/date.csv" in missing.reason
     (alone,) = check_map(URLMap({}), Intent(files=files, now=NOW))
-    assert alone.text.endswith("has no URL")
+    assert alone.reason.endswith("has no URL")
 
 
 def test_plain_http():
@@ -375,9 +375,9 @@ def test_guesses_are_bounded(file):
     )
     files = dict.fromkeys(names, next(iter(file(1).values())))
     problems = check_map(url_map, Intent(files=files, now=NOW))
-    guessed = [p for p in problems if p.kind == "missing" and "nearest" in p.text]
+    guessed = [p for p in problems if p.name == "missing" and "nearest" in p.reason]
     assert len(guessed) == 100
-    assert "examplebucket/right/00000" in guessed[0].text
+    assert "examplebucket/right/00000" in guessed[0].reason
 
 
 @pytest.fixture
@@ -415,13 +415,13 @@ def test_command_prints_json(place, capsys):
     """--json is for programs, with the same exit codes."""
     call = ["check", "map", str(place), "--json"]
     assert cli.main(call) == 0
-    assert json.loads(capsys.readouterr().out)["problems"] == []
+    assert json.loads(capsys.readouterr().out)["results"] == []
     call += [str(place.parent / "a"), "--to", "examplebucket/"]
     assert cli.main(call) == 1
     said = json.loads(capsys.readouterr().out)
     assert (said["objects"], said["files"]) == (2, 1)
-    assert said["problems"][0]["kind"] == "unused"
-    assert said["problems"][0]["path"] == "examplebucket/b"
+    assert said["results"][0]["name"] == "unused"
+    assert said["results"][0]["path"] == "examplebucket/b"
 
 
 @pytest.mark.parametrize(

@@ -13,22 +13,22 @@ from http import HTTPStatus
 from typing import Any, TypeAlias
 from urllib.parse import unquote, urlsplit
 
-from .. import parsing
-from ..model import COPY_SOURCE, OBJECT_ACL, Action, Reply
-from ..options.target import Target
-from ..secret import SecretURL
-from ..signers import wire_protocol
-from ..signers.base import MAX_REQUESTS
-from ..signers.wire_protocol import ITEM_STATUS, SignerProblem, SignerReply
-from ..signing.signed_url import describe
-from ..url_checks import header_problems, own_header_problem
-from .conformance import (
+from ... import parsing
+from ...model import COPY_SOURCE, OBJECT_ACL, Action, Reply
+from ...options.target import Target
+from ...secret import SecretURL
+from ...signers import wire_protocol
+from ...signers.base import MAX_REQUESTS
+from ...signers.wire_protocol import ITEM_STATUS, SignerProblem, SignerReply
+from ...signing.signed_url import describe
+from ...url_checks import header_problems, own_header_problem
+from .signer import (
     ELSEWHERE,
+    Answer,
     Cases,
     Kit,
     ProtocolRule,
     Request,
-    Result,
     RuleBrokenError,
     RuleSkippedError,
     media_type,
@@ -36,6 +36,8 @@ from .conformance import (
 
 Check: TypeAlias = Callable[[Kit], Iterator[str]]
 Judge: TypeAlias = Callable[[Kit, Request, SignerReply], Iterator[str]]
+# Description -> body, and the Authorization header if it is not the right one.
+Calls: TypeAlias = Mapping[str, tuple[Any, ...]]
 MakeCases: TypeAlias = Callable[[Kit], Cases]
 
 _NEVER_ADDED = (
@@ -116,7 +118,7 @@ def _each(member: str, *values: object) -> MakeCases:
     }
 
 
-def _not_refused(what: str, result: Result, *codes: str) -> Iterator[str]:
+def _not_refused(what: str, result: Answer, *codes: str) -> Iterator[str]:
     wanted = " or ".join(codes)
     if isinstance(result, SignerReply):
         yield f"{what} was signed instead of refused with {wanted}"
@@ -126,7 +128,7 @@ def _not_refused(what: str, result: Result, *codes: str) -> Iterator[str]:
         yield f"{what}: the status of {result.code} is {result.status}, not {right}"
 
 
-def _not_signed(what: str, result: Result) -> Iterator[str]:
+def _not_signed(what: str, result: Answer) -> Iterator[str]:
     if isinstance(result, SignerProblem):
         code = result.code or result.status
         yield f"{what} was refused with {code} instead of signed"
@@ -149,6 +151,8 @@ def _refused_call(reply: Reply, what: str, *statuses: int) -> Iterator[str]:
         yield f"{what}: the status in the problem is not that of HTTP"
     elif wrong := _misshapen(problem):
         yield f"{what}: the problem {wrong}"
+    elif reply.status == HTTPStatus.UNAUTHORIZED and problem["code"] != "unauthorized":
+        yield f"{what}: the code is not unauthorized"
 
 
 def _misshapen(problem: Mapping[str, Any]) -> str | None:
@@ -420,40 +424,39 @@ def _item_errors(kit: Kit) -> Iterator[str]:
             yield f"an item's error {problem}"
 
 
-def _call_errors(kit: Kit) -> Iterator[str]:
+def _refused_calls(make_calls: Callable[[Kit], Calls], *statuses: int) -> Check:
+    def check(kit: Kit) -> Iterator[str]:
+        for what, (body, *authorization) in make_calls(kit).items():
+            reply = kit.post(body, *authorization)
+            yield from _refused_call(reply, what, *statuses)
+
+    return check
+
+
+def _bad_calls(_: Kit) -> Calls:
     bodies = (b"{", b"\xff", b"[]", b"{}", b'{"requests": []}', b'{"requests": {}}')
-    for body in bodies:
-        yield from _refused_call(kit.post(body), body.decode("latin-1"), 400)
+    return {body.decode("latin-1"): (body,) for body in bodies}
 
 
-def _duplicate_members(kit: Kit) -> Iterator[str]:
-    request = json.dumps(kit.probe())
-    body = f'{{"requests": [{request}], "requests": [{request}]}}'
-    yield from _refused_call(kit.post(body.encode()), "a member twice", 400)
+def _duplicate_member(kit: Kit) -> Calls:
+    member = f'"requests": [{json.dumps(kit.probe())}]'
+    return {"a member twice": (f"{{{member}, {member}}}".encode(),)}
 
 
-def _token(kit: Kit) -> Iterator[str]:
+def _wrong_tokens(kit: Kit) -> Calls:
     if kit.token is None:
         raise RuleSkippedError("no token was given")
     body = wire_protocol.body([json.dumps(kit.probe())])
-    for what, authorization in (
-        ("no token", ""),
-        ("a wrong token", "Bearer osspresigned-check"),
-        ("an empty token", "Bearer"),
-        ("another scheme", "Basic b3NzOmNoZWNr"),
-    ):
-        reply = kit.post(body, authorization)
-        yield from _refused_call(reply, what, HTTPStatus.UNAUTHORIZED)
-        problem = wire_protocol.problem_of_reply(
-            reply.status, reply.headers, reply.body
-        )
-        if problem.code != "unauthorized":
-            yield f"{what}: the code is not unauthorized"
+    return {
+        "no token": (body, ""),
+        "a wrong token": (body, "Bearer osspresigned-check"),
+        "an empty token": (body, "Bearer"),
+        "another scheme": (body, "Basic b3NzOmNoZWNr"),
+    }
 
 
 def _batch_limit(kit: Kit) -> Iterator[str]:
-    item = json.dumps(kit.probe())
-    limit = MAX_REQUESTS
+    item, limit = json.dumps(kit.probe()), MAX_REQUESTS
     full = kit.document(kit.post(wire_protocol.body([item] * limit)), limit)
     if any("error" in result for result in full):
         yield f"not all of {limit} equal requests were signed"
@@ -504,11 +507,10 @@ _SIGNATURE = (
 _OPTIONAL = {"optional_headers": {"Content-Type": "text/x-check", "X-Check": "1"}}
 _NULLABLE = ("bucket", "key", "headers", "optional_headers", "query", "expires_in")
 
-# The first rule is tested first; if it fails, the others are skipped.
 # fmt: off
 RULES = (
     ProtocolRule("answers", "The signer returns a signed request for a granted action",
-        _answers),
+        _answers, is_control=True),
     ProtocolRule("methods", "The signed request has the HTTP method of the requested action",
         _granted(_methods)),
     ProtocolRule("host-and-key", "The URL leads to the requested bucket and key",
@@ -572,11 +574,11 @@ RULES = (
     ProtocolRule("item-errors", "The error for a request has all members, and its text contains no signed URL",
         _item_errors),
     ProtocolRule("call-errors", "An invalid call is refused with 400 and problem details",
-        _call_errors),
+        _refused_calls(_bad_calls, 400)),
     ProtocolRule("duplicate-members", "A call with a duplicate JSON member is refused",
-        _duplicate_members),
+        _refused_calls(_duplicate_member, 400)),
     ProtocolRule("token", "A missing or wrong token is refused with 401",
-        _token),
+        _refused_calls(_wrong_tokens, 401)),
     ProtocolRule("batch-limit", "A call of 100 requests is answered, one of 101 is refused with 413 or 400",
         _batch_limit),
     ProtocolRule("body-limit", "A body of 1 MiB is accepted, a larger one is refused with 413 or 400",
