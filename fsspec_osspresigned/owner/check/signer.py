@@ -15,7 +15,6 @@ from urllib.parse import urlsplit
 
 from attrs import define, field, frozen
 
-from ... import parsing
 from ...errors import NetworkError, SignerError
 from ...model import COPY_SOURCE, URL_ACTIONS, Action, Operation, Reply
 from ...secret import Secret, SecretURL
@@ -139,16 +138,16 @@ class Kit:
             raise RuleBrokenError(text)
         return reply
 
-    def raw(self, *requests: Request, **members: Any) -> list[Any]:
-        """Send *requests* in one call, and return the results as JSON values.
+    def results(self, *requests: Request, **members: Any) -> list[Answer]:
+        """Send *requests* in one call, and return the parsed results.
 
-        *members* are further members of the call. For errors, see :meth:`document`.
+        *members* are further members of the call. For errors, see :meth:`answers`.
         """
         body = json.dumps({"requests": requests, **members}).encode()
-        return self.document(self.post(body), len(requests))
+        return self.answers(self.post(body), len(requests))
 
-    def document(self, reply: Reply, count: int) -> list[Any]:
-        """Return the *count* results in *reply* as JSON values.
+    def answers(self, reply: Reply, count: int) -> list[Answer]:
+        """Return the *count* results in *reply*.
 
         RuleBrokenError if the reply is refused, invalid, or has another number of
         results.
@@ -164,20 +163,9 @@ class Kit:
             text = "the Content-Type of the reply is not application/json"
             raise RuleBrokenError(text)
         try:
-            wire_protocol.decode(reply.body, count)
-            results: list[Any] = parsing.loads(reply.body)["results"]
+            return wire_protocol.decode(reply.body, count)
         except ValueError as error:
             raise RuleBrokenError(f"the reply is not valid: {error}") from None
-        return results
-
-    def results(self, *requests: Request, **members: Any) -> list[Answer]:
-        """Send *requests* in one call, and return the parsed results.
-
-        *members* are further members of the call. For errors, see :meth:`document`.
-        """
-        results = self.raw(*requests, **members)
-        body = json.dumps({"results": results}).encode()
-        return wire_protocol.decode(body, len(requests))
 
     def ask(self, cases: Cases) -> Iterator[tuple[str, Request, Answer]]:
         """Request all *cases* in one call; yield name, request and result of each."""

@@ -59,7 +59,7 @@ def _granted(judge: Judge) -> Check:
     return check
 
 
-def _signed(make_cases: MakeCases, judge: Judge) -> Check:
+def _signed(make_cases: MakeCases, judge: Judge = lambda *_: iter(())) -> Check:
     def check(kit: Kit) -> Iterator[str]:
         for what, request, result in kit.ask(make_cases(kit)):
             if isinstance(result, SignerReply):
@@ -245,7 +245,7 @@ def _wished(_: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
             yield f"the wished header {name} came back with another value"
 
 
-def _uploads(kit: Kit) -> Iterator[str]:
+def _uploads(kit: Kit) -> Cases:
     complete, abort = Action.CompleteMultipartUpload, Action.AbortMultipartUpload
     wish = {"Content-Type": "text/csv"}
     target = Target.of(path=f"{kit.bucket}/{kit.key('a.csv')}", optional_headers=wish)
@@ -260,9 +260,7 @@ def _uploads(kit: Kit) -> Iterator[str]:
     granted = {str(o.action): o for o in sent if o.action in kit.granted}
     if not granted:
         raise RuleSkippedError("no action of an upload is granted")
-    cases = {name: json.loads(wire_protocol.encode(o)) for name, o in granted.items()}
-    for what, _, result in kit.ask(cases):
-        yield from _not_signed(what, result)
+    return {name: json.loads(wire_protocol.encode(o)) for name, o in granted.items()}
 
 
 def _odd_keys(kit: Kit) -> Iterator[str]:
@@ -408,14 +406,16 @@ def _surrogates(kit: Kit) -> Iterator[str]:
     if reply.status == HTTPStatus.BAD_REQUEST:
         yield from _refused_call(reply, what, HTTPStatus.BAD_REQUEST)
         return
-    kit.document(reply, 1)
-    [result] = wire_protocol.decode(reply.body, 1)
+    [result] = kit.answers(reply, 1)
     yield from _not_refused(what, result, "invalid_request")
 
 
 def _item_errors(kit: Kit) -> Iterator[str]:
     bad = [{**kit.probe(), "action": "NoSuchAction"}, kit.probe(bucket=ELSEWHERE)]
-    for result in kit.raw(*bad, _without(kit.probe(), "key")):
+    bad.append(_without(kit.probe(), "key"))
+    reply = kit.post(json.dumps({"requests": bad}).encode())
+    kit.answers(reply, len(bad))
+    for result in parsing.loads(reply.body)["results"]:
         if "error" not in result:
             yield "a bad request was signed"
         elif "url" in result:
@@ -457,8 +457,8 @@ def _wrong_tokens(kit: Kit) -> Calls:
 
 def _batch_limit(kit: Kit) -> Iterator[str]:
     item, limit = json.dumps(kit.probe()), MAX_REQUESTS
-    full = kit.document(kit.post(wire_protocol.body([item] * limit)), limit)
-    if any("error" in result for result in full):
+    full = kit.answers(kit.post(wire_protocol.body([item] * limit)), limit)
+    if any(isinstance(answer, SignerProblem) for answer in full):
         yield f"not all of {limit} equal requests were signed"
     reply = kit.post(wire_protocol.body([item] * (limit + 1)))
     yield from _refused_call(reply, f"{limit + 1} requests", 413, 400)
@@ -468,7 +468,7 @@ def _body_limit(kit: Kit) -> Iterator[str]:
     body = wire_protocol.body([json.dumps(kit.probe())])
     full = body.ljust(wire_protocol.MAX_REQUEST_BODY)
     try:
-        kit.document(kit.post(full), 1)
+        kit.answers(kit.post(full), 1)
     except RuleBrokenError as broken:
         yield f"a body of 1 MiB: {broken}"
     reply = kit.post(full + b" ")
@@ -528,7 +528,7 @@ RULES = (
     ProtocolRule("wishes", "An optional header never causes a refusal, and its value is never changed",
         _signed(_probes({"a request with wished headers": _OPTIONAL}), _wished)),
     ProtocolRule("uploads", "All requests of an upload, by one PUT or in parts, are signed",
-        _uploads),
+        _signed(_uploads)),
     ProtocolRule("odd-keys", "A key is signed unchanged: percent-encoded once, without resolving `..`",
         _odd_keys),
     ProtocolRule("order", "Results have the order of the requests, and an invalid request fails alone",
