@@ -30,8 +30,17 @@ _UPLOAD_ID = "0004B9895DBBB6EC98E3"
 _MAX_SHOWN = 260  # characters of a request
 
 Request: TypeAlias = dict[str, Any]
-Cases: TypeAlias = Mapping[str, Request]  # what differs, for people -> the request
+Cases: TypeAlias = dict[str, Request]  # what differs, for people -> the request
 Answer: TypeAlias = SignerReply | SignerProblem
+
+
+@frozen
+class Case:
+    """One request of a rule, and its answer."""
+
+    what: str  # what differs, for people
+    request: Request
+    answer: Answer
 
 
 class RuleBrokenError(Exception):
@@ -167,12 +176,12 @@ class Kit:
         except ValueError as error:
             raise RuleBrokenError(f"the reply is not valid: {error}") from None
 
-    def ask(self, cases: Cases) -> Iterator[tuple[str, Request, Answer]]:
-        """Request all *cases* in one call; yield name, request and result of each."""
-        results = self.results(*cases.values())
-        for (what, request), result in zip(cases.items(), results, strict=True):
+    def ask(self, cases: Cases) -> Iterator[Case]:
+        """Request all *cases* in one call, and yield each with its answer."""
+        answers = self.results(*cases.values()) if cases else []
+        for (what, request), answer in zip(cases.items(), answers, strict=True):
             self.sent = request
-            yield what, request, result
+            yield Case(what, request, answer)
 
     @cached_property
     def outcomes(self) -> dict[Action, Answer]:

@@ -1,7 +1,7 @@
-"""Rules of signer protocol 1: test requests, and the replies that it requires.
+"""Rules of signer protocol 1: what is sent, and what the answers must be.
 
-Begin with ``RULES``, the table at the end. A rule that only says how a list of requests
-must be answered is a row of data; the others are functions.
+Begin with ``RULES``, the table at the end. Most rules are a list of requests, which are
+sent in one call, and what each answer must be.
 """
 
 from __future__ import annotations
@@ -9,12 +9,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any, TypeAlias
 from urllib.parse import unquote, urlsplit
 
 from ... import parsing
-from ...model import COPY_SOURCE, OBJECT_ACL, Action, Reply
+from ...model import COPY_SOURCE, OBJECT_ACL, URL_ACTIONS, Action, Reply
 from ...options.target import Target
 from ...secret import SecretURL
 from ...signers import wire_protocol
@@ -24,7 +25,7 @@ from ...signing.signed_url import describe
 from ...url_checks import header_problems, own_header_problem
 from .signer import (
     ELSEWHERE,
-    Answer,
+    Case,
     Cases,
     Kit,
     ProtocolRule,
@@ -35,10 +36,11 @@ from .signer import (
 )
 
 Check: TypeAlias = Callable[[Kit], Iterator[str]]
-Judge: TypeAlias = Callable[[Kit, Request, SignerReply], Iterator[str]]
+MakeCases: TypeAlias = Callable[[Kit], Cases]
+Must: TypeAlias = Callable[[Kit, Case], Iterator[str]]  # yields what is wrong
+Judge: TypeAlias = Callable[[Kit, Case, SignerReply], Iterator[str]]
 # Description -> body, and the Authorization header if it is not the right one.
 Calls: TypeAlias = Mapping[str, tuple[Any, ...]]
-MakeCases: TypeAlias = Callable[[Kit], Cases]
 
 _NEVER_ADDED = (
     *(COPY_SOURCE, "x-oss-symlink-target", OBJECT_ACL, "x-oss-acl"),
@@ -49,95 +51,52 @@ _SIGNED_URL = re.compile(r"https?://[^\s?]+\?")
 _UPLOAD = "U+/=id~1"
 
 
-def _granted(judge: Judge) -> Check:
+def _asks(make_cases: MakeCases, must: Must) -> Check:
     def check(kit: Kit) -> Iterator[str]:
-        for action, answer in kit.granted.items():
-            kit.sent = request = kit.request(action)
-            for problem in judge(kit, request, answer):
-                yield f"{action}: {problem}"
+        for case in kit.ask(make_cases(kit)):
+            yield from must(kit, case)
 
     return check
 
 
-def _signed(make_cases: MakeCases, judge: Judge = lambda *_: iter(())) -> Check:
+def _signed(*judges: Judge) -> Must:
+    def must(kit: Kit, case: Case) -> Iterator[str]:
+        if isinstance(case.answer, SignerReply):
+            for judge in judges:
+                yield from judge(kit, case, case.answer)
+        # A policy can limit the size of the whole object, for which a part counts.
+        elif case.answer.code != "too_large" or case.request.get("part_number", 1) == 1:
+            code = case.answer.code or case.answer.status
+            yield f"{case.what} was refused with {code} instead of signed"
+
+    return must
+
+
+def _refused(*codes: str) -> Must:
+    def must(_: Kit, case: Case) -> Iterator[str]:
+        what, answer, wanted = case.what, case.answer, " or ".join(codes)
+        if isinstance(answer, SignerReply):
+            yield f"{what} was signed instead of refused with {wanted}"
+        elif answer.code not in codes:
+            yield f"{what} was refused with {answer.code or 'no code'}, not {wanted}"
+        elif answer.status != (right := ITEM_STATUS[answer.code]):
+            yield f"{what}: the status of {answer.code} is {answer.status}, not {right}"
+
+    return must
+
+
+def _refused_calls(make_calls: Callable[[Kit], Calls], *statuses: int) -> Check:
     def check(kit: Kit) -> Iterator[str]:
-        for what, request, result in kit.ask(make_cases(kit)):
-            if isinstance(result, SignerReply):
-                yield from judge(kit, request, result)
-            # A policy can limit the size of the whole object, for which a part counts.
-            elif result.code != "too_large" or request.get("part_number", 1) == 1:
-                yield from _not_signed(what, result)
+        for what, (body, *authorization) in make_calls(kit).items():
+            reply = kit.post(body, *authorization)
+            yield from _refused_call(reply, what, *statuses)
 
     return check
-
-
-def _refused(make_cases: MakeCases, *codes: str) -> Check:
-    def check(kit: Kit) -> Iterator[str]:
-        for what, _, result in kit.ask(make_cases(kit)):
-            yield from _not_refused(what, result, *codes)
-
-    return check
-
-
-def _unsigned(headers: Mapping[str, str]) -> Check:
-    """Return a check that *headers* are signed only if the policy grants them."""
-
-    def check(kit: Kit) -> Iterator[str]:
-        closed = {  # each is requested once as required, and once as optional
-            name: {name: value.format(bucket=kit.bucket)}
-            for name, value in headers.items()
-            if name not in kit.allowed_headers
-        }
-        if not closed:
-            raise RuleSkippedError("the policy is said to grant these headers")
-        required = {name: kit.probe(headers=header) for name, header in closed.items()}
-        for name, _, result in kit.ask(required):
-            codes = ("header_refused", "forbidden")
-            yield from _not_refused(f"the header {name}", result, *codes)
-        optional = {n: kit.probe(optional_headers=h) for n, h in closed.items()}
-        for name, _, result in kit.ask(optional):
-            if isinstance(result, SignerReply) and _header(result, name) is not None:
-                yield f"the header {name} was signed because it was wished"
-
-    return check
-
-
-def _probes(cases: Mapping[str, Mapping[str, Any]]) -> MakeCases:
-    # Description -> members that replace those of a valid request.
-    return lambda kit: {what: kit.probe(**new) for what, new in cases.items()}
-
-
-def _each(member: str, *values: object) -> MakeCases:
-    return lambda kit: {
-        f"{action} with {member} {value!r}": {
-            name: value if name == member else own
-            for name, own in kit.request(action).items()
-        }
-        for action in kit.granted
-        for value in values
-    }
-
-
-def _not_refused(what: str, result: Answer, *codes: str) -> Iterator[str]:
-    wanted = " or ".join(codes)
-    if isinstance(result, SignerReply):
-        yield f"{what} was signed instead of refused with {wanted}"
-    elif result.code not in codes:
-        yield f"{what} was refused with {result.code or 'no code'}, not {wanted}"
-    elif result.status != (right := ITEM_STATUS[result.code]):
-        yield f"{what}: the status of {result.code} is {result.status}, not {right}"
-
-
-def _not_signed(what: str, result: Answer) -> Iterator[str]:
-    if isinstance(result, SignerProblem):
-        code = result.code or result.status
-        yield f"{what} was refused with {code} instead of signed"
 
 
 def _refused_call(reply: Reply, what: str, *statuses: int) -> Iterator[str]:
-    wanted = " or ".join(map(str, statuses))
     if reply.status not in statuses:
-        yield f"{what}: HTTP {reply.status}, not {wanted}"
+        yield f"{what}: HTTP {reply.status}, not {' or '.join(map(str, statuses))}"
         return
     if media_type(reply) != "application/problem+json":
         yield f"{what}: the refusal is not application/problem+json"
@@ -176,76 +135,99 @@ def _without(request: Request, name: str) -> Request:
     return {member: value for member, value in request.items() if member != name}
 
 
+def _probes(cases: Mapping[str, Mapping[str, Any]]) -> MakeCases:
+    # Description -> members that replace those of a valid request.
+    return lambda kit: {what: kit.probe(**new) for what, new in cases.items()}
+
+
+def _actions(kit: Kit) -> Cases:
+    return {str(action): kit.request(action) for action in kit.granted}
+
+
+def _each(member: str, *values: object) -> MakeCases:
+    return lambda kit: {
+        f"{action} with {member} {value!r}": {
+            name: value if name == member else own for name, own in request.items()
+        }
+        for action, request in _actions(kit).items()
+        for value in values
+    }
+
+
 def _answers(kit: Kit) -> Iterator[str]:
     if not kit.granted:
         codes = {o.code for o in kit.outcomes.values() if isinstance(o, SignerProblem)}
         yield f"nothing is signed below {kit.bucket}/{kit.prefix} ({min(codes)})"
 
 
-def _methods(_: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
-    right = request["action"].method
+def _has_its_method(_: Kit, case: Case, answer: SignerReply) -> Iterator[str]:
+    right = case.request["action"].method
     if answer.method != right:
-        yield f"came back as {answer.method[:10]!r}, not {right}"
+        yield f"{case.what}: came back as {answer.method[:10]!r}, not {right}"
 
 
-def _host_and_key(kit: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
-    if problem := kit.misplaced(request, answer.url):
-        yield problem
+def _leads_there(kit: Kit, case: Case, answer: SignerReply) -> Iterator[str]:
+    if problem := kit.misplaced(case.request, answer.url):
+        yield f"{case.what}: {problem}"
 
 
-def _echoes(parameter: str, member: str) -> Judge:
-    def judge(_: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
-        items = (item.partition("=") for item in urlsplit(answer.url).query.split("&"))
-        values = [unquote(value) for n, _, value in items if unquote(n) == parameter]
-        if values != ([str(request[member])] if member in request else []):
-            yield f"{request['action']}: {parameter} in the URL is not the one asked for"
+def _echoes(
+    parameter: str, member: str, _: Kit, case: Case, answer: SignerReply
+) -> Iterator[str]:
+    items = (item.partition("=") for item in urlsplit(answer.url).query.split("&"))
+    values = [unquote(value) for n, _, value in items if unquote(n) == parameter]
+    if values != ([str(case.request[member])] if member in case.request else []):
+        action = case.request["action"]
+        yield f"{action}: {parameter} in the URL is not the one asked for"
 
-    return judge
 
-
-def _no_other_call(kit: Kit) -> Iterator[str]:
-    requests = {str(action): kit.request(action) for action in kit.granted}
-    for action, answer in kit.granted.items():
-        kit.sent = requests[action]
-        if problem := kit.another_call(requests[action], answer.url):
-            yield f"{action}: {problem}"
+def _with_stray_members(kit: Kit) -> Cases:
     # Members of a part in a request for something else must not make it a part.
-    stray = {a: {"upload_id": "U", "part_number": 1, **r} for a, r in requests.items()}
-    for what, request, result in kit.ask(stray):
-        plain = requests[request["action"]]
-        if isinstance(result, SignerReply) and kit.another_call(plain, result.url):
-            yield f"{what} with members of a part became another call"
+    stray = {"upload_id": "U", "part_number": 1}
+    plain = _actions(kit)
+    return plain | {
+        f"{action} with members of a part": {**stray, **request}
+        for action, request in plain.items()
+    }
 
 
-def _reply_headers(_: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
-    yield from header_problems(answer.headers)
-    asked = {name.lower() for name in request.get("headers", ())}
-    for name in answer.headers:
-        if name.lower().startswith(_NEVER_ADDED) and name.lower() not in asked:
-            yield f"the header {name[:40]!r} was not asked for"
+def _is_no_other_call(kit: Kit, case: Case) -> Iterator[str]:
+    plain = kit.request(case.request["action"])
+    if isinstance(case.answer, SignerReply) and (
+        problem := kit.another_call(plain, case.answer.url)
+    ):
+        yield f"{case.what}: {problem}"
+
+
+def _sends_what_was_asked(_: Kit, case: Case, answer: SignerReply) -> Iterator[str]:
+    asked = {name.lower() for name in case.request.get("headers", ())}
     signed = describe(SecretURL(answer.url)).additional_headers
-    length = request.get("content_length")
+    length = case.request.get("content_length")
+    problems = [*header_problems(answer.headers)]
+    problems += [
+        f"the header {name[:40]!r} was not asked for"
+        for name in answer.headers
+        if name.lower().startswith(_NEVER_ADDED) and name.lower() not in asked
+    ]
     if own := own_header_problem(answer.headers, answer.url, signed, length):
-        yield own
+        problems.append(own)
+    yield from (f"{case.what}: {problem}" for problem in problems)
 
 
-def _header_echo(kit: Kit) -> Iterator[str]:
-    demands = {"Content-Type": "text/x-check", "x-oss-meta-check": "a  B;c"}
-    cases = {n: kit.probe(headers={n: v}) for n, v in demands.items()}
-    for name, _, result in kit.ask(cases):
-        if isinstance(result, SignerProblem):
-            yield from _not_refused(name, result, "header_refused")
-        elif _header(result, name) != demands[name]:
-            yield f"the demanded header {name} did not come back with its value"
+def _demanded(kit: Kit, case: Case) -> Iterator[str]:
+    if isinstance(case.answer, SignerProblem):
+        yield from _refused("header_refused")(kit, case)
+    elif _header(case.answer, case.what) != case.request["headers"][case.what]:
+        yield f"the demanded header {case.what} did not come back with its value"
 
 
-def _wished(_: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
-    for name, value in request["optional_headers"].items():
+def _wished(_: Kit, case: Case, answer: SignerReply) -> Iterator[str]:
+    for name, value in case.request["optional_headers"].items():
         if _header(answer, name) not in (None, value):
             yield f"the wished header {name} came back with another value"
 
 
-def _uploads(kit: Kit) -> Cases:
+def _of_uploads(kit: Kit) -> Cases:
     complete, abort = Action.CompleteMultipartUpload, Action.AbortMultipartUpload
     wish = {"Content-Type": "text/csv"}
     target = Target.of(path=f"{kit.bucket}/{kit.key('a.csv')}", optional_headers=wish)
@@ -263,41 +245,47 @@ def _uploads(kit: Kit) -> Cases:
     return {name: json.loads(wire_protocol.encode(o)) for name, o in granted.items()}
 
 
-def _odd_keys(kit: Kit) -> Iterator[str]:
-    plain = ("a b+c", "%41%2F", "\u00e9\u4e2d", "q?&=#", "~'()*!")
-    # These may be refused, but they must not lead elsewhere.
-    dotted = ("x/../y", "x//y", "x/./y", "%2e%2e/y", "../../y")
-    for name, request, result in kit.ask({n: kit.probe(n) for n in plain + dotted}):
-        if isinstance(result, SignerReply):
-            if kit.misplaced(request, result.url):
-                yield f"the URL for the key ...{name} leads to another key"
-        elif name in plain:
-            yield from _not_signed(f"the key ...{name}", result)
+_ODD_KEYS = ("a b+c", "%41%2F", "\u00e9\u4e2d", "q?&=#", "~'()*!")
+# These may be refused, but they must not lead elsewhere.
+_DOTTED_KEYS = ("x/../y", "x//y", "x/./y", "%2e%2e/y", "../../y")
 
 
-def _order(kit: Kit) -> Iterator[str]:
-    cases = {
-        f"request {index} of 5": kit.probe(name) for index, name in enumerate("cadbe")
-    }
-    bad = "request 2 of 5"
-    cases[bad] = {**cases[bad], "action": "NoSuchAction"}
-    for what, request, result in kit.ask(cases):
-        if what == bad:
-            codes = ("invalid_request", "action_not_granted")
-            yield from _not_refused(f"the unknown action in {what}", result, *codes)
-            continue
-        yield from _not_signed(what, result)
-        if isinstance(result, SignerReply) and kit.misplaced(request, result.url):
-            yield f"the result of {what} is for another object"
+def _odd_keys(kit: Kit) -> Cases:
+    return {f"the key ...{n}": kit.probe(n) for n in _ODD_KEYS + _DOTTED_KEYS}
+
+
+def _is_unchanged(kit: Kit, case: Case) -> Iterator[str]:
+    if isinstance(case.answer, SignerReply):
+        if kit.misplaced(case.request, case.answer.url):
+            yield f"the URL for {case.what} leads to another key"
+    elif case.what.endswith(_ODD_KEYS):
+        yield from _signed()(kit, case)
+
+
+_UNKNOWN = "NoSuchAction"
+
+
+def _one_of_five_bad(kit: Kit) -> Cases:
+    cases = {f"request {i} of 5": kit.probe(name) for i, name in enumerate("cadbe")}
+    cases["request 2 of 5"]["action"] = _UNKNOWN
+    return cases
+
+
+def _has_its_place(kit: Kit, case: Case) -> Iterator[str]:
+    if case.request["action"] == _UNKNOWN:
+        yield from _refused("invalid_request", "action_not_granted")(kit, case)
+    else:
+        yield from _signed(_leads_there)(kit, case)
 
 
 def _unknown_members(kit: Kit) -> Iterator[str]:
-    [result] = kit.results(kit.probe(x_check={"a": [1]}), x_check="b")
-    yield from _not_signed("a request with an unknown member", result)
+    request = kit.probe(x_check={"a": [1]})
+    [answer] = kit.results(request, x_check="b")
+    yield from _signed()(kit, Case("a request with an unknown member", request, answer))
 
 
-def _lives(kit: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
-    requested = request["expires_in"]
+def _lives(kit: Kit, case: Case, answer: SignerReply) -> Iterator[str]:
+    requested = case.request["expires_in"]
     signed = describe(SecretURL(answer.url))
     stated, slack = answer.expires_in, 0 if signed.signed_at else _CLOCKS_DIFFER
     if stated is not None and not 1 <= stated <= requested:
@@ -312,28 +300,58 @@ def _lives(kit: Kit, request: Request, answer: SignerReply) -> Iterator[str]:
         yield "neither expires_in nor the URL tells when it ends"
 
 
-def _not_granted(kit: Kit) -> Iterator[str]:
-    for action, result in kit.outcomes.items():
-        more = ("forbidden", "header_refused") if action.spec.copies else ()
-        kit.sent = kit.request(action)
-        if isinstance(result, SignerProblem):
-            yield from _not_refused(action, result, "action_not_granted", *more)
+def _other_actions(kit: Kit) -> Cases:
+    return {str(a): kit.request(a) for a in URL_ACTIONS if a not in kit.granted}
 
 
-def _copy_without_source(kit: Kit) -> Iterator[str]:
+def _is_not_granted(kit: Kit, case: Case) -> Iterator[str]:
+    copies = case.request["action"].spec.copies
+    more = ("forbidden", "header_refused") if copies else ()
+    yield from _refused("action_not_granted", *more)(kit, case)
+
+
+def _closed(headers: Mapping[str, str], kit: Kit) -> Cases:
+    closed = {
+        name: {name: value.format(bucket=kit.bucket)}
+        for name, value in headers.items()
+        if name not in kit.allowed_headers
+    }
+    if not closed:
+        raise RuleSkippedError("the policy is said to grant these headers")
+    required = {f"the header {n}": kit.probe(headers=h) for n, h in closed.items()}
+    wished = {f"the wish {n}": kit.probe(optional_headers=h) for n, h in closed.items()}
+    return required | wished
+
+
+def _is_unsigned(kit: Kit, case: Case) -> Iterator[str]:
+    if "headers" in case.request:
+        yield from _refused("header_refused", "forbidden")(kit, case)
+    elif isinstance(case.answer, SignerReply):
+        for name in case.request["optional_headers"]:
+            if _header(case.answer, name) is not None:
+                yield f"the header {name} was signed because it was wished"
+
+
+def _copies_without_source(kit: Kit) -> Cases:
     copies = [kit.request(action) for action in kit.granted if action.spec.copies]
     if not copies:
         raise RuleSkippedError("no copy is granted")
     bare = {f"{q['action']} without a source": _without(q, "headers") for q in copies}
-    for what, _, result in kit.ask(bare):
-        yield from _not_refused(what, result, "invalid_request")
     wished = {
-        what: {**request, "optional_headers": copy["headers"]}
-        for (what, request), copy in zip(bare.items(), copies, strict=True)
+        f"{q['action']} with an optional source": {
+            **_without(q, "headers"),
+            "optional_headers": q["headers"],
+        }
+        for q in copies
     }
-    for what, _, result in kit.ask(wished):
-        if isinstance(result, SignerReply) and _header(result, COPY_SOURCE) is None:
-            yield f"{what} was signed, because a wished source was dropped"
+    return bare | wished
+
+
+def _is_no_upload(kit: Kit, case: Case) -> Iterator[str]:
+    if "optional_headers" not in case.request:
+        yield from _refused("invalid_request")(kit, case)
+    elif isinstance(case.answer, SignerReply) and not _header(case.answer, COPY_SOURCE):
+        yield f"{case.what} was signed, because a wished source was dropped"
 
 
 def _copy_version(kit: Kit) -> Cases:
@@ -345,20 +363,24 @@ def _copy_version(kit: Kit) -> Cases:
     return {"a copy of a version": kit.request(Action.CopyObject, headers=version)}
 
 
-def _copy_outside(kit: Kit) -> Iterator[str]:
+def _copies_from_outside(kit: Kit) -> Cases:
     kit.needs(Action.CopyObject)
     sources = [f"/{ELSEWHERE}/k"]
     if kit.prefix:
         sources += [f"/{kit.bucket}/{ELSEWHERE}/k", f"{kit.bucket}/{ELSEWHERE}%2Fk"]
-    cases = {
-        source: kit.request(Action.CopyObject, headers={COPY_SOURCE: source})
+    return {
+        f"a copy from outside ({source})": kit.request(
+            Action.CopyObject, headers={COPY_SOURCE: source}
+        )
         for source in sources
     }
-    for source, _, result in kit.ask(cases):
-        codes = ["forbidden", "header_refused"]
-        if not source.startswith("/"):  # a signer may say that it is malformed
-            codes.append("invalid_request")
-        yield from _not_refused("a copy from outside", result, *codes)
+
+
+def _is_no_copy(kit: Kit, case: Case) -> Iterator[str]:
+    codes = ["forbidden", "header_refused"]
+    if not case.request["headers"][COPY_SOURCE].startswith("/"):
+        codes.append("invalid_request")  # a signer may say that it is malformed
+    yield from _refused(*codes)(kit, case)
 
 
 def _other_prefix(kit: Kit) -> Cases:
@@ -401,17 +423,17 @@ def _wrong_members(kit: Kit) -> Cases:
 
 
 def _surrogates(kit: Kit) -> Iterator[str]:
-    what = "the key ...\\ud800, a lone surrogate,"
-    reply = kit.post(json.dumps({"requests": [kit.probe("\ud800")]}).encode())
+    what, request = "the key ...\\ud800, a lone surrogate,", kit.probe("\ud800")
+    reply = kit.post(json.dumps({"requests": [request]}).encode())
     if reply.status == HTTPStatus.BAD_REQUEST:
         yield from _refused_call(reply, what, HTTPStatus.BAD_REQUEST)
         return
-    [result] = kit.answers(reply, 1)
-    yield from _not_refused(what, result, "invalid_request")
+    [answer] = kit.answers(reply, 1)
+    yield from _refused("invalid_request")(kit, Case(what, request, answer))
 
 
 def _item_errors(kit: Kit) -> Iterator[str]:
-    bad = [{**kit.probe(), "action": "NoSuchAction"}, kit.probe(bucket=ELSEWHERE)]
+    bad = [{**kit.probe(), "action": _UNKNOWN}, kit.probe(bucket=ELSEWHERE)]
     bad.append(_without(kit.probe(), "key"))
     reply = kit.post(json.dumps({"requests": bad}).encode())
     kit.answers(reply, len(bad))
@@ -422,15 +444,6 @@ def _item_errors(kit: Kit) -> Iterator[str]:
             yield "a result has both an error and a URL"
         elif problem := _misshapen(result["error"]):
             yield f"an item's error {problem}"
-
-
-def _refused_calls(make_calls: Callable[[Kit], Calls], *statuses: int) -> Check:
-    def check(kit: Kit) -> Iterator[str]:
-        for what, (body, *authorization) in make_calls(kit).items():
-            reply = kit.post(body, *authorization)
-            yield from _refused_call(reply, what, *statuses)
-
-    return check
 
 
 def _bad_calls(_: Kit) -> Calls:
@@ -504,6 +517,7 @@ _SIGNATURE = (
     *("date", "expires", "credential", "security-token", "content-sha256"),
     *("signature", "signature-version", "additional-headers"),
 )
+_DEMANDS = {"Content-Type": "text/x-check", "x-oss-meta-check": "a  B;c"}
 _OPTIONAL = {"optional_headers": {"Content-Type": "text/x-check", "X-Check": "1"}}
 _NULLABLE = ("bucket", "key", "headers", "optional_headers", "query", "expires_in")
 
@@ -512,63 +526,63 @@ RULES = (
     ProtocolRule("answers", "The signer returns a signed request for a granted action",
         _answers, is_control=True),
     ProtocolRule("methods", "The signed request has the HTTP method of the requested action",
-        _granted(_methods)),
+        _asks(_actions, _signed(_has_its_method))),
     ProtocolRule("host-and-key", "The URL leads to the requested bucket and key",
-        _granted(_host_and_key)),
+        _asks(_actions, _signed(_leads_there))),
     ProtocolRule("upload-id", "The URL contains the requested uploadId once, and only in calls on an upload",
-        _signed(_each("upload_id", _UPLOAD), _echoes("uploadId", "upload_id"))),
+        _asks(_each("upload_id", _UPLOAD), _signed(partial(_echoes, "uploadId", "upload_id")))),
     ProtocolRule("part-number", "The URL contains the requested partNumber once, and only in calls on a part",
-        _signed(_each("part_number", 1, 2, 10_000), _echoes("partNumber", "part_number"))),
+        _asks(_each("part_number", 1, 2, 10_000), _signed(partial(_echoes, "partNumber", "part_number")))),
     ProtocolRule("no-other-call", "The query parameters of the URL are exactly those of the requested call",
-        _no_other_call),
+        _asks(_with_stray_members, _is_no_other_call)),
     ProtocolRule("reply-headers", "The headers of a signed request are valid, and grant nothing unrequested",
-        _granted(_reply_headers)),
+        _asks(_actions, _signed(_sends_what_was_asked))),
     ProtocolRule("header-echo", "A required header is returned with its value, or the request is refused",
-        _header_echo),
+        _asks(_probes({n: {"headers": {n: v}} for n, v in _DEMANDS.items()}), _demanded)),
     ProtocolRule("wishes", "An optional header never causes a refusal, and its value is never changed",
-        _signed(_probes({"a request with wished headers": _OPTIONAL}), _wished)),
+        _asks(_probes({"a request with wished headers": _OPTIONAL}), _signed(_wished))),
     ProtocolRule("uploads", "All requests of an upload, by one PUT or in parts, are signed",
-        _signed(_uploads)),
+        _asks(_of_uploads, _signed())),
     ProtocolRule("odd-keys", "A key is signed unchanged: percent-encoded once, without resolving `..`",
-        _odd_keys),
+        _asks(_odd_keys, _is_unchanged)),
     ProtocolRule("order", "Results have the order of the requests, and an invalid request fails alone",
-        _order),
+        _asks(_one_of_five_bad, _has_its_place)),
     ProtocolRule("unknown-members", "Unknown JSON members of a request are ignored",
         _unknown_members),
     ProtocolRule("life", "A URL expires no later than requested, and the reply's expires_in is correct",
-        _signed(_probes({f"expires_in {n}": {"expires_in": n} for n in (60, 900)}), _lives)),
+        _asks(_probes({f"expires_in {n}": {"expires_in": n} for n in (60, 900)}), _signed(_lives))),
     ProtocolRule("not-granted", "An action that is not granted is refused with action_not_granted",
-        _not_granted),
+        _asks(_other_actions, _is_not_granted)),
     ProtocolRule("closed-query", "A query parameter outside the protocol's list is refused with invalid_request",
-        _refused(_probes({f"the parameter {n}": {"query": {n: v}} for n, v in _OTHER_CALLS.items()}), "invalid_request")),
+        _asks(_probes({f"the parameter {n}": {"query": {n: v}} for n, v in _OTHER_CALLS.items()}), _refused("invalid_request"))),
     ProtocolRule("acl", "An access control list is refused, unless the policy permits it",
-        _unsigned(_ACL)),
+        _asks(partial(_closed, _ACL), _is_unsigned)),
     ProtocolRule("copy-source", "A copy source is refused for all actions except copies",
-        _unsigned(_SOURCE)),
+        _asks(partial(_closed, _SOURCE), _is_unsigned)),
     ProtocolRule("retention", "Locking or unlocking an object is refused, unless the policy permits it",
-        _unsigned(_RETENTION)),
+        _asks(partial(_closed, _RETENTION), _is_unsigned)),
     ProtocolRule("callback-and-symlink", "A callback or symlink target is refused, unless the policy permits it",
-        _unsigned(_CALLBACK_AND_SYMLINK)),
+        _asks(partial(_closed, _CALLBACK_AND_SYMLINK), _is_unsigned)),
     ProtocolRule("closed-headers", "A required header outside the protocol's list is refused",
-        _refused(_probes({f"the header {n}: {v!r}": {"headers": {n: v}} for n, v in _OTHER_HEADERS.items()}), "header_refused", "invalid_request")),
+        _asks(_probes({f"the header {n}: {v!r}": {"headers": {n: v}} for n, v in _OTHER_HEADERS.items()}), _refused("header_refused", "invalid_request"))),
     ProtocolRule("signature-headers", "A header that belongs to the signature is refused",
-        _unsigned({f"x-oss-{name}": "1" for name in _SIGNATURE})),
+        _asks(partial(_closed, {f"x-oss-{name}": "1" for name in _SIGNATURE}), _is_unsigned)),
     ProtocolRule("copy-without-source", "A copy without a source, which would be an upload of any size, is refused",
-        _copy_without_source),
+        _asks(_copies_without_source, _is_no_upload)),
     ProtocolRule("copy-version", "A copy source with a version is refused, unless the policy grants versions",
-        _refused(_copy_version, "forbidden", "header_refused")),
+        _asks(_copy_version, _refused("forbidden", "header_refused"))),
     ProtocolRule("copy-outside", "A copy source without permission to read it is refused",
-        _copy_outside),
+        _asks(_copies_from_outside, _is_no_copy)),
     ProtocolRule("other-bucket", "A request for another bucket is refused",
-        _refused(_probes({"another bucket": {"bucket": ELSEWHERE}}), "forbidden", "action_not_granted")),
+        _asks(_probes({"another bucket": {"bucket": ELSEWHERE}}), _refused("forbidden", "action_not_granted"))),
     ProtocolRule("other-prefix", "A key outside of the granted prefix is refused",
-        _refused(_other_prefix, "forbidden")),
+        _asks(_other_prefix, _refused("forbidden"))),
     ProtocolRule("other-listing", "A listing outside of the granted prefix is refused",
-        _refused(_other_listing, "forbidden")),
+        _asks(_other_listing, _refused("forbidden"))),
     ProtocolRule("nulls", "A JSON member that is null is refused",
-        _refused(_probes({f"a request with {n} null": {n: None} for n in _NULLABLE}), "invalid_request")),
+        _asks(_probes({f"a request with {n} null": {n: None} for n in _NULLABLE}), _refused("invalid_request"))),
     ProtocolRule("members", "A missing JSON member, or one of a wrong type or range, is refused",
-        _refused(_wrong_members, "invalid_request")),
+        _asks(_wrong_members, _refused("invalid_request"))),
     ProtocolRule("surrogates", "A key that UTF-8 cannot encode is refused, alone or with the whole call",
         _surrogates),
     ProtocolRule("item-errors", "The error for a request has all members, and its text contains no signed URL",
