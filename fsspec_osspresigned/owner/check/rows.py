@@ -42,13 +42,12 @@ class Result:
     # Whether the request did what it is for, so that later rows may rely on it.
     succeeded: bool = field(default=False, kw_only=True)
 
-    def text(self, *, verbose: bool = False) -> str:
-        """Return the result as text, with the request if it failed or if *verbose*."""
+    def __str__(self) -> str:
+        """Return the result as text, with the request if it failed."""
         has_failed = self.outcome == "failed"
         mark = self.outcome.upper() if has_failed else self.outcome
-        lines = [f"{mark:<8}  {self.name}: {self.says}", self.reason]
-        if self.sent and (verbose or has_failed):
-            lines.append(f"sent: {self.sent}")
+        sent = f"sent: {self.sent}" if self.sent and has_failed else ""
+        lines = (f"{mark:<8}  {self.name}: {self.says}", self.reason, sent)
         return "\n      ".join(filter(None, lines))
 
     def as_dict(self) -> dict[str, Any]:

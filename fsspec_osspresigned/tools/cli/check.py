@@ -101,13 +101,11 @@ def check() -> None:
     """
 
 
-def _shown(
-    results: Iterable[Result], *, as_json: bool, verbose: bool = False
-) -> Iterator[Result]:
+def _shown(results: Iterable[Result], *, as_json: bool) -> Iterator[Result]:
     """Yield *results*, and print each as text, unless the report is JSON."""
     for result in results:
         if not as_json:
-            click.echo(result.text(verbose=verbose))
+            click.echo(result)
         yield result
 
 
@@ -285,8 +283,6 @@ class CheckSignerOptions:
         "ACL, callback or symlink header that the policy grants.", multiple=True)
     versions: bool = flag("--versions", "The policy permits copying of versions.")
     allow_http: bool = option("--allow-http")
-    verbose: bool = flag("--verbose -v",
-        "Also show the last request of each rule that passes.")
     as_json: bool = option("--json")
     # fmt: on
 
@@ -317,8 +313,7 @@ def signer(url: str, wanted: CheckSignerOptions) -> int:
         allow_http=wanted.allow_http,
         versions=wanted.versions,
     )
-    rules = check_signer(kit, RULES)
-    results = [*_shown(rules, as_json=wanted.as_json, verbose=wanted.verbose)]
+    results = [*_shown(check_signer(kit, RULES), as_json=wanted.as_json)]
     return _told(results, as_json=wanted.as_json)
 
 

@@ -86,7 +86,7 @@ def test_emulator_is_as_expected(oss, folder):
     """Each fact that a source tells holds, and nothing is left."""
     results = list(check_store(folder, FACTS))
     assert [r.name for r in results] == [fact.name for fact in FACTS]
-    assert [r.text() for r in results if r.outcome == "failed"] == []
+    assert [str(r) for r in results if r.outcome == "failed"] == []
     met = [f for f in JUDGED if f.needs is None or f.needs.are_met(folder)]
     assert [r.name for r in results if r.outcome == "passed"] == [f.name for f in met]
     assert folder.clean_up() == []
