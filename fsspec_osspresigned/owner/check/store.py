@@ -14,7 +14,7 @@ from typing import Any, ClassVar, TypeAlias
 from attrs import Factory, define, evolve, field, frozen
 
 from ...client.error_codes import clean, from_reply, members, name
-from ...errors import OSSPresignedError
+from ...errors import OSSPresignedError, SignatureMismatchError
 from ...model import COPY_SOURCE, Action, Operation, Reply
 from ...parsing import complete_multipart_upload, parse
 from .rows import Outcome, Result, Row, run
@@ -152,7 +152,7 @@ class Fact(Row):
     needs: Needs | None = field(default=None, kw_only=True)
 
 
-class _StepFailedError(Exception):
+class _StepFailedError(OSSPresignedError):
     """Control-flow exception: a request before the last one was refused."""
 
 
@@ -168,10 +168,10 @@ def _result(fact: Fact, folder: CheckFolder) -> Result:
         return fact.result("skipped", why)
     try:
         reply = _Sequence(folder).run(fact.steps)
-    except (_StepFailedError, OSSPresignedError) as failure:
+    except OSSPresignedError as failure:
         # A reply that is only recorded is not relied on.
         outcome = "failed" if fact.expected else "recorded"
-        return fact.result(outcome, clean(str(failure)))
+        return fact.result(outcome, clean(failure.message))
     error = {"EC": reply.headers.get("x-oss-ec", "")}
     error |= members(reply.body, reply.headers)
     differences: list[str] = []
@@ -181,7 +181,11 @@ def _result(fact: Fact, folder: CheckFolder) -> Result:
     if fact.is_control and not reply.is_good:
         bucket, key = folder.access.bucket, f"{folder.path}{fact.steps[-1].key}"
         call = Operation(action=fact.steps[-1].action, bucket=bucket, key=key)
-        differences = [clean(str(from_reply(call, reply, now=folder.access.clock)))]
+        refusal = from_reply(call, reply, now=folder.access.clock)
+        differences = [refusal.message]
+        if isinstance(refusal, SignatureMismatchError):
+            what = "OSS_ACCESS_KEY_SECRET is not the secret of this access key"
+            differences = [f"{what}: correct it"]
     seen, why = _seen(reply, error), "; ".join(differences)
     return fact.result(outcome, why, seen=seen, succeeded=reply.is_good)
 

@@ -151,7 +151,7 @@ def test_keys_that_are_wrong(oss, run, monkeypatch):
     monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", "wrong")
     ended = run(*STORE, "--yes")
     assert ended.code == 1
-    assert "SignatureDoesNotMatch" in ended.out
+    assert "OSS_ACCESS_KEY_SECRET is not the secret" in ended.out
     assert "passed    clean-up" in ended.out
     assert stored(oss) == {}
 
