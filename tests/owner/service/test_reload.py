@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from pathlib import Path
 from typing import ClassVar
 
@@ -133,28 +132,3 @@ def test_fault_does_not_end_the_reading(keys, policy_file):
         ("policy_refused", {"problems": ["KeyError"]}),
         ("policy_reloaded", {"tokens": 1}),
     ]
-
-
-def test_watcher_reloads_by_signal_and_by_change(keys, policy_file):
-    """A hangup loads what has not changed, the clock what has."""
-    keeper, said = keeper_of(policy_file)
-    keeper.load()
-
-    async def play():
-        loop = asyncio.get_running_loop()
-        hangup = asyncio.Event()
-        heard = asyncio.Semaphore(0)
-        keeper.say = lambda event, **_: (
-            said.append(event),
-            loop.call_soon_threadsafe(heard.release),
-        )
-        watcher = asyncio.create_task(reload.watch(keeper, hangup, 0.02))
-        hangup.set()
-        await heard.acquire()
-        policy_file.write_text(policy_text("max_expires = 1"))
-        await heard.acquire()
-        watcher.cancel()
-        await asyncio.wait([watcher])
-
-    asyncio.run(play())
-    assert said == ["policy_reloaded"] * 2
