@@ -58,15 +58,22 @@ class Result:
 R = TypeVar("R", bound=Row)
 
 
-def run(rows: Iterable[R], ask: Callable[[R], Result]) -> Iterator[Result]:
+def run(
+    rows: Iterable[R],
+    ask: Callable[[R], Result],
+    unmet: Callable[[R], str] = lambda _: "",
+) -> Iterator[Result]:
     """Yield the result of each of *rows*, in their order; *ask* gets it.
 
-    A control that did not succeed is the last row that is asked.
+    *unmet* returns why a row cannot be asked; empty if it can. A control that did not
+    succeed is the last row that is asked.
     """
     succeeded: set[str | None] = {None}
     for row in rows:
-        if row.counter not in succeeded:
+        why = unmet(row)
+        if not why and row.counter not in succeeded:
             why = f"{row.counter} did not succeed, so this would prove nothing"
+        if why:
             yield row.result("skipped", why)
             continue
         result = ask(row)

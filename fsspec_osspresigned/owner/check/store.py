@@ -158,14 +158,17 @@ class _StepFailedError(OSSPresignedError):
 
 def check_store(folder: CheckFolder, facts: Iterable[Fact]) -> Iterator[Result]:
     """Check each of *facts* in *folder*; yield the results in the same order."""
-    return run(facts, lambda fact: _result(fact, folder))
+
+    def unmet(fact: Fact) -> str:
+        if fact.needs is None or fact.needs.are_met(folder):
+            return ""
+        return f"it needs {fact.needs.value}"
+
+    return run(facts, lambda fact: _result(fact, folder), unmet)
 
 
 def _result(fact: Fact, folder: CheckFolder) -> Result:
     outcome: Outcome = "recorded"
-    if fact.needs is not None and not fact.needs.are_met(folder):
-        why = f"it needs {fact.needs.value}"
-        return fact.result("skipped", why)
     try:
         reply = _Sequence(folder).run(fact.steps)
     except OSSPresignedError as failure:

@@ -89,6 +89,7 @@ def test_emulator_is_as_expected(oss, folder):
     assert [str(r) for r in results if r.outcome == "failed"] == []
     met = [f for f in JUDGED if f.needs is None or f.needs.are_met(folder)]
     assert [r.name for r in results if r.outcome == "passed"] == [f.name for f in met]
+    assert {r.reason[:9] for r in results if r.outcome == "skipped"} == {"it needs "}
     assert folder.clean_up() == []
     assert is_empty(oss)
 
