@@ -385,9 +385,15 @@ def test_every_shape_at_every_place(shape, form, tmp_path, monkeypatch, capsys):
 
 def test_flags_say_what_the_uploader_sets(tmp_path, capsys):
     """--receipts and --allow-http take away what is a problem without them."""
-    entry = in_parts(1, now=time.time(), at=FAR)
+    part = "http://oss.example.com/a?uploadId=U&partNumber=1&Signature=c2VjcmV0"
+    entry = MapEntry(
+        upload_id="U",
+        part_size=100 * KIB,
+        parts=(MapRequest(url=SecretURL(part)),),
+        complete="external",
+    )
     (tmp_path / "a").write_bytes(b"12345")
-    write({"examplebucket/a": evolve(entry, complete="external")}, tmp_path / "m")
+    write({"examplebucket/a": entry}, tmp_path / "m")
     call = ["check", "map", str(tmp_path / "m"), str(tmp_path / "a")]
     call += ["--to", "examplebucket/"]
     assert cli.main(call) == 1
