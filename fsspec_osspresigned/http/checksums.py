@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import cache, lru_cache
 
@@ -31,6 +31,15 @@ def md5_of(body: Body) -> str:
     for block in body.blocks():
         digest.update(block)
     return digest.hexdigest()
+
+
+def digests_of(body: Body, names: Collection[str]) -> dict[str, str]:
+    """Return the hexadecimal digests *names*, such as ``sha256``, from one pass."""
+    digests = {name: hashlib.new(name, usedforsecurity=False) for name in names}
+    for block in body.blocks():
+        for digest in digests.values():
+            digest.update(block)
+    return {name: digest.hexdigest() for name, digest in digests.items()}
 
 
 # Returns the CRC-64/XZ of data, continuing from a second argument, if there is one.

@@ -353,7 +353,9 @@ class Multipart:
             self.upload_id = self.upload_id or resumption.upload_id
         if not self.upload_id:
             count = None if job.size is None else sum(1 for _ in job.plan.cut(job.size))
-            self.upload_id, host = await self._calls.initiate(job.prefetcher, count)
+            self.upload_id, host = await self._calls.initiate(
+                job.prefetcher, count, job.plan.part_size
+            )
         if resumption is not None:
             await blocking(resumption.record_upload, self.upload_id, host)
         operations = (

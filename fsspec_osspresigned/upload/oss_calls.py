@@ -26,7 +26,7 @@ from ..errors import (
     UploadNotFoundError,
 )
 from ..http.body import EMPTY, Body, MemoryBody
-from ..http.checksums import CRC_HEADER, compare, crc64, md5_of
+from ..http.checksums import CRC_HEADER, compare, crc64, digests_of, md5_of
 from ..http.transfer import FRESH, PLAIN, Exchange
 from ..model import Action, Operation, PartReceipt, Reply
 from ..options.target import Target
@@ -57,6 +57,7 @@ class OSSCalls:
     client: Client
     target: Target
     exchange: Exchange = PLAIN  # progress and CRC of bodies
+    source: Body | None = None  # the whole object; None for a stream
 
     # -- bodies --------------------------------------------------------------------------
 
@@ -75,6 +76,8 @@ class OSSCalls:
             OSSPresignedError: its ``outcome`` says whether the object may be stored.
         """
         operation = self.target.put_operation(body.size, action)
+        if self.client.signer.digests:
+            operation = evolve(operation, digests=await self._digests(body))
         parse = partial(self._confirmed, operation, body)
         try:
             return await self.client.call(
@@ -140,18 +143,31 @@ class OSSCalls:
 
     # -- multipart uploads ---------------------------------------------------------------
 
+    async def _digests(self, body: Body | None) -> dict[str, str]:
+        """Return the digests of the object that the signer wants; reads *body* for them."""
+        if body is None or not (names := self.client.signer.digests):
+            return {}
+        return await blocking(digests_of, body, names)
+
     async def initiate(
-        self, prefetcher: Prefetcher | None = None, part_count: int | None = None
+        self,
+        prefetcher: Prefetcher | None = None,
+        part_count: int | None = None,
+        part_size: int | None = None,
     ) -> tuple[str, str]:
         """Begin a multipart upload; return its ID, and host and port of its store.
 
-        *part_count* is the number of parts that will follow; None if it is unknown.
+        *part_count* is the number of parts that will follow, *part_size* the bytes of each
+        but the last; None if they are unknown.
         """
         last = self.target.operation(Action.CompleteMultipartUpload)
         operation = evolve(
             self.target.initiate_operation(),
             part_count=part_count,
             final_headers=last.headers,
+            object_size=None if self.source is None else self.source.size,
+            part_size=part_size,
+            digests=await self._digests(self.source),
         )
 
         def parse(reply: Reply) -> tuple[str, str]:

@@ -95,7 +95,7 @@ async def upload_source(
     abort_at_exit.refuse_if_terminating(target.path)
     plan, grant = await planned(client, target, source.size)
     if plan.multipart or client.options.checkpoint is not None:
-        upload = Upload(_job(client, target, source.size, plan, grant, context))
+        upload = Upload(_job(client, target, source, plan, grant, context))
         try:
             return await _upload(upload, source, context)
         except _SmallPartsError:
@@ -149,27 +149,30 @@ async def _upload(upload: Upload, source: Source, context: TransferContext) -> R
             await blocking(upload.resumption.release)
 
 
-def _calls(client: Client, target: Target, context: TransferContext) -> OSSCalls:
+def _calls(
+    client: Client, target: Target, context: TransferContext, source: Body | None = None
+) -> OSSCalls:
     with_crc = target.kind.checksum != "none"
     exchange = WITH_CRC if with_crc else PLAIN
     if context.progress is not None:
         exchange = Exchange(progress=context.progress, with_crc=with_crc)
-    return OSSCalls(client, target, exchange)
+    return OSSCalls(client, target, exchange, source)
 
 
 def _job(
     client: Client,
     target: Target,
-    size: int | None,
+    source: Body | None,
     plan: UploadPlan,
     grant: Grant,
     context: TransferContext,
+    size: int | None = None,
 ) -> UploadJob:
     return UploadJob(
-        calls=_calls(client, target, context),
+        calls=_calls(client, target, context, source),
         plan=plan,
         granted=grant.multipart or MultipartGrant(),
-        size=size,
+        size=size if source is None else source.size,
         expires_at=grant.expires_at,
         prefetcher=context.prefetcher,
     )
@@ -237,7 +240,7 @@ class Upload:
         """
         abort_at_exit.refuse_if_terminating(target.path)
         plan, grant = await planned(client, target, size)
-        return cls(_job(client, target, size, plan, grant, context))
+        return cls(_job(client, target, None, plan, grant, context, size))
 
     async def add(self, body: Body, *, more: bool = False) -> None:
         """Add the next bytes of the object; waits while too many parts are in flight.
