@@ -1,7 +1,7 @@
 """Servers that hand out presigned uploads in their own words, in front of the emulator.
 
 Each has the keys of the store's owner, and signs with them; the store verifies what it
-gets. ``calls`` has each call, ``lose``, ``spoil`` and ``refuse`` are faults.
+gets. ``calls`` has each call; ``lose``, ``spoil``, ``refuse`` and ``change`` are faults.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ class UploadServer(LoopbackServer):
     """A server of uploads."""
 
     life: int = 600  # seconds of signatures
-    token: str | None = None  # what Authorization must be
+    token: str | None = None  # what the header *lock* must be
+    lock: str = "Authorization"
     refusal: ClassVar[Callable[[str], Any]] = lambda text: {"message": text}
 
     def __init__(self, oss: Any) -> None:
@@ -55,7 +56,8 @@ class UploadServer(LoopbackServer):
         self.lost: list[re.Pattern[str]] = []
         self.spoiled: list[str] = []
         self.refused: dict[str, tuple[int, int, Any]] = {}
-        self._lock = threading.Lock()
+        self.change: Callable[[Any], Any] = lambda document: document
+        self._lock, self._asked = threading.Lock(), threading.local()
 
     def lose(self, piece: str | re.Pattern[str], times: int = 1) -> None:
         """Carry out the next calls in which *piece* is found; close without an answer."""
@@ -76,6 +78,20 @@ class UploadServer(LoopbackServer):
         """Return the document of the reply."""
         raise NotImplementedError
 
+    @property
+    def headers(self) -> Any:
+        """The headers of the call that this thread answers."""
+        return self._asked.headers
+
+    def is_locked(self, path: str) -> bool:
+        """Return whether calls to *path* need the token."""
+        del path
+        return self.token is not None
+
+    def read(self, body: bytes) -> Any:
+        """Return what *body* says."""
+        return json.loads(body) if body else None
+
     def serve(self, handler: BaseHTTPRequestHandler) -> None:
         length = int(handler.headers.get("Content-Length") or 0)
         body = handler.rfile.read(length)
@@ -83,8 +99,9 @@ class UploadServer(LoopbackServer):
         call = f"{handler.command} {unquote(parts.path)}"
         with self._lock:
             self.calls.append(call)
-            lost = next((p for p in self.lost if p.search(call)), None)
-            refused = next((p for p in self.refused if p in call), None)
+            whole = f"{call}?{parts.query}"
+            lost = next((p for p in self.lost if p.search(whole)), None)
+            refused = next((p for p in self.refused if p in whole), None)
             status, document = 200, None
             if lost is not None:
                 self.lost.remove(lost)
@@ -92,22 +109,18 @@ class UploadServer(LoopbackServer):
                 status, times, document = self.refused.pop(refused)
                 if times > 1:
                     self.refused[refused] = (status, times - 1, document)
-        self.headers = dict(handler.headers)
-        if (
-            self.token is not None
-            and handler.headers.get("Authorization") != self.token
-        ):
+        self._asked.headers = handler.headers
+        if self.is_locked(parts.path) and handler.headers.get(self.lock) != self.token:
             status = 401
-            document = type(self).refusal(
-                f"wrong: {handler.headers.get('Authorization')}"
-            )
+            document = type(self).refusal(f"wrong: {handler.headers.get(self.lock)}")
         if status == 200:
             try:
-                given = json.loads(body) if body else None
+                given = self.read(body)
                 query = dict(parse_qsl(parts.query, keep_blank_values=True))
                 document = self.answer(handler.command, parts.path, query, given)
             except OtherStatusError as error:
                 status, document = error.status, error.document
+        document = self.change(document)
         if lost is not None:
             handler.close_connection = True
             handler.connection.shutdown(2)
@@ -135,6 +148,7 @@ class UploadServer(LoopbackServer):
             key=key,
             query=query or {},
             headers=headers or {},
+            additional_headers=[n for n in headers or {} if n.startswith("x-amz-")],
             region="cn-hangzhou",
             now=time.time(),
             expires_in=self.life,

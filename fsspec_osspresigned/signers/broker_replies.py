@@ -61,18 +61,19 @@ class Answer:
             return None
         raise ServerRefusedError(200, "its reply has no URL")
 
-    def headers(self, url: SecretURL) -> dict[str, str]:
+    def headers(self, url: SecretURL, more: Mapping[str, str]) -> dict[str, str]:
         """Return the headers to send with *url*, by name.
 
-        In the reply, they are an object, or a list of objects with name and value. Those of
-        the description are added if the signature of *url* includes them.
+        In the reply, they are an object, or a list of objects with name and value. *more*
+        are added if the signature of *url* includes them; OSS does not say so of the
+        content type.
         """
         value = self.at(self.call.headers)
         if isinstance(value, list):
             value = {str(at(item, "/name")): at(item, "/value") for item in value}
         pairs = value.items() if isinstance(value, dict) else ()
-        signed = describe(url).additional_headers if self.call.send else ()
-        own = {n: v for n, v in self.call.send.items() if n.lower() in signed}
+        signed = (*describe(url).additional_headers, "content-type")
+        own = {name: text for name, text in more.items() if name.lower() in signed}
         return own | {name: str(text) for name, text in pairs}
 
     def seconds(self) -> float | None:

@@ -56,7 +56,13 @@ from .http import service_exchange, token_source
 from .post_form import check_acl, sign_form
 from .post_grant import HeldGrant, RenewedGrant
 from .templates import OF_OBJECT, PARTS, Values, filled, filled_json, filled_url
-from .wire_protocol import JSON_HEADERS, bearer, problem_of_reply, without_token
+from .wire_protocol import (
+    HIDDEN,
+    JSON_HEADERS,
+    bearer,
+    problem_of_reply,
+    without_token,
+)
 
 _MAX_REPLY = 16 * MIB  # bytes; URLs of 10,000 parts
 _MAX_ITEM = 16 * KIB  # bytes; in the mean, what a reply says about a part
@@ -65,6 +71,7 @@ _STREAM_PARTS = 1000  # for which URLs are requested at once if the size is unkn
 _LIFE = 3600  # seconds
 _UNAUTHORIZED, _REFUSED = 401, 403
 _EXISTS = (409, 412)
+_LAST = ("single_finish", "finish", "register", "abort")
 _TABLES = {
     Action.InitiateMultipartUpload: "open",
     Action.ListParts: "parts",
@@ -376,14 +383,19 @@ class DescribedBroker(Broker):
         url, is_server = self._place(table, call, values)
         token = self._context.token() if is_server else None
         kind, body = _body(call, values)
-        headers = {**JSON_HEADERS, "Content-Type": kind}
-        headers |= call.create_only if creates else {}
+        more = {**call.create_only} if creates else {}
+        if table in _LAST:
+            more = HiddenMapping(more | filled_json(call.send, values))
         sent_at = self._context.clock()
         # No variable of a frame that a traceback may show holds the token's header.
         reply = self._context.exchange(
             call.method,
             url,
-            HiddenMapping(headers | self._own_headers(token)),
+            HiddenMapping(
+                {**JSON_HEADERS, "Content-Type": kind}
+                | self._own_headers(token)
+                | {name: text for name, text in more.items() if HIDDEN not in text}
+            ),
             body,
             min(_MAX_REPLY, MIB + parts * _MAX_ITEM),
         )
@@ -459,16 +471,22 @@ class DescribedBroker(Broker):
                 carry_out=lambda _: Reply(status=200, headers={"etag": etag or ""}),
                 location=location,
             )
+        headers = HiddenMapping(answer.headers(url, filled_json(call.send, values)))
+        is_own = urlsplit(url.reveal())[:2] == self._origin
+        if is_own and HIDDEN in headers.get(
+            "Authorization", ""
+        ):  # it repeats the token
+            headers = HiddenMapping(headers | bearer(self._context.token()))
         signed = bound_request(
             operation,
             url,
-            answer.headers(url),
+            headers,
             self._binding,
             issued_at=answer.sent_at,
             lifetime=answer.seconds(),
             key=key,
             location=location,
-            is_own=urlsplit(url.reveal())[:2] == self._origin,
+            is_own=is_own,
         )
         if etag is not None:
             signed = evolve(signed, assumed_etag=etag)

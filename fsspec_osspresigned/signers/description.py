@@ -36,13 +36,13 @@ _SIGNED = ("url", "headers", "send", "lifetime", "expires", "key", "failure")
 _CALLS: Mapping[str, Collection[str]] = {
     "request": (*_SIGNED, "save"),
     "single": (*_SIGNED, "save", "fields", "grant", "largest_mb", "compares"),
-    "single_finish": ("save", "create_only", "failure"),
+    "single_finish": ("save", "create_only", "failure", "send"),
     "open": (*_SIGNED, "save", "urls", "number", "part_bytes"),
     "sign": (*_SIGNED, "urls", "number"),
     "parts": ("list", "number", "size", "etag", "failure"),
-    "finish": ("save", "create_only", "failure"),
-    "register": ("save", "failure"),
-    "abort": (),
+    "finish": ("save", "create_only", "failure", "send"),
+    "register": ("save", "failure", "send"),
+    "abort": ("send",),
 }
 # Further names of a call: those of itself, and those of each part, in what is repeated.
 _OF_CALL: Mapping[str, Collection[str]] = {
@@ -85,7 +85,8 @@ class Call:
     urls: str | None = None  # list, or object by part number
     number: str | None = None  # of a part, in each of *urls* or *list*
     headers: str | None = None  # to send: an object, or a list of name and value
-    send: Mapping[str, str] = Factory(dict)  # headers to send if the URL signs them
+    # Templates of headers: of this call, or of the signed request if its URL signs them.
+    send: Mapping[str, str] = Factory(dict)
     lifetime: str | None = None  # seconds; without it and *expires*, the URL says it
     expires: str | None = None  # the end, as RFC 3339 or in seconds since the epoch
     fields: str | None = None  # of a form
@@ -400,7 +401,7 @@ def _check_names(read: Description, known: set[str], problems: _Problems) -> Non
         before = (saved.get(t, ()) for t in _BEFORE.get(table, ()))
         own = {*chain.from_iterable(before), *_OF_CALL.get(table, ())}
         each = own | {*_OF_PARTS.get(table, ())}
-        for member in ("query", *_BODIES):
+        for member in ("query", "send", *_BODIES):
             template = getattr(call, member)
             check([*repeated_in(template)], each, table, member)
             check(_unrepeated(template), own, table, member)

@@ -60,7 +60,11 @@ def _is_alike(item: Any) -> bool:
 
 
 def filled(template: str, values: Values) -> str:
-    return _HOLE.sub(lambda match: str(_value(match, values)), template)
+    def text(match: re.Match[str]) -> str:
+        value = _value(match, values)
+        return "" if value is _ABSENT else str(value)
+
+    return _HOLE.sub(text, template)
 
 
 def filled_url(path: str, query: Mapping[str, Any], values: Values) -> str:

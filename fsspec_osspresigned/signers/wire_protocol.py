@@ -47,7 +47,7 @@ _MAX_DEPTH = 16
 _MAX_DETAIL = 300
 _MAX_WAIT = 1_000_000  # seconds, eleven days
 _QUERY = re.compile(r"(https?://[^\s?\"'<>]*)\?[^\s\"'<>]*", re.IGNORECASE)
-_HIDDEN = b"<hidden>"
+HIDDEN = "<hidden>"  # what stands in place of a token that a reply repeats
 # A character in JSON, or in JSON in JSON; a byte in a URL, or in a URL in a URL.
 _ESCAPE = re.compile(
     rb"(?s)\\{1,4}(?:u00([0-9a-fA-F]{2})|(.))|%(?:25){0,2}([0-9a-fA-F]{2})"
@@ -162,7 +162,7 @@ def without(data: bytes, secret: Secret) -> bytes:
     if at >= 0:
         data = _cut(data, plain, at, secret)
     # A password may have what looks like an escape.
-    return data.replace(secret.reveal().encode(), _HIDDEN) if size else data
+    return data.replace(secret.reveal().encode(), HIDDEN.encode()) if size else data
 
 
 def _cut(data: bytes, plain: bytes, at: int, secret: Secret) -> bytes:
@@ -174,7 +174,7 @@ def _cut(data: bytes, plain: bytes, at: int, secret: Secret) -> bytes:
         excess.append(excess[-1] + len(escape[0]) - 1)
     pieces, end = [], 0
     while at >= 0:
-        pieces += [data[end : at + excess[bisect_left(places, at)]], _HIDDEN]
+        pieces += [data[end : at + excess[bisect_left(places, at)]], HIDDEN.encode()]
         at += len(secret.reveal().encode())
         end = at + excess[bisect_left(places, at)]
         at = plain.find(secret.reveal().encode(), at)

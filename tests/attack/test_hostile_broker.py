@@ -74,7 +74,7 @@ FLEETING = """
 base = "/s3"
 [open]
 post = "/multipart"
-json = { filename = "{path}", type = "{type}" }
+json = { filename = "{path}", type = "{content_type}" }
 save = { key = "/key", id = "/uploadId" }
 [sign]
 get = "/multipart/{upload.id}/batch"

@@ -1,0 +1,307 @@
+"""Uploads through servers whose fakes were written from what their makers publish."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Callable
+from typing import Any
+
+import fsspec
+import pytest
+from attrs import frozen
+
+from fsspec_osspresigned.emulator import Fault
+from fsspec_osspresigned.errors import (
+    ConfigurationError,
+    Outcome,
+    OutcomeUnknownError,
+    SignerError,
+    URLExpiredError,
+)
+from fsspec_osspresigned.model import Action
+from tests.published_servers import (
+    PDS,
+    Databricks,
+    Dataverse,
+    Gateway,
+    Gitea,
+    GitLFS,
+    HuggingFace,
+    Published,
+)
+
+MIB = 1024 * 1024
+LARGE = memoryview(os.urandom(11 * MIB))  # its repr is short
+SENDS = {Action.PutObject, Action.UploadPart}
+EXPIRED = {"status": 403, "code": "AccessDenied", "ec": "0002-00000236"}
+GATEWAY = """
+headers = { x-api-key = "{token}" }
+location = "{path}"
+[single]
+post = "/prod/uploads"
+json = { filename = "{path}", contentType = "{content_type}" }
+url = "/uploadURL"
+send = { Content-Type = "{content_type}" }
+"""
+
+
+def by_hash(path, data):
+    """Return the name at servers that know objects by their bytes."""
+    del path
+    return hashlib.sha256(data).hexdigest()
+
+
+@frozen
+class Case:
+    """A server, its description, and what it can do."""
+
+    make: type[Published]
+    broker: str
+    last: str | None  # piece of the call that finishes a large file
+    root: str = ""  # of the URL
+    folder: str = "folder/"  # of paths
+    options: Any = None
+    parts: bool = True  # of a large file
+    renews: bool = True  # the URLs
+    resumes: bool = False
+    repeats: bool = False  # the last call does no harm twice
+    name: Callable[[str, Any], str] = lambda path, _: path
+
+
+CASES = {
+    "pds": Case(
+        PDS,
+        "pds",
+        "file/complete",
+        folder="root/",
+        options={"drive": "1"},
+        resumes=True,
+        repeats=True,
+        name=lambda path, _: path.removeprefix("root/"),
+    ),
+    "git-lfs": Case(
+        GitLFS, "git-lfs", "verify", "/info/lfs",
+        parts=False, renews=False, repeats=True, name=by_hash,
+    ),
+    "gitea": Case(
+        Gitea, "git-lfs", "verify", "/info/lfs",
+        parts=False, renews=False, repeats=True, name=by_hash,
+    ),
+    "hugging-face": Case(
+        HuggingFace, "git-lfs-multipart", "complete_multipart", "/info/lfs",
+        renews=False, name=by_hash,
+    ),
+    "gateway": Case(Gateway, "gateway.toml", None, parts=False),
+    "dataverse": Case(
+        Dataverse, "dataverse", "mpupload",
+        options={"dataset": Dataverse.dataset}, renews=False,
+    ),
+    "databricks": Case(
+        Databricks, "databricks", "complete-upload",
+        folder="main/default/volume/", repeats=True,
+        name=lambda path, _: f"/Volumes/{path}",
+    ),
+}  # fmt: skip
+STORED_BY_OSS = [name for name in CASES if name != "gitea"]
+
+
+@pytest.fixture
+def server(oss, name):
+    """The fake of the case."""
+    with CASES[name].make(oss) as running:
+        yield running
+
+
+@pytest.fixture
+def case(name):
+    """The case."""
+    return CASES[name]
+
+
+@pytest.fixture
+def connect(case, server, tmp_path, monkeypatch):
+    """Return a function that makes a new filesystem of the server."""
+    broker = case.broker
+    if broker.endswith(".toml"):
+        place = tmp_path / broker
+        place.write_text(GATEWAY)
+        broker = str(place)
+        monkeypatch.setenv("OSSPRESIGNED_TRUST", broker)
+
+    def connect(**options):
+        usual = {
+            "signer_token": lambda: server.secret,
+            "broker_options": case.options,
+            "part_size": 5 * MIB,
+            "retries": 1,
+            "skip_instance_cache": True,
+        }
+        place = f"{broker}+{server.url}{case.root}"
+        return fsspec.filesystem("osspresigned", broker=place, **{**usual, **options})
+
+    return connect
+
+
+def each(names=CASES, **wanted):
+    """Parametrise over the cases with these facts."""
+    fit = [
+        n for n in names if all(getattr(CASES[n], k) == v for k, v in wanted.items())
+    ]
+    return pytest.mark.parametrize("name", fit)
+
+
+@each()
+@pytest.mark.parametrize("size", [1, len(LARGE)])
+def test_a_file_is_stored(oss, case, server, connect, size):
+    """A small file and a large one arrive whole; a large one in parts where that is offered."""
+    data = LARGE[:size]
+    path = f"{case.folder}a b.bin"
+    connect().pipe_file(path, data)
+    assert server.content(case.name(path, data)) == data
+    parts = sum(record.action == Action.UploadPart for record in oss.requests)
+    assert (parts > 1) == (case.parts and size > MIB)
+    assert not oss.uploads("examplebucket")
+
+
+@each()
+def test_many_small_files_are_stored(case, server, connect):
+    """Calls about many files at once mix nothing up."""
+    files = {f"{case.folder}{n}.txt": b"%d" % n for n in range(20)}
+    connect().pipe(files)
+    for path, data in files.items():
+        assert server.content(case.name(path, data)) == data
+
+
+@each(STORED_BY_OSS)
+def test_an_expired_url_is_renewed_or_fails_the_upload(oss, case, server, connect):
+    """A server with one URL for each part publishes nothing, and the next try works."""
+    action = Action.UploadPart if case.parts else Action.PutObject
+    times = 1 if case.renews else None
+    oss.faults.add(Fault(action=action, times=times, **EXPIRED))
+    path = f"{case.folder}a.bin"
+    name = case.name(path, LARGE)
+    if not case.renews:
+        with pytest.raises(URLExpiredError) as caught:
+            connect().pipe_file(path, LARGE)
+        oss.faults.clear()
+        assert caught.value.outcome is Outcome.NOT_STORED
+        assert server.content(name) is None
+    connect().pipe_file(path, LARGE)
+    assert server.content(name) == LARGE
+
+
+@each(parts=True)
+def test_a_killed_client_resumes_where_that_is_offered(
+    oss, case, server, connect, tmp_path
+):
+    """Another process stores the file whole; it sends only what is missing, if it can."""
+    (tmp_path / "big").write_bytes(LARGE)
+    options = {"checkpoint": str(tmp_path / "journals")}
+    path = f"{case.folder}a.bin"
+    server.refuse(case.last, 400, document=type(server).refusal("not now"))
+    with pytest.raises(OSError):
+        connect(**options).put_file(str(tmp_path / "big"), path)
+    sent = sum(record.action == Action.UploadPart for record in oss.requests)
+    connect(**options).put_file(str(tmp_path / "big"), path)
+    assert server.content(case.name(path, LARGE)) == LARGE
+    now = sum(record.action == Action.UploadPart for record in oss.requests)
+    assert (now == sent) == case.resumes
+
+
+@each([n for n in CASES if CASES[n].last])
+def test_a_lost_finishing_reply_is_never_called_a_failure(case, server, connect):
+    """A last call that may be repeated is; else the outcome is unknown, as it is."""
+    path = f"{case.folder}a.bin"
+    times = 1 if case.repeats else 2
+    server.lose(case.last, times)
+    if case.repeats:
+        connect(retries=2).pipe_file(path, LARGE)
+        assert server.content(case.name(path, LARGE)) == LARGE
+        return
+    with pytest.raises(OutcomeUnknownError) as caught:
+        connect().pipe_file(path, LARGE)
+    assert caught.value.outcome is Outcome.UNKNOWN
+
+
+@each(["git-lfs"])
+def test_what_a_server_of_git_lfs_has_is_not_sent_again(oss, server, connect):
+    """The receipt has the object's hash, and no byte goes to the store."""
+    fs = connect()
+    for path in ("a", "b"):
+        receipt = fs.pipe_file(path, b"1")
+        assert receipt.location == by_hash(path, b"1")
+    assert [record.method for record in oss.requests] == ["PUT"]
+    steps = [call.rpartition("/")[2] for call in server.calls]
+    assert steps == ["batch", "verify", "batch"]
+
+
+@each(["git-lfs"])
+def test_a_call_at_another_host_needs_permission_and_gets_no_token(
+    oss, server, connect
+):
+    """The key that the reply gives for the call goes with it."""
+    with GitLFS(oss) as other:
+        server.verify_host, host = other.url, other.url.removeprefix("http://")
+        with pytest.raises(ConfigurationError, match=f"names {host}"):
+            connect().pipe_file("a", b"1")
+        assert not other.calls
+        connect(allowed_hosts=[host]).pipe_file("a", b"1")
+        assert other.content(by_hash("a", b"1")) == b"1"
+
+
+def changed(document, change):
+    """Return *document* with each URL of the store as *change* makes it."""
+    if isinstance(document, dict):
+        return {name: changed(value, change) for name, value in document.items()}
+    if isinstance(document, list):
+        return [changed(item, change) for item in document]
+    is_url = isinstance(document, str) and "x-oss-signature=" in document
+    return change(document) if is_url else document
+
+
+@each(STORED_BY_OSS)
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (
+            lambda url: re.sub("http://[^/]+", "https://evil.example", url),
+            "neither an OSS host",
+        ),
+        (lambda url: url + "&x-oss-object-acl=public-read", "acl"),
+        (lambda url: url.partition("?")[0] + "?acl&x-oss-signature=1", "acl|upload"),
+    ],
+    ids=["another host", "a public object", "another call"],
+)
+def test_urls_that_do_something_else_are_refused(
+    oss, server, connect, case, change, match
+):
+    """Not one byte is sent."""
+    server.change = lambda document: changed(document, change)
+    with pytest.raises(SignerError, match=match):
+        connect().pipe_file(f"{case.folder}a", LARGE)
+    assert all(record.action not in SENDS for record in oss.requests)
+    assert not oss.objects("examplebucket")
+
+
+@each(["git-lfs", "databricks"])
+def test_headers_that_make_an_object_public_are_refused(oss, server, connect, case):
+    """A reply may name headers, but none that gives others access."""
+
+    def change(document):
+        if not isinstance(document, dict):
+            return document
+        opened = {name: change(value) for name, value in document.items()}
+        if "upload" in opened:
+            opened["upload"]["header"]["x-oss-object-acl"] = "public-read"
+        for row in opened.get("upload_part_urls", ()):
+            row["headers"].append({"name": "x-amz-acl", "value": "public-read"})
+        if isinstance(opened.get("objects"), list):
+            opened["objects"] = [change(each) for each in opened["objects"]]
+        return opened
+
+    server.change = change
+    with pytest.raises(SignerError, match="acl"):
+        connect().pipe_file(f"{case.folder}a", LARGE)
+    assert not oss.objects("examplebucket")
