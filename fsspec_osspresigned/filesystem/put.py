@@ -106,7 +106,7 @@ class PutCall:
         """Return the object *path* with the headers to send; sends nothing."""
         guessed = media_type(path.rpartition("/")[2])
         written = self.client.written
-        hidden = written.has_blind_looks and written.may_hide(path)
+        hidden = written.has_unverified and written.may_hide(path)
         return self.options.target(
             path, guessed=guessed, exclusive=self.create, hidden=hidden
         )

@@ -14,6 +14,7 @@ from typing import Any
 from attrs import evolve
 
 from ..client.client import Client
+from ..client.local_index import Answer
 from ..engine.engine import blocking, run, waiting
 from ..errors import ConfigurationError, NotSignedError, OSSPresignedError
 from ..model import PLAIN_ACTIONS, Operation, split_path
@@ -295,9 +296,7 @@ async def remove(client: Client, match: Match, bulk: BulkOptions) -> None:
     except OSSPresignedError as error:
         failures = getattr(error, "failures", {"": error}).values()
         written = client.written
-        left = [
-            p for p in match.files if written.receipt(p) or written.is_unrecorded(p)
-        ]
+        left = [p for p in match.files if written.info(p) is not Answer.MISSING]
         if left and all(isinstance(f, NotSignedError) for f in failures):
             more = f" and {len(left) - 3} more" if left[3:] else ""
             error.add_note(

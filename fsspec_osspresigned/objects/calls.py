@@ -15,7 +15,7 @@ from urllib.parse import unquote
 
 from .. import parsing
 from ..client.client import Client
-from ..client.written_objects import object_info
+from ..client.local_index import directory_info, object_info
 from ..engine.engine import blocking
 from ..errors import (
     AccessDeniedError,
@@ -337,8 +337,7 @@ def _entries(page: Element, bucket: str, prefix: str) -> Iterator[dict[str, Any]
             StorageClass=item.findtext("StorageClass"),
         )
     for item in page.iter("CommonPrefixes"):
-        directory = name(item.findtext("Prefix")).rstrip("/")
-        yield {"name": directory, "size": 0, "type": "directory"}
+        yield directory_info(name(item.findtext("Prefix")).rstrip("/"))
 
 
 def date_of(text: str | None) -> datetime | None:

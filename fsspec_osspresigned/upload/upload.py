@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from attrs import evolve, frozen
 
 from ..client.client import Client
-from ..client.written_objects import BODY_CAP
+from ..client.local_index import BODY_CAP
 from ..engine import abort_at_exit
 from ..engine.engine import blocking, in_background, running
 from ..engine.logs import Logger

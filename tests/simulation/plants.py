@@ -34,8 +34,8 @@ PLANTS: tuple[tuple[str, str, str], ...] = (
     ("engine/scope.py", "            self._results[index] = error\n", "            pass\n"),
     ("engine/scope.py", "            for task in self._tasks:\n                task.cancel()\n            try:", "            try:"),
     # client
-    ("client/client.py", "            if error.outcome is Outcome.UNKNOWN:  # the record may be outdated\n                self.written.forget(operation.path)\n", "            pass\n"),
-    ("client/client.py", "        if is_cancelled and operation.action.publishes:  # the store may have acted\n            self.written.forget(operation.path)\n", ""),
+    ("client/client.py", "            if error.outcome is Outcome.UNKNOWN:  # the index may be outdated\n                self.written.doubt(operation.path)\n", "            pass\n"),
+    ("client/client.py", "        if is_cancelled and operation.action.publishes:  # the store may have acted\n            self.written.doubt(operation.path)\n", ""),
     ("client/client.py", "                    limiter.leave(place)\n", "                    pass\n"),
     ("client/client.py", "                exchange = evolve(exchange, in_thread=True)\n                place", "                place"),
     ("client/retry.py", "RetryRule(NetworkError, OFTEN, acted=True)", "RetryRule(NetworkError, OFTEN, acted=False)"),
