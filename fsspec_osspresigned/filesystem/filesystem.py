@@ -31,14 +31,14 @@ from fsspec.utils import isfilelike, stringify_path
 
 from .. import callers
 from ..client.client import Client
+from ..client.operations import OSSCalls
 from ..compat import after_fork_in_child
 from ..engine.engine import awaited, coroutine, run, verb, waiting
 from ..errors import ConfigurationError
 from ..model import Receipt
-from ..objects import calls
 from ..objects.lookup import Lookup
 from ..options.options import Options, hashable, surroundings
-from ..options.target import ObjectOptions
+from ..options.target import ObjectOptions, Target
 from ..options.trust import trust
 from ..signers import chosen
 from ..upload import transaction
@@ -683,7 +683,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
             NotSignedError: HEAD is not granted.
         """
         front = "x-oss-meta-"
-        headers = run(calls.headers_of, self.client, self._path(path)).items()
+        calls = OSSCalls(self.client, Target(self._path(path)))
+        headers = run(calls.head).items()
         return {n.removeprefix(front): v for n, v in headers if n.startswith(front)}
 
     def getxattr(self, path: str, attr: str, **_: Any) -> str | None:

@@ -24,7 +24,7 @@ from ..engine.engine import blocking, run, waiting
 from ..http.body import SMALL
 from ..http.checksums import crc64
 from ..model import Action
-from ..objects import calls
+from ..objects import reading
 from ..objects.download import AtomicFile, Download
 from ..objects.lookup import Lookup
 from ..objects.ranges import MergedRange, Version, changed, merged
@@ -74,12 +74,12 @@ class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is 
             crc = crc64(memoryview(data)[count - start :], crc)
             self._summed = start + len(data), crc
             if start + len(data) == self.size:
-                calls.check_whole(self.details["crc64"], crc, self.path)
+                reading.check_whole(self.details["crc64"], crc, self.path)
         return data
 
     def _fetch_range(self, start: int, end: int) -> bytes:
         # After a fork it is another client: no connection is shared with the parent.
-        return run(calls.read, self.fs.client, self.path, start, end, self._version)
+        return run(reading.read, self.fs.client, self.path, start, end, self._version)
 
     def __reduce__(self) -> Any:
         options = {
@@ -139,7 +139,7 @@ async def _readable_info(client: Client, path: str) -> dict[str, Any] | None:
     if not await Lookup(client).can_sign(Action.GetObject, path):
         return None
     try:
-        return await calls.stat(client, path)
+        return await reading.stat(client, path)
     except PermissionError:
         return None
 

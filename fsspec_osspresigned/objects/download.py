@@ -20,7 +20,7 @@ from ..errors import NetworkError, UploadDiscardedError
 from ..http.body import SMALL
 from ..http.checksums import CRC_HEADER, combine, crc64
 from ..model import Reply
-from . import calls
+from . import reading
 from .ranges import Range, Version, WholeError
 
 
@@ -310,11 +310,11 @@ class Download:
         def check(reply: Reply) -> None:
             piece.check()
             if not piece.partial or piece.total == writer.size:
-                calls.check_whole(
+                reading.check_whole(
                     reply.headers.get(CRC_HEADER), writer.crc64, self.path
                 )
 
-        await calls.fetch(self.client, piece, check, in_thread=in_thread)
+        await reading.fetch(self.client, piece, check, in_thread=in_thread)
 
     async def _rest(self, version: Version) -> list[RangeWriter]:
         total, step = version.total or 0, self.client.options.largest_part
@@ -324,7 +324,7 @@ class Download:
             writer = RangeWriter(self, offset)
             stop = min(offset + step, total)
             piece = Range(self.path, offset, stop, writer, version=version)
-            await calls.fetch(self.client, piece, in_thread=True)
+            await reading.fetch(self.client, piece, in_thread=True)
             return writer
 
         jobs = range(self._stop, total, step)
@@ -337,4 +337,4 @@ class Download:
         if size != first.total:
             msg = f"{size} bytes came, {first.total} were announced"
             raise NetworkError(msg, path=self.path)
-        calls.check_whole(first.headers.get(CRC_HEADER), crc, self.path)
+        reading.check_whole(first.headers.get(CRC_HEADER), crc, self.path)

@@ -20,11 +20,12 @@ from attrs import frozen
 
 from ..client.client import Client
 from ..client.local_index import Answer, Info, directory_info
+from ..client.operations import OSSCalls, listing, means_unseen, operation_on
 from ..engine.warn import warn_user
 from ..errors import AccessDeniedError, BlindAnswerWarning, NotSignedError
 from ..model import Action, split_path
-from . import calls
-from .calls import listing
+from ..options.target import Target
+from . import reading
 from .download import Download
 from .ranges import Version
 
@@ -40,7 +41,7 @@ class Lookup:
     client: Client
 
     async def can_sign(self, action: Action, path: str) -> bool:
-        operation = calls.operation_on(action, path)
+        operation = operation_on(action, path)
         return bool(operation.key) and await self.client.can_sign(operation)
 
     async def info(self, path: str, *, notes: bool = True) -> Info:
@@ -55,7 +56,7 @@ class Lookup:
                     await self._lists(path)
             return directory_info(path)
         try:
-            return await calls.stat(self.client, path)
+            return await reading.stat(self.client, path)
         except PermissionError as error:
             return self._remembered(path, _unseen(error), notes=notes)
         except FileNotFoundError:
@@ -85,7 +86,7 @@ class Lookup:
         False also if HEAD and GET are not granted: the index is not asked.
         """
         try:
-            await calls.stat(self.client, path)
+            await reading.stat(self.client, path)
         except (FileNotFoundError, PermissionError):
             return False
         return True
@@ -228,13 +229,13 @@ class Lookup:
         *,
         in_thread: bool = False,
     ) -> bytes:
-        """Return bytes of an object like ``calls.read``.
+        """Return bytes of an object like ``reading.read``.
 
         If GetObject is not granted, the body that this process has kept is used.
         *in_thread* means that a worker thread reads, because the object may be large.
         """
         try:
-            return await calls.read(
+            return await reading.read(
                 self.client, path, start, end, version, in_thread=in_thread
             )
         except PermissionError as error:
@@ -276,7 +277,7 @@ class Lookup:
         """Delete one object and its record; a bucket is never deleted."""
         if split_path(path)[1]:
             with self.changing(path):
-                await calls.delete(self.client, path)
+                await OSSCalls(self.client, Target(path)).delete()
         else:
             await self.info(path)  # a missing bucket is an error
         self.client.written.forget(path)
@@ -384,7 +385,7 @@ class Lookup:
             return None
         with contextlib.suppress(FileNotFoundError):
             try:
-                return await calls.stat(self.client, path)
+                return await reading.stat(self.client, path)
             except PermissionError as error:
                 info = self._remembered(path, reason or _unseen(error))
                 return info if info["type"] == "file" else None
@@ -412,7 +413,7 @@ def _refuse(path: str, reason: PermissionError) -> NoReturn:
 
 def _unseen(error: PermissionError) -> PermissionError:
     """Return *error* if it means that reading is not granted; raise it otherwise."""
-    if not calls.means_unseen(error):
+    if not means_unseen(error):
         raise error
     return error
 

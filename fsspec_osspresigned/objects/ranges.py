@@ -19,8 +19,8 @@ from ..errors import InvalidRequestError, NetworkError, ReplyError, SourceChange
 from ..http.checksums import crc64
 from ..http.transfer import Sink
 from ..model import Action
+from ..parsing import is_number
 
-is_number = re.compile(r"[0-9]{1,20}").fullmatch
 _is_range = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})").fullmatch
 
 

@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 from attrs import field, frozen
 
 from ...client.client import Client
+from ...client.operations import OSSCalls, means_unseen, operation_on
 from ...engine.engine import blocking, run
 from ...engine.scope import Scope
 from ...errors import ConfigurationError, NotSignedError, ObjectNotFoundError
@@ -25,8 +26,8 @@ from ...filesystem.filesystem import OSSPresignedFileSystem
 from ...http.body import SMALL
 from ...http.checksums import crc64
 from ...model import Action, split_path
-from ...objects import calls
 from ...objects.download import AtomicFile, Download
+from ...options.target import Target
 from ...signing.endpoint import check_key
 from ...units import MIB
 from ...upload.plan import refuse_expired
@@ -81,11 +82,12 @@ class ContentComparison:
             etag, crc = item.sent.etag, item.sent.crc64
         if crc is None:
             try:
-                info = await calls.head(self.client, self.root + entry.name)
+                calls = OSSCalls(self.client, Target(self.root + entry.name))
+                info = await calls.info()
             except ObjectNotFoundError:
                 return Why.NEW, None
             except PermissionError as error:
-                if not calls.means_unseen(error):
+                if not means_unseen(error):
                     raise
                 etag = self.listed(item) or etag
             else:
@@ -202,7 +204,7 @@ class Downward:
 
         Sends nothing, so the signer may still refuse later.
         """
-        operation = calls.operation_on(Action.GetObject, self.root + name)
+        operation = operation_on(Action.GetObject, self.root + name)
         self.client.signer.preflight(operation)
 
     def check_delete(self, name: str) -> None:
@@ -295,7 +297,7 @@ class Upward:
                 name = info["name"].removeprefix(self.root)
                 listed[name] = Stored(info["size"], info["ETag"], modified)
         except PermissionError as error:
-            if listed or not calls.means_unseen(error):
+            if listed or not means_unseen(error):
                 raise
             return None
         return listed
@@ -316,7 +318,7 @@ class Upward:
 
     def check_delete(self, name: str) -> None:
         path = self.root + name
-        delete = calls.operation_on(Action.DeleteObject, path)
+        delete = operation_on(Action.DeleteObject, path)
         if not run(self.client.can_sign, delete):
             msg = "delete needs DeleteObject, which is not granted: nothing was changed"
             raise NotSignedError(msg, path=path, action=delete.action)
@@ -330,5 +332,5 @@ class Upward:
 
     async def delete(self, name: str) -> None:
         path = self.root + name
-        await calls.delete(self.client, path)
+        await OSSCalls(self.client, Target(path)).delete()
         self.client.written.forget(path)

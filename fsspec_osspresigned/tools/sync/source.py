@@ -6,6 +6,7 @@ options.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -19,12 +20,12 @@ from fsspec.spec import AbstractFileSystem
 from fsspec.utils import stringify_path
 
 from ...client.client import Client
+from ...client.operations import listing
 from ...compat import open_regular
 from ...engine.engine import iterated
 from ...errors import ConfigurationError, ReplyError
 from ...filesystem.destinations import Kind, LocalTree
 from ...model import Action, split_path
-from ...objects.calls import date_of, listing
 from .plan import Aside, Entry
 
 # Names that filesystems give to the modification time, and to the content's identifier.
@@ -231,7 +232,8 @@ def refuse_overlap(source: SyncSource, bucket: str, prefix: str) -> None:
 def _time(info: Mapping[str, Any]) -> int | None:
     value = next((info[n] for n in _TIMES if info.get(n) is not None), None)
     if isinstance(value, str):
-        value = date_of(value)
+        with contextlib.suppress(ValueError):
+            value = datetime.fromisoformat(value)
     if isinstance(value, datetime):
         value = (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
     if isinstance(value, int | float) and not isinstance(value, bool):

@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import Factory, define, evolve, field, frozen
 
+from ...client.operations import OSSCalls
 from ...engine.engine import blocking, run, user_code
 from ...engine.scope import Scope
 from ...errors import ConfigurationError, NotSignedError, UploadErrors
 from ...filesystem.arguments import check_choice, without_protocol
 from ...filesystem.filesystem import OSSPresignedFileSystem
 from ...model import Action, Receipt, split_path
-from ...objects import calls
-from ...options.target import ObjectOptions
+from ...options.target import ObjectOptions, Target
 from ..terminal import why
 from .directions import Downward, Upward
 from .plan import (
@@ -285,7 +285,7 @@ class SyncRun(Listener):
         client = self.direction.client
         if client.clock_offset is None:
             with contextlib.suppress(OSError):
-                run(calls.head, client, self.root + name)
+                run(OSSCalls(client, Target(self.root + name)).head)
         return client.clock_offset or 0.0
 
     def _covered(self, items: list[Item]) -> Iterator[Item]:

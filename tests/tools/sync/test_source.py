@@ -22,6 +22,7 @@ from fsspec_osspresigned import (
     SourceChangedError,
     sync,
 )
+from fsspec_osspresigned.client.operations import OSSCalls
 from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART
@@ -31,7 +32,6 @@ from fsspec_osspresigned.tools.sync.plan import Aside, Entry
 from fsspec_osspresigned.tools.sync.send import SyncRoute, check_portable
 from fsspec_osspresigned.tools.sync.source import LocalSource, RemoteSource, source_of
 from fsspec_osspresigned.units import MIB
-from fsspec_osspresigned.upload.oss_calls import OSSCalls
 from tests.tools.sync.conftest import BUCKET, FILES
 
 DEST = f"{BUCKET}/backup"
