@@ -173,8 +173,6 @@ class LocalIndex:
             receipt = evolve(receipt, parts=(), upload_id=None)
         path = receipt.path
         with self._lock:
-            if self._new:
-                self.trust_store(path)
             self._set(path, receipt, data)
 
     def remember_copy(self, source: str, path: str, crc64: str | None) -> None:
@@ -200,13 +198,12 @@ class LocalIndex:
         with self._lock:
             if not isinstance(self._entries.get(path), Receipt):
                 self._set(path, directory_info(path))
-            if asked:
-                self._new.add(path)
+                if asked:
+                    self._new.add(path)
 
     def doubt(self, path: str) -> None:
         """Record that the object *path* may have been stored, replaced or removed."""
         with self._lock:
-            self.trust_store(path)
             self.forget(path)
             self._set(path, None)
 
@@ -240,6 +237,8 @@ class LocalIndex:
             for old in [*islice(self._entries, max(1, self._most // 10))]:
                 self.forget(old)
         self._entries[path] = entry
+        if self._new and not isinstance(entry, dict):  # something is written below
+            self.trust_store(path)
         if data is not None and len(data) <= self._max_body:
             self._bodies[path] = data
             self._held += len(data) + BODY_COST
@@ -311,12 +310,10 @@ class LocalIndex:
             stamps, times = zip(*states, strict=True)
             self._prefixes[widest] = _Unverified(max(stamps), max(times))
 
-    @property
-    def has_unverified(self) -> bool:
-        return bool(self._prefixes)
-
     def may_hide(self, path: str) -> bool:
         """Return whether there may be an object at *path* that an answer has missed."""
+        if not self._prefixes:
+            return False
         with self._lock:
             since = self._unverified_since(path)
             own = self._entries.get(path)

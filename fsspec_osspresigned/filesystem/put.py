@@ -105,8 +105,7 @@ class PutCall:
     def target(self, path: str) -> Target:
         """Return the object *path* with the headers to send; sends nothing."""
         guessed = media_type(path.rpartition("/")[2])
-        written = self.client.written
-        hidden = written.has_unverified and written.may_hide(path)
+        hidden = self.client.written.may_hide(path)
         return self.options.target(
             path, guessed=guessed, exclusive=self.create, hidden=hidden
         )

@@ -255,21 +255,17 @@ def test_a_copy_that_may_be_of_another_version_is_unknown(known, stated):
 def test_directory_just_made_is_there_until_something_is_written():
     """Whoever makes a directory finds it; after the first write the store answers."""
     memory = LocalIndex()
-    for path in ("b/made/in", "b/made", "b/other"):
+    for path in ("b/made", "b/made/in", "b/other"):
         memory.remember_directory(path, asked=True)
     memory.remember_directory("b/seen")
     assert [
         memory.is_new_directory(f"b/{p}") for p in ("made/in", "made", "other")
     ] == [True] * 3
     assert not memory.is_new_directory("b/seen")
-    memory.trust_store("b/made/in/x")
+    memory.remember(Receipt(path="b/made/in/x", size=1), None)
     assert [
         memory.is_new_directory(f"b/{p}") for p in ("made/in", "made", "other")
-    ] == [
-        False,
-        False,
-        True,
-    ]
+    ] == [False, False, True]
     memory.forget_directory("b/other")
     assert not memory.is_new_directory("b/other")
     assert memory.is_directory("b/made")
