@@ -142,24 +142,17 @@ class Lookup:
         *markers* includes the object that represents the directory itself, whose name
         ends in a slash.
         """
+        listed, reason = await self._entries(path)
         written = self.client.written
-        try:
-            listed = await self._listed(path)
-        except PermissionError as error:
-            reason = _unseen(error)
-            root, below = f"{path}/" if path else "", written.descendants(path)
-            infos = [item async for item in _below(root, 1, _chained(below))]
-            if infos or written.is_directory(path):
-                self._list_blindly(path, reason)
-            else:
-                infos = [self._remembered(path, reason)]
-        else:
-            skipped = (path,) if markers else (path, f"{path}/")
-            infos = [item async for item in listed if item["name"] not in skipped]
-            key = split_path(path)[1]
-            if not infos and key and not written.is_new_directory(path):
-                itself = await self.info(path)
-                infos = [itself] if itself["type"] == "file" else []
+        if reason is not None:
+            listed = _below(f"{path}/" if path else "", 1, listed)
+        skipped = (path,) if markers else (path, f"{path}/")
+        infos = [item async for item in listed if item["name"] not in skipped]
+        is_made = written.is_directory if reason else written.is_new_directory
+        has_key = bool(split_path(path)[1]) or reason is not None
+        if not infos and has_key and not is_made(path):
+            itself = self._remembered(path, reason) if reason else await self.info(path)
+            infos = [itself] if itself["type"] == "file" else []
         # A directory may have the name of an object.
         return sorted(infos, key=lambda item: (item["name"], item["type"]))
 
@@ -181,14 +174,10 @@ class Lookup:
         the index answers.
         """
         written = self.client.written
-        reason: PermissionError | None = None
-        try:
-            listed = await self._listed(
-                path, prefix, delimiter="/" if maxdepth == 1 else ""
-            )
-        except PermissionError as error:
-            reason = _unseen(error)
-            listed = _chained(self._recorded(path, prefix, reason, warns=warns))
+        delimiter = "/" if maxdepth == 1 else ""
+        listed, reason = await self._entries(
+            path, prefix, delimiter=delimiter, warns=warns
+        )
         first = await anext(listed, None)
         is_made = written.is_directory if reason else written.is_new_directory
         if first is None and not is_made(path):
@@ -205,20 +194,26 @@ class Lookup:
             if withdirs if is_dir else markers or not item["name"].endswith("/"):
                 yield item
 
-    def _recorded(
-        self, path: str, prefix: str, reason: PermissionError, *, warns: bool
-    ) -> Iterable[Info]:
-        """Return the ``info`` of what is recorded below *path*, which becomes unverified.
+    async def _entries(
+        self, path: str, prefix: str = "", *, delimiter: str = "/", warns: bool = True
+    ) -> tuple[AsyncIterator[Info], PermissionError | None]:
+        """Return the entries of a listing, and None.
 
-        *reason* is the refusal of the listing. With ``unknown="error"``, it is raised if
-        there is a record.
+        If listing is not granted, return what the index knows below *path*, and the
+        refusal. What is below *path* becomes unverified. If the index knows *path*, a
+        warning is issued if *warns* is set, or the refusal raised with
+        ``unknown="error"``.
         """
+        try:
+            return await self._listed(path, prefix, delimiter=delimiter), None
+        except PermissionError as error:
+            reason = _unseen(error)
         written = self.client.written
         if prefix or written.is_directory(path):
             self._list_blindly(path, reason, warns=warns)
         else:
             written.mark_unverified(f"{path}/")
-        return written.descendants(path, prefix)
+        return _chained(written.descendants(path, prefix)), reason
 
     async def read(
         self,
