@@ -145,7 +145,7 @@ class Downward:
 
     @property
     def root(self) -> str:
-        return self.source.place("")
+        return self.source.path_of("")
 
     def entries(self) -> Iterator[Entry | Aside]:
         return self.source.entries()
@@ -171,7 +171,7 @@ class Downward:
 
     def check(self, plan: Plan) -> None:
         names = [item.entry.name for item in plan.send]
-        pairs = [Destination(self.root + n, self.target.place(n)) for n in names]
+        pairs = [Destination(self.root + n, self.target.path_of(n)) for n in names]
         refuse_clashes(pairs, local=True, known=True)
         seen: dict[str, str | None] = {}
         for name in names:
@@ -185,14 +185,14 @@ class Downward:
 
     def _link_above(self, name: str) -> str | None:
         straight = os.path.join(self._real, *name.split("/")[:-1])
-        real = os.path.realpath(os.path.dirname(self.target.place(name)))
+        real = os.path.realpath(os.path.dirname(self.target.path_of(name)))
         if os.path.normcase(real) == os.path.normcase(straight):
             return None
         return f"{name!r} is below a link to a directory, which is not followed"
 
     def _special(self, name: str) -> str | None:
         try:
-            mode = os.stat(self.target.place(name)).st_mode
+            mode = os.stat(self.target.path_of(name)).st_mode
         except OSError:
             return None
         if stat.S_ISREG(mode):
@@ -228,8 +228,8 @@ class Downward:
         fetches it again.
         """
         name, began = entry.name, time.time_ns()
-        path, place = self.root + name, self.target.place(name)
-        file, moved = AtomicFile(place), functools.partial(listener.moved, name)
+        path, local = self.root + name, self.target.path_of(name)
+        file, moved = AtomicFile(local), functools.partial(listener.moved, name)
         heard = moved if listener.hears_bytes else None
         large = _is_large(entry)
         try:
@@ -238,7 +238,7 @@ class Downward:
             await blocking(file.publish)
         finally:
             await file.end()
-        await blocking(lambda: os.utime(place, ns=(began, began)))
+        await blocking(lambda: os.utime(local, ns=(began, began)))
 
     def _refuse_blocked(self, name: str, path: str) -> None:
         if problem := self._link_above(name) or self._special(name):
@@ -250,7 +250,7 @@ class Downward:
     def _delete(self, name: str) -> None:
         if problem := self._link_above(name):
             raise ConfigurationError(problem, path=name)
-        os.unlink(self.target.place(name))
+        os.unlink(self.target.path_of(name))
 
 
 @frozen(kw_only=True)

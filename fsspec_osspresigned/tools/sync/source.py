@@ -57,11 +57,11 @@ class LocalSource:
             elif entry.kind is not Kind.DIRECTORY:
                 yield Aside(name, entry.kind.value)
 
-    def place(self, name: str) -> str:
+    def path_of(self, name: str) -> str:
         return f"{self.root.rstrip('/')}/{name}"
 
     def open(self, name: str) -> Any:
-        return open(self.place(name), "rb", buffering=0, opener=open_regular)
+        return open(self.path_of(name), "rb", buffering=0, opener=open_regular)
 
 
 @frozen
@@ -131,11 +131,11 @@ class RemoteSource:
             text = f"{full[:200]!r} is listed, but is not in {self.root!r}"
             raise ConfigurationError(f"the source cannot be trusted: {text}")
 
-    def place(self, name: str) -> str:
+    def path_of(self, name: str) -> str:
         return self._front + name
 
     def open(self, name: str) -> Any:
-        return self.fs.open(self.place(name), "rb")
+        return self.fs.open(self.path_of(name), "rb")
 
     def check_portable(self) -> None:
         """Raise ConfigurationError if the storage options hold secrets."""
