@@ -14,6 +14,7 @@ import warnings
 import weakref
 from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Self, TypeAlias
 
 from attrs import evolve
@@ -225,36 +226,24 @@ class Transaction:
         The parts of a large object are sent now. A small object is copied, and sent at
         the end. So *source* may change afterwards. Raises like ``upload_source``.
         """
-        progress, context = (
-            context.progress,
-            evolve(context, prefetcher=self._prefetcher),
-        )
-        upload = await self._begin(target, source, context)
-        if progress is not None and not upload.plan.multipart:
-            silent = evolve(
-                context, progress=None
-            )  # its bytes count now, not at the end
-            upload = await self._begin(target, source, silent)
+        context = evolve(context, prefetcher=self._prefetcher)
+        begin = partial(Upload.begin, self.client, target, size=source.size)
+        upload = await begin(context=context)
+        heard = None if upload.plan.multipart else context.progress
+        if heard is not None:  # bytes of a small object count now, and not at the end
+            upload = await begin(context=evolve(context, progress=None))
         try:
             if upload.plan.multipart:
                 await upload.add_source(source)
             else:
-                body = await blocking(self.keep, source)
-                await upload.add(body)
+                await upload.add(await blocking(self.keep, source))
                 await upload.wait_for_parts()  # what is refused is refused now
-                if progress is not None:
-                    await call_user(progress, body.size)
+            if heard is not None:
+                await call_user(heard, source.size)
         except BaseException as error:
             await upload.discard(error)
             raise
         self.add(upload)
-
-    async def _begin(
-        self, target: Target, source: Source, context: TransferContext
-    ) -> Upload:
-        return await Upload.begin(
-            self.client, target, size=source.size, context=context
-        )
 
     def keep(self, body: Body) -> Source:
         """Return a copy of *body*; the caller may change *body* afterwards."""
@@ -268,11 +257,9 @@ class Transaction:
     async def _publish(self, files: Sequence[Pending], cancelled: list[str]) -> None:
         last = {file.path: file for file in files}
         chosen = [file for file in files if last[file.path] is file]
+        why = "the call that wrote it was cancelled"
         failures: dict[str, Exception] = {
-            path: UploadDiscardedError(
-                "the call that wrote it was cancelled", path=path
-            )
-            for path in cancelled
+            path: UploadDiscardedError(why, path=path) for path in cancelled
         }
         reason: BaseException | None = None
         try:
