@@ -583,14 +583,3 @@ def test_what_is_written_here_and_cannot_be_deleted_is_named(only, owner, width)
     assert len(owner.stored()) == 5
     fs.pipe_file(names[0], b"new")
     assert owner.stored()["t/part.0"] == b"new"
-
-
-@pytest.mark.parametrize(("count", "end"), [(3, ". Ask"), (4, " and 1 more. Ask")])
-def test_three_objects_left_are_named(only, count, end):
-    """The others are counted."""
-    fs = only()
-    names = [f"{ROOT}/t/part.{n}" for n in range(count)]
-    fs.pipe(dict.fromkeys(names, b"x"))
-    with pytest.raises(OSSPresignedError) as caught:
-        fs.rm(f"{ROOT}/t", recursive=True)
-    assert f"Still there: {', '.join(names[:3])}{end}" in caught.value.__notes__[0]

@@ -320,21 +320,6 @@ def test_an_object_that_may_be_stored_is_not_called_missing(only, owner, verb):
     assert owner.stored() == {"a": b"new"}
 
 
-def test_a_map_grants_by_objects(owner):
-    """That one object of a map can be seen says nothing of the next."""
-    keys = ("d/seen", "d/blind")
-    entries = {f"{ROOT}/{key}": {"url": owner.url(key)} for key in keys}
-    entries[f"{ROOT}/d/seen"]["head"] = owner.url("d/seen", "HEAD")
-    query = {"list-type": "2", "prefix": "d/", "max-keys": "1000"}
-    query |= {"encoding-type": "url", "delimiter": "/"}
-    entries[f"{ROOT}/d/"] = {"ls": owner.url("", "GET", query=query)}
-    fs = OSSPresignedFileSystem(url_map=entries, allow_http=True)
-    fs.pipe({f"{ROOT}/{key}": b"x" for key in keys})
-    assert fs.exists(f"{ROOT}/d/seen")
-    assert len(fs.ls(f"{ROOT}/d")) == 2
-    assert fs.exists(f"{ROOT}/d/blind")
-
-
 def test_a_disabled_key_is_no_missing_object(oss):
     """Listing is granted and finds nothing below; the refusal of HeadObject is raised."""
     fs = OSSPresignedFileSystem(signer="keys")
