@@ -365,8 +365,9 @@ class OSSCalls:
 
     async def info(self) -> Info:
         """Return the ``info`` of the object; ReplyError if its size is not stated."""
-        headers = await self.head()
-        return described(self.target.path, headers, size_of(headers, self.target.path))
+        operation = self.target.operation(Action.HeadObject)
+        headers, path = (await self.client.call(operation)).headers, self.target.path
+        return described(path, headers, size_of(headers, path))
 
     async def delete(self) -> None:
         """Delete the object; a missing one is no error.

@@ -11,5 +11,5 @@ from ..compat import lazy
 __all__, __getattr__, __dir__ = lazy(
     __name__,
     "reading",
-    download="AtomicFile Download",
+    download="AtomicFile Download Publisher is_written_into",
 )
