@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsspec_osspresigned.emulator.messages import Received
+from fsspec_osspresigned.emulator.messages import Call
 from fsspec_osspresigned.emulator.verifying import verify
 from fsspec_osspresigned.model import SignedRequest
 from fsspec_osspresigned.signing import Credentials, Endpoint
@@ -55,7 +55,7 @@ def received(signed, *, style="virtual", **changed):
     headers = {name.lower(): value for name, value in signed.headers.items()}
     facts = {"method": signed.method, "bucket": BUCKET, "key": key}
     facts |= {"query": parts.query, "headers": {"host": parts.netloc, **headers}}
-    return Received(**facts | changed)
+    return Call(**facts | changed)
 
 
 def document(arrived, key=WRONG):

@@ -6,7 +6,6 @@ import io
 import logging
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -27,8 +26,7 @@ from .uploads import uploads
 
 _EMULATOR = """\
   osspresigned emulator
-  osspresigned emulator --root objects \\
-      --fault UploadPart:status=503:rate=0.3:seed=1
+  osspresigned emulator --fault UploadPart:status=503:rate=0.3:seed=1
 """
 _DEMO = """\
   osspresigned demo
@@ -123,8 +121,6 @@ for command in (*_FIRST, explain_command, uploads, sign, grant, check):
 @osspresigned.command(epilog=examples(_EMULATOR) + "\n\n" + _RULES)
 @click.option("--port", type=click.IntRange(0, 65535), default=9000, show_default=True,
               help="TCP port on 127.0.0.1; 0 selects a free port.")  # fmt: skip
-@click.option("--root", type=click.Path(file_okay=False, path_type=Path),
-              help="Keep objects in this directory; otherwise in memory.")  # fmt: skip
 @click.option("--bucket", "buckets", multiple=True, default=("examplebucket",),
               show_default=True, help="Bucket to create; may be repeated.")  # fmt: skip
 @click.option("--fault", "faults", multiple=True, metavar="RULE",
