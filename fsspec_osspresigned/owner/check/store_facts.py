@@ -6,9 +6,9 @@ import base64
 import json
 from functools import partial
 
-from ..http.body import MemoryBody
-from ..http.checksums import CRC_HEADER, crc64, md5_of
-from ..model import (
+from ...http.body import MemoryBody
+from ...http.checksums import CRC_HEADER, crc64, md5_of
+from ...model import (
     FORBID_OVERWRITE,
     MAX_PARTS,
     MIN_PART,
@@ -18,9 +18,9 @@ from ..model import (
     TRAFFIC_LIMIT,
     Action,
 )
-from ..parsing import complete_multipart_upload
-from ..secret import Secret
-from .store_check import COMPLETE_ALL, Expected, Fact, FormCall, Needs, URLCall
+from ...parsing import complete_multipart_upload
+from ...secret import Secret
+from .store import COMPLETE_ALL, Expected, Fact, FormCall, Needs, URLCall
 from .store_folder import CheckKey
 
 BODY = b"one object of a check\n"
@@ -326,7 +326,5 @@ FACTS = (
         "code of the Go SDK v2", _get(), _STORED, needs=Needs.CNAME),
     Fact("cname-form", "The reply to a form at the bucket's own domain is recorded.",
         _NONE, _form(), needs=Needs.CNAME),
-    Fact("public-host", "The reply of the region's public host is recorded: 200, or for accounts after 2025-03-20 PublicEndpointForbidden.",
-        _ERRORS + "0048-00000401", _get(public=True), needs=Needs.PUBLIC_HOST),
 )
 # fmt: on

@@ -9,16 +9,15 @@ import contextlib
 import enum
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
-from http import HTTPStatus
 from typing import Any, ClassVar, TypeAlias
 
-from attrs import Factory, asdict, define, evolve, field, frozen
+from attrs import Factory, define, evolve, field, frozen
 
-from ..client.error_codes import clean, from_reply, members, name
-from ..errors import OSSPresignedError
-from ..model import COPY_SOURCE, Action, Operation, Reply
-from ..parsing import complete_multipart_upload, parse
+from ...client.error_codes import clean, from_reply, members, name
+from ...errors import OSSPresignedError, SignatureMismatchError
+from ...model import COPY_SOURCE, Action, Operation, Reply
+from ...parsing import complete_multipart_upload, parse
+from .rows import Outcome, Result, Row, run
 from .store_folder import CheckFolder, CheckKey, upload_id_of
 
 # Headers of replies that a report shows; all others may tell whose bucket it is.
@@ -30,7 +29,6 @@ _SHOWN = re.compile(
 _TEXTS = {"Code", "EC", "ETag", "EncodingType", "HashCrc64ecma", "Key", "Size"}
 _MAX_TAG = 40  # characters of the name of an element that a report shows
 COMPLETE_ALL = "x-oss-complete-all"
-OUTCOMES = ("as expected", "different", "recorded", "not asked", "skipped")
 
 
 @frozen(kw_only=True)
@@ -47,26 +45,24 @@ class Expected:
 
     @property
     def is_refusal(self) -> bool:
-        return not _is_success(self.status)
+        return not Reply(status=self.status).is_good
 
-    def differences(self, reply: Reply, error: Mapping[str, str]) -> list[str]:
+    def differences(self, reply: Reply, error: Mapping[str, str]) -> Iterator[str]:
         pairs = [
             ("status", str(self.status), str(reply.status)),
             ("code", self.code, error.get("Code")),
-            ("EC", self.ec, _ec(reply, error)),
+            ("EC", self.ec, error["EC"]),
         ]
+        pairs = [pair for pair in pairs if pair[1] is not None]
         pairs += [(n, v, reply.headers.get(n)) for n, v in self.headers.items()]
         as_compared = str if self.exact else str.lower
-        texts = [
-            f"{what} is {name(seen or '') or 'another'}, not {expected}"
-            for what, expected, seen in pairs
-            if expected and seen and as_compared(expected) != as_compared(seen)
-        ]
-        needed = {what for what, expected, _ in pairs if expected is not None}
-        needed |= self.headers.keys()
-        texts += [f"{w} is missing" for w, _, seen in pairs if w in needed and not seen]
+        for what, expected, seen in pairs:
+            if not seen:
+                yield f"{what} is missing"
+            elif expected and as_compared(expected) != as_compared(seen):
+                yield f"{what} is {name(seen) or 'another'}, not {expected}"
         text = reply.body.decode(errors="replace")
-        return texts + [f"the body lacks {t}" for t in self.holds if t not in text]
+        yield from (f"the body lacks {held}" for held in self.holds if held not in text)
 
 
 class Needs(enum.Enum):
@@ -77,7 +73,6 @@ class Needs(enum.Enum):
     VERSION_IDS = "a bucket with versioning enabled"
     TEMPORARY_KEY = "a temporary access key"
     CNAME = "an own domain of the bucket as endpoint"
-    PUBLIC_HOST = "an own domain of a bucket in mainland China as endpoint"
 
     def are_met(self, folder: CheckFolder) -> bool:
         access = folder.access
@@ -87,7 +82,6 @@ class Needs(enum.Enum):
             Needs.VERSION_IDS: folder.has_version_ids,
             Needs.TEMPORARY_KEY: access.credentials.security_token is not None,
             Needs.CNAME: access.endpoint.style == "cname",
-            Needs.PUBLIC_HOST: access.public_endpoint is not None,
         }[self]
 
 
@@ -118,7 +112,6 @@ class URLCall:
     # Attributes of the credentials that are replaced.
     wrong: Mapping[str, Any] = field(factory=dict, kw_only=True)
     plus: bool = field(default=False, kw_only=True)  # ``+`` for blanks in the path
-    public: bool = field(default=False, kw_only=True)  # at the public endpoint
 
 
 @frozen
@@ -145,86 +138,59 @@ def _steps(value: Step | tuple[Step, ...]) -> tuple[Step, ...]:
 
 
 @frozen
-class Fact:
-    name: str  # short name for reports
-    says: str  # the fact, in one sentence
+class Fact(Row):
+    """One fact about the store.
+
+    The *counter* of a refusal is a fact whose last request differs only in the property
+    that the store refuses.
+    """
+
     source: str  # where the fact is documented or was observed
     # Requests; the reply to the last one shows the fact, the others must succeed.
     steps: tuple[Step, ...] = field(converter=_steps)
     expected: Expected | None = None  # None records a reply that no source describes
-    # For a refusal the name of an earlier fact, whose last request differs only in the
-    # property that the store refuses. If it did not succeed, the refusal proves nothing
-    # and is not asked for.
-    counter: str | None = field(default=None, kw_only=True)
     needs: Needs | None = field(default=None, kw_only=True)
-    is_control: bool = field(default=False, kw_only=True)  # a failure ends the check
 
 
-@frozen(kw_only=True)
-class FactResult:
-    """The store's reply for one fact."""
-
-    name: str
-    says: str
-    source: str
-    outcome: str  # one of :data:`OUTCOMES`
-    differences: tuple[str, ...] = ()  # for ``not asked`` and ``skipped`` the reason
-    # Status, code, EC, headers and elements of the reply, without secrets and bucket
-    # names.
-    seen: Mapping[str, Any] = field(factory=dict)
-
-    def __str__(self) -> str:
-        why = f": {'; '.join(self.differences)}" if self.differences else ""
-        return f"{self.outcome:<11}  {self.name:<26}  {self.says}{why}"
-
-    def as_dict(self) -> dict[str, Any]:
-        """Return the result as members of the JSON report."""
-        return asdict(self)
-
-
-class _StepFailedError(Exception):
+class _StepFailedError(OSSPresignedError):
     """Control-flow exception: a request before the last one was refused."""
 
 
-def check(folder: CheckFolder, facts: Iterable[Fact]) -> Iterator[FactResult]:
-    """Check each of *facts* in *folder*; yield the results in the same order.
+def check_store(folder: CheckFolder, facts: Iterable[Fact]) -> Iterator[Result]:
+    """Check each of *facts* in *folder*; yield the results in the same order."""
 
-    Raises:
-        OSSPresignedError: a fact with ``is_control`` failed, which ends the check.
-    """
-    succeeded: set[str | None] = {None}
-    for fact in facts:
-        result = partial(FactResult, name=fact.name, says=fact.says, source=fact.source)
-        if fact.needs is not None and not fact.needs.are_met(folder):
-            why = f"it needs {fact.needs.value}"
-            yield result(outcome="skipped", differences=(why,))
-            continue
-        if fact.counter not in succeeded:
-            why = f"{fact.counter} did not succeed, so a refusal would prove nothing"
-            yield result(outcome="not asked", differences=(why,))
-            continue
-        try:
-            reply = _Sequence(folder).run(fact.steps)
-        except (_StepFailedError, OSSPresignedError) as failure:
-            if fact.is_control:
-                raise
-            # A reply that is only recorded is not relied on.
-            outcome = "not asked" if fact.expected else "recorded"
-            yield result(outcome=outcome, differences=(clean(str(failure)),))
-            continue
-        if _is_success(reply.status):
-            succeeded.add(fact.name)
-        elif fact.is_control:
-            last = fact.steps[-1]
-            bucket, key = folder.access.bucket, f"{folder.path}{last.key}"
-            call = Operation(action=last.action, bucket=bucket, key=key)
-            raise from_reply(call, reply, now=folder.access.clock)
-        error = members(reply.body, reply.headers)
-        seen, outcome, differences = _seen(reply, error), "recorded", []
-        if fact.expected is not None:
-            differences = fact.expected.differences(reply, error)
-            outcome = "different" if differences else "as expected"
-        yield result(outcome=outcome, differences=tuple(differences), seen=seen)
+    def unmet(fact: Fact) -> str:
+        if fact.needs is None or fact.needs.are_met(folder):
+            return ""
+        return f"it needs {fact.needs.value}"
+
+    return run(facts, lambda fact: _result(fact, folder), unmet)
+
+
+def _result(fact: Fact, folder: CheckFolder) -> Result:
+    outcome: Outcome = "recorded"
+    try:
+        reply = _Sequence(folder).run(fact.steps)
+    except OSSPresignedError as failure:
+        # A reply that is only recorded is not relied on.
+        outcome = "failed" if fact.expected else "recorded"
+        return fact.result(outcome, clean(failure.message))
+    error = {"EC": reply.headers.get("x-oss-ec", "")}
+    error |= members(reply.body, reply.headers)
+    differences: list[str] = []
+    if fact.expected is not None:
+        differences += fact.expected.differences(reply, error)
+        outcome = "failed" if differences else "passed"
+    if fact.is_control and not reply.is_good:
+        bucket, key = folder.access.bucket, f"{folder.path}{fact.steps[-1].key}"
+        call = Operation(action=fact.steps[-1].action, bucket=bucket, key=key)
+        refusal = from_reply(call, reply, now=folder.access.clock)
+        differences = [refusal.message]
+        if isinstance(refusal, SignatureMismatchError):
+            what = "OSS_ACCESS_KEY_SECRET is not the secret of this access key"
+            differences = [f"{what}: correct it"]
+    seen, why = _seen(reply, error), "; ".join(differences)
+    return fact.result(outcome, why, seen=seen, succeeded=reply.is_good)
 
 
 @define
@@ -238,7 +204,7 @@ class _Sequence:
         *first, last = steps
         for step in first:
             reply = self._send(step)
-            if not _is_success(reply.status):
+            if not reply.is_good:
                 code = name(members(reply.body, reply.headers).get("Code", ""))
                 what = f"{step.action} before it was refused with {reply.status} {code}"
                 raise _StepFailedError(what.rstrip())
@@ -276,15 +242,13 @@ class _Sequence:
             query=self._query(step),
             unsigned=step.unsigned,
             plus=step.plus,
-            **({"endpoint": folder.access.public_endpoint} if step.public else {}),
             **changed,
             **step.signed,
         )
         if step.action is Action.InitiateMultipartUpload:
             self.upload_id = upload_id_of(reply)
         elif step.action is Action.UploadPart:
-            etag = reply.headers.get("etag", "")
-            self.parts.append((step.part_number, etag))
+            self.parts.append((step.part_number, reply.headers.get("etag", "")))
         return reply
 
     def _query(self, step: URLCall) -> Mapping[str, str]:
@@ -300,14 +264,6 @@ class _Sequence:
         return query
 
 
-def _is_success(status: int) -> bool:
-    return status // 100 == HTTPStatus.OK // 100
-
-
-def _ec(reply: Reply, error: Mapping[str, str]) -> str:
-    return error.get("EC") or reply.headers.get("x-oss-ec", "")
-
-
 def _seen(reply: Reply, error: Mapping[str, str]) -> dict[str, Any]:
     elements: dict[str, str] = {}
     with contextlib.suppress(ValueError):
@@ -317,7 +273,7 @@ def _seen(reply: Reply, error: Mapping[str, str]) -> dict[str, Any]:
     return {
         "status": reply.status,
         "code": name(error.get("Code", "")),
-        "ec": name(_ec(reply, error)),
+        "ec": name(error["EC"]),
         "headers": {n: clean(v) for n, v in reply.headers.items() if _SHOWN(n)},
         "elements": elements,
     }

@@ -12,9 +12,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from fsspec_osspresigned.owner.check import Intent, check_grant
 from fsspec_osspresigned.owner.grants import GrantTerms, sign_grant
 from fsspec_osspresigned.owner.inspect import described, warnings_of
-from fsspec_osspresigned.owner.upload_check import Intent, check_grant
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signers.post_grant_parser import read_grant
 from fsspec_osspresigned.signing import Credentials, Endpoint
@@ -144,72 +144,46 @@ def test_v1_with_a_lasting_key_is_a_warning():
     assert "every bucket that" in next(iter(warnings_of(other)))
 
 
-def problems(found, files=None, **more):
-    """Return kind and text of what stands in the way."""
-    intent = Intent(files=files or {}, **{"now": NOW, **more})
-    return [(one.path, one.kind, one.text) for one in check_grant(found, intent)]
+PLAIN = Endpoint.parse("http://oss-cn-hangzhou.aliyuncs.com")
+TYPES = {"content_types": ["text/csv"]}
+# Terms of a grant, objects with their sizes, the plan, and the problem: object, kind, text.
+# fmt: off
+GRANTS = [
+    ({}, {}, {}, None),
+    ({}, {}, {"now": NOW + 3600}, ("in/", "expiry", "expired at 2026-11-27T11:00:00Z")),
+    ({"endpoint": PLAIN}, {}, {}, ("in/", "http", "its URL is plain http")),
+    ({"endpoint": PLAIN}, {}, {"allow_http": True}, None),
+    ({}, {"in/a.csv": 5}, {}, None),
+    ({}, {"out/a.csv": 5}, {}, ("out/a.csv", "upload", 'does not meet ["starts-with", "$key", "in/"]')),
+    ({"bucket": "other"}, {"in/a.csv": 5}, {}, ("in/a.csv", "upload", "it is for the bucket 'other'")),
+    ({}, {"in/a.bin": 5 * GIB + 1}, {}, ("in/a.bin", "upload", "a form upload takes at most 5 GiB")),
+    ({"sizes": (0, 4)}, {"in/a.csv": 5}, {}, ("in/a.csv", "upload", "size of 5 bytes")),
+    # A demanded header must be one that the policy lets through.
+    (TYPES, {"in/a.csv": 5}, {"headers": {"Content-Type": "text/csv"}}, None),
+    (TYPES, {"in/a.csv": 5}, {"headers": {"Content-Type": "text/html"}}, ("in/a.csv", "upload", "text/html")),
+    # Files go one after the other; one that begins after the end is told.
+    ({}, {"in/0": 1000, "in/1": 1000, "in/2": 1000}, {"rate": 1000.0}, None),
+    ({"expires_in": 2}, {"in/0": 1000, "in/1": 1000, "in/2": 1000}, {"rate": 1000.0}, ("in/2", "expiry", "would be sent after 2 s")),
+    ({"expires_in": 2}, {"in/0": 1000, "in/1": 1000}, {"rate": 1000.0, "now": NOW + 9}, ("in/", "expiry", "expired at")),
+]
+# fmt: on
 
 
-def test_grant_alone():
-    """An end that has come, and plain http, are problems; else there is none."""
-    assert problems(grant()) == []
-    ((path, kind, text),) = problems(grant(), now=NOW + 3600)
-    assert (path, kind) == ("examplebucket/in/", "expiry")
-    assert "expired at 2026-11-27T11:00:00Z" in text
-    plain = grant(endpoint=Endpoint.parse("http://oss-cn-hangzhou.aliyuncs.com"))
-    assert [kind for _, kind, _ in problems(plain)] == ["http"]
-    assert problems(plain, allow_http=True) == []
-
-
-def test_files_that_the_policy_does_not_let_through(tmp_path):
-    """Bucket, prefix, size and type, each with its condition."""
-    file = tmp_path / "a.csv"
-    file.write_bytes(b"12345")
-    large = tmp_path / "large.bin"
-    with large.open("wb") as hole:
-        hole.truncate(5 * GIB + 1)
-    files = {
-        "examplebucket/in/a.csv": str(file),
-        "examplebucket/out/a.csv": str(file),
-        "other/in/a.csv": str(file),
-        "examplebucket/in/large.bin": str(large),
-    }
-    found = {path: text for path, _, text in problems(grant(), files)}
-    assert [*found] == [*files][1:]
-    assert (
-        'does not meet ["starts-with", "$key", "in/"]'
-        in found["examplebucket/out/a.csv"]
-    )
-    assert "it is for the bucket 'examplebucket'" in found["other/in/a.csv"]
-    assert "a form upload takes at most 5 GiB" in found["examplebucket/in/large.bin"]
-    small = grant(sizes=(0, 4))
-    ((_, kind, text),) = problems(small, {"examplebucket/in/a.csv": str(file)})
-    assert (kind, "size of 5 bytes" in text) == ("upload", True)
-
-
-def test_headers_of_the_uploads(tmp_path):
-    """A demanded header must be one that the policy lets through."""
-    file = tmp_path / "a.csv"
-    file.write_bytes(b"12345")
-    files = {"examplebucket/in/a.csv": str(file)}
-    types = grant(content_types=["text/csv"])
-    assert problems(types, files, headers={"Content-Type": "text/csv"}) == []
-    ((_, _, text),) = problems(types, files, headers={"Content-Type": "text/html"})
-    assert "text/html" in text
-
-
-def test_rate_finds_what_would_begin_too_late(tmp_path):
-    """Files go one after the other; one that begins after the end is told."""
+@pytest.mark.parametrize(("terms", "objects", "plan", "problem"), GRANTS)
+def test_what_stands_in_the_way_of_an_upload(tmp_path, terms, objects, plan, problem):
+    """It is one problem with its object; what the policy lets through is none."""
     files = {}
-    for number in range(3):
-        (tmp_path / f"{number}").write_bytes(b"x" * 1000)
-        files[f"examplebucket/in/{number}"] = str(tmp_path / f"{number}")
-    assert problems(grant(), files, rate=1000.0) == []
-    ((path, kind, text),) = problems(grant(expires_in=2), files, rate=1000.0)
-    assert (path, kind) == ("examplebucket/in/2", "expiry")
-    assert "would be sent after 2 s" in text
-    ended = problems(grant(expires_in=2), files, rate=1000.0, now=NOW + 9)
-    assert [kind for _, kind, _ in ended] == ["expiry"]
+    for number, (key, size) in enumerate(objects.items()):
+        files[f"examplebucket/{key}"] = str(tmp_path / f"{number}")
+        with (tmp_path / f"{number}").open("wb") as hole:
+            hole.truncate(size)
+    found = check_grant(grant(**terms), Intent(files=files, **{"now": NOW, **plan}))
+    if problem is None:
+        assert found == []
+        return
+    (one,) = found
+    assert (one.path, one.name) == (f"examplebucket/{problem[0]}", problem[1])
+    assert problem[2] in one.reason
 
 
 # -- the commands --------------------------------------------------------------------------
@@ -350,7 +324,7 @@ def test_check_grant_alone_and_for_files(tmp_path, capsys):
     assert found["grant"]["bucket"] == "examplebucket"
     assert found["warnings"] == []
     assert found["files"] == 1
-    assert found["problems"][0]["kind"] == "upload"
+    assert found["results"][0]["name"] == "upload"
 
 
 def test_check_grant_tells_warnings(place, capsys):

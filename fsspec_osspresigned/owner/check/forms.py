@@ -11,14 +11,14 @@ from typing import Any
 
 from attrs import define, evolve, field, frozen
 
-from ..errors import ConfigurationError
-from ..http.body import MemoryBody
-from ..model import FORBID_OVERWRITE, Action, Operation, Reply, SignedForm
-from ..secret import FormValue, Secret
-from ..signers.base import Signer, sign_checked
-from ..signing.canonical import Credentials
-from ..signing.endpoint import Endpoint, region_of
-from .store_check import Fact, FormCall
+from ...errors import ConfigurationError
+from ...http.body import MemoryBody
+from ...model import FORBID_OVERWRITE, Action, Operation, Reply, SignedForm
+from ...secret import FormValue, Secret
+from ...signers.base import Signer, sign_checked
+from ...signing.canonical import Credentials
+from ...signing.endpoint import Endpoint, region_of
+from .store import Fact, FormCall
 from .store_facts import BODY, FACTS
 from .store_folder import CheckFolder, CheckKey, Send, StoreAccess
 

@@ -1,25 +1,28 @@
-"""Conformance kit: requests signatures from a signer and checks the replies."""
+"""Check of a signer: requests signatures, and compares the replies with the protocol.
+
+Begin with ``signer_rules``, the table of rules.
+"""
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property
 from http import HTTPStatus
-from typing import Any, Literal, TypeAlias
+from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
-from attrs import asdict, define, field, frozen
+from attrs import define, field, frozen
 
-from .. import parsing
-from ..errors import NetworkError, SignerError
-from ..model import COPY_SOURCE, URL_ACTIONS, Action, Operation, Reply
-from ..secret import Secret, SecretURL
-from ..signers import wire_protocol
-from ..signers.http import HTTPSigner, SignerExchange
-from ..signers.wire_protocol import SignerProblem, SignerReply
-from ..signing.canonical import quote_path
+from ...errors import NetworkError, SignerError
+from ...model import COPY_SOURCE, URL_ACTIONS, Action, Operation, Reply
+from ...secret import Secret, SecretURL
+from ...signers import wire_protocol
+from ...signers.http import HTTPSigner, SignerExchange
+from ...signers.wire_protocol import SignerProblem, SignerReply
+from ...signing.canonical import quote_path
+from .rows import Result, Row, run
 
 ELSEWHERE = "osspresigned-check-elsewhere"  # a bucket, and keys, that are not granted
 _FOLDER = "osspresigned-check/"
@@ -27,8 +30,17 @@ _UPLOAD_ID = "0004B9895DBBB6EC98E3"
 _MAX_SHOWN = 260  # characters of a request
 
 Request: TypeAlias = dict[str, Any]
-Cases: TypeAlias = Mapping[str, Request]  # what differs, for people -> the request
-Result: TypeAlias = SignerReply | SignerProblem
+Cases: TypeAlias = dict[str, Request]  # what differs, for people -> the request
+Answer: TypeAlias = SignerReply | SignerProblem
+
+
+@frozen
+class Case:
+    """One request of a rule, and its answer."""
+
+    what: str  # what differs, for people
+    request: Request
+    answer: Answer
 
 
 class RuleBrokenError(Exception):
@@ -135,16 +147,16 @@ class Kit:
             raise RuleBrokenError(text)
         return reply
 
-    def raw(self, *requests: Request, **members: Any) -> list[Any]:
-        """Send *requests* in one call, and return the results as JSON values.
+    def results(self, *requests: Request, **members: Any) -> list[Answer]:
+        """Send *requests* in one call, and return the parsed results.
 
-        *members* are further members of the call. For errors, see :meth:`document`.
+        *members* are further members of the call. For errors, see :meth:`answers`.
         """
         body = json.dumps({"requests": requests, **members}).encode()
-        return self.document(self.post(body), len(requests))
+        return self.answers(self.post(body), len(requests))
 
-    def document(self, reply: Reply, count: int) -> list[Any]:
-        """Return the *count* results in *reply* as JSON values.
+    def answers(self, reply: Reply, count: int) -> list[Answer]:
+        """Return the *count* results in *reply*.
 
         RuleBrokenError if the reply is refused, invalid, or has another number of
         results.
@@ -160,30 +172,19 @@ class Kit:
             text = "the Content-Type of the reply is not application/json"
             raise RuleBrokenError(text)
         try:
-            wire_protocol.decode(reply.body, count)
-            results: list[Any] = parsing.loads(reply.body)["results"]
+            return wire_protocol.decode(reply.body, count)
         except ValueError as error:
             raise RuleBrokenError(f"the reply is not valid: {error}") from None
-        return results
 
-    def results(self, *requests: Request, **members: Any) -> list[Result]:
-        """Send *requests* in one call, and return the parsed results.
-
-        *members* are further members of the call. For errors, see :meth:`document`.
-        """
-        results = self.raw(*requests, **members)
-        body = json.dumps({"results": results}).encode()
-        return wire_protocol.decode(body, len(requests))
-
-    def ask(self, cases: Cases) -> Iterator[tuple[str, Request, Result]]:
-        """Request all *cases* in one call; yield name, request and result of each."""
-        results = self.results(*cases.values())
-        for (what, request), result in zip(cases.items(), results, strict=True):
+    def ask(self, cases: Cases) -> Iterator[Case]:
+        """Request all *cases* in one call, and yield each with its answer."""
+        answers = self.results(*cases.values()) if cases else []
+        for (what, request), answer in zip(cases.items(), answers, strict=True):
             self.sent = request
-            yield what, request, result
+            yield Case(what, request, answer)
 
     @cached_property
-    def outcomes(self) -> dict[Action, Result]:
+    def outcomes(self) -> dict[Action, Answer]:
         """The signer's result for one request of each action."""
         results = self.results(*map(self.request, URL_ACTIONS))
         return dict(zip(URL_ACTIONS, results, strict=True))
@@ -223,55 +224,20 @@ def media_type(reply: Reply) -> str:
 
 
 @frozen
-class ProtocolRule:
+class ProtocolRule(Row):
     """One rule of the signer protocol; *check* tests it and yields violations."""
 
-    name: str
-    says: str  # the rule in one sentence
     check: Callable[[Kit], Iterator[str]]
 
 
-@frozen
-class Verdict:
-    """Result of testing one protocol rule; the reason is empty if the signer passes."""
-
-    rule: str
-    says: str
-    outcome: Literal["pass", "fail", "skip"]
-    reason: str = ""
-    sent: str = ""  # the request, or the body of the call; the last one if all pass
-
-    def text(self, *, verbose: bool) -> str:
-        """Return the verdict as text, with the request if it failed or if *verbose*."""
-        mark = "FAIL" if self.outcome == "fail" else self.outcome
-        reason = f"\n      {self.reason}" if self.reason else ""
-        sent = (
-            f"\n      sent: {self.sent}"
-            if self.sent and (verbose or self.outcome == "fail")
-            else ""
-        )
-        return f"{mark}  {self.rule}: {self.says}{reason}{sent}"
-
-    def as_dict(self) -> dict[str, str]:
-        return asdict(self)
+def check_signer(kit: Kit, rules: Iterable[ProtocolRule]) -> Iterator[Result]:
+    """Yield the result of each of *rules*, in their order."""
+    return run(rules, lambda rule: _result(rule, kit))
 
 
-def run(kit: Kit, rules: Sequence[ProtocolRule]) -> Iterator[Verdict]:
-    """Yield a verdict for each of *rules*; if the first fails, skip the others."""
-    first = _verdict(rules[0], kit)
-    yield first
-    for rule in rules[1:]:
-        if first.outcome == "fail":
-            reason = f"not tried, because {first.rule} is broken"
-            yield Verdict(rule.name, rule.says, "skip", reason)
-        else:
-            yield _verdict(rule, kit)
-
-
-def _verdict(rule: ProtocolRule, kit: Kit) -> Verdict:
+def _result(rule: ProtocolRule, kit: Kit) -> Result:
     reasons: list[str] = []
-    sent: Request | bytes = b""
-    kit.sent = b""
+    sent = kit.sent = b""
     try:
         # One by one: the reasons before the signer broke off are kept.
         for reason in rule.check(kit):
@@ -281,12 +247,11 @@ def _verdict(rule: ProtocolRule, kit: Kit) -> Verdict:
         sent = sent if reasons else kit.sent
         reasons.append(str(broken))
     except RuleSkippedError as skipped:
-        return Verdict(rule.name, rule.says, "skip", str(skipped))
+        return rule.result("skipped", str(skipped))
     if not reasons:
-        return Verdict(rule.name, rule.says, "pass", sent=_text(kit.sent, kit))
+        return rule.result("passed", sent=_text(kit.sent, kit), succeeded=True)
     more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
-    reason = _shown(reasons[0], kit) + more
-    return Verdict(rule.name, rule.says, "fail", reason, _text(sent, kit))
+    return rule.result("failed", _shown(reasons[0], kit) + more, sent=_text(sent, kit))
 
 
 def _text(sent: Request | bytes, kit: Kit) -> str:

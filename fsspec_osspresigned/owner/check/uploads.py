@@ -1,4 +1,7 @@
-"""Checks of a URL map or a grant against the planned uploads."""
+"""Checks of a URL map or a grant against the planned uploads.
+
+Begin with ``ROWS``, the rules that a map or a grant can break. Only failures are results.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +12,20 @@ from urllib.parse import parse_qs, urlsplit
 
 from attrs import field, frozen
 
-from .. import url_checks
-from ..errors import ConfigurationError, NotSignedError
-from ..model import Action, frozen_mapping, split_path
-from ..options.options import Options
-from ..options.target import Target
-from ..signers.post_form import sign_form
-from ..signers.post_grant_parser import PostGrant
-from ..signers.presigned_urls import complete_problem, expiry, grant_of, request_of
-from ..signing.signed_url import SignedURL, describe
-from ..units import shown_moment, shown_seconds, shown_text
-from ..upload.plan import UploadPlan, check_plan, needed_requests, plan_for
-from ..url_map.url_map import MapEntry, MapRequest, URLMap
-from .inspect import requests_of
+from ... import url_checks
+from ...errors import ConfigurationError, NotSignedError
+from ...model import Action, frozen_mapping, split_path
+from ...options.options import Options
+from ...options.target import Target
+from ...signers.post_form import sign_form
+from ...signers.post_grant_parser import PostGrant
+from ...signers.presigned_urls import complete_problem, expiry, grant_of, request_of
+from ...signing.signed_url import SignedURL, describe
+from ...units import shown_moment, shown_seconds, shown_text
+from ...upload.plan import UploadPlan, check_plan, needed_requests, plan_for
+from ...url_map.url_map import MapEntry, MapRequest, URLMap
+from ..inspect import requests_of
+from .rows import Result, Row
 
 _SENT_ANYWAY = frozenset({"host", "content-length"})
 _GUESSED = 100  # files without a URL for which the nearest paths are looked for
@@ -29,17 +33,23 @@ _GUESSED = 100  # files without a URL for which the nearest paths are looked for
 KindAndText: TypeAlias = tuple[str, str]
 
 
-@frozen
-class UploadProblem:
-    """One problem of a URL map or a grant: path, description and advice.
+ROWS = {
+    row.name: row
+    for row in (
+        Row("missing", "Each file has a URL."),
+        Row("unused", "Each URL for an upload has a file."),
+        Row("parts", "The URLs of an object store a file of its size."),
+        Row("expiry", "No signature expires before its request is sent."),
+        Row("headers", "The headers of a request are those that were signed."),
+        Row("object", "A URL leads to the object of its path."),
+        Row("http", "A URL is https, unless plain http is allowed."),
+        Row("upload", "The filesystem would begin the upload."),
+    )
+}
 
-    Its kind is ``missing``, ``unused``, ``parts``, ``expiry``, ``headers``, ``object``,
-    ``http`` or ``upload``.
-    """
 
-    path: str
-    kind: str
-    text: str
+def _problem(path: str, kind: str, text: str) -> Result:
+    return ROWS[kind].result("failed", text, path=path)
 
 
 @frozen(kw_only=True)
@@ -60,18 +70,18 @@ class Intent:
     local: bool = True  # the map comes from the uploader's machine, and may lead to it
 
 
-def check_map(url_map: URLMap, intent: Intent) -> list[UploadProblem]:
+def check_map(url_map: URLMap, intent: Intent) -> list[Result]:
     """Return all problems of *url_map* for the planned uploads *intent*.
 
     Those of the map itself come first, then those of the files, then unused URLs. The
     check assumes that the files are sent one after the other, in their order.
     """
     problems = [
-        UploadProblem(path, *problem)
+        _problem(path, *problem)
         for path, entry in url_map.items()
         for problem in _check_entry(path, entry, intent)
     ]
-    known = {(problem.path, problem.kind) for problem in problems}
+    known = {(problem.path, problem.name) for problem in problems}
     sent = missing = 0
     for path, local in intent.files.items():
         size = os.path.getsize(local)
@@ -81,17 +91,17 @@ def check_map(url_map: URLMap, intent: Intent) -> list[UploadProblem]:
             near = ", ".join(url_map.nearest(path) if missing <= _GUESSED else ())
             hint = f"; nearest: {shown_text(near)}" if near else ""
             text = f"{local} has no URL{hint}"
-            problems.append(UploadProblem(path, "missing", text))
+            problems.append(_problem(path, "missing", text))
         else:
             problems += (
-                UploadProblem(path, kind, text)
+                _problem(path, kind, text)
                 for kind, text in _check_upload(path, entry, intent, size, sent)
                 if (path, kind) not in known
             )
         sent += size
     if intent.files:
         problems += [
-            UploadProblem(path, "unused", "no file uses this URL")
+            _problem(path, "unused", "no file uses this URL")
             for path, entry in url_map.items()
             if path not in intent.files and (entry.put is not None or entry.parts)
         ]
@@ -210,7 +220,7 @@ def _timetable(
         yield "complete", entry.complete, size
 
 
-def check_grant(grant: PostGrant, intent: Intent) -> list[UploadProblem]:
+def check_grant(grant: PostGrant, intent: Intent) -> list[Result]:
     """Return all problems of *grant* for the planned uploads *intent*.
 
     The check assumes that the files are sent one after the other, in their order. The
@@ -220,10 +230,10 @@ def check_grant(grant: PostGrant, intent: Intent) -> list[UploadProblem]:
     problems = []
     if grant.expires_at <= intent.now:
         ended = f"it expired at {shown_moment(grant.expires_at)}: sign it again"
-        problems.append(UploadProblem(place, "expiry", ended))
+        problems.append(_problem(place, "expiry", ended))
     allowed = {"allow_http": intent.allow_http, "local": intent.local}
     if problem := url_checks.http_problem(grant.url, **allowed):
-        problems.append(UploadProblem(place, "http", f"its URL {problem}"))
+        problems.append(_problem(place, "http", f"its URL {problem}"))
     sent = 0
     for path, local in intent.files.items():
         size = os.path.getsize(local)
@@ -234,7 +244,7 @@ def check_grant(grant: PostGrant, intent: Intent) -> list[UploadProblem]:
 
 def _check_form(
     grant: PostGrant, path: str, size: int, bytes_before: int, intent: Intent
-) -> Iterator[UploadProblem]:
+) -> Iterator[Result]:
     operation = Target.of(path=path, headers=intent.headers).operation(
         Action.PostObject, content_length=size
     )
@@ -243,7 +253,7 @@ def _check_form(
         sign_form(grant, operation, min(intent.now, grant.expires_at - 1))
     except NotSignedError as error:
         text = error.message.removeprefix(f"the grant does not allow {path!r}: ")
-        yield UploadProblem(path, "upload", text)
+        yield _problem(path, "upload", text)
         return
     if intent.rate is None:
         return
@@ -251,4 +261,4 @@ def _check_form(
     if intent.now < grant.expires_at <= intent.now + wait:
         ends = shown_moment(grant.expires_at)
         text = f"would be sent after {shown_seconds(wait)}, the grant ends at {ends}"
-        yield UploadProblem(path, "expiry", f"{text}: sign it for longer, or later")
+        yield _problem(path, "expiry", f"{text}: sign it for longer, or later")

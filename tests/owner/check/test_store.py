@@ -11,12 +11,7 @@ from attrs import evolve, fields
 
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.engine.engine import run
-from fsspec_osspresigned.errors import (
-    NetworkError,
-    ObjectNotFoundError,
-    ReplyError,
-    SignatureMismatchError,
-)
+from fsspec_osspresigned.errors import NetworkError
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import (
     COPY_SOURCE,
@@ -25,9 +20,15 @@ from fsspec_osspresigned.model import (
     Action,
     Reply,
 )
-from fsspec_osspresigned.owner.store_check import Expected, Fact, Needs, URLCall, check
-from fsspec_osspresigned.owner.store_facts import FACTS
-from fsspec_osspresigned.owner.store_folder import CheckFolder, StoreAccess
+from fsspec_osspresigned.owner.check.store import (
+    Expected,
+    Fact,
+    Needs,
+    URLCall,
+    check_store,
+)
+from fsspec_osspresigned.owner.check.store_facts import FACTS
+from fsspec_osspresigned.owner.check.store_folder import CheckFolder, StoreAccess
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signing import Credentials, Endpoint
 
@@ -46,7 +47,6 @@ STORES = {
     Needs.VERSION_IDS: _VERSIONED,
     Needs.TEMPORARY_KEY: {"credentials": [STS]},
     Needs.CNAME: _OWN_DOMAIN,
-    Needs.PUBLIC_HOST: _OWN_DOMAIN,
 }
 KINDS = [{}, _VERSIONED, STORES[Needs.TEMPORARY_KEY], _OWN_DOMAIN]
 
@@ -60,17 +60,16 @@ def store_options(request: pytest.FixtureRequest):
 @pytest.fixture
 def folder(oss: Emulator, store_options):
     """A folder in the emulator, at the bucket's own domain if it has one."""
-    transport, endpoint, public = Transport(), oss.endpoint, None
+    transport, endpoint = Transport(), oss.endpoint
     if "cnames" in store_options:
         place = oss.url.replace("127.0.0.1", "localhost")
-        endpoint, public = Endpoint.parse(place, style="cname"), endpoint
+        endpoint = Endpoint.parse(place, style="cname")
     access = StoreAccess(
         send=partial(run, transport.send),
         credentials=oss.credentials,
         endpoint=endpoint,
         region="cn-hangzhou",
         bucket=BUCKET,
-        public_endpoint=public,
     )
     yield CheckFolder(access=access, prefix="check/")
     transport.close()
@@ -85,13 +84,12 @@ def is_empty(oss):
 @pytest.mark.parametrize("store_options", KINDS, indirect=True)
 def test_emulator_is_as_expected(oss, folder):
     """Each fact that a source tells holds, and nothing is left."""
-    results = list(check(folder, FACTS))
+    results = list(check_store(folder, FACTS))
     assert [r.name for r in results] == [fact.name for fact in FACTS]
-    assert [str(r) for r in results if r.outcome in ("different", "not asked")] == []
+    assert [str(r) for r in results if r.outcome == "failed"] == []
     met = [f for f in JUDGED if f.needs is None or f.needs.are_met(folder)]
-    assert [r.name for r in results if r.outcome == "as expected"] == [
-        fact.name for fact in met
-    ]
+    assert [r.name for r in results if r.outcome == "passed"] == [f.name for f in met]
+    assert {r.reason[:9] for r in results if r.outcome == "skipped"} == {"it needs "}
     assert folder.clean_up() == []
     assert is_empty(oss)
 
@@ -127,7 +125,7 @@ def test_each_refusal_has_a_counter_case():
 
 def test_report_holds_no_secret_and_no_bucket(oss, folder):
     """It is made to be shown: no signature, key or name of a bucket stands in it."""
-    text = json.dumps([result.as_dict() for result in check(folder, FACTS)])
+    text = json.dumps([result.as_dict() for result in check_store(folder, FACTS)])
     assert BUCKET not in text
     assert oss.credentials.access_key_id not in text
     assert oss.credentials.access_key_secret.reveal() not in text
@@ -160,24 +158,20 @@ def otherwise(folder, name, results):
     indirect=["store_options"],
 )
 def test_each_fact_has_a_line_of_its_own(folder, name):
-    """A store that answers one fact otherwise differs in that line alone.
+    """A store that answers one fact otherwise fails in that line alone.
 
-    What this fact is the counter-case of is not asked. The check ends after a control.
+    What this fact is the counter-case of is skipped. The check ends after a control.
     """
     results = []
     lying = otherwise(folder, name, results)
+    results.extend(check_store(lying, FACTS))
+    assert [r.name for r in results if r.outcome == "failed"] == [name]
     if BY_NAME[name].is_control:
-        with pytest.raises(ReplyError):
-            results.extend(check(lying, FACTS))
+        assert results[-1].name == name
         return
-    results.extend(check(lying, FACTS))
-    assert [r.name for r in results if r.outcome == "different"] == [name]
-    unasked = {r.name for r in results if r.outcome == "not asked"}
-    assert unasked == {
-        f.name
-        for f in FACTS
-        if f.counter == name and (not f.needs or f.needs.are_met(lying))
-    }
+    skipped = {r.name for r in results if r.outcome == "skipped"}
+    unmet = {f.name for f in FACTS if f.needs and not f.needs.are_met(lying)}
+    assert skipped == unmet | {f.name for f in FACTS if f.counter == name}
 
 
 def header(name, change):
@@ -226,12 +220,11 @@ def without_copies(real, signed, body):
     ],
 )
 def test_what_a_store_keeps_is_looked_at(folder, misbehave, red):
-    """A store that confirms a property, and does not keep it, is different."""
+    """A store that confirms a property, and does not keep it, fails."""
     send = partial(misbehave, folder.access.send)
     lying = evolve(folder, access=evolve(folder.access, send=send))
-    results = list(check(lying, FACTS))
-    outcomes = {r.name for r in results if r.outcome in ("different", "not asked")}
-    assert outcomes == red
+    results = list(check_store(lying, FACTS))
+    assert {r.name for r in results if r.outcome == "failed"} == red
 
 
 def without_control(facts):
@@ -240,37 +233,44 @@ def without_control(facts):
 
 
 def test_store_that_refuses_all(folder):
-    """No fact is as expected with a wrong secret: a refusal of all proves nothing."""
+    """No fact passes with a wrong secret: a refusal of all proves nothing."""
     wrong = evolve(folder.access.credentials, access_key_secret=Secret("wrong"))
     folder = evolve(folder, access=evolve(folder.access, credentials=wrong))
-    results = list(check(folder, without_control(FACTS)))
-    assert "as expected" not in {result.outcome for result in results}
-    refused = {fact.name for fact in REFUSALS if fact.needs is not Needs.VERSION_IDS}
-    assert {r.name for r in results if r.outcome == "not asked"} >= refused
-    with pytest.raises(SignatureMismatchError):
-        list(check(folder, FACTS))
+    results = list(check_store(folder, without_control(FACTS)))
+    assert "passed" not in {result.outcome for result in results}
+    assert {r.name for r in results if r.outcome == "skipped"} >= {
+        fact.name for fact in REFUSALS
+    }
 
 
-def test_bucket_that_is_missing(folder):
-    """The control ends the check with the store's error."""
-    folder = evolve(folder, access=evolve(folder.access, bucket="other"))
-    with pytest.raises(ObjectNotFoundError, match="bucket"):
-        list(check(folder, FACTS))
+@pytest.mark.parametrize(
+    ("access", "said"),
+    [
+        ({"bucket": "other"}, "the bucket does not exist"),
+        ({"credentials": Credentials("AK", Secret("wrong"))}, "InvalidAccessKeyId"),
+    ],
+)
+def test_control_that_is_refused_ends_the_check(folder, access, said):
+    """Its reason is the store's error, and nothing may be left."""
+    folder = evolve(folder, access=evolve(folder.access, **access))
+    (control,) = check_store(folder, FACTS)
+    assert control.outcome == "failed"
+    assert said in control.reason
+    assert folder.clean_up() == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("action", URL_ACTIONS)
 def test_call_that_is_always_refused(oss, folder, action):
-    """The facts that need it differ or are not asked, and the others stand."""
+    """The facts that need it fail or are skipped, and the others stand."""
     oss.faults.add(Fault(action=action, times=None, status=403))
-    results = list(check(folder, without_control(FACTS)))
+    results = list(check_store(folder, without_control(FACTS)))
     assert [result.name for result in results] == [fact.name for fact in FACTS]
-    outcomes = {result.outcome for result in results}
-    assert outcomes > {"as expected", "recorded"}
-    expected = {r.name for r in results if r.outcome == "as expected"}
+    assert {result.outcome for result in results} > {"passed", "recorded"}
+    passed = {r.name for r in results if r.outcome == "passed"}
     for fact in REFUSALS:
         if fact.steps[-1].action is action:
-            assert fact.name not in expected
+            assert fact.name not in passed
     oss.faults.clear()
     assert folder.clean_up() == []
 
@@ -301,42 +301,38 @@ def test_differences_are_told_in_words(folder, expected, told):
     reply = Reply(status=404, headers={"etag": '"b"'}, body=body)
     folder = evolve(folder, access=evolve(folder.access, send=lambda *_: reply))
     fact = Fact("one", "", "", URLCall(Action.GetObject), Expected(**expected))
-    (result,) = check(folder, [fact])
-    assert list(result.differences) == told
-    assert result.outcome == ("different" if told else "as expected")
+    (result,) = check_store(folder, [fact])
+    assert result.reason == "; ".join(told)
+    assert result.outcome == ("failed" if told else "passed")
 
 
-def test_store_that_does_not_answer(folder):
-    """A fact that could not be asked for says why; a control ends the check."""
-    real, first = folder.access.send, [True]
+@pytest.mark.parametrize(
+    ("expected", "outcome"), [(Expected(status=200), "failed"), (None, "recorded")]
+)
+def test_store_that_does_not_answer(folder, expected, outcome):
+    """A fact that could not be asked for says why; the check goes on."""
+    real, lost = folder.access.send, []
 
     def send(signed, body):
-        if first:
-            first.clear()
+        if not lost:
+            lost.append(signed)
             raise NetworkError("no way")
         return real(signed, body)
 
     folder = evolve(folder, access=evolve(folder.access, send=send))
-    call = URLCall(Action.GetObject)
-    broken = Fact("broken", "It answers.", "here", call, Expected(status=200))
-    unjudged = evolve(broken, expected=None)
-    for fact, outcome in ((broken, "not asked"), (unjudged, "recorded")):
-        result, control = check(folder, [fact, FACTS[0]])
-        assert (result.outcome, control.outcome) == (outcome, "as expected")
-        assert "no way" in str(result)
-        first.append(True)
-    with pytest.raises(NetworkError):
-        list(check(folder, FACTS))
+    broken = Fact("broken", "It answers.", "here", URLCall(Action.GetObject), expected)
+    result, control = check_store(folder, [broken, FACTS[0]])
+    assert (result.outcome, control.outcome) == (outcome, "passed")
+    assert result.reason == "no way"
 
 
 def test_step_that_fails(oss, folder):
-    """What needs another request is not asked if that one is refused."""
+    """What needs another request fails if that one is refused."""
     oss.faults.add(Fault(action="InitiateMultipartUpload", times=None, status=403))
-    results = {r.name: r for r in check(folder, FACTS)}
-    assert results["initiate"].outcome == "different"
-    assert results["part"].outcome == "not asked"
+    results = {r.name: r for r in check_store(folder, FACTS)}
+    assert results["initiate"].outcome == results["part"].outcome == "failed"
     why = "InitiateMultipartUpload before it was refused with 403 AccessDenied"
-    assert results["part"].differences == (why,)
+    assert results["part"].reason == why
 
 
 def test_suspended_versioning(oss, folder):
@@ -348,7 +344,7 @@ def test_suspended_versioning(oss, folder):
         return evolve(reply, headers={**reply.headers, "x-oss-version-id": "null"})
 
     folder = evolve(folder, access=evolve(folder.access, send=send))
-    results = {r.name: r for r in check(folder, FACTS)}
+    results = {r.name: r for r in check_store(folder, FACTS)}
     for fact in FACTS:
         is_skipped = results[fact.name].outcome == "skipped"
         assert is_skipped == (fact.needs not in (None, Needs.VERSIONED)), results[

@@ -18,24 +18,20 @@ from typing import Any, TypeAlias
 
 from attrs import Factory, define, field, frozen
 
-from ..client.error_codes import from_reply
-from ..errors import InvalidRequestError, OSSPresignedError
-from ..http.body import EMPTY, Body, MemoryBody
-from ..model import Action, Operation, Reply, SignedForm, SignedRequest
-from ..parsing import parse
-from ..secret import FormValue, Secret, SecretURL
-from ..signing.canonical import Credentials
-from ..signing.endpoint import (
-    MAX_KEY_BYTES,
-    Endpoint,
-    is_public_mainland,
-    public_endpoint,
-)
-from ..signing.presigning import PresignRequest
-from .grants import GrantTerms, sign_grant
+from ...client.error_codes import from_reply
+from ...errors import OSSPresignedError
+from ...http.body import EMPTY, Body, MemoryBody
+from ...model import Action, Operation, Reply, SignedForm, SignedRequest
+from ...parsing import parse
+from ...secret import FormValue, Secret, SecretURL
+from ...signing.canonical import Credentials
+from ...signing.endpoint import MAX_KEY_BYTES, Endpoint
+from ...signing.presigning import PresignRequest
+from ..grants import GrantTerms, sign_grant
 
 LIFE = 600  # seconds for which a check signs
 _FOLDERS = "osspresigned-check-"
+_REFUSED = range(400, 500)
 _GONE = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_FOUND)
 
 Send: TypeAlias = Callable[[SignedRequest, Body], Reply]
@@ -64,7 +60,6 @@ class StoreAccess:
     endpoint: Endpoint
     region: str
     bucket: str
-    public_endpoint: Endpoint | None = None  # in mainland China; None skips its fact
     clock: Callable[[], float] = time.time  # returns seconds since the epoch
 
     def request(
@@ -132,33 +127,11 @@ class Trace:
         return self.key if self.version_id is None else f"{self.key} (a version)"
 
 
-@frozen
-class _ListCall:
-    query: Mapping[str, str]
-    limit: str  # parameter for the page size
-    entries: tuple[str, ...]  # elements that are listed
-    following: Mapping[str, str]  # parameter for the next page -> its element
-
-
-# OSS API reference: ListObjectsV2, ListObjectVersions, ListMultipartUploads.
-_OBJECTS = _ListCall(
-    {"list-type": "2"},
-    "max-keys",
-    ("Contents",),
-    {"continuation-token": "NextContinuationToken"},
-)
-_VERSIONS = _ListCall(
-    {"versions": ""},
-    "max-keys",
-    ("Version", "DeleteMarker"),
-    {"key-marker": "NextKeyMarker", "version-id-marker": "NextVersionIdMarker"},
-)
-_UPLOADS = _ListCall(
-    {"uploads": ""},
-    "max-uploads",
-    ("Upload",),
-    {"key-marker": "NextKeyMarker", "upload-id-marker": "NextUploadIdMarker"},
-)
+# Query of a listing -> elements that it lists (OSS API reference: ListObjectsV2,
+# ListObjectVersions, ListMultipartUploads).
+_OBJECTS = {"list-type": "2", "max-keys": "1000"}, ("Contents",)
+_VERSIONS = {"versions": "", "max-keys": "1000"}, ("Version", "DeleteMarker")
+_UPLOADS = {"uploads": "", "max-uploads": "1000"}, ("Upload",)
 
 
 @define(kw_only=True)
@@ -170,22 +143,15 @@ class CheckFolder:
     name: str = Factory(lambda: f"{_FOLDERS}{secrets.token_hex(8)}/")
     is_versioned: bool = False  # whether the bucket has versioning, as its replies show
     has_version_ids: bool = False  # whether it is enabled, and not suspended
-    page_size: int = 1000  # number of entries that one listing requests
     swept: int = field(default=0, init=False)  # removed traces of earlier checks
+    # Whether traces of earlier checks could be looked for.
+    could_list: bool = field(default=False, init=False)
     traces: set[Trace] = field(factory=set, init=False)  # what this check may have left
 
     @property
     def path(self) -> str:
         """Prefix of all keys of this check, with a final slash."""
         return f"{self.prefix}{self.name}"
-
-    def is_free(self) -> bool:
-        """Return whether the store lists nothing in the folder.
-
-        Raises:
-            ReplyError: the store does not list the bucket.
-        """
-        return not [*self._listed(_OBJECTS, self.path)]
 
     def call(
         self,
@@ -202,12 +168,15 @@ class CheckFolder:
         """
         spec = action.spec
         full = "" if spec.on_bucket else f"{self.path}{key}"
-        if spec.publishes:
+        before = frozenset(self.traces)
+        if spec.publishes:  # noted first, because the reply may be lost
             self.traces.add(Trace(full))
         query = {**spec.fixed, **query}
         reply = self.access.request(
             spec.method, full, body=body, query=query, **request
         )
+        if reply.status in _REFUSED:
+            self.traces.intersection_update(before)
         self._note_version(full, reply)
         if action is Action.InitiateMultipartUpload and (upload := upload_id_of(reply)):
             self.traces.add(Trace(full, upload_id=upload))
@@ -261,8 +230,9 @@ class CheckFolder:
         permission to list, only what this check stored is known.
         """
         was_versioned = self.is_versioned
-        with contextlib.suppress(OSSPresignedError):
+        with contextlib.suppress(OSSPresignedError, ValueError):
             self.traces.update(self._listed_traces())
+            self.could_list = True
         if self.is_versioned:  # a deletion without a version would add a marker
             self.traces = {trace for trace in self.traces if trace.has_id}
         traces = sorted(self.traces, key=str)
@@ -293,45 +263,18 @@ class CheckFolder:
         return reply.status in _GONE
 
     def _listed_traces(self) -> Iterator[Trace]:
+        """Yield what is listed of checks; of one listing, the first 1,000 entries."""
         is_own = re.compile(f"{re.escape(self.prefix)}{_OWN}").fullmatch
-        for call in (_VERSIONS if self.is_versioned else _OBJECTS, _UPLOADS):
-            for trace in self._listed(call, f"{self.prefix}{_FOLDERS}"):
-                if is_own(trace.key):
-                    yield trace
-
-    def _listed(self, listing: _ListCall, prefix: str) -> Iterator[Trace]:
-        query = {**listing.query, "prefix": prefix, listing.limit: str(self.page_size)}
-        while True:
+        for listing, tags in (_VERSIONS if self.is_versioned else _OBJECTS, _UPLOADS):
+            query = {**listing, "prefix": f"{self.prefix}{_FOLDERS}"}
             reply = self.access.request("GET", query=query)
-            if reply.status != HTTPStatus.OK:
+            if not reply.is_good:
                 call = Operation(action=Action.ListObjectsV2, bucket=self.access.bucket)
                 raise from_reply(call, reply)
-            try:
-                page = parse(reply.body)
-            except ValueError as error:
-                raise InvalidRequestError(f"the listing is invalid: {error}") from None
-            for entry in page.iter():
-                if entry.tag in listing.entries:
-                    yield Trace(
-                        entry.findtext("Key", ""),
-                        entry.findtext("VersionId"),
-                        entry.findtext("UploadId"),
-                    )
-            if page.findtext("IsTruncated") != "true":
-                return
-            for name, element in listing.following.items():
-                query[name] = page.findtext(element, "")
-
-
-def mainland_endpoint(endpoint: Endpoint, region: str) -> Endpoint | None:
-    """Return the region's public endpoint, if *endpoint* is an own domain of a bucket.
-
-    None for other endpoints, and for regions that are empty or not in mainland China.
-    """
-    if not region or endpoint.style != "cname":
-        return None
-    public = Endpoint.parse(public_endpoint(region))
-    return public if is_public_mainland(public.host) else None
+            for entry in parse(reply.body).iter():
+                if entry.tag in tags and is_own(key := entry.findtext("Key", "")):
+                    version, upload = map(entry.findtext, ("VersionId", "UploadId"))
+                    yield Trace(key, version, upload)
 
 
 def upload_id_of(reply: Reply) -> str:
