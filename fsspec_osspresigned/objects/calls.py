@@ -115,11 +115,9 @@ async def stat(client: Client, path: str) -> dict[str, Any]:
     Raises NotSignedError if neither is granted.
     """
     try:
-        reply = await client.call(operation_on(Action.HeadObject, path))
+        return await head(client, path)
     except NotSignedError as error:
         refused = error
-    else:
-        return described(path, reply.headers, size_of(reply.headers, path))
     piece = Range(path, 0, 1, MemorySink())
     try:
         await fetch(client, piece)
