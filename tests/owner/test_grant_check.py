@@ -1,4 +1,4 @@
-"""``inspect`` and ``check grant``: what a grant allows, and what is wrong with it."""
+"""``doctor`` and ``check grant``: what a grant allows, and what is wrong with it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from types import SimpleNamespace
 import pytest
 
 from fsspec_osspresigned.owner.grants import GrantTerms, sign_grant
-from fsspec_osspresigned.owner.inspect import about_grant, warnings_of
+from fsspec_osspresigned.owner.inspect import described, warnings_of
 from fsspec_osspresigned.owner.upload_check import Intent, check_grant
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signers.post_grant_parser import read_grant
@@ -65,7 +65,7 @@ def prefix(text):
 
 def told(found):
     """Return what is said about a grant, by name."""
-    return dict(about_grant(found, NOW + 60))
+    return {fact.name: fact.text for fact in described(found, NOW + 60)}
 
 
 def test_grant_tells_its_facts():
@@ -226,7 +226,7 @@ def place(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("source", ["file", "-", "env:GRANT", "memory://grant.json"])
-def test_inspect_reads_grants_from_everywhere(place, source, monkeypatch, capsys):
+def test_doctor_reads_grants_from_everywhere(place, source, monkeypatch, capsys):
     """A file, standard input, a variable and a filesystem; never a secret."""
     text = place.read_text()
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(text.encode())))
@@ -235,7 +235,7 @@ def test_inspect_reads_grants_from_everywhere(place, source, monkeypatch, capsys
         import fsspec  # noqa: PLC0415 - one case in four
 
         fsspec.filesystem("memory").pipe_file("/grant.json", text.encode())
-    assert cli.main(["inspect", "grant.json" if source == "file" else source]) == 0
+    assert cli.main(["doctor", "grant.json" if source == "file" else source]) == 0
     said = capsys.readouterr().out
     assert "begins with 'in/'" in said
     for name in ("policy", "x-oss-signature"):
@@ -281,9 +281,9 @@ def web(place):
 
 @pytest.mark.parametrize("path", ["grant", "at-oss"])
 def test_grants_of_a_server(web, path, capsys, monkeypatch):
-    """The URL of a server is inspected and checked as a file is, without more packages."""
+    """The URL of a server is described and checked as a file is, without more packages."""
     monkeypatch.setitem(sys.modules, "aiohttp", None)
-    assert cli.main(["inspect", f"{web}/{path}"]) == 0
+    assert cli.main(["doctor", f"{web}/{path}"]) == 0
     assert "begins with 'in/'" in capsys.readouterr().out
     assert cli.main(["check", "grant", f"{web}/{path}"]) == 0
     assert (
@@ -298,7 +298,7 @@ def test_grant_of_a_server_that_wants_a_token(web, capsys, monkeypatch, tmp_path
     assert cli.main([*call, "--token", "env:OSSPRESIGNED_TOKEN"]) == 0
     assert cli.main(call) != 0
     assert "answered HTTP 403: check --token" in capsys.readouterr().err
-    assert cli.main(["inspect", f"{web}/token"]) == 2
+    assert cli.main(["doctor", f"{web}/token"]) == 2
     assert "answered HTTP 403" in capsys.readouterr().err
     assert cli.main(["check", "grant", f"{web}/none"]) != 0
     assert "did not return a grant" in capsys.readouterr().err
@@ -318,13 +318,13 @@ def test_grant_for_a_custom_domain(place, capsys):
     assert "it is for the bucket examplebucket" in capsys.readouterr().err
 
 
-def test_inspect_of_what_is_nothing(place, capsys):
+def test_doctor_of_what_is_nothing(place, capsys):
     """A text that is neither is refused; a broken grant with all that is wrong."""
     place.write_text("hello")
-    assert cli.main(["inspect", "grant.json"]) == 2
+    assert cli.main(["doctor", "grant.json"]) == 2
     assert "not a presigned URL, URL map or grant" in capsys.readouterr().err
     place.write_text('{"policy": "e30=", "host": "https://b.oss-cn-x.aliyuncs.com"}')
-    assert cli.main(["inspect", "grant.json"]) == 2
+    assert cli.main(["doctor", "grant.json"]) == 2
     said = capsys.readouterr().err
     assert "expiration" in said
     assert "conditions" in said

@@ -467,7 +467,7 @@ SHAPES = {
 @pytest.mark.parametrize("shape", SHAPES)
 @pytest.mark.parametrize("form", ["file", "file:", "-", "env", "memory://"])
 def test_every_shape_at_every_place(shape, form, tmp_path, monkeypatch, capsys):
-    """Whatever an owner has, wherever it lies, can be inspected and checked."""
+    """Whatever an owner has, wherever it lies, can be described and checked."""
     text = SHAPES[shape]
     path = tmp_path / "map"
     path.write_text(text)
@@ -477,7 +477,7 @@ def test_every_shape_at_every_place(shape, form, tmp_path, monkeypatch, capsys):
         file.write(text)
     places = {"file": str(path), "file:": f"file:{path}", "-": "-", "env": "env:URLS"}
     place = places.get(form, "memory://maps/urls.json")
-    for command in (["inspect"], ["check", "map"]):
+    for command in (["doctor"], ["check", "map"]):
         stdin = io.TextIOWrapper(io.BytesIO(text.encode()))
         monkeypatch.setattr("sys.stdin", stdin)
         assert cli.main([*command, place]) == 0
