@@ -10,7 +10,7 @@ import secrets
 import stat
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -191,21 +191,11 @@ class AtomicFile:
 
     def _made(self) -> int:
         parent = os.path.dirname(self.place) or os.curdir
-        try:
-            return self._made_in(parent)
-        except FileNotFoundError:
+        if not os.path.isdir(parent):
             os.makedirs(parent, exist_ok=True)
-        return self._made_in(parent)
-
-    def _made_in(self, parent: str) -> int:
-        unnamed = getattr(os, "O_TMPFILE", 0)
-        if unnamed and _has_proc():
-            try:
-                return os.open(parent, unnamed | os.O_RDWR, 0o666)
-            except FileNotFoundError:
-                raise
-            except OSError:  # some network drives have no such files
-                pass
+        if _has_proc():
+            with contextlib.suppress(AttributeError, OSError):
+                return os.open(parent, os.O_TMPFILE | os.O_RDWR, 0o666)
         self._take_name()
         return os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_EXCL | BINARY, 0o666)
 
@@ -253,16 +243,15 @@ class Publisher:
         self._jobs -= 1
 
 
-def _publish_all(files: Sequence[AtomicFile]) -> list[Exception | None]:
+def _publish_all(files: Iterable[AtomicFile]) -> list[Exception | None]:
     """Publish *files*; return the error of each, or None."""
     errors: list[Exception | None] = []
     for file in files:
         try:
             file.publish()
+            errors.append(None)
         except Exception as error:  # noqa: BLE001 - raised where the file is awaited
             errors.append(error)
-        else:
-            errors.append(None)
     return errors
 
 
