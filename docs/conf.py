@@ -125,7 +125,9 @@ def _included(link: re.Match[str]) -> str:
 
 def _complete(_app: Sphinx, page: str, source: list[str]) -> None:
     text = source[0] + _CONTENTS.get(page, "")
-    text = re.sub(r"^\[[^\]]*\]\((\.\./examples/\S+\.\w+)\)$", _included, text, flags=re.M)
+    text = re.sub(
+        r"^\[[^\]]*\]\((\.\./examples/\S+\.\w+)\)$", _included, text, flags=re.MULTILINE
+    )
     text = re.sub(r"\]\((?:\.\./)+(?=examples/|[A-Z]+\.md)", f"]({_REPOSITORY}/", text)
     if page in _RECORDS.split() or page.startswith("decisions/"):
         text = f"---\nnosearch: true\n---\n{text}"
