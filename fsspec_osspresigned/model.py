@@ -25,9 +25,10 @@ MAX_PART = 5 * GIB
 MAX_MAP = 512 * MIB  # bytes of a URL map, some 500,000 objects
 MAX_PARTS = 10_000
 
-# Defaults in bytes: of a part at most, and of an object that is sent in one piece
-# (docs/performance.md has the reasons).
-LARGEST_PART = 8 * MIB
+# Defaults in bytes: of a part of a file at most, of a part of a stream, which is held in
+# memory, and of an object that is sent in one piece (docs/performance.md has the reasons).
+LARGEST_PART = 16 * MIB
+STREAM_PART = 8 * MIB
 THRESHOLD = 8 * MIB
 # Requests in flight by default: of one call or object, and large ones of the process.
 CONNECTIONS = 16

@@ -304,7 +304,7 @@ class Client:
         place: RequestPlace,
         bucket: BucketState,
     ) -> Reply:
-        size = body.size or self.options.largest_part  # of a range that is read
+        size = body.size or self.options.piece_size  # of a range that is read
         with bucket.watching(place, size):
             reply = await self._sending(signed, body, exchange)
         if reply.is_good:
