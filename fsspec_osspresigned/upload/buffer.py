@@ -57,7 +57,7 @@ class PartBuffer:
         # Bytes of immutable objects that the caller may append to *pieces* without a
         # check of memory; the caller subtracts them. ``_max_kept`` has the kept ones, too.
         self.free = self._max_kept = 0
-        self._room = 0  # bytes that may be copied now, likewise
+        self._room = 0  # bytes that may be copied now without a check of memory
         self._chunk: memoryview | None = None
         self._begin = self._end = 0  # of the copied bytes that are no piece yet
 

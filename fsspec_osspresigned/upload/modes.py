@@ -453,7 +453,7 @@ class Multipart:
             self._parts.add_part(part, verified, reply)
             self._watch.add(part.size)
         except BaseException as error:
-            # The error is kept, its frames are not: they would keep the part.
+            # A traceback keeps the variables of its frames, and so the bytes of the part.
             traceback.clear_frames(error.__traceback__)
             if self.failure is None:  # raised by the caller's next step
                 self.failure = as_failure(error, self._calls.target.path)

@@ -275,7 +275,7 @@ class _MapReader:
         except UnicodeEncodeError:
             length = 0
         if path.startswith(("https://", "http://")):
-            self.note(place, "a URL is in the place of bucket/key: swap the two")
+            self.note(place, "expected bucket/key, got a URL: swap the two")
         elif not bucket or not (key or _only_lists(entry)):
             self.note(place, "the path must be bucket/key")
         elif not 0 < length <= _MAX_PATH:

@@ -117,18 +117,18 @@ def test_what_varies_is_made_steady(screenshots):
     """Ports, times, rates and the directory are those that the pages show."""
     text = (
         "/t/there/a http://127.0.0.1:4711 http://127.0.0.1:4712 2027-01-02T03:04:05Z "
-        "(7 min left) stored 1 file, 8.0 KiB in 12.3 s (9 B/s)"
+        "(7 min left) uploaded 1 file, 8.0 KiB in 12.3 s (9 B/s)"
     )
     assert screenshots.steady(text, "/t/there", "http://127.0.0.1:4712") == (
         "/home/you/a http://127.0.0.1:9000 http://127.0.0.1:8080 2026-11-25T16:44:29Z "
-        "(59 min 59 s left) stored 1 file, 8.0 KiB in 0.5 s (16.0 KiB/s)"
+        "(59 min 59 s left) uploaded 1 file, 8.0 KiB in 0.5 s (16.0 KiB/s)"
     )
 
 
 def test_a_time_without_a_rate_is_made_steady(screenshots):
     """A narrow terminal shows no rate; neither does the picture then."""
-    text = screenshots.steady("stored 3 files, 1.3 MiB in 0.2 s\n", "/t", "http://h")
-    assert text == "stored 3 files, 1.3 MiB in 0.5 s\n"
+    text = screenshots.steady("uploaded 3 files, 1.3 MiB in 0.2 s\n", "/t", "http://h")
+    assert text == "uploaded 3 files, 1.3 MiB in 0.5 s\n"
 
 
 def test_long_lines_break_as_on_a_terminal(screenshots):

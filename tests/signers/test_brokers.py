@@ -197,7 +197,7 @@ def test_too_large_a_file_is_refused_before_it_is_sent(oss, dashscope):
     [
         ({"broker_options": None}, "name of the model that will read"),
         ({"broker_options": {"modell": "x"}}, "no option 'modell'"),
-        ({"signer": "keys"}, "broker= stands alone"),
+        ({"signer": "keys"}, "broker= cannot be combined"),
         ({"broker": "dashscop"}, "known are companion, dashscope"),
     ],
 )

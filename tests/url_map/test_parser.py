@@ -214,7 +214,7 @@ def test_paths_of_path_style_urls():
         ({"b/\ud800": url("k")}, "not Unicode text"),
         ({"b/" + "k" * 2000: url("k")}, "too long"),
         ({url("k"): "b/k"}, "is not an absolute http or https URL"),
-        ({url("k"): url("k")}, "a URL is in the place of bucket/key"),
+        ({url("k"): url("k")}, "expected bucket/key, got a URL"),
         ([{"path": 3, "url": url("k")}], "[0]: the path is not a string"),
         ([url("k"), url("k")], "appears twice"),
         (["https://cdn.example.com/k?Signature=" + CANARY], "does not show the bucket"),
