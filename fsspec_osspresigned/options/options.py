@@ -23,8 +23,8 @@ from ..model import (
     MAX_SMALL,
     MIN_PART,
     STORAGE_CLASSES,
-    STYLES,
     STREAM_PART,
+    STYLES,
     THRESHOLD,
     frozen_mapping,
 )

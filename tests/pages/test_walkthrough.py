@@ -120,7 +120,7 @@ def test_commands_print_what_the_page_shows(tmp_path, monkeypatch):
                     check=False,
                 )
                 said = done.stdout + done.stderr
-                failed = "not stored" in printed
+                failed = "not uploaded" in printed
                 assert done.returncode == (3 if failed else 0), (command, said)
             assert steady(said) == steady(here(printed)), command
     for secret in ("report.url", "urls.json", "grant.json", "osspresigned-token"):
