@@ -52,11 +52,6 @@ def loose(lines: list[str]) -> list[str]:
     return [line for line in kept if "optional packages" not in line]
 
 
-def test_every_screen_is_drawn_by_the_script(screenshots):
-    """No picture is left of a screen that is no more, and none is missing."""
-    assert sorted(screenshots.ALL) == NAMES
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_screen_is_on_a_page(name):
     """With words for who cannot see it."""
@@ -125,18 +120,6 @@ def test_what_varies_is_made_steady(screenshots):
     )
 
 
-def test_a_time_without_a_rate_is_made_steady(screenshots):
-    """A narrow terminal shows no rate; neither does the picture then."""
-    text = screenshots.steady("uploaded 3 files, 1.3 MiB in 0.2 s\n", "/t", "http://h")
-    assert text == "uploaded 3 files, 1.3 MiB in 0.5 s\n"
-
-
-def test_long_lines_break_as_on_a_terminal(screenshots):
-    """In the last column, not between words; colours go on."""
-    svg = screenshots.drawn("narrow", "\x1b[31m" + "word " * 10 + "\x1b[0mend")
-    assert shown(svg)[:2] == [("word " * 8).rstrip(), "word word end"]
-
-
 @pytest.mark.parametrize(
     "text",
     ["?x-oss-signature=abc", "a" * 64, "Signature=", "Zm9yIGEgdGVzdCBvbmx5IQ/abcd="],
@@ -152,12 +135,6 @@ def test_a_place_of_this_machine_is_not_drawn(screenshots):
     """A warning that names a file of Python's stops the drawing."""
     with pytest.raises(ValueError, match="where Python is"):
         screenshots.drawn("help", f"{sys.prefix}/lib/some.py:1: UserWarning\n")
-
-
-def test_unknown_screen_is_refused(screenshots, capsys):
-    """A name that is misspelt draws nothing."""
-    assert screenshots.main(["nothing"]) == 2
-    assert "no such screen: nothing" in capsys.readouterr().err
 
 
 @pytest.mark.slow
