@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ..engine.engine import within_user_code
+from ..engine.engine import is_user_code
 from ..engine.limits import RequestLimits, RequestPlace, request_limiter
 from ..errors import NetworkError, OSSPresignedError, StoreUnavailableError
 from ..model import CONNECTIONS
@@ -72,7 +72,7 @@ class CircuitBreaker:
         which never waits. If a probe fails during the wait, an error like that of the probe
         is raised for *path*. Otherwise ``leave`` must be called when the request has ended.
         """
-        if within_user_code():
+        if is_user_code.get():
             return False
         seen = self._probes
         while self.is_open and self._last is not None:

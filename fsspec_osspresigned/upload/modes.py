@@ -151,7 +151,7 @@ def receipt_of(
     else:
         status = "callback_failed" if reply.status == CALLBACK_FAILED else "stored"
     version = reply.headers.get("x-oss-version-id")
-    if version and target.exclusive:
+    if version and target.kind.exclusive:
         raise ExclusiveNotEnforcedError(
             f"stored as version {version}, but a bucket that keeps versions ignores "
             "forbid-overwrite: the previous version is hidden now",
@@ -172,7 +172,7 @@ def receipt_of(
         retries=reply.retries,
         resigns=reply.resigns,
         seconds=seconds,
-        content_type=target.content_type,
+        content_type=target.kind.content_type,
         location=reply.location,
     )
 

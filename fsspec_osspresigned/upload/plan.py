@@ -220,6 +220,10 @@ async def planned(
     ``refuse_expired`` and ``check_plan``, and NotSignedError if a request that the upload
     needs is not granted.
     """
+    grant = client.grant_of_all
+    is_small = size is not None and size <= client.options.threshold
+    if grant is not None and is_small and client.signer.grants_by_prefix:
+        return _PUT, grant  # which permits all ways; what follows would find the same
     grant = await granted(client, target.path)
     if grant.expires_at is not None:
         refuse_expired(grant, target.path)
