@@ -48,7 +48,6 @@ from tests.contract.writers.matrix import (
     Outcome,
     World,
 )
-from tests.contract.writers.wrappers import WRAPPERS
 
 ROOT = Path(__file__).parents[3]
 PLACE = ("recipes.md", "writers")
@@ -58,8 +57,10 @@ HEAD = """\
 | tool | writer | works by | again | note |
 |---|---|---|---|---|
 """
-END = """
-The bodies of these wrappers and tools may raise: the exception reaches you, nothing is published, and no parts are left: """
+PLAIN = """
+These work by every source that permits as many objects as they write, replace silently, and have no other conditions:
+
+"""
 
 MODULES = (  # in the order of the page
     pandas_writers,
@@ -74,25 +75,24 @@ MODULES = (  # in the order of the page
 
 
 def table() -> str:
-    """Return the table of docs/recipes.md, and the sentence below it."""
+    """Return the table of docs/recipes.md, and the list below it."""
     order = {module.__name__: place for place, module in enumerate(MODULES)}
     cases = sorted(CASES.values(), key=lambda case: order[case.run.__module__])
     rows: dict[tuple[str, ...], list[str]] = {}
+    plain: dict[str, list[str]] = {}
     for case in cases:
         told = (case.group, case.works_by(), second_run.cell(case), case.to_know())
-        rows.setdefault(told, []).append(case.title)
+        if told[1] in ("all", "all but one URL") and told[2:] == ("replaces", ""):
+            plain.setdefault(case.group, []).append(case.title)
+        else:
+            rows.setdefault(told, []).append(case.title)
     lines, above = "", ""
     for (group, *cells), titles in rows.items():
         tool = group if group == above else versioned(group)
         lines += f"| {tool} | {'; '.join(titles)} | {' | '.join(cells)} |\n"
         above = group
-    return f"{HEAD}{lines}{END}{', '.join(wrappers())}.\n"
-
-
-def wrappers() -> Iterable[str]:
-    """Return each wrapper once, without its arguments and formats."""
-    titles = (re.sub(r"\(.*\)", "", tool.title).partition(",")[0] for tool in WRAPPERS)
-    return dict.fromkeys(titles)
+    others = "".join(f"* {tool}: {'; '.join(plain[tool])}\n" for tool in plain)
+    return f"{HEAD}{lines}{PLAIN}{others}"
 
 
 def versioned(group: str) -> str:
