@@ -260,7 +260,7 @@ def _valid(
     for name, value in members.items():
         member = fields_dict(kind).get(name)
         if member is None or name not in allowed:
-            problems.append(f"unknown member {(prefix + name)[:60]!r}")
+            problems.append(f"unknown key {(prefix + name)[:60]!r}")
             continue
         try:
             if member.validator is not None:

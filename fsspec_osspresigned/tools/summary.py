@@ -157,9 +157,9 @@ def _nearest(failure: Failure) -> Sequence[str]:
 
 
 def _directories(failure: Failure) -> Iterator[tuple[str, str]]:
-    """Yield pairs of directories: of the file, and of a similar path in the URL map.
+    """Yield the directory of the file, with that of each similar path in the URL map.
 
-    The end that both paths have in common is cut off.
+    The common end of both paths is cut off.
     """
     own = failure.path.split("/")
     for path in _nearest(failure):

@@ -420,8 +420,8 @@ class Multipart:
             self._check()
         self._check()
         number = self._parts.next_number()
-        # Parts go on when the call that added them has returned; they wait for their
-        # turn as one call.
+        # A part may outlive the call that added it; all parts of an upload wait for
+        # their turn as one call.
         context = contextvars.copy_context()
         context.run(call_of_task.set, self._call)
         task = running().spawn(self._send_part(number, body), context)

@@ -237,7 +237,7 @@ def test_paths_of_path_style_urls():
             {"b/k": {"url": url("k"), "headers": {}, "signed_headers": {}}},
             "means headers, which is also present",
         ),
-        ({"b/k": {"url": url("k"), 3: 1}}, "['b/k']: the name of a member is not a"),
+        ({"b/k": {"url": url("k"), 3: 1}}, "['b/k']: a key is not a"),
         ({"b/k": {"url": url("k"), "headers": None}}, "headers: must be an object"),
         ({"b/k": {"url": url("k"), "headers": {3: "a"}}}, "headers: must be an object"),
         ({"b/k": {"url": url("k"), "headers": {"Cookie": "a"}}}, "may not be set"),
