@@ -39,7 +39,12 @@ class CircuitBreaker:
 
     *pause* is the number of seconds between the first two probes; it doubles, up to
     *longest*.
+
+    Attributes:
+        is_open: *threshold* requests in a row have failed.
     """
+
+    is_open = False
 
     def __init__(
         self,
@@ -60,10 +65,6 @@ class CircuitBreaker:
         self._waiters: set[asyncio.Future[None]] = set()
         # A factory: the error itself would keep its frames, and their data, alive.
         self._last: Callable[[str], OSSPresignedError] | None = None
-
-    @property
-    def is_open(self) -> bool:
-        return self._failures >= self._threshold
 
     async def enter(self, path: str) -> bool:
         """Wait until a request may be sent; return True if the request is the probe.
@@ -100,6 +101,7 @@ class CircuitBreaker:
         elif error is None or getattr(error, "status", None) is not None:
             self._failures = 0
             self._next_pause = self._pause
+        self.is_open = self._failures >= self._threshold
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)
