@@ -132,27 +132,6 @@ def test_the_wheel_is_tested_with_each_extra_on_both_ends():
     assert tested["matrix"]["python"] == versions
 
 
-def test_only_jobs_that_publish_prove_who_they_are():
-    """No other job may write anything, or get a token of identity."""
-    for name, workflow in documents(".github/workflows").items():
-        assert workflow["permissions"] == {"contents": "read"}
-        special = {
-            j: job for j, job in workflow["jobs"].items() if "permissions" in job
-        }
-        rights = {
-            "publish": {"id-token": "write", "attestations": "write"},
-            "pages": {"id-token": "write", "pages": "write"},
-        }
-        assert special.keys() == (set(rights) if name == "release.yml" else set())
-        for job_name, job in special.items():
-            assert job["permissions"] == rights[job_name]
-            environment = {"publish": "pypi", "pages": "github-pages"}[job_name]
-            assert job["environment"]["name"] == environment
-            # It runs actions only, and nothing that the checkout could change.
-            assert not any("run" in step for step in job["steps"])
-            assert not any("checkout" in step["uses"] for step in job["steps"])
-
-
 def test_what_builds_a_release_is_pinned_by_hash():
     """The job whose files are published installs and runs no other package."""
     lines = [line for line in read(".ci/build.txt").splitlines() if line[0] != "#"]
