@@ -91,8 +91,17 @@ def table() -> str:
         tool = group if group == above else versioned(group)
         lines += f"| {tool} | {'; '.join(titles)} | {' | '.join(cells)} |\n"
         above = group
-    others = "".join(f"* {tool}: {'; '.join(plain[tool])}\n" for tool in plain)
+    named = {name_of(title) for titles in rows.values() for title in titles}
+    others = ""
+    for tool, titles in plain.items():
+        short = [t if name_of(t) in named else name_of(t) for t in titles]
+        others += f"* {tool}: {'; '.join(dict.fromkeys(short))}\n"
     return f"{HEAD}{lines}{PLAIN}{others}"
+
+
+def name_of(title: str) -> str:
+    """Return the name of a writer without the options that its case gives it."""
+    return title if "(" in title else title.partition(",")[0]
 
 
 def versioned(group: str) -> str:
