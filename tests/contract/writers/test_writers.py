@@ -91,10 +91,10 @@ def table() -> str:
         tool = group if group == above else versioned(group)
         lines += f"| {tool} | {'; '.join(titles)} | {' | '.join(cells)} |\n"
         above = group
-    named = {name_of(title) for titles in rows.values() for title in titles}
+    above = "; ".join(title for titles in rows.values() for title in titles)
     others = ""
     for tool, titles in plain.items():
-        short = [t if name_of(t) in named else name_of(t) for t in titles]
+        short = [t if name_of(t) in above else name_of(t) for t in titles]
         others += f"* {tool}: {'; '.join(dict.fromkeys(short))}\n"
     return f"{HEAD}{lines}{PLAIN}{others}"
 
