@@ -40,7 +40,7 @@ from ..options.options import Options
 from ..options.target import ObjectOptions
 from ..parsing import clock_offset
 from ..secret import redact
-from ..signers.base import MAX_REQUESTS, ChainSigner, Grant, Signer, sign_checked
+from ..signers.base import MAX_REQUESTS, Grant, Signer, sign_checked
 from ..signing.canonical import is_of_s3
 from .congestion import BucketState, LargeWindow, RequestWindow
 from .retry import REAL_TIME, Attempts, Decision, RetryPolicy, Timing, Verb
@@ -107,8 +107,11 @@ class Client:
     @property
     def holds_keys(self) -> bool:
         """Whether this process signs every request, with an access key that it holds."""
-        signer = self.options.signer
-        return signer == "keys" and not isinstance(self.signer, ChainSigner)
+        if self.options.signer != "keys":
+            return False
+        from ..signers.keys import KeySigner  # noqa: PLC0415 - loaded with the signer
+
+        return isinstance(self.signer, KeySigner)
 
     async def note(self, receipt: Receipt, data: bytes | None = None) -> None:
         """Record the upload of *receipt*, and pass the receipt to the client's callback.
