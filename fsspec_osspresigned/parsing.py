@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _is_iso = re.compile(r"[0-9]{4}-[0-9-]{5}T[0-9:.]{1,16}Z").fullmatch
 _is_http_date = re.compile(r"(?a)\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT").fullmatch
+is_number = re.compile(r"[0-9]{1,20}").fullmatch
 _MAX_NAME = 60
 _MAX_MARKUP = 100_000  # tags, or attributes; a listing of 1,000 objects has 25,000
 _MAX_DIGITS = 300
@@ -108,7 +109,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         counts = Counter(name for name, _ in pairs)
         name = next(name for name, count in counts.items() if count > 1)
         # A name can be a path of any shape; a signed URL in its place stays unseen.
-        shown = "a member" if "?" in name else f"the member {name[:_MAX_NAME]!r}"
+        shown = "a key" if "?" in name else f"the key {name[:_MAX_NAME]!r}"
         raise ValueError(f"{shown} appears twice in one object")
     return members
 

@@ -207,21 +207,21 @@ class _Problems:
         self.found.append(f"{self._shown}{at}: {text}")
 
 
-def load(place: str) -> Description:
-    """Return the description in the file *place*, or the built-in one of this name.
+def load(name: str) -> Description:
+    """Return the description in the file *name*, or the built-in one of this name.
 
     Raises ConfigurationError, which lists all problems with their lines.
     """
-    shown = f"the description {place}"
+    shown = f"the description {name}"
     try:
-        text = _text_of(place)
+        text = _text_of(name)
         members = tomllib.loads(text)
     except OSError as error:
         msg = f"{shown} cannot be read: {error.strerror}"
-        if not is_path(place):
+        if not is_path(name):
             known = ", ".join(built_in_names())
             msg = (
-                f"broker={place!r}: known are {known}, a file.toml, or module:function"
+                f"broker={name!r}: known are {known}, a file.toml, or module:function"
             )
         raise ConfigurationError(msg) from None
     except ValueError as error:  # no TOML, or no UTF-8
@@ -233,7 +233,7 @@ def load(place: str) -> Description:
     others = {name: value for name, value in members.items() if name not in calls}
     allowed = fields_dict(Description).keys() - {"name"}
     values = _valid(others, allowed, "", problems)
-    description = Description(name=place, **{**values, **calls})
+    description = Description(name=name, **{**values, **calls})
     if not problems.found:
         _check(description, problems)
     if problems.found:
@@ -241,13 +241,13 @@ def load(place: str) -> Description:
     return description
 
 
-def _text_of(place: str) -> str:
-    if is_path(place):
-        with open(place, encoding="utf-8") as file:
+def _text_of(name: str) -> str:
+    if is_path(name):
+        with open(name, encoding="utf-8") as file:
             return file.read()
-    if not place.replace("-", "").isalnum():
-        raise FileNotFoundError(place)
-    built_in = files(__package__) / "brokers" / f"{place}{SUFFIX}"
+    if not name.replace("-", "").isalnum():
+        raise FileNotFoundError(name)
+    built_in = files(__package__) / "brokers" / f"{name}{SUFFIX}"
     return built_in.read_text(encoding="utf-8")
 
 
@@ -260,14 +260,14 @@ def spelled(text: str) -> tuple[str, str | None]:
     return (match[1], match[2]) if match else (text, None)
 
 
-def is_path(place: str) -> bool:
-    """Return whether *place* is a file, and not the name of a built-in description."""
-    return place.endswith(SUFFIX)
+def is_path(name: str) -> bool:
+    """Return whether *name* is a file, and not the name of a built-in description."""
+    return name.endswith(SUFFIX)
 
 
-def is_function(place: str) -> bool:
-    """Return whether *place* names a function, ``module:function``."""
-    return ":" in place and not is_path(place)
+def is_function(name: str) -> bool:
+    """Return whether *name* names a function, ``module:function``."""
+    return ":" in name and not is_path(name)
 
 
 def names_objects(broker: str) -> bool:
@@ -275,8 +275,8 @@ def names_objects(broker: str) -> bool:
 
     Returns False for a function, which only the filesystem calls. Raises like ``load``.
     """
-    place, _ = spelled(broker)
-    return not is_function(place) and load(place).names_objects
+    name, _ = spelled(broker)
+    return not is_function(name) and load(name).names_objects
 
 
 def base_url(description: Description, given: str | None) -> str:
@@ -296,8 +296,8 @@ def base_url(description: Description, given: str | None) -> str:
 
 
 def built_in_names() -> list[str]:
-    places = (files(__package__) / "brokers").iterdir()
-    return sorted(p.name.removesuffix(SUFFIX) for p in places if is_path(p.name))
+    shipped = (files(__package__) / "brokers").iterdir()
+    return sorted(p.name.removesuffix(SUFFIX) for p in shipped if is_path(p.name))
 
 
 # -- members of a file -------------------------------------------------------------------
@@ -328,7 +328,7 @@ def _valid(
         # The headers of calls are a table, those of a signed request a pointer.
         kind = dict if name == "headers" and not table else _TYPES.get(name, str)
         if name not in allowed:
-            problems.add(f"unknown member {(prefix + name)[:60]!r}", table, name)
+            problems.add(f"unknown key {(prefix + name)[:60]!r}", table, name)
         elif not _fits(kind, value):
             problems.add(f"{prefix}{name} has a value of the wrong type", table, name)
         else:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from attrs import Factory, define, evolve, field, frozen
 
+from ..client.operations import CALLBACK_FAILED, OSSCalls
 from ..engine.engine import CarriedError, blocking, call_of_task, call_user, running
 from ..engine.limits import memory_budget
 from ..engine.logs import Logger
@@ -27,7 +28,6 @@ from ..model import MAX_PARTS, Action, PartReceipt, Receipt, Reply
 from ..options.target import Target
 from ..signers.base import MultipartGrant
 from ..units import shown_moment
-from .oss_calls import CALLBACK_FAILED, OSSCalls
 from .plan import UploadPlan, limit_of
 
 if TYPE_CHECKING:
@@ -383,8 +383,8 @@ class Multipart:
             self._check()
         self._check()
         number = self._parts.next_number()
-        # Parts go on when the call that added them has returned; they wait for their
-        # turn as one call.
+        # A part may outlive the call that added it; all parts of an upload wait for
+        # their turn as one call.
         context = contextvars.copy_context()
         context.run(call_of_task.set, self._call)
         task = running().spawn(self._send_part(number, body), context)
@@ -414,7 +414,7 @@ class Multipart:
             self._parts.add_part(part, verified, reply)
             self._watch.add(part.size)
         except BaseException as error:
-            # The error is kept, its frames are not: they would keep the part.
+            # A traceback keeps the variables of its frames, and so the bytes of the part.
             traceback.clear_frames(error.__traceback__)
             if self.failure is None:  # raised by the caller's next step
                 self.failure = as_failure(error, self._calls.target.path)

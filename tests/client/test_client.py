@@ -196,7 +196,7 @@ def test_signature_is_used_again():
 
 def test_stale_signature_is_renewed():
     """A URL about to end is not sent."""
-    now = iter([100.0, 3590.0])
+    now = iter([100.0, 100.0, 3590.0])
     client = make(BUSY, OK, signer=Signing(expires_at=3600.0), now=lambda: next(now))
     assert run(client.call, PUT).resigns == 0
     assert len({url for url, *_ in client.transport.sent}) == 1
@@ -372,19 +372,6 @@ def test_who_is_cancelled_does_not_wait_for_a_silent_signer(what):
         assert run(main)
     finally:
         opened.set()
-
-
-HEAD = Operation(action=Action.HeadObject, bucket="b", key="k")
-
-
-@pytest.mark.parametrize(("remote", "asked"), [(False, 2), (True, 1)])
-def test_an_answered_look_tells_whether_reading_is_granted(remote, asked):
-    """A signer that costs no round trip is asked whether it signs a GetObject, too."""
-    signer = Signing()
-    signer.remote = remote
-    client = make(OK, signer=signer)
-    run(client.call, HEAD)
-    assert len(signer.asked) == asked
 
 
 def test_large_requests_do_not_widen_the_window_of_small_ones():
