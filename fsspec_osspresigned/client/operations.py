@@ -33,7 +33,14 @@ from ..errors import (
     UploadNotFoundError,
 )
 from ..http.body import EMPTY, Body, MemoryBody
-from ..http.checksums import CRC_HEADER, compare, crc64, digests_of, md5_of
+from ..http.checksums import (
+    CRC_HEADER,
+    compare,
+    crc64,
+    digests_of,
+    etag_of_google,
+    md5_of,
+)
 from ..http.transfer import FRESH, PLAIN, Exchange
 from ..model import MAX_PARTS, Action, Operation, PartReceipt, Reply, split_path
 from ..options.target import Target
@@ -139,7 +146,9 @@ class OSSCalls:
         if mode == "auto" and operation.action.spec.form:
             mode = None  # the ETag of an object of a form is never an MD5
         md5 = partial(md5_of, body)
-        return reply, _compared(reply, operation, reply.crc64, md5, mode)
+        headers = {**reply.headers, **etag_of_google(reply.body)}
+        stated = evolve(reply, headers=headers)
+        return reply, _compared(stated, operation, reply.crc64, md5, mode)
 
     async def _put_after_all(
         self, body: Body, error: OSSPresignedError, action: Action

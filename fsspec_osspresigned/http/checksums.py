@@ -22,6 +22,7 @@ _MD5_BYTES = 16
 _POLYNOMIAL = 0xC96C5795D7870F42  # CRC-64/XZ (ECMA-182), reflected
 _ONE = 1 << 63  # x^0: in a reflected CRC the highest bit is the lowest power
 _PLAIN_MD5 = re.compile(r'"?([0-9A-Fa-f]{32})"?')
+_MD5_OF_GOOGLE = re.compile(rb'"md5Hash"\s*:\s*"([A-Za-z0-9+/]{22}==)"')
 _ENCRYPTION = ("x-oss-server-side-encryption", S3_ENCRYPTION)
 
 
@@ -125,6 +126,15 @@ def compare(
         msg = f"{what}: the reply has no MD5; checksum='auto' accepts that"
         raise IntegrityError(msg, path=path, differs=False)
     return "none"
+
+
+def etag_of_google(body: bytes) -> dict[str, str]:
+    """Return the MD5 in *body* as an ETag; empty if none.
+
+    A resumable session of Google Cloud Storage replies with JSON, and its ETag is no MD5.
+    """
+    stated = _MD5_OF_GOOGLE.search(body)
+    return {"etag": base64.b64decode(stated[1]).hex()} if stated else {}
 
 
 def _stated_md5(headers: Mapping[str, str]) -> str | None:

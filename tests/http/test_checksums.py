@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import json
 import os
 
+import fsspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,6 +21,7 @@ from fsspec_osspresigned.http.checksums import (
     crc64,
     md5_of,
 )
+from tests.loopback_server import LoopbackServer
 
 MD5 = "9e107d9d372bb6826bd81d3542a419d6"
 
@@ -122,3 +125,36 @@ def test_md5():
     data = os.urandom(BLOCK * 2)
     expected = hashlib.md5(data, usedforsecurity=False).hexdigest()
     assert md5_of(MemoryBody.of(data)) == expected
+
+
+class Session(LoopbackServer):
+    """A resumable session of Google Cloud Storage, which has got *kept*."""
+
+    kept = b""
+
+    def serve(self, request):
+        """Answer as the JSON API does: the ETag says nothing of the bytes."""
+        request.rfile.read(int(request.headers["Content-Length"]))
+        digest = hashlib.md5(self.kept, usedforsecurity=False).digest()
+        about = {"kind": "storage#object", "md5Hash": base64.b64encode(digest).decode()}
+        body = json.dumps(about, indent=2).encode()
+        request.send_response(200)
+        request.send_header("ETag", "CJDN1bHQ4YoDEAE=")
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body)
+
+
+@pytest.mark.parametrize("kept", [b"data", b"other"])
+def test_a_session_of_google_says_what_it_has_got(kept):
+    """The MD5 in its JSON is compared with the bytes that were sent."""
+    with Session() as server:
+        server.kept = kept
+        query = "uploadType=resumable&name=a.bin&upload_id=CANARYsession"
+        url = f"{server.url}/upload/storage/v1/b/bucket/o?{query}"
+        fs = fsspec.filesystem("osspresigned", presigned_url=url, allow_http=True)
+        if kept == b"data":
+            assert fs.pipe_file("", b"data").verified == "md5"
+        else:
+            with pytest.raises(IntegrityError, match="the store has MD5"):
+                fs.pipe_file("", b"data")
