@@ -380,7 +380,7 @@ class DescribedBroker(Broker):
         again. Raises ServerRefusedError for a reply with an error.
         """
         call: Call = getattr(self._description, table)
-        url, is_server = self._place(table, call, values)
+        url, is_server = self._target(table, call, values)
         token = self._context.token() if is_server else None
         kind, body = _body(call, values)
         more = {**call.create_only} if creates else {}
@@ -417,7 +417,7 @@ class DescribedBroker(Broker):
             exists=creates and bool(call.create_only) and reply.status in _EXISTS,
         )
 
-    def _place(self, table: str, call: Call, values: Values) -> tuple[SecretURL, bool]:
+    def _target(self, table: str, call: Call, values: Values) -> tuple[SecretURL, bool]:
         """Return the URL of *call*, and whether it is at the server that the user named.
 
         A URL that a reply has named may also be at a host that the user permits. It gets

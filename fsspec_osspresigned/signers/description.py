@@ -201,8 +201,8 @@ class _Problems:
                 self._lines.setdefault((table, member[1].partition(".")[0]), number)
 
     def add(self, text: str, table: str = "", member: str = "") -> None:
-        places = ((table, member), (f"{table}.{member}", ""), (table, ""), ("", table))
-        line = next((self._lines[p] for p in places if p in self._lines), None)
+        keys = ((table, member), (f"{table}.{member}", ""), (table, ""), ("", table))
+        line = next((self._lines[key] for key in keys if key in self._lines), None)
         at = "" if line is None else f", line {line}"
         self.found.append(f"{self._shown}{at}: {text}")
 
@@ -220,9 +220,7 @@ def load(name: str) -> Description:
         msg = f"{shown} cannot be read: {error.strerror}"
         if not is_path(name):
             known = ", ".join(built_in_names())
-            msg = (
-                f"broker={name!r}: known are {known}, a file.toml, or module:function"
-            )
+            msg = f"broker={name!r}: known are {known}, a file.toml, or module:function"
         raise ConfigurationError(msg) from None
     except ValueError as error:  # no TOML, or no UTF-8
         raise ConfigurationError(f"{shown} is not valid TOML: {error}") from None

@@ -1,4 +1,4 @@
-"""Commands ``check map``, ``check grant``, ``check signer`` and ``check store``."""
+"""Commands ``check map``, ``grant``, ``signer``, ``store`` and ``broker``."""
 
 from __future__ import annotations
 
@@ -26,12 +26,14 @@ from ...options.trust import trust
 from ...owner.check import (
     FACTS,
     RULES,
+    BrokerKit,
     CheckFolder,
     Intent,
     Kit,
     Result,
     Row,
     StoreAccess,
+    check_broker,
     check_grant,
     check_map,
     check_signer,
@@ -59,6 +61,7 @@ from .options import (
     counted,
     examples,
     flag,
+    mapping,
     option,
     read_by,
     takes,
@@ -80,6 +83,9 @@ _STORE_EXAMPLES = """\
       --json > facts.json
   osspresigned check store --broker dashscope \\
       --broker-option model=qwen-vl-plus
+"""
+_BROKER_EXAMPLES = """\
+  osspresigned check broker uploads.toml+https://app.example.com checks/
 """
 _GRANT_EXAMPLES = """\
   osspresigned check grant grant.json
@@ -332,17 +338,6 @@ class CheckStoreOptions(BrokerOptions):
     as_json: bool = option("--json")
     # fmt: on
 
-    def confirms(self, text: str) -> bool:
-        """Return whether the user confirms *text*; with --yes, True without asking.
-
-        UsageError if standard input is not a terminal.
-        """
-        if self.yes:
-            return True
-        if not sys.stdin.isatty():
-            raise click.UsageError("without a terminal to ask at, --yes is needed")
-        return click.confirm(text, err=True)
-
     def folder(self, bucket: str, transport: Transport) -> CheckFolder:
         """Return a folder in *bucket*, for the owner's keys."""
         signer = KeySigner.from_options(
@@ -363,6 +358,18 @@ class CheckStoreOptions(BrokerOptions):
     def told(self, results: Sequence[Result], region: str) -> int:
         taken = shown_moment(time.time())
         return _told(results, as_json=self.as_json, taken=taken, region=region)
+
+
+def _confirms(text: str, *, yes: bool) -> bool:
+    """Return whether the user confirms *text*; with *yes*, True without asking.
+
+    UsageError if standard input is not a terminal.
+    """
+    if yes:
+        return True
+    if not sys.stdin.isatty():
+        raise click.UsageError("without a terminal to ask at, --yes is needed")
+    return click.confirm(text, err=True)
 
 
 @contextlib.contextmanager
@@ -427,9 +434,8 @@ def store(bucket: str | None, wanted: CheckStoreOptions) -> int:
             return _check_by_form(wanted, transport)
         folder = wanted.folder(bucket, transport)
         place = shown_text(f"{bucket}/{folder.path}")
-        if not wanted.confirms(
-            f"send some 170 requests to {place}, for which OSS bills?"
-        ):
+        asked = f"send some 170 requests to {place}, for which OSS bills?"
+        if not _confirms(asked, yes=wanted.yes):
             return ExitCode.OK
         click.echo(f"all objects of this check: {place}", err=True)
         results: list[Result] = []
@@ -453,9 +459,61 @@ def _check_by_form(wanted: CheckStoreOptions, transport: Transport) -> int:
         OSSPresignedFileSystem(**options).client.signer,
         lambda *request: engine.run(transport.send, *request),
     )
-    if not wanted.confirms(f"store two small objects at {checked.host}, which stay?"):
+    asked = f"store two small objects at {checked.host}, which stay?"
+    if not _confirms(asked, yes=wanted.yes):
         return ExitCode.OK
     facts = check_store(checked.folder, checked.facts)
     with _ended_by_sigterm(), interruptible():
         results = [*_shown(facts, as_json=wanted.as_json)]
     return wanted.told(results, checked.region)
+
+
+@frozen(kw_only=True)
+class CheckBrokerOptions:
+    # fmt: off
+    broker_options: Mapping[str, str] = mapping("--broker-option NAME=VALUE",
+        "Option of the broker; may be repeated.")
+    token: str | None = option("--token")
+    hosts: Mapping[str, str | None] = option("--allowed-host")
+    part_size: int | None = option("--part-size")
+    allow_http: bool = option("--allow-http")
+    yes: bool = option("--yes")
+    as_json: bool = option("--json")
+    # fmt: on
+
+
+@takes
+@check.command(
+    name="broker",
+    short_help="Check a description of a server of uploads against the server.",
+    epilog=examples(_BROKER_EXAMPLES),
+)
+@click.argument("broker", type=PLACE, metavar="NAME[+URL]")
+@click.argument("folder", default="", type=PLACE)
+def check_broker_command(broker: str, folder: str, wanted: CheckBrokerOptions) -> int:
+    """Walk through the description NAME with its server: a small object, parts, the end.
+
+    NAME is a file.toml, a built-in name or MODULE:FUNCTION, as for --broker. The objects
+    are below FOLDER. They have random names, and stay: a small one, and one of 5 MiB if
+    the server offers parts. The exit code is 1 if a step failed.
+    """
+    options = without_none(
+        broker=broker,
+        broker_options=wanted.broker_options or None,
+        signer_token=wanted.token,
+        allowed_hosts=wanted.hosts or None,
+        allow_http=wanted.allow_http or None,
+    )
+    trust(options)
+    asked = f"store two objects by {shown_text(broker)}, which stay?"
+    if not _confirms(asked, yes=wanted.yes):
+        return ExitCode.OK
+    kit = BrokerKit(
+        connect=lambda **more: OSSPresignedFileSystem(**{**options, **more}),
+        folder=folder and folder.rstrip("/") + "/",
+        has_token=wanted.token is not None,
+        part_size=wanted.part_size,
+    )
+    with interruptible():
+        results = [*_shown(check_broker(kit), as_json=wanted.as_json)]
+    return _told(results, as_json=wanted.as_json)
