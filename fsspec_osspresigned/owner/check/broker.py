@@ -2,35 +2,35 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeAlias
 
 from attrs import evolve, field, frozen
 
 from ... import parsing
 from ...errors import ConfigurationError, NotSignedError, OSSPresignedError
-from ...http.body import EMPTY, MemoryBody
-from ...http.checksums import digests_of
+from ...http.body import EMPTY
 from ...model import Action, Operation, Receipt, Reply, SignedRequest
 from ...signers.base import Grant, Signer, sign_checked
 from ...units import MIB, shown_text
 from .rows import Outcome, Result, Row, run
 
 _SMALL = b"stored by osspresigned check broker\n"
-_PART = 5 * MIB  # bytes, if the server accepts parts of this size
+_PART = 5 * MIB  # bytes, unless the server wants more
 
 
 @frozen(kw_only=True, slots=False)
 class BrokerKit:
-    """What the check needs.
+    """The server, and where the objects of the check go.
 
     Attributes:
         connect: returns a new filesystem of the server; takes further options.
-        folder: path before the names of the objects: empty, or with a slash at the end.
+        folder: before the names of the objects: empty, or with a slash at the end.
         has_token: whether the user gave a token.
-        part_size: bytes of a part; None for the usual one of the check.
+        part_size: bytes of a part; None for 5 MiB, or the least that the server takes.
     """
 
     connect: Callable[..., Any]
@@ -39,17 +39,9 @@ class BrokerKit:
     part_size: int | None = None
     _id: str = field(factory=lambda: secrets.token_hex(4), init=False)
 
-    def path(self, name: str) -> str:
-        """Return the path of the object *name* of this check."""
-        return f"{self.folder}osspresigned-check-{self._id}-{name}"
-
-    @cached_property
-    def fs(self) -> Any:
-        return self.connect()
-
     @cached_property
     def signer(self) -> Signer:
-        signer: Signer = self.fs.client.signer
+        signer: Signer = self.connect().client.signer
         return signer
 
     @cached_property
@@ -57,30 +49,49 @@ class BrokerKit:
         return self.signer.grant(self.path("small"))
 
     @property
-    def size_of_part(self) -> int:
-        parts = self.grant.multipart
-        return self.part_size or max(_PART, parts.min_part if parts else 0)
+    def has_parts(self) -> bool:
+        return self.grant.multipart is not None and self.grant.multipart.max_parts != 1
 
-    def operation(self, action: Action, name: str, **members: Any) -> Operation:
-        bucket, _, key = self.path(name).partition("/")
-        digests = digests_of(MemoryBody(memoryview(_SMALL)), self.signer.digests)
-        members = {"content_length": len(_SMALL), "digests": digests, **members}
-        return Operation(action=action, bucket=bucket, key=key, **members)
+    def path(self, name: str) -> str:
+        return f"{self.folder}osspresigned-check-{self._id}-{name}"
 
-    def opened(self, name: str, signer: Signer) -> tuple[Operation, Reply]:
-        """Open an upload of one small part; return its InitiateMultipartUpload, and the reply.
+    def stored(self, name: str, size: int | None = None) -> Receipt:
+        """Store an object; of *size* bytes of a part and one more, if that is given."""
+        more = {} if size is None else {"part_size": size}
+        data = _SMALL if size is None else secrets.token_bytes(size + 1)
+        receipt: Receipt = self.connect(**more).pipe_file(self.path(name), data)
+        return receipt
 
-        Raises NotSignedError if the client sends this call to the store itself.
-        """
-        operation = self.operation(
-            Action.InitiateMultipartUpload,
-            name,
-            content_length=None,
+    def signed(self, action: Action, signer: Signer) -> SignedRequest:
+        """Return *action* signed for a small object."""
+        bucket, _, key = self.path("signed").partition("/")
+        hashes = {
+            name: hashlib.new(name, _SMALL, usedforsecurity=False)
+            for name in signer.digests
+        }
+        operation = Operation(
+            action=action,
+            bucket=bucket,
+            key=key,
+            content_length=len(_SMALL),
             object_size=len(_SMALL),
+            part_size=self.part_size or _PART,
             part_count=1,
-            part_size=self.size_of_part,
+            digests={name: hashed.hexdigest() for name, hashed in hashes.items()},
         )
-        return operation, _carried_out(_signed(signer, operation))
+        if action is Action.InitiateMultipartUpload:
+            operation = evolve(operation, content_length=None)
+        return _signed(signer, operation)
+
+    def opened(self) -> Callable[..., SignedRequest]:
+        """Open an upload; return the function that signs a call of it."""
+        request = self.signed(Action.InitiateMultipartUpload, self.signer)
+        upload_id = parsing.parse(_carried_out(request).body).findtext("UploadId")
+        bucket, _, key = self.path("signed").partition("/")
+        call = Operation(
+            action=Action.UploadPart, bucket=bucket, key=key, upload_id=upload_id
+        )
+        return lambda **members: _signed(self.signer, evolve(call, **members))
 
 
 def _signed(signer: Signer, operation: Operation) -> SignedRequest:
@@ -94,120 +105,83 @@ def _carried_out(signed: SignedRequest) -> Reply:
     return signed.carry_out(EMPTY)
 
 
-def _of_part(opened: Operation, reply: Reply) -> Operation:
-    """Return the UploadPart of the upload that *opened* has begun with *reply*."""
-    upload_id = parsing.parse(reply.body).findtext("UploadId")
-    return evolve(
-        opened,
-        action=Action.UploadPart,
-        upload_id=upload_id,
-        part_number=1,
-        content_length=len(_SMALL),
-    )
+# Whether a row holds, and more to say. None only records it.
+_Answer: TypeAlias = tuple[bool | None, str]
 
 
-def _aborted(signer: Signer, part: Operation) -> Reply:
-    abort = evolve(
-        part, action=Action.AbortMultipartUpload, part_number=None, content_length=None
-    )
-    return _carried_out(_signed(signer, abort))
-
-
-def _told(receipt: Receipt) -> tuple[bool, str]:
-    named = f"its name is {shown_text(receipt.location)}" if receipt.location else ""
-    compared = {"none": "no checksum was compared"}.get(
-        receipt.verified, f"{receipt.verified} was compared"
-    )
-    return True, "; ".join(filter(None, (named, compared)))
-
-
-# -- what is asked: each returns whether the row holds, and more to say; None records it ---
-
-
-def _description(kit: BrokerKit) -> tuple[bool | None, str]:
-    grant = kit.grant
-    kinds = ["one request"] if grant.single else []
-    kinds += ["parts"] if _has_parts(kit) else []
+def _description(kit: BrokerKit) -> _Answer:
+    kinds = ("one request",) * kit.grant.single + ("parts",) * kit.has_parts
     return True, f"an object is sent by {' or '.join(kinds)}"
 
 
-def _small(kit: BrokerKit) -> tuple[bool | None, str]:
-    return _told(kit.fs.pipe_file(kit.path("small"), _SMALL))
-
-
-def _parts(kit: BrokerKit) -> tuple[bool | None, str]:
-    size = kit.size_of_part
-    fs = kit.connect(part_size=size)
-    receipt = fs.pipe_file(kit.path("parts"), secrets.token_bytes(size + 1))
-    holds, text = _told(receipt)
-    return holds, f"{text}; {len(receipt.parts or ())} parts"
-
-
-def _renewal(kit: BrokerKit) -> tuple[bool | None, str]:
-    signer, upload = kit.signer, None
-    if kit.grant.single:
-        place = kit.operation(kit.grant.action, "renewed")
-    else:
-        upload = place = _of_part(*kit.opened("renewed", signer))
+def _wrong_token(kit: BrokerKit) -> _Answer:
+    other = kit.connect(signer_token=lambda: "osspresigned-check-wrong").client.signer
+    is_single = kit.grant.single
+    action = kit.grant.action if is_single else Action.InitiateMultipartUpload
     try:
-        first = _signed(signer, place)
-        signer.invalidate(first)
-        if _signed(signer, place).issued_at > first.issued_at:
-            return True, ""
-    except NotSignedError:
-        pass
-    finally:
-        if upload is not None:
-            _aborted(signer, upload)
-    return None, "it gives each URL once: after its end, the upload begins anew"
-
-
-def _abort(kit: BrokerKit) -> tuple[bool | None, str]:
-    reply = _aborted(kit.signer, _of_part(*kit.opened("aborted", kit.signer)))
-    return reply.is_good, "" if reply.is_good else f"HTTP {reply.status}"
-
-
-def _wrong_token(kit: BrokerKit) -> tuple[bool | None, str]:
-    signer = kit.connect(signer_token=lambda: "osspresigned-check-wrong").client.signer
-    try:
-        if kit.grant.single:
-            _signed(signer, kit.operation(kit.grant.action, "token"))
-            return False, "it signs for a wrong token, too"
-        _, reply = kit.opened("token", signer)
+        request = kit.signed(action, other)
+        reply = Reply(status=200) if is_single else _carried_out(request)
     except OSSPresignedError as error:
         return True, error.message
     return not reply.is_good, f"HTTP {reply.status}"
 
 
-def _has_parts(kit: BrokerKit) -> bool:
-    return kit.grant.multipart is not None and kit.grant.multipart.max_parts != 1
+def _small(kit: BrokerKit) -> _Answer:
+    receipt = kit.stored("small")
+    named = shown_text(receipt.location or receipt.path)
+    return True, f"{named}; compared checksum: {receipt.verified}"
+
+
+def _parts(kit: BrokerKit) -> _Answer:
+    parts = kit.grant.multipart
+    size = kit.part_size or max(_PART, parts.min_part if parts else 0)
+    return True, f"{len(kit.stored('parts', size).parts or ())} parts"
+
+
+def _renewal(kit: BrokerKit) -> _Answer:
+    opened = None if kit.grant.single else kit.opened()
+
+    def sign() -> SignedRequest:
+        if opened is None:
+            return kit.signed(kit.grant.action, kit.signer)
+        return opened(part_number=1, content_length=len(_SMALL))
+
+    first = sign()
+    kit.signer.invalidate(first)
+    try:
+        if sign().issued_at > first.issued_at:
+            return True, ""
+    except NotSignedError:
+        pass
+    finally:
+        if opened is not None:
+            _carried_out(opened(action=Action.AbortMultipartUpload))
+    return None, "it gives each URL once: after its end, the upload begins anew"
+
+
+def _abort(kit: BrokerKit) -> _Answer:
+    reply = _carried_out(kit.opened()(action=Action.AbortMultipartUpload))
+    return reply.is_good, "" if reply.is_good else f"HTTP {reply.status}"
 
 
 @frozen
 class Step(Row):
-    """A row; *ask* tries it, and *needs* returns why it cannot be asked, or nothing."""
+    """A row; *ask* tries it. *unless* says what a server may lack, so that it is skipped."""
 
-    ask: Callable[[BrokerKit], tuple[bool | None, str]]
-    needs: Callable[[BrokerKit], str] = lambda _: ""
-
-
-def _needs_parts(kit: BrokerKit) -> str:
-    return "" if _has_parts(kit) else "the server offers no parts"
+    ask: Callable[[BrokerKit], _Answer]
+    unless: str = ""
 
 
-def _needs_token(kit: BrokerKit) -> str:
-    return "" if kit.has_token else "no token was given"
-
-
+_NO_PARTS, _NO_TOKEN = "the server offers no parts", "no token was given"
 STEPS = (
     Step("description", "The description says how an object is sent.", _description,
          is_control=True),
-    Step("token", "A wrong token is refused.", _wrong_token, _needs_token),
-    Step("small", "A small object is stored, and its last call succeeds.", _small),
-    Step("parts", "An object in two parts is stored.", _parts, _needs_parts),
-    Step("renewal", "A URL that the store has refused is signed anew.", _renewal,
+    Step("token", "A wrong token is refused.", _wrong_token, _NO_TOKEN),
+    Step("small", "A small object is stored.", _small),
+    Step("parts", "An object in two parts is stored.", _parts, _NO_PARTS),
+    Step("renewal", "A URL that the store refuses is signed anew.", _renewal,
          counter="small"),
-    Step("abort", "An upload that is given up is aborted.", _abort, _needs_parts,
+    Step("abort", "An upload that is given up is aborted.", _abort, _NO_PARTS,
          counter="small"),
 )  # fmt: skip
 
@@ -222,8 +196,15 @@ def check_broker(kit: BrokerKit) -> Iterator[Result]:
             return step.result("failed", "\n      ".join(error.problems))
         except (OSSPresignedError, OSError) as error:
             return step.result("failed", shown_text(str(error)))
-        outcomes: dict[bool | None, Outcome] = {True: "passed", False: "failed"}
+        outcomes: Mapping[bool | None, Outcome] = {True: "passed", False: "failed"}
         outcome = outcomes.get(holds, "recorded")
         return step.result(outcome, reason, succeeded=holds is not False)
 
-    return run(STEPS, ask, lambda step: step.needs(kit))
+    def unmet(step: Step) -> str:
+        lacks = {
+            _NO_PARTS: lambda: not kit.has_parts,
+            _NO_TOKEN: lambda: not kit.has_token,
+        }
+        return step.unless if step.unless and lacks[step.unless]() else ""
+
+    return run(STEPS, ask, unmet)
