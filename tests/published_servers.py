@@ -53,6 +53,18 @@ class Published(UploadServer):
             raise self.refuse_with(400, f"no number: {value!r}")
         return value
 
+    def listed(self, key: str, upload_id: str, number: str, size: str) -> list[Any]:
+        """Return the stored parts, each an object with *number*, *size* and ``etag``."""
+        parts = self.send("GET", key, {"uploadId": upload_id}).iter("Part")
+        return [
+            {
+                number: int(part.findtext("PartNumber")),
+                size: int(part.findtext("Size")),
+                "etag": part.findtext("ETag"),
+            }
+            for part in parts
+        ]
+
     def stored(self, key: str) -> bytes | None:
         """Return the bytes of the object *key* of the store."""
         return self.oss.objects(BUCKET).get(key)
@@ -158,15 +170,7 @@ class PDS(Published):
         more = "part_number_marker limit parallel_upload"
         self.need(given, "drive_id file_id upload_id", more)
         file = self._of(given)
-        listing = self.send("GET", file["key"], {"uploadId": file["upload"]})
-        parts = [
-            {
-                "etag": part.findtext("ETag"),
-                "part_number": int(part.findtext("PartNumber")),
-                "part_size": int(part.findtext("Size")),
-            }
-            for part in listing.iter("Part")
-        ]
+        parts = self.listed(file["key"], file["upload"], "part_number", "part_size")
         return {
             "file_id": file["id"],
             "upload_id": file["upload"],
@@ -182,14 +186,11 @@ class PDS(Published):
         )
         if done is None:
             file = self._of(given)
-            listing = self.send("GET", file["key"], {"uploadId": file["upload"]})
-            rows = [
-                (int(p.findtext("PartNumber")), p.findtext("ETag"), p.findtext("Size"))
-                for p in listing.iter("Part")
-            ]
-            if sum(int(size) for *_, size in rows) != file["size"]:
+            rows = self.listed(file["key"], file["upload"], "number", "size")
+            if sum(row["size"] for row in rows) != file["size"]:
                 raise self.refuse_with(400, "The file size does not match.")
-            self.complete(file["key"], file["upload"], [(n, e) for n, e, _ in rows])
+            parts = [(row["number"], row["etag"]) for row in rows]
+            self.complete(file["key"], file["upload"], parts)
             done = self.files[file["name"]] = self.open.pop(file["id"])
         return {
             "drive_id": done["drive"],
@@ -375,6 +376,41 @@ class Gateway(Published):
         self.files[given["filename"]] = {"key": key}
         url = self.presign("PUT", key, {}, {"Content-Type": given["contentType"]})
         return {"uploadURL": url, "Key": key}
+
+
+class Plain(Published):
+    """The server of parts in docs/existing-servers.md."""
+
+    refusal = lambda text: {"error": text}  # noqa: E731
+
+    def answer(self, method, path, query, given):
+        """Open, sign, list, complete or abort."""
+        _, upload_id, step = [*path.removeprefix("/api/").split("/"), "", ""][:3]
+        if not upload_id:
+            self.need(given, "name bytes tags")
+            self.need_number(given["bytes"])
+            if given["tags"] != ["raw"]:
+                raise self.refuse_with(400, "tags")
+            key = f"{uuid.uuid4().hex}/{given['name']}"
+            upload_id = self.begin(key)
+            self.open[upload_id] = {"key": key, "name": given["name"]}
+            return {"key": key, "upload": upload_id}
+        file = self.open[upload_id]
+        key = file["key"]
+        if (method, step) == ("POST", "urls"):
+            self.need(given, "parts")
+            numbers = [self.need_number(number, 1) for number in given["parts"]]
+            urls = [(n, self.part_url(key, upload_id, n)) for n in numbers]
+            return {"urls": [{"part": n, "url": url} for n, url in urls]}
+        if (method, step) == ("GET", "parts"):
+            return {"parts": self.listed(key, upload_id, "number", "size")}
+        if method == "DELETE":
+            self.send("DELETE", key, {"uploadId": upload_id})
+            return {}
+        parts = [(self.need_number(p["number"]), p["etag"]) for p in given["parts"]]
+        self.complete(key, upload_id, parts)
+        self.files[file["name"]] = file
+        return {}
 
 
 class Dataverse(Published):
