@@ -80,7 +80,7 @@ class Answer:
         """Return the lifetime in seconds; None if the reply does not say it."""
         end = self.at(self.call.expires)
         if end is None:
-            return _number(self.at(self.call.lifetime)) or None
+            return self.number(self.call.lifetime) or None
         with suppress(TypeError, ValueError, OverflowError):
             if not (isinstance(end, str) and not end.isdecimal()):
                 return float(end) - self.sent_at
@@ -90,11 +90,9 @@ class Answer:
             return moment.timestamp() - self.sent_at
         return None
 
-    def part_bytes(self) -> int | None:
-        return _number(self.at(self.call.part_bytes))
-
-    def largest_mb(self) -> int | None:
-        return _number(self.at(self.call.largest_mb))
+    def number(self, pointer: str | None) -> int | None:
+        text = str(self.at(pointer))
+        return int(text) if text.isdecimal() and len(text) <= _MAX_DIGITS else None
 
     def form(self, key: str | None) -> SignedForm:
         """Return the signed form in the reply.
@@ -173,8 +171,3 @@ def answer_of(reply: Reply, call: Call, sent_at: float) -> Answer:
         if reply.is_good and reply.body:
             raise ServerRefusedError(reply.status, "its reply is not JSON") from None
     return Answer(call, document, sent_at)
-
-
-def _number(value: Any) -> int | None:
-    text = str(value)
-    return int(text) if text.isdecimal() and len(text) <= _MAX_DIGITS else None

@@ -232,7 +232,7 @@ class DescribedBroker(Broker):
         if problem := self._binding.problem(place, grant.url):
             raise BindingError(f"the server's grant is refused: {problem}")
         end = now + (answer.seconds() or float("inf"))
-        limit = answer.largest_mb()
+        limit = answer.number(answer.call.largest_mb)
         sizes = (grant.largest, None if limit is None else limit * MIB)
         return _HeldGrant(
             grant=evolve(grant, expires_at=min(grant.expires_at, end)),
@@ -285,7 +285,7 @@ class DescribedBroker(Broker):
             part_count=operation.part_count,
             is_single=is_single,
         )
-        cut, wanted = answer.part_bytes(), operation.part_size
+        cut, wanted = answer.number(call.part_bytes), operation.part_size
         if cut is not None and cut != wanted and len(numbers) > 1:
             with suppress(ServerRefusedError, OSSPresignedError):
                 self.abort(operation, upload)

@@ -18,7 +18,7 @@ from attrs import Factory, fields_dict, frozen
 from ..errors import ConfigurationError
 from ..model import MIN_PART
 from ..url_checks import header_problems, url_problem
-from .templates import OF_PART, names_in, repeated_in
+from .templates import OF_PART, names_in
 
 SUFFIX = ".toml"
 DIGESTS = frozenset(("sha256", "md5"))  # of the object, which is read for them first
@@ -110,12 +110,13 @@ class Call:
     @property
     def names(self) -> set[str]:
         """The names in the templates of the request."""
-        return {*names_in([self.path, self.query, self.body])}
+        members = (self.path, self.query, self.body)
+        return {name for member in members for name, _ in names_in(member)}
 
     @property
     def repeats(self) -> bool:
         """True if the body has a piece for each part."""
-        return next(repeated_in(self.body), None) is not None
+        return any(is_repeated for _, is_repeated in names_in(self.body))
 
 
 @frozen(kw_only=True)
@@ -157,7 +158,7 @@ class Description:
     def names(self) -> set[str]:
         """The names in all templates."""
         found = set().union(*(call.names for call in self.calls.values()))
-        return found | {*names_in(self.location)}
+        return found | {name for name, _ in names_in(self.location)}
 
 
 # Types of members; all others are texts.
@@ -385,38 +386,28 @@ def _check_names(read: Description, known: set[str], problems: _Problems) -> Non
     saved = {table: {f"upload.{n}" for n in c.save} for table, c in read.calls.items()}
     saved.setdefault("request", set()).add("upload.key")
 
-    def check(template: Any, names: Collection[str], table: str, member: str) -> None:
-        for name in sorted({*names_in(template)} - known - {*names}):
-            text = f"{table and table + '.'}{member} has {{{name}}}, which "
-            never = (
-                "no reply before has named"
-                if "upload." in name
-                else "means nothing here"
-            )
-            problems.add(text + never, table, member)
+    def check(
+        template: Any,
+        table: str,
+        member: str,
+        own: Collection[str],
+        each: Collection[str] = (),  # of each part, in what is repeated
+    ) -> None:
+        for name, is_repeated in sorted({*names_in(template)}):
+            if name in known or name in own or (is_repeated and name in each):
+                continue
+            is_saved = name.startswith("upload.")
+            never = "no reply before has named" if is_saved else "means nothing here"
+            shown = f"{table}.{member}" if table else member
+            problems.add(f"{shown} has {{{name}}}, which {never}", table, member)
 
     for table, call in read.calls.items():
         before = (saved.get(t, ()) for t in _BEFORE.get(table, ()))
         own = {*chain.from_iterable(before), *_OF_CALL.get(table, ())}
-        each = own | {*_OF_PARTS.get(table, ())}
         for member in ("query", "send", *_BODIES):
-            template = getattr(call, member)
-            check([*repeated_in(template)], each, table, member)
-            check(_unrepeated(template), own, table, member)
-        check(call.path, own, table, call.method.lower())
-        check(call.key, own | saved.get(table, set()), table, "key")
-    check(read.location, set(chain.from_iterable(saved.values())), "", "location")
-    check([*read.headers.values()], ("token",), "", "headers")
-
-
-def _unrepeated(template: Any) -> Any:
-    """Return the JSON *template* without what is repeated for each part."""
-    if isinstance(template, Mapping):
-        return {
-            name: _unrepeated(item)
-            for name, item in template.items()
-            if OF_PART.isdisjoint(names_in(name))
-        }
-    if isinstance(template, list):
-        return [_unrepeated(t) for t in template if OF_PART.isdisjoint(names_in(t))]
-    return template
+            each = _OF_PARTS.get(table, ())
+            check(getattr(call, member), table, member, own, each)
+        check(call.path, table, call.method.lower(), own)
+        check(call.key, table, "key", own | saved.get(table, set()))
+    check(read.location, "", "location", {*chain.from_iterable(saved.values())})
+    check([*read.headers.values()], "", "headers", ("token",))

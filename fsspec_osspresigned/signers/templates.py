@@ -29,34 +29,25 @@ _ABSENT: Any = object()
 Values = Mapping[str, Any]
 
 
-def names_in(template: Any) -> Iterator[str]:
-    """Yield the names in *template*, a text or JSON."""
+def names_in(template: Any, *, repeated: bool = False) -> Iterator[tuple[str, bool]]:
+    """Yield each name in *template*, a text or JSON, and whether it is repeated.
+
+    *repeated* says that *template* is in a piece that is repeated for each part.
+    """
     if isinstance(template, str):
-        yield from (match[2] for match in _HOLE.finditer(template))
+        yield from ((match[2], repeated) for match in _HOLE.finditer(template))
     elif isinstance(template, Mapping):
         for name, item in template.items():
-            yield from names_in(name)
-            yield from names_in(item)
+            is_repeated = repeated or not _is_alike(name)
+            yield from names_in(name, repeated=is_repeated)
+            yield from names_in(item, repeated=is_repeated)
     elif isinstance(template, list):
         for item in template:
-            yield from names_in(item)
-
-
-def repeated_in(template: Any) -> Iterator[Any]:
-    """Yield what is repeated for each part in the JSON *template*."""
-    if isinstance(template, Mapping):
-        for name, item in template.items():
-            if OF_PART.isdisjoint(names_in(name)):
-                yield from repeated_in(item)
-            else:
-                yield {name: item}
-    elif isinstance(template, list):
-        for item in template:
-            yield from repeated_in(item) if _is_alike(item) else (item,)
+            yield from names_in(item, repeated=repeated or not _is_alike(item))
 
 
 def _is_alike(item: Any) -> bool:
-    return OF_PART.isdisjoint(names_in(item))
+    return OF_PART.isdisjoint(name for name, _ in names_in(item, repeated=True))
 
 
 def filled(template: str, values: Values) -> str:
