@@ -20,10 +20,11 @@ from fsspec_osspresigned import OSSPresignedFileSystem, sync, sync_down
 from fsspec_osspresigned.engine.limits import memory_budget
 from fsspec_osspresigned.errors import SourceChangedError, UploadErrors
 
-from .ledger import Broken, Ledger
-from .network import BUCKETS, Network
+from .ledger import Ledger
+from .network import Network
+from .store import BUCKETS
 from .verbs import ByUserError
-from .world import World
+from .world import Broken, World
 
 _PATIENCE = 60.0  # virtual seconds that one step may take
 _SMALL, _LARGE = 1000, 262_145

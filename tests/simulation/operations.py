@@ -13,11 +13,12 @@ from typing import Any
 
 from fsspec_osspresigned import OSSPresignedFileSystem, sync, sync_down
 
-from .ledger import NAMED, Broken, Ledger, Write
-from .network import BUCKETS, Network, Server
+from .ledger import NAMED, Ledger, Write
+from .network import Network
 from .programs import Program
+from .store import BUCKETS, Server
 from .verbs import ByUserError, operation_of_caller
-from .world import World
+from .world import Broken, World
 
 BUCKET = BUCKETS[0]
 # Operations of the objects ``key`` and ``to``, and of no others.

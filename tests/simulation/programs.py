@@ -33,16 +33,23 @@ _FAULTS = [
     "impostor",
     "early_good",
     "unframed",
+    "stale",
+    "hints",
+    "broken_head",
+    "wrong_length",
+    "expired",
 ]
 _LOSSES = (
     *("lose_request", "lose_whole", "lose_reply", "cut_reply", "stall_reply"),
     *("busy_acted", "early", "no_proof", "impostor", "early_good", "slow"),
-    *("unframed", "damage_reply", "damage", "false_proof"),
+    *("unframed", "damage_reply", "damage", "false_proof", "stale"),
+    *("broken_head", "wrong_length", "expired"),
 )
 # What makes a call last, so that it can be cancelled in each of its steps.
 _DELAYS = ("stall_request", "stall_reply", "slow", "busy", "busy_acted", "lose_whole")
 # What a retry mends, whatever the call.
 _MENDED = ("refuse", "lose_request", "cut_reply", "busy", "early", "unframed", "slow")
+_MENDED += ("stale", "hints")
 _FEW = (
     ("pipe", "put_file", "write", "cat", "info"),
     ("pipe", "put_file", "cat", "ranges", "get"),

@@ -33,19 +33,19 @@ from fsspec_osspresigned.objects import copy as copies
 from fsspec_osspresigned.owner.grants import GrantTerms, sign_grant
 from fsspec_osspresigned.signing import Endpoint
 
+from . import curl, reached
 from . import disk as disks
 from . import loop as loops
-from . import network as networks
-from . import reached
 from .disk import Disk
 from .ending import Ending
-from .ledger import NAMED, Broken, Ledger, Write, writes_of_call
-from .network import HOST, KEY, REGION, Faults, Network, Server
+from .ledger import NAMED, Ledger, Write, writes_of_call
+from .network import Faults, Network
 from .operations import BUCKET, Operations
 from .programs import Program
 from .signers import ManySigner, UserSigner, http_options, key_signer
+from .store import HOST, KEY, REGION, Server
 from .verbs import Awaited, Plain
-from .world import EPOCH, HangError, World
+from .world import EPOCH, Broken, HangError, World
 
 _STOPS = 7.0  # seconds that an interrupt or a cancellation may take
 _END = 3600.0  # virtual seconds that a call may take, at most
@@ -186,10 +186,11 @@ class Runner(Operations):
     def run(self) -> Result:
         world = self.world
         before = len(os.listdir("/proc/self/fd"))
-        networks.install(self.network)
+        curl.install(self.network)
         reached.install()
         # So that the objects of a world are large enough for copies in parts.
         copies.MAX_SINGLE_COPY, copies.COPY_PART = 300_000, 102_400
+        asyncio.wait_for = loops.wait_for
         engine.EngineLoop = type("Loop", (loops.SimulatedLoop,), {"engine": None})  # type: ignore[misc]
         seeded = random.Random(self.program["seed"])
         uuid.uuid4 = lambda: uuid.UUID(int=seeded.getrandbits(128))
