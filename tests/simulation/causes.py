@@ -63,6 +63,7 @@ FAULTS: Mapping[str, Fault] = {
     "early": Fault((*_BUSY, errors.UploadNotFoundError)),
     "busy_acted": Fault((*_BUSY, errors.UploadNotFoundError), is_doubtful=True),
     "damage": Fault((*_LIE, errors.DamagedBodyError), is_doubtful=True),
+    "no_crc": Fault(),
     "no_proof": Fault((*_LIE, errors.NetworkError), is_doubtful=True),
     "false_proof": Fault(_LIE, is_doubtful=True),
     "damage_reply": Fault((*_LIE, errors.SourceChangedError, errors.ReplyError)),

@@ -30,6 +30,7 @@ _BLOCK = 16 * 1024  # bytes of a reply that a write function gets at once
 _AT_ONCE = 64 * 1024  # bytes of a body that leave together with the head
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d\d\d)[ \r\n]")
 _NO_BODY = (204, 304)
+_SPARE = 4  # connections beside two for each of the requests that were in flight
 _KEPT = 60.0  # seconds after which the server closes an idle connection
 
 # Whether a transfer waits to send or to receive, and for how long; 0 is a timer.
@@ -215,6 +216,9 @@ class Curl:
         net = self._network
         self.connection = connection = Connection(self._origin)
         self._count(pycurl.NUM_CONNECTS, 1)
+        net.opened += 1
+        if len(_connections) > 2 * net.most_in_flight + _SPARE:
+            net.world.fail(Broken(f"{len(_connections)} connections are open"))
         self._called(pycurl.SOCKOPTFUNCTION, connection.descriptor, 0)
         if net.is_down:
             event.fate = "down"
@@ -298,6 +302,9 @@ class Curl:
             self._is_paused = True
         elif isinstance(piece, int):
             raise _aborted()
+        elif not piece:
+            text = "client read function EOF fail"
+            raise _EndError(pycurl.E_READ_ERROR, text)
         else:
             self._body += piece
             self._count(pycurl.SIZE_UPLOAD_T, len(piece))

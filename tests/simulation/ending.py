@@ -6,6 +6,7 @@ shows here. Each step knows what the store must have afterwards, to the byte.
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -21,7 +22,7 @@ from fsspec_osspresigned.engine.limits import memory_budget
 from fsspec_osspresigned.errors import SourceChangedError, UploadErrors
 
 from .ledger import Ledger
-from .network import Network
+from .network import Event, Network
 from .store import BUCKETS
 from .verbs import ByUserError
 from .world import Broken, World
@@ -76,15 +77,27 @@ class Ending:
         if world.now - began > _PATIENCE:
             raise Broken(f"at the end, {what} takes {world.now - began:.0f} s")
 
-    def _calls(self) -> int:
-        return sum(self.network.server.calls.values())
+    def _check_requests(self, events: list[Event], size: int) -> None:
+        """The same bytes and options give the same requests."""
+        given = self.fs.storage_options
+        count = 1
+        is_form = events[0].action == "PostObject"
+        if size >= given.get("multipart_threshold", math.inf) and not is_form:
+            count = 2 + math.ceil(size / given.get("part_size", size))
+        actions = [str(event.action) for event in events]
+        if given.get("overwrite") is False and actions[0] == "HeadObject":
+            actions.pop(0)
+        if len(actions) != count:
+            raise Broken(f"at the end, {size} bytes were sent by {actions}")
 
     async def writes(self, verbs: Any) -> None:
         """Write by each way that needs nothing but a signature for it."""
         for size in (_SMALL, _LARGE):
             with self._step("pipe_file"):
                 path, data = self._data(f"piped-{size}", size)
+                first = len(self.network.events)
                 receipt = await verbs.pipe_file(path, data)
+                self._check_requests(self.network.events[first:], size)
                 self._is(path, data)
                 if (receipt.path, receipt.size) != (path, size):
                     raise Broken(f"the receipt of {path} is {receipt}")

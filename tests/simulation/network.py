@@ -11,12 +11,14 @@ import time
 import uuid
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, parse_qsl
 
 from attrs import define, evolve, field
 
+from fsspec_osspresigned.signing.canonical import parse_moment
+
 from .store import Answer, Request, Server
-from .world import World
+from .world import Broken, World
 
 _SHORTEST = 0.99  # seconds: less than any time limit of a program
 _LATE = 10 * 86_400.0  # seconds: no signature of a program is valid for so long
@@ -40,6 +42,7 @@ class Faults:
     early: float = 0.0  # 503 before the store has all of it
     damage: float = 0.0  # one byte of the body is altered on the way
     no_proof: float = 0.0  # the reply has neither ETag nor CRC-64
+    no_crc: float = 0.0  # the reply has an ETag only
     false_proof: float = 0.0  # ETag and CRC-64 of other bytes
     damage_reply: float = 0.0  # one byte of the content of a GET
     slow: float = 0.0  # takes seconds
@@ -93,6 +96,8 @@ class Network:
     faults: Faults = field(factory=Faults)
     events: list[Event] = field(factory=list)
     in_flight: int = 0
+    opened: int = 0  # connections
+    most_in_flight: int = 0
     is_down: bool = False  # no connection can be opened
     parts_left: int | None = None  # that arrive, before each later one is lost
 
@@ -103,10 +108,23 @@ class Network:
         event.upload_id = parse_qs(query).get("uploadId", [""])[0]
         event.is_part = "partNumber=" in query
         event.is_initiate = method == "POST" and "uploads" in query.split("&")
+        if self._has_expired(query):
+            self.world.fail(
+                Broken(f"{method} of {path} is sent, and its URL has expired")
+            )
         event.fate = self._draw(event)
         self.events.append(event)
         self.in_flight += 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight)
         return event
+
+    def _has_expired(self, query: str) -> bool:
+        """Return whether a URL is no longer valid by the clock of the client."""
+        found = dict(parse_qsl(query))
+        if "Expires" in found:
+            return time.time() > int(found["Expires"])
+        begin = parse_moment(found.get("x-oss-date", "")) or math.inf
+        return time.time() > begin + int(found.get("x-oss-expires", 0))
 
     def end(self, event: Event) -> None:
         """Note that the client has ended an exchange, or given it up."""
@@ -206,6 +224,8 @@ class Network:
         if fate == "no_proof":
             for name in proofs:
                 del headers[name]
+        elif fate == "no_crc":
+            headers = {n: v for n, v in headers.items() if "crc64" not in n.lower()}
         elif fate == "false_proof" and method in _WRITES:
             for name in proofs:
                 is_crc = name.lower() != "etag"

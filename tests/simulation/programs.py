@@ -27,6 +27,7 @@ _FAULTS = [
     "early",
     "damage",
     "no_proof",
+    "no_crc",
     "false_proof",
     "damage_reply",
     "slow",
@@ -98,6 +99,8 @@ def draw(seed: int) -> Program:
         program.update(_held(dice))
     elif dice.random() < 0.1:
         program.update(_patient(dice))
+    elif dice.random() < 0.05:
+        program.update(_powerless(dice))
     elif dice.random() < 0.05:
         program.update(_edited(dice))
     elif dice.random() < 0.05:
@@ -201,6 +204,24 @@ def _patient(dice: random.Random) -> Program:
                 "interrupts": 0,
             }
         ],
+    }
+
+
+def _powerless(dice: random.Random) -> Program:
+    """One upload with a journal, during which the machine loses its power."""
+    operation = {"do": "resume", "key": "k0", "size": 700_000, "edits": False}
+    return {
+        "cuts_power": True,
+        "options": {"part_size": 102_400, "multipart_threshold": 102_400},
+        "faults": {"slow": 0.5},
+        "signer": "keys",
+        "signer_faults": 0,
+        "disk_faults": {},
+        "outages": [],
+        "disk_changes": [],
+        "logs": False,
+        "crash": dice.randint(60, 600),
+        "callers": [{"kind": "thread", "operations": [operation], "interrupts": 0}],
     }
 
 

@@ -63,12 +63,14 @@ _IS_QUIET = {
     ),
     "copy": "to",
 }
+_NOTED = 0.5  # seconds after which a part that was confirmed is in the journal
 _IDLE = (
     120.0  # seconds after which nothing of an idle process is left, but these threads
 )
 _OWN_THREADS = ("osspresigned-engine", "osspresigned-worker", "osspresigned-log")
 _NO_HANDLERS = ("osspresigned-engine", "osspresigned-worker")
 _MOST_THREADS = 64
+_MOST_OPENED = 30  # connections for the last steps, of some 150 requests
 _STAYS = ("osspresigned-engine", "osspresigned-log")
 
 
@@ -156,19 +158,32 @@ class Runner(Operations):
     def _crash(self) -> None:
         """End the process at once, as ``kill -9``; the disk and the store stay."""
         store, ledger = self.server.store, self.ledger
+        assert disks.disk is not None
+        disks.disk.lose(self.place / "journals")
         left = {
             "buckets": store.buckets,
             "history": store.history,
+            "model": self.server.model,
             "writes": [(w.number, w.path, w.contents, w.said) for w in ledger.writes],
             "transactions": ledger.transactions,
             "downloads": ledger.downloads,
             "resumes": ledger.resumes,
+            "kept": self._kept_parts(),
         }
         (self.place / "left.pickle").write_bytes(pickle.dumps(left))
         ledger.seen["crash"] += 1
         result = self._result(None)
         self.tell(evolve(result, crashed=str(self.place)))
         os._exit(0)
+
+    def _kept_parts(self) -> int:
+        """Return how many parts a later process need not send; 0 if that is not sure."""
+        if not self.program.get("cuts_power"):
+            return 0
+        confirmed = self.world.now - _NOTED
+        begun = self.server.store.buckets[BUCKET].uploads
+        events = [e for e in self.network.events if e.is_part and e.ended < confirmed]
+        return sum(e.upload_id in begun and e.status == 200 for e in events)
 
     def _result(self, problem: str | None) -> Result:
         world = self.world
@@ -192,7 +207,8 @@ class Runner(Operations):
         copies.MAX_SINGLE_COPY, copies.COPY_PART = 300_000, 102_400
         asyncio.wait_for = loops.wait_for
         engine.EngineLoop = type("Loop", (loops.SimulatedLoop,), {"engine": None})  # type: ignore[misc]
-        seeded = random.Random(self.program["seed"])
+        # A second life must not have the upload IDs of the first one.
+        seeded = random.Random(f"{type(self).__name__} {self.program['seed']}")
         uuid.uuid4 = lambda: uuid.UUID(int=seeded.getrandbits(128))
         random.seed(self.program["seed"])
         os.environ["TZ"] = self.program.get("zone", "UTC")
@@ -545,7 +561,11 @@ class Runner(Operations):
             fs = OSSPresignedFileSystem(**{**given, "signer": "keys"})
         kinds = sorted({caller["kind"] == "loop" for caller in self.program["callers"]})
         is_loop = kinds[self.program["seed"] % len(kinds)]
+        before = self.network.opened
         self._end(fs, is_loop, "all")
+        opened = self.network.opened - before
+        if opened > _MOST_OPENED:
+            raise Broken(f"at the end, {opened} connections were opened")
         if is_limited and "url_map" not in self.options:
             is_blind = self.program["signer"] == "writer"
             is_blind &= self.options.get("unknown") != "error"
@@ -591,6 +611,7 @@ class SecondLife(Runner):
     def _play(self) -> None:
         left = pickle.loads((self.place / "left.pickle").read_bytes())
         store, ledger = self.server.store, self.ledger
+        self.server.model = left["model"]
         store.buckets, store.history = left["buckets"], left["history"]
         ledger.checked = len(store.history)
         ledger.keeps_uploads = True  # a killed process cannot abort
@@ -615,8 +636,12 @@ class SecondLife(Runner):
                 continue
             data = Path(local).read_bytes()
             write = ledger.write(paths[number], data)
+            before = self.server.calls.get("UploadPart", 0)
             self.fs.put_file(local, write.path)
             write.say("stored")
+            sent = self.server.calls.get("UploadPart", 0) - before
+            if left["kept"] + sent > math.ceil(len(data) / self.options["part_size"]):
+                raise Broken(f"{write.path}: {sent} parts were sent, some once more")
             bucket, _, key = write.path.partition("/")
             if store.at(bucket, key) != data:
                 raise Broken(f"{write.path} was resumed, and is not the file")

@@ -33,7 +33,8 @@ from fsspec_osspresigned.emulator.table import HANDLERS, action_of
 from fsspec_osspresigned.model import MAX_SINGLE_PUT, MIN_PART
 from fsspec_osspresigned.signing import Credentials
 
-from .world import World
+from .model import Model
+from .world import Broken, World
 
 KEY = Credentials("LTAI5tSimulated", "simulated-secret-1234567890")
 REGION = "cn-hangzhou"
@@ -171,7 +172,7 @@ class Server:
     """The store behind the network: one call at a time, each at one moment."""
 
     def __init__(self) -> None:
-        self.store = SimulatedStore()
+        self.store, self.model = SimulatedStore(), Model()
         for name in BUCKETS:
             self.store.add_bucket(name)
         self.clock = Clock(time.time)
@@ -243,6 +244,17 @@ class Server:
         }
         if reply.status == 204:
             del sent["Content-Length"]
-        return Answer(
+        answer = Answer(
             call.action, reply.status, sent, b"" if method == "HEAD" else content
         )
+        self._compare(request, answer)
+        return answer
+
+    def _compare(self, request: Request, answer: Answer) -> None:
+        try:
+            self.model.check(request, answer)
+        except Broken as error:
+            World.current.fail(error)  # type: ignore[union-attr]
+        if answer.action == "PostObject" and answer.status < 300:
+            new = self.store.history[-1]
+            self.model.note_form(f"{new.bucket}/{new.key}", new.data or b"")
