@@ -62,7 +62,10 @@ FAULTS: Mapping[str, Fault] = {
     "busy": Fault((*_BUSY, errors.UploadNotFoundError)),
     "early": Fault((*_BUSY, errors.UploadNotFoundError)),
     "busy_acted": Fault((*_BUSY, errors.UploadNotFoundError), is_doubtful=True),
-    "damage": Fault((*_LIE, errors.DamagedBodyError), is_doubtful=True),
+    # A damaged form may not meet its policy.
+    "damage": Fault(
+        (*_LIE, errors.DamagedBodyError, errors.AccessDeniedError), is_doubtful=True
+    ),
     "no_crc": Fault(),
     "no_proof": Fault((*_LIE, errors.NetworkError), is_doubtful=True),
     "false_proof": Fault(_LIE, is_doubtful=True),

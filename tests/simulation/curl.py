@@ -30,7 +30,6 @@ _BLOCK = 16 * 1024  # bytes of a reply that a write function gets at once
 _AT_ONCE = 64 * 1024  # bytes of a body that leave together with the head
 _STATUS = re.compile(rb"HTTP/1\.[01] (\d\d\d)[ \r\n]")
 _NO_BODY = (204, 304)
-_SPARE = 4  # connections beside two for each of the requests that were in flight
 _KEPT = 60.0  # seconds after which the server closes an idle connection
 
 # Whether a transfer waits to send or to receive, and for how long; 0 is a timer.
@@ -39,6 +38,18 @@ Wait = tuple[int, float]
 _ports = itertools.count(40_000)
 _connections: dict[int, Connection] = {}
 _epolls: list[Epoll] = []
+
+
+# What libcurl would do otherwise: signals in threads, HTTP/2, other protocols, paths that
+# are made shorter, proxies of the environment, and more than one connection.
+_NEEDED = {
+    pycurl.NOSIGNAL: 1,
+    pycurl.HTTP_VERSION: pycurl.CURL_HTTP_VERSION_1_1,
+    pycurl.PROTOCOLS: pycurl.PROTO_HTTP | pycurl.PROTO_HTTPS,
+    pycurl.PATH_AS_IS: 1,
+    pycurl.NOPROXY: "",
+    pycurl.MAXCONNECTS: 1,
+}
 
 
 class _EndError(Exception):
@@ -164,6 +175,8 @@ class Curl:
         self._method = str(self._options[pycurl.CUSTOMREQUEST])
         self._target = str(self._options[pycurl.REQUEST_TARGET])
         self._origin = str(self._options[pycurl.URL]).removesuffix("/")
+        if wrong := {o: v for o, v in _NEEDED.items() if self._options.get(o) != v}:
+            self._network.world.fail(Broken(f"options of libcurl are not {wrong}"))
         event = self._network.begin(self._method, self._target)
         is_kept = False
         self.connection = None
@@ -217,8 +230,6 @@ class Curl:
         self.connection = connection = Connection(self._origin)
         self._count(pycurl.NUM_CONNECTS, 1)
         net.opened += 1
-        if len(_connections) > 2 * net.most_in_flight + _SPARE:
-            net.world.fail(Broken(f"{len(_connections)} connections are open"))
         self._called(pycurl.SOCKOPTFUNCTION, connection.descriptor, 0)
         if net.is_down:
             event.fate = "down"

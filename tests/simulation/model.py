@@ -49,6 +49,7 @@ class Model:
 
     objects: dict[str, bytes] = field(factory=dict)
     uploads: dict[str, tuple[str, dict[int, bytes]]] = field(factory=dict)
+    demands: dict[str, str] = field(factory=dict)  # headers of each new object
 
     def check(self, request: Request, answer: Answer) -> None:
         """Do what *request* asks for; *answer* must be one that this model permits."""
@@ -58,6 +59,9 @@ class Model:
         lines = (line.decode("latin-1").partition(":") for line in request.lines)
         headers = {name.lower(): value.strip() for name, _, value in lines}
         call = _Call(path, query, headers, request.body, answer)
+        lacking = {n: v for n, v in self.demands.items() if headers.get(n) != v}
+        if lacking and answer.action in ("PutObject", "InitiateMultipartUpload"):
+            raise Broken(f"{answer.action} of {path} lacks {lacking}")
         name = re.sub("(?=[A-Z])", "_", answer.action).lower()
         rule = getattr(self, name, None)
         if rule is None or answer.status not in (200, 204, 206, 404, 409):
@@ -113,6 +117,8 @@ class Model:
         return None
 
     def _initiate_multipart_upload(self, call: _Call) -> str | None:
+        if call.answer.status == 409:
+            return None if call.path in self.objects else "there is no object"
         found = re.search(rb"<UploadId>(.*)</UploadId>", call.answer.body)
         if found is None or (name := found[1].decode()) in self.uploads:
             return "it has no new upload ID"

@@ -97,9 +97,9 @@ class Network:
     events: list[Event] = field(factory=list)
     in_flight: int = 0
     opened: int = 0  # connections
-    most_in_flight: int = 0
     is_down: bool = False  # no connection can be opened
-    parts_left: int | None = None  # that arrive, before each later one is lost
+    # How many parts arrive before each later one is lost, and all requests to complete.
+    parts_left: int | None = None
 
     def begin(self, method: str, target: str) -> Event:
         """Return a new exchange, and draw what happens to it."""
@@ -115,7 +115,6 @@ class Network:
         event.fate = self._draw(event)
         self.events.append(event)
         self.in_flight += 1
-        self.most_in_flight = max(self.most_in_flight, self.in_flight)
         return event
 
     def _has_expired(self, query: str) -> bool:
@@ -148,9 +147,10 @@ class Network:
             self.world.start("network", later)
 
     def _draw(self, event: Event) -> str:
-        if self.parts_left is not None and event.is_part:
-            self.parts_left -= 1
-            return "ok" if self.parts_left >= 0 else "lose_request"
+        if self.parts_left is not None and event.upload_id:
+            self.parts_left -= event.is_part
+            is_lost = self.parts_left < 0 or event.method == "POST"
+            return "lose_request" if is_lost and event.method != "DELETE" else "ok"
         dice = self.world.random.random()
         for name in self.faults.__slots__:
             if name[0] == "_":
@@ -169,7 +169,7 @@ class Network:
         if event.fate not in ("lose_request", "early", "early_good", "stall_request"):
             return math.inf
         dice = self.world.random
-        return dice.choice((0, 1, 65536, size, dice.randint(0, size)))
+        return min(size, dice.choice((0, 1, 65536, size, dice.randint(0, size))))
 
     def take(self, event: Event, request: Request) -> None:
         """Take a whole request; the store acts on it when ``answer`` is called, or later."""

@@ -49,8 +49,10 @@ _LOSSES = (
 # What makes a call last, so that it can be cancelled in each of its steps.
 _DELAYS = ("stall_request", "stall_reply", "slow", "busy", "busy_acted", "lose_whole")
 # What a retry mends, whatever the call.
-_MENDED = ("refuse", "lose_request", "cut_reply", "busy", "early", "unframed", "slow")
-_MENDED += ("stale", "hints")
+_MENDED = (
+    *("refuse", "lose_request", "cut_reply", "busy", "early", "unframed", "slow"),
+    *("stale", "hints", "no_crc"),
+)
 _FEW = (
     ("pipe", "put_file", "write", "cat", "info"),
     ("pipe", "put_file", "cat", "ranges", "get"),
@@ -363,6 +365,9 @@ def _options(dice: random.Random) -> dict[str, Any]:
     maybe(0.2, "receipts", True)
     maybe(0.2, "expires_in", 30, 100)
     maybe(0.2, "signature_version", "v1")
+    maybe(0.1, "content_type", "text/x-simulated")
+    maybe(0.1, "metadata", {"simulated": "yes"})
+    maybe(0.1, "storage_class", "IA")
     return options
 
 

@@ -63,6 +63,7 @@ _IS_QUIET = {
     ),
     "copy": "to",
 }
+_LATEST = 60.0  # seconds after which a signer that is late has answered
 _NOTED = 0.5  # seconds after which a part that was confirmed is in the journal
 _IDLE = (
     120.0  # seconds after which nothing of an idle process is left, but these threads
@@ -70,6 +71,12 @@ _IDLE = (
 _OWN_THREADS = ("osspresigned-engine", "osspresigned-worker", "osspresigned-log")
 _NO_HANDLERS = ("osspresigned-engine", "osspresigned-worker")
 _MOST_THREADS = 64
+# Options, and the header that each new object then has: with a member of the option.
+_HEADERS = {
+    "content_type": ("content-type", ""),
+    "metadata": ("x-oss-meta-simulated", "simulated"),
+    "storage_class": ("x-oss-storage-class", ""),
+}
 _MOST_OPENED = 30  # connections for the last steps, of some 150 requests
 _STAYS = ("osspresigned-engine", "osspresigned-log")
 
@@ -115,6 +122,10 @@ class _Records(logging.Handler):
                     write.say("stored")
                     self.ledger.check_said(write)
                 # Else it is a part of the transaction under way.
+
+
+def _is_temporary(name: str) -> bool:
+    return name.startswith(".") or name.endswith(".new")
 
 
 class Runner(Operations):
@@ -267,6 +278,8 @@ class Runner(Operations):
             os.makedirs(options["receipts"], exist_ok=True)
         signer, world = program["signer"], self.world
         by_keys = {"expires_in", "signature_version"}
+        if signer in ("grant", "map"):  # these are signed before they are known
+            options = {n: v for n, v in options.items() if n not in _HEADERS}
         if signer != "keys":
             options = {n: v for n, v in options.items() if n not in by_keys}
         if signer == "keys":
@@ -312,6 +325,11 @@ class Runner(Operations):
         self.ledger.options = self.options
         self.ledger.other_faults |= {
             name for name, is_on in self._other_faults() if is_on
+        }
+        self.server.model.demands = {
+            header: value[name] if isinstance(value, dict) else value
+            for option, (header, name) in _HEADERS.items()
+            if (value := self.options.get(option)) is not None
         }
         self.ledger.unchecked = self.options.get("checksum") == "none"
         self.ledger.is_single = self._is_single()
@@ -551,6 +569,8 @@ class Runner(Operations):
         """Without faults, let a caller of one of their kinds do each verb once more."""
         self.network.faults = Faults()
         disks.install(Disk(self.world))
+        if self.world.signer_faults:
+            time.sleep(_LATEST)  # a call under way may answer as late as that
         self.world.signer_faults = self.world.holds = 0.0
         self.ledger.must_succeed = False  # some steps fail on purpose
         self.records.fs = None
@@ -571,10 +591,13 @@ class Runner(Operations):
             is_blind &= self.options.get("unknown") != "error"
             self._end(self.fs, is_loop, "remembered" if is_blind else "writes")
 
-    def _end(self, fs: Any, is_loop: bool, steps: str) -> None:
+    def _ending(self, fs: Any) -> Ending:
         name = f"end-{type(self).__name__}-{next(self.numbers)}"
         publishes = self.options.get("on_exception") == "publish"
-        ending = Ending(fs, self.ledger, name, self.place, publishes=publishes)
+        return Ending(fs, self.ledger, name, self.place, publishes=publishes)
+
+    def _end(self, fs: Any, is_loop: bool, steps: str) -> None:
+        ending = self._ending(fs)
         if is_loop:
             loops.run(getattr(ending, steps)(Awaited(fs)))
         else:
@@ -601,8 +624,11 @@ class Runner(Operations):
                 raise Broken(f"{limiter.in_flight} requests count as in flight")
         if used := memory_budget().used:
             raise Broken(f"{used} bytes count as used")
-        if left := [file.name for file in self.place.rglob(".*")]:
+        left = [f.name for f in self.place.rglob("*") if _is_temporary(f.name)]
+        if left:
             raise Broken(f"temporary files are left: {left}")
+        self.server.model.demands = {}
+        self._ending(OSSPresignedFileSystem(signer="keys")).leave_open()
 
 
 class SecondLife(Runner):
