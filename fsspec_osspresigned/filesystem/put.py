@@ -44,7 +44,7 @@ from ..units import KIB
 from ..upload.plan import first_request
 from ..upload.transaction import Transaction, around_statement
 from ..upload.upload import ALONE, TransferContext, Upload, upload_source
-from .arguments import BulkOptions, check_choice
+from .arguments import BulkOptions, check_choice, in_turn
 from .callbacks import BlockCopy, SharedCallback
 from .receipts import ReceiptList
 
@@ -121,7 +121,7 @@ class PutCall:
             FileExistsError: the object exists, or is part of the transaction.
         """
         target = self.target(path)
-        if target.exclusive:
+        if target.kind.exclusive:
             await self._refuse_existing(path)
         return target
 
@@ -152,16 +152,23 @@ class PutCall:
                     self.transaction.fail(path)
             raise
 
-    async def pipe_file(self, path: str, value: Any) -> Receipt | None:
-        """Store one buffer of bytes; return None in a transaction."""
-        return await self._store(path, MemoryBody.of(value), ALONE)
+    def pipe_file(self, path: str, value: Any) -> Coroutine[Any, Any, Receipt | None]:
+        """Store one buffer of bytes; the coroutine returns None in a transaction."""
+        return self._store(path, MemoryBody.of(value), ALONE)
 
-    async def _store(
+    def _store(
         self, path: str, body: Source, context: TransferContext
-    ) -> Receipt | None:
+    ) -> Coroutine[Any, Any, Receipt | None]:
         target = self.target(path)
+        if self.transaction is None and not target.kind.exclusive:  # nearly always
+            return upload_source(self.client, target, body, context)
+        return self._store_checked(target, body, context)
+
+    async def _store_checked(
+        self, target: Target, body: Source, context: TransferContext
+    ) -> Receipt | None:
         if target.kind.exclusive:
-            await self._refuse_existing(path)
+            await self._refuse_existing(target.path)
         if self.transaction is None:
             return await upload_source(self.client, target, body, context)
         await self.transaction.add_source(target, body, context)
@@ -265,7 +272,7 @@ class PutCall:
             if type(file.body) is MemoryBody and not callback.is_heard:  # most are
                 return self._store(entry.path, file.body, context)
             if file.body is not None and file.body.size > SMALL:
-                return _in_turn(large, put_entry, entry, file, context)
+                return in_turn(large, put_entry, entry, file, context)
             return put_entry(entry, file, context)
 
         receipts = await self._store_all(
@@ -312,7 +319,7 @@ class PutCall:
         ) -> Coroutine[Any, Any, Receipt | None]:
             body = MemoryBody.of(pair[1])
             if body.size > SMALL:
-                return _in_turn(large, self._store, pair[0], body, context)
+                return in_turn(large, self._store, pair[0], body, context)
             return self._store(pair[0], body, context)
 
         return await self._store_all(
@@ -460,16 +467,6 @@ class PutCall:
         )
         writer.mode = "xb" if self.create else "wb"
         return writer
-
-
-async def _in_turn(
-    large: asyncio.Semaphore,
-    work: Callable[P, Coroutine[Any, Any, R]],
-    *args: P.args,
-    **kwargs: P.kwargs,
-) -> R:
-    async with large:
-        return await work(*args, **kwargs)
 
 
 @frozen

@@ -16,7 +16,7 @@ import re
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextvars import copy_context
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast
 
 import pycurl
 from attrs import field, frozen
@@ -29,7 +29,7 @@ from ..errors import (
     NetworkTimeoutError,
     UploadDiscardedError,
 )
-from ..model import Reply, SignedRequest
+from ..model import NO_HEADERS, FrozenDict, Reply, SignedRequest
 from ..secret import redact
 from .body import SMALL, Body
 from .checksums import crc64
@@ -59,7 +59,6 @@ _BLANK = b"\r\n"
 _AT_ONCE = 64 * 1024
 _KEPT_LINES = 256  # heads of requests that a route keeps
 _UNASKED = "the server answered before it was asked"
-_NO_HEADERS: Mapping[str, str] = {}
 _WITH_BODY, _READS = ("PUT", "POST"), ("GET", "HEAD")
 # What would begin a line of its own, or has no byte in a head.
 _UNSENDABLE = re.compile(r"[^\x00-\x09\x0b\x0c\x0e-\xff]")
@@ -91,7 +90,11 @@ _last_ids: dict[int, str | None] = {}
 
 
 class Sink(Protocol):
-    """Protocol of a receiver of reply bodies; each try calls ``begin`` before ``write``."""
+    """Protocol of a receiver of reply bodies; each try calls ``begin`` before ``write``.
+
+    A sink with a method ``head`` gets status and headers of a reply before its body is
+    read, and raises an error to skip the body.
+    """
 
     def begin(self) -> object:
         """Discard the bytes written so far."""
@@ -100,27 +103,16 @@ class Sink(Protocol):
     def write(self, block: bytes, /) -> object: ...
 
 
-@runtime_checkable
-class CheckingSink(Sink, Protocol):
-    """Protocol of a sink that checks the head of a reply before its body is read."""
-
-    def head(self, status: int, headers: Mapping[str, str]) -> object:
-        """Check the head of a reply; raise to skip its body."""
-        ...
-
-
 @frozen(kw_only=True, eq=False)
 class Exchange:
     """Unsigned parts of a request, and limits for its exchange."""
 
-    # ``bucket/key`` for error messages; None if the request concerns no object.
-    path: str | None = None
     with_crc: bool = False
     # Called in worker threads with the number of bytes sent, and with a negative number
     # after a failure.
     progress: Callable[[int], None] | None = None
     # Such as Range.
-    free_headers: Mapping[str, str] = field(factory=dict, repr=False)
+    free_headers: Mapping[str, str] = field(default=NO_HEADERS, repr=False)
     # Receives the body of a 2xx reply block by block; None keeps it in the reply.
     sink: Sink | None = None
     # Bytes of the reply's body. A longer body is an error; that of an error is cut off.
@@ -132,6 +124,7 @@ class Exchange:
 
 
 PLAIN = Exchange()
+WITH_CRC = Exchange(with_crc=True)
 FRESH = Exchange(is_fresh=True)
 
 
@@ -156,6 +149,7 @@ class UnaskedError(OSError):
 class Transfer:
     """One request and its body, sent at most once; ``reply`` returns the reply.
 
+    *path* is ``bucket/key`` for error messages; None if the request concerns no object.
     *on_loop* is for a request that the engine's loop sends. It reports no progress. It
     refuses a reply for a sink that has more than ``SMALL`` bytes, or states no length.
 
@@ -187,7 +181,8 @@ class Transfer:
     _is_stale = _is_paused = _is_stopped = False
     _waits_until = 0.0  # by time.monotonic, once it is stopped
     _error: BaseException | None = None
-    _status, _headers = 0, _NO_HEADERS
+    _status = 0
+    _headers: Mapping[str, str] = NO_HEADERS
     _has_head = _has_body = _is_full = False
     _received: bytes | bytearray = b""
     _body_bytes = _body_blocks = 0  # of the reply
@@ -199,15 +194,16 @@ class Transfer:
         exchange: Exchange,
         route: Route,
         *,
+        path: str | None = None,
         on_loop: bool = False,
     ) -> None:
         self.signed, self.body, self.exchange = signed, body, exchange
-        self.route = route
+        self.route, self._path = route, path
         self.context = copy_context()
         self._on_loop = on_loop
         self._total = body.size
         if signed.form is not None:
-            frame = self._frame = form_frame(signed.form, exchange.path)
+            frame = self._frame = form_frame(signed.form, path)
             self._total += len(frame.before) + len(frame.after)
         self._lines = self._head_lines()
         if on_loop and self._total <= _AT_ONCE:
@@ -262,7 +258,7 @@ class Transfer:
     def note_silence(self, cancelled: BaseException) -> None:
         """Add a note to *cancelled* if the server may have acted, and has not answered."""
         if self.may_act and not self._has_head:
-            what = f"{self.signed.method} of {self.exchange.path or shown(self.signed)}"
+            what = f"{self.signed.method} of {self._path or shown(self.signed)}"
             cancelled.add_note(
                 f"whether the {what} took effect is unknown: it was sent, and not answered"
             )
@@ -318,21 +314,23 @@ class Transfer:
 
     def _head_lines(self) -> list[bytes]:
         route, headers = self.route, self.signed.headers
-        is_plain = not self.exchange.free_headers and self._frame is NO_FRAME
-        key = id(headers), self.signed.method
-        kept = route.kept_lines.get(key) if is_plain else None
-        if kept is not None and kept[0] is headers:
-            return kept[1]
+        free = self.exchange.free_headers
+        # Many requests share headers that cannot be changed.
+        is_shared = self._frame is NO_FRAME and type(free) is FrozenDict
+        key = id(headers), id(free), self.signed.method
+        kept = route.kept_lines.get(key) if is_shared else None
+        if kept is not None and kept[0] is headers and kept[1] is free:
+            return kept[2]
         lines, is_stated = self._made_lines()
-        if is_plain and not is_stated:
+        if is_shared and not is_stated:
             if len(route.kept_lines) >= _KEPT_LINES:
                 route.kept_lines.clear()
-            route.kept_lines[key] = headers, lines
+            route.kept_lines[key] = headers, free, lines
         return lines
 
     def _made_lines(self) -> tuple[list[bytes], bool]:
         # The second value is whether the size of the body is signed.
-        exchange, free = self.exchange, self.exchange.free_headers
+        free = self.exchange.free_headers
         headers = {**self.signed.headers, **self._frame.headers}
         names = {name.lower(): name for name in headers}
         size = str(self._total)
@@ -342,11 +340,11 @@ class Transfer:
             headers |= {n: v for n, v in free.items() if n.lower() not in names}
         if stated is not None and stated != size:
             problem = f"the URL is signed for {stated} bytes, the body has {size}"
-            raise ConfigurationError(problem, path=exchange.path)
+            raise ConfigurationError(problem, path=self._path)
         texts = self.signed.method, *headers, *headers.values()
         if _UNSENDABLE.search("".join(texts)):
             problem = "a header holds the end of a line, or what is not Latin-1"
-            raise ConfigurationError(problem, path=exchange.path)
+            raise ConfigurationError(problem, path=self._path)
         own = {name.lower() for name in headers}
         lines = [line for name, line in self.route.lines.items() if name not in own]
         for name, value in headers.items():
@@ -385,7 +383,7 @@ class Transfer:
 
     def _too_short(self, size: int) -> NetworkError:
         text = f"the body ends after {size} of {self.body.size} bytes"
-        return NetworkError(text, path=self.exchange.path, sent=False)
+        return NetworkError(text, path=self._path, sent=False)
 
     def _check_stopped(self) -> None:
         if self._is_stopped:
@@ -586,12 +584,13 @@ class Transfer:
         self._has_body = True
         self._deadline = math.inf  # an object may take its time
         sink, headers = self.exchange.sink, self._headers
-        if isinstance(sink, CheckingSink):
-            sink.head(self._status, headers)
+        check = getattr(sink, "head", None)
+        if check is not None:
+            check(self._status, headers)
         if not {"content-length", "transfer-encoding"} & headers.keys():
             # Such a body ends with the connection, so a cut one would pass for a whole one.
             msg = f"{self.route.netloc} does not say how much it sends"
-            raise NetworkError(msg, path=self.exchange.path)
+            raise NetworkError(msg, path=self._path)
         if sink is not None:
             sink.begin()
 
@@ -629,7 +628,7 @@ class Transfer:
             self.report(-sent)
         elif exchange.sink is None and len(self._received) > exchange.limit:
             msg = f"{shown(self.signed)} answered more than {exchange.limit} bytes"
-            raise NetworkError(msg, path=exchange.path)
+            raise NetworkError(msg, path=self._path)
         if _log.shows(logging.DEBUG):
             line = '"%s %s HTTP/1.1" %d'
             target = shown(self.signed)
@@ -654,7 +653,7 @@ class Transfer:
 
     def _too_early(self) -> NetworkError:
         msg = f"{self.route.netloc} answered before all bytes were sent"
-        return NetworkError(msg, path=self.exchange.path, sent=self._is_all_taken)
+        return NetworkError(msg, path=self._path, sent=self._is_all_taken)
 
     def _refuse_stray(self) -> None:
         """Raise MalformedReplyError if the reply belongs to an earlier request."""
@@ -677,7 +676,7 @@ class Transfer:
         if error is not None and not isinstance(error, known):
             return error
         handle = self.handle
-        easy, path, host = handle.easy, self.exchange.path, self.route.netloc
+        easy, path, host = handle.easy, self._path, self.route.netloc
         if self.route.proxy is not None and not self._requests:
             host = f"proxy or {host}"
         is_asked = easy.getinfo(pycurl.REQUEST_SIZE) > 0
@@ -708,7 +707,7 @@ class Transfer:
         msg += f" while {phase}: {self.sent} of {self.body.size} bytes sent"
         if self._has_head:
             msg += f", {self._body_bytes} received"
-        return NetworkTimeoutError(msg, path=self.exchange.path, sent=is_whole)
+        return NetworkTimeoutError(msg, path=self._path, sent=is_whole)
 
     def _reason(self, code: int, text: str) -> str:
         head = self.handle.head

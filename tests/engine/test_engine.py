@@ -28,13 +28,13 @@ from fsspec_osspresigned.engine.engine import (
     call_user,
     in_background,
     is_engine_thread,
+    is_user_code,
     iterated,
     run,
     shielded,
     to_its_end,
     user_code,
     waiting,
-    within_user_code,
 )
 from tests.engine.conftest import wait_until
 from tests.interrupts import Interrupt
@@ -594,11 +594,11 @@ def test_user_code_is_known():
     """Code of the user is marked, also the calls that it makes."""
 
     async def inner():
-        return within_user_code()
+        return is_user_code.get()
 
     async def work():
         marked = await call_user(run, inner)
-        return marked, await waiting(run, inner), within_user_code()
+        return marked, await waiting(run, inner), is_user_code.get()
 
     assert run(work) == (True, False, False)
     with user_code():

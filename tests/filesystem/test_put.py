@@ -415,11 +415,11 @@ def test_silent_store_gets_all_parts_that_may_be_in_flight(
     keys = OSSPresignedFileSystem(signer="keys")
     send, together = keys.client.transport.send, asyncio.Barrier(16)
 
-    async def sent(signed, body, exchange):
+    async def sent(signed, body, exchange, path):
         if body.size == MIB:
             async with asyncio.timeout(30):
                 await together.wait()
-        return await send(signed, body, exchange)
+        return await send(signed, body, exchange, path)
 
     monkeypatch.setattr(keys.client.transport, "send", sent)
     keys.put_file(str(tmp_path / "a"), f"{ROOT}/a")

@@ -50,16 +50,17 @@ class Loop:
         data: Any = b"",
         method: str = "PUT",
         headers: Any = None,
+        path: str | None = None,
         **facts: Any,
     ) -> Any:
         body = data if hasattr(data, "blocks") else MemoryBody.of(data)
         signed = SignedRequest(method=method, url=url, headers=headers)
         exchange = Exchange(with_crc=True, **facts)
         try:
-            return await self.transport.send(signed, body, exchange)
+            return await self.transport.send(signed, body, exchange, path)
         except LargeReplyError:  # as a client does
             exchange = evolve(exchange, in_thread=True)
-            return await self.transport.send(signed, body, exchange)
+            return await self.transport.send(signed, body, exchange, path)
 
     def send(self, *args: Any, **facts: Any) -> Any:
         """Send one request, and return its reply."""
@@ -103,7 +104,7 @@ def loop() -> Iterator[Callable[..., Loop]]:
 
 async def busy() -> int:
     """Return the number of handles that the loop's multi has in use."""
-    return len(running().own(Multi)._busy)
+    return len(running().owned[Multi]._busy)
 
 
 def polite(peer: Peer) -> None:
@@ -182,7 +183,7 @@ def test_few_idle_handles_are_kept(loop, serve, monkeypatch):
     """Those of the routes that were not used for the longest time are closed."""
 
     async def idle() -> IdleHandles:
-        return running().own(Multi)._idle
+        return running().owned[Multi]._idle
 
     monkeypatch.setattr(run(idle), "_most", 3)
     servers = [serve(polite) for _ in range(6)]
@@ -253,7 +254,7 @@ def test_short_window_besides_a_long_one(loop, serve):
     patient = loop().begin(f"{quiet.origin}/b/1", method="GET")
 
     async def seconds_to_look() -> float:
-        timer = running().own(Multi)._check
+        timer = running().owned[Multi]._check
         return timer.when() - asyncio.get_running_loop().time()
 
     while run(busy) < 1:

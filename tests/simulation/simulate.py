@@ -666,7 +666,8 @@ class SecondLife(Runner):
             self.fs.put_file(local, write.path)
             write.say("stored")
             sent = self.server.calls.get("UploadPart", 0) - before
-            if left["kept"] + sent > math.ceil(len(data) / self.options["part_size"]):
+            parts = math.ceil(len(data) / self.options.get("part_size", 1))
+            if left["kept"] + sent > parts:
                 raise Broken(f"{write.path}: {sent} parts were sent, some once more")
             bucket, _, key = write.path.partition("/")
             if store.at(bucket, key) != data:

@@ -203,7 +203,7 @@ def test_killed_at_random_moments(tmp_path, capsys):
         with capsys.disabled():
             sys.stdout.write(f"\n{text}")
 
-    with Emulator(root=tmp_path / "store") as oss:
+    with Emulator() as oss:
         one = Uploader(oss, tmp_path, part_size=8 * MIB, width=16)
         one.make_source(GIB)
         started = time.monotonic()

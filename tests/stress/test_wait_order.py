@@ -28,7 +28,7 @@ from fsspec_osspresigned import sync
 from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.congestion import CircuitBreaker
 from fsspec_osspresigned.emulator import Fault
-from fsspec_osspresigned.engine.engine import within_user_code
+from fsspec_osspresigned.engine.engine import is_user_code
 from fsspec_osspresigned.engine.limits import RequestLimiter
 from fsspec_osspresigned.errors import NetworkError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
@@ -192,7 +192,7 @@ def noted_primitive(kind: type, waits: Waits, name: str) -> type:
 
     class Noted(kind):
         async def __aenter__(self) -> None:
-            if not within_user_code():  # it has a scope of its own
+            if not is_user_code.get():  # it has a scope of its own
                 waits.note(name)
             await super().__aenter__()
             waits.take(name)
@@ -234,7 +234,7 @@ def note_memory_and_batches(waits: Waits, replace: Any) -> None:
 
     def of_parts(function: Any) -> Any:
         async def noted(*args: Any) -> Any:
-            if not within_user_code():
+            if not is_user_code.get():
                 waits.note("memory")
             return await function(*args)
 
@@ -266,12 +266,12 @@ def note_requests(waits: Waits, replace: Any) -> None:
 
     def of_entry(function: Any) -> Any:
         def noted(*args: Any, **kwargs: Any) -> Any:
-            if within_user_code():
+            if is_user_code.get():
                 waits.of_user.update(_held.get())
             else:
                 waits.note("requests")
             may = function(*args, **kwargs)
-            assert may or not within_user_code()
+            assert may or not is_user_code.get()
             if may:
                 waits.take("requests")
             return may
@@ -303,7 +303,7 @@ def note_circuits(waits: Waits, replace: Any) -> None:
 
     def of_attempt(function: Any) -> Any:
         async def noted(*args: Any, **kwargs: Any) -> Any:
-            if not within_user_code():
+            if not is_user_code.get():
                 waits.note("circuit")
             with waits.holds("circuit"):
                 return await function(*args, **kwargs)

@@ -33,7 +33,7 @@ from fsspec_osspresigned.errors import (
 )
 from fsspec_osspresigned.files import LineFile
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.http.body import SMALL, FileBody, MemoryBody
+from fsspec_osspresigned.http.body import FileBody, MemoryBody
 from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import MIN_PART, Action, Operation, PartReceipt
@@ -855,33 +855,3 @@ def test_the_option_reaches_every_verb_that_puts_files(world, tmp_path, monkeypa
     assert world.oss.objects(BUCKET)["t/a"] == world.oss.objects(BUCKET)["t/b"] == DATA
     assert world.journals() == []
     assert world.oss.uploads(BUCKET) == []
-
-
-def test_progress_is_at_most_two_parts_before_the_journal(world):
-    """What a bar shows is what a killed process has, but for two parts."""
-    most, total = [0], [0]
-
-    def journaled():
-        found = [one.record for one in world.checkpoint.found() if one.record]
-        return sum(kept.part.size for one in found for kept in one.parts.values())
-
-    def progress(count):
-        total[0] += count
-        # All parts are in the journal before it is removed, when the object is there.
-        most[0] = max(most[0], total[0] - journaled())
-
-    # A smaller part is reported when its reply has come.
-    part_size = SMALL + 1
-    data = os.urandom(7 * part_size + 11)
-    world.file.write_bytes(data)
-    world.oss.faults.add(Fault(action="UploadPart", status=500, times=1))
-    world.oss.faults.add(Fault(action="UploadPart", delay=0.3, times=None))
-    put(
-        world.client(max_concurrency=6, part_size=part_size),
-        Target(path=PATH),
-        FileBody.of(str(world.file)),
-        progress=progress,
-    )
-    assert total[0] == len(data)
-    assert part_size <= most[0] <= 2 * part_size
-    assert world.stored() == data

@@ -115,21 +115,6 @@ def test_progress_fits_the_terminal(big, columns):
     assert len(stored(big)) == 1
 
 
-def test_inspect_fits_the_terminal(oss, url_map):
-    """In 60 columns each object is a block, in 120 a line of a table."""
-    place = url_map("a.csv", "b.csv")
-    child = Child("inspect", place, columns=60)
-    assert child.end() == 0
-    lines = child.output.splitlines()
-    assert max(map(len, lines)) < 60
-    assert [line for line in lines if "object" in line] == [
-        f"object   {BUCKET}/a.csv", f"object   {BUCKET}/b.csv"
-    ]  # fmt: skip
-    child = Child("inspect", place, columns=120)
-    assert child.end() == 0
-    assert len(child.output.splitlines()) == 3
-
-
 def test_url_is_pasted_and_not_shown(oss, url, tree):
     """At a terminal it is asked for, in one line; Ctrl-C there is exit 130."""
     child = Child("put", "data/a.csv", "--url-file", "-")
@@ -353,7 +338,7 @@ def test_completion_is_clicks_own(shell):
 @pytest.mark.parametrize(
     "words",
     [
-        *("put ", "put data -", "put data --map ", "put data --url-file ", "inspect "),
+        *("put ", "put data -", "put data --map ", "put data --url-file ", "doctor "),
         *("sync ", "sign ", "check map ", "serve --policy ", "put f --receipts "),
     ],
 )

@@ -88,16 +88,6 @@ def test_all_is_fetched_once(stored, full, owner, target):
     assert set(owner.actions()) - {"HeadObject"} == {"ListObjectsV2"}
 
 
-def test_a_large_object_is_read_once(stored, owner, target):
-    """An object that is large by the listing is requested once, by a worker thread."""
-    large = bytes(range(256)) * 2000
-    stored.pipe_file(f"{SOURCE}/large", large)
-    owner.oss.clear()
-    sync_down(SOURCE, target, filesystem=stored)
-    assert files(target) == {**FILES, "large": large}
-    assert owner.actions().count("GetObject") == len(FILES) + 1
-
-
 def test_times_that_are_close_are_settled_by_the_bytes(stored, owner, target):
     """An object of the same seconds is compared, and not fetched."""
     sync_down(SOURCE, target, filesystem=stored)
