@@ -374,19 +374,6 @@ def test_who_is_cancelled_does_not_wait_for_a_silent_signer(what):
         opened.set()
 
 
-HEAD = Operation(action=Action.HeadObject, bucket="b", key="k")
-
-
-@pytest.mark.parametrize(("remote", "asked"), [(False, 2), (True, 1)])
-def test_an_answered_look_tells_whether_reading_is_granted(remote, asked):
-    """A signer that costs no round trip is asked whether it signs a GetObject, too."""
-    signer = Signing()
-    signer.remote = remote
-    client = make(OK, signer=signer)
-    run(client.call, HEAD)
-    assert len(signer.asked) == asked
-
-
 def test_large_requests_do_not_widen_the_window_of_small_ones():
     """Parts in flight say nothing about how many small requests there are."""
     at_a_time, opened = 12, asyncio.Event

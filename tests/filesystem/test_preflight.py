@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from fsspec_osspresigned.client.operations import OSSCalls
 from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import ConfigurationError, NotSignedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
@@ -14,7 +15,6 @@ from fsspec_osspresigned.model import Action, Operation
 from fsspec_osspresigned.options.target import Target
 from fsspec_osspresigned.signers.base import ChainSigner, Signer
 from fsspec_osspresigned.signing import PresignRequest
-from fsspec_osspresigned.upload.oss_calls import OSSCalls
 
 BUCKET = "examplebucket"
 TYPED = {"Content-Type": "text/csv"}

@@ -114,7 +114,7 @@ def test_a_pipe_in_the_place_of_a_journal_is_not_waited_for(place, caplog):
     """The upload goes on without a journal, and the list names what is there."""
     held = place.hold(PATH, SOURCE)
     held.release()
-    os.mkfifo(held.place)
+    os.mkfifo(held.file_path)
     assert not place.hold(PATH, SOURCE).is_ours
     assert "not a regular file" in caplog.text
     (found,) = place.found()
@@ -188,10 +188,10 @@ def test_only_one_is_at_an_upload(place):
 def test_a_reader_of_the_list_does_not_turn_an_upload_away(place, monkeypatch):
     """A lock that is held for a moment is waited for."""
     held = place.hold(PATH, SOURCE)
-    reader = FileLock.take(held.lock_place + "2")
+    reader = FileLock.take(held.lock_path + "2")
     held.release()
     reader.release()
-    reader = FileLock.take(held.lock_place)
+    reader = FileLock.take(held.lock_path)
     monkeypatch.setattr(module.time, "sleep", lambda _: reader.release())
     place.hold(PATH, SOURCE).release()
 
@@ -219,11 +219,11 @@ def test_the_lock_of_a_killed_process_is_not_in_use(place):
     held = place.hold(PATH, SOURCE)
     held.create(HEAD)
     held.release()
-    with open(held.lock_place, "w"):
+    with open(held.lock_path, "w"):
         pass
     (found,) = place.found()
     assert found.in_use is None
-    assert not os.path.exists(held.lock_place)
+    assert not os.path.exists(held.lock_path)
 
 
 @pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
@@ -253,7 +253,7 @@ def test_a_journal_that_cannot_be_read_is_said_and_replaced(place, caplog):
     held = place.hold(PATH, SOURCE)
     held.create(HEAD)
     held.release()
-    with open(held.place, "r+b") as file:
+    with open(held.file_path, "r+b") as file:
         file.write(b"?")
     (found,) = place.found()
     assert found.record is None

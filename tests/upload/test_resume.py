@@ -15,6 +15,7 @@ import pytest
 from attrs import evolve
 
 from fsspec_osspresigned.client.client import Client
+from fsspec_osspresigned.client.operations import OSSCalls, StoredParts
 from fsspec_osspresigned.client.retry import RetryPolicy
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.engine.engine import blocking, run
@@ -42,8 +43,7 @@ from fsspec_osspresigned.options.target import Target
 from fsspec_osspresigned.signers.presigned_urls import URLMapSigner
 from fsspec_osspresigned.upload import resume as module
 from fsspec_osspresigned.upload.journal import Checkpoint, JournalPart, head_line, parse
-from fsspec_osspresigned.upload.oss_calls import OSSCalls
-from fsspec_osspresigned.upload.resume import Listing, agreed, is_stale, list_parts
+from fsspec_osspresigned.upload.resume import agreed, is_stale
 from fsspec_osspresigned.upload.upload import upload_source
 from fsspec_osspresigned.url_map.source import load
 from tests.power_cut import PowerCut
@@ -693,7 +693,7 @@ def head(world):
 def test_what_counts_by_journal_and_store(head, kept, listed, whole, numbers):
     """Both say so, or the store cannot show it, or it alone has it with a checksum."""
     record = {one.part_number: JournalPart(one, "md5") for one in kept}
-    listing = Listing({one.part_number: one for one in listed}, whole=whole)
+    listing = StoredParts({one.part_number: one for one in listed}, whole=whole)
     found = agreed(record, listing, head)
     assert set(found) == numbers
 
@@ -702,7 +702,7 @@ def test_a_part_that_differs_is_taken_as_the_store_has_it(head):
     """Its bytes are compared with the file's in any case."""
     theirs = part(1, etag='"F"', crc=2)
     found = agreed(
-        {1: JournalPart(part(1), "md5")}, Listing({1: theirs}, whole=True), head
+        {1: JournalPart(part(1), "md5")}, StoredParts({1: theirs}, whole=True), head
     )
     assert found == {1: JournalPart(theirs, "crc64")}
 
@@ -712,8 +712,8 @@ def test_long_lists_come_in_pages(world, page_size, pages):
     """Each page begins behind the last one."""
     world.interrupt()
     (upload,) = world.oss.uploads(BUCKET)
-    where = world.client(), Target(path=PATH), upload.upload_id
-    listing = run(list_parts, *where, page_size=page_size)
+    calls = OSSCalls(world.client(), Target(path=PATH))
+    listing = run(calls.list_parts, upload.upload_id, page_size=page_size)
     assert (set(listing.parts), listing.whole) == ({1, 2, 3, 4}, True)
     lists = [one for one in world.oss.requests if one.action == "ListParts"]
     assert len(lists) == pages
@@ -722,7 +722,7 @@ def test_long_lists_come_in_pages(world, page_size, pages):
 def test_of_a_presigned_list_only_the_first_page_is_seen():
     """What it does not show is believed."""
     client = FakeClient([page_of([1, 2], more=True), NotSignedError("no second page")])
-    listing = run(list_parts, client, Target(path=PATH), "U")
+    listing = run(OSSCalls(client, Target(path=PATH)).list_parts, "U")
     assert set(listing.parts) == {1, 2}
     assert not listing.whole
 
@@ -765,7 +765,7 @@ def page_of(numbers, *, more: bool) -> bytes:
 def test_a_list_that_does_not_move_on_ends(pages):
     """Nor does one with numbers that no part has."""
     client = FakeClient([page_of(numbers, more=True) for numbers in pages])
-    listing = run(list_parts, client, Target(path=PATH), "U")
+    listing = run(OSSCalls(client, Target(path=PATH)).list_parts, "U")
     assert not listing.whole
 
 
@@ -781,7 +781,7 @@ def test_a_list_that_does_not_move_on_ends(pages):
 def test_a_list_that_is_none_is_an_error(body):
     """Numbers are numbers."""
     with pytest.raises(NetworkError, match="ListParts is bad"):
-        run(list_parts, FakeClient([body]), Target(path=PATH), "U")
+        run(OSSCalls(FakeClient([body]), Target(path=PATH)).list_parts, "U")
 
 
 def test_without_an_answer_about_parts_the_journal_is_believed(world):

@@ -22,6 +22,7 @@ from fsspec_osspresigned import (
     SourceChangedError,
     sync,
 )
+from fsspec_osspresigned.client.operations import OSSCalls
 from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import MIN_PART
@@ -31,7 +32,6 @@ from fsspec_osspresigned.tools.sync.plan import Aside, Entry
 from fsspec_osspresigned.tools.sync.send import SyncRoute, check_portable
 from fsspec_osspresigned.tools.sync.source import LocalSource, RemoteSource, source_of
 from fsspec_osspresigned.units import MIB
-from fsspec_osspresigned.upload.oss_calls import OSSCalls
 from tests.tools.sync.conftest import BUCKET, FILES
 
 DEST = f"{BUCKET}/backup"
@@ -108,7 +108,7 @@ def test_local_source_must_be_a_directory(source, tmp_path):
     for place in (strange, tmp_path / "link"):
         assert len(list(source_of(place, {}).entries())) == 5
     assert source_of("/", {}) == LocalSource("/")
-    assert LocalSource("/").place("a") == "/a"
+    assert LocalSource("/").path_of("a") == "/a"
 
 
 def test_local_name_may_look_like_a_chain(source, tmp_path):
@@ -153,7 +153,7 @@ def test_whole_filesystem_is_a_source(fs, owner, memory):
     assert set(owner.stored()) == {f"backup/from/{name}" for name in FILES}
     root = RemoteSource(Listed([{"name": "a", "size": 1, "type": "file"}]), "")
     assert list(root.entries()) == [Entry("a", 1)]
-    assert root.place("a") == "a"
+    assert root.path_of("a") == "a"
 
 
 def test_remote_source_must_be_a_directory_that_is_there(fs, memory):

@@ -9,6 +9,7 @@ import threading
 import pytest
 
 from fsspec_osspresigned.client.error_codes import from_reply
+from fsspec_osspresigned.client.operations import date_of, means_unseen, operation_on
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
     BlindAnswerWarning,
@@ -20,7 +21,6 @@ from fsspec_osspresigned.errors import (
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action, Reply
-from fsspec_osspresigned.objects import calls
 
 ROOT = "examplebucket"
 PATH = f"{ROOT}/a.json"
@@ -212,9 +212,7 @@ def test_a_denied_look_is_no_mistake(code):
     """Some stores answer a HEAD with 403 and nothing that tells why."""
     reply = Reply(status=403, body=f"<Error><Code>{code}</Code></Error>".encode())
     reply = reply if code else Reply(status=403)
-    assert calls.means_unseen(
-        from_reply(calls.operation_on(Action.HeadObject, PATH), reply)
-    )
+    assert means_unseen(from_reply(operation_on(Action.HeadObject, PATH), reply))
 
 
 def test_downloads_at_once_do_not_touch_the_umask(fs, tmp_path):
@@ -238,7 +236,7 @@ def test_downloads_at_once_do_not_touch_the_umask(fs, tmp_path):
 @pytest.mark.parametrize("text", [None, "", "yesterday"])
 def test_an_unreadable_date_is_none(text):
     """A listing with an odd date is still a listing."""
-    assert calls.date_of(text) is None
+    assert date_of(text) is None
 
 
 @pytest.mark.parametrize("count", [1, 3])
