@@ -6,7 +6,6 @@ shows here. Each step knows what the store must have afterwards, to the byte.
 
 from __future__ import annotations
 
-import atexit
 import math
 import os
 import threading
@@ -19,6 +18,7 @@ from typing import Any
 from fsspec.callbacks import Callback
 
 from fsspec_osspresigned import OSSPresignedFileSystem, sync, sync_down
+from fsspec_osspresigned.engine import abort_at_exit
 from fsspec_osspresigned.engine.limits import memory_budget
 from fsspec_osspresigned.errors import SourceChangedError, UploadErrors
 
@@ -461,7 +461,7 @@ class Ending:
         file = self._like().open(path, "wb")
         file.write(data)
         time.sleep(10)
-        atexit._run_exitfuncs()
+        abort_at_exit.end_all()  # as Python calls it at the end
         self._is(path, None)
         if self._uploads("left"):
             raise Broken("the end of the process leaves an upload open")
