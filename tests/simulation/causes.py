@@ -66,7 +66,7 @@ FAULTS: Mapping[str, Fault] = {
     "damage": Fault(
         (*_LIE, errors.DamagedBodyError, errors.AccessDeniedError), is_doubtful=True
     ),
-    "no_crc": Fault(),
+    "no_crc": Fault(_LIE, is_doubtful=True),  # none is enough, unless one is asked for
     "no_proof": Fault((*_LIE, errors.NetworkError), is_doubtful=True),
     "false_proof": Fault(_LIE, is_doubtful=True),
     "damage_reply": Fault((*_LIE, errors.SourceChangedError, errors.ReplyError)),

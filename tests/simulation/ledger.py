@@ -232,7 +232,8 @@ class Ledger:
             and write.began <= e.at <= write.ended
         ]
         fates = {e.fate for e in events}
-        if write.said == "damaged" and not (damaged or "false_proof" in fates):
+        is_lied = fates & {"false_proof", "early_good"}
+        if write.said == "damaged" and not (damaged or is_lied):
             raise Broken(f"{write} was said damaged, and nothing was: {write.why!r}")
         is_found = commits or (damaged and self.unchecked) or (is_there and not is_sure)
         if write.said == "stored" and not is_found:

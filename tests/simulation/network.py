@@ -252,7 +252,7 @@ class Network:
             head = hint * dice.choice((1, 1, 3)) + head
         elif fate == "broken_head":
             head = dice.choice(_BREAKS)(head)
-        elif fate == "wrong_length":
+        elif fate == "wrong_length" and event.method != "HEAD":
             wrong, end = dice.choice((1, 7, 100_000)), dice.choice(("closed", "silent"))
             if dice.random() < 0.5:
                 body, end = body + b"x" * wrong, "open"
