@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import logging
 import os
@@ -16,6 +17,7 @@ from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
+    CallbackFailedWarning,
     ConfigurationError,
     ExclusiveNotEnforcedError,
     IntegrityError,
@@ -55,6 +57,7 @@ KEY = "a b/k"
 DATA = os.urandom(2 * MIN_PART + 7)
 FORBID = {"x-oss-forbid-overwrite": "true"}
 REFUSING = {"status": 403, "code": "AccessDenied", "times": None}
+CALLBACK = base64.b64encode(b'{"callbackUrl":"http://cb.example"}').decode()
 
 
 @pytest.fixture
@@ -228,6 +231,17 @@ def test_exclusive_where_versions_are_kept(oss, data, caplog):
     assert "was discarded" not in caplog.text
     receipt = store(make(oss), data, path="versioned/k")
     assert receipt.version_id not in (None, caught.value.version_id)
+
+
+@pytest.mark.parametrize("data", [b"abc", DATA], ids=["single", "parts"])
+def test_callback_that_fails(oss, data):
+    """203: the object is stored, and is not sent again."""
+    with pytest.warns(CallbackFailedWarning, match="is stored"):
+        receipt = store(make(oss), data, headers={"x-oss-callback": CALLBACK})
+    assert receipt.status == "callback_failed"
+    assert stored(oss) == data
+    assert len(set(actions(oss))) == (1 if data == b"abc" else 3)
+    assert receipt.retries == 0
 
 
 # -- what is verified -------------------------------------------------------------------
