@@ -7,8 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsspec_osspresigned.errors import (
-    InvalidRequestError,
-    NetworkError,
     ReplyError,
     SourceChangedError,
 )
@@ -17,7 +15,6 @@ from fsspec_osspresigned.objects.ranges import (
     Range,
     Version,
     WholeError,
-    is_changed,
     merged,
 )
 
@@ -70,17 +67,6 @@ def test_close_ranges_become_one_and_far_ones_do_not():
 
 
 @pytest.mark.parametrize(
-    ("start", "stop", "header"),
-    [(0, 5, "bytes=0-4"), (3, None, "bytes=3-"), (-4, None, "bytes=-4")],
-)
-def test_a_range_is_asked_for_by_header(start, stop, header):
-    """The last byte of the header is inclusive; a pin travels along."""
-    assert Range(PATH, start, stop, MemorySink()).free == {"Range": header}
-    pinned = Range(PATH, start, stop, MemorySink(), version=Version('"E"'))
-    assert pinned.free == {"Range": header, "If-Match": '"E"'}
-
-
-@pytest.mark.parametrize(
     ("start", "stop", "told"),
     [
         (0, 5, ""),
@@ -100,22 +86,6 @@ def test_another_range_than_asked_for_is_refused(start, stop, told):
     piece = Range(PATH, start, stop, MemorySink())
     with pytest.raises(ReplyError, match="not the range"):
         piece.head(206, {"content-range": told})
-
-
-def test_a_fitting_range_is_taken():
-    """The reply tells size and version of the whole object."""
-    sink = MemorySink()
-    piece = Range(PATH, -4, None, sink)
-    piece.head(206, {"content-range": "bytes 5-8/9", "etag": '"E"'})
-    assert (piece.total, piece.etag, piece.partial) == (9, '"E"', True)
-    piece.begin()
-    piece.write(b"12")
-    with pytest.raises(NetworkError, match="2 bytes came, 4 were announced"):
-        piece.check()
-    piece.begin()
-    piece.write(b"1234")
-    piece.check()
-    assert sink.bytes() == b"1234"
 
 
 def test_a_whole_object_is_not_taken_for_a_range():
@@ -138,24 +108,3 @@ def test_another_version_is_refused_by_its_head():
     with pytest.raises(SourceChangedError, match="was replaced"):
         piece.head(206, {"content-range": "bytes 0-4/9", "etag": '"F"'})
     piece.head(206, {"content-range": "bytes 0-4/9"})
-
-
-def test_a_size_is_a_part_of_a_version():
-    """Also of a store that tells no ETag; what is not known is taken over once."""
-    version = Version()
-    piece = Range(PATH, 0, 5, MemorySink(), version=version)
-    piece.head(206, {"content-range": "bytes 0-4/9"})
-    assert (version.etag, version.total) == ("", 9)
-    with pytest.raises(SourceChangedError):
-        piece.head(206, {"content-range": "bytes 0-4/10"})
-    with pytest.raises(SourceChangedError):
-        piece.head(200, {"content-length": "10"})
-    piece.head(206, {"content-range": "bytes 0-4/9", "etag": '"E"'})
-    assert version.etag == '"E"'
-
-
-def test_a_refusal_that_means_another_version():
-    """By its code, or its status alone."""
-    assert is_changed(InvalidRequestError("", status=412))
-    assert is_changed(InvalidRequestError("", code="PreconditionFailed"))
-    assert not is_changed(InvalidRequestError("", status=416))
