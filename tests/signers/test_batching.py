@@ -299,6 +299,16 @@ def test_who_is_cancelled_leaves_nothing_behind():
     assert gate.calls[2:] == [[2]]
 
 
+def test_a_defect_of_the_caller_ends_the_wait():
+    """An error of what comes next is raised where a request is awaited."""
+
+    def broken():
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        sign(Prefetcher(Service(), broken), part(1))
+
+
 def test_jobs_are_announced_up_to_two_hundred_ahead():
     """First requests are known before the jobs; a broken job announces nothing."""
     coming: deque[Operation] = deque()

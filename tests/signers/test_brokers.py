@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+import time
 
 import fsspec
 import pytest
@@ -17,12 +18,18 @@ from fsspec_osspresigned.errors import (
     OutcomeUnknownError,
     PublishWarning,
     SignerError,
+    SignerUnavailableError,
     TooLargeError,
     URLExpiredError,
 )
 from fsspec_osspresigned.model import Action, Operation
+from fsspec_osspresigned.secret import SecretURL
+from fsspec_osspresigned.signers.base import Grant
+from fsspec_osspresigned.signers.bound import bound_request
 from fsspec_osspresigned.signers.broker import (
+    Broker,
     BrokerContext,
+    ServerRefusedError,
 )
 from fsspec_osspresigned.signers.described_broker import DescribedBroker
 from fsspec_osspresigned.signers.description import Call, Description
@@ -508,6 +515,50 @@ def test_a_description_can_demand_the_key_of_the_user(
         fs.pipe_file("a/b", LARGE)
     assert parts_sent(oss) == 0
     assert not oss.uploads("examplebucket")
+
+
+class OwnBroker(Broker):
+    """A server that a module explains: it signs one PUT, and answers in plain text."""
+
+    signs = frozenset({Action.PutObject})
+    host = "127.0.0.1"
+
+    def __init__(self, server):
+        self.server = server
+        self.binding = BrokerContext(exchange=None).binding(self.host)
+
+    def grant(self, path):
+        """One PUT stores an object."""
+        return Grant(multipart=None)
+
+    def request(self, operation):
+        """Sign a PUT of another key than the path has."""
+        if operation.key == "busy":
+            raise ServerRefusedError(429, "later")
+        url = SecretURL(self.server.presign("PUT", f"own/{operation.key}"))
+        location = f"own:{operation.key}"
+        return bound_request(
+            operation, url, {}, self.binding, issued_at=time.time(), location=location
+        )
+
+
+@pytest.mark.parametrize("is_function", [False, True])
+def test_a_module_explains_what_no_description_can(oss, is_function):
+    """A Broker of the user, or its function, stands in the option itself.
+
+    Errors are those of others.
+    """
+    with UploadServer(oss) as server:
+        own = OwnBroker(server)
+        broker = (lambda context: own) if is_function else own
+        options = {"broker": broker, "retries": 0}
+        fs = fsspec.filesystem("osspresigned", **options)
+        assert fs.pipe_file("a/b", b"1").location == "own:b"
+        with pytest.raises(SignerUnavailableError, match="later"):
+            fs.pipe_file("a/busy", b"1")
+    assert oss.objects("examplebucket") == {"own/b": b"1"}
+    with pytest.raises(TypeError, match="broker= is an object of this process"):
+        pickle.dumps(fs)
 
 
 def test_the_name_of_a_module_must_be_trusted():

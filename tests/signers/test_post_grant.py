@@ -93,6 +93,18 @@ def test_other_places(tmp_path, monkeypatch):
     assert found.sign([post()])
 
 
+def test_exposed_file_is_told(tmp_path):
+    """A grant that others can read is worth a warning, and a broken change too."""
+    path = tmp_path / "grant.json"
+    path.write_text(json.dumps(current()))
+    path.chmod(0o644)
+    with pytest.warns(UserWarning, match="holds a grant and can be read by others"):
+        signer = signer_of(str(path))
+    path.write_text("{")
+    with pytest.warns(UserWarning, match="the old grant stays in force"):
+        assert signer.sign([post()])
+
+
 def test_bad_places_are_named(tmp_path):
     """What is wrong is found when the filesystem is made, with the place in front."""
     path = tmp_path / "grant.json"
