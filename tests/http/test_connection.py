@@ -172,34 +172,6 @@ def test_authority_that_nobody_named(serve, send, certified):
     assert server.heads == []
 
 
-def test_port_that_speaks_no_tls(serve, send):
-    """What answers the handshake in plain HTTP is named at once."""
-
-    def script(peer):
-        peer.sock.recv(65536)
-        peer.answer(status="400 Bad Request")
-        peer.server.done.wait(10)
-
-    server = serve(script)
-    with pytest.raises(
-        NetworkError, match="speaks no TLS: the URL needs http"
-    ) as caught:
-        send(f"https://{server.netloc}/k?x")
-    assert not caught.value.sent
-
-
-def test_port_that_speaks_tls(serve, send):
-    """So is an alert of TLS upon plain HTTP, though nothing follows it."""
-
-    def script(peer):
-        peer.request()
-        peer.sock.sendall(b"\x15\x03\x01\x00\x02\x02\x46")
-        peer.server.done.wait(10)
-
-    with pytest.raises(NetworkError, match="may speak TLS: the URL needs https"):
-        send(serve(script).origin + "/k?x", seconds=60.0)
-
-
 @pytest.mark.parametrize("inner", [False, True])
 def test_cut_in_tls(serve, send, certified, trusted, monkeypatch, inner):
     """An answer whose end is that of its connection needs the end of TLS, too."""

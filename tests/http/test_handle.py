@@ -66,27 +66,6 @@ def test_child_opens_its_own_connection(serve, certified, trusted, secure, in_th
     transport.close()
 
 
-def test_closed_transport_leaves_no_connection(serve):
-    """A dropped transport is closed, too; the threads' connections are its own."""
-    ended = threading.Semaphore(0)
-
-    def script(peer):
-        polite(peer)
-        ended.release()
-
-    signed = SignedRequest(method="PUT", url=f"{serve(script).origin}/b/k")
-    exchange = Exchange(in_thread=True)
-    transport = Transport(allow_http=True)
-    run(transport.send, signed, exchange=exchange)
-    transport.close()
-    assert ended.acquire(timeout=5)
-    transport = Transport(allow_http=True)
-    run(transport.send, signed, exchange=exchange)
-    del transport
-    gc.collect()
-    assert ended.acquire(timeout=5)
-
-
 # -- all pools of a process -------------------------------------------------------------
 
 

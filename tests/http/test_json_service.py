@@ -127,23 +127,6 @@ def test_failures_of_requests_are_ours(service, error, words):
 # -- over sockets -------------------------------------------------------------------------
 
 
-def test_connections_are_kept(serve, service):
-    """One connection serves many exchanges, and the target leaves as it was given."""
-
-    def script(peer: Any) -> None:
-        while peer.request():
-            peer.answer()
-
-    server = serve(script)
-    for body in (b"{}", b""):
-        assert ask(service, server.origin + "/a/../b" + QUERY, body).body == b"ok"
-    assert ask(service, server.origin + "?x=%2f", method="GET", body=b"").body == b"ok"
-    assert server.targets == ["/a/../b" + QUERY] * 2 + ["/?x=%2f"]
-    assert server.bodies == [b"{}", b"", b""]
-    assert server.accepted == 1
-    assert b"content-length: 0" in server.heads[1].lower()
-
-
 def test_a_connection_that_was_closed_is_opened_anew(serve, service):
     """The end of an idle connection costs no exchange."""
     closed = threading.Semaphore(0)
@@ -207,7 +190,14 @@ DRIPS = {
 }
 
 
-@pytest.mark.parametrize("name", DRIPS)
+# Each takes five seconds, so only two of them are fast tests.
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("head", "body") else pytest.mark.slow)
+        for name in DRIPS
+    ],
+)
 def test_drops_do_not_go_on_for_ever(serve, name):
     """Bytes that come steadily do not lengthen the exchange, nor look like a whole."""
     pieces, words = DRIPS[name]
