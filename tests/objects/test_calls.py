@@ -80,6 +80,15 @@ def test_objects_are_not_changed_in_place(blind, owner, mode):
     assert not owner.actions()
 
 
+def test_a_bad_layer_leaves_no_open_file(blind, owner):
+    """What is wrong with text or compression is told without a dangling upload."""
+    with pytest.raises(ValueError, match="ompression"):
+        blind.open(PATH, "wb", compression="none-such")
+    with pytest.raises(LookupError):
+        blind.open(PATH, "w", encoding="none-such")
+    assert not owner.actions()
+
+
 @pytest.mark.parametrize(
     "create",
     [

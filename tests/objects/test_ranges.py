@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fsspec_osspresigned.errors import (
+    NetworkError,
     ReplyError,
     SourceChangedError,
 )
@@ -86,6 +87,22 @@ def test_another_range_than_asked_for_is_refused(start, stop, told):
     piece = Range(PATH, start, stop, MemorySink())
     with pytest.raises(ReplyError, match="not the range"):
         piece.head(206, {"content-range": told})
+
+
+def test_a_fitting_range_is_taken():
+    """The reply tells size and version of the whole object."""
+    sink = MemorySink()
+    piece = Range(PATH, -4, None, sink)
+    piece.head(206, {"content-range": "bytes 5-8/9", "etag": '"E"'})
+    assert (piece.total, piece.etag, piece.partial) == (9, '"E"', True)
+    piece.begin()
+    piece.write(b"12")
+    with pytest.raises(NetworkError, match="2 bytes came, 4 were announced"):
+        piece.check()
+    piece.begin()
+    piece.write(b"1234")
+    piece.check()
+    assert sink.bytes() == b"1234"
 
 
 def test_a_whole_object_is_not_taken_for_a_range():
