@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import os
 import pickle
@@ -13,8 +12,6 @@ import pytest
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
     NotSignedError,
-    TooLargeError,
-    URLExpiredError,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.tools.sync.sync import sync
@@ -116,52 +113,6 @@ def test_a_transaction(oss, fs):
     assert oss.objects(BUCKET).keys() == {"in/a", "in/b"}
 
 
-@pytest.mark.parametrize("streamed", [False, True])
-def test_a_transaction_of_a_size_that_is_not_allowed(oss, grant, streamed):
-    """It is found before anything is published: all of it, or nothing."""
-    fs = OSSPresignedFileSystem(
-        grant=grant(sizes=(0, 60_000)), skip_instance_cache=True
-    )
-    with (
-        pytest.raises(NotSignedError, match="content-length-range"),
-        fs.transaction,
-    ):
-        fs.pipe(f"{ROOT}/a", DATA)
-        if streamed:
-            with fs.open(f"{ROOT}/b", "wb") as file:
-                file.write(2 * DATA)
-        else:
-            fs.pipe(f"{ROOT}/b", 2 * DATA)
-    assert not oss.requests
-
-
-def test_coroutines(oss, grant, tmp_path):
-    """Coroutines of an asynchronous filesystem, as zarr calls them."""
-    (tmp_path / "f").write_bytes(DATA)
-
-    async def main():
-        fs = OSSPresignedFileSystem(
-            grant=grant(), asynchronous=True, skip_instance_cache=True
-        )
-        await asyncio.gather(
-            *(fs._pipe_file(f"{ROOT}/{n}", bytes([n])) for n in range(20)),
-            fs._put_file(str(tmp_path / "f"), f"{ROOT}/file"),
-        )
-
-    asyncio.run(main())
-    assert oss.objects(BUCKET) == {
-        "in/file": DATA,
-        **{f"in/{n}": bytes([n]) for n in range(20)},
-    }
-
-
-def test_travels(oss, fs):
-    """The option names the file, so that a worker elsewhere can read it, too."""
-    pickle.loads(pickle.dumps(fs)).pipe(f"{ROOT}/a", DATA)
-    assert oss.objects(BUCKET) == {"in/a": DATA}
-    assert b"policy" not in pickle.dumps(fs)
-
-
 @pytest.mark.parametrize(
     "verb",
     [
@@ -204,59 +155,6 @@ def test_what_the_grant_does_not_allow(oss, grant, path, how, words):
     ):
         file.write(DATA)
     assert not oss.requests
-
-
-def test_a_stream_that_grows_above_the_range(oss, grant):
-    """It is refused when it outgrows the grant, and not when all of it is on disk."""
-    fs = OSSPresignedFileSystem(
-        grant=grant(sizes=(0, 300_000)), part_size="100KiB", skip_instance_cache=True
-    )
-    written = 0
-    with (
-        pytest.raises(TooLargeError, match="the form of a grant holds 300000 bytes"),
-        fs.open(f"{ROOT}/a", "wb") as file,
-    ):
-        for _ in range(100):
-            written += file.write(DATA)
-    assert written < 600_000
-    assert not oss.requests
-
-
-def test_options_of_an_object(oss, fs):
-    """They are fields of the form; who may not set them reads which condition it is."""
-    fs.pipe_file(
-        f"{ROOT}/a", DATA, metadata={"a": "1"}, content_type="text/csv", tagging=None
-    )
-    found = oss.get(BUCKET, "in/a").headers
-    assert found["x-oss-meta-a"] == "1"
-    assert found["content-type"] == "text/csv"
-    with pytest.raises(NotSignedError, match="x-oss-object-acl"):
-        fs.pipe_file(f"{ROOT}/b", DATA, acl="public-read")
-
-
-def test_no_overwriting(oss, grant):
-    """By the caller's wish, or because the owner has said so."""
-    fs = OSSPresignedFileSystem(grant=grant(), skip_instance_cache=True)
-    fs.pipe_file(f"{ROOT}/a", DATA)
-    with pytest.raises(FileExistsError):
-        fs.pipe_file(f"{ROOT}/a", b"", overwrite=False)
-    locked = grant(overwrite=False)
-    fs = OSSPresignedFileSystem(grant=locked, skip_instance_cache=True)
-    with pytest.raises(FileExistsError):
-        fs.pipe_file(f"{ROOT}/a", b"")
-    assert oss.objects(BUCKET) == {"in/a": DATA}
-
-
-def test_a_grant_that_is_renewed_in_its_file(oss, grant):
-    """The store says that the grant has ended: a new one in the file is taken."""
-    fs = OSSPresignedFileSystem(grant=grant(), skip_instance_cache=True)
-    refusal = {"status": 403, "code": "AccessDenied", "ec": "0006-00000213"}
-    oss.faults.add(Fault(action="PostObject", **refusal, times=1))
-    fs.pipe_file(f"{ROOT}/a", DATA)
-    assert oss.objects(BUCKET) == {"in/a": DATA}
-    oss.faults.add(Fault(action="PostObject", **refusal, times=None))
-    with pytest.raises(URLExpiredError, match="the grant has expired"):
-        fs.pipe_file(f"{ROOT}/b", DATA)
 
 
 def test_no_secret_is_left_behind(oss, grant, tree, tmp_path, monkeypatch, caplog):

@@ -79,15 +79,6 @@ def test_a_wrong_secret_is_refused_by_the_store(options):
         fs.pipe_file(PATH, b"1")
 
 
-def test_equal_keys_share_one_filesystem(options):
-    """The cache of fsspec knows a key by its value."""
-    fs = fsspec.filesystem("oss", **options)
-    assert fsspec.filesystem("oss", **options) is fs
-    other = fsspec.filesystem("oss", **{**options, "secret": "another"})
-    assert other is not fs
-    assert other.fsid != fs.fsid
-
-
 def test_no_secret_is_shown_or_pickled(options):
     """Neither options nor pickles hold the key; the error names the remedy."""
     fs = fsspec.filesystem("oss", **{**options, **of(TEMPORARY)})
@@ -130,25 +121,6 @@ def test_keys_of_the_configuration(options, oss, monkeypatch):
     with pytest.raises(OSError, match="asked"):
         fsspec.filesystem("oss", signer=sign).pipe_file(PATH, b"2")
     assert calls
-
-
-def test_a_key_replaces_the_signer_of_the_configuration(options, oss, monkeypatch):
-    """The configured signer is not asked, and gets no token."""
-    configured = {
-        "signer": "https://sign.example.com",
-        "signer_token": "env:OSSPRESIGNED_T",
-    }
-    monkeypatch.setitem(conf, "oss", configured)
-    fsspec.filesystem("oss", **options).pipe_file(PATH, b"1")
-    assert oss.objects(BUCKET)["a"] == b"1"
-
-
-@pytest.mark.parametrize("missing", ["key", "secret"])
-def test_half_a_key_is_an_error(options, missing):
-    """The message names both options."""
-    del options[missing]
-    with pytest.raises(ConfigurationError, match="key= and secret="):
-        fsspec.filesystem("oss", **options)
 
 
 def test_two_sources_are_an_error(options):
