@@ -62,22 +62,6 @@ def test_directory_that_is_signed_elsewhere():
     assert few[0] == "b/up/2: not stored: no 2"
 
 
-def test_long_transfers_take_minutes():
-    """In minutes and seconds."""
-    summary = Summary(verb="fetched", done=1, files=1, failures=(), size=MIB, seconds=128)  # fmt: skip
-    assert list(summary.lines()) == ["fetched 1 file, 1.0 MiB in 2 min 8 s (8.0 KiB/s)"]
-
-
-def test_nothing_that_moved_is_not_counted():
-    """No bytes, no time and no rate of nothing; an empty file is something."""
-    nothing = Summary(
-        verb="stored", done=0, files=0, failures=(), size=0, also=["2 same"]
-    )
-    assert list(nothing.lines()) == ["stored 0 files; 2 same"]
-    empty = Summary(verb="stored", done=1, files=1, failures=(), size=0)
-    assert list(empty.lines()) == ["stored 1 file, 0 B in 0.1 s"]
-
-
 def test_what_failed_is_told_last():
     """With what an interruption has left."""
     summary = Summary(
@@ -95,24 +79,4 @@ def test_what_failed_is_told_last():
             "interrupted: stored 1 of 100 files, 1.0 MiB sent in 1.0 s (1.0 MiB/s); "
             "1 failed; 98 left"
         ),
-    ]
-
-
-def test_rate_of_a_few_bytes_is_left_out():
-    """Below a mebibyte it is noise; and nothing takes no time at all."""
-    summary = Summary(verb="stored", done=1, files=1, failures=(), size=6, seconds=0.02)
-    assert list(summary.lines()) == ["stored 1 file, 6 B in 0.1 s"]
-
-
-def test_equal_network_failures_are_one():
-    """However often each was tried; and what looks further is named."""
-    found = [failure(f"b/{n}", errors.NetworkError("refused")) for n in range(2)]
-    found[1].error.tries = 6
-    summary = Summary(verb="stored", done=0, files=2, failures=found)
-    assert list(summary.lines()) == [
-        "2 not stored: refused",
-        "  b/0",
-        "  b/1",
-        "to find the cause, run: osspresigned doctor BUCKET/KEY (or --url-file FILE)",
-        "stored 0 of 2 files; 2 failed",
     ]

@@ -12,7 +12,7 @@ import pytest
 
 from fsspec_osspresigned.tools.cli import app as commands
 from tests.form_signer import grant_of
-from tests.tools.cli.conftest import BUCKET, stored
+from tests.tools.cli.conftest import BUCKET
 from tests.upload_servers import DashScope
 
 PAGE = (Path(__file__).parents[3] / "docs" / "cli.md").read_text("utf-8")
@@ -76,12 +76,6 @@ def world(oss, run, url, url_map, tmp_path):
     return oss
 
 
-def test_page_has_every_new_command():
-    """Each has an example at least, on the page and in its help."""
-    for lines in (printed(), helped()):
-        assert {name for name in NEW if any(f"osspresigned {name}" in line for line in lines)} == set(NEW)  # fmt: skip
-
-
 @pytest.mark.parametrize("line", dict.fromkeys([*printed(), *helped()]))
 def test_printed_command_works(
     line, run, world, signer, studio, url, tmp_path, monkeypatch
@@ -111,10 +105,3 @@ def test_printed_command_works(
     assert ended.code == wanted, ended.err
     assert ended.out.startswith("http") == is_url
     assert shown in (None, ended.out)
-
-
-def test_tree_goes_where_the_page_says(run, world):
-    """``data`` keeps its name, ``data/`` does not."""
-    run("put", "data", f"{BUCKET}/p/", "--signer", "keys")
-    run("put", "data/", f"{BUCKET}/q/", "--signer", "keys")
-    assert {"p/data/x/1.bin", "q/x/1.bin"} <= stored(world).keys()

@@ -107,9 +107,3 @@ def test_rule_against_one_name_fits_nothing_else():
         rule = Rule.against(name)
         assert (rule.takes, rule.fits(name), rule.fits(f"x/{name}")) == (0, 1, 0)
     assert not Rule.against("a*b").fits("aab")
-
-
-def test_rules_may_be_values():
-    """As a command line makes them."""
-    rule = Rule(takes=False, glob="a")
-    assert Filter.of([rule]).rules == (rule,) == Filter.of(["- a"]).rules
