@@ -34,7 +34,6 @@ from fsspec_osspresigned.http.body import MemoryBody
 from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import (
-    MAX_SINGLE_PUT,
     MIN_PART,
     Action,
     Operation,
@@ -509,34 +508,6 @@ def test_spool_when_initiate_is_refused(oss):
     refusing.given = Grant(single=False)
     with pytest.raises(NotSignedError):
         stream(make(oss, refusing), b"a")
-
-
-class Huge:
-    """A body that says it is as large as one PUT may be."""
-
-    size = MAX_SINGLE_PUT
-
-    def blocks(self):
-        raise AssertionError("nobody may read it")
-
-
-def test_limit_of_one_put(oss):
-    """5 GiB are the end of it, by plan for a size and by count for a stream."""
-    client = make(oss, OwnerSigner(oss, Grant(multipart=None)))
-    with pytest.raises(ConfigurationError, match="5 GiB"):
-        PlainUpload(client, Target(path=PATH), size=MAX_SINGLE_PUT + 1)
-    assert not PlainUpload(
-        client, Target(path=PATH), size=MAX_SINGLE_PUT
-    ).plan.multipart
-    one = PlainUpload(client, Target(path=PATH))
-    one.add(MemoryBody.of(b"a"))
-    one.add(MemoryBody.of(b"b"))
-    with pytest.raises(
-        TooLargeError, match="one PUT holds 5 GiB at most, and no parts"
-    ):
-        one.add(Huge())
-    one.discard()
-    assert oss.requests == []
 
 
 # -- giving up --------------------------------------------------------------------------
