@@ -25,9 +25,10 @@ MAX_PART = 5 * GIB
 MAX_MAP = 512 * MIB  # bytes of a URL map, some 500,000 objects
 MAX_PARTS = 10_000
 
-# Defaults in bytes: of a part at most, and of an object that is sent in one piece
-# (docs/measurements.md has the reasons).
-LARGEST_PART = 8 * MIB
+# Defaults in bytes: of a part of a file at most, of a part of a stream, which is held in
+# memory, and of an object that is sent in one piece (docs/measurements.md has the reasons).
+LARGEST_PART = 16 * MIB
+STREAM_PART = 8 * MIB
 THRESHOLD = 8 * MIB
 # Requests in flight by default: of one call or object, and large ones of the process.
 CONNECTIONS = 16
@@ -296,16 +297,18 @@ class Operation:
     upload_id: str | None = None
     part_number: int | None = None
     content_length: int | None = None
-    headers: Mapping[str, str] = field(default=_EMPTY, converter=frozen_mapping)
-    optional_headers: Mapping[str, str] = field(
-        default=_EMPTY, converter=frozen_mapping
-    )
-    query: Mapping[str, str] = field(default=_EMPTY, converter=frozen_mapping)
+    headers: Mapping[str, str] = _EMPTY
+    optional_headers: Mapping[str, str] = _EMPTY
+    query: Mapping[str, str] = _EMPTY
     expires_in: int | None = None
     part_count: int | None = field(default=None, eq=False)
-    final_headers: Mapping[str, str] = field(
-        default=_EMPTY, converter=frozen_mapping, eq=False
-    )
+    final_headers: Mapping[str, str] = field(default=_EMPTY, eq=False)
+
+    def __attrs_post_init__(self) -> None:
+        # A converter of each would be called for each object; nearly all are frozen.
+        for name in ("headers", "optional_headers", "query", "final_headers"):
+            if type(value := getattr(self, name)) is not FrozenDict:
+                object.__setattr__(self, name, frozen_mapping(value))
 
     @property
     def path(self) -> str:
@@ -404,9 +407,7 @@ class Reply:
 
     status: int
     # Names are in lower case.
-    headers: Mapping[str, str] = field(
-        default=_EMPTY, converter=frozen_mapping, repr=False
-    )
+    headers: Mapping[str, str] = field(default=_EMPTY, repr=False)
     body: bytes = field(default=b"", repr=False)  # what was read; may repeat the token
     body_bytes: int = 0  # of the request, that were sent
     crc64: int | None = None  # CRC-64/XZ of those bytes; None if not computed

@@ -70,6 +70,7 @@ class Client:
         written: record of the objects that this process has written.
         buckets: bucket -> its circuit breaker and limits.
         s3_buckets: buckets for which URLs of S3-compatible stores were signed.
+        grant_of_all: the signer's grant of all ways for all objects; None if they differ.
         clock_offset: seconds by which this machine's clock is ahead of the store's, from
             the first reply or the last refusal; None before.
     """
@@ -97,7 +98,7 @@ class Client:
         self.clock_offset: float | None = None
         self._timing = timing
         self._note = note
-        self._grant_of_all = signer.grant_of_all
+        self.grant_of_all = signer.grant_of_all
         self._batches = self.prefetcher(lambda: None, first=MAX_REQUESTS)
         self.buckets: defaultdict[str, BucketState] = defaultdict(
             lambda: BucketState(self, options, self.policy, timing.clock)
@@ -148,8 +149,6 @@ class Client:
             OSSPresignedError: the failure of the last try, with its ``tries``, and with
                 its ``outcome`` if a try may have stored an object.
         """
-        if exchange.path != (path := operation.path):
-            exchange = evolve(exchange, path=path)
         limiter, began = request_limiter(), self._timing.clock()
         bucket = self.buckets[operation.bucket]
         is_small = body.size <= SMALL and not exchange.in_thread
@@ -256,13 +255,15 @@ class Client:
                 bucket.small.in_flight += 1
                 began, in_flight = self._timing.clock(), bucket.small.in_flight
                 try:
-                    reply = await self._sending(signed, body, exchange)
+                    reply = await self._sending(operation, signed, body, exchange)
                 finally:
                     bucket.small.in_flight -= 1
                 if is_good := reply.is_good:
                     bucket.small.note(self._timing.clock() - began, in_flight)
             else:
-                reply = await self._send_large(signed, body, exchange, place, bucket)
+                reply = await self._send_large(
+                    operation, signed, body, exchange, place, bucket
+                )
                 is_good = reply.is_good
             if operation.action in LOOKS and self.signer.grants_by_prefix:
                 await self._note_answer(operation, reply)
@@ -298,25 +299,30 @@ class Client:
 
     async def _send_large(
         self,
+        operation: Operation,
         signed: SignedRequest,
         body: Body,
         exchange: Exchange,
         place: RequestPlace,
         bucket: BucketState,
     ) -> Reply:
-        size = body.size or self.options.largest_part  # of a range that is read
+        size = body.size or self.options.piece_size  # of a range that is read
         with bucket.watching(place, size):
-            reply = await self._sending(signed, body, exchange)
+            reply = await self._sending(operation, signed, body, exchange)
         if reply.is_good:
             is_awaited = request_limiter().is_awaited(place)
             bucket.large.note(size, is_awaited=is_awaited)
         return reply
 
     def _sending(
-        self, signed: SignedRequest, body: Body, exchange: Exchange
+        self,
+        operation: Operation,
+        signed: SignedRequest,
+        body: Body,
+        exchange: Exchange,
     ) -> Coroutine[Any, Any, Reply]:
         if signed.carry_out is None:
-            return self.transport.send(signed, body, exchange)
+            return self.transport.send(signed, body, exchange, operation.path)
         return _ask(True, signed.carry_out, b"".join(body.blocks()))
 
     async def signed(self, operation: Operation) -> SignedRequest:
@@ -328,7 +334,7 @@ class Client:
 
     async def grant(self, path: str) -> Grant:
         """Return the signer's ``Grant`` for *path*: the ways to upload that it permits."""
-        grant = self._grant_of_all
+        grant = self.grant_of_all
         if grant is None:
             grant = await _ask(self.signer.grant_waits, self.signer.grant, path)
         return grant

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from ..engine.engine import within_user_code
+from ..engine.engine import is_user_code
 from ..engine.limits import RequestLimits, RequestPlace, request_limiter
 from ..errors import NetworkError, OSSPresignedError, StoreUnavailableError
 from ..model import CONNECTIONS
@@ -39,7 +39,12 @@ class CircuitBreaker:
 
     *pause* is the number of seconds between the first two probes; it doubles, up to
     *longest*.
+
+    Attributes:
+        is_open: *threshold* requests in a row have failed.
     """
+
+    is_open = False
 
     def __init__(
         self,
@@ -61,10 +66,6 @@ class CircuitBreaker:
         # A factory: the error itself would keep its frames, and their data, alive.
         self._last: Callable[[str], OSSPresignedError] | None = None
 
-    @property
-    def is_open(self) -> bool:
-        return self._failures >= self._threshold
-
     async def enter(self, path: str) -> bool:
         """Wait until a request may be sent; return True if the request is the probe.
 
@@ -72,7 +73,7 @@ class CircuitBreaker:
         which never waits. If a probe fails during the wait, an error like that of the probe
         is raised for *path*. Otherwise ``leave`` must be called when the request has ended.
         """
-        if within_user_code():
+        if is_user_code.get():
             return False
         seen = self._probes
         while self.is_open and self._last is not None:
@@ -100,6 +101,7 @@ class CircuitBreaker:
         elif error is None or getattr(error, "status", None) is not None:
             self._failures = 0
             self._next_pause = self._pause
+        self.is_open = self._failures >= self._threshold
         for waiter in self._waiters:
             if not waiter.done():
                 waiter.set_result(None)

@@ -41,7 +41,8 @@ waits_in_thread: ContextVar[bool] = ContextVar("osspresigned_waits", default=Fal
 # The call of a verb to which a coroutine belongs: its thread waits, and calls share the
 # requests in flight.
 call_of_task: ContextVar[_Call | None] = ContextVar("osspresigned_call", default=None)
-_is_user_code: ContextVar[bool] = ContextVar("osspresigned_user_code", default=False)
+# Whether code of the user runs, see ``user_code``.
+is_user_code: ContextVar[bool] = ContextVar("osspresigned_user_code", default=False)
 
 
 class CarriedError(BaseException):
@@ -64,6 +65,9 @@ class EngineLoop(asyncio.SelectorEventLoop):
 
     engine: Any
 
+    time = staticmethod(time.monotonic)  # as asyncio's, without a call of its own
+    get_debug = staticmethod(bool)  # False: it would log in the loop's thread
+
     def __del__(self) -> None:
         """Give no warning: the loop lives as long as its process."""
 
@@ -81,7 +85,7 @@ class Engine:
         self._lock = threading.RLock()  # a finalizer may start the engine meanwhile
         self._ident = 0
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._owned: dict[Any, Any] = {}
+        self.owned = _Owned()
 
     # -- in any thread -------------------------------------------------------------------
 
@@ -164,17 +168,30 @@ class Engine:
         coroutine: Coroutine[Any, Any, T],
         context: contextvars.Context | None = None,
     ) -> asyncio.Task[T]:
-        # The engine keeps the task until it ends; asyncio does not.
-        task = self.loop.create_task(coroutine, context=context)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task = self.begin(coroutine, context)
+        task.add_done_callback(self.forget)
         return task
 
-    def own(self, kind: Callable[[], T]) -> T:
-        """Return the engine's only object of a *kind*, which the first call makes."""
-        if kind not in self._owned:
-            self._owned[kind] = kind()
-        return self._owned[kind]  # type: ignore[no-any-return]  # it made it
+    def begin(
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        context: contextvars.Context | None = None,
+    ) -> asyncio.Task[T]:
+        """Begin a task, which the engine keeps until ``forget``; asyncio does not."""
+        task = self.loop.create_task(coroutine, context=context)
+        self._tasks.add(task)
+        return task
+
+    def forget(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.discard(task)
+
+
+class _Owned(dict[Callable[[], Any], Any]):
+    """The engine's only object of each kind, which the first look at it makes."""
+
+    def __missing__(self, kind: Callable[[], Any]) -> Any:
+        self[kind] = made = kind()
+        return made
 
 
 def _refuse_green_threads() -> None:
@@ -271,39 +288,36 @@ class _Call:
         self._task: asyncio.Task[Any] | None = None
 
     def begin(self) -> None:  # on the loop
-        function, self._function = self._function, None
-        if function is None:
-            return
-        try:
-            self._task = running().spawn(function(), self._context)
-        except Exception as error:  # noqa: BLE001 - such as an argument too many
-            self._end(None, error)
-        else:
-            self._task.add_done_callback(self._finish)
+        if self._function is not None:
+            self._task = running().begin(self._do(), self._context)
 
     def cancel(self) -> None:  # on the loop
         self.is_heard = True
-        self._function = None
-        if self._task is None or self._task.done():
-            # Maybe the second time: the waiter may have lost the first.
-            self._end(None, asyncio.CancelledError())
-        else:
+        if self._function is None and self._task is not None:
             self._task.cancel()
+            return
+        # It has not begun, or has ended: the waiter may have lost the first outcome.
+        self._function = None
+        self._end(None, asyncio.CancelledError())
 
-    def _finish(self, task: asyncio.Task[Any]) -> None:
-        self._task = None  # it keeps this call by its context
-        if task.cancelled():
-            try:
-                task.result()
-            except asyncio.CancelledError as error:  # it may have notes
-                self._end(None, error)
-        elif (failure := task.exception()) is not None:
-            self._end(None, failure)
+    async def _do(self) -> None:
+        function, self._function = self._function, None
+        if function is None:  # it was cancelled
+            return
+        try:
+            coroutine = function()
+            del function  # the frames of an error would keep it, and with it the body
+            result = await coroutine
+        except BaseException as error:  # noqa: BLE001 - raised by the waiter
+            self._end(None, error)
         else:
-            self._end(task.result(), None)
+            self._end(result, None)
 
     def _end(self, result: Any, error: BaseException | None) -> None:
         self.is_over = True
+        if self._task is not None:
+            running().forget(self._task)
+            self._task = None  # it keeps this call by its context
         self.put(_Outcome(result, error))
 
 
@@ -540,7 +554,7 @@ async def blocking(
         OSError: the system can start no thread.
     """
     engine = running()
-    threads = engine.other_threads if within_user_code() else engine.workers
+    threads = engine.other_threads if is_user_code.get() else engine.workers
     return await _by_thread(threads, function, args, stop)
 
 
@@ -595,15 +609,11 @@ def user_code() -> Iterator[None]:
     A request in flight may be waiting for this code, so waiting for that request could
     last for ever.
     """
-    token = _is_user_code.set(True)
+    token = is_user_code.set(True)
     try:
         yield
     finally:
-        _is_user_code.reset(token)
-
-
-def within_user_code() -> bool:
-    return _is_user_code.get()
+        is_user_code.reset(token)
 
 
 # -- tasks -------------------------------------------------------------------------------

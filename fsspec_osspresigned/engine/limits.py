@@ -11,13 +11,13 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections import Counter, OrderedDict, deque
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import TypeAlias
 
 from attrs import frozen
 
-from .engine import call_of_task, running, within_user_code
+from .engine import call_of_task, is_user_code, running
 
 
 @frozen
@@ -60,14 +60,15 @@ class RequestLimiter:
     """
 
     def __init__(self) -> None:
-        self._of_client: Counter[tuple[int, bool]] = Counter()
+        # Client and size, small or large -> its requests in flight; none is 0.
+        self._of_client: dict[tuple[int, bool], int] = {}
         self._small = self._large = 0
         # Client, bucket and size -> call -> requests that wait.
         self._waiting: OrderedDict[object, OrderedDict[object, deque[_Waiter]]]
         self._waiting = OrderedDict()
 
     @property
-    def in_flight(self) -> int:
+    def in_flight(self) -> int:  # for tests
         return self._small + self._large
 
     def is_awaited(self, place: RequestPlace) -> bool:
@@ -76,7 +77,7 @@ class RequestLimiter:
 
     def enter_nowait(self, place: RequestPlace) -> bool:
         """Count the request as in flight if it may be sent now; return whether it may."""
-        may = within_user_code() or (not self._waiting and self._may(place))
+        may = is_user_code.get() or (not self._waiting and self._may(place))
         if may:
             self._count(place, 1)
         return may
@@ -112,20 +113,21 @@ class RequestLimiter:
 
     def _may(self, place: RequestPlace) -> bool:
         key, limits = id(place.client), place.limits
-        small = self._of_client[key, True]
-        if not small and not self._of_client[key, False]:
+        small = self._of_client.get((key, True), 0)
+        large = self._of_client.get((key, False), 0)
+        if not (small or large):
             return True
-        if self.in_flight >= limits.total:
+        if self._small + self._large >= limits.total:
             return False
         if place.is_small:
             return small < limits.small()
-        large = self._of_client[key, False]
         return large < limits.large() and self._large < limits.threads
 
     def _count(self, place: RequestPlace, change: int) -> None:
         key = id(place.client), place.is_small
-        self._of_client[key] += change
-        if not self._of_client[key]:
+        if count := self._of_client.get(key, 0) + change:
+            self._of_client[key] = count
+        else:
             del self._of_client[key]
         if place.is_small:
             self._small += change
@@ -153,7 +155,8 @@ class RequestLimiter:
 
 
 def request_limiter() -> RequestLimiter:
-    return running().own(RequestLimiter)
+    limiter: RequestLimiter = running().owned[RequestLimiter]
+    return limiter
 
 
 class MemoryBudget:

@@ -33,7 +33,10 @@ class Logger:
     def shows(self, level: int) -> bool:
         """Return whether records of *level* may be shown; never waits for a lock."""
         # Not ``isEnabledFor``: a thread that configures logging holds its lock.
-        return level >= self._logger.getEffectiveLevel()
+        logger: logging.Logger | None = self._logger
+        while logger is not None and not logger.level:
+            logger = logger.parent
+        return logger is None or level >= logger.level
 
     def debug(self, text: str, *args: object) -> None:
         self._log(logging.DEBUG, text, args)

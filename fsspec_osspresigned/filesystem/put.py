@@ -121,7 +121,7 @@ class PutCall:
             FileExistsError: the object exists, or is part of the transaction.
         """
         target = self.target(path)
-        if target.exclusive:
+        if target.kind.exclusive:
             await self._refuse_existing(path)
         return target
 
@@ -152,16 +152,23 @@ class PutCall:
                     self.transaction.fail(path)
             raise
 
-    async def pipe_file(self, path: str, value: Any) -> Receipt | None:
-        """Store one buffer of bytes; return None in a transaction."""
-        return await self._store(path, MemoryBody.of(value), ALONE)
+    def pipe_file(self, path: str, value: Any) -> Coroutine[Any, Any, Receipt | None]:
+        """Store one buffer of bytes; the coroutine returns None in a transaction."""
+        return self._store(path, MemoryBody.of(value), ALONE)
 
-    async def _store(
+    def _store(
         self, path: str, body: Source, context: TransferContext
-    ) -> Receipt | None:
+    ) -> Coroutine[Any, Any, Receipt | None]:
         target = self.target(path)
+        if self.transaction is None and not target.kind.exclusive:  # nearly always
+            return upload_source(self.client, target, body, context)
+        return self._store_checked(target, body, context)
+
+    async def _store_checked(
+        self, target: Target, body: Source, context: TransferContext
+    ) -> Receipt | None:
         if target.kind.exclusive:
-            await self._refuse_existing(path)
+            await self._refuse_existing(target.path)
         if self.transaction is None:
             return await upload_source(self.client, target, body, context)
         await self.transaction.add_source(target, body, context)

@@ -40,7 +40,7 @@ if _HAS_EPOLL:
 
 
 class Multi:
-    """Sends requests on the running loop; make it by ``Engine.own``.
+    """Sends requests on the running loop; the engine owns it.
 
     On Linux, libcurl's sockets are watched by an epoll of their own, which the loop watches
     as one file. A socket stays in it between two requests. Elsewhere, the loop watches each.
@@ -91,8 +91,11 @@ class Multi:
             handle.close()
             raise
         self._busy[handle.easy] = transfer
-        if not self._acts_soon:
-            # Not now: calls that never wait would hold up all others.
+        if len(self._busy) == 1:
+            self._act(pycurl.SOCKET_TIMEOUT, 0)
+        elif (
+            not self._acts_soon
+        ):  # with what other tasks begin in this turn of the loop
             self._acts_soon = True
             self._loop.call_soon(self._act_now)
         if self._check is None or window < self._check_seconds:

@@ -113,8 +113,6 @@ class CheckingSink(Sink, Protocol):
 class Exchange:
     """Unsigned parts of a request, and limits for its exchange."""
 
-    # ``bucket/key`` for error messages; None if the request concerns no object.
-    path: str | None = None
     with_crc: bool = False
     # Called in worker threads with the number of bytes sent, and with a negative number
     # after a failure.
@@ -132,6 +130,7 @@ class Exchange:
 
 
 PLAIN = Exchange()
+WITH_CRC = Exchange(with_crc=True)
 FRESH = Exchange(is_fresh=True)
 
 
@@ -156,6 +155,7 @@ class UnaskedError(OSError):
 class Transfer:
     """One request and its body, sent at most once; ``reply`` returns the reply.
 
+    *path* is ``bucket/key`` for error messages; None if the request concerns no object.
     *on_loop* is for a request that the engine's loop sends. It reports no progress. It
     refuses a reply for a sink that has more than ``SMALL`` bytes, or states no length.
 
@@ -199,15 +199,16 @@ class Transfer:
         exchange: Exchange,
         route: Route,
         *,
+        path: str | None = None,
         on_loop: bool = False,
     ) -> None:
         self.signed, self.body, self.exchange = signed, body, exchange
-        self.route = route
+        self.route, self._path = route, path
         self.context = copy_context()
         self._on_loop = on_loop
         self._total = body.size
         if signed.form is not None:
-            frame = self._frame = form_frame(signed.form, exchange.path)
+            frame = self._frame = form_frame(signed.form, path)
             self._total += len(frame.before) + len(frame.after)
         self._lines = self._head_lines()
         if on_loop and self._total <= _AT_ONCE:
@@ -262,7 +263,7 @@ class Transfer:
     def note_silence(self, cancelled: BaseException) -> None:
         """Add a note to *cancelled* if the server may have acted, and has not answered."""
         if self.may_act and not self._has_head:
-            what = f"{self.signed.method} of {self.exchange.path or shown(self.signed)}"
+            what = f"{self.signed.method} of {self._path or shown(self.signed)}"
             cancelled.add_note(
                 f"whether the {what} took effect is unknown: it was sent, and not answered"
             )
@@ -332,7 +333,7 @@ class Transfer:
 
     def _made_lines(self) -> tuple[list[bytes], bool]:
         # The second value is whether the size of the body is signed.
-        exchange, free = self.exchange, self.exchange.free_headers
+        free = self.exchange.free_headers
         headers = {**self.signed.headers, **self._frame.headers}
         names = {name.lower(): name for name in headers}
         size = str(self._total)
@@ -342,11 +343,11 @@ class Transfer:
             headers |= {n: v for n, v in free.items() if n.lower() not in names}
         if stated is not None and stated != size:
             problem = f"the URL is signed for {stated} bytes, the body has {size}"
-            raise ConfigurationError(problem, path=exchange.path)
+            raise ConfigurationError(problem, path=self._path)
         texts = self.signed.method, *headers, *headers.values()
         if _UNSENDABLE.search("".join(texts)):
             problem = "a header holds the end of a line, or what is not Latin-1"
-            raise ConfigurationError(problem, path=exchange.path)
+            raise ConfigurationError(problem, path=self._path)
         own = {name.lower() for name in headers}
         lines = [line for name, line in self.route.lines.items() if name not in own]
         for name, value in headers.items():
@@ -385,7 +386,7 @@ class Transfer:
 
     def _too_short(self, size: int) -> NetworkError:
         text = f"the body ends after {size} of {self.body.size} bytes"
-        return NetworkError(text, path=self.exchange.path, sent=False)
+        return NetworkError(text, path=self._path, sent=False)
 
     def _check_stopped(self) -> None:
         if self._is_stopped:
@@ -591,7 +592,7 @@ class Transfer:
         if not {"content-length", "transfer-encoding"} & headers.keys():
             # Such a body ends with the connection, so a cut one would pass for a whole one.
             msg = f"{self.route.netloc} does not say how much it sends"
-            raise NetworkError(msg, path=self.exchange.path)
+            raise NetworkError(msg, path=self._path)
         if sink is not None:
             sink.begin()
 
@@ -629,7 +630,7 @@ class Transfer:
             self.report(-sent)
         elif exchange.sink is None and len(self._received) > exchange.limit:
             msg = f"{shown(self.signed)} answered more than {exchange.limit} bytes"
-            raise NetworkError(msg, path=exchange.path)
+            raise NetworkError(msg, path=self._path)
         if _log.shows(logging.DEBUG):
             line = '"%s %s HTTP/1.1" %d'
             target = shown(self.signed)
@@ -654,7 +655,7 @@ class Transfer:
 
     def _too_early(self) -> NetworkError:
         msg = f"{self.route.netloc} answered before all bytes were sent"
-        return NetworkError(msg, path=self.exchange.path, sent=self._is_all_taken)
+        return NetworkError(msg, path=self._path, sent=self._is_all_taken)
 
     def _refuse_stray(self) -> None:
         """Raise MalformedReplyError if the reply belongs to an earlier request."""
@@ -677,7 +678,7 @@ class Transfer:
         if error is not None and not isinstance(error, known):
             return error
         handle = self.handle
-        easy, path, host = handle.easy, self.exchange.path, self.route.netloc
+        easy, path, host = handle.easy, self._path, self.route.netloc
         if self.route.proxy is not None and not self._requests:
             host = f"proxy or {host}"
         is_asked = easy.getinfo(pycurl.REQUEST_SIZE) > 0
@@ -708,7 +709,7 @@ class Transfer:
         msg += f" while {phase}: {self.sent} of {self.body.size} bytes sent"
         if self._has_head:
             msg += f", {self._body_bytes} received"
-        return NetworkTimeoutError(msg, path=self.exchange.path, sent=is_whole)
+        return NetworkTimeoutError(msg, path=self._path, sent=is_whole)
 
     def _reason(self, code: int, text: str) -> str:
         head = self.handle.head

@@ -58,9 +58,15 @@ class Transport:
         self.pool.close()
 
     async def send(
-        self, signed: SignedRequest, body: Body = EMPTY, exchange: Exchange = PLAIN
+        self,
+        signed: SignedRequest,
+        body: Body = EMPTY,
+        exchange: Exchange = PLAIN,
+        path: str | None = None,
     ) -> Reply:
         """Send *signed* unchanged, and *body* once; return the server's reply.
+
+        *path* is ``bucket/key`` for error messages; None if the request concerns no object.
 
         The engine's loop sends a body of up to ``SMALL`` bytes; a file is read before that.
         A worker thread sends a larger body, and every exchange with ``in_thread``.
@@ -73,16 +79,22 @@ class Transport:
             LargeReplyError: the sink would get more than ``SMALL`` bytes on the loop; call
                 again with ``in_thread`` in the exchange.
         """
-        route = self._known_route(signed) or await self._route(signed, exchange.path)
+        route = self._known_route(signed) or await self._route(signed, path)
         in_thread = exchange.in_thread or body.size > SMALL
         if not (in_thread or isinstance(body, MemoryBody | PartBody)):
-            body = await _loaded(body, exchange)
-        transfer = Transfer(signed, body, exchange, route, on_loop=not in_thread)
+            body = await _loaded(body, path)
+        transfer = Transfer(
+            signed, body, exchange, route, path=path, on_loop=not in_thread
+        )
         if in_thread:
             return await self._by_thread(transfer)
-        multi = running().own(Multi)
+        multi: Multi = running().owned[Multi]
         multi.begin(transfer, self.pool.progress_seconds)
         try:
+            if (
+                transfer.ended.done()
+            ):  # at once: other tasks get their turn all the same
+                await asyncio.sleep(0)
             await transfer.ended
         except asyncio.CancelledError as error:
             await _silence_after(error, transfer)
@@ -174,9 +186,9 @@ async def _silence_after(cancelled: asyncio.CancelledError, transfer: Transfer) 
     transfer.note_silence(cancelled)
 
 
-async def _loaded(body: Body, exchange: Exchange) -> MemoryBody:
+async def _loaded(body: Body, path: str | None) -> MemoryBody:
     whole = await blocking(loaded, body)
     if whole.size != body.size:
         text = f"the body ends after {whole.size} of {body.size} bytes"
-        raise NetworkError(text, path=exchange.path, sent=False)
+        raise NetworkError(text, path=path, sent=False)
     return whole

@@ -249,7 +249,7 @@ class Download:
     @property
     def _stop(self) -> int:
         """End offset of the first range."""
-        largest = self.client.options.largest_part
+        largest = self.client.options.piece_size
         return largest if self._is_threaded else min(largest, SMALL)
 
     async def _first_and_rest(
@@ -317,7 +317,7 @@ class Download:
         await calls.fetch(self.client, piece, check, in_thread=in_thread)
 
     async def _rest(self, version: Version) -> list[RangeWriter]:
-        total, step = version.total or 0, self.client.options.largest_part
+        total, step = version.total or 0, self.client.options.piece_size
         await blocking(self.file.resize, total)
 
         async def work(offset: int) -> RangeWriter:

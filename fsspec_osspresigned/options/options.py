@@ -18,12 +18,12 @@ from ..model import (
     ACLS,
     CHECKSUMS,
     CONNECTIONS,
-    LARGEST_PART,
     MAX_CONNECTIONS,
     MAX_PART,
     MAX_SMALL,
     MIN_PART,
     STORAGE_CLASSES,
+    STREAM_PART,
     STYLES,
     THRESHOLD,
     frozen_mapping,
@@ -358,14 +358,14 @@ class Options:
         return self.max_concurrency or default
 
     @property
-    def largest_part(self) -> int:
-        """Maximum size of a part in bytes; a very large object may need larger ones."""
-        return self.part_size or LARGEST_PART
+    def piece_size(self) -> int:
+        """Bytes of a part of a stream, and of a range of an object that is read."""
+        return self.part_size or STREAM_PART
 
     @property
     def max_memory(self) -> int:
         """Number of bytes that all open files together may buffer before writers wait."""
-        default = max(_MEMORY, self.largest_part * (self.connections + 1))
+        default = max(_MEMORY, self.piece_size * (self.connections + 1))
         return self.memory_limit or default
 
     def check_portable(self) -> None:

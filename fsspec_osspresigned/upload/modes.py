@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-import threading
 import time
 import traceback
 from collections.abc import Callable, Collection
@@ -41,38 +40,7 @@ _log = Logger(__name__)
 _FIRST_BATCH = 4
 # Seconds of an upload after which its rate says something.
 _WARMED_UP = 2.0
-_MAX_AHEAD = 2  # parts that progress may be before the journal
 _NO_REPLY = Reply(status=0)  # of an upload that its owner completes
-
-
-class ConfirmedProgress:
-    """Reports progress that is at most *max_ahead* bytes ahead of the journal.
-
-    So a progress bar shows little more than what a killed process would keep: the parts
-    in the journal.
-    """
-
-    def __init__(self, report: Callable[[int], None], max_ahead: int) -> None:
-        self._report, self._max_ahead = report, max_ahead
-        self._lock = threading.Lock()
-        self._sent = self._kept = self._shown = 0
-
-    def __call__(self, count: int) -> None:
-        # *count* sent bytes; a negative number subtracts a failed try.
-        self._move(sent=count, kept=0)
-
-    def keep(self, size: int) -> None:
-        """Count *size* sent bytes as kept, because their part is in the journal."""
-        self._move(sent=-size, kept=size)
-
-    def _move(self, sent: int, kept: int) -> None:
-        with self._lock:
-            self._sent += sent
-            self._kept += kept
-            shown = self._kept + min(self._sent, self._max_ahead)
-            moved, self._shown = shown - self._shown, shown
-        if moved:
-            self._report(moved)
 
 
 def as_failure(error: BaseException, path: str) -> Exception:
@@ -151,7 +119,7 @@ def receipt_of(
     else:
         status = "callback_failed" if reply.status == CALLBACK_FAILED else "stored"
     version = reply.headers.get("x-oss-version-id")
-    if version and target.exclusive:
+    if version and target.kind.exclusive:
         raise ExclusiveNotEnforcedError(
             f"stored as version {version}, but a bucket that keeps versions ignores "
             "forbid-overwrite: the previous version is hidden now",
@@ -172,7 +140,7 @@ def receipt_of(
         retries=reply.retries,
         resigns=reply.resigns,
         seconds=seconds,
-        content_type=target.content_type,
+        content_type=target.kind.content_type,
         location=reply.location,
     )
 
@@ -361,15 +329,8 @@ class Multipart:
         self.failure: Exception | None = None
         self._job, self._calls, self._resumption = job, job.calls, resumption
         self._parts = PartList(job.calls.target, job.plan.max_parts)
-        self._confirmed: ConfirmedProgress | None = None
         if resumption is not None:
-            report = job.calls.exchange.progress
-            if report is not None:
-                max_ahead = _MAX_AHEAD * job.plan.part_size
-                self._confirmed = ConfirmedProgress(report, max_ahead)
-            exchange = evolve(
-                job.calls.exchange, with_crc=True, progress=self._confirmed
-            )
+            exchange = evolve(job.calls.exchange, with_crc=True)
             self._calls = evolve(job.calls, exchange=exchange)
         self.in_flight: set[asyncio.Task[None]] = set()
         self._call = call_of_task.get()
@@ -448,8 +409,6 @@ class Multipart:
                 verified, part = kept.verified, kept.part
                 if self._calls.exchange.progress is not None:
                     await call_user(self._calls.exchange.progress, part.size)
-            if self._confirmed is not None:
-                await call_user(self._confirmed.keep, part.size)
             self._parts.add_part(part, verified, reply)
             self._watch.add(part.size)
         except BaseException as error:

@@ -35,7 +35,7 @@ _CONSTANT_PARTS = 5_000
 _DOUBLE_EVERY = 500
 # Parts of a stream that may be as small as OSS permits if memory is short: 200 MB.
 _SMALL_PARTS = 2_000
-# Parts of a file up to 128 MiB: one for each of 16 connections. The size of the file alone
+# Parts of a file up to 256 MiB: one for each of 16 connections. The size of the file alone
 # decides, because a resumed upload must have the same parts.
 _PARTS = 16
 
@@ -100,7 +100,7 @@ def plan_for(
     """Return the plan for an object of *size* bytes; None stands for a stream.
 
     Above the threshold, an object is sent in parts. If neither options nor grant fix
-    their size, it is a sixteenth of the object, in whole MiB, from 1 to 8 MiB; or more, if
+    their size, it is a sixteenth of the object, in whole MiB, from 1 to 16 MiB; or more, if
     there would be too many parts. Equal arguments give equal plans.
 
     Raises:
@@ -108,7 +108,7 @@ def plan_for(
             lists every reason.
     """
     if size is None:
-        return _plan_stream(grant, options.part_size or LARGEST_PART, path)
+        return _plan_stream(grant, options.piece_size, path)
     parts = grant.multipart
     fits_single = grant.single and size <= grant.action.spec.largest
     if fits_single and (parts is None or size <= options.threshold):
@@ -220,6 +220,10 @@ async def planned(
     ``refuse_expired`` and ``check_plan``, and NotSignedError if a request that the upload
     needs is not granted.
     """
+    grant = client.grant_of_all
+    is_small = size is not None and size <= client.options.threshold
+    if grant is not None and is_small and client.signer.grants_by_prefix:
+        return _PUT, grant  # which permits all ways; what follows would find the same
     grant = await granted(client, target.path)
     if grant.expires_at is not None:
         refuse_expired(grant, target.path)

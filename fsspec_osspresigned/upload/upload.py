@@ -32,7 +32,7 @@ from ..errors import (
     UploadDiscardedError,
 )
 from ..http.body import EMPTY, Body, MemoryBody, PartBody, Source, bytes_in, loaded
-from ..http.transfer import Exchange
+from ..http.transfer import PLAIN, WITH_CRC, Exchange
 from ..model import Receipt
 from ..options.target import Target
 from ..other_stores import S3_MIN_PART
@@ -150,9 +150,10 @@ async def _upload(upload: Upload, source: Source, context: TransferContext) -> R
 
 
 def _calls(client: Client, target: Target, context: TransferContext) -> OSSCalls:
-    exchange = Exchange(
-        path=target.path, progress=context.progress, with_crc=target.checksum != "none"
-    )
+    with_crc = target.kind.checksum != "none"
+    exchange = WITH_CRC if with_crc else PLAIN
+    if context.progress is not None:
+        exchange = Exchange(progress=context.progress, with_crc=with_crc)
     return OSSCalls(client, target, exchange)
 
 
@@ -176,7 +177,7 @@ def _job(
 
 def _warn_of(client: Client, target: Target, receipt: Receipt) -> None:
     """Warn of what is odd about an object that was stored."""
-    if receipt.version_id and target.keeps_hidden:
+    if receipt.version_id and target.kind.keeps_hidden:
         client.warn_of_replacing(
             receipt.path, "has no effect in a bucket that keeps versions"
         )

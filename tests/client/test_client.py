@@ -69,8 +69,8 @@ class Transport:
     def __init__(self, *answers) -> None:
         self.answers, self.sent = list(answers), []
 
-    async def send(self, signed, body, exchange):
-        self.sent.append((signed.url.reveal(), body, exchange))
+    async def send(self, signed, body, exchange, path):
+        self.sent.append((signed.url.reveal(), body, exchange, path))
         answer = self.answers.pop(0)
         if isinstance(answer, BaseException):
             raise answer
@@ -122,7 +122,7 @@ def test_large_reply_takes_the_place_of_a_large_request():
     client.transport = Watching(LargeReplyError(), OK)
     reply = run(client.call, GET)
     assert reply.retries == 0
-    assert [exchange.in_thread for *_, exchange in client.transport.sent] == [
+    assert [exchange.in_thread for *_, exchange, _ in client.transport.sent] == [
         False,
         True,
     ]
@@ -249,7 +249,7 @@ def test_large_requests_do_not_widen_the_window_of_small_ones():
     at_a_time, opened = 12, asyncio.Event
 
     class Held:
-        async def send(self, _, body, __):
+        async def send(self, _, body, __, ___):
             if body.size:
                 await self.opened.wait()
             return OK

@@ -181,7 +181,7 @@ def test_any_order_of_requests_and_cancellations(seed):
     assert sorted(set(run(main)) - set(sent)) == []
     assert requests.limiter.in_flight == 0
     assert not requests.limiter._waiting
-    assert not +requests.limiter._of_client
+    assert not requests.limiter._of_client
 
 
 def test_user_code_does_not_wait():

@@ -168,6 +168,7 @@ def _sender(**usual: Any) -> Iterator[Callable[..., Any]]:
         connect: float = 5.0,
         method: str = "PUT",
         headers: Any = None,
+        path: str | None = None,
         **facts: Any,
     ) -> Any:
         key = (seconds, connect)
@@ -178,10 +179,10 @@ def _sender(**usual: Any) -> Iterator[Callable[..., Any]]:
         signed = SignedRequest(method=method, url=url, headers=headers)
         exchange = Exchange(**usual | facts)
         try:
-            return run(transports[key].send, signed, body, exchange)
+            return run(transports[key].send, signed, body, exchange, path)
         except LargeReplyError:  # as a client does
             exchange = evolve(exchange, in_thread=True)
-            return run(transports[key].send, signed, body, exchange)
+            return run(transports[key].send, signed, body, exchange, path)
 
     yield one
     for transport in transports.values():

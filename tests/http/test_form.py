@@ -13,7 +13,7 @@ from fsspec_osspresigned.errors import (
     ConfigurationError,
     SourceChangedError,
 )
-from fsspec_osspresigned.http.body import BLOCK, EMPTY, FileBody, MemoryBody
+from fsspec_osspresigned.http.body import BLOCK, FileBody, MemoryBody
 from fsspec_osspresigned.http.checksums import crc64
 from fsspec_osspresigned.http.form import form_frame
 from fsspec_osspresigned.http.transfer import Exchange
@@ -188,7 +188,7 @@ def test_form_that_cannot_be_sent(transport, fields, words):
     """It is refused before there is a connection, and no value is shown."""
     signed = post("http://127.0.0.1:9", **fields)
     with pytest.raises(ConfigurationError, match=words) as caught:
-        run(transport.send, signed, EMPTY, Exchange(path="b/in/a"))
+        run(transport.send, signed, path="b/in/a")
     assert HIDDEN not in everything(caught.value)
     assert caught.value.path == "b/in/a"
 

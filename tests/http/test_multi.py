@@ -49,16 +49,17 @@ class Loop:
         data: Any = b"",
         method: str = "PUT",
         headers: Any = None,
+        path: str | None = None,
         **facts: Any,
     ) -> Any:
         body = data if hasattr(data, "blocks") else MemoryBody.of(data)
         signed = SignedRequest(method=method, url=url, headers=headers)
         exchange = Exchange(with_crc=True, **facts)
         try:
-            return await self.transport.send(signed, body, exchange)
+            return await self.transport.send(signed, body, exchange, path)
         except LargeReplyError:  # as a client does
             exchange = evolve(exchange, in_thread=True)
-            return await self.transport.send(signed, body, exchange)
+            return await self.transport.send(signed, body, exchange, path)
 
     def send(self, *args: Any, **facts: Any) -> Any:
         """Send one request, and return its reply."""
@@ -102,7 +103,7 @@ def loop() -> Iterator[Callable[..., Loop]]:
 
 async def busy() -> int:
     """Return the number of handles that the loop's multi has in use."""
-    return len(running().own(Multi)._busy)
+    return len(running().owned[Multi]._busy)
 
 
 def polite(peer: Peer) -> None:

@@ -72,7 +72,7 @@ def test_url_that_cannot_be_sent(url, words):
     transport = Transport()
     signed = SignedRequest(method="PUT", url=url + QUERY)
     with pytest.raises(ConfigurationError, match=words) as caught:
-        run(transport.send, signed, exchange=Exchange(path="b/k"))
+        run(transport.send, signed, path="b/k")
     transport.close()
     assert "TOPSECRET" not in everything(caught.value)
     assert caught.value.path == "b/k"

@@ -34,7 +34,7 @@ def test_defaults():
     found = read(region=None, retries=None, asynchronous=True, loop=None, add_docs=1)
     assert found.identity() == read().identity()
     assert (found.part_size, found.retries, found.timeout) == (None, 5, (10.0, 60.0))
-    assert (found.largest_part, found.threshold) == (8 * MIB, 8 * MIB)
+    assert (found.piece_size, found.threshold) == (8 * MIB, 8 * MIB)
     assert (found.connections, found.max_connections) == (16, 32)
     assert found.max_memory == 256 * MIB
     assert read(part_size="1GiB").max_memory == 17 * GIB

@@ -22,13 +22,13 @@ ROOT = Path(__file__).parents[2]
 PLANTS: tuple[tuple[str, str, str], ...] = (
     # engine
     ("engine/engine.py", "        if stop is not None:\n            stop()\n", ""),
-    ("engine/engine.py", "        self.is_over = True\n        self.put(_Outcome(result, error))", "        self.put(_Outcome(result, error))"),
+    ("engine/engine.py", "        self.is_over = True\n        if self._task", "        if self._task"),
     ("engine/engine.py", "        if not task.done():\n            await asyncio.wait((task,), timeout=GRACE)\n        raise", "        raise"),
     ("engine/engine.py", "                engine.post(call.cancel)\n", "                pass\n"),
     ("engine/threads.py", "            self.busy -= 1\n", ""),
     ("engine/limits.py", "        if self._waiting:\n            self.admit()\n", ""),
     ("engine/limits.py", "            elif not future.cancelled():\n                self._count(place, -1)\n", ""),
-    ("engine/limits.py", "        if self.in_flight >= limits.total:\n            return False\n", ""),
+    ("engine/limits.py", "        if self._small + self._large >= limits.total:\n            return False\n", ""),
     ("engine/scope.py", 'if failures and (self._on_error == "raise" or given_up):', "if failures and given_up:"),
     ("engine/scope.py", "            await self._cancel_all()\n", "            pass\n"),
     ("engine/scope.py", "            self._results[index] = error\n", "            pass\n"),

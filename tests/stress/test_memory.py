@@ -104,5 +104,5 @@ def test_put_file_of_a_gibibyte(server, tmp_path):
 def test_stream_of_a_gibibyte(server):
     """A stream holds the parts that are in flight and the one that is filled."""
     options = Options(signer="keys")
-    bound = options.largest_part * (options.connections + 1) + 32 * MIB
+    bound = options.piece_size * (options.connections + 1) + 32 * MIB
     assert growth(STREAM, server) <= bound

@@ -86,8 +86,8 @@ def test_all_is_well(run, oss, signer):
     ended = run(*call, "--token", "env:OSSPRESIGNED_TOKEN")
     assert ended.code == 0
     found = lines(ended)
-    assert found["plan"] == ("ok", "1 GiB in 128 parts of 8 MiB")
-    calls = "InitiateMultipartUpload, UploadPart 1, UploadPart 128, CompleteMultipart"
+    assert found["plan"] == ("ok", "1 GiB in 64 parts of 16 MiB")
+    calls = "InitiateMultipartUpload, UploadPart 1, UploadPart 64, CompleteMultipart"
     assert found["signer"] == ("ok", f"signs {calls}Upload of {PATH}")
     assert found["signer's host"][1].startswith(f"{signer} answers (status 404")
     assert found["store"][1].startswith(f"{oss.url} answers (status 403")
@@ -100,7 +100,7 @@ def test_all_is_well(run, oss, signer):
 @pytest.mark.parametrize(
     ("limits", "said"),
     [
-        ({"max_size": 100 * MIB, "max_part_size": 8 * MIB}, "UploadPart 128 of"),
+        ({"max_size": 100 * MIB, "max_part_size": 16 * MIB}, "UploadPart 64 of"),
         ({"max_size": 2 * GIB, "max_part_size": 4 * MIB}, "UploadPart 1 of"),
         ({"actions": ("InitiateMultipartUpload",)}, "UploadPart 1 of"),
         ({"actions": ("InitiateMultipartUpload", "UploadPart")}, "CompleteMulti"),
