@@ -24,7 +24,6 @@ from fsspec_osspresigned.errors import (
     StoreUnavailableError,
     URLExpiredError,
 )
-from fsspec_osspresigned.http.body import SMALL, MemoryBody
 from fsspec_osspresigned.http.transfer import LargeReplyError
 from fsspec_osspresigned.model import Action, Operation, Receipt, Reply, SignedRequest
 from fsspec_osspresigned.options.options import Options
@@ -242,37 +241,6 @@ def test_who_is_cancelled_does_not_wait_for_a_silent_signer(what):
         assert run(main)
     finally:
         opened.set()
-
-
-def test_large_requests_do_not_widen_the_window_of_small_ones():
-    """Parts in flight say nothing about how many small requests there are."""
-    at_a_time, opened = 12, asyncio.Event
-
-    class Held:
-        async def send(self, _, body, __, ___):
-            if body.size:
-                await self.opened.wait()
-            return OK
-
-    transport = Held()
-    client = Client(Options(), Signing(), transport)
-    window = client.buckets["b"].small
-    large = MemoryBody.of(bytes(SMALL + 1))
-
-    async def main():
-        transport.opened = opened()
-        parts = [
-            asyncio.ensure_future(client.call(PUT, large)) for _ in range(at_a_time)
-        ]
-        await asyncio.sleep(0.05)
-        for _ in range(window.size):
-            await client.call(PUT)
-        transport.opened.set()
-        await asyncio.gather(*parts)
-
-    size = window.size
-    run(main)
-    assert window.size == size
 
 
 @pytest.mark.parametrize(

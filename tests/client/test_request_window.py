@@ -48,16 +48,6 @@ def test_growth(case):
     assert Link().rounds(*seconds) == sizes
 
 
-def test_jitter_of_single_replies_does_not_count():
-    """A quarter of the replies of a round decides."""
-    link = Link()
-    for _ in range(2):
-        size = link.window.size
-        for number in range(size):
-            link.window.note(0.02 if number % 3 == 0 else 0.5, size)
-    assert link.window.size == 64
-
-
 @pytest.mark.parametrize("status", [429, 503])
 def test_a_refusal_halves_once_for_what_was_in_flight(status):
     """Those that were sent with the refused one tell nothing new."""

@@ -65,17 +65,6 @@ async def fail(error):
 # -- run --------------------------------------------------------------------------------
 
 
-def test_result():
-    """The coroutine runs in the thread of the loop, and its result comes back."""
-
-    async def work(number, *, more):
-        await asyncio.sleep(0)
-        return number + more, is_engine_thread()
-
-    assert run(work, 1, more=2) == (3, True)
-    assert not is_engine_thread()
-
-
 def test_run_in_a_worker_thread():
     """Code that a coroutine calls may use the engine, to any depth."""
 

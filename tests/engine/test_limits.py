@@ -17,7 +17,6 @@ from fsspec_osspresigned.engine.limits import (
     RequestLimiter,
     RequestLimits,
     RequestPlace,
-    request_limiter,
 )
 
 
@@ -66,16 +65,6 @@ async def settle():
         await asyncio.sleep(0)
 
 
-def in_engine(test):
-    """Make a test of a coroutine function."""
-
-    def call():
-        run(test)
-
-    call.__doc__ = test.__doc__
-    return call
-
-
 @pytest.mark.parametrize(
     ("small", "large", "total", "highest"),
     [(2, 3, 100, (2, 3)), (5, 5, 4, (2, 2)), (1, 1, 1, (1, 1))],
@@ -95,30 +84,6 @@ def test_limits(small, large, total, highest):
     run(main)
     assert (requests.highest[True], requests.highest[False]) == highest
     assert requests.limiter.in_flight == 0
-
-
-@in_engine
-async def test_client_without_a_request_sends_one():
-    """Whatever others have in flight, and only one beyond the limits."""
-    requests, go = Requests(small=2, large=2, total=2), asyncio.Event()
-    tasks = [requests.begin(n, go) for n in range(2)]
-    tasks += [requests.begin("other", go, client="other") for _ in range(2)]
-    await settle()
-    assert requests.order == [0, 1, "other"]
-    go.set()
-    await asyncio.gather(*tasks)
-
-
-@in_engine
-async def test_small_requests_pass_large_ones():
-    """Where only small ones have room, those of a call wait for no large one of it."""
-    requests, go = Requests(small=2, large=1, total=9), asyncio.Event()
-    tasks = [requests.begin("large", go, is_small=False) for _ in range(3)]
-    tasks += [requests.begin("small", go) for _ in range(2)]
-    await settle()
-    assert requests.order == ["large", "small", "small"]
-    go.set()
-    await asyncio.gather(*tasks)
 
 
 def test_calls_take_turns():
@@ -198,15 +163,6 @@ def test_user_code_does_not_wait():
 
     assert run(main) == 2
     assert requests.limiter.in_flight == 0
-
-
-def test_limiter_of_the_engine():
-    """All calls share one."""
-
-    async def limiter():
-        return request_limiter()
-
-    assert run(limiter) is run(limiter)
 
 
 # -- memory -----------------------------------------------------------------------------

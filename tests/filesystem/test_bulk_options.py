@@ -38,17 +38,3 @@ def test_failures_are_returned_in_their_places(blind, owner, tmp_path, verb):
         run("raise")
     with pytest.raises(ValueError, match="on_error must be one of raise, omit, return"):
         run("ignore")
-
-
-def test_equal_refusals_in_a_row_end_it(only, owner):
-    """Where nobody is let in any more the rest is spared, whatever is asked."""
-    fs = only(max_concurrency=2)
-    owner.oss.faults.add(Fault(action="PutObject", times=None, status=403))
-    values = {f"{ROOT}/{n:03}": b"x" for n in range(300)}
-    for on_error in ("return", "omit"):
-        owner.oss.clear()
-        owner.oss.faults.add(Fault(action="PutObject", times=None, status=403))
-        with pytest.raises(UploadErrors, match="16 equal refusals in a row") as caught:
-            fs.pipe(values, on_error=on_error)
-        assert 16 <= len(caught.value.failures) <= 17
-        assert len(owner.oss.requests) <= 17

@@ -11,7 +11,7 @@ import pytest
 from fsspec.implementations.local import LocalFileSystem
 from fsspec.utils import other_paths
 
-from fsspec_osspresigned.errors import ConfigurationError, PublishWarning
+from fsspec_osspresigned.errors import PublishWarning
 from fsspec_osspresigned.filesystem import destinations as local_tree
 from fsspec_osspresigned.filesystem.destinations import Kind, LocalTree
 from fsspec_osspresigned.owner.sign import local_objects
@@ -89,20 +89,6 @@ def test_the_layout_is_that_of_fsspec(tree, what, recursive):
         assert found == by_fsspec(
             lpath, rpath, recursive=recursive, maxdepth=maxdepth, dest_is_dir=is_dir
         ), (rpath, maxdepth, dest_is_dir)
-
-
-@pytest.mark.parametrize("others", [["sub"], ["sub", "a"]])
-def test_overlapping_sources_are_sent_once(tree, others):
-    """A file that several of the names reach has one destination."""
-    found = LocalTree(
-        [str(tree), *(str(tree / name) for name in others)],
-        "dst",
-        recursive=True,
-        maxdepth=None,
-        is_directory=never,
-    )
-    names = [one.local for one in found]
-    assert len(names) == len(set(names)) == 9
 
 
 def test_levels_begin_at_one(tree):
@@ -191,11 +177,3 @@ def test_pipes_and_sockets_in_a_tree_are_left_out(tree, blind, owner, monkeypatc
         blind.put(f"{tree}/?broke*", f"{ROOT}/q")
     assert len(owner.stored()) == 7
     assert not {key for key in owner.stored() if "fifo" in key or "sock" in key}
-
-
-def test_bad_options_are_one_error_before_anything(blind, owner, tree):
-    """A typo concerns the call, not each file; all problems are named."""
-    with pytest.raises(ConfigurationError) as caught:
-        blind.put(str(tree), f"{ROOT}/t", recursive=True, metdata={}, acl="open")
-    assert len(caught.value.problems) == 2
-    assert not owner.actions()

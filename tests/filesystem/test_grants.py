@@ -55,12 +55,6 @@ def tree(tmp_path):
     return top
 
 
-def contents(tree, prefix):
-    """Return the objects that *tree* makes below *prefix*."""
-    files = [one for one in tree.rglob("*") if one.is_file()]
-    return {prefix + str(one.relative_to(tree)): one.read_bytes() for one in files}
-
-
 def test_verbs_that_store(oss, fs, tmp_path):
     """Values, files, streams and empty objects are forms, whatever their size is."""
     (tmp_path / "f").write_bytes(DATA)
@@ -82,21 +76,6 @@ def test_verbs_that_store(oss, fs, tmp_path):
     assert stored["in/value"] == stored["in/file"] == DATA
     assert stored["in/stream"] == 400 * DATA
     assert stored["in/nothing"] == b""
-
-
-def test_a_tree(oss, fs, tree):
-    """``put`` and ``sync`` send trees; a second sync sends what is new."""
-    receipts = fs.put(str(tree), f"{ROOT}/", recursive=True)
-    assert {receipt.verified for receipt in receipts} == {"crc64"}
-    assert oss.objects(BUCKET) == contents(tree, "in/tree/")
-    state = str(tree.parent / "sent.jsonl")
-    sync(str(tree), f"{ROOT}/again", filesystem=fs, state=state)
-    (tree / "new").write_bytes(DATA)
-    oss.clear()
-    result = sync(str(tree), f"{ROOT}/again", filesystem=fs, state=state)
-    assert (result.sent, result.same) == (1, 12)
-    assert [record.key for record in oss.requests] == ["in/again/new"]
-    assert contents(tree, "in/again/").items() <= oss.objects(BUCKET).items()
 
 
 def test_a_transaction(oss, fs):

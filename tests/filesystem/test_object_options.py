@@ -144,17 +144,6 @@ def test_what_a_url_was_not_signed_for_is_an_error(owner, tmp_path, option):
     assert not owner.actions()
 
 
-def test_a_url_that_was_signed_for_them_takes_them(owner, tmp_path):
-    """What stands in the map is sent, and the same demand is no conflict."""
-    headers = {"x-oss-tagging": "a=b", "x-oss-traffic-limit": "819200"}
-    fs = OSSPresignedFileSystem(url_map=map_of(owner, tmp_path, "a", headers))
-    fs.pipe_file(f"{ROOT}/a", b"1")
-    fs.pipe_file(f"{ROOT}/a", b"2", tagging={"a": "b"}, traffic_limit=819_200)
-    with pytest.raises(NotSignedError, match="x-oss-tagging"):
-        fs.pipe_file(f"{ROOT}/a", b"3", tagging={"a": "c"})
-    assert owner.stored() == {"a": b"2"}
-
-
 def test_a_signer_service_signs_what_its_policy_grants(oss, owner, monkeypatch):
     """Demanded headers go to the service with each call, and come back signed."""
     monkeypatch.setenv("OSSPRESIGNED_TOKEN", "a-made-up-token")

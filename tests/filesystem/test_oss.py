@@ -142,13 +142,6 @@ def test_a_configured_key_signs_for_no_endpoint_of_others(options, monkeypatch):
     fsspec.filesystem("oss", **{**options, "endpoint": evil}, region="cn-hangzhou")
 
 
-def test_a_misspelt_option_is_an_error(options):
-    """As with every filesystem of this package; the key is not in the message."""
-    with pytest.raises(ConfigurationError, match="did you mean 'part_size'") as caught:
-        fsspec.filesystem("oss", **options, part_sise=1)
-    assert OWNER.access_key_secret.reveal() not in str(caught.value)
-
-
 def test_registration_is_asked_for():
     """Only ``register_oss`` takes the scheme, and it takes it from ossfs."""
     code = (

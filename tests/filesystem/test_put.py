@@ -35,21 +35,6 @@ def tree(tmp_path):
     return top
 
 
-def test_slashes_decide_the_layout_where_nobody_can_look(blind, owner, tree):
-    """Without listing, history never changes where files go."""
-    for _ in range(2):
-        blind.put(str(tree), f"{ROOT}/one", recursive=True)
-        blind.put(f"{tree}/", f"{ROOT}/two/", recursive=True)
-        blind.put(str(tree), f"{ROOT}/three/", recursive=True)
-    assert set(owner.stored()) == {
-        *("one/a.txt", "one/sub/b.txt"),
-        *("two/a.txt", "two/sub/b.txt"),
-        *("three/src/a.txt", "three/src/sub/b.txt"),
-    }
-    assert blind.isdir(f"{ROOT}/one/empty")
-    assert set(owner.actions()) == {"PutObject"}
-
-
 def test_single_files_patterns_and_lists(blind, owner, tree):
     """A pattern takes files, a list goes into a directory, two lists go pairwise."""
     a, b = tree / "a.txt", tree / "sub" / "b.txt"
@@ -138,20 +123,6 @@ class Files(Callback):
     def branched(self, path_1, path_2, **kwargs):
         child = self.children[path_2] = Callback()
         return child
-
-
-def test_callbacks_get_files_at_the_root_and_bytes_at_the_children(blind, tree):
-    """Progress bars of other tools work as with every fsspec filesystem."""
-    callback = Files()
-    blind.put(str(tree), f"{ROOT}/t", recursive=True, callback=callback)
-    assert (callback.size, callback.value) == (2, 2)
-    assert {p: (c.size, c.value) for p, c in callback.children.items()} == {
-        f"{ROOT}/t/a.txt": (1, 1),
-        f"{ROOT}/t/sub/b.txt": (2, 2),
-    }
-    child = Callback()
-    blind.put_file(tree / "a.txt", f"{ROOT}/a", callback=child)
-    assert (child.size, child.value) == (1, 1)
 
 
 def test_a_failed_try_is_taken_back_from_the_progress(blind, owner, tmp_path):
@@ -309,16 +280,6 @@ def test_a_file_that_lies_about_its_size_is_read_to_its_end(blind, owner, place)
         assert data[:16] == wanted[:16]
     with pytest.raises(ConfigurationError, match="as a stream"):
         body.FileBody.of(place)
-
-
-def test_an_empty_or_sparse_file_is_what_it_says(blind, owner, tmp_path):
-    """Neither has a block on the disk."""
-    for name, size in (("empty", 0), ("hole", 100_000), ("large hole", 300_000)):
-        with open(tmp_path / name, "wb") as file:
-            file.truncate(size)
-        assert body.FileBody.of(tmp_path / name).size == size
-        blind.put_file(tmp_path / name, f"{ROOT}/{name}")
-        assert owner.stored()[name] == bytes(size)
 
 
 def test_a_file_that_becomes_a_pipe_is_not_waited_for(environment, owner, tmp_path):

@@ -6,9 +6,7 @@ import hashlib
 import io
 import json
 import pickle
-import sys
 import time
-import types
 
 import fsspec
 import pandas as pd
@@ -143,18 +141,6 @@ def test_a_function_signs(owner):
     with fs.open(f"{BUCKET}/stream", "wb") as file:
         file.write(b"s")
     assert owner.stored() == {**{str(n): bytes([n]) for n in range(4)}, "stream": b"s"}
-
-
-def test_a_function_by_name_signs_and_travels(owner, monkeypatch):
-    """``module:function`` makes a filesystem that may be pickled."""
-    module = types.ModuleType("signs_for_a_test")
-    module.sign = lambda operations: [owner.url(op.key) for op in operations]
-    monkeypatch.setitem(sys.modules, "signs_for_a_test", module)
-    monkeypatch.setenv("OSSPRESIGNED_TRUST", "another, signs_for_a_test")
-    fs = OSSPresignedFileSystem(signer="signs_for_a_test:sign")
-    fs.pipe(f"{BUCKET}/a", b"1")
-    assert owner.stored() == {"a": b"1"}
-    assert "signs_for_a_test:sign" in fs.to_json()
 
 
 def test_plain_http_to_elsewhere_is_refused(owner):

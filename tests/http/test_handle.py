@@ -102,21 +102,3 @@ def test_filesystems_that_are_gone_leave_no_connection(serve):
     gc.collect()
     assert [client() for client in clients] == [None] * 20
     assert all(ended.acquire(timeout=5) for _ in range(20))
-
-
-def test_filesystems_share_the_connections_of_the_loop(serve):
-    """Small objects go by few connections, however many filesystems there were."""
-
-    def script(peer):
-        while peer.request():
-            peer.answer('ETag: "no MD5"')
-
-    server, clients = serve(script), []
-    for number in range(20):
-        fs = filesystem(server, number)
-        fs.pipe_file("", b"x")
-        clients.append(weakref.ref(fs.client))
-    del fs
-    gc.collect()
-    assert [client() for client in clients] == [None] * 20
-    assert (len(server.bodies), server.accepted) == (20, 1)

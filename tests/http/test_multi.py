@@ -18,7 +18,6 @@ from attrs import evolve
 from fsspec_osspresigned.engine.engine import run, running
 from fsspec_osspresigned.engine.scope import Scope
 from fsspec_osspresigned.errors import (
-    ConfigurationError,
     NetworkError,
     NetworkTimeoutError,
     OSSPresignedError,
@@ -120,34 +119,6 @@ def silent(peer: Peer) -> None:
 
 
 # -- many requests ----------------------------------------------------------------------
-
-
-def test_requests_share_connections(loop, serve):
-    """Each request gets its own reply, and a connection carries one after the other."""
-    server: Server = serve(polite)
-    jobs = [(f"{server.origin}/b/{n}", b"x" * n) for n in range(200)]
-    replies = loop().send_all(jobs, width=8)
-    for number, reply in enumerate(replies):
-        assert reply.headers["etag"] == f"/b/{number}"
-        assert reply.crc64 == crc64(b"x" * number)
-        assert reply.body_bytes == number
-    assert server.accepted <= 8
-    assert sorted(server.bodies) == [b"x" * n for n in range(200)]
-
-
-def test_many_requests_are_in_flight_at_once(loop, serve):
-    """None of them waits for the reply to another one."""
-    gate = threading.Barrier(100, timeout=SECONDS)
-
-    def together(peer: Peer) -> None:
-        peer.request()
-        gate.wait()
-        peer.answer()
-
-    server: Server = serve(together)
-    jobs = [(f"{server.origin}/b/{n}", b"abc") for n in range(100)]
-    replies = loop().send_all(jobs, width=100)
-    assert [reply.status for reply in replies] == [200] * 100
 
 
 # -- kept connections -------------------------------------------------------------------
@@ -257,20 +228,6 @@ def test_progress_is_reported_in_a_thread(loop, serve):
 
     assert sender.send(f"{server.origin}/b/1", b"abc", progress=progress).status == 200
     assert counts == [3]
-
-
-@pytest.mark.parametrize(
-    ("url", "headers"),
-    [("ftp://127.0.0.1/b/1", None), ("http://127.0.0.1/b/1", {"x": "a\nb"})],
-    ids=["url", "header"],
-)
-def test_request_that_cannot_be_sent_ends_alone(loop, serve, url, headers):
-    """What may not be sent as it is fails, and the others go on."""
-    server: Server = serve(polite)
-    jobs = [(url, b"", "PUT", headers), (f"{server.origin}/b/2",)]
-    wrong, right = loop().send_all(jobs)
-    assert isinstance(wrong, ConfigurationError)
-    assert right.status == 200
 
 
 # -- large replies ----------------------------------------------------------------------

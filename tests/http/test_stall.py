@@ -21,12 +21,6 @@ def stall(peer):
     peer.server.done.wait(10)
 
 
-def ok(peer):
-    """Answer every request."""
-    while peer.request():
-        peer.answer('ETag: "no MD5"')
-
-
 class Sink(io.BytesIO):
     def begin(self):
         self.seek(0)
@@ -78,20 +72,6 @@ def test_peer_that_reads_slowly(serve, send_by_thread):
     reply = send_by_thread(server.origin + QUERY, body, seconds=LONG)
     assert (reply.status, reply.body_bytes) == (200, size)
     assert time.monotonic() - started > LONG  # or the test shows nothing
-
-
-def test_slow_source(serve, send):
-    """Time that the source of the bytes takes is not the network's."""
-
-    class Slow:
-        size = 3
-
-        def blocks(self):
-            for _ in range(3):
-                time.sleep(0.6 * LONG)
-                yield memoryview(b"x")
-
-    assert send(serve(ok).origin + QUERY, Slow(), seconds=LONG).body_bytes == 3
 
 
 # -- the answer -------------------------------------------------------------------------

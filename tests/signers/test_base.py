@@ -5,7 +5,6 @@ from attrs import evolve
 
 from fsspec_osspresigned.errors import ConfigurationError, NotSignedError, SignerError
 from fsspec_osspresigned.model import Action, Operation, SignedForm, SignedRequest
-from fsspec_osspresigned.options import header_values
 from fsspec_osspresigned.secret import FormValue
 from fsspec_osspresigned.signers.base import (
     Grant,
@@ -80,29 +79,11 @@ def test_objects_of_the_user_keep_their_members():
     assert own.invalidated is GOOD
 
 
-@pytest.mark.parametrize(
-    ("member", "waits", "by_prefix"),
-    [("sign", False, True), ("grant", True, True), ("preflight", True, False)],
-)
-def test_what_an_object_of_the_user_may_do(member, waits, by_prefix):
-    """Its methods may wait, and a preflight says that it grants by objects."""
-    own = type("Own", (), {"sign": None, member: lambda *_: None})
-    signer = adapted(own())
-    assert (signer.waits, signer.grant_waits) == (True, waits)
-    assert signer.grants_by_prefix is by_prefix
-
-
 @pytest.mark.parametrize("answers", [(), (GOOD, GOOD)])
 def test_wrong_number_of_answers(answers):
     """A signer that answers more or fewer requests is refused with both numbers."""
     with pytest.raises(SignerError, match=rf"answered {len(answers)} requests to 1"):
         sign_checked(Fixed(*answers), [PUT])
-
-
-def test_answer_of_another_type():
-    """A plain string is no SignedRequest, whatever it holds."""
-    with pytest.raises(SignerError, match="returned a str"):
-        sign_checked(Fixed("https://x?Signature=s"), [PUT])
 
 
 def test_answer_with_another_method():
@@ -133,26 +114,6 @@ def test_demanded_headers_are_fields_of_a_form(name):
     assert sign_checked(Fixed(answer), [POST]) == [answer]
     with pytest.raises(NotSignedError, match="demanded header x-oss-meta-a for Post"):
         sign_checked(Fixed(posted(key="k", **{name: "text/csv"})), [POST])
-
-
-def test_callback_of_a_form():
-    """The callback has another name in a form, and its variables are fields."""
-    given = header_values.callback(
-        {"callbackUrl": "http://h/", "callbackBody": "a", "callback-var": {"x:a": "1"}}
-    )
-    fields = form_fields({**given, "x-oss-meta-b": "2"})
-    assert fields == {
-        "callback": given["x-oss-callback"],
-        "x:a": "1",
-        "x-oss-meta-b": "2",
-    }
-    post = evolve(POST, headers=given)
-    answer = posted(key="k", **fields)
-    assert sign_checked(Fixed(answer), [post]) == [answer]
-    for lost, named in (("callback", "x-oss-callback"), ("x:a", "x-oss-callback-var")):
-        less = posted(key="k", **{n: v for n, v in fields.items() if n != lost})
-        with pytest.raises(NotSignedError, match=f"demanded header {named} "):
-            sign_checked(Fixed(less), [post])
 
 
 @pytest.mark.parametrize("value", ["!", "e30", "W10=", "eyJ4OmEiOjF9"])

@@ -118,16 +118,6 @@ def together(ahead: Prefetcher, *operations: Operation) -> list[object]:
     return run(main)
 
 
-def test_batches_are_what_is_used_up_in_half_a_life():
-    """A slow link holds few URLs, so that they do not end before they are sent."""
-    service = Service(life=40)
-    ahead = ahead_of(service, *range(1, 200))
-    for number in range(1, 60):
-        sign(ahead, part(number))
-        service.time += 4  # seconds a part: five in half of a life
-    assert [len(call) for call in service.calls][:4] == [4, 5, 5, 5]
-
-
 def test_stale_requests_are_signed_again_together():
     """What waited too long is asked for anew in one call, before what comes next."""
     service = Service(life=40)
@@ -141,20 +131,6 @@ def test_stale_requests_are_signed_again_together():
         sign(ahead, part(number))
     asked = list(chain.from_iterable(service.calls[1:]))
     assert asked[:7] == [2, 3, 4, 5, 6, 7, 8]
-
-
-def test_next_batch_is_asked_for_while_some_are_left():
-    """With a low mark the call is made before others would have to wait for it."""
-    service = Service()
-    ahead = ahead_of(service, *range(1, 9), first=4, low=2)
-    sign(ahead, part(1))
-    sign(ahead, part(2))
-    assert len(service.calls) == 1
-    sign(ahead, part(3))
-    assert service.calls == [[1, 2, 3, 4], [5, 6, 7, 8]]
-    for number in range(4, 9):
-        sign(ahead, part(number))
-    assert len(service.calls) == 2
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,6 @@ from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signers.base import sign_checked
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import Credentials, Endpoint, describe
-from fsspec_osspresigned.url_checks import oss_bucket
 
 NOW = 1_767_225_600.5
 KEY = Credentials("LTAI5tFakeKeyIdForTests", Secret("FakeSecretForTestVectorsOnly01"))
@@ -280,14 +279,3 @@ def test_domain_is_of_one_bucket():
     with pytest.raises(ConfigurationError, match="domain of one bucket, and 'first'"):
         bound.sign([operation(bucket="second", key="a")])
     signer(endpoint=endpoint).sign([operation(bucket="second", key="a")])
-
-
-def test_cloud_box_is_a_product_and_a_region_of_its_own():
-    """A box is signed for by its ID, and the client takes its host for one of OSS."""
-    made = KeySigner.from_options(
-        "cn-hangzhou", "cb-f8z7yvzg.cn-hangzhou.oss-cloudbox.aliyuncs.com"
-    )
-    (request,) = made.sign([operation()])
-    query = dict(parse_qsl(urlsplit(request.url.reveal()).query))
-    assert "/cb-f8z7yvzg/oss-cloudbox/aliyun_v4_request" in query["x-oss-credential"]
-    assert oss_bucket(urlsplit(request.url.reveal()).hostname) == "bkt"

@@ -231,13 +231,3 @@ LONG = "in/" + "ü" * 511
 def test_refusals_name_the_condition(items, more, reason):
     """What the policy does not allow is refused with the condition that fails."""
     assert reason in refusal(grant(*items), **more)
-
-
-def test_life_is_judged():
-    """Before its date and after its end a grant makes no form."""
-    held = grant()
-    assert "it expired at 2026-01-01T01:00:00Z: ask" in refusal(held, now=NOW + 3600)
-    assert "check the clock" in refusal(held, now=NOW - 901)
-    assert sent(held, now=NOW - 899)
-    week = grant(life=10**8)
-    assert week.expires_at == NOW + 7 * 86_400

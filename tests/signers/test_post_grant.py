@@ -7,7 +7,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import fsspec
@@ -77,20 +76,6 @@ def test_files_hold_grants(tmp_path, form):
         signer.sign([post()])
     signer.invalidate(signed)
     assert signer.sign([post("out/x")])
-
-
-def test_other_places(tmp_path, monkeypatch):
-    """A mapping, JSON text, a variable and a URL of fsspec hold grants as well."""
-    text = json.dumps(current())
-    monkeypatch.setenv("GRANT", text)
-    for place in (current(), text, "env:GRANT", tmp_path / "grant.json"):
-        if isinstance(place, Path):
-            place.write_text(text)
-            place.chmod(0o600)
-        assert signer_of(place).sign([post()])
-    options = Options(grant="memory://grant.json")
-    found = make_signer(options, lambda place: text.encode())
-    assert found.sign([post()])
 
 
 def test_exposed_file_is_told(tmp_path):
@@ -441,19 +426,6 @@ def flat_of(oss: Any, items: Sequence[Any] = (), **facts: Any) -> dict[str, Any]
     how = {"credentials": oss.credentials, "now": time.time(), **facts}
     found = flat_v4(*items, **how)
     return {**found, "host": oss.endpoint.url(BUCKET)}
-
-
-def test_an_application_server_is_enough(oss, app, monkeypatch):
-    """What a server in the shape of OSS's sample answers stores many objects."""
-    monkeypatch.setenv("OSSPRESIGNED_T", TOKEN)
-    app.answers.append(lambda: flat_of(oss))
-    fs = fsspec.filesystem(
-        "osspresigned", grant=app.url, signer_token="env:OSSPRESIGNED_T"
-    )
-    for number in range(5):
-        fs.pipe_file(f"{BUCKET}/in/{number}", b"x")
-    assert len(oss.objects(BUCKET)) == 5
-    assert app.paths == [("/get_post_signature?dir=in", f"Bearer {TOKEN}")]
 
 
 def page(oss: Any, app: Any) -> Any:

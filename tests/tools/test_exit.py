@@ -102,13 +102,6 @@ def test_second_interrupt_ends_the_process(default_sigint, monkeypatch):
     assert ended == [130]
 
 
-def test_handler_is_put_back(default_sigint):
-    """A command that ends well leaves nothing behind."""
-    with interruptible():
-        assert signal.getsignal(signal.SIGINT) is not signal.default_int_handler
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-
-
 def test_no_handler_of_others_is_replaced(default_sigint):
     """Programs that handle SIGINT keep it; other threads may set none."""
 

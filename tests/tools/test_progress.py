@@ -6,10 +6,8 @@ import sys
 
 import pytest
 
-from fsspec_osspresigned.model import Receipt
 from fsspec_osspresigned.tools.progress import TransferProgress
 from fsspec_osspresigned.tools.terminal import Output
-from fsspec_osspresigned.upload.resume import UploadEvent
 from tests.tools.cli.conftest import Text
 
 
@@ -81,44 +79,3 @@ def test_progress_as_events(clock):
     assert second["files_done"] == 1
     assert second["bytes_done"] == 20
     assert second["rate"] == 10
-
-
-def test_a_failure_is_counted_once(clock):
-    """The first error of a file is kept."""
-    progress = TransferProgress(clock=clock)
-    progress.fail("b/k", "", OSError("x"))
-    progress.fail("b/k", "", OSError("again"))
-    progress.stored("f", Receipt(path="b/k", size=1))
-    assert progress.files_failed == 1
-    assert str(progress.failures["b/k"].error) == "x"
-
-
-def test_resumed_bytes_are_not_limited(clock):
-    """The bytes of an earlier run take no share of the rate."""
-    taken, events = [], Events()
-
-    class Rate:
-        take = taken.append
-
-    progress = TransferProgress(files=1, size=100, rate=Rate(), clock=clock, event=events)  # fmt: skip
-    event = UploadEvent(
-        kind="resumed",
-        path="b/k",
-        upload_id="1",
-        parts_stored=6,
-        parts=10,
-        bytes_stored=60,
-        bytes=100,
-    )
-    progress.on_upload_event(event)
-    with progress.branched("f", "b/k") as child:
-        child.relative_update(65)
-        clock.now = 2
-        child.relative_update(20)
-        clock.now = 4
-        child.relative_update(15)
-    assert taken == [5, 20, 15]
-    assert progress.moved == 40
-    assert events[0]["event"] == "resumed"
-    assert events[-1]["bytes_done"] == 100
-    assert events[-1]["rate"] == pytest.approx(35 / 4, abs=1)

@@ -32,36 +32,6 @@ def test_equal_failures_are_one():
     assert summary.code is ExitCode.FAILED
 
 
-def test_local_failures_name_local_files():
-    """What cannot be read is a file; a refusal is about the object."""
-    gone = FileNotFoundError(2, "No such file or directory", "van/0")
-    found = [Failure(f"b/{n}", f"van/{n}", gone) for n in range(2)]
-    found.append(Failure("b/2", "van/2", errors.AccessDeniedError("refused")))
-    found.append(Failure("b/3", "-", OSError(5, "Input/output error")))
-    summary = Summary(verb="stored", done=0, files=4, failures=found)
-    assert list(summary.lines())[:-1] == [
-        "2 not stored: No such file or directory",
-        "  van/0",
-        "  van/1",
-        "b/2: not stored: refused",
-        "b/3: not stored: Input/output error",
-    ]
-
-
-def test_directory_that_is_signed_elsewhere():
-    """A file without an entry does not hide what the others have in common."""
-    found = [
-        failure(f"b/up/{n}", errors.NotSignedError(f"no {n}", nearest=[f"b/{n}"]))
-        for n in range(3)
-    ]
-    found.append(failure("b/up/x", errors.NotSignedError("no x", nearest=["b/1"])))
-    lines = [*Summary(verb="stored", done=0, files=4, failures=found).lines()]
-    assert lines[0].startswith("3 not stored: the URL map has these below b/, not")
-    assert lines[4] == "b/up/x: not stored: no x"
-    few = [*Summary(verb="stored", done=0, files=2, failures=found[2:]).lines()]
-    assert few[0] == "b/up/2: not stored: no 2"
-
-
 def test_what_failed_is_told_last():
     """With what an interruption has left."""
     summary = Summary(

@@ -14,7 +14,6 @@ from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
     ConfigurationError,
-    DamagedBodyError,
     IntegrityError,
     NetworkError,
     Outcome,
@@ -165,17 +164,6 @@ def test_wrong_checksum(oss):
 
 
 # -- retries -------------------------------------------------------------------------------
-
-
-def test_malformed_twice_is_no_accident(oss):
-    """A form that the store cannot read is not sent for ever."""
-    oss.faults.add(
-        Fault(action="PostObject", status=400, code="MalformedPOSTRequest", times=None)
-    )
-    with pytest.raises(DamagedBodyError, match="cut or changed on the way") as caught:
-        store(oss, retries=5)
-    assert caught.value.tries == 2
-    assert caught.value.outcome is Outcome.NOT_STORED
 
 
 class LookingSigner(FormSigner):

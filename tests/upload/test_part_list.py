@@ -32,17 +32,3 @@ def test_missing_part_is_never_published():
     listed.next_number()
     with pytest.raises(AssertionError, match="refusing to complete"):
         assert listed.parts
-
-
-@pytest.mark.parametrize(
-    ("stored", "numbers"),
-    [((), ""), ((3,), "3"), ((1, 2, 3), "1-3"), ((5, 1, 2, 4, 8), "1-2, 4-5, 8")],
-)
-def test_stored_numbers_for_people(stored, numbers):
-    """Runs of part numbers are written as one."""
-    listed = PartList(Target(path="b/k"))
-    for number in stored:
-        listed.add_part(
-            PartReceipt(part_number=number, size=5, etag="e", crc64=None), "crc64", None
-        )
-    assert listed.stored_numbers == numbers

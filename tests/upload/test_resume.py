@@ -359,16 +359,6 @@ def test_another_process_is_at_it(world):
     assert world.stored() == DATA
 
 
-def test_parts_have_a_checksum_even_if_nothing_is_compared(world):
-    """Without one their bytes could not be proved later."""
-    world.interrupt(checksum="none")
-    world.signer.refuses = [Action.ListParts]
-    receipt = world.put(checksum="none")
-    assert world.sent() == [5, 6, 7, 8]
-    assert world.stored() == DATA
-    assert len(receipt.parts) == 8
-
-
 def test_a_wrong_object_is_not_gone_on_with(world):
     """Complete has used the upload up, and its parts gave something else."""
     fault = Fault(action="CompleteMultipartUpload", wrong_crc=True)

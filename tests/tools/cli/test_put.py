@@ -375,22 +375,6 @@ def test_journal_that_cannot_be_written_is_said(run, oss, tmp_path, monkeypatch)
         assert "cannot be used (No space left on device): the upload goes" in ended.err
 
 
-def test_resuming_is_said(run, oss, tmp_path):
-    """What is stored after a failure, and where the next run begins, unless it is quiet."""
-    (tmp_path / "big").write_bytes(bytes(20 * MIB))
-    call = ("put", "big", TO, *KEYS, "--checkpoint", "journals", "--jobs", "1")
-    for more, lines in (((), 1), (("--quiet",), 0), (("--json",), 0)):
-        oss.faults.add(Fault(action="UploadPart", part_number=3, refuse="denied"))
-        ended = run(*call, *more)
-        assert ended.code == 3
-        said = "2 of 10 parts, 4.0 MiB of 20.0 MiB, are stored; "
-        assert ended.err.count(said) == lines
-    assert (
-        f"{BUCKET}/in/big: resumed from 2 of 10 parts, 4.0 MiB of 20.0 MiB\n"
-        in run(*call).err
-    )
-
-
 def test_what_is_no_file_is_left_out_and_said(run, oss, tree):
     """A link to a directory is not followed; a link to a file is read."""
     (tree / "loop").symlink_to(tree)
@@ -503,18 +487,6 @@ def test_rate_holds_for_all(run, oss, tree, monkeypatch):
     assert sum(taken) == 6
     transfer = options.TransferOptions(rate=options.RateLimit(20 * KIB))
     assert transfer.options() == {"max_concurrency": 1}
-
-
-def test_failures_are_red_on_a_terminal(run, oss, tree, monkeypatch):
-    """Unless NO_COLOR is set; a dumb terminal gets no escape at all."""
-    monkeypatch.setenv("TERM", "xterm")
-    ended = run("put", "data", "missing", TO, *KEYS, terminal=True)
-    assert "\x1b[31mmissing: not stored: no such local file\x1b[0m\n" in ended.err
-    monkeypatch.setenv("NO_COLOR", "1")
-    ended = run("put", "data", "missing", TO, *KEYS, terminal=True)
-    assert "\x1b[31m" not in ended.err
-    monkeypatch.setenv("TERM", "dumb")
-    assert "\x1b" not in run("put", "data", TO, *KEYS, terminal=True).err
 
 
 @pytest.fixture

@@ -110,21 +110,6 @@ def test_failures_travel_back(service, owner, source):
     assert result.failed["empty"].code == "X"
 
 
-def test_first_failure_stops_the_other_batches(environment, owner, source, monkeypatch):
-    """If that is wanted; what was not tried is counted."""
-    limits = BatchLimits(files=1, outstanding=1)
-    monkeypatch.setattr(send, "LIMITS", limits)
-    fs = OSSPresignedFileSystem(signer="keys")
-    fault = Fault(action="PutObject", status=400, code="X", times=None)
-    owner.oss.faults.add(fault)
-    with Recorder() as pool:
-        options = {"filesystem": fs, "executor": pool, "on_error": "return"}
-        result = sync(source, DEST, fail_fast=True, **options)
-        assert (len(result.failed), result.not_tried) == (1, 4)
-        result = sync(source, DEST, **options)
-        assert (len(result.failed), result.not_tried) == (5, 0)
-
-
 class Odd:
     """An executor that does what a test says."""
 

@@ -334,18 +334,6 @@ def test_a_source_that_never_ends_is_not_read_for_ever(parts, owner, size):
 # -- one store ---------------------------------------------------------------------------
 
 
-def test_another_prefix_of_the_store_is_a_source(fs, owner, source):
-    """Its objects are read and sent again."""
-    sync(source, f"{BUCKET}/one", filesystem=fs)
-    options = {"source_options": {"signer": "keys"}, "filesystem": fs}
-    result = sync(f"osspresigned://{BUCKET}/one", f"{BUCKET}/two", **options)
-    assert result.sent == 5
-    assert {k for k in owner.stored() if k.startswith("two/")} == {
-        f"two/{name}" for name in FILES
-    }
-    assert sync(f"osspresigned://{BUCKET}/one", f"{BUCKET}/two", **options).same == 5
-
-
 @pytest.mark.parametrize(
     ("one", "two"),
     [("a", "a"), ("a", "a/b"), ("a/b", "a"), ("", "a"), ("a", "")],

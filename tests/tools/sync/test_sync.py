@@ -16,7 +16,6 @@ from fsspec_osspresigned import (
     UploadErrors,
     sync,
 )
-from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.client import client
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.engine.engine import run
@@ -25,10 +24,7 @@ from fsspec_osspresigned.errors import (
     ReplyError,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.model import MIN_PART, Action
-from fsspec_osspresigned.owner.service.app import create_app
-from fsspec_osspresigned.owner.service.policy import Policy, hash_token
-from fsspec_osspresigned.signers.keys import KeySigner
+from fsspec_osspresigned.model import MIN_PART
 from fsspec_osspresigned.tools.cli.sync import exit_code
 from fsspec_osspresigned.tools.sync import source as sync_source
 from fsspec_osspresigned.tools.sync.state import SyncState
@@ -207,22 +203,6 @@ def test_large_file_goes_on_after_a_crash(environment, owner, source, tmp_path):
     owner.oss.clear()
     assert sync(source, DEST, filesystem=fs).sent == 1
     assert owner.actions().count("UploadPart") == 2
-
-
-def test_dry_run_lists_what_the_run_does(fs, owner, source, tmp_path):
-    """And does nothing: no object, no state."""
-    fs.pipe_file(f"{DEST}/old", b"old")
-    state = tmp_path / "state"
-    options = {"filesystem": fs, "delete": True, "state": state}
-    owner.oss.clear()
-    dry = sync(source, DEST, dry_run=True, **options)
-    assert set(owner.actions()) == {"ListObjectsV2"}
-    assert not state.exists()
-    assert (dry.dry_run, dry.sent, dry.deleted, exit_code(dry)) == (True, 0, [], 0)
-    real = sync(source, DEST, **options)
-    assert dry.plan == real.plan
-    assert real.deleted == [one.name for one in dry.plan.extra] == ["old"]
-    assert sync(source, DEST, dry_run=True, **options).plan.send == []
 
 
 @pytest.mark.parametrize("offset", [-300, 300])
@@ -577,28 +557,6 @@ def test_map_sends_what_it_covers_and_lists_the_rest(owner, source, state):
         source, DEST, filesystem=fs, state=state, fail_fast=True, always=True, on_error="return"
     )  # fmt: skip
     assert (result.sent, result.not_tried, exit_code(result)) == (0, 2, 3)
-
-
-def test_service_that_signs_only_some_writes(
-    environment, owner, source, monkeypatch, state
-):
-    """What its policy does not grant is listed; the others are signed in few calls."""
-    monkeypatch.setenv("OSSPRESIGNED_TOKEN", "a-made-up-token-for-sync-1")
-    write(source, {f"logs/{number}": b"x" for number in range(100)})
-    actions = frozenset({Action.PutObject, Action.InitiateMultipartUpload})
-    policy = Policy(name="p", prefixes=(f"{DEST}/logs/",), actions=actions)
-    tokens = {hash_token("a-made-up-token-for-sync-1"): policy}
-    signers = KeySigner.from_options()
-    with LoopbackServer(create_app(signers, tokens=tokens)) as server:
-        fs = OSSPresignedFileSystem(
-            signer=f"http://127.0.0.1:{server.port}",
-            signer_token="env:OSSPRESIGNED_TOKEN",
-        )
-        options = {"filesystem": fs, "state": state, "on_error": "return"}
-        result = sync(source, DEST, **options)
-        again = sync(source, DEST, **options)
-    assert (result.sent, exit_code(result), len(result.uncovered)) == (102, 1, 3)
-    assert (again.sent, again.same, exit_code(again)) == (0, 102, 1)
 
 
 # -- failures ----------------------------------------------------------------------------
