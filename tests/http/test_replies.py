@@ -294,6 +294,23 @@ def test_headers_of_an_interim_answer_prove_nothing(serve, call):
     assert headers.keys().isdisjoint({"etag", "x-oss-hash-crc64ecma", "link"})
 
 
+def test_interim_answer_in_the_middle_of_a_request(serve, send_by_thread):
+    """One that comes before the last block is passed over, too."""
+    sent = threading.Event()
+
+    def script(peer):
+        peer.head()
+        peer.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+        sent.set()
+        left = 2 * BLOCK - len(peer.ahead)
+        while left:
+            left -= len(peer.sock.recv(left))
+        peer.answer(status="201 Created")
+
+    body = Waiting({1: lambda: sent.wait(5)})
+    assert send_by_thread(serve(script).origin + QUERY, body).status == 201
+
+
 # -- answers before the end of the request ----------------------------------------------
 
 DENIED = b"<Error><Code>AccessDenied</Code><Message>no</Message></Error>"

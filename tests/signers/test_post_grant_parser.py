@@ -182,6 +182,17 @@ def test_own_end_is_the_earlier_one():
         assert read_grant({**document(), "expires": said}).expires_at == wanted
 
 
+def test_description_holds_no_secret():
+    """What is shown of a grant names the facts alone."""
+    grant = read_grant(document(credentials=STS))
+    shown = json.dumps(grant.describe()) + repr(grant)
+    for value in revealed(grant).values():
+        assert value not in shown or value == "OSS4-HMAC-SHA256" or len(value) == 16
+    assert grant.describe()["temporary_key"] is True
+    assert grant.describe()["expires"] == "2026-01-01T01:00:00Z"
+    assert grant.describe()["signature"] == "v4"
+
+
 def changed(name: str, value: object, items: tuple = (), **facts: object) -> dict:
     """Return our own shape with another field."""
     given = document(*items, **facts)

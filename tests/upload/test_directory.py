@@ -82,6 +82,18 @@ def test_a_pipe_in_the_place_of_a_journal_is_not_waited_for(place, caplog):
     assert found.record is None
 
 
+def test_a_place_that_cannot_be_used_is_refused(tmp_path, monkeypatch):
+    """A file, a directory that is not ours to write, a name that no file can have."""
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigurationError, match=r"checkpoint=.*file: File exists"):
+        Checkpoint(tmp_path / "file")
+    with pytest.raises(ConfigurationError, match="null"):
+        Checkpoint("a\0b")
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(ConfigurationError, match="not writable"):
+        Checkpoint(tmp_path)
+
+
 def test_an_upload_is_found_again_by_object_and_file(place):
     """Another object or another file is another upload."""
     held = place.hold(PATH, SOURCE)

@@ -288,6 +288,18 @@ def test_the_journal_of_another_store_is_kept(world, elsewhere, lists, caplog):
     assert world.journals() == []
 
 
+def test_a_file_that_changed_for_another_store_leaves_the_journal(world, elsewhere, caplog):  # fmt: skip
+    """Only the first store can abort its upload, so what says so is kept."""
+    world.interrupt()
+    world.file.write_bytes(DATA[::-1])
+    elsewhere.put()
+    assert elsewhere.stored() == DATA[::-1]
+    assert "kept for its upload to" in caplog.text
+    assert len(world.journals()) == 1
+    world.put()
+    assert world.oss.uploads(BUCKET) == world.journals() == []
+
+
 def test_a_replaced_part_that_nobody_can_see_fails_once(world):
     """Complete refuses a wrong ETag; then the next run starts over."""
     world.signer.refuses = [Action.ListParts]
