@@ -156,7 +156,7 @@ ALL = {
         "The owner signs, and looks at what was signed",
         (
             "osspresigned sign exports/ --to examplebucket/in/",
-            "osspresigned inspect urls.json",
+            "osspresigned doctor urls.json",
         ),
     ),
     "put": Screen(

@@ -258,10 +258,10 @@ def frozen_mapping(value: Mapping[str, str] | None) -> Mapping[str, str]:
     """Return a read-only copy of *value*, or itself if it is read-only; None is empty."""
     if type(value) is FrozenDict:
         return value
-    return FrozenDict(value) if value else _EMPTY
+    return FrozenDict(value) if value else NO_HEADERS
 
 
-_EMPTY = FrozenDict()
+NO_HEADERS = FrozenDict()
 
 
 def split_path(path: str) -> tuple[str, str]:
@@ -297,12 +297,12 @@ class Operation:
     upload_id: str | None = None
     part_number: int | None = None
     content_length: int | None = None
-    headers: Mapping[str, str] = _EMPTY
-    optional_headers: Mapping[str, str] = _EMPTY
-    query: Mapping[str, str] = _EMPTY
+    headers: Mapping[str, str] = NO_HEADERS
+    optional_headers: Mapping[str, str] = NO_HEADERS
+    query: Mapping[str, str] = NO_HEADERS
     expires_in: int | None = None
     part_count: int | None = field(default=None, eq=False)
-    final_headers: Mapping[str, str] = field(default=_EMPTY, eq=False)
+    final_headers: Mapping[str, str] = field(default=NO_HEADERS, eq=False)
 
     def __attrs_post_init__(self) -> None:
         # A converter of each would be called for each object; nearly all are frozen.
@@ -383,7 +383,7 @@ class SignedRequest:
 
     method: str
     url: SecretURL = field(converter=_secret_url)
-    headers: Mapping[str, str] = field(default=_EMPTY, converter=frozen_mapping)
+    headers: Mapping[str, str] = field(default=NO_HEADERS, converter=frozen_mapping)
     issued_at: float = field(factory=time.time)
     expires_at: float | None = None
     form: SignedForm | None = None
@@ -407,7 +407,7 @@ class Reply:
 
     status: int
     # Names are in lower case.
-    headers: Mapping[str, str] = field(default=_EMPTY, repr=False)
+    headers: Mapping[str, str] = field(default=NO_HEADERS, repr=False)
     body: bytes = field(default=b"", repr=False)  # what was read; may repeat the token
     body_bytes: int = 0  # of the request, that were sent
     crc64: int | None = None  # CRC-64/XZ of those bytes; None if not computed

@@ -21,7 +21,7 @@ def oss_emulator() -> Iterator[Emulator]:
     try:
         from .emulator import Emulator  # noqa: PLC0415 - it needs the extra `server`
     except ModuleNotFoundError as error:
-        if error.name != "uvicorn":
+        if error.name not in ("starlette", "uvicorn"):
             raise
         remedy = "pip install 'fsspec-osspresigned[server]'"
         reason = f"oss_emulator needs the package {error.name}: {remedy}"

@@ -1,8 +1,8 @@
 """One call to the store: sign the request, send it, check the reply, retry.
 
-Begin with ``client``. ``error_codes`` turns replies into errors. ``retry`` decides
-whether a failed call is sent again. ``congestion`` finds how many requests the link takes
-at a time.
+Begin with ``client``. ``error_codes`` turns replies into errors, ``causes`` says what is
+behind them. ``retry`` decides whether a failed call is sent again. ``congestion`` finds
+how many requests the link takes at a time.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from ..compat import lazy
 
 __all__, __getattr__, __dir__ = lazy(
     __name__,
+    causes="Cause OWN_DOMAIN Refusal ranked",
     client="Client",
-    error_codes="ErrorReply MEANINGS OWN_DOMAIN clean from_reply mark members name",
+    error_codes="MEANINGS clean from_reply hider mark meaning members name",
 )

@@ -40,7 +40,7 @@ from ..options.options import Options
 from ..options.target import ObjectOptions
 from ..parsing import clock_offset
 from ..secret import redact
-from ..signers.base import MAX_REQUESTS, Grant, Signer, sign_checked
+from ..signers.base import MAX_REQUESTS, ChainSigner, Grant, Signer, sign_checked
 from ..signing.canonical import is_of_s3
 from .congestion import BucketState, LargeWindow, RequestWindow
 from .retry import REAL_TIME, Attempts, Decision, RetryPolicy, Timing, Verb
@@ -103,6 +103,12 @@ class Client:
         self.buckets: defaultdict[str, BucketState] = defaultdict(
             lambda: BucketState(self, options, self.policy, timing.clock)
         )
+
+    @property
+    def holds_keys(self) -> bool:
+        """Whether this process signs every request, with an access key that it holds."""
+        signer = self.options.signer
+        return signer == "keys" and not isinstance(self.signer, ChainSigner)
 
     async def note(self, receipt: Receipt, data: bytes | None = None) -> None:
         """Record the upload of *receipt*, and pass the receipt to the client's callback.
@@ -399,7 +405,12 @@ class Client:
         from .error_codes import from_reply  # noqa: PLC0415 - only for a failure
 
         failure = from_reply(
-            operation, reply, signed, now=now, offset=self.clock_offset
+            operation,
+            reply,
+            signed,
+            now=now,
+            offset=self.clock_offset,
+            by_keys=self.holds_keys,
         )
         window.note_failure(failure)
         raise failure

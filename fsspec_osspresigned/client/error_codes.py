@@ -1,4 +1,7 @@
-"""Error replies of the store: one table of codes, and the exception of each reply."""
+"""Error replies of the store: one table of codes, and the exception of each reply.
+
+``causes`` says what is behind a refusal.
+"""
 
 from __future__ import annotations
 
@@ -27,12 +30,13 @@ from ..errors import (
     URLExpiredError,
 )
 from ..model import FORBID_OVERWRITE, Operation, Reply, SignedRequest
+from ..other_stores import GOOGLE_KEY_V2, GOOGLE_QUERY, S3_KEY_V2, S3_QUERY
 from ..secret import SecretURL, redact
 from ..signing.canonical import SECRET_PARAMETERS, parse_moment, parse_query, quote
-from ..signing.mismatch import Comparison, compare, unsent_headers
+from ..signing.mismatch import unsent_headers
 from ..signing.post_policy import SECRET_FIELDS
 from ..signing.signed_url import SignedURL, describe
-from ..units import shown_seconds
+from .causes import Refusal, ranked
 
 
 @frozen
@@ -41,19 +45,34 @@ class Meaning:
 
     # Decides about retries (``retry.RULES``); None leaves it to the code or the status.
     kind: type[ReplyError] | None = None
-    advice: str = ""  # the explanation of a refusal replaces it
     reason: Refused | None = None  # of a refusal
 
 
-_DENIED = Meaning(AccessDeniedError, reason=Refused.DENIED)
-_EXPIRED = Meaning(URLExpiredError, reason=Refused.EXPIRED)
-_NOT_YET = Meaning(AccessDeniedError, reason=Refused.NOT_YET_VALID)
-_TOKEN_ENDED = Meaning(URLExpiredError, reason=Refused.TOKEN_ENDED)
-_TOKEN_INVALID = Meaning(URLExpiredError, reason=Refused.TOKEN_INVALID)
+_DENIED = Meaning(AccessDeniedError, Refused.DENIED)
+_EXPIRED = Meaning(URLExpiredError, Refused.EXPIRED)
+_NOT_YET = Meaning(AccessDeniedError, Refused.NOT_YET_VALID)
+_TOKEN_ENDED = Meaning(URLExpiredError, Refused.TOKEN_ENDED)
+_TOKEN_INVALID = Meaning(URLExpiredError, Refused.TOKEN_INVALID)
 _ELSEWHERE = Meaning(reason=Refused.WRONG_REGION)
-_KEY_DISABLED = Meaning(AccessDeniedError, reason=Refused.KEY_DISABLED)
+_KEY_DISABLED = Meaning(AccessDeniedError, Refused.KEY_DISABLED)
 
-_REFUSALS = {
+# Codes and EC numbers that are no refusals of a signature.
+_KINDS: Mapping[type[ReplyError], str] = {
+    EndpointForbiddenError: "0048-00000401 PublicEndpointForbidden",
+    AccessDeniedError: "SecondLevelDomainForbidden InvalidObjectState BucketDisable "
+    "KmsInDebt TransferAccelerationDisabled AccessForbidden",
+    ObjectNotFoundError: "NoSuchKey NoSuchBucket",
+    UploadNotFoundError: "NoSuchUpload",
+    ObjectExistsError: "FileAlreadyExists ObjectAlreadyExists FileImmutable",
+    InvalidRequestError: "KeyNotFound AliasNotFound PreconditionFailed EntityTooSmall "
+    "EntityTooLarge MissingContentLength InvalidPart InvalidPartOrder",
+    DamagedBodyError: "InvalidDigest BadDigest InvalidCRC64 IncompleteBody RequestTimeout",
+    StoreUnavailableError: "QpsLimitExceeded",
+}
+# OSS API reference, "Error codes". An EC number decides before the code. The causes are
+# in ``causes``.
+MEANINGS = {
+    **{code: Meaning(kind) for kind, codes in _KINDS.items() for code in codes.split()},
     "0002-00000007": _TOKEN_ENDED,
     "0002-00000069": _EXPIRED,
     "0002-00000226": _ELSEWHERE,
@@ -63,13 +82,13 @@ _REFUSALS = {
     "0002-00000903": _KEY_DISABLED,
     "0002-00000904": _KEY_DISABLED,
     "AccessDenied": _DENIED,
-    "SignatureDoesNotMatch": Meaning(SignatureMismatchError, reason=Refused.MISMATCH),
+    "SignatureDoesNotMatch": Meaning(SignatureMismatchError, Refused.MISMATCH),
     "SecurityTokenExpired": _TOKEN_ENDED,
     "InvalidSecurityToken": _TOKEN_INVALID,
     "AccessKeyIdAndSecurityTokenNotMatch": _TOKEN_INVALID,
-    "RequestTimeTooSkewed": Meaning(URLExpiredError, reason=Refused.CLOCK_SKEW),
-    "InvalidAccessKeyId": Meaning(AccessDeniedError, reason=Refused.UNKNOWN_KEY),
-    "UserDisable": Meaning(AccessDeniedError, reason=Refused.ACCOUNT_DISABLED),
+    "RequestTimeTooSkewed": Meaning(URLExpiredError, Refused.CLOCK_SKEW),
+    "InvalidAccessKeyId": Meaning(AccessDeniedError, Refused.UNKNOWN_KEY),
+    "UserDisable": Meaning(AccessDeniedError, Refused.ACCOUNT_DISABLED),
     "PermanentRedirect": _ELSEWHERE,
     # Codes of S3 alone.
     "ExpiredToken": _TOKEN_ENDED,
@@ -77,98 +96,17 @@ _REFUSALS = {
     "AuthorizationHeaderMalformed": _ELSEWHERE,
     "ExpiredRequest": _EXPIRED,  # Cloudflare R2, "Error codes"
 }
-_UPLOAD_ENDED = (
-    "it was completed or aborted: start again; for a URL map with parts, ask its owner "
-    "for a new one"
-)
-_HIDDEN_OBJECT = (
-    "the object is already there, and stays as it is: it was reported as missing, because "
-    "HeadObject or listing is not granted. Ask the signer for that permission, or use "
-    "another name. The storage option overwrite=True replaces objects that cannot be seen: "
-    "an append would then replace the table"
-)
-_NO_KMS_KEY = (
-    "there is no such KMS key: correct server_side_encryption, or tell the owner"
-)
-# New accounts cannot send data to the public hosts of mainland China since 2025-03-20
-# (help.aliyun.com, "EC 0048-00000401").
-OWN_DOMAIN = (
-    "the account may not use OSS's public host: the signer must sign for an own domain of "
-    "the bucket (endpoint https://files.example.com, addressing style cname), for an "
-    "internal host, or for a bucket outside mainland China"
-)
-_OTHERS: Mapping[str, tuple[type[ReplyError], str]] = {
-    "SecondLevelDomainForbidden": (
-        AccessDeniedError,
-        "the bucket must be in the host of the URL: sign a virtual-hosted URL",
-    ),
-    "0048-00000401": (EndpointForbiddenError, OWN_DOMAIN),
-    "PublicEndpointForbidden": (EndpointForbiddenError, OWN_DOMAIN),
-    "InvalidObjectState": (
-        AccessDeniedError,
-        "the object is archived: its owner restores it first",
-    ),
-    "BucketDisable": (AccessDeniedError, "the bucket is disabled: tell the owner"),
-    "KmsInDebt": (AccessDeniedError, "the bill of KMS is unpaid: tell the owner"),
-    "TransferAccelerationDisabled": (
-        AccessDeniedError,
-        "the bucket has no acceleration: the signer must name a host of the region",
-    ),
-    "KeyNotFound": (InvalidRequestError, _NO_KMS_KEY),
-    "AliasNotFound": (InvalidRequestError, _NO_KMS_KEY),
-    "NoSuchKey": (ObjectNotFoundError, ""),
-    "NoSuchBucket": (ObjectNotFoundError, "the bucket does not exist: tell the owner"),
-    "NoSuchUpload": (UploadNotFoundError, _UPLOAD_ENDED),
-    "FileAlreadyExists": (ObjectExistsError, "the object is already there"),
-    "ObjectAlreadyExists": (ObjectExistsError, "the object is already there"),
-    "FileImmutable": (ObjectExistsError, "the object is write-once: use another key"),
-    "PreconditionFailed": (InvalidRequestError, ""),
-    "InvalidDigest": (DamagedBodyError, "the body was damaged in transit"),
-    "BadDigest": (DamagedBodyError, "the body was damaged in transit"),
-    "InvalidCRC64": (DamagedBodyError, "the body was damaged in transit"),
-    "IncompleteBody": (DamagedBodyError, "the body was truncated in transit"),
-    "RequestTimeout": (DamagedBodyError, "the body arrived too slowly"),
-    "MissingContentLength": (
-        InvalidRequestError,
-        "the request has no Content-Length: send it, and no Transfer-Encoding: chunked",
-    ),
-    "AccessForbidden": (
-        AccessDeniedError,
-        "the bucket's CORS rules do not allow this origin, method or header: tell the owner",
-    ),
-    "EntityTooSmall": (
-        InvalidRequestError,
-        "parts but the last need 100 KiB at least, 5 MiB at S3: set part_size",
-    ),
-    "EntityTooLarge": (InvalidRequestError, "one PUT holds 5 GiB at most: use parts"),
-    "InvalidPart": (InvalidRequestError, "a listed part is not the one stored"),
-    "InvalidPartOrder": (InvalidRequestError, "parts must be listed in order"),
-    "QpsLimitExceeded": (StoreUnavailableError, "too many requests: use fewer at once"),
-}
-# OSS API reference, "Error codes". An EC number decides before the code.
-MEANINGS = {**_REFUSALS, **{code: Meaning(*row) for code, row in _OTHERS.items()}}
-_POLICY = Meaning(AccessDeniedError, reason=Refused.POLICY)
+_POLICY = Meaning(AccessDeniedError, Refused.POLICY)
 # Meanings in reply to a form (OSS API reference, "PostObject").
 _OF_FORMS = {
+    **MEANINGS,
     "0006-00000213": _EXPIRED,
     "0006-00000226": _POLICY,  # a field that a condition names is absent
     "0006-00000227": _POLICY,  # a condition is not met
     "0006-00000228": _POLICY,  # a field that must be named is not
     "0002-00000715": _ELSEWHERE,
-    "InvalidPolicyDocument": Meaning(
-        InvalidRequestError, "the policy of the grant is not valid: tell its owner"
-    ),
-    "MalformedPOSTRequest": Meaning(
-        DamagedBodyError, "the form was cut or changed on the way"
-    ),
-    "EntityTooSmall": Meaning(
-        InvalidRequestError, "the grant allows larger files only: tell its owner"
-    ),
-    "EntityTooLarge": Meaning(
-        InvalidRequestError,
-        "the grant allows smaller files only, and 5 GiB at most: a signer or part URLs "
-        "could send it",
-    ),
+    "InvalidPolicyDocument": Meaning(InvalidRequestError),
+    "MalformedPOSTRequest": Meaning(DamagedBodyError),
 }
 _BY_STATUS: Mapping[int, Meaning] = {
     **dict.fromkeys((401, 403), Meaning(AccessDeniedError)),
@@ -176,48 +114,20 @@ _BY_STATUS: Mapping[int, Meaning] = {
     404: Meaning(ObjectNotFoundError),
     409: Meaning(ReplyError),
 }
-# Cause and remedy of the cases that need no look at the request.
-_SIMPLE = {
-    Refused.TOKEN_ENDED: (
-        "the STS token that signed the URL has expired, and the URL with it",
-        "ask for a new one",
-    ),
-    Refused.TOKEN_INVALID: (
-        "the STS token in the URL is not the one of its key",
-        "ask for a new one: the token was withdrawn, or cut when the URL was copied",
-    ),
-    Refused.DENIED: (
-        "the signer's identity lacks the permission",
-        "tell the owner, who grants it in a RAM or bucket policy",
-    ),
-    Refused.KEY_DISABLED: (
-        "the signer's key is disabled, or not allowed from this address",
-        "tell the owner",
-    ),
-    Refused.ACCOUNT_DISABLED: (
-        "the owner's account is disabled: a bill is unpaid, or its security is in doubt",
-        "tell the owner",
-    ),
-    Refused.UNKNOWN_KEY: (
-        "the store does not know the key that signed the URL",
-        "tell the owner: it was deleted, or it is an STS key whose token is missing",
-    ),
-    Refused.MISMATCH: (
-        "what was sent is not what was signed",
-        "send exactly the headers that were signed, and the URL untouched",
-    ),
-    Refused.POLICY: (
-        "the policy of the grant does not allow it",
-        "change what it names, or ask the owner for another grant",
-    ),
-}
 
 _BLUR = 2.0  # seconds: Date has whole ones, and the reply travels for a moment
-_NOTABLE = 30.0  # seconds of clock offset that are worth mentioning
 _EARLY = 900.0  # seconds that V4 allows a signer's clock to be ahead
 _FORBIDDEN = 403
 _OF_HEADERS = ("InvalidArgument", "InvalidRequest")  # codes for a missing signed header
-_SECRET = SECRET_PARAMETERS | SECRET_FIELDS
+_SECRET = (
+    SECRET_PARAMETERS
+    | SECRET_FIELDS
+    | {
+        *("signatureprovided", "securitytoken", "ossaccesskeyid", S3_KEY_V2.lower()),
+        *("x-oss-credential", "x-oss-access-key-id", f"{S3_QUERY}Credential".lower()),
+        *(f"{GOOGLE_QUERY}Credential".lower(), GOOGLE_KEY_V2.lower()),
+    }
+)
 _MIN_HIDDEN = 8  # characters: shorter values would blank out half of a message
 _MAX_MESSAGE = 300
 # Any query: gateways echo whole URLs, and a signed one is a permission.
@@ -236,7 +146,6 @@ _ECHO = re.compile(
 _CONDITION = rf"""(?i)(\$(?:{"|".join(SECRET_FIELDS)})["']?\s*,\s*)["'\[][^\]]*"""
 _is_name = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}").fullmatch
 _is_mark = re.compile(r"[A-Za-z0-9._:/+=-]{1,128}").fullmatch
-_is_host = re.compile(r"[a-z0-9.-]{1,80}").fullmatch
 
 # EC -> code, where it decides what was stored and the document was lost: a refusal that
 # comes while the body is sent may lose it with the connection.
@@ -250,59 +159,71 @@ def from_reply(
     *,
     now: Callable[[], float] = time.time,
     offset: float | None = None,
+    by_keys: bool = False,
 ) -> ReplyError:
-    """Return the exception for an error reply of the store, explained if possible.
+    """Return the exception for an error reply of the store, with the likeliest cause.
 
     The EC number takes precedence over the code, and the code over the HTTP status. Of the
     reply, only Code, Message, RequestId, EC and what explains a refusal are quoted: other
     members repeat keys, tokens and signatures.
 
-    *signed* is the request; without it, the explanation is shorter. *offset* is how many
-    seconds this machine's clock, *now*, is ahead of the store's; None if unknown.
+    *signed* is the request; without it, less is known. *offset* is how many seconds this
+    machine's clock, *now*, is ahead of the store's; None if unknown. *by_keys* says that
+    this process has signed with an access key that it holds.
     """
-    hide = _hider(signed)
     document = members(reply.body, reply.headers)
+    hide = hider(signed, document)
     if offset is None:
         offset = parsing.clock_offset({"date": document.get("ServerTime", "")}, now)
     ec = hide(name(reply.headers.get("x-oss-ec") or document.get("EC", "")))
-    case = ErrorReply(
+    code = hide(name(document.get("Code", ""))) or _CODES.get(ec, "")
+    message = clean(hide(document.get("Message", ""))).rstrip(".")
+    refusal = Refusal(
         status=reply.status,
-        document=document,
-        code=hide(name(document.get("Code", ""))) or _CODES.get(ec, ""),
+        code=code,
         ec=ec,
+        document=document,
+        text=f"{code} {message}",
         form=operation.action.spec.form,
+        by_keys=by_keys,
+        signed=signed,
         url=_facts(signed),
-        now=now,
+        object_key=operation.key,
+        row=_row_of(operation, signed, code),
+        now=now(),
         offset=offset,
     )
-    kind, advice, reason = case.meaning()
-    if signed and case.code in _OF_HEADERS and unsent_headers(signed):
-        reason = reason or Refused.MISMATCH
-    if signed and case.code == "FileAlreadyExists":
-        advice = _advice_to_keep(operation, signed) or advice
-    if case.code == "MissingRequiredHeader":
-        advice = _advice_to_add(name(document.get("HeaderName", "")))
+    kind, reason = meaning(refusal)
+    causes, differences = ranked(refusal, reason, hide)
+    best = causes[0] if causes and causes[0].evidence != "possible" else None
+    why = ""
+    if best is not None:
+        why = f": {best.cause}" + (f": {best.remedy}" if best.remedy else "")
+        why += f"; osspresigned explain {code} says more" if len(causes) > 1 else ""
     explanation = None
-    if reason is Refused.MISMATCH and signed is not None and signed.form is None:
-        explanation = _mismatch(compare(document, signed, operation, hide), case, hide)
-    elif reason is not None:
-        explanation = case.explain(reason, hide)
+    if best is not None and reason is not None:
+        explanation = Explanation(
+            reason=reason,
+            cause=best.cause,
+            remedy=best.remedy,
+            differences=differences,
+            clock_offset=offset,
+        )
     request_id = hide(mark(reply.request_id or document.get("RequestId", "")))
-    message = clean(hide(document.get("Message", ""))).rstrip(".")
     # What a server of uploads carries out may be another call.
     is_sent = signed is None or signed.carry_out is None
     text = str(operation.action) if is_sent else "the call"
     text += f" was refused with HTTP {reply.status}"
-    text += f" {case.code}" if case.code else ""
-    text += (f" ({message})" if message else "") + f": {explanation or advice}"
-    marked = [f"EC {case.ec}"] if case.ec else []
+    text += f" {code}" if code else ""
+    text += (f" ({message})" if message else "") + why
+    marked = [f"EC {ec}"] if ec else []
     marked += [f"request id {request_id}"] if request_id else []
     return kind(
-        text.removesuffix(": ") + (f" [{', '.join(marked)}]" if marked else ""),
+        text + (f" [{', '.join(marked)}]" if marked else ""),
         path=operation.path,
         status=reply.status,
-        code=case.code or None,
-        ec=case.ec or None,
+        code=code or None,
+        ec=ec or None,
         request_id=request_id or None,
         action=operation.action,
         retry_after=_retry_after(reply.headers),
@@ -311,16 +232,65 @@ def from_reply(
     )
 
 
-def _advice_to_keep(operation: Operation, signed: SignedRequest) -> str:
+def meaning(refusal: Refusal) -> tuple[type[ReplyError], Refused | None]:
+    """Return the class of the exception, and the reason of ``Refused``, if one applies."""
+    table = _OF_FORMS if refusal.form else MEANINGS
+    fine = table.get(refusal.ec, Meaning())
+    coarse = table.get(refusal.code, Meaning())
+    status = refusal.status or _FORBIDDEN
+    if refusal.code == "AccessDenied" and status == _FORBIDDEN:
+        coarse = _denied(refusal)  # not every store sends an EC number
+    elif refusal.code == "InvalidAccessKeyId" and refusal.url.has_token:
+        coarse = _TOKEN_ENDED  # keys of STS are forgotten when they end
+    elif (
+        refusal.code in _OF_HEADERS
+        and refusal.signed
+        and unsent_headers(refusal.signed)
+    ):
+        coarse = Meaning(reason=Refused.MISMATCH)
+    last = _BY_STATUS.get(status, Meaning(InvalidRequestError))
+    if status >= 500:  # noqa: PLR2004 - HTTP status class
+        last = Meaning(StoreUnavailableError)
+    elif 300 <= status < 400:  # noqa: PLR2004 - HTTP status class
+        last = Meaning(ReplyError)
+    kind = fine.kind or coarse.kind or last.kind or ReplyError
+    reason = fine.reason or coarse.reason
+    return kind, Refused.CLOCK_SKEW if _is_clock(refusal, reason) else reason
+
+
+def _denied(refusal: Refusal) -> Meaning:
+    if "Endpoint" in refusal.document:
+        return Meaning(AccessDeniedError, Refused.WRONG_REGION)
+    begin, end, store = refusal.url.signed_at, refusal.end, refusal.store
+    if store is not None:
+        # A new signature costs less than an upload that fails at its end.
+        if end is not None and store > end - _BLUR:
+            return _EXPIRED
+        if begin is not None and store < begin - _EARLY - _BLUR:
+            return _NOT_YET
+    return _DENIED
+
+
+def _is_clock(refusal: Refusal, reason: Refused | None) -> bool:
+    """Return whether the URL is valid by this machine's clock, but not by the store's."""
+    now, offset, store = refusal.now, refusal.offset, refusal.store
+    if offset is None or store is None or abs(offset) <= _BLUR:
+        return False
+    begin, end = refusal.url.signed_at, refusal.end
+    if reason is Refused.EXPIRED:
+        return end is not None and store > end >= now
+    if reason is Refused.NOT_YET_VALID:
+        return begin is not None and store < begin - _EARLY <= now
+    return False
+
+
+def _row_of(operation: Operation, signed: SignedRequest | None, code: str) -> str:
+    """Return the row of the causes that the request decides; empty if it does not."""
+    if code != "FileAlreadyExists" or signed is None:
+        return ""
     if not forbids_overwrite(signed):
-        return "it may not be replaced, or a directory has its name: use another key"
-    return _HIDDEN_OBJECT if FORBID_OVERWRITE in operation.optional_headers else ""
-
-
-def _advice_to_add(header: str) -> str:
-    if header == "x-ms-blob-type":  # Azure Blob Storage
-        return f"give headers= with {header}: BlockBlob"
-    return f"give headers= with {header or 'the header'} that the store requires"
+        return "not-locked"
+    return "hidden-object" if FORBID_OVERWRITE in operation.optional_headers else ""
 
 
 def forbids_overwrite(signed: SignedRequest) -> bool:
@@ -386,212 +356,24 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     return float(value) if value.isdecimal() and len(value) < 7 else None  # noqa: PLR2004 - eleven days
 
 
-def _hider(signed: SignedRequest | None) -> Callable[[str], str]:
+def hider(
+    signed: SignedRequest | None, document: Mapping[str, str]
+) -> Callable[[str], str]:
+    """Return a function that removes the secrets of request and reply from a text."""
+    pairs = [*document.items()]
+    if signed is not None:
+        pairs += parse_query(urlsplit(signed.url.reveal()).query)
+        pairs += [*signed.headers.items(), *_fields(signed).items()]
+    values = {value.strip() for name, value in pairs if name.lower() in _SECRET}
+    # A credential begins with the key ID.
+    values |= {value.partition("/")[0] for value in values}
+    # Of two secrets, one may begin with the other.
+    secrets = sorted((v for v in values if len(v) >= _MIN_HIDDEN), key=len)[::-1]
+
     def hide(text: str) -> str:
-        if signed is None:
-            return text
-        query = parse_query(urlsplit(signed.url.reveal()).query)
-        sent = (*query, *signed.headers.items(), *_fields(signed).items())
-        for name, value in sent:
-            if name.lower() in _SECRET and len(value) >= _MIN_HIDDEN:
-                for spelt in (value, quote(value), value.replace(" ", "+")):
-                    text = text.replace(spelt, "<hidden>")
-        return text
+        for secret in secrets:
+            for spelt in (secret, quote(secret), secret.replace(" ", "+")):
+                text = text.replace(spelt, "<hidden>")
+        return redact(text)
 
     return hide
-
-
-@frozen(kw_only=True)
-class ErrorReply:
-    """One error reply with its request; *code* and *ec* are empty if missing.
-
-    *form* means that the request sent a form. *url* has the facts of the presigned URL, or
-    of the fields of that form.
-    """
-
-    status: int
-    document: Mapping[str, str]
-    code: str
-    ec: str
-    form: bool
-    url: SignedURL
-    now: Callable[[], float]  # this machine's clock
-    offset: float | None  # seconds by which it is ahead of the store's, if known
-
-    @property
-    def store(self) -> float | None:
-        """Seconds since the epoch by the store's clock; None if unknown."""
-        return None if self.offset is None else self.now() - self.offset
-
-    @property
-    def end(self) -> float | None:
-        """Expiry time of the URL, seconds since the epoch; None if unknown."""
-        if self.url.expires_at is not None:
-            return self.url.expires_at
-        return _moment(self.document.get("Expires", ""))
-
-    def meaning(self) -> tuple[type[ReplyError], str, Refused | None]:
-        """Return the class of the exception, advice for the user, and the reason.
-
-        The reason says why the store refused the request, such as an expired URL; None if
-        no reason of ``Refused`` applies. Its explanation replaces the advice, which may be
-        empty.
-        """
-        table = {**MEANINGS, **_OF_FORMS} if self.form else MEANINGS
-        fine = table.get(self.ec, Meaning())
-        coarse = table.get(self.code, Meaning())
-        if self.code == "AccessDenied" and self.status == _FORBIDDEN:
-            coarse = self._denied()  # not every store sends an EC number
-        elif self.code == "InvalidAccessKeyId" and self.url.has_token:
-            coarse = _TOKEN_ENDED  # keys of STS are forgotten when they end
-        last = _BY_STATUS.get(self.status, Meaning(InvalidRequestError))
-        if self.status >= 500:  # noqa: PLR2004 - HTTP status class
-            last = Meaning(StoreUnavailableError)
-        elif 300 <= self.status < 400:  # noqa: PLR2004 - HTTP status class
-            advice = "redirects are not followed: sign a URL of the final host"
-            last = Meaning(ReplyError, advice)
-        kind = fine.kind or coarse.kind or last.kind or ReplyError
-        advice = fine.advice or (coarse.advice if coarse.kind else last.advice)
-        return kind, advice, fine.reason or coarse.reason
-
-    def _denied(self) -> Meaning:
-        if "Endpoint" in self.document:
-            return Meaning(AccessDeniedError, reason=Refused.WRONG_REGION)
-        url, store = self.url, self.store
-        if store is not None:
-            # A new signature costs less than an upload that fails at its end.
-            if self.end is not None and store > self.end - _BLUR:
-                return _EXPIRED
-            if url.signed_at is not None and store < url.signed_at - _EARLY - _BLUR:
-                return _NOT_YET
-        return _DENIED
-
-    def explain(self, reason: Refused, hide: Callable[[str], str]) -> Explanation:
-        """Return cause and remedy of a refusal for *reason*.
-
-        *hide* removes the secrets of the request from a text.
-        """
-        if reason is Refused.EXPIRED:
-            reason, cause, remedy = self._expired()
-        elif reason is Refused.NOT_YET_VALID:
-            reason, cause, remedy = self._not_yet()
-        elif reason is Refused.CLOCK_SKEW:
-            cause = self._clocks() or self._dated()
-            remedy = "set the clock, then sign anew"
-        elif reason is Refused.WRONG_REGION:
-            cause, remedy = self._elsewhere()
-        elif reason is Refused.MISMATCH and self.form:
-            cause = "the signature of the grant is not that of its policy"
-            remedy = "tell the owner, unless a copy of the grant was changed"
-        elif reason is Refused.DENIED and self.form and not self.ec:
-            # A bucket ACL and a policy are refused with the same code.
-            cause = (
-                "the key that signed the grant lacks the permission oss:PutObject, or "
-                "the policy of the grant does not allow it"
-            )
-            remedy = "tell the owner, who gives the permission or another grant"
-        else:
-            cause, remedy = _SIMPLE[reason]
-        if self.form:
-            cause = cause.replace("URL", "grant")
-            remedy = remedy.replace("URL", "grant")
-        return Explanation(
-            reason=reason, cause=hide(cause), remedy=remedy, clock_offset=self.offset
-        )
-
-    def _clocks(self, minimum: float = _NOTABLE) -> str:
-        if self.offset is None or abs(self.offset) < minimum:
-            return ""
-        return f"the clock of this machine is {_shown_offset(self.offset)} the store's"
-
-    def _expired(self) -> tuple[Refused, str, str]:
-        cause, remedy = "the URL has expired", "ask for a new one"
-        end, store, offset = self.end, self.store, self.offset
-        if end is None or store is None or offset is None:
-            return Refused.EXPIRED, cause, remedy
-        if store - end >= 1:
-            cause += f" {shown_seconds(store - end)} ago"
-        if store > end >= self.now() and offset < -_BLUR:
-            cause += f", which went unnoticed because {self._clocks(0)}"
-            return Refused.CLOCK_SKEW, cause, "set the clock, then ask for a new one"
-        return Refused.EXPIRED, self._with_clocks(cause), remedy
-
-    def _not_yet(self) -> tuple[Refused, str, str]:
-        cause = "the URL is not valid yet"
-        remedy = "check the clock of the machine that signed it"
-        begin, store, offset = self.url.signed_at, self.store, self.offset
-        if begin is None or store is None or offset is None:
-            return Refused.NOT_YET_VALID, cause, remedy
-        cause += f": it was signed for {shown_seconds(begin - store)} from now"
-        if self.now() >= begin - _EARLY and offset > _BLUR:
-            cause += f", and {self._clocks(0)}"
-            return Refused.CLOCK_SKEW, cause, "set the clock, then sign anew"
-        return Refused.NOT_YET_VALID, self._with_clocks(cause), remedy
-
-    def _with_clocks(self, cause: str) -> str:
-        clocks = self._clocks()
-        return f"{cause} ({clocks})" if clocks else cause
-
-    def _dated(self) -> str:
-        request_time = _moment(self.document.get("RequestTime", ""))
-        store_time = _moment(self.document.get("ServerTime", ""))
-        if request_time is None or store_time is None:
-            return "the clock that dated the request is not the store's"
-        offset = _shown_offset(request_time - store_time)
-        return f"the request is dated {offset} the store's clock"
-
-    def _elsewhere(self) -> tuple[str, str]:
-        where = self.document.get("Endpoint") or self.document.get("Region") or ""
-        where = f" ({where})" if _is_host(where) else ""
-        if "Endpoint" in self.document:
-            cause = f"the bucket is in another region{where}"
-            return cause, "tell the owner, whose URL must name that one"
-        region = self.url.region
-        signed_for = f" {region}" if region and _is_host(region) else ""
-        return (
-            f"the URL is signed for the region{signed_for}, the store is in another{where}",
-            "tell the owner, who must sign for the region of the bucket",
-        )
-
-
-def _mismatch(
-    comparison: Comparison, case: ErrorReply, hide: Callable[[str], str]
-) -> Explanation:
-    other = "ask the owner which, and send them with content_type= or headers="
-    if "without Content-Type" not in comparison.sent:
-        other = f"leave content_type= out, or {other}"
-    if comparison.spoilt:
-        cause = f"the request does not fit its URL: {'; '.join(comparison.spoilt[:4])}"
-        remedy = "use the URL untouched, with exactly the headers it was signed with"
-    elif comparison.changed:
-        changes = "; ".join(comparison.changed[:4])
-        cause = f"the request was changed in transit: {changes}"
-        remedy = "look for a proxy or gateway that touches requests"
-    elif comparison.told:
-        cause = (
-            f"the store received exactly what was sent ({comparison.sent}), so the URL was "
-            "signed for another method or other headers"
-        )
-        remedy = (
-            f"{other}; if they agree, the signer's secret is not that of its key (with "
-            "signer='keys', check OSS_ACCESS_KEY_SECRET first)"
-        )
-    else:
-        cause = f"{comparison.sent} is not what was signed, and the store does not say what it got"
-        remedy = f"{other}, and the URL untouched"
-    return Explanation(
-        reason=Refused.MISMATCH,
-        cause=hide(cause),
-        remedy=remedy,
-        differences=tuple(map(hide, comparison.spoilt + comparison.changed)),
-        clock_offset=case.offset,
-    )
-
-
-def _moment(text: str) -> float | None:
-    # S3 writes the time of a request as the request does.
-    return parse_moment(text) if parsing.moment(text) is None else parsing.moment(text)
-
-
-def _shown_offset(offset: float) -> str:
-    return f"{abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'}"

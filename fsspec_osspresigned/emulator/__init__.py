@@ -6,8 +6,7 @@ Begin with ``app``, which handles one request from its head to its reply.
 from __future__ import annotations
 
 from .app import RequestRecord
-from .fault_text import parse_faults
-from .faults import Fault, Faults
+from .faults import Fault, Faults, parse_faults
 from .server import Emulator, serve
 from .settings import Clock
 from .store import StoredObject

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import time
+import sys
 import uuid
 from collections import deque
 from collections.abc import Mapping, MutableMapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 
 from attrs import define, evolve, field, frozen
 
-from ..http.checksums import CRC_HEADER
 from ..model import Action
 from ..signing.canonical import SIGNATURES, TOKENS
 from ..signing.endpoint import check_key
 from ..signing.post_policy import SIGNATURE_FIELDS
 from .context import CallContext, traffic_limit
-from .faults import Fault, Faults, RefusedCall, wrong_region
+from .faults import Fault, Faults, wrong_region
 from .forms import open_form
 from .messages import (
     Call,
@@ -26,13 +26,12 @@ from .messages import (
     RefusedError,
     error_reply,
     http_date,
-    read_call,
     refused,
 )
 from .settings import EmulatorSettings
 from .store import Bucket, Store
-from .table import HANDLERS, action_of
-from .verifying import verify_call
+from .table import HANDLERS, read_call
+from .verifying import verify
 from .wire import (
     CutError,
     DisconnectedError,
@@ -45,17 +44,15 @@ from .wire import (
     in_order,
 )
 
-_SECRETS = {"authorization", "OSSAccessKeyId", "x-oss-credential", *SIGNATURES, *TOKENS}
+_SECRETS = SIGNATURE_FIELDS.union(
+    ("authorization", "OSSAccessKeyId"), SIGNATURES, TOKENS
+)
 # Requests that are kept: an emulator that runs for days must not fill the memory.
 MAX_RECORDS = 100_000
 
 
 def _without_secrets(values: Mapping[str, str]) -> Mapping[str, str]:
     return {name: value for name, value in values.items() if name not in _SECRETS}
-
-
-def _without_signature(fields: Mapping[str, str]) -> Mapping[str, str]:
-    return {name: v for name, v in fields.items() if name not in SIGNATURE_FIELDS}
 
 
 @frozen(kw_only=True)
@@ -82,7 +79,7 @@ class RequestRecord:
     key: str
     path: str
     parameters: Mapping[str, str] = field(converter=_without_secrets)
-    fields: Mapping[str, str] = field(converter=_without_signature, repr=False)
+    fields: Mapping[str, str] = field(converter=_without_secrets, repr=False)
     part_number: int | None
     upload_id: str | None
     status: int | None
@@ -99,10 +96,6 @@ class RequestRecord:
 WIRE = "osspresigned.wire"
 
 _NONE = Fault()
-_EXPOSED = (
-    "ETag, Content-Length, Content-Range, Date, x-oss-request-id, x-oss-ec, "
-    f"x-oss-version-id, x-oss-next-append-position, {CRC_HEADER}"
-)
 _WITHOUT_LENGTH = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_MODIFIED)
 
 
@@ -129,11 +122,9 @@ class App:
     async def __call__(
         self, scope: MutableMapping[str, Any], receive: Receive, send: Send
     ) -> None:
-        begun = time.perf_counter()
-        call = read_call(scope, self._settings.cnames)
         visit = _Visit(
-            call=evolve(call, action=action_of(call)),
-            body=IncomingBody(receive, timeout=self._settings.body_timeout),
+            call=read_call(scope, self._settings.cnames),
+            body=IncomingBody(receive),
             wire=scope["extensions"][WIRE],
             request_id=uuid.uuid4().hex[:24].upper(),
         )
@@ -143,53 +134,47 @@ class App:
                 "Server": "AliyunOSS",
                 "Date": http_date(self._settings.clock()),
                 "x-oss-request-id": visit.request_id,
-                "x-oss-server-time": str(int((time.perf_counter() - begun) * 1000)),
                 **reply.headers,
-                **self._cors(call),
             }
             if reply.status not in _WITHOUT_LENGTH:
                 headers["Content-Length"] = str(reply.content_length)
-            if call.content_length and call.method in ("GET", "HEAD"):
-                # The body that it announced may not come.
-                headers["Connection"] = "close"
             reply = evolve(reply, headers=headers)
             self._record(visit, reply)
-            if visit.fault.shapes_reply or visit.rate:
-                length = 0 if call.method == "HEAD" else reply.content_length
-                fault = evolve(visit.fault, bytes_per_second=visit.rate)
-                send = ShapedReply(visit.wire, fault, send, length).send
-            await _send(reply, send)
+            await _send(reply, self._shaped(visit, reply, send))
         except (CutError, DisconnectedError) as end:
             self._record(visit, None)
             connection = visit.wire.connection
             connection.break_off(reset=visit.fault.reset and isinstance(end, CutError))
             await connection.gone.wait()
 
+    def _shaped(self, visit: _Visit, reply: EmulatorReply, send: Send) -> Send:
+        length = 0 if visit.call.method == "HEAD" else reply.content_length
+        fault, stall = visit.fault, partial(self._stall, visit)
+        effects = (
+            (fault.stall_reply_after, stall),
+            (fault.cut_reply_after, cut),
+            (sys.maxsize if fault.hang_up else None, cut),
+        )
+        if not visit.rate and all(at is None for at, _ in effects):
+            return send
+        return ShapedReply(visit.wire, send, length, visit.rate, *effects).send
+
     async def _answer(self, visit: _Visit) -> EmulatorReply:
-        call = visit.call
         try:
-            if call.method == "OPTIONS":
-                return self._preflight(call)
-            if call.bucket:  # before the signature, as OSS does
-                self._store.bucket(call.bucket)
-            if call.action == Action.PostObject and not call.key:
-                settings = self._settings
-                visit.call, form = await open_form(
-                    call, visit.body, max_put=settings.max_put
-                )
-                call = visit.call
-                visit.body = IncomingBody(
-                    form.receive_file, timeout=settings.body_timeout
-                )
+            if visit.call.bucket:  # before the signature, as OSS does
+                self._store.bucket(visit.call.bucket)
+            visit.call, visit.body = await self.opened(visit.call, visit.body)
+            call = visit.call
             self.authenticate(call)
             visit.fault = self.faults.strike(call, reused=visit.wire.reused) or _NONE
             visit.rate = visit.fault.bytes_per_second or traffic_limit(call)
             await self._prepare(visit)
             reply = await self._act(visit)
         except RefusedError as error:
-            if not (visit.fault.is_early or "expect" in call.headers):
+            is_early = visit.fault.early_after is not None
+            if not (is_early or "expect" in visit.call.headers):
                 await visit.body.linger()
-            reply = error_reply(error, call, visit.request_id)
+            reply = error_reply(error, visit.call, visit.request_id)
         fault = visit.fault
         if fault.delay:
             await visit.wire.connection.wait(fault.delay)
@@ -199,11 +184,18 @@ class App:
             await self._stall(visit)
         return fault.distort(reply)
 
+    async def opened(self, call: Call, body: IncomingBody) -> tuple[Call, IncomingBody]:
+        """Return a form with its fields, and the body of its file; else the arguments."""
+        if call.action != Action.PostObject or call.key:
+            return call, body
+        call, form = await open_form(call, body)
+        return call, IncomingBody(form.receive_file)
+
     def authenticate(self, call: Call) -> None:
         region = self._settings.region
-        refusal = verify_call(
+        refusal = verify(
             call,
-            self._settings.keys.get,
+            find=self._settings.keys.get,
             now=self._settings.clock(),
             regions=None if region is None else {region},
         )
@@ -211,6 +203,23 @@ class App:
             raise RefusedError(refusal)
         if region is not None and call.region not in (None, region):
             raise RefusedError(wrong_region(call.bucket, region))
+
+    async def handle(self, call: Call, body: IncomingBody) -> EmulatorReply:
+        """Do what an authenticated call asks for."""
+        handler = HANDLERS.get(call.action)
+        if handler is None:
+            raise RefusedError(
+                Refusal(
+                    status=HTTPStatus.NOT_IMPLEMENTED,
+                    code="NotImplemented",
+                    message=f"The emulator does not implement {call.action}.",
+                )
+            )
+        if call.key and check_key(call.key) is not None:
+            raise refused("InvalidObjectName")
+        bucket = self._store.bucket(call.bucket) if call.bucket else Bucket(name="")
+        context = CallContext(call, body, bucket, self._store, self._settings)
+        return await handler(context)
 
     async def _prepare(self, visit: _Visit) -> None:
         fault, body, connection = visit.fault, visit.body, visit.wire.connection
@@ -223,11 +232,11 @@ class App:
             raise CutError
 
         async def refuse() -> None:
-            raise self._error(visit)
+            raise fault.error(visit.call, self._settings)
 
         body.effects = in_order(
-            (fault.stall_after, lambda: self._stall(visit)),
-            (0 if fault.early else fault.early_after, refuse),
+            (fault.stall_after, partial(self._stall, visit)),
+            (fault.early_after, refuse),
             (fault.cut_after, cut),
         )
         if (rate := visit.rate) is not None:
@@ -245,57 +254,14 @@ class App:
     async def _act(self, visit: _Visit) -> EmulatorReply:
         call, fault = visit.call, visit.fault
         if not (fault.refuses or fault.error_body):
-            return await self._handle(call, visit.body)
+            return await self.handle(call, visit.body)
         if fault.refuses and fault.acts:
-            await self._handle(call, visit.body)
+            await self.handle(call, visit.body)
         await visit.body.drain()
-        error = self._error(visit)
+        error = fault.error(call, self._settings)
         if fault.refuses:
             raise error
         return error_reply(error, call, visit.request_id, disguised=True)
-
-    def _error(self, visit: _Visit) -> RefusedError:
-        return visit.fault.error(RefusedCall(visit.call, self._settings))
-
-    async def _handle(self, call: Call, body: IncomingBody) -> EmulatorReply:
-        handler = HANDLERS.get(call.action)
-        if handler is None:
-            raise RefusedError(
-                Refusal(
-                    status=HTTPStatus.NOT_IMPLEMENTED,
-                    code="NotImplemented",
-                    message=f"The emulator does not implement {call.action}.",
-                )
-            )
-        if call.key and check_key(call.key) is not None:
-            raise refused("InvalidObjectName")
-        bucket = self._store.bucket(call.bucket) if call.bucket else Bucket(name="")
-        context = CallContext(call, body, bucket, self._store, self._settings)
-        return await handler(context)
-
-    def _cors(self, call: Call) -> dict[str, str]:
-        allowed = self._settings.allowed(call.headers.get("origin"))
-        if allowed is None:
-            return {}
-        return {
-            "Access-Control-Allow-Origin": allowed,
-            "Access-Control-Expose-Headers": _EXPOSED,
-            "Vary": "Origin",
-        }
-
-    def _preflight(self, call: Call) -> EmulatorReply:
-        """Return the reply to a preflight request, which browsers do not sign."""
-        asked = call.headers
-        allowed = self._settings.allowed(asked.get("origin"))
-        if allowed is None or "access-control-request-method" not in asked:
-            raise refused("AccessForbidden")
-        headers = {
-            "Access-Control-Allow-Methods": "GET, PUT, POST, DELETE, HEAD",
-            "Access-Control-Max-Age": "600",
-        }
-        if (names := asked.get("access-control-request-headers")) is not None:
-            headers["Access-Control-Allow-Headers"] = names
-        return EmulatorReply(headers=headers)
 
     def _record(self, visit: _Visit, reply: EmulatorReply | None) -> None:
         """Add a request to the records once, before its reply is sent."""

@@ -17,6 +17,7 @@ from ..model import (
     ACLS,
     COPY_SOURCE,
     FORBID_OVERWRITE,
+    MAX_SINGLE_PUT,
     OBJECT_ACL,
     STORAGE_CLASS,
     STORAGE_CLASSES,
@@ -93,9 +94,9 @@ class CallContext:
         return self.store.put(self.bucket, stored, exclusive=self.is_exclusive)
 
     async def receive_body(self) -> Piece:
-        limit = self.settings.max_put
-        check_length(self.call, limit)
-        piece = await self.receive(limit)
+        if self.call.headers.keys().isdisjoint(("content-length", "transfer-encoding")):
+            raise refused("MissingContentLength")
+        piece = await self.receive(MAX_SINGLE_PUT)
         if self.call.headers.get(CRC_HEADER) not in (None, str(piece.crc64)):
             raise refused("InvalidCRC64")
         return piece
@@ -105,6 +106,8 @@ class CallContext:
         return segment.read(0, segment.size)
 
     async def receive(self, limit: int, ec: str = "") -> Piece:
+        if (self.call.content_length or 0) > limit:
+            raise too_large(limit, ec)
         with self.store.spool() as spool:
             await self.body.into(spool, limit=limit, ec=ec)
             piece = spool.finish()
@@ -144,13 +147,6 @@ class CallContext:
             raise refused("CallbackFailed", headers=headers)
         headers["Content-Type"] = "application/json"
         return evolve(reply, headers=headers, body=body)
-
-
-def check_length(call: Call, limit: int) -> None:
-    if call.headers.keys().isdisjoint(("content-length", "transfer-encoding")):
-        raise refused("MissingContentLength")
-    if (call.content_length or 0) > limit:
-        raise too_large(limit)
 
 
 Handler = Callable[[CallContext], Awaitable[EmulatorReply]]

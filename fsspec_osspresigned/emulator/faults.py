@@ -1,8 +1,8 @@
-"""Faults: rules that make calls fail, and refusals on demand.
+"""Faults: one table of what can go wrong, as Python and as text, and refusals on demand.
 
-The class :class:`Fault` defines the members of a rule: each has a default, a reader for the
-command line and a check. :mod:`.wire` implements the faults of connections. :data:`REASONS`
-has one refusal for each cause for which OSS refuses a call.
+The members of :class:`Fault` are the table: each has a reader for the command line, a
+default and a check. :mod:`.app` and :mod:`.wire` make requests fail.
+:data:`REASONS` has one refusal for each cause for which OSS refuses a call.
 """
 
 from __future__ import annotations
@@ -11,11 +11,12 @@ import hashlib
 import re
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from fnmatch import fnmatchcase
 from typing import Any
 
-from attrs import Factory, define, evolve, field, fields, frozen
+from attrs import Factory, define, evolve, field, fields_dict, frozen
+from attrs.validators import and_, deep_iterable, ge, gt, in_, le, optional
 
 from ..errors import ConfigurationError
 from ..http.checksums import CRC_HEADER
@@ -34,29 +35,9 @@ from .messages import (
     refused,
 )
 from .settings import DEFAULT_REGION, EmulatorSettings
-from .verifying import EXPIRED, verify_call
-
-
-@frozen
-class RefusedCall:
-    call: Call
-    settings: EmulatorSettings
-
-    @property
-    def now(self) -> float:
-        return self.settings.clock()
-
-    @property
-    def is_v4(self) -> bool:
-        form = self.call.form
-        values = self.call.parameters if form is None else form.fields
-        header = self.call.headers.get("authorization", "")
-        return "x-oss-signature-version" in values or header.startswith("OSS4")
-
-    def verified(self, keys: Mapping[str, Credentials]) -> Refusal:
-        refusal = verify_call(self.call, keys.get, now=self.now)
-        assert refusal is not None  # noqa: S101 - none of *keys* has signed
-        return refusal
+from .table import HANDLERS
+from .verifying import EXPIRED, verify
+from .wire import INTERIM
 
 
 def wrong_region(bucket: str, region: str) -> Refusal:
@@ -70,81 +51,70 @@ def wrong_region(bucket: str, region: str) -> Refusal:
     ).refusal
 
 
-def _signature(case: RefusedCall) -> Refusal:
-    another, keys = Secret("another"), case.settings.keys.items()
-    return case.verified({i: evolve(k, access_key_secret=another) for i, k in keys})
+def _verified(
+    call: Call, settings: EmulatorSettings, keys: Mapping[str, Credentials]
+) -> Refusal:
+    refusal = verify(call, find=keys.get, now=settings.clock())
+    assert refusal is not None  # noqa: S101 - none of *keys* has signed
+    return refusal
 
 
-def _expired(case: RefusedCall) -> Refusal:
+def _signature(call: Call, settings: EmulatorSettings) -> Refusal:
+    another, keys = Secret("another"), settings.keys.items()
+    others = {i: evolve(k, access_key_secret=another) for i, k in keys}
+    return _verified(call, settings, others)
+
+
+def _expired(call: Call, settings: EmulatorSettings) -> Refusal:
+    if call.form:
+        return EXPIRED
+    header = call.headers.get("authorization", "")
+    is_v4 = "x-oss-signature-version" in call.parameters or header.startswith("OSS4")
+    now = settings.clock()
     return Refusal(
         message="Request has expired.",
-        ec="0002-00000236" if case.is_v4 else "0002-00000069",
-        extras={
-            "Expires": oss_moment(case.now - 1),
-            "ServerTime": oss_moment(case.now),
-        },
+        ec="0002-00000236" if is_v4 else "0002-00000069",
+        extras={"Expires": oss_moment(now - 1), "ServerTime": oss_moment(now)},
     )
 
 
-REASONS: Mapping[str, Callable[[RefusedCall], Refusal]] = {
-    "denied": lambda _: Refusal(
+REASONS: Mapping[str, Callable[[Call, EmulatorSettings], Refusal]] = {
+    "denied": lambda *_: Refusal(
         message="You have no right to access this object because of bucket policy."
     ),
-    "expired": lambda case: EXPIRED if case.call.form else _expired(case),
-    "key-disabled": lambda case: evolve(
-        case.verified({}),
+    "expired": _expired,
+    "key-disabled": lambda call, settings: evolve(
+        _verified(call, settings, {}),
         message="The OSS Access Key Id you provided is disabled.",
         ec="0002-00000903",
     ),
-    # OSS sends this for a temporary key that expired some time ago.
-    "key-expired": lambda case: evolve(case.verified({}), ec="0002-00000002"),
-    "key-unknown": lambda case: case.verified({}),
-    "not-yet": lambda case: Refusal(
+    "key-unknown": lambda call, settings: _verified(call, settings, {}),
+    "not-yet": lambda _, settings: Refusal(
         message="Request is not valid yet.",
         ec="0002-00000235",
-        extras={"ServerTime": oss_moment(case.now)},
+        extras={"ServerTime": oss_moment(settings.clock())},
     ),
-    "public-endpoint": lambda _: refused("PublicEndpointForbidden").refusal,
     "signature": _signature,
-    "skewed": lambda case: (
+    "skewed": lambda _, settings: (
         refused(
             "RequestTimeTooSkewed",
             MaxAllowedSkewMilliseconds=str(SKEW * 1000),
-            RequestTime=http_date(case.now - 2 * SKEW),
-            ServerTime=oss_moment(case.now),
+            RequestTime=http_date(settings.clock() - 2 * SKEW),
+            ServerTime=oss_moment(settings.clock()),
         ).refusal
     ),
-    "token-expired": lambda _: refused("SecurityTokenExpired").refusal,
-    "wrong-region": lambda case: wrong_region(
-        case.call.bucket,
-        DEFAULT_REGION if case.settings.region == "eu-central-1" else "eu-central-1",
+    "token-expired": lambda *_: refused("SecurityTokenExpired").refusal,
+    "wrong-region": lambda call, settings: wrong_region(
+        call.bucket,
+        DEFAULT_REGION if settings.region == "eu-central-1" else "eu-central-1",
     ),
 }
 
 
-INTERIM = {100: "Continue", 102: "Processing", 103: "Early Hints"}
-
-_FLAGS = {"yes": True, "true": True, "1": True, "no": False, "false": False, "0": False}
-_is_whole = re.compile(r"-?[0-9]{1,18}").fullmatch
-_is_number = re.compile(r"-?[0-9]{1,12}(\.[0-9]{1,9})?").fullmatch
-
-
-def flag(text: str) -> bool:
-    if text not in _FLAGS:
+def _flag(text: str) -> bool:
+    if text not in ("yes", "no"):
         raise ValueError(f"{text[:40]!r} is neither yes nor no")
-    return _FLAGS[text]
-
-
-def _whole(text: str) -> int:
-    if not _is_whole(text):
-        raise ValueError(f"{text[:40]!r} is not a whole number")
-    return int(text)
-
-
-def _number(text: str) -> float:
-    if not _is_number(text):
-        raise ValueError(f"{text[:40]!r} is not a number")
-    return float(text)
+    return text == "yes"
 
 
 def _position(text: str) -> int:
@@ -152,28 +122,11 @@ def _position(text: str) -> int:
 
 
 def _times(text: str) -> int | None:
-    return None if text == "always" else _whole(text)
+    return None if text == "always" else int(text)
 
 
 def _statuses(text: str) -> list[int]:
-    return [_whole(status) for status in text.split("+")]
-
-
-Check = tuple[Callable[[Any], bool], str]
-
-_NOT_NEGATIVE: Check = (lambda value: value >= 0, "is negative")
-_SHARE: Check = (lambda rate: 0 < rate <= 1, "must be above 0, at most 1")
-_STRIKES: Check = (lambda times: times > 0, "never strikes: 1 or more")
-_FINAL: Check = (
-    lambda status: 200 <= status <= 599,  # noqa: PLR2004 - HTTP
-    "ends no request: 200 to 599 (1xx: interim)",
-)
-_REASON: Check = (REASONS.__contains__, f"is unknown: one of {', '.join(REASONS)}")
-_INTERIM: Check = (
-    lambda statuses: set(statuses) <= INTERIM.keys(),
-    f"is unknown: of {', '.join(map(str, INTERIM))}",
-)
-_SPEED: Check = (lambda speed: speed > 0, "never ends: above 0")
+    return [int(status) for status in text.split("+")]
 
 
 _TIMES: Any = Factory(lambda fault: 1 if fault.rate is None else None, takes_self=True)
@@ -182,10 +135,12 @@ _TIMES: Any = Factory(lambda fault: 1 if fault.rate is None else None, takes_sel
 def _member(
     read: Callable[[str], Any] | None,
     default: Any = None,
-    check: Check | None = None,
+    check: Callable[[Any, Any, Any], Any] | None = None,
     **options: Any,
 ) -> Any:
-    return field(default=default, metadata={"read": read, "check": check}, **options)
+    validator = None if check is None else optional(check)
+    metadata = {"read": read}
+    return field(default=default, validator=validator, metadata=metadata, **options)
 
 
 @frozen(kw_only=True)
@@ -197,60 +152,51 @@ class Fault:
     counts from its end.
 
     Raises:
-        ConfigurationError: members are out of range; the message lists all of them.
+        ValueError: a member is out of range.
     """
 
     action: str | None = _member(None)
     key: str | None = _member(str)
-    part_number: int | None = _member(_whole)
-    reused: bool | None = _member(flag)
-    after: int = _member(_whole, 0, _NOT_NEGATIVE)
-    rate: float | None = _member(_number, None, _SHARE)
-    seed: int = _member(_whole, 0)
-    times: int | None = _member(_times, _TIMES, _STRIKES)
-    status: int | None = _member(_whole, None, _FINAL)
+    part_number: int | None = _member(int)
+    reused: bool | None = _member(_flag)
+    after: int = _member(int, 0, ge(0))
+    rate: float | None = _member(float, None, and_(gt(0), le(1)))
+    seed: int = _member(int, 0)
+    times: int | None = _member(_times, _TIMES, ge(1))
+    status: int | None = _member(int, None, and_(ge(200), le(599)))
     code: str | None = _member(str)
-    message: str | None = _member(str)
     ec: str = _member(str, "")
     extras: Mapping[str, str] = _member(None, Factory(dict), hash=False)
-    refuse: str | None = _member(str, None, _REASON)
+    refuse: str | None = _member(str, None, in_(tuple(REASONS)))
     retry_after: str | int | None = _member(str)
-    early: bool = _member(flag, default=False)
-    early_after: int | None = _member(_position, None, _NOT_NEGATIVE)
-    acts: bool = _member(flag, default=False)
-    error_body: bool = _member(flag, default=False)
-    interim: tuple[int, ...] = _member(_statuses, (), _INTERIM, converter=tuple)
-    delay: float = _member(_number, 0.0, _NOT_NEGATIVE)
-    bytes_per_second: float | None = _member(bytes_of, None, _SPEED)
-    cut_after: int | None = _member(_position, None, _NOT_NEGATIVE)
-    stall_after: int | None = _member(_position, None, _NOT_NEGATIVE)
+    early_after: int | None = _member(_position, None, ge(0))
+    acts: bool = _member(_flag, default=False)
+    error_body: bool = _member(_flag, default=False)
+    interim: tuple[int, ...] = _member(
+        _statuses, (), deep_iterable(in_(tuple(INTERIM))), converter=tuple
+    )
+    delay: float = _member(float, 0.0, ge(0))
+    bytes_per_second: float | None = _member(bytes_of, None, gt(0))
+    cut_after: int | None = _member(_position, None, ge(0))
+    stall_after: int | None = _member(_position, None, ge(0))
     cut_reply_after: int | None = _member(_position)
     stall_reply_after: int | None = _member(_position)
-    stall_for: float | None = _member(_number, None, _NOT_NEGATIVE)
-    drop_reply: bool = _member(flag, default=False)
-    hang_up: bool = _member(flag, default=False)
-    reset: bool = _member(flag, default=False)
-    wrong_crc: bool = _member(flag, default=False)
-    wrong_etag: bool = _member(flag, default=False)
-    no_crc: bool = _member(flag, default=False)
-    no_etag: bool = _member(flag, default=False)
-    clock_jump: float = _member(_number, 0.0)
+    stall_for: float | None = _member(float, None, ge(0))
+    drop_reply: bool = _member(_flag, default=False)
+    hang_up: bool = _member(_flag, default=False)
+    reset: bool = _member(_flag, default=False)
+    wrong_crc: bool = _member(_flag, default=False)
+    wrong_etag: bool = _member(_flag, default=False)
+    no_crc: bool = _member(_flag, default=False)
+    no_etag: bool = _member(_flag, default=False)
+    clock_jump: float = _member(float, 0.0)
 
     def __attrs_post_init__(self) -> None:
-        if problems := list(self._problems()):
-            raise ConfigurationError(problems)
-
-    def _problems(self) -> Iterator[str]:
-        for member in fields(Fault):
-            holds, why = member.metadata["check"] or (None, "")
-            value = getattr(self, member.name)
-            if holds is not None and value is not None and not holds(value):
-                shown = f"{value:g}" if isinstance(value, float) else repr(value)
-                yield f"{member.name}={shown} {why}"
         if self.refuse is not None and (self.status or self.code) is not None:
-            yield "refuse brings its own status and code: leave those out"
-        if (self.is_early or self.acts) and not (self.refuses or self.error_body):
-            yield "early, early_after and acts need status, code or refuse to answer"
+            raise ValueError("refuse brings its own status and code: leave those out")
+        is_early = self.early_after is not None
+        if (is_early or self.acts) and not (self.refuses or self.error_body):
+            raise ValueError("early_after and acts need status, code or refuse")
 
     def matches(self, call: Call, *, reused: bool = False) -> bool:
         """Return whether the rule matches *call*.
@@ -266,11 +212,6 @@ class Fault:
         )
 
     @property
-    def is_early(self) -> bool:
-        """True if the error is sent before the request body has arrived."""
-        return self.early or self.early_after is not None
-
-    @property
     def refuses(self) -> bool:
         """True if the reply is an error with its own status."""
         is_error = (self.status or self.code or self.refuse) is not None
@@ -282,30 +223,21 @@ class Fault:
         cuts = self.cut_after is not None or self.cut_reply_after is not None
         return self.drop_reply or self.hang_up or cuts
 
-    @property
-    def shapes_reply(self) -> bool:
-        """True if a member other than the speed changes how the reply is sent."""
-        shapes = self.cut_reply_after, self.stall_reply_after
-        return self.hang_up or shapes != (None, None)
+    def error(self, call: Call, settings: EmulatorSettings) -> RefusedError:
+        """Return the error to send as the reply to *call*.
 
-    @property
-    def refusal(self) -> Refusal:
-        """The error to send; if only status or only code is set, it decides the other."""
-        code = self.code or USUAL_CODES.get(self.status or 500, INTERNAL)
-        status, message, _ = ERRORS.get(code, (400, ERRORS[INTERNAL][1], ""))
-        return Refusal(status=self.status or status, code=code, message=message)
-
-    def error(self, case: RefusedCall) -> RefusedError:
-        """Return the error to send as the reply to *case*."""
-        headers = {"Connection": "close"} if self.is_early and self.hang_up else {}
-        usual = REASONS[self.refuse](case) if self.refuse else self.refusal
-        refusal = evolve(
-            usual,
-            message=self.message or usual.message,
-            ec=self.ec or usual.ec,
-            extras={**usual.extras, **self.extras},
-        )
-        return RefusedError(refusal, headers)
+        If only status or only code is set, it decides the other.
+        """
+        is_early = self.early_after is not None
+        headers = {"Connection": "close"} if is_early and self.hang_up else {}
+        if self.refuse:
+            usual = REASONS[self.refuse](call, settings)
+        else:
+            code = self.code or USUAL_CODES.get(self.status or 500, INTERNAL)
+            status, message, _ = ERRORS.get(code, (400, ERRORS[INTERNAL][1], ""))
+            usual = Refusal(status=self.status or status, code=code, message=message)
+        ec, extras = self.ec or usual.ec, {**usual.extras, **self.extras}
+        return RefusedError(evolve(usual, ec=ec, extras=extras), headers)
 
     def distort(self, reply: EmulatorReply) -> EmulatorReply:
         """Return *reply* with the headers that this fault falsifies, removes or adds.
@@ -389,6 +321,50 @@ class Faults:
             rules = list(self._rules)
         return [rule.fault for rule in rules if not rule.is_worn_out]
 
-    def __iter__(self) -> Iterator[Fault]:
-        with self._lock:
-            return iter([rule.fault for rule in self._rules])
+
+_SHORT = {"part": "part_number", "slow": "bytes_per_second"}
+
+
+def parse_faults(texts: Iterable[str]) -> list[Fault]:
+    """Return the faults in *texts*, in the format of docs/emulator.md.
+
+    Raises:
+        ConfigurationError: some faults are invalid; the message has one line for each.
+    """
+    faults: list[Fault] = []
+    problems: list[str] = []
+    for text in texts:
+        try:
+            faults.append(_parse(text))
+        except ValueError as error:
+            problems.append(f"fault {text[:80]!r}: {error.args[0]}")
+    if problems:
+        raise ConfigurationError(problems)
+    return faults
+
+
+def _parse(text: str) -> Fault:
+    action, *pieces = (piece.strip() for piece in re.split(r"(?<!\\):", text))
+    if action not in HANDLERS and not set(action) & set("*?["):
+        raise ValueError(
+            f"{action!r} is not an action: an API name such as UploadPart, or *"
+        )
+    members: dict[str, Any] = {"action": None if action == "*" else action}
+    extras: dict[str, str] = {}
+    for piece in pieces:
+        written, has_value, value = piece.replace("\\:", ":").partition("=")
+        if written.startswith("extra."):
+            extras[written.removeprefix("extra.")] = value
+            continue
+        name = _SHORT.get(written, written.replace("-", "_"))
+        member = fields_dict(Fault).get(name)
+        read = None if member is None else member.metadata["read"]
+        if read is None:
+            raise ValueError(f"{written!r} is not a member of a fault")
+        if not has_value and read is not _flag:
+            raise ValueError(f"{written!r} needs a value: {written}=...")
+        try:
+            members[name] = read(value if has_value else "yes")
+        except ValueError as error:
+            raise ValueError(f"{written}: {error}") from error
+    return Fault(extras=extras, **members)

@@ -7,8 +7,6 @@ events instead.
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import uuid
 from collections.abc import Mapping, MutableMapping
 from email.message import Message
@@ -21,12 +19,11 @@ from urllib.parse import quote
 
 from attrs import evolve
 
-from ..model import FORBID_OVERWRITE, OBJECT_ACL
-from ..units import KIB, MIB
+from ..model import FORBID_OVERWRITE, MAX_SINGLE_PUT, OBJECT_ACL
+from ..units import MIB
 from .context import (
     HTTP_PROPERTIES,
     CallContext,
-    check_length,
     confirmation,
     read_properties,
 )
@@ -47,10 +44,7 @@ from .wire import IncomingBody
 
 _FILE = "file"
 _NO_FILE = "0006-00000107"
-_MAX_NAME = 8 * KIB
-_MAX_VALUE = 2 * MIB
-_MAX_FIELDS = 8 * MIB
-_MAX_HEAD = 2 * _MAX_NAME  # of one part
+_MAX_FIELD = 2 * MIB
 _LINE, _END, _BLANK = b"\r\n", b"--", b"\r\n\r\n"
 _TOO_LARGE, _TOO_SMALL = "0006-00000003", "0006-00000004"
 
@@ -67,13 +61,10 @@ class IncomingForm:
         self._body = body
         self._mark = b"\r\n--" + boundary.encode("utf-8", "surrogateescape")
         self._held = _LINE  # so that the first boundary is like the others
-        self._wanted = headers.get("content-md5")
-        self._digest = hashlib.md5(usedforsecurity=False)
 
     async def read_fields(self) -> ReceivedForm:
-        await self._until(self._mark, 0)
+        await self._until(self._mark)
         fields: dict[str, str] = {}
-        size = 0
         while await self._has_part():
             part = await self._read_head()
             if part.name == _FILE:
@@ -81,38 +72,21 @@ class IncomingForm:
             if part.name in fields:
                 message = "A field is given twice in the form."
                 raise refused("InvalidArgument", message, ArgumentName=part.name)
-            value = await self._until(self._mark, _MAX_VALUE)
-            fields[part.name] = _decoded(value)
-            size += len(value)
-            if size > _MAX_FIELDS:
-                raise refused("MaxPOSTPreDataLengthExceededError")
+            fields[part.name] = _decoded(await self._until(self._mark))
         raise refused("MalformedPOSTRequest", ec=_NO_FILE)
 
     async def receive_file(self) -> MutableMapping[str, Any]:
         """Return the next bytes of the file as an ASGI message.
 
-        The last bytes are returned only after the whole form has arrived.
+        The last bytes are returned only after the whole form has arrived. Fields after
+        the file are ignored, as by OSS.
         """
         data, more = await self._up_to_mark()
         if not more:
-            await self._finish()
+            while await self._has_part():
+                await self._until(self._mark)
+            await self._body.drain()
         return {"type": "http.request", "body": data, "more_body": more}
-
-    async def _finish(self) -> None:
-        """Read the form to its end; fields after the file are ignored, as by OSS.
-
-        RefusedError if there is a second file, or another Content-MD5.
-        """
-        while await self._has_part():
-            if (await self._read_head()).name == _FILE:
-                raise refused("IncorrectNumberOfFilesInPOSTRequest")
-            while (await self._up_to_mark())[1]:
-                pass
-        while await self._read() is not None:
-            pass
-        digest = base64.b64encode(self._digest.digest()).decode()
-        if self._wanted not in (None, digest):
-            raise refused("InvalidDigest")
 
     async def _has_part(self) -> bool:
         while len(self._held) < len(_LINE):
@@ -123,26 +97,20 @@ class IncomingForm:
         return follows == _LINE
 
     async def _read_head(self) -> FormPart:
-        text = await self._until(_BLANK, _MAX_HEAD)
-        head = HeaderParser().parsestr(_decoded(text))
+        head = HeaderParser().parsestr(_decoded(await self._until(_BLANK)))
         name = head.get_param("name", header="content-disposition")
         if head.get_content_disposition() != "form-data" or name is None:
             raise refused("MalformedPOSTRequest")
         if "content-transfer-encoding" in head:  # which OSS may decode
             raise refused("NotImplemented", Header="Content-Transfer-Encoding")
         name = collapse_rfc2231_value(name).lower()
-        if len(name.encode("utf-8", "surrogateescape")) > _MAX_NAME:
-            raise refused("FieldItemTooLong")
         return FormPart(name, head.get_filename(), head.get("content-type"))
 
-    async def _until(self, mark: bytes, limit: int) -> bytes:
-        code = "FieldItemTooLong" if limit else "MalformedPOSTRequest"
+    async def _until(self, mark: bytes) -> bytes:
         while (at := self._held.find(mark)) < 0:
-            if len(self._held) > limit + len(mark):
-                raise refused(code)
+            if len(self._held) > _MAX_FIELD:
+                raise refused("MaxPOSTPreDataLengthExceededError")
             await self._fill()
-        if at > limit:
-            raise refused(code)
         data, self._held = self._held[:at], self._held[at + len(mark) :]
         return data
 
@@ -162,16 +130,10 @@ class IncomingForm:
         return data, False
 
     async def _fill(self) -> None:
-        data = await self._read()
+        data = await self._body.read()
         if data is None:
             raise refused("MalformedPOSTRequest")
         self._held += data
-
-    async def _read(self) -> bytes | None:
-        data = await self._body.read()
-        if data is not None and self._wanted is not None:
-            self._digest.update(data)
-        return data
 
 
 def _decoded(data: bytes) -> str:
@@ -181,14 +143,11 @@ def _decoded(data: bytes) -> str:
         raise refused("InvalidArgument", "The form is not in UTF-8.") from error
 
 
-async def open_form(
-    call: Call, body: IncomingBody, *, max_put: int
-) -> tuple[Call, IncomingForm]:
+async def open_form(call: Call, body: IncomingBody) -> tuple[Call, IncomingForm]:
     """Return the call with the fields of the form in *body*, and the form.
 
     The form's file is not read yet. RefusedError if the fields are invalid.
     """
-    check_length(call, max_put)
     incoming = IncomingForm(body, call.headers)
     form = await incoming.read_fields()
     if not form.fields.get("key"):
@@ -205,13 +164,13 @@ async def post_object(context: CallContext) -> EmulatorReply:
     if form is None:  # the path names an object
         raise refused("MethodNotAllowed", Method="POST", ResourceType="PostObject")
     # From here on it is a call whose headers are the fields.
-    call = evolve(sent, parameters={}, headers=_headers(sent, form))
+    call = evolve(sent, query="", headers=_headers(sent, form))
     context = evolve(context, call=call)
     headers = read_properties(call)
     for name, value in headers.items():
-        _check_text(name, value)
+        if not f"{name}{value}".isprintable():
+            raise invalid_argument("The value of a field is not valid.", name)
     callback = context.callback()
-    success = _success(form)
     context.check_exclusive()
     piece = await _receive(context, form)
     stored = context.put(
@@ -227,16 +186,17 @@ async def post_object(context: CallContext) -> EmulatorReply:
     stored_headers = confirmation(stored)
     if callback is not None:
         return context.after_callback(EmulatorReply(headers=stored_headers), callback)
-    if success.status == HTTPStatus.CREATED:
+    status = form.fields.get("success_action_status", "")
+    if status == "201":
         content = {
             "Location": f"http://{sent.host}{sent.path.rstrip('/')}/{quote(stored.key)}",
             "Bucket": sent.bucket,
             "ETag": quoted(stored.etag),
             "Key": stored.key,
         }
-        document = xml_reply("PostResponse", content)
-        success = evolve(document, status=HTTPStatus.CREATED)
-    return evolve(success, headers={**success.headers, **stored_headers})
+        reply = xml_reply("PostResponse", content, stored_headers)
+        return evolve(reply, status=HTTPStatus.CREATED)
+    return EmulatorReply(status=200 if status == "200" else 204, headers=stored_headers)
 
 
 def _headers(call: Call, form: ReceivedForm) -> dict[str, str]:
@@ -245,8 +205,9 @@ def _headers(call: Call, form: ReceivedForm) -> dict[str, str]:
     if fields.get(FORBID_OVERWRITE, "true").lower() not in ("true", "false"):
         message = f"{FORBID_OVERWRITE} must be true or false."
         raise invalid_argument(message, FORBID_OVERWRITE, ec="0006-00000117")
-    if "x-oss-process" in fields:
-        raise refused("NotImplemented", Header="x-oss-process")
+    for name in ("x-oss-process", "success_action_redirect"):
+        if name in fields:
+            raise refused("NotImplemented", Header=name)
     acl = fields.get("acl") or call.headers.get(OBJECT_ACL)  # the field wins
     content_type = (
         fields.get("x-oss-content-type")
@@ -263,22 +224,8 @@ def _headers(call: Call, form: ReceivedForm) -> dict[str, str]:
     return {name: value for name, value in headers.items() if value is not None}
 
 
-def _check_text(name: str, value: str) -> None:
-    if not f"{name}{value}".isprintable():
-        raise invalid_argument("The value of a field is not valid.", name)
-
-
-def _success(form: ReceivedForm) -> EmulatorReply:
-    if target := form.fields.get("success_action_redirect"):
-        _check_text("success_action_redirect", target)
-        # OSS does not document the status; this one makes a GET of the POST.
-        return EmulatorReply(status=303, headers={"Location": target})
-    status = form.fields.get("success_action_status", "")
-    return EmulatorReply(status=int(status) if status in ("200", "201") else 204)
-
-
 async def _receive(context: CallContext, form: ReceivedForm) -> Piece:
-    limit, ec = context.settings.max_put, ""
+    limit, ec = MAX_SINGLE_PUT, ""
     minimum, maximum = size_range(form) or (0, limit)
     if maximum <= limit:
         limit, ec = maximum, _TOO_LARGE

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import base64
-import bisect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -32,7 +31,7 @@ async def list_objects(context: CallContext) -> EmulatorReply:
     if is_v2 and passed:
         passed = read_token(passed)
     keys, prefixes, following = cut_page(
-        context.bucket.keys,
+        sorted(context.bucket.objects),
         prefix=prefix,
         delimiter=delimiter,
         after=passed or (query.get("start-after", "") if is_v2 else ""),
@@ -75,7 +74,7 @@ async def list_objects(context: CallContext) -> EmulatorReply:
 
 
 def cut_page(
-    keys: Sequence[str],
+    keys: Iterable[str],
     *,
     prefix: str,
     delimiter: str,
@@ -92,21 +91,17 @@ def cut_page(
     """
     listed: list[str] = []
     prefixes: list[str] = []
-    at = max(bisect.bisect_right(keys, after), bisect.bisect_left(keys, prefix))
-    # A key may end in the delimiter too.
-    if passed and _folded(passed, prefix, delimiter) == passed:
-        at = max(at, _end_of(keys, passed))
+    # Keys of this common prefix are on the page before, or on this one already.
+    folder = passed if _folded(passed, prefix, delimiter) == passed else ""
     last = after
-    while at < len(keys) and keys[at].startswith(prefix):
+    for key in keys:
+        head = _folded(key, prefix, delimiter)
+        if not key.startswith(prefix) or key <= after or (head and head == folder):
+            continue
         if len(listed) + len(prefixes) == limit:
             return listed, prefixes, last
-        last = keys[at]
-        if head := _folded(last, prefix, delimiter):
-            prefixes.append(last := head)
-            at = _end_of(keys, last)
-        else:
-            listed.append(last)
-            at += 1
+        last, folder = head or key, head
+        (prefixes if head else listed).append(last)
     return listed, prefixes, None
 
 
@@ -114,11 +109,6 @@ def _folded(key: str, prefix: str, delimiter: str) -> str:
     """Return the common prefix of *key*; empty if no delimiter follows *prefix*."""
     end = key.find(delimiter, len(prefix)) if delimiter else -1
     return "" if end < 0 else key[: end + len(delimiter)]
-
-
-def _end_of(keys: Sequence[str], prefix: str) -> int:
-    """Return the index after the last of the sorted *keys* that begin with *prefix*."""
-    return bisect.bisect_right(keys, prefix, key=lambda key: key[: len(prefix)])
 
 
 def read_token(token: str) -> str:
@@ -290,14 +280,6 @@ async def get_bucket_info(context: CallContext) -> EmulatorReply:
         **_description(context.bucket.name, context.settings.location),
         "Owner": OWNER,
         "AccessControlList": _PRIVATE,
-        "AccessMonitor": "Disabled",
-        "BlockPublicAccess": False,
-        "CrossRegionReplication": "Disabled",
-        "ResourceGroupId": "rg-emulator",
-        "TransferAcceleration": "Disabled",
-        "Comment": "",
-        "ServerSideEncryptionRule": {"SSEAlgorithm": "None"},
-        "DataRedundancyType": "LRS",
         "Versioning": "Enabled" if context.bucket.versioned else None,
     }
     return xml_reply("BucketInfo", {"Bucket": description})

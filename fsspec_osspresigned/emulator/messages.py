@@ -1,18 +1,17 @@
-"""Messages of the emulator: parsed requests, replies and errors.
+"""Messages of the emulator: received requests, replies and errors.
 
-The head of a request names the OSS call, its bucket and its key. Errors have the status,
-message and EC of the API reference, "Error codes".
+Errors have the status, message and EC of the API reference, "Error codes".
 """
 
 from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Iterator, Mapping, MutableMapping
+from collections.abc import Iterator, Mapping
 from email.utils import formatdate
+from functools import cached_property
 from http import HTTPStatus
 from typing import Any
-from urllib.parse import unquote, unquote_plus
 from xml.sax.saxutils import escape
 
 from attrs import field, frozen
@@ -22,23 +21,6 @@ from ..signing.canonical import parse_query
 from ..signing.endpoint import region_of
 
 _is_number = re.compile("[0-9]{1,18}").fullmatch
-_NAME = r"([a-z0-9][a-z0-9-]{1,61}[a-z0-9])"
-_bucket_host = re.compile(
-    rf"{_NAME}(?:\.localhost|\.(?:[a-z0-9-]+\.)?oss[a-z0-9-]*\.aliyuncs\.com)"
-).fullmatch
-
-
-@frozen(kw_only=True)
-class Received:
-    """A received request; bytes that are not UTF-8 become lone surrogates."""
-
-    method: str
-    bucket: str  # from the host or the path; empty for a call on the service
-    key: str  # percent-decoded once; empty for a call on a bucket
-    query: str = field(default="", repr=False)  # not decoded
-    headers: Mapping[str, str] = field(
-        factory=dict, converter=frozen_mapping, repr=False
-    )
 
 
 @frozen(kw_only=True)
@@ -81,15 +63,25 @@ class ReceivedForm:
 
 
 @frozen(kw_only=True)
-class Call(Received):
-    """The OSS call that a request makes. The first of repeated parameters counts."""
+class Call:
+    """A received request; bytes that are not UTF-8 become lone surrogates."""
 
     action: str = ""  # name in the API reference
     method: str = "GET"
+    bucket: str  # from the host or the path; empty for a call on the service
+    key: str  # percent-decoded once; empty for a call on a bucket
     path: str = ""  # of the URL as received, not decoded, without the query
-    parameters: Mapping[str, str] = field(factory=dict, repr=False)
+    query: str = field(default="", repr=False)  # not decoded
+    headers: Mapping[str, str] = field(
+        factory=dict, converter=frozen_mapping, repr=False
+    )
     # Of a PostObject, whose field ``key`` is then the key; None until it was read.
     form: ReceivedForm | None = field(default=None, repr=False)
+
+    @cached_property
+    def parameters(self) -> Mapping[str, str]:
+        """Parameters of the query; the first of repeated ones counts."""
+        return dict(reversed(parse_query(self.query)))
 
     @property
     def host(self) -> str:
@@ -113,33 +105,6 @@ class Call(Received):
         return read_number(self.headers.get("content-length", ""))
 
 
-def read_call(scope: MutableMapping[str, Any], cnames: Mapping[str, str]) -> Call:
-    """Return the call of an ASGI *scope*; *cnames* are host -> bucket."""
-    headers: dict[str, str] = {}
-    for header, value in scope["headers"]:
-        # Bytes that are no UTF-8 become lone surrogates.
-        text = value.decode("utf-8", "surrogateescape").strip()
-        headers.setdefault(header.decode("latin-1"), text)
-    path: str = scope["raw_path"].decode("latin-1")
-    query: str = scope["query_string"].decode("latin-1")
-    host = re.sub(r":\d+\Z", "", headers.get("host", "")).lower()
-    match = _bucket_host(host)
-    bucket = cnames.get(host) or (match[1] if match else None)
-    raw_key = path.removeprefix("/")
-    if bucket is None:
-        raw_bucket, _, raw_key = raw_key.partition("/")
-        bucket = unquote(raw_bucket, errors="surrogateescape")
-    return Call(
-        method=scope["method"],
-        bucket=bucket,
-        key=unquote_plus(raw_key, errors="surrogateescape"),
-        path=path,
-        query=query,
-        parameters=dict(reversed(parse_query(query))),
-        headers=headers,
-    )
-
-
 def read_number(text: str) -> int | None:
     return int(text) if _is_number(text) else None
 
@@ -153,10 +118,7 @@ _TABLE = """
 304 NotModified - Not Modified
 400 InvalidArgument - The request is not valid.
 400 EntityTooLarge - Your proposed upload exceeds the maximum allowed object size.
-400 FieldItemTooLong 0006-00000110 Your post message's field name or value is too long.
 400 EntityTooSmall 0042-00000213 Your proposed upload smaller than the minimum allowed size.
-400 IncompleteBody - The request body terminated unexpectedly.
-400 IncorrectNumberOfFilesInPOSTRequest - POST requires exactly one file upload per request.
 400 InvalidCRC64 - The CRC64 checksum of the data does not match the one you specified.
 400 InvalidDigest - The Content-MD5 you specified was invalid.
 400 InvalidEncryptionAlgorithmError - The Encryption request you specified is not valid.
@@ -174,9 +136,7 @@ _TABLE = """
 400 NotImplemented - A header you provided implies functionality that is not implemented.
 400 PublicEndpointForbidden 0048-00000401 Not allowed using the OSS public endpoint, please use CNAME instead.
 400 RequestIsNotMultiPartContent - Bucket POST must be of the enclosure-type multipart/form-data.
-400 RequestTimeout - Your socket connection to the server was not read from or written to within the timeout period.
 403 AccessDenied - You have no right to access this object.
-403 AccessForbidden - CORSResponse: This CORS request is not allowed.
 403 InvalidAccessKeyId - The OSS Access Key Id you provided is not valid.
 403 InvalidObjectState - The operation is not valid for the object's state
 403 InvalidSecurityToken 0002-00000006 The security token is invalid.
@@ -198,8 +158,6 @@ _TABLE = """
 429 QpsLimitExceeded - The request rate exceeds the limit.
 500 InternalError - Please contact the server administrator.
 503 ServiceUnavailable - Please reduce your request rate.
-503 TotalQpsLimitExceeded - Please reduce your total request rate.
-503 UploadTrafficRateLimitExceeded - Please reduce your upload traffic.
 """
 
 

@@ -11,17 +11,16 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterable, Mapping
 from functools import partial
-from pathlib import Path
-from types import FrameType
 from typing import Any, Self, TextIO, TypeVar, cast
 
 import uvicorn
+from starlette.middleware.cors import CORSMiddleware
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
 from ..asgi_server import listen, settle, stop_accepting
 from ..errors import ConfigurationError
-from ..model import MAX_SINGLE_PUT, MIN_PART
+from ..http.checksums import CRC_HEADER
 from ..secret import Secret
 from ..signing.canonical import Credentials
 from ..signing.endpoint import Endpoint, check_bucket
@@ -67,10 +66,22 @@ class _EmulatorProtocol(HttpToolsProtocol):
         self.scope["extensions"] = {WIRE: wire}  # type: ignore[dict-item]
 
 
+_EXPOSED = (
+    *("ETag", "Content-Length", "Content-Range", "Date", CRC_HEADER, "x-oss-ec"),
+    *("x-oss-next-append-position", "x-oss-request-id", "x-oss-version-id"),
+)
+
+
 class _EmulatorServer:
     def __init__(self, app: App, listener: socket.socket) -> None:
         self._config = uvicorn.Config(
-            app,
+            CORSMiddleware(
+                app,
+                allow_origins=["*"],
+                allow_methods=["GET", "PUT", "POST", "DELETE", "HEAD"],
+                allow_headers=["*"],
+                expose_headers=_EXPOSED,
+            ),
             ws="none",
             lifespan="off",
             log_config=None,
@@ -136,19 +147,13 @@ class Emulator:
     Args:
         credentials: accepted access keys, the owner's first; None uses a fixed one.
         buckets: names of the buckets that exist.
-        root: directory of a disk store; None stores everything temporarily.
         region: region that V4 signatures must name; None accepts any.
-        host: address to listen on.
         port: TCP port; 0 takes a free one.
         clock: returns seconds since the epoch, the source of the server's clock.
         clock_offset: seconds by which the server is ahead of *clock*; may be negative.
         faults: initial rules; :attr:`faults` adds more.
         cnames: host name -> bucket.
         versioned: buckets with versioning, which ignore forbid-overwrite.
-        origins: origins that CORS allows.
-        min_part: minimum size in bytes of every part except the last.
-        max_put: maximum size of one body in bytes.
-        body_timeout: seconds to wait for the next bytes of a body.
         callback: function that acts as callback server; its result None is a failure.
 
     Attributes:
@@ -167,19 +172,13 @@ class Emulator:
         credentials: Iterable[Credentials] | None = None,
         buckets: Iterable[str] = (DEFAULT_BUCKET,),
         *,
-        root: Path | None = None,
         region: str | None = DEFAULT_REGION,
-        host: str = _LOOPBACK,
         port: int = 0,
         clock: Callable[[], float] = time.time,
         clock_offset: float = 0.0,
         faults: Iterable[Fault] = (),
         cnames: Mapping[str, str] | None = None,
         versioned: Iterable[str] = (),
-        origins: Iterable[str] = ("*",),
-        min_part: int = MIN_PART,
-        max_put: int = MAX_SINGLE_PUT,
-        body_timeout: float = 60.0,
         callback: Callback = accept_callback,
     ) -> None:
         keys = list(credentials or [_KEY])
@@ -191,19 +190,15 @@ class Emulator:
             region=region,
             clock=self.clock,
             cnames={name.lower(): bucket for name, bucket in (cnames or {}).items()},
-            origins=tuple(origins),
-            min_part=min_part,
-            max_put=max_put,
-            body_timeout=body_timeout,
             callback=callback,
         )
-        self.store = Store(root)
+        self.store = Store()
         versioned = frozenset(versioned)
         for bucket in dict.fromkeys((*buckets, *versioned)):
             if (problem := check_bucket(bucket)) is not None:
                 raise ConfigurationError(problem)
             self.store.add_bucket(bucket, versioned=bucket in versioned)
-        self._address = (host, port)
+        self._port = port
         self._app = App(self.store, settings)
         self.faults = self._app.faults
         self.faults.add(*faults)
@@ -212,8 +207,7 @@ class Emulator:
     @property
     def url(self) -> str:
         """URL with scheme, address and port; the path begins with the bucket."""
-        host, port = self._address
-        return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        return f"http://{_LOOPBACK}:{self._port}"
 
     @property
     def endpoint(self) -> Endpoint:
@@ -264,8 +258,8 @@ class Emulator:
 
         Raises OSError if the port is taken.
         """
-        listener = listen(*self._address)
-        self._address = (self._address[0], listener.getsockname()[1])
+        listener = listen(_LOOPBACK, self._port)
+        self._port = listener.getsockname()[1]
         self._server = _EmulatorServer(self._app, listener)
 
     def stop(self) -> None:
@@ -275,7 +269,7 @@ class Emulator:
             self._server = None
 
     def close(self) -> None:
-        """Stop the server, and remove its temporary files; a disk store stays."""
+        """Stop the server, and remove all objects."""
         self.stop()
         self.store.close()
 
@@ -295,12 +289,13 @@ def serve(
     sts: int | None = None,
     **options: Any,
 ) -> None:
-    """Run an emulator until SIGINT, SIGTERM or *stop*; print its address and keys.
+    """Run an emulator until *stop*, or SIGINT or SIGTERM; print its address and keys.
 
     Args:
         port: TCP port; 0 lets the system choose a free port.
         out: stream to print to; None is standard output.
-        stop: event that ends the emulator.
+        stop: event that ends the emulator; None handles the two signals instead, and
+            must be called in the main thread.
         sts: lifetime of a temporary (STS) key in seconds; None uses a long-term key.
         options: arguments of :class:`Emulator`.
 
@@ -308,22 +303,14 @@ def serve(
         OSError: the port is taken.
     """
     done = stop or threading.Event()
-
-    def end(_number: int, _frame: FrameType | None) -> None:
-        done.set()
-
-    before: dict[signal.Signals, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        before = {s: signal.signal(s, end) for s in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        if sts is not None:
-            options["credentials"] = [_sts_key(sts + options.get("clock_offset", 0))]
-        with Emulator(port=port, **options) as oss:
-            print(_description(oss), file=out or sys.stdout, flush=True)
-            done.wait()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    if stop is None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, lambda *_: done.set())
+    if sts is not None:
+        options["credentials"] = [_sts_key(sts + options.get("clock_offset", 0))]
+    with Emulator(port=port, **options) as oss:
+        print(_description(oss), file=out or sys.stdout, flush=True)
+        done.wait()
 
 
 def _sts_key(seconds: float) -> Credentials:

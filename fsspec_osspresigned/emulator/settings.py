@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Container, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from attrs import define, frozen
@@ -46,21 +46,8 @@ class EmulatorSettings:
     region: str | None
     clock: Clock
     cnames: Mapping[str, str]  # host name -> bucket
-    origins: Container[str]
-    min_part: int
-    max_put: int
-    body_timeout: float
     callback: Callback
 
     @property
     def location(self) -> str:
         return self.region or DEFAULT_REGION
-
-    def allowed(self, origin: str | None) -> str | None:
-        """Return Access-Control-Allow-Origin for *origin*; None if CORS refuses it.
-
-        None also for a request without an origin.
-        """
-        if origin is None:
-            return None
-        return next((name for name in ("*", origin) if name in self.origins), None)

@@ -1,4 +1,4 @@
-"""Table of the calls that the emulator supports, one row each.
+"""Table of the calls that the emulator supports, one row each, and which one a request is.
 
 The row of a call in :data:`OPERATIONS` needs only a handler. The row of a call that is
 not in it also gives the method and the parameters.
@@ -6,7 +6,12 @@ not in it also gives the method and the parameters.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterator, Mapping, MutableMapping
+from typing import Any
+from urllib.parse import unquote, unquote_plus
+
+from attrs import evolve
 
 from ..model import COPY_SOURCE, OPERATIONS, Action, Spec
 from ..signing.canonical import OWN_PARAMETERS, SUBRESOURCES
@@ -72,12 +77,44 @@ _CALLS = sorted(
     ((on, spec.parameters - _CHANGES, spec, action) for on, spec, action in _rows()),
     key=lambda row: (-len(row[2].parameters), not row[2].copies),
 )
+_NAME = r"([a-z0-9][a-z0-9-]{1,61}[a-z0-9])"
+_bucket_host = re.compile(
+    rf"{_NAME}(?:\.localhost|\.(?:[a-z0-9-]+\.)?oss[a-z0-9-]*\.aliyuncs\.com)"
+).fullmatch
 
 
-def action_of(call: Call) -> str:
+def read_call(scope: MutableMapping[str, Any], cnames: Mapping[str, str]) -> Call:
+    """Return the call of an ASGI *scope*; *cnames* are host -> bucket.
+
+    Routes of a web framework would match the decoded path, in which ``a%2Fb`` is
+    ``a/b``, and normalise it.
+    """
+    headers: dict[str, str] = {}
+    for header, value in scope["headers"]:
+        # Bytes that are no UTF-8 become lone surrogates.
+        text = value.decode("utf-8", "surrogateescape").strip()
+        headers.setdefault(header.decode("latin-1"), text)
+    path: str = scope["raw_path"].decode("latin-1")
+    host = re.sub(r":\d+\Z", "", headers.get("host", "")).lower()
+    match = _bucket_host(host)
+    bucket = cnames.get(host) or (match[1] if match else None)
+    raw_key = path.removeprefix("/")
+    if bucket is None:
+        raw_bucket, _, raw_key = raw_key.partition("/")
+        bucket = unquote(raw_bucket, errors="surrogateescape")
+    call = Call(
+        method=scope["method"],
+        bucket=bucket,
+        key=unquote_plus(raw_key, errors="surrogateescape"),
+        path=path,
+        query=scope["query_string"].decode("latin-1"),
+        headers=headers,
+    )
+    return evolve(call, action=_action_of(call))
+
+
+def _action_of(call: Call) -> str:
     """Return the OSS API name of *call*, even if it is not supported."""
-    if call.method == "OPTIONS":
-        return "OptionObject"
     on = "Service" if not call.bucket else "Object" if call.key else "Bucket"
     query = call.parameters
     named = {

@@ -43,7 +43,7 @@ from ..signing.post_policy import (
     post_signature,
 )
 from ..units import oss_moment
-from .messages import Call, Received, ReceivedForm, Refusal
+from .messages import Call, ReceivedForm, Refusal, RefusedError, refused
 
 EXPIRED = Refusal(
     message="Invalid according to Policy: Policy expired.", ec="0006-00000213"
@@ -61,44 +61,65 @@ _is_number = re.compile(r"-?[0-9]{1,15}").fullmatch
 _is_v1_header = re.compile(r"OSS +([^: ]+):(\S+)").fullmatch
 
 
+FindKey = Callable[[str], Credentials | None]
+
+
 def verify(
-    received: Received,
+    call: Call, *, find: FindKey, now: float, regions: Container[str] | None = None
+) -> Refusal | None:
+    """Return why OSS would refuse *call*; None if it is signed well.
+
+    Of a form, signature and conditions are checked, but not the size of its file.
+    """
+    judge = _Verification(call, find, now, regions)
+    if call.form is None:
+        return _refusal(judge.run)
+    if SIGNATURE_FIELDS.isdisjoint(call.form.fields):
+        return ANONYMOUS
+    return _refusal(partial(judge.form, call.form.fields)) or _policy_refusal(
+        call.form, call.bucket, now
+    )
+
+
+def verify_policy(
+    fields: Mapping[str, str],
+    find: FindKey,
     *,
-    find: Callable[[str], Credentials | None],
     now: float,
     regions: Container[str] | None = None,
 ) -> Refusal | None:
-    """Return why OSS would refuse *received*; None if the signature is valid."""
+    """Return why OSS would refuse a form's signature, or None if it is valid.
+
+    The conditions of the policy are not checked.
+    """
+    judge = _Verification(Call(bucket="", key=""), find, now, regions)
+    return _refusal(partial(judge.form, lower_names(fields)))
+
+
+def _refusal(check: Callable[[], None]) -> Refusal | None:
     try:
-        _Verification(received, find, now, regions).run()
-    except RefusedSignature as error:
+        check()
+    except RefusedError as error:
         return error.refusal
     return None
 
 
-class RefusedSignature(Exception):  # noqa: N818 - an answer, not a fault
-    """Control-flow exception: the signature is refused.
-
-    *ec* may be only the last digits of an EC that begins with ``0002-00000``.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        ec: str = "",
-        *,
-        code: str = "AccessDenied",
-        status: int = 403,
-        **extras: str,
-    ) -> None:
-        if ec and "-" not in ec:
-            ec = f"0002-{ec:0>8}"
-        self.refusal = Refusal(
-            status=status, code=code, message=message, ec=ec, extras=extras
-        )
+def _refused(
+    message: str,
+    ec: str = "",
+    *,
+    code: str = "AccessDenied",
+    status: int = 403,
+    **extras: str,
+) -> RefusedError:
+    """Return a refusal; *ec* has only the last digits of a number ``0002-00000...``."""
+    number = ec and f"0002-{ec:0>8}"
+    return RefusedError(
+        Refusal(status=status, code=code, message=message, ec=number, extras=extras)
+    )
 
 
-invalid = partial(RefusedSignature, code="InvalidArgument", status=400)
+_invalid = partial(_refused, code="InvalidArgument", status=400)
 
 
 @frozen
@@ -124,8 +145,8 @@ class _Claim:
 
 @frozen
 class _Verification:
-    received: Received
-    find: Callable[[str], Credentials | None]
+    received: Call
+    find: FindKey
     now: float
     regions: Container[str] | None
 
@@ -139,33 +160,33 @@ class _Verification:
         header = self.received.headers.get("authorization")
         if header is not None:
             if is_signed:
-                raise invalid("The request is signed in its header and in its query.")
+                raise _invalid("The request is signed in its header and in its query.")
             self._header(header, pairs)
         elif not is_signed:
-            raise RefusedSignature(ANONYMOUS.message, ANONYMOUS.ec)
+            raise RefusedError(ANONYMOUS)
         elif version is None:
             self._query_v1(query)
         elif version == ALGORITHM:
             self._query_v4(pairs)
         else:
-            raise invalid("The signature version is not supported.", "66")
+            raise _invalid("The signature version is not supported.", "66")
 
     def _query_v1(self, query: Mapping[str, str]) -> None:
         # Life first: a URL that is stale and wrong is reported as stale.
         expires = query.get("Expires")
         if not expires:
             word, ec = ("missing", "67") if expires is None else ("empty", "68")
-            raise RefusedSignature(f"The Expires parameter is {word}.", ec)
+            raise _refused(f"The Expires parameter is {word}.", ec)
         if not _is_number(expires):
-            raise RefusedSignature("Invalid date (should be seconds since epoch)", "70")
+            raise _refused("Invalid date (should be seconds since epoch)", "70")
         if self.now > int(expires):
             raise self._expired("69")
         for name in ("OSSAccessKeyId", "Signature"):
             if not query.get(name):
-                raise RefusedSignature(f"The {name} parameter is missing.")
+                raise _refused(f"The {name} parameter is missing.")
         if _TOKEN in self.received.headers:
             text = "Security-token must be provided by query string parameter."
-            raise RefusedSignature(text, code="InvalidRequest", status=400)
+            raise _refused(text, code="InvalidRequest", status=400)
         key = self._key(query["OSSAccessKeyId"], query.get("security-token"))
         self._compare_v1(key, query, expires, query["Signature"])
 
@@ -193,7 +214,7 @@ class _Verification:
             self._compare_v1(key, dict(reversed(pairs)), date, match[2])
             return
         if scheme != ALGORITHM:
-            raise invalid("The Authorization header is invalid.")
+            raise _invalid("The Authorization header is invalid.")
         named = (piece.strip().partition("=") for piece in text.split(","))
         values = {name: value for name, _, value in named}
         names = ("Credential", "AdditionalHeaders", "Signature")
@@ -207,56 +228,51 @@ class _Verification:
         self._check_additional(claim)
         key = self._key(claim.name, headers.get(_TOKEN))
         if headers.get(_PAYLOAD) != "UNSIGNED-PAYLOAD":
-            raise invalid(f"The header {_PAYLOAD} must be UNSIGNED-PAYLOAD.")
+            raise _invalid(f"The header {_PAYLOAD} must be UNSIGNED-PAYLOAD.")
         self._compare_v4(key, pairs, claim)
 
     def _check_scope(self, claim: _Claim) -> None:
         if not claim.credential:
-            raise invalid("The x-oss-credential parameter is missing.", "217")
+            raise _invalid("The x-oss-credential parameter is missing.", "217")
         scope = claim.scope
         if len(scope) != 4 or scope[3] != TERMINATOR:  # noqa: PLR2004 - day/region/product/end
-            raise invalid("The x-oss-credential parameter is malformed.", "224")
+            raise _invalid("The x-oss-credential parameter is malformed.", "224")
         _, region, product, _ = scope
         if not _is_visible(claim.name):
-            raise invalid("The access key id is malformed.", "222")
+            raise _invalid("The access key id is malformed.", "222")
         is_served = self.regions is None or region in self.regions
         if not _is_visible(region) or not is_served:
             is_header = "authorization" in self.received.headers
             message = "The signing region in credential is invalid."
             if is_header:
                 message = "Invalid signing region in Authorization header."
-            raise invalid(message, "226")
+            raise _invalid(message, "226")
         if product not in _PRODUCTS:
-            raise invalid("The signing product in credential is invalid.", "227")
+            raise _invalid("The signing product in credential is invalid.", "227")
 
     def _check_life(self, claim: _Claim, expires: str | None) -> None:
         if expires is None:
-            raise invalid("The x-oss-expires parameter is missing.", "215")
+            raise _invalid("The x-oss-expires parameter is missing.", "215")
         if not _is_number(expires) or not 1 <= int(expires) <= MAX_V4_LIFE:
-            raise invalid("The x-oss-expires parameter is invalid.", "232")
+            raise _invalid("The x-oss-expires parameter is invalid.", "232")
         signed_at = parse_moment(claim.moment)
         if signed_at is None or claim.moment[:8] != claim.scope[0]:
-            raise invalid("The x-oss-date parameter is missing or invalid.")
+            raise _invalid("The x-oss-date parameter is missing or invalid.")
         if self.now < signed_at - SKEW:
             there = oss_moment(self.now)
-            raise RefusedSignature("Request is not valid yet.", "235", ServerTime=there)
+            raise _refused("Request is not valid yet.", "235", ServerTime=there)
         if self.now > signed_at + int(expires):
             raise self._expired("236")
 
-    def _expired(self, ec: str) -> RefusedSignature:
-        return RefusedSignature(
-            "Request has expired.", ec, ServerTime=oss_moment(self.now)
-        )
+    def _expired(self, ec: str) -> RefusedError:
+        return _refused("Request has expired.", ec, ServerTime=oss_moment(self.now))
 
     def _check_date(self, text: str, moment: float | None) -> None:
         if moment is None:
-            raise RefusedSignature("OSS authentication requires a valid Date.")
+            raise _refused("OSS authentication requires a valid Date.")
         if abs(self.now - moment) > SKEW:
-            raise RefusedSignature(
-                "The difference between the request time and the current time is too "
-                "large.",
-                "504",
-                code="RequestTimeTooSkewed",
+            raise refused(
+                "RequestTimeTooSkewed",
                 MaxAllowedSkewMilliseconds=str(SKEW * 1000),
                 RequestTime=text,
                 ServerTime=oss_moment(self.now),
@@ -264,15 +280,32 @@ class _Verification:
 
     def _check_additional(self, claim: _Claim) -> None:
         if not claim.signature:
-            raise invalid("The x-oss-signature is missing.")
+            raise _invalid("The x-oss-signature is missing.")
         if claim.additional.endswith(";"):
-            raise invalid("The x-oss-additional-headers are malformed.", "210")
+            raise _invalid("The x-oss-additional-headers are malformed.", "210")
         absent = [name for name in claim.names if name not in self.received.headers]
         if absent:
-            raise invalid(f"The signed header {absent[0][:80]} was not sent.")
+            raise _invalid(f"The signed header {absent[0][:80]} was not sent.")
 
     def _key(self, name: str, sent_token: str | None) -> Credentials:
-        return known_key(self.find, name, sent_token, self.now)
+        """Return the credentials of the key ID *name*, or raise RefusedError."""
+        key = self.find(name)
+        token = None if key is None else key.security_token
+        if key is None or (token is not None and sent_token is None):
+            text = "The OSS access key id you provided does not exist in our records."
+            code, ec = "InvalidAccessKeyId", "902" if key is None else "3"
+            raise _refused(text, ec, code=code, OSSAccessKeyId=name)
+        if token is None:
+            if sent_token is not None:
+                text = "The access key id takes no security token."
+                code = "AccessKeyIdAndSecurityTokenNotMatch"
+                raise _refused(text, "4", code=code)
+            return key
+        if not _same(token.reveal(), sent_token or ""):
+            raise refused("InvalidSecurityToken")
+        if key.expires_at is not None and self.now >= key.expires_at:
+            raise refused("SecurityTokenExpired")
+        return key
 
     def _compare_v1(
         self, key: Credentials, query: Mapping[str, str], expires: str, signature: str
@@ -286,8 +319,8 @@ class _Verification:
             headers=received.headers,
             query=query,
         )
-        if not same_text(sign_v1(key.access_key_secret, text), signature):
-            raise mismatch("40", key.access_key_id, signature, text)
+        if not _same(sign_v1(key.access_key_secret, text), signature):
+            raise _mismatch("40", key.access_key_id, signature, text)
 
     def _compare_v4(
         self,
@@ -307,43 +340,52 @@ class _Verification:
         )
         text = string_to_sign_v4(claim.moment, "/".join(claim.scope), request)
         signing_key = day_key(key.access_key_secret, *claim.scope[:3])
-        if not same_text(sign_v4(signing_key, text), claim.signature):
+        if not _same(sign_v4(signing_key, text), claim.signature):
             more = {"CanonicalRequest": request}
-            raise mismatch(ec, claim.name, claim.signature, text, **more)
+            raise _mismatch(ec, claim.name, claim.signature, text, **more)
+
+    def form(self, fields: Mapping[str, str]) -> None:
+        """Check the signature of the policy in *fields*, whose names are lower case."""
+        if "x-oss-signature-version" in fields:
+            self._form_v4(fields)
+            return
+        for name in ("OSSAccessKeyId", "policy", "Signature"):
+            if not fields.get(name.lower()):
+                raise _invalid(f"The {name} form field is missing.")
+        key = self._key(fields["ossaccesskeyid"], fields.get(TOKEN_FIELD))
+        text = fields["policy"]
+        if not _same(post_signature(key.access_key_secret, text), fields["signature"]):
+            raise _mismatch("", key.access_key_id, fields["signature"], text)
+
+    def _form_v4(self, fields: Mapping[str, str]) -> None:
+        for name in (*V4_FIELDS, "policy", "x-oss-signature"):
+            if not fields.get(name):
+                raise _invalid(f"The {name} form field is missing.")
+        version, credential, date = (fields[name] for name in V4_FIELDS)
+        if version != ALGORITHM:
+            raise _invalid("The signature version is not supported.", "66")
+        name, *scope = credential.rsplit("/", 4)
+        if len(scope) != 4 or scope[2:] != ["oss", TERMINATOR] or not _is_visible(name):  # noqa: PLR2004 - day/region/product/end
+            raise _invalid("The x-oss-credential form field is malformed.", "708")
+        day, region = scope[:2]
+        signed_at = parse_moment(date)
+        if signed_at is None or date[:8] != day or self.now < signed_at - SKEW:
+            raise _invalid("The x-oss-date form field is invalid.", "709")
+        if self.regions is not None and region not in self.regions:
+            raise _invalid("The signing region in credential is invalid.", "715")
+        if self.now > signed_at + MAX_V4_LIFE:
+            raise _refused("Invalid according to Policy: Policy expired.")
+        key = self._key(name, fields.get(TOKEN_FIELD))
+        text, signature = fields["policy"], fields["x-oss-signature"]
+        expected = post_signature(key.access_key_secret, text, day=day, region=region)
+        if not _same(expected, signature):
+            raise _mismatch("", name, signature, text)
 
 
-def known_key(
-    find: Callable[[str], Credentials | None],
-    name: str,
-    sent_token: str | None,
-    now: float,
-) -> Credentials:
-    """Return the credentials of the key ID *name*, or raise RefusedSignature."""
-    key = find(name)
-    token = None if key is None else key.security_token
-    if key is None or (token is not None and sent_token is None):
-        text = "The OSS access key id you provided does not exist in our records."
-        code, ec = "InvalidAccessKeyId", "902" if key is None else "3"
-        raise RefusedSignature(text, ec, code=code, OSSAccessKeyId=name)
-    if token is None:
-        if sent_token is not None:
-            text = "The access key id takes no security token."
-            code = "AccessKeyIdAndSecurityTokenNotMatch"
-            raise RefusedSignature(text, "4", code=code)
-        return key
-    if not same_text(token.reveal(), sent_token or ""):
-        text = "The security token is invalid."
-        raise RefusedSignature(text, "6", code="InvalidSecurityToken")
-    if key.expires_at is not None and now >= key.expires_at:
-        text = "The security token has expired."
-        raise RefusedSignature(text, "7", code="SecurityTokenExpired")
-    return key
-
-
-def mismatch(
+def _mismatch(
     ec: str, name: str, signature: str, text: str, **more: Any
-) -> RefusedSignature:
-    return RefusedSignature(
+) -> RefusedError:
+    return _refused(
         "The request signature we calculated does not match the signature you "
         "provided. Check your key and signing method.",
         ec,
@@ -356,7 +398,7 @@ def mismatch(
     )
 
 
-def same_text(expected: str, received: str) -> bool:
+def _same(expected: str, received: str) -> bool:
     return hmac.compare_digest(
         expected.encode(), received.encode("utf-8", "surrogateescape")
     )
@@ -369,101 +411,12 @@ def _parse_date(text: str) -> float | None:
         return parse_moment(text)
 
 
-_MISSING = "The {} form field is missing."
-
-
-def verify_policy(
-    fields: Mapping[str, str],
-    find: Callable[[str], Credentials | None],
-    *,
-    now: float,
-    regions: Container[str] | None = None,
-) -> Refusal | None:
-    """Return why OSS would refuse a form's signature, or None if it is valid.
-
-    The conditions of the policy are not checked.
-    """
-    fields = lower_names(fields)
-    is_v4 = "x-oss-signature-version" in fields
-    check = partial(_check_v4, regions=regions) if is_v4 else _check_v1
-    try:
-        check(fields, find, now)
-    except RefusedSignature as error:
-        return error.refusal
-    return None
-
-
-def _check_v1(
-    fields: Mapping[str, str], find: Callable[[str], Credentials | None], now: float
-) -> None:
-    for name in ("OSSAccessKeyId", "policy", "Signature"):
-        if not fields.get(name.lower()):
-            raise invalid(_MISSING.format(name))
-    key = known_key(find, fields["ossaccesskeyid"], fields.get(TOKEN_FIELD), now)
-    text = fields["policy"]
-    expected = post_signature(key.access_key_secret, text)
-    _compare(expected, fields["signature"], key.access_key_id, text)
-
-
-def _check_v4(
-    fields: Mapping[str, str],
-    find: Callable[[str], Credentials | None],
-    now: float,
-    regions: Container[str] | None,
-) -> None:
-    for name in (*V4_FIELDS, "policy", "x-oss-signature"):
-        if not fields.get(name):
-            raise invalid(_MISSING.format(name))
-    version, credential, date = (fields[name] for name in V4_FIELDS)
-    if version != ALGORITHM:
-        raise invalid("The signature version is not supported.", "66")
-    name, *scope = credential.rsplit("/", 4)
-    if len(scope) != 4 or scope[2:] != ["oss", TERMINATOR] or not _is_visible(name):  # noqa: PLR2004 - day/region/product/end
-        raise invalid("The x-oss-credential form field is malformed.", "708")
-    day, region = scope[:2]
-    signed_at = parse_moment(date)
-    if signed_at is None or date[:8] != day or now < signed_at - SKEW:
-        raise invalid("The x-oss-date form field is invalid.", "709")
-    if regions is not None and region not in regions:
-        raise invalid("The signing region in credential is invalid.", "715")
-    if now > signed_at + MAX_V4_LIFE:
-        raise RefusedSignature("Invalid according to Policy: Policy expired.")
-    key = known_key(find, name, fields.get(TOKEN_FIELD), now)
-    text = fields["policy"]
-    expected = post_signature(key.access_key_secret, text, day=day, region=region)
-    _compare(expected, fields["x-oss-signature"], name, text)
-
-
-def _compare(expected: str, signature: str, name: str, text: str) -> None:
-    if not same_text(expected, signature):
-        raise mismatch("", name, signature, text)
-
-
 # What is wrong with a form -> EC, and the beginning of the message.
 _FAULTS = {
     PolicyFault.ABSENT: ("0006-00000226", "Policy Condition failed"),
     PolicyFault.FAILED: ("0006-00000227", "Policy Condition failed"),
     PolicyFault.EXTRA: ("0006-00000228", "Extra input fields"),
 }
-
-
-def verify_call(
-    call: Call,
-    find: Callable[[str], Credentials | None],
-    *,
-    now: float,
-    regions: Container[str] | None = None,
-) -> Refusal | None:
-    """Return why OSS would refuse *call*, also if it is a form; None if it is valid.
-
-    Of a form, signature and conditions are checked, but not the size of its file.
-    """
-    if call.form is None:
-        return verify(call, find=find, now=now, regions=regions)
-    if SIGNATURE_FIELDS.isdisjoint(call.form.fields):
-        return ANONYMOUS
-    refusal = verify_policy(call.form.fields, find, now=now, regions=regions)
-    return refusal or _policy_refusal(call.form, call.bucket, now)
 
 
 def size_range(form: ReceivedForm) -> tuple[int, int] | None:

@@ -1,4 +1,4 @@
-"""Connections with faults, and received bodies.
+"""Connections with faults, and received bodies: what no web server does by itself.
 
 Faults of a connection are resets, interim replies, slow and broken replies. A body knows
 the byte positions at which a fault acts.
@@ -13,22 +13,20 @@ import select
 import socket
 import struct
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
-from functools import partial
+from collections.abc import Awaitable, Callable, MutableMapping
 from operator import itemgetter
 from typing import Any
 
 from attrs import define, field, frozen
 
-from .faults import INTERIM, Fault
-from .messages import RefusedError, refused, too_large
-from .store import CHUNK, Spool
+from .messages import RefusedError, too_large
+from .store import Spool
 
 _POLL_INTERVAL = 0.05  # seconds, for clients that leave while reading is paused
 _WRITES = 20  # a second, of a slow reply
 _NO_LINGER = struct.pack("ii", 1, 0)  # SO_LINGER: on, zero seconds
 _LINGER = 1.0  # seconds
-_HASHED_INLINE = 64 * 1024  # bytes; more are hashed by a thread
+INTERIM = {100: "Continue", 102: "Processing", 103: "Early Hints"}
 
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
@@ -111,11 +109,21 @@ class _Recorder(bytearray):
 
 
 class ShapedReply:
-    """Reply of *length* bytes of body that a fault slows down, stalls or breaks."""
+    """Reply of *length* bytes of body that a fault slows down, stalls or breaks.
 
-    def __init__(self, wire: Wire, fault: Fault, send: Send, length: int) -> None:
-        self._transport, self._wait = wire.connection.transport, wire.connection.wait
-        self._fault, self._send, self._length = fault, send, length
+    *rate* is in bytes a second; *effects* act at their positions in the whole reply.
+    """
+
+    def __init__(
+        self,
+        wire: Wire,
+        send: Send,
+        length: int,
+        rate: float | None,
+        *effects: tuple[int | None, Effect],
+    ) -> None:
+        self._connection, self._send, self._length = wire.connection, send, length
+        self._rate, self._wanted = rate, effects
         self._recorder = _Recorder()
         wire.cycle.transport = self._recorder
         self._effects: list[PlacedEffect] | None = None
@@ -126,13 +134,7 @@ class ShapedReply:
         data = bytes(self._recorder)
         self._recorder.clear()
         if self._effects is None:
-            total, fault = len(data) + self._length, self._fault
-            self._effects = in_order(
-                (fault.stall_reply_after, partial(self._wait, fault.stall_for)),
-                (fault.cut_reply_after, cut),
-                (total if fault.hang_up else None, cut),
-                total=total,
-            )
+            self._effects = in_order(*self._wanted, total=len(data) + self._length)
         while self._effects and self._effects[0][0] <= self._sent + len(data):
             position, effect = self._effects.pop(0)
             size = position - self._sent
@@ -141,16 +143,15 @@ class ShapedReply:
             await effect()
         await self._write(data)
         if self._recorder.is_closed:
-            self._transport.close()
+            self._connection.transport.close()
 
     async def _write(self, data: bytes) -> None:
-        rate = self._fault.bytes_per_second
-        step = len(data) if rate is None else max(1, int(rate / _WRITES))
+        step = len(data) if self._rate is None else max(1, int(self._rate / _WRITES))
         for at in range(0, len(data), step or 1):
             piece = data[at : at + step]
-            if rate is not None:
-                await self._wait(len(piece) / rate)
-            self._transport.write(piece)
+            if self._rate is not None:
+                await self._connection.wait(len(piece) / self._rate)
+            self._connection.transport.write(piece)
             self._sent += len(piece)
 
 
@@ -175,45 +176,27 @@ def in_order(
 
 
 class IncomingBody:
-    """Reads a request body once, in order, at most a few MiB of it at a time.
+    """Reads a request body once, in order.
 
-    Its methods raise RefusedError (too large, or no bytes for *timeout* seconds),
-    DisconnectedError or CutError. *pace*, if set, is called with a number of bytes, and
-    waits as long as they should take.
+    Its methods raise RefusedError (too large), DisconnectedError or CutError. *pace*, if
+    set, is called with a number of bytes, and waits as long as they should take.
     """
 
-    def __init__(self, receive: Receive, *, timeout: float) -> None:
+    def __init__(self, receive: Receive) -> None:
         self.received = 0
         self.effects: list[PlacedEffect] = []
         self.pace: Callable[[int], Awaitable[None]] | None = None
         self._receive = receive
-        self._timeout = timeout
         self._more = True
 
     async def into(self, spool: Spool, *, limit: int, ec: str = "") -> None:
-        loop = asyncio.get_running_loop()
-        writing: asyncio.Future[None] | None = None
-        try:
-            async for chunk in self._chunks():
-                # A thread hashes the previous chunk while this one comes in.
-                if writing is not None:
-                    await writing
-                    writing = None
-                if self.received > limit:
-                    raise too_large(limit, ec)
-                if len(chunk) <= _HASHED_INLINE:
-                    spool.write(chunk)
-                else:
-                    writing = loop.run_in_executor(None, spool.write, chunk)
-        finally:
-            if writing is not None:
-                await writing
-
-    async def read(self) -> bytes | None:
-        return await self._next() if self._more else None
+        while (data := await self.read()) is not None:
+            if self.received > limit:
+                raise too_large(limit, ec)
+            spool.write(data)
 
     async def drain(self) -> None:
-        async for _ in self._chunks():
+        while await self.read() is not None:
             pass
 
     async def linger(self) -> None:
@@ -228,35 +211,22 @@ class IncomingBody:
                 await self.drain()
         self.received = counted
 
-    async def _chunks(self) -> AsyncIterator[bytearray]:
-        gathered = bytearray()
-        while self._more:
-            gathered += await self._next()
-            if len(gathered) >= CHUNK:
-                yield gathered
-                gathered = bytearray()
-        if gathered:
-            yield gathered
-
-    async def _next(self) -> bytes:
+    async def read(self) -> bytes | None:
+        """Return the next bytes; None at the end."""
+        if not self._more:
+            return None
         await self._apply(self.received)
-        try:
-            async with asyncio.timeout(self._timeout):
-                message = await self._receive()
-        except TimeoutError as error:
-            # The rest of the body may still come: the connection cannot be reused.
-            close = {"Connection": "close"}
-            raise refused("RequestTimeout", headers=close) from error
+        message = await self._receive()
         if message["type"] == "http.disconnect":
             raise DisconnectedError
-        body: bytes = message.get("body", b"")
+        data: bytes = message.get("body", b"")
         self._more = message.get("more_body", False)
         if self.pace is not None:
-            await self.pace(len(body))
-        whole = self.received + len(body)
+            await self.pace(len(data))
+        whole = self.received + len(data)
         await self._apply(whole)
         self.received = whole
-        return body
+        return data
 
     async def _apply(self, reached: int) -> None:
         """Apply the faults up to *reached*; at the end of the body, all that remain."""

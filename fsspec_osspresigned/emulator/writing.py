@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import re
 import uuid
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -16,7 +15,7 @@ from attrs import evolve
 
 from .. import parsing
 from ..http.checksums import combine
-from ..model import COPY_SOURCE, MAX_PARTS, OBJECT_ACL
+from ..model import COPY_SOURCE, MAX_PARTS, MIN_PART, OBJECT_ACL
 from ..units import oss_moment
 from .context import (
     ENCRYPTION,
@@ -35,7 +34,6 @@ from .messages import (
     invalid_argument,
     quoted,
     refused,
-    too_large,
     too_small,
     xml_reply,
 )
@@ -53,11 +51,8 @@ from .store import (
 _MAX_COMPLETE_BODY = 4 * 1024 * 1024
 _MAX_DELETE_BODY = 2 * 1024 * 1024
 _MAX_DELETE_KEYS = 1000
-# Control characters, which SDKs write although XML forbids them -> placeholders.
+# Control characters, which oss2 writes although XML forbids them -> placeholders.
 _CONTROLS = {code: 0xF0000 + code for code in range(0x20) if chr(code) not in "\t\n\r"}
-_REFERENCE = re.compile("&#(?:x([0-9a-fA-F]{1,2})|([0-9]{1,2}));")
-# The key of an object that its client encrypted: a copy without it cannot be read.
-_CLIENT_ENCRYPTION = f"{META}client-side-encryption-"
 
 
 async def put_object(context: CallContext) -> EmulatorReply:
@@ -91,8 +86,6 @@ async def append_object(context: CallContext) -> EmulatorReply:
     if position != (before.size if before else 0):
         raise wrong_position(before)
     piece = await context.receive_body()
-    if position + piece.size > context.settings.max_put:
-        raise too_large(context.settings.max_put)
     start = before or StoredObject(key=key, etag="", crc64=0, headers=headers)
     # OSS does not document of what the ETag of an appendable object is the MD5.
     text = f"{start.etag}{piece.etag}".encode()
@@ -116,8 +109,6 @@ async def copy_object(context: CallContext) -> EmulatorReply:
     source = copy_source(context)
     if "content-type" not in context.call.headers:
         headers["content-type"] = source.headers["content-type"]
-    keys = {n: v for n, v in source.headers.items() if n.startswith(_CLIENT_ENCRYPTION)}
-    headers = {**keys, **headers}
     if _copies(context, "x-oss-metadata-directive"):
         headers = _replaced(headers, source.headers, (*HTTP_PROPERTIES, META))
     if _copies(context, "x-oss-tagging-directive"):
@@ -172,7 +163,7 @@ async def delete_multiple_objects(context: CallContext) -> EmulatorReply:
         raise refused("MissingArgument")
     body = await context.receive_document(_MAX_DELETE_BODY)
     try:
-        text = _REFERENCE.sub(_placeholder, body.decode().translate(_CONTROLS))
+        text = body.decode().translate(_CONTROLS)
         tree = parsing.parse(text.encode(), "Delete")
     except ValueError as error:
         raise refused("MalformedXML") from error
@@ -191,11 +182,6 @@ async def delete_multiple_objects(context: CallContext) -> EmulatorReply:
     rows = [{"Key": key} for key in shown]
     content = {"EncodingType": context.encoding, "Deleted": rows}
     return xml_reply("DeleteResult", content)
-
-
-def _placeholder(reference: re.Match[str]) -> str:
-    code = int(reference[1], 16) if reference[1] else int(reference[2])
-    return chr(_CONTROLS[code]) if code in _CONTROLS else reference[0]
 
 
 async def initiate_multipart_upload(context: CallContext) -> EmulatorReply:
@@ -252,10 +238,9 @@ async def complete_multipart_upload(context: CallContext) -> EmulatorReply:
         parts = _listed_parts(upload, body)
     else:
         parts = _all_parts(upload, wants_all, body)
-    min_part = context.settings.min_part
     for part in parts[:-1]:
-        if part.size < min_part:
-            raise too_small(min_part, part.size, PartNumber=str(part.number))
+        if part.size < MIN_PART:
+            raise too_small(MIN_PART, part.size, PartNumber=str(part.number))
     stored = context.store.complete(
         upload, _joined(context, upload, parts), exclusive=context.is_exclusive
     )

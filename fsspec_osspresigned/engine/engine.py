@@ -21,7 +21,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from functools import partial
-from typing import Any, NamedTuple, ParamSpec, TypeVar, cast
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 from ..compat import after_fork_in_child
 from . import abort_at_exit, background
@@ -679,5 +679,9 @@ def verb(method: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
     return call
 
 
-def coroutine(verb: Callable[P, T]) -> Callable[P, Coroutine[Any, Any, T]]:
-    return cast("Callable[P, Coroutine[Any, Any, T]]", vars(verb)["coroutine"])
+def with_coroutines(cls: type[T]) -> type[T]:
+    """Give *cls* the coroutine function ``_name`` of each verb *name* that it defines."""
+    for name, method in list(vars(cls).items()):
+        if hasattr(method, "coroutine") and f"_{name}" not in vars(cls):
+            setattr(cls, f"_{name}", method.coroutine)
+    return cls

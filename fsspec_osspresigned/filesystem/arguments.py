@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from attrs import frozen
 from fsspec.utils import stringify_path
@@ -15,6 +16,8 @@ from ..url_checks import has_signature, is_web, scheme_of
 
 PROTOCOL = "osspresigned"
 
+P = ParamSpec("P")
+R = TypeVar("R")
 T = TypeVar("T")
 
 
@@ -118,3 +121,14 @@ class BulkOptions:
         width = min(max(1, size), usual)
         scope: Scope[T, Any] = Scope(work, name, width=width, on_error=self.on_error)
         return await scope.run(jobs)
+
+
+async def in_turn(
+    turns: asyncio.Semaphore,
+    work: Callable[P, Coroutine[Any, Any, R]],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> R:
+    """Await *work* when one of the *turns* is free."""
+    async with turns:
+        return await work(*args, **kwargs)

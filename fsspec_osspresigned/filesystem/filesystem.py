@@ -32,7 +32,7 @@ from fsspec.utils import isfilelike, stringify_path
 from .. import callers
 from ..client.client import Client
 from ..compat import after_fork_in_child
-from ..engine.engine import awaited, coroutine, run, verb, waiting
+from ..engine.engine import awaited, run, verb, waiting, with_coroutines
 from ..errors import ConfigurationError
 from ..model import Receipt
 from ..objects import calls
@@ -117,6 +117,7 @@ def _id(value: Any) -> int | None:
 AnyCallback: TypeAlias = Callback | Mapping[str, Any] | None
 
 
+@with_coroutines
 class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type: ignore[misc]  # fsspec is untyped
     """Filesystem of objects in Alibaba Cloud OSS, accessed through presigned URLs.
 
@@ -264,8 +265,6 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         call, path = self._call(kwargs, mode), self._path(path, keep_slash=True)
         return await call.on_engine([path], call.pipe_file, path, value)
 
-    _pipe_file = coroutine(pipe_file)
-
     @verb
     async def pipe(
         self, path: Any, value: Any = None, mode: str = "overwrite", **kwargs: Any
@@ -284,8 +283,6 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         call = self._call(kwargs, mode)
         paths = (path for path, _ in pairs)
         return await call.on_engine(paths, call.pipe, pairs, bulk)
-
-    _pipe = coroutine(pipe)
 
     @verb
     async def put_file(
@@ -313,8 +310,6 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         call, path = self._call(kwargs, mode), self._path(rpath)
         local = os.fspath(stringify_path(lpath))
         return await call.on_engine([path], call.put_file, local, path, progress)
-
-    _put_file = coroutine(put_file)
 
     @verb
     async def put(
@@ -364,22 +359,16 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         targets = [rpath] if isinstance(rpath, str | os.PathLike) else rpath
         return await call.on_engine(map(self._path, targets), put)
 
-    _put = coroutine(put)
-
     @verb
     async def touch(self, path: str, truncate: bool = True, **kwargs: Any) -> None:
         """Store an empty object; without *truncate*, FileExistsError if it exists."""
         mode = "overwrite" if truncate else "create"
         await self._pipe_file(path, b"", mode=mode, **kwargs)
 
-    _touch = coroutine(touch)
-
     @verb
     async def mkdir(self, path: str, create_parents: bool = True, **_: Any) -> None:  # noqa: ARG002 - fsspec's
         """Record a directory in memory; OSS has no directories, so nothing is sent."""
         self.client.written.remember_directory(self._path(path), asked=True)
-
-    _mkdir = coroutine(mkdir)
 
     @verb
     async def makedirs(self, path: str, exist_ok: bool = False, **_: Any) -> None:  # noqa: ARG002 - fsspec's
@@ -391,8 +380,6 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         if mode := callers.mode_of_open_files():
             write_mode(mode)
         await self._mkdir(path)
-
-    _makedirs = coroutine(makedirs)
 
     @verb
     async def rmdir(self, path: str) -> None:
@@ -409,58 +396,22 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
             raise FileExistsError(17, "not empty: rm(recursive=True) deletes all", path)
         self.client.written.forget_directory(path)
 
-    _rmdir = coroutine(rmdir)
-
     @overload
     def open(
-        self,
-        path: str,
-        mode: ReadBytes = "rb",
-        block_size: int | None = None,
-        cache_options: dict[str, Any] | None = None,
-        compression: str | None = None,
-        **kwargs: Any,
+        self, path: str, mode: ReadBytes = "rb", *args: Any, **kwargs: Any
     ) -> BinaryIO: ...
     @overload
-    def open(
-        self,
-        path: str,
-        mode: ReadText,
-        block_size: int | None = None,
-        cache_options: dict[str, Any] | None = None,
-        compression: str | None = None,
-        **kwargs: Any,
-    ) -> TextIO: ...
+    def open(self, path: str, mode: ReadText, *args: Any, **kwargs: Any) -> TextIO: ...
     @overload
     def open(
-        self,
-        path: str,
-        mode: WriteBytes,
-        block_size: int | None = None,
-        cache_options: dict[str, Any] | None = None,
-        compression: str | None = None,
-        **kwargs: Any,
+        self, path: str, mode: WriteBytes, *args: Any, **kwargs: Any
     ) -> BytesWriter: ...
     @overload
     def open(
-        self,
-        path: str,
-        mode: WriteText,
-        block_size: int | None = None,
-        cache_options: dict[str, Any] | None = None,
-        compression: str | None = None,
-        **kwargs: Any,
+        self, path: str, mode: WriteText, *args: Any, **kwargs: Any
     ) -> TextWriter: ...
     @overload
-    def open(
-        self,
-        path: str,
-        mode: str,
-        block_size: int | None = None,
-        cache_options: dict[str, Any] | None = None,
-        compression: str | None = None,
-        **kwargs: Any,
-    ) -> IO[Any]: ...
+    def open(self, path: str, mode: str, *args: Any, **kwargs: Any) -> IO[Any]: ...
     def open(
         self,
         path: str,
@@ -532,8 +483,6 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         """
         return await awaited(self._lookup.info, self._path(path))
 
-    _info = coroutine(info)
-
     @verb
     async def exists(self, path: str, **_: Any) -> bool:
         """Return whether an object or directory exists.
@@ -544,16 +493,12 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
             return bool(await self._info(path))
         return False
 
-    _exists = coroutine(exists)
-
     @verb
     async def isfile(self, path: str) -> bool:
         """Return whether *path* is an object; PermissionError as in :meth:`info`."""
         name = self._path(path)
         callers.note_look(name)
         return await awaited(self._lookup.is_kind, name, "file")
-
-    _isfile = coroutine(isfile)
 
     @verb
     async def isdir(self, path: str) -> bool:
@@ -563,8 +508,6 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         :meth:`info`.
         """
         return await awaited(self._lookup.is_directory, self._path(path))
-
-    _isdir = coroutine(isdir)
 
     @verb
     async def ls(
@@ -581,8 +524,6 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         """
         items = await awaited(self._lookup.ls, self._path(path), markers=markers)
         return items if detail else [item["name"] for item in items]
-
-    _ls = coroutine(ls)
 
     @verb
     async def find(
@@ -608,8 +549,6 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
             warns=True,
         )
         return await awaited(trees.find, walk, detail)
-
-    _find = coroutine(find)
 
     def glob(self, path: str, maxdepth: int | None = None, **kwargs: Any) -> Any:
         """Return the names that match a pattern.
@@ -643,8 +582,6 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         items = await self._find(path, **{**kwargs, "detail": True})
         sizes = {name: item["size"] for name, item in items.items()}
         return sum(sizes.values()) if total else sizes
-
-    _du = coroutine(du)
 
     def _object_info(self, path: str) -> dict[str, Any]:
         info: dict[str, Any] = self.info(path)
@@ -757,25 +694,22 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
         return await awaited(cat)
 
-    _cat = coroutine(cat)
-
     @verb
     async def cat_ranges(
         self, paths: Any, starts: Any, ends: Any, max_gap: Any = None, **kwargs: Any
     ) -> list[Any]:
         """Return the bytes of many ranges; each path has a range, from start to end.
 
-        *starts* and *ends* are lists, or one value for all paths. Ranges of an object at
-        most *max_gap* bytes apart become one request; None merges none. ``on_error`` is
-        ``return`` by default: exceptions stand in place of bytes.
+        *starts* and *ends* are lists, or one value for all paths. ``on_error`` is
+        ``return`` by default: exceptions stand in place of bytes. Any *max_gap* raises
+        NotImplementedError, as in other filesystems of fsspec.
         """
+        if max_gap is not None:
+            raise NotImplementedError("max_gap: merge_offset_ranges of fsspec.utils")
         bulk = BulkOptions.take_from(kwargs, ("return", "raise"))
-        names = self._own(paths)
         return await awaited(
-            read.cat_ranges, self.client, names, starts, ends, max_gap, bulk
+            read.cat_ranges, self.client, self._own(paths), starts, ends, bulk
         )
-
-    _cat_ranges = coroutine(cat_ranges)
 
     @verb
     async def get_file(
@@ -796,8 +730,6 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         local = lpath if isfilelike(lpath) else os.fspath(stringify_path(lpath))
         await awaited(read.get_file, self, path, local, callback, kwargs)
 
-    _get_file = coroutine(get_file)
-
     @verb
     async def get(
         self,
@@ -817,14 +749,12 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         ObjectOptions.from_call(self._options, kwargs, path=str(rpath))
         source = self._own(rpath)
         named = None if isinstance(lpath, list | tuple) else local_path(lpath)
-        local = named or [*map(local_path, lpath)]
+        local = lpath if named is None else named
         destinations = await awaited(
             trees.layout, self, source, local, recursive, maxdepth, local=True
         )
         shared = SharedCallback(callback)
         await awaited(read.get, self, destinations, shared, bulk, named)
-
-    _get = coroutine(get)
 
     # -- copies and deletions ------------------------------------------------------------
 
@@ -834,8 +764,6 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         destination = Destination(self._path(path1), self._path(path2))
         call = PutCall.from_options(self.client, kwargs)
         await awaited(trees.copy_one, call, destination)
-
-    _cp_file = coroutine(cp_file)
 
     @verb
     async def copy(
@@ -869,8 +797,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         maxdepth: int | None = None,
         **kwargs: Any,
     ) -> None:
-        copy = coroutine(OSSPresignedFileSystem.copy)
-        await copy(self, path1, path2, recursive, maxdepth, on_error, **kwargs)
+        copy: Any = OSSPresignedFileSystem.copy
+        await copy.coroutine(
+            self, path1, path2, recursive, maxdepth, on_error, **kwargs
+        )
 
     @verb
     async def mv_file(self, path1: str, path2: str, **kwargs: Any) -> None:
@@ -878,8 +808,6 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         destination = Destination(self._path(path1), self._path(path2))
         call = PutCall.from_options(self.client, kwargs)
         await awaited(trees.move, call, [destination], BulkOptions())
-
-    _mv_file = coroutine(mv_file)
 
     @verb
     async def mv(
@@ -914,8 +842,6 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         )
         await awaited(trees.move, call, destinations, bulk)
 
-    _mv = coroutine(mv)
-
     @verb
     async def rm(
         self, path: Any, recursive: bool = False, maxdepth: Any = None, **kwargs: Any
@@ -933,14 +859,10 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 
         await awaited(rm)
 
-    _rm = coroutine(rm)
-
     @verb
     async def rm_file(self, path: str) -> None:
         """Delete one object by one request; a missing object is no error."""
         await awaited(self._lookup.remove, self._path(path))
-
-    _rm_file = coroutine(rm_file)
 
 
 def _unpickled(

@@ -44,7 +44,7 @@ from ..units import KIB
 from ..upload.plan import first_request
 from ..upload.transaction import Transaction, around_statement
 from ..upload.upload import ALONE, TransferContext, Upload, upload_source
-from .arguments import BulkOptions, check_choice
+from .arguments import BulkOptions, check_choice, in_turn
 from .callbacks import BlockCopy, SharedCallback
 from .receipts import ReceiptList
 
@@ -272,7 +272,7 @@ class PutCall:
             if type(file.body) is MemoryBody and not callback.is_heard:  # most are
                 return self._store(entry.path, file.body, context)
             if file.body is not None and file.body.size > SMALL:
-                return _in_turn(large, put_entry, entry, file, context)
+                return in_turn(large, put_entry, entry, file, context)
             return put_entry(entry, file, context)
 
         receipts = await self._store_all(
@@ -319,7 +319,7 @@ class PutCall:
         ) -> Coroutine[Any, Any, Receipt | None]:
             body = MemoryBody.of(pair[1])
             if body.size > SMALL:
-                return _in_turn(large, self._store, pair[0], body, context)
+                return in_turn(large, self._store, pair[0], body, context)
             return self._store(pair[0], body, context)
 
         return await self._store_all(
@@ -467,16 +467,6 @@ class PutCall:
         )
         writer.mode = "xb" if self.create else "wb"
         return writer
-
-
-async def _in_turn(
-    large: asyncio.Semaphore,
-    work: Callable[P, Coroutine[Any, Any, R]],
-    *args: P.args,
-    **kwargs: P.kwargs,
-) -> R:
-    async with large:
-        return await work(*args, **kwargs)
 
 
 @frozen

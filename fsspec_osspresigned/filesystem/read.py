@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import errno
 import io
 import os
-import stat
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import (
+    Awaitable,
+    Callable,
+    Coroutine,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from typing import Any
 
-from attrs import define, evolve
+from attrs import define
 from fsspec.caching import caches
 from fsspec.callbacks import Callback
 from fsspec.spec import AbstractBufferedFile
@@ -25,16 +29,13 @@ from ..http.body import SMALL
 from ..http.checksums import crc64
 from ..model import Action
 from ..objects import calls
-from ..objects.download import AtomicFile, Download
+from ..objects.download import AtomicFile, Download, Publisher, is_written_into
 from ..objects.lookup import Lookup
-from ..objects.ranges import MergedRange, Version, changed, merged
+from ..objects.ranges import Version, changed
 from ..options.target import ObjectOptions
-from ..units import MIB
-from .arguments import BulkOptions, check_choice, object_path
+from .arguments import BulkOptions, check_choice, in_turn, object_path
 from .callbacks import BlockCopy, SharedCallback
 from .destinations import Destination, Match
-
-_MAX_MERGED = 64 * MIB  # bytes of ranges that become one request
 
 
 class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is untyped
@@ -154,9 +155,6 @@ class SizeGuess:
 
     is_large: bool = False
 
-    def note(self, size: int) -> None:
-        self.is_large = size > SMALL
-
     async def read(
         self,
         lookup: Lookup,
@@ -167,7 +165,7 @@ class SizeGuess:
         """Read like ``Lookup.read``, and note the size if it read to the end."""
         data = await lookup.read(path, start, end, in_thread=self.is_large)
         if end is None and (start or 0) >= 0:
-            self.note(len(data))
+            self.is_large = len(data) > SMALL
         return data
 
 
@@ -181,16 +179,19 @@ async def cat(
 ) -> Any:
     names, lookup, guess = match.files, Lookup(client), SizeGuess()
     large = asyncio.Semaphore(client.options.connections)
+    data: dict[str, Any] = {}
 
-    async def work(name: str) -> tuple[str, bytes]:
-        async with large if guess.is_large else contextlib.nullcontext():
-            return name, await guess.read(lookup, name, start, end)
+    async def read(name: str) -> None:
+        data[name] = await guess.read(lookup, name, start, end)
+
+    def work(name: str) -> Coroutine[Any, Any, None]:
+        return in_turn(large, read, name) if guess.is_large else read(name)
 
     results = await bulk.run(client, names, work, str)
     if bulk.on_error == "return":
         pairs = zip(names, results, strict=True)
-        results = [(n, r) if isinstance(r, Exception) else r for n, r in pairs]
-    data = dict(results)
+        data |= {name: error for name, error in pairs if error is not None}
+    data = {name: data[name] for name in names if name in data}
     is_one = isinstance(match.source, str)
     if is_one and data and names == [object_path(client, match.source)]:
         return next(iter(data.values()))
@@ -198,41 +199,35 @@ async def cat(
 
 
 async def cat_ranges(
-    client: Client,
-    paths: Sequence[str],
-    starts: Any,
-    ends: Any,
-    max_gap: int | None,
-    bulk: BulkOptions,
+    client: Client, paths: Sequence[str], starts: Any, ends: Any, bulk: BulkOptions
 ) -> list[Any]:
+    """Return the bytes of a range of each path; all ranges of a path have one version.
+
+    *starts* and *ends* are one value for all, or one for each of *paths*. Lists that
+    differ in length raise ValueError.
+    """
     if not isinstance(paths, list | tuple):
         raise TypeError("paths must be a list, with one path for each range")
-    lookup = Lookup(client)
+    lookup, count = Lookup(client), len(paths)
     names = [object_path(client, path) for path in paths]
-    jobs = merged(names, starts, ends, max_gap, _MAX_MERGED)
+    starts = list(starts) if isinstance(starts, Iterable) else [starts] * count
+    ends = list(ends) if isinstance(ends, Iterable) else [ends] * count
+    if len(starts) != count or len(ends) != count:
+        raise ValueError(f"{count} paths, {len(starts)} starts, {len(ends)} ends")
+    several = Counter(names)
+    versions = {name: Version() for name in names if several[name] > 1}
 
-    count = Counter(job.path for job in jobs)
-    versions = {path: Version() for path in count if count[path] > 1}
-
-    async def work(job: MergedRange) -> bytes:
-        version = versions.get(job.path)
+    async def work(job: tuple[int, str, int | None, int | None]) -> bytes:
+        _, path, start, end = job
         # A range without an end may be large.
-        in_thread = job.stop is None
         return await lookup.read(
-            job.path, job.start, job.stop, version, in_thread=in_thread
+            path, start, end, versions.get(path), in_thread=end is None
         )
 
-    def name(job: MergedRange) -> str:
-        return f"{job.path}[{job.start}:{job.stop}] ({job.pieces[0].index})"
-
-    done = await bulk.run(client, jobs, work, name)
-    results: list[Any] = [b""] * len(paths)
-    for job, data in zip(jobs, done, strict=True):
-        whole = isinstance(data, Exception) or len(job.pieces) == 1
-        pieces = [(p.index, data) for p in job.pieces] if whole else job.cut(data)
-        for index, piece in pieces:
-            results[index] = piece
-    return results
+    jobs = list(zip(range(count), names, starts, ends, strict=True))
+    return await bulk.run(
+        client, jobs, work, lambda job: f"{job[1]}[{job[2]}:{job[3]}] ({job[0]})"
+    )
 
 
 async def get_file(
@@ -241,9 +236,15 @@ async def get_file(
     client: Client = filesystem.client
     ObjectOptions.from_call(client.options, given, path=path)
     shared = SharedCallback(callback)
-    if isfilelike(local):
+    if isfilelike(local) or await blocking(is_written_into, local):
         await _pour(filesystem, path, local, shared)
-    elif await download(filesystem, path, local, shared) is None:
+        return
+    job = _download(client, path, local, shared)
+
+    async def publish(file: AtomicFile) -> None:
+        await blocking(file.publish)
+
+    if await _run(job, Lookup(client), publish) is None:
         await blocking(lambda: os.makedirs(local, exist_ok=True))
 
 
@@ -265,58 +266,34 @@ async def _pour(
     return await waiting(pour, stop=copying.stop)
 
 
-def _is_written_into(place: str) -> bool:
-    """Return whether *place* is a device or a pipe, which must not be replaced."""
-    try:
-        mode = os.stat(place).st_mode
-    except OSError:
-        return False
-    # Names of open files count as well, such as /dev/stdout and /dev/fd/1.
-    parent = os.path.realpath(os.path.dirname(os.path.abspath(place)))
-    is_open = parent == "/dev" or parent.startswith("/proc/")
-    return not stat.S_ISDIR(mode) and (is_open or not stat.S_ISREG(mode))
-
-
-async def download(
-    filesystem: Any,
-    path: str,
-    local: str,
-    callback: SharedCallback,
-    *,
-    may_be_pipe: bool = True,
-    in_thread: bool = True,
-) -> int | None:
-    """Download an object into *local*, and return its size in bytes.
-
-    Return None if *path* is a directory; it is not created. Without *may_be_pipe*, a
-    pipe or device at *local* raises FileExistsError and is not opened. *in_thread* means
-    that a worker thread reads, because the object may be large.
-    """
-    client: Client = filesystem.client
-    lookup = Lookup(client)
-    if may_be_pipe and await blocking(_is_written_into, local):
-        return await _pour(filesystem, path, local, callback)
+def _download(
+    client: Client, path: str, local: str, callback: SharedCallback
+) -> Download:
     file = AtomicFile(local)
-    job = Download(client, path, file, in_thread=in_thread)
     if callback.is_heard:
-        job = evolve(job, on_size=callback.set_size, heard=callback.add)
+        return Download(client, path, file, callback.add, callback.set_size)
+    return Download(client, path, file)
+
+
+async def _run(
+    job: Download, lookup: Lookup, publish: Callable[[AtomicFile], Awaitable[None]]
+) -> int | None:
+    """Do *job*, let *publish* publish its file, and return the size in bytes.
+
+    Return None if its path is a directory; nothing is created then.
+    """
     try:
-        size = await lookup.download(job)
-        await blocking(_publish, file, local)
-    except FileNotFoundError:
-        if not await lookup.holds(path):
-            raise
-        return None
-    finally:
-        await file.end()
+        try:
+            size = await job.run()
+        except PermissionError as error:
+            size = await lookup.fill(job, error)
+        await publish(job.file)
+    except BaseException as error:
+        await job.file.end()
+        if isinstance(error, FileNotFoundError) and await lookup.holds(job.path):
+            return None
+        raise
     return size
-
-
-def _publish(file: AtomicFile, local: str) -> None:
-    if _is_written_into(local):
-        msg = "a pipe or device is in the place of the file: remove it"
-        raise FileExistsError(errno.EEXIST, msg, local)
-    file.publish()
 
 
 async def get(
@@ -333,25 +310,30 @@ async def get(
     """
     if callback.is_heard:
         await waiting(callback.expect, len(destinations))
-    client, guess = filesystem.client, SizeGuess()
-    large = asyncio.Semaphore(client.options.connections)
+    client, publisher = filesystem.client, Publisher()
+    lookup, turns = Lookup(client), asyncio.Semaphore(client.options.connections)
 
-    async def work(item: Destination) -> None:
-        async with (
-            large if guess.is_large else contextlib.nullcontext(),
-            callback.of_file(item.path, item.target) as child,
-        ):
-            if item.is_directory:
-                await blocking(lambda: os.makedirs(item.target, exist_ok=True))
-                return
-            size = await download(
-                filesystem,
-                item.path,
-                item.target,
-                child,
-                may_be_pipe=item.target == named,
-                in_thread=guess.is_large,
-            )
-            guess.note(size or 0)
+    is_large = False  # the last one, and so maybe the next
+
+    async def fetch(item: Destination, callback: SharedCallback = callback) -> None:
+        nonlocal is_large
+        path, local = item.path, item.target
+        if item.is_directory:
+            await blocking(lambda: os.makedirs(local, exist_ok=True))
+        elif local == named and await blocking(is_written_into, local):
+            await _pour(filesystem, path, local, callback)
+        else:
+            job = _download(client, path, local, callback)
+            size = await _run(job, lookup, publisher.publish)
+            is_large = (size or 0) > SMALL
+
+    async def fetch_heard(item: Destination) -> None:
+        async with callback.of_file(item.path, item.target) as child:
+            await fetch(item, child)
+
+    one = fetch_heard if callback.is_heard else fetch
+
+    def work(item: Destination) -> Coroutine[Any, Any, None]:
+        return in_turn(turns, one, item) if is_large else one(item)
 
     await bulk.run(client, destinations, work, lambda item: item.path)

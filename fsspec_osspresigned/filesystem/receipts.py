@@ -6,9 +6,8 @@ import json
 import os
 import socket
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, overload
 
 from ..compat import BINARY, NOFOLLOW, open_regular
 from ..errors import ConfigurationError
@@ -19,35 +18,14 @@ from ..units import html_table
 _SHOWN = 20  # receipts of a long list
 
 
-class ReceiptList(Sequence[Receipt | Exception]):
-    """Immutable list of receipts, in the order of the files.
+class ReceiptList(list[Receipt | Exception]):
+    """List of receipts, in the order of the files.
 
     With ``on_error="return"``, it holds an exception in place of a missing receipt.
     """
 
-    def __init__(self, receipts: Iterable[Receipt | Exception]) -> None:
-        self._receipts = tuple(receipts)
-
-    def __len__(self) -> int:
-        return len(self._receipts)
-
-    @overload
-    def __getitem__(self, index: int) -> Receipt | Exception: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> ReceiptList: ...
-
-    def __getitem__(self, index: Any) -> Any:
-        chosen = self._receipts[index]
-        return ReceiptList(chosen) if isinstance(index, slice) else chosen
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ReceiptList | list) and list(self) == list(other)
-
-    __hash__ = None  # type: ignore[assignment]  # like a list's
-
     def __repr__(self) -> str:
-        shown = [repr(receipt) for receipt in self._receipts[:_SHOWN]]
+        shown = [repr(receipt) for receipt in self[:_SHOWN]]
         return f"[{', '.join([*shown, *self._more])}]"
 
     def _repr_html_(self) -> str:
@@ -55,7 +33,7 @@ class ReceiptList(Sequence[Receipt | Exception]):
             (item.path, *item.facts)
             if isinstance(item, Receipt)
             else (getattr(item, "path", None) or "", "", "failed", item)
-            for item in self._receipts[:_SHOWN]
+            for item in self[:_SHOWN]
         ]
         head = ("path", "size", "status", "", "", "")
         title = "1 receipt" if len(self) == 1 else f"{len(self)} receipts"

@@ -64,8 +64,9 @@ class Route:
     # Lines of the head of each request, by the names of their headers in lower case; a
     # signed header replaces its line.
     lines: Mapping[str, bytes] = field(init=False, repr=False)
-    # Lines of the heads of requests, by the ``id`` of their signed headers and the method.
-    kept_lines: dict[tuple[int, str], tuple[Any, list[bytes]]] = field(
+    # Lines of the heads of requests, by the ``id`` of their signed and unsigned headers and
+    # the method.
+    kept_lines: dict[tuple[int, int, str], tuple[Any, Any, list[bytes]]] = field(
         factory=dict, init=False, repr=False
     )
     # True without TLS and without a proxy: on such a connection, bytes that come before the

@@ -16,7 +16,7 @@ import re
 import time
 from collections.abc import Callable, Generator, Mapping
 from contextvars import copy_context
-from typing import Any, Protocol, cast, runtime_checkable
+from typing import Any, Protocol, cast
 
 import pycurl
 from attrs import field, frozen
@@ -29,7 +29,7 @@ from ..errors import (
     NetworkTimeoutError,
     UploadDiscardedError,
 )
-from ..model import Reply, SignedRequest
+from ..model import NO_HEADERS, FrozenDict, Reply, SignedRequest
 from ..secret import redact
 from .body import SMALL, Body
 from .checksums import crc64
@@ -59,7 +59,6 @@ _BLANK = b"\r\n"
 _AT_ONCE = 64 * 1024
 _KEPT_LINES = 256  # heads of requests that a route keeps
 _UNASKED = "the server answered before it was asked"
-_NO_HEADERS: Mapping[str, str] = {}
 _WITH_BODY, _READS = ("PUT", "POST"), ("GET", "HEAD")
 # What would begin a line of its own, or has no byte in a head.
 _UNSENDABLE = re.compile(r"[^\x00-\x09\x0b\x0c\x0e-\xff]")
@@ -91,22 +90,17 @@ _last_ids: dict[int, str | None] = {}
 
 
 class Sink(Protocol):
-    """Protocol of a receiver of reply bodies; each try calls ``begin`` before ``write``."""
+    """Protocol of a receiver of reply bodies; each try calls ``begin`` before ``write``.
+
+    A sink with a method ``head`` gets status and headers of a reply before its body is
+    read, and raises an error to skip the body.
+    """
 
     def begin(self) -> object:
         """Discard the bytes written so far."""
         ...
 
     def write(self, block: bytes, /) -> object: ...
-
-
-@runtime_checkable
-class CheckingSink(Sink, Protocol):
-    """Protocol of a sink that checks the head of a reply before its body is read."""
-
-    def head(self, status: int, headers: Mapping[str, str]) -> object:
-        """Check the head of a reply; raise to skip its body."""
-        ...
 
 
 @frozen(kw_only=True, eq=False)
@@ -118,7 +112,7 @@ class Exchange:
     # after a failure.
     progress: Callable[[int], None] | None = None
     # Such as Range.
-    free_headers: Mapping[str, str] = field(factory=dict, repr=False)
+    free_headers: Mapping[str, str] = field(default=NO_HEADERS, repr=False)
     # Receives the body of a 2xx reply block by block; None keeps it in the reply.
     sink: Sink | None = None
     # Bytes of the reply's body. A longer body is an error; that of an error is cut off.
@@ -187,7 +181,8 @@ class Transfer:
     _is_stale = _is_paused = _is_stopped = False
     _waits_until = 0.0  # by time.monotonic, once it is stopped
     _error: BaseException | None = None
-    _status, _headers = 0, _NO_HEADERS
+    _status = 0
+    _headers: Mapping[str, str] = NO_HEADERS
     _has_head = _has_body = _is_full = False
     _received: bytes | bytearray = b""
     _body_bytes = _body_blocks = 0  # of the reply
@@ -319,16 +314,18 @@ class Transfer:
 
     def _head_lines(self) -> list[bytes]:
         route, headers = self.route, self.signed.headers
-        is_plain = not self.exchange.free_headers and self._frame is NO_FRAME
-        key = id(headers), self.signed.method
-        kept = route.kept_lines.get(key) if is_plain else None
-        if kept is not None and kept[0] is headers:
-            return kept[1]
+        free = self.exchange.free_headers
+        # Many requests share headers that cannot be changed.
+        is_shared = self._frame is NO_FRAME and type(free) is FrozenDict
+        key = id(headers), id(free), self.signed.method
+        kept = route.kept_lines.get(key) if is_shared else None
+        if kept is not None and kept[0] is headers and kept[1] is free:
+            return kept[2]
         lines, is_stated = self._made_lines()
-        if is_plain and not is_stated:
+        if is_shared and not is_stated:
             if len(route.kept_lines) >= _KEPT_LINES:
                 route.kept_lines.clear()
-            route.kept_lines[key] = headers, lines
+            route.kept_lines[key] = headers, free, lines
         return lines
 
     def _made_lines(self) -> tuple[list[bytes], bool]:
@@ -587,8 +584,9 @@ class Transfer:
         self._has_body = True
         self._deadline = math.inf  # an object may take its time
         sink, headers = self.exchange.sink, self._headers
-        if isinstance(sink, CheckingSink):
-            sink.head(self._status, headers)
+        check = getattr(sink, "head", None)
+        if check is not None:
+            check(self._status, headers)
         if not {"content-length", "transfer-encoding"} & headers.keys():
             # Such a body ends with the connection, so a cut one would pass for a whole one.
             msg = f"{self.route.netloc} does not say how much it sends"

@@ -12,5 +12,5 @@ __all__, __getattr__, __dir__ = lazy(
     __name__,
     "calls",
     calls="date_of listing",
-    download="AtomicFile Download",
+    download="AtomicFile Download Publisher is_written_into",
 )

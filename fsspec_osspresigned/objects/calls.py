@@ -115,9 +115,11 @@ async def stat(client: Client, path: str) -> dict[str, Any]:
     Raises NotSignedError if neither is granted.
     """
     try:
-        return await head(client, path)
+        reply = await client.call(operation_on(Action.HeadObject, path))
     except NotSignedError as error:
         refused = error
+    else:
+        return described(path, reply.headers, size_of(reply.headers, path))
     piece = Range(path, 0, 1, MemorySink())
     try:
         await fetch(client, piece)

@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import secrets
+import stat
 import threading
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from functools import cache
+from typing import Any
 
 from attrs import define, frozen
 
@@ -21,7 +26,35 @@ from ..http.body import SMALL
 from ..http.checksums import CRC_HEADER, combine, crc64
 from ..model import Reply
 from . import calls
-from .ranges import Range, Version, WholeError
+from .ranges import MemorySink, Range, Version, WholeError
+
+_EACH = 16  # files that a job publishes at once; more that wait begin another job
+
+
+def is_written_into(place: str) -> bool:
+    """Return whether *place* is a device or a pipe, which must not be replaced."""
+    mode = _mode_of(place)
+    return mode is not None and _must_stay(place, mode)
+
+
+def _mode_of(place: str) -> int | None:
+    try:
+        return os.stat(place).st_mode
+    except OSError:
+        return None
+
+
+def _must_stay(place: str, mode: int) -> bool:
+    # Names of open files count as well, such as /dev/stdout and /dev/fd/1.
+    parent = os.path.realpath(os.path.dirname(os.path.abspath(place)))
+    is_open = parent == "/dev" or parent.startswith("/proc/")
+    return not stat.S_ISDIR(mode) and (is_open or not stat.S_ISREG(mode))
+
+
+@cache
+def _has_proc() -> bool:
+    """Return whether the system names open files: so a file gets its name later."""
+    return os.path.isdir("/proc/self/fd")
 
 
 class AtomicFile:
@@ -34,10 +67,10 @@ class AtomicFile:
     """
 
     def __init__(self, place: str) -> None:
-        self._place, self._parent = place, os.path.dirname(os.path.abspath(place))
+        self.place = place
         self._name, self._pid = "", os.getpid()
         self._descriptor = -1
-        self._held = bytearray()  # the first bytes, until the file is created
+        self._held = b""  # the whole content of a small file, until it is created
         self._writing = 0  # threads that use the descriptor
         self._is_discarded = False
         self._lock = threading.Lock()
@@ -55,23 +88,12 @@ class AtomicFile:
         with self._descriptor_in_use() as descriptor:
             os.ftruncate(descriptor, size)
 
-    def cut(self, size: int) -> None:
-        """Shorten the file to *size* bytes."""
-        if self.begun:
-            self.resize(size)
-        else:
-            del self._held[size:]
+    def hold(self, data: bytes) -> None:
+        """Keep *data*, the whole content, in memory until ``publish``."""
+        self._held = data
 
     def write(self, data: bytes, offset: int) -> None:
-        """Write *data* at *offset*.
-
-        The first ``SMALL`` bytes stay in memory until more follow, or until ``publish``.
-        """
-        with self._lock:
-            is_next = not self.begun and offset <= len(self._held)
-            if is_next and offset + len(data) <= SMALL:
-                self._held[offset:] = data
-                return
+        """Write *data* at *offset*."""
         with self._descriptor_in_use() as descriptor:
             write_at(descriptor, memoryview(data), offset)
 
@@ -94,21 +116,41 @@ class AtomicFile:
                     self._close()
 
     def publish(self) -> None:
-        """Move the file to its destination, replacing an existing file."""
+        """Move the file to its destination, replacing an existing file.
+
+        Raises FileExistsError if a pipe or a device is there.
+        """
+        mode = _mode_of(self.place)
+        if mode is not None and _must_stay(self.place, mode):
+            msg = "a pipe or device is in the place of the file: remove it"
+            raise FileExistsError(errno.EEXIST, msg, self.place)
         with self._lock:
-            descriptor = self._opened()  # created now if it is empty
+            descriptor = self._opened()  # created now if it is small
+            if mode is not None:
+                # The file that is replaced keeps its mode, where the system has modes.
+                with contextlib.suppress(OSError, AttributeError):
+                    os.fchmod(descriptor, mode & 0o777)
             if not self._name:
-                self._take_name()
-                # With src_dir_fd Python calls linkat, which follows the link in /proc.
-                unnamed = f"/proc/self/fd/{descriptor}"
-                os.link(unnamed, self._name, src_dir_fd=descriptor)
+                try:
+                    self._link(self.place)
+                except FileExistsError:
+                    self._take_name()
+                    self._link(self._name)
             self._close()  # Windows cannot replace an open file
-            os.replace(self._name, self._place)
-            self._name = ""
+            if self._name:
+                os.replace(self._name, self.place)
+                self._name = ""
+
+    def _link(self, name: str) -> None:
+        """Give the file, which has no name, a *name* that does not exist."""
+        # With src_dir_fd Python calls linkat, which follows the link in /proc.
+        unnamed = f"/proc/self/fd/{self._descriptor}"
+        os.link(unnamed, name, src_dir_fd=self._descriptor)
 
     async def end(self) -> None:
         """Remove the file unless it was published; later writes raise an error."""
-        if self.begun or self._name:
+        # Not here while a thread has the lock: it may wait for the disk.
+        if self.begun or self._name or self._lock.locked():
             await blocking(self.discard)
         else:
             self.discard()
@@ -141,29 +183,96 @@ class AtomicFile:
 
     def _opened(self) -> int:
         if self._is_discarded:
-            raise UploadDiscardedError("the download was cancelled", path=self._place)
+            raise UploadDiscardedError("the download was cancelled", path=self.place)
         if self._descriptor < 0:
-            os.makedirs(self._parent, exist_ok=True)
             self._descriptor = self._made()
-            # A replaced file keeps its mode, where the system has modes.
-            with contextlib.suppress(OSError, AttributeError):
-                mode = os.stat(self._place).st_mode & 0o777
-                os.fchmod(self._descriptor, mode)
             write_at(self._descriptor, memoryview(self._held), 0)
-            self._held = bytearray()
         return self._descriptor
 
     def _made(self) -> int:
-        with contextlib.suppress(AttributeError, OSError):
-            os.stat("/proc/self/fd")  # by which a file gets a name later
-            return os.open(self._parent, os.O_TMPFILE | os.O_RDWR, 0o666)
+        parent = os.path.dirname(self.place) or os.curdir
+        try:
+            return self._made_in(parent)
+        except FileNotFoundError:
+            os.makedirs(parent, exist_ok=True)
+        return self._made_in(parent)
+
+    def _made_in(self, parent: str) -> int:
+        unnamed = getattr(os, "O_TMPFILE", 0)
+        if unnamed and _has_proc():
+            try:
+                return os.open(parent, unnamed | os.O_RDWR, 0o666)
+            except FileNotFoundError:
+                raise
+            except OSError:  # some network drives have no such files
+                pass
         self._take_name()
         return os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_EXCL | BINARY, 0o666)
 
     def _take_name(self) -> None:
         name = f".osspresigned-{secrets.token_hex(8)}"  # `put` and `sync` leave it out
-        self._name = os.path.join(self._parent, name)
+        self._name = os.path.join(os.path.dirname(self.place), name)
         abort_at_exit.add(self)
+
+
+class Publisher:
+    """Publishes many files: each job of a worker thread publishes those that wait.
+
+    A job takes longer than a small file. On a slow disk more files wait, and more jobs
+    publish at the same time.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: deque[tuple[AtomicFile, asyncio.Future[None]]] = deque()
+        self._jobs = 0  # that run
+
+    async def publish(self, file: AtomicFile) -> None:
+        """Publish *file*; a caller that is cancelled ends it, so that it never appears."""
+        published = asyncio.get_running_loop().create_future()
+        self._waiting.append((file, published))
+        if len(self._waiting) > _EACH * self._jobs:
+            self._jobs += 1
+            _ = running().spawn(self._work())
+        await published
+
+    async def _work(self) -> None:
+        while self._waiting:
+            count = min(_EACH, len(self._waiting))
+            entries = [self._waiting.popleft() for _ in range(count)]
+            try:
+                errors = await blocking(_publish_all, [file for file, _ in entries])
+            except Exception as problem:  # noqa: BLE001 - such as no thread
+                errors = [problem] * count
+            for (_, published), error in zip(entries, errors, strict=True):
+                if published.done():  # its caller was cancelled
+                    continue
+                if error is None:
+                    published.set_result(None)
+                else:
+                    published.set_exception(error)
+        self._jobs -= 1
+
+
+def _publish_all(files: Sequence[AtomicFile]) -> list[Exception | None]:
+    """Publish *files*; return the error of each, or None."""
+    errors: list[Exception | None] = []
+    for file in files:
+        try:
+            file.publish()
+        except Exception as error:  # noqa: BLE001 - raised where the file is awaited
+            errors.append(error)
+        else:
+            errors.append(None)
+    return errors
+
+
+class _FirstBytes(MemorySink):
+    """Sink for the first range; it raises WholeError if a large object comes instead."""
+
+    def write(self, block: bytes, /) -> None:
+        super().write(block)
+        if self.size > SMALL:
+            raise WholeError
 
 
 @define(eq=False)
@@ -176,8 +285,7 @@ class RangeWriter:
     crc64: int = 0
 
     def begin(self) -> None:
-        if self.size:
-            self.download.progress(-self.size)
+        self.download.progress(-self.size)
         self.size = self.crc64 = 0
 
     def write(self, block: bytes, /) -> None:
@@ -191,10 +299,9 @@ class RangeWriter:
 class Download:
     """Download of one object; *file* is complete when ``run`` returns.
 
-    *heard* is called by several threads with the number of bytes received, or with a
-    negative number before a retry; None disables it. *on_size* is called once with the
-    size of the object. *in_thread* means that worker threads read, because the object
-    may be large.
+    *on_size* is called once with the size of the object. *heard* is called by several
+    threads with the number of bytes received, or with a negative number before a retry.
+    None disables them.
     """
 
     client: Client
@@ -202,123 +309,76 @@ class Download:
     file: AtomicFile
     heard: Callable[[int], object] | None = None
     on_size: Callable[[int], object] | None = None
-    in_thread: bool = True
 
     def progress(self, count: int) -> None:
-        if self.heard is not None:
+        if self.heard is not None and count:
             self.heard(count)
 
     async def run(self) -> int:
         """Download the object, and return its size.
 
-        A small object takes one request. A larger one is read in ranges, all of the same
-        version as the first reply. The other ranges start as soon as the head of the
-        first reply has arrived.
+        The first request is for the first ``SMALL`` bytes, or a part if that is smaller.
+        Worker threads read what follows in ranges of a part, all of the same version.
 
         Raises:
             IntegrityError: the CRC-64 differs.
             SourceChangedError: the object was replaced during the download.
         """
-        writer = RangeWriter(self, 0)
-        first = Range(self.path, 0, self._stop, writer, takes_whole=True)
+        sink = _FirstBytes()
+        stop = min(self.client.options.piece_size, SMALL)
+        first = Range(self.path, 0, stop, sink, takes_whole=True)
         try:
-            rest = await self._first_and_rest(first, writer)
-        except WholeError:  # other stores have no range of an empty object
-            await self._set_size(0)
-            await self._cut(0)
-            return 0
-        if first.version is not None:
-            self._check(first, writer, rest)
-            return first.total or 0
-        whole = first.total is None or not first.partial
-        total = writer.size if whole else first.total or 0
-        await self._set_size(total)
-        if total != writer.size:
-            # Without an ETag, two ranges could be of two versions: get all in one.
-            everything = Range(self.path, 0, None, writer, takes_whole=True)
-            await self._get(everything, writer, in_thread=True)
-            total = writer.size
+            await self._get(first, sink, in_thread=False)
+            is_all = not first.partial or first.total == sink.size
+        except WholeError:
+            # Some stores have no range of an empty object, others no ranges at all.
+            is_all, first.partial = first.total == 0, False
+            sink.begin()
+        if is_all:
+            await self.fill(sink.bytes())
+            return sink.size
+        if first.partial and first.etag:
+            return await self._add_rest(first, sink)
+        # Without an ETag, two ranges could be of two versions: get all in one.
+        writer = RangeWriter(self, 0)
+        everything = Range(self.path, 0, None, writer, takes_whole=True)
+        await self._get(everything, writer, in_thread=True)
         # A failed try may have left more, if the object was larger then.
-        await self._cut(total)
-        return total
-
-    @property
-    def _is_threaded(self) -> bool:
-        return self.in_thread or self.heard is not None
-
-    @property
-    def _stop(self) -> int:
-        """End offset of the first range."""
-        largest = self.client.options.piece_size
-        return largest if self._is_threaded else min(largest, SMALL)
-
-    async def _first_and_rest(
-        self, first: Range, writer: RangeWriter
-    ) -> list[RangeWriter]:
-        """Read *first* and the other ranges of the object; return the writers of the others.
-
-        If worker threads read, all are read at the same time. If there are others, they
-        have the version of *first*; otherwise its ``version`` is None.
-        """
-        head, engine = asyncio.Event(), running()
-
-        def on_head() -> None:  # in the thread that reads
-            more = (first.total or 0) > self._stop
-            if first.partial and first.etag and more and first.version is None:
-                first.version = Version(first.etag, first.total)
-                if self._is_threaded and self.on_size is not None:
-                    self.on_size(first.total or 0)  # before its first bytes
-                engine.post(head.set)
-
-        async def begin() -> list[RangeWriter]:
-            try:
-                await self._get(first, writer, in_thread=self._is_threaded)
-            finally:
-                head.set()
-            return []
-
-        async def go_on() -> list[RangeWriter]:
-            await head.wait()
-            return [] if first.version is None else await self._rest(first.version)
-
-        first.on_head = on_head
-        if self._is_threaded:
-            return (await in_parallel(lambda work: work(), (begin, go_on), 2))[1]
-        await begin()
-        if first.version is not None:
-            await self._set_size(first.total or 0)
-        return await go_on()
-
-    async def _cut(self, size: int) -> None:
-        if self.file.begun:
-            await blocking(self.file.cut, size)
-        else:
-            self.file.cut(size)
+        await blocking(self.file.resize, writer.size)
+        await self._tell(writer.size, 0)
+        return writer.size
 
     async def fill(self, body: bytes) -> None:
-        """Write *body*, which was kept in memory, as the whole object."""
-        await self._set_size(len(body))
-        await blocking(self.file.write, body, 0)
-        if self.heard is not None:
-            await call_user(self.heard, len(body))
+        """Take *body* as the whole object."""
+        self.file.hold(body)
+        if self.heard is not None or self.on_size is not None:
+            await self._tell(len(body), len(body))
 
-    async def _set_size(self, size: int) -> None:
+    async def _tell(self, size: int, count: int) -> None:
+        """Tell the callbacks the *size* of the object, and that *count* bytes came."""
         if self.on_size is not None:
             await call_user(self.on_size, size)
+        if self.heard is not None:
+            await call_user(self.progress, count)
 
-    async def _get(self, piece: Range, writer: RangeWriter, *, in_thread: bool) -> None:
-        def check(reply: Reply) -> None:
+    def _get(
+        self, piece: Range, sink: MemorySink | RangeWriter, *, in_thread: bool
+    ) -> Coroutine[Any, Any, None]:
+        def check(_: Reply) -> None:
             piece.check()
-            if not piece.partial or piece.total == writer.size:
-                calls.check_whole(
-                    reply.headers.get(CRC_HEADER), writer.crc64, self.path
-                )
+            if not piece.partial or piece.total == sink.size:
+                stated = piece.headers.get(CRC_HEADER)
+                calls.check_whole(stated, sink.crc64, self.path)
 
-        await calls.fetch(self.client, piece, check, in_thread=in_thread)
+        return calls.fetch(self.client, piece, check, in_thread=in_thread)
 
-    async def _rest(self, version: Version) -> list[RangeWriter]:
-        total, step = version.total or 0, self.client.options.piece_size
+    async def _add_rest(self, first: Range, begun: MemorySink) -> int:
+        """Write the bytes of *first*, which *begun* has, and read all that follows."""
+        total, step = first.total or 0, self.client.options.piece_size
+        version = Version(first.etag, total)
+        await self._tell(total, begun.size)
         await blocking(self.file.resize, total)
+        await blocking(self.file.write, begun.bytes(), 0)
 
         async def work(offset: int) -> RangeWriter:
             writer = RangeWriter(self, offset)
@@ -327,14 +387,13 @@ class Download:
             await calls.fetch(self.client, piece, in_thread=True)
             return writer
 
-        jobs = range(self._stop, total, step)
-        return await in_parallel(work, jobs, self.client.options.connections)
-
-    def _check(self, first: Range, begun: RangeWriter, rest: list[RangeWriter]) -> None:
+        jobs = range(begun.size, total, step)
+        rest = await in_parallel(work, jobs, self.client.options.connections)
         crc, size = begun.crc64, begun.size
         for writer in rest:
             crc, size = combine(crc, writer.crc64, writer.size), size + writer.size
-        if size != first.total:
-            msg = f"{size} bytes came, {first.total} were announced"
+        if size != total:
+            msg = f"{size} bytes came, {total} were announced"
             raise NetworkError(msg, path=self.path)
         calls.check_whole(first.headers.get(CRC_HEADER), crc, self.path)
+        return total

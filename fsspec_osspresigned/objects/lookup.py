@@ -248,15 +248,13 @@ class Lookup:
         except PermissionError as error:
             return self._kept(path, _unseen(error))[start:end]
 
-    async def download(self, download: Download) -> int:
-        try:
-            return await download.run()
-        except PermissionError as error:
-            if download.file.begun:
-                raise  # memory must not be mixed with what the store sent
-            body = self._kept(download.path, _unseen(error))
-            await download.fill(body)
-            return len(body)
+    async def fill(self, download: Download, refused: PermissionError) -> int:
+        """Complete *download*, which was *refused*, with a body that this process kept."""
+        if download.file.begun:
+            raise refused  # memory must not be mixed with what the store sent
+        body = self._kept(download.path, _unseen(refused))
+        await download.fill(body)
+        return len(body)
 
     def _kept(self, path: str, reason: PermissionError) -> bytes:
         """Return the body of an object of this process that was kept in memory.

@@ -1,8 +1,8 @@
 """Tools for owners: sign, grant, inspect, check, and serve signatures.
 
-Begin with ``sign``. ``conformance`` checks that a signer follows the protocol,
-``store_check`` that a store does what this package assumes. ``explain`` says why a store
-refused an upload, by whichever program. ``service`` is the signer service with its page.
+Begin with ``sign``. ``check`` has the checks of a signer, a store, URL maps and grants.
+``explain`` says why a store refused an upload, by whichever program. ``service`` is the
+signer service with its page.
 """
 
 from __future__ import annotations
@@ -12,16 +12,9 @@ from ..compat import lazy
 __all__, __getattr__, __dir__ = lazy(
     __name__,
     "sign",
-    conformance="Kit run",
-    conformance_rules="RULES",
-    explain="Explained explain_refusal",
-    form_check="form_check",
+    explain="Explained explain",
     grants="GrantTerms sign_grant",
-    inspect="about_entry about_grant about_url read share_expired warnings_of",
-    refusal="MAX_TEXT read_refusal",
+    inspect="Fact described read warnings_of",
+    refusal="MAX_TEXT",
     sign="Cut Order Signed local_objects",
-    store_check="FactResult OUTCOMES check",
-    store_facts="FACTS",
-    store_folder="CheckFolder StoreAccess Trace mainland_endpoint",
-    upload_check="Intent UploadProblem check_grant check_map",
 )

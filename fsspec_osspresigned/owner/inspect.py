@@ -7,8 +7,10 @@ import sys
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 from urllib.parse import urlsplit
+
+from attrs import frozen
 
 from .. import url_checks
 from ..errors import ConfigurationError
@@ -97,26 +99,59 @@ def _one_url(text: str) -> SecretURL | None:
     return SecretURL(text)
 
 
-def about_url(url: SecretURL, now: float) -> Iterator[tuple[str, str]]:
-    """Yield names and values that describe *url*; *now* is seconds since the epoch."""
+Problem = Literal["", "damaged", "expired", "warning"]
+
+
+@frozen
+class Fact:
+    """One fact of a presigned URL, a URL map or a grant, without secrets."""
+
+    name: str
+    text: str
+    problem: Problem = ""
+
+
+def described(source: SecretURL | URLMap | PostGrant, now: float) -> Iterator[Fact]:
+    """Yield what *source* permits; of a map, one fact for each object.
+
+    *now* is seconds since the epoch.
+    """
+    if isinstance(source, SecretURL):
+        yield from about_url(source, now)
+    elif isinstance(source, PostGrant):
+        yield from about_grant(source, now)
+    else:
+        for name, entry in source.items():
+            yield _about_entry(name, entry, now)
+
+
+def _about_end(end: float | None, now: float) -> Fact:
+    is_expired = end is not None and end <= now
+    return Fact("expires at", shown_end(end, now), "expired" if is_expired else "")
+
+
+def about_url(url: SecretURL, now: float) -> Iterator[Fact]:
+    """Yield facts that describe *url*; *now* is seconds since the epoch."""
     signed = describe(url)
     if problem := damage(url):
-        yield "damaged", f"the URL {problem}; it was cut off or changed"
-    yield "version", _VERSIONS[signed.version]
-    yield "goes to", f"{urlsplit(url.reveal()).scheme}://{shown_text(signed.host)}"
-    yield "object", shown_text(object_shown(url))
-    yield "call", shown_text(_call(url, signed))
+        text = f"the URL {problem}; it was cut off or changed"
+        yield Fact("damaged", text, "damaged")
+    yield Fact("version", _VERSIONS[signed.version])
+    host = f"{urlsplit(url.reveal()).scheme}://{shown_text(signed.host)}"
+    yield Fact("goes to", host)
+    yield Fact("object", shown_text(_object_shown(url)))
+    yield Fact("call", shown_text(_call(url, signed)))
     if signed.region:
-        yield "region", shown_text(signed.region)
+        yield Fact("region", shown_text(signed.region))
     if signed.signed_at is not None:
-        yield "signed at", shown_moment(signed.signed_at)
-    yield "expires at", shown_end(signed.expires_at, now)
+        yield Fact("signed at", shown_moment(signed.signed_at))
+    yield _about_end(signed.expires_at, now)
     if signed.has_token:
-        yield "key", "temporary (STS): it may end before the URL does"
-    yield "must send", _headers(signed)
+        yield Fact("key", "temporary (STS): it may end before the URL does")
+    yield Fact("must send", _headers(signed))
 
 
-def object_shown(url: SecretURL) -> str:
+def _object_shown(url: SecretURL) -> str:
     """Return ``bucket/key`` of the object of *url*, as far as the URL shows it."""
     try:
         bucket, key = url_checks.object_of(url.reveal())
@@ -149,30 +184,16 @@ def _headers(signed: SignedURL) -> str:
     return f"{visible}; Content-Type, Content-MD5 and x-oss-* may be signed unseen"
 
 
-def about_entry(entry: MapEntry, now: float) -> tuple[str, str, str, str]:
-    """Return operations, expiry, headers and host of *entry*, as text."""
+def _about_entry(name: str, entry: MapEntry, now: float) -> Fact:
     first = next(requests_of(entry))[1]
     kind = describe(first.url)
-    end = shown_end(_end_of(entry), now)
-    where = f"{kind.host} ({kind.version})"
-    return _abilities(entry), end, _sent(first), shown_text(where)
-
-
-def _end_of(entry: MapEntry) -> float | None:
     ends = [expiry(request, entry) for _, request in requests_of(entry)]
-    return min((end for end in ends if end is not None), default=None)
-
-
-def share_expired(source: SecretURL | URLMap | PostGrant, now: float) -> float:
-    """Return the fraction of objects whose signatures have expired, from 0 to 1."""
-    if isinstance(source, SecretURL):
-        ends = [describe(source).expires_at]
-    elif isinstance(source, PostGrant):
-        ends = [source.expires_at]
-    else:
-        ends = [_end_of(entry) for entry in source.values()]
-    expired = sum(end is not None and end <= now for end in ends)
-    return expired / max(1, len(ends))
+    end = _about_end(min((e for e in ends if e is not None), default=None), now)
+    text = (
+        f"{_abilities(entry)}, until {end.text}, {_sent(first)}, "
+        f"to {kind.host} ({kind.version})"
+    )
+    return Fact(shown_text(name), shown_text(text), end.problem)
 
 
 def requests_of(entry: MapEntry) -> Iterator[tuple[str, MapRequest]]:
@@ -200,30 +221,29 @@ def _abilities(entry: MapEntry) -> str:
 
 def _sent(request: MapRequest) -> str:
     if request.headers is None:
-        return "not said"
+        return "headers not said"
     shown = (f"{name}: {value}" for name, value in request.headers.items())
-    return "; ".join(shown) or "none"
+    return "; ".join(shown) or "without headers"
 
 
-def about_grant(grant: PostGrant, now: float) -> Iterator[tuple[str, str]]:
-    """Yield names and values that describe *grant*; *now* is seconds since the epoch."""
+def about_grant(grant: PostGrant, now: float) -> Iterator[Fact]:
+    """Yield facts that describe *grant*; *now* is seconds since the epoch."""
     policy = grant.policy
-    yield "kind", f"grant, signature {grant.version.upper()}"
-    yield "goes to", shown_text(grant.url)
-    yield "objects", _conditions(policy.named("key")) or "any name in the bucket"
-    yield (
-        "size",
-        _conditions(policy.named(RANGE)) or f"up to {shown_bytes(MAX_SINGLE_PUT)}",
-    )
-    yield "expires at", shown_end(grant.expires_at, now)
+    yield Fact("kind", f"grant, signature {grant.version.upper()}")
+    yield Fact("goes to", shown_text(grant.url))
+    names = _conditions(policy.named("key"))
+    yield Fact("objects", names or "any name in the bucket")
+    sizes = _conditions(policy.named(RANGE))
+    yield Fact("size", sizes or f"up to {shown_bytes(MAX_SINGLE_PUT)}")
+    yield _about_end(grant.expires_at, now)
     if grant.has(TOKEN_FIELD):
-        yield "key", "temporary (STS): it may end before the grant does"
+        yield Fact("key", "temporary (STS): it may end before the grant does")
     kept = pinned_fields(policy.conditions).get(FORBID_OVERWRITE) == "true"
-    yield "existing objects", "are kept" if kept else "can be replaced"
+    yield Fact("existing objects", "are kept" if kept else "can be replaced")
     others = [c for c in policy.conditions if c.field not in _ALWAYS]
-    yield "also bound", shown_text(_conditions(others)) or "nothing"
+    yield Fact("also bound", shown_text(_conditions(others)) or "nothing")
     for warning in warnings_of(grant):
-        yield "warning", shown_text(warning)
+        yield Fact("warning", shown_text(warning), "warning")
 
 
 def _conditions(conditions: list[PolicyCondition]) -> str:

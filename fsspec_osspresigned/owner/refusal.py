@@ -9,15 +9,15 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping
-from urllib.parse import urlsplit
 
-from attrs import field, frozen
-
-from ..client.error_codes import MEANINGS, mark, members, name
+from ..client.causes import Refusal
+from ..client.error_codes import MEANINGS, members, name
 from ..errors import ConfigurationError
-from ..other_stores import GOOGLE_KEY_V2, GOOGLE_QUERY, S3_QUERY
+from ..model import SignedRequest
+from ..parsing import moment
 from ..secret import SecretURL
-from ..signing.canonical import SIGNATURES, TOKENS, parse_query
+from ..signing.mismatch import received_request
+from ..signing.signed_url import describe
 from ..units import KIB
 from ..url_checks import has_signature, url_problem
 
@@ -70,55 +70,13 @@ _LOOSE_V1 = re.compile(
     re.DOTALL,
 )
 _KEY_IDS = ("OSSAccessKeyId", "AWSAccessKeyId")
-_SECRET = {
-    member.lower()
-    for member in (
-        *(*SIGNATURES, *TOKENS, *_KEY_IDS, "SignatureProvided", "SecurityToken"),
-        *("x-oss-credential", "x-oss-access-key-id", f"{S3_QUERY}Credential"),
-        *(f"{GOOGLE_QUERY}Credential", GOOGLE_KEY_V2),
-    )
-}
 _VAGUE = ("InvalidArgument", "InvalidRequest", "NotImplemented")  # without a meaning
-_MIN_SECRET = 8  # characters: a shorter value would blank out half of a message
 _REFUSED = 300  # the lowest status of a reply that stored nothing
+_FORM = re.compile("according to Policy|Invalid Policy|MaxSizeAllowed")
 
 
-@frozen(kw_only=True)
-class Refusal:
-    """A refusal, as far as a pasted text shows it.
-
-    *status* is None and *method* empty if the text does not show them; *sent* are the
-    headers that were sent, with names in lower case, or None.
-    """
-
-    status: int | None
-    document: Mapping[str, str] = field(repr=False)  # members of the error document
-    headers: Mapping[str, str] = field(repr=False)  # of the reply, in lower case
-    url: SecretURL | None
-    method: str
-    sent: Mapping[str, str] | None = field(repr=False)
-    text: str = field(repr=False)  # all of it
-
-    @property
-    def code(self) -> str:
-        return name(self.document.get("Code", ""))
-
-    @property
-    def ec(self) -> str:
-        return name(self.document.get("EC", ""))
-
-    @property
-    def request_id(self) -> str:
-        return mark(self.document.get("RequestId", ""))
-
-    @property
-    def key_id(self) -> str:
-        """Access key ID as the store received it, blanks included; empty if unknown."""
-        return next(filter(None, map(self.document.get, _KEY_IDS)), "")
-
-
-def read_refusal(text: str) -> Refusal:
-    """Return the refusal in *text*.
+def read_refusal(text: str, now: float) -> Refusal:
+    """Return the refusal in *text*; *now* is seconds since the epoch.
 
     Raises:
         ConfigurationError: *text* is too long, or has neither status nor code.
@@ -140,20 +98,39 @@ def read_refusal(text: str) -> Refusal:
         del text, headers, document  # a traceback may show variables
         raise ConfigurationError(
             "the text holds no refusal, neither the code of an error nor its status: give "
-            "all that the store or the program printed; osspresigned inspect describes "
+            "all that the store or the program printed; osspresigned doctor describes "
             "a URL alone"
         )
     request = _REQUEST.search(text)
     sent = None if request is None else dict(_LINE.findall(request[3]))
     sent = None if sent is None else {n.lower(): v.strip() for n, v in sent.items()}
+    url = _presigned(text, request and request[2], sent or {})
+    method = request[1] if request else "PUT"
+    if url is not None and sent is None:
+        # What arrived is all that is known, but for the host, which is in the URL; else
+        # no header may be missed.
+        sent = dict.fromkeys(describe(url).additional_headers, "")
+        if pieces := received_request(document, url):
+            sent = {n: v for n, v in pieces.headers.items() if n != "host"}
+            method = pieces.method
+    signed = None
+    if url is not None:
+        signed = SignedRequest(method=method, url=url, headers=sent or {})
+    server = moment(document.get("ServerTime", ""))
+    ec = name(document.get("EC", ""))
     return Refusal(
         status=status,
+        code=name(document.get("Code", "")),
+        ec=ec,
         document=document,
-        headers=headers,
-        url=_presigned(text, request and request[2], sent or {}),
-        method=request[1] if request else "",
-        sent=sent,
         text=text,
+        form=bool(_FORM.search(text)) or ec.startswith("0006-"),
+        signed=signed,
+        is_sent=request is not None,
+        url=describe(url or SecretURL("")),
+        # The refusal is of another day, so the only clock is the store's.
+        now=now if server is None else server,
+        offset=None if server is None else 0.0,
     )
 
 
@@ -223,13 +200,3 @@ def _presigned(
     usable = (url for url in signed if url_problem(url) is None)
     url = next(usable, None)
     return None if url is None else SecretURL(url)
-
-
-def secrets_of(refusal: Refusal) -> set[str]:
-    """Return the texts of *refusal* that must not be shown: signatures, tokens, key IDs."""
-    url = "" if refusal.url is None else refusal.url.reveal()
-    pairs = [*parse_query(urlsplit(url).query), *refusal.document.items()]
-    values = {value.strip() for key, value in pairs if key.lower() in _SECRET}
-    # A credential begins with the key ID.
-    values |= {value.partition("/")[0] for value in values}
-    return {value for value in values if len(value) >= _MIN_SECRET}

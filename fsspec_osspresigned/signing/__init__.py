@@ -16,8 +16,8 @@ __all__, __getattr__, __dir__ = lazy(
     "day_key parse_moment parse_query quote_path sign_v1 sign_v4 "
     "string_to_sign_v1 string_to_sign_v4",
     endpoint="Endpoint MAX_KEY_BYTES check_bucket check_key is_public_mainland "
-    "public_endpoint region_of",
-    mismatch="SignedPieces compare received_request",
+    "region_of",
+    mismatch="Comparison SignedPieces compare received_request sent_request summary unsent_headers",
     post_policy="PolicyCondition PolicyFault PostPolicy PostPolicyError RANGE "
     "SIGNATURE_FIELDS STATUS_FIELD TOKEN_FIELD TYPE_FIELD V4_FIELDS form_values "
     "lower_names pinned_fields policy_text post_signature sign_policy "

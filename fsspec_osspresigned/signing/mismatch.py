@@ -14,8 +14,8 @@ from urllib.parse import unquote, urlsplit
 
 from attrs import field, frozen
 
-from ..model import Operation, SignedRequest
-from ..other_stores import S3_HEADER, S3_KEY_V2
+from ..model import SignedRequest
+from ..other_stores import S3_HEADER
 from ..secret import SecretURL
 from ..url_checks import decoded_path, oss_bucket
 from .canonical import SIGNATURES, is_subresource, parse_query
@@ -23,15 +23,9 @@ from .signed_url import SignedURL, describe
 
 # The transport writes them, so their values are not known here.
 _TRANSPORTS = frozenset(("host", "content-length", "user-agent", "accept-encoding"))
-# Their values hold no secret; of all other headers only the names are shown.
-_SHOWN = frozenset(("content-type", "content-md5"))
-# Parameters that every store signs in V1; a store may not know the others.
-_SURE = frozenset(
-    """
-    acl append callback callback-var partNumber position security-token sequential
-    symlink tagging uploadId uploads
-    """.split()  # noqa: SIM905 - as the longer list in signature
-)
+_METHOD, _PATH, _PARAMETER = "the method", "the path", "query parameter "
+# Their values hold no secret; of all other pieces only the names are shown.
+_SHOWN = frozenset((_METHOD, _PATH, "Content-Type", "Content-MD5"))
 _SPELT = {"content-md5": "Content-MD5", "content-type": "Content-Type"}
 _is_v1_signature = re.compile(r"[A-Za-z0-9+/]{27}=").fullmatch
 _is_v4_signature = re.compile(r"[0-9a-f]{64}").fullmatch
@@ -42,7 +36,6 @@ _MAX_SHOWN = 80
 class Comparison:
     """Differences between the request sent and the request that the store received."""
 
-    told: bool  # whether the store said what it received
     changed: tuple[str, ...] = ()  # on the way, one line each
     spoilt: tuple[str, ...] = ()  # wrong as it was sent, one line each
     sent: str = ""  # the signed pieces of what was sent, for people
@@ -61,52 +54,47 @@ class SignedPieces:
 def compare(
     document: Mapping[str, str],
     signed: SignedRequest,
-    operation: Operation,
+    key: str,
     hide: Callable[[str], str] = str,
 ) -> Comparison:
     """Compare the string to sign in the store's error *document* with the request sent.
 
-    *hide* removes the secrets of the request, before texts are shortened.
+    *key* is that of the object, empty if it is unknown. *hide* removes the secrets of the
+    request, before texts are shortened.
     """
     url = describe(signed.url)
     parts = urlsplit(signed.url.reveal())
     pairs = parse_query(parts.query)
-    sent = SignedPieces(
-        method=signed.method,
-        path=f"/{decoded_path(signed.url.reveal(), 'surrogateescape')}",
-        query=dict(reversed(pairs)),
-        headers={
-            name.lower(): " ".join(v.split()) for name, v in signed.headers.items()
-        },
-    )
+    sent = sent_request(signed)
     received = received_request(document, signed.url)
     changed: list[str] = []
     if received is not None:
-        if (method := hide(received.method)) != sent.method:
-            arrived = repr(method[:20])
-            changed.append(
-                f"the method was sent as {sent.method} and arrived as {arrived}"
-            )
-        bucket = oss_bucket(parts.hostname or "")
-        changed += _path(hide(received.path), sent.path, bucket)
         # A bare plus is a blank for some stores and a plus for others.
         blank = " " if "+" in parts.query else "+"
-        changed += _query(received.query, sent.query, url, blank)
-        headers = received.headers.items()
-        shown = {n: hide(v) if n in _SHOWN else v for n, v in headers}
-        changed += _headers(shown, sent.headers, url)
-    changed += _echoes(document, sent.query)
+        ours, theirs = _named(sent, url, blank), _named(received, url, blank)
+        changed += _changes(ours, theirs, url, hide)
     spoilt = [*_unsent(signed, sent, url), *_spoilt_url(pairs, url)]
     # Another key is none of our business: a URL map may send a path anywhere.
-    end = f"/{operation.key}"
-    if not sent.path.endswith(end) and unquote(sent.path).endswith(end):
+    end = f"/{key}"
+    if key and not sent.path.endswith(end) and unquote(sent.path).endswith(end):
         means = f"the path of the URL means {_cut(sent.path)}, percent-encoded twice"
-        spoilt.append(f"the key is {_cut(operation.key)} and {means}")
+        spoilt.append(f"the key is {_cut(key)} and {means}")
     return Comparison(
-        told=received is not None,
         changed=tuple(changed),
         spoilt=tuple(spoilt),
-        sent=_summary(sent, url),
+        sent=summary(sent, url),
+    )
+
+
+def sent_request(signed: SignedRequest) -> SignedPieces:
+    """Return what a signature can include of *signed*."""
+    url = signed.url.reveal()
+    headers = signed.headers.items()
+    return SignedPieces(
+        method=signed.method,
+        path=f"/{decoded_path(url, 'surrogateescape')}",
+        query=dict(reversed(parse_query(urlsplit(url).query))),
+        headers={name.lower(): " ".join(value.split()) for name, value in headers},
     )
 
 
@@ -163,14 +151,10 @@ def _split_resource(
     parameters that were sent.
     """
     items = [f"{name}={sent[name]}" if sent[name] else name for name in sorted(sent)]
-    tail = f"?{'&'.join(items)}"
-    if items and text.endswith(tail):
+    tail = f"?{'&'.join(items)}" if items else ""
+    if text.endswith(tail):
         return text.removesuffix(tail), sent
     path, _, query = text.partition("?")
-    # Nor is the key encoded: parameters begin with one that V1 signs.
-    while query and not is_subresource(re.split("[=&?]", query, maxsplit=1)[0]):
-        skipped, _, query = query.partition("?")
-        path = f"{path}?{skipped}"
     parameters = (item.partition("=") for item in query.split("&") if item)
     return path, {name: value for name, _, value in parameters}
 
@@ -193,73 +177,61 @@ def _tidy(headers: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in tidy.items() if name and value}
 
 
-def _path(received: str, sent: str, bucket: str | None) -> Iterator[str]:
-    if received == sent:
-        return
-    head = received.removesuffix(sent)
-    # The store adds the bucket to the path if the host names the bucket.
-    if received.endswith(sent) and re.fullmatch("/[^/]+", head):
-        if bucket and head[1:] != bucket:
-            other = repr(head[1:][:_MAX_SHOWN])
-            yield f"the request for bucket {bucket!r} arrived at bucket {other}"
-        return
-    line = f"the path was sent as {_cut(sent)} and arrived as {_cut(received)}"
-    if "/../" in sent or "/./" in sent or "//" in sent:
-        line += " (dot segments or double slashes were collapsed)"
-    yield line
+def _named(request: SignedPieces, url: SignedURL, blank: str) -> dict[str, str]:
+    """Return the pieces of *request* that were signed, by the names that people know."""
+    named = {_METHOD: request.method, _PATH: request.path}
+    for name, value in request.query.items():
+        if name not in SIGNATURES:
+            named[f"{_PARAMETER}{name[:_MAX_SHOWN]}"] = value.replace("+", blank)
+    for name, value in request.headers.items():
+        named[_spell(name)] = _port_free(value) if name == "host" else value
+    if _port_free(url.host) and "host" not in request.headers:
+        named["host"] = _port_free(url.host)
+    return named
 
 
-def _query(
-    received: Mapping[str, str], sent: Mapping[str, str], url: SignedURL, blank: str
+def _changes(
+    ours: Mapping[str, str],
+    theirs: Mapping[str, str],
+    url: SignedURL,
+    hide: Callable[[str], str],
 ) -> Iterator[str]:
-    for name in sorted(received.keys() | sent.keys()):
-        shown = f"query parameter {name[:_MAX_SHOWN]}"
-        if name in SIGNATURES:
+    bucket = re.escape(oss_bucket(url.host) or "") or "[^/]+"
+    for name in sorted(ours.keys() | theirs.keys()):
+        sent, arrived = ours.get(name), theirs.get(name)
+        # The store adds the bucket to the path if the host names the bucket.
+        with_bucket = f"/{bucket}{re.escape(ours[_PATH])}"
+        if name == _PATH and re.fullmatch(with_bucket, theirs[_PATH]):
             continue
-        if name not in sent:
-            yield f"{shown} arrived and was not sent"
-        elif name not in received:
-            if url.is_v4 or name in _SURE:
-                yield f"{shown} was sent and did not arrive"
-        elif received[name].replace("+", blank) != sent[name].replace("+", blank):
-            yield f"{shown} arrived with another value"
-
-
-def _headers(
-    received: Mapping[str, str], sent: Mapping[str, str], url: SignedURL
-) -> Iterator[str]:
-    signed = {name for name in sent if url.covers(name)}
-    for name in sorted(received.keys() | signed):
-        ours, theirs = sent.get(name), received.get(name)
-        as_sent, as_received = (
+        if sent == arrived or _is_unknown(name, sent, arrived, url):
+            continue
+        values = (sent, arrived if arrived is None else hide(arrived))
+        as_sent, as_arrived = (
             f" as {_cut(value)}" if name in _SHOWN and value is not None else ""
-            for value in (ours, theirs)
+            for value in values
         )
-        if ours is None and name in _TRANSPORTS:
-            if name == "host" and _port_free(theirs or "") != _port_free(url.host):
-                yield f"{name} arrived with another value"
-        elif ours is None:
-            yield f"{_spell(name)} arrived{as_received} and was not sent"
-        elif theirs is None:
-            yield f"{_spell(name)} was sent{as_sent} and did not arrive"
-        elif theirs != ours and as_sent:
-            yield f"{_spell(name)} was sent{as_sent} and arrived{as_received}"
-        elif theirs != ours:
-            yield f"{_spell(name)} arrived with another value"
+        if sent is None:
+            yield f"{name} arrived{as_arrived} and was not sent"
+        elif arrived is None:
+            yield f"{name} was sent{as_sent} and did not arrive"
+        elif as_sent:
+            yield f"{name} was sent{as_sent} and arrived{as_arrived}"
+        else:
+            yield f"{name} arrived with another value"
 
 
-def _echoes(document: Mapping[str, str], query: Mapping[str, str]) -> Iterator[str]:
-    ids = ("OSSAccessKeyId", S3_KEY_V2)
-    for what, sent, received in (
-        ("signature", _first(query, SIGNATURES), document.get("SignatureProvided")),
-        ("access key id", _first(query, ids), _first(document, ids)),
-    ):
-        if sent and received and received != sent:
-            yield f"the {what} arrived with another value"
-
-
-def _first(values: Mapping[str, str], names: tuple[str, ...]) -> str:
-    return next((values[name] for name in names if values.get(name)), "")
+def _is_unknown(
+    name: str, sent: str | None, arrived: str | None, url: SignedURL
+) -> bool:
+    """Return whether the signature need not include *name*, or its value is unknown."""
+    if name.startswith(_PARAMETER):  # stores differ in what they sign by V1
+        return arrived is None and not url.is_v4
+    if name in (_METHOD, _PATH):
+        return False
+    lower = name.lower()
+    if arrived is None:
+        return lower == "host" or not url.covers(lower)
+    return sent is None and lower in _TRANSPORTS
 
 
 def _unsent(signed: SignedRequest, sent: SignedPieces, url: SignedURL) -> Iterator[str]:
@@ -275,7 +247,7 @@ def _spoilt_url(pairs: list[tuple[str, str]], url: SignedURL) -> Iterator[str]:
     names = [name for name, _ in pairs]
     for name in sorted({name for name in names if names.count(name) > 1}):
         yield f"query parameter {name[:_MAX_SHOWN]} appears twice in the URL"
-    signature = _first(dict(reversed(pairs)), SIGNATURES)
+    signature = next((value for name, value in pairs if name in SIGNATURES), "")
     if url.version == "v1" and not _is_v1_signature(signature):
         if _is_v1_signature(signature.replace(" ", "+")):
             yield "the signature in the URL holds an unescaped '+', which means a space"
@@ -285,11 +257,14 @@ def _spoilt_url(pairs: list[tuple[str, str]], url: SignedURL) -> Iterator[str]:
         yield "the signature in the URL is incomplete: V4's has 64 hexadecimal digits"
 
 
-def _summary(sent: SignedPieces, url: SignedURL) -> str:
+def summary(sent: SignedPieces, url: SignedURL) -> str:
+    """Return the signed pieces of *sent*, for people; values that may be secret are not shown."""
     headers = [
-        f"{_spell(name)} {_cut(value)}" if name in _SHOWN else _spell(name)
+        f"{shown} {_cut(value)}" if shown in _SHOWN else shown
         for name, value in sorted(sent.headers.items())
-        if name in _SHOWN or name.startswith(S3_HEADER) or url.covers(name)
+        if (shown := _spell(name)) in _SHOWN
+        or name.startswith(S3_HEADER)
+        or url.covers(name)
     ]
     if "content-type" not in sent.headers:
         headers.insert(0, "without Content-Type")

@@ -67,19 +67,6 @@ def pairs(rows: Sequence[tuple[str, str]], room: int | None) -> Iterator[str]:
             yield from wrapped(value, room, head)
 
 
-def table_or_pairs(
-    head: Sequence[str], rows: Sequence[Sequence[str]], room: int | None
-) -> Iterator[str]:
-    """Yield *rows* as a table; if it is too wide, as one block of lines per row."""
-    lines = list(table([head, *rows]))
-    if room is None or max(map(len, lines)) <= room:
-        yield from lines
-        return
-    for number, row in enumerate(rows):
-        yield from [""] if number else []
-        yield from pairs(list(zip(head, row, strict=True)), room)
-
-
 def wrapped(text: str, room: int, head: str = "") -> list[str]:
     """Return *text* after *head* as lines, wrapped at spaces to *room* columns."""
     return textwrap.wrap(

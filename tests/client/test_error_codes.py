@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pickle
 from email.utils import formatdate
-from urllib.parse import unquote
 from xml.sax.saxutils import escape
 
 import pytest
@@ -66,11 +65,13 @@ def refused(code="", *, ec="", status=403, date=None, message="no", **members):
     return Reply(status=status, headers=headers, body=body)
 
 
-def error(reply, signed=None, *, now=NOW + 60.0, offset=None):
+def error(reply, signed=None, *, now=NOW + 60.0, offset=None, by_keys=False):
     """Return the exception, as the client makes it."""
     signed = signed or sign()
     offset = clock_offset(reply.headers, lambda: now, offset)
-    return from_reply(PUT, reply, signed, now=lambda: now, offset=offset)
+    return from_reply(
+        PUT, reply, signed, now=lambda: now, offset=offset, by_keys=by_keys
+    )
 
 
 CASES = [
@@ -131,7 +132,7 @@ CASES = [
         403,
         {"Endpoint": "evil host?"},
         Refused.WRONG_REGION,
-        "in another region: tell the owner",
+        "in another region: tell the owner, who must sign",
     ),
     (
         "InvalidArgument",
@@ -181,7 +182,7 @@ CASES = [
         403,
         {},
         Refused.MISMATCH,
-        "does not say what it got",
+        "the URL was changed or cut, or it is signed for another method",
     ),
     # S3
     ("ExpiredToken", "", 400, {}, Refused.TOKEN_ENDED, "has expired"),
@@ -212,6 +213,43 @@ def test_each_case(code, ec, status, members, reason, words):
     assert "LTAI5tKey" not in str(found) + repr(found.explanation)
 
 
+@pytest.mark.parametrize("code", [*MEANINGS, ""])
+def test_program_that_signs_with_keys_has_no_owner_to_tell(code):
+    """What is wrong is its own to mend."""
+    ec = code if code[:1].isdigit() else ""
+    for status in (307, 400, 403, 503):
+        reply = refused("" if ec else code, ec=ec, status=status)
+        assert "owner" not in error(reply, by_keys=True).message
+
+
+@pytest.mark.parametrize(
+    ("code", "members", "words"),
+    [
+        ("SignatureDoesNotMatch", {}, "correct OSS_ACCESS_KEY_SECRET"),
+        ("InvalidAccessKeyId", {}, "correct OSS_ACCESS_KEY_ID; a temporary key"),
+        ("NoSuchBucket", {}, "the bucket does not exist: check its name, and region="),
+        (
+            "AccessDenied",
+            {"Endpoint": "oss-eu-central-1.aliyuncs.com"},
+            "set region= or OSS_REGION to eu-central-1",
+        ),
+        (
+            "AuthorizationHeaderMalformed",
+            {"Region": "eu-west-1"},
+            "set region= or OSS_REGION to eu-west-1",
+        ),
+        ("PermanentRedirect", {}, "OSS_REGION to that of the bucket"),
+        ("AccessDenied", {}, "lacks the permission: grant it in a RAM or bucket"),
+        ("SecurityTokenExpired", {}, "OSS_ACCESS_KEY_SECRET and OSS_SESSION_TOKEN of"),
+    ],
+)
+def test_what_is_wrong_with_keys_is_named_with_its_variable(code, members, words):
+    """A wrong secret, key ID, region or bucket is told as such, and nothing else is."""
+    found = error(refused(code, **members), by_keys=True)
+    assert words in found.message
+    assert "Content-Type" not in found.message
+
+
 @pytest.mark.parametrize(
     ("code", "status"), [("", 403), ("Odd", 403), ("InvalidArgument", 400), ("", 500)]
 )
@@ -232,28 +270,16 @@ def test_what_is_not_known_is_not_explained(code, status):
         (10900, 10900, Refused.EXPIRED, "has expired 2 h 1 min ago: ask"),
         (260_000, 260_000, Refused.EXPIRED, "has expired 2 d 23 h ago: ask"),
         (
-            3900,
-            4000,
-            Refused.EXPIRED,
-            "6 min 40 s ago (the clock of this machine is 100 s behind the store's)",
-        ),
-        (
-            7000,
-            6800,
-            Refused.EXPIRED,
-            "ago (the clock of this machine is 200 s ahead of the store's)",
-        ),
-        (
             60,
             7260,
             Refused.CLOCK_SKEW,
-            "1 h 1 min ago, which went unnoticed because the clock of this machine is 7200",
+            "the clock of this machine is 7200 s behind the store's: set the clock",
         ),
         (
             3599,
             3602,
             Refused.CLOCK_SKEW,
-            "2 s ago, which went unnoticed because the clock of this machine is 3 s behind",
+            "the clock of this machine is 3 s behind the store's: set the clock",
         ),
         (3600, 3602, Refused.EXPIRED, "has expired 2 s ago: ask"),
     ],
@@ -272,18 +298,12 @@ def test_expiry_and_clocks(version, here, store, reason, words):
 @pytest.mark.parametrize(
     ("here", "store", "reason", "words"),
     [
-        (0, 0, Refused.NOT_YET_VALID, "signed for 1 h from now: check the clock of"),
-        (
-            100,
-            0,
-            Refused.NOT_YET_VALID,
-            "(the clock of this machine is 100 s ahead of the store's): check",
-        ),
+        (0, 0, Refused.NOT_YET_VALID, "is not valid yet: check the clock of"),
         (
             3600,
             0,
             Refused.CLOCK_SKEW,
-            "and the clock of this machine is 3600 s ahead of the store's: set",
+            "the clock of this machine is 3600 s ahead of the store's: set",
         ),
     ],
 )
@@ -380,81 +400,6 @@ def test_a_store_that_repeats_everything_gives_nothing_away(version):
     assert TOKEN not in str(error(again, signed))
 
 
-HEAD = "<?xml version='1.0' encoding='UTF-8'?>\n<Error>\n  <Code>{}</Code>\n"
-WHOLE = [
-    # OSS V1, as its documentation prints it.
-    (
-        HEAD.format("SignatureDoesNotMatch")
-        + """  <Message>The request signature we calculated does not match the signature you
-        provided. Check your key and signing method.</Message>
-  <RequestId>646DCB189AE2D13330184C0F</RequestId>
-  <HostId>examplebucket.oss-cn-hangzhou.aliyuncs.com</HostId>
-  <OSSAccessKeyId>LTAI5tKey</OSSAccessKeyId>
-  <SignatureProvided>{signature}</SignatureProvided>
-  <StringToSign>PUT
-
-text/html
-1767229200
-/examplebucket/dir/a.csv</StringToSign>
-  <EC>0002-00000040</EC>
-  <RecommendDoc>https://api.example/troubleshoot?q=0002-00000040</RecommendDoc>
-</Error>""",
-        "v1",
-        errors.SignatureMismatchError,
-        "Content-Type arrived as 'text/html' and was not sent: look for a proxy",
-    ),
-    # OSS V1 by an S3 library: other names for the key, another EC.
-    (
-        HEAD.format("SignatureDoesNotMatch")
-        + """  <AWSAccessKeyId>LTAI5tOther</AWSAccessKeyId>
-  <StringToSign>PUT
-
-
-1767229200
-/examplebucket/dir/a.csv</StringToSign>
-  <EC>0002-00000307</EC></Error>""",
-        "v1",
-        errors.SignatureMismatchError,
-        "the access key id arrived with another value",
-    ),
-    # S3, for a URL that ended.
-    (
-        HEAD.format("AccessDenied")
-        + """  <Message>Request has expired</Message>
-  <X-Amz-Expires>3600</X-Amz-Expires>
-  <Expires>2026-01-01T01:00:00Z</Expires>
-  <ServerTime>2026-01-01T01:20:00Z</ServerTime>
-  <RequestId>4442587FB7D0A2F9</RequestId><HostId>abc=</HostId></Error>""",
-        "v4",
-        errors.URLExpiredError,
-        "the URL has expired 20 min ago",
-    ),
-    # S3, for a clock that is off.
-    (
-        HEAD.format("RequestTimeTooSkewed")
-        + """  <RequestTime>2026-01-01T00:00:00Z</RequestTime>
-  <ServerTime>2026-01-01T01:20:00Z</ServerTime>
-  <MaxAllowedSkewMilliseconds>900000</MaxAllowedSkewMilliseconds></Error>""",
-        "v4",
-        errors.URLExpiredError,
-        "the request is dated 4800 s behind the store's clock",
-    ),
-]
-
-
-@pytest.mark.parametrize(("body", "version", "kind", "words"), WHOLE)
-def test_documents_as_stores_write_them(body, version, kind, words):
-    """Whole documents of OSS and S3 are understood."""
-    signed = sign(version)
-    signature = signed.url.reveal().rpartition("ignature=")[2]
-    body = body.replace("{signature}", unquote(signature))
-    reply = Reply(status=403, body=body.encode())
-    found = error(reply, signed, now=NOW + 4800)
-    assert type(found) is kind
-    assert words in found.message
-    assert "ignature=" not in found.message
-
-
 @given(
     st.sampled_from([*MEANINGS, "InvalidArgument", ""]),
     st.dictionaries(
@@ -477,7 +422,6 @@ def test_whatever_a_store_writes_is_taken(code, members, signed, status):
     ("code", "status", "kind", "words"),
     [
         ("InvalidObjectState", 403, errors.AccessDeniedError, "restores it first"),
-        ("BucketDisable", 403, errors.AccessDeniedError, "bucket is disabled"),
         ("KmsInDebt", 403, errors.AccessDeniedError, "bill of KMS is unpaid"),
         (
             "TransferAccelerationDisabled",
@@ -504,18 +448,12 @@ def test_endpoint_that_is_closed_is_known_by_its_number():
     assert isinstance(found, ValueError)
 
 
-@pytest.mark.parametrize(
-    ("header", "advice"),
-    [
-        ("x-ms-blob-type", "headers= with x-ms-blob-type: BlockBlob"),
-        ("x-ms-other", "headers= with x-ms-other"),
-        ("a b", "headers= with the header"),
-    ],
-)
-def test_a_header_that_azure_requires_is_named(header, advice):
+def test_a_header_that_azure_requires_is_named():
     """The refusal says which header is missing, and where to give it."""
-    reply = refused("MissingRequiredHeader", status=400, HeaderName=header)
-    assert advice in str(error(reply))
+    reply = refused("MissingRequiredHeader", status=400, HeaderName="x-ms-blob-type")
+    assert "requires a header, x-ms-blob-type: give it with headers=" in str(
+        error(reply)
+    )
 
 
 def test_directory_in_the_way_of_an_object():
@@ -605,8 +543,6 @@ def post_error(reply, *, now=NOW + 60.0, ends=None, **fields):
             errors.URLExpiredError,
             "that signed the grant",
         ),
-        ("InvalidPolicyDocument", "", 400, ValueError, "the grant is not valid"),
-        ("MalformedPOSTRequest", "", 400, errors.DamagedBodyError, "the form was cut"),
         ("EntityTooLarge", "0006-00000003", 400, ValueError, "allows smaller files"),
         ("EntityTooSmall", "0006-00000004", 400, ValueError, "allows larger files"),
     ],

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Iterator
-from typing import Any
 from xml.etree.ElementTree import Element
 
 import pytest
@@ -14,6 +14,7 @@ import requests
 from fsspec_osspresigned import parsing as xmldoc
 from fsspec_osspresigned.emulator import Emulator
 from fsspec_osspresigned.signing import PresignRequest
+from tests.emulator.authorization import OWNER, STS
 from tests.emulator.forms import Poster
 
 BUCKET = "examplebucket"
@@ -39,19 +40,18 @@ class Client:
             **options,
         }
         endpoint = wanted.pop("endpoint", self.oss.endpoint)
-        signed = PresignRequest(
-            self.oss.credentials, endpoint, method=method, key=key, **wanted
-        ).url()
-        return signed.reveal()
+        signer = wanted.pop("by", self.oss.credentials)
+        signed = PresignRequest(signer, endpoint, method=method, key=key, **wanted)
+        return signed.unchecked_url().reveal()
 
-    def send(self, method: str, url: str, *, headers=None, data=b"", stream=False):
+    def send(self, method: str, url: str, *, headers=None, data=b""):
         """Send to exactly *url*."""
         request = requests.Request(
             method, "http://127.0.0.1/", headers=headers, data=data
         )
         prepared = self.session.prepare_request(request)
         prepared.url = url
-        return self.session.send(prepared, stream=stream, allow_redirects=False)
+        return self.session.send(prepared, allow_redirects=False)
 
     def call(
         self, method: str, key: str, *, data=b"", headers=None, unsigned=None, **options
@@ -90,6 +90,15 @@ class Client:
         query = {"uploadId": upload_id, **options.pop("query", {})}
         return self.call("POST", key, query=query, data=body, **options)
 
+    def uploaded(self, key: str, *parts: bytes) -> tuple[str, list[tuple[int, str]]]:
+        """Send *parts* of a new upload; return its ID, and number and ETag of each."""
+        upload = self.initiate(key)
+        sent = [
+            (number, self.part(key, upload, number, data).headers["ETag"])
+            for number, data in enumerate(parts, 1)
+        ]
+        return upload, sent
+
 
 class Peer:
     """One raw connection to the emulator."""
@@ -99,13 +108,17 @@ class Peer:
         port = int(client.oss.url.rpartition(":")[2])
         self.socket = socket.create_connection(("127.0.0.1", port), 10)
 
-    def ask(self, method: str, key: str, body=b"", *, length=None, extra="", query=()):
-        """Send the head of a signed request, and *body* as far as it is given."""
-        url = self.client.url(method, key, query=dict(query))
+    def ask(self, method: str, key: str, body=b"", *, length=None, extra="", **options):
+        """Send the head of a signed request, and *body* as far as it is given.
+
+        A negative *length* announces none.
+        """
+        url = self.client.url(method, key, **options)
         length = len(body) if length is None else length
+        announced = f"Content-Length: {length}\r\n" if length >= 0 else ""
         self.socket.sendall(
             f"{method} {url.removeprefix(self.client.oss.url)} HTTP/1.1\r\n"
-            f"Host: 127.0.0.1\r\nContent-Length: {length}\r\n{extra}\r\n".encode()
+            f"Host: 127.0.0.1\r\n{announced}{extra}\r\n".encode()
             + body
         )
 
@@ -161,20 +174,20 @@ def refusal(reply: requests.Response) -> tuple[int, str, str]:
 
 @pytest.fixture(scope="package")
 def shared_oss() -> Iterator[Emulator]:
-    """One emulator for the tests that leave no trace in it but objects."""
-    with Emulator() as oss:
+    """One emulator for many tests, with a permanent and a temporary key."""
+    with Emulator([OWNER, STS]) as oss:
         yield oss
 
 
 @pytest.fixture
-def oss(shared_oss: Emulator, store_options: dict[str, Any]) -> Iterator[Emulator]:
-    """The shared emulator, emptied; one of its own for a test with options."""
-    if not store_options:
-        shared_oss.clear()
-        yield shared_oss
-        return
-    with Emulator(**store_options) as own:
-        yield own
+def oss(shared_oss: Emulator) -> Emulator:
+    """The shared emulator, emptied."""
+    shared_oss.clear()
+    shared_oss.clock.offset = 0
+    for bucket in shared_oss.store.buckets.values():
+        bucket.objects.clear()
+        bucket.uploads.clear()
+    return shared_oss
 
 
 @pytest.fixture
@@ -193,13 +206,13 @@ def make_client() -> Iterator:
 
 @pytest.fixture
 def client(oss, make_client) -> Client:
-    """A client of the shared emulator."""
+    """A client of the emulator."""
     return make_client(oss)
 
 
 @pytest.fixture
 def poster(oss, client) -> Poster:
-    """A sender of forms to the shared emulator."""
+    """A sender of forms to the emulator."""
     return Poster(oss, client)
 
 
@@ -219,7 +232,7 @@ def make_peer() -> Iterator:
 
 @pytest.fixture
 def peer(client, make_peer) -> Peer:
-    """A raw connection to the shared emulator."""
+    """A raw connection to the emulator."""
     return make_peer(client)
 
 
@@ -233,3 +246,15 @@ def tree_fixture():
 def refusal_fixture():
     """The reader of error replies."""
     return refusal
+
+
+@pytest.fixture
+def recorded(oss):
+    """Wait for so many requests, and return the last."""
+
+    def wait(count: int = 1):
+        while len(oss.requests) < count:
+            threading.Event().wait(0.005)
+        return oss.requests[-1]
+
+    return wait

@@ -10,7 +10,7 @@ from inspect import iscoroutinefunction, signature
 import pytest
 from fsspec.asyn import AsyncFileSystem
 
-from fsspec_osspresigned.engine.engine import awaited, coroutine, verb
+from fsspec_osspresigned.engine.engine import awaited, verb
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 
 ROOT = "examplebucket"
@@ -56,7 +56,7 @@ def test_the_own_code_of_a_verb_runs_where_it_is_called():
 
     for number, before, first, second, after in (
         threads(1),
-        asyncio.run(coroutine(threads)(1)),
+        asyncio.run(threads.coroutine(1)),
     ):
         assert number == 1
         assert before == after == main != first == second

@@ -119,9 +119,7 @@ def test_a_slow_clock_is_told_from_an_old_url(uploaded, way, version):
     assert error.reason is Refused.CLOCK_SKEW
     assert -7202 <= error.explanation.clock_offset <= -7198
     assert "the clock of this machine is 7" in error.message
-    assert (
-        "s behind the store's: set the clock, then ask for a new one" in error.message
-    )
+    assert "s behind the store's: set the clock" in error.message
 
 
 @WAYS
@@ -130,7 +128,7 @@ def test_a_fast_clock_is_told(uploaded, way):
     with Emulator([KEY], clock=lambda: time.time() - 7200) as oss:
         error = uploaded(way, "v4", oss.url)
     assert error.reason is Refused.CLOCK_SKEW
-    assert "s ahead of the store's: set the clock, then sign anew" in error.message
+    assert "s ahead of the store's: set the clock" in error.message
 
 
 @pytest.mark.parametrize("way", ["url", "url_map"])
@@ -139,12 +137,12 @@ def test_a_url_that_is_not_valid_yet(uploaded, way):
     with Emulator([KEY]) as oss:
         error = uploaded(way, "v4", oss.url, at=7500)
     assert error.reason is Refused.NOT_YET_VALID
-    assert "it was signed for 2 h " in error.message
+    assert "is not valid yet: check the clock" in error.message
 
 
 FAULTS = [
-    ("AccessDenied", "0002-00000069", {}, Refused.EXPIRED, "ask for a new one"),
-    ("AccessDenied", "", {}, Refused.DENIED, "lacks the permission: tell the owner"),
+    ("AccessDenied", "0002-00000069", {}, Refused.EXPIRED, "the URL has expired: "),
+    ("AccessDenied", "", {}, Refused.DENIED, "lacks the permission: "),
     ("UserDisable", "", {}, Refused.ACCOUNT_DISABLED, "a bill is unpaid"),
     ("InvalidAccessKeyId", "0002-00000903", {}, Refused.KEY_DISABLED, "is disabled"),
     ("RequestTimeTooSkewed", "0002-00000504", {}, Refused.CLOCK_SKEW, "set the clock"),
@@ -205,37 +203,40 @@ def test_the_wrong_region(uploaded, way):
 @WAYS
 @pytest.mark.parametrize("key", [KEY, STS], ids=["key", "sts"])
 def test_another_secret(uploaded, way, version, key):
-    """What arrived as it was sent was signed for something else: more is not known."""
+    """A wrong secret is named to whoever has it; for a URL, an edited one comes first."""
     server = Credentials(key.access_key_id, "another", key.security_token)
     with Emulator([server]) as oss:
         error = uploaded(way, version, oss.url, key=key)
     assert type(error) is errors.SignatureMismatchError
     assert error.reason is Refused.MISMATCH
     assert error.explanation.differences == ()
-    assert "received exactly what was sent (PUT " in error.message
-    assert "the signer's secret is not that of its key" in error.message
+    said = "the URL was changed or cut, or it is signed for another method or other headers"
+    if way == "keys":
+        said = (
+            "the secret is not that of the access key ID: correct OSS_ACCESS_KEY_SECRET"
+        )
+        assert "owner" not in error.message
+    assert said in error.message
 
 
 @VERSIONS
 def test_a_content_type_that_was_signed_and_not_sent(uploaded, version):
-    """The commonest case: what was sent is named, to be compared with what was signed."""
+    """What was sent is named, to be compared with what was signed."""
     with Emulator([KEY]) as oss:
         error = uploaded("url", version, oss.url, headers={"Content-Type": "text/csv"})
-    assert "received exactly what was sent (PUT without Content-Type)" in error.message
     assert (
-        "ask the owner which, and send them with content_type= or headers="
-        in error.message
+        "or other headers than those sent (PUT without Content-Type)" in error.message
     )
-    assert "leave content_type= out" not in error.message
+    assert "osspresigned explain SignatureDoesNotMatch says more" in error.message
 
 
 @VERSIONS
 def test_a_content_type_that_was_sent_and_not_signed(uploaded, version):
-    """The easy remedy comes first."""
+    """The usual cause comes first, with the type."""
     with Emulator([KEY]) as oss:
         error = uploaded("url", version, oss.url, content_type="text/csv")
-    assert "so the URL was signed for another" in error.message
-    assert "leave content_type= out, or ask the owner which, and" in error.message
+    assert "Content-Type 'text/csv' was sent, but the URL is probably" in error.message
+    assert "send no Content-Type if none was signed" in error.message
 
 
 def test_a_header_that_the_url_lists_is_known_to_be_missing(owner):
@@ -322,48 +323,21 @@ def gateway(oss: Emulator, change):
 CHANGES = [
     (
         lambda head: head + b"\r\nContent-Type: text/html",
-        {},
         "Content-Type arrived as 'text/html' and was not sent",
     ),
     (
-        lambda head: head.replace(b"\r\nContent-Type: text/csv", b""),
-        {"Content-Type": "text/csv"},
-        "Content-Type was sent as 'text/csv' and did not arrive",
-    ),
-    (
-        lambda head: head.replace(b"text/csv", b"text/plain"),
-        {"Content-Type": "text/csv"},
-        "Content-Type was sent as 'text/csv' and arrived as 'text/plain'",
-    ),
-    (
-        lambda head: head + b"\r\nx-oss-meta-via: gateway",
-        {},
-        "x-oss-meta-via arrived and was not sent",
-    ),
-    (
         lambda head: head.replace(b"/a.csv", b"/A.csv", 1),
-        {},
         f"the path was sent as '/{PATH}' and arrived as '/{BUCKET}/dir/A.csv'",
-    ),
-    (
-        lambda head: head.replace(b" HTTP/1.1", b"&x-oss-via=1 HTTP/1.1", 1),
-        {},
-        "query parameter x-oss-via arrived and was not sent",
-    ),
-    (
-        lambda head: head.replace(b"PUT", b"POST", 1),
-        {},
-        "the method was sent as PUT and arrived as 'POST'",
     ),
 ]
 
 
 @VERSIONS
-@pytest.mark.parametrize(("change", "headers", "line"), CHANGES)
-def test_what_changes_on_the_way_is_named(uploaded, version, change, headers, line):
+@pytest.mark.parametrize(("change", "line"), CHANGES)
+def test_what_changes_on_the_way_is_named(uploaded, version, change, line):
     """The store's text beside the request shows header, parameter or path."""
     with Emulator([STS]) as oss, gateway(oss, change) as address:
-        error = uploaded("url_map", version, address, key=STS, headers=headers)
+        error = uploaded("url_map", version, address, key=STS)
     assert type(error) is errors.SignatureMismatchError
     assert error.explanation.differences == (line,)
     assert line in error.message

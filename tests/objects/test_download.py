@@ -138,6 +138,24 @@ def test_a_store_that_has_no_range_of_an_empty_object(parts, owner, tmp_path):
     assert left(tmp_path) == ["a"]
 
 
+@pytest.mark.parametrize("size", [5, SMALL, SMALL + 1, 4 * SMALL])
+def test_a_store_without_ranges_sends_all_at_once(
+    fs, owner, tmp_path, monkeypatch, size
+):
+    """A large object goes to the disk, not into memory."""
+    data = os.urandom(size)
+    fs.pipe_file(PATH, data)
+    owner.oss.clear()
+    monkeypatch.setattr(
+        "fsspec_osspresigned.emulator.reading.wanted_range", lambda *_: None
+    )
+    told = Told()
+    fs.get_file(PATH, tmp_path / "a", callback=told)
+    assert (tmp_path / "a").read_bytes() == data
+    assert (told.size, told.value) == (size, size)
+    assert len(owner.actions()) <= 3
+
+
 def test_a_cut_range_is_fetched_again(parts, owner, tmp_path):
     """Retries begin the range anew, also for those who count bytes."""
     parts.pipe_file(PATH, LARGE)
@@ -152,13 +170,15 @@ def test_a_cut_range_is_fetched_again(parts, owner, tmp_path):
 
 
 @pytest.mark.parametrize("now", [b"small", b""])
-@pytest.mark.parametrize("size", [PART, 1024 * 1024])
 def test_a_retry_after_a_smaller_version_leaves_nothing_of_the_larger_one(
-    full, owner, tmp_path, now, size
+    full, owner, tmp_path, now
 ):
     """The file is the new object alone, also if the cut try wrote more bytes."""
-    full.pipe_file(PATH, os.urandom(size))
-    owner.oss.faults.add(Fault(action="GetObject", cut_reply_after=-1))
+    full.pipe_file(PATH, os.urandom(1024 * 1024))
+    owner.oss.faults.add(
+        Fault(action="GetObject", no_etag=True),
+        Fault(action="GetObject", no_etag=True, cut_reply_after=-1),
+    )
 
     class Replaces(Callback):
         def relative_update(self, inc=1):
@@ -193,12 +213,12 @@ def test_a_cancelled_download_leaves_nothing(parts, owner, tmp_path):
     assert left(tmp_path) == []
 
 
-def test_a_range_that_fails_ends_the_first_one(parts, owner, tmp_path):
-    """The failure is raised at once, not when the first range has come."""
+def test_a_range_that_fails_ends_the_others(parts, owner, tmp_path):
+    """The failure is raised at once, not when all ranges have come."""
     parts.pipe_file(PATH, LARGE)
     owner.oss.faults.add(
-        Fault(action="GetObject", stall_reply_after=PART // 2, stall_for=20.0),
-        Fault(action="GetObject", after=1, refuse="denied", times=None),
+        Fault(action="GetObject", after=1, stall_reply_after=PART // 2, stall_for=20.0),
+        Fault(action="GetObject", after=2, refuse="denied", times=None),
     )
     began = time.monotonic()
     with pytest.raises(AccessDeniedError):
@@ -208,51 +228,42 @@ def test_a_range_that_fails_ends_the_first_one(parts, owner, tmp_path):
 
 
 @pytest.mark.parametrize("size", [SMALL - 1, SMALL, SMALL + 1, 4 * SMALL + 3])
-def test_an_object_that_is_larger_than_it_seemed(fs, owner, tmp_path, size):
-    """The rest is read in ranges of the usual size."""
+def test_a_large_object_takes_one_more_request_for_each_part(fs, owner, tmp_path, size):
+    """The first request is for what every small object is smaller than."""
     data = os.urandom(size)
     fs.pipe_file(PATH, data)
     owner.oss.clear()
-    file = AtomicFile(str(tmp_path / "a"))
-    assert run(Download(fs.client, PATH, file, in_thread=False).run) == size
-    file.publish()
+    fs.get_file(PATH, tmp_path / "a")
     assert (tmp_path / "a").read_bytes() == data
     assert owner.actions() == ["GetObject"] * (2 if size > SMALL else 1)
 
 
-def test_ranges_do_not_wait_for_the_first(parts, owner, tmp_path):
-    """All are asked for as soon as the first reply has begun."""
-    parts.pipe_file(PATH, LARGE)
-    asked = []
+def test_no_file_appears_after_a_cancellation(fs, tmp_path, monkeypatch):
+    """Files that wait for a slow disk are dropped; those that it writes are waited for."""
+    fs.pipe({f"{ROOT}/t/{n}": b"x" for n in range(60)})
+    link, has_begun = os.link, threading.Event()
 
-    class Watching(Told):
-        def relative_update(self, inc=1):
-            super().relative_update(inc)
-            if not asked:
-                deadline = time.monotonic() + 5
-                while len(owner.oss.requests) < 8 and time.monotonic() < deadline:
-                    time.sleep(0.01)
-                asked.append(len(owner.oss.requests))
+    def slow(*args, **kwargs):
+        has_begun.set()
+        time.sleep(0.02)
+        link(*args, **kwargs)
 
-    owner.oss.clear()
-    parts.get_file(PATH, tmp_path / "a", callback=Watching())
-    assert asked == [8]
+    monkeypatch.setattr(os, "link", slow)
 
+    async def cancelled():
+        getting = asyncio.create_task(
+            fs._get(f"{ROOT}/t", str(tmp_path / "t"), recursive=True)
+        )
+        await asyncio.to_thread(has_begun.wait, 20)
+        getting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await getting
 
-def test_a_first_range_that_is_replaced_before_its_end(parts, owner, tmp_path):
-    """A second try of it is of the version whose other ranges are on their way."""
-    parts.pipe_file(PATH, LARGE)
-
-    class Replaces(Told):
-        def set_size(self, size):
-            super().set_size(size)
-            parts.pipe_file(PATH, LARGE[::-1])
-
-    owner.oss.faults.add(Fault(action="GetObject", cut_reply_after=PART // 2))
-    owner.oss.faults.add(Fault(action="GetObject", after=1, delay=0.1, times=None))
-    with pytest.raises(SourceChangedError):
-        parts.get_file(PATH, tmp_path / "a", callback=Replaces())
-    assert left(tmp_path) == []
+    asyncio.run(cancelled())
+    before = left(tmp_path / "t")
+    assert len(before) < 60
+    time.sleep(0.3)
+    assert left(tmp_path / "t") == before
 
 
 @pytest.mark.parametrize("verb", ["get", "get_file"])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from fsspec_osspresigned.errors import (
     NetworkError,
@@ -16,55 +14,9 @@ from fsspec_osspresigned.objects.ranges import (
     Range,
     Version,
     WholeError,
-    merged,
 )
 
 PATH = "examplebucket/a"
-DATA = bytes(range(256)) * 4
-
-
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from("ab"),
-            st.integers(0, 1100),
-            st.none() | st.integers(0, 1100),
-        ),
-        max_size=12,
-    ),
-    st.integers(0, 50),
-    st.integers(1, 400),
-)
-def test_merged_ranges_hold_every_piece(asked, gap, most):
-    """However pieces lie, each gets exactly its bytes, and no read is too long."""
-    jobs = merged(*zip(*asked, strict=True), gap, most) if asked else []
-    found = {}
-    for job in jobs:
-        found.update(job.cut(DATA[job.start : job.stop]))
-    expected = {
-        index: DATA[start:stop]
-        for index, (_, start, stop) in enumerate(asked)
-        if stop is None or stop > start
-    }
-    assert found == expected
-    for job in jobs:
-        if job.stop is not None:
-            longest = max(piece.stop - piece.start for piece in job.pieces)
-            assert job.stop - job.start <= max(most, longest)
-
-
-def test_close_ranges_become_one_and_far_ones_do_not():
-    """The gap decides, and the most that is read at once."""
-    asked = (["a", "a", "b"], [0, 15, 0], [10, 20, 5])
-    assert [(m.path, m.start, m.stop) for m in merged(*asked, 5, 100)] == [
-        ("a", 0, 20),
-        ("b", 0, 5),
-    ]
-    assert len(merged(*asked, 4, 100)) == 3
-    assert len(merged(*asked, 5, 19)) == 3
-    assert merged([], [], [], 5, 100) == []
-    open_ended = (["a"] * 3, [0, 5, 9], [10, None, 11])
-    assert [(m.start, m.stop) for m in merged(*open_ended, 0, 100)] == [(0, None)]
 
 
 @pytest.mark.parametrize(

@@ -174,7 +174,7 @@ THREADS = (
         "minio/minio#6853: the URL was rewritten for a proxy",
         f"https://files.example.com/a.csv?{query_v4()}\n\n" + s3("SignatureDoesNotMatch", MISMATCH, **v4(canonical("minio:9000"))),
         "host arrived with another value",
-        "let proxies pass host and path on unchanged",
+        "look for a proxy or gateway",
     ),
     Thread(
         "aliyun/aliyun-oss-go-sdk#424: a domain of one's own put into the URL",
@@ -198,14 +198,14 @@ THREADS = (
         "X-Goog-Algorithm=GOOG4-RSA-SHA256&amp;X-Goog-Date=20240311T214020Z&amp;X-Goog-Expires=1799&amp;X-Goog-SignedHeaders=content-type%3Bhost\n"
         "content-type:video/mp4\nhost:storage.googleapis.com\n\ncontent-type;host\nUNSIGNED-PAYLOAD</CanonicalRequest></Error>",
         "Content-Type 'video/mp4' was sent, but the URL is signed with another one",
-        "send exactly the signed one",
+        "otherwise exactly the signed one",
     ),
     # What only a part of the reply tells.
     Thread(
         "boto/boto3#4400: only the exception of boto3",
         f"botocore.exceptions.ClientError: An error occurred (SignatureDoesNotMatch) when calling the PutObject operation: {MISMATCH}",
-        "a header, the method or the path is not the signed one",
-        "The body of the reply shows what the store received",
+        "it is signed for another method or other headers than those sent",
+        "with exactly the headers that were signed",
     ),
     Thread(
         "odysseyscience/react-s3-uploader#106: an ACL that the URL does not sign",
@@ -358,7 +358,7 @@ THREADS = (
         f"oss2.exceptions.AccessDenied: {{'status': 403, 'request-id': '63E03DBE1B08F731365BE4DE', 'details': {{'Code': 'AccessDenied', 'Message': '{_ELSEWHERE}', "
         "'RequestId': '63E03DBE1B08F731365BE4DE', 'HostId': 'examplebucket.oss-cn-hangzhou.aliyuncs.com', 'Bucket': 'examplebucket', 'Endpoint': 'oss-cn-beijing.aliyuncs.com'}}",
         "the bucket is in another region (oss-cn-beijing.aliyuncs.com)",
-        "whose URL must name that one",
+        "who must sign for the region of the bucket",
         "AccessDenied",
     ),
     Thread(
@@ -417,7 +417,7 @@ THREADS = (
     Thread(
         "Molunerfinn/PicGo#1250: a JSON report with the document in it",
         json.dumps({"method": "PUT", "url": f"{OSS}/a.png", "statusCode": 403, "message": "Request failed with status code 403", "response": {"status": 403, "statusCode": 403, "body": oss("AccessDenied", "You have no right to access this object because of bucket acl.", EC="0003-00000001")}}, indent=2),
-        "the signer's identity lacks the permission",
+        "the key that signed lacks the permission",
         "grants it in a RAM or bucket policy",
         "AccessDenied",
     ),
@@ -459,7 +459,7 @@ THREADS = (
     Thread(
         "cloudreve/cloudreve#1786: an upload that has ended",
         'Failed to cancel upload session for "1.jpg": oss: service returned error: StatusCode=404, ErrorCode=NoSuchUpload, ErrorMessage="The specified upload does not exist. The upload ID may be invalid, or the upload may have been aborted or completed.", RequestId=64BA4C51216A4F373606D8A4',
-        "it was completed or aborted",
+        "the upload was completed or aborted",
         "ask its owner for a new one",
         "NoSuchUpload",
     ),

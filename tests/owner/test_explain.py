@@ -16,7 +16,7 @@ from fsspec_osspresigned.errors import (
     SignatureMismatchError,
     StoreUnavailableError,
 )
-from fsspec_osspresigned.owner.explain import Explained, explain_refusal
+from fsspec_osspresigned.owner.explain import Explained, explain
 from fsspec_osspresigned.owner.refusal import MAX_TEXT, read_refusal
 from tests.owner.refusals import (
     MISMATCH,
@@ -56,7 +56,7 @@ DUMP = f"""\
 
 def explained(text: str) -> Explained:
     """Return the explanation of *text*, which shows no secret."""
-    result = explain_refusal(read_refusal(text), now=lambda: NOW)
+    result = explain(text, now=lambda: NOW)
     shown = repr(result) + json.dumps(result.as_dict())
     for secret in SECRETS:
         assert secret not in shown
@@ -86,9 +86,10 @@ def test_dump_of_curl_shows_what_was_sent_and_what_arrived():
     assert (result.status, result.ec) == (403, "0002-00000040")
     assert result.kind is SignatureMismatchError
     assert dict(result.url)["object"] == "examplebucket/in/a.csv"
-    assert result.sent == result.received == f"PUT, content-type {TYPE!r}"
+    assert result.sent == result.received == f"PUT Content-Type {TYPE!r}"
     assert result.differences == ()
-    assert [cause.evidence for cause in result.causes] == ["likely", "possible"]
+    evidence = [cause.evidence for cause in result.causes]
+    assert evidence == ["likely", "possible", "possible"]
 
 
 def test_change_on_the_way_is_proven():
@@ -105,20 +106,10 @@ def test_headers_of_the_store_may_be_signed_otherwise():
     """Their names are shown, and not their values."""
     text = "PUT\n\n\n1608690732\nx-oss-meta-a:private\n/examplebucket/in/a.csv"
     result = explained(oss("SignatureDoesNotMatch", MISMATCH, **v1(text)))
-    assert result.received == "PUT, no content-type, x-oss-meta-a"
+    assert result.received == "PUT without Content-Type, x-oss-meta-a"
     causes = [cause.cause for cause in result.causes]
     assert any(cause.startswith("x-oss-meta-a arrived") for cause in causes)
     assert "private" not in repr(result)
-
-
-def test_url_of_another_request_is_noticed():
-    """The signature of the URL is not the one that the store received."""
-    text = v1("PUT\n\n\n1608690732\n/examplebucket/in/a.csv")
-    text["SignatureProvided"] = "x" * 27 + "="
-    url = f"{OSS}/in/a.csv?{query_v1(1608690732)}\n"
-    result = explained(url + oss("SignatureDoesNotMatch", MISMATCH, **text))
-    assert result.differences == ("the signature arrived with another value",)
-    assert "the URL of this very request" in result.causes[0].remedy
 
 
 def test_expiry_is_judged_by_the_clock_of_the_store():
@@ -129,8 +120,6 @@ def test_expiry_is_judged_by_the_clock_of_the_store():
     denied = oss("AccessDenied", "AccessDenied")
     assert "lacks the permission" in explained(url + valid + denied).causes[0].cause
     assert "expired 27 min" in explained(url + late + denied).causes[0].cause
-    unknown = [cause.cause for cause in explained(url + denied).causes]
-    assert any("the URL has expired: 2020-12-23" in cause for cause in unknown)
 
 
 def test_status_alone_asks_for_the_body():
@@ -138,16 +127,8 @@ def test_status_alone_asks_for_the_body():
     url = f"{OSS}/a.csv?{query_v1(1608690732)}"
     result = explained(f"HTTPError: 403 Client Error: Forbidden for url: {url}")
     assert result.code == ""
-    assert [cause.evidence for cause in result.causes] == ["likely", "possible"]
+    assert "EXPIRED" in dict(result.url)["expires at"]
     assert "response.text" in result.causes[-1].remedy
-
-
-def test_old_version_of_a_signature_is_a_possible_cause():
-    """A V1 URL that was refused without a reason may be refused for its version."""
-    url = f"{OSS}/a.csv?{query_v1(int(NOW) + 60)}\n"
-    causes = explained(url + oss("InvalidArgument", "refused")).causes
-    assert [cause.evidence for cause in causes] == ["possible"]
-    assert "V4 signature" in causes[0].remedy
 
 
 def test_code_or_ec_alone_is_enough():
@@ -180,7 +161,7 @@ def test_escaped_documents_are_read():
     [
         ("", "no refusal"),
         ("it does not work\nexit code: 1", "no refusal"),
-        (f"{S3}/a?{query_v4()}", "inspect describes a URL"),
+        (f"{S3}/a?{query_v4()}", "doctor describes a URL"),
         ("HTTP/1.1 200 OK\n", "no refusal"),
         ("x" * (MAX_TEXT + 1), "longer than 64 KiB"),
     ],
@@ -188,7 +169,7 @@ def test_escaped_documents_are_read():
 def test_text_without_a_refusal_is_an_error(text, words):
     """The error says what is missing, and repeats nothing of the text."""
     with pytest.raises(ConfigurationError, match=words) as caught:
-        read_refusal(text)
+        read_refusal(text, NOW)
     assert V1_SIGNATURE not in str(caught.value)
     assert "https://" not in str(caught.value)
 

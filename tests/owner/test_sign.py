@@ -81,15 +81,15 @@ def test_directory_uploads_where_put_places_it(keys, tmp_path, capsys):
 
 
 def test_examples_of_the_help_work(keys, tmp_path, capsys, monkeypatch):
-    """Those of ``sign`` make what those of ``inspect`` and of ``put`` read."""
+    """Those of ``sign`` make what those of ``put`` read."""
     for name in ("exports/a.csv", "report.csv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    commands = (app.osspresigned.commands[name] for name in ("sign", "inspect", "put"))
+    commands = (app.osspresigned.commands[name] for name in ("sign", "put"))
     lines = [line for one in commands for line in one.epilog.splitlines()]
     examples = [line.strip() for line in lines if "osspresigned " in line]
     tried = [e for e in examples if "osspresigned put" not in e or "link.url" in e]
-    assert len(tried) == 8
+    assert len(tried) == 5
     for line in tried:
         command, into, place = line.partition(" > ")
         command, _, source = command.partition(" < ")
@@ -171,7 +171,7 @@ def test_owner_completes_from_the_receipts(keys, tmp_path, capsys):
         (entry,) = json.load(file)["objects"].values()
     assert entry["complete"] == "external"
     assert entry.keys() >= {"abort", "list"}
-    assert cli.main(["inspect", "urls.json"]) == 0
+    assert cli.main(["doctor", "urls.json"]) == 0
     assert "the owner completes" in capsys.readouterr().out
     data = os.urandom(250 * KIB)
     with pytest.raises(ConfigurationError, match="receipts= is required"):

@@ -1,7 +1,7 @@
 """The tables of pages that are made from the tables of the package.
 
 ``WRITE_OWNER_TABLES=1`` in the environment writes them anew. The reports of
-``osspresigned check store --report`` in docs/service-facts/ give the facts a column of
+``osspresigned check store --json`` in docs/service-facts/ give the facts a column of
 what real buckets did: put its head into the page.
 """
 
@@ -13,8 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fsspec_osspresigned.owner.conformance_rules import RULES
-from fsspec_osspresigned.owner.store_facts import FACTS
+from fsspec_osspresigned.owner.check import FACTS, RULES
 
 DOCS = Path(__file__).parents[2] / "docs"
 RULES_HEAD = "| rule | what it requires |\n|---|---|\n"
@@ -32,7 +31,7 @@ def live() -> dict[str, str]:
     found: dict[str, str] = {}
     for report in sorted((DOCS / "service-facts").glob("*.json")):
         document = json.loads(report.read_text(encoding="utf-8"))
-        for fact in document["facts"]:
+        for fact in document["results"]:
             found[fact["name"]] = f"{fact['outcome']}, {document['taken'][:10]}"
     return found
 

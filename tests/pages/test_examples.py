@@ -27,7 +27,7 @@ import pytest
 from fsspec_osspresigned import OSSPresignedFileSystem
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.emulator import Emulator
-from fsspec_osspresigned.emulator.messages import Received
+from fsspec_osspresigned.emulator.messages import Call
 from fsspec_osspresigned.emulator.verifying import verify
 from fsspec_osspresigned.secret import Secret
 from fsspec_osspresigned.signing import Credentials, Endpoint, PresignRequest
@@ -184,7 +184,7 @@ def test_every_signature_is_right(signer, key):
             assert headers[name.lower()] == value
         url = urlsplit(result["url"])
         assert url.netloc == "examplebucket.oss-cn-hangzhou.aliyuncs.com"
-        received = Received(
+        received = Call(
             method=result["method"],
             bucket="examplebucket",
             key=unquote(url.path[1:]),

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 import pytest
 
-from fsspec_osspresigned.emulator.messages import Received
+from fsspec_osspresigned.emulator.messages import Call
 from fsspec_osspresigned.emulator.verifying import verify
 from fsspec_osspresigned.errors import ConfigurationError, SignerError
 from fsspec_osspresigned.model import Action, Operation
@@ -91,7 +91,7 @@ def test_every_action(action, facts, query, version):
         found.pop(name, None)
     assert found == wanted
     parts = urlsplit(request.url.reveal())
-    received = Received(
+    received = Call(
         method=request.method,
         bucket="bkt",
         key=unquote(parts.path[1:]),

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fsspec_osspresigned.emulator.messages import Received
+from fsspec_osspresigned.emulator.messages import Call
 from fsspec_osspresigned.emulator.verifying import verify
-from fsspec_osspresigned.model import Action, Operation, SignedRequest
+from fsspec_osspresigned.model import SignedRequest
 from fsspec_osspresigned.signing import Credentials, Endpoint
 from fsspec_osspresigned.signing.mismatch import compare, unsent_headers
 from fsspec_osspresigned.signing.presigning import PresignRequest
@@ -26,7 +26,7 @@ STYLES = pytest.mark.parametrize("style", ["virtual", "path", "cname"])
 def sign(
     version, *, key="dir/a.csv", headers=None, query=None, style="virtual", **more
 ):
-    """Sign a PUT, and say what it is for."""
+    """Sign a PUT, and return it with its key."""
     host = "files.example.com" if style == "cname" else "oss-cn-hangzhou.aliyuncs.com"
     url = PresignRequest(
         KEY,
@@ -43,9 +43,7 @@ def sign(
         expires_in=60,
         additional_headers=tuple(more.pop("additional", ())),
     ).unchecked_url()
-    operation = Operation(action=Action.PutObject, bucket=BUCKET, key=key)
-    signed = SignedRequest(method="PUT", url=url, headers=headers or {})
-    return signed, operation
+    return SignedRequest(method="PUT", url=url, headers=headers or {}), key
 
 
 def received(signed, *, style="virtual", **changed):
@@ -57,7 +55,7 @@ def received(signed, *, style="virtual", **changed):
     headers = {name.lower(): value for name, value in signed.headers.items()}
     facts = {"method": signed.method, "bucket": BUCKET, "key": key}
     facts |= {"query": parts.query, "headers": {"host": parts.netloc, **headers}}
-    return Received(**facts | changed)
+    return Call(**facts | changed)
 
 
 def document(arrived, key=WRONG):
@@ -77,23 +75,21 @@ def test_what_arrived_as_it_was_sent_differs_in_nothing(version, style, key):
     """With another secret all that can be said is that nothing changed on the way."""
     headers = {"Content-Type": "text/csv", "x-oss-meta-a": "1  2"}
     query = {"partNumber": "1", "uploadId": "A&B"} if "?" not in key else {}
-    signed, operation = sign(
-        version, key=key, headers=headers, query=query, style=style
-    )
-    found = compare(document(received(signed, style=style)), signed, operation)
-    assert (found.told, found.changed, found.spoilt) == (True, (), ())
+    signed, key = sign(version, key=key, headers=headers, query=query, style=style)
+    found = compare(document(received(signed, style=style)), signed, key)
+    assert (found.changed, found.spoilt) == ((), ())
     assert found.sent == "PUT Content-Type 'text/csv', x-oss-meta-a"
 
 
 CHANGES = [
-    ({"method": "POST"}, "the method was sent as PUT and arrived as 'POST'"),
+    ({"method": "POST"}, "the method was sent as 'PUT' and arrived as 'POST'"),
     (
         {"key": "dir/b.csv"},
         "the path was sent as '/dir/a.csv' and arrived as '/examplebucket/dir/b.csv'",
     ),
     (
         {"bucket": "other"},
-        "the request for bucket 'examplebucket' arrived at bucket 'other'",
+        "the path was sent as '/dir/a.csv' and arrived as '/other/dir/a.csv'",
     ),
     ({"headers": {}}, "Content-Type was sent as 'text/csv' and did not arrive"),
     (
@@ -129,10 +125,10 @@ CHANGES = [
 @pytest.mark.parametrize(("change", "line"), CHANGES)
 def test_each_change_on_the_way_is_named(version, change, line):
     """Method, path, bucket and headers are compared piece by piece."""
-    signed, operation = sign(
+    signed, key = sign(
         version, headers={"Content-Type": "text/csv", "x-oss-meta-a": "1"}
     )
-    found = compare(document(received(signed, **change)), signed, operation)
+    found = compare(document(received(signed, **change)), signed, key)
     assert line in found.changed
     assert found.spoilt == ()
 
@@ -140,86 +136,44 @@ def test_each_change_on_the_way_is_named(version, change, line):
 @VERSIONS
 def test_changed_queries_are_named_without_values(version):
     """Parameters are told by name; those that V1 may not sign are left out."""
-    signed, operation = sign(version, query={"uploadId": "U-secret", "x-oss-a": "1"})
+    signed, key = sign(version, query={"uploadId": "U-secret", "x-oss-a": "1"})
     query = urlsplit(signed.url.reveal()).query
     other = query.replace("U-secret", "V-secret").replace("x-oss-a=1", "acl")
-    found = compare(document(received(signed, query=other)), signed, operation)
+    found = compare(document(received(signed, query=other)), signed, key)
     lines = ["query parameter acl arrived and was not sent"]
     lines += ["query parameter uploadId arrived with another value"]
     if version == "v4":
         lines.append("query parameter x-oss-a was sent and did not arrive")
     assert found.changed == tuple(sorted(lines))
     assert "secret" not in str(found)
-    gone = "&".join(p for p in query.split("&") if not p.startswith("uploadId"))
-    found = compare(document(received(signed, query=gone)), signed, operation)
-    assert found.changed == ("query parameter uploadId was sent and did not arrive",)
 
 
 @VERSIONS
 @pytest.mark.parametrize("arrived", ["A+B", "A%2BB", "A%20B"])
 def test_a_bare_plus_is_read_either_way(version, arrived):
     """Whether a plus in a query means a blank is the store's affair; %2B is certain."""
-    signed, operation = sign(version, query={"uploadId": "A+B"})
+    signed, key = sign(version, query={"uploadId": "A+B"})
     plain = SignedRequest(method="PUT", url=signed.url.reveal().replace("A%2BB", "A+B"))
     query = urlsplit(signed.url.reveal()).query.replace("A%2BB", arrived)
-    found = compare(document(received(plain, query=query)), plain, operation)
+    found = compare(document(received(plain, query=query)), plain, key)
     assert found.changed == ()
-    found = compare(document(received(signed, query=query)), signed, operation)
+    found = compare(document(received(signed, query=query)), signed, key)
     wanted = "query parameter uploadId arrived with another value"
     assert found.changed == (() if arrived == "A%2BB" else (wanted,))
 
 
-@pytest.mark.parametrize(
-    ("resource", "extra"), [("k?x", ""), ("k?x?y", "?acl"), ("k?x", "?acl=1&append")]
-)
-def test_question_marks_of_a_key_are_not_those_of_a_query(resource, extra):
-    """V1 writes the key as it is: parameters begin where V1 signs one."""
-    expires = str(NOW + 60)
-    url = f"https://{BUCKET}.x.example/{resource.replace('?', '%3F')}?Expires={expires}"
-    operation = Operation(action=Action.PutObject, bucket=BUCKET, key=resource)
-    signed = SignedRequest(
-        method="PUT", url=f"{url}&OSSAccessKeyId=A&Signature={'x' * 27}%3D"
-    )
-    told = {"StringToSign": f"PUT\n\n\n{expires}\n/{BUCKET}/{resource}{extra}"}
-    added = [item.partition("=")[0] for item in extra[1:].split("&") if item]
-    assert compare(told, signed, operation).changed == tuple(
-        f"query parameter {name} arrived and was not sent" for name in added
-    )
-
-
-def test_collapsed_paths_are_recognised():
-    """Dot segments that a proxy collapses are told as such."""
-    signed, operation = sign("v4", key="a/../b")
-    found = compare(document(received(signed, key="b")), signed, operation)
-    (line,) = found.changed
-    assert line.endswith("(dot segments or double slashes were collapsed)")
-
-
 def test_an_object_of_the_store_itself():
     """A path that arrives without its bucket is a difference, not an accident."""
-    signed, operation = sign("v4")
+    signed, key = sign("v4")
     text = {"CanonicalRequest": "PUT\n/\nx=1\n\n\nUNSIGNED-PAYLOAD"}
-    found = compare(text, signed, operation)
+    found = compare(text, signed, key)
     assert "the path was sent as '/dir/a.csv' and arrived as '/'" in found.changed
-
-
-def test_signature_and_key_id_are_compared_and_not_shown():
-    """A signature that was changed on the way is told, never printed."""
-    signed, operation = sign("v1")
-    told = dict(document(received(signed)))
-    told |= {"SignatureProvided": "CHANGED", "OSSAccessKeyId": "OTHER"}
-    found = compare(told, signed, operation)
-    assert found.changed == (
-        "the signature arrived with another value",
-        "the access key id arrived with another value",
-    )
-    assert "CHANGED" not in str(found)
 
 
 def test_additional_headers():
     """What V4 lists is compared by value; what the transport adds only if it can be."""
     headers = {"Content-Language": "de", "Content-Length": "3"}
-    signed, operation = sign(
+    signed, key = sign(
         "v4",
         headers={**headers, "Host": "x", "User-Agent": "me"},
         additional=["content-language", "content-length", "host", "user-agent"],
@@ -229,19 +183,18 @@ def test_additional_headers():
     same = {"content-language": "de", "content-length": "3"}
     same |= {"host": host, "user-agent": "me"}
     assert unsent_headers(sent) == ()
-    found = compare(document(received(sent, headers=same)), sent, operation)
+    found = compare(document(received(sent, headers=same)), sent, key)
     assert (found.changed, found.spoilt) == ((), ())
     assert found.sent == "PUT without Content-Type, content-language, content-length"
     other = same | {"host": "proxy", "content-language": "en"}
-    found = compare(document(received(sent, headers=other)), sent, operation)
+    found = compare(document(received(sent, headers=other)), sent, key)
     assert found.changed == (
         "content-language arrived with another value",
         "host arrived with another value",
     )
     bare = SignedRequest(method="PUT", url=signed.url)
     assert unsent_headers(bare) == ("content-language",)
-    found = compare({}, bare, operation)
-    assert not found.told
+    found = compare({}, bare, key)
     assert found.spoilt == ("content-language is signed by the URL and was not sent",)
 
 
@@ -255,36 +208,33 @@ def test_additional_headers():
 @VERSIONS
 def test_spoilt_urls(version, spoil, line):
     """What copying does to a URL is seen in the URL itself."""
-    signed, operation = sign(version)
+    signed, key = sign(version)
     url = signed.url.reveal().replace("%3D", "=")
     spoilt = SignedRequest(method="PUT", url=spoil(url))
-    (found,) = compare({}, spoilt, operation).spoilt
+    (found,) = compare({}, spoilt, key).spoilt
     assert line in found
 
 
 def test_a_bare_plus_in_a_signature():
     """A V1 signature that was decoded holds a blank where it had a plus."""
     url = f"https://{BUCKET}.x.example/dir/a.csv?OSSAccessKeyId=A&Expires=1&Signature="
-    operation = Operation(action=Action.PutObject, bucket=BUCKET, key="dir/a.csv")
+    key = "dir/a.csv"
     signed = SignedRequest(method="PUT", url=url + "ab+c7Qf2hXk4mTnW8rLs3uVyZ1q=")
-    (found,) = compare({}, signed, operation).spoilt
+    (found,) = compare({}, signed, key).spoilt
     assert "unescaped '+'" in found
 
 
 def test_another_key_and_double_encoding():
     """The key that was asked is laid beside the one in the URL."""
-    signed, operation = sign("v4", key="a%2Fb")
-    asked = Operation(action=Action.PutObject, bucket=BUCKET, key="a/b")
-    (line,) = compare({}, signed, asked).spoilt
+    signed, key = sign("v4", key="a%2Fb")
+    (line,) = compare({}, signed, "a/b").spoilt
     assert line == (
         "the key is 'a/b' and the path of the URL means '/a%2Fb', percent-encoded twice"
     )
-    other = Operation(action=Action.PutObject, bucket="elsewhere", key="c")
-    found = compare(document(received(signed)), signed, other)
+    found = compare(document(received(signed)), signed, "c")
     assert (found.changed, found.spoilt) == ((), ())  # a map may say so
-    single = Operation(action=Action.PutObject)
-    assert compare(document(received(signed)), signed, single).spoilt == ()
-    assert compare(document(received(signed)), signed, operation).spoilt == ()
+    assert compare(document(received(signed)), signed, "").spoilt == ()
+    assert compare(document(received(signed)), signed, key).spoilt == ()
 
 
 @pytest.mark.parametrize(
@@ -299,17 +249,17 @@ def test_another_key_and_double_encoding():
 @VERSIONS
 def test_a_store_that_does_not_say(version, told):
     """Without the store's text nothing is claimed about the way."""
-    signed, operation = sign(version)
-    found = compare(told, signed, operation)
-    assert (found.told, found.changed) == (False, ())
+    signed, key = sign(version)
+    found = compare(told, signed, key)
+    assert found.changed == ()
 
 
 def test_text_is_read_where_bytes_are_missing():
     """StringToSign alone will do."""
-    signed, operation = sign("v1")
+    signed, key = sign("v1")
     told = dict(document(received(signed, method="GET")))
     del told["StringToSignBytes"]
-    (line,) = compare(told, signed, operation).changed
+    (line,) = compare(told, signed, key).changed
     assert line.startswith("the method")
 
 
@@ -331,17 +281,17 @@ S3_TEXT = (
 
 def test_s3():
     """S3's URL lists every signed header, so that a missing one is known for sure."""
-    operation = Operation(action=Action.PutObject, bucket=BUCKET, key="dir/a.csv")
+    key = "dir/a.csv"
     headers = {"Content-Type": "text/csv"}
     signed = SignedRequest(method="PUT", url=S3, headers=headers)
-    found = compare({"CanonicalRequest": S3_TEXT.format("text/csv")}, signed, operation)
-    assert (found.told, found.changed, found.spoilt) == (True, (), ())
+    found = compare({"CanonicalRequest": S3_TEXT.format("text/csv")}, signed, key)
+    assert (found.changed, found.spoilt) == ((), ())
     bare = SignedRequest(method="PUT", url=S3)
-    found = compare({"CanonicalRequest": S3_TEXT.format("")}, bare, operation)
+    found = compare({"CanonicalRequest": S3_TEXT.format("")}, bare, key)
     assert found.spoilt == ("Content-Type is signed by the URL and was not sent",)
     assert found.changed == ()
     more = SignedRequest(method="PUT", url=S3, headers={**headers, "x-amz-acl": "p"})
-    found = compare({}, more, operation)
+    found = compare({}, more, key)
     assert found.spoilt == ("x-amz-acl was sent and is not signed by the URL",)
     assert found.sent == "PUT Content-Type 'text/csv', x-amz-acl"
 
@@ -349,24 +299,21 @@ def test_s3():
 def test_s3_version_2():
     """The older signature of S3 is laid out as OSS's V1."""
     url = f"https://s3.example/{BUCKET}/a?AWSAccessKeyId=A&Expires=1&Signature=x"
-    operation = Operation(action=Action.PutObject, bucket=BUCKET, key="a")
+    key = "a"
     signed = SignedRequest(method="PUT", url=url)
     text = f"PUT\n\n\n1\nx-amz-acl:private\n/{BUCKET}/a"
     told = {"StringToSign": text, "AWSAccessKeyId": "B"}
-    assert compare(told, signed, operation).changed == (
-        "x-amz-acl arrived and was not sent",
-        "the access key id arrived with another value",
-    )
+    assert compare(told, signed, key).changed == ("x-amz-acl arrived and was not sent",)
 
 
 def test_what_is_shown_is_short_and_clean():
     """A value is hidden before it is cut, so that no half of a secret is left."""
-    signed, operation = sign("v4")
+    signed, key = sign("v4")
     text = f"PUT\n/{'x' * 70}SECRET{'y' * 99}\n\n\n\nUNSIGNED-PAYLOAD"
     found = compare(
         {"CanonicalRequest": text},
         signed,
-        operation,
+        key,
         lambda t: t.replace("SECRET", "*"),
     )
     assert "SECRET"[:3] not in str(found)
@@ -376,9 +323,9 @@ def test_what_is_shown_is_short_and_clean():
 @given(st.text(max_size=300), st.sampled_from(["v1", "v4"]))
 def test_any_text_of_a_store_is_compared(text, version):
     """Whatever stands there, comparing never fails."""
-    signed, operation = sign(version)
+    signed, key = sign(version)
     told = {"StringToSign": text, "CanonicalRequest": text, "StringToSignBytes": text}
     for more in ("", "PUT\n\n\n\n\n\n", "PUT\n\n\n1\nx-oss-a:"):
         told["CanonicalRequest"] = told["StringToSign"] = more + text
-        found = compare(told, signed, operation)
+        found = compare(told, signed, key)
         assert all(line.isprintable() for line in found.changed)

@@ -25,7 +25,7 @@ from fsspec_osspresigned.signing.post_policy import (
     sign_policy,
     signature_conditions,
 )
-from tests.emulator import strict_judge
+from tests.signing import strict_judge
 
 NOW = 1_701_605_532.0  # 2023-12-03T12:12:12Z
 END = NOW + 3600

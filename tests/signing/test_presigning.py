@@ -14,7 +14,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from fsspec_osspresigned.emulator.messages import Received
+from fsspec_osspresigned.emulator.messages import Call
 from fsspec_osspresigned.emulator.verifying import verify
 from fsspec_osspresigned.errors import ConfigurationError
 from fsspec_osspresigned.secret import Secret, SecretURL
@@ -77,7 +77,7 @@ def sign(version: str = "v4", credentials: Credentials = KEY, **changes) -> Secr
 
 def arrive(
     url: SecretURL | str, *, method: str = "PUT", headers: dict | None = None, **changes
-) -> Received:
+) -> Call:
     """Return the request that a server reads from a virtual-hosted *url*."""
     parts = urlsplit(url if isinstance(url, str) else url.reveal())
     facts = {
@@ -87,10 +87,10 @@ def arrive(
         "query": parts.query,
         "headers": {name.lower(): value for name, value in (headers or {}).items()},
     }
-    return Received(**{**facts, **changes})
+    return Call(**{**facts, **changes})
 
 
-def refused(received: Received, now: float = NOW, **options) -> tuple[int, str, str]:
+def refused(received: Call, now: float = NOW, **options) -> tuple[int, str, str]:
     """Return status, code and EC of the refusal; zero and empty if there is none."""
     refusal = verify(received, find=find, now=now, **options)
     return (refusal.status, refusal.code, refusal.ec) if refusal else (0, "", "")
@@ -246,7 +246,7 @@ def test_verify_never_breaks(key, query, credential, moment):
     raw = f"x-oss-credential={quote(credential)}&x-oss-date={moment}&{query}"
     raw += "&x-oss-signature-version=OSS4-HMAC-SHA256&x-oss-expires=1"
     for text in (query, raw):
-        received = Received(method="PUT", bucket="b", key=key, query=text)
+        received = Call(method="PUT", bucket="b", key=key, query=text)
         assert verify(received, find=find, now=NOW) is not None
 
 
@@ -283,7 +283,7 @@ def test_bytes_that_are_no_utf8_are_judged_as_they_are():
 )
 def test_refusals_v1(query, wanted):
     """What is missing or wrong in a V1 query has the service's own code."""
-    assert refused(Received(method="PUT", bucket="b", key="k", query=query)) == wanted
+    assert refused(Call(method="PUT", bucket="b", key="k", query=query)) == wanted
 
 
 def test_v1_expiry_comes_first():

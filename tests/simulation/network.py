@@ -12,7 +12,7 @@ import math
 import time
 import uuid
 import zlib
-from collections.abc import Awaitable, Callable, Generator
+from collections.abc import Callable, Generator
 from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
@@ -20,14 +20,10 @@ import pycurl
 from attrs import define, evolve, field, frozen
 
 from fsspec_osspresigned.emulator.app import App
-from fsspec_osspresigned.emulator.context import CallContext
-from fsspec_osspresigned.emulator.forms import open_form
 from fsspec_osspresigned.emulator.messages import (
     RefusedError,
     error_reply,
     http_date,
-    read_call,
-    refused,
 )
 from fsspec_osspresigned.emulator.settings import (
     Clock,
@@ -35,13 +31,13 @@ from fsspec_osspresigned.emulator.settings import (
     accept_callback,
 )
 from fsspec_osspresigned.emulator.store import Store
-from fsspec_osspresigned.emulator.table import HANDLERS, action_of
+from fsspec_osspresigned.emulator.table import read_call
+from fsspec_osspresigned.emulator.wire import IncomingBody
 from fsspec_osspresigned.http import handle as real_handle
 from fsspec_osspresigned.http import transport
 from fsspec_osspresigned.http.body import BLOCK
 from fsspec_osspresigned.http.handle import Addresses, Route
 from fsspec_osspresigned.http.transfer import Transfer
-from fsspec_osspresigned.model import MAX_SINGLE_PUT, MIN_PART
 from fsspec_osspresigned.signing import Credentials
 
 from .world import World
@@ -119,37 +115,6 @@ def _now() -> float:
     return World.current.now
 
 
-class _Body:
-    """A received body, which the handlers of the emulator read without waiting."""
-
-    def __init__(self, receive: Callable[[], Awaitable[Any]]) -> None:
-        self._receive, self._more, self.received = receive, True, 0
-
-    async def read(self) -> bytes | None:
-        if not self._more:
-            return None
-        message = await self._receive()
-        self._more = message.get("more_body", False)
-        data: bytes = message.get("body", b"")
-        self.received += len(data)
-        return data
-
-    async def into(self, spool: Any, *, limit: int, ec: str = "") -> None:
-        while (data := await self.read()) is not None:
-            spool.write(data)
-
-    async def drain(self) -> None:
-        while await self.read() is not None:
-            pass
-
-    @classmethod
-    def of(cls, data: bytes) -> _Body:
-        async def receive() -> dict[str, Any]:
-            return {"body": data}
-
-        return cls(receive)
-
-
 def at_once(coroutine: Any) -> Any:
     """Return the result of a coroutine that waits for nothing."""
     try:
@@ -182,10 +147,6 @@ class Server:
             region=REGION,
             clock=self.clock,
             cnames={},
-            origins=(),
-            min_part=MIN_PART,
-            max_put=MAX_SINGLE_PUT,
-            body_timeout=60.0,
             callback=accept_callback,
         )
         self.app = App(self.store, self.settings)
@@ -217,22 +178,19 @@ class Server:
             },
             {},
         )
-        call = evolve(call, action=action_of(call))
         for name in ("x-oss-signature", "Signature"):
             if name in call.parameters:
                 self.signatures.add(call.parameters[name])
         self.calls[call.action] = self.calls.get(call.action, 0) + 1
-        received = _Body.of(body)
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request", "body": body}
+
+        received = IncomingBody(receive)
         try:
-            if call.action == "PostObject" and not call.key:
-                call, form = at_once(open_form(call, received, max_put=MAX_SINGLE_PUT))
-                received = _Body(form.receive_file)
+            call, received = at_once(self.app.opened(call, received))
             self.app.authenticate(call)
-            if call.action not in HANDLERS:
-                raise refused("NotImplemented")
-            bucket = self.store.bucket(call.bucket)
-            context = CallContext(call, received, bucket, self.store, self.settings)
-            reply = at_once(HANDLERS[call.action](context))
+            reply = at_once(self.app.handle(call, received))
         except RefusedError as error:
             reply = error_reply(error, call, request_id)
         content = reply.body if isinstance(reply.body, bytes) else b"".join(reply.body)

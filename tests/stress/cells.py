@@ -160,7 +160,7 @@ TROUBLES: Mapping[str, Trouble] = {
     "502, but executed": _all(status=502, acts=True),
     "503": _all(status=503),
     "503 with `Retry-After: 0`": _all(status=503, retry_after=0),
-    "503 before the body is read": _all(status=503, early=True),
+    "503 before the body is read": _all(status=503, early_after=0),
     "501": _all(status=501),
     "429": _all(status=429),
     "500 for three calls of ten": Trouble(

@@ -25,9 +25,8 @@ pytestmark = [
 
 SERVER = """
 import sys
-from pathlib import Path
 from fsspec_osspresigned.emulator import Emulator
-with Emulator(root=Path(sys.argv[1])) as oss:
+with Emulator() as oss:
     key = oss.credentials
     print(oss.url, key.access_key_id, key.access_key_secret.reveal(), flush=True)
     sys.stdin.read()
@@ -63,10 +62,10 @@ with fs.open("examplebucket/big", "wb") as file:
 
 
 @pytest.fixture
-def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """The URL of an emulator in another process, with its store on disk."""
     with subprocess.Popen(
-        [sys.executable, "-c", SERVER, str(tmp_path / "store")],
+        [sys.executable, "-c", SERVER],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

@@ -43,12 +43,12 @@ for number in itertools.count():
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def store(monkeypatch: pytest.MonkeyPatch):
     """A store in a process of its own, which fails now and then."""
     rules = [word for rule in FAULTS for word in ("--fault", rule)]
     program = [sys.executable, "-m", "fsspec_osspresigned", "emulator", "--port", "0"]
     with subprocess.Popen(
-        [*program, "--root", str(tmp_path / "store"), *rules],
+        [*program, *rules],
         stdout=subprocess.PIPE,
         text=True,
     ) as process:

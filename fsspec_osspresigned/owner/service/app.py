@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any
 
-from attrs import asdict, define, field, fields_dict, frozen
+from attrs import define, field, fields_dict, frozen
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -63,16 +63,18 @@ class ServiceRules:
     tokens: Mapping[str, Policy]  # by the SHA-256 of the bearer token, in hex
 
 
-@frozen(kw_only=True)
+@define(kw_only=True)
 class AccessRecord:
     """Log record of one call, without tokens, URLs and headers."""
 
-    token: str | None  # name of the policy; None if the token was unknown
-    paths: tuple[str, ...]  # bucket/key of what was asked for, as far as it was valid
-    requests: int
-    status: int  # of the whole call
-    codes: Mapping[str, int]  # how often each code of the protocol was answered
-    milliseconds: float  # from the call's headers to the reply
+    token: str | None = None  # name of the policy; None if the token was unknown
+    # bucket/key of what was asked for, as far as it was valid
+    paths: tuple[str, ...] = ()
+    requests: int = 0
+    status: int = 0  # of the whole call
+    # How often each code of the protocol was answered.
+    codes: Counter[str] = field(factory=Counter)
+    milliseconds: float = 0.0  # from the call's headers to the reply
     fault: str | None = None  # the class of an exception that should not have been
     client: str | None = None  # address of the connection, a proxy's if there is one
     unhashed: str | None = None  # name of a policy whose sha256 is the token itself
@@ -148,17 +150,6 @@ def _problem(
     return JSONResponse(problem, status, headers, "application/problem+json")
 
 
-@define
-class SignCall:
-    """Facts about a call, collected for its record in the access log."""
-
-    token: str | None = None
-    paths: tuple[str, ...] = ()
-    requests: int = 0
-    codes: Counter[str] = field(factory=Counter)
-    unhashed: str | None = None
-
-
 @frozen
 class Service:
     """Answers calls within their limits, and tells a record of each."""
@@ -176,7 +167,8 @@ class Service:
     async def recorded(
         self, request: Request, answer: Callable[..., Awaitable[Response]]
     ) -> Response:
-        began, fault, call = time.perf_counter(), None, SignCall()
+        began = time.perf_counter()
+        call = AccessRecord(client=request.client.host if request.client else None)
         try:
             response = await answer(request, call)
         except HTTPException as error:
@@ -189,22 +181,18 @@ class Service:
         except ClientDisconnect:
             response = _problem(408, "the call was incomplete")
         except Exception as error:  # noqa: BLE001 - a fault ends one call, and is logged
-            fault = type(error).__name__
+            call.fault = type(error).__name__
             response = _problem(500, "the signer failed")
         if response.status_code in _CODES:
             call.codes[_CODES[response.status_code]] += 1
-        self.tell(
-            AccessRecord(
-                status=response.status_code,
-                milliseconds=round((time.perf_counter() - began) * 1000, 3),
-                fault=fault,
-                client=request.client.host if request.client else None,
-                **asdict(call),
-            )
-        )
+        call.status = response.status_code
+        call.milliseconds = round((time.perf_counter() - began) * 1000, 3)
+        self.tell(call)
         return response
 
-    def admitted(self, request: Request, call: SignCall) -> tuple[ServiceRules, Policy]:
+    def admitted(
+        self, request: Request, call: AccessRecord
+    ) -> tuple[ServiceRules, Policy]:
         rules, authorization = self.rules(), request.headers.get("authorization", "")
         try:
             policy = policy_of(rules, authorization)
@@ -214,7 +202,7 @@ class Service:
         call.token = policy.name
         return rules, policy
 
-    async def answer_grant(self, request: Request, call: SignCall) -> Response:
+    async def answer_grant(self, request: Request, call: AccessRecord) -> Response:
         rules, policy = self.admitted(request, call)
         self.limits.charge(policy, 1)
         call.requests = 1
@@ -225,14 +213,14 @@ class Service:
         members = await run_in_threadpool(grant_members, rules.signer, policy, path)
         return JSONResponse(members, headers={"Cache-Control": "no-store"})
 
-    async def answer(self, request: Request, call: SignCall) -> Response:
+    async def answer(self, request: Request, call: AccessRecord) -> Response:
         rules, policy = self.admitted(request, call)
         self.limits.charge(policy)
         async with self.limits.turn(policy, request.stream()) as body:
             return await run_in_threadpool(self.reply, body, rules.signer, policy, call)
 
     def reply(
-        self, body: bytes, signer: Signer, policy: Policy, call: SignCall
+        self, body: bytes, signer: Signer, policy: Policy, call: AccessRecord
     ) -> Response:
         requests: list[Any] = []
         try:

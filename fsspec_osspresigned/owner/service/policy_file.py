@@ -17,8 +17,6 @@ from .app import ServiceRules
 from .limits import RateLimits
 from .policy import ENVIRONMENT, SignerSettings, parse_policies
 
-_MAX_POLICY = 16 * 1024 * 1024
-
 
 def make_signer(settings: SignerSettings) -> KeySigner:
     provider = credential_provider(settings.credentials)
@@ -41,7 +39,6 @@ class PolicyFile:
     """Rules of the service, from the last valid policy file."""
 
     path: Path
-    max_bytes: int = _MAX_POLICY
     say: Callable[..., None]  # writes one event and its facts to the log
     limits: RateLimits = field(factory=RateLimits)
     rules: ServiceRules = field(init=False)
@@ -90,11 +87,7 @@ class PolicyFile:
 
     def _text(self) -> str:
         try:
-            with self.path.open("rb") as file:
-                data = file.read(self.max_bytes + 1)
-            if len(data) <= self.max_bytes:
-                return data.decode()
-            problem = f"{self.path} is larger than {self.max_bytes} bytes"
+            return self.path.read_text(encoding="utf-8")
         except OSError as error:
             problem = f"cannot read {self.path}: {error.strerror}"
         except UnicodeDecodeError as error:

@@ -11,11 +11,9 @@ import contextlib
 import json
 import logging
 import os
-import queue
 import re
 import signal
 import socket
-import threading
 import time
 from collections.abc import Callable, Iterator
 from http import HTTPStatus
@@ -23,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import uvicorn
-from attrs import define, field, frozen
+from attrs import field, frozen
 from starlette.routing import BaseRoute
 
 from ...asgi_server import AnnouncingServer, listen
@@ -34,64 +32,7 @@ from .policy_file import PolicyFile, watch
 from .upload_page import page_routes
 
 Say = Callable[..., None]
-
-
-@define
-class LineWriter:
-    """Writes lines to a descriptor.
-
-    It uses no file object, because Python would wait at exit for the lock of one.
-    """
-
-    descriptor: int = 1
-    max_lines: int = 10_000  # lines that wait; more are dropped and counted
-    _lines: queue.SimpleQueue[str | None] | None = field(default=None, init=False)
-    _dropped: int = field(default=0, init=False)
-    _lock: threading.Lock = field(factory=threading.Lock, init=False)
-
-    @contextlib.contextmanager
-    def in_thread(self, timeout: float = 1.0) -> Iterator[None]:
-        """Write lines in a thread during the block, so a slow reader delays no call.
-
-        At the end of the block, the thread gets *timeout* seconds for queued lines.
-        """
-        lines = self._lines = queue.SimpleQueue()
-        thread = threading.Thread(target=self._drain, args=(lines,), daemon=True)
-        thread.start()
-        try:
-            yield
-        finally:
-            self._lines = None
-            lines.put(None)
-            thread.join(timeout)
-
-    def put(self, line: str) -> None:
-        lines = self._lines
-        if lines is None:
-            self._write(line)
-        elif lines.qsize() < self.max_lines:
-            lines.put(line)
-        else:  # the next line that is written tells how many were dropped
-            with self._lock:
-                self._dropped += 1
-
-    def _drain(self, lines: queue.SimpleQueue[str | None]) -> None:
-        while (line := lines.get()) is not None:
-            with self._lock:
-                count, self._dropped = self._dropped, 0
-            if count:
-                self._write(_line("log_dropped", lines=count))
-            self._write(line)
-
-    def _write(self, line: str) -> None:
-        data = f"{line}\n".encode()
-        # A log whose reader is gone is no reason to stop signing.
-        with contextlib.suppress(OSError):
-            while data:
-                data = data[os.write(self.descriptor, data) :]
-
-
-STDOUT = LineWriter()
+_STDOUT = 1
 
 
 class LineHandler(logging.Handler):
@@ -102,11 +43,17 @@ class LineHandler(logging.Handler):
 
 
 def say(event: str, **facts: Any) -> None:
-    STDOUT.put(_line(event, **facts))
+    """Write *event* as one line to stdout.
 
-
-def _line(event: str, **facts: Any) -> str:
-    return json.dumps({"time": shown_moment(time.time()), "event": event, **facts})
+    It uses no file object, because Python flushes one at exit, and fails if its reader
+    is gone.
+    """
+    line = json.dumps({"time": shown_moment(time.time()), "event": event, **facts})
+    data = f"{line}\n".encode()
+    # A log whose reader is gone is no reason to stop signing.
+    with contextlib.suppress(OSError):
+        while data:
+            data = data[os.write(_STDOUT, data) :]
 
 
 def log_call(record: AccessRecord, say: Say, *, log_keys: bool = False) -> None:
@@ -213,7 +160,6 @@ async def serve(
     await asyncio.wait([watching])
 
 
-@STDOUT.in_thread()
 def launch(settings: ServiceSettings) -> None:
     """Serve until SIGTERM or SIGINT.
 

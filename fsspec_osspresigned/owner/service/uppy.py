@@ -48,8 +48,8 @@ from ...signing.post_policy import STATUS_FIELD, TYPE_FIELD
 from ...upload.oss_calls import OSSCalls, bare
 from ...upload.resume import list_parts
 from .app import (
+    AccessRecord,
     Service,
-    SignCall,
     document_of,
     operation_of,
     result_of,
@@ -85,7 +85,7 @@ class _Ask:
     request: Request
     signer: KeySigner
     policy: Policy
-    call: SignCall
+    call: AccessRecord
     document: Mapping[str, Any]  # in its body; empty without one
 
     def parameter(self, name: str) -> str:
@@ -168,7 +168,7 @@ class _Uppy:
         return await self.service.recorded(request, partial(self._answered, answer))
 
     async def _answered(
-        self, answer: _Answer, request: Request, call: SignCall
+        self, answer: _Answer, request: Request, call: AccessRecord
     ) -> Response:
         rules, policy = self.service.admitted(request, call)
         limits = self.service.limits

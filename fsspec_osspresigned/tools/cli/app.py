@@ -6,7 +6,6 @@ import io
 import logging
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -21,14 +20,13 @@ from .objects import cat, cp, du, get, ls, mv, rm, stat, url
 from .options import PAIR, UncutGroup, examples, needs, refuse_presigned
 from .put import put
 from .serve import serve
-from .sign import grant, inspect, sign
+from .sign import grant, sign
 from .sync import sync_command
 from .uploads import uploads
 
 _EMULATOR = """\
   osspresigned emulator
-  osspresigned emulator --root objects \\
-      --fault UploadPart:status=503:rate=0.3:seed=1
+  osspresigned emulator --fault UploadPart:status=503:rate=0.3:seed=1
 """
 _DEMO = """\
   osspresigned demo
@@ -70,6 +68,7 @@ _ELSEWHERE = {  # names of other tools
     "info": "stat",
     "size": "du",
     "mirror": "sync",
+    "inspect": "doctor",
 }
 _FOR_UPLOADS = {  # why a command does not have an option
     "--url-file": "One URL is for one object: put and doctor take it.",
@@ -115,15 +114,13 @@ def osspresigned(context: click.Context, /, *, debug: bool) -> None:
 
 
 _FIRST = (put, sync_command, get, ls, cat, stat, du, cp, mv, rm, url, doctor)
-for command in (*_FIRST, explain_command, uploads, sign, grant, inspect, check):
+for command in (*_FIRST, explain_command, uploads, sign, grant, check):
     osspresigned.add_command(command)
 
 
 @osspresigned.command(epilog=examples(_EMULATOR) + "\n\n" + _RULES)
 @click.option("--port", type=click.IntRange(0, 65535), default=9000, show_default=True,
               help="TCP port on 127.0.0.1; 0 selects a free port.")  # fmt: skip
-@click.option("--root", type=click.Path(file_okay=False, path_type=Path),
-              help="Keep objects in this directory; otherwise in memory.")  # fmt: skip
 @click.option("--bucket", "buckets", multiple=True, default=("examplebucket",),
               show_default=True, help="Bucket to create; may be repeated.")  # fmt: skip
 @click.option("--fault", "faults", multiple=True, metavar="RULE",

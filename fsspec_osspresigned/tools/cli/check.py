@@ -10,8 +10,7 @@ import signal
 import sys
 import threading
 import time
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Any
 from urllib.parse import urlsplit
@@ -19,27 +18,31 @@ from urllib.parse import urlsplit
 import click
 from attrs import evolve, frozen
 
-from ...engine import abort_at_exit, engine
-from ...errors import (
-    AccessDeniedError,
-    ConfigurationError,
-    Refused,
-    SignatureMismatchError,
-)
+from ...engine import engine
 from ...filesystem.client_factory import read_url
 from ...filesystem.filesystem import OSSPresignedFileSystem
 from ...http.transport import Transport
 from ...options.trust import trust
-from ...owner.conformance import Kit, run
-from ...owner.conformance_rules import RULES
-from ...owner.form_check import form_check
+from ...owner.check import (
+    FACTS,
+    RULES,
+    CheckFolder,
+    Intent,
+    Kit,
+    Result,
+    Row,
+    StoreAccess,
+    check_grant,
+    check_map,
+    check_signer,
+    check_store,
+    form_check,
+    has_passed,
+    report,
+    summary,
+)
 from ...owner.inspect import warnings_of
 from ...owner.sign import local_objects
-from ...owner.store_check import OUTCOMES, FactResult
-from ...owner.store_check import check as check_store
-from ...owner.store_facts import FACTS
-from ...owner.store_folder import CheckFolder, StoreAccess, Trace, mainland_endpoint
-from ...owner.upload_check import Intent, UploadProblem, check_grant, check_map
 from ...signers.http import token_source
 from ...signers.keys import KeySigner
 from ...signers.post_grant import FetchedGrant
@@ -74,7 +77,7 @@ _SIGNER_EXAMPLES = """\
 """
 _STORE_EXAMPLES = """\
   osspresigned check store examplebucket --region cn-hangzhou \\
-      --report replies.json
+      --json > facts.json
   osspresigned check store --broker dashscope \\
       --broker-option model=qwen-vl-plus
 """
@@ -96,6 +99,26 @@ def check() -> None:
 
     To compare files with what is stored, use sync --check.
     """
+
+
+def _shown(results: Iterable[Result], *, as_json: bool) -> Iterator[Result]:
+    """Yield *results*, and print each as text, unless the report is JSON."""
+    for result in results:
+        if not as_json:
+            click.echo(result)
+        yield result
+
+
+def _told(
+    results: Sequence[Result], last: str = "", *, as_json: bool, **members: Any
+) -> int:
+    """Print the end of a report, and return the exit code: 1 if a row failed, else 0.
+
+    It is the line *last*, by default the summary, or the JSON with further *members*.
+    """
+    document = json.dumps(report(results, **members), indent=2) if as_json else ""
+    click.echo(document or last or summary(results))
+    return ExitCode.OK if has_passed(results) else ExitCode.FAILED
 
 
 @frozen(kw_only=True)
@@ -132,35 +155,26 @@ class CheckFilesOptions:
             msg = "--to, --rate and --header are about FILES: name some"
             raise click.UsageError(msg)
 
-    def report(
-        self,
-        what: str,
-        facts: Mapping[str, Any],
-        intent: Intent,
-        problems: Sequence[UploadProblem],
+    def told(
+        self, what: str, intent: Intent, problems: Sequence[Result], **members: Any
     ) -> int:
-        """Print *problems* as text or JSON; return 1 if there are any, else 0.
+        """Print *problems*, and return the exit code.
 
-        *what* begins the last line of the text. *facts* are further members of the
-        JSON.
+        *what* begins the last line of the text; *members* are those of the JSON.
         """
-        code = 1 if problems else 0
-        if self.as_json:
-            listed = [
-                {"path": p.path, "kind": p.kind, "problem": p.text} for p in problems
+        if not self.as_json:
+            rows = [
+                (shown_text(p.path), p.name, shown_text(p.reason)) for p in problems
             ]
-            members = {**facts, "files": len(intent.files), "problems": listed}
-            click.echo(json.dumps(members, indent=2))
-            return code
-        rows = [(shown_text(p.path), p.kind, shown_text(p.text)) for p in problems]
-        for line in table(rows):
-            click.echo(line)
+            for line in table(rows):
+                click.echo(line)
         total = sum(map(os.path.getsize, intent.files.values()))
         rate = self.rate
         took = f", {shown_seconds(total / rate)} at that rate" if rate else ""
         verdict = counted(len(problems), "problem") if problems else "no problems"
-        click.echo(f"{what}, {counted(len(intent.files), 'file')}{took}: {verdict}")
-        return code
+        last = f"{what}, {counted(len(intent.files), 'file')}{took}: {verdict}"
+        members["files"] = len(intent.files)
+        return _told(problems, last, as_json=self.as_json, **members)
 
 
 @frozen(kw_only=True)
@@ -224,7 +238,7 @@ def check_map_command(
     intent = wanted.intent(files, local=source.local)
     problems = check_map(url_map, evolve(intent, receipts=wanted.receipts))
     what = f"{counted(len(url_map), 'object')} in the map"
-    return wanted.report(what, {"objects": len(url_map)}, intent, problems)
+    return wanted.told(what, intent, problems, objects=len(url_map))
 
 
 @takes
@@ -251,36 +265,26 @@ def check_grant_command(
     if not wanted.as_json:
         for warning in warnings:
             click.echo(f"warning: {shown_text(warning)}")
-    what = f"grant for {grant.bucket}/{''.join(grant.prefixes[:1])}"
-    facts = {"grant": grant.describe(), "warnings": warnings}
-    return wanted.report(shown_text(what), facts, intent, check_grant(grant, intent))
+    what = shown_text(f"grant for {grant.bucket}/{''.join(grant.prefixes[:1])}")
+    members = {"grant": grant.describe(), "warnings": warnings}
+    return wanted.told(what, intent, check_grant(grant, intent), **members)
 
 
 @frozen(kw_only=True)
 class CheckSignerOptions:
     # fmt: off
-    bucket: str = option("--bucket", "Bucket for which the token has permission.  [required]")
+    bucket: str = option("--bucket", "Bucket for which the token has permission.",
+        required=True)
     prefix: str = option("--prefix",
-        "Prefix for which the token has permission; '' for all keys.  [required]")
+        "Prefix for which the token has permission; '' for all keys.", required=True)
     token: str | None = option("--token")
     hosts: Mapping[str, str | None] = option("--allowed-host")
     headers: Sequence[str] = option("--allowed-header NAME",
         "ACL, callback or symlink header that the policy grants.", multiple=True)
     versions: bool = flag("--versions", "The policy permits copying of versions.")
     allow_http: bool = option("--allow-http")
-    verbose: bool = flag("--verbose -v",
-        "Also show the last request of each rule that passes.")
     as_json: bool = option("--json")
     # fmt: on
-
-    def __attrs_post_init__(self) -> None:
-        # All at once: click stops at the first required option that is missing.
-        needed: dict[str, str | None] = {
-            "--bucket": self.bucket,
-            "--prefix": self.prefix,
-        }
-        if missing := [name for name, value in needed.items() if value is None]:
-            raise click.UsageError(f"check signer needs {' and '.join(missing)}")
 
 
 @takes
@@ -309,21 +313,8 @@ def signer(url: str, wanted: CheckSignerOptions) -> int:
         allow_http=wanted.allow_http,
         versions=wanted.versions,
     )
-    verdicts = []
-    for verdict in run(kit, RULES):
-        verdicts.append(verdict)
-        # If the first rule is broken, none of the others is tried.
-        is_tried = len(verdicts) == 1 or verdicts[0].outcome != "fail"
-        if is_tried and not wanted.as_json:
-            click.echo(verdict.text(verbose=wanted.verbose))
-    counts = Counter(verdict.outcome for verdict in verdicts)
-    if wanted.as_json:
-        members = [verdict.as_dict() for verdict in verdicts]
-        click.echo(json.dumps({"passed": not counts["fail"], "rules": members}))
-    else:
-        text = f"{counts['pass']} passed, {counts['fail']} failed"
-        click.echo(f"{text}, {counts['skip']} skipped")
-    return 1 if counts["fail"] else 0
+    results = [*_shown(check_signer(kit, RULES), as_json=wanted.as_json)]
+    return _told(results, as_json=wanted.as_json)
 
 
 @frozen(kw_only=True)
@@ -336,9 +327,9 @@ class CheckStoreOptions(BrokerOptions):
     prefix: str = option("--prefix",
         "Directory in which the check makes its own.  [default: the bucket's root]",
         default="")
-    report: str | None = option("--report FILE", "Write the replies as JSON to FILE.")
     yes: bool = option("--yes")
     allow_http: bool = option("--allow-http")
+    as_json: bool = option("--json")
     # fmt: on
 
     def confirms(self, text: str) -> bool:
@@ -352,87 +343,60 @@ class CheckStoreOptions(BrokerOptions):
             raise click.UsageError("without a terminal to ask at, --yes is needed")
         return click.confirm(text, err=True)
 
-    def told(self, results: Sequence[FactResult], region: str) -> bool:
-        """Print the counts, write the report if one is wanted, and return the verdict.
+    def folder(self, bucket: str, transport: Transport) -> CheckFolder:
+        """Return a folder in *bucket*, for the owner's keys."""
+        signer = KeySigner.from_options(
+            region=self.region, endpoint=self.endpoint, style=self.addressing_style
+        )
+        prefix = self.prefix
+        if prefix and (check_key(prefix) or not prefix.endswith("/")):
+            raise click.UsageError("--prefix must be a directory: end it with a slash")
+        access = StoreAccess(
+            send=lambda *request: engine.run(transport.send, *request),
+            credentials=signer.credentials(),
+            endpoint=signer.endpoint,
+            region=signer.region or "",
+            bucket=bucket,
+        )
+        return CheckFolder(access=access, prefix=prefix)
 
-        It is False if a fact is different or was not asked. A skipped fact does not
-        count.
-        """
-        counts = Counter(result.outcome for result in results)
-        click.echo(", ".join(f"{counts[o]} {o}" for o in OUTCOMES))
-        if self.report is not None:
-            document = {
-                "version": 1,
-                "taken": shown_moment(time.time()),
-                "region": region,
-                "facts": [result.as_dict() for result in results],
-            }
-            with open(self.report, "w", encoding="utf-8") as file:
-                json.dump(document, file, indent=1)
-        return not (counts["different"] or counts["not asked"])
+    def told(self, results: Sequence[Result], region: str) -> int:
+        taken = shown_moment(time.time())
+        return _told(results, as_json=self.as_json, taken=taken, region=region)
 
 
 @contextlib.contextmanager
-def _ended_by_signals() -> Iterator[None]:
-    """Within the block, let SIGTERM and SIGHUP raise SystemExit, so clean-up runs.
-
-    Signals that the program ignores or handles itself stay as they are.
-    """
+def _ended_by_sigterm() -> Iterator[None]:
+    """Within the block, let SIGTERM raise SystemExit, so that clean-up runs."""
 
     def end(number: int, _: FrameType | None) -> None:
         raise SystemExit(128 + number)
 
-    handled = []
-    if threading.current_thread() is threading.main_thread():
-        known = (getattr(signal, n, None) for n in ("SIGTERM", "SIGHUP"))
-        usual = (signal.SIG_DFL, abort_at_exit.terminate)
-        handled = [n for n in known if n and signal.getsignal(n) in usual]
-    before = [(number, signal.signal(number, end)) for number in handled]
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:
-        for number, handler in before:
-            signal.signal(number, handler)
+        signal.signal(signal.SIGTERM, before)
 
 
-def _check_free(folder: CheckFolder) -> None:
-    """Raise ConfigurationError if the store lists an object in the check's folder.
+_CLEAN_UP = Row("clean-up", "All that the check has stored is removed.")
 
-    If the keys may not list the bucket, print a note, and return.
-    """
-    try:
-        is_free = folder.is_free()
-    except AccessDeniedError as error:
-        if error.reason is not Refused.DENIED:
-            raise
-        text = "the keys may not list the bucket, so what an earlier check left stays"
+
+def _cleaned_up(folder: CheckFolder) -> Iterator[Result]:
+    left = folder.clean_up()
+    if not folder.could_list:
+        text = "the bucket could not be listed, so what an earlier check left stays"
         click.echo(text, err=True)
-        return
-    if not is_free:
-        msg = "the directory of this check is not empty: run the check again"
-        raise ConfigurationError(msg)
-
-
-def _checked(folder: CheckFolder) -> tuple[list[FactResult], list[Trace]]:
-    results: list[FactResult] = []
-    left: list[Trace] = []
-    bucket = folder.access.bucket
-    try:
-        _check_free(folder)
-        for result in check_store(folder, FACTS):
-            results.append(result)
-            click.echo(result)
-    except SignatureMismatchError:
-        msg = "OSS_ACCESS_KEY_SECRET is not the secret of this access key: correct it"
-        raise SignatureMismatchError(msg, path=bucket) from None
-    finally:
-        left += folder.clean_up()
-        if folder.swept:
-            click.echo(f"removed {folder.swept} objects and uploads of earlier checks")
-        for trace in left:
-            where = shown_text(f"{bucket}/{trace}")
-            click.echo(f"could not be removed: {where}", err=True)
-    return results, left
+    if folder.swept:
+        text = f"removed {folder.swept} objects and uploads of earlier checks"
+        click.echo(text, err=True)
+    for trace in left:
+        where = shown_text(f"{folder.access.bucket}/{trace}")
+        click.echo(f"could not be removed: {where}", err=True)
+    yield _CLEAN_UP.result("failed" if left else "passed")
 
 
 @takes
@@ -446,10 +410,10 @@ def store(bucket: str | None, wanted: CheckStoreOptions) -> int:
 
     This program relies on each checked fact. The check works in a directory of its own
     with a random name, and removes it at the end, with what an interrupted check left
-    below the same --prefix. About 160 requests are sent, 230 in a bucket with
-    versioning, and 2 MiB are stored for some seconds. The report holds no secret and no
-    bucket name. The exit code is 1 if a fact is different or was not asked, or if an
-    object could not be removed.
+    below the same --prefix. About 170 requests are sent, 240 in a bucket with
+    versioning, and 2 MiB are stored for some seconds. The JSON holds no secret and no
+    bucket name. The exit code is 1 if a fact failed, or if an object could not be
+    removed.
 
     With --broker instead of BUCKET, the check uses one form that the broker signs, and
     checks only the facts that this form permits. About five requests are sent, and the
@@ -457,38 +421,27 @@ def store(bucket: str | None, wanted: CheckStoreOptions) -> int:
     """
     if (bucket is None) == (wanted.broker is None):
         raise click.UsageError("give BUCKET or --broker, one of them")
-    if bucket is None:
-        return _check_by_form(wanted)
-    signer = KeySigner.from_options(
-        region=wanted.region, endpoint=wanted.endpoint, style=wanted.addressing_style
-    )
-    if (prefix := wanted.prefix) and (check_key(prefix) or not prefix.endswith("/")):
-        raise click.UsageError("--prefix must be a directory: end it with a slash")
     transport = Transport(allow_http=wanted.allow_http)
-    region, endpoint = signer.region or "", signer.endpoint
-    access = StoreAccess(
-        send=lambda *request: engine.run(transport.send, *request),
-        credentials=signer.credentials(),
-        endpoint=endpoint,
-        region=region,
-        bucket=bucket,
-        public_endpoint=mainland_endpoint(endpoint, region),
-    )
-    folder = CheckFolder(access=access, prefix=prefix)
-    place = shown_text(f"{bucket}/{folder.path}")
-    if not wanted.confirms(f"send some 160 requests to {place}, for which OSS bills?"):
-        return ExitCode.OK
-    click.echo(f"all objects of this check: {place}")
-    try:
-        with _ended_by_signals(), interruptible():
-            results, left = _checked(folder)
-    finally:
-        transport.close()
-    is_fine = wanted.told(results, region)
-    return 0 if is_fine and not left else 1
+    with contextlib.closing(transport):
+        if bucket is None:
+            return _check_by_form(wanted, transport)
+        folder = wanted.folder(bucket, transport)
+        place = shown_text(f"{bucket}/{folder.path}")
+        if not wanted.confirms(
+            f"send some 170 requests to {place}, for which OSS bills?"
+        ):
+            return ExitCode.OK
+        click.echo(f"all objects of this check: {place}", err=True)
+        results: list[Result] = []
+        with _ended_by_sigterm(), interruptible():
+            try:
+                results += _shown(check_store(folder, FACTS), as_json=wanted.as_json)
+            finally:
+                results += _shown(_cleaned_up(folder), as_json=wanted.as_json)
+        return wanted.told(results, folder.access.region)
 
 
-def _check_by_form(wanted: CheckStoreOptions) -> int:
+def _check_by_form(wanted: CheckStoreOptions, transport: Transport) -> int:
     options = without_none(
         broker=wanted.broker,
         broker_options=wanted.broker_options or None,
@@ -496,19 +449,13 @@ def _check_by_form(wanted: CheckStoreOptions) -> int:
         allow_http=wanted.allow_http or None,
     )
     trust(options)
-    transport = Transport(allow_http=wanted.allow_http)
     checked = form_check(
         OSSPresignedFileSystem(**options).client.signer,
         lambda *request: engine.run(transport.send, *request),
     )
     if not wanted.confirms(f"store two small objects at {checked.host}, which stay?"):
         return ExitCode.OK
-    results = []
-    try:
-        with _ended_by_signals(), interruptible():
-            for result in check_store(checked.folder, checked.facts):
-                results.append(result)
-                click.echo(result)
-    finally:
-        transport.close()
-    return 0 if wanted.told(results, checked.region) else 1
+    facts = check_store(checked.folder, checked.facts)
+    with _ended_by_sigterm(), interruptible():
+        results = [*_shown(facts, as_json=wanted.as_json)]
+    return wanted.told(results, checked.region)

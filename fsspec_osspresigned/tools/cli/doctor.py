@@ -1,4 +1,4 @@
-"""Command ``osspresigned doctor``: checks of machine, configuration, signer, store."""
+"""Command ``osspresigned doctor``: checks of an upload, and descriptions of signatures."""
 
 from __future__ import annotations
 
@@ -10,25 +10,29 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from http import HTTPStatus
 from importlib.metadata import PackageNotFoundError, version
 from urllib.parse import urlsplit
 
 import click
 from attrs import frozen
 
+from ...client.causes import OWN_DOMAIN
 from ...client.client import Client
-from ...client.error_codes import OWN_DOMAIN, members
+from ...client.error_codes import members
 from ...engine.engine import run
-from ...errors import OSSPresignedError
-from ...model import Action, Operation, Reply, SignedRequest
+from ...errors import ConfigurationError, OSSPresignedError, Refused
+from ...filesystem.client_factory import read_url
+from ...model import MAX_MAP, Action, Operation, SignedRequest, split_path
 from ...options.target import ObjectOptions, Target
+from ...owner.inspect import described, read
 from ...parsing import clock_offset
 from ...secret import SecretURL
 from ...signers.base import Grant, MultipartGrant, sign_checked
 from ...signers.http import service_exchange
 from ...signers.post_grant import PostGrantSigner
+from ...signers.post_grant_parser import PostGrant
 from ...signing.endpoint import is_public_mainland
-from ...signing.post_policy import SIGNATURE_FIELDS, PostPolicy
 from ...signing.signed_url import describe
 from ...units import MIB, shown_bytes, shown_end, shown_seconds, shown_text
 from ...upload.plan import (
@@ -39,18 +43,34 @@ from ...upload.plan import (
     plan_for,
     refuse_expired,
 )
-from ..terminal import ExitCode, Output, code_of, interruptible, told
-from .options import JSON, SIZE, UploadConnectionOptions, examples, object_path, takes
+from ...url_checks import is_web, scheme_of
+from ...url_map.url_map import URLMap
+from ..terminal import (
+    ExitCode,
+    Output,
+    code_of,
+    interruptible,
+    told,
+)
+from .options import (
+    JSON,
+    PLACE,
+    SIZE,
+    UploadConnectionOptions,
+    examples,
+    is_local,
+    object_path,
+    takes,
+)
 
 _PACKAGES = ("fsspec-osspresigned", "fsspec", "pycurl", "requests", "attrs", "fastcrc")
 EXTRAS = ("click", "starlette", "uvicorn", "alibabacloud-credentials")
 _OWN = ("FSSPEC_OSSPRESIGNED_", "OSSPRESIGNED_", "OSS_")
 TRUST = ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE", "SSL_CERT_FILE")
-_NOTED_VERSIONS = {
-    "v1": "the URL has a V1 signature: new buckets refuse it",
-    "unknown": "the URL shows none: it may be no presigned URL",
-}
-_GRANT_BY_V1 = "the grant has a V1 signature: new buckets refuse it"
+_BY_V1 = "it is of version V1, which new buckets refuse"
+_EDITED = "only the store can tell whether a URL was edited"
+_FORM_VERSION = "x-oss-signature-version"
+_STORE = "store"
 _SMALL_REPLY = 64 * 1024
 # OSS refuses a V4 signature whose clock differs by more ("RequestTimeTooSkewed").
 _MAX_SKEW = 900.0
@@ -146,13 +166,46 @@ def about_path(client: Client, path: str, size: int | None) -> Iterator[Finding]
     ends = shown_end(signed.expires_at, now)
     what = "URL" if signed.form is None else "grant"
     yield Finding(f"life of the {what}", ends, noted=signed.is_stale(now))
-    yield from about_store(client, signed.url.shown())
+    found = [*about_host(client, _STORE, signed.url.shown())]
+    yield from found
+    if client.holds_keys and found and not found[0].code:
+        yield from _about_look(client, path)
     if is_public_mainland(urlsplit(signed.url.shown()).netloc):
         yield Finding("endpoint", _PUBLIC_HOST, noted=True)
-    if signed.form is not None:
-        yield from _about_policy(PostPolicy.parse(signed.form.fields["policy"]))
-    elif text := _NOTED_VERSIONS.get(describe(signed.url).version):
+    if text := _doubt(client, signed):
         yield Finding("signature", text, noted=True)
+
+
+def _doubt(client: Client, signed: SignedRequest) -> str:
+    """Return what may be wrong with the signature of *signed*; empty if nothing is."""
+    if signed.form is not None:
+        return "" if _FORM_VERSION in signed.form.fields else _BY_V1
+    version = describe(signed.url).version
+    if version == "unknown":
+        return "the URL shows none: it may be no presigned URL"
+    if version == "v1":
+        return _BY_V1
+    is_fresh = client.holds_keys or client.signer.remote
+    return "" if is_fresh else _EDITED
+
+
+def _about_look(client: Client, path: str) -> Iterator[Finding]:
+    """Yield whether the store accepts a signed look at *path*, an object or a bucket."""
+    bucket, key = split_path(path)
+    action = Action.HeadObject if key else Action.ListObjectsV2
+    look = Operation(action=action, bucket=bucket, key=key)
+    try:
+        run(lambda: client.call(look))
+    except OSSPresignedError as error:
+        # Without a code, a refusal does not say whether the key or the permission is bad.
+        if isinstance(error, PermissionError) and not error.code:
+            yield Finding("bucket", told(error), noted=True)
+            return
+        missing = isinstance(error, FileNotFoundError) and error.code != "NoSuchBucket"
+        if not missing and getattr(error, "reason", None) is not Refused.DENIED:
+            yield _bad("bucket", error)
+            return
+    yield Finding("bucket", "is there, and the store accepts the signature")
 
 
 def _operations(
@@ -179,58 +232,36 @@ def _operations(
 
 def _about_grant(signer: PostGrantSigner) -> Iterator[Finding]:
     try:
-        grant = signer.source.current().grant
+        yield from _described(signer.source.current().grant)
     except OSSPresignedError as error:
         yield _bad("grant", error)
-        return
-    yield Finding("life of the grant", shown_end(grant.expires_at, time.time()))
-    yield from _about_policy(grant.policy)
 
 
-def _about_policy(policy: PostPolicy) -> Iterator[Finding]:
-    conditions = policy.conditions
-    allowed = [each for each in conditions if each.field not in SIGNATURE_FIELDS]
-    yield Finding("the grant allows", shown_text(", ".join(map(str, allowed))))
-    if not policy.named("x-oss-signature-version"):
-        yield Finding("signature", _GRANT_BY_V1, noted=True)
+def _described(source: SecretURL | URLMap | PostGrant) -> Iterator[Finding]:
+    for fact in described(source, time.time()):
+        code = _CODES.get(fact.problem, ExitCode.OK)
+        yield Finding(fact.name, fact.text, code, noted=bool(fact.problem))
+    if not isinstance(source, PostGrant):
+        yield Finding("signature", _EDITED, noted=True)
 
 
-def about_store(
-    client: Client, url: str, *, now: Callable[[], float] = time.time
+def about_host(
+    client: Client, name: str, url: str, *, now: Callable[[], float] = time.time
 ) -> Iterator[Finding]:
     """Yield findings on the host of *url*, and on its clock.
 
-    Sends an unsigned HEAD through the same transport as uploads.
+    *name* is ``store`` or ``signer's host``. Sends an unsigned HEAD in the same way as
+    uploads, or as requests for signatures.
     """
-
-    def ask(root: SecretURL) -> Reply:
-        return run(client.transport.send, SignedRequest(method="HEAD", url=root))
-
-    yield from _about_host("store", url, ask, now)
-
-
-def about_signer(client: Client, url: str) -> Iterator[Finding]:
-    """Yield findings on the host of *url*, and on its clock.
-
-    Sends a HEAD in the same way as requests for signatures.
-    """
-
-    def ask(root: SecretURL) -> Reply:
-        return service_exchange(client.options)("HEAD", root, {}, b"", _SMALL_REPLY)
-
-    yield from _about_host("signer's host", url, ask, time.time)
-
-
-def _about_host(
-    name: str,
-    url: str,
-    ask: Callable[[SecretURL], Reply],
-    now: Callable[[], float],
-) -> Iterator[Finding]:
     parts = urlsplit(url)
     origin = f"{parts.scheme}://{parts.netloc}"
     try:
-        reply = ask(SecretURL(f"{origin}/"))
+        root = SecretURL(f"{origin}/")
+        if name == _STORE:
+            reply = run(client.transport.send, SignedRequest(method="HEAD", url=root))
+        else:
+            service = service_exchange(client.options)
+            reply = service("HEAD", root, {}, b"", _SMALL_REPLY)
     except OSSPresignedError as error:
         yield _bad(name, error)
         return
@@ -266,10 +297,14 @@ def _cut_shown(cut: UploadPlan, size: int, grant: Grant) -> str:
     return text
 
 
+_CODES = {"damaged": ExitCode.USAGE, "expired": ExitCode.DENIED}  # of facts
 _EXAMPLES = """\
   osspresigned doctor
+  osspresigned doctor link.url
+  osspresigned doctor urls.json
   osspresigned doctor examplebucket/in/a.csv --map urls.json
   osspresigned doctor examplebucket/in/a.csv --grant grant.json
+  osspresigned doctor examplebucket --signer keys
   osspresigned doctor examplebucket/in/big.bin --size 20GiB \\
       --signer https://sign.example.com --token env:OSSPRESIGNED_TOKEN
 """
@@ -277,24 +312,29 @@ _EXAMPLES = """\
 
 @takes
 @click.command(epilog=examples(_EXAMPLES))
-@click.argument(
-    "path", required=False, default="", type=object_path, metavar="[BUCKET/KEY]"
-)
+@click.argument("what", required=False, default="", type=PLACE,
+                metavar="[BUCKET/KEY|FILE|-]")  # fmt: skip
 @click.option("--size", type=SIZE, metavar="BYTES",
               help="Size in bytes of the upload to check.  [default: 1MiB]")  # fmt: skip
 @JSON
 def doctor(
-    path: str, *, size: int | None, as_json: bool, connection: UploadConnectionOptions
+    what: str, *, size: int | None, as_json: bool, connection: UploadConnectionOptions
 ) -> int:
-    """Check for problems before an upload.
+    """Check for problems before an upload, or describe signatures.
 
-    Checks versions, proxies, clock, signer and store, and shows the plan of an upload
-    to BUCKET/KEY. The exit code is 0, or that of the first problem.
+    Without an argument or with BUCKET/KEY, checks versions, proxies, clock, signer and
+    store, and shows the plan of an upload. With keys, asks the store about the bucket or
+    the object. The exit code is 0, or that of the first problem.
+
+    With a FILE that holds a presigned URL, a URL map or a grant, shows what it permits,
+    without its signatures. Instead of FILE, give file:PATH, env:NAME, - for standard
+    input, or any URL that fsspec can read, such as that of a server of grants. The exit
+    code is 3 if a signature has expired, and 2 if a URL was cut off or changed.
     """
     findings: list[Finding] = []
     out = Output(sys.stdout)
     with interruptible():
-        for finding in _findings(path, size, connection):
+        for finding in _findings(what, size, connection):
             findings.append(finding)
             if not as_json:
                 text = f"{finding.word:4}  {finding.name}: {finding.text}"
@@ -309,9 +349,36 @@ def doctor(
     return code
 
 
+def _is_place(what: str) -> bool:
+    """Return whether *what* is a place of signatures rather than ``BUCKET/KEY``."""
+    if what == "-" or what.startswith(("env:", "file:")) or is_local(what):
+        return True
+    scheme = scheme_of(what.removeprefix("osspresigned://").removeprefix("oss://"))
+    return bool(scheme) or os.path.isfile(what)
+
+
+def _read_place(place: str) -> bytes:
+    if not is_web(place):
+        return read_url(place)
+    from ...http.json_service import JSONService  # noqa: PLC0415 - it loads requests
+
+    url = SecretURL(place)
+    wanted = {"Accept": "application/json"}
+    reply = JSONService().exchange("GET", url, wanted, b"", MAX_MAP)
+    if reply.status != HTTPStatus.OK:
+        msg = f"{url.shown()} answered HTTP {reply.status}: redirects are not followed"
+        raise ConfigurationError(msg)
+    return reply.body
+
+
 def _findings(
-    path: str, size: int | None, connection: UploadConnectionOptions
+    what: str, size: int | None, connection: UploadConnectionOptions
 ) -> Iterator[Finding]:
+    has_source = connection.url_file is not None or connection.has_source
+    if not has_source and _is_place(what):
+        yield from _described(read(what, _read_place))
+        return
+    path = object_path(what)
     yield from about_machine()
     if not (path or connection.url_file or connection.options):
         return
@@ -323,8 +390,11 @@ def _findings(
     yield Finding("configuration", "can be used")
     signer = connection.options.get("signer", "")
     if "://" in signer:
-        yield from about_signer(filesystem.client, signer)
-    if path := connection.path(filesystem, path):
+        yield from about_host(filesystem.client, "signer's host", signer)
+    path = connection.path(filesystem, path)
+    if path and not split_path(path)[1]:
+        yield from _about_look(filesystem.client, path)
+    elif path:
         yield from about_path(filesystem.client, path, size)
     elif isinstance(filesystem.client.signer, PostGrantSigner):
         yield from _about_grant(filesystem.client.signer)

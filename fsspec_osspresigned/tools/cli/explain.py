@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import click
 
 from ...errors import ConfigurationError
-from ...owner.explain import Explained, explain_refusal
-from ...owner.refusal import MAX_TEXT, read_refusal
+from ...owner.explain import Explained, explain
+from ...owner.refusal import MAX_TEXT
 from ...units import shown_text
 from ..terminal import Output, code_of, pairs, without_echo
 from .options import JSON, PLACE, examples
@@ -37,7 +37,7 @@ def explain_command(*, texts: tuple[str, ...], as_json: bool) -> int:
     Without an argument, paste the refusal; it is not shown. Nothing is sent. No
     signature, token or key ID is printed. The exit code is that of an upload by put.
     """
-    explained = explain_refusal(read_refusal("\n".join(map(_read, texts or ("-",)))))
+    explained = explain("\n".join(map(_read, texts or ("-",))))
     out = Output(sys.stdout)
     if as_json:
         out.line(json.dumps(explained.as_dict(), indent=2))

@@ -1,4 +1,4 @@
-"""Commands ``sign``, ``inspect`` and ``grant``: signatures of an owner."""
+"""Commands ``sign`` and ``grant``: signatures of an owner."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from http import HTTPStatus
 
 import click
 from attrs import frozen
 
 from ...errors import ConfigurationError
-from ...filesystem.client_factory import read_url
 from ...model import (
     ACLS,
     FORBID_OVERWRITE,
-    MAX_MAP,
     MAX_PARTS,
     MAX_SINGLE_PUT,
     STORAGE_CLASS,
@@ -26,17 +23,12 @@ from ...model import (
 )
 from ...owner import sign as owner_sign
 from ...owner.grants import GrantTerms, sign_grant
-from ...owner.inspect import about_entry, about_grant, about_url, read, share_expired
 from ...owner.sign import Cut, Order, Signed
-from ...secret import SecretURL
 from ...signers.keys import KeySigner
-from ...signers.post_grant_parser import PostGrant
 from ...signing.post_policy import TOKEN_FIELD
-from ...signing.signed_url import damage
 from ...units import MIB, shown_bytes, shown_end, shown_seconds, shown_text
 from ...url_checks import is_web
 from ...url_map.source import write_text
-from ..terminal import ExitCode, Output, pairs, table_or_pairs
 from .options import (
     PLACE,
     SIZE,
@@ -55,14 +47,8 @@ _SIGN = """\
   osspresigned sign examplebucket/a.csv examplebucket/b.csv --output two.json
   osspresigned sign examplebucket/big.bin --parts 20 --output big.json
 """
-_INSPECT = """\
-  osspresigned inspect file:link.url
-  osspresigned inspect urls.json
-  osspresigned inspect - < link.url
-"""
 
 _PART_SIZE = 8 * MIB
-_COLUMNS = ("object", "what", "until", "headers", "where")
 
 
 @frozen(kw_only=True)
@@ -287,59 +273,13 @@ def _print_url(signed: Signed) -> None:
     click.echo(f"{signed.method} until {ends}", err=True)
 
 
-def _read_place(place: str) -> bytes:
-    if not is_web(place):
-        return read_url(place)
-    from ...http.json_service import JSONService  # noqa: PLC0415 - it loads requests
-
-    url = SecretURL(place)
-    wanted = {"Accept": "application/json"}
-    reply = JSONService().exchange("GET", url, wanted, b"", MAX_MAP)
-    if reply.status != HTTPStatus.OK:
-        msg = f"{url.shown()} answered HTTP {reply.status}: redirects are not followed"
-        raise ConfigurationError(msg)
-    return reply.body
-
-
-@click.command(epilog=examples(_INSPECT))
-@click.argument("reference", type=PLACE, metavar="REFERENCE|MAP|GRANT")
-def inspect(reference: str) -> int:
-    """Describe a presigned URL, a URL map or a grant.
-
-    Signatures are not shown. REFERENCE is a file or file:PATH, env:NAME, - for standard
-    input, or any URL that fsspec can read, such as that of a server of grants. The exit
-    code is 3 if the signature has expired, 1 if only some entries of a map have, and 2
-    if a URL was cut off or changed.
-    """
-    signed = read(reference, _read_place)
-    now, room = time.time(), Output(sys.stdout).room
-    if isinstance(signed, SecretURL):
-        lines = pairs(list(about_url(signed, now)), room)
-    elif isinstance(signed, PostGrant):
-        lines = pairs(list(about_grant(signed, now)), room)
-    else:
-        rows = [
-            (shown_text(name), *about_entry(entry, now))
-            for name, entry in signed.items()
-        ]
-        lines = table_or_pairs(_COLUMNS, rows, room)
-    for line in lines:
-        click.echo(line)
-    if isinstance(signed, SecretURL) and damage(signed):
-        return ExitCode.USAGE
-    expired = share_expired(signed, now)
-    if expired == 1:
-        return ExitCode.DENIED
-    return ExitCode.FAILED if expired else ExitCode.OK
-
-
 _EXAMPLES = """\
   osspresigned grant examplebucket/incoming/ --expires 2h --max-size 1GiB
   osspresigned grant examplebucket/photos/ --content-type image/png \\
       --no-overwrite
   osspresigned grant examplebucket/in/ -o - | \\
       ssh ann@lab 'umask 077; cat > grant.json'
-  osspresigned inspect grant.json
+  osspresigned doctor grant.json
   osspresigned check grant grant.json exports --to examplebucket/incoming/
 """
 

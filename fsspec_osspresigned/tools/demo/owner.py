@@ -61,7 +61,7 @@ def main(large: int = 300) -> int:
     key = Credentials("DemoOwner", Secret(secrets.token_urlsafe(24)))
     with (
         tempfile.TemporaryDirectory(prefix="osspresigned-demo-") as folder,
-        Emulator([key], (names.BUCKET,), root=Path(folder, "store")) as oss,
+        Emulator([key], (names.BUCKET,)) as oss,
     ):
         signer = KeySigner(
             credentials=lambda: key, endpoint=oss.endpoint, region=oss.region

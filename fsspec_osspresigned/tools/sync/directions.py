@@ -229,10 +229,9 @@ class Downward:
         path, place = self.root + name, self.target.place(name)
         file, moved = AtomicFile(place), functools.partial(listener.moved, name)
         heard = moved if listener.hears_bytes else None
-        large = _is_large(entry)
         try:
             await blocking(self._refuse_blocked, name, path)
-            await Download(self.client, path, file, heard=heard, in_thread=large).run()
+            await Download(self.client, path, file, heard=heard).run()
             await blocking(file.publish)
         finally:
             await file.end()

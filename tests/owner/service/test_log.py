@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
-import os
-import threading
+import signal
+import urllib.error
+import urllib.request
 
+import pytest
 from attrs import evolve
 
 from fsspec_osspresigned.owner.service import process
@@ -59,62 +60,16 @@ def test_log_lines_name_keys_only_on_demand():
     assert not any("client" in line for line in lines[:4])
 
 
-def test_log_whose_reader_is_gone_is_no_failure():
+def test_log_whose_reader_is_gone_is_no_failure(start):
     """A closed pipe does not stop the service."""
-    read, write = os.pipe()
-    os.close(read)
-    writer = process.LineWriter(write)
-    writer.put("a line")
-    with writer.in_thread():
-        writer.put("another line")
-    os.close(write)
-
-
-def full_pipe() -> tuple[int, int]:
-    """Return both ends of a pipe that takes nothing more."""
-    read, write = os.pipe()
-    os.set_blocking(write, False)
-    with contextlib.suppress(BlockingIOError):
-        while True:
-            os.write(write, b"\n" * 4096)
-    os.set_blocking(write, True)
-    return read, write
-
-
-def test_log_whose_reader_stalls_holds_nobody_up():
-    """Lines are dropped instead, and told by their number when there is a reader again."""
-    read, write = full_pipe()
-    found: list[str] = []
-    writer = process.LineWriter(write, max_lines=5)
-    with os.fdopen(read, encoding="utf-8") as lines:
-        reading = threading.Thread(target=lambda: found.extend(lines))
-        with writer.in_thread(timeout=60):
-            for number in range(2000):
-                writer.put(f"{number:>10000}")
-            reading.start()
-        os.close(write)
-        reading.join()
-    dropped = [json.loads(line)["lines"] for line in found if line.startswith("{")]
-    numbers = [int(line) for line in found if line[0] not in "{\n"]
-    assert numbers == sorted(numbers)
-    assert sum(dropped) > 0
-    assert sum(dropped) + len(numbers) == 2000
-
-
-def test_stop_does_not_wait_for_a_reader_that_stalls():
-    """The last lines are given up after a while."""
-    before = set(threading.enumerate())
-    read, write = full_pipe()
-    writer = process.LineWriter(write)
-    with writer.in_thread(timeout=0.01):
-        writer.put("x" * 10_000)
-    with os.fdopen(read, encoding="utf-8") as lines:
-        (writing,) = set(threading.enumerate()) - before
-        reading = threading.Thread(target=lambda: list(lines))
-        reading.start()
-        writing.join()
-        os.close(write)
-        reading.join()
+    service = start()
+    service.process.stdout.close()
+    place = f"{service.url}/v1/sign"
+    for _ in range(2):
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(place, b"{}")
+    service.process.send_signal(signal.SIGTERM)
+    assert service.process.wait(timeout=30) == 0
 
 
 def test_warnings_of_libraries_are_lines_too(capfd):

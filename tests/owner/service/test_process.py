@@ -141,6 +141,9 @@ def test_requests_per_minute_are_counted_per_token():
         assert ask(port, "data/a", token="another-token-00")[0] == 200
         now[0] += 10
         assert ask(port, "data/a")[0] == 200
+        now[0] += 1e6  # a long pause permits one minute's requests, not more
+        assert ask(port, *["data/a"] * 6)[0] == 200
+        assert ask(port, "data/a")[0] == 429
     assert told[1].codes == {"rate_limited": 1}
 
 

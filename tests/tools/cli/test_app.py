@@ -128,19 +128,18 @@ def test_interrupt_is_exit_130(failing, capsys):
     assert "interrupted" in capsys.readouterr().err
 
 
-def test_emulator_gets_its_options(monkeypatch, tmp_path):
-    """The command hands over port, directory, buckets, domains and the life of its key."""
+def test_emulator_gets_its_options(monkeypatch):
+    """The command hands over port, buckets, domains and the life of its key."""
     from fsspec_osspresigned import emulator  # noqa: PLC0415 - an extra
 
     given = {}
     monkeypatch.setattr(emulator, "serve", lambda **options: given.update(options))
-    call = ["emulator", "--port", "0", "--root", str(tmp_path), "--bucket", "b"]
+    call = ["emulator", "--port", "0", "--bucket", "b"]
     call += ["--versioned", "v", "--cname", "files.example.com=b", "--sts", "900"]
     assert cli.main([*call, "--bucket", "c"]) == 0
     assert given.pop("faults") == []
     assert given == {
         "port": 0,
-        "root": tmp_path,
         "buckets": ("b", "c"),
         "versioned": ("v",),
         "cnames": {"files.example.com": "b"},

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import signal
 import subprocess
 import sys
@@ -12,13 +11,14 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from attrs import evolve
 
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.http.body import MemoryBody
 from fsspec_osspresigned.http.transport import Transport
 from fsspec_osspresigned.model import SignedRequest
-from fsspec_osspresigned.owner.store_facts import FACTS
+from fsspec_osspresigned.owner.check import FACTS
 from fsspec_osspresigned.signing import PresignRequest
 from tests.tools.cli.conftest import BUCKET, stored
 
@@ -50,18 +50,32 @@ def store_object(oss, key, data=b"mine"):
     transport.close()
 
 
-def test_store_is_tried_and_left_as_it_was(oss, run, tmp_path):
-    """One line a fact, a count, a report for machines, and nothing stays."""
-    ended = run(*STORE, "--yes", "--report", "facts.json")
+NAMES = [*(fact.name for fact in FACTS), "clean-up"]
+
+
+def test_store_is_tried_and_left_as_it_was(oss, run):
+    """Each fact has a line, and what is left another; nothing stays."""
+    ended = run(*STORE, "--yes")
     assert ended.code == 0, ended.out
-    place, *lines, count = ended.out.splitlines()
-    assert place.startswith(f"all objects of this check: {BUCKET}/{FOLDERS}")
-    assert len(lines) == len(FACTS)
-    assert ", 0 different, " in count
-    assert ", 0 not asked, " in count
-    document = json.loads((tmp_path / "facts.json").read_text(encoding="utf-8"))
-    assert [fact["name"] for fact in document["facts"]] == [f.name for f in FACTS]
+    assert ended.err.startswith(f"all objects of this check: {BUCKET}/{FOLDERS}")
+    *lines, count = ended.out.splitlines()
+    assert [line.split()[1] for line in lines if line[0] != " "] == [
+        f"{name}:" for name in NAMES
+    ]
+    assert " passed, 0 failed, " in count
     assert stored(oss) == {}
+
+
+@pytest.mark.usefixtures("oss")
+def test_report_is_json(run):
+    """For machines: it names neither bucket nor key."""
+    ended = run(*STORE, "--yes", "--json")
+    assert ended.code == 0
+    document = json.loads(ended.out)
+    assert document["passed"] is True
+    assert document["region"] == "cn-hangzhou"
+    assert [result["name"] for result in document["results"]] == NAMES
+    assert BUCKET not in ended.out
 
 
 @pytest.mark.parametrize("prefix", ["", "data/"])
@@ -77,27 +91,19 @@ def test_objects_of_others_stay(oss, run, prefix):
     assert stored(oss) == mine
 
 
-def test_folder_is_printed_before_it_is_written(oss, run):
-    """The line is there although the first request fails, and nothing was sent."""
-    oss.faults.add(Fault(action="ListObjectsV2", times=None, status=503))
-    ended = run(*STORE, "--yes", "--prefix", "mine/")
-    assert ended.code == 4
-    assert ended.out.startswith(f"all objects of this check: {BUCKET}/mine/{FOLDERS}")
-    assert {request.method for request in oss.requests} == {"GET"}
-
-
 def test_difference_is_exit_code_1(oss, run):
-    """A store that is different, and what could not be removed, are told."""
+    """A fact that failed, and what could not be removed, are told."""
     oss.faults.add(Fault(action="DeleteObject", times=None, status=403))
     ended = run(*STORE, "--yes", "--prefix", "mine/")
     assert ended.code == 1
-    assert "different    delete" in ended.out
+    assert "FAILED    delete:" in ended.out
+    assert "FAILED    clean-up:" in ended.out
     left = next(key for key in stored(oss) if key.endswith("/object"))
     assert f"could not be removed: {BUCKET}/{left}\n" in ended.err
     oss.faults.clear()
     ended = run(*STORE, "--yes", "--prefix", "mine/")
     assert ended.code == 0
-    assert "objects and uploads of earlier checks" in ended.out
+    assert "objects and uploads of earlier checks" in ended.err
     assert stored(oss) == {}
 
 
@@ -107,53 +113,47 @@ def test_keys_that_may_not_list(oss, run):
     oss.faults.add(Fault(action="ListMultipartUploads", times=None, status=403))
     ended = run(*STORE, "--yes")
     assert ended.code == 1
-    assert "different    list " in ended.out
-    assert "may not list" in ended.err
+    assert "FAILED    list:" in ended.out
+    assert "could not be listed" in ended.err
     assert stored(oss) == {}
     assert oss.uploads(BUCKET) == []
 
 
-def one_line(ended):
-    """Return the only line that a check without facts has printed besides its place."""
-    assert len(ended.out.splitlines()) == 1
-    (line,) = ended.err.splitlines()
-    return line
-
-
-def test_keys_that_are_wrong(oss, run, monkeypatch):
-    """The check ends with one line that says what to do, and has written nothing."""
-    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", "wrong")
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        (Fault(action="PutObject", status=403), "PutObject was refused with HTTP 403"),
+        (
+            Fault(action="HeadObject", status=403),
+            "HeadObject was refused with HTTP 403",
+        ),
+        (
+            Fault(action="PutObject", status=400, code="PublicEndpointForbidden"),
+            "own domain",
+        ),
+        (Fault(action="PutObject", reset=True), "the connection"),
+    ],
+)
+def test_control_that_fails_ends_the_check(oss, run, fault, said):
+    """Its line is the last fact, and says what to do; nothing stays."""
+    oss.faults.add(evolve(fault, times=None))
     ended = run(*STORE, "--yes")
-    assert ended.code == 3
-    assert "OSS_ACCESS_KEY_SECRET is not the secret" in one_line(ended)
-    assert {request.method for request in oss.requests} == {"GET"}
-
-
-def test_bucket_that_is_missing(oss, run):
-    """The check ends with one line that names the bucket."""
-    ended = run("check", "store", "otherbucket", "--yes")
     assert ended.code == 1
-    assert "the bucket does not exist" in one_line(ended)
-
-
-@pytest.mark.parametrize("action", ["PutObject", "HeadObject"])
-def test_control_that_is_refused(oss, run, action):
-    """Keys without the permission to write or to look end the check."""
-    oss.faults.add(Fault(action=action, times=None, status=403))
-    ended = run(*STORE, "--yes")
-    assert ended.code == 3
-    assert f"{action} was refused with HTTP 403" in ended.err
-    assert "different" not in ended.out
+    *_, reason, cleaned_up, count = ended.out.splitlines()
+    assert said in reason
+    assert cleaned_up.startswith("passed    clean-up")
+    assert count.endswith(" passed, 1 failed")
     assert stored(oss) == {}
 
 
-def test_account_that_needs_an_own_domain(oss, run):
-    """The public host of mainland China may refuse new accounts: the line says so."""
-    code = "PublicEndpointForbidden"
-    oss.faults.add(Fault(action="PutObject", times=None, status=400, code=code))
+def test_keys_that_are_wrong(oss, run, monkeypatch):
+    """They are named, and nothing was written."""
+    monkeypatch.setenv("OSS_ACCESS_KEY_SECRET", "wrong")
     ended = run(*STORE, "--yes")
-    assert ended.code != 0
-    assert "own domain" in one_line(ended)
+    assert ended.code == 1
+    assert "OSS_ACCESS_KEY_SECRET is not the secret" in ended.out
+    assert "passed    clean-up" in ended.out
+    assert stored(oss) == {}
 
 
 @pytest.mark.parametrize("store_options", [{"versioned": [BUCKET]}], indirect=True)
@@ -161,8 +161,8 @@ def test_bucket_with_versioning(oss, run):
     """A bucket with versioning has facts of its own, and no version stays."""
     ended = run(*STORE, "--yes")
     assert ended.code == 0, ended.out
-    assert "as expected  version-gone " in ended.out
-    assert "skipped      forbid-overwrite " in ended.out
+    assert "passed    version-gone:" in ended.out
+    assert "skipped   forbid-overwrite:" in ended.out
     assert oss.store.buckets[BUCKET].versions == {}
     assert oss.uploads(BUCKET) == []
 
@@ -177,20 +177,7 @@ def test_own_domain(oss, run, monkeypatch):
     monkeypatch.setenv("OSS_ENDPOINT", oss.url.replace("127.0.0.1", "localhost"))
     ended = run(*STORE, "--yes", "--addressing-style", "cname")
     assert ended.code == 0, ended.out + ended.err
-    assert "as expected  cname " in ended.out
-    assert "skipped      public-host " in ended.out
-
-
-def test_folder_in_use(oss, run, monkeypatch):
-    """The check does not write where anything is listed."""
-    monkeypatch.setattr(secrets, "token_hex", lambda size: "0" * 2 * size)
-    key = f"{FOLDERS}{'0' * 16}/mine.txt"
-    store_object(oss, key)
-    ended = run(*STORE, "--yes")
-    assert ended.code == 2
-    assert "not empty" in ended.err
-    assert stored(oss) == {key: b"mine"}
-    assert {request.method for request in oss.requests} == {"GET", "PUT"}
+    assert "passed    cname:" in ended.out
 
 
 @pytest.mark.parametrize(("answer", "asked"), [(b"n\n", False), (b"y\n", True)])
@@ -214,7 +201,7 @@ def test_wrong_calls(oss, run):
     assert not oss.requests
 
 
-SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGKILL")
+SIGNALS = ("SIGINT", "SIGTERM", "SIGKILL")
 
 
 def interrupt(oss, moment, name):
@@ -232,7 +219,7 @@ def interrupt(oss, moment, name):
         text=True,
     ) as child:
         wait_until(lambda: oss.held)
-        if name in ("SIGTERM", "SIGHUP"):
+        if name == "SIGTERM":
             oss.faults.clear()
         child.send_signal(getattr(signal, name))
         if name == "SIGINT":
@@ -261,43 +248,21 @@ def test_next_run_removes_what_an_interrupted_one_left(oss, run, name, moment):
     assert oss.uploads(BUCKET) == []
 
 
-def end_with(number):
-    """Return a callback server that sends the signal *number* to this process."""
-
-    def callback(_):
-        os.kill(os.getpid(), number)
-
-    return callback
-
-
 @pytest.mark.parametrize(
-    ("store_options", "code"),
-    [({"callback": end_with(n)}, 128 + n) for n in (signal.SIGTERM, signal.SIGHUP)],
-    indirect=["store_options"],
+    "store_options",
+    [{"callback": lambda _: os.kill(os.getpid(), signal.SIGTERM)}],
+    indirect=True,
 )
-def test_signal_that_ends_the_check(oss, run, code):
+def test_sigterm_ends_the_check(oss, run):
     """The check removes what it made, and ends with the code of the signal."""
-    before = [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)]
+    before = signal.getsignal(signal.SIGTERM)
     with pytest.raises(SystemExit) as ended:
         run(*STORE, "--yes")
-    assert ended.value.code == code
+    assert ended.value.code == 128 + signal.SIGTERM
     assert "PutObject" in {request.action for request in oss.requests}
     assert stored(oss) == {}
     assert oss.uploads(BUCKET) == []
-    assert [signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGHUP)] == before
-
-
-@pytest.mark.parametrize(
-    "store_options", [{"callback": end_with(signal.SIGHUP)}], indirect=True
-)
-def test_signal_that_the_program_ignores(oss, run):
-    """As under nohup, the check goes on."""
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    try:
-        assert run(*STORE, "--yes").code == 0
-        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    assert signal.getsignal(signal.SIGTERM) == before
 
 
 def test_other_thread(oss, run):

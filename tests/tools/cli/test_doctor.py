@@ -12,11 +12,12 @@ import fsspec
 import pytest
 
 from fsspec_osspresigned.asgi_server import LoopbackServer
+from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.model import Action
 from fsspec_osspresigned.signing.endpoint import region_of
 from fsspec_osspresigned.tools.cli import doctor
-from fsspec_osspresigned.tools.cli.doctor import about_machine, about_store, proxy_shown
+from fsspec_osspresigned.tools.cli.doctor import about_host, about_machine, proxy_shown
 from fsspec_osspresigned.tools.terminal import ExitCode
 from fsspec_osspresigned.units import GIB, MIB
 from tests.tools.cli.conftest import BUCKET, KEYS, stored
@@ -178,6 +179,53 @@ def test_url_without_a_signature_is_noted(run, oss, url, tmp_path):
     )
 
 
+def test_edited_url_is_no_ok(run, url, tmp_path):
+    """Without the key only the store can check a signature, and doctor says so."""
+    (tmp_path / "one.url").write_text(url("k").replace("/k?", "/other?"))
+    for how in (["--url-file", "one.url"], ["one.url"]):
+        found = lines(run("doctor", *how))
+        assert found["signature"] == (
+            "note",
+            "only the store can tell whether a URL was edited",
+        )
+
+
+@pytest.mark.parametrize("path", [PATH, BUCKET])
+def test_keys_that_work(run, oss, path):
+    """A signed look at the bucket shows it; a missing object is no problem."""
+    ended = run("doctor", path, *KEYS)
+    assert ended.code == 0
+    assert lines(ended)["bucket"] == (
+        "ok",
+        "is there, and the store accepts the signature",
+    )
+    assert "signature" not in lines(ended)
+    oss.faults.add(Fault(refuse="denied", times=None))
+    assert run("doctor", path, *KEYS).code == 0  # the key is known, and may not look
+
+
+@pytest.mark.parametrize(
+    ("path", "variable", "words"),
+    [
+        (PATH, "OSS_ACCESS_KEY_SECRET", "correct OSS_ACCESS_KEY_SECRET"),
+        (BUCKET, "OSS_ACCESS_KEY_SECRET", "correct OSS_ACCESS_KEY_SECRET"),
+        (PATH, "OSS_ACCESS_KEY_ID", "correct OSS_ACCESS_KEY_ID"),
+        (PATH, "OSS_REGION", "set --region or OSS_REGION to that of the bucket"),
+        ("nosuchbucket/a", "", "the bucket does not exist: check its name, and --reg"),
+    ],
+)
+def test_what_is_wrong_with_keys_is_named(run, oss, monkeypatch, path, variable, words):
+    """A wrong secret, key ID, region or bucket is found before an upload."""
+    if variable:
+        monkeypatch.setenv(variable, "cn-beijing")
+    ended = run("doctor", path, *KEYS)
+    word, text = lines(ended)["bucket"]
+    assert word == "BAD"
+    assert ended.code != 0
+    assert words in text
+    assert "owner" not in text
+
+
 @pytest.mark.parametrize(
     ("arguments", "name", "code"),
     [
@@ -220,7 +268,7 @@ def test_clocks(oss, signer):
 
     def clock(offset):
         now = lambda: time.time() + offset  # noqa: E731 - two lines would be no better
-        *_, last = about_store(client, oss.url, now=now)
+        *_, last = about_host(client, "store", oss.url, now=now)
         return last
 
     assert re.fullmatch(
@@ -237,7 +285,7 @@ def test_host_without_a_clock(oss, monkeypatch):
     """It is noted that nothing can be compared."""
     client = OSSPresignedFileSystem(signer="keys").client
     monkeypatch.setattr(doctor, "clock_offset", lambda *_: None)
-    *_, last = about_store(client, oss.url)
+    *_, last = about_host(client, "store", oss.url)
     assert (last.word, last.text) == ("note", "it does not tell its time")
 
 
@@ -254,7 +302,7 @@ def test_closed_public_host(signer):
     client = OSSPresignedFileSystem(signer="keys").client
     with LoopbackServer(closed_host) as server:
         place = f"http://127.0.0.1:{server.port}"
-        found, *_ = about_store(client, place)
+        found, *_ = about_host(client, "store", place)
     assert (found.word, found.code) == ("BAD", ExitCode.FAILED)
     assert found.text.startswith("PublicEndpointForbidden: the account may not use ")
     for way in ("addressing style cname", "internal host", "outside mainland China"):
@@ -265,7 +313,7 @@ def test_store_is_asked_as_by_uploads(oss, signer, monkeypatch):
     """What the HTTP client of services cannot reach is no proof against the store."""
     monkeypatch.setattr(doctor, "service_exchange", None)
     client = OSSPresignedFileSystem(signer="keys").client
-    found, *_ = about_store(client, oss.url)
+    found, *_ = about_host(client, "store", oss.url)
     assert found.word == "ok"
 
 
@@ -284,7 +332,7 @@ def test_store_is_asked_as_by_uploads(oss, signer, monkeypatch):
 )
 def test_public_host_of_mainland_china_is_noted(run, oss, monkeypatch, host, noted):
     """It may be closed to a new account, so it is a note and not bad."""
-    monkeypatch.setattr(doctor, "about_store", lambda *_: ())
+    monkeypatch.setattr(doctor, "about_host", lambda *_: ())
     call = ("doctor", PATH, *KEYS, "--endpoint", f"https://{host}")
     ended = run(*call, "--region", region_of(host) or "cn-hangzhou")
     found = lines(ended)

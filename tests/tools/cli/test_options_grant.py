@@ -65,15 +65,12 @@ def test_sync(oss, run, grant, tree):
     assert not oss.requests
 
 
-def test_doctor_shows_what_the_grant_allows(oss, run, grant):
-    """Conditions, end and plan, without the signature and its key."""
+def test_doctor_of_an_upload_with_a_grant(oss, run, grant):
+    """Its end and the plan, without the signature and its key."""
     ended = run("doctor", f"{BUCKET}/in/a.csv", "--grant", grant(sizes=(0, 2**30)))
     assert ended.code == 0, ended.out
     assert "1 MiB in one PostObject" in ended.out
     assert "ok    signer: signs PostObject of examplebucket/in/a.csv" in ended.out
-    (allows,) = [one for one in ended.out.splitlines() if "the grant allows" in one]
-    assert '["starts-with", "$key", "in/"]' in allows
-    assert '["content-length-range", 0, 1073741824]' in allows
     assert "x-oss-credential" not in ended.out
     assert "life of the grant" in ended.out
     assert "presigned URL" not in ended.out
@@ -84,16 +81,14 @@ def test_doctor_without_a_path(run, grant):
     """What a grant allows can be seen before there is anything to upload."""
     ended = run("doctor", "--grant", grant())
     assert ended.code == 0, ended.out
-    assert '["starts-with", "$key", "in/"]' in ended.out
+    assert "ok    objects: begins with 'in/'" in ended.out
 
 
 def test_doctor_notes_a_signature_of_version_1(run, grant):
-    """New buckets refuse it, with or without a path."""
-    place = grant(version="v1")
-    for path in ([], [f"{BUCKET}/in/a.csv"]):
-        ended = run("doctor", *path, "--grant", place)
-        assert ended.code == 0, ended.out
-        assert "note  signature: the grant has a V1 signature" in ended.out
+    """New buckets refuse it."""
+    ended = run("doctor", f"{BUCKET}/in/a.csv", "--grant", grant(version="v1"))
+    assert ended.code == 0, ended.out
+    assert "note  signature: it is of version V1, which new" in ended.out
 
 
 def test_doctor_cannot_fetch_the_grant(run):

@@ -1,0 +1,541 @@
+"""Causes of refusals: one table, and one function that ranks them.
+
+The errors of this package state the first cause, ``osspresigned explain`` all of them.
+``tests/owner/refusals.py`` names the public threads from which rows come.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Literal
+
+from attrs import evolve, field, frozen
+
+from .. import parsing
+from ..errors import Refused
+from ..model import SignedRequest
+from ..other_stores import GOOGLE_QUERY, S3_CHECKSUM, S3_HEADER, S3_QUERY, S3_TOKEN
+from ..secret import SecretURL
+from ..signing.canonical import parse_moment
+from ..signing.endpoint import region_of
+from ..signing.mismatch import Comparison, compare, received_request
+from ..signing.signed_url import SignedURL, damage
+from ..units import shown_seconds
+
+Evidence = Literal["proven", "likely", "possible"]
+EVIDENCE: tuple[Evidence, ...] = ("proven", "likely", "possible")
+
+
+@frozen
+class Cause:
+    """One possible cause of a refusal, and what to do about it.
+
+    *evidence* is ``proven`` if the reply itself shows the cause, ``likely`` if it is the
+    usual one of several, else ``possible``.
+    """
+
+    evidence: Evidence
+    cause: str
+    remedy: str
+
+
+@frozen(kw_only=True)
+class Refusal:
+    """What is known of one refusal; texts are empty, and values None, if unknown."""
+
+    status: int | None
+    code: str
+    ec: str
+    document: Mapping[str, str] = field(repr=False)  # members of the error document
+    text: str = field(repr=False)  # the message, or all that a user has pasted
+    form: bool = False  # the request sent a form
+    by_keys: bool = False  # this process signed it, with an access key that it holds
+    signed: SignedRequest | None = field(default=None, repr=False)
+    is_sent: bool = True  # whether *signed* is what was sent, rather than what arrived
+    url: SignedURL  # facts of the presigned URL, or of the fields of a form
+    object_key: str = ""
+    row: str = ""  # name of the row of the table that applies, whatever the code is
+    now: float  # of this machine, seconds since the epoch
+    offset: float | None  # seconds by which this machine is ahead of the store
+
+    @property
+    def store(self) -> float | None:
+        """Seconds since the epoch by the store's clock."""
+        return None if self.offset is None else self.now - self.offset
+
+    @property
+    def end(self) -> float | None:
+        """Expiry time of the URL, seconds since the epoch."""
+        if self.url.expires_at is not None:
+            return self.url.expires_at
+        return _moment(self.document.get("Expires", ""))
+
+
+@frozen
+class _Row:
+    """One cause of refusals, found by *when*.
+
+    *when* is a reason, codes and EC numbers with blanks between them, or a pattern of
+    the text. *cause* may be a reason, which stands for its row.
+    """
+
+    when: str
+    cause: str
+    remedy: str = ""
+    own: str = ""  # the remedy for a request that this process signed with its key
+    form: bool = False  # only of a form
+
+
+_OWNER = "tell the owner"
+# New accounts cannot send data to the public hosts of mainland China since 2025-03-20
+# (help.aliyun.com, "EC 0048-00000401").
+_CLOSED_HOST = "the account may not use OSS's public host"
+_OPEN_HOSTS = (
+    "the signer must sign for an own domain of the bucket (endpoint "
+    "https://files.example.com, addressing style cname), for an internal host, or for a "
+    "bucket outside mainland China"
+)
+OWN_DOMAIN = f"{_CLOSED_HOST}: {_OPEN_HOSTS}"
+_AGAIN = "upload again"
+
+_ROWS = (
+    _Row(
+        Refused.EXPIRED, "the URL has expired", "ask for a new one",
+        "check the clock of this machine, then run it again",
+    ),
+    _Row(
+        Refused.NOT_YET_VALID, "the URL is not valid yet",
+        "check the clock of the machine that signed it",
+        "check the clock of this machine",
+    ),
+    _Row(
+        Refused.CLOCK_SKEW, "", "set the clock, then sign anew or ask for a new URL",
+        "set the clock",
+    ),
+    _Row(
+        Refused.TOKEN_ENDED,
+        "the STS token that signed the URL has expired, and the URL with it",
+        "ask for a new one",
+        "set OSS_ACCESS_KEY_ID, OSS_ACCESS_KEY_SECRET and OSS_SESSION_TOKEN of a new one",
+    ),
+    _Row(
+        Refused.TOKEN_INVALID,
+        "the STS token in the URL is not the one of its key",
+        "ask for a new one: the token was withdrawn, or cut when the URL was copied",
+        "set OSS_SESSION_TOKEN to the one that was issued with OSS_ACCESS_KEY_ID",
+    ),
+    _Row(
+        Refused.WRONG_REGION, "the bucket is in another region",
+        "tell the owner, who must sign for the region of the bucket",
+        "set region= or OSS_REGION",
+    ),
+    _Row(
+        Refused.DENIED, "the key that signed lacks the permission",
+        "tell the owner, who grants it in a RAM or bucket policy",
+        "grant it in a RAM or bucket policy",
+    ),
+    _Row(
+        Refused.DENIED,
+        "the key that signed the grant lacks the permission oss:PutObject, or the policy "
+        "of the grant does not allow it",
+        "tell the owner, who gives the permission or another grant",
+        form=True,
+    ),
+    _Row(
+        Refused.KEY_DISABLED,
+        "the key that signed is disabled, or not allowed from this address",
+        _OWNER,
+        "enable it, or set OSS_ACCESS_KEY_ID and OSS_ACCESS_KEY_SECRET of another one",
+    ),
+    _Row(
+        Refused.ACCOUNT_DISABLED,
+        "the account is disabled: a bill is unpaid, or its security is in doubt",
+        _OWNER,
+        "look at the messages of the account",
+    ),
+    _Row(
+        Refused.UNKNOWN_KEY, "the store does not know the key that signed",
+        "tell the owner: it was deleted, or it is an STS key whose token is missing",
+        "correct OSS_ACCESS_KEY_ID; a temporary key needs OSS_SESSION_TOKEN, too",
+    ),
+    _Row(
+        Refused.MISMATCH, "the signature of the grant is not that of its policy",
+        "tell the owner, unless a copy of the grant was changed",
+        form=True,
+    ),
+    _Row(
+        Refused.POLICY, "the policy of the grant does not allow it",
+        "change what it names, or ask the owner for another grant",
+    ),
+    # By code or EC number.
+    _Row(
+        "SecondLevelDomainForbidden", "the bucket must be in the host of the URL",
+        "sign a virtual-hosted URL", "set addressing_style=virtual",
+    ),
+    _Row("0048-00000401 PublicEndpointForbidden", _CLOSED_HOST, _OPEN_HOSTS),
+    _Row(
+        "InvalidObjectState", "the object is archived", "its owner restores it first",
+        "restore it first",
+    ),
+    _Row("KmsInDebt", "the bill of KMS is unpaid", _OWNER),
+    _Row(
+        "TransferAccelerationDisabled", "the bucket has no acceleration",
+        "the signer must name a host of the region", "set endpoint= to a host of the region",
+    ),
+    _Row(
+        "KeyNotFound AliasNotFound", "there is no such KMS key",
+        "correct server_side_encryption, or tell the owner",
+        "correct server_side_encryption",
+    ),
+    _Row(
+        "NoSuchBucket", "the bucket does not exist", f"check its name, or {_OWNER}",
+        "check its name, and region= or OSS_REGION",
+    ),
+    _Row(
+        "NoSuchUpload", "the upload was completed or aborted",
+        "start again; for a URL map with parts, ask its owner for a new one",
+        "start again",
+    ),
+    _Row(
+        "FileAlreadyExists ObjectAlreadyExists", "the object is already there",
+        "use another key",
+    ),
+    _Row(
+        "not-locked", "it may not be replaced, or a directory has its name",
+        "use another key",
+    ),
+    _Row(
+        "hidden-object",
+        "the object is already there, and stays as it is: it was reported as missing, "
+        "because HeadObject or listing is not granted",
+        "ask the signer for that permission, or use another name. The storage option "
+        "overwrite=True replaces objects that cannot be seen: an append would then replace "
+        "the table",
+    ),
+    _Row("FileImmutable", "the object is write-once", "use another key"),
+    _Row(
+        "InvalidDigest BadDigest InvalidCRC64", "the body was damaged in transit", _AGAIN
+    ),
+    _Row(
+        "MissingContentLength", "the request has no Content-Length",
+        "send it, and no Transfer-Encoding: chunked",
+    ),
+    _Row(  # Azure Blob Storage
+        "MissingRequiredHeader", "the store requires a header",
+        "give it with headers=, such as x-ms-blob-type: BlockBlob",
+    ),
+    _Row(
+        "EntityTooSmall", "parts but the last need 100 KiB at least, 5 MiB at S3",
+        "set part_size",
+    ),
+    _Row(
+        "EntityTooSmall", "the grant allows larger files only", _OWNER, form=True,
+    ),
+    _Row("EntityTooLarge", "one PUT holds 5 GiB at most", "use parts"),
+    _Row(
+        "EntityTooLarge", "the grant allows smaller files only, and 5 GiB at most",
+        "a signer or part URLs could send it", form=True,
+    ),
+    _Row("QpsLimitExceeded", "too many requests", "use fewer at once"),
+    _Row(
+        "redirect", "redirects are not followed", "sign a URL of the final host",
+        "set endpoint= to the final host",
+    ),
+    _Row(
+        "unavailable", "the store is down or overloaded",
+        "retry later, with fewer requests at once",
+    ),
+)  # fmt: skip
+_NAMED = {
+    (name, row.form): row
+    for row in _ROWS
+    for name in ([row.when] if isinstance(row.when, Refused) else row.when.split())
+}
+# By what the message says, and no code.
+_MESSAGES = (
+    _Row(
+        f"(?i){S3_CHECKSUM}crc32=AAAAAA(?:==|%3D%3D)",
+        "the URL is signed with the checksum of an empty body, as SDKs do by themselves",
+        "sign without checksums (requestChecksumCalculation WHEN_REQUIRED)",
+    ),
+    _Row(
+        r"aws-chunked|MultiChunkedEncoding|0017-00000804",
+        "the SDK sent the body in chunks, followed by a checksum (aws-chunked), which "
+        "OSS does not accept",
+        "set AWS_REQUEST_CHECKSUM_CALCULATION=when_required (boto3: "
+        "Config(request_checksum_calculation='when_required'); Java: "
+        "chunkedEncodingEnabled(false)), or upload through a presigned URL, or with an "
+        "SDK of OSS",
+    ),
+    _Row(
+        "Only one auth mechanism|Either the Signature query string parameter or",
+        "the request has an Authorization header in addition to the signature in its URL",
+        "send no Authorization: HTTP clients with a default token, such as an "
+        "instance of axios, add it to every request",
+    ),
+    _Row(
+        "Please use AWS4-HMAC-SHA256",
+        "the request is signed with version 2, and this region accepts version 4 only",
+        "tell the owner, who signs with version 4 (boto3: "
+        "Config(signature_version='s3v4'))",
+        "set signature_version=v4",
+    ),
+    _Row(
+        "less than a week|less than 604800",
+        "the URL is signed for more than seven days",
+        "ask for one of 7 days at most",
+        "set expires_in= to 7 days at most",
+    ),
+    _Row(
+        "Security Token may be lost",
+        "a temporary (STS) key signed, and its token is missing in the request",
+        "sign with the token, too; in a URL it is the parameter security-token (V1), "
+        f"x-oss-security-token (V4) or {S3_TOKEN}",
+        "set OSS_SESSION_TOKEN",
+    ),
+    _Row(
+        "Anonymous (access|user)",
+        "the request arrived without a signature",
+        "send the whole URL with its query; in a shell, quote it, because & ends a command",
+    ),
+    _Row(
+        "Private address is forbidden to callback",
+        "the callback of the upload names a private address",
+        "tell the owner, whose callback server needs a public address",
+    ),
+    _Row(
+        "CallbackFailed",
+        "the object is stored, but OSS could not call the callback server",
+        "do not upload again; tell the owner of the callback server",
+        "do not upload again",
+    ),
+    _Row("the region '[^']*' is wrong|Invalid signing region", Refused.WRONG_REGION),
+    _Row("must be addressed using the specified endpoint", Refused.WRONG_REGION),
+    _Row("Policy expired|Request has expired", Refused.EXPIRED),
+    _Row("Policy Condition failed|Extra input fields", Refused.POLICY),
+)
+# Content types that programs add unasked: which, and how to send the file without.
+_UNASKED = {
+    "application/x-www-form-urlencoded": (
+        "curl --data and HTTP libraries add it to a body without a type",
+        "curl: -T FILE; axios: headers {'Content-Type': false}",
+    ),
+    "multipart/form-data": (
+        "the body is a form, and would be stored with its boundaries",
+        "send the file itself as the body, not FormData; Postman: body binary",
+    ),
+    "application/json": (
+        "axios and other libraries add it to a body of JSON",
+        "axios: headers {'Content-Type': false}",
+    ),
+    "false": ("the library sent a setting as the value", "give it a type as text"),
+}
+_OWN_SECRET = Cause(
+    "likely",
+    "the secret is not that of the access key ID",
+    "correct OSS_ACCESS_KEY_SECRET, and look for blanks around it",
+)
+_OTHER_SECRET = Cause(
+    "possible",
+    "the signer's secret does not belong to its key, or it signs another method or header",
+    "compare the text that the signer signs with what the store received, and check the "
+    "secret for blanks around it",
+)
+_LISTS = (f"{S3_QUERY}SignedHeaders", f"{GOOGLE_QUERY}SignedHeaders")
+_NOTABLE = 30.0  # seconds of clock offset that may be a cause
+_is_host = re.compile(r"[a-z0-9.-]{1,80}").fullmatch
+
+
+def ranked(
+    refusal: Refusal,
+    reason: Refused | None,
+    hide: Callable[[str], str],
+    more: Iterable[Cause] = (),
+) -> tuple[tuple[Cause, ...], tuple[str, ...]]:
+    """Return the causes of *refusal* and *more*, best first, and proven differences.
+
+    Differences are those of the request from its signature, one line each. *hide*
+    removes the secrets of the request from a text.
+    """
+    found, signed = Comparison(), refusal.signed
+    causes = [*_of_code(refusal, reason), *more]
+    if reason is Refused.MISMATCH and not refusal.form:
+        if signed is not None:
+            found = compare(refusal.document, signed, refusal.object_key, hide)
+        causes += _of_mismatch(refusal, found)
+    causes.sort(key=lambda each: EVIDENCE.index(each.evidence))
+    return tuple(
+        Cause(each.evidence, _line(hide(each.cause)), _line(hide(each.remedy)))
+        for each in causes
+    ), found.spoilt + found.changed
+
+
+def _line(text: str) -> str:
+    return "".join(c if c.isprintable() else " " for c in text)
+
+
+def _of_code(refusal: Refusal, reason: Refused | None) -> Iterator[Cause]:
+    """Yield the cause that the members, the message, the EC or the code names."""
+    document = refusal.document
+    key_id = document.get("OSSAccessKeyId") or document.get("AWSAccessKeyId") or ""
+    if key_id != key_id.strip():
+        cause = "the access key ID has a blank or a line break around it"
+        yield Cause("proven", cause, "enter the key again, without blanks")
+    if names := document.get("HeadersNotSigned", ""):
+        cause = f"it was sent with headers that the URL does not sign: {names[:200]}"
+        remedy = "do not send them, or ask the owner for a URL that signs them"
+        if refusal.signed is not None and "%25" in refusal.signed.url.reveal():
+            cause, remedy = "the URL was percent-encoded twice", "use the URL untouched"
+        yield Cause("proven", cause, remedy)
+        return
+    for row in _MESSAGES:
+        # A code that says more than the message decides.
+        vague = reason in (None, Refused.DENIED) or not isinstance(row.cause, Refused)
+        if vague and re.search(row.when, refusal.text):
+            yield _cause(refusal, row)
+            return
+    if reason is not None:
+        if reason is not Refused.MISMATCH or refusal.form:
+            yield _of_reason(refusal, reason)
+        return
+    for name in (refusal.row, refusal.ec, refusal.code, _by_status(refusal.status)):
+        if named := _NAMED.get((name, refusal.form)) or _NAMED.get((name, False)):
+            yield _cause(refusal, named)
+            return
+
+
+def _by_status(status: int | None) -> str:
+    status = status or 0
+    if status >= 500 or status in (408, 429):  # noqa: PLR2004 - HTTP status class
+        return "unavailable"
+    return "redirect" if 300 <= status < 400 else ""  # noqa: PLR2004 - as above
+
+
+def _cause(
+    refusal: Refusal, row: _Row, cause: str = "", evidence: Evidence = "proven"
+) -> Cause:
+    if isinstance(row.cause, Refused):
+        return _of_reason(refusal, row.cause)
+    cause, remedy = cause or row.cause, row.remedy
+    if header := refusal.document.get("HeaderName"):
+        cause += f", {header[:80]}"
+    if refusal.by_keys:
+        remedy = row.own or ("" if "owner" in remedy else remedy)
+    if refusal.form:
+        cause, remedy = (re.sub(r"\bURL\b", "grant", t) for t in (cause, remedy))
+    return Cause(evidence, cause, remedy)
+
+
+def _of_reason(refusal: Refusal, reason: Refused) -> Cause:
+    row = _NAMED.get((reason, refusal.form)) or _NAMED[reason, False]
+    store, end = refusal.store, refusal.end
+    if reason is Refused.WRONG_REGION:
+        return _elsewhere(refusal, row)
+    if reason is Refused.CLOCK_SKEW:
+        return _cause(refusal, row, _of_clock(refusal))
+    if reason is Refused.DENIED and not refusal.ec:  # several reasons have this code
+        return _cause(refusal, row, evidence="likely")
+    cause = row.cause
+    if reason is Refused.EXPIRED and store and end and store - end >= 1:
+        cause += f" {shown_seconds(store - end)} ago"
+    return _cause(refusal, row, cause)
+
+
+def _of_clock(refusal: Refusal) -> str:
+    sent = _moment(refusal.document.get("RequestTime", ""))
+    store = _moment(refusal.document.get("ServerTime", ""))
+    # This machine may have sent what another one has dated.
+    minimum = _NOTABLE if refusal.code == "RequestTimeTooSkewed" else 0
+    if refusal.offset is not None and abs(refusal.offset) > minimum:
+        return f"the clock of this machine is {_shown(refusal.offset)} the store's"
+    if sent is None or store is None:
+        return "the clock that dated the request is not the store's"
+    return f"the request is dated {_shown(sent - store)} the store's clock"
+
+
+def _elsewhere(refusal: Refusal, row: _Row) -> Cause:
+    document, region = refusal.document, refusal.url.region or ""
+    where = document.get("Endpoint") or document.get("Region") or ""
+    if match := re.search("expecting '([a-z0-9-]{3,40})'", refusal.text):
+        where = where or match[1]
+    where = where if _is_host(where) else ""
+    there = f" ({where})" if where else ""
+    cause = f"{row.cause}{there}"
+    if "Endpoint" not in document and "using the specified end" not in refusal.text:
+        region = f" {region}" if _is_host(region) else ""
+        cause = (
+            f"the URL is signed for the region{region}, the store is in another{there}"
+        )
+    found = _cause(refusal, row, cause)
+    if refusal.by_keys:
+        name = region_of(where) or (where if "." not in where else "")
+        found = evolve(found, remedy=f"{row.own} to {name or 'that of the bucket'}")
+    return found
+
+
+def _of_mismatch(refusal: Refusal, found: Comparison) -> Iterator[Cause]:
+    """Yield the causes of a signature that does not match."""
+    if refusal.signed is not None and (problem := damage(refusal.signed.url)):
+        remedy = "copy the whole URL again, or ask for a new one"
+        yield Cause("proven", f"the URL {problem}", remedy)
+    elif found.spoilt:
+        cause = f"the request does not fit its URL: {'; '.join(found.spoilt[:4])}"
+        remedy = "use the URL untouched, with exactly the headers it was signed with"
+        yield Cause("proven", cause, remedy)
+    elif found.changed:
+        cause = f"another request arrived than was sent: {'; '.join(found.changed[:4])}"
+        remedy = (
+            "look for a proxy or gateway that changes requests, or sign for the host and "
+            "the path that the store sees"
+        )
+        yield Cause("proven", cause, remedy)
+    if refusal.by_keys:
+        yield _OWN_SECRET
+        return
+    yield from _of_pieces(refusal, found)
+    yield _OTHER_SECRET
+
+
+def _of_pieces(refusal: Refusal, found: Comparison) -> Iterator[Cause]:
+    """Yield the causes that the request as it arrived suggests."""
+    url = SecretURL("") if refusal.signed is None else refusal.signed.url
+    pieces = received_request(refusal.document, url)
+    sent = f" ({found.sent})" if found.sent and pieces else ""
+    edited = Cause(
+        "likely",
+        "the URL was changed or cut, or it is signed for another method or other headers "
+        f"than those sent{sent}",
+        "use the URL exactly as it was given, with exactly the headers that were signed; "
+        "the usual one is Content-Type",
+    )
+    if pieces is None:
+        yield edited
+        return
+    if kind := pieces.headers.get("content-type", "")[:80]:
+        cause = f"Content-Type {kind!r} was sent, but the URL is "
+        cause += "probably signed without one, or with another one"
+        remedy = (
+            "send no Content-Type if none was signed, otherwise exactly the signed one; or "
+            f"ask the owner to sign {kind!r}"
+        )
+        if any("content-type" in pieces.query.get(n, "").split(";") for n in _LISTS):
+            cause = cause.replace("probably signed without one, or", "signed")
+        if unasked := _UNASKED.get(kind.partition(";")[0].strip()):
+            cause, remedy = f"{cause}: {unasked[0]}", f"{remedy} ({unasked[1]})"
+        yield Cause("likely", cause, remedy)
+        edited = evolve(edited, evidence="possible")
+    yield edited
+    own = sorted(n for n in pieces.headers if n.startswith(("x-oss-", S3_HEADER)))
+    if own:
+        cause = f"{', '.join(own)[:200]} arrived; the URL may be signed without them, or with other values"
+        yield Cause("possible", cause, "send exactly the headers that are signed")
+
+
+def _moment(text: str) -> float | None:
+    # S3 writes the time of a request as the request does.
+    return parse_moment(text) if parsing.moment(text) is None else parsing.moment(text)
+
+
+def _shown(offset: float) -> str:
+    return f"{abs(offset):.0f} s {'ahead of' if offset > 0 else 'behind'}"

@@ -1,0 +1,102 @@
+"""Vocabulary of all checks: a table of rows, the result of each row, and the report."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, TypeAlias, TypeVar, get_args
+
+from attrs import asdict, field, frozen
+
+Outcome: TypeAlias = Literal["passed", "failed", "recorded", "skipped"]
+
+
+@frozen
+class Row:
+    """One row of a check; its subclass knows what is sent."""
+
+    name: str  # short name for reports
+    says: str  # what must hold, in one sentence
+    # Name of an earlier row. Unless that one succeeded, this one proves nothing, and is
+    # skipped.
+    counter: str | None = field(default=None, kw_only=True)
+    is_control: bool = field(default=False, kw_only=True)  # a failure ends the check
+
+    def result(self, outcome: Outcome, reason: str = "", **members: Any) -> Result:
+        return Result(self.name, self.says, outcome, reason, **members)
+
+
+@frozen
+class Result:
+    """Result of one row, or one problem of a path."""
+
+    name: str
+    says: str
+    outcome: Outcome
+    reason: str = ""  # why it failed or was skipped
+    path: str = field(default="", kw_only=True)  # what it is about, if not all
+    # The request, or the body of the call; the last one if all pass.
+    sent: str = field(default="", kw_only=True)
+    # Parts of the reply, without secrets and bucket names.
+    seen: Mapping[str, Any] = field(factory=dict, kw_only=True)
+    # Whether the request did what it is for, so that later rows may rely on it.
+    succeeded: bool = field(default=False, kw_only=True)
+
+    def __str__(self) -> str:
+        """Return the result as text, with the request if it failed."""
+        has_failed = self.outcome == "failed"
+        mark = self.outcome.upper() if has_failed else self.outcome
+        sent = f"sent: {self.sent}" if self.sent and has_failed else ""
+        lines = (f"{mark:<8}  {self.name}: {self.says}", self.reason, sent)
+        return "\n      ".join(filter(None, lines))
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the members of the JSON report; those without a value are left out."""
+        return asdict(self, filter=lambda each, v: bool(v) and each.name != "succeeded")
+
+
+R = TypeVar("R", bound=Row)
+
+
+def run(
+    rows: Iterable[R],
+    ask: Callable[[R], Result],
+    unmet: Callable[[R], str] = lambda _: "",
+) -> Iterator[Result]:
+    """Yield the result of each of *rows*, in their order; *ask* gets it.
+
+    *unmet* returns why a row cannot be asked; empty if it can. A control that did not
+    succeed is the last row that is asked.
+    """
+    succeeded: set[str | None] = {None}
+    for row in rows:
+        why = unmet(row)
+        if not why and row.counter not in succeeded:
+            why = f"{row.counter} did not succeed, so this would prove nothing"
+        if why:
+            yield row.result("skipped", why)
+            continue
+        result = ask(row)
+        yield result
+        if result.succeeded:
+            succeeded.add(row.name)
+        elif row.is_control:
+            return
+
+
+def has_passed(results: Iterable[Result]) -> bool:
+    return not any(result.outcome == "failed" for result in results)
+
+
+def summary(results: Sequence[Result]) -> str:
+    """Return how many rows have each outcome; "passed" and "failed" are always named."""
+    counts = Counter(result.outcome for result in results)
+    named = [o for o in get_args(Outcome) if o in ("passed", "failed") or counts[o]]
+    return ", ".join(f"{counts[outcome]} {outcome}" for outcome in named)
+
+
+def report(results: Iterable[Result], **members: Any) -> dict[str, Any]:
+    """Return the JSON report of a check; *members* come before its results."""
+    results = [*results]
+    listed = [result.as_dict() for result in results]
+    return {"passed": has_passed(results), **members, "results": listed}

@@ -1,0 +1,285 @@
+"""Folder of one check of a store: requests on its objects, and their removal.
+
+A check stores objects only in a folder of its own with a random name. If a check was
+interrupted, a later one removes its objects, too. It recognises them, because the beginning
+of the folder's name and the names of the objects are fixed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import enum
+import re
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from http import HTTPStatus
+from typing import Any, TypeAlias
+
+from attrs import Factory, define, field, frozen
+
+from ...client.error_codes import from_reply
+from ...errors import OSSPresignedError
+from ...http.body import EMPTY, Body, MemoryBody
+from ...model import Action, Operation, Reply, SignedForm, SignedRequest
+from ...parsing import parse
+from ...secret import FormValue, Secret, SecretURL
+from ...signing.canonical import Credentials
+from ...signing.endpoint import MAX_KEY_BYTES, Endpoint
+from ...signing.presigning import PresignRequest
+from ..grants import GrantTerms, sign_grant
+
+LIFE = 600  # seconds for which a check signs
+_FOLDERS = "osspresigned-check-"
+_REFUSED = range(400, 500)
+_GONE = (HTTPStatus.NO_CONTENT, HTTPStatus.NOT_FOUND)
+
+Send: TypeAlias = Callable[[SignedRequest, Body], Reply]
+
+
+class CheckKey(enum.StrEnum):
+    """All keys that a check uses, relative to its folder."""
+
+    OBJECT = "object"
+    SECOND = "second"
+    COPIED = "copied"
+    BLANK = "a blank+plus"
+    MISSING = "missing"
+    TOO_LONG = "k" * (MAX_KEY_BYTES + 1)  # the store refuses it
+
+
+_OWN = rf"{_FOLDERS}[0-9a-f]{{16}}/({'|'.join(map(re.escape, CheckKey))})"
+
+
+@frozen(kw_only=True)
+class StoreAccess:
+    """Signs and sends requests to one bucket, also invalid ones."""
+
+    send: Send  # sends one signed request and returns the reply of any status
+    credentials: Credentials
+    endpoint: Endpoint
+    region: str
+    bucket: str
+    clock: Callable[[], float] = time.time  # returns seconds since the epoch
+
+    def request(
+        self,
+        method: str,
+        key: str = "",
+        *,
+        body: bytes = b"",
+        headers: Mapping[str, str] | None = None,
+        unsigned: Mapping[str, str | None] | None = None,
+        plus: bool = False,
+        **changes: Any,
+    ) -> Reply:
+        """Sign and send one request on the object *key*, or on the bucket.
+
+        *headers* are signed and sent; *unsigned* ones are only sent, and None omits a
+        signed header of that name. *plus* writes blanks in the path as ``+``. *changes*
+        are attributes of a :class:`PresignRequest`, and are signed even if invalid. The
+        reply is returned whatever its status.
+        """
+        terms: dict[str, Any] = {
+            "credentials": self.credentials,
+            "endpoint": self.endpoint,
+            "method": method,
+            "bucket": self.bucket,
+            "key": key,
+            "headers": headers or {},
+            "region": self.region,
+            "now": self.clock(),
+            "expires_in": LIFE,
+            **changes,
+        }
+        url = PresignRequest(**terms).unchecked_url()
+        if plus:
+            path, _, query_string = url.reveal().partition("?")
+            url = SecretURL(f"{path.replace('%20', '+')}?{query_string}")
+        sent = {**(headers or {}), **(unsigned or {})}
+        signed = SignedRequest(
+            method=method,
+            url=url,
+            headers={n: v for n, v in sent.items() if v is not None},
+        )
+        return self.send(signed, MemoryBody.of(body) if body else EMPTY)
+
+
+@frozen
+class Trace:
+    """Trace that a check may leave: an object, a version, or an open multipart upload.
+
+    Without IDs, it is the object itself.
+    """
+
+    key: str
+    version_id: str | None = None
+    upload_id: str | None = None
+
+    @property
+    def has_id(self) -> bool:
+        """True for a version or an upload, False for the object itself."""
+        return (self.version_id or self.upload_id) is not None
+
+    def __str__(self) -> str:
+        if self.upload_id is not None:
+            return f"{self.key} (parts of an upload)"
+        return self.key if self.version_id is None else f"{self.key} (a version)"
+
+
+# Query of a listing -> elements that it lists (OSS API reference: ListObjectsV2,
+# ListObjectVersions, ListMultipartUploads).
+_OBJECTS = {"list-type": "2", "max-keys": "1000"}, ("Contents",)
+_VERSIONS = {"versions": "", "max-keys": "1000"}, ("Version", "DeleteMarker")
+_UPLOADS = {"uploads": "", "max-uploads": "1000"}, ("Upload",)
+
+
+@define(kw_only=True)
+class CheckFolder:
+    """Random folder of one check below a prefix of the bucket."""
+
+    access: StoreAccess
+    prefix: str  # prefix of the folder, with a final slash; empty is the whole bucket
+    name: str = Factory(lambda: f"{_FOLDERS}{secrets.token_hex(8)}/")
+    is_versioned: bool = False  # whether the bucket has versioning, as its replies show
+    has_version_ids: bool = False  # whether it is enabled, and not suspended
+    swept: int = field(default=0, init=False)  # removed traces of earlier checks
+    # Whether traces of earlier checks could be looked for.
+    could_list: bool = field(default=False, init=False)
+    traces: set[Trace] = field(factory=set, init=False)  # what this check may have left
+
+    @property
+    def path(self) -> str:
+        """Prefix of all keys of this check, with a final slash."""
+        return f"{self.prefix}{self.name}"
+
+    def call(
+        self,
+        action: Action,
+        key: CheckKey,
+        body: bytes,
+        *,
+        query: Mapping[str, str],
+        **request: Any,
+    ) -> Reply:
+        """Sign and send one call on the object *key*, and note what it may leave.
+
+        *request* holds further arguments of :meth:`StoreAccess.request`.
+        """
+        spec = action.spec
+        full = "" if spec.on_bucket else f"{self.path}{key}"
+        before = frozenset(self.traces)
+        if spec.publishes:  # noted first, because the reply may be lost
+            self.traces.add(Trace(full))
+        query = {**spec.fixed, **query}
+        reply = self.access.request(
+            spec.method, full, body=body, query=query, **request
+        )
+        if reply.status in _REFUSED:
+            self.traces.intersection_update(before)
+        self._note_version(full, reply)
+        if action is Action.InitiateMultipartUpload and (upload := upload_id_of(reply)):
+            self.traces.add(Trace(full, upload_id=upload))
+        return reply
+
+    def post(
+        self,
+        key: CheckKey,
+        body: bytes,
+        *,
+        below: str,
+        unlisted: Mapping[str, str | None],
+        version: str,
+        credentials: Credentials,
+        now: float,
+        **terms: Any,
+    ) -> Reply:
+        """Send *body* as a form that is signed for the prefix *below* of the folder.
+
+        *unlisted* fields replace those of the form; None leaves one out. *terms* are
+        attributes of :class:`GrantTerms`.
+        """
+        access = self.access
+        terms = {"expires_in": LIFE, "prefix": f"{self.path}{below}", **terms}
+        grant = sign_grant(
+            credentials,
+            access.endpoint,
+            GrantTerms(bucket=access.bucket, **terms),
+            version=version,
+            region=access.region,
+            now=now,
+        )
+        full = f"{self.path}{key}"
+        self.traces.add(Trace(full))
+        sent: dict[str, Secret] = {"key": FormValue(full), **grant.fields}
+        for name, value in unlisted.items():
+            sent.pop(name, None)
+            if value is not None:
+                sent[name] = FormValue(value)
+        signed = SignedRequest(
+            method="POST", url=grant.url, form=SignedForm(fields=sent)
+        )
+        reply = access.send(signed, MemoryBody.of(body))
+        self._note_version(full, reply)
+        return reply
+
+    def clean_up(self) -> list[Trace]:
+        """Remove what this check and earlier ones stored; return what is left of it.
+
+        Only the fixed names of objects in folders of checks are removed. Without the
+        permission to list, only what this check stored is known.
+        """
+        was_versioned = self.is_versioned
+        with contextlib.suppress(OSSPresignedError, ValueError):
+            self.traces.update(self._listed_traces())
+            self.could_list = True
+        if self.is_versioned:  # a deletion without a version would add a marker
+            self.traces = {trace for trace in self.traces if trace.has_id}
+        traces = sorted(self.traces, key=str)
+        left = [trace for trace in traces if not self._is_gone(trace)]
+        gone = self.traces.difference(left)
+        self.swept += sum(not trace.key.startswith(self.path) for trace in gone)
+        self.traces.intersection_update(left)
+        if self.is_versioned and not was_versioned:
+            return self.clean_up()
+        return left
+
+    def _note_version(self, key: str, reply: Reply) -> None:
+        version_id = reply.headers.get("x-oss-version-id")
+        if version_id is not None and key and reply.status < HTTPStatus.BAD_REQUEST:
+            self.is_versioned = True
+            self.has_version_ids = self.has_version_ids or version_id != "null"
+            self.traces.add(Trace(key, version_id))
+
+    def _is_gone(self, trace: Trace) -> bool:
+        query = {"uploadId": trace.upload_id, "versionId": trace.version_id}
+        query = {name: value for name, value in query.items() if value is not None}
+        try:
+            reply = self.access.request("DELETE", trace.key, query=query)
+        except OSSPresignedError:
+            return False
+        if not trace.has_id:
+            self._note_version(trace.key, reply)
+        return reply.status in _GONE
+
+    def _listed_traces(self) -> Iterator[Trace]:
+        """Yield what is listed of checks; of one listing, the first 1,000 entries."""
+        is_own = re.compile(f"{re.escape(self.prefix)}{_OWN}").fullmatch
+        for listing, tags in (_VERSIONS if self.is_versioned else _OBJECTS, _UPLOADS):
+            query = {**listing, "prefix": f"{self.prefix}{_FOLDERS}"}
+            reply = self.access.request("GET", query=query)
+            if not reply.is_good:
+                call = Operation(action=Action.ListObjectsV2, bucket=self.access.bucket)
+                raise from_reply(call, reply)
+            for entry in parse(reply.body).iter():
+                if entry.tag in tags and is_own(key := entry.findtext("Key", "")):
+                    version, upload = map(entry.findtext, ("VersionId", "UploadId"))
+                    yield Trace(key, version, upload)
+
+
+def upload_id_of(reply: Reply) -> str:
+    """Return the upload ID in *reply*; empty if it has none."""
+    try:
+        return parse(reply.body).findtext("UploadId", "")
+    except ValueError:
+        return ""

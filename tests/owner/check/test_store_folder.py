@@ -1,0 +1,150 @@
+"""The folder of one check of a store: what is found in it, and what is removed."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pytest
+from attrs import evolve
+
+from fsspec_osspresigned.emulator import Emulator, Fault
+from fsspec_osspresigned.engine.engine import run
+from fsspec_osspresigned.http.transport import Transport
+from fsspec_osspresigned.model import Action, Reply
+from fsspec_osspresigned.owner.check.store_folder import (
+    CheckFolder,
+    CheckKey,
+    StoreAccess,
+    Trace,
+    upload_id_of,
+)
+
+BUCKET = "examplebucket"
+FOREIGN = [
+    "mine.txt",
+    "object",
+    "osspresigned-check-0123456789abcdef/mine.txt",
+    "osspresigned-check-0123456789abcdef/inner/object",
+    "osspresigned-check-0123456789abcdeg/object",
+    "osspresigned-check-0123/object",
+    "osspresigned-check-0123456789abcdef0/object",
+    "inner/osspresigned-check-0123456789abcdef/object",
+]
+KEYS = [key for key in CheckKey if key is not CheckKey.TOO_LONG]
+
+
+@pytest.fixture
+def store_options(request: pytest.FixtureRequest):
+    """The options that a test gives, or none."""
+    return getattr(request, "param", {})
+
+
+@pytest.fixture
+def access(oss: Emulator):
+    """Signed requests to the emulator."""
+    transport = Transport()
+    yield StoreAccess(
+        send=partial(run, transport.send),
+        credentials=oss.credentials,
+        endpoint=oss.endpoint,
+        region="cn-hangzhou",
+        bucket=BUCKET,
+    )
+    transport.close()
+
+
+def put(access, *keys):
+    """Store an object for each key, and begin an upload of it."""
+    for key in keys:
+        assert access.request("PUT", key, body=b"data").status == 200
+        assert access.request("POST", key, query={"uploads": ""}).status == 200
+
+
+@pytest.mark.parametrize("prefix", ["data/", ""])
+def test_only_what_a_check_makes_is_removed(oss, access, prefix):
+    """Folders and keys of other shape, and other prefixes, are not touched."""
+    foreign = [f"{prefix}{key}" for key in FOREIGN] + ["elsewhere/object"]
+    left = [f"{prefix}osspresigned-check-0123456789abcdef/{key}" for key in KEYS]
+    folder = CheckFolder(access=access, prefix=prefix)
+    put(access, *foreign, *left, f"{folder.path}object")
+    assert folder.clean_up() == []
+    assert folder.swept == 2 * len(left)
+    assert {*oss.objects(BUCKET)} == {*foreign}
+    assert {one.key for one in oss.uploads(BUCKET)} == {*foreign}
+
+
+@pytest.mark.parametrize("store_options", [{"versioned": [BUCKET]}], indirect=True)
+def test_versions_are_removed_by_their_ids(oss, access):
+    """Nothing stays in a bucket with versioning, and no delete marker is added."""
+    put(access, "osspresigned-check-0123456789abcdef/object", "osspresigned-check-1/a")
+    put(access, "osspresigned-check-0123456789abcdef/object")
+    access.request("DELETE", "osspresigned-check-0123456789abcdef/object")
+    folder = CheckFolder(access=access, prefix="")
+    folder.call(Action.PutObject, CheckKey.OBJECT, b"data", query={})
+    assert folder.is_versioned
+    assert folder.clean_up() == []
+    assert [*oss.store.buckets[BUCKET].versions] == ["osspresigned-check-1/a"]
+
+
+@pytest.mark.parametrize("store_options", [{"versioned": [BUCKET]}], indirect=True)
+def test_versioning_that_is_noticed_late(oss, access):
+    """If the reply to the only PUT was lost, the deletion tells of the versions."""
+    folder = CheckFolder(access=access, prefix="")
+    put(access, f"{folder.path}object")
+    assert not folder.is_versioned
+    assert folder.clean_up() == []
+    assert oss.store.buckets[BUCKET].versions == {}
+
+
+def test_each_check_has_a_folder_of_its_own(access):
+    """Two checks never share a folder."""
+    paths = {CheckFolder(access=access, prefix="data/").path for _ in range(100)}
+    assert len(paths) == 100
+    assert all(path.startswith("data/osspresigned-check-") for path in paths)
+
+
+def test_what_cannot_be_removed_is_named(oss, access):
+    """Objects, versions and uploads that stay are told, whatever the reason."""
+    folder = CheckFolder(access=access, prefix="")
+    put(access, f"{folder.path}object")
+    oss.faults.add(Fault(action="DeleteObject", times=None, status=403))
+    oss.faults.add(Fault(action="AbortMultipartUpload", times=None, reset=True))
+    left = [str(trace) for trace in folder.clean_up()]
+    assert left == [
+        f"{folder.path}object",
+        f"{folder.path}object (parts of an upload)",
+    ]
+    assert str(Trace("key", version_id="1")) == "key (a version)"
+    oss.faults.clear()
+    assert folder.clean_up() == []
+
+
+def test_keys_that_may_not_list(oss, access):
+    """What the requests of the check made is removed without a listing."""
+    folder = CheckFolder(access=access, prefix="")
+    for action in (Action.PutObject, Action.InitiateMultipartUpload):
+        folder.call(action, CheckKey.OBJECT, b"", query={})
+    for action in ("ListObjectsV2", "ListMultipartUploads"):
+        oss.faults.add(Fault(action=action, times=None, status=403))
+    assert folder.clean_up() == []
+    assert [*oss.objects(BUCKET), *oss.uploads(BUCKET)] == []
+
+
+def test_listing_that_cannot_be_read(oss, access):
+    """What the check made is removed all the same."""
+
+    def send(signed, body):
+        reply = access.send(signed, body)
+        return evolve(reply, body=b"no document") if signed.method == "GET" else reply
+
+    folder = CheckFolder(access=evolve(access, send=send), prefix="")
+    folder.call(Action.PutObject, CheckKey.OBJECT, b"data", query={})
+    assert folder.clean_up() == []
+    assert not folder.could_list
+    assert [*oss.objects(BUCKET)] == []
+
+
+@pytest.mark.parametrize("body", [b"<Other/>", b"no document"])
+def test_upload_id_that_is_missing(body):
+    """A reply without an upload ID begins no upload."""
+    assert upload_id_of(Reply(status=200, headers={}, body=body)) == ""
