@@ -65,31 +65,31 @@ class SpecialFileError(OSError):
 
 
 def open_regular(
-    place: str | os.PathLike[str],
+    path: str | os.PathLike[str],
     flags: int = os.O_RDONLY,
     mode: int = 0o600,
     *,
     one_link: bool = False,
 ) -> int:
-    """Open *place* if it is a regular file, and return its descriptor.
+    """Open *path* if it is a regular file, and return its descriptor.
 
     A pipe is refused without waiting for its other end. The check is made on the opened
-    file, so a replacement of *place* at the last moment is noticed. A new file gets
+    file, so a replacement of *path* at the last moment is noticed. A new file gets
     *mode*. *one_link* refuses a file that has a second name (a hard link).
 
     Raises:
-        SpecialFileError: *place* is a pipe, a socket or a device.
-        IsADirectoryError: *place* is a directory.
+        SpecialFileError: *path* is a pipe, a socket or a device.
+        IsADirectoryError: *path* is a directory.
         OSError: the file cannot be opened, or *one_link* refuses it (EMLINK).
     """
     try:
-        descriptor = _opened(place, flags | _NONBLOCK | BINARY, mode)
+        descriptor = _opened(path, flags | _NONBLOCK | BINARY, mode)
     except OSError as error:
         if error.errno == errno.ENXIO:  # a socket, or a pipe that no program reads
-            raise _special(place) from None
+            raise _special(path) from None
         raise
     try:
-        _check(os.fstat(descriptor), place, one_link=one_link)
+        _check(os.fstat(descriptor), path, one_link=one_link)
     except BaseException:
         os.close(descriptor)
         raise
@@ -97,26 +97,26 @@ def open_regular(
 
 
 def _check(
-    status: os.stat_result, place: str | os.PathLike[str], *, one_link: bool
+    status: os.stat_result, path: str | os.PathLike[str], *, one_link: bool
 ) -> None:
     if stat.S_ISDIR(status.st_mode):
-        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), place)
+        raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), path)
     if not stat.S_ISREG(status.st_mode):
-        raise _special(place)
+        raise _special(path)
     if one_link and status.st_nlink > 1:
-        raise OSError(errno.EMLINK, "a hard link to another file", os.fspath(place))
+        raise OSError(errno.EMLINK, "a hard link to another file", os.fspath(path))
 
 
-def _special(place: str | os.PathLike[str]) -> SpecialFileError:
-    return SpecialFileError(errno.EINVAL, "not a regular file", os.fspath(place))
+def _special(path: str | os.PathLike[str]) -> SpecialFileError:
+    return SpecialFileError(errno.EINVAL, "not a regular file", os.fspath(path))
 
 
-def _opened(place: str | os.PathLike[str], flags: int, mode: int) -> int:
+def _opened(path: str | os.PathLike[str], flags: int, mode: int) -> int:
     for _ in range(_LEASE_TRIES):
         with contextlib.suppress(BlockingIOError):
-            return os.open(place, flags, mode)
+            return os.open(path, flags, mode)
         time.sleep(_LEASE_WAIT)
-    return os.open(place, flags, mode)
+    return os.open(path, flags, mode)
 
 
 def _at_fork(**functions: Callable[[], object]) -> None:

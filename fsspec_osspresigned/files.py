@@ -40,14 +40,14 @@ class FileLock:
     process leaves no lock behind. Two threads of one process exclude each other too.
     """
 
-    def __init__(self, place: str, descriptor: int) -> None:
-        self._place = place
+    def __init__(self, path: str, descriptor: int) -> None:
+        self._path = path
         self._descriptor: int | None = descriptor
         _held.add(self)
 
     @classmethod
-    def take(cls, place: str) -> FileLock:
-        """Create and lock the lock file *place*, without waiting; return the lock.
+    def take(cls, path: str) -> FileLock:
+        """Create and lock the lock file *path*, without waiting; return the lock.
 
         Raises:
             LockedError: another process or thread has the lock.
@@ -56,12 +56,12 @@ class FileLock:
         """
         while True:
             flags = os.O_RDWR | os.O_CREAT | NOFOLLOW
-            descriptor = open_regular(place, flags, one_link=True)
+            descriptor = open_regular(path, flags, one_link=True)
             try:
                 _lock(descriptor)
-                if _is_at(descriptor, place):
+                if _is_at(descriptor, path):
                     _sign(descriptor)
-                    return cls(place, descriptor)
+                    return cls(path, descriptor)
                 os.close(descriptor)  # its last owner removed it just now
             except BlockingIOError:
                 owner = read_at(descriptor, _NOTE, 0).decode("ascii", "replace")
@@ -77,10 +77,10 @@ class FileLock:
             with contextlib.suppress(OSError):
                 try:
                     # First, so that what is locked later is another file.
-                    os.unlink(self._place)
+                    os.unlink(self._path)
                 except PermissionError:  # Windows removes no open file
                     self.forget()
-                    os.unlink(self._place)
+                    os.unlink(self._path)
             self.forget()
 
     def forget(self) -> None:
@@ -104,9 +104,9 @@ def _lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def _is_at(descriptor: int, place: str) -> bool:
+def _is_at(descriptor: int, path: str) -> bool:
     with contextlib.suppress(FileNotFoundError):
-        return os.path.samestat(os.fstat(descriptor), os.stat(place))
+        return os.path.samestat(os.fstat(descriptor), os.stat(path))
     return False
 
 
@@ -163,13 +163,13 @@ class LineFile:
         self._lock = threading.Lock()
 
     @classmethod
-    def create(cls, place: str, lines: Iterable[bytes], *, sync: bool = False) -> Self:
-        """Replace *place* with a file of *lines*, and return it, open to append more.
+    def create(cls, path: str, lines: Iterable[bytes], *, sync: bool = False) -> Self:
+        """Replace *path* with a file of *lines*, and return it, open to append more.
 
-        The file has mode 0600, and is flushed to disk before it is renamed to *place*.
-        Raises OSError if it cannot be written; *place* is then unchanged.
+        The file has mode 0600, and is flushed to disk before it is renamed to *path*.
+        Raises OSError if it cannot be written; *path* is then unchanged.
         """
-        new = f"{place}.new"
+        new = f"{path}.new"
         with contextlib.suppress(FileNotFoundError):
             os.unlink(new)  # of a process that died right here
         flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_EXCL | BINARY
@@ -178,7 +178,7 @@ class LineFile:
             file.append(b"".join(lines))
             file.flush()
             file.close()  # Windows renames no open file
-            os.replace(new, place)
+            os.replace(new, path)
         except BaseException:
             file.close()
             with contextlib.suppress(OSError):
@@ -186,20 +186,20 @@ class LineFile:
             raise
         # Make the rename last, too; some file systems cannot.
         with contextlib.suppress(OSError):
-            directory = os.open(os.path.dirname(place), os.O_RDONLY)
+            directory = os.open(os.path.dirname(path), os.O_RDONLY)
             try:
                 os.fsync(directory)
             finally:
                 os.close(directory)
-        return cls.reopen(place, sync=sync)
+        return cls.reopen(path, sync=sync)
 
     @classmethod
-    def reopen(cls, place: str, *, is_torn: bool = False, sync: bool = False) -> Self:
-        """Open *place*, a regular file and no symbolic link, to append lines.
+    def reopen(cls, path: str, *, is_torn: bool = False, sync: bool = False) -> Self:
+        """Open *path*, a regular file and no symbolic link, to append lines.
 
         Raises OSError if it cannot be opened.
         """
-        descriptor = open_regular(place, os.O_WRONLY | os.O_APPEND | NOFOLLOW)
+        descriptor = open_regular(path, os.O_WRONLY | os.O_APPEND | NOFOLLOW)
         return cls(descriptor, is_torn=is_torn, sync=sync)
 
     def append(self, line: bytes) -> None:

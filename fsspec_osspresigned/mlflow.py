@@ -90,9 +90,9 @@ class PresignedArtifactRepository(MlflowArtifactsRepository):  # type: ignore[mi
 
 
 def _files(folder: str) -> Iterator[str]:
-    for place, _, names in os.walk(folder):
+    for directory, _, names in os.walk(folder):
         for name in names:
-            yield os.path.join(place, name)
+            yield os.path.join(directory, name)
 
 
 @functools.cache  # filesystems with the same function share their connections

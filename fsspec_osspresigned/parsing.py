@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _is_iso = re.compile(r"[0-9]{4}-[0-9-]{5}T[0-9:.]{1,16}Z").fullmatch
 _is_http_date = re.compile(r"(?a)\w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT").fullmatch
+is_number = re.compile(r"[0-9]{1,20}").fullmatch
 _MAX_NAME = 60
 _MAX_MARKUP = 100_000  # tags, or attributes; a listing of 1,000 objects has 25,000
 _MAX_DIGITS = 300

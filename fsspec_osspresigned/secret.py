@@ -166,23 +166,21 @@ def resolve_text(reference: str) -> Secret:
     Any other text is the secret itself. Blanks around the text are removed. Raises
     ConfigurationError if the variable or file cannot be read, or is empty.
     """
-    kind, _, place = reference.partition(":")
+    kind, _, name = reference.partition(":")
     text, missing = reference, ""
     if kind == "env":
-        text = os.environ.get(place, "")
-        missing = f"the environment variable {place} is not set{_here()}"
+        text = os.environ.get(name, "")
+        missing = f"the environment variable {name} is not set{_here()}"
     elif kind == "file":
-        missing = f"{place} is empty"
+        missing = f"{name} is empty"
         try:
-            with open(os.path.expanduser(place), encoding="utf-8-sig") as handle:
+            with open(os.path.expanduser(name), encoding="utf-8-sig") as handle:
                 text = handle.read(64 * KIB)
         except UnicodeDecodeError:
-            raise ConfigurationError(f"{place} is not UTF-8") from None
+            raise ConfigurationError(f"{name} is not UTF-8") from None
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
-            raise ConfigurationError(
-                f"cannot read {place}: {reason}{_here()}"
-            ) from None
+            raise ConfigurationError(f"cannot read {name}: {reason}{_here()}") from None
     if missing and not text.strip():
         raise ConfigurationError(missing)
     return Secret(text.strip())

@@ -1,8 +1,8 @@
 """One call to the store: sign the request, send it, check the reply, retry.
 
-Begin with ``client``. ``error_codes`` turns replies into errors, ``causes`` says what is
-behind them. ``retry`` decides whether a failed call is sent again. ``congestion`` finds
-how many requests the link takes at a time.
+Begin with ``client``. ``operations`` has the calls of OSS. ``error_codes`` turns replies
+into errors, ``causes`` says what is behind them. ``retry`` decides whether a failed call is
+sent again. ``congestion`` finds how many requests the link takes at a time.
 """
 
 from __future__ import annotations
@@ -14,4 +14,5 @@ __all__, __getattr__, __dir__ = lazy(
     causes="Cause OWN_DOMAIN Refusal ranked",
     client="Client",
     error_codes="MEANINGS clean from_reply hider mark meaning members name",
+    operations="OSSCalls bare is_elsewhere listing means_unseen operation_on",
 )

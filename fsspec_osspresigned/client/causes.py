@@ -237,6 +237,7 @@ _ROWS = (
         "EntityTooLarge", "the grant allows smaller files only, and 5 GiB at most",
         "a signer or part URLs could send it", form=True,
     ),
+    _Row("MalformedPOSTRequest", "the form was cut or changed on the way", _AGAIN, form=True),
     _Row("QpsLimitExceeded", "too many requests", "use fewer at once"),
     _Row(
         "redirect", "redirects are not followed", "sign a URL of the final host",

@@ -7,7 +7,6 @@ import os
 import threading
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -29,7 +28,6 @@ from ..http.transfer import PLAIN, Exchange, LargeReplyError
 from ..http.transport import Transport
 from ..model import (
     FORBID_OVERWRITE,
-    Action,
     Operation,
     Receipt,
     Reply,
@@ -40,11 +38,11 @@ from ..options.options import Options
 from ..options.target import ObjectOptions
 from ..parsing import clock_offset
 from ..secret import redact
-from ..signers.base import MAX_REQUESTS, ChainSigner, Grant, Signer, sign_checked
+from ..signers.base import MAX_REQUESTS, Grant, Signer, sign_checked
 from ..signing.canonical import is_of_s3
 from .congestion import BucketState, LargeWindow, RequestWindow
+from .local_index import LocalIndex
 from .retry import REAL_TIME, Attempts, Decision, RetryPolicy, Timing, Verb
-from .written_objects import LOOKS, WrittenObjects
 
 if TYPE_CHECKING:
     from typing_extensions import TypeVar
@@ -67,7 +65,7 @@ class Client:
     receipt.
 
     Attributes:
-        written: record of the objects that this process has written.
+        written: index of the objects that this process has written.
         buckets: bucket -> its circuit breaker and limits.
         s3_buckets: buckets for which URLs of S3-compatible stores were signed.
         grant_of_all: the signer's grant of all ways for all objects; None if they differ.
@@ -91,7 +89,7 @@ class Client:
         self.policy = policy or RetryPolicy(
             retries=options.retries, total=options.retry_timeout
         )
-        self.written = WrittenObjects()
+        self.written = LocalIndex()
         self.s3_buckets: set[str] = set()
         # Of calls without options of their own: they share what is made of these.
         self.object_options = ObjectOptions(options)
@@ -107,8 +105,11 @@ class Client:
     @property
     def holds_keys(self) -> bool:
         """Whether this process signs every request, with an access key that it holds."""
-        signer = self.options.signer
-        return signer == "keys" and not isinstance(self.signer, ChainSigner)
+        if self.options.signer != "keys":
+            return False
+        from ..signers.keys import KeySigner  # noqa: PLC0415 - loaded with the signer
+
+        return isinstance(self.signer, KeySigner)
 
     async def note(self, receipt: Receipt, data: bytes | None = None) -> None:
         """Record the upload of *receipt*, and pass the receipt to the client's callback.
@@ -237,8 +238,8 @@ class Client:
         try:
             return attempts.after(error, last=once)
         finally:
-            if error.outcome is Outcome.UNKNOWN:  # the record may be outdated
-                self.written.forget(operation.path)
+            if error.outcome is Outcome.UNKNOWN:  # the index may be outdated
+                self.written.doubt(operation.path)
 
     async def _attempt(
         self,
@@ -271,8 +272,6 @@ class Client:
                     operation, signed, body, exchange, place, bucket
                 )
                 is_good = reply.is_good
-            if operation.action in LOOKS and self.signer.grants_by_prefix:
-                await self._note_answer(operation, reply)
             if not is_good or (self.clock_offset is None and "date" in reply.headers):
                 window = bucket.small if place.is_small else bucket.large
                 self._raise_for_status(operation, signed, reply, window)
@@ -292,7 +291,7 @@ class Client:
     def _forget_cancelled(self, error: BaseException, operation: Operation) -> None:
         is_cancelled = isinstance(error, asyncio.CancelledError)
         if is_cancelled and operation.action.publishes:  # the store may have acted
-            self.written.forget(operation.path)
+            self.written.doubt(operation.path)
 
     async def _prepared(
         self, operation: Operation, signed: SignedRequest, body: Body
@@ -414,16 +413,6 @@ class Client:
         )
         window.note_failure(failure)
         raise failure
-
-    async def _note_answer(self, look: Operation, reply: Reply) -> None:
-        if not (reply.is_good or reply.status == HTTPStatus.NOT_FOUND):
-            return
-        is_new = self.written.answered(look)
-        if is_new and look.action is Action.HeadObject and not self.signer.remote:
-            # The store has one permission for both; only a signer may separate them.
-            read = evolve(look, action=Action.GetObject)
-            if await self.can_sign(read):
-                self.written.answered(read)
 
     def prefetcher(
         self, coming: Callable[[], Operation | None], *, first: int, low: int = 0

@@ -8,7 +8,7 @@ an object replaces it with the same bytes. A second Abort or Delete does nothing
 second Initiate leaves an empty upload behind, because the first ID was lost. Only a
 second Complete (NoSuchUpload) or exclusive PUT (FileAlreadyExists) fails if the first
 one succeeded. After a call that publishes, the outcome is therefore *unknown*
-(:class:`Attempts`), and ``upload.oss_calls`` checks the object.
+(:class:`Attempts`), and ``operations`` checks the object.
 """
 
 from __future__ import annotations

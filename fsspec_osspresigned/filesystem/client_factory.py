@@ -48,16 +48,16 @@ _LAZY_LIBRARIES = (
 _LAZY_WITH_PROXY = ("requests",)
 
 
-def read_url(place: str, limit: int = MAX_MAP) -> bytes:
-    """Return the bytes of a URL map, read from *place* by fsspec's filesystem for it.
+def read_url(reference: str, limit: int = MAX_MAP) -> bytes:
+    """Return the bytes of a URL map, read from *reference* by fsspec's filesystem for it.
 
     Raises:
         OSError: the map is longer than *limit* bytes, or cannot be read.
     """
     # Without blocks HTTP is streamed; else the server decides how much arrives at once.
-    options = {"block_size": 0} if is_web(place) else {}
+    options = {"block_size": 0} if is_web(reference) else {}
     pieces, left = [], limit + 1
-    with fsspec.open(place, "rb", **options) as file:
+    with fsspec.open(reference, "rb", **options) as file:
         while left and (piece := file.read(left)):
             pieces.append(piece)
             left -= len(piece)

@@ -158,7 +158,6 @@ class Kind(Enum):
     UNFINISHED = "unfinished download"
 
 
-_KINDS = tuple(Kind)
 _is_unfinished = re.compile(r"\.osspresigned-[0-9a-f]{16}").fullmatch  # by ``get``
 
 
@@ -377,16 +376,11 @@ def _walk(top: str, depth: int | None) -> Iterator[LocalEntry]:
 
     Links to directories are not followed: they may lead outside, or in a circle.
     """
-    stack = [_listed(top)]
-    while stack:
-        entry = next(stack[-1], None)
-        if entry is None:
-            stack.pop()
-            continue
+    for entry in _listed(top):
         yield entry
-        deep = depth is None or len(stack) < depth
-        if entry.kind is Kind.DIRECTORY and entry.problem is None and deep:
-            stack.append(_listed(entry.local))
+        is_read = entry.kind is Kind.DIRECTORY and entry.problem is None
+        if is_read and depth != 1:
+            yield from _walk(entry.local, None if depth is None else depth - 1)
 
 
 def _listed(directory: str) -> Iterator[LocalEntry]:
@@ -396,15 +390,13 @@ def _listed(directory: str) -> Iterator[LocalEntry]:
     """
     try:
         with os.scandir(directory) as entries:
-            # Texts take less memory than entries; a directory may hold very many.
-            lines = sorted(f"{e.name}\0{_KINDS.index(_kind(e))}" for e in entries)
+            found = sorted((entry.name, _kind(entry)) for entry in entries)
     except OSError as error:
         yield LocalEntry(directory, "", Kind.DIRECTORY, error)
         return
     front = directory.rstrip("/")
-    for line in lines:
-        name, _, kind = line.partition("\0")
-        yield LocalEntry(f"{front}/{name}", "", _KINDS[int(kind)])
+    for name, kind in found:
+        yield LocalEntry(f"{front}/{name}", "", kind)
 
 
 def _kind(entry: os.DirEntry[str]) -> Kind:

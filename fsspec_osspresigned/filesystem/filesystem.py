@@ -31,14 +31,14 @@ from fsspec.utils import isfilelike, stringify_path
 
 from .. import callers
 from ..client.client import Client
+from ..client.operations import OSSCalls
 from ..compat import after_fork_in_child
 from ..engine.engine import awaited, run, verb, waiting, with_coroutines
 from ..errors import ConfigurationError
 from ..model import Receipt
-from ..objects import calls
 from ..objects.lookup import Lookup
 from ..options.options import Options, hashable, surroundings
-from ..options.target import ObjectOptions
+from ..options.target import ObjectOptions, Target
 from ..options.trust import trust
 from ..signers import chosen
 from ..upload import transaction
@@ -161,7 +161,7 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
             before, client = self._clients, client_for(self._options)
             self._clients = {pid: client}
             for parent in before.values():  # this process is a fork of it
-                client.written.add_blind_looks(parent.written.blind_looks())
+                client.written.add_unverified(parent.written.unverified())
         return self._clients[pid]
 
     @property
@@ -181,16 +181,16 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
         return f"osspresigned-{self.token}"
 
     def __reduce__(self) -> Any:
-        """Pickle the class, the options and the blind looks.
+        """Pickle the class, the options and the unverified prefixes.
 
         Raises TypeError if the options contain a secret. A pickle is as trusted as
-        code, so its options are trusted when it is loaded. A blind look is a path about
-        which the records answered, because the store could not be asked; workers that
-        write there must not replace an object that the records did not know.
+        code, so its options are trusted when it is loaded. A prefix is unverified if the
+        index answered for it, because the store could not be asked; workers that write
+        there must not replace an object that the index did not know.
         """
         self._options.check_portable()
-        looks = self.client.written.blind_looks()
-        return _unpickled, (type(self), dict(self.storage_options), looks)
+        unverified = self.client.written.unverified()
+        return _unpickled, (type(self), dict(self.storage_options), unverified)
 
     def to_dict(self, *, include_password: bool = True) -> dict[str, Any]:
         """Return the options as a dictionary; TypeError if they contain a secret."""
@@ -620,7 +620,8 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
             NotSignedError: HEAD is not granted.
         """
         front = "x-oss-meta-"
-        headers = run(calls.headers_of, self.client, self._path(path)).items()
+        calls = OSSCalls(self.client, Target(self._path(path)))
+        headers = run(calls.head).items()
         return {n.removeprefix(front): v for n, v in headers if n.startswith(front)}
 
     def getxattr(self, path: str, attr: str, **_: Any) -> str | None:
@@ -868,9 +869,9 @@ class OSSPresignedFileSystem(AsyncFileSystem, metaclass=_KeyedByValue):  # type:
 def _unpickled(
     kind: type[OSSPresignedFileSystem],
     options: dict[str, Any],
-    looks: Mapping[str, int],
+    unverified: Mapping[str, int],
 ) -> Any:
     trust(options)
     fs = kind(**options)
-    fs.client.written.add_blind_looks(looks)
+    fs.client.written.add_unverified(unverified)
     return fs

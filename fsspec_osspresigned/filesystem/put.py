@@ -26,6 +26,7 @@ from fsspec.core import get_compression
 
 from .. import callers
 from ..client.client import Client
+from ..client.operations import OSSCalls
 from ..compat import READ_ONLY, Stream
 from ..engine.engine import awaited, blocking, run, waiting
 from ..engine.warn import warn_user
@@ -38,7 +39,6 @@ from ..errors import (
 )
 from ..http.body import SMALL, FileBody, MemoryBody, Source, has_its_size
 from ..model import Operation, Receipt
-from ..objects import calls
 from ..options.target import ObjectOptions, Target
 from ..units import KIB
 from ..upload.plan import first_request
@@ -105,8 +105,7 @@ class PutCall:
     def target(self, path: str) -> Target:
         """Return the object *path* with the headers to send; sends nothing."""
         guessed = media_type(path.rpartition("/")[2])
-        written = self.client.written
-        hidden = written.has_blind_looks and written.may_hide(path)
+        hidden = self.client.written.may_hide(path)
         return self.options.target(
             path, guessed=guessed, exclusive=self.create, hidden=hidden
         )
@@ -130,7 +129,7 @@ class PutCall:
             msg = "the transaction has an object for this path already"
             raise ObjectExistsError(msg, path=path)
         with contextlib.suppress(FileNotFoundError, PermissionError):
-            await calls.head(self.client, path)
+            await OSSCalls(self.client, Target(path)).head()
             raise ObjectExistsError("the object is already there", path=path)
 
     async def on_engine(

@@ -6,14 +6,7 @@ import asyncio
 import io
 import os
 from collections import Counter
-from collections.abc import (
-    Awaitable,
-    Callable,
-    Coroutine,
-    Iterable,
-    Mapping,
-    Sequence,
-)
+from collections.abc import Coroutine, Iterable, Mapping, Sequence
 from typing import Any
 
 from attrs import define
@@ -28,7 +21,7 @@ from ..engine.engine import blocking, run, waiting
 from ..http.body import SMALL
 from ..http.checksums import crc64
 from ..model import Action
-from ..objects import calls
+from ..objects import reading
 from ..objects.download import AtomicFile, Download, Publisher, is_written_into
 from ..objects.lookup import Lookup
 from ..objects.ranges import Version, changed
@@ -75,12 +68,12 @@ class PresignedReader(AbstractBufferedFile):  # type: ignore[misc]  # fsspec is 
             crc = crc64(memoryview(data)[count - start :], crc)
             self._summed = start + len(data), crc
             if start + len(data) == self.size:
-                calls.check_whole(self.details["crc64"], crc, self.path)
+                reading.check_whole(self.details["crc64"], crc, self.path)
         return data
 
     def _fetch_range(self, start: int, end: int) -> bytes:
         # After a fork it is another client: no connection is shared with the parent.
-        return run(calls.read, self.fs.client, self.path, start, end, self._version)
+        return run(reading.read, self.fs.client, self.path, start, end, self._version)
 
     def __reduce__(self) -> Any:
         options = {
@@ -140,7 +133,7 @@ async def _readable_info(client: Client, path: str) -> dict[str, Any] | None:
     if not await Lookup(client).can_sign(Action.GetObject, path):
         return None
     try:
-        return await calls.stat(client, path)
+        return await reading.stat(client, path)
     except PermissionError:
         return None
 
@@ -240,11 +233,7 @@ async def get_file(
         await _pour(filesystem, path, local, shared)
         return
     job = _download(client, path, local, shared)
-
-    async def publish(file: AtomicFile) -> None:
-        await blocking(file.publish)
-
-    if await _run(job, Lookup(client), publish) is None:
+    if await _run(job, Lookup(client), Publisher()) is None:
         await blocking(lambda: os.makedirs(local, exist_ok=True))
 
 
@@ -275,10 +264,8 @@ def _download(
     return Download(client, path, file)
 
 
-async def _run(
-    job: Download, lookup: Lookup, publish: Callable[[AtomicFile], Awaitable[None]]
-) -> int | None:
-    """Do *job*, let *publish* publish its file, and return the size in bytes.
+async def _run(job: Download, lookup: Lookup, publisher: Publisher) -> int | None:
+    """Do *job*, publish its file by *publisher*, and return the size in bytes.
 
     Return None if its path is a directory; nothing is created then.
     """
@@ -287,7 +274,7 @@ async def _run(
             size = await job.run()
         except PermissionError as error:
             size = await lookup.fill(job, error)
-        await publish(job.file)
+        await publisher.publish(job.file)
     except BaseException as error:
         await job.file.end()
         if isinstance(error, FileNotFoundError) and await lookup.holds(job.path):
@@ -324,7 +311,7 @@ async def get(
             await _pour(filesystem, path, local, callback)
         else:
             job = _download(client, path, local, callback)
-            size = await _run(job, lookup, publisher.publish)
+            size = await _run(job, lookup, publisher)
             is_large = (size or 0) > SMALL
 
     async def fetch_heard(item: Destination) -> None:

@@ -45,18 +45,18 @@ class ReceiptList(list[Receipt | Exception]):
         return [f"... {count} more"] if count > 0 else []
 
 
-def receipt_writer(place: object) -> Callable[[Receipt], None]:
-    """Return a function that writes receipts to *place*.
+def receipt_writer(destination: object) -> Callable[[Receipt], None]:
+    """Return a function that writes receipts to *destination*.
 
-    *place* is a directory, which is created if it is missing, or a callable, which is
+    *destination* is a directory, which is created if it is missing, or a callable, which is
     returned itself. ConfigurationError is raised for other values, and if the directory
     cannot be created.
     """
-    if callable(place):
-        return place
-    if not isinstance(place, str | os.PathLike) or "://" in str(place):
+    if callable(destination):
+        return destination
+    if not isinstance(destination, str | os.PathLike) or "://" in str(destination):
         raise ConfigurationError("receipts= must be a directory or a callable")
-    directory = Path(os.path.expanduser(place)).absolute()
+    directory = Path(os.path.expanduser(destination)).absolute()
     try:
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     except (OSError, ValueError) as error:

@@ -14,6 +14,7 @@ from typing import Any
 from attrs import evolve
 
 from ..client.client import Client
+from ..client.local_index import Answer
 from ..engine.engine import blocking, run, waiting
 from ..errors import ConfigurationError, NotSignedError, OSSPresignedError
 from ..model import PLAIN_ACTIONS, Operation, split_path
@@ -121,22 +122,22 @@ async def layout(
     check_depth(maxdepth)
     client = filesystem.client
 
-    def place(path: Any) -> str:
+    def named(path: Any) -> str:
         return destinations.local_path(path) if local else object_path(client, path)
 
     if not local:
         for path in [target] if isinstance(target, str) else target:
-            client.written.trust_store(place(path))
+            client.written.trust_store(named(path))
     if not isinstance(source, str) and isinstance(target, list | tuple):
         names = [object_path(client, path) for path in source]
-        pairs = destinations.paired(names, [place(path) for path in target])
+        pairs = destinations.paired(names, [named(path) for path in target])
         placed = [Destination(*pair) for pair in pairs]
     else:
         match = await expand(filesystem, source, recursive, maxdepth, markers=not local)
         if isinstance(source, str) and (not recursive or maxdepth is not None):
             match = evolve(match, kinds=dict.fromkeys(match.files, "file"))
         # A trailing slash of a path in the store means a directory, so it is kept.
-        root = place(target) if local else without_protocol(target)
+        root = named(target) if local else without_protocol(target)
         is_directory = os.path.isdir if local else _is_directory(client)
         placed = await waiting(
             partial(match.destinations, root, is_directory=is_directory)
@@ -145,7 +146,7 @@ async def layout(
             destinations.refuse_escapes(placed, root)
         else:
             placed = [
-                evolve(item, target=place(item.target) + "/" * item.path.endswith("/"))
+                evolve(item, target=named(item.target) + "/" * item.path.endswith("/"))
                 for item in placed
                 if not item.is_directory
             ]
@@ -295,9 +296,7 @@ async def remove(client: Client, match: Match, bulk: BulkOptions) -> None:
     except OSSPresignedError as error:
         failures = getattr(error, "failures", {"": error}).values()
         written = client.written
-        left = [
-            p for p in match.files if written.receipt(p) or written.is_unrecorded(p)
-        ]
+        left = [p for p in match.files if written.info(p) is not Answer.MISSING]
         if left and all(isinstance(f, NotSignedError) for f in failures):
             more = f" and {len(left) - 3} more" if left[3:] else ""
             error.add_note(

@@ -1,7 +1,7 @@
 """Operations on stored objects: HEAD, list, read, copy, delete.
 
-Begin with ``calls``, which sends single requests. ``lookup`` finds out whether a path
-is an object or a directory.
+Begin with ``reading``, which reads one object. ``lookup`` finds out whether a path is an
+object or a directory.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from ..compat import lazy
 
 __all__, __getattr__, __dir__ = lazy(
     __name__,
-    "calls",
-    calls="date_of listing",
+    "reading",
     download="AtomicFile Download Publisher is_written_into",
 )

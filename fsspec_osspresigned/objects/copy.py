@@ -9,23 +9,21 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from urllib.parse import quote
 
 from attrs import evolve, field, frozen
 
 from ..client.client import Client
+from ..client.operations import OSSCalls, means_unseen, size_of
 from ..engine import abort_at_exit
 from ..engine.engine import in_background, to_its_end
 from ..engine.logs import Logger
 from ..engine.scope import in_parallel
-from ..errors import IntegrityError, InvalidRequestError, ObjectExistsError, ReplyError
+from ..errors import IntegrityError, InvalidRequestError, ObjectExistsError
 from ..http.checksums import CRC_HEADER, combine
-from ..model import FORBID_OVERWRITE, MAX_PARTS, Action, PartReceipt, Reply
+from ..model import FORBID_OVERWRITE, MAX_PARTS, PartReceipt
 from ..options.target import Target
 from ..signers.base import MultipartGrant
 from ..units import GIB, MIB
-from ..upload.oss_calls import OSSCalls, document, part_receipt
-from . import calls
 from .ranges import changed, is_changed
 
 _log = Logger(__name__)
@@ -57,8 +55,8 @@ class SourceHead:
 
     @classmethod
     async def fetch(cls, client: Client, path: str) -> SourceHead:
-        headers = await calls.headers_of(client, path)
-        size = calls.size_of(headers, path)
+        headers = await OSSCalls(client, Target(path)).head()
+        size = size_of(headers, path)
         return cls(size, headers.get("etag", ""), headers.get(CRC_HEADER), headers)
 
     @property
@@ -105,29 +103,20 @@ class Copying:
         try:
             return await SourceHead.fetch(self.client, self.path)
         except PermissionError as error:
-            if not calls.means_unseen(error):
+            if not means_unseen(error):
                 raise
             return None
 
     # -- one request --------------------------------------------------------------------
 
     async def _at_once(self, source: SourceHead | None) -> str | None:
-        headers = {**self.target.headers, **self._named}
-        if self._replaces:
-            headers["x-oss-metadata-directive"] = "REPLACE"
+        replaced = {"x-oss-metadata-directive": "REPLACE"} if self._replaces else {}
         optional = _condition(source)
         if self.target.keeps_hidden:
             optional[FORBID_OVERWRITE] = "true"
-        operation = self.target.operation(
-            Action.CopyObject, headers=headers, optional_headers=optional
-        )
-
-        def parse(reply: Reply) -> str | None:
-            document(reply, operation, "CopyObjectResult", ReplyError)
-            return reply.headers.get(CRC_HEADER)
-
         try:
-            stated = await self.client.call(operation, parse=parse)
+            calls = OSSCalls(self.client, self.target)
+            stated = await calls.copy(self.path, replaced, optional)
         except ObjectExistsError as error:
             if error.tries == 1 or source is None:
                 raise
@@ -148,10 +137,6 @@ class Copying:
             _log.info("%s: HeadObject of the copy is not granted", self.target.path)
             return None
         return source.crc64
-
-    @property
-    def _named(self) -> dict[str, str]:
-        return {"x-oss-copy-source": f"/{quote(self.path)}"}
 
     @property
     def _replaces(self) -> bool:
@@ -198,10 +183,12 @@ class Copying:
         """
         size = max(COPY_PART, -(-source.size // MAX_PARTS))
         jobs = range(0, source.size, size)
+        calls, condition = OSSCalls(self.client, self.target), _condition(source)
 
         async def work(offset: int) -> PartReceipt:
             span = range(offset, min(offset + size, source.size))
-            return await self._part(source, upload_id, offset // size + 1, span)
+            number = offset // size + 1
+            return await calls.copy_part(self.path, span, upload_id, number, condition)
 
         parts = tuple(await in_parallel(work, jobs, self.client.options.connections))
         sums = [(part.crc64, part.size) for part in parts if part.crc64 is not None]
@@ -217,26 +204,6 @@ class Copying:
             )
             raise IntegrityError(msg, path=self.target.path)
         return parts
-
-    async def _part(
-        self, source: SourceHead, upload_id: str, number: int, span: range
-    ) -> PartReceipt:
-        bounds = {"x-oss-copy-source-range": f"bytes={span[0]}-{span[-1]}"}
-        operation = self.target.operation(
-            Action.UploadPartCopy,
-            headers={**self._named, **bounds, **_condition(source)},
-            upload_id=upload_id,
-            part_number=number,
-        )
-
-        def parse(reply: Reply) -> tuple[str, str | None]:
-            page = document(reply, operation, "CopyPartResult", ReplyError)
-            etag = page.findtext("ETag") or reply.etag
-            return etag, reply.headers.get(CRC_HEADER)
-
-        etag, stated = await self.client.call(operation, parse=parse)
-        crc = None if stated is None else int(stated)
-        return part_receipt(operation, len(span), etag, crc)
 
 
 class _UploadOfCopy:

@@ -10,7 +10,7 @@ import secrets
 import stat
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator
 from functools import cache
 from typing import Any
 
@@ -25,28 +25,28 @@ from ..errors import NetworkError, UploadDiscardedError
 from ..http.body import SMALL
 from ..http.checksums import CRC_HEADER, combine, crc64
 from ..model import Reply
-from . import calls
+from . import reading
 from .ranges import MemorySink, Range, Version, WholeError
 
 _EACH = 16  # files that a job publishes at once; more that wait begin another job
 
 
-def is_written_into(place: str) -> bool:
-    """Return whether *place* is a device or a pipe, which must not be replaced."""
-    mode = _mode_of(place)
-    return mode is not None and _must_stay(place, mode)
+def is_written_into(path: str) -> bool:
+    """Return whether *path* is a device or a pipe, which must not be repathd."""
+    mode = _mode_of(path)
+    return mode is not None and _must_stay(path, mode)
 
 
-def _mode_of(place: str) -> int | None:
+def _mode_of(path: str) -> int | None:
     try:
-        return os.stat(place).st_mode
+        return os.stat(path).st_mode
     except OSError:
         return None
 
 
-def _must_stay(place: str, mode: int) -> bool:
+def _must_stay(path: str, mode: int) -> bool:
     # Names of open files count as well, such as /dev/stdout and /dev/fd/1.
-    parent = os.path.realpath(os.path.dirname(os.path.abspath(place)))
+    parent = os.path.realpath(os.path.dirname(os.path.abspath(path)))
     is_open = parent == "/dev" or parent.startswith("/proc/")
     return not stat.S_ISDIR(mode) and (is_open or not stat.S_ISREG(mode))
 
@@ -191,21 +191,11 @@ class AtomicFile:
 
     def _made(self) -> int:
         parent = os.path.dirname(self.place) or os.curdir
-        try:
-            return self._made_in(parent)
-        except FileNotFoundError:
+        if not os.path.isdir(parent):
             os.makedirs(parent, exist_ok=True)
-        return self._made_in(parent)
-
-    def _made_in(self, parent: str) -> int:
-        unnamed = getattr(os, "O_TMPFILE", 0)
-        if unnamed and _has_proc():
-            try:
-                return os.open(parent, unnamed | os.O_RDWR, 0o666)
-            except FileNotFoundError:
-                raise
-            except OSError:  # some network drives have no such files
-                pass
+        if _has_proc():
+            with contextlib.suppress(AttributeError, OSError):
+                return os.open(parent, os.O_TMPFILE | os.O_RDWR, 0o666)
         self._take_name()
         return os.open(self._name, os.O_RDWR | os.O_CREAT | os.O_EXCL | BINARY, 0o666)
 
@@ -253,16 +243,15 @@ class Publisher:
         self._jobs -= 1
 
 
-def _publish_all(files: Sequence[AtomicFile]) -> list[Exception | None]:
+def _publish_all(files: Iterable[AtomicFile]) -> list[Exception | None]:
     """Publish *files*; return the error of each, or None."""
     errors: list[Exception | None] = []
     for file in files:
         try:
             file.publish()
+            errors.append(None)
         except Exception as error:  # noqa: BLE001 - raised where the file is awaited
             errors.append(error)
-        else:
-            errors.append(None)
     return errors
 
 
@@ -368,9 +357,9 @@ class Download:
             piece.check()
             if not piece.partial or piece.total == sink.size:
                 stated = piece.headers.get(CRC_HEADER)
-                calls.check_whole(stated, sink.crc64, self.path)
+                reading.check_whole(stated, sink.crc64, self.path)
 
-        return calls.fetch(self.client, piece, check, in_thread=in_thread)
+        return reading.fetch(self.client, piece, check, in_thread=in_thread)
 
     async def _add_rest(self, first: Range, begun: MemorySink) -> int:
         """Write the bytes of *first*, which *begun* has, and read all that follows."""
@@ -384,7 +373,7 @@ class Download:
             writer = RangeWriter(self, offset)
             stop = min(offset + step, total)
             piece = Range(self.path, offset, stop, writer, version=version)
-            await calls.fetch(self.client, piece, in_thread=True)
+            await reading.fetch(self.client, piece, in_thread=True)
             return writer
 
         jobs = range(begun.size, total, step)
@@ -395,5 +384,5 @@ class Download:
         if size != total:
             msg = f"{size} bytes came, {total} were announced"
             raise NetworkError(msg, path=self.path)
-        calls.check_whole(first.headers.get(CRC_HEADER), crc, self.path)
+        reading.check_whole(first.headers.get(CRC_HEADER), crc, self.path)
         return total

@@ -1,34 +1,33 @@
-"""Lookup: information about objects, from the store or from this process's records.
+"""Lookup: information about objects, from the store or from this process's index.
 
 With write-only permission, only objects written by this process are known. Others are
 reported as missing, with one warning per bucket, or raise an error
 (``unknown="error"``). A 403 reply of the store has the same effect as a refusal of the
 signer.
 
-A question that the records answer is recorded as a blind look at that path. A tool acts
-on the answer, so a later write there must not replace an object that the records do not
-know: the upload forbids overwriting, if the signer signs that (``PutCall.target``).
+An answer of the index makes the path unverified. A tool acts on the answer, so a later
+write there must not replace an object that the index does not know: the upload forbids
+overwriting, if the signer signs that (``PutCall.target``).
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator, Iterable, Iterator
-from typing import Any, NoReturn
+from typing import NoReturn
 
 from attrs import frozen
 
 from ..client.client import Client
-from ..client.written_objects import info_of
+from ..client.local_index import Answer, Info, directory_info
+from ..client.operations import OSSCalls, listing, means_unseen, operation_on
 from ..engine.warn import warn_user
 from ..errors import AccessDeniedError, BlindAnswerWarning, NotSignedError
 from ..model import Action, split_path
-from . import calls
-from .calls import listing
+from ..options.target import Target
+from . import reading
 from .download import Download
 from .ranges import Version
-
-Info = dict[str, Any]
 
 
 @frozen
@@ -42,33 +41,33 @@ class Lookup:
     client: Client
 
     async def can_sign(self, action: Action, path: str) -> bool:
-        operation = calls.operation_on(action, path)
+        operation = operation_on(action, path)
         return bool(operation.key) and await self.client.can_sign(operation)
 
     async def info(self, path: str, *, notes: bool = True) -> Info:
         """Return the ``info`` of an object or directory.
 
-        *notes* False records no blind look.
+        *notes* False leaves *path* verified.
         """
         bucket, key = split_path(path)
         if not key and not self.client.written.receipt(path):
             if bucket:  # a missing one is an error
                 with contextlib.suppress(PermissionError):
                     await self._lists(path)
-            return _directory(path)
+            return directory_info(path)
         try:
-            return await calls.stat(self.client, path)
+            return await reading.stat(self.client, path)
         except PermissionError as error:
             return self._remembered(path, _unseen(error), notes=notes)
         except FileNotFoundError:
             if not await self.holds(path, notes=notes):
                 raise
-            return _directory(path)
+            return directory_info(path)
 
     async def is_kind(self, path: str, kind: str) -> bool:
         """Return whether *path* exists and is of *kind*, ``file`` or ``directory``.
 
-        It records no blind look, because DuckDB asks this before it overwrites a file.
+        It leaves *path* verified, because DuckDB asks this before it overwrites a file.
         """
         try:
             return bool((await self.info(path, notes=False))["type"] == kind)
@@ -84,10 +83,10 @@ class Lookup:
     async def shows_object(self, path: str) -> bool:
         """Return whether the store shows an object of exactly this name.
 
-        False also if HEAD and GET are not granted: the records are not asked.
+        False also if HEAD and GET are not granted: the index is not asked.
         """
         try:
-            await calls.stat(self.client, path)
+            await reading.stat(self.client, path)
         except (FileNotFoundError, PermissionError):
             return False
         return True
@@ -95,7 +94,7 @@ class Lookup:
     async def shows_directory(self, path: str) -> bool:
         """Return whether *path* is a bucket, or the store lists objects below it.
 
-        False also if listing is not granted: the records are not asked.
+        False also if listing is not granted: the index is not asked.
         """
         bucket, key = split_path(path)
         if not key:
@@ -108,7 +107,7 @@ class Lookup:
     async def is_object_too(self, path: str) -> bool:
         """Return whether an object has the same name as the directory *path*.
 
-        The store is asked for a listing; the records answer if that is not granted.
+        The store is asked for a listing; the index answers if that is not granted.
         """
         bucket, key = split_path(path)
         if not key:
@@ -122,9 +121,8 @@ class Lookup:
     async def holds(self, path: str, *, notes: bool = False) -> bool:
         """Return whether *path* is a bucket, has objects below it, or was just created.
 
-        If listing is not granted, the records answer. If they know nothing, *notes*
-        records a blind look below *path*. PermissionError is raised if this process may
-        have written more there than is recorded.
+        If listing is not granted, the index answers. If it knows nothing, *notes* makes
+        what is below *path* unverified.
         """
         is_bucket = not split_path(path)[1]
         try:
@@ -133,10 +131,8 @@ class Lookup:
             return False
         except PermissionError:
             known = is_bucket or self.client.written.is_directory(path)
-            if not known and self.client.written.is_unrecorded(path):
-                raise
             if notes and not known:
-                self.client.written.note_blind_look(f"{path}/")
+                self.client.written.mark_unverified(f"{path}/")
             return known
         return seen or is_bucket or self.client.written.is_new_directory(path)
 
@@ -146,25 +142,17 @@ class Lookup:
         *markers* includes the object that represents the directory itself, whose name
         ends in a slash.
         """
+        listed, reason = await self._entries(path)
         written = self.client.written
-        try:
-            listed = await self._listed(path)
-        except PermissionError as error:
-            reason = _unseen(error)
-            if written.is_unrecorded(path):
-                raise
-            infos = [*written.children(path)]
-            if infos or written.is_directory(path):
-                self._list_blindly(path, reason)
-            else:
-                infos = [self._remembered(path, reason)]
-        else:
-            skipped = (path,) if markers else (path, f"{path}/")
-            infos = [item async for item in listed if item["name"] not in skipped]
-            key = split_path(path)[1]
-            if not infos and key and not written.is_new_directory(path):
-                itself = await self.info(path)
-                infos = [itself] if itself["type"] == "file" else []
+        if reason is not None:
+            listed = _below(f"{path}/" if path else "", 1, listed)
+        skipped = (path,) if markers else (path, f"{path}/")
+        infos = [item async for item in listed if item["name"] not in skipped]
+        is_made = written.is_directory if reason else written.is_new_directory
+        has_key = bool(split_path(path)[1]) or reason is not None
+        if not infos and has_key and not is_made(path):
+            itself = self._remembered(path, reason) if reason else await self.info(path)
+            infos = [itself] if itself["type"] == "file" else []
         # A directory may have the name of an object.
         return sorted(infos, key=lambda item: (item["name"], item["type"]))
 
@@ -183,17 +171,13 @@ class Lookup:
         *withdirs* includes directories, *markers* objects whose names end in a slash.
         Names relative to *path* must begin with *prefix*; without *prefix*, *path*
         itself is included. *warns* issues a warning if listing is not granted, so that
-        the records answer.
+        the index answers.
         """
         written = self.client.written
-        reason: PermissionError | None = None
-        try:
-            listed = await self._listed(
-                path, prefix, delimiter="/" if maxdepth == 1 else ""
-            )
-        except PermissionError as error:
-            reason = _unseen(error)
-            listed = _chained(self._recorded(path, prefix, reason, warns=warns))
+        delimiter = "/" if maxdepth == 1 else ""
+        listed, reason = await self._entries(
+            path, prefix, delimiter=delimiter, warns=warns
+        )
         first = await anext(listed, None)
         is_made = written.is_directory if reason else written.is_new_directory
         if first is None and not is_made(path):
@@ -201,7 +185,7 @@ class Lookup:
                 yield alone
             return
         if withdirs and path and not prefix:
-            yield _directory(path)
+            yield directory_info(path)
         if first is None:
             return
         root = f"{path}/" if path else ""
@@ -210,22 +194,26 @@ class Lookup:
             if withdirs if is_dir else markers or not item["name"].endswith("/"):
                 yield item
 
-    def _recorded(
-        self, path: str, prefix: str, reason: PermissionError, *, warns: bool
-    ) -> Iterable[Info]:
-        """Return the ``info`` of what is recorded below *path*, and record a blind look.
+    async def _entries(
+        self, path: str, prefix: str = "", *, delimiter: str = "/", warns: bool = True
+    ) -> tuple[AsyncIterator[Info], PermissionError | None]:
+        """Return the entries of a listing, and None.
 
-        *reason* is the refusal of the listing. It is raised if this process may have
-        written more than is recorded, or with ``unknown="error"`` if there is a record.
+        If listing is not granted, return what the index knows below *path*, and the
+        refusal. What is below *path* becomes unverified. If the index knows *path*, a
+        warning is issued if *warns* is set, or the refusal raised with
+        ``unknown="error"``.
         """
+        try:
+            return await self._listed(path, prefix, delimiter=delimiter), None
+        except PermissionError as error:
+            reason = _unseen(error)
         written = self.client.written
-        if written.is_unrecorded(path, below=True):
-            raise reason
         if prefix or written.is_directory(path):
             self._list_blindly(path, reason, warns=warns)
         else:
-            written.note_blind_look(f"{path}/")
-        return written.descendants(path, prefix)
+            written.mark_unverified(f"{path}/")
+        return _chained(written.descendants(path, prefix)), reason
 
     async def read(
         self,
@@ -236,13 +224,13 @@ class Lookup:
         *,
         in_thread: bool = False,
     ) -> bytes:
-        """Return bytes of an object like ``calls.read``.
+        """Return bytes of an object like ``reading.read``.
 
         If GetObject is not granted, the body that this process has kept is used.
         *in_thread* means that a worker thread reads, because the object may be large.
         """
         try:
-            return await calls.read(
+            return await reading.read(
                 self.client, path, start, end, version, in_thread=in_thread
             )
         except PermissionError as error:
@@ -265,26 +253,24 @@ class Lookup:
             FileNotFoundError: *path* is a recorded directory.
             OSError: the error of :meth:`blind`, if *path* is not recorded.
         """
-        written = self.client.written
-        body = written.body(path)
+        body = self.client.written.body(path)
         if body is not None:
             return body
-        if written.receipt(path):
-            msg = (
-                "this process wrote it, but reading it back is not signed, and "
-                "only small bodies that were in memory are kept"
-            )
-            refused = NotSignedError(msg, path=path, action=Action.GetObject)
-            raise refused from reason
-        if written.is_directory(path):
+        info = self._remembered(path, reason)
+        if info["type"] == "directory":
             raise FileNotFoundError(2, "a directory, not an object", path)
-        return self.blind(path, reason)
+        msg = (
+            "this process wrote it, but reading it back is not signed, and only small "
+            "bodies that were in memory are kept"
+        )
+        refused = NotSignedError(msg, path=path, action=Action.GetObject)
+        raise refused from reason
 
     async def remove(self, path: str) -> None:
         """Delete one object and its record; a bucket is never deleted."""
         if split_path(path)[1]:
             with self.changing(path):
-                await calls.delete(self.client, path)
+                await OSSCalls(self.client, Target(path)).delete()
         else:
             await self.info(path)  # a missing bucket is an error
         self.client.written.forget(path)
@@ -296,12 +282,10 @@ class Lookup:
         If this process wrote *path*, or may have written it, the NotSignedError stays,
         because the object must not be reported as missing.
         """
-        written = self.client.written
         try:
             yield
         except NotSignedError as error:
-            is_recorded = written.receipt(path) or written.is_directory(path)
-            if is_recorded or written.is_unrecorded(path):
+            if self.client.written.info(path) is not Answer.MISSING:
                 raise
             self.blind(path, error)
 
@@ -311,16 +295,17 @@ class Lookup:
         """Raise the error for an object that cannot be checked, because of *reason*.
 
         FileNotFoundError is raised after one warning per bucket. PermissionError
-        (``_refuse``) is raised with ``unknown="error"``, or if *path* may be an object of
-        this process that is no longer recorded. *notes* False records no blind look.
+        (``_refuse``) is raised with ``unknown="error"``, or if this process may have
+        stored the object. *path* becomes unverified, unless *notes* is False.
         """
+        written = self.client.written
         if notes:
-            self.client.written.note_blind_look(path)
-        refuses = self.client.options.unknown == "error"
-        if refuses or self.client.written.is_unrecorded(path):
+            written.mark_unverified(path)
+        is_unknown = written.info(path) is Answer.UNKNOWN
+        if is_unknown or self.client.options.unknown == "error":
             _refuse(path, reason)
         root = split_path(path)[0]
-        if self.client.written.warn_once(root):
+        if written.warn_once(root):
             denied = isinstance(reason, AccessDeniedError)
             why = f" ({reason.strerror})" if denied else ""
             text = (
@@ -337,12 +322,12 @@ class Lookup:
     def _list_blindly(
         self, path: str, reason: PermissionError, *, warns: bool = True
     ) -> None:
-        """Record a blind look below *path*, and warn once per bucket.
+        """Make what is below *path* unverified, and warn once per bucket.
 
         With ``unknown="error"``, raise PermissionError instead of the warning. *warns*
         False does not warn. *reason* is the refusal of the listing.
         """
-        self.client.written.note_blind_look(f"{path}/")
+        self.client.written.mark_unverified(f"{path}/")
         if self.client.options.unknown == "error":
             _refuse(path, reason)
         root = split_path(path)[0]
@@ -372,11 +357,10 @@ class Lookup:
     def _remembered(
         self, path: str, reason: PermissionError, *, notes: bool = True
     ) -> Info:
-        if receipt := self.client.written.receipt(path):
-            return info_of(receipt)
-        if self.client.written.is_directory(path):
-            return _directory(path)
-        return self.blind(path, reason, notes=notes)
+        info = self.client.written.info(path)
+        if isinstance(info, Answer):
+            return self.blind(path, reason, notes=notes)
+        return info
 
     async def _alone(
         self, path: str, reason: PermissionError | None, *, warns: bool
@@ -384,17 +368,17 @@ class Lookup:
         """Return the ``info`` of the object *path*; None if there is none.
 
         None also for a directory and for a bucket. *reason* is the refusal of a listing
-        of *path*, None if it was granted. After a refusal, a missing object is recorded
-        as a blind listing (``_list_blindly``, which gets *warns*).
+        of *path*, None if it was granted. After a refusal, what is below a missing object
+        becomes unverified (``_list_blindly``, which gets *warns*).
 
         Raises PermissionError with ``unknown="error"``, or if this process may have
-        written *path*.
+        stored *path*.
         """
         if not split_path(path)[1] and not self.client.written.receipt(path):
             return None
         with contextlib.suppress(FileNotFoundError):
             try:
-                return await calls.stat(self.client, path)
+                return await reading.stat(self.client, path)
             except PermissionError as error:
                 info = self._remembered(path, reason or _unseen(error))
                 return info if info["type"] == "file" else None
@@ -422,7 +406,7 @@ def _refuse(path: str, reason: PermissionError) -> NoReturn:
 
 def _unseen(error: PermissionError) -> PermissionError:
     """Return *error* if it means that reading is not granted; raise it otherwise."""
-    if not calls.means_unseen(error):
+    if not means_unseen(error):
         raise error
     return error
 
@@ -458,10 +442,6 @@ async def _below(
                 break  # so were the directories above it
             seen.add(directory)
             if not directory.endswith("/"):
-                yield _directory(directory)
+                yield directory_info(directory)
         if not is_dir and (maxdepth is None or len(parts) <= maxdepth):
             yield item
-
-
-def _directory(path: str) -> Info:
-    return {"name": path, "size": 0, "type": "directory"}

@@ -20,9 +20,9 @@ from ..errors import InvalidRequestError, NetworkError, ReplyError, SourceChange
 from ..http.checksums import crc64
 from ..http.transfer import Sink
 from ..model import Action, FrozenDict
+from ..parsing import is_number
 
 _PARTIAL_CONTENT = 206
-is_number = re.compile(r"[0-9]{1,20}").fullmatch
 _is_range = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})").fullmatch
 
 

@@ -194,10 +194,10 @@ def _texts(value: Any) -> Mapping[str, str]:
 
 
 def _directory(value: Any) -> str:
-    place = os.fspath(value) if isinstance(value, os.PathLike) else value
-    if not isinstance(place, str) or not place.strip() or "://" in place:
+    path = os.fspath(value) if isinstance(value, os.PathLike) else value
+    if not isinstance(path, str) or not path.strip() or "://" in path:
         raise ValueError("a directory on this machine")
-    return str(Path(os.path.expanduser(place)).absolute())
+    return str(Path(os.path.expanduser(path)).absolute())
 
 
 def _hosts(value: Any) -> Mapping[str, str | None]:
@@ -238,7 +238,7 @@ def _option(
 _per_object = functools.partial(_option, per_object=True)
 
 
-def _shown_place(value: Any) -> str:
+def _shown_source(value: Any) -> str:
     """Return the text of *value* for a repr.
 
     The query of a URL is left out, because it may hold a token.
@@ -257,8 +257,8 @@ class Options:
     """
 
     presigned_url: Secret | str | None = _option(None, _presigned_url)
-    url_map: Any = _option(None, shown=_shown_place)
-    grant: Any = _option(None, _grant, shown=_shown_place)
+    url_map: Any = _option(None, shown=_shown_source)
+    grant: Any = _option(None, _grant, shown=_shown_source)
     signer: Any = _option(None)
     broker: Any = _option(None, _broker)
     broker_options: Mapping[str, str] = _option({}, _texts)
@@ -426,9 +426,9 @@ def portable(given: Mapping[str, Any]) -> dict[str, Any]:
     for name in ("presigned_url", "url_map", "grant", "signer_token"):
         value = options.get(name)
         if isinstance(value, str) and value.startswith("file:"):
-            place = value.removeprefix("file:")
-            if not place.startswith("//"):
-                options[name] = f"file:{_absolute(place)}"
+            path = value.removeprefix("file:")
+            if not path.startswith("//"):
+                options[name] = f"file:{_absolute(path)}"
     for name in ("presigned_url", "url_map", "grant"):
         if name in options:
             options[name] = _hidden(name, options[name])
@@ -438,7 +438,7 @@ def portable(given: Mapping[str, Any]) -> dict[str, Any]:
 def _hidden(name: str, value: Any) -> Any:
     """Return the value of the option *name* in a type whose ``repr`` hides it.
 
-    A text that only names a place is returned as it is: ``env:NAME``, ``file:PATH``, or the
+    A text that only refers to the value is returned as it is: ``env:NAME``, ``file:PATH``, or the
     path or URL of a map or grant.
     """
     if isinstance(value, str):
@@ -451,15 +451,15 @@ def _hidden(name: str, value: Any) -> Any:
     return HiddenList(value) if isinstance(value, list) else value
 
 
-def _absolute(place: str) -> str:
-    return os.path.abspath(os.path.expanduser(place))
+def _absolute(path: str) -> str:
+    return os.path.abspath(os.path.expanduser(path))
 
 
 def _absolute_broker(value: Any) -> Any:
     from ..signers.description import is_path, spelled  # noqa: PLC0415 - only for files
 
-    place, url = spelled(value) if isinstance(value, str) else ("", None)
-    return "+".join(filter(None, (_absolute(place), url))) if is_path(place) else value
+    path, url = spelled(value) if isinstance(value, str) else ("", None)
+    return "+".join(filter(None, (_absolute(path), url))) if is_path(path) else value
 
 
 def _is_path(text: str) -> bool:

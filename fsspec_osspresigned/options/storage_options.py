@@ -28,7 +28,7 @@ class Uploads(Protocol):
     carries_out: frozenset[Action]
 
 
-Place: TypeAlias = str | os.PathLike[str]
+LocalPath: TypeAlias = str | os.PathLike[str]
 # Texts come from environment variables, files and URLs.
 Count: TypeAlias = int | str
 Seconds: TypeAlias = float | str
@@ -42,8 +42,8 @@ class StorageOptions(TypedDict, total=False):
 
     presigned_url: Secret | str | None
     url: Secret | str | None  # the alias of presigned_url
-    url_map: Secret | Mapping[str, Any] | Sequence[Any] | Place | None
-    grant: Secret | Mapping[str, Any] | Place | None
+    url_map: Secret | Mapping[str, Any] | Sequence[Any] | LocalPath | None
+    grant: Secret | Mapping[str, Any] | LocalPath | None
     signer: Signs | Callable[..., Any] | str | None
     broker: Uploads | Callable[..., Any] | str | None
     broker_options: Texts | None
@@ -74,8 +74,8 @@ class StorageOptions(TypedDict, total=False):
     retry_timeout: Seconds | None
     timeout: Seconds | Sequence[Seconds] | None
     on_exception: Literal["discard", "publish"] | None
-    receipts: Callable[[Receipt], object] | Place | None
-    checkpoint: Place | None
+    receipts: Callable[[Receipt], object] | LocalPath | None
+    checkpoint: LocalPath | None
     unknown: Literal["missing", "error"] | None
     allowed_hosts: Mapping[str, str | None] | Sequence[str] | None
     allow_http: Switch | None

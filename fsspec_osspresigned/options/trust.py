@@ -80,32 +80,32 @@ def _problems(options: Options, trusted: set[str | None]) -> Iterator[str]:
     if isinstance(options.broker, str) and options.broker not in trusted:
         from ..signers.description import is_path, spelled  # noqa: PLC0415 - only for brokers
 
-        place, _ = spelled(options.broker)
-        if (is_path(place) or ":" in place) and place not in trusted:
-            what = "read a description" if is_path(place) else "import code"
+        broker, _ = spelled(options.broker)
+        if (is_path(broker) or ":" in broker) and broker not in trusted:
+            what = "read a description" if is_path(broker) else "import code"
             yield (
-                f"broker={_shown(place)} would {what}, and options may be those of "
-                f"others: set {VARIABLE}={_shown(place)}"
+                f"broker={_shown(broker)} would {what}, and options may be those of "
+                f"others: set {VARIABLE}={_shown(broker)}"
             )
 
 
 def _endpoint_problems(options: Options, trusted: set[str | None]) -> Iterator[str]:
     """Yield why requests signed with the user's keys must not go to the endpoint."""
     text, style = options.endpoint, options.addressing_style
-    place = _parsed(text or os.environ.get(_ENDPOINT), style)
-    if place is None:
+    endpoint = _parsed(text or os.environ.get(_ENDPOINT), style)
+    if endpoint is None:
         return
-    name = urlsplit(f"//{place.host}").hostname or ""
-    is_own = not text or place in {_parsed(known, style) for known in trusted}
-    if not is_own and not _is_safe(place, name):
-        address = f"{place.scheme}://{place.host}"
+    name = urlsplit(f"//{endpoint.host}").hostname or ""
+    is_own = not text or endpoint in {_parsed(known, style) for known in trusted}
+    if not is_own and not _is_safe(endpoint, name):
+        address = f"{endpoint.scheme}://{endpoint.host}"
         yield (
             f"endpoint={_shown(text or '')} would get what your keys sign, and options "
             "may be those of others: they may name only a regional endpoint of OSS, by "
             "https, without a port, and with addressing_style='virtual'. Set "
             f"{_ENDPOINT}={address} instead, or {VARIABLE}={address}"
         )
-    is_plain = place.scheme == "http" and not is_loopback(name)
+    is_plain = endpoint.scheme == "http" and not is_loopback(name)
     if options.allow_http and is_plain and _ALLOW_HTTP not in trusted:
         yield (
             f"{_ALLOW_HTTP} would send what your keys sign in clear text, and options "
@@ -123,14 +123,14 @@ def _parsed(text: str | None, style: str | None) -> Endpoint | None:
         return None
 
 
-def _is_safe(place: Endpoint, name: str) -> bool:
+def _is_safe(endpoint: Endpoint, name: str) -> bool:
     """Return whether requests go to this machine, or to the bucket's host at OSS.
 
     With another addressing style, or another host, the request can reach the bucket of
     another customer, who can read its signature.
     """
-    is_oss = place.scheme == "https" and is_oss_endpoint(place.host)
-    return is_loopback(name) or (is_oss and place.style == "virtual")
+    is_oss = endpoint.scheme == "https" and is_oss_endpoint(endpoint.host)
+    return is_loopback(name) or (is_oss and endpoint.style == "virtual")
 
 
 def _shown(value: str) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from attrs import field, frozen
 
 from ..client.client import Client
+from ..client.operations import OSSCalls
 from ..engine.engine import run
 from ..errors import ConfigurationError
 from ..filesystem.client_factory import client_for
@@ -30,7 +31,6 @@ from ..options.options import Options
 from ..options.target import Target
 from ..signers.keys import KeySigner
 from ..units import shown_bytes, shown_text
-from ..upload.oss_calls import OSSCalls
 from ..url_map.url_map import MapEntry, MapRequest, dump
 
 Method = Literal["PUT", "GET", "HEAD", "DELETE"]

@@ -44,7 +44,7 @@ def bound_request(
         sent["Content-Type"] = type_of(operation)  # of which the server was told
     acl = acl_problem(sent, operation)
     problems = (
-        *_place_problems(operation, url, binding, key),
+        *_target_problems(operation, url, binding, key),
         *header_problems(sent),
         *_name_problems({n.lower() for n in sent}, signed.additional_headers),
         *([f"the header {acl}"] if acl else []),
@@ -69,7 +69,7 @@ def type_of(operation: Operation) -> str:
     return next(types, "application/octet-stream")
 
 
-def _place_problems(
+def _target_problems(
     operation: Operation, url: SecretURL, binding: URLBinding, key: str | None
 ) -> Iterator[str]:
     """Yield why *url* does not store data as *key* at a permitted host."""
@@ -79,12 +79,12 @@ def _place_problems(
     # Any bucket and key of the server's, at a permitted host; a form has them in fields,
     # and its path is empty or names the bucket.
     path = decoded_path(url.reveal(), "replace")
-    place = evolve(operation, bucket="", key=path, query={})
+    target = evolve(operation, bucket="", key=path, query={})
     if operation.action.spec.form:
-        place = evolve(place, bucket=path.rstrip("/"), key="")
+        target = evolve(target, bucket=path.rstrip("/"), key="")
     elif key is not None and not f"/{path}".endswith(f"/{key}"):
         yield f"the URL is for another object than {key!r}"
-    if problem := binding.problem(place, url.reveal()):
+    if problem := binding.problem(target, url.reveal()):
         yield problem
 
 

@@ -133,32 +133,30 @@ class Description:
         return {f"option.{name}" for name in self.options}
 
 
-def load(place: str) -> Description:
-    """Return the description in the file *place*, or the built-in one of this name.
+def load(name: str) -> Description:
+    """Return the description in the file *name*, or the built-in one of this name.
 
     Raises ConfigurationError, which lists all problems.
     """
-    shown = f"the description {place}"
+    shown = f"the description {name}"
     try:
-        if is_path(place):
-            with open(place, "rb") as file:
+        if is_path(name):
+            with open(name, "rb") as file:
                 members = tomllib.load(file)
         else:
-            members = tomllib.loads(_built_in(place))
+            members = tomllib.loads(_built_in(name))
     except OSError as error:
         msg = f"{shown} cannot be read: {error.strerror}"
-        if not is_path(place):
+        if not is_path(name):
             known = ", ".join(built_in_names())
-            msg = (
-                f"broker={place!r}: known are {known}, a file.toml, or module:function"
-            )
+            msg = f"broker={name!r}: known are {known}, a file.toml, or module:function"
         raise ConfigurationError(msg) from None
     except ValueError as error:  # no TOML, or no UTF-8
         raise ConfigurationError(f"{shown} is not valid TOML: {error}") from None
     except RecursionError:
         raise ConfigurationError(f"{shown} is nested too deeply") from None
     problems: list[str] = []
-    description = _description(place, members, problems)
+    description = _description(name, members, problems)
     problems = problems or [*_inconsistencies(description)]
     if problems:
         raise ConfigurationError([f"{shown}: {problem}" for problem in problems])
@@ -174,14 +172,14 @@ def spelled(text: str) -> tuple[str, str | None]:
     return (match[1], match[2]) if match else (text, None)
 
 
-def is_path(place: str) -> bool:
-    """Return whether *place* is a file, and not the name of a built-in description."""
-    return place.endswith(SUFFIX)
+def is_path(name: str) -> bool:
+    """Return whether *name* is a file, and not the name of a built-in description."""
+    return name.endswith(SUFFIX)
 
 
-def is_function(place: str) -> bool:
-    """Return whether *place* names a function, ``module:function``."""
-    return ":" in place and not is_path(place)
+def is_function(name: str) -> bool:
+    """Return whether *name* names a function, ``module:function``."""
+    return ":" in name and not is_path(name)
 
 
 def names_objects(broker: str) -> bool:
@@ -189,8 +187,8 @@ def names_objects(broker: str) -> bool:
 
     Returns False for a function, which only the filesystem calls. Raises like ``load``.
     """
-    place, _ = spelled(broker)
-    return not is_function(place) and load(place).names_objects
+    name, _ = spelled(broker)
+    return not is_function(name) and load(name).names_objects
 
 
 def base_url(description: Description, given: str | None) -> str:
@@ -210,29 +208,29 @@ def base_url(description: Description, given: str | None) -> str:
 
 
 def built_in_names() -> list[str]:
-    places = (files(__package__) / "brokers").iterdir()
-    return sorted(p.name.removesuffix(SUFFIX) for p in places if is_path(p.name))
+    shipped = (files(__package__) / "brokers").iterdir()
+    return sorted(p.name.removesuffix(SUFFIX) for p in shipped if is_path(p.name))
 
 
 def _built_in(name: str) -> str:
     if not name.replace("-", "").isalnum():
         raise FileNotFoundError(name)
-    place = files(__package__) / "brokers" / f"{name}{SUFFIX}"
-    return place.read_text(encoding="utf-8")
+    file = files(__package__) / "brokers" / f"{name}{SUFFIX}"
+    return file.read_text(encoding="utf-8")
 
 
 # -- members of a file -------------------------------------------------------------------
 
 
 def _description(
-    place: str, members: Mapping[str, Any], problems: list[str]
+    name: str, members: Mapping[str, Any], problems: list[str]
 ) -> Description:
     """Return the description with the valid *members*; add what is wrong to *problems*."""
     calls = {t: _call(t, members[t], problems) for t in _CALLS if t in members}
     others = {name: value for name, value in members.items() if name not in calls}
     allowed = fields_dict(Description).keys() - {"name"}
     values = _valid(Description, others, allowed, "", problems)
-    return Description(name=place, **{**values, **calls})
+    return Description(name=name, **{**values, **calls})
 
 
 def _call(table: str, members: Any, problems: list[str]) -> Call | None:
@@ -287,10 +285,10 @@ def _inconsistencies(read: Description) -> Iterator[str]:
             yield problem
     calls = {name: getattr(read, name) for name in _CALLS if getattr(read, name)}
     paths = {f"{name}.{call.method.lower()}": call.path for name, call in calls.items()}
-    for place, path in {"base": read.base, **paths}.items():
+    for member, path in {"base": read.base, **paths}.items():
         # Anything else could name another host, or another port.
         if path and not path.startswith("/"):
-            yield f"{place} = {path!r} must be empty or begin with '/'"
+            yield f"{member} = {path!r} must be empty or begin with '/'"
     for name in sorted(_NAMES & {*read.segments}):
         yield f"segments has {name!r}, which means something else"
     yield from _unfilled_lists(calls)
@@ -299,21 +297,21 @@ def _inconsistencies(read: Description) -> Iterator[str]:
 
 def _unfilled_lists(calls: Mapping[str, Call]) -> Iterator[str]:
     for table, call in calls.items():
-        for place, template in lists_in(call.json, f"{table}.json"):
+        for member, template in lists_in(call.json, f"{table}.json"):
             if table not in ("finish", "single_finish"):
-                yield f"{place} is a list, which only finish and single_finish can have"
+                yield f"{member} is a list, which only finish and single_finish can have"
             elif _OF_PART.isdisjoint(names_in(template)):
                 names = "{number}, {etag} or {bare_etag}"
-                yield f"{place} is a list without {names}, which differ for each part"
+                yield f"{member} is a list without {names}, which differ for each part"
 
 
 def _unknown_names(read: Description, calls: Mapping[str, Call]) -> Iterator[str]:
     saved = {name for call in calls.values() for name in call.save} | {"key", "id"}
     known = {*_NAMES, *read.segments, *read.option_names}
     known |= {f"upload.{name}" for name in saved}
-    places = {name: call.names for name, call in calls.items()}
-    places |= {f"{n}.key": {*names_in(call.key)} for n, call in calls.items()}
-    places["location"] = {*names_in(read.location)}
-    for place, names in places.items():
+    members = {name: call.names for name, call in calls.items()}
+    members |= {f"{n}.key": {*names_in(call.key)} for n, call in calls.items()}
+    members["location"] = {*names_in(read.location)}
+    for member, names in members.items():
         for name in sorted(names - known):
-            yield f"{place} has the unknown name {{{name}}}"
+            yield f"{member} has the unknown name {{{name}}}"

@@ -89,11 +89,11 @@ def _from_callable(answer: object, *, pairs: bool) -> Secret | None:
     return _checked(held, "the function of signer_token=", pairs=pairs)
 
 
-def _checked(held: Secret, place: str, *, pairs: bool) -> Secret:
+def _checked(held: Secret, source: str, *, pairs: bool) -> Secret:
     is_pair = pairs and _PAIR.fullmatch(held.reveal())
     fits = is_pair or _SYNTAX.fullmatch(held.reveal())
     if len(held.reveal()) > _MAX_TOKEN or not fits:
-        msg = f"{place} holds no bearer token (RFC 6750: one line, at most 4 KiB)"
+        msg = f"{source} holds no bearer token (RFC 6750: one line, at most 4 KiB)"
         raise ConfigurationError(msg)
     return held
 

@@ -165,7 +165,7 @@ def _problems(
     kept: Mapping[str, Secret],
     now: float,
 ) -> Iterator[str]:
-    yield from place_problems(grant, operation.bucket, operation.key)
+    yield from target_problems(grant, operation.bucket, operation.key)
     yield from life_problems(grant, now)
     if (operation.content_length or 0) > operation.action.spec.largest:
         limit = f"with its fields, so a file of at most {MAX_POST_OBJECT} bytes"
@@ -199,7 +199,7 @@ def _remedy(refusal: PolicyRefusal) -> str:
     return f": give {option}" if option else ": ask its owner for that field"
 
 
-def place_problems(grant: PostGrant, bucket: str, key: str) -> Iterator[str]:
+def target_problems(grant: PostGrant, bucket: str, key: str) -> Iterator[str]:
     if bucket != grant.bucket:
         yield f"it is for the bucket {grant.bucket!r}"
     if problem := check_key(key):
@@ -226,7 +226,7 @@ def check_acl(fields: Mapping[str, Secret], operation: Operation) -> None:
 def check_path(grant: PostGrant, path: str, now: float) -> None:
     """Raise NotSignedError if *grant* does not allow an object at *path*."""
     bucket, key = split_path(path)
-    problems = [*place_problems(grant, bucket, key), *life_problems(grant, now)]
+    problems = [*target_problems(grant, bucket, key), *life_problems(grant, now)]
     for condition in grant.policy.named("key"):
         refusal = condition.refusal({"key": key}, bucket, None)
         problems += [] if refusal is None else [refusal.text]

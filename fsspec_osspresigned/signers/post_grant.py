@@ -223,8 +223,8 @@ class FetchedGrant(RenewedGrant[HeldGrant]):
             about = f" but {media}" if media and "json" not in media else ""
             text = f"the server at {self._host} did not return a grant{about}"
             raise SignerError(f"{text}: {'; '.join(error.problems)}") from None
-        place = Operation(action=Action.PostObject, bucket=grant.bucket)
-        if problem := self._binding.problem(place, grant.url):
+        operation = Operation(action=Action.PostObject, bucket=grant.bucket)
+        if problem := self._binding.problem(operation, grant.url):
             text = f"the grant from the server at {self._host} is refused: {problem}"
             raise BindingError(text)
         return grant

@@ -196,12 +196,12 @@ class _Reader:
         policy = self._policy(fields.get("policy"))
         if policy is None:
             self._hint(document)
-        place = self._place(members, [] if policy is None else policy.named("bucket"))
+        target = self._target(members, [] if policy is None else policy.named("bucket"))
         if policy is None:
             return None
         fields = _completed(fields, policy)
         version = self._signature(fields, policy)
-        url, bucket = place or ("", None)
+        url, bucket = target or ("", None)
         self._compare(fields, policy, bucket, url)
         if bucket is None:
             return None
@@ -307,7 +307,7 @@ class _Reader:
             self.note(f"{problem}, without which OSS refuses V4")
         return "v4"
 
-    def _place(
+    def _target(
         self, members: Mapping[str, Any], named: list[PolicyCondition]
     ) -> tuple[str, str] | None:
         """Return the bucket's root URL and name; None after a problem."""

@@ -192,7 +192,7 @@ class OneURLSigner(_PresignedSigner):
         _one_object(self.read())
 
     @property
-    def waits(self) -> bool:  # type: ignore[override]  # depends on the place
+    def waits(self) -> bool:  # type: ignore[override]  # depends on the source
         return self.from_file
 
     grant_waits = waits
@@ -227,9 +227,9 @@ def one_url_signer(options: Any, *_: object) -> OneURLSigner:
         return OneURLSigner(lambda: url, allow_http=options.allow_http)
     from_file = url.startswith("file:")
     if from_file:
-        place = Path(os.path.expanduser(url.removeprefix("file:")))
+        path = Path(os.path.expanduser(url.removeprefix("file:")))
         with suppress(OSError):  # reading it says more
-            warn_if_exposed(place, "presigned URL")
+            warn_if_exposed(path, "presigned URL")
     return OneURLSigner(
         lambda: resolve_text(url), allow_http=options.allow_http, from_file=from_file
     )

@@ -31,14 +31,14 @@ def names_in(template: Any) -> Iterator[str]:
             yield from names_in(item)
 
 
-def lists_in(template: Any, place: str) -> Iterator[tuple[str, list[Any]]]:
-    """Yield each list in the JSON *template*, with its place, a dotted name."""
+def lists_in(template: Any, pointer: str) -> Iterator[tuple[str, list[Any]]]:
+    """Yield each list in the JSON *template*, with its pointer, a dotted name."""
     if isinstance(template, list):
-        yield place, template
+        yield pointer, template
         template = dict(enumerate(template))
     if isinstance(template, Mapping):
         for name, item in template.items():
-            yield from lists_in(item, f"{place}.{name}")
+            yield from lists_in(item, f"{pointer}.{name}")
 
 
 def filled(template: str, values: Values) -> str:

@@ -168,15 +168,15 @@ def without(data: bytes, secret: Secret) -> bytes:
 def _cut(data: bytes, plain: bytes, at: int, secret: Secret) -> bytes:
     """Return *data* without *secret*, which is first at *at* in *plain*."""
     # Where escapes begin in *plain*, and the bytes that they take more in *data* so far.
-    places, excess = [], [0]
+    starts, excess = [], [0]
     for escape in _ESCAPE.finditer(data):
-        places.append(escape.start() - excess[-1])
+        starts.append(escape.start() - excess[-1])
         excess.append(excess[-1] + len(escape[0]) - 1)
     pieces, end = [], 0
     while at >= 0:
-        pieces += [data[end : at + excess[bisect_left(places, at)]], _HIDDEN]
+        pieces += [data[end : at + excess[bisect_left(starts, at)]], _HIDDEN]
         at += len(secret.reveal().encode())
-        end = at + excess[bisect_left(places, at)]
+        end = at + excess[bisect_left(starts, at)]
         at = plain.find(secret.reveal().encode(), at)
     return b"".join([*pieces, data[end:]])
 
@@ -247,20 +247,20 @@ def decode(data: bytes, count: int) -> list[SignerReply | SignerProblem]:
     return [_result(result, f"results[{i}]") for i, result in enumerate(results)]
 
 
-def _result(result: Any, place: str) -> SignerReply | SignerProblem:
+def _result(result: Any, pointer: str) -> SignerReply | SignerProblem:
     if not isinstance(result, dict):
-        raise ValueError(f"{place} is {parsing.kind(result)}")  # noqa: TRY004 - bad data
+        raise ValueError(f"{pointer} is {parsing.kind(result)}")  # noqa: TRY004 - bad data
     if "error" in result:
         error = result["error"]
         if not isinstance(error, dict) or not parsing.is_int(error.get("status")):
-            raise ValueError(f"{place}.error has no status")
+            raise ValueError(f"{pointer}.error has no status")
         return problem_of(error, error["status"])
     if not parsing.is_int(result.get("expires_in", 0)):
-        raise ValueError(f"{place}.expires_in is not a whole number")
+        raise ValueError(f"{pointer}.expires_in is not a whole number")
     for name, expected in (("method", str), ("url", str), ("headers", dict)):
         if not isinstance(result.get(name, {}), expected):
             shown = parsing.kind(result[name]) if name in result else "missing"
-            raise ValueError(f"{place}.{name} is {shown}")  # noqa: TRY004 - bad data
+            raise ValueError(f"{pointer}.{name} is {shown}")  # noqa: TRY004 - bad data
     return SignerReply(
         method=result["method"],
         url=result["url"],

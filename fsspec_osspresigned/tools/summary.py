@@ -126,8 +126,8 @@ def _without_path(reason: str, failure: Failure) -> str:
     reason = (
         reason.replace(f"; nearest: {shown_text(nearest)}", "") if nearest else reason
     )
-    for name, place in ((path, "BUCKET/KEY"), (path.partition("/")[2], "KEY")):
-        reason = reason.replace(shown_text(repr(name)), place) if name else reason
+    for name, shown in ((path, "BUCKET/KEY"), (path.partition("/")[2], "KEY")):
+        reason = reason.replace(shown_text(repr(name)), shown) if name else reason
     return reason.replace(shown_text(path), "BUCKET/KEY") if path else reason
 
 

@@ -153,13 +153,13 @@ def _part(line: bytes, head: JournalHead) -> JournalPart | None:
     return JournalPart(part, verified)
 
 
-def read(place: str, limit: int = _LIMIT) -> bytes | None:
-    """Return the bytes of the regular file *place*; None if it is missing.
+def read(path: str, limit: int = _LIMIT) -> bytes | None:
+    """Return the bytes of the regular file *path*; None if it is missing.
 
     Raises OSError if it cannot be read, or has more than *limit* bytes.
     """
     try:
-        descriptor = open_regular(place, os.O_RDONLY | NOFOLLOW)
+        descriptor = open_regular(path, os.O_RDONLY | NOFOLLOW)
     except FileNotFoundError:
         return None
     with os.fdopen(descriptor, "rb") as file:
@@ -170,10 +170,10 @@ def read(place: str, limit: int = _LIMIT) -> bytes | None:
 
 
 class HeldJournal:
-    """Journal file *place*, locked by this process. Thread-safe."""
+    """Journal file *file_path*, locked by this process. Thread-safe."""
 
-    def __init__(self, path: str, place: str) -> None:
-        self.place = place
+    def __init__(self, path: str, file_path: str) -> None:
+        self.file_path = file_path
         self.record: JournalRecord | None = None  # of an earlier process, if readable
         self.keeps = False  # whether a later process can resume the current upload
         self._path = path
@@ -188,9 +188,9 @@ class HeldJournal:
         return self._lock is not None
 
     @property
-    def lock_place(self) -> str:
+    def lock_path(self) -> str:
         """Path of the lock file; the journal itself is replaced by a rename."""
-        return self.place.removesuffix(SUFFIX) + _LOCK
+        return self.file_path.removesuffix(SUFFIX) + _LOCK
 
     def lock(self) -> None:
         """Lock the journal; raise LockedError if another process keeps it locked.
@@ -199,10 +199,10 @@ class HeldJournal:
         """
         for delay in _LOCK_DELAYS:
             with contextlib.suppress(LockedError):
-                self._lock = FileLock.take(self.lock_place)
+                self._lock = FileLock.take(self.lock_path)
                 return
             time.sleep(delay)
-        self._lock = FileLock.take(self.lock_place)
+        self._lock = FileLock.take(self.lock_path)
 
     def acquire(self) -> Self:
         """Lock the journal, read its content into ``record``, and return the object.
@@ -214,7 +214,7 @@ class HeldJournal:
         """
         try:
             self.lock()
-            data = read(self.place)
+            data = read(self.file_path)
         except LockedError as error:
             raise CheckpointInUseError(
                 f"{error} is at this upload, and its checkpoint is for one at a time: "
@@ -233,7 +233,7 @@ class HeldJournal:
                     "%s: its journal %s cannot be read: starting over; parts of an "
                     "earlier upload may be left in the bucket",
                     self._path,
-                    self.place,
+                    self.file_path,
                 )
         return self
 
@@ -241,13 +241,17 @@ class HeldJournal:
         """Create the journal of a new upload; does nothing without the lock."""
         if self._lock is not None:
             with self._warning():
-                self._file = LineFile.create(self.place, [head_line(head)], sync=True)
+                self._file = LineFile.create(
+                    self.file_path, [head_line(head)], sync=True
+                )
                 self.keeps = True
 
     def resume(self) -> None:
         self.keeps = True  # its lines count, even if no other can be added
         with self._warning():
-            self._file = LineFile.reopen(self.place, is_torn=self._is_torn, sync=True)
+            self._file = LineFile.reopen(
+                self.file_path, is_torn=self._is_torn, sync=True
+            )
 
     def append(self, kept: JournalPart) -> None:
         """Append the line of a stored part, and flush it to disk (``fsync``)."""
@@ -260,11 +264,11 @@ class HeldJournal:
         self.record = None
         self.keeps = False
         try:
-            os.unlink(self.place)
+            os.unlink(self.file_path)
         except FileNotFoundError:
             pass
         except OSError as error:
-            _log.warning("%s: cannot be removed: %s", self.place, error.strerror)
+            _log.warning("%s: cannot be removed: %s", self.file_path, error.strerror)
 
     def release(self) -> None:
         """Unlock the journal for other processes; idempotent."""
@@ -295,7 +299,7 @@ class HeldJournal:
                 "%s: the checkpoint %s cannot be used (%s): the upload goes on; if it fails, "
                 "parts missing from the journal are sent again",
                 self._path,
-                self.place,
+                self.file_path,
                 error.strerror or error,
             )
 
@@ -361,7 +365,7 @@ class Checkpoint:
             status = self._make()  # a cleaner of old files may have removed it
         if status is not None:
             self._refuse_others(status)
-        return HeldJournal(path, self._place(path, source)).acquire()
+        return HeldJournal(path, self._file_of(path, source)).acquire()
 
     def hold_name(self, name: str) -> HeldJournal:
         """Return the locked journal with the file name *name*, which :meth:`found` gave.
@@ -371,9 +375,9 @@ class Checkpoint:
         return HeldJournal(name, str(self.directory / name)).acquire()
 
     def has(self, path: str, source: str) -> bool:
-        return os.path.exists(self._place(path, source))
+        return os.path.exists(self._file_of(path, source))
 
-    def _place(self, path: str, source: str) -> str:
+    def _file_of(self, path: str, source: str) -> str:
         name = f"{path}\0{source}".encode("utf-8", "surrogateescape")
         return str(self.directory / hashlib.sha256(name).hexdigest()[:32]) + SUFFIX
 
@@ -388,11 +392,11 @@ class Checkpoint:
         user = record = None
         with contextlib.suppress(OSError):
             # A free lock has no file, unless its process was killed.
-            if os.path.exists(held.lock_place):
+            if os.path.exists(held.lock_path):
                 try:
                     held.lock()
                 except LockedError as error:
                     user = str(error)
-            record = parse(read(held.place) or b"")
+            record = parse(read(held.file_path) or b"")
         held.release()
         return FoundJournal(name, record, user)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from attrs import Factory, define, evolve, field, frozen
 
+from ..client.operations import CALLBACK_FAILED, OSSCalls
 from ..engine.engine import CarriedError, blocking, call_of_task, call_user, running
 from ..engine.limits import memory_budget
 from ..engine.logs import Logger
@@ -27,7 +28,6 @@ from ..model import MAX_PARTS, Action, PartReceipt, Receipt, Reply
 from ..options.target import Target
 from ..signers.base import MultipartGrant
 from ..units import shown_moment
-from .oss_calls import CALLBACK_FAILED, OSSCalls
 from .plan import UploadPlan, limit_of
 
 if TYPE_CHECKING:

@@ -19,24 +19,22 @@ from typing import Any, Literal
 from attrs import asdict, evolve, frozen
 
 from ..client.client import Client
+from ..client.operations import OSSCalls, StoredParts, bare, crc_of, is_elsewhere
 from ..engine.engine import blocking, user_code, waiting
 from ..engine.logs import Logger
 from ..errors import (
     InvalidRequestError,
-    NetworkError,
-    NotSignedError,
     OSSPresignedError,
     OutcomeUnknownError,
     SourceChangedError,
     UploadNotFoundError,
 )
 from ..http.body import Body, FileBody, Source
-from ..model import MAX_PARTS, Action, PartReceipt
+from ..model import PartReceipt
 from ..options.target import Target
 from ..signers.base import MultipartGrant
 from ..units import short_bytes, shown_bytes, shown_text
 from .journal import Checkpoint, HeldJournal, JournalHead, JournalPart
-from .oss_calls import OSSCalls, bare, crc_of, document, is_elsewhere, listed_parts
 from .plan import UploadPlan
 
 _log = Logger(__name__)
@@ -66,16 +64,8 @@ class UploadEvent:
         return {"event": members.pop("kind"), **members, "text": self.text}
 
 
-@frozen
-class Listing:
-    """Reply to ListParts."""
-
-    parts: Mapping[int, PartReceipt]  # by number
-    whole: bool  # whether the list is complete
-
-
 def agreed(
-    kept: Mapping[int, JournalPart], listing: Listing, head: JournalHead
+    kept: Mapping[int, JournalPart], listing: StoredParts, head: JournalHead
 ) -> dict[int, JournalPart]:
     """Return the parts that need not be sent again, by number.
 
@@ -118,45 +108,6 @@ def is_stale(error: BaseException | None) -> bool:
     return isinstance(error, UploadNotFoundError | SourceChangedError)
 
 
-async def list_parts(
-    client: Client, target: Target, upload_id: str, *, page_size: int = 1000
-) -> Listing:
-    """Return the stored parts of an upload; each request lists *page_size* of them.
-
-    The list is incomplete if only the request for its first page is signed.
-
-    Raises:
-        NotSignedError: ListParts is not granted.
-        UploadNotFoundError: the upload was completed, aborted or expired.
-    """
-    parts: dict[int, PartReceipt] = {}
-    marker = 0
-    while True:
-        query = {"max-parts": str(page_size)}
-        if marker:
-            query["part-number-marker"] = str(marker)
-        operation = evolve(
-            target.operation(Action.ListParts, upload_id=upload_id), query=query
-        )
-        try:
-            reply = await client.call(operation)
-        except NotSignedError:
-            if marker:  # a presigned URL is for the first page
-                return Listing(parts, whole=False)
-            raise
-        root = document(reply, operation, "ListPartsResult")
-        try:
-            parts |= {part.part_number: part for part in listed_parts(root)}
-        except ValueError as error:
-            msg = f"the reply to ListParts is bad: {error}"
-            raise NetworkError(msg, path=target.path) from None
-        last = max(parts, default=0)
-        ends = root.findtext("IsTruncated") != "true"
-        if ends or not marker < last < MAX_PARTS:
-            return Listing(parts, whole=ends)
-        marker = last
-
-
 class Resumption:
     """Journal and stored parts of a resumable upload.
 
@@ -191,7 +142,8 @@ class Resumption:
         reason = reason_to_start_over(old, self._head)
         if reason is None:
             try:
-                listing = await list_parts(client, target, old.upload_id)
+                calls = OSSCalls(client, target)
+                listing = await calls.list_parts(old.upload_id)
             except UploadNotFoundError as error:
                 if is_elsewhere(error, old.host):
                     return _log_kept(old)

@@ -12,11 +12,12 @@ import os
 import threading
 import warnings
 import weakref
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextvars import ContextVar
+from functools import partial
 from typing import TYPE_CHECKING, Self, TypeAlias
 
-from attrs import define, frozen
+from attrs import evolve
 
 from ..callers import is_thread_of_duckdb
 from ..client.client import Client
@@ -30,22 +31,19 @@ from ..errors import (
     UploadErrors,
 )
 from ..http.body import Body, MemoryBody, Source, SpooledBody, bytes_in
-from ..model import CONNECTIONS, Action, Receipt
+from ..model import CONNECTIONS, Operation, Receipt
 from ..options.target import Target
 from ..signers.base import MAX_REQUESTS
 from ..units import MIB
-from .upload import ALONE, TransferContext, Upload, upload_source
+from .upload import ALONE, TransferContext, Upload
 
 if TYPE_CHECKING:
-    from ..signers.batching import Prefetcher
     from .codecs import ChainedWriter, TextWriter
     from .writer import PresignedWriter
 
-# An object that is published when its transaction ends.
-Pending: TypeAlias = (
-    "_HeldObject | _CancelledCall | Upload | PresignedWriter | ChainedWriter"
-    " | TextWriter"
-)
+# An object that is published when its transaction ends: one that a verb gave as a whole,
+# or a file that is written.
+Pending: TypeAlias = "Upload | PresignedWriter | ChainedWriter | TextWriter"
 
 _log = Logger(__name__)
 
@@ -78,51 +76,6 @@ class HeldCopies:
     def close(self) -> None:
         if self._spool is not None:
             self._spool.close()
-
-
-@define(eq=False)
-class _HeldObject:
-    """A small object of a transaction, which is sent in one call at the end."""
-
-    client: Client
-    target: Target
-    body: Source
-    action: Action = Action.PutObject
-    receipt: Receipt | None = None
-
-    @property
-    def path(self) -> str:
-        return self.target.path
-
-    async def publish(self, prefetcher: Prefetcher | None) -> None:
-        context = TransferContext(prefetcher=prefetcher)
-        try:
-            self.receipt = await upload_source(
-                self.client, self.target, self.body, context
-            )
-        except ReceiptFailedError as error:
-            self.receipt = error.receipt
-            raise
-
-
-@frozen
-class _CancelledCall:
-    """Stands in a transaction for an object whose call was cancelled, and makes it fail."""
-
-    path: str
-    receipt: None = None
-
-    def wait_for_parts(self) -> None:
-        msg = "the call that wrote it was cancelled"  # so nothing is published
-        raise UploadDiscardedError(msg, path=self.path)
-
-    def commit(self) -> None:
-        pass  # ``wait_for_parts`` is called before
-
-    def discard(self) -> None:
-        pass  # the call has left nothing
-
-    abandon = discard
 
 
 def current(client: Client) -> Transaction | None:
@@ -175,8 +128,16 @@ class Transaction:
         self.client = client
         self.files: list[Pending] = []
         self.receipts: list[Receipt] = []
-        self._marks: list[int] = []  # of each block: how many files were there before
+        self._cancelled: list[str] = []  # paths whose calls were cancelled
+        # Of each block: how many files and cancelled calls there were before.
+        self._marks: list[tuple[int, int]] = []
         self._copies = HeldCopies()
+        self._coming: Iterator[Operation] = iter(())  # what is signed at the end
+        self._prefetcher = client.prefetcher(
+            lambda: next(self._coming, None),
+            first=MAX_REQUESTS,
+            low=max(client.options.connections, MAX_REQUESTS),
+        )
         self._lock = threading.Lock()
         self._pid = os.getpid()
 
@@ -187,37 +148,18 @@ class Transaction:
 
     def start(self) -> Self:
         """Begin the transaction: objects that this context writes wait for its end."""
-        depth = len(self._marks)
-        try:
-            if not depth:
-                with _open_lock:
-                    _open.add(self)
-                _begun.set((*_under_way(), self))
-            self._marks.append(len(self.files))
-            return self  # noqa: TRY300 - an exception before it must be caught, too
-        except BaseException:  # of a signal handler: no block begins
-            del self._marks[depth:]
-            raise
+        if not self._marks:
+            with _open_lock:
+                _open.add(self)
+            _begun.set((*_under_way(), self))
+        self._marks.append((len(self.files), len(self._cancelled)))
+        return self
 
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(
-        self,
-        _: object,
-        error: BaseException | None,
-        __: object,
-        depth: int | None = None,
-    ) -> None:
-        try:
-            depth = len(self._marks)
-            self.complete(commit=error is None)
-        except BaseException:
-            if (
-                depth is None or len(self._marks) == depth
-            ):  # a signal handler was faster
-                self.complete(commit=False)
-            raise
+    def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        self.complete(commit=error is None)
 
     def complete(self, commit: bool = True) -> None:
         """End the transaction: publish all objects, or none if *commit* is False.
@@ -235,42 +177,36 @@ class Transaction:
         """
         if not self.under_way:
             return
-        depth, files = len(self._marks), list[Pending]()
+        is_inner = len(self._marks) > 1
+        files, cancelled = self._end_block(keep=commit and is_inner)
         try:
-            files = self._end_block(keep=commit and depth > 1)
-            if depth == 1:
-                run(self._publish if commit else _discard, files)
-            elif not commit:
+            if commit and not is_inner:
+                run(self._publish, files, cancelled)
+            else:
                 run(_discard, files)
-        except BaseException:
-            # That of a signal handler may have come before anything was done. An open
-            # transaction would keep what is written later.
-            if len(self._marks) == depth:
-                files = self._end_block()
-            elif not self._marks:
-                files = [*files, *self.files]
+        except BaseException:  # an interrupt may come before anything was done
             run(_discard, files)
             raise
         finally:
-            if not self._marks:
+            if not is_inner:
                 self._copies.close()
                 self._copies = HeldCopies()
                 with _open_lock:
                     _open.discard(self)
                 _begun.set(_under_way())
 
-    def _end_block(self, *, keep: bool = False) -> list[Pending]:
-        """End the innermost block; remove its objects from the transaction, return them.
+    def _end_block(self, *, keep: bool) -> tuple[list[Pending], list[str]]:
+        """End the innermost block; take its objects and cancelled calls, return them.
 
         With *keep*, leave them in the transaction, and return none.
         """
         with self._lock:
-            mark = self._marks.pop()
+            files, cancelled = self._marks.pop()
             if keep:
-                return []
-            files = self.files[mark:]
-            del self.files[mark:]
-            return files
+                return [], []
+            taken = self.files[files:], self._cancelled[cancelled:]
+            del self.files[files:], self._cancelled[cancelled:]
+            return taken
 
     def add(self, file: Pending) -> None:
         """Add an upload that is not published yet; the end of the transaction does so."""
@@ -279,7 +215,8 @@ class Transaction:
 
     def fail(self, path: str) -> None:
         """Let the transaction fail, because the call that wrote *path* was cancelled."""
-        self.add(_CancelledCall(path))
+        with self._lock:
+            self._cancelled.append(path)
 
     async def add_source(
         self, target: Target, source: Source, context: TransferContext = ALONE
@@ -287,23 +224,22 @@ class Transaction:
         """Add the object *target* with the bytes of *source*.
 
         The parts of a large object are sent now. A small object is copied, and sent at
-        the end. So *source* may change afterwards. Raises like :func:`upload_source`.
+        the end. So *source* may change afterwards. Raises like ``upload_source``.
         """
-        upload = await Upload.begin(
-            self.client, target, size=source.size, context=context
-        )
-        if not upload.plan.multipart:
-            action = upload.plan.action
-            if action.spec.form:  # refused now, and not when others are published
-                known = target.put_operation(source.size, action)
-                await self.client.preflight(known)
-            body = await blocking(self.keep, source)
-            if context.progress is not None:
-                await call_user(context.progress, body.size)
-            self.add(_HeldObject(self.client, target, body, action))
-            return
+        context = evolve(context, prefetcher=self._prefetcher)
+        begin = partial(Upload.begin, self.client, target, size=source.size)
+        upload = await begin(context=context)
+        heard = None if upload.plan.multipart else context.progress
+        if heard is not None:  # bytes of a small object count now, and not at the end
+            upload = await begin(context=evolve(context, progress=None))
         try:
-            await upload.add_source(source)
+            if upload.plan.multipart:
+                await upload.add_source(source)
+            else:
+                await upload.add(await blocking(self.keep, source))
+                await upload.wait_for_parts()  # what is refused is refused now
+            if heard is not None:
+                await call_user(heard, source.size)
         except BaseException as error:
             await upload.discard(error)
             raise
@@ -318,13 +254,18 @@ class Transaction:
         with self._lock:
             return any(file.path == path for file in self.files)
 
-    async def _publish(self, files: Sequence[Pending]) -> None:
+    async def _publish(self, files: Sequence[Pending], cancelled: list[str]) -> None:
         last = {file.path: file for file in files}
         chosen = [file for file in files if last[file.path] is file]
+        why = "the call that wrote it was cancelled"
+        failures: dict[str, Exception] = {
+            path: UploadDiscardedError(why, path=path) for path in cancelled
+        }
         reason: BaseException | None = None
         try:
             await _discard([file for file in files if last[file.path] is not file])
-            failures = await self._wait_for_parts(chosen) or await self._commit(chosen)
+            failures |= await self._wait_for_parts(chosen)
+            failures = failures or await self._commit(chosen)
         except BaseException as error:
             error.add_note(_summary(chosen))
             reason = error
@@ -338,13 +279,14 @@ class Transaction:
             del reason
         if not failures:
             return
+        summary = _summary(chosen)
         if len(failures) == 1 and not self.receipts:
             (only,) = failures.values()
-            only.add_note(_summary(chosen))
+            only.add_note(summary)
             raise only
         shown = "; ".join(f"{p}: {e}" for p, e in list(failures.items())[:3])
         raise UploadErrors(
-            f"{_summary(chosen)}: {shown}",
+            f"{summary}: {shown}",
             failures=failures,
             receipts=self.receipts,
             discarded=[file.path for file in unpublished if file.path not in failures],
@@ -357,29 +299,21 @@ class Transaction:
             try:
                 if isinstance(file, Upload):
                     await file.wait_for_parts()
-                elif not isinstance(file, _HeldObject):
+                else:
                     await waiting(file.wait_for_parts, stop=file.abandon)
             except Exception as error:  # noqa: BLE001 - raised with all others
                 failures[file.path] = error
         return failures
 
     async def _commit(self, chosen: list[Pending]) -> dict[str, Exception]:
-        operations = (
-            file.target.put_operation(file.body.size, file.action)
+        self._coming = (
+            file.job.calls.target.put_operation(file.job.size, file.plan.action)
             for file in chosen
-            if isinstance(file, _HeldObject)
-        )
-        width = self.client.options.connections
-        prefetcher = self.client.prefetcher(
-            lambda: next(operations, None),
-            first=MAX_REQUESTS,
-            low=max(width, MAX_REQUESTS),
+            if isinstance(file, Upload) and not file.plan.multipart
         )
 
         async def work(file: Pending) -> None:
-            if isinstance(file, _HeldObject):
-                await file.publish(prefetcher)
-            elif isinstance(file, Upload):
+            if isinstance(file, Upload):
                 await file.finish()
             else:
                 await waiting(file.commit, stop=file.abandon)
@@ -387,7 +321,9 @@ class Transaction:
         failures: dict[str, Exception] = {}
         # A marker that was written last becomes visible after all the rest.
         for files in (chosen[:-1], chosen[-1:]):
-            scope = Scope(work, lambda file: file.path, width=width)
+            scope = Scope(
+                work, lambda file: file.path, width=self.client.options.connections
+            )
             failures |= await scope.run_all(files)
             if not all(isinstance(e, ReceiptFailedError) for e in failures.values()):
                 break
@@ -405,7 +341,7 @@ async def _discard(
         try:
             if isinstance(file, Upload):
                 await file.discard(reason)
-            elif not isinstance(file, _HeldObject):
+            else:
                 await waiting(file.discard)
         except Exception as error:  # noqa: BLE001 - the others must be discarded too
             _log.warning("%s could not be discarded: %s", file.path, error)
@@ -415,8 +351,7 @@ async def _discard(
     except BaseException:
         # This task is cancelled, so the engine discards the rest in the background.
         for file in files:
-            if not isinstance(file, _HeldObject):
-                file.abandon()
+            file.abandon()
         raise
 
 

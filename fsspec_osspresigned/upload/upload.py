@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from attrs import evolve, frozen
 
 from ..client.client import Client
-from ..client.written_objects import BODY_CAP
+from ..client.local_index import BODY_CAP
+from ..client.operations import OSSCalls
 from ..engine import abort_at_exit
 from ..engine.engine import blocking, in_background, running
 from ..engine.logs import Logger
@@ -45,7 +46,6 @@ from .modes import (
     as_failure,
     put_body,
 )
-from .oss_calls import OSSCalls
 from .plan import UploadPlan, granted, planned, too_small
 
 if TYPE_CHECKING:

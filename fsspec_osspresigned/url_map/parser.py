@@ -59,7 +59,7 @@ def parse(data: bytes | str | BinaryIO | Mapping[str, Any] | Sequence[Any]) -> U
     or entry}``; JSON Lines with a ``path`` each; a list of URLs, in JSON or one per
     line; one entry or one signed request as Alibaba Cloud's samples print them.
     *data* is the text, a file of at most ``MAX_MAP`` bytes, or parsed JSON. Raises
-    ConfigurationError, which lists every problem with its place, but no query of a URL.
+    ConfigurationError, which lists every problem with where it is, but no query of a URL.
     """
     reader = _MapReader()
     try:
@@ -93,8 +93,8 @@ def _meant(name: str, known: frozenset[str]) -> str | None:
 
 
 @define(slots=False)
-class _Place:
-    """Place of an entry, for messages; its text is made only when needed."""
+class _Where:
+    """Where an entry is, for messages; its text is made only when needed."""
 
     before: str
     path: str
@@ -132,7 +132,7 @@ class _MapReader:
     problems: list[str] = field(factory=list)
     entries: dict[str, Kept] = field(factory=dict)
     is_text: bool = False
-    place: str = "URL map"  # of the JSON text that is decoded
+    where: str = "URL map"  # of the JSON text that is decoded
     # Equal values are one object. Headers may hold secrets, and go with the reader.
     _headers_of: Callable[[Any], Mapping[str, str] | None] = field(
         factory=lambda: lru_cache(_MAX_SAME)(_sent)
@@ -141,8 +141,8 @@ class _MapReader:
         factory=lambda: lru_cache(_MAX_SAME)(_moment)
     )
 
-    def note(self, place: object, problem: str) -> None:
-        self.problems.append(f"{place}: {problem}")
+    def note(self, where: object, problem: str) -> None:
+        self.problems.append(f"{where}: {problem}")
         if len(self.problems) == _MAX_PROBLEMS:
             raise _TooManyProblems
 
@@ -175,19 +175,19 @@ class _MapReader:
 
     def lines(self, data: bytearray, decoder: json.JSONDecoder) -> None:
         for number, line in _lines_of(data):
-            self.place = f"line {number}"
+            self.where = f"line {number}"
             try:
                 if line[0] in b'{["':
                     value = parsing.loads(line, decoder=decoder)
                 else:
                     value = line.decode()
             except UnicodeDecodeError:
-                self.note(self.place, "is not UTF-8")
+                self.note(self.where, "is not UTF-8")
             except ValueError as error:
                 problem = str(error).replace(" at line 1 column", " at column")
-                self.note(self.place, problem)
+                self.note(self.where, problem)
             else:
-                self.item(value, self.place)
+                self.item(value, self.where)
 
     def decoded(self, pairs: list[tuple[str, Any]]) -> Any:
         """Return a JSON object: a request if it is valid and nothing more, else a dict."""
@@ -196,7 +196,7 @@ class _MapReader:
             for name, count in Counter(name for name, _ in pairs).items():
                 if count > 1:
                     what = "path" if "/" in name else "member"
-                    self.note(self.place, f"the {what} {shown(name)} appears twice")
+                    self.note(self.where, f"the {what} {shown(name)} appears twice")
         if "url" not in members or "path" in members:
             return members
         return self.simple(members) or members
@@ -234,62 +234,62 @@ class _MapReader:
         self.note("version", problem)
         return False
 
-    def objects(self, objects: Mapping[Any, Any], place: str) -> None:
+    def objects(self, objects: Mapping[Any, Any], where: str) -> None:
         for path, value in objects.items():
-            self.add(path, value, _Place(place, str(path)))
+            self.add(path, value, _Where(where, str(path)))
 
-    def item(self, value: Any, place: str) -> None:
+    def item(self, value: Any, where: str) -> None:
         """Read an entry of a list; its path is a member, or is taken from its URL."""
         if isinstance(value, Mapping) and "path" in value:
-            self.add(value["path"], value, place)
+            self.add(value["path"], value, where)
             return
-        kept = self.kept(value, place)
+        kept = self.kept(value, where)
         if kept is None:
             return
         url = _own_url(kept)
         if url is None:
-            self.note(place, "has neither a path nor a URL")
+            self.note(where, "has neither a path nor a URL")
             return
         try:
             bucket, key = url_checks.object_of(url.reveal())
         except ValueError:
-            self.note(place, "the URL's path is not UTF-8: give the path yourself")
+            self.note(where, "the URL's path is not UTF-8: give the path yourself")
             return
         if bucket is not None:
-            self.keep(f"{bucket}/{key}", kept, place)
+            self.keep(f"{bucket}/{key}", kept, where)
             return
         problem = f"the URL {url.shown()} does not show the bucket"
-        self.note(place, problem + ': give the path, as in {"bucket/key": URL}')
+        self.note(where, problem + ': give the path, as in {"bucket/key": URL}')
 
-    def add(self, path: Any, value: Any, place: object) -> None:
-        kept = self.kept(value, place)
+    def add(self, path: Any, value: Any, where: object) -> None:
+        kept = self.kept(value, where)
         if not isinstance(path, str):
-            self.note(place, "the path is not a string")
+            self.note(where, "the path is not a string")
         elif kept is not None:
-            self.keep(path.removeprefix("osspresigned://"), kept, place)
+            self.keep(path.removeprefix("osspresigned://"), kept, where)
 
-    def keep(self, path: str, entry: Kept, place: object) -> None:
+    def keep(self, path: str, entry: Kept, where: object) -> None:
         bucket, _, key = path.partition("/")
         try:
             length = len(path.encode())
         except UnicodeEncodeError:
             length = 0
         if path.startswith(("https://", "http://")):
-            self.note(place, "a URL is in the place of bucket/key: swap the two")
+            self.note(where, "a URL is in the place of bucket/key: swap the two")
         elif not bucket or not (key or _only_lists(entry)):
-            self.note(place, "the path must be bucket/key")
+            self.note(where, "the path must be bucket/key")
         elif not 0 < length <= _MAX_PATH:
-            self.note(place, "the path is too long, or not Unicode text")
+            self.note(where, "the path is too long, or not Unicode text")
         elif path in self.entries:
-            self.note(place, f"the path {shown(path)} appears twice")
+            self.note(where, f"the path {shown(path)} appears twice")
         else:
             self.entries[path] = entry
 
-    def kept(self, value: Any, place: object) -> Kept | None:
+    def kept(self, value: Any, where: object) -> Kept | None:
         return (
             self.request_in(value)
             or self.simple(value)
-            or self.entry(value, str(place))
+            or self.entry(value, str(where))
         )
 
     def simple(self, value: Any) -> MapRequest | SecretURL | None:
@@ -322,85 +322,85 @@ class _MapReader:
             return value.timestamp() if value.tzinfo is not None else None
         return self._time_of(value) if isinstance(value, str) else None
 
-    def entry(self, value: Any, place: str) -> MapEntry | None:
+    def entry(self, value: Any, where: str) -> MapEntry | None:
         if isinstance(value, str):
-            request = self.request(value, place, "PUT")
+            request = self.request(value, where, "PUT")
             return None if request is None else MapEntry(put=request)
         before = len(self.problems)
-        members = self.members(value, place, _ENTRY)
+        members = self.members(value, where, _ENTRY)
         if members is None:
             return None
         fields: dict[str, Any] = {
             slot: item
             if (slot, item) == ("complete", "external")
             else self.request(item, here, method)
-            for slot, item, here, method in self.requests(members, place)
+            for slot, item, here, method in self.requests(members, where)
         }
-        expires_at = self.time(members, place)
+        expires_at = self.time(members, where)
         if "parts" in members:
-            fields["parts"] = parts = self.parts(members["parts"], f"{place}.parts")
-            fields["upload_id"] = self.upload_id(members, parts, place)
-            fields["part_size"] = self.part_size(members, place)
+            fields["parts"] = parts = self.parts(members["parts"], f"{where}.parts")
+            fields["upload_id"] = self.upload_id(members, parts, where)
+            fields["part_size"] = self.part_size(members, where)
         elif misplaced := {"upload_id", "part_size", "complete"} & members.keys():
-            self.note(place, f"has {', '.join(sorted(misplaced))}, but no parts")
+            self.note(where, f"has {', '.join(sorted(misplaced))}, but no parts")
         if not fields and len(self.problems) == before:
-            self.note(place, "has no URL")
+            self.note(where, "has no URL")
         if len(self.problems) > before:
             return None
         return MapEntry(expires_at=expires_at, **fields)
 
     def requests(
-        self, members: Mapping[str, Any], place: str
+        self, members: Mapping[str, Any], where: str
     ) -> Iterator[tuple[str, Any, str, str]]:
-        """Yield slot, value, place and method of an entry's requests, except its parts.
+        """Yield slot, value, position and method of an entry's requests, except its parts.
 
         The slot is the field of ``MapEntry``. The entry's own ``url`` has the slot of its
         method, ``put`` by default.
         """
         for slot, method in EXTRAS.items():
             if slot in members:
-                yield slot, members[slot], f"{place}.{slot}", method
+                yield slot, members[slot], f"{where}.{slot}", method
         verb = str(members.get("method", "PUT")).upper()
         slot = _OWN_SLOTS.get(verb, "")
         if "url" not in members:
             if "headers" in members:
-                self.note(f"{place}.headers", "belong to a url: give each part its own")
+                self.note(f"{where}.headers", "belong to a url: give each part its own")
         elif not slot:
-            self.note(f"{place}.method", "must be PUT; GET and HEAD are read too")
+            self.note(f"{where}.method", "must be PUT; GET and HEAD are read too")
         elif slot in members:
-            self.note(f"{place}.url", f"is for {verb}, and there is {slot!r} too")
+            self.note(f"{where}.url", f"is for {verb}, and there is {slot!r} too")
         else:
             names = _REQUEST & members.keys() - {"expires_at"}
-            yield slot, {name: members[name] for name in names}, place, verb
+            yield slot, {name: members[name] for name in names}, where, verb
 
     def members(
-        self, value: Any, place: str, known: frozenset[str]
+        self, value: Any, where: str, known: frozenset[str]
     ) -> dict[str, Any] | None:
         """Return the known members of *value*, without aliases; None if it is no object.
 
         A likely typo is recorded as a problem. Other unknown members are ignored.
         """
         if not isinstance(value, Mapping):
-            self.note(place, f"is {parsing.kind(value)}, not a URL or an object")
+            self.note(where, f"is {parsing.kind(value)}, not a URL or an object")
             return None
         members: dict[str, Any] = {}
         for raw, item in value.items():
             if not isinstance(raw, str):
-                self.note(place, "the name of a member is not a string")
+                self.note(where, "the name of a member is not a string")
                 continue
             name = _ALIASES.get(raw, raw)
             if name in members:
-                self.note(f"{place}.{raw}", f"means {name}, which is also present")
+                self.note(f"{where}.{raw}", f"means {name}, which is also present")
             elif name in known:
                 # PresignResult writes null where it signed no header.
                 nothing = item is None and raw == "signed_headers"
                 members[name] = {} if nothing else item
             elif len(name) <= _MAX_MEANT and (close := _meant(name, known)):
                 problem = f"unknown member, did you mean {close!r}?"
-                self.note(f"{place}.{shown(raw)}", problem)
+                self.note(f"{where}.{shown(raw)}", problem)
         return members
 
-    def request(self, value: Any, place: str, method: str) -> MapRequest | None:
+    def request(self, value: Any, where: str, method: str) -> MapRequest | None:
         checked = self.request_in(value)
         if isinstance(checked, SecretURL):
             return MapRequest(url=checked)
@@ -408,61 +408,61 @@ class _MapReader:
             return checked
         before = len(self.problems)
         is_url = isinstance(value, str)
-        members = {"url": value} if is_url else self.members(value, place, _REQUEST)
+        members = {"url": value} if is_url else self.members(value, where, _REQUEST)
         if members is None:
             return None
-        url, where = members.get("url"), place if is_url else f"{place}.url"
+        url, at = members.get("url"), where if is_url else f"{where}.url"
         if not isinstance(url, str):
             kind = parsing.kind(url) if "url" in members else "missing"
-            self.note(where, f"must be a string, not {kind}")
+            self.note(at, f"must be a string, not {kind}")
         elif problem := url_checks.url_problem(url):
-            self.note(where, f"the URL {problem}")
+            self.note(at, f"the URL {problem}")
         if str(members.get("method", method)).upper() != method:
-            self.note(f"{place}.method", f"must be {method}")
-        headers = self.headers(members, place)
-        expires_at = self.time(members, place)
+            self.note(f"{where}.method", f"must be {method}")
+        headers = self.headers(members, where)
+        expires_at = self.time(members, where)
         if len(self.problems) > before:
             return None
         url = SecretURL(str(url))
         return MapRequest(url=url, headers=headers, expires_at=expires_at)
 
-    def headers(self, members: Mapping[str, Any], place: str) -> Any:
+    def headers(self, members: Mapping[str, Any], where: str) -> Any:
         if "headers" not in members:
             return None
         headers = members["headers"]
         if isinstance(url := self.request_in(headers), SecretURL):
             headers = {"url": url.reveal()}  # a header of that name
-        place = f"{place}.headers"
+        where = f"{where}.headers"
         if not isinstance(headers, Mapping) or not all(
             isinstance(name, str) for name in headers
         ):
-            self.note(place, "must be an object of names and values")
+            self.note(where, "must be an object of names and values")
         elif any("?" in name for name in headers):
             # It can be a signed URL, which must not be shown.
-            self.note(place, "a header name is not an HTTP token")
+            self.note(where, "a header name is not an HTTP token")
         else:
             for problem in url_checks.header_problems(headers):
-                self.note(place, problem)
+                self.note(where, problem)
         return headers
 
-    def time(self, members: Mapping[str, Any], place: str) -> float | None:
+    def time(self, members: Mapping[str, Any], where: str) -> float | None:
         if "expires_at" not in members:
             return None
         if (seconds := self.moment(members["expires_at"])) is None:
             problem = "must be a time with a zone (RFC 3339): 2026-11-25T10:00:00Z"
-            self.note(f"{place}.expires_at", problem)
+            self.note(f"{where}.expires_at", problem)
         return seconds
 
-    def parts(self, value: Any, place: str) -> tuple[MapRequest, ...]:
+    def parts(self, value: Any, where: str) -> tuple[MapRequest, ...]:
         if not isinstance(value, (list, tuple)) or not value:
-            self.note(place, "must be a list of URLs or objects, and not empty")
+            self.note(where, "must be a list of URLs or objects, and not empty")
             return ()
         if len(value) > MAX_PARTS:
-            self.note(place, f"holds {len(value)} parts, more than {MAX_PARTS}")
+            self.note(where, f"holds {len(value)} parts, more than {MAX_PARTS}")
             return ()
         requests: dict[int, MapRequest | None] = {}
         for index, item in enumerate(value):
-            here = f"{place}[{index}]"
+            here = f"{where}[{index}]"
             number = index + 1
             if isinstance(item, Mapping) and "part_number" in item:
                 number = item["part_number"]
@@ -476,30 +476,30 @@ class _MapReader:
             if signed and int(signed[1]) != number:
                 self.note(here, f"is part {number}, its URL is for part {signed[1]}")
         if missing := {*range(1, max(requests, default=0))} - requests.keys():
-            self.note(place, f"part {min(missing)} is missing")
+            self.note(where, f"part {min(missing)} is missing")
         return tuple(request for _, request in sorted(requests.items()) if request)
 
     def upload_id(
-        self, members: Mapping[str, Any], parts: Sequence[MapRequest], place: str
+        self, members: Mapping[str, Any], parts: Sequence[MapRequest], where: str
     ) -> str | None:
         """Return the upload ID in the member, or else in the URLs of the parts, or None."""
-        place = f"{place}.upload_id"
+        where = f"{where}.upload_id"
         own_id = members.get("upload_id")
         if "upload_id" in members and (not isinstance(own_id, str) or not own_id):
-            self.note(place, "must be a string, and not empty")
+            self.note(where, "must be a string, and not empty")
             return None
         matches = (_UPLOAD_ID.search(part.url.reveal()) for part in parts)
         of_urls = {unquote(match[1]) for match in matches if match}
         if len(of_urls | ({own_id} if own_id else set())) > 1:
-            self.note(place, "the part URLs do not all belong to this upload")
+            self.note(where, "the part URLs do not all belong to this upload")
         if not own_id and not of_urls and parts:
-            self.note(place, "is missing, and the part URLs name none")
+            self.note(where, "is missing, and the part URLs name none")
         return own_id or next(iter(of_urls), None)
 
-    def part_size(self, members: Mapping[str, Any], place: str) -> int | None:
+    def part_size(self, members: Mapping[str, Any], where: str) -> int | None:
         size = members.get("part_size", MIN_PART)
         if not parsing.is_int(size) or not MIN_PART <= size <= MAX_PART:
-            self.note(f"{place}.part_size", f"must be {MIN_PART} to {MAX_PART} bytes")
+            self.note(f"{where}.part_size", f"must be {MIN_PART} to {MAX_PART} bytes")
         return members.get("part_size")
 
 
@@ -532,8 +532,8 @@ def _ascii_json(data: bytearray) -> str:
         try:
             piece = decoder.decode(data[start:end], final=end > len(data))
         except UnicodeDecodeError as error:
-            place = start - kept + error.start
-            raise ValueError(f"not UTF-8 at byte {place}") from None
+            where = start - kept + error.start
+            raise ValueError(f"not UTF-8 at byte {where}") from None
         pieces.append(_BEYOND_ASCII.sub(lambda m: json.dumps(m[0])[1:-1], piece))
     data.clear()
     return "".join(pieces)

@@ -27,7 +27,7 @@ from .url_map import MapEntry, URLMap, dump
 
 T = TypeVar("T")
 Opener = Callable[[str], bytes]
-Place = Secret | str | os.PathLike[str] | Mapping[str, Any] | Sequence[Any]
+Reference = Secret | str | os.PathLike[str] | Mapping[str, Any] | Sequence[Any]
 
 _SIGNED = re.compile(r"(?i)[?&](x-(oss|amz|goog)-)?signature=")
 # Members of grants alone, and of URL maps.
@@ -59,14 +59,14 @@ class FileSource(Generic[T]):
         self.kind = kind  # for messages
         self._lock = threading.Lock()
         self._read = read
-        self._stamp = self._look()
+        self._stamp = self._read_stamp()
         self._held = read()
         if path is not None:
             warn_if_exposed(path, kind)
 
     @property
     def has_changed(self) -> bool:
-        return self._look() not in (self._stamp, _ABSENT)
+        return self._read_stamp() not in (self._stamp, _ABSENT)
 
     def current(self) -> T:
         """Return the current content of the file.
@@ -78,7 +78,7 @@ class FileSource(Generic[T]):
         if not self.has_changed:
             return self._held
         with self._lock:
-            stamp = self._look()
+            stamp = self._read_stamp()
             if stamp in (_ABSENT, self._stamp):
                 return self._held
             try:
@@ -89,7 +89,7 @@ class FileSource(Generic[T]):
             self._stamp = stamp
             return self._held
 
-    def _look(self) -> FileStamp:
+    def _read_stamp(self) -> FileStamp:
         return _ABSENT if self.path is None else FileStamp.read(self.path)
 
 
@@ -97,20 +97,20 @@ MapSource = FileSource[URLMap]
 
 
 def load(
-    place: Place, opener: Opener | None = None, *, allow_http: bool = False
+    reference: Reference, opener: Opener | None = None, *, allow_http: bool = False
 ) -> MapSource:
-    """Return a source of the URL map at *place*.
+    """Return a source of the URL map at *reference*.
 
-    *place* is a mapping, a list, or a place for ``load_file``.
+    *reference* is a mapping, a list, or a reference for ``load_file``.
     """
-    if not isinstance(place, Secret | str | os.PathLike):
-        url_map = place if isinstance(place, URLMap) else parse(place)
+    if not isinstance(reference, Secret | str | os.PathLike):
+        url_map = reference if isinstance(reference, URLMap) else parse(reference)
         return FileSource(lambda: url_map, path=None, local=True)
-    return load_file(place, parse, opener, allow_http=allow_http)
+    return load_file(reference, parse, opener, allow_http=allow_http)
 
 
 def load_file(
-    place: Secret | str | os.PathLike[str],
+    reference: Secret | str | os.PathLike[str],
     parse: Callable[[BinaryIO], T],
     opener: Opener | None = None,
     *,
@@ -118,57 +118,57 @@ def load_file(
     kind: str = "URL map",
     option: str = "url_map",
 ) -> FileSource[T]:
-    """Return a source of what *parse* returns for the text at *place*, which is read now.
+    """Return a source of what *parse* returns for the text at *reference*, which is read now.
 
-    *place* is JSON text, a path, ``file:PATH``, ``env:NAME``, ``-`` for standard input,
+    *reference* is JSON text, a path, ``file:PATH``, ``env:NAME``, ``-`` for standard input,
     or any URL that *opener* can read. The text is a secret, so plain http is permitted
     only on this machine, unless *allow_http*. Messages name *kind* and *option*. Raises
     ConfigurationError if the text cannot be read, or *parse* refuses it.
     """
-    if isinstance(place, Secret):
-        place = place.reveal()
-    if isinstance(place, str):
-        name, read = _text_at(place, option)
-        if read is None and "://" in place and not place.startswith("file:"):
-            name = _checked(place, kind, allow_http=allow_http)
+    if isinstance(reference, Secret):
+        reference = reference.reveal()
+    if isinstance(reference, str):
+        name, read = _text_at(reference, option)
+        if read is None and "://" in reference and not reference.startswith("file:"):
+            name = _checked(reference, kind, allow_http=allow_http)
             if opener is None:
                 msg = f"a {kind} at {name} cannot be opened here: give a local file"
                 raise ConfigurationError(msg)
-            read = functools.partial(opener, place)
+            read = functools.partial(opener, reference)
         if read is not None:
             text = read
             parsed = functools.partial(
                 _parse_at, name, lambda: BytesIO(text()), parse, kind
             )
             return FileSource(parsed, path=None, local="://" not in name, kind=kind)
-        if place.startswith("file://"):
-            place = unquote(urlsplit(place).path)
-        place = place.removeprefix("file:")
-    path = Path(place).expanduser().absolute()
+        if reference.startswith("file://"):
+            reference = unquote(urlsplit(reference).path)
+        reference = reference.removeprefix("file:")
+    path = Path(reference).expanduser().absolute()
     parsed = functools.partial(
         _parse_at, str(path), lambda: path.open("rb"), parse, kind
     )
     return FileSource(parsed, path=path, local=True, kind=kind)
 
 
-def _text_at(place: str, option: str) -> tuple[str, Callable[[], bytes] | None]:
-    """Return the name of *place* and a function that reads it; None for a file or URL."""
-    if place.lstrip()[:1] in ("{", "["):
-        return option, lambda: place.encode("utf-8", "replace")
-    if place == "-":
+def _text_at(reference: str, option: str) -> tuple[str, Callable[[], bytes] | None]:
+    """Return the name of *reference* and a function that reads it; None for a file or URL."""
+    if reference.lstrip()[:1] in ("{", "["):
+        return option, lambda: reference.encode("utf-8", "replace")
+    if reference == "-":
         return "standard input", sys.stdin.buffer.read
-    if place.startswith("env:"):
-        return place, lambda: _variable(place.removeprefix("env:"))
+    if reference.startswith("env:"):
+        return reference, lambda: _variable(reference.removeprefix("env:"))
     return "", None
 
 
-def _checked(place: str, kind: str, *, allow_http: bool) -> str:
-    shown = SecretURL(place).shown()
-    is_http = place.lower().startswith("http:")
-    problem = is_http and http_problem(place, allow_http=allow_http, local=True)
+def _checked(reference: str, kind: str, *, allow_http: bool) -> str:
+    shown = SecretURL(reference).shown()
+    is_http = reference.lower().startswith("http:")
+    problem = is_http and http_problem(reference, allow_http=allow_http, local=True)
     if problem:
         raise ConfigurationError(f"the {kind} at {shown} {problem}")
-    if _SIGNED.search(place):
+    if _SIGNED.search(reference):
         msg = f"{shown} is a presigned URL, not a {kind}: give it as presigned_url="
         raise ConfigurationError(msg)
     return shown
@@ -199,7 +199,7 @@ def write_text(text: str, path: str | os.PathLike[str]) -> None:
 def _parse_at(
     name: str, open_: Callable[[], BinaryIO], parse: Callable[[BinaryIO], T], kind: str
 ) -> T:
-    """Return the parsed content of the place *name*.
+    """Return the parsed content of the reference *name*.
 
     Raises ConfigurationError, whose problems begin with *name*.
     """

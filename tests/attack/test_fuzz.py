@@ -20,6 +20,7 @@ from fsspec_osspresigned import parsing as jsondoc
 from fsspec_osspresigned import parsing as xmldoc
 from fsspec_osspresigned.client.client import Client
 from fsspec_osspresigned.client.error_codes import from_reply
+from fsspec_osspresigned.client.operations import OSSCalls, listing
 from fsspec_osspresigned.client.retry import RetryPolicy
 from fsspec_osspresigned.engine.engine import iterated, run
 from fsspec_osspresigned.errors import OSSPresignedError, ReplyError
@@ -30,11 +31,9 @@ from fsspec_osspresigned.model import (
     Reply,
     SignedRequest,
 )
-from fsspec_osspresigned.objects import calls
 from fsspec_osspresigned.options.options import Options
 from fsspec_osspresigned.options.target import Target
 from fsspec_osspresigned.signers.base import MultipartGrant, Signer
-from fsspec_osspresigned.upload.oss_calls import OSSCalls
 
 HEAVY_EXAMPLES = 2_000
 
@@ -384,10 +383,10 @@ SIZES = st.builds(
 )
 def test_listing(reply):
     """A listing that cannot be read is one of our errors."""
-    harmless(lambda: list(iterated(calls.listing(client(reply), "bucket", ""))))
+    harmless(lambda: list(iterated(listing(client(reply), "bucket", ""))))
 
 
 @fuzz(reply=REPLIES)
 def test_head(reply):
     """So are the facts about an object."""
-    harmless(lambda: run(calls.head, client(reply), "bucket/key"))
+    harmless(lambda: run(OSSCalls(client(reply), TARGET).info))

@@ -543,6 +543,7 @@ def post_error(reply, *, now=NOW + 60.0, ends=None, **fields):
             errors.URLExpiredError,
             "that signed the grant",
         ),
+        ("MalformedPOSTRequest", "", 400, errors.DamagedBodyError, "the form was cut"),
         ("EntityTooLarge", "0006-00000003", 400, ValueError, "allows smaller files"),
         ("EntityTooSmall", "0006-00000004", 400, ValueError, "allows larger files"),
     ],

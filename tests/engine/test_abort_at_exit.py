@@ -195,7 +195,7 @@ def test_exit_aborts_what_a_daemon_thread_was_sending(child, oss):
         class Source(MemoryBody):
             def part(self, offset, size):
                 return Slow() if offset else MemoryBody.part(self, offset, size)
-        from fsspec_osspresigned.upload.oss_calls import Target
+        from fsspec_osspresigned.client.operations import Target
         from fsspec_osspresigned.upload.upload import upload_source
         client = OSSPresignedFileSystem(
             signer="keys", part_size=100 * 1024, multipart_threshold=100 * 1024

@@ -378,7 +378,7 @@ def test_a_cancelled_write_is_not_remembered_as_undone(blind, oss):
 
     asyncio.run(main())
     for look in (fs.info, fs.cat_file):
-        with pytest.raises(FileNotFoundError, match="not visible"):
+        with pytest.raises(PermissionError, match="unknown"):
             look(f"{ROOT}/a")
 
 

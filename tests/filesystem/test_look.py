@@ -9,6 +9,7 @@ import fsspec
 import pytest
 import requests
 
+from fsspec_osspresigned.client import operations
 from fsspec_osspresigned.emulator import Fault, StoredObject
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
@@ -17,8 +18,6 @@ from fsspec_osspresigned.errors import (
     ReplyError,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.objects import calls
-from fsspec_osspresigned.objects import calls as objects
 from fsspec_osspresigned.objects import copy as copying
 
 ROOT = "examplebucket"
@@ -53,7 +52,7 @@ def put(owner, *keys):
 def test_odd_keys_are_listed_as_they_are(full, owner, monkeypatch):
     """Whatever stands in a key, also across pages, it comes back unchanged."""
     put(owner, *ODD)
-    monkeypatch.setattr(calls, "PAGE_SIZE", 2)
+    monkeypatch.setattr(operations, "PAGE_SIZE", 2)
     every = sorted(f"{ROOT}/{key}" for key in ODD)
     assert full.find(ROOT) == every
     assert full.find(f"osspresigned://{ROOT}/") == every
@@ -268,7 +267,7 @@ def test_a_store_that_does_not_encode_keys(fs, monkeypatch):
 def test_a_failure_on_a_later_page_is_no_short_listing(fs, owner, monkeypatch):
     """What was seen of it must not pass for all."""
     fs.pipe({f"{ROOT}/p/{n}": b"" for n in range(5)})
-    monkeypatch.setattr(calls, "PAGE_SIZE", 2)
+    monkeypatch.setattr(operations, "PAGE_SIZE", 2)
     for look in (fs.ls, fs.find):
         owner.oss.faults.add(
             Fault(action="ListObjectsV2", after=1, refuse="denied", times=1)
@@ -409,7 +408,7 @@ def test_a_store_without_dates(fs, monkeypatch):
     """Nobody can say what the store does not."""
     fs.pipe_file(PATH, b"1")
     monkeypatch.setattr(
-        "fsspec_osspresigned.objects.calls.described",
+        "fsspec_osspresigned.client.operations.described",
         lambda path, *_: {"name": path, "size": 1, "type": "file"},
     )
     with pytest.raises(NotImplementedError, match="does not say"):
@@ -420,12 +419,12 @@ def test_a_store_without_dates(fs, monkeypatch):
 @pytest.mark.parametrize("date", ["yesterday", f"Wed, 25 Nov {10**20} 10:00:00 GMT"])
 def test_a_head_that_tells_nothing(fs, date):
     """A size is needed; a date and a checksum are not."""
-    assert objects.size_of({"content-length": "5"}, PATH) == 5
+    assert operations.size_of({"content-length": "5"}, PATH) == 5
     for headers in ({}, {"content-length": "-1"}, {"content-length": "many"}):
         with pytest.raises(ReplyError, match="how large"):
-            objects.size_of(headers, PATH)
+            operations.size_of(headers, PATH)
     odd = {"last-modified": date, "x-oss-hash-crc64ecma": "x"}
-    found = objects.described(PATH, odd, 5)
+    found = operations.described(PATH, odd, 5)
     assert (found["LastModified"], found["crc64"], found["ETag"]) == (None, None, "")
     source = copying.SourceHead(5, "", "x", {})
     assert source.number is None

@@ -7,12 +7,12 @@ import time
 
 import pytest
 
+from fsspec_osspresigned.client.operations import OSSCalls
 from fsspec_osspresigned.engine.engine import run
 from fsspec_osspresigned.errors import NotSignedError
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
 from fsspec_osspresigned.options.target import Target
 from fsspec_osspresigned.signing import PresignRequest
-from fsspec_osspresigned.upload.oss_calls import OSSCalls
 
 BUCKET = "examplebucket"
 TYPED = {"Content-Type": "text/csv"}

@@ -197,7 +197,7 @@ def test_looking_by_the_first_byte_in_odd_stores(only, owner, monkeypatch):
     async def silent(client, piece):
         piece.begin()
 
-    monkeypatch.setattr("fsspec_osspresigned.objects.calls.fetch", silent)
+    monkeypatch.setattr("fsspec_osspresigned.objects.reading.fetch", silent)
     with pytest.raises(ReplyError, match="how large"):
         fs.info(PATH)
 

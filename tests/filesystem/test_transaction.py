@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import contextvars
-import gc
 import gzip
 import io
 import os
@@ -24,7 +23,6 @@ from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
     ConfigurationError,
-    DiscardWarning,
     ObjectExistsError,
     Outcome,
     ReceiptFailedError,
@@ -34,9 +32,8 @@ from fsspec_osspresigned.errors import (
 )
 from fsspec_osspresigned.http import body
 from fsspec_osspresigned.http.body import MemoryBody
-from fsspec_osspresigned.upload import transaction
 from fsspec_osspresigned.upload import transaction as deferred
-from fsspec_osspresigned.upload.transaction import HeldCopies, Transaction
+from fsspec_osspresigned.upload.transaction import HeldCopies
 
 ROOT = "examplebucket"
 PART = 100 * 1024
@@ -597,20 +594,6 @@ def test_a_discard_that_fails_does_not_stop_the_others(blind, owner, monkeypatch
     assert not owner.stored()
 
 
-def test_an_interrupt_while_it_settles_discards_everything(blind, owner, monkeypatch):
-    """Before the first object is out there is still nothing to tell but that."""
-
-    def interrupt():
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt) as caught, blind.transaction:
-        write(blind, "a")
-        file = blind.open(f"{ROOT}/b", "wb")
-        monkeypatch.setattr(file, "wait_for_parts", interrupt)
-    assert caught.value.__notes__ == ["none of 2 objects of the transaction published"]
-    assert not owner.stored()
-
-
 def test_a_forked_child_has_no_part_in_it(fs, owner):
     """The child neither defers nor commits what its parent has begun."""
     with fs.transaction:
@@ -651,19 +634,3 @@ def test_a_transaction_that_never_ends_is_told_at_exit(owner, oss, environment):
     assert f"{ROOT}/large was never committed and was not published" in done.stderr
     assert not owner.stored()
     assert not oss.uploads(ROOT)
-
-
-def test_only_open_transactions_are_told(blind):
-    """One that has ended, or has nothing, is no news at exit."""
-    with blind.transaction:
-        transaction.warn_of_open()
-        blind.pipe_file(f"{ROOT}/a", b"x")
-        with pytest.warns(DiscardWarning, match="of 1 objects was never ended"):
-            transaction.warn_of_open()
-    transaction.warn_of_open()
-    gone = Transaction(blind.client)
-    gone.start()
-    del gone
-    blind.transaction.complete()
-    gc.collect()
-    transaction.warn_of_open()

@@ -290,16 +290,18 @@ def test_an_interrupt_ends_all_and_leaves_nothing(
     assert len(sent) == before
 
 
-def test_a_full_disk_leaves_nothing(parts, tmp_path, monkeypatch):
+@pytest.mark.parametrize("verb", ["get", "get_file"])
+@pytest.mark.parametrize("size", [5, len(LARGE)])
+def test_a_full_disk_leaves_nothing(parts, tmp_path, monkeypatch, verb, size):
     """What the local file raises is raised as it is."""
 
     def full(*_):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "pwrite", full)
-    parts.pipe_file(PATH, LARGE)
+    parts.pipe_file(PATH, LARGE[:size])
     with pytest.raises(OSError, match="No space left"):
-        parts.get_file(PATH, tmp_path / "a")
+        getattr(parts, verb)(PATH, str(tmp_path / "a"))
     assert left(tmp_path) == []
 
 

@@ -7,17 +7,17 @@ import warnings
 
 import pytest
 
-from fsspec_osspresigned.client.written_objects import BODY_CAP
+from fsspec_osspresigned.client.local_index import BODY_CAP
 from fsspec_osspresigned.emulator import Fault
 from fsspec_osspresigned.errors import (
     AccessDeniedError,
     BlindAnswerWarning,
     ConfigurationError,
-    NotSignedError,
+    NetworkError,
+    ObjectExistsError,
     Refused,
 )
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.signers.keys import KeySigner
 
 ROOT = "examplebucket"
 
@@ -306,85 +306,18 @@ def test_a_bucket_that_does_not_exist_is_not_there(fs, only):
     assert only("GetObject").isdir("no-such-bucket")
 
 
-class Granting:
-    """Signs with the keys of the environment what is *granted* at the moment."""
-
-    remote = False
-
-    def __init__(self, *granted):
-        self.keys = KeySigner.from_options()
-        self.granted = {"PutObject", *granted}
-
-    def sign(self, operations):
-        """Sign, or refuse as a policy does."""
-        for operation in operations:
-            if operation.action not in self.granted:
-                raise NotSignedError("not granted", path=operation.path)
-        return self.keys.sign(operations)
-
-
-def test_the_record_holds_nothing_where_the_store_answers(full):
-    """What was written before and after the first looks is seen, by the store alone."""
-    paths = [f"{ROOT}/d/{name}" for name in ("a", "e/b", "c")]
-    full.pipe_file(paths[0], b"1")
-    assert full.exists(paths[0])
-    assert full.ls(f"{ROOT}/d", detail=False) == paths[:1]
-    full.pipe(dict.fromkeys(paths[1:], b"12"))
-    written = full.client.written
-    assert [written.receipt(path) for path in paths] == [None] * 3
-    if not getattr(
-        full.client.signer, "remote", False
-    ):  # a service may sign HeadObject and refuse GetObject
-        assert [written.body(path) for path in paths] == [None] * 3
-    assert full.find(f"{ROOT}/d") == sorted(paths)
-    assert full.info(paths[1])["size"] == 2
-    assert full.isdir(f"{ROOT}/d/e")
-    full.rm(f"{ROOT}/d", recursive=True)
-    assert not full.exists(f"{ROOT}/d")
-
-
-@pytest.mark.filterwarnings("ignore:listing .* is not signed")
-def test_what_was_not_recorded_is_never_called_missing(environment, tmp_path):
-    """Where looking was answered and is refused later, the refusal is the answer."""
-    signer = Granting("HeadObject", "ListObjectsV2")
-    fs = OSSPresignedFileSystem(signer=signer)
-    large = bytes(BODY_CAP + 1)
-    assert not fs.exists(f"{ROOT}/d/a")
-    assert fs.find(f"{ROOT}/d") == []
-    fs.pipe({f"{ROOT}/d/a": b"1", f"{ROOT}/d/large": large, f"{ROOT}/other": b"2"})
-    signer.granted = {"PutObject"}
-    for ask in (fs.info, fs.exists, fs.ls, fs.find, fs.rm_file):
-        with pytest.raises(PermissionError):
-            ask(f"{ROOT}/d/a")
-    for path in (f"{ROOT}/d", ROOT):
-        with pytest.raises(PermissionError):
-            fs.find(path)
-    with pytest.raises(PermissionError):
-        fs.ls(f"{ROOT}/d")
-    assert fs.isdir(f"{ROOT}/d")
-    assert fs.exists(f"{ROOT}/other")
-    assert fs.ls(ROOT, detail=False) == [f"{ROOT}/d", f"{ROOT}/other"]
-    assert fs.cat_file(f"{ROOT}/d/a") == b"1"
-    with pytest.raises(PermissionError):
-        fs.cat_file(f"{ROOT}/d/large")
-    signer.granted = {"PutObject", "HeadObject"}
-    with pytest.raises(PermissionError):  # listing decides, and is refused
-        fs.info(f"{ROOT}/d/unknown")
-
-
-def test_a_map_grants_by_objects(owner):
-    """That one object of a map can be seen says nothing of the next."""
-    keys = ("d/seen", "d/blind")
-    entries = {f"{ROOT}/{key}": {"url": owner.url(key)} for key in keys}
-    entries[f"{ROOT}/d/seen"]["head"] = owner.url("d/seen", "HEAD")
-    query = {"list-type": "2", "prefix": "d/", "max-keys": "1000"}
-    query |= {"encoding-type": "url", "delimiter": "/"}
-    entries[f"{ROOT}/d/"] = {"ls": owner.url("", "GET", query=query)}
-    fs = OSSPresignedFileSystem(url_map=entries, allow_http=True)
-    fs.pipe({f"{ROOT}/{key}": b"x" for key in keys})
-    assert fs.exists(f"{ROOT}/d/seen")
-    assert len(fs.ls(f"{ROOT}/d")) == 2
-    assert fs.exists(f"{ROOT}/d/blind")
+@pytest.mark.parametrize("verb", ["info", "exists", "ls", "cat_file"])
+def test_an_object_that_may_be_stored_is_not_called_missing(only, owner, verb):
+    """The reply was lost: this process does not know, and does not replace it."""
+    fs = only(retries=0)
+    owner.oss.faults.add(Fault(action="PutObject", drop_reply=True))
+    with pytest.raises(NetworkError):
+        fs.pipe_file(f"{ROOT}/a", b"new")
+    with pytest.raises(PermissionError, match="unknown"):
+        getattr(fs, verb)(f"{ROOT}/a")
+    with pytest.raises(ObjectExistsError):  # a tool may ignore the error
+        fs.pipe_file(f"{ROOT}/a", b"newer")
+    assert owner.stored() == {"a": b"new"}
 
 
 def test_a_disabled_key_is_no_missing_object(oss):

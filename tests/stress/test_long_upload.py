@@ -15,6 +15,7 @@ import pytest
 
 from fsspec_osspresigned.asgi_server import LoopbackServer
 from fsspec_osspresigned.client.client import Client
+from fsspec_osspresigned.client.operations import OSSCalls
 from fsspec_osspresigned.client.retry import Timing
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.engine.engine import run
@@ -36,7 +37,6 @@ from fsspec_osspresigned.signers.http import HTTPSigner, token_source
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signers.presigned_urls import URLMapSigner
 from fsspec_osspresigned.units import KIB
-from fsspec_osspresigned.upload.oss_calls import OSSCalls
 from fsspec_osspresigned.url_map.source import load, write
 from fsspec_osspresigned.url_map.url_map import MapEntry, MapRequest
 

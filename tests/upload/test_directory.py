@@ -75,7 +75,7 @@ def test_a_pipe_in_the_place_of_a_journal_is_not_waited_for(place, caplog):
     """The upload goes on without a journal, and the list names what is there."""
     held = place.hold(PATH, SOURCE)
     held.release()
-    os.mkfifo(held.place)
+    os.mkfifo(held.file_path)
     assert not place.hold(PATH, SOURCE).is_ours
     assert "not a regular file" in caplog.text
     (found,) = place.found()
@@ -173,7 +173,7 @@ def test_a_journal_that_cannot_be_read_is_said_and_replaced(place, caplog):
     held = place.hold(PATH, SOURCE)
     held.create(HEAD)
     held.release()
-    with open(held.place, "r+b") as file:
+    with open(held.file_path, "r+b") as file:
         file.write(b"?")
     (found,) = place.found()
     assert found.record is None

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from fsspec_osspresigned.client.client import Client
+from fsspec_osspresigned.client.operations import OSSCalls, StoredParts
 from fsspec_osspresigned.client.retry import RetryPolicy
 from fsspec_osspresigned.emulator import Emulator, Fault
 from fsspec_osspresigned.engine.engine import run
@@ -33,8 +34,7 @@ from fsspec_osspresigned.options.target import Target
 from fsspec_osspresigned.signers.presigned_urls import URLMapSigner
 from fsspec_osspresigned.upload import resume as module
 from fsspec_osspresigned.upload.journal import Checkpoint, JournalPart, head_line, parse
-from fsspec_osspresigned.upload.oss_calls import OSSCalls
-from fsspec_osspresigned.upload.resume import Listing, agreed, is_stale, list_parts
+from fsspec_osspresigned.upload.resume import agreed, is_stale
 from fsspec_osspresigned.url_map.source import load
 from tests.power_cut import PowerCut
 from tests.uploading import OwnerSigner, put
@@ -492,7 +492,7 @@ def head(world):
 def test_what_counts_by_journal_and_store(head, kept, listed, whole, numbers):
     """Both say so, or the store cannot show it, or it alone has it with a checksum."""
     record = {one.part_number: JournalPart(one, "md5") for one in kept}
-    listing = Listing({one.part_number: one for one in listed}, whole=whole)
+    listing = StoredParts({one.part_number: one for one in listed}, whole=whole)
     found = agreed(record, listing, head)
     assert set(found) == numbers
 
@@ -502,8 +502,8 @@ def test_long_lists_come_in_pages(world, page_size, pages):
     """Each page begins behind the last one."""
     world.interrupt()
     (upload,) = world.oss.uploads(BUCKET)
-    where = world.client(), Target(path=PATH), upload.upload_id
-    listing = run(list_parts, *where, page_size=page_size)
+    calls = OSSCalls(world.client(), Target(path=PATH))
+    listing = run(calls.list_parts, upload.upload_id, page_size=page_size)
     assert (set(listing.parts), listing.whole) == ({1, 2, 3, 4}, True)
     lists = [one for one in world.oss.requests if one.action == "ListParts"]
     assert len(lists) == pages
@@ -512,7 +512,7 @@ def test_long_lists_come_in_pages(world, page_size, pages):
 def test_of_a_presigned_list_only_the_first_page_is_seen():
     """What it does not show is believed."""
     client = FakeClient([page_of([1, 2], more=True), NotSignedError("no second page")])
-    listing = run(list_parts, client, Target(path=PATH), "U")
+    listing = run(OSSCalls(client, Target(path=PATH)).list_parts, "U")
     assert set(listing.parts) == {1, 2}
     assert not listing.whole
 
@@ -555,7 +555,7 @@ def page_of(numbers, *, more: bool) -> bytes:
 def test_a_list_that_does_not_move_on_ends(pages):
     """Nor does one with numbers that no part has."""
     client = FakeClient([page_of(numbers, more=True) for numbers in pages])
-    listing = run(list_parts, client, Target(path=PATH), "U")
+    listing = run(OSSCalls(client, Target(path=PATH)).list_parts, "U")
     assert not listing.whole
 
 
@@ -571,7 +571,7 @@ def test_a_list_that_does_not_move_on_ends(pages):
 def test_a_list_that_is_none_is_an_error(body):
     """Numbers are numbers."""
     with pytest.raises(NetworkError, match="ListParts is bad"):
-        run(list_parts, FakeClient([body]), Target(path=PATH), "U")
+        run(OSSCalls(FakeClient([body]), Target(path=PATH)).list_parts, "U")
 
 
 @pytest.mark.parametrize(

@@ -26,6 +26,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Mount, Route, Router
 
 from ...client.client import Client
+from ...client.operations import OSSCalls, bare
 from ...engine.engine import awaited
 from ...errors import InvalidRequestError, OSSPresignedError
 from ...filesystem import client_for, media_type
@@ -45,8 +46,6 @@ from ...signers.base import MAX_REQUESTS, MultipartGrant, signed_each
 from ...signers.keys import KeySigner
 from ...signers.wire_protocol import MAX_REQUEST_BODY
 from ...signing.post_policy import STATUS_FIELD, TYPE_FIELD
-from ...upload.oss_calls import OSSCalls, bare
-from ...upload.resume import list_parts
 from .app import (
     AccessRecord,
     Service,
@@ -308,9 +307,7 @@ class _Uppy:
     async def _stored(self, ask: _Ask, operation: Operation) -> dict[int, PartReceipt]:
         calls = await self._calls(ask, operation)
         upload_id = str(operation.upload_id)
-        listing = await _sent(
-            partial(list_parts, page_size=_PAGE), calls.client, calls.target, upload_id
-        )
+        listing = await _sent(partial(calls.list_parts, page_size=_PAGE), upload_id)
         # The store was asked once more for each full page.
         self.service.limits.spend(ask.policy, len(listing.parts) // _PAGE)
         return dict(listing.parts)

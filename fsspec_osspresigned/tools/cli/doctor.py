@@ -114,11 +114,11 @@ def about_machine() -> Iterator[Finding]:
     if not proxies:
         yield Finding("proxy", "none")
     for name in TRUST:
-        if place := os.environ.get(name):
-            there = os.path.exists(place)
+        if path := os.environ.get(name):
+            there = os.path.exists(path)
             hint = "" if there else ": there is nothing"
             code = ExitCode.OK if there else ExitCode.USAGE
-            yield Finding(name, f"{shown_text(place)}{hint}", code)
+            yield Finding(name, f"{shown_text(path)}{hint}", code)
     names = ", ".join(sorted(name for name in os.environ if name.startswith(_OWN)))
     yield Finding("environment", names or "no OSSPRESIGNED_* variable is set")
 

@@ -286,7 +286,7 @@ def get(
             for job in jobs if dry_run else ():
                 if not recursive and filesystem.info(job.path)["type"] == "directory":
                     raise IsADirectoryError(21, "a prefix: add --recursive", job.path)
-                _would_place(transfer, "fetch", job, "local")
+                _would_store(transfer, "fetch", job, "local")
         if dry_run:
             _total(transfer, len(jobs), "file", "fetch", "fetched")
             return ExitCode.OK
@@ -425,7 +425,7 @@ def _is_there(filesystem: OSSPresignedFileSystem, name: str) -> bool:
 
 
 @frozen(kw_only=True)
-class PlaceOptions:
+class CopyOptions:
     recursive: bool = option("--recursive")
     dry_run: bool = option("--dry-run")
 
@@ -438,7 +438,7 @@ def cp(
     paths: tuple[str, ...],
     target: str,
     *,
-    how: PlaceOptions,
+    how: CopyOptions,
     report: ReportOptions,
     connection: ConnectionOptions,
 ) -> int:
@@ -448,7 +448,7 @@ def cp(
     """
     filesystem = connection.filesystem(**STRICT)
     verbs = "copy", "copied"
-    return _place(report, verbs, filesystem, filesystem.cp_file, paths, target, how)
+    return _copied(report, verbs, filesystem, filesystem.cp_file, paths, target, how)
 
 
 @takes
@@ -459,7 +459,7 @@ def mv(
     paths: tuple[str, ...],
     target: str,
     *,
-    how: PlaceOptions,
+    how: CopyOptions,
     report: ReportOptions,
     connection: ConnectionOptions,
 ) -> int:
@@ -469,17 +469,17 @@ def mv(
     """
     filesystem = connection.filesystem(**STRICT)
     verbs = "move", "moved"
-    return _place(report, verbs, filesystem, filesystem.mv_file, paths, target, how)
+    return _copied(report, verbs, filesystem, filesystem.mv_file, paths, target, how)
 
 
-def _place(
+def _copied(
     report: ReportOptions,
     verbs: tuple[str, str],
     filesystem: OSSPresignedFileSystem,
     change: _Change,
     paths: Sequence[str],
     target: str,
-    how: PlaceOptions,
+    how: CopyOptions,
 ) -> int:
     for path in paths:
         if "://" not in path and (is_local(path) or os.path.lexists(path)):
@@ -507,7 +507,7 @@ def _place(
         raise click.UsageError(msg)
     if how.dry_run:
         for job in jobs:
-            _would_place(report, verbs[0], job, "target")
+            _would_store(report, verbs[0], job, "target")
         _total(report, len(jobs), "object", *verbs)
         return ExitCode.OK
     return _carry_out(report, verbs[1], filesystem, change, jobs)
@@ -522,7 +522,7 @@ def _total(report: ReportOptions, count: int, what: str, verb: str, done: str) -
     report.remark(text, "plan", **{done: count})
 
 
-def _would_place(report: ReportOptions, verb: str, job: Destination, key: str) -> None:
+def _would_store(report: ReportOptions, verb: str, job: Destination, key: str) -> None:
     """Print one action of a dry run: *verb*, and both ends of *job*.
 
     *key* is the name of the target in the JSON event.

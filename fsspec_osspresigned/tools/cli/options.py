@@ -392,12 +392,12 @@ class UploadConnectionOptions(StoringConnectionOptions):
         return str(getattr(filesystem.client.signer, "path", ""))
 
 
-def _presigned_url(place: str) -> Secret | str:
-    """Return the presigned URL of standard input (``-``), or a reference to *place*."""
-    if place.startswith("env:"):
-        return place
-    if place != "-":
-        local = os.path.expanduser(place.removeprefix("file:"))
+def _presigned_url(reference: str) -> Secret | str:
+    """Return the presigned URL of standard input (``-``), or *reference* itself."""
+    if reference.startswith("env:"):
+        return reference
+    if reference != "-":
+        local = os.path.expanduser(reference.removeprefix("file:"))
         return f"file:{os.path.abspath(local)}"
     if sys.stdin.isatty():
         msg = "paste the presigned URL (it is not shown), then Enter"
@@ -640,14 +640,14 @@ class StoringOptions:
         )
 
 
-def _keeper(place: str) -> Callable[[Receipt], None]:
-    if place.endswith("/") or os.path.isdir(place):
-        return receipt_writer(place)
-    path = Path(os.path.expanduser(place)).absolute()
-    if not path.parent.is_dir():
-        msg = f"--receipts {place}: there is no directory {path.parent}"
+def _keeper(destination: str) -> Callable[[Receipt], None]:
+    if destination.endswith("/") or os.path.isdir(destination):
+        return receipt_writer(destination)
+    file = Path(os.path.expanduser(destination)).absolute()
+    if not file.parent.is_dir():
+        msg = f"--receipts {destination}: there is no directory {file.parent}"
         raise click.UsageError(msg)
-    return ReceiptFile(path)
+    return ReceiptFile(file)
 
 
 def default_journals() -> str:

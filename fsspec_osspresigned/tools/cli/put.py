@@ -239,25 +239,25 @@ class _Put:
             plan.add(sources, target, chosen)
         ignored = (ObjectExistsError,) if self.ignores_existing else ()
         progress = transfer.progress(files=0, size=0, skips=ignored)
-        places = plan.files
+        locals_of = plan.files
         filesystem = self._filesystem(
-            lambda receipt: progress.stored(places.get(receipt.path, ""), receipt)
+            lambda receipt: progress.stored(locals_of.get(receipt.path, ""), receipt)
         )
         if not target:
             local, path = sources[0], self.connection.path(filesystem)
             plan.add_file(local, path, is_pipe=is_special(local))
-        if not places and not plan.failures:
+        if not locals_of and not plan.failures:
             named = any(isinstance(rule, NameList) for rule in chosen.rules)
             fits = " that the list names" if named else " that the filters include"
             fits = fits if chosen.rules else ""
             raise click.UsageError(f"no file{fits} is in {', '.join(sources)}")
         if not target:
-            self._name(*places)
+            self._name(*locals_of)
         for name in plan.left_out:
             transfer.err.line(f"left out: {shown_text(name)}")
         if dry_run:
             return self._would(filesystem, plan)
-        progress.files = len(places) + len(plan.failures)
+        progress.files = len(locals_of) + len(plan.failures)
         progress.bytes = plan.size
         for failure in plan.failures:
             progress.fail(failure.path, failure.local, failure.error)
@@ -267,10 +267,10 @@ class _Put:
                 return
             files = [
                 local if local in plan.pipes else RegularFile(local)
-                for local in places.values()
+                for local in locals_of.values()
             ]
             on_error = transfer.on_error
-            filesystem.put(files, list(places), callback=progress, on_error=on_error)
+            filesystem.put(files, list(locals_of), callback=progress, on_error=on_error)
 
         return self._ended(transfer.carry_out("stored", progress, send), filesystem)
 

@@ -48,28 +48,30 @@ _RULES = "fsspec_osspresigned.filter_rules"
 _COMMENTS = ("#", ";")
 
 
-def _lines(place: str, option: str) -> list[str]:
+def _lines(file_name: str, option: str) -> list[str]:
     try:
-        with click.open_file(place, encoding="utf-8") as file:
+        with click.open_file(file_name, encoding="utf-8") as file:
             return str(file.read()).split("\n")
     except (OSError, UnicodeDecodeError) as error:
         why = getattr(error, "strerror", None) or "no text"
-        raise click.UsageError(f"{option} {place}: {why}") from None
+        raise click.UsageError(f"{option} {file_name}: {why}") from None
 
 
-def _read(place: str) -> Iterator[Rule]:
-    for number, line in enumerate(map(str.strip, _lines(place, "--filter-from")), 1):
+def _read(file_name: str) -> Iterator[Rule]:
+    for number, line in enumerate(
+        map(str.strip, _lines(file_name, "--filter-from")), 1
+    ):
         if not line or line.startswith(_COMMENTS):
             continue
         try:
             yield Rule.of(line)
         except ConfigurationError as error:
-            msg = f"--filter-from {place}, line {number}: {error.message}"
+            msg = f"--filter-from {file_name}, line {number}: {error.message}"
             raise click.UsageError(msg) from None
 
 
-def _names(place: str) -> Iterator[NameList]:
-    lines = (line.removesuffix("\r") for line in _lines(place, "--files-from"))
+def _names(file_name: str) -> Iterator[NameList]:
+    lines = (line.removesuffix("\r") for line in _lines(file_name, "--files-from"))
     # As `find .` and rclone write them.
     names = (line.removeprefix("./").removeprefix("/") for line in lines)
     yield NameList(frozenset(filter(None, names)))

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from ...client.client import Client
+from ...client.operations import is_elsewhere
 from ...engine.engine import run
 from ...errors import (
     CheckpointInUseError,
@@ -22,7 +23,6 @@ from ...model import Action
 from ...options.target import Target
 from ...units import short_bytes, shown_seconds, shown_text
 from ...upload.journal import Checkpoint, FoundJournal, JournalRecord
-from ...upload.oss_calls import is_elsewhere
 from .options import (
     ConnectionOptions,
     UncutGroup,

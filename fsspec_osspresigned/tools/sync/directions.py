@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 from attrs import field, frozen
 
 from ...client.client import Client
+from ...client.operations import OSSCalls, means_unseen, operation_on
 from ...engine.engine import blocking, run
 from ...engine.scope import Scope
 from ...errors import ConfigurationError, NotSignedError, ObjectNotFoundError
@@ -25,8 +26,8 @@ from ...filesystem.filesystem import OSSPresignedFileSystem
 from ...http.body import SMALL
 from ...http.checksums import crc64
 from ...model import Action, split_path
-from ...objects import calls
 from ...objects.download import AtomicFile, Download
+from ...options.target import Target
 from ...signing.endpoint import check_key
 from ...units import MIB
 from ...upload.plan import refuse_expired
@@ -81,11 +82,12 @@ class ContentComparison:
             etag, crc = item.sent.etag, item.sent.crc64
         if crc is None:
             try:
-                info = await calls.head(self.client, self.root + entry.name)
+                calls = OSSCalls(self.client, Target(self.root + entry.name))
+                info = await calls.info()
             except ObjectNotFoundError:
                 return Why.NEW, None
             except PermissionError as error:
-                if not calls.means_unseen(error):
+                if not means_unseen(error):
                     raise
                 etag = self.listed(item) or etag
             else:
@@ -143,7 +145,7 @@ class Downward:
 
     @property
     def root(self) -> str:
-        return self.source.place("")
+        return self.source.path_of("")
 
     def entries(self) -> Iterator[Entry | Aside]:
         return self.source.entries()
@@ -169,7 +171,7 @@ class Downward:
 
     def check(self, plan: Plan) -> None:
         names = [item.entry.name for item in plan.send]
-        pairs = [Destination(self.root + n, self.target.place(n)) for n in names]
+        pairs = [Destination(self.root + n, self.target.path_of(n)) for n in names]
         refuse_clashes(pairs, local=True, known=True)
         seen: dict[str, str | None] = {}
         for name in names:
@@ -183,14 +185,14 @@ class Downward:
 
     def _link_above(self, name: str) -> str | None:
         straight = os.path.join(self._real, *name.split("/")[:-1])
-        real = os.path.realpath(os.path.dirname(self.target.place(name)))
+        real = os.path.realpath(os.path.dirname(self.target.path_of(name)))
         if os.path.normcase(real) == os.path.normcase(straight):
             return None
         return f"{name!r} is below a link to a directory, which is not followed"
 
     def _special(self, name: str) -> str | None:
         try:
-            mode = os.stat(self.target.place(name)).st_mode
+            mode = os.stat(self.target.path_of(name)).st_mode
         except OSError:
             return None
         if stat.S_ISREG(mode):
@@ -202,7 +204,7 @@ class Downward:
 
         Sends nothing, so the signer may still refuse later.
         """
-        operation = calls.operation_on(Action.GetObject, self.root + name)
+        operation = operation_on(Action.GetObject, self.root + name)
         self.client.signer.preflight(operation)
 
     def check_delete(self, name: str) -> None:
@@ -226,8 +228,8 @@ class Downward:
         fetches it again.
         """
         name, began = entry.name, time.time_ns()
-        path, place = self.root + name, self.target.place(name)
-        file, moved = AtomicFile(place), functools.partial(listener.moved, name)
+        path, local = self.root + name, self.target.path_of(name)
+        file, moved = AtomicFile(local), functools.partial(listener.moved, name)
         heard = moved if listener.hears_bytes else None
         try:
             await blocking(self._refuse_blocked, name, path)
@@ -235,7 +237,7 @@ class Downward:
             await blocking(file.publish)
         finally:
             await file.end()
-        await blocking(lambda: os.utime(place, ns=(began, began)))
+        await blocking(lambda: os.utime(local, ns=(began, began)))
 
     def _refuse_blocked(self, name: str, path: str) -> None:
         if problem := self._link_above(name) or self._special(name):
@@ -247,7 +249,7 @@ class Downward:
     def _delete(self, name: str) -> None:
         if problem := self._link_above(name):
             raise ConfigurationError(problem, path=name)
-        os.unlink(self.target.place(name))
+        os.unlink(self.target.path_of(name))
 
 
 @frozen(kw_only=True)
@@ -294,7 +296,7 @@ class Upward:
                 name = info["name"].removeprefix(self.root)
                 listed[name] = Stored(info["size"], info["ETag"], modified)
         except PermissionError as error:
-            if listed or not calls.means_unseen(error):
+            if listed or not means_unseen(error):
                 raise
             return None
         return listed
@@ -315,7 +317,7 @@ class Upward:
 
     def check_delete(self, name: str) -> None:
         path = self.root + name
-        delete = calls.operation_on(Action.DeleteObject, path)
+        delete = operation_on(Action.DeleteObject, path)
         if not run(self.client.can_sign, delete):
             msg = "delete needs DeleteObject, which is not granted: nothing was changed"
             raise NotSignedError(msg, path=path, action=delete.action)
@@ -329,5 +331,5 @@ class Upward:
 
     async def delete(self, name: str) -> None:
         path = self.root + name
-        await calls.delete(self.client, path)
+        await OSSCalls(self.client, Target(path)).delete()
         self.client.written.forget(path)

@@ -287,7 +287,7 @@ class Plan:
         """Total size of the files to send in bytes; an unknown size counts as 0."""
         return sum(item.entry.size or 0 for item in self.send)
 
-    def place(self, item: Item) -> None:
+    def sort_in(self, item: Item) -> None:
         if item.why is Why.UNSURE:
             self.unsure.append(item)
         elif item.why is Why.SAME:
@@ -297,7 +297,7 @@ class Plan:
 
     def resolve(self, item: Item, why: Why) -> None:
         """Add *item* with the verdict *why*, found by comparing its bytes."""
-        self.place(evolve(item, why=why))
+        self.sort_in(evolve(item, why=why))
 
 
 def plan(
@@ -336,7 +336,7 @@ def plan(
                 result.problems[name] = problem
             else:
                 why = verdict(entry, stored, sent, rules)
-                result.place(Item(entry, why, stored, sent))
+                result.sort_in(Item(entry, why, stored, sent))
     extra = _extra(listed, unseen, rules.filter)
     result.extra = sorted(extra, key=lambda each: each.name)
     return result

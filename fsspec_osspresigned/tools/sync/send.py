@@ -169,7 +169,7 @@ class _Sending:
         path = self._route.root + entry.name
         target = await self._call.checked_target(path)
         if source.is_local:
-            return await self._send_file(target, source.place(entry.name), context)
+            return await self._send_file(target, source.path_of(entry.name), context)
         file = _RemoteFile(source, entry, path)
         if entry.size is not None and entry.size <= _HELD:
             body = MemoryBody.of(await blocking(file.read, stop=file.stop))
@@ -186,7 +186,7 @@ class _Sending:
         return file.copy_to(writer)
 
     async def _send_file(
-        self, target: Target, place: str, context: TransferContext, tries: int = 3
+        self, target: Target, local: str, context: TransferContext, tries: int = 3
     ) -> Receipt:
         """Upload a local file, and upload it again if it changed during the upload.
 
@@ -194,7 +194,7 @@ class _Sending:
         skip the file. SourceChangedError if the file changed in the last of *tries*
         uploads, or if the object may be stored only once.
         """
-        body = await blocking(FileBody.of, place)
+        body = await blocking(FileBody.of, local)
         receipt = await upload_source(self._client, target, body, context)
         try:
             await blocking(body.check)
@@ -211,7 +211,7 @@ class _Sending:
         if context.progress is not None:
             await call_user(context.progress, -receipt.size)
         again = evolve(context, prefetcher=None)
-        return await self._send_file(target, place, again, tries - 1)
+        return await self._send_file(target, local, again, tries - 1)
 
 
 @define

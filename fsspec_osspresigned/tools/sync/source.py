@@ -6,6 +6,7 @@ options.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
@@ -19,12 +20,12 @@ from fsspec.spec import AbstractFileSystem
 from fsspec.utils import stringify_path
 
 from ...client.client import Client
+from ...client.operations import listing
 from ...compat import open_regular
 from ...engine.engine import iterated
 from ...errors import ConfigurationError, ReplyError
 from ...filesystem.destinations import Kind, LocalTree
 from ...model import Action, split_path
-from ...objects.calls import date_of, listing
 from .plan import Aside, Entry
 
 # Names that filesystems give to the modification time, and to the content's identifier.
@@ -56,11 +57,11 @@ class LocalSource:
             elif entry.kind is not Kind.DIRECTORY:
                 yield Aside(name, entry.kind.value)
 
-    def place(self, name: str) -> str:
+    def path_of(self, name: str) -> str:
         return f"{self.root.rstrip('/')}/{name}"
 
     def open(self, name: str) -> Any:
-        return open(self.place(name), "rb", buffering=0, opener=open_regular)
+        return open(self.path_of(name), "rb", buffering=0, opener=open_regular)
 
 
 @frozen
@@ -130,11 +131,11 @@ class RemoteSource:
             text = f"{full[:200]!r} is listed, but is not in {self.root!r}"
             raise ConfigurationError(f"the source cannot be trusted: {text}")
 
-    def place(self, name: str) -> str:
+    def path_of(self, name: str) -> str:
         return self._front + name
 
     def open(self, name: str) -> Any:
-        return self.fs.open(self.place(name), "rb")
+        return self.fs.open(self.path_of(name), "rb")
 
     def check_portable(self) -> None:
         """Raise ConfigurationError if the storage options hold secrets."""
@@ -231,7 +232,8 @@ def refuse_overlap(source: SyncSource, bucket: str, prefix: str) -> None:
 def _time(info: Mapping[str, Any]) -> int | None:
     value = next((info[n] for n in _TIMES if info.get(n) is not None), None)
     if isinstance(value, str):
-        value = date_of(value)
+        with contextlib.suppress(ValueError):
+            value = datetime.fromisoformat(value)
     if isinstance(value, datetime):
         value = (value if value.tzinfo else value.replace(tzinfo=UTC)).timestamp()
     if isinstance(value, int | float) and not isinstance(value, bool):

@@ -27,15 +27,15 @@ _log = logging.getLogger(__name__)
 _HEAD = {"what": "sent by osspresigned sync", "version": 1}
 
 
-def read_state(place: str | os.PathLike[str]) -> dict[str, Sent]:
+def read_state(path: str | os.PathLike[str]) -> dict[str, Sent]:
     """Return the records of a state file by path, without locking the file.
 
     Empty if the file is missing. ConfigurationError if it is not a state file.
     """
-    return _read(os.path.expanduser(place))[0]
+    return _read(os.path.expanduser(path))[0]
 
 
-def _read(place: str) -> tuple[dict[str, Sent], float]:
+def _read(path: str) -> tuple[dict[str, Sent], float]:
     """Return the records by path, and how far outdated lines outnumber them.
 
     That number is infinite if the last line is incomplete, so that the file is
@@ -44,7 +44,7 @@ def _read(place: str) -> tuple[dict[str, Sent], float]:
     rows: dict[str, Sent] = {}
     count, line = 0, b""
     try:
-        with open(place, "rb", opener=open_regular) as file:
+        with open(path, "rb", opener=open_regular) as file:
             for line in file:
                 members = _members(line)
                 if count == 0 and members != _HEAD:
@@ -54,9 +54,9 @@ def _read(place: str) -> tuple[dict[str, Sent], float]:
     except FileNotFoundError:
         pass
     except OSError as error:
-        raise ConfigurationError(f"cannot read {place}: {error.strerror}") from None
+        raise ConfigurationError(f"cannot read {path}: {error.strerror}") from None
     if line and not count:
-        msg = f"{place} is not the state of a sync: name another file"
+        msg = f"{path} is not the state of a sync: name another file"
         raise ConfigurationError(msg)
     return rows, count - 2 * len(rows) if line.endswith(b"\n") else math.inf
 
@@ -79,9 +79,9 @@ def _add_row(rows: dict[str, Sent], members: dict[str, Any]) -> None:
             rows[path] = Sent(**members)
 
 
-def state_files(place: str | os.PathLike[str]) -> tuple[str, ...]:
+def state_files(path: str | os.PathLike[str]) -> tuple[str, ...]:
     """Return the paths of the state file, its lock and its replacement."""
-    real = os.path.realpath(os.path.expanduser(place))
+    real = os.path.realpath(os.path.expanduser(path))
     return (real, f"{real}.lock", f"{real}.new")
 
 
@@ -96,27 +96,27 @@ class SyncState:
         ConfigurationError: the file cannot be read or written, or is no state file.
     """
 
-    def __init__(self, place: str | os.PathLike[str], spare: int = 1000) -> None:
-        self.place, lock, _ = state_files(place)
-        if os.path.islink(os.path.expanduser(place)) and not os.path.exists(self.place):
+    def __init__(self, path: str | os.PathLike[str], spare: int = 1000) -> None:
+        self.path, lock, _ = state_files(path)
+        if os.path.islink(os.path.expanduser(path)) and not os.path.exists(self.path):
             # Another user may have made that link, to a file that a program would read.
-            msg = f"{os.fspath(place)} is a link to a missing file: create the file, or remove the link"
+            msg = f"{os.fspath(path)} is a link to a missing file: create the file, or remove the link"
             raise ConfigurationError(msg)
         self._warned = False
         try:
             self._lock = FileLock.take(lock)
         except LockedError as error:
-            msg = f"{error} is using {self.place}: wait until it has ended"
+            msg = f"{error} is using {self.path}: wait until it has ended"
             raise CheckpointInUseError(msg) from None
         except OSError as error:
             raise self._unwritable(error) from None
         try:
             # The files that earlier runs have sent, by path.
-            self.rows, superseded = _read(self.place)
+            self.rows, superseded = _read(self.path)
             if superseded > spare:
-                self._file = LineFile.create(self.place, self._lines())
+                self._file = LineFile.create(self.path, self._lines())
             else:
-                self._file = LineFile.reopen(self.place)
+                self._file = LineFile.reopen(self.path)
         except BaseException as error:
             self._lock.release()
             if isinstance(error, OSError) and not isinstance(error, ConfigurationError):
@@ -124,7 +124,7 @@ class SyncState:
             raise
 
     def _unwritable(self, error: OSError) -> ConfigurationError:
-        return ConfigurationError(f"cannot write {self.place}: {error.strerror}")
+        return ConfigurationError(f"cannot write {self.path}: {error.strerror}")
 
     def __enter__(self) -> Self:
         return self
@@ -148,7 +148,7 @@ class SyncState:
         except OSError as error:
             if not self._warned:
                 msg = "%s cannot be written (%s): the rest is sent again next time"
-                _log.warning(msg, self.place, error.strerror)
+                _log.warning(msg, self.path, error.strerror)
             self._warned = True
 
     def _lines(self) -> Iterator[bytes]:

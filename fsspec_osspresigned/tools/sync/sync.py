@@ -12,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from attrs import Factory, define, evolve, field, frozen
 
+from ...client.operations import OSSCalls
 from ...engine.engine import blocking, run, user_code
 from ...engine.scope import Scope
 from ...errors import ConfigurationError, NotSignedError, UploadErrors
 from ...filesystem.arguments import check_choice, without_protocol
 from ...filesystem.filesystem import OSSPresignedFileSystem
 from ...model import Action, Receipt, split_path
-from ...objects import calls
-from ...options.target import ObjectOptions
+from ...options.target import ObjectOptions, Target
 from ..terminal import why
 from .directions import Downward, Upward
 from .plan import (
@@ -285,7 +285,7 @@ class SyncRun(Listener):
         client = self.direction.client
         if client.clock_offset is None:
             with contextlib.suppress(OSError):
-                run(calls.head, client, self.root + name)
+                run(OSSCalls(client, Target(self.root + name)).head)
         return client.clock_offset or 0.0
 
     def _covered(self, items: list[Item]) -> Iterator[Item]:
@@ -475,7 +475,7 @@ def sync(
         UploadErrors: some files failed or have no signature; the others are done.
     """
     check_choice("compare", compare, tuple(How))
-    bucket, prefix = _place(destination, "destination")
+    bucket, prefix = _root_of(destination, "destination")
     fs = filesystem or OSSPresignedFileSystem(**(storage_options or {}))
     ObjectOptions.from_call(fs.client.options, given)
     files = source_of(source, source_options or {})
@@ -550,7 +550,7 @@ def sync_down(
         UploadErrors: some files failed or have no signature; the others are done.
     """
     check_choice("compare", compare, tuple(How))
-    bucket, prefix = _place(source, "source")
+    bucket, prefix = _root_of(source, "source")
     fs = filesystem or OSSPresignedFileSystem(**(storage_options or {}))
     run = SyncRun(
         direction=Downward(
@@ -578,15 +578,15 @@ def _against_state(source: SyncSource, state: Any) -> Iterator[Rule]:
     """
     if state is None or not isinstance(source, LocalSource):
         return
-    front = source.place("")
+    front = source.path_of("")
     for path in state_files(state):
         for root in {front, os.path.join(os.path.realpath(front), "")}:
             if path.startswith(root):
                 yield Rule.against(path.removeprefix(root))
 
 
-def _place(place: str, what: str) -> tuple[str, str]:
-    text = str(place)
+def _root_of(root: str, what: str) -> tuple[str, str]:
+    text = str(root)
     path = without_protocol(text).rstrip("/")
     bucket, key = split_path(path)
     if not bucket or "://" in path or not {".", ".."}.isdisjoint(path.split("/")):

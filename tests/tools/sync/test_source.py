@@ -103,7 +103,7 @@ def test_local_source_must_be_a_directory(source, tmp_path):
     for place in (strange, tmp_path / "link"):
         assert len(list(source_of(place, {}).entries())) == 5
     assert source_of("/", {}) == LocalSource("/")
-    assert LocalSource("/").place("a") == "/a"
+    assert LocalSource("/").path_of("a") == "/a"
 
 
 # -- remote ------------------------------------------------------------------------------

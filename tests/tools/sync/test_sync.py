@@ -138,7 +138,7 @@ def test_object_that_is_replaced_meanwhile_is_sent(fs, source, monkeypatch):
     async def replaced(*_):
         return {"size": 7, "ETag": "", "crc64": 1}
 
-    monkeypatch.setattr("fsspec_osspresigned.objects.calls.head", replaced)
+    monkeypatch.setattr("fsspec_osspresigned.client.operations.OSSCalls.info", replaced)
     result = sync(source, DEST, filesystem=fs, compare="checksum", dry_run=True)
     assert {item.why for item in result.plan.send} == {"other size"}
 

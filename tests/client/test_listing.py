@@ -10,9 +10,9 @@ from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 
+from fsspec_osspresigned.client.operations import listing
 from fsspec_osspresigned.engine.engine import iterated
 from fsspec_osspresigned.filesystem import OSSPresignedFileSystem
-from fsspec_osspresigned.objects.calls import listing
 from fsspec_osspresigned.signers.keys import KeySigner
 from fsspec_osspresigned.signing import Credentials, Endpoint
 

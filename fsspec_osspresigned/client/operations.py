@@ -1,26 +1,33 @@
-"""OSS calls of an upload, each with the check of its reply."""
+"""Operations: the calls of OSS, each with the check of its reply.
+
+``OSSCalls`` has those on one object, and ``listing`` lists a bucket. Only
+``objects/reading`` makes a call of its own, GetObject.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from datetime import UTC, datetime
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
+from urllib.parse import quote, unquote
 
 from attrs import evolve, frozen
 
 from .. import parsing
-from ..client.client import Client
 from ..engine.engine import blocking
 from ..engine.logs import Logger
 from ..errors import (
+    AccessDeniedError,
     IntegrityError,
     NetworkError,
+    NotSignedError,
     ObjectExistsError,
     OSSPresignedError,
     Outcome,
     OutcomeUnknownError,
+    Refused,
     ReplyError,
     StoreUnavailableError,
     UploadNotFoundError,
@@ -28,10 +35,13 @@ from ..errors import (
 from ..http.body import EMPTY, Body, MemoryBody
 from ..http.checksums import CRC_HEADER, compare, crc64, md5_of
 from ..http.transfer import FRESH, PLAIN, Exchange
-from ..model import Action, Operation, PartReceipt, Reply
+from ..model import MAX_PARTS, Action, Operation, PartReceipt, Reply, split_path
 from ..options.target import Target
+from ..parsing import is_number, moment
 from ..signers.base import MultipartGrant
 from ..units import KIB
+from .client import Client
+from .local_index import Info, directory_info, object_info
 
 if TYPE_CHECKING:
     from xml.etree.ElementTree import Element
@@ -40,15 +50,26 @@ if TYPE_CHECKING:
 
 _log = Logger(__name__)
 
+T = TypeVar("T")
+
+PAGE_SIZE = 1_000  # entries of a listing; the most that OSS returns
 _MAX_UPLOAD_ID = 8 * KIB  # characters; that of a server of uploads can be long
 
 CALLBACK_FAILED = 203
 _NOT_AWAITED = Exchange(grace=0.0)  # of an abort, which can only come too late
 
 
+@frozen
+class StoredParts:
+    """Replies to ListParts."""
+
+    parts: Mapping[int, PartReceipt]  # by number
+    whole: bool  # whether the list is complete
+
+
 @frozen(eq=False)
 class OSSCalls:
-    """Calls to the store for one object, with the checks of their replies.
+    """Calls of OSS on one object, with the checks of their replies.
 
     The kind of checksum that methods return is ``crc64``, ``md5`` or ``none``. Their
     argument *prefetcher* signs the first try of a call; None uses the client's signer.
@@ -100,7 +121,7 @@ class OSSCalls:
         reply, verified = await self.client.call(
             operation, body, self.exchange, parse=parse, prefetcher=prefetcher
         )
-        part = part_receipt(operation, body.size, reply.etag, reply.crc64)
+        part = _part_receipt(operation, body.size, reply.etag, reply.crc64)
         return part, verified, reply
 
     def _confirmed(
@@ -155,13 +176,8 @@ class OSSCalls:
         )
 
         def parse(reply: Reply) -> tuple[str, str]:
-            root = document(reply, operation, "InitiateMultipartUploadResult")
-            upload_id = (root.findtext("UploadId") or "").strip()
-            is_name = upload_id.isprintable() and len(upload_id) <= _MAX_UPLOAD_ID
-            if not (upload_id and is_name):
-                msg = f"the reply to {operation.action} has no UploadId"
-                raise NetworkError(msg, path=operation.path)
-            return upload_id, reply.host
+            root = "InitiateMultipartUploadResult"
+            return _document(reply, operation, root, _upload_id), reply.host
 
         return await self.client.call(operation, parse=parse, prefetcher=prefetcher)
 
@@ -216,18 +232,46 @@ class OSSCalls:
         self, upload_id: str, parts: tuple[PartReceipt, ...]
     ) -> None:
         # Complete without a part list publishes all stored parts.
-        operation = self.target.operation(Action.ListParts, upload_id=upload_id)
-        reply = await self.client.call(operation)
-        root = document(reply, operation, "ListPartsResult")
-        listed: list[tuple[int, int, str]] = []
-        with contextlib.suppress(ValueError):
-            listed = [_identity(part) for part in listed_parts(root)]
+        stored = await self.list_parts(upload_id)
+        listed = [_identity(part) for _, part in sorted(stored.parts.items())]
         sent = [_identity(part) for part in parts]
-        if root.findtext("IsTruncated") == "true":
-            sent = sent[: len(listed)]  # one signed request shows 1,000 parts
-        if not listed or listed != sent:
+        if not listed or listed != (sent if stored.whole else sent[: len(listed)]):
             msg = "the parts that are stored are not those that were sent"
-            raise IntegrityError(msg, path=operation.path)
+            raise IntegrityError(msg, path=self.target.path)
+
+    async def list_parts(
+        self, upload_id: str, *, page_size: int = PAGE_SIZE
+    ) -> StoredParts:
+        """Return the stored parts of an upload; each request lists *page_size* of them.
+
+        The list is incomplete if only the request for its first page is signed.
+
+        Raises:
+            NotSignedError: ListParts is not granted.
+            UploadNotFoundError: the upload was completed, aborted or expired.
+        """
+        parts: dict[int, PartReceipt] = {}
+        marker = 0
+        while True:
+            query = {"max-parts": str(page_size)}
+            if marker:
+                query["part-number-marker"] = str(marker)
+            operation = evolve(
+                self.target.operation(Action.ListParts, upload_id=upload_id),
+                query=query,
+            )
+            try:
+                reply = await self.client.call(operation)
+            except NotSignedError:
+                if marker:  # a presigned URL is for the first page
+                    return StoredParts(parts, whole=False)
+                raise
+            page, ends = _document(reply, operation, "ListPartsResult", _parts_of)
+            parts |= page
+            last = max(parts, default=0)
+            if ends or not marker < last < MAX_PARTS:
+                return StoredParts(parts, whole=ends)
+            marker = last
 
     async def abort(
         self, upload_id: str, *, once: bool = False, host: str = ""
@@ -260,6 +304,84 @@ class OSSCalls:
             if isinstance(error, asyncio.CancelledError):
                 raise
         return True
+
+    # -- copies --------------------------------------------------------------------------
+
+    async def copy(
+        self,
+        source: str,
+        headers: Mapping[str, str],
+        optional_headers: Mapping[str, str],
+    ) -> str | None:
+        """Copy the object *source* to this one; return the CRC-64 that the store states.
+
+        It is in decimal; None if the store states none. *headers* are added to those of
+        the target, *optional_headers* replace them.
+        """
+        operation = self.target.operation(
+            Action.CopyObject,
+            headers={**self.target.headers, **_copy_source(source), **headers},
+            optional_headers=optional_headers,
+        )
+
+        def parse(reply: Reply) -> str | None:
+            _document(reply, operation, "CopyObjectResult", _etag_of, ReplyError)
+            return reply.headers.get(CRC_HEADER)
+
+        return await self.client.call(operation, parse=parse)
+
+    async def copy_part(
+        self,
+        source: str,
+        span: range,
+        upload_id: str,
+        number: int,
+        headers: Mapping[str, str],
+    ) -> PartReceipt:
+        """Copy the bytes *span* of the object *source* as part *number*."""
+        bounds = {"x-oss-copy-source-range": f"bytes={span[0]}-{span[-1]}"}
+        operation = self.target.operation(
+            Action.UploadPartCopy,
+            headers={**_copy_source(source), **bounds, **headers},
+            upload_id=upload_id,
+            part_number=number,
+        )
+
+        def parse(reply: Reply) -> PartReceipt:
+            etag = _document(reply, operation, "CopyPartResult", _etag_of, ReplyError)
+            stated = reply.headers.get(CRC_HEADER)
+            crc = None if stated is None else int(stated)
+            return _part_receipt(operation, len(span), etag or reply.etag, crc)
+
+        return await self.client.call(operation, parse=parse)
+
+    # -- the object that is stored -------------------------------------------------------
+
+    async def head(self) -> Mapping[str, str]:
+        """Return the headers of the reply to HeadObject, with names in lower case."""
+        return (
+            await self.client.call(self.target.operation(Action.HeadObject))
+        ).headers
+
+    async def info(self) -> Info:
+        """Return the ``info`` of the object; ReplyError if its size is not stated."""
+        operation = self.target.operation(Action.HeadObject)
+        headers, path = (await self.client.call(operation)).headers, self.target.path
+        return described(path, headers, size_of(headers, path))
+
+    async def delete(self) -> None:
+        """Delete the object; a missing one is no error.
+
+        Raises NetworkError if the reply has a body, which confirms nothing.
+        """
+        operation = self.target.operation(Action.DeleteObject)
+
+        def check(reply: Reply) -> None:
+            if reply.body:  # an error document after a 200, or the page of a proxy
+                msg = f"{operation}: the reply has a body, so it confirms no deletion"
+                raise NetworkError(msg, path=operation.path)
+
+        await self.client.call(operation, parse=check)
 
     # -- after a lost reply --------------------------------------------------------------
 
@@ -317,25 +439,124 @@ class OSSCalls:
         return True
 
 
+def operation_on(action: Action, path: str) -> Operation:
+    bucket, key = split_path(path)
+    return Operation(action=action, bucket=bucket, key=key)
+
+
+async def listing(
+    client: Client, bucket: str, prefix: str, *, delimiter: str = "/"
+) -> AsyncIterator[Info]:
+    """Yield ``info`` of objects and common prefixes that begin with *prefix*.
+
+    Each request returns up to 1,000 entries; one page is in memory at a time. The name
+    of an object keeps a trailing slash; that of a common prefix does not.
+
+    Raises:
+        NotSignedError: listing is not granted.
+        ReplyError: a page is not a listing, has another *prefix*, or has no valid
+            continuation.
+    """
+    query = {"prefix": prefix, "max-keys": str(PAGE_SIZE), "encoding-type": "url"}
+    query["delimiter"] = delimiter
+
+    def read(page: Element) -> tuple[list[Info], str]:
+        token = _next_token(page, query.get("continuation-token"))
+        return list(_entries(page, bucket, prefix)), token
+
+    while True:
+        sent = {name: value for name, value in query.items() if value}
+        operation = Operation(action=Action.ListObjectsV2, bucket=bucket, query=sent)
+        reply = await client.call(operation)
+        entries, token = _document(
+            reply, operation, "ListBucketResult", read, ReplyError
+        )
+        for entry in entries:
+            yield entry
+        if not token:
+            return
+        query["continuation-token"] = token
+
+
 # -- replies -----------------------------------------------------------------------------
 
 
-def document(
+def means_unseen(error: PermissionError) -> bool:
+    """Return whether *error* means that HeadObject or GetObject is not granted.
+
+    False for other refusals, such as an expired URL, an archived object or a disabled
+    account. A 403 reply to HEAD without an error document counts as not granted.
+    """
+    if not isinstance(error, AccessDeniedError):
+        return isinstance(error, NotSignedError)
+    return error.reason is Refused.DENIED or (error.code is None and not error.reason)
+
+
+def size_of(headers: Mapping[str, str], path: str) -> int:
+    """Return the size of an object from the *headers* of a HEAD reply; else ReplyError."""
+    text = headers.get("content-length", "")
+    if not is_number(text):
+        raise sizeless(Action.HeadObject, path)
+    return int(text)
+
+
+def sizeless(action: Action, path: str) -> ReplyError:
+    msg = f"the reply to {action} does not say how large the object is"
+    return ReplyError(msg, path=path, action=action)
+
+
+def described(path: str, headers: Mapping[str, str], size: int) -> Info:
+    """Return the ``fs.info`` of an object from the headers of a reply."""
+    crc = headers.get(CRC_HEADER, "")
+    return object_info(
+        path,
+        size,
+        ETag=headers.get("etag", "").strip('"'),
+        crc64=int(crc) if is_number(crc) else None,
+        LastModified=date_of(headers.get("last-modified")),
+        ContentType=headers.get("content-type"),
+        StorageClass=headers.get("x-oss-storage-class"),
+        version_id=headers.get("x-oss-version-id"),
+    )
+
+
+def date_of(text: str | None) -> datetime | None:
+    """Return the HTTP or XML date in *text*; None if it is missing or invalid."""
+    seconds = moment(text or "")
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)
+
+
+def _document(
     reply: Reply,
     operation: Operation,
     root: str,
+    read: Callable[[Element], T],
     kind: type[OSSPresignedError] = NetworkError,
-) -> Element:
-    """Return the XML document in *reply*; raise *kind* if its root is not *root*."""
+) -> T:
+    """Return what *read* finds in the XML document of *reply*.
+
+    Raises *kind* if its root is not *root*, or *read* raises ValueError.
+    """
     try:
-        return parsing.parse(reply.body, root)
+        return read(parsing.parse(reply.body, root))
     except ValueError as error:
         action = operation.action
         msg = f"the reply to {action} is bad: {error}"
         raise kind(msg, path=operation.path, action=action) from None
 
 
-def part_receipt(
+def _upload_id(page: Element) -> str:
+    upload_id = (page.findtext("UploadId") or "").strip()
+    if not (upload_id.isprintable() and 0 < len(upload_id) <= _MAX_UPLOAD_ID):
+        raise ValueError("it has no UploadId")
+    return upload_id
+
+
+def _etag_of(page: Element) -> str:
+    return page.findtext("ETag") or ""
+
+
+def _part_receipt(
     operation: Operation, size: int, etag: str, crc: int | None
 ) -> PartReceipt:
     """Return the receipt of a stored part; raise IntegrityError without an *etag*."""
@@ -346,17 +567,64 @@ def part_receipt(
     return PartReceipt(part_number=number, size=size, etag=etag, crc64=crc)
 
 
-def listed_parts(listing: Element) -> list[PartReceipt]:
-    """Return the parts in a reply to ListParts; ValueError without a number or size."""
-    return [
+def _parts_of(page: Element) -> tuple[dict[int, PartReceipt], bool]:
+    """Return the parts in a reply to ListParts by number, and whether it is the last page.
+
+    Raises ValueError without a number or size.
+    """
+    parts = [
         PartReceipt(
             part_number=int(part.findtext("PartNumber", "")),
             size=int(part.findtext("Size", "")),
             etag=part.findtext("ETag", ""),
             crc64=int(crc) if (crc := part.findtext("HashCrc64ecma")) else None,
         )
-        for part in listing.iter("Part")
+        for part in page.iter("Part")
     ]
+    ends = page.findtext("IsTruncated") != "true"
+    return {part.part_number: part for part in parts}, ends
+
+
+def _next_token(page: Element, last: str | None) -> str:
+    """Return the continuation token of *page*; "" after the last page.
+
+    Raises ValueError if the token is missing, or is *last*, that of the request.
+    """
+    if (page.findtext("IsTruncated") or "").lower() != "true":
+        return ""
+    token = page.findtext("NextContinuationToken") or ""
+    if token in ("", last):
+        raise ValueError("it is cut, and does not say where it goes on")
+    return token
+
+
+def _entries(page: Element, bucket: str, prefix: str) -> Iterator[Info]:
+    encoded = page.findtext("EncodingType") == "url"
+
+    def name(text: str | None) -> str:
+        key = unquote(text or "") if encoded else text or ""
+        if not key.startswith(prefix):
+            # A deletion of what is listed must not reach other objects.
+            raise ValueError("it names an object that was not asked for")
+        return f"{bucket}/{key}"
+
+    for item in page.iter("Contents"):
+        size = item.findtext("Size") or "0"
+        if not size.isdecimal():
+            raise ValueError("it names no size")
+        yield object_info(
+            name(item.findtext("Key")),
+            int(size),
+            ETag=(item.findtext("ETag") or "").strip('"'),
+            LastModified=date_of(item.findtext("LastModified")),
+            StorageClass=item.findtext("StorageClass"),
+        )
+    for item in page.iter("CommonPrefixes"):
+        yield directory_info(name(item.findtext("Prefix")).rstrip("/"))
+
+
+def _copy_source(path: str) -> dict[str, str]:
+    return {"x-oss-copy-source": f"/{quote(path)}"}
 
 
 def is_elsewhere(error: UploadNotFoundError, host: str) -> bool:
@@ -414,17 +682,16 @@ def _completed(reply: Reply, operation: Operation, target: Target) -> Reply:
     text = reply.body.lstrip()
     is_json = text.startswith(b"{")  # a callback server answers in OSS's place
     if reply.status != CALLBACK_FAILED and not is_json and b"<Error>" in text[:512]:
-        from ..client.error_codes import from_reply  # noqa: PLC0415 - only for a failure
+        from .error_codes import from_reply  # noqa: PLC0415 - only for a failure
 
         # An error in a 200 is an internal one unless its code says more.
         raise from_reply(operation, evolve(reply, status=500))
     try:
-        root = document(reply, operation, "CompleteMultipartUploadResult")
+        etag = _document(reply, operation, "CompleteMultipartUploadResult", _etag_of)
     except NetworkError:
         with_callback = any("callback" in name.lower() for name in target.headers)
         confirmed = with_callback or is_json or bool(reply.etag and not text)
         if reply.status == CALLBACK_FAILED or confirmed:
             return reply
         raise
-    etag = reply.etag or root.findtext("ETag") or ""
-    return evolve(reply, headers={**reply.headers, "etag": etag})
+    return evolve(reply, headers={**reply.headers, "etag": reply.etag or etag})
