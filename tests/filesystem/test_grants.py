@@ -172,7 +172,13 @@ def test_no_secret_is_left_behind(oss, grant, tree, tmp_path, monkeypatch, caplo
         said.append(f"{caught.value!r} {caught.value.__dict__}")
 
     echo = " ".join(secrets)  # a store that repeats what it got
-    fails(f"{ROOT}/a", action="PostObject", status=403, code="Odd", extras={"Detail": echo})
+    fails(
+        f"{ROOT}/a",
+        action="PostObject",
+        status=403,
+        code="Odd",
+        extras={"Detail": echo},
+    )
     fails(f"{ROOT}/a", action="PostObject", cut_after=10)
     fails(f"{BUCKET}/out/a", action="UploadPart", part_number=3, status=500)
     (journal,) = (kept / "journals").glob("*.upload.jsonl")
