@@ -150,7 +150,7 @@ class OSSCalls:
         try:
             reply, verified = await self._reconcile(error, body.size, crc, md5=md5)
         except OutcomeUnknownError as unknown:
-            # A policy can forbid to overwrite, too; what is there may be the first try.
+            # A policy can forbid overwriting, too; the object may come from the first try.
             is_locked = self.target.exclusive or self.target.keeps_hidden
             if is_locked or isinstance(error, ObjectExistsError):
                 raise

@@ -24,7 +24,7 @@ _MAX_PATHS = 10  # shown of equal failures
 
 @frozen(kw_only=True)
 class Summary:
-    verb: str  # "stored", "fetched", "deleted", "copied" or "moved"
+    verb: str  # "uploaded", "fetched", "deleted", "copied" or "moved"
     done: int
     files: int  # all, with those that were not tried
     failures: Collection[Failure]
@@ -78,8 +78,8 @@ class Summary:
         word = f"not {self.verb}"
         if failure.outcome is Outcome.STORED:  # its reason begins with that word
             return told(failure.error)
-        if failure.outcome is Outcome.UNKNOWN and self.verb == "stored":
-            word = "unknown whether stored"
+        if failure.outcome is Outcome.UNKNOWN and self.verb == "uploaded":
+            word = "unknown whether uploaded"
         return f"{word}: {told(failure.error)}"
 
     def _last(self) -> str:
@@ -99,7 +99,7 @@ class Summary:
         took = f"{max(self.seconds, 0.1):.1f} s"
         if self.seconds >= 60:  # noqa: PLR2004 - a minute
             took = shown_seconds(self.seconds)
-        sent = " sent" if self.verb == "stored" and (of or self.resumed) else ""
+        sent = " sent" if self.verb == "uploaded" and (of or self.resumed) else ""
         moved = f", {short_bytes(self.size)}{sent} in {took}"
         if self.size >= MIB:  # the rate of so little would be noise
             moved += f" ({short_bytes(self.size / max(self.seconds, 1e-3))}/s)"
@@ -146,7 +146,7 @@ def _misplaced(failures: Collection[Failure]) -> tuple[tuple[str, str], str] | N
     shared = min(pair for pair, count in counts.items() if count == highest)
     here, there = (f"{shown_text(directory)}/" for directory in shared)
     return shared, (
-        f"not stored: the URL map has these below {there}, not below {here}: change DEST "
+        f"not uploaded: the URL map has these below {there}, not below {here}: change DEST "
         "(put DIR keeps the name of DIR, put DIR/ and sync leave it out)"
     )
 
@@ -157,9 +157,9 @@ def _nearest(failure: Failure) -> Sequence[str]:
 
 
 def _directories(failure: Failure) -> Iterator[tuple[str, str]]:
-    """Yield pairs of directories: of the file, and of a similar path in the URL map.
+    """Yield the directory of the file, with that of each similar path in the URL map.
 
-    The end that both paths have in common is cut off.
+    The common end of both paths is cut off.
     """
     own = failure.path.split("/")
     for path in _nearest(failure):

@@ -381,8 +381,8 @@ class Multipart:
             self._check()
         self._check()
         number = self._parts.next_number()
-        # Parts go on when the call that added them has returned; they wait for their
-        # turn as one call.
+        # A part may outlive the call that added it; all parts of an upload wait for
+        # their turn as one call.
         context = contextvars.copy_context()
         context.run(call_of_task.set, self._call)
         task = running().spawn(self._send_part(number, body), context)
@@ -412,7 +412,7 @@ class Multipart:
             self._parts.add_part(part, verified, reply)
             self._watch.add(part.size)
         except BaseException as error:
-            # The error is kept, its frames are not: they would keep the part.
+            # A traceback keeps the variables of its frames, and so the bytes of the part.
             traceback.clear_frames(error.__traceback__)
             if self.failure is None:  # raised by the caller's next step
                 self.failure = as_failure(error, self._calls.target.path)

@@ -193,11 +193,11 @@ def test_bad_values_are_not_shown_where_they_may_be_secret():
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({}, "nothing says where signatures come from"),
+        ({}, "no source of signatures is given"),
         ({"url": URL, "presigned_url": URL}, "are one option: give one"),
-        ({"url": URL, "signer": "keys"}, "url= stands alone"),
-        ({"url": URL, "url_map": "m.json"}, "url= stands alone"),
-        ({"url": URL, "grant": "g.json"}, "url= stands alone"),
+        ({"url": URL, "signer": "keys"}, "url= cannot be combined"),
+        ({"url": URL, "url_map": "m.json"}, "url= cannot be combined"),
+        ({"url": URL, "grant": "g.json"}, "url= cannot be combined"),
         (
             {"grant": "g.json", "signer_token": "env:OSSPRESIGNED_X"},
             "signer_token= is for signer='https://...', or for grant='https://...'",

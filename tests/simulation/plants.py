@@ -74,7 +74,7 @@ PLANTS: tuple[tuple[str, str, str], ...] = (
     ("http/body.py", "memoryview(block)\n            self._check(os.fstat(handle.fileno()))\n", "memoryview(block)\n"),
     # objects and sync
     ("objects/copy.py", "            await to_its_end(upload.abort(once=not isinstance(error, Exception)))\n", ""),
-    ("filesystem/read.py", "        await file.end()\n", "        pass\n"),
+    ("filesystem/read.py", "        await job.file.end()\n", "        pass\n"),
 )  # fmt: skip
 
 

@@ -20,14 +20,14 @@ def test_equal_failures_are_one():
         failure(f"b/{n}", errors.AccessDeniedError(t)) for n, t in enumerate(texts)
     ]
     found.append(failure("b/x", errors.OutcomeUnknownError("lost [request id 1]")))
-    summary = Summary(verb="stored", done=1, files=13, failures=found)
+    summary = Summary(verb="uploaded", done=1, files=13, failures=found)
     lines = list(summary.lines())
-    assert lines[0] == "11 not stored: refused [EC 1]"
+    assert lines[0] == "11 not uploaded: refused [EC 1]"
     assert lines[1:11] == [f"  b/{n}" for n in range(10)]
     assert lines[11:] == [
         "  and 1 more (--json names all)",
-        "b/x: unknown whether stored: lost [request id 1]",
-        "stored 1 of 13 files; 12 failed",
+        "b/x: unknown whether uploaded: lost [request id 1]",
+        "uploaded 1 of 13 files; 12 failed",
     ]
     assert summary.code is ExitCode.FAILED
 
@@ -35,7 +35,7 @@ def test_equal_failures_are_one():
 def test_what_failed_is_told_last():
     """With what an interruption has left."""
     summary = Summary(
-        verb="stored",
+        verb="uploaded",
         done=1,
         files=100,
         failures=[failure("b/k", ValueError("no"))],
@@ -44,9 +44,9 @@ def test_what_failed_is_told_last():
         interrupted=True,
     )
     assert list(summary.lines()) == [
-        "b/k: not stored: ValueError: no",
+        "b/k: not uploaded: ValueError: no",
         (
-            "interrupted: stored 1 of 100 files, 1.0 MiB sent in 1.0 s (1.0 MiB/s); "
+            "interrupted: uploaded 1 of 100 files, 1.0 MiB sent in 1.0 s (1.0 MiB/s); "
             "1 failed; 98 left"
         ),
     ]

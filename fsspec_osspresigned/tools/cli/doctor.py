@@ -272,7 +272,7 @@ def about_host(
         yield Finding(name, text)
     offset = clock_offset(reply.headers, now)
     if offset is None:
-        yield Finding(f"clock ({name})", "it does not tell its time", noted=True)
+        yield Finding(f"clock ({name})", "its replies have no date", noted=True)
         return
     word = "ahead of" if offset > 0 else "behind"
     skew = abs(offset)

@@ -67,11 +67,11 @@ def test_refusals_that_differ_only_in_the_path_are_one(
     for reason, source in sources.items():
         ended = run("put", "data/", f"{BUCKET}/other/", *source)
         first, *names, last = ended.err.splitlines()
-        assert first.startswith(f"3 not stored: {reason}"), ended.err
+        assert first.startswith(f"3 not uploaded: {reason}"), ended.err
         assert sorted(names) == [
             f"  {BUCKET}/other/{name}" for name in ("a.csv", "b/c.csv", "b/d e.bin")
         ]
-        assert last == "stored 0 of 3 files; 3 failed"
+        assert last == "uploaded 0 of 3 files; 3 failed"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")

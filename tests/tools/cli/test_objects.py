@@ -124,7 +124,7 @@ def test_ls_cannot_steer_the_terminal(run, oss, tmp_path):
 def test_ls_of_what_is_not_there_or_not_signed(run, objects, url_map):
     """1 and 3, and a line that says so."""
     ended = run("ls", f"{BUCKET}/nowhere", *KEYS)
-    assert (ended.code, ended.err) == (1, f"error: {BUCKET}/nowhere: nothing there\n")
+    assert (ended.code, ended.err) == (1, f"error: {BUCKET}/nowhere: not found\n")
     ended = run("ls", "no-such-bucket", *KEYS)
     assert ended.code == 1
     assert "the bucket does not exist" in ended.err
@@ -141,7 +141,7 @@ def test_rm(run, objects):
     ended = run(*call)
     assert (ended.code, ended.err) == (
         0,
-        f"{FROM}nowhere: was not there\ndeleted 1 file\n",
+        f"{FROM}nowhere: did not exist\ndeleted 1 file\n",
     )
     assert "out/a.csv" not in stored(objects)
     ended = run(*call, "--json")
@@ -239,7 +239,7 @@ def test_get_tells_what_it_would_fetch(run, objects, tmp_path):
     ended = run("get", f"{FROM}a.csv", "x", "--dry-run", *KEYS, "--json")
     assert [one["event"] for one in ended.events] == ["fetch", "plan"]
     ended = run("get", f"{FROM}none", "x", "--dry-run", *KEYS)
-    assert (ended.code, ended.err) == (1, f"error: {FROM}none: nothing there\n")
+    assert (ended.code, ended.err) == (1, f"error: {FROM}none: not found\n")
     ended = run("get", f"{FROM}b", "x", "--dry-run", *KEYS)
     assert (ended.code, ended.err.endswith("add --recursive\n")) == (1, True)
     assert run("get", f"{FROM}a.csv", "-", "--dry-run", *KEYS).code == 2
@@ -266,7 +266,7 @@ def test_du(run, objects):
     found = json.loads(run("du", FROM, *KEYS, "--json").out)
     assert found == {"path": FROM, "objects": 3, "size": 6}
     ended = run("du", f"{BUCKET}/none/", *KEYS)
-    assert (ended.code, ended.err) == (1, f"error: {BUCKET}/none/: nothing there\n")
+    assert (ended.code, ended.err) == (1, f"error: {BUCKET}/none/: not found\n")
 
 
 def test_stat(run, objects):
@@ -316,7 +316,7 @@ def test_cp_and_mv(run, objects):
         ((f"{FROM}a.csv", "."), "osspresigned get fetches objects"),
         ((FROM, f"{FROM}below/", "-r"), "lies in what is copied"),
         ((FROM, f"{BUCKET}/x/"), "a prefix: add --recursive"),
-        ((f"{FROM}none", f"{BUCKET}/x"), "nothing there"),
+        ((f"{FROM}none", f"{BUCKET}/x"), "not found"),
     ],
 )
 @pytest.mark.parametrize("command", ["cp", "mv"])

@@ -38,7 +38,7 @@ def test_all_is_sent_once(run, owner):
     """And the counts are told on standard error."""
     code, out, err = run()
     assert (code, out) == (0, "")
-    assert err.startswith("stored 5 files, ")
+    assert err.startswith("uploaded 5 files, ")
     assert owner.stored() == OBJECTS
     code, out, err = run(to=f"osspresigned://{DEST}/")
     assert (code, out) == (0, "")
@@ -114,9 +114,9 @@ def test_failure_keeps_what_was_to_be_deleted(run, fs, owner, source):
     owner.oss.faults.add(Fault(key="backup/empty", status=403, code="AccessDenied"))
     code, _, err = run("--delete", "--yes")
     assert code == 1
-    assert "stored 4 of 5 files, " in err
+    assert "uploaded 4 of 5 files, " in err
     assert "; 1 failed; 1 kept, because something failed\n" in err
-    assert f"{DEST}/empty: not stored: " in err
+    assert f"{DEST}/empty: not uploaded: " in err
     assert "backup/old" in owner.stored()
     (source / "x").symlink_to(source / "none")
     code, out, _ = run("-n", "--delete")
