@@ -328,10 +328,7 @@ class Operations:
         if self.ledger.unchecked and any(c.is_damaged for c in commits):
             return  # what arrived damaged is none of the writes
         committed = {
-            w.number
-            for c in commits
-            for w in writes
-            if c.data and c.data in w.contents
+            w.number for c in commits for w in writes if c.data and c.data in w.contents
         }
         sized = [w for w in writes if len(w.contents[0]) >= NAMED]
         if sized and sized[-1] is writes[-1] and writes[-1].number in committed:
