@@ -275,7 +275,7 @@ class SinglePut:
         """Raise the signer's error if the policy of a form does not permit the size."""
         calls, action = self._job.calls, self._job.plan.action
         if action.spec.form:
-            known = calls.target.put_operation(self.body.size, action)
+            known = calls.target.operation(action, content_length=self.body.size)
             await calls.client.preflight(known)
 
     async def wait_for_memory(self, may: Callable[[], bool]) -> None:
@@ -359,7 +359,12 @@ class Multipart:
         if resumption is not None:
             await blocking(resumption.record_upload, self.upload_id, host)
         operations = (
-            self._calls.target.part_operation(self.upload_id, number, size)
+            self._calls.target.operation(
+                Action.UploadPart,
+                upload_id=self.upload_id,
+                part_number=number,
+                content_length=size,
+            )
             for number, size in job.plan.cut(job.size)
             if number not in kept
         )
