@@ -86,6 +86,8 @@ class OpenUpload:
         is_single: True if one PUT sends the object, and a last call publishes it.
         requests: signed requests of parts by number.
         sizes: sizes of the parts that were signed, in bytes.
+        ended: last calls that have succeeded, with what their replies have named: they are
+            not repeated.
     """
 
     values: Mapping[str, str] = field(factory=dict)
@@ -93,6 +95,7 @@ class OpenUpload:
     is_single: bool = False
     requests: dict[int, SignedRequest] = field(factory=dict)
     sizes: dict[int, int] = field(factory=dict)
+    ended: dict[str, Mapping[str, str]] = field(factory=dict)
     lock: threading.Lock = Factory(threading.Lock)
 
 

@@ -341,21 +341,20 @@ class DescribedBroker(Broker):
             {"number": number, "etag": etag, "bare_etag": etag.strip('"')}
             for number, etag in sorted(parts.items())
         ]
-        size = str(
-            sum(upload.sizes.values())
-        )  # of a stream, whose size is known by now
-        values = self._values(operation, {".size": size, **upload.values})
+        size = sum(upload.sizes.values())  # of a stream: it is known by now
+        values = self._values(operation, {".size": str(size), **upload.values})
         values |= rows[0] if upload.is_single else {}
         values[PARTS] = rows
         wanted = operation.headers.keys() | operation.optional_headers.keys()
         creates = FORBID_OVERWRITE in wanted
         for table in ("single_finish" if upload.is_single else "finish", "register"):
             call: Call | None = getattr(self._description, table)
-            if call is not None and not (
-                call.path.endswith("?}") and not filled(call.path, values)
-            ):
-                answer = self._ask(table, values, creates=creates)
-                values |= {f"upload.{n}": v for n, v in answer.saved().items()}
+            may_lack = call is not None and call.path.endswith("?}")
+            if call is None or (may_lack and not filled(call.path, values)):
+                continue
+            if table not in upload.ended:
+                upload.ended[table] = self._ask(table, values, creates=creates).saved()
+            values |= {f"upload.{n}": v for n, v in upload.ended[table].items()}
         return self._location(values)
 
     def abort(self, operation: Operation, upload: OpenUpload) -> None:

@@ -224,6 +224,15 @@ def test_a_lost_finishing_reply_is_never_called_a_failure(case, server, connect)
     assert caught.value.outcome is Outcome.UNKNOWN
 
 
+@each(["dataverse"])
+def test_a_lost_registration_repeats_no_other_call(case, server, connect):
+    """The parts were completed once, so that call would be refused."""
+    server.lose("/add")
+    connect(retries=2).pipe_file(f"{case.folder}a.bin", LARGE)
+    assert server.content(f"{case.folder}a.bin") == LARGE
+    assert sum("mpupload" in call for call in server.calls) == 1
+
+
 @each(["git-lfs"])
 def test_what_a_server_of_git_lfs_has_is_not_sent_again(oss, server, connect):
     """The receipt has the object's hash, and no byte goes to the store."""
