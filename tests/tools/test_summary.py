@@ -48,20 +48,6 @@ def test_local_failures_name_local_files():
     ]
 
 
-def test_directory_that_is_signed_elsewhere():
-    """A file without an entry does not hide what the others have in common."""
-    found = [
-        failure(f"b/up/{n}", errors.NotSignedError(f"no {n}", nearest=[f"b/{n}"]))
-        for n in range(3)
-    ]
-    found.append(failure("b/up/x", errors.NotSignedError("no x", nearest=["b/1"])))
-    lines = [*Summary(verb="stored", done=0, files=4, failures=found).lines()]
-    assert lines[0].startswith("3 not stored: the URL map has these below b/, not")
-    assert lines[4] == "b/up/x: not stored: no x"
-    few = [*Summary(verb="stored", done=0, files=2, failures=found[2:]).lines()]
-    assert few[0] == "b/up/2: not stored: no 2"
-
-
 def test_long_transfers_take_minutes():
     """In minutes and seconds."""
     summary = Summary(verb="fetched", done=1, files=1, failures=(), size=MIB, seconds=128)  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 
 import pytest
 
@@ -90,7 +91,7 @@ def test_refusals_that_differ_only_in_the_path_are_one(
         ended = run("put", "data/", f"{BUCKET}/other/", *source)
         first, *names, last = ended.err.splitlines()
         assert first.startswith(f"3 not stored: {reason}"), ended.err
-        assert sorted(names) == [
+        assert sorted(name.partition("; nearest: ")[0] for name in names) == [
             f"  {BUCKET}/other/{name}" for name in ("a.csv", "b/c.csv", "b/d e.bin")
         ]
         assert last == "stored 0 of 3 files; 3 failed"
@@ -116,8 +117,16 @@ def test_stored_without_a_receipt_is_not_counted_as_failed(run, tree):
 
 
 def test_help_is_a_command_too(run):
-    """As in git and cargo."""
-    assert run("help", "put").out == run("put", "--help").out
+    """As in git and cargo; the options of ``put`` are in groups."""
+    shown = run("help", "put").out
+    assert shown == run("put", "--help").out
+    assert re.findall(r"^(\w.*):$", shown, re.MULTILINE) == [
+        "Options",
+        "Filters",
+        "Signatures and connections",
+        "Transfer and output",
+        "Objects and resuming",
+    ]
     assert run("help").out == run("--help").out
 
 
