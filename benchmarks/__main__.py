@@ -1,7 +1,7 @@
 """Measures all works with all clients, interleaved, and records what they took.
 
     python -m benchmarks             prints the tables
-    python -m benchmarks --record    ... and writes them into docs/measurements.md
+    python -m benchmarks --record    ... and writes them into docs/performance.md
     python -m benchmarks --quick     small bodies, whose checksums are compared; no time
     python -m benchmarks --only pipe,put --rounds 9 --before ../another-checkout
 

@@ -19,7 +19,7 @@ from .clients import OURS
 from .work import BEFORE, FEWER, MIB, WORKS
 
 DOCS = Path(__file__).parent.parent / "docs"
-PAGE = DOCS / "measurements.md"
+PAGE = DOCS / "performance.md"
 RESULTS = DOCS / "performance" / "results.json"
 _PACKAGES = ("fsspec-osspresigned", "fsspec", "pycurl", "fastcrc", "obstore", "boto3")
 _HEADS = ("work", "time", "processor time", "memory", "Python calls of an object")

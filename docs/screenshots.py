@@ -153,14 +153,14 @@ ALL = {
         keys=False,
     ),
     "sign": Screen(
-        "The owner signs, and looks at what was signed",
+        "The owner signs, and inspects what was signed",
         (
             "osspresigned sign exports/ --to examplebucket/in/",
             "osspresigned doctor urls.json",
         ),
     ),
     "put": Screen(
-        "A directory that is there, and one on its way",
+        "One directory is uploaded, one is under way",
         (
             "export S=$SIGNER T=file:osspresigned-token",
             "osspresigned put exports examplebucket/in/ --signer $S --token $T",
@@ -169,16 +169,6 @@ ALL = {
         ),
         until=r"62% +2\.0/3\.1 MiB .* 4/8 files",
         keys=False,
-    ),
-    "narrow": Screen(
-        "40 columns",
-        (
-            "osspresigned put exports \\\n    examplebucket/in/ --signer keys",
-            "osspresigned put photos \\\n    examplebucket/in/ --signer keys "
-            + _SLOWLY,
-        ),
-        columns=40,
-        until=r"62% +2\.0/3\.1 MiB ",
     ),
     "failed": Screen(
         "One of two files is not in the map",
@@ -315,7 +305,7 @@ def steady(text: str, folder: str, signer: str) -> str:
 
 def _speed(found: re.Match[str]) -> str:
     rate = short_bytes(float(found[2]) * _UNITS[found[3]] / _SECONDS)
-    shown = f" ({rate}/s)" if found[4] else ""  # a narrow terminal leaves it out
+    shown = f" ({rate}/s)" if found[4] else ""
     return f"{found[1]} in {_SECONDS} s{shown}"
 
 

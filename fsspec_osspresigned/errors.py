@@ -18,6 +18,7 @@ from attrs import frozen
 
 from .units import html_table
 
+SITE = "https://fsspec-osspresigned.github.io/fsspec-osspresigned/"  # the pages, for messages
 _MAX_ROWS = 20  # failures in a table
 
 

@@ -109,7 +109,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         counts = Counter(name for name, _ in pairs)
         name = next(name for name, count in counts.items() if count > 1)
         # A name can be a path of any shape; a signed URL in its place stays unseen.
-        shown = "a member" if "?" in name else f"the member {name[:_MAX_NAME]!r}"
+        shown = "a key" if "?" in name else f"the key {name[:_MAX_NAME]!r}"
         raise ValueError(f"{shown} appears twice in one object")
     return members
 

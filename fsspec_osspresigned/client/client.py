@@ -6,7 +6,7 @@ import asyncio
 import os
 import threading
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -262,7 +262,9 @@ class Client:
                 bucket.small.in_flight += 1
                 began, in_flight = self._timing.clock(), bucket.small.in_flight
                 try:
-                    reply = await self._sending(operation, signed, body, exchange)
+                    reply = await self.transport.send(
+                        signed, body, exchange, operation.path
+                    )
                 finally:
                     bucket.small.in_flight -= 1
                 if is_good := reply.is_good:
@@ -313,22 +315,11 @@ class Client:
     ) -> Reply:
         size = body.size or self.options.piece_size  # of a range that is read
         with bucket.watching(place, size):
-            reply = await self._sending(operation, signed, body, exchange)
+            reply = await self.transport.send(signed, body, exchange, operation.path)
         if reply.is_good:
             is_awaited = request_limiter().is_awaited(place)
             bucket.large.note(size, is_awaited=is_awaited)
         return reply
-
-    def _sending(
-        self,
-        operation: Operation,
-        signed: SignedRequest,
-        body: Body,
-        exchange: Exchange,
-    ) -> Coroutine[Any, Any, Reply]:
-        if signed.carry_out is None:
-            return self.transport.send(signed, body, exchange, operation.path)
-        return _ask(True, signed.carry_out, b"".join(body.blocks()))
 
     async def signed(self, operation: Operation) -> SignedRequest:
         """Return *operation*, signed by the client's signer."""

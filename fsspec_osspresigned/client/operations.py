@@ -95,7 +95,7 @@ class OSSCalls:
                 granted call can check whether it is stored.
             OSSPresignedError: its ``outcome`` says whether the object may be stored.
         """
-        operation = self.target.put_operation(body.size, action)
+        operation = self.target.operation(action, content_length=body.size)
         parse = partial(self._confirmed, operation, body)
         try:
             return await self.client.call(
@@ -116,7 +116,12 @@ class OSSCalls:
         prefetcher: Prefetcher | None = None,
     ) -> tuple[PartReceipt, str, Reply]:
         """Send one part; return its receipt, the kind of checksum, and the reply."""
-        operation = self.target.part_operation(upload_id, number, body.size)
+        operation = self.target.operation(
+            Action.UploadPart,
+            upload_id=upload_id,
+            part_number=number,
+            content_length=body.size,
+        )
         parse = partial(self._confirmed, operation, body)
         reply, verified = await self.client.call(
             operation, body, self.exchange, parse=parse, prefetcher=prefetcher
@@ -132,7 +137,7 @@ class OSSCalls:
             # not confirmed anything.
             msg = f"{operation}: the reply has neither an ETag nor a checksum"
             raise NetworkError(msg, path=operation.path)
-        mode: str | None = self.target.checksum
+        mode: str | None = self.target.kind.checksum
         if mode == "auto" and operation.action.spec.form:
             mode = None  # the ETag of an object of a form is never an MD5
         md5 = partial(md5_of, body)
@@ -143,15 +148,15 @@ class OSSCalls:
     ) -> tuple[Reply, str]:
         crc: int | None = None
         md5: Callable[[], str] | None = None
-        if self.target.checksum != "none":
+        if self.target.kind.checksum != "none":
             crc = await blocking(crc_of, body)
             if not action.spec.form:
                 md5 = partial(md5_of, body)
         try:
             reply, verified = await self._reconcile(error, body.size, crc, md5=md5)
         except OutcomeUnknownError as unknown:
-            # A policy can forbid to overwrite, too; what is there may be the first try.
-            is_locked = self.target.exclusive or self.target.keeps_hidden
+            # A policy can forbid overwriting, too; the object may come from the first try.
+            is_locked = self.target.kind.exclusive or self.target.kind.keeps_hidden
             if is_locked or isinstance(error, ObjectExistsError):
                 raise
             # To run it again does no harm, so the first failure says more.
@@ -172,7 +177,7 @@ class OSSCalls:
         """
         last = self.target.operation(Action.CompleteMultipartUpload)
         operation = evolve(
-            self.target.initiate_operation(),
+            self.target.operation(Action.InitiateMultipartUpload),
             part_count=part_count,
             final_headers=last.headers,
         )
@@ -322,7 +327,7 @@ class OSSCalls:
         """
         operation = self.target.operation(
             Action.CopyObject,
-            headers={**self.target.headers, **_copy_source(source), **headers},
+            headers={**self.target.kind.headers, **_copy_source(source), **headers},
             optional_headers=optional_headers,
         )
 
@@ -691,7 +696,7 @@ def _completed(reply: Reply, operation: Operation, target: Target) -> Reply:
     try:
         etag = _document(reply, operation, "CompleteMultipartUploadResult", _etag_of)
     except NetworkError:
-        with_callback = any("callback" in name.lower() for name in target.headers)
+        with_callback = any("callback" in name.lower() for name in target.kind.headers)
         confirmed = with_callback or is_json or bool(reply.etag and not text)
         if reply.status == CALLBACK_FAILED or confirmed:
             return reply

@@ -144,7 +144,7 @@ class RequestLimiter:
             if queue:
                 calls[call] = queue  # at the end
             if calls:
-                self._waiting[kind] = calls  # likewise
+                self._waiting[kind] = calls  # this kind, too, goes to the end
             if not future.done():  # it was cancelled, and does not know yet
                 self._count(place, 1)
                 future.set_result(None)

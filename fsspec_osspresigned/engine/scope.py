@@ -78,7 +78,7 @@ class Scope(Generic[T, R]):
         Raises:
             UploadErrors: several jobs failed, and ``on_error`` is ``raise``, or 16 equal
                 refusals ended the scope.
-            Exception: likewise, the exception of the only failed job.
+            Exception: the exception of the only job that failed, in the same cases.
             UploadDiscardedError: SIGTERM left jobs undone.
         """
         await self.run_all(jobs)
@@ -155,7 +155,7 @@ class Scope(Generic[T, R]):
 
     def _add_failure(self, index: int, name: str, error: Exception) -> None:
         link: BaseException | None = error
-        while link is not None:  # the bodies of many files would stay in its frames
+        while link is not None:  # frames keep their variables, the bodies of many files
             traceback.clear_frames(link.__traceback__)
             link = link.__context__
         self.failures[name] = error

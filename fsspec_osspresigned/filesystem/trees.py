@@ -98,7 +98,7 @@ async def expand(
             kinds[name] = "file"
     if not kinds:
         names = path if isinstance(path, str) else ", ".join(map(str, path))
-        raise FileNotFoundError(2, "nothing there, or not visible", names)
+        raise FileNotFoundError(2, "not found, or not visible", names)
     return Match(path, {name: kinds[name] for name in sorted(kinds)}, is_pattern)
 
 

@@ -10,13 +10,14 @@ reply. ``json_service`` calls signers, by requests.
 from __future__ import annotations
 
 from ..compat import lazy
+from ..errors import SITE
 
 try:
     from pycurl import PREREQFUNCTION  # noqa: F401 - libcurl 7.80 and newer have it
 except ImportError as error:
     msg = (
         "the package pycurl 7.49 or newer, with libcurl 7.80 or newer, cannot be imported; "
-        "docs/dependencies.md names what pip needs to build it: "
+        f"{SITE}dependencies.html names what pip needs to build it: "
     )
     raise ImportError(f"{msg}{error}") from error
 

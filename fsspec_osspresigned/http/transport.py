@@ -11,7 +11,7 @@ import asyncio
 import math
 from functools import partial
 
-from ..engine.engine import blocking, call_user, in_background, running
+from ..engine.engine import blocking, call_user, in_background, running, shielded
 from ..errors import ConfigurationError, NetworkError
 from ..model import Reply, SignedRequest
 from ..url_checks import MAX_URL, http_problem, is_plain_target, url_problem
@@ -64,7 +64,7 @@ class Transport:
         exchange: Exchange = PLAIN,
         path: str | None = None,
     ) -> Reply:
-        """Send *signed* unchanged, and *body* once; return the server's reply.
+        """Send *signed* unchanged, or carry it out, and *body* once; return the reply.
 
         *path* is ``bucket/key`` for error messages; None if the request concerns no object.
 
@@ -79,6 +79,9 @@ class Transport:
             LargeReplyError: the sink would get more than ``SMALL`` bytes on the loop; call
                 again with ``in_thread`` in the exchange.
         """
+        if signed.carry_out is not None:  # a cancelled caller does not wait for it
+            whole = b"".join(body.blocks())
+            return await shielded(call_user(signed.carry_out, whole))
         route = self._known_route(signed) or await self._route(signed, path)
         in_thread = exchange.in_thread or body.size > SMALL
         if not (in_thread or isinstance(body, MemoryBody | PartBody)):

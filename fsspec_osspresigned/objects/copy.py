@@ -112,7 +112,7 @@ class Copying:
     async def _at_once(self, source: SourceHead | None) -> str | None:
         replaced = {"x-oss-metadata-directive": "REPLACE"} if self._replaces else {}
         optional = _condition(source)
-        if self.target.keeps_hidden:
+        if self.target.kind.keeps_hidden:
             optional[FORBID_OVERWRITE] = "true"
         try:
             calls = OSSCalls(self.client, self.target)
@@ -140,7 +140,7 @@ class Copying:
 
     @property
     def _replaces(self) -> bool:
-        return any(name.lower() not in _KEEP for name in self.target.headers)
+        return any(name.lower() not in _KEEP for name in self.target.kind.headers)
 
     # -- in parts -----------------------------------------------------------------------
 
@@ -171,7 +171,7 @@ class Copying:
             for name, value in source.headers.items()
             if name in _CARRIED or name.startswith("x-oss-meta-")
         }
-        kind = evolve(self.target.kind, headers={**carried, **self.target.headers})
+        kind = evolve(self.target.kind, headers={**carried, **self.target.kind.headers})
         return Target(self.target.path, kind)
 
     async def _parts(

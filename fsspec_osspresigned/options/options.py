@@ -472,18 +472,18 @@ def _source_problems(values: dict[str, Any]) -> list[str]:
     used = chosen(values.get)
     if not used:
         problems.append(
-            "nothing says where signatures come from: give presigned_url= (one URL, to upload), "
+            "no source of signatures is given: use presigned_url= (one URL, to upload), "
             "url_map= (a file of them), grant= (a file that is one signature for a "
             "directory), signer= (a service, 'keys' or a function) or broker= (a server "
             "of uploads)"
         )
     if "presigned_url" in used and len(used) > 1 and "broker" not in used:
         problems.append(
-            "presigned_url= stands alone: leave out url_map=, grant= and signer="
+            "presigned_url= cannot be combined with other sources: leave out url_map=, grant= and signer="
         )
     if "broker" in used and len(used) > 1:
         problems.append(
-            "broker= stands alone: leave out presigned_url=, url_map=, grant= and signer="
+            "broker= cannot be combined with other sources: leave out presigned_url=, url_map=, grant= and signer="
         )
     takers = [n for n, kind in used.items() if "signer_token" in kind.own_options]
     if values.get("signer_token") is not None and len(takers) > 1:

@@ -133,6 +133,19 @@ class ObjectOptions:
         return {**headers, **named, **lock}
 
 
+class _Picked(dict[Action, tuple[Mapping[str, str], ...]]):
+    """The entries of each of *headers* that a call takes, by calls."""
+
+    def __init__(self, *headers: Mapping[str, str]) -> None:
+        super().__init__()
+        self._headers = headers
+
+    def __missing__(self, action: Action) -> tuple[Mapping[str, str], ...]:
+        picked = (frozen_mapping(action.spec.pick(each)) for each in self._headers)
+        self[action] = found = tuple(picked)
+        return found
+
+
 @frozen(eq=False)
 class TargetKind:
     """The headers of a target, and what follows from them; many targets share it.
@@ -152,9 +165,7 @@ class TargetKind:
     keeps_hidden: bool = field(init=False)
     content_type: str | None = field(init=False)
     # Action -> the required and the optional headers of its call.
-    _headers_of: dict[Action, tuple[Mapping[str, str], Mapping[str, str]]] = field(
-        factory=dict, init=False
-    )
+    headers_of: _Picked = field(init=False)
 
     @exclusive.default
     def _is_exclusive(self) -> bool:
@@ -173,16 +184,9 @@ class TargetKind:
                     return value
         return None
 
-    def picked(self, action: Action) -> tuple[Mapping[str, str], Mapping[str, str]]:
-        """Return the required and the optional headers that the call *action* takes."""
-        headers = self._headers_of.get(action)
-        if headers is None:
-            pick = action.spec.pick
-            headers = self._headers_of[action] = (
-                frozen_mapping(pick(self.headers)),
-                frozen_mapping(pick(self.optional_headers)),
-            )
-        return headers
+    @headers_of.default
+    def _picked(self) -> _Picked:
+        return _Picked(self.headers, self.optional_headers)
 
 
 _PLAIN = TargetKind()
@@ -206,30 +210,6 @@ class Target:
         """Return the target *path* with these headers; None means none."""
         return cls(path, TargetKind(headers, optional_headers, checksum))
 
-    @property
-    def headers(self) -> Mapping[str, str]:
-        return self.kind.headers
-
-    @property
-    def optional_headers(self) -> Mapping[str, str]:
-        return self.kind.optional_headers
-
-    @property
-    def checksum(self) -> str:
-        return self.kind.checksum
-
-    @property
-    def exclusive(self) -> bool:
-        return self.kind.exclusive
-
-    @property
-    def keeps_hidden(self) -> bool:
-        return self.kind.keeps_hidden
-
-    @property
-    def content_type(self) -> str | None:
-        return self.kind.content_type
-
     def operation(
         self,
         action: Action,
@@ -246,7 +226,7 @@ class Target:
         object; None keeps those of the object.
         """
         bucket, _, key = self.path.partition("/")
-        required, optional = self.kind.picked(action)
+        required, optional = self.kind.headers_of[action]
         return Operation(
             action=action,
             bucket=bucket,
@@ -256,30 +236,4 @@ class Target:
             upload_id=upload_id,
             part_number=part_number,
             content_length=content_length,
-        )
-
-    def put_operation(
-        self, size: int | None, action: Action = Action.PutObject
-    ) -> Operation:
-        """Return the operation that stores the whole object.
-
-        *size* is in bytes; None if it is unknown.
-        """
-        return self.operation(action, content_length=size)
-
-    def initiate_operation(self) -> Operation:
-        return self.operation(Action.InitiateMultipartUpload)
-
-    def part_operation(
-        self, upload_id: str, number: int, size: int | None
-    ) -> Operation:
-        """Return the operation that uploads part *number*.
-
-        *size* is in bytes; None if it is unknown.
-        """
-        return self.operation(
-            Action.UploadPart,
-            upload_id=upload_id,
-            part_number=number,
-            content_length=size,
         )

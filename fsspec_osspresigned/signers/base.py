@@ -232,7 +232,7 @@ class ChainSigner(Signer):
         return any(signer.waits for signer in self._signers)
 
     @property
-    def grant_waits(self) -> bool:  # type: ignore[override]  # likewise
+    def grant_waits(self) -> bool:  # type: ignore[override]  # depends on the signers
         return any(signer.grant_waits for signer in self._signers)
 
     def sign(self, operations: Sequence[Operation]) -> Sequence[SignedRequest]:

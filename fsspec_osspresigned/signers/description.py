@@ -81,8 +81,8 @@ class Call:
     key: str | None = _member()  # template for the key; None is the saved key, if any
     largest_mb: str | None = _member()  # maximum size of the object in MiB
     list: str = _member(default="")  # of stored parts
-    size: str = _member(default="")  # in each of *list*, likewise
-    etag: str = _member(default="")
+    size: str = _member(default="")  # of a part, in each entry of *list*
+    etag: str = _member(default="")  # of a part, in each entry of *list*
 
     @property
     def is_form(self) -> bool:
@@ -258,7 +258,7 @@ def _valid(
     for name, value in members.items():
         member = fields_dict(kind).get(name)
         if member is None or name not in allowed:
-            problems.append(f"unknown member {(prefix + name)[:60]!r}")
+            problems.append(f"unknown key {(prefix + name)[:60]!r}")
             continue
         try:
             if member.validator is not None:

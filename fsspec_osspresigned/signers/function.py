@@ -97,7 +97,7 @@ def _problem(answer: Any, *, allow_http: bool) -> str | None:
         kind = type(answer).__name__
         return f"it is a {kind}, not a URL, a mapping or a SignedRequest"
     if unknown := {str(name) for name in answer} - _MEMBERS:
-        return f"it has unknown members {', '.join(sorted(unknown))}"
+        return f"it has unknown keys {', '.join(sorted(unknown))}"
     url, life = answer.get("url"), answer.get("expires_in", 1)
     if not isinstance(url, SecretURL):
         return "it has no url"

@@ -112,7 +112,7 @@ class PostGrant:
 
     @cached_property
     def open_policy(self) -> PostPolicy:
-        """The policy without the conditions on fields that the grant contains."""
+        """The policy, with only the conditions on fields that the grant does not contain."""
         conditions = self.policy.conditions
         left = tuple(c for c in conditions if c.field not in self._names)
         return evolve(self.policy, conditions=left)

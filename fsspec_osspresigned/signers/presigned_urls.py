@@ -35,7 +35,7 @@ from .base import Grant, MultipartGrant, Signer
 
 # Actions that begin an upload; None asks for the grant.
 _UPLOADING = {None, Action.PutObject, Action.InitiateMultipartUpload}
-# A page size is a wish; every other parameter would change what the URL means.
+# A page size may be ignored; every other parameter would change what the URL means.
 _HARMLESS_QUERY = {"max-parts"}
 # Options that stand for a header, in messages.
 _OF_OPTIONS = {FORBID_OVERWRITE: f"{FORBID_OVERWRITE} (of overwrite=False)"}

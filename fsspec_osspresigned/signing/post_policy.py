@@ -170,7 +170,7 @@ def read_condition(item: Any) -> PolicyCondition | str:
     # A text, not an exception: a traceback would show the values.
     if isinstance(item, dict):
         if len(item) != 1:
-            return f"is an object with {len(item)} members instead of one"
+            return f"is an object with {len(item)} keys instead of one"
         ((name, value),) = item.items()
         item = ["eq", name, value]
     if not isinstance(item, list):
@@ -180,7 +180,7 @@ def read_condition(item: Any) -> PolicyCondition | str:
         shown = repr(operator[:40]) if isinstance(operator, str) else kind(operator)
         return f"has the unknown operator {shown}: use {', '.join(OPERATORS)}"
     if len(item) != 3:  # noqa: PLR2004 - operator and two more
-        return f"has {len(item)} members instead of 3"
+        return f"has {len(item)} elements instead of 3"
     return _range(item) if operator == RANGE else _comparison(*item)
 
 
@@ -311,7 +311,7 @@ def _read(text: Secret) -> tuple[float, tuple[PolicyCondition, ...], list[str]]:
     if not isinstance(document, dict):
         return 0, (), [f"the policy is {parsing.kind(document)}, not an object"]
     problems = [
-        f"the policy has the unknown member {name[:40]!r}"
+        f"the policy has the unknown key {name[:40]!r}"
         for name in document.keys() - {"expiration", "conditions"}
     ]
     expiration, items = document.get("expiration"), document.get("conditions")

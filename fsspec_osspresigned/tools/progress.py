@@ -44,7 +44,7 @@ _WIDE = 72  # columns that a bar and the names of files need
 # each of them has waited for its retries.
 MAX_SILENT = 16
 # Verbs of commands that transfer bytes, and the word before the other end.
-MOVING = {"stored": "from", "fetched": "to"}
+MOVING = {"uploaded": "from", "fetched": "to"}
 _ENDS = {**MOVING, "copied": "to", "moved": "to"}
 
 
@@ -79,7 +79,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
     Use it in a ``with`` block, which ends the bar.
 
     Args:
-        verb: what is done to a file, such as ``stored``. Verbs of commands that transfer
+        verb: what is done to a file, such as ``uploaded``. Verbs of commands that transfer
             no bytes count files.
         bar: draw a bar on standard error, if that is a terminal.
         say: is called with a line for each finished file; None says nothing.
@@ -95,7 +95,7 @@ class TransferProgress(Callback):  # type: ignore[misc]  # fsspec is untyped
 
     def __init__(
         self,
-        verb: str = "stored",
+        verb: str = "uploaded",
         *,
         bar: bool = False,
         say: Callable[[str], object] | None = None,

@@ -22,7 +22,7 @@ _MAX_PATHS = 10  # shown of equal failures
 
 @frozen(kw_only=True)
 class Summary:
-    verb: str  # "stored", "fetched", "deleted", "copied" or "moved"
+    verb: str  # "uploaded", "fetched", "deleted", "copied" or "moved"
     done: int
     files: int  # all, with those that were not tried
     failures: Collection[Failure]
@@ -76,8 +76,8 @@ class Summary:
         word = f"not {self.verb}"
         if failure.outcome is Outcome.STORED:  # its reason begins with that word
             return told(failure.error)
-        if failure.outcome is Outcome.UNKNOWN and self.verb == "stored":
-            word = "unknown whether stored"
+        if failure.outcome is Outcome.UNKNOWN and self.verb == "uploaded":
+            word = "unknown whether uploaded"
         return f"{word}: {told(failure.error)}"
 
     def _last(self) -> str:
@@ -97,7 +97,7 @@ class Summary:
         took = f"{max(self.seconds, 0.1):.1f} s"
         if self.seconds >= 60:  # noqa: PLR2004 - a minute
             took = shown_seconds(self.seconds)
-        sent = " sent" if self.verb == "stored" and (of or self.resumed) else ""
+        sent = " sent" if self.verb == "uploaded" and (of or self.resumed) else ""
         moved = f", {short_bytes(self.size)}{sent} in {took}"
         if self.size >= MIB:  # the rate of so little would be noise
             moved += f" ({short_bytes(self.size / max(self.seconds, 1e-3))}/s)"

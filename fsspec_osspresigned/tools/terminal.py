@@ -292,7 +292,7 @@ def told(error: BaseException) -> str:
     """
     missing = isinstance(error, ObjectNotFoundError)
     if missing and getattr(error, "code", None) in (None, "NoSuchKey"):
-        return "nothing there"
+        return "not found"
     text = why(error)
     for ours, theirs in _REWORDED.items():
         text = text.replace(ours, theirs)
@@ -371,7 +371,7 @@ def interruptible(
 
     def first(_: int, __: FrameType | None) -> None:
         signal.signal(signal.SIGINT, lambda *_: os._exit(ExitCode.INTERRUPTED))
-        halt(b"\nending: Ctrl-C again ends at once\n")
+        halt(b"\nstopping: press Ctrl-C again to quit at once\n")
         raise KeyboardInterrupt
 
     def terminated(number: int, _: FrameType | None) -> None:

@@ -23,8 +23,8 @@ _IDLE = 8  # buffers that wait for the next part: parts end in bursts
 class PartBuffer:
     """Buffer of the next part: objects kept without a copy, and a chunk for copies.
 
-    At most one of ``_room`` and ``free`` is positive: after a copy, the next copy is
-    fast, and after a kept object, the next kept object.
+    At most one of ``_room`` and ``free`` is positive. So two copies in a row, or two kept
+    objects in a row, need one check of memory.
 
     All buffers of *memory* may use *limit* bytes together. *size_of* returns the size in
     bytes of a part, by its number from 1. *early* returns the smallest size that the
@@ -57,7 +57,7 @@ class PartBuffer:
         # Bytes of immutable objects that the caller may append to *pieces* without a
         # check of memory; the caller subtracts them. ``_max_kept`` has the kept ones, too.
         self.free = self._max_kept = 0
-        self._room = 0  # bytes that may be copied now, likewise
+        self._room = 0  # bytes that may be copied now without a check of memory
         self._chunk: memoryview | None = None
         self._begin = self._end = 0  # of the copied bytes that are no piece yet
 

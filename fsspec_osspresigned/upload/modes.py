@@ -275,7 +275,7 @@ class SinglePut:
         """Raise the signer's error if the policy of a form does not permit the size."""
         calls, action = self._job.calls, self._job.plan.action
         if action.spec.form:
-            known = calls.target.put_operation(self.body.size, action)
+            known = calls.target.operation(action, content_length=self.body.size)
             await calls.client.preflight(known)
 
     async def wait_for_memory(self, may: Callable[[], bool]) -> None:
@@ -357,7 +357,12 @@ class Multipart:
         if resumption is not None:
             await blocking(resumption.record_upload, self.upload_id, host)
         operations = (
-            self._calls.target.part_operation(self.upload_id, number, size)
+            self._calls.target.operation(
+                Action.UploadPart,
+                upload_id=self.upload_id,
+                part_number=number,
+                content_length=size,
+            )
             for number, size in job.plan.cut(job.size)
             if number not in kept
         )
@@ -381,8 +386,8 @@ class Multipart:
             self._check()
         self._check()
         number = self._parts.next_number()
-        # Parts go on when the call that added them has returned; they wait for their
-        # turn as one call.
+        # A part may outlive the call that added it; all parts of an upload wait for
+        # their turn as one call.
         context = contextvars.copy_context()
         context.run(call_of_task.set, self._call)
         task = running().spawn(self._send_part(number, body), context)
@@ -412,7 +417,7 @@ class Multipart:
             self._parts.add_part(part, verified, reply)
             self._watch.add(part.size)
         except BaseException as error:
-            # The error is kept, its frames are not: they would keep the part.
+            # A traceback keeps the variables of its frames, and so the bytes of the part.
             traceback.clear_frames(error.__traceback__)
             if self.failure is None:  # raised by the caller's next step
                 self.failure = as_failure(error, self._calls.target.path)

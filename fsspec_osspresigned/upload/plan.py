@@ -253,8 +253,8 @@ async def first_request(client: Client, target: Target, size: int) -> Operation:
     """
     grant = await granted(client, target.path)
     if plan_for(grant, client.options, size, path=target.path).multipart:
-        return target.initiate_operation()
-    return target.put_operation(size, grant.action)
+        return target.operation(Action.InitiateMultipartUpload)
+    return target.operation(grant.action, content_length=size)
 
 
 def refuse_expired(grant: Grant, path: str) -> None:
@@ -280,13 +280,13 @@ def check_plan(
                 "the owner completes this upload from its receipts: receipts= is required"
             )
         begins, ends = Action.InitiateMultipartUpload, Action.CompleteMultipartUpload
-        at_begin = begins.spec.pick(target.headers).keys()
-        lost = ", ".join(sorted(at_begin - ends.spec.pick(target.headers).keys()))
+        at_begin = begins.spec.pick(target.kind.headers).keys()
+        lost = ", ".join(sorted(at_begin - ends.spec.pick(target.kind.headers).keys()))
         if parts.is_owners and lost:
             problems.append(
                 f"the owner has initiated this upload: {lost} cannot be set now"
             )
-    elif plan.action.spec.form and target.checksum == "md5":
+    elif plan.action.spec.form and target.kind.checksum == "md5":
         problems.append(
             "checksum='md5' cannot be used: the ETag of a form upload is not an MD5; "
             "'auto' compares the CRC-64"
@@ -305,13 +305,18 @@ def needed_requests(
     # A form of known size is judged where it is signed, right before it is sent.
     is_form = plan.action.spec.form and size is not None
     if grant.single and not plan.multipart and not is_form:
-        yield target.put_operation(size, grant.action)
+        yield target.operation(grant.action, content_length=size)
     parts = grant.multipart
     streams = size is None and not plan.spools
     if parts is None or not parts.upload_id or not (plan.multipart or streams):
         return
     length = None if size is None else min(size, plan.part_size)
-    yield target.part_operation(parts.upload_id, 1, length)
+    yield target.operation(
+        Action.UploadPart,
+        upload_id=parts.upload_id,
+        part_number=1,
+        content_length=length,
+    )
     if parts.completes:
         yield target.operation(
             Action.CompleteMultipartUpload, upload_id=parts.upload_id

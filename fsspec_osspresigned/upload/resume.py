@@ -334,7 +334,7 @@ async def resumption_of(
         fingerprint=source.fingerprint,
         part_size=plan.part_size,
         parts=max(1, -(-source.size // plan.part_size)),
-        demands=demands_of(target.headers),
+        demands=demands_of(target.kind.headers),
         upload_id=granted.upload_id or "",
         owners=granted.is_owners,
         created=time.time(),

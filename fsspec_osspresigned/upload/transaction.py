@@ -307,7 +307,9 @@ class Transaction:
 
     async def _commit(self, chosen: list[Pending]) -> dict[str, Exception]:
         self._coming = (
-            file.job.calls.target.put_operation(file.job.size, file.plan.action)
+            file.job.calls.target.operation(
+                file.plan.action, content_length=file.job.size
+            )
             for file in chosen
             if isinstance(file, Upload) and not file.plan.multipart
         )

@@ -341,7 +341,7 @@ class PresignedWriter(io.BufferedIOBase):
 
         Nothing can be published afterwards.
         """
-        # The error is kept; the variables of its frames would keep the parts.
+        # A traceback keeps the variables of its frames, and so the bytes of the parts.
         traceback.clear_frames(error.__traceback__)
         if self._failure is None:
             text = f"writing was interrupted ({type(error).__name__})"

@@ -35,19 +35,19 @@ _LINE = re.compile(rb"[^\n]*\n|[^\n]+")
 _ALIASES = {"signed_headers": "headers", "expiration": "expires_at"}
 _REQUEST = frozenset({"method", "url", "headers", "expires_at", "part_number"})
 _ENTRY = _REQUEST | {"path", "upload_id", "part_size", "parts", *EXTRAS}
-# Nearly all entries of a large map have no other member.
+# Nearly all entries of a large map have no other key.
 _SIMPLE = {"path", "url", "headers", "expires_at"}
-# A bare map's members are paths with a slash, so these names mean one entry.
+# The keys of a bare map are paths with a slash, so these names mean one entry.
 _MARKS = {"path", "url", "parts", "upload_id"}
-# An entry's own URL goes by its method.
+# The method of an entry says for which call its own URL is.
 _OWN_SLOTS = {"PUT": "put", "GET": "get", "HEAD": "head"}
 _TIME = re.compile(r"\d{4}-\d\d-\d\d[Tt ]\d\d:\d\d:\d\d(\.\d+)?([Zz]|[+-]\d\d:\d\d)")
 _PART_NUMBER = re.compile(r"[?&]partNumber=([0-9]{1,6})(?=&|$)")
 _UPLOAD_ID = re.compile(r"[?&]uploadId=([^&]*)")
 _MAX_PATH = 63 + 1 + 1024
 _MAX_SHOWN = 120
-_MAX_READ = 1000  # characters of a name that are looked at to show it
-_MAX_MEANT = 20  # characters of a member that may be a typo
+_MAX_READ = 1000  # characters of a name that are read to show it
+_MAX_MEANT = 20  # characters of a key that may be a typo
 _MAX_PROBLEMS = 1000
 _MAX_SAME = 1000
 
@@ -133,7 +133,8 @@ class _MapReader:
     entries: dict[str, Kept] = field(factory=dict)
     is_text: bool = False
     where: str = "URL map"  # of the JSON text that is decoded
-    # Equal values are one object. Headers may hold secrets, and go with the reader.
+    # Equal headers and times share one object. Headers may be secret, so the cache ends
+    # with the reader.
     _headers_of: Callable[[Any], Mapping[str, str] | None] = field(
         factory=lambda: lru_cache(_MAX_SAME)(_sent)
     )
@@ -195,14 +196,14 @@ class _MapReader:
         if len(members) != len(pairs):
             for name, count in Counter(name for name, _ in pairs).items():
                 if count > 1:
-                    what = "path" if "/" in name else "member"
+                    what = "path" if "/" in name else "key"
                     self.note(self.where, f"the {what} {shown(name)} appears twice")
         if "url" not in members or "path" in members:
             return members
         return self.simple(members) or members
 
     def request_in(self, value: Any) -> SecretURL | MapRequest | None:
-        # What ``decoded`` made is checked.
+        # ``decoded`` has checked what it made.
         is_checked = self.is_text and isinstance(value, (SecretURL, MapRequest))
         return value if is_checked else None
 
@@ -275,7 +276,7 @@ class _MapReader:
         except UnicodeEncodeError:
             length = 0
         if path.startswith(("https://", "http://")):
-            self.note(where, "a URL is in the place of bucket/key: swap the two")
+            self.note(where, "expected bucket/key, got a URL: swap the two")
         elif not bucket or not (key or _only_lists(entry)):
             self.note(where, "the path must be bucket/key")
         elif not 0 < length <= _MAX_PATH:
@@ -376,9 +377,9 @@ class _MapReader:
     def members(
         self, value: Any, where: str, known: frozenset[str]
     ) -> dict[str, Any] | None:
-        """Return the known members of *value*, without aliases; None if it is no object.
+        """Return the known keys and values of *value*, without aliases; None if no object.
 
-        A likely typo is recorded as a problem. Other unknown members are ignored.
+        A likely typo is recorded as a problem. Other unknown keys are ignored.
         """
         if not isinstance(value, Mapping):
             self.note(where, f"is {parsing.kind(value)}, not a URL or an object")
@@ -386,7 +387,7 @@ class _MapReader:
         members: dict[str, Any] = {}
         for raw, item in value.items():
             if not isinstance(raw, str):
-                self.note(where, "the name of a member is not a string")
+                self.note(where, "a key is not a string")
                 continue
             name = _ALIASES.get(raw, raw)
             if name in members:
@@ -396,7 +397,7 @@ class _MapReader:
                 nothing = item is None and raw == "signed_headers"
                 members[name] = {} if nothing else item
             elif len(name) <= _MAX_MEANT and (close := _meant(name, known)):
-                problem = f"unknown member, did you mean {close!r}?"
+                problem = f"unknown key, did you mean {close!r}?"
                 self.note(f"{where}.{shown(raw)}", problem)
         return members
 

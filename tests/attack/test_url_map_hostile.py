@@ -251,9 +251,9 @@ def test_duplicates_do_not_hide_other_problems():
     """One run finds both."""
     found = problems('{"b/k": {"url": "x", "url": "y"}, "b/l": 1}')
     assert len(found) == 3
-    assert found[0] == "URL map: the member 'url' appears twice"
+    assert found[0] == "URL map: the key 'url' appears twice"
     lines = f'{{"path": "b/k", "url": "{URL}"}}\n{{"path": 1, "path": 2}}'
-    assert problems(lines)[0].startswith("line 2: the member 'path' appears twice")
+    assert problems(lines)[0].startswith("line 2: the key 'path' appears twice")
 
 
 @pytest.mark.parametrize("end", ["", "}", ', "b/l": {"url": 1, "url": 1}}'])

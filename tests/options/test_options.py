@@ -197,11 +197,11 @@ def test_bad_values_are_not_shown_where_they_may_be_secret():
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({}, "nothing says where signatures come from"),
+        ({}, "no source of signatures is given"),
         ({"url": URL, "presigned_url": URL}, "are one option: give one"),
-        ({"url": URL, "signer": "keys"}, "url= stands alone"),
-        ({"url": URL, "url_map": "m.json"}, "url= stands alone"),
-        ({"url": URL, "grant": "g.json"}, "url= stands alone"),
+        ({"url": URL, "signer": "keys"}, "url= cannot be combined"),
+        ({"url": URL, "url_map": "m.json"}, "url= cannot be combined"),
+        ({"url": URL, "grant": "g.json"}, "url= cannot be combined"),
         (
             {"grant": "g.json", "signer_token": "env:OSSPRESIGNED_X"},
             "signer_token= is for signer='https://...', or for grant='https://...'",
@@ -434,7 +434,7 @@ def test_call_over_filesystem():
         block_size=5,
         mode="create",
     )
-    assert found.headers == {
+    assert found.kind.headers == {
         "X-B": "1",
         "x-a": "2",
         "x-oss-meta-m": "2",
@@ -442,7 +442,11 @@ def test_call_over_filesystem():
         "Content-Type": "text/x",
         "x-oss-storage-class": "IA",
     }
-    assert (found.checksum, found.path, found.exclusive) == ("none", "b/k", False)
+    assert (found.kind.checksum, found.path, found.kind.exclusive) == (
+        "none",
+        "b/k",
+        False,
+    )
 
 
 def test_call_without_options_keeps_the_filesystems():
@@ -504,22 +508,26 @@ def test_header_given_twice(call, name):
 def test_forbid_overwrite_comes_once(facts, found):
     """However it is asked for, the header is sent once."""
     made = target(**facts)
-    assert made.headers == found
-    assert made.exclusive is bool(found)
+    assert made.kind.headers == found
+    assert made.kind.exclusive is bool(found)
 
 
 def test_allowed_overwrite_is_not_exclusive():
     """The header with the value false forbids nothing."""
     made = target(headers={"x-oss-forbid-overwrite": "false"})
-    assert made.exclusive is False
+    assert made.kind.exclusive is False
 
 
 def test_guessed_type_is_only_wished():
     """A guess never stands beside, or in place of, what was asked for."""
-    assert target(guessed="text/csv").optional_headers == {"Content-Type": "text/csv"}
-    assert target().optional_headers == {}
-    assert not target(guessed="a/b", content_type="c/d").optional_headers
-    assert not target(guessed="a/b", headers={"content-type": "c/d"}).optional_headers
+    assert target(guessed="text/csv").kind.optional_headers == {
+        "Content-Type": "text/csv"
+    }
+    assert target().kind.optional_headers == {}
+    assert not target(guessed="a/b", content_type="c/d").kind.optional_headers
+    assert not target(
+        guessed="a/b", headers={"content-type": "c/d"}
+    ).kind.optional_headers
 
 
 def test_environment_is_clean():

@@ -293,7 +293,7 @@ def test_file_that_is_there_stays(keys, tmp_path, capsys):
     (tmp_path / "urls.json").write_text("mine")
     call = ["sign", "examplebucket/a", "--parts", "1"]
     assert cli.main(call) == 1
-    assert "urls.json is there already" in capsys.readouterr().err
+    assert "urls.json exists already" in capsys.readouterr().err
     assert (tmp_path / "urls.json").read_text() == "mine"
     assert not keys.requests
     assert cli.main([*call, "--force"]) == 0

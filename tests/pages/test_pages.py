@@ -122,8 +122,7 @@ SMALL_PAGES = {
     "README.md": {"in/report.csv", "a.parquet", "results/a"},
     "docs/grant.md": set(),
     "docs/index.md": {"in/report.csv"},
-    "docs/quickstart.md": {"in/report.csv", "data/a.parquet", "data/part.0.parquet"},
-    "docs/given.md": {"in/report.csv", "in/a.csv"},
+    "docs/quickstart.md": {"in/report.csv", "data/a.parquet", "in/a.csv"},
     "docs/from-ossfs.md": {"in/report.csv", "in/a.parquet"},
     "docs/resume.md": {"big.bin"},
     "docs/uploading.md": {"in/exports/a.csv"},
@@ -208,19 +207,16 @@ def test_recipe_runs_alone(code, names, oss, world):
     assert stored(oss) > {"in/a.bin"}
 
 
-def test_every_tool_of_the_table_has_a_recipe():
-    """Whoever looks for a tool of docs/writers.md finds it in the recipes."""
-    rows = re.findall(r"^\| (\w+)[^|]* \| `", read("docs/writers.md"), re.MULTILINE)
-    titles = " ".join(re.findall(r"^## (.*)$", read("docs/recipes.md"), re.MULTILINE))
-    general = {"other", "file", "fsspec", "chains", "tools", "Hugging"}
-    assert len(set(rows)) > 10
-    assert {tool for tool in set(rows) - general if tool not in titles} == set()
+PIP_NAMES = {"netCDF4": "netCDF4", "upath": "universal_pathlib"}
 
 
-def test_every_link_has_a_text():
-    """The pages are also read in the checkout, where nothing fills an empty one."""
-    pages = [*DOCS.rglob("*.md"), ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
-    assert [page.name for page in pages if "[](" in page.read_text("utf-8")] == []
+@pytest.mark.parametrize(("code", "names"), recipes())
+def test_recipe_names_its_packages(code, names):
+    """Its first comment installs what it imports."""
+    (line,) = re.findall(r"^# pip install (.*)$", code, re.MULTILINE) or [""]
+    installed = set(re.findall(r"[\w]+", line))
+    needed = {n for n in names - {"fsspec"} if n not in sys.stdlib_module_names}
+    assert {PIP_NAMES.get(name, name) for name in needed} <= installed | {"shapely"}
 
 
 def interrupt(oss: Emulator) -> None:
@@ -247,7 +243,7 @@ def test_a_job_gets_a_folder(oss):
     assert oss.objects(BUCKET)["jobs/42/a"] == b"a,b\n"
 
 
-@pytest.mark.parametrize("page", ["docs/given.md", "docs/resume.md"])
+@pytest.mark.parametrize("page", ["docs/quickstart.md", "docs/resume.md"])
 def test_commands_of_a_page_work(page, oss, world, capsys):
     """Those of the shell aside, each ends with exit code 0."""
     lines = "".join(blocks(read(page), "sh")).splitlines()
@@ -318,7 +314,12 @@ PAGES = sorted(
     p.relative_to(ROOT).as_posix()
     for p in [*DOCS.glob("*.md"), *DOCS.glob("zh/*.md"), *ROOT.glob("*.md")]
 )
-HOSTS = {"github.com", "filesystem-spec.readthedocs.io", "www.alibabacloud.com"}
+HOSTS = {
+    "filesystem-spec.readthedocs.io",
+    "fsspec-osspresigned.github.io",
+    "github.com",
+    "www.alibabacloud.com",
+}
 
 
 def anchors(text: str) -> set[str]:
@@ -351,18 +352,8 @@ def test_links_of_a_page_lead_somewhere(page):
             assert anchor in anchors(place.read_text("utf-8")), target
 
 
-def test_every_page_is_in_the_table_of_contents():
-    """Once; the first level has ten entries at most, and the other language."""
-    entries: list[str] = []
-    pages = [p.relative_to(DOCS).with_suffix("") for p in DOCS.rglob("*.md")]
-    pages = [p.as_posix() for p in pages if "_build" not in p.parts]
-    for page in pages:
-        folder = page.rpartition("/")[0]
-        found = re.findall(r"^```\{toctree\}\n(.*?)^```", read(f"docs/{page}.md"), re.DOTALL | re.MULTILINE)  # fmt: skip
-        lines = [line for block in found for line in block.splitlines() if line]
-        names = [
-            line.rpartition("<")[2].rstrip(">") for line in lines if line[0] != ":"
-        ]
-        assert page != "index" or len(names) <= 11
-        entries += [f"{folder}/{n}".lstrip("/") for n in names]
-    assert sorted([*entries, "index"]) == sorted(pages)
+def test_pages_can_be_read_in_the_repository():
+    """Only the site fills in what a directive of Sphinx includes; the API needs it."""
+    pages = [p for p in DOCS.rglob("*.md") if "_build" not in p.parts]
+    found = {p.name for p in pages if "\n```{" in p.read_text(encoding="utf-8")}
+    assert found == {"api.md"}

@@ -11,8 +11,6 @@ from types import ModuleType
 
 import pytest
 
-from fsspec_osspresigned.tools.cli.app import osspresigned
-
 DOCS = Path(__file__).parents[2] / "docs"
 SCREENS = DOCS / "screens"
 NAMES = sorted(file.stem for file in SCREENS.glob("*.svg"))
@@ -52,19 +50,6 @@ def loose(lines: list[str]) -> list[str]:
     return [line for line in kept if "optional packages" not in line]
 
 
-def test_every_screen_is_drawn_by_the_script(screenshots):
-    """No picture is left of a screen that is no more, and none is missing."""
-    assert sorted(screenshots.ALL) == NAMES
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_screen_is_on_a_page(name):
-    """With words for who cannot see it."""
-    pages = "".join(page.read_text(encoding="utf-8") for page in DOCS.glob("*.md"))
-    (words, *_) = re.findall(rf"!\[([^\]]*)\]\(screens/{name}\.svg\)", pages)
-    assert len(words) > 40
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_screen_asks_nobody(screenshots, name):
     """A well-formed picture, with no font, script or picture from elsewhere."""
@@ -90,53 +75,6 @@ def test_screen_shows_no_secret(screenshots, name):
     assert set(re.findall(r"127\.0\.0\.1:(\d+)", text)) <= {"9000", "8080"}
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_commands_of_a_screen_exist(screenshots, name):
-    """Each is a command with options that it has, and the screen begins with it."""
-    screen = screenshots.ALL[name]
-    lines = shown((SCREENS / f"{name}.svg").read_text(encoding="utf-8"))
-    assert lines[0].startswith("$ ")
-    for command in screen.commands + screen.before:
-        words = command.split()
-        if words[0] != "osspresigned" or words[1].startswith("-"):
-            continue
-        known = osspresigned.commands.get(words[1])
-        assert known is not None, command
-        options = {word for word in words if word.startswith("--")}
-        assert options <= {name for one in known.params for name in one.opts}
-
-
-def test_what_was_drawn_over_is_gone(screenshots):
-    """A line that is erased is drawn anew, also after the cursor has gone up to it."""
-    seen = screenshots.visible
-    assert seen("a\r\n\x1b[?25lbar\r\x1b[2Kend\r\n") == "a\nend"
-    assert seen("a\nbar\n\x1b[?25h\r\x1b[1A\x1b[2Kend\n") == "a\nend"
-
-
-def test_what_varies_is_made_steady(screenshots):
-    """Ports, times, rates and the directory are those that the pages show."""
-    text = (
-        "/t/there/a http://127.0.0.1:4711 http://127.0.0.1:4712 2027-01-02T03:04:05Z "
-        "(7 min left) stored 1 file, 8.0 KiB in 12.3 s (9 B/s)"
-    )
-    assert screenshots.steady(text, "/t/there", "http://127.0.0.1:4712") == (
-        "/home/you/a http://127.0.0.1:9000 http://127.0.0.1:8080 2026-11-25T16:44:29Z "
-        "(59 min 59 s left) stored 1 file, 8.0 KiB in 0.5 s (16.0 KiB/s)"
-    )
-
-
-def test_a_time_without_a_rate_is_made_steady(screenshots):
-    """A narrow terminal shows no rate; neither does the picture then."""
-    text = screenshots.steady("stored 3 files, 1.3 MiB in 0.2 s\n", "/t", "http://h")
-    assert text == "stored 3 files, 1.3 MiB in 0.5 s\n"
-
-
-def test_long_lines_break_as_on_a_terminal(screenshots):
-    """In the last column, not between words; colours go on."""
-    svg = screenshots.drawn("narrow", "\x1b[31m" + "word " * 10 + "\x1b[0mend")
-    assert shown(svg)[:2] == [("word " * 8).rstrip(), "word word end"]
-
-
 @pytest.mark.parametrize(
     "text",
     ["?x-oss-signature=abc", "a" * 64, "Signature=", "Zm9yIGEgdGVzdCBvbmx5IQ/abcd="],
@@ -152,12 +90,6 @@ def test_a_place_of_this_machine_is_not_drawn(screenshots):
     """A warning that names a file of Python's stops the drawing."""
     with pytest.raises(ValueError, match="where Python is"):
         screenshots.drawn("help", f"{sys.prefix}/lib/some.py:1: UserWarning\n")
-
-
-def test_unknown_screen_is_refused(screenshots, capsys):
-    """A name that is misspelt draws nothing."""
-    assert screenshots.main(["nothing"]) == 2
-    assert "no such screen: nothing" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -197,7 +197,7 @@ def test_too_large_a_file_is_refused_before_it_is_sent(oss, dashscope):
     [
         ({"broker_options": None}, "name of the model that will read"),
         ({"broker_options": {"modell": "x"}}, "no option 'modell'"),
-        ({"signer": "keys"}, "broker= stands alone"),
+        ({"signer": "keys"}, "broker= cannot be combined"),
         ({"broker": "dashscop"}, "known are companion, dashscope"),
     ],
 )
@@ -708,8 +708,8 @@ def test_urls_that_lead_elsewhere_are_refused(oss, tmp_path, monkeypatch, url, m
     [
         ("[single]\nget = 5\nurl = '/url'", "needs one of get, post"),
         ("[single]\nget = '/{what}'\nurl = '/url'", "unknown name {what}"),
-        ("[single]\nget = '/'\nurls = '/url'", "unknown member 'single.urls'"),
-        ("colour = 'red'\n[single]\nget = '/'", "unknown member 'colour'"),
+        ("[single]\nget = '/'\nurls = '/url'", "unknown key 'single.urls'"),
+        ("colour = 'red'\n[single]\nget = '/'", "unknown key 'colour'"),
         ("location = 5\n[single]\nget = '/'", "location has a value of the wrong"),
         ("base = '/x'", "needs one of the tables"),
         ("[open]\npost = '/'", "open needs the table finish"),
@@ -733,8 +733,8 @@ def test_urls_that_lead_elsewhere_are_refused(oss, tmp_path, monkeypatch, url, m
         ("[open]\npost = '/'\n[finish]\nput = '.{name}'", "finish.put = '.{name}'"),
         ("not toml", "is not valid TOML"),
         ("a = " + "[" * 5000 + "]" * 5000, "nested too deeply"),
-        ('"a\\nFAKE: stored" = 1\n[single]\nget = "/"', r"member 'a\\nFAKE: stored'"),
-        ('[single]\nget = "/"\n"a\\nFAKE" = 1', r"member 'single.a\\nFAKE'"),
+        ('"a\\nFAKE: stored" = 1\n[single]\nget = "/"', r"key 'a\\nFAKE: stored'"),
+        ('[single]\nget = "/"\n"a\\nFAKE" = 1', r"key 'single.a\\nFAKE'"),
     ],
 )
 def test_what_is_wrong_in_a_description_is_named(

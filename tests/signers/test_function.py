@@ -64,7 +64,7 @@ def test_a_signed_request_is_passed_on():
         ([], "answered 0 of 1"),
         ([3], "a int, not a URL"),
         ([{}], "it has no url"),
-        ([{"url": URL, "header": {}}], "unknown members header"),
+        ([{"url": URL, "header": {}}], "unknown keys header"),
         (["ftp://x"], "is not an absolute"),
         (["http://example.com/?CANARY"], "plain http"),
         ([{"url": URL, "method": 3}], "method is not a string"),

@@ -20,13 +20,13 @@ READ = [
     (["content-length-range", 0, 5], PolicyCondition.range(0, 5)),
 ]
 BAD = [
-    ({}, "0 members"),
-    ({"a": "b", "c": "d"}, "2 members"),
+    ({}, "0 keys"),
+    ({"a": "b", "c": "d"}, "2 keys"),
     ("eq", "a string"),
     ([], "unknown operator null"),
     (["near", "$a", "b"], "unknown operator 'near'"),
     ([["in"], "$a", "b"], "unknown operator a list"),
-    (["starts-with", "$key", "a", "b"], "4 members"),
+    (["starts-with", "$key", "a", "b"], "4 elements"),
     (["content-length-range", "1", "2"], "not whole numbers"),
     (["content-length-range", 0, True], "not whole numbers"),
     (["content-length-range", 2, 1], "which is empty"),

@@ -221,7 +221,7 @@ BAD = {
     "too deep": (policy([[[["x"]]]]), "nested deeper"),
     "another member": (
         encoded({"expiration": "2023-12-03T13:00:00Z", "conditions": [{"a": "b"}], "x": 1}),
-        "unknown member 'x'",
+        "unknown key 'x'",
     ),
     "a number as its end": (policy({"a": "b"}, expiration=1), "time in GMT"),
     "an empty end": (policy({"a": "b"}, expiration=""), "time in GMT"),

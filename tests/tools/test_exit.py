@@ -84,7 +84,7 @@ def test_reasons_hold_no_secret():
         (errors.NotSignedError("leave the path empty"), "leave DEST out"),
         (errors.BindingError("give trust_map=True"), "set FSSPEC_OSSPRESIGNED_TRUST_MAP=true"),
         (errors.NotSignedError("h (of overwrite=False) is not"), "h (of --no-overwrite) is not"),
-        (errors.ObjectNotFoundError("x", code="NoSuchKey"), "nothing there"),
+        (errors.ObjectNotFoundError("x", code="NoSuchKey"), "not found"),
         (errors.ObjectNotFoundError("x", code="NoSuchBucket"), "x"),
         (errors.StoreUnavailableError("x", tries=2), "x, after 2 tries"),
     ],

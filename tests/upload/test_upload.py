@@ -168,11 +168,11 @@ def test_headers_go_where_they_belong(oss):
     assert complete["x-oss-forbid-overwrite"] == "true"
     assert receipt.content_type == "a/b"
     assert oss.get(BUCKET, KEY).headers["content-type"] == "a/b"
-    assert Target(path=PATH).content_type is None
+    assert Target(path=PATH).kind.content_type is None
     both = Target.of(
         path=PATH, headers={"content-type": "x"}, optional_headers={"Content-Type": "y"}
     )
-    assert both.content_type == "x"
+    assert both.kind.content_type == "x"
 
 
 # -- what fails -------------------------------------------------------------------------

@@ -232,9 +232,11 @@ def _of_uploads(kit: Kit) -> Cases:
     wish = {"Content-Type": "text/csv"}
     target = Target.of(path=f"{kit.bucket}/{kit.key('a.csv')}", optional_headers=wish)
     sent = (
-        target.put_operation(3),
-        target.initiate_operation(),
-        target.part_operation(_UPLOAD, 1, 3),
+        target.operation(Action.PutObject, content_length=3),
+        target.operation(Action.InitiateMultipartUpload),
+        target.operation(
+            Action.UploadPart, upload_id=_UPLOAD, part_number=1, content_length=3
+        ),
         target.operation(complete, upload_id=_UPLOAD, content_length=3),
         target.operation(Action.ListParts, upload_id=_UPLOAD),
         target.operation(abort, upload_id=_UPLOAD),

@@ -50,7 +50,7 @@ The page on the emulator in the documentation lists all members.
 
 _CODES = """\
 Exit codes: 0 all went well, 1 some failed, 2 wrong call or configuration, 3 not signed
-or denied, 4 network, 5 unknown whether stored, 130 interrupted, 141 the reader of the pipe is gone, 143 ended by SIGTERM.
+or denied, 4 network, 5 unknown whether uploaded, 130 interrupted, 141 the reader of the pipe is gone, 143 ended by SIGTERM.
 
 \b
 Completion in the shell:

@@ -213,13 +213,23 @@ def _operations(
 ) -> list[Operation]:
     """Return the calls of an upload that a signer may grant or refuse separately."""
     if not cut.multipart:
-        return [target.put_operation(size, cut.action)]
+        return [target.operation(cut.action, content_length=size)]
     parts = grant.multipart or MultipartGrant()
     upload = parts.upload_id or _UPLOAD_ID
-    operations = [] if parts.is_owners else [target.initiate_operation()]
+    operations = (
+        [] if parts.is_owners else [target.operation(Action.InitiateMultipartUpload)]
+    )
     *before, last = cut.cut(size)
     pieces = [*before[:1], last]
-    operations += [target.part_operation(upload, *piece) for piece in pieces]
+    operations += [
+        target.operation(
+            Action.UploadPart,
+            upload_id=upload,
+            part_number=number,
+            content_length=length,
+        )
+        for number, length in pieces
+    ]
     if parts.completes:
         # A signer service asks for the bytes of the list of parts; a map has its own.
         length = None if parts.is_owners else _DOCUMENT
@@ -272,7 +282,7 @@ def about_host(
         yield Finding(name, text)
     offset = clock_offset(reply.headers, now)
     if offset is None:
-        yield Finding(f"clock ({name})", "it does not tell its time", noted=True)
+        yield Finding(f"clock ({name})", "its replies have no date", noted=True)
         return
     word = "ahead of" if offset > 0 else "behind"
     skew = abs(offset)

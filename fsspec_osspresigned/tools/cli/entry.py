@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         remedy = "pip install 'fsspec-osspresigned[cli]'"
         text = f"osspresigned needs the package {error.name}: {remedy}"
-        print(text, file=sys.stderr)  # noqa: T201 - no click is there
+        print(text, file=sys.stderr)  # noqa: T201 - click is not installed
         return 2
     return app.run(sys.argv[1:] if arguments is None else arguments)
 

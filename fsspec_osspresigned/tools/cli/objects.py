@@ -127,7 +127,7 @@ def _listed(
         return items
     matching = [*filesystem.glob(path, detail=True).values()]
     if not matching:
-        raise FileNotFoundError(2, "nothing there", path)
+        raise FileNotFoundError(2, "not found", path)
     if not recursive:
         return matching
     directories = [item["name"] for item in matching if item["type"] == "directory"]
@@ -162,7 +162,7 @@ def du(
         with interruptible():
             sizes = filesystem.du(path, total=False)
             if not sizes:
-                raise FileNotFoundError(2, "nothing there", path)
+                raise FileNotFoundError(2, "not found", path)
         count, size = len(sizes), sum(sizes.values())
         if as_json:
             click.echo(json.dumps({"path": path, "objects": count, "size": size}))
@@ -403,7 +403,7 @@ def rm(
             filesystem.rm_file(name)
             return True
         if not report.as_json:
-            report.err.line(f"{shown_text(name)}: was not there")
+            report.err.line(f"{shown_text(name)}: did not exist")
         return False
 
     jobs = [Destination(name, "") for name in names]

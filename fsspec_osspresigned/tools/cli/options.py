@@ -403,9 +403,7 @@ class UploadConnectionOptions(StoringConnectionOptions):
 
     def __attrs_post_init__(self) -> None:
         if self.url_file is not None and self.has_source:
-            msg = (
-                "--url-file stands alone: leave out --map, --grant, --signer, --broker"
-            )
+            msg = "--url-file cannot be combined with other sources: leave out --map, --grant, --signer, --broker"
             raise click.UsageError(msg)
 
     def filesystem(self, **more: Any) -> OSSPresignedFileSystem:
@@ -491,7 +489,7 @@ class ReportOptions:
             self.would(text, event, self.err, **members)
 
     def progress(
-        self, verb: str = "stored", *, bar: bool = True, **facts: Any
+        self, verb: str = "uploaded", *, bar: bool = True, **facts: Any
     ) -> TransferProgress:
         return TransferProgress(
             verb,
@@ -627,7 +625,7 @@ class StoringOptions:
         "Directory of the journals; implies --resume.  "
         "[default: ~/.local/state/osspresigned]", type=click.Path(file_okay=False))
     receipts: str | None = option("--receipts FILE|DIR/|-",
-        "Append a JSON line for each stored object.", type=PLACE)
+        "Append a JSON line for each uploaded object.", type=PLACE)
     # fmt: on
 
     @property

@@ -294,7 +294,7 @@ class _Put:
             on_error = transfer.on_error
             filesystem.put(files, list(locals_of), callback=progress, on_error=on_error)
 
-        return self._ended(transfer.carry_out("stored", progress, send), filesystem)
+        return self._ended(transfer.carry_out("uploaded", progress, send), filesystem)
 
     def _ended(self, code: ExitCode, filesystem: OSSPresignedFileSystem) -> ExitCode:
         transfer, options = self.transfer, filesystem.client.options
@@ -326,15 +326,15 @@ class _Put:
                 failures.append(Failure(path, local, error))
                 continue
             total += size
-            text = f"store {shown_text(path)} from {shown_local(local)}, {short_bytes(size)}"
+            text = f"upload {shown_text(path)} from {shown_local(local)}, {short_bytes(size)}"
             transfer.would(text, "store", path=path, local=local, size=size)
             count += 1
         failures += plan.failures
         for failure in failures:
-            reason = f"cannot be stored: {told(failure.error)}"
+            reason = f"cannot be uploaded: {told(failure.error)}"
             text = f"{shown_text(failure.path)}: {reason}"
             transfer.would(text, "failed", transfer.err, **failure.as_dict())
-        text = f"{counted(count, 'file')}, {short_bytes(total)} to store"
+        text = f"{counted(count, 'file')}, {short_bytes(total)} to upload"
         text += f"; {skipped} skipped" if skipped else ""
         transfer.remark(text, "plan", files=count, bytes=total)
         return code_of_all([each.error for each in failures], went_well=count)
@@ -353,4 +353,4 @@ class _Put:
                     sink.write(block)
                     child.relative_update(len(block))
 
-        return self.transfer.carry_out("stored", progress, send)
+        return self.transfer.carry_out("uploaded", progress, send)

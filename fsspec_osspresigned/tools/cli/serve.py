@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 from attrs import fields_dict, frozen
 
-from ...errors import ConfigurationError
+from ...errors import SITE, ConfigurationError
 from ...owner.service.policy import hash_token, parse_policies, token_problem
 from ...units import shown_text
 from ...url_checks import is_loopback
@@ -67,7 +67,7 @@ def serve(wanted: ServeOptions) -> None:
     if not is_loopback(wanted.host):
         warnings.warn(
             f"{wanted.host} is not an address of this machine alone: let only a reverse "
-            "proxy with TLS and limits of connections reach it (docs/serve.md)",
+            f"proxy with TLS and limits of connections reach it: {SITE}serve.html",
             stacklevel=2,
         )
     names = fields_dict(ServiceSettings)

@@ -247,7 +247,7 @@ def secret_place(output: str | None, default: str, *, force: bool) -> str:
     place = output or default
     if os.path.lexists(place) and not (force or _is_redirected_to(place)):
         hint = "use --output for another place, or --force"
-        raise click.ClickException(f"{place} is there already: {hint}")
+        raise click.ClickException(f"{place} exists already: {hint}")
     folder = os.path.dirname(place) or "."
     if os.path.isdir(place) or not os.path.isdir(folder):
         msg = f"{place} is a directory, or its directory does not exist"

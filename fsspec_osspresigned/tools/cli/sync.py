@@ -141,7 +141,7 @@ class FilterOptions:
 
     def __attrs_post_init__(self) -> None:
         if self.files_from and (self.include or self.exclude or self.filter_from):
-            msg = "--files-from stands alone: leave out --include, --exclude, --filter-from"
+            msg = "--files-from cannot be combined with filters: leave out --include, --exclude, --filter-from"
             raise click.UsageError(msg)
 
     @property
@@ -272,7 +272,7 @@ def sync_command(
     down = is_local(destination)
     (_check_download if down else _check_upload)(source, destination)
     root = object_path(source if down else destination).strip("/")
-    done = "fetched" if down else "stored"
+    done = "fetched" if down else "uploaded"
     progress = transfer.progress(done, files=0, size=0)
     verb = "compare" if wanted.check else "fetch" if down else "send"
     report = _Report(transfer, progress, root, verb)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from typing import Any
@@ -71,10 +72,14 @@ def url_map(plan: DemoPlan, frame: pd.DataFrame) -> None:
     from distributed import Client, LocalCluster  # noqa: PLC0415
 
     parts = dd.from_pandas(frame, npartitions=len(names.DASK_PARTS))
-    # Without an address dask wants port 8787, and complains if it is taken.
+    # Without an address dask wants port 8787, and complains if it is taken. On a busy
+    # machine, it also warns that workers end late.
     with (
         LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address="127.0.0.1:0"
+            n_workers=2,
+            threads_per_worker=1,
+            dashboard_address="127.0.0.1:0",
+            silence_logs=logging.ERROR,
         ) as pair,
         Client(pair),
     ):

@@ -201,7 +201,7 @@ class _Sending:
         except FileNotFoundError:
             return receipt  # it was removed after all of it was sent
         except SourceChangedError as error:
-            if tries == 1 or target.exclusive:
+            if tries == 1 or target.kind.exclusive:
                 why = "stored, but the file changed while it was sent, so the object is out of date"
                 msg = f"{why}: run sync with --checksum when no program writes to it"
                 facts = {"path": target.path, "outcome": Outcome.STORED}

@@ -1,6 +1,6 @@
 """Every writer in every world: what it writes arrives, or it says what to do.
 
-The table in docs/writers.md is written from these cases; run this module with
+The table in docs/recipes.md is written from these cases; run this module with
 ``WRITE_WRITERS_TABLE=1`` in the environment to write it anew.
 """
 
@@ -25,6 +25,7 @@ from fsspec_osspresigned.errors import (
     DiscardWarning,
     PublishWarning,
 )
+from tests import marked
 from tests.contract.writers import (
     array_writers,
     dask_writers,
@@ -47,29 +48,19 @@ from tests.contract.writers.matrix import (
     Outcome,
     World,
 )
-from tests.contract.writers.wrappers import WRAPPERS
 
 ROOT = Path(__file__).parents[3]
-PAGE = ROOT / "docs" / "writers.md"
+PLACE = ("recipes.md", "writers")
 ALL = bool(os.environ.get("ALL_WRITERS"))  # what is missing is an error
 
-PAGE_START = """\
-# Writers
-
-This table says by which source of signatures each tested writer works, and what a second run does to the result of the first. [Recipes](recipes.md) shows how to write with each tool.
-
-* **Works by**: *one URL* for one object of a known name, a *URL map* for several, a *grant* and a *write-only signer* for any names below a prefix (these four are *write-only*), a *full signer*, which also signs reading, listing, copying and deleting, and *keys*. *Signer* stands for both signers.
-* **Again**: *replaces* means silently; *refuses* means that the tool raises and the first result stays. With write-only permission, another process [cannot see](when.md#nothing-is-replaced-after-a-blind-look) the first result. **\\* By one URL or a URL map, another process replaces it, with a warning.**
-* If a writer fails half-way, it raises, and the object that it was writing is not published; an older one stays. Objects that the tool has already finished stay as well, except in [a transaction](when.md#transactions).
-* **From**: the oldest version that the tests may use.
-
+HEAD = """\
 | tool | writer | works by | again | note |
 |---|---|---|---|---|
 """
+PLAIN = """
+These work by every source that permits as many objects as they write, replace silently, and have no other conditions:
 
-
-PAGE_END = """
-The bodies of these wrappers and tools may raise: the exception reaches you, nothing is published, and no parts are left: """
+"""
 
 MODULES = (  # in the order of the page
     pandas_writers,
@@ -83,26 +74,34 @@ MODULES = (  # in the order of the page
 )
 
 
-def page() -> str:
-    """Return docs/writers.md."""
+def table() -> str:
+    """Return the table of docs/recipes.md, and the list below it."""
     order = {module.__name__: place for place, module in enumerate(MODULES)}
     cases = sorted(CASES.values(), key=lambda case: order[case.run.__module__])
     rows: dict[tuple[str, ...], list[str]] = {}
+    plain: dict[str, list[str]] = {}
     for case in cases:
         told = (case.group, case.works_by(), second_run.cell(case), case.to_know())
-        rows.setdefault(told, []).append(case.title)
-    table, above = "", ""
+        if told[1] in ("all", "all but one URL") and told[2:] == ("replaces", ""):
+            plain.setdefault(case.group, []).append(case.title)
+        else:
+            rows.setdefault(told, []).append(case.title)
+    lines, above = "", ""
     for (group, *cells), titles in rows.items():
         tool = group if group == above else versioned(group)
-        table += f"| {tool} | {'; '.join(titles)} | {' | '.join(cells)} |\n"
+        lines += f"| {tool} | {'; '.join(titles)} | {' | '.join(cells)} |\n"
         above = group
-    return f"{PAGE_START}{table}{PAGE_END}{', '.join(wrappers())}.\n"
+    above = "; ".join(title for titles in rows.values() for title in titles)
+    others = ""
+    for tool, titles in plain.items():
+        short = [t if name_of(t) in above else name_of(t) for t in titles]
+        others += f"* {tool}: {'; '.join(dict.fromkeys(short))}\n"
+    return f"{HEAD}{lines}{PLAIN}{others}"
 
 
-def wrappers() -> Iterable[str]:
-    """Return each wrapper once, without its arguments and formats."""
-    titles = (re.sub(r"\(.*\)", "", tool.title).partition(",")[0] for tool in WRAPPERS)
-    return dict.fromkeys(titles)
+def name_of(title: str) -> str:
+    """Return the name of a writer without the options that its case gives it."""
+    return title if "(" in title else title.partition(",")[0]
 
 
 def versioned(group: str) -> str:
@@ -220,10 +219,10 @@ def run_again(here: World, case: Case, outcome: Outcome) -> None:
 
 
 def test_page_shows_what_is_tested():
-    """docs/writers.md is what this module would write."""
+    """The table of docs/recipes.md is what this module would write."""
     if os.environ.get("WRITE_WRITERS_TABLE"):
-        PAGE.write_text(page(), encoding="utf-8")
-    assert PAGE.read_text(encoding="utf-8") == page()
+        marked.write(*PLACE, table())
+    assert marked.read(*PLACE) == table()
 
 
 @pytest.mark.writers

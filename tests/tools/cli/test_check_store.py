@@ -223,7 +223,7 @@ def interrupt(oss, moment, name):
             oss.faults.clear()
         child.send_signal(getattr(signal, name))
         if name == "SIGINT":
-            assert "ending: Ctrl-C again ends at once\n" in child.stderr
+            assert "stopping: press Ctrl-C again to quit at once\n" in child.stderr
             child.send_signal(signal.SIGINT)
     oss.faults.clear()
 

@@ -286,7 +286,7 @@ def test_host_without_a_clock(oss, monkeypatch):
     client = OSSPresignedFileSystem(signer="keys").client
     monkeypatch.setattr(doctor, "clock_offset", lambda *_: None)
     *_, last = about_host(client, "store", oss.url)
-    assert (last.word, last.text) == ("note", "it does not tell its time")
+    assert (last.word, last.text) == ("note", "its replies have no date")
 
 
 async def closed_host(scope, receive, send):

@@ -25,7 +25,7 @@ def test_what_is_left_out_is_no_failure(run, oss, tree):
     """Neither a link that is excluded nor a directory that cannot be read is named."""
     (tree / "link").symlink_to(tree / "b")
     ended = run("put", "data", IN, *KEYS, "--exclude", "link", "--exclude", "b/")
-    assert ended.err.startswith("stored 1 file, ")
+    assert ended.err.startswith("uploaded 1 file, ")
 
 
 def test_rules_of_a_file(run, oss, tree, tmp_path):

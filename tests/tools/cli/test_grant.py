@@ -106,7 +106,7 @@ def test_nothing_is_replaced_without_force(capsys):
     """A file that exists stays, unless --force."""
     assert grant("examplebucket/in/") == 0
     assert grant("examplebucket/in/") == 1
-    assert "grant.json is there already" in capsys.readouterr().err
+    assert "grant.json exists already" in capsys.readouterr().err
     assert grant("examplebucket/in/", "--force") == 0
 
 
@@ -124,7 +124,7 @@ def test_redirected_into_its_own_file(monkeypatch, capsys):
     with open("other", "w", encoding="utf-8") as file:
         monkeypatch.setattr(sys, "stdout", file)
         assert grant("examplebucket/in/") == 1
-    assert capsys.readouterr().err.count("grant.json is there already") == 2
+    assert capsys.readouterr().err.count("grant.json exists already") == 2
 
 
 @pytest.mark.usefixtures("keys")

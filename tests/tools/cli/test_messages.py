@@ -63,7 +63,7 @@ def test_prefix_in_place_of_an_object(run, tree):
         ended = run(*call, *KEYS)
         assert ended.code == 1
         assert f"{prefix}: not fetched: a prefix: ls lists it\n" in ended.err
-    assert "nothing there" in run("cat", f"{BUCKET}/nowhere", *KEYS).err
+    assert "not found" in run("cat", f"{BUCKET}/nowhere", *KEYS).err
 
 
 def test_map_and_grant_both_give_their_reason(run, tree, url_map, grant):
@@ -90,11 +90,11 @@ def test_refusals_that_differ_only_in_the_path_are_one(
     for reason, source in sources.items():
         ended = run("put", "data/", f"{BUCKET}/other/", *source)
         first, *names, last = ended.err.splitlines()
-        assert first.startswith(f"3 not stored: {reason}"), ended.err
+        assert first.startswith(f"3 not uploaded: {reason}"), ended.err
         assert sorted(name.partition("; nearest: ")[0] for name in names) == [
             f"  {BUCKET}/other/{name}" for name in ("a.csv", "b/c.csv", "b/d e.bin")
         ]
-        assert last == "stored 0 of 3 files; 3 failed"
+        assert last == "uploaded 0 of 3 files; 3 failed"
 
 
 @pytest.mark.skipif(os.name == "nt", reason="names are Unicode there")

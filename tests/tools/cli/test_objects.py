@@ -164,7 +164,7 @@ def test_ls_cannot_steer_the_terminal(run, oss, tmp_path):
 def test_ls_of_what_is_not_there_or_not_signed(run, objects, url_map):
     """1 and 3, and a line that says so."""
     ended = run("ls", f"{BUCKET}/nowhere", *KEYS)
-    assert (ended.code, ended.err) == (1, f"error: {BUCKET}/nowhere: nothing there\n")
+    assert (ended.code, ended.err) == (1, f"error: {BUCKET}/nowhere: not found\n")
     ended = run("ls", "no-such-bucket", *KEYS)
     assert ended.code == 1
     assert "the bucket does not exist" in ended.err
@@ -181,7 +181,7 @@ def test_ls_of_a_pattern(run, objects):
         run("ls", f"{FROM}b*", "-r", *KEYS).out == f"{FROM}b/c.csv\n{FROM}b/d e.bin\n"
     )
     ended = run("ls", f"{FROM}*.none", *KEYS)
-    assert (ended.code, ended.err) == (1, f"error: {FROM}*.none: nothing there\n")
+    assert (ended.code, ended.err) == (1, f"error: {FROM}*.none: not found\n")
     run("put", "-", f"{BUCKET}/[b]/x", *KEYS, stdin=b"x")
     run("put", "-", f"{BUCKET}/b/y", *KEYS, stdin=b"y")
     assert run("ls", f"{BUCKET}/[b]", *KEYS).out == f"{BUCKET}/[b]/x\n"
@@ -195,7 +195,7 @@ def test_rm(run, objects):
     ended = run(*call)
     assert (ended.code, ended.err) == (
         0,
-        f"{FROM}nowhere: was not there\ndeleted 1 file\n",
+        f"{FROM}nowhere: did not exist\ndeleted 1 file\n",
     )
     assert "out/a.csv" not in stored(objects)
     ended = run(*call, "--json")
@@ -236,9 +236,9 @@ def test_what_fits_nothing_is_named(run, objects):
     for command in (("rm", f"{FROM}*.none"), ("rm", f"{FROM}none/", "-r", "--yes")):
         ended = run(*command, *KEYS)
         assert ended.code == 1
-        assert ended.err == f"error: {command[1]}: nothing there, or not visible\n"
+        assert ended.err == f"error: {command[1]}: not found, or not visible\n"
     ended = run("put", "*.none", FROM, *KEYS)
-    assert ended.err.startswith("*.none: not stored: no local file matches\n")
+    assert ended.err.startswith("*.none: not uploaded: no local file matches\n")
 
 
 def test_rm_of_a_directory_asks(run, objects, monkeypatch):
@@ -339,7 +339,7 @@ def test_get_tells_what_it_would_fetch(run, objects, tmp_path):
     ended = run("get", f"{FROM}a.csv", "x", "--dry-run", *KEYS, "--json")
     assert [one["event"] for one in ended.events] == ["fetch", "plan"]
     ended = run("get", f"{FROM}none", "x", "--dry-run", *KEYS)
-    assert (ended.code, ended.err) == (1, f"error: {FROM}none: nothing there\n")
+    assert (ended.code, ended.err) == (1, f"error: {FROM}none: not found\n")
     ended = run("get", f"{FROM}b", "x", "--dry-run", *KEYS)
     assert (ended.code, ended.err.endswith("add --recursive\n")) == (1, True)
     assert run("get", f"{FROM}a.csv", "-", "--dry-run", *KEYS).code == 2
@@ -372,7 +372,7 @@ def test_du(run, objects):
     found = json.loads(run("du", FROM, *KEYS, "--json").out)
     assert found == {"path": FROM, "objects": 3, "size": 6}
     ended = run("du", f"{BUCKET}/none/", *KEYS)
-    assert (ended.code, ended.err) == (1, f"error: {BUCKET}/none/: nothing there\n")
+    assert (ended.code, ended.err) == (1, f"error: {BUCKET}/none/: not found\n")
 
 
 def test_stat(run, objects):
@@ -432,7 +432,7 @@ def test_cp_and_mv_only_tell(run, objects):
         ((f"{FROM}a.csv", "."), "osspresigned get fetches objects"),
         ((FROM, f"{FROM}below/", "-r"), "lies in what is copied"),
         ((FROM, f"{BUCKET}/x/"), "a prefix: add --recursive"),
-        ((f"{FROM}none", f"{BUCKET}/x"), "nothing there"),
+        ((f"{FROM}none", f"{BUCKET}/x"), "not found"),
     ],
 )
 @pytest.mark.parametrize("command", ["cp", "mv"])

@@ -27,7 +27,7 @@ def test_error_about_the_whole_is_raised():
         raise errors.ConfigurationError("all wrong")
 
     with pytest.raises(errors.ConfigurationError):
-        transfer.carry_out("stored", progress, fail)
+        transfer.carry_out("uploaded", progress, fail)
 
 
 def test_failure_that_is_told_is_not_raised():
@@ -40,11 +40,11 @@ def test_failure_that_is_told_is_not_raised():
         with progress.branched("f", "b/k"):
             raise errors.NetworkError("gone")
 
-    assert transfer.carry_out("stored", progress, fail) is ExitCode.NETWORK
+    assert transfer.carry_out("uploaded", progress, fail) is ExitCode.NETWORK
     told, hint, summary = err.text.splitlines()
-    assert told == "b/k: not stored: gone"
+    assert told == "b/k: not uploaded: gone"
     assert hint.startswith("to find the cause, run: osspresigned doctor ")
-    assert re.fullmatch("stored 0 of 1 file; 1 failed", summary)
+    assert re.fullmatch("uploaded 0 of 1 file; 1 failed", summary)
 
 
 def test_given_up_files_are_no_failures_of_an_interrupt():

@@ -59,13 +59,13 @@ def test_summary_is_one_line(run, oss, tree):
     """What is stored, its bytes and where; standard output stays free."""
     ended = run("put", "data", TO, *KEYS)
     assert ended.out == ""
-    assert ended.err.startswith("stored 3 files, 6 B in 0.")
+    assert ended.err.startswith("uploaded 3 files, 6 B in 0.")
     assert ended.err.endswith(f" s to {TO}data/\n")
     assert ended.err.count("\n") == 1
     assert run("put", "data", TO, *KEYS, "--quiet").err == ""
     oss.faults.add(Fault(action="PutObject", drop_reply=True, times=None))
     ended = run("put", "data/b/c.csv", TO, *KEYS, "--retries", "0")
-    assert ended.err.startswith("stored 1 file, 2 B in ")
+    assert ended.err.startswith("uploaded 1 file, 2 B in ")
     assert ended.err.endswith(f" s to {TO}c.csv\n")
 
 
@@ -196,8 +196,8 @@ def test_broken_standard_input_publishes_nothing(run, oss, monkeypatch):
         (["-", BUCKET], "is not an object"),
         (["-", "--url-file", "-"], "not both"),
         (["f", TO, "x", "--url-file", "one.url"], "for one file"),
-        (["f", TO, "--url-file", "x", "--map", "y"], "stands alone"),
-        (["f", TO, "--url-file", "x", "--signer", "y"], "stands alone"),
+        (["f", TO, "--url-file", "x", "--map", "y"], "cannot be combined"),
+        (["f", TO, "--url-file", "x", "--signer", "y"], "cannot be combined"),
         (["f", TO, "--receipts", "-", "--json"], "leave out one"),
         (["f", TO, "--signer", "keys", "--receipts", "no/such"], "no directory"),
         (["f", TO, "--bwlimit", "1K"], "too slow"),
@@ -210,8 +210,8 @@ def test_broken_standard_input_publishes_nothing(run, oss, monkeypatch):
             ["f", TO, "--token", "secret", "--signer", "https://s"],
             "--token ...: must be a reference: env:OSSPRESIGNED_... or file:PATH\n",
         ),
-        (["f", TO], "nothing says where signatures come from"),
-        (["f", TO], "give --url-file (one URL, to upload), --map (a file"),
+        (["f", TO], "no source of signatures is given"),
+        (["f", TO], "use --url-file (one URL, to upload), --map (a file"),
         (
             ["f", TO, "--signer", "https://s", "--endpoint", "e"],
             "--endpoint is for --signer keys",
@@ -251,10 +251,10 @@ def test_failures_are_named_with_reason_and_outcome(run, oss, tree):
     oss.faults.add(Fault(key="in/data/b/c.csv", action="HeadObject", status=403, times=None))  # fmt: skip
     ended = run("put", "data", "missing", TO, *KEYS, "--retries", "1")
     assert ended.code == 1
-    assert "missing: not stored: no such local file\n" in ended.err
-    assert "in/data/a.csv: not stored: " in ended.err
-    assert "in/data/b/c.csv: unknown whether stored: " in ended.err
-    assert "stored 1 of 4 files" in ended.err
+    assert "missing: not uploaded: no such local file\n" in ended.err
+    assert "in/data/a.csv: not uploaded: " in ended.err
+    assert "in/data/b/c.csv: unknown whether uploaded: " in ended.err
+    assert "uploaded 1 of 4 files" in ended.err
     assert "; 3 failed\n" in ended.err
 
 
@@ -277,9 +277,9 @@ def test_equal_refusals_end_it(run, oss, url_map, tmp_path):
     oss.faults.add(Fault(refuse="denied", times=None))
     ended = run("put", "many", TO, *KEYS, "--jobs", "1")
     assert ended.code == 3
-    assert "16 not stored: " in ended.err
+    assert "16 not uploaded: " in ended.err
     assert "  and 6 more (--json names all)\n" in ended.err
-    assert "stored 0 of 40 files" in ended.err
+    assert "uploaded 0 of 40 files" in ended.err
     assert "; stopped early, 24 left\n" in ended.err
 
 
@@ -294,7 +294,7 @@ def test_store_that_does_not_answer_ends_it(run, oss, tmp_path, monkeypatch):
     oss.faults.add(Fault(key="in/many/5", status=503))
     ended = run("put", "many", TO, *KEYS, "--jobs", "1", "--retries", "0")
     assert ended.code == 1
-    assert "stored 2 of 9 files" in ended.err
+    assert "uploaded 2 of 9 files" in ended.err
     assert "; 4 failed; stopped early, 3 left\n" in ended.err
 
 
@@ -306,7 +306,7 @@ def test_fail_fast_stops(run, oss, tree):
     assert "; 2 left\n" in ended.err
     ended = run("put", "missing", "data", TO, *KEYS, "--fail-fast", "--quiet")
     assert ended.code == 1
-    assert "stored 0 of 4 files" in ended.err
+    assert "uploaded 0 of 4 files" in ended.err
     assert stored(oss) == {}
 
 
@@ -368,7 +368,9 @@ def test_stored_without_a_receipt_is_stored(run, oss, tree):
     assert ended.code == 1
     assert "3 stored, but without a receipt: /dev/full: No space left " in ended.err
     assert re.search(
-        r"^stored 3 files, 6 B .*; 3 of them not as requested$", ended.err, re.MULTILINE
+        r"^uploaded 3 files, 6 B .*; 3 of them not as requested$",
+        ended.err,
+        re.MULTILINE,
     )
     assert len(stored(oss)) == 3
     ended = run("put", "data/a.csv", f"{TO}x", *KEYS, *full)
@@ -450,7 +452,7 @@ def test_resumed_bytes_are_not_counted_as_sent(run, oss, tmp_path):
     (tmp_path / "big").write_bytes(bytes(20 * MIB))
     call = ("put", "big", TO, *KEYS, "--checkpoint", "kept", "--jobs", "1")
     for more, said in (
-        ((), "stored 1 file, 16.0 MiB sent in "),
+        ((), "uploaded 1 file, 16.0 MiB sent in "),
         (("--json",), f'"bytes": {16 * MIB}, "seconds": '),
     ):
         oss.faults.add(Fault(action="UploadPart", part_number=3, refuse="denied"))
@@ -473,7 +475,7 @@ def test_name_that_no_key_can_have_is_a_failure(run, oss, signer, tree):
     by = ("--signer", signer, "--token", "env:OSSPRESIGNED_TOKEN")
     ended = run("put", "data", TO, *by)
     assert ended.code == 1
-    assert r"in/data/odd\udcff.txt: not stored: key " in ended.err
+    assert r"in/data/odd\udcff.txt: not uploaded: key " in ended.err
     assert "holds a lone surrogate" in ended.err
     assert len(stored(oss)) == 3
 
@@ -501,7 +503,7 @@ def test_directory_that_cannot_be_read_is_a_failure(run, oss, tree, monkeypatch)
     monkeypatch.setattr(os, "scandir", scandir)
     ended = run("put", "data", TO, *KEYS)
     assert ended.code == 1
-    assert ended.err.startswith("data/b: not stored: Permission denied\n")
+    assert ended.err.startswith("data/b: not uploaded: Permission denied\n")
     assert stored(oss) == {"in/data/a.csv": b"a"}
 
 
@@ -540,7 +542,7 @@ def test_file_that_becomes_a_pipe_is_a_failure(run, oss, tree, monkeypatch):
     monkeypatch.setattr(OSSPresignedFileSystem, "put", put)
     ended = run("put", "data", TO, *KEYS)
     assert ended.code == 1
-    assert "a.csv: not stored: the file has become a pipe" in ended.err
+    assert "a.csv: not uploaded: the file has become a pipe" in ended.err
     assert set(stored(oss)) == {"in/data/b/c.csv", "in/data/b/d e.bin"}
 
 
@@ -549,7 +551,7 @@ def test_file_that_vanishes_is_a_failure(run, tree, monkeypatch):
     (tree / "gone").symlink_to("nowhere")
     ended = run("put", "data", TO, *KEYS)
     assert ended.code == 1
-    assert ended.err.startswith("data/gone: not stored: No such file or directory\n")
+    assert ended.err.startswith("data/gone: not uploaded: No such file or directory\n")
 
 
 @pytest.mark.parametrize("store_options", [{"callback": lambda _: None}])
@@ -620,7 +622,7 @@ def test_failures_are_red_on_a_terminal(run, oss, tree, monkeypatch):
     """Unless NO_COLOR is set; a dumb terminal gets no escape at all."""
     monkeypatch.setenv("TERM", "xterm")
     ended = run("put", "data", "missing", TO, *KEYS, terminal=True)
-    assert "\x1b[31mmissing: not stored: no such local file\x1b[0m\n" in ended.err
+    assert "\x1b[31mmissing: not uploaded: no such local file\x1b[0m\n" in ended.err
     monkeypatch.setenv("NO_COLOR", "1")
     ended = run("put", "data", "missing", TO, *KEYS, terminal=True)
     assert "\x1b[31m" not in ended.err
@@ -646,7 +648,7 @@ def test_interrupt_says_what_is_done(run, oss, tree, interrupted):
     """Ctrl-C is exit 130, and what was given up is not called a failure."""
     ended = run("put", "data", TO, *KEYS)
     assert ended.code == 130
-    assert ended.err.startswith("interrupted: stored 1 of 3 files")
+    assert ended.err.startswith("interrupted: uploaded 1 of 3 files")
     *_, last, hint = ended.err.splitlines()
     assert last.endswith("; 2 left")
     assert hint == "parts of unfinished files are not kept; --resume would keep them"
@@ -698,15 +700,15 @@ def test_put_tells_what_it_would_store(run, oss, tree, url_map, tmp_path):
     """And what is not signed; nothing is sent."""
     ended = run("put", "data", f"{BUCKET}/in/", "-n", *KEYS)
     assert ended.code == 0
-    line = f"store {BUCKET}/in/data/a.csv from data/a.csv, 1 B"
+    line = f"upload {BUCKET}/in/data/a.csv from data/a.csv, 1 B"
     assert ended.out.splitlines()[0] == line
-    assert ended.err == "3 files, 6 B to store\n"
+    assert ended.err == "3 files, 6 B to upload\n"
     (tree / "gone").symlink_to("nowhere")
     call = ("put", "data", f"{BUCKET}/in/", "-n", "--map", url_map("in/data/a.csv"))
     ended = run(*call)
     assert (ended.code, ended.out) == (1, f"{line}\n")
-    assert ended.err.count(": cannot be stored: the URL map has no entry") == 3
-    assert ended.err.endswith("\n1 file, 1 B to store\n")
+    assert ended.err.count(": cannot be uploaded: the URL map has no entry") == 3
+    assert ended.err.endswith("\n1 file, 1 B to upload\n")
     events = [one["event"] for one in run(*call, "--json").events]
     assert events == ["store", "failed", "failed", "failed", "plan"]
     quiet = run("put", "data/a.csv", f"{BUCKET}/in/", "-n", "-q", *KEYS)
@@ -722,8 +724,10 @@ def test_quiet_and_verbose(run, oss, tree):
         assert run(*call, flag).err == ""
     for flag in ("-v", "--verbose"):
         ended = run(*call, flag)
-        assert ended.err.startswith(f"{BUCKET}/in/a.csv: stored from data/a.csv, 1 B\n")
-        assert "stored 1 file, " in ended.err
+        assert ended.err.startswith(
+            f"{BUCKET}/in/a.csv: uploaded from data/a.csv, 1 B\n"
+        )
+        assert "uploaded 1 file, " in ended.err
     assert run(*call, "-q", "-v").code == 2
 
 
@@ -769,9 +773,8 @@ def test_directory_that_is_signed_elsewhere(
     more += ["--map", url_map(*names)]
     ended = run(verb, source, f"{BUCKET}/{target}", *more)
     assert ended.code == 3
-    assert ended.err.startswith(
-        "3 not stored: the URL map has no entry for BUCKET/KEY\n"
-    )
+    first = "3 not uploaded: the URL map has no entry for BUCKET/KEY\n"
+    assert ended.err.startswith(first)
     for name in names:
         assert f"/{name.removeprefix(signed)}; nearest: {BUCKET}/{name}\n" in ended.err
     assert ended.err.count("\n") == 5
@@ -811,12 +814,12 @@ def test_existing_objects_are_skipped(run, oss, tree):
     (tree / "a.csv").write_bytes(b"changed")
     call = ("put", "data/", TO, *KEYS, "--ignore-existing")
     ended = run(*call, "--dry-run")
-    said = "2 files, 5 B to store; 1 skipped\n"
-    assert (ended.out.count("store "), ended.err) == (2, said)
+    said = "2 files, 5 B to upload; 1 skipped\n"
+    assert (ended.out.count("upload "), ended.err) == (2, said)
     ended = run(*call, "--verbose")
     assert ended.code == 0
     assert f"{TO}a.csv: skipped, it exists\n" in ended.err
-    assert re.search(r"^stored 2 files, 5 B .*; 1 skipped$", ended.err, re.MULTILINE)
+    assert re.search(r"^uploaded 2 files, 5 B .*; 1 skipped$", ended.err, re.MULTILINE)
     assert stored(oss)["in/a.csv"] == b"a"
     ended = run(*call, "--json")
     assert [event["event"] for event in ended.events if "rate" not in event] == [
@@ -835,7 +838,7 @@ def test_existing_object_is_skipped_where_looking_is_not_granted(
     ended = run(
         "put", "data/a.csv", TO, *signer_of(Action.PutObject), "--ignore-existing"
     )
-    assert (ended.code, ended.err) == (0, "stored 0 files; 1 skipped\n")
+    assert (ended.code, ended.err) == (0, "uploaded 0 files; 1 skipped\n")
     assert stored(oss) == {"in/a.csv": b"a"}
 
 
@@ -874,5 +877,5 @@ def test_files_of_a_list_from_standard_input(run, oss, tree):
     assert "no file that the list names is in data/" in ended.err
     ended = run(*call, "--exclude", "*.bin", stdin=b"a.csv\n")
     assert ended.code == 2
-    assert "--files-from stands alone" in ended.err
+    assert "--files-from cannot be combined" in ended.err
     assert run(*call[:-1], "nowhere").code == 2

@@ -110,7 +110,7 @@ def test_progress_fits_the_terminal(big, columns):
     shown = r"\d+% +\S+/20.0 MiB +\d\d:\d\d +\S+ .iB/s"
     assert any(re.search(shown, line) for line in lines)
     assert any("0/1 files big.bin" in line for line in lines) == (columns == 100)
-    assert last.startswith("stored 1 file, 20.0 MiB in ")
+    assert last.startswith("uploaded 1 file, 20.0 MiB in ")
     assert child.output.count("\x1b[?25h") == 1  # the cursor is there again
     assert len(stored(big)) == 1
 
@@ -137,8 +137,8 @@ def test_ctrl_c_ends_in_good_order(big):
     child.read(" 1")
     child.press(b"\x03")
     assert child.end() == 130
-    assert "Ctrl-C again ends at once" in child.output
-    assert "interrupted: stored 0 of 1 file" in child.output
+    assert "press Ctrl-C again to quit at once" in child.output
+    assert "interrupted: uploaded 0 of 1 file" in child.output
     assert "--resume would keep them" in child.output
     assert "Traceback" not in child.output
     assert stored(big) == {}
@@ -177,7 +177,7 @@ def test_ctrl_c_twice_ends_at_once(oss, tmp_path):
     while "PutObject" not in {one.action for one in oss.requests}:
         time.sleep(0.01)
     child.press(b"\x03")
-    child.read("Ctrl-C again ends at once")
+    child.read("press Ctrl-C again to quit at once")
     child.press(b"\x03")
     assert child.end() == 130
     assert "interrupted" not in child.output
@@ -191,7 +191,7 @@ def test_sigterm_removes_the_parts(big):
     child.process.terminate()
     assert child.end() == -signal.SIGTERM
     _, _, rest = child.output.partition("terminated: unfinished uploads are discarded")
-    assert re.fullmatch("interrupted: stored 0 of 1 file.*; 1 left", drawn(rest)[-1])
+    assert re.fullmatch("interrupted: uploaded 0 of 1 file.*; 1 left", drawn(rest)[-1])
     assert rest.count("\x1b[?25h") == 1  # the cursor is there again
     assert not big.uploads(BUCKET)
 
@@ -249,7 +249,7 @@ def test_plain_lines_in_a_pipe(oss, tree):
         env=environment(),
     )
     assert done.stdout == ""
-    assert done.stderr.startswith("stored 3 files")
+    assert done.stderr.startswith("uploaded 3 files")
     assert "\x1b" not in done.stderr
 
 

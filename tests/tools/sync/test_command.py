@@ -38,7 +38,7 @@ def test_all_is_sent_once(run, owner):
     """And the counts are told on standard error."""
     code, out, err = run()
     assert (code, out) == (0, "")
-    assert err.startswith("stored 5 files, ")
+    assert err.startswith("uploaded 5 files, ")
     assert owner.stored() == OBJECTS
     code, out, err = run(to=f"osspresigned://{DEST}/")
     assert (code, out) == (0, "")
@@ -101,7 +101,7 @@ def test_json_tells_everything(run, fs, owner):
 def test_verbose_names_each_file(run):
     """With what became of it."""
     _, _, err = run("-v")
-    assert f"{DEST}/a.csv: stored from a.csv, 8 B\n" in err
+    assert f"{DEST}/a.csv: uploaded from a.csv, 8 B\n" in err
 
 
 def test_order_of_rules_counts(run, owner):
@@ -155,9 +155,9 @@ def test_failure_keeps_what_was_to_be_deleted(run, fs, owner, source):
     owner.oss.faults.add(Fault(key="backup/empty", status=403, code="AccessDenied"))
     code, _, err = run("--delete", "--yes")
     assert code == 1
-    assert "stored 4 of 5 files, " in err
+    assert "uploaded 4 of 5 files, " in err
     assert "; 1 failed; 1 kept, because something failed\n" in err
-    assert f"{DEST}/empty: not stored: " in err
+    assert f"{DEST}/empty: not uploaded: " in err
     assert "backup/old" in owner.stored()
     (source / "x").symlink_to(source / "none")
     code, out, _ = run("-n", "--delete")
@@ -232,7 +232,7 @@ def test_first_failure_stops_the_rest(run, owner):
     owner.oss.faults.add(fault)
     code, _, err = run("--fail-fast", "--jobs", "1")
     assert code == 3
-    assert "stored 0 of 5" in err
+    assert "uploaded 0 of 5" in err
 
 
 def test_source_that_is_not_there(run, tmp_path):
